@@ -117,7 +117,7 @@ def _measure_growth(home: Home, data: Path, seed: int, sizes: list[int]) -> None
     settings = _settings(home, data, seed, problems, MATHS)
     settings["tools"] = {name: {"is_enabled": False} for name in ("Calendar", "WikiSearch")}
     # The cap is there for the balance of several tools.
-    settings["training"] |= {"max_texts_per_tool": 25_000, "evaluate_every": 60}
+    settings["training"] |= {"max_texts_per_tool": 25_000}
     first, second = PRESETS["small"][1]["rounds"]
     settings["rounds"] = [
         {**first, "sampling": {**first["sampling"], "shards": min(sizes[0], 150) // _SHARD}},

@@ -99,7 +99,7 @@ def _ours(base: Path, rows: Sequence[list[int]]) -> float:
                 batch_size=BATCH,
                 steps=STEPS,
                 micro_batch_tokens=MICRO_BATCH_TOKENS,
-                evaluate_every=STEPS,
+                evaluations=1,
                 seed=0,
                 clip_norm=1.0,
                 precision="float32",

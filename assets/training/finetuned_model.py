@@ -27,7 +27,7 @@ from warehouse.schema import ALL
 
 FINETUNED_MODEL = Stage(
     name="finetuned_model",
-    version="3",
+    version="4",
     group="train",
     kinds=("pytorch", "huggingface"),
     per=PER_VARIANT,
@@ -46,7 +46,7 @@ FINETUNED_MODEL = Stage(
         "training.max_tokens",
         "training.micro_batch_tokens",
         "training.lora_rank",
-        "training.evaluate_every",
+        "training.evaluations",
         "training.clip_norm",
         "training.precision",
         "training.seed",
@@ -58,9 +58,6 @@ FINETUNED_MODEL = Stage(
     ),
     needs_device=always,
 )
-
-# Where the record says how the rate was measured.
-LEARNING_RATE = "learning_rate"
 
 
 def run_of(fingerprint: str) -> str:
@@ -86,34 +83,22 @@ def is_finetuned(work: Workspace) -> bool:
     return identity.difference(stored_model(work, directory)) is None
 
 
-def model_fingerprint(
-    work: Workspace, training_set: str, *, paths: tuple[str, ...] | None = None
-) -> Fingerprint:
-    """The fingerprint of the finetuned model, given that of its texts.
-
-    Args:
-        paths: settings that are part of it; None for all of the stage's.
-    """
+def model_fingerprint(work: Workspace, training_set: str) -> Fingerprint:
+    """The fingerprint of the finetuned model, given that of its texts."""
     identity = [model_identity(work.base_model), work.settings.language_model.bos_token]
     parts = {"training_set": training_set, "language_model": identity}
     if work.settings.training.chat_share:
         parts["chat_template"] = chat_template_identity(work.base_model)
-    return FINETUNED_MODEL.fingerprint(work.settings, parts, paths=paths)
-
-
-def learning_rate_inputs(work: Workspace, training_set: str) -> str:
-    """Digest of what a measured learning rate follows from: all but the variant."""
-    paths = tuple(path for path in FINETUNED_MODEL.settings if path != "training.variant")
-    return model_fingerprint(work, training_set, paths=paths).digest
+    return FINETUNED_MODEL.fingerprint(work.settings, parts)
 
 
 def remarks_on(record: Mapping[str, Any]) -> dict[str, str]:
     """What a model's record says in sentences: how its rate was chosen, and what it lost."""
-    result, measured = record["result"], record["facts"].get(LEARNING_RATE)
+    result, rates = record["result"], record.get("learning_rates")
     rise = perplexity_rise(
         result["base_perplexity"], result["best_perplexity"], of="the development texts"
     )
-    said = {"learning rate": measured and measured["summary"], "perplexity": rise}
+    said = {"learning rate": rates and rates["summary"], "perplexity": rise}
     return {name: sentence for name, sentence in said.items() if sentence}
 
 

@@ -1,7 +1,6 @@
 """The model finetuned on the training set, and its controls (paper §2 and §4.1)."""
 
-import shutil
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,7 @@ from assets.shard_texts import typed_frame
 from assets.stage_asset import asset_of
 from assets.training.finetuned_model import (
     FINETUNED_MODEL,
-    LEARNING_RATE,
     ModelOutput,
-    learning_rate_inputs,
     model_fingerprint,
     record_of,
     remarks_on,
@@ -38,7 +35,7 @@ from toolformer.home.wiring.evaluated_models import name_of_variant
 from toolformer.home.wiring.model_damage import check_undamaged
 from toolformer.home.wiring.precision import training_precision
 from toolformer.home.wiring.served import check_has_weights
-from toolformer.home.wiring.settled import AUTO, settled
+from toolformer.home.wiring.settled import AUTO
 from toolformer.home.wiring.trackers import check_trackers, tracked
 from toolformer.training.finetuning import (
     FinetuningParameters,
@@ -47,11 +44,9 @@ from toolformer.training.finetuning import (
     finetune,
     training_job,
 )
-from toolformer.training.learning_rates import ChosenRate, measured_learning_rate
+from toolformer.training.learning_rates import RATES, RATES_OF_ADAPTERS
 from toolformer.training.model_card import CARD_FILE
-from toolformer.training.trainer import TrainingJob
 from toolformer.training.training_loss import LossWeights
-from toolformer.training.variants import CALLS
 from warehouse.schema import ALL
 
 # How long the training took, in the metadata of its curve.
@@ -127,21 +122,27 @@ class FinetunedModel(ModelOutput):
         )
         parameters = FinetuningParameters(
             **training.model_dump(include=_OF_THE_LOOP),
-            # Where it is measured, none of its trials has this.
+            # Where rates are tried, none of them has this.
             learning_rate=0.0 if training.learning_rate == AUTO else training.learning_rate,
             precision=training_precision(settings, base, device, home),
             steps=work.steps,
             loss_weights=LossWeights(**training.loss_weights.model_dump()),
         )
-        job = self._job(work, parameters, device, fingerprint)
-        measured = {}
+        job = training_job(
+            base,
+            work.rows.rows,
+            work.development,
+            parameters=parameters,
+            bos_token=settings.language_model.bos_token,
+            state_folder=self.leftovers,
+            fingerprint=fingerprint,
+            device=device,
+        )
+        rates = ()
         if training.learning_rate == AUTO:
-            chosen = self._learning_rate(work, parameters, device)
-            self.run.log.info(chosen.summary)
-            found = replace(parameters, learning_rate=chosen.learning_rate)
-            job = replace(job, parameters=found)
-            measured = {LEARNING_RATE: {**asdict(chosen), "summary": chosen.summary}}
+            rates = RATES if training.lora_rank is None else RATES_OF_ADAPTERS
         show = self.run.progress("finetuning", training.variant)
+        show_trial = self.run.progress("trying learning rates", training.variant)
         with tracked(training.report_to, run_of(fingerprint), home, self.run.log) as track:
 
             def report(step: StepReport) -> None:
@@ -151,46 +152,16 @@ class FinetunedModel(ModelOutput):
             return finetune(
                 job,
                 self.directory,
+                rates=rates,
                 facts={
                     "variant": training.variant,
                     "calls": dict(work.rows.calls),
                     "texts without a call that fits": work.rows.texts_without_row,
-                    **measured,
                 },
                 report=report,
+                report_trial=lambda step: show_trial(step.step, work.steps),
+                report_rate=lambda chosen: self.run.log.info(chosen.summary),
             )
-
-    def _job(
-        self, work: PlannedTraining, parameters: FinetuningParameters, device: str, fingerprint: str
-    ) -> TrainingJob:
-        return training_job(
-            self.run.base_model,
-            work.rows.rows,
-            work.development,
-            parameters=parameters,
-            bos_token=self.run.settings.language_model.bos_token,
-            state_folder=self.leftovers,
-            fingerprint=fingerprint,
-            device=device,
-        )
-
-    def _learning_rate(
-        self, work: PlannedTraining, parameters: FinetuningParameters, device: str
-    ) -> ChosenRate:
-        """What suits the paper's variant; the controls, which are compared with it, have it too."""
-        run, home = self.run, self.run.home
-        inputs = learning_rate_inputs(run, stored_training_set(run.warehouse).fingerprint)
-
-        def measure() -> ChosenRate:
-            is_control = run.settings.training.variant != CALLS
-            of_calls = planned_training(run, CALLS) if is_control else work
-            folder = self.leftovers / "learning-rates"
-            trials = replace(self._job(of_calls, parameters, device, inputs), state_folder=folder)
-            chosen = measured_learning_rate(trials, report=run.progress("trying learning rates"))
-            shutil.rmtree(folder)
-            return chosen
-
-        return settled(home.precisions / f"learning-rate.{inputs}.json", ChosenRate, home, measure)
 
 
 @asset_of(FINETUNED_MODEL)

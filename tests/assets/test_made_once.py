@@ -39,7 +39,7 @@ SETTINGS: dict[str, Any] = {
         "min_texts": 1,
         "batch_size": 2,
         "max_tokens": 128,
-        "evaluate_every": 1,
+        "evaluations": 3,
         "precision": "float32",
     },
     "evaluation": {"benchmarks": ["dateset"], "dateset_items": 2},

@@ -18,7 +18,7 @@ TRAINING = {
     "batch_size": 2,
     "max_tokens": 128,
     "micro_batch_tokens": 256,
-    "evaluate_every": 2,
+    "evaluations": 3,
     "save_every": 100,
     "precision": "float32",
     # Few texts hold calls after so little training: about every second one measures.

@@ -140,7 +140,7 @@ def settings_of(ingredients: Ingredients, *, with_search: bool = False) -> dict[
             "min_texts": 1,
             "batch_size": 2,
             "max_tokens": 256,
-            "evaluate_every": 2,
+            "evaluations": 3,
             "save_every": 1,
             "development_share": 0.4,
         },

@@ -17,11 +17,18 @@ from toolformer.files.whole_files import replacing_folder
 from toolformer.forward.devices import resolve_device
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.training.finetuning_parameters import FinetuningParameters
+from toolformer.training.learning_rates import ChosenRate, chosen_rate, state_folder
 from toolformer.training.low_rank import check_installed, merge_adapters
 from toolformer.training.trainer import TrainingJob
 from toolformer.training.training_processes import train_job
 from toolformer.training.training_rows import DevelopmentRows, TrainingRow
-from toolformer.training.training_state import Progress, StepReport, TrainingState, writing
+from toolformer.training.training_state import (
+    Progress,
+    StepReport,
+    TrainingState,
+    clear_state,
+    writing,
+)
 
 __all__ = ["FinetuningParameters", "Progress", "StepReport", "finetune", "training_job"]
 _TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
@@ -31,13 +38,16 @@ def finetune(
     job: TrainingJob,
     output: Path,
     *,
+    rates: Sequence[float] = (),
     facts: Mapping[str, object],
     report: Callable[[StepReport], None],
+    report_trial: Callable[[StepReport], None] = lambda _: None,
+    report_rate: Callable[[ChosenRate], None] = lambda _: None,
 ) -> Progress:
     """Train a model and keep its best checkpoint.
 
-    Every `evaluate_every` steps and at the end the losses of the development texts with calls and
-    without are measured; the checkpoint with the lowest mean of the two wins, the earlier of two
+    At even distances and at the end the losses of the development texts with calls and without
+    are measured; the checkpoint with the lowest mean of the two wins, the earlier of two
     equal ones. Where three measurements in a row are no better, the training ends. The base model
     is measured too but is no candidate. A killed run goes on from its last saved state, with the
     numbers of an undisturbed one on the same devices; on more or fewer of them, or divided
@@ -47,17 +57,20 @@ def finetune(
     them outlives this call, or this process.
 
     Args:
-        job: made by `training_job`. Its state is emptied when the output is there.
+        job: made by `training_job`. Its state is removed when the output is there.
         output: directory of the finetuned model; appears whole, replaces an earlier one.
+        rates: learning rates to choose from, in falling order (`chosen_rate`); none: the job's.
         facts: what else the output's `toolformer.json` shall say of the rows.
-        report: called after every step, and first for the steps of an interrupted run.
+        report: called after every step, and first for the steps of an interrupted run or a trial.
+        report_trial: called after every step of a trial of a rate.
+        report_rate: called when one of the rates is chosen.
 
     Returns:
         All steps, and which was the best.
 
     Raises:
-        TrainingError: rows of another model, a loss that is not finite, a folder that cannot be
-            written, fewer devices than processes, or a process that ended.
+        TrainingError: rows of another model, a loss that is not finite, no rate that suits, a
+            folder that cannot be written, fewer devices than processes, or a process that ended.
         ModelNotFoundError: the job's base holds no usable model.
         CheckpointError: the saved state is damaged.
         OutOfMemoryError: model and micro-batch do not fit the device; saved steps are kept.
@@ -67,6 +80,13 @@ def finetune(
         steps, evaluation every 500. AdamW without decay, betas, clipping: ours.
     """
     _check_output(output)
+    folders, tried = [job.state_folder], {}
+    if rates:
+        folders = [state_folder(job, rate) for rate in rates]
+        chosen = chosen_rate(job, rates, report_trial)
+        report_rate(chosen)
+        job, trials = chosen.job, [asdict(trial) for trial in chosen.trials]
+        tried = {"learning_rates": {"summary": chosen.summary, "trials": trials}}
     progress = train_job(job, report)
     state = TrainingState(job.state_folder, fingerprint=job.digest)
     # The last step was evaluated.
@@ -81,6 +101,7 @@ def finetune(
         "parameters": asdict(job.parameters),
         "rows": len(job.rows),
         "facts": dict(facts),
+        **tried,
         "result": {
             "steps": progress.step,
             "best_step": progress.best_step,
@@ -107,7 +128,8 @@ def finetune(
         GenerationConfig(**tokens).save_pretrained(folder)
         (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n")
         keep_digests(folder)
-    state.clear()
+    for folder in folders:
+        clear_state(folder)
     return progress
 
 

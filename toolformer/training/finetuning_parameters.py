@@ -19,7 +19,8 @@ class FinetuningParameters:
         batch_size: rows of one optimiser step.
         micro_batch_tokens: most tokens fed at once, padding included; a longer row is fed alone.
             Bounds the memory, changes nothing else.
-        evaluate_every: steps between two development perplexities; the last step always has one.
+        evaluations: how often development losses are measured, at even distances; the last step
+            always has one.
         seed: seed of the order of rows, and of dropout where the model has any.
         clip_norm: largest norm of the gradient.
         precision: precision of the computation, `float32` or `bfloat16` (autocast); the weights
@@ -46,7 +47,7 @@ class FinetuningParameters:
     batch_size: int
     steps: int
     micro_batch_tokens: int
-    evaluate_every: int
+    evaluations: int
     seed: int
     clip_norm: float
     precision: str
@@ -69,6 +70,10 @@ class FinetuningParameters:
                 f"which is {self.batch_size}: one without a row would idle. Correct it in "
                 "toolformer.yaml."
             )
+
+    def is_evaluated(self, step: int) -> bool:
+        """Whether development losses are measured behind a step, counted from 1."""
+        return step * self.evaluations // self.steps > (step - 1) * self.evaluations // self.steps
 
     def learning_rate_at(self, step: int) -> float:
         """Learning rate of a step, counted from 1.

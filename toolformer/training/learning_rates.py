@@ -1,25 +1,26 @@
-"""Which learning rate suits a model and its texts: three of four are tried, for a few steps each.
+"""Which learning rate suits a model and its texts: the largest that does not cost it language.
 
-The paper has one rate for its model (1e-5, §4.1); ten times that suits a small one.
+The paper has one rate for its model (1e-5, §4.1). Ten times that suits a small one, and another of
+its size forgets at that rate, in a few steps, what it knew.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from toolformer.errors import DivergedError, TrainingError
+from toolformer.training.perplexity_rise import rises
 from toolformer.training.trainer import TrainingJob
 from toolformer.training.training_processes import train_job
 from toolformer.training.training_state import DevelopmentLoss, StepReport
 
-RATES = (1e-5, 3e-5, 1e-4, 3e-4)
+RATES = (1e-4, 3e-5, 1e-5, 3e-6)
 # Adapters begin at zero, and take about ten times the rate of all weights.
-RATES_OF_ADAPTERS = (1e-4, 3e-4, 1e-3, 3e-3)
-_SHARE_OF_STEPS = 1 / 20
-# Behind fewer, a rate looks worse the larger it is.
+RATES_OF_ADAPTERS = (1e-3, 3e-4, 1e-4, 3e-5)
+_SHARE_OF_STEPS = 1 / 5
+# Behind fewer, the warm-up counts for more than the rate.
 _FEWEST_STEPS = 4
-# So that measuring a trial costs at most a third of its steps.
-_DEVELOPMENT_TEXTS = 1 / 2
 # Nats above the base model's, from which on a loss is that of a model that is being lost.
 _DIVERGED = 0.1
 
@@ -29,36 +30,33 @@ class Trial:
     """A rate that was tried.
 
     Attributes:
-        loss: behind the trial's last step; None where a loss was not finite.
+        perplexity: of the development texts without calls, behind the trial's last step; None
+            where a loss was not finite.
+        loss: development loss there, likewise.
     """
 
     learning_rate: float
-    loss: DevelopmentLoss | None
+    perplexity: float | None
+    loss: float | None
 
     def __str__(self) -> str:
-        if self.loss is None:
-            return f"{self.learning_rate:.0e}: not finite"
-        return (
-            f"{self.learning_rate:.0e}: {self.loss.mean:.3f} "
-            f"(perplexity without calls {self.loss.perplexity:.2f})"
-        )
+        found = "not finite" if self.perplexity is None else f"{self.perplexity:.2f}"
+        return f"{self.learning_rate:.0e}: {found}"
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenRate:
-    """What was tried, and the rate that did best.
+    """The rates that were tried, and the training that goes on.
 
     Attributes:
-        learning_rate: the rate.
+        job: the training at the chosen rate; its state has the steps of the trial.
         steps: of each trial.
-        texts: development texts that were measured.
         base: losses of the base model.
-        trials: in the order of their rates.
+        trials: in falling order of their rates.
     """
 
-    learning_rate: float
+    job: TrainingJob
     steps: int
-    texts: int
     base: DevelopmentLoss
     trials: tuple[Trial, ...]
 
@@ -66,94 +64,88 @@ class ChosenRate:
     def summary(self) -> str:
         """What was chosen and why, in a line."""
         return (
-            f"learning rate {self.learning_rate:.0e}, by the development loss after {self.steps} "
-            f"steps, in nats per token: {'; '.join(map(str, self.trials))}; "
-            f"base model: {self.base.mean:.3f} ({self.base.perplexity:.2f})"
+            f"learning rate {self.job.parameters.learning_rate:.0e}, by the perplexity of the "
+            f"development texts without calls behind {self.steps} steps: "
+            f"{'; '.join(map(str, self.trials))}; base model: {self.base.perplexity:.2f}"
         )
 
 
-def measured_learning_rate(job: TrainingJob, *, report: Callable[[int, int], None]) -> ChosenRate:
-    """Try learning rates, each in a short training of its own from the base model.
+def chosen_rate(
+    job: TrainingJob, rates: Sequence[float], report: Callable[[StepReport], None]
+) -> ChosenRate:
+    """Begin the training at falling rates, until a smaller one would keep hardly more language.
 
-    Each trial has a twentieth of the steps, its warm-up included, or four if those are more, and is
-    measured behind them on half as many development texts as it trained on, at most. Tried are
-    3e-5 and 1e-4, and then 1e-5 or 3e-4 beside the better of them; of adapters ten times these. The
-    smallest development loss wins, of equal ones that of the smaller rate. So all trials together
-    feed and measure less than a quarter of what a training of at least 80 steps does. A killed one
-    goes on.
+    Each is trained for a fifth of the steps, or four if those are more. The first rate wins whose
+    perplexity of the development texts without calls is then at most 5 % above that of the next
+    one. What it did is the beginning of its training, so where the first rate suits, a fifth of a
+    training is done in vain. A killed run goes on.
+
+    The texts with their calls have no say: behind a few steps a larger rate has always learnt more
+    of how calls are written.
 
     Args:
-        job: the training, whose rate is not used. The trials have folders in its folder.
-        report: called with the steps done so far, and how many there are.
+        job: the training, whose rate is not used. Each rate has a folder in its state's folder.
+        rates: two or more, in falling order.
+        report: called after every step, and first for the steps of an interrupted run.
 
     Raises:
-        TrainingError: every rate diverges: a loss is not finite, or more than 0.1 nats above the
-            base model's.
+        TrainingError: every rate diverges: a loss is not finite, or the development loss is more
+            than 0.1 nats above the base model's.
         ToolformerError: as `finetune` does.
     """
-    parameters = job.parameters
-    steps = max(_FEWEST_STEPS, int(parameters.steps * _SHARE_OF_STEPS))
-    texts = max(1, int(steps * parameters.batch_size * _DEVELOPMENT_TEXTS))
-    rates = RATES if parameters.lora_rank is None else RATES_OF_ADAPTERS
-    development = job.development.at_most(texts)
-    trial = replace(
-        job,
-        development=development,
-        parameters=replace(parameters, steps=steps, evaluate_every=steps),
-        keeps_best=False,
-    )
-    base_loss: DevelopmentLoss | None = None
-    tried: list[Trial] = []
-
-    def loss_at(rate: float) -> float:
-        nonlocal base_loss
-        before = len(tried) * steps
+    of_all = job.parameters.steps
+    steps = min(of_all, max(_FEWEST_STEPS, math.ceil(of_all * _SHARE_OF_STEPS)))
+    base: DevelopmentLoss | None = None
+    trials: list[Trial] = []
+    chosen: Trial | None = None
+    for rate in rates:
+        parameters = replace(job.parameters, learning_rate=rate)
+        folder = state_folder(job, rate)
         of_rate = replace(
-            trial,
-            parameters=replace(trial.parameters, learning_rate=rate),
-            state_folder=job.state_folder / f"{rate:.0e}",
-            base_loss=base_loss,
+            job, parameters=parameters, state_folder=folder, base_loss=base, stops_at=steps
         )
-
-        def told(step: StepReport) -> None:
-            report(before + step.step, 3 * steps)
-
-        loss = None
         try:
-            progress = train_job(of_rate, told)
-            base_loss, loss = progress.base, progress.best
+            progress = train_job(of_rate, report)
         except DivergedError:
-            pass
-        tried.append(Trial(rate, loss))
-        return math.inf if loss is None else loss.mean
-
-    chosen = best_rate(rates, loss_at)
-    trials = tuple(sorted(tried, key=lambda trial: trial.learning_rate))
-    best = next(trial.loss for trial in trials if trial.learning_rate == chosen)
-    if base_loss is None or best is None or best.mean > base_loss.mean + _DIVERGED:
-        of_base = "" if base_loss is None else f", where the base model has {base_loss.mean:.3f}"
+            trials.append(Trial(rate, None, None))
+            continue
+        base, last = progress.base, progress.history[-1]
+        trials.append(Trial(rate, last.development_perplexity, last.development_loss))
+        if chosen is not None and not _is_lower(trials[-1], chosen):
+            break
+        chosen = trials[-1]
+    if base is None or chosen is None or _is_lost(chosen, base):
+        of_base = "" if base is None else f", where the base model has {base.mean:.3f}"
+        losses = "; ".join(
+            f"{trial.learning_rate:.0e}: "
+            + ("not finite" if trial.loss is None else f"{trial.loss:.3f}")
+            for trial in trials
+        )
         raise TrainingError(
             f"Training diverges at every learning rate: behind {steps} steps the development loss "
-            f"is {'; '.join(map(str, trials))}{of_base}; expected a rate at which it falls. Look "
-            "at the texts, raise training.batch_size, or set training.learning_rate yourself. No "
-            "model was stored."
+            f"is {losses}{of_base}; expected a rate at which it falls. Look at the texts, raise "
+            "training.batch_size, or set training.learning_rate yourself. No model was stored."
         )
-    return ChosenRate(chosen, steps, len(development.with_calls), base_loss, trials)
+    rate = chosen.learning_rate
+    of_rate = replace(
+        job,
+        parameters=replace(job.parameters, learning_rate=rate),
+        state_folder=state_folder(job, rate),
+    )
+    return ChosenRate(of_rate, steps, base, tuple(trials))
 
 
-def best_rate(rates: Sequence[float], loss_at: Callable[[float], float]) -> float:
-    """The rate of the smallest loss, of the two in the middle and the one beside the better.
+def state_folder(job: TrainingJob, rate: float) -> Path:
+    """Where the state of the training at one of the rates lies."""
+    return job.state_folder / f"{rate:.0e}"
 
-    Args:
-        rates: four, in rising order.
-        loss_at: the loss at a rate; infinite where there is none.
 
-    Example:
-        >>> best_rate([1, 3, 10, 30], {3: 2.0, 10: 1.5, 30: 1.6}.__getitem__)
-        10
-    """
-    smallest, small, large, largest = rates
-    losses = {small: loss_at(small), large: loss_at(large)}
-    beside = largest if losses[large] < losses[small] else smallest
-    losses[beside] = loss_at(beside)
-    return min(losses, key=lambda rate: (losses[rate], rate))
+def _is_lower(trial: Trial, larger: Trial) -> bool:
+    assert trial.perplexity is not None
+    assert larger.perplexity is not None
+    return rises(trial.perplexity, larger.perplexity)
+
+
+def _is_lost(trial: Trial, base: DevelopmentLoss) -> bool:
+    assert trial.loss is not None
+    return trial.loss > base.mean + _DIVERGED

@@ -45,7 +45,7 @@ class TrainingJob:
         state_folder: where the state of the run lies.
         fingerprint: fingerprint of base, parameters and what the rows were made from.
         base_loss: what the base model was measured to have; None: it is measured first.
-        keeps_best: whether the best checkpoint is kept.
+        stops_at: step behind which it stops, measured, until it is gone on with; None: the last.
     """
 
     base: Path
@@ -57,7 +57,7 @@ class TrainingJob:
     state_folder: Path
     fingerprint: str
     base_loss: DevelopmentLoss | None = None
-    keeps_best: bool = True
+    stops_at: int | None = None
 
     @property
     def digest(self) -> str:
@@ -123,7 +123,7 @@ class Trainer:
         )
         self._rows = job.rows
         self._development, self._base_loss = job.development, job.base_loss
-        self._keeps_best = job.keeps_best
+        self._stops_at = job.stops_at
         self._parameters = parameters
         self._check_fit()
         if parameters.lora_rank is not None:
@@ -171,20 +171,19 @@ class Trainer:
         progress = state.load_progress()
         if progress is None:
             progress = Progress(base=self._base_loss or self._development_loss(0))
-        elif not progress.is_over(parameters.steps):
+        elif not self._is_done(progress):
             state.restore(self._weights, self._optimizer)
         began -= progress.seconds
         for done in progress.history:
             report(done)
-        while not progress.is_over(parameters.steps):
+        while not self._is_done(progress):
             step = progress.step + 1
             loss, tokens = self._step(step)
             measured = None
-            if step % parameters.evaluate_every == 0 or step == parameters.steps:
+            if parameters.is_evaluated(step) or step == self._stops_at:
                 measured = self._development_loss(step)
                 if progress.best is None or measured.mean < progress.best.mean:
-                    if self._keeps_best:
-                        self._save_best(state, step)
+                    self._save_best(state, step)
                     progress.best_step, progress.best = step, measured
             progress.history.append(
                 StepReport(
@@ -196,13 +195,16 @@ class Trainer:
                     development_loss=measured and measured.mean,
                 )
             )
-            is_last = progress.is_over(parameters.steps)
             progress.seconds = time.monotonic() - began
-            if is_last or step % parameters.save_every == 0:
+            if self._is_done(progress) or step % parameters.save_every == 0:
                 # A run that has no step left needs no weights to go on.
-                state.save({} if is_last else self._weights, self._optimizer, progress)
+                is_over = progress.is_over(parameters.steps)
+                state.save({} if is_over else self._weights, self._optimizer, progress)
             report(progress.history[-1])
         return progress
+
+    def _is_done(self, progress: Progress) -> bool:
+        return progress.step == self._stops_at or progress.is_over(self._parameters.steps)
 
     def _step(self, step: int) -> tuple[float, int]:
         """One optimiser step; the mean loss of its batch and the number of its tokens."""

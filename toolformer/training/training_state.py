@@ -144,7 +144,7 @@ class TrainingState:
             self._folder.mkdir(parents=True, exist_ok=True)
             self.remove_leftovers()
             if not marker.exists() or marker.read_bytes() != fingerprint.encode():
-                self.clear()
+                clear_state(self._folder)
                 write_whole(marker, fingerprint)
 
     def remove_leftovers(self) -> None:
@@ -254,12 +254,6 @@ class TrainingState:
         """The folder with the checkpoint of `step`, the best one."""
         return self._folder / f"best-{step:08d}"
 
-    def clear(self) -> None:
-        """Remove everything that this class wrote."""
-        (self._folder / _FINGERPRINT_FILE).unlink(missing_ok=True)
-        _remove(self._folder.glob("state-*"))
-        _remove(self._folder.glob("best-*"))
-
     def _remove_best_except(self, steps: set[int | None]) -> None:
         kept = {self.best(step) for step in steps if step is not None}
         _remove(best for best in self._folder.glob("best-*") if best not in kept)
@@ -274,6 +268,13 @@ class TrainingState:
         )
 
 
+def clear_state(folder: Path) -> None:
+    """Remove everything that `TrainingState` wrote into a folder."""
+    (folder / _FINGERPRINT_FILE).unlink(missing_ok=True)
+    _remove(folder.glob("state-*"))
+    _remove(folder.glob("best-*"))
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn failures to write below `path` into an error that says what to do.
@@ -286,7 +287,8 @@ def writing(path: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         raise TrainingError(
             f"{str(path)!r} cannot be written: {error}. Training needs about six times the size of "
-            "the float32 weights on disk. Free space or choose another folder and run again; a "
+            "the float32 weights on disk, and four times more for each learning rate that `auto` "
+            "tries. Free space or choose another folder and run again; a "
             "run that has saved its state goes on from there."
         ) from error
 

@@ -10,13 +10,13 @@ import polars as pl
 import pytest
 from accelerate import tracking
 
+from assets.training import finetuning
 from tests.fakes import save_tiny_model
 from tests.materialising import materialise, metadata_of
 from tests.warehouse.rows import CALL, new_warehouse, put
 from toolformer.forward.precision import PrecisionChoice
 from toolformer.home.home import Home
 from toolformer.home.wiring.precision import settled_precision
-from toolformer.training import learning_rates
 from toolformer.training.variants import VARIANTS
 from tools.model_identity import model_identity
 from warehouse.schema import ALL
@@ -122,37 +122,21 @@ def test_what_auto_was_measured_to_be_is_computed_in_and_makes_no_model_stale(
     assert metadata_of(train(base, "calls", precision="auto"))["state"] == "up to date"
 
 
-def test_a_learning_rate_that_is_measured_is_that_of_all_variants_and_stands_beside_the_model(
-    home: Home, base: Path
-):
-    said = {
-        variant: metadata_of(train(base, variant, learning_rate="auto"))
-        for variant in ("shuffled", "calls")
-    }
-    records = [
-        json.loads((home.finetuned_model(1, variant) / "toolformer.json").read_text())
-        for variant in said
-    ]
-    # Tried once, on the rows of the paper's variant.
-    (file,) = home.precisions.glob("learning-rate.*.json")
-    assert not list(home.checkpoints.rglob("learning-rates"))
-    measured = json.loads(file.read_text())
-    for record, told in zip(records, said.values(), strict=True):
-        assert record["facts"]["learning_rate"]["trials"] == measured["trials"]
-        assert record["parameters"]["learning_rate"] == measured["learning_rate"]
-        assert told["learning rate"] == record["facts"]["learning_rate"]["summary"]
-    assert len(measured["trials"]) == 3
+def test_a_learning_rate_that_is_chosen_stands_beside_the_model_and_is_told(home: Home, base: Path):
+    said = metadata_of(train(base, "calls", learning_rate="auto"))
+    record = json.loads((home.finetuned_model(1) / "toolformer.json").read_text())
+    rates = record["learning_rates"]
+    assert said["learning rate"] == rates["summary"]
+    tried = [trial["learning_rate"] for trial in rates["trials"]]
+    assert record["parameters"]["learning_rate"] in tried
     assert metadata_of(train(base, "calls", learning_rate="auto"))["state"] == "up to date"
-    # Another seed is measured anew; a rate that is named is not.
-    assert metadata_of(train(base, "calls", seed=1, learning_rate="auto"))["state"] == "done"
-    assert len(list(home.precisions.glob("learning-rate.*.json"))) == 2
     assert "learning rate" not in metadata_of(train(base, "calls", learning_rate=1e-4))
 
 
 def test_where_every_learning_rate_diverges_the_losses_are_told_and_there_is_no_model(
     home: Home, base: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(learning_rates, "RATES", (1e28, 1e29, 1e30, 1e31))
+    monkeypatch.setattr(finetuning, "RATES", (1e31, 1e30, 1e29, 1e28))
     result = train(base, "calls", learning_rate="auto")
     (failed,) = (event for event in result.all_events if event.is_step_failure)
     told = failed.step_failure_data.user_failure_data
@@ -160,12 +144,11 @@ def test_where_every_learning_rate_diverges_the_losses_are_told_and_there_is_no_
     assert "Training diverges at every learning rate" in str(told.description)
     assert "1e+30: not finite" in str(told.description)
     assert not home.finetuned_model(1).exists()
-    assert not list(home.precisions.glob("learning-rate.*"))
 
 
 def test_a_model_that_lost_language_is_told_with_what_to_do(home: Home, base: Path):
     # A rate at which nothing but these texts is left.
-    said = metadata_of(train(base, "plain", learning_rate=1.0))
+    said = metadata_of(train(base, "plain", learning_rate=1.0, evaluations=1))
     assert said["perplexity"].startswith("Perplexity of the development texts without calls rose")
     assert "perplexity" not in metadata_of(train(base, "plain", learning_rate=1e-4))
 
@@ -206,7 +189,7 @@ def test_what_a_killed_run_with_another_seed_put_by_goes_once_the_model_is_up_to
         assert not train(base, "calls", seed=1).success
         # It is gone on with, and stays for that.
         assert not train(base, "calls", seed=1).success
-    assert list(checkpoint.glob("state-*"))
+    assert list(checkpoint.rglob("state-*"))
     assert metadata_of(train(base, "calls"))["state"] == "up to date"
     assert not checkpoint.exists()
     assert model_identity(home.finetuned_model(1)) == before

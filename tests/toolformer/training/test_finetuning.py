@@ -103,7 +103,7 @@ def test_the_best_checkpoint_by_texts_with_and_without_calls_is_kept_and_ends_th
         rows=[row([5], [6], [7], [30, 31, 32])],
         batch_size=1,
         steps=30,
-        evaluate_every=3,
+        evaluations=10,
         loss_weights=of_kinds,
     )
     measured = {
@@ -129,13 +129,13 @@ def test_the_best_checkpoint_by_texts_with_and_without_calls_is_kept_and_ends_th
 
 def test_of_equal_checkpoints_the_earliest_is_kept(run):
     # A learning rate that float32 weights do not feel.
-    result, reports = run(learning_rate=1e-30, steps=4, evaluate_every=2)
+    result, reports = run(learning_rate=1e-30, steps=4, evaluations=2)
     assert len({r.development_loss for r in reports if r.development_loss}) == 1
     assert result.best_step == 2
 
 
 def test_a_training_that_ended_early_and_was_killed_then_does_no_step_more(run, tmp_path):
-    settings = {"learning_rate": 1e-30, "steps": 9, "evaluate_every": 1, "save_every": 100}
+    settings = {"learning_rate": 1e-30, "steps": 9, "evaluations": 9, "save_every": 100}
     undisturbed, all_reports = run("undisturbed", **settings)
     assert undisturbed.step == 4
     with pytest.raises(KeyboardInterrupt):
@@ -147,7 +147,7 @@ def test_a_training_that_ended_early_and_was_killed_then_does_no_step_more(run, 
 
 @pytest.mark.parametrize("stop_at", [3, 7, 8, 11])
 def test_a_killed_run_goes_on_to_the_numbers_of_an_undisturbed_one(run, tmp_path, stop_at):
-    settings = {"steps": 11, "save_every": 4, "evaluate_every": 2, "batch_size": 3}
+    settings = {"steps": 11, "save_every": 4, "evaluations": 6, "batch_size": 3}
     undisturbed, all_reports = run("undisturbed", **settings)
     with pytest.raises(KeyboardInterrupt):
         run("killed", stop_at=stop_at, **settings)

@@ -1,133 +1,135 @@
-"""What is tried before a training, and what comes of it."""
+"""Which learning rate is chosen, and that its trial is the beginning of the training."""
 
-import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
-from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, ROWS
+from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, ROWS, row, weights
 from toolformer.errors import TrainingError
-from toolformer.training import learning_rates, training_processes
+from toolformer.training import training_processes
 from toolformer.training.finetuning import finetune, training_job
-from toolformer.training.learning_rates import ChosenRate, best_rate, measured_learning_rate
+from toolformer.training.learning_rates import RATES, chosen_rate
 
-SETTINGS = replace(PARAMETERS, steps=100, batch_size=2, learning_rate=0.0)
-NONE = math.inf
+STEPS = {"steps": 20, "batch_size": 2, "evaluations": 5}
+# Words that the development texts lack: the larger the rate, the less likely are the others.
+OTHERS = [row([5], [30, 31, 32], [33], [34]), row([35], [36], [37])]
+# The second keeps much more language than the first, the third hardly more than the second.
+RISING = (1e-1, 1e-3, 1e-4, 1e-5)
 
 
 @pytest.fixture
-def measure(base, tmp_path):
-    def measure(told=lambda *_: None, name="trials", **changes) -> ChosenRate:
-        job = training_job(
+def job(base, tmp_path):
+    def job(name="rates", rows=OTHERS, **changes):
+        return training_job(
             base,
-            ROWS,
+            rows,
             DEVELOPMENT,
-            parameters=replace(SETTINGS, **changes),
+            parameters=replace(PARAMETERS, **STEPS | changes),
             bos_token=None,
-            state_folder=tmp_path / name,
-            fingerprint="f",
+            state_folder=tmp_path / f"{name}-state",
+            fingerprint="f1",
             device="cpu",
         )
-        return measured_learning_rate(job, report=told)
 
-    return measure
-
-
-@pytest.mark.parametrize(
-    ("losses", "best", "tried"),
-    [
-        ((9, 3, 2, 1), 3e-4, (3e-5, 1e-4, 3e-4)),
-        ((0, 3, 2, 4), 1e-4, (3e-5, 1e-4, 3e-4)),
-        ((1, 2, 3, 0), 1e-5, (3e-5, 1e-4, 1e-5)),
-        ((5, 2, 3, 0), 3e-5, (3e-5, 1e-4, 1e-5)),
-        ((2, 2, 2, 1), 1e-5, (3e-5, 1e-4, 1e-5)),
-        ((1, NONE, NONE, NONE), 1e-5, (3e-5, 1e-4, 1e-5)),
-    ],
-)
-def test_two_rates_and_the_one_beside_the_better_are_tried(losses, best, tried):
-    asked = []
-    by_rate = dict(zip(learning_rates.RATES, losses, strict=True))
-    assert best_rate(learning_rates.RATES, lambda rate: asked.append(rate) or by_rate[rate]) == best
-    assert tuple(asked) == tried
+    return job
 
 
-def test_a_trial_is_a_short_training_from_the_base_model(measure, base, tmp_path):
-    chosen = measure(warmup_share=0.5)
-    # A twentieth of the steps.
-    assert (chosen.steps, chosen.texts) == (5, 3)
-    assert [trial.learning_rate for trial in chosen.trials] == [3e-5, 1e-4, 3e-4]
-    for trial in chosen.trials:
-        job = training_job(
-            base,
-            ROWS,
-            DEVELOPMENT,
-            parameters=replace(
-                SETTINGS, steps=5, warmup_share=0.5, learning_rate=trial.learning_rate
-            ),
-            bos_token=None,
-            state_folder=tmp_path / "state",
-            fingerprint="g",
-            device="cpu",
-        )
-        alone = finetune(job, tmp_path / "alone", facts={}, report=lambda _: None)
-        assert (alone.base, alone.best) == (chosen.base, trial.loss)
-    assert chosen.learning_rate == min(chosen.trials, key=lambda each: each.loss.mean).learning_rate
-    assert chosen.summary.startswith(
-        f"learning rate {chosen.learning_rate:.0e}, by the development loss after 5 steps"
-    )
-    # No checkpoint of them is kept.
-    assert not list((tmp_path / "trials").rglob("*.safetensors"))
+@pytest.fixture
+def steps_fed(monkeypatch):
+    fed, step = [], training_processes.Trainer._step
+
+    def counted(trainer, number):
+        fed.append(number)
+        return step(trainer, number)
+
+    monkeypatch.setattr(training_processes.Trainer, "_step", counted)
+    return fed
 
 
-def test_a_trial_has_four_steps_at_least_and_half_as_many_texts_as_it_trained_on_at_most(measure):
-    chosen = measure(steps=10, batch_size=1)
-    # Of three development texts every second one is taken, where two are wanted.
-    assert (chosen.steps, chosen.texts) == (4, 2)
+def choose(job, rates, told=lambda _: None):
+    return chosen_rate(job, rates, told)
 
 
-def test_adapters_are_tried_with_ten_times_the_rates(measure):
-    pytest.importorskip("peft")
-    tried = {trial.learning_rate for trial in measure(lora_rank=2).trials}
-    assert tried < {1e-4, 3e-4, 1e-3, 3e-3}
+def test_the_first_rate_wins_where_the_next_keeps_hardly_more_language(job):
+    chosen = choose(job(rows=ROWS), (1e-3, 1e-4, 1e-5))
+    assert chosen.job.parameters.learning_rate == 1e-3
+    # The third is not tried.
+    assert [trial.learning_rate for trial in chosen.trials] == [1e-3, 1e-4]
 
 
-def test_killed_trials_go_on_and_finished_ones_are_not_done_again(measure, monkeypatch):
-    undisturbed_steps = []
-    undisturbed = measure(lambda done, steps: undisturbed_steps.append((done, steps)))
-    assert undisturbed_steps == [(done, 15) for done in range(1, 16)]
-    fed = []
-    step = training_processes.Trainer._step
-    monkeypatch.setattr(
-        training_processes.Trainer,
-        "_step",
-        lambda trainer, number: fed.append(number) or step(trainer, number),
+def test_a_rate_that_costs_five_percent_more_perplexity_than_the_next_is_passed_over(job):
+    chosen = choose(job(), RISING)
+    first, second, third = chosen.trials
+    assert first.perplexity > 1.05 * second.perplexity
+    assert second.perplexity <= 1.05 * third.perplexity
+    assert chosen.job.parameters.learning_rate == second.learning_rate == 1e-3
+    assert chosen.summary == (
+        "learning rate 1e-03, by the perplexity of the development texts without calls behind 4 "
+        f"steps: 1e-01: {first.perplexity:.2f}; 1e-03: {second.perplexity:.2f}; 1e-04: "
+        f"{third.perplexity:.2f}; base model: {chosen.base.perplexity:.2f}"
     )
 
-    def kill(done, _):
-        if done == 7:
+
+@pytest.mark.parametrize(("steps", "of_trial"), [(3, 3), (15, 4), (40, 8), (41, 9)])
+def test_a_trial_has_a_fifth_of_the_steps_and_at_least_four(job, steps_fed, steps, of_trial):
+    chosen = choose(job(steps=steps), (1e-5, 1e-6))
+    assert chosen.steps == of_trial
+    assert steps_fed == 2 * list(range(1, of_trial + 1))
+
+
+def test_the_training_goes_on_from_its_trial_and_gives_the_model_of_that_rate(
+    job, run, steps_fed, tmp_path
+):
+    said = []
+    finetune(
+        job("chosen"),
+        tmp_path / "chosen",
+        rates=RISING,
+        facts={},
+        report=lambda _: None,
+        report_rate=said.append,
+    )
+    assert steps_fed == [*3 * [1, 2, 3, 4], *range(5, 21)]
+    assert [chosen.job.parameters.learning_rate for chosen in said] == [1e-3]
+    run("alone", OTHERS, learning_rate=1e-3, **STEPS)
+    found, alone = weights(tmp_path / "chosen"), weights(tmp_path / "alone")
+    assert all((found[name] == alone[name]).all() for name in alone)
+    # Of no rate anything is left.
+    assert not [path for path in (tmp_path / "chosen-state").rglob("*") if path.is_file()]
+
+
+def test_killed_trials_go_on(job, steps_fed):
+    undisturbed, told = [], []
+    expected = choose(job("undisturbed"), RISING, undisturbed.append)
+    steps_fed.clear()
+
+    def kill(report):
+        if len(steps_fed) == 7:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        measure(kill, "killed", save_every=1)
-    assert fed == [1, 2, 3, 4, 5, 1, 2]
-    fed.clear()
-    resumed = measure(name="killed", save_every=1)
-    assert fed == [3, 4, 5, 1, 2, 3, 4, 5]
-    assert resumed == undisturbed
+        choose(job("killed", save_every=1), RISING, kill)
+    steps_fed.clear()
+    resumed = choose(job("killed", save_every=1), RISING, told.append)
+    assert steps_fed == [4, 1, 2, 3, 4]
+    assert told == undisturbed
+    assert resumed.trials == expected.trials
 
 
-def test_a_rate_that_diverges_loses_and_where_all_do_there_is_none(measure, monkeypatch):
-    monkeypatch.setattr(learning_rates, "RATES", (1e-4, 1e-3, 1e30, 1e31))
-    chosen = measure()
-    assert chosen.learning_rate in (1e-4, 1e-3)
-    assert "1e+30: not finite" in chosen.summary
-    monkeypatch.setattr(learning_rates, "RATES", (1e28, 1e29, 1e30, 1e31))
-    with pytest.raises(TrainingError, match=r"every learning rate.*1e\+28: not finite; 1e\+29"):
-        measure()
+def test_a_rate_that_diverges_is_passed_over_and_where_all_do_there_is_none(job):
+    chosen = choose(job(), (1e30, 1e-5, 1e-6))
+    assert chosen.job.parameters.learning_rate == 1e-5
+    assert "1e+30: not finite; 1e-05: " in chosen.summary
+    with pytest.raises(TrainingError, match=r"every learning rate.*1e\+31: not finite; 1e\+30"):
+        choose(job("none"), (1e31, 1e30))
 
 
-def test_a_rate_whose_losses_rise_is_none(measure, monkeypatch):
-    monkeypatch.setattr(learning_rates, "RATES", (1.0, 2.0, 3.0, 4.0))
-    with pytest.raises(TrainingError, match=r"1e\+00: \d.* where the base model has \d") as raised:
-        measure()
+def test_losses_that_only_rise_are_no_model(job):
+    with pytest.raises(TrainingError, match=r"2e\+00: \d.*where the base model has \d") as raised:
+        choose(job(), (2.0, 1.9))
     assert "No model was stored." in str(raised.value)
+
+
+def test_rates_fall_by_about_a_third():
+    assert all(2.9 < large / small < 3.5 for large, small in pairwise(RATES))

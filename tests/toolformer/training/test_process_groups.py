@@ -34,7 +34,7 @@ SETTINGS = replace(
     micro_batch_tokens=12,
     steps=7,
     save_every=3,
-    evaluate_every=100,
+    evaluations=1,
     processes=2,
 )
 VARIANTS = {

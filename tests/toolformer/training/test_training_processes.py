@@ -59,7 +59,7 @@ def train(run):
 
 
 def test_a_worker_that_is_killed_is_named_and_the_run_goes_on_from_its_state(train, tmp_path):
-    settings = {"steps": 60, "save_every": 10, "evaluate_every": 30}
+    settings = {"steps": 60, "save_every": 10, "evaluations": 2}
     workers, before = [], []
 
     def kill_one(step):

@@ -59,8 +59,8 @@ class TrainingSettings(Section):
     )
     learning_rate: float | Literal["auto"] = Field(
         1e-5,
-        description="constant learning rate after the warm-up, above 0; auto: the best of three "
-        "that are tried, each for a twentieth of the steps, at least four",
+        description="constant learning rate after the warm-up, above 0; auto: the largest of "
+        "a few that are tried which costs the model no language; a fifth longer",
     )
     warmup_share: float = Field(
         0.1, ge=0, le=1, description="share of the steps in the linear warm-up"
@@ -103,7 +103,12 @@ class TrainingSettings(Section):
         description="train adapters of this rank (LoRA, needs the extra lora), for models that do "
         "not fit otherwise; null trains all weights",
     )
-    evaluate_every: int = Field(500, ge=1, description="steps between development perplexities")
+    evaluations: int = Field(
+        4,
+        ge=1,
+        description="how often a training measures its development texts, last step "
+        "included; the paper: every 500 of 2,000 steps",
+    )
     save_every: int = Field(100, ge=1, description="steps between states a killed run resumes from")
     clip_norm: float = Field(1.0, gt=0, description="maximum gradient norm; the paper gives none")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
