@@ -1,17 +1,16 @@
 """What `training.learning_rate: auto` chooses, and what comes of it against a fixed rate.
 
 Trains on the training set of a home, which stays as it is, with its settings. For each seed, which
-is that of the order of rows: the trials, the chosen rate and the fixed one (once where they are
-equal). Measured are the development texts of the home, at most as many as are named.
+is that of the order of rows: the trials, and with `--against` the whole training at the chosen rate
+and at the fixed one. Measured are the development texts of the home. Goes on where it was killed.
 
-    python -m benchmarks.learning_rates --home HOME --work FOLDER [--seeds 0 1 2] [--against 1e-4]
-        [--model DIR] [--texts N] [--development N] [--json FILE]
+    python -m benchmarks.learning_rates --home HOME --work FOLDER [--seeds 0 1 2] [--against 2e-5]
+        [--model DIR] [--json FILE]
 """
 
 import argparse
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,28 +24,26 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--home", type=Path, required=True, help="has a training set")
     parser.add_argument("--work", type=Path, required=True, help="where models and states lie")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--against", type=float, default=1e-4, help="the fixed rate")
+    parser.add_argument("--against", type=float, help="a fixed rate to train at too")
     parser.add_argument("--model", type=Path, help="model directory; default: that of the home")
-    parser.add_argument("--texts", type=int, help="train on so many; default: on all")
-    parser.add_argument("--development", type=int, default=50, help="most texts to measure on")
     parser.add_argument("--json", type=Path, help="write all figures there")
     options = parser.parse_args(arguments)
 
     from benchmarks.machine import machine, versions
 
-    trained = [_of_seed(options, seed) for seed in options.seeds]
+    seeds = [_of_seed(options, seed) for seed in options.seeds]
     if options.json is not None:
-        figures = {"machine": machine(), "versions": versions(), "seeds": trained}
+        figures = {"machine": machine(), "versions": versions(), "seeds": seeds}
         options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 def _of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     from assets.run import Workspace
-    from assets.training.planned_training import planned_steps, planned_training
+    from assets.training.planned_training import planned_training
     from toolformer.home.home import Home
     from toolformer.home.settings.settings_file import load_settings
     from toolformer.training.finetuning import FinetuningParameters, finetune, training_job
-    from toolformer.training.learning_rates import measured_learning_rate
+    from toolformer.training.learning_rates import RATES, chosen_rate
     from toolformer.training.training_loss import LossWeights
 
     home = Home(options.home)
@@ -56,15 +53,13 @@ def _of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     settings = load_settings(home.settings_file, overrides=changes)
     workspace, training = Workspace(settings, home), settings.training
     work = planned_training(workspace)
-    rows = _spread(work.rows.rows, options.texts)
-    development = work.development.at_most(options.development)
     parameters = FinetuningParameters(
-        learning_rate=options.against,
+        learning_rate=0.0,
         warmup_share=training.warmup_share,
-        batch_size=training.batch_size,
-        steps=planned_steps(len(rows), batch_size=training.batch_size, epochs=training.epochs),
+        batch_size=work.batch_size,
+        steps=work.steps,
         micro_batch_tokens=training.micro_batch_tokens,
-        evaluate_every=training.evaluate_every,
+        evaluations=training.evaluations,
         seed=seed,
         clip_norm=training.clip_norm,
         precision="float32",
@@ -73,54 +68,37 @@ def _of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     )
     job = training_job(
         workspace.base_model,
-        rows,
-        development,
+        work.rows.rows,
+        work.development,
         parameters=parameters,
         bos_token=settings.language_model.bos_token,
-        state_folder=options.work / f"trials-{seed}",
+        state_folder=options.work / f"state-{seed}",
         fingerprint=f"{seed}-{workspace.base_model}",
     )
     began = time.monotonic()
-    chosen = measured_learning_rate(job, report=lambda *_: None)
+    chosen = chosen_rate(job, RATES, lambda _: None)
     print(f"seed {seed}: {chosen.summary}", flush=True)
-    of_seed: dict[str, Any] = {
-        "seed": seed,
-        "texts": len(rows),
-        "tokens": sum(len(row.ids) for row in rows),
-        "steps": parameters.steps,
-        "trials": asdict(chosen),
-        "seconds_of_trials": time.monotonic() - began,
-    }
-    for rate in sorted({chosen.learning_rate, options.against}):
-        name = f"{seed}-{rate:.0e}"
-        of_rate = replace(
-            job,
-            parameters=replace(parameters, learning_rate=rate),
-            state_folder=options.work / f"state-{name}",
-        )
-        model = options.work / f"model-{name}"
+    trials = [asdict(trial) for trial in chosen.trials]
+    found: dict[str, Any] = {"seed": seed, "trials": trials, "seconds": time.monotonic() - began}
+    rates = {chosen.job.parameters.learning_rate, options.against}
+    for rate in () if options.against is None else sorted(rates):
+        of_rate = replace(job, parameters=replace(parameters, learning_rate=rate))
+        model = options.work / f"model-{seed}-{rate:.0e}"
         progress = finetune(of_rate, model, facts={}, report=lambda _: None)
         assert progress.best is not None
-        of_seed[f"{rate:.0e}"] = {
-            "base": asdict(progress.base),
-            "best": asdict(progress.best),
+        measured = {"base": asdict(progress.base), "best": asdict(progress.best)}
+        found[f"{rate:.0e}"] = {
+            **measured,
             "best_step": progress.best_step,
             "seconds": progress.seconds,
         }
         print(
             f"seed {seed}, {rate:.0e}: development loss {progress.base.mean:.3f} to "
             f"{progress.best.mean:.3f}, perplexity without calls {progress.base.perplexity:.2f} "
-            f"to {progress.best.perplexity:.2f}, step {progress.best_step} of "
-            f"{parameters.steps}, {progress.seconds:.0f} s (trials "
-            f"{of_seed['seconds_of_trials']:.0f} s)",
+            f"to {progress.best.perplexity:.2f}, step {progress.best_step} of {work.steps}",
             flush=True,
         )
-    return of_seed
-
-
-def _spread(rows: Sequence[Any], most: int | None) -> list[Any]:
-    """At most so many of some rows, at even distances."""
-    return list(rows[:: -(-len(rows) // most)] if most else rows)
+    return found
 
 
 if __name__ == "__main__":
