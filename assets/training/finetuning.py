@@ -117,13 +117,12 @@ class FinetunedModel(ModelOutput):
         check_trackers(settings.training.report_to)
         check_undamaged(base, home)
         device, training = self.hold_device(), settings.training
-        is_divided = training.processes > 1 and training.parallelism == "fsdp"
         check_training_fits(
             base,
             precision="float32" if training.precision == "float32" else "bfloat16",
             device=device,
             lora_rank=training.lora_rank,
-            shares=training.processes if is_divided and device != "cpu" else 1,
+            shares=1 if device == "cpu" else training.processes,
         )
         parameters = FinetuningParameters(
             **training.model_dump(include=_OF_THE_LOOP),

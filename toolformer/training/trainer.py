@@ -87,8 +87,8 @@ def memory_explained(job: TrainingJob) -> Iterator[None]:
             f"The memory of device {job.device!r} does not hold {job.base.name!r}, its gradients "
             f"and a micro-batch of {job.parameters.micro_batch_tokens} tokens. Lower "
             "training.micro_batch_tokens, set training.gradient_checkpointing or a "
-            "training.lora_rank, or divide the model among several GPUs (training.processes, "
-            "training.parallelism fsdp). Saved steps are kept."
+            "training.lora_rank, or divide the model among several GPUs (training.processes). "
+            "Saved steps are kept."
         ) from error
 
 
@@ -118,7 +118,8 @@ class Trainer:
             # Small steps get lost in bfloat16 weights: what is trained is float32, whatever is
             # computed in. What only stands beside adapters is not.
             precision="float32" if parameters.lora_rank is None else parameters.precision,
-            device=self._group.loading_device(device),
+            # A device need not hold the whole model: its part is moved there layer by layer.
+            device=device if self._group.size == 1 else "cpu",
             bos_token=job.bos_token,
         )
         self._rows = job.rows
@@ -231,9 +232,7 @@ class Trainer:
                 with_weights=self._group.with_weights,
             )
         loss = self._group.total(own_loss)
-        weights = list(self._weights.values())
-        self._group.add_up_gradients(weights)
-        norm: Any = torch.nn.utils.clip_grad_norm_(weights, parameters.clip_norm)
+        norm: Any = torch.nn.utils.clip_grad_norm_(self._weights.values(), parameters.clip_norm)
         # Where each process holds a part of every weight, the norm has parts too.
         norm = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
         for name, value in (("training loss", loss), ("norm of the gradient", norm)):
@@ -272,14 +271,13 @@ class Trainer:
         return self._group.total(math.fsum(losses)) / weights.total(rows)
 
     def _micro_batches(self, lengths: Sequence[int]) -> list[list[int]]:
-        """The rows that this process feeds at once; empty ones where it feeds for the others."""
+        """The rows that this process feeds at once; empty ones where the others feed more often."""
         plans = [
             micro_batches(lengths, process, self._group.size, self._parameters.micro_batch_tokens)
             for process in range(self._group.size)
         ]
         own = plans[self._group.rank]
-        missing = max(map(len, plans)) - len(own) if self._group.feeds_together else 0
-        return own + [[] for _ in range(missing)]
+        return own + [[] for _ in range(max(map(len, plans)) - len(own))]
 
     @property
     def _weightless(self) -> TrainingRow:

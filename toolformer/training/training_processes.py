@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ToolformerError, TrainingError
-from toolformer.training.process_group import group_of, join_group
+from toolformer.training.process_group import join_group
 from toolformer.training.trainer import Trainer, TrainingJob, memory_explained
 from toolformer.training.training_state import Progress, StepReport, TrainingState
 
@@ -108,13 +108,11 @@ def _work(rank: int, job: TrainingJob, port: int, threads: int, queue: Any) -> N
     torch.set_num_threads(threads)
     device = f"cuda:{rank}" if job.device.startswith("cuda") else job.device
     try:
-        join_group(rank, job.parameters.processes, port=port, device=device)
         with memory_explained(job):
-            group = group_of(job.parameters.parallelism, device)
+            group = join_group(rank, job.parameters.processes, port=port, device=device)
             state = TrainingState(job.state_folder, fingerprint=job.digest, group=group)
             sys.stderr.write(
-                f"Process {rank + 1} of {group.size} ({job.parameters.parallelism}) on {device}, "
-                f"{job.parameters.precision}.\n"
+                f"Process {rank + 1} of {group.size} on {device}, {job.parameters.precision}.\n"
             )
             trainer = Trainer(job, device=device, group=group)
             # The steps are the same in all of them.

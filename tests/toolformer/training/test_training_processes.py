@@ -97,7 +97,7 @@ from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, ROWS
 from toolformer.training.finetuning import finetune, training_job
 job = training_job(
     Path({str(base)!r}), ROWS, DEVELOPMENT,
-    parameters=replace(PARAMETERS, steps=10**6, processes=2, parallelism="fsdp"),
+    parameters=replace(PARAMETERS, steps=10**6, processes=2),
     bos_token=None, state_folder=Path({str(tmp_path / "state")!r}), fingerprint="f1", device="cpu",
 )
 report = lambda step: print(step.step, flush=True)
