@@ -44,12 +44,11 @@ from toolformer.training.finetuning import (
     FinetuningParameters,
     Progress,
     StepReport,
+    TrainingJob,
     finetune,
-    training_job,
 )
 from toolformer.training.learning_rates import ChosenRate, measured_learning_rate
 from toolformer.training.model_card import CARD_FILE
-from toolformer.training.trainer import TrainingJob
 from toolformer.training.training_loss import LossWeights
 from toolformer.training.variants import CALLS
 from warehouse.schema import ALL
@@ -162,10 +161,10 @@ class FinetunedModel(ModelOutput):
     def _job(
         self, work: PlannedTraining, parameters: FinetuningParameters, device: str, fingerprint: str
     ) -> TrainingJob:
-        return training_job(
-            self.run.base_model,
-            work.rows.rows,
-            work.development,
+        return TrainingJob(
+            base=self.run.base_model,
+            rows=work.rows.rows,
+            development=work.development,
             parameters=parameters,
             bos_token=self.run.settings.language_model.bos_token,
             state_folder=self.leftovers,

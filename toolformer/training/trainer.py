@@ -6,22 +6,18 @@ all tokens of the batch, whoever fed them.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from toolformer.errors import DivergedError, OutOfMemoryError, TrainingError
+from toolformer.errors import DivergedError, TrainingError
 from toolformer.files.digests import hex_digest
-from toolformer.files.loading import is_out_of_memory
 from toolformer.forward.batching import longest_first, plan_batches
 from toolformer.forward.language_model import LanguageModel
-from toolformer.training.finetuning_parameters import FinetuningParameters
 from toolformer.training.low_rank import add_adapters, save_adapters
 from toolformer.training.process_group import ProcessGroup
+from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_loss import ALIKE, LossWeights, add_gradient, summed_loss
-from toolformer.training.training_rows import TEXT, DevelopmentRows, TrainingRow, batch_rows
+from toolformer.training.training_rows import TEXT, TrainingRow, batch_rows
 from toolformer.training.training_state import (
     DevelopmentLoss,
     Progress,
@@ -30,66 +26,6 @@ from toolformer.training.training_state import (
 )
 
 _ADAM_BETAS = (0.9, 0.999)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingJob:
-    """A finetuning run that has not begun, as each of several processes is given it.
-
-    Attributes:
-        base: directory of the model to begin with.
-        rows: what to train on, none of them empty.
-        development: what to measure on, no row of it empty.
-        bos_token: text of the token in front of every row; None: the one used in scoring.
-        device: `cpu` or a CUDA device; several processes take one CUDA device each.
-        state_folder: where the state of the run lies.
-        fingerprint: fingerprint of base, parameters and what the rows were made from.
-        base_loss: what the base model was measured to have; None: it is measured first.
-        keeps_best: whether the best checkpoint is kept.
-    """
-
-    base: Path
-    rows: Sequence[TrainingRow]
-    development: DevelopmentRows
-    parameters: FinetuningParameters
-    bos_token: str | None
-    device: str
-    state_folder: Path
-    fingerprint: str
-    base_loss: DevelopmentLoss | None = None
-    keeps_best: bool = True
-
-    @property
-    def digest(self) -> str:
-        """Of everything that the numbers of the run follow from."""
-        measured = zip(self.development.with_calls, self.development.without_calls, strict=True)
-        return hex_digest(
-            self.fingerprint,
-            *map(hex_digest, self.rows),
-            "",
-            *(hex_digest(*pair) for pair in measured),
-        )
-
-
-@contextmanager
-def memory_explained(job: TrainingJob) -> Iterator[None]:
-    """Say what to do where a model and its training do not fit into memory.
-
-    Raises:
-        OutOfMemoryError: instead of the library's own error.
-    """
-    try:
-        yield
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        raise OutOfMemoryError(
-            f"The memory of device {job.device!r} does not hold {job.base.name!r}, its gradients "
-            f"and a micro-batch of {job.parameters.micro_batch_tokens} tokens. Lower "
-            "training.micro_batch_tokens, set training.gradient_checkpointing or a "
-            "training.lora_rank, or divide the model among several GPUs (training.processes). "
-            "Saved steps are kept."
-        ) from error
 
 
 class Trainer:

@@ -16,7 +16,8 @@ from torch import distributed
 
 from toolformer.errors import ToolformerError
 from toolformer.training.process_group import ProcessGroup, join_group
-from toolformer.training.trainer import Trainer, TrainingJob
+from toolformer.training.trainer import Trainer
+from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_state import TrainingState
 
 

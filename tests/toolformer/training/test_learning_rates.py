@@ -8,7 +8,7 @@ import pytest
 from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, ROWS
 from toolformer.errors import TrainingError
 from toolformer.training import learning_rates, training_processes
-from toolformer.training.finetuning import finetune, training_job
+from toolformer.training.finetuning import TrainingJob, finetune
 from toolformer.training.learning_rates import ChosenRate, best_rate, measured_learning_rate
 
 SETTINGS = replace(PARAMETERS, steps=100, batch_size=2, learning_rate=0.0)
@@ -18,10 +18,10 @@ NONE = math.inf
 @pytest.fixture
 def measure(base, tmp_path):
     def measure(told=lambda *_: None, name="trials", **changes) -> ChosenRate:
-        job = training_job(
-            base,
-            ROWS,
-            DEVELOPMENT,
+        job = TrainingJob(
+            base=base,
+            rows=ROWS,
+            development=DEVELOPMENT,
             parameters=replace(SETTINGS, **changes),
             bos_token=None,
             state_folder=tmp_path / name,
@@ -57,10 +57,10 @@ def test_a_trial_is_a_short_training_from_the_base_model(measure, base, tmp_path
     assert (chosen.steps, chosen.texts) == (5, 3)
     assert [trial.learning_rate for trial in chosen.trials] == [3e-5, 1e-4, 3e-4]
     for trial in chosen.trials:
-        job = training_job(
-            base,
-            ROWS,
-            DEVELOPMENT,
+        job = TrainingJob(
+            base=base,
+            rows=ROWS,
+            development=DEVELOPMENT,
             parameters=replace(
                 SETTINGS, steps=5, warmup_share=0.5, learning_rate=trial.learning_rate
             ),

@@ -17,7 +17,8 @@ from tests.toolformer.training.group_session import Entry, train_all
 from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, ROWS
 from toolformer.training.process_group import ProcessGroup
 from toolformer.training.sharded_tensors import load_tensors
-from toolformer.training.trainer import Trainer, TrainingJob
+from toolformer.training.trainer import Trainer
+from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_state import StepReport, TrainingState
 
 pytestmark = pytest.mark.slow

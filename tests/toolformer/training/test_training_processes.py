@@ -94,9 +94,9 @@ def test_no_worker_survives_the_kill_of_the_process_that_started_it(base, tmp_pa
 from dataclasses import replace
 from pathlib import Path
 from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, ROWS
-from toolformer.training.finetuning import finetune, training_job
-job = training_job(
-    Path({str(base)!r}), ROWS, DEVELOPMENT,
+from toolformer.training.finetuning import TrainingJob, finetune
+job = TrainingJob(
+    base=Path({str(base)!r}), rows=ROWS, development=DEVELOPMENT,
     parameters=replace(PARAMETERS, steps=10**6, processes=2),
     bos_token=None, state_folder=Path({str(tmp_path / "state")!r}), fingerprint="f1", device="cpu",
 )
