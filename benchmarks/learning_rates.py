@@ -40,9 +40,10 @@ def main(arguments: list[str] | None = None) -> None:
 def _of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     from assets.run import Workspace
     from assets.training.planned_training import planned_training
+    from toolformer.forward.devices import resolve_device
     from toolformer.home.home import Home
     from toolformer.home.settings.settings_file import load_settings
-    from toolformer.training.finetuning import FinetuningParameters, finetune, training_job
+    from toolformer.training.finetuning import FinetuningParameters, TrainingJob, finetune
     from toolformer.training.learning_rates import RATES, chosen_rate
     from toolformer.training.training_loss import LossWeights
 
@@ -66,12 +67,13 @@ def _of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
         save_every=training.save_every,
         loss_weights=LossWeights(**training.loss_weights.model_dump()),
     )
-    job = training_job(
-        workspace.base_model,
-        work.rows.rows,
-        work.development,
+    job = TrainingJob(
+        base=workspace.base_model,
+        rows=work.rows.rows,
+        development=work.development,
         parameters=parameters,
         bos_token=settings.language_model.bos_token,
+        device=resolve_device("auto"),
         state_folder=options.work / f"state-{seed}",
         fingerprint=f"{seed}-{workspace.base_model}",
     )

@@ -76,11 +76,12 @@ def _rows(base: Path, documents: Path | None) -> list[list[int]]:
 
 def _ours(base: Path, rows: Sequence[list[int]]) -> float:
     """Tokens a second of the steps after the first and before the last."""
+    from toolformer.forward.devices import resolve_device
     from toolformer.training.finetuning import (
         FinetuningParameters,
         StepReport,
+        TrainingJob,
         finetune,
-        training_job,
     )
     from toolformer.training.training_loss import LossWeights
     from toolformer.training.training_rows import DevelopmentRows, TrainingRow
@@ -89,10 +90,10 @@ def _ours(base: Path, rows: Sequence[list[int]]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         # As short as can be: what it costs is not measured.
         shortest = [TrainingRow(tuple(rows[0][:2]), bytes(2))]
-        job = training_job(
-            base,
-            [TrainingRow(tuple(row), bytes(len(row))) for row in rows],
-            DevelopmentRows(shortest, shortest),
+        job = TrainingJob(
+            base=base,
+            rows=[TrainingRow(tuple(row), bytes(len(row))) for row in rows],
+            development=DevelopmentRows(shortest, shortest),
             parameters=FinetuningParameters(
                 learning_rate=1e-5,
                 warmup_share=0.0,
@@ -107,6 +108,7 @@ def _ours(base: Path, rows: Sequence[list[int]]) -> float:
                 loss_weights=LossWeights(text=1.0, call=1.0, result=1.0),
             ),
             bos_token=None,
+            device=resolve_device("auto"),
             state_folder=Path(folder) / "state",
             fingerprint="benchmark",
         )

@@ -41,8 +41,8 @@ from toolformer.training.finetuning import (
     FinetuningParameters,
     Progress,
     StepReport,
+    TrainingJob,
     finetune,
-    training_job,
 )
 from toolformer.training.learning_rates import RATES, RATES_OF_ADAPTERS
 from toolformer.training.model_card import CARD_FILE
@@ -112,13 +112,12 @@ class FinetunedModel(ModelOutput):
         check_trackers(settings.training.report_to)
         check_undamaged(base, home)
         device, training = self.hold_device(), settings.training
-        is_divided = training.processes > 1 and training.parallelism == "fsdp"
         check_training_fits(
             base,
             precision="float32" if training.precision == "float32" else "bfloat16",
             device=device,
             lora_rank=training.lora_rank,
-            shares=training.processes if is_divided and device != "cpu" else 1,
+            shares=1 if device == "cpu" else training.processes,
         )
         parameters = FinetuningParameters(
             **training.model_dump(include=_OF_THE_LOOP),
@@ -128,10 +127,10 @@ class FinetunedModel(ModelOutput):
             steps=work.steps,
             loss_weights=LossWeights(**training.loss_weights.model_dump()),
         )
-        job = training_job(
-            base,
-            work.rows.rows,
-            work.development,
+        job = TrainingJob(
+            base=base,
+            rows=work.rows.rows,
+            development=work.development,
             parameters=parameters,
             bos_token=settings.language_model.bos_token,
             state_folder=self.leftovers,

@@ -204,7 +204,7 @@ def check_training_fits(
         f"{needed.training_state / GIB:.1f} GiB and more (weights, gradients and moments"
         f"{'' if lora_rank is None else f' of adapters of rank {lora_rank}'}), and device "
         f"{device!r} has {space / GIB:.1f} GiB of memory left. {remedy}, or divide the model among "
-        "several GPUs (training.processes, training.parallelism fsdp)."
+        "several GPUs (training.processes)."
     )
 
 

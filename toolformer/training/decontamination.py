@@ -57,10 +57,6 @@ class NgramIndex:
         # Lengths of the questions of fewer than n words, by their first words.
         self._lengths: defaultdict[str, set[int]] = defaultdict(set)
 
-    def __len__(self) -> int:
-        """Number of distinct n-grams and short texts."""
-        return len(self._name_of_run) + len(self._name_of_short_text)
-
     def add(self, name: str, text: str) -> None:
         """Add the n-grams of one held-out text.
 

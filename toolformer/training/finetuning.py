@@ -14,14 +14,12 @@ from toolformer.errors import TrainingError
 from toolformer.files.beside_models import RECORD_FILE
 from toolformer.files.kept_digests import keep_digests
 from toolformer.files.whole_files import replacing_folder
-from toolformer.forward.devices import resolve_device
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.training.finetuning_parameters import FinetuningParameters
 from toolformer.training.learning_rates import ChosenRate, chosen_rate, state_folder
-from toolformer.training.low_rank import check_installed, merge_adapters
-from toolformer.training.trainer import TrainingJob
+from toolformer.training.low_rank import merge_adapters
+from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_processes import train_job
-from toolformer.training.training_rows import DevelopmentRows, TrainingRow
 from toolformer.training.training_state import (
     Progress,
     StepReport,
@@ -30,7 +28,7 @@ from toolformer.training.training_state import (
     writing,
 )
 
-__all__ = ["FinetuningParameters", "Progress", "StepReport", "finetune", "training_job"]
+__all__ = ["FinetuningParameters", "Progress", "StepReport", "TrainingJob", "finetune"]
 _TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
@@ -57,7 +55,7 @@ def finetune(
     them outlives this call, or this process.
 
     Args:
-        job: made by `training_job`. Its state is removed when the output is there.
+        job: its state is removed when the output is there.
         output: directory of the finetuned model; appears whole, replaces an earlier one.
         rates: learning rates to choose from, in falling order (`chosen_rate`); none: the job's.
         facts: what else the output's `toolformer.json` shall say of the rows.
@@ -131,70 +129,6 @@ def finetune(
     for folder in folders:
         clear_state(folder)
     return progress
-
-
-def training_job(
-    base: Path,
-    train_rows: Sequence[TrainingRow],
-    development: DevelopmentRows,
-    *,
-    parameters: FinetuningParameters,
-    bos_token: str | None,
-    state_folder: Path,
-    fingerprint: str,
-    device: str = "auto",
-) -> TrainingJob:
-    """A job of what can be trained; empty rows are left out.
-
-    Args:
-        fingerprint: fingerprint of base, parameters and what the rows were made from; stands in the
-            `toolformer.json` of the model. A state of another one, or of other rows, is not gone on
-            with.
-        device: `auto`, `cpu` or a CUDA device. Several processes take one CUDA device each, from
-            the first on.
-
-    The others are those of `TrainingJob`.
-
-    Raises:
-        TrainingError: nothing to train or measure on, or a package is missing.
-    """
-    rows = [row for row in train_rows if row.ids]
-    pairs = zip(development.with_calls, development.without_calls, strict=True)
-    measured = [pair for pair in pairs if all(row.ids for row in pair)]
-    _check_rows(rows, measured, parameters)
-    if parameters.lora_rank is not None:
-        check_installed()
-    with_calls, without_calls = zip(*measured, strict=True)
-    return TrainingJob(
-        base=base,
-        rows=rows,
-        development=DevelopmentRows(with_calls, without_calls),
-        parameters=parameters,
-        bos_token=bos_token,
-        device=resolve_device(device),
-        state_folder=state_folder,
-        fingerprint=fingerprint,
-    )
-
-
-def _check_rows(
-    rows: Sequence[TrainingRow], development: Sequence[object], parameters: FinetuningParameters
-) -> None:
-    if not rows:
-        raise TrainingError(
-            "There is no text to train on: no call was kept that fits into training.max_tokens. "
-            "Build more shards, lower the filtering thresholds or raise training.max_tokens."
-        )
-    if weightless := sum(not parameters.loss_weights.total([row]) for row in rows):
-        raise TrainingError(
-            f"{weightless} of {len(rows)} rows have no token that counts in the loss. Set "
-            "training.loss_weights.text above 0; texts without calls consist of nothing else."
-        )
-    if not development:
-        raise TrainingError(
-            "There is no development text, by which the best checkpoint is chosen. Raise "
-            "training.development_share or build more shards."
-        )
 
 
 def _check_output(output: Path) -> None:

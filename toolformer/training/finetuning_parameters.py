@@ -29,11 +29,8 @@ class FinetuningParameters:
         loss_weights: loss weights of the tokens, by kind.
         gradient_checkpointing: compute activations again in the backward pass instead of keeping
             them: less memory, about a third more time, the same numbers.
-        processes: that train together, each on a graphics device of its own; on a processor its
-            cores are divided.
-        parallelism: how several processes share the model: `data_parallel` (each holds all of it,
-            fastest where it fits) or `fsdp` (each holds a part of every weight, gradient and
-            moment).
+        processes: that train together, each with a part of every weight, gradient and moment on a
+            graphics device of its own; on a processor its cores are divided.
         lora_rank: train adapters of this rank beside the linear layers, not the weights themselves
             (LoRA): the model is held in `precision`, without gradients and moments of its own, for
             models that do not fit otherwise. Needs the package peft. None trains all weights.
@@ -55,7 +52,6 @@ class FinetuningParameters:
     loss_weights: LossWeights
     gradient_checkpointing: bool = False
     processes: int = 1
-    parallelism: str = "data_parallel"
     lora_rank: int | None = None
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from toolformer.errors import DivergedError, TrainingError
 from toolformer.training.perplexity_rise import rises
-from toolformer.training.trainer import TrainingJob
+from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_processes import train_job
 from toolformer.training.training_state import DevelopmentLoss, StepReport
 

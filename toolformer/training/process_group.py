@@ -1,14 +1,11 @@
 """The processes that train one model together, seen from one of them.
 
-    one process        nothing to agree on
-    data_parallel      each holds all weights; gradients are added up once a step
-    fsdp               each holds a part of every weight, gradient and moment (FSDP2); a layer's
-                       weights are put together while it computes
-
-Gradients are added, never averaged: each row's is already its share of the whole batch's loss.
+Each holds a part of every weight, gradient and moment (FSDP2); a layer's weights are put together
+while it computes. Gradients are added, never averaged: each row's is already its share of the whole
+batch's loss. One process alone has nothing to agree on.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,106 +24,36 @@ _TIME_TO_MEET = timedelta(seconds=60)
 
 
 class ProcessGroup:
-    """One process by itself, or several of which each holds all weights.
+    """One process by itself, or one of several (`join_group`).
 
     Args:
-        rank: number of this process, from 0; it has joined the others (`join_group`).
+        rank: number of this process, from 0.
         size: how many there are.
+        device: kind of this process's device, such as `cuda`.
     """
 
-    # Whether all have to feed as often, because each feeding needs the others.
-    feeds_together = False
-
-    def __init__(self, rank: int = 0, size: int = 1):
+    def __init__(self, rank: int = 0, size: int = 1, device: str = "cpu"):
         self.rank, self.size = rank, size
+        self._device = device
+        self._root: Any = None
 
     @property
     def is_first(self) -> bool:
         """Whether this process is the one that writes and reports."""
         return self.rank == 0
 
-    def loading_device(self, device: str) -> str:
-        """Where the model is loaded to before `divide` puts its weights in place."""
-        return device
-
     def divide(self, model: "PreTrainedModel", precision: str) -> None:
-        """Put the weights in place; called once, before an optimiser sees them.
+        """Leave each process its part of the weights; called before an optimiser sees them.
 
         Raises:
             TrainingError: the model class has no layers that could be divided.
         """
-
-    def with_weights(self, compute: Callable[[], Result]) -> Result:
-        """Run a forward pass, in which the weights outside the layers are whole."""
-        return compute()
-
-    def add_up_gradients(self, weights: Sequence["torch.Tensor"]) -> None:
-        """Let each process have the sum of all gradients."""
-        import torch
-        from torch import distributed
-
-        if self.size == 1:
-            return
-        sums = []
-        for weight in weights:
-            if weight.grad is None:
-                # This process had no row, or none that used the weight.
-                weight.grad = torch.zeros_like(weight)
-            sums.append(distributed.all_reduce(weight.grad, async_op=True))
-        for pending in sums:
-            pending.wait()
-
-    def total(self, value: float) -> float:
-        """The sum over the processes; the same number in all of them."""
-        import torch
-        from torch import distributed
-
-        if self.size == 1:
-            return value
-        total = torch.tensor(value, dtype=torch.float64)
-        distributed.all_reduce(total)
-        return total.item()
-
-    def wait(self) -> None:
-        """Wait until all processes have come here."""
-        # A sum and not a barrier, which would go over the graphics devices.
-        self.total(0.0)
-
-    def whole(self, tensors: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"]:
-        """All tensors of a model whole, in the first process; none in the others.
-
-        All processes have to call it. Where nothing is divided these are the tensors themselves;
-        else a tensor of two names is one again.
-        """
-        return dict(tensors) if self.is_first else {}
-
-
-class FullySharded(ProcessGroup):
-    """Processes of which each holds a part of every weight (FSDP2, `fully_shard`).
-
-    Args:
-        rank, size: as of `ProcessGroup`.
-        device: kind of this process's device, such as `cuda`.
-    """
-
-    feeds_together = True
-
-    def __init__(self, rank: int, size: int, device: str):
-        super().__init__(rank, size)
-        self._device = device
-        self._root: Any = None
-
-    def loading_device(self, device: str) -> str:  # noqa: ARG002
-        """See `ProcessGroup`."""
-        # A device need not hold the whole model: the parts are moved there one layer at a time.
-        return "cpu"
-
-    def divide(self, model: "PreTrainedModel", precision: str) -> None:
-        """See `ProcessGroup`."""
         import torch
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
+        if self.size == 1:
+            return
         layers = _layers(model)
         mesh = init_device_mesh(self._device, (self.size,))
         # The layers' weights travel as what autocast would make of them; gradients are added up,
@@ -148,32 +75,55 @@ class FullySharded(ProcessGroup):
                 module.set_force_sum_reduction_for_comms(True)
 
     def with_weights(self, compute: Callable[[], Result]) -> Result:
-        """See `ProcessGroup`."""
+        """Run a forward pass, in which the weights outside the layers are whole.
+
+        All processes have to run as many.
+        """
         import torch
 
+        if self.size == 1:
+            return compute()
         result = self._root(compute)
         if not torch.is_grad_enabled():
             # No backward pass comes that would do it.
             self._root.reshard()
         return result
 
-    def add_up_gradients(self, weights: Sequence["torch.Tensor"]) -> None:
-        """Nothing is left to do: each backward pass has added up its gradients."""
+    def total(self, value: float) -> float:
+        """The sum over the processes; the same number in all of them."""
+        import torch
+        from torch import distributed
+
+        if self.size == 1:
+            return value
+        total = torch.tensor(value, dtype=torch.float64)
+        distributed.all_reduce(total)
+        return total.item()
+
+    def wait(self) -> None:
+        """Wait until all processes have come here."""
+        # A sum and not a barrier, which would go over the graphics devices.
+        self.total(0.0)
 
     def whole(self, tensors: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"]:
-        """See `ProcessGroup`."""
+        """All tensors of a model whole, in the first process; all have to call it.
+
+        Tensors of two names are one again.
+        """
         from torch.distributed.tensor import DTensor
 
+        if self.size == 1:
+            return dict(tensors)
         gathered: dict[int, torch.Tensor] = {}
         for tensor in tensors.values():
             if id(tensor) not in gathered:
                 # One after the other, and away from the device: it does not hold them all.
                 one = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
                 gathered[id(tensor)] = one.detach().cpu() if self.is_first else one.new_empty(0)
-        return super().whole({name: gathered[id(tensor)] for name, tensor in tensors.items()})
+        return {name: gathered[id(tensor)] for name, tensor in tensors.items()}
 
 
-def join_group(rank: int, size: int, *, port: int, device: str) -> None:
+def join_group(rank: int, size: int, *, port: int, device: str) -> ProcessGroup:
     """Meet the other processes of this machine; each calls it once.
 
     Args:
@@ -184,28 +134,20 @@ def join_group(rank: int, size: int, *, port: int, device: str) -> None:
     Raises:
         torch.distributed.DistError: the process that started them has ended.
     """
+    import torch
     from torch import distributed
     from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
     store = TCPStore("localhost", port, is_master=False, timeout=_TIME_TO_MEET)
+    kind = torch.device(device).type
+    if kind == "cuda":
+        torch.cuda.set_device(device)
     # What is planned and counted goes over the processor, also beside graphics devices.
-    backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"
     distributed.init_process_group(
         backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE
     )
-
-
-def group_of(parallelism: str, device: str) -> ProcessGroup:
-    """The processes that this one has joined, as a group."""
-    import torch
-    from torch import distributed
-
-    if device.startswith("cuda"):
-        torch.cuda.set_device(device)
-    rank, size = distributed.get_rank(), distributed.get_world_size()
-    if parallelism == "fsdp":
-        return FullySharded(rank, size, torch.device(device).type)
-    return ProcessGroup(rank, size)
+    return ProcessGroup(rank, size, kind)
 
 
 def _layers(model: Any) -> list["torch.nn.Module"]:
@@ -214,7 +156,7 @@ def _layers(model: Any) -> list["torch.nn.Module"]:
     if not layers:
         raise TrainingError(
             f"The model class {type(model).__name__} names no layers, by which its weights could "
-            "be divided. Set training.parallelism to data_parallel."
+            "be divided. Set training.processes to 1."
         )
     return layers
 

@@ -6,22 +6,18 @@ all tokens of the batch, whoever fed them.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from toolformer.errors import DivergedError, OutOfMemoryError, TrainingError
+from toolformer.errors import DivergedError, TrainingError
 from toolformer.files.digests import hex_digest
-from toolformer.files.loading import is_out_of_memory
 from toolformer.forward.batching import longest_first, plan_batches
 from toolformer.forward.language_model import LanguageModel
-from toolformer.training.finetuning_parameters import FinetuningParameters
 from toolformer.training.low_rank import add_adapters, save_adapters
 from toolformer.training.process_group import ProcessGroup
+from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_loss import ALIKE, LossWeights, add_gradient, summed_loss
-from toolformer.training.training_rows import TEXT, DevelopmentRows, TrainingRow, batch_rows
+from toolformer.training.training_rows import TEXT, TrainingRow, batch_rows
 from toolformer.training.training_state import (
     DevelopmentLoss,
     Progress,
@@ -30,66 +26,6 @@ from toolformer.training.training_state import (
 )
 
 _ADAM_BETAS = (0.9, 0.999)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingJob:
-    """A finetuning run that has not begun, as each of several processes is given it.
-
-    Attributes:
-        base: directory of the model to begin with.
-        rows: what to train on, none of them empty.
-        development: what to measure on, no row of it empty.
-        bos_token: text of the token in front of every row; None: the one used in scoring.
-        device: `cpu` or a CUDA device; several processes take one CUDA device each.
-        state_folder: where the state of the run lies.
-        fingerprint: fingerprint of base, parameters and what the rows were made from.
-        base_loss: what the base model was measured to have; None: it is measured first.
-        stops_at: step behind which it stops, measured, until it is gone on with; None: the last.
-    """
-
-    base: Path
-    rows: Sequence[TrainingRow]
-    development: DevelopmentRows
-    parameters: FinetuningParameters
-    bos_token: str | None
-    device: str
-    state_folder: Path
-    fingerprint: str
-    base_loss: DevelopmentLoss | None = None
-    stops_at: int | None = None
-
-    @property
-    def digest(self) -> str:
-        """Of everything that the numbers of the run follow from."""
-        measured = zip(self.development.with_calls, self.development.without_calls, strict=True)
-        return hex_digest(
-            self.fingerprint,
-            *map(hex_digest, self.rows),
-            "",
-            *(hex_digest(*pair) for pair in measured),
-        )
-
-
-@contextmanager
-def memory_explained(job: TrainingJob) -> Iterator[None]:
-    """Say what to do where a model and its training do not fit into memory.
-
-    Raises:
-        OutOfMemoryError: instead of the library's own error.
-    """
-    try:
-        yield
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        raise OutOfMemoryError(
-            f"The memory of device {job.device!r} does not hold {job.base.name!r}, its gradients "
-            f"and a micro-batch of {job.parameters.micro_batch_tokens} tokens. Lower "
-            "training.micro_batch_tokens, set training.gradient_checkpointing or a "
-            "training.lora_rank, or divide the model among several GPUs (training.processes, "
-            "training.parallelism fsdp). Saved steps are kept."
-        ) from error
 
 
 class Trainer:
@@ -118,7 +54,8 @@ class Trainer:
             # Small steps get lost in bfloat16 weights: what is trained is float32, whatever is
             # computed in. What only stands beside adapters is not.
             precision="float32" if parameters.lora_rank is None else parameters.precision,
-            device=self._group.loading_device(device),
+            # A device need not hold the whole model: its part is moved there layer by layer.
+            device=device if self._group.size == 1 else "cpu",
             bos_token=job.bos_token,
         )
         self._rows = job.rows
@@ -233,9 +170,7 @@ class Trainer:
                 with_weights=self._group.with_weights,
             )
         loss = self._group.total(own_loss)
-        weights = list(self._weights.values())
-        self._group.add_up_gradients(weights)
-        norm: Any = torch.nn.utils.clip_grad_norm_(weights, parameters.clip_norm)
+        norm: Any = torch.nn.utils.clip_grad_norm_(self._weights.values(), parameters.clip_norm)
         # Where each process holds a part of every weight, the norm has parts too.
         norm = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
         for name, value in (("training loss", loss), ("norm of the gradient", norm)):
@@ -274,14 +209,13 @@ class Trainer:
         return self._group.total(math.fsum(losses)) / weights.total(rows)
 
     def _micro_batches(self, lengths: Sequence[int]) -> list[list[int]]:
-        """The rows that this process feeds at once; empty ones where it feeds for the others."""
+        """The rows that this process feeds at once; empty ones where the others feed more often."""
         plans = [
             micro_batches(lengths, process, self._group.size, self._parameters.micro_batch_tokens)
             for process in range(self._group.size)
         ]
         own = plans[self._group.rank]
-        missing = max(map(len, plans)) - len(own) if self._group.feeds_together else 0
-        return own + [[] for _ in range(missing)]
+        return own + [[] for _ in range(max(map(len, plans)) - len(own))]
 
     @property
     def _weightless(self) -> TrainingRow:

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ToolformerError, TrainingError
-from toolformer.training.process_group import group_of, join_group
-from toolformer.training.trainer import Trainer, TrainingJob, memory_explained
+from toolformer.training.process_group import join_group
+from toolformer.training.trainer import Trainer
+from toolformer.training.training_job import TrainingJob, memory_explained
 from toolformer.training.training_state import Progress, StepReport, TrainingState
 
 if TYPE_CHECKING:
@@ -32,37 +33,25 @@ def train_job(job: TrainingJob, report: Callable[[StepReport], None]) -> Progres
         report: called after every step, and first for those that were done before.
 
     Raises:
+        TrainingError: one of several processes ended; or there are fewer devices than processes.
         ToolformerError: as `finetune` does.
-    """
-    import torch
-
-    state = TrainingState(job.state_folder, fingerprint=job.digest)
-    if job.parameters.processes > 1:
-        return train_in_processes(job, state, report=report)
-    # Dropout draws from the global generators; they are given back as they were.
-    cuda_devices = range(torch.cuda.device_count())
-    with torch.random.fork_rng(devices=cuda_devices), memory_explained(job):
-        return Trainer(job).run(state, report)
-
-
-def train_in_processes(
-    job: TrainingJob, state: TrainingState, *, report: Callable[[StepReport], None]
-) -> Progress:
-    """Train a job in `job.parameters.processes` processes; `state` lies in the folder of the job.
-
-    Raises:
-        TrainingError: one of the processes raised it, or ended; or there are fewer devices.
-        CheckpointError: the saved state is damaged.
-        ModelNotFoundError: there is no usable model to begin with.
-        OutOfMemoryError: model and micro-batch do not fit a device.
     """
     import torch
     from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
     from torch.multiprocessing import get_context
     from torch.multiprocessing.spawn import ProcessException, spawn
 
-    _check_devices(job)
-    processes = job.parameters.processes
+    state = TrainingState(job.state_folder, fingerprint=job.digest)
+    processes, devices = job.parameters.processes, torch.cuda.device_count()
+    if processes == 1:
+        # Dropout draws from the global generators; they are given back as they were.
+        with torch.random.fork_rng(devices=range(devices)), memory_explained(job):
+            return Trainer(job).run(state, report)
+    if job.device.startswith("cuda") and processes > devices:
+        raise TrainingError(
+            f"training.processes is {processes}, but there are {devices} CUDA devices; expected at "
+            "most one process per device. Set training.processes to that."
+        )
     # The processes meet here: one that comes after this process has ended finds nobody.
     store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     queue = get_context("spawn").SimpleQueue()
@@ -78,7 +67,7 @@ def train_in_processes(
                 # An error that a process has put there wins over the notice that it failed.
                 _report_messages(queue, report)
     except ProcessException as error:
-        raise _error(error, context, job, state) from error
+        raise _error(error, context, state) from error
     finally:
         started: list[Any] = list(context.processes)
         for process in started:
@@ -108,13 +97,11 @@ def _work(rank: int, job: TrainingJob, port: int, threads: int, queue: Any) -> N
     torch.set_num_threads(threads)
     device = f"cuda:{rank}" if job.device.startswith("cuda") else job.device
     try:
-        join_group(rank, job.parameters.processes, port=port, device=device)
         with memory_explained(job):
-            group = group_of(job.parameters.parallelism, device)
+            group = join_group(rank, job.parameters.processes, port=port, device=device)
             state = TrainingState(job.state_folder, fingerprint=job.digest, group=group)
             sys.stderr.write(
-                f"Process {rank + 1} of {group.size} ({job.parameters.parallelism}) on {device}, "
-                f"{job.parameters.precision}.\n"
+                f"Process {rank + 1} of {group.size} on {device}, {job.parameters.precision}.\n"
             )
             trainer = Trainer(job, device=device, group=group)
             # The steps are the same in all of them.
@@ -126,22 +113,11 @@ def _work(rank: int, job: TrainingJob, port: int, threads: int, queue: Any) -> N
     distributed.destroy_process_group()
 
 
-def _check_devices(job: TrainingJob) -> None:
-    import torch
-
-    processes = job.parameters.processes
-    if job.device.startswith("cuda") and processes > torch.cuda.device_count():
-        raise TrainingError(
-            f"training.processes is {processes}, but there are {torch.cuda.device_count()} CUDA "
-            "devices; expected at most one process per device. Set training.processes to that."
-        )
-
-
 def _error(
-    error: "ProcessException", context: "ProcessContext", job: TrainingJob, state: TrainingState
+    error: "ProcessException", context: "ProcessContext", state: TrainingState
 ) -> TrainingError:
     """The error to raise: a process that was ended by a signal before those that missed it."""
-    processes = job.parameters.processes
+    processes = len(context.processes)
     step = state.saved_step
     begins = f"goes on behind step {step}" if step else "begins anew: no state was saved yet"
     remedy = f"Nothing that was saved is lost: run again, and it {begins}."

@@ -9,7 +9,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -210,22 +210,18 @@ class TrainingState:
         Raises:
             TrainingError: the disk is full or cannot be written.
         """
-        tensors = _tensors(weights, optimizer)
         target = self._folder / f"state-{progress.step:08d}"
-        # All processes write into one folder.
+        # All processes write into one folder, which the first one makes.
         temporary = target.with_name(f".{target.name}.tmp")
-        if self._group.is_first:
-            with writing(target), replacing_folder(target, temporary):
-                self._group.wait()
-                save_tensors(tensors, temporary, self._group)
+        is_first = self._group.is_first
+        with writing(target), replacing_folder(target, temporary) if is_first else nullcontext():
+            self._group.wait()
+            save_tensors(_tensors(weights, optimizer), temporary, self._group)
+            if is_first:
                 (temporary / PROGRESS_FILE).write_text(json.dumps(sealed(asdict(progress))))
+        if is_first:
             _remove(state for state in self._folder.glob("state-*") if state != target)
             self._remove_best_except({progress.best_step})
-        else:
-            with writing(target):
-                # The first process makes the folder.
-                self._group.wait()
-                save_tensors(tensors, temporary, self._group)
         self._saved_best = progress.best_step
         self._group.wait()
 

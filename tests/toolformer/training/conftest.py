@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, ROWS, save_base
-from toolformer.training.finetuning import StepReport, finetune, training_job
+from toolformer.training.finetuning import StepReport, TrainingJob, finetune
 
 
 @pytest.fixture(scope="session")
@@ -36,10 +36,10 @@ def run(base, tmp_path):
             if step.step == stop_at:
                 raise KeyboardInterrupt
 
-        job = training_job(
-            of,
-            rows,
-            development,
+        job = TrainingJob(
+            base=of,
+            rows=rows,
+            development=development,
             parameters=replace(parameters, **changes),
             bos_token=None,
             state_folder=tmp_path / f"{name}-state",

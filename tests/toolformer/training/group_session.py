@@ -15,8 +15,9 @@ import torch
 from torch import distributed
 
 from toolformer.errors import ToolformerError
-from toolformer.training.process_group import group_of, join_group
-from toolformer.training.trainer import Trainer, TrainingJob
+from toolformer.training.process_group import ProcessGroup, join_group
+from toolformer.training.trainer import Trainer
+from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_state import TrainingState
 
 
@@ -45,10 +46,9 @@ def full_disk(descriptor):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def train(entry: Entry, folder: Path) -> dict:
+def train(entry: Entry, folder: Path, group: ProcessGroup) -> dict:
     """One job in this process; the others do the same."""
     job = entry.job
-    group = group_of(job.parameters.parallelism, job.device)
     steps, error, flush = [], None, os.fsync
 
     def report(step):
@@ -74,7 +74,7 @@ def train(entry: Entry, folder: Path) -> dict:
 def train_all(rank: int, folder: Path, entries: list[Entry], port: int) -> None:
     """All entries in one of two processes."""
     torch.set_num_threads(1)
-    join_group(rank, 2, port=port, device="cpu")
-    results = {entry.name: train(entry, folder) for entry in entries}
+    group = join_group(rank, 2, port=port, device="cpu")
+    results = {entry.name: train(entry, folder, group) for entry in entries}
     (folder / f"results-{rank}.json").write_text(json.dumps(results))
     distributed.destroy_process_group()

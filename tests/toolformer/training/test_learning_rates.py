@@ -8,7 +8,7 @@ import pytest
 from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, ROWS, row, weights
 from toolformer.errors import TrainingError
 from toolformer.training import training_processes
-from toolformer.training.finetuning import finetune, training_job
+from toolformer.training.finetuning import TrainingJob, finetune
 from toolformer.training.learning_rates import RATES, chosen_rate
 
 STEPS = {"steps": 20, "batch_size": 2, "evaluations": 5}
@@ -21,10 +21,10 @@ RISING = (1e-1, 1e-3, 1e-4, 1e-5)
 @pytest.fixture
 def job(base, tmp_path):
     def job(name="rates", rows=OTHERS, **changes):
-        return training_job(
-            base,
-            rows,
-            DEVELOPMENT,
+        return TrainingJob(
+            base=base,
+            rows=rows,
+            development=DEVELOPMENT,
             parameters=replace(PARAMETERS, **STEPS | changes),
             bos_token=None,
             state_folder=tmp_path / f"{name}-state",

@@ -1,4 +1,4 @@
-"""Two processes that train together give what one gives, however they divide the model."""
+"""Two processes that train together give what one gives."""
 
 import json
 import re
@@ -17,7 +17,8 @@ from tests.toolformer.training.group_session import Entry, train_all
 from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, ROWS
 from toolformer.training.process_group import ProcessGroup
 from toolformer.training.sharded_tensors import load_tensors
-from toolformer.training.trainer import Trainer, TrainingJob
+from toolformer.training.trainer import Trainer
+from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_state import StepReport, TrainingState
 
 pytestmark = pytest.mark.slow
@@ -46,7 +47,6 @@ VARIANTS = {
     "diverging": {"learning_rate": 1e30},
 }
 HAS_PEFT = find_spec("peft") is not None
-PARALLELISMS = ("data_parallel", "fsdp")
 
 
 class Session:
@@ -70,12 +70,9 @@ class Session:
             fingerprint=variant,
         )
 
-    def plan(self, name: str, variant: str, parallelism: str, *, state_of: str = "", **events):
+    def plan(self, name: str, variant: str, *, state_of: str = "", **events):
         """Let two processes train a job, or go on with the one of another entry."""
-        job = self.job(state_of or name, variant)
-        # Several entries may go on with one job, divided otherwise.
-        parameters = replace(job.parameters, parallelism=parallelism)
-        self._plan.append(Entry(name, replace(job, parameters=parameters), **events))
+        self._plan.append(Entry(name, self.job(state_of or name, variant), **events))
 
     def run(self) -> None:
         """Do all that is planned, in two processes."""
@@ -145,27 +142,21 @@ def train_alone(job: TrainingJob, stops_at: int | None = None) -> list[StepRepor
 def session(tmp_path_factory, base):
     """All that these tests look at, done by two processes that are started once."""
     session = Session(tmp_path_factory.mktemp("group"), base)
-    for parallelism in PARALLELISMS:
-        for variant in ("plain", "checkpointed", "bfloat16"):
-            session.plan(f"{variant}-{parallelism}", variant, parallelism)
-        stopped = f"stopped-{parallelism}"
-        session.plan(stopped, "checkpointed", parallelism, stops_at=5)
-        session.plan(f"resumed-{parallelism}", "checkpointed", parallelism, state_of=stopped)
-    session.plan("changed-stopped", "plain", "data_parallel", stops_at=4)
-    session.plan("changed", "plain", "fsdp", state_of="changed-stopped")
-    session.plan("back-stopped", "plain", "fsdp", stops_at=4)
-    session.plan("back", "plain", "data_parallel", state_of="back-stopped")
+    for variant in ("plain", "checkpointed", "bfloat16"):
+        session.plan(variant, variant)
+    session.plan("plain-stopped", "plain", stops_at=4)
+    session.plan("stopped", "checkpointed", stops_at=5)
+    session.plan("resumed", "checkpointed", state_of="stopped")
     with pytest.raises(KeyboardInterrupt):
         train_alone(session.job("grown-alone", "plain"), stops_at=5)
-    session.plan("grown", "plain", "fsdp", state_of="grown-alone")
+    session.plan("grown", "plain", state_of="grown-alone")
     # The state behind step 3 is there; that behind step 6 cannot be written.
-    session.plan("full", "checkpointed", "fsdp", disk_full_from=4)
-    session.plan("freed", "checkpointed", "fsdp", state_of="full")
-    session.plan("diverging", "diverging", "data_parallel")
+    session.plan("full", "checkpointed", disk_full_from=4)
+    session.plan("freed", "checkpointed", state_of="full")
+    session.plan("diverging", "diverging")
     if HAS_PEFT:
-        session.plan("lora-data_parallel", "lora", "data_parallel")
-        session.plan("lora-stopped", "lora", "fsdp", stops_at=5)
-        session.plan("lora-fsdp", "lora", "fsdp", state_of="lora-stopped")
+        session.plan("lora-stopped", "lora", stops_at=5)
+        session.plan("lora", "lora", state_of="lora-stopped")
     session.run()
     return session
 
@@ -186,59 +177,43 @@ def assert_like(reports, weights, expected) -> None:
         torch.testing.assert_close(weight, expected_weights[name], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("parallelism", PARALLELISMS)
 @pytest.mark.parametrize("variant", ["plain", "checkpointed"])
-def test_two_processes_give_the_losses_and_weights_of_one(session, alone, variant, parallelism):
-    name = f"{variant}-{parallelism}"
-    assert_like(session.steps(name), session.weights(name), alone[variant])
+def test_two_processes_give_the_losses_and_weights_of_one(session, alone, variant):
+    assert_like(session.steps(variant), session.weights(variant), alone[variant])
 
 
-@pytest.mark.parametrize("parallelism", PARALLELISMS)
-def test_two_processes_compute_in_bfloat16_as_one_does(session, alone, parallelism):
-    name = f"bfloat16-{parallelism}"
+def test_two_processes_compute_in_bfloat16_as_one_does(session, alone):
     losses = [report.loss for report in alone["bfloat16"][0]]
-    assert [report.loss for report in session.steps(name)] == pytest.approx(losses, rel=1e-2)
+    assert [report.loss for report in session.steps("bfloat16")] == pytest.approx(losses, rel=1e-2)
     exact = [report.loss for report in alone["plain"][0]]
     assert losses != pytest.approx(exact, rel=1e-6)
-    assert {weight.dtype for weight in session.weights(name).values()} == {torch.float32}
+    assert {weight.dtype for weight in session.weights("bfloat16").values()} == {torch.float32}
 
 
-@pytest.mark.parametrize("parallelism", PARALLELISMS)
-def test_a_resumed_run_gives_the_numbers_of_an_undisturbed_one(session, parallelism):
-    assert session.error(f"stopped-{parallelism}").startswith("StopError")
-    assert session.steps(f"resumed-{parallelism}") == session.steps(f"checkpointed-{parallelism}")
-    resumed = session.weights(f"stopped-{parallelism}")
-    undisturbed = session.weights(f"checkpointed-{parallelism}")
+def test_a_resumed_run_gives_the_numbers_of_an_undisturbed_one(session):
+    assert session.error("stopped").startswith("StopError")
+    assert session.steps("resumed") == session.steps("checkpointed")
+    resumed = session.weights("stopped")
+    undisturbed = session.weights("checkpointed")
     assert all(torch.equal(resumed[name], undisturbed[name]) for name in undisturbed)
 
 
-@pytest.mark.parametrize(
-    ("name", "state_of"),
-    [("changed", "changed-stopped"), ("back", "back-stopped"), ("grown", "grown-alone")],
-)
-def test_another_number_of_processes_or_another_parallelism_goes_on(session, alone, name, state_of):
-    assert_like(session.steps(name), session.weights(state_of), alone["plain"])
+def test_two_processes_go_on_from_the_state_of_one(session, alone):
+    assert_like(session.steps("grown"), session.weights("grown-alone"), alone["plain"])
 
 
-@pytest.mark.parametrize("stopped", ["changed-stopped", "back-stopped"])
-def test_one_process_goes_on_from_the_state_of_two(session, alone, tmp_path, stopped):
+def test_one_process_goes_on_from_the_state_of_two(session, alone, tmp_path):
     folder = tmp_path / "left-state"
-    shutil.copytree(session.folder / "kept" / stopped, folder)
+    shutil.copytree(session.folder / "kept" / "plain-stopped", folder)
     reports = train_alone(replace(session.job("left", "plain"), state_folder=folder))
     # Steps 1 to 3 were done by two: they are only told.
-    assert reports[:3] == session.steps(stopped)[:3]
+    assert reports[:3] == session.steps("plain-stopped")[:3]
     (file,) = folder.glob("best-*/*.safetensors")
     assert_like(reports, load_file(file), alone["plain"])
 
 
 @pytest.mark.parametrize(
-    ("stopped", "variant"),
-    [
-        ("changed-stopped", "plain"),
-        ("back-stopped", "plain"),
-        ("stopped-data_parallel", "checkpointed"),
-        ("stopped-fsdp", "checkpointed"),
-    ],
+    ("stopped", "variant"), [("plain-stopped", "plain"), ("stopped", "checkpointed")]
 )
 def test_gradients_are_as_large_as_those_of_one_process(session, tmp_path, stopped, variant):
     # Adam does not feel a wrong scale: weights alone would not show it.
@@ -257,7 +232,7 @@ def test_a_disk_that_is_full_for_one_of_them_leaves_the_last_good_state(session)
     error = session.error("full")
     assert "state-00000006' cannot be written" in error
     assert "No space left" in error
-    assert session.steps("freed") == session.steps("checkpointed-fsdp")
+    assert session.steps("freed") == session.steps("checkpointed")
     # Half a state would fill the disk until the next run.
     assert not list((session.folder / "full-state").glob(".*.tmp"))
 
@@ -268,7 +243,5 @@ def test_a_loss_that_is_no_number_ends_both(session):
 
 @pytest.mark.skipif(not HAS_PEFT, reason="needs the package peft")
 def test_two_processes_train_the_adapters_that_one_does(session, alone):
-    name = "lora-data_parallel"
-    assert_like(session.steps(name), session.weights(name), alone["lora"])
     # Stopped and gone on with.
-    assert_like(session.steps("lora-fsdp"), session.weights("lora-stopped"), alone["lora"])
+    assert_like(session.steps("lora"), session.weights("lora-stopped"), alone["lora"])

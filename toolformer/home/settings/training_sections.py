@@ -90,12 +90,8 @@ class TrainingSettings(Section):
     processes: int = Field(
         1,
         ge=1,
-        description="processes that train together, one per GPU, or sharing the processor's cores",
-    )
-    parallelism: Literal["data_parallel", "fsdp"] = Field(
-        "data_parallel",
-        description="data_parallel: each process holds the whole model; fsdp: a part of every "
-        "weight (FSDP2)",
+        description="processes that train together, each with a part of every weight (FSDP2): one "
+        "per GPU, or sharing the processor's cores",
     )
     lora_rank: int | None = Field(
         None,

@@ -1,0 +1,105 @@
+"""A finetuning run that has not begun."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolformer.errors import OutOfMemoryError, TrainingError
+from toolformer.files.digests import hex_digest
+from toolformer.files.loading import is_out_of_memory
+from toolformer.training.finetuning_parameters import FinetuningParameters
+from toolformer.training.low_rank import check_installed
+from toolformer.training.training_rows import DevelopmentRows, TrainingRow
+from toolformer.training.training_state import DevelopmentLoss
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingJob:
+    """A run that can begin, as each of several processes is given it; empty rows are left out.
+
+    Attributes:
+        base: directory of the model to begin with.
+        rows: what to train on.
+        development: what to measure on.
+        bos_token: text of the token in front of every row; None: the one used in scoring.
+        device: `cpu` or a CUDA device; several processes take one CUDA device each, from the first
+            on.
+        state_folder: where the state of the run lies.
+        fingerprint: fingerprint of base, parameters and what the rows were made from; stands in the
+            `toolformer.json` of the model. A state of another one, or of other rows, is not gone on
+            with.
+        base_loss: what the base model was measured to have; None: it is measured first.
+        stops_at: step behind which it stops, measured, until it is gone on with; None: the last.
+
+    Raises:
+        TrainingError: nothing to train or measure on, or a package is missing.
+    """
+
+    base: Path
+    rows: Sequence[TrainingRow]
+    development: DevelopmentRows
+    parameters: FinetuningParameters
+    bos_token: str | None
+    device: str
+    state_folder: Path
+    fingerprint: str
+    base_loss: DevelopmentLoss | None = None
+    stops_at: int | None = None
+
+    def __post_init__(self) -> None:
+        rows = [row for row in self.rows if row.ids]
+        pairs = zip(self.development.with_calls, self.development.without_calls, strict=True)
+        measured = [pair for pair in pairs if all(row.ids for row in pair)]
+        if not rows:
+            raise TrainingError(
+                "There is no text to train on: no call was kept that fits into "
+                "training.max_tokens. Build more shards, lower the filtering thresholds or raise "
+                "training.max_tokens."
+            )
+        if weightless := sum(not self.parameters.loss_weights.total([row]) for row in rows):
+            raise TrainingError(
+                f"{weightless} of {len(rows)} rows have no token that counts in the loss. Set "
+                "training.loss_weights.text above 0; texts without calls consist of nothing else."
+            )
+        if not measured:
+            raise TrainingError(
+                "There is no development text, by which the best checkpoint is chosen. Raise "
+                "training.development_share or build more shards."
+            )
+        if self.parameters.lora_rank is not None:
+            check_installed()
+        object.__setattr__(self, "rows", rows)
+        object.__setattr__(self, "development", DevelopmentRows(*zip(*measured, strict=True)))
+
+    @property
+    def digest(self) -> str:
+        """Of everything that the numbers of the run follow from."""
+        measured = zip(self.development.with_calls, self.development.without_calls, strict=True)
+        return hex_digest(
+            self.fingerprint,
+            *map(hex_digest, self.rows),
+            "",
+            *(hex_digest(*pair) for pair in measured),
+        )
+
+
+@contextmanager
+def memory_explained(job: TrainingJob) -> Iterator[None]:
+    """Say what to do where a model and its training do not fit into memory.
+
+    Raises:
+        OutOfMemoryError: instead of the library's own error.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(
+            f"The memory of device {job.device!r} does not hold {job.base.name!r}, its gradients "
+            f"and a micro-batch of {job.parameters.micro_batch_tokens} tokens. Lower "
+            "training.micro_batch_tokens, set training.gradient_checkpointing or a "
+            "training.lora_rank, or divide the model among several GPUs (training.processes). "
+            "Saved steps are kept."
+        ) from error
