@@ -25,10 +25,10 @@ EXAMPLES = {
         "toolformer sql --files filtered_calls --json",
     ),
     "report": ("toolformer report", "toolformer report --output report.html"),
-    "explain": ("toolformer explain 3f9a", "toolformer explain 3f9a --output call.html"),
+    "explain": ("toolformer explain 3f9a",),
     "compare": (
         "toolformer compare ~/news ~/news-lower-threshold",
-        "toolformer compare ~/news ~/news --rounds 1 2 --output rounds.html",
+        "toolformer compare ~/news ~/news --rounds 1 2",
     ),
     "export": (
         "toolformer export dataset --output calls",

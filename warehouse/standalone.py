@@ -15,12 +15,9 @@ from warehouse.connection import open_connection, sql_name
 from warehouse.counting import COUNTS, counts_text
 from warehouse.descriptions import describe
 from warehouse.errors import PartitionsChangingError, StorageError
-from warehouse.needs import METADATA_VIEW, STATISTICS_VIEWS, everything
+from warehouse.needs import METADATA_VIEW, everything
 from warehouse.reading import are_there, chosen_files, looked_at, refuse_damaged
 from warehouse.schema import tables
-
-# Where the head of DuckDB's files says what they are.
-_MAGIC = slice(8, 12)
 
 
 def write_standalone_database(
@@ -75,27 +72,3 @@ def write_standalone_database(
             "same again."
         ) from error
     return rows
-
-
-def is_standalone_database(file: Path) -> bool:
-    """Whether a file is a database that `write_standalone_database` wrote, with nothing added.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    import duckdb
-
-    with file.open("rb") as stream:
-        # DuckDB would open files of other programs as well.
-        if stream.read(_MAGIC.stop)[_MAGIC] != b"DUCK":
-            return False
-    try:
-        with duckdb.connect(str(file), read_only=True) as connection:
-            rows = connection.execute(
-                "select table_name from duckdb_tables() "
-                "union all select view_name from duckdb_views() where not internal"
-            ).fetchall()
-    except duckdb.Error:
-        return False
-    names = {name for (name,) in rows}
-    return METADATA_VIEW in names and names <= {*tables(), *COUNTS, *STATISTICS_VIEWS}

@@ -1,7 +1,6 @@
 """The folder of `toolformer export dataset`: Parquet files and a card, for `load_dataset`."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,23 +37,10 @@ _ROWS_PER_FILE = 1_000_000
 _ROWS_PER_GROUP = 16_384
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenDataset:
-    """What is in the folder.
-
-    Attributes:
-        rows: rows by configuration.
-        marked: texts with marks of chat templates.
-    """
-
-    rows: Mapping[str, int]
-    marked: int
-
-
 def write_dataset_folder(
     folder: Path, warehouse: Warehouse, settings: Settings, *, round_number: int
-) -> WrittenDataset:
-    """Fill an empty folder with C* and the kept calls of a round."""
+) -> dict[str, int]:
+    """Fill an empty folder with C* and the kept calls of a round; rows by configuration."""
     configurations: dict[str, Configuration] = {}
     marked: list[int] = []
     for name, query in _QUERIES.items():
@@ -73,7 +59,7 @@ def write_dataset_folder(
         marked=sum(marked),
     )
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
-    return WrittenDataset({name: each.rows for name, each in configurations.items()}, sum(marked))
+    return {name: each.rows for name, each in configurations.items()}
 
 
 def _counting_marks(batches: "pa.RecordBatchReader", marked: list[int]) -> "pa.RecordBatchReader":

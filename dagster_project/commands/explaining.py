@@ -1,19 +1,15 @@
 """`toolformer explain`: one call in its text, its losses token by token, and the decision."""
 
 import dataclasses
-from pathlib import Path
 
 from dagster_project.commands import console
-from dagster_project.commands.explanation import explanation_of, page_of_call
+from dagster_project.commands.explanation import explanation_of
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.recomputation import CannotRecomputeError, recompute
 from toolformer.home.reading import Home
-from toolformer.home.report.page import check_page, write_page
 
 
-def explain(
-    call_id: str, options: RunOptions, *, with_model: bool, as_json: bool, output: Path | None
-) -> None:
+def explain(call_id: str, options: RunOptions, *, with_model: bool, as_json: bool) -> None:
     """Print a call, as far as it came, and its losses token by token where it was scored.
 
     Args:
@@ -21,14 +17,10 @@ def explain(
         with_model: compute the losses again.
         as_json: print the row of `explained_call.sql`, with `recomputation` (or null) and
             `not_recomputed`, the reason why not (or null), in place of tables.
-        output: file of a page to write, in place of tables.
 
     Raises:
-        ToolformerError: there is no such call, there are several, or the page cannot be written
-            or something else is there.
+        ToolformerError: there is no such call, or there are several.
     """
-    if output is not None:
-        check_page(output)
     home = Home()
     call = home.explain(call_id)
     recomputation, why_not = None, "--no-model was given"
@@ -40,13 +32,9 @@ def explain(
                 recomputation, why_not = recompute(call, options, home.places), None
         except CannotRecomputeError as error:
             why_not = str(error)
-    if output is not None:
-        write_page(output, page_of_call(call, recomputation, why_not))
     if as_json:
         tokens = recomputation and dataclasses.asdict(recomputation)
         console.document({**call, "recomputation": tokens, "not_recomputed": why_not})
-    elif output is not None:
-        console.say(f"Page: {output}")
     else:
         console.show(*explanation_of(call, recomputation))
         if why_not is not None and with_model and call["is_kept"] is not None:

@@ -1,30 +1,25 @@
-"""What `toolformer explain` shows of a call: its text, facts and tokens; a page has the same."""
+"""What `toolformer explain` shows of a call: its text, facts and tokens."""
 
-import io
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from dagster_project.commands.recomputation import Recomputation
 from toolformer.filtering import FilterReason
 from toolformer.forward.precision import FLOAT32
-from toolformer.home.report.page import rendered
 from toolformer.home.wiring.execution import PEEKS
 from tools.protocol import ToolCall
 from tools.syntax import format_call
 
 _HELPED, _HURT = "green", "red"
-# Red, green and blue of a token that adds most to the reduction, and of one that adds nothing.
-_HELPED_MOST, _HURT_MOST, _NEUTRAL = (116, 196, 118), (251, 128, 114), (245, 245, 245)
 # A token that adds less to the reduction, in nats, has no colour.
 _TELLING = 0.005
 # Characters of the text that are shown on each side of a call.
 _CONTEXT = 240
-_PAGE_COLUMNS = 110
 _COLUMNS = ("token", "weight", "no call", "no result", "result", "other result", "gain")
 _PLACES = {"inline": "at its place in the text", "prefix": "in front of the text"}
 _PRUNED = "the reduction cannot reach scoring.lowest_threshold, so further losses were left out"
@@ -50,10 +45,7 @@ def explanation_of(
         recomputation: its losses token by token.
     """
     yield Text(f"Call {call['call_id']}\n", style="bold")
-    if recomputation is None:
-        yield Text.assemble(*_in_its_text(call, call["result"], Text()), "\n")
-    else:
-        yield from _texts_with_gains(call, recomputation)
+    yield Text.assemble(*_in_its_text(call), "\n")
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
@@ -64,71 +56,21 @@ def explanation_of(
         yield from _tokens_of(call, recomputation)
 
 
-def page_of_call(
-    call: Mapping[str, Any], recomputation: Recomputation | None, why_not: str | None
-) -> str:
-    """The explanation as an HTML page with everything that it needs inside.
-
-    Args:
-        call, recomputation: see `explanation_of`.
-        why_not: the reason why the losses are not computed again.
-    """
-    console = Console(
-        record=True,
-        file=io.StringIO(),
-        width=_PAGE_COLUMNS,
-        force_terminal=True,
-        color_system="truecolor",
-    )
-    console.print(*explanation_of(call, recomputation), sep="\n")
-    body = console.export_html(code_format="{code}", inline_styles=True)
-    return rendered("call.html.jinja", call=call, body=body, why_not=why_not)
-
-
-def _texts_with_gains(
-    call: Mapping[str, Any], recomputation: Recomputation
-) -> Iterator[RenderableType]:
-    """The call in its text, the tokens behind it coloured: with its result, and with another."""
-    losses, tokens = recomputation.losses, recomputation.tokens
-    note = "Green: a token that is likelier with the result than without it; red: less likely"
-    shown = [(call["result"], list(recomputation.gains), losses.loss_with_result, note)]
-    if call["swapped_result"] is not None:
-        other_gains = [
-            gain + token.weight * ((token.with_swapped_result or 0.0) - token.with_result)
-            for token, gain in zip(tokens, recomputation.gains, strict=True)
-        ]
-        note = "The same with the result of another call"
-        shown.append((call["swapped_result"], other_gains, losses.loss_with_swapped_result, note))
-    largest = max((abs(gain) for _, gains, _, _ in shown for gain in gains), default=0.0)
-    for result, gains, loss, note in shown:
-        styles = (_shade(gain, largest) for gain in gains)
-        coloured = Text.assemble(*zip((token.text for token in tokens), styles, strict=True))
-        yield Text.assemble(*_in_its_text(call, result, coloured))
-        yield Text(f"{note}. Loss {_number(loss)} nats.\n", style="dim")
-
-
-def _in_its_text(
-    call: Mapping[str, Any], result: str | None, tokens: Text
-) -> Iterator[str | Text | tuple[str, str]]:
-    """The parts of the text with the call, the tokens behind it as they are given."""
+def _in_its_text(call: Mapping[str, Any]) -> Iterator[str | tuple[str, str]]:
+    """The parts of the text with the call."""
     before, after = _context(call)
-    if tokens:
-        # A token can be a part of a character, which the text does not have.
-        is_whole = after.startswith(tokens.plain)
-        after = after.removeprefix(tokens.plain) if is_whole else " …"
     yield before
     if call["arguments"] is None:
         # A sample that is no call.
         yield f" [{call['sample_text']}", "bold cyan"
     else:
         parsed = ToolCall(call["tool"], call["arguments"])
-        if result is None:
+        if call["result"] is None:
             yield format_call(parsed, empty_result_keeps_arrow=False), "bold cyan"
         else:
-            written, arrow, answer = format_call(parsed, result).partition(" -> ")
+            written, arrow, answer = format_call(parsed, call["result"]).partition(" -> ")
             yield written, "bold cyan"
             yield arrow + answer, "bold magenta"
-    yield tokens
     yield after
 
 
@@ -143,15 +85,6 @@ def _context(call: Mapping[str, Any]) -> tuple[str, str]:
     if len(after) > _CONTEXT:
         after = after[:_CONTEXT].rpartition(" ")[0] + " …"
     return before, after
-
-
-def _shade(gain: float, largest: float) -> str:
-    """The style of a token: the stronger its colour, the more it counts."""
-    if abs(gain) < _TELLING:
-        return ""
-    end, share = _HELPED_MOST if gain > 0 else _HURT_MOST, abs(gain) / largest
-    mixed = (round(a + share * (b - a)) for a, b in zip(_NEUTRAL, end, strict=True))
-    return f"black on rgb({','.join(map(str, mixed))})"
 
 
 def _tokens_of(call: Mapping[str, Any], recomputation: Recomputation) -> Iterator[RenderableType]:

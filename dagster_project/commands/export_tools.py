@@ -17,17 +17,15 @@ from warehouse.warehouse import Warehouse
 
 
 def chat_tools(
-    warehouse: Warehouse, settings: Settings, home: Home, round_number: int, *, keeps_marks: bool
+    warehouse: Warehouse, settings: Settings, home: Home, round_number: int
 ) -> dict[str, ChatTool]:
-    """The tools with calls in the texts of a round, by name; see `write_export`.
+    """The tools with calls in the texts of a round, by name; marks in their schemas are broken.
 
     Raises:
         ExportError: a call has arguments that its tool does not take; when it is read.
     """
     rows = warehouse.ask("exported_tools", round=round_number).to_dicts()
     tools = {row["tool"]: _chat_tool(row, settings, home) for row in rows}
-    if keeps_marks:
-        return tools
     return {name: replace(tool, schema=break_marks(tool.schema)) for name, tool in tools.items()}
 
 

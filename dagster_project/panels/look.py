@@ -84,15 +84,6 @@ def explain(
         bool, typer.Option("--no-model", help="Show only what is stored, without loading a model.")
     ] = False,
     as_json: AsJson = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="HTML page to write, in the look of the report.",
-            metavar="FILE.html",
-            show_default=False,
-            callback=expanded,
-        ),
-    ] = None,
     preset: Preset = None,
     changes: Changes = None,
 ) -> None:
@@ -101,7 +92,7 @@ def explain(
     from dagster_project.commands.options import RunOptions
 
     options = RunOptions.of(preset, changes)
-    explaining.explain(call_id, options, with_model=not no_model, as_json=as_json, output=output)
+    explaining.explain(call_id, options, with_model=not no_model, as_json=as_json)
 
 
 @app.command()
@@ -112,20 +103,11 @@ def compare(
         tuple[int, int], typer.Option(min=1, help="Round of annotation of each.", metavar="A B")
     ] = (1, 1),
     as_json: AsJson = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="HTML page to write.",
-            metavar="FILE.html",
-            show_default=False,
-            callback=expanded,
-        ),
-    ] = None,
 ) -> None:
     """Which calls two homes keep, by tool and shard, and why only one keeps the others."""
     from dagster_project.commands import comparing
 
-    comparing.compare((first, second), rounds, as_json=as_json, output=output)
+    comparing.compare((first, second), rounds, as_json=as_json)
 
 
 @app.command(help=export_formats.HELP)
@@ -134,9 +116,11 @@ def export(
         export_formats.ExportFormat, typer.Argument(help="What to write.", metavar="FORMAT")
     ],
     output: Annotated[
-        Path | None,
-        typer.Option(help="File to write, for a dataset the folder.", callback=expanded),
-    ] = None,
+        Path,
+        typer.Option(
+            help="File to write, for a dataset the folder; nothing may be there.", callback=expanded
+        ),
+    ],
     round_number: Annotated[
         int | None,
         typer.Option(
@@ -145,11 +129,6 @@ def export(
             help="Round of annotation. Default: the newest; for DuckDB files, all.",
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
-    push_to: Annotated[
-        str | None,
-        typer.Option(metavar="OWNER/NAME", help="Push the dataset to the Hugging Face hub."),
-    ] = None,
     arguments: Annotated[
         export_formats.ArgumentsForm,
         typer.Option(
@@ -157,14 +136,6 @@ def export(
             "every reader leaves as they are."
         ),
     ] = "objects",
-    keep_marks: Annotated[
-        bool,
-        typer.Option(
-            "--keep-marks",
-            help="Keep marks of chat templates, such as <|im_end|>, in texts of sft, preference "
-            "and text. Default: broken by a blank.",
-        ),
-    ] = False,
 ) -> None:
     """Write the augmented texts and their calls for other programs."""
     from toolformer.home.home import Home
@@ -173,29 +144,6 @@ def export(
         raise typer.BadParameter(
             f"{form} has no arguments by name. Leave it out.", param_hint="--arguments"
         )
-    if keep_marks and form not in export_formats.LINES:
-        raise typer.BadParameter(
-            f"{form} has the texts as they are. Leave it out.", param_hint="--keep-marks"
-        )
-    if push_to is not None:
-        if form != "dataset":
-            raise typer.BadParameter("Only a dataset can be pushed.", param_hint="--push-to")
-        from dagster_project.commands.export_push import push_export
+    from dagster_project.commands.exporting import write_export
 
-        push_export(push_to, Home.find(), output, round_number=round_number, is_forced=force)
-    elif output is None:
-        raise typer.BadParameter(
-            f"{form} needs a file or folder to write to.", param_hint="--output"
-        )
-    else:
-        from dagster_project.commands.exporting import write_export
-
-        write_export(
-            form,
-            Home.find(),
-            output,
-            round_number=round_number,
-            is_forced=force,
-            arguments=arguments,
-            keeps_marks=keep_marks,
-        )
+    write_export(form, Home.find(), output, round_number=round_number, arguments=arguments)

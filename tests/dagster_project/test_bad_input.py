@@ -133,10 +133,7 @@ def test_an_argument_that_is_no_utf_8_is_refused(run, home: Home, arguments):
     "arguments",
     [
         ("report",),
-        ("explain", "c"),
-        ("compare", "a", "b"),
         ("export", "text"),
-        ("export", "dataset", "--push-to", "owner/name"),
     ],
     ids=" ".join,
 )

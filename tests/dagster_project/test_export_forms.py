@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -117,16 +118,10 @@ def test_every_reader_gives_json_texts_as_they_were(built, run, tmp_path: Path, 
                         assert arguments == told["function"]["arguments"], name
 
 
-def test_formats_without_arguments_or_with_texts_as_they_are_refuse_the_flags(
-    built, run, tmp_path: Path
-):
-    for form, flags, said in (
-        ("text", ("--arguments", "json"), "has no arguments by name"),
-        ("dataset", ("--keep-marks",), "has the texts as they are"),
-    ):
-        outcome = run("export", form, "--output", tmp_path / "x", *flags)
-        assert outcome.code == 2
-        assert said in " ".join(re.sub("[│╭╮╰╯─]", "", outcome.err).split())
+def test_formats_without_arguments_refuse_their_form(built, run, tmp_path: Path):
+    outcome = run("export", "text", "--output", tmp_path / "x", "--arguments", "json")
+    assert outcome.code == 2
+    assert "has no arguments by name" in " ".join(re.sub("[│╭╮╰╯─]", "", outcome.err).split())
 
 
 @pytest.mark.parametrize("source", ["case", "own"])
@@ -145,26 +140,12 @@ def test_no_tokenizer_makes_special_tokens_of_an_export(
     for form in ("sft", "preference", "text"):
         broken = tmp_path / f"{form}.jsonl"
         outcome = run("export", form, "--output", broken)
-        assert f"In {marked} of them marks such as <|im_end|> were broken" in outcome.out
-        kept = tmp_path / f"{form}-kept.jsonl"
-        outcome = run("export", form, "--output", kept, "--keep-marks")
-        assert f"In {marked} of them marks such as <|im_end|> were kept" in outcome.out
-        assert "<|im_end|>" in kept.read_text(encoding="utf-8")
+        assert f"are broken by a blank in {marked} records." in outcome.out
         assert "<|im_end|>" not in broken.read_text(encoding="utf-8")
-    said = checked(test_data, case, tmp_path / "sft.jsonl", tokenizer)
-    assert not said
-    assert "<|im_end|>" in checked(test_data, case, tmp_path / "sft-kept.jsonl", tokenizer)
-    outcome = run("export", "dataset", "--output", tmp_path / "dataset")
-    assert f"In {marked} of them marks such as <|im_end|> were kept." in outcome.out
+    assert not checked(test_data, case, tmp_path / "sft.jsonl", tokenizer)
+    assert run("export", "dataset", "--output", tmp_path / "dataset").code == 0
     card = (tmp_path / "dataset" / "README.md").read_text(encoding="utf-8")
     assert f"- {marked} texts hold marks of chat templates" in card
-
-
-def test_texts_without_marks_are_as_they_were_and_nothing_is_said(built, run, tmp_path: Path):
-    plain, kept = tmp_path / "plain", tmp_path / "kept"
-    assert " marks " not in run("export", "sft", "--output", plain).out
-    assert " marks " not in run("export", "sft", "--output", kept, "--keep-marks").out
-    assert plain.read_bytes() == kept.read_bytes()
 
 
 TYPED = '''
@@ -284,7 +265,8 @@ def test_load_dataset_gives_the_rows_of_the_newest_export(
         return datasets.load_dataset(str(folder), split="train", cache_dir=cache)["text"][:]
 
     def export(folder: Path) -> list[str]:
-        assert run("export", "dataset", "--output", folder, "--force").code == 0
+        shutil.rmtree(folder, ignore_errors=True)
+        assert run("export", "dataset", "--output", folder).code == 0
         return pl.read_parquet(folder / "data" / "augmented_texts" / "*.parquet")["text"].to_list()
 
     assert export(here) == texts(here)

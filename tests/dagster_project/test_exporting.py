@@ -162,30 +162,22 @@ def test_an_empty_home_is_told(warehouse: Warehouse, run, tmp_path: Path, form: 
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_what_is_there_is_replaced_only_if_forced(built: Warehouse, run, tmp_path: Path, form: str):
+def test_what_is_there_is_never_replaced(built: Warehouse, run, tmp_path: Path, form: str):
     target = tmp_path / "export"
+    if form == "dataset":
+        # As a container mounts one.
+        target.mkdir()
     assert run("export", form, "--output", target).code == 0
+    before = {path: path.stat() for path in (target, *target.rglob("*"))}
     outcome = run("export", form, "--output", target)
     assert outcome.is_one_paragraph_naming("is there already")
-    assert run("export", form, "--output", target, "--force").code == 0
+    assert {path: path.stat() for path in (target, *target.rglob("*"))} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["export", "home"]
-
-
-def test_what_is_no_export_is_never_replaced(built: Warehouse, run, tmp_path: Path):
-    folder = tmp_path / "thesis"
-    folder.mkdir()
-    (folder / "chapter.tex").write_text("years of work")
-    for form, said in (("dataset", "'chapter.tex'"), ("text", "is a folder")):
-        outcome = run("export", form, "--output", folder, "--force")
-        assert outcome.is_one_paragraph_naming(said)
-    outcome = run("export", "dataset", "--output", folder / "chapter.tex", "--force")
-    assert outcome.is_one_paragraph_naming("is a file")
-    assert (folder / "chapter.tex").read_text() == "years of work"
 
 
 @pytest.mark.parametrize("place", ["", "models/mine"])
 def test_the_home_is_no_place_for_an_export(built: Warehouse, run, home: Home, place: str):
-    outcome = run("export", "duckdb", "--output", home.root / place, "--force")
+    outcome = run("export", "duckdb", "--output", home.root / place)
     assert outcome.is_one_paragraph_naming("lies in the home")
 
 

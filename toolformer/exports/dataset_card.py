@@ -3,7 +3,6 @@
 Says what is in it, how it came about and under which licences.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +11,6 @@ from toolformer.training.model_card import LICENCE_WORD, markdown_table
 
 CARD_FILE = "README.md"
 TEXTS, KEPT_CALLS = "augmented_texts", "kept_calls"
-# In every card; a folder with it is an earlier export.
-CARD_MARK = "Made with `toolformer export dataset`"
-_PART = re.compile(rf"data/(?:{TEXTS}|{KEPT_CALLS})/part-\d+\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +33,6 @@ class Configuration:
 def data_file(configuration: str) -> str:
     """Where the files of a configuration lie below the folder, as a pattern."""
     return f"data/{configuration}/*.parquet"
-
-
-def is_data_file(name: str) -> bool:
-    """Whether a dataset has a file of this name, which is relative to its folder."""
-    return _PART.fullmatch(name) is not None
 
 
 def dataset_card(
@@ -121,11 +112,11 @@ def dataset_card(
     return "\n\n".join(parts) + "\n"
 
 
-_WHAT_IT_IS = f"""\
+_WHAT_IT_IS = """\
 Texts with calls of tools, which a language model wrote or the tools proposed \
 (`sampling.proposals` below). A call was kept because its result made the text behind it likelier, \
 by at least τ_f (Toolformer, Schick et al. 2023, arXiv 2302.04761). No person labelled anything. \
-{CARD_MARK}."""
+Made with `toolformer export dataset`."""
 
 _LIMITS = """\
 - A call stands where it lowered the loss of the model above, not where a person would put it. \
