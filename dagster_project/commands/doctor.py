@@ -61,9 +61,6 @@ def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
     findings.append(finding)
     looks = {
         "language model": lambda: doctor_home.language_model(home, settings),
-        "Java": _java,
-        "Wikipedia index": lambda: doctor_home.wikipedia_index(home, settings),
-        "passage index": lambda: doctor_home.passage_index(home, settings),
         "tools": lambda: _tools(home, settings),
         "isolation of tools": _isolation,
         "manifest": lambda: doctor_home.manifest(home) if has_all_texts else iter(()),
@@ -131,18 +128,6 @@ def _settings(home: Home) -> tuple[Settings, Finding]:
         return validated(preset_values("laptop"), origin="preset laptop"), finding
     origin = f" from {file}" if file.exists() else f"; {file} is written at first use"
     return settings, Finding("settings", "ok", f"preset {settings.preset}{origin}")
-
-
-def _java() -> Iterator[Finding]:
-    from tools.errors import ToolUnavailableError
-    from tools.retrieval.java import find_java
-
-    try:
-        java = find_java()
-    except ToolUnavailableError as error:
-        yield Finding("Java", "missing", error.reason, error.remedy)
-    else:
-        yield Finding("Java", "ok", f"{java.version} ({java.path})")
 
 
 def _tools(home: Home, settings: Settings) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Checks what a home should have: locks, models, indexes, the manifest of the corpus."""
+"""Checks what a home should have: locks, models, the manifest of the corpus."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,52 +56,6 @@ def language_model(home: Home, settings: Settings) -> Iterator[Finding]:
         yield Finding("language model", "missing", str(error), remedy)
     else:
         yield Finding("language model", "ok", detail)
-
-
-def wikipedia_index(home: Home, settings: Settings) -> Iterator[Finding]:
-    """The index that is searched by BM25."""
-    from toolformer.home.wiring.retriever import WIKIPEDIA_INDEX, tools_searching
-    from tools.retrieval.wikipedia_index import index_information
-
-    folder = home.wikipedia_index
-    if not tools_searching(WIKIPEDIA_INDEX, settings):
-        yield Finding("Wikipedia index", "ok", "not needed: no enabled tool searches it")
-    elif (information := index_information(folder)) is None:
-        yield _missing_index("Wikipedia index", folder, asset="wikipedia_index")
-    else:
-        detail = f"{information['passages']:,} passages in {folder}"
-        yield Finding("Wikipedia index", "ok", detail)
-
-
-def passage_index(home: Home, settings: Settings) -> Iterator[Finding]:
-    """The index of dense vectors and its encoder, where the settings need one."""
-    from toolformer.home.wiring.retriever import PASSAGE_INDEX, tools_searching
-    from tools.errors import ToolUnavailableError
-    from tools.retrieval.passage_index import open_encoder, passage_index_information
-
-    name, folder = "passage index", home.passage_index
-    if not tools_searching(PASSAGE_INDEX, settings):
-        yield Finding(name, "ok", "not needed: no enabled tool searches it")
-        return
-    try:
-        _ = open_encoder(settings.passage_index.model_dump(), lambda: "cpu").identity
-    except ToolUnavailableError as error:
-        yield Finding("passage encoder", "missing", error.reason, error.remedy)
-    else:
-        yield Finding("passage encoder", "ok", settings.passage_index.encoder)
-    if (information := passage_index_information(folder)) is None:
-        yield _missing_index(name, folder, asset="passage_index")
-    else:
-        detail = f"{information['passages']:,} passages in {folder}, encoded by"
-        yield Finding(name, "ok", f"{detail} {information['encoder']}")
-
-
-def _missing_index(name: str, folder: Path, *, asset: str) -> Finding:
-    remedy = f"`toolformer build`, or materialise {asset} in the UI"
-    if folder.exists():
-        detail = f"{folder} is no complete index"
-        return Finding(name, "missing", detail, f"Move {folder} aside, then run {remedy}")
-    return Finding(name, "missing", f"{folder} is not built yet", f"Run {remedy}")
 
 
 def manifest(home: Home) -> Iterator[Finding]:

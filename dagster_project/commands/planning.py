@@ -35,12 +35,6 @@ def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
         )
     if forecast.partitions:
         _show_partitions(forecast, is_served=settings.is_annotated_by_server)
-        if forecast.keeps_states:
-            console.say(
-                "Layers of this model keep states in place of keys, so it goes the plain path "
-                "(docs/how-to/models.md). Until shards were annotated with it, expect several "
-                "times these seconds."
-            )
     elif forecast.is_prepared:
         console.say(f"{len(forecast.shards)} shards are up to date; a build would do nothing.")
     return forecast.does_anything

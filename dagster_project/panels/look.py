@@ -30,10 +30,6 @@ def sql(
             show_default=False,
         ),
     ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(help="File with the query.", metavar="QUERY.sql", callback=expanded),
-    ] = None,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
     files: Annotated[
@@ -50,14 +46,14 @@ def sql(
     from dagster_project.commands.querying import show_files, show_rows
 
     if files is not None:
-        if query is not None or file is not None or as_csv:
+        if query is not None or as_csv:
             raise typer.BadParameter(
                 "it takes the place of a query, and lists one path a line, or JSON with --json.",
                 param_hint="--files",
             )
         show_files(files, as_json=as_json)
         return
-    show_rows(query, file=file, output="json" if as_json else "csv" if as_csv else "table")
+    show_rows(query, output="json" if as_json else "csv" if as_csv else "table")
 
 
 @app.command()

@@ -162,10 +162,6 @@ def test_a_file_that_settings_name_is_regular_and_bounded(tmp_path: Path, named:
         load_prompt("Calculator", file)
 
 
-def test_a_device_in_place_of_a_file_is_not_read_for_ever(run, warehouse):
-    assert run("sql", "--file", "/dev/zero").is_one_paragraph_naming("/dev/zero")
-
-
 def test_commands_that_come_first_at_the_same_time_make_the_records_once(tmp_path: Path):
     code = (
         "from toolformer.home.home import Home\n"

@@ -39,7 +39,6 @@ def test_a_home_that_does_not_exist_is_examined_and_not_made(home):
     by_name = {each.name: each for each in findings}
     assert max(Counter(each.name for each in findings).values()) == 1
     assert {f"tool {name}" for name in TOOL_NAMES} < set(by_name)
-    assert "Java" in by_name
     assert by_name["tool Calculator"].status == "ok"
     assert by_name["partitions"] == Finding("partitions", "ok", "no partitions yet")
     assert by_name["manifest"].detail == "nothing is ingested yet"
@@ -103,8 +102,8 @@ def test_a_look_that_fails_is_a_finding_and_the_others_go_on(home, monkeypatch, 
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("tools.retrieval.wikipedia_index.index_information", fail)
-    found = finding(home, "Wikipedia index")
+    monkeypatch.setattr("tools.running.worker_process.isolation_level", fail)
+    found = finding(home, "isolation of tools")
     assert (found.status, str(error) in found.detail) == ("warning", True)
     assert finding(home, "partitions").status == "ok"
 
