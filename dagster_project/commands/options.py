@@ -22,13 +22,11 @@ class RunOptions:
     """What the flags of a command change for one run.
 
     Attributes:
-        preset: instead of the one in toolformer.yaml.
         overrides: settings that win over toolformer.yaml.
         force: compute also what is up to date.
         tools: only these tools, also one that is switched off.
     """
 
-    preset: str | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
     force: bool = False
     tools: tuple[str, ...] = ()
@@ -36,7 +34,6 @@ class RunOptions:
     @classmethod
     def of(
         cls,
-        preset: str | None,
         changes: Sequence[str] | None,
         *,
         force: bool = False,
@@ -74,7 +71,7 @@ class RunOptions:
             overrides = merged(overrides, {"training": {"variant": variant}})
         if evaluation:
             overrides = merged(overrides, {"evaluation": evaluation})
-        return cls(preset, overrides, force, tuple(tools))
+        return cls(overrides, force, tuple(tools))
 
     def in_round(self, number: int) -> "RunOptions":
         """The same for a round, and its model of the calls, which annotates the next."""
@@ -83,16 +80,14 @@ class RunOptions:
 
     def load_settings(self, home: Home) -> Settings:
         """The settings of this run; the settings file is written at first use."""
-        write_settings_file(home.settings_file, preset=self.preset or "laptop")
-        return load_settings(
-            home.settings_file, overrides=self._all_overrides(home), preset=self.preset
-        )
+        write_settings_file(home.settings_file, preset="laptop")
+        return load_settings(home.settings_file, overrides=self._all_overrides(home))
 
     def _all_overrides(self, home: Home) -> Mapping[str, Any]:
         """The overrides, and that the named tools are switched on."""
         if not self.tools:
             return self.overrides
-        given = load_settings(home.settings_file, overrides=self.overrides, preset=self.preset)
+        given = load_settings(home.settings_file, overrides=self.overrides)
         off = [name for name in self.tools if not given.tools.of(name).is_enabled]
         tools = {"tools": {name: {"is_enabled": True} for name in off}} if off else {}
         return merged(self.overrides, tools)
@@ -108,8 +103,6 @@ class RunOptions:
         if overrides := self._all_overrides(home):
             values = self.load_settings(home).model_dump(mode="json", by_alias=True)
             settings["overrides"] = _picked(values, overrides)
-        if self.preset is not None:
-            settings["preset"] = self.preset
         return {"settings": settings, "toolbox": {"tools": list(self.tools)}}
 
 

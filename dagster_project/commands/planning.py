@@ -18,7 +18,7 @@ def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
     Returns:
         Whether it would do anything.
     """
-    settings = load_settings(home.settings_file, overrides=options.overrides, preset=options.preset)
+    settings = load_settings(home.settings_file, overrides=options.overrides)
     forecast = forecast_build(
         settings, home, tools=options.tools, shards=shards, force=options.force
     )

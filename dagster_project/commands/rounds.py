@@ -74,11 +74,11 @@ def _is_done(settings: Settings, home: Home, *, is_last: bool) -> bool:
 
 def _rounds_until(options: RunOptions, home: Home, until: int) -> list[Settings]:
     """The settings of each round up to the last one, each of which trains a model of its own."""
-    file, preset = home.settings_file, options.preset
+    file = home.settings_file
     # Refuses a round that the options name and the file does not list. `RunOptions.load_settings`
     # would write the file, and a dry run writes nothing.
-    load_settings(file, overrides=options.overrides, preset=preset)
-    rounds = settings_of_rounds(file, overrides=options.in_round(1).overrides, preset=preset)
+    load_settings(file, overrides=options.overrides)
+    rounds = settings_of_rounds(file, overrides=options.in_round(1).overrides)
     if until > len(rounds):
         raise SettingsError(
             f"--rounds {until} is beyond round {len(rounds)}, the last in {file}. Add an entry to "

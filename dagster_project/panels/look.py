@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dagster_project.commands import export_formats
-from dagster_project.panels.flags import AsJson, Changes, Preset, expanded
+from dagster_project.panels.flags import AsJson, Changes, expanded
 
 app = typer.Typer()
 
@@ -80,14 +80,13 @@ def explain(
         bool, typer.Option("--no-model", help="Show only what is stored, without loading a model.")
     ] = False,
     as_json: AsJson = False,
-    preset: Preset = None,
     changes: Changes = None,
 ) -> None:
     """One call in its text: where it comes from, its losses token by token, and the decision."""
     from dagster_project.commands import explaining
     from dagster_project.commands.options import RunOptions
 
-    options = RunOptions.of(preset, changes)
+    options = RunOptions.of(changes)
     explaining.explain(call_id, options, with_model=not no_model, as_json=as_json)
 
 

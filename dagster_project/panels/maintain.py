@@ -95,7 +95,7 @@ def tools_try(
     from dagster_project.commands.options import RunOptions
     from dagster_project.commands.tooling import try_tool
 
-    options = RunOptions.of(None, changes)
+    options = RunOptions.of(changes)
     if not try_tool(name, arguments, options, today=today, url=url):
         raise typer.Exit(1)
 
@@ -109,7 +109,7 @@ def tools_check(
     from dagster_project.commands.options import RunOptions
     from dagster_project.commands.tooling import check_tool
 
-    if not check_tool(name, RunOptions.of(None, changes)):
+    if not check_tool(name, RunOptions.of(changes)):
         raise typer.Exit(1)
 
 

@@ -121,7 +121,7 @@ def test_a_home_that_databases_cannot_open_is_refused(named: bytes):
         ("sql", "select '\udcff'"),
         ("build", "--set", "tools.\udce9.prompt=x"),
         ("complete", "caf\udce9"),
-        ("train", "--preset", "\udcff"),
+        ("train", "--variant", "\udcff"),
     ],
 )
 def test_an_argument_that_is_no_utf_8_is_refused(run, home: Home, arguments):

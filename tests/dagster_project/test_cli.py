@@ -78,7 +78,6 @@ def test_a_flag_with_a_mistake_is_named(run):
         ("--set", "sampling.seed", ("'sampling.seed'", "NAME=VALUE")),
         ("--set", "sampling.seed=[&a [x], *a]", ("sampling.seed",)),
         ("--set", "sampling.seed=" + "9" * 5_000, ("sampling.seed",)),
-        ("--preset", "labtop", ("'labtop'", "paper, laptop, demo")),
     ):
         assert run("build", flag, change).is_one_paragraph_naming(*parts)
 
