@@ -3,7 +3,7 @@
 import dataclasses
 
 from dagster_project.commands import console
-from dagster_project.commands.explanation import explanation_of
+from dagster_project.commands.explanation import show_call
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.recomputation import CannotRecomputeError, recompute
 from toolformer.home.reading import Home
@@ -36,6 +36,6 @@ def explain(call_id: str, options: RunOptions, *, with_model: bool, as_json: boo
         tokens = recomputation and dataclasses.asdict(recomputation)
         console.document({**call, "recomputation": tokens, "not_recomputed": why_not})
     else:
-        console.show(*explanation_of(call, recomputation))
+        show_call(call, recomputation)
         if why_not is not None and with_model and call["is_kept"] is not None:
             console.say(f"\nThe losses are not computed again. {why_not}")

@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from dagster_project.commands import console
 from dagster_project.commands.recomputation import Recomputation
 from toolformer.filtering import FilterReason
 from toolformer.forward.precision import FLOAT32
@@ -15,9 +15,6 @@ from toolformer.home.wiring.execution import PEEKS
 from tools.protocol import ToolCall
 from tools.syntax import format_call
 
-_HELPED, _HURT = "green", "red"
-# A token that adds less to the reduction, in nats, has no colour.
-_TELLING = 0.005
 # Characters of the text that are shown on each side of a call.
 _CONTEXT = 240
 _COLUMNS = ("token", "weight", "no call", "no result", "result", "other result", "gain")
@@ -35,25 +32,23 @@ _DECISIONS = {
 }
 
 
-def explanation_of(
-    call: Mapping[str, Any], recomputation: Recomputation | None
-) -> Iterator[RenderableType]:
-    """The call in its text, its facts, and the tokens where its losses are computed again.
+def show_call(call: Mapping[str, Any], recomputation: Recomputation | None) -> None:
+    """Print the call in its text, its facts, and the tokens if its losses are computed again.
 
     Args:
         call: row of `explained_call.sql`.
         recomputation: its losses token by token.
     """
-    yield Text(f"Call {call['call_id']}\n", style="bold")
-    yield Text.assemble(*_in_its_text(call), "\n")
+    console.heading(f"Call {call['call_id']}")
+    console.show(Text.assemble("\n", *_in_its_text(call), "\n"))
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
-    for label, value in facts_of(call):
+    for label, value in _facts_of(call):
         facts.add_row(label, Text(value))
-    yield facts
+    console.show(facts)
     if recomputation is not None:
-        yield from _tokens_of(call, recomputation)
+        _show_tokens(call, recomputation)
 
 
 def _in_its_text(call: Mapping[str, Any]) -> Iterator[str | tuple[str, str]]:
@@ -87,15 +82,21 @@ def _context(call: Mapping[str, Any]) -> tuple[str, str]:
     return before, after
 
 
-def _tokens_of(call: Mapping[str, Any], recomputation: Recomputation) -> Iterator[RenderableType]:
-    table = Table(
-        title="log p of the tokens behind the call, in nats, with the call "
-        f"{_PLACES[recomputation.placement]}",
-        title_justify="left",
-        title_style="bold",
-        show_footer=True,
-    )
+def _show_tokens(call: Mapping[str, Any], recomputation: Recomputation) -> None:
     losses = recomputation.losses
+    rows = [
+        (
+            # Quoted, so that spaces and line breaks are seen.
+            json.dumps(token.text, ensure_ascii=False),
+            token.weight,
+            token.without_call,
+            token.call_without_result,
+            token.with_result,
+            token.with_swapped_result,
+            gain,
+        )
+        for token, gain in zip(recomputation.tokens, recomputation.gains, strict=True)
+    ]
     sums = (
         losses.loss_without_call,
         losses.loss_call_without_result,
@@ -103,32 +104,21 @@ def _tokens_of(call: Mapping[str, Any], recomputation: Recomputation) -> Iterato
         losses.loss_with_swapped_result,
         sum(recomputation.gains),
     )
-    footers = ("weighted loss", "", *map(_number, sums))
-    for column, footer in zip(_COLUMNS, footers, strict=True):
-        table.add_column(column, footer=footer, justify="left" if column == "token" else "right")
-    for token, gain in zip(recomputation.tokens, recomputation.gains, strict=True):
-        numbers = (
-            token.weight,
-            token.without_call,
-            token.call_without_result,
-            token.with_result,
-            token.with_swapped_result,
-        )
-        # Quoted, so that spaces and line breaks are seen.
-        cells = (json.dumps(token.text, ensure_ascii=False), *map(_number, numbers), f"{gain:+.3f}")
-        colour = _HELPED if gain > 0 else _HURT
-        table.add_row(*map(Text, cells), style=colour if abs(gain) >= _TELLING else "")
-    yield Text()
-    yield table
-    yield Text("gain: weight times how much the result raises log p; together L⁻ - L⁺.")
-    yield Text(f"Model: {recomputation.model}, {FLOAT32}.")
-    yield Text(
+    console.heading(
+        "log p of the tokens behind the call, in nats, with the call "
+        f"{_PLACES[recomputation.placement]}"
+    )
+    shown = [(token, *map(_number, numbers)) for token, *numbers in rows]
+    console.table(_COLUMNS, [*shown, ("weighted loss", "", *map(_number, sums))])
+    console.say(
+        "gain: weight times how much the result raises log p; together L⁻ - L⁺.\n"
+        f"Model: {recomputation.model}, {FLOAT32}.\n"
         f"These losses differ from the stored ones, which are of {call['precision']}, by up to "
         f"{recomputation.largest_difference:.4f} nats."
     )
 
 
-def facts_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _facts_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What is stored of a call and its decision: labels and values.
 
     Args:
@@ -142,7 +132,7 @@ def facts_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "proposed", f"the tool proposed the {call['proposed']}"
     if call["result"] is not None:
         yield "result", call["result"]
-    yield "status", status_of(call)
+    yield "status", _status_of(call)
     if call["message"] is not None:
         yield "message", call["message"]
     if call["tool_version"] is not None and call["reason"] != PEEKS:
@@ -189,7 +179,7 @@ def _losses_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "contrast", f"{call['contrast']:.3f} nats less than with the other result{wanted}"
 
 
-def status_of(call: Mapping[str, Any]) -> str:
+def _status_of(call: Mapping[str, Any]) -> str:
     """How far a call came and why no further; of a scored call the decision in words."""
     reason = call["reason"]
     because = f": {reason.replace('_', ' ')}" if reason else ""

@@ -65,13 +65,6 @@ def rows(home: Path) -> None:
         warehouse.replace_partition(table, SHARD, "all", frame(table), metadata={})
 
 
-def test_an_unknown_command_or_option_is_a_usage_error(run):
-    for arguments in (["bild"], ["build", "--sharts", "x"], ["ingest", "x", "--shard-size", "0"]):
-        outcome = run(*arguments)
-        assert outcome.code == 2
-        assert "Traceback" not in outcome.err
-
-
 def test_a_flag_with_a_mistake_is_named(run):
     for flag, change, parts in (
         ("--set", "tools.Calulator.filtering_threshold=0.5", ("'tools.Calulator'", "'Calculator'")),

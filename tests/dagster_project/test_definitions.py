@@ -4,7 +4,6 @@ import subprocess
 import sys
 import tomllib
 
-import dagster as dg
 import pytest
 import yaml
 from dagster._core.workspace.load import location_origins_from_yaml_paths
@@ -62,23 +61,6 @@ def test_dagster_commands_and_dg_load_the_same_module():
     project = tomllib.loads((REPOSITORY / "dg.toml").read_text())["project"]
     assert project["code_location_name"] == entry["python_module"]["location_name"]
     assert project["code_location_target_module"] == entry["python_module"]["module_name"]
-
-
-def test_every_resource_refuses_misspelt_configuration():
-    for name, resource in (definitions().resources or {}).items():
-        with pytest.raises(dg.DagsterInvalidConfigError, match="surely_misspelt"):
-            dg.materialize(
-                [_uses(name)],
-                resources={name: resource},
-                run_config={"resources": {name: {"config": {"surely_misspelt": 1}}}},
-            )
-
-
-def _uses(resource: str) -> dg.AssetsDefinition:
-    @dg.asset(required_resource_keys={resource})
-    def anything() -> None: ...
-
-    return anything
 
 
 class TestCodeVersions:

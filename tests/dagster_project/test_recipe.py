@@ -70,22 +70,6 @@ def test_a_file_that_is_missing_is_told_before_anything_is_done(
     assert commands == []
 
 
-def test_each_source_of_the_recipe_has_the_tool_that_helps_there(small: Home):
-    settings = load_settings(small.settings_file)
-    assert settings.preset == "small"
-    sources = settings.corpus.sources
-    assert [(Path(each.path).name, each.tools) for each in sources] == [
-        ("worked_problems.jsonl", ("Calculator",)),
-        ("web_docs.jsonl", ("Calendar",)),
-        ("wiki_passages.jsonl", ("WikiSearch",)),
-    ]
-    assert (sources[0].text_column, sources[0].context_column) == ("solution", "question")
-    passages = str(small.root / "texts" / "wiki_passages.jsonl")
-    assert sources[2].path == settings.wikipedia_index.source == passages
-    evaluation = settings.evaluation
-    assert evaluation.benchmarks == ("perplexity", "dateset", *evaluation.files)
-
-
 def test_the_demo_has_no_rounds_and_a_step_that_fails_ends_it(commands: Commands, home: Home, run):
     commands.failing = "train"
     code, _, err = run("recipe", "demo")

@@ -43,7 +43,6 @@ def dataset_card(
     settings: Mapping[str, object],
     sources: Sequence[tuple[str, str]],
     configurations: Mapping[str, Configuration],
-    marked: int,
 ) -> str:
     """The card, whose head tells `datasets.load_dataset` which files belong to what.
 
@@ -54,7 +53,6 @@ def dataset_card(
         settings: what was set, by dotted name.
         sources: where the texts come from, each with its licence.
         configurations: by name, that of the texts first.
-        marked: texts with marks of chat templates.
     """
     from huggingface_hub import DatasetCardData
 
@@ -105,7 +103,7 @@ def dataset_card(
         "What was set when this was exported:",
         markdown_table(("setting", "value"), sorted(settings.items())),
         "## Limits",
-        _LIMITS + (_MARKS.format(marked) if marked else ""),
+        _LIMITS,
         "## Licences",
         "\n".join(f"- texts of `{name}`: {licence}" for name, licence in sources),
     ]
@@ -123,11 +121,9 @@ _LIMITS = """\
 Calls and their arguments can be wrong, and so can the tools' answers.
 - The texts are as they were in their sources, with the bias and the errors of those.
 - Texts are neither distinct nor free of benchmark questions. `split` tells which of them the \
-training set of this project took (`train`, `development`) and which not (`none`)."""
-# Not broken here: the offsets of calls count the characters of the text as it is.
-_MARKS = """
-- {:,} texts hold marks of chat templates, such as `<|im_end|>`, as they stood in the source: a \
-tokenizer makes special tokens of them unless it is told not to."""
+training set of this project took (`train`, `development`) and which not (`none`).
+- Marks of chat templates, such as `<|im_end|>`, are as they stood in the source: a tokenizer \
+makes special tokens of them unless it is told not to."""
 
 
 def _contents(name: str, configuration: Configuration) -> str:
