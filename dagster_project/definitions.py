@@ -63,7 +63,7 @@ def definitions_of(home: Home) -> dg.Definitions:
     return dg.Definitions(
         assets=dg.map_asset_specs(told, defined),
         asset_checks=checks_of(by_settings.get(_TOOLS, ())),
-        jobs=JOBS,
+        jobs=list(JOBS.values()),
         sensors=sensors(problem),
         resources={
             "settings": SettingsResource.configure_at_launch(),

@@ -38,7 +38,7 @@ def show_files(table: str, *, as_json: bool) -> None:
 
 
 def _statement(query: str | None) -> str:
-    if query not in (None, _STANDARD_INPUT):
+    if query is not None and query != _STANDARD_INPUT:
         return query
     if query is None and sys.stdin.isatty():
         raise QueryError(

@@ -13,8 +13,7 @@ import polars as pl
 import pyarrow.json
 import pytest
 
-from tests.conftest import REPOSITORY
-from tests.dagster_project.exports import call, fill_for_export, store, store_calls
+from tests.dagster_project.exports import call, records_of, store, store_calls
 from tests.fakes import byte_tokenizer
 from tests.outside import Outside
 from tests.warehouse.rows import SHARD
@@ -30,11 +29,6 @@ MARKED = [
     "### Instruction:\nGrind 12 sacks.\n\n### Response:\nThey are ground.<|im_end|>",
     "<start_of_turn>model 12 mills<end_of_turn><|im_end|>, <｜User｜>",
 ]
-
-
-@pytest.fixture
-def built(warehouse: Warehouse) -> Warehouse:
-    return fill_for_export(warehouse)
 
 
 def _validate(instance: object, schema: object) -> None:
@@ -70,10 +64,6 @@ def exported(run: Any, folder: Path, form: str, *options: str) -> Path:
     outcome = run("export", form, "--output", file, *options)
     assert outcome.code == 0, outcome.err
     return file
-
-
-def records_of(file: Path) -> list[dict]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
 
 
 def checked(test_data: Path, case: str, *arguments: object) -> str:
@@ -230,24 +220,6 @@ def test_a_tool_that_cannot_be_opened_is_told_and_takes_one_text(
     (record,) = records_of(tmp_path / "chats.jsonl")
     function = record["messages"][1]["tool_calls"][0]["function"]
     assert function["arguments"] == {"input": "1, 2"}
-
-
-def test_a_model_trained_on_an_export_can_call_the_mcp_server(
-    warehouse: Warehouse, home: Home, run, tmp_path: Path
-):
-    pytest.importorskip("mcp", reason="the package mcp is not installed: pip install 'mcp>=2.3,<3'")
-    server = REPOSITORY / "tests" / "tools" / "plugins" / "mcp_example_server.py"
-    home.settings_file.write_text(
-        "tools:\n  count_words:\n    class: tools.plugins.mcp_tool:McpTool\n    options:\n"
-        f"      command: ['{sys.executable}', '{server}']\n      tool: count_words\n"
-    )
-    fill_with(warehouse, ["The mill ground 7 sacks."], "count_words", arguments="a b, 1")
-    (record,) = records_of(exported(run, tmp_path, "sft"))
-    (schema,) = (each["function"] for each in record["tools"])
-    function = record["messages"][1]["tool_calls"][0]["function"]
-    assert function == {"name": "count_words", "arguments": {"text": "a b", "at_least": 1}}
-    _validate(function["arguments"], schema["parameters"])
-    assert schema["parameters"]["properties"].keys() == {"text", "at_least"}
 
 
 def test_load_dataset_gives_the_rows_of_the_newest_export(

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.dagster_project.exports import fill_for_export
 from warehouse.warehouse import Warehouse
 
 pytestmark = pytest.mark.slow
@@ -19,11 +18,6 @@ OTHERS: dict[str, Callable[[Path], object]] = {
     "a device": lambda path: os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3)),
     "a folder": lambda path: (path / "data").mkdir(parents=True),
 }
-
-
-@pytest.fixture
-def built(warehouse: Warehouse) -> Warehouse:
-    return fill_for_export(warehouse)
 
 
 @pytest.fixture

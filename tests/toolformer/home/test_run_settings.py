@@ -53,7 +53,6 @@ def test_what_is_not_written_follows_the_file(home: Home):
     assert (given.overrides, given.force) == (one, True)
     calendar = settings.tools.Calendar
     assert (calendar.positions_per_text, calendar.filtering_threshold) == (9, 2)
-    assert calendar.sampling_threshold == 0.05
 
 
 @pytest.mark.usefixtures("home")
