@@ -1,5 +1,6 @@
 """What the flags of a command change for one run."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -93,24 +94,10 @@ class RunOptions:
         return merged(self.overrides, tools)
 
     def resources(self) -> dict[str, dict[str, Any]]:
-        """The values as configuration of the Dagster resources, which check nothing but types.
-
-        Raises:
-            SettingsError: a setting of this run is not valid.
-        """
+        """The same as configuration of the Dagster resources, which check nothing but types."""
         settings: dict[str, Any] = {"force": self.force}
         home = Home.find()
         if overrides := self._all_overrides(home):
-            values = self.load_settings(home).model_dump(mode="json", by_alias=True)
-            settings["overrides"] = _picked(values, overrides)
+            # It has no dates.
+            settings["overrides"] = json.loads(json.dumps(overrides, default=str))
         return {"settings": settings, "toolbox": {"tools": list(self.tools)}}
-
-
-def _picked(values: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
-    """The named ones of these values: a date is a text there, and 1e3 a whole number."""
-    return {
-        name: _picked(values[name], below)
-        if isinstance(below, Mapping) and isinstance(values[name], Mapping)
-        else values[name]
-        for name, below in names.items()
-    }

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dagster_project.commands import doctor, doctor_home
+from dagster_project.commands import doctor
 from dagster_project.commands.doctor import Finding, examine
 from tests.warehouse.rows import SHARD, frame
 from toolformer.home.home import Home
@@ -119,7 +119,7 @@ def test_the_folders_of_a_cluster_are_shown_with_their_locks(home, tmp_path, mon
     details = {each.name: each.detail for each in examine(split)}
     assert details["locks of the machine"] == f"files in {split.machine} exclude others"
     assert list(home.root.iterdir()) == before
-    monkeypatch.setattr(doctor_home, "why_locks_fail", lambda _: "it does not lock")
+    monkeypatch.setattr(doctor, "why_locks_fail", lambda _: "it does not lock")
     found = finding(split, "shared locks")
     assert (found.status, "it does not lock" in found.detail) == ("missing", True)
     assert "TOOLFORMER_STORE" in found.remedy
