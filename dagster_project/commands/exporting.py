@@ -2,24 +2,29 @@
 
 import glob
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dagster_project.commands import console
 from dagster_project.commands.dataset_folder import write_dataset_folder
 from dagster_project.commands.export_formats import ArgumentsForm, ExportFormat
-from dagster_project.commands.export_tools import chat_tools
 from dagster_project.commands.options import RunOptions
 from toolformer.errors import ExportError
 from toolformer.exports.dataset_card import KEPT_CALLS, TEXTS
 from toolformer.exports.records import (
+    ChatTool,
     Record,
     Row,
+    break_marks,
     chat_record,
     pair_record,
     text_record,
+    text_tool,
+    tool_schema,
     with_json_texts,
     without_marks,
 )
@@ -27,7 +32,10 @@ from toolformer.files.whole_files import remove_abandoned, replacing, replacing_
 from toolformer.home.home import Home
 from toolformer.home.settings.errors import SettingsError
 from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.toolbox import open_tool
 from toolformer.home.wiring.warehouse import open_warehouse
+from tools.base import Tool
+from tools.errors import CallSyntaxError, ToolError
 from warehouse.errors import WarehouseError
 from warehouse.warehouse import Warehouse
 
@@ -103,7 +111,7 @@ def _write_round(
         with replacing_folder(target) as folder:
             rows = write_dataset_folder(folder, warehouse, settings, round_number=round_number)
         return f"{rows[TEXTS]:,} texts and {rows[KEPT_CALLS]:,} kept calls"
-    tools = chat_tools(warehouse, settings, home, round_number)
+    tools = _chat_tools(warehouse, settings, home, round_number)
     if form == "sft":
         written = write_lines("exported_texts", partial(chat_record, tools=tools))
         return f"{written} conversations"
@@ -209,3 +217,49 @@ def _write_lines(
     if marked:
         console.say(f"Marks such as <|im_end|> are broken by a blank in {marked:,} records.")
     return f"{count:,}"
+
+
+def _chat_tools(
+    warehouse: Warehouse, settings: Settings, home: Home, round_number: int
+) -> dict[str, ChatTool]:
+    """The tools with calls in the texts of a round, by name; marks in their schemas are broken.
+
+    Raises:
+        ExportError: a call has arguments that its tool does not take; when it is read.
+    """
+    rows = warehouse.ask("exported_tools", round=round_number).to_dicts()
+    tools = {row["tool"]: _chat_tool(row, settings, home) for row in rows}
+    return {name: replace(tool, schema=break_marks(tool.schema)) for name, tool in tools.items()}
+
+
+def _chat_tool(row: Mapping[str, Any], settings: Settings, home: Home) -> ChatTool:
+    name = row["tool"]
+    try:
+        tool = open_tool(settings, home, name)
+        schema, description = tool.argument_schema, tool.description
+    except ToolError as error:
+        # Its calls are there, and the tool is not registered any more, or cannot run here.
+        console.say(
+            f"The tool {name} cannot be opened, so its calls have all arguments in one text: "
+            f"{error}"
+        )
+        description = f"The tool {name}."
+    else:
+        if schema is not None:
+            return ChatTool(tool_schema(name, description, schema), partial(_values, tool))
+    return text_tool(
+        name,
+        description,
+        has_input=row["has_arguments"],
+        needs_input=row["needs_arguments"],
+    )
+
+
+def _values(tool: Tool, arguments: str) -> Mapping[str, object]:
+    try:
+        return tool.named_arguments(arguments)
+    except CallSyntaxError as error:
+        raise ExportError(
+            f"The call {tool.name}({arguments}) has other arguments than the tool takes now: "
+            f"{error} Run `toolformer build`, which makes the calls of a changed tool anew."
+        ) from error

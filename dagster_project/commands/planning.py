@@ -85,17 +85,9 @@ def _show_partitions(forecast: Forecast, *, is_served: bool) -> None:
 
 
 def _bounds(*, is_measured: bool, is_served: bool) -> str:
-    if is_measured:
-        return "Planned from what the shards that were built took: expect half to twice as much."
-    if is_served:
-        return (
-            "Nothing was built here yet: the tokens are half to twice as many, and how fast the "
-            "server reads them the first shard tells."
-        )
-    return (
-        "Nothing was built here yet: planned from how fast this machine multiplies; expect half "
-        "to twice as much."
-    )
+    guessed = "a guess of how fast the server reads" if is_served else "how fast this machine is"
+    source = "what the shards that were built took" if is_measured else guessed
+    return f"Planned from {source}: expect half to twice as much."
 
 
 def _time(seconds: float) -> str:

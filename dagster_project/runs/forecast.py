@@ -6,7 +6,7 @@ planned from their first records; what depends on an index, once it exists.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 from assets.corpus import configured_sources, texts_of_home
 from dagster_project.runs.expected_shards import ExpectedShards, expected_shards
@@ -140,8 +140,8 @@ def forecast_build(
             outdated_tools=_searching(settings, tools, indexes, OUT_OF_DATE),
             coming_tools=missing,
             characters=expected.characters,
-            characters_per_token=partial(_characters_per_token, annotator, toolbox),
-            tokens_per_second=partial(_tokens_per_second, annotator, settings),
+            characters_per_token=cache(partial(_characters_per_token, annotator, toolbox)),
+            tokens_per_second=cache(partial(_tokens_per_second, annotator, settings)),
         ).of(chosen)
         if annotator and any(partition.table == "candidate_calls" for partition in partitions):
             check_can_annotate(annotator.location, toolbox.prompts, settings, is_here=False)
