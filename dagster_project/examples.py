@@ -21,7 +21,7 @@ EXAMPLES = {
     "stats": ("toolformer stats",),
     "sql": (
         'toolformer sql "select * from call_statistics"',
-        "toolformer sql - --csv < losses.sql > losses.csv",
+        "cat losses.sql | toolformer sql - --csv > losses.csv",
         "toolformer sql --files filtered_calls --json",
     ),
     "report": ("toolformer report", "toolformer report --output report.html"),
