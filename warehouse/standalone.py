@@ -20,14 +20,11 @@ from warehouse.reading import are_there, chosen_files, looked_at, refuse_damaged
 from warehouse.schema import tables
 
 
-def write_standalone_database(
-    folder: Path, file: Path, *, round_number: int | None = None
-) -> dict[str, int]:
+def write_standalone_database(folder: Path, file: Path) -> dict[str, int]:
     """Writes every table of the warehouse, with descriptions and statistics views, into a file.
 
     Args:
         file: A database that does not exist yet.
-        round_number: Of tables with a column `round` only these rows; None takes all.
 
     Returns:
         The number of rows of each table.
@@ -50,11 +47,7 @@ def write_standalone_database(
                     f"create table {sql_name(name)} as select {shown_columns(schema)} "
                     f"from {sources[name].rows}"
                 )
-                values = {}
-                if round_number is not None and "round" in schema.column_names:
-                    statement += " where round = $round"
-                    values = {"round": round_number}
-                (count,) = connection.execute(statement, values).fetchone() or (0,)
+                (count,) = connection.execute(statement).fetchone() or (0,)
                 rows[name] = int(count)
             connection.execute(f"create table {METADATA_VIEW} as {metadata_of(sources)}")
             for name in COUNTS:

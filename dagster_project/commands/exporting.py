@@ -52,8 +52,8 @@ def write_export(
 
     Args:
         output: the file; of a dataset the folder.
-        round_number: number of the round of annotation; by default the newest with kept calls, in a
-            database all.
+        round_number: number of the round of annotation; by default the newest with kept calls. A
+            database has all.
         arguments: of chats and pairs: arguments and schemas of tools as objects or as JSON texts.
 
     Raises:
@@ -64,8 +64,8 @@ def write_export(
     warehouse = open_warehouse(home)
     with _explained_refusals(output):
         if form == "duckdb":
-            number = "All rounds" if round_number is None else f"Round {round_number}"
-            written = _write_database(warehouse, target, round_number)
+            number = "All rounds"
+            written = _write_database(warehouse, target)
         else:
             chosen = _round_with_calls(warehouse, round_number)
             number = f"Round {chosen}"
@@ -169,9 +169,9 @@ def _round_with_calls(warehouse: Warehouse, wanted: int | None) -> int:
     return chosen
 
 
-def _write_database(warehouse: Warehouse, target: Path, round_number: int | None) -> str:
+def _write_database(warehouse: Warehouse, target: Path) -> str:
     with replacing(target) as temporary:
-        rows = warehouse.write_standalone(temporary, round_number=round_number)
+        rows = warehouse.write_standalone(temporary)
         if not rows["documents"]:
             raise ExportError(
                 "There are no documents yet. Run `toolformer build` first, or set TOOLFORMER_HOME "

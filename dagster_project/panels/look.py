@@ -121,7 +121,7 @@ def export(
         typer.Option(
             "--round",
             min=1,
-            help="Round of annotation. Default: the newest; for DuckDB files, all.",
+            help="Round of annotation. Default: the newest. DuckDB files have all.",
         ),
     ] = None,
     arguments: Annotated[
@@ -139,6 +139,8 @@ def export(
         raise typer.BadParameter(
             f"{form} has no arguments by name. Leave it out.", param_hint="--arguments"
         )
+    if round_number is not None and form == "duckdb":
+        raise typer.BadParameter("A DuckDB file has all. Leave it out.", param_hint="--round")
     from dagster_project.commands.exporting import write_export
 
     write_export(form, Home.find(), output, round_number=round_number, arguments=arguments)

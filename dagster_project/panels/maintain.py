@@ -86,9 +86,6 @@ def tools_try(
         str | None,
         typer.Option("--date", help="Date of the call's text, YYYY-MM-DD. Default: today."),
     ] = None,
-    url: Annotated[
-        str | None, typer.Option(help="Address of the call's text, as while building.")
-    ] = None,
     changes: Changes = None,
 ) -> None:
     """Make one call and print it with its result, or why there is none."""
@@ -96,7 +93,7 @@ def tools_try(
     from dagster_project.commands.tooling import try_tool
 
     options = RunOptions.of(changes)
-    if not try_tool(name, arguments, options, today=today, url=url):
+    if not try_tool(name, arguments, options, today=today):
         raise typer.Exit(1)
 
 

@@ -78,7 +78,6 @@ def test_a_call_is_made_and_printed_with_its_result(run, home, outside):
         (["Calculator", "6  * 7"], "[Calculator(6 * 7) -> 42]"),
         (["Calculator", "-6 * 7"], "[Calculator(-6 * 7) -> -42]"),
         (["Calendar", "--date", "2024-05-03"], friday),
-        (["Calendar", "", "--url", "https://a.org/2024/05/03/x"], friday),
         (["Echo", "'a word'"], "[Echo(a word) -> a word]"),
     ):
         assert run("tools", "try", *arguments) == (0, f"{printed}\n", "")
