@@ -1,9 +1,7 @@
-"""All that Dagster loads: assets, checks, jobs, sensors and resources."""
+"""All that Dagster loads: assets, jobs, sensors and resources."""
 
-import json
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import dagster as dg
@@ -14,10 +12,8 @@ from assets.dataset.shard_asset import shard_assets
 from assets.dataset.stages import PIPELINE
 from assets.documents import documents
 from assets.stages import STAGES
-from dagster_project.checks import checks_of
 from dagster_project.jobs import JOBS
 from dagster_project.sensors import sensors
-from toolformer.files.whole_files import write_whole
 from toolformer.home.expected_errors import EXPECTED_ERRORS, explained
 from toolformer.home.home import Home
 from toolformer.home.resources.language_model import LanguageModelResource
@@ -28,7 +24,7 @@ from toolformer.home.settings.settings_file import settings_of_rounds
 from toolformer.home.shared_files import share_settings
 
 _LOGGER = logging.getLogger(__name__)
-_SHARDS_PER_RUN, _TOOLS = "runs.shards_per_run", "tools"
+_SHARDS_PER_RUN = "runs.shards_per_run"
 # One process per run: the model is loaded once for all stages and shards of a run. A stage that
 # failed for some shards gave its output for the others, and the next goes on with these.
 _EXECUTOR = dg.in_process_executor.configured(
@@ -43,10 +39,11 @@ def definitions() -> dg.Definitions:
 
 
 def definitions_of(home: Home) -> dg.Definitions:
-    """The definitions of a home; by its last good settings while its file cannot be used.
+    """The definitions of a home; those that need no settings while its file cannot be used.
 
     Assets and sensors say then what is wrong, and nothing is asked for by itself: what fails would
-    not be asked for again. A sensor whose assets have no condition keeps its state.
+    not be asked for again. A sensor whose assets have no condition keeps its state, and assets
+    without a code version are not out of date.
     """
     by_settings, problem = _by_settings(home)
     shards_per_run = by_settings.get(_SHARDS_PER_RUN, RunsSettings().shards_per_run)  # pyright: ignore[reportCallIssue]
@@ -64,8 +61,7 @@ def definitions_of(home: Home) -> dg.Definitions:
     ]
     return dg.Definitions(
         assets=dg.map_asset_specs(told, defined),
-        asset_checks=checks_of(by_settings.get(_TOOLS, ())),
-        jobs=JOBS,
+        jobs=list(JOBS.values()),
         sensors=sensors(problem),
         resources={
             "settings": SettingsResource.configure_at_launch(),
@@ -77,26 +73,17 @@ def definitions_of(home: Home) -> dg.Definitions:
 
 
 def _by_settings(home: Home) -> tuple[Mapping[str, Any], str]:
-    """What follows from the settings: code versions of stages, shards of a run, tools switched on.
-
-    It is kept, and taken from there while the settings cannot be used; nothing where none were good
-    so far, and nothing is out of date then as far as Dagster knows.
+    """What follows from the settings: code versions of stages, and the shards of a run.
 
     Returns:
-        This, and what is wrong with the settings.
+        This, or nothing and what is wrong with the settings.
     """
     try:
         share_settings(home)
         rounds = settings_of_rounds(home.settings_file)
         versions = {stage.name: code_version(stage, rounds, home) for stage in STAGES}
-        tools = list(dict.fromkeys(name for each in rounds for name in each.tools.switched_on))
-        found = {**versions, _SHARDS_PER_RUN: rounds[0].runs.shards_per_run, _TOOLS: tools}
-        if home.settings_file.exists():
-            write_whole(home.good_settings, json.dumps(found, indent=1), is_durable=False)
-        return found, ""
+        return {**versions, _SHARDS_PER_RUN: rounds[0].runs.shards_per_run}, ""
     except EXPECTED_ERRORS as error:
         problem = explained(error)
         _LOGGER.error(problem)
-    with suppress(OSError, ValueError):
-        return json.loads(home.good_settings.read_text(encoding="utf-8")), problem
-    return {}, problem
+        return {}, problem

@@ -21,14 +21,14 @@ EXAMPLES = {
     "stats": ("toolformer stats",),
     "sql": (
         'toolformer sql "select * from call_statistics"',
-        "toolformer sql --file losses.sql --csv > losses.csv",
+        "cat losses.sql | toolformer sql - --csv > losses.csv",
         "toolformer sql --files filtered_calls --json",
     ),
     "report": ("toolformer report", "toolformer report --output report.html"),
-    "explain": ("toolformer explain 3f9a", "toolformer explain 3f9a --output call.html"),
+    "explain": ("toolformer explain 3f9a",),
     "compare": (
         "toolformer compare ~/news ~/news-lower-threshold",
-        "toolformer compare ~/news ~/news --rounds 1 2 --output rounds.html",
+        "toolformer compare ~/news ~/news --rounds 1 2",
     ),
     "export": (
         "toolformer export dataset --output calls",

@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.storage.tags import SENSOR_NAME_TAG
 
-from dagster_project.jobs import prepare
+from dagster_project.jobs import JOBS
 from toolformer.home.expected_errors import EXPECTED_ERRORS, explained
 from toolformer.home.home import Home
 from toolformer.home.resources.settings import SettingsResource
@@ -31,7 +31,7 @@ _RUNS = 100
 
 
 @dg.sensor(
-    job=prepare,
+    job=JOBS["prepare"],
     default_status=dg.DefaultSensorStatus.STOPPED,
     minimum_interval_seconds=_SECONDS_BETWEEN_LOOKS,
     description="Files and folders of texts in $TOOLFORMER_HOME/inbox become sources of the "

@@ -15,22 +15,16 @@ from warehouse.connection import open_connection, sql_name
 from warehouse.counting import COUNTS, counts_text
 from warehouse.descriptions import describe
 from warehouse.errors import PartitionsChangingError, StorageError
-from warehouse.needs import METADATA_VIEW, STATISTICS_VIEWS, everything
+from warehouse.needs import METADATA_VIEW, everything
 from warehouse.reading import are_there, chosen_files, looked_at, refuse_damaged
 from warehouse.schema import tables
 
-# Where the head of DuckDB's files says what they are.
-_MAGIC = slice(8, 12)
 
-
-def write_standalone_database(
-    folder: Path, file: Path, *, round_number: int | None = None
-) -> dict[str, int]:
+def write_standalone_database(folder: Path, file: Path) -> dict[str, int]:
     """Writes every table of the warehouse, with descriptions and statistics views, into a file.
 
     Args:
         file: A database that does not exist yet.
-        round_number: Of tables with a column `round` only these rows; None takes all.
 
     Returns:
         The number of rows of each table.
@@ -53,11 +47,7 @@ def write_standalone_database(
                     f"create table {sql_name(name)} as select {shown_columns(schema)} "
                     f"from {sources[name].rows}"
                 )
-                values = {}
-                if round_number is not None and "round" in schema.column_names:
-                    statement += " where round = $round"
-                    values = {"round": round_number}
-                (count,) = connection.execute(statement, values).fetchone() or (0,)
+                (count,) = connection.execute(statement).fetchone() or (0,)
                 rows[name] = int(count)
             connection.execute(f"create table {METADATA_VIEW} as {metadata_of(sources)}")
             for name in COUNTS:
@@ -75,27 +65,3 @@ def write_standalone_database(
             "same again."
         ) from error
     return rows
-
-
-def is_standalone_database(file: Path) -> bool:
-    """Whether a file is a database that `write_standalone_database` wrote, with nothing added.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    import duckdb
-
-    with file.open("rb") as stream:
-        # DuckDB would open files of other programs as well.
-        if stream.read(_MAGIC.stop)[_MAGIC] != b"DUCK":
-            return False
-    try:
-        with duckdb.connect(str(file), read_only=True) as connection:
-            rows = connection.execute(
-                "select table_name from duckdb_tables() "
-                "union all select view_name from duckdb_views() where not internal"
-            ).fetchall()
-    except duckdb.Error:
-        return False
-    names = {name for (name,) in rows}
-    return METADATA_VIEW in names and names <= {*tables(), *COUNTS, *STATISTICS_VIEWS}

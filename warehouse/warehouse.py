@@ -265,10 +265,10 @@ class Warehouse:
         self.store.bring(needs_of(sql).tables)
         return stream_query(self.folder, sql, values)
 
-    def write_standalone(self, file: Path, *, round_number: int | None = None) -> dict[str, int]:
+    def write_standalone(self, file: Path) -> dict[str, int]:
         """Copies all rows into one DuckDB file; see `write_standalone_database`."""
         self.store.bring(list(tables()))
-        return write_standalone_database(self.folder, file, round_number=round_number)
+        return write_standalone_database(self.folder, file)
 
     def damaged_partitions(self, table_names: Iterable[str] | None = None) -> list[Path]:
         """Returns the partitions that are not as they were written; None looks at all tables."""

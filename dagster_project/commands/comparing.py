@@ -1,42 +1,41 @@
 """`toolformer compare`: what two homes keep, or two rounds of one, and why not the same."""
 
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import polars as pl
 
 from dagster_project.commands import console
 from toolformer.home.reading import Home
-from toolformer.home.report.comparison import kept_calls, notes_of, page_of_comparison, reason_of
-from toolformer.home.report.page import check_page, write_page
+from warehouse.comparison import Comparison
 
-# Rows of a table that are printed; JSON and the page have all.
+# Rows of a table that are printed; JSON has all.
 _ROWS = 30
+_REASONS = {
+    "threshold": "same losses, another threshold or baseline",
+    "losses": "other losses",
+    "result": "its tool gave another result, or failed",
+    "candidate": "not sampled, or dropped before its tool was asked",
+    "text": "no such text, or no calls of the tool in it",
+}
 
 
-def compare(
-    folders: tuple[str, str], rounds: tuple[int, int], *, as_json: bool, output: Path | None
-) -> None:
+def compare(folders: tuple[str, str], rounds: tuple[int, int], *, as_json: bool) -> None:
     """Print the kept calls of two homes by tool and shard, and ten examples in their texts.
 
     Args:
         folders: the homes, which may be the same.
         rounds: round of annotation of each.
         as_json: print an object in place of tables.
-        output: file of a page to write, in place of tables.
 
     Raises:
         ComparisonError: there is nothing to compare.
-        ToolformerError: the page cannot be written, or something else is there.
     """
-    if output is not None:
-        check_page(output)
     first, second = map(Home, folders)
     found = first.warehouse.compare(second.warehouse, rounds)
     named = [f"{path}, round {number}" for path, number in zip(folders, rounds, strict=True)]
     homes = {"first": named[0], "second": named[1]}
-    if output is not None:
-        write_page(output, page_of_comparison(found, homes))
-        console.say(f"Page: {output}")
-        return
-    notes, tables = list(notes_of(found)), {by: kept_calls(found, by) for by in ("tool", "shard")}
+    notes, tables = list(_notes_of(found)), {by: _kept_calls(found, by) for by in ("tool", "shard")}
     if as_json:
         rows = {f"by_{by}": frame.to_dicts() for by, frame in tables.items()}
         examples = found.examples.to_dicts()
@@ -47,9 +46,54 @@ def compare(
         console.heading(f"Kept calls by {by}, and why only one home keeps them")
         console.frame(frame.head(_ROWS).rename({"kept_by": "kept by"}))
         if frame.height > _ROWS:
-            console.say(f"{frame.height - _ROWS:,} further rows: --json and --output have them.")
+            console.say(f"{frame.height - _ROWS:,} further rows: --json has them.")
     console.heading("Calls that only one keeps, in their texts")
     for row in found.examples.iter_rows(named=True):
         call = f"⟦{row['tool']}({row['arguments']}) -> {row['result']}⟧"
         context = " ".join(f"{row['text_before']}{call}{row['text_after']}".split())
-        console.say(f"… {context} …\n  {row['call_id']}: {reason_of(row, found)}")
+        console.say(f"… {context} …\n  {row['call_id']}: {_reason_of(row, found)}")
+
+
+def _kept_calls(found: Comparison, by: str) -> pl.DataFrame:
+    """How many calls of each tool or shard are kept, by which home, and why not by the other."""
+    calls = pl.col("calls")
+    reasons = {why: calls.filter(pl.col("why") == why).sum() for why in _REASONS}
+    counted = found.counts.group_by(by, "kept_by").agg(calls.sum(), **reasons)
+    # Those first that differ most.
+    alone = pl.sum_horizontal(*_REASONS).sum().over(by)
+    return counted.sort(-alone, by, "kept_by")
+
+
+def _notes_of(found: Comparison) -> Iterator[str]:
+    """What a reader has to know of the numbers, a sentence each."""
+    if not found.is_same_model:
+        yield (
+            "The two were annotated by different models: their losses are not comparable, and a "
+            "call that both sampled is put down to other losses."
+        )
+    if found.unfinished:
+        shard, tool = found.unfinished[0]
+        yield (
+            "Left out, since what they were made of is missing or made anew by a build: "
+            f"{len(found.unfinished):,} partitions, such as {tool} of {shard}."
+        )
+    yield (
+        f"Partitions that both made of the same, counted by their footers: {found.equal:,}; "
+        f"others, whose rows were read: {found.read:,}."
+    )
+
+
+def _reason_of(example: Mapping[str, Any], found: Comparison) -> str:
+    """Who keeps a call, and why the other home does not, in a line."""
+
+    def gain(of: str = "") -> str:
+        reduction, threshold = example[f"{of}loss_reduction"], example[f"{of}filtering_threshold"]
+        return "" if reduction is None else f"{reduction:.2f} nats, threshold {threshold:g}"
+
+    why, facts = _REASONS[example["why"]], [example["other_reason"], gain("other_")]
+    if example["why"] == "losses" and not found.is_same_model:
+        why += " (another model)"
+    if example["why"] == "result":
+        facts.append(example["other_result"])
+    other = f"{why} ({'; '.join(filter(None, facts))})"
+    return f"only the {example['kept_by']} keeps it ({gain()}); the other: {other}"

@@ -1,7 +1,6 @@
 """The folder of `toolformer export dataset`: Parquet files and a card, for `load_dataset`."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,6 @@ from toolformer.exports.dataset_card import (
     data_file,
     dataset_card,
 )
-from toolformer.exports.records import break_marks
 from toolformer.files.digests import hex_digest, hex_digest_of_file
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.model_cards import source_licences
@@ -38,30 +36,16 @@ _ROWS_PER_FILE = 1_000_000
 _ROWS_PER_GROUP = 16_384
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenDataset:
-    """What is in the folder.
-
-    Attributes:
-        rows: rows by configuration.
-        marked: texts with marks of chat templates.
-    """
-
-    rows: Mapping[str, int]
-    marked: int
-
-
 def write_dataset_folder(
     folder: Path, warehouse: Warehouse, settings: Settings, *, round_number: int
-) -> WrittenDataset:
-    """Fill an empty folder with C* and the kept calls of a round."""
+) -> dict[str, int]:
+    """Fill an empty folder with C* and the kept calls of a round; rows by configuration."""
     configurations: dict[str, Configuration] = {}
-    marked: list[int] = []
     for name, query in _QUERIES.items():
         with warehouse.stream(query, round=round_number) as batches:
             columns = {column: _meaning(column) for column in batches.schema.names}
-            read = _counting_marks(batches, marked) if name == TEXTS else batches
-            configurations[name] = _write_parquet(read, (folder / data_file(name)).parent, columns)
+            folder_of_data = (folder / data_file(name)).parent
+            configurations[name] = _write_parquet(batches, folder_of_data, columns)
     tools = warehouse.ask("exported_tools", round=round_number).to_dicts()
     card = dataset_card(
         round_number=round_number,
@@ -70,22 +54,9 @@ def write_dataset_folder(
         settings=_shown(settings, [row["tool"] for row in tools]),
         sources=source_licences(settings),
         configurations=configurations,
-        marked=sum(marked),
     )
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
-    return WrittenDataset({name: each.rows for name, each in configurations.items()}, sum(marked))
-
-
-def _counting_marks(batches: "pa.RecordBatchReader", marked: list[int]) -> "pa.RecordBatchReader":
-    """The same batches; of each the number of texts with marks of chat templates is noted."""
-    import pyarrow as pa
-
-    def counted() -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            marked.append(sum(break_marks(row) != row for row in batch.to_pylist()))
-            yield batch
-
-    return pa.RecordBatchReader.from_batches(batches.schema, counted())
+    return {name: each.rows for name, each in configurations.items()}
 
 
 def _write_parquet(

@@ -1,19 +1,41 @@
 """`toolformer explain`: one call in its text, its losses token by token, and the decision."""
 
 import dataclasses
-from pathlib import Path
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
 
 from dagster_project.commands import console
-from dagster_project.commands.explanation import explanation_of, page_of_call
 from dagster_project.commands.options import RunOptions
-from dagster_project.commands.recomputation import CannotRecomputeError, recompute
+from dagster_project.commands.recomputation import CannotRecomputeError, Recomputation, recompute
+from toolformer.filtering import FilterReason
+from toolformer.forward.precision import FLOAT32
 from toolformer.home.reading import Home
-from toolformer.home.report.page import check_page, write_page
+from toolformer.home.wiring.execution import PEEKS
+from tools.protocol import ToolCall
+from tools.syntax import format_call
+
+# Characters of the text that are shown on each side of a call.
+_CONTEXT = 240
+_COLUMNS = ("token", "weight", "no call", "no result", "result", "other result", "gain")
+_PLACES = {"inline": "at its place in the text", "prefix": "in front of the text"}
+_PRUNED = "the reduction cannot reach scoring.lowest_threshold, so further losses were left out"
+_DECISIONS = {
+    FilterReason.KEPT: "the reduction reaches the threshold",
+    FilterReason.BELOW_THRESHOLD: "the reduction does not reach the threshold",
+    FilterReason.BELOW_CONTRAST: "it helps too little more than the result of another call",
+    FilterReason.NO_SWAPPED_RESULT: "no other call has another result to compare with",
+    FilterReason.LOSS_WITHOUT_CALL_BELOW_LOWEST_THRESHOLD: _PRUNED,
+    FilterReason.BOUND_BELOW_LOWEST_THRESHOLD: _PRUNED,
+    FilterReason.NOT_FINITE: "a loss is not a finite number",
+    FilterReason.NO_TEXT_AFTER_POSITION: "no text follows the call",
+}
 
 
-def explain(
-    call_id: str, options: RunOptions, *, with_model: bool, as_json: bool, output: Path | None
-) -> None:
+def explain(call_id: str, options: RunOptions, *, with_model: bool, as_json: bool) -> None:
     """Print a call, as far as it came, and its losses token by token where it was scored.
 
     Args:
@@ -21,14 +43,10 @@ def explain(
         with_model: compute the losses again.
         as_json: print the row of `explained_call.sql`, with `recomputation` (or null) and
             `not_recomputed`, the reason why not (or null), in place of tables.
-        output: file of a page to write, in place of tables.
 
     Raises:
-        ToolformerError: there is no such call, there are several, or the page cannot be written
-            or something else is there.
+        ToolformerError: there is no such call, or there are several.
     """
-    if output is not None:
-        check_page(output)
     home = Home()
     call = home.explain(call_id)
     recomputation, why_not = None, "--no-model was given"
@@ -40,14 +58,178 @@ def explain(
                 recomputation, why_not = recompute(call, options, home.places), None
         except CannotRecomputeError as error:
             why_not = str(error)
-    if output is not None:
-        write_page(output, page_of_call(call, recomputation, why_not))
     if as_json:
         tokens = recomputation and dataclasses.asdict(recomputation)
         console.document({**call, "recomputation": tokens, "not_recomputed": why_not})
-    elif output is not None:
-        console.say(f"Page: {output}")
     else:
-        console.show(*explanation_of(call, recomputation))
+        _show_call(call, recomputation)
         if why_not is not None and with_model and call["is_kept"] is not None:
             console.say(f"\nThe losses are not computed again. {why_not}")
+
+
+def _show_call(call: Mapping[str, Any], recomputation: Recomputation | None) -> None:
+    """Print the call in its text, its facts, and the tokens if its losses are computed again.
+
+    Args:
+        call: row of `explained_call.sql`.
+        recomputation: its losses token by token.
+    """
+    console.heading(f"Call {call['call_id']}")
+    console.show(Text.assemble("\n", *_in_its_text(call), "\n"))
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for label, value in _facts_of(call):
+        facts.add_row(label, Text(value))
+    console.show(facts)
+    if recomputation is not None:
+        _show_tokens(call, recomputation)
+
+
+def _in_its_text(call: Mapping[str, Any]) -> Iterator[str | tuple[str, str]]:
+    """The parts of the text with the call."""
+    before, after = _context(call)
+    yield before
+    if call["arguments"] is None:
+        # A sample that is no call.
+        yield f" [{call['sample_text']}", "bold cyan"
+    else:
+        parsed = ToolCall(call["tool"], call["arguments"])
+        if call["result"] is None:
+            yield format_call(parsed, empty_result_keeps_arrow=False), "bold cyan"
+        else:
+            written, arrow, answer = format_call(parsed, call["result"]).partition(" -> ")
+            yield written, "bold cyan"
+            yield arrow + answer, "bold magenta"
+    yield after
+
+
+def _context(call: Mapping[str, Any]) -> tuple[str, str]:
+    """The text around a call; a word that the cut goes through is left out."""
+    if call["text"] is None:
+        return "(the text is not stored) ", ""
+    offset = call["character_offset"]
+    before, after = call["text"][:offset], call["text"][offset:]
+    if len(before) > _CONTEXT:
+        before = "… " + before[-_CONTEXT:].partition(" ")[2]
+    if len(after) > _CONTEXT:
+        after = after[:_CONTEXT].rpartition(" ")[0] + " …"
+    return before, after
+
+
+def _show_tokens(call: Mapping[str, Any], recomputation: Recomputation) -> None:
+    losses = recomputation.losses
+    rows = [
+        (
+            # Quoted, so that spaces and line breaks are seen.
+            json.dumps(token.text, ensure_ascii=False),
+            token.weight,
+            token.without_call,
+            token.call_without_result,
+            token.with_result,
+            token.with_swapped_result,
+            gain,
+        )
+        for token, gain in zip(recomputation.tokens, recomputation.gains, strict=True)
+    ]
+    sums = (
+        losses.loss_without_call,
+        losses.loss_call_without_result,
+        losses.loss_with_result,
+        losses.loss_with_swapped_result,
+        sum(recomputation.gains),
+    )
+    console.heading(
+        "log p of the tokens behind the call, in nats, with the call "
+        f"{_PLACES[recomputation.placement]}"
+    )
+    shown = [(token, *map(_number, numbers)) for token, *numbers in rows]
+    console.table(_COLUMNS, [*shown, ("weighted loss", "", *map(_number, sums))])
+    console.say(
+        "gain: weight times how much the result raises log p; together L⁻ - L⁺.\n"
+        f"Model: {recomputation.model}, {FLOAT32}.\n"
+        f"These losses differ from the stored ones, which are of {call['precision']}, by up to "
+        f"{recomputation.largest_difference:.4f} nats."
+    )
+
+
+def _facts_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is stored of a call and its decision: labels and values.
+
+    Args:
+        call: row of `explained_call.sql`.
+    """
+    yield "tool", f"{call['tool']}, round {call['round']}"
+    if call["arguments"]:
+        yield "arguments", call["arguments"]
+    yield "sampled as", call["sample_text"]
+    if call["proposed"] in ("position", "call"):
+        yield "proposed", f"the tool proposed the {call['proposed']}"
+    if call["result"] is not None:
+        yield "result", call["result"]
+    yield "status", _status_of(call)
+    if call["message"] is not None:
+        yield "message", call["message"]
+    if call["tool_version"] is not None and call["reason"] != PEEKS:
+        cached = ", from the cache" if call["from_cache"] else ""
+        version = f"version {call['tool_version']}"
+        yield "executed", f"by {version} in {call['duration_ms']:.1f} ms{cached}"
+    identity = f"{call['document_id']} of {call['shard']}"
+    yield "document", ", ".join(filter(None, (call["title"], call["url"], identity)))
+    if call["source"] is not None:
+        yield "source", f"{call['source']}, record {call['source_offset']}"
+    yield (
+        "place",
+        f"window {call['window_index']}, token {call['position']}, character "
+        f"{call['character_offset']}; p(' [') = {call['call_probability']:.4g}",
+    )
+    yield "model", call["model"] or "not stored"
+    digest = call["prompt_digest"]
+    yield "prompt", f"{digest}; its text is in the table prompts" if digest else "none was shown"
+    runs = {stage: call[f"{stage}_run"] for stage in ("sampling", "execution", "decision")}
+    yield "runs", ", ".join(f"{stage} {run}" for stage, run in runs.items() if run) or "not stored"
+    if call["is_kept"] is not None:
+        yield from _losses_of(call)
+
+
+def _losses_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    losses = {
+        "L(ε)": call["loss_without_call"],
+        "L(e(c, ε))": call["loss_call_without_result"],
+        "L(e(c, r))": call["loss_with_result"],
+    }
+    values = (f"{name} = {_number(loss) or 'not needed'}" for name, loss in losses.items())
+    yield "losses", f"{', '.join(values)} nats ({call['precision']})"
+    reduction = _number(call["loss_reduction"]) or "not known"
+    yield "reduction", f"{reduction} nats; the threshold is {call['filtering_threshold']:g}"
+    if call["swapped_result"] is not None:
+        loss = _number(call["loss_with_swapped_result"])
+        yield (
+            "other result",
+            f"{call['swapped_result']} (of {call['swapped_call_id']}): loss {loss}",
+        )
+    if call["contrast"] is not None:
+        threshold = call["contrast_threshold"]
+        wanted = "" if threshold is None else f"; the threshold is {threshold:g}"
+        yield "contrast", f"{call['contrast']:.3f} nats less than with the other result{wanted}"
+
+
+def _status_of(call: Mapping[str, Any]) -> str:
+    """How far a call came and why no further; of a scored call the decision in words."""
+    reason = call["reason"]
+    because = f": {reason.replace('_', ' ')}" if reason else ""
+    if call["is_kept"] is not None:
+        named = "kept" if call["is_kept"] else f"dropped ({reason.replace('_', ' ')})"
+        return f"{named}: {_DECISIONS[FilterReason(reason)]}"
+    if call["dropped_by"] == "sampling":
+        return f"dropped after sampling{because}"
+    if call["tool_version"] is None:
+        return "sampled, not executed yet"
+    if reason == PEEKS:
+        return "not executed: it peeks at the text behind it"
+    return f"execution failed{because}" if call["result"] is None else "executed, not scored yet"
+
+
+def _number(value: float | None) -> str:
+    """A weight, loss or log-probability; empty where there is none."""
+    return "" if value is None else f"{value:.3f}"

@@ -8,7 +8,6 @@ from typing import Literal
 ExportFormat = Literal["dataset", "sft", "preference", "text", "duckdb"]
 ArgumentsForm = Literal["objects", "json"]
 CHATS: tuple[ExportFormat, ...] = ("sft", "preference")
-LINES: tuple[ExportFormat, ...] = (*CHATS, "text")
 
 # Click keeps the lines behind `\b` as they are; they fit a terminal of 80 characters.
 HELP = """Write the augmented texts C* and their calls for other programs.

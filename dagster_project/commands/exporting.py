@@ -1,59 +1,43 @@
 """`toolformer export`: C* and its calls as files that other programs read."""
 
+import glob
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dagster_project.commands import console
 from dagster_project.commands.dataset_folder import write_dataset_folder
 from dagster_project.commands.export_formats import ArgumentsForm, ExportFormat
-from dagster_project.commands.export_targets import checked_target
-from dagster_project.commands.export_tools import chat_tools
 from dagster_project.commands.options import RunOptions
 from toolformer.errors import ExportError
 from toolformer.exports.dataset_card import KEPT_CALLS, TEXTS
 from toolformer.exports.records import (
+    ChatTool,
     Record,
     Row,
+    break_marks,
     chat_record,
     pair_record,
     text_record,
+    text_tool,
+    tool_schema,
     with_json_texts,
     without_marks,
 )
-from toolformer.files.whole_files import replacing, replacing_folder
+from toolformer.files.whole_files import remove_abandoned, replacing, replacing_folder
 from toolformer.home.home import Home
 from toolformer.home.settings.errors import SettingsError
 from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.toolbox import open_tool
 from toolformer.home.wiring.warehouse import open_warehouse
+from tools.base import Tool
+from tools.errors import CallSyntaxError, ToolError
 from warehouse.errors import WarehouseError
 from warehouse.warehouse import Warehouse
-
-
-@dataclass(frozen=True, slots=True)
-class _Lines:
-    """How records become lines: see `write_export`."""
-
-    arguments: ArgumentsForm
-    keeps_marks: bool
-
-    def line(self, record: Record) -> tuple[str, bool]:
-        """A record as JSON, and whether a text of it holds a mark of a chat template."""
-        broken = without_marks(record)
-        shown = record if self.keeps_marks else broken
-        if self.arguments == "json":
-            shown = with_json_texts(shown)
-        return json.dumps(shown, ensure_ascii=False) + "\n", broken != record
-
-    def told(self, marked: int) -> str:
-        """What is said of texts with marks; nothing where there are none."""
-        if not marked:
-            return ""
-        done = "kept" if self.keeps_marks else "broken by a blank (--keep-marks keeps them)"
-        return f" In {marked:,} of them marks such as <|im_end|> were {done}."
 
 
 def write_export(
@@ -62,39 +46,52 @@ def write_export(
     output: Path,
     *,
     round_number: int | None,
-    is_forced: bool,
     arguments: ArgumentsForm = "objects",
-    keeps_marks: bool = False,
-    place: str | None = None,
 ) -> None:
     """Write an export, whole or not at all, and say what is in it.
 
     Args:
         output: the file; of a dataset the folder.
-        round_number: number of the round of annotation; by default the newest with kept calls, in a
-            database all.
-        is_forced: replace an earlier export.
+        round_number: number of the round of annotation; by default the newest with kept calls. A
+            database has all.
         arguments: of chats and pairs: arguments and schemas of tools as objects or as JSON texts.
-        keeps_marks: of chats, pairs and texts: leave what a chat template or a tokenizer would
-            take for the edge of a turn as it is.
-        place: what is said of where it is; by default `output`.
 
     Raises:
         ExportError: there is nothing to export, or no place for it.
     """
     with _explained_refusals(output):
-        target = checked_target(output, home, form, is_forced=is_forced)
+        target = _free_target(output, home, form)
     warehouse = open_warehouse(home)
     with _explained_refusals(output):
         if form == "duckdb":
-            number = "All rounds" if round_number is None else f"Round {round_number}"
-            written, told = _write_database(warehouse, target, round_number), ""
+            number = "All rounds"
+            written = _write_database(warehouse, target)
         else:
             chosen = _round_with_calls(warehouse, round_number)
             number = f"Round {chosen}"
-            lines = _Lines(arguments, keeps_marks)
-            written, told = _write_round(form, home, warehouse, target, chosen, lines)
-    console.say(f"{number}: {written}, in {place or output}.{told}")
+            written = _write_round(form, home, warehouse, target, chosen, arguments)
+    console.say(f"{number}: {written}, in {output}.")
+
+
+def _free_target(output: Path, home: Home, form: ExportFormat) -> Path:
+    """The place to write to, free of what killed exports to it left half written.
+
+    Raises:
+        ExportError: it lies in the home, or something is there; of a dataset an empty folder may.
+    """
+    target = output.absolute()
+    places = (home.root.resolve(), home.machine.resolve())
+    if any(target.resolve().is_relative_to(folder) for folder in places):
+        raise ExportError(
+            f"'{target}' lies in the home '{home.root}', whose files toolformer itself writes and "
+            "removes. Choose a folder outside of it."
+        )
+    remove_abandoned(target.parent.glob(f"{glob.escape(target.name)}.*.tmp"))
+    is_folder = target.is_dir() and not target.is_symlink()
+    is_empty_folder = is_folder and not any(target.iterdir())
+    if (target.exists() or target.is_symlink()) and not (form == "dataset" and is_empty_folder):
+        raise ExportError(f"'{target}' is there already. Choose another path, or remove it first.")
+    return target
 
 
 def _write_round(
@@ -103,26 +100,23 @@ def _write_round(
     warehouse: Warehouse,
     target: Path,
     round_number: int,
-    lines: _Lines,
-) -> tuple[str, str]:
-    """Write a format that has one round; what was written, and what is said of marks in it."""
-    write_lines = partial(_write_lines, warehouse, target, round_number, lines)
+    arguments: ArgumentsForm,
+) -> str:
+    """Write a format that has one round; what was written."""
+    write_lines = partial(_write_lines, warehouse, target, round_number, arguments)
     if form == "text":
-        count, marked = write_lines("exported_texts", text_record)
-        return f"{count:,} texts", lines.told(marked)
+        return f"{write_lines('exported_texts', text_record)} texts"
     settings = _settings_of_round(home, round_number)
     if form == "dataset":
         with replacing_folder(target) as folder:
-            written = write_dataset_folder(folder, warehouse, settings, round_number=round_number)
-        shown = f"{written.rows[TEXTS]:,} texts and {written.rows[KEPT_CALLS]:,} kept calls"
-        # The offsets of calls count the characters of the text as it is.
-        return shown, _Lines(lines.arguments, keeps_marks=True).told(written.marked)
-    tools = chat_tools(warehouse, settings, home, round_number, keeps_marks=lines.keeps_marks)
+            rows = write_dataset_folder(folder, warehouse, settings, round_number=round_number)
+        return f"{rows[TEXTS]:,} texts and {rows[KEPT_CALLS]:,} kept calls"
+    tools = _chat_tools(warehouse, settings, home, round_number)
     if form == "sft":
-        count, marked = write_lines("exported_texts", partial(chat_record, tools=tools))
-        return f"{count:,} conversations", lines.told(marked)
-    count, marked = write_lines("exported_pairs", partial(pair_record, tools=tools))
-    return f"{count:,} pairs of a kept and a dropped call", lines.told(marked)
+        written = write_lines("exported_texts", partial(chat_record, tools=tools))
+        return f"{written} conversations"
+    written = write_lines("exported_pairs", partial(pair_record, tools=tools))
+    return f"{written} pairs of a kept and a dropped call"
 
 
 def _settings_of_round(home: Home, round_number: int) -> Settings:
@@ -175,9 +169,9 @@ def _round_with_calls(warehouse: Warehouse, wanted: int | None) -> int:
     return chosen
 
 
-def _write_database(warehouse: Warehouse, target: Path, round_number: int | None) -> str:
+def _write_database(warehouse: Warehouse, target: Path) -> str:
     with replacing(target) as temporary:
-        rows = warehouse.write_standalone(temporary, round_number=round_number)
+        rows = warehouse.write_standalone(temporary)
         if not rows["documents"]:
             raise ExportError(
                 "There are no documents yet. Run `toolformer build` first, or set TOOLFORMER_HOME "
@@ -190,11 +184,11 @@ def _write_lines(
     warehouse: Warehouse,
     target: Path,
     round_number: int,
-    lines: _Lines,
+    arguments: ArgumentsForm,
     query: str,
     record: Callable[[Row], Record],
-) -> tuple[int, int]:
-    """Write JSON lines; how many, and how many of them hold marks.
+) -> str:
+    """Write JSON lines, with marks of chat templates broken; how many.
 
     Raises:
         ExportError: there are none.
@@ -207,9 +201,12 @@ def _write_lines(
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
             for batch in batches:
                 for row in batch.to_pylist():
-                    line, is_marked = lines.line(record(row))
-                    file.write(line)
-                    marked += is_marked
+                    whole = record(row)
+                    written = without_marks(whole)
+                    marked += written != whole
+                    if arguments == "json":
+                        written = with_json_texts(written)
+                    file.write(json.dumps(written, ensure_ascii=False) + "\n")
                 count += batch.num_rows
         if not count:
             raise ExportError(
@@ -217,4 +214,52 @@ def _write_lines(
                 "tool. Pairs need several samples per position: raise tools.*.calls_per_position "
                 "(m in the paper) and run `toolformer build`."
             )
-    return count, marked
+    if marked:
+        console.say(f"Marks such as <|im_end|> are broken by a blank in {marked:,} records.")
+    return f"{count:,}"
+
+
+def _chat_tools(
+    warehouse: Warehouse, settings: Settings, home: Home, round_number: int
+) -> dict[str, ChatTool]:
+    """The tools with calls in the texts of a round, by name; marks in their schemas are broken.
+
+    Raises:
+        ExportError: a call has arguments that its tool does not take; when it is read.
+    """
+    rows = warehouse.ask("exported_tools", round=round_number).to_dicts()
+    tools = {row["tool"]: _chat_tool(row, settings, home) for row in rows}
+    return {name: replace(tool, schema=break_marks(tool.schema)) for name, tool in tools.items()}
+
+
+def _chat_tool(row: Mapping[str, Any], settings: Settings, home: Home) -> ChatTool:
+    name = row["tool"]
+    try:
+        tool = open_tool(settings, home, name)
+        schema, description = tool.argument_schema, tool.description
+    except ToolError as error:
+        # Its calls are there, and the tool is not registered any more, or cannot run here.
+        console.say(
+            f"The tool {name} cannot be opened, so its calls have all arguments in one text: "
+            f"{error}"
+        )
+        description = f"The tool {name}."
+    else:
+        if schema is not None:
+            return ChatTool(tool_schema(name, description, schema), partial(_values, tool))
+    return text_tool(
+        name,
+        description,
+        has_input=row["has_arguments"],
+        needs_input=row["needs_arguments"],
+    )
+
+
+def _values(tool: Tool, arguments: str) -> Mapping[str, object]:
+    try:
+        return tool.named_arguments(arguments)
+    except CallSyntaxError as error:
+        raise ExportError(
+            f"The call {tool.name}({arguments}) has other arguments than the tool takes now: "
+            f"{error} Run `toolformer build`, which makes the calls of a changed tool anew."
+        ) from error

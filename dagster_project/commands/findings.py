@@ -4,9 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from rich.table import Table
-from rich.text import Text
-
 from dagster_project.commands import console
 
 INSTALL = "Run `make setup`"
@@ -21,7 +18,6 @@ BREAKAGE = (
     ValueError,
 )
 _MAX_NAMED = 5
-_COLOURS = {"ok": "green", "warning": "yellow", "missing": "red"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +45,8 @@ def show(findings: Sequence[Finding], *, as_json: bool) -> None:
     if as_json:
         console.document([asdict(finding) for finding in findings])
         return
-    table = Table("what", "state", "detail", "remedy")
-    for finding in findings:
-        state = Text(finding.status, style=_COLOURS[finding.status])
-        table.add_row(Text(finding.name), state, Text(finding.detail), Text(finding.remedy))
-    console.show(table)
+    rows = [(each.name, each.status, each.detail, each.remedy) for each in findings]
+    console.table(("what", "state", "detail", "remedy"), rows)
 
 
 def guarded(name: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:

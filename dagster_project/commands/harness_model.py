@@ -21,7 +21,7 @@ __all__ = ["HomeModel", "cli_evaluate"]
 # What the harness adds: cuda:0 also on machines that have none. The settings' own are taken.
 _OF_HARNESS = {"device", "batch_size", "max_batch_size"}
 _LISTS = ("tools", "blocked_tools", "settings")
-_OTHERS = {"model": None, "with_calls": True, "today": None, "preset": None}
+_OTHERS = {"model": None, "with_calls": True, "today": None}
 
 
 @register_model("toolformer")
@@ -36,10 +36,10 @@ class HomeModel(HarnessModel):
         tools, blocked, changes = (
             [part for part in str(given.get(name, "")).split("+") if part] for name in _LISTS
         )
-        model, with_calls, today, preset = (given.get(n, other) for n, other in _OTHERS.items())
+        model, with_calls, today = (given.get(n, other) for n, other in _OTHERS.items())
         if not isinstance(with_calls, bool):
             raise ToolformerError(f"with_calls is {with_calls!r}. Expected True or False.")
-        options, home = RunOptions.of(preset, changes, tools=tools), Home.find()
+        options, home = RunOptions.of(changes, tools=tools), Home.find()
         settings, date = options.load_settings(home), given_date(today)
         for name in blocked:
             check_tool_name(name, targets=settings.tools.targets)

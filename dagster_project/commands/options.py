@@ -1,5 +1,6 @@
 """What the flags of a command change for one run."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,13 +23,11 @@ class RunOptions:
     """What the flags of a command change for one run.
 
     Attributes:
-        preset: instead of the one in toolformer.yaml.
         overrides: settings that win over toolformer.yaml.
         force: compute also what is up to date.
         tools: only these tools, also one that is switched off.
     """
 
-    preset: str | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
     force: bool = False
     tools: tuple[str, ...] = ()
@@ -36,7 +35,6 @@ class RunOptions:
     @classmethod
     def of(
         cls,
-        preset: str | None,
         changes: Sequence[str] | None,
         *,
         force: bool = False,
@@ -74,7 +72,7 @@ class RunOptions:
             overrides = merged(overrides, {"training": {"variant": variant}})
         if evaluation:
             overrides = merged(overrides, {"evaluation": evaluation})
-        return cls(preset, overrides, force, tuple(tools))
+        return cls(overrides, force, tuple(tools))
 
     def in_round(self, number: int) -> "RunOptions":
         """The same for a round, and its model of the calls, which annotates the next."""
@@ -83,41 +81,23 @@ class RunOptions:
 
     def load_settings(self, home: Home) -> Settings:
         """The settings of this run; the settings file is written at first use."""
-        write_settings_file(home.settings_file, preset=self.preset or "laptop")
-        return load_settings(
-            home.settings_file, overrides=self._all_overrides(home), preset=self.preset
-        )
+        write_settings_file(home.settings_file, preset="laptop")
+        return load_settings(home.settings_file, overrides=self._all_overrides(home))
 
     def _all_overrides(self, home: Home) -> Mapping[str, Any]:
         """The overrides, and that the named tools are switched on."""
         if not self.tools:
             return self.overrides
-        given = load_settings(home.settings_file, overrides=self.overrides, preset=self.preset)
+        given = load_settings(home.settings_file, overrides=self.overrides)
         off = [name for name in self.tools if not given.tools.of(name).is_enabled]
         tools = {"tools": {name: {"is_enabled": True} for name in off}} if off else {}
         return merged(self.overrides, tools)
 
     def resources(self) -> dict[str, dict[str, Any]]:
-        """The values as configuration of the Dagster resources, which check nothing but types.
-
-        Raises:
-            SettingsError: a setting of this run is not valid.
-        """
+        """The same as configuration of the Dagster resources, which check nothing but types."""
         settings: dict[str, Any] = {"force": self.force}
         home = Home.find()
         if overrides := self._all_overrides(home):
-            values = self.load_settings(home).model_dump(mode="json", by_alias=True)
-            settings["overrides"] = _picked(values, overrides)
-        if self.preset is not None:
-            settings["preset"] = self.preset
+            # It has no dates.
+            settings["overrides"] = json.loads(json.dumps(overrides, default=str))
         return {"settings": settings, "toolbox": {"tools": list(self.tools)}}
-
-
-def _picked(values: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
-    """The named ones of these values: a date is a text there, and 1e3 a whole number."""
-    return {
-        name: _picked(values[name], below)
-        if isinstance(below, Mapping) and isinstance(values[name], Mapping)
-        else values[name]
-        for name, below in names.items()
-    }

@@ -18,7 +18,7 @@ def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
     Returns:
         Whether it would do anything.
     """
-    settings = load_settings(home.settings_file, overrides=options.overrides, preset=options.preset)
+    settings = load_settings(home.settings_file, overrides=options.overrides)
     forecast = forecast_build(
         settings, home, tools=options.tools, shards=shards, force=options.force
     )
@@ -35,12 +35,6 @@ def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
         )
     if forecast.partitions:
         _show_partitions(forecast, is_served=settings.is_annotated_by_server)
-        if forecast.keeps_states:
-            console.say(
-                "Layers of this model keep states in place of keys, so it goes the plain path "
-                "(docs/how-to/models.md). Until shards were annotated with it, expect several "
-                "times these seconds."
-            )
     elif forecast.is_prepared:
         console.say(f"{len(forecast.shards)} shards are up to date; a build would do nothing.")
     return forecast.does_anything
@@ -91,17 +85,9 @@ def _show_partitions(forecast: Forecast, *, is_served: bool) -> None:
 
 
 def _bounds(*, is_measured: bool, is_served: bool) -> str:
-    if is_measured:
-        return "Planned from what the shards that were built took: expect half to twice as much."
-    if is_served:
-        return (
-            "Nothing was built here yet: the tokens are half to twice as many, and how fast the "
-            "server reads them the first shard tells."
-        )
-    return (
-        "Nothing was built here yet: planned from how fast this machine multiplies; expect half "
-        "to twice as much."
-    )
+    guessed = "a guess of how fast the server reads" if is_served else "how fast this machine is"
+    source = "what the shards that were built took" if is_measured else guessed
+    return f"Planned from {source}: expect half to twice as much."
 
 
 def _time(seconds: float) -> str:

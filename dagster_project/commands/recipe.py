@@ -123,7 +123,7 @@ def _steps(settings: Settings) -> list[Sequence[str]]:
 
 
 def _show_gains(home: Home, settings: Settings) -> None:
-    """Print what calls gain, what they cost in perplexity, and which texts were kept out."""
+    """Print what calls gain; the report has more."""
     store = open_warehouse(home)
     show_examples(store, verdicts_of(store), per_tool=3)
     model, plain, shuffled = (name_of_model(key, settings) for key in (FINETUNED, *_CONTROLS))
@@ -136,11 +136,6 @@ def _show_gains(home: Home, settings: Settings) -> None:
             "`plain` was trained on the same texts without calls, `shuffled` with exchanged "
             "results."
         )
-        console.heading("Texts that were kept out of training")
-        console.frame(store.view("training_exclusion_summary"))
-    console.heading("Perplexity of texts that nothing was trained on, calls disabled")
-    models = [BASE, plain, shuffled, model]
-    console.frame(store.ask("perplexity_by_source", models=models, plain=plain))
     for row in gains.iter_rows(named=True):
         if row["benchmark"] not in _ASKED:
             continue

@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 
-import polars as pl
-
 from assets.run import Workspace
-from assets.training.finetuned_model import is_finetuned, record_of
+from assets.training.finetuned_model import is_finetuned
 from assets.training.min_call_probability import is_calibrated
 from dagster_project.commands import console
 from dagster_project.commands.building import build_dataset
@@ -20,11 +18,10 @@ from toolformer.home.settings.evaluation_sections import FINETUNED
 from toolformer.home.settings.sections import Settings
 from toolformer.home.settings.settings_file import load_settings, settings_of_rounds
 from toolformer.home.wiring.annotator import finetuned_model_directory
-from toolformer.home.wiring.warehouse import open_warehouse
 
 
 def run_rounds(options: RunOptions, *, until: int, dry_run: bool, on_ray: bool = False) -> None:
-    """Build and train round after round, and print what came of each.
+    """Build and train round after round.
 
     What is up to date is not done again, so a command that was killed goes on where it was.
 
@@ -58,8 +55,7 @@ def run_rounds(options: RunOptions, *, until: int, dry_run: bool, on_ray: bool =
                 f"Round {number} of {until}: {error}\nCommands for this round alone need `--set "
                 f"sampling.round={number}`. The same command goes on from here."
             ) from error
-    console.heading("Rounds")
-    _show_results(home, rounds)
+    console.say("All rounds are built. `toolformer stats` shows what each of them keeps.")
 
 
 def _is_done(settings: Settings, home: Home, *, is_last: bool) -> bool:
@@ -74,11 +70,11 @@ def _is_done(settings: Settings, home: Home, *, is_last: bool) -> bool:
 
 def _rounds_until(options: RunOptions, home: Home, until: int) -> list[Settings]:
     """The settings of each round up to the last one, each of which trains a model of its own."""
-    file, preset = home.settings_file, options.preset
+    file = home.settings_file
     # Refuses a round that the options name and the file does not list. `RunOptions.load_settings`
     # would write the file, and a dry run writes nothing.
-    load_settings(file, overrides=options.overrides, preset=preset)
-    rounds = settings_of_rounds(file, overrides=options.in_round(1).overrides, preset=preset)
+    load_settings(file, overrides=options.overrides)
+    rounds = settings_of_rounds(file, overrides=options.in_round(1).overrides)
     if until > len(rounds):
         raise SettingsError(
             f"--rounds {until} is beyond round {len(rounds)}, the last in {file}. Add an entry to "
@@ -111,24 +107,3 @@ def _show_plans(options: RunOptions, home: Home, rounds: Sequence[Settings]) -> 
         console.say(
             "Its model is up to date." if is_done else "Its model would be trained on the calls."
         )
-
-
-def _show_results(home: Home, rounds: Sequence[Settings]) -> None:
-    trained = []
-    for number, settings in enumerate(rounds, start=1):
-        record = record_of(finetuned_model_directory(settings, home))
-        trained.append(
-            {
-                "round": number,
-                "texts_trained_on": record["rows"],
-                "perplexity_before": record["result"]["base_perplexity"],
-                "perplexity_after": record["result"]["best_perplexity"],
-            }
-        )
-    calls = open_warehouse(home).ask("calls_by_round", until=len(rounds))
-    rows = calls.join(pl.DataFrame(trained), on="round", how="left", maintain_order="left")
-    console.frame(rows.rename(lambda name: name.replace("_", " ")))
-    console.say(
-        "Perplexity: of the development texts without calls, before and after training. Chance "
-        "share: of calls with the results of others."
-    )

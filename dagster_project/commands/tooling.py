@@ -47,15 +47,12 @@ def list_tools(*, as_json: bool) -> None:
     console.frame(pl.DataFrame(rows), as_json=as_json)
 
 
-def try_tool(
-    name: str, text: str, options: RunOptions, *, today: str | None, url: str | None
-) -> bool:
-    """Make one call of a tool and print it.
+def try_tool(name: str, text: str, options: RunOptions, *, today: str | None) -> bool:
+    """Make one call of a tool and print it; the Calendar answers as in `complete`.
 
     Args:
         text: what stands between the brackets.
         today: date of the text around the call; by default the present day.
-        url: its address; with one, the Calendar answers as while building, else as in `complete`.
 
     Returns:
         Whether there is a result.
@@ -65,14 +62,14 @@ def try_tool(
     """
     home = Home.find()
     settings = options.load_settings(home)
-    tool = open_tool(settings, home, name, while_decoding=url is None)
+    tool = open_tool(settings, home, name, while_decoding=True)
     check_usable(tool, name)
     try:
         arguments = parse_arguments(tool, strip_quotes(text))
     except CallSyntaxError as error:
         console.say(f"no call of {name} ({error.reason}): {error}")
         return False
-    document = Document("command-line", text="", url=url, published_on=given_date(today))
+    document = Document("command-line", text="", published_on=given_date(today))
     (result,) = execute_calls(tool, [(arguments, document)], limits=execution_limits(settings))
     call = ToolCall(name, arguments)
     if result.result is None:

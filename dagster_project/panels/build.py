@@ -10,7 +10,6 @@ from dagster_project.panels.flags import (
     Changes,
     Force,
     Place,
-    Preset,
     ToolNames,
     VariantName,
     names_in,
@@ -96,14 +95,13 @@ def build(
     ] = False,
     on: Place = "here",
     force: Force = False,
-    preset: Preset = None,
     changes: Changes = None,
 ) -> None:
     """Sample, execute and filter calls, and merge them into the texts."""
     from dagster_project.commands.building import build_dataset
     from dagster_project.commands.options import RunOptions
 
-    options = RunOptions.of(preset, changes, force=force, tools=names_in(tools))
+    options = RunOptions.of(changes, force=force, tools=names_in(tools))
     chosen, on_ray = names_in(shards), on == "ray"
     if rounds is None:
         build_dataset(options, shards=chosen, dry_run=dry_run, on_ray=on_ray)
@@ -125,14 +123,13 @@ def train(
     force: Annotated[
         bool, typer.Option("--force", help="Train also what is up to date, or on too few texts.")
     ] = False,
-    preset: Preset = None,
     changes: Changes = None,
 ) -> None:
     """Finetune the model, or one of its controls, on the augmented texts of all shards."""
     from dagster_project.commands.options import RunOptions
     from dagster_project.commands.training import train_model
 
-    options = RunOptions.of(preset, changes, force=force, variant=variant)
+    options = RunOptions.of(changes, force=force, variant=variant)
     train_model(options, dry_run=dry_run, on_ray=on == "ray")
 
 
@@ -164,7 +161,6 @@ def evaluate(
     tools: ToolNames = None,
     on: Place = "here",
     force: Force = False,
-    preset: Preset = None,
     changes: Changes = None,
 ) -> None:
     """Measure models by benchmarks, calls disabled and enabled; by default base and finetuned."""
@@ -179,7 +175,6 @@ def evaluate(
     from dagster_project.commands.options import RunOptions
 
     options = RunOptions.of(
-        preset,
         changes,
         force=force,
         tools=names_in(tools),

@@ -7,10 +7,6 @@ import typer
 
 from toolformer.training.variants import Variant
 
-Preset = Annotated[
-    str | None,
-    typer.Option(help="Preset for this run: paper, laptop, demo or small.", show_default=False),
-]
 Changes = Annotated[
     list[str] | None,
     typer.Option(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dagster_project.commands import export_formats
-from dagster_project.panels.flags import AsJson, Changes, Preset, expanded
+from dagster_project.panels.flags import AsJson, Changes, expanded
 
 app = typer.Typer()
 
@@ -30,10 +30,6 @@ def sql(
             show_default=False,
         ),
     ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(help="File with the query.", metavar="QUERY.sql", callback=expanded),
-    ] = None,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
     files: Annotated[
@@ -50,14 +46,14 @@ def sql(
     from dagster_project.commands.querying import show_files, show_rows
 
     if files is not None:
-        if query is not None or file is not None or as_csv:
+        if query is not None or as_csv:
             raise typer.BadParameter(
                 "it takes the place of a query, and lists one path a line, or JSON with --json.",
                 param_hint="--files",
             )
         show_files(files, as_json=as_json)
         return
-    show_rows(query, file=file, output="json" if as_json else "csv" if as_csv else "table")
+    show_rows(query, output="json" if as_json else "csv" if as_csv else "table")
 
 
 @app.command()
@@ -84,24 +80,14 @@ def explain(
         bool, typer.Option("--no-model", help="Show only what is stored, without loading a model.")
     ] = False,
     as_json: AsJson = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="HTML page to write, in the look of the report.",
-            metavar="FILE.html",
-            show_default=False,
-            callback=expanded,
-        ),
-    ] = None,
-    preset: Preset = None,
     changes: Changes = None,
 ) -> None:
     """One call in its text: where it comes from, its losses token by token, and the decision."""
     from dagster_project.commands import explaining
     from dagster_project.commands.options import RunOptions
 
-    options = RunOptions.of(preset, changes)
-    explaining.explain(call_id, options, with_model=not no_model, as_json=as_json, output=output)
+    options = RunOptions.of(changes)
+    explaining.explain(call_id, options, with_model=not no_model, as_json=as_json)
 
 
 @app.command()
@@ -112,20 +98,11 @@ def compare(
         tuple[int, int], typer.Option(min=1, help="Round of annotation of each.", metavar="A B")
     ] = (1, 1),
     as_json: AsJson = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="HTML page to write.",
-            metavar="FILE.html",
-            show_default=False,
-            callback=expanded,
-        ),
-    ] = None,
 ) -> None:
     """Which calls two homes keep, by tool and shard, and why only one keeps the others."""
     from dagster_project.commands import comparing
 
-    comparing.compare((first, second), rounds, as_json=as_json, output=output)
+    comparing.compare((first, second), rounds, as_json=as_json)
 
 
 @app.command(help=export_formats.HELP)
@@ -134,21 +111,18 @@ def export(
         export_formats.ExportFormat, typer.Argument(help="What to write.", metavar="FORMAT")
     ],
     output: Annotated[
-        Path | None,
-        typer.Option(help="File to write, for a dataset the folder.", callback=expanded),
-    ] = None,
+        Path,
+        typer.Option(
+            help="File to write, for a dataset the folder; nothing may be there.", callback=expanded
+        ),
+    ],
     round_number: Annotated[
         int | None,
         typer.Option(
             "--round",
             min=1,
-            help="Round of annotation. Default: the newest; for DuckDB files, all.",
+            help="Round of annotation. Default: the newest. DuckDB files have all.",
         ),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
-    push_to: Annotated[
-        str | None,
-        typer.Option(metavar="OWNER/NAME", help="Push the dataset to the Hugging Face hub."),
     ] = None,
     arguments: Annotated[
         export_formats.ArgumentsForm,
@@ -157,14 +131,6 @@ def export(
             "every reader leaves as they are."
         ),
     ] = "objects",
-    keep_marks: Annotated[
-        bool,
-        typer.Option(
-            "--keep-marks",
-            help="Keep marks of chat templates, such as <|im_end|>, in texts of sft, preference "
-            "and text. Default: broken by a blank.",
-        ),
-    ] = False,
 ) -> None:
     """Write the augmented texts and their calls for other programs."""
     from toolformer.home.home import Home
@@ -173,29 +139,8 @@ def export(
         raise typer.BadParameter(
             f"{form} has no arguments by name. Leave it out.", param_hint="--arguments"
         )
-    if keep_marks and form not in export_formats.LINES:
-        raise typer.BadParameter(
-            f"{form} has the texts as they are. Leave it out.", param_hint="--keep-marks"
-        )
-    if push_to is not None:
-        if form != "dataset":
-            raise typer.BadParameter("Only a dataset can be pushed.", param_hint="--push-to")
-        from dagster_project.commands.export_push import push_export
+    if round_number is not None and form == "duckdb":
+        raise typer.BadParameter("A DuckDB file has all. Leave it out.", param_hint="--round")
+    from dagster_project.commands.exporting import write_export
 
-        push_export(push_to, Home.find(), output, round_number=round_number, is_forced=force)
-    elif output is None:
-        raise typer.BadParameter(
-            f"{form} needs a file or folder to write to.", param_hint="--output"
-        )
-    else:
-        from dagster_project.commands.exporting import write_export
-
-        write_export(
-            form,
-            Home.find(),
-            output,
-            round_number=round_number,
-            is_forced=force,
-            arguments=arguments,
-            keeps_marks=keep_marks,
-        )
+    write_export(form, Home.find(), output, round_number=round_number, arguments=arguments)

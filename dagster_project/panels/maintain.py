@@ -86,17 +86,14 @@ def tools_try(
         str | None,
         typer.Option("--date", help="Date of the call's text, YYYY-MM-DD. Default: today."),
     ] = None,
-    url: Annotated[
-        str | None, typer.Option(help="Address of the call's text, as while building.")
-    ] = None,
     changes: Changes = None,
 ) -> None:
     """Make one call and print it with its result, or why there is none."""
     from dagster_project.commands.options import RunOptions
     from dagster_project.commands.tooling import try_tool
 
-    options = RunOptions.of(None, changes)
-    if not try_tool(name, arguments, options, today=today, url=url):
+    options = RunOptions.of(changes)
+    if not try_tool(name, arguments, options, today=today):
         raise typer.Exit(1)
 
 
@@ -109,7 +106,7 @@ def tools_check(
     from dagster_project.commands.options import RunOptions
     from dagster_project.commands.tooling import check_tool
 
-    if not check_tool(name, RunOptions.of(None, changes)):
+    if not check_tool(name, RunOptions.of(changes)):
         raise typer.Exit(1)
 
 

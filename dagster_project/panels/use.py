@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from dagster_project.panels.flags import Changes, ModelName, Preset, Today, ToolNames, names_in
+from dagster_project.panels.flags import Changes, ModelName, Today, ToolNames, names_in
 
 app = typer.Typer()
 
@@ -17,7 +17,6 @@ def complete(
     trace: Annotated[bool, typer.Option("--trace", help="Show every token.")] = False,
     model: ModelName = None,
     today: Today = None,
-    preset: Preset = None,
     changes: Changes = None,
 ) -> None:
     """Continue a text, calling tools on the way."""
@@ -26,7 +25,7 @@ def complete(
 
     complete_text(
         text,
-        RunOptions.of(preset, changes, tools=names_in(tools)),
+        RunOptions.of(changes, tools=names_in(tools)),
         with_calls=not no_tools,
         show_trace=trace,
         model_name=model,
@@ -61,7 +60,6 @@ def serve(
     ] = None,
     tools: ToolNames = None,
     model: ModelName = None,
-    preset: Preset = None,
     changes: Changes = None,
 ) -> None:
     """Serve the model with live calls: OpenAI's API for completions and chats, and a page at /."""
@@ -69,7 +67,7 @@ def serve(
     from dagster_project.commands.serving import serve_model
 
     serve_model(
-        RunOptions.of(preset, changes, tools=names_in(tools)),
+        RunOptions.of(changes, tools=names_in(tools)),
         model_name=model,
         host=host,
         port=port,

@@ -115,11 +115,7 @@ class WatchedRayRunLauncher(RayRunLauncher):
         configured: Any = run.run_config
         config = configured.get("resources", {}).get("settings", {}).get("config", {})
         try:
-            settings = load_settings(
-                Home.find().settings_file,
-                overrides=config.get("overrides"),
-                preset=config.get("preset") or None,
-            )
+            settings = load_settings(Home.find().settings_file, overrides=config.get("overrides"))
         except (SettingsError, OSError):
             # The run itself says what is wrong.
             return run

@@ -6,14 +6,14 @@ planned from their first records; what depends on an index, once it exists.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 from assets.corpus import configured_sources, texts_of_home
 from dagster_project.runs.expected_shards import ExpectedShards, expected_shards
 from dagster_project.runs.indexes import MISSING, OUT_OF_DATE, PlannedIndex, planned_indexes
 from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards
 from toolformer.forward.embedded_model import embedded_model_directory
-from toolformer.forward.model_directory import keeps_states, model_without_weights
+from toolformer.forward.model_directory import model_without_weights
 from toolformer.home.home import Home
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.annotator import Annotator
@@ -53,8 +53,6 @@ class Forecast:
         unavailable: tools that would be left out, with the reason.
         unknown_tools: tools with rows that may be of the index that would be built first.
         is_measured: whether shards were built, whose tokens and times were taken.
-        keeps_states: whether the annotating model has layers that keep states in place of keys, so
-            that it goes the plain path.
     """
 
     cut: Sequence[Source]
@@ -68,7 +66,6 @@ class Forecast:
     unavailable: Mapping[str, str]
     unknown_tools: Sequence[str]
     is_measured: bool
-    keeps_states: bool
 
     @property
     def is_prepared(self) -> bool:
@@ -143,8 +140,8 @@ def forecast_build(
             outdated_tools=_searching(settings, tools, indexes, OUT_OF_DATE),
             coming_tools=missing,
             characters=expected.characters,
-            characters_per_token=partial(_characters_per_token, annotator, toolbox),
-            tokens_per_second=partial(_tokens_per_second, annotator, settings),
+            characters_per_token=cache(partial(_characters_per_token, annotator, toolbox)),
+            tokens_per_second=cache(partial(_tokens_per_second, annotator, settings)),
         ).of(chosen)
         if annotator and any(partition.table == "candidate_calls" for partition in partitions):
             check_can_annotate(annotator.location, toolbox.prompts, settings, is_here=False)
@@ -163,9 +160,6 @@ def forecast_build(
             name for name in missing if name_in_round(settings.sampling.round, name) in executed
         ],
         is_measured=bool(warehouse.partitions("stage_costs")),
-        keeps_states=annotator is not None
-        and not annotator.location.is_served
-        and keeps_states(annotator.location.directory),
     )
 
 

@@ -93,7 +93,7 @@ class BuildPlan:
         coming_tools: tools whose index is missing, so that they cannot be asked for a version yet:
             what they have no rows of is planned.
         characters: of the texts of shards that are still to be cut.
-        characters_per_token, tokens_per_second: asked where nothing has been measured.
+        characters_per_token, tokens_per_second: asked often where nothing has been measured.
         pipeline: the stages.
     """
 
@@ -120,14 +120,6 @@ class BuildPlan:
         named = None if self._is_measured else shards
         counted = self.warehouse.ask("document_characters", shards=named)
         return {**self.characters, **dict(counted.iter_rows())}
-
-    @cached_property
-    def _characters_per_token(self) -> float:
-        return self.characters_per_token()
-
-    @cached_property
-    def _tokens_per_second(self) -> float:
-        return self.tokens_per_second()
 
     @cached_property
     def _is_measured(self) -> bool:
@@ -212,7 +204,7 @@ class BuildPlan:
         if not (stage.uses_annotator or tokens_of_tool):
             return 0, 0.0
         corpus, tool_settings = self.settings.corpus, self.settings.tools.of(tool)
-        text_tokens = int(characters / self._characters_per_token)
+        text_tokens = int(characters / self.characters_per_token())
         # Each text has at least one, and none more than this.
         windows = max(entry.records, text_tokens // corpus.window_tokens)
         windows = min(windows, entry.records * corpus.max_windows_per_text)
@@ -221,7 +213,7 @@ class BuildPlan:
         tokens = min(text_tokens, windows * corpus.window_tokens) * tokens_of_text
         tokens += samples * tokens_of_sample
         # Only seconds are counted of what a tool's own model reads.
-        return tokens, (tokens + samples * tokens_of_tool) / self._tokens_per_second
+        return tokens, (tokens + samples * tokens_of_tool) / self.tokens_per_second()
 
 
 def _measured_rates(

@@ -63,7 +63,6 @@ _UNFINISHED = [
 ]
 # SQLite's words; the second when the log of a transaction cannot grow.
 _FULL_DISK = ("disk is full", "disk I/O error")
-_DAMAGED = ("malformed", "not a database")
 
 
 def prepare_dagster_home(home: Home) -> None:
@@ -110,15 +109,11 @@ def _clear_errors_of_records(folder: Path) -> Iterator[None]:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
         if not isinstance(error.orig, sqlite3.Error):
             raise
-        if not any(words in str(error) for words in _DAMAGED):
-            raise ToolformerError(
-                f"Dagster's records in '{folder}' cannot be used: {error.orig}. Check that the "
-                "folder may be written and its disk has room (`df -h` and, for another file, `df "
-                "-i`), and run the same again."
-            ) from error
         raise ToolformerError(
-            f"Dagster's records in '{folder}' are damaged: {error.orig}. They hold the history of "
-            "runs and nothing that was built. Move the folder aside, and run the same again."
+            f"Dagster's records in '{folder}' cannot be used: {error.orig}. Check that the folder "
+            "may be written and its disk has room (`df -h` and, for another file, `df -i`). Where "
+            "they are damaged, move the folder aside: they hold the history of runs and nothing "
+            "that was built. Then run the same again."
         ) from error
 
 

@@ -68,13 +68,13 @@ class PipelineHome(SmallHome):
         tools: Sequence[str] = (),
         overrides: Mapping[str, Any] | None = None,
     ) -> None:
-        options = RunOptions(None, overrides or {}, False, tuple(tools))
+        options = RunOptions(overrides or {}, False, tuple(tools))
         with self.entered():
             build_dataset(options, shards=shards, dry_run=False)
 
     def train(self, *, overrides: Mapping[str, Any] | None = None, force: bool = False) -> None:
         with self.entered():
-            train_model(RunOptions(None, overrides or {}, force))
+            train_model(RunOptions(overrides or {}, force))
 
     def rounds(self, *, until: int) -> None:
         with self.entered():
@@ -82,7 +82,7 @@ class PipelineHome(SmallHome):
 
     def evaluate(self, *benchmarks: str) -> None:
         with self.entered():
-            evaluate_models(RunOptions.of(None, None, benchmarks=benchmarks))
+            evaluate_models(RunOptions.of(None, benchmarks=benchmarks))
 
     def rows(self, table: str, *, shards: Sequence[str] = SHARDS) -> pl.DataFrame:
         """The rows of a table as two equal builds have them, in their stored order."""

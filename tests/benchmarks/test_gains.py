@@ -63,7 +63,7 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
         home = Home(root)
         commands.append(shlex.join(arguments))
         (command,) = parsed_commands(f"toolformer {commands[-1]}")
-        options = RunOptions.of(command.params.get("preset"), command.params.get("changes"))
+        options = RunOptions.of(command.params.get("changes"))
         settings = options.load_settings(home)
         assert all(Path(source.path).is_file() for source in settings.corpus.sources)
         for model in names_in(command.params.get("models")):

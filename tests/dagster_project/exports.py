@@ -1,5 +1,8 @@
 """A small home with calls to export: two texts, one of them odd, and calls of two tools."""
 
+import json
+from pathlib import Path
+
 from tests.warehouse.rows import CALL, SHARD, frame
 from warehouse.schema import tables
 from warehouse.warehouse import Warehouse
@@ -33,6 +36,11 @@ def store_calls(
             for of_call in calls
         ]
         store(warehouse, table, SHARD, partition_name or tool, *rows)
+
+
+def records_of(file: Path) -> list[dict]:
+    """What an export of lines holds."""
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
 
 
 def fill_for_export(warehouse: Warehouse) -> Warehouse:

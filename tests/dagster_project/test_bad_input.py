@@ -121,7 +121,7 @@ def test_a_home_that_databases_cannot_open_is_refused(named: bytes):
         ("sql", "select '\udcff'"),
         ("build", "--set", "tools.\udce9.prompt=x"),
         ("complete", "caf\udce9"),
-        ("train", "--preset", "\udcff"),
+        ("train", "--variant", "\udcff"),
     ],
 )
 def test_an_argument_that_is_no_utf_8_is_refused(run, home: Home, arguments):
@@ -133,10 +133,7 @@ def test_an_argument_that_is_no_utf_8_is_refused(run, home: Home, arguments):
     "arguments",
     [
         ("report",),
-        ("explain", "c"),
-        ("compare", "a", "b"),
         ("export", "text"),
-        ("export", "dataset", "--push-to", "owner/name"),
     ],
     ids=" ".join,
 )
@@ -163,10 +160,6 @@ def test_a_file_that_settings_name_is_regular_and_bounded(tmp_path: Path, named:
         read_named(file, maximum_bytes=2**20)
     with pytest.raises(PromptError, match=named):
         load_prompt("Calculator", file)
-
-
-def test_a_device_in_place_of_a_file_is_not_read_for_ever(run, warehouse):
-    assert run("sql", "--file", "/dev/zero").is_one_paragraph_naming("/dev/zero")
 
 
 def test_commands_that_come_first_at_the_same_time_make_the_records_once(tmp_path: Path):

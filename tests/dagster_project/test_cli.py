@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 from dagster_project.cli import PANELS, app
 from dagster_project.runs.run_job import dagster_instance, was_made
 from tests.conftest import REPOSITORY
+from tests.dagster_project.command_line import Outcome
 from tests.fakes import save_taught_model
 from tests.warehouse.rows import SHARD, frame
 from toolformer.home.home import Home
@@ -64,20 +65,12 @@ def rows(home: Path) -> None:
         warehouse.replace_partition(table, SHARD, "all", frame(table), metadata={})
 
 
-def test_an_unknown_command_or_option_is_a_usage_error(run):
-    for arguments in (["bild"], ["build", "--sharts", "x"], ["ingest", "x", "--shard-size", "0"]):
-        outcome = run(*arguments)
-        assert outcome.code == 2
-        assert "Traceback" not in outcome.err
-
-
 def test_a_flag_with_a_mistake_is_named(run):
     for flag, change, parts in (
         ("--set", "tools.Calulator.filtering_threshold=0.5", ("'tools.Calulator'", "'Calculator'")),
         ("--set", "sampling.seed", ("'sampling.seed'", "NAME=VALUE")),
         ("--set", "sampling.seed=[&a [x], *a]", ("sampling.seed",)),
         ("--set", "sampling.seed=" + "9" * 5_000, ("sampling.seed",)),
-        ("--preset", "labtop", ("'labtop'", "paper, laptop, demo")),
     ):
         assert run("build", flag, change).is_one_paragraph_naming(*parts)
 
@@ -212,23 +205,6 @@ def test_a_dry_run_writes_nothing_in_the_home(
     assert tree(home) == before
 
 
-def test_a_dry_run_says_that_a_model_of_states_goes_the_plain_path(
-    run, texts: Path, tmp_path: Path
-):
-    from tests.toolformer.architectures import ARCHITECTURES
-
-    assert run("ingest", str(texts)).code == 0
-    for name, goes_plain in (("qwen3_next", True), ("gemma3", False)):
-        model = ARCHITECTURES[name]()
-        model.model.config.max_position_embeddings = 4096
-        model.model.save_pretrained(tmp_path / name)
-        model.tokenizer.backend.save_pretrained(tmp_path / name)
-        model_path = f"language_model.path={tmp_path / name}"
-        outcome = run("build", "--dry-run", "--tools", "Calculator", "--set", model_path)
-        assert outcome.code == 0, outcome.err
-        assert ("goes the plain path" in outcome.out) == goes_plain
-
-
 def tree(folder: Path) -> dict[Path, tuple[int, int]]:
     """Size and time of the last change of all that is there."""
     states = {path: path.stat() for path in (folder, *folder.rglob("*")) if path.exists()}
@@ -270,7 +246,7 @@ def test_a_source_that_cannot_be_used_leaves_the_settings_as_they_were(
 # The warehouse
 
 
-def test_a_query_prints_a_table_json_and_csv(run, rows: None, tmp_path: Path, monkeypatch):
+def test_a_query_prints_a_table_json_and_csv(run, rows: None, monkeypatch):
     query = (
         "-- The tools = all of them.\n"
         "select tool, arguments, null as nothing, 1.5 as half from candidate_calls;\n"
@@ -283,12 +259,14 @@ def test_a_query_prints_a_table_json_and_csv(run, rows: None, tmp_path: Path, mo
     assert line == ["Calculator", "400 / 1400", "", "1.5"]
     (record,) = json.loads(run("sql", "from augmented_texts", "--json").out)
     assert record["calls"][0]["tool"] == "Calculator"
-    file = tmp_path / "tools.sql"
-    file.write_bytes(b"\xef\xbb\xbf" + query.encode())
-    from_file = run("sql", "--file", str(file), "--csv").out
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(file.read_bytes())))
-    assert run("sql", "-", "--csv").out == from_file
-    assert from_file.splitlines()[1].startswith("Calculator,")
+
+    def piped(content: bytes) -> Outcome:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        return run("sql", "-", "--csv")
+
+    assert piped(b"\xef\xbb\xbf" + query.encode()).out.splitlines()[1].startswith("Calculator,")
+    for content, said in ((b"\xff", "no text"), (b" \n", "empty"), (b"-" * 2**21, "longer")):
+        assert piped(content).is_one_paragraph_naming(f"standard input is {said}")
 
 
 def test_a_query_may_only_read(run, home: Path, rows: None):

@@ -58,23 +58,6 @@ def test_json_has_the_same(run: Run, homes):
     assert [(each["why"], each["call_id"]) for each in shown["examples"]] == [("threshold", "c2")]
 
 
-def test_the_page_has_the_same_and_no_text_of_a_stranger_does_anything_in_it(
-    run: Run, homes, tmp_path: Path
-):
-    page = tmp_path / "page.html"
-    done = run("compare", *homes, "--output", page)
-    assert (done.code, done.out) == (0, f"Page: {page}\n"), done.err
-    content = page.read_text()
-    assert "<img" not in content
-    assert "[Calculator(1 + 1) -&gt; &lt;/article&gt;&lt;img" in content
-    assert f"<dd>{homes[0]}, round 1</dd>" in content
-    # An earlier page is replaced, and nothing else.
-    assert run("compare", *homes, "--output", page).code == 0
-    page.write_text("mine")
-    assert run("compare", *homes, "--output", page).is_one_paragraph_naming(str(page))
-    assert page.read_text() == "mine"
-
-
 def test_equal_homes_keep_the_same(run: Run, homes):
     done = run("compare", homes[0], homes[0], "--json")
     assert [row["kept_by"] for row in json.loads(done.out)["by_tool"]] == ["both"]

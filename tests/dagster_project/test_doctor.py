@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dagster_project.commands import doctor, doctor_home
+from dagster_project.commands import doctor
 from dagster_project.commands.doctor import Finding, examine
 from tests.warehouse.rows import SHARD, frame
 from toolformer.home.home import Home
@@ -39,7 +39,6 @@ def test_a_home_that_does_not_exist_is_examined_and_not_made(home):
     by_name = {each.name: each for each in findings}
     assert max(Counter(each.name for each in findings).values()) == 1
     assert {f"tool {name}" for name in TOOL_NAMES} < set(by_name)
-    assert "Java" in by_name
     assert by_name["tool Calculator"].status == "ok"
     assert by_name["partitions"] == Finding("partitions", "ok", "no partitions yet")
     assert by_name["manifest"].detail == "nothing is ingested yet"
@@ -103,8 +102,8 @@ def test_a_look_that_fails_is_a_finding_and_the_others_go_on(home, monkeypatch, 
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("tools.retrieval.wikipedia_index.index_information", fail)
-    found = finding(home, "Wikipedia index")
+    monkeypatch.setattr("tools.running.worker_process.isolation_level", fail)
+    found = finding(home, "isolation of tools")
     assert (found.status, str(error) in found.detail) == ("warning", True)
     assert finding(home, "partitions").status == "ok"
 
@@ -120,7 +119,7 @@ def test_the_folders_of_a_cluster_are_shown_with_their_locks(home, tmp_path, mon
     details = {each.name: each.detail for each in examine(split)}
     assert details["locks of the machine"] == f"files in {split.machine} exclude others"
     assert list(home.root.iterdir()) == before
-    monkeypatch.setattr(doctor_home, "why_locks_fail", lambda _: "it does not lock")
+    monkeypatch.setattr(doctor, "why_locks_fail", lambda _: "it does not lock")
     found = finding(split, "shared locks")
     assert (found.status, "it does not lock" in found.detail) == ("missing", True)
     assert "TOOLFORMER_STORE" in found.remedy

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,7 @@ import polars as pl
 import pyarrow.json
 import pytest
 
-from tests.conftest import REPOSITORY
-from tests.dagster_project.exports import call, fill_for_export, store, store_calls
+from tests.dagster_project.exports import call, records_of, store, store_calls
 from tests.fakes import byte_tokenizer
 from tests.outside import Outside
 from tests.warehouse.rows import SHARD
@@ -29,11 +29,6 @@ MARKED = [
     "### Instruction:\nGrind 12 sacks.\n\n### Response:\nThey are ground.<|im_end|>",
     "<start_of_turn>model 12 mills<end_of_turn><|im_end|>, <｜User｜>",
 ]
-
-
-@pytest.fixture
-def built(warehouse: Warehouse) -> Warehouse:
-    return fill_for_export(warehouse)
 
 
 def _validate(instance: object, schema: object) -> None:
@@ -69,10 +64,6 @@ def exported(run: Any, folder: Path, form: str, *options: str) -> Path:
     outcome = run("export", form, "--output", file, *options)
     assert outcome.code == 0, outcome.err
     return file
-
-
-def records_of(file: Path) -> list[dict]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
 
 
 def checked(test_data: Path, case: str, *arguments: object) -> str:
@@ -117,16 +108,10 @@ def test_every_reader_gives_json_texts_as_they_were(built, run, tmp_path: Path, 
                         assert arguments == told["function"]["arguments"], name
 
 
-def test_formats_without_arguments_or_with_texts_as_they_are_refuse_the_flags(
-    built, run, tmp_path: Path
-):
-    for form, flags, said in (
-        ("text", ("--arguments", "json"), "has no arguments by name"),
-        ("dataset", ("--keep-marks",), "has the texts as they are"),
-    ):
-        outcome = run("export", form, "--output", tmp_path / "x", *flags)
-        assert outcome.code == 2
-        assert said in " ".join(re.sub("[│╭╮╰╯─]", "", outcome.err).split())
+def test_formats_without_arguments_refuse_their_form(built, run, tmp_path: Path):
+    outcome = run("export", "text", "--output", tmp_path / "x", "--arguments", "json")
+    assert outcome.code == 2
+    assert "has no arguments by name" in " ".join(re.sub("[│╭╮╰╯─]", "", outcome.err).split())
 
 
 @pytest.mark.parametrize("source", ["case", "own"])
@@ -145,26 +130,9 @@ def test_no_tokenizer_makes_special_tokens_of_an_export(
     for form in ("sft", "preference", "text"):
         broken = tmp_path / f"{form}.jsonl"
         outcome = run("export", form, "--output", broken)
-        assert f"In {marked} of them marks such as <|im_end|> were broken" in outcome.out
-        kept = tmp_path / f"{form}-kept.jsonl"
-        outcome = run("export", form, "--output", kept, "--keep-marks")
-        assert f"In {marked} of them marks such as <|im_end|> were kept" in outcome.out
-        assert "<|im_end|>" in kept.read_text(encoding="utf-8")
+        assert f"are broken by a blank in {marked} records." in outcome.out
         assert "<|im_end|>" not in broken.read_text(encoding="utf-8")
-    said = checked(test_data, case, tmp_path / "sft.jsonl", tokenizer)
-    assert not said
-    assert "<|im_end|>" in checked(test_data, case, tmp_path / "sft-kept.jsonl", tokenizer)
-    outcome = run("export", "dataset", "--output", tmp_path / "dataset")
-    assert f"In {marked} of them marks such as <|im_end|> were kept." in outcome.out
-    card = (tmp_path / "dataset" / "README.md").read_text(encoding="utf-8")
-    assert f"- {marked} texts hold marks of chat templates" in card
-
-
-def test_texts_without_marks_are_as_they_were_and_nothing_is_said(built, run, tmp_path: Path):
-    plain, kept = tmp_path / "plain", tmp_path / "kept"
-    assert " marks " not in run("export", "sft", "--output", plain).out
-    assert " marks " not in run("export", "sft", "--output", kept, "--keep-marks").out
-    assert plain.read_bytes() == kept.read_bytes()
+    assert not checked(test_data, case, tmp_path / "sft.jsonl", tokenizer)
 
 
 TYPED = '''
@@ -254,24 +222,6 @@ def test_a_tool_that_cannot_be_opened_is_told_and_takes_one_text(
     assert function["arguments"] == {"input": "1, 2"}
 
 
-def test_a_model_trained_on_an_export_can_call_the_mcp_server(
-    warehouse: Warehouse, home: Home, run, tmp_path: Path
-):
-    pytest.importorskip("mcp", reason="the package mcp is not installed: pip install 'mcp>=2.3,<3'")
-    server = REPOSITORY / "tests" / "tools" / "plugins" / "mcp_example_server.py"
-    home.settings_file.write_text(
-        "tools:\n  count_words:\n    class: tools.plugins.mcp_tool:McpTool\n    options:\n"
-        f"      command: ['{sys.executable}', '{server}']\n      tool: count_words\n"
-    )
-    fill_with(warehouse, ["The mill ground 7 sacks."], "count_words", arguments="a b, 1")
-    (record,) = records_of(exported(run, tmp_path, "sft"))
-    (schema,) = (each["function"] for each in record["tools"])
-    function = record["messages"][1]["tool_calls"][0]["function"]
-    assert function == {"name": "count_words", "arguments": {"text": "a b", "at_least": 1}}
-    _validate(function["arguments"], schema["parameters"])
-    assert schema["parameters"]["properties"].keys() == {"text", "at_least"}
-
-
 def test_load_dataset_gives_the_rows_of_the_newest_export(
     built: Warehouse, run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -284,7 +234,8 @@ def test_load_dataset_gives_the_rows_of_the_newest_export(
         return datasets.load_dataset(str(folder), split="train", cache_dir=cache)["text"][:]
 
     def export(folder: Path) -> list[str]:
-        assert run("export", "dataset", "--output", folder, "--force").code == 0
+        shutil.rmtree(folder, ignore_errors=True)
+        assert run("export", "dataset", "--output", folder).code == 0
         return pl.read_parquet(folder / "data" / "augmented_texts" / "*.parquet")["text"].to_list()
 
     assert export(here) == texts(here)

@@ -1,7 +1,6 @@
 """`toolformer export`: what is read back is what the warehouse says."""
 
 import errno
-import json
 import os
 import re
 from functools import partial
@@ -11,7 +10,7 @@ import polars as pl
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.dagster_project.exports import ODD, PLAIN, fill_for_export, store, store_calls
+from tests.dagster_project.exports import ODD, PLAIN, records_of, store, store_calls
 from tests.processes import writing_beside
 from tests.warehouse.rows import CALL, SHARD
 from toolformer.augmentation import KeptCall, augmented_text
@@ -22,15 +21,6 @@ from warehouse.warehouse import Warehouse
 pytestmark = pytest.mark.slow
 
 FORMATS = ("dataset", "sft", "preference", "text", "duckdb")
-
-
-@pytest.fixture
-def built(warehouse: Warehouse) -> Warehouse:
-    return fill_for_export(warehouse)
-
-
-def lines_of(file: Path) -> list[dict]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
 
 
 def inline(warehouse: Warehouse) -> list[str]:
@@ -46,7 +36,7 @@ def test_texts_have_their_calls_in_line_and_chats_beside(built: Warehouse, run, 
     file = tmp_path / "new folder" / "texts.jsonl"
     outcome = run("export", "text", "--output", file)
     assert (outcome.code, outcome.out) == (0, f"Round 1: 2 texts, in {file}.\n")
-    records = lines_of(file)
+    records = records_of(file)
     plain, odd = inline(built)
     assert [record["text"] for record in records] == ["How many\nsacks?\n" + plain, odd]
     assert [record["split"] for record in records] == ["none", "train"]
@@ -55,7 +45,7 @@ def test_texts_have_their_calls_in_line_and_chats_beside(built: Warehouse, run, 
 
     chats = tmp_path / "chats.jsonl"
     assert run("export", "sft", "--output", chats).code == 0
-    for record, text in zip(lines_of(chats), (PLAIN, ODD), strict=True):
+    for record, text in zip(records_of(chats), (PLAIN, ODD), strict=True):
         said = [each["content"] for each in record["messages"] if each["role"] == "assistant"]
         assert "".join(said) == text
         calculator, calendar = (tool["function"] for tool in record["tools"])
@@ -68,7 +58,7 @@ def test_pairs_are_of_one_position_and_tool(built: Warehouse, run, tmp_path: Pat
     file = tmp_path / "pairs.jsonl"
     outcome = run("export", "preference", "--output", file)
     assert "1 pairs of a kept and a dropped call" in outcome.out
-    (pair,) = lines_of(file)
+    (pair,) = records_of(file)
     # Not a3, which could not be scored, and not the Calendar's call at the same position.
     assert (pair["chosen_call_id"], pair["rejected_call_id"]) == ("a1", "a2")
     assert (pair["chosen_loss_reduction"], pair["rejected_loss_reduction"]) == (1.5, 0.25)
@@ -111,7 +101,7 @@ def test_the_newest_round_is_exported_unless_one_is_named(built: Warehouse, run,
         file = tmp_path / f"{number}.jsonl"
         told = run("export", "text", "--output", file, *options).out
         assert f"Round {number}: {texts} texts" in told
-        assert {record["round"] for record in lines_of(file)} == {number}
+        assert {record["round"] for record in records_of(file)} == {number}
     # Round 2 has one sample for each position.
     outcome = run("export", "preference", "--output", tmp_path / "pairs")
     assert outcome.is_one_paragraph_naming("no position has both a kept and a dropped call")
@@ -131,7 +121,7 @@ def test_a_chained_round_declares_the_tools_of_the_calls_before_it_too(
     text = {"document_id": "d1", "text": PLAIN, "round": 2, "first_call_id": first["call_id"]}
     store(built, "augmented_texts", SHARD, "round-2.all", text | {"calls": calls})
     assert run("export", "sft", "--output", tmp_path / "chats").code == 0
-    (record,) = lines_of(tmp_path / "chats")
+    (record,) = records_of(tmp_path / "chats")
     assert [tool["function"]["name"] for tool in record["tools"]] == ["Calculator", "Calendar"]
     assert run("export", "dataset", "--output", tmp_path / "dataset").code == 0
     assert "| Calculator | 1 | 1.0 | `1` |" in (tmp_path / "dataset" / "README.md").read_text()
@@ -162,30 +152,22 @@ def test_an_empty_home_is_told(warehouse: Warehouse, run, tmp_path: Path, form: 
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_what_is_there_is_replaced_only_if_forced(built: Warehouse, run, tmp_path: Path, form: str):
+def test_what_is_there_is_never_replaced(built: Warehouse, run, tmp_path: Path, form: str):
     target = tmp_path / "export"
+    if form == "dataset":
+        # As a container mounts one.
+        target.mkdir()
     assert run("export", form, "--output", target).code == 0
+    before = {path: path.stat() for path in (target, *target.rglob("*"))}
     outcome = run("export", form, "--output", target)
     assert outcome.is_one_paragraph_naming("is there already")
-    assert run("export", form, "--output", target, "--force").code == 0
+    assert {path: path.stat() for path in (target, *target.rglob("*"))} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["export", "home"]
-
-
-def test_what_is_no_export_is_never_replaced(built: Warehouse, run, tmp_path: Path):
-    folder = tmp_path / "thesis"
-    folder.mkdir()
-    (folder / "chapter.tex").write_text("years of work")
-    for form, said in (("dataset", "'chapter.tex'"), ("text", "is a folder")):
-        outcome = run("export", form, "--output", folder, "--force")
-        assert outcome.is_one_paragraph_naming(said)
-    outcome = run("export", "dataset", "--output", folder / "chapter.tex", "--force")
-    assert outcome.is_one_paragraph_naming("is a file")
-    assert (folder / "chapter.tex").read_text() == "years of work"
 
 
 @pytest.mark.parametrize("place", ["", "models/mine"])
 def test_the_home_is_no_place_for_an_export(built: Warehouse, run, home: Home, place: str):
-    outcome = run("export", "duckdb", "--output", home.root / place, "--force")
+    outcome = run("export", "duckdb", "--output", home.root / place)
     assert outcome.is_one_paragraph_naming("lies in the home")
 
 

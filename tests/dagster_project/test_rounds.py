@@ -1,6 +1,5 @@
 """`toolformer build --rounds`: which round is built and trained when, and what is told of it."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from assets.run import Workspace
 from dagster_project.commands import rounds
 from dagster_project.commands.options import RunOptions
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
-from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
+from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.home import Home
 
@@ -58,10 +57,6 @@ class Project:
         self.trained.add(number)
         if is_calibrated:
             self.calibrate(number)
-        result = {"base_perplexity": 20.5, "best_perplexity": 20.5 - number}
-        record = self.home.finetuned_model(number) / RECORD_FILE
-        record.parent.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps({"rows": 40 * number, "result": result}))
 
     def calibration(self, number: int) -> Path:
         return self.home.finetuned_model(number) / MIN_CALL_PROBABILITY_FILE

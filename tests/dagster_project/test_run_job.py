@@ -17,7 +17,7 @@ from toolformer.home.home import Home
     ("told", "words"),
     [
         ("database or disk is full", "Free some space"),
-        ("malformed database schema (jobs)", "Move the folder aside"),
+        ("malformed database schema (jobs)", "move the folder aside"),
         ("unable to open database file", "df -i"),
         ("database is locked", "run the same again"),
         ("attempt to write a readonly database", "may be written"),

@@ -32,7 +32,7 @@ def test_a_source_that_is_for_other_tools_has_no_calls_of_this_one(
     lines = [json.dumps({"text": text, "url": url}) for text, url in TEXTS]
     (tmp_path / "texts.jsonl").write_text("\n".join(lines))
     shutil.copytree(tiny, tmp_path / "model")
-    options = RunOptions.of(None, ["tools.Calendar.prompt=short"], tools=["Calendar"])
+    options = RunOptions.of(["tools.Calendar.prompt=short"], tools=["Calendar"])
     build_dataset(options, shards=[], dry_run=False)
     store = open_warehouse(home)
     selection = store.read_partitions("document_selection", "shard-00000")

@@ -59,7 +59,7 @@ def test_each_file_is_on_a_line_of_its_own_and_an_empty_table_has_its_columns(
 
 def test_what_is_no_table_or_stands_beside_a_query_is_refused(rebuilt: Warehouse, run):
     assert run("sql", "--files", "call_funnel").is_one_paragraph_naming("call_funnel")
-    for others in (["select 1"], ["--csv"], ["--file", "x.sql"]):
+    for others in (["select 1"], ["--csv"]):
         outcome = run("sql", "--files", "filtered_calls", *others)
         assert outcome.code == 2
         assert "place of a query" in outcome.err

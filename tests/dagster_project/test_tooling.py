@@ -78,7 +78,6 @@ def test_a_call_is_made_and_printed_with_its_result(run, home, outside):
         (["Calculator", "6  * 7"], "[Calculator(6 * 7) -> 42]"),
         (["Calculator", "-6 * 7"], "[Calculator(-6 * 7) -> -42]"),
         (["Calendar", "--date", "2024-05-03"], friday),
-        (["Calendar", "", "--url", "https://a.org/2024/05/03/x"], friday),
         (["Echo", "'a word'"], "[Echo(a word) -> a word]"),
     ):
         assert run("tools", "try", *arguments) == (0, f"{printed}\n", "")
@@ -128,10 +127,9 @@ def test_a_tool_is_checked_with_the_options_that_a_run_gives_it(run, home):
     assert " facts=" in out
 
 
-@pytest.mark.parametrize("endless", ["9**9**9**9", "7**7**7**7**7", "sum(range(10**18))"])
-def test_a_tool_that_lets_no_other_thread_run_fails_the_check(run, home, outside, endless):
+def test_a_tool_that_lets_no_other_thread_run_fails_the_check(run, home, outside):
     write_settings(home, f"{ECHO_SECTION}execution: {{deadline_seconds: 1.0}}\n")
-    outside.module("echo_module", ECHO.replace("return", f"return str({endless}); return"))
+    outside.module("echo_module", ECHO.replace("return", "return str(9**9**9**9); return"))
     code, out, _ = run("tools", "check", "Echo")
     assert code == 1
     assert any(line.startswith("failed  answers in time") for line in out.splitlines())

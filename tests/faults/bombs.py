@@ -73,13 +73,6 @@ def bzip2_of_newlines(folder: Path) -> Path:
     return _written(folder / "a.jsonl.bz2", bz2.compress(_GOOD_LINE), newlines * 1000)
 
 
-@_expected("decompression_limit")
-def gzip_of_blank_lines(folder: Path) -> Path:
-    """Lines of white space, which are not records either."""
-    blank = gzip.compress(b" \t \r\n" * (_MEGABYTE // 5))
-    return _written(folder / "a.jsonl.gz", gzip.compress(_GOOD_LINE), blank * 300)
-
-
 @_expected("invalid_json")
 def nested_arrays(folder: Path) -> Path:
     """A line of 100,000 opening brackets."""

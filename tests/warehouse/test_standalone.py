@@ -6,7 +6,6 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.warehouse.rows import put
 from warehouse.errors import PartitionsChangingError
 from warehouse.needs import STATISTICS_VIEWS
 from warehouse.schema import tables
@@ -29,13 +28,6 @@ def test_every_table_and_view_is_there_without_the_partitions(filled: Warehouse,
             "and column_name = 'document_id'"
         ).fetchone()
     assert told == (tables()["documents"].column("document_id").description,)
-
-
-def test_only_rows_of_the_round_are_copied(filled: Warehouse, tmp_path: Path):
-    row = {"call_id": "c9", "round": 2}
-    put(filled, "filtered_calls", row, name="round-2.Calculator")
-    counts = filled.write_standalone(tmp_path / "two.duckdb", round_number=2)
-    assert (counts["filtered_calls"], counts["augmented_texts"], counts["documents"]) == (1, 0, 1)
 
 
 def test_partitions_that_go_meanwhile_are_told(

@@ -3,7 +3,6 @@
 Says what is in it, how it came about and under which licences.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +11,6 @@ from toolformer.training.model_card import LICENCE_WORD, markdown_table
 
 CARD_FILE = "README.md"
 TEXTS, KEPT_CALLS = "augmented_texts", "kept_calls"
-# In every card; a folder with it is an earlier export.
-CARD_MARK = "Made with `toolformer export dataset`"
-_PART = re.compile(rf"data/(?:{TEXTS}|{KEPT_CALLS})/part-\d+\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +35,6 @@ def data_file(configuration: str) -> str:
     return f"data/{configuration}/*.parquet"
 
 
-def is_data_file(name: str) -> bool:
-    """Whether a dataset has a file of this name, which is relative to its folder."""
-    return _PART.fullmatch(name) is not None
-
-
 def dataset_card(
     *,
     round_number: int,
@@ -52,7 +43,6 @@ def dataset_card(
     settings: Mapping[str, object],
     sources: Sequence[tuple[str, str]],
     configurations: Mapping[str, Configuration],
-    marked: int,
 ) -> str:
     """The card, whose head tells `datasets.load_dataset` which files belong to what.
 
@@ -63,7 +53,6 @@ def dataset_card(
         settings: what was set, by dotted name.
         sources: where the texts come from, each with its licence.
         configurations: by name, that of the texts first.
-        marked: texts with marks of chat templates.
     """
     from huggingface_hub import DatasetCardData
 
@@ -114,29 +103,27 @@ def dataset_card(
         "What was set when this was exported:",
         markdown_table(("setting", "value"), sorted(settings.items())),
         "## Limits",
-        _LIMITS + (_MARKS.format(marked) if marked else ""),
+        _LIMITS,
         "## Licences",
         "\n".join(f"- texts of `{name}`: {licence}" for name, licence in sources),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-_WHAT_IT_IS = f"""\
+_WHAT_IT_IS = """\
 Texts with calls of tools, which a language model wrote or the tools proposed \
 (`sampling.proposals` below). A call was kept because its result made the text behind it likelier, \
 by at least τ_f (Toolformer, Schick et al. 2023, arXiv 2302.04761). No person labelled anything. \
-{CARD_MARK}."""
+Made with `toolformer export dataset`."""
 
 _LIMITS = """\
 - A call stands where it lowered the loss of the model above, not where a person would put it. \
 Calls and their arguments can be wrong, and so can the tools' answers.
 - The texts are as they were in their sources, with the bias and the errors of those.
 - Texts are neither distinct nor free of benchmark questions. `split` tells which of them the \
-training set of this project took (`train`, `development`) and which not (`none`)."""
-# Not broken here: the offsets of calls count the characters of the text as it is.
-_MARKS = """
-- {:,} texts hold marks of chat templates, such as `<|im_end|>`, as they stood in the source: a \
-tokenizer makes special tokens of them unless it is told not to."""
+training set of this project took (`train`, `development`) and which not (`none`).
+- Marks of chat templates, such as `<|im_end|>`, are as they stood in the source: a tokenizer \
+makes special tokens of them unless it is told not to."""
 
 
 def _contents(name: str, configuration: Configuration) -> str:

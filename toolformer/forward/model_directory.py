@@ -4,7 +4,6 @@ import json
 import logging
 import re
 from collections.abc import Iterable
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 _WEIGHTS_FILE = "model.safetensors"
 _DEFAULT_CONTEXT = 2048
-# What configurations call layers that keep states, and the sizes of these.
-_KINDS_OF_STATES = ("linear_attention", "mamba", "conv", "recurrent")
-_SIZES_OF_STATES = ("state_size", "ssm_state_size", "mamba_d_state")
 
 
 def check_model_directory(path: Path) -> None:
@@ -249,16 +245,3 @@ def context_length_of(path: Path) -> int:
         ModelNotFoundError: its configuration cannot be used.
     """
     return context_length(read_config(path).get_text_config(decoder=True), path.name)
-
-
-def keeps_states(path: Path) -> bool:
-    """Whether layers of a model keep states in place of keys, as far as its configuration tells.
-
-    Raises:
-        ModelNotFoundError: its configuration cannot be used.
-    """
-    config = read_config(path).get_text_config(decoder=True)
-    kinds = [*(getattr(config, name, None) or () for name in ("layer_types", "layers_block_type"))]
-    return any(hasattr(config, size) for size in _SIZES_OF_STATES) or any(
-        mark in kind for kind in chain.from_iterable(kinds) for mark in _KINDS_OF_STATES
-    )

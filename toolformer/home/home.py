@@ -103,8 +103,6 @@ class Home:
 
     settings_file = _Place("toolformer.yaml")
     """`toolformer.yaml`."""
-    good_settings = _Place("last-good-settings.json", of_machine=True)
-    """What Dagster shows while the file cannot be used; of the machine, which may know no other."""
     warehouse = _Place("warehouse")
     """Folder of the Parquet partitions."""
     database = _Place("warehouse.duckdb", of_machine=True)

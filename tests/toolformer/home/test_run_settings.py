@@ -46,14 +46,13 @@ def loaded(**config: Any) -> tuple[SettingsResource, Settings]:
 def test_what_is_not_written_follows_the_file(home: Home):
     home.settings_file.write_text("preset: laptop\ntools: {Calendar: {filtering_threshold: 2}}")
     given, settings = loaded()
-    assert (given.overrides, given.preset, given.force) == ({}, "", False)
+    assert (given.overrides, given.force) == ({}, False)
     assert settings.tools.Calendar.filtering_threshold == 2
     one = {"tools": {"Calendar": {"positions_per_text": 9}}}
-    given, settings = loaded(overrides=one, preset="paper", force=True)
-    assert (given.overrides, given.preset, given.force) == (one, "paper", True)
+    given, settings = loaded(overrides=one, force=True)
+    assert (given.overrides, given.force) == (one, True)
     calendar = settings.tools.Calendar
     assert (calendar.positions_per_text, calendar.filtering_threshold) == (9, 2)
-    assert calendar.sampling_threshold == 0.05
 
 
 @pytest.mark.usefixtures("home")
@@ -72,7 +71,7 @@ def test_a_mistake_in_the_launchpad_names_the_setting():
     ],
 )
 def test_what_the_command_line_takes_the_launchpad_takes(change: str, home: Home):
-    options = RunOptions.of("paper", [change], force=True)
+    options = RunOptions.of([change], force=True)
     given, settings = loaded(**options.resources()["settings"])
     assert given.force
     assert settings == options.load_settings(home)

@@ -23,7 +23,7 @@ def commands_of(script: Path, *arguments: str, folder: Path) -> list[str]:
     names = []
     for line in (folder / "commands").read_text().splitlines():
         (command,) = parsed_commands(line)
-        options = RunOptions.of(None, command.params.get("changes"))
+        options = RunOptions.of(command.params.get("changes"))
         assert options.load_settings(Home(Path(line.split()[0]))).preset == "small"
         names.append(line.split()[2].strip("'"))
     return names

@@ -59,7 +59,7 @@
       ["gain", call.gain === null ? "not scored" : `${call.gain} nats`],
       ["p( [)", String(call.probability)],
       ["written by", WRITERS[call.proposed]],
-      ["token by token", element("code", "", `toolformer explain ${call.id} --output call.html`)],
+      ["token by token", element("code", "", `toolformer explain ${call.id}`)],
     ];
     const box = element("span", "told");
     for (const [name, value] of lines) {

@@ -1,11 +1,11 @@
 """The report as one HTML file that needs no network."""
 
+import stat
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolformer.errors import ToolformerError
-from toolformer.files.replaceable import head_of, why_not_replaced
 from toolformer.files.whole_files import write_whole
 from toolformer.home.settings.sections import Settings
 from warehouse.warehouse import Warehouse
@@ -13,18 +13,40 @@ from warehouse.warehouse import Warehouse
 if TYPE_CHECKING:
     from toolformer.home.report.contents import Contents
 
-# As in `frame.html.jinja`.
+# As in `page.html.jinja`.
 _MARK = b'<meta name="generator" content="toolformer">'
+_HEAD_BYTES = 1_000_000
 
 
 def check_page(file: Path) -> None:
     """Refuse to write a page where something is that is no earlier one.
 
+    A link counts as such: a file that takes its place would not be what it points to.
+
     Raises:
         ToolformerError: it would be lost.
     """
-    if problem := why_not_replaced(file, "page", lambda page: _MARK in head_of(page)):
-        raise ToolformerError(problem)
+    try:
+        status = file.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            problem = "is no file, and the page would take its place"
+        elif status.st_size and not _is_page(file):
+            problem = "is a file, and no page that toolformer wrote, so it is not replaced"
+        else:
+            return
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        problem = f"cannot be looked at: {error}"
+    raise ToolformerError(
+        f"'{file}' {problem}. Expected a path where nothing is, or an earlier page. Choose another "
+        "path."
+    )
+
+
+def _is_page(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return _MARK in stream.read(_HEAD_BYTES)
 
 
 def write_report(file: Path, store: Warehouse, settings: Settings) -> "Contents":
@@ -37,33 +59,19 @@ def write_report(file: Path, store: Warehouse, settings: Settings) -> "Contents"
     from toolformer.home.report.contents import contents_of
 
     contents = contents_of(store, settings)
-    write_page(file, page_of(contents))
-    return contents
-
-
-def write_page(file: Path, page: str) -> None:
-    """Write a page, whole or not at all.
-
-    Raises:
-        ToolformerError: the file cannot be written.
-    """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, page, is_durable=False)
+        write_whole(file, page_of(contents), is_durable=False)
     except OSError as error:
         raise ToolformerError(
             f"Cannot write the page to {str(file)!r}: {error}. Expected a file in a folder that "
             "may be written; name another one with --output."
         ) from error
+    return contents
 
 
 def page_of(contents: "Contents") -> str:
     """The page, with everything that it needs inside."""
-    return rendered("page.html.jinja", contents=contents, script=_part("page.js"))
-
-
-def rendered(template: str, **values: object) -> str:
-    """A page of this folder's templates, with the look of the report inside."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -76,10 +84,11 @@ def rendered(template: str, **values: object) -> str:
     )
     # What stands in the page as it is: drawings and JSON of ours, in which markup is escaped.
     environment.filters["as_it_is"] = Markup
-    return environment.get_template(template).render(
+    return environment.get_template("page.html.jinja").render(
         style=_part("page.css"),
         made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        **values,
+        contents=contents,
+        script=_part("page.js"),
     )
 
 

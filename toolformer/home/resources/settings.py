@@ -26,7 +26,6 @@ class SettingsResource(dg.ConfigurableResource):
         description="settings that win over toolformer.yaml, nested as there (all: "
         "docs/reference/settings.md)",
     )
-    preset: str = Field(default="", description="wins over the preset named in toolformer.yaml")
     force: bool = Field(default=False, description="compute also what is up to date")
 
     def load(self, *, variant: str | None = None) -> Settings:
@@ -40,20 +39,20 @@ class SettingsResource(dg.ConfigurableResource):
         overrides = self.overrides
         if variant is not None:
             overrides = merged(overrides, {"training": {"variant": variant}})
-        return load_settings(home.settings_file, overrides=overrides, preset=self.preset or None)
+        return load_settings(home.settings_file, overrides=overrides)
 
     def load_rounds(self) -> list[Settings]:
         """The settings of each round that the file lists, as this run would have them.
 
         Overrides that are not valid in all of them concern the round of this run alone.
         """
-        file, preset = Home.find().settings_file, self.preset or None
+        file = Home.find().settings_file
         own = self.load()
         if not own.rounds:
             return [own]
         try:
-            return settings_of_rounds(file, overrides=self.overrides, preset=preset)
+            return settings_of_rounds(file, overrides=self.overrides)
         except SettingsError:
-            rounds = settings_of_rounds(file, preset=preset)
+            rounds = settings_of_rounds(file)
         rounds[own.sampling.round - 1] = own
         return rounds

@@ -72,29 +72,26 @@ def preset_values(preset: str) -> dict[str, Any]:
     if preset not in PRESETS:
         raise SettingsError(
             f"There is no preset {preset!r}. Expected one of {', '.join(PRESETS)}. Correct the "
-            "line `preset:` in toolformer.yaml or the flag --preset."
+            "line `preset:` in toolformer.yaml."
         )
     base, changes = PRESETS[preset]
     values = preset_values(base) if base else Settings().model_dump()  # pyright: ignore[reportCallIssue]
     return merged(values, {**changes, "preset": preset})
 
 
-def load_settings(
-    file: Path, *, overrides: Mapping[str, Any] | None = None, preset: str | None = None
-) -> Settings:
+def load_settings(file: Path, *, overrides: Mapping[str, Any] | None = None) -> Settings:
     """The settings of a home, as the round of annotation has them that `sampling.round` names.
 
     Args:
         file: `toolformer.yaml`; without one the preset's values hold. Relative paths are looked up
             from its folder. The sources of `sources.json` beside it stand behind its own.
         overrides: nested values that win over the file and what it says of the round, for one run.
-        preset: wins over the file's.
 
     Raises:
         SettingsError: the file or an override is not valid, whichever round it concerns, or an
             override names the preset or could name code; names setting and remedy.
     """
-    values, round_values, settings = _values_of_file(file, preset)
+    values, round_values, settings = _values_of_file(file)
     changes = _checked(overrides or {}, file)
     if round_values:
         values = round_values[_round_of_run(values, changes, file) - 1]
@@ -103,15 +100,13 @@ def load_settings(
     return validated(merged(values, changes), origin=_OF_RUN)
 
 
-def settings_of_rounds(
-    file: Path, *, overrides: Mapping[str, Any] | None = None, preset: str | None = None
-) -> list[Settings]:
+def settings_of_rounds(file: Path, *, overrides: Mapping[str, Any] | None = None) -> list[Settings]:
     """The settings of each round that a home's file lists; a file without `rounds` has one.
 
     Args and errors as of `load_settings`; a round that `overrides` name is not looked at where the
     file lists some. Those of a round have no list of rounds themselves.
     """
-    values, round_values, _ = _values_of_file(file, preset)
+    values, round_values, _ = _values_of_file(file)
     changes = _checked(overrides or {}, file)
     if not round_values:
         return [_validated_round(merged(values, changes), _OF_RUN)]
@@ -122,11 +117,11 @@ def settings_of_rounds(
 
 
 def _values_of_file(
-    file: Path, preset: str | None
+    file: Path,
 ) -> tuple[dict[str, Any], list[dict[str, Any]], Settings]:
     """What the file says: the values, those of each round that it lists, and the settings."""
     given = with_absolute_paths(_with_added_sources(_read(file), file), file.parent)
-    chosen = preset or str(given.get("preset", "laptop"))
+    chosen = str(given.get("preset", "laptop"))
     preset_given = preset_values(chosen)
     values = merged(preset_given, {**_without_empty(given, preset_given), "preset": chosen})
     round_values = _values_of_rounds(values, origin=str(file))
@@ -147,8 +142,8 @@ def _checked(overrides: Mapping[str, Any], file: Path) -> dict[str, Any]:
     overrides = dict(with_absolute_paths(overrides, file.parent))
     if "preset" in overrides:
         raise SettingsError(
-            f"{_OF_RUN}: `preset` cannot be overridden, since all other values depend on it. Use "
-            "--preset, or `preset` beside the Launchpad's overrides."
+            f"{_OF_RUN}: `preset` cannot be overridden, since all other values depend on it. Set "
+            "it in toolformer.yaml."
         )
     _refuse_code(overrides)
     return overrides
