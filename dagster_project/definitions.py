@@ -1,4 +1,4 @@
-"""All that Dagster loads: assets, jobs, sensors and resources."""
+"""All that Dagster loads: assets, checks, jobs, sensors and resources."""
 
 import logging
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from assets.dataset.shard_asset import shard_assets
 from assets.dataset.stages import PIPELINE
 from assets.documents import documents
 from assets.stages import STAGES
+from dagster_project.checks import checks_of
 from dagster_project.jobs import JOBS
 from dagster_project.sensors import sensors
 from toolformer.home.expected_errors import EXPECTED_ERRORS, explained
@@ -24,7 +25,7 @@ from toolformer.home.settings.settings_file import settings_of_rounds
 from toolformer.home.shared_files import share_settings
 
 _LOGGER = logging.getLogger(__name__)
-_SHARDS_PER_RUN = "runs.shards_per_run"
+_SHARDS_PER_RUN, _TOOLS = "runs.shards_per_run", "tools"
 # One process per run: the model is loaded once for all stages and shards of a run. A stage that
 # failed for some shards gave its output for the others, and the next goes on with these.
 _EXECUTOR = dg.in_process_executor.configured(
@@ -61,6 +62,7 @@ def definitions_of(home: Home) -> dg.Definitions:
     ]
     return dg.Definitions(
         assets=dg.map_asset_specs(told, defined),
+        asset_checks=checks_of(by_settings.get(_TOOLS, ())),
         jobs=list(JOBS.values()),
         sensors=sensors(problem),
         resources={
@@ -73,7 +75,7 @@ def definitions_of(home: Home) -> dg.Definitions:
 
 
 def _by_settings(home: Home) -> tuple[Mapping[str, Any], str]:
-    """What follows from the settings: code versions of stages, and the shards of a run.
+    """What follows from the settings: code versions of stages, shards of a run, tools switched on.
 
     Returns:
         This, or nothing and what is wrong with the settings.
@@ -82,7 +84,8 @@ def _by_settings(home: Home) -> tuple[Mapping[str, Any], str]:
         share_settings(home)
         rounds = settings_of_rounds(home.settings_file)
         versions = {stage.name: code_version(stage, rounds, home) for stage in STAGES}
-        return {**versions, _SHARDS_PER_RUN: rounds[0].runs.shards_per_run}, ""
+        tools = list(dict.fromkeys(name for each in rounds for name in each.tools.switched_on))
+        return {**versions, _SHARDS_PER_RUN: rounds[0].runs.shards_per_run, _TOOLS: tools}, ""
     except EXPECTED_ERRORS as error:
         problem = explained(error)
         _LOGGER.error(problem)
