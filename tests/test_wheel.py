@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.fakes import save_tiny_model
 
 # Builds, installs and starts a program.
 pytestmark = pytest.mark.slow
@@ -70,15 +69,16 @@ def toolformer(site: Path, home: Path, *arguments: str | Path) -> str:
     return done.stdout
 
 
-def test_an_installed_wheel_looks_at_a_model_outside_of_the_clone(site: Path, tmp_path: Path):
-    home, model = tmp_path / "home", save_tiny_model(tmp_path / "model", context_length=4096)
+@pytest.mark.model
+def test_an_installed_wheel_looks_at_the_embedded_model_outside_of_the_clone(
+    site: Path, embedded_model_path: Path, tmp_path: Path
+):
+    home = tmp_path / "home"
     home.mkdir()
+    (home / "models").symlink_to(embedded_model_path.parent)
     # Else each precision is measured first.
-    (home / "toolformer.yaml").write_text(
-        "language_model: {precision: float32}\ncorpus: {window_tokens: 64}\n"
-        "tools: {MT: {is_enabled: false}}"
-    )
-    assert "text restored" in toolformer(site, home, "doctor", "--model", model)
+    (home / "toolformer.yaml").write_text("language_model: {precision: float32}")
+    assert "text restored" in toolformer(site, home, "doctor", "--model", "embedded")
 
 
 def test_an_installed_wheel_cuts_the_texts_of_the_demo_outside_of_the_clone(
