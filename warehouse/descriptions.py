@@ -11,10 +11,10 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Literal
 
 from warehouse.connection import sql_literal, sql_name
-from warehouse.counting import COUNTS, counts_text
+from warehouse.counting import COUNTS
 from warehouse.errors import SchemaError
-from warehouse.needs import METADATA_VIEW, STATISTICS_VIEWS, view_text
-from warehouse.schema import tables
+from warehouse.needs import METADATA_VIEW, STATISTICS_VIEWS
+from warehouse.schema import sql_texts, tables
 
 if TYPE_CHECKING:
     import duckdb
@@ -72,11 +72,11 @@ def describe(connection: "duckdb.DuckDBPyConnection", kind: Literal["table", "vi
         comments = {column.name: column.description for column in schema.columns}
         _comment(connection, kind, schema.name, ViewDescription(schema.description, comments))
     for name in COUNTS:
-        _comment(connection, "view", name, parse_view_description(counts_text(name)))
+        _comment(connection, "view", name, parse_view_description(sql_texts("counts")[name]))
     for name in STATISTICS_VIEWS:
         # Without partitions beside it, what these held is a table too.
         kind_here = kind if name == METADATA_VIEW else "view"
-        _comment(connection, kind_here, name, parse_view_description(view_text(name)))
+        _comment(connection, kind_here, name, parse_view_description(sql_texts("views")[name]))
 
 
 def _comment(

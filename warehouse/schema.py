@@ -35,7 +35,7 @@ _CROSS_SHARD_TABLES = frozenset(
 _TABLE = re.compile(r"((?:^--[^\n]*\n)+)create table (\w+) \(\n(.*?)^\);", re.MULTILINE | re.DOTALL)
 _COLUMN = re.compile(
     r"^ {4}(?P<name>\w+) (?P<type>struct\([^()]*\)\[\]|[a-z]+)"
-    r"(?P<required> not null)?(?P<default> default [^ ,]+)?(?: check \(.*\))?, +-- (?P<text>.+)$"
+    r"(?P<required> not null)?(?: check \(.*\))?, +-- (?P<text>.+)$"
 )
 _KEY = re.compile(r"^ {4}primary key \(([^()]+)\),?$", re.MULTILINE)
 # Of a struct: name and type.
@@ -58,7 +58,6 @@ class ColumnSchema:
     name: str
     type: str
     is_required: bool
-    has_default: bool
     description: str
 
     @property
@@ -122,11 +121,6 @@ def sql_texts(folder: str = "") -> dict[str, str]:
     }
 
 
-def schema_text() -> str:
-    """Returns the text of `schema.sql`."""
-    return sql_texts()["schema"]
-
-
 @functools.cache
 def tables() -> dict[str, TableSchema]:
     """Returns every table of `schema.sql` by name, in the order of the file.
@@ -138,7 +132,7 @@ def tables() -> dict[str, TableSchema]:
         >>> tables()["documents"].primary_key
         ('document_id',)
     """
-    return parse_schema(schema_text())
+    return parse_schema(sql_texts()["schema"])
 
 
 def table_schema(name: str) -> TableSchema:
@@ -190,7 +184,6 @@ def _parse_table(name: str, comment: str, body: str, statement: str) -> TableSch
                 name=match["name"],
                 type=match["type"],
                 is_required=match["required"] is not None,
-                has_default=match["default"] is not None,
                 description=match["text"],
             )
         )

@@ -5,7 +5,8 @@ import pytest
 from warehouse.counting import COUNTS
 from warehouse.descriptions import parse_view_description
 from warehouse.errors import SchemaError
-from warehouse.needs import STATISTICS_VIEWS, view_text
+from warehouse.needs import STATISTICS_VIEWS
+from warehouse.schema import sql_texts
 from warehouse.warehouse import Warehouse
 
 
@@ -13,7 +14,7 @@ from warehouse.warehouse import Warehouse
 def test_a_view_describes_the_columns_that_it_gives_and_no_other(
     shared_warehouse: Warehouse, name: str
 ):
-    described = parse_view_description(view_text(name))
+    described = parse_view_description(sql_texts("views")[name])
     given = shared_warehouse.query(f"from {name} limit 0").columns
     assert list(described.columns) == given
     assert described.description.endswith(".")

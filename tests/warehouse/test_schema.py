@@ -5,12 +5,12 @@ import pytest
 
 from warehouse.connection import open_connection
 from warehouse.errors import SchemaError
-from warehouse.schema import parse_schema, schema_text, tables
+from warehouse.schema import parse_schema, sql_texts, tables
 
 
 def test_schema_module_reads_what_duckdb_creates():
     with open_connection() as connection:
-        connection.execute(schema_text())
+        connection.execute(sql_texts()["schema"])
         created = {}
         for name, column, kind, nullable in connection.execute(
             "select table_name, column_name, data_type, is_nullable from duckdb_columns() "
