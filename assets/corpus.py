@@ -5,7 +5,6 @@ from functools import cache, partial
 from typing import Any
 
 import dagster as dg
-import polars as pl
 from pydantic import Field
 
 from assets.code_versions import code_version_tags
@@ -24,7 +23,7 @@ from assets.stage import Stage
 from assets.stage_asset import asset_of
 from toolformer.errors import ToolformerError
 from toolformer.home.home import Home
-from toolformer.home.metadata import REJECTED_SOURCES, table_markdown
+from toolformer.home.metadata import REJECTED_SOURCES
 from toolformer.home.partitions import SHARD_OF_TEXTS, register_evaluations, register_shards
 from toolformer.home.settings.corpus_sections import EMBEDDED_SOURCES
 from toolformer.home.settings.sections import Settings
@@ -41,16 +40,6 @@ from toolformer.sources.ingestion import (
 from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
 from toolformer.sources.source import Source, normalised_path
 from warehouse.warehouse import Warehouse
-
-_SHARDS = dg.TableSchema(
-    [
-        dg.TableColumn("shard", "varchar", "Key of the partition; never given to other records."),
-        dg.TableColumn("source", "varchar", "Source that the shard was cut from."),
-        dg.TableColumn("records", "integer", "Records of the source that it holds."),
-        dg.TableColumn("held out", "boolean", "Whether it is kept from training."),
-    ]
-)
-
 
 CORPUS_MANIFEST = Stage(
     name="corpus_manifest",
@@ -205,11 +194,7 @@ def _refuse_without_texts(run: Run, update: ManifestUpdate, paths: Sequence[str]
         )
 
 
-@asset_of(
-    CORPUS_MANIFEST,
-    metadata={"dagster/column_schema": _SHARDS},
-    config_schema=NewSources.to_config_schema(),
-)
+@asset_of(CORPUS_MANIFEST, config_schema=NewSources.to_config_schema())
 def corpus_manifest(run: Run) -> dg.MaterializeResult:
     """The shards of the corpus, cut from the sources: registered as partitions, with their texts.
 
@@ -237,11 +222,6 @@ def corpus_manifest(run: Run) -> dg.MaterializeResult:
         raise failure_of(ToolformerError(" ".join(rejected.values())))
     used = [source.path for source in new if source.path not in rejected]
     left_out = left_out_files(run.settings, used)
-    shards = pl.DataFrame(
-        [(entry.key, entry.source, entry.records, entry.is_held_out) for entry in active],
-        schema=[column.name for column in _SHARDS.columns],
-        orient="row",
-    )
     return dg.MaterializeResult(
         # By the sources as they are listed now.
         tags=code_version_tags(context, CORPUS_MANIFEST),
@@ -257,6 +237,5 @@ def corpus_manifest(run: Run) -> dg.MaterializeResult:
             "files not read": ", ".join(name for _, names in left_out for name in names) or "none",
             "records": sum(entry.records for entry in active),
             **dict(reading_losses(run.warehouse, active)),
-            "shards by source": table_markdown(shards, rows=50),
         },
     )

@@ -111,16 +111,6 @@ class ShardRows:
         )
         return sum(int(metadata.get(name, 0)) for metadata in stored)
 
-    def costs(self, stage_name: str) -> dict[str, float]:
-        """Tokens, seconds and tokens per candidate of one stage of `stage_costs`, all tools."""
-        costs = self.of("stage_costs").filter(pl.col("stage") == stage_name)
-        tokens, candidates = int(costs["tokens_fed"].sum()), int(costs["candidates"].sum())
-        return {
-            "tokens fed": tokens,
-            "tokens per candidate": round(tokens / candidates, 1) if candidates else 0.0,
-            "seconds of computing": round(float(costs["seconds"].sum()), 2),
-        }
-
 
 def state_of(geometry: Mapping[str, str]) -> str:
     """How a partition was made whose batches these were."""

@@ -4,8 +4,7 @@ The asset, the fingerprint of an output, the plan of a build, where a run finds 
 tables of stages in the documentation all follow from the declaration.
 """
 
-import functools
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,27 +12,21 @@ from pydantic import BaseModel
 
 from assets.outputs import OutputRows
 from assets.shard_report import ShardReport, ShardRows
-from toolformer.errors import ToolformerError
 from toolformer.files.digests import hex_digest
-from toolformer.files.names import did_you_mean
 from toolformer.home.fingerprints import Fingerprint
 from toolformer.home.settings.sections import Settings
-from toolformer.home.settings.tool_sections import PluginSettings, ToolSettings, ToolsSettings
+from toolformer.home.settings.tool_sections import ToolSettings
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.sources.manifest import ShardEntry
 from tools.base import Tool
 from warehouse.layout import name_in_round
-from warehouse.schema import ALL, table_schema, tables
+from warehouse.schema import ALL, table_schema
 
 # In a path of the settings: the tool of the output.
 ANY_TOOL = "*"
 # Which tools of the project's own have not.
 _CLASS = f"tools.{ANY_TOOL}.class"
 PER_SHARD, PER_TOOL, PER_VARIANT, PER_EVALUATION = "shard", "tool", "variant", "evaluation"
-
-
-class StageDeclarationError(ToolformerError):
-    """A stage names a table, setting or tool that does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +140,10 @@ class Stage:
             tool_name: whose calls it holds.
 
         Raises:
-            StageDeclarationError: the declaration does not name a part.
+            ValueError: the declaration does not name a part.
         """
-        check_names(self.name, "the part", parts, [part.name for part in self.parts])
+        if unknown := parts.keys() - {part.name for part in self.parts}:
+            raise ValueError(f"The stage {self.name!r} declares no part {unknown}. Add it there.")
         chosen = self.settings if paths is None else paths
         values = {
             path.replace(ANY_TOOL, tool_name): setting_value(settings, path, tool_name)
@@ -252,85 +246,6 @@ def setting_value(settings: Settings, path: str, tool_name: str = ALL) -> object
     for name in path.split("."):
         value = value.of(tool_name) if name == ANY_TOOL else getattr(value, name)
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-
-
-def setting_paths(section: type[BaseModel] = Settings, prefix: str = "") -> Iterator[str]:
-    """The paths of all settings; those of a tool once, with `*` in place of its name."""
-    if section is ToolsSettings:
-        yield from setting_paths(PluginSettings, f"{prefix}{ANY_TOOL}.")
-        return
-    for name, field in section.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from setting_paths(inner, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{field.alias or name}"
-
-
-@functools.cache
-def settings_and_sections() -> frozenset[str]:
-    """The paths of all settings, and of the sections that they are in."""
-    return frozenset(
-        ".".join(names[:length])
-        for names in (path.split(".") for path in setting_paths())
-        for length in range(1, len(names) + 1)
-    )
-
-
-def check_names(stage: str, what: str, names: Iterable[str], known: Collection[str]) -> None:
-    """See that a stage names what exists.
-
-    Raises:
-        StageDeclarationError: it does not; names the nearest that does.
-    """
-    for name in names:
-        if name not in known:
-            raise StageDeclarationError(
-                f"The stage {stage!r} names {what} {name!r}, which is not there."
-                f"{did_you_mean(name, known)}"
-            )
-
-
-def check_stages(stages: Iterable[Stage]) -> None:
-    """See that stages, in the order in which they read each other, name what exists.
-
-    Raises:
-        StageDeclarationError: one names an asset, setting or table that does not, or two have the
-            same name.
-    """
-    earlier = ["documents"]
-    for stage in stages:
-        if stage.name in earlier:
-            raise StageDeclarationError(f"Two stages are called {stage.name!r}. Rename one.")
-        reads = (*stage.reads, *stage.reads_all)
-        check_names(stage.name, "the earlier stage", reads, earlier)
-        check_names(stage.name, "the setting", stage.all_settings, settings_and_sections())
-        check_names(stage.name, "the table", filter(None, [stage.table]), tables())
-        earlier.append(stage.name)
-
-
-def check_outputs(stage: ShardStage) -> None:
-    """See that a stage has one output per tool where its table or declaration speaks of a tool.
-
-    Raises:
-        StageDeclarationError: it has not, its table has no tool, or not every tool has a setting.
-    """
-    names_tool = any(path.startswith("tools.") for path in super(ShardStage, stage).all_settings)
-    if stage.per != PER_TOOL and names_tool:
-        raise StageDeclarationError(
-            f"The stage {stage.name!r} names settings of a tool, and has one output per shard. "
-            "Declare `per=PER_TOOL`, or depend on a stage that has one output per tool."
-        )
-    if single := {"tools.*.class", "tools.*.environment"}.intersection(stage.settings):
-        raise StageDeclarationError(
-            f"The stage {stage.name!r} names {single.pop()!r} among its settings, which only tools "
-            "from outside have. Declare `TOOL_VERSION` among its `parts` instead."
-        )
-    if stage.per == PER_TOOL and "tool" not in table_schema(stage.name).column_names:
-        raise StageDeclarationError(
-            f"The stage {stage.name!r} has one output per tool, and its table has no column "
-            "`tool`. Add it in schema.sql, or declare `per=PER_SHARD`."
-        )
 
 
 def always(_partition: Partition) -> bool:

@@ -7,7 +7,7 @@ from assets.evaluation.stage import EVALUATION_RESULTS
 from assets.passage_vectors import PASSAGE_INDEX
 from assets.report_page import REPORT
 from assets.search_index import WIKIPEDIA_INDEX
-from assets.stage import Stage, check_stages
+from assets.stage import Stage
 from assets.statistics import CALL_STATISTICS
 from assets.training.finetuned_model import FINETUNED_MODEL
 from assets.training.min_call_probability import MIN_CALL_PROBABILITY
@@ -19,4 +19,3 @@ STAGES: tuple[Stage, ...] = (
     *(TRAINING_SET, FINETUNED_MODEL, MIN_CALL_PROBABILITY),
     *(CALL_STATISTICS, EVALUATION_RESULTS, EVALUATION_REPORT, REPORT),
 )
-check_stages(STAGES)

@@ -26,10 +26,10 @@ from toolformer.home.settings.tool_sections import (
     ToolSettings,
     ToolsSettings,
 )
-from warehouse.counting import COUNTS, counts_text
+from warehouse.counting import COUNTS
 from warehouse.descriptions import ViewDescription, parse_view_description
-from warehouse.needs import STATISTICS_VIEWS, view_text
-from warehouse.schema import TableSchema, tables
+from warehouse.needs import STATISTICS_VIEWS
+from warehouse.schema import TableSchema, sql_texts, tables
 
 _MADE = "<!-- Written by `make docs`. -->"
 _ENTRIES: dict[str, type[BaseModel]] = {
@@ -73,13 +73,13 @@ def tables_page() -> str:
 [queries](../sql.md) to begin with. Losses and thresholds are in nats. The same words are the \
 comments in the database: `select * from duckdb_columns()`."""
     parts = [head, "## Tables", *map(_table_of, tables().values()), "## Views"]
-    parts += [_view_of(name, view_text(name)) for name in sorted(STATISTICS_VIEWS)]
+    parts += [_view_of(name, sql_texts("views")[name]) for name in sorted(STATISTICS_VIEWS)]
     parts.append(
         "## Counts\n\nWhat the rows of a partition come to, kept in the footers of its files; the "
         "views add these up without reading rows."
     )
     rows = [
-        [f"`{name}`", f"`{table}`", parse_view_description(counts_text(name)).description]
+        [f"`{name}`", f"`{table}`", parse_view_description(sql_texts("counts")[name]).description]
         for name, table in COUNTS.items()
     ]
     parts.append(_table(["counts", "of the rows of", "meaning"], rows))

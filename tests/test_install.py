@@ -113,11 +113,11 @@ sys.meta_path.insert(sys.meta_path.index(PathFinder) + 1, Editable)
 from toolformer.sources.files import built_in_path
 from toolformer.sources.source import STARTER_PEOPLE
 from tools.prompting import load_prompt, load_short_prompt
-from warehouse.schema import schema_text, sql_texts
+from warehouse.schema import sql_texts
 
 assert built_in_path(STARTER_PEOPLE).is_dir()
 assert load_prompt("Calculator") and load_short_prompt("Calculator")
-assert schema_text() and sql_texts("counts")
+assert sql_texts()["schema"] and sql_texts("counts")
 print(sys.modules["warehouse"].__file__)
 """
 

@@ -14,19 +14,13 @@ from typing import TYPE_CHECKING
 from toolformer.files.digests import hex_digest
 from toolformer.files.whole_files import replacing, write_whole
 from warehouse.connection import MACROS, open_connection, sql_literal, sql_name
-from warehouse.counting import COUNTS, counts_text, from_footers
+from warehouse.counting import COUNTS, from_footers
 from warehouse.descriptions import describe
 from warehouse.errors import PartitionsChangingError, StorageError
 from warehouse.layout import EMPTY_SHARD, damaged_partitions, shard_of
-from warehouse.needs import (
-    METADATA_VIEW,
-    STATISTICS_VIEWS,
-    Needs,
-    everything,
-    view_text,
-)
+from warehouse.needs import METADATA_VIEW, STATISTICS_VIEWS, Needs, everything
 from warehouse.partitions import damaged_error
-from warehouse.schema import TableSchema, schema_text, table_schema, tables
+from warehouse.schema import TableSchema, sql_texts, table_schema, tables
 from warehouse.versions import VERSION_GLOB, VERSION_PATTERN
 
 if TYPE_CHECKING:
@@ -83,7 +77,7 @@ def create_statistics_views(
     """Creates statistics views over views or tables, all but that of the metadata."""
     for name in STATISTICS_VIEWS:
         if name in names and name != METADATA_VIEW:
-            _create_view(connection, name, view_text(name))
+            _create_view(connection, name, sql_texts("views")[name])
 
 
 def _create_view(connection: "duckdb.DuckDBPyConnection", name: str, text: str) -> None:
@@ -96,7 +90,8 @@ def metadata_of(sources: Mapping[str, Source]) -> str:
         f"select {sql_literal(name)} as table_name, file_name, key, value from {source.metadata}"
         for name, source in sources.items()
     )
-    return f"with stored as ({' union all '.join(tables_sql)})\n{view_text(METADATA_VIEW)}"
+    view = sql_texts("views")[METADATA_VIEW]
+    return f"with stored as ({' union all '.join(tables_sql)})\n{view}"
 
 
 def shown_columns(schema: TableSchema) -> str:
@@ -201,13 +196,8 @@ def _glob_sources(folder: Path) -> dict[str, Source]:
 
 
 def _fingerprint(folder: Path) -> str:
-    parts = [
-        str(folder.absolute()),
-        *MACROS,
-        schema_text(),
-        *map(view_text, STATISTICS_VIEWS),
-    ]
-    parts += map(counts_text, COUNTS)
+    parts = [str(folder.absolute()), *MACROS]
+    parts += (text for each in ("", "views", "counts") for text in sql_texts(each).values())
     for source in _glob_sources(folder).values():
         parts += source.rows, source.metadata
     return hex_digest(*parts)

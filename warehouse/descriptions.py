@@ -4,24 +4,21 @@ Tables are described by `schema.sql`, counts and statistics views by the comment
 file.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, Literal
 
 from warehouse.connection import sql_literal, sql_name
-from warehouse.counting import COUNTS, counts_text
-from warehouse.errors import SchemaError
-from warehouse.needs import METADATA_VIEW, STATISTICS_VIEWS, view_text
-from warehouse.schema import tables
+from warehouse.counting import COUNTS
+from warehouse.needs import METADATA_VIEW, STATISTICS_VIEWS
+from warehouse.schema import sql_texts, tables
 
 if TYPE_CHECKING:
     import duckdb
 
 _COLUMNS = "Columns:"
-_COLUMN = re.compile(r" {3}(?P<name>\w+): (?P<text>\S.*)")
-_CONTINUED = re.compile(r" {5}(?P<text>\S.*)")
+_CONTINUED = " " * 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +36,6 @@ def parse_view_description(text: str) -> ViewDescription:
         text: Text of the view. Behind the line `-- Columns:` each column has a line of its own, and
             a long description goes on in lines that are indented further.
 
-    Raises:
-        SchemaError: A line behind `-- Columns:` has another form, or a column stands there twice.
-
     Example:
         >>> parse_view_description("-- Calls.\n--\n-- Columns:\n--   tool: its name\nselect 1")
         ViewDescription(description='Calls.', columns={'tool': 'its name'})
@@ -53,16 +47,11 @@ def parse_view_description(text: str) -> ViewDescription:
     about = [line.strip() for line in takewhile(lambda line: line.strip() != _COLUMNS, lines)]
     columns: dict[str, str] = {}
     for line in lines[len(about) + 1 :]:
-        if (more := _CONTINUED.fullmatch(line)) and columns:
-            columns[next(reversed(columns))] += f" {more['text']}"
-        elif (column := _COLUMN.fullmatch(line)) and column["name"] not in columns:
-            columns[column["name"]] = column["text"]
+        if line.startswith(_CONTINUED):
+            columns[next(reversed(columns))] += f" {line.strip()}"
         else:
-            raise SchemaError(
-                f"The comment of a view has a line that describes no column: {line.strip()!r}. "
-                f"Expected behind `-- {_COLUMNS}` each column once, as `--   name: description`, "
-                "and what does not fit into the line indented by two more."
-            )
+            name, _, meaning = line.strip().partition(": ")
+            columns[name] = meaning
     return ViewDescription(" ".join(filter(None, about)), columns)
 
 
@@ -72,11 +61,11 @@ def describe(connection: "duckdb.DuckDBPyConnection", kind: Literal["table", "vi
         comments = {column.name: column.description for column in schema.columns}
         _comment(connection, kind, schema.name, ViewDescription(schema.description, comments))
     for name in COUNTS:
-        _comment(connection, "view", name, parse_view_description(counts_text(name)))
+        _comment(connection, "view", name, parse_view_description(sql_texts("counts")[name]))
     for name in STATISTICS_VIEWS:
         # Without partitions beside it, what these held is a table too.
         kind_here = kind if name == METADATA_VIEW else "view"
-        _comment(connection, kind_here, name, parse_view_description(view_text(name)))
+        _comment(connection, kind_here, name, parse_view_description(sql_texts("views")[name]))
 
 
 def _comment(

@@ -32,10 +32,6 @@ class StorageError(WarehouseError, OSError):
     """The file system refused a write: disk full, no permission, read-only."""
 
 
-class SchemaError(WarehouseError, ValueError):
-    """`schema.sql` does not have the form that `schema.py` reads."""
-
-
 class QueryError(WarehouseError, ValueError):
     """A query that DuckDB or the read-only rule refused."""
 

@@ -49,11 +49,6 @@ class Needs:
         return self.rows | self.footers
 
 
-def view_text(name: str) -> str:
-    """Returns the SQL of a statistics view."""
-    return sql_texts("views")[name]
-
-
 def everything() -> Needs:
     """Returns all there is."""
     names = frozenset(tables())
@@ -93,4 +88,4 @@ def needs_of(sql: str) -> Needs:
 @functools.cache
 def _relations_of_view(name: str) -> frozenset[str]:
     """What a view selects from; counts are read from footers, so they need no other view."""
-    return frozenset(() if name in COUNTS else RELATION.findall(view_text(name)))
+    return frozenset(() if name in COUNTS else RELATION.findall(sql_texts("views")[name]))

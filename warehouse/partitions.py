@@ -114,7 +114,7 @@ def _write_version(
     with temporary_tables() as connection:
         connection.execute(schema.create_statement)
         connection.register("incoming", frame)
-        _check_lists(connection, schema, frame.columns)
+        _check_lists(connection, schema)
         try:
             connection.execute(
                 f"insert into {sql_name(schema.name)} by name select * from incoming"
@@ -251,56 +251,57 @@ def _storage_error(path: Path, error: Exception) -> StorageError:
     )
 
 
-def _check_lists(
-    connection: "duckdb.DuckDBPyConnection", schema: TableSchema, columns: Sequence[str]
-) -> None:
-    from warehouse.validation import constraint_error, list_rules
+def _check_lists(connection: "duckdb.DuckDBPyConnection", schema: TableSchema) -> None:
+    from warehouse.validation import list_rules
 
     rules = [
-        (column.name, problem, condition)
+        ([column.name], f"{column.name!r} {problem}", condition)
         for column in schema.columns
-        if column.name in columns and column.type.endswith("[]")
+        if column.type.endswith("[]")
         for condition, problem in list_rules(column).items()
     ]
     # All at once: a statement takes longer to prepare than to run.
-    if not rules or _first(connection, " or ".join(f"({rule})" for *_, rule in rules)) is None:
-        return
-    for name, problem, condition in rules:
-        row = _first(connection, condition)
-        if row is not None:
-            raise constraint_error(schema, [name], f"{name!r} {problem}", row)
+    if rules and _first(connection, " or ".join(f"({rule})" for *_, rule in rules)):
+        _raise_first(connection, schema, rules)
 
 
 def _explain(
     connection: "duckdb.DuckDBPyConnection", schema: TableSchema, error: Exception
 ) -> PartitionValidationError:
-    """Finds the column, the rule and the first row behind a refused insert."""
-    from warehouse.validation import constraint_error
-
-    present = {row[0] for row in connection.execute("describe incoming").fetchall()}
-    for column in schema.columns:
-        if column.is_required and column.name in present:
-            row = _first(connection, f"{sql_name(column.name)} is null")
-            if row is not None:
-                return constraint_error(schema, [column.name], f"'{column.name}' is NULL", row)
+    """Finds the column, the rule and the first row behind a refused insert, and raises it."""
+    rules = [
+        ([column.name], f"'{column.name}' is NULL", f"{sql_name(column.name)} is null")
+        for column in schema.columns
+        if column.is_required
+    ]
     checks = connection.execute(
         "select constraint_column_names, expression from duckdb_constraints() "
         "where constraint_type = 'CHECK' order by constraint_index"
     ).fetchall()
-    for columns, expression in checks:
-        if present.issuperset(columns):
-            row = _first(connection, f"not ({expression})")
-            if row is not None:
-                problem = f"a row breaks the rule {expression}"
-                return constraint_error(schema, list(dict.fromkeys(columns)), problem, row)
+    rules += [
+        (list(dict.fromkeys(columns)), f"a row breaks the rule {rule}", f"not ({rule})")
+        for columns, rule in checks
+    ]
+    problem = f"several rows share the key ({', '.join(schema.primary_key)})"
     keys = ", ".join(sql_name(key) for key in schema.primary_key)
-    row = _first(connection, f"true qualify count(*) over (partition by {keys}) > 1")
-    if row is not None:
-        problem = f"several rows share the key ({', '.join(schema.primary_key)})"
-        return constraint_error(schema, schema.primary_key, problem, row)
+    is_shared = f"true qualify count(*) over (partition by {keys}) > 1"
+    _raise_first(connection, schema, [*rules, (list(schema.primary_key), problem, is_shared)])
     return PartitionValidationError(
         f"Table '{schema.name}' refuses the rows: {error}. Nothing was written; correct them."
     )
+
+
+def _raise_first(
+    connection: "duckdb.DuckDBPyConnection",
+    schema: TableSchema,
+    rules: Sequence[tuple[Sequence[str], str, str]],
+) -> None:
+    """Raises for a row of the first rule that one breaks: its columns, what is wrong, in SQL."""
+    from warehouse.validation import constraint_error
+
+    for columns, problem, condition in rules:
+        if row := _first(connection, condition):
+            raise constraint_error(schema, columns, problem, row)
 
 
 def _first(connection: "duckdb.DuckDBPyConnection", condition: str) -> dict[str, object] | None:

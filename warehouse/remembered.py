@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from toolformer.files.digests import digest_of_bytes
 from toolformer.files.whole_files import replacing
 from warehouse.connection import sql_literal
-from warehouse.counting import counts_text, lists_in_footers, type_of_counts
+from warehouse.counting import lists_in_footers, type_of_counts
 from warehouse.layout import COUNTS_FOLDER
+from warehouse.schema import sql_texts
 
 if TYPE_CHECKING:
     import duckdb
@@ -94,5 +95,5 @@ def _digest(name: str, stored: bytes) -> bytes:
     import polars as pl
 
     # With what is counted and how it is held: counts of another kind are not taken for these.
-    kind = f"{counts_text(name)} {type_of_counts(name)} {pl.__version__} "
+    kind = f"{sql_texts('counts')[name]} {type_of_counts(name)} {pl.__version__} "
     return digest_of_bytes(kind.encode() + stored, size=_DIGEST_BYTES)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolformer.files.names import did_you_mean
-from warehouse.errors import SchemaError, UnknownTableError
+from warehouse.errors import UnknownTableError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,7 +35,7 @@ _CROSS_SHARD_TABLES = frozenset(
 _TABLE = re.compile(r"((?:^--[^\n]*\n)+)create table (\w+) \(\n(.*?)^\);", re.MULTILINE | re.DOTALL)
 _COLUMN = re.compile(
     r"^ {4}(?P<name>\w+) (?P<type>struct\([^()]*\)\[\]|[a-z]+)"
-    r"(?P<required> not null)?(?P<default> default [^ ,]+)?(?: check \(.*\))?, +-- (?P<text>.+)$"
+    r"(?P<required> not null)?(?: check \(.*\))?, +-- (?P<text>.+)$"
 )
 _KEY = re.compile(r"^ {4}primary key \(([^()]+)\),?$", re.MULTILINE)
 # Of a struct: name and type.
@@ -58,16 +58,11 @@ class ColumnSchema:
     name: str
     type: str
     is_required: bool
-    has_default: bool
     description: str
 
     @property
     def dtype(self) -> "pl.DataType":
-        """The Polars type.
-
-        Raises:
-            SchemaError: There is none for the SQL type.
-        """
+        """The Polars type."""
         return _dtype(self.type)
 
 
@@ -122,23 +117,19 @@ def sql_texts(folder: str = "") -> dict[str, str]:
     }
 
 
-def schema_text() -> str:
-    """Returns the text of `schema.sql`."""
-    return sql_texts()["schema"]
-
-
 @functools.cache
 def tables() -> dict[str, TableSchema]:
     """Returns every table of `schema.sql` by name, in the order of the file.
-
-    Raises:
-        SchemaError: The file does not have the form its header comment describes.
 
     Example:
         >>> tables()["documents"].primary_key
         ('document_id',)
     """
-    return parse_schema(schema_text())
+    found = _TABLE.finditer(sql_texts()["schema"])
+    return {
+        match[2]: _parse_table(match[2], match[1], match[3], match[0][len(match[1]) :])
+        for match in found
+    }
 
 
 def table_schema(name: str) -> TableSchema:
@@ -154,51 +145,20 @@ def table_schema(name: str) -> TableSchema:
     return known[name]
 
 
-def parse_schema(text: str) -> dict[str, TableSchema]:
-    """Reads the tables from text in the form of `schema.sql`.
-
-    Raises:
-        SchemaError: A table has no key or a line of it has another form than a described column.
-    """
-    tables = {
-        match[2]: _parse_table(match[2], match[1], match[3], match[0][len(match[1]) :])
-        for match in _TABLE.finditer(text)
-    }
-    count = len(re.findall(r"^create table", text, re.MULTILINE))
-    if len(tables) != count:
-        raise SchemaError(
-            f"schema.sql has {count} tables but only {len(tables)} are described: "
-            "put a line of comment right above each `create table`."
-        )
-    return tables
-
-
 def _parse_table(name: str, comment: str, body: str, statement: str) -> TableSchema:
-    key = _KEY.search(body)
-    if key is None:
-        raise SchemaError(f"Table '{name}' of schema.sql has no `primary key (…)` line; add one.")
+    described, keys = _KEY.split(body, maxsplit=1)[:2]
     columns = []
-    for line in body[: key.start()].splitlines():
+    for line in described.splitlines():
         match = _COLUMN.match(line)
         if match is None:
-            raise SchemaError(
-                f"Table '{name}' of schema.sql has a line that is no described column: "
-                f"{line.strip()!r}. Expected: name type [not null] …,  -- description."
-            )
-        columns.append(
-            ColumnSchema(
-                name=match["name"],
-                type=match["type"],
-                is_required=match["required"] is not None,
-                has_default=match["default"] is not None,
-                description=match["text"],
-            )
-        )
+            raise ValueError(f"In table '{name}' of schema.sql a line is no column: {line!r}.")
+        is_required = match["required"] is not None
+        columns.append(ColumnSchema(match["name"], match["type"], is_required, match["text"]))
     return TableSchema(
         name=name,
         description=" ".join(line.removeprefix("--").strip() for line in comment.splitlines()),
         columns=tuple(columns),
-        primary_key=tuple(part.strip().strip('"') for part in key[1].split(",")),
+        primary_key=tuple(part.strip().strip('"') for part in keys.split(",")),
         create_statement=statement.replace("create table", "create temporary table", 1),
     )
 
@@ -210,10 +170,5 @@ def _dtype(sql_type: str) -> "pl.DataType":
     if sql_type.startswith("struct("):
         return pl.List(
             pl.Struct({field: _dtype(kind) for field, kind in FIELD.findall(sql_type[7:])})
-        )
-    if sql_type not in _DTYPES:
-        raise SchemaError(
-            f"schema.sql uses the type '{sql_type}', which has no Polars type yet. "
-            f"Known: {', '.join(_DTYPES)}; add it to `_DTYPES`."
         )
     return getattr(pl, _DTYPES[sql_type])()

@@ -12,12 +12,11 @@ from warehouse.catalogue import (
     shown_columns,
 )
 from warehouse.connection import open_connection, sql_name
-from warehouse.counting import COUNTS, counts_text
 from warehouse.descriptions import describe
-from warehouse.errors import PartitionsChangingError, StorageError
+from warehouse.errors import StorageError
 from warehouse.needs import METADATA_VIEW, everything
-from warehouse.reading import are_there, chosen_files, looked_at, refuse_damaged
-from warehouse.schema import tables
+from warehouse.reading import chosen_files, looked_at, refuse_changed, refuse_damaged
+from warehouse.schema import sql_texts, tables
 
 
 def write_standalone_database(folder: Path, file: Path) -> dict[str, int]:
@@ -50,16 +49,12 @@ def write_standalone_database(folder: Path, file: Path) -> dict[str, int]:
                 (count,) = connection.execute(statement).fetchone() or (0,)
                 rows[name] = int(count)
             connection.execute(f"create table {METADATA_VIEW} as {metadata_of(sources)}")
-            for name in COUNTS:
-                connection.execute(f"create view {sql_name(name)} as {counts_text(name)}")
+            for name, text in sql_texts("counts").items():
+                connection.execute(f"create view {sql_name(name)} as {text}")
             create_statistics_views(connection)
             describe(connection, "table")
     except duckdb.Error as error:
-        if not are_there(files):
-            raise PartitionsChangingError(
-                "Partitions were moved away while they were copied: a build runs. Run the same "
-                "again, or after the build."
-            ) from error
+        refuse_changed(files, error)
         raise StorageError(
             f"Cannot write '{file}': {error}. Check the free space of its folder, then run the "
             "same again."

@@ -20,10 +20,10 @@ _REMEDY = "Nothing was written; correct the rows and write the partition again."
 
 
 def conform(schema: TableSchema, frame: pl.DataFrame) -> pl.DataFrame:
-    """Returns the frame with exactly the table's types.
+    """Returns the columns of the frame in the order of the table.
 
     Raises:
-        PartitionValidationError: A column is unknown, missing or of a type that cannot be meant.
+        PartitionValidationError: A column is unknown, missing or not of its type.
     """
     for name in frame.columns:
         if name not in schema.column_names:
@@ -35,12 +35,14 @@ def conform(schema: TableSchema, frame: pl.DataFrame) -> pl.DataFrame:
     present = []
     for column in schema.columns:
         if column.name in frame.columns:
-            present.append(_cast(schema, column, frame[column.name]))
-        elif column.is_required and not column.has_default:
+            present.append(_typed(schema, column, frame[column.name]))
+        elif column.is_required:
             raise PartitionValidationError(
                 f"The frame for table '{schema.name}' has no column '{column.name}' "
                 f"({column.description.rstrip('.')}), which every row needs. {_REMEDY}"
             )
+        else:
+            present.append(pl.Series(column.name, [None] * frame.height, column.dtype))
     return pl.DataFrame(present)
 
 
@@ -109,7 +111,7 @@ def _call_rules(column: ColumnSchema) -> dict[str, str]:
 
 
 def _key_of(schema: TableSchema, row: dict[str, object]) -> str:
-    return ", ".join(f"{key}={row[key]!r}" for key in schema.primary_key if key in row)
+    return ", ".join(f"{key}={row[key]!r}" for key in schema.primary_key)
 
 
 def constraint_error(
@@ -117,11 +119,7 @@ def constraint_error(
 ) -> PartitionValidationError:
     """Returns the error for a row that breaks a constraint of the table."""
     values = ", ".join(f"{name} = {_shown(row[name])}" for name in columns)
-    meaning = " ".join(
-        f"{name}: {schema.column(name).description}"
-        for name in columns
-        if name in schema.column_names
-    )
+    meaning = " ".join(f"{name}: {schema.column(name).description}" for name in columns)
     return PartitionValidationError(
         f"Table '{schema.name}': {problem}. First such row: {_key_of(schema, row)}, "
         f"with {values}. {meaning} {_REMEDY}"
@@ -133,51 +131,14 @@ def _shown(value: object) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 
-def _cast(schema: TableSchema, column: ColumnSchema, series: pl.Series) -> pl.Series:
-    if not _may_become(series.dtype, column.dtype):
-        example = next(iter(series.drop_nulls()), None)
-        raise PartitionValidationError(
-            f"Column '{column.name}' of table '{schema.name}' is {column.type} ({column.dtype}), "
-            f"but the frame holds {series.dtype}, such as {_shown(example)}. {_REMEDY}"
-        )
-    try:
-        return _with_field_order(series, column.dtype).cast(column.dtype, strict=True)
-    except pl.exceptions.PolarsError as error:
-        raise PartitionValidationError(
-            f"Column '{column.name}' of table '{schema.name}' is {column.type}, and a value of "
-            f"the frame does not fit: {error}. {_REMEDY}"
-        ) from error
-
-
-def _may_become(actual: pl.DataType, wanted: pl.DataType) -> bool:
-    if actual == pl.Null or actual == wanted:
-        return True
-    if isinstance(wanted, pl.List):
-        return isinstance(actual, pl.List) and _may_become(actual.inner, wanted.inner)  # pyright: ignore[reportArgumentType]
-    if isinstance(wanted, pl.Struct):
-        if not isinstance(actual, pl.Struct):
-            return False
-        fields = {field.name: field.dtype for field in actual.fields}
-        return fields.keys() == {field.name for field in wanted.fields} and all(
-            _may_become(fields[field.name], field.dtype)  # pyright: ignore[reportArgumentType]
-            for field in wanted.fields
-        )
-    if wanted.is_integer():
-        return actual.is_integer()
-    if wanted.is_float():
-        return actual.is_float() or actual.is_integer()
-    return wanted == pl.String and isinstance(actual, pl.Categorical | pl.Enum)
-
-
-def _with_field_order(series: pl.Series, wanted: pl.DataType) -> pl.Series:
-    """Puts the fields of listed structs in order, which a cast expects and does not do."""
-    if not isinstance(series.dtype, pl.List) or not isinstance(wanted, pl.List):
-        return series
-    actual_fields = getattr(series.dtype.inner, "fields", [])
-    names = [field.name for field in getattr(wanted.inner, "fields", [])]
-    if [field.name for field in actual_fields] == names:
-        return series
-    return series.list.eval(pl.struct(pl.element().struct.field(name) for name in names))
+def _typed(schema: TableSchema, column: ColumnSchema, series: pl.Series) -> pl.Series:
+    if series.dtype in (column.dtype, pl.Null):
+        return series.cast(column.dtype)
+    example = next(iter(series.drop_nulls()), None)
+    raise PartitionValidationError(
+        f"Column '{column.name}' of table '{schema.name}' is {column.type} ({column.dtype}), "
+        f"but the frame holds {series.dtype}, such as {_shown(example)}. {_REMEDY}"
+    )
 
 
 def _require_constant(

@@ -5,41 +5,22 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from assets.documents import DOCUMENTS, MissingTextsError
 from assets.inputs import Expected, Input, NoCallsError, find_mismatch, merged_part, stored_input
-from assets.stage import (
-    PER_TOOL,
-    Partition,
-    ShardStage,
-    check_names,
-    check_outputs,
-    check_stages,
-)
+from assets.stage import PER_TOOL, Partition, ShardStage
 from toolformer.errors import ToolformerError
 from toolformer.home.fingerprints import Fingerprint
 from warehouse.layout import name_in_round
-from warehouse.schema import ALL, tables
+from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 # Stands for a tool in the address of what a chained round reads of the round before.
 ROUND_BEFORE = "round before"
-_INDEXES = ["wikipedia_index", "passage_index"]
 
 
 class Pipeline:
-    """Stages, each of which reads `documents` and tables of those before it only.
-
-    Raises:
-        StageDeclarationError: a stage names a table, setting or index that does not exist.
-    """
+    """Stages, each of which reads `documents` and tables of those before it only."""
 
     def __init__(self, stages: Sequence[ShardStage]):
-        self._stages: dict[str, ShardStage] = {}
-        check_stages(stages)
-        for stage in stages:
-            check_names(stage.name, "the table", (stage.name, *stage.side_tables), tables())
-            check_outputs(stage)
-            check_names(stage.name, "the table", stage.reads_round_before, tables())
-            check_names(stage.name, "the index", stage.reads_indexes, _INDEXES)
-            self._stages[stage.name] = stage
+        self._stages = {stage.name: stage for stage in stages}
 
     def __iter__(self) -> Iterator[ShardStage]:
         return iter(self._stages.values())

@@ -143,7 +143,6 @@ def report_samples(rows: ShardRows, report: ShardReport) -> None:
         {name: rows.metadata_sum("candidate_calls", name) for name in (CUT_OFF, INSIDE_LETTERS)}
     )
     report.count_reasons("dropped", samples.filter(pl.col("reason").is_not_null()))
-    report.count(rows.costs("sampling"))
     report.preview_each_tool(
         parsed.select("tool", "arguments", "proposed", "call_probability", "position")
     )

@@ -98,7 +98,6 @@ def report_losses(rows: ShardRows, report: ShardReport) -> None:
             "in the chance sample": scored.filter("is_in_chance_sample").height,
         }
     )
-    report.count(rows.costs("scoring"))
     report.preview_each_tool(
         scored.select("tool", "loss_without_call", "loss_call_without_result", "loss_with_result")
     )

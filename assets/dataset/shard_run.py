@@ -20,7 +20,7 @@ from assets.partition_events import REPORTED, PartitionEvents, PartitionReports
 from assets.run import Run
 from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import typed_frame
-from assets.stage import PER_TOOL, Partition, ShardStage, StageDeclarationError, check_names
+from assets.stage import PER_TOOL, Partition, ShardStage
 from toolformer.errors import ServedModelError, ToolformerError
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
@@ -86,11 +86,11 @@ class PartitionRun:
         """The rows of an input, those of all tools one behind the other where they are merged.
 
         Raises:
-            StageDeclarationError: the declaration of the stage does not name it.
+            ValueError: the declaration of the stage does not name it.
         """
         stage = self.run.stage
         if table not in (*stage.reads, *stage.reads_round_before):
-            raise StageDeclarationError(
+            raise ValueError(
                 f"The stage {stage.name!r} reads {table!r}, which its declaration does not name. "
                 "Add it to `reads`."
             )
@@ -170,12 +170,11 @@ class _StageOutput(PartitionOutput):
         made = self.run.stage.compute(work)
         self._check_annotator()
         stage = self.run.stage
-        if set(made.side_tables) != set(stage.side_tables):
-            raise StageDeclarationError(
-                f"The stage {stage.name!r} made rows of {sorted(made.side_tables)} beside its own, "
-                f"and declares {sorted(stage.side_tables)}. Correct its `side_tables`."
+        named = {*made.side_tables, *(cost.stage for cost in made.costs)}
+        if undeclared := named - {*stage.side_tables, *stage.passes}:
+            raise ValueError(
+                f"The stage {stage.name!r} made {undeclared}, which its declaration does not name."
             )
-        check_names(stage.name, "the pass", [cost.stage for cost in made.costs], stage.passes)
         # All of a stage in one partition, so that no cost of an earlier making stays.
         costs = [{**work.keys, **asdict(cost)} for cost in made.costs]
         side_tables = {**made.side_tables, "stage_costs": typed_frame("stage_costs", costs)}

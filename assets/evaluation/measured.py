@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 import polars as pl
 
 from assets.evaluation.questions import TOOL_FAILED, Questions
-from assets.evaluation.stage import EVALUATION_RESULTS, questions_fingerprint
+from assets.evaluation.stage import EVALUATION_RESULTS, OF_CALLS, OF_QUESTIONS
 from assets.inputs import Expected
 from assets.outputs import OutputRows, PartitionOutput
 from assets.shard_texts import typed_frame
@@ -114,19 +114,27 @@ class Answers(Measured):
         return OutputRows(frame, metadata, DONE_BUT_FAILED)
 
     def _fingerprint(self, items: Sequence[BenchmarkItem]) -> Fingerprint:
-        """The fingerprint of the answers to some of its items."""
-        benchmark, is_chat = self.questions.benchmark, self.run.settings.evaluation.form == "chat"
-        callable_tools = {} if self.mode.is_disabled else self.questions.tools.tools
-        return questions_fingerprint(
-            questions_digest(benchmark, items),
-            len(items),
-            self.mode,
-            self.run.settings,
-            self.model.identity(self.run.settings),
-            chat_template=chat_template_identity(self.model.directory) if is_chat else None,
-            blocked_tools=benchmark.blocked_tools,
-            tool_versions={name: tool.version for name, tool in callable_tools.items()},
-        )
+        """Of the answers to some of its items; tools and calls count only with calls."""
+        benchmark, settings, mode = self.questions.benchmark, self.run.settings, self.mode
+        parts: dict[str, object] = {
+            "questions": questions_digest(benchmark, items),
+            "items": len(items),
+            "language_model": [self.model.identity(settings), settings.language_model.bos_token],
+        }
+        if settings.evaluation.form == "chat":
+            parts["chat_template"] = chat_template_identity(self.model.directory)
+        if mode.is_disabled:
+            return EVALUATION_RESULTS.fingerprint(settings, parts, paths=OF_QUESTIONS)
+        tools = self.questions.tools.tools
+        parts |= {
+            "blocked_tools": list(benchmark.blocked_tools),
+            "tool_versions": {name: tool.version for name, tool in tools.items()},
+            "call_top_k": mode.call_top_k,
+            "min_call_probability": mode.min_call_probability,
+            "without_tool": mode.without_tool,
+            "is_forced": mode.is_forced,
+        }
+        return EVALUATION_RESULTS.fingerprint(settings, parts, paths=(*OF_QUESTIONS, *OF_CALLS))
 
     def _answered(self, digest: str) -> dict[str, Mapping[str, object]]:
         """Rows by item of a partition in which some calls had failed because a tool was down."""

@@ -6,7 +6,7 @@ import dagster as dg
 import polars as pl
 
 from assets.evaluation.comparisons import EVALUATION_REPORT, compare
-from assets.evaluation.tables import gain_sentences, gains, rounding_sentences
+from assets.evaluation.tables import gain_sentences, gains
 from assets.run import Run
 from assets.stage_asset import asset_of
 from toolformer.errors import ModelNotFoundError
@@ -15,7 +15,6 @@ from toolformer.forward.model_directory import model_without_weights
 from toolformer.home.plots.evaluation_figures import difference_plot, model_size_plot
 from toolformer.home.plots.files import plot_links
 from toolformer.home.report import ADDRESS
-from toolformer.home.report.perplexities import perplexity_sentences
 from toolformer.home.settings.evaluation_sections import BASE
 from toolformer.home.wiring.evaluated_models import (
     evaluated_model,
@@ -54,16 +53,10 @@ def evaluation_report(run: Run) -> dg.MaterializeResult:
         plots["scores without a tool"] = difference_plot(compared, "Without a tool, less all")
     if not by_size.is_empty():
         plots["scores by size"] = model_size_plot(by_size)
-    rounding = rounding_sentences(store.view("evaluation_summary"))
     gained = gains(differences, model=model, other_model=model)
     return dg.MaterializeResult(
         metadata={
             **gain_sentences(table, gained, model=model),
-            **{f"rounding: {name}": sentence for name, sentence in rounding.items()},
-            **{
-                f"language lost: {named}": sentence
-                for named, sentence in perplexity_sentences(store).items()
-            },
             **plot_links(run.home, EVALUATION_REPORT.name, plots),
             "report": dg.MetadataValue.url(ADDRESS),
             "dagster/row_count": store.read_partitions("score_intervals", ALL).height,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from assets.evaluation.measured import Measured
-from assets.evaluation.stage import losses_fingerprint
+from assets.evaluation.stage import EVALUATION_RESULTS, OF_TEXTS
 from assets.inputs import Expected, Input, fingerprints_of, partition_inputs
 from assets.outputs import OutputRows
 from assets.shard_texts import documents_in, windows_of
@@ -31,13 +31,13 @@ class Losses(Measured):
     def expected(self) -> Expected:
         """See `Output.expected`."""
         settings, documents = self.run.settings, self._documents()
-        fingerprint = losses_fingerprint(
-            settings,
+        parts = {
             # Of the model that is there now: another run may train it while this one waits.
-            self.model.identity(settings),
-            held_out_documents=fingerprints_of(documents),
-            file=None if documents else hex_digest_of_file(text_file(self.name, settings)),
-        )
+            "language_model": [self.model.identity(settings), settings.language_model.bos_token],
+            "held_out_documents": fingerprints_of(documents),
+            "file": None if documents else hex_digest_of_file(text_file(self.name, settings)),
+        }
+        fingerprint = EVALUATION_RESULTS.fingerprint(settings, parts, paths=OF_TEXTS)
         return Expected(fingerprint, tuple(documents.values()))
 
     def compute(self, expected: Expected) -> OutputRows:

@@ -13,10 +13,11 @@ from assets.run import Workspace
 from assets.training.development_texts import DevelopmentText
 from toolformer.decoding.calibration import Opening, sampled
 from toolformer.decoding.call_chances import call_chances
-from toolformer.decoding.call_gains import AnsweredCall, Place, call_gains, written_calls
+from toolformer.decoding.call_gains import AnsweredCall, call_gains, written_calls
 from toolformer.decoding.triggers import CallChance
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.model import Place
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.home.progress import ProgressCallback
 from toolformer.home.wiring.execution import answered_calls
@@ -99,7 +100,7 @@ def measure_openings(
         Opening(
             each.probability,
             gains.get(place, 0.0),
-            place.position in texts[place.text].call_positions,
+            place.position in texts[place.row].call_positions,
             measured[place],
             each.tool,
         )
@@ -141,7 +142,7 @@ def _answered(
         tool_calls = {place: call for place, call in calls.items() if call.tool_name == name}
         requests = []
         for place, call in tool_calls.items():
-            text = texts[place.text]
+            text = texts[place.row]
             offset = text.window.start + (text.window.offsets[place.position] or 0)
             requests.append((call.arguments, text.document, offset))
         answers = answered_calls(

@@ -5,8 +5,13 @@ All stages say what they depend on; this only turns their declarations round, fo
 
 from collections.abc import Iterator
 
+from pydantic import BaseModel
+
 from assets.dataset.stages import PIPELINE
+from assets.stage import ANY_TOOL
 from assets.stages import STAGES
+from toolformer.home.settings.sections import Settings
+from toolformer.home.settings.tool_sections import PluginSettings, ToolsSettings
 
 WITHOUT_EFFECT = {
     "preset": "it names the values of other settings",
@@ -28,6 +33,19 @@ WITHOUT_EFFECT = {
     "runs.shards_per_run": "it divides work into runs",
 }
 """Settings that make nothing out of date, with the reason."""
+
+
+def setting_paths(section: type[BaseModel] = Settings, prefix: str = "") -> Iterator[str]:
+    """The paths of all settings; those of a tool once, with `*` in place of its name."""
+    if section is ToolsSettings:
+        yield from setting_paths(PluginSettings, f"{prefix}{ANY_TOOL}.")
+        return
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from setting_paths(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{field.alias or name}"
 
 
 def stages_of(path: str) -> list[str]:

@@ -132,27 +132,7 @@ def test_an_input_that_changes_and_is_changed_back_fails_too(stage: Stage):
     assert stage.stored() is None
 
 
-class WithCosts(FilteredCalls):
-    """The output with rows of another table beside its own."""
-
-    @property
-    def sides(self) -> dict[str, str]:
-        return {"stage_costs": TOOL}
-
-    def compute(self, expected: Expected) -> OutputRows:
-        return OutputRows(
-            frame("filtered_calls"), side_tables={"stage_costs": frame("stage_costs")}
-        )
-
-
-def test_rows_of_side_tables_are_stored_first(stage: Stage, monkeypatch: pytest.MonkeyPatch):
-    stored: list[str] = []
-    monkeypatch.setattr(outputs, "publish", lambda _run, address, *_: stored.append(address[0]))
-    assert stage.make(output=WithCosts) == "done"
-    assert stored == ["stage_costs", "filtered_calls"]
-
-
-class WithOwnCosts(WithCosts):
+class WithOwnCosts(FilteredCalls):
     """The output whose costs say of which run they are, and are named as those of a stage."""
 
     runs: ClassVar[list[str]] = []

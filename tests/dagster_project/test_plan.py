@@ -3,13 +3,16 @@
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import polars as pl
 import pytest
 
 from assets.dataset.stages import PIPELINE
 from assets.documents import DOCUMENTS, texts_fingerprint
-from assets.evaluation.stage import losses_fingerprint, questions_fingerprint
+from assets.evaluation.measured import Answers
+from assets.evaluation.text_losses import Losses
 from assets.stage import Partition
 from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards
 from tests.warehouse.rows import frame, remove_partition
@@ -320,22 +323,28 @@ def evaluated(changes: dict | None = None) -> dict[str, Fingerprint]:
     settings = settings_with(changes)
     decoding = settings.decoding
     on = enabled(decoding.call_top_k, MinCallProbability(0.0, decoding.min_call_probability or 0.0))
-    made = {
-        mode.name: questions_fingerprint(
-            "items",
-            3,
-            mode,
-            settings,
-            "m",
-            chat_template=None,
-            blocked_tools=("QA",),
-            tool_versions=versions,
-        )
-        for mode, versions in ((DISABLED, {}), (on, {"Calendar": "1"}))
+    same: Any = {
+        "run": SimpleNamespace(settings=settings),
+        "address": ("", "", ""),
+        "name": "perplexity",
+        "model": SimpleNamespace(identity=lambda _: "m"),
+        "progress": None,
     }
-    documents = {"shard-00000": "d"}
-    made["perplexity"] = losses_fingerprint(settings, "m", held_out_documents=documents, file=None)
-    return made
+    benchmark = SimpleNamespace(name="own", version="1", stop_rule="", blocked_tools=("QA",))
+    tools = SimpleNamespace(tools={"Calendar": SimpleNamespace(version="1")})
+    questions: Any = SimpleNamespace(benchmark=benchmark, tools=tools)
+    made = {
+        mode.name: Answers(questions=questions, mode=mode, items=[], count=0, **same)
+        for mode in (DISABLED, on)
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        documents = {"shard-00000": SimpleNamespace(fingerprint="d")}
+        patch.setattr(Losses, "_documents", lambda _: documents)
+        perplexity = Losses(held_out=(), **same).expected().fingerprint
+    return {
+        **{name: answers._fingerprint([]) for name, answers in made.items()},
+        "perplexity": perplexity,
+    }
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,8 @@ from typing import Any
 import polars as pl
 
 from toolformer.sources.manifest import Manifest, ShardEntry
-from warehouse.counting import COUNTS, counts_text
 from warehouse.layout import partition_folder
-from warehouse.schema import ALL, TableSchema, table_schema, tables
+from warehouse.schema import ALL, TableSchema, sql_texts, table_schema, tables
 from warehouse.versions import versions
 from warehouse.warehouse import Warehouse
 
@@ -285,4 +284,5 @@ def wrong_counts(warehouse: Warehouse) -> list[str]:
         rows = warehouse.query(sql).with_columns(pl.selectors.float().round(6))
         return Counter(repr(row) for row in rows.iter_rows())
 
-    return [name for name in COUNTS if counted(f"from {name}") != counted(counts_text(name))]
+    texts = sql_texts("counts").items()
+    return [name for name, text in texts if counted(f"from {name}") != counted(text)]

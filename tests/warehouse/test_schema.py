@@ -1,16 +1,13 @@
 import subprocess
 import sys
 
-import pytest
-
 from warehouse.connection import open_connection
-from warehouse.errors import SchemaError
-from warehouse.schema import parse_schema, schema_text, tables
+from warehouse.schema import sql_texts, tables
 
 
 def test_schema_module_reads_what_duckdb_creates():
     with open_connection() as connection:
-        connection.execute(schema_text())
+        connection.execute(sql_texts()["schema"])
         created = {}
         for name, column, kind, nullable in connection.execute(
             "select table_name, column_name, data_type, is_nullable from duckdb_columns() "
@@ -38,17 +35,3 @@ def test_schema_is_read_without_duckdb_and_polars():
         "sys.exit(bool({'duckdb', 'pyarrow', 'polars'} & sys.modules.keys()))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("-- A.\ncreate table a (\n    b varchar,  -- B.\n);", "primary key"),
-        ("-- A.\ncreate table a (\n    b varchar,\n    primary key (b)\n);", "no described column"),
-        ("create table a (\n    b varchar,  -- B.\n    primary key (b)\n);", "comment"),
-        ("-- A.\ncreate table a (\n    b blob,  -- B.\n    primary key (b)\n);", "'blob'"),
-    ],
-)
-def test_schema_text_without_its_form_is_refused(text: str, problem: str):
-    with pytest.raises(SchemaError, match=problem):
-        _ = [table.polars_schema for table in parse_schema(text).values()]

@@ -9,8 +9,7 @@ chosen with the largest
     total(t) = sum of weight * gain over all openings with at least the probability t
 
 of equal ones the largest; where none gains anything that is one above all probabilities, with which
-no call opens. It is what the isotonic fit of the gain to the probability says, too: total(t) is
-largest where the first block of pooled places with a mean above 0 begins.
+no call opens.
 
 A tool with enough texts has a threshold of its own, chosen from its openings alone: the total of
 all tools is the sum of theirs. For the other tools it is chosen from all openings.

@@ -18,7 +18,7 @@ from toolformer.decoding.decoder import complete, longest_prompt_tokens
 from toolformer.decoding.triggers import tool_meant
 from toolformer.filtering import Baseline
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.model import Model
+from toolformer.forward.model import Model, Place
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 from toolformer.scoring.call_scorer import Pruning, ScoringParameters
@@ -27,13 +27,6 @@ from toolformer.scoring.losses import scorer_for
 from toolformer.scoring.scored_call import ScoredCall
 from tools.errors import CallSyntaxError
 from tools.protocol import ToolCall
-
-
-class Place(NamedTuple):
-    """A position in one of several texts, both counted from 0."""
-
-    text: int
-    position: int
 
 
 class AnsweredCall(NamedTuple):
@@ -97,7 +90,7 @@ def written_calls(
         model,
         # What is fed are the tokens; nobody reads the prompts of these completions.
         [""] * len(roomy),
-        prompt_ids=[windows[place.text].ids[: place.position] for place in roomy],
+        prompt_ids=[windows[place.row].ids[: place.position] for place in roomy],
         parameters=parameters,
         run_calls=note,
         parse_arguments=parse_arguments,
@@ -155,11 +148,11 @@ def call_gains(
     Raises:
         OutOfMemoryError: a single row does not fit the device's memory.
     """
-    texts = [windows[text] for text in dict.fromkeys(place.text for place in answered)]
+    texts = [windows[text] for text in dict.fromkeys(place.row for place in answered)]
     calls = {
         place: ScoredCall(
-            call_id=f"{place.text} {place.position}",
-            window=(windows[place.text].document_id, windows[place.text].index),
+            call_id=f"{place.row} {place.position}",
+            window=(windows[place.row].document_id, windows[place.row].index),
             position=place.position,
             call=answered_call.call,
             result=answered_call.result,

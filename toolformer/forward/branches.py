@@ -29,7 +29,6 @@ def sample_branches(
     keys: BranchKeys,
     groups: Sequence[Sequence[Branch]],
     *,
-    parents: Sequence[int],
     forced_ids: Sequence[int],
     max_new_tokens: int,
     temperature: float,
@@ -39,8 +38,7 @@ def sample_branches(
 
     Args:
         keys: keys of the texts; of no use afterwards.
-        groups: per chosen position the branches that start there.
-        parents: the node of `keys` that each position continues, ascending.
+        groups: per start of `keys` the branches that begin there.
         forced_ids: tokens that open the call (` [Tool(`), fed once per position; at least one.
         temperature: temperature of the sampling distribution; 1 is the model's own.
         is_finished: whether the tokens that were sampled so far close the call, or can no longer
@@ -50,7 +48,7 @@ def sample_branches(
     """
     if not groups:
         return
-    states = keys.feed(parents, [forced_ids] * len(groups))
+    states = keys.feed(range(len(groups)), [forced_ids] * len(groups))
     active = [(node, branch) for node, group in enumerate(groups) for branch in group]
     for step in range(max_new_tokens):
         drawn = _draw(model, states, active, step, temperature)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from toolformer.files.digests import hex_digest
+from toolformer.files.sealed import sealed, unsealed
 from toolformer.files.whole_files import write_whole
 
 # What the steps cost so far (`toolformer.stage_cost`) is stored like a step, and is none.
@@ -21,7 +21,7 @@ COST = "cost"
 _LOGGER = logging.getLogger(__name__)
 _FINGERPRINT_FILE = "fingerprint"
 # Raised when the form of a step's file changes: steps of another form are done again.
-_FORM = "2"
+_FORM = "3"
 
 
 class Checkpoint:
@@ -55,44 +55,40 @@ class Checkpoint:
             name: unique within the stage, usable as a file name.
             compute: gives something that JSON can hold.
         """
-        content = self._content(name)
-        if content is not None:
-            return json.loads(content)
+        for result in self._read(name):
+            return result
         result = self.store(name, compute())
         self.after_step()
         return result
 
     def store(self, name: str, result: Any) -> Any:
         """Keep the result of a step, replacing an earlier one; returns it as it will be read."""
-        content = json.dumps(result)
-        self._write(self._file(name), self._sealed(name, content))
-        return json.loads(content)
+        content = sealed({"of": [self._identity, name], "result": result})
+        text = json.dumps(content)
+        self._write(self._file(name), text)
+        return json.loads(text)["result"]
 
     def stored(self, pattern: str) -> list[Any]:
         """The stored results of the steps whose names match a glob pattern."""
         names = sorted(file.stem for file in self._folder.glob(f"{pattern}.json"))
-        contents = map(self._content, names)
-        return [json.loads(content) for content in contents if content is not None]
+        return [result for name in names for result in self._read(name)]
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{name}.json"
 
-    def _sealed(self, name: str, content: str) -> str:
-        digest = hex_digest(self._identity, name, content)
-        return f'{{"digest": "{digest}", "result": {content}}}'
-
-    def _content(self, name: str) -> str | None:
-        """The result of a step as JSON; None where there is none, or none that can be trusted."""
+    def _read(self, name: str) -> list[Any]:
+        """The result of a step; none where there is none that can be trusted."""
         file = self._file(name)
         try:
-            text = file.read_bytes().decode(errors="replace")
+            content = unsealed(json.loads(file.read_bytes()), ("of", "result"))
         except FileNotFoundError:
-            return None
-        content = text.removesuffix("}")[len(self._sealed(name, "")) - 1 :]
-        if text == self._sealed(name, content):
-            return content
+            return []
+        except ValueError:
+            content = {"of": None}
+        if content["of"] == [self._identity, name]:
+            return [content["result"]]
         _LOGGER.warning("%s was altered or torn; the step is done again.", file)
-        return None
+        return []
 
     def _write(self, file: Path, text: str) -> None:
         # A crash of the machine costs these steps; forcing each to the disk would cost more.

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 _LOGGER = logging.getLogger(__name__)
-_WEIGHTS_FILE = "model.safetensors"
 _DEFAULT_CONTEXT = 2048
 
 
@@ -122,61 +121,18 @@ def read_config(path: Path) -> "PreTrainedConfig":
     return config
 
 
-def check_weight_files(path: Path) -> list[Path]:
+def check_weight_files(path: Path) -> None:
     """Refuse a directory with a damaged weight file, also one that transformers would not open.
-
-    Of sound files that are not read the log says so: some models come in two forms.
-
-    Returns:
-        The files that are read.
 
     Raises:
         ModelNotFoundError: names the file.
     """
     from safetensors import safe_open
 
-    files = sorted(file for file in path.glob("*.safetensors") if not file.name.startswith("."))
-    for file in files:
-        with loading(f"The weights {str(file)!r}", refused), safe_open(file, framework="numpy"):
-            pass
-    index = path / f"{_WEIGHTS_FILE}.index.json"
-    read = {_WEIGHTS_FILE}
-    if not (path / _WEIGHTS_FILE).exists() and index.exists():
-        with loading(f"The list of weights {str(index)!r}", refused):
-            read = set(json.loads(index.read_bytes())["weight_map"].values())
-    if unread := [file.name for file in files if file.name not in read]:
-        _LOGGER.warning("%s: not read is %s", path, ", ".join(unread))
-    return [file for file in files if file.name in read]
-
-
-def check_embeddings(model: "PreTrainedModel", files: Iterable[Path]) -> None:
-    """Refuse weights of another vocabulary size than config.json names, by the files' heads alone.
-
-    Args:
-        model: as config.json describes it, without weights.
-        files: its weights, sound ones.
-
-    Raises:
-        ModelNotFoundError: with both sizes.
-    """
-    from safetensors import safe_open
-
-    weight: Any = getattr(model.get_input_embeddings(), "weight", None)
-    names = [f".{name}" for name, each in model.named_parameters() if each is weight]
-    for file in files:
-        with safe_open(file, framework="numpy") as stored:
-            for key in stored.keys():  # noqa: SIM118
-                # Files may leave out the first part of the name.
-                if not any(name.endswith(f".{key}") for name in names):
-                    continue
-                rows = stored.get_slice(key).get_shape()[0]
-                if rows != len(weight):
-                    raise ModelNotFoundError(
-                        f"The weights in {str(file)!r} are of a vocabulary of {rows} tokens ({key} "
-                        f"has as many rows), and config.json is of {len(weight)}. Expected the "
-                        "config.json and the tokenizer that these weights were saved with; copy "
-                        "or save the model again."
-                    )
+    for file in sorted(path.glob("*.safetensors")):
+        if not file.name.startswith("."):
+            with loading(f"The weights {str(file)!r}", refused), safe_open(file, framework="numpy"):
+                pass
 
 
 def check_all_read(model: "PreTrainedModel", unexpected: Iterable[str], path: Path) -> None:

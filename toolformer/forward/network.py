@@ -18,7 +18,6 @@ from toolformer.forward.devices import resolve_device
 from toolformer.forward.memory import available_memory, check_weights_fit
 from toolformer.forward.model_directory import (
     check_all_read,
-    check_embeddings,
     check_model_directory,
     check_weight_files,
     context_length,
@@ -160,7 +159,7 @@ class Network:
         tokenizer = load_tokenizer(path)
         check_vocabulary(tokenizer, None, config, path.name)
         start_token(tokenizer, bos_token)
-        check_embeddings(empty, check_weight_files(path))
+        check_weight_files(path)
         field = " with quantization_config" if hasattr(config, "quantization_config") else ""
         what = f"The model in {str(path)!r} (config.json{field}, *.safetensors)"
         with _enough_memory(path.name, device), loading(what, refused):

@@ -102,7 +102,6 @@ class ReadTexts:
                 self._model,
                 self.branch_keys([self.start(*place) for place in places]),
                 groups,
-                parents=range(len(places)),
                 forced_ids=forced_ids,
                 max_new_tokens=max_new_tokens,
                 temperature=temperature,

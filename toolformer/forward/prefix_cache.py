@@ -51,34 +51,27 @@ class PromptPrefix:
         return self.prompt.text_part_ids(model.tokenizer, text)
 
 
-NO_PROMPT = PromptPrefix(None, 0)
-
-
 def prompt_prefix(model: Network, prompt: str | None) -> PromptPrefix:
-    """The prefix of a prompt, fed once for all shards that a model is held for."""
-    key = (prompt, model.is_plain)
-    if key not in model.prefixes:
-        model.prefixes[key] = compute_prompt_prefix(model, prompt)
-    return model.prefixes[key]
-
-
-def compute_prompt_prefix(model: Network, prompt: str | None) -> PromptPrefix:
-    """Feed the shared part of a prompt once.
+    """The shared part of a prompt, fed once for all shards that a model is held for.
 
     Args:
         prompt: with the slot `{text}` exactly once; None to leave the prompt out.
     """
-    if prompt is None:
-        return NO_PROMPT
+    key = (prompt, model.is_plain)
+    if key not in model.prefixes:
+        model.prefixes[key] = PromptPrefix(None, 0) if prompt is None else _fed(model, prompt)
+    return model.prefixes[key]
+
+
+def _fed(model: Network, prompt: str) -> PromptPrefix:
     import torch
 
     split = SplitPrompt.of(prompt)
     ids = [*model.prompt_start, *split.shared_ids(model.tokenizer)]
-    length = len(ids)
     if model.is_plain:
         plain = PlainRows(model, ids)
         plain.feed()
-        return PromptPrefix(split, length, plain=plain)
+        return PromptPrefix(split, len(ids), plain=plain)
     keys = KeyRows(model)
     keys.append(torch.tensor([ids]))
-    return PromptPrefix(split, length, keys.layers)
+    return PromptPrefix(split, len(ids), keys.layers)

@@ -7,9 +7,10 @@ from tests import literal
 from tests.fakes import taught_model, tiny_model
 from tests.toolformer.architectures import windows_of
 from toolformer.calls import call_ids
-from toolformer.decoding.call_gains import AnsweredCall, Place, call_gains, written_calls
+from toolformer.decoding.call_gains import AnsweredCall, call_gains, written_calls
 from toolformer.decoding.completions import CLOSED, DecodingParameters
 from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.model import Place
 from tools.errors import CallSyntaxError
 from tools.protocol import ToolCall
 
@@ -79,7 +80,7 @@ def test_the_probability_of_a_call_is_that_of_its_opening_and_its_tools_name(pup
     tools = ("Calculator", "Friend")
     (opening,) = pupil.tokenizer.encode(" [")
     for place, each in written(pupil, EVERY, tools=tools).items():
-        ids = [pupil.bos_id, *windows_of(pupil.tokenizer, *TEXTS)[place.text].ids[: place.position]]
+        ids = [pupil.bos_id, *windows_of(pupil.tokenizer, *TEXTS)[place.row].ids[: place.position]]
         p_opening = literal.next_token_log_probabilities(pupil, ids)[opening].exp()
         tool, of_name = literal.named_tool(pupil, [*ids, opening], tools)
         assert each.tool == tool
@@ -134,7 +135,7 @@ def test_gains_are_those_of_whole_sequences(pupil, tmp_path):
     windows = windows_of(pupil.tokenizer, *TEXTS)
     for place, each in answered.items():
         call = call_ids(pupil.tokenizer, each.call, each.result)
-        ids = list(windows[place.text].ids)
+        ids = list(windows[place.row].ids)
         alone, with_call = (
             literal.inline_loss(pupil, of_call, ids, place.position, list(WEIGHTS))
             for of_call in ([], call)

@@ -153,32 +153,6 @@ def test_offsets_of_calls_put_them_back_into_the_text():
     assert "Well," + completion.text == text
 
 
-@pytest.mark.parametrize(("rank", "calls"), [(1, 1), (4, 1), (5, 0)])
-def test_call_is_opened_up_to_rank_k(rank, calls):
-    model = ScriptedModel([PLAIN, WITH_CALL], {PROMPT: rank})
-    completion = complete_one(model, run_calls=answer("42"), call_top_k=4)
-    assert len(completion.calls) == calls
-    assert completion.trace[0].call_rank == rank
-
-
-@pytest.mark.parametrize(
-    ("in_text", "behind_prompt", "text"),
-    [
-        (1.0, 0.0, f"{PROMPT}{CALL} 42] 42."),
-        (0.0, 1.0, f"{PROMPT} many{CALL} 42] 42."),
-        (1.0, 1.0, PROMPT + " many 42."),
-    ],
-)
-def test_the_first_token_behind_the_prompt_opens_by_a_value_of_its_own(
-    in_text, behind_prompt, text
-):
-    texts = [PROMPT + " many 42.", f"{PROMPT}{CALL} 42] 42.", f"{PROMPT} many{CALL} 42] 42."]
-    model = ScriptedModel(texts, {PROMPT: 2, PROMPT + " many": 2})
-    least = MinCallProbability(in_text, behind_prompt)
-    completion = complete_one(model, run_calls=answer("42"), min_call_probability=least)
-    assert PROMPT + completion.text == text
-
-
 def test_what_is_read_ahead_and_does_not_open_bans_nothing_and_is_not_fed_again(fed):
     early, late = " [QA(now) ->", f" many{CALL}"
     texts = [f"{PROMPT} many 42.", f"{PROMPT}{early}", f"{PROMPT}{late} 42] 42.", f"{PROMPT} [Z"]

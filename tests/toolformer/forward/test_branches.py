@@ -40,7 +40,6 @@ def sample(model, texts, groups, places=PLACES, *, max_new_tokens=8, is_finished
             model,
             texts.branch_keys(starts),
             groups,
-            parents=range(len(starts)),
             forced_ids=model.tokenizer.encode_pieces(FORCED),
             max_new_tokens=max_new_tokens,
             temperature=1.0,

@@ -227,19 +227,17 @@ def test_memory_that_runs_out_while_a_model_is_loaded_is_one_sentence(
 # Weights and vocabulary of other sizes
 
 
-@pytest.mark.parametrize("rows", [1, 200, 100_000])
+@pytest.mark.parametrize("rows", [1, 100_000])
 @pytest.mark.parametrize("prefix", ["model.", ""])
-def test_weights_of_another_vocabulary_are_refused_by_their_files_heads(
-    tmp_path: Path, monkeypatch, rows: int, prefix: str
-):
+def test_weights_of_another_vocabulary_are_refused(tmp_path: Path, rows: int, prefix: str):
     path = save_tiny_model(tmp_path / "tiny")
     weights = load_file(path / "model.safetensors")
     del weights["model.embed_tokens.weight"]
     weights[f"{prefix}embed_tokens.weight"] = torch.zeros(rows, 32)
     save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
-    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", pytest.fail)
     size = byte_tokenizer().vocabulary_size
-    with pytest.raises(ModelNotFoundError, match=rf"of {rows} tokens.*config\.json is of {size}"):
+    said = rf"embed_tokens\.weight has shape \[{rows}, 32\], by config\.json it has \[{size}, 32\]"
+    with pytest.raises(ModelNotFoundError, match=said):
         LanguageModel.load(path, device="cpu")
 
 

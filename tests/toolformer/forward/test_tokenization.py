@@ -26,17 +26,6 @@ def trimming_tokenizer() -> Tokenizer:
 
 
 @given(text=TEXTS)
-def test_positions_map_back_to_characters(tokenizer, text):
-    ids, offsets = tokenizer.encode_with_offsets(text)
-    assert ids == tokenizer.encode(text)
-    assert len(offsets) == len(ids)
-    for position, offset in enumerate(offsets):
-        if offset is not None:
-            assert tokenizer.decode(ids[:position]) == text[:offset]
-            assert tokenizer.decode(ids[position:]) == text[offset:]
-
-
-@given(text=TEXTS)
 def test_only_positions_inside_a_character_have_no_offset(tokenizer, text):
     ids, offsets = tokenizer.encode_with_offsets(text)
     bytes_so_far, edges = 0, {0: 0}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from assets.stage import setting_paths
+from tests.assets.setting_effects import setting_paths
 from toolformer.home.settings.sections import Settings
 from toolformer.home.settings.tool_sections import PluginSettings
 from tools.calculator import Calculator

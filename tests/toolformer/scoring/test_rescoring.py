@@ -195,27 +195,14 @@ def spread(pairs) -> float:
     return stdev(reduction(own) - reduction(whole) for own, whole in pairs)
 
 
-def check_float16(reference: LanguageModel, folder, calls, *, spread_of_bfloat16: float) -> None:
-    """Its reductions are nearly those of float32, and its decisions are the same, as it stands."""
-    pairs = pairs_in(torch.float16, reference, folder, calls)
+def test_float16_decides_as_float32_and_needs_no_second_look(tmp_path):
+    model = tiny_model()
+    pairs = pairs_in(torch.float16, model, tmp_path, CALLS)
     for threshold in (0.0, 0.05, 0.2, 0.5, 1.0):
         for own, whole in pairs:
             decisions = [decide(each, filtering_threshold=threshold) for each in (own, whole)]
             assert decisions[0].is_kept == decisions[1].is_kept
-    assert 0 < 4 * spread(pairs) < spread_of_bfloat16
-
-
-def test_float16_decides_as_float32_and_needs_no_second_look(tmp_path):
-    model = tiny_model()
-    bfloat16 = spread(pairs_in(torch.bfloat16, model, tmp_path, CALLS))
-    check_float16(model, tmp_path, CALLS, spread_of_bfloat16=bfloat16)
-
-
-@pytest.mark.model
-def test_float16_decides_as_float32_with_the_embedded_model(embedded_model, tmp_path):
-    # A processor that only emulates these precisions takes seconds for each call. That of bfloat16
-    # is the one over 5,000 calls in docs/measurements.md; of these three it is seven times as much.
-    check_float16(embedded_model, tmp_path, CALLS[::8], spread_of_bfloat16=0.047)
+    assert 0 < 4 * spread(pairs) < spread(pairs_in(torch.bfloat16, model, tmp_path, CALLS))
 
 
 def test_no_room_for_the_float32_copy_says_how_to_do_without(tmp_path):

@@ -12,8 +12,6 @@ from toolformer.scoring.losses import ScoredCall
 from toolformer.scoring.swapped_results import SwappedResults
 from tools.protocol import ToolCall
 
-RESULTS = st.lists(st.sampled_from("abc"), max_size=30)
-
 
 def call(number: int, *, document: str | None = None, result: str | None = None) -> ScoredCall:
     return ScoredCall(
@@ -33,24 +31,6 @@ def test_the_result_of_a_call_does_not_depend_on_which_others_are_asked_for():
     for few in (ids[3:4], ids[::7]):
         assert SwappedResults(calls[::-1], seed=0).of(few) == {key: every[key] for key in few}
     assert SwappedResults(calls, seed=1).of(ids) != every
-
-
-@given(results=RESULTS, documents=st.integers(1, 5))
-def test_a_result_says_something_else_and_comes_from_another_text_if_it_can(results, documents):
-    calls = [
-        call(n, document=f"document-{n % documents}", result=result)
-        for n, result in enumerate(results)
-    ]
-    by_id = {each.call_id: each for each in calls}
-    swapped = SwappedResults(calls, seed=0).of(by_id)
-    assert set(swapped) == (set(by_id) if len(set(results)) > 1 else set())
-    for call_id, each in swapped.items():
-        own, other = by_id[call_id], by_id[each.other_call_id]
-        assert each.call.result == other.result != own.result
-        elsewhere = any(
-            rival.result != own.result and rival.window != own.window for rival in calls
-        )
-        assert (other.window != own.window) == elsewhere
 
 
 def literal_choice(order: list[ScoredCall], place: int, other_than: str | None) -> str | None:
@@ -103,18 +83,6 @@ def test_the_calls_of_a_large_shard_get_their_results_in_one_pass(documents, res
     first = chosen.of([each.call_id for each in calls])
     assert len(first) == 20_000
     assert len(chosen.second_of(list(first.values()))) == (20_000 if results > 2 else 0)
-
-
-@given(results=RESULTS)
-def test_a_second_result_is_neither_the_own_one_nor_the_first(results):
-    calls = [call(n, result=result) for n, result in enumerate(results)]
-    chosen = SwappedResults(calls, seed=0)
-    first = chosen.of([each.call_id for each in calls])
-    second = chosen.second_of(list(first.values()))
-    assert set(second) == (set(first) if len(set(results)) > 2 else set())
-    for call_id, each in second.items():
-        own = results[int(call_id.removeprefix("call-"))]
-        assert len({own, first[call_id].call.result, each.call.result}) == 3
 
 
 def test_the_sample_follows_from_seed_and_calls_whatever_their_order():
