@@ -15,7 +15,6 @@ REPORT = Stage(
     group="evaluate",
     kinds=("html", "matplotlib"),
     reads=("call_statistics", "evaluation_report"),
-    settings=("costs.price_per_hour",),
 )
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
-import polars as pl
 
 from assets.run import Run
 from assets.stage import Stage
@@ -12,7 +11,6 @@ from assets.stage_asset import FOLLOWS, asset_of
 from toolformer.home.report import ADDRESS
 from toolformer.home.report.verdicts import (
     Verdict,
-    cost_of_tools,
     verdicts_markdown,
     verdicts_of,
 )
@@ -24,7 +22,7 @@ CALL_STATISTICS = Stage(
     group="train",
     kinds=("python", "duckdb"),
     reads=("augmented_texts",),
-    settings=("sampling.round", "costs.price_per_hour"),
+    settings=("sampling.round",),
 )
 
 
@@ -38,7 +36,6 @@ def call_statistics(run: Run) -> dg.MaterializeResult:
     loaded, store = run.settings, run.warehouse
     number = loaded.sampling.round
     statistics = store.view("call_statistics", round_number=number)
-    costs = cost_of_tools(store, loaded).filter(round=number)
     verdicts = [verdict for verdict in verdicts_of(store) if verdict.round == number]
     return dg.MaterializeResult(
         metadata={
@@ -49,7 +46,6 @@ def call_statistics(run: Run) -> dg.MaterializeResult:
             "kept": int(statistics["kept"].sum()),
             "tokens fed": int(statistics["tokens_fed"].sum()),
             "seconds of computing": round(float(statistics["seconds"].sum()), 1),
-            **_money(costs),
             "report": dg.MetadataValue.url(ADDRESS),
         }
     )
@@ -71,14 +67,3 @@ def _results(verdicts: Sequence[Verdict]) -> dict[str, Any]:
         numbers |= {f"{name}: {tool}": round(share, 4) for tool, share in known.items()}
     verdict = dg.MetadataValue.md(verdicts_markdown(verdicts))
     return {**rows, "verdict": verdict, **numbers}
-
-
-def _money(costs: pl.DataFrame) -> dict[str, float]:
-    """What all tools cost together, and each kept call, where there is a price."""
-    if "money" not in costs.columns:
-        return {}
-    money, kept = float(costs["money"].sum()), int(costs["kept"].sum())
-    return {
-        "money": round(money, 4),
-        **({"money per kept call": round(money / kept, 6)} if kept else {}),
-    }

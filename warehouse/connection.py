@@ -44,8 +44,6 @@ MACROS = (
     # The bin of a threshold that is a multiple of 0.01 up to 10; NULL for others.
     "create or replace macro threshold_bin(threshold) as case when threshold <= 10 "
     "and round(threshold * 100) / 100 = threshold then round(threshold * 100)::integer end",
-    # Of computing, in the currency of the price.
-    "create or replace macro money(seconds, price) as seconds / 3600 * price",
 )
 
 

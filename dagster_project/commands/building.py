@@ -144,7 +144,7 @@ def build_dataset(
             _build(instance, options, home, settings, plan, on_ray=on_ray)
     tally = records_read(warehouse)
     if plan:
-        show_statistics(warehouse, settings, tally, examples=False)
+        show_statistics(warehouse, tally, examples=False)
     else:
         console.say(f"{len(chosen)} shards are up to date; nothing to do.")
     if tally.records and not tally.usable:

@@ -10,11 +10,9 @@ from dagster_project.commands.options import RunOptions
 from toolformer.home.home import Home
 from toolformer.home.report.verdicts import (
     Verdict,
-    cost_of_tools,
     examples_above_chance,
     verdicts_of,
 )
-from toolformer.home.settings.sections import Settings
 from toolformer.home.settings.settings_file import load_settings
 from toolformer.home.wiring.warehouse import open_warehouse
 from toolformer.sources.manifest import ShardEntry
@@ -29,12 +27,10 @@ def show_all_statistics() -> None:
     """Print the statistics views of the home, and examples."""
     home = Home.find()
     warehouse = open_warehouse(home)
-    show_statistics(warehouse, load_settings(home.settings_file), records_read(warehouse))
+    show_statistics(warehouse, records_read(warehouse))
 
 
-def show_statistics(
-    warehouse: Warehouse, settings: Settings, tally: Tally, *, examples: bool = True
-) -> None:
+def show_statistics(warehouse: Warehouse, tally: Tally, *, examples: bool = True) -> None:
     """Print the statistics views; the round of annotation only where there are several.
 
     Args:
@@ -51,9 +47,6 @@ def show_statistics(
     console.heading("Kept calls against chance")
     verdicts = verdicts_of(warehouse)
     _say_verdicts(verdicts)
-    if settings.costs.price_per_hour is not None:
-        console.heading(f"Cost, at {settings.costs.price_per_hour:g} an hour")
-        console.frame(_readable(cost_of_tools(warehouse, settings)))
     if not examples:
         return
     console.heading("Dropped")

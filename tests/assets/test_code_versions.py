@@ -54,7 +54,7 @@ def test_a_shard_that_a_run_with_other_settings_made_is_not_shown_as_current(
     assert is_current("filtered_calls", overrides, SHARD) == expected
 
 
-@pytest.mark.parametrize("price", [None, 2.5])
-def test_nor_is_what_has_no_partitions(price: float | None):
-    overrides = {"costs": {"price_per_hour": price}}
-    assert is_current(CALL_STATISTICS.name, overrides) == (price is None)
+@pytest.mark.parametrize("number", [1, 2])
+def test_nor_is_what_has_no_partitions(number: int):
+    overrides = {"sampling": {"round": number}}
+    assert is_current(CALL_STATISTICS.name, overrides) == (number == 1)

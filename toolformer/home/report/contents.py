@@ -19,7 +19,7 @@ from toolformer.home.plots.figures import (
 from toolformer.home.plots.style import svg_of
 from toolformer.home.report.perplexities import perplexity_sentences
 from toolformer.home.report.texts import ShownTexts, shown_texts
-from toolformer.home.report.verdicts import Verdict, cost_of_tools, verdicts_of
+from toolformer.home.report.verdicts import Verdict, verdicts_of
 from toolformer.home.settings.evaluation_sections import FINETUNED
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.evaluated_models import name_of_model
@@ -100,7 +100,7 @@ def contents_of(store: Warehouse, settings: Settings) -> Contents:
         reductions=list(_reductions(store, verdicts)),
         precision=table_of(store.view("label_precision")),
         agreement=table_of(store.view("label_agreement")),
-        costs=table_of(cost_of_tools(store, settings)),
+        costs=table_of(store.ask("cost_of_tools")),
         training=[]
         if metrics.is_empty()
         else [Picture("Every finetuning run", svg_of(training_curve(metrics), "training"))],

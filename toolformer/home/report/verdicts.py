@@ -8,11 +8,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from toolformer.home.settings.sections import Settings
 from toolformer.scoring.chance_level import KeptAgainstChance
 from warehouse.warehouse import Warehouse
-
-_MONEY = ("money", "money_per_candidate", "money_per_kept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +67,3 @@ def examples_above_chance(
     """
     above = [(row.round, row.tool) for row in verdicts if row.against_chance.is_above_chance]
     return store.best_examples(above, per_tool=per_tool)
-
-
-def cost_of_tools(store: Warehouse, settings: Settings) -> pl.DataFrame:
-    """What the calls of each tool and round cost, in tokens and seconds.
-
-    With columns of money where `costs.price_per_hour` is set.
-    """
-    price = settings.costs.price_per_hour
-    rows = store.ask("cost_of_tools", price_per_hour=price)
-    return rows.drop(_MONEY) if price is None else rows

@@ -123,17 +123,6 @@ class RunsSettings(Section):
     )
 
 
-class CostsSettings(Section):
-    """What computing costs; changes no row."""
-
-    price_per_hour: float | None = Field(
-        None,
-        gt=0,
-        description="price of the machine per hour, in your currency; statistics and report then "
-        "show money per candidate and per kept call",
-    )
-
-
 class Settings(Section):
     """All settings of a run. `preset` names the values that are not given."""
 
@@ -156,7 +145,6 @@ class Settings(Section):
     decoding: DecodingSettings = DecodingSettings()  # pyright: ignore[reportCallIssue]
     evaluation: EvaluationSettings = EvaluationSettings()  # pyright: ignore[reportCallIssue]
     runs: RunsSettings = RunsSettings()  # pyright: ignore[reportCallIssue]
-    costs: CostsSettings = CostsSettings()  # pyright: ignore[reportCallIssue]
 
     @model_validator(mode="after")
     def _named_tools_are_known(self) -> "Settings":
