@@ -40,7 +40,6 @@ class ServerCapabilities:
         context_length: most tokens that it takes.
         precision: as it says, else `unknown`.
         top: so many of the likeliest tokens it tells at the places of a prompt.
-        decodes: it tells the likeliest tokens behind a text.
         lists_tokens: it tells the log probability of a token that is named.
         noise: standard deviation of a token's loss when the same is asked again in another order.
     """
@@ -49,7 +48,6 @@ class ServerCapabilities:
     context_length: int
     precision: str
     top: int
-    decodes: bool
     lists_tokens: bool
     noise: float
 
@@ -79,12 +77,18 @@ def server_capabilities(
         length,
         card.dtype or "unknown",
         0 if _refusal(lambda: forms.prompts([row], top=TOLD_RANKS)) else TOLD_RANKS,
-        not _refusal(lambda: forms.likeliest([row], TOLD_RANKS)),
         _lists_tokens(forms, row, opening),
         _noise(forms, row),
     )
     client.is_known()
-    _tell(client, found)
+    _LOGGER.info(
+        "the served model %s at %s: %s, a context of %d tokens, noise of %.2g nats a token",
+        client.model,
+        client.url,
+        found.precision,
+        found.context_length,
+        found.noise,
+    )
     return found
 
 
@@ -183,27 +187,3 @@ def _noise(forms: CompletionForms, row: Sequence[int]) -> float:
     differences = [a - b for a, b in zip(losses(first), losses(second), strict=True)]
     # Of the difference of two equally noisy numbers.
     return math.sqrt(sum(each * each for each in differences) / len(differences) / 2)
-
-
-def _tell(client: CompletionsClient, found: ServerCapabilities) -> None:
-    named = "by logprob_token_ids, a request for each place"
-    if not found.lists_tokens:
-        named = "as the last of a prompt, a request for each place"
-    lines = {
-        "model": f"{client.model} at {client.url}",
-        "precision": found.precision,
-        "context": f"{found.context_length:,} tokens",
-        "sampling": "yes, with the model's own log probabilities",
-        "scoring": "yes, by prompt_logprobs of token ids",
-        "p(call)": f"{named}; by the {found.top} likeliest of a text's places, one request, for "
-        f"sampling thresholds above {1 / (found.top + 1):.3f}",
-        "decoding": "yes, a request for each token"
-        if found.decodes
-        else f"no, it needs --max-logprobs {TOLD_RANKS} or more",
-        "noise": f"{found.noise:.2g} nats a token (standard deviation, two orders of 32 texts)",
-    }
-    width = max(map(len, lines))
-    _LOGGER.info(
-        "the served model:\n%s",
-        "\n".join(f"  {name:<{width}}  {finding}" for name, finding in lines.items()),
-    )

@@ -310,7 +310,7 @@ def test_length_that_is_no_number_is_refused_and_other_models_of_a_server_are_no
 
 def test_server_that_is_busy_while_it_is_looked_at_settles_nothing(local, monkeypatch):
     monkeypatch.setattr(http_client, "_FIRST_PATIENCE", 0.1)
-    for asked in ({"logprobs": TOLD_RANKS}, {"prompt_logprobs": TOLD_RANKS}, {"logprob_token_ids"}):
+    for asked in ({"prompt_logprobs": TOLD_RANKS}, {"logprob_token_ids"}):
         with serving(local) as fake, contextlib.closing(client_of(fake)) as client:
             answer, busy = fake.answer, {"error": {"message": "busy", "code": 503}}
 
@@ -574,14 +574,6 @@ def test_equal_rows_are_asked_once_and_tokens_are_those_that_the_server_counted(
         assert served.tokens_fed == before + 3 + 1
 
 
-def test_log_tells_in_a_table_what_the_server_can_do(local, caplog):
-    with caplog.at_level(logging.INFO), served_by(local):
-        pass
-    assert "p(call)" in caplog.text
-    assert "prompt_logprobs" in caplog.text
-    assert "nats a token" in caplog.text
-
-
 @pytest.fixture(scope="module")
 def taught():
     return taught_model((*LESSONS, "The mill is old, I say."))
@@ -727,11 +719,9 @@ def test_texts_that_wait_for_a_server_end_with_the_batch(taught, failing):
     assert ends.get_nowait() == LiveEnd(None)
 
 
-def test_server_that_tells_too_few_tokens_behind_a_text_does_not_decode(taught, caplog):
+def test_server_that_tells_too_few_tokens_behind_a_text_does_not_decode(taught):
     with (
-        caplog.at_level(logging.INFO),
         served_by(taught, faults={"small_top"}) as (_, served),
         pytest.raises(ServedModelError, match="--max-logprobs 20"),
     ):
         completed(served)
-    assert "no, it needs --max-logprobs 20" in caplog.text
