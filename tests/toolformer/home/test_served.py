@@ -1,9 +1,9 @@
 """The served model of a home: what tells it from others, and what is warned of."""
 
 import contextlib
-import datetime
 import json
 import logging
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from toolformer.home.settings.sections import Settings, merged, validated
 from toolformer.home.settings.settings_file import preset_values
 from toolformer.home.wiring.annotator import Annotator
 from toolformer.home.wiring.evaluated_models import evaluated_model
+from toolformer.home.wiring.live_calls import decoding_parameters
 from toolformer.home.wiring.model_holder import ModelHolder
 from toolformer.home.wiring.reader import open_reader
 from toolformer.home.wiring.served import open_served, served_identity
@@ -144,10 +145,15 @@ def test_base_model_is_the_served_one_whoever_asks_for_it(base: Path):
 def test_base_model_decodes_where_its_server_is(base: Path):
     with serving(TINY) as fake:
         settings, home = settings_of(fake, base), Home(base)
+        decoded = partial(
+            complete,
+            prompts=["The mill"],
+            parameters=decoding_parameters(settings, (), max_new_tokens=5),
+            run_calls=lambda _: [],
+        )
         with live_model(RunOptions(), settings, home, model_name="base", with_tools=False) as live:
-            parameters = live.parameters(5)
-            (theirs,) = live.complete(["The mill"], datetime.date(2026, 1, 1), parameters)
-    (ours,) = complete(TINY, ["The mill"], parameters=parameters, run_calls=lambda _: [])
+            (theirs,) = decoded(live.load())
+    (ours,) = decoded(TINY)
     assert theirs.token_ids == ours.token_ids
     assert theirs.stopped_by == ours.stopped_by
 
