@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 import regex
 
+from toolformer.constants import FUNCTION_WORDS
 from tools.numbers import NUMBER, NumberError, digits_of, plain
 
 _TOKEN = regex.compile(rf"(?P<number>{NUMBER})|(?P<word>\p{{L}}[\p{{L}}\p{{M}}]*)")
@@ -61,16 +62,13 @@ _HINTS = {
 }
 _HINT_OF = {word: value for value, words in _HINTS.items() for word in _words(words)}
 # Capital letters at the beginning of a question or sentence make no names of these.
-_FUNCTION_WORDS = frozenset(
+_FUNCTION_WORDS = FUNCTION_WORDS | frozenset(
     _words(
-        "a about above after again all along also although always an and another any are around "
-        "as at be because been before being below between both but by can could did do does "
-        "down during each every few for from had has have he her here hers him his how if in "
-        "into is it its just later many may me might more most much must my near never no nor "
-        "not now of off on once one only or other our out over own per same shall she should "
-        "since so some such than that the their them then there these they this those through "
-        "to too under until up upon us very was we were what when where which while who whom "
-        "whose why will with within without would yes you your"
+        "about above after again all along also although always another any around because before "
+        "below between both can could down during each every few here hers him how just later "
+        "many may me might more most much must my near never now off once one only other our out "
+        "own per same shall should since through too under until up upon us very we what why "
+        "within without yes you your"
     )
 )
 
