@@ -1,19 +1,14 @@
 """Tiny random models of the architectures that differ in ways the engine must not care about.
 
-Llama: rotary positions, grouped heads. GPT-2: learned positions, tied output layer. GPT-NeoX and
-GPT-J: rotary positions on a part of each head, attention beside the feed-forward layer; GPT-J with
-an output layer with a bias. Granite: logits scaled behind the output layer. Gemma 3: a layer that
-sees 16 tokens, and one that sees all. Qwen 3 Next: a layer of states, and one of keys. Two more
-Llamas: one on the plain path, and one whose vocabulary writes ` [` as two tokens.
+Llama: rotary positions, grouped heads. Granite: logits scaled behind the output layer. Gemma 3: a
+layer that sees 16 tokens, and one that sees all. Qwen 3 Next: a layer of states, and one of keys.
+Another Llama on the plain path. All architectures there are, by `test_every_architecture`.
 """
 
 import torch
 from transformers import (
     AutoModelForCausalLM,
     Gemma3TextConfig,
-    GPT2Config,
-    GPTJConfig,
-    GPTNeoXConfig,
     GraniteConfig,
     Qwen3NextConfig,
 )
@@ -24,7 +19,6 @@ from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
 
 CONTEXT_LENGTH = 512
-# GPT-2 and GPT-J call these sizes otherwise, and take the names of all.
 _SHAPE = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -52,9 +46,6 @@ def _plain(model: LanguageModel) -> LanguageModel:
 
 ARCHITECTURES = {
     "llama": lambda: tiny_model(context_length=CONTEXT_LENGTH),
-    "gpt2": lambda: _tiny(GPT2Config),
-    "gptj": lambda: _tiny(GPTJConfig, rotary_dim=4),
-    "gpt_neox": lambda: _tiny(GPTNeoXConfig, intermediate_size=64, rotary_pct=0.5),
     "granite": lambda: _tiny(
         GraniteConfig, intermediate_size=64, num_key_value_heads=2, logits_scaling=2.0
     ),
