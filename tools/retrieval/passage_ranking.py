@@ -4,7 +4,6 @@ Java is started at the first ranking. Pyserini's own searcher is not imported: i
 neural encoders, seconds of torch and transformers.
 """
 
-import fcntl
 import json
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -85,8 +84,6 @@ class PassageRanker:
         """Check index, pyserini and Java by looking at files, without starting Java."""
         if self.fingerprint() == NO_INDEX:
             raise self._unusable("is not there", _BUILD_REMEDY)
-        if _is_being_written(self.directory):
-            raise self._unusable("is being written by another program", "Wait, or search a copy")
         pyserini_jar()
         find_java()
 
@@ -218,17 +215,6 @@ def _java_list(texts: Iterable[str]) -> Any:
 def _query_text(query: str) -> str:
     """Make a query safe for pyjnius, which damages characters above U+FFFF and surrogates."""
     return single_line("".join(char if char <= "\uffff" else " " for char in query))
-
-
-def _is_being_written(directory: Path) -> bool:
-    """Whether a writer of Lucene's holds its lock; the file alone stays behind it."""
-    # Nor do all file systems have locks.
-    with suppress(OSError), (directory / "write.lock").open("rb") as lock:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def _first_line(error: Exception) -> str:

