@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.tools.test_question_answering import ASKING, CANAL, FixedRetriever
+from tests.tools.test_question_answering import ASKING, CANAL, FixedRetriever, outcomes
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError, ToolUnavailableError
 from tools.protocol import Document
 from tools.retrieval.java import pyserini_jar, start_jvm
@@ -60,8 +60,7 @@ def test_scores_are_those_of_bm25(index_directory, k1, b):
 def test_batch_answers_in_order_whatever_the_threads(index_directory):
     requests = [(query, ASKING) for query in ("otters", "suez", "the of", "flows sea", "zzz")]
     for threads in (1, 7):
-        answers = WikiSearch(index_directory, threads=threads).call_batch(requests)
-        assert [getattr(answer, "reason", answer) for answer in answers] == [
+        assert outcomes(WikiSearch(index_directory, threads=threads), *requests) == [
             "Otter > Otters swim in a river and eat fish.",
             "Suez Canal > History > The canal opened in 1869.",
             "no_result",
@@ -184,15 +183,10 @@ def test_an_index_that_pyserini_made_answers_by_its_raw_documents_or_stored_fiel
         Document("b", "They say: a lake has otters, which swim in its water too. So it is."),
     ]
     for tool, of_beir in ((raw, "Sea > Sea otters swim and dive."), (stored, "otters swim dive")):
-        answers = [
-            *tool.call_batch([("otters river", ASKING), ("lake", ASKING), ("dive", ASKING)]),
-            # A text is answered neither by the article of its title nor by what it repeats.
-            *(
-                getattr(answer, "reason", answer)
-                for answer in tool.call_batch([("river fish", own[0]), ("lake water", own[1])])
-            ),
-        ]
-        assert answers == [
+        asked = [(query, ASKING) for query in ("otters river", "lake", "dive")]
+        # A text is answered neither by the article of its title nor by what it repeats.
+        asked += [("river fish", own[0]), ("lake water", own[1])]
+        assert outcomes(tool, *asked) == [
             "Otter > Otters swim in a river 😀 and eat fish.",
             "A lake has otters, which swim in its water too.",
             of_beir,
@@ -234,7 +228,7 @@ def test_own_article_never_answers():
         Document("b", "x", title="suez canal"),
         Document("c", "They say the canal opened in 1869, and it did."),
     ]
-    answers = fixed_search([CANAL, OTTER]).call_batch([("x", each) for each in (*own, ASKING)])
+    answers = outcomes(fixed_search([CANAL, OTTER]), *(("x", each) for each in (*own, ASKING)))
     assert answers[:3] == ["Otter > Otters swim in a river and eat fish."] * 3
     assert answers[3].startswith("Suez Canal > ")
     with pytest.raises(ToolCallError) as caught:

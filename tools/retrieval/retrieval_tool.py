@@ -136,25 +136,22 @@ class RetrievalTool(Tool):
         """Answer queries from passages, at least one each."""
 
     def call(self, arguments: str, document: Document) -> str:
-        """Answer one query; see `call_batch`, which is faster for several."""
-        (answer,) = self.call_batch([(arguments, document)])
+        """Answer one query; see `answer_from_passages`, which answers several together."""
+        (found,) = self.look_up([arguments])
+        passages = self.select(arguments, found, document)
+        if found and not passages:
+            (found,) = self.look_up_deeper([arguments])
+            passages = self.select(arguments, found, document)
+        if not passages:
+            raise ToolCallError(
+                "no_result",
+                f"{self.name} has no answer to {arguments[:60]!r} outside the call's own text. "
+                "Expected a query that other passages answer.",
+            )
+        (answer,) = self.read([(arguments, passages)])
         if isinstance(answer, ToolCallError):
             raise answer
         return answer
-
-    def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
-        """Answer several queries."""
-        outcomes = answer_from_passages(self, requests, _run_plainly)
-        return [
-            outcome.result
-            if outcome.reason is None or isinstance(outcome.result, ToolCallError)
-            else ToolCallError(
-                outcome.reason,
-                f"{self.name} has no answer to {query[:60]!r} outside the call's own text "
-                f"({outcome.reason}). Expected a query that other passages answer.",
-            )
-            for (query, _), outcome in zip(requests, outcomes, strict=True)
-        ]
 
 
 def answer_from_passages(
@@ -237,16 +234,3 @@ def _run_distinct(
     outcomes = run_step(step, list(distinct.values()), is_kept, work)
     outcome_of = dict(zip(distinct, outcomes, strict=True))
     return [outcome_of[key] for key in keys]
-
-
-def _run_plainly(
-    _step: str, inputs: list[Any], _is_kept: bool, work: Callable[[list[Any]], list[Any]]
-) -> list[ToolResult]:
-    """Run a step without limits; a refusal of the tool's own stands in for the answer."""
-    answers = work(inputs) if inputs else []
-    return [
-        ToolResult(answer, answer.reason, 0.0)
-        if isinstance(answer, ToolCallError)
-        else ToolResult(answer, None, 0.0)
-        for answer in answers
-    ]
