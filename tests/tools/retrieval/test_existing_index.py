@@ -81,15 +81,14 @@ def made(tmp_path: Path) -> ExistingIndex:
     return existing(tmp_path, index, write_passages(tmp_path / "wiki.jsonl"))
 
 
-@pytest.mark.parametrize("suffix", ["jsonl", "tsv", "parquet"])
 @pytest.mark.parametrize(
-    ("layout", "metric", "ids"),
+    ("layout", "metric", "ids", "suffix"),
     [
-        ("Flat", faiss.METRIC_INNER_PRODUCT, None),
-        ("HNSW8", faiss.METRIC_L2, None),
-        ("IDMap,Flat", faiss.METRIC_L2, range(4)),
-        ("L2norm,IDMap,Flat", faiss.METRIC_INNER_PRODUCT, range(4)),
-        ("IVF2,Flat", faiss.METRIC_INNER_PRODUCT, range(4)),
+        ("Flat", faiss.METRIC_INNER_PRODUCT, None, "jsonl"),
+        ("HNSW8", faiss.METRIC_L2, None, "tsv"),
+        ("IDMap,Flat", faiss.METRIC_L2, range(4), "parquet"),
+        ("L2norm,IDMap,Flat", faiss.METRIC_INNER_PRODUCT, range(4), "jsonl"),
+        ("IVF2,Flat", faiss.METRIC_INNER_PRODUCT, range(4), "jsonl"),
     ],
 )
 def test_passages_are_ranked_by_their_vectors_whatever_the_files(

@@ -113,12 +113,11 @@ def test_many_vectors_are_compressed_and_mostly_found(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["vectors.faiss", "index.json", DIGESTS_FILE])
-@pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
-def test_a_flipped_bit_is_found_when_an_index_is_opened(tmp_path, name, place):
+def test_a_flipped_bit_is_found_when_an_index_is_opened(tmp_path, name):
     file = build(tmp_path / "index", 10) / name
     times = file.stat()
     content = bytearray(file.read_bytes())
-    content[int(place * len(content))] ^= 1
+    content[int(0.6 * len(content))] ^= 1
     file.write_bytes(content)
     # As a disk does it.
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
