@@ -8,7 +8,6 @@
 The first and the last step may be expensive and are cached; the second is done for each text.
 """
 
-import json
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from tools.syntax import single_line, strip_quotes
 
 LONGEST_QUERY = 300  # characters; a longer one is no query but a copied text
 
-# Runs one step on distinct inputs: its name, the inputs, whether outcomes are worth keeping, and
+# Runs one step, equal inputs once: its name, the inputs, whether outcomes are worth keeping, and
 # the step itself, which takes several inputs and gives an answer or an error for each.
 StepRunner: TypeAlias = Callable[
     [str, list[Any], bool, Callable[[list[Any]], list[Any]]], list[ToolResult]
@@ -157,7 +156,7 @@ class RetrievalTool(Tool):
 def answer_from_passages(
     tool: RetrievalTool, requests: Sequence[tuple[str, Document]], run_step: StepRunner
 ) -> list[ToolResult]:
-    """Take requests through the three steps, each distinct input once.
+    """Take requests through the three steps.
 
     Args:
         run_step: Runs one step; keeps and limits it where that is wanted.
@@ -166,9 +165,7 @@ def answer_from_passages(
         One outcome per request, in order; `no_result` where no foreign passage was found. An
         answer is from the cache where every dear step was.
     """
-    first_results = _run_distinct(
-        "look_up", [query for query, _ in requests], True, tool.look_up, run_step
-    )
+    first_results = run_step("look_up", [query for query, _ in requests], True, tool.look_up)
     chosen = _select(tool, requests, first_results)
     # The text may own all that was found, and others' passages stand further down.
     poor = [
@@ -177,19 +174,18 @@ def answer_from_passages(
         if result.reason is None and first_results[index].result and not result.result
     ]
     queries = [requests[index][0] for index in poor]
-    deeper = _run_distinct("look_up_deeper", queries, True, tool.look_up_deeper, run_step)
+    deeper = run_step("look_up_deeper", queries, True, tool.look_up_deeper)
     again = _select(tool, [requests[index] for index in poor], deeper)
     for index, looked_up, selected in zip(poor, deeper, again, strict=True):
         first_results[index], chosen[index] = looked_up, selected
     answered = [
         index for index, result in enumerate(chosen) if result.reason is None and result.result
     ]
-    readings = _run_distinct(
+    readings = run_step(
         "read",
         [(requests[index][0], chosen[index].result) for index in answered],
         tool.keeps_readings,
         tool.read,
-        run_step,
     )
     outcomes = [
         selected_result
@@ -219,18 +215,3 @@ def _select(
         else replace(outcome, result=tool.select(query, outcome.result, document))
         for (query, document), outcome in zip(requests, found, strict=True)
     ]
-
-
-def _run_distinct(
-    step: str,
-    inputs: list[Any],
-    is_kept: bool,
-    work: Callable[[list[Any]], list[Any]],
-    run_step: StepRunner,
-) -> list[ToolResult]:
-    """Run a step once for inputs that are equal."""
-    keys = [json.dumps(arguments) for arguments in inputs]
-    distinct = dict(zip(keys, inputs, strict=True))
-    outcomes = run_step(step, list(distinct.values()), is_kept, work)
-    outcome_of = dict(zip(distinct, outcomes, strict=True))
-    return [outcome_of[key] for key in keys]

@@ -165,7 +165,7 @@ class _Run:
         is_kept: bool,
         work: Callable[[list[Any]], list[Any]],
     ) -> list[ToolResult]:
-        """Run one step of a retrieval tool, in batches under a deadline."""
+        """Run one step of a retrieval tool, in batches under a deadline, for equal inputs once."""
         tool = self.tool
         assert isinstance(tool, RetrievalTool)
         if step == "read":
@@ -183,10 +183,8 @@ class _Run:
             limits=self.limits,
             failures=self.failures,
         )
-        keys = None
-        if self.cache is not None and is_kept:
-            keys = [outcome_key(tool.name, self.version, step, json.dumps(item)) for item in inputs]
-        return run._make(calls, inputs, keys)
+        keys = [outcome_key(tool.name, self.version, step, json.dumps(item)) for item in inputs]
+        return (run if is_kept else replace(run, cache=None))._make(calls, inputs, keys)
 
     def _make(
         self, calls: Calls, requests: Sequence[Any], keys: Sequence[str] | None = None
