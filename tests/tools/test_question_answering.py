@@ -51,9 +51,6 @@ class FirstWordReader:
     def version(self) -> str:
         return "first word"
 
-    def check_available(self) -> None:
-        pass
-
     def prepare(self) -> None:
         self.is_prepared = True
 

@@ -104,9 +104,6 @@ class LanguageModelReader:
             f"question_weight={reading.question_weight:g} model={self._identity()}"
         )
 
-    def check_available(self) -> None:
-        """Do nothing: a run without its language model ends before any tool is asked."""
-
     def prepare(self) -> None:
         """Load the model, unless that was done.
 

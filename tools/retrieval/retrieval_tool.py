@@ -67,10 +67,6 @@ class Reader(Protocol):
         """Everything that answers depend on, the identity of the model included."""
         ...
 
-    def check_available(self) -> None:
-        """Raise ToolUnavailableError when it cannot run, without loading a model."""
-        ...
-
     def prepare(self) -> None:
         """Load its model, unless that was done."""
         ...

@@ -157,7 +157,6 @@ def test_the_model_is_loaded_at_the_first_question_and_not_before(model):
     reader = LanguageModelReader(
         lambda: loads.append(1) or model, identity=lambda: "tiny", parameters=EVERYTHING
     )
-    reader.check_available()
     assert "model=tiny" in reader.version()
     assert reader.read([]) == []
     assert loads == []

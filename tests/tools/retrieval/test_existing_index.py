@@ -69,8 +69,6 @@ class FirstWords:
 
     def prepare(self) -> None: ...
 
-    def check_available(self) -> None: ...
-
     def read(self, requests):
         return [Answer(" ".join(best["text"].split()[:3]), 1.0) for _, (best, *_) in requests]
 
