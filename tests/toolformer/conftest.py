@@ -35,9 +35,7 @@ def llama():
     return ARCHITECTURES["llama"]()
 
 
-@pytest.fixture(
-    scope="session", params=["llama", "granite", "gemma3", "qwen3_next", "llama_plain"]
-)
+@pytest.fixture(scope="session", params=["llama", "granite", "gemma3", "qwen3_next", "llama_plain"])
 def each_model(request):
     """One tiny model per architecture and habit of the vocabulary."""
     from tests.toolformer.architectures import ARCHITECTURES
