@@ -84,7 +84,7 @@ class Output(ABC):
         """What Dagster is told of the stored one: equal where it was made of the same."""
         return dg.DataVersion((self.stored() or {})[FINGERPRINT])
 
-    def bring_up_to_date(self) -> str:
+    def ensure(self) -> str:
         """Make it unless it is up to date, or has become so by the time its lock is ours.
 
         Returns:

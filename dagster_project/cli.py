@@ -73,10 +73,10 @@ def toolformer(
         Home.find().check_there()
     if os.environ.get("TOOLFORMER_STORE") and not (is_helping or is_mending):
         from toolformer.home.home import Home
-        from toolformer.home.shared_files import bring_small, share_settings
+        from toolformer.home.shared_files import fetch_small, share_settings
 
         home = Home.find()
-        bring_small(home)
+        fetch_small(home)
         context.call_on_close(lambda: share_settings(home))
 
 

@@ -135,7 +135,7 @@ class Warehouse:
         Raises:
             DamagedPartitionError: The file is not as it was written.
         """
-        self.store.look(table, shard, partition_name)
+        self.store.refresh(table, shard, partition_name)
         return partitions.partition_version(self.folder, table, shard, partition_name)
 
     def read_partition(self, table: str, shard: str, partition_name: str) -> "pl.DataFrame":
@@ -145,7 +145,7 @@ class Warehouse:
             PartitionNotFoundError: The partition does not exist.
             DamagedPartitionError: The file is truncated or no Parquet file.
         """
-        self.store.bring({table}, {shard})
+        self.store.fetch({table}, {shard})
         return partitions.read_partition(self.folder, table, shard, partition_name)
 
     def read_partitions(
@@ -167,7 +167,7 @@ class Warehouse:
 
     def partitions(self, table: str, shard: str | None = None) -> list[PartitionInfo]:
         """Lists the partitions of a table, of one shard or of all."""
-        self.store.bring({table}, None if shard is None else {shard})
+        self.store.fetch({table}, None if shard is None else {shard})
         return list_partitions(self.folder, table, shard)
 
     def files(self, table: str) -> list[Path]:
@@ -180,7 +180,7 @@ class Warehouse:
             UnknownTableError: There is no such table.
         """
         table_schema(table)
-        self.store.bring({table})
+        self.store.fetch({table})
         return layout.files_of(self.folder, table)
 
     def partition_names(self, table: str, shard: str, *, round_number: int) -> list[str]:
@@ -200,14 +200,14 @@ class Warehouse:
         By default it reads the shards of `limited_to`, else all.
         """
         shards = self._shards if shards is None else shards
-        self.store.bring(needs_of(sql).tables, shards)
+        self.store.fetch(needs_of(sql).tables, shards)
         return run_query(
             self.folder, sql, parameters, shards=shards, keeps_counts=self._is_prepared
         )
 
     def fetch_rows(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Returns columns and rows of a person's statement; see `fetch_rows` in `query.py`."""
-        self.store.bring(needs_of(sql).tables)
+        self.store.fetch(needs_of(sql).tables)
         return fetch_rows(self.folder, sql, keeps_counts=self._is_prepared)
 
     def view(self, name: str, *, round_number: int | None = None) -> "pl.DataFrame":
@@ -256,18 +256,18 @@ class Warehouse:
             DamagedPartitionError, LayoutError, PartitionsChangingError: As of `query`.
         """
         for each in (self, other):
-            each.store.bring(TABLES)
+            each.store.fetch(TABLES)
         return compare_folders((self.folder, other.folder), rounds)
 
     def stream(self, name: str, **values: object) -> AbstractContextManager["pa.RecordBatchReader"]:
         """Gives the rows of a query of the project batch by batch; see `stream_query`."""
         sql = sql_texts("queries")[name]
-        self.store.bring(needs_of(sql).tables)
+        self.store.fetch(needs_of(sql).tables)
         return stream_query(self.folder, sql, values)
 
     def write_standalone(self, file: Path) -> dict[str, int]:
         """Copies all rows into one DuckDB file; see `write_standalone_database`."""
-        self.store.bring(list(tables()))
+        self.store.fetch(list(tables()))
         return write_standalone_database(self.folder, file)
 
     def damaged_partitions(self, table_names: Iterable[str] | None = None) -> list[Path]:

@@ -170,10 +170,12 @@ class _StageOutput(PartitionOutput):
         made = self.run.stage.compute(work)
         self._check_annotator()
         stage = self.run.stage
-        named = {*made.side_tables, *(cost.stage for cost in made.costs)}
-        if undeclared := named - {*stage.side_tables, *stage.passes}:
+        passes = {cost.stage for cost in made.costs}
+        if set(made.side_tables) != set(stage.side_tables) or passes - set(stage.passes):
             raise ValueError(
-                f"The stage {stage.name!r} made {undeclared}, which its declaration does not name."
+                f"The stage {stage.name!r} made the side tables {sorted(made.side_tables)} in the "
+                f"passes {sorted(passes)}, and declares {sorted(stage.side_tables)} and "
+                f"{sorted(stage.passes)}. Correct its declaration."
             )
         # All of a stage in one partition, so that no cost of an earlier making stays.
         costs = [{**work.keys, **asdict(cost)} for cost in made.costs]
@@ -314,6 +316,6 @@ class ShardRun(Run):
         address = self.stage.name, partition.shard, name
         output = _StageOutput(run=self, address=address, partition=partition, shared=shared)
         try:
-            return output.bring_up_to_date()
+            return output.ensure()
         except NoCallsError:
             return NOT_SAMPLED

@@ -65,7 +65,7 @@ def compare(run: Run) -> dict[str, Metric]:
 # A run that measures meanwhile stores a part every few minutes; comparing takes seconds.
 @retry(retry=retry_if_exception_type(InputChangedError), stop=stop_after_attempt(3), reraise=True)
 def _compare_benchmark(run: Run, name: str, metric: Metric) -> None:
-    _Comparison(run=run, address=("score_intervals", ALL, name), metric=metric).bring_up_to_date()
+    _Comparison(run=run, address=("score_intervals", ALL, name), metric=metric).ensure()
 
 
 @dataclass(frozen=True, kw_only=True)

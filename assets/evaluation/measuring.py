@@ -87,7 +87,7 @@ class Measuring:
             progress=self.run.progress("evaluating", model.name, name),
             held_out=self.held_out,
         )
-        self._bring_up_to_date(losses)
+        self._ensure(losses)
 
     def left_out(self, name: str, model: EvaluatedModel) -> dict[str, int]:
         """What has no score, by reason, in whichever run it was measured."""
@@ -116,7 +116,7 @@ class Measuring:
         clear_up = partial(self._empty_stale, prefix, asked, unanswered)
         for part in answers:
             if part.count:
-                self._bring_up_to_date(replace(part, before_storing=clear_up))
+                self._ensure(replace(part, before_storing=clear_up))
                 part.progress(part.count, None)
         # Where all were up to date.
         clear_up()
@@ -190,8 +190,8 @@ class Measuring:
                     empty = typed_frame(TABLE, [])
                     store.replace_partition(TABLE, ALL, name, empty, metadata={FINGERPRINT: _EMPTY})
 
-    def _bring_up_to_date(self, output: Measured) -> None:
-        state = output.bring_up_to_date()
+    def _ensure(self, output: Measured) -> None:
+        state = output.ensure()
         self.states.setdefault(f"{output.name} with {output.model.name}", Counter())[state] += 1
 
 

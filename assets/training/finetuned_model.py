@@ -133,7 +133,7 @@ class ModelOutput(Output):
         """See `Output.needs_device`."""
         return True
 
-    def bring_directory(self) -> Path:
+    def fetch_directory(self) -> Path:
         """Bring this machine's copy of the directory up to date; returns the directory."""
         return self.run.home.open(self.directory)
 

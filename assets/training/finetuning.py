@@ -68,7 +68,7 @@ class FinetunedModel(ModelOutput):
 
     def stored(self) -> dict[str, str] | None:
         """See `Output.stored`."""
-        return stored_model(self.run, self.bring_directory())
+        return stored_model(self.run, self.fetch_directory())
 
     @property
     def leftovers(self) -> Path:
@@ -177,7 +177,7 @@ def finetuned_model(run: Run) -> dg.MaterializeResult:
     """
     directory = finetuned_model_directory(run.settings, run.home)
     model = FinetunedModel(run=run, directory=directory)
-    state = model.bring_up_to_date()
+    state = model.ensure()
     model.complete()
     register(run.context.instance, MODEL, [name_of_variant(run.settings.training.variant)])
     return dg.MaterializeResult(

@@ -111,7 +111,7 @@ class Calibration(ModelOutput):
 
     def stored(self) -> Mapping[str, str] | None:
         """See `Output.stored`."""
-        return _stored(self.bring_directory())
+        return _stored(self.fetch_directory())
 
     def make(self, expected: Expected) -> str:
         """See `Output.make`."""
@@ -213,7 +213,7 @@ def min_call_probability(run: Run) -> dg.MaterializeResult:
     model = evaluated_model(name_of_variant(variant), run.settings, run.home)
     tools = {} if variant == PLAIN else run.open_toolbox().tools
     calibration = Calibration(run=run, directory=model.directory, tools=tools)
-    state = calibration.bring_up_to_date()
+    state = calibration.ensure()
     chosen = read_min_call_probability(calibration.directory)
     assert chosen is not None
     return dg.MaterializeResult(

@@ -47,7 +47,7 @@ def training_set(run: Run) -> dg.MaterializeResult:
     texts = TrainingTexts(
         run=run, address=(TEXTS, ALL, ALL), benchmarks=benchmark_texts(run.settings)
     )
-    state = texts.bring_up_to_date()
+    state = texts.ensure()
     return dg.MaterializeResult(
         metadata={"state": state, **_report(texts, texts.inputs())},
         data_version=texts.data_version(),

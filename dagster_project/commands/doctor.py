@@ -19,7 +19,7 @@ from toolformer.home.locks import remedy as remedy_for_locks
 from toolformer.home.locks import why_locks_fail
 from toolformer.home.settings.sections import Settings, validated
 from toolformer.home.settings.settings_file import load_settings, preset_values
-from toolformer.home.shared_files import bring_small
+from toolformer.home.shared_files import fetch_small
 from warehouse.errors import StoreError
 
 _MIN_FREE_DISK = 5 * GIB
@@ -114,7 +114,7 @@ def _graphics_card() -> Iterator[Finding]:
 
 def _object_store(home: Home, address: str) -> Finding:
     try:
-        bring_small(home)
+        fetch_small(home)
     except StoreError as error:
         remedy = "Until that is mended, what is said of the home is said of this machine's copy"
         return Finding("object store", "missing", str(error), remedy)

@@ -68,7 +68,7 @@ class Stage:
             stage=self,
             while_waiting=while_waiting,
             while_making=while_making,
-        ).bring_up_to_date()
+        ).ensure()
 
     def stored(self) -> tuple[str, str] | None:
         """The result that the stored row was made of, and the fingerprint it is stored under."""

@@ -55,7 +55,7 @@ class TextLengths(PartitionOutput):
 def text_lengths(run: Run) -> dg.MaterializeResult:
     """How long the texts are that are trained on; one row = one training."""
     output = TextLengths(run=run, address=("training_metrics", ALL, "lengths"))
-    state = output.bring_up_to_date()
+    state = output.ensure()
     return dg.MaterializeResult(metadata={"state": state}, data_version=output.data_version())
 
 

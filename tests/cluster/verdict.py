@@ -42,7 +42,7 @@ def _seen_by_a_newcomer(made: Cluster) -> Path:
     store = Home(root, root / "cache", STORE).partition_store()
     assert store is not None
     store.record_layout()
-    store.bring(tables())
+    store.fetch(tables())
     return root
 
 

@@ -195,7 +195,7 @@ class Home:
             StoreError: the store cannot be used, or does not answer.
         """
         if self.store is not None and path.is_relative_to(self.root):
-            self.files.bring(path)
+            self.files.fetch(path)
         return path
 
     def publish(self, path: Path) -> None:

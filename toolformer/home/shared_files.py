@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from warehouse.store.objects import ObjectStore
 
 
-def bring_small(home: Home) -> None:
+def fetch_small(home: Home) -> None:
     """Bring what every command and run reads first: settings, manifest, precision.
 
     Raises:
@@ -55,16 +55,16 @@ def _share(home: Home, file: Path) -> None:
     # As it was when this machine and the store last agreed.
     agreed = home.copies / f"agreed-{file.name}"
     if _bytes(file) == _bytes(agreed):
-        files.bring(file)
+        files.fetch(file)
     elif files.is_newer(file) and file == sources_file(home.settings_file):
         before, mine = read_sources(agreed), read_sources(file)
-        files.bring(file)
+        files.fetch(file)
         write_added_sources(home.settings_file, _merged(before, mine, read_sources(file)))
         files.publish(file)
     elif files.is_newer(file):
         theirs, mine = (file.with_name(f"{file.stem}.{whose}.yaml") for whose in ("theirs", "mine"))
         shutil.copyfile(file, mine)
-        files.bring(file)
+        files.fetch(file)
         shutil.copyfile(file, theirs)
         shutil.copyfile(mine, file)
         mine.unlink()

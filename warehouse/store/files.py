@@ -46,7 +46,7 @@ class MirroredFiles:
         # as long as no other one follows.
         self._seen: dict[Path, int] = {}
 
-    def bring(self, path: Path) -> bool:
+    def fetch(self, path: Path) -> bool:
         """Brings the copies of a file or folder, and of what is published below it, up to date.
 
         Returns:
@@ -65,7 +65,7 @@ class MirroredFiles:
             if published == name or published.startswith(f"{name}/")
         }
         for published, number in numbers.items():
-            self._bring(self._path(published), number)
+            self._fetch(self._path(published), number)
         self._seen[path] = numbers.get(name, 0)
         return bool(numbers)
 
@@ -115,7 +115,7 @@ class MirroredFiles:
             self._stored_name(path), 0
         )
 
-    def _bring(self, path: Path, newest: int) -> None:
+    def _fetch(self, path: Path, newest: int) -> None:
         if self._has_copy(path, newest):
             return
         with self._lock(path):

@@ -74,10 +74,10 @@ class PartitionStore:
         """
         record_layout(self._folder)
 
-    def look(self, table: str, shard: str, name: str) -> None:
+    def refresh(self, table: str, shard: str, name: str) -> None:
         """Makes sure that the folder has the newest version of a partition."""
 
-    def bring(self, tables: Collection[str], shards: Collection[str] | None = None) -> None:
+    def fetch(self, tables: Collection[str], shards: Collection[str] | None = None) -> None:
         """Makes sure that the folder has the newest versions of the partitions of these tables.
 
         Args:
@@ -163,25 +163,25 @@ class MirroredStore(PartitionStore):
     def record_layout(self) -> None:
         """See `PartitionStore.record_layout`."""
         file = self._folder / LAYOUT_FILE
-        if not self._files.bring(file):
+        if not self._files.fetch(file):
             is_filled = any(self._store.listed(table) for table in tables())
             # Another machine that began meanwhile published it before its first partition.
-            if is_filled and not self._files.bring(file):
+            if is_filled and not self._files.fetch(file):
                 raise layout_error(self._store.url, "none")
             record_layout(self._folder)
             with suppress(StoreConflictError):
                 self._files.publish(file)
-            self._files.bring(file)
+            self._files.fetch(file)
         check_layout(self._folder)
 
-    def look(self, table: str, shard: str, name: str) -> None:
-        """See `PartitionStore.look`."""
+    def refresh(self, table: str, shard: str, name: str) -> None:
+        """See `PartitionStore.refresh`."""
         folder = partition_folder(self._folder, table, shard, name)
         published = self._refresh(folder, lambda path: partition_of(path) == name)
         self._seen[table, shard, name] = published[-1].name if published else None
 
-    def bring(self, tables: Collection[str], shards: Collection[str] | None = None) -> None:
-        """See `PartitionStore.bring`."""
+    def fetch(self, tables: Collection[str], shards: Collection[str] | None = None) -> None:
+        """See `PartitionStore.fetch`."""
         folders: list[Path] = []
         for table in sorted(tables):
             keys = {ALL} if table_schema(table).is_cross_shard else shards

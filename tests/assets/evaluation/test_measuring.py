@@ -299,13 +299,13 @@ def test_a_run_killed_after_items_moved_leaves_none_twice(
 ):
     work, _ = measure()
     file.write_text("".join(file.read_text().splitlines(keepends=True)[2:]))
-    bring_up_to_date = Answers.bring_up_to_date
+    ensure = Answers.ensure
 
     def killed_behind_the_first(answers: Answers) -> str:
-        bring_up_to_date(answers)
+        ensure(answers)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Answers, "bring_up_to_date", killed_behind_the_first)
+    monkeypatch.setattr(Answers, "ensure", killed_behind_the_first)
     with pytest.raises(KeyboardInterrupt):
         measure()
     rows = work.run.warehouse.query("select item_id, mode from evaluation_results").rows()

@@ -218,7 +218,7 @@ def test_a_home_with_rows_of_its_own_is_no_copy_until_it_seeds_the_store(homes: 
     assert one.partition_store() is not None
     store = two.partition_store()
     assert store is not None
-    store.bring(tables())
+    store.fetch(tables())
     (copied,) = (two.warehouse / "documents" / "shard=shard-00000").iterdir()
     assert copied.read_text() == "rows"
     two.open(two.models / "toolformer")

@@ -14,26 +14,26 @@ def test_a_folder_comes_as_it_is_with_what_was_removed_gone(machines: Machines):
     one.write_file("indexes/index/a", "1")
     one.write_file("indexes/index/below/b", "2")
     one.files.publish(one.root / "indexes" / "index")
-    assert not two.files.bring(two.root / "other")
-    assert two.files.bring(two.root / "indexes" / "index")
+    assert not two.files.fetch(two.root / "other")
+    assert two.files.fetch(two.root / "indexes" / "index")
     assert (two.root / "indexes" / "index" / "below" / "b").read_text() == "2"
     (one.root / "indexes" / "index" / "a").unlink()
     one.files.publish(one.root / "indexes" / "index")
-    two.files.bring(two.root / "indexes")
+    two.files.fetch(two.root / "indexes")
     assert [path.name for path in (two.root / "indexes" / "index").iterdir()] == ["below"]
 
 
 def test_who_has_not_seen_the_newest_version_is_refused(machines: Machines):
     one, two = machines
     for machine in machines:
-        machine.files.bring(machine.root / "m.json")
+        machine.files.fetch(machine.root / "m.json")
     one.files.publish(one.write_file("m.json", "1"))
     mine = two.write_file("m.json", "2")
     with pytest.raises(StoreConflictError, match="another machine"):
         two.files.publish(mine)
     assert two.files.is_newer(mine)
     assert two.files.has_uncopied()
-    assert two.files.bring(mine)
+    assert two.files.fetch(mine)
     assert mine.read_text() == "1"
     assert not two.files.is_newer(mine)
 
@@ -65,10 +65,10 @@ def test_copies_of_a_store_that_was_filled_anew_are_replaced(machines: Machines)
     for text in ("1", "2", "3"):
         one.files.publish(one.write_file("m.json", text))
     copy = two.root / "m.json"
-    two.files.bring(copy)
+    two.files.fetch(copy)
     one.objects.remove([stored.path for stored in one.objects.listed()])
     MirroredFiles(one.objects, one.root, one.root / "new").publish(one.write_file("m.json", "anew"))
-    two.files.bring(copy)
+    two.files.fetch(copy)
     assert copy.read_text() == "anew"
 
 
@@ -83,5 +83,5 @@ def test_damage_in_the_store_is_an_error(machines: Machines, folder: str, conten
     if content is not None:
         one.objects.put_new(stored.path, content)
     with pytest.raises(StoreError):
-        two.files.bring(two.root / "m.json")
+        two.files.fetch(two.root / "m.json")
     assert not (two.root / "m.json").exists()

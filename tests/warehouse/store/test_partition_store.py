@@ -69,7 +69,7 @@ def test_a_look_at_one_partition_brings_it(machines: Machines):
     # So does a copy that was removed.
     for path in (two.warehouse.folder / TABLE / f"shard={SHARD}").iterdir():
         path.unlink()
-    two.store.bring({TABLE})
+    two.store.fetch({TABLE})
     assert two.tokens() == [8]
 
 
@@ -80,7 +80,7 @@ def test_who_looked_before_another_wrote_is_refused_and_its_rows_are_not_stored(
     one.write(7)
     with pytest.raises(StoreConflictError):
         two.write(9)
-    two.store.bring({TABLE})
+    two.store.fetch({TABLE})
     assert one.tokens() == two.tokens() == [7]
     # It has not looked since, and goes by what it saw.
     with pytest.raises(StoreConflictError):
@@ -106,22 +106,22 @@ def test_increments_of_both_machines_all_count(machines: Machines):
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(count_up, machines))
     for machine in machines:
-        machine.store.bring({TABLE})
+        machine.store.fetch({TABLE})
         assert machine.tokens() == [16]
 
 
 def test_a_retired_shard_leaves_all_machines_and_comes_back(machines: Machines):
     one, two = machines
     one.write(7)
-    two.store.bring({TABLE})
+    two.store.fetch({TABLE})
     one.warehouse.store.retire(SHARD)
     assert one.tokens() == []
-    two.store.bring({TABLE})
+    two.store.fetch({TABLE})
     assert two.tokens() == []
     assert two.warehouse.store.retired() == {SHARD}
     two.warehouse.store.restore(SHARD)
     assert two.tokens() == [7]
-    one.store.bring({TABLE})
+    one.store.fetch({TABLE})
     assert one.tokens() == [7]
     assert one.warehouse.store.retired() == set()
 
@@ -130,7 +130,7 @@ def test_a_shard_that_was_made_anew_stays_when_an_older_one_comes_back(machines:
     one, two = machines
     for tokens in (5, 6, 7):
         one.write(tokens)
-    two.store.bring({TABLE})
+    two.store.fetch({TABLE})
     one.warehouse.store.retire(SHARD)
     assert two.warehouse.partition_version(TABLE, SHARD, NAME) is None
     two.write(8)
@@ -249,7 +249,7 @@ def test_an_upload_that_fails_changes_nothing(machines: Machines, monkeypatch: p
     monkeypatch.setattr(one.objects, "put_file", gone)
     with pytest.raises(StoreError, match="the store is gone"):
         one.write(8)
-    two.store.bring({TABLE})
+    two.store.fetch({TABLE})
     assert one.tokens() == two.tokens() == [7]
     assert not list(one.warehouse.folder.rglob("*.tmp"))
 
@@ -287,8 +287,8 @@ def test_the_sweep_removes_old_versions_and_contents_that_nothing_names(
     assert removed == 6
     assert freed > 0
     one.warehouse.store.restore("shard-00001")
-    two.store.bring({TABLE})
+    two.store.fetch({TABLE})
     assert sorted(two.tokens()) == [5, 9]
     copy = tmp_path / "two" / "toolformer.yaml"
-    assert two.files.bring(copy)
+    assert two.files.fetch(copy)
     assert copy.read_text() == "a: 2"
