@@ -65,7 +65,7 @@ class MirroredFiles:
             if published == name or published.startswith(f"{name}/")
         }
         for published, number in numbers.items():
-            self._fetch(self._path(published), number)
+            self._fetch_newest(self._path(published), number)
         self._seen[path] = numbers.get(name, 0)
         return bool(numbers)
 
@@ -115,11 +115,11 @@ class MirroredFiles:
             self._stored_name(path), 0
         )
 
-    def _fetch(self, path: Path, newest: int) -> None:
+    def _fetch_newest(self, path: Path, newest: int) -> None:
         if self._has_copy(path, newest):
             return
         with self._lock(path):
-            # Another process of this machine may have brought or published it meanwhile.
+            # Another process of this machine may have fetched or published it meanwhile.
             newest = self._newest(path)
             if not self._has_copy(path, newest):
                 self._fetch(path, newest)
