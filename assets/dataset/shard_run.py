@@ -170,12 +170,14 @@ class _StageOutput(PartitionOutput):
         made = self.run.stage.compute(work)
         self._check_annotator()
         stage = self.run.stage
-        passes = {cost.stage for cost in made.costs}
-        if set(made.side_tables) != set(stage.side_tables) or passes - set(stage.passes):
+        named = {*made.side_tables, *(cost.stage for cost in made.costs)}
+        if undeclared := named - {*stage.side_tables, *stage.passes}:
             raise ValueError(
-                f"The stage {stage.name!r} made the side tables {sorted(made.side_tables)} in the "
-                f"passes {sorted(passes)}, and declares {sorted(stage.side_tables)} and "
-                f"{sorted(stage.passes)}. Correct its declaration."
+                f"The stage {stage.name!r} made {undeclared}, which its declaration does not name."
+            )
+        if missing := set(stage.side_tables) - set(made.side_tables):
+            raise ValueError(
+                f"The stage {stage.name!r} did not make {missing}, which its declaration names."
             )
         # All of a stage in one partition, so that no cost of an earlier making stays.
         costs = [{**work.keys, **asdict(cost)} for cost in made.costs]
