@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from toolformer.home.home import Home
 from toolformer.home.plots.files import ADDRESS as PLOTS
+from toolformer.home.plots.files import KEPT
 from toolformer.home.report import ADDRESS as REPORT
 from toolformer.server.labelling import label_routes
 from toolformer.server.web_guard import foreign_page, media_type, wrong_host
@@ -76,10 +78,25 @@ def with_own_pages(app: Starlette) -> Starlette:
     app.router.routes[:0] = [
         Route("/", _first_page),
         Route(REPORT, _report),
-        Mount(PLOTS, StaticFiles(directory=plots)),
+        Mount(PLOTS, _Plots(directory=plots)),
         *label_routes(home),
     ]
     return app
+
+
+class _Plots(StaticFiles):
+    """The plots; in place of one that is gone it says why."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """See `StaticFiles`."""
+        try:
+            return await super().get_response(path, scope)
+        except HTTPException as error:
+            return PlainTextResponse(
+                f"This plot is not there. Of each plot the newest {KEPT} are kept; open one of a "
+                "later run, or materialise the asset again.\n",
+                error.status_code,
+            )
 
 
 async def _first_page(_request: Request) -> Response:
