@@ -44,7 +44,7 @@ from toolformer.training.finetuning import (
     TrainingJob,
     finetune,
 )
-from toolformer.training.learning_rates import RATES, RATES_OF_ADAPTERS
+from toolformer.training.learning_rates import RATES, RATES_OF_ADAPTERS, steps_of_trial
 from toolformer.training.model_card import CARD_FILE
 from toolformer.training.training_loss import LossWeights
 from warehouse.schema import ALL
@@ -158,7 +158,7 @@ class FinetunedModel(ModelOutput):
                     "texts without a call that fits": work.rows.texts_without_row,
                 },
                 report=report,
-                report_trial=lambda step: show_trial(step.step, work.steps),
+                report_trial=lambda step: show_trial(step.step, steps_of_trial(work.steps)),
                 report_rate=lambda chosen: self.run.log.info(chosen.summary),
             )
 

@@ -93,8 +93,7 @@ def chosen_rate(
             than 0.1 nats above the base model's.
         ToolformerError: as `finetune` does.
     """
-    of_all = job.parameters.steps
-    steps = min(of_all, max(_FEWEST_STEPS, math.ceil(of_all * _SHARE_OF_STEPS)))
+    steps = steps_of_trial(job.parameters.steps)
     base: DevelopmentLoss | None = None
     trials: list[Trial] = []
     chosen: Trial | None = None
@@ -133,6 +132,11 @@ def chosen_rate(
         state_folder=state_folder(job, rate),
     )
     return ChosenRate(of_rate, steps, base, tuple(trials))
+
+
+def steps_of_trial(steps: int) -> int:
+    """How many of the steps of a training a rate is tried for."""
+    return min(steps, max(_FEWEST_STEPS, math.ceil(steps * _SHARE_OF_STEPS)))
 
 
 def state_folder(job: TrainingJob, rate: float) -> Path:
