@@ -43,6 +43,18 @@ def shard_frames(
     Yields:
         Table, name and rows of each partition.
     """
+    for table, name, frame in _drawn(generator, shard, documents, per_partition, tools):
+        types = table_schema(table).polars_schema
+        yield table, name, frame.cast({column: types[column] for column in frame.columns})
+
+
+def _drawn(
+    generator: np.random.Generator,
+    shard: str,
+    documents: np.ndarray,
+    per_partition: int,
+    tools: Sequence[str],
+) -> Iterator[tuple[str, str, pl.DataFrame]]:
     texts = pl.DataFrame(
         {
             "document_id": documents,

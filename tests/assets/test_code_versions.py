@@ -1,11 +1,11 @@
 """What a run with settings of its own records as its code version."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from assets.statistics import CALL_STATISTICS
 from dagster_project.definitions import definitions
 from tests.materialising import materialise
 from tests.warehouse.rows import SHARD, new_warehouse, save_manifest
@@ -54,7 +54,9 @@ def test_a_shard_that_a_run_with_other_settings_made_is_not_shown_as_current(
     assert is_current("filtered_calls", overrides, SHARD) == expected
 
 
-@pytest.mark.parametrize("number", [1, 2])
-def test_nor_is_what_has_no_partitions(number: int):
-    overrides = {"sampling": {"round": number}}
-    assert is_current(CALL_STATISTICS.name, overrides) == (number == 1)
+@pytest.mark.parametrize("file", ["wikipedia-excerpt", "articles.jsonl"])
+def test_nor_is_what_has_no_partitions(file: str, tmp_path: Path):
+    article = {"id": "1", "title": "Dairy", "text": "A dairy heats its milk. " * 9}
+    (tmp_path / "articles.jsonl").write_text(json.dumps(article), encoding="utf-8")
+    overrides = {"wikipedia_index": {"source": file}}
+    assert is_current("wikipedia_index", overrides) == (file == "wikipedia-excerpt")
