@@ -108,7 +108,8 @@ def chosen_rate(
         except DivergedError:
             trials.append(Trial(rate, None, None))
             continue
-        base, last = progress.base, progress.history[-1]
+        # One that was killed behind its trial has more steps.
+        base, last = progress.base, progress.history[:steps][-1]
         trials.append(Trial(rate, last.development_perplexity, last.development_loss))
         if chosen is not None and not _is_lower(trials[-1], chosen):
             break

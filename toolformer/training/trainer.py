@@ -111,7 +111,7 @@ class Trainer:
         elif not self._is_done(progress):
             state.restore(self._weights, self._optimizer)
         began -= progress.seconds
-        for done in progress.history:
+        for done in progress.history[: self._stops_at]:
             report(done)
         while not self._is_done(progress):
             step = progress.step + 1
@@ -141,7 +141,9 @@ class Trainer:
         return progress
 
     def _is_done(self, progress: Progress) -> bool:
-        return progress.step == self._stops_at or progress.is_over(self._parameters.steps)
+        steps = self._parameters.steps
+        # A training that had gone on behind its trial is further.
+        return progress.step >= (self._stops_at or steps) or progress.is_over(steps)
 
     def _step(self, step: int) -> tuple[float, int]:
         """One optimiser step; the mean loss of its batch and the number of its tokens."""

@@ -117,6 +117,35 @@ def test_killed_trials_go_on(job, steps_fed):
     assert resumed.trials == expected.trials
 
 
+def test_a_training_that_was_killed_behind_its_trial_chooses_as_before(job, steps_fed, tmp_path):
+    said, told = [], []
+
+    def train(report):
+        finetune(
+            job("killed", save_every=1),
+            tmp_path / "killed",
+            rates=RISING,
+            facts={},
+            report=report,
+            report_trial=told.append,
+            report_rate=said.append,
+        )
+
+    def kill(report):
+        if report.step == 9:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(kill)
+    steps_fed.clear()
+    trial_steps = list(told)
+    told.clear()
+    train(lambda _: None)
+    assert steps_fed == list(range(10, 21))
+    assert told == trial_steps
+    assert said[0] == said[1]
+
+
 def test_a_rate_that_diverges_is_passed_over_and_where_all_do_there_is_none(job):
     chosen = choose(job(), (1e30, 1e-5, 1e-6))
     assert chosen.job.parameters.learning_rate == 1e-5
