@@ -9,7 +9,7 @@ from toolformer.decoding.decoder import complete, longest_prompt_tokens
 from toolformer.errors import ChatTemplateError, ToolformerError
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import DISABLED, Mode
-from toolformer.forward.chat_template import chat_ids
+from toolformer.forward.chat_template import chat_ids, has_chat_template, plain_prompt
 from toolformer.forward.model import Model
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.live_calls import decoding_parameters, live_tools
@@ -26,12 +26,22 @@ class Questions:
 
     What the model wrote without calls is remembered: up to its first call a text is the same with
     them, which is not decoded again.
+
+    Args:
+        benchmark: what is asked.
+        tools: opened for decoding.
+        settings: settings of the run.
+        takes_chats: whether a model with a chat template is asked by it where the settings want
+            chats; see `takes_chats` of `toolformer.home.wiring.chats`.
     """
 
-    def __init__(self, benchmark: Benchmark, tools: Toolbox, settings: Settings):
+    def __init__(
+        self, benchmark: Benchmark, tools: Toolbox, settings: Settings, *, takes_chats: bool = True
+    ):
         self.benchmark = benchmark
         self.tools = tools
         self._settings = settings
+        self._takes_chats = takes_chats
         self._without_calls: dict[str, Completion] = {}
 
     def ask(
@@ -58,7 +68,7 @@ class Questions:
 
         Raises:
             ToolUnavailableError: a tool had no answer 20 times in a row.
-            ToolformerError: questions are chats, and the model has no chat template for them.
+            ToolformerError: questions are chats, and the model's chat template takes none.
         """
         asked_items = [item for item in items if item.item_id not in known]
         short, long = self._by_length(model, asked_items)
@@ -137,14 +147,16 @@ class Questions:
         evaluation = self._settings.evaluation
         if evaluation.form == "plain":
             return model.tokenizer.encode(item.prompt)
-        today = item.current_date or evaluation.today
         turns = [{"role": "user", "content": item.prompt}]
+        if not (self._takes_chats and has_chat_template(model.tokenizer)):
+            return model.tokenizer.encode(plain_prompt(turns))
+        today = item.current_date or evaluation.today
         try:
             return chat_ids(model.tokenizer, turns, start=model.bos_id, today=today)
         except ChatTemplateError as error:
             raise ToolformerError(
                 f"Chats cannot be asked for: no question goes through the model's chat template "
-                f"({error}). Expected a model whose tokenizer has one, or evaluation.form plain."
+                f"({error}). Expected another template, or evaluation.form plain."
             ) from error
 
     def _answer(self, item: BenchmarkItem, completion: Completion, *, has_failed: bool) -> dict:

@@ -156,6 +156,7 @@ class FinetunedModel(ModelOutput):
                     "variant": training.variant,
                     "calls": dict(work.rows.calls),
                     "texts without a call that fits": work.rows.texts_without_row,
+                    "chats": work.rows.chats,
                 },
                 report=report,
                 report_trial=lambda step: show_trial(step.step, steps_of_trial(work.steps)),

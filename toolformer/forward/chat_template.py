@@ -1,4 +1,4 @@
-"""Prompts of conversations, by the chat template of a model's own tokenizer."""
+"""Prompts of conversations: by the chat template of a model's own tokenizer, or without one."""
 
 import datetime
 import re
@@ -62,6 +62,19 @@ def chat_ids(
     except (TemplateError, *_FAILURES) as error:
         raise ChatTemplateError(" ".join(str(error).split()).rstrip(".")) from error
     return list(ids[ids[0] == start :])
+
+
+def plain_prompt(turns: Sequence[Mapping[str, str]]) -> str:
+    r"""The turns as one text, with an empty line between two, for a model to go on with.
+
+    So a model that was finetuned on plain texts calls its tools as it does in these; names of the
+    roles in front of the turns would be a form that it never saw.
+
+    Example:
+        >>> plain_prompt([{"content": "Hello."}, {"content": "6 times 7 is "}])
+        'Hello.\n\n6 times 7 is'
+    """
+    return "\n\n".join(turn["content"].strip() for turn in turns)
 
 
 def _dated(template: str, today: datetime.date) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,10 @@ def make_app(
         chat = parsed_body(await read_body(request), ChatBody)
         start = start_token(served.tokenizer, served.settings.language_model.bos_token)
         # In a thread: a long chat takes a while to be cut into tokens.
-        body = await asyncio.to_thread(chat.as_completion, served.tokenizer, start)
+        prompted = partial(
+            chat.as_completion, served.tokenizer, start, template=served.chat_template
+        )
+        body = await asyncio.to_thread(prompted)
         record = request.state.record
         record.further |= {"messages": chat.messages} if logs_prompts else {}
         return await Exchange(served, body, record).answer(request.receive)

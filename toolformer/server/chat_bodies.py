@@ -1,7 +1,7 @@
 """The body of `POST /v1/chat/completions`, and the prompt that its messages become.
 
-For models without a chat template the prompt is plain: the text of the system, `User: …`,
-`Assistant: …` and so on, with empty lines between them, and `Assistant:` at the end.
+Of models that were finetuned on plain texts, and of those without a chat template, the prompt is
+plain: the texts of the messages, which the model goes on with.
 """
 
 import reprlib
@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from toolformer.errors import ChatTemplateError
-from toolformer.forward.chat_template import chat_ids, has_chat_template
+from toolformer.forward.chat_template import chat_ids, has_chat_template, plain_prompt
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.server.api_errors import ApiError
 from toolformer.server.bodies import MAX_LOGPROBS, CompletionBody, TextBody
@@ -28,8 +28,6 @@ _OF_MESSAGES = (
     *("role", "content", "tool_calls", "name", "id"),
     *("refusal", "annotations", "reasoning_content", "provider_specific_fields"),
 )
-_PLAIN_NAMES = {"system": "", "user": "User: ", "assistant": "Assistant: "}
-_PLAIN_STOPS = tuple(f"{gap}{name}:" for name in ("User", "Assistant") for gap in ("\n\n", "\n"))
 
 
 class ChatCompletionBody(CompletionBody):
@@ -68,12 +66,15 @@ class ChatBody(TextBody):
     def _leave_out(cls, fields: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in fields.items() if name not in WITHOUT_EFFECT}
 
-    def as_completion(self, tokenizer: Tokenizer, start: int) -> ChatCompletionBody:
+    def as_completion(
+        self, tokenizer: Tokenizer, start: int, *, template: Literal["own", "plain"]
+    ) -> ChatCompletionBody:
         """What continues the prompt that the messages become as this request wants it.
 
         Args:
             tokenizer: of the model, with its chat template.
             start: the model's start token.
+            template: for a request that does not choose.
 
         Raises:
             ApiError: a message cannot be answered to, the template refuses it or fails, or two
@@ -84,13 +85,11 @@ class ChatBody(TextBody):
             raise _refused("messages", "has none of the role user", "at least one")
         if self.top_logprobs is not None and not self.logprobs:
             raise _refused("top_logprobs", f"is {self.top_logprobs}", "logprobs besides, true")
-        has_own = has_chat_template(tokenizer)
-        if self.chat_template == "own" and not has_own:
+        if self.chat_template == "own" and not has_chat_template(tokenizer):
             raise _refused("chat_template", "is 'own'", "'plain': the model has none")
-        is_plain = self.chat_template == "plain" or not has_own
+        is_plain = (self.chat_template or template) == "plain"
         changed = {
-            "prompt": _plain_prompt(turns) if is_plain else _own_prompt(tokenizer, turns, start),
-            "stop": [*self.stop_texts, *(_PLAIN_STOPS if is_plain else ())],
+            "prompt": plain_prompt(turns) if is_plain else _own_prompt(tokenizer, turns, start),
             "max_tokens": self.max_completion_tokens or self.max_tokens,
             "logprobs": (self.top_logprobs or 0) if self.logprobs else None,
             "tools": "off" if self.tool_choice == "none" else self.tools,
@@ -128,11 +127,6 @@ def _turn(place: int, message: Mapping[str, Any]) -> dict[str, str]:
             raise _refused(where, f"has the content {reprlib.repr(part)}", expected)
         texts.append(text)
     return {"role": "system" if role == "developer" else role, "content": "\n".join(texts)}
-
-
-def _plain_prompt(turns: Sequence[Mapping[str, str]]) -> str:
-    said = [_PLAIN_NAMES[turn["role"]] + turn["content"].strip() for turn in turns]
-    return "\n\n".join([*said, "Assistant:"])
 
 
 def _own_prompt(tokenizer: Tokenizer, turns: Sequence[Mapping[str, str]], start: int) -> list[int]:

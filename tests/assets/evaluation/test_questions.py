@@ -47,10 +47,14 @@ def items_of(benchmark: QuestionFile) -> list[BenchmarkItem]:
 
 
 def questions_of(
-    benchmark: QuestionFile, settings: Settings | None = None, tools: dict | None = None
+    benchmark: QuestionFile,
+    settings: Settings | None = None,
+    tools: dict | None = None,
+    *,
+    takes_chats: bool = True,
 ) -> Questions:
-    tools = tools or {"Calculator": create_tool("Calculator")}
-    return Questions(benchmark, Toolbox(tools, {}, {}), settings or Settings())
+    toolbox = Toolbox(tools or {"Calculator": create_tool("Calculator")}, {}, {})
+    return Questions(benchmark, toolbox, settings or Settings(), takes_chats=takes_chats)
 
 
 def rows_of(questions: Questions, model, mode: Mode, items: list[BenchmarkItem]) -> list[dict]:
@@ -122,7 +126,7 @@ def test_a_forced_call_opens_where_it_is_likeliest_whatever_its_probability(benc
 MODES = ("disabled", "enabled")
 
 
-def test_a_chat_is_asked_by_the_models_own_template(benchmark: QuestionFile):
+def test_a_chat_is_asked_by_the_models_own_template_if_it_knows_one(benchmark: QuestionFile):
     settings = validated(
         {"decoding": {"call_top_k": 3}, "evaluation": {"form": "chat"}}, origin="test"
     )
@@ -133,9 +137,8 @@ def test_a_chat_is_asked_by_the_models_own_template(benchmark: QuestionFile):
         [*said, f"{right} It is 41 so.", f"{right} It is{CALLED} 42 so."],
         open_ranks={f"{right} It is": 3},
     )
-    with pytest.raises(
-        ToolformerError, match=r"no question goes through .* \(the model has none\)"
-    ):
+    model.tokenizer.backend.chat_template = "{{ raise_exception('no questions') }}"
+    with pytest.raises(ToolformerError, match=r"no question goes through .* \(no questions\)"):
         asked(model, benchmark, settings)
     model.tokenizer.backend.chat_template = (
         "{% for turn in messages %}<|endoftext|>{{ turn.content }}<|im_end|>{% endfor %}"
@@ -149,6 +152,13 @@ def test_a_chat_is_asked_by_the_models_own_template(benchmark: QuestionFile):
     )
     assert (on["output"], on["score"], on["result"]) == (f" It is{CALLED} 42 so.", 1.0, "42")
     assert rows["undone", "enabled"]["answer"] == " Just because so."
+    # As in plain texts, of a model that was finetuned on these alone and of one without a template.
+    plain = calling_model()
+    for template, takes_chats in ((model.tokenizer.backend.chat_template, False), (None, True)):
+        plain.tokenizer.backend.chat_template = template
+        questions = questions_of(benchmark, settings, takes_chats=takes_chats)
+        right, _ = rows_of(questions, plain, enabled(3), items_of(benchmark))
+        assert right["output"] == f" It is{CALLED} 42 so."
 
 
 class Broken(Tool):

@@ -16,6 +16,7 @@ from tests.materialising import materialise, metadata_of
 from tests.warehouse.rows import CALL, new_warehouse, put
 from toolformer.forward.precision import PrecisionChoice
 from toolformer.home.home import Home
+from toolformer.home.wiring.chats import takes_chats
 from toolformer.home.wiring.precision import settled_precision
 from toolformer.training.variants import VARIANTS
 from tools.model_identity import model_identity
@@ -173,6 +174,9 @@ def test_a_model_depends_on_the_share_of_chats_and_on_the_template_that_writes_t
         made = train(base, "calls", chat_share=share)
         assert made.success
         states.append(metadata_of(made)["state"])
+        # By the template none is asked that saw no chats in training.
+        assert takes_chats(home.finetuned_model(1)) is (share == 1 and text is not None)
+    assert takes_chats(base)
     # Without chats nothing is asked of the template.
     assert states == ["done", "up to date", "done", "done", "done"]
 

@@ -125,15 +125,12 @@ def test_samples_answers_and_stops_as_in_completions(running: Running):
 # Prompts
 
 
-def test_without_a_template_turns_are_told_plainly_and_end_the_answer(running: Running):
+def test_without_a_template_the_model_goes_on_with_what_was_said(running: Running):
     assert running.chat(HISTORY, stop=["!"]).status_code == 200
     request = running.batch.requests[-1]
-    assert request.prompt == (
-        "Be brief.\n\nUser: 6 * 7\n\nAssistant: It is 42.\n\nUser: And\n8?\n\nAssistant:"
-    )
+    assert request.prompt == "Be brief.\n\n6 * 7\n\nIt is 42.\n\nAnd\n8?"
     assert request.prompt_ids is None
-    assert request.settings.stop_texts[0] == "!"
-    assert {"\nUser:", "\n\nUser:"} < set(request.settings.stop_texts)
+    assert request.settings.stop_texts == ("!",)
     (model,) = running.client.get("/v1/models").json()["data"]
     assert model["toolformer"]["chat_template"] == "plain"
 
@@ -179,7 +176,7 @@ def test_a_request_chooses_the_plain_prompt_of_a_model_with_a_template():
     with with_template(TEMPLATE) as own:
         for template, is_plain in (("plain", True), ("own", False), (None, False)):
             assert own.chat(chat_template=template).status_code == 200
-            assert own.batch.requests[-1].prompt.startswith("User: ") is is_plain
+            assert (own.batch.requests[-1].prompt == "6 * 7") is is_plain
 
 
 @pytest.mark.parametrize(
@@ -207,7 +204,7 @@ def test_an_answer_gets_the_room_that_is_left(running: Running):
     def given(**fields) -> int:
         assert running.chat(**fields).status_code == 200
         parameters = running.batch.requests[-1].settings.parameters
-        assert most_new_tokens(parameters) + 1 + len("User: 6 * 7\n\nAssistant:") <= 512
+        assert most_new_tokens(parameters) + 1 + len("6 * 7") <= 512
         return parameters.max_new_tokens
 
     assert given(max_tokens=3) == given(max_completion_tokens=3, max_tokens=9) == 3

@@ -80,8 +80,9 @@ class EvaluationSettings(Section):
     )
     form: Literal["plain", "chat"] = Field(
         "plain",
-        description="how questions are asked: plain, as a text that goes on, or chat, by the "
-        "model's own chat template; results of chats stand beside the others, as sums-chat",
+        description="how questions are asked: plain, as a text that goes on, or chat, as "
+        "`toolformer serve` asks what chat clients send; results of chats stand beside the others, "
+        "as sums-chat",
     )
     items: int | None = Field(
         None, ge=1, description="maximum items per benchmark, chosen by the seed; null: all"
