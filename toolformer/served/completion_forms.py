@@ -102,10 +102,17 @@ class CompletionForms:
         max_new_tokens: int,
         temperature: float,
         top_p: float = 1.0,
+        stop_texts: Sequence[str] = (),
     ) -> list[list[tuple[int, float]]]:
-        """Tokens that go on with each row, with their log probabilities at temperature 1."""
+        """Tokens that go on with each row, with their log probabilities at temperature 1.
+
+        With stop texts up to the token that completes one, of a server of which the handshake found
+        that it does so.
+        """
         asked = {"max_tokens": max_new_tokens, "temperature": temperature, "logprobs": 1}
         asked |= {"return_tokens_as_token_ids": True, "top_p": top_p}
+        if stop_texts:
+            asked["stop"] = list(stop_texts)
         choices = self._client.complete(
             [self._request(row, seed=seed, **asked) for row, seed in zip(rows, seeds, strict=True)]
         )

@@ -42,6 +42,7 @@ class ServerCapabilities:
         top: so many of the likeliest tokens it tells at the places of a prompt.
         lists_tokens: it tells the log probability of a token that is named.
         noise: standard deviation of a token's loss when the same is asked again in another order.
+        stops_samples: it ends samples at stop texts, and tells the token that completes one.
     """
 
     forms: CompletionForms
@@ -50,6 +51,7 @@ class ServerCapabilities:
     top: int
     lists_tokens: bool
     noise: float
+    stops_samples: bool
 
 
 def server_capabilities(
@@ -70,7 +72,7 @@ def server_capabilities(
     row = [bos_id, *tokenizer.encode(_PROBE)]
     last = max(set(vocabulary) - tokenizer.special_ids)
     _check_vocabulary(client, forms, row, last)
-    _check_raw(client, forms, row)
+    sampled = _check_raw(client, forms, row)
     (opening,) = tokenizer.encode_behind(CALL_OPEN)
     found = ServerCapabilities(
         forms,
@@ -79,6 +81,7 @@ def server_capabilities(
         0 if _refusal(lambda: forms.prompts([row], top=TOLD_RANKS)) else TOLD_RANKS,
         _lists_tokens(forms, row, opening),
         _noise(forms, row),
+        _stops_samples(forms, row, sampled, tokenizer),
     )
     client.is_known()
     _LOGGER.info(
@@ -122,8 +125,12 @@ def _letters(text: str) -> str:
     return "".join(character for character in text if character.isascii() and character.isalnum())
 
 
-def _check_raw(client: CompletionsClient, forms: CompletionForms, row: Sequence[int]) -> None:
-    """Refuse log probabilities of samples that are not those of the prompt."""
+def _check_raw(client: CompletionsClient, forms: CompletionForms, row: Sequence[int]) -> list[int]:
+    """Refuse log probabilities of samples that are not those of the prompt.
+
+    Returns:
+        The sample behind the whole row, with the seed 1.
+    """
     rows = [row[:end] for end in (len(row) // 2, len(row))]
     samples = forms.samples(
         rows,
@@ -149,6 +156,36 @@ def _check_raw(client: CompletionsClient, forms: CompletionForms, row: Sequence[
             f"same tokens of a prompt, by {mean:.2f} on average. Expected those of the model "
             "itself, before temperature: start `vllm serve` with --logprobs-mode raw_logprobs."
         )
+    return [token for token, _ in samples[-1]]
+
+
+def _stops_samples(
+    forms: CompletionForms, row: Sequence[int], sampled: Sequence[int], tokenizer: Tokenizer
+) -> bool:
+    """Whether the same sample ends with the token that completes a stop text, and not before it.
+
+    Some engines leave out what belongs to the stop text: of a call the bracket would be missing.
+    """
+    texts = [tokenizer.token_text(token) for token in sampled]
+    for at, text in enumerate(texts[:-1]):
+        if text.isascii() and text.strip() and text not in "".join(texts[:at]):
+            break
+    else:
+        return False
+
+    def stopped() -> list[list[tuple[int, float]]]:
+        return forms.samples(
+            [row],
+            [1],
+            max_new_tokens=_SAMPLED_TOKENS,
+            temperature=_TEMPERATURE,
+            stop_texts=[text],
+        )
+
+    if _refusal(stopped):
+        return False
+    ((*tokens,),) = stopped()
+    return [token for token, _ in tokens] == sampled[: at + 1]
 
 
 def _refusal(ask: Callable[[], object]) -> ServedModelError | None:

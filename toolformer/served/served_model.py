@@ -16,6 +16,8 @@ from toolformer.served.served_contexts import ServedContexts, ServedNextTokens, 
 
 # So many tokens and texts are asked about between two checkpoints: several times what is in flight.
 _BATCH_TOKENS, _BATCH_TEXTS = 32_768, 64
+# Behind these no sampled call goes on; see `CallReader.end`.
+_CALL_ENDS = ("]", "\n")
 
 
 class ServedModel:
@@ -240,6 +242,7 @@ class ServedTexts:
             [int(branch.uniforms[0] * 2**31) for _, branch in branches],
             max_new_tokens=max_new_tokens,
             temperature=temperature,
+            stop_texts=_CALL_ENDS if self._model.found.stops_samples else (),
         )
         for (_, branch), tokens in zip(branches, sampled, strict=True):
             for token, log_probability in tokens:

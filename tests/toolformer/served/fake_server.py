@@ -24,7 +24,8 @@ class FakeServer:
     Attributes:
         faults: `start_token`, `processed`, `no_listing`, `small_top`, `mixes_answers`,
             `error_inside`, `other_words`, `no_prompt_logprobs`, `noisy`, `no_number`,
-            `not_a_number`, `probabilities`, `words_for_ids`, `no_tokens`.
+            `not_a_number`, `probabilities`, `words_for_ids`, `no_tokens`, `stops_short` (what
+            completes a stop text is left out), `no_stops`.
         failing: statuses of answers by their number, from 0; 0 cuts the connection, and with 200
             the text is broken off behind its first token.
         seconds: that each answer takes.
@@ -48,6 +49,8 @@ class FakeServer:
         row = list(body["prompt"])
         if max(row) >= self.model.tokenizer.vocabulary_size:
             return {"error": {"message": f"token {max(row)} is out of vocabulary", "code": 400}}
+        if "no_stops" in self.faults and body.get("stop"):
+            return {"error": {"message": "stop is not supported", "code": 400}}
         if "error_inside" in self.faults:
             return {"error": {"message": "the device is on fire", "code": 400}}
         fed = [self.model.bos_id, *row] if "start_token" in self.faults else row
@@ -124,6 +127,12 @@ class FakeServer:
                 {f"token_id:{each}": float(told[each]) for each in names}
             )
             row = [*row, token]
+            written = self.model.tokenizer.decode_behind(row[-len(logprobs["tokens"]) :])
+            if any(stop in written for stop in body.get("stop", ())):
+                if "stops_short" in self.faults:
+                    for told in logprobs.values():
+                        del told[-1:]
+                break
             if token == 1:
                 break
             if len(logprobs["tokens"]) < body["max_tokens"]:

@@ -25,7 +25,7 @@ from toolformer.errors import ServedModelError
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.model import TOLD_RANKS, Branch, Continuation, Place
 from toolformer.forward.tokenization import Tokenizer
-from toolformer.samples import branch_uniforms
+from toolformer.samples import CallReader, branch_uniforms
 from toolformer.sampling import sample_calls
 from toolformer.scoring.call_scorer import Pruning, ScoringParameters
 from toolformer.scoring.loss_form import PAPERS_FORM, Placement
@@ -153,6 +153,36 @@ def test_samples_have_the_log_probabilities_of_the_model_and_end_as_its_own(loca
     for losses, (_, branch) in zip(read.continuation_losses(continuations), branches, strict=True):
         assert branch.log_probability == pytest.approx(-sum(losses), abs=1e-4)
         assert len(branch.tokens) == 5 or branch.tokens[-1] == 1
+
+
+def test_samples_end_at_the_server_where_the_call_does_and_are_the_same(local):
+    windows = windows_of(local.tokenizer, *TEXTS)
+
+    def sampled(served):
+        branches = [
+            Branch(branch_uniforms(7, "d", 0, "QA", 2, number, count=24)) for number in range(40)
+        ]
+        served.read(None, windows).sample(
+            [Place(0, 2)],
+            [branches],
+            forced_ids=local.tokenizer.encode_pieces([" [", "QA("]),
+            max_new_tokens=24,
+            temperature=1.0,
+            is_finished=lambda branch: CallReader(True).is_finished(branch.token_texts),
+        )
+        return [(branch.tokens, branch.is_finished) for branch in branches]
+
+    told = []
+    # Some engines leave out the bracket that ends a call, or take no stop texts.
+    for faults in (set(), {"stops_short"}, {"no_stops"}):
+        with served_by(local, faults=faults) as (fake, served):
+            assert served.found.stops_samples is not bool(faults)
+            fake.bodies.clear()
+            told.append(sampled(served))
+            stops = {tuple(body.get("stop", ())) for body in fake.bodies}
+            assert stops == {() if faults else ("]", "\n")}
+    assert told[0] == told[1] == told[2]
+    assert any(is_finished for _, is_finished in told[0])
 
 
 def test_call_positions_and_probabilities_equal_those_of_the_same_model_here(local, pair):
