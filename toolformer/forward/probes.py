@@ -17,6 +17,7 @@ from toolformer.forward.model_directory import refused
 from toolformer.forward.network import Network
 from toolformer.forward.own_rows import OwnRows
 from toolformer.forward.precision import FLOAT16
+from toolformer.forward.shared_rows import SharedRows
 
 if TYPE_CHECKING:
     import torch
@@ -53,9 +54,8 @@ def probe(model: Network) -> None:
             _check_overflow(model)
         shared = _shared_kinds(model)
     model.is_plain = shared is None
-    if shared is not None:
-        model.kinds, model.key_bytes = shared
-    else:
+    model.kinds, model.key_bytes = shared or (AttentionKinds({"": None}), 0)
+    if model.is_plain:
         model.copies_cache = _copies_cache(model)
         model.key_bytes = _bytes_of_token(model)
         _LOGGER.warning(
@@ -147,52 +147,30 @@ def _shared_kinds(model: Network) -> tuple[AttentionKinds, int] | None:
     """
     for kinds in AttentionKinds.of(model.text_config):
         with _unserved():
-            key_bytes = _key_bytes_if_shared(model, kinds)
+            model.kinds = kinds.with_window(_WINDOW)
+            key_bytes = _key_bytes_if_shared(model)
             if key_bytes is not None:
                 return kinds, key_bytes
     return None
 
 
-def _key_bytes_if_shared(model: Network, kinds: AttentionKinds) -> int | None:
+def _key_bytes_if_shared(model: Network) -> int | None:
     import torch
-    from transformers import DynamicCache
 
     row = _probe_row(model, _SHARED + 2 * _BRANCH)
-    length = len(row) - 2 * _BRANCH
-    visible = torch.ones((len(row), len(row)), dtype=torch.bool).tril()
-    visible[length + _BRANCH :, length : length + _BRANCH] = False
-    places = torch.tensor(
-        [*range(length), *(range(length, length + _BRANCH)), *(range(length, length + _BRANCH))]
-    )
-    shared, first, second = row[:length], row[length : length + _BRANCH], row[length + _BRANCH :]
-    cache = DynamicCache()
-    kinds = kinds.with_window(_WINDOW)
+    shared, first, second = row[: -2 * _BRANCH], row[-2 * _BRANCH : -_BRANCH], row[-_BRANCH:]
     with torch.inference_mode(), small_window(model.text_config, _WINDOW):
-        alone = model.hidden_states(_batch(model, [shared + first, shared + second]))
-        expected = alone[:, length:].flatten(0, 1)
-        for part, keys in ((slice(length), length), (slice(length, None), len(row))):
-            states = model.hidden_states(
-                _batch(model, [row[part]] * 2),
-                cache=cache,
-                attention_mask=kinds.masks(
-                    visible[None, part, :keys],
-                    places[None, part],
-                    places[None, :keys],
-                    dtype=model.model.dtype,
-                    device=model.device,
-                ),
-                position_ids=places[None, part].to(model.device),
-            )
-    layers: list[Any] = list(cache.layers)
-    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
-    rounding, behind_gap = (
-        _distance(states[1, branch], expected[branch])
-        for branch in (slice(_BRANCH), slice(_BRANCH, None))
-    )
+        expected = model.hidden_states(_batch(model, [shared + first, shared + second]))
+        expected = expected[:, len(shared) :]
+        rows = SharedRows(model, 2)
+        rows.read([shared, shared])
+        rows = rows.fork([0, 0, 1, 1], shares=True)
+        *_, of_first, of_second = rows.read([first, second, first, second])
+    rounding, behind_gap = _distance(of_first, expected[0]), _distance(of_second, expected[1])
     least = max(_TOLERANCES["float32"], _ROUNDINGS * torch.finfo(model.model.dtype).eps)
     is_shared = behind_gap < _TIMES_ROUNDING * rounding + least
-    is_shared &= _are_close(model, states[1], expected)
-    return held // (2 * len(row)) if is_shared else None
+    is_shared &= _are_close(model, torch.stack([of_first, of_second]), expected)
+    return rows.key_bytes if is_shared else None
 
 
 def _copies_cache(model: Network) -> bool:

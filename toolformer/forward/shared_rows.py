@@ -49,6 +49,13 @@ class SharedRows:
         """Keys held per line, hidden ones included."""
         return self._visible.shape[1]
 
+    @property
+    def key_bytes(self) -> int:
+        """Bytes of a token's keys and values in all layers."""
+        layers: Any = self._cache.layers
+        held = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
+        return held // (self._line_count * self.keys)
+
     def length(self, row: int) -> int:
         """See `Rows.length`."""
         return int(self._lengths[row])
@@ -97,8 +104,8 @@ class SharedRows:
             visible = torch.zeros((*shape, before + shape[1]), dtype=torch.bool)
             # Padding sees the first key only: a row of nothing would turn into NaN.
             visible[:, :, 0] = True
-            up_to_itself = own[row_of] & (room <= of_token[1][:, None])
-            visible[of_token] = torch.cat([self._visible[row_of], up_to_itself], 1)
+            visible[..., :before][of_token] = self._visible[row_of]
+            visible[..., before:][of_token] = own[row_of] & (room <= of_token[1][:, None])
         positions = self._positions, places
         lines = max(map(len, positions))
         self._positions = torch.cat([each.expand(lines, -1) for each in positions], 1)
