@@ -222,6 +222,9 @@ class ScriptedModel:
 
     def hidden_states(self, input_ids, *, cache, attention_mask, position_ids):
         """Logits instead of hidden states, each from what its token may see."""
+        # Rows that stand alike have one line of positions, and one mask.
+        position_ids = position_ids.expand_as(input_ids)
+        attention_mask = attention_mask.expand(len(input_ids), -1, -1, -1)
         held = torch.stack([input_ids, position_ids], dim=-1)[:, None].float()
         keys, _ = cache.update(held, held, 0)
         hidden = torch.zeros((*input_ids.shape, self.tokenizer.vocabulary_size))

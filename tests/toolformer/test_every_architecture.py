@@ -16,7 +16,8 @@ from toolformer.decoding.completions import DecodingParameters
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.prefix_cache import prompt_prefix
+from toolformer.forward.model import Place
+from toolformer.forward.prompt import SplitPrompt
 from toolformer.forward.windows import Window
 
 # Warnings of model classes that this project does not choose.
@@ -159,18 +160,17 @@ def check_losses(model: LanguageModel, window: Window) -> None:
 
 
 def check_branches(model: LanguageModel, long: Window, short: Window) -> None:
-    prefix = prompt_prefix(model, PROMPT)
-    assert prefix.prompt is not None
-    front = TOKENIZER.encode(prefix.prompt.prefix)
+    prompt = SplitPrompt.of(PROMPT)
+    front = prompt.shared_ids(TOKENIZER)
     read = model.read(PROMPT, [long, short])
     starts = [(long, 3), (long, 9), (short, 2)]
-    keys = read.branch_keys([read.start(0, 3), read.start(0, 9), read.start(1, 2)])
-    keys.feed([0, 1, 2], [[50, 51], [60, 61], [70, 71]])
-    states = keys.feed([0, 1, 1, 2], [[52], [62], [63], [72]])
+    rows = read.rows_at([Place(0, 3), Place(0, 9), Place(1, 2)], shares=True)
+    rows.feed([[50, 51], [60, 61], [70, 71]])
+    states = rows.fork([0, 1, 1, 2], shares=True).feed([[52], [62], [63], [72]])
     tokens = [[50, 51, 52], [60, 61, 62], [60, 61, 63], [70, 71, 72]]
     for state, parent, branch in zip(states, (0, 1, 1, 2), tokens, strict=True):
         window, place = starts[parent]
-        before = [*front, *prefix.text_part_ids(model, window.text), *window.ids[:place]]
+        before = [*front, *prompt.text_part_ids(TOKENIZER, window.text), *window.ids[:place]]
         expected = stock(model, [*before, *branch])[-1]
         torch.testing.assert_close(model.logits(state), expected, atol=1e-2, rtol=1e-2)
 

@@ -24,7 +24,7 @@ from toolformer.decoding.completions import DecodingParameters, MinCallProbabili
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.prefix_cache import prompt_prefix
+from toolformer.forward.prefill import rows_before_texts
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.question_answering.answer_beam import line_end_ids
 from toolformer.sampling import sample_calls
@@ -148,8 +148,9 @@ def test_what_the_tokenizer_puts_in_front_is_the_start_token_of_texts_and_prompt
     model = of(starting_with(start, bos_token=START))
     assert model.tokenizer.token_text(model.bos_id) == start
     assert model.prompt_start == [model.bos_id]
-    prefix = prompt_prefix(model, PROMPT)
-    assert prefix.length == 1 + len(model.tokenizer.encode("Calls.\nIn:"))
+    assert rows_before_texts(model, PROMPT).length(0) == 1 + len(
+        model.tokenizer.encode("Calls.\nIn:")
+    )
 
 
 def test_where_it_puts_nothing_in_front_one_is_chosen_and_named(caplog):

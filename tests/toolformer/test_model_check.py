@@ -92,7 +92,7 @@ def test_branches_that_see_each_other_are_found(monkeypatch):
 
 def test_a_window_that_is_not_kept_is_found(monkeypatch):
     model = of_family("mistral", byte_tokenizer())
-    monkeypatch.setattr(model, "_kinds", AttentionKinds({"": None}))
+    monkeypatch.setattr(model, "kinds", AttentionKinds({"": None}))
     assert "inline losses" in " ".join(check_model(model).faults(1e-4))
 
 

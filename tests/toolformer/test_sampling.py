@@ -11,9 +11,7 @@ from tests.toolformer.architectures import CONTEXT_LENGTH, windows_of
 from toolformer.errors import SequenceTooLongError
 from toolformer.forward import branches
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.prefix_cache import (
-    prompt_prefix,
-)
+from toolformer.forward.prefill import rows_before_texts
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.samples import CallReader, branch_uniforms, forced_text, sample_text_of
 from toolformer.sampling import allowed_positions, check_context, sample_calls, sample_shard
@@ -201,7 +199,7 @@ def test_a_proposed_call_is_the_candidate_and_the_other_places_are_sampled(llama
 
 def test_where_all_calls_are_proposed_nothing_is_sampled_or_read_behind_them(llama, windows):
     encode = llama.tokenizer.encode
-    prompt_prefix(llama, PROMPT)
+    rows_before_texts(llama, PROMPT)
     before = llama.tokens_fed
     rows = call(llama, windows, proposed=[{1: "Who?"}, {0: "[x]"}, {}])
     # Of the first text one token is read, of the others none; texts are padded to the longest.
@@ -223,7 +221,7 @@ def test_where_all_calls_are_proposed_nothing_is_sampled_or_read_behind_them(lla
 
 def test_text_tokens_are_fed_once_and_forced_ones_once_per_position(llama, windows):
     encode = llama.tokenizer.encode
-    prompt_prefix(llama, PROMPT)
+    rows_before_texts(llama, PROMPT)
     # Nothing starts behind a text's last token. Texts are padded to the longest.
     texts = len(TEXTS) * max(
         len(encode(f" {text}\nOutput:")) + len(encode(text)) - 1 for text in TEXTS
@@ -354,7 +352,7 @@ class KilledError(Exception):
 
 
 def test_an_interrupted_shard_goes_on_with_the_unfinished_batches(llama, windows, tmp_path):
-    prompt_prefix(llama, PROMPT)
+    rows_before_texts(llama, PROMPT)
     before = llama.tokens_fed
     undisturbed = shard(llama, windows, tmp_path / "a", per_batch=1)
     full_cost = llama.tokens_fed - before

@@ -61,7 +61,7 @@ class DecodingBatch:
             rows: at least one.
             opening: keys and values of what all of them begin with, which is not pending any more.
         """
-        self._join(rows, opening.copies(len(rows)))
+        self._join(rows, opening.take([0] * len(rows)))
 
     def resume(self, rows: Sequence[DecodingRow]) -> None:
         """Take rows in again that `answer` was called for: their results are fed in one piece.

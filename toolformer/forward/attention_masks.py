@@ -75,13 +75,15 @@ class AttentionKinds:
         """
         import torch
 
+        # Booleans are moved, and become floats there: fewer bytes.
+        visible, queries, keys = (each.to(device) for each in (visible, queries, keys))
         masks: dict[str, torch.Tensor] = {}
         for kind, window in self.windows.items():
             seen = visible
             if window is not None:
                 seen = visible & (queries[:, :, None] - keys[:, None, :] < window)
-            mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
-            masks[kind] = mask[:, None].to(device)
+            mask = torch.zeros(seen.shape, dtype=dtype, device=device)
+            masks[kind] = mask.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
         return masks.get("", masks)
 
 

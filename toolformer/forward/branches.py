@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from toolformer.forward.branch_keys import BranchKeys
 from toolformer.forward.model import Branch
 from toolformer.forward.network import LOGIT_ROWS, Network
+from toolformer.forward.rows import Rows
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +26,7 @@ _HEAD_TOKENS = 256
 
 def sample_branches(
     model: Network,
-    keys: BranchKeys,
+    rows: Rows,
     groups: Sequence[Sequence[Branch]],
     *,
     forced_ids: Sequence[int],
@@ -37,8 +37,8 @@ def sample_branches(
     """Sample all branches to their end; they are filled in place.
 
     Args:
-        keys: keys of the texts; of no use afterwards.
-        groups: per start of `keys` the branches that begin there.
+        rows: what stands in front of the branches; of no use afterwards.
+        groups: per row the branches that begin there.
         forced_ids: tokens that open the call (` [Tool(`), fed once per position; at least one.
         temperature: temperature of the sampling distribution; 1 is the model's own.
         is_finished: whether the tokens that were sampled so far close the call, or can no longer
@@ -48,7 +48,7 @@ def sample_branches(
     """
     if not groups:
         return
-    states = keys.feed(range(len(groups)), [forced_ids] * len(groups))
+    states = rows.feed([forced_ids] * len(groups))
     active = [(node, branch) for node, group in enumerate(groups) for branch in group]
     for step in range(max_new_tokens):
         drawn = _draw(model, states, active, step, temperature)
@@ -66,13 +66,14 @@ def sample_branches(
             (nodes.setdefault((node, branch.tokens[-1]), len(nodes)), branch)
             for node, branch in going_on
         ]
-        # In the order of their parents, as `feed` wants them; branches follow.
+        # In the order of their parents, as `fork` wants them; branches follow.
         order = sorted(nodes, key=lambda key: key[0])
         index_of = {nodes[key]: index for index, key in enumerate(order)}
         active = sorted(
             ((index_of[node], branch) for node, branch in active), key=lambda pair: pair[0]
         )
-        states = keys.feed([node for node, _ in order], [[token] for _, token in order])
+        rows = rows.fork([node for node, _ in order], shares=True)
+        states = rows.feed([[token] for _, token in order])
 
 
 def _draw(

@@ -3,23 +3,37 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from toolformer.forward.contexts import NetworkContexts
 from toolformer.forward.geometry import NetworkGeometry
 from toolformer.forward.model import GivenToken
 from toolformer.forward.network import LOGIT_ROWS, Network
 from toolformer.forward.next_tokens import LocalNextTokens, next_tokens
 from toolformer.forward.prefill import ReadTexts, losses_of_states
-from toolformer.forward.prefix_cache import prompt_prefix
-from toolformer.forward.row_cache import PlainContexts, RowCache
+from toolformer.forward.probes import probe
+from toolformer.forward.rows import rows_of
+from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
 
 class LanguageModel(Network):
     """A `toolformer.forward.model.ReadingModel` that is a network."""
 
     loss_noise: float | None = None
+
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        tokenizer: Tokenizer,
+        *,
+        name: str,
+        bos_token: str | None = None,
+    ):
+        super().__init__(model, tokenizer, name=name, bos_token=bos_token)
+        probe(self)
 
     @property
     def vocabulary_size(self) -> int:
@@ -57,7 +71,7 @@ class LanguageModel(Network):
 
     def read(self, prompt: str | None, windows: Sequence[Window]) -> ReadTexts:
         """See `Model.read`; windows are fed together, padded to the longest."""
-        return ReadTexts(self, prompt_prefix(self, prompt), windows)
+        return ReadTexts(self, prompt, windows)
 
     def given_tokens(
         self,
@@ -83,9 +97,9 @@ class LanguageModel(Network):
                 found.append((given, behind))
         return found
 
-    def contexts(self, rows: int) -> RowCache:
+    def contexts(self, rows: int) -> NetworkContexts:
         """See `Model.contexts`."""
-        return (PlainContexts if self.is_plain else RowCache)(self, rows)
+        return NetworkContexts(self, rows_of(self, rows))
 
     def _states_of(self, rows: Sequence[Sequence[int]]) -> "torch.Tensor":
         """Hidden states of whole rows; that at place t predicts the row's token t + 1."""

@@ -229,12 +229,8 @@ class Contexts(Protocol):
         """Forget all but the first `length` tokens of a row."""
         ...
 
-    def copies(self, rows: int) -> Self:
-        """So many rows, at least one, each of which is the only one here."""
-        ...
-
     def take(self, rows: Sequence[int]) -> Self:
-        """Some of the rows, in the order given; these stay as they are."""
+        """Some of the rows, at least one, each as often as it is named; these stay as they are."""
         ...
 
     def join(self, others: Sequence[Self]) -> Self:

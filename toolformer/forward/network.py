@@ -9,7 +9,7 @@ import threading
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from toolformer.errors import ModelNotFoundError, OutOfMemoryError, OverflowingModelError
 from toolformer.files.loading import enough_memory, loading, prepare_transformers
@@ -25,20 +25,7 @@ from toolformer.forward.model_directory import (
     read_config,
     refused,
 )
-from toolformer.forward.precision import (
-    FLOAT16,
-    PrecisionChoice,
-    check_computable,
-)
-from toolformer.forward.probes import (
-    bytes_of_token,
-    check_causal,
-    check_overflow,
-    copies_cache,
-    probe_row,
-    shared_kinds,
-    unserved,
-)
+from toolformer.forward.precision import PrecisionChoice, check_computable
 from toolformer.forward.shared_heads import share_key_heads
 from toolformer.forward.start_token import check_vocabulary, end_ids, start_token
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
@@ -62,13 +49,16 @@ class Network:
         prompt_start: stands in front of few-shot prompts: the start token where the tokenizer
             itself puts one in front of every text, else nothing.
         context_length: most tokens the model takes.
-        is_plain: whether texts are fed on the plain path (`plain_rows`), a row for each context and
-            continuation, and not behind keys that branches share.
+        is_plain: whether texts are fed on the plain path (`own_rows`), a row for each context and
+            continuation, and not behind keys that rows share.
+        kinds: the masks that it takes, where it is not.
+        copies_cache: whether rows can go on behind copies of the model's own cache.
+        logits_by: by what states become logits: the output "layer", the whole "model", or nothing
+            further where they are the logits ("states").
         key_bytes: bytes of one token's keys and values in all layers.
         tokens_fed: token positions fed through the body so far, padding included. The cost of the
             method is counted in these.
-        prefixes: what was computed of prompts, see `prefix_cache`; those of the plain path refer to
-            the model, and so go with it.
+        prefixes: what was fed of prompts, see `prefill`.
         choice: the measurement that settled its precision; None where the precision was named.
     """
 
@@ -98,27 +88,10 @@ class Network:
         self._turn = threading.Lock()
         self._body: Any = model.base_model
         self._head: Any = model.get_output_embeddings()
-        # By what states become logits: the output layer, the whole model, or nothing further.
-        self._logits_by = "layer"
-        self._copies_cache = True
-        # A class may raise whatever it likes about tokens that it cannot be fed.
-        with loading(f"The {type(model).__name__} {name!r}", refused):
-            check_causal(self)
-            self._check_head()
-            if self.precision == FLOAT16:
-                check_overflow(self)
-            shared = shared_kinds(self)
-        self.is_plain = shared is None
-        self._kinds, self.key_bytes = shared or (AttentionKinds({"": None}), 0)
-        if self.is_plain:
-            self._copies_cache = copies_cache(self)
-            self.key_bytes = bytes_of_token(self)
-            _LOGGER.warning(
-                "%s is fed on the plain path, a row for each context and continuation: right, and "
-                "several times slower than models of keys that continuations share",
-                name,
-            )
-        self.tokens_fed = 0
+        # See `probes`, which finds out what these are.
+        self.logits_by: Literal["layer", "model", "states"] = "layer"
+        self.is_plain, self.copies_cache = False, True
+        self.kinds, self.key_bytes = AttentionKinds({"": None}), 0
 
     @classmethod
     def load(
@@ -254,14 +227,14 @@ class Network:
             States as of `hidden_states`, and the cache; None where the cache does not serve, so
             that everything is fed again.
         """
-        if not self._copies_cache:
+        if not self.copies_cache:
             return self._fed(input_ids, use_cache=False)[0], None
         return self._fed(input_ids, use_cache=True, **{self._cache_name: cache})
 
     def _fed(self, input_ids: "torch.Tensor", **arguments: Any) -> "tuple[torch.Tensor, Any]":
         with self._turn:
             self.tokens_fed += input_ids.numel()
-            if self._logits_by == "states":
+            if self.logits_by == "states":
                 outputs = self.model(input_ids=input_ids, **arguments)
                 return outputs.logits, outputs.get(self._cache_name)
             outputs = self._body(input_ids=input_ids, **arguments)
@@ -283,13 +256,13 @@ class Network:
             keys: positions of the keys, int, shape `(rows or 1, keys)`.
         """
         dtype, device = self.model.dtype, self.device
-        return self._kinds.masks(visible, queries, keys, dtype=dtype, device=device)
+        return self.kinds.masks(visible, queries, keys, dtype=dtype, device=device)
 
     def logits(self, hidden_states: "torch.Tensor") -> "torch.Tensor":
         """Next-token logits in float32, shape `(..., vocabulary)`, of `(..., hidden)`."""
-        if self._logits_by == "layer":
+        if self.logits_by == "layer":
             return self._head(hidden_states).float()
-        if self._logits_by == "model":
+        if self.logits_by == "model":
             return self._logits_of_whole_model(hidden_states)
         return hidden_states.float()
 
@@ -307,27 +280,6 @@ class Network:
                 f"The model {self.name!r} gives numbers that are not finite. Its weights "
                 f"(*.safetensors) are damaged, or overflow in {self.precision}. {remedy}."
             )
-
-    def _check_head(self) -> None:
-        """Find out how the last states become logits.
-
-        By the output layer; by the model's own forward pass, where it scales or caps them; or not
-        from the states alone. The logits are then what is kept of each token instead.
-        """
-        import torch
-
-        probe = torch.tensor([probe_row(self, 3)], device=self.device)
-        # A cap far above the probe's logits moves them little, and those of other texts more.
-        atol, rtol = (1e-5, 1e-4) if self.precision == "float32" else (1e-3, 1e-3)
-        with torch.inference_mode():
-            whole = self.model(input_ids=probe, use_cache=False).logits.float()
-            self.check_finite(whole)
-            for self._logits_by in ("layer", "model"):
-                with unserved():
-                    logits = self.logits(self.hidden_states(probe))
-                    if torch.allclose(logits, whole, atol=atol, rtol=rtol):
-                        return
-        self._logits_by = "states"
 
     def _logits_of_whole_model(self, hidden_states: "torch.Tensor") -> "torch.Tensor":
         """The model's own forward pass, in which the body is told what it has computed already."""

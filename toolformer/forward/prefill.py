@@ -9,13 +9,12 @@ The last token of a text is not fed: no branch starts behind it.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from toolformer.forward.branch_keys import BranchKeys, PlainBranches, Start
 from toolformer.forward.branches import sample_branches
 from toolformer.forward.model import Branch, Continuation, Place
 from toolformer.forward.network import LOGIT_ROWS, Network
 from toolformer.forward.next_tokens import ranks
-from toolformer.forward.plain_rows import PlainRows
-from toolformer.forward.prefix_cache import PromptPrefix
+from toolformer.forward.prompt import SplitPrompt
+from toolformer.forward.rows import Rows, rows_of
 from toolformer.forward.windows import Window
 
 if TYPE_CHECKING:
@@ -29,32 +28,22 @@ class ReadTexts:
         states: per window the hidden states that predict its tokens, shape `(n, hidden)`.
     """
 
-    def __init__(self, model: Network, prefix: PromptPrefix, windows: Sequence[Window]):
+    def __init__(self, model: Network, prompt: str | None, windows: Sequence[Window]):
         """Feed the windows, padded to the longest.
 
         Args:
+            prompt: with the slot `{text}` exactly once; None for the start token alone.
             windows: each with at least one token.
         """
-        import torch
-        from torch.nn.utils.rnn import pad_sequence
-
         self._model = model
-        parts = [prefix.text_part_ids(model, window.text) for window in windows]
-        self._starts = [prefix.length + len(part) for part in parts]
-        fed = [[*part, *window.ids[:-1]] for part, window in zip(parts, windows, strict=True)]
-        input_ids = pad_sequence([torch.tensor(ids) for ids in fed], batch_first=True)
-        if model.is_plain:
-            self._before = PlainRows(model) if prefix.plain is None else prefix.plain
-            self._fed_ids = fed
-            # Padding stands behind the tokens of a row, so no state that is used has seen it.
-            hidden = self._before.copied([0] * len(fed)).feed(input_ids.tolist())
-        else:
-            self._keys = prefix.rows(model, len(fed))
-            hidden = self._keys.append(input_ids)
-        self.states = [
-            states[len(part) - 1 : len(ids)]
-            for states, part, ids in zip(hidden, parts, fed, strict=True)
-        ]
+        before = rows_before_texts(model, prompt)
+        parts = [_text_part_ids(model, prompt, window.text) for window in windows]
+        self._starts = [before.length(0) + len(part) for part in parts]
+        self._rows = before.fork([0] * len(windows))
+        states = self._rows.read(
+            [[*part, *window.ids[:-1]] for part, window in zip(parts, windows, strict=True)]
+        )
+        self.states = [each[len(part) - 1 :] for each, part in zip(states, parts, strict=True)]
 
     def losses(
         self,
@@ -100,7 +89,7 @@ class ReadTexts:
         with torch.inference_mode():
             sample_branches(
                 self._model,
-                self.branch_keys([self.start(*place) for place in places]),
+                self.rows_at(places, shares=True),
                 groups,
                 forced_ids=forced_ids,
                 max_new_tokens=max_new_tokens,
@@ -112,116 +101,43 @@ class ReadTexts:
         """See `Texts.continuation_losses`; they are fed as one batch."""
         import torch
 
-        places = [
-            (index, len(each.tokens) - 1 + t, token)
-            for index, each in enumerate(continuations)
-            for t, token in enumerate(each.following)
-        ]
-        node, position, tokens = torch.tensor(places, device=self._model.device).unbind(1)
+        tokens = [token for each in continuations for token in each.following]
+        rows = self.rows_at([each.place for each in continuations])
+        states = rows.read([each.fed for each in continuations])
+        followed = zip(states, continuations, strict=True)
         with torch.inference_mode():
-            states = self.continuation_states(
-                [self.start(*each.place) for each in continuations],
-                [each.fed for each in continuations],
-            )
-            losses = iter(losses_of_states(self._model, states[node, position], tokens))
+            behind = torch.cat([of_row[-len(each.following) :] for of_row, each in followed])
+            wanted = torch.tensor(tokens, device=self._model.device)
+            losses = iter(losses_of_states(self._model, behind, wanted))
         return [[next(losses) for _ in each.following] for each in continuations]
 
-    def beam(self, places: Sequence[Place]) -> "KeysBeam":
+    def beam(self, places: Sequence[Place]) -> "RowsBeam":
         """See `Texts.beam`."""
-        keys = self.branch_keys([self.start(*place) for place in places])
-        return KeysBeam(self._model, keys, self._states_at(places))
+        rows = self.rows_at(places, shares=True)
+        return RowsBeam(self._model, rows, self._states_at(places))
 
     def _states_at(self, places: Sequence[Place]) -> "torch.Tensor":
         import torch
 
         return torch.stack([self.states[row][position] for row, position in places])
 
-    def start(self, row: int, position: int) -> Start:
-        """Where branches at a position of a window start."""
-        return Start(row, self._starts[row] + position)
-
-    def branch_keys(self, starts: Sequence[Start]) -> BranchKeys:
-        """Keys for branches that grow feed by feed; the texts' own are of no use any more.
-
-        Args:
-            starts: at least one, in the order of their rows.
-        """
-        if self._model.is_plain:
-            return PlainBranches([(self._before, self._ids_before(start)) for start in starts])
-        return BranchKeys(self._keys, len(self._starts), starts)
-
-    def _ids_before(self, start: Start) -> list[int]:
-        """Tokens between the prompt and a start."""
-        return self._fed_ids[start.row][: start.visible - len(self._before)]
-
-    def continuation_states(
-        self, starts: Sequence[Start], tokens: Sequence[Sequence[int]]
-    ) -> "torch.Tensor":
-        """Feed whole continuations of the texts once, each in a row of its own.
-
-        A row gets a copy of its text's keys. So no token is compared with those of other
-        continuations, and rows of any texts fill a batch.
-
-        Args:
-            starts: at least one.
-            tokens: tokens of each continuation, at least one; padded to the longest.
-
-        Returns:
-            Hidden states behind all tokens, shape `(continuations, longest, hidden)`; those behind
-            padding mean nothing.
-        """
-        import torch
-        from torch.nn.utils.rnn import pad_sequence
-
-        model = self._model
-        if model.is_plain:
-            return self._plain_states(starts, tokens)
-        rows = torch.tensor([start.row for start in starts], device=model.device)
-        visible = torch.tensor([start.visible for start in starts])
-        input_ids = pad_sequence(
-            [torch.tensor(ids) for ids in tokens], batch_first=True, padding_value=model.bos_id
-        )
-        shared, width = int(visible.max()), input_ids.shape[1]
-        keys = self._keys.mapped(
-            lambda states: states[rows, :, :shared], self._keys.positions[:, :shared]
-        )
-        # A token sees the text in front of its continuation, and the continuation up to itself.
-        text_mask = (torch.arange(shared) < visible[:, None])[:, None].expand(-1, width, -1)
-        up_to_itself = torch.ones((width, width), dtype=torch.bool).tril()
-        can_see = torch.cat([text_mask, up_to_itself.expand(len(tokens), -1, -1)], dim=-1)
-        return keys.feed(input_ids, visible[:, None] + torch.arange(width), can_see)
-
-    def _plain_states(
-        self, starts: Sequence[Start], tokens: Sequence[Sequence[int]]
-    ) -> "torch.Tensor":
-        """The same of whole rows, each with its text."""
-        import torch
-        from torch.nn.utils.rnn import pad_sequence
-
-        rows = [
-            torch.tensor([*self._ids_before(start), *ids])
-            for start, ids in zip(starts, tokens, strict=True)
-        ]
-        padded = pad_sequence(rows, batch_first=True, padding_value=self._model.bos_id)
-        states = self._before.copied([0] * len(rows)).feed(padded.tolist())
-        behind = [
-            row_states[len(row) - len(ids) : len(row)]
-            for row_states, row, ids in zip(states, rows, tokens, strict=True)
-        ]
-        return pad_sequence(behind, batch_first=True)
+    def rows_at(self, places: Sequence[Place], *, shares: bool = False) -> Rows:
+        """Rows that go on from places; see `Rows.fork`."""
+        lengths = [self._starts[row] + position for row, position in places]
+        return self._rows.fork([row for row, _ in places], lengths, shares=shares)
 
 
-class KeysBeam:
+class RowsBeam:
     """A `toolformer.forward.model.Beam` of a network.
 
     Args:
-        keys: what stands in front of the beginnings, a start for each.
+        rows: what stands in front of the beginnings.
         states: behind it, shape `(beginnings, hidden)`.
     """
 
-    def __init__(self, model: Network, keys: BranchKeys, states: "torch.Tensor"):
+    def __init__(self, model: Network, rows: Rows, states: "torch.Tensor"):
         self._model = model
-        self._keys = keys
+        self._rows = rows
         self._states = states
 
     def log_probabilities(self, tokens: Sequence[Sequence[int]]) -> list[list[float]]:
@@ -237,7 +153,29 @@ class KeysBeam:
         import torch
 
         with torch.inference_mode():
-            self._states = self._keys.feed(parents, [[token] for token in tokens])
+            self._rows = self._rows.fork(parents, shares=True)
+            self._states = self._rows.feed([[token] for token in tokens])
+
+
+def rows_before_texts(model: Network, prompt: str | None) -> Rows:
+    """A prompt's part in front of its slot, fed once for all shards that a model is held for.
+
+    An annotator that is a Toolformer already needs no prompt: there is nothing in front then.
+    """
+    if prompt not in model.prefixes:
+        before = rows_of(model, 1)
+        if prompt is not None:
+            shared = SplitPrompt.of(prompt).shared_ids(model.tokenizer)
+            before.feed([[*model.prompt_start, *shared]])
+        model.prefixes[prompt] = before
+    return model.prefixes[prompt]
+
+
+def _text_part_ids(model: Network, prompt: str | None, text: str) -> list[int]:
+    """Tokens between the shared part and the text's own tokens; at least one."""
+    if prompt is None:
+        return [model.bos_id]
+    return SplitPrompt.of(prompt).text_part_ids(model.tokenizer, text)
 
 
 def losses_of_states(model: Network, states: "torch.Tensor", tokens: "torch.Tensor") -> list[float]:

@@ -5,20 +5,24 @@ take, and in what their caches keep. None of it is asked by name: a class that g
 its own whole forward pass is served so, and one that does not on the plain path.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ModelNotFoundError
-from toolformer.files.loading import is_out_of_memory
+from toolformer.files.loading import is_out_of_memory, loading
 from toolformer.forward.attention_masks import AttentionKinds, small_window
-from toolformer.forward.plain_rows import PlainRows
+from toolformer.forward.model_directory import refused
+from toolformer.forward.network import Network
+from toolformer.forward.own_rows import OwnRows
+from toolformer.forward.precision import FLOAT16
+from toolformer.forward.shared_rows import SharedRows
 
 if TYPE_CHECKING:
     import torch
 
-    from toolformer.forward.network import Network
-
+_LOGGER = logging.getLogger(__name__)
 # How far apart states that should be equal may lie: the mean over tokens of the relative distance,
 # by precision. Rounding of many layers stays well below; a token that sees the wrong ones, or
 # stands at the wrong place, is off by a fifth and more.
@@ -35,7 +39,34 @@ _TOKENS_OF_CHECK = {"cpu": 128, "cuda": 2048}
 _TOKENS_OF_SHORT_ROW = 16
 
 
-def check_causal(model: "Network") -> None:
+def probe(model: Network) -> None:
+    """Find out how a model is to be fed.
+
+    Raises:
+        ModelNotFoundError: it cannot be used.
+        OverflowingModelError: of these, one that gives numbers that are not finite.
+    """
+    # A class may raise whatever it likes about tokens that it cannot be fed.
+    with loading(f"The {type(model.model).__name__} {model.name!r}", refused):
+        _check_causal(model)
+        _find_head(model)
+        if model.precision == FLOAT16:
+            _check_overflow(model)
+        shared = _shared_kinds(model)
+    model.is_plain = shared is None
+    model.kinds, model.key_bytes = shared or (AttentionKinds({"": None}), 0)
+    if model.is_plain:
+        model.copies_cache = _copies_cache(model)
+        model.key_bytes = _bytes_of_token(model)
+        _LOGGER.warning(
+            "%s is fed on the plain path, a row for each context and continuation: right, and "
+            "several times slower than models of keys that continuations share",
+            model.name,
+        )
+    model.tokens_fed = 0
+
+
+def _check_causal(model: Network) -> None:
     """A token must not see what stands behind it: rows are padded there.
 
     Raises:
@@ -44,21 +75,43 @@ def check_causal(model: "Network") -> None:
     """
     import torch
 
-    row = probe_row(model, 7)
+    row = _probe_row(model, 7)
     with torch.inference_mode():
         logits = model.model(input_ids=_batch(model, [row, row[:4] + row[1:5]]), use_cache=False)
         both = logits.logits.float()
         alone = model.model(input_ids=_batch(model, [row[:4]]), use_cache=False).logits.float()
     model.check_finite(both)
     # Behind the first, whose embedding may be all zeros.
-    if not are_close(model, both[:, 1:4], alone[:, 1:].expand(2, -1, -1)):
+    if not _are_close(model, both[:, 1:4], alone[:, 1:].expand(2, -1, -1)):
         raise ModelNotFoundError(
             f"The model class {type(model.model).__name__} lets tokens see what stands behind "
             "them. Expected a causal language model, which predicts each token from those before."
         )
 
 
-def check_overflow(model: "Network") -> None:
+def _find_head(model: Network) -> None:
+    """Find out how the last states become logits.
+
+    By the output layer; by the model's own forward pass, where it scales or caps them; or not
+    from the states alone. The logits are then what is kept of each token instead.
+    """
+    import torch
+
+    ids = _batch(model, [_probe_row(model, 3)])
+    # A cap far above the probe's logits moves them little, and those of other texts more.
+    atol, rtol = (1e-5, 1e-4) if model.precision == "float32" else (1e-3, 1e-3)
+    with torch.inference_mode():
+        whole = model.model(input_ids=ids, use_cache=False).logits.float()
+        model.check_finite(whole)
+        for model.logits_by in ("layer", "model"):
+            with _unserved():
+                logits = model.logits(model.hidden_states(ids))
+                if torch.allclose(logits, whole, atol=atol, rtol=rtol):
+                    return
+    model.logits_by = "states"
+
+
+def _check_overflow(model: Network) -> None:
     """Feed a row as long as a window, and short ones, of tokens from all over the vocabulary.
 
     The largest activations stand at the first positions and at the commonest tokens, which have the
@@ -75,7 +128,6 @@ def check_overflow(model: "Network") -> None:
     length = min(count, model.context_length - 1)
     short = min(_TOKENS_OF_SHORT_ROW, len(tokens))
     starts = range(0, len(tokens) - short + 1, short)
-    fed = model.tokens_fed
     with torch.inference_mode():
         for rows in ([tokens[-length:]], [tokens[start : start + short] for start in starts]):
             ids = torch.tensor([[model.bos_id, *row] for row in rows], device=model.device)
@@ -83,10 +135,9 @@ def check_overflow(model: "Network") -> None:
             model.check_finite(states)
             for piece in states.split(8 * short):
                 model.check_finite(model.logits(piece))
-    model.tokens_fed = fed
 
 
-def shared_kinds(model: "Network") -> tuple[AttentionKinds, int] | None:
+def _shared_kinds(model: Network) -> tuple[AttentionKinds, int] | None:
     """How branches can go on side by side behind the keys of a text that they share.
 
     Returns:
@@ -95,78 +146,56 @@ def shared_kinds(model: "Network") -> tuple[AttentionKinds, int] | None:
         states instead of keys.
     """
     for kinds in AttentionKinds.of(model.text_config):
-        with unserved():
-            key_bytes = _key_bytes_if_shared(model, kinds)
+        with _unserved():
+            model.kinds = kinds.with_window(_WINDOW)
+            key_bytes = _key_bytes_if_shared(model)
             if key_bytes is not None:
                 return kinds, key_bytes
     return None
 
 
-def _key_bytes_if_shared(model: "Network", kinds: AttentionKinds) -> int | None:
+def _key_bytes_if_shared(model: Network) -> int | None:
     import torch
-    from transformers import DynamicCache
 
-    row = probe_row(model, _SHARED + 2 * _BRANCH)
-    length = len(row) - 2 * _BRANCH
-    visible = torch.ones((len(row), len(row)), dtype=torch.bool).tril()
-    visible[length + _BRANCH :, length : length + _BRANCH] = False
-    places = torch.tensor(
-        [*range(length), *(range(length, length + _BRANCH)), *(range(length, length + _BRANCH))]
-    )
-    shared, first, second = row[:length], row[length : length + _BRANCH], row[length + _BRANCH :]
-    cache = DynamicCache()
-    kinds = kinds.with_window(_WINDOW)
+    row = _probe_row(model, _SHARED + 2 * _BRANCH)
+    shared, first, second = row[: -2 * _BRANCH], row[-2 * _BRANCH : -_BRANCH], row[-_BRANCH:]
     with torch.inference_mode(), small_window(model.text_config, _WINDOW):
-        alone = model.hidden_states(_batch(model, [shared + first, shared + second]))
-        expected = alone[:, length:].flatten(0, 1)
-        for part, keys in ((slice(length), length), (slice(length, None), len(row))):
-            states = model.hidden_states(
-                _batch(model, [row[part]] * 2),
-                cache=cache,
-                attention_mask=kinds.masks(
-                    visible[None, part, :keys],
-                    places[None, part],
-                    places[None, :keys],
-                    dtype=model.model.dtype,
-                    device=model.device,
-                ),
-                position_ids=places[None, part].to(model.device),
-            )
-    layers: list[Any] = list(cache.layers)
-    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
-    rounding, behind_gap = (
-        _distance(states[1, branch], expected[branch])
-        for branch in (slice(_BRANCH), slice(_BRANCH, None))
-    )
+        expected = model.hidden_states(_batch(model, [shared + first, shared + second]))
+        expected = expected[:, len(shared) :]
+        rows = SharedRows(model, 2)
+        rows.read([shared, shared])
+        rows = rows.fork([0, 0, 1, 1], shares=True)
+        *_, of_first, of_second = rows.read([first, second, first, second])
+    rounding, behind_gap = _distance(of_first, expected[0]), _distance(of_second, expected[1])
     least = max(_TOLERANCES["float32"], _ROUNDINGS * torch.finfo(model.model.dtype).eps)
     is_shared = behind_gap < _TIMES_ROUNDING * rounding + least
-    is_shared &= are_close(model, states[1], expected)
-    return held // (2 * len(row)) if is_shared else None
+    is_shared &= _are_close(model, torch.stack([of_first, of_second]), expected)
+    return rows.key_bytes if is_shared else None
 
 
-def copies_cache(model: "Network") -> bool:
+def _copies_cache(model: Network) -> bool:
     """Whether rows can go on, some tokens at a time, behind copies of the model's own cache."""
     import torch
 
-    opening, first, second = (probe_row(model, 12)[at:] for at in (0, 1, 3))
+    opening, first, second = (_probe_row(model, 12)[at:] for at in (0, 1, 3))
     second = [*second, *first[:2]]
-    with unserved(), torch.inference_mode(), small_window(model.text_config, _WINDOW):
-        rows = PlainRows(model, opening)
-        rows.feed()
-        rows = rows.copied([0, 0])
-        states = [rows.feed([second[:5], first[:5]])]
-        rows = rows.copied([1, 0])
+    with _unserved(), torch.inference_mode(), small_window(model.text_config, _WINDOW):
+        opened, texts = OwnRows(model, 1), (first, second)
+        opened.feed([opening])
+        read = opened.fork([0, 0]).read([each[:5] for each in texts])
+        rows = opened.fork([0, 0], shares=True)
+        rows.feed([second[:5], first[:5]])
+        rows = rows.fork([1, 0], shares=True)
         # Some classes compute a single token in another way than several.
-        for at in range(5, len(first)):
-            states.append(rows.feed([first[at : at + 1], second[at : at + 1]]))
-        states[0] = states[0].flip(0)
+        fed = [rows.feed([each[at : at + 1] for each in texts]) for at in range(5, len(first))]
+        states = torch.cat([torch.stack(read), torch.stack(fed, dim=1)], dim=1)
         whole = model.hidden_states(_batch(model, [opening + first, opening + second]))
-        return are_close(model, torch.cat(states, dim=1), whole[:, len(opening) :])
+        return _are_close(model, states, whole[:, len(opening) :])
     return False
 
 
 @contextmanager
-def unserved() -> Iterator[None]:
+def _unserved() -> Iterator[None]:
     """Goes on behind the block where a class is not made for what it is asked there.
 
     It may raise whatever it likes then. Out of memory is another matter.
@@ -178,19 +207,27 @@ def unserved() -> Iterator[None]:
             raise
 
 
-def bytes_of_token(model: "Network") -> int:
+def _bytes_of_token(model: Network) -> int:
     """How much the model's own cache grows with a token, in bytes; at least 1."""
-    fed = model.tokens_fed
-    sizes = []
-    for length in (5, 9):
-        rows = PlainRows(model, probe_row(model, length - 1))
-        rows.feed()
-        sizes.append(rows.cache_bytes)
-    model.tokens_fed = fed
-    return max(1, (sizes[1] - sizes[0]) // 4)
+    import torch
+
+    with torch.inference_mode():
+        caches = [model.own_states(_batch(model, [_probe_row(model, at)]))[1] for at in (4, 8)]
+    fewer, more = map(_bytes_of_cache, caches)
+    return max(1, (more - fewer) // 4)
 
 
-def are_close(model: "Network", states: "torch.Tensor", expected: "torch.Tensor") -> bool:
+def _bytes_of_cache(cache: Any) -> int:
+    return sum(
+        state.nbytes
+        for layer in (cache.layers if cache is not None else ())
+        for value in vars(layer).values()
+        for state in (value.values() if isinstance(value, dict) else (value,))
+        if hasattr(state, "nbytes")
+    )
+
+
+def _are_close(model: Network, states: "torch.Tensor", expected: "torch.Tensor") -> bool:
     """Whether states differ by no more than rounding, in the precision of the model."""
     return _distance(states, expected) < _TOLERANCES[model.precision]
 
@@ -200,7 +237,7 @@ def _distance(states: "torch.Tensor", expected: "torch.Tensor") -> float:
     return float(distances.mean())
 
 
-def probe_row(model: "Network", length: int) -> list[int]:
+def _probe_row(model: Network, length: int) -> list[int]:
     """The start token, and so many tokens from all over the vocabulary."""
     vocabulary = model.text_config.vocab_size
     return [
@@ -209,7 +246,7 @@ def probe_row(model: "Network", length: int) -> list[int]:
     ]
 
 
-def _batch(model: "Network", rows: Sequence[Sequence[int]]) -> "torch.Tensor":
+def _batch(model: Network, rows: Sequence[Sequence[int]]) -> "torch.Tensor":
     import torch
 
     return torch.tensor(rows, device=model.device)

@@ -12,6 +12,7 @@ the text back. What stands behind other text has no such space:
 
 import copy
 import json
+import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,8 @@ import regex
 
 from toolformer.errors import ModelNotFoundError
 from toolformer.files.loading import loading, prepare_transformers
-from toolformer.forward.vocabulary_check import check_writes_calls
+from tools.protocol import ToolCall
+from tools.syntax import CALL_OPEN, call_pieces
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -32,6 +34,13 @@ _LETTER = regex.compile(r"\X")
 # A character has at most four bytes, so it is spread over at most four tokens.
 MAX_TOKENS_PER_CHARACTER = 4
 REPLACEMENT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
+# What every vocabulary is tried on.
+_BEGINNING, _END = "The MILL", " ended."
+# Both forms of an accented letter, behind the pieces of a call with a result.
+_PARTS = (
+    *call_pieces(ToolCall("Calculator", "(6 - 4) * 21"), "42"),
+    *(" 1869, it", "\n", "\n\n", " \u00c9T\u00c9", " e\u0301te\u0301", " 橋", " 🌉", " [1]"),
+)
 
 
 def load_tokenizer(directory: Path) -> "Tokenizer":
@@ -201,6 +210,34 @@ class Tokenizer:
     def vocabulary_size(self) -> int:
         """Number of tokens, special ones included."""
         return self._behind.get_vocab_size(with_added_tokens=True)
+
+
+def check_writes_calls(tokenizer: Tokenizer) -> None:
+    """Write letters, digits, brackets, line ends and a call behind a text, and read them back.
+
+    A normaliser may compose letters or take them apart, and write compatible ones for others.
+
+    Raises:
+        ModelNotFoundError: another text comes back, or a call is not opened by one token, whose
+            probability is p_i.
+    """
+    for parts in (*((part,) for part in _PARTS), _PARTS):
+        pieces = (*parts, _END)
+        text = "".join((_BEGINNING, *pieces))
+        back = tokenizer.decode([*tokenizer.encode(_BEGINNING), *tokenizer.encode_pieces(pieces)])
+        if unicodedata.normalize("NFKC", back) != unicodedata.normalize("NFKC", text):
+            raise ModelNotFoundError(
+                f"The model's vocabulary (tokenizer.json) gives {back!r} back for {text!r}. Calls "
+                "are written into texts and read out of them, so the same text was expected. Use a "
+                "model whose vocabulary keeps letters, accents, spaces, brackets and line ends."
+            )
+    opening = [tokenizer.token_text(token) for token in tokenizer.encode_behind(CALL_OPEN)]
+    if len(opening) != 1:
+        raise ModelNotFoundError(
+            f"The model's vocabulary (tokenizer.json) writes {CALL_OPEN!r}, which opens a call, as "
+            f"the tokens {', '.join(map(repr, opening))}. Expected one token. Use a model whose "
+            f"vocabulary has {CALL_OPEN!r}, as those of GPT-2, Llama, Qwen and Gemma do."
+        )
 
 
 def _rules(own: Any, normaliser: Any, pre_tokenizer: Any, decoder: Any) -> Any:

@@ -21,8 +21,7 @@ from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError
 from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
 from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.tokenization import Tokenizer, load_tokenizer
-from toolformer.forward.vocabulary_check import check_writes_calls
+from toolformer.forward.tokenization import Tokenizer, check_writes_calls, load_tokenizer
 from toolformer.generation.defaults import DEFAULTS
 from toolformer.generation.refusals import check_served, check_values, tools_by_name
 from tools.base import Tool

@@ -117,10 +117,6 @@ class ServedContexts:
         """See `Contexts.forget`."""
         del self._rows[row][length:]
 
-    def copies(self, rows: int) -> "ServedContexts":
-        """See `Contexts.copies`."""
-        return ServedContexts(self._forms, self._rows * rows)
-
     def take(self, rows: Sequence[int]) -> "ServedContexts":
         """See `Contexts.take`."""
         return ServedContexts(self._forms, [self._rows[row] for row in rows])

@@ -12,9 +12,11 @@ from tests import literal
 from tests.fakes import START, ScriptedModel, taught_model, tiny_model
 from toolformer.decoding.completions import CLOSED, DecodingParameters, MinCallProbability
 from toolformer.decoding.decoder import complete, longest_prompt_tokens
+from toolformer.decoding.decoding_batch import DecodingBatch
 from toolformer.decoding.triggers import read_open_call, tool_meant
 from toolformer.errors import SequenceTooLongError
-from toolformer.forward.row_cache import RowCache
+from toolformer.forward.contexts import NetworkContexts
+from toolformer.forward.shared_rows import SharedRows
 from tools.errors import CallSyntaxError
 from tools.protocol import ToolCall
 from tools.syntax import insert_calls
@@ -66,9 +68,9 @@ def complete_one(model, prompt=PROMPT, *, run_calls=never, parse_arguments=None,
 def fed(monkeypatch) -> list[list[list[int]]]:
     """The tokens of each row, of each pass of a cache."""
     passes = []
-    feed = RowCache.feed
+    feed = SharedRows.feed
     monkeypatch.setattr(
-        RowCache, "feed", lambda cache, tokens: passes.append(tokens) or feed(cache, tokens)
+        SharedRows, "feed", lambda rows, tokens: passes.append(tokens) or feed(rows, tokens)
     )
     return passes
 
@@ -442,13 +444,13 @@ def test_texts_that_wait_for_a_result_enter_once_behind_the_opening_that_all_sha
     run = {"parameters": parameters(), "run_calls": answer(long)}
     alone = [complete(ScriptedModel(texts), [prompt], **run)[0] for prompt in prompts]
     copied = []
-    copies = RowCache.copies
+    enter = DecodingBatch.enter
 
-    def noted(cache, rows):
-        copied.append((cache.length(0), rows))
-        return copies(cache, rows)
+    def noted(batch, rows, opening):
+        copied.append((opening.length(0), len(rows)))
+        enter(batch, rows, opening)
 
-    monkeypatch.setattr(RowCache, "copies", noted)
+    monkeypatch.setattr(DecodingBatch, "enter", noted)
     two_at_once = complete(ScriptedModel(texts), prompts, rows_at_once=2, **run)
     assert two_at_once == alone
     assert [each.prompt + each.text for each in two_at_once] == texts
@@ -592,7 +594,7 @@ NETWORK = tiny_model()
 @given(st.data())
 def test_cache_gives_the_logits_of_feeding_everything_from_scratch(data):
     model, rows = NETWORK, data.draw(st.integers(1, 3))
-    cache = RowCache(model, rows)
+    cache = model.contexts(rows)
     texts: list[list[int]] = [[] for _ in range(rows)]
     token = st.integers(0, model.tokenizer.vocabulary_size - 1)
     for _ in range(data.draw(st.integers(1, 5))):
@@ -615,25 +617,28 @@ def test_cache_gives_the_logits_of_feeding_everything_from_scratch(data):
             texts = [texts[place] for place in kept]
 
 
-def test_copies_of_a_cache_go_on_behind_its_text_and_leave_it_as_it_is():
+@pytest.mark.parametrize("is_plain", [False, True])
+def test_copies_of_a_cache_go_on_behind_its_text_and_leave_it_as_it_is(monkeypatch, is_plain):
+    monkeypatch.setattr(NETWORK, "is_plain", is_plain)
     opening = [0, *range(5, 45)]
-    cache = RowCache(NETWORK, 1)
+    cache = NETWORK.contexts(1)
     cache.feed([opening])
-    rows = cache.copies(2)
+    rows = cache.take([0, 0])
+    entering = cache.take([0])
+    assert_goes_on(cache.feed([[30]])[0], NETWORK, [*opening, 30])
     rows.feed([[7, 8, 9], [10]])
-    entering = cache.copies(1)
+    assert_goes_on(cache.feed([[31]])[0], NETWORK, [*opening, 30, 31])
     entering.feed([[11, 12]])
     rows = rows.join([entering])
     logits = rows.feed([[20], [21, 22], [23]])
     for place, text in enumerate(([7, 8, 9, 20], [10, 21, 22], [11, 12, 23])):
         assert rows.length(place) == len(opening) + len(text)
         assert_goes_on(logits[place], NETWORK, opening + text)
-    with pytest.raises(ValueError, match="3 rows"):
-        rows.copies(1)
 
 
 def test_hidden_keys_are_thrown_out():
-    cache = RowCache(NETWORK, 2)
+    rows = SharedRows(NETWORK, 2)
+    cache = NetworkContexts(NETWORK, rows)
     steady, forgetful = [0], [0]
     cache.feed([steady, forgetful])
     for step in range(60):
@@ -643,5 +648,5 @@ def test_hidden_keys_are_thrown_out():
         for place, text in enumerate((steady, forgetful + cache_input[1])):
             assert_goes_on(logits[place], NETWORK, text)
         cache.forget(1, 1)
-    assert cache.keys < 1 + 4 * 60
-    assert cache.keys <= 2 * cache.length(0) + 64
+    assert rows.keys < 1 + 4 * 60
+    assert rows.keys <= 2 * cache.length(0) + 64

@@ -34,11 +34,10 @@ def branch_groups(places=PLACES, *, per_position=3, count=8):
 
 
 def sample(model, texts, groups, places=PLACES, *, max_new_tokens=8, is_finished=None):
-    starts = [texts.start(row, position) for row, position in places]
     with torch.inference_mode():
         sample_branches(
             model,
-            texts.branch_keys(starts),
+            texts.rows_at(places, shares=True),
             groups,
             forced_ids=model.tokenizer.encode_pieces(FORCED),
             max_new_tokens=max_new_tokens,

@@ -17,11 +17,15 @@ from transformers import (
 )
 
 from tests.fakes import END, START, byte_tokenizer, tiny_model
+from tests.toolformer.architectures import windows_of
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.devices import resolve_device
 from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.prefix_cache import prompt_prefix
+from toolformer.forward.model import Place
+from toolformer.forward.prefill import rows_before_texts
 from toolformer.forward.tokenization import Tokenizer
+
+PROMPT = "Calls.\nIn: {text}\nOutput:"
 
 
 @pytest.fixture
@@ -319,9 +323,24 @@ def test_a_graphics_card_is_used_where_there_is_one(monkeypatch, is_available, e
 def test_a_model_goes_with_the_last_reference_to_it_whatever_prompts_it_read(is_plain):
     model = tiny_model()
     model.is_plain = is_plain
-    prompt = "Calls.\nIn: {text}\nOutput:"
-    assert prompt_prefix(model, prompt) is prompt_prefix(model, prompt)
+    assert rows_before_texts(model, PROMPT) is rows_before_texts(model, PROMPT)
     gone = weakref.ref(model)
     del model
     gc.collect()
     assert gone() is None
+
+
+def test_a_prompt_that_memory_did_not_hold_is_fed_again(monkeypatch):
+    def lost(*_, **__):
+        raise MemoryError
+
+    model = tiny_model()
+    windows = windows_of(model.tokenizer, "Rain fell.")
+    places = [(Place(0, at), token) for at, token in enumerate(windows[0].ids)]
+    expected = model.read(PROMPT, windows).losses(places)
+    model.prefixes.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(model, "hidden_states", lost)
+        with pytest.raises(MemoryError):
+            model.read(PROMPT, windows)
+    assert model.read(PROMPT, windows).losses(places) == expected

@@ -18,7 +18,6 @@ from toolformer.decoding.decoding_row import DecodingRow, RowSettings
 from toolformer.decoding.triggers import CallChance, may_open
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.next_tokens import next_tokens, ranks
-from toolformer.forward.row_cache import RowCache
 from toolformer.forward.windows import Window
 
 LEAST = st.sampled_from([0.0, 0.003, 0.008, 1.0])
@@ -183,7 +182,7 @@ def test_an_open_call_holds_the_logits_of_its_own_row_alone():
         for number, prompt in enumerate(PROMPTS)
     ]
     batch = DecodingBatch(model, frozenset())
-    batch.enter(rows, RowCache(model, 1))
+    batch.enter(rows, model.contexts(1))
     held = []
     for _ in itertools.repeat(None, 3):
         held += [row.open_call.before.logits for row in rows if row.open_call is not None]

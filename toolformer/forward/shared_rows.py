@@ -1,0 +1,233 @@
+"""Rows of a model whose rows can go on side by side behind keys that they share.
+
+A line of the cache holds a text, with the tokens of all rows that go on from it side by side. A
+mask shows each row its own past:
+
+    line:   prompt | text part | x_0 … x_{n-2} | tokens of its rows, feed by feed
+    a row at position p sees |<-- x_{p-1} --->|  and its own tokens
+
+Every feed appends one stretch of keys to all lines. What no row uses of it, or has forgotten, is
+hidden: so nothing is cropped, and rows need not agree in length.
+
+    step 1 (prompts)      step 2        step 3 (row 0 gets forced tokens)
+    row 0:  0 1 2 3       4             5 6 7
+    row 1:  0 1 . .       2             3 . .        numbers: positions; dots: never seen
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from toolformer.forward.network import Network
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import Cache
+
+# Hidden keys are thrown out once there are more of them than this, and than visible ones.
+_MAX_HIDDEN_KEYS = 64
+
+
+class SharedRows:
+    """`toolformer.forward.rows.Rows` behind keys that can be shared."""
+
+    def __init__(self, model: Network, rows: int):
+        import torch
+
+        self._model = model
+        self._cache = _cache([])
+        # Of the keys of each line; one line where they are the same in all.
+        self._positions = torch.empty((1, 0), dtype=torch.long)
+        # Of each row its line, in ascending order, which keys of it the row sees, and how many.
+        self._lines = torch.arange(rows)
+        self._visible = torch.empty((rows, 0), dtype=torch.bool)
+        self._lengths = torch.zeros(rows, dtype=torch.long)
+        self._shares_lines = False
+
+    @property
+    def keys(self) -> int:
+        """Keys held per line, hidden ones included."""
+        return self._visible.shape[1]
+
+    @property
+    def key_bytes(self) -> int:
+        """Bytes of a token's keys and values in all layers."""
+        layers: Any = self._cache.layers
+        held = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
+        return held // (self._line_count * self.keys)
+
+    def length(self, row: int) -> int:
+        """See `Rows.length`."""
+        return int(self._lengths[row])
+
+    def feed(self, tokens: "Sequence[Sequence[int]]") -> "torch.Tensor":
+        """See `Rows.feed`."""
+        hidden, _, ends = self._fed(tokens)
+        last = hidden[self._lines.to(hidden.device), ends.to(hidden.device) - 1]
+        # Lines of several rows are used up before long.
+        if not self._shares_lines and self.keys > 2 * int(self._lengths.max()) + _MAX_HIDDEN_KEYS:
+            self._throw_out_hidden()
+        return last
+
+    def read(self, tokens: "Sequence[Sequence[int]]") -> "list[torch.Tensor]":
+        """See `Rows.read`."""
+        hidden, begins, ends = self._fed(tokens)
+        stretches = zip(self._lines.tolist(), begins.tolist(), ends.tolist(), strict=True)
+        return [hidden[line, begin:end] for line, begin, end in stretches]
+
+    def _fed(
+        self, tokens: "Sequence[Sequence[int]]"
+    ) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
+        """Append tokens; the states of all lines, and where each row's tokens begin and end."""
+        import torch
+
+        counts = torch.tensor([len(each) for each in tokens])
+        firsts = counts.cumsum(0) - counts
+        # Rows of a line follow each other, in the cache as here.
+        begins = firsts - firsts[torch.searchsorted(self._lines, self._lines)]
+        ends = begins + counts
+        before, shape = self.keys, (self._line_count, int(ends.max()))
+        room = torch.arange(shape[1])
+        row_of = torch.arange(len(counts)).repeat_interleave(counts)
+        steps = torch.arange(len(row_of)) - firsts[row_of]
+        of_token = self._lines[row_of], begins[row_of] + steps
+        ids = torch.zeros(shape, dtype=torch.long)
+        ids[of_token] = torch.tensor([*chain.from_iterable(tokens)])
+        own = (room >= begins[:, None]) & (room < ends[:, None])
+        if len(counts) == shape[0] and self._visible.all():
+            # One mask for all: tokens see all before them, and padding stands behind them.
+            places = before + room[None]
+            visible = torch.ones((1, shape[1], before + shape[1]), dtype=torch.bool).tril(before)
+        else:
+            places = torch.zeros(shape, dtype=torch.long)
+            places[of_token] = self._lengths[row_of] + steps
+            visible = torch.zeros((*shape, before + shape[1]), dtype=torch.bool)
+            # Padding sees the first key only: a row of nothing would turn into NaN.
+            visible[:, :, 0] = True
+            visible[..., :before][of_token] = self._visible[row_of]
+            visible[..., before:][of_token] = own[row_of] & (room <= of_token[1][:, None])
+        positions = self._positions, places
+        lines = max(map(len, positions))
+        self._positions = torch.cat([each.expand(lines, -1) for each in positions], 1)
+        self._visible = torch.cat([self._visible, own], 1)
+        self._lengths = self._lengths + counts
+        model = self._model
+        with torch.inference_mode():
+            hidden = model.hidden_states(
+                ids.to(model.device),
+                cache=self._cache,
+                attention_mask=model.masks(visible, places, self._positions),
+                # Some classes, such as OPT, would read positions from the mask, and not from this.
+                position_ids=places.to(model.device),
+            )
+        return hidden, begins, ends
+
+    @property
+    def _line_count(self) -> int:
+        # Every line has a row.
+        return int(self._lines[-1]) + 1
+
+    def forget(self, row: int, length: int) -> None:
+        """See `Rows.forget`."""
+        self._visible[row] &= self._positions_of(self._lines[row : row + 1])[0] < length
+        self._lengths[row] = length
+
+    def fork(
+        self, rows: Sequence[int], lengths: Sequence[int] | None = None, *, shares: bool = False
+    ) -> "SharedRows":
+        """See `Rows.fork`."""
+        import torch
+
+        chosen = torch.tensor(rows)
+        lines, visible, counts = self._lines[chosen], self._visible[chosen], self._lengths[chosen]
+        keys = self.keys
+        if lengths is not None:
+            counts = torch.tensor(lengths)
+            visible &= self._positions_of(lines) < counts[:, None]
+            if not shares:
+                # What stands behind the last key that is seen is not copied.
+                keys = int(visible.any(0).nonzero().max()) + 1
+        fork = SharedRows(self._model, len(rows))
+        if shares:
+            lines, fork._lines = lines.unique(return_inverse=True)
+        fork._shares_lines = shares
+        fork._visible, fork._lengths = visible[:, :keys], counts
+        if shares and len(lines) == self._line_count:
+            fork._positions, fork._cache = self._positions, self._cache
+            return fork
+        fork._positions = self._positions_of(lines)[:, :keys]
+        # A single line is not copied before the first tokens are appended.
+        on_device = lines.to(self._model.device)
+        is_single = self._line_count == 1
+        fork._cache = _changed(
+            lambda states: (
+                states.expand(len(lines), -1, -1, -1) if is_single else states[on_device]
+            )[:, :, :keys],
+            self,
+        )
+        return fork
+
+    def joined(self, others: "Sequence[SharedRows]") -> "SharedRows":
+        """See `Rows.joined`; rows must not share lines."""
+        import torch
+        from torch.nn.functional import pad
+
+        if not others:
+            return self
+        parts = [self, *others]
+        for part in parts:
+            part._throw_out_hidden()
+        width = max(part.keys for part in parts)
+        joined = SharedRows(self._model, sum(len(part._lines) for part in parts))
+        joined._lengths = torch.cat([part._lengths for part in parts])
+        joined._visible, joined._positions = (
+            torch.cat([pad(each, (0, width - each.shape[1])) for each in of_parts])
+            for of_parts in zip(*((part._visible, part._positions) for part in parts), strict=True)
+        )
+        joined._cache = _changed(
+            lambda *states: torch.cat(
+                [pad(each, (0, 0, 0, width - each.shape[2])) for each in states]
+            ),
+            *parts,
+        )
+        return joined
+
+    def _positions_of(self, lines: "torch.Tensor") -> "torch.Tensor":
+        return self._positions if len(self._positions) == 1 else self._positions[lines]
+
+    def _throw_out_hidden(self) -> None:
+        # Visible keys first, in their order; rows with fewer of them keep some hidden ones.
+        order = (~self._visible).byte().argsort(dim=1, stable=True)[:, : int(self._lengths.max())]
+        on_device = order.to(self._model.device)[:, None, :, None]
+        self._positions = self._positions.expand(len(order), -1).gather(1, order)
+        self._visible = self._visible.gather(1, order)
+        self._cache = _changed(
+            lambda states: states.gather(
+                2, on_device.expand(-1, states.shape[1], -1, states.shape[3])
+            ),
+            self,
+        )
+
+
+def _changed(change: "Callable[..., torch.Tensor]", *rows: SharedRows) -> "Cache":
+    """A cache of what `change` makes of the keys, and of the values, of each layer of the rows."""
+    import torch
+
+    of_layers: Any = zip(*(each._cache.layers for each in rows), strict=True)
+    with torch.inference_mode():
+        return _cache(
+            [
+                (change(*(each.keys for each in layer)), change(*(each.values for each in layer)))
+                for layer in of_layers
+            ]
+        )
+
+
+def _cache(layers: "list[tuple[torch.Tensor, torch.Tensor]]") -> "Cache":
+    from transformers import Cache
+
+    from toolformer.forward.growing_layer import GrowingLayer
+
+    cache = Cache(layer_class_to_replicate=GrowingLayer)
+    cache.layers += map(GrowingLayer, layers)
+    return cache
