@@ -27,6 +27,13 @@ def taught():
     return taught_model((*LESSONS, "The mill is old, I say."))
 
 
+@pytest.fixture(scope="module")
+def asked(taught):
+    """The fake server of that model, and it as it is asked there."""
+    with served_by(taught) as pair:
+        yield pair
+
+
 def parameters_of(**changes):
     parameters = {
         "max_new_tokens": 8,
@@ -73,11 +80,10 @@ def assert_equal(theirs, ours):
         assert blank[0] == blank[1]
 
 
-def test_completions_with_calls_equal_those_of_the_same_model_here(taught):
-    with served_by(taught) as (_, served):
-        ours = completed(taught)
-        assert {len(each.calls) for each in ours} == {0, 1}
-        assert_equal(completed(served), ours)
+def test_completions_with_calls_equal_those_of_the_same_model_here(taught, asked):
+    ours = completed(taught)
+    assert {len(each.calls) for each in ours} == {0, 1}
+    assert_equal(completed(asked[1]), ours)
 
 
 @pytest.mark.parametrize(
@@ -85,19 +91,17 @@ def test_completions_with_calls_equal_those_of_the_same_model_here(taught):
     [{"tools": ()}, {"blocked_tools": ("QA",)}, {"max_call_tokens": 2}, {"call_top_k": 30}],
     ids=["disabled", "blocked", "too long", "large k"],
 )
-def test_completions_without_a_result_equal_those_of_the_same_model_here(taught, changes):
-    with served_by(taught) as (_, served):
-        assert_equal(completed(served, **changes), completed(taught, **changes))
+def test_completions_without_a_result_equal_those_of_the_same_model_here(taught, asked, changes):
+    assert_equal(completed(asked[1], **changes), completed(taught, **changes))
 
 
-def test_call_without_a_result_is_taken_back_as_here(taught):
+def test_call_without_a_result_is_taken_back_as_here(taught, asked):
     def refuse(calls):
         return [None] * len(calls)
 
-    with served_by(taught) as (_, served):
-        ours = completed(taught, run_calls=refuse)
-        assert ours[0].undone_calls
-        assert_equal(completed(served, run_calls=refuse), ours)
+    ours = completed(taught, run_calls=refuse)
+    assert ours[0].undone_calls
+    assert_equal(completed(asked[1], run_calls=refuse), ours)
 
 
 def test_completions_without_calls_are_used_only_as_far_as_ranks_were_told(taught):
@@ -109,12 +113,11 @@ def test_completions_without_calls_are_used_only_as_far_as_ranks_were_told(taugh
         assert_equal(completed(served, **parameters), completed(taught, **parameters))
 
 
-def test_expected_tokens_within_prompts_equal_those_of_the_same_model_here(taught):
+def test_expected_tokens_within_prompts_equal_those_of_the_same_model_here(taught, asked):
     open_id = call_open_id(taught.tokenizer)
     rows = [[taught.bos_id, *taught.tokenizer.encode(prompt)] for prompt in PROMPTS]
     options = {"top": [0, 3], "open_id": open_id, "counts": [2, 5]}
-    with served_by(taught) as (_, served):
-        theirs = served.given_tokens(rows, **options)
+    theirs = asked[1].given_tokens(rows, **options)
     for (given, behind), (wanted, here) in zip(
         theirs, taught.given_tokens(rows, **options), strict=True
     ):

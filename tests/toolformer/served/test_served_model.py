@@ -31,14 +31,14 @@ def places_of(windows, open_id):
     ]
 
 
-@pytest.mark.parametrize("prompt", [PROMPT, None])
 @pytest.mark.parametrize("faults", [set(), {"no_listing"}])
-def test_losses_of_texts_equal_those_of_the_same_model_here(local, prompt, faults):
+def test_losses_of_texts_equal_those_of_the_same_model_here(local, faults):
     windows = windows_of(local.tokenizer, *TEXTS)
     places = places_of(windows, call_open_id(local.tokenizer))
     with served_by(local, faults=faults) as (_, served):
-        losses = served.read(prompt, windows).losses(places)
-    assert losses == pytest.approx(local.read(prompt, windows).losses(places), abs=1e-5)
+        for prompt in (PROMPT, None):
+            losses = served.read(prompt, windows).losses(places)
+            assert losses == pytest.approx(local.read(prompt, windows).losses(places), abs=1e-5)
 
 
 def test_ranks_and_continuations_equal_those_of_the_same_model_here(local, pair):
