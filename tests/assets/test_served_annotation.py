@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.assets.conftest import SHARDS, MakeHome, PipelineHome, refuse_models
+from tests.assets.conftest import MakeHome, PipelineHome, refuse_models
 from tests.toolformer.served.fake_server import FakeServer, serving
 from toolformer.errors import ServedModelError
 from toolformer.forward.language_model import LanguageModel
@@ -17,7 +17,6 @@ from toolformer.home.settings.sections import merged
 pytestmark = pytest.mark.slow
 # Its calls have nothing to sample: the places and losses decide.
 TOOL = "Calendar"
-SHARD = SHARDS[:1]
 LOSSES = ("loss_without_call", "loss_call_without_result", "loss_with_result")
 
 
@@ -26,7 +25,7 @@ def local_home(tmp_path_factory, pipeline_settings) -> PipelineHome:
     made = PipelineHome(tmp_path_factory.mktemp("local") / "home")
     changes = {name: {"is_enabled": name == TOOL} for name in ("WikiSearch", "Calculator", TOOL)}
     made.write_settings(merged(pipeline_settings, {"tools": changes}))
-    made.build(shards=SHARD)
+    made.build()
     return made
 
 
@@ -51,7 +50,7 @@ def name_server(home: PipelineHome, fake: FakeServer, folder: Path) -> None:
 
 def annotate(home: PipelineHome, fake: FakeServer, folder: Path) -> None:
     name_server(home, fake, folder)
-    home.build(shards=SHARD)
+    home.build()
 
 
 # From the middle of sampling on: a full server, cut connections.
@@ -71,7 +70,7 @@ def test_served_build_has_the_local_rows_and_another_address_changes_none(
         annotate(home, fake, tokenizer_folder)
         made = home.partition_states()
         assert not fake.failing
-    ours, theirs = (each.rows("scored_calls", shards=SHARD) for each in (local_home, home))
+    ours, theirs = local_home.rows("scored_calls"), home.rows("scored_calls")
     assert not ours.is_empty()
     assert theirs["call_id"].to_list() == ours["call_id"].to_list()
     for name in LOSSES:
@@ -131,7 +130,7 @@ def test_model_that_is_replaced_in_mid_build_leaves_no_rows_under_the_first_ones
         assert home.partition_states() == before
         # Its finished steps are of one or the other.
         assert not list(home.home.checkpoints.rglob("*.json"))
-        home.build(shards=SHARD)
+        home.build()
     assert home.partition_states().keys() == before.keys()
     assert not set(home.partition_states().values()) & {
         state for name, state in before.items() if name.startswith(("candidate", "scored"))

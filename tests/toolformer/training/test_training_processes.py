@@ -25,8 +25,12 @@ SETTINGS = replace(PARAMETERS, learning_rate=1e-3, processes=2)
 
 def children_of(parent: int) -> list[psutil.Process]:
     """The training processes that a process has started, in their order."""
-    children = sorted(psutil.Process(parent).children(), key=lambda child: child.pid)
-    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    found = []
+    for child in psutil.Process(parent).children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+    return sorted(found, key=lambda child: child.pid)
 
 
 def is_running(process: psutil.Process) -> bool:
