@@ -68,7 +68,7 @@ ui: $(STAMP)  ## Dagster on the loopback address (UI_PORT=3000); an empty home i
 # Two tests at a time, each with one thread: two with two threads would wait for each other's.
 # Files come in their order: those of tests/assets take longest, and at the end one worker would be
 # left alone with them.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --durations 20
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --durations 20 -p no:langsmith_plugin
 
 test: $(STAMP)  ## All tests but the simulated cluster
 	$(PYTEST)

@@ -59,17 +59,18 @@ def first_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _new_homes_are_copies(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, first_home: Path
 ) -> None:
-    """A new home takes zero-row partitions and Dagster's databases from the first one.
+    """A new home takes zero-row partitions, views and Dagster's databases from the first one.
 
-    They are the same everywhere, and writing them takes half a second. What the code does about
-    them itself, it does all the same, and finds them there. Tests of the warehouse write them.
+    They are the same everywhere, and writing them takes a second. What the code does about them
+    itself, it does all the same, and finds them there. Tests of the warehouse write them.
     """
-    partitions = sys.modules.get("warehouse.partitions")
-    if partitions and not request.path.is_relative_to(REPOSITORY / "tests" / "warehouse"):
-        copied = partial(
-            _with_empty_partition, first_home / "warehouse", partitions.ensure_empty_partition
-        )
+    catalogue = sys.modules.get("warehouse.catalogue")
+    if catalogue and not request.path.is_relative_to(REPOSITORY / "tests" / "warehouse"):
+        first, partitions = first_home / "warehouse", sys.modules["warehouse.partitions"]
+        copied = partial(_with_empty_partition, first, partitions.ensure_empty_partition)
         monkeypatch.setattr(partitions, "ensure_empty_partition", copied)
+        named = partial(_with_views, first_home / "views.duckdb", catalogue.write_database)
+        monkeypatch.setattr(catalogue, "write_database", named)
     if run_job := sys.modules.get("dagster_project.runs.run_job"):
         begun = partial(_with_databases, first_home / "dagster", run_job.prepare_dagster_home)
         monkeypatch.setattr(run_job, "prepare_dagster_home", begun)
@@ -82,6 +83,16 @@ def _with_empty_partition(
         write(first, table)
         shutil.copytree(first / table, folder / table, dirs_exist_ok=True)
     write(folder, table)
+
+
+def _with_views(
+    first: Path, write: Callable[[Path, Path], None], folder: Path, database_file: Path
+) -> None:
+    """No code reads that file. Without its stamp, a process of its own writes it anew."""
+    if not first.exists():
+        write(folder, first)
+    if not database_file.exists():
+        shutil.copy(first, database_file)
 
 
 def _with_databases(first: Path, prepare: "Callable[[Home], None]", home: "Home") -> None:

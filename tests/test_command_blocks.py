@@ -52,7 +52,13 @@ SHORT = {
 FEW = {
     "tools": {"Calculator": SHORT, "Calendar": SHORT, "WikiSearch": {"is_enabled": False}},
     "sampling": {"windows_per_batch": 8},
-    "training": {"steps": 2, "min_texts": 1, "batch_size": 2, "max_tokens": 256},
+    "training": {
+        "steps": 2,
+        "min_texts": 1,
+        "batch_size": 2,
+        "max_tokens": 256,
+        "learning_rate": 1e-4,
+    },
     "evaluation": {"benchmarks": ["sums"], "items": 2},
     "decoding": {"max_new_tokens": 4, "min_call_probability": 0.1},
 }

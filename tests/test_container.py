@@ -1,7 +1,7 @@
 """The container: its file is linted, and its steps are run in a folder, by no builder of images.
 
-What a step runs outside of the folder, or to fetch packages, is replaced by a program that notes
-it down. `pip install -e` of the project does build it, from the files that the image gets.
+What a step runs outside of the folder, or to install packages, is replaced by a program that notes
+it down. The image gets all files of which `test_wheel` builds the project.
 """
 
 import os
@@ -9,11 +9,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.test_wheel import sources
 from toolformer.constants import INSTALL_EXTRA
 
 DOCKERFILE = REPOSITORY / "deploy" / "Dockerfile"
@@ -27,11 +29,6 @@ if [ "$1" = -m ]; then
 else
   exec {sys.executable} "$@"
 fi
-"""
-PIP = f"""{NOTES}
-case "$*" in *--no-build-isolation\\ -e\\ .)
-  {sys.executable} -m pip wheel --quiet --no-deps --no-build-isolation -w "$WHEELS" .
-esac
 """
 
 
@@ -54,14 +51,12 @@ class Image:
 
     def __init__(self, folder: Path, arguments: dict[str, str]):
         self.folder = folder / "work"
-        self.wheels = folder / "wheels"
         self.notes = folder / "notes"
         standins = folder / "standins"
-        for made in (self.folder, self.wheels, standins):
+        for made in (self.folder, standins):
             made.mkdir()
-        programs = {"python3": PYTHON, "pip": PIP, "apt-get": NOTES, "useradd": NOTES}
-        for name, text in {**programs, "install": NOTES, "rm": NOTES}.items():
-            (standins / name).write_text(text)
+        for name in ("python3", "pip", "apt-get", "useradd", "install", "rm"):
+            (standins / name).write_text(PYTHON if name == "python3" else NOTES)
             (standins / name).chmod(0o755)
         self.arguments = arguments
         self.environment = {
@@ -69,7 +64,6 @@ class Image:
             "HOME": str(folder),
             "NOTES": str(self.notes),
             "STANDINS": str(standins),
-            "WHEELS": str(self.wheels),
         }
         self.settings: dict[str, str] = {}
 
@@ -137,15 +131,13 @@ def test_the_steps_of_the_container_make_the_environment_and_leave_a_command(tmp
     image.take("RUN", made)
     assert image.noted() == [INSTALL_EXTRA.format("kubernetes").replace("'", "")]
     assert "make" in noted["update"][1]
-    # The project was built of what the image gets, and its command is that of the image.
-    (wheel,) = image.wheels.glob("toolformer-*.whl")
-    unpacked = tmp_path / "unpacked"
-    shutil.unpack_archive(wheel, unpacked, "zip")
-    (points,) = unpacked.glob("*/entry_points.txt")
+    # The project is built of what the image gets, and its command is that of the image.
+    assert set(sources()) <= set(map(str, context()))
     start, command = (image.settings[name] for name in ("ENTRYPOINT", "CMD"))
     assert start == '["tini", "--"]'
     assert "tini" in noted["update"][1]
-    assert "toolformer = dagster_project.cli:main" in points.read_text()
+    project = tomllib.loads((image.folder / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["scripts"] == {"toolformer": "dagster_project.cli:main"}
     assert command == '["toolformer", "--help"]'
     told = subprocess.run(
         [sys.executable, "-c", "from dagster_project.cli import main; main(['--help'])"],

@@ -24,6 +24,11 @@ def files_in_git(*patterns: str) -> list[str]:
     return listed.stdout.splitlines()
 
 
+def sources() -> list[str]:
+    """Of what the project is built."""
+    return files_in_git("pyproject.toml", "README.md", "LICENSE", *PACKAGES)
+
+
 def pip(*arguments: str | Path) -> None:
     command = [sys.executable, "-m", "pip", *map(str, arguments)]
     subprocess.run([*command, "--quiet", "--no-deps", "--no-index"], check=True)
@@ -33,7 +38,7 @@ def pip(*arguments: str | Path) -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy, since setuptools writes beside what it builds from."""
     folder = tmp_path_factory.mktemp("wheel")
-    for name in files_in_git("pyproject.toml", "README.md", "LICENSE", *PACKAGES):
+    for name in sources():
         copy = folder / "source" / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes((REPOSITORY / name).read_bytes())

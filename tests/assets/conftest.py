@@ -3,6 +3,8 @@
 The model that comes with the project builds real documents in `test_all_tools`.
 """
 
+import fcntl
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,23 +121,55 @@ def identity(path: Path) -> tuple[int, int]:
     return status.st_ino, status.st_mtime_ns
 
 
-@pytest.fixture(scope="session")
-def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nine short dated texts with sums."""
-    return write_lines(tmp_path_factory.mktemp("corpus") / "texts.jsonl", generated_texts(0, 9))
+Once = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")
-def calling_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_calling_model(tmp_path_factory.mktemp("models") / "tiny")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Makes a folder in the first worker that needs it; others wait for it, and none changes it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    shared.mkdir(exist_ok=True)
+
+    def made_once(name: str, make: Callable[[Path], object]) -> Path:
+        made, begun = shared / name, shared / f"{name}.begun"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                make(begun)
+                begun.rename(made)
+        return made
+
+    return made_once
+
+
+@pytest.fixture(scope="session")
+def corpus_file(once: Once) -> Path:
+    """Nine short dated texts with sums; beside them articles."""
+
+    def write(folder: Path) -> None:
+        folder.mkdir()
+        write_lines(folder / "texts.jsonl", generated_texts(0, 9))
+        write_lines(folder / "articles.jsonl", generated_articles(0))
+
+    return once("corpus", write) / "texts.jsonl"
+
+
+@pytest.fixture(scope="session")
+def calling_model(once: Once) -> Path:
+    return once("tiny", save_calling_model)
 
 
 @pytest.fixture(scope="session")
 def pipeline_settings(corpus_file: Path, calling_model: Path) -> dict[str, Any]:
-    articles = write_lines(corpus_file.with_name("articles.jsonl"), generated_articles(0))
+    articles = corpus_file.with_name("articles.jsonl")
     # Places enough that every text keeps calls, whichever digits a processor rounds to.
     tools = {name: {**tool, "positions_per_text": 5} for name, tool in short_prompts().items()}
-    changes = {"tools": tools, "wikipedia_index": {"source": str(articles)}}
+    changes = {
+        "tools": tools,
+        "wikipedia_index": {"source": str(articles)},
+        "training": {"learning_rate": 1e-4},
+    }
     return merged(small_settings(calling_model, corpus_file), changes)
 
 
@@ -144,23 +178,26 @@ MakeHome = Callable[..., PipelineHome]
 
 @pytest.fixture(scope="session")
 def prepared_home(
-    tmp_path_factory: pytest.TempPathFactory, pipeline_settings: dict[str, Any]
+    once: Once, tmp_path_factory: pytest.TempPathFactory, pipeline_settings: dict[str, Any]
 ) -> PipelineHome:
-    """Shards cut and the Wikipedia index built, once a session; copied, never built in."""
-    made = PipelineHome(tmp_path_factory.mktemp("prepared") / "home")
-    made.write_settings(pipeline_settings)
-    made.prepare()
-    return made
+    """Shards cut and the Wikipedia index built; copied, never built in."""
+
+    def make(root: Path) -> None:
+        made = PipelineHome(root)
+        made.write_settings(pipeline_settings)
+        made.prepare()
+
+    made = PipelineHome(once("prepared", make))
+    return made.copy(tmp_path_factory.mktemp("prepared") / "home")
 
 
 @pytest.fixture(scope="session")
 def built_home(
-    tmp_path_factory: pytest.TempPathFactory, prepared_home: PipelineHome
+    once: Once, tmp_path_factory: pytest.TempPathFactory, prepared_home: PipelineHome
 ) -> PipelineHome:
-    """All shards and tools built, once a session; copied, never changed."""
-    made = prepared_home.copy(tmp_path_factory.mktemp("built") / "home")
-    made.build()
-    return made
+    """All shards and tools built; copied, never changed."""
+    made = PipelineHome(once("built", lambda root: prepared_home.copy(root).build()))
+    return made.copy(tmp_path_factory.mktemp("built") / "home")
 
 
 @pytest.fixture

@@ -24,7 +24,14 @@ _WORDS = 60
 # Of 206, which take most of the time that the two indexes over them do.
 _PAGES = 90
 _ROUND_2 = {"sampling": {"round": 2, "annotator": "finetuned", "uses_prompt": False}}
-_TRAINING = {"steps": 1, "min_texts": 1, "batch_size": 2, "max_tokens": 96}
+_TRAINING = {
+    "steps": 1,
+    "min_texts": 1,
+    "batch_size": 2,
+    "max_tokens": 96,
+    "learning_rate": 1e-5,
+    "evaluations": 1,
+}
 pytestmark = [pytest.mark.model, pytest.mark.java, pytest.mark.slow]
 
 

@@ -41,6 +41,7 @@ SETTINGS: dict[str, Any] = {
         "max_tokens": 128,
         "evaluations": 3,
         "precision": "float32",
+        "learning_rate": 1e-4,
     },
     "evaluation": {"benchmarks": ["dateset"], "dateset_items": 2},
 }

@@ -21,6 +21,7 @@ TRAINING = {
     "evaluations": 3,
     "save_every": 100,
     "precision": "float32",
+    "learning_rate": 1e-4,
     # Few texts hold calls after so little training: about every second one measures.
     "development_share": 0.5,
 }

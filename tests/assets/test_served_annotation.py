@@ -43,9 +43,13 @@ def tokenizer_folder(tmp_path: Path, calling_model: Path) -> Path:
     return folder
 
 
-def annotate(home: PipelineHome, fake: FakeServer, folder: Path) -> None:
+def name_server(home: PipelineHome, fake: FakeServer, folder: Path) -> None:
     server = {"url": fake.url, "model": "tiny"}
     home.change_settings({"language_model": {"path": str(folder), "server": server}})
+
+
+def annotate(home: PipelineHome, fake: FakeServer, folder: Path) -> None:
+    name_server(home, fake, folder)
     home.build()
 
 
@@ -87,7 +91,7 @@ def test_what_needs_weights_says_so_where_a_server_has_them(
 ):
     home = copy_of(local_home)
     with serving(calling) as fake:
-        annotate(home, fake, tokenizer_folder)
+        name_server(home, fake, tokenizer_folder)
         with pytest.raises(Exception, match="Training needs the model on this machine"):
             home.train(overrides={"training": {"steps": 2, "min_texts": 1}})
 

@@ -1,15 +1,12 @@
 """The literal engines count what they feed, and give what our engine and the formulas give."""
 
-from dataclasses import replace
-
 import pytest
 
-from benchmarks import batched_literal, ours
+from benchmarks import batched_literal
 from benchmarks.batched_literal import LiteralEngine, stop_token_ids
 from tests import literal
 from tests.fakes import byte_tokenizer, tiny_model
 from toolformer.calls import call_ids
-from toolformer.filtering import decide
 from toolformer.loss_weights import window_weights
 from toolformer.scoring.loss_form import PAPERS_FORM, LossForm, Placement
 from toolformer.scoring.losses import ScoredCall
@@ -108,25 +105,3 @@ def test_batched_losses_are_those_of_the_formulas(small, form):
                 is_inline=form.placement == Placement.INLINE,
             )
             assert loss == pytest.approx(expected, abs=1e-5)
-
-
-@pytest.mark.parametrize("form", [PAPERS_FORM, INLINE], ids=["in front", "at its place"])
-def test_batched_losses_and_decisions_are_those_of_our_engine(small, form):
-    calls = _calls(small.documents)
-    tool = replace(small.tool, form=form)
-    expected = small.stock.score(small.documents, calls, form=form)
-    full = ours.score(small.model, tool, small.documents, calls, full_losses=True)
-    pruned = ours.score(small.model, tool, small.documents, calls)
-    for call in calls:
-        got, wanted = full[call.call_id], expected[call.call_id]
-        assert got.tokens_used == wanted.tokens_used
-        assert got.loss_without_call == pytest.approx(wanted.loss_without_call, abs=1e-4)
-        assert got.loss_with_result == pytest.approx(wanted.loss_with_result, abs=1e-4)
-        assert got.loss_call_without_result == pytest.approx(
-            wanted.loss_call_without_result, abs=1e-4
-        )
-        for threshold in (-0.5, 0.0, 0.5):
-            keeps = decide(wanted, filtering_threshold=threshold).is_kept
-            assert decide(got, filtering_threshold=threshold).is_kept == keeps
-        is_kept = decide(wanted, filtering_threshold=0.5).is_kept
-        assert decide(pruned[call.call_id], filtering_threshold=0.5).is_kept == is_kept

@@ -102,17 +102,11 @@ def test_a_command_that_reads_makes_no_home(run, home: Home, arguments, state: s
 @pytest.mark.parametrize(
     "named", [b"/tmp/\xff", b"/tmp/caf\xe9/home", b"/tmp/" + b"/".join([b"a" * 100] * 6)]
 )
-def test_a_home_that_databases_cannot_open_is_refused(named: bytes):
-    done = subprocess.run(
-        [sys.executable, "-m", "dagster_project.cli", "tools", "list"],
-        cwd=REPOSITORY,
-        env={**os.environ, "TOOLFORMER_HOME": os.fsdecode(named)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith("Error: TOOLFORMER_HOME is ")
-    assert "Traceback" not in done.stderr
+def test_a_home_that_databases_cannot_open_is_refused(
+    run, monkeypatch: pytest.MonkeyPatch, named: bytes
+):
+    monkeypatch.setenv("TOOLFORMER_HOME", os.fsdecode(named))
+    assert run("tools", "list").is_one_paragraph_naming("Error: TOOLFORMER_HOME is ")
 
 
 @pytest.mark.parametrize(
@@ -173,10 +167,10 @@ def test_commands_that_come_first_at_the_same_time_make_the_records_once(tmp_pat
         subprocess.Popen(
             [sys.executable, "-c", code], cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE
         )
-        for _ in range(3)
+        for _ in range(2)
     ]
     said = [command.communicate()[1].decode() for command in commands]
-    assert [command.returncode for command in commands] == [0] * 3, said
+    assert [command.returncode for command in commands] == [0] * 2, said
 
 
 def own_model(run: Run, home: Home, tmp_path: Path, model: Path) -> None:

@@ -19,7 +19,6 @@ from tests.fakes import (
     tiny_model,
 )
 from tests.toolformer.architectures import windows_of
-from tests.toolformer.scoring.test_losses import score
 from toolformer.decoding.completions import DecodingParameters, MinCallProbability
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError
@@ -28,8 +27,6 @@ from toolformer.forward.prefill import rows_before_texts
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.question_answering.answer_beam import line_end_ids
 from toolformer.sampling import sample_calls
-from toolformer.scoring.losses import ScoredCall
-from tools.protocol import ToolCall
 from tools.syntax import insert_calls
 
 PROMPT = "Calls.\nIn: {text}\nOutput:"
@@ -78,21 +75,6 @@ def test_call_probabilities_are_those_of_the_prompt_as_the_tokenizer_makes_it(ea
         assert expected == pytest.approx(
             literal.call_probability(each_model, PROMPT, TEXT, row.position), rel=1e-5
         )
-
-
-def test_losses_are_the_literal_ones(each_model, tmp_path):
-    windows = windows_of(each_model.tokenizer, TEXT)
-    call = ToolCall("Calculator", "6 * 7")
-    calls = [
-        ScoredCall(f"call-{position}", ("document-0", 0), position, call, "42")
-        for position in (0, 8, 14)
-    ]
-    losses = score(each_model, windows, tmp_path, calls)
-    for scored in calls:
-        expected = literal.call_losses(each_model, TEXT, scored.position, call, "42")
-        found = losses[scored.call_id]
-        for name in ("loss_without_call", "loss_call_without_result", "loss_with_result"):
-            assert getattr(found, name) == pytest.approx(getattr(expected, name), abs=1e-4)
 
 
 @pytest.fixture(scope="module", params=TOKENIZERS)

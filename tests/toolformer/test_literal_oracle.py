@@ -138,9 +138,9 @@ def test_losses_and_decisions_equal_the_literal_ones(embedded_model, windows, tm
     assert any(losses_.loss_call_without_result is None for losses_ in pruned.values())
 
 
-STARTER_TEXTS = 5
+STARTER_TEXTS = 3
 OF_STARTER_TEXTS = sampling_parameters(
-    positions_per_text=4, calls_per_position=4, max_new_tokens=8, seed=3
+    positions_per_text=4, calls_per_position=4, max_new_tokens=6, seed=3
 )
 
 

@@ -1,5 +1,7 @@
 """Marks of other people's tools."""
 
+import time
+
 import pytest
 
 from toolformer.marks import CHAT_MARKS, count_markup, strip_marks
@@ -60,8 +62,10 @@ def test_what_only_looks_like_a_mark_stays(text):
     "piece", ["<<", "<|a", "<<1=", "<gadget>", "#### 1", "<s", "1", "<s>>", "<gadget>1</gadget> "]
 )
 def test_stripping_takes_no_quadratic_time(piece):
+    began = time.process_time()
     strip_marks(piece * 20_000)
     strip_marks(f"#### {piece * 20_000}x")
+    assert time.process_time() - began < 10
 
 
 def test_marks_in_one_another_leave_none():
@@ -94,4 +98,6 @@ def test_html_and_characters_of_a_wrong_encoding_are_counted(text, count):
 
 @pytest.mark.parametrize("piece", ["<p", "<p ", "&a", "&#1", "Ã", "Ä€", "á€€", "</p>"])
 def test_counting_takes_no_quadratic_time(piece):
+    began = time.process_time()
     count_markup(piece * 200_000)
+    assert time.process_time() - began < 10

@@ -1,7 +1,5 @@
 """Calls with the results of others, and how many of them are kept."""
 
-import random
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -112,22 +110,19 @@ def share_above_chance(*, scored: int, own: float, swapped: float, alike: float)
         own, swapped: how likely a call is kept with its own result, and with another.
         alike: share of the calls in which one draw decides on both.
     """
-    generator, runs, n = random.Random(0), 1000, chance_sample_size(scored, max_size=200)
-    above = 0
-    for _ in range(runs):
-        kept = kept_by_chance = both = sample_kept = 0
-        for place in range(scored):
-            draw = generator.random()
-            is_kept = draw < own
-            kept += is_kept
-            if place < n:
-                other_draw = draw if generator.random() < alike else generator.random()
-                kept_by_chance += other_draw < swapped
-                both += is_kept and other_draw < swapped
-                sample_kept += is_kept
-        found = KeptAgainstChance(kept, scored, kept_by_chance, n, both, sample_kept)
-        above += bool(found.is_above_chance)
-    return above / runs
+    generator, runs, n = np.random.default_rng(0), 1000, chance_sample_size(scored, max_size=200)
+    draws, others = generator.random((runs, scored)), generator.random((runs, n))
+    others = np.where(generator.random((runs, n)) < alike, draws[:, :n], others)
+    is_kept, is_kept_by_chance = draws < own, others < swapped
+    of_sample = is_kept[:, :n]
+    counts = (is_kept, is_kept_by_chance, of_sample & is_kept_by_chance, of_sample)
+    above = [
+        KeptAgainstChance(kept, scored, kept_by_chance, n, both, sample_kept).is_above_chance
+        for kept, kept_by_chance, both, sample_kept in zip(
+            *(each.sum(axis=1).tolist() for each in counts), strict=True
+        )
+    ]
+    return sum(map(bool, above)) / runs
 
 
 @pytest.mark.parametrize("alike", [0.0, 0.7])

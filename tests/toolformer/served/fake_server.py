@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from toolformer.forward.language_model import LanguageModel
-from toolformer.served.http_client import IN_FLIGHT
+from toolformer.served.http_client import IN_FLIGHT, CompletionsClient
+from toolformer.served.served_model import ServedModel
 
 
 @dataclass
@@ -208,3 +209,16 @@ def serving(model: LanguageModel, *, port: int = 0, **options: Any) -> Iterator[
         server.shutdown()
         server.server_close()
         thread.join(5)
+
+
+@contextlib.contextmanager
+def served_by(local: LanguageModel, **options: Any) -> Iterator[tuple[FakeServer, ServedModel]]:
+    """The fake server of a model, and that model as it is asked there."""
+    with serving(local, **options) as fake, contextlib.closing(client_of(fake)) as client:
+        yield fake, ServedModel(client, local.tokenizer)
+
+
+def client_of(
+    fake: FakeServer, *, model: str = "tiny", key: str | None = None
+) -> CompletionsClient:
+    return CompletionsClient([fake.url], model, key=key)

@@ -219,24 +219,6 @@ def test_without_a_usable_cache_key_nothing_is_kept(cache, key):
         assert (result.result, result.from_cache) == ("a", False)
 
 
-class Replaced(Echo):
-    """Its index is replaced while it answers."""
-
-    def call(self, arguments, document):
-        if arguments == "b":
-            self.version = "2"
-        return f"{super().call(arguments, document)}{self.version}"
-
-
-def test_answers_of_a_tool_that_became_another_meanwhile_are_not_kept(cache):
-    with pytest.raises(ToolUnavailableError, match=r"changed while it was in use \(it was '1'"):
-        execute(Replaced(), ["a", "b"], batch_size=1, cache=cache)
-    assert outcomes(execute(Replaced(), ["a"], cache=cache)) == ["a1"]
-    newer = Replaced()
-    newer.version = "2"
-    assert outcomes(execute(newer, ["a", "b"], cache=cache)) == ["a2", "b2"]
-
-
 def test_progress_is_told_batch_by_batch(cache):
     for used in (cache, None):
         told = []

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.conftest import happens
 from tools.errors import (
     CallSyntaxError,
     ToolBugError,
@@ -416,13 +417,6 @@ def running(command):
         if command in " ".join(process.info["cmdline"] or [])
         and process.info["status"] != psutil.STATUS_ZOMBIE
     ]
-
-
-def happens(condition):
-    until = time.monotonic() + 10
-    while not condition() and time.monotonic() < until:
-        time.sleep(0.05)
-    return condition()
 
 
 @pytest.mark.skipif(not has_namespaces(), reason="this system grants no namespaces")

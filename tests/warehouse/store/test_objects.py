@@ -7,7 +7,7 @@ import pytest
 from warehouse.errors import StoreConflictError, StoreError
 from warehouse.store.objects import ObjectStore
 
-obstore = pytest.importorskip("obstore")
+obstore = pytest.importorskip("obstore", reason="needs the extra `s3`")
 
 
 def test_a_store_that_ignores_the_condition_is_refused(

@@ -1,0 +1,178 @@
+"""Decoding with a served model writes what the same model writes on this machine."""
+
+import dataclasses
+import queue
+import time
+
+import pytest
+
+from tests.conftest import happens
+from tests.fakes import taught_model
+from tests.toolformer.served.fake_server import served_by
+from toolformer.calls import call_open_id
+from toolformer.decoding.completions import DecodingParameters, MinCallProbability
+from toolformer.decoding.decoder import complete
+from toolformer.decoding.decoding_row import RowSettings
+from toolformer.decoding.live_batch import LiveBatch
+from toolformer.decoding.live_text import LiveEnd, LiveRequest
+from toolformer.errors import ServedModelError
+from toolformer.forward.model import TOLD_RANKS
+
+LESSONS = ("6 times 7 is [QA(6 * 7) -> 42] 42, I say.", "9 and 3 is [QA(9 + 3) -> 12] 12, I say.")
+PROMPTS = ("6 times 7 is", "The mill is")
+
+
+@pytest.fixture(scope="module")
+def taught():
+    return taught_model((*LESSONS, "The mill is old, I say."))
+
+
+@pytest.fixture(scope="module")
+def asked(taught):
+    """The fake server of that model, and it as it is asked there."""
+    with served_by(taught) as pair:
+        yield pair
+
+
+def parameters_of(**changes):
+    parameters = {
+        "max_new_tokens": 8,
+        "call_top_k": 10,
+        "max_calls": 1,
+        "max_call_tokens": 12,
+        "max_result_tokens": 8,
+        "tools": ("QA",),
+    }
+    return DecodingParameters(**(parameters | changes))
+
+
+def completed(model, prompts=PROMPTS, *, run_calls=None, **changes):
+    return complete(
+        model,
+        prompts,
+        parameters=parameters_of(**changes),
+        run_calls=run_calls or (lambda calls: ["42"] * len(calls)),
+    )
+
+
+def assert_equal(theirs, ours):
+    """Equal but for last digits, and for ranks that a server does not tell."""
+    for their, our in zip(theirs, ours, strict=True):
+        assert len(their.trace) == len(our.trace)
+        for told, step in zip(their.trace, our.trace, strict=True):
+            assert (told.log_probability is None) == (step.log_probability is None)
+            if step.log_probability is not None:
+                assert told.log_probability == pytest.approx(step.log_probability, abs=1e-5)
+            if told.call_rank is None:
+                assert step.call_rank is None or step.call_rank > TOLD_RANKS
+            else:
+                assert told.call_probability == pytest.approx(step.call_probability, abs=1e-5)
+        blank = [
+            dataclasses.replace(
+                each,
+                trace=tuple(
+                    dataclasses.replace(step, call_rank=step.call_rank and told.call_rank)
+                    for step, told in zip(each.trace, their.trace, strict=True)
+                ),
+            )
+            for each in (their, our)
+        ]
+        assert blank[0] == blank[1]
+
+
+def test_completions_with_calls_equal_those_of_the_same_model_here(taught, asked):
+    ours = completed(taught)
+    assert {len(each.calls) for each in ours} == {0, 1}
+    assert_equal(completed(asked[1]), ours)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"tools": ()}, {"blocked_tools": ("QA",)}, {"max_call_tokens": 2}, {"call_top_k": 30}],
+    ids=["disabled", "blocked", "too long", "large k"],
+)
+def test_completions_without_a_result_equal_those_of_the_same_model_here(taught, asked, changes):
+    assert_equal(completed(asked[1], **changes), completed(taught, **changes))
+
+
+def test_call_without_a_result_is_taken_back_as_here(taught, asked):
+    def refuse(calls):
+        return [None] * len(calls)
+
+    ours = completed(taught, run_calls=refuse)
+    assert ours[0].undone_calls
+    assert_equal(completed(asked[1], run_calls=refuse), ours)
+
+
+def test_completions_without_calls_are_used_only_as_far_as_ranks_were_told(taught):
+    with served_by(taught) as (fake, served):
+        disabled = completed(served, tools=())
+        assert any(step.call_rank is None for each in disabled for step in each.trace)
+        fake.bodies.clear()
+        parameters = {"call_top_k": 30, "min_call_probability": MinCallProbability.everywhere(0.9)}
+        assert_equal(completed(served, **parameters), completed(taught, **parameters))
+
+
+def test_expected_tokens_within_prompts_equal_those_of_the_same_model_here(taught, asked):
+    open_id = call_open_id(taught.tokenizer)
+    rows = [[taught.bos_id, *taught.tokenizer.encode(prompt)] for prompt in PROMPTS]
+    options = {"top": [0, 3], "open_id": open_id, "counts": [2, 5]}
+    theirs = asked[1].given_tokens(rows, **options)
+    for (given, behind), (wanted, here) in zip(
+        theirs, taught.given_tokens(rows, **options), strict=True
+    ):
+        assert [each.rank for each in given] == [each.rank for each in wanted]
+        assert behind.ranked[:2] == here.ranked[:2]
+        for each, other in zip(given, wanted, strict=True):
+            assert each.log_probability == pytest.approx(other.log_probability, abs=1e-5)
+            assert [token for token, _ in each.top] == [token for token, _ in other.top]
+
+
+def test_other_tokens_than_the_likeliest_are_asked_for(local, pair):
+    row, open_id = [[0, 40, 50]], call_open_id(local.tokenizer)
+    (theirs,) = pair[1].contexts(1).next_tokens(row, open_id=open_id, count=2)
+    (ours,) = local.contexts(1).next_tokens(row, open_id=open_id, count=30)
+    unlikely = next(token for token in range(100, 200) if token not in theirs.ranked)
+    assert theirs.log_probability(unlikely) == pytest.approx(
+        ours.log_probability(unlikely), abs=1e-5
+    )
+    assert theirs.likeliest_but(ours.ranked[:3]) == ours.ranked[3]
+    with pytest.raises(ServedModelError, match="block fewer tools"):
+        theirs.likeliest_but(ours.ranked)
+    drawn = {theirs.drawn(uniform / 20, 5.0) for uniform in range(20)}
+    assert len(drawn) > 1
+    for token in drawn:
+        assert theirs.told[token] == pytest.approx(ours.log_probability(token), abs=1e-5)
+    # Cold, the likeliest is drawn each time; where it is banned, the next one is taken.
+    first, second = ours.ranked[:2]
+    for expected in (theirs, ours):
+        assert expected.drawn(0.5, 0.01) == first
+        assert expected.drawn(0.5, 0.01, banned=first) == second
+        assert {expected.drawn(uniform / 20, 5.0, banned=first) for uniform in range(20)} - {first}
+        # Of so few that they have no probability to speak of the likeliest is left.
+        assert {expected.drawn(uniform / 20, 5.0, top_p=0) for uniform in range(20)} == {first}
+        assert expected.drawn(0.5, 5.0, top_p=0, banned=first) == second
+
+
+@pytest.mark.parametrize("failing", [{}, dict.fromkeys(range(9999), 503)], ids=["slow", "busy"])
+def test_texts_that_wait_for_a_server_end_with_the_batch(taught, failing):
+    ends = queue.SimpleQueue()
+    with served_by(taught) as (fake, served):
+        batch = LiveBatch(served, max_active=4, max_waiting=4)
+        batch.start()
+        fake.failing, fake.seconds = failing, 0 if failing else 60
+        settings = RowSettings(parameters_of(max_new_tokens=8), str.strip)
+        batch.submit(LiveRequest("The mill", settings, lambda _: None), ends.put)
+        assert happens(lambda: batch.active)
+        began = time.monotonic()
+        batch.close(0.2)
+        assert time.monotonic() - began < 20
+    assert ends.get_nowait() == LiveEnd(None)
+
+
+def test_server_that_tells_too_few_tokens_behind_a_text_does_not_decode(taught):
+    with (
+        served_by(taught, faults={"small_top"}) as (_, served),
+        pytest.raises(ServedModelError, match="--max-logprobs 20"),
+    ):
+        completed(served)
