@@ -18,9 +18,8 @@ from typing import Any
 import torch
 
 from toolformer.forward.devices import resolve_device
-from toolformer.forward.faster_model import faster_model
 from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.precision import name_of_device
+from toolformer.forward.precision import automatic_precisions
 
 _GEMM_SIZE = 2048
 _STATUS = Path("/proc/self/status")
@@ -29,9 +28,10 @@ _CLEAR_REFS = Path("/proc/self/clear_refs")
 
 def machine() -> dict[str, Any]:
     """Processor, cores, memory, threads of torch."""
+    names = [line for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     memory = [line for line in _lines("/proc/meminfo") if line.startswith("MemTotal")]
     return {
-        "processor": name_of_device("cpu"),
+        "processor": names[0].partition(":")[2].strip() if names else platform.machine(),
         "system": platform.platform(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -42,10 +42,7 @@ def machine() -> dict[str, Any]:
 def load_faster(path: Path) -> LanguageModel:
     """The model of a directory in the precision that `precision: auto` would be here."""
     device = resolve_device("auto")
-    model, _ = faster_model(
-        lambda precision: LanguageModel.load(path, precision=precision), path, device=device
-    )
-    return model
+    return LanguageModel.load(path, precision=automatic_precisions(device)[0], device=device)
 
 
 def versions() -> dict[str, str]:

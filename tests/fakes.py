@@ -203,7 +203,6 @@ class ScriptedModel:
     prompt_start: Sequence[int] = ()
     end_ids = frozenset({0, 1})
     precision = "float32"
-    choice = None
     contexts, geometry = LanguageModel.contexts, LanguageModel.geometry
     given_tokens, close = LanguageModel.given_tokens, LanguageModel.close
 

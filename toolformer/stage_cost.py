@@ -20,8 +20,6 @@ class StageCost:
         candidates: calls that it was done with.
         tokens_fed: padding included.
         seconds: seconds of work; what a killed process had begun and not stored is in neither.
-        float32_tokens_per_second, bfloat16_tokens_per_second, float16_tokens_per_second: by which
-            that precision was chosen; None where it was named.
         loss_noise: see `Model.loss_noise`.
     """
 
@@ -31,9 +29,6 @@ class StageCost:
     seconds: float
     model: str | None
     precision: str | None
-    float32_tokens_per_second: float | None
-    bfloat16_tokens_per_second: float | None
-    float16_tokens_per_second: float | None
     loss_noise: float | None
 
 
@@ -75,7 +70,6 @@ class CostMeter:
     def cost(self, stage: str, *, candidates: int) -> StageCost:
         """The cost so far."""
         model = self._model
-        choice = model.choice if model else None
         tokens_fed, seconds = self._spent()
         return StageCost(
             stage,
@@ -84,9 +78,6 @@ class CostMeter:
             seconds=seconds,
             model=model.name if model else None,
             precision=model.precision if model else None,
-            float32_tokens_per_second=choice and choice.float32,
-            bfloat16_tokens_per_second=choice and choice.bfloat16,
-            float16_tokens_per_second=choice and choice.float16,
             loss_noise=model.loss_noise if model else None,
         )
 

@@ -251,9 +251,6 @@ create table stage_costs (
     seconds double not null check (seconds >= 0),  -- Wall-clock time of the stage, in seconds.
     model varchar,  -- Language model; NULL for a stage that uses none.
     precision varchar,  -- Floating-point format of the model; of a served one what its server says, else unknown; NULL for a stage that uses none.
-    float32_tokens_per_second double,  -- Speed of the model in float32 when `precision: auto` was measured; NULL where a precision was named, or did not fit into memory.
-    bfloat16_tokens_per_second double,  -- The same in bfloat16; NULL too where float16 was measured in its place.
-    float16_tokens_per_second double,  -- The same in float16, which is tried on CUDA; NULL too where the model overflows in it.
     loss_noise double,  -- Standard deviation of a token's loss when a server is asked for the same again in another order, in nats, measured at its first use; NULL for a model on this machine.
     primary key (shard, tool, stage, round)
 );

@@ -27,15 +27,14 @@ from assets.training.planned_training import (
     stored_training_set,
 )
 from toolformer.forward.memory import check_training_fits
+from toolformer.forward.precision import training_precision
 from toolformer.home.partitions import MODEL, register
 from toolformer.home.plots.figures import training_curve
 from toolformer.home.plots.files import plot_links
 from toolformer.home.wiring.annotator import finetuned_model_directory
 from toolformer.home.wiring.evaluated_models import name_of_variant
 from toolformer.home.wiring.model_damage import check_undamaged
-from toolformer.home.wiring.precision import training_precision
 from toolformer.home.wiring.served import check_has_weights
-from toolformer.home.wiring.settled import AUTO
 from toolformer.home.wiring.trackers import check_trackers, tracked
 from toolformer.training.finetuning import (
     FinetuningParameters,
@@ -112,9 +111,12 @@ class FinetunedModel(ModelOutput):
         check_trackers(settings.training.report_to)
         check_undamaged(base, home)
         device, training = self.hold_device(), settings.training
+        precision = training.precision
+        if precision == "auto":
+            precision = training_precision(device)
         check_training_fits(
             base,
-            precision="float32" if training.precision == "float32" else "bfloat16",
+            precision=precision,
             device=device,
             lora_rank=training.lora_rank,
             shares=1 if device == "cpu" else training.processes,
@@ -122,8 +124,8 @@ class FinetunedModel(ModelOutput):
         parameters = FinetuningParameters(
             **training.model_dump(include=_OF_THE_LOOP),
             # Where rates are tried, none of them has this.
-            learning_rate=0.0 if training.learning_rate == AUTO else training.learning_rate,
-            precision=training_precision(settings, base, device, home),
+            learning_rate=0.0 if training.learning_rate == "auto" else training.learning_rate,
+            precision=precision,
             steps=work.steps,
             loss_weights=LossWeights(**training.loss_weights.model_dump()),
         )
@@ -138,7 +140,7 @@ class FinetunedModel(ModelOutput):
             device=device,
         )
         rates = ()
-        if training.learning_rate == AUTO:
+        if training.learning_rate == "auto":
             rates = RATES if training.lora_rank is None else RATES_OF_ADAPTERS
         show = self.run.progress("finetuning", training.variant)
         show_trial = self.run.progress("trying learning rates", training.variant)

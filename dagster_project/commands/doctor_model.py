@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,8 +82,7 @@ def _what_it_is(model: "LanguageModel") -> Iterator[Finding]:
     window = attention_window(model.text_config)
     seen = f"; some layers see {window:,} at once" if window else ""
     yield Finding("context", "ok", f"{model.context_length:,} tokens{seen}")
-    measured = f" ({model.choice.summary})" if model.choice else ""
-    yield Finding("precision", "ok", f"{model.precision} on {model.device}{measured}")
+    yield Finding("precision", "ok", f"{model.precision} on {model.device}")
 
 
 def _costs(model: "LanguageModel", directory: Path, settings: Settings) -> Iterator[Finding]:
@@ -121,18 +121,18 @@ def _costs(model: "LanguageModel", directory: Path, settings: Settings) -> Itera
 
 
 def _tokens_a_second(model: "LanguageModel") -> float:
-    """As it was measured for the choice of its precision, else by a pass."""
     import torch
 
-    from toolformer.forward.precision import timed
-
-    if measured := model.choice and getattr(model.choice, model.precision):
-        return measured
     width = min(_SPEED_TOKENS, model.context_length)
     ids = torch.full((1, width), model.bos_id, device=model.device)
+    seconds = []
     with torch.inference_mode():
-        seconds = min(timed(lambda: model.hidden_states(ids), str(model.device)) for _ in range(2))
-    return width / seconds
+        for _ in range(2):
+            began = time.perf_counter()
+            # A number is read back, so a GPU has computed it.
+            model.hidden_states(ids)[0, 0, 0].item()
+            seconds.append(time.perf_counter() - began)
+    return width / min(seconds)
 
 
 def _room(directory: Path, settings: Settings, home: Home) -> Finding:

@@ -178,15 +178,17 @@ def _tokens_per_second(annotator: Annotator | None, settings: Settings) -> float
     if settings.is_annotated_by_server:
         return _SERVED_TOKENS_PER_SECOND
     from toolformer.forward.devices import resolve_device
+    from toolformer.forward.precision import automatic_precisions
     from toolformer.forward.speed import expected_tokens_per_second
 
     weights = _EMBEDDED_WEIGHTS
     if annotator is not None:
         weights = model_without_weights(annotator.location.directory).num_parameters()
     section = settings.language_model
-    return expected_tokens_per_second(
-        weights, device=resolve_device(section.device), precision=section.precision
-    )
+    device, precision = resolve_device(section.device), section.precision
+    if precision == "auto":
+        precision = automatic_precisions(device)[0]
+    return expected_tokens_per_second(weights, device=device, precision=precision)
 
 
 def _searching(

@@ -14,7 +14,6 @@ from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
-from toolformer.forward.precision import PrecisionChoice
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 
@@ -309,11 +308,6 @@ class Model(Protocol):
     @property
     def precision(self) -> str:
         """What its numbers are computed in."""
-        ...
-
-    @property
-    def choice(self) -> PrecisionChoice | None:
-        """The measurement that settled its precision; None where there was none."""
         ...
 
     @property

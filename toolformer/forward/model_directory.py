@@ -89,18 +89,6 @@ def model_without_weights(path: Path) -> "PreTrainedModel":
         return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
 
 
-def kind_of_model(path: Path) -> str:
-    """Architecture and number of weights of a model directory; its weights are not read.
-
-    A model and what was finetuned from it are of one kind.
-
-    Raises:
-        ModelNotFoundError: transformers does not know such a model.
-    """
-    model = model_without_weights(path)
-    return f"{type(model).__name__}-{model.num_parameters()}"
-
-
 def read_config(path: Path) -> "PreTrainedConfig":
     """The configuration of a model directory.
 

@@ -25,7 +25,7 @@ from toolformer.forward.model_directory import (
     read_config,
     refused,
 )
-from toolformer.forward.precision import PrecisionChoice, check_computable
+from toolformer.forward.precision import check_computable
 from toolformer.forward.shared_heads import share_key_heads
 from toolformer.forward.start_token import check_vocabulary, end_ids, start_token
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
@@ -59,7 +59,6 @@ class Network:
         tokens_fed: token positions fed through the body so far, padding included. The cost of the
             method is counted in these.
         prefixes: what was fed of prompts, see `prefill`.
-        choice: the measurement that settled its precision; None where the precision was named.
     """
 
     def __init__(
@@ -83,7 +82,6 @@ class Network:
         self.context_length = context_length(self.text_config, name)
         self.tokens_fed = 0
         self.prefixes: dict[Any, Any] = {}
-        self.choice: PrecisionChoice | None = None
         # A tool's call that came too late goes on in its thread while other passes begin.
         self._turn = threading.Lock()
         self._body: Any = model.base_model

@@ -121,8 +121,6 @@ class Home:
     """Where the embedded model is converted to; of the machine, each converts its own."""
     checkpoints = _Place("cache/checkpoints")
     """Intermediate results of unfinished stages; shared, so that another machine goes on."""
-    precisions = _Place("precision")
-    """What `auto` was measured to be: precisions by model and device, and learning rates."""
     tool_results = _Place("cache/tool_results", of_machine=True)
     """Answers of earlier calls, shared by all runs of the machine: SQLite."""
     file_digests = _Place("cache/file_digests", of_machine=True)
@@ -264,7 +262,7 @@ class Home:
 
     def remove_abandoned_files(self) -> None:
         """Remove what killed processes left half written outside of the warehouse's tables."""
-        folders = [self.root, self.warehouse, self.sources, self.precisions, self.table_indexes]
+        folders = [self.root, self.warehouse, self.sources, self.table_indexes]
         folders += [self.models, self.converted_models, self.wikipedia_index.parent]
         for folder in folders:
             remove_abandoned(folder.glob("*.tmp"))

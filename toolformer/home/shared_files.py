@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def fetch_small(home: Home) -> None:
-    """Bring what every command and run reads first: settings, manifest, precision.
+    """Bring what every command and run reads first: settings, manifest.
 
     Raises:
         StoreError: see `share_settings` and `Home.open`.
@@ -36,7 +36,6 @@ def fetch_small(home: Home) -> None:
         return
     share_settings(home)
     home.open(manifest_path(home.sources))
-    home.open(home.precisions)
 
 
 def share_settings(home: Home) -> None:
@@ -161,7 +160,6 @@ def seed(home: Home) -> tuple[int, int]:
     # Not the converted embedded model: each machine converts its own.
     paths = [
         manifest_path(home.sources),
-        *home.precisions.glob("*.json"),
         *home.models.glob(f"{home.finetuned_model(1).name}*"),
     ]
     paths += [home.wikipedia_index, home.passage_index]

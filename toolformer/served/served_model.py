@@ -35,7 +35,6 @@ class ServedModel:
     """
 
     # Nothing is measured here.
-    choice = None
 
     def __init__(
         self,

@@ -1,6 +1,5 @@
 """Scoring and deciding on one shard with a tiny model, in two precisions."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,9 @@ from tests.homes import SmallHome
 from tests.materialising import materialise, metadata_of
 from tests.warehouse.rows import CALL_TABLES, SHARD, put, put_calls, save_manifest
 from toolformer.filtering import CallLosses, decide
+from toolformer.forward import precision
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.precision import PrecisionChoice
 from toolformer.forward.windows import split_into_windows
-from toolformer.home.wiring.precision import ANNOTATION, settled_precision
 from toolformer.scoring.call_scorer import Pruning, ScoringParameters
 from toolformer.scoring.loss_form import PAPERS_FORM
 from toolformer.scoring.losses import ScoredCall, scorer_for
@@ -181,25 +179,15 @@ def test_other_thresholds_and_a_contrast_load_no_model_and_are_those_of_float32(
     assert rows["loss_with_result"].sort().equals(before["loss_with_result"].sort())
 
 
-def choose(home: ScoredHome, model_directory: Path, precision: str) -> None:
-    """Record what `precision: auto` was measured to be."""
-    choice = PrecisionChoice(precision, 100.0, 200.0)
-    shutil.rmtree(home.home.precisions, ignore_errors=True)
-    settled_precision(ANNOTATION, model_directory, "cpu", home.home, lambda: choice)
-
-
 def test_another_choice_of_auto_makes_nothing_stale(
-    home: ScoredHome, model_directory: Path, request: pytest.FixtureRequest
+    home: ScoredHome, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ):
-    choose(home, model_directory, "bfloat16")
+    monkeypatch.setattr(precision, "has_bfloat16_instructions", lambda: True)
     home.run(0.0, precision="auto")
     before = home.rows()
     assert set(before["precision"]) == {"bfloat16", "float32"}
-    cost = home.costs()["scoring"]
-    figures = [cost[f"{name}_tokens_per_second"] for name in ("float32", "bfloat16")]
-    assert (cost["precision"], figures) == ("bfloat16", [100.0, 200.0])
-    assert home.costs()["rescoring"]["float32_tokens_per_second"] is None
-    choose(home, model_directory, "float32")
+    assert home.costs()["scoring"]["precision"] == "bfloat16"
+    monkeypatch.setattr(precision, "has_bfloat16_instructions", lambda: False)
     request.getfixturevalue("no_model")
     reported = home.run(0.0, precision="auto")
     assert "up to date" in reported["partitions"]

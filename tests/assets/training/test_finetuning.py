@@ -1,7 +1,6 @@
 """The model and its controls, really trained: a tiny model, a handful of texts."""
 
 import json
-import shutil
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -14,10 +13,9 @@ from assets.training import finetuning
 from tests.fakes import save_tiny_model
 from tests.materialising import materialise, metadata_of
 from tests.warehouse.rows import CALL, new_warehouse, put
-from toolformer.forward.precision import PrecisionChoice
+from toolformer.forward import precision
 from toolformer.home.home import Home
 from toolformer.home.wiring.chats import takes_chats
-from toolformer.home.wiring.precision import settled_precision
 from toolformer.training.variants import VARIANTS
 from tools.model_identity import model_identity
 from warehouse.schema import ALL
@@ -107,19 +105,14 @@ def test_each_variant_is_a_model_with_its_record_curve_and_card(home: Home, base
     assert len(set(losses)) == len(VARIANTS)
 
 
-def test_what_auto_was_measured_to_be_is_computed_in_and_makes_no_model_stale(
-    home: Home, base: Path
+def test_what_auto_stands_for_is_computed_in_and_makes_no_model_stale(
+    home: Home, base: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def choose(precision: str) -> None:
-        choice = PrecisionChoice(precision, 100.0, 200.0)
-        shutil.rmtree(home.precisions, ignore_errors=True)
-        settled_precision("training", base, "cpu", home, lambda: choice)
-
-    choose("bfloat16")
+    monkeypatch.setattr(precision, "has_bfloat16_instructions", lambda: True)
     assert metadata_of(train(base, "calls", precision="auto"))["state"] == "done"
     record = json.loads((home.finetuned_model(1) / "toolformer.json").read_text())
     assert record["precision"] == record["parameters"]["precision"] == "bfloat16"
-    choose("float32")
+    monkeypatch.setattr(precision, "has_bfloat16_instructions", lambda: False)
     assert metadata_of(train(base, "calls", precision="auto"))["state"] == "up to date"
 
 

@@ -17,13 +17,9 @@ from toolformer.decoding.calibration import (
 from toolformer.errors import CheckpointError, ToolformerError
 from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.files.sealed import DIGEST, sealed, unsealed
-from toolformer.forward.precision import PrecisionChoice
 from toolformer.home.settings.corpus_sections import SourceSettings
 from toolformer.home.settings.errors import SettingsError
 from toolformer.home.settings.source_file import read_sources, sources_file, write_added_sources
-from toolformer.home.wiring import settled
-from toolformer.home.wiring.precision import MeasuredPrecision
-from toolformer.home.wiring.settled import read_settled
 from toolformer.sources.errors import ManifestError
 from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
 from toolformer.training.training_state import (
@@ -38,9 +34,6 @@ CHOSEN = CalibratedProbability(
     *(0.0116, 0.0016, None, 10, 8, 2, 9, 200),
     (Opening(0.0116, 0.5, True), Opening(0.0002, -0.25, False, 12)),
     {"fingerprint": "f"},
-)
-MEASURED = MeasuredPrecision(
-    "annotation", "Llama-1", "cpu", "a processor", "2026-01-01", PrecisionChoice("float32", 2.0, 1)
 )
 STEP = StepReport(
     step=1,
@@ -76,12 +69,6 @@ def put_probability(folder: Path) -> Path:
     return file
 
 
-def put_precision(folder: Path) -> Path:
-    file = folder / "annotation.json"
-    file.write_text(json.dumps(sealed(asdict(MEASURED))))
-    return file
-
-
 def put_progress(folder: Path) -> Path:
     TrainingState(folder, fingerprint="f")
     state = folder / "state-00000001"
@@ -90,8 +77,7 @@ def put_progress(folder: Path) -> Path:
     return state / PROGRESS_FILE
 
 
-# How each file is written in a folder and read again, with the error for a damaged one. Precision
-# is measured again.
+# How each file is written in a folder and read again, with the error for a damaged one.
 FILES: dict[
     str, tuple[Callable[[Path], Path], Callable[[Path], Any], tuple[type[Exception], ...]]
 ] = {
@@ -103,11 +89,6 @@ FILES: dict[
     ),
     "no sources": (put_no_sources, lambda at: read_sources(at / "sources.json"), (SettingsError,)),
     "probability": (put_probability, read_min_call_probability, (ToolformerError,)),
-    "precision": (
-        put_precision,
-        lambda folder: read_settled(folder / "annotation.json", MeasuredPrecision),
-        (),
-    ),
     "progress": (
         put_progress,
         lambda folder: TrainingState(folder, fingerprint="f").load_progress(),
@@ -117,10 +98,7 @@ FILES: dict[
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_each_flipped_bit_is_refused_or_changes_nothing(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(settled, "tell_once", lambda _: None)
+def test_each_flipped_bit_is_refused_or_changes_nothing(kind: str, tmp_path: Path):
     put, read, refused = FILES[kind]
     file = put(tmp_path)
     content, expected = file.read_bytes(), read(tmp_path)
@@ -144,7 +122,7 @@ def test_each_flipped_bit_is_refused_or_changes_nothing(
     assert refusals > 300
 
 
-@pytest.mark.parametrize("kind", [kind for kind in FILES if kind != "precision"])
+@pytest.mark.parametrize("kind", FILES)
 def test_a_digit_that_was_edited_is_told_and_taken_without_the_digest(kind: str, tmp_path: Path):
     put, read, refused = FILES[kind]
     file = put(tmp_path)

@@ -232,6 +232,6 @@ def test_a_home_with_rows_of_its_own_is_no_copy_until_it_seeds_the_store(homes: 
 
 def test_a_store_with_something_is_not_seeded(homes: Homes):
     one, two = homes
-    one.publish(_write(one.precisions / "model.cpu.json", "{}"))
+    one.publish(_write(one.models / "toolformer" / "config.json", "{}"))
     with pytest.raises(StoreError, match="is not empty"):
         seed(two)

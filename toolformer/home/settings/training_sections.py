@@ -109,8 +109,8 @@ class TrainingSettings(Section):
     clip_norm: float = Field(1.0, gt=0, description="maximum gradient norm; the paper gives none")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="bfloat16: weights in float32, computation in bfloat16; auto: bfloat16 where a "
-        "step is at least 1.2 times as fast in it, measured at the first use",
+        description="bfloat16: weights in float32, computation in bfloat16; auto: bfloat16 on CUDA "
+        "from Ampere on and on a processor that has instructions for it, else float32",
     )
     report_to: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = Field(
         (), description="trackers that show the steps while they are done, such as [tensorboard]"

@@ -4,6 +4,7 @@ While a model is held, the process holds its device's file lock: another run on 
 waits, and goes on the moment this process ends, however it ends.
 """
 
+import functools
 import gc
 import logging
 import threading
@@ -13,22 +14,19 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from toolformer.errors import ToolformerError
-from toolformer.forward.faster_model import faster_model
-from toolformer.forward.precision import PrecisionChoice
+from toolformer.errors import OverflowingModelError, ToolformerError
+from toolformer.forward.precision import FLOAT16, automatic_precisions
 from toolformer.home.home import Home
 from toolformer.home.locks import holder_of
 from toolformer.home.progress import progress_of, waiting_shown
 from toolformer.home.settings.sections import LanguageModelSettings, Settings
 from toolformer.home.wiring.model_damage import check_undamaged
-from toolformer.home.wiring.precision import ANNOTATION, MeasuredPrecision, settled_precision
 from toolformer.home.wiring.served import (
     check_has_weights,
     check_tokenizer_directory,
     open_served,
     served_identity,
 )
-from toolformer.home.wiring.settled import AUTO, tell_once
 from tools.model_identity import model_identity
 
 if TYPE_CHECKING:
@@ -36,6 +34,8 @@ if TYPE_CHECKING:
     from toolformer.served.served_model import ServedModel
 
 _LOGGER = logging.getLogger(__name__)
+# Into the log of a run, whose process is its own.
+_tell_once = functools.cache(_LOGGER.info)
 # How often a run that waits for a device looks again.
 _POLL_SECONDS = 0.2
 
@@ -74,8 +74,8 @@ class ModelHolder:
         self._copy: LanguageModel | None = None
         self._served: ServedModel | None = None
         self._served_from: tuple[str, LanguageModelSettings] | None = None
-        # By identity of the model: until it is released, whatever is measured anew.
-        self._choices: dict[str, PrecisionChoice] = {}
+        # Identities of models that overflow in float16.
+        self._overflowing: set[str] = set()
         # By the device that is held.
         self._locks: dict[str, FileLock] = {}
         # Tools that work at the same time may ask together.
@@ -132,23 +132,28 @@ class ModelHolder:
         check_has_weights(directory, settings)
         with self._turn:
             device = self.hold_device(settings, home)
-            identity, choice = model_identity(directory), None
-            if precision is None:
-                precision = settings.language_model.precision
-                if precision == AUTO:
-                    if identity not in self._choices:
-                        record = self._measured(directory, identity, settings, home, device)
-                        self._choices[identity] = record.choice
-                    choice = self._choices[identity]
-                    precision = choice.precision
-                else:
-                    tell_once(f"annotation in {precision}: language_model.precision says so")
-            wanted = directory, identity, precision
+            identity = model_identity(directory)
+            named = precision or settings.language_model.precision
+            if named == "auto":
+                overflows = {FLOAT16} if identity in self._overflowing else set()
+                choices = [name for name in automatic_precisions(device) if name not in overflows]
+            else:
+                choices = [named]
+            wanted = directory, identity, choices[0]
             if self._model is None or self._loaded_from != wanted:
                 self.drop_model()
-                self._model = self._loaded(directory, identity, settings, home, device, precision)
-                self._loaded_from = wanted
-            self._model.choice = choice
+                try:
+                    self._model = self._loaded(*wanted, settings, home, device)
+                    self._loaded_from = wanted
+                except OverflowingModelError as error:
+                    if choices[0] != FLOAT16 or named != "auto":
+                        raise
+                    _LOGGER.info("%s", error)
+                    self._overflowing.add(identity)
+            if self._model is None:
+                return self.load(directory, settings, home, precision=precision)
+            if precision is None:
+                _tell_once(f"annotation in {choices[0]}: language_model.precision is {named}")
             return self._model
 
     def load_in(
@@ -162,7 +167,7 @@ class ModelHolder:
             if self._copy is None:
                 device = self.hold_device(settings, home)
                 identity = self._loaded_from[1] if self._loaded_from else model_identity(directory)
-                self._copy = self._loaded(directory, identity, settings, home, device, precision)
+                self._copy = self._loaded(directory, identity, precision, settings, home, device)
             return self._copy
 
     def load_served(self, tokenizer: Path, settings: Settings) -> "ServedModel":
@@ -196,38 +201,14 @@ class ModelHolder:
             self._model = self._loaded_from = self._copy = None
             gc.collect()
 
-    def _measured(
-        self,
-        directory: Path,
-        identity: str,
-        settings: Settings,
-        home: Home,
-        device: str,
-    ) -> MeasuredPrecision:
-        def measure() -> PrecisionChoice:
-            self.drop_model()
-            self._model, choice = faster_model(
-                lambda precision: self._loaded(
-                    directory, identity, settings, home, device, precision
-                ),
-                directory,
-                device=device,
-            )
-            self._loaded_from = directory, identity, choice.precision
-            return choice
-
-        # Before anything else reads its files.
-        check_undamaged(directory, home)
-        return settled_precision(ANNOTATION, directory, device, home, measure)
-
     def _loaded(
         self,
         directory: Path,
         identity: str,
+        precision: str,
         settings: Settings,
         home: Home,
         device: str,
-        precision: str,
     ) -> "LanguageModel":
         """The model of a directory, which its identity was taken of.
 
@@ -257,7 +238,6 @@ class ModelHolder:
         """Drop the model and let the next run have the device."""
         self.drop_model()
         self._drop_served()
-        self._choices.clear()
         for lock in self._locks.values():
             lock.release()
         self._locks.clear()

@@ -8,7 +8,7 @@ from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.devices import check_device, resolve_device
 from toolformer.forward.memory import check_weights_fit, whole_memory
 from toolformer.forward.model_directory import model_without_weights
-from toolformer.forward.precision import BFLOAT16
+from toolformer.forward.precision import automatic_precisions
 from toolformer.forward.windows import Window
 from toolformer.home.progress import ProgressCallback
 from toolformer.home.settings.sections import Settings
@@ -83,7 +83,7 @@ def check_can_annotate(
         check_weights_fit(
             model_without_weights(directory),
             directory,
-            precision=BFLOAT16 if named == "auto" else named,
+            precision=automatic_precisions(device)[0] if named == "auto" else named,
             device=device,
             # Another run may use it now, and this one will wait for its end.
             space=whole_memory(device),
