@@ -1,4 +1,4 @@
-"""The tools by name: those of this project, of installed packages and of the settings.
+"""The tools by name: those of this project and of the settings.
 
 Entries name a module and a class, so that listing the tools imports none of them.
 """
@@ -11,7 +11,7 @@ from types import MappingProxyType
 from toolformer.files.names import did_you_mean
 from tools.base import Tool
 from tools.errors import ToolSettingsError, UnknownToolError
-from tools.plugins.plugins import Plugin, check_described, find_plugins, load_plugin, plugin_code
+from tools.plugins.plugins import check_described, check_registration, load_plugin, plugin_code
 
 _ENTRIES: Mapping[str, str] = MappingProxyType(
     {
@@ -41,7 +41,9 @@ def tool_names(targets: Mapping[str, str] = _NO_TARGETS) -> tuple[str, ...]:
         ToolRegistrationError: When a tool from outside is registered under a name that cannot be
             used.
     """
-    return (*TOOL_NAMES, *find_plugins(targets, taken=_TAKEN))
+    for name, target in targets.items():
+        check_registration(name, target, taken=_TAKEN)
+    return (*TOOL_NAMES, *sorted(targets))
 
 
 def create_tool(
@@ -69,7 +71,7 @@ def create_tool(
     check_tool_name(name, targets=targets)
     settings = dict(settings or {})
     if is_plugin(name):
-        return _create_plugin(_find_plugin(name, targets), settings)
+        return _create_plugin(name, targets[name], settings)
     module_name, _, class_name = _ENTRIES[name].partition(":")
     tool_class = getattr(importlib.import_module(module_name), class_name)
     _check_settings(name, settings, inspect.signature(tool_class))
@@ -96,20 +98,6 @@ def is_plugin(name: str) -> bool:
     return name not in _ENTRIES
 
 
-def origin_of(name: str, *, targets: Mapping[str, str] = _NO_TARGETS) -> str:
-    """Say for people where a tool comes from."""
-    if not is_plugin(name):
-        return "built in"
-    plugin = _find_plugin(name, targets)
-    return f"{plugin.target} ({plugin.origin})"
-
-
-def plugin_target(name: str, *, targets: Mapping[str, str] = _NO_TARGETS) -> str:
-    """The `module:Class` that a tool from outside is registered as; UnknownToolError for none."""
-    check_tool_name(name, targets=targets)
-    return _find_plugin(name, targets).target
-
-
 def check_usable(tool: Tool, name: str) -> None:
     """Check that a tool can run here, before anything expensive.
 
@@ -125,26 +113,21 @@ def check_usable(tool: Tool, name: str) -> None:
         check_described(tool, name)
 
 
-def _find_plugin(name: str, targets: Mapping[str, str]) -> Plugin:
-    return find_plugins(targets, taken=_TAKEN)[name]
-
-
-def _create_plugin(plugin: Plugin, settings: dict[str, object]) -> Tool:
+def _create_plugin(name: str, target: str, settings: dict[str, object]) -> Tool:
     """Import a plugin and make the tool; a tool that is ready is taken as it is."""
-    loaded = load_plugin(plugin)
+    loaded = load_plugin(name, target)
     if not isinstance(loaded, type):
         if settings:
             raise ToolSettingsError(
-                f"{plugin.name} was given the settings {', '.join(map(repr, settings))}, but "
-                f"{plugin.target} is a tool that is ready, which has none. Remove them, or name "
-                "a class."
+                f"{name} was given the settings {', '.join(map(repr, settings))}, but {target} is "
+                "a tool that is ready, which has none. Remove them, or name a class."
             )
         return loaded
     signature = inspect.signature(loaded)
     if "name" in signature.parameters:
-        settings.setdefault("name", plugin.name)
-    _check_settings(plugin.name, settings, signature)
-    with plugin_code(plugin.name, f"{plugin.target}()"):
+        settings.setdefault("name", name)
+    _check_settings(name, settings, signature)
+    with plugin_code(name, f"{target}()"):
         return loaded(**settings)
 
 

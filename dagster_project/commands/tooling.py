@@ -13,7 +13,7 @@ from toolformer.home.wiring.toolbox import (
 from tools.errors import CallSyntaxError
 from tools.plugins.plugins import parse_arguments
 from tools.protocol import Document, ToolCall
-from tools.registry import check_tool_name, check_usable, is_plugin, origin_of
+from tools.registry import check_tool_name, check_usable, is_plugin
 from tools.running.execution import execute_calls
 from tools.syntax import format_call, strip_quotes
 
@@ -41,7 +41,7 @@ def list_tools(*, as_json: bool) -> None:
                 "m": tool_settings.calls_per_position,
                 "τ_f": tool_settings.filtering_threshold,
                 "prompt": tool_settings.prompt or ("its own" if is_plugin(name) else "built in"),
-                "origin": origin_of(name, targets=settings.tools.targets),
+                "origin": settings.tools.targets.get(name, "built in"),
             }
         )
     console.frame(pl.DataFrame(rows), as_json=as_json)

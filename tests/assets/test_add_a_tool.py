@@ -23,7 +23,6 @@ def blocks(language: str) -> list[str]:
 
 CODE, *_ = blocks("python")
 SECTION, TABLE_SECTION, MCP_SECTION = (YAML(typ="safe").load(block) for block in blocks("yaml"))
-(ENTRY_POINTS,) = blocks("toml")
 
 
 @pytest.fixture

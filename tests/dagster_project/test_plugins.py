@@ -92,12 +92,12 @@ def test_the_short_prompt_is_the_one_that_is_sampled_with(home, named, prompt):
     assert toolbox.prompts == {"Calculator": prompt}
 
 
-def test_an_installed_tool_is_used_unless_it_is_switched_off(outside, home):
+def test_a_tool_from_outside_is_used_unless_it_is_switched_off(outside, home):
     outside.module("echo_module")
-    outside.package("echo-tools", {"Echo": "echo_module:Echo"})
-    assert list(opened(home, {}).tools) == ["Calculator", "Echo"]
-    assert list(opened(home, {"Echo": {"is_enabled": False}}).tools) == ["Calculator"]
-    assert list(opened(home, {"others": {"is_enabled": False}}).tools) == ["Calculator"]
+    assert list(opened(home, {"Echo": ECHO_SECTION}).tools) == ["Calculator", "Echo"]
+    off = {"is_enabled": False}
+    assert list(opened(home, {"Echo": {**ECHO_SECTION, **off}}).tools) == ["Calculator"]
+    assert list(opened(home, {"Echo": ECHO_SECTION, "others": off}).tools) == ["Calculator"]
 
 
 def test_a_tool_that_cannot_be_imported_leaves_the_others_alone(outside, home):
@@ -165,9 +165,3 @@ def test_the_doctor_examines_tools_from_outside(outside, home):
     assert found["tool Broken"].status == "missing"
     assert "ZeroDivisionError" in found["tool Broken"].detail
     assert found["tool Calculator"].status == "ok"
-
-
-def test_a_package_with_a_name_that_is_taken_is_a_finding_of_the_doctor(outside, home):
-    outside.package("cheap-tools", {"Calendar": "m:C"})
-    (found,) = [each for each in examine(home) if "cheap-tools" in each.detail]
-    assert (found.name, found.status) == ("tools", "missing")

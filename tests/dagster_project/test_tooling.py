@@ -34,8 +34,8 @@ def line_of(out: str, name: str) -> str:
 def test_tools_from_outside_are_listed_with_their_origin(run, home, outside):
     outside.module("echo_module")
     outside.module("broken_module", "1 / 0")
-    outside.package("echo-tools", {"Echo": "echo_module:Echo", "Broken": "broken_module:Broken"})
-    write_settings(home, "tools:\n  Off: {class: 'x:Off', is_enabled: false}\n")
+    broken = "  Broken: {class: 'broken_module:Broken'}\n"
+    write_settings(home, f"{ECHO_SECTION}{broken}  Off: {{class: 'x:Off', is_enabled: false}}\n")
     code, out, _ = run("tools", "list")
     assert code == 0
     assert "available" in line_of(out, "Echo")
@@ -44,7 +44,7 @@ def test_tools_from_outside_are_listed_with_their_origin(run, home, outside):
     assert "built in" in line_of(out, "Calculator")
     assert "disabled" in line_of(out, "Off")
     assert "ZeroDivisionError" in " ".join(out.split())
-    assert "echo-tools" in out
+    assert "echo_module:Echo" in line_of(out, "Echo")
 
 
 LEFT_OUT = """

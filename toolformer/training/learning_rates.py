@@ -30,18 +30,26 @@ class Trial:
     """A rate that was tried.
 
     Attributes:
-        perplexity: of the development texts without calls, behind the trial's last step; None
-            where a loss was not finite.
-        loss: development loss there, likewise.
+        perplexity: of the development texts without calls, behind the trial's last step.
+        loss: development loss there.
     """
 
     learning_rate: float
-    perplexity: float | None
-    loss: float | None
+    perplexity: float
+    loss: float
 
     def __str__(self) -> str:
-        found = "not finite" if self.perplexity is None else f"{self.perplexity:.2f}"
-        return f"{self.learning_rate:.0e}: {found}"
+        return f"{self.learning_rate:.0e}: {self.perplexity:.2f}"
+
+
+@dataclass(frozen=True, slots=True)
+class DivergedTrial:
+    """A rate at which a loss was not finite."""
+
+    learning_rate: float
+
+    def __str__(self) -> str:
+        return f"{self.learning_rate:.0e}: not finite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +66,7 @@ class ChosenRate:
     job: TrainingJob
     steps: int
     base: DevelopmentLoss
-    trials: tuple[Trial, ...]
+    trials: tuple[Trial | DivergedTrial, ...]
 
     @property
     def summary(self) -> str:
@@ -95,7 +103,7 @@ def chosen_rate(
     """
     steps = steps_of_trial(job.parameters.steps)
     base: DevelopmentLoss | None = None
-    trials: list[Trial] = []
+    trials: list[Trial | DivergedTrial] = []
     chosen: Trial | None = None
     for rate in rates:
         parameters = replace(job.parameters, learning_rate=rate)
@@ -106,19 +114,24 @@ def chosen_rate(
         try:
             progress = train_job(of_rate, report)
         except DivergedError:
-            trials.append(Trial(rate, None, None))
+            trials.append(DivergedTrial(rate))
             continue
         # One that was killed behind its trial has more steps.
         base, last = progress.base, progress.history[:steps][-1]
-        trials.append(Trial(rate, last.development_perplexity, last.development_loss))
-        if chosen is not None and not _is_lower(trials[-1], chosen):
+        # The last step was evaluated.
+        assert last.development_perplexity is not None
+        assert last.development_loss is not None
+        trial = Trial(rate, last.development_perplexity, last.development_loss)
+        trials.append(trial)
+        if chosen is not None and not rises(trial.perplexity, chosen.perplexity):
             break
-        chosen = trials[-1]
-    if base is None or chosen is None or _is_lost(chosen, base):
+        chosen = trial
+    if base is None or chosen is None or chosen.loss > base.mean + _DIVERGED:
         of_base = "" if base is None else f", where the base model has {base.mean:.3f}"
         losses = "; ".join(
-            f"{trial.learning_rate:.0e}: "
-            + ("not finite" if trial.loss is None else f"{trial.loss:.3f}")
+            f"{trial.learning_rate:.0e}: {trial.loss:.3f}"
+            if isinstance(trial, Trial)
+            else str(trial)
             for trial in trials
         )
         raise TrainingError(
@@ -143,14 +156,3 @@ def steps_of_trial(steps: int) -> int:
 def state_folder(job: TrainingJob, rate: float) -> Path:
     """Where the state of the training at one of the rates lies."""
     return job.state_folder / f"{rate:.0e}"
-
-
-def _is_lower(trial: Trial, larger: Trial) -> bool:
-    assert trial.perplexity is not None
-    assert larger.perplexity is not None
-    return rises(trial.perplexity, larger.perplexity)
-
-
-def _is_lost(trial: Trial, base: DevelopmentLoss) -> bool:
-    assert trial.loss is not None
-    return trial.loss > base.mean + _DIVERGED

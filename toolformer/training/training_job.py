@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from toolformer.errors import OutOfMemoryError, TrainingError
@@ -14,7 +15,7 @@ from toolformer.training.training_rows import DevelopmentRows, TrainingRow
 from toolformer.training.training_state import DevelopmentLoss
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingJob:
     """A run that can begin, as each of several processes is given it; empty rows are left out.
 
@@ -72,7 +73,7 @@ class TrainingJob:
         object.__setattr__(self, "rows", rows)
         object.__setattr__(self, "development", DevelopmentRows(*zip(*measured, strict=True)))
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Of everything that the numbers of the run follow from."""
         measured = zip(self.development.with_calls, self.development.without_calls, strict=True)

@@ -1,20 +1,15 @@
-"""Tools from outside this project: finding them, importing them, and saying what is wrong with one.
+"""Tools from outside this project: importing them, and saying what is wrong with one.
 
-A tool is registered by an entry point of a package that is installed, or by a line of the settings.
-Finding imports nothing. An error in a plugin's module makes its tool unavailable and never ends a
-run.
+A tool is registered by a line of the settings (`tools.NAME.class`). An error in its module makes it
+unavailable and never ends a run.
 """
 
-import importlib.metadata
 import pkgutil
 import re
-import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from tools.base import Tool
@@ -25,8 +20,6 @@ from tools.errors import (
     ToolUnavailableError,
 )
 from tools.syntax import check_arguments, is_tool_name
-
-ENTRY_POINT_GROUP = "toolformer.tools"
 
 # Code that is not the user's own: this project, Python itself and installed packages.
 _INSTALLED = [
@@ -47,79 +40,42 @@ _FOLDERS_OF_PACKAGES = frozenset({"site-packages", "dist-packages"})
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*(\.\w+)*")
 
 
-@dataclass(frozen=True, slots=True)
-class Plugin:
-    """A tool that is registered from outside.
-
-    Attributes:
-        target: `module:Class`, or `module:tool` where the module has a tool that is ready.
-        origin: Who registered it, for people.
-    """
-
-    name: str
-    target: str
-    origin: str
-
-
-def find_plugins(targets: Mapping[str, str], *, taken: frozenset[str]) -> dict[str, Plugin]:
-    """Find the tools of installed packages and of the settings, without importing any.
-
-    Args:
-        targets: Name to `module:Class`, from the settings; wins over an entry point of that name.
+def check_registration(name: str, target: str, *, taken: frozenset[str]) -> None:
+    """Check the name of a tool from outside and its `module:Class`, without importing it.
 
     Raises:
-        ToolRegistrationError: When a name is taken or cannot be written in calls, two packages
-            register different tools under one name, or a target is no `module:Class`.
+        ToolRegistrationError: When the name is taken or cannot be written in calls, or the target
+            is no `module:Class`.
     """
-    plugins: dict[str, Plugin] = {}
-    for plugin in _installed_plugins(tuple(sys.path)):
-        if plugin.name in targets:
-            continue
-        other = plugins.setdefault(plugin.name, plugin)
-        if other.target != plugin.target:
-            raise ToolRegistrationError(
-                f"The tool {plugin.name!r} is registered twice: as {other.target} by "
-                f"{other.origin}, and as {plugin.target} by {plugin.origin}. Expected one; "
-                f"uninstall one of them, or choose with tools.{plugin.name}.class in the settings."
-            )
-    for name, target in targets.items():
-        plugins[name] = Plugin(name, target, "the settings")
-    for plugin in plugins.values():
-        _check_registration(plugin, taken)
-    return dict(sorted(plugins.items()))
-
-
-def _check_registration(plugin: Plugin, taken: frozenset[str]) -> None:
-    where = f"registered by {plugin.origin} as {plugin.target}"
-    if not is_tool_name(plugin.name):
+    if not is_tool_name(name):
         raise ToolRegistrationError(
-            f"The tool {plugin.name!r}, {where}, cannot be called by this name. Expected ASCII "
-            "letters, digits and '_', without a digit in front; register it under such a name."
+            f"The tool {name!r}, registered as {target}, cannot be called by this name. Expected "
+            "ASCII letters, digits and '_', without a digit in front; register it under such a "
+            "name."
         )
     # File systems that ignore case would mix up their partitions.
-    clashes = [name for name in sorted(taken) if name.lower() == plugin.name.lower()]
+    clashes = [other for other in sorted(taken) if other.lower() == name.lower()]
     if clashes:
         raise ToolRegistrationError(
-            f"The tool {plugin.name!r}, {where}, has the name of the built-in {clashes[0]!r}, "
-            "which cannot be replaced. Register it under another name, or uninstall its package."
+            f"The tool {name!r}, registered as {target}, has the name of the built-in "
+            f"{clashes[0]!r}, which cannot be replaced. Register it under another name."
         )
-    if _TARGET.fullmatch(plugin.target) is None:
+    if _TARGET.fullmatch(target) is None:
         raise ToolRegistrationError(
-            f"The tool {plugin.name!r} is registered by {plugin.origin} as {plugin.target!r}. "
-            "Expected a module and a class in it, as in 'my_tools:UnitConverter'."
+            f"The tool {name!r} is registered as {target!r}. Expected a module and a class in it, "
+            "as in 'my_tools:UnitConverter'."
         )
 
 
-def load_plugin(plugin: Plugin) -> type[Tool] | Tool:
+def load_plugin(name: str, target: str) -> type[Tool] | Tool:
     """Import what a plugin's target names; raise ToolUnavailableError where that is no tool."""
-    with plugin_code(plugin.name, f"the import of {plugin.target} ({plugin.origin})"):
-        target = pkgutil.resolve_name(plugin.target)
-    if isinstance(target, Tool) or (isinstance(target, type) and issubclass(target, Tool)):
-        return target
+    with plugin_code(name, f"the import of {target}"):
+        found = pkgutil.resolve_name(target)
+    if isinstance(found, Tool) or (isinstance(found, type) and issubclass(found, Tool)):
+        return found
     raise ToolUnavailableError(
-        plugin.name,
-        f"{plugin.target} is {type(target).__name__} {getattr(target, '__name__', target)!r}, "
-        "not a tool",
+        name,
+        f"{target} is {type(found).__name__} {getattr(found, '__name__', found)!r}, not a tool",
         "Derive the class from tools.base.Tool, or wrap the function in a "
         "tools.plugins.function_tool.FunctionTool",
     )
@@ -218,14 +174,3 @@ def check_described(tool: Tool, name: str) -> None:
         )
     # A property may fail; what the prompt says is checked where it is read.
     _ = tool.prompt
-
-
-@lru_cache(maxsize=4)
-def _installed_plugins(path: tuple[str, ...]) -> tuple[Plugin, ...]:  # noqa: ARG001
-    """Read the entry points; `path` is `sys.path`, on which they depend, as the cache's key."""
-    plugins = []
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
-        target = f"{entry.module}:{entry.attr}"
-        origin = f"package {entry.dist.name} {entry.dist.version}" if entry.dist else "a package"
-        plugins.append(Plugin(entry.name, target, origin))
-    return tuple(sorted(plugins, key=lambda plugin: (plugin.name, plugin.target)))

@@ -1,4 +1,4 @@
-"""Tools from outside: entry points, `module:Class`, and what goes wrong with them."""
+"""Tools from outside: `module:Class`, and what goes wrong with them."""
 
 import pytest
 
@@ -17,7 +17,6 @@ from tools.registry import (
     TOOL_NAMES,
     check_usable,
     create_tool,
-    origin_of,
     tool_names,
 )
 
@@ -25,26 +24,13 @@ DOCUMENT = Document("d", "a text")
 TARGETS = {"Echo": "echo_module:Echo"}
 
 
-def test_an_installed_package_registers_a_tool_by_an_entry_point(outside):
+def test_the_settings_register_a_tool(outside):
     outside.module("echo_module")
-    outside.package("echo-tools", {"Echo": "echo_module:Echo"})
-    assert tool_names() == (*TOOL_NAMES, "Echo")
-    assert origin_of("Echo") == "echo_module:Echo (package echo-tools 1.0)"
-    tool = create_tool("Echo", {"times": 2})
+    assert tool_names(TARGETS) == (*TOOL_NAMES, "Echo")
+    tool = create_tool("Echo", {"times": 2}, targets=TARGETS)
     check_usable(tool, "Echo")
     assert tool.call("a", DOCUMENT) == "a a"
     assert load_prompt("Echo", own=tool.prompt).endswith("Output:")
-
-
-def test_the_settings_register_a_tool_and_win_over_entry_points(outside):
-    outside.module("echo_module")
-    outside.package("echo-tools", {"Echo": "a:Echo"})
-    outside.package("other-tools", {"Echo": "b:Echo"})
-    with pytest.raises(ToolRegistrationError, match="twice"):
-        tool_names()
-    assert tool_names(TARGETS) == (*TOOL_NAMES, "Echo")
-    assert origin_of("Echo", targets=TARGETS) == "echo_module:Echo (the settings)"
-    assert create_tool("Echo", targets=TARGETS).call("a", DOCUMENT) == "a"
 
 
 @pytest.mark.parametrize(

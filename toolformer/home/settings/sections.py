@@ -29,7 +29,6 @@ from toolformer.home.settings.tool_sections import (
 )
 from toolformer.home.settings.training_sections import TrainingSettings
 from toolformer.sources.source import normalised_path
-from tools.registry import tool_names
 
 PresetName = Literal["paper", "laptop", "demo", "small"]
 
@@ -251,8 +250,6 @@ def _problem(details: Any) -> str:
         model = PluginSettings if section is ToolsSettings else section
         section = _fields(section).get(part, model)
     known = sorted(_fields(section))
-    if section is ToolsSettings:
-        known = sorted({*known, *tool_names()})
     hint = did_you_mean(path[-1], known)
     remedy = " A tool of your own needs `class: module:Class`." if section is ToolsSettings else ""
     return f"There is no setting {name!r}.{hint} Known there: {', '.join(known)}.{remedy}"

@@ -14,7 +14,7 @@ from toolformer.home.settings.section import Section, invalid
 from tools.errors import ToolRegistrationError
 from tools.plugins.mcp_http import checked_address
 from tools.plugins.mcp_tool import MCP_TOOL
-from tools.registry import tool_names
+from tools.registry import TOOL_NAMES, tool_names
 
 
 class ToolSettings(Section):
@@ -51,8 +51,7 @@ class PluginSettings(ToolSettings):
     target: str | None = Field(
         None,
         alias="class",
-        description="import path of the tool, as module:Class; not needed for a tool of an "
-        "installed package",
+        description="import path of the tool, as module:Class",
     )
     environment: tuple[str, ...] = Field(
         (), description="environment variables that its process gets, such as an API key"
@@ -137,11 +136,7 @@ class ToolsSettings(McpServersSettings):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All tools: the five, then those of installed packages and of these settings.
-
-        Raises:
-            ToolRegistrationError: a package registers a tool under a name that cannot be used.
-        """
+        """All tools: the five, then those that are named here."""
         return tool_names(self.targets)
 
     @property
@@ -170,8 +165,7 @@ def _with_mcp_tools(sections: Mapping[str, Any]) -> Mapping[str, Any]:
     """The sections, with one for each tool of `from_mcp`; what its own section says wins."""
     servers = McpServersSettings(from_mcp=sections.get("from_mcp") or ()).from_mcp
     # File systems that ignore case would mix up the partitions of names that differ in it alone.
-    known = tool_names() if servers else ()
-    taken = {name.lower() for name in ("all", "others", "from_mcp", *known)}
+    taken = {name.lower() for name in ("all", "others", "from_mcp", *TOOL_NAMES)}
     own = {str(name).lower(): name for name in sections}
     made: dict[str, Any] = {}
     for number, server in enumerate(servers):
@@ -201,15 +195,15 @@ def _unknown_tools(sections: Mapping[str, Any]) -> list[InitErrorDetails]:
         if not isinstance(name, str) or name in ToolsSettings.model_fields:
             continue
         target = section.get("class") if isinstance(section, Mapping) else None
+        if not target:
+            problems.append({"type": "extra_forbidden", "loc": (name,), "input": section})
+            continue
         try:
-            is_known = name in tool_names({name: str(target)} if target else {})
+            tool_names({name: str(target)})
         except ToolRegistrationError as error:
             problems.append(
                 {"type": "value_error", "loc": (name,), "input": section, "ctx": {"error": error}}
             )
-            continue
-        if not is_known:
-            problems.append({"type": "extra_forbidden", "loc": (name,), "input": section})
     return problems
 
 

@@ -27,7 +27,6 @@ from tools.registry import (
     check_usable,
     create_tool,
     is_plugin,
-    plugin_target,
 )
 from tools.retrieval.word_vectors import WORDLLAMA
 from tools.running.deadlines import Limits
@@ -129,10 +128,11 @@ def open_tool(
         ToolSettingsError: an option of the tool is misspelt or cannot be used.
     """
     options = options_of(settings, home, name, while_decoding, holder)
+    check_tool_name(name, targets=settings.tools.targets)
     if is_plugin(name):
         return IsolatedTool(
             name,
-            plugin_target(name, targets=settings.tools.targets),
+            settings.tools.targets[name],
             options,
             deadline_seconds=settings.execution.deadline_seconds,
             memory_bytes=int(settings.execution.worker_memory_gib * 2**30),
