@@ -16,6 +16,7 @@ from assets.stage import ANY_TOOL
 from dagster_project.cli import _complete_command
 from dagster_project.examples import EXAMPLES
 from tests.assets.setting_effects import effect
+from tests.view_descriptions import ViewDescription, parse_view_description
 from toolformer.home.settings.corpus_sections import SourceSettings
 from toolformer.home.settings.evaluation_sections import QuestionFileSettings
 from toolformer.home.settings.presets import PRESETS
@@ -27,7 +28,6 @@ from toolformer.home.settings.tool_sections import (
     ToolsSettings,
 )
 from warehouse.counting import COUNTS
-from warehouse.descriptions import ViewDescription, parse_view_description
 from warehouse.needs import STATISTICS_VIEWS
 from warehouse.schema import TableSchema, sql_texts, tables
 
@@ -70,8 +70,7 @@ def tables_page() -> str:
 {_MADE}
 
 `toolformer sql "select …"` reads them, and so does DuckDB in `warehouse.duckdb`; \
-[queries](../sql.md) to begin with. Losses and thresholds are in nats. The same words are the \
-comments in the database: `select * from duckdb_columns()`."""
+[queries](../sql.md) to begin with. Losses and thresholds are in nats."""
     parts = [head, "## Tables", *map(_table_of, tables().values()), "## Views"]
     parts += [_view_of(name, sql_texts("views")[name]) for name in sorted(STATISTICS_VIEWS)]
     parts.append(

@@ -15,7 +15,6 @@ from toolformer.files.digests import hex_digest
 from toolformer.files.whole_files import replacing, write_whole
 from warehouse.connection import MACROS, open_connection, sql_literal, sql_name
 from warehouse.counting import COUNTS, from_footers
-from warehouse.descriptions import describe
 from warehouse.errors import PartitionsChangingError, StorageError
 from warehouse.layout import EMPTY_SHARD, damaged_partitions, shard_of
 from warehouse.needs import METADATA_VIEW, STATISTICS_VIEWS, Needs, everything
@@ -171,11 +170,7 @@ def write_database(folder: Path, database_file: Path) -> None:
             replacing(database_file, is_durable=False) as temporary,
             open_connection(temporary) as connection,
         ):
-            # One transaction: each comment alone would bind its view again on a commit.
-            connection.begin()
             create_views(connection, everything(), _glob_sources(folder))
-            describe(connection, "view")
-            connection.commit()
         write_whole(stamp, fingerprint, is_durable=False)
     except OSError as error:
         raise StorageError(

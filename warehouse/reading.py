@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from warehouse.catalogue import Source, create_views, file_list_source
 from warehouse.connection import confine, open_connection
 from warehouse.counting import COUNTS, rows_of_lists
-from warehouse.descriptions import describe
 from warehouse.errors import PartitionsChangingError, QueryError
 from warehouse.layout import EMPTY_SHARD, files_of, shard_of
 from warehouse.needs import Needs, everything
@@ -153,9 +152,6 @@ def open_views(
                 connection.register(relation, counts)
                 remembered[name] = rows_of_lists(relation)
         create_views(connection, needs, files.sources(), remembered)
-        if needs == everything():
-            # The statement may ask what there is.
-            describe(connection, "view")
         confine(connection, folder)
         yield connection
 

@@ -12,7 +12,6 @@ from warehouse.catalogue import (
     shown_columns,
 )
 from warehouse.connection import open_connection, sql_name
-from warehouse.descriptions import describe
 from warehouse.errors import StorageError
 from warehouse.needs import METADATA_VIEW, everything
 from warehouse.reading import chosen_files, looked_at, refuse_changed, refuse_damaged
@@ -20,7 +19,7 @@ from warehouse.schema import sql_texts, tables
 
 
 def write_standalone_database(folder: Path, file: Path) -> dict[str, int]:
-    """Writes every table of the warehouse, with descriptions and statistics views, into a file.
+    """Writes every table of the warehouse, with statistics views, into a file.
 
     Args:
         file: A database that does not exist yet.
@@ -52,7 +51,6 @@ def write_standalone_database(folder: Path, file: Path) -> dict[str, int]:
             for name, text in sql_texts("counts").items():
                 connection.execute(f"create view {sql_name(name)} as {text}")
             create_statistics_views(connection)
-            describe(connection, "table")
     except duckdb.Error as error:
         refuse_changed(files, error)
         raise StorageError(

@@ -53,7 +53,6 @@ def _sealed_files(home: Home) -> Iterator[Finding]:
     patterns = {
         f"sources/{manifest_path(home.sources).name}": "Restore it from a copy",
         "sources.json": "Correct it, or move it aside and ingest your sources again",
-        "precision/*.json": "Remove it; it is measured again",
         f"models/*/{MIN_CALL_PROBABILITY_FILE}": "Remove it; `toolformer train` makes it again",
         f"cache/checkpoints/*/state-*/{PROGRESS_FILE}": "Remove the folder of the run; it is "
         "trained from the beginning",
