@@ -133,7 +133,6 @@ def test_a_flipped_bit_is_found_and_only_named(home, name):
     [
         ("sources/manifest.json", "Restore it from a copy"),
         ("sources.json", "ingest your sources again"),
-        ("precision/annotation.x.cpu.json", "it is measured again"),
         (f"{FINETUNED}/min_call_probability.json", "`toolformer train` makes it again"),
         ("cache/checkpoints/finetuned_model.x/state-00000001/progress.json", "Remove the folder"),
     ],

@@ -40,11 +40,6 @@ class DevelopmentRows:
     with_calls: Sequence[TrainingRow]
     without_calls: Sequence[TrainingRow]
 
-    def at_most(self, texts: int) -> "DevelopmentRows":
-        """So many of the texts, at even distances."""
-        step = -(-len(self.with_calls) // max(texts, 1)) or 1
-        return DevelopmentRows(self.with_calls[::step], self.without_calls[::step])
-
 
 def kept_tokens(segments: Sequence[Segment], *, max_tokens: int) -> range | None:
     """Which tokens of a text with calls stand in its row.
