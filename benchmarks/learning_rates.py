@@ -78,7 +78,7 @@ def _of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
         fingerprint=f"{seed}-{workspace.base_model}",
     )
     began = time.monotonic()
-    chosen = chosen_rate(job, RATES, lambda _: None)
+    chosen = chosen_rate(job, RATES, lambda _: lambda _: None)
     print(f"seed {seed}: {chosen.summary}", flush=True)
     trials = [asdict(trial) for trial in chosen.trials]
     found: dict[str, Any] = {"seed": seed, "trials": trials, "seconds": time.monotonic() - began}

@@ -1,5 +1,6 @@
 """The model finetuned on the training set, and its controls (paper §2 and §4.1)."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -143,12 +144,16 @@ class FinetunedModel(ModelOutput):
         if training.learning_rate == "auto":
             rates = RATES if training.lora_rank is None else RATES_OF_ADAPTERS
         show = self.run.progress("finetuning", training.variant)
-        show_trial = self.run.progress("trying learning rates", training.variant)
         with tracked(training.report_to, run_of(fingerprint), home, self.run.log) as track:
 
             def report(step: StepReport) -> None:
                 show(step.step, work.steps)
                 track(step)
+
+            def report_trial(rate: float) -> Callable[[StepReport], None]:
+                rate_told = f"learning rate {rate:.0e}"
+                show_trial = self.run.progress("trying", training.variant, rate_told)
+                return lambda step: show_trial(step.step, steps_of_trial(work.steps))
 
             return finetune(
                 job,
@@ -161,7 +166,7 @@ class FinetunedModel(ModelOutput):
                     "chats": work.rows.chats,
                 },
                 report=report,
-                report_trial=lambda step: show_trial(step.step, steps_of_trial(work.steps)),
+                report_trial=report_trial,
                 report_rate=lambda chosen: self.run.log.info(chosen.summary),
             )
 

@@ -39,7 +39,7 @@ def finetune(
     rates: Sequence[float] = (),
     facts: Mapping[str, object],
     report: Callable[[StepReport], None],
-    report_trial: Callable[[StepReport], None] = lambda _: None,
+    report_trial: Callable[[float], Callable[[StepReport], None]] = lambda _: lambda _: None,
     report_rate: Callable[[ChosenRate], None] = lambda _: None,
 ) -> Progress:
     """Train a model and keep its best checkpoint.
@@ -60,7 +60,7 @@ def finetune(
         rates: learning rates to choose from, in falling order (`chosen_rate`); none: the job's.
         facts: what else the output's `toolformer.json` shall say of the rows.
         report: called after every step, and first for the steps of an interrupted run or a trial.
-        report_trial: called after every step of a trial of a rate.
+        report_trial: see `report` of `chosen_rate`.
         report_rate: called when one of the rates is chosen.
 
     Returns:

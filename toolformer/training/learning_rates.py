@@ -79,7 +79,9 @@ class ChosenRate:
 
 
 def chosen_rate(
-    job: TrainingJob, rates: Sequence[float], report: Callable[[StepReport], None]
+    job: TrainingJob,
+    rates: Sequence[float],
+    report: Callable[[float], Callable[[StepReport], None]],
 ) -> ChosenRate:
     """Begin the training at falling rates, until a smaller one would keep hardly more language.
 
@@ -94,7 +96,8 @@ def chosen_rate(
     Args:
         job: the training, whose rate is not used. Each rate has a folder in its state's folder.
         rates: two or more, in falling order.
-        report: called after every step, and first for the steps of an interrupted run.
+        report: called with each rate that is tried; what it returns is called after every step, and
+            first for the steps of an interrupted run.
 
     Raises:
         TrainingError: every rate diverges: a loss is not finite, or the development loss is more
@@ -112,7 +115,7 @@ def chosen_rate(
             job, parameters=parameters, state_folder=folder, base_loss=base, stops_at=steps
         )
         try:
-            progress = train_job(of_rate, report)
+            progress = train_job(of_rate, report(rate))
         except DivergedError:
             trials.append(DivergedTrial(rate))
             continue

@@ -48,7 +48,7 @@ def steps_fed(monkeypatch):
 
 
 def choose(job, rates, told=lambda _: None):
-    return chosen_rate(job, rates, told)
+    return chosen_rate(job, rates, lambda _: told)
 
 
 def test_the_first_rate_wins_where_the_next_keeps_hardly_more_language(job):
@@ -127,7 +127,7 @@ def test_a_training_that_was_killed_behind_its_trial_chooses_as_before(job, step
             rates=RISING,
             facts={},
             report=report,
-            report_trial=told.append,
+            report_trial=lambda rate: lambda step: told.append((rate, step)),
             report_rate=said.append,
         )
 
