@@ -59,12 +59,15 @@ class ServedNextTokens:
 
         A banned token is drawn again, and after some draws the likeliest other one is taken.
         """
-        # Servers refuse 0; so little leaves the likeliest token alone.
-        options = {"temperature": temperature, "top_p": max(top_p, 1e-9)}
         seed = int(uniform * 2**31)
         for attempt in range(_DRAWS):
             (((token, log_probability),),) = self.forms.samples(
-                [self.context], [seed ^ attempt], max_new_tokens=1, **options
+                [self.context],
+                [seed ^ attempt],
+                max_new_tokens=1,
+                temperature=temperature,
+                # Servers refuse 0; so little leaves the likeliest token alone.
+                top_p=max(top_p, 1e-9),
             )
             self.told[token] = log_probability
             if token != banned:
