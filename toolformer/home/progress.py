@@ -43,17 +43,24 @@ class LogReporter:
         if self._names_stages and stage not in self._stages:
             self._stages.add(stage)
             self._line(stage)
-        began = time.monotonic()
+        # When the first report came, and how much was done: by an earlier run, or while other work
+        # was done before this.
+        first: tuple[float, int] | None = None
 
         def report(done: int, total: int | None) -> None:
+            nonlocal first
             now = time.monotonic()
+            first = first or (now, done)
             if now - self._last_line < self._seconds or not done or done == total:
                 return
             if total is None:
                 self._line(f"{description}: {done}")
                 return
-            left = (now - began) / done * (total - done)
-            self._line(f"{description}: {done} of {total}, about {left:.0f} s left")
+            line = f"{description}: {done} of {total}"
+            if (new := done - first[1]) > 0:
+                left = (now - first[0]) / new * (total - done)
+                line += f", about {left:.0f} s left"
+            self._line(line)
 
         return report
 

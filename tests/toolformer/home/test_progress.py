@@ -3,7 +3,14 @@ import logging
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolformer.home.progress import ProgressCallback, progress_of, shown_by, waiting_shown
+from toolformer.home import progress
+from toolformer.home.progress import (
+    LogReporter,
+    ProgressCallback,
+    progress_of,
+    shown_by,
+    waiting_shown,
+)
 
 LOG = logging.getLogger(__name__)
 
@@ -35,3 +42,18 @@ def test_waiting_is_a_stage_that_ends_where_progress_is_shown():
     with shown_by(recorder), waiting_shown("waiting for another run", LOG):
         assert recorder.summary == []
     assert recorder.summary == [(1, 1)]
+
+
+def test_the_time_left_is_by_what_was_done_since_the_first_report(monkeypatch):
+    lines, now = [], [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    report = LogReporter(lines.append)("finetuning", "calls")
+    # After 100 s of other work the steps of an earlier run are told, then a new one each minute.
+    for seconds, done in ((100, 5), (160, 6), (220, 7), (1060, 21)):
+        now[0] = seconds
+        report(done, 21)
+    assert lines == [
+        "finetuning: calls: 5 of 21",
+        "finetuning: calls: 6 of 21, about 900 s left",
+        "finetuning: calls: 7 of 21, about 840 s left",
+    ]
