@@ -113,13 +113,13 @@ def test_samples_end_at_the_server_where_the_call_does_and_are_the_same(local):
 
     def sampled(served):
         branches = [
-            Branch(branch_uniforms(7, "d", 0, "QA", 2, number, count=24)) for number in range(40)
+            Branch(branch_uniforms(7, "d", 0, "QA", 2, number, count=12)) for number in range(20)
         ]
         served.read(None, windows).sample(
             [Place(0, 2)],
             [branches],
             forced_ids=local.tokenizer.encode_pieces([" [", "QA("]),
-            max_new_tokens=24,
+            max_new_tokens=12,
             temperature=1.0,
             is_finished=lambda branch: CallReader(True).is_finished(branch.token_texts),
         )

@@ -8,7 +8,8 @@ import pytest
 from tests.fakes import byte_tokenizer
 from tests.toolformer.server.fake_engine import ANSWER, CALL
 from tests.toolformer.server.serving import Running, serving
-from tests.toolformer.server.test_api import error_of, events
+from tests.toolformer.server.test_api import events
+from tests.toolformer.server.test_api_errors import error_of
 from toolformer.decoding.decoder import most_new_tokens
 from toolformer.server.request_log import REQUESTS
 
