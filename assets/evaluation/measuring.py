@@ -135,16 +135,11 @@ class Measuring:
         asked = self.items_asked[benchmark.name]
         show = self.run.progress("evaluating", model.name, name, f"{asked} items")
         answers: list[Answers] = []
-        total, done = count * len(modes), 0
+        total, done, by_template = count * len(modes), 0, takes_chats(model.directory)
         for number, start in enumerate(range(0, len(items), _ITEMS_PER_PART)):
             part = items[start : start + _ITEMS_PER_PART]
             asked_items = len(part[: max(count - start, 0)])
-            questions = Questions(
-                benchmark,
-                self.tools,
-                self.run.settings,
-                takes_chats=takes_chats(model.directory),
-            )
+            questions = Questions(benchmark, self.tools, self.run.settings, takes_chats=by_template)
             for mode in modes:
                 answers.append(
                     Answers(

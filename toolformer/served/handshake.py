@@ -8,6 +8,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from toolformer.errors import ServedModelError
 from toolformer.forward.model import TOLD_RANKS
@@ -29,6 +30,7 @@ _DEFAULT_CONTEXT = 2048
 _MAX_DIFFERENCE = 0.25
 _SAMPLED_TOKENS, _TEMPERATURE = 8, 2.0
 _NOISE_ROWS = 32
+_Told = TypeVar("_Told")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +76,12 @@ def server_capabilities(
     _check_vocabulary(client, forms, row, last)
     sampled = _check_raw(client, forms, row)
     (opening,) = tokenizer.encode_behind(CALL_OPEN)
+    ranks = _asked(lambda: forms.prompts([row], top=TOLD_RANKS))
     found = ServerCapabilities(
         forms,
         length,
         card.dtype or "unknown",
-        0 if _refusal(lambda: forms.prompts([row], top=TOLD_RANKS)) else TOLD_RANKS,
+        0 if isinstance(ranks, ServedModelError) else TOLD_RANKS,
         _lists_tokens(forms, row, opening),
         _noise(forms, row),
         _stops_samples(forms, row, sampled, tokenizer),
@@ -103,13 +106,17 @@ def _check_vocabulary(
         "Set language_model.path to the folder with the tokenizer of the model that "
         f"{client.model!r} is."
     )
-    if error := _refusal(lambda: forms.prompts([[*row, last]])):
-        if _refusal(lambda: forms.prompts([row])):
-            raise error
+    with_last = _asked(lambda: forms.prompts([[*row, last]]))
+    without = _asked(lambda: forms.prompts([row]))
+    if isinstance(with_last, ServedModelError):
+        if isinstance(without, ServedModelError):
+            raise with_last
         raise ServedModelError(
-            f"The tokenizer has the token {last}, and the server refuses it: {error} {mend}"
-        ) from error
-    (told,) = forms.prompts([row])
+            f"The tokenizer has the token {last}, and the server refuses it: {with_last} {mend}"
+        ) from with_last
+    if isinstance(without, ServedModelError):
+        raise without
+    (told,) = without
     spelled = "".join(
         place[token].decoded_token or "" for token, place in zip(row[1:], told[1:], strict=True)
     )
@@ -173,37 +180,36 @@ def _stops_samples(
     else:
         return False
 
-    def stopped() -> list[list[tuple[int, float]]]:
-        return forms.samples(
+    told = _asked(
+        lambda: forms.samples(
             [row],
             [1],
             max_new_tokens=_SAMPLED_TOKENS,
             temperature=_TEMPERATURE,
             stop_texts=[text],
         )
-
-    if _refusal(stopped):
+    )
+    if isinstance(told, ServedModelError):
         return False
-    ((*tokens,),) = stopped()
-    return [token for token, _ in tokens] == sampled[: at + 1]
+    return [token for token, _ in told[0]] == sampled[: at + 1]
 
 
-def _refusal(ask: Callable[[], object]) -> ServedModelError | None:
-    """Why the server cannot do it; what may pass settles nothing."""
+def _asked(ask: Callable[[], _Told]) -> _Told | ServedModelError:
+    """What the server tells, or why it cannot; what may pass settles nothing."""
     try:
-        ask()
+        return ask()
     except PassingError:
         raise
     except ServedModelError as error:
         return error
-    return None
 
 
 def _lists_tokens(forms: CompletionForms, row: Sequence[int], token: int) -> bool:
     """Whether the server tells the log probability of a token that is named, and the right one."""
-    if _refusal(lambda: forms.behind([row], [[token]])):
+    behind = _asked(lambda: forms.behind([row], [[token]]))
+    if isinstance(behind, ServedModelError):
         return False
-    (expected,), ((told,),) = forms.prompts([[*row, token]]), forms.behind([row], [[token]])
+    (expected,), ((told,),) = forms.prompts([[*row, token]]), behind
     return told is not None and abs(told - expected[-1][token].log_probability) <= _MAX_DIFFERENCE
 
 

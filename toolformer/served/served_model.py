@@ -34,8 +34,6 @@ class ServedModel:
         ServedModelError: the server cannot do what annotation needs.
     """
 
-    # Nothing is measured here.
-
     def __init__(
         self,
         client: CompletionsClient,

@@ -150,6 +150,7 @@ class ModelHolder:
                         raise
                     _LOGGER.info("%s", error)
                     self._overflowing.add(identity)
+            # Not where the error is caught: until then it holds what did not load.
             if self._model is None:
                 return self.load(directory, settings, home, precision=precision)
             if precision is None:
