@@ -192,14 +192,16 @@ def is_regrouped(checkpoint: Checkpoint) -> bool:
     )
 
 
-def geometry_metadata(checkpoint: Checkpoint) -> dict[str, str]:
+def geometry_metadata(*passes: Checkpoint) -> dict[str, str]:
     """What a partition's metadata says of its batches: their sizes, and whether memory ran out."""
     sizes = {
         name: size
+        for checkpoint in passes
         for stored_sizes in checkpoint.stored("geometry")
         for name, size in stored_sizes.items()
     }
-    return {"geometry": json.dumps(sizes), "regrouped": json.dumps(is_regrouped(checkpoint))}
+    regrouped = any(map(is_regrouped, passes))
+    return {"geometry": json.dumps(sizes), "regrouped": json.dumps(regrouped)}
 
 
 def _check_can_halve(error: Exception, rows: int) -> None:

@@ -1,7 +1,8 @@
 """The losses of a shard's calls: all that decisions on them can ask for (paper §2).
 
     calls ─▶ own losses, pruned below the lowest threshold
-          ─▶ of a bfloat16 model: once more in float32 what comes near that threshold or above it
+          ─▶ of a bfloat16 model: once more in float32 what comes near that threshold or above it,
+             or in float32 at once where that would be most of them
           ─▶ L_i⁺ with the result of another call, of what reaches it and of the chance sample
           ─▶ the same with a third call's result, of the chance sample where a contrast compares
 
@@ -24,7 +25,14 @@ from toolformer.forward.windows import Window
 from toolformer.scoring.call_scorer import CallScorer, Pruning, ScoringParameters
 from toolformer.scoring.chance_level import chance_sample_size
 from toolformer.scoring.losses import scorer_for
-from toolformer.scoring.rescoring import MARGIN, cut_windows, needs_second_look, start_token_losses
+from toolformer.scoring.rescoring import (
+    band,
+    calls_of_some_texts,
+    cut_windows,
+    needs_second_look,
+    pays,
+    start_token_losses,
+)
 from toolformer.scoring.scored_call import ScoredCall, WindowKey
 from toolformer.scoring.swapped_results import SwappedCall, SwappedResults
 from toolformer.stage_cost import CostMeter, StageCost, together
@@ -91,7 +99,7 @@ class ToolScores:
     Attributes:
         scores: by call.
         costs: costs of the passes that were made for them.
-        geometry: the batches of the first pass.
+        geometry: the batches of the passes with the calls' own results.
     """
 
     scores: Mapping[str, CallScore]
@@ -170,7 +178,7 @@ class ShardScoring:
         wanted, others = self._wanted, SwappedResults(calls, seed=self._wanted.seed)
         sample_size = chance_sample_size(len(calls), max_size=wanted.chance_calls)
         sample = set(others.sample(sample_size))
-        own = self._own_losses(tool_name, calls, sample, checkpoint)
+        own = self._own_losses(tool_name, calls, others, sample, checkpoint)
         reached = {key for key, score in own.scores.items() if wanted.is_reached(score.losses)}
         swapped = others.of(reached | sample)
         with_swapped, cost = self._with_results(
@@ -205,49 +213,40 @@ class ShardScoring:
         self,
         tool_name: str,
         calls: Sequence[ScoredCall],
+        others: SwappedResults,
         sample: Collection[str],
         checkpoint: CheckpointOf,
     ) -> ToolScores:
         """The losses with the calls' own results, in float32 where those can decide."""
-        wanted, model = self._wanted, self._model
-        margin = MARGIN if self._has_second_look else 0.0
-        # Those of the sample are wanted in float32 whatever a first look says; where they are most
-        # of the calls, a first look at the rest alone costs more than it spares.
-        looked_at = [call for call in calls if call.call_id not in sample]
+        wanted = self._wanted
+        lowest, baseline = wanted.lowest_threshold, wanted.baseline
+        looks = _Looks(tool_name, wanted, checkpoint, self._progress)
         if not self._has_second_look:
-            looked_at = list(calls)
-        elif 2 * len(sample) >= len(calls):
-            looked_at = []
-        kept = checkpoint("scoring", model.precision)
-        meter = CostMeter(model, checkpoint=kept)
-        first = self._scorer.score(
-            looked_at,
-            pruning=Pruning(wanted.lowest_threshold - margin, sample, wanted.baseline),
-            checkpoint=kept,
-            progress=self._progress("scoring", tool_name),
-        )
-        scores = {key: CallScore(losses, model.precision) for key, losses in first.items()}
-        costs = [meter.cost("scoring", candidates=len(looked_at))]
-        undecided = [
-            call
-            for call in calls
-            if call.call_id not in first
-            or needs_second_look(first[call.call_id], wanted.lowest_threshold, wanted.baseline)
-        ]
-        if self._has_second_look and undecided:
-            reference = self._reference()
-            kept_again = _named(checkpoint, "rescoring", {call.call_id for call in undecided})
-            meter = CostMeter(reference, checkpoint=kept_again)
-            windows = cut_windows(self._windows, undecided, self._parameters.form)
-            again = scorer_for(reference, windows, self._parameters).score(
-                undecided,
-                pruning=Pruning(wanted.lowest_threshold, sample, wanted.baseline),
-                checkpoint=kept_again,
-                progress=self._progress("rescoring", tool_name),
-            )
-            scores |= {key: CallScore(losses, FLOAT32) for key, losses in again.items()}
-            costs.append(meter.cost("rescoring", candidates=len(undecided)))
-        return ToolScores(scores, tuple(costs), geometry_metadata(kept))
+            looks.look("scoring", self._scorer, calls, exact=sample)
+            return looks.scores()
+        undecided: Collection[str] = {call.call_id for call in calls}
+        if measured := calls_of_some_texts(others.calls):
+            ids = {call.call_id for call in measured}
+            rough = looks.look("scoring", self._scorer, measured, exact=ids, part="measured")
+            reference = self._float32_scorer(measured)
+            exact = looks.look("rescoring", reference, measured, exact=ids, part="measured")
+            undecided -= ids
+            width = band(rough, exact, baseline)
+            if pays(exact.values(), lowest, width, baseline):
+                rest = [call for call in calls if call.call_id in undecided - set(sample)]
+                first = looks.look("scoring", self._scorer, rest, threshold=lowest - width)
+                undecided = {
+                    key
+                    for key in undecided
+                    if key not in first or needs_second_look(first[key], lowest, width, baseline)
+                }
+        left = [call for call in calls if call.call_id in undecided]
+        looks.look("rescoring", self._float32_scorer(left), left, exact=sample)
+        return looks.scores()
+
+    def _float32_scorer(self, calls: Sequence[ScoredCall]) -> CallScorer:
+        windows = cut_windows(self._windows, calls, self._parameters.form)
+        return scorer_for(self._reference(), windows, self._parameters)
 
     def _with_results(
         self, tool_name: str, swapped: Mapping[str, SwappedCall], checkpoint: Checkpoint
@@ -265,6 +264,68 @@ class ShardScoring:
         return losses, meter.cost("swapped_results", candidates=len(swapped))
 
 
-def _named(checkpoint: CheckpointOf, name: str, call_ids: Iterable[str]) -> Checkpoint:
+class _Looks:
+    """The passes over one tool's calls so far. What a later one says of a call replaces a score."""
+
+    def __init__(
+        self,
+        tool_name: str,
+        wanted: LossesWanted,
+        checkpoint: CheckpointOf,
+        progress: Callable[[str, str], Callable[[int, int], None]],
+    ):
+        self._tool_name = tool_name
+        self._wanted = wanted
+        self._checkpoint = checkpoint
+        self._progress = progress
+        self._scores: dict[str, CallScore] = {}
+        self._costs: dict[str, list[StageCost]] = {}
+        self._passes: list[Checkpoint] = []
+
+    def look(
+        self,
+        stage: str,
+        scorer: CallScorer,
+        calls: Sequence[ScoredCall],
+        *,
+        exact: Collection[str] = (),
+        threshold: float | None = None,
+        part: str = "",
+    ) -> dict[str, CallLosses]:
+        """The losses of some calls.
+
+        Args:
+            stage: name that the pass's cost has.
+            exact: ids of calls of which no loss is left out.
+            threshold: of the pruning, in nats; the lowest that is wanted by default.
+            part: tells passes of one stage from each other.
+        """
+        wanted, model = self._wanted, scorer.model
+        ids = [call.call_id for call in calls]
+        kept = _named(self._checkpoint, f"{stage}{part}", [model.precision, *ids])
+        meter = CostMeter(model, checkpoint=kept)
+        losses = scorer.score(
+            calls,
+            pruning=Pruning(
+                wanted.lowest_threshold if threshold is None else threshold, exact, wanted.baseline
+            ),
+            checkpoint=kept,
+            progress=self._progress(stage, self._tool_name),
+        )
+        self._passes.append(kept)
+        self._costs.setdefault(stage, []).append(meter.cost(stage, candidates=len(calls)))
+        self._scores |= {key: CallScore(found, model.precision) for key, found in losses.items()}
+        return losses
+
+    def scores(self) -> ToolScores:
+        """All that was found."""
+        costs = tuple(
+            together(costs, candidates=sum(cost.candidates for cost in costs))
+            for costs in self._costs.values()
+        )
+        return ToolScores(self._scores, costs, geometry_metadata(*self._passes))
+
+
+def _named(checkpoint: CheckpointOf, name: str, of: Iterable[str]) -> Checkpoint:
     """The checkpoint of a pass over these calls."""
-    return checkpoint(name, hex_digest(*sorted(call_ids)))
+    return checkpoint(name, hex_digest(*sorted(of)))

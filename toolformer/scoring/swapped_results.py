@@ -33,16 +33,19 @@ class SwappedResults:
 
     Args:
         calls: all executed calls of one tool and shard with their own results.
+
+    Attributes:
+        calls: in random order.
     """
 
     def __init__(self, calls: Sequence[ScoredCall], *, seed: int):
         # In the order of the digests of (seed, call), whatever theirs is.
-        self._order = sorted(calls, key=lambda call: digest(seed, call.call_id, separator=" "))
+        self.calls = sorted(calls, key=lambda call: digest(seed, call.call_id, separator=" "))
         self._has_several = len({call.result for call in calls}) > 1
 
     def sample(self, size: int) -> list[str]:
         """The ids of the first calls of the order: a random sample, as far as results differ."""
-        return [call.call_id for call in self._order[:size]] if self._has_several else []
+        return [call.call_id for call in self.calls[:size]] if self._has_several else []
 
     def of(self, call_ids: Collection[str]) -> dict[str, SwappedCall]:
         """Each of these calls with the result of another; where all results are the same, none."""
@@ -58,7 +61,7 @@ class SwappedResults:
         swapped: dict[str, SwappedCall] = {}
         behind = _CallsBehind()
         # From behind, and twice, since the first calls are behind the last ones.
-        for is_second, call in itertools.product((False, True), reversed(self._order)):
+        for is_second, call in itertools.product((False, True), reversed(self.calls)):
             if is_second and call.call_id in other_than:
                 other = behind.next_with_another_result(call, other_than[call.call_id])
                 if other is not None:

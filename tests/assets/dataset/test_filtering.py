@@ -26,6 +26,9 @@ pytestmark = pytest.mark.slow
 TEXT = "Six crates of 24 make 144 bottles, sold before noon; 12 were broken, so 132 were paid."
 TOOL = "Calculator"
 CALLS = {f"c{place:02}": (place, f"{place} * 24", str(place * 24)) for place in range(40)}
+# Of all the same text.
+DOCUMENT_OF = {call_id: f"d{1 + at % 5}" for at, call_id in enumerate(CALLS)}
+DOCUMENTS = sorted(set(DOCUMENT_OF.values()))
 
 
 class ScoredHome(SmallHome):
@@ -77,10 +80,17 @@ def home(tmp_path: Path, model_directory: Path, monkeypatch: pytest.MonkeyPatch)
     made.warehouse.prepare()
     save_manifest(made.home.sources)
     calls = [
-        {"call_id": call_id, "position": position, "arguments": arguments, "result": result}
+        {
+            "call_id": call_id,
+            "document_id": DOCUMENT_OF[call_id],
+            "position": position,
+            "arguments": arguments,
+            "result": result,
+        }
         for call_id, (position, arguments, result) in CALLS.items()
     ]
-    put(made.warehouse, "documents", {"text": TEXT}, fingerprint="x")
+    documents = ({"document_id": name, "text": TEXT} for name in DOCUMENTS)
+    put(made.warehouse, "documents", *documents, fingerprint="x")
     put_calls(made.warehouse, *calls, tables=CALL_TABLES[:2], fingerprint="x")
     return made
 
@@ -88,15 +98,25 @@ def home(tmp_path: Path, model_directory: Path, monkeypatch: pytest.MonkeyPatch)
 def exact_losses(folder: Path, results: Mapping[str, str]) -> dict[str, CallLosses]:
     """What float32 gives for these results, nothing left out."""
     model = tiny_model()
-    windows = list(split_into_windows("d1", TEXT, model.tokenizer, window_tokens=64))
+    windows = [
+        window
+        for name in DOCUMENTS
+        for window in split_into_windows(name, TEXT, model.tokenizer, window_tokens=64)
+    ]
     scorer = scorer_for(
         model,
-        {("d1", window.index): window for window in windows},
+        {(window.document_id, window.index): window for window in windows},
         ScoringParameters(PAPERS_FORM, 1024),
     )
     return scorer.score(
         [
-            ScoredCall(call_id, ("d1", 0), position, ToolCall(TOOL, arguments), results[call_id])
+            ScoredCall(
+                call_id,
+                (DOCUMENT_OF[call_id], 0),
+                position,
+                ToolCall(TOOL, arguments),
+                results[call_id],
+            )
             for call_id, (position, arguments, _) in CALLS.items()
             if call_id in results
         ],

@@ -12,20 +12,28 @@ from tests.fakes import tiny_model
 from tests.toolformer.architectures import windows_of
 from tests.toolformer.scoring.test_losses import assert_close, score
 from toolformer.errors import OutOfMemoryError
-from toolformer.filtering import CallLosses, decide
+from toolformer.filtering import Baseline, CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
 from toolformer.scoring import shard_scoring
 from toolformer.scoring.call_scorer import ScoringParameters
 from toolformer.scoring.loss_form import PAPERS_FORM
 from toolformer.scoring.losses import ScoredCall
-from toolformer.scoring.rescoring import MARGIN, cut_windows, needs_second_look, start_token_losses
+from toolformer.scoring.rescoring import (
+    band,
+    calls_of_some_texts,
+    cut_windows,
+    needs_second_look,
+    pays,
+    start_token_losses,
+)
 from toolformer.scoring.shard_scoring import LossesWanted, ShardScoring, ToolScores
 from toolformer.scoring.text_losses import TextLosses
 from tools.protocol import ToolCall
 from tools.syntax import call_pieces
 
 LOWEST = 0.5
+WIDTH = 0.125
 
 
 @pytest.mark.parametrize(
@@ -33,8 +41,8 @@ LOWEST = 0.5
     [
         # What comes near the lowest threshold or above it has a second look.
         *(
-            ((6.0, 6.0 - (LOWEST - MARGIN + above), 7.0, 5), above > 0)
-            for above in (-1.0, -0.01, 0.01, MARGIN, 5.0)
+            ((6.0, 6.0 - (LOWEST - WIDTH + above), 7.0, 5), above > 0)
+            for above in (-1.0, -0.01, 0.01, WIDTH, 5.0)
         ),
         # A pruned call is certain, losses that are no numbers are not.
         ((0.3, None, None, 5), False),
@@ -45,7 +53,35 @@ LOWEST = 0.5
     ],
 )
 def test_what_bfloat16_leaves_open_has_a_second_look(losses, is_needed):
-    assert needs_second_look(CallLosses(*losses), LOWEST) == is_needed
+    assert needs_second_look(CallLosses(*losses), LOWEST, WIDTH) == is_needed
+
+
+def by_reduction(*reductions: float) -> dict[str, CallLosses]:
+    """Calls of these loss reductions."""
+    return {str(at): CallLosses(5.0, 5.0 - by, 6.0, 5) for at, by in enumerate(reductions)}
+
+
+@pytest.mark.parametrize(
+    ("moves", "expected"),
+    [
+        # Three standard deviations around zero, or the greatest move where one stands out.
+        ([0.1, -0.1, 0.1, -0.1], 0.3),
+        ([0.0] * 24 + [-0.5], 0.5),
+        ([0.0, 0.0], 0.0),
+        ([0.1, math.nan], math.inf),
+    ],
+)
+def test_the_band_is_what_this_model_does_to_these_calls(moves, expected):
+    exact = by_reduction(*[1.0] * len(moves))
+    rough = by_reduction(*(1.0 + move for move in moves))
+    assert band(rough, exact, Baseline.MINIMUM) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("near", "expected"), [(0, True), (8, True), (9, False), (12, False)])
+def test_a_first_look_pays_where_two_thirds_of_the_calls_need_no_second_one(near, expected):
+    reductions = [LOWEST - WIDTH] * near + [LOWEST - WIDTH - 0.01] * (12 - near)
+    exact = by_reduction(*reductions).values()
+    assert pays(exact, LOWEST, WIDTH, Baseline.MINIMUM) == expected
 
 
 TEXTS = ("Six crates of 24 make 144 bottles, sold before noon.", "Rain, and 12 more of it.")
@@ -58,6 +94,19 @@ CALLS = [
         str(number * 24),
     )
     for number in range(22)
+]
+
+
+# Of six texts, each with 11 calls.
+MORE_CALLS = [
+    replace(
+        call,
+        call_id=f"{call.call_id}-{copy}",
+        window=(f"document-{2 * copy + number % 2}", 0),
+        result=str(24 * number + copy),
+    )
+    for copy in range(3)
+    for number, call in enumerate(CALLS)
 ]
 
 
@@ -112,15 +161,17 @@ def test_only_the_loss_of_a_texts_first_token_is_taken_from_float32(by_key):
 WANTED = LossesWanted(lowest_threshold=0.0, chance_calls=6, seed=0, is_rescored=True)
 
 
-def scored(folder, *, precision: str = "bfloat16", calls=CALLS) -> ToolScores:
+def scored(
+    folder, *, precision: str = "bfloat16", calls=MORE_CALLS, lowest: float = 0.0
+) -> ToolScores:
     float32 = tiny_model()
     models = {"float32": float32, "bfloat16": copy_in(torch.bfloat16, float32)}
     models[None] = models[precision]
     scoring = ShardScoring(
         load_in=lambda name: models[name],
-        cut_windows=lambda tokenizer: windows_of(tokenizer, *TEXTS),
+        cut_windows=lambda tokenizer: windows_of(tokenizer, *TEXTS * 3),
         parameters=ScoringParameters(token_budget=200),
-        wanted=WANTED,
+        wanted=replace(WANTED, lowest_threshold=lowest),
         progress=lambda stage, tool: lambda done, total: None,
     )
     return scoring.score(
@@ -129,8 +180,10 @@ def scored(folder, *, precision: str = "bfloat16", calls=CALLS) -> ToolScores:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_decisions_at_any_threshold_are_those_of_float32(by_key, tmp_path, precision):
-    exact = score(tiny_model(), by_key.values(), tmp_path / "exact", CALLS, pruning_threshold=0.0)
+def test_decisions_at_any_threshold_are_those_of_float32(tmp_path, precision):
+    model = tiny_model()
+    windows = windows_of(model.tokenizer, *TEXTS * 3)
+    exact = score(model, windows, tmp_path / "exact", MORE_CALLS, pruning_threshold=0.0)
     found = scored(tmp_path, precision=precision)
     assert found.scores.keys() == exact.keys()
     for threshold in (0.0, 0.01, 0.05, 0.2, 1.0):
@@ -144,7 +197,7 @@ def test_what_reaches_the_lowest_threshold_is_of_float32_and_has_a_swapped_loss(
     found = scored(tmp_path)
     reached = {key for key, each in found.scores.items() if WANTED.is_reached(each.losses)}
     sample = {key for key, each in found.scores.items() if each.is_in_chance_sample}
-    assert 0 < len(reached) < len(CALLS)
+    assert 0 < len(reached) < len(MORE_CALLS)
     assert len(sample) == 6
     for call_id, each in found.scores.items():
         is_wanted = call_id in reached | sample
@@ -235,14 +288,31 @@ def test_no_calls_load_no_model():
     assert scoring.score("Calculator", [], lambda *_: pytest.fail("kept")) == ToolScores({})
 
 
-@pytest.mark.parametrize(("calls", "looked_at"), [(11, 0), (12, 0), (13, 7), (22, 16)])
-def test_first_look_is_at_calls_outside_the_sample_unless_that_is_most_of_them(
-    tmp_path, calls, looked_at
+def test_few_calls_are_scored_in_float32_at_once(tmp_path):
+    found = scored(tmp_path, calls=CALLS[:22])
+    assert {each.precision for each in found.scores.values()} == {"float32"}
+    assert [cost.stage for cost in found.costs] == ["rescoring", "swapped_results"]
+
+
+@pytest.mark.parametrize(("lowest", "has_first_look"), [(0.0, True), (-9.0, False)])
+def test_calls_of_some_texts_tell_whether_the_others_have_a_first_look(
+    tmp_path, lowest, has_first_look
 ):
-    found = scored(tmp_path, calls=CALLS[:calls])
+    found = scored(tmp_path, lowest=lowest)
     by_stage = {cost.stage: cost for cost in found.costs}
-    assert by_stage["scoring"].candidates == looked_at
-    assert (by_stage["scoring"].tokens_fed > 0) == (looked_at > 0)
-    assert by_stage["rescoring"].candidates >= calls - looked_at
-    in_bfloat16 = sum(each.precision == "bfloat16" for each in found.scores.values())
-    assert in_bfloat16 == calls - by_stage["rescoring"].candidates
+    # Two of the six texts are scored in both precisions, those of the sample only in float32.
+    looked_at = by_stage["scoring"].candidates
+    assert 22 < looked_at < len(MORE_CALLS) if has_first_look else looked_at == 22
+    in_float32 = sum(each.precision == "float32" for each in found.scores.values())
+    assert in_float32 == by_stage["rescoring"].candidates
+    assert (in_float32 == len(MORE_CALLS)) == (not has_first_look)
+
+
+def test_whole_texts_are_measured_and_fewer_calls_than_half():
+    some = calls_of_some_texts(MORE_CALLS[::-1])
+    texts = {call.window for call in some}
+    assert len(some) == 22
+    assert {call.call_id for call in some} == {
+        call.call_id for call in MORE_CALLS if call.window in texts
+    }
+    assert calls_of_some_texts(CALLS) == []
