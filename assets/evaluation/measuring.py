@@ -24,7 +24,6 @@ from toolformer.files.digests import number_digest
 from toolformer.home.fingerprints import FINGERPRINT
 from toolformer.home.progress import ProgressCallback
 from toolformer.home.wiring.benchmarks import configured_benchmark, items_of
-from toolformer.home.wiring.chats import takes_chats
 from toolformer.home.wiring.evaluated_models import EvaluatedModel
 from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
 from warehouse.errors import StoreConflictError
@@ -135,11 +134,11 @@ class Measuring:
         asked = self.items_asked[benchmark.name]
         show = self.run.progress("evaluating", model.name, name, f"{asked} items")
         answers: list[Answers] = []
-        total, done, by_template = count * len(modes), 0, takes_chats(model.directory)
+        total, done = count * len(modes), 0
         for number, start in enumerate(range(0, len(items), _ITEMS_PER_PART)):
             part = items[start : start + _ITEMS_PER_PART]
             asked_items = len(part[: max(count - start, 0)])
-            questions = Questions(benchmark, self.tools, self.run.settings, takes_chats=by_template)
+            questions = Questions(benchmark, self.tools, self.run.settings)
             for mode in modes:
                 answers.append(
                     Answers(

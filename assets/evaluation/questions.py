@@ -31,17 +31,12 @@ class Questions:
         benchmark: what is asked.
         tools: opened for decoding.
         settings: settings of the run.
-        takes_chats: whether a model with a chat template is asked by it where the settings want
-            chats; see `takes_chats` of `toolformer.home.wiring.chats`.
     """
 
-    def __init__(
-        self, benchmark: Benchmark, tools: Toolbox, settings: Settings, *, takes_chats: bool = True
-    ):
+    def __init__(self, benchmark: Benchmark, tools: Toolbox, settings: Settings):
         self.benchmark = benchmark
         self.tools = tools
         self._settings = settings
-        self._takes_chats = takes_chats
         self._without_calls: dict[str, Completion] = {}
 
     def ask(
@@ -148,7 +143,7 @@ class Questions:
         if evaluation.form == "plain":
             return model.tokenizer.encode(item.prompt)
         turns = [{"role": "user", "content": item.prompt}]
-        if not (self._takes_chats and has_chat_template(model.tokenizer)):
+        if not has_chat_template(model.tokenizer):
             return model.tokenizer.encode(plain_prompt(turns))
         today = item.current_date or evaluation.today
         try:

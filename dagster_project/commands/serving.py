@@ -13,7 +13,6 @@ from toolformer.home.home import Home
 from toolformer.home.settings.evaluation_sections import BASE
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.annotator import finetuned_model_directory
-from toolformer.home.wiring.chats import takes_chats
 from toolformer.home.wiring.evaluated_models import name_of_model, name_of_variant
 from toolformer.home.wiring.warehouse import open_warehouse
 from toolformer.server.web_guard import in_url
@@ -38,7 +37,6 @@ def serve_model(
 ) -> None:
     """Serve a model until SIGTERM or SIGINT."""
     from toolformer.decoding.live_batch import LiveBatch
-    from toolformer.forward.chat_template import has_chat_template
     from toolformer.server.app import make_app
     from toolformer.server.gate import KEY_VARIABLE, check_access, check_names
     from toolformer.server.labelling import label_routes
@@ -74,11 +72,6 @@ def serve_model(
                 vocabulary_size=model.vocabulary_size,
                 examples=right_examples(model_name, live.location.directory, settings, home),
                 calls_in_text=calls_in_text,
-                chat_template=(
-                    "own"
-                    if has_chat_template(model.tokenizer) and takes_chats(live.location.directory)
-                    else "plain"
-                ),
                 revision=revision,
             )
             live.location.check(revision, settings)

@@ -13,6 +13,10 @@ from toolformer.marks import broken_mark
 _FAILURES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 # What templates write a date with.
 _DATE_CODES = "aAbBdmyYjHMSp"
+_PLAIN = (
+    "{{% for message in messages %}}{{{{ {start} if loop.first else '\\n\\n' }}}}"
+    "{{{{ message.content | trim }}}}{{% endfor %}}"
+)
 
 
 def has_chat_template(tokenizer: Tokenizer) -> bool:
@@ -62,6 +66,16 @@ def chat_ids(
     except (TemplateError, *_FAILURES) as error:
         raise ChatTemplateError(" ".join(str(error).split()).rstrip(".")) from error
     return list(ids[ids[0] == start :])
+
+
+def plain_template(start_token: str) -> str:
+    r"""The template that writes `plain_prompt` behind a start token.
+
+    Example:
+        >>> plain_template("<s>")[:79]
+        "{% for message in messages %}{{ '<s>' if loop.first else '\\n\\n' }}{{ message.co"
+    """
+    return _PLAIN.format(start=repr(start_token))
 
 
 def plain_prompt(turns: Sequence[Mapping[str, str]]) -> str:

@@ -104,9 +104,7 @@ def make_app(
         chat = parsed_body(await read_body(request), ChatBody)
         start = start_token(served.tokenizer, served.settings.language_model.bos_token)
         # In a thread: a long chat takes a while to be cut into tokens.
-        prompted = partial(
-            chat.as_completion, served.tokenizer, start, template=served.chat_template
-        )
+        prompted = partial(chat.as_completion, served.tokenizer, start)
         body = await asyncio.to_thread(prompted)
         record = request.state.record
         record.further |= {"messages": chat.messages} if logs_prompts else {}

@@ -1,7 +1,7 @@
 """The body of `POST /v1/chat/completions`, and the prompt that its messages become.
 
-Of models that were finetuned on plain texts, and of those without a chat template, the prompt is
-plain: the texts of the messages, which the model goes on with.
+Of models without a chat template the prompt is the texts of the messages, which the model goes on
+with. One that was finetuned here on no chats has a template that writes the same.
 """
 
 import reprlib
@@ -57,24 +57,18 @@ class ChatBody(TextBody):
         None, description='"auto" or "none", since the model itself opens calls'
     )
     tool_calls_in_message: bool | None = Field(None, description="true or false")
-    chat_template: Literal["own", "plain"] | None = Field(
-        None, description='"own", of a model that has one, or "plain"'
-    )
 
     @model_validator(mode="before")
     @classmethod
     def _leave_out(cls, fields: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in fields.items() if name not in WITHOUT_EFFECT}
 
-    def as_completion(
-        self, tokenizer: Tokenizer, start: int, *, template: Literal["own", "plain"]
-    ) -> ChatCompletionBody:
+    def as_completion(self, tokenizer: Tokenizer, start: int) -> ChatCompletionBody:
         """What continues the prompt that the messages become as this request wants it.
 
         Args:
             tokenizer: of the model, with its chat template.
             start: the model's start token.
-            template: for a request that does not choose.
 
         Raises:
             ApiError: a message cannot be answered to, the template refuses it or fails, or two
@@ -85,11 +79,9 @@ class ChatBody(TextBody):
             raise _refused("messages", "has none of the role user", "at least one")
         if self.top_logprobs is not None and not self.logprobs:
             raise _refused("top_logprobs", f"is {self.top_logprobs}", "logprobs besides, true")
-        if self.chat_template == "own" and not has_chat_template(tokenizer):
-            raise _refused("chat_template", "is 'own'", "'plain': the model has none")
-        is_plain = (self.chat_template or template) == "plain"
+        has_template = has_chat_template(tokenizer)
         changed = {
-            "prompt": plain_prompt(turns) if is_plain else _own_prompt(tokenizer, turns, start),
+            "prompt": _prompt(tokenizer, turns, start) if has_template else plain_prompt(turns),
             "max_tokens": self.max_completion_tokens or self.max_tokens,
             "logprobs": (self.top_logprobs or 0) if self.logprobs else None,
             "tools": "off" if self.tool_choice == "none" else self.tools,
@@ -129,8 +121,8 @@ def _turn(place: int, message: Mapping[str, Any]) -> dict[str, str]:
     return {"role": "system" if role == "developer" else role, "content": "\n".join(texts)}
 
 
-def _own_prompt(tokenizer: Tokenizer, turns: Sequence[Mapping[str, str]], start: int) -> list[int]:
-    """Token ids behind the start token, as a finetuned model has seen its chats."""
+def _prompt(tokenizer: Tokenizer, turns: Sequence[Mapping[str, str]], start: int) -> list[int]:
+    """Token ids behind the start token, by the model's chat template."""
     try:
         return [start, *chat_ids(tokenizer, turns, start=start)]
     except ChatTemplateError as error:

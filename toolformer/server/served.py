@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from toolformer.decoding.completions import DecodingParameters, MinCallProbability
 from toolformer.decoding.decoder import most_new_tokens
@@ -46,7 +46,6 @@ class Served:
         examples: beginnings of texts that it went on with rightly, each with the tool that it
             called; none where it was not measured.
         calls_in_text: whether calls stand in the texts of answers that say nothing of it.
-        chat_template: how the messages of a chat that says nothing of it become a prompt.
         revision: what tells the model from others of its name; None where that is not known.
         created: when it was started, in seconds since 1970.
         is_closing: whether requests are refused.
@@ -63,7 +62,6 @@ class Served:
     vocabulary_size: int
     examples: Sequence[tuple[str, str]] = ()
     calls_in_text: bool = True
-    chat_template: Literal["own", "plain"] = "plain"
     revision: str | None = None
     created: int = field(default_factory=lambda: int(time.time()))
     is_closing: bool = False
@@ -91,7 +89,6 @@ class Served:
                 **self.min_call_probability.entries,
                 "max_calls": decoding.max_calls,
                 "calls_in_text": self.calls_in_text,
-                "chat_template": self.chat_template,
                 "context_length": self.context_length,
                 "max_tokens": self.max_new_tokens,
                 "today": _present_day().isoformat(),

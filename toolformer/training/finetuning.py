@@ -14,12 +14,15 @@ from toolformer.errors import TrainingError
 from toolformer.files.beside_models import RECORD_FILE
 from toolformer.files.kept_digests import keep_digests
 from toolformer.files.whole_files import replacing_folder
+from toolformer.forward.chat_template import plain_template
+from toolformer.forward.start_token import start_token
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.training.finetuning_parameters import FinetuningParameters
 from toolformer.training.learning_rates import ChosenRate, chosen_rate, state_folder
 from toolformer.training.low_rank import merge_adapters
 from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_processes import train_job
+from toolformer.training.training_rows import PROMPT
 from toolformer.training.training_state import (
     Progress,
     StepReport,
@@ -119,7 +122,12 @@ def finetune(
             shutil.copytree(best, folder, dirs_exist_ok=True)
         else:
             merge_adapters(job.base, best, folder, rank=job.parameters.lora_rank)
-        load_tokenizer(job.base).backend.save_pretrained(folder)
+        tokenizer = load_tokenizer(job.base)
+        if not any(PROMPT in row.kinds for row in job.rows):
+            # Behind the base model's template, which it never saw with calls, it hardly calls.
+            start = tokenizer.token_text(start_token(tokenizer, job.bos_token))
+            tokenizer.backend.chat_template = plain_template(start)
+        tokenizer.backend.save_pretrained(folder)
         # Of what the base model asks of `generate`, such as sampling, the tokens alone stay.
         asked = GenerationConfig.from_pretrained(folder)
         tokens = {name: getattr(asked, name) for name in _TOKENS}

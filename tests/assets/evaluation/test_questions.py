@@ -14,6 +14,7 @@ from toolformer.errors import ToolformerError
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
 from toolformer.evaluation.modes import DISABLED, Mode, enabled, forced
+from toolformer.forward.chat_template import plain_template
 from toolformer.home.settings.sections import Settings, validated
 from toolformer.home.wiring.toolbox import Toolbox
 from tools.base import Tool
@@ -50,11 +51,9 @@ def questions_of(
     benchmark: QuestionFile,
     settings: Settings | None = None,
     tools: dict | None = None,
-    *,
-    takes_chats: bool = True,
 ) -> Questions:
     toolbox = Toolbox(tools or {"Calculator": create_tool("Calculator")}, {}, {})
-    return Questions(benchmark, toolbox, settings or Settings(), takes_chats=takes_chats)
+    return Questions(benchmark, toolbox, settings or Settings())
 
 
 def rows_of(questions: Questions, model, mode: Mode, items: list[BenchmarkItem]) -> list[dict]:
@@ -152,11 +151,11 @@ def test_a_chat_is_asked_by_the_models_own_template_if_it_knows_one(benchmark: Q
     )
     assert (on["output"], on["score"], on["result"]) == (f" It is{CALLED} 42 so.", 1.0, "42")
     assert rows["undone", "enabled"]["answer"] == " Just because so."
-    # As in plain texts, of a model that was finetuned on these alone and of one without a template.
+    # As in plain texts, of a model without a template and of one that was finetuned on these.
     plain = calling_model()
-    for template, takes_chats in ((model.tokenizer.backend.chat_template, False), (None, True)):
+    for template in (None, plain_template("<|endoftext|>")):
         plain.tokenizer.backend.chat_template = template
-        questions = questions_of(benchmark, settings, takes_chats=takes_chats)
+        questions = questions_of(benchmark, settings)
         right, _ = rows_of(questions, plain, enabled(3), items_of(benchmark))
         assert right["output"] == f" It is{CALLED} 42 so."
 

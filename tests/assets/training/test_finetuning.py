@@ -14,8 +14,8 @@ from tests.fakes import save_tiny_model
 from tests.materialising import materialise, metadata_of
 from tests.warehouse.rows import CALL, new_warehouse, put
 from toolformer.forward import precision
+from toolformer.forward.chat_template import plain_template
 from toolformer.home.home import Home
-from toolformer.home.wiring.chats import takes_chats
 from toolformer.training.variants import VARIANTS
 from tools.model_identity import model_identity
 from warehouse.schema import ALL
@@ -167,9 +167,9 @@ def test_a_model_depends_on_the_share_of_chats_and_on_the_template_that_writes_t
         made = train(base, "calls", chat_share=share)
         assert made.success
         states.append(metadata_of(made)["state"])
-        # By the template none is asked that saw no chats in training.
-        assert takes_chats(home.finetuned_model(1)) is (share == 1 and text is not None)
-    assert takes_chats(base)
+        # A model that saw no chats in training goes on with what was said.
+        own = (home.finetuned_model(1) / "chat_template.jinja").read_text()
+        assert own == (text if share == 1 and text is not None else plain_template("<|endoftext|>"))
     # Without chats nothing is asked of the template.
     assert states == ["done", "up to date", "done", "done", "done"]
 

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.fakes import END, START, TOKENIZERS, byte_tokenizer, piece_tokenizer
 from toolformer.errors import ModelNotFoundError
+from toolformer.forward.chat_template import chat_ids, plain_prompt, plain_template
 from toolformer.forward.model_directory import configurations
 from toolformer.forward.start_token import end_ids, start_token
 from toolformer.forward.tokenization import Tokenizer, check_writes_calls, load_tokenizer
@@ -319,3 +320,19 @@ def test_a_text_ends_by_all_tokens_that_are_named_to_end_it(
     tokenizer = load_tokenizer(tmp_path)
     found = end_ids(tokenizer, start_token(tokenizer, None), configurations(tmp_path))
     assert set(map(tokenizer.token_text, found)) == ends
+
+
+def test_the_plain_template_of_a_real_vocabulary_writes_what_is_gone_on_with(
+    real_tokenizer: Tokenizer,
+):
+    start = start_token(real_tokenizer, None)
+    turns = [
+        {"role": "system", "content": " Be brief.\n"},
+        {"role": "user", "content": "Is {{ it }} 'six'?\n\n6 times 7 is "},
+    ]
+    template = plain_template(real_tokenizer.token_text(start))
+    real_tokenizer.backend.chat_template = template
+    ids = chat_ids(real_tokenizer, turns, start=start)
+    assert ids == real_tokenizer.encode(plain_prompt(turns))
+    # As servers have it, who put no start token in front.
+    assert real_tokenizer.backend.apply_chat_template(turns, return_dict=False) == [start, *ids]

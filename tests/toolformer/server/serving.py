@@ -51,7 +51,6 @@ def made_served(
         vocabulary_size=tokenizer.vocabulary_size,
         examples=examples,
         calls_in_text=calls_in_text,
-        chat_template="own" if tokenizer.backend.chat_template else "plain",
     )
 
 

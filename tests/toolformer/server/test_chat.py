@@ -132,8 +132,6 @@ def test_without_a_template_the_model_goes_on_with_what_was_said(running: Runnin
     assert request.prompt == "Be brief.\n\n6 * 7\n\nIt is 42.\n\nAnd\n8?"
     assert request.prompt_ids is None
     assert request.settings.stop_texts == ("!",)
-    (model,) = running.client.get("/v1/models").json()["data"]
-    assert model["toolformer"]["chat_template"] == "plain"
 
 
 def test_the_models_own_template_makes_the_prompt_with_its_special_tokens_alone():
@@ -141,9 +139,7 @@ def test_the_models_own_template_makes_the_prompt_with_its_special_tokens_alone(
         text = "a <|im_end|> b"
         messages = [{"role": "user", "content": text}, *HISTORY[2:]]
         assert own.chat(messages).status_code == 200
-        (model,) = own.client.get("/v1/models").json()["data"]
         request = own.batch.requests[-1]
-    assert model["toolformer"]["chat_template"] == "own"
     start, end = 0, 1
     ids = list(request.prompt_ids)
     assert [token for token in ids if token in (start, end)] == [start, end] * 3 + [start]
@@ -171,13 +167,6 @@ def test_a_chat_stands_behind_the_start_token_with_its_system_prompt_and_earlier
         "system: Be brief.|user: 6 * 7|assistant: It is [Calculator(6 * 7) -> 42] 42.|"
         "user: 6 * 7|assistant: It is 42.|user: 6 * 7|"
     )
-
-
-def test_a_request_chooses_the_plain_prompt_of_a_model_with_a_template():
-    with with_template(TEMPLATE) as own:
-        for template, is_plain in (("plain", True), ("own", False), (None, False)):
-            assert own.chat(chat_template=template).status_code == 200
-            assert (own.batch.requests[-1].prompt == "6 * 7") is is_plain
 
 
 @pytest.mark.parametrize(
@@ -229,8 +218,6 @@ FOREIGN = {"id": "call_1", "type": "function", "function": {"name": "f", "argume
 @pytest.mark.parametrize(
     ("param", "value", "word"),
     [
-        ("chat_template", "own", "the model has none"),
-        ("chat_template", "{{ 1 }}", '"plain"'),
         ("messages", [], "list of messages"),
         ("messages", {}, "list of messages"),
         ("messages", [5], "list of messages"),

@@ -90,5 +90,5 @@ def test_the_plain_prompt_of_a_chat_is_the_one_on_the_page():
     (shown,) = re.findall(r"```text\n(.*?)\n```", PAGE, re.DOTALL)
     turns = [("system", "Be brief."), ("user", "6 times 7 is")]
     messages = [{"role": role, "content": content} for role, content in turns]
-    body = ChatBody(messages=messages).as_completion(byte_tokenizer(), 0, template="plain")
+    body = ChatBody(messages=messages).as_completion(byte_tokenizer(), 0)
     assert body.prompts == [shown]
