@@ -96,9 +96,11 @@ class DecodingBatch:
             else:
                 row.cache = self._cache.take([index])
                 waiting.append((row, row.awaited))
-        if len(stays) < len(self.rows):
-            self.rows = [self.rows[index] for index in stays]
-            self._cache = self._cache.take(stays) if stays else self._model.contexts(0)
+        if not stays:
+            self._cache = self._model.contexts(0)
+        elif len(stays) < len(self.rows):
+            self._cache.keep(stays)
+        self.rows = [self.rows[index] for index in stays]
         return waiting
 
     def answer(self, row: DecodingRow, result: str | None) -> None:

@@ -54,6 +54,10 @@ class Rows(Protocol):
         """
         ...
 
+    def keep(self, rows: Sequence[int]) -> None:
+        """Leave these rows, at least one, in ascending order, and forget the others."""
+        ...
+
     def joined(self, others: Sequence[Self]) -> Self:
         """The rows of all these, which have at least one each; they are used up."""
         ...
