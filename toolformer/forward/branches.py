@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from toolformer.forward.model import Branch
-from toolformer.forward.network import LOGIT_ROWS, Network
+from toolformer.forward.network import Network
 from toolformer.forward.rows import Rows
 
 if TYPE_CHECKING:
@@ -85,10 +85,11 @@ def _draw(
 ) -> list[tuple[int, float]]:
     """The next token of every branch with its log-probability, some nodes at a time."""
     drawn: list[tuple[int, float]] = []
+    size = model.logit_rows
     # Branches stand in the order of their nodes.
-    for first, chunk in groupby(active, key=lambda pair: pair[0] // LOGIT_ROWS * LOGIT_ROWS):
+    for first, chunk in groupby(active, key=lambda pair: pair[0] // size * size):
         chunk_branches = list(chunk)
-        logits = model.logits(states[first : first + LOGIT_ROWS])
+        logits = model.logits(states[first : first + size])
         tokens, log_probabilities = sample_tokens(
             logits,
             np.array([branch.uniforms[step] for _, branch in chunk_branches]),

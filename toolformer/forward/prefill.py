@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from toolformer.forward.branches import sample_branches
 from toolformer.forward.model import Branch, Continuation, Place
-from toolformer.forward.network import LOGIT_ROWS, Network
+from toolformer.forward.network import Network
 from toolformer.forward.next_tokens import ranks
 from toolformer.forward.prompt import SplitPrompt
 from toolformer.forward.rows import Rows, rows_of
@@ -72,7 +72,7 @@ class ReadTexts:
         if not places:
             return []
         with torch.inference_mode():
-            chunks = self._states_at(places).split(LOGIT_ROWS)
+            chunks = self._states_at(places).split(self._model.logit_rows)
             found = [torch.stack(ranks(self._model.logits(each), token), dim=1) for each in chunks]
             return [(int(rank), own) for rank, own in torch.cat(found).tolist()]
 
@@ -194,7 +194,7 @@ def losses_of_states(model: Network, states: "torch.Tensor", tokens: "torch.Tens
     import torch
     from torch.nn.functional import cross_entropy
 
-    chunks = zip(states.split(LOGIT_ROWS), tokens.split(LOGIT_ROWS), strict=True)
+    chunks = zip(*(each.split(model.logit_rows) for each in (states, tokens)), strict=True)
     # To the host at once: it waits for the device each time.
     return torch.cat(
         [cross_entropy(model.logits(each), of_each, reduction="none") for each, of_each in chunks]
