@@ -99,6 +99,9 @@ class DecodingBatch:
         if not stays:
             self._cache = self._model.contexts(0)
         elif len(stays) < len(self.rows):
+            # The last fill the gaps: only their keys are copied.
+            last = iter([index for index in stays if index >= len(stays)])
+            stays = [place if place in stays else next(last) for place in range(len(stays))]
             self._cache.keep(stays)
         self.rows = [self.rows[index] for index in stays]
         return waiting

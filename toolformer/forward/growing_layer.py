@@ -42,12 +42,11 @@ class GrowingLayer(DynamicLayer):
         self.keys[:, :, before:], self.values[:, :, before:] = key_states, value_states
         return self.keys, self.values
 
-    def keep(self, first: int, others: torch.Tensor) -> None:
-        """Leave so many rows at the beginning and, moved up behind them, others of the rows."""
+    def keep(self, rows: int, places: torch.Tensor, moved: torch.Tensor) -> None:
+        """Leave so many rows, some of them at other places than before; the others stay there."""
         self._hold(len(self.keys), self.get_seq_length(), like=(self.keys, self.values))
-        rows = first + len(others)
         for each in (self.keys, self.values):
-            each[first:rows] = each[others]
+            each[places] = each[moved]
         self.keys, self.values = self.keys[:rows], self.values[:rows]
 
     def append_rows(self, others: "Sequence[GrowingLayer]") -> None:

@@ -233,7 +233,7 @@ class Contexts(Protocol):
         ...
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Leave these rows, at least one, in ascending order, and forget the others."""
+        """Leave these rows, at least one, in this order; one that keeps its place is not copied."""
         ...
 
     def join(self, others: Sequence[Self]) -> Self:

@@ -55,7 +55,7 @@ class Rows(Protocol):
         ...
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Leave these rows, at least one, in ascending order, and forget the others."""
+        """Leave these rows, at least one, in this order; one that keeps its place is not copied."""
         ...
 
     def joined(self, others: Sequence[Self]) -> Self:

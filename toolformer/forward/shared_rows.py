@@ -198,15 +198,15 @@ class SharedRows:
         import torch
 
         chosen = torch.tensor(rows)
-        first = sum(place == row for place, row in enumerate(rows))
-        others = chosen[first:].to(self._model.device)
+        places = (chosen != torch.arange(len(rows))).nonzero()[:, 0]
+        moved = [each.to(self._model.device) for each in (places, chosen[places])]
         self._positions = self._positions_of(chosen)
         self._visible, self._lengths = self._visible[chosen], self._lengths[chosen]
         self._lines = torch.arange(len(rows))
         layers: Any = self._cache.layers
         with torch.inference_mode():
             for layer in layers:
-                layer.keep(first, others)
+                layer.keep(len(rows), *moved)
 
     def _positions_of(self, lines: "torch.Tensor") -> "torch.Tensor":
         return self._positions if len(self._positions) == 1 else self._positions[lines]

@@ -620,7 +620,7 @@ def test_cache_gives_the_logits_of_feeding_everything_from_scratch(data):
             left = data.draw(st.integers(0, len(texts) - 1))
             if data.draw(st.booleans()):
                 away.append((cache.take([left]), texts[left]))
-            kept = [place for place in range(len(texts)) if place != left]
+            kept = data.draw(st.permutations([at for at in range(len(texts)) if at != left]))
             cache.keep(kept)
             texts = [texts[place] for place in kept]
 
@@ -645,9 +645,9 @@ def test_copies_of_a_cache_go_on_behind_its_text_and_leave_it_as_it_is(monkeypat
 
 
 @pytest.mark.parametrize("is_plain", [False, True])
-@pytest.mark.parametrize("left", [0, 2])
+@pytest.mark.parametrize(("left", "kept"), [(0, [2, 1]), (1, [0, 2]), (2, [0, 1])])
 def test_keys_of_texts_stay_where_they_are_while_another_leaves_and_comes_back(
-    monkeypatch, is_plain, left
+    monkeypatch, is_plain, left, kept
 ):
     monkeypatch.setattr(NETWORK, "is_plain", is_plain)
     cache = NETWORK.contexts(3)
@@ -655,15 +655,16 @@ def test_keys_of_texts_stay_where_they_are_while_another_leaves_and_comes_back(
     cache.feed(texts)
     layers: Any = [] if is_plain else cache._rows._cache.layers
     before = [layer.keys.data_ptr() for layer in layers]
-    away, text = cache.take([left]), texts.pop(left)
-    cache.keep([place for place in range(3) if place != left])
+    away = cache.take([left])
+    cache.keep(kept)
     cache.feed([[11], [12]])
     away.feed([[13, 14]])
     cache = cache.join([away])
     assert [layer.keys.data_ptr() for layer in layers] == before
     logits = cache.feed([[20], [21], [22]])
-    for place, each in enumerate(([*texts[0], 11, 20], [*texts[1], 12, 21], [*text, 13, 14, 22])):
-        assert_goes_on(logits[place], NETWORK, each)
+    fed = (kept[0], [11, 20]), (kept[1], [12, 21]), (left, [13, 14, 22])
+    for place, (text, behind) in enumerate(fed):
+        assert_goes_on(logits[place], NETWORK, texts[text] + behind)
 
 
 def test_hidden_keys_are_thrown_out():
