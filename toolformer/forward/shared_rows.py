@@ -225,18 +225,13 @@ class SharedRows:
         )
 
 
-def _changed(change: "Callable[..., torch.Tensor]", *rows: SharedRows) -> "Cache":
+def _changed(change: "Callable[[torch.Tensor], torch.Tensor]", rows: SharedRows) -> "Cache":
     """A cache of what `change` makes of the keys, and of the values, of each layer of the rows."""
     import torch
 
-    of_layers: Any = zip(*(each._cache.layers for each in rows), strict=True)
+    layers: Any = rows._cache.layers
     with torch.inference_mode():
-        return _cache(
-            [
-                (change(*(each.keys for each in layer)), change(*(each.values for each in layer)))
-                for layer in of_layers
-            ]
-        )
+        return _cache([(change(each.keys), change(each.values)) for each in layers])
 
 
 def _cache(layers: "list[tuple[torch.Tensor, torch.Tensor]]") -> "Cache":
