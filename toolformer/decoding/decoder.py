@@ -21,7 +21,7 @@ from toolformer.forward.model import TOLD_RANKS, Contexts, Model
 from toolformer.forward.tokenization import REPLACEMENT_CHARACTER
 from tools.protocol import ToolCall
 
-# Others enter once at most this share of the places is taken; each time, all keys are copied.
+# Others enter once at most this share of the places is taken: they are fed in a pass of their own.
 _REFILL_BELOW = 0.75
 # Tokens of a call besides the model's and the result's: ` [`, one more than `max_call_tokens`
 # before the call is given up, the space before the result where it is a token of its own, `]`.

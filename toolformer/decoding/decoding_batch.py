@@ -96,9 +96,14 @@ class DecodingBatch:
             else:
                 row.cache = self._cache.take([index])
                 waiting.append((row, row.awaited))
-        if len(stays) < len(self.rows):
-            self.rows = [self.rows[index] for index in stays]
-            self._cache = self._cache.take(stays) if stays else self._model.contexts(0)
+        if not stays:
+            self._cache = self._model.contexts(0)
+        elif len(stays) < len(self.rows):
+            # The last fill the gaps: only their keys are copied.
+            last = iter([index for index in stays if index >= len(stays)])
+            stays = [place if place in stays else next(last) for place in range(len(stays))]
+            self._cache.keep(stays)
+        self.rows = [self.rows[index] for index in stays]
         return waiting
 
     def answer(self, row: DecodingRow, result: str | None) -> None:
@@ -222,14 +227,14 @@ class DecodingBatch:
         """Choose a token of a call; the reason where the call cannot go on."""
         parameters = row.settings.parameters
         token = expected.ranked[0]
-        if not call.tokens and token in (masked := self._masked_starts(parameters)):
+        if not call.written.tokens and token in (masked := self._masked_starts(parameters)):
             token = expected.likeliest_but(masked)
         row.record(token, "sampled", expected)
         # No text becomes a special token, so none is part of a call.
         if token in self._end_ids or token in self._tokenizer.special_ids:
             return END_OF_TEXT
-        call.tokens.append(token)
-        text = self._tokenizer.decode_behind(call.tokens)
+        call.written.add(token)
+        text = call.written.text
         try:
             call.request = read_open_call(
                 text,
@@ -244,7 +249,7 @@ class DecodingBatch:
                 call.is_certain = tool is not None
         except CallSyntaxError as error:
             return error.reason
-        if call.request is None and len(call.tokens) > parameters.max_call_tokens:
+        if call.request is None and len(call.written.tokens) > parameters.max_call_tokens:
             return TOO_LONG
         row.pending = [token]
         return None

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from toolformer.decoding.completions import (
     Completion,
@@ -14,6 +14,7 @@ from toolformer.decoding.completions import (
     UndoneCall,
 )
 from toolformer.decoding.triggers import NO_CHANCE, CallChance
+from toolformer.forward.growing_text import GrowingText
 from toolformer.forward.model import Contexts, NextTokens
 from toolformer.forward.tokenization import (
     MAX_TOKENS_PER_CHARACTER,
@@ -34,7 +35,7 @@ class OpenCall:
         trace_start: where its steps begin in the trace.
         probability: of the opening token and of those after it, while the tool is not certain.
         is_certain: whether it has opened; until then it is read ahead.
-        tokens: the model's tokens after the opening one.
+        written: the model's tokens after the opening one.
         request: the call, once the arrow has been written.
     """
 
@@ -44,7 +45,7 @@ class OpenCall:
     trace_start: int
     probability: float
     is_certain: bool
-    tokens: list[int] = field(default_factory=list)
+    written: GrowingText
     request: ToolCall | None = None
 
 
@@ -94,6 +95,7 @@ class DecodingRow:
         is_passed: whether none opens at the next token, because no tool is likely enough there.
         is_forced: whether a call opens at the next token, whatever its probability.
         undone_calls: those that were taken back.
+        stop_offset: where the first stop text begins in the text since the last call.
         stopped_by: why the text has ended; None while it goes on.
         cache: its keys and values while it waits for the result of a call.
     """
@@ -117,12 +119,14 @@ class DecodingRow:
         self.is_passed = False
         self.is_forced = False
         self.undone_calls: list[UndoneCall] = []
+        self.stop_offset: int | None = None
         self.stopped_by: StopReason | None = None
         self.cache: Contexts | None = None
         self._prompt = prompt
         self._tokenizer = tokenizer
         # Tokens outside calls, cut where the calls stand: one more than there are calls.
-        self._segments: list[list[int]] = [[]]
+        self._segments: list[GrowingText] = []
+        self._begin_segment()
         self._calls: list[tuple[ToolCall, str, str]] = []  # with result and text
         self._trace: list[TraceStep] = []
 
@@ -147,7 +151,7 @@ class DecodingRow:
     @property
     def tokens_outside_calls(self) -> int:
         """Tokens of the output that belong to no call."""
-        return sum(map(len, self._segments))
+        return sum(len(segment.tokens) for segment in self._segments)
 
     @property
     def settled_steps(self) -> Sequence[TraceStep]:
@@ -156,31 +160,31 @@ class DecodingRow:
 
     def segment(self, index: int) -> str:
         """The text behind so many calls and before the next one, as far as it is decoded."""
-        text = self._text_of(index)
-        is_cut = self.stopped_by == "stop_text" and index == len(self._segments) - 1
-        return text[: self.stop_offset] if is_cut else text
+        is_last = index == len(self._segments) - 1
+        return self._segments[index].text[: self.stop_offset if is_last else None]
 
-    def _is_beginning(self, index: int) -> bool:
-        """Whether no text but calls stands in front of a segment: the prompt is empty."""
-        return not self.prompt_tokens and not any(self._segments[:index])
+    def _begin_segment(self) -> None:
+        self._segments.append(GrowingText(self._tokenizer, is_behind=not self._is_beginning))
+        # Characters of it in which no stop text is looked for again.
+        self._searched = 0
 
-    def _text_of(self, index: int) -> str:
-        tokens = self._segments[index]
-        if self._is_beginning(index):
-            return self._tokenizer.decode(tokens)
-        return self._tokenizer.decode_behind(tokens)
+    @property
+    def _is_beginning(self) -> bool:
+        """Whether no text but calls stands in front of the next token: the prompt is empty."""
+        return not self.prompt_tokens and not self.tokens_outside_calls
 
     @property
     def is_inside_character(self) -> bool:
         """Whether the output ends within a character of several tokens."""
-        tail = self._segments[-1][-MAX_TOKENS_PER_CHARACTER:]
+        tail = self._segments[-1].tokens[-MAX_TOKENS_PER_CHARACTER:]
         return self._tokenizer.decode_behind(tail).endswith(REPLACEMENT_CHARACTER)
 
     def begin_with(self, steps: Sequence[TraceStep]) -> None:
         """Put tokens outside calls behind the prompt before anything is decoded."""
         self._trace = list(steps)
-        self._segments = [[step.token for step in steps]]
-        self.pending += self._segments[0]
+        for step in steps:
+            self._segments[0].add(step.token)
+        self.pending += self._segments[0].tokens
 
     def record(
         self,
@@ -190,7 +194,7 @@ class DecodingRow:
         chance: CallChance = NO_CHANCE,
     ) -> None:
         """Add a step to the trace; `expected` is what the model expected there."""
-        is_first = self.open_call is None and self._is_beginning(len(self._segments))
+        is_first = self.open_call is None and self._is_beginning
 
         def text(token: int) -> str:
             if is_first:
@@ -205,9 +209,15 @@ class DecodingRow:
         self._trace.append(TraceStep(token, text(token), kind, *chance, log_probability, top))
 
     def add_outside(self, token: int) -> None:
-        """Add a token to the text outside calls."""
-        self._segments[-1].append(token)
+        """Add a token to the text outside calls; `stop_offset` tells whether it ends with it."""
+        segment, stop_texts = self._segments[-1], self.settings.stop_texts
+        segment.add(token)
         self.is_passed = False
+        if stop_texts:
+            text, start = segment.text, max(self._searched - max(map(len, stop_texts)), 0)
+            offsets = [text.find(stop_text, start) for stop_text in stop_texts]
+            self.stop_offset = min((offset for offset in offsets if offset >= 0), default=None)
+            self._searched = segment.settled_characters
 
     def open(
         self,
@@ -220,8 +230,10 @@ class DecodingRow:
         """Begin a call; see `OpenCall`."""
         is_certain = self.is_forced or not any(self.min_call_probability.values())
         self.is_forced = False
+        probability = chance.probability or 0.0
+        written = GrowingText(self._tokenizer, is_behind=True)
         self.open_call = OpenCall(
-            open_id, before, length, len(self._trace), chance.probability or 0.0, is_certain
+            open_id, before, length, len(self._trace), probability, is_certain, written
         )
         self.record(open_id, "trigger", before, chance)
 
@@ -230,9 +242,9 @@ class DecodingRow:
         for token in forced:
             self.record(token, "forced")
         self.pending = [*self.pending, *forced]
-        text = self._tokenizer.decode_behind([call.open_id, *call.tokens, *forced])
+        text = self._tokenizer.decode_behind([call.open_id, *call.written.tokens, *forced])
         self._calls.append((request, result, text))
-        self._segments.append([])
+        self._begin_segment()
         self.open_call = None
 
     def undo(self, call: OpenCall, reason: str) -> None:
@@ -246,21 +258,11 @@ class DecodingRow:
             del self._trace[call.trace_start :]
             self.is_passed = True
             return
-        text = self._tokenizer.decode_behind([call.open_id, *call.tokens])
+        text = self._tokenizer.decode_behind([call.open_id, *call.written.tokens])
         self.undone_calls.append(UndoneCall(text, reason))
         undone = [replace(step, kind="undone") for step in self._trace[call.trace_start :]]
         self._trace[call.trace_start :] = undone
         self.is_banned = True
-
-    @property
-    def stop_offset(self) -> int | None:
-        """Where the first stop text begins in the text since the last call."""
-        stop_texts = self.settings.stop_texts
-        if not stop_texts:
-            return None
-        text = self._text_of(len(self._segments) - 1)
-        offsets = [text.find(stop_text) for stop_text in stop_texts]
-        return min((offset for offset in offsets if offset >= 0), default=None)
 
     @property
     def completion(self) -> Completion:

@@ -76,7 +76,9 @@ class AttentionKinds:
         import torch
 
         # Booleans are moved, and become floats there: fewer bytes.
-        visible, queries, keys = (each.to(device) for each in (visible, queries, keys))
+        visible = visible.to(device)
+        if any(self.windows.values()):
+            queries, keys = queries.to(device), keys.to(device)
         masks: dict[str, torch.Tensor] = {}
         for kind, window in self.windows.items():
             seen = visible

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from toolformer.forward.model import Branch
-from toolformer.forward.network import LOGIT_ROWS, Network
+from toolformer.forward.network import Network
 from toolformer.forward.rows import Rows
 
 if TYPE_CHECKING:
@@ -85,10 +85,11 @@ def _draw(
 ) -> list[tuple[int, float]]:
     """The next token of every branch with its log-probability, some nodes at a time."""
     drawn: list[tuple[int, float]] = []
+    size = model.logit_rows
     # Branches stand in the order of their nodes.
-    for first, chunk in groupby(active, key=lambda pair: pair[0] // LOGIT_ROWS * LOGIT_ROWS):
+    for first, chunk in groupby(active, key=lambda pair: pair[0] // size * size):
         chunk_branches = list(chunk)
-        logits = model.logits(states[first : first + LOGIT_ROWS])
+        logits = model.logits(states[first : first + size])
         tokens, log_probabilities = sample_tokens(
             logits,
             np.array([branch.uniforms[step] for _, branch in chunk_branches]),
@@ -127,13 +128,18 @@ def sample_tokens(
     drawn = torch.from_numpy(uniforms).to(logits.device)[:, None]
     places = torch.searchsorted(cumulated[row], drawn, right=True)[:, 0]
     tokens = order[row, places.clamp(max=head_size - 1)]
-    for index in torch.nonzero(places >= head_size)[:, 0].tolist():
-        node = rows[index]
-        tokens[index] = _token_of_the_tail(
-            scaled[node], order[node], normaliser[node], drawn[index] - cumulated[node, -1]
-        )
     chosen = logits[row, tokens] - total[row, 0]
-    return tokens.tolist(), chosen.tolist()
+    # To the host at once: it waits for the device each time. Doubles hold all of them exactly.
+    numbers = torch.stack([tokens.double(), chosen.double(), places.double()]).tolist()
+    found, log_probabilities = list(map(int, numbers[0])), numbers[1]
+    for index, place in enumerate(numbers[2]):
+        if place >= head_size:
+            node = rows[index]
+            found[index] = _token_of_the_tail(
+                scaled[node], order[node], normaliser[node], drawn[index] - cumulated[node, -1]
+            )
+            log_probabilities[index] = float(logits[node, found[index]] - total[node, 0])
+    return found, log_probabilities
 
 
 def _token_of_the_tail(

@@ -48,6 +48,10 @@ class NetworkContexts:
         """See `Contexts.take`."""
         return NetworkContexts(self._model, self._rows.fork(rows))
 
+    def keep(self, rows: Sequence[int]) -> None:
+        """See `Contexts.keep`."""
+        self._rows.keep(rows)
+
     def join(self, others: Sequence["NetworkContexts"]) -> "NetworkContexts":
         """See `Contexts.join`."""
         return NetworkContexts(self._model, self._rows.joined([each._rows for each in others]))

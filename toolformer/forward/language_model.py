@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from toolformer.forward.contexts import NetworkContexts
 from toolformer.forward.geometry import NetworkGeometry
 from toolformer.forward.model import GivenToken
-from toolformer.forward.network import LOGIT_ROWS, Network
+from toolformer.forward.network import Network
 from toolformer.forward.next_tokens import LocalNextTokens, next_tokens
 from toolformer.forward.prefill import ReadTexts, losses_of_states
 from toolformer.forward.probes import probe
@@ -89,8 +89,8 @@ class LanguageModel(Network):
             all_states = self._states_of(rows)
             for row, states, row_top, count in zip(rows, all_states, top, counts, strict=True):
                 given: list[GivenToken] = []
-                for begin in range(0, len(row) - 1, LOGIT_ROWS):
-                    ids = row[begin + 1 : begin + 1 + LOGIT_ROWS]
+                for begin in range(0, len(row) - 1, self.logit_rows):
+                    ids = row[begin + 1 : begin + 1 + self.logit_rows]
                     given += _given(self.logits(states[begin : begin + len(ids)]), ids, row_top)
                 last = self.logits(states[len(row) - 1 : len(row)])
                 (behind,) = next_tokens(last, open_id=open_id, count=count)

@@ -232,6 +232,10 @@ class Contexts(Protocol):
         """Some of the rows, at least one, each as often as it is named; these stay as they are."""
         ...
 
+    def keep(self, rows: Sequence[int]) -> None:
+        """Leave these rows, at least one, in this order; one that keeps its place is not copied."""
+        ...
+
     def join(self, others: Sequence[Self]) -> Self:
         """The rows of all these, which have at least one each; they are used up."""
         ...

@@ -35,9 +35,11 @@ if TYPE_CHECKING:
     from transformers import Cache, PreTrainedConfig, PreTrainedModel
 
 _LOGGER = logging.getLogger(__name__)
-# Rows of the output layer computed at once: bounds the memory of full-vocabulary logits.
-# More than 32 MiB at once are taken from the system, and given back, for every piece.
+# Rows of the output layer computed at once: bounds the memory of full-vocabulary logits. On a
+# processor, more than 32 MiB at once are taken from the system, and given back, for every piece; on
+# a GPU fewer rows are waited for longer than they are computed.
 LOGIT_ROWS = 128
+_GPU_LOGIT_BYTES = 2**28
 
 
 class Network:
@@ -183,6 +185,13 @@ class Network:
         of_generation = getattr(self.model, "generation_config", None)
         configs = (of_generation, self.model.config, self.text_config)
         return end_ids(self.tokenizer, self.bos_id, [each.to_dict() for each in configs if each])
+
+    @property
+    def logit_rows(self) -> int:
+        """How many rows of logits are computed at once."""
+        if self.device.type != "cuda":
+            return LOGIT_ROWS
+        return max(LOGIT_ROWS, _GPU_LOGIT_BYTES // (4 * self.text_config.vocab_size))
 
     def hidden_states(
         self,

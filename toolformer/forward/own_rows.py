@@ -115,6 +115,11 @@ class OwnRows:
             fork._pasts[at] = replace(past) if past.fed <= ends[at] else _Past(), place
         return fork
 
+    def keep(self, rows: Sequence[int]) -> None:
+        """See `Rows.keep`."""
+        self._ids = [self._ids[row] for row in rows]
+        self._pasts = [self._pasts[row] for row in rows]
+
     def joined(self, others: "Sequence[OwnRows]") -> "OwnRows":
         """See `Rows.joined`."""
         joined = OwnRows(self._model, 0)

@@ -7,11 +7,12 @@ The last token of a text is not fed: no branch starts behind it.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from toolformer.forward.branches import sample_branches
 from toolformer.forward.model import Branch, Continuation, Place
-from toolformer.forward.network import LOGIT_ROWS, Network
+from toolformer.forward.network import Network
 from toolformer.forward.next_tokens import ranks
 from toolformer.forward.prompt import SplitPrompt
 from toolformer.forward.rows import Rows, rows_of
@@ -22,11 +23,7 @@ if TYPE_CHECKING:
 
 
 class ReadTexts:
-    """A batch of windows behind one prompt.
-
-    Attributes:
-        states: per window the hidden states that predict its tokens, shape `(n, hidden)`.
-    """
+    """A batch of windows behind one prompt."""
 
     def __init__(self, model: Network, prompt: str | None, windows: Sequence[Window]):
         """Feed the windows, padded to the longest.
@@ -35,6 +32,8 @@ class ReadTexts:
             prompt: with the slot `{text}` exactly once; None for the start token alone.
             windows: each with at least one token.
         """
+        import torch
+
         self._model = model
         before = rows_before_texts(model, prompt)
         parts = [_text_part_ids(model, prompt, window.text) for window in windows]
@@ -43,7 +42,12 @@ class ReadTexts:
         states = self._rows.read(
             [[*part, *window.ids[:-1]] for part, window in zip(parts, windows, strict=True)]
         )
-        self.states = [each[len(part) - 1 :] for each, part in zip(states, parts, strict=True)]
+        # The states that predict the windows' tokens, those of a window behind those of the last,
+        # shape `(tokens, hidden)`, and where each window's begin.
+        self._states = torch.cat(
+            [each[len(part) - 1 :] for each, part in zip(states, parts, strict=True)]
+        )
+        self._firsts = [0, *accumulate(len(window.ids) for window in windows)]
 
     def losses(
         self,
@@ -65,13 +69,12 @@ class ReadTexts:
         """See `Texts.ranks`."""
         import torch
 
-        ranked: list[tuple[int, float]] = []
+        if not places:
+            return []
         with torch.inference_mode():
-            for first in range(0, len(places), LOGIT_ROWS):
-                states = self._states_at(places[first : first + LOGIT_ROWS])
-                rank, log_probability = ranks(self._model.logits(states), token)
-                ranked += zip(map(int, rank.tolist()), log_probability.tolist(), strict=True)
-        return ranked
+            chunks = self._states_at(places).split(self._model.logit_rows)
+            found = [torch.stack(ranks(self._model.logits(each), token), dim=1) for each in chunks]
+            return [(int(rank), own) for rank, own in torch.cat(found).tolist()]
 
     def sample(
         self,
@@ -119,7 +122,8 @@ class ReadTexts:
     def _states_at(self, places: Sequence[Place]) -> "torch.Tensor":
         import torch
 
-        return torch.stack([self.states[row][position] for row, position in places])
+        chosen = [self._firsts[row] + position for row, position in places]
+        return self._states[torch.tensor(chosen, device=self._model.device)]
 
     def rows_at(self, places: Sequence[Place], *, shares: bool = False) -> Rows:
         """Rows that go on from places; see `Rows.fork`."""
@@ -146,7 +150,9 @@ class RowsBeam:
 
         with torch.inference_mode():
             told = torch.log_softmax(self._model.logits(self._states), dim=-1)
-            return [row[list(wanted)].tolist() for row, wanted in zip(told, tokens, strict=True)]
+            rows = [row for row, wanted in enumerate(tokens) for _ in wanted]
+            found = iter(told[rows, [token for wanted in tokens for token in wanted]].tolist())
+        return [[next(found) for _ in wanted] for wanted in tokens]
 
     def follow(self, parents: Sequence[int], tokens: Sequence[int]) -> None:
         """See `Beam.follow`."""
@@ -185,11 +191,11 @@ def losses_of_states(model: Network, states: "torch.Tensor", tokens: "torch.Tens
         states: shape `(tokens, hidden)`.
         tokens: int, shape `(tokens,)`, on the same device.
     """
+    import torch
     from torch.nn.functional import cross_entropy
 
-    losses: list[float] = []
-    for start in range(0, len(tokens), LOGIT_ROWS):
-        chunk = slice(start, start + LOGIT_ROWS)
-        logits = model.logits(states[chunk])
-        losses.extend(cross_entropy(logits, tokens[chunk], reduction="none").tolist())
-    return losses
+    chunks = zip(*(each.split(model.logit_rows) for each in (states, tokens)), strict=True)
+    # To the host at once: it waits for the device each time.
+    return torch.cat(
+        [cross_entropy(model.logits(each), of_each, reduction="none") for each, of_each in chunks]
+    ).tolist()

@@ -54,6 +54,10 @@ class Rows(Protocol):
         """
         ...
 
+    def keep(self, rows: Sequence[int]) -> None:
+        """Leave these rows, at least one, in this order; one that keeps its place is not copied."""
+        ...
+
     def joined(self, others: Sequence[Self]) -> Self:
         """The rows of all these, which have at least one each; they are used up."""
         ...

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import Cache
 
-# Hidden keys are thrown out once there are more of them than this, and than visible ones.
+# Hidden keys are thrown out once there are more of them than this, and than a quarter of the
+# longest row.
 _MAX_HIDDEN_KEYS = 64
 
 
@@ -65,7 +66,8 @@ class SharedRows:
         hidden, _, ends = self._fed(tokens)
         last = hidden[self._lines.to(hidden.device), ends.to(hidden.device) - 1]
         # Lines of several rows are used up before long.
-        if not self._shares_lines and self.keys > 2 * int(self._lengths.max()) + _MAX_HIDDEN_KEYS:
+        longest = int(self._lengths.max())
+        if not self._shares_lines and self.keys - longest > max(_MAX_HIDDEN_KEYS, longest // 4):
             self._throw_out_hidden()
         return last
 
@@ -175,22 +177,36 @@ class SharedRows:
         if not others:
             return self
         parts = [self, *others]
-        for part in parts:
-            part._throw_out_hidden()
         width = max(part.keys for part in parts)
-        joined = SharedRows(self._model, sum(len(part._lines) for part in parts))
-        joined._lengths = torch.cat([part._lengths for part in parts])
-        joined._visible, joined._positions = (
+        self._visible, self._positions = (
             torch.cat([pad(each, (0, width - each.shape[1])) for each in of_parts])
-            for of_parts in zip(*((part._visible, part._positions) for part in parts), strict=True)
+            for of_parts in zip(
+                *((part._visible, part._positions.expand(len(part._lines), -1)) for part in parts),
+                strict=True,
+            )
         )
-        joined._cache = _changed(
-            lambda *states: torch.cat(
-                [pad(each, (0, 0, 0, width - each.shape[2])) for each in states]
-            ),
-            *parts,
-        )
-        return joined
+        self._lengths = torch.cat([part._lengths for part in parts])
+        self._lines = torch.arange(len(self._lengths))
+        layers: Any = zip(*(part._cache.layers for part in parts), strict=True)
+        with torch.inference_mode():
+            for first, *behind in layers:
+                first.append_rows(behind)
+        return self
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """See `Rows.keep`; rows must not share lines."""
+        import torch
+
+        chosen = torch.tensor(rows)
+        places = (chosen != torch.arange(len(rows))).nonzero()[:, 0]
+        moved = [each.to(self._model.device) for each in (places, chosen[places])]
+        self._positions = self._positions_of(chosen)
+        self._visible, self._lengths = self._visible[chosen], self._lengths[chosen]
+        self._lines = torch.arange(len(rows))
+        layers: Any = self._cache.layers
+        with torch.inference_mode():
+            for layer in layers:
+                layer.keep(len(rows), *moved)
 
     def _positions_of(self, lines: "torch.Tensor") -> "torch.Tensor":
         return self._positions if len(self._positions) == 1 else self._positions[lines]
@@ -209,18 +225,13 @@ class SharedRows:
         )
 
 
-def _changed(change: "Callable[..., torch.Tensor]", *rows: SharedRows) -> "Cache":
+def _changed(change: "Callable[[torch.Tensor], torch.Tensor]", rows: SharedRows) -> "Cache":
     """A cache of what `change` makes of the keys, and of the values, of each layer of the rows."""
     import torch
 
-    of_layers: Any = zip(*(each._cache.layers for each in rows), strict=True)
+    layers: Any = rows._cache.layers
     with torch.inference_mode():
-        return _cache(
-            [
-                (change(*(each.keys for each in layer)), change(*(each.values for each in layer)))
-                for layer in of_layers
-            ]
-        )
+        return _cache([(change(each.keys), change(each.values)) for each in layers])
 
 
 def _cache(layers: "list[tuple[torch.Tensor, torch.Tensor]]") -> "Cache":

@@ -34,6 +34,10 @@ _LETTER = regex.compile(r"\X")
 # A character has at most four bytes, so it is spread over at most four tokens.
 MAX_TOKENS_PER_CHARACTER = 4
 REPLACEMENT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
+# The steps of decoders that join tokens within characters alone. Others may look further.
+_DIVIDING = regex.compile(
+    "(Replace |Metaspace )*(ByteFallback |ByteLevel )?(Replace |Metaspace |Fuse )*"
+)
 # What every vocabulary is tried on.
 _BEGINNING, _END = "The MILL", " ended."
 # Both forms of an accented letter, behind the pieces of a call with a result.
@@ -78,6 +82,7 @@ class Tokenizer:
     Attributes:
         backend: the same as a tokenizer of transformers, for what the library does not do.
         special_ids: tokens that no text becomes.
+        prefix: what `decode_behind` puts in front of the text that `decode` gives.
 
     Raises:
         ModelNotFoundError: it does not tell where its tokens stand in a text.
@@ -96,6 +101,9 @@ class Tokenizer:
         self._behind: Any = _rules(own, *behind)
         self._beginning: Any = self._behind if behind[:2] == parts[:2] else _rules(own, *parts)
         self._token_texts: dict[int, str] = {}
+        self._divides = behind[2] is not None and bool(
+            _DIVIDING.fullmatch(_decoding_steps(json.loads(behind[2].__getstate__())))
+        )
         # Unigram models hold special tokens among their pieces, and find them in text all the same:
         # what stands for such a token is the characters of its name.
         self._spelled: dict[int, list[int]] = {}
@@ -111,7 +119,7 @@ class Tokenizer:
                 spelled = map(own.token_to_id, name)
                 known = (unknown if character is None else character for character in spelled)
                 self._spelled[token] = [character for character in known if character is not None]
-        self._prefix = " " if self.encode("a") != self.encode_behind("a") else ""
+        self.prefix = " " if self.encode("a") != self.encode_behind("a") else ""
 
     @cached_property
     def start_ids(self) -> tuple[int, ...]:
@@ -194,7 +202,7 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids` from its beginning, special tokens included."""
-        return self.decode_behind(ids).removeprefix(self._prefix)
+        return self.decode_behind(ids).removeprefix(self.prefix)
 
     def decode_behind(self, ids: Sequence[int]) -> str:
         """The text of `ids` that stand behind others, all spaces kept, special tokens included."""
@@ -205,6 +213,17 @@ class Tokenizer:
         if token not in self._token_texts:
             self._token_texts[token] = self.decode_behind([token])
         return self._token_texts[token]
+
+    def divides(self, token: int) -> bool:
+        """Whether the text of tokens divides in front of this one, but within a character.
+
+        Where it does, and the token by itself has the text that it adds, nothing behind it changes
+        the text in front. A run of bytes of SentencePiece's kind does not divide: it is decoded as
+        a whole, and has no character where one byte is wrong.
+        """
+        name = self._behind.id_to_token(token) or ""
+        is_byte = name.startswith("<0x") and name.endswith(">") and len(name) == len("<0x00>")
+        return self._divides and not is_byte and self.token_text(token) != ""
 
     @property
     def vocabulary_size(self) -> int:
@@ -283,6 +302,15 @@ def _changed(part: Any, changes: dict[str, dict[str, object] | None]) -> Any:
     made = copy.deepcopy(part)
     made.__setstate__(json.dumps(after).encode())
     return made
+
+
+def _decoding_steps(state: dict[str, Any]) -> str:
+    """The types of a decoder's steps; `Replace` only where it replaces single characters."""
+    if state["type"] == "Sequence":
+        return "".join(map(_decoding_steps, state["decoders"]))
+    if state["type"] == "Replace" and len(state["pattern"].get("String", "")) != 1:
+        return "Replaces texts "
+    return state["type"] + " "
 
 
 def _changed_state(state: Any, changes: dict[str, dict[str, object] | None]) -> Any:

@@ -124,6 +124,10 @@ class ServedContexts:
         """See `Contexts.take`."""
         return ServedContexts(self._forms, [self._rows[row] for row in rows])
 
+    def keep(self, rows: Sequence[int]) -> None:
+        """See `Contexts.keep`."""
+        self._rows = [self._rows[row] for row in rows]
+
     def join(self, others: Sequence["ServedContexts"]) -> "ServedContexts":
         """See `Contexts.join`."""
         return ServedContexts(self._forms, [row for each in (self, *others) for row in each._rows])

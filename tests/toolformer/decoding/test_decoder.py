@@ -2,6 +2,7 @@ import itertools
 import math
 import statistics
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -596,6 +597,7 @@ def test_cache_gives_the_logits_of_feeding_everything_from_scratch(data):
     model, rows = NETWORK, data.draw(st.integers(1, 3))
     cache = model.contexts(rows)
     texts: list[list[int]] = [[] for _ in range(rows)]
+    away: list[tuple[NetworkContexts, list[int]]] = []
     token = st.integers(0, model.tokenizer.vocabulary_size - 1)
     for _ in range(data.draw(st.integers(1, 5))):
         width = data.draw(st.sampled_from([1, 3, 40]))
@@ -610,10 +612,16 @@ def test_cache_gives_the_logits_of_feeding_everything_from_scratch(data):
                 length = data.draw(st.integers(1, len(text)))
                 cache.forget(place, length)
                 del text[length:]
+        if away:
+            back, text = away.pop()
+            back.feed([[7, 8]])
+            cache, texts = cache.join([back]), [*texts, [*text, 7, 8]]
         if len(texts) > 1 and data.draw(st.booleans()):
-            dropped = data.draw(st.integers(0, len(texts) - 1))
-            kept = [place for place in range(len(texts)) if place != dropped]
-            cache = cache.take(kept)
+            left = data.draw(st.integers(0, len(texts) - 1))
+            if data.draw(st.booleans()):
+                away.append((cache.take([left]), texts[left]))
+            kept = data.draw(st.permutations([at for at in range(len(texts)) if at != left]))
+            cache.keep(kept)
             texts = [texts[place] for place in kept]
 
 
@@ -636,6 +644,29 @@ def test_copies_of_a_cache_go_on_behind_its_text_and_leave_it_as_it_is(monkeypat
         assert_goes_on(logits[place], NETWORK, opening + text)
 
 
+@pytest.mark.parametrize("is_plain", [False, True])
+@pytest.mark.parametrize(("left", "kept"), [(0, [2, 1]), (1, [0, 2]), (2, [0, 1])])
+def test_keys_of_texts_stay_where_they_are_while_another_leaves_and_comes_back(
+    monkeypatch, is_plain, left, kept
+):
+    monkeypatch.setattr(NETWORK, "is_plain", is_plain)
+    cache = NETWORK.contexts(3)
+    texts = [[0, 9, 8, 7], [0, 5], [0, 6, 6]]
+    cache.feed(texts)
+    layers: Any = [] if is_plain else cache._rows._cache.layers
+    before = [layer.keys.data_ptr() for layer in layers]
+    away = cache.take([left])
+    cache.keep(kept)
+    cache.feed([[11], [12]])
+    away.feed([[13, 14]])
+    cache = cache.join([away])
+    assert [layer.keys.data_ptr() for layer in layers] == before
+    logits = cache.feed([[20], [21], [22]])
+    fed = (kept[0], [11, 20]), (kept[1], [12, 21]), (left, [13, 14, 22])
+    for place, (text, behind) in enumerate(fed):
+        assert_goes_on(logits[place], NETWORK, texts[text] + behind)
+
+
 def test_hidden_keys_are_thrown_out():
     rows = SharedRows(NETWORK, 2)
     cache = NetworkContexts(NETWORK, rows)
@@ -649,4 +680,4 @@ def test_hidden_keys_are_thrown_out():
             assert_goes_on(logits[place], NETWORK, text)
         cache.forget(1, 1)
     assert rows.keys < 1 + 4 * 60
-    assert rows.keys <= 2 * cache.length(0) + 64
+    assert rows.keys <= cache.length(0) + 65

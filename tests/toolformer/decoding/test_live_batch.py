@@ -11,9 +11,9 @@ from tests.fakes import ScriptedModel, taught_model
 from tests.toolformer.decoding.test_decoder import LESSONS, parameters, without_negligible_ranks
 from toolformer.decoding.completions import DecodedCall
 from toolformer.decoding.decoder import complete
-from toolformer.decoding.decoding_row import RowSettings
+from toolformer.decoding.decoding_row import DecodingRow, RowSettings
 from toolformer.decoding.live_batch import BatchClosedError, LiveBatch, QueueFullError
-from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest
+from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest, LiveText
 from toolformer.errors import SequenceTooLongError
 from toolformer.forward.language_model import LanguageModel
 
@@ -322,3 +322,24 @@ def test_steps_have_the_log_probabilities_of_the_model(started, taught):
                 likeliest.values.tolist(), abs=1e-4
             )
         ids.append(step.token)
+
+
+@pytest.mark.parametrize("stop_texts", [(), ("Q:", "\n\n\n")])
+def test_no_token_of_a_text_is_decoded_again_and_again(taught, monkeypatch, stop_texts):
+    tokenizer, listener = taught.tokenizer, Listener()
+    settings = RowSettings(parameters(max_new_tokens=1000), stop_texts=stop_texts)
+    row = DecodingRow(0, "So", [], tokenizer, settings, has_start=False)
+    text = LiveText(LiveRequest("So", settings, result_of), row, listener, lambda: None)
+    ids = tokenizer.encode("é, 日本 and 🎉. " * 25)
+    decoded = []
+    decode = tokenizer.decode_behind
+    monkeypatch.setattr(
+        tokenizer, "decode_behind", lambda ids: decoded.append(len(ids)) or decode(ids)
+    )
+    for token in ids:
+        row.record(token, "sampled")
+        row.add_outside(token)
+        text.send_new()
+    assert len(ids) > 500
+    assert sum(decoded) < 8 * len(ids)
+    assert listener.text == row.completion.text == decode(ids)

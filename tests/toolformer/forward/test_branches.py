@@ -4,9 +4,8 @@ import torch
 
 from tests import literal
 from tests.toolformer.architectures import windows_of
-from toolformer.forward import branches as branches_module
 from toolformer.forward.branches import sample_branches, sample_tokens
-from toolformer.forward.model import Branch
+from toolformer.forward.model import Branch, Place
 from toolformer.forward.prefill import ReadTexts
 from toolformer.samples import CallReader
 
@@ -93,7 +92,7 @@ def test_branches_with_the_same_tokens_so_far_are_fed_once(each_model):
 
 
 def test_chunks_of_the_output_layer_do_not_mix_up_branches(llama, monkeypatch):
-    monkeypatch.setattr(branches_module, "LOGIT_ROWS", 2)
+    monkeypatch.setattr(type(llama), "logit_rows", 2)
     texts, groups = read_texts(llama), branch_groups(per_position=5)
     for group in groups:
         # The first and the last of a position stay one node for long, with others between them.
@@ -101,6 +100,31 @@ def test_chunks_of_the_output_layer_do_not_mix_up_branches(llama, monkeypatch):
     sample(llama, texts, groups)
     assert all(group[0].tokens[:5] == group[-1].tokens[:5] for group in groups)
     assert_literal(llama, groups)
+
+
+@pytest.mark.parametrize("logit_rows", [4, 1000])
+def test_numbers_come_to_the_host_once_a_question(llama, monkeypatch, logit_rows):
+    monkeypatch.setattr(type(llama), "logit_rows", logit_rows)
+    waits = []
+
+    def counted(method):
+        return lambda tensor, *given: waits.append(tensor) or method(tensor, *given)
+
+    for name in ("tolist", "item", "nonzero", "cpu", "__int__", "__float__", "__bool__"):
+        monkeypatch.setattr(torch.Tensor, name, counted(getattr(torch.Tensor, name)))
+    monkeypatch.setattr(torch, "nonzero", counted(torch.nonzero))
+    texts = read_texts(llama, TEXTS[:1])
+    places = [Place(0, position) for position in range(20)]
+    beam, logits = texts.beam(places[:6]), torch.randn(9, 200)
+    for question in (
+        lambda: texts.losses([(place, 5) for place in places]),
+        lambda: texts.ranks(places, 5),
+        lambda: beam.log_probabilities([[5, 6]] * 6),
+        lambda: sample_tokens(logits, np.linspace(0, 0.9, 9), rows=range(9), temperature=1.0),
+    ):
+        waits.clear()
+        question()
+        assert len(waits) == 1
 
 
 def test_finished_branches_are_not_fed_any_further(llama):

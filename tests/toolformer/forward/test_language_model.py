@@ -319,6 +319,15 @@ def test_a_graphics_card_is_used_where_there_is_one(monkeypatch, is_available, e
     assert resolve_device("cuda:3") == "cuda:3"
 
 
+def test_a_graphics_card_computes_as_many_rows_of_logits_as_256_mib_hold(monkeypatch):
+    model = tiny_model()
+    assert model.logit_rows == 128
+    monkeypatch.setattr(type(model), "device", torch.device("cuda"))
+    assert model.logit_rows == 2**28 // (4 * model.text_config.vocab_size)
+    monkeypatch.setattr(model.text_config, "vocab_size", 10**6)
+    assert model.logit_rows == 128
+
+
 @pytest.mark.parametrize("is_plain", [True, False])
 def test_a_model_goes_with_the_last_reference_to_it_whatever_prompts_it_read(is_plain):
     model = tiny_model()

@@ -2,6 +2,7 @@
 
 import json
 import lzma
+import random
 import shutil
 import unicodedata
 from itertools import pairwise
@@ -17,6 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from tests.fakes import END, START, TOKENIZERS, byte_tokenizer, piece_tokenizer
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.chat_template import chat_ids, plain_prompt, plain_template
+from toolformer.forward.growing_text import GrowingText
 from toolformer.forward.model_directory import configurations
 from toolformer.forward.start_token import end_ids, start_token
 from toolformer.forward.tokenization import Tokenizer, check_writes_calls, load_tokenizer
@@ -31,6 +33,11 @@ REAL = ("llama2", "gemma3", "qwen3", "gptoss", "llama2 with Prepend")
 # Letters with marks apart, jamo, marks that nothing composes with, joined emoji, several scripts.
 LETTERS = "aT 1[]()->\n\u0308\u0301\u0323e\u0307\u017f\u1106\u1161\u11af\u1109中मि🌋👩\u200dﬁ½Å"
 TEXTS = st.text(alphabet=st.sampled_from(LETTERS) | st.characters(codec="utf-8"), max_size=24)
+
+
+# Texts of many tokens that are a part of a character, and a token that no vocabulary has.
+PARTS = (*LETTERS, "\ufffd", "🎉🎉", "日本語", "ሰላም", " the mill", "\n\n")
+NO_TOKEN = 10**6
 
 
 @pytest.fixture(params=MADE)
@@ -198,6 +205,40 @@ def test_a_text_comes_back_from_the_texts_of_its_tokens(each_tokenizer):
     assert "".join(map(each_tokenizer.token_text, each_tokenizer.encode_behind(text))) == text
 
 
+def parts_of(tokenizer: Tokenizer) -> list[int]:
+    parts = {token for part in PARTS for token in tokenizer.encode_behind(part)}
+    return sorted({*parts, *tokenizer.special_ids, NO_TOKEN})
+
+
+def assert_grows_as_decoded(tokenizer: Tokenizer, ids: list[int], *, is_behind: bool) -> None:
+    decode = tokenizer.decode_behind if is_behind else tokenizer.decode
+    growing, settled = GrowingText(tokenizer, is_behind=is_behind), ""
+    for place, token in enumerate(ids, start=1):
+        growing.add(token)
+        assert growing.text == decode(ids[:place])
+        assert growing.text.startswith(settled)
+        settled = growing.text[: growing.settled_characters]
+
+
+@given(st.data(), st.booleans())
+def test_the_text_of_tokens_that_come_one_by_one_is_that_of_all(data, is_behind):
+    for tokenizer in MADE.values():
+        some, all_of_them = st.sampled_from(parts_of(tokenizer)), tokenizer.vocabulary_size
+        ids = data.draw(st.lists(some | st.integers(0, all_of_them), max_size=24))
+        assert_grows_as_decoded(tokenizer, ids, is_behind=is_behind)
+
+
+@pytest.mark.slow
+def test_the_text_of_tokens_of_a_real_vocabulary_that_come_one_by_one_is_that_of_all(
+    real_tokenizer,
+):
+    chance, some = random.Random(3), parts_of(real_tokenizer)
+    for _ in range(300):
+        ids = chance.choices(some, k=chance.randint(1, 24))
+        ids[chance.randrange(len(ids))] = chance.randrange(real_tokenizer.vocabulary_size)
+        assert_grows_as_decoded(real_tokenizer, ids, is_behind=chance.random() < 0.5)
+
+
 # --- other rules that people have -----------------------------------------------------------------
 
 
@@ -216,6 +257,27 @@ def test_a_byte_level_vocabulary_with_a_space_in_front_gives_the_text_back():
     check_writes_calls(spacing)
     assert spacing.encode("mill") == spacing.encode_behind(" mill")
     assert_call_is_the_text(spacing, "The mill", " stood.")
+
+
+@pytest.mark.parametrize(
+    ("decoder", "looks_back"),
+    [
+        # Words that end a text have no space behind them.
+        (decoders.BPEDecoder("n"), True),
+        (decoders.WordPiece(), True),
+        (decoders.Sequence([decoders.Fuse(), decoders.Replace("mi", "")]), True),
+        (decoders.Sequence([decoders.Fuse(), decoders.ByteLevel()]), True),
+        (None, True),
+        (decoders.Sequence([decoders.Metaspace("m"), decoders.Fuse()]), False),
+    ],
+)
+def test_text_that_comes_token_by_token_is_decoded_as_far_back_as_its_decoder_looks(
+    decoder, looks_back
+):
+    tokenizer = made_with(decoder=decoder)
+    ids = tokenizer.encode("The mill can mi")
+    assert_grows_as_decoded(tokenizer, [*ids, NO_TOKEN, *ids], is_behind=True)
+    assert {tokenizer.divides(token) for token in ids} == {not looks_back}
 
 
 def test_a_decoder_that_strips_what_the_rules_do_not_put_there_is_put_right():
