@@ -302,7 +302,7 @@ def test_answer_that_is_cut_off_after_the_whole_patience_is_asked_for_again(loca
         contextlib.closing(client_of(fake)) as client,
     ):
         request = {"prompt": [0, 40], "max_tokens": 1, "temperature": 0}
-        assert client.complete([request])[0].logprobs
+        assert client.complete([request])[0][0].logprobs
         assert fake.asked == 2
 
 
