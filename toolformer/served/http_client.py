@@ -246,18 +246,17 @@ class CompletionsClient:
         begun, answers = time.monotonic(), []
         for each in asked:
             while not wait([each], _SECONDS_BETWEEN_LOOKS).done:
-                last = max(begun, self._answered)
-                line = self._silence(time.monotonic() - last)
-                if line is None:
-                    continue
-                with self._waiting(line, _LOGGER):
-                    while self._answered <= last and not wait([each], _SECONDS_BETWEEN_LOOKS).done:
-                        pass
+                if (line := self._silence(begun)) is not None:
+                    with self._waiting(line, _LOGGER):
+                        while self._silence(begun) == line:
+                            if wait([each], _SECONDS_BETWEEN_LOOKS).done:
+                                break
             answers.append(each.result())
         return answers
 
-    def _silence(self, seconds: float) -> str | None:
-        """What so many seconds without an answer mean; None where they are few."""
+    def _silence(self, begun: float) -> str | None:
+        """What it means that no answer came since; None while that is not long ago."""
+        seconds = time.monotonic() - max(begun, self._answered)
         if self._failure and seconds >= _SECONDS_OF_FAILURE:
             return f"waiting: {self._failure}"
         if seconds >= _SECONDS_OF_SILENCE:
