@@ -14,11 +14,12 @@ from toolformer.forward.windows import Window
 from toolformer.served.answers import TokenScore
 from toolformer.served.completion_forms import seed_of
 from toolformer.served.handshake import server_capabilities
-from toolformer.served.http_client import CompletionsClient
+from toolformer.served.http_client import IN_FLIGHT, CompletionsClient
 from toolformer.served.served_contexts import ServedContexts, ServedNextTokens, given_tokens
 
-# So many tokens and texts are asked about between two checkpoints: several times what is in flight.
-_BATCH_TOKENS, _BATCH_TEXTS = 32_768, 64
+# So many tokens and texts are asked about between two checkpoints: twice what is in flight and more,
+# since at the end of a batch the slowest is waited for.
+_BATCH_TOKENS, _BATCH_TEXTS = 131_072, 2 * IN_FLIGHT
 # Behind these no sampled call goes on; see `CallReader.end`.
 _CALL_ENDS = ("]", "\n")
 
