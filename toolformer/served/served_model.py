@@ -17,8 +17,8 @@ from toolformer.served.handshake import server_capabilities
 from toolformer.served.http_client import IN_FLIGHT, CompletionsClient
 from toolformer.served.served_contexts import ServedContexts, ServedNextTokens, given_tokens
 
-# So many tokens and texts are asked about between two checkpoints: twice what is in flight and more,
-# since at the end of a batch the slowest is waited for.
+# So many tokens and texts are asked about between two checkpoints: twice what is in flight, since
+# the slowest of a batch is waited for at its end.
 _BATCH_TOKENS, _BATCH_TEXTS = 131_072, 2 * IN_FLIGHT
 # Behind these no sampled call goes on; see `CallReader.end`.
 _CALL_ENDS = ("]", "\n")

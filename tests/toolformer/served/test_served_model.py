@@ -71,12 +71,13 @@ def test_likeliest_tokens_of_a_text_spare_requests_where_the_threshold_lets_them
     places = [(Place(0, at), 50) for at in range(1, len(windows[0].ids))]
     exact = local.read(PROMPT, windows).losses(places)
     told = []
-    for options in ({"min_probability": 0.05}, {"min_probability": 0.01}, {"most": 2}, {}):
+    for min_probability, most in ((0.05, None), (0.01, None), (0.0, 2), (0.0, None)):
         fake.bodies.clear()
-        losses = served.read(PROMPT, windows).losses(places, **options)
+        texts = served.read(PROMPT, windows)
+        losses = texts.losses(places, min_probability=min_probability, most=most)
         told.append(len(fake.bodies))
-        limit = -math.log(options.get("min_probability", 1e-9))
-        limit = min(limit, sorted(exact)[options.get("most", 0) - 1])
+        limit = -math.log(min_probability or 1e-9)
+        limit = min(limit, sorted(exact)[(most or 0) - 1])
         for loss, wanted in zip(losses, exact, strict=True):
             assert loss == pytest.approx(wanted, abs=1e-5) or (loss == math.inf and wanted > limit)
     # Of what is left out it is known that it is less likely than the last that is told.
