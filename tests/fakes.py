@@ -117,12 +117,13 @@ def tiny_model(
     seed: int = 0,
     context_length: int = 512,
     tokenizer: Tokenizer | None = None,
+    width: int = 32,
 ) -> LanguageModel:
-    """Two random layers of width 32 in float32 on the processor."""
+    """Two random layers in float32 on the processor."""
     tokenizer = tokenizer or byte_tokenizer()
     config = LlamaConfig(
         vocab_size=tokenizer.vocabulary_size,
-        hidden_size=32,
+        hidden_size=width,
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,

@@ -336,7 +336,11 @@ def _choose(
     probabilities = [[0.0] * len(row_allowed) for row_allowed in allowed]
     # A position below the threshold is not chosen, but where the tool proposes it.
     threshold = 0.0 if proposed is not None else parameters.sampling_threshold
-    losses = texts.losses([(place, open_id) for place in places], min_probability=threshold)
+    losses = texts.losses(
+        [(place, open_id) for place in places],
+        min_probability=threshold,
+        most=parameters.positions_per_text,
+    )
     for place, loss in zip(places, losses, strict=True):
         probabilities[place.row][place.position] = math.exp(-loss)
     return [

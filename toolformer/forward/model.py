@@ -83,12 +83,17 @@ class Texts(Protocol):
     """Texts behind one prompt, read once."""
 
     def losses(
-        self, places: Sequence[tuple[Place, int]], *, min_probability: float = 0.0
+        self,
+        places: Sequence[tuple[Place, int]],
+        *,
+        min_probability: float = 0.0,
+        most: int | None = None,
     ) -> list[float]:
         """-log p of tokens at places, behind the prompt and the text in front, in nats.
 
         Args:
             min_probability: of tokens that are less likely, it may be infinite.
+            most: and of those that so many others of the same row exceed.
         """
         ...
 

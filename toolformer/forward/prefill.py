@@ -54,6 +54,7 @@ class ReadTexts:
         places: Sequence[tuple[Place, int]],
         *,
         min_probability: float = 0.0,  # noqa: ARG002
+        most: int | None = None,  # noqa: ARG002
     ) -> list[float]:
         """See `Texts.losses`; all are computed."""
         import torch

@@ -79,10 +79,16 @@ class Logprobs:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One continuation, with what was asked about the prompt."""
+    """One continuation, with what was asked about the prompt.
 
+    Attributes:
+        prompt_logprobs: at each place what `SEEN` has, of which most is seldom wanted: a megabyte
+            of a text.
+    """
+
+    index: _Count = 0
     logprobs: Logprobs | None = None
-    prompt_logprobs: list[dict[int, TokenScore] | None] | None = None
+    prompt_logprobs: list[Any] | None = None
     finish_reason: str | None = None
 
 
@@ -105,6 +111,7 @@ class Completions:
 # Of the models of a server, of which the form of others is no matter.
 CARDS = TypeAdapter(list[dict[str, Any]])
 CARD, COMPLETIONS = TypeAdapter(Card), TypeAdapter(Completions)
+SEEN = TypeAdapter(list[dict[int, TokenScore] | None])
 
 
 def in_form(answer: object, form: TypeAdapter[_Form], url: str, key: str | None) -> _Form:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from toolformer.errors import ServedModelError
-from toolformer.served.answers import ROUNDED_ZERO, Choice, Logprobs, TokenScore
+from toolformer.served.answers import ROUNDED_ZERO, SEEN, Choice, Logprobs, TokenScore
 from toolformer.served.http_client import CompletionsClient
 
 # As few as all engines take, where the prompt is what is asked about.
@@ -30,6 +30,11 @@ _OWN_DISTRIBUTION = {
 }
 
 
+def seed_of(uniform: float) -> int:
+    """The seed that a random number in [0, 1) is; those that count up from it have 31 bits too."""
+    return int(uniform * 2**30)
+
+
 class CompletionForms:
     """Asks in these forms, and refuses numbers that are not those of a model of this vocabulary.
 
@@ -44,22 +49,30 @@ class CompletionForms:
         self._plain: Mapping[str, Any] = {"tools": "off"} if has_tools else _OWN_DISTRIBUTION
 
     def prompts(
-        self, rows: Sequence[Sequence[int]], *, top: int = 0
+        self, rows: Sequence[Sequence[int]], *, top: int = 0, first: Sequence[int] | None = None
     ) -> list[list[Mapping[int, TokenScore]]]:
         """What is seen at the places of rows: the given token, and so many of the likeliest.
 
+        Args:
+            first: of each row the first place that is wanted, from 1; all are by default.
+
         Returns:
-            Shape `(rows, tokens)`, ragged; nothing at the first place of a row.
+            Shape `(rows, tokens)`, ragged; nothing at places in front of the first.
 
         Raises:
             ServedModelError: the answer has no such numbers, or is of another prompt.
         """
         asked = {"prompt_logprobs": top, **_ONE_TOKEN}
-        choices = self._client.complete([self._request(row, **asked) for row in rows])
+        choices = self._first_choices([self._request(row, **asked) for row in rows])
         return [
-            self._seen(row, choice.prompt_logprobs, top)
-            for row, choice in zip(rows, choices, strict=True)
+            self._seen(row, choice.prompt_logprobs, top, at)
+            for row, choice, at in zip(rows, choices, first or [1] * len(rows), strict=True)
         ]
+
+    def last(self, rows: Sequence[Sequence[int]]) -> list[TokenScore]:
+        """What is seen of the last token of each row."""
+        all_seen = self.prompts(rows, first=[len(row) - 1 for row in rows])
+        return [seen[-1][row[-1]] for row, seen in zip(rows, all_seen, strict=True)]
 
     def likeliest(self, rows: Sequence[Sequence[int]], count: int) -> list[dict[int, float]]:
         """The likeliest tokens behind each row, at least so many, with their log probabilities.
@@ -68,7 +81,7 @@ class CompletionForms:
             ServedModelError: the server tells fewer.
         """
         asked = {"logprobs": count, "return_tokens_as_token_ids": True}
-        choices = self._client.complete([self._request(row, **_ONE_TOKEN, **asked) for row in rows])
+        choices = self._first_choices([self._request(row, **_ONE_TOKEN, **asked) for row in rows])
         all_told = [self._listed(choice) for choice in choices]
         if (fewest := min(map(len, all_told), default=count)) < count:
             raise ServedModelError(
@@ -83,7 +96,7 @@ class CompletionForms:
     ) -> list[list[float | None]]:
         """Log probabilities of tokens behind each row; None where the server does not give one."""
         asked = {"logprobs": 1, "return_tokens_as_token_ids": True, **_ONE_TOKEN}
-        choices = self._client.complete(
+        choices = self._first_choices(
             [
                 self._request(row, logprob_token_ids=list(named), **asked)
                 for row, named in zip(rows, tokens, strict=True)
@@ -99,39 +112,51 @@ class CompletionForms:
         rows: Sequence[Sequence[int]],
         seeds: Sequence[int],
         *,
+        counts: Sequence[int] | None = None,
         max_new_tokens: int,
         temperature: float,
         top_p: float = 1.0,
         stop_texts: Sequence[str] = (),
-    ) -> list[list[tuple[int, float]]]:
-        """Tokens that go on with each row, with their log probabilities at temperature 1.
+    ) -> list[list[list[tuple[int, float]]]]:
+        """Samples behind each row: tokens, with their log probabilities at temperature 1.
 
-        With stop texts up to the token that completes one, of a server of which the handshake found
-        that it does so.
+        Args:
+            seeds: of the first sample of each row; those of further ones count up from it.
+            counts: samples of each row, one by default: more of a server that the handshake found
+                to count so.
+            stop_texts: a sample ends with the token that completes one; for a server of which the
+                handshake found that it does so.
         """
         asked = {"max_tokens": max_new_tokens, "temperature": temperature, "logprobs": 1}
         asked |= {"return_tokens_as_token_ids": True, "top_p": top_p}
         if stop_texts:
             asked["stop"] = list(stop_texts)
-        choices = self._client.complete(
-            [self._request(row, seed=seed, **asked) for row, seed in zip(rows, seeds, strict=True)]
+        of_rows = self._client.complete(
+            [
+                self._request(row, seed=seed, **({"n": count} if count > 1 else {}), **asked)
+                for row, seed, count in zip(rows, seeds, counts or [1] * len(rows), strict=True)
+            ]
         )
-        return [self._sampled(choice) for choice in choices]
+        return [[self._sampled(choice) for choice in choices] for choices in of_rows]
+
+    def _first_choices(self, requests: Sequence[Mapping[str, Any]]) -> list[Choice]:
+        return [choices[0] for choices in self._client.complete(requests)]
 
     def _request(self, row: Sequence[int], **fields: Any) -> dict[str, Any]:
         return {"prompt": list(row), **self._plain, **fields}
 
     def _seen(
-        self, row: Sequence[int], places: Sequence[Mapping[int, TokenScore] | None] | None, top: int
+        self, row: Sequence[int], told_places: Sequence[Any] | None, top: int, first: int
     ) -> list[Mapping[int, TokenScore]]:
-        if places is None or len(places) != len(row):
+        if told_places is None or len(told_places) != len(row):
             raise ServedModelError(
                 f"The server at {self._client.url} gives no prompt_logprobs, the log "
                 "probabilities of given tokens, which scoring needs. Take an engine that has them, "
                 "such as `vllm serve`."
             )
-        seen: list[Mapping[int, TokenScore]] = [{}]
-        for token, place in zip(row[1:], places[1:], strict=True):
+        seen: list[Mapping[int, TokenScore]] = [{}] * first
+        places = self._client.in_form(told_places[first:], SEEN)
+        for token, place in zip(row[first:], places, strict=True):
             told = place or {}
             if token not in told or len(told) < top:
                 raise ServedModelError(

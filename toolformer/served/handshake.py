@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from toolformer.errors import ServedModelError
 from toolformer.forward.model import TOLD_RANKS
@@ -29,6 +29,8 @@ _DEFAULT_CONTEXT = 2048
 # logarithms and unnormalised numbers move it by several times as much.
 _MAX_DIFFERENCE = 0.25
 _SAMPLED_TOKENS, _TEMPERATURE = 8, 2.0
+# More samples of one place are asked for by several requests.
+_SAMPLES_AT_ONCE = 8
 _NOISE_ROWS = 32
 _Told = TypeVar("_Told")
 
@@ -45,6 +47,8 @@ class ServerCapabilities:
         lists_tokens: it tells the log probability of a token that is named.
         noise: standard deviation of a token's loss when the same is asked again in another order.
         stops_samples: it ends samples at stop texts, and tells the token that completes one.
+        samples_at_once: so many samples one request may ask for, and they are those of as many
+            requests.
     """
 
     forms: CompletionForms
@@ -54,6 +58,7 @@ class ServerCapabilities:
     lists_tokens: bool
     noise: float
     stops_samples: bool
+    samples_at_once: int
 
 
 def server_capabilities(
@@ -85,6 +90,7 @@ def server_capabilities(
         _lists_tokens(forms, row, opening),
         _noise(forms, row),
         _stops_samples(forms, row, sampled, tokenizer),
+        _samples_at_once(forms, row, sampled),
     )
     client.is_known()
     _LOGGER.info(
@@ -139,12 +145,7 @@ def _check_raw(client: CompletionsClient, forms: CompletionForms, row: Sequence[
         The sample behind the whole row, with the seed 1.
     """
     rows = [row[:end] for end in (len(row) // 2, len(row))]
-    samples = forms.samples(
-        rows,
-        range(len(rows)),
-        max_new_tokens=_SAMPLED_TOKENS,
-        temperature=_TEMPERATURE,
-    )
+    samples = [sample for (sample,) in _sampled(forms, rows, range(len(rows)))]
     seen = forms.prompts(
         [
             [*before, *(token for token, _ in tokens)]
@@ -180,18 +181,29 @@ def _stops_samples(
     else:
         return False
 
-    told = _asked(
-        lambda: forms.samples(
-            [row],
-            [1],
-            max_new_tokens=_SAMPLED_TOKENS,
-            temperature=_TEMPERATURE,
-            stop_texts=[text],
-        )
-    )
+    told = _asked(lambda: _sampled(forms, [row], [1], stop_texts=[text]))
     if isinstance(told, ServedModelError):
         return False
-    return [token for token, _ in told[0]] == sampled[: at + 1]
+    return [token for token, _ in told[0][0]] == sampled[: at + 1]
+
+
+def _samples_at_once(forms: CompletionForms, row: Sequence[int], sampled: Sequence[int]) -> int:
+    """How many samples one request may ask for: more than one if their seeds count up."""
+    together = _asked(lambda: _sampled(forms, [row], [1], counts=[_SAMPLES_AT_ONCE]))
+    if isinstance(together, ServedModelError):
+        return 1
+    alone = _sampled(forms, [row, row], [2, _SAMPLES_AT_ONCE])
+    expected = [list(sampled), *([token for token, _ in sample] for (sample,) in alone)]
+    (first, second, *_, last) = [[token for token, _ in sample] for sample in together[0]]
+    return _SAMPLES_AT_ONCE if [first, second, last] == expected else 1
+
+
+def _sampled(
+    forms: CompletionForms, rows: Sequence[Sequence[int]], seeds: Sequence[int], **asked: Any
+) -> list[list[list[tuple[int, float]]]]:
+    return forms.samples(
+        rows, seeds, max_new_tokens=_SAMPLED_TOKENS, temperature=_TEMPERATURE, **asked
+    )
 
 
 def _asked(ask: Callable[[], _Told]) -> _Told | ServedModelError:

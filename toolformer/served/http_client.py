@@ -7,12 +7,14 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import httpx2 as httpx
+from pydantic import TypeAdapter
 from pydantic_core import from_json
 from tenacity import (
     RetryCallState,
@@ -27,21 +29,26 @@ from tenacity.wait import wait_random_exponential
 
 from toolformer.errors import ServedModelError
 from toolformer.files.foreign_texts import shown
-from toolformer.served.answers import CARD, CARDS, COMPLETIONS, Card, Choice, Completions, in_form
+from toolformer.served.answers import CARD, CARDS, COMPLETIONS, Card, Choice, in_form
 from tools.loopback import past_proxies
 
 _Answer = TypeVar("_Answer")
+_Form = TypeVar("_Form")
 
 _LOGGER = logging.getLogger(__name__)
 # It would tell of every request.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
-# A server's batch is full with fewer texts of this size, and its queue is short.
-IN_FLIGHT = 64
+# So many texts a server of vLLM has in its batch (128 on a processor, 256 to 1024 on a GPU), of
+# which it tells nothing; those of others wait in its queue.
+IN_FLIGHT = 256
 # A server that waits for its turn on a busy device answers late.
 _SECONDS_OF_ANSWER, _SECONDS_OF_CONNECTION = 600.0, 10.0
 # The first answer comes soon, or the address is wrong. Later a server may be started again.
 _FIRST_PATIENCE, _LATER_PATIENCE = 10.0, 3600.0
-_LONGEST_WAIT, _SECONDS_BETWEEN_LINES = 20.0, 60.0
+_LONGEST_WAIT, _SECONDS_BETWEEN_LOOKS = 20.0, 1.0
+# Whoever watches is told after so many seconds without an answer: where requests fail, and where
+# nothing comes at all, as of a server that is busy or stuck.
+_SECONDS_OF_FAILURE, _SECONDS_OF_SILENCE = 3.0, 20.0
 # One answer that was long in coming, and was cut off, may have used up the patience alone.
 _LEAST_ATTEMPTS = 3
 _PASSING_STATUSES = frozenset({408, 425, 429})
@@ -53,6 +60,16 @@ class PassingError(ServedModelError):
     """The server may answer if it is asked again."""
 
 
+# Shows a line while the block is left open; see `toolformer.home.progress.waiting_shown`.
+Waiting = Callable[[str, logging.Logger], AbstractContextManager[None]]
+
+
+@contextmanager
+def _waiting_logged(line: str, log: logging.Logger) -> Iterator[None]:
+    log.warning(line)
+    yield
+
+
 class CompletionsClient:
     """Asks a server for completions of token ids.
 
@@ -61,19 +78,29 @@ class CompletionsClient:
             asked in turn, also where one is asked again; no proxy is asked for this machine.
         model: the id that `/v1/models` says.
         key: sent as a bearer token.
+        waiting: shows that the server is waited for; by default in the log.
 
     Attributes:
         url: all addresses, for messages.
         tokens_fed: tokens of prompts and completions, as the server counted them.
     """
 
-    def __init__(self, urls: Sequence[str], model: str, *, key: str | None = None):
+    def __init__(
+        self,
+        urls: Sequence[str],
+        model: str,
+        *,
+        key: str | None = None,
+        waiting: Waiting = _waiting_logged,
+    ):
         self._urls = [url.rstrip("/").removesuffix("/v1") + "/v1" for url in urls]
         self.url = " and ".join(self._urls)
         self.model = model
         self.tokens_fed = 0
         self._patience = _FIRST_PATIENCE
-        self._told = -_SECONDS_BETWEEN_LINES
+        self._waiting = waiting
+        # When the last answer came, and why a request failed since.
+        self._answered, self._failure = time.monotonic(), ""
         self._turn = threading.Lock()
         self._completions = itertools.cycle([httpx.URL(f"{url}/completions") for url in self._urls])
         self._key = key
@@ -138,10 +165,8 @@ class CompletionsClient:
         return cards[0]
 
     def _card(self, url: str) -> Card:
-        answer = self._with_patience(
-            lambda: self._answer("GET", f"{url}/models", _LEAST_BYTES), threading.Event()
-        )
-        told = in_form(answer.get("data"), CARDS, self.url, self._key)
+        (answer,) = self._together([lambda: self._answer("GET", f"{url}/models", _LEAST_BYTES)])
+        told = self.in_form(answer.get("data"), CARDS)
         cards = {str(card.get("id")): card for card in told}
         if self.model not in cards:
             raise ServedModelError(
@@ -149,10 +174,10 @@ class CompletionsClient:
                 f"{self.shown(', '.join(cards)) or 'none'}. Set language_model.server.model to "
                 "one of these."
             )
-        return in_form(cards[self.model], CARD, self.url, self._key)
+        return self.in_form(cards[self.model], CARD)
 
-    def complete(self, requests: Sequence[Mapping[str, Any]]) -> list[Choice]:
-        """The first choice for each request; equal ones are sent once.
+    def complete(self, requests: Sequence[Mapping[str, Any]]) -> list[list[Choice]]:
+        """The choices for each request, as many as its `n`; equal requests are sent once.
 
         Args:
             requests: fields of each, with token ids as `prompt`, but for the model.
@@ -162,39 +187,26 @@ class CompletionsClient:
         """
         bodies = [json.dumps({"model": self.model, **request}) for request in requests]
         asked = dict(zip(bodies, requests, strict=True))
-        is_over = threading.Event()
-        with self._turn:
-            self._asking.add(is_over)
-        try:
-            answers = self._threads.map(
-                lambda body: self._choice(body, asked[body], is_over), asked
-            )
-            choices = dict(zip(asked, answers, strict=True))
-        finally:
-            # Those that wait behind one that failed, or behind Ctrl-C, wait for nothing.
-            is_over.set()
-            with self._turn:
-                self._asking.discard(is_over)
+        answers = self._together([partial(self._choices, *each) for each in asked.items()])
+        choices = dict(zip(asked, answers, strict=True))
         return [choices[body] for body in bodies]
 
-    def _choice(self, body: str, asked: Mapping[str, Any], is_over: threading.Event) -> Choice:
-        sent = len(asked["prompt"])
+    def _choices(self, body: str, asked: Mapping[str, Any]) -> list[Choice]:
+        sent, count = len(asked["prompt"]), asked.get("n", 1)
         each = 1 + asked.get("logprobs", 0) + len(asked.get("logprob_token_ids", ()))
-        told = sent * (1 + asked.get("prompt_logprobs", 0)) + asked.get("max_tokens", 1) * each
-        most = _LEAST_BYTES + told * _BYTES_PER_TOKEN
-
-        def ask() -> Completions:
-            told = self._answer("POST", next(self._completions), most, body)
-            answer = in_form(told, COMPLETIONS, self.url, self._key)
-            # vLLM answers so, with the tokens until then, when it is paused or ended meanwhile.
-            if any(choice.finish_reason == "abort" for choice in answer.choices):
-                raise PassingError(
-                    f"The server at {self.url} broke off an answer. What was computed is kept; run "
-                    "the same again later."
-                )
-            return answer
-
-        answer = self._with_patience(ask, is_over)
+        most = (
+            sent * (1 + asked.get("prompt_logprobs", 0)) + count * asked.get("max_tokens", 1) * each
+        )
+        told = self._answer(
+            "POST", next(self._completions), _LEAST_BYTES + most * _BYTES_PER_TOKEN, body
+        )
+        answer = self.in_form(told, COMPLETIONS)
+        # vLLM answers so, with the tokens until then, when it is paused or ended meanwhile.
+        if any(choice.finish_reason == "abort" for choice in answer.choices):
+            raise PassingError(
+                f"The server at {self.url} broke off an answer. What was computed is kept; run the "
+                "same again later."
+            )
         if answer.usage.prompt_tokens != sent:
             raise ServedModelError(
                 f"The server at {self.url} was sent {sent} tokens and counted "
@@ -202,9 +214,54 @@ class CompletionsClient:
                 "without a start token of its own. Take one that does, as `vllm serve` and "
                 "`toolformer serve` do."
             )
+        choices = sorted(answer.choices, key=lambda choice: choice.index)
+        if [choice.index for choice in choices] != list(range(count)):
+            raise ServedModelError(
+                f"The server at {self.url} was asked for {count} texts and gave "
+                f"{[choice.index for choice in choices]}. Take an engine such as `vllm serve`, "
+                "without a proxy that changes answers."
+            )
         with self._turn:
             self.tokens_fed += sent + (answer.usage.completion_tokens or 0)
-        return answer.choices[0]
+        return choices
+
+    def _together(self, asks: Sequence[Callable[[], _Answer]]) -> list[_Answer]:
+        """What is answered to each, with patience."""
+        is_over = threading.Event()
+        with self._turn:
+            self._asking.add(is_over)
+        asked = [self._threads.submit(self._with_patience, ask, is_over) for ask in asks]
+        try:
+            return self._awaited(asked)
+        finally:
+            # Those that wait behind one that failed, or behind Ctrl-C, wait for nothing.
+            is_over.set()
+            for each in asked:
+                each.cancel()
+            with self._turn:
+                self._asking.discard(is_over)
+
+    def _awaited(self, asked: Iterable[Future[_Answer]]) -> list[_Answer]:
+        """All answers; while none comes, what is waited for is shown."""
+        begun, answers = time.monotonic(), []
+        for each in asked:
+            while not wait([each], _SECONDS_BETWEEN_LOOKS).done:
+                if (line := self._silence(begun)) is not None:
+                    with self._waiting(line, _LOGGER):
+                        while self._silence(begun) == line:
+                            if wait([each], _SECONDS_BETWEEN_LOOKS).done:
+                                break
+            answers.append(each.result())
+        return answers
+
+    def _silence(self, begun: float) -> str | None:
+        """What it means that no answer came since; None while that is not long ago."""
+        seconds = time.monotonic() - max(begun, self._answered)
+        if self._failure and seconds >= _SECONDS_OF_FAILURE:
+            return f"waiting: {self._failure}"
+        if seconds >= _SECONDS_OF_SILENCE:
+            return f"waiting: the server at {self.url} is busy or stuck"
+        return None
 
     def _with_patience(self, ask: Callable[[], _Answer], is_over: threading.Event) -> _Answer:
         def once() -> _Answer:
@@ -218,26 +275,21 @@ class CompletionsClient:
                     # The cause may have the key, and would be logged with the error.
                 ) from None
 
-        return Retrying(
+        answer = Retrying(
             retry=retry_if_exception_type(PassingError),
             wait=wait_random_exponential(multiplier=0.1, max=_LONGEST_WAIT),
             stop=(stop_after_delay(self._patience) & stop_after_attempt(_LEAST_ATTEMPTS))
             | stop_when_event_set(is_over),
             sleep=sleep_using_event(is_over),
-            before_sleep=self._tell,
+            before_sleep=self._note,
             reraise=True,
         )(once)
+        self._answered, self._failure = time.monotonic(), ""
+        return answer
 
-    def _tell(self, state: RetryCallState) -> None:
-        """One line a minute, whichever requests wait; none for what passes at once."""
-        is_short = state.attempt_number < 3 or self._patience == _FIRST_PATIENCE
-        if is_short or state.outcome is None:
-            return
-        with self._turn:
-            if time.monotonic() - self._told < _SECONDS_BETWEEN_LINES:
-                return
-            self._told = time.monotonic()
-        _LOGGER.warning("waiting for the server: %s", state.outcome.exception())
+    def _note(self, state: RetryCallState) -> None:
+        if state.outcome is not None:
+            self._failure = str(state.outcome.exception()).partition(". ")[0]
 
     def _answer(
         self, method: str, url: httpx.URL | str, most: int, content: str | None = None
@@ -300,6 +352,10 @@ class CompletionsClient:
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")) and stream:
             with self._turn:
                 self._sockets.add(stream.get_extra_info("socket"))
+
+    def in_form(self, told: object, form: TypeAdapter[_Form]) -> _Form:
+        """See `toolformer.served.answers.in_form`."""
+        return in_form(told, form, self.url, self._key)
 
     def shown(self, told: object) -> str:
         """What the server wrote, as it may stand in a message; without the key."""

@@ -9,7 +9,7 @@ from typing import Self
 
 from toolformer.errors import ServedModelError
 from toolformer.forward.model import TOLD_RANKS, GivenToken
-from toolformer.served.completion_forms import CompletionForms
+from toolformer.served.completion_forms import CompletionForms, seed_of
 
 # Of a place where another token than the opening of a call is wanted.
 _DRAWS = 8
@@ -34,8 +34,8 @@ class ServedNextTokens:
     def log_probability(self, token: int) -> float:
         """See `NextTokens.log_probability`; of a token that is not ranked it is a request."""
         if token not in self.told:
-            (seen,) = self.forms.prompts([[*self.context, token]])
-            self.told[token] = seen[-1][token].log_probability
+            (seen,) = self.forms.last([[*self.context, token]])
+            self.told[token] = seen.log_probability
         return self.told[token]
 
     def likeliest_but(self, tokens: Sequence[int]) -> int:
@@ -59,9 +59,9 @@ class ServedNextTokens:
 
         A banned token is drawn again, and after some draws the likeliest other one is taken.
         """
-        seed = int(uniform * 2**31)
+        seed = seed_of(uniform)
         for attempt in range(_DRAWS):
-            (((token, log_probability),),) = self.forms.samples(
+            ((((token, log_probability),),),) = self.forms.samples(
                 [self.context],
                 [seed ^ attempt],
                 max_new_tokens=1,
@@ -108,9 +108,9 @@ class ServedContexts:
             for row, told, ranked in zip(self._rows, all_told, all_ranked, strict=True)
             if open_id not in told and told[ranked[-1]] == told[ranked[count - 1]]
         ]
-        asked = self._forms.prompts([[*row, open_id] for row, _ in unclear])
+        asked = self._forms.last([[*row, open_id] for row, _ in unclear])
         for (_, told), seen in zip(unclear, asked, strict=True):
-            told[open_id] = seen[-1][open_id].log_probability
+            told[open_id] = seen.log_probability
         return [
             _expected(self._forms, tuple(row), told, ranked, open_id)
             for row, told, ranked in zip(self._rows, all_told, all_ranked, strict=True)

@@ -1,7 +1,8 @@
 """The language model of the method, by requests to a server that runs it."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from toolformer.errors import ServedModelError
@@ -10,12 +11,15 @@ from toolformer.forward.prompt import SplitPrompt
 from toolformer.forward.start_token import end_ids, start_token
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
+from toolformer.served.answers import TokenScore
+from toolformer.served.completion_forms import seed_of
 from toolformer.served.handshake import server_capabilities
-from toolformer.served.http_client import CompletionsClient
+from toolformer.served.http_client import IN_FLIGHT, CompletionsClient
 from toolformer.served.served_contexts import ServedContexts, ServedNextTokens, given_tokens
 
-# So many tokens and texts are asked about between two checkpoints: several times what is in flight.
-_BATCH_TOKENS, _BATCH_TEXTS = 32_768, 64
+# So many tokens and texts are asked about between two checkpoints: twice what is in flight, since
+# the slowest of a batch is waited for at its end.
+_BATCH_TOKENS, _BATCH_TEXTS = 131_072, 2 * IN_FLIGHT
 # Behind these no sampled call goes on; see `CallReader.end`.
 _CALL_ENDS = ("]", "\n")
 
@@ -83,43 +87,70 @@ class ServedModel:
         places: Sequence[tuple[int, int, int]],
         *,
         min_probability: float = 0.0,
+        most: int | None = None,
     ) -> list[float]:
-        """See `Model.losses_at` and, of the last, `Texts.losses`.
+        """See `Model.losses_at` and, of the last two, `Texts.losses`.
 
-        Tokens that stand in their rows are asked for by one request a row. For others the likeliest
-        tokens of a row's places do, if all that are left out are less likely than
-        `min_probability`; else each is asked for behind what stands in front of it.
+        Tokens that stand in their rows are asked for by one request a row. Of others the likeliest
+        tokens of a row's places tell most, and of what they leave out that it is less likely; what
+        may be wanted all the same is asked for place by place.
         """
         # What a row has behind a place; behind its last one a token that is wanted there.
         behind = {(row, at): token for row, at, token in reversed(places)}
         behind |= {(row, at): rows[row][at + 1] for row, at, _ in places if at + 1 < len(rows[row])}
-        own = [place for place in places if behind[place[:2]] == place[2]]
-        losses = self._by_row(rows, own, behind, top=0)
+        losses = self._by_row(rows, [each for each in places if behind[each[:2]] == each[2]])
         others = [place for place in places if place not in losses]
-        if others and min_probability > 1 / (self.found.top + 1):
-            losses |= self._by_row(rows, others, behind, top=self.found.top)
-        elif others:
-            losses |= self._by_place(rows, others)
+        if self.found.top:
+            losses |= self._of_likeliest(rows, others, min_probability, most)
+        losses |= self._by_place(rows, [place for place in others if place not in losses])
         return [losses[place] for place in places]
 
     def _by_row(
+        self, rows: Sequence[Sequence[int]], places: Sequence[tuple[int, int, int]]
+    ) -> dict[tuple[int, int, int], float]:
+        return {
+            (row, at, token): -seen[token].log_probability
+            for row, of_row in self._seen(rows, places, top=0)
+            for (_, at, token), seen in of_row
+        }
+
+    def _of_likeliest(
         self,
         rows: Sequence[Sequence[int]],
         places: Sequence[tuple[int, int, int]],
-        behind: Mapping[tuple[int, int], int],
-        *,
-        top: int,
+        min_probability: float,
+        most: int | None,
     ) -> dict[tuple[int, int, int], float]:
-        last: dict[int, int] = {}
-        for row, at, _ in places:
-            last[row] = max(at, last.get(row, 0))
-        asked = [[*rows[row][: at + 1], behind[row, at]] for row, at in last.items()]
-        seen = dict(zip(last, self.found.forms.prompts(asked, top=top), strict=True))
-        losses = {}
-        for row, at, token in places:
-            told = seen[row][at + 1].get(token)
-            losses[row, at, token] = math.inf if told is None else -told.log_probability
+        """Losses of tokens as far as one request a row tells them, or that they do not matter."""
+        top, count = self.found.top, Counter(row for row, _, _ in places)
+        # Of a single place of a row a request by place tells all.
+        several = [place for place in places if count[place[0]] > 1]
+        losses: dict[tuple[int, int, int], float] = {}
+        for _, of_row in self._seen(rows, several, top=top):
+            told = {
+                place: seen[place[2]].log_probability for place, seen in of_row if place[2] in seen
+            }
+            enough = sorted(told.values(), reverse=True)[: most or 0]
+            limit = max(min_probability, math.exp(enough[-1]) if len(enough) == most else 0.0)
+            for place, seen in of_row:
+                values = sorted((each.log_probability for each in seen.values()), reverse=True)
+                # What is left out is as likely as the last that is told, at most.
+                if place in told or min(math.exp(values[top - 1]), 1 / (top + 1)) < limit:
+                    losses[place] = -told.get(place, -math.inf)
         return losses
+
+    def _seen(
+        self, rows: Sequence[Sequence[int]], places: Sequence[tuple[int, int, int]], *, top: int
+    ) -> Iterator[tuple[int, list[tuple[tuple[int, int, int], Mapping[int, TokenScore]]]]]:
+        """By row the places with what is seen there; a row ends with what is wanted last in it."""
+        by_row: dict[int, list[tuple[int, int, int]]] = {}
+        for place in sorted(places):
+            by_row.setdefault(place[0], []).append(place)
+        asked = [[*rows[row][: of[-1][1] + 1], of[-1][2]] for row, of in by_row.items()]
+        first = [of[0][1] + 1 for of in by_row.values()]
+        all_seen = self.found.forms.prompts(asked, top=top, first=first)
+        for (row, of_row), seen in zip(by_row.items(), all_seen, strict=True):
+            yield row, [(place, seen[place[1] + 1]) for place in of_row]
 
     def _by_place(
         self, rows: Sequence[Sequence[int]], places: Sequence[tuple[int, int, int]]
@@ -145,9 +176,9 @@ class ServedModel:
             }
         # Of a server that names no tokens each is asked about as the last of a prompt.
         left = [place for place in places if place not in losses]
-        seen = self.found.forms.prompts([[*rows[row][: at + 1], token] for row, at, token in left])
-        for place, places_seen in zip(left, seen, strict=True):
-            losses[place] = -places_seen[-1][place[2]].log_probability
+        asked_rows = [[*rows[row][: at + 1], token] for row, at, token in left]
+        for place, seen in zip(left, self.found.forms.last(asked_rows), strict=True):
+            losses[place] = -seen.log_probability
         return losses
 
     def losses_behind(
@@ -205,19 +236,24 @@ class ServedTexts:
         ]
 
     def losses(
-        self, places: Sequence[tuple[Place, int]], *, min_probability: float = 0.0
+        self,
+        places: Sequence[tuple[Place, int]],
+        *,
+        min_probability: float = 0.0,
+        most: int | None = None,
     ) -> list[float]:
         """See `Texts.losses`."""
         return self._model.losses_at(
             self._rows,
             [(place.row, self._end(place) - 1, token) for place, token in places],
             min_probability=min_probability,
+            most=most,
         )
 
     def ranks(self, places: Sequence[Place], token: int) -> list[tuple[int, float]]:
         """See `Texts.ranks`; of equally likely tokens vLLM counts all."""
-        seen = self._model.found.forms.prompts([[*self._context(place), token] for place in places])
-        return [(row[-1][token].rank, row[-1][token].log_probability) for row in seen]
+        seen = self._model.found.forms.last([[*self._context(place), token] for place in places])
+        return [(each.rank, each.log_probability) for each in seen]
 
     def sample(
         self,
@@ -229,26 +265,39 @@ class ServedTexts:
         temperature: float,
         is_finished: Callable[[Branch], bool],
     ) -> None:
-        """See `Texts.sample`; seeded by the first of a branch's random numbers."""
-        branches = [
-            (place, branch) for place, group in zip(places, groups, strict=True) for branch in group
+        """See `Texts.sample`; the seeds of a place count up from its first random number."""
+        found = self._model.found
+        asked = [
+            (place, seed_of(group[0].uniforms[0]) + first, group[first : first + size])
+            for size in [found.samples_at_once]
+            for place, group in zip(places, groups, strict=True)
+            for first in range(0, len(group), size)
         ]
-        sampled = self._model.found.forms.samples(
-            [[*self._context(place), *forced_ids] for place, _ in branches],
-            # 31 bits, as many as all engines take.
-            [int(branch.uniforms[0] * 2**31) for _, branch in branches],
+        sampled = found.forms.samples(
+            [[*self._context(place), *forced_ids] for place, _, _ in asked],
+            [seed for _, seed, _ in asked],
+            counts=[len(branches) for _, _, branches in asked],
             max_new_tokens=max_new_tokens,
             temperature=temperature,
-            stop_texts=_CALL_ENDS if self._model.found.stops_samples else (),
+            stop_texts=_CALL_ENDS if found.stops_samples else (),
         )
-        for (_, branch), tokens in zip(branches, sampled, strict=True):
-            for token, log_probability in tokens:
-                branch.tokens.append(token)
-                branch.token_texts.append(self._model.tokenizer.token_text(token))
-                branch.log_probability += log_probability
-                branch.is_finished = is_finished(branch)
-                if branch.is_finished:
-                    break
+        for (_, _, branches), samples in zip(asked, sampled, strict=True):
+            for branch, tokens in zip(branches, samples, strict=True):
+                self._fill(branch, tokens, is_finished)
+
+    def _fill(
+        self,
+        branch: Branch,
+        tokens: Sequence[tuple[int, float]],
+        is_finished: Callable[[Branch], bool],
+    ) -> None:
+        for token, log_probability in tokens:
+            branch.tokens.append(token)
+            branch.token_texts.append(self._model.tokenizer.token_text(token))
+            branch.log_probability += log_probability
+            branch.is_finished = is_finished(branch)
+            if branch.is_finished:
+                break
 
     def continuation_losses(self, continuations: Sequence[Continuation]) -> list[list[float]]:
         """See `Texts.continuation_losses`."""

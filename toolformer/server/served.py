@@ -152,7 +152,8 @@ class Served:
             tools = live_tools(
                 replace(toolbox, failures=Counter()), self.settings, [prompt], [date]
             )
-            seed = None if body.seed is None else f"{body.seed}/{index}"
+            # Each text is that of a request of its own with this seed, as vLLM has it.
+            seed = None if body.seed is None else f"{body.seed + index}/0"
             row_settings = RowSettings(
                 parameters,
                 tools.parse_arguments,

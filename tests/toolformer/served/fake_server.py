@@ -26,7 +26,8 @@ class FakeServer:
         faults: `start_token`, `processed`, `no_listing`, `small_top`, `mixes_answers`,
             `error_inside`, `other_words`, `no_prompt_logprobs`, `noisy`, `no_number`,
             `not_a_number`, `probabilities`, `words_for_ids`, `no_tokens`, `stops_short` (what
-            completes a stop text is left out), `no_stops`.
+            completes a stop text is left out), `no_stops`, `own_seeds` (of several samples),
+            `one_sample`.
         failing: statuses of answers by their number, from 0; 0 cuts the connection, and with 200
             the text is broken off behind its first token.
         seconds: that each answer takes.
@@ -55,13 +56,18 @@ class FakeServer:
         if "error_inside" in self.faults:
             return {"error": {"message": "the device is on fire", "code": 400}}
         fed = [self.model.bos_id, *row] if "start_token" in self.faults else row
-        choice: dict[str, Any] = {"index": 0, "text": "", "logprobs": None}
         scores = self._log_probabilities(fed)
+        usage = {"prompt_tokens": len(fed), "completion_tokens": 0}
+        choices = []
+        for index in range(1 if "one_sample" in self.faults else body.get("n", 1)):
+            seed = (body.get("seed") or 0) + index * (7 if "own_seeds" in self.faults else 1)
+            logprobs, count = self._continued(fed, scores[-1], {**body, "seed": seed})
+            choices.append({"index": index, "text": "", "logprobs": logprobs})
+            usage["completion_tokens"] += count
         if (top := body.get("prompt_logprobs")) is not None:
-            choice["prompt_logprobs"] = self._of_prompt(fed, scores, top)
-        choice["logprobs"], count = self._continued(fed, scores[-1], body)
-        usage = {"prompt_tokens": len(fed), "completion_tokens": count}
-        return {"choices": [choice], "usage": usage}
+            choices[0]["prompt_logprobs"] = self._of_prompt(fed, scores, top)
+        # vLLM gives them as they end.
+        return {"choices": choices[::-1], "usage": usage}
 
     def _log_probabilities(self, row: list[int]) -> torch.Tensor:
         with torch.inference_mode():
@@ -106,7 +112,7 @@ class FakeServer:
     def _continued(
         self, row: list[int], scores: torch.Tensor, body: Mapping[str, Any]
     ) -> tuple[dict[str, Any], int]:
-        chance = torch.Generator().manual_seed(body.get("seed") or 0)
+        chance = torch.Generator().manual_seed(body["seed"])
         logprobs: dict[str, Any] = {"tokens": [], "token_logprobs": [], "top_logprobs": []}
         temperature = body["temperature"] or 1e-3
         # vLLM refuses it.

@@ -1,6 +1,7 @@
 """A served model says what the same model says on this machine."""
 
 import dataclasses
+import math
 
 import pytest
 
@@ -65,16 +66,39 @@ def test_two_tokens_wanted_behind_the_end_of_a_row_have_their_own_losses(local, 
 
 def test_likeliest_tokens_of_a_text_spare_requests_where_the_threshold_lets_them(local, pair):
     fake, served = pair
-    windows, open_id = windows_of(local.tokenizer, *TEXTS), call_open_id(local.tokenizer)
-    places = [(Place(0, at), open_id) for at in range(1, len(windows[0].ids))]
+    windows = windows_of(local.tokenizer, *TEXTS)
+    # At some places it is one of the likeliest.
+    places = [(Place(0, at), 50) for at in range(1, len(windows[0].ids))]
     exact = local.read(PROMPT, windows).losses(places)
+    told = []
+    for min_probability, most in ((0.05, None), (0.01, None), (0.0, 2), (0.0, None)):
+        fake.bodies.clear()
+        texts = served.read(PROMPT, windows)
+        losses = texts.losses(places, min_probability=min_probability, most=most)
+        told.append(len(fake.bodies))
+        limit = -math.log(min_probability or 1e-9)
+        limit = min(limit, sorted(exact)[(most or 0) - 1])
+        for loss, wanted in zip(losses, exact, strict=True):
+            assert loss == pytest.approx(wanted, abs=1e-5) or (loss == math.inf and wanted > limit)
+    # Of what is left out it is known that it is less likely than the last that is told.
+    assert told[0] == told[2] == 1 < told[1] < told[3] < len(places)
     fake.bodies.clear()
-    losses = served.read(PROMPT, windows).losses(places, min_probability=0.05)
-    assert len(fake.bodies) == 1
-    for loss, wanted in zip(losses, exact, strict=True):
-        assert loss == pytest.approx(wanted, abs=1e-5) or (loss > 1e9 and wanted > 2.99)
-    served.read(PROMPT, windows).losses(places, min_probability=0.04)
-    assert len(fake.bodies) == 1 + len(places)
+    served.read(PROMPT, windows).losses(places[:1])
+    assert "logprob_token_ids" in fake.bodies[0]
+
+
+def test_places_that_nobody_asked_for_are_not_read(local, pair, monkeypatch):
+    fake, served = pair
+    answer, row = fake.answer, [0, 40, 50, 60, 70]
+
+    def spoilt(body):
+        whole = answer(body)
+        whole["choices"][0]["prompt_logprobs"][1:3] = ["no form", None]
+        return whole
+
+    expected = local.losses_at([row], [(0, 2, 60), (0, 3, 70)])
+    monkeypatch.setattr(fake, "answer", spoilt)
+    assert served.losses_at([row], [(0, 2, 60), (0, 3, 70)]) == pytest.approx(expected, abs=1e-5)
 
 
 def test_samples_have_the_log_probabilities_of_the_model_and_end_as_its_own(local, pair):
@@ -138,10 +162,36 @@ def test_samples_end_at_the_server_where_the_call_does_and_are_the_same(local):
     assert any(is_finished for _, is_finished in told[0])
 
 
+def test_samples_of_a_place_are_the_same_asked_for_together_and_one_by_one(local):
+    windows = windows_of(local.tokenizer, *TEXTS)
+    told, asked = [], []
+    # Some engines count other seeds, or give one sample whatever is asked for.
+    for faults in (set(), {"own_seeds"}, {"one_sample"}):
+        groups = [
+            [Branch(branch_uniforms(7, "d", 0, "QA", at, number, count=4)) for number in range(10)]
+            for at in (2, 1)
+        ]
+        with served_by(local, faults=faults) as (fake, served):
+            fake.bodies.clear()
+            served.read(None, windows).sample(
+                [Place(0, 2), Place(1, 1)],
+                groups,
+                forced_ids=local.tokenizer.encode_pieces([" [", "QA("]),
+                max_new_tokens=4,
+                temperature=1.0,
+                is_finished=lambda branch: len(branch.tokens) == 4,
+            )
+            asked.append(sorted(body.get("n", 1) for body in fake.bodies))
+        told.append([branch.tokens for group in groups for branch in group])
+    assert asked == [[2, 2, 8, 8], [1] * 20, [1] * 20]
+    assert told[0] == told[1] == told[2]
+    assert len(set(map(tuple, told[0]))) > 10
+
+
 def test_call_positions_and_probabilities_equal_those_of_the_same_model_here(local, pair):
     windows = windows_of(local.tokenizer, *TEXTS)
 
-    def sampled(model, threshold):
+    def sampled(model, threshold, most):
         rows = sample_calls(
             model,
             PROMPT,
@@ -149,13 +199,13 @@ def test_call_positions_and_probabilities_equal_those_of_the_same_model_here(loc
             tool_name="QA",
             takes_arguments=False,
             parse_arguments=str.strip,
-            parameters=sampling_parameters(sampling_threshold=threshold, positions_per_text=50),
+            parameters=sampling_parameters(sampling_threshold=threshold, positions_per_text=most),
         )
         return {(row.document_id, row.position): row.call_probability for row in rows}
 
-    for threshold in (0.0, 0.05):
-        assert sampled(pair[1], threshold) == pytest.approx(sampled(local, threshold), abs=1e-5)
-    assert sampled(local, 0.0)
+    for options in ((0.0, 50), (0.05, 50), (0.0, 2), (0.003, 1)):
+        assert sampled(pair[1], *options) == pytest.approx(sampled(local, *options), abs=1e-5)
+    assert len(sampled(local, 0.0, 2)) == 2 * len(TEXTS)
 
 
 @pytest.mark.parametrize("placement", list(Placement))

@@ -302,7 +302,7 @@ def test_answer_that_is_cut_off_after_the_whole_patience_is_asked_for_again(loca
         contextlib.closing(client_of(fake)) as client,
     ):
         request = {"prompt": [0, 40], "max_tokens": 1, "temperature": 0}
-        assert client.complete([request])[0].logprobs
+        assert client.complete([request])[0][0].logprobs
         assert fake.asked == 2
 
 
@@ -352,6 +352,33 @@ def test_server_that_ends_and_is_started_again_loses_nothing(local):
         asking.join(30)
     client.close()
     assert answers == pytest.approx(local.read(PROMPT, windows).losses(places), abs=1e-5)
+
+
+@pytest.mark.parametrize("failing", [{}, {0: 503}], ids=["silent", "failing"])
+def test_who_watches_sees_what_is_waited_for_until_it_answers(local, monkeypatch, failing):
+    monkeypatch.setattr(http_client, "_SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(http_client, "_SECONDS_OF_FAILURE", 0.1)
+    monkeypatch.setattr(http_client, "_SECONDS_OF_SILENCE", 0.2)
+    shown = []
+
+    @contextlib.contextmanager
+    def waiting(line, log):
+        shown.append(line)
+        yield
+        shown.append("over")
+
+    # Answers take longer than whoever watches should wait for a word.
+    with (
+        serving(local, seconds=0.4, failing=dict(failing)) as fake,
+        contextlib.closing(CompletionsClient([fake.url], "tiny", waiting=waiting)) as client,
+    ):
+        client.described()
+        assert not shown
+        client.complete([{"prompt": [0, 40], "max_tokens": 1, "temperature": 0}])
+    silent = f"waiting: the server at {fake.url}/v1 is busy or stuck"
+    failed = f"waiting: The server at {fake.url}/v1 answered 503 (full)"
+    expected = [silent, "over", *([failed, "over"] if failing else [])]
+    assert shown == expected
 
 
 def test_servers_of_the_same_model_are_asked_in_turn_and_one_that_ends_costs_waiting(local):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from toolformer.errors import ModelNotFoundError, ServedModelError, ToolformerError
 from toolformer.files.digests import hex_digest
 from toolformer.forward.model_directory import configurations
+from toolformer.home.progress import waiting_shown
 from toolformer.home.settings.sections import ServerSettings, Settings
 from tools.model_identity import tokenizer_files
 
@@ -55,7 +56,8 @@ def check_has_weights(directory: Path, settings: Settings) -> None:
 def served_identity(settings: Settings, directory: Path) -> str:
     """What tells a served model from others: its name, what the server says, tokenizer and ends.
 
-    The address does not: the same model elsewhere is the same model.
+    And how it is asked for samples, which are of other seeds since they are asked for together. The
+    address does not: the same model elsewhere is the same model.
 
     Args:
         settings: name the server.
@@ -72,7 +74,7 @@ def served_identity(settings: Settings, directory: Path) -> str:
     _HAVE_ANSWERED.add(server)
     ours = [file.read_bytes().hex() for file in tokenizer_files(directory)]
     ours.append(json.dumps(configurations(directory)))
-    return hex_digest("served", card.id, *card.of_the_model, *ours)
+    return hex_digest("served: seeds that count up", card.id, *card.of_the_model, *ours)
 
 
 def open_served(settings: Settings, directory: Path) -> "ServedModel":
@@ -126,4 +128,4 @@ def _client(server: ServerSettings) -> "CompletionsClient":
                 "one line, and language_model.server.key_variable says that it holds the server's "
                 "key. Set it."
             )
-    return CompletionsClient(server.url, str(server.model), key=key)
+    return CompletionsClient(server.url, str(server.model), key=key, waiting=waiting_shown)
