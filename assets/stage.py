@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from assets.outputs import OutputRows
 from assets.shard_report import ShardReport, ShardRows
-from toolformer.files.digests import hex_digest
+from toolformer.base.digests import hex_digest
 from toolformer.home.fingerprints import Fingerprint
 from toolformer.home.settings.sections import Settings
 from toolformer.home.settings.tool_sections import ToolSettings

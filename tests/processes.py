@@ -20,7 +20,7 @@ _POLL_SECONDS = 0.5
 _WRITER = """
 import sys
 from pathlib import Path
-from toolformer.files.whole_files import beside
+from toolformer.base.whole_files import beside
 with beside(Path(sys.argv[1])) as path:
     path.write_text("half")
     print(path, flush=True)

@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.test_wheel import sources
-from toolformer.constants import INSTALL_EXTRA
+from toolformer.base.constants import INSTALL_EXTRA
 
 DOCKERFILE = REPOSITORY / "deploy" / "Dockerfile"
 NOTES = '#!/bin/sh\necho "$(basename "$0") $*" >>"$NOTES"\n'

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 from tests.conftest import REPOSITORY
-from toolformer.constants import INSTALL_EXTRA
+from toolformer.base.constants import INSTALL_EXTRA
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
 EXTRAS = PROJECT["project"]["optional-dependencies"]

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from toolformer.constants import THRESHOLD_TOLERANCE
+from toolformer.base.constants import THRESHOLD_TOLERANCE
 
 
 class FilterReason(StrEnum):

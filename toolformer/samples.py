@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from toolformer.files.digests import digest, hex_digest
+from toolformer.base.digests import digest, hex_digest
 from toolformer.forward.windows import Window
 from tools.errors import CallSyntaxError
 from tools.peeking import TextWords

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from toolformer.constants import MONTHS, WEEKDAYS
+from toolformer.base.constants import MONTHS, WEEKDAYS
 from tools.base import Tool, with_checked_settings
 from tools.errors import CallSyntaxError, ToolCallError
 from tools.protocol import Document, Preselection, Proposal

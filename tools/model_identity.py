@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from toolformer.files.beside_models import BESIDE_MODELS
-from toolformer.files.digests import digest_of_bytes
-from toolformer.files.file_digest import file_digest
-from toolformer.files.named_files import read_named
+from toolformer.base.beside_models import BESIDE_MODELS
+from toolformer.base.digests import digest_of_bytes
+from toolformer.base.file_digest import file_digest
+from toolformer.base.named_files import read_named
 
 SAFETENSORS = "*.safetensors"
 
@@ -17,8 +17,8 @@ _LONGEST_TEXT = 2**28
 def model_identity(directory: Path) -> str:
     """A digest of config, tokenizer and weights.
 
-    Weights are read once: `toolformer.files.file_digest`. What says only how a model is decoded
-    (`toolformer.files.beside_models`) does not count.
+    Weights are read once: `toolformer.base.file_digest`. What says only how a model is decoded
+    (`toolformer.base.beside_models`) does not count.
 
     Raises:
         OSError: When a file cannot be read.

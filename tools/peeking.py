@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 import regex
 
-from toolformer.constants import FUNCTION_WORDS
+from toolformer.base.constants import FUNCTION_WORDS
 from tools.numbers import NUMBER, NumberError, digits_of, plain
 
 _TOKEN = regex.compile(rf"(?P<number>{NUMBER})|(?P<word>\p{{L}}[\p{{L}}\p{{M}}]*)")

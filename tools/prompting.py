@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from toolformer.files.named_files import read_named
+from toolformer.base.named_files import read_named
 from tools.errors import PromptError
 
 SLOT = "{text}"

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from toolformer.files.names import did_you_mean
+from toolformer.base.names import did_you_mean
 from tools.base import Tool
 from tools.errors import ToolSettingsError, UnknownToolError
 from tools.plugins.plugins import check_described, check_registration, load_plugin, plugin_code

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from toolformer.files.digests import hex_digest
-from toolformer.files.whole_files import replacing, write_whole
+from toolformer.base.digests import hex_digest
+from toolformer.base.whole_files import replacing, write_whole
 from warehouse.connection import MACROS, open_connection, sql_literal, sql_name
 from warehouse.counting import COUNTS, from_footers
 from warehouse.errors import PartitionsChangingError, StorageError

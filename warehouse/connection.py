@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolformer.constants import SWEEP_THRESHOLDS, THRESHOLD_TOLERANCE
+from toolformer.base.constants import SWEEP_THRESHOLDS, THRESHOLD_TOLERANCE
 
 if TYPE_CHECKING:
     import duckdb

@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolformer.files.digests import hex_digest
-from toolformer.files.whole_files import remove_abandoned, write_whole
+from toolformer.base.digests import hex_digest
+from toolformer.base.whole_files import remove_abandoned, write_whole
 from warehouse.errors import LayoutError, PartitionNameError
 from warehouse.schema import ALL, table_schema, tables
 from warehouse.versions import (

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from toolformer.files.digests import hex_digest
-from toolformer.files.whole_files import beside
+from toolformer.base.digests import hex_digest
+from toolformer.base.whole_files import beside
 from warehouse.connection import sql_name, temporary_tables
 from warehouse.counting import footer_entries
 from warehouse.errors import (

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolformer.files.digests import digest_of_bytes
-from toolformer.files.whole_files import replacing
+from toolformer.base.digests import digest_of_bytes
+from toolformer.base.whole_files import replacing
 from warehouse.connection import sql_literal
 from warehouse.counting import lists_in_footers, type_of_counts
 from warehouse.layout import COUNTS_FOLDER

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolformer.files.names import did_you_mean
+from toolformer.base.names import did_you_mean
 from warehouse.errors import UnknownTableError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from toolformer.files.names import did_you_mean
+from toolformer.base.names import did_you_mean
 from warehouse.connection import sql_name
 from warehouse.errors import PartitionValidationError
 from warehouse.layout import split_round

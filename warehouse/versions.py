@@ -17,8 +17,8 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby, pairwise
 from pathlib import Path
 
-from toolformer.files.digests import digest_of_bytes, hex_digest_of_file
-from toolformer.files.whole_files import flush
+from toolformer.base.digests import digest_of_bytes, hex_digest_of_file
+from toolformer.base.whole_files import flush
 
 VERSION_GLOB = "*@*.parquet"
 # For SQL: takes the partition out of the name of a version.

@@ -18,8 +18,8 @@ from assets.shard_texts import (
     windows_of,
 )
 from assets.stage import ANNOTATOR, PER_TOOL, PROMPT, Part, Partition, ShardStage, always
+from toolformer.base.digests import hex_digest
 from toolformer.chained_calls import FirstCalls
-from toolformer.files.digests import hex_digest
 from toolformer.forward.geometry import geometry_metadata
 from toolformer.home.wiring.sampling import sampled_calls
 from toolformer.stage_cost import CostMeter

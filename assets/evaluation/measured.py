@@ -19,9 +19,9 @@ from assets.evaluation.stage import EVALUATION_RESULTS, OF_CALLS, OF_QUESTIONS
 from assets.inputs import Expected
 from assets.outputs import OutputRows, PartitionOutput
 from assets.shard_texts import typed_frame
+from toolformer.base.digests import hex_digest
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Mode
-from toolformer.files.digests import hex_digest
 from toolformer.forward.model import Model
 from toolformer.home.fingerprints import FINGERPRINT, PARTS, Fingerprint
 from toolformer.home.progress import ProgressCallback

@@ -18,9 +18,9 @@ from assets.outputs import DONE, UP_TO_DATE
 from assets.run import Run
 from assets.shard_texts import typed_frame
 from assets.training.training_inputs import training_and_held_out_shards
+from toolformer.base.digests import number_digest
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Mode
-from toolformer.files.digests import number_digest
 from toolformer.home.fingerprints import FINGERPRINT
 from toolformer.home.progress import ProgressCallback
 from toolformer.home.wiring.benchmarks import configured_benchmark, items_of

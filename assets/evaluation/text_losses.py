@@ -10,9 +10,9 @@ from assets.evaluation.stage import EVALUATION_RESULTS, OF_TEXTS
 from assets.inputs import Expected, Input, fingerprints_of, partition_inputs
 from assets.outputs import OutputRows
 from assets.shard_texts import documents_in, windows_of
+from toolformer.base.digests import digest, hex_digest_of_file
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.modes import DISABLED
-from toolformer.files.digests import digest, hex_digest_of_file
 from toolformer.forward.batching import plan_batches
 from toolformer.forward.model import Model
 from toolformer.forward.tokenization import Tokenizer

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from toolformer.base.digests import hex_digest_of_file
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkEntry, BenchmarkItem
 from toolformer.evaluation.benchmarks.dateset import Dateset
-from toolformer.files.digests import hex_digest_of_file
 from toolformer.home.settings.evaluation_sections import DATESET, PERPLEXITY
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.benchmarks import (

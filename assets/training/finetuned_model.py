@@ -13,7 +13,7 @@ from assets.outputs import Output
 from assets.run import Workspace
 from assets.stage import PER_VARIANT, Part, Stage, always
 from assets.training.training_inputs import training_set_digest
-from toolformer.files.beside_models import RECORD_FILE
+from toolformer.base.beside_models import RECORD_FILE
 from toolformer.generation.model_folder import write_custom_generate
 from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
 from toolformer.home.wiring.annotator import finetuned_model_directory

@@ -21,6 +21,8 @@ from assets.training.development_texts import development_texts
 from assets.training.finetuned_model import ModelOutput
 from assets.training.opening_gains import measure_openings
 from assets.training.planned_training import stored_training_set
+from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
+from toolformer.base.whole_files import write_whole
 from toolformer.decoding.calibration import (
     CalibratedProbability,
     choose_min_call_probability,
@@ -29,8 +31,6 @@ from toolformer.decoding.calibration import (
     why_too_few,
 )
 from toolformer.errors import ToolformerError
-from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
-from toolformer.files.whole_files import write_whole
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.home.wiring.evaluated_models import evaluated_model, name_of_variant
 from toolformer.training.variants import PLAIN

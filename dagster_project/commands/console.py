@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from toolformer.files.foreign_texts import plain
+from toolformer.base.foreign_texts import plain
 from toolformer.home.progress import LogReporter, ProgressCallback, shown_by
 
 if TYPE_CHECKING:

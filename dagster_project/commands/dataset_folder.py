@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolformer.base.digests import hex_digest, hex_digest_of_file
 from toolformer.exports.dataset_card import (
     CARD_FILE,
     KEPT_CALLS,
@@ -12,7 +13,6 @@ from toolformer.exports.dataset_card import (
     data_file,
     dataset_card,
 )
-from toolformer.files.digests import hex_digest, hex_digest_of_file
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.model_cards import source_licences
 from warehouse.schema import tables

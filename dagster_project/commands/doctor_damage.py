@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from dagster_project.commands.findings import Finding, guarded, named
-from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
-from toolformer.files.kept_digests import DIGESTS_FILE, damaged_files, described
-from toolformer.files.sealed import DIGEST, unsealed
+from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
+from toolformer.base.kept_digests import DIGESTS_FILE, damaged_files, described
+from toolformer.base.sealed import DIGEST, unsealed
 from toolformer.home.home import Home
 from toolformer.home.settings.evaluation_sections import BASE, FINETUNED
 from toolformer.home.settings.sections import Settings

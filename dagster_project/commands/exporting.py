@@ -13,6 +13,7 @@ from dagster_project.commands import console
 from dagster_project.commands.dataset_folder import write_dataset_folder
 from dagster_project.commands.export_formats import ArgumentsForm, ExportFormat
 from dagster_project.commands.options import RunOptions
+from toolformer.base.whole_files import remove_abandoned, replacing, replacing_folder
 from toolformer.errors import ExportError
 from toolformer.exports.dataset_card import KEPT_CALLS, TEXTS
 from toolformer.exports.records import (
@@ -28,7 +29,6 @@ from toolformer.exports.records import (
     with_json_texts,
     without_marks,
 )
-from toolformer.files.whole_files import remove_abandoned, replacing, replacing_folder
 from toolformer.home.home import Home
 from toolformer.home.settings.errors import SettingsError
 from toolformer.home.settings.sections import Settings

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from dagster_project.commands.completing import LiveModel
-from toolformer.constants import INSTALL_EXTRA
+from toolformer.base.constants import INSTALL_EXTRA
 from toolformer.decoding.completions import BY_RANK_ALONE, Completion
 from toolformer.decoding.decoder import longest_prompt_tokens
 from toolformer.errors import SequenceTooLongError, ToolformerError

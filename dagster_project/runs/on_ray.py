@@ -24,7 +24,7 @@ from dagster_project.ray.run import unreadable
 from dagster_project.run_tags import tags_of_command
 from dagster_project.runs.planned_run import PlannedRun, still_there
 from dagster_project.runs.run_job import failure_of
-from toolformer.constants import INSTALL_EXTRA
+from toolformer.base.constants import INSTALL_EXTRA
 from toolformer.errors import ToolformerError
 from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.settings.sections import Settings

@@ -31,8 +31,8 @@ from dagster_project.run_tags import (
     process_of,
     tags_of_command,
 )
+from toolformer.base.whole_files import write_whole
 from toolformer.errors import ToolformerError
-from toolformer.files.whole_files import write_whole
 from toolformer.home.expected_errors import RunFailedError, RunInterruptedError
 from toolformer.home.home import Home
 from toolformer.home.metadata import PAGES_READ, REJECTED_SOURCES

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dateutil.parser import parse
 from dateutil.relativedelta import relativedelta
 
-from toolformer.constants import MONTHS, WEEKDAYS
+from toolformer.base.constants import MONTHS, WEEKDAYS
 from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolCallError
 from tools.prompting import draft_prompt

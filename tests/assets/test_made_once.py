@@ -23,7 +23,7 @@ from tests.warehouse.rows import (
     put_calls,
     save_manifest,
 )
-from toolformer.files.beside_models import RECORD_FILE
+from toolformer.base.beside_models import RECORD_FILE
 from toolformer.home.home import Home
 from toolformer.sources.manifest import Manifest
 

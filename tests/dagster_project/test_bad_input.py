@@ -11,9 +11,9 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.dagster_project.conftest import Run
+from toolformer.base.named_files import read_named
+from toolformer.base.whole_files import write_new
 from toolformer.errors import DeviceError
-from toolformer.files.named_files import read_named
-from toolformer.files.whole_files import write_new
 from toolformer.forward.devices import check_device
 from toolformer.home.home import Home
 from toolformer.home.settings.errors import SettingsError

@@ -16,9 +16,9 @@ from dagster_project.commands.doctor import Finding
 from dagster_project.commands.doctor_damage import examine_files
 from tests.corpora import cut_corpus, write_texts
 from tests.dagster_project.test_doctor import filled_warehouse, finding, truncate
+from toolformer.base.kept_digests import DIGESTS_FILE, keep_digests
+from toolformer.base.sealed import sealed
 from toolformer.errors import DamagedModelError
-from toolformer.files.kept_digests import DIGESTS_FILE, keep_digests
-from toolformer.files.sealed import sealed
 from toolformer.forward.embedded_model import embedded_model_directory
 from toolformer.home.home import Home
 from toolformer.home.settings.sections import Settings, validated
@@ -204,7 +204,7 @@ def test_files_without_permission_are_findings_and_left_where_they_are(home, mon
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("toolformer.files.kept_digests.hex_digest_of_file", refuse)
+    monkeypatch.setattr("toolformer.base.kept_digests.hex_digest_of_file", refuse)
     found = damaged(home)
     for each, place in zip(found, FOLDERS, strict=True):
         assert Path(each.files[0]).is_relative_to(home.root / place)

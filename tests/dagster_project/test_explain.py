@@ -18,7 +18,7 @@ from dagster_project.commands.building import build_dataset
 from dagster_project.commands.options import RunOptions
 from tests.fakes import save_tiny_model
 from tests.warehouse.rows import SHARD, frame
-from toolformer.files.digests import hex_digest
+from toolformer.base.digests import hex_digest
 from toolformer.home.fingerprints import FINGERPRINT, PARTS
 from toolformer.home.home import Home
 from toolformer.home.wiring import model_holder

@@ -8,8 +8,8 @@ import pytest
 from assets.run import Workspace
 from dagster_project.commands import rounds
 from dagster_project.commands.options import RunOptions
+from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
-from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.home import Home
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import REPOSITORY
-from toolformer.files.whole_files import write_whole
+from toolformer.base.whole_files import write_whole
 
 _STRIKE = Path(__file__).with_name("strike.py")
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
-from toolformer.files.kept_digests import damaged_files, keep_digests
+from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
+from toolformer.base.kept_digests import damaged_files, keep_digests
 from tools.model_identity import model_identity
 
 

@@ -34,10 +34,10 @@ from typing import TypeVar
 from pydantic import TypeAdapter
 from pydantic_core import from_json
 
+from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
+from toolformer.base.sealed import sealed, unsealed
 from toolformer.decoding.completions import CLOSED, MinCallProbability
 from toolformer.errors import ToolformerError
-from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
-from toolformer.files.sealed import sealed, unsealed
 
 _LOGGER = logging.getLogger(__name__)
 _warn_once = functools.cache(_LOGGER.warning)

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from dateutil.relativedelta import relativedelta
 
-from toolformer.constants import MONTHS, WEEKDAYS
+from toolformer.base.constants import MONTHS, WEEKDAYS
 
 Unit = Literal["days", "weeks", "months", "years"]
 DatePart = Literal["weekday", "day_of_month", "month", "year"]

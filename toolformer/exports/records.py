@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolformer.augmentation import KeptCall, augmented_text
-from toolformer.files.digests import hex_digest
+from toolformer.base.digests import hex_digest
 from toolformer.marks import CHAT_MARKS, broken_mark
 from toolformer.training.contexts import text_in_context
 

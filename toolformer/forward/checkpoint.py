@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from toolformer.files.sealed import sealed, unsealed
-from toolformer.files.whole_files import write_whole
+from toolformer.base.sealed import sealed, unsealed
+from toolformer.base.whole_files import write_whole
 
 # What the steps cost so far (`toolformer.stage_cost`) is stored like a step, and is none.
 COST = "cost"

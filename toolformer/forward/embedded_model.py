@@ -14,10 +14,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from toolformer.base.kept_digests import keep_digests
+from toolformer.base.loading import prepare_transformers
+from toolformer.base.whole_files import replacing_folder
 from toolformer.errors import ModelNotFoundError, ModelWriteError
-from toolformer.files.kept_digests import keep_digests
-from toolformer.files.loading import prepare_transformers
-from toolformer.files.whole_files import replacing_folder
 
 EMBEDDED_MODEL_NAME = "smollm2-135m-instruct"
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from toolformer.base.loading import is_out_of_memory
 from toolformer.errors import OutOfMemoryError
-from toolformer.files.loading import is_out_of_memory
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.memory import (
     activation_bytes,

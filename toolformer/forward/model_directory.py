@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolformer.base.beside_models import ADAPTER_FILE
+from toolformer.base.loading import loading
+from toolformer.base.named_files import check_regular
 from toolformer.errors import ModelNotFoundError
-from toolformer.files.beside_models import ADAPTER_FILE
-from toolformer.files.loading import loading
-from toolformer.files.named_files import check_regular
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from toolformer.base.loading import enough_memory, loading, prepare_transformers
 from toolformer.errors import ModelNotFoundError, OutOfMemoryError, OverflowingModelError
-from toolformer.files.loading import enough_memory, loading, prepare_transformers
 from toolformer.forward.attention_masks import AttentionKinds
 from toolformer.forward.devices import resolve_device
 from toolformer.forward.memory import available_memory, check_weights_fit

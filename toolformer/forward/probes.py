@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from toolformer.base.loading import is_out_of_memory, loading
 from toolformer.errors import ModelNotFoundError
-from toolformer.files.loading import is_out_of_memory, loading
 from toolformer.forward.attention_masks import AttentionKinds, small_window
 from toolformer.forward.model_directory import refused
 from toolformer.forward.network import Network

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import regex
 
+from toolformer.base.loading import loading, prepare_transformers
 from toolformer.errors import ModelNotFoundError
-from toolformer.files.loading import loading, prepare_transformers
 from tools.protocol import ToolCall
 from tools.syntax import CALL_OPEN, call_pieces
 

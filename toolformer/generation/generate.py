@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
 from toolformer.decoding.calibration import min_call_probability as calibrated_probability
 from toolformer.decoding.completions import CLOSED, Completion, DecodingParameters
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError
-from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer, check_writes_calls, load_tokenizer
 from toolformer.generation.defaults import DEFAULTS

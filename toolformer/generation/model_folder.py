@@ -8,7 +8,7 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
-from toolformer.files.whole_files import replacing_folder
+from toolformer.base.whole_files import replacing_folder
 from toolformer.generation.defaults import DEFAULTS
 
 # Of pyproject.toml, in the form that transformers reads.

@@ -6,8 +6,8 @@ Imported without Dagster, which commands that only read do not load.
 import errno
 from contextlib import AbstractContextManager
 
+from toolformer.base.loading import enough_memory
 from toolformer.errors import OutOfMemoryError, ToolformerError
-from toolformer.files.loading import enough_memory
 from toolformer.home.settings.errors import SettingsError
 from tools.errors import ToolError
 from warehouse.errors import WarehouseError

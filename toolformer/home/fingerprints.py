@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from toolformer.files.digests import hex_digest
+from toolformer.base.digests import hex_digest
 
 FINGERPRINT = "fingerprint"
 PARTS = "parts"

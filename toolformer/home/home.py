@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from toolformer.files.digests import hex_digest
-from toolformer.files.file_digest import keep_file_digests_in
-from toolformer.files.whole_files import remove_abandoned, write_whole
+from toolformer.base.digests import hex_digest
+from toolformer.base.file_digest import keep_file_digests_in
+from toolformer.base.whole_files import remove_abandoned, write_whole
 from toolformer.home.locks import check_locks, file_lock
 from toolformer.home.settings.errors import SettingsError
 from toolformer.training.variants import CALLS
@@ -124,7 +124,7 @@ class Home:
     tool_results = _Place("cache/tool_results", of_machine=True)
     """Answers of earlier calls, shared by all runs of the machine: SQLite."""
     file_digests = _Place("cache/file_digests", of_machine=True)
-    """Digests of files that the machine has read; see `toolformer.files.file_digest`."""
+    """Digests of files that the machine has read; see `toolformer.base.file_digest`."""
     table_indexes = _Place("cache/tables", of_machine=True)
     """Indexes of the tables that tools look facts up in; of the machine, each makes its own."""
     report = _Place("report.html")

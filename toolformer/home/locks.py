@@ -16,8 +16,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from toolformer.base.whole_files import beside
 from toolformer.errors import ToolformerError
-from toolformer.files.whole_files import beside
 from toolformer.home.progress import waiting_shown
 
 # Of NFS and Lustre: each machine locks for itself.

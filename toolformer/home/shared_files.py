@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolformer.files.whole_files import write_whole
+from toolformer.base.whole_files import write_whole
 from toolformer.home.home import Home
 from toolformer.home.settings.corpus_sections import SourceSettings
 from toolformer.home.settings.source_file import (

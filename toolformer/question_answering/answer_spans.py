@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from toolformer.constants import FUNCTION_WORDS
+from toolformer.base.constants import FUNCTION_WORDS
 
 _ARTICLES = frozenset(("a", "an", "the"))
 _WORD = re.compile(r"\S+")

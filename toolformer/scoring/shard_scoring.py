@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from toolformer.base.digests import hex_digest
 from toolformer.errors import OutOfMemoryError
-from toolformer.files.digests import hex_digest
 from toolformer.filtering import Baseline, CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import geometry_metadata

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from toolformer.files.digests import digest
+from toolformer.base.digests import digest
 from toolformer.scoring.scored_call import ScoredCall
 
 

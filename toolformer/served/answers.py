@@ -6,8 +6,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, ValidationInfo
 from pydantic.dataclasses import dataclass
 
+from toolformer.base.foreign_texts import shown
 from toolformer.errors import ServedModelError
-from toolformer.files.foreign_texts import shown
 
 # A certain token's log probability may be rounded to more than 0.
 ROUNDED_ZERO = 0.01

@@ -27,10 +27,10 @@ from tenacity import (
 )
 from tenacity.wait import wait_random_exponential
 
+from toolformer.base.foreign_texts import shown
+from toolformer.base.loopback import past_proxies
 from toolformer.errors import ServedModelError
-from toolformer.files.foreign_texts import shown
 from toolformer.served.answers import CARD, CARDS, COMPLETIONS, Card, Choice, in_form
-from tools.loopback import past_proxies
 
 _Answer = TypeVar("_Answer")
 _Form = TypeVar("_Form")

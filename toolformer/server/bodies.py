@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import from_json
 from starlette.requests import Request
 
-from toolformer.files.names import did_you_mean
+from toolformer.base.names import did_you_mean
 from toolformer.server.api_errors import ApiError
 from toolformer.server.web_guard import media_type
 

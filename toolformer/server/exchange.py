@@ -13,11 +13,11 @@ from uuid import uuid4
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive
 
+from toolformer.base.loading import is_out_of_memory
 from toolformer.decoding.completions import Completion
 from toolformer.decoding.live_batch import BatchClosedError, QueueFullError
 from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveText
 from toolformer.errors import SequenceTooLongError
-from toolformer.files.loading import is_out_of_memory
 from toolformer.server.answers import Choice
 from toolformer.server.api_errors import ApiError, closing, internal, out_of_memory
 from toolformer.server.bodies import CompletionBody

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from toolformer.files.digests import hex_digest
+from toolformer.base.digests import hex_digest
 from toolformer.sources.cutting import CUTTING_VERSION, CutShard, Progress, cut_source
 from toolformer.sources.errors import SourceError, write_error
 from toolformer.sources.files import SourceFile, file_identity, list_files

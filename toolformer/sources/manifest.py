@@ -7,8 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from toolformer.files.sealed import sealed, unsealed
-from toolformer.files.whole_files import write_whole
+from toolformer.base.sealed import sealed, unsealed
+from toolformer.base.whole_files import write_whole
 from toolformer.sources.errors import ManifestError, ShardNotFoundError, write_error
 
 ShardStatus = Literal["active", "retired"]

@@ -9,7 +9,7 @@ from itertools import chain, count, islice
 from typing import IO, Any
 from xml.etree import ElementTree
 
-from toolformer.files.named_files import IS_POINTER, POINTER_START
+from toolformer.base.named_files import IS_POINTER, POINTER_START
 from toolformer.sources.addresses import unreadable
 from toolformer.sources.columns import MISSING, column_names, value_at
 from toolformer.sources.compression import CHUNK_BYTES, RECORD_BYTES, ByteStream, decompressed

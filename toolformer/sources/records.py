@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate, chain, pairwise
 from typing import Any, Literal
 
-from toolformer.files.digests import hex_digest
+from toolformer.base.digests import hex_digest
 from toolformer.marks import count_markup, strip_marks
 from toolformer.sources.articles import Article, article_of
 from toolformer.sources.columns import MISSING, has_too_many_values, value_at

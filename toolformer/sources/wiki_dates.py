@@ -3,7 +3,7 @@
 import datetime
 from collections.abc import Callable, Mapping, Sequence
 
-from toolformer.constants import MONTHS
+from toolformer.base.constants import MONTHS
 
 _MONTHS = {
     key: name

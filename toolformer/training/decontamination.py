@@ -7,8 +7,8 @@ apostrophes or hyphens are left out, or are blanks, are found; paraphrases and t
 from collections import defaultdict
 from typing import NamedTuple
 
-from toolformer.constants import FUNCTION_WORDS
-from toolformer.files.digests import digest_of_bytes
+from toolformer.base.constants import FUNCTION_WORDS
+from toolformer.base.digests import digest_of_bytes
 from toolformer.training.words import readings_of
 
 _FURTHER_COMMON_WORDS = """

@@ -6,7 +6,7 @@ words with a held-out one, it is nearly the same as one that stayed. Its context
 
 from dataclasses import dataclass
 
-from toolformer.files.digests import digest
+from toolformer.base.digests import digest
 from toolformer.training.augmented_text import AugmentedText, TextKey
 from toolformer.training.decontamination import NgramIndex
 from toolformer.training.near_duplicates import NearDuplicateIndex

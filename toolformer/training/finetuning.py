@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from toolformer.base.beside_models import RECORD_FILE
+from toolformer.base.kept_digests import keep_digests
+from toolformer.base.whole_files import replacing_folder
 from toolformer.errors import TrainingError
-from toolformer.files.beside_models import RECORD_FILE
-from toolformer.files.kept_digests import keep_digests
-from toolformer.files.whole_files import replacing_folder
 from toolformer.forward.chat_template import plain_template
 from toolformer.forward.start_token import start_token
 from toolformer.forward.tokenization import load_tokenizer

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolformer.constants import INSTALL_EXTRA
+from toolformer.base.constants import INSTALL_EXTRA
 from toolformer.errors import TrainingError
 
 if TYPE_CHECKING:

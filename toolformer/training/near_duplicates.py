@@ -7,7 +7,7 @@ Paraphrases and translations are not found.
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from toolformer.files.digests import number_digest
+from toolformer.base.digests import number_digest
 from toolformer.training.words import words_of
 
 if TYPE_CHECKING:

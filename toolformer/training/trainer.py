@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from toolformer.base.digests import hex_digest
 from toolformer.errors import DivergedError, TrainingError
-from toolformer.files.digests import hex_digest
 from toolformer.forward.batching import longest_first, plan_batches
 from toolformer.forward.language_model import LanguageModel
 from toolformer.training.low_rank import add_adapters, save_adapters

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from toolformer.base.digests import hex_digest
+from toolformer.base.loading import is_out_of_memory
 from toolformer.errors import OutOfMemoryError, TrainingError
-from toolformer.files.digests import hex_digest
-from toolformer.files.loading import is_out_of_memory
 from toolformer.training.finetuning_parameters import FinetuningParameters
 from toolformer.training.low_rank import check_installed
 from toolformer.training.training_rows import DevelopmentRows, TrainingRow

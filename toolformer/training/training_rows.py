@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from toolformer.augmentation import Segment
-from toolformer.files.digests import digest
+from toolformer.base.digests import digest
 
 # Kinds of tokens, each with a weight of its own in the loss.
 TEXT, CALL, RESULT, PROMPT = range(4)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toolformer.files.digests import digest
+from toolformer.base.digests import digest
 from toolformer.training.augmented_text import AugmentedText
 from toolformer.training.exclusions import OVER_CAP, Exclusion, TrainingTextFilter
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter
 from safetensors import SafetensorError
 
+from toolformer.base.sealed import sealed, unsealed
+from toolformer.base.whole_files import replacing_folder, write_whole
 from toolformer.errors import CheckpointError, TrainingError
-from toolformer.files.sealed import sealed, unsealed
-from toolformer.files.whole_files import replacing_folder, write_whole
 from toolformer.training.process_group import ProcessGroup
 from toolformer.training.sharded_tensors import load_tensors, save_tensors
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from toolformer.augmentation import KeptCall, Segment, augmented_segments
-from toolformer.files.digests import digest
+from toolformer.base.digests import digest
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.training.chats import Chats
 from toolformer.training.contexts import context_ids

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from pydantic import validate_call
 
-from toolformer.files.digests import hex_digest
+from toolformer.base.digests import hex_digest
 from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.plugins.own_files import digests_of_own_files

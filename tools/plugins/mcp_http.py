@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from toolformer.base.loopback import past_proxies
 from tools.errors import ToolSettingsError
-from tools.loopback import past_proxies
 from tools.plugins.mcp_server import McpConnection, ServerLostError
 
 # They would tell of every request, and of errors that are raised here.

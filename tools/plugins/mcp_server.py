@@ -18,8 +18,8 @@ from typing import IO, TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 from pydantic import ValidationError
 
-from toolformer.files import foreign_texts
-from toolformer.files.names import did_you_mean
+from toolformer.base import foreign_texts
+from toolformer.base.names import did_you_mean
 from tools.errors import ToolCallError, ToolError, ToolSettingsError
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from typing import Annotated
 
 from pydantic import Field, PositiveFloat
 
-from toolformer.constants import INSTALL_EXTRA
-from toolformer.files.digests import hex_digest
-from toolformer.files.foreign_texts import plain
+from toolformer.base.constants import INSTALL_EXTRA
+from toolformer.base.digests import hex_digest
+from toolformer.base.foreign_texts import plain
 from tools.base import with_checked_settings
 from tools.errors import (
     ToolCallError,

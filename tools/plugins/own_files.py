@@ -12,7 +12,7 @@ from importlib.util import find_spec, resolve_name
 from itertools import accumulate
 from pathlib import Path
 
-from toolformer.files.digests import digest_of_bytes
+from toolformer.base.digests import digest_of_bytes
 from tools.plugins.plugins import is_own_code
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from toolformer.files.whole_files import replacing
+from toolformer.base.whole_files import replacing
 from tools.errors import ToolUnavailableError
 from tools.plugins.table_names import are_near, folded
 from tools.plugins.table_rows import digest_of

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from toolformer.files.named_files import check_regular
+from toolformer.base.named_files import check_regular
 from tools.errors import ToolSettingsError
 
 if TYPE_CHECKING:

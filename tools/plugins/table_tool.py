@@ -22,8 +22,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from toolformer.files.digests import hex_digest
-from toolformer.files.unused import remove_unused
+from toolformer.base.digests import hex_digest
+from toolformer.base.unused import remove_unused
 from tools.base import Tool, with_checked_settings
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.plugins.table_index import MOST_FACTS, TableIndex, write_index

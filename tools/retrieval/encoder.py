@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from toolformer.files.beside_models import ADAPTER_FILE
-from toolformer.files.loading import enough_memory, loading, prepare_transformers
+from toolformer.base.beside_models import ADAPTER_FILE
+from toolformer.base.loading import enough_memory, loading, prepare_transformers
 from tools.errors import ToolDiedError, ToolUnavailableError
 from tools.model_identity import model_identity
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from toolformer.files.digests import hex_digest, hex_digest_of_file
-from toolformer.files.unused import remove_unused
+from toolformer.base.digests import hex_digest, hex_digest_of_file
+from toolformer.base.unused import remove_unused
 from tools.errors import ToolUnavailableError
 from tools.retrieval import index_folder
 from tools.retrieval.dense_ranking import open_faiss_index

@@ -9,8 +9,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from toolformer.files.kept_digests import damaged_files, described, keep_digests
-from toolformer.files.whole_files import replacing_folder, write_whole
+from toolformer.base.kept_digests import damaged_files, described, keep_digests
+from toolformer.base.whole_files import replacing_folder, write_whole
 from tools.errors import ToolError, ToolUnavailableError
 
 INFORMATION_FILE = "index.json"

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from toolformer.files.file_digest import file_digest
+from toolformer.base.file_digest import file_digest
 from tools.errors import ToolDiedError, ToolUnavailableError
 from tools.retrieval.index_folder import check_files
 from tools.retrieval.java import find_java, open_reader, pyserini_jar, start_jvm

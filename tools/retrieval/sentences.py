@@ -6,7 +6,7 @@ one.
 
 import re
 
-from toolformer.constants import FUNCTION_WORDS
+from toolformer.base.constants import FUNCTION_WORDS
 
 # Quotes and brackets after the full stop belong to the sentence that they close. Passages are cut
 # there too, so another pattern is another index.

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from toolformer.files.digests import hex_digest_of_file
-from toolformer.files.loading import loading
+from toolformer.base.digests import hex_digest_of_file
+from toolformer.base.loading import loading
 from tools.errors import ToolUnavailableError
 
 WORDLLAMA = "wordllama"

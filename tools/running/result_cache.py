@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from toolformer.files.digests import hex_digest
+from toolformer.base.digests import hex_digest
 from tools.protocol import ToolResult
 
 _LOGGER = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from toolformer.files.digests import hex_digest, hex_digest_of_file
+from toolformer.base.digests import hex_digest, hex_digest_of_file
 from tools.errors import (
     ToolCallError,
     ToolTimeoutError,

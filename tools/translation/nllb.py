@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from toolformer.files.beside_models import ADAPTER_FILE
-from toolformer.files.loading import enough_memory, loading, prepare_transformers
+from toolformer.base.beside_models import ADAPTER_FILE
+from toolformer.base.loading import enough_memory, loading, prepare_transformers
 from tools.errors import (
     ToolCallError,
     ToolDiedError,

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from toolformer.files.digests import hex_digest_of_file
-from toolformer.files.whole_files import replacing, replacing_folder, write_whole
+from toolformer.base.digests import hex_digest_of_file
+from toolformer.base.whole_files import replacing, replacing_folder, write_whole
 from warehouse.errors import StoreConflictError, StoreError
 from warehouse.store.objects import ObjectStore, in_parallel, open_store
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from toolformer.constants import INSTALL_EXTRA
+from toolformer.base.constants import INSTALL_EXTRA
 from warehouse.errors import StoreConflictError, StoreError
 
 if TYPE_CHECKING:

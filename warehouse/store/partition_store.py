@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolformer.files.whole_files import beside
+from toolformer.base.whole_files import beside
 from warehouse.errors import StorageError, StoreConflictError, StoreError
 from warehouse.layout import (
     EMPTY_SHARD,

@@ -15,11 +15,11 @@ from tests.fakes import byte_tokenizer, taught_model
 from tests.materialising import materialise, metadata_of
 from tests.toolformer.training.tiny import record
 from tests.warehouse.rows import CALL, SHARD, new_warehouse, put
+from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
 from toolformer.calls import call_ids
 from toolformer.decoding.calibration import best_threshold, read_min_call_probability
 from toolformer.decoding.completions import MinCallProbability
 from toolformer.errors import ToolformerError
-from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import split_into_windows
 from toolformer.home.fingerprints import FINGERPRINT, PARTS

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.fakes import tiny_model
 from tests.toolformer.architectures import windows_of
+from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.decoding.calibration import (
     CalibratedProbability,
     Opening,
@@ -27,7 +28,6 @@ from toolformer.decoding.calibration import (
 from toolformer.decoding.call_chances import call_chances
 from toolformer.decoding.completions import MinCallProbability
 from toolformer.errors import ToolformerError
-from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 
 K = 10
 PROBABILITIES = [0.0, 0.01, 0.05, 0.1, 0.2, 0.5]

@@ -10,8 +10,8 @@ import torch
 import transformers
 
 from tests.fakes import byte_tokenizer, tiny_model
+from toolformer.base.kept_digests import damaged_files
 from toolformer.errors import ModelNotFoundError, ModelWriteError
-from toolformer.files.kept_digests import damaged_files
 from toolformer.forward import embedded_model
 from toolformer.forward.embedded_model import (
     EMBEDDED_MODEL_NAME,

@@ -4,8 +4,8 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.fakes import save_taught_model
+from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
-from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 
 LESSONS = (
     "6 times 7 is [Calculator(6 * 7) -> 42] 42, I say.",

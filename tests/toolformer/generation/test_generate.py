@@ -18,11 +18,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 from tests.conftest import REPOSITORY
 from tests.fakes import END, START
 from tests.toolformer.generation.conftest import LESSONS, PROMPTS
+from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
 from toolformer.decoding.completions import BY_RANK_ALONE, CLOSED, MinCallProbability
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError, UnservedGenerationError
-from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.generation import toolformer_generate

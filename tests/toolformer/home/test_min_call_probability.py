@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.decoding.calibration import (
     CalibratedProbability,
     ToolThresholds,
@@ -13,7 +14,6 @@ from toolformer.decoding.calibration import (
 )
 from toolformer.decoding.completions import CLOSED, MinCallProbability
 from toolformer.errors import ToolformerError
-from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.home.settings.errors import SettingsError
 from toolformer.home.settings.sections import Settings, validated
 from toolformer.home.wiring.live_calls import (

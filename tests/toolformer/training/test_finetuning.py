@@ -18,12 +18,12 @@ from tests.toolformer.training.tiny import (
     row,
     weights,
 )
+from toolformer.base.kept_digests import damaged_files
 from toolformer.errors import (
     CheckpointError,
     OutOfMemoryError,
     TrainingError,
 )
-from toolformer.files.kept_digests import damaged_files
 from toolformer.forward.language_model import LanguageModel
 from toolformer.training import trainer
 from toolformer.training.training_loss import LossWeights

@@ -13,8 +13,8 @@ import pytest
 
 from tests.conftest import REPOSITORY, happens
 from tests.toolformer.training.tiny import PARAMETERS
+from toolformer.base.kept_digests import damaged_files
 from toolformer.errors import TrainingError
-from toolformer.files.kept_digests import damaged_files
 from toolformer.forward.language_model import LanguageModel
 from toolformer.training.training_loss import LossWeights
 

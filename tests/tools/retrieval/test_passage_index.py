@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from toolformer.files.kept_digests import DIGESTS_FILE, damaged_files
+from toolformer.base.kept_digests import DIGESTS_FILE, damaged_files
 from tools.errors import ToolUnavailableError
 from tools.retrieval import passage_index
 from tools.retrieval.dense_ranking import PassageVectors

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from toolformer.files.kept_digests import damaged_files
+from toolformer.base.kept_digests import damaged_files
 from tools.errors import ToolUnavailableError
 from tools.retrieval.index_folder import IndexBuildError
 from tools.retrieval.passage_ranking import PassageRanker

@@ -29,11 +29,11 @@ from itertools import islice
 
 from dateutil.relativedelta import relativedelta
 
+from toolformer.base.digests import number_digest
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem, StopRule
 from toolformer.evaluation.benchmarks.prompts import question_prompt
 from toolformer.evaluation.dateset_templates import COMBINATIONS, Combination, Moment
 from toolformer.evaluation.scoring import score_lama
-from toolformer.files.digests import number_digest
 
 FIRST_CURRENT_DATE = datetime.date(2010, 1, 1)
 LAST_CURRENT_DATE = datetime.date(2025, 12, 31)

@@ -5,6 +5,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Literal
 
+from toolformer.base.digests import hex_digest
 from toolformer.evaluation.benchmarks.benchmark import StopRule
 from toolformer.evaluation.benchmarks.prompts import QUESTION_PROMPT
 from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
@@ -16,7 +17,6 @@ from toolformer.evaluation.scoring import (
     score_numbers,
     score_rounded_numbers,
 )
-from toolformer.files.digests import hex_digest
 
 Scoring = Literal["words", "number", "last-number"]
 _NUMBER_OF = {"number": answered_number, "last-number": last_number}

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from toolformer.files.digests import digest_of_bytes
-from toolformer.files.whole_files import replacing
+from toolformer.base.digests import digest_of_bytes
+from toolformer.base.whole_files import replacing
 from toolformer.home.home import Home
 from toolformer.home.plots.style import png_of
 

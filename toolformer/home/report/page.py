@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolformer.base.whole_files import write_whole
 from toolformer.errors import ToolformerError
-from toolformer.files.whole_files import write_whole
 from toolformer.home.settings.sections import Settings
 from warehouse.warehouse import Warehouse
 

@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from toolformer.base.names import did_you_mean
 from toolformer.evaluation.benchmarks.catalogue import BENCHMARKS
 from toolformer.evaluation.benchmarks.prompts import QUESTION_PROMPT
-from toolformer.files.names import did_you_mean
 from toolformer.home.settings.section import Section
 from toolformer.training.variants import CALLS, VARIANTS
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from toolformer.files.names import did_you_mean
+from toolformer.base.names import did_you_mean
 from toolformer.home.settings.annotation_sections import (
     ExecutionSettings,
     SamplingSettings,

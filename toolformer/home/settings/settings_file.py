@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from toolformer.files.whole_files import write_new
+from toolformer.base.whole_files import write_new
 from toolformer.home.settings.errors import SettingsError
 from toolformer.home.settings.evaluation_sections import BASE, FINETUNED
 from toolformer.home.settings.presets import PRESETS

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pydantic_core import from_json
 
-from toolformer.files.sealed import sealed, unsealed
-from toolformer.files.whole_files import write_whole
+from toolformer.base.sealed import sealed, unsealed
+from toolformer.base.whole_files import write_whole
 from toolformer.home.settings.corpus_sections import SourceSettings
 from toolformer.home.settings.errors import SettingsError
 from toolformer.home.settings.sections import validated

@@ -10,7 +10,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.reader import ReaderError
 
-from toolformer.files.named_files import read_named
+from toolformer.base.named_files import read_named
 from toolformer.home.settings.errors import SettingsError
 
 YAML_ERRORS = (YAMLError, RecursionError, ValueError, TypeError)

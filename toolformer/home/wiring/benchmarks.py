@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from toolformer.base.digests import hex_digest, hex_digest_of_file
+from toolformer.base.named_files import check_regular
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.benchmarks.catalogue import BENCHMARKS
@@ -9,8 +11,6 @@ from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.evaluation.benchmarks.lama import Facts
 from toolformer.evaluation.benchmarks.mathematics import Sums
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
-from toolformer.files.digests import hex_digest, hex_digest_of_file
-from toolformer.files.named_files import check_regular
 from toolformer.home.settings.evaluation_sections import DATESET, FACTS, SUMS
 from toolformer.home.settings.sections import Settings
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from toolformer.base.beside_models import RECORD_FILE
+from toolformer.base.whole_files import write_whole
 from toolformer.decoding.calibration import read_min_call_probability
-from toolformer.files.beside_models import RECORD_FILE
-from toolformer.files.whole_files import write_whole
 from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
 from toolformer.home.settings.corpus_sections import EMBEDDED_SOURCES
 from toolformer.home.settings.sections import Settings

@@ -6,8 +6,8 @@ the fingerprint of sound ones.
 
 from pathlib import Path
 
+from toolformer.base.kept_digests import DIGESTS_FILE, damaged_files, described
 from toolformer.errors import DamagedModelError
-from toolformer.files.kept_digests import DIGESTS_FILE, damaged_files, described
 from toolformer.forward.embedded_model import embedded_model_directory
 from toolformer.home.home import Home
 

@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolformer.base.digests import hex_digest
 from toolformer.errors import ModelNotFoundError, ServedModelError, ToolformerError
-from toolformer.files.digests import hex_digest
 from toolformer.forward.model_directory import configurations
 from toolformer.home.progress import waiting_shown
 from toolformer.home.settings.sections import ServerSettings, Settings

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
+from toolformer.base.sealed import DIGEST, sealed, unsealed
 from toolformer.decoding.calibration import (
     CalibratedProbability,
     Opening,
@@ -15,8 +17,6 @@ from toolformer.decoding.calibration import (
     read_min_call_probability,
 )
 from toolformer.errors import CheckpointError, ToolformerError
-from toolformer.files.beside_models import MIN_CALL_PROBABILITY_FILE
-from toolformer.files.sealed import DIGEST, sealed, unsealed
 from toolformer.home.settings.corpus_sections import SourceSettings
 from toolformer.home.settings.errors import SettingsError
 from toolformer.home.settings.source_file import read_sources, sources_file, write_added_sources

@@ -7,9 +7,9 @@ that gets digests later has to stay the same model.
 import json
 from pathlib import Path
 
-from toolformer.files.beside_models import BESIDE_MODELS
-from toolformer.files.digests import hex_digest, hex_digest_of_file
-from toolformer.files.whole_files import write_whole
+from toolformer.base.beside_models import BESIDE_MODELS
+from toolformer.base.digests import hex_digest, hex_digest_of_file
+from toolformer.base.whole_files import write_whole
 
 DIGESTS_FILE = "digests"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.processes import writing_beside
-from toolformer.files import whole_files
-from toolformer.files.whole_files import (
+from toolformer.base import whole_files
+from toolformer.base.whole_files import (
     remove_abandoned,
     replacing,
     replacing_folder,
@@ -71,7 +71,7 @@ def test_a_folder_takes_the_place_of_an_older_one(export: Path):
 KILLED_BETWEEN_RENAMES = """
 import os, signal, sys
 from pathlib import Path
-from toolformer.files.whole_files import replacing_folder
+from toolformer.base.whole_files import replacing_folder
 with replacing_folder(Path(sys.argv[1])) as folder:
     rename = Path.rename
     def rename_and_end(path, target):

@@ -13,10 +13,10 @@ import os
 import time
 from pathlib import Path
 
-from toolformer.files.digests import digest_of_bytes
-from toolformer.files.named_files import check_regular
-from toolformer.files.sealed import sealed, unsealed
-from toolformer.files.whole_files import write_whole
+from toolformer.base.digests import digest_of_bytes
+from toolformer.base.named_files import check_regular
+from toolformer.base.sealed import sealed, unsealed
+from toolformer.base.whole_files import write_whole
 
 _LOGGER = logging.getLogger(__name__)
 # A file that was touched less long ago may be touched again within the same tick of its clock.

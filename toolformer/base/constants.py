@@ -1,4 +1,4 @@
-"""Shared constants. Imports nothing of ours."""
+"""Shared constants."""
 
 # How an extra of pyproject.toml is installed without a change of any other package.
 INSTALL_EXTRA = "pip install -c requirements.lock -e '.[{}]'"

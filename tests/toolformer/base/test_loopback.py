@@ -3,7 +3,7 @@
 import httpx2 as httpx
 import pytest
 
-from tools.loopback import past_proxies
+from toolformer.base.loopback import past_proxies
 
 OWN = (
     *("http://localhost:8000/v1", "http://LOCALHOST", "http://127.0.0.1:8931/mcp"),

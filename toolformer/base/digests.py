@@ -6,7 +6,7 @@ Python's own `hash` is of no use here: it is salted per process.
 import hashlib
 from pathlib import Path
 
-from toolformer.files.named_files import check_regular
+from toolformer.base.named_files import check_regular
 
 # Two values joined by it cannot be taken for two others: it stands in no text that is digested.
 _SEPARATOR = "\x1f"

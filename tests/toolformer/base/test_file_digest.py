@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from toolformer.files import file_digest as module
-from toolformer.files.file_digest import file_digest, keep_file_digests_in
+from toolformer.base import file_digest as module
+from toolformer.base.file_digest import file_digest, keep_file_digests_in
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from toolformer.files.digests import hex_digest
+from toolformer.base.digests import hex_digest
 
 DIGEST = "digest"
 

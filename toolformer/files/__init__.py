@@ -1,1 +1,0 @@
-"""Digests, whole files, errors of loading, misspelt names. Imports nothing of ours."""
