@@ -82,7 +82,7 @@ test-fast: $(STAMP)  ## Tests without model and Java, under a minute
 # What needs torch is skipped where there is none.
 test-newer: $(STAMP)  ## The fast tests of tools, sources and commands
 	PYTHONPATH=$(CURDIR) $(PYTEST) $(FAST) -p tests.without_torch \
-	  tests/tools tests/toolformer/sources tests/dagster_project/test_cli.py
+	  tests/tools tests/toolformer/sources tests/dagster_project/test_bad_input.py
 
 # Its deadlines are those of a machine of which it has a core.
 test-cluster: $(STAMP)  ## Two nodes of Ray with PostgreSQL and S3, of which some are killed; 4 minutes
