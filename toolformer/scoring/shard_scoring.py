@@ -224,7 +224,7 @@ class ShardScoring:
         if not self._has_second_look:
             looks.look("scoring", self._scorer, calls, exact=sample)
             return looks.scores()
-        undecided: Collection[str] = {call.call_id for call in calls}
+        undecided = {call.call_id for call in calls}
         if measured := calls_of_some_texts(others.calls):
             ids = {call.call_id for call in measured}
             rough = looks.look("scoring", self._scorer, measured, exact=ids, part="measured")
@@ -233,7 +233,8 @@ class ShardScoring:
             undecided -= ids
             width = band(rough, exact, baseline)
             if pays(exact.values(), lowest, width, baseline):
-                rest = [call for call in calls if call.call_id in undecided - set(sample)]
+                outside = undecided.difference(sample)
+                rest = [call for call in calls if call.call_id in outside]
                 first = looks.look("scoring", self._scorer, rest, threshold=lowest - width)
                 undecided = {
                     key
