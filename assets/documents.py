@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.outputs import RUN, store_partition
+from assets.outputs import RUN, store_partitions
 from assets.partition_events import data_version_tags
 from assets.shard_report import ShardReport
 from assets.shard_texts import typed_frame
@@ -118,7 +118,6 @@ def store_texts(
         StoreConflictError: another machine has stored others meanwhile.
     """
     fingerprint = texts_fingerprint(entry)
-    # The texts last: a shard whose texts are there has been read.
     missing = [
         table
         for table in (REJECTED_RECORDS, READING_LOSSES, DOCUMENTS)
@@ -148,8 +147,8 @@ def store_texts(
         REJECTED_RECORDS: typed_frame(REJECTED_RECORDS, rejections),
     }
     metadata = {**fingerprint.metadata(), RUN: run_id}
-    for table in missing:
-        store_partition(warehouse, (table, entry.key, ALL), frames[table], metadata)
+    made = {(table, ALL): (frames[table], metadata) for table in missing}
+    store_partitions(warehouse, entry.key, made)
     return _reported(entry, frames)
 
 

@@ -1,7 +1,6 @@
 """Outputs that are made once: looked at, waited for, looked at again, made, stored."""
 
 import datetime
-import json
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from filelock import FileLock
 
 from assets.inputs import Expected
 from assets.run import Run, Workspace
-from toolformer.home.fingerprints import FINGERPRINT, PARTS, Fingerprint
+from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
 from toolformer.sources.manifest import Manifest, manifest_path
 from toolformer.stage_cost import StageCost
 from warehouse.errors import StoreConflictError
@@ -25,8 +24,6 @@ UP_TO_DATE = "up to date"
 DONE = "done"
 # The Dagster run that made a partition, in its metadata.
 RUN = "run"
-# Which partitions hold the rows of other tables that were made with a partition, in its metadata.
-BESIDE = "beside"
 # Table, shard and name of a partition.
 Address = tuple[str, str, str]
 
@@ -164,8 +161,7 @@ class PartitionOutput(Output):
     def sides(self) -> Mapping[str, str]:
         """By table the partitions of the rows that are made with these, also where there are none.
 
-        They come first: an output whose sides were missing would look complete after a kill. After
-        a kill between them they are of another run than these: see `stored_with_sides`.
+        They are published with these, all at once.
         """
         return {}
 
@@ -180,7 +176,7 @@ class PartitionOutput(Output):
 
     def stored(self) -> Mapping[str, str] | None:
         """See `Output.stored`."""
-        return stored_with_sides(self.run.warehouse, self.address)
+        return self.run.warehouse.partition_metadata(*self.address)
 
     def make(self, expected: Expected) -> str:
         """See `Output.make`."""
@@ -190,31 +186,17 @@ class PartitionOutput(Output):
             self.run.warehouse.partition_version(table, shard, name)
         made = self.compute(expected)
         expected.check_unchanged(self.expected())
-        metadata = {**expected.metadata(), **made.metadata}
         # With the same fingerprint, by which they are known to belong to these.
-        of_sides = {key: metadata[key] for key in expected.metadata()}
-        for table, name in self.sides.items():
-            publish(self.run, (table, shard, name), made.side_tables[table], of_sides)
-        if self.sides:
-            metadata[BESIDE] = json.dumps(list(self.sides.items()))
-        publish(self.run, self.address, made.rows, metadata)
+        of_sides = expected.metadata()
+        parts = {
+            **{
+                (table, name): (made.side_tables[table], of_sides)
+                for table, name in self.sides.items()
+            },
+            (self.address[0], self.address[2]): (made.rows, {**of_sides, **made.metadata}),
+        }
+        publish(self.run, shard, parts)
         return made.state
-
-
-def stored_with_sides(warehouse: Warehouse, address: Address) -> dict[str, str] | None:
-    """The metadata of a partition; None where there is none.
-
-    Where rows of another table that were made with it are missing, or were made by another run
-    that was killed before it stored this partition, the metadata is that of a partition that is
-    out of date for this reason.
-    """
-    stored = warehouse.partition_metadata(*address)
-    for table, name in json.loads((stored or {}).get(BESIDE, "[]")):
-        side = warehouse.partition_metadata(table, address[1], name)
-        if stored and (side or {}).get(FINGERPRINT) != stored[FINGERPRINT]:
-            parts = {**json.loads(stored.get(PARTS, "{}")), table: "of another run"}
-            return {**stored, FINGERPRINT: "", PARTS: json.dumps(parts)}
-    return stored
 
 
 def data_version_of(warehouse: Warehouse, table: str, shard: str, begin: str = "") -> str:
@@ -231,37 +213,43 @@ def data_version_of(warehouse: Warehouse, table: str, shard: str, begin: str = "
     ).digest
 
 
-def publish(
-    run: Workspace, address: Address, rows: pl.DataFrame, metadata: Mapping[str, str]
-) -> None:
-    """Store a partition, unless its shard was taken out of the corpus while it was made.
+Made = Mapping[tuple[str, str], tuple[pl.DataFrame, Mapping[str, str]]]
+"""Rows and metadata of partitions of a shard, by table and name."""
+
+
+def publish(run: Workspace, shard: str, made: Made) -> None:
+    """Store partitions, unless their shard was taken out of the corpus while they were made.
 
     Raises:
         ShardNotFoundError: the shard is retired. Rows stored now would count, and later win over
             those that come back with the shard.
         StoreConflictError: another machine has stored another one since this process looked.
     """
-    _, shard, _ = address
     if shard != ALL:
         sources = run.home.sources
         run.home.open(manifest_path(sources))
         Manifest.load(sources).entry(shard)
-    store_partition(run.warehouse, address, rows, metadata)
+    store_partitions(run.warehouse, shard, made)
 
 
-def store_partition(
-    warehouse: Warehouse, address: Address, rows: pl.DataFrame, metadata: Mapping[str, str]
-) -> None:
-    """Store a partition and the time, unless another machine has stored the same meanwhile.
+def store_partitions(warehouse: Warehouse, shard: str, made: Made) -> None:
+    """Store partitions and the time, unless another machine has stored the same meanwhile.
 
     Raises:
         StoreConflictError: another machine has stored another one since this process looked.
     """
     made_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     try:
-        warehouse.replace_partition(*address, rows, metadata={**metadata, "made_at": made_at})
+        warehouse.replace_partitions(
+            shard,
+            {
+                key: (rows, {**metadata, "made_at": made_at})
+                for key, (rows, metadata) in made.items()
+            },
+        )
     except StoreConflictError:
-        stored = warehouse.partition_metadata(*address) or {}
-        # Made of the same by another machine, it has the same rows.
-        if FINGERPRINT not in metadata or stored.get(FINGERPRINT) != metadata[FINGERPRINT]:
-            raise
+        for (table, name), (_, metadata) in made.items():
+            stored = warehouse.partition_metadata(table, shard, name) or {}
+            # Made of the same by another machine, it has the same rows.
+            if FINGERPRINT not in metadata or stored.get(FINGERPRINT) != metadata[FINGERPRINT]:
+                raise

@@ -16,6 +16,7 @@ from tests.outside import Outside
 
 if TYPE_CHECKING:
     from toolformer.home.home import Home
+    from warehouse.catalogue import Entry
 
 REPOSITORY = Path(__file__).parent.parent
 # Libraries read it when they are first imported, by whichever test that is.
@@ -64,25 +65,29 @@ def _new_homes_are_copies(
     They are the same everywhere, and writing them takes a second. What the code does about them
     itself, it does all the same, and finds them there. Tests of the warehouse write them.
     """
-    catalogue = sys.modules.get("warehouse.catalogue")
-    if catalogue and not request.path.is_relative_to(REPOSITORY / "tests" / "warehouse"):
+    relations = sys.modules.get("warehouse.relations")
+    if relations and not request.path.is_relative_to(REPOSITORY / "tests" / "warehouse"):
         first, partitions = first_home / "warehouse", sys.modules["warehouse.partitions"]
-        copied = partial(_with_empty_partition, first, partitions.ensure_empty_partition)
-        monkeypatch.setattr(partitions, "ensure_empty_partition", copied)
-        named = partial(_with_views, first_home / "views.duckdb", catalogue.write_database)
-        monkeypatch.setattr(catalogue, "write_database", named)
+        copied = partial(_with_empty_partitions, first, partitions.write_empty_partitions)
+        monkeypatch.setattr(partitions, "write_empty_partitions", copied)
+        named = partial(_with_views, first_home / "views.duckdb", relations.write_database)
+        monkeypatch.setattr(relations, "write_database", named)
     if run_job := sys.modules.get("dagster_project.runs.run_job"):
         begun = partial(_with_databases, first_home / "dagster", run_job.prepare_dagster_home)
         monkeypatch.setattr(run_job, "prepare_dagster_home", begun)
 
 
-def _with_empty_partition(
-    first: Path, write: Callable[[Path, str], None], folder: Path, table: str
-) -> None:
-    if not (folder / table).exists():
-        write(first, table)
-        shutil.copytree(first / table, folder / table, dirs_exist_ok=True)
-    write(folder, table)
+def _with_empty_partitions(
+    first: Path, write: "Callable[[Path], list[Entry]]", folder: Path
+) -> "list[Entry]":
+    from warehouse.layout import EMPTY_SHARD, catalogue_file
+    from warehouse.store.partition_store import PartitionStore
+
+    if not catalogue_file(first, EMPTY_SHARD).exists():
+        PartitionStore(first).publish(EMPTY_SHARD, write(first))
+    if not catalogue_file(folder, EMPTY_SHARD).exists():
+        shutil.copytree(first, folder, dirs_exist_ok=True)
+    return write(folder)
 
 
 def _with_views(

@@ -74,8 +74,8 @@ def tables_page() -> str:
     parts = [head, "## Tables", *map(_table_of, tables().values()), "## Views"]
     parts += [_view_of(name, sql_texts("views")[name]) for name in sorted(STATISTICS_VIEWS)]
     parts.append(
-        "## Counts\n\nWhat the rows of a partition come to, kept in the footers of its files; the "
-        "views add these up without reading rows."
+        "## Counts\n\nWhat the rows of a partition come to, kept in the catalogue of its "
+        "shard; the views add these up without reading rows."
     )
     rows = [
         [f"`{name}`", f"`{table}`", parse_view_description(sql_texts("counts")[name]).description]

@@ -1,198 +1,248 @@
-"""Creates the views: each table over its partitions, their counts, and those of `views/*.sql`.
+"""The catalogue of a shard: a small file that says what is published of it, a line a partition.
 
-The same views go into an in-memory connection for our own queries and into `warehouse.duckdb`
-for people, which is written anew beside and renamed, and never opened again by this code.
+    {"seal":"…","shard":"shard-00000","number":7,"retired":false}
+    {"seal":"…","table":"documents","name":"all","number":7,"file":"all-….parquet","replaced":{…},
+     "size":…,"rows":…,"metadata":{…},"counts":{…}}
+
+Nothing else is published: a file that no catalogue names is no partition, and all that one version
+of a catalogue names appeared at once. Each version has a number, one more than that before it. A
+seal is the digest of the rest of its line, so that a flipped bit is noticed before a line is used,
+and costs one partition alone.
 """
 
-import glob
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+import json
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from toolformer.base.digests import hex_digest
-from toolformer.base.whole_files import replacing, write_whole
-from warehouse.connection import MACROS, open_connection, sql_literal, sql_name
-from warehouse.counting import COUNTS, from_footers
-from warehouse.errors import PartitionsChangingError, StorageError
-from warehouse.layout import EMPTY_SHARD, damaged_partitions, shard_of
-from warehouse.needs import METADATA_VIEW, STATISTICS_VIEWS, Needs, everything
-from warehouse.partitions import damaged_error
-from warehouse.schema import TableSchema, sql_texts, table_schema, tables
-from warehouse.versions import VERSION_GLOB, VERSION_PATTERN
+from toolformer.base.digests import digest_of_bytes
+from warehouse.errors import DamagedPartitionError
 
-if TYPE_CHECKING:
-    import duckdb
+Key = tuple[str, str]
+"""Table and name of a partition."""
 
-_NO_METADATA = "select '' as file_name, ''::blob as key, ''::blob as value where false"
+# How long a file stays after another took its place; a query takes no longer.
+KEPT_SECONDS = 600.0
+
+_SEAL_BYTES = 8
+_METADATA, _COUNTS = ',"metadata":', ',"counts":'
+_HEAD = re.compile(rb'\{"seal":"([0-9a-f]{16})"(,.*\})')
+_KEY = re.compile(
+    rb'\{"seal":"[0-9a-f]{16}","table":"(\w+)","name":"([\w.-]+)","number":(\d+),'
+    rb'"file":(?:null|"([\w.-]+)"),'
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where the partitions of a table are read from, each as the SQL behind `from`.
+class Entry:
+    """A partition as it is published.
 
     Attributes:
-        rows: rows of the partitions.
-        metadata: what their footers hold, by `file_name`, `key` and `value`.
+        table, name: which of its shard.
+        file: name of its Parquet file; None where it has no rows.
+        size: of the file (bytes).
+        rows: how many.
+        metadata: facts beside the rows, such as the fingerprint.
+        counts: of its rows, by the names of `counts/`: lists of rows.
+        replaced: files that it took the place of a while ago, the newest first, with the time
+            (seconds since 1970).
+        number: version of the catalogue with which it was published; others of the same number
+            were published with it.
+        seal: tells this version from what stood and will stand in its place.
     """
 
-    rows: str
-    metadata: str
+    table: str
+    name: str
+    file: str | None
+    size: int
+    rows: int
+    metadata: Mapping[str, str]
+    counts: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    replaced: Mapping[str, float] = field(default_factory=dict)
+    number: int = 0
+    seal: str = ""
+
+    @property
+    def key(self) -> Key:
+        """What tells it from the others of its shard."""
+        return self.table, self.name
+
+    def line(self) -> bytes:
+        """Returns its line in a catalogue."""
+        return _sealed(
+            {
+                "table": self.table,
+                "name": self.name,
+                "number": self.number,
+                "file": self.file,
+                "replaced": dict(self.replaced),
+                "size": self.size,
+                "rows": self.rows,
+                "metadata": dict(self.metadata),
+                "counts": dict(self.counts),
+            }
+        )
 
 
-def create_views(
-    connection: "duckdb.DuckDBPyConnection",
-    needs: Needs,
-    sources: Mapping[str, Source],
-    remembered: Mapping[str, str] = MappingProxyType({}),
-) -> None:
-    """Creates the views that a statement needs.
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """What is published of a shard.
 
-    Args:
-        sources: Of each table that is read: `file_list_source` or `glob_source`.
-        remembered: The SQL of counts that need not be read from footers, by their names.
+    Attributes:
+        shard: its key; `all` has the tables that are not cut by shard.
+        number: of this version; 0 where nothing was ever published.
+        is_retired: whether the shard was taken out of the corpus, so that none of it counts.
+        lines: of the partitions, by table and name.
+    """
+
+    shard: str
+    number: int = 0
+    is_retired: bool = False
+    lines: Mapping[Key, bytes] = field(default_factory=dict)
+
+    def files_published_with(self, entry: Entry) -> list[str]:
+        """Returns the files, below the warehouse, of a partition and of those published with it."""
+        number = str(entry.number).encode()
+        matches = filter(None, map(_KEY.match, self.lines.values()))
+        return [
+            file_path(match[1].decode(), self.shard, match[4].decode())
+            for match in matches
+            if match[3] == number and match[4]
+        ]
+
+    def entry(self, table: str, name: str) -> Entry | None:
+        """Returns a partition; None where there is none.
+
+        Raises:
+            DamagedPartitionError: Its line is not what was written.
+        """
+        line = self.lines.get((table, name))
+        return None if line is None else self._entry(line)
+
+    def entries(self, table: str | None = None) -> Iterator[Entry]:
+        """Yields the partitions of a table, or all, by table and name.
+
+        Raises:
+            DamagedPartitionError: A line is not what was written.
+        """
+        for key in sorted(self.lines):
+            if table in (None, key[0]):
+                yield self._entry(self.lines[key])
+
+    def texts(self, table: str, name: str) -> tuple[str, str]:
+        """Returns the metadata and the counts of a partition that is there, as JSON.
+
+        Raises:
+            DamagedPartitionError: Its line is not what was written.
+        """
+        line = self.lines[table, name]
+        _check_seal(line, self.shard)
+        rest, _, counts = line[:-1].decode().rpartition(_COUNTS)
+        return rest.partition(_METADATA)[2], counts
+
+    def files(self) -> tuple[set[str], dict[str, float]]:
+        """Returns the files that it names, and those that they replaced with the time.
+
+        Both below the warehouse; not those of damaged lines.
+        """
+        named, replaced = set(), {}
+        for line in self.lines.values():
+            with suppress(DamagedPartitionError):
+                entry = self._entry(line)
+                if entry.file is not None:
+                    named.add(file_path(entry.table, self.shard, entry.file))
+                for file, at in entry.replaced.items():
+                    replaced[file_path(entry.table, self.shard, file)] = at
+        return named, replaced
+
+    def with_entries(self, entries: Iterable[Entry]) -> "Catalogue":
+        """Returns the next version, in which these partitions have the place of those before."""
+        now = time.time()
+        lines = dict(self.lines)
+        for entry in entries:
+            replaced: dict[str, float] = {}
+            with suppress(DamagedPartitionError):
+                if old := self.entry(*entry.key):
+                    replaced = {} if old.file is None else {old.file: now}
+                    replaced |= {
+                        file: at
+                        for file, at in old.replaced.items()
+                        if at >= now - KEPT_SECONDS and file != old.file
+                    }
+            replaced.pop(str(entry.file), None)
+            made = replace(entry, replaced=replaced, number=self.number + 1)
+            lines[entry.key] = made.line()
+        return replace(self, number=self.number + 1, lines=lines)
+
+    def content(self) -> bytes:
+        """Returns the bytes of its file."""
+        head = {
+            "shard": self.shard,
+            "number": self.number,
+            "retired": self.is_retired,
+        }
+        return b"\n".join([_sealed(head), *(self.lines[key] for key in sorted(self.lines)), b""])
+
+    def _entry(self, line: bytes) -> Entry:
+        return Entry(**_opened(line, self.shard))
+
+
+def parsed(content: bytes, shard: str) -> Catalogue:
+    """Returns the catalogue of a shard from the bytes of its file.
 
     Raises:
-        duckdb.Error: A partition is damaged, or was moved away at that moment.
+        DamagedPartitionError: They are not what was written. Of a line of a partition that is told
+            only when it is asked for.
     """
-    for name in tables():
-        if name in needs.rows:
-            columns = shown_columns(table_schema(name))
-            _create_view(connection, name, f"select {columns} from {sources[name].rows}")
-    for name, table in COUNTS.items():
-        if name in needs.views:
-            text = remembered.get(name) or from_footers(name, sources[table].metadata)
-            _create_view(connection, name, text)
-    if METADATA_VIEW in needs.views and sources:
-        _create_view(connection, METADATA_VIEW, metadata_of(sources))
-    create_statistics_views(connection, needs.views)
+    first, *lines = content.split(b"\n")
+    head = _opened(first, shard)
+    keyed: dict[Key, bytes] = {}
+    for line in lines[:-1]:
+        match = _KEY.match(line)
+        if match is None:
+            raise _damaged(shard)
+        keyed[match[1].decode(), match[2].decode()] = line
+    if head["shard"] != shard or lines[-1:] != [b""]:
+        raise _damaged(shard)
+    return Catalogue(shard, head["number"], head["retired"], keyed)
 
 
-def create_statistics_views(
-    connection: "duckdb.DuckDBPyConnection",
-    names: Collection[str] = STATISTICS_VIEWS,
-) -> None:
-    """Creates statistics views over views or tables, all but that of the metadata."""
-    for name in STATISTICS_VIEWS:
-        if name in names and name != METADATA_VIEW:
-            _create_view(connection, name, sql_texts("views")[name])
+def file_path(table: str, shard: str, file: str) -> str:
+    """Returns where the file of a partition lies, below the folder of the warehouse."""
+    return f"{table}/shard={shard}/{file}"
 
 
-def _create_view(connection: "duckdb.DuckDBPyConnection", name: str, text: str) -> None:
-    connection.execute(f"create view {sql_name(name)} as {text}")
+def _sealed(fields: Mapping[str, Any]) -> bytes:
+    text = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+    rest = b"," + text[1:]
+    return b'{"seal":"' + digest_of_bytes(rest, size=_SEAL_BYTES).hex().encode() + b'"' + rest
 
 
-def metadata_of(sources: Mapping[str, Source]) -> str:
-    """Returns the SQL that selects what is stored with each partition beside its rows."""
-    tables_sql = (
-        f"select {sql_literal(name)} as table_name, file_name, key, value from {source.metadata}"
-        for name, source in sources.items()
+def _opened(line: bytes, shard: str) -> dict[str, Any]:
+    _check_seal(line, shard)
+    return json.loads(line)
+
+
+def _check_seal(line: bytes, shard: str) -> None:
+    match = _HEAD.fullmatch(line)
+    if match is None or digest_of_bytes(match[2], size=_SEAL_BYTES).hex().encode() != match[1]:
+        raise _damaged(shard, line)
+
+
+def _damaged(shard: str, line: bytes = b"") -> DamagedPartitionError:
+    match = _KEY.match(line)
+    if match is None:
+        return DamagedPartitionError(
+            f"The catalogue '{shard}' of the warehouse is not what this project wrote there. Put a "
+            f"copy of 'catalogue/{shard}.json' back, or remove that file: then `toolformer build` "
+            "makes again what it named."
+        )
+    table, name = match[1].decode(), match[2].decode()
+    return DamagedPartitionError(
+        f"Partition '{name}' of table '{table}' and shard '{shard}' cannot be used: its line in "
+        f"'catalogue/{shard}.json' is not what this project wrote there. Remove that line, then "
+        "run `toolformer build`, which makes the partition again, but for labels: put a copy back."
     )
-    view = sql_texts("views")[METADATA_VIEW]
-    return f"with stored as ({' union all '.join(tables_sql)})\n{view}"
-
-
-def shown_columns(schema: TableSchema) -> str:
-    """Returns the SQL that selects a table's columns, in an order that no file decides."""
-    return ", ".join(map(sql_name, schema.column_names))
-
-
-def file_list_source(schema: TableSchema, files: Collection[Path], *, unites: bool) -> Source:
-    """Returns the SQL that reads these versions of a table's partitions; see `reading.Files`.
-
-    A warehouse that nobody prepared may have no file without rows to give the columns.
-    """
-    listed = ", ".join(sql_literal(str(path)) for path in files)
-    rows = f"read_parquet([{listed}], union_by_name = {unites}, {_partitioning(schema)})"
-    if any(shard_of(path) == EMPTY_SHARD for path in files):
-        return Source(rows, f"parquet_kv_metadata([{listed}])")
-    columns = ", ".join(f"null::{each.type} as {sql_name(each.name)}" for each in schema.columns)
-    empty = f"select {columns} where false"
-    if not files:
-        return Source(f"({empty})", f"({_NO_METADATA})")
-    return Source(f"({empty} union all by name from {rows})", f"parquet_kv_metadata([{listed}])")
-
-
-def glob_source(schema: TableSchema, folder: Path) -> Source:
-    """Returns the SQL that reads the partitions of a table as they are whenever it is run.
-
-    DuckDB lists the folder once for each pattern, in the order of the join. The newest versions are
-    chosen from the first list, so the second one has them all: it is made while they still lie
-    there, whatever is published in between.
-    """
-    pattern = f"{glob.escape(str(folder.absolute()))}/{schema.name}/*/{VERSION_GLOB}"
-    # A view takes no parameters: paths are the one kind of value that is written into a statement.
-    files, version = sql_literal(pattern), sql_literal(VERSION_PATTERN)
-    newest = f"""(
-        select max(file) as newest_file
-        from glob({files})
-        where regexp_matches(file, {version})
-        group by regexp_extract(file, {version}, 1)
-    )"""
-    return Source(
-        f"{newest} join read_parquet({files}, union_by_name = true, {_partitioning(schema)}) "
-        "on filename = newest_file",
-        f"{newest} join parquet_kv_metadata({files}) on file_name = newest_file",
-    )
-
-
-def _partitioning(schema: TableSchema) -> str:
-    # A table that is not cut by shard keeps its own `shard` column: the directory must not
-    # overrule it.
-    return (
-        "hive_partitioning = false"
-        if schema.is_cross_shard
-        else "hive_partitioning = true, hive_types = {shard: varchar}"
-    )
-
-
-def write_database(folder: Path, database_file: Path) -> None:
-    """Writes the database file with all views, unless the one there is up to date.
-
-    What the file was made from is remembered in a small file beside it, because opening the
-    database would fail while somebody else has it open.
-
-    Raises:
-        StorageError: The disk refused the write.
-        DamagedPartitionError: A partition cannot be read, so its table has no view.
-        PartitionsChangingError: Partitions were moved away meanwhile.
-    """
-    import duckdb
-
-    stamp = database_file.with_name(f"{database_file.name}.views")
-    fingerprint = _fingerprint(folder)
-    # Bytes: a damaged one may be no text.
-    if database_file.exists() and stamp.exists() and stamp.read_bytes() == fingerprint.encode():
-        return
-    try:
-        with (
-            replacing(database_file, is_durable=False) as temporary,
-            open_connection(temporary) as connection,
-        ):
-            create_views(connection, everything(), _glob_sources(folder))
-        write_whole(stamp, fingerprint, is_durable=False)
-    except OSError as error:
-        raise StorageError(
-            f"Cannot write '{database_file}': {error}. Check the permissions and the free space "
-            "of its folder; the rows themselves are intact."
-        ) from error
-    except duckdb.Error as error:
-        if damaged := damaged_partitions(folder):
-            raise damaged_error(damaged) from error
-        raise PartitionsChangingError(
-            f"The views cannot be created: {error}. No partition is damaged: check the free space, "
-            "and if a build is running, run the command again."
-        ) from error
-
-
-def _glob_sources(folder: Path) -> dict[str, Source]:
-    return {name: glob_source(schema, folder) for name, schema in tables().items()}
-
-
-def _fingerprint(folder: Path) -> str:
-    parts = [str(folder.absolute()), *MACROS]
-    parts += (text for each in ("", "views", "counts") for text in sql_texts(each).values())
-    for source in _glob_sources(folder).values():
-        parts += source.rows, source.metadata
-    return hex_digest(*parts)

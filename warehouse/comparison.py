@@ -1,8 +1,8 @@
 """Compares the kept calls of two homes, or of two rounds of one.
 
-Footers are read first: partitions that were made of the same, and whose decisions come to the same,
-are not read. Neither are those that a build is making anew: their decisions stand beside other
-candidates.
+Catalogues are read first: partitions that were made of the same, and whose decisions come to the
+same, are not read. Neither are those that a build is making anew: their decisions stand beside
+other candidates.
 """
 
 from collections.abc import Collection, Sequence
@@ -11,21 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warehouse import reading
-from warehouse.catalogue import shown_columns
 from warehouse.connection import confine, open_connection
 from warehouse.errors import ComparisonError
-from warehouse.layout import EMPTY_SHARD, shard_of, split_round
+from warehouse.layout import EMPTY_SHARD, partition_of, shard_of, split_round
 from warehouse.needs import METADATA_VIEW, Needs
+from warehouse.relations import shown_columns
 from warehouse.schema import ALL, sql_texts, table_schema
-from warehouse.versions import partition_of
 
 if TYPE_CHECKING:
     import duckdb
     import polars as pl
 
 TABLES = frozenset({"documents", "candidate_calls", "executed_calls", "filtered_calls"})
-_FOOTERS = Needs(frozenset(), TABLES, frozenset({METADATA_VIEW, "decision_counts"}))
+_VIEWS = frozenset({METADATA_VIEW, "decision_counts"})
+_DECIDED = Needs(frozenset(), TABLES, _VIEWS)
 _ROWS = Needs(TABLES, frozenset(), frozenset())
+_CHOSEN = Needs(TABLES, TABLES, _VIEWS)
 _EXAMPLES = 10
 
 # Shard and tool.
@@ -59,7 +60,7 @@ def compare_folders(folders: tuple[Path, Path], rounds: tuple[int, int]) -> Comp
     import polars as pl
 
     queries = sql_texts("queries")
-    files = [reading.chosen_files(folder, _FOOTERS) for folder in folders]
+    files = [reading.chosen_files(folder, _CHOSEN) for folder in folders]
     try:
         homes = list(map(_decided, folders, files, rounds))
         unfinished = {key for home in homes for key in home if not home[key]["is_whole"]}
@@ -85,10 +86,10 @@ def compare_folders(folders: tuple[Path, Path], rounds: tuple[int, int]) -> Comp
             "No kept call stands in a text that both homes have annotated. Expected homes of the "
             "same sources: a text is the same if it was read from the same place of the same path."
         )
-    from_footers = [(*key, "both", None, homes[0][key]["kept"]) for key in equal]
+    not_read = [(*key, "both", None, homes[0][key]["kept"]) for key in equal]
     models = [{row["model"] for row in home.values()} for home in homes]
     return Comparison(
-        pl.concat([counts, pl.DataFrame(from_footers, counts.schema, orient="row")]),
+        pl.concat([counts, pl.DataFrame(not_read, counts.schema, orient="row")]),
         shown,
         equal=len(equal),
         read=sum(map(len, keys)),
@@ -99,7 +100,7 @@ def compare_folders(folders: tuple[Path, Path], rounds: tuple[int, int]) -> Comp
 
 def _decided(folder: Path, files: reading.Files, round_number: int) -> dict[_Key, dict[str, Any]]:
     """The decided partitions of a round of a home, as of `compared_partitions.sql`."""
-    with reading.open_views(folder, _FOOTERS, files) as connection:
+    with reading.open_views(folder, _DECIDED, files) as connection:
         rows = connection.sql(sql_texts("queries")["compared_partitions"]).pl()
     of_round = rows.filter(round=round_number)
     if of_round.is_empty():
@@ -140,7 +141,7 @@ def _create_views(
 
     for table in TABLES:
         columns = shown_columns(table_schema(table))
-        sources = (each.sources()[table].rows for each in files)
+        sources = (each.sources()[table] for each in files)
         homes = (f"select {n} as home, {columns} from {rows}" for n, rows in enumerate(sources, 1))
         connection.execute(f"create view {table} as {' union all '.join(homes)}")
     compared = [(n, *key) for n, of_home in enumerate(keys, 1) for key in of_home]

@@ -1,54 +1,40 @@
-"""Where partitions lie on disk and how they may be named.
+"""Where the files of a warehouse lie and how they may be named.
 
-`<folder>/<table>/shard=<shard>/<partition>@<version>.parquet` (`versions.py`); a file being written
-stands there too and ends in `.tmp`. Other files are ignored.
+    catalogue/<shard>.json              what is published of a shard (`catalogue.py`)
+    catalogue/retired/<shard>.json      the same of a shard that was taken out of the corpus
+    <table>/shard=<shard>/<partition>-<digest>.parquet    rows; never changed once it is there
+
+The digest is that of the file's bytes, so a bit that was flipped on the disk is noticed before
+anything is decoded. A file being written ends in `.tmp`. Other files are ignored.
 A zero-row partition under `shard=none` lets a view exist over a table without rows, and over files
 that were written before the table had all its columns.
 """
 
-import glob
+import os
 import re
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
-from toolformer.base.digests import hex_digest
-from toolformer.base.whole_files import remove_abandoned, write_whole
+from toolformer.base.digests import digest_of_bytes, hex_digest, hex_digest_of_file
+from toolformer.base.whole_files import flush, write_whole
 from warehouse.errors import LayoutError, PartitionNameError
-from warehouse.schema import ALL, table_schema, tables
-from warehouse.versions import (
-    is_damaged,
-    names_in,
-    newest_in,
-    newest_version,
-    superseded,
-    versions_among,
-)
+from warehouse.schema import ALL, table_schema
 
 EMPTY_SHARD = "none"
-"""Directory key of the zero-row partition."""
+"""Directory key of the zero-row partitions."""
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 """Raised when stored partitions cannot be read, or counted, like those that are written now."""
 
 LAYOUT_FILE = "layout-version"
-COUNTS_FOLDER = ".counts"
-"""Folder of the counts that were read before (`remembered.py`)."""
+CATALOGUE_FOLDER = "catalogue"
+RETIRED = "retired"
+"""Folder of the catalogues of retired shards, and beside the warehouse of their files."""
 
 _SHARD = re.compile(r"[a-z0-9-]+")
 _PARTITION = re.compile(r"[A-Za-z0-9._-]+")
 _ROUND = re.compile(r"round-(\d+)\.(.+)")
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionInfo:
-    """One partition on disk; the path is that of its newest version."""
-
-    table: str
-    shard: str
-    name: str
-    path: Path
-    bytes: int
+_FILE = re.compile(r"(?P<name>.+)-(?P<digest>[0-9a-f]{16})\.parquet")
+_DIGEST_BYTES = 8
 
 
 def table_folder(folder: Path, table: str) -> Path:
@@ -57,7 +43,7 @@ def table_folder(folder: Path, table: str) -> Path:
 
 
 def partition_folder(folder: Path, table: str, shard: str, name: str) -> Path:
-    """Returns the folder of a partition's versions, whether or not there are any.
+    """Returns the folder of a partition's file, whether or not there is one.
 
     Raises:
         UnknownTableError: There is no such table.
@@ -82,26 +68,45 @@ def partition_folder(folder: Path, table: str, shard: str, name: str) -> Path:
     return folder / schema.name / f"shard={shard}"
 
 
-def partition_path(folder: Path, table: str, shard: str, name: str) -> Path | None:
-    """Returns the newest version of a partition, or None; see `partition_folder`."""
-    return newest_version(partition_folder(folder, table, shard, name), name)
-
-
 def shard_of(path: Path) -> str | None:
-    """Returns the shard key of a version by its folder; None where that is none of a shard."""
+    """Returns the shard key of a file by its folder; None where that is none of a shard."""
     prefix, _, key = path.parent.name.partition("=")
     return key if prefix == "shard" and _SHARD.fullmatch(key) else None
+
+
+def partition_of(path: Path) -> str | None:
+    """Returns the partition that a file is of; None where it is of none.
+
+    Example:
+        >>> partition_of(Path("QA-0123456789abcdef.parquet"))
+        'QA'
+    """
+    match = _FILE.fullmatch(path.name)
+    return match["name"] if match else None
+
+
+def catalogue_file(folder: Path, shard: str) -> Path:
+    """Returns where the catalogue of a shard lies."""
+    return folder / CATALOGUE_FOLDER / f"{shard}.json"
+
+
+def retired_catalogue_file(folder: Path, shard: str) -> Path:
+    """Returns where the catalogue of a shard lies that was taken out of the corpus."""
+    return folder / CATALOGUE_FOLDER / RETIRED / f"{shard}.json"
+
+
+def names_in(folder: Path) -> list[str]:
+    """Returns the names in a folder, none where there is no folder."""
+    try:
+        return os.listdir(folder)  # noqa: PTH208
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def empty_partition(table: str) -> str:
     """Returns the name of a table's zero-row partition, another one for other columns."""
     columns = "".join(f"{column.name} {column.type}," for column in table_schema(table).columns)
     return f"empty-{hex_digest(columns)[:16]}"
-
-
-def empty_partition_path(folder: Path, table: str) -> Path | None:
-    """Returns the path of a table's zero-row partition; None where it has none."""
-    return partition_path(folder, table, EMPTY_SHARD, empty_partition(table))
 
 
 def split_round(name: str) -> tuple[int, str]:
@@ -125,66 +130,49 @@ def name_in_round(round_number: int, name: str) -> str:
     return name if round_number == 1 else f"round-{round_number}.{name}"
 
 
-def list_partitions(folder: Path, table: str, shard: str | None = None) -> list[PartitionInfo]:
-    """Lists the partitions of a table by shard and name, without the zero-row one.
+def put_in_place(temporary: Path, folder: Path, name: str) -> Path:
+    """Gives the finished file of a partition its place, for good; returns that.
 
-    A partition that disappears while the list is made is left out.
+    Raises:
+        OSError: The file system refused.
     """
-    of_table = table_folder(folder, table)
-    folders = (
-        sorted(name for name in names_in(of_table) if name.startswith("shard="))
-        if shard is None
-        else [partition_folder(folder, table, shard, "x").name]
-    )
-    partitions = []
-    for name in folders:
-        key = name.removeprefix("shard=")
-        if key == EMPTY_SHARD:
-            continue
-        for partition, path in newest_in(of_table / name).items():
-            try:
-                size = path.stat().st_size
-            except FileNotFoundError:
-                continue
-            partitions.append(PartitionInfo(table, key, partition, path, size))
-    return partitions
+    digest = hex_digest_of_file(temporary, size=_DIGEST_BYTES)
+    path = folder / f"{name}-{digest}.parquet"
+    flush(temporary)
+    temporary.rename(path)
+    flush(folder)
+    return path
 
 
-def files_of(folder: Path, table: str, shards: Collection[str] | None = None) -> list[Path]:
-    """Returns the newest versions of a table's partitions, that without rows among them.
+def is_intact(path: Path, file_name: str | None = None) -> bool:
+    """Whether a file has the bytes that were written under this name, by default its own.
 
-    Args:
-        shards: Only the partitions of these shards; by default all.
+    Raises:
+        FileNotFoundError: It is gone.
+        OSError: It cannot be read.
     """
-    empty = empty_partition_path(folder, table)
-    keys = [None] if shards is None or table_schema(table).is_cross_shard else sorted(shards)
-    paths = [info.path for shard in keys for info in list_partitions(folder, table, shard)]
-    return paths if empty is None else [empty, *paths]
+    return _has_digest(file_name or path.name, hex_digest_of_file(path, size=_DIGEST_BYTES))
 
 
-def damaged_partitions(folder: Path, table_names: Iterable[str] | None = None) -> list[Path]:
-    """Returns the partitions whose bytes are not those that were written, by path."""
-    names = tables() if table_names is None else table_names
-    return sorted(path for table in names for path in files_of(folder, table) if is_damaged(path))
+def has_content(path: Path, content: bytes) -> bool:
+    """Whether a file was written with these bytes, by its name."""
+    return _has_digest(path.name, digest_of_bytes(content, size=_DIGEST_BYTES).hex())
 
 
-def remove_stale_files(folder: Path, database_file: Path) -> None:
-    """Removes what killed processes left behind, and versions that nobody reads."""
-    candidates = [*(folder / COUNTS_FOLDER).glob("*.tmp")]
-    candidates += database_file.parent.glob(f"{glob.escape(database_file.name)}.*.tmp*")
-    for table in tables():
-        for directory in table_folder(folder, table).glob("shard=*"):
-            # Listed once: a warehouse has a folder for each table and shard, and in nearly all of
-            # them each partition has one version.
-            names = names_in(directory)
-            partitions = {name.rpartition("@")[0] for name in names if not name.endswith(".tmp")}
-            if len(partitions) == len(names):
-                continue
-            paths = [directory / name for name in names]
-            candidates += (path for path in paths if path.suffix == ".tmp")
-            for old in superseded(versions_among(paths)):
-                old.unlink(missing_ok=True)
-    remove_abandoned(candidates)
+def is_damaged(path: Path) -> bool:
+    """Whether a file cannot be read, or has not the bytes that it was written with."""
+    try:
+        return not is_intact(path)
+    except FileNotFoundError:
+        # Swept or moved meanwhile.
+        return False
+    except OSError:
+        return True
+
+
+def _has_digest(file_name: str, digest: str) -> bool:
+    match = _FILE.fullmatch(file_name)
+    return match is not None and match["digest"] == digest
 
 
 def check_layout(folder: Path) -> None:

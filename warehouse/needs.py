@@ -1,4 +1,4 @@
-"""What a statement reads: rows of tables, footers of their partitions, and views over these."""
+"""What a statement reads: rows of tables, what catalogues say of them, and views over these."""
 
 import functools
 import re
@@ -9,7 +9,7 @@ from warehouse.counting import COUNTS, RELATION
 from warehouse.schema import sql_texts, tables
 
 METADATA_VIEW = "partition_metadata"
-"""The view of what stands in the footers of the tables at hand."""
+"""The view of what is published with the partitions of the tables at hand."""
 
 STATISTICS_VIEWS = tuple(
     name
@@ -35,24 +35,24 @@ class Needs:
 
     Attributes:
         rows: tables whose rows are read.
-        footers: tables of whose partitions only the footers are read.
+        published: tables of whose partitions the catalogues are asked.
         views: names of `COUNTS` and `STATISTICS_VIEWS`.
     """
 
     rows: frozenset[str]
-    footers: frozenset[str]
+    published: frozenset[str]
     views: frozenset[str]
 
     @property
     def tables(self) -> frozenset[str]:
         """All tables of which anything is read."""
-        return self.rows | self.footers
+        return self.rows | self.published
 
 
 def everything() -> Needs:
     """Returns all there is."""
     names = frozenset(tables())
-    return Needs(names, frozenset(), frozenset(_VIEWS))
+    return Needs(names, names, frozenset(_VIEWS))
 
 
 def needs_of(sql: str) -> Needs:
@@ -80,12 +80,13 @@ def needs_of(sql: str) -> Needs:
         unread = (inside & _VIEWS) - views
         views |= unread
         waiting += unread
-    footers = frozenset(tables()) if METADATA_VIEW in words else frozenset()
-    footers |= {COUNTS[name] for name in views if name in COUNTS}
-    return Needs(rows, footers - rows, views)
+    published = frozenset(tables()) if METADATA_VIEW in words else frozenset()
+    published |= {COUNTS[name] for name in views if name in COUNTS}
+    published |= rows if METADATA_VIEW in views else frozenset()
+    return Needs(rows, published, views)
 
 
 @functools.cache
 def _relations_of_view(name: str) -> frozenset[str]:
-    """What a view selects from; counts are read from footers, so they need no other view."""
+    """What a view selects from; counts stand in catalogues, so they need no other view."""
     return frozenset(() if name in COUNTS else RELATION.findall(sql_texts("views")[name]))

@@ -1,21 +1,19 @@
-"""Writes and reads whole partitions; a partition appears at once, as a new version of it.
+"""Writes and reads the rows of partitions; what is written counts once a catalogue names it.
 
 Writing goes through a table made from `schema.sql`, so a row that breaks a constraint is found
 before anything on disk changes. Queries are in `query.py`.
 """
 
-import functools
 import io
-import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from toolformer.base.digests import hex_digest
 from toolformer.base.whole_files import beside
+from warehouse.catalogue import Entry
 from warehouse.connection import sql_name, temporary_tables
-from warehouse.counting import footer_entries
+from warehouse.counting import counts_of
 from warehouse.errors import (
     DamagedPartitionError,
     PartitionNameError,
@@ -23,94 +21,74 @@ from warehouse.errors import (
     PartitionsChangingError,
     PartitionValidationError,
     StorageError,
-    StoreError,
 )
 from warehouse.layout import (
     EMPTY_SHARD,
     empty_partition,
-    empty_partition_path,
-    list_partitions,
+    has_content,
     partition_folder,
-    partition_path,
+    put_in_place,
 )
 from warehouse.older_files import columns_not_in
-from warehouse.schema import TableSchema, table_schema
-from warehouse.versions import (
-    digest_of,
-    has_digest,
-    is_damaged,
-    publish,
-    superseded,
-    versions,
-)
+from warehouse.published import empty_partition_path, list_partitions, path_of, read_catalogue
+from warehouse.schema import TableSchema, table_schema, tables
 
 if TYPE_CHECKING:
     import duckdb
     import polars as pl
 
-_T = TypeVar("_T")
-# Makes a finished file the newest version of a partition.
-Publish = Callable[[Path], object]
-
-_METADATA_KEY = "toolformer"
 _ATTEMPTS = 3
-# A stage asks several times for that of each partition of a shard.
-_REMEMBERED_METADATA = 256
-# The metadata is read without the rows, so it has a digest of its own.
-_METADATA_DIGEST_KEY = "toolformer_digest"
 
 
-def replace_partition(
+def write_rows(
     folder: Path,
     table: str,
     shard: str,
     name: str,
     frame: "pl.DataFrame",
-    *,
     metadata: Mapping[str, str],
-    publish: Publish,
-) -> int:
-    """Replaces a partition by the rows of a frame; see `Warehouse.replace_partition`."""
+) -> Entry:
+    """Writes the rows of a partition; see `Warehouse.replace_partitions`."""
     from warehouse.validation import check_path_agreement, conform
 
     if shard == EMPTY_SHARD:
         raise PartitionNameError(f"The shard key '{EMPTY_SHARD}' is reserved; use another one.")
-    path = partition_folder(folder, table, shard, name)
+    target = partition_folder(folder, table, shard, name)
     schema = table_schema(table)
     typed = conform(schema, frame)
     check_path_agreement(schema, shard, name, typed)
-    _write_version(path, name, schema, typed, metadata, publish)
-    return typed.height
+    return _written(target, name, schema, typed, metadata)
 
 
-def ensure_empty_partition(folder: Path, table: str) -> None:
-    """Writes the zero-row partition that gives an empty table its columns, unless it is there."""
-    path = empty_partition_path(folder, table)
-    if path is not None and not is_damaged(path):
-        return
-    schema = table_schema(table)
-    name = empty_partition(table)
-    target = partition_folder(folder, table, EMPTY_SHARD, name)
-    rows = schema.polars_schema.to_frame()
-    _write_version(target, name, schema, rows, {}, lambda file: publish(file, target, name))
-    # Views would go on to read a damaged one, and that of other columns.
-    newest = empty_partition_path(folder, table)
-    for old in versions(target):
-        if old != newest:
-            old.unlink(missing_ok=True)
+def write_empty_partitions(folder: Path) -> list[Entry]:
+    """Writes the zero-row partitions that give empty tables their columns, as far as they lack."""
+    made = []
+    for table, schema in tables().items():
+        if empty_partition_path(folder, table) is None:
+            name = empty_partition(table)
+            target = partition_folder(folder, table, EMPTY_SHARD, name)
+            # Views would go on to read a damaged one, and that of other columns.
+            for old in target.glob("*.parquet"):
+                old.unlink(missing_ok=True)
+            rows = schema.polars_schema.to_frame()
+            made.append(_written(target, name, schema, rows, {}, has_file=True))
+    return made
 
 
-def _write_version(
+def _written(
     target: Path,
     name: str,
     schema: TableSchema,
     frame: "pl.DataFrame",
     metadata: Mapping[str, str],
-    publish: Publish,
-) -> None:
-    """Writes rows that meet `schema.sql`, and makes them the newest version of a partition."""
+    *,
+    has_file: bool = False,
+) -> Entry:
+    """Writes rows that meet `schema.sql`: a file, unless there are none."""
     import duckdb
 
+    if frame.is_empty() and not has_file:
+        return Entry(schema.name, name, None, 0, 0, metadata)
     with temporary_tables() as connection:
         connection.execute(schema.create_statement)
         connection.register("incoming", frame)
@@ -121,82 +99,24 @@ def _write_version(
             )
         except duckdb.Error as error:
             raise _explain(connection, schema, error) from error
-        stored = json.dumps(dict(metadata), sort_keys=True)
-        entries = {
-            _METADATA_KEY: stored,
-            _METADATA_DIGEST_KEY: hex_digest(stored),
-            **footer_entries(connection, schema.name),
-        }
+        counts = counts_of(connection, schema.name)
         # DuckDB gives a column with a dictionary a Bloom filter as well, so that a call or a
         # document is found without reading the ids of all partitions. By default ids, which differ
         # in every row, have none.
         dictionary_size = max(frame.height, 1)
-        named = ", ".join(f"{key}: ${key}" for key in entries)
         try:
             target.mkdir(parents=True, exist_ok=True)
             with beside(target / f"{name}.parquet") as temporary:
                 connection.execute(
                     f"copy {sql_name(schema.name)} to $path (format parquet, compression zstd, "
-                    f"dictionary_size_limit {dictionary_size}, kv_metadata {{{named}}})",
-                    {"path": str(temporary), **entries},
+                    f"dictionary_size_limit {dictionary_size})",
+                    {"path": str(temporary)},
                 )
-                publish(temporary)
-        except StoreError:
-            raise
+                size = temporary.stat().st_size
+                path = put_in_place(temporary, target, name)
         except (duckdb.IOException, OSError) as error:
-            raise _storage_error(target / name, error) from error
-    for old in superseded(versions(target, name)):
-        old.unlink(missing_ok=True)
-
-
-def partition_version(
-    folder: Path, table: str, shard: str, name: str
-) -> tuple[str, dict[str, str]] | None:
-    """Returns the file name and the metadata of a partition's newest version, or None."""
-    return _of_newest(folder, table, shard, name, lambda path: (path.name, _stored_metadata(path)))
-
-
-def _of_newest(
-    folder: Path, table: str, shard: str, name: str, read: Callable[[Path], _T]
-) -> _T | None:
-    """Reads the newest version of a partition; None where there is no partition."""
-    for _ in range(_ATTEMPTS):
-        path = partition_path(folder, table, shard, name)
-        if path is None:
-            return None
-        try:
-            return read(path)
-        except FileNotFoundError:
-            # Moved aside, or swept after another took its place.
-            continue
-        except OSError as error:
-            raise damaged_error([path]) from error
-    raise PartitionsChangingError(
-        f"Partition '{name}' of table '{table}' and shard '{shard}' was moved away at every "
-        "attempt to read it. Run the same again, or after the build."
-    )
-
-
-def _stored_metadata(path: Path) -> dict[str, str]:
-    status = path.stat()
-    return json.loads(_checked_metadata(path, status.st_ino, status.st_size, status.st_mtime_ns))
-
-
-@functools.lru_cache(maxsize=_REMEMBERED_METADATA)
-def _checked_metadata(path: Path, *_state: int) -> str:
-    import polars as pl
-
-    try:
-        # Several times as fast as by pyarrow.
-        with path.open("rb") as file:
-            stored = pl.read_parquet_metadata(file)
-    # Of a footer of flipped bits.
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, MemoryError) as error:
-        raise damaged_error([path]) from error
-    content = stored.get(_METADATA_KEY)
-    if content is None or stored.get(_METADATA_DIGEST_KEY) != hex_digest(content):
-        raise damaged_error([path])
-    return content
+            raise storage_error(target / name, error) from error
+    return Entry(schema.name, name, path.name, size, frame.height, metadata, counts)
 
 
 def read_partition(folder: Path, table: str, shard: str, name: str) -> "pl.DataFrame":
@@ -204,7 +124,7 @@ def read_partition(folder: Path, table: str, shard: str, name: str) -> "pl.DataF
     import polars as pl
 
     schema = table_schema(table)
-    frame = _of_newest(folder, table, shard, name, lambda path: _rows(schema, path))
+    frame = _rows_now(folder, schema, shard, name)
     if frame is None:
         known = ", ".join(info.name for info in list_partitions(folder, table, shard)) or "none"
         raise PartitionNotFoundError(
@@ -216,12 +136,37 @@ def read_partition(folder: Path, table: str, shard: str, name: str) -> "pl.DataF
     return frame.select(pl.col(column.name).cast(column.dtype) for column in schema.columns)
 
 
+def _rows_now(folder: Path, schema: TableSchema, shard: str, name: str) -> "pl.DataFrame | None":
+    """The rows of a partition as its file has them; None where there is no partition."""
+    read: Entry | None = None
+    for _ in range(_ATTEMPTS):
+        entry = read_catalogue(folder, shard).entry(schema.name, name)
+        if entry is None:
+            return None
+        path = path_of(folder, entry, shard)
+        if path is None:
+            return schema.polars_schema.to_frame()
+        try:
+            return _rows(schema, path)
+        except FileNotFoundError as error:
+            if entry == read:
+                raise lost_error([path]) from error
+            # Moved aside, or swept after another took its place.
+            read = entry
+        except OSError as error:
+            raise damaged_error([path]) from error
+    raise PartitionsChangingError(
+        f"Partition '{name}' of table '{schema.name}' and shard '{shard}' was moved away at every "
+        "attempt to read it. Run the same again, or after the build."
+    )
+
+
 def _rows(schema: TableSchema, path: Path) -> "pl.DataFrame":
     import polars as pl
 
     content = path.read_bytes()
     # Before anything is decoded: flipped bits can decode to other rows.
-    if not has_digest(path.name, digest_of(content)):
+    if not has_content(path, content):
         raise damaged_error([path])
     frame = pl.read_parquet(io.BytesIO(content), hive_partitioning=False)
     if absent := columns_not_in(schema, path, frame.columns):
@@ -241,7 +186,18 @@ def damaged_error(paths: list[Path]) -> DamagedPartitionError:
     )
 
 
-def _storage_error(path: Path, error: Exception) -> StorageError:
+def lost_error(paths: list[Path]) -> DamagedPartitionError:
+    """Returns the error that names partitions whose files are missing, and what to do."""
+    names = ", ".join(f"'{path}'" for path in paths)
+    return DamagedPartitionError(
+        f"Partitions are published whose files are missing: {names}. Put copies back, or run the "
+        "command that makes them again, such as `toolformer build` or `toolformer evaluate`. To do "
+        "without them, remove their lines from the files in the folder `catalogue`."
+    )
+
+
+def storage_error(path: Path, error: Exception) -> StorageError:
+    """Returns the error for what the disk refused."""
     existing = next((parent for parent in path.parents if parent.exists()), Path(path.anchor))
     free = shutil.disk_usage(existing).free
     return StorageError(

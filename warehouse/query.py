@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from warehouse.connection import temporary_tables
 from warehouse.errors import PartitionsChangingError, QueryError
 from warehouse.needs import everything, needs_of
+from warehouse.partitions import lost_error
 from warehouse.reading import (
     Files,
-    are_there,
     chosen_files,
     looked_at,
+    missing_files,
     open_views,
     refuse_changed,
     refuse_damaged,
@@ -52,7 +53,6 @@ def run_query(
     parameters: Mapping[str, object] | None = None,
     *,
     shards: Collection[str] | None = None,
-    keeps_counts: bool = False,
 ) -> "pl.DataFrame":
     """Runs one select statement over the tables and views.
 
@@ -60,7 +60,6 @@ def run_query(
         sql: The statement; the parameters stand in it as `$name`.
         shards: Only the partitions of these are read, of tables that are cut by shard; by default
             all.
-        keeps_counts: Whether counts that were read are kept in the folder for the next statement.
 
     Returns:
         The rows. Whole numbers wider than 64 bits, as `sum` gives them, come as Int64. Dates, and
@@ -73,9 +72,7 @@ def run_query(
         LayoutError: A partition lacks a column that may not be NULL.
         PartitionsChangingError: Partitions were moved away at every attempt.
     """
-    return _run(
-        folder, sql, parameters, shards, _frame, is_compared=True, keeps_counts=keeps_counts
-    )
+    return _run(folder, sql, parameters, shards, _frame, is_compared=True)
 
 
 def ask_frames(name: str, frames: Mapping[str, "pl.DataFrame"], **values: object) -> "pl.DataFrame":
@@ -94,9 +91,7 @@ def ask_frames(name: str, frames: Mapping[str, "pl.DataFrame"], **values: object
         return connection.sql(sql_texts("queries")[name], params=values).pl()
 
 
-def fetch_rows(
-    folder: Path, sql: str, *, keeps_counts: bool = False
-) -> tuple[list[str], list[tuple[Any, ...]]]:
+def fetch_rows(folder: Path, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """The columns and rows of a person's statement, as Python values: frames take long to load.
 
     DuckDB reads of the partitions what the statement needs. So their digests, for which each would
@@ -112,7 +107,6 @@ def fetch_rows(
         None,
         lambda relation: (relation.columns, relation.fetchall()),
         is_compared=False,
-        keeps_counts=keeps_counts,
     )
 
 
@@ -124,21 +118,19 @@ def _run(
     fetch: Callable[["duckdb.DuckDBPyRelation"], _T],
     *,
     is_compared: bool,
-    keeps_counts: bool,
 ) -> _T:
     import duckdb
 
     needs = needs_of(sql)
     failure: duckdb.Error | None = None
     older: Files | None = None
+    lost: list[Path] = []
     for _ in range(_MAX_ATTEMPTS):
         files = older or chosen_files(folder, needs, shards)
         if is_compared:
             refuse_damaged(needs.rows, files)
         try:
-            with open_views(
-                folder, needs, files, remembers=shards is None, keeps_counts=keeps_counts
-            ) as connection:
+            with open_views(folder, needs, files) as connection:
                 return fetch(_selection(connection, sql, parameters))
         except duckdb.CatalogException as error:
             if needs == everything():
@@ -153,10 +145,13 @@ def _run(
         ) as error:
             raise refused(error) from error
         except duckdb.Error as error:
-            if not are_there(files):
-                failure, older = error, None
+            if missing := missing_files(files):
+                # Named still, it is lost.
+                if missing == lost:
+                    raise lost_error(missing) from error
+                failure, older, lost = error, None, missing
                 continue
-            refuse_damaged(needs.tables, files)
+            refuse_damaged(needs.rows, files)
             if older or not (older := looked_at(needs, files)).are_older:
                 raise refused(error) from error
     raise PartitionsChangingError(

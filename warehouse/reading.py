@@ -6,17 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from warehouse.catalogue import Source, create_views, file_list_source
 from warehouse.connection import confine, open_connection
-from warehouse.counting import COUNTS, rows_of_lists
 from warehouse.errors import PartitionsChangingError, QueryError
-from warehouse.layout import EMPTY_SHARD, files_of, shard_of
-from warehouse.needs import Needs, everything
+from warehouse.layout import is_damaged
+from warehouse.needs import Needs
 from warehouse.older_files import columns_lacking
 from warehouse.partitions import damaged_error
-from warehouse.remembered import remembered_counts
+from warehouse.published import catalogues, empty_partition_path, path_of
+from warehouse.relations import create_published, create_views, file_list_source
 from warehouse.schema import table_schema
-from warehouse.versions import is_damaged
 
 if TYPE_CHECKING:
     import duckdb
@@ -24,51 +22,57 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The versions to read.
+    """What is read, as the catalogues named it at one moment.
 
     Attributes:
-        of: By table; the first one of each has all columns, or there is none without rows.
+        of: The files by table; the first one of each has all columns and no rows, or there is none
+            without rows.
+        published: Of the partitions whose catalogues are asked the table, shard, name, metadata
+            and counts, these as JSON.
         are_older: Whether others may lack some, which are NULL then; else DuckDB refuses to read
             these. With it, every footer is read before the first row.
     """
 
     of: Mapping[str, Sequence[Path]]
+    published: Sequence[tuple[str, str, str, str, str]] = ()
     are_older: bool = False
 
-    def sources(self) -> dict[str, Source]:
-        """Returns where the tables are read from."""
+    def sources(self) -> dict[str, str]:
+        """Returns the SQL behind `from` that reads the tables."""
         return {
             table: file_list_source(table_schema(table), paths, unites=self.are_older)
             for table, paths in self.of.items()
         }
 
 
-def chosen_files(
-    folder: Path,
-    needs: Needs,
-    shards: Collection[str] | None = None,
-) -> Files:
-    """Returns the newest versions of the partitions that are read; see `files_of`.
+def chosen_files(folder: Path, needs: Needs, shards: Collection[str] | None = None) -> Files:
+    """Returns the newest versions of the partitions that are read.
 
-    Without those of no rows that are damaged: whoever may write the warehouse mends them.
+    Args:
+        shards: Only those of these shards, of tables that are cut by shard; by default all.
+
+    Raises:
+        DamagedPartitionError: A catalogue is not what was written.
     """
-    return Files(
-        {
-            table: [
-                path
-                for path in files_of(folder, table, shards)
-                if shard_of(path) != EMPTY_SHARD or not is_damaged(path)
-            ]
-            for table in needs.tables
-        }
-    )
+    empty = {table: empty_partition_path(folder, table) for table in sorted(needs.rows)}
+    of = {table: [path] if path else [] for table, path in empty.items()}
+    published: list[tuple[str, str, str, str, str]] = []
+    for catalogue in catalogues(folder, needs.tables, shards):
+        for table, name in catalogue.lines:
+            if table in needs.rows:
+                entry = catalogue.entry(table, name)
+                path = entry and path_of(folder, entry, catalogue.shard)
+                of[table] += [path] if path else []
+            if table in needs.published:
+                metadata, counts = catalogue.texts(table, name)
+                published.append((table, catalogue.shard, name, metadata, counts))
+    return Files(of, published)
 
 
 def refuse_damaged(table_names: Iterable[str], files: Files) -> None:
     """Reads the versions of some tables as a whole and compares their digests.
 
-    Before anything is decoded, since flipped bits can decode to other rows. What is read of footers
-    has digests of its own.
+    Before anything is decoded, since flipped bits can decode to other rows. Catalogues have seals.
 
     Raises:
         DamagedPartitionError: Some are not as they were written; names these.
@@ -97,9 +101,9 @@ def _is_damaged(path: Path) -> bool:
 _intact: set[tuple[Path, int, int, int]] = set()
 
 
-def are_there(files: Files) -> bool:
-    """Returns whether none of the versions was moved away or swept meanwhile."""
-    return all(path.exists() for paths in files.of.values() for path in paths)
+def missing_files(files: Files) -> list[Path]:
+    """Returns the files that were moved away or swept meanwhile."""
+    return [path for paths in files.of.values() for path in paths if not path.exists()]
 
 
 def refuse_changed(files: Files, error: Exception) -> None:
@@ -108,7 +112,7 @@ def refuse_changed(files: Files, error: Exception) -> None:
     Raises:
         PartitionsChangingError: Some were.
     """
-    if not are_there(files):
+    if missing_files(files):
         raise PartitionsChangingError(
             "Partitions were moved away while their rows were read: a build runs. Run the same "
             "again, or after the build."
@@ -128,30 +132,15 @@ def looked_at(needs: Needs, files: Files) -> Files:
 
 
 @contextmanager
-def open_views(
-    folder: Path, needs: Needs, files: Files, *, remembers: bool = False, keeps_counts: bool = False
-) -> Iterator["duckdb.DuckDBPyConnection"]:
+def open_views(folder: Path, needs: Needs, files: Files) -> Iterator["duckdb.DuckDBPyConnection"]:
     """Opens a connection with the views over these versions, which sees no other file.
-
-    Args:
-        remembers: Whether counts are taken from what was read before; for the partitions of all
-            shards.
-        keeps_counts: Whether those that were not are kept for the next statement.
 
     Raises:
         duckdb.Error: A version is damaged, or was moved away at that moment.
     """
     with open_connection() as connection:
-        remembered = {}
-        # A statement that asks what there is would see the relations of these as well.
-        remembers = remembers and needs != everything()
-        for name in sorted(needs.views & COUNTS.keys()) if remembers else ():
-            if counted := files.of[COUNTS[name]]:
-                relation = f"remembered_{name}"
-                counts = remembered_counts(connection, folder, name, counted, is_kept=keeps_counts)
-                connection.register(relation, counts)
-                remembered[name] = rows_of_lists(relation)
-        create_views(connection, needs, files.sources(), remembered)
+        create_published(connection, files.published)
+        create_views(connection, needs, files.sources())
         confine(connection, folder)
         yield connection
 

@@ -6,15 +6,11 @@ held in memory.
 
 from pathlib import Path
 
-from warehouse.catalogue import (
-    create_statistics_views,
-    metadata_of,
-    shown_columns,
-)
 from warehouse.connection import open_connection, sql_name
 from warehouse.errors import StorageError
-from warehouse.needs import METADATA_VIEW, everything
+from warehouse.needs import everything
 from warehouse.reading import chosen_files, looked_at, refuse_changed, refuse_damaged
+from warehouse.relations import create_published, create_statistics_views, shown_columns
 from warehouse.schema import sql_texts, tables
 
 
@@ -43,11 +39,11 @@ def write_standalone_database(folder: Path, file: Path) -> dict[str, int]:
             for name, schema in tables().items():
                 statement = (
                     f"create table {sql_name(name)} as select {shown_columns(schema)} "
-                    f"from {sources[name].rows}"
+                    f"from {sources[name]}"
                 )
                 (count,) = connection.execute(statement).fetchone() or (0,)
                 rows[name] = int(count)
-            connection.execute(f"create table {METADATA_VIEW} as {metadata_of(sources)}")
+            create_published(connection, files.published)
             for name, text in sql_texts("counts").items():
                 connection.execute(f"create view {sql_name(name)} as {text}")
             create_statistics_views(connection)

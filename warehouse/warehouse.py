@@ -3,16 +3,19 @@
 Nothing is held open between calls, so any number of processes may use the same folder.
 """
 
+import glob
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from warehouse import catalogue, layout, partitions
+from toolformer.base.whole_files import remove_abandoned
+from warehouse import partitions, published, relations
 from warehouse.comparison import TABLES, Comparison, compare_folders
 from warehouse.connection import sql_name
-from warehouse.layout import LAYOUT_FILE, PartitionInfo, list_partitions, split_round
+from warehouse.layout import EMPTY_SHARD, LAYOUT_FILE, check_layout, split_round
 from warehouse.needs import needs_of
+from warehouse.published import PartitionInfo, list_partitions, read_catalogue
 from warehouse.query import fetch_rows, run_query, stream_query
 from warehouse.schema import sql_texts, table_schema, tables
 from warehouse.standalone import write_standalone_database
@@ -50,21 +53,26 @@ class Warehouse:
     ):
         self.folder = folder.absolute()
         self.database_file = database_file.absolute()
-        layout.check_layout(self.folder)
+        check_layout(self.folder)
         self.store = store or PartitionStore(self.folder)
         self._shards = shards
-        self._is_prepared = False
 
     def limited_to(self, shards: Collection[str]) -> "Warehouse":
         """Returns the same warehouse, of which only the partitions of some shards are queried."""
         return Warehouse(self.folder, self.database_file, self.store, shards=shards)
 
+    def as_it_is(self) -> "Warehouse":
+        """Returns the warehouse as it is published now, which is not asked of a store again."""
+        self.store.fetch(tables(), with_rows=False)
+        store = PartitionStore(self.folder, is_copy=self.store.is_copy)
+        return Warehouse(self.folder, self.database_file, store, shards=self._shards)
+
     def prepare(self) -> None:
         """Makes the warehouse ready for readers; does nothing where it is already.
 
-        Writes the zero-row partitions, removes what killed writers left behind, and writes the
-        database file anew when a view or the folder has changed. With an object store, partitions
-        are fetched when they are read.
+        Writes the zero-row partitions, removes what killed writers of the database left behind, and
+        writes the database file anew when a view or the folder has changed. With an object store,
+        partitions are fetched when they are read.
 
         Raises:
             LayoutError: The warehouse was written with another layout.
@@ -72,12 +80,13 @@ class Warehouse:
             DamagedPartitionError: The database file is out of date and a partition cannot be read.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        layout.remove_stale_files(self.folder, self.database_file)
+        beside = self.database_file.parent.glob(f"{glob.escape(self.database_file.name)}.*.tmp*")
+        remove_abandoned(beside)
         self.store.record_layout()
-        for table in tables():
-            partitions.ensure_empty_partition(self.folder, table)
-        catalogue.write_database(self.folder, self.database_file)
-        self._is_prepared = True
+        if made := partitions.write_empty_partitions(self.folder):
+            # Of the folder, wherever partitions are published.
+            PartitionStore(self.folder).publish(EMPTY_SHARD, made)
+        relations.write_database(self.folder, self.database_file)
 
     def replace_partition(
         self,
@@ -88,33 +97,37 @@ class Warehouse:
         *,
         metadata: Mapping[str, str],
     ) -> int:
-        """Replaces a partition by the rows of a frame, all at once; returns the number of rows.
+        """Replaces one partition; see `replace_partitions`. Returns the number of rows."""
+        self.replace_partitions(shard, {(table, partition_name): (frame, metadata)})
+        return frame.height
+
+    def replace_partitions(
+        self,
+        shard: str,
+        made: Mapping[tuple[str, str], tuple["pl.DataFrame", Mapping[str, str]]],
+    ) -> None:
+        """Replaces partitions of a shard by the rows of frames, all at once.
 
         Args:
-            table, shard, partition_name: Which; the shard is `all` for tables that are not cut by
-                it.
-            frame: The rows, in the order they are to have; columns are matched by name.
-            metadata: Facts kept in the file beside the rows, such as the fingerprint.
+            shard: Which; `all` for tables that are not cut by shard.
+            made: By table and name the rows, in the order they are to have (columns are matched by
+                name), and facts kept beside them, such as the fingerprint.
 
         Raises:
             UnknownTableError: There is no such table.
-            PartitionNameError: The shard or the name cannot be part of a path.
-            PartitionValidationError: A row breaks a constraint; the old partition is untouched.
+            PartitionNameError: The shard or a name cannot be part of a path.
+            PartitionValidationError: A row breaks a constraint; the old partitions are untouched.
             LayoutError: The warehouse was written with another layout.
-            StoreConflictError: Another machine replaced it since this process looked at it.
-            StorageError: The disk refused the write; the old partition is untouched.
+            StoreConflictError: Another machine replaced one since this process looked at it.
+            StorageError: The disk refused the write; the old partitions are untouched.
         """
         if not (self.folder / LAYOUT_FILE).exists():
             self.store.record_layout()
-        return partitions.replace_partition(
-            self.folder,
-            table,
-            shard,
-            partition_name,
-            frame,
-            metadata=metadata,
-            publish=lambda file: self.store.publish(file, table, shard, partition_name),
-        )
+        entries = [
+            partitions.write_rows(self.folder, table, shard, name, frame, metadata)
+            for (table, name), (frame, metadata) in made.items()
+        ]
+        self.store.publish(shard, entries)
 
     def partition_metadata(
         self, table: str, shard: str, partition_name: str
@@ -122,7 +135,7 @@ class Warehouse:
         """Returns the metadata written with a partition; None where there is no partition.
 
         Raises:
-            DamagedPartitionError: The file is truncated or no Parquet file.
+            DamagedPartitionError: The catalogue is not as it was written.
         """
         version = self.partition_version(table, shard, partition_name)
         return None if version is None else version[1]
@@ -130,13 +143,23 @@ class Warehouse:
     def partition_version(
         self, table: str, shard: str, partition_name: str
     ) -> tuple[str, dict[str, str]] | None:
-        """Returns what tells a partition's versions apart, and its metadata; None without one.
+        """Returns what tells a partition's versions apart, and its metadata.
+
+        None without one, or where its file is missing, or one that was published with it: it is
+        made again then.
 
         Raises:
-            DamagedPartitionError: The file is not as it was written.
+            DamagedPartitionError: The catalogue is not as it was written.
         """
         self.store.refresh(table, shard, partition_name)
-        return partitions.partition_version(self.folder, table, shard, partition_name)
+        catalogue = read_catalogue(self.folder, shard)
+        entry = catalogue.entry(table, partition_name)
+        if entry is None:
+            return None
+        files = [] if self.store.is_copy else catalogue.files_published_with(entry)
+        if not all((self.folder / file).exists() for file in files):
+            return None
+        return entry.seal, dict(entry.metadata)
 
     def read_partition(self, table: str, shard: str, partition_name: str) -> "pl.DataFrame":
         """Returns the rows of one partition in the order they were written.
@@ -158,16 +181,17 @@ class Warehouse:
         """
         import polars as pl
 
+        self.store.fetch({table}, {shard})
         frames = [
             partitions.read_partition(self.folder, table, shard, info.name)
-            for info in self.partitions(table, shard)
+            for info in list_partitions(self.folder, table, shard)
             if round_number in (None, split_round(info.name)[0])
         ]
         return pl.concat([table_schema(table).polars_schema.to_frame(), *frames])
 
     def partitions(self, table: str, shard: str | None = None) -> list[PartitionInfo]:
         """Lists the partitions of a table, of one shard or of all."""
-        self.store.fetch({table}, None if shard is None else {shard})
+        self.store.fetch({table}, None if shard is None else {shard}, with_rows=False)
         return list_partitions(self.folder, table, shard)
 
     def files(self, table: str) -> list[Path]:
@@ -181,7 +205,7 @@ class Warehouse:
         """
         table_schema(table)
         self.store.fetch({table})
-        return layout.files_of(self.folder, table)
+        return published.files_of(self.folder, table)
 
     def partition_names(self, table: str, shard: str, *, round_number: int) -> list[str]:
         """Lists the names of a shard's partitions of one sampling round, without the round."""
@@ -200,15 +224,13 @@ class Warehouse:
         By default it reads the shards of `limited_to`, else all.
         """
         shards = self._shards if shards is None else shards
-        self.store.fetch(needs_of(sql).tables, shards)
-        return run_query(
-            self.folder, sql, parameters, shards=shards, keeps_counts=self._is_prepared
-        )
+        self._fetch(sql, shards)
+        return run_query(self.folder, sql, parameters, shards=shards)
 
     def fetch_rows(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Returns columns and rows of a person's statement; see `fetch_rows` in `query.py`."""
-        self.store.fetch(needs_of(sql).tables)
-        return fetch_rows(self.folder, sql, keeps_counts=self._is_prepared)
+        self._fetch(sql)
+        return fetch_rows(self.folder, sql)
 
     def view(self, name: str, *, round_number: int | None = None) -> "pl.DataFrame":
         """Returns the rows of a statistics view in its own order."""
@@ -262,7 +284,7 @@ class Warehouse:
     def stream(self, name: str, **values: object) -> AbstractContextManager["pa.RecordBatchReader"]:
         """Gives the rows of a query of the project batch by batch; see `stream_query`."""
         sql = sql_texts("queries")[name]
-        self.store.fetch(needs_of(sql).tables)
+        self._fetch(sql)
         return stream_query(self.folder, sql, values)
 
     def write_standalone(self, file: Path) -> dict[str, int]:
@@ -272,4 +294,11 @@ class Warehouse:
 
     def damaged_partitions(self, table_names: Iterable[str] | None = None) -> list[Path]:
         """Returns the partitions that are not as they were written; None looks at all tables."""
-        return layout.damaged_partitions(self.folder, table_names)
+        return published.damaged_partitions(self.folder, table_names)
+
+    def _fetch(self, sql: str, shards: Collection[str] | None = None) -> None:
+        needs = needs_of(sql)
+        if needs.rows:
+            self.store.fetch(needs.rows, shards)
+        elif needs.published:
+            self.store.fetch(needs.published, shards, with_rows=False)

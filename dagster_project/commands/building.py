@@ -141,6 +141,7 @@ def build_dataset(
         if any(partition.table == "candidate_calls" for partition in plan):
             check_can_annotate(annotator.location, toolbox.prompts, settings, is_here=not on_ray)
         if plan:
+            warehouse.store.sweep()
             _build(instance, options, home, settings, plan, on_ray=on_ray)
     tally = records_read(warehouse)
     if plan:

@@ -10,7 +10,6 @@ import polars as pl
 from assets.dataset.pipeline import Pipeline
 from assets.dataset.stages import PIPELINE
 from assets.documents import DOCUMENTS, texts_fingerprint
-from assets.outputs import stored_with_sides
 from assets.stage import PER_TOOL, Partition, ShardStage
 from toolformer.errors import ToolformerError
 from toolformer.home.fingerprints import FINGERPRINT
@@ -110,6 +109,10 @@ class BuildPlan:
     tokens_per_second: Callable[[], float] = lambda: 1500.0
     pipeline: Pipeline = PIPELINE
 
+    def __post_init__(self) -> None:
+        # Of an object store each shard is asked once.
+        self.warehouse = self.warehouse.as_it_is()
+
     @cached_property
     def _characters(self) -> Mapping[str, int]:
         # A plan makes nothing. Queries make the empty tables that they lack, and of all shards they
@@ -163,7 +166,7 @@ class BuildPlan:
                     fingerprint = fingerprint.with_part("tool_version", "with the index to come")
                 partition_name = stage.output_name(name, self.settings.sampling.round)
                 address = stage.name, entry.key, partition_name
-                stored = stored_with_sides(self.warehouse, address)
+                stored = self.warehouse.partition_metadata(*address)
                 reason = "forced" if self.force else fingerprint.difference(stored)
                 if reason is None and stored is not None:
                     # What the stages behind it will read.

@@ -106,10 +106,12 @@ class PipelineHome(SmallHome):
         assert event.asset_materialization is not None
         return {name: each.value for name, each in event.asset_materialization.metadata.items()}
 
-    def partition_states(self) -> dict[str, tuple[int, int]]:
-        """Which file each partition is: one that was made anew is another."""
+    def partition_states(self) -> dict[str, tuple[int, int] | str]:
+        """What tells each partition from others in its place, made again from the same too."""
         return {
-            f"{table}/shard={info.shard}/{info.name}": identity(info.path)
+            f"{table}/shard={info.shard}/{info.name}": (
+                info.seal if info.path is None else identity(info.path)
+            )
             for table in tables()
             for info in self.warehouse.partitions(table)
         }

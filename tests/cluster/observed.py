@@ -3,7 +3,6 @@
 Reads process tables, files and Dagster's records. Changes nothing.
 """
 
-import json
 import os
 import re
 from collections import Counter
@@ -14,7 +13,9 @@ from dagster_project.runs.on_ray import errors_of
 from tests.cluster.cluster import Cluster
 from tests.cluster.nodes import Node
 from tests.processes import ServiceError
-from warehouse.versions import partition_of
+from warehouse.catalogue import Entry
+from warehouse.published import read_catalogue, shards_in
+from warehouse.schema import ALL
 
 Address = tuple[str, str, str]
 _BEGUN = ("REQUESTED", "IN_PROGRESS", "COMPLETING")
@@ -35,25 +36,20 @@ def run_processes(node: Node) -> dict[str, int]:
     return found
 
 
-def versions(home: Path) -> Iterator[tuple[Address, Path]]:
-    """All versions of partitions that lie in a home, by what they are versions of."""
-    for path in home.glob("warehouse/*/shard=*/*@*.parquet"):
-        name = partition_of(path)
-        shard = path.parent.name.removeprefix("shard=")
-        if name is not None and shard.startswith("shard-"):
-            yield (path.parent.parent.name, shard, name), path
+def partitions(home: Path) -> Iterator[tuple[Address, Entry]]:
+    """All partitions of shards that a home has, by what they are."""
+    folder = home / "warehouse"
+    for shard in shards_in(folder):
+        if shard != ALL:
+            for entry in read_catalogue(folder, shard).entries():
+                yield (entry.table, shard, entry.name), entry
 
 
 def published(home: Path, table: str) -> Counter[str]:
     """How many partitions of a table each run has published, by its id."""
-    import pyarrow.parquet
-
-    found: Counter[str] = Counter()
-    for (of_table, _, _), path in versions(home):
-        if of_table == table:
-            metadata = pyarrow.parquet.read_metadata(path).metadata or {}
-            found[json.loads(metadata[b"toolformer"])["run"]] += 1
-    return found
+    return Counter(
+        entry.metadata["run"] for address, entry in partitions(home) if address[0] == table
+    )
 
 
 def status_of(cluster: Cluster, run: str) -> str:

@@ -1,30 +1,27 @@
 """An S3 store on the loopback address: moto, which honours conditions on writing."""
 
 import os
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
 from tests.processes import answers, await_until, end, start
+from warehouse.catalogue import parsed
+from warehouse.layout import CATALOGUE_FOLDER
+from warehouse.store.objects import ObjectStore
 
 _ADDRESS = "http://127.0.0.1:9000"
 _PLACE = "toolformer/home"
 STORE = f"s3://{_PLACE}"
 _START_SECONDS = 30.0
-# As moto's log has it; refused ones are coloured.
-_PUT = re.compile(rf"PUT /{_PLACE}/(\w+)/shard=([^/\s]+)/(\S+)@\d{{8}}-\w+\.parquet HTTP/1")
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A running store with one bucket, and the log of what it was asked."""
-
-    log: Path
+    """A running store with one bucket."""
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -38,9 +35,15 @@ class Store:
         }
 
     def publications(self) -> Counter[tuple[str, str, str]]:
-        """How often a version of each partition was put here, by table, shard and name."""
-        log = unquote(self.log.read_text())
-        return Counter(match.group(1, 2, 3) for match in _PUT.finditer(log))
+        """How often each partition was published here, by table, shard and name."""
+        os.environ.update(self.environment)
+        store = ObjectStore(STORE)
+        versions = set()
+        for stored in store.listed(CATALOGUE_FOLDER):
+            shard = stored.path.split("/")[1]
+            for entry in parsed(store.read(stored.path) or b"", shard).entries():
+                versions.add(((entry.table, shard, entry.name), entry.seal))
+        return Counter(address for address, _ in versions)
 
 
 @contextmanager
@@ -55,6 +58,6 @@ def object_store(log: Path) -> Iterator[Store]:
         await_until(
             lambda: answers(bucket, "PUT"), "a bucket of moto", _START_SECONDS, {"moto": process}
         )
-        yield Store(log)
+        yield Store()
     finally:
         end(process)

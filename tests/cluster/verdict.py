@@ -1,24 +1,22 @@
 """What is wrong in the end: rows unlike those of one machine, partitions not made once, torn files.
 
-The store logs how often a version of a partition was put there. What a stage stores on the way to
-its partition is left out: a kill in between leaves that for whoever makes the partition.
+The store keeps all versions of the catalogues, which tell how often each partition was made.
 """
 
 import os
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.cluster.cluster import Cluster
-from tests.cluster.observed import Address, published, status_of, versions
+from tests.cluster.observed import Address, partitions, published, status_of
 from tests.cluster.scenario import Course
 from tests.cluster.store import STORE
 from tests.faults.comparison import damage_of_rows, partitions_of
 from tests.homes import SmallHome
+from warehouse.layout import is_intact
+from warehouse.published import path_of
 from warehouse.schema import tables
-from warehouse.versions import is_intact, number_of
-
-_STORED_ON_THE_WAY = ("document_selection", "reading_losses", "rejected_records", "stage_costs")
 
 
 def wrong(made: Cluster, course: Course, reference: Path) -> list[str]:
@@ -28,7 +26,7 @@ def wrong(made: Cluster, course: Course, reference: Path) -> list[str]:
     return [
         *_vacuous(course, made, home),
         *damage_of_rows(found, expected).remarks,
-        *not_made_once(made.store.publications(), home),
+        *not_made_once(made.store.publications()),
         *torn(home),
     ]
 
@@ -46,22 +44,27 @@ def _seen_by_a_newcomer(made: Cluster) -> Path:
     return root
 
 
-def not_made_once(published: Collection[Address], home: Path) -> list[str]:
-    """Partitions of a home that nobody published, or that count as made again.
+def not_made_once(published: Mapping[Address, int]) -> list[str]:
+    """Partitions that were published more than once.
 
-    Two machines may make the same at a time; then the second one's is refused and has no number.
+    Two machines may make the same at a time; then the second one's is refused.
     """
     return [
-        f"{'/'.join(address)} was not made once"
-        for address, path in versions(home)
-        if address[0] not in _STORED_ON_THE_WAY
-        and (address not in published or number_of(path.name) != 1)
+        f"{'/'.join(address)} was made {times} times"
+        for address, times in published.items()
+        if times > 1
     ]
 
 
 def torn(home: Path) -> list[str]:
-    """Files that do not have the bytes that they were written with."""
-    return [f"{path.name} is torn" for _, path in versions(home) if not is_intact(path)]
+    """Files that do not have the bytes that they were written with, or are missing."""
+    folder = home / "warehouse"
+    paths = [path_of(folder, entry, shard) for (_, shard, _), entry in partitions(home)]
+    return [
+        f"{path.name} is torn"
+        for path in paths
+        if path is not None and not (path.exists() and is_intact(path))
+    ]
 
 
 def _vacuous(course: Course, made: Cluster, home: Path) -> list[str]:

@@ -9,9 +9,7 @@ from typing import Any
 import polars as pl
 
 from toolformer.sources.manifest import Manifest, ShardEntry
-from warehouse.layout import partition_folder
 from warehouse.schema import ALL, TableSchema, sql_texts, table_schema, tables
-from warehouse.versions import versions
 from warehouse.warehouse import Warehouse
 
 SHARD = "shard-00000"
@@ -260,10 +258,9 @@ def fill(warehouse: Warehouse) -> None:
 
 def remove_partition(warehouse: Warehouse, table: str, shard: str, partition_name: str) -> None:
     """Lose a partition."""
-    for path in versions(
-        partition_folder(warehouse.folder, table, shard, partition_name), partition_name
-    ):
-        path.unlink()
+    for info in warehouse.partitions(table, shard):
+        if info.name == partition_name and info.path is not None:
+            info.path.unlink()
 
 
 def save_manifest(sources: Path, *shards: str) -> list[ShardEntry]:
@@ -277,7 +274,7 @@ def save_manifest(sources: Path, *shards: str) -> list[ShardEntry]:
 
 
 def wrong_counts(warehouse: Warehouse) -> list[str]:
-    """The counts in footers that are not those of the rows."""
+    """The counts in catalogues that are not those of the rows."""
 
     def counted(sql: str) -> Counter[str]:
         # The last bits of a sum depend on the order of the rows.

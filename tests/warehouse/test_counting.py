@@ -1,4 +1,4 @@
-"""Counts in the footers of partitions: what the rows come to, without reading them."""
+"""Counts in catalogues: what the rows of partitions come to, without reading them."""
 
 import random
 
@@ -6,9 +6,8 @@ import polars as pl
 import pytest
 
 from tests.warehouse.rows import SAMPLED, SHARD, fill, put, put_calls, wrong_counts
-from warehouse import counting, remembered
 from warehouse.errors import DamagedPartitionError
-from warehouse.layout import list_partitions
+from warehouse.published import list_partitions
 from warehouse.warehouse import Warehouse
 
 OTHER_SHARD = "shard-00001"
@@ -81,7 +80,7 @@ def random_rows(shared_warehouse: Warehouse) -> Warehouse:
     return warehouse
 
 
-def test_counts_of_footers_are_those_of_the_rows(random_rows: Warehouse):
+def test_counts_of_catalogues_are_those_of_the_rows(random_rows: Warehouse):
     assert wrong_counts(random_rows) == []
 
 
@@ -142,53 +141,14 @@ def test_a_threshold_above_the_last_bin_is_counted_where_all_shards_used_it(ware
     assert warehouse.query(sweep).rows() == [(None, None)]
 
 
-def test_counts_that_were_changed_on_the_disk_are_noticed(warehouse: Warehouse):
+def test_statistics_read_no_file_of_a_partition(warehouse: Warehouse):
     put(warehouse, "filtered_calls")
     [info] = list_partitions(warehouse.folder, "filtered_calls")
-    content = info.path.read_bytes()
-    assert content.count(b'"kept_texts":1') == 1
-    info.path.write_bytes(content.replace(b'"kept_texts":1', b'"kept_texts":9'))
-    with pytest.raises(DamagedPartitionError, match=info.path.name):
-        warehouse.view("call_statistics")
-
-
-def test_footers_are_read_once_for_statistics(
-    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
-):
-    read: list[str] = []
-
-    def lists_in_footers(name: str, metadata: str) -> str:
-        read.append(metadata)
-        return counting.lists_in_footers(name, metadata)
-
-    def texts() -> int:
-        return warehouse.query("select sum(documents) as texts from document_counts")["texts"][0]
-
-    warehouse.prepare()
-    monkeypatch.setattr(remembered, "lists_in_footers", lists_in_footers)
-    fill(warehouse)
-    assert (texts(), texts(), len(read)) == (1, 1, 1)
-    put(warehouse, "documents", {"document_id": "d2"}, shard=OTHER_SHARD)
-    assert (texts(), texts(), len(read)) == (2, 2, 2)
-    assert OTHER_SHARD in read[1]
-    assert f"shard={SHARD}" not in read[1]
-    # A version that takes another's place, and one that goes.
-    more = [{"document_id": "d2"}, {"document_id": "d3", "source_offset": 3}]
-    put(warehouse, "documents", *more, shard=OTHER_SHARD)
-    assert texts() == 3
-    warehouse.store.retire(OTHER_SHARD)
-    assert (texts(), len(read)) == (1, 3)
-    # Of one shard alone nothing is remembered.
-    limited = warehouse.limited_to({SHARD})
-    assert limited.query("from document_counts").height == 1
-    assert len(read) == 3
-    # What was remembered and is damaged is read again.
-    (file,) = (warehouse.folder / ".counts").glob("document_counts")
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-    assert texts() == 1
-    assert file.read_bytes() != content
+    assert info.path is not None
+    info.path.unlink()
+    assert warehouse.view("threshold_sweep").height > 1
+    warehouse.store.retire(SHARD)
+    assert warehouse.view("threshold_sweep").is_empty()
 
 
 def test_examples_read_only_the_shards_that_they_are_from(warehouse: Warehouse):

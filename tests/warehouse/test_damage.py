@@ -6,6 +6,7 @@ import duckdb
 import pytest
 
 from tests.warehouse.rows import PARTITIONS, SHARD, frame, put, put_calls
+from warehouse.counting import COUNTS
 from warehouse.errors import DamagedPartitionError
 from warehouse.query import ask_frames
 from warehouse.warehouse import Warehouse
@@ -24,8 +25,6 @@ READINGS = {
     "shard": lambda warehouse: warehouse.read_partitions("documents", SHARD),
     "query": lambda warehouse: warehouse.query("select max(url) as u, max(text) from documents"),
     "sql": lambda warehouse: warehouse.fetch_rows("select max(url) as u, max(text) from documents"),
-    "view": lambda warehouse: warehouse.query("select * from call_funnel"),
-    "metadata": lambda warehouse: warehouse.partition_metadata("documents", SHARD, "all"),
 }
 # With the readings that need not look at what is damaged.
 DAMAGES = {
@@ -33,13 +32,10 @@ DAMAGES = {
     "empty": (lambda content: b"", ()),
     "without the last byte": (lambda content: content[:-1], ()),
     "text": (lambda content: b"This is not a Parquet file." * 20, ()),
-    "zeros": (
-        lambda content: content[:60] + bytes(100) + content[160:],
-        ("metadata", "view", "sql"),
-    ),
+    "zeros": (lambda content: content[:60] + bytes(100) + content[160:], ("sql",)),
     "a bit": (
         lambda content: content[:40] + bytes([content[40] ^ 1]) + content[41:],
-        ("metadata", "view", "query", "sql"),
+        ("query", "sql"),
     ),
     "a folder": (None, ()),
 }
@@ -74,31 +70,86 @@ def test_a_statement_of_a_person_reads_no_more_of_a_partition_than_it_needs(
         warehouse.query("select max(url) as u from documents")
 
 
-def test_no_flipped_bit_gives_other_rows_or_other_metadata(warehouse: Warehouse):
-    metadata = {"fingerprint": "x" * 32, "parts": '{"seed": "0"}'}
+def flipped(content: bytes, chance: random.Random) -> bytes:
+    changed = bytearray(content)
+    changed[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    return bytes(changed)
+
+
+def test_no_flipped_bit_gives_other_rows(warehouse: Warehouse):
     for table in PARTITIONS:
-        put(warehouse, table, **metadata)
+        put(warehouse, table)
     chance = random.Random(5)
     for number in range(400):
         table = [*PARTITIONS][number % len(PARTITIONS)]
         [info] = warehouse.partitions(table)
-        content = bytearray(info.path.read_bytes())
-        place, bit = chance.randrange(len(content)), chance.randrange(8)
-        content[place] ^= 1 << bit
-        info.path.write_bytes(content)
+        content = info.path.read_bytes()
+        info.path.write_bytes(flipped(content, chance))
         with pytest.raises(DamagedPartitionError):
             warehouse.read_partition(table, info.shard, info.name)
         with pytest.raises(DamagedPartitionError):
             warehouse.query(f"select * from {table}")
-        # Without the rows only what is asked for is looked at.
-        with suppress(DamagedPartitionError):
-            assert warehouse.partition_metadata(table, info.shard, info.name) == metadata
         assert warehouse.damaged_partitions([table]) == [info.path]
-        content[place] ^= 1 << bit
         info.path.write_bytes(content)
 
 
-@pytest.mark.parametrize("name", ["all.parquet", "mine.parquet", "a@b.parquet"])
+def test_no_flipped_bit_gives_other_metadata_or_counts(warehouse: Warehouse):
+    metadata = {"fingerprint": "x" * 32, "parts": '{"seed": "0"}'}
+    for table in PARTITIONS:
+        put(warehouse, table, **metadata)
+    chance, refused = random.Random(5), 0
+    file = warehouse.folder / "catalogue" / f"{SHARD}.json"
+    content = file.read_bytes()
+    counts = {name: warehouse.query(f"from {name}").rows() for name in COUNTS}
+    for _ in range(400):
+        file.write_bytes(flipped(content, chance))
+        for table, (shard, name) in PARTITIONS.items():
+            try:
+                found = warehouse.partition_metadata(table, shard, name)
+            except DamagedPartitionError:
+                refused += 1
+            else:
+                assert found in (metadata, None)
+        for name in ("document_counts", "decision_counts", "cost_counts"):
+            with suppress(DamagedPartitionError):
+                assert warehouse.query(f"from {name}").rows() in (counts[name], [])
+    # The head of the file, and every line but for the names in it.
+    assert refused > 400
+
+
+def test_a_line_of_a_catalogue_that_is_damaged_costs_one_partition(warehouse: Warehouse):
+    for table in PARTITIONS:
+        put(warehouse, table, fingerprint="right")
+    file = warehouse.folder / "catalogue" / f"{SHARD}.json"
+    lines = file.read_bytes().split(b"\n")
+    [of_texts] = [line for line in lines if b'"table":"documents"' in line]
+    file.write_bytes(b"\n".join(lines).replace(of_texts, of_texts.replace(b"right", b"wrong")))
+    for read in (
+        lambda: warehouse.partition_metadata("documents", SHARD, "all"),
+        lambda: warehouse.query("from documents"),
+        lambda: warehouse.query("from document_counts"),
+    ):
+        with pytest.raises(DamagedPartitionError, match="'all' of table 'documents'"):
+            read()
+    assert warehouse.query("from filtered_calls").height == 1
+    # As the error says.
+    file.write_bytes(b"\n".join(line for line in lines if line != of_texts))
+    assert warehouse.partition_metadata("documents", SHARD, "all") is None
+    put(warehouse, "documents")
+    assert warehouse.query("from documents").height == 1
+
+
+def test_a_partition_whose_file_is_lost_is_made_again(warehouse: Warehouse, partition_file: Path):
+    partition_file.unlink()
+    assert warehouse.partition_metadata("documents", SHARD, "all") is None
+    for read in READINGS.values():
+        with pytest.raises(DamagedPartitionError, match=partition_file.name):
+            read(warehouse)
+    put(warehouse, "documents")
+    assert warehouse.query("from documents").height == 1
+
+
+@pytest.mark.parametrize("name", ["all.parquet", "mine.parquet", "all-0123456789abcdef.parquet"])
 def test_foreign_file_is_no_partition(warehouse: Warehouse, partition_file: Path, name: str):
     foreign = partition_file.with_name(name)
     frame("documents", {"document_id": "foreign"}).write_parquet(foreign)
@@ -114,7 +165,6 @@ def test_foreign_file_is_no_partition(warehouse: Warehouse, partition_file: Path
 def test_damaged_zero_row_partition_is_made_again(warehouse: Warehouse, *, is_prepared: bool):
     [empty] = (warehouse.folder / "documents" / "shard=none").iterdir()
     empty.write_bytes(b"PAR1")
-    assert warehouse.damaged_partitions() == [empty]
     if is_prepared:
         warehouse.prepare()
     assert warehouse.query("select * from documents").height == 0

@@ -1,5 +1,6 @@
 """Partitions that were written before their table had all the columns that it has now."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -10,10 +11,10 @@ import pytest
 from tests.warehouse.rows import SHARD, TEXT, put
 from warehouse import reading
 from warehouse.errors import LayoutError
-from warehouse.layout import table_folder
+from warehouse.layout import EMPTY_SHARD, put_in_place
+from warehouse.published import path_of, read_catalogue, shards_in
 from warehouse.query import stream_query
 from warehouse.schema import ALL, table_schema
-from warehouse.versions import partition_of, publish
 from warehouse.warehouse import Warehouse
 
 RESULTS = "evaluation_results"
@@ -22,13 +23,18 @@ OLD, NEW = "benchmark.old", "benchmark.new"
 
 def age(warehouse: Warehouse, table: str, *columns: str) -> list[Path]:
     """Make the files of a table those of a version that had no such columns."""
-    for path in [*table_folder(warehouse.folder, table).rglob("*.parquet")]:
-        name = partition_of(path) or ""
-        rows = pyarrow.parquet.ParquetFile(path).read().drop_columns(list(columns))
-        path.unlink()
-        pyarrow.parquet.write_table(rows, path)
-        publish(path, path.parent, "empty" if name.startswith("empty-") else name)
-    return [info.path for info in warehouse.partitions(table)]
+    for shard in (*shards_in(warehouse.folder), EMPTY_SHARD):
+        for entry in read_catalogue(warehouse.folder, shard).entries(table):
+            path = path_of(warehouse.folder, entry, shard)
+            assert path is not None
+            rows = pyarrow.parquet.ParquetFile(path).read().drop_columns(list(columns))
+            path.unlink()
+            if shard == EMPTY_SHARD:
+                continue
+            pyarrow.parquet.write_table(rows, path)
+            older = replace(entry, file=put_in_place(path, path.parent, entry.name).name)
+            warehouse.store.publish(shard, [older])
+    return [info.path for info in warehouse.partitions(table) if info.path]
 
 
 def store_results(warehouse: Warehouse, name: str, **values: object) -> None:
@@ -94,8 +100,8 @@ def test_column_that_may_not_be_null_is_named_with_its_file(warehouse: Warehouse
         for said in (str(old), "'min_call_probability'", f"'{RESULTS}'", "toolformer evaluate"):
             assert said in str(error.value)
     warehouse.prepare()
-    old.unlink()
-    assert warehouse.query(f"select min_call_probability from {RESULTS}").height == 1
+    store_results(warehouse, OLD)
+    assert warehouse.query(f"select min_call_probability from {RESULTS}").height == 2
 
 
 def test_files_with_all_columns_are_not_looked_at(

@@ -1,17 +1,17 @@
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import polars as pl
-import pyarrow.parquet
 import pytest
 
 from tests.processes import writing_beside
 from tests.warehouse.rows import SHARD, TEXT, frame, new_warehouse, put
-from warehouse import versions
+from warehouse import layout, partitions
 from warehouse.errors import PartitionNotFoundError
 from warehouse.schema import table_schema, tables
-from warehouse.store import partition_store
 from warehouse.warehouse import Warehouse
 
 METADATA = {"fingerprint": "ab'c\"d", "settings": '{"τ_f": 1.0}'}
@@ -33,17 +33,15 @@ def test_same_rows_give_the_same_bytes(warehouse: Warehouse):
     [first] = warehouse.partitions("documents")
     write_documents(warehouse, "one", "two")
     [second] = warehouse.partitions("documents")
-    assert second.path != first.path
-    assert second.path.read_bytes() == first.path.read_bytes()
+    assert second.path == first.path
 
 
-def test_metadata_comes_back_and_other_programs_can_read_it(warehouse: Warehouse):
+def test_metadata_comes_back(warehouse: Warehouse):
     write_documents(warehouse, TEXT)
     assert warehouse.partition_metadata("documents", SHARD, "all") == METADATA
     [info] = warehouse.partitions("documents")
     assert (info.table, info.shard, info.name) == ("documents", SHARD, "all")
     assert info.bytes == info.path.stat().st_size
-    assert b"toolformer" in (pyarrow.parquet.read_metadata(info.path).metadata or {})
     empty = frame("documents")[:0]
     warehouse.replace_partition("documents", SHARD, "empty", empty, metadata=METADATA)
     assert warehouse.read_partition("documents", SHARD, "empty").equals(empty)
@@ -108,12 +106,12 @@ def test_full_disk_is_an_error_with_the_remedy_and_leaves_the_old_partition(ware
 def test_a_version_is_on_the_disk_before_it_has_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    finished, target, flushed = tmp_path / "finished.tmp", tmp_path / "version", []
+    finished, flushed = tmp_path / "finished.tmp", []
     finished.write_bytes(b"rows")
     monkeypatch.setattr(
-        versions, "flush", lambda path: flushed.append((path == tmp_path, target.exists()))
+        layout, "flush", lambda path: flushed.append((path == tmp_path, not finished.exists()))
     )
-    versions.put_in_place(finished, target)
+    layout.put_in_place(finished, tmp_path, "all")
     # Its bytes, then its name.
     assert flushed == [(False, False), (True, True)]
 
@@ -126,9 +124,9 @@ def test_unfinished_files_are_never_read_and_those_of_dead_writers_are_removed(
     with writing_beside(folder / "all.parquet") as path:
         assert warehouse.query("select count(*) as n from documents")["n"].to_list() == [1]
         assert len(warehouse.partitions("documents")) == 1
-        warehouse.prepare()
+        write_documents(warehouse, TEXT)
         assert path.exists()
-    warehouse.prepare()
+    write_documents(warehouse, TEXT)
     assert len(list(folder.iterdir())) == 1
 
 
@@ -166,30 +164,60 @@ def test_restored_shard_has_its_newest_partitions_and_keeps_what_was_made_anew(
     put(warehouse, "candidate_calls", {"arguments": "3 + 3"})
     warehouse.store.restore(SHARD)
     assert warehouse.query("select arguments from candidate_calls").item() == "3 + 3"
-    # Of two with the same number the digests would decide.
-    [info] = warehouse.partitions("candidate_calls")
-    assert list(info.path.parent.iterdir()) == [info.path]
 
 
-def test_restoring_goes_on_after_a_kill(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("moved_before", range(5))
+@pytest.mark.parametrize("change", ["retire", "restore"])
+def test_a_change_that_was_killed_is_finished(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, change: str, moved_before: int
+):
     write_documents(warehouse, TEXT)
     put(warehouse, "candidate_calls")
-    warehouse.store.retire(SHARD)
-    genuine, moved = partition_store._move, []
+    if change == "restore":
+        warehouse.store.retire(SHARD)
+    genuine, moved = Path.replace, []
 
-    def killed(source: Path, goal: Path) -> None:
-        if moved:
+    def killed(source: Path, goal: Path) -> Path:
+        if len(moved) == moved_before:
             raise KeyboardInterrupt
         moved.append(source)
-        genuine(source, goal)
+        return genuine(source, goal)
+
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(Path, "replace", killed)
+        getattr(warehouse.store, change)(SHARD)
+    getattr(warehouse.store, change)(SHARD)
+    in_corpus = warehouse.folder / "documents" / f"shard={SHARD}"
+    if change == "restore":
+        assert warehouse.query("select count(*) from documents, candidate_calls").item() == 1
+        assert warehouse.store.retired() == set()
+    else:
+        assert warehouse.query("select * from documents").is_empty()
+        assert warehouse.store.retired() == {SHARD}
+    assert in_corpus.exists() == (change == "restore")
+
+
+def test_partitions_are_published_together(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch):
+    def rows(call_id: str) -> dict:
+        tables = ("candidate_calls", "executed_calls")
+        return {(table, "QA"): (frame(table, {"tool": "QA"}), {"of": call_id}) for table in tables}
+
+    warehouse.replace_partitions(SHARD, rows("first"))
+    put_in_place, written = layout.put_in_place, []
+
+    def killed(*arguments: Any) -> Path:
+        if written:
+            raise KeyboardInterrupt
+        written.append(arguments)
+        return put_in_place(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(partition_store, "_move", killed)
+        patch.setattr(partitions, "put_in_place", killed)
         with pytest.raises(KeyboardInterrupt):
-            warehouse.store.restore(SHARD)
-    warehouse.store.restore(SHARD)
-    assert warehouse.query("select count(*) from documents, candidate_calls").item() == 1
-    assert warehouse.store.retired() == set()
+            warehouse.replace_partitions(SHARD, rows("second"))
+    for table in ("candidate_calls", "executed_calls"):
+        assert warehouse.partition_metadata(table, SHARD, "QA") == {"of": "first"}
+        assert warehouse.query(f"from {table}").height == 1
 
 
 def test_home_with_odd_characters_works(tmp_path: Path):

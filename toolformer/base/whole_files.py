@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,6 +34,9 @@ def replacing(target: Path, *, is_durable: bool = True) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     with beside(target) as temporary:
         yield temporary
+        # The clock of a file system ticks slowly, and versions are told apart by their times.
+        now = time.time_ns()
+        os.utime(temporary, ns=(now, now))
         if is_durable:
             flush(temporary)
         temporary.replace(target)

@@ -19,11 +19,11 @@ from filelock import FileLock
 from toolformer.base.digests import hex_digest
 from toolformer.base.file_digest import keep_file_digests_in
 from toolformer.base.whole_files import remove_abandoned, write_whole
-from toolformer.home.locks import check_locks, file_lock
+from toolformer.home.locks import RemovedLock, check_locks, file_lock
 from toolformer.home.settings.errors import SettingsError
 from toolformer.training.variants import CALLS
 from warehouse.errors import StoreError
-from warehouse.layout import EMPTY_SHARD
+from warehouse.published import shards_in
 
 if TYPE_CHECKING:
     from warehouse.store.files import MirroredFiles
@@ -284,7 +284,7 @@ class Home:
     def output_lock(self, name: str) -> FileLock:
         """Held while an output is made; of one that is no partition, such as a model, by name."""
         self.check_locks()
-        return file_lock(self.root / "locks", name)
+        return file_lock(self.root / "locks", name, RemovedLock)
 
     def process_lock(self, name: str) -> FileLock:
         """Held by a command while it lives: whoever gets it knows that the command has ended."""
@@ -306,7 +306,7 @@ def _files_of_store(home: Home) -> "MirroredFiles":
 
     store = str(home.store)
     if home.copied_store != store:
-        if any(home.warehouse.glob(f"*/shard=[!{EMPTY_SHARD[0]}]*/*.parquet")):
+        if shards_in(home.warehouse):
             raise StoreError(
                 f"The home '{home.root}' holds rows of its own and is no copy of {store!r}. "
                 "Expected an empty TOOLFORMER_HOME. Name another folder, or run `toolformer "

@@ -45,13 +45,22 @@ class NamedLock(FileLock):
             return super().acquire(timeout, *arguments, **options)
 
 
-def file_lock(folder: Path, name: str) -> FileLock:
+class RemovedLock(NamedLock):
+    """A lock whose file goes when it is released: there are as many as outputs being made."""
+
+    def _release(self) -> None:
+        # While it is held: whoever waits for it notices, and makes the file anew.
+        Path(self.lock_file).unlink(missing_ok=True)
+        super()._release()
+
+
+def file_lock(folder: Path, name: str, kind: type[NamedLock] = NamedLock) -> FileLock:
     """The lock of a name among those of a folder, which is made where it is missing.
 
     The kernel frees it when its process ends, however it ends.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    return NamedLock(folder / f"{name}.lock", thread_local=False)
+    return kind(folder / f"{name}.lock", thread_local=False)
 
 
 def holder_of(file: Path) -> str:

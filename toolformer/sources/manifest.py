@@ -64,7 +64,8 @@ class Manifest:
         """
         path = manifest_path(folder)
         try:
-            manifest = _parsed(path.read_text(encoding="utf-8"))
+            status = path.stat()
+            manifest = _read(path, status.st_ino, status.st_size, status.st_mtime_ns)
         except FileNotFoundError:
             return cls()
         except (ValueError, LookupError, TypeError) as error:
@@ -143,8 +144,9 @@ def shard_key(number: int) -> str:
 
 
 @lru_cache(maxsize=1)
-def _parsed(text: str) -> Manifest:
+def _read(path: Path, *_state: int) -> Manifest:
     """What a manifest says; kept, since it is asked for before each partition that is stored."""
+    text = path.read_text(encoding="utf-8")
     content = unsealed(json.loads(text), ("version", *(each.name for each in fields(Manifest))))
     if content["version"] != _MANIFEST_VERSION:
         raise ValueError(f"version {content['version']!r}")

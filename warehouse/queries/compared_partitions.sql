@@ -1,4 +1,4 @@
--- The decided partitions of a home, from the footers of the tables that a comparison reads.
+-- The decided partitions of a home, as the catalogues name them.
 --
 -- Result: shard, round, tool, content (the fingerprint and what the decisions come to, since a tool
 -- that is late answers other calls the next time; NULL without a fingerprint), model (JSON: the

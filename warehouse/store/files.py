@@ -90,7 +90,7 @@ class MirroredFiles:
                 # What the place has already is named by its version, so it stays.
                 kept = set(published.values())
                 in_parallel(
-                    lambda name: self._store.put_file(contents[name], _object(digests[name])),
+                    lambda name: self._store.put_file(contents[name], object_name(digests[name])),
                     [name for name, digest in digests.items() if digest not in kept],
                 )
                 newest += 1
@@ -153,18 +153,19 @@ class MirroredFiles:
 
     def _fetch_file(self, digest: str, target: Path) -> None:
         try:
-            self._store.fetch(_object(digest), target)
+            self._store.fetch(object_name(digest), target)
         except FileNotFoundError as error:
             raise StoreError(
-                f"The object '{_object(digest)}' is missing in {self._store.url!r}, though "
+                f"The object '{object_name(digest)}' is missing in {self._store.url!r}, though "
                 f"'{target.name}' is published with it: something else removed it. Put it back "
                 "from a copy, or remove that version and build again what it stood for."
             ) from error
         if _digest(target) != digest:
             target.unlink(missing_ok=True)
             raise StoreError(
-                f"The object '{_object(digest)}' in {self._store.url!r} is not what was stored: "
-                "its bytes have another digest. Remove it and what names it, then build that again."
+                f"The object '{object_name(digest)}' in {self._store.url!r} is not what was "
+                "stored: its bytes have another digest. Remove it and what names it, then build "
+                "that again."
             )
 
     def _copied(self, path: Path) -> int:
@@ -231,7 +232,8 @@ def _contents(path: Path) -> Iterator[tuple[str, Path]]:
         yield "", path
 
 
-def _object(digest: str) -> str:
+def object_name(digest: str) -> str:
+    """Returns the name of the object that has the contents of a digest."""
     return f"{OBJECTS}{digest[:2]}/{digest}"
 
 

@@ -1,8 +1,7 @@
 """An object store below a URL: files that never change, found by listing their names.
 
-    <table>/shard=<shard>/<partition>@<number>-<digest>.parquet    as in the folder of a warehouse
-    <table>/shard=<shard>/<partition>@<number>    says whose the number is
-    <table>/shard=<shard>/retired                 hides what lies beside it
+    catalogue/<shard>/<number>.json               a version of a catalogue; the highest one counts
+    <table>/shard=<shard>/<partition>-<digest>.parquet      as in the folder of a warehouse
     files/<path>@<number>                         {"files": {"<name within>": "<BLAKE2b digest>"}}
     objects/<first two digits>/<digest>           the bytes of a file
 

@@ -1,55 +1,49 @@
-"""Where the partitions of a warehouse are published: in its folder, or in an object store.
+"""Where partitions are published: in the folder of the warehouse, or in an object store.
 
-Versions have the same names in both (`versions.py`). With an object store the folder is this
-machine's copy of what is published there.
+In both a version of a catalogue (`catalogue.py`) is written once: whoever comes second takes over
+what the first one published, and is refused only where that is the same partition.
 """
 
+import fcntl
 import logging
-import shutil
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
+import os
+import re
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from toolformer.base.whole_files import beside
-from warehouse.errors import StorageError, StoreConflictError, StoreError
+from toolformer.base.whole_files import beside, flush, remove_abandoned, replacing
+from warehouse.catalogue import KEPT_SECONDS, Catalogue, Entry, file_path, parsed
+from warehouse.errors import DamagedPartitionError, StoreConflictError, StoreError
 from warehouse.layout import (
-    EMPTY_SHARD,
+    CATALOGUE_FOLDER,
     LAYOUT_FILE,
+    RETIRED,
+    catalogue_file,
     check_layout,
-    layout_error,
-    list_partitions,
-    partition_folder,
-    record_layout,
-    shard_of,
-    table_folder,
-)
-from warehouse.schema import ALL, table_schema, tables
-from warehouse.store.objects import ObjectStore, in_parallel
-from warehouse.versions import (
     is_intact,
-    newest_versions,
-    number_of,
-    numbered,
+    layout_error,
+    names_in,
     partition_of,
-    publish,
-    put_in_place,
-    superseded,
-    version_key,
-    version_name,
-    versions,
-    versions_among,
+    record_layout,
+    retired_catalogue_file,
 )
+from warehouse.partitions import storage_error
+from warehouse.published import catalogues, path_of, read_catalogue, shards_in
+from warehouse.schema import ALL, tables
+from warehouse.store.objects import ObjectStore, in_parallel
 
 if TYPE_CHECKING:
     from warehouse.store.files import MirroredFiles
 
 _LOGGER = logging.getLogger(__name__)
-# Below it the partitions of retired shards lie in a home; in a store, what hides those of a shard.
-_RETIRED = "retired"
-_DOCUMENTS = "documents"
-# Of fewer shards the partitions are listed shard by shard, else all of a table at once.
+# What an entry has besides what was made.
+_OF_VERSION: dict[str, Any] = {"seal": "", "replaced": {}, "number": 0}
+_VERSION = re.compile(rf"{CATALOGUE_FOLDER}/(?P<shard>[a-z0-9-]+)/(?P<number>\d{{8}})\.json")
+# Of fewer shards the catalogues are listed shard by shard, else all at once.
 _MANY_SHARDS = 16
 
 
@@ -60,11 +54,12 @@ class PartitionStore:
 
     Args:
         folder: folder of the warehouse.
+        is_copy: whether the folder is a copy, so that files are missing until rows are read.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *, is_copy: bool = False):
         self._folder = folder
-        self._retired = folder.parent / _RETIRED
+        self.is_copy = is_copy
 
     def record_layout(self) -> None:
         """Makes sure that the layout of the partitions is this one, and is recorded.
@@ -75,76 +70,160 @@ class PartitionStore:
         record_layout(self._folder)
 
     def refresh(self, table: str, shard: str, name: str) -> None:
-        """Makes sure that the folder has the newest version of a partition."""
+        """Makes sure that the folder has the newest catalogue of a shard.
 
-    def fetch(self, tables: Collection[str], shards: Collection[str] | None = None) -> None:
+        What is decided of this partition now holds as long as no other version follows.
+        """
+
+    def fetch(
+        self,
+        table_names: Collection[str],
+        shards: Collection[str] | None = None,
+        *,
+        with_rows: bool = True,
+    ) -> None:
         """Makes sure that the folder has the newest versions of the partitions of these tables.
 
         Args:
-            tables: names of tables.
+            table_names: names of tables.
             shards: only the partitions of these, of tables that are cut by shard; by default all.
+            with_rows: whether their files too, and not only their catalogues.
         """
 
-    def publish(self, temporary: Path, table: str, shard: str, name: str) -> None:
-        """Makes a finished file the newest version of a partition.
+    def publish(self, shard: str, entries: Sequence[Entry]) -> None:
+        """Makes partitions that were written the newest ones of their shard, all at once.
 
         Raises:
             StoreConflictError: another machine published one since this process looked.
-            OSError: the partition is as it was.
+            StorageError: the partitions are as they were.
         """
-        publish(temporary, partition_folder(self._folder, table, shard, name), name)
+        with self._alone():
+            self._place(self._current(shard).with_entries(entries))
+        self._remove_unnamed(shard, {entry.table for entry in entries})
 
-    def shards_with(self, tables: Collection[str]) -> set[str]:
+    def shards_with(self, table_names: Collection[str]) -> set[str]:
         """Returns the shards that have partitions of all these tables."""
-        shards = [{info.shard for info in list_partitions(self._folder, table)} for table in tables]
-        return set.intersection(*shards)
+        return {
+            each.shard
+            for each in catalogues(self._folder, table_names)
+            if {table for table, _ in each.lines}.issuperset(table_names)
+        }
 
     def retired(self) -> set[str]:
-        """Returns the shards whose partitions were moved aside."""
-        return {str(shard_of(path)) for path in self._retired.glob("*/shard=*/*.parquet")}
+        """Returns the shards that were taken out."""
+        names = names_in(self._folder / CATALOGUE_FOLDER / RETIRED)
+        return {name.removesuffix(".json") for name in names if name.endswith(".json")}
 
     def retire(self, shard: str) -> None:
-        """Moves the partitions of a shard aside, in place of those that were moved there before.
+        """Takes the partitions of a shard out; a kill leaves what the next call finishes.
 
         Raises:
             StorageError: the file system refused.
         """
-        for table in _cut_by_shard():
-            folder, aside = self._places(table, shard)
-            for path in newest_versions(versions(folder)):
-                name = partition_of(path)
-                for old in (*versions(folder, name)[:-1], *versions(aside, name)):
-                    old.unlink(missing_ok=True)
-                _move(path, aside / path.name)
+        self._change(shard, is_retired=True)
 
     def restore(self, shard: str) -> None:
-        """Moves the partitions of a retired shard back.
+        """Takes the partitions of a retired shard in again; see `retire`."""
+        self._change(shard, is_retired=False)
 
-        A partition that was made anew meanwhile stays as it is. A kill leaves what the next call
-        moves.
+    def _change(self, shard: str, *, is_retired: bool) -> None:
+        with self._alone():
+            current = self._current(shard)
+            if not current.number:
+                return
+            if not is_retired:
+                self._move_files(shard, is_retired=False)
+            if current.is_retired != is_retired:
+                current = replace(current, number=current.number + 1, is_retired=is_retired)
+            self._place(current)
+            if is_retired:
+                self._move_files(shard, is_retired=True)
 
-        Raises:
-            StorageError: the file system refused.
+    def _move_files(self, shard: str, *, is_retired: bool) -> None:
+        """Moves the files of a shard out of the folders of the tables, for who reads these."""
+        for table in tables():
+            places = [
+                folder / table / f"shard={shard}"
+                for folder in (self._folder, self._folder.parent / RETIRED)
+            ]
+            source, target = places if is_retired else reversed(places)
+            for name in names_in(source):
+                try:
+                    target.mkdir(parents=True, exist_ok=True)
+                    (source / name).replace(target / name)
+                except OSError as error:
+                    raise storage_error(target / name, error) from error
+            with suppress(OSError):
+                source.rmdir()
+
+    def _current(self, shard: str) -> Catalogue:
+        """The catalogue of a shard, in the corpus or taken out of it."""
+        active = read_catalogue(self._folder, shard)
+        with suppress(FileNotFoundError):
+            retired = parsed(retired_catalogue_file(self._folder, shard).read_bytes(), shard)
+            # A kill can leave both.
+            return max(active, retired, key=lambda catalogue: catalogue.number)
+        return active
+
+    def _place(self, catalogue: Catalogue) -> None:
+        """Gives a catalogue its place in the folder."""
+        files = [
+            catalogue_file(self._folder, catalogue.shard),
+            retired_catalogue_file(self._folder, catalogue.shard),
+        ]
+        target, other = reversed(files) if catalogue.is_retired else files
+        try:
+            with replacing(target) as temporary:
+                temporary.write_bytes(catalogue.content())
+            other.unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error(target, error) from error
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keeps other processes from changing catalogues: each takes milliseconds."""
+        folder = self._folder / CATALOGUE_FOLDER
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise storage_error(folder / ".lock", error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def sweep(self) -> None:
+        """Removes what was replaced so long ago that nobody reads it, and what was never published.
+
+        Of the tables and shards in which something was replaced; of others when they change.
         """
-        for table in _cut_by_shard():
-            folder, aside = self._places(table, shard)
-            for path in versions(aside):
-                if not versions(folder, partition_of(path)):
-                    _move(path, folder / path.name)
-            shutil.rmtree(aside, ignore_errors=True)
+        remove_abandoned((self._folder / CATALOGUE_FOLDER).glob("*.tmp"))
+        for shard in shards_in(self._folder):
+            with suppress(DamagedPartitionError):
+                entries = read_catalogue(self._folder, shard).entries()
+                self._remove_unnamed(shard, {each.table for each in entries if each.replaced})
 
-    def _places(self, table: str, shard: str) -> tuple[Path, Path]:
-        """Where the partitions of a shard lie, and where they lie once it is retired."""
-        folder = partition_folder(self._folder, table, shard, ALL)
-        return folder, self._retired / folder.relative_to(self._folder)
+    def _remove_unnamed(self, shard: str, table_names: Collection[str]) -> None:
+        """Removes files of tables of a shard that nobody reads, and nobody can publish any more."""
+        named, replaced = read_catalogue(self._folder, shard).files()
+        limit = time.time() - KEPT_SECONDS
+        kept = named.union(path for path, at in replaced.items() if at >= limit)
+        for table in table_names:
+            folder = self._folder / table / f"shard={shard}"
+            paths = [folder / name for name in names_in(folder)]
+            remove_abandoned(path for path in paths if path.suffix == ".tmp")
+            for path in paths:
+                if partition_of(path) and file_path(table, shard, path.name) not in kept:
+                    with suppress(FileNotFoundError):
+                        # One that was just written is about to be published.
+                        if path.stat().st_mtime < limit:
+                            path.unlink()
 
 
 class MirroredStore(PartitionStore):
     """Partitions are published in an object store; the folder is this machine's copy of them.
-
-    A version has the same name in both, with its digest. It counts once its number is taken: by an
-    object of that name without the digest, which holds the name of the version, and whose put fails
-    where another has taken the number. Then its writer removes its version.
 
     Args:
         store: where they are published.
@@ -153,18 +232,18 @@ class MirroredStore(PartitionStore):
     """
 
     def __init__(self, store: ObjectStore, folder: Path, files: "MirroredFiles"):
-        super().__init__(folder)
+        super().__init__(folder, is_copy=True)
         self._store = store
         self._files = files
-        # The newest version of a partition when this process last looked at it by name: what it
-        # decided then is right as long as no other one follows.
+        # The seal of a partition when this process last looked at it by name: what it decided then
+        # is right as long as no other one follows.
         self._seen: dict[tuple[str, str, str], str | None] = {}
 
     def record_layout(self) -> None:
         """See `PartitionStore.record_layout`."""
         file = self._folder / LAYOUT_FILE
         if not self._files.fetch(file):
-            is_filled = any(self._store.listed(table) for table in tables())
+            is_filled = any(self._store.listed(name) for name in (CATALOGUE_FOLDER, *tables()))
             # Another machine that began meanwhile published it before its first partition.
             if is_filled and not self._files.fetch(file):
                 raise layout_error(self._store.url, "none")
@@ -176,91 +255,108 @@ class MirroredStore(PartitionStore):
 
     def refresh(self, table: str, shard: str, name: str) -> None:
         """See `PartitionStore.refresh`."""
-        folder = partition_folder(self._folder, table, shard, name)
-        published = self._refresh(folder, lambda path: partition_of(path) == name)
-        self._seen[table, shard, name] = published[-1].name if published else None
+        self._seen[table, shard, name] = _seal(self._newest(shard), table, name)
 
-    def fetch(self, tables: Collection[str], shards: Collection[str] | None = None) -> None:
-        """See `PartitionStore.fetch`."""
-        folders: list[Path] = []
-        for table in sorted(tables):
-            keys = {ALL} if table_schema(table).is_cross_shard else shards
-            if keys is None or len(keys) > _MANY_SHARDS:
-                folders.append(table_folder(self._folder, table))
-            else:
-                folders += (partition_folder(self._folder, table, key, ALL) for key in sorted(keys))
+    def fetch(
+        self,
+        table_names: Collection[str],
+        shards: Collection[str] | None = None,
+        *,
+        with_rows: bool = True,
+    ) -> None:
+        """See `PartitionStore.fetch`.
 
-        def is_wanted(path: Path) -> bool:
-            return shards is None or shard_of(path) in {*shards, ALL}
+        Raises:
+            StoreError: the store does not answer, or what it has is damaged.
+            OSError: the disk refused.
+        """
+        lost: set[Path] = set()
+        while True:
+            self._fetch_catalogues(shards)
+            missing = {
+                path
+                for each in catalogues(self._folder, table_names, shards)
+                for table in table_names
+                for entry in (each.entries(table) if with_rows else ())
+                if (path := path_of(self._folder, entry, each.shard)) and not path.exists()
+            }
+            if not missing:
+                return
+            if gone := missing & lost:
+                raise StoreError(
+                    f"The object '{self._key(min(gone))}' is missing in {self._store.url!r}, "
+                    "though it is published: something else removed it. Put it back from a copy, "
+                    "or build again what it stood for, with --force."
+                )
+            sizes = in_parallel(self._fetch_file, sorted(missing))
+            _LOGGER.info("fetched %s partitions: %s bytes", len(missing), f"{sum(sizes):,}")
+            # Where it was replaced or retired meanwhile, the catalogue names another one by now.
+            lost = {path for path in missing if not path.exists()}
 
-        in_parallel(lambda folder: self._refresh(folder, is_wanted), folders)
-
-    def publish(self, temporary: Path, table: str, shard: str, name: str) -> None:
+    def publish(self, shard: str, entries: Sequence[Entry]) -> None:
         """See `PartitionStore.publish`."""
-        folder = partition_folder(self._folder, table, shard, name)
-        key = self._key(folder / name)
-        keys = self._keys(self._key(folder))
-        published = versions_among(self._versions(keys), name)
-        newest = published[-1].name if published else None
-        if self._seen.get((table, shard, name), newest) != newest:
-            path = folder / version_name(name, number_of(newest), temporary)
-            # Another machine may have made the very same, as they do of a prompt.
-            if path.name != newest:
-                raise self._store.conflict(key)
-        else:
-            number = number_of(newest) + 1
-            # What somebody else removed leaves its number behind.
-            while self._key(folder / numbered(name, number)) in keys:
-                number += 1
-            path = folder / version_name(name, number, temporary)
-            self._store.put_file(temporary, self._key(path))
-            self._take_number(path, key)
-        put_in_place(temporary, path)
-        self._seen[table, shard, name] = path.name
+        newest = self._newest(shard)
+        for entry in entries:
+            # Whoever has not looked before looks now.
+            self._seen.setdefault((entry.table, shard, entry.name), _seal(newest, *entry.key))
+        self._refuse_second(newest, entries)
+        for entry in entries:
+            if path := path_of(self._folder, entry, shard):
+                self._store.put_file(path, self._key(path))
 
-    def _take_number(self, path: Path, key: str) -> None:
-        number = self._key(_number_file(path))
-        try:
-            self._store.put_new(number, path.name.encode())
-        except StoreConflictError as error:
-            # With the very same, one object is the version of both.
-            if self._store.read(number) != path.name.encode():
-                self._store.remove([self._key(path)])
-                raise self._store.conflict(key) from error
+        def made(current: Catalogue) -> Catalogue:
+            self._refuse_second(current, entries)
+            return current.with_entries(entries)
 
-    def shards_with(self, tables: Collection[str]) -> set[str]:
+        published = self._put(shard, made)
+        for entry in entries:
+            self._seen[entry.table, shard, entry.name] = _seal(published, *entry.key)
+        self._remove_unnamed(shard, {entry.table for entry in entries})
+
+    def _refuse_second(self, current: Catalogue, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            seen = self._seen[entry.table, current.shard, entry.name]
+            if seen != _seal(current, *entry.key):
+                stored = current.entry(*entry.key)
+                # Another machine may have made the very same, as they do of a prompt.
+                if stored is None or replace(stored, **_OF_VERSION) != entry:
+                    raise self._store.conflict("/".join((*entry.key, current.shard)))
+
+    def _put(self, shard: str, change: Callable[[Catalogue], Catalogue]) -> Catalogue:
+        """Publishes what comes of the newest catalogue, whoever publishes meanwhile."""
+        while True:
+            made = change(self._newest(shard))
+            try:
+                self._store.put_new(_object(shard, made.number), made.content())
+            except StoreConflictError:
+                continue
+            self._take_over(made)
+            return made
+
+    def shards_with(self, table_names: Collection[str]) -> set[str]:
         """See `PartitionStore.shards_with`."""
-        folders = [table_folder(self._folder, table) for table in tables]
-        shards = [{str(shard_of(path)) for path in self._published(folder)} for folder in folders]
-        return set.intersection(*shards)
+        self._fetch_catalogues(None)
+        return super().shards_with(table_names)
 
     def retired(self) -> set[str]:
         """See `PartitionStore.retired`."""
-        marks = map(Path, self._keys(_DOCUMENTS))
-        return {str(shard_of(mark)) for mark in marks if mark.name == _RETIRED}
+        self._fetch_catalogues(None)
+        return super().retired()
 
-    def retire(self, shard: str) -> None:
-        """See `PartitionStore.retire`. They stay in place, and a mark beside them hides them."""
-        *others, documents = self._folders_of(shard)
-        hidden = [folder for folder in others if self._published(folder)]
-        if hidden or self._published(documents):
-            # The mark that `retired` finds comes first, and goes last.
-            for folder in (documents, *hidden):
-                self._store.put_new(self._key(folder / _RETIRED), b"")
-                for path in versions(folder):
-                    path.unlink(missing_ok=True)
-
-    def restore(self, shard: str) -> None:
-        """See `PartitionStore.restore`."""
-        for folder in self._folders_of(shard):
-            mark = self._key(folder / _RETIRED)
-            self._store.remove([key for key in self._keys(self._key(folder)) if key == mark])
+    def _change(self, shard: str, *, is_retired: bool) -> None:
+        current = self._newest(shard)
+        if current.number and current.is_retired != is_retired:
+            self._put(
+                shard,
+                lambda newest: replace(newest, number=newest.number + 1, is_retired=is_retired),
+            )
 
     def has_uncopied(self) -> bool:
-        """Whether the store has partitions that the folder has not."""
-        folders = [table_folder(self._folder, table) for table in tables()]
-        newest = (newest_versions(self._published(folder)) for folder in folders)
-        return not all(path.exists() for paths in newest for path in paths)
+        """Whether the store has catalogues that the folder has not."""
+        return any(
+            self._store.read(_object(shard, number)) != self._current(shard).content()
+            for shard, number in self._numbers(CATALOGUE_FOLDER).items()
+        )
 
     def publish_all(self) -> int:
         """Publishes what the folder has; returns how many partitions.
@@ -269,39 +365,69 @@ class MirroredStore(PartitionStore):
             StoreError: the store does not answer; those before are published.
         """
         self.record_layout()
-        paths = [info.path for table in tables() for info in list_partitions(self._folder, table)]
-        for path in paths:
-            self._store.put_file(path, self._key(path))
-            self._store.put_new(self._key(_number_file(path)), path.name.encode())
-        return len(paths)
+        count = 0
+        for shard in sorted({*shards_in(self._folder), *super().retired()}):
+            catalogue = self._current(shard)
+            self._move_files(shard, is_retired=False)
+            for entry in catalogue.entries():
+                count += 1
+                if path := path_of(self._folder, entry, shard):
+                    self._store.put_file(path, self._key(path))
+            self._store.put_new(_object(shard, catalogue.number), catalogue.content())
+            self._take_over(catalogue)
+        return count
 
-    def _refresh(
-        self, folder: Path, is_wanted: Callable[[Path], bool] = lambda _: True
-    ) -> list[Path]:
-        """Brings the copies of partitions below a folder up to date; returns the newest versions.
+    def _newest(self, shard: str) -> Catalogue:
+        """The newest catalogue of a shard, which the folder has then."""
+        while True:
+            number = self._numbers(f"{CATALOGUE_FOLDER}/{shard}").get(shard, 0)
+            if self._fetch_catalogue(shard, number):
+                return self._current(shard)
 
-        Raises:
-            StoreError: the store does not answer, or what it has is damaged.
-            OSError: the disk refused.
-        """
-        # First: what another process of this machine publishes later is in the store by then.
-        copies = [path for path in _copies(folder) if is_wanted(path)]
-        published = list(filter(is_wanted, self._published(folder)))
-        newest = {version_key(path): path for path in newest_versions(published)}
-        for path in set(copies).difference(published):
-            # Retired; what was swept in the store stays here for whoever reads it.
-            following = newest.get(version_key(path))
-            if following is None or path > following:
-                path.unlink(missing_ok=True)
-        missing = [path for path in newest.values() if not path.exists()]
-        fetched = sum(in_parallel(self._fetch, missing))
-        if missing:
-            _LOGGER.info(
-                "fetched %s in %s: %s bytes", len(missing), self._key(folder), f"{fetched:,}"
-            )
-        return list(newest.values())
+    def _fetch_catalogues(self, shards: Collection[str] | None) -> None:
+        if shards is not None and len(shards) <= _MANY_SHARDS:
+            in_parallel(self._newest, sorted({*shards, ALL}))
+            return
+        numbers = self._numbers(CATALOGUE_FOLDER)
+        unknown = {*shards_in(self._folder), *super().retired()}.difference(numbers)
+        in_parallel(
+            lambda shard: (
+                self._fetch_catalogue(shard, numbers.get(shard, 0)) or self._newest(shard)
+            ),
+            sorted({*numbers, *unknown}),
+        )
 
-    def _fetch(self, path: Path) -> int:
+    def _fetch_catalogue(self, shard: str, number: int) -> bool:
+        """Brings a version of a catalogue; returns whether it was still there."""
+        if self._current(shard).number == number:
+            return True
+        content = self._store.read(_object(shard, number)) if number else Catalogue(shard).content()
+        if content is None:
+            return False
+        try:
+            self._take_over(parsed(content, shard))
+        except DamagedPartitionError as error:
+            raise StoreError(
+                f"The object '{_object(shard, number)}' in {self._store.url!r} is not what was "
+                "stored there. Put a copy back, or remove it: then the version before it counts."
+            ) from error
+        return True
+
+    def _take_over(self, catalogue: Catalogue) -> None:
+        """Makes a published catalogue this machine's, and removes copies that it makes useless."""
+        with self._alone():
+            before = self._current(catalogue.shard)
+            if before.number > catalogue.number > 0:
+                return
+            self._place(catalogue)
+        named, replaced = catalogue.files()
+        old_named, old_replaced = before.files()
+        limit = time.time() - KEPT_SECONDS
+        kept = named.union(path for path, at in replaced.items() if at >= limit)
+        for path in {*old_named, *old_replaced} - (set() if catalogue.is_retired else kept):
+            (self._folder / path).unlink(missing_ok=True)
+
+    def _fetch_file(self, path: Path) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with beside(path) as temporary:
@@ -313,71 +439,31 @@ class MirroredStore(PartitionStore):
                         "it stood for."
                     )
                 size = temporary.stat().st_size
-                put_in_place(temporary, path)
+                flush(temporary)
+                temporary.replace(path)
         except FileNotFoundError:
-            # Retired meanwhile.
+            # Replaced or retired meanwhile.
             return 0
-        for old in superseded(versions(path.parent, partition_of(path))):
-            old.unlink(missing_ok=True)
         return size
 
-    def _published(self, folder: Path) -> list[Path]:
-        """Where the versions below a folder lie, or would lie, on this machine; newest last."""
-        return self._versions(self._keys(self._key(folder)))
-
-    def _versions(self, keys: Iterable[str]) -> list[Path]:
-        """The versions among these objects whose numbers are theirs, as `versions_among` does."""
-        paths = {self._folder / key for key in keys if key.count("/") == 2}
-        retired = {path.parent for path in paths if path.name == _RETIRED}
-        candidates = versions_among(
-            path for path in paths if shard_of(path) and path.parent not in retired
-        )
-        writers = Counter(map(_number_file, candidates))
-        return [
-            path
-            for path in candidates
-            if _number_file(path) in paths
-            and (writers[_number_file(path)] == 1 or self._has_its_number(path))
-        ]
-
-    def _has_its_number(self, path: Path) -> bool:
-        return self._store.read(self._key(_number_file(path))) == path.name.encode()
-
-    def _folders_of(self, shard: str) -> list[Path]:
-        """The folders of a shard's partitions, that of its documents last."""
-        names = sorted(_cut_by_shard(), key=lambda table: table == _DOCUMENTS)
-        return [partition_folder(self._folder, table, shard, ALL) for table in names]
-
-    def _keys(self, folder: str) -> list[str]:
-        return [stored.path for stored in self._store.listed(folder)]
+    def _numbers(self, folder: str) -> dict[str, int]:
+        """The number of the newest version of each catalogue, by shard."""
+        numbers: dict[str, int] = {}
+        for match in filter(
+            None, (_VERSION.fullmatch(each.path) for each in self._store.listed(folder))
+        ):
+            numbers[match["shard"]] = max(numbers.get(match["shard"], 0), int(match["number"]))
+        return numbers
 
     def _key(self, path: Path) -> str:
         return path.relative_to(self._folder).as_posix()
 
 
-def _number_file(path: Path) -> Path:
-    """What says that the number of a version is taken."""
-    return path.with_name(numbered(partition_of(path) or "", number_of(path.name)))
+def _object(shard: str, number: int) -> str:
+    """The name of the object that is a version of a catalogue."""
+    return f"{CATALOGUE_FOLDER}/{shard}/{number:08d}.json"
 
 
-def _copies(folder: Path) -> list[Path]:
-    """The versions that lie in the folder of a table or of a partition."""
-    if folder.name.startswith("shard="):
-        return versions(folder)
-    paths = (path for shard in folder.glob("shard=*") for path in versions(shard))
-    return [path for path in paths if shard_of(path) != EMPTY_SHARD]
-
-
-def _cut_by_shard() -> list[str]:
-    return [name for name, schema in tables().items() if not schema.is_cross_shard]
-
-
-def _move(source: Path, target: Path) -> None:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        source.replace(target)
-    except OSError as error:
-        raise StorageError(
-            f"Cannot move '{source}' to '{target}': {error}. Check the permissions and the free "
-            "space of the folder, then run the command again."
-        ) from error
+def _seal(catalogue: Catalogue, table: str, name: str) -> str | None:
+    entry = catalogue.entry(table, name)
+    return entry and entry.seal

@@ -7,11 +7,11 @@ the version that names them.
 import datetime
 from functools import partial
 from itertools import groupby, pairwise
-from pathlib import Path
 
-from warehouse.store.files import FILES, OBJECTS, files_of_version
+from warehouse.catalogue import parsed
+from warehouse.layout import CATALOGUE_FOLDER
+from warehouse.store.files import FILES, OBJECTS, files_of_version, object_name
 from warehouse.store.objects import ObjectStore, StoredObject, in_parallel
-from warehouse.versions import number_of, numbered, partition_of
 
 KEPT = datetime.timedelta(days=1)
 
@@ -29,51 +29,55 @@ def sweep(store: ObjectStore, *, kept: datetime.timedelta = KEPT) -> tuple[int, 
 
     Raises:
         StoreError: the store does not answer.
+        DamagedPartitionError: a catalogue is not what was written; nothing is removed then.
     """
     limit = datetime.datetime.now(datetime.UTC) - kept
     # Listed before the versions that name them: what is written from now on is younger.
-    contents = [stored for stored in store.listed(OBJECTS) if stored.written < limit]
-    listed = store.listed()
-    removable = _superseded(listed, limit)
-    store.remove([stored.path for stored in removable])
-    kept_paths = {stored.path for stored in listed}.difference(stored.path for stored in removable)
-    named = _named(store, [path for path in kept_paths if path.startswith(FILES)])
-    unnamed = [stored for stored in contents if stored.path.rpartition("/")[2] not in named]
-    store.remove([stored.path for stored in unnamed])
-    removed = removable + unnamed
+    contents = [
+        stored for stored in store.listed() if _is_content(stored) and stored.written < limit
+    ]
+    versions = [stored for stored in store.listed() if _versioned(stored)]
+    superseded = _superseded(versions, limit)
+    named = _named(
+        store, {each.path for each in versions}.difference(old.path for old in superseded)
+    )
+    removed = [*superseded, *(stored for stored in contents if stored.path not in named)]
+    store.remove([stored.path for stored in removed])
     return len(removed), sum(stored.bytes for stored in removed)
 
 
-def _superseded(listed: list[StoredObject], limit: datetime.datetime) -> list[StoredObject]:
-    """What belongs to numbers that another one followed before the limit, or to none since then.
+def _is_content(stored: StoredObject) -> bool:
+    return stored.path.startswith(OBJECTS) or "/shard=" in stored.path
 
-    A version of a partition counts once its number is taken, a version of a file is its number.
-    """
-    numbers = [stored for stored in listed if _number_of(stored) == stored.path]
-    gone = {
-        old.path
-        for _, versions in groupby(numbers, lambda stored: stored.path.rpartition("@")[0])
-        for old, following in pairwise(versions)
-        if following.written < limit
-    }
-    kept = {stored.path for stored in numbers} - gone
+
+def _versioned(stored: StoredObject) -> str | None:
+    """What an object is a version of; None for what is no version."""
+    if stored.path.startswith(f"{CATALOGUE_FOLDER}/"):
+        return stored.path.rpartition("/")[0]
+    return stored.path.rpartition("@")[0] if stored.path.startswith(FILES) else None
+
+
+def _superseded(versions: list[StoredObject], limit: datetime.datetime) -> list[StoredObject]:
+    """Those that another one followed before the limit."""
     return [
-        stored
-        for stored in listed
-        if (number := _number_of(stored))
-        and (number in gone or (number not in kept and stored.written < limit))
+        old
+        for _, of_one in groupby(versions, _versioned)
+        for old, following in pairwise(of_one)
+        if following.written < limit
     ]
 
 
-def _number_of(stored: StoredObject) -> str | None:
-    """The object that says whose the number of a version is; None for what is no version."""
-    path = Path(stored.path)
-    if name := partition_of(path):
-        return path.with_name(numbered(name, number_of(path.name))).as_posix()
-    return stored.path if "@" in path.name else None
+def _named(store: ObjectStore, versions: set[str]) -> set[str]:
+    """The paths of the contents that these versions name."""
+    return set().union(*in_parallel(partial(_named_by, store), sorted(versions)))
 
 
-def _named(store: ObjectStore, versions: list[str]) -> set[str]:
-    """The digests of the contents that versions of files name."""
-    lists = in_parallel(partial(files_of_version, store), versions)
-    return {digest for files in lists for digest in files.values()}
+def _named_by(store: ObjectStore, version: str) -> set[str]:
+    if version.startswith(FILES):
+        return {object_name(digest) for digest in files_of_version(store, version).values()}
+    shard = version.split("/")[1]
+    catalogue = parsed(store.read(version) or b"", shard)
+    # One damaged line would make its file look like one that nothing names.
+    list(catalogue.entries())
+    named, _ = catalogue.files()
+    return named

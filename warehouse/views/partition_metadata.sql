@@ -1,4 +1,4 @@
--- What is stored with each partition beside its rows, of the tables at hand (`stored` has it raw).
+-- What is published with each partition beside its rows, of the tables at hand.
 --
 -- Columns:
 --   table_name: name of the table
@@ -11,20 +11,12 @@
 --   metadata: all that is stored, as JSON
 select
     table_name,
-    place[1] as shard,
-    place[2] as partition,
+    shard,
+    partition,
     metadata ->> 'fingerprint' as fingerprint,
     metadata ->> 'parts' as parts,
     metadata ->> 'run' as run,
     metadata ->> 'made_at' as made_at,
     metadata
-from (
-    select
-        table_name,
-        regexp_extract_all(file_name, '/shard=([^/]+)/', 1)
-        || regexp_extract_all(file_name, '/([^/]+)@\d{8}-[0-9a-f]{16}\.parquet$', 1) as place,
-        decode(value)::json as metadata
-    from stored
-    where decode(key) = 'toolformer'
-)
-where place[1] <> 'none'
+from published
+where shard <> 'none'

@@ -14,6 +14,7 @@ from assets.documents import store_texts, stored_texts
 from dagster_project.definitions import definitions_of
 from tests.corpora import write_texts
 from tests.s3 import Store, running_store
+from tests.warehouse.rows import put
 from toolformer.home.home import Home
 from toolformer.home.settings.corpus_sections import SourceSettings
 from toolformer.home.settings.source_file import added_sources, write_added_sources
@@ -24,9 +25,7 @@ from toolformer.sources.ingestion import STAGED, retire_source, update_manifest
 from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
 from toolformer.sources.source import Source
 from warehouse.errors import StoreConflictError, StoreError
-from warehouse.layout import record_layout
-from warehouse.schema import tables
-from warehouse.versions import digest_of
+from warehouse.warehouse import Warehouse
 
 _BUCKETS = count()
 Homes = tuple[Home, Home]
@@ -207,9 +206,7 @@ def test_sources_that_two_machines_list_at_once_are_merged(homes: Homes):
 
 def test_a_home_with_rows_of_its_own_is_no_copy_until_it_seeds_the_store(homes: Homes):
     one, two = homes
-    record_layout(one.warehouse)
-    place = one.warehouse / "documents" / "shard=shard-00000"
-    _write(place / f"all@00000001-{digest_of(b'rows')}.parquet", "rows")
+    put(Warehouse(one.warehouse, one.database), "documents", {"title": "rows"})
     _write(one.models / "toolformer" / "weights", "1")
     _write(one.settings_file, "preset: demo\n")
     with pytest.raises(StoreError, match="holds rows of its own and is no copy"):
@@ -218,9 +215,7 @@ def test_a_home_with_rows_of_its_own_is_no_copy_until_it_seeds_the_store(homes: 
     assert one.partition_store() is not None
     store = two.partition_store()
     assert store is not None
-    store.fetch(tables())
-    (copied,) = (two.warehouse / "documents" / "shard=shard-00000").iterdir()
-    assert copied.read_text() == "rows"
+    assert open_warehouse(two).query("select title from documents").item() == "rows"
     two.open(two.models / "toolformer")
     share_settings(two)
     assert two.settings_file.read_text() == "preset: demo\n"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.s3 import Store, running_store
 from tests.warehouse.rows import SHARD, put
-from warehouse.layout import list_partitions
+from warehouse.published import list_partitions
 from warehouse.schema import tables
 from warehouse.store.files import MirroredFiles
 from warehouse.store.objects import ObjectStore
@@ -60,7 +60,11 @@ class Machine:
         found = [
             info for table in tables() for info in list_partitions(self.warehouse.folder, table)
         ]
-        return [f"{info.table}/{info.shard}/{info.name}" for info in found]
+        return [
+            f"{info.table}/{info.shard}/{info.name}"
+            for info in found
+            if info.path is not None and info.path.exists()
+        ]
 
     def write_file(self, name: str, text: str) -> Path:
         path = self.root / name

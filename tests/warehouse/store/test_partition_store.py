@@ -37,7 +37,7 @@ def test_only_what_a_statement_reads_is_fetched(
     assert limited.query(statement).height == 2
     with caplog.at_level(logging.INFO, "warehouse.store"):
         assert two.warehouse.query(statement).height == 20
-    assert [record.message.split(":")[0] for record in caplog.records] == [f"fetched 18 in {TABLE}"]
+    assert [record.message.split(":")[0] for record in caplog.records] == ["fetched 18 partitions"]
     assert {place.split("/")[0] for place in two.fetched()} == {TABLE}
 
 
@@ -183,7 +183,7 @@ def test_of_two_that_store_the_very_same_none_is_refused(
         assert machine.warehouse.query("select text from prompts")["text"].to_list() == ["prompt"]
 
 
-def test_a_version_whose_writer_was_killed_before_it_had_a_number_does_not_count(
+def test_a_partition_whose_writer_was_killed_before_it_was_published_does_not_count(
     machines: Machines, monkeypatch: pytest.MonkeyPatch
 ):
     one, two = machines
@@ -198,7 +198,6 @@ def test_a_version_whose_writer_was_killed_before_it_had_a_number_does_not_count
             one.write(7)
     assert len(one.objects.listed(TABLE)) == 1
     assert one.tokens() == two.tokens() == []
-    # Now there are two versions with one number.
     two.write(8)
     assert one.tokens() == two.tokens() == [8]
     two.write(9)
@@ -206,12 +205,13 @@ def test_a_version_whose_writer_was_killed_before_it_had_a_number_does_not_count
     assert one.tokens() == two.tokens() == [9]
 
 
-def test_a_number_that_lost_its_version_is_passed_over(machines: Machines):
+def test_a_partition_that_was_lost_in_the_store_is_named_and_can_be_made_again(machines: Machines):
     one, two = machines
     one.write(7)
-    _, stored = one.objects.listed(TABLE)
+    [stored] = one.objects.listed(TABLE)
     one.objects.remove([stored.path])
-    assert two.tokens() == []
+    with pytest.raises(StoreError, match="is missing"):
+        two.tokens()
     two.write(8)
     assert two.tokens() == [8]
 
@@ -219,7 +219,7 @@ def test_a_number_that_lost_its_version_is_passed_over(machines: Machines):
 def test_a_partition_that_is_damaged_in_the_store_is_refused(machines: Machines):
     one, two = machines
     one.write(7)
-    _, stored = one.objects.listed(TABLE)
+    [stored] = one.objects.listed(TABLE)
     one.objects.remove([stored.path])
     one.objects.put_new(stored.path, b"other")
     with pytest.raises(StoreError, match=stored.path):
@@ -232,9 +232,10 @@ def test_names_of_strangers_in_the_store_are_no_partitions(machines: Machines):
     one, two = machines
     one.write(7)
     digest = "0123456789abcdef"
-    for name in ("x.parquet", f"below/x@00000009-{digest}.parquet", f"{NAME}@9.parquet"):
+    for name in ("x.parquet", f"below/x-{digest}.parquet", f"{NAME}-{digest}.parquet"):
         one.objects.put_new(f"{TABLE}/shard={SHARD}/{name}", b"other")
-    one.objects.put_new(f"{TABLE}/shard=A b/x@00000009-{digest}.parquet", b"other")
+    for name in (f"{SHARD}.json", f"{SHARD}/9.json", f"A b/{9:08d}.json"):
+        one.objects.put_new(f"catalogue/{name}", b"other")
     assert two.tokens() == [7]
 
 
@@ -283,8 +284,8 @@ def test_the_sweep_removes_old_versions_and_contents_that_nothing_names(
         one.files.publish(settings)
     assert sweep(one.objects) == (0, 0)
     removed, freed = sweep(one.objects, kept=datetime.timedelta(seconds=-5))
-    # Two versions of a partition and their numbers, one version of the file, and its content.
-    assert removed == 6
+    # Three versions of catalogues, two of a partition, one of the file, and its content.
+    assert removed == 7
     assert freed > 0
     one.warehouse.store.restore("shard-00001")
     two.store.fetch({TABLE})

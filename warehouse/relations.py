@@ -1,0 +1,215 @@
+"""Creates the views: each table over its partitions, their counts, and those of `views/*.sql`.
+
+The same views go into an in-memory connection for our own queries and into `warehouse.duckdb`
+for people, which is written anew beside and renamed, and never opened again by this code.
+"""
+
+import glob
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from toolformer.base.digests import hex_digest
+from toolformer.base.whole_files import replacing, write_whole
+from warehouse.connection import MACROS, open_connection, sql_literal, sql_name
+from warehouse.counting import COUNTS, counted_relation
+from warehouse.errors import PartitionsChangingError, StorageError
+from warehouse.layout import CATALOGUE_FOLDER, EMPTY_SHARD, shard_of
+from warehouse.needs import STATISTICS_VIEWS, Needs, everything
+from warehouse.partitions import damaged_error
+from warehouse.published import damaged_partitions
+from warehouse.schema import TableSchema, sql_texts, table_schema, tables
+
+if TYPE_CHECKING:
+    import duckdb
+
+PUBLISHED = "published"
+"""The relation of what the catalogues name, a row a partition; JSON as it stands there."""
+
+_COLUMNS = "table_name varchar, shard varchar, partition varchar, metadata json, counts json"
+
+
+def create_views(
+    connection: "duckdb.DuckDBPyConnection", needs: Needs, sources: Mapping[str, str]
+) -> None:
+    """Creates the views that a statement needs, over the relation `published`.
+
+    Args:
+        sources: The SQL behind `from` that gives the rows of each table that is read.
+
+    Raises:
+        duckdb.Error: A partition is damaged, or was moved away at that moment.
+    """
+    for name in tables():
+        if name in needs.rows:
+            columns = shown_columns(table_schema(name))
+            _create_view(connection, name, f"select {columns} from {sources[name]}")
+    for name in COUNTS:
+        if name in needs.views:
+            _create_view(connection, name, counted_relation(name))
+    create_statistics_views(connection, needs.views)
+
+
+def create_published(
+    connection: "duckdb.DuckDBPyConnection", rows: Collection[tuple[str, str, str, str, str]]
+) -> None:
+    """Creates the relation `published`.
+
+    Args:
+        rows: Of each partition the table, shard, name, metadata and counts, these as JSON.
+    """
+    connection.execute(f"create table {PUBLISHED} ({_COLUMNS})")
+    if rows:
+        unnested = ", ".join(f"unnest(${number}::varchar[])" for number in range(1, 6))
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        connection.execute(f"insert into {PUBLISHED} select {unnested}", columns)
+
+
+def create_statistics_views(
+    connection: "duckdb.DuckDBPyConnection",
+    names: Collection[str] = STATISTICS_VIEWS,
+) -> None:
+    """Creates statistics views over views or tables."""
+    for name in STATISTICS_VIEWS:
+        if name in names:
+            _create_view(connection, name, sql_texts("views")[name])
+
+
+def _create_view(connection: "duckdb.DuckDBPyConnection", name: str, text: str) -> None:
+    connection.execute(f"create view {sql_name(name)} as {text}")
+
+
+def shown_columns(schema: TableSchema) -> str:
+    """Returns the SQL that selects a table's columns, in an order that no file decides."""
+    return ", ".join(map(sql_name, schema.column_names))
+
+
+def file_list_source(schema: TableSchema, files: Collection[Path], *, unites: bool) -> str:
+    """Returns the SQL that reads these files of a table; see `reading.Files`.
+
+    A warehouse that nobody prepared may have no file without rows to give the columns.
+    """
+    listed = ", ".join(sql_literal(str(path)) for path in files)
+    rows = f"read_parquet([{listed}], union_by_name = {unites}, {_partitioning(schema)})"
+    if any(shard_of(path) == EMPTY_SHARD for path in files):
+        return rows
+    columns = ", ".join(f"null::{each.type} as {sql_name(each.name)}" for each in schema.columns)
+    empty = f"select {columns} where false"
+    return f"({empty} union all by name from {rows})" if files else f"({empty})"
+
+
+def glob_source(schema: TableSchema, folder: Path) -> str:
+    """Returns the SQL that reads the partitions of a table as they are whenever it is run.
+
+    DuckDB lists the folder once for each pattern, in the order of the join, and reads the
+    catalogues behind that. So of each partition the newest file in the first list is chosen: the
+    second list has it, since what was replaced still lies there.
+    """
+    # A view takes no parameters: paths are the one kind of value that is written into a statement.
+    root = str(folder.absolute())
+    files = sql_literal(f"{glob.escape(root)}/{schema.name}/*/*.parquet")
+    chosen = f"""(
+        select arg_min(listed.file, place) as chosen_file
+        from glob({files}) as listed
+        join (
+            select
+                shard,
+                partition,
+                {sql_literal(f"{root}/{schema.name}/shard=")} || shard || '/' || unnest(files)
+                    as named_file,
+                generate_subscripts(files, 1) as place
+            from {PUBLISHED} where table_name = {sql_literal(schema.name)}
+        ) on listed.file = named_file
+        group by shard, partition
+    )"""
+    return (
+        f"{chosen} join read_parquet({files}, union_by_name = true, {_partitioning(schema)}) "
+        "on filename = chosen_file"
+    )
+
+
+def published_source(folder: Path) -> str:
+    """Returns the SQL that reads the catalogues as they are whenever it is run.
+
+    Besides the columns of `create_published` it has the files of each partition that has rows, the
+    newest first.
+    """
+    pattern = f"{glob.escape(str(folder.absolute()))}/{CATALOGUE_FOLDER}/*.json"
+    names = ("table", "name", "file")
+    columns = ", ".join(
+        [f"{sql_literal(name)}: 'varchar'" for name in names]
+        + [f"'{name}': 'json'" for name in ("replaced", "metadata", "counts")]
+    )
+    return f"""
+        select
+            "table" as table_name,
+            regexp_extract(filename, '([^/]+)\\.json$', 1) as shard,
+            name as partition,
+            metadata,
+            counts,
+            case when file is null then [] else list_prepend(file, json_keys(replaced)) end as files
+        from read_json(
+            {sql_literal(pattern)}, format = 'newline_delimited', filename = true,
+            maximum_object_size = 1000000000, columns = {{{columns}}}
+        )
+        where "table" is not null"""
+
+
+def _partitioning(schema: TableSchema) -> str:
+    # A table that is not cut by shard keeps its own `shard` column: the directory must not
+    # overrule it.
+    return (
+        "hive_partitioning = false"
+        if schema.is_cross_shard
+        else "hive_partitioning = true, hive_types = {shard: varchar}"
+    )
+
+
+def write_database(folder: Path, database_file: Path) -> None:
+    """Writes the database file with all views, unless the one there is up to date.
+
+    What the file was made from is remembered in a small file beside it, because opening the
+    database would fail while somebody else has it open.
+
+    Raises:
+        StorageError: The disk refused the write.
+        DamagedPartitionError: A partition cannot be read, so its table has no view.
+        PartitionsChangingError: Partitions were moved away meanwhile.
+    """
+    import duckdb
+
+    stamp = database_file.with_name(f"{database_file.name}.views")
+    fingerprint = _fingerprint(folder)
+    # Bytes: a damaged one may be no text.
+    if database_file.exists() and stamp.exists() and stamp.read_bytes() == fingerprint.encode():
+        return
+    try:
+        with (
+            replacing(database_file, is_durable=False) as temporary,
+            open_connection(temporary) as connection,
+        ):
+            _create_view(connection, PUBLISHED, published_source(folder))
+            create_views(connection, everything(), _glob_sources(folder))
+        write_whole(stamp, fingerprint, is_durable=False)
+    except OSError as error:
+        raise StorageError(
+            f"Cannot write '{database_file}': {error}. Check the permissions and the free space "
+            "of its folder; the rows themselves are intact."
+        ) from error
+    except duckdb.Error as error:
+        if damaged := damaged_partitions(folder):
+            raise damaged_error(damaged) from error
+        raise PartitionsChangingError(
+            f"The views cannot be created: {error}. No partition is damaged: check the free space, "
+            "and if a build is running, run the command again."
+        ) from error
+
+
+def _glob_sources(folder: Path) -> dict[str, str]:
+    return {name: glob_source(schema, folder) for name, schema in tables().items()}
+
+
+def _fingerprint(folder: Path) -> str:
+    parts = [str(folder.absolute()), *MACROS]
+    parts += (text for each in ("", "views", "counts") for text in sql_texts(each).values())
+    return hex_digest(*parts, published_source(folder), *_glob_sources(folder).values())
