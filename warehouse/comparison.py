@@ -128,7 +128,7 @@ def _limited(files: reading.Files, round_number: int, keys: Collection[_Key]) ->
         table: sorted(filter(is_read, paths), key=lambda path: shard_of(path) == EMPTY_SHARD)
         for table, paths in files.of.items()
     }
-    return reading.looked_at(_ROWS, reading.Files(of))
+    return reading.Files(of)
 
 
 def _create_views(

@@ -6,24 +6,24 @@
 
 The digest is that of the file's bytes, so a bit that was flipped on the disk is noticed before
 anything is decoded. A file being written ends in `.tmp`. Other files are ignored.
-A zero-row partition under `shard=none` lets a view exist over a table without rows, and over files
-that were written before the table had all its columns.
+A zero-row partition under `shard=none` lets a view exist over a table without rows.
 """
 
 import os
 import re
 from pathlib import Path
 
-from toolformer.base.digests import digest_of_bytes, hex_digest, hex_digest_of_file
+from toolformer.base.digests import digest_of_bytes, hex_digest_of_file
 from toolformer.base.whole_files import flush, write_whole
 from warehouse.errors import LayoutError, PartitionNameError
 from warehouse.schema import ALL, table_schema
 
-EMPTY_SHARD = "none"
-"""Directory key of the zero-row partitions."""
+EMPTY_SHARD, EMPTY = "none", "empty"
+"""Directory key of the zero-row partitions, and the name of each."""
 
 LAYOUT_VERSION = 2
-"""Raised when stored partitions cannot be read, or counted, like those that are written now."""
+"""Raised when stored partitions cannot be read, or counted, like those that are written now: also
+when a table gets other columns."""
 
 LAYOUT_FILE = "layout-version"
 CATALOGUE_FOLDER = "catalogue"
@@ -101,12 +101,6 @@ def names_in(folder: Path) -> list[str]:
         return os.listdir(folder)  # noqa: PTH208
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def empty_partition(table: str) -> str:
-    """Returns the name of a table's zero-row partition, another one for other columns."""
-    columns = "".join(f"{column.name} {column.type}," for column in table_schema(table).columns)
-    return f"empty-{hex_digest(columns)[:16]}"
 
 
 def split_round(name: str) -> tuple[int, str]:

@@ -23,13 +23,12 @@ from warehouse.errors import (
     StorageError,
 )
 from warehouse.layout import (
+    EMPTY,
     EMPTY_SHARD,
-    empty_partition,
     has_content,
     partition_folder,
     put_in_place,
 )
-from warehouse.older_files import columns_not_in
 from warehouse.published import empty_partition_path, list_partitions, path_of, read_catalogue
 from warehouse.schema import TableSchema, table_schema, tables
 
@@ -65,13 +64,12 @@ def write_empty_partitions(folder: Path) -> list[Entry]:
     made = []
     for table, schema in tables().items():
         if empty_partition_path(folder, table) is None:
-            name = empty_partition(table)
-            target = partition_folder(folder, table, EMPTY_SHARD, name)
-            # Views would go on to read a damaged one, and that of other columns.
+            target = partition_folder(folder, table, EMPTY_SHARD, EMPTY)
+            # The views of `warehouse.duckdb` would go on to read a damaged one.
             for old in target.glob("*.parquet"):
                 old.unlink(missing_ok=True)
             rows = schema.polars_schema.to_frame()
-            made.append(_written(target, name, schema, rows, {}, has_file=True))
+            made.append(_written(target, EMPTY, schema, rows, {}, has_file=True))
     return made
 
 
@@ -121,8 +119,6 @@ def _written(
 
 def read_partition(folder: Path, table: str, shard: str, name: str) -> "pl.DataFrame":
     """Returns the rows of one partition; see `Warehouse.read_partition`."""
-    import polars as pl
-
     schema = table_schema(table)
     frame = _rows_now(folder, schema, shard, name)
     if frame is None:
@@ -131,9 +127,7 @@ def read_partition(folder: Path, table: str, shard: str, name: str) -> "pl.DataF
             f"Table '{table}' has no partition '{name}' of shard '{shard}'. Partitions there: "
             f"{known}. Build the stage that writes it first."
         )
-    if frame.schema == schema.polars_schema:
-        return frame
-    return frame.select(pl.col(column.name).cast(column.dtype) for column in schema.columns)
+    return frame
 
 
 def _rows_now(folder: Path, schema: TableSchema, shard: str, name: str) -> "pl.DataFrame | None":
@@ -169,9 +163,7 @@ def _rows(schema: TableSchema, path: Path) -> "pl.DataFrame":
     if not has_content(path, content):
         raise damaged_error([path])
     frame = pl.read_parquet(io.BytesIO(content), hive_partitioning=False)
-    if absent := columns_not_in(schema, path, frame.columns):
-        return frame.with_columns(pl.lit(None).alias(column.name) for column in absent)
-    return frame
+    return frame.select(pl.col(column.name).cast(column.dtype) for column in schema.columns)
 
 
 def damaged_error(paths: list[Path]) -> DamagedPartitionError:

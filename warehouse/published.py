@@ -9,10 +9,10 @@ from warehouse.catalogue import Catalogue, Entry, file_path, parsed
 from warehouse.errors import DamagedPartitionError
 from warehouse.layout import (
     CATALOGUE_FOLDER,
+    EMPTY,
     EMPTY_SHARD,
     RETIRED,
     catalogue_file,
-    empty_partition,
     is_damaged,
     names_in,
     partition_folder,
@@ -117,7 +117,7 @@ def list_partitions(folder: Path, table: str, shard: str | None = None) -> list[
 def empty_partition_path(folder: Path, table: str) -> Path | None:
     """Returns the path of a table's zero-row partition; None where it has none that is sound."""
     try:
-        entry = read_catalogue(folder, EMPTY_SHARD).entry(table, empty_partition(table))
+        entry = read_catalogue(folder, EMPTY_SHARD).entry(table, EMPTY)
     except DamagedPartitionError:
         return None
     path = entry and path_of(folder, entry, EMPTY_SHARD)

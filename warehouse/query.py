@@ -16,9 +16,7 @@ from warehouse.errors import PartitionsChangingError, QueryError
 from warehouse.needs import everything, needs_of
 from warehouse.partitions import lost_error
 from warehouse.reading import (
-    Files,
     chosen_files,
-    looked_at,
     missing_files,
     open_views,
     refuse_changed,
@@ -69,7 +67,6 @@ def run_query(
     Raises:
         QueryError: The statement is no single select or DuckDB refused it.
         DamagedPartitionError: A partition of a table in the statement cannot be read.
-        LayoutError: A partition lacks a column that may not be NULL.
         PartitionsChangingError: Partitions were moved away at every attempt.
     """
     return _run(folder, sql, parameters, shards, _frame, is_compared=True)
@@ -98,7 +95,7 @@ def fetch_rows(folder: Path, sql: str) -> tuple[list[str], list[tuple[Any, ...]]
     be read as a whole, are compared only where DuckDB cannot go on.
 
     Raises:
-        QueryError, DamagedPartitionError, LayoutError, PartitionsChangingError: As `run_query`.
+        QueryError, DamagedPartitionError, PartitionsChangingError: As `run_query`.
     """
     return _run(
         folder,
@@ -123,10 +120,9 @@ def _run(
 
     needs = needs_of(sql)
     failure: duckdb.Error | None = None
-    older: Files | None = None
     lost: list[Path] = []
     for _ in range(_MAX_ATTEMPTS):
-        files = older or chosen_files(folder, needs, shards)
+        files = chosen_files(folder, needs, shards)
         if is_compared:
             refuse_damaged(needs.rows, files)
         try:
@@ -145,15 +141,14 @@ def _run(
         ) as error:
             raise refused(error) from error
         except duckdb.Error as error:
-            if missing := missing_files(files):
-                # Named still, it is lost.
-                if missing == lost:
-                    raise lost_error(missing) from error
-                failure, older, lost = error, None, missing
-                continue
-            refuse_damaged(needs.rows, files)
-            if older or not (older := looked_at(needs, files)).are_older:
+            missing = missing_files(files)
+            if not missing:
+                refuse_damaged(needs.rows, files)
                 raise refused(error) from error
+            # Named still, they are lost.
+            if missing == lost:
+                raise lost_error(missing) from error
+            failure, lost = error, missing
     raise PartitionsChangingError(
         f"Partitions of {', '.join(sorted(needs.tables))} were moved away during each of "
         f"{_MAX_ATTEMPTS} attempts of the query (last error: {failure}). Run it again, or after "
@@ -184,7 +179,7 @@ def stream_query(
     files = chosen_files(folder, needs)
     refuse_damaged(needs.rows, files)
     try:
-        with open_views(folder, needs, looked_at(needs, files)) as connection:
+        with open_views(folder, needs, files) as connection:
             relation = connection.sql(sql, params=dict(parameters or {}))
             yield relation.to_arrow_reader(_ROWS_PER_BATCH)
     except (duckdb.Error, pa.ArrowException, OSError) as error:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,6 @@ from warehouse.connection import confine, open_connection
 from warehouse.errors import PartitionsChangingError, QueryError
 from warehouse.layout import is_damaged
 from warehouse.needs import Needs
-from warehouse.older_files import columns_lacking
 from warehouse.partitions import damaged_error
 from warehouse.published import catalogues, empty_partition_path, path_of
 from warehouse.relations import create_published, create_views, file_list_source
@@ -29,19 +28,15 @@ class Files:
             without rows.
         published: Of the partitions whose catalogues are asked the table, shard, name, metadata
             and counts, these as JSON.
-        are_older: Whether others may lack some, which are NULL then; else DuckDB refuses to read
-            these. With it, every footer is read before the first row.
     """
 
     of: Mapping[str, Sequence[Path]]
     published: Sequence[tuple[str, str, str, str, str]] = ()
-    are_older: bool = False
 
     def sources(self) -> dict[str, str]:
         """Returns the SQL behind `from` that reads the tables."""
         return {
-            table: file_list_source(table_schema(table), paths, unites=self.are_older)
-            for table, paths in self.of.items()
+            table: file_list_source(table_schema(table), paths) for table, paths in self.of.items()
         }
 
 
@@ -117,18 +112,6 @@ def refuse_changed(files: Files, error: Exception) -> None:
             "Partitions were moved away while their rows were read: a build runs. Run the same "
             "again, or after the build."
         ) from error
-
-
-def looked_at(needs: Needs, files: Files) -> Files:
-    """Returns the same, with whether a version of which rows are read lacks a column.
-
-    Raises:
-        LayoutError: It may not be NULL.
-    """
-    lacking = [
-        columns_lacking(table_schema(table), files.of[table]) for table in sorted(needs.rows)
-    ]
-    return replace(files, are_older=any(lacking))
 
 
 @contextmanager

@@ -84,13 +84,13 @@ def shown_columns(schema: TableSchema) -> str:
     return ", ".join(map(sql_name, schema.column_names))
 
 
-def file_list_source(schema: TableSchema, files: Collection[Path], *, unites: bool) -> str:
+def file_list_source(schema: TableSchema, files: Collection[Path]) -> str:
     """Returns the SQL that reads these files of a table; see `reading.Files`.
 
     A warehouse that nobody prepared may have no file without rows to give the columns.
     """
     listed = ", ".join(sql_literal(str(path)) for path in files)
-    rows = f"read_parquet([{listed}], union_by_name = {unites}, {_partitioning(schema)})"
+    rows = f"read_parquet([{listed}], {_partitioning(schema)})"
     if any(shard_of(path) == EMPTY_SHARD for path in files):
         return rows
     columns = ", ".join(f"null::{each.type} as {sql_name(each.name)}" for each in schema.columns)
@@ -122,10 +122,7 @@ def glob_source(schema: TableSchema, folder: Path) -> str:
         ) on listed.file = named_file
         group by shard, partition
     )"""
-    return (
-        f"{chosen} join read_parquet({files}, union_by_name = true, {_partitioning(schema)}) "
-        "on filename = chosen_file"
-    )
+    return f"{chosen} join read_parquet({files}, {_partitioning(schema)}) on filename = chosen_file"
 
 
 def published_source(folder: Path) -> str:

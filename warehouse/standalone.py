@@ -9,7 +9,7 @@ from pathlib import Path
 from warehouse.connection import open_connection, sql_name
 from warehouse.errors import StorageError
 from warehouse.needs import everything
-from warehouse.reading import chosen_files, looked_at, refuse_changed, refuse_damaged
+from warehouse.reading import chosen_files, refuse_changed, refuse_damaged
 from warehouse.relations import create_published, create_statistics_views, shown_columns
 from warehouse.schema import sql_texts, tables
 
@@ -32,7 +32,7 @@ def write_standalone_database(folder: Path, file: Path) -> dict[str, int]:
 
     files = chosen_files(folder, everything())
     refuse_damaged(everything().rows, files)
-    sources = looked_at(everything(), files).sources()
+    sources = files.sources()
     rows = {}
     try:
         with open_connection(file) as connection:
