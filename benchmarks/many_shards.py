@@ -6,17 +6,27 @@ partitions, 18 a shard, are drawn (`large_warehouse.py`) and stored with the fin
 finished build. Each step runs in a process of its own. Processor time is that of all threads, and
 tells more than seconds where other programs share the cores.
 
+With `--ingest` so many texts become a shard each, as `toolformer ingest` cuts them. Then all that
+a build would publish is written into the catalogues, beside files without content: what reads no
+rows cannot tell the difference. The plan is made once more over an object store of this machine,
+by a machine that has nothing and again by the same, and its requests are counted.
+
     python -m benchmarks.many_shards --shards 100 1000 [--calls N] [--work FOLDER] [--json FILE]
+    python -m benchmarks.many_shards --ingest 10000 [--work FOLDER] [--json FILE]
 """
 
 import argparse
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
@@ -31,9 +41,11 @@ from benchmarks.large_warehouse import identifiers, shard_frames
 from benchmarks.machine import machine, peak_memory
 from dagster_project.runs.plan import BuildPlan
 from dagster_project.runs.run_job import dagster_instance
+from tests.s3 import running_store
 from toolformer.home.fingerprints import Fingerprint
 from toolformer.home.home import Home
 from toolformer.home.partitions import register_shards
+from toolformer.home.reading import Home as ReadHome
 from toolformer.home.settings.sections import Settings, validated
 from toolformer.home.settings.settings_file import preset_values
 from toolformer.home.wiring.toolbox import Toolbox
@@ -44,8 +56,13 @@ from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer.sources.source import Source
 from tools.prompting import load_prompt
 from tools.registry import create_tool
+from warehouse.catalogue import file_path
 from warehouse.needs import STATISTICS_VIEWS
+from warehouse.published import read_catalogue, shards_in
 from warehouse.schema import ALL, tables
+from warehouse.store.files import MirroredFiles
+from warehouse.store.objects import open_store
+from warehouse.store.partition_store import MirroredStore, PartitionStore
 from warehouse.warehouse import Warehouse
 
 _TOOLS = ("Calculator", "Calendar")
@@ -69,8 +86,8 @@ def _toolbox() -> Toolbox:
     )
 
 
-def _sources(home: Home) -> list[Source]:
-    return [Source(str(file), shard_size=_TEXTS) for file in sorted(home.root.glob("*.jsonl"))]
+def _sources(home: Home, shard_size: int = _TEXTS) -> list[Source]:
+    return [Source(str(file), shard_size=shard_size) for file in sorted(home.root.glob("*.jsonl"))]
 
 
 def _warehouse(home: Home) -> Warehouse:
@@ -109,7 +126,7 @@ def grow(home: Home, shards: int, calls: int = _CALLS) -> None:
             print(f"{key} of {shards}", file=sys.stderr)
 
 
-def _cut(home: Home) -> None:
+def _cut(home: Home, shard_size: int = _TEXTS) -> None:
     """Cut the sources as the asset `corpus_manifest` does."""
     warehouse = open_warehouse(home)
 
@@ -119,11 +136,105 @@ def _cut(home: Home) -> None:
 
     update_manifest(
         home.sources,
-        _sources(home),
+        _sources(home, shard_size),
         held_out_every=0,
         stored=stored_texts(warehouse),
         store=store,
     )
+
+
+def ingest(home: Home, texts: int) -> float:
+    """Seconds in which so many texts become a shard each."""
+    home.root.mkdir(parents=True, exist_ok=True)
+    lines = (
+        json.dumps({"text": f"Text {number} is one of many. " * 20}) for number in range(texts)
+    )
+    file = home.root / "texts.jsonl"
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    began = time.perf_counter()
+    _cut(home, shard_size=1)
+    return time.perf_counter() - began
+
+
+def fill_catalogues(home: Home) -> None:
+    """Publish what a build of all shards would, with the counts of one shard, without rows."""
+    settings, toolbox = _settings(), _toolbox()
+    entries = Manifest.load(home.sources).active_shards
+    store, first = PartitionStore(home.warehouse), entries[0]
+    _build(home, first, _CALLS)
+    drawn = list(read_catalogue(home.warehouse, first.key).entries())
+    for entry in entries[1:]:
+        made = _fingerprints(entry, settings, toolbox)
+        published = []
+        for each in drawn:
+            digest = made.get((each.table, each.name.partition(".")[0]))
+            counts = json.dumps(dict(each.counts)).replace(first.key, entry.key)
+            metadata = {} if digest is None else digest.metadata()
+            of_shard = replace(each, metadata=metadata, counts=json.loads(counts))
+            if each.file and each.table != DOCUMENTS:
+                file = home.warehouse / file_path(each.table, entry.key, each.file)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.touch()
+            published += [] if each.table == DOCUMENTS else [of_shard]
+        store.publish(entry.key, published)
+
+
+def count_requests(home: Home) -> dict[str, Any]:
+    """The plan by a machine that has nothing, and again, over the catalogues in a store."""
+    import obstore
+
+    figures: dict[str, Any] = {}
+    with running_store() as store, tempfile.TemporaryDirectory() as folder:
+        os.environ.update(store.environment)
+        store.make_bucket("shards")
+        objects = open_store("s3://shards/home")
+        for shard in shards_in(home.warehouse):
+            content = read_catalogue(home.warehouse, shard)
+            path = f"catalogue/{shard}/{content.number:08d}.json"
+            objects.put_new(path, content.content())
+        shutil.copytree(home.sources, Path(folder) / "sources")
+        new = Home(Path(folder))
+        files = MirroredFiles(objects, new.root, new.root / "copies")
+        warehouse = Warehouse(
+            new.warehouse, new.database, MirroredStore(objects, new.warehouse, files)
+        )
+        asked = _counted(obstore.store.S3Store)
+        for name in ("plan with nothing copied", "plan again"):
+            before, began = sum(asked.values()), time.perf_counter()
+            planned = _planned(warehouse, new)
+            figures[name] = {
+                "seconds": round(time.perf_counter() - began, 2),
+                "requests": sum(asked.values()) - before,
+                "found": planned,
+            }
+    return figures
+
+
+def _counted(store: type) -> Counter[str]:
+    """Counts the requests of a class of stores from now on; of a list each page is one."""
+    asked: Counter[str] = Counter()
+    for name in ("put", "get", "delete"):
+        setattr(store, name, _counting(getattr(store, name), name, asked))
+    genuine = store.list
+
+    def listed(self: Any, *arguments: Any, **options: Any) -> Iterator[Any]:
+        asked["list"] += 1
+        found = 0
+        for chunk in genuine(self, *arguments, **options):
+            found += len(chunk)
+            yield chunk
+        asked["list"] += found // 1000
+
+    store.list = listed
+    return asked
+
+
+def _counting(genuine: Callable[..., Any], name: str, asked: Counter[str]) -> Callable[..., Any]:
+    def ask(*arguments: Any, **options: Any) -> Any:
+        asked[name] += 1
+        return genuine(*arguments, **options)
+
+    return ask
 
 
 def _build(home: Home, entry: ShardEntry, calls: int) -> str:
@@ -176,8 +287,12 @@ def _read_views(home: Home) -> dict[str, float]:
 
 
 def _plan(home: Home) -> int:
+    return _planned(_warehouse(home), home)
+
+
+def _planned(warehouse: Warehouse, home: Home) -> int:
     plan = BuildPlan(
-        _warehouse(home),
+        warehouse,
         _settings(),
         _toolbox(),
         annotator=_MODEL,
@@ -187,7 +302,8 @@ def _plan(home: Home) -> int:
 
 
 def _look_at_sources(home: Home) -> int:
-    changed, _ = stale_sources(home.sources, _sources(home), stored_texts(_warehouse(home)))
+    size = 1 if (home.root / "texts.jsonl").exists() else _TEXTS
+    changed, _ = stale_sources(home.sources, _sources(home, size), stored_texts(_warehouse(home)))
     return len(changed)
 
 
@@ -196,6 +312,21 @@ def _register(home: Home) -> int:
     with dagster_instance(home) as instance:
         register_shards(instance, manifest)
     return len(manifest.active_shards)
+
+
+def _explain(home: Home) -> int:
+    last = Manifest.load(home.sources).active_shards[-1].key
+    warehouse = _warehouse(home)
+    [call_id, *_] = warehouse.read_partition("candidate_calls", last, _TOOLS[0])["call_id"]
+    began = time.perf_counter()
+    ReadHome(home.root).explain(call_id)
+    return round(1000 * (time.perf_counter() - began))
+
+
+def _files(home: Home) -> dict[str, int]:
+    folders = {"warehouse": home.warehouse, "catalogue": home.warehouse / "catalogue"}
+    folders["locks"] = home.root / "locks"
+    return {name: sum(1 for _ in folder.rglob("*")) for name, folder in folders.items()}
 
 
 _STEPS: dict[str, Callable[[Home], Any]] = {
@@ -210,6 +341,12 @@ _STEPS: dict[str, Callable[[Home], Any]] = {
     "plan of an unchanged build": _plan,
     "register the partitions": _register,
     "register them again": _register,
+    "files": _files,
+}
+# Read rows, and so need files that have some. What explaining finds are its milliseconds.
+_OF_ROWS: dict[str, Callable[[Home], Any]] = {
+    "explain": _explain,
+    "calls to label": lambda home: _warehouse(home).ask("calls_to_label", per_tool=40).height,
 }
 
 
@@ -217,7 +354,7 @@ def _measured(home: Home, step: str) -> dict[str, float | Any]:
     """Seconds, processor seconds and memory of a step in this process."""
     with peak_memory() as peak:
         began, used = time.perf_counter(), time.process_time()
-        found = _STEPS[step](home)
+        found = {**_STEPS, **_OF_ROWS}[step](home)
         seconds, processor = time.perf_counter() - began, time.process_time() - used
     return {
         "seconds": round(seconds, 3),
@@ -246,6 +383,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--shards", type=int, nargs="+", default=[100, 1000])
+    parser.add_argument("--ingest", type=int, help="texts, of which each becomes a shard")
     parser.add_argument("--calls", type=int, default=_CALLS, help="of each tool in a shard")
     parser.add_argument("--work", type=Path, help="home to make, or go on with, and keep")
     parser.add_argument("--json", type=Path, help="write all figures there")
@@ -257,14 +395,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="toolformer-shards-") as temporary:
         home = Home((options.work or Path(temporary)).absolute())
         figures: dict[str, Any] = {"machine": machine(), "sizes": {}}
-        for shards in sorted(options.shards):
+        if options.ingest:
+            figures["ingest_seconds"] = round(ingest(home, options.ingest), 1)
+            print(json.dumps(figures))
+            fill_catalogues(home)
+            steps = {step: measure(home, step) for step in _STEPS if step != "all views"}
+            figures |= {"steps": steps, "store": count_requests(home)}
+            print(json.dumps(figures, indent=2))
+        for shards in () if options.ingest else sorted(options.shards):
             began = time.perf_counter()
             grow(home, shards, options.calls)
             figures["sizes"][shards] = {
                 "growing_seconds": round(time.perf_counter() - began, 1),
                 "manifest_bytes": (home.sources / "manifest.json").stat().st_size,
                 "warehouse_bytes": _bytes(home.warehouse),
-                "steps": {step: measure(home, step) for step in _STEPS},
+                "steps": {step: measure(home, step) for step in (*_STEPS, *_OF_ROWS)},
             }
             print(json.dumps(figures["sizes"][shards], indent=2))
     if options.json:
