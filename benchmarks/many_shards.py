@@ -57,12 +57,13 @@ from toolformer.sources.source import Source
 from tools.prompting import load_prompt
 from tools.registry import create_tool
 from warehouse.catalogue import file_path
+from warehouse.layout import catalogue_file
 from warehouse.needs import STATISTICS_VIEWS
 from warehouse.published import read_catalogue, shards_in
 from warehouse.schema import ALL, tables
 from warehouse.store.files import MirroredFiles
 from warehouse.store.objects import open_store
-from warehouse.store.partition_store import MirroredStore, PartitionStore
+from warehouse.store.partition_store import MirroredStore
 from warehouse.warehouse import Warehouse
 
 _TOOLS = ("Calculator", "Calendar")
@@ -160,12 +161,12 @@ def fill_catalogues(home: Home) -> None:
     """Publish what a build of all shards would, with the counts of one shard, without rows."""
     settings, toolbox = _settings(), _toolbox()
     entries = Manifest.load(home.sources).active_shards
-    store, first = PartitionStore(home.warehouse), entries[0]
+    first = entries[0]
     _build(home, first, _CALLS)
     drawn = list(read_catalogue(home.warehouse, first.key).entries())
     for entry in entries[1:]:
         made = _fingerprints(entry, settings, toolbox)
-        published = []
+        catalogue = read_catalogue(home.warehouse, entry.key)
         for each in drawn:
             digest = made.get((each.table, each.name.partition(".")[0]))
             counts = json.dumps(dict(each.counts)).replace(first.key, entry.key)
@@ -175,8 +176,9 @@ def fill_catalogues(home: Home) -> None:
                 file = home.warehouse / file_path(each.table, entry.key, each.file)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.touch()
-            published += [] if each.table == DOCUMENTS else [of_shard]
-        store.publish(entry.key, published)
+            if each.table != DOCUMENTS:
+                catalogue = catalogue.with_entries([of_shard])
+        catalogue_file(home.warehouse, entry.key).write_bytes(catalogue.content())
 
 
 def count_requests(home: Home) -> dict[str, Any]:

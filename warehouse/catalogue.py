@@ -105,12 +105,13 @@ class Catalogue:
 
     def files_published_with(self, entry: Entry) -> list[str]:
         """Returns the files, below the warehouse, of a partition and of those published with it."""
-        number = str(entry.number).encode()
-        matches = filter(None, map(_KEY.match, self.lines.values()))
+        number = b'"number":%d,' % entry.number
+        lines = (line for line in self.lines.values() if number in line)
+        matches = filter(None, map(_KEY.match, lines))
         return [
             file_path(match[1].decode(), self.shard, match[4].decode())
             for match in matches
-            if match[3] == number and match[4]
+            if int(match[3]) == entry.number and match[4]
         ]
 
     def entry(self, table: str, name: str) -> Entry | None:

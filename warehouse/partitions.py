@@ -90,7 +90,7 @@ def _written(
     with temporary_tables() as connection:
         connection.execute(schema.create_statement)
         connection.register("incoming", frame)
-        _check_lists(connection, schema)
+        _check_lists(connection, schema, frame)
         try:
             connection.execute(
                 f"insert into {sql_name(schema.name)} by name select * from incoming"
@@ -199,13 +199,15 @@ def storage_error(path: Path, error: Exception) -> StorageError:
     )
 
 
-def _check_lists(connection: "duckdb.DuckDBPyConnection", schema: TableSchema) -> None:
+def _check_lists(
+    connection: "duckdb.DuckDBPyConnection", schema: TableSchema, frame: "pl.DataFrame"
+) -> None:
     from warehouse.validation import list_rules
 
     rules = [
         ([column.name], f"{column.name!r} {problem}", condition)
         for column in schema.columns
-        if column.type.endswith("[]")
+        if column.type.endswith("[]") and frame[column.name].list.len().sum()
         for condition, problem in list_rules(column).items()
     ]
     # All at once: a statement takes longer to prepare than to run.

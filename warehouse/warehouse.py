@@ -4,6 +4,7 @@ Nothing is held open between calls, so any number of processes may use the same 
 """
 
 import glob
+import os
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -157,7 +158,8 @@ class Warehouse:
         if entry is None:
             return None
         files = [] if self.store.is_copy else catalogue.files_published_with(entry)
-        if not all((self.folder / file).exists() for file in files):
+        # Asked for each partition of each plan: paths as objects take twice the time.
+        if not all(os.path.exists(f"{self.folder}/{file}") for file in files):  # noqa: PTH110
             return None
         return entry.seal, dict(entry.metadata)
 

@@ -194,19 +194,19 @@ def test_rows_of_a_study_stay_while_they_would_be_made_again_and_no_longer(measu
 
 
 def test_a_killed_run_goes_on_behind_its_last_part(measure, monkeypatch: pytest.MonkeyPatch):
-    replace = Warehouse.replace_partition
+    replace = Warehouse.replace_partitions
     stored: list[str] = []
 
-    def killed_later(self, table, shard, name, *rest, **options):
+    def killed_later(self, shard, made):
         if len(stored) == 3:
             raise KeyboardInterrupt
-        stored.append(name)
-        return replace(self, table, shard, name, *rest, **options)
+        stored.extend(name for _, name in made)
+        replace(self, shard, made)
 
-    monkeypatch.setattr(Warehouse, "replace_partition", killed_later)
+    monkeypatch.setattr(Warehouse, "replace_partitions", killed_later)
     with pytest.raises(KeyboardInterrupt):
         measure()
-    monkeypatch.setattr(Warehouse, "replace_partition", replace)
+    monkeypatch.setattr(Warehouse, "replace_partitions", replace)
     work, _ = measure()
     assert work.states == {"own with base": {"up to date": 3, "done": 3}}
     assert len(scores(work)) == 2 * QUESTIONS
