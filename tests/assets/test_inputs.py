@@ -248,21 +248,21 @@ def test_calls_of_a_tool_that_is_switched_off_are_not_merged(stage: Stage):
 
 
 def test_equal_rows_that_another_machine_stored_meanwhile_count_as_done(stage: Stage, monkeypatch):
-    replace_partition = stage.warehouse.replace_partition
+    replace_partition = stage.warehouse.replace_partitions
 
     def refused(*arguments, **options):
         # The other machine's rows are there now.
         replace_partition(*arguments, **options)
         raise StoreConflictError("another machine was faster")
 
-    monkeypatch.setattr(stage.warehouse, "replace_partition", refused)
+    monkeypatch.setattr(stage.warehouse, "replace_partitions", refused)
     assert stage.make() == "done"
-    monkeypatch.setattr(stage.warehouse, "replace_partition", replace_partition)
+    monkeypatch.setattr(stage.warehouse, "replace_partitions", replace_partition)
     stage.execute("second")
 
     def refused_in_vain(*_arguments, **_options):
         raise StoreConflictError("another machine works with other settings")
 
-    monkeypatch.setattr(stage.warehouse, "replace_partition", refused_in_vain)
+    monkeypatch.setattr(stage.warehouse, "replace_partitions", refused_in_vain)
     with pytest.raises(StoreConflictError, match="other settings"):
         stage.make()
