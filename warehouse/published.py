@@ -139,11 +139,18 @@ def files_of(folder: Path, table: str, shards: Collection[str] | None = None) ->
     return [path for path in (empty, *paths) if path is not None]
 
 
-def damaged_partitions(folder: Path, table_names: Iterable[str] | None = None) -> list[Path]:
+def damaged_partitions(
+    folder: Path, table_names: Iterable[str] | None = None, *, is_copy: bool = False
+) -> list[Path]:
     """Returns the files whose bytes are not those that were written, by path.
+
+    Args:
+        table_names: Of these tables; by default of all.
+        is_copy: Whether files may be missing, since they are fetched when they are read.
 
     Raises:
         DamagedPartitionError: A catalogue is not what was written.
     """
     names = tables() if table_names is None else table_names
-    return sorted(path for table in names for path in files_of(folder, table) if is_damaged(path))
+    paths = [path for table in names for path in files_of(folder, table)]
+    return sorted(path for path in paths if is_damaged(path) or not (is_copy or path.exists()))

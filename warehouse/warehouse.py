@@ -295,8 +295,8 @@ class Warehouse:
         return write_standalone_database(self.folder, file)
 
     def damaged_partitions(self, table_names: Iterable[str] | None = None) -> list[Path]:
-        """Returns the partitions that are not as they were written; None looks at all tables."""
-        return published.damaged_partitions(self.folder, table_names)
+        """Returns the files that are lost, or not as they were written; None: of all tables."""
+        return published.damaged_partitions(self.folder, table_names, is_copy=self.store.is_copy)
 
     def _fetch(self, sql: str, shards: Collection[str] | None = None) -> None:
         needs = needs_of(sql)

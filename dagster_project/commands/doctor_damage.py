@@ -104,9 +104,11 @@ def _compare(name: str, folder: Path, remedy: str, is_full: bool) -> Iterator[Fi
 
 def _partitions(home: Home, is_full: bool) -> Iterator[Finding]:
     from warehouse.schema import tables
+    from warehouse.store.partition_store import PartitionStore
     from warehouse.warehouse import Warehouse
 
-    warehouse = Warehouse(home.warehouse, home.database)
+    store = PartitionStore(home.warehouse, is_copy=home.copied_store is not None)
+    warehouse = Warehouse(home.warehouse, home.database, store)
     partitions = {table: warehouse.partitions(table) for table in tables()}
     sizes = {table: sum(info.bytes for info in partitions[table]) for table in partitions}
     read, examined = 0, []
@@ -121,7 +123,7 @@ def _partitions(home: Home, is_full: bool) -> Iterator[Finding]:
     note = f"; not looked at, for their size: {', '.join(left_out)}" if left_out else ""
     if damaged:
         names = named([str(path.relative_to(home.warehouse.absolute())) for path in damaged])
-        detail = f"{len(damaged)} damaged: {names}{note}"
+        detail = f"{len(damaged)} damaged or missing: {names}{note}"
         remedy = f"Remove these files in {home.warehouse}; the next build makes them again, "
         remedy += "but for labels: put a copy of these back"
         yield Finding("partitions", "warning", detail, remedy, tuple(map(str, damaged)))

@@ -185,9 +185,8 @@ def test_without_reading_a_file_that_is_gone_or_cut_is_found(home, folder, chang
     assert damaged(home, is_full=False) == []
 
 
-@pytest.mark.parametrize("table", ["documents", "rejected_records"])
-def test_damaged_texts_come_back_when_their_source_is_cut_again(home, made, table):
-    (path,) = (home.warehouse / table / "shard=shard-00000").iterdir()
+def test_damaged_texts_come_back_when_their_source_is_cut_again(home, made):
+    (path,) = (home.warehouse / "documents" / "shard=shard-00000").iterdir()
     truncate(path)
     (found,) = damaged(home)
     assert "the next build makes them again, but for labels" in found.remedy

@@ -19,9 +19,9 @@ PAGE = REPOSITORY / "docs" / "sql.md"
 @pytest.fixture
 def rebuilt(warehouse: Warehouse) -> Warehouse:
     """Two kept calls, after three builds: the files of the first two are there still."""
-    for _ in range(3):
-        store_calls(warehouse, "Calculator", [{"call_id": "c1"}])
-        store_calls(warehouse, "Calendar", [{"call_id": "c2"}])
+    for loss in (3.0, 4.0, 5.0):
+        store_calls(warehouse, "Calculator", [{"call_id": "c1", "loss_without_call": loss}])
+        store_calls(warehouse, "Calendar", [{"call_id": "c2", "loss_without_call": loss}])
         store(warehouse, "training_texts", "all", "all", {})
     return warehouse
 

@@ -3,12 +3,16 @@
 import datetime
 from collections import Counter
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from toolformer.base.whole_files import write_whole
 from toolformer.sources.manifest import Manifest, ShardEntry
+from warehouse.layout import catalogue_file
+from warehouse.published import read_catalogue
 from warehouse.schema import ALL, TableSchema, sql_texts, table_schema, tables
 from warehouse.warehouse import Warehouse
 
@@ -258,9 +262,11 @@ def fill(warehouse: Warehouse) -> None:
 
 def remove_partition(warehouse: Warehouse, table: str, shard: str, partition_name: str) -> None:
     """Lose a partition."""
-    for info in warehouse.partitions(table, shard):
-        if info.name == partition_name and info.path is not None:
-            info.path.unlink()
+    catalogue = read_catalogue(warehouse.folder, shard)
+    lines = {key: line for key, line in catalogue.lines.items() if key != (table, partition_name)}
+    write_whole(
+        catalogue_file(warehouse.folder, shard), replace(catalogue, lines=lines).content().decode()
+    )
 
 
 def save_manifest(sources: Path, *shards: str) -> list[ShardEntry]:

@@ -106,8 +106,18 @@ class PartitionStore:
         return {
             each.shard
             for each in catalogues(self._folder, table_names)
-            if {table for table, _ in each.lines}.issuperset(table_names)
+            if all(self._has(each, table) for table in table_names)
         }
+
+    def _has(self, catalogue: Catalogue, table: str) -> bool:
+        """Whether there are partitions of a table, and all of them can be read."""
+        try:
+            paths = [
+                path_of(self._folder, entry, catalogue.shard) for entry in catalogue.entries(table)
+            ]
+        except DamagedPartitionError:
+            return False
+        return bool(paths) and all(not path or self.is_copy or path.exists() for path in paths)
 
     def retired(self) -> set[str]:
         """Returns the shards that were taken out."""

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.test_command_blocks import blocks
-from tests.warehouse.rows import TEXT, fill, new_warehouse, put_calls
+from tests.warehouse.rows import PARTITIONS, TEXT, fill, new_warehouse, put_calls, remove_partition
 from toolformer.errors import ToolformerError
 from toolformer.home import home as places
 from toolformer.home.reading import Home
@@ -48,7 +48,7 @@ def test_reading_writes_nothing_into_a_home_that_nobody_has_prepared(
     for folder in copy.glob("warehouse/*/shard=none"):
         shutil.rmtree(folder)
     (copy / "warehouse" / "catalogue" / "none.json").unlink()
-    shutil.rmtree(copy / "warehouse" / "labels")
+    remove_partition(Home(copy).warehouse, "labels", *PARTITIONS["labels"])
     before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
     if is_opened_by_a_command:
         monkeypatch.setattr(os, "access", lambda path, _: path != copy)
