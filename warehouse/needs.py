@@ -21,7 +21,9 @@ STATISTICS_VIEWS = tuple(
 """Names of the views in `views/`, each behind those that it selects from."""
 
 _VIEWS = frozenset((*COUNTS, *STATISTICS_VIEWS))
-_READ = re.compile(r'(?:\b(?:from|join)\b|,)[\s(]*"?(\w+)')
+_READ = re.compile(
+    r'(?:\b(?:from|join|pivot|unpivot|summarize|table)\b|,)[\s(]*(?:"?main"?\.)?"?(\w+)'
+)
 _COMMENT = re.compile(r"--[^\n]*")
 # `query` and `query_table` read what a text names.
 _INTROSPECTION = re.compile(
@@ -59,7 +61,7 @@ def everything() -> Needs:
 def needs_of(sql: str) -> Needs:
     """Returns what a statement may read, directly or through a view.
 
-    A name counts behind `from`, `join` or a comma, outside of comments: too many views cost
+    A name counts behind `from`, `join`, a comma and the like, outside of comments: too many views cost
     milliseconds, and of one too few DuckDB complains, so that `query` makes all. A statement that
     asks for DuckDB's own catalogue gets all.
 

@@ -127,6 +127,14 @@ def test_only_the_tables_that_a_query_names_are_opened():
     assert needs_of("from evaluation_summary").rows == {"evaluation_results"}
     assert "filtered_calls" in needs_of("from kept_examples").rows
     assert needs_of("select 1").tables == set()
+    assert needs_of("select sum(documents) from document_counts -- of documents").rows == set()
+    for statement in (
+        'select 1 from (main."documents" as d)',
+        "from labels, documents",
+        "summarize documents",
+        "pivot documents on language",
+    ):
+        assert "documents" in needs_of(statement).rows
     assert needs_of("describe documents").rows == set(tables())
 
 
