@@ -147,16 +147,17 @@ class Catalogue:
     def files(self) -> tuple[set[str], dict[str, float]]:
         """Returns the files that it names, and those that they replaced with the time.
 
-        Both below the warehouse; not those of damaged lines.
+        Both below the warehouse.
+
+        Raises:
+            DamagedPartitionError: A line is not what was written, so what it names is not known.
         """
         named, replaced = set(), {}
-        for line in self.lines.values():
-            with suppress(DamagedPartitionError):
-                entry = self._entry(line)
-                if entry.file is not None:
-                    named.add(file_path(entry.table, self.shard, entry.file))
-                for file, at in entry.replaced.items():
-                    replaced[file_path(entry.table, self.shard, file)] = at
+        for entry in self.entries():
+            if entry.file is not None:
+                named.add(file_path(entry.table, self.shard, entry.file))
+            for file, at in entry.replaced.items():
+                replaced[file_path(entry.table, self.shard, file)] = at
         return named, replaced
 
     def with_entries(self, entries: Iterable[Entry]) -> "Catalogue":

@@ -61,9 +61,9 @@ def everything() -> Needs:
 def needs_of(sql: str) -> Needs:
     """Returns what a statement may read, directly or through a view.
 
-    A name counts behind `from`, `join`, a comma and the like, outside of comments: too many views cost
-    milliseconds, and of one too few DuckDB complains, so that `query` makes all. A statement that
-    asks for DuckDB's own catalogue gets all.
+    A name counts behind `from`, `join`, a comma and the like, outside of comments: too many views
+    cost milliseconds, and of one too few DuckDB complains, so that `query` makes all. A statement
+    that asks for DuckDB's own catalogue gets all.
 
     Example:
         >>> sorted(needs_of("select count(*) from stage_costs").rows)

@@ -64,7 +64,7 @@ class Warehouse:
 
     def as_it_is(self) -> "Warehouse":
         """Returns the warehouse as it is published now, which is not asked of a store again."""
-        self.store.fetch(tables(), with_rows=False)
+        self.store.fetch(tables(), self._shards, with_rows=False)
         store = PartitionStore(self.folder, is_copy=self.store.is_copy)
         return Warehouse(self.folder, self.database_file, store, shards=self._shards)
 

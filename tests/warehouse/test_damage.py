@@ -1,3 +1,4 @@
+import os
 import random
 from contextlib import suppress
 from pathlib import Path
@@ -132,6 +133,13 @@ def test_a_line_of_a_catalogue_that_is_damaged_costs_one_partition(warehouse: Wa
         with pytest.raises(DamagedPartitionError, match="'all' of table 'documents'"):
             read()
     assert warehouse.query("from filtered_calls").height == 1
+    # Nothing that it may name is swept.
+    texts = [*(warehouse.folder / "documents" / f"shard={SHARD}").iterdir()]
+    for path in texts:
+        os.utime(path, (0, 0))
+    put(warehouse, "candidate_calls")
+    warehouse.store.sweep()
+    assert [*(warehouse.folder / "documents" / f"shard={SHARD}").iterdir()] == texts
     # As the error says.
     file.write_bytes(b"\n".join(line for line in lines if line != of_texts))
     assert warehouse.partition_metadata("documents", SHARD, "all") is None

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -218,6 +219,19 @@ def test_partitions_are_published_together(warehouse: Warehouse, monkeypatch: py
     for table in ("candidate_calls", "executed_calls"):
         assert warehouse.partition_metadata(table, SHARD, "QA") == {"of": "first"}
         assert warehouse.query(f"from {table}").height == 1
+
+
+def test_nothing_of_a_retired_shard_is_swept(warehouse: Warehouse):
+    write_documents(warehouse, TEXT)
+    warehouse.store.retire(SHARD)
+    for title in ("one", "two"):
+        # As by a run that did not notice.
+        put(warehouse, "documents", {"title": title})
+        for path in (warehouse.folder / "documents" / f"shard={SHARD}").iterdir():
+            os.utime(path, (0, 0))
+    warehouse.store.sweep()
+    warehouse.store.restore(SHARD)
+    assert warehouse.query("select title from documents").item() == "two"
 
 
 def test_home_with_odd_characters_works(tmp_path: Path):

@@ -217,7 +217,11 @@ class PartitionStore:
 
     def _remove_unnamed(self, shard: str, table_names: Collection[str]) -> None:
         """Removes files of tables of a shard that nobody reads, and nobody can publish any more."""
-        named, replaced = read_catalogue(self._folder, shard).files()
+        try:
+            named, replaced = self._current(shard).files()
+        except DamagedPartitionError:
+            # What a damaged line names is wanted once a copy of it is put back.
+            return
         limit = time.time() - KEPT_SECONDS
         kept = named.union(path for path, at in replaced.items() if at >= limit)
         for table in table_names:
@@ -415,12 +419,14 @@ class MirroredStore(PartitionStore):
         if content is None:
             return False
         try:
-            self._take_over(parsed(content, shard))
+            catalogue = parsed(content, shard)
+            catalogue.files()
         except DamagedPartitionError as error:
             raise StoreError(
                 f"The object '{_object(shard, number)}' in {self._store.url!r} is not what was "
                 "stored there. Put a copy back, or remove it: then the version before it counts."
             ) from error
+        self._take_over(catalogue)
         return True
 
     def _take_over(self, catalogue: Catalogue) -> None:
@@ -431,11 +437,11 @@ class MirroredStore(PartitionStore):
                 return
             self._place(catalogue)
         named, replaced = catalogue.files()
-        old_named, old_replaced = before.files()
         limit = time.time() - KEPT_SECONDS
         kept = named.union(path for path, at in replaced.items() if at >= limit)
-        for path in {*old_named, *old_replaced} - (set() if catalogue.is_retired else kept):
-            (self._folder / path).unlink(missing_ok=True)
+        with suppress(DamagedPartitionError):
+            for path in set().union(*before.files()) - (set() if catalogue.is_retired else kept):
+                (self._folder / path).unlink(missing_ok=True)
 
     def _fetch_file(self, path: Path) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
