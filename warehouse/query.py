@@ -51,6 +51,7 @@ def run_query(
     parameters: Mapping[str, object] | None = None,
     *,
     shards: Collection[str] | None = None,
+    is_compared: bool = True,
 ) -> "pl.DataFrame":
     """Runs one select statement over the tables and views.
 
@@ -58,6 +59,7 @@ def run_query(
         sql: The statement; the parameters stand in it as `$name`.
         shards: Only the partitions of these are read, of tables that are cut by shard; by default
             all.
+        is_compared: Whether the digests of all files are compared first, which reads them whole.
 
     Returns:
         The rows. Whole numbers wider than 64 bits, as `sum` gives them, come as Int64. Dates, and
@@ -69,7 +71,7 @@ def run_query(
         DamagedPartitionError: A partition of a table in the statement cannot be read.
         PartitionsChangingError: Partitions were moved away at every attempt.
     """
-    return _run(folder, sql, parameters, shards, _frame, is_compared=True)
+    return _run(folder, sql, parameters, shards, _frame, is_compared=is_compared)
 
 
 def ask_frames(name: str, frames: Mapping[str, "pl.DataFrame"], **values: object) -> "pl.DataFrame":

@@ -220,6 +220,7 @@ class Warehouse:
         parameters: Mapping[str, object] | None = None,
         *,
         shards: Collection[str] | None = None,
+        is_compared: bool = True,
     ) -> "pl.DataFrame":
         """Runs one select statement over the tables and statistics views; see `run_query`.
 
@@ -227,7 +228,7 @@ class Warehouse:
         """
         shards = self._shards if shards is None else shards
         self._fetch(sql, shards)
-        return run_query(self.folder, sql, parameters, shards=shards)
+        return run_query(self.folder, sql, parameters, shards=shards, is_compared=is_compared)
 
     def fetch_rows(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Returns columns and rows of a person's statement; see `fetch_rows` in `query.py`."""
@@ -246,11 +247,12 @@ class Warehouse:
         name: str,
         *,
         shards: Collection[str] | None = None,
+        is_compared: bool = True,
         **values: object,
     ) -> "pl.DataFrame":
-        """Returns the rows of a query of the project."""
+        """Returns the rows of a query of the project; see `query`."""
         sql = sql_texts("queries")[name]
-        return self.query(sql, values, shards=shards)
+        return self.query(sql, values, shards=shards, is_compared=is_compared)
 
     def best_examples(self, of: Iterable[tuple[int, str]], *, per_tool: int) -> "pl.DataFrame":
         """Returns the kept calls that help most in their texts: see `kept_calls_in_text.sql`.

@@ -60,7 +60,9 @@ class Home:
         Raises:
             ToolformerError: There is no such call, or there are several.
         """
-        shards = dict(self.warehouse.ask("call_named", call_id=call_id).iter_rows())
+        # Where it is said to be, digests are compared before anything is told of it.
+        named = self.warehouse.ask("call_named", is_compared=False, call_id=call_id)
+        shards = dict(named.iter_rows())
         if not shards:
             # Looks at the ids of all calls.
             calls = self.warehouse.ask("calls_beginning", beginning=call_id, max_calls=_NAMED + 1)
