@@ -160,7 +160,7 @@ class ShardStage(Stage):
         per: whether it has one output per shard, or one per shard and tool.
         reads_round_before: tables of the round before that it reads where calls are chained.
         reads_indexes: assets of the indexes that tools search while it runs.
-        side_tables: further tables that `compute` makes rows of, stored before its own.
+        side_tables: further tables that `compute` makes rows of, published with its own.
         passes: names of what it does in `stage_costs`.
         tokens_fed: what the model reads for each token of text and for each sample, about; a plan
             expects it where nothing has been measured yet.

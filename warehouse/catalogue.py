@@ -1,8 +1,8 @@
 """The catalogue of a shard: a small file that says what is published of it, a line a partition.
 
     {"seal":"…","shard":"shard-00000","number":7,"retired":false}
-    {"seal":"…","table":"documents","name":"all","number":7,"file":"all-….parquet","replaced":{…},
-     "size":…,"rows":…,"metadata":{…},"counts":{…}}
+    {"seal":"…","table":"documents","name":"all","number":7,"file":"all-….parquet","together":3,
+     "replaced":{…},"size":…,"rows":…,"metadata":{…},"counts":{…}}
 
 Nothing else is published: a file that no catalogue names is no partition, and all that one version
 of a catalogue names appeared at once. Each version has a number, one more than that before it. A
@@ -10,10 +10,11 @@ seal is the digest of the rest of its line, so that a flipped bit is noticed bef
 and costs one partition alone.
 """
 
+import functools
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -49,8 +50,8 @@ class Entry:
         counts: of its rows, by the names of `counts/`: lists of rows.
         replaced: files that it took the place of a while ago, the newest first, with the time
             (seconds since 1970).
-        number: version of the catalogue with which it was published; others of the same number
-            were published with it.
+        number: version of the catalogue with which it was published.
+        together: how many partitions were published with that number, which stand or fall together.
         seal: tells this version from what stood and will stand in its place.
     """
 
@@ -63,6 +64,7 @@ class Entry:
     counts: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     replaced: Mapping[str, float] = field(default_factory=dict)
     number: int = 0
+    together: int = 1
     seal: str = ""
 
     @property
@@ -78,6 +80,7 @@ class Entry:
                 "name": self.name,
                 "number": self.number,
                 "file": self.file,
+                "together": self.together,
                 "replaced": dict(self.replaced),
                 "size": self.size,
                 "rows": self.rows,
@@ -103,15 +106,20 @@ class Catalogue:
     is_retired: bool = False
     lines: Mapping[Key, bytes] = field(default_factory=dict)
 
-    def files_published_with(self, entry: Entry) -> list[str]:
-        """Returns the files, below the warehouse, of a partition and of those published with it."""
+    def files_published_with(self, entry: Entry) -> list[str] | None:
+        """Returns the files, below the warehouse, of a partition and of those published with it.
+
+        None where one of these partitions is not there any more.
+        """
         number = b'"number":%d,' % entry.number
         lines = (line for line in self.lines.values() if number in line)
-        matches = filter(None, map(_KEY.match, lines))
+        matches = [match for match in map(_KEY.match, lines) if match and match[3] == number[9:-1]]
+        if len(matches) != entry.together:
+            return None
         return [
             file_path(match[1].decode(), self.shard, match[4].decode())
             for match in matches
-            if int(match[3]) == entry.number and match[4]
+            if match[4]
         ]
 
     def entry(self, table: str, name: str) -> Entry | None:
@@ -160,7 +168,7 @@ class Catalogue:
                 replaced[file_path(entry.table, self.shard, file)] = at
         return named, replaced
 
-    def with_entries(self, entries: Iterable[Entry]) -> "Catalogue":
+    def with_entries(self, entries: Sequence[Entry]) -> "Catalogue":
         """Returns the next version, in which these partitions have the place of those before."""
         now = time.time()
         lines = dict(self.lines)
@@ -175,7 +183,7 @@ class Catalogue:
                         if at >= now - KEPT_SECONDS and file != old.file
                     }
             replaced.pop(str(entry.file), None)
-            made = replace(entry, replaced=replaced, number=self.number + 1)
+            made = replace(entry, replaced=replaced, number=self.number + 1, together=len(entries))
             lines[entry.key] = made.line()
         return replace(self, number=self.number + 1, lines=lines)
 
@@ -189,7 +197,13 @@ class Catalogue:
         return b"\n".join([_sealed(head), *(self.lines[key] for key in sorted(self.lines)), b""])
 
     def _entry(self, line: bytes) -> Entry:
-        return Entry(**_opened(line, self.shard))
+        return _entry_of(line, self.shard)
+
+
+@functools.lru_cache(maxsize=256)
+def _entry_of(line: bytes, shard: str) -> Entry:
+    # A stage asks several times for the partitions of a shard.
+    return Entry(**_opened(line, shard))
 
 
 def parsed(content: bytes, shard: str) -> Catalogue:

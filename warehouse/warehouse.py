@@ -146,8 +146,8 @@ class Warehouse:
     ) -> tuple[str, dict[str, str]] | None:
         """Returns what tells a partition's versions apart, and its metadata.
 
-        None without one, or where its file is missing, or one that was published with it: it is
-        made again then.
+        None without one, or where its file is missing, or what was published with it is: it is made
+        again then.
 
         Raises:
             DamagedPartitionError: The catalogue is not as it was written.
@@ -157,9 +157,12 @@ class Warehouse:
         entry = catalogue.entry(table, partition_name)
         if entry is None:
             return None
-        files = [] if self.store.is_copy else catalogue.files_published_with(entry)
+        files = catalogue.files_published_with(entry)
+        if files is None:
+            return None
         # Asked for each partition of each plan: paths as objects take twice the time.
-        if not all(os.path.exists(f"{self.folder}/{file}") for file in files):  # noqa: PTH110
+        paths = [] if self.store.is_copy else [f"{self.folder}/{file}" for file in files]
+        if not all(map(os.path.exists, paths)):
             return None
         return entry.seal, dict(entry.metadata)
 

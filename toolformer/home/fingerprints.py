@@ -12,6 +12,8 @@ from toolformer.base.digests import hex_digest
 
 FINGERPRINT = "fingerprint"
 PARTS = "parts"
+# Made once: a plan of many shards writes millions of parts.
+_as_json = json.JSONEncoder(sort_keys=True, default=str).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +29,16 @@ class Fingerprint:
     @classmethod
     def of(cls, parts: Mapping[str, object]) -> "Fingerprint":
         """A fingerprint of these parts: anything that JSON or `str` can write."""
-        return cls(
-            {name: json.dumps(part, sort_keys=True, default=str) for name, part in parts.items()}
-        )
+        return cls({name: _as_json(part) for name, part in parts.items()})
 
     @property
     def digest(self) -> str:
         """Hexadecimal, 32 characters."""
-        canonical = json.dumps(dict(self.parts), sort_keys=True)
-        return hex_digest(canonical)
+        return hex_digest(_as_json(dict(self.parts)))
 
     def metadata(self) -> dict[str, str]:
         """What is stored with a partition."""
-        return {FINGERPRINT: self.digest, PARTS: json.dumps(dict(self.parts), sort_keys=True)}
+        return {FINGERPRINT: self.digest, PARTS: _as_json(dict(self.parts))}
 
     def with_part(self, name: str, part: object) -> "Fingerprint":
         """The same with one part more."""

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 # What an entry has besides what was made.
-_OF_VERSION: dict[str, Any] = {"seal": "", "replaced": {}, "number": 0}
+_OF_VERSION: dict[str, Any] = {"seal": "", "replaced": {}, "number": 0, "together": 1}
 _VERSION = re.compile(rf"{CATALOGUE_FOLDER}/(?P<shard>[a-z0-9-]+)/(?P<number>\d{{8}})\.json")
 # Of fewer shards the catalogues are listed shard by shard, else all at once.
 _MANY_SHARDS = 16
