@@ -11,7 +11,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.outputs import RUN, store_partitions
+from assets.inputs import RUN
+from assets.outputs import store_partitions
 from assets.partition_events import data_version_tags
 from assets.shard_report import ShardReport
 from assets.shard_texts import typed_frame

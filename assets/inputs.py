@@ -15,6 +15,8 @@ from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 MADE_FROM = "made_from"
+# The Dagster run that made a partition, in its metadata.
+RUN = "run"
 
 
 class NoCallsError(ToolformerError):
@@ -35,6 +37,7 @@ class Input:
         version: tells it from what stood and will stand in its place, of equal fingerprint too.
         made_from: fingerprints that its own inputs had, and theirs, by name.
         parts: parts of the fingerprint, as JSON.
+        run: Dagster run that made it; empty where none did.
     """
 
     table: str
@@ -44,6 +47,7 @@ class Input:
     version: str
     made_from: Mapping[str, str]
     parts: Mapping[str, str]
+    run: str = ""
 
     @property
     def name(self) -> str:
@@ -92,15 +96,13 @@ class Expected:
         """
         if now == self:
             return
-        versions = {stage_input.name: stage_input.version for stage_input in now.inputs}
-        changed = [
-            stage_input.name
-            for stage_input in self.inputs
-            if versions.get(stage_input.name) != stage_input.version
-        ]
+        newest = {stage_input.name: stage_input for stage_input in now.inputs}
+        changed = [each.name for each in self.inputs if newest.get(each.name) != each]
+        runs = sorted({newest[name].run for name in changed if name in newest} - {""})
+        others = f"another run ({', '.join(runs)})" if runs else "another run"
         raise InputChangedError(
             f"{', '.join(changed) or 'A model or tool'} was replaced while rows were made of it: "
-            "another run works here with other settings. The rows were not stored. Wait until it "
+            f"{others} works here with other settings. The rows were not stored. Wait until it "
             "has ended, then run the same again."
         )
 
@@ -119,6 +121,7 @@ def stored_input(warehouse: Warehouse, table: str, shard: str, partition_name: s
         version,
         json.loads(metadata.get(MADE_FROM, "{}")),
         json.loads(metadata.get(PARTS, "{}")),
+        metadata.get(RUN, ""),
     )
 
 

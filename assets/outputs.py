@@ -22,8 +22,6 @@ from warehouse.warehouse import Warehouse
 
 UP_TO_DATE = "up to date"
 DONE = "done"
-# The Dagster run that made a partition, in its metadata.
-RUN = "run"
 # Table, shard and name of a partition.
 Address = tuple[str, str, str]
 

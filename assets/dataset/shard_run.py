@@ -14,8 +14,8 @@ import polars as pl
 from assets.dataset.pipeline import Pipeline
 from assets.dataset.tool_threads import done_together
 from assets.failures import failed_shards, failure_of_shards
-from assets.inputs import Expected, NoCallsError
-from assets.outputs import RUN, Address, OutputRows, PartitionOutput, data_version_of
+from assets.inputs import RUN, Expected, NoCallsError
+from assets.outputs import Address, OutputRows, PartitionOutput, data_version_of
 from assets.partition_events import REPORTED, PartitionEvents, PartitionReports
 from assets.run import Run
 from assets.shard_report import ShardReport, ShardRows

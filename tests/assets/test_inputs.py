@@ -121,6 +121,16 @@ def test_an_input_that_changes_while_rows_are_made_of_it_fails(stage: Stage):
     assert stage.stored() == ("second", stage.expected().fingerprint.digest)
 
 
+def test_whose_run_replaced_an_input_is_told(stage: Stage):
+    def replace() -> None:
+        put(stage.warehouse, "executed_calls", name=TOOL, fingerprint="other", run="run-of-ada")
+
+    with pytest.raises(
+        InputChangedError, match=r"another run \(run-of-ada\) works here with other"
+    ):
+        stage.make(while_making=replace)
+
+
 def test_an_input_that_changes_and_is_changed_back_fails_too(stage: Stage):
     def there_and_back() -> None:
         stage.execute("second")
