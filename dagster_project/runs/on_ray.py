@@ -226,9 +226,10 @@ def errors_of(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> list
         for run in runs
         if run.is_failure_or_canceled and run.run_id not in retried
     ]
-    # One that Dagster tried again keeps the error of the first try, and may have succeeded.
+    # All is made, some of it perhaps by the runs of another backfill before Dagster tried again what
+    # was lost here. And one that it tried again keeps the error of the first try.
     if backfill.status is BulkActionStatus.COMPLETED_SUCCESS:
-        return errors
+        return []
     if backfill.error is not None:
         errors.append(RunFailedError(f"{name} failed: {backfill.error.message.strip()}"))
     elif not errors and not _has_all(instance, backfill, runs):

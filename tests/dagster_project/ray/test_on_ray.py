@@ -233,6 +233,15 @@ def test_a_backfill_that_ends_without_all_is_a_failure_and_not_waited_for(
     assert words in str(error)
 
 
+def test_a_lost_run_whose_partitions_another_backfill_made_is_no_failure(cluster: Cluster):
+    def end() -> None:
+        cluster.add_run(dg.DagsterRunStatus.FAILURE)
+        cluster.end()
+
+    cluster.events = [end]
+    assert cluster.follow() == []
+
+
 def test_a_backfill_that_counted_before_the_retry_had_made_the_last_is_no_failure(
     cluster: Cluster,
 ):
