@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from warehouse.connection import confine, open_connection
 from warehouse.errors import PartitionsChangingError, QueryError
 from warehouse.layout import is_damaged
-from warehouse.needs import Needs
+from warehouse.needs import METADATA_VIEW, Needs
 from warehouse.partitions import damaged_error
 from warehouse.published import catalogues, empty_partition_path, path_of
 from warehouse.relations import create_published, create_views, file_list_source
@@ -60,7 +60,9 @@ def chosen_files(folder: Path, needs: Needs, shards: Collection[str] | None = No
                 of[table] += [path] if path else []
             if table in needs.published:
                 metadata, counts = catalogue.texts(table, name)
-                published.append((table, catalogue.shard, name, metadata, counts))
+                # Most of a catalogue, and statistics need none of it.
+                shown = metadata if METADATA_VIEW in needs.views else "{}"
+                published.append((table, catalogue.shard, name, shown, counts))
     return Files(of, published)
 
 

@@ -60,9 +60,14 @@ def create_published(
     """
     connection.execute(f"create table {PUBLISHED} ({_COLUMNS})")
     if rows:
-        unnested = ", ".join(f"unnest(${number}::varchar[])" for number in range(1, 6))
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        connection.execute(f"insert into {PUBLISHED} select {unnested}", columns)
+        # As one text: DuckDB takes lists of hundreds of thousands of Python's strings in seconds.
+        # JSON has neither of the characters that part them.
+        text = "\n".join(map("\t".join, rows))
+        fields = ", ".join(f"fields[{number}]" for number in range(1, 6))
+        lines = "string_split(unnest(string_split($text, chr(10))), chr(9)) as fields"
+        connection.execute(
+            f"insert into {PUBLISHED} select {fields} from (select {lines})", {"text": text}
+        )
 
 
 def create_statistics_views(
