@@ -226,8 +226,8 @@ def errors_of(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> list
         for run in runs
         if run.is_failure_or_canceled and run.run_id not in retried
     ]
-    # All is made, some of it perhaps by runs of another backfill before Dagster tried again what was
-    # lost here. And one that it tried again keeps the error of the first try.
+    # All is made, some of it perhaps by runs of another backfill before Dagster tried again what
+    # was lost here. And one that it tried again keeps the error of the first try.
     if backfill.status is BulkActionStatus.COMPLETED_SUCCESS:
         return []
     if backfill.error is not None:
