@@ -37,11 +37,6 @@ _FILE = re.compile(r"(?P<name>.+)-(?P<digest>[0-9a-f]{16})\.parquet")
 _DIGEST_BYTES = 8
 
 
-def table_folder(folder: Path, table: str) -> Path:
-    """Returns the folder of a table."""
-    return folder / table_schema(table).name
-
-
 def partition_folder(folder: Path, table: str, shard: str, name: str) -> Path:
     """Returns the folder of a partition's file, whether or not there is one.
 

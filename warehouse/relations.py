@@ -152,7 +152,7 @@ def published_source(folder: Path) -> str:
             case when file is null then [] else list_prepend(file, json_keys(replaced)) end as files
         from read_json(
             {sql_literal(pattern)}, format = 'newline_delimited', filename = true,
-            maximum_object_size = 1000000000, columns = {{{columns}}}
+            columns = {{{columns}}}
         )
         where "table" is not null"""
 
