@@ -2,8 +2,8 @@
 
 The calls are drawn (`large_warehouse.py`). Of the second home each tenth call has other arguments,
 each tenth another result, and the filtering threshold is lower, so that no two partitions are made
-of the same and every one is read. Compared with itself, a home is read by its footers alone. Each
-comparison is a process of its own. Processor time is that of all threads.
+of the same and every one is read. Compared with itself, a home is read by its catalogues alone.
+Each comparison is a process of its own. Processor time is that of all threads.
 
     python -m benchmarks.compare --work FOLDER [--calls 10000000] [--shards 40] [--turns 3]
 """

@@ -1,7 +1,7 @@
 """Partitions of a warehouse of any size, drawn at random by a seed.
 
 Rows are written as every stage writes its own, so partitions have the real schema, constraints and
-footers, and shares near those of real builds. Texts and calls have no meaning.
+counts, and shares near those of real builds. Texts and calls have no meaning.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -78,7 +78,7 @@ def _notes_of(found: Comparison) -> Iterator[str]:
             f"{len(found.unfinished):,} partitions, such as {tool} of {shard}."
         )
     yield (
-        f"Partitions that both made of the same, counted by their footers: {found.equal:,}; "
+        f"Partitions that both made of the same, counted by their catalogues: {found.equal:,}; "
         f"others, whose rows were read: {found.read:,}."
     )
 

@@ -186,7 +186,7 @@ def test_partitions_made_of_the_same_are_counted_and_not_read(homes):
         put_home(warehouse, {}, {"call_id": "c2", "arguments": "2"}, fingerprint="same")
     put_home(homes[0], {"call_id": "c3"}, tool="Calendar")
     put_home(homes[1], {"call_id": "c3", "threshold": 2.0}, tool="Calendar")
-    # Rows that cannot be read: only the footers are whole.
+    # Rows that cannot be read.
     damage(homes[1], "candidate_calls", "Calculator")
     damage(homes[1], "filtered_calls", "Calculator")
     compared = homes[0].compare(homes[1])
@@ -204,7 +204,7 @@ def test_other_decisions_made_of_the_same_are_read(homes, other: dict[str, Any],
     assert counted(homes[0].compare(homes[1])) == {("both", None): 1, ("first", why): 1}
 
 
-def test_equal_homes_are_compared_by_footers_alone(homes):
+def test_equal_homes_are_compared_by_catalogues_alone(homes):
     for warehouse in homes:
         put_home(warehouse, {}, {"call_id": "c2", "reduction": 0.1}, fingerprint="same")
         put_home(warehouse, tool="Calendar", fingerprint="same without a call")
