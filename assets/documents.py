@@ -119,12 +119,8 @@ def store_texts(
         StoreConflictError: another machine has stored others meanwhile.
     """
     fingerprint = texts_fingerprint(entry)
-    missing = [
-        table
-        for table in (REJECTED_RECORDS, READING_LOSSES, DOCUMENTS)
-        if not _is_stored(warehouse, table, entry.key, fingerprint)
-    ]
-    if not missing:
+    tables = (REJECTED_RECORDS, READING_LOSSES, DOCUMENTS)
+    if all(_is_stored(warehouse, table, entry.key, fingerprint) for table in tables):
         return None
     rows, rejections = [], []
     for parsed in shard.texts():
@@ -148,7 +144,8 @@ def store_texts(
         REJECTED_RECORDS: typed_frame(REJECTED_RECORDS, rejections),
     }
     metadata = {**fingerprint.metadata(), RUN: run_id}
-    made = {(table, ALL): (frames[table], metadata) for table in missing}
+    # All of them: what was published together stands or falls together.
+    made = {(table, ALL): (rows_of_table, metadata) for table, rows_of_table in frames.items()}
     store_partitions(warehouse, entry.key, made)
     return _reported(entry, frames)
 

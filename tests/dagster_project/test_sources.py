@@ -187,6 +187,21 @@ def test_lost_texts_are_stored_again_alone(ingest, home: Home, write):
     assert len(texts_on_disk(home)) == len(before)
 
 
+@pytest.mark.parametrize("table", ["documents", "rejected_records", "reading_losses"])
+def test_texts_are_whole_again_once_a_damaged_line_of_theirs_was_written_anew(
+    ingest, home: Home, write, table: str
+):
+    a = write("a.jsonl", 4)
+    ingest(a)
+    file = home.warehouse / "catalogue" / "shard-00001.json"
+    content = file.read_bytes()
+    [line] = [line for line in content.split(b"\n") if b'"table":"%b"' % table.encode() in line]
+    file.write_bytes(content.replace(line, line.replace(b'"made_at"', b'"made_by"')))
+    ingest(a)
+    for stored in ("documents", "rejected_records", "reading_losses"):
+        assert warehouse(home).partition_metadata(stored, "shard-00001", "all") is not None
+
+
 def test_a_kill_while_texts_are_stored_costs_nothing(run, ingest, home: Home, write, monkeypatch):
     from assets import corpus
 
