@@ -178,7 +178,7 @@ class PartitionOutput(Output):
 
     def make(self, expected: Expected) -> str:
         """See `Output.make`."""
-        _, shard, _ = self.address
+        own_table, shard, own_name = self.address
         for table, name in self.sides.items():
             # Looked at now, so that it is not stored if another machine stores it meanwhile.
             self.run.warehouse.partition_version(table, shard, name)
@@ -187,12 +187,9 @@ class PartitionOutput(Output):
         # With the same fingerprint, by which they are known to belong to these.
         of_sides = expected.metadata()
         parts = {
-            **{
-                (table, name): (made.side_tables[table], of_sides)
-                for table, name in self.sides.items()
-            },
-            (self.address[0], self.address[2]): (made.rows, {**of_sides, **made.metadata}),
+            (table, name): (made.side_tables[table], of_sides) for table, name in self.sides.items()
         }
+        parts[own_table, own_name] = made.rows, {**of_sides, **made.metadata}
         publish(self.run, shard, parts)
         return made.state
 

@@ -23,7 +23,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -39,6 +38,7 @@ from assets.dataset.stages import PIPELINE
 from assets.documents import DOCUMENTS, store_texts, stored_texts, texts_fingerprint
 from benchmarks.large_warehouse import identifiers, shard_frames
 from benchmarks.machine import machine, peak_memory
+from benchmarks.store_requests import count_requests_of
 from dagster_project.runs.plan import BuildPlan
 from dagster_project.runs.run_job import dagster_instance
 from tests.s3 import running_store
@@ -200,7 +200,7 @@ def count_requests(home: Home) -> dict[str, Any]:
         warehouse = Warehouse(
             new.warehouse, new.database, MirroredStore(objects, new.warehouse, files)
         )
-        asked = _counted(obstore.store.S3Store)
+        asked = count_requests_of(obstore.store.S3Store)
         for name in ("plan with nothing copied", "plan again"):
             before, began = sum(asked.values()), time.perf_counter()
             planned = _planned(warehouse, new)
@@ -210,33 +210,6 @@ def count_requests(home: Home) -> dict[str, Any]:
                 "found": planned,
             }
     return figures
-
-
-def _counted(store: type) -> Counter[str]:
-    """Counts the requests of a class of stores from now on; of a list each page is one."""
-    asked: Counter[str] = Counter()
-    for name in ("put", "get", "delete"):
-        setattr(store, name, _counting(getattr(store, name), name, asked))
-    genuine = store.list
-
-    def listed(self: Any, *arguments: Any, **options: Any) -> Iterator[Any]:
-        asked["list"] += 1
-        found = 0
-        for chunk in genuine(self, *arguments, **options):
-            found += len(chunk)
-            yield chunk
-        asked["list"] += found // 1000
-
-    store.list = listed
-    return asked
-
-
-def _counting(genuine: Callable[..., Any], name: str, asked: Counter[str]) -> Callable[..., Any]:
-    def ask(*arguments: Any, **options: Any) -> Any:
-        asked[name] += 1
-        return genuine(*arguments, **options)
-
-    return ask
 
 
 def _build(home: Home, entry: ShardEntry, calls: int) -> str:

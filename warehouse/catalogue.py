@@ -168,6 +168,15 @@ class Catalogue:
                 replaced[file_path(entry.table, self.shard, file)] = at
         return named, replaced
 
+    def files_to_keep(self) -> set[str]:
+        """Returns the files that somebody may read: those it names, and those replaced just now.
+
+        Raises: As `files`.
+        """
+        named, replaced = self.files()
+        limit = time.time() - KEPT_SECONDS
+        return named.union(path for path, at in replaced.items() if at >= limit)
+
     def with_entries(self, entries: Sequence[Entry]) -> "Catalogue":
         """Returns the next version, in which these partitions have the place of those before."""
         now = time.time()
@@ -189,11 +198,7 @@ class Catalogue:
 
     def content(self) -> bytes:
         """Returns the bytes of its file."""
-        head = {
-            "shard": self.shard,
-            "number": self.number,
-            "retired": self.is_retired,
-        }
+        head = {"shard": self.shard, "number": self.number, "retired": self.is_retired}
         return b"\n".join([_sealed(head), *(self.lines[key] for key in sorted(self.lines)), b""])
 
     def _entry(self, line: bytes) -> Entry:

@@ -37,7 +37,6 @@ class PartitionInfo:
     name: str
     path: Path | None
     bytes: int
-    rows: int
     seal: str
 
 
@@ -106,7 +105,6 @@ def list_partitions(folder: Path, table: str, shard: str | None = None) -> list[
             entry.name,
             path_of(folder, entry, each.shard),
             entry.size,
-            entry.rows,
             entry.seal,
         )
         for each in catalogues(folder, [table], None if shard is None else [shard])
@@ -124,19 +122,10 @@ def empty_partition_path(folder: Path, table: str) -> Path | None:
     return path if path is not None and path.exists() and not is_damaged(path) else None
 
 
-def files_of(folder: Path, table: str, shards: Collection[str] | None = None) -> list[Path]:
-    """Returns the files of a table's partitions, that without rows first.
-
-    Args:
-        shards: Only the partitions of these shards; by default all.
-    """
-    empty = empty_partition_path(folder, table)
-    paths = (
-        path_of(folder, entry, each.shard)
-        for each in catalogues(folder, [table], shards)
-        for entry in each.entries(table)
-    )
-    return [path for path in (empty, *paths) if path is not None]
+def files_of(folder: Path, table: str) -> list[Path]:
+    """Returns the files of a table's partitions, that without rows first."""
+    paths = (info.path for info in list_partitions(folder, table))
+    return [path for path in (empty_partition_path(folder, table), *paths) if path is not None]
 
 
 def damaged_partitions(

@@ -199,7 +199,8 @@ def write_database(folder: Path, database_file: Path) -> None:
             "of its folder; the rows themselves are intact."
         ) from error
     except duckdb.Error as error:
-        if damaged := damaged_partitions(folder):
+        # What is missing may be a copy that nobody has fetched yet.
+        if damaged := damaged_partitions(folder, is_copy=True):
             raise damaged_error(damaged) from error
         raise PartitionsChangingError(
             f"The views cannot be created: {error}. No partition is damaged: check the free space, "

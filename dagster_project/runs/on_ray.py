@@ -217,6 +217,10 @@ def errors_of(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> list
     """What the failed runs of a backfill say that has ended, without those that were retried."""
     backfill_id = backfill.backfill_id
     name = f"The backfill {backfill_id}"
+    # All is made, some of it perhaps by runs of another backfill before Dagster tried again what
+    # was lost here. And one that it tried again keeps the error of the first try.
+    if backfill.status is BulkActionStatus.COMPLETED_SUCCESS:
+        return []
     if backfill.status is BulkActionStatus.CANCELED:
         return [RunFailedError(f"{name} was canceled. What its runs had finished is stored.")]
     runs = instance.get_runs(dg.RunsFilter.for_backfill(backfill_id))
@@ -226,10 +230,6 @@ def errors_of(instance: dg.DagsterInstance, backfill: PartitionBackfill) -> list
         for run in runs
         if run.is_failure_or_canceled and run.run_id not in retried
     ]
-    # All is made, some of it perhaps by runs of another backfill before Dagster tried again what
-    # was lost here. And one that it tried again keeps the error of the first try.
-    if backfill.status is BulkActionStatus.COMPLETED_SUCCESS:
-        return []
     if backfill.error is not None:
         errors.append(RunFailedError(f"{name} failed: {backfill.error.message.strip()}"))
     elif not errors and not _has_all(instance, backfill, runs):

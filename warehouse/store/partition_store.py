@@ -218,12 +218,11 @@ class PartitionStore:
     def _remove_unnamed(self, shard: str, table_names: Collection[str]) -> None:
         """Removes files of tables of a shard that nobody reads, and nobody can publish any more."""
         try:
-            named, replaced = self._current(shard).files()
+            kept = self._current(shard).files_to_keep()
         except DamagedPartitionError:
             # What a damaged line names is wanted once a copy of it is put back.
             return
         limit = time.time() - KEPT_SECONDS
-        kept = named.union(path for path, at in replaced.items() if at >= limit)
         for table in table_names:
             folder = self._folder / table / f"shard={shard}"
             paths = [folder / name for name in names_in(folder)]
@@ -415,7 +414,10 @@ class MirroredStore(PartitionStore):
         """Brings a version of a catalogue; returns whether it was still there."""
         if self._current(shard).number == number:
             return True
-        content = self._store.read(_object(shard, number)) if number else Catalogue(shard).content()
+        if not number:
+            self._take_over(Catalogue(shard))
+            return True
+        content = self._store.read(_object(shard, number))
         if content is None:
             return False
         try:
@@ -436,11 +438,9 @@ class MirroredStore(PartitionStore):
             if before.number > catalogue.number > 0:
                 return
             self._place(catalogue)
-        named, replaced = catalogue.files()
-        limit = time.time() - KEPT_SECONDS
-        kept = named.union(path for path, at in replaced.items() if at >= limit)
+        kept = set() if catalogue.is_retired else catalogue.files_to_keep()
         with suppress(DamagedPartitionError):
-            for path in set().union(*before.files()) - (set() if catalogue.is_retired else kept):
+            for path in set().union(*before.files()) - kept:
                 (self._folder / path).unlink(missing_ok=True)
 
     def _fetch_file(self, path: Path) -> int:
