@@ -26,10 +26,8 @@ class ShardReport:
 
     Attributes:
         outputs: state by tool (or `all`): done, up to date, not sampled, unavailable with remedy.
-        rows: rows of the stage's table.
         counts: numbers worth seeing, such as rows in, rows out, dropped per reason.
         flow: what went in and what became of it, in words.
-        preview: a few rows.
     """
 
     outputs: dict[str, str] = field(default_factory=dict)
@@ -81,12 +79,7 @@ class ShardReport:
 
 @dataclass(frozen=True, slots=True)
 class ShardRows:
-    """What is stored of a shard, in the round of a run.
-
-    Attributes:
-        warehouse, settings: of the run.
-        entry: the shard.
-    """
+    """What is stored of a shard, in the round of a run."""
 
     warehouse: Warehouse
     settings: Settings

@@ -45,8 +45,6 @@ class PartitionRun:
     """One output being made.
 
     Attributes:
-        run: run of the stage.
-        partition: the output.
         expected: what it is made of.
         address: table, shard and name of its partition.
     """
@@ -128,7 +126,6 @@ class _StageOutput(PartitionOutput):
     """One output of a stage, as it is stored.
 
     Attributes:
-        partition: the output.
         shared: see `Share`.
     """
 

@@ -24,15 +24,7 @@ from warehouse.warehouse import Warehouse
 
 @dataclass(frozen=True, slots=True)
 class PlannedTraining:
-    """What a run will train on, and in how many steps.
-
-    Attributes:
-        rows: rows of the variant.
-        development: texts to measure on.
-        batch_size: rows of a step.
-        steps: optimiser steps.
-        chats: what the plan says of chats.
-    """
+    """What a run will train on, and in how many steps."""
 
     rows: VariantRows
     development: DevelopmentRows
@@ -73,7 +65,6 @@ def planned_training(work: Workspace, variant: str | None = None) -> PlannedTrai
     """What a run with these settings would train on, and in how many steps.
 
     Args:
-        work: has the training set.
         variant: what is trained; None: what the settings say.
 
     Raises:

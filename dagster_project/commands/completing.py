@@ -32,9 +32,7 @@ class LiveModel:
     """A model of a home and its tools, for a command that decodes.
 
     Attributes:
-        settings: settings of the run.
         toolbox: opened for decoding.
-        location: where the model is.
         min_call_probability: that a call must have to open.
         load: gives the model; the first time it takes long.
     """

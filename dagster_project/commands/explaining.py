@@ -72,7 +72,6 @@ def _show_call(call: Mapping[str, Any], recomputation: Recomputation | None) -> 
 
     Args:
         call: row of `explained_call.sql`.
-        recomputation: its losses token by token.
     """
     console.heading(f"Call {call['call_id']}")
     console.show(Text.assemble("\n", *_in_its_text(call), "\n"))

@@ -100,9 +100,7 @@ def right_examples(
     """What the evaluation of the home asked a model and got a right answer to, by a call.
 
     Args:
-        model_name: as it was given.
         directory: of the model; one from elsewhere has no examples.
-        settings, home: of the server.
 
     Returns:
         Tools and beginnings of texts.

@@ -83,14 +83,12 @@ class DecodingRow:
     """One text of a batch.
 
     Args:
-        prompt_ids: tokens of the prompt.
         has_start: whether the first of these is the start token, put in front of the prompt.
 
     Attributes:
         index: place of its prompt among all prompts.
         prompt_tokens: tokens of the prompt, without the start token that was put in front.
         pending: tokens that are chosen, but not fed yet.
-        open_call: the call that is being written.
         is_banned: whether no further call may be opened, because one was taken back.
         is_passed: whether none opens at the next token, because no tool is likely enough there.
         is_forced: whether a call opens at the next token, whatever its probability.

@@ -18,10 +18,7 @@ class Configuration:
     """A part of a dataset.
 
     Attributes:
-        rows: number of its rows.
         size: bytes of its files.
-        digest: digest of its files.
-        columns: names and meanings of its columns.
     """
 
     rows: int

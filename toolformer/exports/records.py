@@ -70,7 +70,6 @@ def chat_record(row: Row, tools: Mapping[str, ChatTool]) -> Record:
     """A row of `exported_texts` as a conversation (TRL: language modelling, conversational).
 
     Args:
-        row: a window of C* with its calls.
         tools: all tools that can be called, by name.
     """
     return {

@@ -48,7 +48,6 @@ def make_app(
     """The application, behind its gate.
 
     Args:
-        served: the model.
         bound_to: the address or name that the server was told to bind to.
         key: what clients must know; None where all may ask.
         logs_prompts: whether the log has the texts of prompts.

@@ -33,8 +33,6 @@ class Exchange:
     """The texts of one request.
 
     Args:
-        served: the model.
-        body: the request.
         record: counts them.
     """
 

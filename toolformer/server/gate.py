@@ -72,7 +72,6 @@ class Gate:
     """Lets requests through to the application, and writes down what became of them.
 
     Attributes:
-        app: the application.
         bound_to: the address or name that the server was told to bind to.
         key: what clients must know; None where all may ask.
         free_paths: what may be read without the key.

@@ -36,12 +36,10 @@ class Served:
     Attributes:
         name: its id.
         batch: decodes it.
-        settings: settings of the server.
         toolbox: its tools, opened for decoding and prepared.
         min_call_probability: that a call must have to open.
         precision: what its numbers are computed in.
         context_length: context length of the model, in tokens.
-        tokenizer: its tokenizer.
         vocabulary_size: token ids below this may be fed.
         examples: beginnings of texts that it went on with rightly, each with the tool that it
             called; none where it was not measured.

@@ -13,12 +13,7 @@ from toolformer.server.served import Served
 
 
 def add_tokenizer_routes(app: FastAPI, served: Served) -> None:
-    """Add `/tokenizer_info`, `/tokenize` and `/detokenize`.
-
-    Args:
-        app: gets the routes.
-        served: the model.
-    """
+    """Add `/tokenizer_info`, `/tokenize` and `/detokenize`."""
     tokenizer = served.tokenizer
 
     @app.get("/tokenizer_info")

@@ -42,7 +42,6 @@ def choose_dropped_calls(
     Args:
         texts: to train on.
         dropped: calls of these texts that the filter dropped; several may stand at one position.
-        seed: seed of the choice.
     """
     wanted = Counter(call.tool for text in texts for call in text.calls)
     available = Counter(call.tool for text in texts for call in dropped.get(text.key, ()))

@@ -155,9 +155,7 @@ def batch_rows(rows: int, *, batch_size: int, step: int, seed: int) -> list[int]
 
     Args:
         rows: number of rows, at least 1.
-        batch_size: rows of a step.
         step: number of the step, from 1.
-        seed: seed of the order.
 
     Returns:
         Indices of rows. They follow from the arguments alone, so a resumed run sees the rows of an

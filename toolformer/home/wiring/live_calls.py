@@ -82,7 +82,6 @@ def live_tools(
 
     Args:
         toolbox: opened for decoding.
-        settings: settings of the run.
         prompts, dates: texts, and for each the date that the Calendar takes for today.
         on_outcome: see `tools.running.execution.call_runner`; told places in `prompts`.
     """
