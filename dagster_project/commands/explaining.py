@@ -122,12 +122,12 @@ def _show_tokens(call: Mapping[str, Any], recomputation: Recomputation) -> None:
         (
             # Quoted, so that spaces and line breaks are seen.
             json.dumps(token.text, ensure_ascii=False),
-            token.weight,
-            token.without_call,
-            token.call_without_result,
-            token.with_result,
-            token.with_swapped_result,
-            gain,
+            _number(token.weight),
+            _number(token.without_call),
+            _number(token.call_without_result),
+            _number(token.with_result),
+            _number(token.with_swapped_result),
+            _number(gain),
         )
         for token, gain in zip(recomputation.tokens, recomputation.gains, strict=True)
     ]
@@ -142,8 +142,7 @@ def _show_tokens(call: Mapping[str, Any], recomputation: Recomputation) -> None:
         "log p of the tokens behind the call, in nats, with the call "
         f"{_PLACES[recomputation.placement]}"
     )
-    shown = [(token, *map(_number, numbers)) for token, *numbers in rows]
-    console.table(_COLUMNS, [*shown, ("weighted loss", "", *map(_number, sums))])
+    console.table(_COLUMNS, [*rows, ("weighted loss", "", *map(_number, sums))])
     console.say(
         "gain: weight times how much the result raises log p; together L⁻ - L⁺.\n"
         f"Model: {recomputation.model}, {FLOAT32}.\n"
