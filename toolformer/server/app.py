@@ -72,7 +72,7 @@ def make_app(
         return JSONResponse(
             {
                 "status": "ok",
-                "model": served.name,
+                "model": served.model.name,
                 "active": batch.active,
                 "waiting": batch.waiting,
             }
@@ -101,9 +101,9 @@ def make_app(
     @app.post("/v1/chat/completions", openapi_extra=_taken_body(ChatBody))
     async def answer_chat(request: Request) -> Response:
         chat = parsed_body(await read_body(request), ChatBody)
-        start = start_token(served.tokenizer, served.settings.language_model.bos_token)
+        start = start_token(served.model.tokenizer, served.settings.language_model.bos_token)
         # In a thread: a long chat takes a while to be cut into tokens.
-        prompted = partial(chat.as_completion, served.tokenizer, start)
+        prompted = partial(chat.as_completion, served.model.tokenizer, start)
         body = await asyncio.to_thread(prompted)
         record = request.state.record
         record.further |= {"messages": chat.messages} if logs_prompts else {}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
+from toolformer.decoding import calibration
 from toolformer.decoding.calibration import (
     CalibratedProbability,
     ToolThresholds,
@@ -16,15 +17,15 @@ from toolformer.decoding.completions import CLOSED, MinCallProbability
 from toolformer.errors import ToolformerError
 from toolformer.home.settings.errors import SettingsError
 from toolformer.home.settings.sections import Settings, validated
-from toolformer.home.wiring.live_calls import (
-    decoding_parameters,
-    min_call_probability,
-    with_calls,
-)
+from toolformer.home.wiring.live_calls import decoding_parameters, with_calls
 
 
 def settings_with(least: object) -> Settings:
     return validated({"decoding": {"min_call_probability": least}}, origin="test")
+
+
+def min_call_probability(directory: Path, settings: Settings) -> MinCallProbability:
+    return calibration.min_call_probability(directory, settings.decoding.min_call_probability)
 
 
 def write(
