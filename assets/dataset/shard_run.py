@@ -123,11 +123,7 @@ class PartitionRun:
 
 @dataclass(frozen=True, kw_only=True)
 class _StageOutput(PartitionOutput):
-    """One output of a stage, as it is stored.
-
-    Attributes:
-        shared: see `Share`.
-    """
+    """One output of a stage, as it is stored."""
 
     run: "ShardRun"
     partition: Partition

@@ -35,7 +35,6 @@ def show_statistics(warehouse: Warehouse, tally: Tally, *, examples: bool = True
 
     Args:
         warehouse: warehouse of the home, or limited to some of its shards.
-        tally: tally of the records of these shards.
         examples: whether calls are shown, and why others were dropped.
     """
     if tally.rejected:

@@ -83,8 +83,6 @@ class BuildPlan:
     """Compares what is stored with what the settings ask for.
 
     Attributes:
-        warehouse: what is stored.
-        settings, toolbox: what is asked for.
         annotator: identity of the annotating model.
         outdated_tools: tools whose index is to be built anew, so that they are other tools then.
         coming_tools: tools whose index is missing, so that they cannot be asked for a version yet:

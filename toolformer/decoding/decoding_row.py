@@ -92,7 +92,6 @@ class DecodingRow:
         is_banned: whether no further call may be opened, because one was taken back.
         is_passed: whether none opens at the next token, because no tool is likely enough there.
         is_forced: whether a call opens at the next token, whatever its probability.
-        undone_calls: those that were taken back.
         stop_offset: where the first stop text begins in the text since the last call.
         stopped_by: why the text has ended; None while it goes on.
         cache: its keys and values while it waits for the result of a call.

@@ -61,7 +61,6 @@ def memory_needed(
     """What annotation and training of a model need; its weights are not read.
 
     Args:
-        path: a model directory.
         precision: `float32`, `bfloat16` or `float16`; of training only what stands beside adapters
             is held in it.
         has_second_look: what a bfloat16 model scores is looked at again in float32.

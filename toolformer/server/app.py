@@ -48,10 +48,8 @@ def make_app(
     """The application, behind its gate.
 
     Args:
-        bound_to: the address or name that the server was told to bind to.
-        key: what clients must know; None where all may ask.
         logs_prompts: whether the log has the texts of prompts.
-        allowed_hosts, cors_origins: see `Gate`.
+        bound_to, key, allowed_hosts, cors_origins: see `Gate`.
         further_routes: of other pages; what they answer to GET needs no key.
     """
     metrics = Metrics(lambda: served.batch.active, lambda: served.batch.waiting)

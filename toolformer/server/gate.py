@@ -75,7 +75,6 @@ class Gate:
         bound_to: the address or name that the server was told to bind to.
         key: what clients must know; None where all may ask.
         free_paths: what may be read without the key.
-        metrics: count the requests.
         allowed_hosts: names by which the server may be asked besides.
         cors_origins: whose pages may ask besides its own.
     """

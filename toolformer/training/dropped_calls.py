@@ -40,7 +40,6 @@ def choose_dropped_calls(
     places to a tool with many.
 
     Args:
-        texts: to train on.
         dropped: calls of these texts that the filter dropped; several may stand at one position.
     """
     wanted = Counter(call.tool for text in texts for call in text.calls)

@@ -127,7 +127,6 @@ def join_group(rank: int, size: int, *, port: int, device: str) -> ProcessGroup:
     """Meet the other processes of this machine; each calls it once.
 
     Args:
-        rank, size: as of `ProcessGroup`.
         port: where the `TCPStore` of the process that started them listens.
 
     Raises:

@@ -51,12 +51,7 @@ def decoding_parameters(
 
 @dataclass(frozen=True, slots=True)
 class LiveTools:
-    """The tools of a run as `toolformer.decoding.decoder.complete` takes them.
-
-    Attributes:
-        run_calls: makes the calls of some texts.
-        parse_arguments: normalises the arguments of a tool's call.
-    """
+    """The tools of a run as `toolformer.decoding.decoder.complete` takes them."""
 
     run_calls: RunCalls
     parse_arguments: Callable[[str, str], str]

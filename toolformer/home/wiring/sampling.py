@@ -136,7 +136,6 @@ def sampled_calls(
     Args:
         prompt: its few-shot prompt; None to leave it out.
         documents: see `proposed_calls`.
-        checkpoint: keeps finished batches.
         progress: told windows done and windows in all.
     """
     samples = sample_shard(
