@@ -152,11 +152,7 @@ def _show_tokens(call: Mapping[str, Any], recomputation: Recomputation) -> None:
 
 
 def _facts_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What is stored of a call and its decision: labels and values.
-
-    Args:
-        call: row of `explained_call.sql`.
-    """
+    """What is stored of a call, a row of `explained_call.sql`: labels and values."""
     yield "tool", f"{call['tool']}, round {call['round']}"
     if call["arguments"]:
         yield "arguments", call["arguments"]

@@ -54,8 +54,7 @@ class RowSettings:
     """How one text is decoded.
 
     Attributes:
-        parse_arguments: see `toolformer.decoding.decoder.complete`.
-        stop_texts: the output ends before the first of these that appears outside calls.
+        parse_arguments, stop_texts: see `toolformer.decoding.decoder.complete`.
         top_tokens: so many of the likeliest tokens are recorded at each step.
         listed_tokens: are recorded in place of these, where there are any.
         prompt_top: so many of the likeliest tokens are wanted at each place of the prompt; None
