@@ -2,10 +2,11 @@
 
 import glob
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from dagster_project.commands.dataset_folder import write_dataset_folder
 from dagster_project.commands.export_formats import ArgumentsForm, ExportFormat
 from dagster_project.commands.options import RunOptions
 from toolformer.base.whole_files import remove_abandoned, replacing, replacing_folder
-from toolformer.errors import ExportError
+from toolformer.errors import ChatTemplateError, ExportError
 from toolformer.exports.dataset_card import KEPT_CALLS, TEXTS
 from toolformer.exports.records import (
     ChatTool,
@@ -29,6 +30,7 @@ from toolformer.exports.records import (
     with_json_texts,
     without_marks,
 )
+from toolformer.exports.template_check import ChatTemplate
 from toolformer.home.home import Home
 from toolformer.home.settings.errors import SettingsError
 from toolformer.home.settings.sections import Settings
@@ -39,6 +41,9 @@ from tools.errors import CallSyntaxError, ToolError
 from warehouse.errors import WarehouseError
 from warehouse.warehouse import Warehouse
 
+# Templates go by turns, tools and arguments, which soon repeat.
+_CHECKED = 1_000
+
 
 def write_export(
     form: ExportFormat,
@@ -47,6 +52,7 @@ def write_export(
     *,
     round_number: int | None,
     arguments: ArgumentsForm = "objects",
+    template: Path | None = None,
 ) -> None:
     """Write an export, whole or not at all, and say what is in it.
 
@@ -55,9 +61,10 @@ def write_export(
         round_number: number of the round of annotation; by default the newest with kept calls. A
             database has all.
         arguments: of chats and pairs: arguments and schemas of tools as objects or as JSON texts.
+        template: directory of a tokenizer, whose chat template must keep all parts of chats.
 
     Raises:
-        ExportError: there is nothing to export, or no place for it.
+        ExportError: there is nothing to export, no place for it, or the template loses a part.
     """
     with _explained_refusals(output):
         target = _free_target(output, home, form)
@@ -69,7 +76,7 @@ def write_export(
         else:
             chosen = _round_with_calls(warehouse, round_number)
             number = f"Round {chosen}"
-            written = _write_round(form, home, warehouse, target, chosen, arguments)
+            written = _write_round(form, home, warehouse, target, chosen, arguments, template)
     console.say(f"{number}: {written}, in {output}.")
 
 
@@ -101,6 +108,7 @@ def _write_round(
     target: Path,
     round_number: int,
     arguments: ArgumentsForm,
+    template: Path | None,
 ) -> str:
     """Write a format that has one round; what was written."""
     write_lines = partial(_write_lines, warehouse, target, round_number, arguments)
@@ -113,6 +121,12 @@ def _write_round(
         return f"{rows[TEXTS]:,} texts and {rows[KEPT_CALLS]:,} kept calls"
     tools = _chat_tools(warehouse, settings, home, round_number)
     if form == "sft":
+        if template is not None:
+            with warehouse.stream("exported_texts", round=round_number) as batches:
+                rows = islice((row for batch in batches for row in batch.to_pylist()), _CHECKED)
+                records = [without_marks(chat_record(row, tools)) for row in rows]
+            checked = ChatTemplate(template, as_json=arguments == "json")
+            _check_template(checked, records, template)
         written = write_lines("exported_texts", partial(chat_record, tools=tools))
         return f"{written} conversations"
     written = write_lines("exported_pairs", partial(pair_record, tools=tools))
@@ -217,6 +231,33 @@ def _write_lines(
     if marked:
         console.say(f"Marks such as <|im_end|> are broken by a blank in {marked:,} records.")
     return f"{count:,}"
+
+
+def _check_template(template: ChatTemplate, records: Sequence[Record], directory: Path) -> None:
+    """Say what a chat template loses of conversations, or of a system message in front.
+
+    Raises:
+        ExportError: it loses a part of a conversation.
+    """
+    losses: dict[str, Record] = {}
+    for record in records:
+        for part, value in template.lost_parts(record).items():
+            if part not in losses:
+                console.say(f"Lost is {part} ({value}), in document {record['document_id']}.")
+            losses.setdefault(part, record)
+    if losses:
+        record = next(iter(losses.values()))
+        with suppress(ChatTemplateError):
+            console.say(f"Of {record['document_id']} it makes:\n{template.write(record)}")
+        raise ExportError(
+            f"The chat template in '{directory}' loses {', '.join(losses)}. Nothing is written. "
+            "Save one there that keeps them (tokenizer.chat_template), try --arguments json, take "
+            "another model, or leave out --check-template."
+        )
+    chat = [{"role": "system", "content": "Be brief."}, *records[0]["messages"]]
+    for part in template.lost_parts({**records[0], "messages": chat}):
+        console.say(f"Behind a system message, which no chat has, it would lose {part}.")
+    console.say(f"The chat template in '{directory}' keeps all parts of the chats.")
 
 
 def _chat_tools(

@@ -131,6 +131,16 @@ def export(
             "every reader leaves as they are."
         ),
     ] = "objects",
+    check_template: Annotated[
+        Path | None,
+        typer.Option(
+            help="For sft: folder of a tokenizer. Where its chat template drops a part of the "
+            "chats, say which, and write nothing.",
+            metavar="DIR",
+            show_default=False,
+            callback=expanded,
+        ),
+    ] = None,
 ) -> None:
     """Write the augmented texts and their calls for other programs."""
     from toolformer.home.home import Home
@@ -141,6 +151,9 @@ def export(
         )
     if round_number is not None and form == "duckdb":
         raise typer.BadParameter("A DuckDB file has all. Leave it out.", param_hint="--round")
+    if check_template is not None and form != "sft":
+        raise typer.BadParameter("Only sft has chats.", param_hint="--check-template")
     from dagster_project.commands.exporting import write_export
 
-    write_export(form, Home.find(), output, round_number=round_number, arguments=arguments)
+    given = {"round_number": round_number, "arguments": arguments, "template": check_template}
+    write_export(form, Home.find(), output, **given)

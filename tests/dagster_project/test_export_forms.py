@@ -16,6 +16,12 @@ import pytest
 from tests.dagster_project.exports import call, records_of, store, store_calls
 from tests.fakes import byte_tokenizer
 from tests.outside import Outside
+from tests.toolformer.exports.test_template_check import (
+    DROPS_CALLS,
+    DROPS_SYSTEM,
+    RAISES,
+    save_template,
+)
 from tests.warehouse.rows import SHARD
 from toolformer.home.home import Home
 from warehouse.warehouse import Warehouse
@@ -245,3 +251,32 @@ def test_load_dataset_gives_the_rows_of_the_newest_export(
         assert export(here) == texts(here) == sentences
     fill_with(built, ["Five 12."])
     assert export(there) == texts(there) == ["Five 12."]
+
+
+def test_an_export_is_written_where_the_template_keeps_all(built, run, tmp_path: Path):
+    template = save_template(tmp_path / "model", DROPS_SYSTEM)
+    chats = tmp_path / "chats.jsonl"
+    outcome = run("export", "sft", "--output", chats, "--check-template", template)
+    assert outcome.code == 0
+    assert "which no chat has, it would lose the system message." in outcome.out
+    assert "keeps all parts of the chats" in outcome.out
+    assert len(records_of(chats)) == 2
+
+
+@pytest.mark.parametrize(("template", "told"), [(DROPS_CALLS, "6 sacks"), (RAISES, "Only user")])
+def test_nothing_is_written_where_the_template_loses_a_part(
+    built, run, tmp_path: Path, template: str, told: str
+):
+    folder = save_template(tmp_path / "model", template)
+    chats = tmp_path / "chats.jsonl"
+    outcome = run("export", "sft", "--output", chats, "--check-template", folder)
+    lost = "all of it" if template == RAISES else "a call's name, a call's arguments"
+    assert outcome.is_one_paragraph_naming(lost, "Nothing is written")
+    assert told in outcome.out
+    assert not chats.exists()
+
+
+def test_only_chats_have_a_template_to_check(built, run, tmp_path: Path):
+    outcome = run("export", "text", "--output", tmp_path / "x", "--check-template", tmp_path)
+    assert outcome.code == 2
+    assert "Only sft has chats" in outcome.err

@@ -10,7 +10,7 @@ from toolformer.forward.tokenization import Tokenizer
 from toolformer.marks import broken_mark
 
 # What the expressions of a template may raise besides.
-_FAILURES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+FAILURES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 # What templates write a date with.
 _DATE_CODES = "aAbBdmyYjHMSp"
 _PLAIN = (
@@ -63,7 +63,7 @@ def chat_ids(
         ids: Any = tokenizer.backend.apply_chat_template(safe_turns, **options)
         if not ids:
             raise ValueError("it leaves nothing of them")
-    except (TemplateError, *_FAILURES) as error:
+    except (TemplateError, *FAILURES) as error:
         raise ChatTemplateError(" ".join(str(error).split()).rstrip(".")) from error
     return list(ids[ids[0] == start :])
 

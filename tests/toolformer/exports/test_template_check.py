@@ -1,0 +1,90 @@
+"""What chat templates lose of a conversation, by templates that drop, keep and refuse."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import byte_tokenizer
+from tests.toolformer.exports.test_records import TOOLS, call, row
+from toolformer.errors import ModelNotFoundError
+from toolformer.exports.records import chat_record
+from toolformer.exports.template_check import ChatTemplate
+
+TURN = "{{ '<' ~ m.role ~ '>' ~ m.content }}"
+KEEPS = (
+    "{% for t in tools %}{{ t.function | tojson }}{% endfor %}"
+    f"{{% for m in messages %}}{TURN}{{% for c in m.tool_calls or [] %}}"
+    "{{ c.function | tojson }}{% endfor %}{% endfor %}"
+)
+DROPS_CALLS = f"{{% for m in messages %}}{TURN}{{% endfor %}}"
+# As Llama 3.1's.
+DROPS_TEXT = KEEPS.replace(TURN, "{{ m.content if not m.tool_calls }}")
+RAISES = "{% for m in messages %}{% if m.role not in ['user', 'assistant'] %}" + (
+    "{{ raise_exception('Only user and assistant.') }}{% endif %}" + TURN + "{% endfor %}"
+)
+DROPS_SYSTEM = KEEPS.replace(TURN, f"{{% if m.role != 'system' %}}{TURN}{{% endif %}}")
+TOOL_PARTS = {"a tool's name", "a tool's description"}
+CALL_PARTS = {"a call's name", "a call's arguments"}
+
+
+def save_template(folder: Path, template: str | None) -> Path:
+    """A directory of a tokenizer alone."""
+    backend = byte_tokenizer().backend
+    backend.chat_template = template
+    backend.save_pretrained(folder)
+    return folder
+
+
+# The result stands in the text too, and the second call has no text before it.
+RECORD = chat_record(
+    row("So 0.29 or 0.29.", call(2), call(2, call_id="c2", arguments="0.29"), context="0.29?"),
+    TOOLS,
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "lost"),
+    [
+        (KEEPS, set()),
+        (DROPS_SYSTEM, set()),
+        (DROPS_CALLS, CALL_PARTS | TOOL_PARTS),
+        (DROPS_TEXT, {"the text before a call"}),
+        (KEEPS.replace("c.function |", "c.function.name |"), {"a call's arguments"}),
+        (KEEPS.replace("m.content", "(m.content if m.role != 'tool')"), {"a call's result"}),
+        (KEEPS.replace("t.function", "t.function.name"), {"a tool's description"}),
+        (RAISES, {"all of it"}),
+    ],
+)
+def test_parts_that_a_template_loses_are_named(tmp_path: Path, template: str, lost: set):
+    assert set(ChatTemplate(save_template(tmp_path, template)).lost_parts(RECORD)) == lost
+
+
+def test_lost_values_and_reasons_are_told(tmp_path: Path):
+    lost = ChatTemplate(save_template(tmp_path, DROPS_CALLS)).lost_parts(RECORD)
+    assert lost["a call's name"] == "Calculator"
+    assert lost["a call's arguments"] == "0.29"
+    refused = ChatTemplate(save_template(tmp_path, RAISES)).lost_parts(RECORD)
+    turns = "user, assistant, tool, assistant, tool, assistant"
+    assert refused == {"all of it": f"Only user and assistant; turns: {turns}"}
+
+
+def test_a_system_message_is_a_part_too(tmp_path: Path):
+    system = {"role": "system", "content": "Be brief."}
+    record = {**RECORD, "messages": [system, *RECORD["messages"]]}
+    template = ChatTemplate(save_template(tmp_path, DROPS_SYSTEM))
+    assert template.lost_parts(record) == {"the system message": "Be brief."}
+
+
+def test_arguments_are_checked_as_they_are_exported(tmp_path: Path):
+    # As DeepSeek V3's, which joins them to a text.
+    text = KEEPS.replace("c.function |", "(c.function.name + c.function.arguments) |")
+    folder = save_template(tmp_path, text)
+    assert ChatTemplate(folder, as_json=True).lost_parts(RECORD) == {}
+    assert 'not "dict"' in ChatTemplate(folder).lost_parts(RECORD)["all of it"]
+
+
+def test_a_directory_without_a_template_is_refused(tmp_path: Path):
+    with pytest.raises(ModelNotFoundError, match="The chat template in "):
+        ChatTemplate(save_template(tmp_path / "plain", None))
+    with pytest.raises(ModelNotFoundError, match="The chat template in "):
+        ChatTemplate(tmp_path / "nothing")

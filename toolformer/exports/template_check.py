@@ -1,0 +1,93 @@
+"""What the chat template of a model leaves of an exported conversation.
+
+Each part becomes a word that stands nowhere else, and is looked for in what the template writes:
+so a result of 12 is not found in a text about 12 sacks.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from toolformer.base.loading import loading, prepare_transformers
+from toolformer.errors import ChatTemplateError, ModelNotFoundError
+from toolformer.exports.records import Record, with_json_texts
+from toolformer.forward.chat_template import FAILURES
+
+_SAID = {"system": "the system message", "user": "the user's message", "tool": "a call's result"}
+
+
+class ChatTemplate:
+    """The chat template of a tokenizer.
+
+    Args:
+        directory: holds a tokenizer at least.
+        as_json: arguments are given to it as JSON texts.
+
+    Raises:
+        ModelNotFoundError: it holds none, or none with a template.
+    """
+
+    def __init__(self, directory: Path, *, as_json: bool = False):
+        self._as_json = as_json
+        prepare_transformers()
+        from transformers import AutoTokenizer
+
+        with loading(f"The chat template in '{directory}'", ModelNotFoundError):
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+            self._tokenizer.get_chat_template()
+
+    def write(self, record: Record) -> str:
+        """The messages of a record of `chat_record` as one text, with its tools.
+
+        Raises:
+            ChatTemplateError: the template refuses it; says why.
+        """
+        from jinja2 import TemplateError
+
+        tools = record["tools"]
+        chat = (with_json_texts(record) if self._as_json else record)["messages"]
+        try:
+            return self._tokenizer.apply_chat_template(chat, tools=tools, tokenize=False)
+        except (TemplateError, *FAILURES) as error:
+            raise ChatTemplateError(" ".join(str(error).split()).rstrip(".")) from error
+
+    def lost_parts(self, record: Record) -> dict[str, str]:
+        """The parts of a record that the template does not write, each with what stands there.
+
+        Where it refuses the record, that is all of it, with the reason.
+        """
+        marks: dict[str, tuple[str, str]] = {}
+
+        def mark(part: str, value: Any) -> Any:
+            if not str(value).strip():
+                return value
+            # All of one length, so that none stands within another.
+            marks[word := f"word{1_000_000 + len(marks)}"] = part, str(value)
+            return word
+
+        messages, tools = [], []
+        for message in record["messages"]:
+            said = "the text before a call" if "tool_calls" in message else "the text after a call"
+            content = mark(_SAID.get(message["role"], said), message["content"])
+            messages.append({**message, "content": content})
+            if "tool_calls" in message:
+                messages[-1]["tool_calls"] = [
+                    {**call, "function": _marked_call(call["function"], mark)}
+                    for call in message["tool_calls"]
+                ]
+        for tool in record["tools"]:
+            function = dict(tool["function"])
+            for name in ("name", "description"):
+                function[name] = mark(f"a tool's {name}", function[name])
+            tools.append({**tool, "function": function})
+        try:
+            written = self.write({"messages": messages, "tools": tools})
+        except ChatTemplateError as error:
+            return {"all of it": f"{error}; turns: {', '.join(each['role'] for each in messages)}"}
+        return {part: value for word, (part, value) in marks.items() if word not in written}
+
+
+def _marked_call(function: Record, mark: Any) -> Record:
+    name, arguments = mark("a call's name", function["name"]), function["arguments"]
+    named = {mark("a call's arguments", key): arguments[key] for key in arguments}
+    values = {key: mark("a call's arguments", named[key]) for key in named}
+    return {"name": name, "arguments": values}
