@@ -17,6 +17,10 @@ EXAMPLES = {
         "toolformer evaluate --study k --benchmarks asdiv",
     ),
     "evaluate harness": ("toolformer evaluate harness run --model toolformer --tasks nq_open",),
+    "evaluate bfcl": (
+        "toolformer evaluate bfcl --url http://localhost:8000 --model my-sft-model --questions "
+        "BFCL_v4_irrelevance.json",
+    ),
     "recipe": ("toolformer recipe demo", "toolformer recipe small"),
     "stats": ("toolformer stats",),
     "sql": (
@@ -32,7 +36,7 @@ EXAMPLES = {
     ),
     "export": (
         "toolformer export dataset --output calls",
-        "toolformer export sft --round 1 --output chats.jsonl",
+        "toolformer export sft --output chats.jsonl --check-template ~/models/SmolLM3-3B",
     ),
     "complete": (
         'toolformer complete "36 boxes of 45 eggs are" --trace',

@@ -1,6 +1,7 @@
 """The commands of the panel Build: from texts to a model and what it gains."""
 
 import sys
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -12,6 +13,7 @@ from dagster_project.panels.flags import (
     Place,
     ToolNames,
     VariantName,
+    expanded,
     names_in,
 )
 from toolformer.evaluation.modes import StudyName
@@ -202,6 +204,33 @@ def harness(context: typer.Context) -> None:
 
     sys.argv = ["lm_eval", *context.args]
     cli_evaluate()
+
+
+@evaluate_app.command("bfcl")
+def bfcl(
+    url: Annotated[str, typer.Option(help="Address of an OpenAI-compatible server.")],
+    model: Annotated[str, typer.Option(help="The model's name there.")],
+    questions: Annotated[
+        Path, typer.Option(help="BFCL's file, such as BFCL_v4_simple_python.json.")
+    ],
+    answers: Annotated[
+        Path | None,
+        typer.Option(help="Its file in possible_answer. Without one a call is wrong: irrelevance."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="File for the answers, as JSON lines.", callback=expanded)
+    ] = None,
+    key_variable: Annotated[
+        str | None, typer.Option(help="Environment variable with the server's key.")
+    ] = None,
+) -> None:
+    """Ask a served chat model for function calls: BFCL's questions of one turn and one call."""
+    from dagster_project.commands.function_calls import measure_function_calls
+
+    measure_function_calls(
+        url, model, questions, answers, limit=limit, output=output, key_variable=key_variable
+    )
 
 
 @app.command()

@@ -1,0 +1,161 @@
+"""`toolformer evaluate bfcl` against a server of chats that answers from a script."""
+
+import json
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from tests.dagster_project.exports import records_of
+
+PARAMETERS = {
+    "type": "dict",
+    "properties": {"base": {"type": "float"}, "unit": {"type": "string"}},
+    "required": ["base"],
+}
+FUNCTION = {"name": "geometry.area", "description": "An area.", "parameters": PARAMETERS}
+ASKED = ["right", "other value", "no call", "two calls"]
+TRUTH = {"geometry.area": {"base": [10.0], "unit": ["m", ""]}}
+
+
+def called(*arguments: str) -> dict:
+    functions = [{"name": "geometry_area", "arguments": each} for each in arguments]
+    return {"content": None, "tool_calls": [{"function": each} for each in functions]}
+
+
+MESSAGES = {
+    "right": called('{"base": 10, "unit": "M"}'),
+    "other value": called('{"base": 11}'),
+    "no call": {"role": "assistant", "content": "It is 50."},
+    "two calls": called('{"base": 10}', '{"base": 10}'),
+}
+
+
+class Chats(ThreadingHTTPServer):
+    """Answers a question by its words, and keeps what it was asked."""
+
+    daemon_threads = True
+    answer: Callable[[str], tuple[int, Any]]
+    bodies: list[dict]
+    keys: set[str | None]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Any
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.bodies.append({"path": self.path, **body})
+        self.server.keys.add(self.headers["authorization"])
+        status, told = self.server.answer(body["messages"][0]["content"])
+        content = json.dumps(told).encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Nothing: tests look at what was asked."""
+
+
+@pytest.fixture
+def chats() -> Iterator[Chats]:
+    with Chats(("127.0.0.1", 0), _Handler) as server:
+        server.answer = lambda asked: (200, {"choices": [{"message": MESSAGES[asked]}]})
+        server.bodies, server.keys = [], set()
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        yield server
+        server.shutdown()
+
+
+def lines(file: Path, *rows: dict) -> Path:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    turns = {asked: [[{"role": "user", "content": asked}]] for asked in ASKED}
+    rows = [{"id": asked, "question": turns[asked], "function": [FUNCTION]} for asked in ASKED]
+    return lines(tmp_path / "simple_python.json", *rows)
+
+
+@pytest.fixture
+def answers(tmp_path: Path) -> Path:
+    rows = [{"id": asked, "ground_truth": [TRUTH]} for asked in ASKED]
+    return lines(tmp_path / "answers.json", *rows)
+
+
+def test_right_calls_are_counted_with_an_interval(
+    chats: Chats, questions: Path, answers: Path, run, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setenv("CHAT_KEY", "s3cret")
+    output = tmp_path / "rows.jsonl"
+    options = ("--questions", questions, "--answers", answers, "--output", output)
+    options = (*options, "--key-variable", "CHAT_KEY")
+    outcome = run("evaluate", "bfcl", "--url", chats.url, "--model", "mine", *options)
+    assert outcome.code == 0, outcome.err
+    told = "simple_python.json: 1 of 4 right, 25.0% (95 % interval 4.6% to 69.9%)"
+    assert told in outcome.out
+    assert "wrong value (1)" in outcome.out
+    rows = {row["id"]: row for row in records_of(output)}
+    assert {name: row["fault"] for name, row in rows.items()} == {
+        "right": "",
+        "other value": "wrong value: base",
+        "no call": "no call",
+        "two calls": "several calls",
+    }
+    assert rows["no call"]["content"] == "It is 50."
+    assert rows["other value"]["calls"] == [{"name": "geometry_area", "arguments": '{"base": 11}'}]
+    assert chats.keys == {"Bearer s3cret"}
+    body = chats.bodies[0]
+    assert (body["path"], body["model"]) == ("/v1/chat/completions", "mine")
+    assert body["tools"][0]["function"]["name"] == "geometry_area"
+
+
+def test_without_answers_it_is_right_to_call_nothing(chats: Chats, questions: Path, run):
+    options = ("--url", f"{chats.url}/v1/", "--model", "mine", "--questions", questions)
+    outcome = run("evaluate", "bfcl", *options, "--limit", 3)
+    assert "1 of 3 right" in outcome.out
+    assert "Wrong: a call (2)" in outcome.out
+    assert len(chats.bodies) == 3
+
+
+def test_a_refused_question_is_wrong_and_all_of_them_are_an_error(
+    chats: Chats, questions: Path, answers: Path, run
+):
+    right, refusal = {"choices": [{"message": MESSAGES["right"]}]}, {"error": {"message": "long"}}
+    chats.answer = lambda asked: (200, right) if asked == "right" else (400, refusal)
+    options = ("--url", chats.url, "--model", "mine", "--questions", questions)
+    outcome = run("evaluate", "bfcl", *options, "--answers", answers)
+    assert "1 of 4 right" in outcome.out
+    assert "refused (3)" in outcome.out
+    chats.answer = lambda _: (404, {"error": {"message": "no such model"}})
+    outcome = run("evaluate", "bfcl", *options)
+    assert outcome.is_one_paragraph_naming("no such model", "/v1/chat/completions and the model")
+    chats.answer = lambda _: (200, {"choices": []})
+    outcome = run("evaluate", "bfcl", *options)
+    assert outcome.is_one_paragraph_naming("not the form of OpenAI's chat completions")
+
+
+def test_files_that_are_not_bfcls_are_told(
+    chats: Chats, questions: Path, answers: Path, run, tmp_path: Path
+):
+    options = ("evaluate", "bfcl", "--url", chats.url, "--model", "mine", "--questions")
+    outcome = run(*options, answers)
+    assert outcome.is_one_paragraph_naming("Record 1 of", "`question` and `function`")
+    outcome = run(*options, questions, "--answers", questions)
+    assert outcome.is_one_paragraph_naming("Record 1 of", "`ground_truth` of one call")
+    first = lines(tmp_path / "first.json", {"id": "right", "ground_truth": [TRUTH]})
+    outcome = run(*options, questions, "--answers", first)
+    assert outcome.is_one_paragraph_naming("(3 are missing)", "possible_answer")
+    outcome = run(*options, lines(tmp_path / "text.json", {"id": "a"}, {"id": "b"}))
+    assert outcome.is_one_paragraph_naming("Record 1 of")
+    assert chats.bodies == []

@@ -1,0 +1,42 @@
+"""Requests to a server's chat completions."""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+from toolformer.errors import ServedModelError
+from toolformer.served.http_client import CompletionsClient, PassingError
+
+REFUSED = "refused"
+# Of an answer: many times what models write.
+_MOST_BYTES = 4 * 2**20
+
+
+class ChatClient(CompletionsClient):
+    """Asks a chat model."""
+
+    remedies: ClassVar[Mapping[int, str]] = {404: "Expected /v1/chat/completions and the model."}
+
+    def answers(self, requests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The `content` and `calls` of each answer; of a refused request why, as `refused`.
+
+        Raises:
+            ServedModelError: the server cannot be reached.
+        """
+        bodies = [json.dumps({"model": self.model, "temperature": 0, **each}) for each in requests]
+        return self._together([partial(self._message, body) for body in bodies])
+
+    def _message(self, body: str) -> dict[str, Any]:
+        try:
+            told = self._answer("POST", f"{self._urls[0]}/chat/completions", _MOST_BYTES, body)
+            message = told["choices"][0]["message"]
+            calls = [call["function"] for call in message.get("tool_calls") or ()]
+            named = [{name: call[name] for name in ("name", "arguments")} for call in calls]
+            return {"content": message.get("content"), "calls": named}
+        except PassingError:
+            raise
+        except ServedModelError as error:
+            return {REFUSED: f"refused: {error}"}
+        except (AttributeError, LookupError, TypeError) as error:
+            return {REFUSED: f"refused: not the form of OpenAI's chat completions ({error!r})"}
