@@ -30,15 +30,12 @@ def measure_function_calls(
     *,
     limit: int | None,
     output: Path | None,
-    key_variable: str | None,
 ) -> None:
     """Ask a model the questions of a file of BFCL, and say how many of its calls are right.
 
     Args:
         answers: BFCL's file in `possible_answer`; without one it is right to call nothing.
-        limit: the first questions alone.
-        output: for JSON lines: of each question what is wrong (nothing where it is right), and what
-            was answered.
+        output: for JSON lines with the answer to each question and what is wrong with it.
 
     Raises:
         BenchmarkFileError: a file is not as BFCL has it.
@@ -51,15 +48,14 @@ def measure_function_calls(
             f"'{answers}' has no answer to {min(missing)} ({len(missing)} are missing). Expected "
             "the file of the same name in BFCL's folder possible_answer."
         )
-    key = os.environ.get(key_variable, "").strip() if key_variable else None
-    with closing(ChatClient([url], model, key=key)) as client:
+    with closing(ChatClient([url], model, key=os.environ.get("OPENAI_API_KEY"))) as client:
         told = client.answers([request for request, _ in asked.values()])
     rows = []
     for (name, (_, functions)), answer in zip(asked.items(), told, strict=True):
         fault = answer.get(REFUSED) or fault_of(answer["calls"], functions, wanted[name])
         rows.append({"id": name, "fault": fault, **answer})
     if all(REFUSED in row for row in rows):
-        raise ServedModelError(f"Every question was refused. {rows[0][REFUSED]}")
+        raise ServedModelError(f"Every question was {rows[0][REFUSED]}.")
     if output is not None:
         write_whole(output, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
     right = [float(not row["fault"]) for row in rows]
@@ -95,6 +91,5 @@ def _question(record: Record) -> tuple[dict[str, Any], list[Record]]:
 
 
 def _wanted_call(record: Record) -> tuple[str, Record]:
-    (call,) = record["ground_truth"]
-    ((name, values),) = call.items()
-    return name, values
+    ((call,),) = (each.items() for each in [*record["ground_truth"]])
+    return call

@@ -208,7 +208,7 @@ def harness(context: typer.Context) -> None:
 
 @evaluate_app.command("bfcl")
 def bfcl(
-    url: Annotated[str, typer.Option(help="Address of an OpenAI-compatible server.")],
+    url: Annotated[str, typer.Option(help="Address; OPENAI_API_KEY is its key.")],
     model: Annotated[str, typer.Option(help="The model's name there.")],
     questions: Annotated[
         Path, typer.Option(help="BFCL's file, such as BFCL_v4_simple_python.json.")
@@ -221,16 +221,11 @@ def bfcl(
     output: Annotated[
         Path | None, typer.Option(help="File for the answers, as JSON lines.", callback=expanded)
     ] = None,
-    key_variable: Annotated[
-        str | None, typer.Option(help="Environment variable with the server's key.")
-    ] = None,
 ) -> None:
     """Ask a served chat model for function calls: BFCL's questions of one turn and one call."""
     from dagster_project.commands.function_calls import measure_function_calls
 
-    measure_function_calls(
-        url, model, questions, answers, limit=limit, output=output, key_variable=key_variable
-    )
+    measure_function_calls(url, model, questions, answers, limit=limit, output=output)
 
 
 @app.command()

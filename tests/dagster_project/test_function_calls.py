@@ -96,10 +96,9 @@ def answers(tmp_path: Path) -> Path:
 def test_right_calls_are_counted_with_an_interval(
     chats: Chats, questions: Path, answers: Path, run, tmp_path: Path, monkeypatch
 ):
-    monkeypatch.setenv("CHAT_KEY", "s3cret")
+    monkeypatch.setenv("OPENAI_API_KEY", "s3cret")
     output = tmp_path / "rows.jsonl"
     options = ("--questions", questions, "--answers", answers, "--output", output)
-    options = (*options, "--key-variable", "CHAT_KEY")
     outcome = run("evaluate", "bfcl", "--url", chats.url, "--model", "mine", *options)
     assert outcome.code == 0, outcome.err
     told = "simple_python.json: 1 of 4 right, 25.0% (95 % interval 4.6% to 69.9%)"
@@ -139,7 +138,7 @@ def test_a_refused_question_is_wrong_and_all_of_them_are_an_error(
     assert "refused (3)" in outcome.out
     chats.answer = lambda _: (404, {"error": {"message": "no such model"}})
     outcome = run("evaluate", "bfcl", *options)
-    assert outcome.is_one_paragraph_naming("no such model", "/v1/chat/completions and the model")
+    assert outcome.is_one_paragraph_naming("Every question was", "404 (no such model)")
     chats.answer = lambda _: (200, {"choices": []})
     outcome = run("evaluate", "bfcl", *options)
     assert outcome.is_one_paragraph_naming("not the form of OpenAI's chat completions")

@@ -4,6 +4,7 @@ Each part becomes a word that stands nowhere else, and is looked for in what the
 so a result of 12 is not found in a text about 12 sacks.
 """
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -64,30 +65,23 @@ class ChatTemplate:
             marks[word := f"word{1_000_000 + len(marks)}"] = part, str(value)
             return word
 
-        messages, tools = [], []
-        for message in record["messages"]:
+        marked = deepcopy(record)
+        for message in marked["messages"]:
             said = "the text before a call" if "tool_calls" in message else "the text after a call"
-            content = mark(_SAID.get(message["role"], said), message["content"])
-            messages.append({**message, "content": content})
-            if "tool_calls" in message:
-                messages[-1]["tool_calls"] = [
-                    {**call, "function": _marked_call(call["function"], mark)}
-                    for call in message["tool_calls"]
-                ]
-        for tool in record["tools"]:
-            function = dict(tool["function"])
+            message["content"] = mark(_SAID.get(message["role"], said), message["content"])
+            for call in message.get("tool_calls", ()):
+                function = call["function"]
+                function["name"] = mark("a call's name", function["name"])
+                function["arguments"] = {
+                    mark("a call's arguments", name): mark("a call's arguments", value)
+                    for name, value in function["arguments"].items()
+                }
+        for function in (tool["function"] for tool in marked["tools"]):
             for name in ("name", "description"):
                 function[name] = mark(f"a tool's {name}", function[name])
-            tools.append({**tool, "function": function})
         try:
-            written = self.write({"messages": messages, "tools": tools})
+            written = self.write(marked)
         except ChatTemplateError as error:
-            return {"all of it": f"{error}; turns: {', '.join(each['role'] for each in messages)}"}
+            turns = ", ".join(message["role"] for message in record["messages"])
+            return {"all of it": f"{error}; turns: {turns}"}
         return {part: value for word, (part, value) in marks.items() if word not in written}
-
-
-def _marked_call(function: Record, mark: Any) -> Record:
-    name, arguments = mark("a call's name", function["name"]), function["arguments"]
-    named = {mark("a call's arguments", key): arguments[key] for key in arguments}
-    values = {key: mark("a call's arguments", named[key]) for key in named}
-    return {"name": name, "arguments": values}

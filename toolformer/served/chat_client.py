@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 from toolformer.errors import ServedModelError
 from toolformer.served.http_client import CompletionsClient, PassingError
@@ -15,8 +15,6 @@ _MOST_BYTES = 4 * 2**20
 
 class ChatClient(CompletionsClient):
     """Asks a chat model."""
-
-    remedies: ClassVar[Mapping[int, str]] = {404: "Expected /v1/chat/completions and the model."}
 
     def answers(self, requests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The `content` and `calls` of each answer; of a refused request why, as `refused`.
@@ -37,6 +35,7 @@ class ChatClient(CompletionsClient):
         except PassingError:
             raise
         except ServedModelError as error:
-            return {REFUSED: f"refused: {error}"}
+            # What stands behind it is for completions.
+            return {REFUSED: f"refused: {str(error).partition(').')[0]})"}
         except (AttributeError, LookupError, TypeError) as error:
             return {REFUSED: f"refused: not the form of OpenAI's chat completions ({error!r})"}

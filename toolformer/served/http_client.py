@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import httpx2 as httpx
 from pydantic import TypeAdapter
@@ -54,10 +54,6 @@ _LEAST_ATTEMPTS = 3
 _PASSING_STATUSES = frozenset({408, 425, 429})
 # Of an answer, and of each token that it tells: several times what vLLM writes.
 _LEAST_BYTES, _BYTES_PER_TOKEN = 4 * 2**20, 512
-_KEY_REMEDY = (
-    "Set language_model.server.key_variable to the name of an environment variable that holds its "
-    "key."
-)
 
 
 class PassingError(ServedModelError):
@@ -87,14 +83,7 @@ class CompletionsClient:
     Attributes:
         url: all addresses, for messages.
         tokens_fed: tokens of prompts and completions, as the server counted them.
-        remedies: what to do where the server answers such a status.
     """
-
-    remedies: ClassVar[Mapping[int, str]] = {
-        **dict.fromkeys((401, 403), _KEY_REMEDY),
-        404: "Expected /v1/models and /v1/completions; a service that only chats has none, and "
-        "gives no probabilities of given tokens. Take an engine that has them, such as vLLM.",
-    }
 
     def __init__(
         self,
@@ -348,7 +337,14 @@ class CompletionsClient:
         message = f"The server at {self.url} answered {status} ({said})."
         if status in _PASSING_STATUSES or status >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise PassingError(f"{message} What was computed is kept; run the same again later.")
-        raise ServedModelError(f"{message} {self.remedies.get(status, '')}".rstrip())
+        remedies = {
+            401: "Set language_model.server.key_variable to the name of an environment variable "
+            "that holds its key.",
+            404: "Expected /v1/models and /v1/completions; a service that only chats has none, and "
+            "gives no probabilities of given tokens. Take an engine that has them, such as vLLM.",
+        }
+        remedies[403] = remedies[401]
+        raise ServedModelError(f"{message} {remedies.get(status, '')}".rstrip())
 
     def _keep_socket(self, event: str, told: Mapping[str, Any]) -> None:
         """Called for what happens to a connection."""
