@@ -210,12 +210,9 @@ def harness(context: typer.Context) -> None:
 def bfcl(
     url: Annotated[str, typer.Option(help="Address; OPENAI_API_KEY is its key.")],
     model: Annotated[str, typer.Option(help="The model's name there.")],
-    questions: Annotated[
-        Path, typer.Option(help="BFCL's file, such as BFCL_v4_simple_python.json.")
-    ],
+    questions: Annotated[Path, typer.Option(help="BFCL's file, such as simple_python's.")],
     answers: Annotated[
-        Path | None,
-        typer.Option(help="Its file in possible_answer. Without one a call is wrong: irrelevance."),
+        Path | None, typer.Option(help="That in possible_answer. Without one no call is right.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions.")] = None,
     output: Annotated[

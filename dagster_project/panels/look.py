@@ -137,7 +137,6 @@ def export(
             help="For sft: folder of a tokenizer. Where its chat template drops a part of the "
             "chats, say which, and write nothing.",
             metavar="DIR",
-            show_default=False,
             callback=expanded,
         ),
     ] = None,

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 # All other types of its schemas are texts.
-_TYPES = {"integer": int, "float": float, "boolean": bool, "dict": dict, "array": list}
-_TYPES |= {"tuple": list}
-_JSON_TYPES = {int: "integer", float: "number", bool: "boolean", list: "array", dict: "object"}
+_TYPES: dict[str, type] = {"integer": int, "float": float, "boolean": bool, "dict": dict}
+_TYPES |= {"array": list, "tuple": list}
+_JSON_TYPES = {"float": "number", "dict": "object", "tuple": "array", "any": "string"}
 _UNREAD = re.compile(r"[ ,./\-_*^]")
 _NOTE = "Note that the provided function is in Python 3 syntax."
 
@@ -64,8 +64,8 @@ def fault_of(
 
 
 def _json_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    kind = _TYPES.get(schema.get("type", ""), str)
-    changed = {**schema, "type": _JSON_TYPES.get(kind, "string")}
+    kind = schema.get("type", "any")
+    changed = {**schema, "type": _JSON_TYPES.get(kind, kind)}
     if "items" in schema:
         changed["items"] = _json_schema(schema["items"])
     if "properties" in schema:
