@@ -2,8 +2,7 @@
 
 import pytest
 
-from tests.fakes import ScriptedModel
-from toolformer.decoding.completions import DecodingParameters
+from tests.fakes import ScriptedModel, decoding_parameters
 from toolformer.decoding.decoder import complete
 from toolformer.errors import UnservedGenerationError
 from toolformer.lm_eval.answers import Answers, Generation
@@ -20,13 +19,8 @@ def answers_of(texts, *, tools=("Calculator",)):
         return complete(
             model,
             prompts,
-            parameters=DecodingParameters(
-                max_new_tokens=way.max_new_tokens,
-                call_top_k=1,
-                max_calls=1,
-                max_call_tokens=40,
-                max_result_tokens=20,
-                tools=tools,
+            parameters=decoding_parameters(
+                max_new_tokens=way.max_new_tokens, call_top_k=1, tools=tools
             ),
             run_calls=lambda calls: ["42.0"] * len(calls),
             stop_texts=way.until,
