@@ -5,14 +5,20 @@ pass of the whole model over one sequence.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
+from unittest import mock
 
 import torch
 
+from toolformer.forward import branches
 from toolformer.forward.language_model import LanguageModel
 from toolformer.model_check.plain_scores import PlainScores
 from toolformer.model_check.plain_scores import can_be_drawn as _can_be_drawn
+from tools.protocol import ToolCall
+from tools.syntax import call_pieces
 
 # How far rounding moves a log-probability of the embedded model, with room to spare: seen are 4e-5.
 _ROUNDING = 1e-4
@@ -42,7 +48,7 @@ def call_probability(model: LanguageModel, prompt: str, text: str, position: int
     ids = model.tokenizer.encode(text)
     context = prompt_ids(model, prompt, text) + ids[:position]
     opening = model.tokenizer.encode_behind(" [")
-    return math.exp(log_probability(model, context, opening))
+    return math.exp(_log_probability(model, context, opening))
 
 
 def named_tool(
@@ -66,8 +72,7 @@ def named_tool(
             return left[0], probability
 
 
-def log_probability(model: LanguageModel, context: list[int], tokens: list[int]) -> float:
-    """log p(tokens | context), teacher-forced."""
+def _log_probability(model: LanguageModel, context: list[int], tokens: list[int]) -> float:
     scores = log_probabilities_behind(model, context, tokens)
     return sum(float(row[token]) for row, token in zip(scores, tokens, strict=False))
 
@@ -81,6 +86,29 @@ def sampling_context(
     return context + model.tokenizer.encode_pieces(forced)
 
 
+def sample_behind(
+    model: LanguageModel, context: list[int], *, uniforms: list[float], is_finished
+) -> list[int]:
+    """Tokens drawn one by one behind a context."""
+    tokens: list[int] = []
+    for uniform in uniforms:
+        probabilities = next_token_log_probabilities(model, context + tokens).double().exp()
+        # The 256 likeliest tokens in descending order, then the others in the order of their ids.
+        likeliest = probabilities.sort(descending=True, stable=True).indices[:256]
+        others = torch.ones_like(probabilities, dtype=torch.bool)
+        others[likeliest] = False
+        order = torch.cat([likeliest, torch.nonzero(others)[:, 0]])
+        place = int(
+            torch.searchsorted(probabilities[order].cumsum(0), torch.tensor(uniform), right=True)
+        )
+        tokens.append(int(order[min(place, len(order) - 1)]))
+        if ends_call(model, tokens[-1]) or is_finished(
+            [model.tokenizer.decode_behind([token]) for token in tokens]
+        ):
+            break
+    return tokens
+
+
 def ends_call(model: LanguageModel, token: int) -> bool:
     """Whether a token is no text, so that the call that it is sampled in ends there."""
     return token in model.end_ids or token in model.tokenizer.special_ids
@@ -89,6 +117,60 @@ def ends_call(model: LanguageModel, token: int) -> bool:
 def text_of_call(model: LanguageModel, tokens: Sequence[int]) -> str:
     """What was sampled, without the token that is no text."""
     return model.tokenizer.decode([token for token in tokens if not ends_call(model, token)])
+
+
+@contextmanager
+def recorded_draws() -> Iterator[dict[float, int]]:
+    """What the engine draws meanwhile: the random number of each sampled token, and the token."""
+    draws: dict[float, int] = {}
+
+    def recording(logits, uniforms, **others):
+        tokens, log_probabilities = sample_tokens(logits, uniforms, **others)
+        draws.update(zip(uniforms.tolist(), tokens, strict=True))
+        return tokens, log_probabilities
+
+    sample_tokens = branches.sample_tokens
+    with mock.patch.object(branches, "sample_tokens", recording):
+        yield draws
+
+
+def is_same_or_tie(
+    model: LanguageModel, context: list[int], tokens: list[int], others: list[int]
+) -> bool:
+    """Whether two samples are equal, or part where two tokens are equally likely but for rounding.
+
+    Sampling by inversion goes through the tokens by falling probability, so that such a tie decides
+    which of them is drawn.
+    """
+    for index, (token, other) in enumerate(zip(tokens, others, strict=False)):
+        if token != other:
+            scores = next_token_log_probabilities(model, context + tokens[:index])
+            return abs(float(scores[token] - scores[other])) < 1e-4
+    return len(tokens) == len(others)
+
+
+def branch_log_probability(
+    model: LanguageModel,
+    prompt: str,
+    text: str,
+    position: int,
+    forced: list[str],
+    tokens: list[int],
+) -> float:
+    """log p(tokens | P(x), x_{1:i-1}, forced), teacher-forced."""
+    context = sampling_context(model, prompt, text, position, forced=forced)
+    return _log_probability(model, context, tokens)
+
+
+@dataclass(frozen=True)
+class LiteralLosses:
+    loss_without_call: float
+    loss_call_without_result: float
+    loss_with_result: float
+
+    @property
+    def loss_reduction(self) -> float:
+        return min(self.loss_without_call, self.loss_call_without_result) - self.loss_with_result
 
 
 def inline_loss(
@@ -116,3 +198,24 @@ def form_loss(
         return inline_loss(model, call, ids, position, weights)
     # A call in front is one at place 0 whose window begins further on.
     return inline_loss(model, call, ids, 0, [0.0] * position + weights)
+
+
+def call_losses(
+    model: LanguageModel, text: str, position: int, call: ToolCall, result: str
+) -> LiteralLosses:
+    """All losses of a call that stands in front of its text, with the paper's weights."""
+    ids = model.tokenizer.encode(text)
+    forms = ([], call_pieces(call, None), call_pieces(call, result))
+    return LiteralLosses(
+        *(
+            form_loss(
+                model,
+                model.tokenizer.encode_pieces(pieces),
+                ids,
+                position,
+                WEIGHTS,
+                is_inline=False,
+            )
+            for pieces in forms
+        )
+    )

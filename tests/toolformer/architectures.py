@@ -5,10 +5,6 @@ layer that sees 16 tokens, and one that sees all. Qwen 3 Next: a layer of states
 Another Llama on the plain path. All architectures there are, by `test_every_architecture`.
 """
 
-import lzma
-import shutil
-from pathlib import Path
-
 import torch
 from transformers import (
     AutoModelForCausalLM,
@@ -78,15 +74,6 @@ ARCHITECTURES = {
     ),
     "llama_plain": lambda: _plain(tiny_model(context_length=CONTEXT_LENGTH)),
 }
-
-
-def unpacked_vocabulary(test_data: Path, name: str, folder: Path) -> Path:
-    """Unpack the tokenizer of a model that people use into a folder; the folder again."""
-    source = test_data / "tokenizers" / name
-    shutil.copy(source / "tokenizer_config.json", folder)
-    packed = (source / "tokenizer.json.xz").read_bytes()
-    (folder / "tokenizer.json").write_bytes(lzma.decompress(packed))
-    return folder
 
 
 def windows_of(tokenizer: Tokenizer, *texts: str, window_tokens: int = 64) -> list[Window]:

@@ -14,27 +14,30 @@ from tests.fakes import (
     START,
     TOKENIZERS,
     byte_tokenizer,
-    decoding_parameters,
+    sampling_parameters,
     taught_model,
     tiny_model,
 )
-from toolformer.decoding.completions import MinCallProbability
+from tests.toolformer.architectures import windows_of
+from toolformer.decoding.completions import DecodingParameters, MinCallProbability
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.prefill import rows_before_texts
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.question_answering.answer_beam import line_end_ids
+from toolformer.sampling import sample_calls
 from tools.syntax import insert_calls
 
 PROMPT = "Calls.\nIn: {text}\nOutput:"
 TEXT = "Six times seven is 42 [sic].\nThe Zoe\u0308 橋 at noon."
 LESSON = "The mill has 6 * 7 [Calculator(6 * 7) -> 42] 42 sacks, at most."
 PLAIN = LESSON.replace(" [Calculator(6 * 7) -> 42]", "")
-WAY = decoding_parameters(
+WAY = DecodingParameters(
     max_new_tokens=60,
     call_top_k=2,
     min_call_probability=MinCallProbability.everywhere(0.2),
+    max_calls=1,
     max_call_tokens=24,
     max_result_tokens=8,
     tools=("Calculator",),
@@ -46,11 +49,32 @@ def each_model(request) -> LanguageModel:
     return tiny_model(tokenizer=TOKENIZERS[request.param]())
 
 
-def test_a_prompt_is_read_as_the_tokenizer_makes_it_of_the_whole(each_model):
+def test_call_probabilities_are_those_of_the_prompt_as_the_tokenizer_makes_it(each_model):
+    windows = windows_of(each_model.tokenizer, TEXT)
+    rows = sample_calls(
+        each_model,
+        PROMPT,
+        windows,
+        tool_name="Calendar",
+        takes_arguments=False,
+        parse_arguments=str.strip,
+        parameters=sampling_parameters(positions_per_text=1000),
+    )
+    assert len(rows) > 30
     tokenizer = each_model.tokenizer
-    whole = [*tokenizer.start_ids, *tokenizer.encode(PROMPT.replace("{text}", TEXT))]
-    # The call probabilities behind these tokens are those of plain transformers (`check_model`).
-    assert literal.prompt_ids(each_model, PROMPT, TEXT) == whole
+    whole = PROMPT.replace("{text}", TEXT)
+    start = [*tokenizer.start_ids, *tokenizer.encode(whole)]
+    for row in rows[::5]:
+        context = start + tokenizer.encode(TEXT)[: row.position]
+        expected = 1.0
+        for token in tokenizer.encode_behind(" ["):
+            scores = literal.next_token_log_probabilities(each_model, context)
+            expected *= float(scores[token].exp())
+            context.append(token)
+        assert row.call_probability == pytest.approx(expected, rel=1e-4)
+        assert expected == pytest.approx(
+            literal.call_probability(each_model, PROMPT, TEXT, row.position), rel=1e-5
+        )
 
 
 @pytest.fixture(scope="module", params=TOKENIZERS)

@@ -1,11 +1,12 @@
-"""Losses token by token: their sums by whichever weights are the losses of the filter."""
+"""Losses token by token: their weighted sums are the losses of the filter, and the literal ones."""
 
 import dataclasses
 
 import pytest
 
+from tests import literal
 from tests.toolformer.scoring import test_losses
-from tests.toolformer.scoring.test_losses import CALLS, QUESTION, score
+from tests.toolformer.scoring.test_losses import CALLS, CASES, QUESTION, score
 from toolformer.explanation import CallExplanation, explain_call
 from toolformer.filtering import Baseline, CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
@@ -13,6 +14,7 @@ from toolformer.loss_weights import window_weights
 from toolformer.scoring.call_scorer import ScoringParameters
 from toolformer.scoring.loss_form import PAPERS_FORM, LossForm, Placement
 from toolformer.scoring.losses import ScoredCall, scorer_for
+from tools.syntax import call_pieces
 
 # Of which the fixtures make windows.
 TEXTS = test_losses.TEXTS
@@ -56,14 +58,39 @@ def test_the_sums_are_the_losses_of_the_filter_and_its_reduction(
         assert dataclasses.astuple(found.losses) == pytest.approx(
             dataclasses.astuple(expected), abs=1e-4
         )
-        behind = range(call.position, call.position + found.losses.tokens_used)
-        assert [token.position for token in found.tokens] == list(behind)
         for name in ("without_call", "call_without_result", "with_result", "with_swapped_result"):
             weighted = [token.weight * -getattr(token, name) for token in found.tokens]
             assert sum(weighted) == pytest.approx(getattr(expected, f"loss_{name}"), abs=1e-4)
         for baseline in Baseline:
             decision = decide(found.losses, filtering_threshold=0.0, baseline=baseline)
             assert sum(found.gains(baseline)) == pytest.approx(decision.loss_reduction)
+
+
+@pytest.mark.parametrize("form", [PAPERS_FORM, LossForm(Placement.INLINE)])
+def test_each_token_is_the_literal_one(each_model, each_windows, form):
+    encode = each_model.tokenizer.encode_pieces
+    for call, (document, position, tool_call, result) in zip(CALLS, CASES, strict=True):
+        found = explain(each_model, each_windows, call, form)
+        ids = list(each_windows[document].ids)
+        assert [token.position for token in found.tokens] == list(
+            range(position, min(position + 5, len(ids)))
+        )
+        for t, token in enumerate(found.tokens):
+            for of_call, score_of_token in (
+                ([], token.without_call),
+                (encode(call_pieces(tool_call, None)), token.call_without_result),
+                (encode(call_pieces(tool_call, result)), token.with_result),
+            ):
+                loss = literal.form_loss(
+                    each_model,
+                    of_call,
+                    ids,
+                    position,
+                    # All weight on this token.
+                    [0.0] * t + [1.0],
+                    is_inline=form.placement is Placement.INLINE,
+                )
+                assert score_of_token == pytest.approx(-loss, abs=1e-4)
 
 
 @pytest.mark.parametrize("form", [PAPERS_FORM, LossForm(Placement.INLINE)])

@@ -1,11 +1,13 @@
 """The engine against plain transformers: each kind of vocabulary, and each kind of layer."""
 
+import lzma
+import shutil
+
 import pytest
 import torch
 
 from benchmarks.models import network
 from tests.fakes import TOKENIZERS, byte_tokenizer, tiny_model
-from tests.toolformer.architectures import unpacked_vocabulary
 from toolformer.forward.attention_masks import AttentionKinds, attention_window
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
@@ -58,27 +60,17 @@ def test_logits_that_do_not_follow_from_the_last_states_are_those_of_plain_trans
 
     built = network("llama", byte_tokenizer().vocabulary_size)
     built.__class__ = Lifting
-    model = LanguageModel(built, byte_tokenizer(), name="lifting")
-    for model.is_plain in (False, True):
-        assert_equal(model)
+    assert_equal(LanguageModel(built, byte_tokenizer(), name="lifting"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["llama2", "gemma3", "qwen3", "gptoss"])
 def test_real_vocabularies_give_the_numbers_of_plain_transformers(name, test_data, tmp_path):
-    tokenizer = load_tokenizer(unpacked_vocabulary(test_data, name, tmp_path))
-    assert_equal(of_family("qwen3", tokenizer))
-
-
-@pytest.mark.model
-@pytest.mark.slow
-@pytest.mark.parametrize("is_plain", [False, True])
-def test_the_embedded_model_gives_the_numbers_of_plain_transformers(
-    embedded_model, monkeypatch, is_plain
-):
-    monkeypatch.setattr(embedded_model, "is_plain", is_plain)
-    monkeypatch.setattr(embedded_model, "prefixes", {})
-    assert_equal(embedded_model)
+    source = test_data / "tokenizers" / name
+    shutil.copy(source / "tokenizer_config.json", tmp_path)
+    packed = (source / "tokenizer.json.xz").read_bytes()
+    (tmp_path / "tokenizer.json").write_bytes(lzma.decompress(packed))
+    assert_equal(of_family("qwen3", load_tokenizer(tmp_path)))
 
 
 def test_texts_are_longer_than_the_window_of_attention():

@@ -74,25 +74,25 @@ def test_sampled_calls_equal_the_literal_ones(each_model, each_windows, prompt, 
     parameters = sampling_parameters(is_constrained=is_constrained)
     rows = call(each_model, each_windows, parameters, prompt=prompt, branches=drawn)
     assert len(rows) == 3 * 2 * 2
-    forced, reader = forced_text("QA", is_constrained=is_constrained), CallReader(is_constrained)
+    forced = forced_text("QA", is_constrained=is_constrained)
+    equal = 0
     for row, branch in zip(rows, drawn, strict=True):
-        place = (row.document_id, row.window_index, "QA", row.position, row.sample_index)
-        uniforms, tokens = branch_uniforms(7, *place, count=8), branch.tokens
-        context = context_of(each_model, prompt, row, forced)
-        behind = literal.log_probabilities_behind(each_model, context, tokens)
-        for uniform, token, scores in zip(uniforms, tokens, behind, strict=False):
-            assert literal.can_be_drawn(scores, uniform, token)
-        # It ends with the first token behind which there is no more to read.
-        texts = [each_model.tokenizer.decode_behind([token]) for token in tokens]
-        ended = [
-            literal.ends_call(each_model, token) or reader.is_finished(texts[: at + 1])
-            for at, token in enumerate(tokens)
-        ]
-        assert not any(ended[:-1])
-        assert ended[-1] or len(tokens) == 8
-        assert row.sample_text == sample_text_of(
-            literal.text_of_call(each_model, tokens), "QA", is_constrained=is_constrained
+        uniforms = branch_uniforms(
+            7, row.document_id, row.window_index, "QA", row.position, row.sample_index, count=8
         )
+        context = context_of(each_model, prompt, row, forced)
+        tokens = literal.sample_behind(
+            each_model,
+            context,
+            uniforms=list(uniforms),
+            is_finished=CallReader(is_constrained).is_finished,
+        )
+        assert literal.is_same_or_tie(each_model, context, tokens, branch.tokens)
+        equal += branch.tokens == tokens
+        assert row.sample_text == sample_text_of(
+            literal.text_of_call(each_model, branch.tokens), "QA", is_constrained=is_constrained
+        )
+    assert equal >= len(rows) - 2
 
 
 @pytest.mark.parametrize("special", [START, END, "<s>"])

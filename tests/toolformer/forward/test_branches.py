@@ -56,9 +56,10 @@ def nodes_fed(groups, *, last_step: int) -> int:
 
 def assert_literal(model, groups, *, tolerance=1e-4) -> None:
     for (text, position), group in zip(PLACES, groups, strict=True):
-        context = literal.sampling_context(model, PROMPT, TEXTS[text], position, forced=FORCED)
         for branch in group:
-            expected = literal.log_probability(model, context, branch.tokens)
+            expected = literal.branch_log_probability(
+                model, PROMPT, TEXTS[text], position, FORCED, branch.tokens
+            )
             assert branch.log_probability == pytest.approx(expected, abs=tolerance)
 
 

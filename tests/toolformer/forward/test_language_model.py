@@ -13,6 +13,7 @@ from transformers import (
     AutoModelForCausalLM,
     LlamaForCausalLM,
     MptConfig,
+    RecurrentGemmaConfig,
 )
 
 from tests.fakes import END, START, byte_tokenizer, tiny_model
@@ -48,6 +49,15 @@ def test_a_saved_model_computes_as_before(llama, tiny_directory, precision):
     assert (loaded.name, loaded.precision) == ("tiny-llama", precision)
     assert (loaded.device.type, loaded.context_length, loaded.bos_id) == ("cpu", 512, 0)
     assert not loaded.model.training
+
+
+def test_body_and_output_layer_give_what_the_whole_model_gives(each_model):
+    ids = torch.tensor([each_model.tokenizer.encode("Six times seven."), [5] * 16])
+    with torch.inference_mode():
+        apart = each_model.logits(each_model.hidden_states(ids))
+        whole = each_model.model(input_ids=ids, use_cache=False).logits
+    assert apart.dtype == torch.float32
+    torch.testing.assert_close(apart, whole, atol=1e-5, rtol=1e-5)
 
 
 def test_passes_of_several_threads_give_what_each_gives_alone(each_model):
@@ -219,6 +229,29 @@ def test_text_tokens_without_an_embedding_are_refused_and_special_ones_never_fed
         LanguageModel(llama.model, Tokenizer(tokenizer.backend), name="words")
 
 
+def test_a_model_whose_logits_do_not_follow_from_its_states_is_asked_for_them(llama):
+    class Shifted(LlamaForCausalLM):
+        def forward(self, input_ids, **options):
+            output = super().forward(input_ids=input_ids, **options)
+            size = self.config.vocab_size
+            output.logits = output.logits + torch.nn.functional.one_hot(input_ids, size)
+            return output
+
+    network = Shifted(llama.model.config)
+    model = LanguageModel(network, byte_tokenizer(), name="shifted")
+    ids = [0, *range(40, 60)]
+    for model.is_plain in (False, True):
+        cache = model.contexts(1)
+        for tokens in (ids[:9], ids[9:]):
+            logits = cache.feed([tokens])
+        with torch.inference_mode():
+            whole = network(torch.tensor([ids]), use_cache=False).logits
+            torch.testing.assert_close(logits, whole[:, -1], atol=1e-5, rtol=1e-5)
+        expected = torch.nn.functional.cross_entropy(whole[0, :-1], torch.tensor(ids[1:]))
+        losses = model.losses_at([ids], [(0, at, ids[at + 1]) for at in range(20)])
+        assert sum(losses) / 20 == pytest.approx(float(expected), abs=1e-5)
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_a_model_that_counts_distances_by_keys_is_on_the_plain_path_in_every_precision(precision):
     config = MptConfig(
@@ -240,6 +273,33 @@ def test_rounding_puts_no_model_of_keys_on_the_plain_path(llama, precision):
     model = LanguageModel(network, byte_tokenizer(), name="llama")
     assert not model.is_plain
     assert model.tokens_fed == 0
+
+
+def test_a_cap_far_above_the_logits_is_kept_and_the_probes_are_not_counted():
+    config = RecurrentGemmaConfig(
+        vocab_size=byte_tokenizer().vocabulary_size,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        attention_window_size=16,
+        lru_width=32,
+        bos_token_id=0,
+        pad_token_id=1,
+    )
+    torch.manual_seed(0)
+    network = AutoModelForCausalLM.from_config(config)
+    model = LanguageModel(network, byte_tokenizer(), name="capped")
+    assert model.tokens_fed == 0
+    ids = torch.tensor([[0, *range(40, 60)]])
+    with torch.inference_mode():
+        whole = network(ids, use_cache=False).logits
+        assert whole.abs().max() > 1
+        torch.testing.assert_close(
+            model.logits(model.hidden_states(ids)), whole, atol=1e-5, rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize(("bos", "eos", "expected"), [(START, END, 0), (None, END, 1)])

@@ -1,0 +1,195 @@
+"""The engine against the literal formulas, on the embedded model in float32."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from importlib.resources import files
+from itertools import takewhile
+
+import pytest
+
+from tests import literal
+from tests.fakes import sampling_parameters
+from tests.toolformer.architectures import windows_of
+from tests.toolformer.scoring.test_losses import score
+from toolformer.filtering import decide
+from toolformer.forward.checkpoint import Checkpoint
+from toolformer.forward.windows import Window
+from toolformer.samples import (
+    CallReader,
+    SampledCall,
+    branch_uniforms,
+    forced_text,
+    sample_text_of,
+)
+from toolformer.sampling import sample_calls, sample_shard
+from toolformer.scoring.losses import ScoredCall
+from tools.protocol import ToolCall
+
+pytestmark = [pytest.mark.model, pytest.mark.slow]
+
+TEXTS = (
+    "The bakery sold 48 loaves at 3 crowns each, so it took 144 crowns before noon.",
+    "Mount Etna – auf Sizilien „der Berg“ 🌋 – last erupted in 2021, and it is a [sic] volcano.",
+    "Rain.",
+)
+
+# Shorter than the shipped prompt: the literal engine feeds it again for every single token.
+PROMPT = (
+    "Add calls to a calculator.\n\n"
+    "Input: Six crates of 24 make 6 * 24 = 144 bottles.\n"
+    "Output: Six crates of 24 make 6 * 24 = [Calculator(6 * 24)] 144 bottles.\n\n"
+    "Input: {text}\nOutput:"
+)
+
+
+@pytest.fixture(scope="module")
+def windows(embedded_model) -> list[Window]:
+    return windows_of(embedded_model.tokenizer, *TEXTS)
+
+
+def sample(model, windows, parameters) -> list[SampledCall]:
+    return sample_calls(
+        model,
+        PROMPT,
+        windows,
+        tool_name="Calculator",
+        takes_arguments=True,
+        parse_arguments=str.strip,
+        parameters=parameters,
+    )
+
+
+def drawn_by(row: SampledCall, parameters, draws) -> Iterator[tuple[float, int]]:
+    """The random numbers of a sample, each with the token that was drawn by it."""
+    uniforms = branch_uniforms(
+        parameters.seed,
+        row.document_id,
+        row.window_index,
+        "Calculator",
+        row.position,
+        row.sample_index,
+        count=parameters.max_new_tokens,
+    ).tolist()
+    return ((uniform, draws[uniform]) for uniform in takewhile(draws.__contains__, uniforms))
+
+
+def context_of(model, row: SampledCall, text: str, *, is_constrained: bool = True) -> list[int]:
+    forced = forced_text("Calculator", is_constrained=is_constrained)
+    return literal.sampling_context(model, PROMPT, text, row.position, forced=forced)
+
+
+@pytest.mark.parametrize("is_constrained", [True, False])
+def test_probabilities_and_sampled_calls_equal_the_literal_ones(
+    embedded_model, windows, is_constrained
+):
+    parameters = sampling_parameters(is_constrained=is_constrained)
+    with literal.recorded_draws() as draws:
+        rows = sample(embedded_model, windows, parameters)
+    assert len(rows) >= 10
+    for row in rows:
+        text = TEXTS[int(row.document_id.removeprefix("document-"))]
+        if is_constrained and row.sample_index == 0:
+            expected = literal.call_probability(embedded_model, PROMPT, text, row.position)
+            assert row.call_probability == pytest.approx(expected, abs=1e-5)
+        context = context_of(embedded_model, row, text, is_constrained=is_constrained)
+        drawn = list(drawn_by(row, parameters, draws))
+        tokens = [token for _, token in drawn]
+        expected = literal.log_probabilities_behind(embedded_model, context, tokens)
+        for (uniform, token), scores in zip(drawn, expected, strict=False):
+            assert literal.can_be_drawn(scores, uniform, token)
+        texts = [embedded_model.tokenizer.decode([token]) for token in tokens]
+        is_at_end = len(tokens) == parameters.max_new_tokens
+        is_at_end = is_at_end or literal.ends_call(embedded_model, tokens[-1])
+        assert is_at_end or CallReader(is_constrained).is_finished(texts)
+        sampled = literal.text_of_call(embedded_model, tokens)
+        assert row.sample_text == sample_text_of(
+            sampled, "Calculator", is_constrained=is_constrained
+        )
+
+
+def test_losses_and_decisions_equal_the_literal_ones(embedded_model, windows, tmp_path):
+    calls = [
+        ("document-0", 16, "48 * 3", "144"),
+        ("document-0", 17, "48 * 3", "144"),
+        ("document-0", 3, "48 * 3", "144"),
+        ("document-0", 0, "1 + 1", "2"),
+        ("document-1", 20, "2021 - 2000", "21"),
+        ("document-1", len(windows[1].ids) - 1, "7 / 2", "3.50"),
+        ("document-2", 1, "1 / 3", "0.33"),
+    ]
+    scored = [
+        ScoredCall(f"call-{n}", (document, 0), position, ToolCall("Calculator", arguments), result)
+        for n, (document, position, arguments, result) in enumerate(calls)
+    ]
+    full, pruned = (
+        score(embedded_model, windows, tmp_path / str(at), scored, full_losses=at, token_budget=128)
+        for at in (True, False)
+    )
+    for call, (document, position, _, result) in zip(scored, calls, strict=True):
+        text = TEXTS[int(document.removeprefix("document-"))]
+        expected = literal.call_losses(embedded_model, text, position, call.call, result)
+        for name, loss in dataclasses.asdict(expected).items():
+            assert getattr(full[call.call_id], name) == pytest.approx(loss, abs=1e-4)
+        for threshold in (0.5, 1.0):
+            keeps = expected.loss_reduction >= threshold
+            assert decide(full[call.call_id], filtering_threshold=threshold).is_kept == keeps
+            assert decide(pruned[call.call_id], filtering_threshold=threshold).is_kept == keeps
+    assert any(losses_.loss_call_without_result is None for losses_ in pruned.values())
+
+
+STARTER_TEXTS = 3
+OF_STARTER_TEXTS = sampling_parameters(
+    positions_per_text=4, calls_per_position=4, max_new_tokens=6, seed=3
+)
+
+
+@pytest.fixture(scope="module")
+def starter_windows(embedded_model) -> list[Window]:
+    lines = (files("toolformer") / "starter_texts" / "starter_texts.jsonl").read_text().splitlines()
+    texts = [json.loads(line)["text"] for line in lines[:STARTER_TEXTS]]
+    windows = windows_of(embedded_model.tokenizer, *texts, window_tokens=48)
+    return [window for window in windows if window.index == 0]
+
+
+def test_samples_are_equal_in_other_batches_and_on_the_plain_path_but_for_rounding(
+    embedded_model, starter_windows, tmp_path, monkeypatch
+):
+    def sampled(folder: str, windows_per_batch: int):
+        with literal.recorded_draws() as draws:
+            rows = sample_shard(
+                embedded_model,
+                PROMPT,
+                starter_windows,
+                tool_name="Calculator",
+                takes_arguments=True,
+                parse_arguments=str.strip,
+                parameters=OF_STARTER_TEXTS,
+                window_tokens=48,
+                checkpoint=Checkpoint(tmp_path / folder, fingerprint="x"),
+                progress=lambda done, total: None,
+                windows_per_batch=windows_per_batch,
+            )
+        return rows, draws
+
+    together, draws = sampled("together", STARTER_TEXTS)
+    assert len(together) == STARTER_TEXTS * 4 * 4
+    texts = {window.document_id: window.text for window in starter_windows}
+    assert sampled("again", STARTER_TEXTS)[0] == together
+    for is_plain in (False, True):
+        monkeypatch.setattr(embedded_model, "is_plain", is_plain)
+        monkeypatch.setattr(embedded_model, "prefixes", {})
+        rows, others = sampled(f"plain-{is_plain}", 2)
+        # Measured are 99 of 100 and more on processors with AVX-512, 98 with AVX2.
+        equal = sum(a.sample_text == b.sample_text for a, b in zip(together, rows, strict=True))
+        assert equal >= 0.95 * len(together)
+        for row in together:
+            # Where the two part, if they do.
+            before: list[int] = []
+            for uniform, token in drawn_by(row, OF_STARTER_TEXTS, draws):
+                if others[uniform] != token:
+                    context = context_of(embedded_model, row, texts[row.document_id])
+                    scores = literal.next_token_log_probabilities(embedded_model, context + before)
+                    assert literal.can_be_drawn(scores, uniform, others[uniform])
+                    break
+                before.append(token)
