@@ -8,7 +8,7 @@ import pytest
 
 from dagster_project.commands.completing import LiveModel
 from dagster_project.commands.harness import Answers, Generation
-from tests.fakes import ScriptedModel, decoding_parameters
+from tests.fakes import ScriptedModel
 from toolformer.decoding.completions import BY_RANK_ALONE, CLOSED
 from toolformer.errors import SequenceTooLongError, UnservedGenerationError
 from toolformer.home.settings.sections import Settings
