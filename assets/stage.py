@@ -75,7 +75,8 @@ class Part:
     Attributes:
         name: in the fingerprint, and in the reason why an output is out of date.
         settings: paths that the value follows from.
-        value: anything that JSON or `str` can write; None where `Stage.fingerprint` is given it.
+        value: anything that JSON or `str` can write, and of a shard follows from its source alone;
+            None where `Stage.fingerprint` is given it.
     """
 
     name: str
@@ -221,12 +222,10 @@ class ShardStage(Stage):
         """The name of an output in the warehouse, such as `round-2.Calendar`."""
         return name_in_round(round_number, tool_name) if self.has_rounds else tool_name
 
-    def partition_fingerprint(self, partition: Partition, inputs: Mapping[str, str]) -> Fingerprint:
-        """What one output is made of, given the fingerprints of its nearest inputs by name."""
+    def own_fingerprint(self, partition: Partition) -> Fingerprint:
+        """What one output is made of besides its inputs: the same in all shards of a source."""
         parts = {part.name: part.value(partition) for part in self.parts if part.value}
-        return self.fingerprint(
-            partition.settings, parts, inputs=inputs, tool_name=partition.tool_name
-        )
+        return self.fingerprint(partition.settings, parts, tool_name=partition.tool_name)
 
 
 def setting_value(settings: Settings, path: str, tool_name: str = ALL) -> object:

@@ -60,7 +60,7 @@ from warehouse.catalogue import file_path
 from warehouse.layout import catalogue_file
 from warehouse.needs import STATISTICS_VIEWS
 from warehouse.published import read_catalogue, shards_in
-from warehouse.schema import ALL, tables
+from warehouse.schema import ALL
 from warehouse.store.files import MirroredFiles
 from warehouse.store.objects import open_store
 from warehouse.store.partition_store import MirroredStore
@@ -247,8 +247,7 @@ def _fingerprints(
 
 
 def _list_partitions(home: Home) -> int:
-    warehouse = _warehouse(home)
-    return sum(len(warehouse.partitions(table)) for table in tables())
+    return len(_warehouse(home).partitions())
 
 
 def _read_views(home: Home) -> dict[str, float]:

@@ -122,7 +122,13 @@ def read_partition(folder: Path, table: str, shard: str, name: str) -> "pl.DataF
     schema = table_schema(table)
     frame = _rows_now(folder, schema, shard, name)
     if frame is None:
-        known = ", ".join(info.name for info in list_partitions(folder, table, shard)) or "none"
+        known = (
+            ", ".join(
+                info.name
+                for info in list_partitions(folder, [table], [read_catalogue(folder, shard)])
+            )
+            or "none"
+        )
         raise PartitionNotFoundError(
             f"Table '{table}' has no partition '{name}' of shard '{shard}'. Partitions there: "
             f"{known}. Build the stage that writes it first."

@@ -12,7 +12,7 @@ from assets.dataset.stages import PIPELINE
 from assets.documents import DOCUMENTS, texts_fingerprint
 from assets.stage import PER_TOOL, Partition, ShardStage
 from toolformer.errors import ToolformerError
-from toolformer.home.fingerprints import FINGERPRINT
+from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.sources.manifest import Manifest, ShardEntry
@@ -112,6 +112,7 @@ class BuildPlan:
     def __post_init__(self) -> None:
         # Of an object store each shard is asked once.
         self.warehouse = self.warehouse.as_it_is()
+        self._own_fingerprints: dict[tuple[str, str, str], Fingerprint] = {}
 
     @cached_property
     def _characters(self) -> Mapping[str, int]:
@@ -161,9 +162,10 @@ class BuildPlan:
                     **{address: stored.fingerprint for address, stored in before.items()},
                     **made,
                 }
-                fingerprint = self.pipeline.fingerprint(stage, partition, inputs)
+                parts = self.pipeline.input_parts(stage, partition, inputs)
                 if stage.reads_indexes and name in self.outdated_tools:
-                    fingerprint = fingerprint.with_part("tool_version", "with the index to come")
+                    parts["tool_version"] = "with the index to come"
+                fingerprint = self._own_fingerprint(stage, partition).with_parts(parts)
                 partition_name = stage.output_name(name, self.settings.sampling.round)
                 address = stage.name, entry.key, partition_name
                 stored = self.warehouse.partition_metadata(*address)
@@ -180,6 +182,12 @@ class BuildPlan:
                     )
                 )
         return planned
+
+    def _own_fingerprint(self, stage: ShardStage, partition: Partition) -> Fingerprint:
+        address = stage.name, partition.tool_name, partition.entry.source
+        if address not in self._own_fingerprints:
+            self._own_fingerprints[address] = stage.own_fingerprint(partition)
+        return self._own_fingerprints[address]
 
     def _of_other_tools(
         self, stage: ShardStage, partition: Partition

@@ -113,7 +113,8 @@ class PartitionStore:
         """Whether there are partitions of a table, and all of them can be read."""
         try:
             paths = [
-                path_of(self._folder, entry, catalogue.shard) for entry in catalogue.entries(table)
+                path_of(self._folder, entry, catalogue.shard)
+                for entry in catalogue.entries([table])
             ]
         except DamagedPartitionError:
             return False
@@ -289,8 +290,7 @@ class MirroredStore(PartitionStore):
             missing = {
                 path
                 for each in catalogues(self._folder, table_names, shards)
-                for table in table_names
-                for entry in (each.entries(table) if with_rows else ())
+                for entry in (each.entries(table_names) if with_rows else ())
                 if (path := path_of(self._folder, entry, each.shard)) and not path.exists()
             }
             if not missing:
