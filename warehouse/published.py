@@ -20,7 +20,7 @@ from warehouse.layout import (
 from warehouse.schema import ALL, table_schema, tables
 
 # A stage asks several times for the partitions of a shard.
-_REMEMBERED = 64
+_REMEMBERED, _REMEMBERED_NUMBERS = 64, 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,30 @@ def read_catalogue(folder: Path, shard: str) -> Catalogue:
     """
     path = catalogue_file(folder, shard)
     try:
-        status = path.stat()
-        return _parsed(path, shard, status.st_ino, status.st_size, status.st_mtime_ns)
+        return _parsed(path, shard, *_state(path))
     except FileNotFoundError:
         return Catalogue(shard)
+
+
+def number_in(path: Path, shard: str) -> int:
+    """Returns the number of a catalogue by its file, 0 where there is none; see `read_catalogue`.
+
+    It is remembered of all: with an object store it is compared of each before anything is read.
+    """
+    try:
+        return _number(path, shard, *_state(path))
+    except FileNotFoundError:
+        return 0
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=_REMEMBERED_NUMBERS)
+def _number(path: Path, shard: str, *state: int) -> int:
+    return _parsed(path, shard, *state).number
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)

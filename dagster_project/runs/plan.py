@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 
@@ -16,6 +17,7 @@ from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.sources.manifest import Manifest, ShardEntry
+from warehouse.errors import DamagedPartitionError
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -89,11 +91,13 @@ class BuildPlan:
         annotator: identity of the annotating model.
         force: make also what is up to date.
         outdated_tools: tools whose index is to be built anew, so that they are other tools then.
+        are_texts_coming: whether texts that are not there will be; else their shards are left out.
         coming_tools: tools whose index is missing, so that they cannot be asked for a version yet:
             what they have no rows of is planned.
         characters: of the texts of shards that are still to be cut.
         characters_per_token, tokens_per_second: asked often where nothing has been measured.
         pipeline: the stages.
+        without_texts: shards that were left out.
     """
 
     warehouse: Warehouse
@@ -103,11 +107,13 @@ class BuildPlan:
     annotator: str
     force: bool
     outdated_tools: Collection[str] = ()
+    are_texts_coming: bool = True
     coming_tools: Collection[str] = ()
     characters: Mapping[str, int] = field(default_factory=dict)
     characters_per_token: Callable[[], float] = lambda: 4.0
     tokens_per_second: Callable[[], float] = lambda: 1500.0
     pipeline: Pipeline = PIPELINE
+    without_texts: list[ShardEntry] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         # Of an object store each shard is asked once.
@@ -141,8 +147,14 @@ class BuildPlan:
 
     def _of_shard(self, entry: ShardEntry) -> list[PlannedPartition]:
         planned: list[PlannedPartition] = []
+        texts = None
+        # As damaged ones they are cut again.
+        with suppress(DamagedPartitionError):
+            texts = self.warehouse.partition_metadata(DOCUMENTS, entry.key, ALL)
+        if texts is None and not self.are_texts_coming:
+            self.without_texts.append(entry)
+            return planned
         # Of texts that are not there yet it is known, too.
-        texts = self.warehouse.partition_metadata(DOCUMENTS, entry.key, ALL)
         texts = texts or texts_fingerprint(entry).metadata()
         # Fingerprints that the outputs of the shard have once they are made, by table and tool.
         made = {(DOCUMENTS, ALL): texts[FINGERPRINT]}

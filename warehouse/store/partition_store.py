@@ -32,7 +32,7 @@ from warehouse.layout import (
     retired_catalogue_file,
 )
 from warehouse.partitions import storage_error
-from warehouse.published import catalogues, path_of, read_catalogue, shards_in
+from warehouse.published import catalogues, number_in, path_of, read_catalogue, shards_in
 from warehouse.schema import ALL, tables
 from warehouse.store.objects import ObjectStore, in_parallel
 
@@ -412,7 +412,8 @@ class MirroredStore(PartitionStore):
 
     def _fetch_catalogue(self, shard: str, number: int) -> bool:
         """Brings a version of a catalogue; returns whether it was still there."""
-        if self._current(shard).number == number:
+        files = catalogue_file(self._folder, shard), retired_catalogue_file(self._folder, shard)
+        if max(number_in(file, shard) for file in files) == number:
             return True
         if not number:
             self._take_over(Catalogue(shard))
