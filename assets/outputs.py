@@ -224,27 +224,33 @@ def publish(run: Workspace, shard: str, made: Made) -> None:
         sources = run.home.sources
         run.home.open(manifest_path(sources))
         Manifest.load(sources).entry(shard)
-    store_partitions(run.warehouse, shard, made)
+    of_shard = {key: (rows, {shard: metadata}) for key, (rows, metadata) in made.items()}
+    store_partitions(run.warehouse, of_shard)
 
 
-def store_partitions(warehouse: Warehouse, shard: str, made: Made) -> None:
+def store_partitions(
+    warehouse: Warehouse,
+    made: Mapping[tuple[str, str], tuple[pl.DataFrame, Mapping[str, Mapping[str, str]]]],
+) -> None:
     """Store partitions and the time, unless another machine has stored the same meanwhile.
+
+    Args:
+        made: rows and, by shard, metadata, by table and name.
 
     Raises:
         StoreConflictError: another machine has stored another one since this process looked.
     """
-    made_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    made_at = {"made_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
+    with_time = {
+        key: (rows, {shard: {**metadata, **made_at} for shard, metadata in of_shards.items()})
+        for key, (rows, of_shards) in made.items()
+    }
     try:
-        warehouse.replace_partitions(
-            shard,
-            {
-                key: (rows, {**metadata, "made_at": made_at})
-                for key, (rows, metadata) in made.items()
-            },
-        )
+        warehouse.replace_partitions(with_time)
     except StoreConflictError:
-        for (table, name), (_, metadata) in made.items():
-            stored = warehouse.partition_metadata(table, shard, name) or {}
-            # Made of the same by another machine, it has the same rows.
-            if FINGERPRINT not in metadata or stored.get(FINGERPRINT) != metadata[FINGERPRINT]:
-                raise
+        for (table, name), (_, of_shards) in made.items():
+            for shard, metadata in of_shards.items():
+                stored = warehouse.partition_metadata(table, shard, name) or {}
+                # Made of the same by another machine, it has the same rows.
+                if FINGERPRINT not in metadata or stored.get(FINGERPRINT) != metadata[FINGERPRINT]:
+                    raise

@@ -132,8 +132,8 @@ def _cut(home: Home, shard_size: int = _TEXTS) -> None:
     warehouse = open_warehouse(home)
 
     def store(cut: list[tuple[ShardEntry, CutShard]]) -> None:
-        for entry, shard in cut:
-            store_texts(warehouse, entry, shard, run_id="benchmark")
+        for _ in store_texts(warehouse, cut, run_id="benchmark"):
+            pass
 
     update_manifest(
         home.sources,

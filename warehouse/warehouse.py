@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolformer.base.whole_files import remove_abandoned
 from warehouse import partitions, published, relations
-from warehouse.catalogue import Catalogue
+from warehouse.catalogue import Catalogue, Entry, Key
 from warehouse.comparison import TABLES, Comparison, compare_folders
 from warehouse.connection import sql_name
 from warehouse.layout import EMPTY_SHARD, LAYOUT_FILE, check_layout, split_round
@@ -92,7 +92,7 @@ class Warehouse:
         self.store.record_layout()
         if made := partitions.write_empty_partitions(self.folder):
             # Of the folder, wherever partitions are published.
-            PartitionStore(self.folder).publish(EMPTY_SHARD, made)
+            PartitionStore(self.folder).publish({EMPTY_SHARD: made})
         relations.write_database(self.folder, self.database_file)
 
     def replace_partition(
@@ -105,24 +105,22 @@ class Warehouse:
         metadata: Mapping[str, str],
     ) -> int:
         """Replaces one partition; see `replace_partitions`. Returns the number of rows."""
-        self.replace_partitions(shard, {(table, partition_name): (frame, metadata)})
+        self.replace_partitions({(table, partition_name): (frame, {shard: metadata})})
         return frame.height
 
     def replace_partitions(
-        self,
-        shard: str,
-        made: Mapping[tuple[str, str], tuple["pl.DataFrame", Mapping[str, str]]],
+        self, made: Mapping[Key, tuple["pl.DataFrame", Mapping[str, Mapping[str, str]]]]
     ) -> None:
-        """Replaces partitions of a shard by the rows of frames, all at once.
+        """Replaces partitions by the rows of frames: of each shard all at once.
 
         Args:
-            shard: Which; `all` for tables that are not cut by shard.
-            made: By table and name the rows, in the order they are to have (columns are matched by
-                name), and facts kept beside them, such as the fingerprint.
+            made: By table and name the rows of some shards, in the order they are to have (columns
+                are matched by name), and by shard facts kept beside them, such as the fingerprint.
+                Of a table that is not cut by shard the shard is `all`.
 
         Raises:
             UnknownTableError: There is no such table.
-            PartitionNameError: The shard or a name cannot be part of a path.
+            PartitionNameError: A shard or a name cannot be part of a path.
             PartitionValidationError: A row breaks a constraint; the old partitions are untouched.
             LayoutError: The warehouse was written with another layout.
             StoreConflictError: Another machine replaced one since this process looked at it.
@@ -130,11 +128,12 @@ class Warehouse:
         """
         if not (self.folder / LAYOUT_FILE).exists():
             self.store.record_layout()
-        entries = [
-            partitions.write_rows(self.folder, table, shard, name, frame, metadata)
-            for (table, name), (frame, metadata) in made.items()
-        ]
-        self.store.publish(shard, entries)
+        entries: dict[str, list[Entry]] = {}
+        for (table, name), (frame, metadata) in made.items():
+            written = partitions.write_rows(self.folder, table, name, frame, metadata)
+            for shard, entry in written.items():
+                entries.setdefault(shard, []).append(entry)
+        self.store.publish(entries)
 
     def partition_metadata(
         self, table: str, shard: str, partition_name: str
