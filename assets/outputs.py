@@ -187,9 +187,10 @@ class PartitionOutput(Output):
         # With the same fingerprint, by which they are known to belong to these.
         of_sides = expected.metadata()
         parts = {
-            (table, name): (made.side_tables[table], of_sides) for table, name in self.sides.items()
+            (table, name): (made.side_tables[table], {shard: of_sides})
+            for table, name in self.sides.items()
         }
-        parts[own_table, own_name] = made.rows, {**of_sides, **made.metadata}
+        parts[own_table, own_name] = made.rows, {shard: {**of_sides, **made.metadata}}
         publish(self.run, shard, parts)
         return made.state
 
@@ -208,8 +209,8 @@ def data_version_of(warehouse: Warehouse, table: str, shard: str, begin: str = "
     ).digest
 
 
-Made = Mapping[tuple[str, str], tuple[pl.DataFrame, Mapping[str, str]]]
-"""Rows and metadata of partitions of a shard, by table and name."""
+Made = Mapping[tuple[str, str], tuple[pl.DataFrame, Mapping[str, Mapping[str, str]]]]
+"""By table and name the rows of partitions, and by shard their metadata."""
 
 
 def publish(run: Workspace, shard: str, made: Made) -> None:
@@ -224,18 +225,11 @@ def publish(run: Workspace, shard: str, made: Made) -> None:
         sources = run.home.sources
         run.home.open(manifest_path(sources))
         Manifest.load(sources).entry(shard)
-    of_shard = {key: (rows, {shard: metadata}) for key, (rows, metadata) in made.items()}
-    store_partitions(run.warehouse, of_shard)
+    store_partitions(run.warehouse, made)
 
 
-def store_partitions(
-    warehouse: Warehouse,
-    made: Mapping[tuple[str, str], tuple[pl.DataFrame, Mapping[str, Mapping[str, str]]]],
-) -> None:
+def store_partitions(warehouse: Warehouse, made: Made) -> None:
     """Store partitions and the time, unless another machine has stored the same meanwhile.
-
-    Args:
-        made: rows and, by shard, metadata, by table and name.
 
     Raises:
         StoreConflictError: another machine has stored another one since this process looked.

@@ -127,7 +127,6 @@ class Stage:
         settings: Settings,
         parts: Mapping[str, object],
         *,
-        inputs: Mapping[str, str] | None = None,
         paths: tuple[str, ...] | None = None,
         tool_name: str = ALL,
     ) -> Fingerprint:
@@ -136,7 +135,6 @@ class Stage:
         Args:
             settings: settings of the run.
             parts: by name, what it depends on besides settings.
-            inputs: fingerprints of what it reads, by name.
             paths: those of the stage's settings that it depends on; None for all.
             tool_name: whose calls it holds.
 
@@ -150,7 +148,7 @@ class Stage:
             path.replace(ANY_TOOL, tool_name): setting_value(settings, path, tool_name)
             for path in chosen
         }
-        return Fingerprint.of({"code_version": self.version, **(inputs or {}), **parts, **values})
+        return Fingerprint.of({"code_version": self.version, **parts, **values})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -317,19 +317,19 @@ class MirroredStore(PartitionStore):
 
     def publish(self, made: Mapping[str, Sequence[Entry]]) -> None:
         """See `PartitionStore.publish`."""
-        conflicts = in_parallel(self._publish, made.items())
-        for conflict in filter(None, conflicts):
+        conflicts: list[StoreConflictError] = []
+
+        def publish(shard: str) -> None:
+            try:
+                self._publish(shard, made[shard])
+            except StoreConflictError as conflict:
+                conflicts.append(conflict)
+
+        in_parallel(publish, made)
+        for conflict in conflicts:
             raise conflict
 
-    def _publish(self, of_shard: tuple[str, Sequence[Entry]]) -> StoreConflictError | None:
-        shard, entries = of_shard
-        try:
-            self._publish_all_of(shard, entries)
-        except StoreConflictError as conflict:
-            return conflict
-        return None
-
-    def _publish_all_of(self, shard: str, entries: Sequence[Entry]) -> None:
+    def _publish(self, shard: str, entries: Sequence[Entry]) -> None:
         newest = self._newest(shard)
         for entry in entries:
             # Whoever has not looked before looks now.
