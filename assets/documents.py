@@ -127,7 +127,8 @@ def store_texts(
         if records >= _RECORDS_AT_ONCE:
             yield from _stored(warehouse, together, run_id)
             together, records = [], 0
-    yield from _stored(warehouse, together, run_id)
+    if together:
+        yield from _stored(warehouse, together, run_id)
 
 
 def _stored(
