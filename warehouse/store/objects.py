@@ -26,7 +26,6 @@ from warehouse.errors import StoreConflictError, StoreError
 if TYPE_CHECKING:
     import tenacity
 
-_S = TypeVar("_S")
 _T = TypeVar("_T")
 _LOGGER = logging.getLogger(__name__)
 
