@@ -32,6 +32,7 @@ from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 DOCUMENTS, REJECTED_RECORDS, READING_LOSSES = "documents", "rejected_records", "reading_losses"
+TEXT_MARKS = "text_marks"
 # Bumped when the same records give other rows; every source is cut again then.
 _VERSION = "3"
 _MAX_NAMED = 5
@@ -59,7 +60,8 @@ documents = dg.AssetSpec(
     DOCUMENTS,
     description="The texts of a shard; one row = one text, keyed by `document_id`. Stored when "
     "`corpus_manifest` cuts a source. A record that cannot become a text is counted and kept with "
-    "its reason in `rejected_records`; what else could not be read is counted in `reading_losses`.",
+    "its reason in `rejected_records`; what else could not be read is counted in `reading_losses`; "
+    "calculations that people marked are in `text_marks`.",
     group_name="prepare",
     kinds={"polars", "duckdb"},
     partitions_def=SHARDS_OF_TEXTS,
@@ -119,19 +121,23 @@ def store_texts(
         StoreConflictError: another machine has stored others meanwhile.
     """
     fingerprint = texts_fingerprint(entry)
-    tables = (REJECTED_RECORDS, READING_LOSSES, DOCUMENTS)
+    tables = (REJECTED_RECORDS, READING_LOSSES, TEXT_MARKS, DOCUMENTS)
     if all(_is_stored(warehouse, table, entry.key, fingerprint) for table in tables):
         return None
-    rows, rejections = [], []
+    rows, rejections, marks = [], [], []
     for parsed in shard.texts():
         fields = asdict(parsed)
         if isinstance(parsed, ParsedDocument):
             guess = guess_language(parsed.text)
-            del fields["losses"]
+            del fields["losses"], fields["calculations"]
             fields["damaged_spans"] = [
                 {"start": start, "stop": stop} for start, stop in parsed.damaged_spans
             ]
             rows.append({**fields, "shard": entry.key, "language": guess and guess.language})
+            of_text = {"document_id": parsed.document_id, "shard": entry.key}
+            for number, mark in enumerate(parsed.calculations):
+                said = {"expression": mark.expression, "result": mark.result}
+                marks.append({**of_text, "number": number, "character_offset": mark.offset, **said})
         else:
             rejections.append({**fields, "shard": entry.key})
     losses = [
@@ -140,6 +146,7 @@ def store_texts(
     ]
     frames = {
         READING_LOSSES: typed_frame(READING_LOSSES, losses),
+        TEXT_MARKS: typed_frame(TEXT_MARKS, marks),
         DOCUMENTS: typed_frame(DOCUMENTS, rows),
         REJECTED_RECORDS: typed_frame(REJECTED_RECORDS, rejections),
     }

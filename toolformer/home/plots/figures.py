@@ -11,6 +11,7 @@ from toolformer.home.plots.style import (
     RUN_COLOURS,
     SMALL,
     TEXT,
+    add_legend,
     colour_of,
     hide_bottom,
     new_figure,
@@ -27,6 +28,7 @@ _STEP = 0.01
 # A few calls mislead the model by tens of nats; they count in the outermost bar.
 _LOWEST_SHOWN, _HIGHEST_SHOWN = -2.0, 4.0
 _RESULT_STAGES = frozenset({"kept", "merged"})
+_MARKERS = {"all": "o", "call": "s", "position": "^", "none": "D"}
 
 
 def funnel_plot(frame: pl.DataFrame) -> "Figure":
@@ -199,6 +201,48 @@ def loss_reduction_histogram(frame: pl.DataFrame, threshold: float | None) -> "F
         va="top",
         **SMALL,
     )
+    return figure
+
+
+def marks_plot(frame: pl.DataFrame) -> "Figure":
+    """How precisely, and how fully, each threshold keeps the calls of a tool that people marked.
+
+    Args:
+        frame: its rows of the view `filter_by_marks`: tool, proposed, filtering_threshold (nats),
+            contrast_threshold, precision, recall. A point without precision, where no call is
+            kept, is not drawn; of one kind of calls alone the curve of all of them is that kind's.
+    """
+    tool, kinds = frame["tool"][0], frame["proposed"].unique(maintain_order=True).to_list()
+    figure, axes = panel_of(tool, height=2.9)
+    style_axes(axes, has_grid=True)
+    signs: list[dict[str, Any]] = []
+    curves = frame.filter(pl.col("proposed").ne("all") | (len(kinds) != 2)).drop_nulls("precision")
+    for (proposed, contrast), rows in curves.partition_by(
+        "proposed", "contrast_threshold", as_dict=True, maintain_order=True
+    ).items():
+        line = {
+            "color": colour_of(tool),
+            "alpha": PALE if contrast is None else 1,
+            "marker": _MARKERS[proposed],
+            "markersize": 4,
+            "linewidth": 1.4,
+        }
+        recall, precision = 100 * rows["recall"], 100 * rows["precision"]
+        axes.plot(recall, precision, **line)
+        named = proposed if contrast is None else f"{proposed}, τ_c {contrast:g}"
+        signs.append({**line, "label": named})
+        for place in sorted({0, rows.height - 1}):
+            axes.annotate(
+                f"{rows['filtering_threshold'][place]:g}",
+                (recall[place], precision[place]),
+                xytext=(4, 4),
+                textcoords="offset points",
+                **SMALL,
+            )
+    axes.set(xlim=(-2, 105), ylim=(-2, 108))
+    axes.set_xlabel("recall (%)", **SMALL)
+    axes.set_ylabel("precision (%)", **SMALL)
+    add_legend(figure, signs)
     return figure
 
 
