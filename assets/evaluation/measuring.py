@@ -19,11 +19,13 @@ from assets.run import Run
 from assets.shard_texts import typed_frame
 from assets.training.training_inputs import training_and_held_out_shards
 from toolformer.base.digests import number_digest
+from toolformer.errors import ToolformerError
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
-from toolformer.evaluation.modes import Mode
+from toolformer.evaluation.modes import Edit, Mode
 from toolformer.home.fingerprints import FINGERPRINT
 from toolformer.home.progress import ProgressCallback
 from toolformer.home.wiring.benchmarks import configured_benchmark, items_of
+from toolformer.home.wiring.edited_tables import EditedTables, edited_tables
 from toolformer.home.wiring.evaluated_models import EvaluatedModel
 from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
 from warehouse.errors import StoreConflictError
@@ -54,6 +56,7 @@ class Measuring:
     states: dict[str, Counter[str]] = field(default_factory=dict)
     items_asked: dict[str, str] = field(default_factory=dict)
     rows_left_out: dict[str, int] = field(default_factory=dict)
+    _edited_tables: dict[tuple[str, Edit], EditedTables] = field(default_factory=dict)
 
     @classmethod
     def open(cls, run: Run) -> "Measuring":
@@ -106,6 +109,7 @@ class Measuring:
         benchmark = configured_benchmark(name, self.run.settings)
         items = self._items_in_order(benchmark)
         count = min(self.run.settings.evaluation.items or len(items), len(items))
+        others = [mode for mode in others if self._may_have_rows(benchmark, items, model, mode)]
         is_all = count == len(items)
         self.items_asked[name] = f"all {count}" if is_all else f"the first {count} of {len(items)}"
         answers = self._answers(benchmark, items, count, model, modes)
@@ -137,9 +141,15 @@ class Measuring:
         total, done = count * len(modes), 0
         for number, start in enumerate(range(0, len(items), _ITEMS_PER_PART)):
             part = items[start : start + _ITEMS_PER_PART]
-            asked_items = len(part[: max(count - start, 0)])
-            questions = Questions(benchmark, self.tools, self.run.settings)
+            of_part = Questions(benchmark, self.tools, self.run.settings)
             for mode in modes:
+                questions, asked_of_part = of_part, part
+                asked_items = len(part[: max(count - start, 0)])
+                if mode.edit:
+                    edited = self._edited(benchmark, items, mode.edit)
+                    questions = Questions(benchmark, edited.tools, self.run.settings)
+                    asked_of_part = _of_ids(part, edited.items)
+                    asked_items = len(_of_ids(part[: max(count - start, 0)], edited.items))
                 answers.append(
                     Answers(
                         address=(TABLE, ALL, f"{name}.{model.name}.{mode.name}.{number:04d}"),
@@ -150,12 +160,41 @@ class Measuring:
                         progress=partial(_show_total, show, done, total),
                         questions=questions,
                         mode=mode,
-                        items=part,
+                        items=asked_of_part,
                         count=asked_items,
                     )
                 )
                 done += asked_items
         return answers
+
+    def _may_have_rows(
+        self,
+        benchmark: Benchmark,
+        items: Sequence[BenchmarkItem],
+        model: EvaluatedModel,
+        mode: Mode,
+    ) -> bool:
+        """Whether rows of a mode can stay: tables are edited again only where there are some."""
+        if mode.edit is None:
+            return True
+        prefix = f"{self._results(benchmark.name)}.{model.name}.{mode.name}."
+        if any(part.name.startswith(prefix) for part in self.run.warehouse.partitions(TABLE)):
+            # Of other tools, or of other questions.
+            with suppress(ToolformerError):
+                return bool(self._edited(benchmark, items, mode.edit))
+        return False
+
+    def _edited(
+        self, benchmark: Benchmark, items: Sequence[BenchmarkItem], edit: Edit
+    ) -> EditedTables:
+        """The tables as they are edited under all items, once in a run."""
+        key = benchmark.name, edit
+        if key not in self._edited_tables:
+            run = self.run
+            self._edited_tables[key] = edited_tables(
+                run.settings, run.home, self.tools, benchmark, items, edit
+            )
+        return self._edited_tables[key]
 
     def _items_in_order(self, benchmark: Benchmark) -> list[BenchmarkItem]:
         """The items in a fixed random order, so that every part is a fair sample."""
@@ -193,6 +232,13 @@ class Measuring:
     def _ensure(self, output: Measured) -> None:
         state = output.ensure()
         self.states.setdefault(f"{output.name} with {output.model.name}", Counter())[state] += 1
+
+
+def _of_ids(
+    items: Sequence[BenchmarkItem], edited: Mapping[str, BenchmarkItem]
+) -> list[BenchmarkItem]:
+    """The edited ones of some items, in their order."""
+    return [edited[item.item_id] for item in items if item.item_id in edited]
 
 
 def _show_total(
