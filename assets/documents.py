@@ -33,6 +33,7 @@ from warehouse.warehouse import Warehouse
 
 DOCUMENTS, REJECTED_RECORDS, READING_LOSSES = "documents", "rejected_records", "reading_losses"
 TEXT_MARKS = "text_marks"
+_STORED_TOGETHER = (REJECTED_RECORDS, READING_LOSSES, TEXT_MARKS, DOCUMENTS)
 # Bumped when the same records give other rows; every source is cut again then.
 _VERSION = "3"
 _MAX_NAMED = 5
@@ -78,7 +79,7 @@ def texts_fingerprint(entry: ShardEntry) -> Fingerprint:
 
 def stored_texts(warehouse: Warehouse) -> StoredTexts:
     """Which shards have their texts and rejected records in the warehouse, or set aside from it."""
-    stored = warehouse.store.shards_with([DOCUMENTS, REJECTED_RECORDS, READING_LOSSES])
+    stored = warehouse.store.shards_with(_STORED_TOGETHER)
     return StoredTexts(_VERSION, stored, warehouse.store.retired())
 
 
@@ -121,8 +122,7 @@ def store_texts(
         StoreConflictError: another machine has stored others meanwhile.
     """
     fingerprint = texts_fingerprint(entry)
-    tables = (REJECTED_RECORDS, READING_LOSSES, TEXT_MARKS, DOCUMENTS)
-    if all(_is_stored(warehouse, table, entry.key, fingerprint) for table in tables):
+    if all(_is_stored(warehouse, table, entry.key, fingerprint) for table in _STORED_TOGETHER):
         return None
     rows, rejections, marks = [], [], []
     for parsed in shard.texts():

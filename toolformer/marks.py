@@ -44,8 +44,9 @@ _GADGET = re.compile(
     r"<gadget\b[^<>\n]{0,80}>(?P<expression>[^<>]{1,400})</gadget>\s{0,4}"
     r"<output>(?P<result>[^<>]{0,400})</output>\s{0,2}"
 )
-# Between the same signs, and still no calculation; in code a blank stands beside them.
-_UNREAD = re.compile(r"<<(?=\S)(?=[^<>\n]*\d)[^<>=\n]{1,200}=[^<>\n]{0,200}(?<=\S)>>")
+# Between the same signs, and still no calculation. In code a blank stands beside them, and behind
+# the name of a chunk in a literate program an equals sign.
+_UNREAD = re.compile(r"<<(?=\S)(?=[^<>\n]*\d)[^<>=\n]{1,200}=[^<>\n]{0,200}(?<=\S)>>(?!=)")
 # The line that ends a solution of GSM8K: `#### 72`.
 _ANSWER = r"(?:\r?\n)?^####[ \t]*[-−–+]?[$€£]?[-−–]?(?:\d[\d,]*+(?:\.\d+)?|\.\d+)(?:/\d+)?%?\.?"
 _ANSWERS = re.compile(rf"{_ANSWER}[ \t]*(?=\r?$)", re.MULTILINE)
@@ -145,7 +146,7 @@ def count_unread(text: str) -> int:
     """How many marks like those of calculations are none that can be read, and stay in a text.
 
     Example:
-        >>> count_unread("It costs <<6*x=30>>30.")
+        >>> count_unread("It costs <<6*n=30>>30.")
         1
     """
     return len(_UNREAD.findall(text)) if "<<" in text else 0

@@ -56,7 +56,7 @@ class Measuring:
     states: dict[str, Counter[str]] = field(default_factory=dict)
     items_asked: dict[str, str] = field(default_factory=dict)
     rows_left_out: dict[str, int] = field(default_factory=dict)
-    _edited_tables: dict[tuple[str, Edit], EditedTables] = field(default_factory=dict)
+    _edited_tables: dict[tuple[str, str], EditedTables] = field(default_factory=dict)
 
     @classmethod
     def open(cls, run: Run) -> "Measuring":
@@ -109,7 +109,7 @@ class Measuring:
         benchmark = configured_benchmark(name, self.run.settings)
         items = self._items_in_order(benchmark)
         count = min(self.run.settings.evaluation.items or len(items), len(items))
-        others = [mode for mode in others if self._may_have_rows(benchmark, items, model, mode)]
+        others = [mode for mode in others if self._can_stay(benchmark, items, model, mode)]
         is_all = count == len(items)
         self.items_asked[name] = f"all {count}" if is_all else f"the first {count} of {len(items)}"
         answers = self._answers(benchmark, items, count, model, modes)
@@ -141,15 +141,16 @@ class Measuring:
         total, done = count * len(modes), 0
         for number, start in enumerate(range(0, len(items), _ITEMS_PER_PART)):
             part = items[start : start + _ITEMS_PER_PART]
+            ids = [item.item_id for item in part]
             of_part = Questions(benchmark, self.tools, self.run.settings)
             for mode in modes:
                 questions, asked_of_part = of_part, part
                 asked_items = len(part[: max(count - start, 0)])
                 if mode.edit:
-                    edited = self._edited(benchmark, items, mode.edit)
-                    questions = Questions(benchmark, edited.tools, self.run.settings)
-                    asked_of_part = _of_ids(part, edited.items)
-                    asked_items = len(_of_ids(part[: max(count - start, 0)], edited.items))
+                    tools, edited = self._edited(benchmark, items, mode.edit)
+                    questions = Questions(benchmark, tools, self.run.settings)
+                    asked_of_part = [edited[id_] for id_ in ids if id_ in edited]
+                    asked_items = sum(id_ in edited for id_ in ids[:asked_items])
                 answers.append(
                     Answers(
                         address=(TABLE, ALL, f"{name}.{model.name}.{mode.name}.{number:04d}"),
@@ -167,34 +168,27 @@ class Measuring:
                 done += asked_items
         return answers
 
-    def _may_have_rows(
-        self,
-        benchmark: Benchmark,
-        items: Sequence[BenchmarkItem],
-        model: EvaluatedModel,
-        mode: Mode,
+    def _can_stay(
+        self, asked: Benchmark, items: Sequence[BenchmarkItem], model: EvaluatedModel, mode: Mode
     ) -> bool:
         """Whether rows of a mode can stay: tables are edited again only where there are some."""
-        if mode.edit is None:
-            return True
-        prefix = f"{self._results(benchmark.name)}.{model.name}.{mode.name}."
-        if any(part.name.startswith(prefix) for part in self.run.warehouse.partitions(TABLE)):
-            # Of other tools, or of other questions.
+        prefix = f"{self._results(asked.name)}.{model.name}.{mode.name}."
+        stored = self.run.warehouse.partitions(TABLE) if mode.edit else ()
+        if mode.edit and any(part.name.startswith(prefix) for part in stored):
+            # They may be of other tools, or of other questions.
             with suppress(ToolformerError):
-                return bool(self._edited(benchmark, items, mode.edit))
-        return False
+                return bool(self._edited(asked, items, mode.edit))
+        return mode.edit is None
 
     def _edited(
         self, benchmark: Benchmark, items: Sequence[BenchmarkItem], edit: Edit
     ) -> EditedTables:
         """The tables as they are edited under all items, once in a run."""
-        key = benchmark.name, edit
-        if key not in self._edited_tables:
-            run = self.run
-            self._edited_tables[key] = edited_tables(
-                run.settings, run.home, self.tools, benchmark, items, edit
-            )
-        return self._edited_tables[key]
+        made, key = self._edited_tables, (benchmark.name, edit)
+        if key not in made:
+            given = self.run.settings, self.run.home, self.tools, benchmark, items
+            made[key] = edited_tables(*given, edit)
+        return made[key]
 
     def _items_in_order(self, benchmark: Benchmark) -> list[BenchmarkItem]:
         """The items in a fixed random order, so that every part is a fair sample."""
@@ -232,13 +226,6 @@ class Measuring:
     def _ensure(self, output: Measured) -> None:
         state = output.ensure()
         self.states.setdefault(f"{output.name} with {output.model.name}", Counter())[state] += 1
-
-
-def _of_ids(
-    items: Sequence[BenchmarkItem], edited: Mapping[str, BenchmarkItem]
-) -> list[BenchmarkItem]:
-    """The edited ones of some items, in their order."""
-    return [edited[item.item_id] for item in items if item.item_id in edited]
 
 
 def _show_total(

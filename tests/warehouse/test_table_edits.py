@@ -32,7 +32,7 @@ def test_answers_are_counted_by_what_the_table_said(warehouse: Warehouse):
     (found,) = warehouse.query("select * exclude (benchmark, model) from table_edits").to_dicts()
     assert found == {
         "items": 2,
-        "right": 2,
+        "right_with_table": 2,
         "right_without_calls": 1,
         "items_changed": 2,
         "says_changed": 1,

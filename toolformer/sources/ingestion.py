@@ -245,8 +245,6 @@ class _Update:
         """A digest of all that decides how a source is cut, and what its texts are."""
         facts = {
             "version": [CUTTING_VERSION, self.stored.version],
-            # They give rows beside the texts, of which no fingerprint of a text tells.
-            **({"marks": 1} if source.strip_marks else {}),
             "source": asdict(source),
             "files": [file_identity(file) for file in files],
         }

@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -246,16 +246,11 @@ class TableTool(Tool):
 
 
 def table_of(
-    table: str,
-    key: Sequence[str],
-    values: Sequence[str],
-    *,
-    folder: str = ".",
-    missing: Sequence[str] | None = None,
-    **_: object,
+    table: str, key: Sequence[str], values: Sequence[str], *, folder: str = ".", **options: Any
 ) -> Table:
     """The table that a tool with these options reads."""
-    absent = MISSING if missing is None else missing
+    given = options.get("missing")
+    absent = MISSING if given is None else given
     return Table(table, key, values, Path(folder), missing=absent, most=_MOST_FACTS)
 
 

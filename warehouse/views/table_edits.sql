@@ -7,7 +7,7 @@
 --   benchmark: name of the benchmark
 --   model: name of the model
 --   items: items that were asked with the fact deleted
---   right: of these, answered right with the full table
+--   right_with_table: of these, answered right with the full table
 --   right_without_calls: right with calls disabled
 --   items_changed: items that were asked with the value changed
 --   says_changed: of these, answers with the changed value
@@ -29,7 +29,7 @@ select
     edited.benchmark,
     edited.model,
     count(*) filter (where edit = 'deleted') as items,
-    count(*) filter (where edit = 'deleted' and whole.score = 1) as right,
+    count(*) filter (where edit = 'deleted' and whole.score = 1) as right_with_table,
     count(*) filter (where edit = 'deleted' and alone.score = 1) as right_without_calls,
     count(*) filter (where edit = 'changed') as items_changed,
     count(*) filter (where edit = 'changed' and edited.score = 1) as says_changed,

@@ -25,10 +25,7 @@ _LONGEST_SUBJECT = 12  # words
 
 
 class EditedTables(NamedTuple):
-    """All tools of a run, of which the tables are edited, and the items that ask for their facts.
-
-    The items are by id, with the answers that are right now.
-    """
+    """The tools of a run over edited tables; by id the items that ask, with what is right now."""
 
     tools: Toolbox
     items: Mapping[str, BenchmarkItem]
@@ -52,7 +49,7 @@ def edited_tables(
     Args:
         settings, home, tools: of the run.
         benchmark: scores values and answers.
-        items: items of it, of which those that ask for no fact are left out.
+        items: of it; those that ask for no fact are left out.
         edit: what is done to the facts.
 
     Raises:
@@ -81,9 +78,8 @@ def edited_tables(
             "their answers, and other values and subjects beside them."
         )
     changed = settings.model_copy(update={"tools": settings.tools.model_copy(update=sections)})
-    return EditedTables(
-        open_toolbox(changed, home, named=list(tools.tools), while_decoding=True), asked
-    )
+    opened = open_toolbox(changed, home, named=list(tools.tools), while_decoding=True)
+    return EditedTables(opened, asked)
 
 
 def _facts_by_item(
@@ -143,13 +139,10 @@ def _stored(
     if not file.is_file() or file.read_text() != content:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, content)
-    relations = {folded(fact.relation) for fact in facts}
-    aliases = [
-        line
-        for line in options.get("aliases") or ()
-        if folded(line.rpartition("=")[2]) in relations
-    ]
-    key = ["subject", "relation"] if any(relations) else ["subject"]
+    left = {folded(fact.relation) for fact in facts}
+    given = options.get("aliases") or ()
+    aliases = [line for line in given if folded(line.rpartition("=")[2]) in left]
+    key = ["subject", "relation"] if any(left) else ["subject"]
     # What stands for no value is in no fact.
     read = {"table": str(file), "key": key, "values": ["value"], "missing": []}
     return {**options, **read, "aliases": aliases}
