@@ -22,7 +22,7 @@ from toolformer.explanation import CallExplanation, explain_call
 from toolformer.forward.windows import split_into_windows
 from toolformer.home.reading import Home
 from toolformer.home.settings.settings_file import load_settings
-from toolformer.home.wiring.annotator import annotator_directory
+from toolformer.home.wiring.annotator import Annotator
 from toolformer.home.wiring.model_holder import ModelHolder
 from toolformer.loss_weights import window_weights
 from toolformer.scoring.loss_form import LossForm
@@ -100,7 +100,8 @@ def main() -> None:
     parser.add_argument("--home", type=Path, required=True)
     home = Home(parser.parse_args().home)
     settings = load_settings(home.places.settings_file)
-    model = ModelHolder().load(annotator_directory(settings, home.places), settings, home.places)
+    annotator = Annotator.of(settings, home.places)
+    model = annotator.load(ModelHolder(), settings, home.places)
     calls = home.sql(_CALLS).to_dicts()
     reductions: dict[str, list[float]] = {"linear": [], "uniform": [], "content": []}
     off = []

@@ -40,16 +40,23 @@ tried as (
     group by tool, round
 ),
 thresholds as (
-    select tool, round, filtering_threshold, max(lowest_threshold) over (partition by tool, round) as lowest
+    select distinct
+        tool,
+        round,
+        filtering_threshold,
+        max(lowest_threshold) over (partition by tool, round) as lowest
     from (
-        select distinct tool, round, lowest_threshold,
+        select distinct
+            tool,
+            round,
+            lowest_threshold,
             unnest([0, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, filtering_threshold]) as filtering_threshold
         from calls_at_marks
         where filtering_threshold is not null
     )
 ),
 contrasts as (
-    select tool, round, unnest([null, contrast_threshold]) as contrast_threshold
+    select distinct tool, round, unnest([null, contrast_threshold]) as contrast_threshold
     from calls_at_marks
     where filtering_threshold is not null
 ),
@@ -70,8 +77,8 @@ decided as (
             false
         ) as is_kept_so
     from known
-    inner join (select distinct * from thresholds) as thresholds using (tool, round)
-    inner join (select distinct * from contrasts) as contrasts using (tool, round)
+    inner join thresholds using (tool, round)
+    inner join contrasts using (tool, round)
     where reaches(thresholds.filtering_threshold, thresholds.lowest)
 )
 select
