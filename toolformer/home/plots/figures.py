@@ -11,7 +11,6 @@ from toolformer.home.plots.style import (
     RUN_COLOURS,
     SMALL,
     TEXT,
-    add_legend,
     colour_of,
     hide_bottom,
     new_figure,
@@ -28,7 +27,8 @@ _STEP = 0.01
 # A few calls mislead the model by tens of nats; they count in the outermost bar.
 _LOWEST_SHOWN, _HIGHEST_SHOWN = -2.0, 4.0
 _RESULT_STAGES = frozenset({"kept", "merged"})
-_MARKERS = {"all": "o", "call": "s", "position": "^", "none": "D"}
+# By what the tool proposed.
+_KINDS = dict(zip(("all", "call", "position", "none"), RUN_COLOURS, strict=False))
 
 
 def funnel_plot(frame: pl.DataFrame) -> "Figure":
@@ -215,22 +215,20 @@ def marks_plot(frame: pl.DataFrame) -> "Figure":
     tool, kinds = frame["tool"][0], frame["proposed"].unique(maintain_order=True).to_list()
     figure, axes = panel_of(tool, height=2.9)
     style_axes(axes, has_grid=True)
-    signs: list[dict[str, Any]] = []
     curves = frame.filter(pl.col("proposed").ne("all") | (len(kinds) != 2)).drop_nulls("precision")
+    has_contrast = curves["contrast_threshold"].count() > 0
     for (proposed, contrast), rows in curves.partition_by(
         "proposed", "contrast_threshold", as_dict=True, maintain_order=True
     ).items():
         line = {
-            "color": colour_of(tool),
-            "alpha": PALE if contrast is None else 1,
-            "marker": _MARKERS[proposed],
+            "color": _KINDS[proposed],
+            "alpha": PALE if contrast is None and has_contrast else 1,
+            "marker": "o",
             "markersize": 4,
             "linewidth": 1.4,
         }
         recall, precision = 100 * rows["recall"], 100 * rows["precision"]
         axes.plot(recall, precision, **line)
-        named = proposed if contrast is None else f"{proposed}, τ_c {contrast:g}"
-        signs.append({**line, "label": named})
         for place in sorted({0, rows.height - 1}):
             axes.annotate(
                 f"{rows['filtering_threshold'][place]:g}",
@@ -242,7 +240,10 @@ def marks_plot(frame: pl.DataFrame) -> "Figure":
     axes.set(xlim=(-2, 105), ylim=(-2, 108))
     axes.set_xlabel("recall (%)", **SMALL)
     axes.set_ylabel("precision (%)", **SMALL)
-    add_legend(figure, signs)
+    for proposed in curves["proposed"].unique(maintain_order=True):
+        axes.plot([], [], color=_KINDS[proposed], label=proposed)
+    if not curves.is_empty():
+        axes.legend(fontsize=8, frameon=False, loc="lower right", labelcolor=TEXT)
     return figure
 
 
