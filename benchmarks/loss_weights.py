@@ -135,7 +135,7 @@ def main() -> None:
     shown = {
         "calls": len(calls),
         "marked": sum(is_marked),
-        "median difference from the stored loss reduction": float(np.median(off)),
+        "median difference from the stored loss reduction": float(np.median(off)) if off else None,
         **measured(reductions, is_marked),
     }
     print(json.dumps(shown, indent=2))
