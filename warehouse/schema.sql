@@ -286,7 +286,7 @@ create table evaluation_results (
     item_id varchar not null,  -- Item of the benchmark.
     model varchar not null,  -- Name of the model.
     precision varchar not null,  -- Floating-point format that the model computed in, float32 for texts; of a served model what its server says, else unknown.
-    mode varchar not null,  -- How the model was used: disabled and enabled (calls), k-1 (another k), without-QA (all tools but one), forced (a call opens where it is likeliest).
+    mode varchar not null,  -- How the model was used: disabled and enabled (calls), k-1 (another k), without-QA (all tools but one), forced (a call opens where it is likeliest), changed and deleted (over tables whose asked facts were edited).
     call_top_k integer not null check (call_top_k >= 0),  -- How likely the opening token had to be: among the k likeliest; 0 where calls were disabled.
     min_call_probability double not null check (min_call_probability between 0 and 1),  -- What its probability and that of the tool's name behind it had to be at least, besides; 0 where k alone decided.
     min_call_probability_behind_prompt double not null check (min_call_probability_behind_prompt between 0 and 1),  -- The same for the first token behind the prompt.
