@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from toolformer.base.digests import number_digest
 from toolformer.base.whole_files import write_whole
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
@@ -78,8 +79,9 @@ def edited_tables(
             "their answers, and other values and subjects beside them."
         )
     changed = settings.model_copy(update={"tools": settings.tools.model_copy(update=sections)})
-    opened = open_toolbox(changed, home, named=list(tools.tools), while_decoding=True)
-    return EditedTables(opened, asked)
+    opened = open_toolbox(changed, home, named=named, while_decoding=True).tools
+    edited_tools = {name: opened.get(name, tool) for name, tool in tools.tools.items()}
+    return EditedTables(replace(tools, tools=edited_tools), asked)
 
 
 def _facts_by_item(
@@ -117,11 +119,16 @@ def _edited(
     others: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for fact in facts:
         others[fact.relation][fact.value] = None
+    choices_of = {relation: list(values) for relation, values in others.items()}
     values: dict[Fact, str] = {}
     items = []
     for item, of_item in asked:
         for fact in of_item:
-            wrong = (value for value in others[fact.relation] if not benchmark.score(item, value))
+            # From another place on for each, so that no one value is right for all.
+            choices = choices_of[fact.relation]
+            first = number_digest(*fact) % len(choices)
+            in_turn = (*choices[first:], *choices[:first])
+            wrong = (value for value in in_turn if not benchmark.score(item, value))
             values.setdefault(fact, next(wrong, fact.value))
         now = tuple(values[fact] for fact in of_item)
         # Another item may have given the fact a value that is right here as well.
