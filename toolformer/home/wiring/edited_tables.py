@@ -127,8 +127,8 @@ def _edited(
             # From another place on for each, so that no one value is right for all.
             choices = choices_of[fact.relation]
             first = number_digest(*fact) % len(choices)
-            in_turn = (*choices[first:], *choices[:first])
-            wrong = (value for value in in_turn if not benchmark.score(item, value))
+            rotated = (*choices[first:], *choices[:first])
+            wrong = (value for value in rotated if not benchmark.score(item, value))
             values.setdefault(fact, next(wrong, fact.value))
         now = tuple(values[fact] for fact in of_item)
         # Another item may have given the fact a value that is right here as well.
