@@ -46,7 +46,7 @@ def weights_of(tokens: Sequence[str], name: str) -> np.ndarray:
 
     Example:
         >>> [round(float(weight), 2) for weight in weights_of([" 24", " jars"], "content")]
-        [0.61, 0.16]
+        [0.47, 0.13]
     """
     plain = np.array(window_weights(5, are_linear=name != "uniform"))[: len(tokens)]
     if name != "content":
