@@ -33,13 +33,7 @@ _BLOCKS, _BLOCK_BYTES = 64, 4096
 
 
 def code_version(stage: Stage, rounds: Sequence[Settings], home: Home) -> str:
-    """The code version of a stage's asset.
-
-    Args:
-        stage: the stage.
-        rounds: the settings of each round.
-        home: whose settings they are.
-    """
+    """The code version of a stage's asset."""
     paths = [path for path in stage.all_settings if path not in _OF_OUTPUT]
     if not paths:
         return stage.version

@@ -31,7 +31,6 @@ def failure_of_shards(errors: Mapping[str, Exception], left_out: Sequence[str]) 
     """A failure that is not retried and says what is wrong with which shards.
 
     Args:
-        errors: by shard.
         left_out: shards that an earlier stage of the run failed for, whose failure says why.
     """
     lines = [f"{shard}: {explained(error)}" for shard, error in errors.items()]

@@ -32,8 +32,6 @@ class Input:
     """A partition that is read.
 
     Attributes:
-        table, shard, partition_name: which.
-        fingerprint: its fingerprint.
         version: tells it from what stood and will stand in its place, of equal fingerprint too.
         made_from: fingerprints that its own inputs had, and theirs, by name.
         parts: parts of the fingerprint, as JSON.
@@ -57,12 +55,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """An output as it would be made now.
-
-    Attributes:
-        fingerprint: fingerprint of the output.
-        inputs: what is read for it.
-    """
+    """An output as it would be made now."""
 
     fingerprint: Fingerprint
     inputs: tuple[Input, ...] = field(default=())

@@ -28,11 +28,7 @@ Address = tuple[str, str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Output(ABC):
-    """What a stage makes and stores once, also when several runs ask for it at the same time.
-
-    Attributes:
-        run: that makes it.
-    """
+    """What a stage makes and stores once, also when several runs ask for it at the same time."""
 
     run: Run
 
@@ -131,11 +127,9 @@ class OutputRows:
     """A partition that was made.
 
     Attributes:
-        rows: rows of its table.
         metadata: stored with them, besides the fingerprint.
         state: how the making ended, for the report.
         side_tables: rows of other tables that belong to them, by table.
-        costs: what making them cost.
     """
 
     rows: pl.DataFrame

@@ -24,7 +24,6 @@ class Workspace:
 
     Attributes:
         settings: those of the home, with the changes for this command or run.
-        home: the folders.
     """
 
     def __init__(self, settings: Settings, home: Home):
@@ -49,7 +48,6 @@ class Run(Workspace):
 
     Attributes:
         context: context of the Dagster run, with the resources that are asked for.
-        log: log of the run.
         force: whether outputs are made though they are up to date.
 
     Raises:

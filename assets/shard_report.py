@@ -11,6 +11,7 @@ from assets.outputs import DONE, UP_TO_DATE
 from toolformer.home.metadata import table_markdown
 from toolformer.home.settings.sections import Settings
 from toolformer.sources.manifest import ShardEntry
+from toolformer.training.model_card import markdown_table
 from warehouse.layout import split_round
 from warehouse.schema import table_schema
 from warehouse.warehouse import Warehouse
@@ -26,10 +27,8 @@ class ShardReport:
 
     Attributes:
         outputs: state by tool (or `all`): done, up to date, not sampled, unavailable with remedy.
-        rows: rows of the stage's table.
         counts: numbers worth seeing, such as rows in, rows out, dropped per reason.
         flow: what went in and what became of it, in words.
-        preview: a few rows.
     """
 
     outputs: dict[str, str] = field(default_factory=dict)
@@ -72,7 +71,8 @@ class ShardReport:
         """The report as Dagster metadata of one partition."""
         metadata: dict[str, Any] = {"dagster/partition_row_count": self.rows}
         if self.outputs:
-            metadata["partitions"] = dg.MetadataValue.md(_state_table(self.outputs))
+            states = markdown_table(("partition", "state"), self.outputs.items())
+            metadata["partitions"] = dg.MetadataValue.md(states)
         metadata |= self.counts
         if self.preview is not None and not self.preview.is_empty():
             metadata["preview"] = table_markdown(self.preview, rows=_PREVIEW)
@@ -81,12 +81,7 @@ class ShardReport:
 
 @dataclass(frozen=True, slots=True)
 class ShardRows:
-    """What is stored of a shard, in the round of a run.
-
-    Attributes:
-        warehouse, settings: of the run.
-        entry: the shard.
-    """
+    """What is stored of a shard, in the round of a run."""
 
     warehouse: Warehouse
     settings: Settings
@@ -115,8 +110,3 @@ class ShardRows:
 def state_of(geometry: Mapping[str, str]) -> str:
     """How a partition was made whose batches these were."""
     return DONE_REGROUPED if geometry.get("regrouped") == "true" else DONE
-
-
-def _state_table(states: Mapping[str, str]) -> str:
-    lines = ["| partition | state |", "| --- | --- |"]
-    return "\n".join([*lines, *(f"| {name} | {state} |" for name, state in states.items())])

@@ -34,9 +34,6 @@ class Partition:
     """One output of a stage: of a shard, or of one tool in it.
 
     Attributes:
-        settings: settings of the run.
-        entry: the shard.
-        toolbox: the tools of the run.
         annotator: identity of the annotating model; empty where no stage asks for it.
         tool_name: whose calls; `all` for a stage with one output per shard.
     """
@@ -133,7 +130,6 @@ class Stage:
         """What an output is made of.
 
         Args:
-            settings: settings of the run.
             parts: by name, what it depends on besides settings.
             inputs: fingerprints of what it reads, by name.
             paths: those of the stage's settings that it depends on; None for all.

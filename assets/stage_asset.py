@@ -38,7 +38,6 @@ def asset_of(
     """Make a function of a run the asset of a stage; expected errors of it become failures.
 
     Args:
-        stage: the declaration.
         begin: the run that the function is given; None for that of the partition's variant.
         further: of `dg.asset`, what does not follow from a declaration. The description is the
             docstring of the function unless it is among these.

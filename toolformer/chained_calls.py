@@ -24,7 +24,6 @@ class FirstCalls:
 
     Args:
         calls: by window; others have none.
-        tokenizer: of the model that reads the windows.
     """
 
     def __init__(self, calls: Mapping[WindowKey, KeptCall], tokenizer: Tokenizer):

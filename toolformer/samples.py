@@ -263,8 +263,7 @@ def drop_repeated_demonstrations(
     holds. A call that the tool proposed is no copy.
 
     Args:
-        samples: parsed or not; only parsed ones are looked at.
-        windows: all that the samples stand in.
+        samples, windows: see `drop_misplaced`.
         prompt: what they were sampled with; None for none.
         titles: of the texts, by document.
 

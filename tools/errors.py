@@ -93,7 +93,6 @@ class ToolCallError(_ReasonedError):
     """A well-formed call has no answer, for example a division by zero.
 
     Args:
-        reason, message: As of all errors about one call.
         is_lasting: Whether the same call would be refused again; only then it is remembered.
     """
 

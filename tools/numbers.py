@@ -82,7 +82,6 @@ def digits_of(number: str, *, is_alone: bool = True) -> str:
     """The value of what `NUMBER` matches, as text that `Fraction` reads.
 
     Args:
-        number: The match.
         is_alone: Nothing else can stand there. Within a sentence `5 200` may be two numbers, which
             a sum, or a cell of a table, cannot hold side by side.
 

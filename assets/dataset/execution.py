@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from functools import partial
 
 import polars as pl
 
@@ -12,7 +11,6 @@ from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import contexts_in, documents_in, first_calls_in, typed_frame
 from assets.stage import PER_TOOL, TOOL_VERSION, Partition, ShardStage
 from toolformer.forward.tokenization import Tokenizer
-from toolformer.home.progress import ProgressCallback
 from toolformer.home.wiring.execution import answered_samples
 from toolformer.samples import PROPOSED_CALL
 from toolformer.stage_cost import CostMeter
@@ -53,7 +51,12 @@ def execute_candidates(work: PartitionRun) -> OutputRows:
     texts, known, tokenizer = work.shared
     tool = work.partition.tool
     calls = work.read("candidate_calls").filter(pl.col("status") == "parsed")
-    meter = CostMeter(checkpoint=work.checkpoint())
+    meter, shown = CostMeter(checkpoint=work.checkpoint()), work.progress("executing calls")
+
+    def keep_and_show(done: int, total: int | None) -> None:
+        meter.keep()
+        shown(done, total)
+
     answers = answered_samples(
         tool,
         [
@@ -71,7 +74,7 @@ def execute_candidates(work: PartitionRun) -> OutputRows:
         tokenizer,
         work.settings,
         work.run.home,
-        progress=partial(_keep_and_show, meter, work.progress("executing calls")),
+        progress=keep_and_show,
     )
     # Once: a version may read the files of an index or a model.
     version, expected = tool.version, json.loads(work.expected.fingerprint.parts[TOOL_VERSION.name])
@@ -92,11 +95,6 @@ def execute_candidates(work: PartitionRun) -> OutputRows:
         DONE_BUT_GIVEN_UP if given_up else _DONE_BUT_LATE.format(late) if late else DONE,
         costs=[meter.cost("execution", candidates=calls.height)],
     )
-
-
-def _keep_and_show(meter: CostMeter, shown: ProgressCallback, done: int, total: int | None) -> None:
-    meter.keep()
-    shown(done, total)
 
 
 def report_results(rows: ShardRows, report: ShardReport) -> None:

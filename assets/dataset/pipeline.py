@@ -60,7 +60,6 @@ class Pipeline:
         """What an output is made of, given the fingerprints of what stands before it.
 
         Args:
-            stage, partition: the output.
             made: fingerprints of the inputs by table and tool; a merging stage merges these tools.
         """
         inputs = {
@@ -139,7 +138,6 @@ class Pipeline:
 
         Args:
             stage, partition: the output; a tool is merged that has rows of the nearest table.
-            warehouse: where the partitions are.
             besides: tools that are not looked at.
 
         Returns:

@@ -45,8 +45,6 @@ class PartitionRun:
     """One output being made.
 
     Attributes:
-        run: run of the stage.
-        partition: the output.
         expected: what it is made of.
         address: table, shard and name of its partition.
     """
@@ -125,12 +123,7 @@ class PartitionRun:
 
 @dataclass(frozen=True, kw_only=True)
 class _StageOutput(PartitionOutput):
-    """One output of a stage, as it is stored.
-
-    Attributes:
-        partition: the output.
-        shared: see `Share`.
-    """
+    """One output of a stage, as it is stored."""
 
     run: "ShardRun"
     partition: Partition

@@ -13,9 +13,6 @@ def done_together(work: Mapping[str, Callable[[], str]]) -> dict[str, str]:
     In daemon threads, unlike those of an executor: an interrupt ends the process at once, and what
     is unfinished then was not published.
 
-    Args:
-        work: by tool.
-
     Returns:
         By tool, in the same order, how it ended.
 

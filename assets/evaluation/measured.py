@@ -63,8 +63,6 @@ class Answers(Measured):
 
     Attributes:
         questions: asks them; one for all modes of the part.
-        mode: how the model is used.
-        items: items of the part.
         count: how many of these this run asks, from the first on.
         before_storing: called once there are new rows, and before they are stored.
     """

@@ -71,8 +71,6 @@ class Measuring:
         """Measure a model by the benchmark of this name, wherever its partitions are out of date.
 
         Args:
-            name: name of the benchmark.
-            model: which.
             modes: how it is used; a text has one mode, calls disabled.
             others: in which it may have been used by a study. Rows of these stay where they would
                 be made again as they are.

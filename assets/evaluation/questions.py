@@ -28,9 +28,7 @@ class Questions:
     them, which is not decoded again.
 
     Args:
-        benchmark: what is asked.
         tools: opened for decoding.
-        settings: settings of the run.
     """
 
     def __init__(self, benchmark: Benchmark, tools: Toolbox, settings: Settings):
@@ -52,7 +50,6 @@ class Questions:
 
         Args:
             model: the same one each time.
-            mode: how it is used.
             items: items of the benchmark; each has a row.
             known: rows by item of an earlier time, which are taken over.
             progress: told answers done and answers in all.

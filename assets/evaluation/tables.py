@@ -61,7 +61,6 @@ def gain_sentences(table: pl.DataFrame, gained: pl.DataFrame, *, model: str) -> 
     Args:
         table: the view `evaluation_table`.
         gained: what `gains` returns of the model against itself.
-        model: its name.
     """
     scores = table.filter(source="ours", model=model).select("benchmark", "mode", "score")
     score_of = {(benchmark, mode): score for benchmark, mode, score in scores.iter_rows()}

@@ -22,8 +22,6 @@ def windows_without_calls(
     """The windows of some documents that hold no call, shard by shard.
 
     Args:
-        work: has the rows.
-        shards: shards of the documents.
         tokenizer: tokenizer of the base model; every annotator has the same vocabulary.
         with_calls: text of every window of C* in these shards.
         is_wanted: whether a document's windows are wanted, by its id.

@@ -49,9 +49,7 @@ def development_texts(
     """Some of these texts, at random: at most 100 with calls, and 100 without.
 
     Args:
-        work: has the training set.
         shards: whose documents are stored; texts of others are left out.
-        tokenizer: tokenizer of the model that was trained.
 
     Raises:
         ToolformerError: windows are cut in another way than the training set's.

@@ -115,11 +115,7 @@ def stored_model(work: Workspace, directory: Path) -> dict[str, str] | None:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOutput(Output):
-    """An output in the directory of a finetuned model.
-
-    Attributes:
-        directory: directory of the model.
-    """
+    """An output in the directory of a finetuned model."""
 
     directory: Path
 

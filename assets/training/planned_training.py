@@ -24,15 +24,7 @@ from warehouse.warehouse import Warehouse
 
 @dataclass(frozen=True, slots=True)
 class PlannedTraining:
-    """What a run will train on, and in how many steps.
-
-    Attributes:
-        rows: rows of the variant.
-        development: texts to measure on.
-        batch_size: rows of a step.
-        steps: optimiser steps.
-        chats: what the plan says of chats.
-    """
+    """What a run will train on, and in how many steps."""
 
     rows: VariantRows
     development: DevelopmentRows
@@ -69,35 +61,32 @@ class PlannedTraining:
             )
 
 
-def planned_training(work: Workspace, variant: str | None = None) -> PlannedTraining:
+def planned_training(work: Workspace) -> PlannedTraining:
     """What a run with these settings would train on, and in how many steps.
-
-    Args:
-        work: has the training set.
-        variant: what is trained; None: what the settings say.
 
     Raises:
         ToolformerError: there is no training set, or none that can be used.
     """
     stored_training_set(work.warehouse)
     texts = work.warehouse.read_partition("training_texts", ALL, ALL)
-    train = _split(texts, "train")
+    train = texts.filter(split="train")
     if train.is_empty():
         raise _empty_error(work)
     training, tokenizer = work.settings.training, load_tokenizer(work.base_model)
     rows_of = partial(variant_rows, tokenizer, max_tokens=training.max_tokens, seed=training.seed)
-    variant = variant or training.variant
     chats = chats_of(tokenizer, work.settings)
-    rows = rows_of(_texts_with_calls(train, chats), variant, chats=chats)
+    rows = rows_of(_texts_with_calls(train, chats), training.variant, chats=chats)
     told = ""
     if training.chat_share:
         none = "; the model has no chat template that takes a question, so none is a chat"
         told = none if chats is None else f"; {rows.chats:,} of the texts are chats"
     # Plain, so that figures with any share can be compared.
-    development = _texts_with_calls(_split(texts, "development"), None)
+    development = _texts_with_calls(texts.filter(split="development"), None)
     return PlannedTraining(
         rows,
-        DevelopmentRows(rows_of(development, variant).rows, rows_of(development, PLAIN).rows),
+        DevelopmentRows(
+            rows_of(development, training.variant).rows, rows_of(development, PLAIN).rows
+        ),
         training.batch_size,
         training.steps
         or planned_steps(len(rows.rows), batch_size=training.batch_size, epochs=training.epochs),
@@ -130,10 +119,6 @@ def _empty_error(work: Workspace) -> ToolformerError:
         f" ({'; '.join(reasons) or 'no call was kept'}). Build more shards, or lower the "
         "filtering thresholds (tools.*.filtering_threshold)."
     )
-
-
-def _split(texts: pl.DataFrame, name: str) -> pl.DataFrame:
-    return texts.filter(pl.col("split") == name)
 
 
 def _texts_with_calls(rows: pl.DataFrame, chats: Chats | None) -> list[TextWithCalls]:

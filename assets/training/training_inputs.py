@@ -64,7 +64,6 @@ class TrainingInputs:
         documents: documents of the shards of C*, where plain windows are drawn from them; else
             none.
         calls: what C* was merged from.
-        benchmarks: texts that are measured on.
         missing: shards without augmented texts, each with its round.
     """
 

@@ -142,7 +142,11 @@ def build_dataset(
             check_can_annotate(annotator.location, toolbox.prompts, settings, is_here=not on_ray)
         if plan:
             warehouse.store.sweep()
-            _build(instance, options, home, settings, plan, on_ray=on_ray)
+            # For each shard the stages from the first on that has something to make.
+            runs = _runs(_planned_stages(plan, home))
+            with console.progress_bars():
+                failures = run_all(instance, options, settings, runs, on_ray=on_ray)
+            raise_all(failures)
     tally = records_read(warehouse)
     if plan:
         show_statistics(warehouse, tally, examples=False)
@@ -167,22 +171,6 @@ def build_dataset(
 def _tell_left_out(toolbox: Toolbox) -> None:
     for name, why in toolbox.unavailable.items():
         console.say(f"{name} is left out: {why}")
-
-
-def _build(
-    instance: dg.DagsterInstance,
-    options: RunOptions,
-    home: Home,
-    settings: Settings,
-    plan: Sequence[PlannedPartition],
-    *,
-    on_ray: bool,
-) -> None:
-    """Run, for each shard, the stages from the first on that has something to make."""
-    runs = _runs(_planned_stages(plan, home))
-    with console.progress_bars():
-        failures = run_all(instance, options, settings, runs, on_ray=on_ray)
-    raise_all(failures)
 
 
 def _planned_stages(plan: Sequence[PlannedPartition], home: Home) -> dict[str, tuple[str, ...]]:

@@ -25,8 +25,6 @@ def compare(folders: tuple[str, str], rounds: tuple[int, int], *, as_json: bool)
 
     Args:
         folders: the homes, which may be the same.
-        rounds: round of annotation of each.
-        as_json: print an object in place of tables.
 
     Raises:
         ComparisonError: there is nothing to compare.

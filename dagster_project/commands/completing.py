@@ -32,9 +32,7 @@ class LiveModel:
     """A model of a home and its tools, for a command that decodes.
 
     Attributes:
-        settings: settings of the run.
         toolbox: opened for decoding.
-        location: where the model is.
         min_call_probability: that a call must have to open.
         load: gives the model; the first time it takes long.
     """
@@ -99,7 +97,7 @@ def live_model(
     Raises:
         ToolformerError: there is no such model, or its calibration is damaged.
     """
-    from toolformer.home.wiring.live_calls import min_call_probability
+    from toolformer.decoding.calibration import min_call_probability
 
     holder = ModelHolder()
     toolbox = Toolbox({}, {}, {})
@@ -108,7 +106,10 @@ def live_model(
             settings, home, named=options.tools or None, while_decoding=True, holder=holder
         )
     location = named_model(model_name, settings, home)
-    threshold = min_call_probability(location.directory, settings) if toolbox.tools else CLOSED
+    threshold = CLOSED
+    if toolbox.tools:
+        given = settings.decoding.min_call_probability
+        threshold = min_call_probability(location.directory, given)
     load = partial(location.load, holder, settings, home)
     try:
         yield LiveModel(settings, toolbox, location, threshold, load)

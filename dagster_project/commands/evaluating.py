@@ -61,11 +61,9 @@ def evaluate_models(
     """Measure models by the benchmarks of the settings, and print what came of it.
 
     Args:
-        options: options of the command.
         models: by name; where there are none, base and the one that `training.variant` says; that
             one alone for studies, but for sizes all of them and those of `evaluation.models`.
         study: in its modes, and by the benchmarks that have questions.
-        on_ray: on a Ray cluster.
 
     Raises:
         RunFailedError: some could not be measured; the others are, and are shown.

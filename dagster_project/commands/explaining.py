@@ -72,7 +72,6 @@ def _show_call(call: Mapping[str, Any], recomputation: Recomputation | None) -> 
 
     Args:
         call: row of `explained_call.sql`.
-        recomputation: its losses token by token.
     """
     console.heading(f"Call {call['call_id']}")
     console.show(Text.assemble("\n", *_in_its_text(call), "\n"))
@@ -123,12 +122,12 @@ def _show_tokens(call: Mapping[str, Any], recomputation: Recomputation) -> None:
         (
             # Quoted, so that spaces and line breaks are seen.
             json.dumps(token.text, ensure_ascii=False),
-            token.weight,
-            token.without_call,
-            token.call_without_result,
-            token.with_result,
-            token.with_swapped_result,
-            gain,
+            _number(token.weight),
+            _number(token.without_call),
+            _number(token.call_without_result),
+            _number(token.with_result),
+            _number(token.with_swapped_result),
+            _number(gain),
         )
         for token, gain in zip(recomputation.tokens, recomputation.gains, strict=True)
     ]
@@ -143,8 +142,7 @@ def _show_tokens(call: Mapping[str, Any], recomputation: Recomputation) -> None:
         "log p of the tokens behind the call, in nats, with the call "
         f"{_PLACES[recomputation.placement]}"
     )
-    shown = [(token, *map(_number, numbers)) for token, *numbers in rows]
-    console.table(_COLUMNS, [*shown, ("weighted loss", "", *map(_number, sums))])
+    console.table(_COLUMNS, [*rows, ("weighted loss", "", *map(_number, sums))])
     console.say(
         "gain: weight times how much the result raises log p; together L⁻ - L⁺.\n"
         f"Model: {recomputation.model}, {FLOAT32}.\n"
@@ -154,11 +152,7 @@ def _show_tokens(call: Mapping[str, Any], recomputation: Recomputation) -> None:
 
 
 def _facts_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What is stored of a call and its decision: labels and values.
-
-    Args:
-        call: row of `explained_call.sql`.
-    """
+    """What is stored of a call, a row of `explained_call.sql`: labels and values."""
     yield "tool", f"{call['tool']}, round {call['round']}"
     if call["arguments"]:
         yield "arguments", call["arguments"]

@@ -25,10 +25,8 @@ class Finding:
     """One thing that was looked at.
 
     Attributes:
-        name: what it is.
         status: `ok`; `warning` for something that works less well or will stop working; `missing`
             for something that cannot be used here.
-        detail: what was found.
         remedy: how to get what is missing; empty where nothing has to be done.
         files: those that are damaged or cannot be read.
     """

@@ -1,21 +1,31 @@
-"""`toolformer evaluate harness`: the answers to tasks of lm-evaluation-harness, with live calls."""
+r"""`toolformer evaluate harness`: the answers to tasks of lm-evaluation-harness, with live calls.
+
+asked      a prompt, and {"until": ["\n", ".", ","], "do_sample": False}
+decoded    " about 42 [Calculator(1.5 * 28) -> 42], I think"
+answered   " about 42"            without calls, and cut at the `,` that stands outside them
+"""
 
 import datetime
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 from dagster_project.commands.completing import LiveModel
 from toolformer.base.constants import INSTALL_EXTRA
 from toolformer.decoding.completions import BY_RANK_ALONE, Completion
 from toolformer.decoding.decoder import longest_prompt_tokens
-from toolformer.errors import SequenceTooLongError, ToolformerError
+from toolformer.errors import SequenceTooLongError, ToolformerError, UnservedGenerationError
 from toolformer.home.progress import progress_of
-from toolformer.lm_eval.answers import Generation
 
 _LOGGER = logging.getLogger(__name__)
+# What the harness's own models take where a task says nothing.
+_MAX_NEW_TOKENS = 256
+# The names that tasks have for it; the harness reads them in this order.
+_LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+# Without sampling these change nothing.
+_OF_SAMPLING = ("top_k", "top_p", "min_p", "seed")
 
 
 def check_installed() -> None:
@@ -31,28 +41,88 @@ def check_installed() -> None:
         )
 
 
+class Generation(NamedTuple):
+    """How a text is to be continued.
+
+    Attributes:
+        until: the answer ends before the first of these that appears outside calls.
+        max_new_tokens: most tokens outside calls.
+    """
+
+    until: tuple[str, ...]
+    max_new_tokens: int
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> "Generation":
+        """Read the `generation_kwargs` of a task.
+
+        As in the harness, a temperature beside `do_sample: false` changes nothing.
+
+        Raises:
+            UnservedGenerationError: greedy decoding with calls cannot do what is asked.
+        """
+        left = {name: value for name, value in arguments.items() if value is not None}
+        until = left.pop("until", ())
+        lengths = [left.pop(name) for name in _LENGTHS if name in left]
+        temperature = float(left.pop("temperature", 0))
+        if left.pop("do_sample", temperature > 0):
+            raise _refused(arguments, "sampling", "Set do_sample: false in the task.")
+        if left.pop("num_beams", 1) != 1:
+            raise _refused(arguments, "a search with beams", "Set num_beams: 1 in the task.")
+        if others := sorted(left.keys() - set(_OF_SAMPLING)):
+            raise _refused(arguments, ", ".join(others), "Leave it out of the task.")
+        max_new_tokens = int(lengths[0]) if lengths else _MAX_NEW_TOKENS
+        if max_new_tokens < 1:
+            raise _refused(arguments, f"{max_new_tokens} new tokens", "Expected at least one.")
+        # An empty text would end every answer before its first character.
+        texts = (until,) if isinstance(until, str) else until
+        return cls(tuple(text for text in texts if text), max_new_tokens)
+
+
 @dataclass(frozen=True)
-class Continuation:
-    """Continues the prompts of a task with the tools of a home, in either mode.
+class Answers:
+    """The answers to tasks by a model with the tools of a home, in one mode.
 
     A prompt that is too long loses its beginning, as in the harness: as much as leaves room for a
     call, also where there are no tools, so that all modes continue the same.
 
     Attributes:
-        live: the model and its tools.
         today: what the Calendar takes for today.
         blocked_tools: those that may not be called.
         cut: the prompts that lost something.
+        completions: by prompt and how it was to be continued.
     """
 
     live: LiveModel
     today: datetime.date
+    with_calls: bool = True
     blocked_tools: Sequence[str] = ()
     cut: set[str] = field(default_factory=set)
+    completions: dict[tuple[str, Generation], Completion] = field(default_factory=dict)
 
-    def decode(
-        self, prompts: Sequence[str], way: Generation, *, with_calls: bool
-    ) -> list[Completion]:
+    def to(self, requests: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+        """Answer requests, all that ask for the same way together, and equal ones once.
+
+        Args:
+            requests: prompts, each with the `generation_kwargs` of its task.
+
+        Raises:
+            UnservedGenerationError: before anything is decoded; see `Generation.of`.
+        """
+        wanted = [(prompt, Generation.of(arguments)) for prompt, arguments in requests]
+        ways: dict[Generation, list[str]] = {}
+        for prompt, way in dict.fromkeys(wanted):
+            if (prompt, way) not in self.completions:
+                ways.setdefault(way, []).append(prompt)
+        for way, prompts in ways.items():
+            for prompt, completion in zip(prompts, self.decode(prompts, way), strict=True):
+                self.completions[prompt, way] = completion
+        return [
+            _before_all(self.completions[prompt, way].text_without_calls, way.until)
+            for prompt, way in wanted
+        ]
+
+    def decode(self, prompts: Sequence[str], way: Generation) -> list[Completion]:
         """Continue prompts, all in the same way, in one batch.
 
         Raises:
@@ -62,12 +132,12 @@ class Continuation:
             prompts,
             self.today,
             self.live.parameters(
-                way.max_new_tokens, with_calls=with_calls, blocked_tools=self.blocked_tools
+                way.max_new_tokens, with_calls=self.with_calls, blocked_tools=self.blocked_tools
             ),
             prompt_ids=self._fitting(prompts, way),
             stop_texts=way.until,
             progress=progress_of(
-                "answering", _LOGGER, detail="tools on" if with_calls else "tools off"
+                "answering", _LOGGER, detail="tools on" if self.with_calls else "tools off"
             ),
         )
 
@@ -93,15 +163,13 @@ class Continuation:
         return [ids[-max_tokens:] for ids in encoded]
 
 
-def decoded_with(live: LiveModel, blocked_tools: Sequence[str]) -> dict[str, Any]:
-    """The model and what it decodes with, for a file of results."""
-    return {
-        "model": live.location.label(live.settings),
-        "model_identity": live.location.identity(live.settings),
-        "decoding": {
-            **live.settings.decoding.model_dump(mode="json"),
-            **live.min_call_probability.entries,
-        },
-        "tools": list(live.toolbox.tools),
-        "blocked_tools": list(blocked_tools),
-    }
+def _before_all(text: str, until: Sequence[str]) -> str:
+    """The decoder does not see a stop text with a call in its midst; the task would."""
+    return min((text.partition(stop)[0] for stop in until), key=len, default=text)
+
+
+def _refused(arguments: Mapping[str, Any], what: str, remedy: str) -> UnservedGenerationError:
+    return UnservedGenerationError(
+        f"The task asks for {what} (generation_kwargs: {dict(arguments)}). Decoding with calls is "
+        f"greedy and takes until and max_gen_toks alone. {remedy}"
+    )

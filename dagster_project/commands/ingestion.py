@@ -31,7 +31,6 @@ def ingest_sources(paths: Sequence[str], reading: Mapping[str, Any]) -> None:
     """List sources in `sources.json` and cut them into shards, as the asset `corpus_manifest` does.
 
     Args:
-        paths: paths of the sources, as the user gave them.
         reading: how they are read, as an entry of `corpus.sources` says it.
 
     Raises:

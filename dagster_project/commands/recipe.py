@@ -125,7 +125,7 @@ def _steps(settings: Settings) -> list[Sequence[str]]:
 def _show_gains(home: Home, settings: Settings) -> None:
     """Print what calls gain; the report has more."""
     store = open_warehouse(home)
-    show_examples(store, verdicts_of(store), per_tool=3)
+    show_examples(store, verdicts_of(store))
     model, plain, shuffled = (name_of_model(key, settings) for key in (FINETUNED, *_CONTROLS))
     gains = store.ask("gains_over_controls", model=model, plain=plain, shuffled=shuffled)
     console.heading("What the calls gain, in percentage points")

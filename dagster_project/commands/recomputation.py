@@ -64,7 +64,6 @@ def recompute(call: Mapping[str, Any], options: RunOptions, home: Home) -> Recom
     Args:
         call: row of `explained_call.sql` of a scored call.
         options: options of the command; they may name the model's directory.
-        home: has the model.
 
     Raises:
         CannotRecomputeError: the model, the result or the text is not there any more.

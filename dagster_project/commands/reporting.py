@@ -35,7 +35,6 @@ def show_statistics(warehouse: Warehouse, tally: Tally, *, examples: bool = True
 
     Args:
         warehouse: warehouse of the home, or limited to some of its shards.
-        tally: tally of the records of these shards.
         examples: whether calls are shown, and why others were dropped.
     """
     if tally.rejected:
@@ -51,7 +50,7 @@ def show_statistics(warehouse: Warehouse, tally: Tally, *, examples: bool = True
         return
     console.heading("Dropped")
     console.frame(_readable(warehouse.view("drop_reasons")))
-    show_examples(warehouse, verdicts, per_tool=3)
+    show_examples(warehouse, verdicts)
 
 
 def show_losses(warehouse: Warehouse, entries: Sequence[ShardEntry]) -> None:
@@ -97,14 +96,14 @@ def _readable(rows: "pl.DataFrame") -> "pl.DataFrame":
     return rows if rows["round"].n_unique() > 1 else rows.drop("round")
 
 
-def show_examples(warehouse: Warehouse, verdicts: Sequence[Verdict], *, per_tool: int) -> None:
+def show_examples(warehouse: Warehouse, verdicts: Sequence[Verdict]) -> None:
     """Print the calls that help most of tools above chance, and of which tools there are none."""
     console.heading("Kept calls above chance, in their text")
     console.say(
         "First by how many nats the result lowers the loss of what follows, and in brackets by "
         "how many more than the result of another call, where the tool has a contrast threshold."
     )
-    rows = examples_above_chance(warehouse, verdicts, per_tool=per_tool)
+    rows = examples_above_chance(warehouse, verdicts, per_tool=3)
     for verdict in verdicts:
         examples = rows.filter(tool=verdict.tool, round=verdict.round)
         if examples.is_empty():

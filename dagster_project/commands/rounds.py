@@ -26,10 +26,7 @@ def run_rounds(options: RunOptions, *, until: int, dry_run: bool, on_ray: bool =
     What is up to date is not done again, so a command that was killed goes on where it was.
 
     Args:
-        options: options of the command.
-        until: the last round.
         dry_run: only say what would be done, as far as it can be told.
-        on_ray: on a Ray cluster.
 
     Raises:
         SettingsError: the settings of a round are not valid, or it is not listed.

@@ -61,15 +61,11 @@ def serve_model(
             for tool in live.toolbox.tools.values():
                 tool.prepare()
             served = Served(
-                name=model.name,
-                precision=model.precision,
+                model=model,
                 batch=LiveBatch(model, max_active=max_active, max_waiting=_MAX_WAITING),
                 settings=settings,
                 toolbox=live.toolbox,
                 min_call_probability=live.min_call_probability,
-                context_length=model.context_length,
-                tokenizer=model.tokenizer,
-                vocabulary_size=model.vocabulary_size,
                 examples=right_examples(model_name, live.location.directory, settings, home),
                 calls_in_text=calls_in_text,
                 revision=revision,
@@ -86,7 +82,7 @@ def serve_model(
             )
             address = f"http://{in_url(host)}:{bound.getsockname()[1]}"
             names = ", ".join(live.toolbox.tools) or "no tools"
-            started = f"{address} serves {served.name} with {names}. Ctrl-C ends it."
+            started = f"{address} serves {model.name} with {names}. Ctrl-C ends it."
             served.batch.start()
             try:
                 Server(app, served, on_start=lambda: console.say(started)).run([bound])
@@ -100,9 +96,7 @@ def right_examples(
     """What the evaluation of the home asked a model and got a right answer to, by a call.
 
     Args:
-        model_name: as it was given.
         directory: of the model; one from elsewhere has no examples.
-        settings, home: of the server.
 
     Returns:
         Tools and beginnings of texts.

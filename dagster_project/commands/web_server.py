@@ -28,7 +28,6 @@ class WebGuard:
     """Refuses, before the application sees it, what a page of another site may have sent.
 
     Attributes:
-        app: the application.
         bound_to: the address or name that the server was told to bind to.
     """
 

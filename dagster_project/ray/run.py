@@ -33,9 +33,7 @@ def watch(
 
     Args:
         instance: has the run; while its records cannot be read, the run goes on.
-        run_id: id of the run.
         is_done: set when the run has come to its end by itself.
-        seconds: between two looks.
     """
     was_over = False
     while not is_done.wait(seconds):

@@ -97,9 +97,7 @@ def forecast_build(
     """Plan a build; a home that is not there yet is an empty one.
 
     Args:
-        settings, home: of the run.
         tools, shards: that were named; all that are enabled and active where none was.
-        force: make also what is up to date.
 
     Raises:
         UnknownToolError, ToolUnavailableError, ToolSettingsError, PromptError: a tool cannot be

@@ -28,7 +28,6 @@ class PlannedPartition:
     """One partition that a build would make.
 
     Attributes:
-        shard, table, partition_name: which.
         reason: why: missing, or what changed.
         tokens, seconds: expected cost; 0 for stages without a model. Of what the model of a tool
             reads only the seconds.
@@ -84,16 +83,12 @@ class BuildPlan:
     """Compares what is stored with what the settings ask for.
 
     Attributes:
-        warehouse: what is stored.
-        settings, toolbox: what is asked for.
         annotator: identity of the annotating model.
-        force: make also what is up to date.
         outdated_tools: tools whose index is to be built anew, so that they are other tools then.
         coming_tools: tools whose index is missing, so that they cannot be asked for a version yet:
             what they have no rows of is planned.
         characters: of the texts of shards that are still to be cut.
         characters_per_token, tokens_per_second: asked often where nothing has been measured.
-        pipeline: the stages.
     """
 
     warehouse: Warehouse

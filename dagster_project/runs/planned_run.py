@@ -24,7 +24,6 @@ class PlannedRun:
 
     Attributes:
         job: one of `dagster_project.jobs`.
-        assets: these of the job's assets.
         partitions: keys of the assets' partitions; none where all these assets have none.
         ops: configuration by asset.
     """

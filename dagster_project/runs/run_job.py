@@ -154,10 +154,8 @@ def run_job(
     """Run a job in this process.
 
     Args:
-        instance: records the run.
         job_name: one of `dagster_project.jobs`.
         resources: configuration by resource name.
-        assets: only these of the job's assets.
         partitions: keys that are neighbours in the order of registration.
         ops: configuration by asset.
 

@@ -154,7 +154,6 @@ class TraceStep:
     """One token in the order of decoding.
 
     Attributes:
-        token: its id.
         text: its text; the replacement character for part of a character.
         kind: `sampled` by the model, `forced` (result and `]`), `trigger` (the opening token), or
             `undone` (part of a call that was taken back). Losses and counts are over `sampled`.
@@ -185,7 +184,6 @@ class Completion:
         text_without_calls: the same without calls; benchmarks score this.
         calls: calls with a result, in order. `insert_calls` of their offsets and texts into
             `text_without_calls` gives `text`.
-        undone_calls: calls that were taken back.
         stopped_by: `end_of_text`, `length` (`max_new_tokens`) or `stop_text`.
         trace: every token, undone ones and the one that ended the text included.
     """

@@ -38,9 +38,6 @@ from tools.syntax import CALL_CLOSE
 class DecodingBatch:
     """The texts that are being decoded, with their keys and values.
 
-    Args:
-        end_ids: tokens after which nothing follows.
-
     Attributes:
         rows: that take part in the next step.
     """

@@ -54,8 +54,7 @@ class RowSettings:
     """How one text is decoded.
 
     Attributes:
-        parse_arguments: see `toolformer.decoding.decoder.complete`.
-        stop_texts: the output ends before the first of these that appears outside calls.
+        parse_arguments, stop_texts: see `toolformer.decoding.decoder.complete`.
         top_tokens: so many of the likeliest tokens are recorded at each step.
         listed_tokens: are recorded in place of these, where there are any.
         prompt_top: so many of the likeliest tokens are wanted at each place of the prompt; None
@@ -83,18 +82,15 @@ class DecodingRow:
     """One text of a batch.
 
     Args:
-        prompt_ids: tokens of the prompt.
         has_start: whether the first of these is the start token, put in front of the prompt.
 
     Attributes:
         index: place of its prompt among all prompts.
         prompt_tokens: tokens of the prompt, without the start token that was put in front.
         pending: tokens that are chosen, but not fed yet.
-        open_call: the call that is being written.
         is_banned: whether no further call may be opened, because one was taken back.
         is_passed: whether none opens at the next token, because no tool is likely enough there.
         is_forced: whether a call opens at the next token, whatever its probability.
-        undone_calls: those that were taken back.
         stop_offset: where the first stop text begins in the text since the last call.
         stopped_by: why the text has ended; None while it goes on.
         cache: its keys and values while it waits for the result of a call.

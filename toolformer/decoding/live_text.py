@@ -64,7 +64,6 @@ class LiveEnd:
 
     Attributes:
         completion: None where it was canceled or failed.
-        error: why it failed.
     """
 
     completion: Completion | None

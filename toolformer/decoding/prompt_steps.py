@@ -18,7 +18,6 @@ class PromptStep:
     """A token of a prompt.
 
     Attributes:
-        token: its id.
         text: its text; the replacement character for part of a character.
         offset: where it begins in the prompt, in characters; parts of a character begin together.
         log_probability: of the token, in nats; None for the first one of a prompt.

@@ -132,7 +132,6 @@ def first_opening(
 
     Args:
         chances: step by step, from the first token behind the prompt on.
-        tools: that may be called.
     """
     # Behind the first step all are alike.
     behind_prompt, in_text = (smallest(min_call_probability.at(step, tools)) for step in (0, 1))

@@ -18,10 +18,7 @@ class Configuration:
     """A part of a dataset.
 
     Attributes:
-        rows: number of its rows.
         size: bytes of its files.
-        digest: digest of its files.
-        columns: names and meanings of its columns.
     """
 
     rows: int
@@ -47,7 +44,6 @@ def dataset_card(
     """The card, whose head tells `datasets.load_dataset` which files belong to what.
 
     Args:
-        round_number: number of the round of annotation, from 1.
         annotators: name and precision of each model that annotated.
         tools: rows of `exported_tools`.
         settings: what was set, by dotted name.

@@ -67,12 +67,7 @@ def text_record(row: Row) -> Record:
 
 
 def chat_record(row: Row, tools: Mapping[str, ChatTool]) -> Record:
-    """A row of `exported_texts` as a conversation (TRL: language modelling, conversational).
-
-    Args:
-        row: a window of C* with its calls.
-        tools: all tools that can be called, by name.
-    """
+    """A row of `exported_texts` as a conversation (TRL: language modelling, conversational)."""
     return {
         **_ids(row),
         "messages": chat_messages(row["text"], _calls(row), row["context"], tools),
@@ -137,8 +132,6 @@ def tool_schema(name: str, description: str, parameters: Mapping[str, Any]) -> d
     """A tool as `get_json_schema` of transformers writes one.
 
     Args:
-        name: name of the tool, as written in calls.
-        description: one sentence.
         parameters: the JSON schema of its arguments.
     """
     function = {"name": name, "description": description, "parameters": dict(parameters)}

@@ -39,12 +39,7 @@ def sample_branches(
     Args:
         rows: what stands in front of the branches; of no use afterwards.
         groups: per row the branches that begin there.
-        forced_ids: tokens that open the call (` [Tool(`), fed once per position; at least one.
-        temperature: temperature of the sampling distribution; 1 is the model's own.
-        is_finished: whether the tokens that were sampled so far close the call, or can no longer
-            become one.
-
-    Paper: §2, "Sampling API Calls".
+        forced_ids, temperature, is_finished: see `toolformer.forward.model.Texts.sample`.
     """
     if not groups:
         return

@@ -3,6 +3,7 @@
 Pure arithmetic, but for looking at how much is left, and giving some back.
 """
 
+import ctypes
 import gc
 import logging
 from dataclasses import dataclass
@@ -61,7 +62,6 @@ def memory_needed(
     """What annotation and training of a model need; its weights are not read.
 
     Args:
-        path: a model directory.
         precision: `float32`, `bfloat16` or `float16`; of training only what stands beside adapters
             is held in it.
         has_second_look: what a bfloat16 model scores is looked at again in float32.
@@ -243,3 +243,6 @@ def release_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    # The C library keeps what was freed between things in use; only glibc can be asked for it.
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)

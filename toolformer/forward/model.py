@@ -224,7 +224,6 @@ class Contexts(Protocol):
 
         Args:
             tokens: at least one for each row.
-            open_id: the token that opens a call.
             count: how many of the likeliest tokens are wanted; no more than there are.
         """
         ...

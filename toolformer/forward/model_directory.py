@@ -130,9 +130,7 @@ def check_all_read(model: "PreTrainedModel", unexpected: Iterable[str], path: Pa
     no part of it is legitimately there: buffers of older versions, other heads, an image encoder.
 
     Args:
-        model: as it was loaded.
         unexpected: names of the weights that it has no place for.
-        path: its directory.
 
     Raises:
         ModelNotFoundError: names some of the weights.

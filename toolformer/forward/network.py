@@ -43,14 +43,9 @@ _GPU_LOGIT_BYTES = 2**28
 
 
 class Network:
-    """A causal language model in evaluation mode.
+    """A causal language model in evaluation mode; has the attributes of `Model` besides.
 
     Attributes:
-        bos_id: the token put in front of every scored text, so that its first token has a
-            probability.
-        prompt_start: stands in front of few-shot prompts: the start token where the tokenizer
-            itself puts one in front of every text, else nothing.
-        context_length: most tokens the model takes.
         is_plain: whether texts are fed on the plain path (`own_rows`), a row for each context and
             continuation, and not behind keys that rows share.
         kinds: the masks that it takes, where it is not.
@@ -58,8 +53,6 @@ class Network:
         logits_by: by what states become logits: the output "layer", the whole "model", or nothing
             further where they are the logits ("states").
         key_bytes: bytes of one token's keys and values in all layers.
-        tokens_fed: token positions fed through the body so far, padding included. The cost of the
-            method is counted in these.
         prefixes: what was fed of prompts, see `prefill`.
     """
 
@@ -108,9 +101,7 @@ class Network:
             path: a directory as `save_pretrained` writes it.
             precision: `float32`, `bfloat16` or `float16`.
             device: `auto`, `cpu` or a CUDA device.
-            bos_token: text of the token to put in front of scored texts; by default the one that
-                the tokenizer itself puts there. Where it puts none, `<|endoftext|>` if the
-                vocabulary has it, else the tokenizer's own.
+            bos_token: see `toolformer.forward.start_token.start_token`.
 
         Raises:
             ModelNotFoundError: the directory holds no model, or one that cannot be used, or the
@@ -255,13 +246,7 @@ class Network:
     def masks(
         self, visible: "torch.Tensor", queries: "torch.Tensor", keys: "torch.Tensor"
     ) -> "torch.Tensor | dict[str, torch.Tensor]":
-        """The attention masks for all kinds of the model's layers.
-
-        Args:
-            visible: which keys each query may see, bool, shape `(rows or 1, queries, keys)`.
-            queries: positions of the queries, int, shape `(rows or 1, queries)`.
-            keys: positions of the keys, int, shape `(rows or 1, keys)`.
-        """
+        """The attention masks for all kinds of the model's layers; see `AttentionKinds.masks`."""
         dtype, device = self.model.dtype, self.device
         return self.kinds.masks(visible, queries, keys, dtype=dtype, device=device)
 

@@ -68,8 +68,7 @@ def next_tokens(logits: "torch.Tensor", *, open_id: int, count: int) -> list[Loc
 
     Args:
         logits: float32, shape `(rows, vocabulary)`.
-        open_id: the token ` [`.
-        count: how many of the likeliest tokens are wanted; no more than there are.
+        open_id, count: see `toolformer.forward.model.Contexts.next_tokens`.
     """
     import torch
 

@@ -26,12 +26,7 @@ class ReadTexts:
     """A batch of windows behind one prompt."""
 
     def __init__(self, model: Network, prompt: str | None, windows: Sequence[Window]):
-        """Feed the windows, padded to the longest.
-
-        Args:
-            prompt: with the slot `{text}` exactly once; None for the start token alone.
-            windows: each with at least one token.
-        """
+        """Feed the windows, padded to the longest; see `Model.read`."""
         import torch
 
         self._model = model

@@ -87,7 +87,6 @@ def check_vocabulary(
 
     Args:
         bos_id: the start token, where it is known.
-        name: name of the model.
 
     Raises:
         ModelNotFoundError: names the token.

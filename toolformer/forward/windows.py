@@ -18,7 +18,6 @@ class Window:
     """One window of a text.
 
     Attributes:
-        document_id: the text it is cut from.
         start: character offset of the window in the text.
         ids: its tokens `x`, shape `(n,)`, without a beginning-of-sequence token.
         offsets: for each position the character offset within `text` at which a call would stand,

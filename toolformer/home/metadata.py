@@ -25,7 +25,6 @@ def table_markdown(
     """Show the first rows of a frame as a Markdown table.
 
     Args:
-        frame: the rows.
         rows: most rows to show, at least 1.
         width: most characters of a cell, at least 1; longer ones are cut and end in `…`.
 

@@ -19,7 +19,6 @@ class LogReporter:
     """Writes lines with the time left while a piece of work takes long.
 
     Args:
-        write: takes a line.
         names_stages: whether a line before its first piece of work names each stage.
         seconds: between two lines of one piece.
     """

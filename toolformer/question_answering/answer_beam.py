@@ -52,7 +52,6 @@ def likeliest_spans(
     Args:
         trees: the candidates of each passage.
         beam: behind each passage.
-        line_ends: tokens that end an answer.
         width: beginnings that are followed in each passage, at each token.
         min_probability: beginnings that are less probable are not followed.
     """

@@ -188,7 +188,7 @@ def best_answer(answers: Sequence[dict[str, float]], weights: Sequence[float]) -
     Answers that differ in case, articles and punctuation alone count as one.
 
     Args:
-        found: For each passage p(a | q, z) by span.
+        answers: For each passage p(a | q, z) by span.
         weights: p(z | q).
 
     Example:

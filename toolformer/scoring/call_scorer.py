@@ -76,7 +76,6 @@ class ScoringPass:
     """One pass over the calls of a tool, whose finished batches are kept.
 
     Args:
-        token_budget: most tokens of a batch.
         progress: told rows done and rows in all; the total grows with each kind of rows.
     """
 

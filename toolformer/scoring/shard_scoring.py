@@ -167,9 +167,6 @@ class ShardScoring:
     ) -> ToolScores:
         """All losses of one tool's executed calls that decisions can ask for.
 
-        Args:
-            checkpoint: keeps the finished batches of each pass.
-
         Raises:
             OutOfMemoryError: a single row does not fit the device's memory.
         """

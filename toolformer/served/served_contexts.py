@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from toolformer.errors import ServedModelError
-from toolformer.forward.model import TOLD_RANKS, GivenToken
+from toolformer.forward.model import TOLD_RANKS
 from toolformer.served.completion_forms import CompletionForms, seed_of
 
 # Of a place where another token than the opening of a call is wanted.
@@ -146,27 +146,3 @@ def _expected(
     if call is not None and call >= told[ranked[-1]]:
         rank = 1 + sum(told[token] > call for token in ranked)
     return ServedNextTokens(forms, context, told, ranked, rank, call)
-
-
-def given_tokens(
-    forms: CompletionForms,
-    rows: Sequence[Sequence[int]],
-    *,
-    top: Sequence[int],
-    open_id: int,
-    counts: Sequence[int],
-) -> list[tuple[list[GivenToken], ServedNextTokens]]:
-    """See `toolformer.forward.model.ReadingModel.given_tokens`."""
-    behind = ServedContexts(forms, [[] for _ in rows]).next_tokens(
-        rows, open_id=open_id, count=max(counts)
-    )
-    found = []
-    all_seen = forms.prompts(rows, top=max(top))
-    for row, seen, wanted, expected in zip(rows, all_seen, top, behind, strict=True):
-        given = []
-        for token, place in zip(row[1:], seen[1:], strict=True):
-            values = {other: each.log_probability for other, each in place.items()}
-            likeliest = sorted(values.items(), key=lambda pair: (-pair[1], pair[0]))[:wanted]
-            given.append(GivenToken(place[token].rank, values[token], likeliest))
-        found.append((given, expected))
-    return found

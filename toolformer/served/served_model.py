@@ -15,7 +15,7 @@ from toolformer.served.answers import TokenScore
 from toolformer.served.completion_forms import seed_of
 from toolformer.served.handshake import server_capabilities
 from toolformer.served.http_client import IN_FLIGHT, CompletionsClient
-from toolformer.served.served_contexts import ServedContexts, ServedNextTokens, given_tokens
+from toolformer.served.served_contexts import ServedContexts, ServedNextTokens
 
 # So many tokens and texts are asked about between two checkpoints: twice what is in flight, since
 # the slowest of a batch is waited for at its end.
@@ -216,7 +216,17 @@ class ServedModel:
         counts: Sequence[int],
     ) -> list[tuple[list[GivenToken], ServedNextTokens]]:
         """See `ReadingModel.given_tokens`."""
-        return given_tokens(self.found.forms, rows, top=top, open_id=open_id, counts=counts)
+        behind = self.contexts(len(rows)).next_tokens(rows, open_id=open_id, count=max(counts))
+        all_seen = self.found.forms.prompts(rows, top=max(top))
+        found = []
+        for row, seen, wanted, expected in zip(rows, all_seen, top, behind, strict=True):
+            given = []
+            for token, place in zip(row[1:], seen[1:], strict=True):
+                values = {other: each.log_probability for other, each in place.items()}
+                likeliest = sorted(values.items(), key=lambda pair: (-pair[1], pair[0]))[:wanted]
+                given.append(GivenToken(place[token].rank, values[token], likeliest))
+            found.append((given, expected))
+        return found
 
 
 class ServedTexts:

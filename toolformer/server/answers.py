@@ -19,8 +19,6 @@ class Choice:
 
     Args:
         index: its place among the choices.
-        prompt: the prompt.
-        body: the request.
         has_calls: whether the calls stand in its text.
     """
 

@@ -15,7 +15,6 @@ class ApiError(Exception):
     """What a client is told instead of an answer.
 
     Args:
-        status: status code of HTTP.
         message: what was wrong, what was expected, what to do.
         param: the field of the request that it is about.
         code: a word for programs.

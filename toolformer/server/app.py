@@ -48,11 +48,8 @@ def make_app(
     """The application, behind its gate.
 
     Args:
-        served: the model.
-        bound_to: the address or name that the server was told to bind to.
-        key: what clients must know; None where all may ask.
         logs_prompts: whether the log has the texts of prompts.
-        allowed_hosts, cors_origins: see `Gate`.
+        bound_to, key, allowed_hosts, cors_origins: see `Gate`.
         further_routes: of other pages; what they answer to GET needs no key.
     """
     metrics = Metrics(lambda: served.batch.active, lambda: served.batch.waiting)
@@ -73,7 +70,7 @@ def make_app(
         return JSONResponse(
             {
                 "status": "ok",
-                "model": served.name,
+                "model": served.model.name,
                 "active": batch.active,
                 "waiting": batch.waiting,
             }
@@ -102,9 +99,9 @@ def make_app(
     @app.post("/v1/chat/completions", openapi_extra=_taken_body(ChatBody))
     async def answer_chat(request: Request) -> Response:
         chat = parsed_body(await read_body(request), ChatBody)
-        start = start_token(served.tokenizer, served.settings.language_model.bos_token)
+        start = start_token(served.model.tokenizer, served.settings.language_model.bos_token)
         # In a thread: a long chat takes a while to be cut into tokens.
-        prompted = partial(chat.as_completion, served.tokenizer, start)
+        prompted = partial(chat.as_completion, served.model.tokenizer, start)
         body = await asyncio.to_thread(prompted)
         record = request.state.record
         record.further |= {"messages": chat.messages} if logs_prompts else {}

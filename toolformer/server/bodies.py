@@ -227,9 +227,6 @@ class DetokenizeBody(_Body):
 def parsed_body(body: bytes, kind: type[_Kind]) -> _Kind:
     """The request that a body holds.
 
-    Args:
-        kind: class of the request.
-
     Raises:
         ApiError: says which field is wrong, and what was expected.
     """

@@ -33,8 +33,6 @@ class Exchange:
     """The texts of one request.
 
     Args:
-        served: the model.
-        body: the request.
         record: counts them.
     """
 
@@ -55,7 +53,7 @@ class Exchange:
             "id": f"{'chat' if is_chat else ''}cmpl-{uuid4().hex}",
             "object": f"{name}.chunk" if is_chat and body.stream else name,
             "created": int(time.time()),
-            "model": served.name,
+            "model": served.model.name,
         }
 
     async def answer(self, receive: Receive) -> Response:

@@ -72,11 +72,9 @@ class Gate:
     """Lets requests through to the application, and writes down what became of them.
 
     Attributes:
-        app: the application.
         bound_to: the address or name that the server was told to bind to.
         key: what clients must know; None where all may ask.
         free_paths: what may be read without the key.
-        metrics: count the requests.
         allowed_hosts: names by which the server may be asked besides.
         cors_origins: whose pages may ask besides its own.
     """

@@ -47,9 +47,7 @@ class RequestRecord:
     """What is counted while a request is answered, for its line in the log and for the metrics.
 
     Attributes:
-        metrics: get what is counted, too.
         request_id: stands in the log and in the answer.
-        has_left: whether the client left.
         further: fields of the log that only some requests have.
         prompt_tokens: length of all its prompts.
     """
@@ -81,7 +79,6 @@ class RequestRecord:
         """Count what a batch gave.
 
         Args:
-            piece: piece of a text.
             tool_of: the tool that the text of a call names.
         """
         if self._first_token_seconds is None:

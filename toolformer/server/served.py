@@ -15,7 +15,7 @@ from toolformer.decoding.decoder import most_new_tokens
 from toolformer.decoding.decoding_row import RowSettings
 from toolformer.decoding.live_batch import LiveBatch
 from toolformer.decoding.live_text import LiveRequest
-from toolformer.forward.tokenization import Tokenizer
+from toolformer.forward.model import ReadingModel
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.live_calls import LiveTools, decoding_parameters, live_tools
 from toolformer.home.wiring.toolbox import Toolbox
@@ -34,15 +34,9 @@ class Served:
     """A model in a running batch, and its tools.
 
     Attributes:
-        name: its id.
-        batch: decodes it.
-        settings: settings of the server.
+        batch: decodes the model.
         toolbox: its tools, opened for decoding and prepared.
         min_call_probability: that a call must have to open.
-        precision: what its numbers are computed in.
-        context_length: context length of the model, in tokens.
-        tokenizer: its tokenizer.
-        vocabulary_size: token ids below this may be fed.
         examples: beginnings of texts that it went on with rightly, each with the tool that it
             called; none where it was not measured.
         calls_in_text: whether calls stand in the texts of answers that say nothing of it.
@@ -51,15 +45,11 @@ class Served:
         is_closing: whether requests are refused.
     """
 
-    name: str
+    model: ReadingModel
     batch: LiveBatch
     settings: Settings
     toolbox: Toolbox
     min_call_probability: MinCallProbability
-    precision: str
-    context_length: int
-    tokenizer: Tokenizer
-    vocabulary_size: int
     examples: Sequence[tuple[str, str]] = ()
     calls_in_text: bool = True
     revision: str | None = None
@@ -76,11 +66,11 @@ class Served:
         """The model as OpenAI's API describes one, and what it does with calls."""
         decoding = self.settings.decoding
         return {
-            "id": self.name,
+            "id": self.model.name,
             "object": "model",
             "created": self.created,
             "owned_by": "toolformer",
-            "dtype": self.precision,
+            "dtype": self.model.precision,
             "revision": self.revision,
             "toolformer": {
                 "tools": list(self.toolbox.tools),
@@ -89,7 +79,7 @@ class Served:
                 **self.min_call_probability.entries,
                 "max_calls": decoding.max_calls,
                 "calls_in_text": self.calls_in_text,
-                "context_length": self.context_length,
+                "context_length": self.model.context_length,
                 "max_tokens": self.max_new_tokens,
                 "today": _present_day().isoformat(),
                 "examples": [{"tool": tool, "text": text} for tool, text in self.examples],
@@ -99,7 +89,7 @@ class Served:
     @property
     def max_new_tokens(self) -> int:
         """The largest `max_tokens`."""
-        return min(_MAX_NEW_TOKENS, self.context_length)
+        return min(_MAX_NEW_TOKENS, self.model.context_length)
 
     def live_requests(self, body: CompletionBody) -> list[LiveRequest]:
         """What the batch is asked: for each prompt `n` texts, one after the other.
@@ -147,7 +137,7 @@ class Served:
             prompt, ids = body.prompts[index // samples], None
             if not isinstance(prompt, str):
                 self.check_ids(prompt, "prompt")
-                prompt, ids = self.tokenizer.decode(prompt), prompt
+                prompt, ids = self.model.tokenizer.decode(prompt), prompt
             # Failures are counted anew: a tool that was down must be asked again later.
             tools = live_tools(
                 replace(toolbox, failures=Counter()), self.settings, [prompt], [date]
@@ -173,10 +163,10 @@ class Served:
     def _fitted(self, parameters: DecodingParameters, body: CompletionBody) -> DecodingParameters:
         """With as many new tokens as the context has room for behind the prompt, or as wanted."""
         (prompt,) = body.prompts
-        ids = prompt if isinstance(prompt, list) else [0, *self.tokenizer.encode(prompt)]
+        ids = prompt if isinstance(prompt, list) else [0, *self.model.tokenizer.encode(prompt)]
         of_calls = most_new_tokens(parameters) - parameters.max_new_tokens
         wanted = body.max_tokens or max(_CHAT_TOKENS, self.settings.decoding.max_new_tokens)
-        fitting = min(wanted, self.max_new_tokens, self.context_length - len(ids) - of_calls)
+        fitting = min(wanted, self.max_new_tokens, self.model.context_length - len(ids) - of_calls)
         return replace(parameters, max_new_tokens=max(1, fitting))
 
     def check_ids(self, ids: Sequence[int], param: str) -> None:
@@ -188,9 +178,9 @@ class Served:
         Raises:
             ApiError: names the largest of them.
         """
-        if (token := max(ids, default=0)) >= self.vocabulary_size:
+        if (token := max(ids, default=0)) >= self.model.vocabulary_size:
             message = f"{param} has the token id {token}. Expected less than the size of the "
-            message += f"model's vocabulary, {self.vocabulary_size}."
+            message += f"model's vocabulary, {self.model.vocabulary_size}."
             raise ApiError(400, message, param=param)
 
     def check_name(self, name: str | None) -> None:
@@ -199,10 +189,10 @@ class Served:
         Raises:
             ApiError: this one has another name.
         """
-        if name not in (None, self.name):
+        if name not in (None, self.model.name):
             raise ApiError(
                 404,
-                f"There is no model {reprlib.repr(name)}. Expected {self.name!r}.",
+                f"There is no model {reprlib.repr(name)}. Expected {self.model.name!r}.",
                 param="model",
                 code="model_not_found",
             )

@@ -13,13 +13,8 @@ from toolformer.server.served import Served
 
 
 def add_tokenizer_routes(app: FastAPI, served: Served) -> None:
-    """Add `/tokenizer_info`, `/tokenize` and `/detokenize`.
-
-    Args:
-        app: gets the routes.
-        served: the model.
-    """
-    tokenizer = served.tokenizer
+    """Add `/tokenizer_info`, `/tokenize` and `/detokenize`."""
+    tokenizer = served.model.tokenizer
 
     @app.get("/tokenizer_info")
     @app.get("/v1/tokenizer_info")
@@ -34,7 +29,7 @@ def add_tokenizer_routes(app: FastAPI, served: Served) -> None:
         encode = tokenizer.backend.encode
         adds = body.add_special_tokens
         tokens = await asyncio.to_thread(encode, body.prompt, add_special_tokens=adds)
-        length = served.context_length
+        length = served.model.context_length
         return JSONResponse({"count": len(tokens), "max_model_len": length, "tokens": tokens})
 
     @app.post("/detokenize")

@@ -17,7 +17,6 @@ def wrong_host(scope: Scope, *, bound_to: str, further: Collection[str] = ()) ->
     """Why the name that the client asked for is not one of the server's; None where it is.
 
     Args:
-        scope: scope of a request or a WebSocket.
         bound_to: the address or name that the server was told to bind to.
         further: names that are its own too, in small letters, with any port.
     """
@@ -37,7 +36,6 @@ def foreign_page(scope: Scope, *, allowed: Collection[str] = ()) -> str | None:
     """Why the request seems to come from a page of another site; None where it does not.
 
     Args:
-        scope: scope of a request or a WebSocket.
         allowed: origins of other sites whose pages may ask.
     """
     headers = HTTPConnection(scope).headers

@@ -21,7 +21,6 @@ class DamageError(OSError):
     """Bytes in the middle of a file cannot be read; has no number, and reading may go on.
 
     Args:
-        message: what is wrong.
         skipped: bytes that are passed over: stored ones, where they cannot be decompressed.
     """
 

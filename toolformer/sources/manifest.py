@@ -45,7 +45,6 @@ class Manifest:
     """Shards and sources as they are registered.
 
     Attributes:
-        next_number: number of the next new shard.
         identities: by normalised path of a source the digest of what it was cut from; there once
             the texts of all its shards are stored.
         shards: in the order of their keys, retired ones too.

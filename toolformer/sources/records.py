@@ -335,11 +335,9 @@ def missing_column_error(
     """The error for records without a column that the source names.
 
     Args:
-        name: name of the source or file.
         source: says which columns are named.
         content: what the column should hold, of `Source.named_columns`.
         present: the columns that there are; none where no record has columns.
-        checked: records that were looked at.
         first: the first of them, as it was read.
     """
     present = list(present)

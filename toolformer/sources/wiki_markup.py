@@ -116,7 +116,6 @@ def sections_of(
     characters are in no text.
 
     Args:
-        markup: the page's wikitext.
         media_namespaces: lower-case names of namespaces whose links show no text.
         is_english: whether numbers are grouped as English does it.
 

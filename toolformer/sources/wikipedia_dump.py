@@ -14,7 +14,7 @@ _MEDIA_NAMESPACE_KEYS = frozenset({"-2", "6", "14"})
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)*$")
 _KEPT_OF_OTHER_PAGES = 200
 # Of other elements no text is kept.
-_FIELDS = {"title": "page", "ns": "page", "id": "page", "model": "revision", "text": "revision"}
+_FIELDS = {"title": "page", "ns": "page", "model": "revision", "text": "revision"}
 _WITH_TEXT = frozenset({*_FIELDS, "base", "namespace"})
 _XML_BYTES = 1 << 16
 _PAGE = b"<page>"
@@ -34,7 +34,7 @@ def read_pages(
     Of a text longer than `maximum_text_bytes`, so many characters are kept and one more.
 
     Yields:
-        `page_id`, `title`, `namespace` (0 = article), `redirect` (bool), `is_wikitext`, `text`
+        `title`, `namespace` (0 = article), `redirect` (bool), `is_wikitext`, `text`
         (markup of the last revision; only its beginning for redirects and other namespaces),
         `base` (address before the title), `media` (names of media namespaces).
 
@@ -211,7 +211,6 @@ def _page(fields: dict[str, str]) -> dict[str, Any]:
     is_redirect = "redirect" in fields
     is_article = namespace == 0 and not is_redirect
     return {
-        "page_id": _number(fields.get("id")),
         "title": fields.get("title", "").strip(),
         "namespace": namespace,
         "redirect": is_redirect,

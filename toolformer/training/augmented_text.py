@@ -19,13 +19,10 @@ class AugmentedText:
     """One window of C, or of C* with its calls beside it.
 
     Attributes:
-        document_id: the text that the window is cut from.
         window_index: number of the window within its text, from 0.
-        shard: where the text comes from.
         text: the characters of the window, without calls.
         calls: its kept calls, at most one per position, from left to right; none in a plain window.
         window_offset: characters of the document in front of the window.
-        round: number of the round of annotation, from 1.
         context: what stands in front of the document in training; None where it has none, and for
             all but its first window.
     """

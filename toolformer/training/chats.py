@@ -40,7 +40,6 @@ class Chats:
 
     Args:
         tokenizer: of the model, with its chat template.
-        start: the model's start token.
         share: of the texts, in [0, 1].
         seed: seed of the choice of texts, and of where they are cut.
 

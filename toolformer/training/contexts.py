@@ -41,9 +41,7 @@ def window_in_context(
     offset still give a place in the document.
 
     Args:
-        window: window of a text.
         context: context of the text; None where it has none.
-        tokenizer: tokenizer of the model that was trained.
         max_tokens: maximum length of a training row, the beginning-of-sequence token included.
     """
     if context is None:

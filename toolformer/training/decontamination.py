@@ -27,7 +27,6 @@ class Overlap(NamedTuple):
     """What a text shares with a held-out one.
 
     Attributes:
-        name: the held-out set.
         ngram: the first shared words, in lower case and without punctuation.
     """
 

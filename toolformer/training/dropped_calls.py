@@ -40,9 +40,7 @@ def choose_dropped_calls(
     places to a tool with many.
 
     Args:
-        texts: to train on.
         dropped: calls of these texts that the filter dropped; several may stand at one position.
-        seed: seed of the choice.
     """
     wanted = Counter(call.tool for text in texts for call in text.calls)
     available = Counter(call.tool for text in texts for call in dropped.get(text.key, ()))

@@ -22,7 +22,6 @@ class Exclusion:
     """A text that is not trained on, and why.
 
     Attributes:
-        text: what is left out.
         reason: one of the four above.
         held_out_set: name of the benchmark or other set whose words it shares.
         shared_ngram: these words.

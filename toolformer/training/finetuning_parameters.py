@@ -26,7 +26,6 @@ class FinetuningParameters:
         precision: precision of the computation, `float32` or `bfloat16` (autocast); the weights
             that are trained are float32 always.
         save_every: steps between two saved states.
-        loss_weights: loss weights of the tokens, by kind.
         gradient_checkpointing: compute activations again in the backward pass instead of keeping
             them: less memory, about a third more time, the same numbers.
         processes: that train together, each with a part of every weight, gradient and moment on a

@@ -72,7 +72,6 @@ def merge_adapters(base: Path, adapters: Path, target: Path, *, rank: int) -> No
         base: directory of the model that they were trained beside.
         adapters: folder that `save_adapters` wrote to.
         target: folder that is there; gets config and weights.
-        rank: as of `add_adapters`.
 
     Raises:
         OSError: the disk is full or cannot be written.

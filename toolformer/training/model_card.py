@@ -40,7 +40,6 @@ def model_card(
     """The card.
 
     Args:
-        name: name of the model.
         record: the model's `toolformer.json`.
         base_license: licence of the base model as a hub names it, such as `apache-2.0`; None where
             its directory does not say.

@@ -44,10 +44,8 @@ def draw_plain_windows(
     Args:
         windows: gives the windows without calls of the documents that its argument accepts; asked
             again for more documents where those it gave are too few.
-        wanted: number of windows to draw.
         development_share: share of the documents set aside, in [0, 1).
         development_documents: those that were, by `build_training_set`.
-        seed: seed of the choice.
         text_filter: what it holds back is not drawn; it knows the texts with calls already.
 
     Returns:

@@ -127,9 +127,7 @@ def join_group(rank: int, size: int, *, port: int, device: str) -> ProcessGroup:
     """Meet the other processes of this machine; each calls it once.
 
     Args:
-        rank, size: as of `ProcessGroup`.
         port: where the `TCPStore` of the process that started them listens.
-        device: device of this process.
 
     Raises:
         torch.distributed.DistError: the process that started them has ended.

@@ -18,8 +18,8 @@ from toolformer.training.process_group import ProcessGroup
 if TYPE_CHECKING:
     import torch
 
-# Tensors that one file holds: its bytes stand in memory once more while it is written.
-_FILE_BYTES = 2**29
+# Tensors that one file holds: its bytes stand in memory twice more while it is written.
+_FILE_BYTES = 2**27
 
 
 def save_tensors(tensors: "Mapping[str, torch.Tensor]", folder: Path, group: ProcessGroup) -> None:

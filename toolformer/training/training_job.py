@@ -21,8 +21,6 @@ class TrainingJob:
 
     Attributes:
         base: directory of the model to begin with.
-        rows: what to train on.
-        development: what to measure on.
         bos_token: text of the token in front of every row; None: the one used in scoring.
         device: `cpu` or a CUDA device; several processes take one CUDA device each, from the first
             on.

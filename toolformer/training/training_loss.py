@@ -21,7 +21,6 @@ class LossWeights:
     """How much a token of each kind counts in the loss; the paper's are all 1.
 
     Attributes:
-        text: weight of the text's tokens.
         call: weight of a call's tokens up to its arrow, which the model writes itself.
         result: weight of the result's tokens and of the bracket behind it, which a tool writes.
     """
@@ -62,7 +61,6 @@ def add_gradient(
     Args:
         model: with float32 weights.
         rows: fed as one, each with a beginning-of-sequence token in front.
-        weights: weights of the tokens.
         batch_weight: weight of all tokens of the whole batch together. The parts of a batch add up
             to its mean loss per unit of weight, however it is divided.
         precision: `float32` or `bfloat16`.

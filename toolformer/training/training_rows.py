@@ -49,7 +49,6 @@ def kept_tokens(segments: Sequence[Segment], *, max_tokens: int) -> range | None
     is where a model learns what the result is good for) and half for the text before it.
 
     Args:
-        segments: segments of the text with its calls.
         max_tokens: maximum length of the row, calls included, without the beginning-of-sequence
             token.
 
@@ -91,13 +90,11 @@ def training_row(
     """The row of some tokens of a text, with the calls that stand in front of one of them.
 
     Args:
-        segments: segments of the text with its calls.
         tokens: positions of the text's tokens, counted without calls; `kept_tokens` of the same
             text, or of the text with other calls: then the row is cut at the end, between
             segments, where it is too long.
         max_tokens: maximum length of the row, without the beginning-of-sequence token.
         context: tokens in front of the text.
-        context_kind: their kind.
 
     Example:
         >>> text = [Segment([token], None) for token in (1, 2, 3, 4, 5)]
@@ -155,9 +152,7 @@ def batch_rows(rows: int, *, batch_size: int, step: int, seed: int) -> list[int]
 
     Args:
         rows: number of rows, at least 1.
-        batch_size: rows of a step.
         step: number of the step, from 1.
-        seed: seed of the order.
 
     Returns:
         Indices of rows. They follow from the arguments alone, so a resumed run sees the rows of an

@@ -58,7 +58,6 @@ def build_training_set(
         max_texts_per_tool: at least 1; the paper has 25,000.
         development_share: share of the documents set aside, in [0, 1). Above 0 it is at least
             one document where there are two.
-        seed: seed of the random order of texts under the cap.
         text_filter: decides what goes; it has seen all that stayed afterwards.
 
     Paper:

@@ -205,7 +205,6 @@ class TrainingState:
         Args:
             weights: those that are trained, by name; none behind the last step.
             optimizer: has moments of all of them.
-            progress: progress of the run.
 
         Raises:
             TrainingError: the disk is full or cannot be written.
@@ -232,7 +231,6 @@ class TrainingState:
         run goes back to that state.
 
         Args:
-            step: number of the step.
             write: writes them into the folder that it is given; called in the first process alone.
 
         Raises:

@@ -76,11 +76,9 @@ def variant_rows(
     text. A row that begins within its text has none, since the text does not go on from there.
 
     Args:
-        tokenizer: tokenizer of the model that is trained.
         texts: those of C*.
         variant: one of `VARIANTS`.
         max_tokens: maximum length of a row, the beginning-of-sequence token included.
-        seed: seed of the exchange of results.
         chats: writes those with a `chat_draw` as chats, but where nothing would stand in front of
             the answer, or one of the variants' rows would have no room for it; None writes none.
 

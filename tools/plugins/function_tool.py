@@ -102,14 +102,12 @@ class FunctionTool(Tool):
         Args:
             function: Its parameters are str, int, float, bool, Literal or Enum, one of these or
                 None, or `Annotated` with limits of pydantic, which calls have to keep.
-            examples: See the class.
             name: Else the function's own.
             description: Else the first paragraph of the docstring.
             version: Else a digest of the user's own files: of the function's, of the one that makes
                 the tool, and of those that these import, and these in turn. Give one where answers
                 depend on something else, such as data, a package, or what is imported by a name
                 that is no part of the source.
-            needs_network: See the class.
 
         Raises:
             ToolSettingsError: When a parameter or the description is missing what is needed, or

@@ -60,7 +60,6 @@ class McpConnection:
 
     Args:
         environment: Variables beside the few that the client library passes on.
-        folder: Where the server runs.
 
     Raises:
         ImportError: When `mcp` is not installed.

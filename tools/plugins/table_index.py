@@ -41,7 +41,6 @@ class TableIndex:
 
     Attributes:
         state: Of the table that it was written for.
-        facts: A digest of its facts.
     """
 
     def __init__(self, file: Path) -> None:

@@ -287,11 +287,9 @@ def _with_one_line_end(file: Path, folder: Path) -> Path:
     # What cannot be read is told when its rows are.
     with suppress(OSError, EOFError, zlib.error), opened(file, "rb") as stream:
         for block in itertools.islice(iter(partial(stream.read, _BLOCK), b""), most):
-            returns, ends, most = (
-                returns + block.count(b"\r\n"),
-                ends + block.count(b"\n"),
-                most - 1,
-            )
+            returns += block.count(b"\r\n")
+            ends += block.count(b"\n")
+            most -= 1
         if most and 0 < returns < ends:
             stream.seek(0)
             file = folder / "table.csv"

@@ -44,8 +44,6 @@ class PassageRanker:
     Args:
         directory: Folder made by `wikipedia_index.build_index`, or an index made by Pyserini that
             stores texts: as `raw` JSON, or in fields; see `read_passage`.
-        k1: BM25's saturation of term frequency.
-        b: BM25's weight of passage length.
         threads: Java threads; rankings do not depend on it.
         temperature: A passage is e times as probable as one whose BM25 score is less by this.
     """

@@ -41,8 +41,6 @@ class NllbTranslator:
 
     Args:
         directory: As `save_pretrained` writes it: config.json, tokenizer.json, *.safetensors.
-        beam_size: Hypotheses kept while searching; 1 is greedy decoding.
-        max_new_tokens: Longest translation; a longer one ends there.
         batch_size: Most texts that `translate` takes.
         device: Where the model is loaded; a function is asked then, since a run may wait for its
             device.

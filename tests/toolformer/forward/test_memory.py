@@ -1,6 +1,7 @@
 """What memory models need by their configurations, and those that have no room."""
 
 import json
+import platform
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from toolformer.forward.memory import (
     check_training_fits,
     machine_memory,
     memory_needed,
+    release_memory,
 )
 
 # Published sizes: architecture, what config.json says, billions of weights.
@@ -253,3 +255,15 @@ def test_a_tokenizer_of_more_tokens_is_refused_before_weights_are_read(
     said = rf"has the token {size - 1} .*the model only {size - missing}"
     with pytest.raises(ModelNotFoundError, match=said):
         LanguageModel.load(path, device="cpu")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be asked for memory")
+def test_what_was_freed_between_things_in_use_is_given_back():
+    # Each too small to be taken from the system by itself.
+    blocks = [torch.ones(2**14) for _ in range(4000)]
+    del blocks[::2]
+    process = psutil.Process()
+    before = process.memory_info().rss
+    release_memory()
+    given_back = before - process.memory_info().rss
+    assert given_back >= 0.9 * 2000 * blocks[0].nbytes

@@ -7,24 +7,24 @@ from pathlib import Path
 import pytest
 
 from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
+from toolformer.decoding import calibration
 from toolformer.decoding.calibration import (
     CalibratedProbability,
     ToolThresholds,
     min_call_probability_text,
 )
 from toolformer.decoding.completions import CLOSED, MinCallProbability
-from toolformer.errors import ToolformerError
 from toolformer.home.settings.errors import SettingsError
 from toolformer.home.settings.sections import Settings, validated
-from toolformer.home.wiring.live_calls import (
-    decoding_parameters,
-    min_call_probability,
-    with_calls,
-)
+from toolformer.home.wiring.live_calls import decoding_parameters, with_calls
 
 
 def settings_with(least: object) -> Settings:
     return validated({"decoding": {"min_call_probability": least}}, origin="test")
+
+
+def min_call_probability(directory: Path, settings: Settings) -> MinCallProbability:
+    return calibration.min_call_probability(directory, settings.decoding.min_call_probability)
 
 
 def write(
@@ -98,12 +98,3 @@ def test_a_model_without_a_calibrated_value_opens_no_call_unless_it_is_told_to(
     parameters = decoding_parameters(closed, ["Calculator"], min_call_probability=CLOSED)
     assert parameters.is_disabled
     assert with_calls(tmp_path, settings_with(0)).min_call_probability == (0, 0, {})
-
-
-@pytest.mark.parametrize(
-    "content", ["{}", min_call_probability_text(CalibratedProbability(None, None, None, 10, 8, 8))]
-)
-def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path, content: str):
-    (tmp_path / MIN_CALL_PROBABILITY_FILE).write_text(content)
-    with pytest.raises(ToolformerError, match=r"min_call_probability\.json' is damaged.*Delete it"):
-        min_call_probability(tmp_path, settings_with(None))

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import httpx2 as httpx
 from starlette.routing import Route
@@ -35,20 +36,23 @@ def made_served(
     calls_in_text: bool = True,
 ) -> Served:
     tokenizer = tokenizer or byte_tokenizer()
+    model = SimpleNamespace(
+        name=name,
+        precision="float32",
+        context_length=512,
+        tokenizer=tokenizer,
+        vocabulary_size=tokenizer.vocabulary_size,
+    )
     tools = {"Calculator": Calculator(), "Calendar": Calendar(date_source="published_on")}
     unavailable = {"QA": "The tool QA is unavailable: there is no index. Make one."}
     # Of a tool that was given up, were failures not counted anew.
     toolbox = Toolbox(tools, {}, unavailable, failures=Counter(Calculator=20))
     return Served(
-        name=name,
+        model=model,  # pyright: ignore[reportArgumentType]
         batch=batch,  # pyright: ignore[reportArgumentType]
         settings=Settings.model_validate({"decoding": {"max_new_tokens": 7}}),
         toolbox=toolbox,
         min_call_probability=MinCallProbability(0.25, 0.125),
-        precision="float32",
-        context_length=512,
-        tokenizer=tokenizer,
-        vocabulary_size=tokenizer.vocabulary_size,
         examples=examples,
         calls_in_text=calls_in_text,
     )

@@ -11,11 +11,12 @@ from toolformer.evaluation.benchmarks.mathematics import Asdiv, Mawps, Svamp
 from toolformer.evaluation.benchmarks.mlqa import LANGUAGES, Mlqa, Xquad
 from toolformer.evaluation.benchmarks.question_answering import (
     NaturalQuestions,
+    PopQa,
     TriviaQa,
     WebQuestions,
 )
 
-# In the order of the paper's tables.
+# In the order of the paper's tables; PopQA is none of the paper's.
 BENCHMARKS: Mapping[str, Callable[[Path], Benchmark]] = MappingProxyType(
     {
         "lama-squad": LamaSquad,
@@ -30,5 +31,6 @@ BENCHMARKS: Mapping[str, Callable[[Path], Benchmark]] = MappingProxyType(
         **{f"mlqa-{language}": partial(Mlqa, language=language) for language in LANGUAGES},
         **{f"xquad-{language}": partial(Xquad, language=language) for language in LANGUAGES},
         "templama": TempLama,
+        "popqa": PopQa,
     }
 )

@@ -24,7 +24,6 @@ class Mlqa(QuestionBenchmark):
 
     Args:
         path: `test-context-en-question-es.json` (with the language), or the folder that holds it.
-        language: Language of the questions.
     """
 
     prompt_template = PARAGRAPH_PROMPT
@@ -57,7 +56,6 @@ class Xquad(Mlqa):
     Args:
         path: The folder with `xquad.en.json` and `xquad.es.json` (with the language), whose
             questions have the same ids; or JSON lines with paragraphs and answers in English.
-        language: Language of the questions.
     """
 
     _set_name = "xquad"

@@ -1,4 +1,4 @@
-"""Questions without context: Web Questions, Natural Questions, TriviaQA (paper §4.2.3).
+"""Questions without context: Web Questions, Natural Questions, TriviaQA (paper §4.2.3), and PopQA.
 
 A few questions of NQ have a dash or a bracket as their answer. They stay, and no output is ever
 right: the paper's shares are of all questions.
@@ -50,8 +50,20 @@ def _trivia(row: Row) -> Asked:
     return Asked(row.text("question"), tuple(answers))
 
 
+def _by_popularity(row: Row) -> Asked:
+    return Asked(row.text("question"), row.listed_texts("possible_answers"), group=_decade(row))
+
+
+def _decade(row: Row) -> str | None:
+    if "s_pop" not in row:
+        return None
+    (views,) = row.numbers("s_pop")
+    digits = len(views.partition(".")[0])
+    return "s_pop 0-9" if digits == 1 else f"s_pop 1{'0' * (digits - 1)}-{'9' * digits}"
+
+
 class QuestionAnswering(QuestionBenchmark):
-    """What the three sets have in common: prompt, blocked tool, twenty words."""
+    """What the four sets have in common: prompt, blocked tool, twenty words."""
 
     # It would answer the questions by itself.
     blocked_tools = ("QA",)
@@ -84,3 +96,16 @@ class TriviaQa(QuestionAnswering):
     name = "triviaqa"
     formats = (("question", _trivia),)
     id_columns = ("id", "questionid", "question_id")
+
+
+class PopQa(QuestionAnswering):
+    """PopQA (Mallen et al. 2022, arXiv 2212.10511); its TSV, or the same columns as JSON lines.
+
+    Groups are powers of ten of `s_pop`, the views of the subject's page in a month. Its own measure
+    counts an answer that stands anywhere in the output, also within a word; here it stands within
+    the first twenty words, as in the other sets. The file is also a table of the facts that are
+    asked for, by `subj` and `prop`.
+    """
+
+    name = "popqa"
+    formats = (("possible_answers", _by_popularity),)

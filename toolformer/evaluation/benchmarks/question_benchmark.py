@@ -41,9 +41,6 @@ class QuestionBenchmark(Benchmark):
         placeholder: What stands in questions that cannot be asked, in place of a number.
         id_columns: Where a row may have an id of its own.
         folder_patterns: Which files of a folder belong to it; none where it is one file.
-
-    Args:
-        path: The file or folder.
     """
 
     prompt_template: str

@@ -1,6 +1,7 @@
-"""Records of question files: JSON lines, one JSON document, or ASDiv's XML, plain or compressed."""
+"""Records of question files: JSON lines, a JSON document, ASDiv's XML or TSV; also compressed."""
 
 import codecs
+import csv
 import io
 import json
 import zlib
@@ -22,7 +23,10 @@ Record: TypeAlias = dict[str, object] | InvalidRowError
 _LONGEST_FIELD = 100_000
 # Of one file, decompressed. The largest public one that we know of, TriviaQA's, has about a fifth.
 _MAX_BYTES = 1 << 30
-_EXPECTED = "JSON lines (an object a line), one JSON document, or ASDiv's XML"
+_EXPECTED = (
+    "JSON lines (an object a line), one JSON document, ASDiv's XML, or a table with tabs between "
+    "its columns and their names in the first line"
+)
 
 
 def read_records(path: Path) -> Iterator[tuple[int, Record]]:
@@ -52,6 +56,8 @@ def read_records(path: Path) -> Iterator[tuple[int, Record]]:
                 yield from _document_records(list(numbered))
             case b"<":
                 yield from enumerate(_problems_in(line for _, line in numbered), 1)
+            case _ if b"\t" in line:
+                yield from _table_records(line for _, line in numbered)
             case _:
                 begin = excerpt(line[:40].decode("utf-8", "replace"))
                 raise ValueError(f"it begins with {begin}")
@@ -157,6 +163,20 @@ _DOCUMENTS: dict[str, Callable[[list[object]], Iterable[Record]]] = {
     "Data": lambda rows: map(_record_of, rows),
     "data": _squad_rows,
 }
+
+
+def _table_records(lines: Iterable[bytes]) -> Iterator[tuple[int, Record]]:
+    rows = csv.DictReader((line.decode("utf-8") for line in lines), delimiter="\t", strict=True)
+    try:
+        for row in rows:
+            number, columns = rows.line_num, len(rows.fieldnames or ())
+            # What is missing is None, and what is too much has None as its name.
+            if None in row or None in row.values():
+                yield number, InvalidRowError(f"it has not {columns} columns as the first line")
+            else:
+                yield number, row
+    except csv.Error as error:
+        raise ValueError(f"behind line {rows.line_num} of its table: {error}") from error
 
 
 def _problems_in(lines: Iterable[bytes]) -> Iterator[Record]:

@@ -1,6 +1,7 @@
 """One row of a question file: its columns, or why it cannot be used."""
 
 import datetime
+import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -120,6 +121,17 @@ class Row:
         if any(_WRITTEN_LIST.fullmatch(text) for text in texts if text):
             raise self._not(column, "a list as JSON has it, not one within a text")
         return tuple(text for text in texts if text)
+
+    def listed_texts(self, column: str) -> tuple[str, ...]:
+        """The same of a column that may hold its list as JSON within a text."""
+        value = self._get(column)
+        if not isinstance(value, str) or not value.startswith("["):
+            return self.texts(column)
+        try:
+            within: dict[str, object] = {column: json.loads(value)}
+        except (ValueError, RecursionError) as error:
+            raise self._not(column, "a list as JSON has it") from error
+        return Row(within, self._default_id, has_exact_names=True).texts(column)
 
     def numbers(self, column: str) -> tuple[str, ...]:
         """Numbers in digits, of texts that say one, perhaps with its unit in brackets behind it."""

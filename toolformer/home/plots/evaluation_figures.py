@@ -36,7 +36,6 @@ def difference_plot(frame: pl.DataFrame, title: str) -> "Figure":
         frame: benchmark, comparison, difference, low, high (percentage points, with the 95 %
             interval), items, verdict (better, worse, unclear). Benchmarks and comparisons stand in
             the order of their first rows.
-        title: title of the figure.
     """
     comparisons = _distinct(frame, "comparison")
     markers = dict(zip(comparisons, cycle(_MARKERS)))

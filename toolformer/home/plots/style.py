@@ -139,7 +139,6 @@ def svg_of(figure: "Figure", name: str, *, width: float | None = None) -> str:
     Its title and note are left to the page, and the name of a single panel as well.
 
     Args:
-        figure: as a plot gives it.
         name: unique in the page: what is defined within the element is told apart by it.
         width: width of the drawing, in inches; by default the figure's own.
 

@@ -29,7 +29,6 @@ class Annotator:
     """The model that samples and scores the calls of a round.
 
     Attributes:
-        location: where it is.
         identity: what told it from other models at first; part of the fingerprints.
     """
 

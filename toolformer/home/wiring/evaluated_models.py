@@ -18,7 +18,6 @@ class EvaluatedModel(ModelLocation):
 
     Attributes:
         name: as it stands in results, where all variants and rounds are.
-        is_finetuned: whether it is one that this home trained.
     """
 
     name: str

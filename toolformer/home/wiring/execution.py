@@ -107,10 +107,8 @@ def answered_calls(
     """Make calls of one tool; cut the results to their length, and drop those that are leaks.
 
     Args:
-        tool: whose calls.
         calls: of each the arguments, its text, and the character of the text that it stands at.
         tokenizer: counts the tokens of results.
-        settings, home: of the run.
         progress: told calls made and calls in all.
 
     Returns:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolformer.decoding import calibration
+from toolformer.decoding.calibration import min_call_probability
 from toolformer.decoding.completions import BY_RANK_ALONE, DecodingParameters, MinCallProbability
 from toolformer.decoding.decoder import RunCalls
 from toolformer.evaluation.modes import Mode, enabled
@@ -16,19 +16,11 @@ from tools.protocol import Document
 from tools.running.execution import call_runner
 
 
-def min_call_probability(directory: Path, settings: Settings) -> MinCallProbability:
-    """What `decoding.min_call_probability` comes to for the model of a directory.
-
-    Raises:
-        ToolformerError: the model's calibration is damaged.
-    """
-    given = settings.decoding.min_call_probability
-    return calibration.min_call_probability(directory, given)
-
-
 def with_calls(directory: Path, settings: Settings) -> Mode:
     """The mode `enabled` of the model of a directory, as the settings want it."""
-    return enabled(settings.decoding.call_top_k, min_call_probability(directory, settings))
+    decoding = settings.decoding
+    least = min_call_probability(directory, decoding.min_call_probability)
+    return enabled(decoding.call_top_k, least)
 
 
 def decoding_parameters(
@@ -59,12 +51,7 @@ def decoding_parameters(
 
 @dataclass(frozen=True, slots=True)
 class LiveTools:
-    """The tools of a run as `toolformer.decoding.decoder.complete` takes them.
-
-    Attributes:
-        run_calls: makes the calls of some texts.
-        parse_arguments: normalises the arguments of a tool's call.
-    """
+    """The tools of a run as `toolformer.decoding.decoder.complete` takes them."""
 
     run_calls: RunCalls
     parse_arguments: Callable[[str, str], str]
@@ -82,7 +69,6 @@ def live_tools(
 
     Args:
         toolbox: opened for decoding.
-        settings: settings of the run.
         prompts, dates: texts, and for each the date that the Calendar takes for today.
         on_outcome: see `tools.running.execution.call_runner`; told places in `prompts`.
     """

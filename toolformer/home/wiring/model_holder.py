@@ -5,7 +5,6 @@ waits, and goes on the moment this process ends, however it ends.
 """
 
 import functools
-import gc
 import logging
 import threading
 import time
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from toolformer.errors import OverflowingModelError, ToolformerError
+from toolformer.forward.memory import release_memory
 from toolformer.forward.precision import FLOAT16, automatic_precisions
 from toolformer.home.home import Home
 from toolformer.home.locks import holder_of
@@ -194,13 +194,13 @@ class ModelHolder:
         """Free the memory of the copy in the other precision."""
         if self._copy is not None:
             self._copy = None
-            gc.collect()
+            release_memory()
 
     def drop_model(self) -> None:
         """Free the models' memory; the device stays held."""
         if self._model is not None or self._copy is not None:
             self._model = self._loaded_from = self._copy = None
-            gc.collect()
+            release_memory()
 
     def _loaded(
         self,

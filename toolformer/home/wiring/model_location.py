@@ -27,7 +27,6 @@ class ModelLocation:
 
     Attributes:
         directory: where it lies; of a served one the tokenizer.
-        is_served: a server runs it.
     """
 
     directory: Path

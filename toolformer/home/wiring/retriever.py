@@ -62,7 +62,6 @@ def tools_searching(index: str, settings: Settings, named: Collection[str] = ())
 
     Args:
         index: `WIKIPEDIA_INDEX` or `PASSAGE_INDEX`.
-        settings: settings of the run.
         named: tools that the user asked for; where none was, those that are enabled.
     """
     return [

@@ -51,7 +51,6 @@ def check_can_annotate(
     """Refuse, before weights are read, a model that no device or no window has room for.
 
     Args:
-        model: the annotating one.
         prompts: few-shot prompts by tool.
         is_here: it computes on this machine.
 
@@ -96,9 +95,7 @@ def proposed_calls(
     """What the tool proposes in each window; None where p_i alone chooses the positions.
 
     Args:
-        tool: whose calls.
         documents: by id, those that the tool selected.
-        windows: windows of these documents.
         kind: `sampling.proposals`.
 
     Raises:
@@ -137,11 +134,8 @@ def sampled_calls(
     """Sample the calls of one tool as the settings say.
 
     Args:
-        model: the annotating model.
-        tool: whose calls.
         prompt: its few-shot prompt; None to leave it out.
-        documents, windows, settings: see `proposed_calls`; of the run.
-        checkpoint: keeps finished batches.
+        documents: see `proposed_calls`.
         progress: told windows done and windows in all.
     """
     samples = sample_shard(

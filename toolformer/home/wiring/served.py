@@ -60,7 +60,6 @@ def served_identity(settings: Settings, directory: Path) -> str:
     address does not: the same model elsewhere is the same model.
 
     Args:
-        settings: name the server.
         directory: has the tokenizer, and maybe the configurations that say what ends a text.
 
     Raises:

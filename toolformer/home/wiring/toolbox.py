@@ -63,7 +63,6 @@ def open_toolbox(
     """Make the tools and see which are available, before anything expensive.
 
     Args:
-        settings, home: of the run.
         named: tools that the user asked for, which may be none; None for all that are enabled.
         while_decoding: the Calendar answers with the presumed date and not with that of a URL.
         holder: holder of the model that runs beside the tools, by default the process's own: a

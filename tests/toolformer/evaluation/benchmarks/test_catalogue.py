@@ -24,7 +24,7 @@ PROTOCOLS = {
     "templama": ("score_lama", 16, ()),
     "dateset": ("score_lama", 40, ()),
     **dict.fromkeys(("asdiv", "svamp", "mawps"), ("score_math", 40, ())),
-    **dict.fromkeys(("webquestions", "nq", "triviaqa"), ("score_qa", 40, ("QA",))),
+    **dict.fromkeys(("webquestions", "nq", "triviaqa", "popqa"), ("score_qa", 40, ("QA",))),
     **dict.fromkeys(("mlqa", "xquad"), ("score_mlqa", 32, ())),
 }
 

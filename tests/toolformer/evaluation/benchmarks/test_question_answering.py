@@ -1,4 +1,5 @@
 import bz2
+import csv
 import json
 
 import pytest
@@ -12,6 +13,7 @@ from tests.toolformer.evaluation.benchmarks.question_files import (
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkFileError, BenchmarkItem
 from toolformer.evaluation.benchmarks.question_answering import (
     NaturalQuestions,
+    PopQa,
     TriviaQa,
     WebQuestions,
 )
@@ -115,3 +117,58 @@ def test_the_document_of_triviaqa_is_read(tmp_path):
         document = {"Data": [row], "Domain": "Web", "Version": 1.0}
         file = write_json(tmp_path / f"dev{indent}.json", document, indent=indent)
         assert items_of(TriviaQa(file)) == expected
+
+
+POPQA = (
+    ("id", "subj", "prop", "obj", "s_pop", "question", "possible_answers"),
+    (
+        7,
+        "Ada Lund",
+        "occupation",
+        "judge",
+        142,
+        "What is Ada's occupation?",
+        '["judge", "\\"law\\""]',
+    ),
+    (5, "Hill", "capital of", "Lund", 9, "What is Hill the capital of?", '["Lund"]'),
+    (6, "Hill", "capital", "Rome", 10, "What is the capital of Hill?", "[Rome]"),
+    (7, "Hill", "capital", "Rome"),
+    (8, "Hill", "capital", "Rome", 31000, "What is the capital of Hill?", '["Rome", 3]'),
+)
+
+
+def test_the_table_of_popqa_is_read_by_popularity(tmp_path):
+    with (tmp_path / "popQA.tsv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, "excel-tab").writerows(POPQA)
+    entries = list(PopQa(tmp_path / "popQA.tsv").items())
+    items = [entry for entry in entries if isinstance(entry, BenchmarkItem)]
+    assert [(item.item_id, item.prompt, item.gold, item.group) for item in items] == [
+        (
+            "7",
+            f"{PROMPT}What is Ada's occupation?",
+            ("judge", '"law"'),
+            "s_pop 100-999",
+        ),
+        ("5", f"{PROMPT}What is Hill the capital of?", ("Lund",), "s_pop 0-9"),
+        ("8", f"{PROMPT}What is the capital of Hill?", ("Rome", "3"), "s_pop 10000-99999"),
+    ]
+    assert left_out_of(PopQa(tmp_path / "popQA.tsv")) == {
+        "popQA.tsv, row 4": "column 'possible_answers' is '[Rome]'; expected a list as JSON has it",
+        "popQA.tsv, row 5": "it has not 7 columns as the first line",
+    }
+
+
+def test_the_rows_of_popqa_are_read_as_json_lines(tmp_path):
+    row = {"id": 1, "question": "Who is it?", "possible_answers": '["Ada"]', "s_pop": 1234}
+    listed = {**row, "id": 2, "possible_answers": ["Ada", "Lund"]}
+    items = items_of(PopQa(write_lines(tmp_path / "popqa.jsonl", row, listed)))
+    assert [(item.gold, item.group) for item in items] == [
+        (("Ada",), "s_pop 1000-9999"),
+        (("Ada", "Lund"), "s_pop 1000-9999"),
+    ]
+
+
+def test_a_table_with_an_open_quotation_mark_is_told(tmp_path):
+    (tmp_path / "popQA.tsv").write_text('id\tpossible_answers\n1\t"a', encoding="utf-8")
+    with pytest.raises(BenchmarkFileError, match=r"behind line 1 of its table: unexpected end"):
+        list(PopQa(tmp_path / "popQA.tsv").items())

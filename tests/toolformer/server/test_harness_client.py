@@ -6,8 +6,8 @@ from importlib.util import find_spec
 import pytest
 import torch
 
+from tests.dagster_project import test_harness_command
 from tests.fakes import taught_model
-from tests.toolformer.lm_eval import test_command
 from tests.toolformer.server.serving import serving_model
 
 pytestmark = [
@@ -109,11 +109,11 @@ def test_likelihoods_that_the_harness_measures_are_those_of_the_engine(
 
 
 def test_texts_without_calls_score_as_they_do_in_our_own_command(evaluated, tmp_path):
-    lines = [json.dumps({"question": q, "answer": a}) for q, a in test_command.QUESTIONS]
+    lines = [json.dumps({"question": q, "answer": a}) for q, a in test_harness_command.QUESTIONS]
     task = tmp_path / "sums.yaml"
     says = {"max_gen_toks": 20, "do_sample": "false", "output_type": "generate_until"}
-    task.write_text(test_command.TASK.format(folder=tmp_path, **says))
-    taught = taught_model(test_command.LESSONS)
+    task.write_text(test_harness_command.TASK.format(folder=tmp_path, **says))
+    taught = taught_model(test_harness_command.LESSONS)
 
     def score(*, calls_in_text):
         # Behind the fixture's own, which has other questions.
