@@ -32,7 +32,8 @@ from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 DOCUMENTS, REJECTED_RECORDS, READING_LOSSES = "documents", "rejected_records", "reading_losses"
-_TABLES = (REJECTED_RECORDS, READING_LOSSES, DOCUMENTS)
+TEXT_MARKS = "text_marks"
+_TABLES = (REJECTED_RECORDS, READING_LOSSES, TEXT_MARKS, DOCUMENTS)
 # Bumped when the same records give other rows; every source is cut again then.
 _VERSION = "3"
 _MAX_NAMED = 5
@@ -62,7 +63,8 @@ documents = dg.AssetSpec(
     DOCUMENTS,
     description="The texts of a shard; one row = one text, keyed by `document_id`. Stored when "
     "`corpus_manifest` cuts a source. A record that cannot become a text is counted and kept with "
-    "its reason in `rejected_records`; what else could not be read is counted in `reading_losses`.",
+    "its reason in `rejected_records`; what else could not be read is counted in `reading_losses`; "
+    "calculations that people marked are in `text_marks`.",
     group_name="prepare",
     kinds={"polars", "duckdb"},
     partitions_def=SHARDS_OF_TEXTS,
@@ -160,11 +162,15 @@ def _rows(shard: CutShard) -> Iterator[tuple[str, dict[str, Any]]]:
         fields = asdict(parsed)
         if isinstance(parsed, ParsedDocument):
             guess = guess_language(parsed.text)
-            del fields["losses"]
+            del fields["losses"], fields["calculations"]
             fields["damaged_spans"] = [
                 {"start": start, "stop": stop} for start, stop in parsed.damaged_spans
             ]
             yield DOCUMENTS, {**fields, "language": guess and guess.language}
+            for number, mark in enumerate(parsed.calculations):
+                of_text = {"document_id": parsed.document_id, "number": number}
+                said = {"expression": mark.expression, "result": mark.result}
+                yield TEXT_MARKS, {**of_text, "character_offset": mark.offset, **said}
         else:
             yield REJECTED_RECORDS, fields
     for loss, count in sorted(shard.losses.items()):

@@ -158,7 +158,7 @@ def texts_on_disk(home: Home) -> dict[str, int]:
     """The versions of all stored texts and rejected records, with when each was written."""
     return {
         str(path): path.stat().st_mtime_ns
-        for table in ("documents", "rejected_records", "reading_losses")
+        for table in ("documents", "rejected_records", "reading_losses", "text_marks")
         for path in home.warehouse.glob(f"{table}/shard=shard-*/*.parquet")
     }
 
@@ -190,7 +190,7 @@ def test_lost_texts_are_stored_again_alone(ingest, home: Home, write):
     assert len(texts_on_disk(home)) == len(before)
 
 
-@pytest.mark.parametrize("table", ["documents", "rejected_records", "reading_losses"])
+@pytest.mark.parametrize("table", ["documents", "rejected_records", "reading_losses", "text_marks"])
 def test_texts_are_whole_again_once_a_damaged_line_of_theirs_was_written_anew(
     ingest, home: Home, write, table: str
 ):
@@ -201,7 +201,7 @@ def test_texts_are_whole_again_once_a_damaged_line_of_theirs_was_written_anew(
     [line] = [line for line in content.split(b"\n") if b'"table":"%b"' % table.encode() in line]
     file.write_bytes(content.replace(line, line.replace(b'"made_at"', b'"made_by"')))
     ingest(a)
-    for stored in ("documents", "rejected_records", "reading_losses"):
+    for stored in ("documents", "rejected_records", "reading_losses", "text_marks"):
         assert warehouse(home).partition_metadata(stored, "shard-00001", "all") is not None
 
 
