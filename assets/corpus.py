@@ -128,11 +128,8 @@ def sync_shards(home: Home, warehouse: Warehouse, instance: dg.DagsterInstance) 
 def _store_cut(run: Run, cut: list[tuple[ShardEntry, CutShard]]) -> None:
     """Register the shards that were cut from a source, then store their texts."""
     sync_shards(run.home, run.warehouse, run.context.instance)
-    for entry, shard in cut:
-        run_id = run.context.run.run_id
-        stored = store_texts(run.warehouse, entry, shard, run_id=run_id)
-        if stored is not None:
-            run.context.log_event(stored)
+    for event in store_texts(run.warehouse, cut, run_id=run.context.run.run_id):
+        run.context.log_event(event)
 
 
 def _report_unreported(run: Run, active: list[ShardEntry]) -> None:

@@ -4,7 +4,7 @@ An asset that no run makes by itself: `corpus_manifest` stores and reports its p
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -32,9 +32,13 @@ from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 DOCUMENTS, REJECTED_RECORDS, READING_LOSSES = "documents", "rejected_records", "reading_losses"
+TEXT_MARKS = "text_marks"
+_TABLES = (REJECTED_RECORDS, READING_LOSSES, TEXT_MARKS, DOCUMENTS)
 # Bumped when the same records give other rows; every source is cut again then.
 _VERSION = "3"
 _MAX_NAMED = 5
+# Shards of so few are stored together: a statement of DuckDB takes longer than a text.
+_RECORDS_AT_ONCE = 1000
 
 
 class MissingTextsError(ToolformerError):
@@ -59,7 +63,8 @@ documents = dg.AssetSpec(
     DOCUMENTS,
     description="The texts of a shard; one row = one text, keyed by `document_id`. Stored when "
     "`corpus_manifest` cuts a source. A record that cannot become a text is counted and kept with "
-    "its reason in `rejected_records`; what else could not be read is counted in `reading_losses`.",
+    "its reason in `rejected_records`; what else could not be read is counted in `reading_losses`; "
+    "calculations that people marked are in `text_marks`.",
     group_name="prepare",
     kinds={"polars", "duckdb"},
     partitions_def=SHARDS_OF_TEXTS,
@@ -76,7 +81,7 @@ def texts_fingerprint(entry: ShardEntry) -> Fingerprint:
 
 def stored_texts(warehouse: Warehouse) -> StoredTexts:
     """Which shards have their texts and rejected records in the warehouse, or set aside from it."""
-    stored = warehouse.store.shards_with([DOCUMENTS, REJECTED_RECORDS, READING_LOSSES])
+    stored = warehouse.store.shards_with(_TABLES)
     return StoredTexts(_VERSION, stored, warehouse.store.retired())
 
 
@@ -103,59 +108,81 @@ def reading_losses(
 
 
 def store_texts(
-    warehouse: Warehouse,
-    entry: ShardEntry,
-    shard: CutShard,
-    *,
-    run_id: str,
-) -> dg.AssetMaterialization | None:
-    """Store what the records of a shard gave, in the order of the source, unless it is stored.
+    warehouse: Warehouse, cut: Iterable[tuple[ShardEntry, CutShard]], *, run_id: str
+) -> Iterator[dg.AssetMaterialization]:
+    """Store what the records of shards gave, in the order of the source, unless it is stored.
 
-    Returns:
-        The event for Dagster; None where the texts were there, which are not read then.
+    Yields:
+        The events for Dagster; none for a shard whose texts were there, which are not read then.
 
     Raises:
         PartitionValidationError, StorageError: they cannot be stored.
         StoreConflictError: another machine has stored others meanwhile.
     """
-    fingerprint = texts_fingerprint(entry)
-    tables = (REJECTED_RECORDS, READING_LOSSES, DOCUMENTS)
-    if all(_is_stored(warehouse, table, entry.key, fingerprint) for table in tables):
-        return None
-    rows, rejections = [], []
+    together: list[tuple[ShardEntry, CutShard]] = []
+    records = 0
+    for entry, shard in cut:
+        if all(_is_stored(warehouse, table, entry) for table in _TABLES):
+            continue
+        together.append((entry, shard))
+        records += entry.records
+        if records >= _RECORDS_AT_ONCE:
+            yield from _stored(warehouse, together, run_id)
+            together, records = [], 0
+    if together:
+        yield from _stored(warehouse, together, run_id)
+
+
+def _stored(
+    warehouse: Warehouse, together: Sequence[tuple[ShardEntry, CutShard]], run_id: str
+) -> Iterator[dg.AssetMaterialization]:
+    rows: dict[str, list[dict[str, Any]]] = {table: [] for table in _TABLES}
+    for entry, shard in together:
+        for table, row in _rows(shard):
+            rows[table].append({**row, "shard": entry.key})
+    frames = {table: typed_frame(table, of_table) for table, of_table in rows.items()}
+    metadata = {
+        entry.key: {**texts_fingerprint(entry).metadata(), RUN: run_id} for entry, _ in together
+    }
+    # All of them: what was published together stands or falls together.
+    store_partitions(warehouse, {(table, ALL): (frames[table], metadata) for table in _TABLES})
+    of_shards = {
+        table: frame.partition_by("shard", as_dict=True) for table, frame in frames.items()
+    }
+    for entry, _ in together:
+        of_shard = {
+            table: of_shards[table].get((entry.key,), frames[table].clear()) for table in _TABLES
+        }
+        yield _reported(entry, of_shard)
+
+
+def _rows(shard: CutShard) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What the records of a shard gave, by the table it stands in."""
     for parsed in shard.texts():
         fields = asdict(parsed)
         if isinstance(parsed, ParsedDocument):
             guess = guess_language(parsed.text)
-            del fields["losses"]
+            del fields["losses"], fields["calculations"]
             fields["damaged_spans"] = [
                 {"start": start, "stop": stop} for start, stop in parsed.damaged_spans
             ]
-            rows.append({**fields, "shard": entry.key, "language": guess and guess.language})
+            yield DOCUMENTS, {**fields, "language": guess and guess.language}
+            for number, mark in enumerate(parsed.calculations):
+                of_text = {"document_id": parsed.document_id, "number": number}
+                said = {"expression": mark.expression, "result": mark.result}
+                yield TEXT_MARKS, {**of_text, "character_offset": mark.offset, **said}
         else:
-            rejections.append({**fields, "shard": entry.key})
-    losses = [
-        {"shard": entry.key, **loss._asdict(), "count": count}
-        for loss, count in sorted(shard.losses.items())
-    ]
-    frames = {
-        READING_LOSSES: typed_frame(READING_LOSSES, losses),
-        DOCUMENTS: typed_frame(DOCUMENTS, rows),
-        REJECTED_RECORDS: typed_frame(REJECTED_RECORDS, rejections),
-    }
-    metadata = {**fingerprint.metadata(), RUN: run_id}
-    # All of them: what was published together stands or falls together.
-    made = {(table, ALL): (rows_of_table, metadata) for table, rows_of_table in frames.items()}
-    store_partitions(warehouse, entry.key, made)
-    return _reported(entry, frames)
+            yield REJECTED_RECORDS, fields
+    for loss, count in sorted(shard.losses.items()):
+        yield READING_LOSSES, {**loss._asdict(), "count": count}
 
 
-def _is_stored(warehouse: Warehouse, table: str, shard: str, fingerprint: Fingerprint) -> bool:
+def _is_stored(warehouse: Warehouse, table: str, entry: ShardEntry) -> bool:
     try:
-        metadata = warehouse.partition_metadata(table, shard, ALL)
+        metadata = warehouse.partition_metadata(table, entry.key, ALL)
     except DamagedPartitionError:
         return False
-    return metadata is not None and metadata.get(FINGERPRINT) == fingerprint.digest
+    return metadata is not None and metadata.get(FINGERPRINT) == texts_fingerprint(entry).digest
 
 
 def _reported(entry: ShardEntry, frames: Mapping[str, pl.DataFrame]) -> dg.AssetMaterialization:
@@ -169,9 +196,11 @@ def _reported(entry: ShardEntry, frames: Mapping[str, pl.DataFrame]) -> dg.Asset
             "rejected records": rejected.height,
         }
     )
-    report.count_reasons("rejected", rejected)
-    losses = frames[READING_LOSSES].group_by("kind", "name", maintain_order=True)
-    report.count(dict(losses_in_words(losses.agg(pl.col("count").sum()).iter_rows())))
+    if not rejected.is_empty():
+        report.count_reasons("rejected", rejected)
+    if not frames[READING_LOSSES].is_empty():
+        losses = frames[READING_LOSSES].group_by("kind", "name", maintain_order=True)
+        report.count(dict(losses_in_words(losses.agg(pl.col("count").sum()).iter_rows())))
     report.preview = texts.select("text", "title", "published_on", "language", "url")
     return reported_texts(entry, description=report.flow, metadata=report.metadata())
 

@@ -181,9 +181,10 @@ class PartitionOutput(Output):
         # With the same fingerprint, by which they are known to belong to these.
         of_sides = expected.metadata()
         parts = {
-            (table, name): (made.side_tables[table], of_sides) for table, name in self.sides.items()
+            (table, name): (made.side_tables[table], {shard: of_sides})
+            for table, name in self.sides.items()
         }
-        parts[own_table, own_name] = made.rows, {**of_sides, **made.metadata}
+        parts[own_table, own_name] = made.rows, {shard: {**of_sides, **made.metadata}}
         publish(self.run, shard, parts)
         return made.state
 
@@ -202,8 +203,8 @@ def data_version_of(warehouse: Warehouse, table: str, shard: str, begin: str = "
     ).digest
 
 
-Made = Mapping[tuple[str, str], tuple[pl.DataFrame, Mapping[str, str]]]
-"""Rows and metadata of partitions of a shard, by table and name."""
+Made = Mapping[tuple[str, str], tuple[pl.DataFrame, Mapping[str, Mapping[str, str]]]]
+"""By table and name the rows of partitions, and by shard their metadata."""
 
 
 def publish(run: Workspace, shard: str, made: Made) -> None:
@@ -218,27 +219,26 @@ def publish(run: Workspace, shard: str, made: Made) -> None:
         sources = run.home.sources
         run.home.open(manifest_path(sources))
         Manifest.load(sources).entry(shard)
-    store_partitions(run.warehouse, shard, made)
+    store_partitions(run.warehouse, made)
 
 
-def store_partitions(warehouse: Warehouse, shard: str, made: Made) -> None:
+def store_partitions(warehouse: Warehouse, made: Made) -> None:
     """Store partitions and the time, unless another machine has stored the same meanwhile.
 
     Raises:
         StoreConflictError: another machine has stored another one since this process looked.
     """
-    made_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    made_at = {"made_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
+    with_time = {
+        key: (rows, {shard: {**metadata, **made_at} for shard, metadata in of_shards.items()})
+        for key, (rows, of_shards) in made.items()
+    }
     try:
-        warehouse.replace_partitions(
-            shard,
-            {
-                key: (rows, {**metadata, "made_at": made_at})
-                for key, (rows, metadata) in made.items()
-            },
-        )
+        warehouse.replace_partitions(with_time)
     except StoreConflictError:
-        for (table, name), (_, metadata) in made.items():
-            stored = warehouse.partition_metadata(table, shard, name) or {}
-            # Made of the same by another machine, it has the same rows.
-            if FINGERPRINT not in metadata or stored.get(FINGERPRINT) != metadata[FINGERPRINT]:
-                raise
+        for (table, name), (_, of_shards) in made.items():
+            for shard, metadata in of_shards.items():
+                stored = warehouse.partition_metadata(table, shard, name) or {}
+                # Made of the same by another machine, it has the same rows.
+                if FINGERPRINT not in metadata or stored.get(FINGERPRINT) != metadata[FINGERPRINT]:
+                    raise

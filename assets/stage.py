@@ -72,7 +72,8 @@ class Part:
     Attributes:
         name: in the fingerprint, and in the reason why an output is out of date.
         settings: paths that the value follows from.
-        value: anything that JSON or `str` can write; None where `Stage.fingerprint` is given it.
+        value: anything that JSON or `str` can write, and of a shard follows from its source alone;
+            None where `Stage.fingerprint` is given it.
     """
 
     name: str
@@ -123,7 +124,6 @@ class Stage:
         settings: Settings,
         parts: Mapping[str, object],
         *,
-        inputs: Mapping[str, str] | None = None,
         paths: tuple[str, ...] | None = None,
         tool_name: str = ALL,
     ) -> Fingerprint:
@@ -131,7 +131,6 @@ class Stage:
 
         Args:
             parts: by name, what it depends on besides settings.
-            inputs: fingerprints of what it reads, by name.
             paths: those of the stage's settings that it depends on; None for all.
             tool_name: whose calls it holds.
 
@@ -145,7 +144,7 @@ class Stage:
             path.replace(ANY_TOOL, tool_name): setting_value(settings, path, tool_name)
             for path in chosen
         }
-        return Fingerprint.of({"code_version": self.version, **(inputs or {}), **parts, **values})
+        return Fingerprint.of({"code_version": self.version, **parts, **values})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,12 +216,10 @@ class ShardStage(Stage):
         """The name of an output in the warehouse, such as `round-2.Calendar`."""
         return name_in_round(round_number, tool_name) if self.has_rounds else tool_name
 
-    def partition_fingerprint(self, partition: Partition, inputs: Mapping[str, str]) -> Fingerprint:
-        """What one output is made of, given the fingerprints of its nearest inputs by name."""
+    def own_fingerprint(self, partition: Partition) -> Fingerprint:
+        """What one output is made of besides its inputs: the same in all shards of a source."""
         parts = {part.name: part.value(partition) for part in self.parts if part.value}
-        return self.fingerprint(
-            partition.settings, parts, inputs=inputs, tool_name=partition.tool_name
-        )
+        return self.fingerprint(partition.settings, parts, tool_name=partition.tool_name)
 
 
 def setting_value(settings: Settings, path: str, tool_name: str = ALL) -> object:

@@ -84,7 +84,7 @@ def _with_empty_partitions(
     from warehouse.store.partition_store import PartitionStore
 
     if not catalogue_file(first, EMPTY_SHARD).exists():
-        PartitionStore(first).publish(EMPTY_SHARD, write(first))
+        PartitionStore(first).publish({EMPTY_SHARD: write(first)})
     if not catalogue_file(folder, EMPTY_SHARD).exists():
         shutil.copytree(first, folder, dirs_exist_ok=True)
     return write(folder)

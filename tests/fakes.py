@@ -18,6 +18,7 @@ from tokenizers import Tokenizer as BackendTokenizer
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from toolformer.decoding.completions import DecodingParameters
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.samples import SamplingParameters
@@ -274,3 +275,16 @@ def sampling_parameters(**changes: Any) -> SamplingParameters:
         "round": 1,
     }
     return SamplingParameters(**{**chosen, **changes})
+
+
+def decoding_parameters(**changes: Any) -> DecodingParameters:
+    """Two tools, of which one call is made where ` [` is among ten tokens, but for changes."""
+    chosen = {
+        "max_new_tokens": 40,
+        "call_top_k": 10,
+        "max_calls": 1,
+        "max_call_tokens": 64,
+        "max_result_tokens": 128,
+        "tools": ("Calculator", "QA"),
+    }
+    return DecodingParameters(**{**chosen, **changes})

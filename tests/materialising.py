@@ -46,3 +46,11 @@ def metadata_of(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
         for event in result.get_asset_materialization_events()
         for name, each in event.materialization.metadata.items()
     }
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> str:
+    """What the UI says of the one step that failed."""
+    (failed,) = (event for event in result.all_events if event.is_step_failure)
+    told = failed.step_failure_data.user_failure_data
+    assert told
+    return str(told.description)

@@ -4,7 +4,9 @@ What is listed has one meaning only; a Markdown heading or `cout << x` is left a
 """
 
 import re
+from collections.abc import Callable, Sequence
 from html.entities import html5
+from typing import NamedTuple
 
 # Whatever stands between these bars is a special token: <|im_start|>, <｜User｜>, <turn|>.
 _BARRED = r"<(?:\|[^\s|<>]{1,40}\||｜[^\s｜<>]{1,40}｜|\|[a-z_]{1,30}|[a-z_]{1,30}\|)>"
@@ -35,12 +37,16 @@ _ROLE = re.compile(
 _SIGNS = r"-−–+*/x×·⋅÷^%$€£.,()\d\s"
 _CALCULATION = re.compile(
     r"<<(?=[^=<>\n]*\d)(?=\S|[^=<>\n]*\d\s*[-−–+*/x×·⋅÷^])"
-    rf"[{_SIGNS}]{{1,200}}=(?P<result>[{_SIGNS}=]*\d[.)%\s]*)>>"
+    rf"(?P<expression>[{_SIGNS}]{{1,200}})=(?P<result>[{_SIGNS}=]*\d[.)%\s]*)>>"
     r"(?P<shown>(?=[ $€£]{0,2}[-+−–.(]?[$€£]?\d|[^\W\d_]))?"
 )
 _GADGET = re.compile(
-    r"<gadget\b[^<>\n]{0,80}>[^<>]{1,400}</gadget>\s{0,4}<output>[^<>]{0,400}</output>\s{0,2}"
+    r"<gadget\b[^<>\n]{0,80}>(?P<expression>[^<>]{1,400})</gadget>\s{0,4}"
+    r"<output>(?P<result>[^<>]{0,400})</output>\s{0,2}"
 )
+# Between the same signs, and still no calculation. In code a blank stands beside them, and behind
+# the name of a chunk in a literate program an equals sign.
+_UNREAD = re.compile(r"<<(?=\S)(?=[^<>\n]*\d)[^<>=\n]{1,200}=[^<>\n]{0,200}(?<=\S)>>(?!=)")
 # The line that ends a solution of GSM8K: `#### 72`.
 _ANSWER = r"(?:\r?\n)?^####[ \t]*[-−–+]?[$€£]?[-−–]?(?:\d[\d,]*+(?:\.\d+)?|\.\d+)(?:/\d+)?%?\.?"
 _ANSWERS = re.compile(rf"{_ANSWER}[ \t]*(?=\r?$)", re.MULTILINE)
@@ -62,6 +68,27 @@ _MISREAD = re.compile(
 _STANDS_FOR_MARK = ("", " ", " ", " ")
 
 
+class Calculation(NamedTuple):
+    """A calculation that people marked: where its mark stood, and what it says.
+
+    Attributes:
+        offset: in characters of the text without marks; the result that a reader sees follows.
+        expression, result: as they are written, without blanks around them.
+    """
+
+    offset: int
+    expression: str
+    result: str
+
+
+class Stripped(NamedTuple):
+    """A text without marks, how many there were, and the calculations among them, in order."""
+
+    text: str
+    marks: int
+    calculations: Sequence[Calculation]
+
+
 def broken_mark(mark: re.Match[str]) -> str:
     """A mark with a blank behind its first character, which nobody takes for one any more."""
     return f"{mark[0][0]} {mark[0][1:]}"
@@ -79,21 +106,82 @@ def strip_marks(text: str) -> tuple[str, int]:
         >>> strip_marks("She packed 48/2 = <<48/2=24>>24 jars.<|im_end|>\n#### 24")
         ('She packed 48/2 = 24 jars.', 3)
     """
+    text, marks, _ = stripped_of_marks(text)
+    return text, marks
+
+
+def stripped_of_marks(text: str) -> Stripped:
+    """Takes the marks out of a text, as `strip_marks`, and says where the calculations stood.
+
+    Example:
+        >>> stripped_of_marks("She packed 48/2 = <<48/2=24>>24 jars.").calculations
+        [Calculation(offset=18, expression='48/2', result='24')]
+    """
     total = solutions = 0
+    calculations: list[Calculation] = []
+
+    def replace(pattern: re.Pattern[str], filling: Callable[[re.Match[str]], str]) -> int:
+        nonlocal text, calculations
+        text, calculations, count = _replaced(pattern, filling, text, calculations)
+        return count
+
     for filling in _STANDS_FOR_MARK:
-        text = _ROLE.sub(r"\1\2", text)
-        text, chat_marks = CHAT_MARKS.subn(filling, text)
-        text, gadgets = _GADGET.subn(filling, text)
-        text, calculations = _CALCULATION.subn(
-            lambda mark: "" if mark["shown"] is not None else mark["result"].strip(), text
+        replace(_ROLE, lambda mark: mark.expand(r"\1\2"))
+        chat_marks = replace(CHAT_MARKS, lambda _, filling=filling: filling)
+        gadgets = replace(_GADGET, lambda _, filling=filling: filling)
+        sums = replace(
+            _CALCULATION,
+            lambda mark: "" if mark["shown"] is not None else mark["result"].strip(),
         )
-        solutions += gadgets + calculations
-        total += chat_marks + gadgets + calculations
-        if not chat_marks + gadgets + calculations:
+        solutions += gadgets + sums
+        total += chat_marks + gadgets + sums
+        if not chat_marks + gadgets + sums:
             break
     # Only a solution has such lines in its middle too: elsewhere they are headings.
-    text, answers = (_ANSWERS if solutions else _LAST_ANSWER).subn("", text)
-    return text, total + answers
+    answers = replace(_ANSWERS if solutions else _LAST_ANSWER, lambda _: "")
+    return Stripped(text, total + answers, calculations)
+
+
+def count_unread(text: str) -> int:
+    """How many marks like those of calculations are none that can be read, and stay in a text.
+
+    Example:
+        >>> count_unread("It costs <<6*n=30>>30.")
+        1
+    """
+    return len(_UNREAD.findall(text)) if "<<" in text else 0
+
+
+def _replaced(
+    pattern: re.Pattern[str],
+    filling: Callable[[re.Match[str]], str],
+    text: str,
+    calculations: Sequence[Calculation],
+) -> tuple[str, list[Calculation], int]:
+    """As `re.subn`; the calculations move with the text, and those that are replaced join them."""
+    pieces: list[str] = []
+    moved: list[Calculation] = []
+    end = length = done = count = 0
+
+    def move_those_before(place: int, *, shift: int, most: int) -> None:
+        nonlocal done
+        while done < len(calculations) and calculations[done].offset < place:
+            offset = min(calculations[done].offset + shift, most)
+            moved.append(calculations[done]._replace(offset=offset))
+            done += 1
+
+    for mark in pattern.finditer(text):
+        count += 1
+        start = length + mark.start() - end
+        # One that stood in what is replaced now stands in front of it.
+        move_those_before(mark.end(), shift=length - end, most=start)
+        if "expression" in pattern.groupindex:
+            said = mark["expression"].strip(), mark["result"].rpartition("=")[2].strip()
+            moved.append(Calculation(start, *said))
+        pieces += text[end : mark.start()], filling(mark)
+        end, length = mark.end(), start + len(pieces[-1])
+    move_those_before(len(text) + 1, shift=length - end, most=len(text))
+    return "".join([*pieces, text[end:]]), moved, count
 
 
 def count_markup(text: str) -> int:

@@ -14,7 +14,7 @@ import functools
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -131,14 +131,14 @@ class Catalogue:
         line = self.lines.get((table, name))
         return None if line is None else self._entry(line)
 
-    def entries(self, table: str | None = None) -> Iterator[Entry]:
-        """Yields the partitions of a table, or all, by table and name.
+    def entries(self, table_names: Collection[str] | None = None) -> Iterator[Entry]:
+        """Yields the partitions of some tables, or all, by table and name.
 
         Raises:
             DamagedPartitionError: A line is not what was written.
         """
         for key in sorted(self.lines):
-            if table in (None, key[0]):
+            if table_names is None or key[0] in table_names:
                 yield self._entry(self.lines[key])
 
     def texts(self, table: str, name: str) -> tuple[str, str]:

@@ -7,12 +7,15 @@ before anything on disk changes. Queries are in `query.py`.
 import io
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
+from toolformer.base.parallel import in_parallel
 from toolformer.base.whole_files import beside
 from warehouse.catalogue import Entry
-from warehouse.connection import sql_name, temporary_tables
+from warehouse.connection import sql_literal, sql_name, temporary_tables
 from warehouse.counting import counts_of
 from warehouse.errors import (
     DamagedPartitionError,
@@ -42,21 +45,27 @@ _ATTEMPTS = 3
 def write_rows(
     folder: Path,
     table: str,
-    shard: str,
     name: str,
     frame: "pl.DataFrame",
-    metadata: Mapping[str, str],
-) -> Entry:
-    """Writes the rows of a partition; see `Warehouse.replace_partitions`."""
+    metadata: Mapping[str, Mapping[str, str]],
+) -> dict[str, Entry]:
+    """Writes the partitions of one name of some shards; see `Warehouse.replace_partitions`."""
     from warehouse.validation import check_path_agreement, conform
 
-    if shard == EMPTY_SHARD:
+    if EMPTY_SHARD in metadata:
         raise PartitionNameError(f"The shard key '{EMPTY_SHARD}' is reserved; use another one.")
-    target = partition_folder(folder, table, shard, name)
+    targets = {shard: partition_folder(folder, table, shard, name) for shard in metadata}
     schema = table_schema(table)
     typed = conform(schema, frame)
-    check_path_agreement(schema, shard, name, typed)
-    return _written(target, name, schema, typed, metadata)
+    check_path_agreement(schema, metadata, name, typed)
+    rows = dict.fromkeys(metadata, typed.height)
+    if len(metadata) > 1:
+        rows = dict.fromkeys(metadata, 0) | dict(typed["shard"].value_counts().iter_rows())
+    # Without rows there is no file.
+    filled = {shard: target for shard, target in targets.items() if rows[shard]}
+    made = dict.fromkeys(metadata, Entry(table, name, None, 0, 0, {}))
+    made |= zip(filled, _written(filled, name, schema, typed, rows), strict=True)
+    return {shard: replace(entry, metadata=metadata[shard]) for shard, entry in made.items()}
 
 
 def write_empty_partitions(folder: Path) -> list[Entry]:
@@ -68,25 +77,51 @@ def write_empty_partitions(folder: Path) -> list[Entry]:
             # The views of `warehouse.duckdb` would go on to read a damaged one.
             for old in target.glob("*.parquet"):
                 old.unlink(missing_ok=True)
-            rows = schema.polars_schema.to_frame()
-            made.append(_written(target, EMPTY, schema, rows, {}, has_file=True))
+            none = schema.polars_schema.to_frame()
+            made += _written({EMPTY_SHARD: target}, EMPTY, schema, none, {EMPTY_SHARD: 0})
     return made
 
 
 def _written(
-    target: Path,
+    targets: Mapping[str, Path],
     name: str,
     schema: TableSchema,
     frame: "pl.DataFrame",
-    metadata: Mapping[str, str],
-    *,
-    has_file: bool = False,
-) -> Entry:
-    """Writes rows that meet `schema.sql`: a file, unless there are none."""
+    rows: Mapping[str, int],
+) -> list[Entry]:
+    """Writes rows that meet `schema.sql`: a file for each shard that has a folder here.
+
+    Args:
+        targets: The folders, by shard.
+        rows: How many the frame has, by shard.
+    """
     import duckdb
 
-    if frame.is_empty() and not has_file:
-        return Entry(schema.name, name, None, 0, 0, metadata)
+    if not targets:
+        return []
+    copying = Lock()
+
+    def copied(shard: str) -> Entry:
+        target = targets[shard]
+        chosen = f" where shard = {sql_literal(shard)}" if len(rows) > 1 else ""
+        # DuckDB gives a column with a dictionary a Bloom filter as well, so that a call or a
+        # document is found without reading the ids of all partitions. By default ids, which differ
+        # in every row, have none.
+        statement = (
+            f"copy (from {sql_name(schema.name)}{chosen}) to $path (format parquet, "
+            f"compression zstd, dictionary_size_limit {max(rows[shard], 1)})"
+        )
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            with beside(target / f"{name}.parquet") as temporary:
+                with copying:
+                    connection.execute(statement, {"path": str(temporary)})
+                size = temporary.stat().st_size
+                file = put_in_place(temporary, target, name).name
+        except (duckdb.IOException, OSError) as error:
+            raise storage_error(target / name, error) from error
+        return Entry(schema.name, name, file, size, rows[shard], {}, counts.get(shard, {}))
+
     with temporary_tables() as connection:
         connection.execute(schema.create_statement)
         connection.register("incoming", frame)
@@ -98,23 +133,7 @@ def _written(
         except duckdb.Error as error:
             raise _explain(connection, schema, error) from error
         counts = counts_of(connection, schema.name)
-        # DuckDB gives a column with a dictionary a Bloom filter as well, so that a call or a
-        # document is found without reading the ids of all partitions. By default ids, which differ
-        # in every row, have none.
-        dictionary_size = max(frame.height, 1)
-        try:
-            target.mkdir(parents=True, exist_ok=True)
-            with beside(target / f"{name}.parquet") as temporary:
-                connection.execute(
-                    f"copy {sql_name(schema.name)} to $path (format parquet, compression zstd, "
-                    f"dictionary_size_limit {dictionary_size})",
-                    {"path": str(temporary)},
-                )
-                size = temporary.stat().st_size
-                path = put_in_place(temporary, target, name)
-        except (duckdb.IOException, OSError) as error:
-            raise storage_error(target / name, error) from error
-    return Entry(schema.name, name, path.name, size, frame.height, metadata, counts)
+        return in_parallel(copied, targets)
 
 
 def read_partition(folder: Path, table: str, shard: str, name: str) -> "pl.DataFrame":
@@ -122,7 +141,13 @@ def read_partition(folder: Path, table: str, shard: str, name: str) -> "pl.DataF
     schema = table_schema(table)
     frame = _rows_now(folder, schema, shard, name)
     if frame is None:
-        known = ", ".join(info.name for info in list_partitions(folder, table, shard)) or "none"
+        known = (
+            ", ".join(
+                info.name
+                for info in list_partitions(folder, [table], [read_catalogue(folder, shard)])
+            )
+            or "none"
+        )
         raise PartitionNotFoundError(
             f"Table '{table}' has no partition '{name}' of shard '{shard}'. Partitions there: "
             f"{known}. Build the stage that writes it first."

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from warehouse.catalogue import Catalogue, Entry, file_path, parsed
@@ -15,12 +16,11 @@ from warehouse.layout import (
     catalogue_file,
     is_damaged,
     names_in,
-    partition_folder,
 )
 from warehouse.schema import ALL, table_schema, tables
 
 # A stage asks several times for the partitions of a shard.
-_REMEMBERED = 64
+_REMEMBERED, _REMEMBERED_NUMBERS = 64, 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,30 @@ def read_catalogue(folder: Path, shard: str) -> Catalogue:
     """
     path = catalogue_file(folder, shard)
     try:
-        status = path.stat()
-        return _parsed(path, shard, status.st_ino, status.st_size, status.st_mtime_ns)
+        return _parsed(path, shard, *_state(path))
     except FileNotFoundError:
         return Catalogue(shard)
+
+
+def number_in(path: Path, shard: str) -> int:
+    """Returns the number of a catalogue by its file, 0 where there is none; see `read_catalogue`.
+
+    It is remembered of all: with an object store it is compared of each before anything is read.
+    """
+    try:
+        return _number(path, shard, *_state(path))
+    except FileNotFoundError:
+        return 0
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=_REMEMBERED_NUMBERS)
+def _number(path: Path, shard: str, *state: int) -> int:
+    return _parsed(path, shard, *state).number
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)
@@ -90,26 +110,30 @@ def path_of(folder: Path, entry: Entry, shard: str) -> Path | None:
     return None if entry.file is None else folder / file_path(entry.table, shard, entry.file)
 
 
-def list_partitions(folder: Path, table: str, shard: str | None = None) -> list[PartitionInfo]:
-    """Lists the partitions of a table by shard and name, without the zero-row one.
+def list_partitions(
+    folder: Path, table_names: Collection[str], of: Iterable[Catalogue] | None = None
+) -> list[PartitionInfo]:
+    """Lists the partitions of tables by table, shard and name, without the zero-row ones.
+
+    Args:
+        of: Only what these say; by default all catalogues, of which each is read once.
 
     Raises:
         DamagedPartitionError: A catalogue is not what was written.
     """
-    if shard is not None:
-        partition_folder(folder, table, shard, ALL)
-    return [
+    found = (
         PartitionInfo(
-            table,
+            entry.table,
             each.shard,
             entry.name,
             path_of(folder, entry, each.shard),
             entry.size,
             entry.seal,
         )
-        for each in catalogues(folder, [table], None if shard is None else [shard])
-        for entry in each.entries(table)
-    ]
+        for each in (catalogues(folder, table_names) if of is None else of)
+        for entry in each.entries(table_names)
+    )
+    return sorted(found, key=attrgetter("table"))
 
 
 def empty_partition_path(folder: Path, table: str) -> Path | None:
@@ -122,10 +146,11 @@ def empty_partition_path(folder: Path, table: str) -> Path | None:
     return path if path is not None and path.exists() and not is_damaged(path) else None
 
 
-def files_of(folder: Path, table: str) -> list[Path]:
-    """Returns the files of a table's partitions, that without rows first."""
-    paths = (info.path for info in list_partitions(folder, table))
-    return [path for path in (empty_partition_path(folder, table), *paths) if path is not None]
+def files_of(folder: Path, table_names: Collection[str]) -> list[Path]:
+    """Returns the files of the partitions of tables, those without rows first."""
+    paths = [empty_partition_path(folder, table) for table in table_names]
+    paths += [info.path for info in list_partitions(folder, table_names)]
+    return [path for path in paths if path is not None]
 
 
 def damaged_partitions(
@@ -140,6 +165,5 @@ def damaged_partitions(
     Raises:
         DamagedPartitionError: A catalogue is not what was written.
     """
-    names = tables() if table_names is None else table_names
-    paths = [path for table in names for path in files_of(folder, table)]
+    paths = files_of(folder, list(tables()) if table_names is None else list(table_names))
     return sorted(path for path in paths if is_damaged(path) or not (is_copy or path.exists()))

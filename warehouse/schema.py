@@ -66,7 +66,7 @@ class ColumnSchema:
         return _dtype(self.type)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TableSchema:
     """One table: its columns in order, its key and the statement that creates it."""
 
@@ -81,12 +81,12 @@ class TableSchema:
         """Whether the table's partitions lie under `shard=all` instead of one folder per shard."""
         return self.name in _CROSS_SHARD_TABLES
 
-    @property
+    @functools.cached_property
     def column_names(self) -> tuple[str, ...]:
         """The columns' names in order."""
         return tuple(column.name for column in self.columns)
 
-    @property
+    @functools.cached_property
     def polars_schema(self) -> "pl.Schema":
         """The columns as a Polars schema."""
         import polars as pl

@@ -40,10 +40,22 @@ create table rejected_records (
 create table reading_losses (
     shard varchar not null,  -- Shard of the corpus that the records belong to.
     source varchar not null,  -- File or collection that the records were read from.
-    kind varchar not null check (regexp_full_match(kind, '[a-z_]+')),  -- What was lost: dates, addresses, columns, unread_columns, templates, formulas, damaged_bytes, encodings, marks or markup.
+    kind varchar not null check (regexp_full_match(kind, '[a-z_]+')),  -- What was lost: dates, addresses, columns, unread_columns, templates, formulas, damaged_bytes, encodings, marks, unread_marks or markup.
     name varchar not null,  -- Column that nothing reads, of unread_columns; empty for the other kinds.
     count bigint not null check (count > 0),  -- How often; of damaged_bytes the bytes.
     primary key (shard, source, kind, name)
+);
+
+-- One row per calculation that people marked in a text, such as GSM8K's <<48/2=24>>, whose marks
+-- were taken out when it was read (strip_marks).
+create table text_marks (
+    document_id varchar not null,  -- Document that the mark stood in.
+    shard varchar not null,  -- Shard of the corpus.
+    number integer not null check (number >= 0),  -- Number of the mark in its document, counted from 0.
+    character_offset integer not null check (character_offset >= 0),  -- Where it stood, in characters of the document's text from 0; the result that a reader sees follows.
+    expression varchar not null,  -- What is worked out, as it is written.
+    result varchar not null,  -- What the mark says comes out, as it is written.
+    primary key (document_id, number)
 );
 
 -- One row per document, tool and round: whether the tool's heuristics let the document be
@@ -274,7 +286,7 @@ create table evaluation_results (
     item_id varchar not null,  -- Item of the benchmark.
     model varchar not null,  -- Name of the model.
     precision varchar not null,  -- Floating-point format that the model computed in, float32 for texts; of a served model what its server says, else unknown.
-    mode varchar not null,  -- How the model was used: disabled and enabled (calls), k-1 (another k), without-QA (all tools but one), forced (a call opens where it is likeliest).
+    mode varchar not null,  -- How the model was used: disabled and enabled (calls), k-1 (another k), without-QA (all tools but one), forced (a call opens where it is likeliest), changed and deleted (over tables whose asked facts were edited).
     call_top_k integer not null check (call_top_k >= 0),  -- How likely the opening token had to be: among the k likeliest; 0 where calls were disabled.
     min_call_probability double not null check (min_call_probability between 0 and 1),  -- What its probability and that of the tool's name behind it had to be at least, besides; 0 where k alone decided.
     min_call_probability_behind_prompt double not null check (min_call_probability_behind_prompt between 0 and 1),  -- The same for the first token behind the prompt.

@@ -5,7 +5,7 @@ with the path they go to, and everything inside `calls`, which no CHECK can look
 NOT NULL, CHECK and PRIMARY KEY, and `partitions.py` reports them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import polars as pl
 
@@ -46,8 +46,10 @@ def conform(schema: TableSchema, frame: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(present)
 
 
-def check_path_agreement(schema: TableSchema, shard: str, name: str, frame: pl.DataFrame) -> None:
-    """Checks that the rows belong into the partition they are written to.
+def check_path_agreement(
+    schema: TableSchema, shards: Collection[str], name: str, frame: pl.DataFrame
+) -> None:
+    """Checks that the rows belong into the partitions they are written to.
 
     The views take the shard from the path, so a differing column would be overruled in silence.
 
@@ -55,7 +57,7 @@ def check_path_agreement(schema: TableSchema, shard: str, name: str, frame: pl.D
         PartitionValidationError: A row names another shard, tool, round, run or benchmark.
     """
     if not schema.is_cross_shard:
-        _require_constant(schema, frame, "shard", shard)
+        _require_constant(schema, frame, "shard", *shards)
     round_number, rest = split_round(name)
     if "round" in schema.column_names and not schema.is_cross_shard:
         _require_constant(schema, frame, "round", round_number)
@@ -142,12 +144,12 @@ def _typed(schema: TableSchema, column: ColumnSchema, series: pl.Series) -> pl.S
 
 
 def _require_constant(
-    schema: TableSchema, frame: pl.DataFrame, column: str, expected: object
+    schema: TableSchema, frame: pl.DataFrame, column: str, *expected: object
 ) -> None:
     values = frame[column].drop_nulls()
-    differing = values.filter(values != expected)
+    differing = values.filter(~values.is_in(expected))
     if not differing.is_empty():
-        _raise_disagreement(schema, column, differing[0], repr(expected))
+        _raise_disagreement(schema, column, differing[0], " or ".join(map(repr, expected[:2])))
 
 
 def _raise_disagreement(schema: TableSchema, column: str, value: object, expected: str) -> None:

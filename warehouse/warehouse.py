@@ -5,13 +5,15 @@ Nothing is held open between calls, so any number of processes may use the same 
 
 import glob
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolformer.base.whole_files import remove_abandoned
 from warehouse import partitions, published, relations
+from warehouse.catalogue import Catalogue, Entry, Key
 from warehouse.comparison import TABLES, Comparison, compare_folders
 from warehouse.connection import sql_name
 from warehouse.layout import EMPTY_SHARD, LAYOUT_FILE, check_layout, split_round
@@ -57,6 +59,7 @@ class Warehouse:
         check_layout(self.folder)
         self.store = store or PartitionStore(self.folder)
         self._shards = shards
+        self._catalogue: Callable[[str], Catalogue] = partial(read_catalogue, self.folder)
 
     def limited_to(self, shards: Collection[str]) -> "Warehouse":
         """Returns the same warehouse, of which only the partitions of some shards are queried."""
@@ -66,7 +69,10 @@ class Warehouse:
         """Returns the warehouse as it is published now, which is not asked of a store again."""
         self.store.fetch(tables(), self._shards, with_rows=False)
         store = PartitionStore(self.folder, is_copy=self.store.is_copy)
-        return Warehouse(self.folder, self.database_file, store, shards=self._shards)
+        found = Warehouse(self.folder, self.database_file, store, shards=self._shards)
+        # Whoever asks goes from shard to shard.
+        found._catalogue = lru_cache(maxsize=16)(found._catalogue)
+        return found
 
     def prepare(self) -> None:
         """Makes the warehouse ready for readers; does nothing where it is already.
@@ -86,7 +92,7 @@ class Warehouse:
         self.store.record_layout()
         if made := partitions.write_empty_partitions(self.folder):
             # Of the folder, wherever partitions are published.
-            PartitionStore(self.folder).publish(EMPTY_SHARD, made)
+            PartitionStore(self.folder).publish({EMPTY_SHARD: made})
         relations.write_database(self.folder, self.database_file)
 
     def replace_partition(
@@ -99,24 +105,22 @@ class Warehouse:
         metadata: Mapping[str, str],
     ) -> int:
         """Replaces one partition; see `replace_partitions`. Returns the number of rows."""
-        self.replace_partitions(shard, {(table, partition_name): (frame, metadata)})
+        self.replace_partitions({(table, partition_name): (frame, {shard: metadata})})
         return frame.height
 
     def replace_partitions(
-        self,
-        shard: str,
-        made: Mapping[tuple[str, str], tuple["pl.DataFrame", Mapping[str, str]]],
+        self, made: Mapping[Key, tuple["pl.DataFrame", Mapping[str, Mapping[str, str]]]]
     ) -> None:
-        """Replaces partitions of a shard by the rows of frames, all at once.
+        """Replaces partitions by the rows of frames: of each shard all at once.
 
         Args:
-            shard: Which; `all` for tables that are not cut by shard.
-            made: By table and name the rows, in the order they are to have (columns are matched by
-                name), and facts kept beside them, such as the fingerprint.
+            made: By table and name the rows of some shards, in the order they are to have (columns
+                are matched by name), and by shard facts kept beside them, such as the fingerprint.
+                Of a table that is not cut by shard the shard is `all`.
 
         Raises:
             UnknownTableError: There is no such table.
-            PartitionNameError: The shard or a name cannot be part of a path.
+            PartitionNameError: A shard or a name cannot be part of a path.
             PartitionValidationError: A row breaks a constraint; the old partitions are untouched.
             LayoutError: The warehouse was written with another layout.
             StoreConflictError: Another machine replaced one since this process looked at it.
@@ -124,11 +128,12 @@ class Warehouse:
         """
         if not (self.folder / LAYOUT_FILE).exists():
             self.store.record_layout()
-        entries = [
-            partitions.write_rows(self.folder, table, shard, name, frame, metadata)
-            for (table, name), (frame, metadata) in made.items()
-        ]
-        self.store.publish(shard, entries)
+        entries: dict[str, list[Entry]] = {}
+        for (table, name), (frame, metadata) in made.items():
+            written = partitions.write_rows(self.folder, table, name, frame, metadata)
+            for shard, entry in written.items():
+                entries.setdefault(shard, []).append(entry)
+        self.store.publish(entries)
 
     def partition_metadata(
         self, table: str, shard: str, partition_name: str
@@ -153,7 +158,7 @@ class Warehouse:
             DamagedPartitionError: The catalogue is not as it was written.
         """
         self.store.refresh(table, shard, partition_name)
-        catalogue = read_catalogue(self.folder, shard)
+        catalogue = self._catalogue(shard)
         entry = catalogue.entry(table, partition_name)
         if entry is None:
             return None
@@ -189,15 +194,22 @@ class Warehouse:
         self.store.fetch({table}, {shard})
         frames = [
             partitions.read_partition(self.folder, table, shard, info.name)
-            for info in list_partitions(self.folder, table, shard)
+            for info in list_partitions(self.folder, [table], [self._catalogue(shard)])
             if round_number in (None, split_round(info.name)[0])
         ]
         return pl.concat([table_schema(table).polars_schema.to_frame(), *frames])
 
-    def partitions(self, table: str, shard: str | None = None) -> list[PartitionInfo]:
-        """Lists the partitions of a table, of one shard or of all."""
-        self.store.fetch({table}, None if shard is None else {shard}, with_rows=False)
-        return list_partitions(self.folder, table, shard)
+    def partitions(self, table: str | None = None, shard: str | None = None) -> list[PartitionInfo]:
+        """Lists the partitions of a table, of one shard or of all; by default those of all tables.
+
+        Raises:
+            UnknownTableError: There is no such table.
+            DamagedPartitionError: A catalogue is not what was written.
+        """
+        names = list(tables()) if table is None else [table_schema(table).name]
+        self.store.fetch(names, None if shard is None else {shard}, with_rows=False)
+        of = None if shard is None else [self._catalogue(shard)]
+        return list_partitions(self.folder, names, of)
 
     def files(self, table: str) -> list[Path]:
         """Lists the files that hold a table's rows now, for programs that read Parquet themselves.
@@ -210,7 +222,7 @@ class Warehouse:
         """
         table_schema(table)
         self.store.fetch({table})
-        return published.files_of(self.folder, table)
+        return published.files_of(self.folder, [table])
 
     def partition_names(self, table: str, shard: str, *, round_number: int) -> list[str]:
         """Lists the names of a shard's partitions of one sampling round, without the round."""

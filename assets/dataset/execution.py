@@ -88,7 +88,7 @@ def execute_candidates(work: PartitionRun) -> OutputRows:
     given_up = sum(answer["reason"] in MADE_AGAIN for answer in answers)
     late = sum(answer["reason"] == "timeout" for answer in answers)
     # Out of date at once, so that the next build makes the calls; the stages behind notice.
-    unfinished = work.expected.fingerprint.with_part("given_up_calls", given_up)
+    unfinished = work.expected.fingerprint.with_parts({"given_up_calls": given_up})
     return OutputRows(
         typed_frame("executed_calls", rows),
         unfinished.metadata() if given_up else {},

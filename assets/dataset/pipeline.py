@@ -21,6 +21,13 @@ class Pipeline:
 
     def __init__(self, stages: Sequence[ShardStage]):
         self._stages = {stage.name: stage for stage in stages}
+        # Of each partition of a plan they are asked several times.
+        self._sources: dict[str, set[str]] = {DOCUMENTS: set()}
+        self._nearest: dict[str, tuple[str, ...]] = {}
+        for stage in stages:
+            behind = {source for read in stage.reads for source in self._sources[read]}
+            self._sources[stage.name] = behind.union(stage.reads)
+            self._nearest[stage.name] = tuple(read for read in stage.reads if read not in behind)
 
     def __iter__(self) -> Iterator[ShardStage]:
         return iter(self._stages.values())
@@ -42,13 +49,11 @@ class Pipeline:
 
         The fingerprint of the other one names these already.
         """
-        behind = {table for read in stage.reads for table in self.made_from(read)}
-        return tuple(table for table in stage.reads if table not in behind)
+        return self._nearest[stage.name]
 
     def made_from(self, table: str) -> set[str]:
         """The tables that a table's rows come from, over all stages before it."""
-        reads = () if table == DOCUMENTS else self[table].reads
-        return {*reads, *(source for read in reads for source in self.made_from(read))}
+        return self._sources[table]
 
     def is_merging(self, stage: ShardStage) -> bool:
         """Whether one output of a stage is made from the rows of all tools."""
@@ -57,7 +62,14 @@ class Pipeline:
     def fingerprint(
         self, stage: ShardStage, partition: Partition, made: Mapping[tuple[str, str], str]
     ) -> Fingerprint:
-        """What an output is made of, given the fingerprints of what stands before it.
+        """What an output is made of, given what stands before it; see `input_parts`."""
+        parts = self.input_parts(stage, partition, made)
+        return stage.own_fingerprint(partition).with_parts(parts)
+
+    def input_parts(
+        self, stage: ShardStage, partition: Partition, made: Mapping[tuple[str, str], str]
+    ) -> dict[str, str]:
+        """The parts of a fingerprint that name what an output reads.
 
         Args:
             made: fingerprints of the inputs by table and tool; a merging stage merges these tools.
@@ -78,7 +90,7 @@ class Pipeline:
                     for (made_table, name), digest in made.items()
                     if made_table == table
                 }
-        return stage.partition_fingerprint(partition, inputs)
+        return inputs
 
     def expected(self, stage: ShardStage, partition: Partition, warehouse: Warehouse) -> Expected:
         """An output as it would be made now.

@@ -145,7 +145,7 @@ def _is_rescored(partition: Partition) -> bool:
 
 SCORED_CALLS = ShardStage(
     name="scored_calls",
-    version="3",
+    version="4",
     kinds=("pytorch", "duckdb"),
     per=PER_TOOL,
     reads=("executed_calls", "candidate_calls", "documents"),

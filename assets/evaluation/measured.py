@@ -107,7 +107,7 @@ class Answers(Measured):
         if not failed:
             return OutputRows(frame)
         # Out of date at once, so that the next run asks; the answers of the others stay.
-        unfinished = expected.fingerprint.with_part("failed_calls", failed)
+        unfinished = expected.fingerprint.with_parts({"failed_calls": failed})
         metadata = {**unfinished.metadata(), _UNFINISHED_OF: digest}
         return OutputRows(frame, metadata, DONE_BUT_FAILED)
 

@@ -19,11 +19,13 @@ from assets.run import Run
 from assets.shard_texts import typed_frame
 from assets.training.training_inputs import training_and_held_out_shards
 from toolformer.base.digests import number_digest
+from toolformer.errors import ToolformerError
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
-from toolformer.evaluation.modes import Mode
+from toolformer.evaluation.modes import Edit, Mode
 from toolformer.home.fingerprints import FINGERPRINT
 from toolformer.home.progress import ProgressCallback
 from toolformer.home.wiring.benchmarks import configured_benchmark, items_of
+from toolformer.home.wiring.edited_tables import EditedTables, edited_tables
 from toolformer.home.wiring.evaluated_models import EvaluatedModel
 from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
 from warehouse.errors import StoreConflictError
@@ -54,6 +56,7 @@ class Measuring:
     states: dict[str, Counter[str]] = field(default_factory=dict)
     items_asked: dict[str, str] = field(default_factory=dict)
     rows_left_out: dict[str, int] = field(default_factory=dict)
+    _edited_tables: dict[tuple[str, str], EditedTables] = field(default_factory=dict)
 
     @classmethod
     def open(cls, run: Run) -> "Measuring":
@@ -104,6 +107,7 @@ class Measuring:
         benchmark = configured_benchmark(name, self.run.settings)
         items = self._items_in_order(benchmark)
         count = min(self.run.settings.evaluation.items or len(items), len(items))
+        others = [mode for mode in others if self._can_stay(benchmark, items, model, mode)]
         is_all = count == len(items)
         self.items_asked[name] = f"all {count}" if is_all else f"the first {count} of {len(items)}"
         answers = self._answers(benchmark, items, count, model, modes)
@@ -135,9 +139,16 @@ class Measuring:
         total, done = count * len(modes), 0
         for number, start in enumerate(range(0, len(items), _ITEMS_PER_PART)):
             part = items[start : start + _ITEMS_PER_PART]
-            asked_items = len(part[: max(count - start, 0)])
-            questions = Questions(benchmark, self.tools, self.run.settings)
+            ids = [item.item_id for item in part]
+            of_part = Questions(benchmark, self.tools, self.run.settings)
             for mode in modes:
+                questions, asked_of_part = of_part, part
+                asked_items = len(part[: max(count - start, 0)])
+                if mode.edit:
+                    tools, edited = self._edited(benchmark, items, mode.edit)
+                    questions = Questions(benchmark, tools, self.run.settings)
+                    asked_of_part = [edited[id_] for id_ in ids if id_ in edited]
+                    asked_items = sum(id_ in edited for id_ in ids[:asked_items])
                 answers.append(
                     Answers(
                         address=(TABLE, ALL, f"{name}.{model.name}.{mode.name}.{number:04d}"),
@@ -148,12 +159,34 @@ class Measuring:
                         progress=partial(_show_total, show, done, total),
                         questions=questions,
                         mode=mode,
-                        items=part,
+                        items=asked_of_part,
                         count=asked_items,
                     )
                 )
                 done += asked_items
         return answers
+
+    def _can_stay(
+        self, asked: Benchmark, items: Sequence[BenchmarkItem], model: EvaluatedModel, mode: Mode
+    ) -> bool:
+        """Whether rows of a mode can stay: tables are edited again only where there are some."""
+        prefix = f"{self._results(asked.name)}.{model.name}.{mode.name}."
+        stored = self.run.warehouse.partitions(TABLE) if mode.edit else ()
+        if mode.edit and any(part.name.startswith(prefix) for part in stored):
+            # They may be of other tools, or of other questions.
+            with suppress(ToolformerError):
+                return bool(self._edited(asked, items, mode.edit))
+        return mode.edit is None
+
+    def _edited(
+        self, benchmark: Benchmark, items: Sequence[BenchmarkItem], edit: Edit
+    ) -> EditedTables:
+        """The tables as they are edited under all items, once in a run."""
+        made, key = self._edited_tables, (benchmark.name, edit)
+        if key not in made:
+            given = self.run.settings, self.run.home, self.tools, benchmark, items
+            made[key] = edited_tables(*given, edit)
+        return made[key]
 
     def _items_in_order(self, benchmark: Benchmark) -> list[BenchmarkItem]:
         """The items in a fixed random order, so that every part is a fair sample."""

@@ -24,6 +24,7 @@ from toolformer.evaluation.modes import (
     StudyName,
     enabled,
     forced,
+    modes_by_edit,
     modes_by_k,
     modes_without_each,
 )
@@ -43,7 +44,8 @@ _STUDY = dg.Field(
     dg.Enum("Study", [dg.EnumValue(name) for name in get_args(StudyName)]),
     is_required=False,
     description="further modes: k (calls by k of the trigger, table 9), tools (without each tool), "
-    "sizes (with calls, the base model too), openings (each answer with a call that is forced)",
+    "sizes (with calls, the base model too), openings (each answer with a call that is forced), "
+    "tables (the facts that are asked for changed, and deleted)",
 )
 
 
@@ -118,17 +120,20 @@ def _modes(
     else:
         calls = with_calls(model.directory, settings)
     by_k = modes_by_k(_CALL_TOP_KS, with_calls=calls)
+    by_edit = modes_by_edit(with_calls=calls)
     with_forced = forced(settings.decoding.call_top_k)
     without = modes_without_each(measuring.tools.tools, with_calls=calls)
     if study == "k":
         modes = by_k if is_base or calls in by_k else [*by_k, calls]
     elif study == "tools":
         modes = without
+    elif study == "tables":
+        modes = [DISABLED, calls, *by_edit]
     elif study == "openings":
         modes = [DISABLED, calls, with_forced]
     else:
         modes = [DISABLED] if is_base and study is None else [DISABLED, calls]
-    return modes, [*by_k, *without, with_forced]
+    return modes, [*by_k, *without, with_forced, *by_edit]
 
 
 def _by_model(keys: Iterable[str]) -> dict[str, list[str]]:

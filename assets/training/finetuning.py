@@ -101,7 +101,7 @@ class FinetunedModel(ModelOutput):
         rows = [{"run": name, "variant": variant, **asdict(step)} for step in progress.history]
         curve = typed_frame("training_metrics", rows)
         metadata = {**expected.metadata(), SECONDS: str(progress.seconds)}
-        publish(self.run, ALL, {("training_metrics", name): (curve, metadata)})
+        publish(self.run, ALL, {("training_metrics", name): (curve, {ALL: metadata})})
         self.write_card()
         self.replace_published()
         return DONE

@@ -123,7 +123,7 @@ class Calibration(ModelOutput):
         made_from = expected.fingerprint
         if given_up:
             # Out of date at once, so that the next run measures again.
-            made_from = made_from.with_part("given_up_calls", given_up)
+            made_from = made_from.with_parts({"given_up_calls": given_up})
         stored = replace(chosen, made_from=made_from.metadata())
         write_whole(self.directory / MIN_CALL_PROBABILITY_FILE, min_call_probability_text(stored))
         self.write_card()

@@ -7,7 +7,7 @@ import dagster as dg
 
 from assets.corpus import configured_sources, texts_of_home
 from assets.dataset.stages import PIPELINE
-from assets.documents import MissingTextsError, records_read, stored_texts
+from assets.documents import MissingTextsError, records_read
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.places import run_all
@@ -129,15 +129,15 @@ def build_dataset(
         if shards:
             # With an object store, what other shards have is not fetched.
             warehouse = warehouse.limited_to(shards)
-        stored = stored_texts(warehouse).keys
-        without_texts = [entry for entry in chosen if entry.key not in stored]
-        plan = BuildPlan(
+        planning = BuildPlan(
             warehouse,
             settings,
             toolbox,
             annotator=annotator.identity,
             force=options.force,
-        ).of([entry for entry in chosen if entry.key in stored])
+            are_texts_coming=False,
+        )
+        plan = planning.of(chosen)
         if any(partition.table == "candidate_calls" for partition in plan):
             check_can_annotate(annotator.location, toolbox.prompts, settings, is_here=not on_ray)
         if plan:
@@ -158,8 +158,8 @@ def build_dataset(
             "least one text. Correct the files, or how they are read (corpus.sources in "
             "toolformer.yaml), and build again."
         )
-    if without_texts:
-        raise MissingTextsError(without_texts)
+    if planning.without_texts:
+        raise MissingTextsError(planning.without_texts)
     if unusable:
         raise ToolformerError(
             "Everything else is built, but these sources cannot be used and have no shards: "

@@ -109,8 +109,10 @@ def _partitions(home: Home, is_full: bool) -> Iterator[Finding]:
 
     store = PartitionStore(home.warehouse, is_copy=home.copied_store is not None)
     warehouse = Warehouse(home.warehouse, home.database, store)
-    partitions = {table: warehouse.partitions(table) for table in tables()}
-    sizes = {table: sum(info.bytes for info in partitions[table]) for table in partitions}
+    sizes, count = dict.fromkeys(tables(), 0), 0
+    for info in warehouse.partitions():
+        sizes[info.table] += info.bytes
+        count += 1
     read, examined = 0, []
     for table in sorted(sizes, key=sizes.__getitem__):
         read += sizes[table]
@@ -118,8 +120,7 @@ def _partitions(home: Home, is_full: bool) -> Iterator[Finding]:
             break
         examined.append(table)
     damaged = warehouse.damaged_partitions(examined)
-    count = sum(map(len, partitions.values()))
-    left_out = sorted(partitions.keys() - set(examined))
+    left_out = sorted(sizes.keys() - set(examined))
     note = f"; not looked at, for their size: {', '.join(left_out)}" if left_out else ""
     if damaged:
         names = named([str(path.relative_to(home.warehouse.absolute())) for path in damaged])

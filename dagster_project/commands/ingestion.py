@@ -65,7 +65,10 @@ def _ingest(home: Home, paths: Sequence[str], reading: Mapping[str, Any]) -> Non
             ops={"corpus_manifest": {"new_sources": new, "reading": given}},
         )
         rejected = rejected_sources(instance)
-    _report(home, manifest, Manifest.load(home.sources).active_shards, new)
+    active = Manifest.load(home.sources).active_shards
+    _report(home, manifest, active, new)
+    if reading.get("strip_marks"):
+        _report_marks(home, active, new)
     listed = listed_sources(home.settings_file)
     refused = [path for path in new if path not in listed]
     for path, files in left_out_files(load_settings(home.settings_file), new):
@@ -81,6 +84,21 @@ def _ingest(home: Home, paths: Sequence[str], reading: Mapping[str, Any]) -> Non
         unknown = "The source {!r} cannot be used. Ingest it again to see why."
         raise ToolformerError(
             " ".join(rejected.get(path, unknown.format(path)) for path in refused)
+        )
+
+
+def _report_marks(home: Home, active: Sequence[ShardEntry], new: Sequence[str]) -> None:
+    names = {normalised_path(path) for path in new}
+    keys = [entry.key for entry in active if entry.source in names]
+    if not keys:
+        return
+    marks = open_warehouse(home).limited_to(keys).query("select count(*) from text_marks").item()
+    if marks:
+        console.say(f"{marks:,} calculations that people marked are kept in the table text_marks.")
+    else:
+        console.say(
+            "No text marks a calculation, so text_marks stays empty and no filter can be judged by "
+            "it. Expected marks such as <<48/2=24>> in the column of the text."
         )
 
 

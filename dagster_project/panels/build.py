@@ -148,8 +148,9 @@ def evaluate(
     study: Annotated[
         StudyName | None,
         typer.Option(
-            help="A study of the paper: k of the trigger, single tools left out, sizes; or "
-            "openings: what a call would do in answers without one."
+            help="A study of the paper: k of the trigger, single tools left out, sizes; "
+            "openings: what a call would do in answers without one; or tables: the facts that are "
+            "asked for changed, and deleted."
         ),
     ] = None,
     limit: Annotated[

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 
@@ -12,10 +13,11 @@ from assets.dataset.stages import PIPELINE
 from assets.documents import DOCUMENTS, texts_fingerprint
 from assets.stage import PER_TOOL, Partition, ShardStage
 from toolformer.errors import ToolformerError
-from toolformer.home.fingerprints import FINGERPRINT
+from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.sources.manifest import Manifest, ShardEntry
+from warehouse.errors import DamagedPartitionError
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -85,10 +87,12 @@ class BuildPlan:
     Attributes:
         annotator: identity of the annotating model.
         outdated_tools: tools whose index is to be built anew, so that they are other tools then.
+        are_texts_coming: whether texts that are not there will be; else their shards are left out.
         coming_tools: tools whose index is missing, so that they cannot be asked for a version yet:
             what they have no rows of is planned.
         characters: of the texts of shards that are still to be cut.
         characters_per_token, tokens_per_second: asked often where nothing has been measured.
+        without_texts: shards that were left out.
     """
 
     warehouse: Warehouse
@@ -98,15 +102,18 @@ class BuildPlan:
     annotator: str
     force: bool
     outdated_tools: Collection[str] = ()
+    are_texts_coming: bool = True
     coming_tools: Collection[str] = ()
     characters: Mapping[str, int] = field(default_factory=dict)
     characters_per_token: Callable[[], float] = lambda: 4.0
     tokens_per_second: Callable[[], float] = lambda: 1500.0
     pipeline: Pipeline = PIPELINE
+    without_texts: list[ShardEntry] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         # Of an object store each shard is asked once.
         self.warehouse = self.warehouse.as_it_is()
+        self._own_fingerprints: dict[tuple[str, str, str], Fingerprint] = {}
 
     @cached_property
     def _characters(self) -> Mapping[str, int]:
@@ -135,8 +142,14 @@ class BuildPlan:
 
     def _of_shard(self, entry: ShardEntry) -> list[PlannedPartition]:
         planned: list[PlannedPartition] = []
+        texts = None
+        # As damaged ones they are cut again.
+        with suppress(DamagedPartitionError):
+            texts = self.warehouse.partition_metadata(DOCUMENTS, entry.key, ALL)
+        if texts is None and not self.are_texts_coming:
+            self.without_texts.append(entry)
+            return planned
         # Of texts that are not there yet it is known, too.
-        texts = self.warehouse.partition_metadata(DOCUMENTS, entry.key, ALL)
         texts = texts or texts_fingerprint(entry).metadata()
         # Fingerprints that the outputs of the shard have once they are made, by table and tool.
         made = {(DOCUMENTS, ALL): texts[FINGERPRINT]}
@@ -156,9 +169,10 @@ class BuildPlan:
                     **{address: stored.fingerprint for address, stored in before.items()},
                     **made,
                 }
-                fingerprint = self.pipeline.fingerprint(stage, partition, inputs)
+                parts = self.pipeline.input_parts(stage, partition, inputs)
                 if stage.reads_indexes and name in self.outdated_tools:
-                    fingerprint = fingerprint.with_part("tool_version", "with the index to come")
+                    parts["tool_version"] = "with the index to come"
+                fingerprint = self._own_fingerprint(stage, partition).with_parts(parts)
                 partition_name = stage.output_name(name, self.settings.sampling.round)
                 address = stage.name, entry.key, partition_name
                 stored = self.warehouse.partition_metadata(*address)
@@ -175,6 +189,12 @@ class BuildPlan:
                     )
                 )
         return planned
+
+    def _own_fingerprint(self, stage: ShardStage, partition: Partition) -> Fingerprint:
+        address = stage.name, partition.tool_name, partition.entry.source
+        if address not in self._own_fingerprints:
+            self._own_fingerprints[address] = stage.own_fingerprint(partition)
+        return self._own_fingerprints[address]
 
     def _of_other_tools(
         self, stage: ShardStage, partition: Partition

@@ -3,25 +3,16 @@
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from tests.fakes import tiny_model
 from tests.toolformer.architectures import windows_of
+from tests.toolformer.conftest import _one_thread  # noqa: F401
 
 PROMPT = (
     "Add calls.\n\nInput: 6 * 7 is 42\nOutput: 6 * 7 is [Calculator(6 * 7)] 42\n\n"
     "Input: {text}\nOutput:"
 )
 TEXTS = ("It sold 48 loaves at 3 crowns each, 144 in all.", "12 and 30 make 42, so 7.")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Tiny matrices in one thread: more of them only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

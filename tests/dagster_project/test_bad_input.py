@@ -183,18 +183,6 @@ def own_model(run: Run, home: Home, tmp_path: Path, model: Path) -> None:
     assert run("ingest", text).code == 0
 
 
-def test_a_build_with_a_model_larger_than_the_machine_ends_before_its_weights_are_read(
-    run: Run, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    from tests.toolformer.forward.test_memory import directory, machine
-
-    own_model(run, home, tmp_path, directory(tmp_path, "Qwen3-14B"))
-    machine(monkeypatch, 20, total=24)
-    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", pytest.fail)
-    built = run("build", "--tools", "Calendar", "--set", "tools.Calendar.prompt=short")
-    assert built.is_one_paragraph_naming("14.8 billion", "27.5", "24.0", "Take a smaller model")
-
-
 def test_a_build_on_a_device_that_is_not_there_says_so_before_weights_are_read(
     run: Run, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

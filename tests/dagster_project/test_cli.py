@@ -75,9 +75,6 @@ def test_a_flag_with_a_mistake_is_named(run):
         assert run("build", flag, change).is_one_paragraph_naming(*parts)
 
 
-# Help
-
-
 def test_the_help_has_the_commands_in_four_panels(run):
     outcome = run()
     assert "cluster" in outcome.out + outcome.err
@@ -89,9 +86,6 @@ def test_the_help_has_the_commands_in_four_panels(run):
     assert help_text.out.count("─ ") == 1 + len(PANELS)
     listed = sorted(name for names in PANELS.values() for name in names)
     assert listed == sorted(vars(typer.main.get_command(app))["commands"])
-
-
-# Settings
 
 
 def test_the_shell_completes_commands_and_values():
@@ -126,9 +120,6 @@ def test_a_misspelt_setting_in_the_file_is_named(run, home: Path):
     assert (home / "toolformer.yaml").read_bytes() == before
 
 
-# Tools
-
-
 def test_a_misspelt_tool_is_named_before_anything_is_made(run, home: Path):
     for arguments in (
         ["build", "--tools", "Calulator"],
@@ -137,9 +128,6 @@ def test_a_misspelt_tool_is_named_before_anything_is_made(run, home: Path):
         outcome = run(*arguments)
         assert outcome.is_one_paragraph_naming("'Calulator'", "Did you mean 'Calculator'?")
     assert not (home / "sources").exists()
-
-
-# Sources
 
 
 INTERRUPTED_IN_A_STAGE = """
@@ -240,12 +228,6 @@ def test_a_source_that_cannot_be_used_leaves_the_settings_as_they_were(
         assert (home / "sources" / "manifest.json").read_bytes() == manifest
 
 
-# Shards and models
-
-
-# The warehouse
-
-
 def test_a_query_prints_a_table_json_and_csv(run, rows: None, monkeypatch):
     query = (
         "-- The tools = all of them.\n"
@@ -267,21 +249,6 @@ def test_a_query_prints_a_table_json_and_csv(run, rows: None, monkeypatch):
     assert piped(b"\xef\xbb\xbf" + query.encode()).out.splitlines()[1].startswith("Calculator,")
     for content, said in ((b"\xff", "no text"), (b" \n", "empty"), (b"-" * 2**21, "longer")):
         assert piped(content).is_one_paragraph_naming(f"standard input is {said}")
-
-
-def test_a_query_may_only_read(run, home: Path, rows: None):
-    before = {path: path.read_bytes() for path in home.rglob("*.parquet")}
-    for query in (
-        "delete from documents",
-        "drop view documents",
-        "create table x as select 1",
-        "copy documents to 'x.csv'",
-        "select 1; select 2",
-        "attach 'x.duckdb'",
-        "",
-    ):
-        assert run("sql", query).is_one_paragraph_naming()
-    assert {path: path.read_bytes() for path in home.rglob("*.parquet")} == before
 
 
 def test_the_report_is_an_asset_of_the_ui_unless_it_is_written_elsewhere(
@@ -312,9 +279,6 @@ def test_damage_is_named_and_so_is_a_lost_file(run, home: Path, rows: None):
     damaged.unlink()
     outcome = run("sql", "from candidate_calls")
     assert outcome.is_one_paragraph_naming(damaged.name, "are missing", "makes them again")
-
-
-# Models without calibration
 
 
 def test_complete_with_a_model_that_was_not_calibrated_makes_no_call_and_says_so_once(

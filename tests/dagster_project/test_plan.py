@@ -24,7 +24,7 @@ from tools.prompting import load_prompt
 from tools.registry import create_tool
 from tools.retrieval.passage_ranking import PassageRanker
 from tools.wikipedia_search import WikiSearch
-from warehouse.layout import name_in_round
+from warehouse.layout import catalogue_file, name_in_round
 from warehouse.schema import ALL, table_schema
 from warehouse.warehouse import Warehouse
 
@@ -385,3 +385,34 @@ def test_costs_are_those_measured_in_the_same_round_where_it_has_any(built: Ware
     measured(2, 190)
     assert expected(LATER) == (190, 2.0)
     assert expected({}) == (1900, 2.0)
+
+
+def test_shards_without_texts_are_left_out_where_none_will_come(built: Warehouse):
+    gone = dataclasses.replace(ENTRY, key="shard-00001")
+    damaged = dataclasses.replace(ENTRY, key="shard-00002")
+    rows = frame(DOCUMENTS, {"shard": damaged.key, "text": "one and one are two"})
+    built.replace_partition(DOCUMENTS, damaged.key, ALL, rows, metadata={"made_at": "now"})
+    file = catalogue_file(built.folder, damaged.key)
+    file.write_bytes(file.read_bytes().replace(b'"made_at"', b'"made_by"'))
+    given = {"annotator": "model-1", "force": False}
+    plan = BuildPlan(built, settings_with(), toolbox_of(*BOTH), are_texts_coming=False, **given)
+    assert plan.of([ENTRY, gone, damaged]) == []
+    assert plan.without_texts == [gone, damaged]
+    file.unlink()
+    plan = BuildPlan(built, settings_with(), toolbox_of(*BOTH), **given)
+    assert {each.shard for each in plan.of([ENTRY, gone])} == {gone.key}
+    assert plan.without_texts == []
+
+
+def test_what_is_worked_out_once_for_a_source_is_not_taken_for_another(warehouse: Warehouse):
+    settings = settings_with({"corpus": {"sources": [{"path": "b.jsonl", "tools": ["Calendar"]}]}})
+    other = dataclasses.replace(ENTRY, key="shard-00001", source="b.jsonl")
+    store(warehouse, settings, toolbox_of(*BOTH))
+    plan = BuildPlan(warehouse, settings, toolbox_of(*BOTH), annotator="model-1", force=False)
+    alone = BuildPlan(warehouse, settings, toolbox_of(*BOTH), annotator="model-1", force=False)
+    plan.of([ENTRY, other])
+    assert plan.of([other]) == alone.of([other])
+    address = "candidate_calls", "Calculator", other.source
+    made = [each._own_fingerprints[address] for each in (plan, alone)]
+    assert made[0] == made[1]
+    assert made[0] != plan._own_fingerprints["candidate_calls", "Calculator", ENTRY.source]

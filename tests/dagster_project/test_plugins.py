@@ -77,7 +77,6 @@ def test_a_mistake_in_the_section_of_a_tool_is_named(tools, message):
 def test_a_tool_from_outside_is_used_like_the_others(outside, home):
     outside.module("echo_module")
     toolbox = opened(home, {"Echo": {**ECHO_SECTION, "options": {"times": 2}}})
-    assert list(toolbox.tools) == ["Calculator", "Echo"]
     assert toolbox.tools["Echo"].version == "1 times=2"
     assert toolbox.prompts["Echo"].startswith("Repeat.")
     assert list(opened(home, {"Echo": ECHO_SECTION}, named=("Echo",)).tools) == ["Echo"]

@@ -25,6 +25,9 @@ from toolformer.home.partitions import SHARD, SHARD_OF_TEXTS, register_shards
 from toolformer.home.settings.settings_file import listed_sources, write_settings_file
 from toolformer.sources.errors import ShardNotFoundError
 from toolformer.sources.manifest import Manifest, manifest_path
+from warehouse.catalogue import Catalogue
+from warehouse.published import shards_in
+from warehouse.store.partition_store import PartitionStore
 from warehouse.warehouse import Warehouse
 
 STAGES = PIPELINE.names
@@ -155,7 +158,7 @@ def texts_on_disk(home: Home) -> dict[str, int]:
     """The versions of all stored texts and rejected records, with when each was written."""
     return {
         str(path): path.stat().st_mtime_ns
-        for table in ("documents", "rejected_records", "reading_losses")
+        for table in ("documents", "rejected_records", "reading_losses", "text_marks")
         for path in home.warehouse.glob(f"{table}/shard=shard-*/*.parquet")
     }
 
@@ -187,7 +190,7 @@ def test_lost_texts_are_stored_again_alone(ingest, home: Home, write):
     assert len(texts_on_disk(home)) == len(before)
 
 
-@pytest.mark.parametrize("table", ["documents", "rejected_records", "reading_losses"])
+@pytest.mark.parametrize("table", ["documents", "rejected_records", "reading_losses", "text_marks"])
 def test_texts_are_whole_again_once_a_damaged_line_of_theirs_was_written_anew(
     ingest, home: Home, write, table: str
 ):
@@ -198,27 +201,28 @@ def test_texts_are_whole_again_once_a_damaged_line_of_theirs_was_written_anew(
     [line] = [line for line in content.split(b"\n") if b'"table":"%b"' % table.encode() in line]
     file.write_bytes(content.replace(line, line.replace(b'"made_at"', b'"made_by"')))
     ingest(a)
-    for stored in ("documents", "rejected_records", "reading_losses"):
+    for stored in ("documents", "rejected_records", "reading_losses", "text_marks"):
         assert warehouse(home).partition_metadata(stored, "shard-00001", "all") is not None
 
 
 def test_a_kill_while_texts_are_stored_costs_nothing(run, ingest, home: Home, write, monkeypatch):
-    from assets import corpus
-
     a = write("a.jsonl", 6)
-    genuine = corpus.store_texts
+    monkeypatch.setattr("assets.documents._RECORDS_AT_ONCE", 3)
+    genuine = PartitionStore._place
 
-    def killed(warehouse, entry, texts, **given):
-        if entry.key == "shard-00001":
+    def killed(store: PartitionStore, catalogue: Catalogue) -> None:
+        if catalogue.shard == "shard-00001":
             raise KeyboardInterrupt
-        return genuine(warehouse, entry, texts, **given)
+        genuine(store, catalogue)
 
     with monkeypatch.context() as patch:
-        patch.setattr(corpus, "store_texts", killed)
+        # Two shards are stored together: one is published by then.
+        patch.setattr(PartitionStore, "_place", killed)
         assert run("ingest", a, "--shard-size", 2).code != 0
     assert active(home) == ["shard-00000", "shard-00001", "shard-00002"]
-    first = texts_on_disk(home)
-    assert len(first) == 1
+    assert len(texts_on_disk(home)) == 2
+    assert shards_in(home.warehouse) == ["shard-00000"]
+    first = {file: at for file, at in texts_on_disk(home).items() if "shard-00000" in file}
     ingest(a)
     assert active(home) == ["shard-00000", "shard-00001", "shard-00002"]
     assert registered(home) == set(active(home))

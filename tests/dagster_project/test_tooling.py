@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import sys
 from contextlib import closing
 
 import pytest
@@ -133,16 +132,6 @@ def test_a_tool_that_lets_no_other_thread_run_fails_the_check(run, home, outside
     code, out, _ = run("tools", "check", "Echo")
     assert code == 1
     assert any(line.startswith("failed  answers in time") for line in out.splitlines())
-
-
-def test_a_tool_from_outside_is_not_named_by_a_flag(run, outside):
-    outside.module("echo_module", "raise RuntimeError('imported')")
-    for command in ("try", "check"):
-        code, _, err = run("tools", command, "Echo", "--set", "tools.Echo.class=echo_module:Echo")
-        assert code == 1
-        assert "tools.Echo.class = 'echo_module:Echo'" in " ".join(err.split())
-        assert "toolformer.yaml alone" in " ".join(err.split())
-    assert "echo_module" not in sys.modules
 
 
 def test_the_commands_of_the_how_to_take_the_tools_of_a_server(run, home, monkeypatch):

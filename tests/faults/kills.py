@@ -14,7 +14,13 @@ _MOMENTS = "(open|written|before rename|after rename|remove) "
 _PLAN = (
     ("manifest", "ingest", "sources", 5, 1),
     ("settings and home", "ingest", "(top|locks|dagster|warehouse/.*)", 4, 0),
-    ("documents", "ingest", "warehouse/(documents|rejected_records|reading_losses)", 3, 0),
+    (
+        "documents",
+        "ingest",
+        "warehouse/(documents|rejected_records|reading_losses|text_marks)",
+        3,
+        0,
+    ),
     ("sampling", "build", ".*/(candidate_calls|document_selection)", 6, 1),
     ("execution", "build", "warehouse/executed_calls", 3, 0),
     ("scoring", "build", "(warehouse|cache/checkpoints)/scored_calls", 5, 0),

@@ -4,7 +4,14 @@ import time
 
 import pytest
 
-from toolformer.marks import CHAT_MARKS, count_markup, strip_marks
+from toolformer.marks import (
+    CHAT_MARKS,
+    Calculation,
+    count_markup,
+    count_unread,
+    strip_marks,
+    stripped_of_marks,
+)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +48,39 @@ from toolformer.marks import CHAT_MARKS, count_markup, strip_marks
 )
 def test_marks_are_taken_out_and_what_a_reader_sees_stays(text, stripped, count):
     assert strip_marks(text) == (stripped, count)
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("48/2 = <<48/2=24>>24 jars, <<24+24=48>>48.", [(7, "48/2", "24"), (16, "24+24", "48")]),
+        # Other marks in front and behind, and the line of the answer, move it or do not.
+        ("<|im_start|>user\nIt is $<<2+2=4>>4<|im_end|>, no?\n#### 4", [(7, "2+2", "4")]),
+        ("In all <<12 + 7 = 19>> jars, <<1+1=2>>2", [(7, "12 + 7", "19"), (16, "1+1", "2")]),
+        ("<<2*3=6=6>>6", [(0, "2*3", "6")]),
+        ('A <gadget id="calculator">48/2</gadget>\n<output>24</output>\n24', [(2, "48/2", "24")]),
+        # One inside of another stands where that stood.
+        ("a <<1+<<1+1=2>>2=3>>3", [(2, "1+1", "2"), (2, "1+2", "3")]),
+        ("no mark, <|im_end|> and 1 << 3 = 8 >> 2", []),
+    ],
+)
+def test_where_calculations_stood_is_said_in_the_text_without_marks(text, places):
+    stripped = stripped_of_marks(text)
+    assert (stripped.text, stripped.marks) == strip_marks(text)
+    assert [*stripped.calculations] == [Calculation(*place) for place in places]
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("<<n*6=30>>30 and <<6 apples=6>>6", 2),
+        ("<<6*5=30>>30, cout << a << b = 3 >> c, <<fig1, width=5>>=", 0),
+        ("1 << 3 = 8 >> 2, <<SYS>>, <<interface>>", 0),
+    ],
+)
+def test_marks_that_say_no_calculation_are_counted_where_they_stay(text, count):
+    text, _ = strip_marks(text)
+    assert count_unread(text) == count
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,12 @@ _OF_TABLE: dict[str, dict[str, object]] = {
         "excerpt": "{oops",
     },
     "reading_losses": {"source": "starter.jsonl", "kind": "dates", "name": "", "count": 3},
+    "text_marks": {
+        "number": 0,
+        "character_offset": 34,
+        "expression": "400/1400",
+        "result": "0.2857142857142857",
+    },
     "document_selection": {"is_selected": True, "reason": "three_numbers"},
     "prompts": {"digest": "0f1e", "text": "Add calls.\nInput: {text}\nOutput:"},
     "candidate_calls": {

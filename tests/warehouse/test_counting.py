@@ -143,7 +143,7 @@ def test_a_threshold_above_the_last_bin_is_counted_where_all_shards_used_it(ware
 
 def test_statistics_read_no_file_of_a_partition(warehouse: Warehouse):
     put(warehouse, "filtered_calls")
-    [info] = list_partitions(warehouse.folder, "filtered_calls")
+    [info] = list_partitions(warehouse.folder, ["filtered_calls"])
     assert info.path is not None
     info.path.unlink()
     assert warehouse.view("threshold_sweep").height > 1
@@ -156,7 +156,7 @@ def test_examples_read_only_the_shards_that_they_are_from(warehouse: Warehouse):
         call = {"call_id": f"c-{shard}", "document_id": f"d-{shard}", "loss_reduction": gain}
         put_calls(warehouse, call | {"loss_with_result": 0.0}, shard=shard)
         put(warehouse, "documents", {"document_id": f"d-{shard}"}, shard=shard)
-    [*_, other] = list_partitions(warehouse.folder, "executed_calls")
+    [*_, other] = list_partitions(warehouse.folder, ["executed_calls"])
     assert other.shard == OTHER_SHARD
     other.path.write_bytes(b"PAR1 nothing PAR1")
     of_calculator = [(1, "Calculator")]

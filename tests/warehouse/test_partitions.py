@@ -11,7 +11,8 @@ import pytest
 from tests.processes import writing_beside
 from tests.warehouse.rows import SHARD, TEXT, frame, new_warehouse, put
 from warehouse import layout, partitions
-from warehouse.errors import PartitionNotFoundError
+from warehouse.errors import PartitionNotFoundError, PartitionValidationError
+from warehouse.published import read_catalogue
 from warehouse.schema import table_schema, tables
 from warehouse.warehouse import Warehouse
 
@@ -201,9 +202,10 @@ def test_a_change_that_was_killed_is_finished(
 def test_partitions_are_published_together(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch):
     def rows(call_id: str) -> dict:
         tables = ("candidate_calls", "executed_calls")
-        return {(table, "QA"): (frame(table, {"tool": "QA"}), {"of": call_id}) for table in tables}
+        metadata = {SHARD: {"of": call_id}}
+        return {(table, "QA"): (frame(table, {"tool": "QA"}), metadata) for table in tables}
 
-    warehouse.replace_partitions(SHARD, rows("first"))
+    warehouse.replace_partitions(rows("first"))
     put_in_place, written = layout.put_in_place, []
 
     def killed(*arguments: Any) -> Path:
@@ -215,10 +217,53 @@ def test_partitions_are_published_together(warehouse: Warehouse, monkeypatch: py
     with monkeypatch.context() as patch:
         patch.setattr(partitions, "put_in_place", killed)
         with pytest.raises(KeyboardInterrupt):
-            warehouse.replace_partitions(SHARD, rows("second"))
+            warehouse.replace_partitions(rows("second"))
     for table in ("candidate_calls", "executed_calls"):
         assert warehouse.partition_metadata(table, SHARD, "QA") == {"of": "first"}
         assert warehouse.query(f"from {table}").height == 1
+
+
+def test_partitions_of_many_shards_are_as_if_each_was_stored_alone(
+    warehouse: Warehouse, tmp_path: Path
+):
+    others = new_warehouse(tmp_path / "others")
+    keys = [f"shard-{number:05d}" for number in range(40)]
+    given = [
+        {"document_id": f"d{number}", "text": f"Text {number}", "shard": key}
+        for key in keys
+        # Not in the order of the ids, and the last shards have none.
+        for number in range(3 * int(key[-5:]) + 2, 3 * min(int(key[-5:]), 37) - 1, -1)
+        if int(key[-5:]) < 38
+    ]
+    rows, metadata = frame("documents", *given), {key: {"of": key} for key in keys}
+    warehouse.replace_partitions({("documents", "all"): (rows, metadata)})
+    for key in keys:
+        alone = rows.filter(pl.col("shard") == key)
+        others.replace_partition("documents", key, "all", alone, metadata=metadata[key])
+        assert warehouse.read_partition("documents", key, "all").equals(alone)
+        assert warehouse.partition_metadata("documents", key, "all") == {"of": key}
+        one, other = (read_catalogue(each.folder, key) for each in (warehouse, others))
+        # Names of files have the digests of their bytes.
+        assert one.lines == other.lines
+    counted = warehouse.query("from document_counts order by shard")
+    assert counted["documents"].to_list() == [3] * 38
+
+
+def test_rows_of_a_shard_that_is_not_named_are_refused(warehouse: Warehouse):
+    rows = frame("documents", {"document_id": "d1"}, {"document_id": "d2", "shard": "shard-9"})
+    made = {("documents", "all"): (rows, {SHARD: {}, "shard-00008": {}})}
+    with pytest.raises(PartitionValidationError, match=r"shard = 'shard-9'.*'shard-00008'"):
+        warehouse.replace_partitions(made)
+    assert warehouse.partitions() == []
+
+
+def test_all_tables_are_listed_as_each_is(warehouse: Warehouse):
+    write_documents(warehouse, TEXT)
+    write_documents(warehouse, TEXT, shard="shard-00001")
+    put(warehouse, "candidate_calls", {"tool": "QA"}, name="QA", **METADATA)
+    listed = warehouse.partitions()
+    assert len(listed) == 3
+    assert listed == [info for table in sorted(tables()) for info in warehouse.partitions(table)]
 
 
 def test_nothing_of_a_retired_shard_is_swept(warehouse: Warehouse):

@@ -3,13 +3,15 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from toolformer.decoding.completions import BY_RANK_ALONE, MinCallProbability
 
 # The paper's studies: of k of the trigger, of single tools, of the size of the model. Ours besides:
-# of what calls would do where none opens.
-StudyName = Literal["k", "tools", "sizes", "openings"]
+# of what calls would do where none opens, and of what a table says.
+StudyName = Literal["k", "tools", "sizes", "openings", "tables"]
+# What is done to the facts that questions ask for.
+Edit = Literal["changed", "deleted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class Mode:
         min_call_probability: That a call must have besides.
         is_forced: Whether the model's own call opens, whatever its probability, at the one place
             of its answer without calls where ` [` is likeliest.
+        edit: What was done to the tables of its tools; None for nothing.
     """
 
     name: str
@@ -29,6 +32,7 @@ class Mode:
     without_tool: str | None = None
     min_call_probability: MinCallProbability = BY_RANK_ALONE
     is_forced: bool = False
+    edit: Edit | None = None
 
     @property
     def entries(self) -> dict[str, Any]:
@@ -60,6 +64,11 @@ def enabled(call_top_k: int, min_call_probability: MinCallProbability = BY_RANK_
 def forced(call_top_k: int) -> Mode:
     """Each answer with the model's own call, opened where ` [` is likeliest."""
     return Mode("forced", call_top_k, is_forced=True)
+
+
+def modes_by_edit(*, with_calls: Mode) -> list[Mode]:
+    """Calls as the settings want them, over tables that were edited; the modes are named so."""
+    return [replace(with_calls, name=edit, edit=edit) for edit in get_args(Edit)]
 
 
 def modes_by_k(values: Iterable[int], *, with_calls: Mode) -> list[Mode]:

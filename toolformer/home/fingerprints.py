@@ -40,9 +40,9 @@ class Fingerprint:
         """What is stored with a partition."""
         return {FINGERPRINT: self.digest, PARTS: _as_json(dict(self.parts))}
 
-    def with_part(self, name: str, part: object) -> "Fingerprint":
-        """The same with one part more."""
-        return Fingerprint({**self.parts, name: json.dumps(part)})
+    def with_parts(self, parts: Mapping[str, object]) -> "Fingerprint":
+        """The same with further parts, or others; see `of`."""
+        return Fingerprint({**self.parts, **Fingerprint.of(parts).parts})
 
     def difference(self, stored: Mapping[str, str] | None) -> str | None:
         """Why a partition with the stored metadata is out of date; None when it is not."""

@@ -1,11 +1,11 @@
 """Scoring again in float32: the losses near a decision, of a bfloat16 model.
 
-bfloat16 costs a third of float32 and moves a loss reduction by a few hundredths of a nat. So calls
-are scored in bfloat16, and those whose reduction comes within a band of the lowest threshold, or
-above it, once more with a float32 copy of the same weights: whatever threshold is asked for later,
-its decisions are those of float32. How wide the band is, and whether a first look in bfloat16
-spares anything, the calls of some texts tell, which are scored in both. Calls that are wanted in
-float32 anyway have no first look.
+bfloat16 costs at most half of float32 and moves a loss reduction by a few hundredths of a nat. So
+calls are scored in bfloat16, and those whose reduction comes within a band of the lowest threshold,
+or above it, once more with a float32 copy of the same weights: whatever threshold is asked for
+later, its decisions are those of float32. How wide the band is, and whether a first look in
+bfloat16 spares anything, the calls of some texts tell, which are scored in both. Calls that are
+wanted in float32 anyway have no first look.
 
 One loss is off by far more: that of a text's first token, which is predicted from the start token
 alone. Models put very large activations there, and bfloat16 loses what lies between them (half a
@@ -26,9 +26,9 @@ from toolformer.scoring.scored_call import ScoredCall, WindowKey
 # bfloat16 does to them the band is wide.
 _MEASURED_CALLS = 12
 _DEVIATIONS = 3
-# Of the calls of a first look, a third of whose cost in float32 is that of bfloat16, so many may
-# need a second one.
-_MOST_SECOND_LOOKS = 2 / 3
+# Of the calls of a first look so many may need a second one. With AVX512-BF16 a first look costs
+# half of one in float32, with AMX a third.
+_MOST_SECOND_LOOKS = 1 / 2
 
 
 def start_token_losses(reference: Model) -> list[float]:

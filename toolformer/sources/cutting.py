@@ -13,6 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from toolformer.marks import Calculation
 from toolformer.sources.errors import write_error
 from toolformer.sources.files import SourceFile
 from toolformer.sources.losses import LossKind
@@ -87,6 +88,7 @@ class CutShard:
                 day = fields["published_on"]
                 fields["published_on"] = day and datetime.date.fromisoformat(day)
                 fields["damaged_spans"] = tuple(map(tuple, fields["damaged_spans"]))
+                fields["calculations"] = tuple(map(Calculation._make, fields["calculations"]))
                 yield ParsedDocument(**fields)
 
 

@@ -15,6 +15,8 @@ from typing import Literal
 #     out, or that holds U+FFFD, which stands for what could not be decoded, or whose archive names
 #     an encoding that is unknown.
 #   marks: marks of other people's tools that stand in the text (chat turns, GSM8K's calculations).
+#   unread_marks: what looks like the mark of a calculation and is none, so that it stays in a text
+#     whose marks are taken out.
 #   markup: HTML tags and entities, and characters of a wrong encoding, that stand in the text.
 LossKind = Literal[
     "dates",
@@ -26,6 +28,7 @@ LossKind = Literal[
     "damaged_bytes",
     "encodings",
     "marks",
+    "unread_marks",
     "markup",
 ]
 
@@ -39,6 +42,7 @@ _WORDS: dict[str, str] = {
     "damaged_bytes": "damaged bytes that were passed over",
     "encodings": "texts with characters that were taken out or could not be decoded",
     "marks": "marks of other tools in the text, which --strip-marks takes out",
+    "unread_marks": "marks << >> of calculations that could not be read, and stay in the text",
     "markup": "HTML tags, entities (&amp;) and misread characters (Ã©) in the text",
 }
 _SHOWN_COLUMNS = 20

@@ -10,7 +10,13 @@ from itertools import accumulate, chain, pairwise
 from typing import Any, Literal
 
 from toolformer.base.digests import hex_digest
-from toolformer.marks import count_markup, strip_marks
+from toolformer.marks import (
+    Calculation,
+    count_markup,
+    count_unread,
+    strip_marks,
+    stripped_of_marks,
+)
 from toolformer.sources.articles import Article, article_of
 from toolformer.sources.columns import MISSING, has_too_many_values, value_at
 from toolformer.sources.dates import parse_publication_date
@@ -69,6 +75,7 @@ class ParsedDocument:
         losses: what of the record is not in the text, or should not be, by kind.
         damaged_spans: start and end of sentences that lost something, in characters of `text`; no
             call may stand there.
+        calculations: those that people marked, where marks were taken out; none of a dump's pages.
     """
 
     document_id: str
@@ -81,6 +88,7 @@ class ParsedDocument:
     source_offset: int
     losses: Mapping[LossKind, int] = field(default_factory=dict)
     damaged_spans: tuple[tuple[int, int], ...] = ()
+    calculations: tuple[Calculation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,14 +214,16 @@ def _parse_fields(
     written = (fields["text"], fields.get("context"), title, url)
     losses["encodings"] += fields.get("encoding") == "unknown" or has_undecodable(written)
     losses["markup"] += count_markup(text) + count_markup(context)
-    stripped, marks = strip_marks(text)
+    stripped, marks, calculations = stripped_of_marks(text)
     stripped_context, context_marks = strip_marks(context)
     if source.strip_marks:
         text, context = stripped, stripped_context
+        losses["unread_marks"] += count_unread(text)
         if not text.strip():
             return _rejection(record, "empty_text", fields["text"])
     else:
         losses["marks"] += marks + context_marks
+        calculations = ()
     return ParsedDocument(
         document_id=document_id(record.source, record.offset),
         text=text,
@@ -225,6 +235,7 @@ def _parse_fields(
         source=record.source,
         source_offset=record.offset,
         losses=dict(+losses),
+        calculations=tuple(calculations),
     )
 
 

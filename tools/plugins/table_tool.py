@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -104,10 +104,9 @@ class TableTool(Tool):
             index_folder = tempfile.mkdtemp(prefix="toolformer-table-")
             weakref.finalize(self, shutil.rmtree, index_folder, ignore_errors=True)
         try:
-            absent = MISSING if missing is None else missing
-            read = Table(table, key, values, Path(folder), missing=absent, most=_MOST_FACTS)
+            read = table_of(table, key, values, folder=folder, missing=missing)
             # Tools, and homes, with other rows or columns share no file.
-            read_by = hex_digest(_VERSION, read.folder, table, key, values, absent, size=8)
+            read_by = hex_digest(_VERSION, read.folder, table, key, values, read.missing, size=8)
             self.index = _open_index(Path(index_folder) / f"{name}.{read_by}.sqlite", read)
         except ToolSettingsError as error:
             raise ToolSettingsError(f"{name}: {error}.") from error
@@ -244,6 +243,15 @@ class TableTool(Tool):
                 break
         few = itertools.cycle(examples.values())
         return list(itertools.islice(few, max(len(examples), MIN_EXAMPLES)))
+
+
+def table_of(
+    table: str, key: Sequence[str], values: Sequence[str], *, folder: str = ".", **options: Any
+) -> Table:
+    """The table that a tool with these options reads."""
+    given = options.get("missing")
+    absent = MISSING if given is None else given
+    return Table(table, key, values, Path(folder), missing=absent, most=_MOST_FACTS)
 
 
 def _open_index(file: Path, table: Table, readings: int = _READINGS) -> TableIndex:

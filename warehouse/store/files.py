@@ -14,9 +14,10 @@ from pathlib import Path
 from filelock import FileLock
 
 from toolformer.base.digests import hex_digest_of_file
+from toolformer.base.parallel import in_parallel
 from toolformer.base.whole_files import replacing, replacing_folder, write_whole
 from warehouse.errors import StoreConflictError, StoreError
-from warehouse.store.objects import ObjectStore, in_parallel, open_store
+from warehouse.store.objects import ObjectStore, open_store
 
 FILES, OBJECTS = "files/", "objects/"
 _LOGGER = logging.getLogger(__name__)

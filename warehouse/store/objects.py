@@ -14,8 +14,7 @@ import functools
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,6 @@ from warehouse.errors import StoreConflictError, StoreError
 if TYPE_CHECKING:
     import tenacity
 
-_S = TypeVar("_S")
 _T = TypeVar("_T")
 _LOGGER = logging.getLogger(__name__)
 
@@ -37,7 +35,6 @@ PATIENCE_SECONDS = 300.0
 # The first answer: an address that is wrong will not come right.
 _FIRST_PATIENCE_SECONDS = 30.0
 _REQUEST_SECONDS = 60
-_AT_A_TIME = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +44,6 @@ class StoredObject:
     path: str
     bytes: int
     written: datetime.datetime
-
-
-def in_parallel(function: Callable[[_S], _T], items: Iterable[_S]) -> list[_T]:
-    """The results of many small requests: a store answers some at a time as fast as one."""
-    with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        return list(pool.map(function, items))
 
 
 class _UnreachableError(StoreError):

@@ -9,12 +9,13 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolformer.base.parallel import in_parallel
 from toolformer.base.whole_files import beside, flush, remove_abandoned, replacing
 from warehouse.catalogue import KEPT_SECONDS, Catalogue, Entry, file_path, parsed
 from warehouse.errors import DamagedPartitionError, StoreConflictError, StoreError
@@ -32,9 +33,9 @@ from warehouse.layout import (
     retired_catalogue_file,
 )
 from warehouse.partitions import storage_error
-from warehouse.published import catalogues, path_of, read_catalogue, shards_in
+from warehouse.published import catalogues, number_in, path_of, read_catalogue, shards_in
 from warehouse.schema import ALL, tables
-from warehouse.store.objects import ObjectStore, in_parallel
+from warehouse.store.objects import ObjectStore
 
 if TYPE_CHECKING:
     from warehouse.store.files import MirroredFiles
@@ -90,16 +91,22 @@ class PartitionStore:
             with_rows: whether their files too, and not only their catalogues.
         """
 
-    def publish(self, shard: str, entries: Sequence[Entry]) -> None:
-        """Makes partitions that were written the newest ones of their shard, all at once.
+    def publish(self, made: Mapping[str, Sequence[Entry]]) -> None:
+        """Makes partitions that were written the newest ones: those of each shard all at once.
+
+        Args:
+            made: by shard.
 
         Raises:
-            StoreConflictError: another machine published one since this process looked.
-            StorageError: the partitions are as they were.
+            StoreConflictError: another machine published one since this process looked; those of
+                the other shards are published.
+            StorageError: the partitions of some shards are as they were.
         """
         with self._alone():
-            self._place(self._current(shard).with_entries(entries))
-        self._remove_unnamed(shard, {entry.table for entry in entries})
+            following = [self._current(shard).with_entries(made[shard]) for shard in made]
+            in_parallel(self._place, following)
+        for shard, entries in made.items():
+            self._remove_unnamed(self._current(shard), {entry.table for entry in entries})
 
     def shards_with(self, table_names: Collection[str]) -> set[str]:
         """Returns the shards that have partitions of all these tables."""
@@ -113,7 +120,8 @@ class PartitionStore:
         """Whether there are partitions of a table, and all of them can be read."""
         try:
             paths = [
-                path_of(self._folder, entry, catalogue.shard) for entry in catalogue.entries(table)
+                path_of(self._folder, entry, catalogue.shard)
+                for entry in catalogue.entries([table])
             ]
         except DamagedPartitionError:
             return False
@@ -212,13 +220,15 @@ class PartitionStore:
         remove_abandoned((self._folder / CATALOGUE_FOLDER).glob("*.tmp"))
         for shard in shards_in(self._folder):
             with suppress(DamagedPartitionError):
-                entries = read_catalogue(self._folder, shard).entries()
-                self._remove_unnamed(shard, {each.table for each in entries if each.replaced})
+                catalogue = self._current(shard)
+                entries = catalogue.entries()
+                self._remove_unnamed(catalogue, {each.table for each in entries if each.replaced})
 
-    def _remove_unnamed(self, shard: str, table_names: Collection[str]) -> None:
+    def _remove_unnamed(self, catalogue: Catalogue, table_names: Collection[str]) -> None:
         """Removes files of tables of a shard that nobody reads, and nobody can publish any more."""
+        shard = catalogue.shard
         try:
-            kept = self._current(shard).files_to_keep()
+            kept = catalogue.files_to_keep()
         except DamagedPartitionError:
             # What a damaged line names is wanted once a copy of it is put back.
             return
@@ -289,8 +299,7 @@ class MirroredStore(PartitionStore):
             missing = {
                 path
                 for each in catalogues(self._folder, table_names, shards)
-                for table in table_names
-                for entry in (each.entries(table) if with_rows else ())
+                for entry in (each.entries(table_names) if with_rows else ())
                 if (path := path_of(self._folder, entry, each.shard)) and not path.exists()
             }
             if not missing:
@@ -306,8 +315,21 @@ class MirroredStore(PartitionStore):
             # Where it was replaced or retired meanwhile, the catalogue names another one by now.
             lost = {path for path in missing if not path.exists()}
 
-    def publish(self, shard: str, entries: Sequence[Entry]) -> None:
+    def publish(self, made: Mapping[str, Sequence[Entry]]) -> None:
         """See `PartitionStore.publish`."""
+        conflicts: list[StoreConflictError] = []
+
+        def publish(shard: str) -> None:
+            try:
+                self._publish(shard, made[shard])
+            except StoreConflictError as conflict:
+                conflicts.append(conflict)
+
+        in_parallel(publish, made)
+        for conflict in conflicts:
+            raise conflict
+
+    def _publish(self, shard: str, entries: Sequence[Entry]) -> None:
         newest = self._newest(shard)
         for entry in entries:
             # Whoever has not looked before looks now.
@@ -324,7 +346,7 @@ class MirroredStore(PartitionStore):
         published = self._put(shard, made)
         for entry in entries:
             self._seen[entry.table, shard, entry.name] = _seal(published, *entry.key)
-        self._remove_unnamed(shard, {entry.table for entry in entries})
+        self._remove_unnamed(published, {entry.table for entry in entries})
 
     def _refuse_second(self, current: Catalogue, entries: Iterable[Entry]) -> None:
         for entry in entries:
@@ -412,7 +434,8 @@ class MirroredStore(PartitionStore):
 
     def _fetch_catalogue(self, shard: str, number: int) -> bool:
         """Brings a version of a catalogue; returns whether it was still there."""
-        if self._current(shard).number == number:
+        files = catalogue_file(self._folder, shard), retired_catalogue_file(self._folder, shard)
+        if max(number_in(file, shard) for file in files) == number:
             return True
         if not number:
             self._take_over(Catalogue(shard))

@@ -8,10 +8,11 @@ import datetime
 from functools import partial
 from itertools import groupby, pairwise
 
+from toolformer.base.parallel import in_parallel
 from warehouse.catalogue import parsed
 from warehouse.layout import CATALOGUE_FOLDER
 from warehouse.store.files import FILES, OBJECTS, files_of_version, object_name
-from warehouse.store.objects import ObjectStore, StoredObject, in_parallel
+from warehouse.store.objects import ObjectStore, StoredObject
 
 KEPT = datetime.timedelta(days=1)
 

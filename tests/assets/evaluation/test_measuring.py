@@ -197,11 +197,11 @@ def test_a_killed_run_goes_on_behind_its_last_part(measure, monkeypatch: pytest.
     replace = Warehouse.replace_partitions
     stored: list[str] = []
 
-    def killed_later(self, shard, made):
+    def killed_later(self, made):
         if len(stored) == 3:
             raise KeyboardInterrupt
         stored.extend(name for _, name in made)
-        replace(self, shard, made)
+        replace(self, made)
 
     monkeypatch.setattr(Warehouse, "replace_partitions", killed_later)
     with pytest.raises(KeyboardInterrupt):

@@ -19,6 +19,7 @@ from toolformer.home.home import Home
 from toolformer.home.partitions import BENCHMARK, MODEL
 from toolformer.home.resources.settings import SettingsResource
 from toolformer.training.model_card import CARD_FILE
+from tools.plugins.table_tool import TABLE_TOOL
 
 KEYS = ["first|base", "bad|base", "last|base"]
 
@@ -161,3 +162,51 @@ def test_a_study_adds_its_modes_to_the_rows_and_an_unknown_one_is_refused(
         assert modes("own|large", "openings") == (seen, "1 done, 2 up to date")
         with pytest.raises(dg.DagsterInvalidConfigError, match="horoscope"):
             run(instance, settings, keys=["own|base"], study="horoscope")
+
+
+def test_the_study_of_tables_edits_them_and_other_runs_leave_its_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
+    store = new_warehouse(tmp_path)
+    table = tmp_path / "towns.csv"
+    table.write_text("who,town\nAda Lund,Paris\nBo Gren,Rome\n")
+    asked = [
+        {"question": "Ada Lund lives in", "answers": ["Paris"]},
+        {"question": "A", "answers": ["b"]},
+    ]
+    file = write_lines(tmp_path / "own.jsonl", asked)
+    model = str(save_tiny_model(tmp_path / "model"))
+    # What names code stands there alone.
+    (tmp_path / "toolformer.yaml").write_text(
+        f"tools: {{Facts: {{class: {TABLE_TOOL}, "
+        "options: {table: towns.csv, key: [who], values: [town]}}}\n"
+    )
+    switched_off = {name: {"is_enabled": False} for name in ("QA", "MT", "WikiSearch")}
+    settings = {
+        "language_model": {"path": model, "device": "cpu"},
+        "tools": switched_off,
+        "evaluation": {
+            "benchmarks": ["own"],
+            "questions": {"own": {"path": str(file), "prompt": "{question}"}},
+            "models": {"large": model},
+        },
+    }
+    key = "own|large"
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(BENCHMARK, ["own"])
+        instance.add_dynamic_partitions(MODEL, ["large"])
+        made = run(instance, settings, keys=[key], study="tables")
+        assert reported(made) == {key: "4 done"}
+        rows = "select mode, gold from evaluation_results where mode in ('changed', 'deleted')"
+        answers = store.query(f"{rows} order by mode").rows()
+        # The other question asks for no fact of the table.
+        assert answers == [("changed", '["Rome"]'), ("deleted", '["Paris"]')]
+        assert reported(run(instance, settings, keys=[key])) == {key: "2 up to date"}
+        assert store.query(f"{rows} order by mode").rows() == answers
+        # Without the tool nothing says what they were made from.
+        without = {**settings, "tools": {**switched_off, "Facts": {"is_enabled": False}}}
+        assert reported(run(instance, without, keys=[key])) == {key: "1 done, 1 up to date"}
+        assert store.query(rows).is_empty()
+        failed = run(instance, without, keys=[key], study="tables")
+        assert not failed.success

@@ -11,7 +11,7 @@ from accelerate import tracking
 
 from assets.training import finetuning
 from tests.fakes import save_tiny_model
-from tests.materialising import materialise, metadata_of
+from tests.materialising import failure_of, materialise, metadata_of
 from tests.warehouse.rows import CALL, new_warehouse, put
 from toolformer.forward import precision
 from toolformer.forward.chat_template import plain_template
@@ -131,12 +131,9 @@ def test_where_every_learning_rate_diverges_the_losses_are_told_and_there_is_no_
     home: Home, base: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(finetuning, "RATES", (1e31, 1e30, 1e29, 1e28))
-    result = train(base, "calls", learning_rate="auto")
-    (failed,) = (event for event in result.all_events if event.is_step_failure)
-    told = failed.step_failure_data.user_failure_data
-    assert told
-    assert "Training diverges at every learning rate" in str(told.description)
-    assert "1e+30: not finite" in str(told.description)
+    told = failure_of(train(base, "calls", learning_rate="auto"))
+    assert "Training diverges at every learning rate" in told
+    assert "1e+30: not finite" in told
     assert not home.finetuned_model(1).exists()
 
 
@@ -221,11 +218,8 @@ def test_a_tracker_that_is_not_installed_is_refused_before_the_training(
     home: Home, base: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(tracking, "get_available_trackers", list)
-    result = train(base, "calls", report_to=["mlflow"])
-    (failed,) = (event for event in result.all_events if event.is_step_failure)
-    told = failed.step_failure_data.user_failure_data
-    assert told
-    assert "names mlflow, whose package is not installed. Run `pip install" in str(told.description)
+    told = failure_of(train(base, "calls", report_to=["mlflow"]))
+    assert "names mlflow, whose package is not installed. Run `pip install" in told
     assert not (home.checkpoints / "finetuned_model.toolformer").exists()
 
 
@@ -234,13 +228,9 @@ def _killed(_folder: Path) -> None:
 
 
 def test_too_few_texts_are_refused_unless_it_is_forced(home: Home, base: Path):
-    result = train(base, "calls", min_texts=3)
-    assert not result.success
-    (failed,) = (event for event in result.all_events if event.is_step_failure)
-    told = failed.step_failure_data.user_failure_data
-    assert told
-    assert "has 2 texts; expected at least 3 (training.min_texts)" in str(told.description)
-    assert "--force" in str(told.description)
+    told = failure_of(train(base, "calls", min_texts=3))
+    assert "has 2 texts; expected at least 3 (training.min_texts)" in told
+    assert "--force" in told
     assert not home.finetuned_model(1).exists()
     assert metadata_of(train(base, "calls", min_texts=3, force=True))["state"] == "done"
 
@@ -272,8 +262,5 @@ def test_a_training_set_without_a_text_to_train_on_is_refused_with_the_reasons(
         "split": "development",
     }
     put(store, "training_texts", held_back, fingerprint="y", **{"left out: duplicate": "7"})
-    result = train(base, "calls", min_texts=1)
-    (failed,) = (event for event in result.all_events if event.is_step_failure)
-    told = failed.step_failure_data.user_failure_data
-    assert told
-    assert "holds no text to train on (left out: duplicate 7)" in str(told.description)
+    told = failure_of(train(base, "calls", min_texts=1))
+    assert "holds no text to train on (left out: duplicate 7)" in told

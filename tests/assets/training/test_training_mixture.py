@@ -253,24 +253,6 @@ def test_calls_that_are_replaced_meanwhile_make_it_fail(
     assert home.warehouse.partition_metadata("training_texts", ALL, ALL) is None
 
 
-def test_inputs_are_looked_at_to_decide_to_compare_before_storing_and_to_report(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-):
-    looks: list[training_inputs.TrainingInputs] = []
-    look = training_inputs.TrainingInputs.look
-
-    def counted(*arguments):
-        looks.append(look(*arguments))
-        return looks[-1]
-
-    monkeypatch.setattr(training_inputs.TrainingInputs, "look", counted)
-    home.write({"a": sentence(1)})
-    home.train_on()
-    assert len(looks) == 3
-    home.train_on()
-    assert len(looks) == 3 + 2
-
-
 def test_calls_that_c_star_was_not_merged_from_are_refused(home: Home):
     home.write({"a": sentence(1)})
     home.put_calls("second")

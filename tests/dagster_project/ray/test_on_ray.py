@@ -203,13 +203,15 @@ def step_failure(failure: dg.Failure) -> dg.DagsterEvent:
     )
 
 
-def test_a_lost_run_that_was_retried_is_no_failure(cluster: Cluster):
-    def retry() -> None:
+@pytest.mark.parametrize("is_retried", [True, False], ids=["retried", "made by another backfill"])
+def test_a_lost_run_whose_partitions_are_made_is_no_failure(cluster: Cluster, *, is_retried: bool):
+    def end() -> None:
         lost = cluster.add_run(FAILURE)
-        cluster.add_run(SUCCESS, retries=lost.run_id)
+        if is_retried:
+            cluster.add_run(SUCCESS, retries=lost.run_id)
         cluster.end()
 
-    cluster.events = [retry]
+    cluster.events = [end]
     assert cluster.follow() == []
 
 
@@ -231,15 +233,6 @@ def test_a_backfill_that_ends_without_all_is_a_failure_and_not_waited_for(
     cluster.events = [end]
     (error,) = cluster.follow()
     assert words in str(error)
-
-
-def test_a_lost_run_whose_partitions_another_backfill_made_is_no_failure(cluster: Cluster):
-    def end() -> None:
-        cluster.add_run(dg.DagsterRunStatus.FAILURE)
-        cluster.end()
-
-    cluster.events = [end]
-    assert cluster.follow() == []
 
 
 def test_a_backfill_that_counted_before_the_retry_had_made_the_last_is_no_failure(

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from tests import literal
-from tests.fakes import taught_model, tiny_model
+from tests.fakes import decoding_parameters, taught_model, tiny_model
 from tests.toolformer.architectures import windows_of
 from toolformer.calls import call_ids
 from toolformer.decoding.call_gains import AnsweredCall, call_gains, written_calls
-from toolformer.decoding.completions import CLOSED, DecodingParameters
+from toolformer.decoding.completions import CLOSED
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.model import Place
 from tools.errors import CallSyntaxError
@@ -39,22 +39,15 @@ def pupil():
 
 
 def written(model, places, *, parse=lambda _, text: text, **changes) -> dict:
-    chosen = {
-        "max_new_tokens": 60,
-        "call_top_k": 10,
-        # What is calibrated does not depend on what decoding is told now.
-        "max_calls": 0,
-        "min_call_probability": CLOSED,
-        "max_call_tokens": 20,
-        "max_result_tokens": 20,
-        "tools": ("Calculator",),
-    }
+    # What is calibrated does not depend on what decoding is told now.
+    now = {"max_calls": 0, "min_call_probability": CLOSED}
+    limits = {"max_call_tokens": 20, "max_result_tokens": 20, "tools": ("Calculator",)}
     told = []
     found = written_calls(
         model,
         windows_of(model.tokenizer, *TEXTS),
         places,
-        parameters=DecodingParameters(**{**chosen, **changes}),
+        parameters=decoding_parameters(**{**now, **limits, **changes}),
         parse_arguments=parse,
         progress=lambda *each: told.append(each),
     )

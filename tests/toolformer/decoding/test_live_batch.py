@@ -7,15 +7,14 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tests.fakes import ScriptedModel, taught_model
-from tests.toolformer.decoding.test_decoder import LESSONS, parameters, without_negligible_ranks
+from tests.fakes import ScriptedModel, decoding_parameters, taught_model
+from tests.toolformer.decoding.conftest import without_negligible_ranks
 from toolformer.decoding.completions import DecodedCall
 from toolformer.decoding.decoder import complete
 from toolformer.decoding.decoding_row import DecodingRow, RowSettings
 from toolformer.decoding.live_batch import BatchClosedError, LiveBatch, QueueFullError
 from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest, LiveText
 from toolformer.errors import SequenceTooLongError
-from toolformer.forward.language_model import LanguageModel
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +34,7 @@ def result_of(call) -> str:
 
 def request(prompt: str, *, run_call=result_of, stop_texts=(), top=0, **changes) -> LiveRequest:
     limits = {"max_new_tokens": 30, "max_call_tokens": 32, "max_result_tokens": 32, **changes}
-    settings = RowSettings(parameters(**limits), lambda _tool, text: text, stop_texts, top)
+    settings = RowSettings(decoding_parameters(**limits), lambda _tool, text: text, stop_texts, top)
     return LiveRequest(prompt, settings, run_call)
 
 
@@ -62,11 +61,6 @@ class Listener:
 
     def end(self) -> LiveEnd:
         return self._end.get(timeout=20)
-
-
-@pytest.fixture(scope="module")
-def taught() -> LanguageModel:
-    return taught_model(LESSONS)
 
 
 @pytest.fixture
@@ -110,8 +104,7 @@ def wait_until(condition) -> None:
         time.sleep(0.002)
 
 
-def test_64_texts_that_arrive_at_random_times_are_each_as_if_alone(started):
-    model = taught_model(LESSONS)
+def test_64_texts_that_arrive_at_random_times_are_each_as_if_alone(started, pupil):
     draw = random.Random(3)
     choices = [
         (
@@ -125,7 +118,7 @@ def test_64_texts_that_arrive_at_random_times_are_each_as_if_alone(started):
         )
         for _ in range(64)
     ]
-    batch = started(model, max_active=9)
+    batch = started(pupil, max_active=9)
 
     def slow_result(call) -> str:
         time.sleep(draw.random() / 50)
@@ -138,7 +131,7 @@ def test_64_texts_that_arrive_at_random_times_are_each_as_if_alone(started):
     ends = [listener.end() for listener in listeners]
     alone = [
         complete(
-            model,
+            pupil,
             [prompt],
             parameters=request(prompt, **changes).settings.parameters,
             run_calls=lambda requests: [result_of(call) for _, call in requests],
@@ -158,8 +151,8 @@ def test_64_texts_that_arrive_at_random_times_are_each_as_if_alone(started):
     assert (batch.active, batch.waiting) == (0, 0)
 
 
-def test_a_tool_that_hangs_holds_up_its_own_text_alone(started, taught, hanging):
-    batch = started(taught, max_active=2)
+def test_a_tool_that_hangs_holds_up_its_own_text_alone(started, pupil, hanging):
+    batch = started(pupil, max_active=2)
     hung, others = Listener(), [Listener() for _ in range(5)]
     batch.submit(request(PROMPTS[0], run_call=hanging, call_top_k=1), hung)
     for listener in others:
@@ -173,8 +166,8 @@ def test_a_tool_that_hangs_holds_up_its_own_text_alone(started, taught, hanging)
     assert [call.result for call in hung.calls] == ["42"]
 
 
-def test_a_tool_that_fails_has_its_call_taken_back(started, taught, caplog):
-    batch = started(taught)
+def test_a_tool_that_fails_has_its_call_taken_back(started, pupil, caplog):
+    batch = started(pupil)
 
     def failing(call) -> str:
         raise RuntimeError("no such number")
@@ -189,8 +182,8 @@ def test_a_tool_that_fails_has_its_call_taken_back(started, taught, caplog):
     assert "no such number" in caplog.text
 
 
-def test_a_canceled_text_frees_its_place_also_while_its_tool_runs(started, taught, hanging):
-    batch = started(taught, max_active=1)
+def test_a_canceled_text_frees_its_place_also_while_its_tool_runs(started, pupil, hanging):
+    batch = started(pupil, max_active=1)
     hung, queued, following = Listener(), Listener(), Listener()
     text = batch.submit(request(PROMPTS[0], run_call=hanging, call_top_k=1), hung)
     waiting = batch.submit(request(PROMPTS[1]), queued)
@@ -208,9 +201,9 @@ def test_a_canceled_text_frees_its_place_also_while_its_tool_runs(started, taugh
 
 @pytest.mark.parametrize(("max_active", "max_waiting"), [(1, 1), (2, 0)])
 def test_places_in_the_queue_are_limited_and_a_prompt_has_to_fit(
-    started, taught, hanging, max_active, max_waiting
+    started, pupil, hanging, max_active, max_waiting
 ):
-    batch = started(taught, max_active=max_active, max_waiting=max_waiting)
+    batch = started(pupil, max_active=max_active, max_waiting=max_waiting)
     for _ in range(2):
         batch.submit(request(PROMPTS[0], run_call=hanging, call_top_k=1), Listener())
         wait_until(lambda: batch.active >= 1)
@@ -220,8 +213,8 @@ def test_places_in_the_queue_are_limited_and_a_prompt_has_to_fit(
         batch.submit(request("6 times " * 1000), Listener())
 
 
-def test_what_runs_may_finish_behind_the_end_and_nothing_enters(started, taught):
-    batch = started(taught)
+def test_what_runs_may_finish_behind_the_end_and_nothing_enters(started, pupil):
+    batch = started(pupil)
     listener, late = Listener(), Listener()
     entered = threading.Event()
 
@@ -239,8 +232,8 @@ def test_what_runs_may_finish_behind_the_end_and_nothing_enters(started, taught)
         batch.submit(request(PROMPTS[0]), late)
 
 
-def test_what_does_not_finish_in_time_is_canceled(started, taught, hanging):
-    batch = started(taught)
+def test_what_does_not_finish_in_time_is_canceled(started, pupil, hanging):
+    batch = started(pupil)
     listener = Listener()
     batch.submit(request(PROMPTS[0], run_call=hanging, call_top_k=1), listener)
     began = time.monotonic()
@@ -249,15 +242,15 @@ def test_what_does_not_finish_in_time_is_canceled(started, taught, hanging):
     assert listener.end() == LiveEnd(None)
 
 
-def test_a_defect_ends_the_texts_and_not_the_batch(started, taught, caplog, monkeypatch):
-    batch = started(taught)
+def test_a_defect_ends_the_texts_and_not_the_batch(started, pupil, caplog, monkeypatch):
+    batch = started(pupil)
 
     def broken(*_args, **_named):
         raise MemoryError("no room for the keys")
 
     listener, following = Listener(), Listener()
     with monkeypatch.context() as patched:
-        patched.setattr(taught, "hidden_states", broken)
+        patched.setattr(pupil, "hidden_states", broken)
         batch.submit(request(PROMPTS[0]), listener)
         assert isinstance(listener.end().error, MemoryError)
     batch.submit(request(PROMPTS[0]), following)
@@ -296,26 +289,26 @@ def test_pieces_end_within_no_character(started):
     assert [piece.text for piece in listener.pieces][:3] == [" ", "é", ","]
 
 
-def test_steps_have_the_log_probabilities_of_the_model(started, taught):
+def test_steps_have_the_log_probabilities_of_the_model(started, pupil):
     listener = Listener()
-    started(taught).submit(
+    started(pupil).submit(
         request(PROMPTS[0], call_top_k=1, top=3, run_call=lambda _: "42"), listener
     )
     completion = listener.end().completion
     assert completion is not None
     steps = [step for piece in listener.pieces for step in piece.steps]
     assert steps == list(completion.trace[: len(steps)])
-    ids = [taught.bos_id, *taught.tokenizer.encode(PROMPTS[0])]
+    ids = [pupil.bos_id, *pupil.tokenizer.encode(PROMPTS[0])]
     for step in steps:
         with torch.inference_mode():
-            logits = taught.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+            logits = pupil.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
         expected = logits.float().log_softmax(dim=-1)
         if step.kind == "forced":
             assert (step.log_probability, step.top) == (None, ())
         else:
             assert step.log_probability == pytest.approx(float(expected[step.token]), abs=1e-4)
             likeliest = expected.topk(3)
-            texts = [taught.tokenizer.token_text(int(token)) for token in likeliest.indices]
+            texts = [pupil.tokenizer.token_text(int(token)) for token in likeliest.indices]
             assert [token for token, *_ in step.top] == likeliest.indices.tolist()
             assert [text for _, text, _ in step.top] == texts
             assert [each for *_, each in step.top] == pytest.approx(
@@ -325,9 +318,9 @@ def test_steps_have_the_log_probabilities_of_the_model(started, taught):
 
 
 @pytest.mark.parametrize("stop_texts", [(), ("Q:", "\n\n\n")])
-def test_no_token_of_a_text_is_decoded_again_and_again(taught, monkeypatch, stop_texts):
-    tokenizer, listener = taught.tokenizer, Listener()
-    settings = RowSettings(parameters(max_new_tokens=1000), stop_texts=stop_texts)
+def test_no_token_of_a_text_is_decoded_again_and_again(pupil, monkeypatch, stop_texts):
+    tokenizer, listener = pupil.tokenizer, Listener()
+    settings = RowSettings(decoding_parameters(max_new_tokens=1000), stop_texts=stop_texts)
     row = DecodingRow(0, "So", [], tokenizer, settings, has_start=False)
     text = LiveText(LiveRequest("So", settings, result_of), row, listener, lambda: None)
     ids = tokenizer.encode("é, 日本 and 🎉. " * 25)

@@ -3,15 +3,16 @@
 import itertools
 import math
 import random
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes import ScriptedModel, tiny_model
+from tests.fakes import ScriptedModel, decoding_parameters, tiny_model
 from toolformer.decoding.call_chances import call_chances
-from toolformer.decoding.completions import DecodingParameters, MinCallProbability
+from toolformer.decoding.completions import MinCallProbability
 from toolformer.decoding.decoder import complete
 from toolformer.decoding.decoding_batch import DecodingBatch
 from toolformer.decoding.decoding_row import DecodingRow, RowSettings
@@ -40,16 +41,7 @@ class FewScores(ScriptedModel):
         return scores
 
 
-def parameters(**changes) -> DecodingParameters:
-    values = {
-        "max_new_tokens": 4,
-        "call_top_k": 10,
-        "max_calls": 1,
-        "max_call_tokens": 4,
-        "max_result_tokens": 4,
-        "tools": ("Calculator",),
-    }
-    return DecodingParameters(**{**values, **changes})
+parameters = partial(decoding_parameters, max_new_tokens=4, max_call_tokens=4, max_result_tokens=4)
 
 
 def unanswered(requests):

@@ -20,7 +20,7 @@ from tests.fakes import END, START
 from tests.toolformer.generation.conftest import LESSONS, PROMPTS
 from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
-from toolformer.decoding.completions import BY_RANK_ALONE, CLOSED, MinCallProbability
+from toolformer.decoding.completions import BY_RANK_ALONE, MinCallProbability
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError, UnservedGenerationError
 from toolformer.forward.language_model import LanguageModel
@@ -191,6 +191,21 @@ def test_a_call_needs_the_min_probability(model, tokenizer, tmp_path, monkeypatc
         assert calibrated.tolist() == padded(tokenizer, prompts, expected)
 
 
+def test_each_tool_needs_the_min_probability_of_its_own(model, tokenizer):
+    prompts, by_tool = list(PROMPTS), {"Calculator": 0.01, "Calendar": 1.0}
+    # The other tool has the calibrated value of the model.
+    least = MinCallProbability.everywhere(0.01).changed(by_tool)
+    completions = decoded(model, tokenizer, prompts, all_tools(), top_k=10, least=least)
+    options = {"call_top_k": 10, "min_call_probability": by_tool}
+    output = generate(model, tokenizer, prompts, all_tools(), **options)
+    assert output.tolist() == padded(tokenizer, prompts, completions)
+    assert [len(each.calls) for each in completions] == [1, 1, 0, 1, 0]
+    # The bracket of a note opens nothing, so nothing is taken back.
+    assert [each.undone_calls for each in completions] == [()] * 5
+    with pytest.raises(UnservedGenerationError, match="'QA', which tools= does not have"):
+        generate(model, tokenizer, prompts, min_call_probability={"QA": 0.5})
+
+
 def test_without_a_calibrated_value_no_call_opens_and_the_log_says_so_once(
     model, tokenizer, tmp_path, monkeypatch, caplog
 ):
@@ -204,32 +219,6 @@ def test_without_a_calibrated_value_no_call_opens_and_the_log_says_so_once(
     assert f"{tmp_path}: No call opens" in line
     by_rank_alone = model.generate(**inputs, **options, min_call_probability=0)
     assert "[Calculator(6 * 7) -> 42]" in tokenizer.decode(by_rank_alone[0])
-
-
-@pytest.mark.model
-def test_tokens_of_the_embedded_model_are_those_of_the_decoder(embedded_model_path):
-    model = AutoModelForCausalLM.from_pretrained(embedded_model_path)
-    tokenizer = AutoTokenizer.from_pretrained(embedded_model_path)
-    lesson = "Half of 9 is [Calculator(9 / 2) -> 4.5] 4.5. "
-    prompts = [f"{lesson}Five times 7 is", "The capital of France is", "The notes [1], [2] and"]
-    limits = {"top_k": 10, "max_new_tokens": 8}
-    for tools in ([], [Calculator(), Calendar(date_source="published_on")]):
-        completions = decoded(model, tokenizer, prompts, tools, **limits)
-        output = generate(model, tokenizer, prompts, tools, call_top_k=10, max_new_tokens=8)
-        assert output.tolist() == padded(tokenizer, prompts, completions)
-        assert [len(each.calls) for each in completions] == [len(tools[:1]), 0, 0]
-        assert [len(each.undone_calls) for each in completions] == [0, 0, len(tools[:1])]
-    # With values by tool the bracket of a note opens nothing, so nothing is taken back.
-    by_tool = {"Calculator": 1e-4, "Calendar": 1.0}
-    least = CLOSED.changed(by_tool)
-    completions = decoded(model, tokenizer, prompts, tools, least=least, **limits)
-    run = {"call_top_k": 10, "max_new_tokens": 8, "min_call_probability": by_tool}
-    output = generate(model, tokenizer, prompts, tools, **run)
-    assert output.tolist() == padded(tokenizer, prompts, completions)
-    assert [len(each.calls) for each in completions] == [1, 0, 0]
-    assert [each.undone_calls for each in completions] == [()] * 3
-    with pytest.raises(UnservedGenerationError, match="'QA', which tools= does not have"):
-        generate(model, tokenizer, prompts, tools, min_call_probability={"QA": 0.5})
 
 
 def test_tokens_without_tools_are_those_of_transformers_greedy_search(model, tokenizer):

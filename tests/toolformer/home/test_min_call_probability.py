@@ -14,7 +14,6 @@ from toolformer.decoding.calibration import (
     min_call_probability_text,
 )
 from toolformer.decoding.completions import CLOSED, MinCallProbability
-from toolformer.errors import ToolformerError
 from toolformer.home.settings.errors import SettingsError
 from toolformer.home.settings.sections import Settings, validated
 from toolformer.home.wiring.live_calls import decoding_parameters, with_calls
@@ -99,12 +98,3 @@ def test_a_model_without_a_calibrated_value_opens_no_call_unless_it_is_told_to(
     parameters = decoding_parameters(closed, ["Calculator"], min_call_probability=CLOSED)
     assert parameters.is_disabled
     assert with_calls(tmp_path, settings_with(0)).min_call_probability == (0, 0, {})
-
-
-@pytest.mark.parametrize(
-    "content", ["{}", min_call_probability_text(CalibratedProbability(None, None, None, 10, 8, 8))]
-)
-def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path, content: str):
-    (tmp_path / MIN_CALL_PROBABILITY_FILE).write_text(content)
-    with pytest.raises(ToolformerError, match=r"min_call_probability\.json' is damaged.*Delete it"):
-        min_call_probability(tmp_path, settings_with(None))

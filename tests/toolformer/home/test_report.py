@@ -65,6 +65,23 @@ def fill(store: Warehouse, *, text: str = TEXT, url: str = "https://example.org/
         store.replace_partition(table, SHARD, name, frame(table, *changes), metadata={})
 
 
+def test_what_people_marked_is_a_curve_only_where_they_marked_something(store):
+    fill(store)
+    assert 'id="marks"' not in page_of(contents_of(store, Settings()))
+    mark = {"character_offset": len(TEXT) - 3}
+    store.replace_partition("text_marks", SHARD, ALL, frame("text_marks", mark), metadata={})
+    contents = contents_of(store, Settings())
+    assert [picture.caption for picture in contents.marks] == ["Calculator"]
+    assert "recall (%)" in contents.marks[0].svg
+    # A curve for the model's call, for the rule's, which is elsewhere, and for both.
+    assert re.findall(">(all|none|call|position)<", contents.marks[0].svg) == [
+        "all",
+        "call",
+        "none",
+    ]
+    assert 'id="marks"' in page_of(contents)
+
+
 def data_of(page: str) -> list[dict]:
     content = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
     assert content is not None

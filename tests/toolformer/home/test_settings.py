@@ -54,15 +54,6 @@ def test_no_preset_goes_below_half_the_papers_filtering_threshold(preset: str):
         assert settings.tools.of(name).filtering_threshold >= least
 
 
-def test_a_misspelt_setting_is_named_with_the_nearest_known():
-    with pytest.raises(SettingsError) as raised:
-        validated({"sampling": {"temperatur": 1.0}}, origin="toolformer.yaml")
-    text = str(raised.value)
-    assert text.startswith("toolformer.yaml: There is no setting 'sampling.temperatur'.")
-    assert "Did you mean 'temperature'?" in text
-    assert "max_new_tokens" in text
-
-
 @pytest.mark.parametrize(
     ("values", "named"),
     [

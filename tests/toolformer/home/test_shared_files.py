@@ -113,8 +113,8 @@ def _cut(home: Home, texts: Sequence[str], *, between: Callable[[], object] | No
         if between is not None:
             between()
         sync_shards(home, warehouse, instance)
-        for entry, shard in cut:
-            store_texts(warehouse, entry, shard, run_id="test")
+        for _ in store_texts(warehouse, cut, run_id="test"):
+            pass
 
     with dg.DagsterInstance.ephemeral() as instance, changing_corpus(home):
         update_manifest(

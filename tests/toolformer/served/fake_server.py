@@ -17,6 +17,9 @@ from toolformer.forward.language_model import LanguageModel
 from toolformer.served.http_client import IN_FLIGHT, CompletionsClient
 from toolformer.served.served_model import ServedModel
 
+# What the client is asked where any answer does.
+ONE_TOKEN = {"prompt": [0, 40], "max_tokens": 1, "temperature": 0}
+
 
 @dataclass
 class FakeServer:
@@ -228,3 +231,15 @@ def client_of(
     fake: FakeServer, *, model: str = "tiny", key: str | None = None
 ) -> CompletionsClient:
     return CompletionsClient([fake.url], model, key=key)
+
+
+@contextlib.contextmanager
+def asking(
+    model: LanguageModel, *, key: str | None = None, **options: Any
+) -> Iterator[tuple[FakeServer, CompletionsClient]]:
+    """A server of a network, and its client."""
+    with (
+        serving(model, key=key, **options) as fake,
+        contextlib.closing(client_of(fake, key=key)) as client,
+    ):
+        yield fake, client

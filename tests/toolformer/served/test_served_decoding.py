@@ -3,14 +3,15 @@
 import dataclasses
 import queue
 import time
+from functools import partial
 
 import pytest
 
 from tests.conftest import happens
-from tests.fakes import taught_model
+from tests.fakes import decoding_parameters, taught_model
 from tests.toolformer.served.fake_server import served_by
 from toolformer.calls import call_open_id
-from toolformer.decoding.completions import DecodingParameters, MinCallProbability
+from toolformer.decoding.completions import MinCallProbability
 from toolformer.decoding.decoder import complete
 from toolformer.decoding.decoding_row import RowSettings
 from toolformer.decoding.live_batch import LiveBatch
@@ -34,16 +35,9 @@ def asked(taught):
         yield pair
 
 
-def parameters_of(**changes):
-    parameters = {
-        "max_new_tokens": 8,
-        "call_top_k": 10,
-        "max_calls": 1,
-        "max_call_tokens": 12,
-        "max_result_tokens": 8,
-        "tools": ("QA",),
-    }
-    return DecodingParameters(**(parameters | changes))
+parameters_of = partial(
+    decoding_parameters, max_new_tokens=8, max_call_tokens=12, max_result_tokens=8, tools=("QA",)
+)
 
 
 def completed(model, prompts=PROMPTS, *, run_calls=None, **changes):

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from tests.fakes import sampling_parameters
+from tests.fakes import byte_tokenizer, sampling_parameters
 from tests.toolformer.architectures import windows_of
 from tests.toolformer.served.fake_server import served_by
 from toolformer.calls import call_open_id
@@ -21,6 +21,7 @@ from tools.protocol import ToolCall
 
 PROMPT = "Calls.\nIn: {text}\nOutput:"
 TEXTS = ("Six times seven is 42.", "It rained here.", "The mill of 1869 stands.")
+FORCED = byte_tokenizer().encode_pieces([" [", "QA("])
 
 
 def places_of(windows, open_id):
@@ -30,6 +31,42 @@ def places_of(windows, open_id):
         for position in range(len(window.ids))
         for token in (window.ids[position], open_id)
     ]
+
+
+def groups_of(counts, *, tokens: int) -> list[list[Branch]]:
+    """As many branches as are counted at each of some positions, with their random numbers."""
+    return [
+        [
+            Branch(branch_uniforms(7, "d", 0, "QA", at, number, count=tokens))
+            for number in range(count)
+        ]
+        for at, count in counts.items()
+    ]
+
+
+def sample(read, places, groups, *, tokens: int, temperature=1.0, is_finished=None) -> None:
+    """Continue calls of QA at places of texts that were read."""
+    read.sample(
+        places,
+        groups,
+        forced_ids=FORCED,
+        max_new_tokens=tokens,
+        temperature=temperature,
+        is_finished=is_finished or (lambda branch: len(branch.tokens) == tokens),
+    )
+
+
+def call_probabilities(model, windows, *, threshold: float, most: int) -> dict:
+    rows = sample_calls(
+        model,
+        PROMPT,
+        windows,
+        tool_name="QA",
+        takes_arguments=False,
+        parse_arguments=str.strip,
+        parameters=sampling_parameters(sampling_threshold=threshold, positions_per_text=most),
+    )
+    return {(row.document_id, row.position): row.call_probability for row in rows}
 
 
 @pytest.mark.parametrize("faults", [set(), {"no_listing"}])
@@ -102,20 +139,13 @@ def test_places_that_nobody_asked_for_are_not_read(local, pair, monkeypatch):
 
 
 def test_samples_have_the_log_probabilities_of_the_model_and_end_as_its_own(local, pair):
-    windows, forced = (
-        windows_of(local.tokenizer, *TEXTS),
-        local.tokenizer.encode_pieces([" [", "QA("]),
-    )
-    places = [Place(0, 2), Place(1, 1)]
-    groups = [
-        [Branch(branch_uniforms(7, "d", 0, "QA", at, number, count=6)) for number in range(3)]
-        for at in range(2)
-    ]
-    pair[1].read(PROMPT, windows).sample(
+    windows, places = windows_of(local.tokenizer, *TEXTS), [Place(0, 2), Place(1, 1)]
+    groups = groups_of({0: 3, 1: 3}, tokens=6)
+    sample(
+        pair[1].read(PROMPT, windows),
         places,
         groups,
-        forced_ids=forced,
-        max_new_tokens=6,
+        tokens=6,
         temperature=0.7,
         is_finished=lambda branch: len(branch.tokens) == 5,
     )
@@ -125,7 +155,7 @@ def test_samples_have_the_log_probabilities_of_the_model_and_end_as_its_own(loca
     assert len({tuple(branch.tokens) for _, branch in branches}) > 1
     read = local.read(PROMPT, windows)
     continuations = [
-        Continuation(place, tuple(forced), tuple(branch.tokens)) for place, branch in branches
+        Continuation(place, tuple(FORCED), tuple(branch.tokens)) for place, branch in branches
     ]
     for losses, (_, branch) in zip(read.continuation_losses(continuations), branches, strict=True):
         assert branch.log_probability == pytest.approx(-sum(losses), abs=1e-4)
@@ -135,19 +165,13 @@ def test_samples_have_the_log_probabilities_of_the_model_and_end_as_its_own(loca
 def test_samples_end_at_the_server_where_the_call_does_and_are_the_same(local):
     windows = windows_of(local.tokenizer, *TEXTS)
 
+    def is_read(branch: Branch) -> bool:
+        return CallReader(True).is_finished(branch.token_texts)
+
     def sampled(served):
-        branches = [
-            Branch(branch_uniforms(7, "d", 0, "QA", 2, number, count=12)) for number in range(20)
-        ]
-        served.read(None, windows).sample(
-            [Place(0, 2)],
-            [branches],
-            forced_ids=local.tokenizer.encode_pieces([" [", "QA("]),
-            max_new_tokens=12,
-            temperature=1.0,
-            is_finished=lambda branch: CallReader(True).is_finished(branch.token_texts),
-        )
-        return [(branch.tokens, branch.is_finished) for branch in branches]
+        groups = groups_of({2: 20}, tokens=12)
+        sample(served.read(None, windows), [Place(0, 2)], groups, tokens=12, is_finished=is_read)
+        return [(branch.tokens, branch.is_finished) for branch in groups[0]]
 
     told = []
     # Some engines leave out the bracket that ends a call, or take no stop texts.
@@ -167,20 +191,10 @@ def test_samples_of_a_place_are_the_same_asked_for_together_and_one_by_one(local
     told, asked = [], []
     # Some engines count other seeds, or give one sample whatever is asked for.
     for faults in (set(), {"own_seeds"}, {"one_sample"}):
-        groups = [
-            [Branch(branch_uniforms(7, "d", 0, "QA", at, number, count=4)) for number in range(10)]
-            for at in (2, 1)
-        ]
+        groups = groups_of({2: 10, 1: 10}, tokens=4)
         with served_by(local, faults=faults) as (fake, served):
             fake.bodies.clear()
-            served.read(None, windows).sample(
-                [Place(0, 2), Place(1, 1)],
-                groups,
-                forced_ids=local.tokenizer.encode_pieces([" [", "QA("]),
-                max_new_tokens=4,
-                temperature=1.0,
-                is_finished=lambda branch: len(branch.tokens) == 4,
-            )
+            sample(served.read(None, windows), [Place(0, 2), Place(1, 1)], groups, tokens=4)
             asked.append(sorted(body.get("n", 1) for body in fake.bodies))
         told.append([branch.tokens for group in groups for branch in group])
     assert asked == [[2, 2, 8, 8], [1] * 20, [1] * 20]
@@ -190,22 +204,13 @@ def test_samples_of_a_place_are_the_same_asked_for_together_and_one_by_one(local
 
 def test_call_positions_and_probabilities_equal_those_of_the_same_model_here(local, pair):
     windows = windows_of(local.tokenizer, *TEXTS)
-
-    def sampled(model, threshold, most):
-        rows = sample_calls(
-            model,
-            PROMPT,
-            windows,
-            tool_name="QA",
-            takes_arguments=False,
-            parse_arguments=str.strip,
-            parameters=sampling_parameters(sampling_threshold=threshold, positions_per_text=most),
+    for threshold, most in ((0.0, 50), (0.05, 50), (0.003, 1), (0.0, 2)):
+        theirs, ours = (
+            call_probabilities(model, windows, threshold=threshold, most=most)
+            for model in (pair[1], local)
         )
-        return {(row.document_id, row.position): row.call_probability for row in rows}
-
-    for options in ((0.0, 50), (0.05, 50), (0.0, 2), (0.003, 1)):
-        assert sampled(pair[1], *options) == pytest.approx(sampled(local, *options), abs=1e-5)
-    assert len(sampled(local, 0.0, 2)) == 2 * len(TEXTS)
+        assert theirs == pytest.approx(ours, abs=1e-5)
+    assert len(ours) == 2 * len(TEXTS)
 
 
 @pytest.mark.parametrize("placement", list(Placement))

@@ -12,14 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes import sampling_parameters, save_tiny_model, tiny_model
+from tests.fakes import save_tiny_model, tiny_model
 from tests.processes import answers, await_until, end, start
 from tests.toolformer.architectures import windows_of
-from tests.toolformer.served.test_served_model import PROMPT, TEXTS, places_of
+from tests.toolformer.served.test_served_model import (
+    FORCED,
+    PROMPT,
+    TEXTS,
+    call_probabilities,
+    groups_of,
+    places_of,
+    sample,
+)
 from toolformer.calls import call_open_id
-from toolformer.forward.model import Branch, Continuation, Place
-from toolformer.samples import branch_uniforms
-from toolformer.sampling import sample_calls
+from toolformer.forward.model import Continuation, Place
 from toolformer.served.http_client import CompletionsClient
 from toolformer.served.served_model import ServedModel
 
@@ -97,47 +103,28 @@ def test_losses_and_ranks_are_those_of_the_model_here(model, served):
 
 def test_places_of_calls_are_those_of_the_model_here(model, served):
     windows = windows_of(model.tokenizer, *TEXTS)
-
-    def sampled(by, threshold):
-        rows = sample_calls(
-            by,
-            PROMPT,
-            windows,
-            tool_name="QA",
-            takes_arguments=False,
-            parse_arguments=str.strip,
-            parameters=sampling_parameters(sampling_threshold=threshold, positions_per_text=3),
+    for threshold in (0.01, 0.0):
+        theirs, ours = (
+            call_probabilities(each, windows, threshold=threshold, most=3)
+            for each in (served, model)
         )
-        return {(row.document_id, row.position): row.call_probability for row in rows}
-
-    for threshold in (0.0, 0.01):
-        assert sampled(served, threshold) == pytest.approx(sampled(model, threshold), abs=1e-5)
-    assert sampled(model, 0.0)
+        assert theirs == pytest.approx(ours, abs=1e-5)
+    assert ours
 
 
 def test_samples_have_the_log_probabilities_of_the_model_here(model, served):
     windows = windows_of(model.tokenizer, *TEXTS)
-    forced = model.tokenizer.encode_pieces([" [", "QA("])
 
     def sampled():
-        group = [
-            Branch(branch_uniforms(7, "d", 0, "QA", 2, number, count=6)) for number in range(3)
-        ]
-        served.read(None, windows).sample(
-            [Place(0, 2)],
-            [group],
-            forced_ids=forced,
-            max_new_tokens=6,
-            temperature=0.7,
-            is_finished=lambda branch: len(branch.tokens) == 6,
-        )
+        (group,) = groups = groups_of({2: 3}, tokens=6)
+        sample(served.read(None, windows), [Place(0, 2)], groups, tokens=6, temperature=0.7)
         return group
 
     group = sampled()
     assert [branch.tokens for branch in sampled()] == [branch.tokens for branch in group]
     assert len({tuple(branch.tokens) for branch in group}) > 1
     continuations = [
-        Continuation(Place(0, 2), tuple(forced), tuple(branch.tokens)) for branch in group
+        Continuation(Place(0, 2), tuple(FORCED), tuple(branch.tokens)) for branch in group
     ]
     losses = model.read(None, windows).continuation_losses(continuations)
     for branch, wanted in zip(group, losses, strict=True):

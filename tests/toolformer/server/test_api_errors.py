@@ -113,6 +113,9 @@ def test_what_is_asked_about_a_prompt_and_of_samples_is_what_the_batch_is_told(r
     [
         b"",
         b"[1, 2]",
+        b'{"prompt": "6 *',
+        b'{"prompt":' * 60_000,
+        b"\x00\xff\x1b[2J",
         b'{"prompt": "a", "top_p": NaN}',
         b'{"prompt": "a", "top_p": 1e999}',
         b'{"prompt": "\\ud800"}',

@@ -7,18 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.toolformer.server.serving import Running, serving
+from tests.toolformer.server.serving import Running
 
 MODEL = "tiny/model"
 QUESTION = {"role": "user", "content": "6 * 7"}
 TEXT = "It is 42."
 LISTED = {"tool_calls_in_message": True}
-
-
-@pytest.fixture(scope="module")
-def running():
-    with serving() as started:
-        yield started
 
 
 @pytest.fixture

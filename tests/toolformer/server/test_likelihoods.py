@@ -292,20 +292,3 @@ def test_the_tokenizer_is_told_as_vllm_tells_it(model, client):
         answer = client.post(path, json=body)
         assert answer.status_code == 400
         assert "Expected" in answer.json()["error"]["message"]
-
-
-def test_the_embedded_models_likelihoods_are_those_of_the_engine(embedded_model):
-    tokenizer = embedded_model.tokenizer
-    texts = ["The mill by the river was built in 1843, and 1843 + 50 is [Calculator(", TEXT]
-    prompts = [tokenizer.encode(text) for text in texts]
-    with serving_model(embedded_model) as client:
-        echoed = asked(client, prompts, echo=True, logprobs=1, max_tokens=1)["choices"]
-        scored = asked(client, prompts, prompt_logprobs=0, max_tokens=0)["choices"]
-    for ids, one, other in zip(prompts, echoed, scored, strict=True):
-        expected = log_probabilities(embedded_model, ids)
-        assert one["logprobs"]["token_logprobs"][1:-1] == pytest.approx(expected, abs=1e-5)
-        given = [
-            place[str(token)]["logprob"]
-            for token, place in zip(ids[1:], other["prompt_logprobs"][1:], strict=True)
-        ]
-        assert given == pytest.approx(expected, abs=1e-5)

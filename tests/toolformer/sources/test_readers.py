@@ -42,14 +42,6 @@ def test_truncated_file_gives_what_comes_before_and_one_rejection(written, suffi
     assert all(isinstance(item, ParsedDocument) for item in texts)
 
 
-def test_damage_in_the_middle_is_one_rejection(written):
-    stored = bytearray(gzip.compress(LINES))
-    middle = len(stored) // 2
-    stored[middle : middle + 100] = b"\xff" * 100
-    reasons = [i.reason for i in parsed(written("a.jsonl.gz", stored)) if isinstance(i, Rejection)]
-    assert reasons[-1] == "damaged_source"
-
-
 def test_a_line_that_is_not_utf8_or_too_long_for_memory_costs_only_itself(written):
     lines = (b'{"text": "one"}', b'{"text": "caf\xe9"}', b"x" * 3_000_000, b'{"text": "two"}')
     source = written("a.jsonl", b"\n".join(lines), maximum_text_bytes=1000)

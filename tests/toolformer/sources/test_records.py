@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.toolformer.sources.conftest import DUMP_HEAD, documents, page_xml
-from toolformer.marks import CHAT_MARKS
+from toolformer.marks import CHAT_MARKS, Calculation
 from toolformer.sources.records import (
     ParsedDocument,
     RawRecord,
@@ -153,6 +153,10 @@ def test_marks_are_counted_and_with_the_option_taken_out_of_text_and_context():
     stripped = document_of(MARKED, replace(source, strip_marks=True))
     assert (stripped.text, stripped.context) == ("48/2 = 24.", "Half of 48?")
     assert stripped.losses == {}
+    assert (counted.calculations, stripped.calculations) == ((), (Calculation(7, "48/2", "24"),))
+    unread = parse_line('{"text": "5n = <<5*n=30>>30"}', source_of_lines(strip_marks=True))
+    assert isinstance(unread, ParsedDocument)
+    assert (unread.text, unread.losses) == ("5n = <<5*n=30>>30", {"unread_marks": 1})
     only_marks = parse_line('{"text": "#### 24"}', source_of_lines(strip_marks=True))
     assert isinstance(only_marks, Rejection)
     assert only_marks.reason == "empty_text"

@@ -1,8 +1,11 @@
+from contextlib import closing
 from typing import Any
 
 import pytest
 
+from tests.tools.plugins.mcp_raw_server import RawServer
 from tests.tools.plugins.tables import FACTS
+from tools.plugins.mcp_tool import McpTool
 from tools.plugins.table_tool import TableTool
 
 
@@ -21,3 +24,23 @@ def make(tmp_path):
         return TableTool("Facts", table, folder=str(tmp_path), **given)
 
     return make_tool
+
+
+@pytest.fixture
+def server():
+    with closing(RawServer()) as raw:
+        yield raw
+
+
+@pytest.fixture
+def words(server):
+    """Makes tools of the server and ends their connections."""
+    made = []
+
+    def make_tool(tool="count", **settings):
+        made.append(McpTool("Words", tool, **{"url": server.url, "seconds": 20.0, **settings}))
+        return made[-1]
+
+    yield make_tool
+    for tool in made:
+        tool.close()

@@ -6,7 +6,13 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tools.protocol import Document
+from tools.running.deadlines import Limits
+from tools.running.execution import execute_calls
+
+DOCUMENT, JSON = Document("d", "a text"), {"content-type": "application/json"}
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+OTHER_SCHEMA = {**SCHEMA, "properties": {"text": {"type": "string", "maxLength": 9}}}
 
 # What a request is answered with in place of the right answer: status, headers, body.
 Answer = tuple[int, dict[str, str], bytes]
@@ -68,6 +74,21 @@ class RawServer(ThreadingHTTPServer):
             return {"content": [text], "isError": True}
         text = str(len(params["arguments"]["text"].split()))
         return {"content": [{"type": "text", "text": text}]}
+
+
+def outcome(tool, arguments="a b", attempts=1):
+    (result,) = execute_calls(tool, [(arguments, DOCUMENT)], limits=Limits(20, attempts=attempts))
+    return result
+
+
+def reply(**what):
+    """Answers any request with this result or error."""
+
+    def answer(request):
+        message = {"jsonrpc": "2.0", "id": request["id"], **what}
+        return 200, JSON, json.dumps(message).encode()
+
+    return answer
 
 
 class _Handler(BaseHTTPRequestHandler):

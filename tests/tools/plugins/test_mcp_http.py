@@ -2,8 +2,6 @@
 
 import gc
 import gzip
-import json
-import logging
 import socket
 import threading
 import time
@@ -13,64 +11,17 @@ from contextlib import closing
 import pytest
 
 from tests.tools.plugins.mcp_example_server import count_words, nothing
-from tests.tools.plugins.mcp_raw_server import SCHEMA, RawServer
-from toolformer.home.home import Home
-from toolformer.home.settings.settings_file import load_settings
-from toolformer.home.wiring.toolbox import open_tool, open_toolbox
+from tests.tools.plugins.mcp_raw_server import DOCUMENT, JSON, OTHER_SCHEMA, SCHEMA, outcome, reply
 from tools.errors import (
     ToolSettingsError,
     ToolTimeoutError,
     ToolUnavailableError,
 )
 from tools.plugins.mcp_tool import McpTool
-from tools.protocol import Document
-from tools.registry import TOOL_NAMES
-from tools.running.deadlines import Limits
-from tools.running.execution import execute_calls
-from tools.running.isolation import IsolatedTool
 
 pytest.importorskip("mcp", reason="needs the extra `mcp`")
-DOCUMENT = Document("d", "a text")
-HTML, JSON = {"content-type": "text/html"}, {"content-type": "application/json"}
+HTML = {"content-type": "text/html"}
 EVENTS = {"content-type": "text/event-stream"}
-KEY = "k3y-of-the-test"
-
-
-@pytest.fixture
-def server():
-    with closing(RawServer()) as raw:
-        yield raw
-
-
-@pytest.fixture
-def make(server):
-    """Makes tools of the server and ends their connections."""
-    made = []
-
-    def make_tool(tool="count", **settings):
-        made.append(McpTool("Words", tool, **{"url": server.url, "seconds": 20.0, **settings}))
-        return made[-1]
-
-    yield make_tool
-    for tool in made:
-        tool.close()
-
-
-def outcome(tool, arguments="a b", attempts=1):
-    (result,) = execute_calls(tool, [(arguments, DOCUMENT)], limits=Limits(20, attempts=attempts))
-    return result
-
-
-def reply(**what):
-    """Answers any request with this result or error."""
-
-    def answer(request):
-        message = {"jsonrpc": "2.0", "id": request["id"], **what}
-        return 200, JSON, json.dumps(message).encode()
-
-    return answer
-
-
 REFUSAL = reply(result={"content": [{"type": "text", "text": "no"}], "isError": True})
 
 
@@ -139,16 +90,16 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_is_no_answer_is_said_in_a_sentence_and_is_no_refusal_for_ever(make, server, fault):
+def test_what_is_no_answer_is_said_in_a_sentence_and_is_no_refusal_for_ever(words, server, fault):
     answer, said = FAULTS[fault]
     server.answers = {"": lambda _: answer}
     with pytest.raises(ToolUnavailableError) as caught:
-        make()
+        words()
     assert caught.value.reason.startswith(f"the server at {server.url} failed: ")
     assert said in caught.value.reason
     assert "\n" not in caught.value.reason
     server.answers = {}
-    tool = make()
+    tool = words()
     server.answers = {"tools/call": lambda _: answer}
     failed = outcome(tool)
     assert (failed.reason, failed.is_lasting) == ("transient_error", False)
@@ -156,36 +107,21 @@ def test_what_is_no_answer_is_said_in_a_sentence_and_is_no_refusal_for_ever(make
     assert outcome(tool).result == "2"
 
 
-def test_an_answer_of_another_form_is_no_answer(make, server):
+def test_an_answer_of_another_form_is_no_answer(words, server):
     odd = reply(result={"content": 7, "tools": 7})
     for method in ("initialize", "tools/list"):
         server.answers = {method: odd}
         with pytest.raises(ToolUnavailableError) as caught:
-            make()
+            words()
         assert "\n" not in caught.value.reason
     server.answers = {}
-    tool = make()
+    tool = words()
     server.answers = {"tools/call": odd}
     assert outcome(tool).reason == "transient_error"
 
 
-def test_a_redirect_to_another_place_is_refused_and_named_without_its_secrets(make, server):
-    with closing(RawServer()) as other:
-        place = other.url.replace("//", "//user:secret@") + "?token=secret"
-        server.answers = {"": lambda _: (307, {"location": place}, b"")}
-        with pytest.raises(ToolUnavailableError) as caught:
-            make()
-        assert f"Redirect to {other.url} not followed" in str(caught.value)
-        assert "secret" not in str(caught.value)
-        server.answers = {}
-        tool = make()
-        server.answers = {"tools/call": lambda _: (308, {"location": place}, b"")}
-        assert outcome(tool).reason == "transient_error"
-        assert other.seen == []
-
-
-def test_a_server_that_hangs_or_is_not_there_costs_its_seconds(make, server):
-    tool = make(seconds=0.5)
+def test_a_server_that_hangs_or_is_not_there_costs_its_seconds(words, server):
+    tool = words(seconds=0.5)
     server.answers = {"tools/call": server.hang}
     began = time.monotonic()
     with pytest.raises(ToolTimeoutError, match=r"did not answer within 0\.5 s"):
@@ -195,24 +131,24 @@ def test_a_server_that_hangs_or_is_not_there_costs_its_seconds(make, server):
     for method, said in (("", "not ready within"), ("tools/list", "did not answer within")):
         server.answers = {method: server.hang}
         with pytest.raises(ToolUnavailableError, match=said):
-            make(seconds=0.5)
+            words(seconds=0.5)
     assert time.monotonic() - began < 15
     server.close()
     with pytest.raises(ToolUnavailableError, match="ConnectError"):
-        make()
+        words()
     assert outcome(tool).reason == "transient_error"
 
 
-def test_a_session_that_the_server_dropped_is_begun_anew(make, server):
-    tool = make()
+def test_a_session_that_the_server_dropped_is_begun_anew(words, server):
+    tool = words()
     server.session += 1
     assert outcome(tool).result == "2"
     assert server.methods().count("initialize") == 2
 
 
-def test_a_tool_that_the_server_does_not_have_is_named_with_the_nearest(make):
+def test_a_tool_that_the_server_does_not_have_is_named_with_the_nearest(words):
     with pytest.raises(ToolUnavailableError) as caught:
-        make("get_weather")
+        words("get_weather")
     assert "no tool 'get_weather'. Did you mean 'get-weather'?" in caught.value.reason
 
 
@@ -220,11 +156,11 @@ def test_a_tool_that_the_server_does_not_have_is_named_with_the_nearest(make):
     "malformed",
     [{}, {"type": "object", "properties": {"a": None}}, {"type": ["object"]}, 7, None],
 )
-def test_a_malformed_tool_takes_no_other_away_and_is_refused_by_name(make, server, malformed):
+def test_a_malformed_tool_takes_no_other_away_and_is_refused_by_name(words, server, malformed):
     server.tools["bad"] = malformed
-    assert outcome(make()).result == "2"
+    assert outcome(words()).result == "2"
     with pytest.raises(ToolUnavailableError, match=r"The parameters of bad are .*type: object"):
-        make("bad")
+        words("bad")
 
 
 @pytest.mark.parametrize(
@@ -235,28 +171,28 @@ def test_a_malformed_tool_takes_no_other_away_and_is_refused_by_name(make, serve
         ({"inputSchema": {**SCHEMA, "$defs": "x" * 100_000}}, "its inputSchema has 100,0"),
     ],
 )
-def test_a_tool_with_too_long_a_part_is_refused_by_name_alone(make, server, part, said):
+def test_a_tool_with_too_long_a_part_is_refused_by_name_alone(words, server, part, said):
     tools = [{"name": name, "inputSchema": SCHEMA} for name in ("count", "long")]
     tools[1].update(part)
     server.answers = {
         "tools/list": reply(result={"tools": tools}),
     }
-    assert outcome(make()).result == "2"
+    assert outcome(words()).result == "2"
     with pytest.raises(ToolUnavailableError) as caught:
-        make("long")
+        words("long")
     assert said in caught.value.reason
 
 
-def test_a_list_of_tools_without_an_end_is_refused(make, server):
+def test_a_list_of_tools_without_an_end_is_refused(words, server):
     server.answers = {"tools/list": reply(result={"tools": [], "nextCursor": "more"})}
     with pytest.raises(ToolUnavailableError, match="lists its tools on more than 100 pages"):
-        make()
+        words()
 
 
-def test_no_text_of_a_server_steers_a_terminal(make, server):
+def test_no_text_of_a_server_steers_a_terminal(words, server):
     steering = "\x1b[2J" + "x" * 1000
     server.server_version = "1\x1b[2J"
-    tool = make()
+    tool = words()
     assert r" server=raw 1\x1b[2J schema=" in tool.version
     refusal = {"content": [{"type": "text", "text": steering}], "isError": True}
     for wrong in ({"result": refusal}, {"error": {"code": 1, "message": steering}}):
@@ -266,24 +202,21 @@ def test_no_text_of_a_server_steers_a_terminal(make, server):
         assert len(message) < 350
     tools = [{"name": "count", "description": "Counts.\x07", "inputSchema": SCHEMA}]
     server.answers = {"tools/list": reply(result={"tools": tools})}
-    assert make().description == r"Counts.\x07"
+    assert words().description == r"Counts.\x07"
 
 
 def test_an_order_of_parameters_is_a_version_and_optional_ones_that_no_call_can_give_are_named(
-    make, server
+    words, server
 ):
     versions = set()
     for names in (["text", "unit", "tags"], ["text", "tags", "unit"], ["unit", "text", "tags"]):
         tags = {"type": "array"}
         properties = {name: tags if name == "tags" else {"type": "string"} for name in names}
         server.tools["count"] = {**SCHEMA, "properties": properties, "required": []}
-        tool = make()
+        tool = words()
         assert tool.left_out == ["tags"]
         versions.add(tool.version)
     assert len(versions) == 2
-
-
-OTHER_SCHEMA = {**SCHEMA, "properties": {"text": {"type": "string", "maxLength": 9}}}
 
 
 @pytest.mark.parametrize(
@@ -294,8 +227,10 @@ OTHER_SCHEMA = {**SCHEMA, "properties": {"text": {"type": "string", "maxLength":
     ],
 )
 @pytest.mark.parametrize("when", ["after a while", "in a new session", "at a refusal"])
-def test_a_tool_that_the_server_changes_amid_a_run_ends_it(make, server, monkeypatch, change, when):
-    tool = make()
+def test_a_tool_that_the_server_changes_amid_a_run_ends_it(
+    words, server, monkeypatch, change, when
+):
+    tool = words()
     assert outcome(tool).result == "2"
     change(server)
     if when == "after a while":
@@ -308,15 +243,17 @@ def test_a_tool_that_the_server_changes_amid_a_run_ends_it(make, server, monkeyp
         outcome(tool)
 
 
-def test_another_server_or_schema_is_another_version_and_only_the_schema_samples_anew(make, server):
-    first = make()
+def test_another_server_or_schema_is_another_version_and_only_the_schema_samples_anew(
+    words, server
+):
+    first = words()
     server.server_version = "1.1"
-    second = make()
+    second = words()
     server.session += 1
     with pytest.raises(ToolUnavailableError, match=r"server=raw 1\.1"):
         outcome(first)
     server.tools["count"] = OTHER_SCHEMA
-    third = make()
+    third = words()
     assert len({first.version, second.version, third.version}) == 3
     assert first.sampling_version == second.sampling_version != third.sampling_version
 
@@ -326,9 +263,9 @@ def test_another_server_or_schema_is_another_version_and_only_the_schema_samples
     [(200, -32602, True), (200, -32000, False), (400, -32602, True), (400, -32001, False)],
 )
 def test_wrong_arguments_are_refused_for_ever_and_a_wrong_session_is_not(
-    make, server, status, code, is_refusal
+    words, server, status, code, is_refusal
 ):
-    tool = make()
+    tool = words()
     answer = reply(error={"code": code, "message": "no such text"})
     server.answers = {"tools/call": lambda request: (status, *answer(request)[1:])}
     result = outcome(tool)
@@ -336,142 +273,18 @@ def test_wrong_arguments_are_refused_for_ever_and_a_wrong_session_is_not(
     assert (result.reason, result.is_lasting) == (expected, is_refusal)
 
 
-def test_the_key_is_sent_and_never_shown(make, server, monkeypatch, caplog):
-    caplog.set_level(logging.INFO)
-    server.key = KEY
-    monkeypatch.setenv("KEY_OF_THE_TEST", f"{KEY}\n")
-    tool = make(key_variable="KEY_OF_THE_TEST")
-    named = "key_variable=KEY_OF_THE_TEST"
-    assert tool.version.startswith(f"2 url={server.url} {named} tool=count server=raw 1.0 schema=")
-    assert {headers["authorization"] for _, headers in server.seen} == {f"Bearer {KEY}"}
-    assert {headers["accept-encoding"] for _, headers in server.seen} == {"identity"}
-    # A server may write back what it was sent.
-    server.answers = {"tools/call": reply(error={"code": 1, "message": f"not {KEY}"})}
-    assert outcome(tool).message == "Words: not …."
-    refusal = {"content": [{"type": "text", "text": f"not {KEY}"}], "isError": True}
-    server.answers = {"tools/call": reply(result=refusal)}
-    assert outcome(tool).message == "Words: not …."
-    server.answers = {"": lambda _: (307, {"location": f"http://elsewhere/{KEY}"}, b"")}
-    with pytest.raises(ToolUnavailableError, match="http://elsewhere/…"):
-        make(key_variable="KEY_OF_THE_TEST")
-    server.answers, server.server_version, server.session = {}, KEY, 1
-    with pytest.raises(ToolUnavailableError, match=r"now: .*server=raw …"):
-        outcome(tool)
-    assert KEY not in caplog.text
-
-
-def test_an_answer_with_the_keys_letters_is_refused_and_not_cut(make, server, monkeypatch):
-    monkeypatch.setenv("KEY_OF_THE_TEST", "dev")
-    tool = make(key_variable="KEY_OF_THE_TEST")
-    for text, expected in (("a developer", None), ("a boat", "a boat")):
-        content = [{"type": "text", "text": text}]
-        server.answers = {"tools/call": reply(result={"content": content})}
-        result = outcome(tool)
-        assert result.result == expected
-    server.answers = {"tools/call": reply(result={"content": [{"type": "text", "text": "dev"}]})}
-    refused = outcome(tool)
-    assert (refused.reason, refused.is_lasting) == ("secret_in_answer", False)
-    assert "give it a longer one" in str(refused.message)
-
-
-@pytest.mark.parametrize("place", ["server", "schema"])
-def test_a_tool_whose_own_words_hold_the_key_is_unavailable(make, server, monkeypatch, place):
-    monkeypatch.setenv("KEY_OF_THE_TEST", KEY)
-    if place == "server":
-        server.server_version = KEY
-    else:
-        server.tools["count"] = {**SCHEMA, "properties": {"text": {"type": "string", "title": KEY}}}
-    with pytest.raises(ToolUnavailableError, match="holds a secret") as caught:
-        make(key_variable="KEY_OF_THE_TEST")
-    assert KEY not in str(caught.value)
-
-
-@pytest.mark.parametrize("value", [None, "", " ", f"{KEY}\nx-other: 1", f"{KEY}ß"])
-def test_a_key_that_cannot_be_sent_is_told_without_it(make, server, monkeypatch, value):
-    monkeypatch.delenv("KEY_OF_THE_TEST", raising=False)
-    if value is not None:
-        monkeypatch.setenv("KEY_OF_THE_TEST", value)
-    with pytest.raises(ToolUnavailableError, match="is not set, or holds no key") as caught:
-        make(key_variable="KEY_OF_THE_TEST")
-    assert KEY not in str(caught.value)
-    assert server.seen == []
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://user:secret@127.0.0.1/mcp",
-        "http://127.0.0.1/mcp?key=secret",
-        "http://127.0.0.1/mcp#secret",
-        "ftp://secret/mcp",
-        "secret",
-    ],
-)
-def test_an_address_that_may_hold_a_secret_is_refused_and_not_shown(make, url):
-    with pytest.raises(ToolSettingsError, match="expected an address") as caught:
-        make(url=url)
-    assert "secret" not in str(caught.value)
-
-
 @pytest.mark.parametrize(
     "wrong", [{"url": None}, {"command": ["python"]}, {"environment": {"A": "b"}}]
 )
-def test_a_server_has_either_a_command_or_an_address(make, wrong):
+def test_a_server_has_either_a_command_or_an_address(words, wrong):
     with pytest.raises(ToolSettingsError, match="expected either command"):
-        make(**wrong)
+        words(**wrong)
 
 
-def test_proxies_of_the_environment_are_not_asked_for_this_machine(make, monkeypatch):
+def test_proxies_of_the_environment_are_not_asked_for_this_machine(words, monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    assert outcome(make()).result == "2"
-
-
-def home_with(server, folder, more="") -> Home:
-    home = Home(folder)
-    home.settings_file.write_text(
-        f"tools:\n  from_mcp:\n    - url: {server.url}\n      allow: [count, get-weather]\n"
-        f"      key_variable: KEY_OF_THE_TEST\n{more}"
-    )
-    return home
-
-
-def test_tools_of_a_server_run_apart_with_its_key_and_the_network(server, tmp_path, monkeypatch):
-    server.key = KEY
-    monkeypatch.setenv("KEY_OF_THE_TEST", KEY)
-    home = home_with(server, tmp_path)
-    settings = load_settings(home.settings_file)
-    assert {"count", "get_weather"} < {*settings.tools.names}
-    tool = open_tool(settings, home, "get_weather")
-    assert isinstance(tool, IsolatedTool)
-    try:
-        assert outcome(tool, "Paris, or Rome").result == "3"
-        # A worker that is started anew finds another tool than the one of the run.
-        before = tool.version
-        server.tools["get-weather"] = OTHER_SCHEMA
-        tool.close()
-        with pytest.raises(ToolUnavailableError, match="it changed while it was in use"):
-            tool.call("Paris", DOCUMENT)
-        assert before != tool.version
-    finally:
-        tool.close()
-
-
-def test_a_tool_that_the_server_has_no_more_is_left_out_with_the_reason(
-    server, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("KEY_OF_THE_TEST", KEY)
-    others = "".join(f"  {name}: {{is_enabled: false}}\n" for name in TOOL_NAMES)
-    examples = [f"In {city} [get_weather({city})] it rains." for city in ("A", "B", "C")]
-    section = f"  get_weather:\n    options: {{examples: {json.dumps(examples)}}}\n"
-    home = home_with(server, tmp_path, others + section)
-    server.tools.pop("count")
-    toolbox = open_toolbox(load_settings(home.settings_file), home)
-    tool = toolbox.tools["get_weather"]
-    assert isinstance(tool, IsolatedTool)
-    tool.close()
-    assert "In B [get_weather(B)] it rains." in str(toolbox.prompts["get_weather"])
-    assert "no tool 'count'. It has get-weather" in toolbox.unavailable["count"]
+    assert outcome(words()).result == "2"
 
 
 def connections() -> set[threading.Thread]:

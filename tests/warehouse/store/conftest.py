@@ -57,12 +57,9 @@ class Machine:
         return self.warehouse.query(f"select tokens_fed from {TABLE}")["tokens_fed"].to_list()
 
     def fetched(self) -> list[str]:
-        found = [
-            info for table in tables() for info in list_partitions(self.warehouse.folder, table)
-        ]
         return [
             f"{info.table}/{info.shard}/{info.name}"
-            for info in found
+            for info in list_partitions(self.warehouse.folder, tables())
             if info.path is not None and info.path.exists()
         ]
 

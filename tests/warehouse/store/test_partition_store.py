@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.warehouse.rows import SHARD, put
+from tests.warehouse.rows import SHARD, frame, put
 from tests.warehouse.store.conftest import NAME, TABLE, Machine, Machines
 from warehouse.errors import LayoutError, StoreConflictError, StoreError
 from warehouse.layout import LAYOUT_FILE, LAYOUT_VERSION
@@ -88,6 +88,21 @@ def test_who_looked_before_another_wrote_is_refused_and_its_rows_are_not_stored(
     two.warehouse.partition_version(TABLE, SHARD, NAME)
     two.write(9)
     assert two.tokens() == [9]
+
+
+def test_a_conflict_in_one_shard_leaves_those_stored_with_it_published(machines: Machines):
+    one, two = machines
+    keys = [SHARD, "shard-00001", "shard-00002"]
+    for key in keys:
+        assert two.warehouse.partition_version(TABLE, key, NAME) is None
+    one.write(7, shard="shard-00001")
+    costs = [{"tool": "Calendar", "tokens_fed": 9, "shard": key} for key in keys]
+    made = {(TABLE, NAME): (frame(TABLE, *costs), {key: {"run": "two"} for key in keys})}
+    with pytest.raises(StoreConflictError, match="shard-00001"):
+        two.warehouse.replace_partitions(made)
+    one.store.fetch({TABLE})
+    found = one.warehouse.query(f"select tokens_fed from {TABLE} order by shard")
+    assert found["tokens_fed"].to_list() == [9, 7, 9]
 
 
 def test_increments_of_both_machines_all_count(machines: Machines):

@@ -174,7 +174,7 @@ def _table_records(lines: Iterable[bytes]) -> Iterator[tuple[int, Record]]:
             if None in row or None in row.values():
                 yield number, InvalidRowError(f"it has not {columns} columns as the first line")
             else:
-                yield number, row
+                yield number, {**row}
     except csv.Error as error:
         raise ValueError(f"behind line {rows.line_num} of its table: {error}") from error
 

@@ -13,6 +13,7 @@ from toolformer.home.plots.evaluation_figures import difference_plot
 from toolformer.home.plots.figures import (
     funnel_plot,
     loss_reduction_histogram,
+    marks_plot,
     threshold_plot,
     training_curve,
 )
@@ -68,6 +69,7 @@ class Contents:
     proposals: Table
     sweeps: Sequence[Picture]
     reductions: Sequence[Picture]
+    marks: Sequence[Picture]
     precision: Table
     agreement: Table
     costs: Table
@@ -98,6 +100,7 @@ def contents_of(store: Warehouse, settings: Settings) -> Contents:
         proposals=table_of(store.view("call_proposals")),
         sweeps=list(_by_tool(store.view("threshold_sweep"), "sweep", threshold_plot)),
         reductions=list(_reductions(store, verdicts)),
+        marks=list(_by_tool(_marks(store), "marks", marks_plot)),
         precision=table_of(store.view("label_precision")),
         agreement=table_of(store.view("label_agreement")),
         costs=table_of(store.ask("cost_of_tools")),
@@ -170,6 +173,12 @@ def _by_tool(
     ).items():
         caption = f"{tool}, round {number}" if has_rounds else str(tool)
         yield Picture(caption, svg_of(draw(rows), f"{name}-{number}-{tool}", width=_WIDTH))
+
+
+def _marks(store: Warehouse) -> pl.DataFrame:
+    """The curves of the tools that were asked for anything that people marked."""
+    curves = store.view("filter_by_marks")
+    return curves.filter(pl.col("sampled_marks").max().over("tool", "round") > 0)
 
 
 def _reductions(store: Warehouse, verdicts: Iterable[Verdict]) -> Iterable[Picture]:

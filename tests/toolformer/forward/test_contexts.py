@@ -1,0 +1,115 @@
+"""Keys of texts that grow, are cut, copied and put together: the logits of whole rows."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.fakes import tiny_model
+from toolformer.forward.contexts import NetworkContexts
+from toolformer.forward.shared_rows import SharedRows
+
+# Seconds in all; `make test-fast` leaves them out.
+pytestmark = pytest.mark.slow
+NETWORK = tiny_model()
+
+
+def assert_goes_on(logits, model, ids):
+    """As the whole row does, without a cache."""
+    with torch.no_grad():
+        expected = model.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+    torch.testing.assert_close(logits, expected.float(), atol=1e-4, rtol=1e-4)
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_cache_gives_the_logits_of_feeding_everything_from_scratch(data):
+    model, rows = NETWORK, data.draw(st.integers(1, 3))
+    cache = model.contexts(rows)
+    texts: list[list[int]] = [[] for _ in range(rows)]
+    away: list[tuple[NetworkContexts, list[int]]] = []
+    token = st.integers(0, model.tokenizer.vocabulary_size - 1)
+    for _ in range(data.draw(st.integers(1, 5))):
+        width = data.draw(st.sampled_from([1, 3, 40]))
+        fed = [data.draw(st.lists(token, min_size=1, max_size=width)) for _ in texts]
+        logits = cache.feed(fed)
+        texts = [text + tokens for text, tokens in zip(texts, fed, strict=True)]
+        for place, text in enumerate(texts):
+            assert cache.length(place) == len(text)
+            assert_goes_on(logits[place], model, text)
+        for place, text in enumerate(texts):
+            if data.draw(st.booleans()):
+                length = data.draw(st.integers(1, len(text)))
+                cache.forget(place, length)
+                del text[length:]
+        if away:
+            back, text = away.pop()
+            back.feed([[7, 8]])
+            cache, texts = cache.join([back]), [*texts, [*text, 7, 8]]
+        if len(texts) > 1 and data.draw(st.booleans()):
+            left = data.draw(st.integers(0, len(texts) - 1))
+            if data.draw(st.booleans()):
+                away.append((cache.take([left]), texts[left]))
+            kept = data.draw(st.permutations([at for at in range(len(texts)) if at != left]))
+            cache.keep(kept)
+            texts = [texts[place] for place in kept]
+
+
+@pytest.mark.parametrize("is_plain", [False, True])
+def test_copies_of_a_cache_go_on_behind_its_text_and_leave_it_as_it_is(monkeypatch, is_plain):
+    monkeypatch.setattr(NETWORK, "is_plain", is_plain)
+    opening = [0, *range(5, 45)]
+    cache = NETWORK.contexts(1)
+    cache.feed([opening])
+    rows = cache.take([0, 0])
+    entering = cache.take([0])
+    assert_goes_on(cache.feed([[30]])[0], NETWORK, [*opening, 30])
+    rows.feed([[7, 8, 9], [10]])
+    assert_goes_on(cache.feed([[31]])[0], NETWORK, [*opening, 30, 31])
+    entering.feed([[11, 12]])
+    rows = rows.join([entering])
+    logits = rows.feed([[20], [21, 22], [23]])
+    for place, text in enumerate(([7, 8, 9, 20], [10, 21, 22], [11, 12, 23])):
+        assert rows.length(place) == len(opening) + len(text)
+        assert_goes_on(logits[place], NETWORK, opening + text)
+
+
+@pytest.mark.parametrize("is_plain", [False, True])
+@pytest.mark.parametrize(("left", "kept"), [(0, [2, 1]), (1, [0, 2]), (2, [0, 1])])
+def test_keys_of_texts_stay_where_they_are_while_another_leaves_and_comes_back(
+    monkeypatch, is_plain, left, kept
+):
+    monkeypatch.setattr(NETWORK, "is_plain", is_plain)
+    cache = NETWORK.contexts(3)
+    texts = [[0, 9, 8, 7], [0, 5], [0, 6, 6]]
+    cache.feed(texts)
+    layers: Any = [] if is_plain else cache._rows._cache.layers
+    before = [layer.keys.data_ptr() for layer in layers]
+    away = cache.take([left])
+    cache.keep(kept)
+    cache.feed([[11], [12]])
+    away.feed([[13, 14]])
+    cache = cache.join([away])
+    assert [layer.keys.data_ptr() for layer in layers] == before
+    logits = cache.feed([[20], [21], [22]])
+    fed = (kept[0], [11, 20]), (kept[1], [12, 21]), (left, [13, 14, 22])
+    for place, (text, behind) in enumerate(fed):
+        assert_goes_on(logits[place], NETWORK, texts[text] + behind)
+
+
+def test_hidden_keys_are_thrown_out():
+    rows = SharedRows(NETWORK, 2)
+    cache = NetworkContexts(NETWORK, rows)
+    steady, forgetful = [0], [0]
+    cache.feed([steady, forgetful])
+    for step in range(60):
+        cache_input = [[9 + step], [5, 6, 7, 8]]
+        logits = cache.feed(cache_input)
+        steady.append(9 + step)
+        for place, text in enumerate((steady, forgetful + cache_input[1])):
+            assert_goes_on(logits[place], NETWORK, text)
+        cache.forget(1, 1)
+    assert rows.keys < 1 + 4 * 60
+    assert rows.keys <= cache.length(0) + 65

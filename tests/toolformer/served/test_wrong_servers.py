@@ -1,0 +1,223 @@
+"""Servers that say what no model says, or in another form."""
+
+import contextlib
+import logging
+import threading
+import traceback
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from tests.toolformer.served.fake_server import ONE_TOKEN, asking, served_by, serving
+from toolformer.errors import ServedModelError
+from toolformer.forward.tokenization import Tokenizer
+from toolformer.served.http_client import CompletionsClient
+from toolformer.served.served_model import ServedModel
+
+
+@pytest.mark.parametrize(
+    ("fault", "remedy"),
+    [
+        ("start_token", "without a start token of its own"),
+        ("processed", "--logprobs-mode raw_logprobs"),
+        ("mixes_answers", "without a proxy that mixes answers"),
+        ("error_inside", "the device is on fire"),
+        ("other_words", "language_model.path to the folder with the tokenizer"),
+        ("no_prompt_logprobs", "an engine that has them"),
+        ("no_number", "told None for the log probability"),
+        ("not_a_number", "told nan for the log probability"),
+        ("probabilities", "a number of at most 0"),
+        ("words_for_ids", "in another form than vLLM"),
+        ("no_tokens", "text says not which tokens were sampled"),
+    ],
+)
+def test_server_that_would_fill_tables_with_wrong_numbers_is_refused(local, fault, remedy):
+    with pytest.raises(ServedModelError, match=remedy), served_by(local, faults={fault}):
+        pytest.fail("the server was taken")
+
+
+def spoilt(answer, spoil):
+    """An answer whose numbers, names of tokens or forms are changed."""
+    (choice,) = answer["choices"]
+    places = [place for place in choice.get("prompt_logprobs") or () if place]
+    listed, told = choice["logprobs"]["top_logprobs"], choice["logprobs"]["token_logprobs"]
+    if isinstance(spoil, float):
+        told[:] = [spoil] * len(told)
+        for place in listed:
+            place.update(dict.fromkeys(place, spoil))
+        for place in places:
+            for seen in place.values():
+                seen["logprob"] = spoil
+    if isinstance(spoil, str):
+        choice["logprobs"]["tokens"][0] = f"token_id:{spoil}"
+        for place in listed:
+            place[f"token_id:{spoil}"] = -9.0
+        for place in places:
+            place[spoil] = {"logprob": -9.0, "rank": 9}
+    return answer
+
+
+def test_numbers_and_tokens_that_no_model_has_are_refused_whenever_they_come(
+    local, pair, monkeypatch
+):
+    fake, served = pair
+    answer, row = fake.answer, [0, 40, 50, 60, 70]
+    beyond = str(local.tokenizer.vocabulary_size)
+    refused = {
+        float("-inf"): "told -inf for the log probability",
+        0.0: "sum to|two log probabilities",
+        "-1": "the token id -1",
+        beyond: f"the token id {beyond}",
+        "word": "'word'",
+    }
+    questions = {
+        "prompts": lambda forms: forms.prompts([row]),
+        "likeliest": lambda forms: forms.likeliest([row], 5),
+        "behind": lambda forms: forms.behind([row], [[40, 41]]),
+        "samples": lambda forms: forms.samples(
+            [row] * 4, range(4), max_new_tokens=4, temperature=1.0
+        ),
+    }
+    for spoil, message in refused.items():
+        monkeypatch.setattr(fake, "answer", lambda body, spoil=spoil: spoilt(answer(body), spoil))
+        for ask in questions.values():
+            with pytest.raises(ServedModelError, match=message):
+                ask(served.found.forms)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"prompt_logprobs": "none"},
+        {"prompt_logprobs": [None, "none"]},
+        {"prompt_logprobs": [None, {"40": -1.0}]},
+        {"prompt_logprobs": [None, {"40": {"logprob": -1.0}}]},
+        {"logprobs": ["a"]},
+        {"logprobs": {"tokens": "token_id:4", "token_logprobs": -1.0}},
+        {"logprobs": {"tokens": [4], "token_logprobs": [-1.0]}},
+        {"logprobs": {"tokens": ["token_id:4"], "token_logprobs": ["-1"]}},
+        {"logprobs": {"top_logprobs": [["token_id:4"]]}},
+        {"logprobs": {"top_logprobs": {"token_id:4": -1.0}}},
+    ],
+)
+def test_choice_in_another_form_is_refused_in_a_sentence(pair, monkeypatch, told):
+    fake, served = pair
+    answer = fake.answer
+
+    def answered(body):
+        whole = answer(body)
+        whole["choices"][0] |= told
+        return whole
+
+    monkeypatch.setattr(fake, "answer", answered)
+    with pytest.raises(ServedModelError, match=r"Expected .*vllm serve|proxy that changes answers"):
+        served.found.forms.prompts([[0, 40]])
+
+
+def test_length_that_is_no_number_is_refused_and_other_models_of_a_server_are_no_matter(local):
+    with (
+        pytest.raises(ServedModelError, match="max_model_len is 'many'"),
+        served_by(local, card={"max_model_len": "many"}),
+    ):
+        pytest.fail("the server was taken")
+
+
+KEY = "s3cr3t-k3y"
+
+
+def test_key_and_control_characters_that_a_server_gives_back_are_in_nothing_that_is_kept(
+    local, caplog
+):
+    said = f"\x1b[2J{KEY}\x9b31m\n"
+    with (
+        caplog.at_level(logging.INFO),
+        asking(local, key=KEY, card={"dtype": said, "revision": said}) as (fake, client),
+    ):
+        served = ServedModel(client, local.tokenizer)
+        assert served.precision == r"\x1b[2J…\x9b31m"
+        errors = [str(client.described())]
+        for error in ({"error": {"message": said, "code": 400}}, {"choices": [said]}):
+            fake.answer = lambda body, error=error: error
+            with pytest.raises(ServedModelError) as raised:
+                served.losses_at([[0, 40]], [(0, 0, 40)])
+            errors.append("".join(traceback.format_exception(raised.value)))
+    for text in (caplog.text, *errors):
+        assert "…" in text
+        assert KEY not in text
+        assert not {"\x1b", "\x9b"} & set(text)
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_answer_of_another_size_than_was_asked_for_is_refused_without_reading_it(
+    local, is_compressed
+):
+    sent = []
+
+    class Endless(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.send_response(200)
+            if is_compressed:
+                self.send_header("content-encoding", "gzip")
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for _ in range(300):
+                    self.wfile.write(b" " * 2**20)
+                    sent.append(1)
+
+        def log_message(self, format, *args):  # noqa: A002
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        with (
+            contextlib.closing(CompletionsClient([url], "tiny")) as client,
+            pytest.raises(ServedModelError, match=r"compresses|more than 4,195,840 bytes"),
+        ):
+            client.complete([{"prompt": [0, 40], "max_tokens": 1, "prompt_logprobs": 0}])
+        server.shutdown()
+    assert len(sent) < 100
+
+
+def test_tokenizer_with_more_tokens_than_the_server_has_is_refused(local):
+    backend = type(local.tokenizer.backend)(
+        tokenizer_object=local.tokenizer.backend.backend_tokenizer.from_str(
+            local.tokenizer.backend.backend_tokenizer.to_str()
+        ),
+        bos_token="<|endoftext|>",
+        eos_token="<|im_end|>",
+    )
+    backend.add_tokens(["unheard-of"])
+    with (
+        asking(local) as (_, client),
+        pytest.raises(ServedModelError, match=r"the server refuses it.*language_model\.path"),
+    ):
+        ServedModel(client, Tokenizer(backend))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"choices": None},
+        {"choices": ["text"]},
+        {"choices": {"text": "a"}},
+        {"usage": None},
+        {"usage": [2]},
+    ],
+)
+def test_answer_in_another_form_is_refused_with_the_form_that_is_expected(local, monkeypatch, told):
+    with asking(local) as (fake, client):
+        answer = fake.answer
+        monkeypatch.setattr(fake, "answer", lambda body: answer(body) | told)
+        with pytest.raises(ServedModelError, match="the form of OpenAI's completions"):
+            client.complete([ONE_TOKEN])
+
+
+def test_servers_that_differ_are_refused(local):
+    with (
+        serving(local, card={"dtype": "float16"}) as first,
+        serving(local, card={"dtype": "bfloat16"}) as second,
+        contextlib.closing(CompletionsClient([first.url, second.url], "tiny")) as client,
+        pytest.raises(ServedModelError, match=r"dtype of 'tiny' is bfloat16 and float16"),
+    ):
+        ServedModel(client, local.tokenizer)

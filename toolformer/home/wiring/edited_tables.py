@@ -1,0 +1,155 @@
+"""Tables of tools, edited under the questions of a benchmark (the control of arXiv 2607.00605).
+
+A model that reads what it is given answers otherwise where a value is changed, and no more where
+the rows are gone. What it still answers it knows, guesses, or has from another row.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from toolformer.base.digests import number_digest
+from toolformer.base.whole_files import write_whole
+from toolformer.errors import ToolformerError
+from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
+from toolformer.evaluation.modes import Edit
+from toolformer.home.home import Home
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.toolbox import Toolbox, open_toolbox, options_of
+from tools.plugins.table_index import Fact
+from tools.plugins.table_names import folded
+from tools.plugins.table_tool import TABLE_TOOL, table_of
+
+_LONGEST_SUBJECT = 12  # words
+
+
+class EditedTables(NamedTuple):
+    """The tools of a run over edited tables; by id the items that ask, with what is right now."""
+
+    tools: Toolbox
+    items: Mapping[str, BenchmarkItem]
+
+
+def edited_tables(
+    settings: Settings,
+    home: Home,
+    tools: Toolbox,
+    benchmark: Benchmark,
+    items: Sequence[BenchmarkItem],
+    edit: Edit,
+) -> EditedTables:
+    """Edit the facts that questions ask for, in copies of the tables of a run's tools.
+
+    A question asks for a fact where it names its subject and the value is an accepted answer. All
+    questions ask one copy. `changed` gives each such fact the value of another one of its relation,
+    which is the accepted answer then; `deleted` takes out all that the table has of the subject,
+    and what was right stays so.
+
+    Args:
+        settings, home, tools: of the run.
+        benchmark: scores values and answers.
+        items: of it; those that ask for no fact are left out.
+        edit: what is done to the facts.
+
+    Raises:
+        ToolformerError: no tool is a table, or no question asks for a fact of one.
+    """
+    named = [name for name in tools.tools if settings.tools.targets.get(name) == TABLE_TOOL]
+    if not named:
+        raise ToolformerError(
+            f"No tool of this run looks facts up in a table ({', '.join(tools.tools) or 'none'}). "
+            f"Expected one with `class: {TABLE_TOOL}`. Add its section to toolformer.yaml."
+        )
+    asked: dict[str, BenchmarkItem] = {}
+    sections = {}
+    for name in named:
+        with table_of(**options_of(settings, home, name)).opened() as rows:
+            facts = [Fact(*row) for *row, _ in rows]
+        edited, of_table = _edited(facts, _facts_by_item(facts, benchmark, items), benchmark, edit)
+        asked |= {item.item_id: item for item in of_table}
+        section = (settings.tools.model_extra or {})[name]
+        options = _stored(home, f"{name}.{benchmark.name}.{edit}", edited, section.options)
+        sections[name] = section.model_copy(update={"options": options})
+    if not asked:
+        raise ToolformerError(
+            f"No question of {benchmark.name!r} asks for a fact of {', '.join(named)} that could "
+            "be edited. Expected questions that name a subject of the table, with its value among "
+            "their answers, and other values and subjects beside them."
+        )
+    changed = settings.model_copy(update={"tools": settings.tools.model_copy(update=sections)})
+    opened = open_toolbox(changed, home, named=named, while_decoding=True).tools
+    edited_tools = {name: opened.get(name, tool) for name, tool in tools.tools.items()}
+    return EditedTables(replace(tools, tools=edited_tools), asked)
+
+
+def _facts_by_item(
+    facts: Sequence[Fact], benchmark: Benchmark, items: Sequence[BenchmarkItem]
+) -> list[tuple[BenchmarkItem, list[Fact]]]:
+    """The items that ask for facts, and these."""
+    by_subject: defaultdict[str, list[Fact]] = defaultdict(list)
+    for fact in facts:
+        by_subject[folded(fact.subject)].append(fact)
+    found = []
+    for item in items:
+        words = folded(" ".join(item.bare_texts) or item.prompt).split()
+        names = {
+            " ".join(words[start:end])
+            for start in range(len(words))
+            for end in range(start + 1, min(start + _LONGEST_SUBJECT, len(words)) + 1)
+        }
+        of_item = [fact for name in sorted(names) for fact in by_subject.get(name, ())]
+        if asked := [fact for fact in of_item if benchmark.score(item, fact.value)]:
+            found.append((item, asked))
+    return found
+
+
+def _edited(
+    facts: Sequence[Fact],
+    asked: Sequence[tuple[BenchmarkItem, list[Fact]]],
+    benchmark: Benchmark,
+    edit: Edit,
+) -> tuple[list[Fact], list[BenchmarkItem]]:
+    """The facts of the edited table, and the items with what is right now."""
+    if edit == "deleted":
+        gone = {fact.subject for _, of_item in asked for fact in of_item}
+        left = [fact for fact in facts if fact.subject not in gone]
+        return left, [item for item, _ in asked] if left else []
+    others: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    for fact in facts:
+        others[fact.relation][fact.value] = None
+    choices_of = {relation: list(values) for relation, values in others.items()}
+    values: dict[Fact, str] = {}
+    items = []
+    for item, of_item in asked:
+        for fact in of_item:
+            # From another place on for each, so that no one value is right for all.
+            choices = choices_of[fact.relation]
+            first = number_digest(*fact) % len(choices)
+            rotated = (*choices[first:], *choices[:first])
+            wrong = (value for value in rotated if not benchmark.score(item, value))
+            values.setdefault(fact, next(wrong, fact.value))
+        now = tuple(values[fact] for fact in of_item)
+        # Another item may have given the fact a value that is right here as well.
+        if not any(benchmark.score(item, value) for value in now):
+            items.append(replace(item, gold=now))
+    return [fact._replace(value=values.get(fact, fact.value)) for fact in facts], items
+
+
+def _stored(
+    home: Home, name: str, facts: Sequence[Fact], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write the facts into a file, and say how a tool with these options reads it."""
+    file = home.table_indexes / f"{name}.jsonl"
+    content = "".join(f"{json.dumps(fact._asdict())}\n" for fact in facts)
+    if not file.is_file() or file.read_text() != content:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, content)
+    left = {folded(fact.relation) for fact in facts}
+    given = options.get("aliases") or ()
+    aliases = [line for line in given if folded(line.rpartition("=")[2]) in left]
+    key = ["subject", "relation"] if any(left) else ["subject"]
+    # What stands for no value is in no fact.
+    read = {"table": str(file), "key": key, "values": ["value"], "missing": []}
+    return {**options, **read, "aliases": aliases}
