@@ -152,12 +152,12 @@ def test_costs_of_an_earlier_making_are_gone_where_nothing_is_scored_now(home: S
 def test_what_can_be_kept_is_scored_in_float32_and_decided_as_in_float32(
     home: ScoredHome, tmp_path: Path
 ):
-    reported = home.run(0.0)
+    reported = home.run(0.5, lowest_threshold=0.5)
     rows = home.rows("scored_calls")
     again = rows.filter(pl.col("precision") == "float32")
     assert 0 < again.height < rows.height == len(CALLS)
     assert set(rows.filter("is_in_chance_sample")["call_id"]) <= set(again["call_id"])
-    assert kept(home.rows()) == kept_in_float32(tmp_path / "exact", 0.0)
+    assert kept(home.rows()) == kept_in_float32(tmp_path / "exact", 0.5)
     exact = exact_losses(tmp_path / "again", {key: CALLS[key][2] for key in again["call_id"]})
     for row in again.iter_rows(named=True):
         assert row["loss_with_result"] == pytest.approx(
@@ -203,13 +203,13 @@ def test_another_choice_of_auto_makes_nothing_stale(
     home: ScoredHome, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(precision, "has_bfloat16_instructions", lambda: True)
-    home.run(0.0, precision="auto")
+    home.run(0.5, precision="auto", lowest_threshold=0.5)
     before = home.rows()
     assert set(before["precision"]) == {"bfloat16", "float32"}
     assert home.costs()["scoring"]["precision"] == "bfloat16"
     monkeypatch.setattr(precision, "has_bfloat16_instructions", lambda: False)
     request.getfixturevalue("no_model")
-    reported = home.run(0.0, precision="auto")
+    reported = home.run(0.5, precision="auto", lowest_threshold=0.5)
     assert "up to date" in reported["partitions"]
     assert home.rows().equals(before)
 
