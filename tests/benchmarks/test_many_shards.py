@@ -26,7 +26,7 @@ def test_a_grown_home_has_its_shards_and_a_build_would_do_nothing(
     ]
     steps = many_shards._STEPS
     assert steps["plan of an unchanged build"](home) == 0
-    assert steps["list all partitions"](home) == 3 * 20
+    assert steps["list all partitions"](home) == 3 * 21
     assert steps["look whether sources changed"](home) == 0
     assert json.loads(json.dumps(many_shards._measured(home, "load the manifest")))["found"] == 3
     rows = many_shards._warehouse(home).query("from candidate_counts")

@@ -176,9 +176,9 @@ def _by_tool(
 
 
 def _marks(store: Warehouse) -> pl.DataFrame:
-    """The curves of the tools that were asked for anything that people marked."""
+    """The curves of the tools of which a threshold keeps a call in texts with marks."""
     curves = store.view("filter_by_marks")
-    return curves.filter(pl.col("sampled_marks").max().over("tool", "round") > 0)
+    return curves.filter(pl.col("kept_calls").max().over("tool", "round") > 0)
 
 
 def _reductions(store: Warehouse, verdicts: Iterable[Verdict]) -> Iterable[Picture]:
