@@ -1,56 +1,28 @@
 """How a build is divided into runs; nothing is run."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import dagster as dg
 import pytest
 
 from dagster_project.commands import building
-from dagster_project.commands.options import RunOptions
 from dagster_project.runs import planned_run
 from dagster_project.runs.plan import PlannedPartition
 from dagster_project.runs.planned_run import PlannedRun, run_here
-from dagster_project.runs.run_job import dagster_instance
 from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.home import Home
 from toolformer.home.partitions import BENCHMARK, MODEL, SHARD, VARIANT
-from toolformer.home.settings.sections import validated
 
 KEYS = [f"shard-{number:05d}" for number in range(6)]
 
 
-@pytest.fixture
-def started() -> list[PlannedRun]:
-    return []
-
-
-@pytest.fixture
-def build(started: list[PlannedRun], home: Home, monkeypatch: pytest.MonkeyPatch):
-    """Builds shards, which takes no run."""
-
-    def build_shards(todo: list[str], *, stages: Sequence[str]) -> None:
-        def run_all(*given: Any, on_ray: bool) -> list[RunFailedError]:
-            assert on_ray
-            started.extend(given[-1])
-            return []
-
-        monkeypatch.setattr(building, "run_all", run_all)
-        plan = [PlannedPartition(key, table, "all", "missing") for key in todo for table in stages]
-        settings = validated({}, origin="test")
-        with dagster_instance(home) as instance:
-            building._build(instance, RunOptions(), home, settings, plan, on_ray=True)
-
-    return build_shards
-
-
 def test_a_stage_runs_too_whose_checkpoint_a_kill_left_behind(
-    build, started: list[PlannedRun], home: Home
+    home: Home,
 ):
     (home.checkpoints / "scored_calls" / KEYS[0] / "Calendar").mkdir(parents=True)
     (home.checkpoints / "filtered_calls" / KEYS[1]).mkdir(parents=True)
-    build(KEYS[:2], stages=("augmented_texts",))
-    assert started == [
+    plan = [PlannedPartition(key, "augmented_texts", "all", "missing") for key in KEYS[:2]]
+    assert list(building._runs(building._planned_stages(plan, home))) == [
         PlannedRun("build_dataset", ("scored_calls", "augmented_texts"), (KEYS[0],)),
         PlannedRun("build_dataset", ("augmented_texts",), (KEYS[1],)),
     ]
