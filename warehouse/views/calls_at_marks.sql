@@ -101,7 +101,7 @@ select
     results.result,
     document_id,
     nearest.call_id is not null as is_at_mark,
-    if(nearest.is_same, nearest.number, null) as number,
+    case when nearest.is_same then nearest.number end as number,
     nearest.expression as marked_expression,
     nearest.result as marked_result,
     loss_reduction,

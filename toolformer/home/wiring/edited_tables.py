@@ -35,7 +35,7 @@ class EditedTables(NamedTuple):
 def edited_tables(
     settings: Settings,
     home: Home,
-    tools: Toolbox,
+    toolbox: Toolbox,
     benchmark: Benchmark,
     items: Sequence[BenchmarkItem],
     edit: Edit,
@@ -48,7 +48,7 @@ def edited_tables(
     and what was right stays so.
 
     Args:
-        settings, home, tools: of the run.
+        settings, home, toolbox: of the run.
         benchmark: scores values and answers.
         items: of it; those that ask for no fact are left out.
         edit: what is done to the facts.
@@ -56,10 +56,10 @@ def edited_tables(
     Raises:
         ToolformerError: no tool is a table, or no question asks for a fact of one.
     """
-    named = [name for name in tools.tools if settings.tools.targets.get(name) == TABLE_TOOL]
+    named = [name for name in toolbox.tools if settings.tools.targets.get(name) == TABLE_TOOL]
     if not named:
         raise ToolformerError(
-            f"No tool of this run looks facts up in a table ({', '.join(tools.tools) or 'none'}). "
+            f"No tool of this run looks facts up in a table ({', '.join(toolbox.tools) or 'none'}). "
             f"Expected one with `class: {TABLE_TOOL}`. Add its section to toolformer.yaml."
         )
     asked: dict[str, BenchmarkItem] = {}
@@ -80,8 +80,8 @@ def edited_tables(
         )
     changed = settings.model_copy(update={"tools": settings.tools.model_copy(update=sections)})
     opened = open_toolbox(changed, home, named=named, while_decoding=True).tools
-    edited_tools = {name: opened.get(name, tool) for name, tool in tools.tools.items()}
-    return EditedTables(replace(tools, tools=edited_tools), asked)
+    edited_tools = {name: opened.get(name, tool) for name, tool in toolbox.tools.items()}
+    return EditedTables(replace(toolbox, tools=edited_tools), asked)
 
 
 def _facts_by_item(
