@@ -58,9 +58,10 @@ def edited_tables(
     """
     named = [name for name in toolbox.tools if settings.tools.targets.get(name) == TABLE_TOOL]
     if not named:
+        others = ", ".join(toolbox.tools) or "none"
         raise ToolformerError(
-            f"No tool of this run looks facts up in a table ({', '.join(toolbox.tools) or 'none'}). "
-            f"Expected one with `class: {TABLE_TOOL}`. Add its section to toolformer.yaml."
+            f"No tool of this run looks facts up in a table (it has: {others}). Expected one "
+            f"with `class: {TABLE_TOOL}`. Add its section to toolformer.yaml."
         )
     asked: dict[str, BenchmarkItem] = {}
     sections = {}
