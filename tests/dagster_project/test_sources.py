@@ -319,10 +319,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The shards of each build, whose stages are not run."""
     asked: list[list[str]] = []
 
-    def build(*given: Any, **_: object) -> None:
-        asked.append(sorted({planned.shard for planned in given[4]}))
+    def run_all(*given: Any, **_: object) -> list[Exception]:
+        asked.append(sorted({key for planned in given[3] for key in planned.partitions}))
+        return []
 
-    monkeypatch.setattr(building, "_build", build)
+    monkeypatch.setattr(building, "run_all", run_all)
     monkeypatch.setattr(building, "show_statistics", lambda *_, **__: None)
     annotator = SimpleNamespace(identity="m", location=None)
     monkeypatch.setattr(building.Annotator, "of", lambda *_: annotator)
