@@ -122,7 +122,8 @@ def store_texts(
     together: list[tuple[ShardEntry, CutShard]] = []
     records = 0
     for entry, shard in cut:
-        if all(_is_stored(warehouse, table, entry) for table in _TABLES):
+        digest = texts_fingerprint(entry).digest
+        if all(_is_stored(warehouse, table, entry.key, digest) for table in _TABLES):
             continue
         together.append((entry, shard))
         records += entry.records
@@ -177,12 +178,12 @@ def _rows(shard: CutShard) -> Iterator[tuple[str, dict[str, Any]]]:
         yield READING_LOSSES, {**loss._asdict(), "count": count}
 
 
-def _is_stored(warehouse: Warehouse, table: str, entry: ShardEntry) -> bool:
+def _is_stored(warehouse: Warehouse, table: str, shard: str, digest: str) -> bool:
     try:
-        metadata = warehouse.partition_metadata(table, entry.key, ALL)
+        metadata = warehouse.partition_metadata(table, shard, ALL)
     except DamagedPartitionError:
         return False
-    return metadata is not None and metadata.get(FINGERPRINT) == texts_fingerprint(entry).digest
+    return metadata is not None and metadata.get(FINGERPRINT) == digest
 
 
 def _reported(entry: ShardEntry, frames: Mapping[str, pl.DataFrame]) -> dg.AssetMaterialization:

@@ -170,13 +170,18 @@ class Measuring:
         self, asked: Benchmark, items: Sequence[BenchmarkItem], model: EvaluatedModel, mode: Mode
     ) -> bool:
         """Whether rows of a mode can stay: tables are edited again only where there are some."""
+        if mode.edit is None:
+            return True
         prefix = f"{self._results(asked.name)}.{model.name}.{mode.name}."
-        stored = self.run.warehouse.partitions(TABLE) if mode.edit else ()
-        if mode.edit and any(part.name.startswith(prefix) for part in stored):
+        stored = self.run.warehouse.partitions(TABLE)
+        if not any(part.name.startswith(prefix) for part in stored):
+            return False
+        try:
+            self._edited(asked, items, mode.edit)
+        except ToolformerError:
             # They may be of other tools, or of other questions.
-            with suppress(ToolformerError):
-                return bool(self._edited(asked, items, mode.edit))
-        return mode.edit is None
+            return False
+        return True
 
     def _edited(
         self, benchmark: Benchmark, items: Sequence[BenchmarkItem], edit: Edit

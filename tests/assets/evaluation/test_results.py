@@ -121,23 +121,27 @@ def test_the_scores_of_a_model_card_reach_other_machines(
     assert published == ["0 scores"]
 
 
-def test_a_study_adds_its_modes_to_the_rows_and_an_unknown_one_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
-    store = new_warehouse(tmp_path)
-    file = write_lines(tmp_path / "own.jsonl", [{"question": "How many?", "answers": ["2"]}])
-    model = str(save_tiny_model(tmp_path / "model"))
-    switched_off = {name: {"is_enabled": False} for name in ("QA", "MT", "WikiSearch")}
-    settings = {
+def asked_of_a_tiny_model(file: Path) -> dict[str, Any]:
+    """Settings with the questions of a file, and a model beside it for the base and for `large`."""
+    model = str(save_tiny_model(file.with_name("model")))
+    return {
         "language_model": {"path": model, "device": "cpu"},
-        "tools": switched_off,
+        "tools": {name: {"is_enabled": False} for name in ("QA", "MT", "WikiSearch")},
         "evaluation": {
             "benchmarks": ["own"],
             "questions": {"own": {"path": str(file), "prompt": "{question}"}},
             "models": {"large": model},
         },
     }
+
+
+def test_a_study_adds_its_modes_to_the_rows_and_an_unknown_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
+    store = new_warehouse(tmp_path)
+    file = write_lines(tmp_path / "own.jsonl", [{"question": "How many?", "answers": ["2"]}])
+    settings = asked_of_a_tiny_model(file)
 
     def modes(key: str, study: str | None) -> tuple[set[str], str]:
         result = run(instance, settings, keys=[key], study=study)
@@ -176,22 +180,12 @@ def test_the_study_of_tables_edits_them_and_other_runs_leave_its_rows(
         {"question": "A", "answers": ["b"]},
     ]
     file = write_lines(tmp_path / "own.jsonl", asked)
-    model = str(save_tiny_model(tmp_path / "model"))
     # What names code stands there alone.
     (tmp_path / "toolformer.yaml").write_text(
         f"tools: {{Facts: {{class: {TABLE_TOOL}, "
         "options: {table: towns.csv, key: [who], values: [town]}}}\n"
     )
-    switched_off = {name: {"is_enabled": False} for name in ("QA", "MT", "WikiSearch")}
-    settings = {
-        "language_model": {"path": model, "device": "cpu"},
-        "tools": switched_off,
-        "evaluation": {
-            "benchmarks": ["own"],
-            "questions": {"own": {"path": str(file), "prompt": "{question}"}},
-            "models": {"large": model},
-        },
-    }
+    settings = asked_of_a_tiny_model(file)
     key = "own|large"
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions(BENCHMARK, ["own"])
@@ -205,7 +199,7 @@ def test_the_study_of_tables_edits_them_and_other_runs_leave_its_rows(
         assert reported(run(instance, settings, keys=[key])) == {key: "2 up to date"}
         assert store.query(f"{rows} order by mode").rows() == answers
         # Without the tool nothing says what they were made from.
-        without = {**settings, "tools": {**switched_off, "Facts": {"is_enabled": False}}}
+        without = {**settings, "tools": {**settings["tools"], "Facts": {"is_enabled": False}}}
         assert reported(run(instance, without, keys=[key])) == {key: "1 done, 1 up to date"}
         assert store.query(rows).is_empty()
         failed = run(instance, without, keys=[key], study="tables")

@@ -1,7 +1,6 @@
 """The harness's own client for servers, `local-completions`, against ours, without network."""
 
 import json
-from importlib.util import find_spec
 
 import pytest
 import torch
@@ -10,12 +9,7 @@ from tests.dagster_project import test_harness_command
 from tests.fakes import taught_model
 from tests.toolformer.server.serving import serving_model
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(find_spec("lm_eval") is None, reason="needs the package lm-eval"),
-    # Of the harness and of what it imports.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
-]
+pytestmark = test_harness_command.pytestmark
 
 LESSONS = ("6 times 7 is [QA(6 * 7) -> 42] 42, I say.", "The mill is old, I say.")
 QUESTIONS = (("6 times 7 is", " 42", " [QA("), ("The mill is", " new", " old"), ("", "The", "Old"))
