@@ -24,9 +24,10 @@ DONE_BUT_GIVEN_UP = (
     "too busy; the next build makes them again"
 )
 
-_DONE_BUT_LATE = (
-    "done, but {} calls had no answer within execution.deadline_seconds; `toolformer build "
-    "--force` with --tools and --shards makes them again"
+_DONE_BUT_LOST = (
+    "done, but {} calls had no answer, since what the tool asks could not be reached or took "
+    "longer than execution.deadline_seconds; `toolformer build --force` with --tools and "
+    "--shards makes them again"
 )
 
 
@@ -86,13 +87,13 @@ def execute_candidates(work: PartitionRun) -> OutputRows:
         for call_id, answer in zip(calls["call_id"], answers, strict=True)
     ]
     given_up = sum(answer["reason"] in MADE_AGAIN for answer in answers)
-    late = sum(answer["reason"] == "timeout" for answer in answers)
+    lost = sum(answer["reason"] in ("timeout", "transient_error") for answer in answers)
     # Out of date at once, so that the next build makes the calls; the stages behind notice.
     unfinished = work.expected.fingerprint.with_parts({"given_up_calls": given_up})
     return OutputRows(
         typed_frame("executed_calls", rows),
         unfinished.metadata() if given_up else {},
-        DONE_BUT_GIVEN_UP if given_up else _DONE_BUT_LATE.format(late) if late else DONE,
+        DONE_BUT_GIVEN_UP if given_up else _DONE_BUT_LOST.format(lost) if lost else DONE,
         costs=[meter.cost("execution", candidates=calls.height)],
     )
 

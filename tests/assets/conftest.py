@@ -98,11 +98,12 @@ class PipelineHome(SmallHome):
         with self.instance() as instance:
             return [run.run_id for run in instance.get_runs(dg.RunsFilter(job_name=job))]
 
-    def metadata(self, asset: str) -> dict[str, Any]:
-        """What the last materialisation of an asset shows."""
+    def metadata(self, asset: str, shard: str | None = None) -> dict[str, Any]:
+        """What the last materialisation of an asset, or of a shard of it, shows."""
+        shards = None if shard is None else [shard]
+        wanted = dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=shards)
         with self.instance() as instance:
-            event = instance.get_latest_materialization_event(dg.AssetKey(asset))
-        assert event is not None
+            event = instance.fetch_materializations(wanted, limit=1).records[0]
         assert event.asset_materialization is not None
         return {name: each.value for name, each in event.asset_materialization.metadata.items()}
 
