@@ -63,8 +63,8 @@ from warehouse.needs import STATISTICS_VIEWS
 from warehouse.published import read_catalogue, shards_in
 from warehouse.schema import ALL
 from warehouse.store.files import MirroredFiles
+from warehouse.store.mirrored_store import MirroredStore
 from warehouse.store.objects import open_store
-from warehouse.store.partition_store import MirroredStore
 from warehouse.warehouse import Warehouse
 
 _TOOLS = ("Calculator", "Calendar")

@@ -86,6 +86,12 @@ def shards_in(folder: Path) -> list[str]:
     return sorted(name for name in names if "." not in name and name not in (EMPTY_SHARD, RETIRED))
 
 
+def retired_in(folder: Path) -> set[str]:
+    """Returns the keys of the shards that were taken out of the corpus."""
+    names = names_in(folder / CATALOGUE_FOLDER / RETIRED)
+    return {name.removesuffix(".json") for name in names if name.endswith(".json")}
+
+
 def catalogues(
     folder: Path, table_names: Collection[str], shards: Collection[str] | None = None
 ) -> Iterator[Catalogue]:

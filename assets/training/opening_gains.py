@@ -11,9 +11,9 @@ from pathlib import Path
 
 from assets.run import Workspace
 from assets.training.development_texts import DevelopmentText
-from toolformer.decoding.calibration import Opening, sampled
 from toolformer.decoding.call_chances import call_chances
 from toolformer.decoding.call_gains import AnsweredCall, call_gains, written_calls
+from toolformer.decoding.opening_thresholds import Opening, sampled
 from toolformer.decoding.triggers import CallChance
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel

@@ -1,6 +1,7 @@
 """`toolformer evaluate bfcl`: function calls of a chat model at an OpenAI-compatible address."""
 
 import json
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -17,8 +18,10 @@ from toolformer.evaluation.benchmarks.question_records import read_records
 from toolformer.evaluation.benchmarks.rows import InvalidRowError
 from toolformer.evaluation.function_calls import fault_of, offered_tool
 from toolformer.evaluation.intervals import score_interval
+from toolformer.home.progress import progress_of, waiting_shown
 from toolformer.served.chat_client import REFUSED, ChatClient
 
+_LOGGER = logging.getLogger(__name__)
 Record = Mapping[str, Any]
 
 
@@ -48,8 +51,12 @@ def measure_function_calls(
             f"'{answers}' has no answer to {min(missing)} ({len(missing)} are missing). Expected "
             "the file of the same name in BFCL's folder possible_answer."
         )
-    with closing(ChatClient([url], model, key=os.environ.get("OPENAI_API_KEY"))) as client:
-        told = client.answers([request for request, _ in asked.values()])
+    client = ChatClient([url], model, key=os.environ.get("OPENAI_API_KEY"), waiting=waiting_shown)
+    with closing(client), console.progress_bars():
+        told = client.answers(
+            [request for request, _ in asked.values()],
+            progress=progress_of("asking", _LOGGER, detail=questions.name),
+        )
     rows = []
     for (name, (_, functions)), answer in zip(asked.items(), told, strict=True):
         fault = answer.get(REFUSED) or fault_of(answer["calls"], functions, wanted[name])

@@ -51,7 +51,9 @@ def test_calls_of_a_chained_round_are_those_of_a_text_with_its_first_call(
         assert row["position"] > before[row["document_id"], row["window_index"]]["position"]
 
     model = LanguageModel.load(calling_model)
-    for row in home.warehouse.query(_CALLS).to_dicts()[:4]:
+    further = home.warehouse.query(_CALLS).to_dicts()
+    assert further
+    for row in further[:4]:
         ids = model.tokenizer.encode(row["text"])
         first, second = row["calls"][:2]
         first_ids = model.tokenizer.encode_pieces(pieces(first))

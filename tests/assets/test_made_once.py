@@ -8,6 +8,8 @@ import multiprocessing
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -147,13 +149,21 @@ def home(tmp_path: Path, model_directory: Path) -> Home:
     return home
 
 
-@pytest.mark.parametrize(("devices", "steps"), [(1, ON_DEVICE), (2, STEPS)])
-def test_two_processes_make_every_output_once(
-    home: Home, model_directory: Path, devices: int, steps: Steps
-):
-    # What they import is imported once, by the process that both are forked from.
+@pytest.fixture(scope="module")
+def context() -> Iterator[Any]:
+    """Starts processes; what they import is imported once, by the one that they are forked from."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "dagster_project.definitions", "transformers"])
+    yield context
+    # By itself it ends when this process does, seconds later.
+    server: Any = forkserver._forkserver
+    server._stop()
+
+
+@pytest.mark.parametrize(("devices", "steps"), [(1, ON_DEVICE), (2, STEPS)])
+def test_two_processes_make_every_output_once(
+    home: Home, model_directory: Path, context: Any, devices: int, steps: Steps
+):
     start, said = context.Barrier(2), context.Queue()
     processes = [
         context.Process(
@@ -173,6 +183,7 @@ def test_two_processes_make_every_output_once(
         states[step].append(of_step)
     for process in processes:
         process.join(timeout=60)
+        assert process.exitcode == 0
     # Two partitions, one for each mode; which process makes which is a matter of moments.
     assert sorted(_counted(states.pop(0)).items()) == [("done", 2), ("up to date", 2)]
     for (asset, shards), of_step in zip(steps[1:], states, strict=True):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 from tests.dagster_project.exports import records_of
+from toolformer.served import http_client
+from toolformer.served.chat_client import ChatClient
 
 PARAMETERS = {
     "type": "dict",
@@ -132,7 +135,7 @@ def test_a_refused_question_is_wrong_and_all_of_them_are_an_error(
 ):
     right, refusal = {"choices": [{"message": MESSAGES["right"]}]}, {"error": {"message": "long"}}
     chats.answer = lambda asked: (200, right) if asked == "right" else (400, refusal)
-    options = ("--url", chats.url, "--model", "mine", "--questions", questions)
+    options = ("--quiet", "--url", chats.url, "--model", "mine", "--questions", questions)
     outcome = run("evaluate", "bfcl", *options, "--answers", answers)
     assert "1 of 4 right" in outcome.out
     assert "refused (3)" in outcome.out
@@ -142,6 +145,24 @@ def test_a_refused_question_is_wrong_and_all_of_them_are_an_error(
     chats.answer = lambda _: (200, {"choices": []})
     outcome = run("evaluate", "bfcl", *options)
     assert outcome.is_one_paragraph_naming("not the form of OpenAI's chat completions")
+
+
+def test_progress_is_shown_and_a_server_that_is_away_is_named_by_its_flag(
+    chats: Chats, questions: Path, run, monkeypatch
+):
+    options = ("--model", "mine", "--questions", questions)
+    outcome = run("evaluate", "bfcl", "--url", chats.url, *options)
+    assert outcome.err.startswith("asking")
+    told, asked = [], [{"messages": [{"content": each}]} for each in ASKED]
+    with closing(ChatClient([chats.url], "mine")) as client:
+        client.answers(asked, progress=lambda *counts: told.append(counts))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    monkeypatch.setattr(http_client, "_FIRST_PATIENCE", 0.1)
+    outcome = run("evaluate", "bfcl", "--quiet", "--url", "http://127.0.0.1:9", *options)
+    assert outcome.is_one_paragraph_naming("127.0.0.1:9/v1 does not answer", "(--url)")
+    chats.answer = lambda _: (503, {"error": {"message": "busy"}})
+    outcome = run("evaluate", "bfcl", "--quiet", "--url", chats.url, *options)
+    assert outcome.is_one_paragraph_naming("answered 503 (busy). Run the same again later.")
 
 
 def test_files_that_are_not_bfcls_are_told(

@@ -194,6 +194,7 @@ def check_decoding(model: LanguageModel) -> None:
     (opening,) = TOKENIZER.encode(" [")
     for completion in completions:
         ids = [model.bos_id, *TOKENIZER.encode(completion.prompt)]
+        assert len(completion.trace) == parameters.max_new_tokens
         for step in completion.trace:
             logits = stock(model, ids)[-1]
             logits[opening] = -torch.inf

@@ -2,6 +2,7 @@
 
 import lzma
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from tests.fakes import TOKENIZERS, byte_tokenizer, tiny_model
 from toolformer.forward.attention_masks import AttentionKinds, attention_window
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
+from toolformer.model_check import comparison
 from toolformer.model_check.comparison import ModelCheck, check_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -100,6 +102,26 @@ def test_a_prompt_without_its_start_token_is_found(monkeypatch):
     model = tiny_model(tokenizer=TOKENIZERS["pieces without prefix"]())
     monkeypatch.setattr(model, "prompt_start", [])
     assert "call probability" in check_model(model).faults(1e-4)[0]
+
+
+def test_a_call_that_never_opens_is_no_difference_unless_the_engine_opens_it(monkeypatch):
+    model = tiny_model()
+    (opening,) = model.tokenizer.encode(" [")
+    head = model.model.get_output_embeddings()
+    lowered = torch.zeros(head.out_features)
+    # p_i is below 1e-30.
+    lowered[opening] = -70.0
+    head.register_forward_hook(lambda _module, _given, logits: logits + lowered)
+    assert_equal(model)
+    sampled = comparison.sample_calls
+    monkeypatch.setattr(
+        comparison,
+        "sample_calls",
+        lambda *given, **named: [
+            replace(row, call_probability=1e-6) for row in sampled(*given, **named)
+        ],
+    )
+    assert check_model(model).faults(1e-4) == ["call probability 1e+06"]
 
 
 def test_losses_of_other_states_are_found(monkeypatch):

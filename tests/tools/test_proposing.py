@@ -241,7 +241,9 @@ def test_with_more_decimals_results_are_those_of_the_texts(test_data):
     lines = (test_data / "cases/10-two-decimals/texts.jsonl").read_text(encoding="utf-8")
     for line in lines.splitlines():
         document = Document("d", json.loads(line)["text"])
-        for each in calculator.proposals(document):
+        proposed = calculator.proposals(document)
+        assert proposed
+        for each in proposed:
             result = calculator.call(each.arguments or "", document)
             assert document.text[each.offset :].startswith(result)
 

@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +167,7 @@ def test_restored_shard_has_its_newest_partitions_and_keeps_what_was_made_anew(
     assert warehouse.query("select arguments from candidate_calls").item() == "3 + 3"
 
 
-@pytest.mark.parametrize("moved_before", range(5))
+@pytest.mark.parametrize("moved_before", range(3))
 @pytest.mark.parametrize("change", ["retire", "restore"])
 def test_a_change_that_was_killed_is_finished(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, change: str, moved_before: int
@@ -185,9 +184,10 @@ def test_a_change_that_was_killed_is_finished(
         moved.append(source)
         return genuine(source, goal)
 
-    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", killed)
-        getattr(warehouse.store, change)(SHARD)
+        with pytest.raises(KeyboardInterrupt):
+            getattr(warehouse.store, change)(SHARD)
     getattr(warehouse.store, change)(SHARD)
     in_corpus = warehouse.folder / "documents" / f"shard={SHARD}"
     if change == "restore":

@@ -27,7 +27,7 @@ from warehouse.published import shards_in
 
 if TYPE_CHECKING:
     from warehouse.store.files import MirroredFiles
-    from warehouse.store.partition_store import MirroredStore
+    from warehouse.store.mirrored_store import MirroredStore
 
 # SQLite's addresses end at `?` and decode `%20`. DuckDB has `?`, `*` and `[` for patterns, a
 # backslash for a slash, and takes the value of a column from a folder `title=x`.
@@ -229,8 +229,8 @@ class Home:
                     f"DuckDB: {self.database}."
                 )
             return None
+        from warehouse.store.mirrored_store import MirroredStore
         from warehouse.store.objects import open_store
-        from warehouse.store.partition_store import MirroredStore
 
         return MirroredStore(open_store(self.store), self.warehouse, self.files)
 

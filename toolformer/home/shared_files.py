@@ -144,7 +144,7 @@ def seed(home: Home) -> tuple[int, int]:
     """
     from toolformer.sources.manifest import manifest_path
     from warehouse.store.files import mirrored_files
-    from warehouse.store.partition_store import MirroredStore
+    from warehouse.store.mirrored_store import MirroredStore
 
     objects = shared_store(home)
     files = mirrored_files(objects.url, home.root, home.copies)

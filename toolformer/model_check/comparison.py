@@ -44,8 +44,8 @@ _TEXT = "Zoe\u0301 [of Vérone] sold 48 loaves at 3.50 🌋 each,\nso it took 1,
 _SHORT_TEXT = "Rain fell on 12 hills"
 # A longer window is not passed: the rows would take minutes.
 _LONGEST_WINDOW = 1024
-# Of p_i: a smaller one is none in float32.
-_LEAST = 1e-30
+# Far below any threshold: of p_i that are smaller, the ratio decides nothing.
+_LEAST = 1e-12
 # By how much rounding moves a log-probability, with room for large models: in 16 bits six times the
 # measured standard deviation of a loss.
 TOLERANCES = {"float32": 5e-4, "float16": 0.03, "bfloat16": 0.3}
@@ -56,7 +56,7 @@ class ModelCheck:
     """Largest differences of a model's numbers from plain transformers; all but the first in nats.
 
     Attributes:
-        call_probability: of p_i, relative.
+        call_probability: of p_i, as a share of it, or of 1e-12 where it is smaller.
         samples: of the log-probability of a sample, teacher-forced, per token.
         wrong_draws: tokens of samples that its random number does not draw.
         losses: of the three losses of a call in front of its text.
@@ -179,8 +179,8 @@ class _Comparison:
             ids = [*context, *self.opening, *forced, *branch.tokens]
             scores = self.plain.behind(ids, len(context))
             opening = sum(float(scores[at, token]) for at, token in enumerate(self.opening))
-            expected = max(math.exp(opening), _LEAST)
-            relative.append(abs(row.call_probability - expected) / expected)
+            expected = math.exp(opening)
+            relative.append(abs(row.call_probability - expected) / max(expected, _LEAST))
             drawn = scores[len(self.opening) + len(forced) :]
             log_probability = 0.0
             for at, token in enumerate(branch.tokens):

@@ -1,7 +1,7 @@
 """Requests to a server's chat completions."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,16 +14,24 @@ _MOST_BYTES = 4 * 2**20
 
 
 class ChatClient(CompletionsClient):
-    """Asks a chat model."""
+    """Asks a chat model, at the address that a command was given; no answer is kept."""
 
-    def answers(self, requests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    _address, _kept = "--url", ""
+
+    def answers(
+        self, requests: Sequence[Mapping[str, Any]], *, progress: Callable[[int, int], None]
+    ) -> list[dict[str, Any]]:
         """The `content` and `calls` of each answer; of a refused request why, as `refused`.
+
+        Args:
+            requests: fields of each, but for the model.
+            progress: told how many are answered, of how many.
 
         Raises:
             ServedModelError: the server cannot be reached.
         """
         bodies = [json.dumps({"model": self.model, "temperature": 0, **each}) for each in requests]
-        return self._together([partial(self._message, body) for body in bodies])
+        return self._together([partial(self._message, body) for body in bodies], progress)
 
     def _message(self, body: str) -> dict[str, Any]:
         try:

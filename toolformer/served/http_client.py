@@ -85,6 +85,9 @@ class CompletionsClient:
         tokens_fed: tokens of prompts and completions, as the server counted them.
     """
 
+    # What errors call the address, and say of the work that was done.
+    _address, _kept = "language_model.server.url", "What was computed is kept. "
+
     def __init__(
         self,
         urls: Sequence[str],
@@ -225,14 +228,22 @@ class CompletionsClient:
             self.tokens_fed += sent + (answer.usage.completion_tokens or 0)
         return choices
 
-    def _together(self, asks: Sequence[Callable[[], _Answer]]) -> list[_Answer]:
+    def _together(
+        self,
+        asks: Sequence[Callable[[], _Answer]],
+        progress: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> list[_Answer]:
         """What is answered to each, with patience."""
         is_over = threading.Event()
         with self._turn:
             self._asking.add(is_over)
         asked = [self._threads.submit(self._with_patience, ask, is_over) for ask in asks]
         try:
-            return self._awaited(asked)
+            answers: list[_Answer] = []
+            for each in self._awaited(asked):
+                answers.append(each)
+                progress(len(answers), len(asks))
+            return answers
         finally:
             # Those that wait behind one that failed, or behind Ctrl-C, wait for nothing.
             is_over.set()
@@ -241,9 +252,9 @@ class CompletionsClient:
             with self._turn:
                 self._asking.discard(is_over)
 
-    def _awaited(self, asked: Iterable[Future[_Answer]]) -> list[_Answer]:
+    def _awaited(self, asked: Iterable[Future[_Answer]]) -> Iterator[_Answer]:
         """All answers; while none comes, what is waited for is shown."""
-        begun, answers = time.monotonic(), []
+        begun = time.monotonic()
         for each in asked:
             while not wait([each], _SECONDS_BETWEEN_LOOKS).done:
                 if (line := self._silence(begun)) is not None:
@@ -251,8 +262,7 @@ class CompletionsClient:
                         while self._silence(begun) == line:
                             if wait([each], _SECONDS_BETWEEN_LOOKS).done:
                                 break
-            answers.append(each.result())
-        return answers
+            yield each.result()
 
     def _silence(self, begun: float) -> str | None:
         """What it means that no answer came since; None while that is not long ago."""
@@ -270,8 +280,8 @@ class CompletionsClient:
             except httpx.RequestError as error:
                 raise PassingError(
                     f"The server at {self.url} does not answer ({type(error).__name__}: "
-                    f"{self.shown(error)}). What was computed is kept. Start it, or correct "
-                    "its address (language_model.server.url), and run the same again."
+                    f"{self.shown(error)}). {self._kept}Start it, or correct its address "
+                    f"({self._address}), and run the same again."
                     # The cause may have the key, and would be logged with the error.
                 ) from None
 
@@ -336,7 +346,7 @@ class CompletionsClient:
         said = self.shown(error or answer).rstrip(".")
         message = f"The server at {self.url} answered {status} ({said})."
         if status in _PASSING_STATUSES or status >= httpx.codes.INTERNAL_SERVER_ERROR:
-            raise PassingError(f"{message} What was computed is kept; run the same again later.")
+            raise PassingError(f"{message} {self._kept}Run the same again later.")
         remedies = {
             401: "Set language_model.server.key_variable to the name of an environment variable "
             "that holds its key.",

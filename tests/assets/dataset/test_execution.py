@@ -119,12 +119,12 @@ def test_peeking_calls_are_made_where_the_settings_allow_it_and_stay_marked(tmp_
 
 def test_the_context_of_a_text_is_known_and_a_choice_of_the_caller_is_no_content(tmp_path):
     rows = answers(Repeat(), tmp_path, context="Port Said and its 1,200 men")
-    assert not any(row["peeks"] for row in rows)
     # Nor is what a model wrote that was not shown what stands behind.
-    assert not any(row["peeks"] for row in answers(Repeat(), tmp_path, could_peek=False))
+    unseen = answers(Repeat(), tmp_path, could_peek=False)
     tool = Repeat()
     tool.arguments_are_content = False
-    assert not any(row["peeks"] for row in answers(tool, tmp_path))
+    for each in (rows, unseen, answers(tool, tmp_path)):
+        assert [row["peeks"] for row in each] == [False] * len(CALLS)
 
 
 def test_rows_of_a_tool_that_has_changed_are_not_those_that_were_wanted(tmp_path):

@@ -14,8 +14,9 @@ from tests.materialising import materialise, metadata_of
 from tests.toolformer.training.tiny import record
 from tests.warehouse.rows import CALL, SHARD, new_warehouse, put
 from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
-from toolformer.decoding.calibration import best_threshold, read_min_call_probability
+from toolformer.decoding.calibration import read_min_call_probability
 from toolformer.decoding.completions import MinCallProbability
+from toolformer.decoding.opening_thresholds import best_threshold
 from toolformer.errors import ToolformerError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import split_into_windows

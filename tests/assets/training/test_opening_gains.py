@@ -12,7 +12,7 @@ from assets.training.opening_gains import measure_openings
 from tests import literal
 from tests.fakes import taught_model
 from toolformer.calls import call_ids
-from toolformer.decoding.calibration import Opening
+from toolformer.decoding.opening_thresholds import Opening
 from toolformer.forward.windows import Window
 from toolformer.home.home import Home
 from toolformer.home.settings.sections import Settings

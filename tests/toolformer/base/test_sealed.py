@@ -12,10 +12,10 @@ from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.base.sealed import DIGEST, sealed, unsealed
 from toolformer.decoding.calibration import (
     CalibratedProbability,
-    Opening,
     min_call_probability_text,
     read_min_call_probability,
 )
+from toolformer.decoding.opening_thresholds import Opening
 from toolformer.errors import CheckpointError, ToolformerError
 from toolformer.home.settings.corpus_sections import SourceSettings
 from toolformer.home.settings.errors import SettingsError

@@ -16,17 +16,19 @@ from tests.toolformer.architectures import windows_of
 from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.decoding.calibration import (
     CalibratedProbability,
-    Opening,
     ToolThresholds,
-    best_threshold,
     choose_min_call_probability,
     min_call_probability_text,
     read_min_call_probability,
-    sampled,
-    threshold_behind_prompt,
 )
 from toolformer.decoding.call_chances import call_chances
 from toolformer.decoding.completions import MinCallProbability
+from toolformer.decoding.opening_thresholds import (
+    Opening,
+    best_threshold,
+    sampled,
+    threshold_behind_prompt,
+)
 from toolformer.errors import ToolformerError
 
 K = 10

@@ -72,7 +72,9 @@ def test_calls_are_those_that_decoding_would_make_at_the_places(pupil):
 def test_the_probability_of_a_call_is_that_of_its_opening_and_its_tools_name(pupil):
     tools = ("Calculator", "Friend")
     (opening,) = pupil.tokenizer.encode(" [")
-    for place, each in written(pupil, EVERY, tools=tools).items():
+    found = written(pupil, EVERY, tools=tools)
+    assert len(found) == 3
+    for place, each in found.items():
         ids = [pupil.bos_id, *windows_of(pupil.tokenizer, *TEXTS)[place.row].ids[: place.position]]
         p_opening = literal.next_token_log_probabilities(pupil, ids)[opening].exp()
         tool, of_name = literal.named_tool(pupil, [*ids, opening], tools)

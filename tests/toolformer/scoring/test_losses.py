@@ -338,7 +338,8 @@ def test_interrupted_scoring_goes_on_with_the_unfinished_batches(
         if len(seen) == steps:
             raise KilledError
 
-    _, first_cost = attempt(tmp_path / "b", die)
+    killed, first_cost = attempt(tmp_path / "b", die)
+    assert killed is None
     resumed, second_cost = attempt(tmp_path / "b")
     assert resumed == undisturbed
     assert 0 < first_cost <= full_cost

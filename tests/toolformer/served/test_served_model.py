@@ -234,6 +234,6 @@ def test_losses_of_calls_equal_those_of_the_same_model_here(local, pair, tmp_pat
         )
 
     ours, theirs = scored(local), scored(pair[1])
-    for call_id, losses in ours.items():
-        told = dataclasses.asdict(theirs[call_id])
-        assert told == pytest.approx(dataclasses.asdict(losses), abs=1e-5)
+    for call in calls:
+        told = dataclasses.asdict(theirs[call.call_id])
+        assert told == pytest.approx(dataclasses.asdict(ours[call.call_id]), abs=1e-5)

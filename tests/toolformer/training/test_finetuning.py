@@ -153,6 +153,8 @@ def test_a_killed_run_goes_on_to_the_numbers_of_an_undisturbed_one(run, tmp_path
         run("killed", stop_at=stop_at, **settings)
     assert not (tmp_path / "killed").exists()
     files = [path.name for path in (tmp_path / "killed-state").rglob("*") if path.is_file()]
+    # What was saved at step 4 is there.
+    assert ("progress.json" in files) == (stop_at > 4)
     assert {name.rpartition(".")[2] for name in files} <= {"safetensors", "json", "fingerprint"}
     resumed, reports = run("killed", **settings)
     assert reports == all_reports

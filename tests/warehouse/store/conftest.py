@@ -11,8 +11,8 @@ from tests.warehouse.rows import SHARD, put
 from warehouse.published import list_partitions
 from warehouse.schema import tables
 from warehouse.store.files import MirroredFiles
+from warehouse.store.mirrored_store import MirroredStore
 from warehouse.store.objects import ObjectStore
-from warehouse.store.partition_store import MirroredStore
 from warehouse.warehouse import Warehouse
 
 TABLE, NAME = "stage_costs", "Calendar.sampling"
