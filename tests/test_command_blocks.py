@@ -42,13 +42,7 @@ PAGES = [REPOSITORY / "README.md", REPOSITORY / "docs" / "first-hour.md"]
 PAGES += sorted((REPOSITORY / "docs" / "how-to").glob("*.md"))
 BLOCK = re.compile(r"(?ms)^(?:<!-- not run: ([^\n]+) -->\n)?```(\w*)\n(.*?)^```$")
 PRESETS = {name: preset_values(name) for name in presets.PRESETS}
-# Samples enough that a position has both a kept and a dropped call.
-SHORT = {
-    "prompt": "short",
-    "sampling_threshold": 0.0,
-    "positions_per_text": 1,
-    "calls_per_position": 4,
-}
+SHORT = {"prompt": "short", "sampling_threshold": 0.0, "positions_per_text": 1}
 FEW = {
     "tools": {"Calculator": SHORT, "Calendar": SHORT, "WikiSearch": {"is_enabled": False}},
     "sampling": {"windows_per_batch": 8},
