@@ -21,9 +21,7 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 from multiprocessing.connection import Client, Listener
 from pathlib import Path
 from time import sleep
-from typing import Any
 
-import faiss
 import httpx2 as httpx
 import pytest
 from click import Context
@@ -36,7 +34,6 @@ from tests.homes import generated_texts, small_settings
 from toolformer.home.settings import presets
 from toolformer.home.settings.sections import merged
 from toolformer.home.settings.settings_file import preset_values
-from tools.retrieval.word_vectors import WordVectors
 
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "docs" / "first-hour.md"]
 PAGES += sorted((REPOSITORY / "docs" / "how-to").glob("*.md"))
@@ -145,18 +142,6 @@ class Shell:
         return self.server.returncode
 
 
-def write_existing_index(folder: Path) -> None:
-    """A FAISS index of vectors of a text, and its passages."""
-    folder.mkdir()
-    vectors = WordVectors().encode(["Suez Canal"])
-    index: Any = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(vectors)
-    faiss.write_index(index, str(folder / "wiki.faiss"))
-    (folder / "wiki.jsonl").write_bytes(
-        lines({"title": "Suez Canal", "text": "It opened in 1869."})
-    )
-
-
 def lines(*records: object) -> bytes:
     return "".join(f"{json.dumps(record)}\n" for record in records).encode()
 
@@ -180,7 +165,6 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(contents)
-    write_existing_index(folder / "indexes")
     (folder / "bin" / "toolformer").chmod(0o755)
     (folder / "data").symlink_to("toolformer-news")
     tiny = merged(small_settings(save_calling_model(folder / "model"), folder), FEW)
