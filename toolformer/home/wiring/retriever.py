@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from toolformer.home.home import Home
 from toolformer.home.settings.sections import Settings
-from toolformer.home.wiring.model_holder import ModelHolder, process_holder
+from toolformer.home.wiring.model_holder import ModelHolder
 from tools.retrieval.dense_ranking import PassageVectors
 from tools.retrieval.hybrid_ranking import DenseRetriever, HybridRetriever
 from tools.retrieval.passage_ranking import PassageRanker
@@ -23,8 +23,8 @@ _THREADS = 2
 BM25_TEMPERATURE = 3.0
 
 
-def open_retriever(settings: Settings, home: Home, holder: ModelHolder | None = None) -> Retriever:
-    """The retriever that the settings name; `holder` has the device, by default the process's."""
+def open_retriever(settings: Settings, home: Home, holder: ModelHolder) -> Retriever:
+    """The retriever that the settings name; `holder` has the device."""
     chosen = settings.question_answering.retriever
     is_bm25 = chosen == "bm25"
     ranker = PassageRanker(
@@ -39,7 +39,7 @@ def open_retriever(settings: Settings, home: Home, holder: ModelHolder | None = 
         return ranker
     vectors = PassageVectors(
         home.open(home.passage_index),
-        device=lambda: (holder or process_holder()).hold_device(settings, home),
+        device=lambda: holder.hold_device(settings, home),
     )
     retriever = DenseRetriever if chosen == "dense" else HybridRetriever
     return retriever(ranker, vectors)
