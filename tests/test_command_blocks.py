@@ -21,9 +21,7 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 from multiprocessing.connection import Client, Listener
 from pathlib import Path
 from time import sleep
-from typing import Any
 
-import faiss
 import httpx2 as httpx
 import pytest
 from click import Context
@@ -36,19 +34,12 @@ from tests.homes import generated_texts, small_settings
 from toolformer.home.settings import presets
 from toolformer.home.settings.sections import merged
 from toolformer.home.settings.settings_file import preset_values
-from tools.retrieval.word_vectors import WordVectors
 
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "docs" / "first-hour.md"]
 PAGES += sorted((REPOSITORY / "docs" / "how-to").glob("*.md"))
 BLOCK = re.compile(r"(?ms)^(?:<!-- not run: ([^\n]+) -->\n)?```(\w*)\n(.*?)^```$")
 PRESETS = {name: preset_values(name) for name in presets.PRESETS}
-# Samples enough that a position has both a kept and a dropped call.
-SHORT = {
-    "prompt": "short",
-    "sampling_threshold": 0.0,
-    "positions_per_text": 1,
-    "calls_per_position": 4,
-}
+SHORT = {"prompt": "short", "sampling_threshold": 0.0, "positions_per_text": 1}
 FEW = {
     "tools": {"Calculator": SHORT, "Calendar": SHORT, "WikiSearch": {"is_enabled": False}},
     "sampling": {"windows_per_batch": 8},
@@ -151,18 +142,6 @@ class Shell:
         return self.server.returncode
 
 
-def write_existing_index(folder: Path) -> None:
-    """A FAISS index of vectors of a text, and its passages."""
-    folder.mkdir()
-    vectors = WordVectors().encode(["Suez Canal"])
-    index: Any = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(vectors)
-    faiss.write_index(index, str(folder / "wiki.faiss"))
-    (folder / "wiki.jsonl").write_bytes(
-        lines({"title": "Suez Canal", "text": "It opened in 1869."})
-    )
-
-
 def lines(*records: object) -> bytes:
     return "".join(f"{json.dumps(record)}\n" for record in records).encode()
 
@@ -186,7 +165,6 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(contents)
-    write_existing_index(folder / "indexes")
     (folder / "bin" / "toolformer").chmod(0o755)
     (folder / "data").symlink_to("toolformer-news")
     tiny = merged(small_settings(save_calling_model(folder / "model"), folder), FEW)

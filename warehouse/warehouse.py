@@ -272,6 +272,9 @@ class Warehouse:
     def best_examples(self, of: Iterable[tuple[int, str]], *, per_tool: int) -> "pl.DataFrame":
         """Returns the kept calls that help most in their texts: see `kept_calls_in_text.sql`.
 
+        Of a tool with a contrast threshold each of them also helps more than with another call's
+        result, and by how much decides which come first.
+
         Args:
             of: Rounds and tools.
             per_tool: At most so many of each tool and round, and at most ten.

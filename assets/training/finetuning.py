@@ -36,7 +36,6 @@ from toolformer.home.wiring.annotator import finetuned_model_directory
 from toolformer.home.wiring.evaluated_models import name_of_variant
 from toolformer.home.wiring.model_damage import check_undamaged
 from toolformer.home.wiring.served import check_has_weights
-from toolformer.home.wiring.trackers import check_trackers, tracked
 from toolformer.training.finetuning import (
     FinetuningParameters,
     Progress,
@@ -107,10 +106,9 @@ class FinetunedModel(ModelOutput):
         return DONE
 
     def _train(self, work: PlannedTraining, fingerprint: str) -> Progress:
-        base, settings, home = self.run.base_model, self.run.settings, self.run.home
+        base, settings = self.run.base_model, self.run.settings
         check_has_weights(base, settings)
-        check_trackers(settings.training.report_to)
-        check_undamaged(base, home)
+        check_undamaged(base, self.run.home)
         device, training = self.hold_device(), settings.training
         precision = training.precision
         if precision == "auto":
@@ -144,31 +142,26 @@ class FinetunedModel(ModelOutput):
         if training.learning_rate == "auto":
             rates = RATES if training.lora_rank is None else RATES_OF_ADAPTERS
         show = self.run.progress("finetuning", training.variant)
-        with tracked(training.report_to, run_of(fingerprint), home, self.run.log) as track:
 
-            def report(step: StepReport) -> None:
-                show(step.step, work.steps)
-                track(step)
+        def report_trial(rate: float) -> Callable[[StepReport], None]:
+            rate_told = f"learning rate {rate:.0e}"
+            show_trial = self.run.progress("trying", training.variant, rate_told)
+            return lambda step: show_trial(step.step, steps_of_trial(work.steps))
 
-            def report_trial(rate: float) -> Callable[[StepReport], None]:
-                rate_told = f"learning rate {rate:.0e}"
-                show_trial = self.run.progress("trying", training.variant, rate_told)
-                return lambda step: show_trial(step.step, steps_of_trial(work.steps))
-
-            return finetune(
-                job,
-                self.directory,
-                rates=rates,
-                facts={
-                    "variant": training.variant,
-                    "calls": dict(work.rows.calls),
-                    "texts without a call that fits": work.rows.texts_without_row,
-                    "chats": work.rows.chats,
-                },
-                report=report,
-                report_trial=report_trial,
-                report_rate=lambda chosen: self.run.log.info(chosen.summary),
-            )
+        return finetune(
+            job,
+            self.directory,
+            rates=rates,
+            facts={
+                "variant": training.variant,
+                "calls": dict(work.rows.calls),
+                "texts without a call that fits": work.rows.texts_without_row,
+                "chats": work.rows.chats,
+            },
+            report=lambda step: show(step.step, work.steps),
+            report_trial=report_trial,
+            report_rate=lambda chosen: self.run.log.info(chosen.summary),
+        )
 
 
 @asset_of(FINETUNED_MODEL)

@@ -5,9 +5,8 @@ Every command imports this module, so it imports nothing heavy.
 
 from typing import Literal
 
-ExportFormat = Literal["dataset", "sft", "preference", "text", "duckdb"]
+ExportFormat = Literal["dataset", "sft", "text", "duckdb"]
 ArgumentsForm = Literal["objects", "json"]
-CHATS: tuple[ExportFormat, ...] = ("sft", "preference")
 
 # Click keeps the lines behind `\b` as they are; they fit a terminal of 80 characters.
 HELP = """Write the augmented texts C* and their calls for other programs.
@@ -28,10 +27,6 @@ dataset     a folder for datasets.load_dataset: Parquet and a card
             tool_version, is_merged
 sft         JSON lines for TRL's SFTTrainer: IDS, messages (with
             tool_calls), tools
-preference  JSON lines for TRL's DPOTrainer, a kept and a dropped call at
-            one position: IDS, tool, prompt, chosen, rejected, tools,
-            chosen_call_id, chosen_result, chosen_loss_reduction,
-            rejected_call_id, rejected_result, rejected_loss_reduction
 text        JSON lines: IDS, text with its calls in line, as in the paper
 duckdb      one DuckDB file with all tables and views of the warehouse
 

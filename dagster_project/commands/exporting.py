@@ -23,7 +23,6 @@ from toolformer.exports.records import (
     Row,
     break_marks,
     chat_record,
-    pair_record,
     text_record,
     text_tool,
     tool_schema,
@@ -60,7 +59,7 @@ def write_export(
         output: the file; of a dataset the folder.
         round_number: number of the round of annotation; by default the newest with kept calls. A
             database has all.
-        arguments: of chats and pairs: arguments and schemas of tools as objects or as JSON texts.
+        arguments: of chats: arguments and schemas of tools as objects or as JSON texts.
         template: directory of a tokenizer, whose chat template must keep all parts of chats.
 
     Raises:
@@ -113,24 +112,20 @@ def _write_round(
     """Write a format that has one round; what was written."""
     write_lines = partial(_write_lines, warehouse, target, round_number, arguments)
     if form == "text":
-        return f"{write_lines('exported_texts', text_record)} texts"
+        return f"{write_lines(text_record)} texts"
     settings = _settings_of_round(home, round_number)
     if form == "dataset":
         with replacing_folder(target) as folder:
             rows = write_dataset_folder(folder, warehouse, settings, round_number=round_number)
         return f"{rows[TEXTS]:,} texts and {rows[KEPT_CALLS]:,} kept calls"
     tools = _chat_tools(warehouse, settings, home, round_number)
-    if form == "sft":
-        if template is not None:
-            with warehouse.stream("exported_texts", round=round_number) as batches:
-                rows = islice((row for batch in batches for row in batch.to_pylist()), _CHECKED)
-                records = [without_marks(chat_record(row, tools)) for row in rows]
-            checked = ChatTemplate(template, as_json=arguments == "json")
-            _check_template(checked, records, template)
-        written = write_lines("exported_texts", partial(chat_record, tools=tools))
-        return f"{written} conversations"
-    written = write_lines("exported_pairs", partial(pair_record, tools=tools))
-    return f"{written} pairs of a kept and a dropped call"
+    if template is not None:
+        with warehouse.stream("exported_texts", round=round_number) as batches:
+            rows = islice((row for batch in batches for row in batch.to_pylist()), _CHECKED)
+            records = [without_marks(chat_record(row, tools)) for row in rows]
+        checked = ChatTemplate(template, as_json=arguments == "json")
+        _check_template(checked, records, template)
+    return f"{write_lines(partial(chat_record, tools=tools))} conversations"
 
 
 def _settings_of_round(home: Home, round_number: int) -> Settings:
@@ -199,35 +194,24 @@ def _write_lines(
     target: Path,
     round_number: int,
     arguments: ArgumentsForm,
-    query: str,
     record: Callable[[Row], Record],
 ) -> str:
-    """Write JSON lines, with marks of chat templates broken; how many.
-
-    Raises:
-        ExportError: there are none.
-    """
+    """Write the texts as JSON lines, with marks of chat templates broken; how many."""
     count = marked = 0
     with (
         replacing(target) as temporary,
-        warehouse.stream(query, round=round_number) as batches,
+        warehouse.stream("exported_texts", round=round_number) as batches,
+        temporary.open("w", encoding="utf-8", newline="\n") as file,
     ):
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            for batch in batches:
-                for row in batch.to_pylist():
-                    whole = record(row)
-                    written = without_marks(whole)
-                    marked += written != whole
-                    if arguments == "json":
-                        written = with_json_texts(written)
-                    file.write(json.dumps(written, ensure_ascii=False) + "\n")
-                count += batch.num_rows
-        if not count:
-            raise ExportError(
-                f"In round {round_number} no position has both a kept and a dropped call of one "
-                "tool. Pairs need several samples per position: raise tools.*.calls_per_position "
-                "(m in the paper) and run `toolformer build`."
-            )
+        for batch in batches:
+            for row in batch.to_pylist():
+                whole = record(row)
+                written = without_marks(whole)
+                marked += written != whole
+                if arguments == "json":
+                    written = with_json_texts(written)
+                file.write(json.dumps(written, ensure_ascii=False) + "\n")
+            count += batch.num_rows
     if marked:
         console.say(f"Marks such as <|im_end|> are broken by a blank in {marked:,} records.")
     return f"{count:,}"

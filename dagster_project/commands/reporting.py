@@ -8,11 +8,7 @@ from assets.documents import reading_losses, records_read
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from toolformer.home.home import Home
-from toolformer.home.report.verdicts import (
-    Verdict,
-    examples_above_chance,
-    verdicts_of,
-)
+from toolformer.home.report.verdicts import Verdict, verdicts_of
 from toolformer.home.settings.settings_file import load_settings
 from toolformer.home.wiring.warehouse import open_warehouse
 from toolformer.sources.manifest import ShardEntry
@@ -21,6 +17,8 @@ from warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import polars as pl
+
+_EXAMPLES_PER_TOOL = 3
 
 
 def show_all_statistics() -> None:
@@ -103,7 +101,8 @@ def show_examples(warehouse: Warehouse, verdicts: Sequence[Verdict]) -> None:
         "First by how many nats the result lowers the loss of what follows, and in brackets by "
         "how many more than the result of another call, where the tool has a contrast threshold."
     )
-    rows = examples_above_chance(warehouse, verdicts, per_tool=3)
+    above = [(row.round, row.tool) for row in verdicts if row.against_chance.is_above_chance]
+    rows = warehouse.best_examples(above, per_tool=_EXAMPLES_PER_TOOL)
     for verdict in verdicts:
         examples = rows.filter(tool=verdict.tool, round=verdict.round)
         if examples.is_empty():

@@ -127,8 +127,8 @@ def export(
     arguments: Annotated[
         export_formats.ArgumentsForm,
         typer.Option(
-            help="Arguments and tools of sft and preference as objects, or as JSON texts, which "
-            "every reader leaves as they are."
+            help="Arguments and tools of sft as objects, or as JSON texts, which every reader "
+            "leaves as they are."
         ),
     ] = "objects",
     check_template: Annotated[
@@ -144,7 +144,7 @@ def export(
     """Write the augmented texts and their calls for other programs."""
     from toolformer.home.home import Home
 
-    if arguments != "objects" and form not in export_formats.CHATS:
+    if arguments != "objects" and form != "sft":
         raise typer.BadParameter(
             f"{form} has no arguments by name. Leave it out.", param_hint="--arguments"
         )

@@ -47,8 +47,8 @@ def expected_shards(
             continue
         try:
             files = list_files(source)
-            records = read_raw_records(source, files)
             source = source.with_format(files[0].format)
+            records = read_raw_records(source, files)
             lengths = [_characters(record, source) for record in islice(records, MAX_RECORDS)]
             if next(records, None) is not None:
                 expected.longer.append(source.path)

@@ -28,7 +28,6 @@ WITHOUT_EFFECT = {
     "training.gradient_checkpointing": "it trades memory for time",
     "training.processes": "any number of processes trains the same model",
     "training.save_every": "it says what a killed run goes on from",
-    "training.report_to": "a tracker shows a training, and changes nothing in it",
     "decoding.max_new_tokens": "of `toolformer complete`; benchmarks have lengths of their own",
     "runs.shards_per_run": "it divides work into runs",
 }

@@ -90,9 +90,6 @@ def test_no_index_is_built_for_tools_that_search_one_that_exists_already(tmp_pat
         return indexes_of(named, validated(changes, origin="test"))
 
     lucene = {"WikiSearch": {"options": {"index_directory": str(tmp_path)}}}
-    faiss = {"retriever": "dense", "index_file": "a.faiss", "passages_file": "a.tsv"}
     assert needed("QA", "WikiSearch") == ["wikipedia_index", "passage_index"]
-    assert needed("QA", question_answering=faiss) == []
     assert needed("WikiSearch", tools=lucene) == []
     assert needed("QA", "WikiSearch", tools=lucene) == ["wikipedia_index", "passage_index"]
-    assert needed("QA", "WikiSearch", question_answering=faiss) == ["wikipedia_index"]

@@ -44,7 +44,7 @@ def records_of(file: Path) -> list[dict]:
 
 
 def fill_for_export(warehouse: Warehouse) -> Warehouse:
-    """Two texts, one of them odd; a pair at one position; a call that lost its position."""
+    """Two texts, one of them odd; dropped calls; a call that lost its position."""
     second = {"document_id": "d2", "text": ODD}
     texts = [{"document_id": "d1", "text": PLAIN}, {**second, "source_offset": 1}]
     store(warehouse, "documents", SHARD, "all", *texts)

@@ -43,21 +43,14 @@ def _validate(instance: object, schema: object) -> None:
 
 
 def fill_with(warehouse: Warehouse, texts: list[str], tool: str = "Calculator", **changes) -> None:
-    """A kept call in each text, and one that was dropped at its place."""
+    """A kept call in each text."""
     documents = [{"document_id": f"d{n}", "text": text} for n, text in enumerate(texts)]
     store(warehouse, "documents", SHARD, "all", *documents)
     kept = [
         {"call_id": f"k{n}", "document_id": f"d{n}", "position": 2, "character_offset": 2} | changes
         for n in range(len(texts))
     ]
-    dropped = [
-        row
-        | {"call_id": f"x{row['call_id']}", "is_kept": False, "reason": "below_threshold"}
-        # The same, but for what is asked.
-        | {"arguments": f"{row.get('arguments', '')} ", "sample_index": 1, "loss_reduction": 0.1}
-        for row in kept
-    ]
-    store_calls(warehouse, tool, kept + dropped)
+    store_calls(warehouse, tool, kept)
     merged = [
         {**document, "context": document["text"], "calls": [call(row | {"tool": tool})]}
         for document, row in zip(documents, kept, strict=True)
@@ -92,26 +85,23 @@ def test_json_texts_survive_arrow_and_objects_do_not(built, run, tmp_path, test_
     assert "2 chats, 0 calls whose arguments changed" in checked(test_data, case, chats)
 
 
-@pytest.mark.parametrize("form", ["sft", "preference"])
-def test_every_reader_gives_json_texts_as_they_were(built, run, tmp_path: Path, form: str):
-    file = exported(run, tmp_path, form, "--arguments", "json")
-    written = records_of(file)
-    as_objects = records_of(exported(run, tmp_path, form))
+def test_every_reader_gives_json_texts_as_they_were(built, run, tmp_path: Path):
+    file = exported(run, tmp_path, "sft", "--arguments", "json")
+    as_objects = records_of(exported(run, tmp_path, "sft"))
     read = {
         "pyarrow": pyarrow.json.read_json(file).to_pylist(),
         "polars": pl.read_ndjson(file).to_dicts(),
         "pandas": pd.read_json(file, lines=True).to_dict("records"),
     }
     for name, rows in read.items():
-        for row, record, objects in zip(rows, written, as_objects, strict=True):
+        for row, objects in zip(rows, as_objects, strict=True):
             assert json.loads(row["tools"]) == objects["tools"], name
-            for field in record.keys() & {"messages", "chosen", "rejected"}:
-                for message, plain in zip(row[field], objects[field], strict=True):
-                    for made, told in zip(
-                        message.get("tool_calls") or [], plain.get("tool_calls", []), strict=True
-                    ):
-                        arguments = json.loads(made["function"]["arguments"])
-                        assert arguments == told["function"]["arguments"], name
+            for message, plain in zip(row["messages"], objects["messages"], strict=True):
+                for made, told in zip(
+                    message.get("tool_calls") or [], plain.get("tool_calls", []), strict=True
+                ):
+                    arguments = json.loads(made["function"]["arguments"])
+                    assert arguments == told["function"]["arguments"], name
 
 
 def test_formats_without_arguments_refuse_their_form(built, run, tmp_path: Path):
@@ -133,7 +123,7 @@ def test_no_tokenizer_makes_special_tokens_of_an_export(
     marked = len(texts) - (source == "case")  # The fourth has words of a template alone.
     tokenizer = tmp_path / "tokenizer"
     byte_tokenizer().backend.save_pretrained(tokenizer)
-    for form in ("sft", "preference", "text"):
+    for form in ("sft", "text"):
         broken = tmp_path / f"{form}.jsonl"
         outcome = run("export", form, "--output", broken)
         assert f"are broken by a blank in {marked} records." in outcome.out

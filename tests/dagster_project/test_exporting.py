@@ -20,7 +20,7 @@ from warehouse.warehouse import Warehouse
 # Seconds in all; `make test-fast` leaves them out.
 pytestmark = pytest.mark.slow
 
-FORMATS = ("dataset", "sft", "preference", "text", "duckdb")
+FORMATS = ("dataset", "sft", "text", "duckdb")
 
 
 def inline(warehouse: Warehouse) -> list[str]:
@@ -52,17 +52,6 @@ def test_texts_have_their_calls_in_line_and_chats_beside(built: Warehouse, run, 
         assert calculator["description"].startswith("Works out an expression")
         assert calculator["parameters"]["required"] == ["input"]
         assert calendar["parameters"]["properties"] == {}
-
-
-def test_pairs_are_of_one_position_and_tool(built: Warehouse, run, tmp_path: Path):
-    file = tmp_path / "pairs.jsonl"
-    outcome = run("export", "preference", "--output", file)
-    assert "1 pairs of a kept and a dropped call" in outcome.out
-    (pair,) = records_of(file)
-    # Not a3, which could not be scored, and not the Calendar's call at the same position.
-    assert (pair["chosen_call_id"], pair["rejected_call_id"]) == ("a1", "a2")
-    assert (pair["chosen_loss_reduction"], pair["rejected_loss_reduction"]) == (1.5, 0.25)
-    assert pair["chosen"][0]["content"] == pair["rejected"][0]["content"] == PLAIN[:27]
 
 
 def test_a_dataset_holds_the_rows_of_the_warehouse(built: Warehouse, run, tmp_path: Path):
@@ -102,10 +91,6 @@ def test_the_newest_round_is_exported_unless_one_is_named(built: Warehouse, run,
         told = run("export", "text", "--output", file, *options).out
         assert f"Round {number}: {texts} texts" in told
         assert {record["round"] for record in records_of(file)} == {number}
-    # Round 2 has one sample for each position.
-    outcome = run("export", "preference", "--output", tmp_path / "pairs")
-    assert outcome.is_one_paragraph_naming("no position has both a kept and a dropped call")
-    assert not (tmp_path / "pairs").exists()
     outcome = run("export", "text", "--output", tmp_path / "3", "--round", 3)
     assert outcome.is_one_paragraph_naming("round 3. Expected one of 1, 2.")
 
@@ -140,8 +125,6 @@ def test_calls_of_a_tool_that_left_the_texts_are_not_exported(
     assert run("export", "dataset", "--output", tmp_path / "dataset").code == 0
     kept = pl.read_parquet(tmp_path / "dataset" / "data" / "kept_calls" / "*.parquet")
     assert kept["tool"].unique().to_list() == ["Calendar"]
-    outcome = run("export", "preference", "--output", tmp_path / "pairs")
-    assert outcome.is_one_paragraph_naming("no position has both a kept and a dropped call")
 
 
 @pytest.mark.parametrize("form", FORMATS)

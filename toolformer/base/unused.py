@@ -1,7 +1,6 @@
 """What is made again where it is missing, and need not stay for ever."""
 
 import os
-import shutil
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -11,7 +10,7 @@ _KEPT_SECONDS = 30 * 24 * 3600.0
 
 
 def remove_unused(paths: Iterable[Path], *, used: Path) -> None:
-    """Remove the files and folders that nobody has used for 30 days.
+    """Remove the files that nobody has used for 30 days.
 
     Args:
         paths: each made by a program that calls this when it uses it.
@@ -22,4 +21,4 @@ def remove_unused(paths: Iterable[Path], *, used: Path) -> None:
         os.utime(used)
         for path in paths:
             if path.stat().st_mtime < time.time() - _KEPT_SECONDS:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                path.unlink()

@@ -1,4 +1,4 @@
-"""The records of an export, one per line: in line, as a chat, as a pair of which one is preferred.
+"""The records of an export, one per line: in line, or as a chat.
 
 Every field is filled in every record, so that whoever guesses types from the first lines guesses
 right. Chats have the form that TRL and chat templates take:
@@ -37,10 +37,7 @@ Row = Mapping[str, Any]
 
 IDS = ("document_id", "window_index", "shard", "round", "split")
 # What a template or a tokenizer may read of a record.
-_READ = (
-    *("text", "messages", "prompt", "chosen", "rejected"),
-    *("chosen_result", "rejected_result"),
-)
+_READ = ("text", "messages")
 # Templates of Mistral's v3 family refuse ids of any other length; this one every template takes.
 _ID_LENGTH = 9
 
@@ -71,42 +68,7 @@ def chat_record(row: Row, tools: Mapping[str, ChatTool]) -> Record:
     return {
         **_ids(row),
         "messages": chat_messages(row["text"], _calls(row), row["context"], tools),
-        "tools": _schemas(tools),
-    }
-
-
-def pair_record(row: Row, tools: Mapping[str, ChatTool]) -> Record:
-    """A row of `exported_pairs`: a kept and a dropped call at one position (TRL: preference).
-
-    Both answers write the text up to the position, without other calls, as when the calls were
-    scored. They end with the call: its result is not the model's to write.
-    """
-    text_before = row["text"][: row["character_offset"]]
-    about = {
-        f"{side}_{fact}": row[f"{side}_{fact}"]
-        for side in ("chosen", "rejected")
-        for fact in ("call_id", "result", "loss_reduction")
-    }
-    # One id for both: a template may show it, and nothing but the call may tell them apart.
-    answers = {
-        side: [
-            _calling_message(
-                text_before,
-                row["tool"],
-                row[f"{side}_arguments"],
-                chat_id(row["chosen_call_id"]),
-                tools,
-            )
-        ]
-        for side in ("chosen", "rejected")
-    }
-    return {
-        **_ids(row),
-        "tool": row["tool"],
-        "prompt": [_user_message(row["context"])],
-        **answers,
-        "tools": _schemas(tools),
-        **about,
+        "tools": [tool.schema for tool in tools.values()],
     }
 
 
@@ -191,17 +153,13 @@ def break_marks(value: Any) -> Any:
 
 
 def with_json_texts(record: Record) -> Record:
-    """The same record with arguments and schemas as JSON texts.
+    """The same chat with arguments and schemas as JSON texts.
 
     Arrow gives all objects of a column the same fields, so readers without a type for JSON would
     fill those that another call has with null.
     """
-    changed = dict(record)
-    for name in record.keys() & {"messages", "chosen", "rejected"}:
-        changed[name] = [_with_json_arguments(message) for message in record[name]]
-    if "tools" in record:
-        changed["tools"] = _json(record["tools"])
-    return changed
+    messages = [_with_json_arguments(message) for message in record["messages"]]
+    return {**record, "messages": messages, "tools": _json(record["tools"])}
 
 
 def _with_json_arguments(message: Record) -> Record:
@@ -221,10 +179,6 @@ def _json(value: object) -> str:
 
 def _input(arguments: str) -> dict[str, str]:
     return {INPUT: arguments} if arguments else {}
-
-
-def _schemas(tools: Mapping[str, ChatTool]) -> list[Mapping[str, Any]]:
-    return [tool.schema for tool in tools.values()]
 
 
 def _user_message(context: str | None) -> Record:

@@ -131,8 +131,6 @@ class Home:
     """The report that the UI opens."""
     plots = _Place("plots")
     """The plots that the UI links to."""
-    tensorboard = _Place("tensorboard")
-    """Curves of trainings, for TensorBoard."""
     dagster = _Place("dagster", of_machine=True)
     """DAGSTER_HOME; of the machine: it may hold SQLite, and what one process logged."""
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
+from toolformer.base.foreign_texts import shown
 from toolformer.sources.errors import SourceError
 
 if TYPE_CHECKING:
@@ -31,12 +32,10 @@ _PACKAGES_OF_SCHEME = {
     "abfss": "adlfs",
     "az": "adlfs",
     "hf": "huggingface_hub",
-    "memory": "fsspec",
 }
 _SCHEME = re.compile(r"([A-Za-z][\w+.-]*):(?://|:.*://)")
 _ANSWER_SECONDS = 60.0
 _BUFFER_BYTES = 1 << 18
-_LONGEST_REASON = 300
 
 
 def located(address: str) -> tuple["AbstractFileSystem", str, str | None]:
@@ -62,7 +61,7 @@ def located(address: str) -> tuple["AbstractFileSystem", str, str | None]:
         raise SourceError(
             f"The source {address!r} cannot be used: {match[1]}:// is not supported, or not in "
             "this form. Expected a local path or an address that begins with "
-            f"{', '.join(scheme + '://' for scheme in _PACKAGES_OF_SCHEME if scheme != 'memory')}. "
+            f"{', '.join(f'{scheme}://' for scheme in _PACKAGES_OF_SCHEME)}. "
             "Copy the files here, unpacked."
         )
     with source_errors(address):
@@ -142,9 +141,7 @@ def _kind_of(filesystem: "AbstractFileSystem", path: str) -> str | None:
 
 def _words(error: Exception) -> str:
     """What an error says, on one line."""
-    text = " ".join(str(error).split()).rstrip(".")
-    short = text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + " …"
-    return short or type(error).__name__
+    return shown(error).rstrip(".") or type(error).__name__
 
 
 class _RemoteStream(io.RawIOBase):

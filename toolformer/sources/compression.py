@@ -34,7 +34,7 @@ class Allowance:
         maximum_file_bytes: the most; None for what is usual for the bytes stored.
     """
 
-    def __init__(self, stored: IO[bytes], maximum_file_bytes: int | None = None) -> None:
+    def __init__(self, stored: IO[bytes], maximum_file_bytes: int | None) -> None:
         self._stored = stored
         self._maximum = maximum_file_bytes
         self._spent = 0

@@ -14,7 +14,7 @@ from toolformer.sources.addresses import unreadable
 from toolformer.sources.columns import MISSING, column_names, value_at
 from toolformer.sources.compression import CHUNK_BYTES, RECORD_BYTES, ByteStream, decompressed
 from toolformer.sources.errors import DamageError, ExpansionError, SourceError
-from toolformer.sources.files import SourceFile, list_files, open_stored
+from toolformer.sources.files import SourceFile, open_stored
 from toolformer.sources.parquet_rows import read_rows
 from toolformer.sources.reasons import UNREADABLE, Reason
 from toolformer.sources.records import (
@@ -39,16 +39,18 @@ _ARTICLE = re.compile(
 _XML_STOPS = frozenset({3, 4, 5})
 
 
-def read_raw_records(source: Source, files: list[SourceFile] | None = None) -> Iterator[RawRecord]:
-    """Yields the raw records of the files of a source (None: to be listed), at most `source.limit`.
+def read_raw_records(source: Source, files: list[SourceFile]) -> Iterator[RawRecord]:
+    """Yields the raw records of the files of a source, at most `source.limit`.
+
+    Args:
+        source: with the format of its files.
+        files: as `list_files` gives them.
 
     Raises:
-        SourceError: on the first step, when the source is missing, unreadable or empty, has no
-            column for the text or for a context, or no record has a column that it names; later,
-            when the disk or the network fails or a further Parquet file has no text.
+        SourceError: on the first step, when the source is unreadable or empty, has no column for
+            the text or for a context, or no record has a column that it names; later, when the
+            disk or the network fails or a further Parquet file has no text.
     """
-    files = list_files(source) if files is None else files
-    source = source.with_format(files[0].format)
     # Read twice, since a hundred records may take more memory than there is.
     _check(source, files)
     yield from islice(_records(source, files), source.limit)

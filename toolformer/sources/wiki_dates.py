@@ -39,14 +39,10 @@ def shown_date(date: Sequence[str], *, is_day_first: bool) -> str | None:
     return f"{int(day)} {name} {year}" if is_day_first else f"{name} {int(day)}, {year}"
 
 
-def _is_day_first(named: Mapping[str, str]) -> bool:
-    return named.get("df", "").lower() in _YES
-
-
 def _date(positional: Sequence[str], named: Mapping[str, str]) -> str | None:
     if not _OF_DATES.issuperset(named):
         return None
-    return shown_date(positional, is_day_first=_is_day_first(named))
+    return shown_date(positional, is_day_first=named.get("df", "").lower() in _YES)
 
 
 def _years_between(first: Sequence[str], last: Sequence[str]) -> int | None:

@@ -25,7 +25,7 @@ _BUILD_REMEDY = (
     "Materialise passage_index: run `toolformer build`, with `--tools NAME` for a tool that is not "
     "enabled, or press Materialize on that asset in the UI"
 )
-# Cells of an index with cells that a search looks into at least.
+# Cells of an index with cells that a search looks into.
 _PROBES = 32
 
 
@@ -112,16 +112,16 @@ class PassageVectors:
                 _BUILD_REMEDY,
             )
         if self._opened is None or self._opened[0] != information:
-            check_files(self.directory, _TOOL_NAME)
+            check_files(self.directory)
             self._opened = (
                 information,
                 self._encoder(information),
-                open_faiss_index(self.directory / VECTORS_FILE, _BUILD_REMEDY),
+                _open_faiss_index(self.directory / VECTORS_FILE),
             )
         return self._opened[1:]
 
 
-def open_faiss_index(file: Path, remedy: str) -> Any:
+def _open_faiss_index(file: Path) -> Any:
     """Map an index into memory: its vectors are read from the file as they are needed."""
     import faiss
 
@@ -130,8 +130,8 @@ def open_faiss_index(file: Path, remedy: str) -> Any:
     except (RuntimeError, MemoryError) as error:
         reason = str(error).rpartition(".cpp:")[2].partition(": ")[2]
         raise ToolUnavailableError(
-            _TOOL_NAME, f"the FAISS index {file} cannot be opened ({reason})", remedy
+            _TOOL_NAME, f"the FAISS index {file} cannot be opened ({reason})", _BUILD_REMEDY
         ) from error
     if cells := faiss.try_extract_index_ivf(index):
-        cells.nprobe = max(cells.nprobe, _PROBES)
+        cells.nprobe = _PROBES
     return index

@@ -60,16 +60,6 @@ class TextEncoder:
         """The identity of the model, and how its vectors are made."""
         return f"{encoder_identity(self.directory)} {self._similarity} {self._max_tokens}"
 
-    @property
-    def dimension(self) -> int:
-        """Numbers in a vector, by config.json; raises ToolUnavailableError as `encode`."""
-        prepare_transformers()
-        from transformers import AutoConfig
-
-        encoder_identity(self.directory)
-        with loading(f"the encoder in {self.directory}", _unavailable):
-            return AutoConfig.from_pretrained(self.directory, trust_remote_code=False).hidden_size
-
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of texts.
 

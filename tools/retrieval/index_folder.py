@@ -14,6 +14,7 @@ from toolformer.base.whole_files import replacing_folder, write_whole
 from tools.errors import ToolError, ToolUnavailableError
 
 INFORMATION_FILE = "index.json"
+_TOOL_NAME = "WikiSearch"
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -47,7 +48,7 @@ def write_information(folder: Path, information: Mapping[str, Any]) -> None:
     keep_digests(folder)
 
 
-def check_files(directory: Path, tool_name: str) -> None:
+def check_files(directory: Path) -> None:
     """Compare an index's files with those that it was built with, to the last bit.
 
     Every opening reads them all, at one to three seconds per GiB: a flipped bit would change
@@ -60,7 +61,7 @@ def check_files(directory: Path, tool_name: str) -> None:
         damaged = {str(error.filename or directory): f"cannot be read ({error.strerror})"}
     if damaged:
         raise ToolUnavailableError(
-            tool_name,
+            _TOOL_NAME,
             f"the index in {directory} is damaged: {described(damaged)}",
             f"Remove {directory}; the next build makes it again",
         )

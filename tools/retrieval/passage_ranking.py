@@ -175,7 +175,7 @@ class PassageRanker:
             start_jvm(pyserini_jar())
             return self._searcher
         self.check_available()
-        check_files(self.directory, _TOOL_NAME)
+        check_files(self.directory)
         start_jvm(pyserini_jar())
         from jnius import JavaException, autoclass  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -33,8 +33,6 @@ _DIGESTS = {
 class WordVectors:
     """The encoder, read at first use."""
 
-    dimension = 256
-
     @property
     def settings(self) -> Mapping[str, Any]:
         """What `tools.retrieval.passage_index.open_encoder` opens it again from."""

@@ -6,7 +6,6 @@
 A value that its digest does not fit was altered, and counts as none.
 """
 
-import hashlib
 import json
 import logging
 import sqlite3
@@ -55,7 +54,7 @@ class ResultCache:
                 for key, outcome in outcomes.items():
                     if outcome.is_lasting:
                         content = [outcome.result, outcome.reason, outcome.message]
-                        cache.set(key, json.dumps([*content, _digest(key, content)]))
+                        cache.set(key, [*content, _digest(key, content)])
 
         self._guarded(write, None)
 
@@ -94,7 +93,7 @@ def outcome_key(tool_name: str, version: str, *parts: str) -> str:
         >>> outcome_key("A", "1", "bc") == outcome_key("A", "1", "b", "c")
         False
     """
-    return hashlib.sha256(json.dumps([tool_name, version, *parts]).encode()).hexdigest()
+    return hex_digest(json.dumps([tool_name, version, *parts]))
 
 
 def _disk() -> type:
@@ -118,7 +117,7 @@ def _outcome(cache: Any, key: str) -> ToolResult | None:
         stored = cache.get(key)
         if stored is None:
             return None
-        *content, digest = json.loads(stored)
+        *content, digest = stored
         if digest != _digest(key, content):
             raise ValueError("its digest does not fit")
         answer, reason, message = content

@@ -1,22 +1,16 @@
 -- The tools with calls in C* of a round, those of the round before in chained ones too: how many,
--- what decided on the tool's calls, and what they look like, dropped ones of pairs included.
+-- what decided on the tool's calls, and what they look like.
 with merged as (
     select unnest(calls, recursive := true) from augmented_texts where round = $round
-),
-shown as (
-    select call_id, tool, arguments from merged
-    union
-    select call_id, tool, arguments from all_calls
-    where round = $round and result is not null and tool in (select tool from merged)
 )
 select
     tool,
-    count(*) filter (where call_id in (select call_id from merged)) as calls,
+    count(distinct call_id) as calls,
     string_agg(distinct tool_version, ', ' order by tool_version) as versions,
     min(filtering_threshold) as filtering_threshold,
     bool_or(arguments <> '') as has_arguments,
     bool_and(arguments <> '') as needs_arguments
-from shown
+from merged
 left join (select call_id, tool_version from executed_calls) using (call_id)
 left join (select call_id, filtering_threshold from filtered_calls) using (call_id)
 group by tool

@@ -2,12 +2,10 @@
 
 import json
 from pathlib import Path
-from unittest.mock import MagicMock
 
 import dagster as dg
 import polars as pl
 import pytest
-from accelerate import tracking
 
 from assets.training import finetuning
 from tests.fakes import save_tiny_model
@@ -187,40 +185,6 @@ def test_what_a_killed_run_with_another_seed_put_by_goes_once_the_model_is_up_to
     assert metadata_of(train(base, "calls"))["state"] == "up to date"
     assert not checkpoint.exists()
     assert model_identity(home.finetuned_model(1)) == before
-
-
-def test_a_tracker_changes_no_model_and_is_told_a_run_that_goes_on_as_one(
-    home: Home, base: Path, monkeypatch: pytest.MonkeyPatch
-):
-    told: list[tuple[str, dict[str, float], int]] = []
-
-    class Tracker(MagicMock):
-        def log(self, values: dict[str, float], step: int) -> None:
-            told.append((made.call_args.kwargs["name"], values, step))
-
-    made = MagicMock(return_value=Tracker())
-    monkeypatch.setattr(tracking, "WandBTracker", made)
-    monkeypatch.setattr(tracking, "get_available_trackers", lambda: ["wandb"])
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("toolformer.training.finetuning.keep_digests", _killed)
-        assert not train(base, "calls", report_to=["wandb"]).success
-    assert [step for _, _, step in told] == [1, 2]
-    assert metadata_of(train(base, "calls", report_to=["wandb"]))["state"] == "done"
-    assert told[2:] == told[:2]
-    curve = Warehouse(home.warehouse, home.database).read_partitions("training_metrics", ALL)
-    assert [values["loss"] for _, values, _ in told[2:]] == curve["loss"].to_list()
-    assert {name for name, _, _ in told} == set(curve["run"])
-    assert metadata_of(train(base, "calls"))["state"] == "up to date"
-
-
-def test_a_tracker_that_is_not_installed_is_refused_before_the_training(
-    home: Home, base: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(tracking, "get_available_trackers", list)
-    told = failure_of(train(base, "calls", report_to=["mlflow"]))
-    assert "names mlflow, whose package is not installed. Run `pip install" in told
-    assert not (home.checkpoints / "finetuned_model.toolformer").exists()
 
 
 def _killed(_folder: Path) -> None:

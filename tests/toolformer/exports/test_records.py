@@ -15,7 +15,6 @@ from toolformer.exports.records import (
     chat_id,
     chat_messages,
     chat_record,
-    pair_record,
     text_record,
     text_tool,
     tool_schema,
@@ -31,18 +30,6 @@ TOOLS = {"Calculator": CALCULATOR, "Calendar": CALENDAR}
 
 
 NO_PARAMETERS = {"type": "object", "properties": {}, "required": []}
-PAIR = {
-    "character_offset": 1,
-    "tool": "Calculator",
-    "chosen_call_id": "c1",
-    "chosen_arguments": "1 + 1",
-    "chosen_result": "2",
-    "rejected_call_id": "c2",
-    "rejected_arguments": "1",
-    "rejected_result": "1",
-    "chosen_loss_reduction": 1.5,
-    "rejected_loss_reduction": -0.5,
-}
 
 
 def call(offset: int, **changes: object) -> dict:
@@ -88,17 +75,6 @@ def test_what_the_assistant_says_is_the_text(text: str, offsets: list[int]):
     assert [m["content"] for m in messages if m["role"] == "tool"] == ["0.29"] * len(calls)
 
 
-def test_a_pair_differs_in_its_call_alone():
-    record = pair_record(row("A b.") | PAIR, TOOLS)
-    (chosen,), (rejected,) = record["chosen"], record["rejected"]
-    assert record["prompt"] == [{"role": "user", "content": INSTRUCTION}]
-    assert chosen["content"] == rejected["content"] == "A"
-    assert chosen["tool_calls"][0]["id"] == rejected["tool_calls"][0]["id"] == chat_id("c1")
-    assert chosen["tool_calls"][0]["function"]["arguments"] == {"input": "1 + 1"}
-    assert rejected["tool_calls"][0]["function"]["arguments"] == {"input": "1"}
-    assert record["rejected_loss_reduction"] == -0.5
-
-
 @given(call_id=st.text())
 def test_an_id_in_a_chat_is_nine_letters_and_digits(call_id: str):
     assert re.fullmatch(r"[0-9a-z]{9}", chat_id(call_id))
@@ -142,8 +118,6 @@ def test_no_text_of_a_record_keeps_a_mark_of_a_chat_template(text: str, broken: 
     assert user["content"] == asking["content"] == answer["content"] == broken
     assert asking["tool_calls"][0]["function"]["arguments"] == {"input": broken}
     assert last["content"] == ""
-    pair = without_marks(pair_record(row(text) | PAIR | {"chosen_arguments": text}, TOOLS))
-    assert pair["chosen"][0]["tool_calls"][0]["function"]["arguments"] == {"input": broken}
     assert broken in without_marks(text_record(row(text, made)))["text"]
     assert chat["document_id"] == "d1"
 
@@ -180,6 +154,3 @@ def test_json_texts_hold_what_the_objects_held(arguments: str):
     assert json.loads(function["arguments"]) == ({"input": arguments} if arguments else {})
     # The record itself is as it was.
     assert isinstance(record["tools"], list)
-    pair = with_json_texts(pair_record(row("A b.") | PAIR, TOOLS))
-    (chosen,) = pair["chosen"]
-    assert chosen["tool_calls"][0]["function"]["arguments"] == '{"input": "1 + 1"}'

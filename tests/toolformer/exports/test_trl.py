@@ -1,6 +1,5 @@
-"""TRL's trainers take a step on exported records."""
+"""TRL's trainer takes a step on exported records."""
 
-import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -8,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.fakes import START, byte_tokenizer, tiny_model
-from tests.toolformer.exports.test_records import PAIR, call, row
-from toolformer.exports.records import Record, chat_record, pair_record, text_tool
+from tests.toolformer.exports.test_records import call, row
+from toolformer.exports.records import Record, chat_record, text_tool
 
 REASON = "needs the extra `trl`"
 datasets = pytest.importorskip("datasets", reason=REASON)
@@ -110,24 +109,5 @@ def test_sft_takes_a_step(tokenizer: Any, model: Any, tmp_path: Path):
     assert " Mühle mahlt [sic] 6 Säcke, also" in learnt
     assert learnt.count("<tool_call>") == 2
     assert "Monday." not in learnt
-    assert trainer.train().training_loss > 0
-    assert not weights_of(model).equal(before)
-
-
-def test_dpo_takes_a_step(tokenizer: Any, model: Any, tmp_path: Path):
-    rows = loaded([pair_record(ROW | PAIR | {"character_offset": PLACE}, TOOLS)] * 2, tmp_path)
-    before = weights_of(model)
-    trainer = trl.DPOTrainer(
-        model=model,
-        ref_model=copy.deepcopy(model),
-        args=trl.DPOConfig(**settings_of_step(tmp_path)),
-        train_dataset=rows,
-        processing_class=tokenizer,
-    )
-    first = trainer.train_dataset[0]
-    chosen, rejected = (tokenizer.decode(first[f"{side}_ids"]) for side in ("chosen", "rejected"))
-    assert chosen.startswith("Die Mühle mahlt [sic] 6 Säcke, also<tool_call>")
-    assert chosen.replace("1 + 1", "1") == rejected
-    assert "Says the day." in tokenizer.decode(first["prompt_ids"])
     assert trainer.train().training_loss > 0
     assert not weights_of(model).equal(before)

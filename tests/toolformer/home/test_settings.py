@@ -68,17 +68,6 @@ def test_no_preset_goes_below_half_the_papers_filtering_threshold(preset: str):
             "corpus.sources.1.tools = ('Calender',) is not valid: there is no tool 'Calender'",
         ),
         ({"sampling": {"round": 0}}, "sampling.round = 0"),
-        *[
-            (
-                {"question_answering": values},
-                "index_file needs passages_file and `retriever: dense`",
-            )
-            for values in (
-                {"retriever": "dense", "index_file": "a"},
-                {"retriever": "dense", "passages_file": "a"},
-                {"retriever": "hybrid", "index_file": "a", "passages_file": "b"},
-            )
-        ],
         *[({section: {"seed": 10**400}}, f"{section}.seed = 10") for section in _SEEDED],
         ({"sampling": {"temperature": float("inf")}}, "sampling.temperature = inf"),
         ({"training": {"learning_rate": float("nan")}}, "training.learning_rate = nan"),

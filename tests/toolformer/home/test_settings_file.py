@@ -106,7 +106,6 @@ tools:
   WikiSearch: {options: {index_directory: BELOW/index}}
 wikipedia_index: {source: BELOW/dump.xml}
 passage_index: {encoder: BELOW/encoder}
-question_answering: {retriever: dense, index_file: BELOW/a.faiss, passages_file: BELOW/a.tsv}
 evaluation:
   files: {asdiv: BELOW/asdiv.xml}
   questions: {mine: {path: BELOW/mine.jsonl}}

@@ -6,7 +6,7 @@ import pytest
 
 from toolformer.sources.files import list_files
 from toolformer.sources.readers import read_raw_records
-from toolformer.sources.records import ParsedDocument, Rejection, parse_record
+from toolformer.sources.records import ParsedDocument, RawRecord, Rejection, parse_record
 from toolformer.sources.source import Source
 
 
@@ -40,6 +40,11 @@ def written(tmp_path: Path, source_of) -> Callable[..., Source]:
         return source_of(path, **settings)
 
     return write
+
+
+def raw_records(source: Source) -> list[RawRecord]:
+    files = list_files(source)
+    return list(read_raw_records(source.with_format(files[0].format), files))
 
 
 def parsed(source: Source) -> list[ParsedDocument | Rejection]:

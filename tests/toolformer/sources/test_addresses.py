@@ -11,10 +11,10 @@ import pytest
 from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 from fsspec.registry import _registry
 
+from tests.toolformer.sources.conftest import raw_records
 from toolformer.sources import addresses
 from toolformer.sources.errors import SourceError, SourceNotFoundError
 from toolformer.sources.files import file_identity, list_files
-from toolformer.sources.readers import read_raw_records
 from toolformer.sources.source import Source
 
 
@@ -75,7 +75,7 @@ def test_whatever_a_driver_raises_is_a_source_error(fail, step, path, error):
     files = list_files(source("gs://corpus/a.jsonl"))
     fail(step, error)
     with pytest.raises(SourceError, match=r"cannot be read.*network") as raised:
-        list(read_raw_records(source(path)))
+        raw_records(source(path))
     assert is_one_paragraph(raised.value)
     assert not isinstance(raised.value, SourceNotFoundError)
     # The same while a file is looked at.

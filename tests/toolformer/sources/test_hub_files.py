@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.hub import READER, Hub, connected_hub
+from tests.toolformer.sources.conftest import raw_records
 from toolformer.sources.errors import SourceError, SourceNotFoundError
 from toolformer.sources.files import file_identity, list_files
-from toolformer.sources.readers import read_raw_records
 from toolformer.sources.source import Source
 
 FOLDER = "hf://datasets/ada/texts"
@@ -46,7 +46,7 @@ def source(path: str) -> Source:
     ],
 )
 def test_files_of_a_dataset_are_read(path, texts):
-    assert [json.loads(record.raw)["text"] for record in read_raw_records(source(path))] == texts
+    assert [json.loads(record.raw)["text"] for record in raw_records(source(path))] == texts
 
 
 def test_a_file_that_changed_has_another_identity(hub: Hub):

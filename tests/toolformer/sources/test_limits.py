@@ -12,10 +12,9 @@ from tests.faults.bombs import (
     gzip_of_one_line,
     zstandard_window_of_two_gigabytes,
 )
-from tests.toolformer.sources.conftest import DUMP_HEAD, outcomes, page_xml
+from tests.toolformer.sources.conftest import DUMP_HEAD, outcomes, page_xml, raw_records
 from toolformer.sources import compression, readers
 from toolformer.sources.compression import decompressed
-from toolformer.sources.readers import read_raw_records
 from toolformer.sources.source import Source
 from toolformer.sources.wiki_markup import is_costly
 
@@ -41,7 +40,7 @@ def test_a_file_that_grows_far_is_read_when_the_source_allows_it(tmp_path, sourc
 
 def test_a_large_window_is_refused_with_the_remedy(tmp_path, source_of):
     path = zstandard_window_of_two_gigabytes(tmp_path)
-    *_, refused = read_raw_records(source_of(path))
+    *_, refused = raw_records(source_of(path))
     assert refused.reason == "decompression_limit"
     assert "over 128 MiB. Compress the file again" in str(refused.raw)
 

@@ -7,13 +7,13 @@ import pytest
 from pyarrow import parquet
 
 from tests.s3 import CREDENTIALS, Store, running_store
+from tests.toolformer.sources.conftest import raw_records
 from tests.toolformer.sources.kept_texts import TEXTS, update
 from toolformer.sources import files
 from toolformer.sources.errors import SourceError, SourceNotFoundError
 from toolformer.sources.files import file_identity, list_files, open_stored
 from toolformer.sources.ingestion import STAGED
 from toolformer.sources.manifest import Manifest
-from toolformer.sources.readers import read_raw_records
 from toolformer.sources.source import Source
 
 LINES = b'{"text": "One."}\n{"text": "Two."}\n'
@@ -44,7 +44,7 @@ def source(path: str, shard_size: int = 3) -> Source:
 
 
 def texts(path: str) -> list[object]:
-    return [record.raw for record in read_raw_records(source(path))]
+    return [record.raw for record in raw_records(source(path))]
 
 
 @pytest.mark.parametrize("scheme", ["s3", "s3a"])

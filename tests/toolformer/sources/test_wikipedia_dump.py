@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.toolformer.sources.conftest import DUMP_HEAD, outcomes, page_xml, parsed
+from tests.toolformer.sources.conftest import DUMP_HEAD, outcomes, page_xml, parsed, raw_records
 from toolformer.sources.articles import read_articles
 from toolformer.sources.errors import SourceError
 from toolformer.sources.files import SourceFile, list_files
-from toolformer.sources.readers import read_raw_records
 from toolformer.sources.reasons import Tally
 from toolformer.sources.records import ParsedDocument, Rejection
 from toolformer.sources.source import Source
@@ -159,4 +158,4 @@ def test_real_dump_has_its_articles_and_the_built_in_excerpt_is_the_same(test_da
     for leftover in ("[[", "]]", "{{", "'''", "<ref", "thumb|"):
         assert texts.count(leftover) < 5
     source = Source("wikipedia-excerpt", shard_size=50)
-    assert len(list(read_raw_records(source))) == 206
+    assert len(raw_records(source)) == 206

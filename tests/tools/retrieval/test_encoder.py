@@ -1,12 +1,9 @@
 """A tiny random encoder of Contriever's class."""
 
-import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
-import faiss
 import numpy as np
 import pytest
 import torch
@@ -16,7 +13,6 @@ from transformers import BertConfig, BertModel, BertTokenizer
 from tools.errors import ToolDiedError, ToolUnavailableError
 from tools.retrieval.dense_ranking import PassageVectors
 from tools.retrieval.encoder import TextEncoder
-from tools.retrieval.existing_index import ExistingIndex
 from tools.retrieval.passage_index import build_passage_index
 from tools.retrieval.passages import Passage
 
@@ -91,23 +87,9 @@ def test_an_encoder_with_an_adapter_is_refused(directory, tmp_path):
         encoder(folder).encode(TEXTS)
 
 
-def test_an_index_that_was_made_with_it_elsewhere_is_searched(directory, tmp_path):
-    index: Any = faiss.IndexFlatIP(16)
-    index.add(encoder(directory).encode(TEXTS))
-    faiss.write_index(index, str(tmp_path / "a.faiss"))
-    lines = "".join(f"{json.dumps({'text': text})}\n" for text in TEXTS)
-    (tmp_path / "a.jsonl").write_text(lines)
-    files = (tmp_path / "a.faiss", tmp_path / "a.jsonl")
-    retriever = ExistingIndex(*files, encoder=encoder(directory), folder=tmp_path)
-    retriever.check_available()
-    question = encoder(directory).encode(["Money."])[0]
-    expected = np.argsort(-encoder(directory).encode(TEXTS) @ question, kind="stable")
-    (found,) = retriever.rank(["Money."], 4)
-    assert [hit["passage_id"] for hit in found] == [str(row) for row in expected]
-    # An encoder that is not there is told before anything is sampled.
-    gone = ExistingIndex(*files, encoder=encoder(tmp_path / "none"), folder=tmp_path)
+def test_an_encoder_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ToolUnavailableError, match=r"there is no encoder in \S+none"):
-        gone.check_available()
+        encoder(tmp_path / "none").encode(TEXTS)
 
 
 def built(made: TextEncoder, folder: Path) -> PassageVectors:

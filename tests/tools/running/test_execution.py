@@ -243,7 +243,7 @@ def test_a_cache_that_cannot_be_used_costs_no_result(tmp_path):
     "change",
     [
         # Of the value, of the bytes that stand for it, and of what kind of value it is.
-        lambda raw, key, other: raw.set(key, raw[key].replace('"a"', '"c"')),
+        lambda raw, key, other: raw.set(key, ["c", *raw[key][1:]]),
         lambda raw, key, other: raw.set(key, raw[other]),
         lambda raw, key, other: raw._sql("UPDATE Cache SET value = substr(value, 1, 9)"),
         lambda raw, key, other: raw._sql("UPDATE Cache SET mode = 4"),

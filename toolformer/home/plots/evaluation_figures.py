@@ -100,8 +100,7 @@ def model_size_plot(frame: pl.DataFrame) -> "Figure":
             best = rows_of_mode.unique("parameters", keep="last").sort("parameters")
             here = [places[model] + shift for model in best["model"]]
             axes.plot(here, best["score"], color=style["color"], linewidth=1.6)
-        axes.grid(axis="y", color=GRID, linewidth=0.8)
-        axes.set_axisbelow(True)
+        style_axes(axes, has_grid=True)
         axes.set_ylim(bottom=0)
         axes.set_xlim(-0.6, len(places) - 0.4)
         axes.set_xticks(list(places.values()), names, rotation=90)

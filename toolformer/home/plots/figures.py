@@ -248,9 +248,7 @@ def marks_plot(frame: pl.DataFrame) -> "Figure":
 
 
 def _mark_best(axes: Any, rows: pl.DataFrame, colour: str) -> None:
-    # Older curves have perplexities alone, by which their checkpoint was chosen.
-    chosen_by = pl.coalesce("development_loss", "development_perplexity")
-    best = rows.sort(chosen_by, maintain_order=True).row(0, named=True)
+    best = rows.sort("development_loss", maintain_order=True).row(0, named=True)
     best_point = (best["step"], best["development_perplexity"])
     axes.plot(*best_point, marker="o", markersize=9, fillstyle="none", color=colour)
     axes.annotate(

@@ -6,8 +6,6 @@ Where it did not, no kept call is an example of what the tool is good for.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import polars as pl
-
 from toolformer.scoring.chance_level import KeptAgainstChance
 from warehouse.warehouse import Warehouse
 
@@ -51,19 +49,3 @@ def verdicts_markdown(verdicts: Iterable[Verdict]) -> str:
     """The verdicts as a list."""
     lines = [f"- **{verdict.of}**: {verdict.against_chance.sentence}" for verdict in verdicts]
     return "\n".join(lines) or "*No call was scored yet.*"
-
-
-def examples_above_chance(
-    store: Warehouse, verdicts: Iterable[Verdict], *, per_tool: int
-) -> pl.DataFrame:
-    """The kept calls that help most, in their texts, of tools that keep more than chance does.
-
-    Of a tool with a contrast threshold each of them also helps more than with another call's
-    result, and by how much decides which come first.
-
-    Args:
-        verdicts: on the tools that examples are wanted of.
-        per_tool: at most so many of each tool and round, and at most ten.
-    """
-    above = [(row.round, row.tool) for row in verdicts if row.against_chance.is_above_chance]
-    return store.best_examples(above, per_tool=per_tool)

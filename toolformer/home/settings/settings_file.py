@@ -52,7 +52,6 @@ _PATHS: dict[str, Any] = {
     },
     "wikipedia_index": {"source": (WIKIPEDIA_EXCERPT,)},
     "passage_index": {"encoder": (WORDLLAMA,)},
-    "question_answering": {"index_file": (), "passages_file": ()},
     "evaluation": {
         "files": {"*": ()},
         "questions": {"*": {"path": ()}},

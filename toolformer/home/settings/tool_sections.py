@@ -241,18 +241,3 @@ class QuestionAnsweringSettings(Section):
     retriever: Literal["bm25", "dense", "hybrid"] = Field(
         "hybrid", description="bm25; dense: the vectors of passage_index; or hybrid: both"
     )
-    index_file: str | None = Field(
-        None,
-        description="a FAISS index that exists already, made with passage_index.encoder",
-    )
-    passages_file: str | None = Field(
-        None,
-        description="its passages, in the order of the vectors, as JSON Lines, TSV or Parquet",
-    )
-
-    @model_validator(mode="after")
-    def _index_is_whole(self) -> "QuestionAnsweringSettings":
-        named = {bool(self.index_file), bool(self.passages_file)}
-        if len(named) > 1 or (self.index_file and self.retriever != "dense"):
-            raise ValueError("index_file needs passages_file and `retriever: dense` beside it")
-        return self

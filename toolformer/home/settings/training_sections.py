@@ -112,9 +112,6 @@ class TrainingSettings(Section):
         description="bfloat16: weights in float32, computation in bfloat16; auto: bfloat16 on CUDA "
         "from Ampere on and on a processor that has instructions for it, else float32",
     )
-    report_to: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = Field(
-        (), description="trackers that show the steps while they are done, such as [tensorboard]"
-    )
     seed: int = Field(0, ge=0, description="random seed of the choice of texts and their order")
 
     @field_validator("learning_rate", mode="before")

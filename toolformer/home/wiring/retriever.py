@@ -4,15 +4,12 @@ Each index is opened at the first question.
 """
 
 from collections.abc import Collection
-from pathlib import Path
 
 from toolformer.home.home import Home
 from toolformer.home.settings.sections import Settings
-from toolformer.home.wiring.model_holder import ModelHolder, process_holder
+from toolformer.home.wiring.model_holder import ModelHolder
 from tools.retrieval.dense_ranking import PassageVectors
-from tools.retrieval.existing_index import ExistingIndex
 from tools.retrieval.hybrid_ranking import DenseRetriever, HybridRetriever
-from tools.retrieval.passage_index import open_encoder
 from tools.retrieval.passage_ranking import PassageRanker
 from tools.retrieval.passages import BM25_B, BM25_K1
 from tools.retrieval.retrieval_tool import Retriever
@@ -26,21 +23,9 @@ _THREADS = 2
 BM25_TEMPERATURE = 3.0
 
 
-def open_retriever(settings: Settings, home: Home, holder: ModelHolder | None = None) -> Retriever:
-    """The retriever that the settings name; `holder` has the device, by default the process's."""
-
-    def device() -> str:
-        return (holder or process_holder()).hold_device(settings, home)
-
-    answering = settings.question_answering
-    if answering.index_file and answering.passages_file:
-        return ExistingIndex(
-            Path(answering.index_file),
-            Path(answering.passages_file),
-            encoder=open_encoder(settings.passage_index.model_dump(), device),
-            folder=home.machine / "cache" / "existing_indexes",
-        )
-    chosen = answering.retriever
+def open_retriever(settings: Settings, home: Home, holder: ModelHolder) -> Retriever:
+    """The retriever that the settings name; `holder` has the device."""
+    chosen = settings.question_answering.retriever
     is_bm25 = chosen == "bm25"
     ranker = PassageRanker(
         home.open(home.wikipedia_index),
@@ -52,7 +37,10 @@ def open_retriever(settings: Settings, home: Home, holder: ModelHolder | None = 
     )
     if is_bm25:
         return ranker
-    vectors = PassageVectors(home.open(home.passage_index), device=device)
+    vectors = PassageVectors(
+        home.open(home.passage_index),
+        device=lambda: holder.hold_device(settings, home),
+    )
     retriever = DenseRetriever if chosen == "dense" else HybridRetriever
     return retriever(ranker, vectors)
 
@@ -68,19 +56,17 @@ def tools_searching(index: str, settings: Settings, named: Collection[str] = ())
         name
         for name in SEARCHING_TOOLS
         if (name in named if named else settings.tools.of(name).is_enabled)
-        and (searches_vectors if index == PASSAGE_INDEX else _searches_home)(settings, name)
+        and (searches_vectors if index == PASSAGE_INDEX else _searches_articles)(settings, name)
     ]
 
 
-def _searches_home(settings: Settings, name: str) -> bool:
-    """Whether one of `SEARCHING_TOOLS` searches an index of the home, and none that existed."""
-    if name == "QA":
-        return settings.question_answering.index_file is None
-    return "index_directory" not in settings.tools.WikiSearch.options
+def _searches_articles(settings: Settings, name: str) -> bool:
+    """Whether one of `SEARCHING_TOOLS` searches the home's Lucene index, and none that existed."""
+    return name == "QA" or "index_directory" not in settings.tools.WikiSearch.options
 
 
 def searches_vectors(settings: Settings, name: str) -> bool:
     """Whether the settings let one of `SEARCHING_TOOLS` search dense vectors of the home."""
     if name == "QA":
-        return settings.question_answering.retriever != "bm25" and _searches_home(settings, name)
+        return settings.question_answering.retriever != "bm25"
     return settings.tools.WikiSearch.options.get("retriever") == "hybrid"

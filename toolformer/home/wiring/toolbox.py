@@ -129,14 +129,15 @@ def open_tool(
     options = options_of(settings, home, name, while_decoding, holder)
     check_tool_name(name, targets=settings.tools.targets)
     if is_plugin(name):
+        target = settings.tools.targets[name]
         return IsolatedTool(
             name,
-            settings.tools.targets[name],
+            target,
             options,
             deadline_seconds=settings.execution.deadline_seconds,
             memory_bytes=int(settings.execution.worker_memory_gib * 2**30),
             environment=settings.tools.environment_of(name),
-            with_network=settings.tools.targets.get(name) == MCP_TOOL and "url" in options,
+            with_network=target == MCP_TOOL and "url" in options,
         )
     return create_tool(name, options, targets=settings.tools.targets)
 
