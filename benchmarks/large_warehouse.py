@@ -12,6 +12,9 @@ import polars as pl
 from warehouse.schema import ALL, table_schema
 
 _TOOLS = ("Calculator", "Calendar", "QA", "WikiSearch", "MT")
+# A text is a word of one token again and again, so places of calls in its first two windows are
+# known without a tokenizer.
+_WORD, _WORDS, _WINDOW_TOKENS = " one", 600, 256
 # Shares of the samples, near those of the runs in docs/results.md.
 _PARSED, _EXECUTED, _KNOWN, _CHANCE = 0.7, 0.9, 0.6, 200
 _THRESHOLD = 0.75
@@ -59,7 +62,7 @@ def _drawn(
         {
             "document_id": documents,
             "shard": shard,
-            "text": [f"Text {each}. " * 40 for each in documents],
+            "text": [f"{_WORD * _WORDS} {each}".strip() for each in documents],
             "source": "benchmark",
             "source_offset": np.arange(len(documents)),
             "damaged_spans": pl.Series([[]] * len(documents), dtype=_SPANS),
@@ -116,15 +119,17 @@ def _calls_of_tool(
     ids = identifiers(generator, count)
     parsed = generator.random(count) < _PARSED
     arguments = np.char.add(generator.integers(1, 2000, count).astype(str), " * 7")
-    position = generator.integers(0, 512, count)
+    position = generator.integers(1, _WINDOW_TOKENS, count)
+    window_index = generator.integers(0, 2, count)
+    # The text begins without the space of its first word.
+    words_before = window_index * _WINDOW_TOKENS + position
     candidates = pl.DataFrame(
         {
             "call_id": ids,
             "document_id": np.sort(documents[generator.integers(0, len(documents), count)]),
-            "window_index": generator.integers(0, 3, count),
+            "window_index": window_index,
             "position": position,
-            # Inside the text.
-            "character_offset": position * 3,
+            "character_offset": len(_WORD) * words_before - 1,
             "call_probability": generator.random(count),
             "sample_index": 0,
             "arguments": arguments,

@@ -3,8 +3,9 @@
 Shards are small (8 texts, 8 candidate calls of each of two tools unless `--calls` says more), so
 that what is measured is their number. They are cut from files by the project's own code, and their
 partitions, 18 a shard, are drawn (`large_warehouse.py`) and stored with the fingerprints of a
-finished build. Each step runs in a process of its own. Processor time is that of all threads, and
-tells more than seconds where other programs share the cores.
+finished build by the embedded model, so `toolformer build` finds nothing to do, and with another
+filtering threshold filters and merges. Each step runs in a process of its own. Processor time is
+that of all threads, and tells more than seconds where other programs share the cores.
 
 With `--ingest` so many texts become a shard each, as `toolformer ingest` cuts them. Then all that
 a build would publish is written into the catalogues, with the files of one shard in the place of
@@ -19,6 +20,7 @@ requests are counted.
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -27,6 +29,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import cache
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
@@ -35,8 +38,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from assets.corpus import configured_sources
 from assets.dataset.stages import PIPELINE
 from assets.documents import DOCUMENTS, store_texts, stored_texts, texts_fingerprint
+from benchmarks.build import run_command
 from benchmarks.large_warehouse import identifiers, shard_frames
 from benchmarks.machine import machine, peak_memory
 from benchmarks.store_requests import count_requests_of
@@ -47,8 +52,9 @@ from toolformer.home.fingerprints import Fingerprint
 from toolformer.home.home import Home
 from toolformer.home.partitions import register_shards
 from toolformer.home.reading import Home as ReadHome
-from toolformer.home.settings.sections import Settings, validated
-from toolformer.home.settings.settings_file import preset_values
+from toolformer.home.settings.sections import Settings
+from toolformer.home.settings.settings_file import load_settings
+from toolformer.home.wiring.annotator import Annotator
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.home.wiring.warehouse import open_warehouse
 from toolformer.sources.cutting import CutShard
@@ -71,13 +77,22 @@ _TOOLS = ("Calculator", "Calendar")
 _TEXTS, _CALLS = 8, 8
 # Of the partitions of a shard the one that is drawn last.
 _LAST_TABLE = "augmented_texts"
-_MODEL = "a model"
+_OTHER_THRESHOLD = "tools.Calculator.filtering_threshold=0.61"
 # Views with a line for every call are asked for one.
 _OF_CALLS = ("call_provenance", "kept_examples")
 
 
-def _settings() -> Settings:
-    return validated(preset_values("laptop"), origin="benchmark")
+def _write_settings(home: Home, shard_size: int) -> None:
+    home.root.mkdir(parents=True, exist_ok=True)
+    source = {"path": "*.jsonl", "shard_size": shard_size}
+    others = {name: {"is_enabled": False} for name in ("QA", "WikiSearch", "MT")}
+    corpus = {"held_out_every": 0, "sources": [source]}
+    settings = {"preset": "laptop", "corpus": corpus, "tools": others}
+    home.settings_file.write_text(json.dumps(settings), encoding="utf-8")
+
+
+def _settings(home: Home) -> Settings:
+    return load_settings(home.settings_file)
 
 
 def _toolbox() -> Toolbox:
@@ -88,8 +103,15 @@ def _toolbox() -> Toolbox:
     )
 
 
-def _sources(home: Home, shard_size: int = _TEXTS) -> list[Source]:
-    return [Source(str(file), shard_size=shard_size) for file in sorted(home.root.glob("*.jsonl"))]
+def _sources(home: Home) -> list[Source]:
+    return configured_sources(_settings(home))
+
+
+@cache
+def _described(root: Path) -> tuple[Settings, Toolbox, str]:
+    """What fingerprints of a home's partitions depend on besides the texts."""
+    settings = _settings(Home(root))
+    return settings, _toolbox(), Annotator.of(settings, Home(root)).identity
 
 
 def _warehouse(home: Home) -> Warehouse:
@@ -113,7 +135,7 @@ def grow(home: Home, shards: int, calls: int = _CALLS) -> None:
             json.dumps({"text": f"Text {number} is one of many. " * 20})
             for number in range(known * _TEXTS, shards * _TEXTS)
         )
-        home.root.mkdir(parents=True, exist_ok=True)
+        _write_settings(home, _TEXTS)
         file = home.root / f"texts-{shards:07d}.jsonl"
         file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         _cut(home)
@@ -123,12 +145,14 @@ def grow(home: Home, shards: int, calls: int = _CALLS) -> None:
         for entry in Manifest.load(home.sources).active_shards
         if warehouse.partition_metadata(_LAST_TABLE, entry.key, ALL) is None
     ]
+    # Converts the embedded model, once for all processes.
+    Annotator.of(_settings(home), home)
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         for key in pool.map(_build, repeat(home), unbuilt, repeat(calls)):
             print(f"{key} of {shards}", file=sys.stderr)
 
 
-def _cut(home: Home, shard_size: int = _TEXTS) -> None:
+def _cut(home: Home) -> None:
     """Cut the sources as the asset `corpus_manifest` does."""
     warehouse = open_warehouse(home)
 
@@ -138,7 +162,7 @@ def _cut(home: Home, shard_size: int = _TEXTS) -> None:
 
     update_manifest(
         home.sources,
-        _sources(home, shard_size),
+        _sources(home),
         held_out_every=0,
         stored=stored_texts(warehouse),
         store=store,
@@ -147,26 +171,25 @@ def _cut(home: Home, shard_size: int = _TEXTS) -> None:
 
 def ingest(home: Home, texts: int) -> float:
     """Seconds in which so many texts become a shard each."""
-    home.root.mkdir(parents=True, exist_ok=True)
+    _write_settings(home, 1)
     lines = (
         json.dumps({"text": f"Text {number} is one of many. " * 20}) for number in range(texts)
     )
     file = home.root / "texts.jsonl"
     file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     began = time.perf_counter()
-    _cut(home, shard_size=1)
+    _cut(home)
     return time.perf_counter() - began
 
 
 def fill_catalogues(home: Home) -> None:
     """Publish what a build of all shards would: with the rows and counts of one shard."""
-    settings, toolbox = _settings(), _toolbox()
     entries = Manifest.load(home.sources).active_shards
     first = entries[0]
     _build(home, first, _CALLS)
     drawn = list(read_catalogue(home.warehouse, first.key).entries())
     for entry in entries[1:]:
-        made = _fingerprints(entry, settings, toolbox)
+        made = _fingerprints(home, entry)
         catalogue = read_catalogue(home.warehouse, entry.key)
         for each in drawn:
             digest = made.get((each.table, each.name.partition(".")[0]))
@@ -215,30 +238,29 @@ def count_requests(home: Home) -> dict[str, Any]:
 
 def _build(home: Home, entry: ShardEntry, calls: int) -> str:
     warehouse = _warehouse(home)
-    for table, name, frame, metadata in _partitions(entry, _settings(), _toolbox(), calls):
+    for table, name, frame, metadata in _partitions(home, entry, calls):
         warehouse.replace_partition(table, entry.key, name, frame, metadata=metadata)
     return entry.key
 
 
 def _partitions(
-    entry: ShardEntry, settings: Settings, toolbox: Toolbox, calls: int
+    home: Home, entry: ShardEntry, calls: int
 ) -> Iterator[tuple[str, str, pl.DataFrame, Mapping[str, str]]]:
     """Table, name, rows and metadata of each partition of a shard."""
     generator = np.random.default_rng(int(entry.digest[:8], 16))
-    made = _fingerprints(entry, settings, toolbox)
+    made = _fingerprints(home, entry)
     frames = shard_frames(generator, entry.key, identifiers(generator, _TEXTS), calls, _TOOLS)
     for table, name, frame in frames:
         digest = made.get((table, name))
         yield table, name, frame, {} if digest is None else digest.metadata()
 
 
-def _fingerprints(
-    entry: ShardEntry, settings: Settings, toolbox: Toolbox
-) -> dict[tuple[str, str], Fingerprint]:
+def _fingerprints(home: Home, entry: ShardEntry) -> dict[tuple[str, str], Fingerprint]:
     """What a finished build stores with the partitions of a shard."""
+    settings, toolbox, model = _described(home.root)
     made = {(DOCUMENTS, ALL): texts_fingerprint(entry)}
     for stage in PIPELINE:
-        for partition in stage.partitions(settings, entry, toolbox, _MODEL):
+        for partition in stage.partitions(settings, entry, toolbox, model):
             digests = {address: each.digest for address, each in made.items()}
             made[stage.name, partition.tool_name] = PIPELINE.fingerprint(stage, partition, digests)
     return made
@@ -266,19 +288,19 @@ def _plan(home: Home) -> int:
 
 
 def _planned(warehouse: Warehouse, home: Home) -> int:
+    settings, toolbox, model = _described(home.root)
     plan = BuildPlan(
         warehouse,
-        _settings(),
-        _toolbox(),
-        annotator=_MODEL,
+        settings,
+        toolbox,
+        annotator=model,
         force=False,
     )
     return len(plan.of(Manifest.load(home.sources).active_shards))
 
 
 def _look_at_sources(home: Home) -> int:
-    size = 1 if (home.root / "texts.jsonl").exists() else _TEXTS
-    changed, _ = stale_sources(home.sources, _sources(home, size), stored_texts(_warehouse(home)))
+    changed, _ = stale_sources(home.sources, _sources(home), stored_texts(_warehouse(home)))
     return len(changed)
 
 
@@ -296,6 +318,13 @@ def _explain(home: Home) -> int:
     began = time.perf_counter()
     ReadHome(home.root).explain(call_id)
     return round(1000 * (time.perf_counter() - began))
+
+
+def _build_again(home: Home, *flags: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    run_command(home.root, "build", *flags)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1)
 
 
 def _files(home: Home) -> dict[str, int]:
@@ -318,6 +347,13 @@ _STEPS: dict[str, Callable[[Home], Any]] = {
     "register them again": _register,
     "files": _files,
 }
+# Commands as a user runs them; what they find are their processor seconds. The last one writes.
+_COMMANDS: dict[str, Callable[[Home], Any]] = {
+    # Registers the shards in Dagster and looks once at all texts.
+    "first `build`": lambda home: _build_again(home),
+    "`build` with nothing to do": lambda home: _build_again(home),
+    "`build` with another τ_f": lambda home: _build_again(home, "--set", _OTHER_THRESHOLD),
+}
 # Read rows. What explaining finds are its milliseconds.
 _OF_ROWS: dict[str, Callable[[Home], Any]] = {
     "explain": _explain,
@@ -329,7 +365,7 @@ def _measured(home: Home, step: str) -> dict[str, float | Any]:
     """Seconds, processor seconds and memory of a step in this process."""
     with peak_memory() as peak:
         began, used = time.perf_counter(), time.process_time()
-        found = {**_STEPS, **_OF_ROWS}[step](home)
+        found = {**_STEPS, **_OF_ROWS, **_COMMANDS}[step](home)
         seconds, processor = time.perf_counter() - began, time.process_time() - used
     return {
         "seconds": round(seconds, 3),
@@ -379,6 +415,7 @@ def main() -> None:
             steps = {step: measure(home, step) for step in named}
             figures |= {"steps": steps, "store": count_requests(home)}
             print(json.dumps(figures, indent=2))
+        steps = (*_STEPS, *_OF_ROWS, *_COMMANDS)
         for shards in () if options.ingest else sorted(options.shards):
             began = time.perf_counter()
             grow(home, shards, options.calls)
@@ -386,7 +423,7 @@ def main() -> None:
                 "growing_seconds": round(time.perf_counter() - began, 1),
                 "manifest_bytes": (home.sources / "manifest.json").stat().st_size,
                 "warehouse_bytes": _bytes(home.warehouse),
-                "steps": {step: measure(home, step) for step in (*_STEPS, *_OF_ROWS)},
+                "steps": {step: measure(home, step) for step in steps},
             }
             print(json.dumps(figures["sizes"][shards], indent=2))
     if options.json:
