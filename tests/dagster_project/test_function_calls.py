@@ -235,6 +235,7 @@ def test_a_model_in_a_directory_is_asked_by_its_own_template(
     ("template", "named"),
     [
         ("{% for m in messages %}{{ m.content }}{% endfor %}", "writes no tools"),
+        (TEMPLATE.replace(" {{ t.function.description }}", ""), "writes no tools"),
         (TEMPLATE.replace("tool_call>", "call>"), "writes a call as '|assistant|<call>"),
         ("{{ raise_exception('Only texts.') }}", "refuses a call (Only texts)"),
     ],

@@ -77,7 +77,7 @@ class ChatModel:
         mask = torch.ones_like(given)
         written = model.generate(given, attention_mask=mask, generation_config=options)
         kept = [token for token in written[0, len(ids) :].tolist() if token not in ends]
-        said = network.tokenizer.backend.decode(kept).rpartition("</think>")[2]
+        said = network.tokenizer.decode(kept).rpartition("</think>")[2]
         return {"content": _CALL.sub("", said).strip() or None, "calls": _calls(said)}
 
 
@@ -92,11 +92,13 @@ def _check_calls(template: ChatTemplate, directory: Path) -> None:
     tools = [{"type": "function", "function": _FUNCTION}]
     try:
         written = template.write({"messages": turns, "tools": tools})
-        behind = written.rpartition(_USER)[2].strip()
-        reason = f"writes a call as {behind!r}" if _TELLS in written else "writes no tools"
+        behind = written.rpartition(_USER)[2].strip() if _TELLS in written else None
+        reason = "writes no tools" if behind is None else f"writes a call as {behind!r}"
     except ChatTemplateError as error:
-        behind, reason = "", f"refuses a call ({error})"
-    if _calls(behind) != [{"name": _NAME, "arguments": json.dumps(function["arguments"])}]:
+        behind, reason = None, f"refuses a call ({error})"
+    if behind is None or _calls(behind) != [
+        {"name": _NAME, "arguments": json.dumps(function["arguments"])}
+    ]:
         raise ToolformerError(
             f"The chat template in '{directory}' {reason}. Expected tools, and calls as "
             "<tool_call>{JSON}</tool_call>. Let a server run the model that reads its calls, such "
