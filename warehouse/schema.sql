@@ -304,6 +304,7 @@ create table evaluation_results (
     score double check (not isnan(score)),  -- Score of the item: 1 or 0; of a text its mean loss in nats per token; NULL where it has none.
     counted_by varchar check (counted_by in ('words', 'number', 'rounded_number')),  -- Rule that decided the score, the same in all modes: words; number, equal to within 1e-4; or rounded_number: right only as a gold number rounded to two or three decimals, as the Calculator rounds. NULL where there is no score, and for texts.
     score_weight double not null check (score_weight >= 0),  -- Weight of the score in the mean; of a text the number of its tokens.
+    divergence_from_base double check (isfinite(divergence_from_base)),  -- Of a text the mean over its tokens of KL(base model ‖ this model), over the vocabulary, in nats per token; NULL for questions, for the base model and one of another vocabulary, where the base model is served or does not fit into memory beside this one, and where it is not finite.
     item_group varchar,  -- Part of the benchmark that the item belongs to, such as a relation or a kind of question.
     tokens integer check (tokens >= 0),  -- Tokens that the model wrote, calls included and results not.
     stopped_by varchar,  -- Why the output ended: end_of_text, length or stop_text.

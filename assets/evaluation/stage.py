@@ -43,6 +43,7 @@ EVALUATION_RESULTS = Stage(
         Part("is_forced"),
         Part("held_out_documents"),
         Part("file", ("evaluation.texts",)),
+        Part("base", ("language_model.path", "language_model.server.model")),
     ),
     needs_device=always,
 )

@@ -10,10 +10,13 @@ def paper_tables(table: pl.DataFrame) -> dict[str, pl.DataFrame]:
 
     Returns:
         By heading, in the paper's order: a column with model and mode, and one per benchmark with
-        the score in percent (of texts the perplexity), its 95 % interval and of how many items.
+        the score in percent (of texts the perplexity), its 95 % interval and of how many items; of
+        texts KL(base ‖ model) besides.
     """
     score, low, high = (pl.col(name).round(1) for name in ("score", "low", "high"))
     is_paper = pl.col("source") == "paper"
+    rounded = pl.col("divergence_from_base").round(4)
+    divergence = pl.format(", {} nats a token from base", rounded).fill_null("")
     labelled = table.with_columns(
         pl.col("family").fill_null("other"),
         pl.when(is_paper)
@@ -22,7 +25,7 @@ def paper_tables(table: pl.DataFrame) -> dict[str, pl.DataFrame]:
         .alias("model"),
         pl.when(is_paper)
         .then(score.cast(pl.String))
-        .otherwise(pl.format("{} ({} to {}), {} items", score, low, high, "items"))
+        .otherwise(pl.format("{} ({} to {}), {} items{}", score, low, high, "items", divergence))
         .alias("cell"),
     )
     return {

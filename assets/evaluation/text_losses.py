@@ -1,8 +1,12 @@
-"""The losses of a text as an output: of the held-out shards, or of a text file (paper §4.3)."""
+"""The losses of a text as an output: of the held-out shards, or of a text file (paper §4.3).
+
+Beside them stands how far the model is from the base model there.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 from assets.evaluation.measured import Measured
@@ -14,11 +18,15 @@ from toolformer.base.digests import digest, hex_digest_of_file
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.modes import DISABLED
 from toolformer.forward.batching import plan_batches
+from toolformer.forward.geometry import feed_in_halves
+from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.model import Model
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
-from toolformer.home.settings.evaluation_sections import PERPLEXITY
+from toolformer.home.settings.evaluation_sections import BASE, PERPLEXITY
 from toolformer.home.wiring.benchmarks import read_text, text_file
+from toolformer.home.wiring.evaluated_models import base_beside
+from toolformer.home.wiring.model_location import base_model
 from toolformer.scoring.text_losses import token_losses
 
 
@@ -37,6 +45,9 @@ class Losses(Measured):
             "held_out_documents": fingerprints_of(documents),
             "file": None if documents else hex_digest_of_file(text_file(self.name, settings)),
         }
+        if self.model.name != BASE:
+            base = base_model(settings, self.run.home)
+            parts["base"] = None if base.is_served else base.identity(settings)
         fingerprint = EVALUATION_RESULTS.fingerprint(settings, parts, paths=OF_TEXTS)
         return Expected(fingerprint, tuple(documents.values()))
 
@@ -51,10 +62,15 @@ class Losses(Measured):
             token_budget=settings.scoring.token_budget
             or model.geometry.batch_tokens(window_tokens=settings.corpus.window_tokens),
         )
+        base = base_beside(model, self.model, self.run.holder, settings, self.run.home)
         rows: list[dict] = []
-        for batch in batches:
-            rows += _loss_rows(model, [windows[index] for index in batch])
-            self.progress(len(rows), len(windows))
+        try:
+            for batch in batches:
+                of_batch = [windows[index] for index in batch]
+                rows += feed_in_halves(of_batch, partial(_loss_rows, model, base))[0]
+                self.progress(len(rows), len(windows))
+        finally:
+            self.run.holder.drop_copy()
         return OutputRows(self.rows(model, sorted(rows, key=lambda row: row["item_id"])))
 
     def _documents(self) -> dict[str, Input]:
@@ -101,9 +117,13 @@ class Losses(Measured):
         return chosen
 
 
-def _loss_rows(model: Model, windows: Sequence[Window]) -> list[dict]:
+def _loss_rows(model: Model, base: LanguageModel | None, windows: Sequence[Window]) -> list[dict]:
     """Rows of `evaluation_results` without benchmark, model and precision."""
-    losses = token_losses(model, [list(window.ids) for window in windows])
+    texts = [list(window.ids) for window in windows]
+    if base is None or not isinstance(model, LanguageModel):
+        found = [(losses, []) for losses in token_losses(model, texts)]
+    else:
+        found = model.losses_beside(base, texts)
     return [
         {
             "item_id": f"{window.document_id}-{window.index}",
@@ -112,9 +132,10 @@ def _loss_rows(model: Model, windows: Sequence[Window]) -> list[dict]:
             "prompt": window.text,
             "output": "",
             "gold": "",
-            **mean_loss(window_losses),
+            **mean_loss(losses),
+            "divergence_from_base": mean_loss(divergences)["score"],
         }
-        for window, window_losses in zip(windows, losses, strict=True)
+        for window, (losses, divergences) in zip(windows, found, strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""`toolformer evaluate bfcl`: function calls of a chat model at an OpenAI-compatible address."""
+"""`toolformer evaluate bfcl`: function calls of a chat model at an address or in a directory."""
 
 import json
 import logging
@@ -12,12 +12,13 @@ from typing import Any
 
 from dagster_project.commands import console
 from toolformer.base.whole_files import write_whole
-from toolformer.errors import ServedModelError
+from toolformer.errors import ModelNotFoundError, ServedModelError
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkFileError
 from toolformer.evaluation.benchmarks.question_records import read_records
 from toolformer.evaluation.benchmarks.rows import InvalidRowError
 from toolformer.evaluation.function_calls import fault_of, offered_tool
 from toolformer.evaluation.intervals import score_interval
+from toolformer.exports.chat_model import ChatModel
 from toolformer.home.progress import progress_of, waiting_shown
 from toolformer.served.chat_client import REFUSED, ChatClient
 
@@ -26,7 +27,7 @@ Record = Mapping[str, Any]
 
 
 def measure_function_calls(
-    url: str,
+    url: str | None,
     model: str,
     questions: Path,
     answers: Path | None,
@@ -37,6 +38,7 @@ def measure_function_calls(
     """Ask a model the questions of a file of BFCL, and say how many of its calls are right.
 
     Args:
+        url: of the server that runs the model; None where its directory is given.
         answers: BFCL's file in `possible_answer`; without one it is right to call nothing.
         output: for JSON lines with the answer to each question and what is wrong with it.
 
@@ -51,8 +53,7 @@ def measure_function_calls(
             f"'{answers}' has no answer to {min(missing)} ({len(missing)} are missing). Expected "
             "the file of the same name in BFCL's folder possible_answer."
         )
-    client = ChatClient([url], model, key=os.environ.get("OPENAI_API_KEY"), waiting=waiting_shown)
-    with closing(client), console.progress_bars():
+    with closing(_chat_model(url, model)) as client, console.progress_bars():
         told = client.answers(
             [request for request, _ in asked.values()],
             progress=progress_of("asking", _LOGGER, detail=questions.name),
@@ -74,6 +75,18 @@ def measure_function_calls(
         f"{'what the answers say' if answers else 'nothing'}. Wrong: "
         + (", ".join(f"{fault} ({number})" for fault, number in faults.most_common()) or "none")
     )
+
+
+def _chat_model(url: str | None, model: str) -> ChatClient | ChatModel:
+    if url is not None:
+        key = os.environ.get("OPENAI_API_KEY")
+        return ChatClient([url], model, key=key, waiting=waiting_shown)
+    if not (directory := Path(model).expanduser()).is_dir():
+        raise ModelNotFoundError(
+            f"There is no directory {model!r}. Expected a chat model's, or --url, the address of "
+            "the server that runs a model of this name."
+        )
+    return ChatModel(directory)
 
 
 def _read(path: Path, form: Callable[[Record], Any]) -> dict[str, Any]:

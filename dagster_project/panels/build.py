@@ -209,18 +209,18 @@ def harness(context: typer.Context) -> None:
 
 @evaluate_app.command("bfcl")
 def bfcl(
-    url: Annotated[str, typer.Option(help="Address; OPENAI_API_KEY is its key.")],
-    model: Annotated[str, typer.Option(help="The model's name there.")],
+    model: Annotated[str, typer.Option(help="Name at the address; without one a directory.")],
     questions: Annotated[Path, typer.Option(help="BFCL's file, such as simple_python's.")],
     answers: Annotated[
         Path | None, typer.Option(help="That in possible_answer. Without one no call is right.")
     ] = None,
+    url: Annotated[str | None, typer.Option(help="Address; OPENAI_API_KEY is its key.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions.")] = None,
     output: Annotated[
         Path | None, typer.Option(help="File for the answers, as JSON lines.", callback=expanded)
     ] = None,
 ) -> None:
-    """Ask a served chat model for function calls: BFCL's questions of one turn and one call."""
+    """Ask a chat model for function calls: BFCL's questions of one turn and one call."""
     from dagster_project.commands.function_calls import measure_function_calls
 
     measure_function_calls(url, model, questions, answers, limit=limit, output=output)

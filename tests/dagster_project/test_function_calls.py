@@ -1,6 +1,7 @@
-"""`toolformer evaluate bfcl` against a server of chats that answers from a script."""
+"""`toolformer evaluate bfcl` against a server of chats that answers from a script, and a model."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 
 from tests.dagster_project.exports import records_of
+from tests.fakes import save_taught_model
+from toolformer.evaluation.function_calls import offered_tool
 from toolformer.served import http_client
 from toolformer.served.chat_client import ChatClient
 
@@ -179,3 +182,85 @@ def test_files_that_are_not_bfcls_are_told(
     outcome = run(*options, lines(tmp_path / "text.json", {"id": "a"}, {"id": "b"}))
     assert outcome.is_one_paragraph_naming("Record 1 of")
     assert chats.bodies == []
+
+
+# Begins as the lessons do, with the start token.
+TEMPLATE = (
+    "{{ bos_token }}{% for t in tools %}{{ t.function.name }} {{ t.function.description }}"
+    "{% endfor %}{% for m in messages %}|{{ m.role }}|{{ m.content }}"
+    "{% for c in m.tool_calls or [] %}<tool_call>{{ c.function | tojson }}</tool_call>{% endfor %}"
+    "{% endfor %}{% if add_generation_prompt %}|assistant|{% endif %}"
+)
+SAID = {
+    "right": '<think><tool_call>no</tool_call></think>Well. <tool_call>\n{"name": "geometry_area", '
+    '"arguments": {"base": 10, "unit": "M"}}\n</tool_call>',
+    "other value": '<tool_call>{"name": "geometry_area", "arguments": {"base": 11}}',
+    "no call": "It is <tool_call>50</tool_call>.",
+    "two calls": '<tool_call>{"name": "geometry_area", "arguments": "{}"}</tool_call>' * 2,
+}
+
+
+@pytest.fixture(scope="module")
+def chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that answers the questions by heart."""
+    told = offered_tool(FUNCTION)["function"]
+    opening = f"{told['name']} {told['description']}|user|"
+    lessons = [f"{opening}{asked}|assistant|{said}" for asked, said in SAID.items()]
+    folder = save_taught_model(tmp_path_factory.mktemp("models") / "chats", lessons)
+    (folder / "chat_template.jinja").write_text(TEMPLATE)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_model_in_a_directory_is_asked_by_its_own_template(
+    chat_model: Path, questions: Path, answers: Path, run, tmp_path: Path
+):
+    output = tmp_path / "rows.jsonl"
+    options = ("--questions", questions, "--answers", answers, "--output", output)
+    outcome = run("evaluate", "bfcl", "--model", chat_model, *options)
+    assert outcome.code == 0, outcome.err
+    assert "simple_python.json: 1 of 4 right" in outcome.out
+    rows = {row["id"]: row for row in records_of(output)}
+    assert {name: row["fault"] for name, row in rows.items()} == {
+        "right": "",
+        "other value": "wrong value: base",
+        "no call": "no call",
+        "two calls": "several calls",
+    }
+    assert rows["right"]["content"] == "Well."
+    assert json.loads(rows["right"]["calls"][0]["arguments"]) == {"base": 10, "unit": "M"}
+
+
+@pytest.mark.parametrize(
+    ("template", "named"),
+    [
+        ("{% for m in messages %}{{ m.content }}{% endfor %}", "writes no tools"),
+        (TEMPLATE.replace(" {{ t.function.description }}", ""), "writes no tools"),
+        (TEMPLATE.replace("tool_call>", "call>"), "writes a call as '|assistant|<call>"),
+        ("{{ raise_exception('Only texts.') }}", "refuses a call (Only texts)"),
+    ],
+)
+def test_a_template_without_tools_or_with_calls_of_another_form_is_refused(
+    chat_model: Path, questions: Path, run, tmp_path: Path, template: str, named: str
+):
+    folder = Path(shutil.copytree(chat_model, tmp_path / "model"))
+    (folder / "chat_template.jinja").write_text(template)
+    outcome = run("evaluate", "bfcl", "--model", folder, "--questions", questions)
+    assert outcome.is_one_paragraph_naming(named, "--tool-call-parser", "--url")
+
+
+def test_a_name_without_an_address_is_no_directory(questions: Path, run):
+    outcome = run("evaluate", "bfcl", "--model", "mine", "--questions", questions)
+    assert outcome.is_one_paragraph_naming("There is no directory 'mine'", "--url")
+
+
+@pytest.mark.slow
+def test_a_question_that_is_too_long_for_the_model_is_refused(
+    chat_model: Path, questions: Path, run, tmp_path: Path
+):
+    turns = [[{"role": "user", "content": "long " * 200}]]
+    rows = [*records_of(questions), {"id": "long", "question": turns, "function": [FUNCTION]}]
+    asked = lines(tmp_path / "asked.json", *rows)
+    outcome = run("evaluate", "bfcl", "--model", chat_model, "--questions", asked)
+    assert "1 of 5 right" in outcome.out
+    assert "refused (1)" in outcome.out

@@ -1,7 +1,10 @@
 """`toolformer evaluate harness` over invented questions, with the real harness and no network."""
 
 import json
+import re
+import shlex
 import socket
+import subprocess
 import sys
 from functools import partial
 from importlib.util import find_spec
@@ -9,7 +12,8 @@ from importlib.util import find_spec
 import pytest
 
 from dagster_project.cli import main
-from tests.fakes import save_taught_model
+from tests.conftest import REPOSITORY
+from tests.fakes import save_taught_model, save_tiny_model
 
 pytestmark = [
     pytest.mark.slow,
@@ -48,33 +52,43 @@ def taught_directory(tmp_path_factory):
 
 
 @pytest.fixture
-def run(tmp_path, taught_directory, monkeypatch, capsys):
-    """Runs the command over a task whose file says this."""
+def harness(tmp_path, monkeypatch, capsys):
+    """Runs the command with these arguments, in a home of its own."""
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home" / "dagster"))
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_arguments, **_: pytest.fail("network"))
     # It asks the machine for its programs, which takes longer than the tasks.
     monkeypatch.setattr("lm_eval.evaluator.add_env_info", lambda _results: None)
+    # Not its own ten thousand files, which take it half a minute.
+    from lm_eval import tasks
+
+    manager = partial(tasks.TaskManager, include_defaults=False)
+    monkeypatch.setattr(tasks, "TaskManager", manager)
+
+    def run_command(*arguments):
+        monkeypatch.setattr(sys, "argv", sys.argv)
+        with pytest.raises(SystemExit) as exited:
+            main(["evaluate", "harness", "run", *arguments])
+        return exited.value.code, *capsys.readouterr()
+
+    return run_command
+
+
+@pytest.fixture
+def run(tmp_path, taught_directory, harness):
+    """Runs the command over a task whose file says this."""
     lines = [json.dumps({"question": q, "answer": a}) for q, a in QUESTIONS]
     (tmp_path / "questions.jsonl").write_text("\n".join(lines))
 
     def run_command(*arguments, max_gen_toks=20, do_sample="false", kind="generate_until", more=""):
         says = {"max_gen_toks": max_gen_toks, "do_sample": do_sample, "output_type": kind}
         (tmp_path / "sums.yaml").write_text(TASK.format(folder=tmp_path, **says))
-        # Not its own ten thousand files, which take it half a minute.
-        from lm_eval import tasks
-
-        manager = partial(tasks.TaskManager, include_defaults=False)
-        monkeypatch.setattr(tasks, "TaskManager", manager)
-        monkeypatch.setattr(sys, "argv", sys.argv)
-        fixed = ["evaluate", "harness", "run", "--tasks", "sums", "--model", "toolformer"]
+        fixed = ["--tasks", "sums", "--model", "toolformer"]
         fixed += ["--include_path", str(tmp_path), "--output_path", str(tmp_path / "results")]
         fixed += ["--log_samples", "--model_args", f"model={taught_directory}"]
         fixed += [f"settings=decoding.call_top_k=1+decoding.min_call_probability=0{more}"]
-        with pytest.raises(SystemExit) as exited:
-            main([*fixed, *arguments])
-        return exited.value.code, *capsys.readouterr()
+        return harness(*fixed, *arguments)
 
     return run_command
 
@@ -137,3 +151,47 @@ def test_what_the_harness_cannot_ask_of_the_model_is_one_paragraph(run, argument
     assert code == 1
     (error,) = [line for line in err.splitlines() if line.startswith("Error: ")]
     assert named in error
+
+
+def hellaswag_row(number, right, *others):
+    """A row in the form of hellaswag_val.jsonl."""
+    label = number % 4
+    endings = [*others[:label], right, *others[label:]]
+    told = {"activity_label": "Sums", "ctx_a": "A boy adds.", "ctx_b": "he", "endings": endings}
+    told |= {"ind": number, "ctx": "A boy adds. he", "split": "val", "split_type": "indomain"}
+    return json.dumps({**told, "label": label, "source_id": f"own~{number}"})
+
+
+def test_the_block_of_the_page_measures_base_and_finetuned_by_rows_of_hellaswag(
+    harness, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        "transformers.GenerationMixin.generate", lambda *_, **__: pytest.fail("call")
+    )
+    monkeypatch.chdir(tmp_path)
+    page = (REPOSITORY / "docs" / "how-to" / "evaluate.md").read_text(encoding="utf-8")
+    (block,) = (each for each in re.findall(r"(?ms)^```bash\n(.*?)^```$", page) if "acc" in each)
+    save_tiny_model(tmp_path / "data" / "models" / "smollm2-135m-instruct")
+    lesson = "Sums: A boy adds. He gets [Calculator(6 * 7) -> 42] 42."
+    save_taught_model(tmp_path / "data" / "models" / "toolformer", [lesson])
+    others = ("swims home.", "eats the sum.", "sleeps a year.")
+    rows = (hellaswag_row(number, "gets 42.", *others) for number in range(8))
+    (tmp_path / "hellaswag_val.jsonl").write_text("\n".join(rows))
+    asked = tmp_path / "asked"
+    stand_in = f'toolformer() {{ printf "%q " "$@" >> {asked}; echo >> {asked}; }}'
+    subprocess.run(["bash", "-euc", f"{stand_in}\n{block}"], check=True)
+    for line in asked.read_text().splitlines():
+        evaluate, command, subcommand, *arguments = shlex.split(line)
+        assert (evaluate, command, subcommand) == ("evaluate", "harness", "run")
+        code, out, err = harness(*arguments)
+        assert not code, err
+        assert "acc_norm" in out
+    scores = {}
+    for file in (tmp_path / "results").rglob("results_*.json"):
+        told = json.loads(file.read_text())
+        model = told["config"]["model_args"]["pretrained"].rpartition("/")[2]
+        scores[model] = told["results"]["hellaswag_rows"]
+    assert scores.keys() == {"smollm2-135m-instruct", "toolformer"}
+    assert scores["toolformer"]["acc_norm,none"] == 1.0
+    assert scores["toolformer"]["sample_len"] == 8
+    assert scores["smollm2-135m-instruct"]["acc_norm,none"] < 1.0

@@ -12,15 +12,20 @@ def test_evaluation_is_a_weighted_mean_and_perplexity_its_exponential(warehouse:
     perplexity = (
         {"benchmark": "perplexity", "item_id": item, "score": score, "score_weight": weight}
         | {"called_tool": None, "mode": "disabled", "metric": "perplexity"}
-        for item, score, weight in (("a", 2.0, 10.0), ("b", 4.0, 30.0), ("c", None, 5.0))
+        | {"divergence_from_base": divergence}
+        for item, score, weight, divergence in (
+            ("a", 2.0, 10.0, 0.2),
+            ("b", 4.0, 30.0, 0.6),
+            ("c", None, 5.0, None),
+        )
     )
     wrong = {"item_id": "b", "score": 0.0, "called_tool": None, "precision": "bfloat16"}
     put(warehouse, "evaluation_results", *perplexity, name="perplexity.base")
     put(warehouse, "evaluation_results", {"item_id": "a"}, wrong)
     perplexity_of_all = pytest.approx(math.exp(3.5))
     assert warehouse.query("select * from evaluation_summary").rows() == [
-        ("dateset", "base", "with-tools", 2, 0.5, 0.5, None, None, "bfloat16, float32"),
-        ("perplexity", "base", "disabled", 3, perplexity_of_all, 0.0, None, None, "float32"),
+        ("dateset", "base", "with-tools", 2, 0.5, 0.5, None, None, "bfloat16, float32", None),
+        ("perplexity", "base", "disabled", 3, perplexity_of_all, 0.0, None, None, "float32", 0.5),
     ]
 
 

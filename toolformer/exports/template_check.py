@@ -36,8 +36,11 @@ class ChatTemplate:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
             self._tokenizer.get_chat_template()
 
-    def write(self, record: Record) -> str:
+    def write(self, record: Record, *, is_asked: bool = False) -> str:
         """The messages of a record of `chat_record` as one text, with its tools.
+
+        Args:
+            is_asked: whether the model is to answer.
 
         Raises:
             ChatTemplateError: the template refuses it; says why.
@@ -47,7 +50,9 @@ class ChatTemplate:
         tools = record["tools"]
         chat = (with_json_texts(record) if self._as_json else record)["messages"]
         try:
-            return self._tokenizer.apply_chat_template(chat, tools=tools, tokenize=False)
+            return self._tokenizer.apply_chat_template(
+                chat, tools=tools, tokenize=False, add_generation_prompt=is_asked
+            )
         except (TemplateError, *FAILURES) as error:
             raise ChatTemplateError(" ".join(str(error).split()).rstrip(".")) from error
 

@@ -40,6 +40,14 @@ class LanguageModel(Network):
         """See `ReadingModel.vocabulary_size`."""
         return min(self.tokenizer.vocabulary_size, self.text_config.vocab_size)
 
+    def has_vocabulary_of(self, other: "LanguageModel") -> bool:
+        """Whether both have the same tokens by the same ids, and as many logits."""
+        own, others = (
+            (each.tokenizer.backend.get_vocab(), each.text_config.vocab_size)
+            for each in (self, other)
+        )
+        return own == others
+
     def close(self) -> None:
         """See `ReadingModel.close`."""
 
@@ -60,6 +68,44 @@ class LanguageModel(Network):
         with torch.inference_mode():
             states = self._states_of(rows)
             return losses_of_states(self, states[row_of, place_of], tokens)
+
+    def losses_beside(
+        self, base: "LanguageModel", texts: Sequence[Sequence[int]]
+    ) -> list[tuple[list[float], list[float]]]:
+        """Losses of all tokens of texts, and how far what is expected there is from a base model's.
+
+        That is KL(base ‖ this) = Σ_v p_base(v) · (log p_base(v) - log p(v)) over the vocabulary,
+        in front of each token.
+
+        Args:
+            base: on the same device, with the same vocabulary.
+            texts: token ids without a start token, which is put in front; fed as one batch.
+
+        Returns:
+            For each text both, of shape `(n,)`, in nats.
+        """
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        lengths = [len(ids) for ids in texts]
+        wanted = [token for ids in texts for token in ids]
+        found = []
+        with torch.inference_mode():
+            own, of_base = (
+                torch.cat([states[:n] for states, n in zip(each, lengths, strict=True)])
+                for network in (self, base)
+                for each in [network._states_of([[network.bos_id, *ids[:-1]] for ids in texts])]
+            )
+            tokens = torch.tensor(wanted, dtype=torch.long, device=self.device)
+            pieces = (each.split(self.logit_rows) for each in (own, of_base, tokens))
+            for of_piece, base_of_piece, ids in zip(*pieces, strict=True):
+                logits = self.logits(of_piece)
+                losses = cross_entropy(logits, ids, reduction="none")
+                expected = base.logits(base_of_piece).log_softmax(dim=1)
+                gaps = (expected - logits.log_softmax(dim=1)).mul_(expected.exp())
+                found.append(torch.stack([losses.double(), gaps.sum(dim=1, dtype=torch.double)]))
+            losses, divergences = (each.split(lengths) for each in torch.cat(found, dim=1))
+        return [(a.tolist(), b.tolist()) for a, b in zip(losses, divergences, strict=True)]
 
     def losses_of_all(self, row: Sequence[int]) -> list[float]:
         """See `Model.losses_of_all`."""

@@ -14,6 +14,8 @@
 --     more than two decimals, so that no call of the Calculator equals it unless
 --     `tools.Calculator.options` sets more `decimals`
 --   precision: precision that the model computed in
+--   divergence_from_base: of texts, mean of KL(base model ‖ this model) over all tokens, in nats per
+--     token; NULL where it was not measured
 with results as (
     select
         *,
@@ -35,7 +37,9 @@ means as (
         filter (where counted_by <> 'words') as share_rounded,
         avg((list_min([abs(round(x, 2) - x) for x in numbers]) > 1e-4)::integer)
             as share_beyond_two_decimals,
-        string_agg(distinct precision, ', ' order by precision) as precision
+        string_agg(distinct precision, ', ' order by precision) as precision,
+        sum(divergence_from_base * score_weight)
+        / sum(score_weight) filter (where divergence_from_base is not null) as divergence_from_base
     from results
     group by benchmark, model, mode
 )
@@ -48,6 +52,7 @@ select
     share_with_call,
     share_rounded,
     share_beyond_two_decimals,
-    precision
+    precision,
+    divergence_from_base
 from means
 order by benchmark, model, mode

@@ -16,6 +16,7 @@
 --   share_beyond_two_decimals: of ours, share of items that no call of the Calculator equals; see
 --     `evaluation_summary`
 --   precision: precision that the model computed in, of ours
+--   divergence_from_base: of ours, of texts; in nats per token, see `evaluation_summary`
 with lines as (
     select
         benchmark,
@@ -30,12 +31,14 @@ with lines as (
         share_rounded,
         share_beyond_two_decimals,
         precision,
+        divergence_from_base,
         0 as model_place
     from score_intervals
     left join evaluation_summary using (benchmark, model, mode)
     union all
     select
-        benchmark, 'paper', model, null, null, score, null, null, null, null, null, null, model_place
+        benchmark, 'paper', model, null, null, score, null, null, null, null, null, null, null,
+        model_place
     from paper_results
     where benchmark in (select benchmark from score_intervals)
 ),
@@ -58,7 +61,8 @@ select
     share_with_call,
     share_rounded,
     share_beyond_two_decimals,
-    precision
+    precision,
+    divergence_from_base
 from lines
 left join places using (benchmark)
 order by benchmark_place nulls last, benchmark, source, model_place, model, mode

@@ -22,7 +22,7 @@ def evaluated(changes: dict | None = None) -> dict[str, Fingerprint]:
         "run": SimpleNamespace(settings=settings),
         "address": ("", "", ""),
         "name": "perplexity",
-        "model": SimpleNamespace(identity=lambda _: "m"),
+        "model": SimpleNamespace(name="base", identity=lambda _: "m"),
         "progress": None,
     }
     benchmark = SimpleNamespace(name="own", version="1", stop_rule="", blocked_tools=("QA",))

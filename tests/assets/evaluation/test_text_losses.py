@@ -1,16 +1,23 @@
 """Losses of texts with the real embedded model, where the settings say bfloat16."""
 
 import math
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from assets.evaluation.measuring import Measuring
+from assets.evaluation.tables import paper_tables
 from assets.evaluation.text_losses import Losses, mean_loss
+from tests.fakes import TOKENIZERS, save_tiny_model
+from tests.warehouse.rows import put
+from toolformer.base.kept_digests import DIGESTS_FILE
+from toolformer.errors import OutOfMemoryError
 from toolformer.evaluation.modes import DISABLED
 from toolformer.forward.windows import Window
 from toolformer.home.home import Home
@@ -28,21 +35,20 @@ TEXT = (
 )
 
 
-@pytest.mark.model
-def test_perplexity_is_that_of_a_literal_float32_loop_whatever_the_precision(
-    embedded_model_path: Path, tmp_path: Path
-):
-    file = tmp_path / "text.txt"
+def measured(base: Path, others: dict[str, Path], folder: Path, **language_model: Any) -> Warehouse:
+    """The text measured with a base model, and with others."""
+    file = folder / "text.txt"
     file.write_text(TEXT)
+    given = {"path": str(base), "device": "cpu", "precision": "bfloat16", **language_model}
     settings = validated(
         {
-            "language_model": {"device": "cpu", "precision": "bfloat16"},
+            "language_model": given,
             "corpus": {"window_tokens": 24},
             "evaluation": {"texts": {"own": str(file)}},
         },
         origin="test",
     )
-    home = Home(tmp_path / "home")
+    home = Home(folder / "home")
     store = Warehouse(home.warehouse, home.database)
     store.prepare()
     holder = ModelHolder()
@@ -57,24 +63,118 @@ def test_perplexity_is_that_of_a_literal_float32_loop_whatever_the_precision(
     )
     measuring = Measuring(run, Toolbox({}, {}, {}), [])
     try:
-        measuring.measure("own", EvaluatedModel(embedded_model_path, name="base"), [DISABLED])
+        for name, directory in others.items():
+            measuring.measure("own", EvaluatedModel(directory, name=name), [DISABLED])
+        # One model alone is left.
+        assert holder._copy is None
     finally:
         holder.release()
+    return store
 
-    (summary,) = store.view("evaluation_summary").iter_rows(named=True)
-    windows = store.query("select prompt from evaluation_results order by item_id")["prompt"]
+
+def changed_copy(model: Path, folder: Path) -> Path:
+    """The model with larger weights in its last norm."""
+    shutil.copytree(model, folder)
+    (folder / DIGESTS_FILE).unlink(missing_ok=True)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"] *= 1.1
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.model
+def test_perplexity_and_divergence_are_those_of_a_literal_float32_loop_whatever_the_precision(
+    embedded_model_path: Path, tmp_path: Path
+):
+    base, other = embedded_model_path, changed_copy(embedded_model_path, tmp_path / "other")
+    same = Path(shutil.copytree(base, tmp_path / "same"))
+    store = measured(base, {"base": base, "same": same, "other": other}, tmp_path)
+
+    found = {row["model"]: row for row in store.view("evaluation_summary").iter_rows(named=True)}
+    windows = store.query(
+        "select prompt from evaluation_results where model = 'base' order by item_id"
+    )["prompt"]
     assert "".join(windows) == TEXT
-    model = AutoModelForCausalLM.from_pretrained(embedded_model_path, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(embedded_model_path)
+    models = [
+        AutoModelForCausalLM.from_pretrained(each, dtype=torch.float32) for each in (base, other)
+    ]
+    tokenizer = AutoTokenizer.from_pretrained(base)
     start = tokenizer.convert_tokens_to_ids("<|endoftext|>")
-    losses: list[float] = []
+    losses: list[list[float]] = [[], []]
+    divergences: list[float] = []
     for window in windows:
         ids = torch.tensor([start, *tokenizer.encode(window, add_special_tokens=False)])
         with torch.inference_mode():
-            logits = model(input_ids=ids[None]).logits[0, :-1]
-        losses += torch.nn.functional.cross_entropy(logits, ids[1:], reduction="none").tolist()
-    assert summary["score"] == pytest.approx(math.exp(math.fsum(losses) / len(losses)), rel=1e-3)
-    assert summary["precision"] == "float32"
+            p, q = (model(ids[None]).logits[0, :-1].double().log_softmax(1) for model in models)
+        for each, of_model in zip(losses, (p, q), strict=True):
+            each += [-row[token].item() for row, token in zip(of_model, ids[1:], strict=True)]
+        divergences += (p.exp() * (p - q)).sum(1).tolist()
+    for name, of_model in zip(("base", "other"), losses, strict=True):
+        perplexity = math.exp(math.fsum(of_model) / len(of_model))
+        assert found[name]["score"] == pytest.approx(perplexity, rel=1e-3)
+        assert found[name]["precision"] == "float32"
+    mean = math.fsum(divergences) / len(divergences)
+    assert mean > 1e-3
+    assert found["other"]["divergence_from_base"] == pytest.approx(mean, abs=1e-5)
+    assert abs(found["same"]["divergence_from_base"]) < 1e-6
+    assert found["same"]["score"] == found["base"]["score"]
+    assert found["base"]["divergence_from_base"] is None
+
+
+def divergences_of(store: Warehouse) -> list[float | None]:
+    return store.query("select divergence_from_base from evaluation_results").to_series().to_list()
+
+
+def test_a_model_of_another_vocabulary_has_no_divergence_and_says_so(
+    tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    tokenizer = TOKENIZERS["pieces with Metaspace"]()
+    other = save_tiny_model(tmp_path / "other", tokenizer=tokenizer, context_length=2048)
+    assert set(divergences_of(measured(tiny, {"other": other}, tmp_path))) == {None}
+    assert "other: no divergence from the base model, which has another vocabulary" in caplog.text
+
+
+def test_nor_has_one_beside_which_the_base_model_has_no_place(
+    tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OutOfMemoryError("7.0 GiB")
+
+    monkeypatch.setattr(ModelHolder, "load_beside", refuse)
+    other = changed_copy(tiny, tmp_path / "other")
+    assert set(divergences_of(measured(tiny, {"other": other}, tmp_path))) == {None}
+    assert "which has no place in memory beside it (7.0 GiB)" in caplog.text
+
+
+def test_nor_has_one_whose_base_model_is_served_and_no_server_is_asked(
+    tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    server = {"url": "http://127.0.0.1:9", "model": "large"}
+    store = measured(tiny, {"other": tiny}, tmp_path, server=server)
+    assert set(divergences_of(store)) == {None}
+    assert "which is run by a server" in caplog.text
+
+
+def test_what_is_printed_has_the_divergence_beside_the_perplexity(tiny: Path, tmp_path: Path):
+    store = measured(tiny, {"own": changed_copy(tiny, tmp_path / "other")}, tmp_path)
+    (mean,) = store.view("evaluation_summary")["divergence_from_base"]
+    interval = {"benchmark": "own", "model": "own", "mode": "disabled", "metric": "perplexity"}
+    put(store, "score_intervals", interval, name="own")
+    table = store.view("evaluation_table")
+    assert table["divergence_from_base"].to_list() == [mean]
+    (cell,) = paper_tables(table)["other"]["own"]
+    assert cell.endswith(f"items, {mean:.4f} nats a token from base")
+
+
+def test_another_base_model_puts_the_divergence_out_of_date(tiny: Path, tmp_path: Path):
+    for folder in (base := tmp_path / "base", other := tmp_path / "other"):
+        shutil.copytree(tiny, folder)
+    before = divergences_of(measured(base, {"other": other}, tmp_path))
+    shutil.rmtree(base)
+    changed_copy(tiny, base)
+    after = divergences_of(measured(base, {"other": other}, tmp_path))
+    assert before == [0.0] * len(after)
+    assert all(value and value > 0 for value in after)
 
 
 def test_the_windows_are_a_random_choice_whatever_their_order():

@@ -24,6 +24,7 @@ from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.model import Place
 from toolformer.forward.prefill import rows_before_texts
 from toolformer.forward.tokenization import Tokenizer
+from toolformer.scoring.text_losses import token_losses
 
 PROMPT = "Calls.\nIn: {text}\nOutput:"
 
@@ -49,6 +50,43 @@ def test_a_saved_model_computes_as_before(llama, tiny_directory, precision):
     assert (loaded.name, loaded.precision) == ("tiny-llama", precision)
     assert (loaded.device.type, loaded.context_length, loaded.bos_id) == ("cpu", 512, 0)
     assert not loaded.model.training
+
+
+def test_losses_beside_a_base_model_are_the_literal_sums(llama, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("toolformer.forward.network.LOGIT_ROWS", 3)
+    base = tiny_model(seed=7)
+    texts = [llama.tokenizer.encode(text) for text in ("Six times seven is 42.", "A mill", "", "B")]
+    found = llama.losses_beside(base, texts)
+    assert [(len(a), len(b)) for a, b in found] == [(len(ids), len(ids)) for ids in texts]
+    assert [losses for losses, _ in found] == token_losses(llama, texts)
+    for ids, (_, divergences) in zip(texts, found, strict=True):
+        for place, divergence in enumerate(divergences):
+            q, p = (
+                [-loss for loss in model.losses_of_all([0, *ids[:place]])]
+                for model in (llama, base)
+            )
+            literal = math.fsum(
+                math.exp(of_base) * (of_base - own) for of_base, own in zip(p, q, strict=True)
+            )
+            assert divergence == pytest.approx(literal, abs=1e-5)
+            assert divergence > 0.01
+    ((_, divergences),) = llama.losses_beside(llama, texts[:1])
+    assert divergences == [0.0] * len(texts[0])
+
+
+def test_the_divergence_of_three_tokens_is_what_is_worked_out_by_hand(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """p = (1/2, 1/4, 1/4) beside q = (1/4, 1/4, 1/2): 1/2 log 2 - 1/4 log 2."""
+    networks = [tiny_model(), tiny_model()]
+    for network, shares in zip(networks, ((1, 1, 2), (2, 1, 1)), strict=True):
+        logits = torch.full((network.text_config.vocab_size,), -100.0)
+        logits[:3] = torch.tensor([math.log(share / 4) for share in shares])
+        monkeypatch.setattr(network, "logits", lambda s, one=logits: one.expand(len(s), -1))
+    model, base = networks
+    (((loss,), (divergence,)),) = model.losses_beside(base, [[2]])
+    assert loss == pytest.approx(math.log(2))
+    assert divergence == pytest.approx(0.25 * math.log(2))
 
 
 def test_body_and_output_layer_give_what_the_whole_model_gives(each_model):

@@ -40,6 +40,19 @@ def test_the_copy_in_the_other_precision_stands_beside_the_model(
     assert holder.load(tiny, settings, home) is loaded
 
 
+def test_another_model_beside_the_one_that_is_held_is_never_taken_for_its_copy(
+    home: Home, tiny: Path, tmp_path: Path, holder: ModelHolder
+):
+    other = Path(shutil.copytree(tiny, tmp_path / "other"))
+    settings = settings_of(tiny, "bfloat16")
+    loaded = holder.load(tiny, settings, home)
+    beside = holder.load_beside(other, settings, home, precision="float32")
+    assert (beside.name, beside.precision) == ("other", "float32")
+    assert holder.load_beside(other, settings, home, precision="float32") is beside
+    assert holder.load_in("float32", tiny, settings, home).name == tiny.name
+    assert holder.load(tiny, settings, home) is loaded
+
+
 def test_a_model_that_overflows_in_float16_is_held_in_bfloat16(
     home: Home, tiny: Path, tmp_path: Path, holder: ModelHolder, monkeypatch: pytest.MonkeyPatch
 ):

@@ -1,15 +1,21 @@
 """The models that are measured, by the names under which their results stand."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolformer.errors import ModelNotFoundError, ToolformerError
+from toolformer.errors import ModelNotFoundError, OutOfMemoryError, ToolformerError
+from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.model import Model
 from toolformer.home.home import Home
 from toolformer.home.settings.evaluation_sections import BASE, FINETUNED
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.annotator import is_trained
+from toolformer.home.wiring.model_holder import ModelHolder
 from toolformer.home.wiring.model_location import ModelLocation, base_model
 from toolformer.training.variants import CALLS
+
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +62,30 @@ def evaluated_model(key: str, settings: Settings, home: Home) -> EvaluatedModel:
             f"{variant} of `finetuned_model` first (`toolformer train --variant {variant}`)."
         )
     return EvaluatedModel(directory, name=name_of_model(key, settings), is_finetuned=True)
+
+
+def base_beside(
+    model: Model, of: EvaluatedModel, holder: ModelHolder, settings: Settings, home: Home
+) -> LanguageModel | None:
+    """The base model in float32, beside another that the holder holds, until `drop_copy`.
+
+    None beside itself, and, with a warning, where it cannot be compared with the other.
+    """
+    if of.name == BASE:
+        return None
+    base = base_model(settings, home)
+    why = "is run by a server"
+    if not base.is_served and isinstance(model, LanguageModel):
+        try:
+            beside = holder.load_beside(base.directory, settings, home, precision="float32")
+        except OutOfMemoryError as error:
+            why = f"has no place in memory beside it ({error})"
+        else:
+            if model.has_vocabulary_of(beside):
+                return beside
+            why = "has another vocabulary"
+    _LOGGER.warning("%s: no divergence from the base model, which %s", of.name, why)
+    return None
 
 
 def check_model_name(key: str, settings: Settings) -> None:

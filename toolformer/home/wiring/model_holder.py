@@ -1,4 +1,4 @@
-"""The language model of a process: at most one, loaded at first use, and its float32 copy.
+"""The language model of a process, loaded at first use, and at most one other beside it.
 
 While a model is held, the process holds its device's file lock: another run on the same device
 waits, and goes on the moment this process ends, however it ends.
@@ -62,7 +62,7 @@ def base_model_directory(settings: Settings, home: Home) -> Path:
 
 
 class ModelHolder:
-    """At most one model, a copy in the other precision while one is needed, and the device's lock.
+    """At most one model, while needed a copy in another precision or the base, the device's lock.
 
     Attributes:
         loads: how often a model was loaded.
@@ -72,6 +72,7 @@ class ModelHolder:
         self._model: LanguageModel | None = None
         self._loaded_from: tuple[Path, str, str] | None = None
         self._copy: LanguageModel | None = None
+        self._copied_from: tuple[Path, str, str] | None = None
         self._served: ServedModel | None = None
         self._served_from: tuple[str, LanguageModelSettings] | None = None
         # Identities of models that overflow in float16.
@@ -165,11 +166,26 @@ class ModelHolder:
             model = self.load(directory, settings, home)
             if model.precision == precision:
                 return model
-            if self._copy is None:
-                device = self.hold_device(settings, home)
-                identity = self._loaded_from[1] if self._loaded_from else model_identity(directory)
-                self._copy = self._loaded(directory, identity, precision, settings, home, device)
-            return self._copy
+            identity = self._loaded_from[1] if self._loaded_from else model_identity(directory)
+            return self._beside((directory, identity, precision), settings, home)
+
+    def load_beside(
+        self, directory: Path, settings: Settings, home: Home, *, precision: str
+    ) -> "LanguageModel":
+        """The model of another directory, beside the one that is held, until `drop_copy`."""
+        with self._turn:
+            wanted = directory, model_identity(directory), precision
+            return self._beside(wanted, settings, home)
+
+    def _beside(
+        self, wanted: tuple[Path, str, str], settings: Settings, home: Home
+    ) -> "LanguageModel":
+        if self._copy is None or self._copied_from != wanted:
+            self.drop_copy()
+            device = self.hold_device(settings, home)
+            self._copy = self._loaded(*wanted, settings, home, device)
+            self._copied_from = wanted
+        return self._copy
 
     def load_served(self, tokenizer: Path, settings: Settings) -> "ServedModel":
         """The model that a server runs, with its tokenizer's directory; no device is held for it.
@@ -191,7 +207,7 @@ class ModelHolder:
             self._served = self._served_from = None
 
     def drop_copy(self) -> None:
-        """Free the memory of the copy in the other precision."""
+        """Free the memory of what stands beside the model."""
         if self._copy is not None:
             self._copy = None
             release_memory()
