@@ -202,12 +202,12 @@ def test_other_thresholds_and_a_contrast_load_no_model_and_are_those_of_float32(
 def test_another_choice_of_auto_makes_nothing_stale(
     home: ScoredHome, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(precision, "has_bfloat16_instructions", lambda: True)
+    monkeypatch.setattr(precision, "is_faster_in_bfloat16", lambda: True)
     home.run(0.5, precision="auto", lowest_threshold=0.5)
     before = home.rows()
     assert set(before["precision"]) == {"bfloat16", "float32"}
     assert home.costs()["scoring"]["precision"] == "bfloat16"
-    monkeypatch.setattr(precision, "has_bfloat16_instructions", lambda: False)
+    monkeypatch.setattr(precision, "is_faster_in_bfloat16", lambda: False)
     request.getfixturevalue("no_model")
     reported = home.run(0.5, precision="auto", lowest_threshold=0.5)
     assert "up to date" in reported["partitions"]

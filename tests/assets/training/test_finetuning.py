@@ -106,11 +106,11 @@ def test_each_variant_is_a_model_with_its_record_curve_and_card(home: Home, base
 def test_what_auto_stands_for_is_computed_in_and_makes_no_model_stale(
     home: Home, base: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(precision, "has_bfloat16_instructions", lambda: True)
+    monkeypatch.setattr(precision, "is_faster_in_bfloat16", lambda: True)
     assert metadata_of(train(base, "calls", precision="auto"))["state"] == "done"
     record = json.loads((home.finetuned_model(1) / "toolformer.json").read_text())
     assert record["precision"] == record["parameters"]["precision"] == "bfloat16"
-    monkeypatch.setattr(precision, "has_bfloat16_instructions", lambda: False)
+    monkeypatch.setattr(precision, "is_faster_in_bfloat16", lambda: False)
     assert metadata_of(train(base, "calls", precision="auto"))["state"] == "up to date"
 
 

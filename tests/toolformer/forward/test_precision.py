@@ -1,5 +1,7 @@
 """What `auto` stands for on a device, and what a device computes in."""
 
+from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from toolformer.forward.precision import (
     FLOAT16,
     FLOAT32,
     automatic_precisions,
+    is_faster_in_bfloat16,
     training_precision,
 )
 
@@ -31,23 +34,58 @@ def saved(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def no_answer_is_kept() -> Iterator[None]:
+    is_faster_in_bfloat16.cache_clear()
+    yield
+    is_faster_in_bfloat16.cache_clear()
+
+
+@pytest.mark.usefixtures("no_answer_is_kept")
 @pytest.mark.parametrize(
-    ("flags", "expected"),
+    ("flags", "seconds", "expected"),
     [
-        ("fpu avx2 avx512_bf16 sse", [BFLOAT16, FLOAT32]),
-        ("fpu amx_bf16 amx_tile", [BFLOAT16, FLOAT32]),
-        ("fp asimd bf16", [BFLOAT16, FLOAT32]),
-        ("fpu avx2 avx512f", [FLOAT32]),
+        ("fpu avx2 avx512_bf16 sse", 0.5, [BFLOAT16, FLOAT32]),
+        ("fpu amx_bf16 amx_tile", 0.2, [BFLOAT16, FLOAT32]),
+        ("fp asimd bf16", 0.8, [BFLOAT16, FLOAT32]),
+        # It has instructions that are no faster.
+        ("fpu avx2 avx512_bf16 sse", 0.9, [FLOAT32]),
+        ("fpu avx2 avx512_bf16 sse", 1.9, [FLOAT32]),
+        ("fpu avx2 avx512f", 0.1, [FLOAT32]),
     ],
 )
-def test_a_processor_takes_bfloat16_where_it_has_instructions_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, expected: list[str]
+def test_a_processor_takes_bfloat16_where_its_instructions_are_faster(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: str,
+    seconds: float,
+    expected: list[str],
 ):
     file = tmp_path / "cpuinfo"
     file.write_text(f"model name\t: Maker One\nflags : {flags}\n")
     monkeypatch.setattr(precision, "_PROCESSOR", file)
+    # At some turns something else has the machine.
+    delays = cycle([1.0, 1.0, 5.0])
+    took = {FLOAT32: 1.0, BFLOAT16: seconds}
+    monkeypatch.setattr(precision, "_seconds_of_product", lambda name: took[name] * next(delays))
     assert automatic_precisions("cpu") == expected
     assert training_precision("cpu") == expected[0]
+
+
+@pytest.mark.usefixtures("no_answer_is_kept")
+def test_what_a_product_takes_is_processor_time_in_its_own_precision(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    multiply, seen = torch.nn.functional.linear, []
+
+    def linear(states: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        seen.append((states.dtype, weights.dtype))
+        return multiply(states, weights)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", linear)
+    for name, dtype in ((FLOAT32, torch.float32), (BFLOAT16, torch.bfloat16)):
+        assert 0 < precision._seconds_of_product(name) < 10
+        assert seen.pop() == (dtype, dtype)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +119,7 @@ def test_a_precision_that_the_device_lacks_is_refused_with_what_it_has(
     directory: Path, monkeypatch: pytest.MonkeyPatch, computed: list[str], asked: str, said: str
 ):
     monkeypatch.setattr(precision, "computable", lambda _: computed)
-    monkeypatch.setattr(precision, "has_bfloat16_instructions", lambda: True)
+    monkeypatch.setattr(precision, "is_faster_in_bfloat16", lambda: True)
     assert automatic_precisions("cpu") == computed
     with pytest.raises(ModelNotFoundError, match=said):
         LanguageModel.load(directory, precision=asked, device="cpu")

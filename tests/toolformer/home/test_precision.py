@@ -30,7 +30,7 @@ def holder() -> Iterator[ModelHolder]:
 def test_the_copy_in_the_other_precision_stands_beside_the_model(
     home: Home, tiny: Path, holder: ModelHolder, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(precision, "has_bfloat16_instructions", lambda: False)
+    monkeypatch.setattr(precision, "is_faster_in_bfloat16", lambda: False)
     settings = settings_of(tiny)
     loaded = holder.load(tiny, settings, home)
     assert holder.load_in("float32", tiny, settings, home) is loaded

@@ -110,7 +110,8 @@ class TrainingSettings(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="bfloat16: weights in float32, computation in bfloat16; auto: bfloat16 on CUDA "
-        "from Ampere on and on a processor that has instructions for it, else float32",
+        "from Ampere on and on a processor that multiplies matrices at least 1.2 times as fast in "
+        "it, else float32",
     )
     seed: int = Field(0, ge=0, description="random seed of the choice of texts and their order")
 
