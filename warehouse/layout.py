@@ -9,21 +9,19 @@ anything is decoded. A file being written ends in `.tmp`. Other files are ignore
 A zero-row partition under `shard=none` lets a view exist over a table without rows.
 """
 
+import functools
+import json
 import os
 import re
 from pathlib import Path
 
-from toolformer.base.digests import digest_of_bytes, hex_digest_of_file
+from toolformer.base.digests import digest_of_bytes, hex_digest, hex_digest_of_file
 from toolformer.base.whole_files import flush, write_whole
 from warehouse.errors import LayoutError, PartitionNameError
-from warehouse.schema import ALL, table_schema
+from warehouse.schema import ALL, sql_texts, table_schema, tables
 
 EMPTY_SHARD, EMPTY = "none", "empty"
 """Directory key of the zero-row partitions, and the name of each."""
-
-LAYOUT_VERSION = 2
-"""Raised when stored partitions cannot be read, or counted, like those that are written now: also
-when a table gets other columns."""
 
 LAYOUT_FILE = "layout-version"
 CATALOGUE_FOLDER = "catalogue"
@@ -34,7 +32,10 @@ _SHARD = re.compile(r"[a-z0-9-]+")
 _PARTITION = re.compile(r"[A-Za-z0-9._-]+")
 _ROUND = re.compile(r"round-(\d+)\.(.+)")
 _FILE = re.compile(r"(?P<name>.+)-(?P<digest>[0-9a-f]{16})\.parquet")
+_COMMENT = re.compile(r"--.*")
 _DIGEST_BYTES = 8
+# Another one where files are named, or catalogues written, in another way.
+_FORM = 3
 
 
 def partition_folder(folder: Path, table: str, shard: str, name: str) -> Path:
@@ -164,6 +165,21 @@ def _has_digest(file_name: str, digest: str) -> bool:
     return match is not None and match["digest"] == digest
 
 
+@functools.cache
+def layout_version() -> str:
+    """Returns what tells this layout from others.
+
+    It has a digest of all columns and counts: rows of other columns could not be read beside those
+    that are written now, whether an older state of this project wrote them or another machine does.
+    """
+    columns = {
+        name: [(column.name, column.type, column.is_required) for column in schema.columns]
+        for name, schema in tables().items()
+    }
+    counts = {name: _COMMENT.sub("", text) for name, text in sql_texts("counts").items()}
+    return f"{_FORM}-{hex_digest(json.dumps([columns, counts]), size=_DIGEST_BYTES)}"
+
+
 def check_layout(folder: Path) -> None:
     """Refuses a warehouse of another layout; one without partitions may have none yet.
 
@@ -172,7 +188,7 @@ def check_layout(folder: Path) -> None:
     """
     file = folder / LAYOUT_FILE
     version = file.read_text(errors="replace").strip() if file.exists() else "none"
-    if version == str(LAYOUT_VERSION):
+    if version == layout_version():
         return
     partitions = (
         path for path in folder.glob("*/shard=*/*.parquet") if shard_of(path) != EMPTY_SHARD
@@ -184,8 +200,9 @@ def check_layout(folder: Path) -> None:
 def layout_error(place: Path | str, version: str) -> LayoutError:
     """Returns the error for partitions of another layout."""
     return LayoutError(
-        f"The warehouse '{place}' has layout version {version}, expected {LAYOUT_VERSION}: its "
-        "partitions cannot be read by this version of toolformer. Begin anew: copy toolformer.yaml "
+        f"The warehouse '{place}' has layout version {version}, expected {layout_version()}: "
+        "its partitions cannot be read by this state of toolformer, which has other columns or "
+        "names files otherwise. Begin anew: copy toolformer.yaml "
         "into an empty folder, then run `TOOLFORMER_HOME=FOLDER toolformer build` (with an object "
         "store, set TOOLFORMER_STORE to an empty prefix too)."
     )
@@ -197,4 +214,4 @@ def record_layout(folder: Path) -> None:
     file = folder / LAYOUT_FILE
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(file, f"{LAYOUT_VERSION}\n")
+        write_whole(file, f"{layout_version()}\n")

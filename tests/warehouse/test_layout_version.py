@@ -1,19 +1,23 @@
 """A warehouse says which layout it has; one of another layout is refused."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.warehouse.rows import put
+from warehouse import layout
 from warehouse.errors import LayoutError
-from warehouse.layout import LAYOUT_FILE, LAYOUT_VERSION
+from warehouse.layout import LAYOUT_FILE, layout_version
+from warehouse.schema import ColumnSchema
 from warehouse.warehouse import Warehouse
 
 
 def test_partitions_do_not_appear_without_the_layout(tmp_path: Path):
     warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
     put(warehouse, "documents")
-    assert (warehouse.folder / LAYOUT_FILE).read_text() == f"{LAYOUT_VERSION}\n"
+    assert (warehouse.folder / LAYOUT_FILE).read_text() == f"{layout_version()}\n"
 
 
 def test_another_layout_and_partitions_without_one_are_refused(warehouse: Warehouse):
@@ -23,4 +27,25 @@ def test_another_layout_and_partitions_without_one_are_refused(warehouse: Wareho
     put(warehouse, "documents")
     (warehouse.folder / LAYOUT_FILE).unlink()
     with pytest.raises(LayoutError, match="version none"):
+        Warehouse(warehouse.folder, warehouse.database_file)
+
+
+@pytest.fixture
+def other_columns(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    known = dict(layout.tables())
+    labels = known["labels"]
+    column = ColumnSchema("mood", "varchar", is_required=False, description="")
+    known["labels"] = replace(labels, columns=(*labels.columns, column))
+    with monkeypatch.context() as patch:
+        patch.setattr(layout, "tables", lambda: known)
+        layout_version.cache_clear()
+        yield
+    layout_version.cache_clear()
+
+
+def test_a_warehouse_of_other_columns_is_refused_before_anything_is_read(
+    warehouse: Warehouse, other_columns: None
+):
+    """Also by a machine whose project is of another state than that which wrote it."""
+    with pytest.raises(LayoutError, match="other columns"):
         Warehouse(warehouse.folder, warehouse.database_file)

@@ -13,7 +13,7 @@ import pytest
 from tests.warehouse.rows import SHARD, frame, put
 from tests.warehouse.store.conftest import NAME, TABLE, Machine, Machines
 from warehouse.errors import LayoutError, StoreConflictError, StoreError
-from warehouse.layout import LAYOUT_FILE, LAYOUT_VERSION
+from warehouse.layout import LAYOUT_FILE, layout_version
 from warehouse.schema import ALL, table_schema
 from warehouse.store.objects import StoredObject
 from warehouse.store.sweep import sweep
@@ -45,7 +45,7 @@ def test_a_store_of_another_layout_is_refused(machines: Machines, bucket: str, t
     one, two = machines
     one.write(7)
     two.warehouse.prepare()
-    assert (two.warehouse.folder / LAYOUT_FILE).read_text() == f"{LAYOUT_VERSION}\n"
+    assert (two.warehouse.folder / LAYOUT_FILE).read_text() == f"{layout_version()}\n"
     file = one.warehouse.folder / LAYOUT_FILE
     file.write_text("7\n")
     one.files.publish(file)
