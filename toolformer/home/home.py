@@ -239,14 +239,18 @@ class Home:
 
     @property
     def copy_file(self) -> Path:
-        """Names the object store that the warehouse is a copy of."""
+        """Has the identity of the object store that the warehouse is a copy of."""
         return self.warehouse / "copy-of"
 
     @property
     def copied_store(self) -> str | None:
-        """The object store that the warehouse is a copy of; None where it is none."""
+        """The URL of the object store that the warehouse is a copy of; None where it is none."""
         # A damaged one names another store, and is no error of its own.
-        return self.copy_file.read_text(errors="replace") if self.copy_file.exists() else None
+        return self._copied_identity.partition("\n")[0] or None
+
+    @property
+    def _copied_identity(self) -> str:
+        return self.copy_file.read_text(errors="replace") if self.copy_file.exists() else ""
 
     def finetuned_model(self, round_number: int, variant: str = CALLS) -> Path:
         """The model that C* of a round taught (or of several rounds, this being the newest)."""
@@ -300,15 +304,23 @@ class Home:
 @functools.cache
 def _files_of_store(home: Home) -> "MirroredFiles":
     """See `Home.files`; a home that is a copy of its store stays one while the process lives."""
-    from warehouse.store.files import mirrored_files
+    from warehouse.store.files import MirroredFiles
+    from warehouse.store.objects import open_store
 
-    store = str(home.store)
-    if home.copied_store != store:
+    objects = open_store(str(home.store))
+    identity = objects.identity()
+    if home._copied_identity != identity:
+        if home.copied_store == objects.url:
+            raise StoreError(
+                f"The object store {objects.url!r} was emptied and begun anew since the home "
+                f"'{home.root}' became a copy of it, so what the home has is of the store before. "
+                "Expected an empty TOOLFORMER_HOME. Name another folder."
+            )
         if shards_in(home.warehouse):
             raise StoreError(
-                f"The home '{home.root}' holds rows of its own and is no copy of {store!r}. "
+                f"The home '{home.root}' holds rows of its own and is no copy of {objects.url!r}. "
                 "Expected an empty TOOLFORMER_HOME. Name another folder, or run `toolformer "
                 "cluster seed` once to put this home into the store, if that is empty."
             )
-        write_whole(home.copy_file, store)
-    return mirrored_files(store, home.root, home.copies)
+        write_whole(home.copy_file, identity)
+    return MirroredFiles(objects, home.root, home.copies)

@@ -143,11 +143,11 @@ def seed(home: Home) -> tuple[int, int]:
         StoreError: no store is named, or it has what is not of this home.
     """
     from toolformer.sources.manifest import manifest_path
-    from warehouse.store.files import mirrored_files
+    from warehouse.store.files import MirroredFiles
     from warehouse.store.mirrored_store import MirroredStore
 
     objects = shared_store(home)
-    files = mirrored_files(objects.url, home.root, home.copies)
+    files = MirroredFiles(objects, home.root, home.copies)
     partitions = MirroredStore(objects, home.warehouse, files)
     # What an interrupted seed has put there is this home's own.
     if partitions.has_uncopied() or files.has_uncopied():
@@ -166,7 +166,7 @@ def seed(home: Home) -> tuple[int, int]:
     paths = [path for path in paths if path.exists() and path.suffix != ".tmp"]
     for path in paths:
         files.publish(path)
-    write_whole(home.copy_file, objects.url)
+    write_whole(home.copy_file, objects.identity())
     share_settings(home)
     return published, len(paths)
 

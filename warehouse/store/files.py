@@ -4,7 +4,6 @@ A version of one is a list of what it holds, `files/<path>@<number>`; the conten
 their digests. The highest number is what is published.
 """
 
-import functools
 import json
 import logging
 import shutil
@@ -17,17 +16,11 @@ from toolformer.base.digests import hex_digest_of_file
 from toolformer.base.parallel import in_parallel
 from toolformer.base.whole_files import replacing, replacing_folder, write_whole
 from warehouse.errors import StoreConflictError, StoreError
-from warehouse.store.objects import ObjectStore, open_store
+from warehouse.store.objects import ObjectStore
 
 FILES, OBJECTS = "files/", "objects/"
 _LOGGER = logging.getLogger(__name__)
 _DIGEST_BYTES = 32
-
-
-@functools.cache
-def mirrored_files(url: str, root: Path, cache: Path) -> "MirroredFiles":
-    """The files of the store of a URL; for one process, since they know what it has looked at."""
-    return MirroredFiles(open_store(url), root, cache)
 
 
 class MirroredFiles:

@@ -4,6 +4,7 @@
     <table>/shard=<shard>/<partition>-<digest>.parquet      as in the folder of a warehouse
     files/<path>@<number>                         {"files": {"<name within>": "<BLAKE2b digest>"}}
     objects/<first two digits>/<digest>           the bytes of a file
+    identity                                      made at random when the store was first used
 
 A name is written once: whoever comes second with `put_new` is refused. A store that does not check
 that loses what others wrote, so it is recognised and refused.
@@ -15,7 +16,7 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _LOGGER = logging.getLogger(__name__)
 
-_PROBES = "probes/"
+_PROBES, _IDENTITY = "probes/", "identity"
 # A store that does not answer is asked again for so long: one that restarts is back by then.
 PATIENCE_SECONDS = 300.0
 # The first answer: an address that is wrong will not come right.
@@ -106,6 +107,17 @@ class ObjectStore:
             "conditional writes, such as Amazon S3, MinIO, Ceph from Squid on, or Cloudflare R2. "
             "Use another, or a shared folder."
         )
+
+    def identity(self) -> str:
+        """Two lines, the URL and what tells this store from another one that stood there before.
+
+        Versions are numbered anew in a store that was emptied, so copies of the one before would
+        count as copies of it.
+        """
+        while (found := self.read(_IDENTITY)) is None:
+            with suppress(StoreConflictError):
+                self.put_new(_IDENTITY, secrets.token_hex(8).encode())
+        return f"{self.url}\n{found.decode(errors='replace')}"
 
     def listed(self, folder: str = "") -> list[StoredObject]:
         """All objects below a folder, by path."""

@@ -18,7 +18,7 @@ OF_ONE_MACHINE = {
     "dagster",
     "machine",
 }
-NO_PATHS = {"files", "copied_store"}
+NO_PATHS = {"files", "copied_store", "_copied_identity"}
 
 
 def paths(home: Home) -> dict[str, Path]:

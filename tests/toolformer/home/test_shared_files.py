@@ -15,6 +15,7 @@ from dagster_project.definitions import definitions_of
 from tests.corpora import write_texts
 from tests.s3 import Store, running_store
 from tests.warehouse.rows import put
+from toolformer.home import home as home_module
 from toolformer.home.home import Home
 from toolformer.home.settings.corpus_sections import SourceSettings
 from toolformer.home.settings.source_file import added_sources, write_added_sources
@@ -25,6 +26,7 @@ from toolformer.sources.ingestion import STAGED, retire_source, update_manifest
 from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
 from toolformer.sources.source import Source
 from warehouse.errors import StoreConflictError, StoreError
+from warehouse.store.objects import open_store
 from warehouse.warehouse import Warehouse
 
 _BUCKETS = count()
@@ -223,6 +225,32 @@ def test_a_home_with_rows_of_its_own_is_no_copy_until_it_seeds_the_store(homes: 
     assert seed(one) == (1, 1)
     with pytest.raises(StoreError, match=r"is a copy of 's3://.*TOOLFORMER_STORE is not set"):
         replace(two, store=None).partition_store()
+
+
+def test_a_copy_of_a_store_that_was_emptied_and_filled_again_is_refused(
+    homes: Homes, tmp_path: Path
+):
+    """The numbers of its versions are those of before, so its copies would count."""
+
+    def titled(home: Home, title: str) -> None:
+        put(open_warehouse(home), "documents", {"title": title})
+
+    def next_process() -> None:
+        home_module._files_of_store.cache_clear()
+
+    one, two = homes
+    titled(one, "before")
+    assert open_warehouse(two).query("select title from documents").item() == "before"
+    objects = open_store(str(one.store))
+    objects.remove([each.path for each in objects.listed()])
+    next_process()
+    three = replace(one, root=tmp_path / "three")
+    titled(three, "after")
+    for home in homes:
+        with pytest.raises(StoreError, match="was emptied and begun anew"):
+            open_warehouse(home)
+    next_process()
+    assert open_warehouse(three).query("select title from documents").item() == "after"
 
 
 def test_a_store_with_something_is_not_seeded(homes: Homes):
