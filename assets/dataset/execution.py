@@ -11,10 +11,10 @@ from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import contexts_in, documents_in, first_calls_in, typed_frame
 from assets.stage import PER_TOOL, TOOL_VERSION, Partition, ShardStage
 from toolformer.forward.tokenization import Tokenizer
+from toolformer.forward.windows import WindowKey
 from toolformer.home.wiring.execution import answered_samples
 from toolformer.samples import PROPOSED_CALL
 from toolformer.stage_cost import CostMeter
-from toolformer.training.augmented_text import TextKey
 from tools.errors import changed_tool
 from tools.protocol import Document
 from tools.running.deadlines import MADE_AGAIN
@@ -33,12 +33,12 @@ _DONE_BUT_LOST = (
 
 def texts_and_tokenizer(
     run: ShardRun, shard: str
-) -> tuple[Mapping[str, Document], Mapping[TextKey, str], Tokenizer]:
+) -> tuple[Mapping[str, Document], Mapping[WindowKey, str], Tokenizer]:
     """The texts of a shard by id, what is known before them, and what counts tokens of results."""
     known = contexts_in(run.warehouse, shard)
     # In a chained round the result of the first call stands in front of all others.
     for (document_id, _), call in first_calls_in(run.warehouse, shard, run.settings).items():
-        key = TextKey(document_id, 0)
+        key = document_id, 0
         known[key] = f"{known.get(key, '')} {call.result}"
     return documents_in(run.warehouse, shard), known, run.base_tokenizer
 

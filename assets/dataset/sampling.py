@@ -72,7 +72,7 @@ def sample_calls(work: PartitionRun) -> OutputRows:
     ]
     windows, inserted = cut, FirstCalls(first_calls, model.tokenizer)
     if settings.sampling.is_chained:
-        offered = [window for window in cut if (window.document_id, window.index) in first_calls]
+        offered = [window for window in cut if window.key in first_calls]
         windows = list(inserted.insert(offered))
     samples = sampled_calls(
         model,

@@ -15,9 +15,9 @@ from toolformer.forward.batching import end_of_batch, longest_first
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import feed_in_batches
 from toolformer.forward.model import Model
-from toolformer.forward.windows import Window
+from toolformer.forward.windows import Window, WindowKey
 from toolformer.scoring.loss_form import PAPERS_FORM, LossForm
-from toolformer.scoring.scored_call import ScoredCall, WindowKey
+from toolformer.scoring.scored_call import ScoredCall
 from tools.protocol import ToolCall
 
 # Losses by call, in nats.

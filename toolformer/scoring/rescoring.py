@@ -18,9 +18,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from toolformer.filtering import Baseline, CallLosses, FilterReason, decide, reaches
 from toolformer.forward.model import Model
-from toolformer.forward.windows import Window
+from toolformer.forward.windows import Window, WindowKey
 from toolformer.scoring.loss_form import LossForm
-from toolformer.scoring.scored_call import ScoredCall, WindowKey
+from toolformer.scoring.scored_call import ScoredCall
 
 # Calls that are scored in both precisions, at least; and how many standard deviations of what
 # bfloat16 does to them the band is wide.

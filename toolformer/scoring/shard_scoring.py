@@ -21,7 +21,7 @@ from toolformer.filtering import Baseline, CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import geometry_metadata
 from toolformer.forward.precision import BFLOAT16, FLOAT32
-from toolformer.forward.windows import Window
+from toolformer.forward.windows import Window, WindowKey
 from toolformer.scoring.call_scorer import CallScorer, Pruning, ScoringParameters
 from toolformer.scoring.chance_level import chance_sample_size
 from toolformer.scoring.losses import scorer_for
@@ -33,7 +33,7 @@ from toolformer.scoring.rescoring import (
     pays,
     start_token_losses,
 )
-from toolformer.scoring.scored_call import ScoredCall, WindowKey
+from toolformer.scoring.scored_call import ScoredCall
 from toolformer.scoring.swapped_results import SwappedCall, SwappedResults
 from toolformer.stage_cost import CostMeter, StageCost, together
 
@@ -137,10 +137,7 @@ class ShardScoring:
 
     @cached_property
     def _windows(self) -> Mapping[WindowKey, Window]:
-        return {
-            (window.document_id, window.index): window
-            for window in self._cut_windows(self._model.tokenizer)
-        }
+        return {window.key: window for window in self._cut_windows(self._model.tokenizer)}
 
     @cached_property
     def _has_second_look(self) -> bool:

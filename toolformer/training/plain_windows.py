@@ -6,7 +6,8 @@ Texts that all hold calls may teach a model to call everywhere.
 import heapq
 from collections.abc import Callable, Collection, Iterable
 
-from toolformer.training.augmented_text import AugmentedText, TextKey
+from toolformer.forward.windows import WindowKey
+from toolformer.training.augmented_text import AugmentedText
 from toolformer.training.exclusions import Exclusion, TrainingTextFilter
 from toolformer.training.training_set import is_for_development, random_rank
 
@@ -54,7 +55,7 @@ def draw_plain_windows(
     """
     texts: list[AugmentedText] = []
     exclusions: list[Exclusion] = []
-    seen: set[TextKey] = set()
+    seen: set[WindowKey] = set()
     share = _FIRST_SHARE
 
     def is_looked_at(document_id: str) -> bool:
