@@ -24,7 +24,7 @@ from toolformer.home.metadata import table_markdown
 from toolformer.training.augmented_text import AugmentedText
 from toolformer.training.dropped_calls import choose_dropped_calls
 from toolformer.training.exclusions import Exclusion, TrainingTextFilter
-from toolformer.training.plain_windows import draw_plain_windows, plain_windows_wanted
+from toolformer.training.plain_windows import draw_plain_windows
 from toolformer.training.training_set import build_training_set
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL
@@ -125,7 +125,8 @@ def choose_texts(work: Workspace, inputs: TrainingInputs) -> OutputRows:
         seed=training.seed,
         text_filter=text_filter,
     )
-    wanted = plain_windows_wanted(len(chosen.train), training.plain_share)
+    # As many as make up their share of all training texts.
+    wanted = round(len(chosen.train) * training.plain_share / (1 - training.plain_share))
     with_calls = {text.key: text.text for text in texts}
     plain, plain_exclusions = draw_plain_windows(
         partial(_without_calls, work, sorted(inputs.documents), with_calls),

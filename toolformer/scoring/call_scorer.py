@@ -122,8 +122,8 @@ class CallScorer(ABC):
 
     Args:
         windows: windows of the shard, by document and number.
-        start_losses: by token, its loss as the first of a text, in place of the model's own; see
-            `toolformer.scoring.rescoring.start_token_losses`.
+        start_losses: -log p(x | BOS) in nats for every token x of the vocabulary, by the model in
+            float32: the losses of texts' first tokens in place of the model's own.
     """
 
     def __init__(

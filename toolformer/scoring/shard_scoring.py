@@ -31,7 +31,6 @@ from toolformer.scoring.rescoring import (
     cut_windows,
     needs_second_look,
     pays,
-    start_token_losses,
 )
 from toolformer.scoring.scored_call import ScoredCall
 from toolformer.scoring.swapped_results import SwappedCall, SwappedResults
@@ -145,7 +144,10 @@ class ShardScoring:
 
     @cached_property
     def _scorer(self) -> CallScorer:
-        start_losses = start_token_losses(self._reference()) if self._has_second_look else None
+        start_losses = None
+        if self._has_second_look:
+            reference = self._reference()
+            start_losses = reference.losses_of_all([reference.bos_id])
         return scorer_for(self._model, self._windows, self._parameters, start_losses)
 
     def _reference(self) -> "Model":

@@ -18,16 +18,6 @@ _FIRST_SHARE, _GROWTH = 1 / 64, 8
 _CHOICE = 4
 
 
-def plain_windows_wanted(texts_with_calls: int, plain_share: float) -> int:
-    """How many plain windows give them this share, in [0, 1), of all training texts.
-
-    Example:
-        >>> plain_windows_wanted(60, 0.25)
-        20
-    """
-    return round(texts_with_calls * plain_share / (1 - plain_share))
-
-
 def draw_plain_windows(
     windows: Callable[[Callable[[str], bool]], Iterable[AugmentedText]],
     *,
