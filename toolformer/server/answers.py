@@ -3,14 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from toolformer.decoding.completions import Completion, TraceStep
-from toolformer.decoding.live_text import (
-    LivePiece,
-    LiveText,
-    TimedCall,
-    before_stop,
-    uncertain_characters,
-)
+from toolformer.decoding.completions import Completion, DecodedCall, TraceStep
+from toolformer.decoding.live_text import LivePiece, LiveText, before_stop, uncertain_characters
 from toolformer.decoding.prompt_steps import PromptStep
 from toolformer.server.bodies import CompletionBody
 
@@ -52,7 +46,7 @@ class Choice:
         """The chunk of a piece."""
         ours: dict[str, Any] = {}
         if piece.call is not None:
-            ours["call"] = _answered(piece.call)
+            ours["call"] = _answered(piece.call, piece.seconds)
         if piece.undone is not None:
             text, reason = piece.undone
             nothing = dict.fromkeys(_OF_CALLS)
@@ -168,15 +162,14 @@ class Choice:
         }
 
 
-def _answered(timed: TimedCall) -> dict[str, Any]:
-    call = timed.call
+def _answered(call: DecodedCall, seconds: float) -> dict[str, Any]:
     return {
         "tool": call.tool,
         "arguments": call.arguments,
         "result": call.result,
         "text": call.text,
         "character_offset": call.character_offset,
-        "milliseconds": round(1000 * timed.seconds, 3),
+        "milliseconds": round(1000 * seconds, 3),
         "undone": False,
     }
 
