@@ -118,7 +118,8 @@ def constraint_error(
     """Returns the error for a row that breaks a constraint of the table."""
     keys = ", ".join(f"{key}={row[key]!r}" for key in schema.primary_key)
     values = ", ".join(f"{name} = {_shown(row[name])}" for name in columns)
-    meaning = " ".join(f"{name}: {schema.column(name).description}" for name in columns)
+    descriptions = {column.name: column.description for column in schema.columns}
+    meaning = " ".join(f"{name}: {descriptions[name]}" for name in columns)
     return PartitionValidationError(
         f"Table '{schema.name}': {problem}. First such row: {keys}, "
         f"with {values}. {meaning} {_REMEDY}"

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from toolformer.augmentation import KeptCall
 from toolformer.forward.windows import WindowKey
-from toolformer.training.contexts import text_in_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +27,6 @@ class AugmentedText:
     window_offset: int
     round: int
     context: str | None
-
-    @property
-    def in_context(self) -> str:
-        """The characters of the window with its context: all that is learnt but the calls."""
-        return text_in_context(self.context, self.text)
 
     @property
     def key(self) -> WindowKey:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from toolformer.base.digests import digest
 from toolformer.forward.windows import WindowKey
 from toolformer.training.augmented_text import AugmentedText
+from toolformer.training.contexts import text_in_context
 from toolformer.training.decontamination import NgramIndex
 from toolformer.training.near_duplicates import NearDuplicateIndex
 
@@ -60,7 +61,8 @@ class TrainingTextFilter:
 
     def exclusion_of(self, text: AugmentedText) -> Exclusion | None:
         """Why the text is left out; None where it stays, and later ones are compared with it."""
-        whole = text.in_context
+        # All that is learnt but the calls.
+        whole = text_in_context(text.context, text.text)
         without_layout = digest(" ".join(whole.split()))
         if without_layout in self._seen:
             return Exclusion(text, DUPLICATE_TEXT, similar_to=self._seen[without_layout])
