@@ -98,13 +98,10 @@ def records_read(warehouse: Warehouse, entries: Sequence[ShardEntry] | None = No
     return Tally(sum(records), rejected)
 
 
-def reading_losses(
-    warehouse: Warehouse, entries: Sequence[ShardEntry] | None = None
-) -> list[tuple[str, int]]:
-    """What could not be read, in words, and how often; of some shards, or of all."""
-    if entries is not None:
-        warehouse = warehouse.limited_to([entry.key for entry in entries])
-    return losses_in_words(warehouse.ask("losses_by_kind").iter_rows())
+def reading_losses(warehouse: Warehouse, entries: Sequence[ShardEntry]) -> list[tuple[str, int]]:
+    """What could not be read of some shards, in words, and how often."""
+    of_these = warehouse.limited_to([entry.key for entry in entries])
+    return losses_in_words(of_these.ask("losses_by_kind").iter_rows())
 
 
 def store_texts(

@@ -7,10 +7,8 @@ import polars as pl
 
 from toolformer.augmentation import KeptCall
 from toolformer.forward.tokenization import Tokenizer
-from toolformer.forward.windows import Window, split_into_windows
+from toolformer.forward.windows import Window, WindowKey, split_into_windows
 from toolformer.home.settings.sections import Settings
-from toolformer.scoring.scored_call import WindowKey
-from toolformer.training.augmented_text import TextKey
 from tools.protocol import Document
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL, table_schema
@@ -26,14 +24,14 @@ def documents_in(warehouse: Warehouse, shard: str) -> dict[str, Document]:
     }
 
 
-def contexts_in(warehouse: Warehouse, shard: str) -> dict[TextKey, str]:
+def contexts_in(warehouse: Warehouse, shard: str) -> dict[WindowKey, str]:
     """The contexts of a shard's documents by window: only the first of a document has one.
 
     They are no part of `Document`: before training only what a call may know is held against them.
     """
     frame = warehouse.read_partition("documents", shard, ALL).drop_nulls("context")
     return {
-        TextKey(document_id, 0): context
+        (document_id, 0): context
         for document_id, context in frame.select("document_id", "context").iter_rows()
     }
 

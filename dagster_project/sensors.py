@@ -4,7 +4,6 @@ An entry of the inbox is a file or a folder right below it, and becomes a source
 corpus is cut source by source, so what comes later changes no shard of what was there before.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import dagster as dg
 from dagster._core.storage.tags import SENSOR_NAME_TAG
 
 from dagster_project.jobs import JOBS
+from toolformer.base.digests import digest
 from toolformer.home.expected_errors import EXPECTED_ERRORS, explained
 from toolformer.home.home import Home
 from toolformer.home.resources.settings import SettingsResource
@@ -132,17 +132,14 @@ def entries_of(inbox: Path) -> dict[str, str]:
 
 
 def _state(entry: Path) -> str:
-    digest = hashlib.blake2b(digest_size=16)
+    states = []
     for path in sorted(entry.rglob("*")) if entry.is_dir() else [entry]:
         within = path.relative_to(entry)
         if path.is_file() and not any(part.startswith(".") for part in within.parts):
             status = path.stat()
-            digest.update(
-                json.dumps(
-                    [str(within), status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-                ).encode("ascii")
-            )
-    return digest.hexdigest()
+            state = [str(within), status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+            states.append(json.dumps(state))
+    return digest(*states, separator="").hex()
 
 
 _OF_BUILDS = (

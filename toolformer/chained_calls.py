@@ -12,8 +12,7 @@ from dataclasses import replace
 from toolformer.augmentation import KeptCall
 from toolformer.calls import call_ids
 from toolformer.forward.tokenization import Tokenizer
-from toolformer.forward.windows import Window
-from toolformer.scoring.scored_call import WindowKey
+from toolformer.forward.windows import Window, WindowKey
 from tools.protocol import ToolCall
 
 
@@ -40,7 +39,7 @@ class FirstCalls:
         one, within it, or at its place.
         """
         for window in windows:
-            key = window.document_id, window.index
+            key = window.key
             if key not in self._ids:
                 yield window
                 continue

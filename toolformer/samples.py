@@ -234,7 +234,7 @@ def drop_misplaced(
     Returns:
         The samples in the same order; a misplaced one has status `dropped` and the tool's reason.
     """
-    by_key = {(window.document_id, window.index): window for window in windows}
+    by_key = {window.key: window for window in windows}
     checked = []
     for sample in samples:
         if sample.status == "parsed" and sample.arguments is not None:
@@ -276,7 +276,7 @@ def drop_repeated_demonstrations(
         for _, calls in demonstrations_of(prompt or "")
         for call in calls
     }
-    by_key = {(window.document_id, window.index): window for window in windows}
+    by_key = {window.key: window for window in windows}
     checked = []
     for sample in samples:
         if (

@@ -280,7 +280,7 @@ def sample_shard(
     for _, end, stored in batches:
         rows.extend(SampledCall(**row) for row in stored)
         progress(end, len(windows))
-    index_of = {(window.document_id, window.index): index for index, window in enumerate(windows)}
+    index_of = {window.key: index for index, window in enumerate(windows)}
     return sorted(
         rows,
         key=lambda row: (

@@ -129,7 +129,7 @@ class Catalogue:
             DamagedPartitionError: Its line is not what was written.
         """
         line = self.lines.get((table, name))
-        return None if line is None else self._entry(line)
+        return None if line is None else _entry_of(line, self.shard)
 
     def entries(self, table_names: Collection[str] | None = None) -> Iterator[Entry]:
         """Yields the partitions of some tables, or all, by table and name.
@@ -139,7 +139,7 @@ class Catalogue:
         """
         for key in sorted(self.lines):
             if table_names is None or key[0] in table_names:
-                yield self._entry(self.lines[key])
+                yield _entry_of(self.lines[key], self.shard)
 
     def texts(self, table: str, name: str) -> tuple[str, str]:
         """Returns the metadata and the counts of a partition that is there, as JSON.
@@ -200,9 +200,6 @@ class Catalogue:
         """Returns the bytes of its file."""
         head = {"shard": self.shard, "number": self.number, "retired": self.is_retired}
         return b"\n".join([_sealed(head), *(self.lines[key] for key in sorted(self.lines)), b""])
-
-    def _entry(self, line: bytes) -> Entry:
-        return _entry_of(line, self.shard)
 
 
 @functools.lru_cache(maxsize=256)

@@ -48,76 +48,28 @@ _KEPT_TYPES = {"boolean", "varchar", "float", "double", "decimal", *_WHOLE_NUMBE
 def run_query(
     folder: Path,
     sql: str,
+    fetch: Callable[["duckdb.DuckDBPyRelation"], _T],
     parameters: Mapping[str, object] | None = None,
     *,
     shards: Collection[str] | None = None,
     is_compared: bool = True,
-) -> "pl.DataFrame":
+) -> _T:
     """Runs one select statement over the tables and views.
 
     Args:
         sql: The statement; the parameters stand in it as `$name`.
+        fetch: Takes the rows, such as `frame_of`; again where partitions were moved away. Dates,
+            and whatever else is no number, truth value, list or struct, are the text that DuckDB
+            writes.
         shards: Only the partitions of these are read, of tables that are cut by shard; by default
             all.
         is_compared: Whether the digests of all files are compared first, which reads them whole.
-
-    Returns:
-        The rows. Whole numbers wider than 64 bits, as `sum` gives them, come as Int64. Dates, and
-        whatever else is no number, truth value, list or struct, come as the text that DuckDB
-        writes.
 
     Raises:
         QueryError: The statement is no single select or DuckDB refused it.
         DamagedPartitionError: A partition of a table in the statement cannot be read.
         PartitionsChangingError: Partitions were moved away at every attempt.
     """
-    return _run(folder, sql, parameters, shards, _frame, is_compared=is_compared)
-
-
-def ask_frames(name: str, frames: Mapping[str, "pl.DataFrame"], **values: object) -> "pl.DataFrame":
-    """Returns the rows of a query of the project over rows in memory, which stand for its tables.
-
-    Without a database of its own and a view over files, which take longer than a small query.
-
-    Args:
-        name: The query's.
-        frames: The rows, by table.
-        values: Its parameters.
-    """
-    with temporary_tables() as connection:
-        for table, rows in frames.items():
-            connection.register(table, rows)
-        return connection.sql(sql_texts("queries")[name], params=values).pl()
-
-
-def fetch_rows(folder: Path, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """The columns and rows of a person's statement, as Python values: frames take long to load.
-
-    DuckDB reads of the partitions what the statement needs. So their digests, for which each would
-    be read as a whole, are compared only where DuckDB cannot go on.
-
-    Raises:
-        QueryError, DamagedPartitionError, PartitionsChangingError: As `run_query`.
-    """
-    return _run(
-        folder,
-        sql,
-        None,
-        None,
-        lambda relation: (relation.columns, relation.fetchall()),
-        is_compared=False,
-    )
-
-
-def _run(
-    folder: Path,
-    sql: str,
-    parameters: Mapping[str, object] | None,
-    shards: Collection[str] | None,
-    fetch: Callable[["duckdb.DuckDBPyRelation"], _T],
-    *,
-    is_compared: bool,
-) -> _T:
     import duckdb
 
     needs = needs_of(sql)
@@ -156,6 +108,22 @@ def _run(
         f"{_MAX_ATTEMPTS} attempts of the query (last error: {failure}). Run it again, or after "
         "the build."
     ) from failure
+
+
+def ask_frames(name: str, frames: Mapping[str, "pl.DataFrame"], **values: object) -> "pl.DataFrame":
+    """Returns the rows of a query of the project over rows in memory, which stand for its tables.
+
+    Without a database of its own and a view over files, which take longer than a small query.
+
+    Args:
+        name: The query's.
+        frames: The rows, by table.
+        values: Its parameters.
+    """
+    with temporary_tables() as connection:
+        for table, rows in frames.items():
+            connection.register(table, rows)
+        return connection.sql(sql_texts("queries")[name], params=values).pl()
 
 
 @contextmanager
@@ -214,7 +182,8 @@ def _selection(
     return relation.select(*columns)
 
 
-def _frame(relation: "duckdb.DuckDBPyRelation") -> "pl.DataFrame":
+def frame_of(relation: "duckdb.DuckDBPyRelation") -> "pl.DataFrame":
+    """The rows; whole numbers wider than 64 bits, as `sum` gives them, come as Int64."""
     import polars as pl
 
     frame = pl.DataFrame(pl.from_arrow(relation.to_arrow_table()))

@@ -93,17 +93,6 @@ class TableSchema:
 
         return pl.Schema({column.name: column.dtype for column in self.columns})
 
-    def column(self, name: str) -> ColumnSchema:
-        """Returns one column.
-
-        Raises:
-            KeyError: The table has no such column.
-        """
-        for column in self.columns:
-            if column.name == name:
-                return column
-        raise KeyError(name)
-
 
 @functools.cache
 def sql_texts(folder: str = "") -> dict[str, str]:

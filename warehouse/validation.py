@@ -112,18 +112,16 @@ def _call_rules(column: ColumnSchema) -> dict[str, str]:
     }
 
 
-def _key_of(schema: TableSchema, row: dict[str, object]) -> str:
-    return ", ".join(f"{key}={row[key]!r}" for key in schema.primary_key)
-
-
 def constraint_error(
     schema: TableSchema, columns: Iterable[str], problem: str, row: dict[str, object]
 ) -> PartitionValidationError:
     """Returns the error for a row that breaks a constraint of the table."""
+    keys = ", ".join(f"{key}={row[key]!r}" for key in schema.primary_key)
     values = ", ".join(f"{name} = {_shown(row[name])}" for name in columns)
-    meaning = " ".join(f"{name}: {schema.column(name).description}" for name in columns)
+    descriptions = {column.name: column.description for column in schema.columns}
+    meaning = " ".join(f"{name}: {descriptions[name]}" for name in columns)
     return PartitionValidationError(
-        f"Table '{schema.name}': {problem}. First such row: {_key_of(schema, row)}, "
+        f"Table '{schema.name}': {problem}. First such row: {keys}, "
         f"with {values}. {meaning} {_REMEDY}"
     )
 

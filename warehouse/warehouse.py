@@ -19,7 +19,7 @@ from warehouse.connection import sql_name
 from warehouse.layout import EMPTY_SHARD, LAYOUT_FILE, check_layout, split_round
 from warehouse.needs import needs_of
 from warehouse.published import PartitionInfo, list_partitions, read_catalogue
-from warehouse.query import fetch_rows, run_query, stream_query
+from warehouse.query import frame_of, run_query, stream_query
 from warehouse.schema import sql_texts, table_schema, tables
 from warehouse.standalone import write_standalone_database
 from warehouse.store.partition_store import PartitionStore
@@ -243,12 +243,23 @@ class Warehouse:
         """
         shards = self._shards if shards is None else shards
         self._fetch(sql, shards)
-        return run_query(self.folder, sql, parameters, shards=shards, is_compared=is_compared)
+        return run_query(
+            self.folder, sql, frame_of, parameters, shards=shards, is_compared=is_compared
+        )
 
     def fetch_rows(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Returns columns and rows of a person's statement; see `fetch_rows` in `query.py`."""
+        """Returns columns and rows of a person's statement, as Python values; see `run_query`.
+
+        Frames take long to load. DuckDB reads of the partitions what the statement needs. So their
+        digests, for which each would be read as a whole, are compared only where it cannot go on.
+        """
         self._fetch(sql)
-        return fetch_rows(self.folder, sql)
+        return run_query(
+            self.folder,
+            sql,
+            lambda relation: (relation.columns, relation.fetchall()),
+            is_compared=False,
+        )
 
     def view(self, name: str, *, round_number: int | None = None) -> "pl.DataFrame":
         """Returns the rows of a statistics view in its own order."""

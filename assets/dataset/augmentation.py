@@ -16,7 +16,7 @@ from assets.shard_texts import (
 )
 from assets.stage import PER_SHARD, ShardStage
 from toolformer.augmentation import KeptCall, check_restores, one_call_per_position
-from toolformer.training.augmented_text import TextKey
+from toolformer.forward.windows import WindowKey
 
 
 def augment_texts(work: PartitionRun) -> OutputRows:
@@ -41,13 +41,13 @@ def augment_texts(work: PartitionRun) -> OutputRows:
     with_calls, window_tokens = set(kept["document_id"]), work.settings.corpus.window_tokens
     texts = {key: text for key, text in documents_in(warehouse, shard).items() if key in with_calls}
     cut = windows_of(texts, work.run.base_tokenizer, window_tokens=window_tokens)
-    windows = {TextKey(window.document_id, window.index): window for window in cut}
+    windows = {window.key: window for window in cut}
     contexts = contexts_in(warehouse, shard)
     # In a chained round a text keeps the call that the others were sampled behind.
     first_calls = first_calls_in(warehouse, shard, work.settings)
-    calls: dict[TextKey, list[KeptCall]] = {}
+    calls: dict[WindowKey, list[KeptCall]] = {}
     for row in kept.iter_rows(named=True):
-        key = TextKey(row["document_id"], row["window_index"])
+        key = row["document_id"], row["window_index"]
         call = KeptCall(**{name: row[name] for name in KeptCall.__slots__})
         offset = call.character_offset - windows[key].start
         calls.setdefault(key, []).append(replace(call, character_offset=offset))

@@ -9,12 +9,12 @@ from assets.dataset.shard_run import PartitionRun, ShardRun
 from assets.outputs import DONE, OutputRows
 from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import contexts_in, documents_in, first_calls_in, typed_frame
-from assets.stage import PER_TOOL, TOOL_VERSION, Partition, ShardStage
+from assets.stage import PER_TOOL, TOOL_VERSION, ShardStage
 from toolformer.forward.tokenization import Tokenizer
+from toolformer.forward.windows import WindowKey
 from toolformer.home.wiring.execution import answered_samples
 from toolformer.samples import PROPOSED_CALL
 from toolformer.stage_cost import CostMeter
-from toolformer.training.augmented_text import TextKey
 from tools.errors import changed_tool
 from tools.protocol import Document
 from tools.running.deadlines import MADE_AGAIN
@@ -33,12 +33,12 @@ _DONE_BUT_LOST = (
 
 def texts_and_tokenizer(
     run: ShardRun, shard: str
-) -> tuple[Mapping[str, Document], Mapping[TextKey, str], Tokenizer]:
+) -> tuple[Mapping[str, Document], Mapping[WindowKey, str], Tokenizer]:
     """The texts of a shard by id, what is known before them, and what counts tokens of results."""
     known = contexts_in(run.warehouse, shard)
     # In a chained round the result of the first call stands in front of all others.
     for (document_id, _), call in first_calls_in(run.warehouse, shard, run.settings).items():
-        key = TextKey(document_id, 0)
+        key = document_id, 0
         known[key] = f"{known.get(key, '')} {call.result}"
     return documents_in(run.warehouse, shard), known, run.base_tokenizer
 
@@ -111,11 +111,6 @@ def report_results(rows: ShardRows, report: ShardReport) -> None:
     report.preview_each_tool(answered.select("tool", "arguments", "result", "duration_ms"))
 
 
-def has_model_on_device(partition: Partition) -> bool:
-    """Whether the tool has a model: it waits for the device where no call's deadline runs."""
-    return partition.tool_name in partition.toolbox.on_device
-
-
 EXECUTED_CALLS = ShardStage(
     name="executed_calls",
     version="5",
@@ -137,6 +132,7 @@ EXECUTED_CALLS = ShardStage(
     share=texts_and_tokenizer,
     compute=execute_candidates,
     report=report_results,
-    needs_device=has_model_on_device,
+    # A tool with a model waits for the device where no call's deadline runs.
+    needs_device=lambda partition: partition.tool_name in partition.toolbox.on_device,
     are_tools_concurrent=True,
 )

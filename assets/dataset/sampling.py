@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 import polars as pl
 
-from assets.dataset.shard_run import PartitionRun, ShardRun
+from assets.dataset.shard_run import PartitionRun
 from assets.outputs import OutputRows
 from assets.shard_report import ShardReport, ShardRows, state_of
 from assets.shard_texts import (
@@ -31,11 +31,6 @@ from warehouse.warehouse import Warehouse
 # What the metadata of an output, and the report, say of texts with more windows than are annotated.
 CUT_OFF = "texts cut off at corpus.max_windows_per_text"
 INSIDE_LETTERS = "tokens that begin inside a letter, where no call can stand"
-
-
-def texts_of_shard(run: ShardRun, shard: str) -> dict[str, Document]:
-    """The texts of a shard by id."""
-    return documents_in(run.warehouse, shard)
 
 
 def sample_calls(work: PartitionRun) -> OutputRows:
@@ -72,7 +67,7 @@ def sample_calls(work: PartitionRun) -> OutputRows:
     ]
     windows, inserted = cut, FirstCalls(first_calls, model.tokenizer)
     if settings.sampling.is_chained:
-        offered = [window for window in cut if (window.document_id, window.index) in first_calls]
+        offered = [window for window in cut if window.key in first_calls]
         windows = list(inserted.insert(offered))
     samples = sampled_calls(
         model,
@@ -217,7 +212,7 @@ CANDIDATE_CALLS = ShardStage(
     ),
     passes=("sampling",),
     tokens_fed=(2, 12),
-    share=texts_of_shard,
+    share=lambda run, shard: documents_in(run.warehouse, shard),
     compute=sample_calls,
     report=report_samples,
     needs_device=always,

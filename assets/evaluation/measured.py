@@ -77,7 +77,9 @@ class Answers(Measured):
     def held_items(self) -> Sequence[BenchmarkItem]:
         """Those that its partition holds, of this model under these settings; else none."""
         stored = self.stored() or {}
-        held = self.items[: item_count(stored)]
+        # From the first item of its part on.
+        count = int(json.loads(stored.get(PARTS, "{}")).get("items", 0))
+        held = self.items[:count]
         digests = (stored.get(FINGERPRINT), stored.get(_UNFINISHED_OF))
         return held if self._fingerprint(held).digest in digests else []
 
@@ -152,8 +154,3 @@ def questions_digest(benchmark: Benchmark, items: Sequence[BenchmarkItem]) -> st
         benchmark.stop_rule,
         *(sorted(asdict(item).items()) for item in items),
     )
-
-
-def item_count(stored: Mapping[str, str]) -> int:
-    """How many items a partition has rows of, from the first item of its part on."""
-    return int(json.loads(stored.get(PARTS, "{}")).get("items", 0))

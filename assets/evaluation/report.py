@@ -54,7 +54,7 @@ def evaluation_report(run: Run) -> dg.MaterializeResult:
         plots["scores without a tool"] = difference_plot(compared, "Without a tool, less all")
     if not by_size.is_empty():
         plots["scores by size"] = model_size_plot(by_size)
-    gained = gains(differences, model=model, other_model=model)
+    gained = gains(differences, model=model)
     return dg.MaterializeResult(
         metadata={
             **gain_sentences(table, gained, model=model),

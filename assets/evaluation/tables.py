@@ -36,9 +36,9 @@ def paper_tables(table: pl.DataFrame) -> dict[str, pl.DataFrame]:
     }
 
 
-def gains(differences: pl.DataFrame, *, model: str, other_model: str) -> pl.DataFrame:
-    """What calls gain over another model's answers without, of the view `evaluation_difference`."""
-    others = {"other_model": other_model, "other_mode": DISABLED.name}
+def gains(differences: pl.DataFrame, *, model: str) -> pl.DataFrame:
+    """What calls gain over the model's answers without, of the view `evaluation_difference`."""
+    others = {"other_model": model, "other_mode": DISABLED.name}
     pair = {"model": model, "mode": ENABLED, **others}
     return differences.filter(**pair).drop(*pair)
 

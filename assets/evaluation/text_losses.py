@@ -105,8 +105,7 @@ class Losses(Measured):
         evaluation = self.run.settings.evaluation
 
         def rank(window: Window) -> bytes:
-            key = (evaluation.seed, window.document_id, window.index)
-            return digest(*key, size=8, separator=" ")
+            return digest(evaluation.seed, *window.key, size=8, separator=" ")
 
         chosen = sorted(windows, key=rank)[: evaluation.perplexity_windows]
         if not chosen:

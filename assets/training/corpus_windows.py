@@ -6,8 +6,8 @@ from assets.run import Workspace
 from assets.shard_texts import contexts_in, documents_in, windows_of
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import Tokenizer
-from toolformer.forward.windows import Window
-from toolformer.training.augmented_text import AugmentedText, TextKey
+from toolformer.forward.windows import Window, WindowKey
+from toolformer.training.augmented_text import AugmentedText
 from tools.protocol import Document
 
 
@@ -16,7 +16,7 @@ def windows_without_calls(
     shards: Sequence[str],
     tokenizer: Tokenizer,
     *,
-    with_calls: Mapping[TextKey, str],
+    with_calls: Mapping[WindowKey, str],
     is_wanted: Callable[[str], bool],
 ) -> Iterator[tuple[Document, Window, AugmentedText]]:
     """The windows of some documents that hold no call, shard by shard.
@@ -44,7 +44,7 @@ def windows_without_calls(
             max_windows=corpus.max_windows_per_text,
         )
         for window in windows:
-            key = TextKey(window.document_id, window.index)
+            key = window.key
             if with_calls.get(key, window.text) != window.text:
                 raise other_window_error(key, shard)
             if key not in with_calls:
@@ -61,10 +61,11 @@ def windows_without_calls(
                 yield documents[window.document_id], window, text
 
 
-def other_window_error(key: TextKey, shard: str) -> ToolformerError:
+def other_window_error(key: WindowKey, shard: str) -> ToolformerError:
     """What is said where a text with calls is no window of its document as windows are cut now."""
+    document_id, window_index = key
     return ToolformerError(
-        f"Window {key.window_index} of document {key.document_id} is not the one that was "
+        f"Window {window_index} of document {document_id} is not the one that was "
         f"annotated: stored calls come from another model or window size. Build {shard} again with "
         "`toolformer build`. Plain windows can be left out of training (training.plain_share: 0)."
     )

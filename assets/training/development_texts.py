@@ -17,7 +17,6 @@ from assets.training.corpus_windows import other_window_error, windows_without_c
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 from toolformer.home.wiring.chats import chats_of
-from toolformer.training.augmented_text import TextKey
 from toolformer.training.chats import window_as_trained
 from toolformer.training.training_set import is_for_development, random_rank
 from tools.protocol import Document
@@ -89,12 +88,12 @@ def _with_calls(
     }
     # Cut again: the training set does not say where in the document a window is.
     cut = windows_of(documents, tokenizer, window_tokens=settings.corpus.window_tokens)
-    windows = {TextKey(window.document_id, window.index): window for window in cut}
+    windows = {window.key: window for window in cut}
     for row in rows:
         # Not there where its shard was filled anew.
         if row["document_id"] not in documents:
             continue
-        key = TextKey(row["document_id"], row["window_index"])
+        key = row["document_id"], row["window_index"]
         window = windows.get(key)
         if window is None or window.text != row["text"]:
             raise other_window_error(key, row["shard"])
@@ -117,14 +116,14 @@ def _without_calls(
     held_back = set(texts.filter(split="development")["document_id"])
     # Texts with calls that were left out of the training set are no texts without calls.
     excluded = work.warehouse.read_partition("training_exclusions", ALL, ALL)
-    left_out = set(map(TextKey._make, excluded.select("document_id", "window_index").iter_rows()))
+    left_out = set(excluded.select("document_id", "window_index").iter_rows())
 
     windows = windows_without_calls(
         work,
         sorted(shards, key=lambda shard: random_rank(training.seed, shard)),
         tokenizer,
         with_calls={
-            TextKey(document_id, window_index): text
+            (document_id, window_index): text
             for document_id, window_index, text in texts.select(
                 "document_id", "window_index", "text"
             ).rows()

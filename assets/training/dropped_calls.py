@@ -8,7 +8,8 @@ import polars as pl
 from assets.inputs import Input, merged_part, stored_input
 from toolformer.augmentation import KeptCall
 from toolformer.errors import ToolformerError
-from toolformer.training.augmented_text import AugmentedText, TextKey
+from toolformer.forward.windows import WindowKey
+from toolformer.training.augmented_text import AugmentedText
 from warehouse.layout import name_in_round
 from warehouse.warehouse import Warehouse
 
@@ -48,7 +49,7 @@ def partitions_behind(
 
 def dropped_calls(
     warehouse: Warehouse, partitions: Iterable[CallPartitions], texts: Sequence[AugmentedText]
-) -> dict[TextKey, list[KeptCall]]:
+) -> dict[WindowKey, list[KeptCall]]:
     """Calls of some texts that were executed and scored, and not kept.
 
     One partition is read at a time, and only rows of these texts are kept of it.
@@ -67,7 +68,7 @@ def dropped_calls(
         orient="row",
     )
     shards = {text.shard for text in texts}
-    dropped: dict[TextKey, list[KeptCall]] = {}
+    dropped: dict[WindowKey, list[KeptCall]] = {}
     for partition in partitions:
         if partition.shard not in shards:
             continue
@@ -97,5 +98,5 @@ def dropped_calls(
         )
         for row in rows.iter_rows(named=True):
             call = KeptCall(**{name: row[name] for name in KeptCall.__slots__})
-            dropped.setdefault(TextKey(row["document_id"], row["window_index"]), []).append(call)
+            dropped.setdefault((row["document_id"], row["window_index"]), []).append(call)
     return dropped

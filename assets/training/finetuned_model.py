@@ -129,10 +129,6 @@ class ModelOutput(Output):
         """See `Output.needs_device`."""
         return True
 
-    def fetch_directory(self) -> Path:
-        """Bring this machine's copy of the directory up to date; returns the directory."""
-        return self.run.home.open(self.directory)
-
     def write_card(self) -> None:
         """Write what the model needs on a hub: its card, and code that decodes with calls."""
         if self.run.settings.training.variant != PLAIN:

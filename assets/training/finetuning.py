@@ -67,7 +67,7 @@ class FinetunedModel(ModelOutput):
 
     def stored(self) -> dict[str, str] | None:
         """See `Output.stored`."""
-        return stored_model(self.run, self.fetch_directory())
+        return stored_model(self.run, self.run.home.open(self.directory))
 
     @property
     def leftovers(self) -> Path:

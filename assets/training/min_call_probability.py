@@ -93,25 +93,28 @@ class Calibration(ModelOutput):
 
     def expected(self) -> Expected:
         """See `Output.expected`."""
-        training_set, documents = _training_set(self.run.warehouse), _documents(self.run.warehouse)
+        store = self.run.warehouse
+        texts = stored_training_set(store)
+        excluded = stored_training_set(store, "training_exclusions")
+        documents = _documents(store)
         model = [model_identity(self.directory), self.run.settings.language_model.bos_token]
         return Expected(
             # The probabilities are of float32.
             MIN_CALL_PROBABILITY.fingerprint(
                 self.run.settings,
                 {
-                    "training_set": [table.fingerprint for table in training_set],
+                    "training_set": [texts.fingerprint, excluded.fingerprint],
                     "documents": fingerprints_of(documents),
                     "language_model": model,
                     "tool_versions": {name: tool.version for name, tool in self.tools.items()},
                 },
             ),
-            (*training_set, *documents.values()),
+            (texts, excluded, *documents.values()),
         )
 
     def stored(self) -> Mapping[str, str] | None:
         """See `Output.stored`."""
-        return _stored(self.fetch_directory())
+        return _stored(self.run.home.open(self.directory))
 
     def make(self, expected: Expected) -> str:
         """See `Output.make`."""
@@ -165,15 +168,6 @@ class Calibration(ModelOutput):
             texts_by_tool=texts_by_tool,
         )
         return chosen, given_up
-
-
-def _training_set(store: Warehouse) -> list[Input]:
-    """Its texts, and what was left out of it.
-
-    Raises:
-        ToolformerError: there is none.
-    """
-    return [stored_training_set(store), stored_training_set(store, "training_exclusions")]
 
 
 def _documents(store: Warehouse) -> dict[str, Input]:

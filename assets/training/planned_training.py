@@ -13,7 +13,6 @@ from toolformer.augmentation import KeptCall
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.home.wiring.chats import chats_of
-from toolformer.training.augmented_text import TextKey
 from toolformer.training.chats import Chats
 from toolformer.training.training_rows import DevelopmentRows
 from toolformer.training.variant_rows import TextWithCalls, VariantRows, variant_rows
@@ -129,7 +128,7 @@ def _texts_with_calls(rows: pl.DataFrame, chats: Chats | None) -> list[TextWithC
             tuple(KeptCall(**call) for call in row["calls"]),
             tuple(KeptCall(**call) for call in row["dropped_calls"]),
             row["window_index"] > 0,
-            None if chats is None else chats.draw(TextKey(row["document_id"], row["window_index"])),
+            None if chats is None else chats.draw((row["document_id"], row["window_index"])),
         )
         for row in rows.iter_rows(named=True)
     ]

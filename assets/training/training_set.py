@@ -19,11 +19,12 @@ from assets.training.dropped_calls import dropped_calls
 from assets.training.training_inputs import LEFT_OUT, TRAINING_SET, TrainingInputs
 from toolformer.augmentation import KeptCall
 from toolformer.forward.tokenization import load_tokenizer
+from toolformer.forward.windows import WindowKey
 from toolformer.home.metadata import table_markdown
-from toolformer.training.augmented_text import AugmentedText, TextKey
+from toolformer.training.augmented_text import AugmentedText
 from toolformer.training.dropped_calls import choose_dropped_calls
 from toolformer.training.exclusions import Exclusion, TrainingTextFilter
-from toolformer.training.plain_windows import draw_plain_windows, plain_windows_wanted
+from toolformer.training.plain_windows import draw_plain_windows
 from toolformer.training.training_set import build_training_set
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL
@@ -124,7 +125,8 @@ def choose_texts(work: Workspace, inputs: TrainingInputs) -> OutputRows:
         seed=training.seed,
         text_filter=text_filter,
     )
-    wanted = plain_windows_wanted(len(chosen.train), training.plain_share)
+    # As many as make up their share of all training texts.
+    wanted = round(len(chosen.train) * training.plain_share / (1 - training.plain_share))
     with_calls = {text.key: text.text for text in texts}
     plain, plain_exclusions = draw_plain_windows(
         partial(_without_calls, work, sorted(inputs.documents), with_calls),
@@ -171,7 +173,7 @@ def _with_calls(work: Workspace, inputs: TrainingInputs) -> Iterator[AugmentedTe
 def _without_calls(
     work: Workspace,
     shards: Sequence[str],
-    with_calls: Mapping[TextKey, str],
+    with_calls: Mapping[WindowKey, str],
     is_wanted: Callable[[str], bool],
 ) -> Iterator[AugmentedText]:
     tokenizer = load_tokenizer(work.base_model)
@@ -188,7 +190,8 @@ def _row(text: AugmentedText, split: str, dropped: Sequence[KeptCall]) -> dict[s
 
 
 def _exclusion_row(exclusion: Exclusion) -> dict[str, object]:
-    text, other = exclusion.text, exclusion.similar_to
+    text = exclusion.text
+    other_document, other_window = exclusion.similar_to or (None, None)
     return {
         "document_id": text.document_id,
         "window_index": text.window_index,
@@ -198,8 +201,8 @@ def _exclusion_row(exclusion: Exclusion) -> dict[str, object]:
         "reason": exclusion.reason,
         "held_out_set": exclusion.held_out_set,
         "shared_ngram": exclusion.shared_ngram,
-        "other_document_id": other and other.document_id,
-        "other_window_index": other and other.window_index,
+        "other_document_id": other_document,
+        "other_window_index": other_window,
         "similarity": exclusion.similarity,
     }
 

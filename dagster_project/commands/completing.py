@@ -184,7 +184,7 @@ def given_date(given: str | None) -> datetime.date:
         SettingsError: it is no date.
     """
     if given is None:
-        return datetime.datetime.now().astimezone().date()
+        return datetime.date.today()
     try:
         return datetime.date.fromisoformat(given)
     except ValueError as error:

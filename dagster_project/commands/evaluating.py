@@ -121,7 +121,7 @@ def _show(store: Warehouse, settings: Settings, plots: Path) -> None:
         console.say(f"{named}: {sentence}")
     model = name_of_model(name_of_variant(settings.training.variant), settings)
     differences = store.view("evaluation_difference").filter(chosen)
-    gained = gains(differences, model=model, other_model=model)
+    gained = gains(differences, model=model)
     if not gained.is_empty():
         console.heading(f"What {model} gains from calls, in percentage points")
         console.frame(gained)

@@ -16,6 +16,7 @@ from dagster_project.commands.completing import LiveModel
 from toolformer.base.constants import INSTALL_EXTRA
 from toolformer.decoding.completions import BY_RANK_ALONE, Completion
 from toolformer.decoding.decoder import longest_prompt_tokens
+from toolformer.decoding.live_text import before_stop
 from toolformer.errors import SequenceTooLongError, ToolformerError, UnservedGenerationError
 from toolformer.home.progress import progress_of
 
@@ -118,7 +119,7 @@ class Answers:
             for prompt, completion in zip(prompts, self.decode(prompts, way), strict=True):
                 self.completions[prompt, way] = completion
         return [
-            _before_all(self.completions[prompt, way].text_without_calls, way.until)
+            before_stop(self.completions[prompt, way].text_without_calls, way.until)
             for prompt, way in wanted
         ]
 
@@ -161,11 +162,6 @@ class Answers:
             prompt for prompt, ids in zip(prompts, encoded, strict=True) if len(ids) > max_tokens
         )
         return [ids[-max_tokens:] for ids in encoded]
-
-
-def _before_all(text: str, until: Sequence[str]) -> str:
-    """The decoder does not see a stop text with a call in its midst; the task would."""
-    return min((text.partition(stop)[0] for stop in until), key=len, default=text)
 
 
 def _refused(arguments: Mapping[str, Any], what: str, remedy: str) -> UnservedGenerationError:

@@ -75,7 +75,8 @@ def with_own_pages(app: Starlette) -> Starlette:
     plots.mkdir(parents=True, exist_ok=True)
     # In front: Dagster answers every other address with its own page.
     app.router.routes[:0] = [
-        Route("/", _first_page),
+        # The graph with the asset `report` chosen: beside it stands the link to the report.
+        Route("/", lambda _: RedirectResponse("/asset-groups/report")),
         Route(REPORT, _report),
         Mount(PLOTS, _Plots(directory=plots)),
         *label_routes(home),
@@ -96,11 +97,6 @@ class _Plots(StaticFiles):
                 "later run, or materialise the asset again.\n",
                 error.status_code,
             )
-
-
-async def _first_page(_request: Request) -> Response:
-    """The graph with the asset `report` chosen: beside it stands the link to the report."""
-    return RedirectResponse("/asset-groups/report")
 
 
 async def _report(_request: Request) -> Response:

@@ -4,7 +4,7 @@ import errno
 import os
 import sqlite3
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,7 @@ def run_job(
     job_name: str,
     *,
     resources: dict[str, dict[str, Any]],
-    assets: Sequence[str] | None = None,
+    assets: Collection[str],
     partitions: Sequence[str] = (),
     ops: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
@@ -170,7 +170,7 @@ def run_job(
     if len(partitions) > 1:
         tags |= {RANGE_START_TAG: partitions[0], RANGE_END_TAG: partitions[-1]}
     job = definitions().resolve_job_def(job_name)
-    selection = frozenset(dg.AssetKey(name) for name in assets or ())
+    selection = frozenset(map(dg.AssetKey, assets))
     if len(partitions) == 1:
         tags |= job.get_tags_for_partition_key(partitions[0], selected_asset_keys=selection)
     run = instance.create_run_for_job(
@@ -181,7 +181,7 @@ def run_job(
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         },
         tags=tags,
-        asset_selection=selection or None,
+        asset_selection=selection,
         remote_job_origin=REPOSITORY_ORIGIN.get_job_origin(job_name),
     )
     result = execute_run(InMemoryJob(job), run, instance)

@@ -152,7 +152,7 @@ def call_gains(
     calls = {
         place: ScoredCall(
             call_id=f"{place.row} {place.position}",
-            window=(windows[place.row].document_id, windows[place.row].index),
+            window=windows[place.row].key,
             position=place.position,
             call=answered_call.call,
             result=answered_call.result,
@@ -161,7 +161,7 @@ def call_gains(
     }
     scorer = scorer_for(
         model,
-        {(window.document_id, window.index): window for window in texts},
+        {window.key: window for window in texts},
         ScoringParameters(LossForm(Placement.INLINE, weights), token_budget),
     )
     losses = scorer.score(

@@ -20,7 +20,6 @@ from toolformer.decoding.decoding_row import DecodingRow, OpenCall
 from toolformer.decoding.triggers import (
     BLOCKED_TOOL,
     END_OF_TEXT,
-    NO_CHANCE,
     NO_RESULT,
     TOO_LONG,
     CallChance,
@@ -200,13 +199,7 @@ class DecodingBatch:
         # Not fed where no tool is left to call: the bracket is undone at once.
         row.pending = [self._open_id] if row.settings.parameters.enabled_tools else []
 
-    def _emit(
-        self,
-        row: DecodingRow,
-        token: int,
-        expected: NextTokens,
-        chance: CallChance = NO_CHANCE,
-    ) -> None:
+    def _emit(self, row: DecodingRow, token: int, expected: NextTokens, chance: CallChance) -> None:
         """Add a token outside calls, and see whether the text ends with it."""
         row.record(token, "sampled", expected, chance)
         if token in self._end_ids:

@@ -34,27 +34,21 @@ class LiveRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class TimedCall:
-    """A call that got a result, and how long its tool took, in seconds."""
-
-    call: DecodedCall
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class LivePiece:
     """What was decoded since the last piece.
 
     Attributes:
         text: with calls, as the model wrote them. It ends within no character, and has no part of
             a stop text.
-        call: the call that `text` is, where it is one.
+        call: the call with a result that `text` is, where it is one.
+        seconds: how long its tool took.
         undone: a call that was taken back; `text` is empty then.
     """
 
     text: str
     steps: tuple[TraceStep, ...]
-    call: TimedCall | None = None
+    call: DecodedCall | None = None
+    seconds: float = 0.0
     undone: UndoneCall | None = None
 
 
@@ -135,10 +129,10 @@ class LiveText:
                     step for kind in ("trigger", "sampled", "forced") for step in _take(steps, kind)
                 ]
                 call = self.row.completion.calls[self._calls_sent]
-                timed = TimedCall(call, self.seconds[self._calls_sent])
+                seconds = self.seconds[self._calls_sent]
                 self._calls_sent += 1
                 self._characters_sent = 0
-                yield LivePiece(call.text, tuple(call_steps), call=timed)
+                yield LivePiece(call.text, tuple(call_steps), call, seconds)
             else:
                 self._held_back += _take(steps, "sampled")
         yield from self._plain_piece(is_last=self.row.stopped_by is not None)
@@ -162,6 +156,11 @@ def _take(steps: list[TraceStep], kind: str) -> tuple[TraceStep, ...]:
     taken = tuple(steps[:count])
     del steps[:count]
     return taken
+
+
+def before_stop(text: str, stop_texts: Sequence[str]) -> str:
+    """The text up to a stop text; one with a call in its midst the decoder does not see."""
+    return min((text.partition(stop)[0] for stop in stop_texts), key=len, default=text)
 
 
 def uncertain_characters(text: str, stop_texts: tuple[str, ...]) -> int:

@@ -16,9 +16,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby, pairwise
+from operator import attrgetter
 from typing import TypeVar
 
 ItemT = TypeVar("ItemT")
+_probability = attrgetter("probability")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,3 @@ def threshold_behind_prompt(openings: Sequence[Opening], *, kept_weight: float) 
     next_alike = min(each for each in alike if each >= middle)
     is_alike = min(each for each in thresholds if each >= middle) == next_alike
     return middle if is_alike else next_alike
-
-
-def _probability(opening: Opening) -> float:
-    return opening.probability

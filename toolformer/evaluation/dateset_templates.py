@@ -27,16 +27,6 @@ HOLIDAYS = {
     ),
 }
 
-Kind = Literal[
-    "day_distance",
-    "past_part",
-    "future_part",
-    "weekday_of_date",
-    "relative_day",
-    "holiday_part",
-    "holiday_distance",
-]
-
 _PART_NAMES: dict[DatePart, str] = {
     "weekday": "weekday",
     "day_of_month": "day of the month",
@@ -76,7 +66,7 @@ class Combination(NamedTuple):
     with it) and the options; it gives None where the moment does not fit.
     """
 
-    kind: Kind
+    kind: str
     options: tuple[str, ...]
     build: Callable[..., Query | None]
 

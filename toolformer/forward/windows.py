@@ -12,6 +12,9 @@ _BOUNDARY_SEARCH_SHARE = 0.25
 # has about 4 characters a token; more than that costs only time, less costs only another turn.
 _CHARACTERS_PER_TOKEN = 6
 
+# Which window it is: its text, and its number there, from 0.
+WindowKey = tuple[str, int]
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -33,6 +36,11 @@ class Window:
     ids: tuple[int, ...]
     offsets: tuple[int | None, ...]
     damaged_spans: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def key(self) -> WindowKey:
+        """Which window it is, however it is cut off."""
+        return self.document_id, self.index
 
     def up_to(self, end: int) -> "Window":
         """The window with its first `end` tokens alone, beside all of its characters."""

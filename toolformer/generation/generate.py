@@ -116,7 +116,7 @@ def toolformer_generate(
     language_model = _language_model(model, processing_class)
     prompt_ids = _prompt_ids(input_ids, attention_mask, language_model)
     prompts = [language_model.tokenizer.decode(ids) for ids in prompt_ids]
-    today = date or datetime.datetime.now().astimezone().date()
+    today = date or datetime.date.today()
     askers = [
         Document(document_id=f"prompt-{number}", text=prompt, published_on=today)
         for number, prompt in enumerate(prompts)

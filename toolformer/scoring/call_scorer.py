@@ -15,9 +15,9 @@ from toolformer.forward.batching import end_of_batch, longest_first
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import feed_in_batches
 from toolformer.forward.model import Model
-from toolformer.forward.windows import Window
+from toolformer.forward.windows import Window, WindowKey
 from toolformer.scoring.loss_form import PAPERS_FORM, LossForm
-from toolformer.scoring.scored_call import ScoredCall, WindowKey
+from toolformer.scoring.scored_call import ScoredCall
 from tools.protocol import ToolCall
 
 # Losses by call, in nats.
@@ -122,8 +122,8 @@ class CallScorer(ABC):
 
     Args:
         windows: windows of the shard, by document and number.
-        start_losses: by token, its loss as the first of a text, in place of the model's own; see
-            `toolformer.scoring.rescoring.start_token_losses`.
+        start_losses: -log p(x | BOS) in nats for every token x of the vocabulary, by the model in
+            float32: the losses of texts' first tokens in place of the model's own.
     """
 
     def __init__(

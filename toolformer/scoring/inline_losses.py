@@ -17,6 +17,7 @@ from typing import Any
 from toolformer.forward.batching import plan_batches
 from toolformer.forward.geometry import feed_in_halves
 from toolformer.forward.model import Continuation, Place, Texts
+from toolformer.forward.windows import WindowKey
 from toolformer.loss_weights import weighted_loss
 from toolformer.scoring.call_scorer import (
     AllLosses,
@@ -26,7 +27,7 @@ from toolformer.scoring.call_scorer import (
     ScoringPass,
     pruned_losses,
 )
-from toolformer.scoring.scored_call import ScoredCall, WindowKey
+from toolformer.scoring.scored_call import ScoredCall
 
 
 @dataclass(frozen=True, slots=True)

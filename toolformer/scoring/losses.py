@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from toolformer.forward.model import Model
-from toolformer.forward.windows import Window
+from toolformer.forward.windows import Window, WindowKey
 from toolformer.loss_weights import weighted_loss
 from toolformer.scoring.call_scorer import (
     AllLosses,
@@ -29,7 +29,7 @@ from toolformer.scoring.call_scorer import (
 )
 from toolformer.scoring.inline_losses import InlineScorer
 from toolformer.scoring.loss_form import Placement
-from toolformer.scoring.scored_call import ScoredCall, WindowKey
+from toolformer.scoring.scored_call import ScoredCall
 from toolformer.scoring.text_losses import TextLosses
 from tools.protocol import ToolCall
 

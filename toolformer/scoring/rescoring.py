@@ -17,10 +17,9 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 
 from toolformer.filtering import Baseline, CallLosses, FilterReason, decide, reaches
-from toolformer.forward.model import Model
-from toolformer.forward.windows import Window
+from toolformer.forward.windows import Window, WindowKey
 from toolformer.scoring.loss_form import LossForm
-from toolformer.scoring.scored_call import ScoredCall, WindowKey
+from toolformer.scoring.scored_call import ScoredCall
 
 # Calls that are scored in both precisions, at least; and how many standard deviations of what
 # bfloat16 does to them the band is wide.
@@ -29,15 +28,6 @@ _DEVIATIONS = 3
 # Of the calls of a first look so many may need a second one. With AVX512-BF16 a first look costs
 # half of one in float32, with AMX a third.
 _MOST_SECOND_LOOKS = 1 / 2
-
-
-def start_token_losses(reference: Model) -> list[float]:
-    """-log p(x | BOS) in nats for every token x of the vocabulary.
-
-    Args:
-        reference: the scoring model in float32.
-    """
-    return reference.losses_of_all([reference.bos_id])
 
 
 def calls_of_some_texts(calls: Sequence[ScoredCall]) -> list[ScoredCall]:

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
+from toolformer.forward.windows import WindowKey
 from tools.protocol import ToolCall
-
-WindowKey = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from toolformer.filtering import Baseline, CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import geometry_metadata
 from toolformer.forward.precision import BFLOAT16, FLOAT32
-from toolformer.forward.windows import Window
+from toolformer.forward.windows import Window, WindowKey
 from toolformer.scoring.call_scorer import CallScorer, Pruning, ScoringParameters
 from toolformer.scoring.chance_level import chance_sample_size
 from toolformer.scoring.losses import scorer_for
@@ -31,9 +31,8 @@ from toolformer.scoring.rescoring import (
     cut_windows,
     needs_second_look,
     pays,
-    start_token_losses,
 )
-from toolformer.scoring.scored_call import ScoredCall, WindowKey
+from toolformer.scoring.scored_call import ScoredCall
 from toolformer.scoring.swapped_results import SwappedCall, SwappedResults
 from toolformer.stage_cost import CostMeter, StageCost, together
 
@@ -137,10 +136,7 @@ class ShardScoring:
 
     @cached_property
     def _windows(self) -> Mapping[WindowKey, Window]:
-        return {
-            (window.document_id, window.index): window
-            for window in self._cut_windows(self._model.tokenizer)
-        }
+        return {window.key: window for window in self._cut_windows(self._model.tokenizer)}
 
     @cached_property
     def _has_second_look(self) -> bool:
@@ -148,7 +144,10 @@ class ShardScoring:
 
     @cached_property
     def _scorer(self) -> CallScorer:
-        start_losses = start_token_losses(self._reference()) if self._has_second_look else None
+        start_losses = None
+        if self._has_second_look:
+            reference = self._reference()
+            start_losses = reference.losses_of_all([reference.bos_id])
         return scorer_for(self._model, self._windows, self._parameters, start_losses)
 
     def _reference(self) -> "Model":

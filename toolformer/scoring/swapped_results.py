@@ -65,7 +65,8 @@ class SwappedResults:
             if is_second and call.call_id in other_than:
                 other = behind.next_with_another_result(call, other_than[call.call_id])
                 if other is not None:
-                    swapped[call.call_id] = _with_result_of(other, call)
+                    with_other = dataclasses.replace(call, result=other.result)
+                    swapped[call.call_id] = SwappedCall(with_other, other.call_id)
             behind.put_in_front(call)
         return dict(reversed(swapped.items()))
 
@@ -119,7 +120,3 @@ class _CallsBehind:
         if self._calls.pop((text, result), None) is not None:
             self._results_of[text].remove(result)
             self._texts_of[result].remove(text)
-
-
-def _with_result_of(other: ScoredCall, call: ScoredCall) -> SwappedCall:
-    return SwappedCall(dataclasses.replace(call, result=other.result), other.call_id)

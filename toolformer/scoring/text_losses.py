@@ -5,8 +5,7 @@ from collections.abc import Iterable, Sequence
 from toolformer.forward.batching import plan_batches
 from toolformer.forward.geometry import feed_in_halves
 from toolformer.forward.model import Model
-from toolformer.forward.windows import Window
-from toolformer.scoring.scored_call import WindowKey
+from toolformer.forward.windows import Window, WindowKey
 
 
 class TextLosses:
@@ -39,7 +38,7 @@ class TextLosses:
             window_tokens=max(lengths, default=0)
         )
         self._batch_of = {
-            (windows[index].document_id, windows[index].index): tuple(batch)
+            windows[index].key: tuple(batch)
             for batch in plan_batches(lengths, token_budget=token_budget)
             for index in batch
         }
@@ -65,7 +64,7 @@ class TextLosses:
                 window = self._windows[index]
                 if self._start_losses is not None:
                     window_losses[:1] = [self._start_losses[token] for token in window.ids[:1]]
-                self._losses[window.document_id, window.index] = window_losses
+                self._losses[window.key] = window_losses
 
 
 def token_losses(model: Model, texts: Sequence[Sequence[int]]) -> list[list[float]]:

@@ -49,11 +49,15 @@ class ServedModel:
         self._client = client
         self.name = client.model
         self.tokenizer = tokenizer
+        self.vocabulary_size = tokenizer.vocabulary_size
         self.bos_id = start_token(tokenizer, bos_token)
         self.prompt_start = [self.bos_id] if tokenizer.start_ids else []
         self.end_ids = end_ids(tokenizer, self.bos_id, configurations)
         self.found = server_capabilities(client, tokenizer, self.bos_id)
+        # `unknown` where the server does not tell.
+        self.precision = self.found.precision
         self.loss_noise: float | None = self.found.noise
+        self.geometry = ServedGeometry()
         # Beside a row: the token that its last loss is of, and one that has to be asked for.
         self.context_length = self.found.context_length - 2
 
@@ -65,21 +69,6 @@ class ServedModel:
     def tokens_fed(self) -> int:
         """See `Model.tokens_fed`; by the server's count, which has what its cache spared it."""
         return self._client.tokens_fed
-
-    @property
-    def precision(self) -> str:
-        """See `Model.precision`; `unknown` where the server does not tell."""
-        return self.found.precision
-
-    @property
-    def vocabulary_size(self) -> int:
-        """See `ReadingModel.vocabulary_size`."""
-        return self.tokenizer.vocabulary_size
-
-    @property
-    def geometry(self) -> "ServedGeometry":
-        """See `Model.geometry`."""
-        return ServedGeometry()
 
     def losses_at(
         self,

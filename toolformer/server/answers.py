@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from toolformer.decoding.completions import Completion, TraceStep
-from toolformer.decoding.live_text import LivePiece, LiveText, TimedCall, uncertain_characters
+from toolformer.decoding.completions import Completion, DecodedCall, TraceStep
+from toolformer.decoding.live_text import LivePiece, LiveText, before_stop, uncertain_characters
 from toolformer.decoding.prompt_steps import PromptStep
 from toolformer.server.bodies import CompletionBody
 
@@ -46,7 +46,7 @@ class Choice:
         """The chunk of a piece."""
         ours: dict[str, Any] = {}
         if piece.call is not None:
-            ours["call"] = _answered(piece.call)
+            ours["call"] = _answered(piece.call, piece.seconds)
         if piece.undone is not None:
             text, reason = piece.undone
             nothing = dict.fromkeys(_OF_CALLS)
@@ -111,7 +111,7 @@ class Choice:
     def _new(self, text: str) -> str:
         """What may be sent where this is added to the text outside calls."""
         self._text += text
-        certain = self._before_stop(self._text)
+        certain = before_stop(self._text, self._body.stop_texts)
         self._is_cut = len(certain) < len(self._text)
         if not self._is_cut:
             held_back = uncertain_characters(certain, self._body.stop_texts)
@@ -122,12 +122,7 @@ class Choice:
 
     def _without_calls(self, completion: Completion) -> str:
         text = completion.text_without_calls
-        return text if self._has_calls else self._before_stop(text)
-
-    def _before_stop(self, text: str) -> str:
-        return min(
-            (text.partition(stop)[0] for stop in self._body.stop_texts), key=len, default=text
-        )
+        return text if self._has_calls else before_stop(text, self._body.stop_texts)
 
     def _rest(self, completion: Completion) -> dict[str, list[Any]] | None:
         return self._log_probabilities(self._rest_steps(completion), 0)
@@ -167,15 +162,14 @@ class Choice:
         }
 
 
-def _answered(timed: TimedCall) -> dict[str, Any]:
-    call = timed.call
+def _answered(call: DecodedCall, seconds: float) -> dict[str, Any]:
     return {
         "tool": call.tool,
         "arguments": call.arguments,
         "result": call.result,
         "text": call.text,
         "character_offset": call.character_offset,
-        "milliseconds": round(1000 * timed.seconds, 3),
+        "milliseconds": round(1000 * seconds, 3),
         "undone": False,
     }
 

@@ -27,7 +27,7 @@ class ChatChoice(Choice):
         made = super().part(piece)
         if piece.call is None or not self._lists_calls:
             return self._event(made)
-        listed = {"index": self._calls_listed, **_listed(piece.call.call)}
+        listed = {"index": self._calls_listed, **_listed(piece.call)}
         self._calls_listed += 1
         return self._event(made, tool_calls=[listed])
 

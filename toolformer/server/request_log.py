@@ -89,9 +89,9 @@ class RequestRecord:
         self.metrics.tokens.inc(tokens)
         if piece.call is not None:
             self._calls += 1
-            tool = piece.call.call.tool
+            tool = piece.call.tool
             self.metrics.calls.labels(tool, "answered").inc()
-            self.metrics.tool_seconds.labels(tool).observe(piece.call.seconds)
+            self.metrics.tool_seconds.labels(tool).observe(piece.seconds)
         if piece.undone is not None:
             self.metrics.calls.labels(tool_of(piece.undone.text), "undone").inc()
 

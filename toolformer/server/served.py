@@ -81,7 +81,7 @@ class Served:
                 "calls_in_text": self.calls_in_text,
                 "context_length": self.model.context_length,
                 "max_tokens": self.max_new_tokens,
-                "today": _present_day().isoformat(),
+                "today": datetime.date.today().isoformat(),
                 "examples": [{"tool": tool, "text": text} for tool, text in self.examples],
             },
         }
@@ -130,7 +130,7 @@ class Served:
             parameters = replace(parameters, max_calls=body.max_calls)
         if is_chat:
             parameters = self._fitted(parameters, body)
-        date = datetime.date.fromisoformat(body.today) if body.today else _present_day()
+        date = datetime.date.fromisoformat(body.today) if body.today else datetime.date.today()
         prompt_top = body.prompt_top if is_continued else body.prompt_top or 0
         requests = []
         for index in range(count):
@@ -221,7 +221,3 @@ class Served:
 
 def _run_call(tools: LiveTools, call: ToolCall) -> str | None:
     return tools.run_calls([(0, call)])[0]
-
-
-def _present_day() -> datetime.date:
-    return datetime.datetime.now().astimezone().date()

@@ -1,17 +1,9 @@
 """A window of C* as training sees it."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from toolformer.augmentation import KeptCall
-from toolformer.training.contexts import text_in_context
-
-
-class TextKey(NamedTuple):
-    """Which window it is: its text, and its number there, from 0."""
-
-    document_id: str
-    window_index: int
+from toolformer.forward.windows import WindowKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +29,9 @@ class AugmentedText:
     context: str | None
 
     @property
-    def in_context(self) -> str:
-        """The characters of the window with its context: all that is learnt but the calls."""
-        return text_in_context(self.context, self.text)
-
-    @property
-    def key(self) -> TextKey:
+    def key(self) -> WindowKey:
         """Which window it is, whatever the round."""
-        return TextKey(self.document_id, self.window_index)
+        return self.document_id, self.window_index
 
     @property
     def tools(self) -> frozenset[str]:

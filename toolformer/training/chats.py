@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 from toolformer.forward.chat_template import chat_ids
 from toolformer.forward.tokenization import Tokenizer
-from toolformer.forward.windows import Window
-from toolformer.training.augmented_text import TextKey
+from toolformer.forward.windows import Window, WindowKey
 from toolformer.training.contexts import window_in_context
 from toolformer.training.training_set import random_rank
 
@@ -56,7 +55,7 @@ class Chats:
         self._share, self._seed = share, seed
         self.frame = len(self._prompt("a"))
 
-    def draw(self, key: TextKey) -> float | None:
+    def draw(self, key: WindowKey) -> float | None:
         """The number in [0, 1) that says where a chosen text is cut; None of texts that stay plain.
 
         It follows from text and seed alone, so all variants have the same texts in the same form.
@@ -132,7 +131,7 @@ def window_as_trained(
         chats: what writes chats; None where none is wanted.
         tokenizer, max_tokens: see `window_in_context`.
     """
-    draw = None if chats is None else chats.draw(TextKey(window.document_id, window.index))
+    draw = None if chats is None else chats.draw(window.key)
     chat = None
     if chats is not None and draw is not None:
         chat = chats.chat(

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from toolformer.augmentation import KeptCall
-from toolformer.training.augmented_text import AugmentedText, TextKey
+from toolformer.forward.windows import WindowKey
+from toolformer.training.augmented_text import AugmentedText
 from toolformer.training.training_set import random_rank
 
 
@@ -22,14 +23,14 @@ class DroppedCalls:
         counts: of each of these tools the number of dropped calls, at most as many.
     """
 
-    calls: Mapping[TextKey, tuple[KeptCall, ...]]
+    calls: Mapping[WindowKey, tuple[KeptCall, ...]]
     wanted: Mapping[str, int]
     counts: Mapping[str, int]
 
 
 def choose_dropped_calls(
     texts: Sequence[AugmentedText],
-    dropped: Mapping[TextKey, Sequence[KeptCall]],
+    dropped: Mapping[WindowKey, Sequence[KeptCall]],
     *,
     seed: int,
 ) -> DroppedCalls:
@@ -44,7 +45,7 @@ def choose_dropped_calls(
     """
     wanted = Counter(call.tool for text in texts for call in text.calls)
     available = Counter(call.tool for text in texts for call in dropped.get(text.key, ()))
-    chosen: dict[TextKey, dict[int, KeptCall]] = {}
+    chosen: dict[WindowKey, dict[int, KeptCall]] = {}
     for tool in sorted(wanted, key=lambda tool: (available[tool] / wanted[tool], tool)):
         _choose(tool, texts, dropped, chosen, wanted[tool], seed)
     counts = Counter(call.tool for calls in chosen.values() for call in calls.values())
@@ -61,13 +62,13 @@ def choose_dropped_calls(
 def _choose(
     tool: str,
     texts: Sequence[AugmentedText],
-    dropped: Mapping[TextKey, Sequence[KeptCall]],
-    chosen: dict[TextKey, dict[int, KeptCall]],
+    dropped: Mapping[WindowKey, Sequence[KeptCall]],
+    chosen: dict[WindowKey, dict[int, KeptCall]],
     wanted: int,
     seed: int,
 ) -> None:
     """Add the calls of one tool to those that were chosen, by text and position."""
-    left: list[tuple[TextKey, KeptCall]] = []
+    left: list[tuple[WindowKey, KeptCall]] = []
     for text in texts:
         in_text = sum(call.tool == tool for call in text.calls)
         calls = [call for call in dropped.get(text.key, ()) if call.tool == tool]
@@ -83,7 +84,7 @@ def _choose(
         wanted -= _place(chosen, key, call)
 
 
-def _place(chosen: dict[TextKey, dict[int, KeptCall]], key: TextKey, call: KeptCall) -> bool:
+def _place(chosen: dict[WindowKey, dict[int, KeptCall]], key: WindowKey, call: KeptCall) -> bool:
     """Put a call where there is none yet; whether there was room."""
     return chosen.setdefault(key, {}).setdefault(call.position, call) is call
 

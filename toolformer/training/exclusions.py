@@ -7,7 +7,9 @@ words with a held-out one, it is nearly the same as one that stayed. Its context
 from dataclasses import dataclass
 
 from toolformer.base.digests import digest
-from toolformer.training.augmented_text import AugmentedText, TextKey
+from toolformer.forward.windows import WindowKey
+from toolformer.training.augmented_text import AugmentedText
+from toolformer.training.contexts import text_in_context
 from toolformer.training.decontamination import NgramIndex
 from toolformer.training.near_duplicates import NearDuplicateIndex
 
@@ -34,7 +36,7 @@ class Exclusion:
     reason: str
     held_out_set: str | None = None
     shared_ngram: str | None = None
-    similar_to: TextKey | None = None
+    similar_to: WindowKey | None = None
     similarity: float | None = None
 
     @property
@@ -54,12 +56,13 @@ class TrainingTextFilter:
     def __init__(self, held_out: NgramIndex, *, near_duplicate_similarity: float | None):
         similarity = near_duplicate_similarity
         self._held_out = held_out
-        self._seen: dict[bytes, TextKey] = {}
+        self._seen: dict[bytes, WindowKey] = {}
         self._alike = None if similarity is None else NearDuplicateIndex(similarity)
 
     def exclusion_of(self, text: AugmentedText) -> Exclusion | None:
         """Why the text is left out; None where it stays, and later ones are compared with it."""
-        whole = text.in_context
+        # All that is learnt but the calls.
+        whole = text_in_context(text.context, text.text)
         without_layout = digest(" ".join(whole.split()))
         if without_layout in self._seen:
             return Exclusion(text, DUPLICATE_TEXT, similar_to=self._seen[without_layout])

@@ -6,7 +6,8 @@ Texts that all hold calls may teach a model to call everywhere.
 import heapq
 from collections.abc import Callable, Collection, Iterable
 
-from toolformer.training.augmented_text import AugmentedText, TextKey
+from toolformer.forward.windows import WindowKey
+from toolformer.training.augmented_text import AugmentedText
 from toolformer.training.exclusions import Exclusion, TrainingTextFilter
 from toolformer.training.training_set import is_for_development, random_rank
 
@@ -15,16 +16,6 @@ from toolformer.training.training_set import is_for_development, random_rank
 _FIRST_SHARE, _GROWTH = 1 / 64, 8
 # So many windows to choose from for each that is wanted; else more documents are looked at.
 _CHOICE = 4
-
-
-def plain_windows_wanted(texts_with_calls: int, plain_share: float) -> int:
-    """How many plain windows give them this share, in [0, 1), of all training texts.
-
-    Example:
-        >>> plain_windows_wanted(60, 0.25)
-        20
-    """
-    return round(texts_with_calls * plain_share / (1 - plain_share))
 
 
 def draw_plain_windows(
@@ -54,7 +45,7 @@ def draw_plain_windows(
     """
     texts: list[AugmentedText] = []
     exclusions: list[Exclusion] = []
-    seen: set[TextKey] = set()
+    seen: set[WindowKey] = set()
     share = _FIRST_SHARE
 
     def is_looked_at(document_id: str) -> bool:

@@ -119,9 +119,7 @@ def _capped(
     taken: Counter[str] = Counter()
     kept: list[AugmentedText] = []
     over_cap: list[AugmentedText] = []
-    by_chance = sorted(
-        texts, key=lambda text: (random_rank(seed, text.document_id, text.window_index), _key(text))
-    )
+    by_chance = sorted(texts, key=lambda text: (random_rank(seed, *text.key), _key(text)))
     for text in by_chance:
         if all(taken[tool] >= cap for tool in text.tools):
             over_cap.append(text)
@@ -132,4 +130,4 @@ def _capped(
 
 
 def _key(text: AugmentedText) -> tuple[str, int, str]:
-    return text.document_id, text.window_index, text.shard
+    return *text.key, text.shard

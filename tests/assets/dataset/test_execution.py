@@ -18,7 +18,6 @@ from toolformer.home.fingerprints import Fingerprint
 from toolformer.home.home import Home
 from toolformer.home.settings.sections import validated
 from toolformer.home.wiring.execution import answered_samples
-from toolformer.training.augmented_text import TextKey
 from tools.base import Tool
 from tools.errors import ToolDiedError, ToolUnavailableError
 from tools.protocol import Document
@@ -83,7 +82,7 @@ def answers(
 ):
     execution = {"allows_peeking": allows_peeking, "uses_cache": False}
     settings = validated({"execution": execution}, origin="test")
-    contexts = {} if context is None else {TextKey("a", 0): context}
+    contexts = {} if context is None else {("a", 0): context}
     return answered_samples(
         tool,
         CALLS,

@@ -74,7 +74,7 @@ def test_a_further_mode_is_compared_with_the_same_models_own():
 def test_only_items_that_both_answered_are_compared(store: Warehouse):
     assert compared_in(store) == {"svamp": "accuracy"}
     differences = store.view("evaluation_difference")
-    gained = gains(differences, model="finetuned", other_model="finetuned").row(0, named=True)
+    gained = gains(differences, model="finetuned").row(0, named=True)
     assert (gained["items"], gained["better"], gained["worse"]) == (4, 3, 0)
     assert gained["difference"] == 75.0
     assert gained["p_value"] == pytest.approx(0.25)

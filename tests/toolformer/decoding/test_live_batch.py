@@ -57,7 +57,7 @@ class Listener:
 
     @property
     def calls(self) -> tuple[DecodedCall, ...]:
-        return tuple(piece.call.call for piece in self.pieces if piece.call)
+        return tuple(piece.call for piece in self.pieces if piece.call)
 
     def end(self) -> LiveEnd:
         return self._end.get(timeout=20)

@@ -25,7 +25,6 @@ from toolformer.scoring.rescoring import (
     cut_windows,
     needs_second_look,
     pays,
-    start_token_losses,
 )
 from toolformer.scoring.shard_scoring import LossesWanted, ShardScoring, ToolScores
 from toolformer.scoring.text_losses import TextLosses
@@ -145,7 +144,7 @@ def test_only_the_loss_of_a_texts_first_token_is_taken_from_float32(by_key):
     reference = tiny_model()
     model = copy_in(torch.bfloat16, reference)
     texts = list(by_key.values())
-    start_losses = start_token_losses(reference)
+    start_losses = reference.losses_of_all([reference.bos_id])
     mended = TextLosses(model, texts, token_budget=200, start_losses=start_losses)
     rough = TextLosses(model, texts, token_budget=200)
     exact = TextLosses(reference, texts, token_budget=200)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from toolformer.decoding.completions import Completion, DecodedCall, TraceStep, UndoneCall
 from toolformer.decoding.live_batch import BatchClosedError, QueueFullError
-from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest, TimedCall
+from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest
 from toolformer.decoding.prompt_steps import PromptStep
 from toolformer.errors import SequenceTooLongError
 from tools.protocol import ToolCall
@@ -76,7 +76,7 @@ class FakeText:
                 result = request.run_call(ToolCall("Calculator", arguments)) or ""
                 call = DecodedCall("Calculator", arguments, result, len(" It is"), CALL)
                 steps = (step(" [", "trigger", 0.5), step(CALL[2:], "forced", None))
-                yield LivePiece(CALL, steps, TimedCall(call, time.perf_counter() - begun))
+                yield LivePiece(CALL, steps, call, time.perf_counter() - begun)
             if any(stop in word for stop in settings.stop_texts):
                 return "stop_text"
             yield LivePiece(word, (step(word),))
@@ -95,7 +95,7 @@ class FakeText:
                 prompt=self.request.prompt,
                 text="".join(piece.text for piece in pieces),
                 text_without_calls="".join(piece.text for piece in pieces if not piece.call),
-                calls=tuple(piece.call.call for piece in pieces if piece.call),
+                calls=tuple(piece.call for piece in pieces if piece.call),
                 undone_calls=tuple(piece.undone for piece in pieces if piece.undone),
                 stopped_by=stopped.value,
                 trace=tuple(one for piece in pieces for one in piece.steps),

@@ -10,7 +10,6 @@ from toolformer.errors import ChatTemplateError
 from toolformer.forward.start_token import start_token
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.forward.windows import split_into_windows
-from toolformer.training.augmented_text import TextKey
 from toolformer.training.chats import Chats, window_as_trained
 from toolformer.training.training_loss import LossWeights
 from toolformer.training.training_rows import PROMPT, TrainingRow
@@ -64,7 +63,7 @@ def asked(question: str) -> str:
 
 
 def test_a_share_of_the_texts_is_chosen_by_text_and_seed_alone():
-    keys = [TextKey(f"d{number // 2}", number % 2) for number in range(2000)]
+    keys = [(f"d{number // 2}", number % 2) for number in range(2000)]
     draws = [chats(share=0.25).draw(key) for key in keys]
     chosen = [draw for draw in draws if draw is not None]
     assert 440 < len(chosen) < 560
@@ -160,7 +159,7 @@ def test_a_window_has_the_tokens_of_its_row_and_its_places_in_the_document(conte
     window = [*made][1]
     call = kept(SUM, " 42")
     form = {"tokenizer": TOKENIZER, "max_tokens": 256}
-    draw = chats(share=1).draw(TextKey(document_id, 1))
+    draw = chats(share=1).draw((document_id, 1))
     chat = window_as_trained(window, context, call.position, chats=chats(share=1), **form)
     row = row_of(TextWithCalls(SUM, context, (call,), (), True, draw), PLAIN)
     assert chat.ids == tuple(row.ids)

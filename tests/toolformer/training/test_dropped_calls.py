@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.toolformer.training.test_training_set import call, text
 from toolformer.augmentation import KeptCall
-from toolformer.training.augmented_text import TextKey
+from toolformer.forward.windows import WindowKey
 from toolformer.training.dropped_calls import choose_dropped_calls
 
 
@@ -29,7 +29,7 @@ def test_each_text_gets_as_many_of_a_tool_as_it_has_kept():
         for each in texts
     }
     control = choose_dropped_calls(texts, pool, seed=1)
-    assert {key.document_id: tools_of(calls) for key, calls in control.calls.items()} == {
+    assert {document: tools_of(calls) for (document, _), calls in control.calls.items()} == {
         "a": {"QA": 2, "MT": 1},
         "b": {"QA": 1},
     }
@@ -41,14 +41,14 @@ def test_the_tool_with_the_fewest_calls_gets_its_places():
     """For every seed: by chance it would lose its only place in half of the cases."""
     texts = [text("a", "Calculator", "WikiSearch")]
     pool = {
-        TextKey("a", 0): [
+        ("a", 0): [
             dropped("rare", "WikiSearch", 3),
             *(dropped(f"common {place}", "Calculator", place) for place in (3, 4)),
         ]
     }
     for seed in range(20):
         control = choose_dropped_calls(texts, pool, seed=seed)
-        names = [each.call_id for each in control.calls[TextKey("a", 0)]]
+        names = [each.call_id for each in control.calls["a", 0]]
         assert names == ["rare", "common 4"]
 
 
@@ -58,14 +58,14 @@ training_sets = st.lists(st.lists(TOOLS, max_size=4), max_size=5).map(
 )
 pools = st.lists(st.tuples(st.integers(0, 4), TOOLS, st.integers(0, 5)), max_size=25).map(
     lambda rows: [
-        (TextKey(f"d{document}", 0), dropped(str(number), tool, position))
+        ((f"d{document}", 0), dropped(str(number), tool, position))
         for number, (document, tool, position) in enumerate(rows)
     ]
 )
 
 
 def by_text(rows):
-    pool: dict[TextKey, list[KeptCall]] = {}
+    pool: dict[WindowKey, list[KeptCall]] = {}
     for key, each in rows:
         pool.setdefault(key, []).append(each)
     return pool

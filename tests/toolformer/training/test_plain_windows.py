@@ -79,7 +79,7 @@ def test_a_plain_window_that_is_a_text_with_calls_is_held_back():
     texts, (copy,) = corpus.draw(1, text_filter=shared)
     assert texts == []
     assert copy.similar_to is not None
-    assert copy.similar_to.document_id == "a"
+    assert copy.similar_to[0] == "a"
 
 
 def test_no_document_of_the_development_side_is_drawn_from():

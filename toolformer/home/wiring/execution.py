@@ -7,11 +7,11 @@ from typing import Any
 
 from toolformer.calls import cut_result
 from toolformer.forward.tokenization import Tokenizer
+from toolformer.forward.windows import WindowKey
 from toolformer.home.home import Home
 from toolformer.home.progress import ProgressCallback
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.toolbox import execution_limits
-from toolformer.training.augmented_text import TextKey
 from tools.base import Tool
 from tools.peeking import TextWords
 from tools.protocol import Document
@@ -27,7 +27,7 @@ def answered_samples(
     tool: Tool,
     calls: Sequence[tuple[str, Document, int]],
     could_peek: Sequence[bool],
-    known: Mapping[TextKey, str],
+    known: Mapping[WindowKey, str],
     tokenizer: Tokenizer,
     settings: Settings,
     home: Home,
@@ -79,12 +79,12 @@ def _peeked(
     tool: Tool,
     calls: Sequence[tuple[str, Document, int]],
     could_peek: Sequence[bool],
-    known: Mapping[TextKey, str],
+    known: Mapping[WindowKey, str],
 ) -> list[list[str]]:
     """Of each call the words that peek; the words of the texts are not kept while calls run."""
     words_of = cache(
         lambda document: TextWords(
-            document.text, document.title, known.get(TextKey(document.document_id, 0))
+            document.text, document.title, known.get((document.document_id, 0))
         )
     )
     return [
