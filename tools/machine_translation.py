@@ -7,7 +7,6 @@ translators are in `tools.translation`. The language of a phrase is found by fas
 import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -98,7 +97,8 @@ class MachineTranslation(Tool):
             f"1 foreign_confidence={self.foreign_confidence:g} max_characters={max_characters}"
         )
 
-    @cached_property
+    # A property, because answers change when a model or dictionary is replaced in the tool's life.
+    @property
     def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Everything that answers depend on: translator, model or pairs, decoding."""
         return (

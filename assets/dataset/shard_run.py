@@ -1,6 +1,5 @@
 """The run of a stage over shards: outputs replaced only when stale, and failures kept apart."""
 
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +20,6 @@ from assets.run import Run
 from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import typed_frame
 from assets.stage import PER_TOOL, Partition, ShardStage
-from toolformer.errors import ServedModelError, ToolformerError
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.home.expected_errors import EXPECTED_ERRORS, memory_explained
@@ -109,6 +107,8 @@ class PartitionRun:
         folder = self.run.checkpoint_folder(self.address) / within
         digest = self.expected.fingerprint.digest
         checkpoint = Checkpoint(folder, fingerprint=f"{digest} {depends_on}".rstrip())
+        # Each step, since a run may end before its rows are there, and the next one go on.
+        checkpoint.before_storing = self.run.check_annotator
         if checkpoint.resumed_steps:
             self.run.context.log.info(
                 f"{self.partition.shard} {self.partition.tool_name}: going on after "
@@ -161,7 +161,7 @@ class _StageOutput(PartitionOutput):
         """See `PartitionOutput.compute`."""
         work = PartitionRun(self.run, self.partition, expected, self.address, self.shared)
         made = self.run.stage.compute(work)
-        self._check_annotator()
+        self.run.check_annotator()
         stage = self.run.stage
         named = {*made.side_tables, *(cost.stage for cost in made.costs)}
         if undeclared := named - {*stage.side_tables, *stage.passes}:
@@ -177,18 +177,6 @@ class _StageOutput(PartitionOutput):
         side_tables = {**made.side_tables, "stage_costs": typed_frame("stage_costs", costs)}
         metadata = {**made.metadata, RUN: self.run.context.run.run_id}
         return replace(made, metadata=metadata, side_tables=side_tables)
-
-    def _check_annotator(self) -> None:
-        """See `Annotator.check_served`; what is put by may be of either model, and goes."""
-        if self.run.annotator is None:
-            return
-        try:
-            self.run.annotator.check_served(self.run.settings)
-        except ServedModelError:
-            raise
-        except ToolformerError:
-            shutil.rmtree(self.leftovers, ignore_errors=True)
-            raise
 
 
 class ShardRun(Run):
@@ -259,6 +247,11 @@ class ShardRun(Run):
         if self.annotator is None:
             raise TypeError(f"{self.stage.name} declares no part ANNOTATOR. Add it to its parts.")
         return self.annotator.load(self.holder, self.settings, self.home, precision=precision)
+
+    def check_annotator(self) -> None:
+        """See `Annotator.check_served`."""
+        if self.annotator is not None:
+            self.annotator.check_served(self.settings)
 
     @cached_property
     def base_tokenizer(self) -> Tokenizer:

@@ -3,15 +3,16 @@
 A part that is finished stays when a run is killed.
 """
 
+import json
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from filelock import Timeout
 
-from assets.evaluation.measured import TABLE, Answers, Measured
+from assets.evaluation.measured import IDENTITY, TABLE, Answers, Measured, identity_of
 from assets.evaluation.questions import Questions
 from assets.evaluation.text_losses import Losses
 from assets.outputs import DONE, UP_TO_DATE
@@ -22,7 +23,7 @@ from toolformer.base.digests import number_digest
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Edit, Mode
-from toolformer.home.fingerprints import FINGERPRINT
+from toolformer.home.fingerprints import FINGERPRINT, PARTS, Fingerprint
 from toolformer.home.progress import ProgressCallback
 from toolformer.home.wiring.benchmarks import configured_benchmark, items_of
 from toolformer.home.wiring.edited_tables import EditedTables, edited_tables
@@ -76,9 +77,14 @@ class Measuring:
                 be made again as they are.
         """
         evaluation = self.run.settings.evaluation
-        if not evaluation.is_text(name):
+        if evaluation.is_text(name):
+            self._read(name, model)
+        else:
             self._ask(name, model, modes, [mode for mode in others if mode not in modes])
-            return
+        self._empty_of_others(model)
+
+    def _read(self, name: str, model: EvaluatedModel) -> None:
+        evaluation = self.run.settings.evaluation
         self.items_asked[name] = f"at most {evaluation.perplexity_windows} windows"
         losses = Losses(
             address=(TABLE, ALL, f"{name}.{model.name}"),
@@ -211,20 +217,37 @@ class Measuring:
         the new ones. So would a run of fewer items those that were asked under other settings.
         Not before there are new rows: a model that cannot be loaded costs no old ones.
         """
+        for part in self.run.warehouse.partitions(TABLE):
+            name = part.name
+            if name.startswith(prefix) and name not in asked:
+                held = name in unanswered and unanswered[name]
+                self._empty(name, lambda _, held=held: not (held and held.held_items))
+
+    def _empty_of_others(self, model: EvaluatedModel) -> None:
+        """Leave no rows of an earlier model of this name, whatever it was measured by.
+
+        They would stand beside the new ones in the report and on the model's card.
+        """
+        made_of = {IDENTITY: identity_of(model, self.run.settings)}
+        now = Fingerprint.of(made_of).parts[IDENTITY]
+        for part in self.run.warehouse.partitions(TABLE):
+            if part.name.split(".")[1:2] == [model.name]:
+                self._empty(
+                    part.name, lambda stored: json.loads(stored[PARTS]).get(IDENTITY) != now
+                )
+
+    def _empty(self, name: str, is_stale: Callable[[Mapping[str, str]], bool]) -> None:
+        """Take out the rows of a partition if what it was made from says so."""
         store = self.run.warehouse
-        for name in [part.name for part in store.partitions(TABLE) if part.name.startswith(prefix)]:
-            if name in asked:
-                continue
-            # Another run that has the lock is about to replace it.
-            lock = self.run.home.partition_lock(TABLE, ALL, name)
-            with suppress(Timeout, StoreConflictError), lock.acquire(timeout=0):
-                stored = store.partition_metadata(TABLE, ALL, name)
-                if stored is None or stored[FINGERPRINT] == _EMPTY:
-                    continue
-                if name not in unanswered or not unanswered[name].held_items:
-                    self.run.log.info(f"{name} is emptied: its rows were made from something else")
-                    empty = typed_frame(TABLE, [])
-                    store.replace_partition(TABLE, ALL, name, empty, metadata={FINGERPRINT: _EMPTY})
+        # Another run that has the lock is about to replace it.
+        lock = self.run.home.partition_lock(TABLE, ALL, name)
+        with suppress(Timeout, StoreConflictError), lock.acquire(timeout=0):
+            stored = store.partition_metadata(TABLE, ALL, name)
+            if stored is None or stored[FINGERPRINT] == _EMPTY or not is_stale(stored):
+                return
+            self.run.log.info(f"{name} is emptied: its rows were made from something else")
+            empty = typed_frame(TABLE, [])
+            store.replace_partition(TABLE, ALL, name, empty, metadata={FINGERPRINT: _EMPTY})
 
     def _ensure(self, output: Measured) -> None:
         state = output.ensure()

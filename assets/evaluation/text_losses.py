@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
-from assets.evaluation.measured import Measured
+from assets.evaluation.measured import IDENTITY, Measured, identity_of
 from assets.evaluation.stage import EVALUATION_RESULTS, OF_TEXTS
 from assets.inputs import Expected, Input, fingerprints_of, partition_inputs
 from assets.outputs import OutputRows
@@ -41,7 +41,7 @@ class Losses(Measured):
         settings, documents = self.run.settings, self._documents()
         parts = {
             # Of the model that is there now: another run may train it while this one waits.
-            "language_model": [self.model.identity(settings), settings.language_model.bos_token],
+            IDENTITY: identity_of(self.model, settings),
             "held_out_documents": fingerprints_of(documents),
             "file": None if documents else hex_digest_of_file(text_file(self.name, settings)),
         }

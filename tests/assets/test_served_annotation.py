@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.assets.conftest import MakeHome, PipelineHome, refuse_models
 from tests.toolformer.served.fake_server import FakeServer, serving
 from toolformer.errors import ServedModelError
+from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
 from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.settings.sections import merged
@@ -128,10 +130,45 @@ def test_model_that_is_replaced_in_mid_build_leaves_no_rows_under_the_first_ones
             annotate(home, fake, tokenizer_folder)
         assert fake.asked > 61
         assert home.partition_states() == before
-        # Its finished steps are of one or the other.
-        assert not list(home.home.checkpoints.rglob("*.json"))
         home.build()
     assert home.partition_states().keys() == before.keys()
     assert not set(home.partition_states().values()) & {
         state for name, state in before.items() if name.startswith(("candidate", "scored"))
     }
+
+
+def test_what_another_model_answered_before_a_run_ended_is_not_gone_on_with(
+    local_home: PipelineHome,
+    copy_of: MakeHome,
+    calling: LanguageModel,
+    tokenizer_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    home, read, store = copy_of(local_home), FakeServer._log_probabilities, Checkpoint.store
+
+    def read_as_either(fake: FakeServer, row: list[int]) -> torch.Tensor:
+        scores = read(fake, row)
+        return (scores / 2).log_softmax(dim=-1) if fake.card["root"] == "second" else scores
+
+    with serving(calling, card={"root": "first"}) as fake, monkeypatch.context() as patch:
+
+        def store_and_replace(checkpoint: Checkpoint, name: str, result: object) -> object:
+            stored = store(checkpoint, name, result)
+            if name.startswith("sampled-0"):
+                if fake.card["root"] == "second":
+                    fake.faults.add("error_inside")
+                fake.card["root"] = "second"
+            return stored
+
+        patch.setattr(FakeServer, "_log_probabilities", read_as_either)
+        patch.setattr(Checkpoint, "store", store_and_replace)
+        with pytest.raises(RunFailedError):
+            annotate(home, fake, tokenizer_folder)
+    # What the first one has done is gone on with.
+    assert list(home.home.checkpoints.rglob("sampled-0*.json"))
+    with serving(calling, card={"root": "first"}) as fake:
+        annotate(home, fake, tokenizer_folder)
+    ours, theirs = local_home.rows("candidate_calls"), home.rows("candidate_calls")
+    assert theirs["call_id"].to_list() == ours["call_id"].to_list()
+    probabilities = (each["call_probability"].to_list() for each in (ours, theirs))
+    assert next(probabilities) == pytest.approx(next(probabilities), rel=1e-4)

@@ -31,6 +31,8 @@ class Checkpoint:
 
     Attributes:
         resumed_steps: that were there when it was opened.
+        before_storing: called once a step was computed; what it raises keeps the step from being
+            stored.
         after_step: called once a step was computed and stored.
     """
 
@@ -46,6 +48,7 @@ class Checkpoint:
         if not marker.exists():
             self._write(marker, self._identity)
         self.resumed_steps = sum(file.stem != COST for file in folder.glob("*.json"))
+        self.before_storing: Callable[[], object] = lambda: None
         self.after_step: Callable[[], object] = lambda: None
 
     def step(self, name: str, compute: Callable[[], Any]) -> Any:
@@ -57,7 +60,9 @@ class Checkpoint:
         """
         for result in self._read(name):
             return result
-        result = self.store(name, compute())
+        computed = compute()
+        self.before_storing()
+        result = self.store(name, computed)
         self.after_step()
         return result
 

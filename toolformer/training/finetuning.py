@@ -30,6 +30,7 @@ from toolformer.training.training_state import (
     clear_state,
     writing,
 )
+from tools.model_identity import model_identity
 
 __all__ = ["FinetuningParameters", "Progress", "StepReport", "TrainingJob", "finetune"]
 _TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
@@ -70,8 +71,9 @@ def finetune(
         All steps, and which was the best.
 
     Raises:
-        TrainingError: rows of another model, a loss that is not finite, no rate that suits, a
-            folder that cannot be written, fewer devices than processes, or a process that ended.
+        TrainingError: rows of another model, a base that is replaced meanwhile, a loss that is not
+            finite, no rate that suits, a folder that cannot be written, fewer devices than
+            processes, or a process that ended.
         ModelNotFoundError: the job's base holds no usable model.
         CheckpointError: the saved state is damaged.
         OutOfMemoryError: model and micro-batch do not fit the device; saved steps are kept.
@@ -81,6 +83,7 @@ def finetune(
         steps, evaluation every 500. AdamW without decay, betas, clipping: ours.
     """
     _check_output(output)
+    base = model_identity(job.base)
     folders, tried = [job.state_folder], {}
     if rates:
         folders = [state_folder(job, rate) for rate in rates]
@@ -89,6 +92,14 @@ def finetune(
         job, trials = chosen.job, [asdict(trial) for trial in chosen.trials]
         tried = {"learning_rates": {"summary": chosen.summary, "trials": trials}}
     progress = train_job(job, report)
+    if model_identity(job.base) != base:
+        # A rate may have been tried, or a run have gone on, with another one than was begun with.
+        for folder in folders:
+            clear_state(folder)
+        raise TrainingError(
+            f"The base model in {str(job.base)!r} was replaced by another while it was trained. No "
+            "model was stored. Run the same again, with the new one."
+        )
     state = TrainingState(job.state_folder, fingerprint=job.digest)
     # The last step was evaluated.
     assert progress.best_step is not None

@@ -92,6 +92,8 @@ def build_passage_index(
         if folder is None:
             return
         started = time.perf_counter()
+        # Now: whatever lies in its place hours later, the vectors are of this one.
+        identity = encoder.identity
         vectors = _encode(passages, encoder, folder / "vectors.f32", progress)
         encoding_seconds = time.perf_counter() - started
         layout = _write_faiss_index(vectors, folder / VECTORS_FILE)
@@ -106,7 +108,7 @@ def build_passage_index(
             "dimension": dimension,
             "index": layout,
             **encoder.settings,
-            "encoder_identity": encoder.identity,
+            "encoder_identity": identity,
             "bytes": (folder / VECTORS_FILE).stat().st_size,
             "seconds": round(time.perf_counter() - started, 3),
             "encoded_per_second": round(count / encoding_seconds, 1),

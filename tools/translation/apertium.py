@@ -17,7 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from toolformer.base.digests import hex_digest, hex_digest_of_file
+from toolformer.base.digests import hex_digest
+from toolformer.base.file_digest import file_digest
 from tools.errors import (
     ToolCallError,
     ToolTimeoutError,
@@ -70,7 +71,7 @@ class ApertiumTranslator:
         except ToolUnavailableError:
             return "pairs=none"
         files = [path for mode in modes for path in _data_files(self._mode_file(mode))]
-        return f"pairs={hex_digest(*modes, *files, *map(hex_digest_of_file, files))}"
+        return f"pairs={hex_digest(*modes, *files, *map(file_digest, files))}"
 
     def check_available(self) -> None:
         """Check that a pair into English is installed."""

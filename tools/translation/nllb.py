@@ -34,6 +34,7 @@ _HOW_TO_GET_A_MODEL = (
 _MAX_LISTED = 200
 # Longest wait at exit for a batch that was left behind.
 _SECONDS_AT_EXIT = 60
+_NO_MODEL = "none"
 
 
 class NllbTranslator:
@@ -66,6 +67,7 @@ class NllbTranslator:
         self._precision = precision
         self._tokenizer: Any = None
         self._model: Any = None
+        self._loaded = _NO_MODEL
         # A call that exceeds its deadline is left behind in its thread, and the tokenizer has the
         # source language as state: one batch at a time.
         self._lock = threading.Lock()
@@ -75,15 +77,17 @@ class NllbTranslator:
 
     def identity(self) -> str:
         """Name the model and the decoding; the device does not belong to it."""
-        model = "none"
-        if self.directory.is_dir():
-            with suppress(OSError):
-                model = model_identity(self.directory)
         return (
-            f"model={model} "
+            f"model={self._model_identity()} "
             f"beam_size={self._beam_size} max_new_tokens={self._max_new_tokens} "
             f"precision={self._precision}"
         )
+
+    def _model_identity(self) -> str:
+        if self.directory.is_dir():
+            with suppress(OSError):
+                return model_identity(self.directory)
+        return _NO_MODEL
 
     def check_available(self) -> None:
         """Check that the files are there."""
@@ -115,7 +119,7 @@ class NllbTranslator:
             )
 
     def prepare(self) -> None:
-        """Load tokenizer and model, unless that was done."""
+        """Load tokenizer and model, unless those that are there now are loaded."""
         with self._lock:
             self._load_once()
 
@@ -158,9 +162,11 @@ class NllbTranslator:
             return answers
 
     def _load_once(self) -> None:
-        """Load tokenizer and model on first use."""
-        if self._model is not None:
+        """Load tokenizer and model on first use, and anew where others took their place."""
+        identity = self._model_identity()
+        if self._model is not None and self._loaded == identity:
             return
+        self._model = None
         self.check_available()
         no_memory = enough_memory(
             ToolDiedError,
@@ -175,7 +181,7 @@ class NllbTranslator:
             self._tokenizer = NllbTokenizer.from_pretrained(self.directory, local_files_only=True)
             if not self._knows(NLLB_ENGLISH):
                 raise ValueError(f"the tokenizer has no token {NLLB_ENGLISH}")
-            self._model = self._load_model()
+            self._model, self._loaded = self._load_model(), identity
 
     def _load_model(self) -> Any:
         """Load the weights, to where they compute."""

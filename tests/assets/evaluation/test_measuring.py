@@ -82,16 +82,17 @@ def measure(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> Call
         tool: Tool | None = None,
         force: bool = False,
         template: str | None = None,
+        benchmark: str = "own",
         **evaluation: Any,
     ) -> tuple[Measuring, list[str]]:
         asked = [*range(20), *DECIMALS]
         with_calls = [f"Q: Is it {n}? [Calculator({n} + 0) -> 1] {n}" for n in asked]
         model = ScriptedModel([*with_calls, *(f"Q: Is it {n}? {n}" for n in asked)])
         model.tokenizer.backend.chat_template = template
-        described = {"own": {"path": str(file), "prompt": "Q: {question}"}}
+        described = {benchmark: {"path": str(file), "prompt": "Q: {question}"}}
         settings = validated(
             {
-                "evaluation": {"questions": described, "benchmarks": ["own"], **evaluation},
+                "evaluation": {"questions": described, "benchmarks": [benchmark], **evaluation},
                 "execution": {"attempts": 1},
             },
             origin="test",
@@ -107,7 +108,7 @@ def measure(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> Call
             progress=lambda *_: lambda done, total: None,
         )
         work = Measuring(run, Toolbox({"Calculator": tool or Sum()}, {}, {}), [])
-        work.measure("own", EvaluatedModel(directory, name="base"), modes, others)
+        work.measure(benchmark, EvaluatedModel(directory, name="base"), modes, others)
         return work, model.asked
 
     return measured
@@ -191,6 +192,24 @@ def test_rows_of_a_study_stay_while_they_would_be_made_again_and_no_longer(measu
     tool = Sum()
     tool.version = "2"
     assert modes_left(modes=[DISABLED, likelier], tool=tool) == {"disabled", "enabled"}
+
+
+def test_a_model_that_took_anothers_place_has_no_scores_of_that_one_by_another_benchmark(
+    measure, tmp_path: Path
+):
+    def items_by_benchmark(work: Measuring) -> dict[str, int]:
+        summary = work.run.warehouse.view("evaluation_summary").filter(mode="disabled")
+        return dict(summary.select("benchmark", "items").iter_rows())
+
+    measure(benchmark="other")
+    work, _ = measure()
+    assert items_by_benchmark(work) == {"own": QUESTIONS, "other": QUESTIONS}
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"\1" * 100)
+    work, _ = measure()
+    assert items_by_benchmark(work) == {"own": QUESTIONS}
+    work, asked = measure(benchmark="other")
+    assert asked
+    assert items_by_benchmark(work) == {"own": QUESTIONS, "other": QUESTIONS}
 
 
 def test_a_killed_run_goes_on_behind_its_last_part(measure, monkeypatch: pytest.MonkeyPatch):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, GenerationConfig, LlamaForCausalLM
 
 from tests.toolformer.training.tiny import (
@@ -227,6 +228,22 @@ def test_the_output_is_a_model_with_its_record_in_place_of_an_earlier_one(run, t
     assert [row["loss"] for row in record["history"]] == [report.loss for report in reports]
     assert list((tmp_path / "tuned-state").iterdir()) == []
     assert [path for path in tmp_path.iterdir() if path.name.endswith(".tmp")] == []
+
+
+def test_a_base_that_is_replaced_meanwhile_gives_no_model_and_no_state(run, base, tmp_path):
+    own = shutil.copytree(base, tmp_path / "own")
+    run(steps=1)
+    kept = weights(tmp_path / "tuned")
+
+    def replace_base(_: object) -> None:
+        another = {name: tensor.flip(0) for name, tensor in weights(base).items()}
+        save_file(another, own / "model.safetensors", {"format": "pt"})
+
+    with pytest.raises(TrainingError, match="was replaced by another while it was trained"):
+        run(steps=2, of=own, told=replace_base)
+    assert weights(tmp_path / "tuned").keys() == kept.keys()
+    assert all(torch.equal(kept[name], now) for name, now in weights(tmp_path / "tuned").items())
+    assert list((tmp_path / "tuned-state").iterdir()) == []
 
 
 def test_the_settings_of_a_chat_model_do_not_reach_generate(run, base, tmp_path):

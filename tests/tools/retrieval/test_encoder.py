@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -92,9 +93,13 @@ def test_an_encoder_that_is_not_there_is_refused(tmp_path):
         encoder(tmp_path / "none").encode(TEXTS)
 
 
-def built(made: TextEncoder, folder: Path) -> PassageVectors:
+def built(
+    made: TextEncoder, folder: Path, progress: Callable[[int], object] = lambda _: None
+) -> PassageVectors:
     passages = [Passage(str(number), "", "", text, "") for number, text in enumerate(TEXTS)]
-    build_passage_index(passages, folder, made, fingerprint="x", wikipedia_index="w")
+    build_passage_index(
+        passages, folder, made, fingerprint="x", wikipedia_index="w", progress=progress
+    )
     return PassageVectors(folder, device=lambda: "cpu")
 
 
@@ -106,6 +111,17 @@ def test_an_index_is_built_and_searched_with_it(directory, tmp_path, similarity)
     scores = made.encode(TEXTS) @ made.encode([TEXTS[2]])[0]
     assert [int(name) for name in found] == np.argsort(-scores).tolist()
     assert question == pytest.approx(made.encode([TEXTS[2]])[0])
+
+
+def test_an_index_is_of_the_encoder_that_it_was_begun_with(directory, tmp_path):
+    copied = Path(shutil.copytree(directory, tmp_path / "copied"))
+    weights = copied / "model.safetensors"
+    another = {name: weight.flip(0) for name, weight in load_file(weights).items()}
+    vectors = built(
+        encoder(copied), tmp_path / "index", lambda _: save_file(another, weights, {"format": "pt"})
+    )
+    with pytest.raises(ToolUnavailableError, match="is not the one"):
+        vectors.near(TEXTS[2], 4, (), wikipedia_index="w")
 
 
 def test_another_encoder_in_its_place_makes_the_index_unavailable(directory, tmp_path):

@@ -190,18 +190,20 @@ def test_a_program_that_hangs_or_is_gone_during_a_run_gives_no_answer(play):
 
 def test_other_data_of_a_pair_is_another_version(play, tmp_path):
     program = play()
-    plain = MachineTranslation().version
+    # Of one tool: a dictionary may be replaced during its life.
+    tool = MachineTranslation()
+    plain = tool.version
     data = tmp_path / "spa-eng.bin"
     data.write_bytes(b"12345")
     modes = program.parent.parent / "share" / "apertium" / "modes"
     modes.mkdir(parents=True)
     mode = modes / "spa-eng.mode"
     mode.write_text(f"lt-proc '{data}' | apertium-tagger -g $2 /no/such/file")
-    with_data = MachineTranslation().version
+    with_data = tool.version
     data.write_bytes(b"12354")
-    other_data = MachineTranslation().version
+    other_data = tool.version
     mode.write_text("lt-proc")
-    assert len({plain, with_data, other_data, MachineTranslation().version}) == 4
+    assert len({plain, with_data, other_data, tool.version}) == 4
     play(listing="print('spa-eng')")
     assert MachineTranslation().version not in (plain, with_data, other_data)
 

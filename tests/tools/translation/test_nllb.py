@@ -213,6 +213,24 @@ def test_the_tool_translates_with_the_model_whose_directory_it_is_given(nllb_dir
     assert answers == expected + translator(nllb_directory).translate(GERMAN, "de")
 
 
+def test_what_stands_under_a_version_is_of_the_model_that_it_names(nllb_directory, own_nllb):
+    tool = MachineTranslation(model_directory=str(own_nllb), max_new_tokens=TOKENS)
+    requests = [(text, Document("d", "")) for text in SPANISH]
+    before, of_before = tool.version, tool.call_batch(requests)
+    weights = load_file(own_nllb / WEIGHTS)
+    save_file(
+        {name: tensor.flip(0) for name, tensor in weights.items()},
+        own_nllb / WEIGHTS,
+        metadata={"format": "pt"},
+    )
+    assert tool.version != before
+    of_other = tool.call_batch(requests)
+    assert of_other == translator(own_nllb).translate(SPANISH, "es")
+    shutil.copy(nllb_directory / WEIGHTS, own_nllb)
+    assert (tool.version, tool.call_batch(requests)) == (before, of_before)
+    assert of_before != of_other
+
+
 def test_a_model_short_of_memory_fails_so_that_the_batch_can_be_divided(
     nllb_directory, monkeypatch
 ):
