@@ -23,7 +23,14 @@ PARAMETERS = {
     "required": ["base"],
 }
 FUNCTION = {"name": "geometry.area", "description": "An area.", "parameters": PARAMETERS}
-ASKED = ["right", "other value", "no call", "two calls"]
+# What is wrong with the answers to the questions.
+FAULTS = {
+    "right": "",
+    "other value": "wrong value: base",
+    "no call": "no call",
+    "two calls": "several calls",
+}
+ASKED = list(FAULTS)
 TRUTH = {"geometry.area": {"base": [10.0], "unit": ["m", ""]}}
 
 
@@ -111,12 +118,7 @@ def test_right_calls_are_counted_with_an_interval(
     assert told in outcome.out
     assert "wrong value (1)" in outcome.out
     rows = {row["id"]: row for row in records_of(output)}
-    assert {name: row["fault"] for name, row in rows.items()} == {
-        "right": "",
-        "other value": "wrong value: base",
-        "no call": "no call",
-        "two calls": "several calls",
-    }
+    assert {name: row["fault"] for name, row in rows.items()} == FAULTS
     assert rows["no call"]["content"] == "It is 50."
     assert rows["other value"]["calls"] == [{"name": "geometry_area", "arguments": '{"base": 11}'}]
     assert chats.keys == {"Bearer s3cret"}
@@ -221,12 +223,7 @@ def test_a_model_in_a_directory_is_asked_by_its_own_template(
     assert outcome.code == 0, outcome.err
     assert "simple_python.json: 1 of 4 right" in outcome.out
     rows = {row["id"]: row for row in records_of(output)}
-    assert {name: row["fault"] for name, row in rows.items()} == {
-        "right": "",
-        "other value": "wrong value: base",
-        "no call": "no call",
-        "two calls": "several calls",
-    }
+    assert {name: row["fault"] for name, row in rows.items()} == FAULTS
     assert rows["right"]["content"] == "Well."
     assert json.loads(rows["right"]["calls"][0]["arguments"]) == {"base": 10, "unit": "M"}
 
