@@ -19,7 +19,7 @@ _WORD, _WORDS, _WINDOW_TOKENS = " one", 600, 256
 _PARSED, _EXECUTED, _KNOWN, _CHANCE = 0.7, 0.9, 0.6, 200
 _THRESHOLD = 0.75
 _PLACE = ("document_id", "window_index", "position")
-_SPANS = table_schema("documents").column("damaged_spans").dtype
+_SPANS = table_schema("documents").polars_schema["damaged_spans"]
 
 
 def identifiers(generator: np.random.Generator, count: int) -> np.ndarray:
@@ -100,7 +100,7 @@ def _kept(of_calls: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
 
 def _annotated(kept: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
     """C* of one shard; every window has the whole text."""
-    fields = [name for name, _ in table_schema("augmented_texts").column("calls").dtype.inner]
+    fields = [name for name, _ in table_schema("augmented_texts").polars_schema["calls"].inner]
     places = kept.unique(_PLACE, keep="first", maintain_order=True).sort(_PLACE)
     windows = places.group_by("document_id", "window_index", maintain_order=True).agg(
         calls=pl.struct(fields)
