@@ -1,0 +1,199 @@
+"""Homes of many small shards, cut by the project's own code and filled with rows that are drawn.
+
+The rows are stored with the fingerprints of a finished build by the embedded model, so that
+`toolformer build` finds nothing to do.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import cache
+from itertools import repeat
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from assets.corpus import configured_sources
+from assets.dataset.stages import PIPELINE
+from assets.documents import DOCUMENTS, store_texts, stored_texts, texts_fingerprint
+from benchmarks.large_warehouse import identifiers, shard_frames
+from toolformer.home.fingerprints import Fingerprint
+from toolformer.home.home import Home
+from toolformer.home.settings.sections import Settings
+from toolformer.home.settings.settings_file import load_settings
+from toolformer.home.wiring.annotator import Annotator
+from toolformer.home.wiring.toolbox import Toolbox
+from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.sources.cutting import CutShard
+from toolformer.sources.ingestion import update_manifest
+from toolformer.sources.manifest import Manifest, ShardEntry
+from toolformer.sources.source import Source
+from tools.prompting import load_prompt
+from tools.registry import create_tool
+from warehouse.catalogue import file_path
+from warehouse.layout import catalogue_file
+from warehouse.published import read_catalogue
+from warehouse.schema import ALL
+from warehouse.warehouse import Warehouse
+
+TOOLS = ("Calculator", "Calendar")
+_TEXTS, CALLS = 8, 8
+# Of the partitions of a shard the one that is drawn last.
+_LAST_TABLE = "augmented_texts"
+
+
+def _write_settings(home: Home, shard_size: int) -> None:
+    sources = [
+        {"path": file.name, "shard_size": shard_size} for file in sorted(home.root.glob("*.jsonl"))
+    ]
+    others = {name: {"is_enabled": False} for name in ("QA", "WikiSearch", "MT")}
+    corpus = {"held_out_every": 0, "sources": sources}
+    settings = {"preset": "laptop", "corpus": corpus, "tools": others}
+    home.settings_file.write_text(json.dumps(settings), encoding="utf-8")
+
+
+def _toolbox() -> Toolbox:
+    return Toolbox(
+        {name: create_tool(name, {}) for name in TOOLS},
+        {name: load_prompt(name, None) for name in TOOLS},
+        {},
+    )
+
+
+def sources_of(home: Home) -> list[Source]:
+    """The sources of its settings: a file each."""
+    return configured_sources(load_settings(home.settings_file))
+
+
+@cache
+def described(root: Path) -> tuple[Settings, Toolbox, str]:
+    """What fingerprints of a home's partitions depend on besides the texts."""
+    home = Home(root)
+    settings = load_settings(home.settings_file)
+    return settings, _toolbox(), Annotator.of(settings, home).identity
+
+
+def warehouse_of(home: Home) -> Warehouse:
+    """Its warehouse, which is not made ready for readers."""
+    return Warehouse(home.warehouse, home.database)
+
+
+def grow(home: Home, shards: int, calls: int = CALLS) -> None:
+    """Add shards to a home until it has so many, as ingesting and a build would.
+
+    Args:
+        home: to grow.
+        shards: that it has then.
+        calls: candidate calls of each tool in a new shard.
+    """
+    known = len(Manifest.load(home.sources).shards)
+    if known < shards:
+        lines = (
+            json.dumps({"text": f"Text {number} is one of many. " * 20})
+            for number in range(known * _TEXTS, shards * _TEXTS)
+        )
+        home.root.mkdir(parents=True, exist_ok=True)
+        file = home.root / f"texts-{shards:07d}.jsonl"
+        file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        _write_settings(home, _TEXTS)
+        _cut(home)
+    warehouse = open_warehouse(home)
+    unbuilt = [
+        entry
+        for entry in Manifest.load(home.sources).active_shards
+        if warehouse.partition_metadata(_LAST_TABLE, entry.key, ALL) is None
+    ]
+    # Converts the embedded model, once for all processes.
+    Annotator.of(load_settings(home.settings_file), home)
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        for key in pool.map(_build, repeat(home), unbuilt, repeat(calls)):
+            print(f"{key} of {shards}", file=sys.stderr)
+
+
+def _cut(home: Home) -> None:
+    """Cut the sources as the asset `corpus_manifest` does."""
+    warehouse = open_warehouse(home)
+
+    def store(cut: list[tuple[ShardEntry, CutShard]]) -> None:
+        for _ in store_texts(warehouse, cut, run_id="benchmark"):
+            pass
+
+    update_manifest(
+        home.sources,
+        sources_of(home),
+        held_out_every=0,
+        stored=stored_texts(warehouse),
+        store=store,
+    )
+
+
+def ingest(home: Home, texts: int) -> float:
+    """Seconds in which so many texts become a shard each."""
+    home.root.mkdir(parents=True, exist_ok=True)
+    lines = (
+        json.dumps({"text": f"Text {number} is one of many. " * 20}) for number in range(texts)
+    )
+    file = home.root / "texts.jsonl"
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    _write_settings(home, 1)
+    began = time.perf_counter()
+    _cut(home)
+    return time.perf_counter() - began
+
+
+def fill_catalogues(home: Home) -> None:
+    """Publish what a build of all shards would: with the rows and counts of one shard."""
+    entries = Manifest.load(home.sources).active_shards
+    first = entries[0]
+    _build(home, first, CALLS)
+    drawn = list(read_catalogue(home.warehouse, first.key).entries())
+    for entry in entries[1:]:
+        made = _fingerprints(home, entry)
+        catalogue = read_catalogue(home.warehouse, entry.key)
+        for each in drawn:
+            digest = made.get((each.table, each.name.partition(".")[0]))
+            counts = json.dumps(dict(each.counts)).replace(first.key, entry.key)
+            metadata = {} if digest is None else digest.metadata()
+            of_shard = replace(each, metadata=metadata, counts=json.loads(counts))
+            if each.file and each.table != DOCUMENTS:
+                file = home.warehouse / file_path(each.table, entry.key, each.file)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.hardlink_to(home.warehouse / file_path(each.table, first.key, each.file))
+            if each.table != DOCUMENTS:
+                catalogue = catalogue.with_entries([of_shard])
+        catalogue_file(home.warehouse, entry.key).write_bytes(catalogue.content())
+
+
+def _build(home: Home, entry: ShardEntry, calls: int) -> str:
+    warehouse = warehouse_of(home)
+    for table, name, frame, metadata in _partitions(home, entry, calls):
+        warehouse.replace_partition(table, entry.key, name, frame, metadata=metadata)
+    return entry.key
+
+
+def _partitions(
+    home: Home, entry: ShardEntry, calls: int
+) -> Iterator[tuple[str, str, pl.DataFrame, Mapping[str, str]]]:
+    """Table, name, rows and metadata of each partition of a shard."""
+    generator = np.random.default_rng(int(entry.digest[:8], 16))
+    made = _fingerprints(home, entry)
+    frames = shard_frames(generator, entry.key, identifiers(generator, _TEXTS), calls, TOOLS)
+    for table, name, frame in frames:
+        digest = made.get((table, name))
+        yield table, name, frame, {} if digest is None else digest.metadata()
+
+
+def _fingerprints(home: Home, entry: ShardEntry) -> dict[tuple[str, str], Fingerprint]:
+    """What a finished build stores with the partitions of a shard."""
+    settings, toolbox, model = described(home.root)
+    made = {(DOCUMENTS, ALL): texts_fingerprint(entry)}
+    for stage in PIPELINE:
+        for partition in stage.partitions(settings, entry, toolbox, model):
+            digests = {address: each.digest for address, each in made.items()}
+            made[stage.name, partition.tool_name] = PIPELINE.fingerprint(stage, partition, digests)
+    return made
