@@ -220,7 +220,7 @@ class Measuring:
         for part in self.run.warehouse.partitions(TABLE):
             name = part.name
             if name.startswith(prefix) and name not in asked:
-                held = name in unanswered and unanswered[name]
+                held = unanswered.get(name)
                 self._empty(name, lambda _, held=held: not (held and held.held_items))
 
     def _empty_of_others(self, model: EvaluatedModel) -> None:

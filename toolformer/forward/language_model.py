@@ -40,14 +40,6 @@ class LanguageModel(Network):
         """See `ReadingModel.vocabulary_size`."""
         return min(self.tokenizer.vocabulary_size, self.text_config.vocab_size)
 
-    def has_vocabulary_of(self, other: "LanguageModel") -> bool:
-        """Whether both have the same tokens by the same ids, and as many logits."""
-        own, others = (
-            (each.tokenizer.backend.get_vocab(), each.text_config.vocab_size)
-            for each in (self, other)
-        )
-        return own == others
-
     def close(self) -> None:
         """See `ReadingModel.close`."""
 
@@ -78,7 +70,7 @@ class LanguageModel(Network):
         in front of each token.
 
         Args:
-            base: on the same device, with the same vocabulary.
+            base: on the same device, with the same vocabulary and as many logits.
             texts: token ids without a start token, which is put in front; fed as one batch.
 
         Returns:

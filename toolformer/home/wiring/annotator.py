@@ -49,15 +49,14 @@ class Annotator:
         directory = annotator_directory(settings, home)
         base = base_model_directory(settings, home)
         # Positions are counted in tokens, and training inserts the calls with the base tokenizer.
-        identity = model_identity(directory)
-        if _vocabulary(directory, identity) != _vocabulary(base, model_identity(base)):
+        if not has_vocabulary_of(directory, base):
             raise ModelNotFoundError(
                 f"The annotator in {str(directory)!r} has another vocabulary than the base model "
                 f"in {str(base)!r}, so its calls would stand at other tokens. Set "
                 "sampling.annotator to a model that was finetuned from this base model, or "
                 "language_model.path to the base of that one."
             )
-        return cls(ModelLocation(directory), identity)
+        return cls(ModelLocation(directory), model_identity(directory))
 
     def load(
         self, holder: ModelHolder, settings: Settings, home: Home, *, precision: str | None = None
@@ -144,6 +143,12 @@ def finetuned_model_directory(settings: Settings, home: Home) -> Path:
 def is_trained(directory: Path) -> bool:
     """Whether a finetuned model is there; its folder appears whole."""
     return any(directory.glob("*.safetensors"))
+
+
+def has_vocabulary_of(directory: Path, other: Path) -> bool:
+    """Whether two models have the same tokens by the same ids; no weights are loaded."""
+    own, others = (_vocabulary(each, model_identity(each)) for each in (directory, other))
+    return own == others
 
 
 @functools.lru_cache(maxsize=4)

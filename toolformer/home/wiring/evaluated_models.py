@@ -7,10 +7,11 @@ from pathlib import Path
 from toolformer.errors import ModelNotFoundError, OutOfMemoryError, ToolformerError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.model import Model
+from toolformer.forward.model_directory import read_config
 from toolformer.home.home import Home
 from toolformer.home.settings.evaluation_sections import BASE, FINETUNED
 from toolformer.home.settings.sections import Settings
-from toolformer.home.wiring.annotator import is_trained
+from toolformer.home.wiring.annotator import has_vocabulary_of, is_trained
 from toolformer.home.wiring.model_holder import ModelHolder
 from toolformer.home.wiring.model_location import ModelLocation, base_model
 from toolformer.training.variants import CALLS
@@ -74,18 +75,23 @@ def base_beside(
     if of.name == BASE:
         return None
     base = base_model(settings, home)
-    why = "is run by a server"
-    if not base.is_served and isinstance(model, LanguageModel):
+    if base.is_served or not isinstance(model, LanguageModel):
+        why = "is run by a server"
+    elif not (has_vocabulary_of(of.directory, base.directory) and _has_logits_of(model, base)):
+        why = "has another vocabulary"
+    else:
         try:
-            beside = holder.load_beside(base.directory, settings, home, precision="float32")
+            return holder.load_beside(base.directory, settings, home, precision="float32")
         except OutOfMemoryError as error:
             why = f"has no place in memory beside it ({error})"
-        else:
-            if model.has_vocabulary_of(beside):
-                return beside
-            why = "has another vocabulary"
     _LOGGER.warning("%s: no divergence from the base model, which %s", of.name, why)
     return None
+
+
+def _has_logits_of(model: LanguageModel, base: ModelLocation) -> bool:
+    """Whether there are as many, some of which may stand for no token."""
+    of_base = read_config(base.directory).get_text_config(decoder=True)
+    return model.text_config.vocab_size == of_base.vocab_size
 
 
 def check_model_name(key: str, settings: Settings) -> None:
