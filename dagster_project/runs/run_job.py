@@ -5,7 +5,7 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,7 @@ def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
     home.check_locks()
     prepare_dagster_home(home)
     with _clear_errors_of_records(home.dagster), ExitStack() as stack:
+        stack.enter_context(_fast_records(home.dagster))
         reference = InstanceRef.from_dir(str(home.dagster), overrides=_NO_MIRROR)
         with home.records_lock():
             instance = stack.enter_context(dg.DagsterInstance.from_ref(reference))
@@ -95,6 +96,36 @@ def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
                 yield instance
         finally:
             Path(lock.lock_file).unlink(missing_ok=True)
+
+
+@contextmanager
+def _fast_records(folder: Path) -> Iterator[None]:
+    """Writes of Dagster's records wait for no disk. A power failure may lose the last events.
+
+    Dagster opens its SQLite files anew for each event. The last connection to a file that closes
+    copies the write-ahead log into it, so one to each stays open.
+    """
+    from sqlalchemy import Engine, event
+
+    kept: dict[str, sqlite3.Connection] = {}
+    with ExitStack() as stack:
+
+        def on_connect(connection: Any, _record: object) -> None:
+            if not isinstance(connection, sqlite3.Connection):
+                return
+            [(_, _, file)] = connection.execute("PRAGMA database_list")
+            if not file or not Path(file).is_relative_to(folder.resolve()):
+                return
+            connection.execute("PRAGMA synchronous = NORMAL")
+            if file not in kept:
+                opened = sqlite3.connect(file, check_same_thread=False)
+                kept[file] = stack.enter_context(closing(opened))
+            # It counts as a connection to the log from its first read behind the log's making on.
+            kept[file].execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+        event.listen(Engine, "connect", on_connect)
+        stack.callback(event.remove, Engine, "connect", on_connect)
+        yield
 
 
 @contextmanager

@@ -63,3 +63,28 @@ def test_a_run_of_a_command_is_one_of_the_code_location_that_the_ui_shows(
     # What the UI does again is no longer the command's.
     assert process_of(run.tags) == run.tags[PROCESS_TAG]
     assert process_of({**run.tags, "dagster/parent_run_id": run.run_id}) is None
+
+
+def test_what_a_command_records_waits_for_no_disk_and_is_whole_when_it_ends(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    index = home.dagster / "history" / "runs" / "index.db"
+    log = index.with_name("index.db-wal")
+    modes = []
+
+    def record(instance: dg.DagsterInstance, asset: str) -> None:
+        instance.report_runless_asset_event(dg.AssetMaterialization(asset))
+        with instance.event_log_storage.index_connection() as connection:
+            modes.append(connection.exec_driver_sql("PRAGMA synchronous").scalar())
+
+    with dagster_instance(home) as instance:
+        record(instance, "first")
+        before = index.read_bytes()
+        record(instance, "second")
+        # The log is not copied into the file behind each event, and a commit is not synced.
+        assert (index.read_bytes(), log.stat().st_size > 0) == (before, True)
+    assert modes == [1, 1]
+    assert not log.exists()
+    with dagster_instance(home) as instance:
+        assert {key.path[0] for key in instance.all_asset_keys()} == {"first", "second"}
