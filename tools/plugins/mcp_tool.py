@@ -10,17 +10,20 @@ has a `url` in place of `command`. Needs the package `mcp`, which is not install
 """
 
 import json
+import os
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, PositiveFloat
 
 from toolformer.base.constants import INSTALL_EXTRA
 from toolformer.base.digests import hex_digest
+from toolformer.base.file_digest import file_digest
 from toolformer.base.foreign_texts import plain
 from tools.base import with_checked_settings
 from tools.errors import (
@@ -48,8 +51,10 @@ _SECONDS_BETWEEN_LOOKS = 10.0
 class McpTool(FunctionTool):
     """One tool of an MCP server that is started here, or of one at an address.
 
-    Command or address, name and version of the server and the tool's schema are part of the
-    version; where one changes while the tool is in use, it is unavailable. The version also has the
+    Command or address, the content of files that the command names (of its program only where that
+    lies in the folder), name and version of the server and the tool's schema are part of the
+    version; where one changes while the tool is in use, it is unavailable. A server that reads
+    other files says another version of its own when they change. The version also has the
     name of the key's variable, and a digest of the server's own variables, of those that are named
     like secrets without the value: another key gives no other answers. When the server ends, it
     or the connection is started anew and the call is made once more; after a call without an answer
@@ -99,6 +104,7 @@ class McpTool(FunctionTool):
             )
         self._connect = partial(McpConnection, command or [], environment or {}, folder)
         self._server = f"command={command}{_told(environment or {})}"
+        self._files = _files_of(command or [], folder)
         if url is not None:
             self._connect = partial(HttpConnection, checked_address(url), key_variable)
             self._server = f"url={url}" + (f" key_variable={key_variable}" if key_variable else "")
@@ -151,7 +157,10 @@ class McpTool(FunctionTool):
         # Calls give values in the order of the parameters.
         names = [parameter.name for parameter in parameters_of_schema(schema, self.tool)]
         digest = hex_digest(json.dumps(schema, sort_keys=True), *names, size=8)
-        return f"2 {self._server} tool={self.tool} server={connection.server} schema={digest}"
+        # A server that is edited keeps its version: by default it is that of the library.
+        files = hex_digest(*map(file_digest, filter(Path.is_file, self._files)), size=8)
+        server = f"{self._server}{f' files={files}' if self._files else ''}"
+        return f"2 {server} tool={self.tool} server={connection.server} schema={digest}"
 
     def close(self) -> None:
         """End the server or the connection; the next call starts it anew."""
@@ -225,6 +234,14 @@ class McpTool(FunctionTool):
                 # Also when nobody closes the tool: at its end, or at that of the process.
                 self._ending = weakref.finalize(self, self._connection.close)
             return self._connection
+
+
+def _files_of(command: Sequence[str], folder: str) -> list[Path]:
+    """The files that a command names; a program from elsewhere, Python say, differs by machine."""
+    named = [Path(folder, part) for part in command]
+    own = [*(file for file in named[:1] if file.is_relative_to(folder)), *named[1:]]
+    # An argument may be too long for a path.
+    return [file for file in own if os.path.isfile(file)]  # noqa: PTH113
 
 
 def _told(environment: Mapping[str, str]) -> str:

@@ -71,6 +71,23 @@ def test_the_variables_of_a_server_are_in_the_version_but_for_the_values_of_secr
     assert "metric" not in metric.split("environment=")[1]
 
 
+def test_an_edited_server_of_the_same_name_and_version_is_another_version(make, tmp_path):
+    program = tmp_path / "server.py"
+    command, folder = [sys.executable, "server.py"], str(tmp_path)
+    shutil.copy(SERVER[1], program)
+    tool = make(command=command, folder=folder)
+    assert tool.call("one two", DOCUMENT) == "2"
+    program.write_text(program.read_text().replace("len(text.split())", "len(text)"))
+    edited = make(command=command, folder=folder)
+    assert edited.call("one two", DOCUMENT) == "7"
+    assert edited.version != tool.version
+    assert edited.sampling_version == tool.sampling_version
+    # One that is started anew in the middle of a run would answer in the name of the first.
+    tool.close()
+    with pytest.raises(ToolUnavailableError, match="changed while it was in use"):
+        tool.call("one two", DOCUMENT)
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "reason", "is_lasting"),
     [
