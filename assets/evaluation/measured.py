@@ -124,10 +124,13 @@ class Answers(Measured):
             "items": len(items),
             IDENTITY: identity_of(self.model, settings),
         }
+        of_questions = OF_QUESTIONS
         if settings.evaluation.form == "chat":
             parts["chat_template"] = chat_template_identity(self.model.directory)
+            # Templates may tell the date.
+            of_questions = (*OF_QUESTIONS, "evaluation.today")
         if mode.is_disabled:
-            return EVALUATION_RESULTS.fingerprint(settings, parts, paths=OF_QUESTIONS)
+            return EVALUATION_RESULTS.fingerprint(settings, parts, paths=of_questions)
         tools = self.questions.tools.tools
         parts |= {
             "blocked_tools": list(benchmark.blocked_tools),

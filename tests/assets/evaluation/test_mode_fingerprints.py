@@ -1,5 +1,6 @@
 """What the answers in a mode depend on."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,7 +23,7 @@ def evaluated(changes: dict | None = None) -> dict[str, Fingerprint]:
         "run": SimpleNamespace(settings=settings),
         "address": ("", "", ""),
         "name": "perplexity",
-        "model": SimpleNamespace(name="base", identity=lambda _: "m"),
+        "model": SimpleNamespace(name="base", identity=lambda _: "m", directory=Path("none")),
         "progress": None,
     }
     benchmark = SimpleNamespace(name="own", version="1", stop_rule="", blocked_tools=("QA",))
@@ -63,3 +64,12 @@ def evaluated(changes: dict | None = None) -> dict[str, Fingerprint]:
 def test_a_mode_depends_on_what_it_reads_alone(changes: dict, concerned: set[str]):
     before, after = evaluated(), evaluated(changes)
     assert {name for name in before if before[name] != after[name]} == concerned
+
+
+def test_the_date_that_a_chat_template_tells_counts_without_calls_too():
+    before, after = (
+        evaluated({"evaluation": {"form": "chat", "today": today}})
+        for today in ("2020-02-02", "2021-01-01")
+    )
+    assert before["disabled"] != after["disabled"]
+    assert before["perplexity"] == after["perplexity"]
