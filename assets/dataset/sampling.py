@@ -1,6 +1,6 @@
 """Sampling candidate calls (paper §2, "Sampling API Calls")."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 
@@ -18,9 +18,12 @@ from assets.shard_texts import (
     windows_of,
 )
 from assets.stage import ANNOTATOR, PER_TOOL, PROMPT, Part, Partition, ShardStage, always
+from toolformer.augmentation import KeptCall
 from toolformer.base.digests import hex_digest
 from toolformer.chained_calls import FirstCalls
+from toolformer.errors import ToolformerError
 from toolformer.forward.geometry import geometry_metadata
+from toolformer.forward.windows import Window, WindowKey
 from toolformer.home.wiring.sampling import sampled_calls
 from toolformer.stage_cost import CostMeter
 from tools.protocol import Document, Preselection
@@ -68,6 +71,7 @@ def sample_calls(work: PartitionRun) -> OutputRows:
     windows, inserted = cut, FirstCalls(first_calls, model.tokenizer)
     if settings.sampling.is_chained:
         offered = [window for window in cut if window.key in first_calls]
+        _check_windows(offered, first_calls, work.read("augmented_texts"))
         windows = list(inserted.insert(offered))
     samples = sampled_calls(
         model,
@@ -107,6 +111,24 @@ def sample_calls(work: PartitionRun) -> OutputRows:
         },
         costs=[meter.cost("sampling", candidates=candidates)],
     )
+
+
+def _check_windows(
+    windows: Sequence[Window], first_calls: Mapping[WindowKey, KeptCall], before: pl.DataFrame
+) -> None:
+    """Refuse windows that are not those whose first call the round before found."""
+    columns = before.select("document_id", "window_index", "text").iter_rows()
+    texts = {(document_id, index): text for document_id, index, text in columns}
+    for window in windows:
+        call = first_calls[window.key]
+        place = window.offsets[call.position : call.position + 1]
+        if window.text != texts[window.key] or place != (call.character_offset,):
+            raise ToolformerError(
+                f"Window {window.index} of document {window.document_id} is not the one that the "
+                "round before annotated, whose call would stand elsewhere in it: windows or tokens "
+                "were others then. Expected the same corpus.window_tokens and base model in both "
+                "rounds. Set them as they were, or build the round before again."
+            )
 
 
 def _keep_prompt(warehouse: Warehouse, prompt: str) -> None:

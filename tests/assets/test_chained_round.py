@@ -7,6 +7,7 @@ from tests.assets.test_rounds import planned
 from tests.literal import WEIGHTS, inline_loss
 from toolformer.errors import ToolformerError
 from toolformer.forward.language_model import LanguageModel
+from toolformer.home.expected_errors import RunFailedError
 from tools.protocol import ToolCall
 from tools.syntax import call_pieces
 
@@ -77,3 +78,12 @@ def test_a_chained_round_needs_the_round_before(prepared_home: PipelineHome, cop
     home = copy_of(prepared_home)
     with pytest.raises(ToolformerError, match="round 1 has not annotated 'shard-00000'"):
         home.build(overrides=CHAINED)
+
+
+def test_a_chained_round_in_other_windows_than_the_round_before_is_refused(
+    built_home: PipelineHome, copy_of: MakeHome
+):
+    home = copy_of(built_home)
+    with pytest.raises(RunFailedError, match="not the one that the round before annotated"):
+        home.build(overrides={**CHAINED, "corpus": {"window_tokens": 8}})
+    assert home.rows("candidate_calls").filter(round=2).is_empty()
