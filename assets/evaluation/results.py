@@ -9,6 +9,7 @@ import dagster as dg
 import polars as pl
 from filelock import Timeout
 
+from assets.evaluation.kept_out import doubt_about
 from assets.evaluation.measured import TABLE
 from assets.evaluation.measuring import Measuring, describe_states
 from assets.evaluation.stage import EVALUATION_RESULTS
@@ -154,6 +155,9 @@ def _report(
     examples = store.ask("evaluation_examples", benchmark=results, model=model.name)
     left_out = measuring.left_out(name, model)
     state = describe_states(measuring.states[f"{results} with {model.name}"])
+    doubt = doubt_about(measuring.run, model, [name])
+    if doubt is not None:
+        measuring.run.log.warning(doubt)
     scores = summary.drop_nulls("score").select("mode", "score").iter_rows()
     shown = ", ".join(f"{mode} {score:.3g}" for mode, score in scores) or "no scores"
     measuring.run.log.info(f"{results} with {model.name}: {shown}, {state}, {seconds:.1f} s")
@@ -161,6 +165,7 @@ def _report(
         "tools": ", ".join(measuring.tools.tools) or "none",
         "state": state,
         "items asked": measuring.items_asked[name],
+        **({"kept out of training": doubt} if doubt else {}),
         "dagster/partition_row_count": int(summary["items"].sum()),
         **{f"{LEFT_OUT}{reason}": count for reason, count in left_out.items()},
         "summary": table_markdown(summary, rows=20),

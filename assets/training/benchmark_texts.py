@@ -51,10 +51,11 @@ def benchmark_texts(settings: Settings) -> dict[str, BenchmarkTexts]:
     evaluation = settings.evaluation
     given = (*evaluation.files, *evaluation.questions, *evaluation.texts)
     named = dict.fromkeys((*evaluation.benchmarks, *given))
-    return {name: _texts_of(name, settings) for name in named}
+    return {name: texts_of_benchmark(name, settings) for name in named}
 
 
-def _texts_of(name: str, settings: Settings) -> BenchmarkTexts:
+def texts_of_benchmark(name: str, settings: Settings) -> BenchmarkTexts:
+    """The texts of one of them; see `benchmark_texts`."""
     if name == PERPLEXITY:
         return BenchmarkTexts(None, lambda: ())
     if name == DATESET:

@@ -1,13 +1,16 @@
 """`toolformer evaluate`: measure models, and print scores and differences with intervals."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
 
 from assets.evaluation.comparisons import EVALUATION_REPORT
+from assets.evaluation.kept_out import doubt_about
 from assets.evaluation.stage import EVALUATION_RESULTS
 from assets.evaluation.tables import gains, paper_tables, rounding_sentences
+from assets.run import Workspace
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.places import run_all
@@ -28,6 +31,7 @@ from toolformer.home.settings.evaluation_sections import BASE, EMBEDDED_BENCHMAR
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.evaluated_models import (
     check_model_name,
+    evaluated_model,
     name_of_model,
     name_of_variant,
 )
@@ -103,6 +107,12 @@ def evaluate_models(
             failures += run_all(instance, options, settings, planned, on_ray=on_ray)
     # What failed does not hide the others.
     _show(open_warehouse(home), settings, home.plots)
+    work = Workspace(settings, home)
+    # What could not be measured has said why.
+    with suppress(ToolformerError):
+        for name in named:
+            if doubt := doubt_about(work, evaluated_model(name, settings, home), benchmarks):
+                console.say(doubt)
     raise_all(failures)
 
 

@@ -1,0 +1,59 @@
+"""Whether what a finetuned model is measured by was kept out of its training."""
+
+import json
+from collections.abc import Iterable, Mapping
+
+from assets.inputs import fingerprints_of, partition_inputs
+from assets.run import Workspace
+from assets.training.benchmark_texts import texts_of_benchmark
+from assets.training.finetuned_model import stored_model
+from assets.training.training_inputs import TRAINING_SET, training_and_held_out_shards
+from toolformer.home.fingerprints import FINGERPRINT, PARTS, Fingerprint
+from toolformer.home.settings.evaluation_sections import PERPLEXITY
+from toolformer.home.wiring.evaluated_models import EvaluatedModel
+from warehouse.schema import ALL
+
+
+def doubt_about(work: Workspace, model: EvaluatedModel, benchmarks: Iterable[str]) -> str | None:
+    """A sentence where a model may have been trained on what it is measured by; else None.
+
+    A training set leaves out what its benchmarks and held-out shards have, as they were when it was
+    made. Of another model than a finetuned one of this home nothing is known.
+
+    Raises:
+        ToolformerError: a file of one of the benchmarks is missing.
+    """
+    trained = stored_model(work, model.directory) if model.is_finetuned else None
+    if trained is None:
+        return None
+    kept_out = _kept_out(work, json.loads(json.loads(trained[PARTS])["training_set"]))
+    if kept_out is None:
+        why = "is not known, since the training set that it is of was replaced"
+        return f"Whether {model.name} was trained on what it is measured by {why}."
+    doubtful = [name for name in benchmarks if kept_out.get(name) != _now(work, name)]
+    if not doubtful:
+        return None
+    return (
+        f"{model.name} may have been trained on texts of {', '.join(doubtful)}: added or changed "
+        "since its training set was made, which left out those of before. Run `toolformer train`, "
+        "then `toolformer evaluate` again."
+    )
+
+
+def _kept_out(work: Workspace, training_set: str) -> Mapping[str, object] | None:
+    """What the texts of each benchmark were made of that a training set leaves out."""
+    stored = work.warehouse.partition_metadata(TRAINING_SET.table, ALL, ALL)
+    if stored is None or stored[FINGERPRINT] != training_set:
+        return None
+    parts = json.loads(stored[PARTS])
+    held_out = json.loads(parts["held_out_documents"])
+    return {**json.loads(parts["benchmarks"]), PERPLEXITY: held_out}
+
+
+def _now(work: Workspace, name: str) -> object:
+    if name == PERPLEXITY:
+        _, held_out = training_and_held_out_shards(work.home)
+        return fingerprints_of(partition_inputs(work.warehouse, "documents", held_out))
+    made_of = texts_of_benchmark(name, work.settings).made_of
+    # As a fingerprint has it.
+    return json.loads(Fingerprint.of({name: made_of}).parts[name])
