@@ -212,6 +212,21 @@ def test_a_model_that_took_anothers_place_has_no_scores_of_that_one_by_another_b
     assert items_by_benchmark(work) == {"own": QUESTIONS, "other": QUESTIONS}
 
 
+def test_what_other_benchmarks_stored_of_a_model_is_not_looked_at_one_by_one(
+    measure, monkeypatch: pytest.MonkeyPatch
+):
+    measure(benchmark="other")
+    look, names = Warehouse.partition_version, []
+
+    def looked(self, table: str, shard: str, name: str):
+        names.append(name)
+        return look(self, table, shard, name)
+
+    monkeypatch.setattr(Warehouse, "partition_version", looked)
+    measure()
+    assert {name.partition(".")[0] for name in names} == {"own"}
+
+
 def test_a_killed_run_goes_on_behind_its_last_part(measure, monkeypatch: pytest.MonkeyPatch):
     replace = Warehouse.replace_partitions
     stored: list[str] = []
