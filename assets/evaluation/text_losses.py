@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
-from assets.evaluation.measured import IDENTITY, Measured, identity_of
+from assets.earlier_scores import IDENTITY, identity_of
+from assets.evaluation.measured import Measured
 from assets.evaluation.stage import EVALUATION_RESULTS, OF_TEXTS
 from assets.inputs import Expected, Input, fingerprints_of, partition_inputs
 from assets.outputs import OutputRows

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from assets.evaluation import measuring
+from assets.evaluation.comparisons import compare
 from assets.evaluation.measured import TABLE, Answers
 from assets.evaluation.measuring import Measuring
 from assets.evaluation.questions import Questions
@@ -204,9 +205,15 @@ def test_a_model_that_took_anothers_place_has_no_scores_of_that_one_by_another_b
     measure(benchmark="other")
     work, _ = measure()
     assert items_by_benchmark(work) == {"own": QUESTIONS, "other": QUESTIONS}
+    compare(work.run)
+    assert {*work.run.warehouse.view("evaluation_table")["benchmark"]} == {"own", "other"}
     (tmp_path / "model" / "model.safetensors").write_bytes(b"\1" * 100)
     work, _ = measure()
     assert items_by_benchmark(work) == {"own": QUESTIONS}
+    for computed in ("score_intervals", "paired_differences"):
+        assert work.run.warehouse.view(computed).is_empty()
+    compare(work.run)
+    assert {*work.run.warehouse.view("score_intervals")["benchmark"]} == {"own"}
     work, asked = measure(benchmark="other")
     assert asked
     assert items_by_benchmark(work) == {"own": QUESTIONS, "other": QUESTIONS}
