@@ -72,6 +72,8 @@ class Measuring:
         if evaluation.is_text(name):
             self._read(name, model)
         else:
+            # The base model beside this one is kept from text to text, and takes memory here.
+            self.run.holder.drop_copy()
             self._ask(name, model, modes, [mode for mode in others if mode not in modes])
         # They would stand beside the new ones in the report and on the model's card.
         empty_earlier_scores(self.run, model)

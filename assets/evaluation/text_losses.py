@@ -65,13 +65,10 @@ class Losses(Measured):
         )
         base = base_beside(model, self.model, self.run.holder, settings, self.run.home)
         rows: list[dict] = []
-        try:
-            for batch in batches:
-                of_batch = [windows[index] for index in batch]
-                rows += feed_in_halves(of_batch, partial(_loss_rows, model, base))[0]
-                self.progress(len(rows), len(windows))
-        finally:
-            self.run.holder.drop_copy()
+        for batch in batches:
+            of_batch = [windows[index] for index in batch]
+            rows += feed_in_halves(of_batch, partial(_loss_rows, model, base))[0]
+            self.progress(len(rows), len(windows))
         return OutputRows(self.rows(model, sorted(rows, key=lambda row: row["item_id"])))
 
     def _documents(self) -> dict[str, Input]:

@@ -104,7 +104,7 @@ def measure(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> Call
             warehouse=store,
             force=force,
             log=logging.getLogger("test"),
-            holder=SimpleNamespace(load=lambda *_, precision: model),
+            holder=SimpleNamespace(load=lambda *_, precision: model, drop_copy=lambda: None),
             hold_device=lambda: "cpu",
             progress=lambda *_: lambda done, total: None,
         )
