@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 
 import polars as pl
 
+from assets.earlier_scores import IDENTITY, identity_of
 from assets.evaluation.questions import TOOL_FAILED, Questions
 from assets.evaluation.stage import EVALUATION_RESULTS, OF_CALLS, OF_QUESTIONS
 from assets.inputs import Expected
@@ -25,13 +26,10 @@ from toolformer.evaluation.modes import Mode
 from toolformer.forward.model import Model
 from toolformer.home.fingerprints import FINGERPRINT, PARTS, Fingerprint
 from toolformer.home.progress import ProgressCallback
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.evaluated_models import EvaluatedModel
 from tools.model_identity import chat_template_identity
 
 TABLE = EVALUATION_RESULTS.name
-# The part of a fingerprint that names the model.
-IDENTITY = "language_model"
 DONE_BUT_FAILED = "done, but tools were down for some items; the next run asks these again"
 _UNFINISHED_OF = "unfinished_of"
 
@@ -150,11 +148,6 @@ class Answers(Measured):
         rows = self.run.warehouse.read_partition(*self.address)
         answered = rows.filter(pl.col("reason").ne_missing(TOOL_FAILED))
         return {row["item_id"]: row for row in answered.iter_rows(named=True)}
-
-
-def identity_of(model: EvaluatedModel, settings: Settings) -> list[str | None]:
-    """What tells a model that is measured from others of its name."""
-    return [model.identity(settings), settings.language_model.bos_token]
 
 
 def questions_digest(benchmark: Benchmark, items: Sequence[BenchmarkItem]) -> str:

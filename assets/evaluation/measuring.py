@@ -3,41 +3,33 @@
 A part that is finished stays when a run is killed.
 """
 
-import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Set
-from contextlib import suppress
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from filelock import Timeout
-
-from assets.evaluation.measured import IDENTITY, TABLE, Answers, Measured, identity_of
+from assets.earlier_scores import empty_earlier_scores, empty_scores
+from assets.evaluation.measured import TABLE, Answers, Measured
 from assets.evaluation.questions import Questions
 from assets.evaluation.text_losses import Losses
 from assets.outputs import DONE, UP_TO_DATE
 from assets.run import Run
-from assets.shard_texts import typed_frame
 from assets.training.training_inputs import training_and_held_out_shards
 from toolformer.base.digests import number_digest
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Edit, Mode
-from toolformer.home.fingerprints import FINGERPRINT, PARTS, Fingerprint
 from toolformer.home.progress import ProgressCallback
 from toolformer.home.wiring.benchmarks import configured_benchmark, items_of
 from toolformer.home.wiring.edited_tables import EditedTables, edited_tables
 from toolformer.home.wiring.evaluated_models import EvaluatedModel
 from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
-from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL
 
 # Minutes of work on two cores, so little is lost; enough to keep a batch full.
 _ITEMS_PER_PART = 250
 # Of the rows that a benchmark leaves out, so many are named.
 _NAMED = 5
-# The fingerprint of a partition whose rows were taken out.
-_EMPTY = ""
 
 
 @dataclass(slots=True)
@@ -80,8 +72,11 @@ class Measuring:
         if evaluation.is_text(name):
             self._read(name, model)
         else:
+            # The base model beside this one is kept from text to text, and takes memory here.
+            self.run.holder.drop_copy()
             self._ask(name, model, modes, [mode for mode in others if mode not in modes])
-        self._empty_of_others(model)
+        # They would stand beside the new ones in the report and on the model's card.
+        empty_earlier_scores(self.run, model)
 
     def _read(self, name: str, model: EvaluatedModel) -> None:
         evaluation = self.run.settings.evaluation
@@ -221,33 +216,7 @@ class Measuring:
             name = part.name
             if name.startswith(prefix) and name not in asked:
                 held = unanswered.get(name)
-                self._empty(name, lambda _, held=held: not (held and held.held_items))
-
-    def _empty_of_others(self, model: EvaluatedModel) -> None:
-        """Leave no rows of an earlier model of this name, whatever it was measured by.
-
-        They would stand beside the new ones in the report and on the model's card.
-        """
-        made_of = {IDENTITY: identity_of(model, self.run.settings)}
-        now = Fingerprint.of(made_of).parts[IDENTITY]
-        for part in self.run.warehouse.partitions(TABLE):
-            if part.name.split(".")[1:2] == [model.name]:
-                self._empty(
-                    part.name, lambda stored: json.loads(stored[PARTS]).get(IDENTITY) != now
-                )
-
-    def _empty(self, name: str, is_stale: Callable[[Mapping[str, str]], bool]) -> None:
-        """Take out the rows of a partition if what it was made from says so."""
-        store = self.run.warehouse
-        # Another run that has the lock is about to replace it.
-        lock = self.run.home.partition_lock(TABLE, ALL, name)
-        with suppress(Timeout, StoreConflictError), lock.acquire(timeout=0):
-            stored = store.partition_metadata(TABLE, ALL, name)
-            if stored is None or stored[FINGERPRINT] == _EMPTY or not is_stale(stored):
-                return
-            self.run.log.info(f"{name} is emptied: its rows were made from something else")
-            empty = typed_frame(TABLE, [])
-            store.replace_partition(TABLE, ALL, name, empty, metadata={FINGERPRINT: _EMPTY})
+                empty_scores(self.run, name, lambda _, held=held: not (held and held.held_items))
 
     def _ensure(self, output: Measured) -> None:
         state = output.ensure()

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
-from assets.evaluation.measured import IDENTITY, Measured, identity_of
+from assets.earlier_scores import IDENTITY, identity_of
+from assets.evaluation.measured import Measured
 from assets.evaluation.stage import EVALUATION_RESULTS, OF_TEXTS
 from assets.inputs import Expected, Input, fingerprints_of, partition_inputs
 from assets.outputs import OutputRows
@@ -64,13 +65,10 @@ class Losses(Measured):
         )
         base = base_beside(model, self.model, self.run.holder, settings, self.run.home)
         rows: list[dict] = []
-        try:
-            for batch in batches:
-                of_batch = [windows[index] for index in batch]
-                rows += feed_in_halves(of_batch, partial(_loss_rows, model, base))[0]
-                self.progress(len(rows), len(windows))
-        finally:
-            self.run.holder.drop_copy()
+        for batch in batches:
+            of_batch = [windows[index] for index in batch]
+            rows += feed_in_halves(of_batch, partial(_loss_rows, model, base))[0]
+            self.progress(len(rows), len(windows))
         return OutputRows(self.rows(model, sorted(rows, key=lambda row: row["item_id"])))
 
     def _documents(self) -> dict[str, Input]:

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from assets.earlier_scores import empty_earlier_scores
 from assets.inputs import Expected
 from assets.outputs import DONE, publish
 from assets.run import Run
@@ -33,7 +34,7 @@ from toolformer.home.partitions import MODEL, register
 from toolformer.home.plots.figures import training_curve
 from toolformer.home.plots.files import plot_links
 from toolformer.home.wiring.annotator import finetuned_model_directory
-from toolformer.home.wiring.evaluated_models import name_of_variant
+from toolformer.home.wiring.evaluated_models import evaluated_model, name_of_variant
 from toolformer.home.wiring.model_damage import check_undamaged
 from toolformer.home.wiring.served import check_has_weights
 from toolformer.training.finetuning import (
@@ -180,7 +181,10 @@ def finetuned_model(run: Run) -> dg.MaterializeResult:
     model = FinetunedModel(run=run, directory=directory)
     state = model.ensure()
     model.complete()
-    register(run.context.instance, MODEL, [name_of_variant(run.settings.training.variant)])
+    name = name_of_variant(run.settings.training.variant)
+    # What the model before it scored is not said of this one.
+    empty_earlier_scores(run, evaluated_model(name, run.settings, run.home))
+    register(run.context.instance, MODEL, [name])
     return dg.MaterializeResult(
         metadata={"state": state, **_report(model)}, data_version=model.data_version()
     )

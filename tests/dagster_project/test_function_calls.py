@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -168,6 +169,25 @@ def test_progress_is_shown_and_a_server_that_is_away_is_named_by_its_flag(
     chats.answer = lambda _: (503, {"error": {"message": "busy"}})
     outcome = run("evaluate", "bfcl", "--quiet", "--url", chats.url, *options)
     assert outcome.is_one_paragraph_naming("answered 503 (busy). Run the same again later.")
+
+
+@pytest.mark.parametrize(("answered", "status"), [(0, 429), (1, 503)], ids=["limit", "busy"])
+def test_a_service_that_limits_requests_or_is_busy_for_a_while_is_waited_for(
+    chats: Chats, monkeypatch, answered: int, status: int
+):
+    monkeypatch.setattr(http_client, "_FIRST_PATIENCE", 0.05)
+    asked, opens = [{"messages": [{"content": each}]} for each in ASKED], time.monotonic() + 1
+
+    def answer(content: str) -> tuple[int, Any]:
+        if len(chats.bodies) > answered and time.monotonic() < opens:
+            return status, {"error": {"message": "later"}}
+        return 200, {"choices": [{"message": MESSAGES[content]}]}
+
+    chats.answer = answer
+    with closing(ChatClient([chats.url], "mine")) as client:
+        for each in asked:
+            assert "content" in client.answers([each], progress=lambda *_: None)[0]
+    assert time.monotonic() > opens
 
 
 def test_files_that_are_not_bfcls_are_told(

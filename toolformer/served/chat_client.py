@@ -36,6 +36,7 @@ class ChatClient(CompletionsClient):
     def _message(self, body: str) -> dict[str, Any]:
         try:
             told = self._answer("POST", f"{self._urls[0]}/chat/completions", _MOST_BYTES, body)
+            self.is_known()
             message = told["choices"][0]["message"]
             calls = [call["function"] for call in message.get("tool_calls") or ()]
             named = [{name: call[name] for name in ("name", "arguments")} for call in calls]

@@ -21,9 +21,6 @@ from tenacity import (
     Retrying,
     retry_if_exception_type,
     sleep_using_event,
-    stop_after_attempt,
-    stop_after_delay,
-    stop_when_event_set,
 )
 from tenacity.wait import wait_random_exponential
 
@@ -288,14 +285,18 @@ class CompletionsClient:
         answer = Retrying(
             retry=retry_if_exception_type(PassingError),
             wait=wait_random_exponential(multiplier=0.1, max=_LONGEST_WAIT),
-            stop=(stop_after_delay(self._patience) & stop_after_attempt(_LEAST_ATTEMPTS))
-            | stop_when_event_set(is_over),
+            stop=lambda state: is_over.is_set() or self._is_over_patience(state),
             sleep=sleep_using_event(is_over),
             before_sleep=self._note,
             reraise=True,
         )(once)
         self._answered, self._failure = time.monotonic(), ""
         return answer
+
+    def _is_over_patience(self, state: RetryCallState) -> bool:
+        # By now the server may be known, from what others asked.
+        seconds = state.seconds_since_start or 0.0
+        return state.attempt_number >= _LEAST_ATTEMPTS and seconds >= self._patience
 
     def _note(self, state: RetryCallState) -> None:
         if state.outcome is not None:
@@ -345,6 +346,9 @@ class CompletionsClient:
             error = error.get("message")
         said = self.shown(error or answer).rstrip(".")
         message = f"The server at {self.url} answered {status} ({said})."
+        if status == httpx.codes.TOO_MANY_REQUESTS:
+            # It is there, and may count requests by the minute.
+            self.is_known()
         if status in _PASSING_STATUSES or status >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise PassingError(f"{message} {self._kept}Run the same again later.")
         remedies = {

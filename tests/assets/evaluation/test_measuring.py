@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from assets.evaluation import measuring
+from assets.evaluation.comparisons import compare
 from assets.evaluation.measured import TABLE, Answers
 from assets.evaluation.measuring import Measuring
 from assets.evaluation.questions import Questions
@@ -103,7 +104,7 @@ def measure(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> Call
             warehouse=store,
             force=force,
             log=logging.getLogger("test"),
-            holder=SimpleNamespace(load=lambda *_, precision: model),
+            holder=SimpleNamespace(load=lambda *_, precision: model, drop_copy=lambda: None),
             hold_device=lambda: "cpu",
             progress=lambda *_: lambda done, total: None,
         )
@@ -204,12 +205,33 @@ def test_a_model_that_took_anothers_place_has_no_scores_of_that_one_by_another_b
     measure(benchmark="other")
     work, _ = measure()
     assert items_by_benchmark(work) == {"own": QUESTIONS, "other": QUESTIONS}
+    compare(work.run)
+    assert {*work.run.warehouse.view("evaluation_table")["benchmark"]} == {"own", "other"}
     (tmp_path / "model" / "model.safetensors").write_bytes(b"\1" * 100)
     work, _ = measure()
     assert items_by_benchmark(work) == {"own": QUESTIONS}
+    for computed in ("score_intervals", "paired_differences"):
+        assert work.run.warehouse.view(computed).is_empty()
+    compare(work.run)
+    assert {*work.run.warehouse.view("score_intervals")["benchmark"]} == {"own"}
     work, asked = measure(benchmark="other")
     assert asked
     assert items_by_benchmark(work) == {"own": QUESTIONS, "other": QUESTIONS}
+
+
+def test_what_other_benchmarks_stored_of_a_model_is_not_looked_at_one_by_one(
+    measure, monkeypatch: pytest.MonkeyPatch
+):
+    measure(benchmark="other")
+    look, names = Warehouse.partition_version, []
+
+    def looked(self, table: str, shard: str, name: str):
+        names.append(name)
+        return look(self, table, shard, name)
+
+    monkeypatch.setattr(Warehouse, "partition_version", looked)
+    measure()
+    assert {name.partition(".")[0] for name in names} == {"own"}
 
 
 def test_a_killed_run_goes_on_behind_its_last_part(measure, monkeypatch: pytest.MonkeyPatch):

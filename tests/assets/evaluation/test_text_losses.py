@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from assets.evaluation.measuring import Measuring
 from assets.evaluation.tables import paper_tables
 from assets.evaluation.text_losses import Losses, mean_loss
 from tests.fakes import TOKENIZERS, save_tiny_model
+from tests.homes import write_lines
 from tests.warehouse.rows import put
 from toolformer.base.kept_digests import DIGESTS_FILE
 from toolformer.errors import OutOfMemoryError
@@ -35,16 +37,28 @@ TEXT = (
 )
 
 
-def measured(base: Path, others: dict[str, Path], folder: Path, **language_model: Any) -> Warehouse:
-    """The text measured with a base model, and with others."""
+def measured(
+    base: Path,
+    others: dict[str, Path],
+    folder: Path,
+    *,
+    benchmarks: Sequence[str] = ("own",),
+    loads: list[int] | None = None,
+    **language_model: Any,
+) -> Warehouse:
+    """The text measured with a base model, and with others; then how many were loaded by then."""
     file = folder / "text.txt"
     file.write_text(TEXT)
+    asked = write_lines(folder / "asked.jsonl", [{"id": "1", "question": "Who?", "answers": "I"}])
     given = {"path": str(base), "device": "cpu", "precision": "bfloat16", **language_model}
     settings = validated(
         {
             "language_model": given,
             "corpus": {"window_tokens": 24},
-            "evaluation": {"texts": {"own": str(file)}},
+            "evaluation": {
+                "texts": {"own": str(file), "again": str(file)},
+                "questions": {"asked": {"path": str(asked), "prompt": "{question}"}},
+            },
         },
         origin="test",
     )
@@ -64,9 +78,13 @@ def measured(base: Path, others: dict[str, Path], folder: Path, **language_model
     measuring = Measuring(run, Toolbox({}, {}, {}), [])
     try:
         for name, directory in others.items():
-            measuring.measure("own", EvaluatedModel(directory, name=name), [DISABLED])
-        # One model alone is left.
-        assert holder._copy is None
+            model = EvaluatedModel(directory, name=name)
+            for benchmark in benchmarks:
+                measuring.measure(benchmark, model, [DISABLED])
+                if loads is not None:
+                    loads.append(holder.loads)
+                # One model alone answers questions.
+                assert benchmark != "asked" or holder._copy is None
     finally:
         holder.release()
     return store
@@ -164,6 +182,15 @@ def test_what_is_printed_has_the_divergence_beside_the_perplexity(tiny: Path, tm
     assert table["divergence_from_base"].to_list() == [mean]
     (cell,) = paper_tables(table)["other"]["own"]
     assert cell.endswith(f"items, {mean:.4f} nats a token from base")
+
+
+def test_the_base_model_is_loaded_once_beside_another_for_all_texts(tiny: Path, tmp_path: Path):
+    other, loads = changed_copy(tiny, tmp_path / "other"), list[int]()
+    benchmarks = ("own", "again", "asked")
+    given = {"benchmarks": benchmarks, "loads": loads, "precision": "float32"}
+    store = measured(tiny, {"other": other}, tmp_path, **given)
+    assert loads == [2, 2, 2]
+    assert store.view("evaluation_summary").height == len(benchmarks)
 
 
 def test_another_base_model_puts_the_divergence_out_of_date(tiny: Path, tmp_path: Path):

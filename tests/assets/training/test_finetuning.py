@@ -13,6 +13,7 @@ from tests.materialising import failure_of, materialise, metadata_of
 from tests.warehouse.rows import CALL, new_warehouse, put
 from toolformer.forward import precision
 from toolformer.forward.chat_template import plain_template
+from toolformer.home.fingerprints import Fingerprint
 from toolformer.home.home import Home
 from toolformer.training.variants import VARIANTS
 from tools.model_identity import model_identity
@@ -149,6 +150,47 @@ def test_a_model_made_again_is_the_same_model_however_long_it_took(home: Home, b
         identities.add(model_identity(home.finetuned_model(1)))
     assert len(identities) == 1
     assert len(rates) > 1
+
+
+def test_scores_of_the_model_before_it_are_said_of_none(home: Home, base: Path):
+    store = Warehouse(home.warehouse, home.database)
+
+    def shown() -> dict[str, set[str]]:
+        """The models that stand in what is made of scores."""
+        of_each = ("evaluation_summary", "evaluation_table", "call_calibration")
+        compared = {name: {*store.view(name)["model"]} for name in (*of_each, "score_intervals")}
+        for name in ("evaluation_difference", "paired_differences"):
+            pairs = store.view(name)
+            compared[name] = {*pairs["model"], *pairs["other_model"]}
+        return compared
+
+    def train_with(seed: int, variant: str = "calls") -> None:
+        assert metadata_of(train(base, variant, seed=seed))["state"]
+
+    train_with(0)
+    train_with(0, "plain")
+    directories = {"base": base, "finetuned": home.finetuned_model(1)}
+    directories["plain"] = home.finetuned_model(1, "plain")
+    for model, directory in directories.items():
+        parts = {"language_model": [model_identity(directory), None]}
+        for benchmark in ("mine", "other"):
+            for mode in ("disabled", "enabled"):
+                rows = {"benchmark": benchmark, "model": model, "mode": mode}
+                name = f"{benchmark}.{model}.{mode}.0000"
+                metadata = Fingerprint.of({**parts, "name": name}).metadata()
+                put(store, "evaluation_results", rows, name=name, **metadata)
+    overrides = {"language_model": {"path": str(base)}}
+    materialise("evaluation_report", overrides=overrides)
+    before = shown()
+    assert {*map(frozenset, before.values())} == {frozenset(directories)}
+    train_with(0)
+    assert shown() == before
+    train_with(1, "plain")
+    assert shown() == {name: {"base", "finetuned"} for name in before}
+    train_with(1)
+    assert shown() == {name: {"base"} for name in before}
+    materialise("evaluation_report", overrides=overrides)
+    assert shown() == {name: {"base"} for name in before}
 
 
 def test_a_model_depends_on_the_share_of_chats_and_on_the_template_that_writes_them(
