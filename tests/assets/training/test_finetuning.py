@@ -7,7 +7,6 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from assets.training import finetuning
 from tests.fakes import save_tiny_model
 from tests.materialising import failure_of, materialise, metadata_of
 from tests.warehouse.rows import CALL, new_warehouse, put
@@ -123,16 +122,6 @@ def test_a_learning_rate_that_is_chosen_stands_beside_the_model_and_is_told(home
     assert record["parameters"]["learning_rate"] in tried
     assert metadata_of(train(base, "calls", learning_rate="auto"))["state"] == "up to date"
     assert "learning rate" not in metadata_of(train(base, "calls", learning_rate=1e-4))
-
-
-def test_where_every_learning_rate_diverges_the_losses_are_told_and_there_is_no_model(
-    home: Home, base: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(finetuning, "RATES", (1e31, 1e30, 1e29, 1e28))
-    told = failure_of(train(base, "calls", learning_rate="auto"))
-    assert "Training diverges at every learning rate" in told
-    assert "1e+30: not finite" in told
-    assert not home.finetuned_model(1).exists()
 
 
 def test_a_model_that_lost_language_is_told_with_what_to_do(home: Home, base: Path):
