@@ -104,10 +104,17 @@ def test_every_reader_gives_json_texts_as_they_were(built, run, tmp_path: Path):
                     assert arguments == told["function"]["arguments"], name
 
 
-def test_formats_without_arguments_refuse_their_form(built, run, tmp_path: Path):
-    outcome = run("export", "text", "--output", tmp_path / "x", "--arguments", "json")
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("--arguments", "json", "has no arguments by name"),
+        ("--check-template", "model", "Only sft has chats"),
+    ],
+)
+def test_flags_of_chats_are_refused_for_texts(built, run, tmp_path: Path, flag, value, said):
+    outcome = run("export", "text", "--output", tmp_path / "x", flag, value)
     assert outcome.code == 2
-    assert "has no arguments by name" in " ".join(re.sub("[│╭╮╰╯─]", "", outcome.err).split())
+    assert said in " ".join(re.sub("[│╭╮╰╯─]", "", outcome.err).split())
 
 
 @pytest.mark.parametrize("source", ["case", "own"])
@@ -264,9 +271,3 @@ def test_nothing_is_written_where_the_template_loses_a_part(
     assert outcome.is_one_paragraph_naming(lost, "Nothing is written")
     assert told in outcome.out
     assert not chats.exists()
-
-
-def test_only_chats_have_a_template_to_check(built, run, tmp_path: Path):
-    outcome = run("export", "text", "--output", tmp_path / "x", "--check-template", tmp_path)
-    assert outcome.code == 2
-    assert "Only sft has chats" in outcome.err

@@ -29,14 +29,6 @@ def test_rows_keep_the_order_they_were_given_in(warehouse: Warehouse):
     assert warehouse.read_partition("documents", SHARD, "all").equals(rows)
 
 
-def test_same_rows_give_the_same_bytes(warehouse: Warehouse):
-    write_documents(warehouse, "one", "two")
-    [first] = warehouse.partitions("documents")
-    write_documents(warehouse, "one", "two")
-    [second] = warehouse.partitions("documents")
-    assert second.path == first.path
-
-
 def test_metadata_comes_back(warehouse: Warehouse):
     write_documents(warehouse, TEXT)
     assert warehouse.partition_metadata("documents", SHARD, "all") == METADATA
