@@ -8,11 +8,7 @@ import pytest
 from filelock import Timeout
 
 from dagster_project.run_tags import LAUNCHED_BY_UI_TAG, PROCESS_TAG
-from dagster_project.runs.run_job import (
-    close_dead_runs,
-    dagster_instance,
-    prepare_dagster_home,
-)
+from dagster_project.runs.run_job import close_dead_runs, dagster_instance, prepare_dagster_home
 from toolformer.home.home import Home
 from toolformer.home.resources.language_model import LanguageModelResource
 

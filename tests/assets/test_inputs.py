@@ -205,18 +205,11 @@ def test_inputs_that_were_not_made_from_each_other_are_refused(stage: Stage):
 
 
 def merged(
-    stage: Stage,
-    *,
-    window_tokens: int = 64,
-    besides: Collection[str] = (),
-    is_enabled: bool = True,
+    stage: Stage, *, window_tokens: int = 64, besides: Collection[str] = (), is_enabled: bool = True
 ) -> tuple[list[str], dict[str, str]]:
     """The tools that `augmented_texts` would merge, and why others are left out."""
     settings = validated(
-        {
-            "corpus": {"window_tokens": window_tokens},
-            "tools": {TOOL: {"is_enabled": is_enabled}},
-        },
+        {"corpus": {"window_tokens": window_tokens}, "tools": {TOOL: {"is_enabled": is_enabled}}},
         origin="test",
     )
     (entry,) = Manifest.load(stage.home.sources).active_shards

@@ -62,10 +62,7 @@ class Home:
             self.following = set()
             return {}
         found = dg.evaluate_automation_conditions(
-            self.definitions,
-            self._instance,
-            asset_selection=selection,
-            cursor=self._cursor,
+            self.definitions, self._instance, asset_selection=selection, cursor=self._cursor
         )
         self._cursor = found.cursor
         requested = {

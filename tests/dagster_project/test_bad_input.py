@@ -123,14 +123,7 @@ def test_an_argument_that_is_no_utf_8_is_refused(run, home: Home, arguments):
     assert not home.root.exists()
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("report",),
-        ("export", "text"),
-    ],
-    ids=" ".join,
-)
+@pytest.mark.parametrize("arguments", [("report",), ("export", "text")], ids=" ".join)
 def test_the_home_folder_of_an_unknown_user_is_refused(run, warehouse, arguments):
     outcome = run(*arguments, "--output", "~nobody-has-this-name/x")
     assert outcome.code == 2

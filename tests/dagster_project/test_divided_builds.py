@@ -16,9 +16,7 @@ from toolformer.home.partitions import BENCHMARK, MODEL, SHARD, VARIANT
 KEYS = [f"shard-{number:05d}" for number in range(6)]
 
 
-def test_a_stage_runs_too_whose_checkpoint_a_kill_left_behind(
-    home: Home,
-):
+def test_a_stage_runs_too_whose_checkpoint_a_kill_left_behind(home: Home):
     (home.checkpoints / "scored_calls" / KEYS[0] / "Calendar").mkdir(parents=True)
     (home.checkpoints / "filtered_calls" / KEYS[1]).mkdir(parents=True)
     plan = [PlannedPartition(key, "augmented_texts", "all", "missing") for key in KEYS[:2]]

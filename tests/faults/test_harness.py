@@ -9,12 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.faults.comparison import (
-    damage_of_leftovers,
-    damage_of_rows,
-    partitions_of,
-    processes_of,
-)
+from tests.faults.comparison import damage_of_leftovers, damage_of_rows, partitions_of, processes_of
 from tests.faults.fingerprints import damage_of_fingerprints
 from tests.faults.home import FaultyHome
 from tests.warehouse.rows import put

@@ -21,13 +21,7 @@ PRUNED = {
     "loss_call_without_result": None,
 }
 
-PEEKING = {
-    "status": "failed",
-    "reason": "peeks",
-    "peeks": True,
-    "result": None,
-    "duration_ms": 0.0,
-}
+PEEKING = {"status": "failed", "reason": "peeks", "peeks": True, "result": None, "duration_ms": 0.0}
 
 
 def by_chance(reduction: float | None) -> dict[str, object]:

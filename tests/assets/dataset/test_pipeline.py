@@ -29,12 +29,7 @@ from assets.stage import (
 from dagster_project.definitions import definitions
 from dagster_project.run_tags import RANGE_END_TAG, RANGE_START_TAG
 from dagster_project.runs.run_job import failure_of
-from tests.assets.setting_effects import (
-    STAGES,
-    WITHOUT_EFFECT,
-    setting_paths,
-    stages_of,
-)
+from tests.assets.setting_effects import STAGES, WITHOUT_EFFECT, setting_paths, stages_of
 from tests.warehouse.rows import SHARD, new_warehouse, put, save_manifest
 from toolformer.home.home import Home
 from toolformer.home.partitions import SHARDS

@@ -48,9 +48,7 @@ def items_of(benchmark: QuestionFile) -> list[BenchmarkItem]:
 
 
 def questions_of(
-    benchmark: QuestionFile,
-    settings: Settings | None = None,
-    tools: dict | None = None,
+    benchmark: QuestionFile, settings: Settings | None = None, tools: dict | None = None
 ) -> Questions:
     toolbox = Toolbox(tools or {"Calculator": create_tool("Calculator")}, {}, {})
     return Questions(benchmark, toolbox, settings or Settings())

@@ -134,10 +134,7 @@ def test_a_context_is_carried_from_its_source_to_the_rows_of_every_variant(home:
     (excluded,) = home.warehouse.read_partition("training_exclusions", ALL, ALL).iter_rows(
         named=True
     )
-    assert (excluded["document_id"], excluded["held_out_set"]) == (
-        home.id_of(1),
-        "held_out_shards",
-    )
+    assert (excluded["document_id"], excluded["held_out_set"]) == (home.id_of(1), "held_out_shards")
     assert excluded["shared_ngram"].startswith("how many are they who came to the market")
     assert home.contexts("training_texts", ALL) == {
         "2 + 2 = 4.": asked,

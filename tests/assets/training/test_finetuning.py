@@ -66,11 +66,7 @@ def train(
         },
     }
     return materialise(
-        "finetuned_model",
-        overrides=overrides,
-        partition=variant,
-        force=force,
-        raise_on_error=False,
+        "finetuned_model", overrides=overrides, partition=variant, force=force, raise_on_error=False
     )
 
 

@@ -286,10 +286,7 @@ def test_plain_windows_are_clean_and_no_copies(home: Home):
     home.write(WITH, without_calls={**WITHOUT, **bad})
     assert home.train_on(plain_share=0.9)["plain texts"] == "8 of 54"
     found = home.exclusions().select("document_id", "reason", "calls").rows()
-    assert sorted(found) == [
-        ("p copy", "duplicate_text", 0),
-        ("p held out", "shares_ngram", 0),
-    ]
+    assert sorted(found) == [("p copy", "duplicate_text", 0), ("p held out", "shares_ngram", 0)]
 
 
 def test_another_text_of_a_held_out_shard_makes_the_training_set_anew(home: Home):

@@ -235,9 +235,7 @@ def test_a_backfill_that_ends_without_all_is_a_failure_and_not_waited_for(
     assert words in str(error)
 
 
-def test_a_backfill_that_counted_before_the_retry_had_made_the_last_is_no_failure(
-    cluster: Cluster,
-):
+def test_a_backfill_that_counted_before_the_retry_had_made_the_last_is_no_failure(cluster: Cluster):
     def retry() -> None:
         lost = cluster.add_run(FAILURE)
         made = cluster.add_run(SUCCESS, retries=lost.run_id)

@@ -7,12 +7,7 @@ import pytest
 
 from tests.processes import writing_beside
 from toolformer.base import whole_files
-from toolformer.base.whole_files import (
-    remove_abandoned,
-    replacing,
-    replacing_folder,
-    write_whole,
-)
+from toolformer.base.whole_files import remove_abandoned, replacing, replacing_folder, write_whole
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path):

@@ -9,12 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import (
-    AutoModelForCausalLM,
-    LlamaForCausalLM,
-    MptConfig,
-    RecurrentGemmaConfig,
-)
+from transformers import AutoModelForCausalLM, LlamaForCausalLM, MptConfig, RecurrentGemmaConfig
 
 from tests.fakes import END, START, byte_tokenizer, tiny_model
 from tests.toolformer.architectures import windows_of

@@ -55,11 +55,7 @@ def no_answer_is_kept() -> Iterator[None]:
     ],
 )
 def test_a_processor_takes_bfloat16_where_its_instructions_are_faster(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    flags: str,
-    seconds: float,
-    expected: list[str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, seconds: float, expected: list[str]
 ):
     file = tmp_path / "cpuinfo"
     file.write_text(f"model name\t: Maker One\nflags : {flags}\n")

@@ -23,12 +23,7 @@ from toolformer.scoring.text_losses import TextLosses
 from tools.protocol import ToolCall
 from tools.syntax import call_pieces
 
-TEXTS = (
-    "Six crates of 24 make 144 bottles, sold before noon.",
-    "Rain.",
-    "„É“ 🌋 [sic] 2021",
-    "Q",
-)
+TEXTS = ("Six crates of 24 make 144 bottles, sold before noon.", "Rain.", "„É“ 🌋 [sic] 2021", "Q")
 QUESTION = ToolCall("QA", "Where?")
 SUM = ToolCall("Calculator", "6 * 24")
 # Document, position, call, result: ends of texts, equal calls, equal positions.
@@ -111,11 +106,7 @@ INLINE, LONG_INLINE = FORMS[-2:]
 @pytest.mark.parametrize(("form", "keeps_arrow"), [*((f, True) for f in FORMS), (FORMS[0], False)])
 def test_losses_equal_the_literal_ones(each_model, each_windows, tmp_path, form, keeps_arrow):
     scored = score(
-        each_model,
-        each_windows,
-        tmp_path,
-        form=form,
-        empty_result_keeps_arrow=keeps_arrow,
+        each_model, each_windows, tmp_path, form=form, empty_result_keeps_arrow=keeps_arrow
     )
     for call, (document, position, tool_call, result) in zip(CALLS, CASES, strict=True):
         ids, got = list(each_windows[document].ids), scored[call.call_id]

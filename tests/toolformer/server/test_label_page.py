@@ -121,10 +121,7 @@ def test_calls_are_judged_on_a_phone(browser: Browser, tmp_path: Path, scheme: s
         page.get_by_label("Your name").fill("Cy")
         page.get_by_role("button", name="Begin").tap()
         expect(page.locator("#progress")).to_have_text("0 of 6 judged by Cy.")
-    assert _labels(tmp_path) == [
-        ("Bo", "Calculator", "not_useful"),
-        ("Bo", "Calculator", "useful"),
-    ]
+    assert _labels(tmp_path) == [("Bo", "Calculator", "not_useful"), ("Bo", "Calculator", "useful")]
 
 
 def test_a_label_that_was_not_stored_leaves_its_call(browser: Browser, tmp_path: Path):

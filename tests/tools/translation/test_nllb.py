@@ -13,12 +13,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
 
-from tools.errors import (
-    ToolCallError,
-    ToolDiedError,
-    ToolUnavailableError,
-    TranslationFailedError,
-)
+from tools.errors import ToolCallError, ToolDiedError, ToolUnavailableError, TranslationFailedError
 from tools.machine_translation import MachineTranslation
 from tools.protocol import Document
 from tools.translation.nllb import NllbTranslator
