@@ -31,7 +31,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Home":
+def home(tmp_path, monkeypatch) -> "Home":
     """An empty home, which commands find."""
     from toolformer.home.home import Home
 
@@ -42,7 +42,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Home":
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny(tmp_path_factory) -> Path:
     """A saved model; copied, never changed."""
     from tests.fakes import save_tiny_model
 
@@ -51,15 +51,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def first_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def first_home(tmp_path_factory) -> Path:
     """What new homes begin with; made by the first test that needs it."""
     return tmp_path_factory.mktemp("first")
 
 
 @pytest.fixture(autouse=True)
-def _new_homes_are_copies(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, first_home: Path
-) -> None:
+def _new_homes_are_copies(request, monkeypatch, first_home: Path) -> None:
     """A new home takes zero-row partitions, views and Dagster's databases from the first one.
 
     They are the same everywhere, and writing them takes a second. What the code does about them
@@ -130,7 +128,7 @@ def test_data() -> Path:
 
 
 @pytest.fixture
-def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outside]:
+def outside(tmp_path, monkeypatch) -> Iterator[Outside]:
     """A folder on the path for tools from outside; what is imported from it is forgotten."""
     folder = tmp_path / "site"
     folder.mkdir()

@@ -114,12 +114,12 @@ def _counted(of_processes: list[set[str]]) -> Counter[str]:
 
 
 @pytest.fixture(scope="module")
-def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model_directory(tmp_path_factory) -> Path:
     return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny", context_length=1024)
 
 
 @pytest.fixture
-def home(tmp_path: Path, model_directory: Path) -> Home:
+def home(tmp_path, model_directory: Path) -> Home:
     """Shards with the rows of every stage, a training set, and a model to evaluate."""
     home, warehouse = Home(tmp_path), new_warehouse(tmp_path)
     for number, shard in enumerate(SHARDS):

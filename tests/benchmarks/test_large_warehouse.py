@@ -1,7 +1,5 @@
 """The drawn warehouse of the benchmarks keeps every rule of a real one."""
 
-from pathlib import Path
-
 import numpy as np
 
 from benchmarks.large_warehouse import identifiers, shard_frames
@@ -9,7 +7,7 @@ from tests.warehouse.rows import SHARD, wrong_counts
 from warehouse.warehouse import Warehouse
 
 
-def test_a_drawn_shard_is_stored_counted_and_its_kept_calls_stand_in_texts(tmp_path: Path):
+def test_a_drawn_shard_is_stored_counted_and_its_kept_calls_stand_in_texts(tmp_path):
     warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
     warehouse.prepare()
     generator = np.random.default_rng(0)

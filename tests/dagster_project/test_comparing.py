@@ -28,7 +28,7 @@ def new_home(
 
 
 @pytest.fixture
-def homes(tmp_path: Path) -> tuple[Path, Path]:
+def homes(tmp_path) -> tuple[Path, Path]:
     """One call that both keep, and one that only the first keeps."""
     also = {"call_id": "c2", "arguments": "1 + 1", "result": STRANGE}
     first = new_home(tmp_path / "one", {}, also, text=f"Of 1400 people 400 passed {STRANGE}.")
@@ -58,7 +58,7 @@ def test_json_has_the_same(run: Run, homes):
     assert [(each["why"], each["call_id"]) for each in shown["examples"]] == [("threshold", "c2")]
 
 
-def test_other_models_are_said_and_named_as_the_reason(run: Run, tmp_path: Path):
+def test_other_models_are_said_and_named_as_the_reason(run: Run, tmp_path):
     def parts(model: str) -> str:
         return json.dumps({"language_model": json.dumps([model, None])})
 
@@ -77,7 +77,7 @@ def test_what_a_build_makes_anew_is_named(run: Run, homes):
     assert "missing or made anew by a build: 1 partitions, such as Calendar of shard-00000." in out
 
 
-def test_homes_that_cannot_be_compared_are_refused(run: Run, homes, tmp_path: Path):
+def test_homes_that_cannot_be_compared_are_refused(run: Run, homes, tmp_path):
     nowhere, empty = (tmp_path / name for name in ("nowhere", "empty"))
     done = run("compare", homes[0], nowhere)
     assert done.is_one_paragraph_naming(f"There is no home in '{nowhere}'", "toolformer ingest")

@@ -221,7 +221,7 @@ def search_of(tmp_path: Path, made: type[WikiSearch] = WikiSearch, **options: fl
 
 
 def test_what_changes_answers_alone_makes_the_calls_again_and_samples_none(
-    warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    warehouse: Warehouse, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(PassageRanker, "fingerprint", lambda _: "f")
     store(warehouse, settings_with(), search_of(tmp_path))

@@ -27,7 +27,7 @@ class Commands(list[str]):
 
 
 @pytest.fixture
-def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
+def commands(monkeypatch) -> Commands:
     made = Commands()
     monkeypatch.setattr(recipe, "run_command", made.run)
     return made
@@ -93,7 +93,7 @@ def test_a_home_with_other_settings_is_refused_before_anything_is_done(
 
 
 def test_the_table_says_what_calls_gain_over_each_control(
-    commands: Commands, warehouse: Warehouse, small: Home, run, monkeypatch: pytest.MonkeyPatch
+    commands: Commands, warehouse: Warehouse, small: Home, run, monkeypatch
 ):
     _, plain, shuffled, model = ROUND_2
 

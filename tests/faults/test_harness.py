@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -18,7 +17,7 @@ ROWS = [{"document_id": name, "text": name} for name in "abc"]
 
 
 @pytest.fixture
-def make_home(tmp_path: Path) -> Callable[..., FaultyHome]:
+def make_home(tmp_path) -> Callable[..., FaultyHome]:
     def make(name: str, rows: list[dict], fingerprint: str = "x") -> FaultyHome:
         home = FaultyHome(tmp_path / name)
         put(home.warehouse, "documents", *rows, fingerprint=fingerprint)

@@ -25,12 +25,12 @@ TEXTS = ["Six and six are twelve of them.", "Out of 1400 people 400 came.", "Two
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base(tmp_path_factory) -> Path:
     return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny", context_length=256)
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+def home(tmp_path, monkeypatch) -> Home:
     """Three texts with a kept and a dropped call each; the last is for development."""
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     home = Home(tmp_path)
@@ -99,7 +99,7 @@ def test_each_variant_is_a_model_with_its_record_curve_and_card(home: Home, base
 
 
 def test_what_auto_stands_for_is_computed_in_and_makes_no_model_stale(
-    home: Home, base: Path, monkeypatch: pytest.MonkeyPatch
+    home: Home, base: Path, monkeypatch
 ):
     monkeypatch.setattr(precision, "is_faster_in_bfloat16", lambda: True)
     assert metadata_of(train(base, "calls", precision="auto"))["state"] == "done"
@@ -137,7 +137,7 @@ def test_a_model_made_again_is_the_same_model_however_long_it_took(home: Home, b
 
 
 def test_a_model_depends_on_the_share_of_chats_and_on_the_template_that_writes_them(
-    home: Home, tmp_path: Path
+    home: Home, tmp_path
 ):
     base = save_tiny_model(tmp_path / "tiny", context_length=256)
     template = base / "chat_template.jinja"
@@ -185,7 +185,7 @@ def test_too_few_texts_are_refused_unless_it_is_forced(home: Home, base: Path):
 
 
 def test_the_rows_of_the_training_set_are_read_once_and_only_where_a_model_is_made(
-    home: Home, base: Path, monkeypatch: pytest.MonkeyPatch
+    home: Home, base: Path, monkeypatch
 ):
     read: list[str] = []
     genuine = Warehouse.read_partition

@@ -113,7 +113,7 @@ class Home:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+def home(tmp_path, monkeypatch) -> Home:
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     shards = ([SHARD], [HELD_OUT])
     monkeypatch.setattr(training_inputs, "training_and_held_out_shards", lambda _: shards)
@@ -237,9 +237,7 @@ def test_the_development_side_has_no_dropped_calls(home: Home):
 
 
 @pytest.mark.parametrize("table", ["filtered_calls", "executed_calls", "candidate_calls"])
-def test_calls_that_are_replaced_meanwhile_make_it_fail(
-    home: Home, table: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_calls_that_are_replaced_meanwhile_make_it_fail(home: Home, table: str, monkeypatch):
     home.write({"a": sentence(1)})
     choose = training_set.choose_texts
 

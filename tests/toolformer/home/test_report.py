@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
@@ -23,7 +22,7 @@ STRANGE = "</script><img src=x onerror=alert(1)>&amp; 😀 [Calculator(1)] \u202
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Warehouse:
+def store(tmp_path) -> Warehouse:
     store = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
     store.prepare()
     return store

@@ -27,7 +27,7 @@ from toolformer.sources.source import Source
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path) -> Path:
     return tmp_path / "home" / "sources"
 
 

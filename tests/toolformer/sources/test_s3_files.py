@@ -26,7 +26,7 @@ def server():
 
 
 @pytest.fixture
-def store(server: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+def store(server: Store, monkeypatch) -> Store:
     """A store with an empty bucket `corpus`, which the environment leads to."""
     lead_to(server, monkeypatch)
     server.reset()

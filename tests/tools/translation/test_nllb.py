@@ -38,7 +38,7 @@ WEIGHTS = "model.safetensors"
 
 
 @pytest.fixture(scope="session")
-def nllb_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def nllb_directory(tmp_path_factory) -> Path:
     """A tiny model as transformers saves NLLB-200; copied by who damages it."""
     folder = tmp_path_factory.mktemp("nllb") / "model"
     backend = Tokenizer(models.BPE(unk_token="<unk>"))
@@ -80,7 +80,7 @@ def nllb_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def own_nllb(nllb_directory: Path, tmp_path: Path) -> Path:
+def own_nllb(nllb_directory: Path, tmp_path) -> Path:
     """A copy that the test may damage."""
     return Path(shutil.copytree(nllb_directory, tmp_path / "own"))
 

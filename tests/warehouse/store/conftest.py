@@ -27,7 +27,7 @@ def s3() -> Iterator[Store]:
 
 
 @pytest.fixture
-def bucket(s3: Store, monkeypatch: pytest.MonkeyPatch) -> str:
+def bucket(s3: Store, monkeypatch) -> str:
     """The address of a new bucket, with the environment that leads there."""
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
@@ -74,5 +74,5 @@ Machines = tuple[Machine, Machine]
 
 
 @pytest.fixture
-def machines(bucket: str, tmp_path: Path) -> Machines:
+def machines(bucket: str, tmp_path) -> Machines:
     return Machine(bucket, tmp_path / "one"), Machine(bucket, tmp_path / "two")
