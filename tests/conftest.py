@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from tests.outside import Outside
 
 if TYPE_CHECKING:
+    from tests.s3 import Store
     from toolformer.home.home import Home
     from warehouse.catalogue import Entry
 
@@ -125,6 +126,15 @@ def test_data() -> Path:
     if not folder:
         pytest.skip("TOOLFORMER_TEST_DATA is not set: no folder with real documents")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def s3() -> "Iterator[Store]":
+    """An object store of this machine."""
+    from tests.s3 import running_store
+
+    with running_store() as store:
+        yield store
 
 
 @pytest.fixture

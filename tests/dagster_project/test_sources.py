@@ -381,8 +381,7 @@ def test_a_source_in_an_object_store_is_ingested_once_and_keeps_its_shards_when_
     home, run, ingest, monkeypatch
 ):
     with running_store() as store:
-        for name, value in store.environment.items():
-            monkeypatch.setenv(name, value)
+        store.lead_to(monkeypatch)
         store.make_bucket("corpus")
         store.put("corpus", "web/a.jsonl", b'{"text": "Text one."}\n{"text": "Text two."}\n')
         assert "1 new shards with 2 records" in ingest("s3://corpus/web/*.jsonl")

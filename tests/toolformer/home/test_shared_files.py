@@ -1,6 +1,6 @@
 """Files of a home by way of an object store: two machines, each with a copy of its own."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -13,7 +13,7 @@ from assets.corpus import sync_shards
 from assets.documents import store_texts, stored_texts
 from dagster_project.definitions import definitions_of
 from tests.corpora import write_texts
-from tests.s3 import Store, running_store
+from tests.s3 import Store
 from tests.warehouse.rows import put
 from toolformer.home import home as home_module
 from toolformer.home.home import Home
@@ -33,17 +33,10 @@ _BUCKETS = count()
 Homes = tuple[Home, Home]
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[Store]:
-    with running_store() as store:
-        yield store
-
-
 @pytest.fixture
 def homes(s3: Store, monkeypatch, tmp_path) -> tuple[Home, Home]:
     """Two machines over one store, which has nothing yet."""
-    for name, value in s3.environment.items():
-        monkeypatch.setenv(name, value)
+    s3.lead_to(monkeypatch)
     bucket = f"homes-{next(_BUCKETS)}"
     s3.make_bucket(bucket)
     one, two = (Home(tmp_path / name, store=f"s3://{bucket}/home") for name in ("one", "two"))
