@@ -19,7 +19,7 @@ from dagster_project.runs.run_job import dagster_instance, was_made
 from tests.conftest import REPOSITORY
 from tests.dagster_project.command_line import Outcome
 from tests.fakes import save_taught_model
-from tests.warehouse.rows import SHARD, frame
+from tests.warehouse.rows import SHARD, new_warehouse, put
 from toolformer.home.home import Home
 from warehouse.warehouse import Warehouse
 
@@ -57,12 +57,10 @@ def texts(tmp_path) -> Path:
 @pytest.fixture
 def rows(home: Path) -> None:
     """One call, from document to augmented text."""
-    warehouse = Warehouse(home / "warehouse", home / "warehouse.duckdb")
-    warehouse.prepare()
-    for table in ("candidate_calls", "executed_calls", "filtered_calls"):
-        warehouse.replace_partition(table, SHARD, "Calculator", frame(table), metadata={})
-    for table in ("documents", "augmented_texts"):
-        warehouse.replace_partition(table, SHARD, "all", frame(table), metadata={})
+    warehouse = new_warehouse(home)
+    calls = ("candidate_calls", "executed_calls", "filtered_calls")
+    for table in ("documents", *calls, "augmented_texts"):
+        put(warehouse, table)
 
 
 def test_a_flag_with_a_mistake_is_named(run):
@@ -181,9 +179,8 @@ def test_a_dry_run_writes_nothing_in_the_home(
         shutil.rmtree(home / "warehouse" / "stage_costs")
     if state == "partly built":
         warehouse = Warehouse(home / "warehouse", home / "warehouse.duckdb")
-        for table, name in (("documents", "all"), ("candidate_calls", "Calculator")):
-            metadata = {"fingerprint": "of other settings"}
-            warehouse.replace_partition(table, SHARD, name, frame(table), metadata=metadata)
+        for table in ("documents", "candidate_calls"):
+            put(warehouse, table, fingerprint="of other settings")
     before = tree(home)
     # Not the texts of a new home, whose markup takes long to read.
     sources = f"corpus.sources=[{{path: {texts}}}]"
