@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from tests.outside import Outside
 
 if TYPE_CHECKING:
+    from tests.s3 import Store
     from toolformer.home.home import Home
     from warehouse.catalogue import Entry
 
@@ -31,7 +32,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Home":
+def home(tmp_path, monkeypatch) -> "Home":
     """An empty home, which commands find."""
     from toolformer.home.home import Home
 
@@ -42,7 +43,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Home":
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny(tmp_path_factory) -> Path:
     """A saved model; copied, never changed."""
     from tests.fakes import save_tiny_model
 
@@ -51,15 +52,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def first_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def first_home(tmp_path_factory) -> Path:
     """What new homes begin with; made by the first test that needs it."""
     return tmp_path_factory.mktemp("first")
 
 
 @pytest.fixture(autouse=True)
-def _new_homes_are_copies(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, first_home: Path
-) -> None:
+def _new_homes_are_copies(request, monkeypatch, first_home: Path) -> None:
     """A new home takes zero-row partitions, views and Dagster's databases from the first one.
 
     They are the same everywhere, and writing them takes a second. What the code does about them
@@ -129,8 +128,17 @@ def test_data() -> Path:
     return Path(folder)
 
 
+@pytest.fixture(scope="session")
+def s3() -> "Iterator[Store]":
+    """An object store of this machine."""
+    from tests.s3 import running_store
+
+    with running_store() as store:
+        yield store
+
+
 @pytest.fixture
-def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outside]:
+def outside(tmp_path, monkeypatch) -> Iterator[Outside]:
     """A folder on the path for tools from outside; what is imported from it is forgotten."""
     folder = tmp_path / "site"
     folder.mkdir()

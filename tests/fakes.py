@@ -25,15 +25,7 @@ from toolformer.samples import SamplingParameters
 
 START, END = "<|endoftext|>", "<|im_end|>"
 # Pairs as the vocabulary writes them: Ġ is the space.
-_MERGES = [
-    ("Ġ", "["),
-    ("-", ">"),
-    ("Ġ", "->"),
-    (")", "]"),
-    ("Q", "A"),
-    ("a", "l"),
-    ("C", "al"),
-]
+_MERGES = [("Ġ", "["), ("-", ">"), ("Ġ", "->"), (")", "]"), ("Q", "A"), ("a", "l"), ("C", "al")]
 
 
 def byte_tokenizer(*, has_opening: bool = True, composes: bool = False) -> Tokenizer:
@@ -114,11 +106,7 @@ TOKENIZERS = {
 
 
 def tiny_model(
-    *,
-    seed: int = 0,
-    context_length: int = 512,
-    tokenizer: Tokenizer | None = None,
-    width: int = 32,
+    *, seed: int = 0, context_length: int = 512, tokenizer: Tokenizer | None = None, width: int = 32
 ) -> LanguageModel:
     """Two random layers in float32 on the processor."""
     tokenizer = tokenizer or byte_tokenizer()
@@ -213,9 +201,7 @@ class ScriptedModel:
         self.context_length = 4096
         self.key_bytes = 16
         self.device = torch.device("cpu")
-        self.model = SimpleNamespace(
-            dtype=torch.float32,
-        )
+        self.model = SimpleNamespace(dtype=torch.float32)
         self.vocabulary_size = self.tokenizer.vocabulary_size
         self.asked: list[str] = []
         self._texts = list(texts)

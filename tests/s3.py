@@ -31,6 +31,11 @@ class Store:
         self._endpoint = f"http://{host}:{port}"
         self.environment = {**CREDENTIALS, "AWS_ENDPOINT_URL": self._endpoint}
 
+    def lead_to(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Set these variables."""
+        for name, value in self.environment.items():
+            monkeypatch.setenv(name, value)
+
     def make_bucket(self, bucket: str) -> None:
         self._ask("PUT", bucket)
 

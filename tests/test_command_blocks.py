@@ -147,7 +147,7 @@ def lines(*records: object) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+def shell(tmp_path_factory) -> Iterator[Shell]:
     """A folder with what the pages name, and a home with a trained model."""
     from tests.fakes import save_calling_model
 
@@ -191,7 +191,7 @@ def home_as_built(shell: Shell) -> Iterator[None]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("home_as_built")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_blocks_of_a_page_run(shell: Shell, page: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_blocks_of_a_page_run(shell: Shell, page: Path, monkeypatch):
     for text in blocks(page, "yaml"):
         settings = YAML(typ="safe").load(text.replace("~", str(shell.folder)))
         settings.pop("preset", None)

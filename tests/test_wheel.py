@@ -35,7 +35,7 @@ def pip(*arguments: str | Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(tmp_path_factory) -> Path:
     """Built from a copy, since setuptools writes beside what it builds from."""
     folder = tmp_path_factory.mktemp("wheel")
     for name in sources():
@@ -76,7 +76,7 @@ def toolformer(site: Path, home: Path, *arguments: str | Path) -> str:
 
 @pytest.mark.model
 def test_an_installed_wheel_looks_at_the_embedded_model_outside_of_the_clone(
-    site: Path, embedded_model_path: Path, tmp_path: Path
+    site: Path, embedded_model_path: Path, tmp_path
 ):
     home = tmp_path / "home"
     home.mkdir()
@@ -86,9 +86,7 @@ def test_an_installed_wheel_looks_at_the_embedded_model_outside_of_the_clone(
     assert "text restored" in toolformer(site, home, "doctor", "--model", "embedded")
 
 
-def test_an_installed_wheel_cuts_the_texts_of_the_demo_outside_of_the_clone(
-    site: Path, tmp_path: Path
-):
+def test_an_installed_wheel_cuts_the_texts_of_the_demo_outside_of_the_clone(site: Path, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     (home / "toolformer.yaml").write_text("preset: demo")

@@ -128,7 +128,7 @@ Once = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+def once(tmp_path_factory) -> Once:
     """Makes a folder in the first worker that needs it; others wait for it, and none changes it."""
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
@@ -180,9 +180,7 @@ MakeHome = Callable[..., PipelineHome]
 
 
 @pytest.fixture(scope="session")
-def prepared_home(
-    once: Once, tmp_path_factory: pytest.TempPathFactory, pipeline_settings: dict[str, Any]
-) -> PipelineHome:
+def prepared_home(once: Once, tmp_path_factory, pipeline_settings: dict[str, Any]) -> PipelineHome:
     """Shards cut and the Wikipedia index built; copied, never built in."""
 
     def make(root: Path) -> None:
@@ -195,16 +193,14 @@ def prepared_home(
 
 
 @pytest.fixture(scope="session")
-def built_home(
-    once: Once, tmp_path_factory: pytest.TempPathFactory, prepared_home: PipelineHome
-) -> PipelineHome:
+def built_home(once: Once, tmp_path_factory, prepared_home: PipelineHome) -> PipelineHome:
     """All shards and tools built; copied, never changed."""
     made = PipelineHome(once("built", lambda root: prepared_home.copy(root).build()))
     return made.copy(tmp_path_factory.mktemp("built") / "home")
 
 
 @pytest.fixture
-def copy_of(tmp_path: Path) -> MakeHome:
+def copy_of(tmp_path) -> MakeHome:
     """Makes this test's own copy of a home."""
 
     def copy(original: PipelineHome, name: str = "home") -> PipelineHome:
@@ -214,7 +210,7 @@ def copy_of(tmp_path: Path) -> MakeHome:
 
 
 @pytest.fixture
-def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_model(monkeypatch) -> None:
     """Whoever loads a model in this test fails."""
     refuse_models(monkeypatch)
 

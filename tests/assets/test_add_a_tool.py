@@ -1,7 +1,6 @@
 """docs/add-a-tool.md: its code, its settings and its output are what they are said to be."""
 
 import re
-from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
@@ -33,7 +32,7 @@ def my_tools(outside) -> None:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def run(tmp_path, monkeypatch, capsys):
     """Runs a command with the section of the document in the settings."""
     home = tmp_path / "home"
     home.mkdir()

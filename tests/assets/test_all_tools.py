@@ -63,9 +63,7 @@ def short_dump(file: Path) -> Path:
 
 
 @pytest.fixture
-def home(
-    tmp_path: Path, embedded_model_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> PipelineHome:
+def home(tmp_path, embedded_model_path: Path, monkeypatch) -> PipelineHome:
     """Two documents, real ones where a folder with them is given."""
     folder = os.environ.get("TOOLFORMER_TEST_DATA")
     records = list(islice(real_documents(Path(folder)) if folder else starter_texts(), 2))
@@ -84,7 +82,7 @@ def home(
 
 
 def test_default_tools_build_real_documents_together_and_the_model_that_learned_goes_on(
-    home: PipelineHome, request: pytest.FixtureRequest
+    home: PipelineHome, request
 ):
     home.build(shards=[SHARD])
     index = home.metadata("passage_index")

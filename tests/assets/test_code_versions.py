@@ -1,7 +1,6 @@
 """What a run with settings of its own records as its code version."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ FILE = "preset: small\nrounds:\n- sampling: {proposals: calls}\n- {}\n"
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def home(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     (tmp_path / "toolformer.yaml").write_text(FILE, encoding="utf-8")
     save_manifest(tmp_path / "sources", SHARD)
@@ -55,7 +54,7 @@ def test_a_shard_that_a_run_with_other_settings_made_is_not_shown_as_current(
 
 
 @pytest.mark.parametrize("file", ["wikipedia-excerpt", "articles.jsonl"])
-def test_nor_is_what_has_no_partitions(file: str, tmp_path: Path):
+def test_nor_is_what_has_no_partitions(file: str, tmp_path):
     article = {"id": "1", "title": "Dairy", "text": "A dairy heats its milk. " * 9}
     (tmp_path / "articles.jsonl").write_text(json.dumps(article), encoding="utf-8")
     overrides = {"wikipedia_index": {"source": file}}

@@ -1,24 +1,19 @@
 """Runs whose process was killed; `tests/faults` kills whole commands and compares their rows."""
 
 import json
-from pathlib import Path
 
 import dagster as dg
 import pytest
 from filelock import Timeout
 
 from dagster_project.run_tags import LAUNCHED_BY_UI_TAG, PROCESS_TAG
-from dagster_project.runs.run_job import (
-    close_dead_runs,
-    dagster_instance,
-    prepare_dagster_home,
-)
+from dagster_project.runs.run_job import close_dead_runs, dagster_instance, prepare_dagster_home
 from toolformer.home.home import Home
 from toolformer.home.resources.language_model import LanguageModelResource
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+def home(tmp_path, monkeypatch) -> Home:
     home = Home(tmp_path)
     monkeypatch.setenv("DAGSTER_HOME", str(home.dagster))
     prepare_dagster_home(home)
@@ -50,7 +45,7 @@ def test_runs_of_a_process_that_lives_and_of_another_machine_are_left_alone(home
     assert not list((home.root / "locks").glob("process-*"))
 
 
-def test_a_run_of_the_ui_is_judged_by_the_machine_that_does_it(home: Home, tmp_path: Path):
+def test_a_run_of_the_ui_is_judged_by_the_machine_that_does_it(home: Home, tmp_path):
     server = json.dumps({"host": "localhost", "socket": "/tmp/of-the-machine-that-does-it"})
     elsewhere = Home(home.root, cache=tmp_path / "elsewhere")
     with dg.DagsterInstance.ephemeral() as instance:
@@ -61,7 +56,7 @@ def test_a_run_of_the_ui_is_judged_by_the_machine_that_does_it(home: Home, tmp_p
         assert close_dead_runs(instance, home) == [run.run_id]
 
 
-def test_a_run_holds_its_lock_while_it_goes_on(home: Home, monkeypatch: pytest.MonkeyPatch):
+def test_a_run_holds_its_lock_while_it_goes_on(home: Home, monkeypatch):
     monkeypatch.setenv("TOOLFORMER_HOME", str(home.root))
 
     @dg.asset

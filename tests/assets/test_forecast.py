@@ -64,12 +64,12 @@ def costs_of_model(home: PipelineHome, before: Mapping[str, tuple[int, int]]) ->
 
 
 @pytest.fixture(autouse=True)
-def _machine_is_as_fast_each_time(monkeypatch: pytest.MonkeyPatch):
+def _machine_is_as_fast_each_time(monkeypatch):
     monkeypatch.setattr(speed, "_operations_per_second", lambda *_: 1e11)
 
 
 @pytest.fixture
-def new_home(tmp_path: Path, pipeline_settings: dict[str, Any]) -> PipelineHome:
+def new_home(tmp_path, pipeline_settings: dict[str, Any]) -> PipelineHome:
     """Nothing but settings; losses are of bfloat16, with a second look."""
     home = PipelineHome(tmp_path / "home")
     home.write_settings(pipeline_settings)
@@ -84,7 +84,7 @@ def new_home(tmp_path: Path, pipeline_settings: dict[str, Any]) -> PipelineHome:
 
 
 def test_a_build_does_what_was_planned_and_then_nothing(
-    new_home: PipelineHome, corpus_file: Path, request: pytest.FixtureRequest
+    new_home: PipelineHome, corpus_file: Path, request
 ):
     home, part = new_home, {"shards": SHARDS[:1]}
 

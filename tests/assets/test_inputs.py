@@ -104,7 +104,7 @@ class FilteredCalls(PartitionOutput):
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Stage:
+def stage(tmp_path) -> Stage:
     return Stage(tmp_path)
 
 
@@ -159,7 +159,7 @@ class WithOwnCosts(FilteredCalls):
 
 
 def test_rows_beside_an_output_are_of_its_own_run_after_a_kill_of_another_one(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, monkeypatch
 ):
     def made_by(run: str) -> str:
         monkeypatch.setattr(WithOwnCosts, "runs", [run])
@@ -186,7 +186,7 @@ def test_rows_beside_an_output_are_of_its_own_run_after_a_kill_of_another_one(
     assert made_by("again") == "up to date"
 
 
-def test_lost_rows_beside_an_output_are_made_again(stage: Stage, monkeypatch: pytest.MonkeyPatch):
+def test_lost_rows_beside_an_output_are_made_again(stage: Stage, monkeypatch):
     monkeypatch.setattr(WithOwnCosts, "runs", ["plain"])
     assert stage.make(output=WithOwnCosts) == "done"
     for table in ("rejected_records", "stage_costs"):
@@ -205,18 +205,11 @@ def test_inputs_that_were_not_made_from_each_other_are_refused(stage: Stage):
 
 
 def merged(
-    stage: Stage,
-    *,
-    window_tokens: int = 64,
-    besides: Collection[str] = (),
-    is_enabled: bool = True,
+    stage: Stage, *, window_tokens: int = 64, besides: Collection[str] = (), is_enabled: bool = True
 ) -> tuple[list[str], dict[str, str]]:
     """The tools that `augmented_texts` would merge, and why others are left out."""
     settings = validated(
-        {
-            "corpus": {"window_tokens": window_tokens},
-            "tools": {TOOL: {"is_enabled": is_enabled}},
-        },
+        {"corpus": {"window_tokens": window_tokens}, "tools": {TOOL: {"is_enabled": is_enabled}}},
         origin="test",
     )
     (entry,) = Manifest.load(stage.home.sources).active_shards

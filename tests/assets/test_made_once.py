@@ -17,14 +17,7 @@ import pytest
 
 from tests.fakes import save_tiny_model
 from tests.toolformer.training.tiny import record
-from tests.warehouse.rows import (
-    CALL,
-    CALL_TABLES,
-    new_warehouse,
-    put,
-    put_calls,
-    save_manifest,
-)
+from tests.warehouse.rows import CALL, CALL_TABLES, new_warehouse, put, put_calls, save_manifest
 from toolformer.base.beside_models import RECORD_FILE
 from toolformer.home.home import Home
 from toolformer.sources.manifest import Manifest
@@ -121,12 +114,12 @@ def _counted(of_processes: list[set[str]]) -> Counter[str]:
 
 
 @pytest.fixture(scope="module")
-def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model_directory(tmp_path_factory) -> Path:
     return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny", context_length=1024)
 
 
 @pytest.fixture
-def home(tmp_path: Path, model_directory: Path) -> Home:
+def home(tmp_path, model_directory: Path) -> Home:
     """Shards with the rows of every stage, a training set, and a model to evaluate."""
     home, warehouse = Home(tmp_path), new_warehouse(tmp_path)
     for number, shard in enumerate(SHARDS):

@@ -18,7 +18,7 @@ def test_the_notebook_holds_no_output():
 
 
 @pytest.mark.slow
-def test_the_notebook_runs_over_a_home(built_home: PipelineHome, monkeypatch: pytest.MonkeyPatch):
+def test_the_notebook_runs_over_a_home(built_home: PipelineHome, monkeypatch):
     nbformat = pytest.importorskip("nbformat", reason="needs the extra `clients`")
     nbclient = pytest.importorskip("nbclient", reason="needs the extra `clients`")
     pytest.importorskip("ipykernel", reason="needs the extra `clients`")

@@ -1,7 +1,5 @@
 """What the preset `paper` tells the engine: the paper's forms, and nothing of what came later."""
 
-from pathlib import Path
-
 import pytest
 
 from tests.fakes import byte_tokenizer
@@ -24,9 +22,7 @@ def paper() -> Settings:
     return validated(preset_values("paper"), origin="paper")
 
 
-def test_losses_are_those_in_front_of_the_text_over_five_falling_weights(
-    paper: Settings, tmp_path: Path
-):
+def test_losses_are_those_in_front_of_the_text_over_five_falling_weights(paper: Settings, tmp_path):
     told = scoring_parameters(paper)
     # Equal to the last bit, or stored losses would not be those of today.
     weights = (5 / 15, 4 / 15, 3 / 15, 2 / 15, 1 / 15)
@@ -55,7 +51,7 @@ def test_the_model_chooses_the_positions_with_the_prompt_in_one_round(paper: Set
         assert (told.temperature, told.is_constrained, told.round) == (1.0, True, 1)
 
 
-def test_rank_alone_opens_calls_whatever_was_calibrated(paper: Settings, tmp_path: Path):
+def test_rank_alone_opens_calls_whatever_was_calibrated(paper: Settings, tmp_path):
     (tmp_path / "min_call_probability.json").write_text("not read")
     mode = with_calls(tmp_path, paper)
     assert (mode.call_top_k, mode.min_call_probability) == (10, BY_RANK_ALONE)

@@ -50,9 +50,7 @@ def rows(home: PipelineHome, sql: str) -> list[tuple[Any, ...]]:
     return home.warehouse.query(sql).rows()
 
 
-def test_two_rounds_end_to_end(
-    built_home: PipelineHome, copy_of: MakeHome, capsys: pytest.CaptureFixture[str]
-):
+def test_two_rounds_end_to_end(built_home: PipelineHome, copy_of: MakeHome, capsys):
     home = copy_of(built_home)
     home.change_settings({"training": TRAINING, "rounds": ROUNDS})
     home.rounds(until=1)

@@ -19,7 +19,7 @@ from toolformer.home.settings.sections import Settings, validated
 
 
 @pytest.mark.parametrize("name", ["articles.jsonl", "frwiki.xml"])
-def test_no_two_passages_have_the_same_id_whatever_their_titles(tmp_path: Path, name: str):
+def test_no_two_passages_have_the_same_id_whatever_their_titles(tmp_path, name: str):
     file = tmp_path / name
     if name.endswith("jsonl"):
         file.write_text('{"title": "Otter", "text": "Otters swim."}\n' * 3)
@@ -31,7 +31,7 @@ def test_no_two_passages_have_the_same_id_whatever_their_titles(tmp_path: Path, 
 
 
 def test_an_index_that_no_setting_needs_is_not_built_and_not_missing(
-    home: Home, corpus_file: Path, monkeypatch: pytest.MonkeyPatch
+    home: Home, corpus_file: Path, monkeypatch
 ):
     asset = dg.AssetKey("passage_index")
     monkeypatch.setattr("dagster_project.commands.building.tell_about_sources", lambda *_: {})
@@ -65,7 +65,7 @@ def test_an_index_that_no_setting_needs_is_not_built_and_not_missing(
 
 
 def test_an_index_is_another_version_of_itself_only_where_it_was_made_from_something_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path, monkeypatch
 ):
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
 
@@ -85,7 +85,7 @@ def test_an_index_is_another_version_of_itself_only_where_it_was_made_from_somet
     assert first.metadata["dagster/row_count"] == 7
 
 
-def test_no_index_is_built_for_tools_that_search_one_that_exists_already(tmp_path: Path):
+def test_no_index_is_built_for_tools_that_search_one_that_exists_already(tmp_path):
     def needed(*named: str, **changes: dict) -> list[str]:
         return indexes_of(named, validated(changes, origin="test"))
 

@@ -37,7 +37,7 @@ def calling(calling_model: Path) -> LanguageModel:
 
 
 @pytest.fixture
-def tokenizer_folder(tmp_path: Path, calling_model: Path) -> Path:
+def tokenizer_folder(tmp_path, calling_model: Path) -> Path:
     folder = tmp_path / "tokenizer"
     folder.mkdir()
     for file in calling_model.glob("tokenizer*.json"):
@@ -64,7 +64,7 @@ def test_served_build_has_the_local_rows_and_another_address_changes_none(
     copy_of: MakeHome,
     calling: LanguageModel,
     tokenizer_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch,
 ):
     home = copy_of(local_home)
     refuse_models(monkeypatch)
@@ -113,7 +113,7 @@ def test_model_that_is_replaced_in_mid_build_leaves_no_rows_under_the_first_ones
     copy_of: MakeHome,
     calling: LanguageModel,
     tokenizer_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch,
 ):
     home, answer = copy_of(local_home), FakeServer.answer
     before = home.partition_states()
@@ -142,7 +142,7 @@ def test_what_another_model_answered_before_a_run_ended_is_not_gone_on_with(
     copy_of: MakeHome,
     calling: LanguageModel,
     tokenizer_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch,
 ):
     home, read, store = copy_of(local_home), FakeServer._log_probabilities, Checkpoint.store
 

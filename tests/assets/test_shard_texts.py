@@ -1,7 +1,5 @@
 """Windows of the documents of a shard."""
 
-from pathlib import Path
-
 from assets.shard_texts import cut_off, damaged_spans_in, documents_in, windows_of
 from tests.corpora import cut_corpus
 from tests.fakes import tiny_model
@@ -30,7 +28,7 @@ def test_a_long_text_has_no_more_windows_than_asked_for_and_is_counted():
     assert cut_off(DOCUMENTS, first) == 1
 
 
-def test_damaged_sentences_are_stored_with_their_document(tmp_path: Path):
+def test_damaged_sentences_are_stored_with_their_document(tmp_path):
     home = SmallHome(tmp_path)
     words = "word " * 40
     page = page_xml("A", f"{words}end. It has {{{{pop|5}}}} people.\n== B ==\n{words}")

@@ -1,7 +1,6 @@
 """A stage between two others is a declaration, what one output is made of, and a function."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -60,7 +59,7 @@ def text_lengths(run: Run) -> dg.MaterializeResult:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
+def home(tmp_path, monkeypatch) -> Warehouse:
     """A training set of one text."""
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     warehouse = new_warehouse(tmp_path)
@@ -93,7 +92,7 @@ def test_a_stage_between_the_training_set_and_the_model_is_declared_and_made(hom
     assert state(materialise(training={"max_tokens": 77})) == "done"
 
 
-def test_the_settings_behind_a_part_are_in_the_code_version(tmp_path: Path):
+def test_the_settings_behind_a_part_are_in_the_code_version(tmp_path):
     versions = {
         code_version(
             TEXT_LENGTHS, [validated({"training": changes}, origin="test")], Home(tmp_path)
@@ -104,7 +103,7 @@ def test_the_settings_behind_a_part_are_in_the_code_version(tmp_path: Path):
 
 
 def test_an_edit_while_rows_are_made_does_not_make_them_look_like_its_own(
-    home: Warehouse, monkeypatch: pytest.MonkeyPatch
+    home: Warehouse, monkeypatch
 ):
     edited, compute = Home.find(), TextLengths.compute
 

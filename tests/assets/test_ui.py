@@ -52,12 +52,12 @@ def home(prepared_home: PipelineHome, copy_of: MakeHome) -> PipelineHome:
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Path:
+def log(tmp_path) -> Path:
     return tmp_path / "log"
 
 
 @pytest.fixture
-def browser(home: PipelineHome, log: Path, tmp_path: Path) -> Iterator[Browser]:
+def browser(home: PipelineHome, log: Path, tmp_path) -> Iterator[Browser]:
     port = free_port()
     dagster = Path(sys.executable).with_name("dagster")
     environment = {
@@ -94,11 +94,7 @@ def has_ended(browser: Browser, backfill: str) -> bool:
 
 
 def test_a_backfill_of_two_shards_from_the_ui_is_one_run(
-    browser: Browser,
-    home: PipelineHome,
-    built_home: PipelineHome,
-    log: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    browser: Browser, home: PipelineHome, built_home: PipelineHome, log: Path, monkeypatch
 ):
     nodes = {node["assetKey"]["path"][0]: node for node in browser.ask(NODES)}
     assert set(nodes) == {

@@ -51,7 +51,7 @@ PAGES = ("results", "measurements", "models")
 
 
 @pytest.fixture
-def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
+def measure(tmp_path, monkeypatch) -> Callable[[str], list[str]]:
     """Runs a measurement in a new folder; the commands, which are checked but not run."""
     for name, row in DATA.items():
         file = tmp_path / "data" / f"{name}.jsonl.gz"
@@ -92,7 +92,7 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
 
 @pytest.mark.slow
-def test_the_preset_is_one_recipe(measure: Callable[[str], list[str]], tmp_path: Path):
+def test_the_preset_is_one_recipe(measure: Callable[[str], list[str]], tmp_path):
     assert measure("preset --seed 3") == ["recipe small"]
     figures = json.loads((tmp_path / "work" / "preset-3" / "figures.json").read_text())
     assert {"machine", "scores", "gains", "calls"} <= set(figures)
@@ -100,7 +100,7 @@ def test_the_preset_is_one_recipe(measure: Callable[[str], list[str]], tmp_path:
 
 @pytest.mark.slow
 def test_growth_and_chained_calls_train_each_size_once_and_then_chain(
-    measure: Callable[[str], list[str]], tmp_path: Path
+    measure: Callable[[str], list[str]], tmp_path
 ):
     measure("growth --problems 100 50")
     commands = measure("chained --problems 50")
@@ -129,7 +129,7 @@ def test_growth_and_chained_calls_train_each_size_once_and_then_chain(
 
 @pytest.mark.slow
 def test_both_families_are_annotated_trained_and_asked_in_one_model(
-    measure: Callable[[str], list[str]], tmp_path: Path
+    measure: Callable[[str], list[str]], tmp_path
 ):
     facts = {"sub_label": "Ann", "answer": "Oslo", "template_prompt": "Ann is from [MASK]."}
     facts |= {"id": "f", "masked_sentences": ["Ann came from [MASK]."]}
@@ -165,9 +165,7 @@ def programs() -> list[str]:
 
 
 @pytest.mark.parametrize("program", programs())
-def test_the_programs_of_the_documents_have_the_right_flags(
-    program: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_programs_of_the_documents_have_the_right_flags(program: str, monkeypatch):
     parse = argparse.ArgumentParser.parse_args
 
     def parse_alone(*arguments: Any) -> None:

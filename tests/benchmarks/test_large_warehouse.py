@@ -1,17 +1,13 @@
 """The drawn warehouse of the benchmarks keeps every rule of a real one."""
 
-from pathlib import Path
-
 import numpy as np
 
 from benchmarks.large_warehouse import identifiers, shard_frames
-from tests.warehouse.rows import SHARD, wrong_counts
-from warehouse.warehouse import Warehouse
+from tests.warehouse.rows import SHARD, new_warehouse, wrong_counts
 
 
-def test_a_drawn_shard_is_stored_counted_and_its_kept_calls_stand_in_texts(tmp_path: Path):
-    warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
-    warehouse.prepare()
+def test_a_drawn_shard_is_stored_counted_and_its_kept_calls_stand_in_texts(tmp_path):
+    warehouse = new_warehouse(tmp_path)
     generator = np.random.default_rng(0)
     for table, name, rows in shard_frames(generator, SHARD, identifiers(generator, 8), 200):
         warehouse.replace_partition(table, SHARD, name, rows, metadata={})

@@ -2,18 +2,13 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-
-import pytest
 
 from benchmarks import many_shards, shard_homes
 from toolformer.home.home import Home
 from toolformer.sources.manifest import Manifest
 
 
-def test_a_grown_home_has_its_shards_and_a_build_would_do_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_grown_home_has_its_shards_and_a_build_would_do_nothing(tmp_path, monkeypatch):
     # Processes take seconds to begin.
     monkeypatch.setattr(shard_homes, "ProcessPoolExecutor", lambda **_: ThreadPoolExecutor(1))
     home = Home(tmp_path)

@@ -27,5 +27,5 @@ def built(warehouse: Warehouse) -> Warehouse:
 
 
 @pytest.fixture
-def run(home: Home, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(home: Home, capsys) -> Run:
     return partial(run_command, capsys)

@@ -1,7 +1,6 @@
 """What `annotate_new_shards` runs, look by look."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -62,10 +61,7 @@ class Home:
             self.following = set()
             return {}
         found = dg.evaluate_automation_conditions(
-            self.definitions,
-            self._instance,
-            asset_selection=selection,
-            cursor=self._cursor,
+            self.definitions, self._instance, asset_selection=selection, cursor=self._cursor
         )
         self._cursor = found.cursor
         requested = {
@@ -151,7 +147,7 @@ def test_what_was_made_again_makes_the_stages_behind_it_stale(
     assert built.look() == {}
 
 
-def test_another_setting_makes_its_stage_and_those_behind_it_stale(built: Home, tmp_path: Path):
+def test_another_setting_makes_its_stage_and_those_behind_it_stale(built: Home, tmp_path):
     root = tmp_path / "home"
     root.mkdir()
     (root / "toolformer.yaml").write_text("tools: {Calendar: {filtering_threshold: 0.7}}\n")
@@ -162,7 +158,7 @@ def test_another_setting_makes_its_stage_and_those_behind_it_stale(built: Home, 
 
 
 def test_nothing_is_asked_for_while_the_settings_are_broken_and_nothing_is_forgotten(
-    built: Home, tmp_path: Path
+    built: Home, tmp_path
 ):
     root = tmp_path / "home"
     root.mkdir()

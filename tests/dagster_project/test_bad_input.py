@@ -25,9 +25,7 @@ SETTINGS = "preset: demo\n# mine\n"
 
 
 @pytest.mark.parametrize("path", ["missing/../home", "a/b/../../home", "./home/../home", "link"])
-def test_a_path_through_what_is_not_there_finds_the_home(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
-):
+def test_a_path_through_what_is_not_there_finds_the_home(tmp_path, monkeypatch, path: str):
     home = tmp_path / "home"
     home.mkdir()
     (tmp_path / "link").symlink_to(home)
@@ -61,7 +59,7 @@ def test_a_file_system_without_links_takes_new_files_too(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b" \t\n", b"\xef\xbb\xbf"])
-def test_empty_settings_are_refused(tmp_path: Path, content: bytes):
+def test_empty_settings_are_refused(tmp_path, content: bytes):
     file = tmp_path / "toolformer.yaml"
     file.write_bytes(content)
     with pytest.raises(SettingsError, match="is empty"):
@@ -70,7 +68,7 @@ def test_empty_settings_are_refused(tmp_path: Path, content: bytes):
     assert load_settings(file).preset == "laptop"
 
 
-def test_a_link_to_settings_that_are_gone_is_no_home_without_settings(tmp_path: Path):
+def test_a_link_to_settings_that_are_gone_is_no_home_without_settings(tmp_path):
     (tmp_path / "toolformer.yaml").symlink_to(tmp_path / "gone")
     with pytest.raises(FileNotFoundError):
         load_settings(tmp_path / "toolformer.yaml")
@@ -102,9 +100,7 @@ def test_a_command_that_reads_makes_no_home(run, home: Home, arguments, state: s
 @pytest.mark.parametrize(
     "named", [b"/tmp/\xff", b"/tmp/caf\xe9/home", b"/tmp/" + b"/".join([b"a" * 100] * 6)]
 )
-def test_a_home_that_databases_cannot_open_is_refused(
-    run, monkeypatch: pytest.MonkeyPatch, named: bytes
-):
+def test_a_home_that_databases_cannot_open_is_refused(run, monkeypatch, named: bytes):
     monkeypatch.setenv("TOOLFORMER_HOME", os.fsdecode(named))
     assert run("tools", "list").is_one_paragraph_naming("Error: TOOLFORMER_HOME is ")
 
@@ -123,14 +119,7 @@ def test_an_argument_that_is_no_utf_8_is_refused(run, home: Home, arguments):
     assert not home.root.exists()
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("report",),
-        ("export", "text"),
-    ],
-    ids=" ".join,
-)
+@pytest.mark.parametrize("arguments", [("report",), ("export", "text")], ids=" ".join)
 def test_the_home_folder_of_an_unknown_user_is_refused(run, warehouse, arguments):
     outcome = run(*arguments, "--output", "~nobody-has-this-name/x")
     assert outcome.code == 2
@@ -145,7 +134,7 @@ def test_a_device_that_is_not_there_is_named(device: str):
 
 
 @pytest.mark.parametrize("named", ["/dev/zero", "pipe", "folder", "long", "missing"])
-def test_a_file_that_settings_name_is_regular_and_bounded(tmp_path: Path, named: str):
+def test_a_file_that_settings_name_is_regular_and_bounded(tmp_path, named: str):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     (tmp_path / "long").write_text("x" * (2**20 + 1))
@@ -156,7 +145,7 @@ def test_a_file_that_settings_name_is_regular_and_bounded(tmp_path: Path, named:
         load_prompt("Calculator", file)
 
 
-def test_commands_that_come_first_at_the_same_time_make_the_records_once(tmp_path: Path):
+def test_commands_that_come_first_at_the_same_time_make_the_records_once(tmp_path):
     code = (
         "from toolformer.home.home import Home\n"
         "from dagster_project.runs.run_job import dagster_instance\n"
@@ -184,7 +173,7 @@ def own_model(run: Run, home: Home, tmp_path: Path, model: Path) -> None:
 
 
 def test_a_build_on_a_device_that_is_not_there_says_so_before_weights_are_read(
-    run: Run, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, home: Home, tmp_path, monkeypatch
 ):
     from tests.fakes import save_tiny_model
 
@@ -200,14 +189,7 @@ def test_a_build_on_a_device_that_is_not_there_says_so_before_weights_are_read(
 )
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])
 def test_a_window_without_room_beside_the_prompt_is_said_before_weights_are_read(
-    run: Run,
-    home: Home,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    context,
-    window,
-    said,
-    dry,
+    run: Run, home: Home, tmp_path, monkeypatch, context, window, said, dry
 ):
     from tests.fakes import save_tiny_model
 

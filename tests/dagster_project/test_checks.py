@@ -86,7 +86,7 @@ def test_the_newest_round_of_a_tool_decides(warehouse: Warehouse):
     ],
 )
 def test_a_tool_has_examples_only_where_it_is_above_chance(
-    warehouse: Warehouse, capsys: pytest.CaptureFixture[str], found: KeptAgainstChance, line: str
+    warehouse: Warehouse, capsys, found: KeptAgainstChance, line: str
 ):
     # One kept call of the Calculator, in round 1.
     fill(warehouse)

@@ -19,7 +19,7 @@ from dagster_project.runs.run_job import dagster_instance, was_made
 from tests.conftest import REPOSITORY
 from tests.dagster_project.command_line import Outcome
 from tests.fakes import save_taught_model
-from tests.warehouse.rows import SHARD, frame
+from tests.warehouse.rows import SHARD, new_warehouse, put
 from toolformer.home.home import Home
 from warehouse.warehouse import Warehouse
 
@@ -48,7 +48,7 @@ def write_settings(home: Path, settings: dict) -> bytes:
 
 
 @pytest.fixture
-def texts(tmp_path: Path) -> Path:
+def texts(tmp_path) -> Path:
     file = tmp_path / "texts.jsonl"
     file.write_text("".join(json.dumps(text) + "\n" for text in TEXTS))
     return file
@@ -57,12 +57,10 @@ def texts(tmp_path: Path) -> Path:
 @pytest.fixture
 def rows(home: Path) -> None:
     """One call, from document to augmented text."""
-    warehouse = Warehouse(home / "warehouse", home / "warehouse.duckdb")
-    warehouse.prepare()
-    for table in ("candidate_calls", "executed_calls", "filtered_calls"):
-        warehouse.replace_partition(table, SHARD, "Calculator", frame(table), metadata={})
-    for table in ("documents", "augmented_texts"):
-        warehouse.replace_partition(table, SHARD, "all", frame(table), metadata={})
+    warehouse = new_warehouse(home)
+    calls = ("candidate_calls", "executed_calls", "filtered_calls")
+    for table in ("documents", *calls, "augmented_texts"):
+        put(warehouse, table)
 
 
 def test_a_flag_with_a_mistake_is_named(run):
@@ -171,7 +169,7 @@ def test_an_interrupt_of_a_stage_shows_no_traceback_of_another_process(home: Pat
 
 @pytest.mark.parametrize("state", ["new", "new and shared", "killed at first use", "partly built"])
 def test_a_dry_run_writes_nothing_in_the_home(
-    run, home: Path, texts: Path, monkeypatch: pytest.MonkeyPatch, state: str
+    run, home: Path, texts: Path, monkeypatch, state: str
 ):
     if state == "new and shared":
         monkeypatch.setenv("TOOLFORMER_CACHE", str(home / "cache"))
@@ -181,9 +179,8 @@ def test_a_dry_run_writes_nothing_in_the_home(
         shutil.rmtree(home / "warehouse" / "stage_costs")
     if state == "partly built":
         warehouse = Warehouse(home / "warehouse", home / "warehouse.duckdb")
-        for table, name in (("documents", "all"), ("candidate_calls", "Calculator")):
-            metadata = {"fingerprint": "of other settings"}
-            warehouse.replace_partition(table, SHARD, name, frame(table), metadata=metadata)
+        for table in ("documents", "candidate_calls"):
+            put(warehouse, table, fingerprint="of other settings")
     before = tree(home)
     # Not the texts of a new home, whose markup takes long to read.
     sources = f"corpus.sources=[{{path: {texts}}}]"
@@ -200,7 +197,7 @@ def tree(folder: Path) -> dict[Path, tuple[int, int]]:
 
 
 def test_a_source_that_cannot_be_used_leaves_the_settings_as_they_were(
-    run, home: Path, texts: Path, tmp_path: Path
+    run, home: Path, texts: Path, tmp_path
 ):
     assert run("ingest", str(texts)).code == 0
     before = (home / "sources.json").read_bytes()
@@ -252,7 +249,7 @@ def test_a_query_prints_a_table_json_and_csv(run, rows: None, monkeypatch):
 
 
 def test_the_report_is_an_asset_of_the_ui_unless_it_is_written_elsewhere(
-    run, home: Path, rows: None, tmp_path: Path
+    run, home: Path, rows: None, tmp_path
 ):
     elsewhere = tmp_path / "report.html"
     assert run("report", "--output", str(elsewhere)).code == 0
@@ -282,7 +279,7 @@ def test_damage_is_named_and_so_is_a_lost_file(run, home: Path, rows: None):
 
 
 def test_complete_with_a_model_that_was_not_calibrated_makes_no_call_and_says_so_once(
-    run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    run, tmp_path, caplog
 ):
     lesson = "6 times 7 is [Calculator(6 * 7) -> 42] 42, I say."
     directory = save_taught_model(tmp_path / "taught", [lesson])

@@ -16,9 +16,7 @@ from toolformer.home.partitions import BENCHMARK, MODEL, SHARD, VARIANT
 KEYS = [f"shard-{number:05d}" for number in range(6)]
 
 
-def test_a_stage_runs_too_whose_checkpoint_a_kill_left_behind(
-    home: Home,
-):
+def test_a_stage_runs_too_whose_checkpoint_a_kill_left_behind(home: Home):
     (home.checkpoints / "scored_calls" / KEYS[0] / "Calendar").mkdir(parents=True)
     (home.checkpoints / "filtered_calls" / KEYS[1]).mkdir(parents=True)
     plan = [PlannedPartition(key, "augmented_texts", "all", "missing") for key in KEYS[:2]]
@@ -41,7 +39,7 @@ def test_a_stage_runs_too_whose_checkpoint_a_kill_left_behind(
     ],
 )
 def test_here_a_run_is_over_a_range_of_partitions(
-    job: str, keys: list[str], ranges: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    job: str, keys: list[str], ranges: list[list[str]], monkeypatch
 ):
     asked: list[list[str]] = []
 
@@ -60,9 +58,7 @@ def test_here_a_run_is_over_a_range_of_partitions(
     assert len(failures) == len(ranges)
 
 
-def test_what_another_command_took_out_is_named_and_the_others_are_made(
-    monkeypatch: pytest.MonkeyPatch,
-):
+def test_what_another_command_took_out_is_named_and_the_others_are_made(monkeypatch):
     asked: list[list[str]] = []
 
     def run_job(*_given: object, partitions: Sequence[str], **_more: object) -> None:

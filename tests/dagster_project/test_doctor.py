@@ -6,7 +6,7 @@ import pytest
 
 from dagster_project.commands import doctor
 from dagster_project.commands.doctor import Finding, examine
-from tests.warehouse.rows import SHARD, frame, put
+from tests.warehouse.rows import SHARD, put
 from toolformer.home.home import Home
 from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
 from tools.registry import TOOL_NAMES
@@ -23,10 +23,8 @@ def filled_warehouse(home: Home) -> Path:
     """A warehouse with two partitions; the path of the first."""
     warehouse = Warehouse(home.warehouse, home.database)
     warehouse.prepare()
-    warehouse.replace_partition("documents", SHARD, "documents", frame("documents"), metadata={})
-    warehouse.replace_partition(
-        "candidate_calls", SHARD, "Calculator", frame("candidate_calls"), metadata={}
-    )
+    put(warehouse, "documents", name="documents")
+    put(warehouse, "candidate_calls")
     return warehouse.partitions("documents")[0].path
 
 

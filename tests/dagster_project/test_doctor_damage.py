@@ -55,7 +55,7 @@ def put_texts(home: Home, folder: Path, words: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Home:
+def made(tmp_path_factory) -> Home:
     """One of everything, one active and one retired shard; copied, never changed."""
     made = Home(tmp_path_factory.mktemp("made") / "home")
     for model in (EMBEDDED, FINETUNED):
@@ -68,7 +68,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 @pytest.fixture
-def home(made: Home, tmp_path: Path) -> Home:
+def home(made: Home, tmp_path) -> Home:
     shutil.copytree(made.root, tmp_path / "home")
     return Home(tmp_path / "home")
 

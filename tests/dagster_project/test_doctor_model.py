@@ -78,8 +78,7 @@ def test_a_model_with_a_broken_mask_ends_with_one_sentence(small_home, folder, c
 
 
 @pytest.mark.parametrize(
-    ("made", "said"),
-    [(None, "There is no model directory"), ("config.json", "has no a tokenizer")],
+    ("made", "said"), [(None, "There is no model directory"), ("config.json", "has no a tokenizer")]
 )
 def test_what_is_no_model_is_one_sentence(small_home, tmp_path, capsys, made, said):
     path = tmp_path / "not-a-model"

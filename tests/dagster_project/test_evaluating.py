@@ -21,12 +21,7 @@ from toolformer.home.expected_errors import RunFailedError
     ],
 )
 def test_a_study_asks_its_models_by_the_benchmarks_that_have_questions(
-    run,
-    home: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    flags: tuple[str, ...],
-    models: list[str],
-    study: str | None,
+    run, home: Path, monkeypatch, flags: tuple[str, ...], models: list[str], study: str | None
 ):
     started: list[PlannedRun] = []
 

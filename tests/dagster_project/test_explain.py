@@ -75,12 +75,12 @@ def in_home(home: Home) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Home:
+def built(tmp_path_factory) -> Home:
     return made_home(tmp_path_factory.mktemp("prefix"))
 
 
 @pytest.fixture(scope="module")
-def built_inline(tmp_path_factory: pytest.TempPathFactory) -> Home:
+def built_inline(tmp_path_factory) -> Home:
     changes = ", placement: inline, window_tokens: 9, window_weights: uniform"
     return made_home(tmp_path_factory.mktemp("inline"), scoring=changes)
 
@@ -114,12 +114,12 @@ class Explained:
 
 
 @pytest.fixture
-def explained(built: Home, capsys: pytest.CaptureFixture[str]) -> Explained:
+def explained(built: Home, capsys) -> Explained:
     return Explained(built, capsys)
 
 
 @pytest.fixture
-def own_copy(built: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Explained:
+def own_copy(built: Home, tmp_path, capsys) -> Explained:
     """A home that a test may change."""
     shutil.copytree(built.root.parent, tmp_path / "copy")
     home = Home(tmp_path / "copy" / "home")
@@ -129,7 +129,7 @@ def own_copy(built: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.fixture
-def no_model(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_model(monkeypatch) -> Iterator[None]:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a model is loaded")
 
@@ -139,9 +139,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("placement", ["prefix", "inline"])
-def test_the_losses_computed_again_are_those_of_the_build(
-    placement: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
-):
+def test_the_losses_computed_again_are_those_of_the_build(placement: str, request, capsys):
     name = {"prefix": "built", "inline": "built_inline"}[placement]
     explained = Explained(request.getfixturevalue(name), capsys)
     calls = explained.calls()

@@ -72,7 +72,7 @@ def checked(test_data: Path, case: str, *arguments: object) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def test_templates_that_want_ids_take_every_chat(built, run, tmp_path: Path, test_data: Path):
+def test_templates_that_want_ids_take_every_chat(built, run, tmp_path, test_data: Path):
     for options in ((), ("--arguments", "json")):
         chats = exported(run, tmp_path, "sft", *options)
         assert checked(test_data, "13-sft-tool-ids", chats) == "all chats can be rendered\n"
@@ -85,7 +85,7 @@ def test_json_texts_survive_arrow_and_objects_do_not(built, run, tmp_path, test_
     assert "2 chats, 0 calls whose arguments changed" in checked(test_data, case, chats)
 
 
-def test_every_reader_gives_json_texts_as_they_were(built, run, tmp_path: Path):
+def test_every_reader_gives_json_texts_as_they_were(built, run, tmp_path):
     file = exported(run, tmp_path, "sft", "--arguments", "json")
     as_objects = records_of(exported(run, tmp_path, "sft"))
     read = {
@@ -104,15 +104,22 @@ def test_every_reader_gives_json_texts_as_they_were(built, run, tmp_path: Path):
                     assert arguments == told["function"]["arguments"], name
 
 
-def test_formats_without_arguments_refuse_their_form(built, run, tmp_path: Path):
-    outcome = run("export", "text", "--output", tmp_path / "x", "--arguments", "json")
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("--arguments", "json", "has no arguments by name"),
+        ("--check-template", "model", "Only sft has chats"),
+    ],
+)
+def test_flags_of_chats_are_refused_for_texts(built, run, tmp_path, flag, value, said):
+    outcome = run("export", "text", "--output", tmp_path / "x", flag, value)
     assert outcome.code == 2
-    assert "has no arguments by name" in " ".join(re.sub("[│╭╮╰╯─]", "", outcome.err).split())
+    assert said in " ".join(re.sub("[│╭╮╰╯─]", "", outcome.err).split())
 
 
 @pytest.mark.parametrize("source", ["case", "own"])
 def test_no_tokenizer_makes_special_tokens_of_an_export(
-    warehouse: Warehouse, run, tmp_path: Path, test_data: Path, source: str
+    warehouse: Warehouse, run, tmp_path, test_data: Path, source: str
 ):
     case = "20-special-tokens-in-text"
     texts = MARKED
@@ -173,7 +180,7 @@ def test_a_typed_tool_is_called_by_its_own_schema(
     home: Home,
     run,
     outside: Outside,
-    tmp_path: Path,
+    tmp_path,
     tool: str,
     arguments: str,
     by_name: dict,
@@ -196,7 +203,7 @@ def test_a_typed_tool_is_called_by_its_own_schema(
 
 
 def test_arguments_that_a_changed_tool_does_not_take_are_told(
-    warehouse: Warehouse, home: Home, run, outside: Outside, tmp_path: Path
+    warehouse: Warehouse, home: Home, run, outside: Outside, tmp_path
 ):
     outside.module("my_tools", TYPED)
     home.settings_file.write_text("tools:\n  convert:\n    class: my_tools:Convert\n")
@@ -207,7 +214,7 @@ def test_arguments_that_a_changed_tool_does_not_take_are_told(
 
 
 def test_a_tool_that_cannot_be_opened_is_told_and_takes_one_text(
-    warehouse: Warehouse, run, tmp_path: Path
+    warehouse: Warehouse, run, tmp_path
 ):
     fill_with(warehouse, ["The mill ground 7 sacks."], "Gone", arguments="1, 2")
     outcome = run("export", "sft", "--output", tmp_path / "chats.jsonl")
@@ -219,7 +226,7 @@ def test_a_tool_that_cannot_be_opened_is_told_and_takes_one_text(
 
 
 def test_load_dataset_gives_the_rows_of_the_newest_export(
-    built: Warehouse, run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    built: Warehouse, run, tmp_path, monkeypatch
 ):
     """`datasets` takes a folder for another one of the same name and card."""
     datasets = pytest.importorskip("datasets", reason="datasets is not installed: pip install trl")
@@ -243,7 +250,7 @@ def test_load_dataset_gives_the_rows_of_the_newest_export(
     assert export(there) == texts(there) == ["Five 12."]
 
 
-def test_an_export_is_written_where_the_template_keeps_all(built, run, tmp_path: Path):
+def test_an_export_is_written_where_the_template_keeps_all(built, run, tmp_path):
     template = save_template(tmp_path / "model", DROPS_SYSTEM)
     chats = tmp_path / "chats.jsonl"
     outcome = run("export", "sft", "--output", chats, "--check-template", template)
@@ -255,7 +262,7 @@ def test_an_export_is_written_where_the_template_keeps_all(built, run, tmp_path:
 
 @pytest.mark.parametrize(("template", "told"), [(DROPS_CALLS, "6 sacks"), (RAISES, "Only user")])
 def test_nothing_is_written_where_the_template_loses_a_part(
-    built, run, tmp_path: Path, template: str, told: str
+    built, run, tmp_path, template: str, told: str
 ):
     folder = save_template(tmp_path / "model", template)
     chats = tmp_path / "chats.jsonl"
@@ -264,9 +271,3 @@ def test_nothing_is_written_where_the_template_loses_a_part(
     assert outcome.is_one_paragraph_naming(lost, "Nothing is written")
     assert told in outcome.out
     assert not chats.exists()
-
-
-def test_only_chats_have_a_template_to_check(built, run, tmp_path: Path):
-    outcome = run("export", "text", "--output", tmp_path / "x", "--check-template", tmp_path)
-    assert outcome.code == 2
-    assert "Only sft has chats" in outcome.err

@@ -21,7 +21,7 @@ OTHERS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def place(tmp_path) -> Path:
     (tmp_path / "linked").write_text("years of work")
     return tmp_path / "output"
 

@@ -4,7 +4,6 @@ import errno
 import os
 import re
 from functools import partial
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -32,7 +31,7 @@ def inline(warehouse: Warehouse) -> list[str]:
     ]
 
 
-def test_texts_have_their_calls_in_line_and_chats_beside(built: Warehouse, run, tmp_path: Path):
+def test_texts_have_their_calls_in_line_and_chats_beside(built: Warehouse, run, tmp_path):
     file = tmp_path / "new folder" / "texts.jsonl"
     outcome = run("export", "text", "--output", file)
     assert (outcome.code, outcome.out) == (0, f"Round 1: 2 texts, in {file}.\n")
@@ -54,7 +53,7 @@ def test_texts_have_their_calls_in_line_and_chats_beside(built: Warehouse, run, 
         assert calendar["parameters"]["properties"] == {}
 
 
-def test_a_dataset_holds_the_rows_of_the_warehouse(built: Warehouse, run, tmp_path: Path):
+def test_a_dataset_holds_the_rows_of_the_warehouse(built: Warehouse, run, tmp_path):
     folder = tmp_path / "dataset"
     outcome = run("export", "dataset", "--output", folder)
     assert "2 texts and 4 kept calls" in outcome.out
@@ -80,7 +79,7 @@ def test_a_dataset_holds_the_rows_of_the_warehouse(built: Warehouse, run, tmp_pa
     assert sorted(load("kept_calls")["call_id"]) == ["a1", "a4", "b1", "b2"]
 
 
-def test_the_newest_round_is_exported_unless_one_is_named(built: Warehouse, run, tmp_path: Path):
+def test_the_newest_round_is_exported_unless_one_is_named(built: Warehouse, run, tmp_path):
     round_2 = {"document_id": "d2", "call_id": "r1", "round": 2, "character_offset": 3}
     store_calls(built, "Calculator", [round_2 | {"position": 3}], "round-2.Calculator")
     calls = [CALL | {"call_id": "r1", "character_offset": 3, "position": 3}]
@@ -96,7 +95,7 @@ def test_the_newest_round_is_exported_unless_one_is_named(built: Warehouse, run,
 
 
 def test_a_chained_round_declares_the_tools_of_the_calls_before_it_too(
-    built: Warehouse, run, tmp_path: Path
+    built: Warehouse, run, tmp_path
 ):
     days = [{"document_id": "d1", "call_id": "r1", "round": 2, "position": 30, "arguments": ""}]
     store_calls(built, "Calendar", days, "round-2.Calendar")
@@ -115,9 +114,7 @@ def test_a_chained_round_declares_the_tools_of_the_calls_before_it_too(
     assert merged.rows() == [(1, "Calculator", 2), (1, "Calendar", 1), (2, "Calendar", 1)]
 
 
-def test_calls_of_a_tool_that_left_the_texts_are_not_exported(
-    built: Warehouse, run, tmp_path: Path
-):
+def test_calls_of_a_tool_that_left_the_texts_are_not_exported(built: Warehouse, run, tmp_path):
     stored = built.read_partition("augmented_texts", SHARD, "all").to_dicts()
     (text,) = (row for row in stored if row["document_id"] == "d2")
     calls = [each for each in text["calls"] if each["tool"] == "Calendar"]
@@ -128,14 +125,14 @@ def test_calls_of_a_tool_that_left_the_texts_are_not_exported(
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_an_empty_home_is_told(warehouse: Warehouse, run, tmp_path: Path, form: str):
+def test_an_empty_home_is_told(warehouse: Warehouse, run, tmp_path, form: str):
     outcome = run("export", form, "--output", tmp_path / "export")
     assert outcome.is_one_paragraph_naming("There are no ", "`toolformer build`")
     assert not (tmp_path / "export").exists()
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_what_is_there_is_never_replaced(built: Warehouse, run, tmp_path: Path, form: str):
+def test_what_is_there_is_never_replaced(built: Warehouse, run, tmp_path, form: str):
     target = tmp_path / "export"
     if form == "dataset":
         # As a container mounts one.
@@ -155,9 +152,7 @@ def test_the_home_is_no_place_for_an_export(built: Warehouse, run, home: Home, p
 
 
 @pytest.mark.parametrize("form", ["dataset", "text"])
-def test_a_full_disk_leaves_nothing(
-    built: Warehouse, run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
-):
+def test_a_full_disk_leaves_nothing(built: Warehouse, run, tmp_path, monkeypatch, form: str):
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -167,7 +162,7 @@ def test_a_full_disk_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
-def test_what_a_killed_export_left_is_removed(built: Warehouse, run, tmp_path: Path):
+def test_what_a_killed_export_left_is_removed(built: Warehouse, run, tmp_path):
     with writing_beside(tmp_path / "export") as left:
         pass
     assert left.exists()

@@ -95,20 +95,20 @@ def lines(file: Path, *rows: dict) -> Path:
 
 
 @pytest.fixture
-def questions(tmp_path: Path) -> Path:
+def questions(tmp_path) -> Path:
     turns = {asked: [[{"role": "user", "content": asked}]] for asked in ASKED}
     rows = [{"id": asked, "question": turns[asked], "function": [FUNCTION]} for asked in ASKED]
     return lines(tmp_path / "simple_python.json", *rows)
 
 
 @pytest.fixture
-def answers(tmp_path: Path) -> Path:
+def answers(tmp_path) -> Path:
     rows = [{"id": asked, "ground_truth": [TRUTH]} for asked in ASKED]
     return lines(tmp_path / "answers.json", *rows)
 
 
 def test_right_calls_are_counted_with_an_interval(
-    chats: Chats, questions: Path, answers: Path, run, tmp_path: Path, monkeypatch
+    chats: Chats, questions: Path, answers: Path, run, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("OPENAI_API_KEY", "s3cret")
     output = tmp_path / "rows.jsonl"
@@ -191,7 +191,7 @@ def test_a_service_that_limits_requests_or_is_busy_for_a_while_is_waited_for(
 
 
 def test_files_that_are_not_bfcls_are_told(
-    chats: Chats, questions: Path, answers: Path, run, tmp_path: Path
+    chats: Chats, questions: Path, answers: Path, run, tmp_path
 ):
     options = ("evaluate", "bfcl", "--url", chats.url, "--model", "mine", "--questions")
     outcome = run(*options, answers)
@@ -223,7 +223,7 @@ SAID = {
 
 
 @pytest.fixture(scope="module")
-def chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def chat_model(tmp_path_factory) -> Path:
     """A model that answers the questions by heart."""
     told = offered_tool(FUNCTION)["function"]
     opening = f"{told['name']} {told['description']}|user|"
@@ -235,7 +235,7 @@ def chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_a_model_in_a_directory_is_asked_by_its_own_template(
-    chat_model: Path, questions: Path, answers: Path, run, tmp_path: Path
+    chat_model: Path, questions: Path, answers: Path, run, tmp_path
 ):
     output = tmp_path / "rows.jsonl"
     options = ("--questions", questions, "--answers", answers, "--output", output)
@@ -258,7 +258,7 @@ def test_a_model_in_a_directory_is_asked_by_its_own_template(
     ],
 )
 def test_a_template_without_tools_or_with_calls_of_another_form_is_refused(
-    chat_model: Path, questions: Path, run, tmp_path: Path, template: str, named: str
+    chat_model: Path, questions: Path, run, tmp_path, template: str, named: str
 ):
     folder = Path(shutil.copytree(chat_model, tmp_path / "model"))
     (folder / "chat_template.jinja").write_text(template)
@@ -273,7 +273,7 @@ def test_a_name_without_an_address_is_no_directory(questions: Path, run):
 
 @pytest.mark.slow
 def test_a_question_that_is_too_long_for_the_model_is_refused(
-    chat_model: Path, questions: Path, run, tmp_path: Path
+    chat_model: Path, questions: Path, run, tmp_path
 ):
     turns = [[{"role": "user", "content": "long " * 200}]]
     rows = [*records_of(questions), {"id": "long", "question": turns, "function": [FUNCTION]}]

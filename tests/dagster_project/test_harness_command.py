@@ -109,31 +109,23 @@ def test_the_harness_itself_runs_the_model_and_writes_its_own_files(run, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("arguments", "more", "tools", "cut"),
+    ("arguments", "tools"),
     [
-        # With calls the same prompts lose as much.
-        (
-            ["with_calls=False"],
-            "+execution.max_result_tokens=400",
-            [],
-            ["6 times 7 is", "Twice 3.5 is"],
-        ),
-        (
-            ["tools=Calculator", "blocked_tools=Calculator"],
-            "+execution.max_result_tokens=400",
-            ["Calculator"],
-            ["6 times 7 is", "Twice 3.5 is"],
-        ),
+        (["with_calls=False"], []),
+        (["tools=Calculator", "blocked_tools=Calculator"], ["Calculator"]),
     ],
 )
-def test_the_harness_runs_the_model_with_calls_disabled(run, tmp_path, arguments, more, tools, cut):
+def test_the_harness_runs_the_model_with_calls_disabled(run, tmp_path, arguments, tools):
+    more = "+execution.max_result_tokens=400"
     code, _, err = run(*arguments, more=more, max_gen_toks=36)
     assert not code, err
     (results,) = (tmp_path / "results").rglob("results_*.json")
     told = json.loads(results.read_text())
     assert told["results"]["sums"]["exact_match,bare"] < 1.0
     assert told["config"]["toolformer"]["tools"] == tools
-    assert set(cut) <= set(told["config"]["toolformer"]["prompts_cut"])
+    # With calls the same prompts lose as much.
+    cut = set(told["config"]["toolformer"]["prompts_cut"])
+    assert {"6 times 7 is", "Twice 3.5 is"} <= cut
 
 
 @pytest.mark.parametrize(

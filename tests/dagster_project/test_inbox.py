@@ -201,9 +201,7 @@ def sources_with_shards(home: Home) -> list[str]:
     return [entry.source for entry in Manifest.load(home.sources).active_shards]
 
 
-def test_the_embedded_corpus_stays_beside_a_new_source_where_it_has_shards(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_embedded_corpus_stays_beside_a_new_source_where_it_has_shards(home: Home, monkeypatch):
     from toolformer.home.settings.corpus_sections import EMBEDDED_SOURCES
 
     # Whole it has hundreds of shards.

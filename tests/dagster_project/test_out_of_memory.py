@@ -16,7 +16,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_a_command_ends_with_a_remedy(error: Exception, capsys: pytest.CaptureFixture[str]):
+def test_a_command_ends_with_a_remedy(error: Exception, capsys):
     with pytest.raises(SystemExit), explained_errors():
         raise error
     assert "a device with more memory" in " ".join(capsys.readouterr().err.split())

@@ -1,7 +1,5 @@
 """Which partitions are there: those that somebody wants."""
 
-from pathlib import Path
-
 import dagster as dg
 
 from toolformer.home.partitions import (
@@ -17,7 +15,7 @@ from toolformer.home.settings.evaluation_sections import EMBEDDED_BENCHMARKS, Ev
 
 
 def test_a_benchmark_without_its_file_and_controls_are_no_partitions_until_they_are_wanted(
-    tmp_path: Path,
+    tmp_path,
 ):
     there = tmp_path / "asdiv.json"
     there.write_text("[]")

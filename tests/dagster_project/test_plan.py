@@ -193,11 +193,6 @@ def test_rescoring_has_a_say_only_where_bfloat16_may_be_chosen(built: Warehouse)
         assert len(digests) == count, named
 
 
-def test_another_model_samples_again(built: Warehouse):
-    planned = reasons(plan_of(built, toolbox=toolbox_of(*BOTH), annotator="model-2"))
-    assert planned["candidate_calls", "Calendar"] == "changed: language model"
-
-
 def test_another_version_or_prompt_of_a_tool_samples_that_tool_again_alone(built: Warehouse):
     toolbox = toolbox_of(*BOTH)
     tools = {**toolbox.tools, "Calculator": create_tool("Calculator", {"weak_share": 0.5})}
@@ -226,7 +221,7 @@ def search_of(tmp_path: Path, made: type[WikiSearch] = WikiSearch, **options: fl
 
 
 def test_what_changes_answers_alone_makes_the_calls_again_and_samples_none(
-    warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    warehouse: Warehouse, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(PassageRanker, "fingerprint", lambda _: "f")
     store(warehouse, settings_with(), search_of(tmp_path))

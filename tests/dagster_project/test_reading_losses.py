@@ -31,7 +31,7 @@ LOST = {
 
 
 @pytest.fixture
-def texts(tmp_path: Path) -> Path:
+def texts(tmp_path) -> Path:
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     return path
@@ -64,7 +64,7 @@ def test_losses_are_printed_stored_and_shown(run, home: Home, texts: Path):
     assert dict(contents_of(warehouse, settings).losses) == LOST
 
 
-def test_marks_that_are_taken_out_are_kept_beside_the_texts(run, home: Home, tmp_path: Path):
+def test_marks_that_are_taken_out_are_kept_beside_the_texts(run, home: Home, tmp_path):
     path = tmp_path / "a.jsonl"
     lines = ["48/2 = <<48/2=24>>24 jars, <<24+24=48>>48.", "None.", "5n = <<5*n=30>>30"]
     path.write_text("".join(json.dumps({"text": line}) + "\n" for line in lines))
@@ -84,7 +84,7 @@ def test_marks_that_are_taken_out_are_kept_beside_the_texts(run, home: Home, tmp
     assert "calculation" not in run("ingest", other).out
 
 
-def test_nothing_is_said_where_nothing_was_lost(run, home: Home, tmp_path: Path):
+def test_nothing_is_said_where_nothing_was_lost(run, home: Home, tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "One text.", "url": "https://a.org", "date": "2013-09-18"}\n')
     code, out, _ = run("ingest", path)
@@ -92,7 +92,7 @@ def test_nothing_is_said_where_nothing_was_lost(run, home: Home, tmp_path: Path)
     assert out.splitlines()[-1] == "1 records read, 1 usable."
 
 
-def test_each_source_has_a_table_of_its_own(run, home: Home, texts: Path, tmp_path: Path):
+def test_each_source_has_a_table_of_its_own(run, home: Home, texts: Path, tmp_path):
     other = tmp_path / "b.jsonl"
     other.write_text('{"text": "One text.", "score": 4}\n')
     code, out, err = run("ingest", texts, other)
@@ -106,7 +106,7 @@ def test_a_named_column_that_is_nowhere_is_refused_with_those_there_are(run, hom
     assert refused.is_one_paragraph_naming("no column 'created'", "text, date, id, meta.lang, url")
 
 
-def test_a_file_whose_name_is_no_utf8_is_ingested_or_refused_in_words(home: Home, tmp_path: Path):
+def test_a_file_whose_name_is_no_utf8_is_ingested_or_refused_in_words(home: Home, tmp_path):
     folder = tmp_path / "texts"
     folder.mkdir()
     name = os.fsdecode(bytes(folder) + b"/caf\xe9.jsonl")

@@ -7,7 +7,7 @@ import pytest
 
 from dagster_project.commands import console, recipe
 from tests.conftest import REPOSITORY
-from tests.warehouse.rows import frame
+from tests.warehouse.rows import put
 from toolformer.home.home import Home
 from toolformer.home.settings.settings_file import load_settings
 from warehouse.warehouse import Warehouse
@@ -27,7 +27,7 @@ class Commands(list[str]):
 
 
 @pytest.fixture
-def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
+def commands(monkeypatch) -> Commands:
     made = Commands()
     monkeypatch.setattr(recipe, "run_command", made.run)
     return made
@@ -93,12 +93,9 @@ def test_a_home_with_other_settings_is_refused_before_anything_is_done(
 
 
 def test_the_table_says_what_calls_gain_over_each_control(
-    commands: Commands, warehouse: Warehouse, small: Home, run, monkeypatch: pytest.MonkeyPatch
+    commands: Commands, warehouse: Warehouse, small: Home, run, monkeypatch
 ):
     _, plain, shuffled, model = ROUND_2
-
-    def put(table: str, name: str, *changes: dict) -> None:
-        warehouse.replace_partition(table, "all", name, frame(table, *changes), metadata={})
 
     cells = [
         *((name, mode) for name in ROUND_2 for mode in ("disabled", "enabled")),
@@ -108,13 +105,13 @@ def test_the_table_says_what_calls_gain_over_each_control(
         {"model": name, "mode": mode, "score": number / 10, "share_with_call": number / 10}
         for number, (name, mode) in enumerate(cells)
     ]
-    put("score_intervals", "dateset", *scores)
+    put(warehouse, "score_intervals", *scores, name="dateset")
     pairs = [
         {"model": model, "mode": "enabled", "other_model": name, "other_mode": mode}
         for name, mode in cells
         if (name, mode) != (model, "enabled")
     ]
-    put("paired_differences", "dateset", *pairs)
+    put(warehouse, "paired_differences", *pairs, name="dateset")
     shown = []
     monkeypatch.setattr(console, "frame", shown.append)
     assert run("recipe", "small")[0] == 0
@@ -138,7 +135,7 @@ def test_the_demo_ends_with_a_sentence_for_each_of_its_two_gains(
         ]
         pair = own | {"mode": "enabled", "other_model": "finetuned", "p_value": 1e-6}
         for table, rows in (("score_intervals", scores), ("paired_differences", [pair])):
-            warehouse.replace_partition(table, "all", name, frame(table, *rows), metadata={})
+            put(warehouse, table, *rows, name=name)
     code, out, _ = run("recipe", "demo")
     said = " ".join(out.split())
     assert code == 0

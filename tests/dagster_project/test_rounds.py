@@ -77,7 +77,7 @@ class Project:
 
 
 @pytest.fixture
-def project(home: Home, monkeypatch: pytest.MonkeyPatch) -> Project:
+def project(home: Home, monkeypatch) -> Project:
     made = Project(home)
     home.root.mkdir()
     home.settings_file.write_text(SCHEDULE)

@@ -24,7 +24,7 @@ from toolformer.home.home import Home
     ],
 )
 def test_records_that_cannot_be_written_or_read_are_one_paragraph(
-    home: Home, capsys: pytest.CaptureFixture[str], monkeypatch, told: str, words: str
+    home: Home, capsys, monkeypatch, told: str, words: str
 ):
     def fail(_reference: object) -> None:
         raise OperationalError("INSERT", {}, sqlite3.OperationalError(told))
@@ -45,9 +45,7 @@ def test_a_lost_run_says_what_dagster_says_of_its_end():
     assert "The node was lost." in str(error)
 
 
-def test_a_run_of_a_command_is_one_of_the_code_location_that_the_ui_shows(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_run_of_a_command_is_one_of_the_code_location_that_the_ui_shows(home: Home, monkeypatch):
     monkeypatch.setenv("TOOLFORMER_HOME", str(home.root))
     monkeypatch.setenv("DAGSTER_HOME", "")
     monkeypatch.setenv("LOGNAME", "anna")
@@ -66,7 +64,7 @@ def test_a_run_of_a_command_is_one_of_the_code_location_that_the_ui_shows(
 
 
 def test_what_a_command_records_waits_for_no_disk_and_is_whole_when_it_ends(
-    home: Home, monkeypatch: pytest.MonkeyPatch
+    home: Home, monkeypatch
 ):
     monkeypatch.setenv("DAGSTER_HOME", "")
     index = home.dagster / "history" / "runs" / "index.db"

@@ -25,7 +25,7 @@ corpus:
 
 @pytest.mark.slow
 def test_a_source_that_is_for_other_tools_has_no_calls_of_this_one(
-    home: Home, tiny: Path, tmp_path: Path
+    home: Home, tiny: Path, tmp_path
 ):
     home.root.mkdir()
     home.settings_file.write_text(SETTINGS.format(folder=tmp_path))

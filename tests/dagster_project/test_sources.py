@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def write(tmp_path: Path):
+def write(tmp_path):
     def write_file(name: str, count: int) -> Path:
         return write_texts(tmp_path / name, [f"Text {n} of {name}." for n in range(count)])
 
@@ -103,9 +103,7 @@ def test_a_removed_source_comes_back_with_what_was_computed_from_it(run, ingest,
     assert run("sources", "remove", "nowhere")[0] == 1
 
 
-def test_a_removal_that_was_killed_half_way_goes_on(
-    run, ingest, home: Home, write, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_removal_that_was_killed_half_way_goes_on(run, ingest, home: Home, write, monkeypatch):
     a, b = write("a.jsonl", 1), write("b.jsonl", 1)
     ingest(a, b)
     with monkeypatch.context() as patch:
@@ -136,7 +134,7 @@ def test_rows_of_a_source_that_is_removed_while_they_are_made_are_not_stored(
 
 
 def test_a_source_with_a_relative_path_is_the_same_from_every_folder(
-    run, home: Home, write, monkeypatch: pytest.MonkeyPatch
+    run, home: Home, write, monkeypatch
 ):
     a, b = write("a.jsonl", 4), write("b.jsonl", 2)
     home.root.mkdir()
@@ -255,7 +253,7 @@ def test_ingests_at_once_lose_nothing(home: Home, write):
     assert registered(home) == set(active(home))
 
 
-def test_files_of_a_folder_that_are_not_read_are_told(ingest, write, tmp_path: Path):
+def test_files_of_a_folder_that_are_not_read_are_told(ingest, write, tmp_path):
     folder = tmp_path / "texts"
     folder.mkdir()
     write("texts/a.jsonl", 2)
@@ -264,7 +262,7 @@ def test_files_of_a_folder_that_are_not_read_are_told(ingest, write, tmp_path: P
 
 
 def test_a_source_without_a_usable_record_is_refused_and_leaves_nothing(
-    run, home: Home, write, tmp_path: Path
+    run, home: Home, write, tmp_path
 ):
     a = write("a.jsonl", 2)
     bad = tmp_path / "bad.jsonl"
@@ -279,9 +277,7 @@ def test_a_source_without_a_usable_record_is_refused_and_leaves_nothing(
     assert Manifest.load(home.sources).entry(shard).source == str(a)
 
 
-def test_partitions_that_another_process_registers_meanwhile_are_no_error(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-):
+def test_partitions_that_another_process_registers_meanwhile_are_no_error(home: Home, monkeypatch):
     keys = {"shard-00000", "shard-00001"}
     with dagster_instance(home) as instance:
         genuine = type(instance).add_dynamic_partitions
@@ -315,7 +311,7 @@ def test_more_shards_are_registered_than_sqlite_takes_values_in_a_statement(home
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+def asked(monkeypatch) -> list[list[str]]:
     """The shards of each build, whose stages are not run."""
     asked: list[list[str]] = []
 
@@ -385,8 +381,7 @@ def test_a_source_in_an_object_store_is_ingested_once_and_keeps_its_shards_when_
     home, run, ingest, monkeypatch
 ):
     with running_store() as store:
-        for name, value in store.environment.items():
-            monkeypatch.setenv(name, value)
+        store.lead_to(monkeypatch)
         store.make_bucket("corpus")
         store.put("corpus", "web/a.jsonl", b'{"text": "Text one."}\n{"text": "Text two."}\n')
         assert "1 new shards with 2 records" in ingest("s3://corpus/web/*.jsonl")

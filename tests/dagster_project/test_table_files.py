@@ -26,9 +26,7 @@ def rebuilt(warehouse: Warehouse) -> Warehouse:
     return warehouse
 
 
-def test_the_page_counts_calls_once(
-    rebuilt: Warehouse, home: Home, run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_page_counts_calls_once(rebuilt: Warehouse, home: Home, run, tmp_path, monkeypatch):
     everything = pl.scan_parquet(home.warehouse / "filtered_calls" / "*" / "*.parquet")
     assert everything.collect().height == 6
     outcome = run("sql", "--files", "filtered_calls", "--json")
@@ -65,9 +63,7 @@ def test_what_is_no_table_or_stands_beside_a_query_is_refused(rebuilt: Warehouse
         assert "place of a query" in outcome.err
 
 
-def test_databases_are_of_the_storage_version_that_duckdb_1_reads(
-    rebuilt: Warehouse, tmp_path: Path
-):
+def test_databases_are_of_the_storage_version_that_duckdb_1_reads(rebuilt: Warehouse, tmp_path):
     rebuilt.write_standalone(tmp_path / "one.duckdb")
     for file in (rebuilt.database_file, tmp_path / "one.duckdb"):
         with duckdb.connect(str(file), read_only=True) as connection:

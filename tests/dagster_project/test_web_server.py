@@ -230,7 +230,7 @@ def test_the_guard_knows_the_host_that_dagsters_server_is_told(home: Home, monke
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Iterator[tuple[httpx.Client, Path, subprocess.Popen]]:
+def session(tmp_path) -> Iterator[tuple[httpx.Client, Path, subprocess.Popen]]:
     """`make ui` without its preparation: a client, its log and its process."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -280,7 +280,7 @@ def processes_of(session: int) -> list[psutil.Process]:
 
 
 @pytest.mark.slow
-def test_the_ui_serves_its_pages_and_no_page_of_others_starts_a_run(session, tmp_path: Path):
+def test_the_ui_serves_its_pages_and_no_page_of_others_starts_a_run(session, tmp_path):
     client, log, started = session
     own_page = {"Origin": str(client.base_url), **JSON}
     assert "warning" not in log.read_text().lower()

@@ -14,15 +14,7 @@ from pathlib import Path
 from tests.faults.comparison import Damage, damage_of_rows, partitions_of
 from tests.faults.home import Done, FaultyHome
 from tests.faults.injection import Event
-from tests.faults.tries import (
-    Outcome,
-    Try,
-    repeat,
-    struck,
-    told_plainly,
-    tries_at_events,
-    try_all,
-)
+from tests.faults.tries import Outcome, Try, repeat, struck, told_plainly, tries_at_events, try_all
 from tests.faults.undisturbed import Stage, Workshop
 
 # How often each command meets a full disk, and where: shares of what it writes in all.

@@ -16,10 +16,7 @@ _MERGED_CALLS = merged_part("filtered_calls", "")
 
 
 def damage_of_fingerprints(
-    home: SmallHome,
-    references: Sequence[SmallHome],
-    *,
-    may_be_unknown: Collection[str] = (),
+    home: SmallHome, references: Sequence[SmallHome], *, may_be_unknown: Collection[str] = ()
 ) -> Damage:
     """Partitions whose rows are not those of any reference with the same fingerprint.
 

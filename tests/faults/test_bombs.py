@@ -3,7 +3,6 @@
 import multiprocessing
 from collections.abc import Iterator
 from multiprocessing.pool import Pool
-from pathlib import Path
 
 import pytest
 
@@ -27,7 +26,7 @@ def processes() -> Iterator[Pool]:
 
 
 @pytest.mark.parametrize("name", list(BOMBS))
-def test_a_bomb_takes_neither_memory_nor_time(tmp_path: Path, name: str, processes: Pool):
+def test_a_bomb_takes_neither_memory_nor_time(tmp_path, name: str, processes: Pool):
     bomb, reasons = BOMBS[name]
     read = processes.apply_async(read_bomb, (bomb(tmp_path), tmp_path / "home")).get(SECONDS)
     assert read.megabytes < MEGABYTES

@@ -4,17 +4,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import polars as pl
 import pytest
 
-from tests.faults.comparison import (
-    damage_of_leftovers,
-    damage_of_rows,
-    partitions_of,
-    processes_of,
-)
+from tests.faults.comparison import damage_of_leftovers, damage_of_rows, partitions_of, processes_of
 from tests.faults.fingerprints import damage_of_fingerprints
 from tests.faults.home import FaultyHome
 from tests.warehouse.rows import put
@@ -23,7 +17,7 @@ ROWS = [{"document_id": name, "text": name} for name in "abc"]
 
 
 @pytest.fixture
-def make_home(tmp_path: Path) -> Callable[..., FaultyHome]:
+def make_home(tmp_path) -> Callable[..., FaultyHome]:
     def make(name: str, rows: list[dict], fingerprint: str = "x") -> FaultyHome:
         home = FaultyHome(tmp_path / name)
         put(home.warehouse, "documents", *rows, fingerprint=fingerprint)

@@ -6,12 +6,7 @@ Another Llama on the plain path. All architectures there are, by `test_every_arc
 """
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    Gemma3TextConfig,
-    GraniteConfig,
-    Qwen3NextConfig,
-)
+from transformers import AutoModelForCausalLM, Gemma3TextConfig, GraniteConfig, Qwen3NextConfig
 
 from tests.fakes import byte_tokenizer, tiny_model
 from toolformer.forward.language_model import LanguageModel

@@ -221,8 +221,7 @@ def test_an_architecture_gives_the_stock_numbers_or_is_refused_by_name(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "length"),
-    [("llama", 512), ("gemma3", 512), ("mistral", 512), ("gpt_neo", 512)],
+    ("name", "length"), [("llama", 512), ("gemma3", 512), ("mistral", 512), ("gpt_neo", 512)]
 )
 def test_the_whole_context_is_used_whatever_windows_layers_have(name, length):
     assert LanguageModel(built(name), TOKENIZER, name=name).context_length == length

@@ -29,12 +29,7 @@ FORMS = [
 def explain(model, windows, call, form, *, swapped_result=None):
     window = next(each for each in windows if (each.document_id, each.index) == call.window)
     return explain_call(
-        model,
-        window,
-        call,
-        swapped_result=swapped_result,
-        empty_result_keeps_arrow=True,
-        form=form,
+        model, window, call, swapped_result=swapped_result, empty_result_keeps_arrow=True, form=form
     )
 
 

@@ -3,7 +3,7 @@ import math
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from toolformer.filtering import CallLosses, FilterReason, decide, reaches
+from toolformer.filtering import CallLosses, FilterReason, decide
 
 LOSS = st.floats(0, 20)
 ANY_LOSS = LOSS | st.sampled_from([math.inf, math.nan])
@@ -17,36 +17,6 @@ def losses(without, with_result, call_only, tokens_used=5) -> CallLosses:
         loss_call_without_result=call_only,
         tokens_used=tokens_used,
     )
-
-
-def pruned(full: CallLosses, pruning_threshold: float) -> CallLosses:
-    """What is left of the losses when a bound below the threshold spares the rest."""
-    with_result, call_only = full.loss_with_result, full.loss_call_without_result
-    if not reaches(full.loss_without_call, pruning_threshold):
-        with_result = call_only = None
-    elif not reaches(full.loss_without_call - with_result, pruning_threshold):
-        call_only = None
-    return losses(full.loss_without_call, with_result, call_only, full.tokens_used)
-
-
-@given(
-    without=ANY_LOSS,
-    with_result=ANY_LOSS,
-    call_only=ANY_LOSS,
-    pruning_threshold=THRESHOLD,
-    above=st.floats(0, 3),
-)
-def test_pruned_losses_decide_as_all_losses_do(
-    without, with_result, call_only, pruning_threshold, above
-):
-    full = losses(without, with_result, call_only)
-    threshold = pruning_threshold + above
-    decision = decide(full, filtering_threshold=threshold)
-    sparing = decide(pruned(full, pruning_threshold), filtering_threshold=threshold)
-    assert sparing.is_kept == decision.is_kept
-    if sparing.loss_reduction is not None and decision.loss_reduction is not None:
-        # A bound never hides a larger reduction.
-        assert sparing.loss_reduction >= decision.loss_reduction
 
 
 @given(with_result=LOSS, reduction=st.floats(0, 5))

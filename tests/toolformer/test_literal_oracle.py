@@ -15,13 +15,7 @@ from tests.toolformer.scoring.test_losses import score
 from toolformer.filtering import decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.windows import Window
-from toolformer.samples import (
-    CallReader,
-    SampledCall,
-    branch_uniforms,
-    forced_text,
-    sample_text_of,
-)
+from toolformer.samples import CallReader, SampledCall, branch_uniforms, forced_text, sample_text_of
 from toolformer.sampling import sample_calls, sample_shard
 from toolformer.scoring.losses import ScoredCall
 from tools.protocol import ToolCall

@@ -144,9 +144,7 @@ def test_another_seed_gives_other_samples_at_the_same_places(llama, windows):
 PROPOSED = [{0: None, 3: "6 * 7", 9: None, 12: None}, {}, {2: None, 3: "a (b"}]
 
 
-def test_the_most_probable_of_the_proposed_positions_are_taken_whatever_the_threshold(
-    llama,
-):
+def test_the_most_probable_of_the_proposed_positions_are_taken_whatever_the_threshold(llama):
     windows = windows_of(llama.tokenizer, *TEXTS)
     parameters = dataclasses.replace(PARAMETERS, positions_per_text=2, sampling_threshold=0.9)
     places = [dict.fromkeys(of_text) for of_text in PROPOSED]
@@ -181,10 +179,7 @@ def test_a_proposed_call_is_the_candidate_and_the_other_places_are_sampled(llama
     assert [
         (row.document_id, row.position, row.sample_index, row.sample_text, row.arguments)
         for row in proposed
-    ] == [
-        ("document-0", 3, 0, "QA(6 * 7)]", "6 * 7"),
-        ("document-2", 3, 0, "QA(a (b)]", "a (b"),
-    ]
+    ] == [("document-0", 3, 0, "QA(6 * 7)]", "6 * 7"), ("document-2", 3, 0, "QA(a (b)]", "a (b")]
     by_id = {row.call_id: row for row in sampled}
     for row in rows:
         of_place = by_id[row.call_id]

@@ -64,7 +64,7 @@ def test_what_has_no_translation_says_why(tool):
     tool._translator.refusals[ROAD] = f" {ROAD.upper()} "
     answers = tool.call_batch(requests(ENGLISH, "12 + 7", BRIDGE, "x" * 501, "…", ROAD))
     assert reasons(answers) == [
-        *("already_english", "no_words", None, "too_long", "no_words", "unchanged"),
+        *("already_english", "no_words", None, "too_long", "no_words", "unchanged")
     ]
     assert tool._translator.batches == [("es", [BRIDGE]), ("de", [ROAD])]
 

@@ -14,10 +14,7 @@ from toolformer.augmentation import KeptCall, augmented_text, one_call_per_posit
 from toolformer.decoding.triggers import CallChance, next_emission
 from toolformer.evaluation import scoring
 from toolformer.filtering import CallLosses, decide
-from toolformer.loss_weights import (
-    TOKEN_WEIGHTS,
-    weighted_loss,
-)
+from toolformer.loss_weights import TOKEN_WEIGHTS, weighted_loss
 from toolformer.positions import choose_positions
 from toolformer.scoring.loss_form import PAPERS_FORM
 from tools.errors import CallSyntaxError

@@ -8,19 +8,19 @@ from warehouse.warehouse import Warehouse
 
 
 @pytest.fixture(scope="session")
-def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared_folder(tmp_path_factory) -> Path:
     return new_warehouse(tmp_path_factory.mktemp("prepared")).folder
 
 
 @pytest.fixture
-def warehouse(tmp_path: Path, prepared_folder: Path) -> Warehouse:
+def warehouse(tmp_path, prepared_folder: Path) -> Warehouse:
     """A warehouse with its zero-row partitions, but no database file yet."""
     shutil.copytree(prepared_folder, tmp_path / "warehouse")
     return Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
 
 
 @pytest.fixture(scope="module")
-def shared_warehouse(tmp_path_factory: pytest.TempPathFactory, prepared_folder: Path) -> Warehouse:
+def shared_warehouse(tmp_path_factory, prepared_folder: Path) -> Warehouse:
     """One warehouse per module, for tests that leave nothing behind."""
     home = tmp_path_factory.mktemp("home")
     shutil.copytree(prepared_folder, home / "warehouse")

@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,7 +65,7 @@ def put_home(warehouse: Warehouse, *calls: dict[str, Any], tool: str = "Calculat
 
 
 @pytest.fixture
-def homes(tmp_path: Path) -> tuple[Warehouse, Warehouse]:
+def homes(tmp_path) -> tuple[Warehouse, Warehouse]:
     """Two homes of the same two texts."""
     roots = tmp_path / "one", tmp_path / "two"
     made = [Warehouse(root / "warehouse", root / "warehouse.duckdb") for root in roots]

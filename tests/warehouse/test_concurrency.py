@@ -80,7 +80,7 @@ def test_readers_see_whole_versions_while_four_processes_replace_partitions(ware
 
 
 def test_version_that_was_replaced_long_ago_is_swept_and_the_newest_stays(
-    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+    warehouse: Warehouse, monkeypatch
 ):
     now = time.time()
 
@@ -100,9 +100,7 @@ def test_version_that_was_replaced_long_ago_is_swept_and_the_newest_stays(
     assert [info.path for info in warehouse.partitions("documents")] == [newest]
 
 
-def test_the_same_rows_stored_again_are_not_swept(
-    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_same_rows_stored_again_are_not_swept(warehouse: Warehouse, monkeypatch):
     now = time.time()
     for minutes_ago, title in ((40, "one"), (30, "two"), (0, "one")):
         monkeypatch.setattr(time, "time", lambda ago=minutes_ago: now - 60 * ago)

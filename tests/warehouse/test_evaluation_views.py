@@ -82,10 +82,7 @@ def test_calibration_tells_items_with_a_call_from_those_without(warehouse: Wareh
     put(warehouse, "evaluation_results", *results)
     assert warehouse.query(
         "select * exclude (benchmark, model, mode) from call_calibration"
-    ).rows() == [
-        (0, 1, 0.0, 0.0, None, 0.0),
-        (10, 3, *[pytest.approx(2 / 3)] * 2, 0.5, 1.0),
-    ]
+    ).rows() == [(0, 1, 0.0, 0.0, None, 0.0), (10, 3, *[pytest.approx(2 / 3)] * 2, 0.5, 1.0)]
 
 
 def test_answers_with_calls_stand_beside_those_without_and_tell_how_calls_were_used(
@@ -136,7 +133,7 @@ def test_answers_with_calls_stand_beside_those_without_and_tell_how_calls_were_u
     ]
     two_thirds = pytest.approx(2 / 3)
     assert warehouse.query("from call_use where mode <> 'forced'").rows() == [
-        ("dateset", "base", "with-tools", 5, 3, 2, two_thirds, 1, 0.5, 1, 1.0, 1, 0.5),
+        ("dateset", "base", "with-tools", 5, 3, 2, two_thirds, 1, 0.5, 1, 1.0, 1, 0.5)
     ]
 
 

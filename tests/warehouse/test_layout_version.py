@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +13,7 @@ from warehouse.schema import ColumnSchema
 from warehouse.warehouse import Warehouse
 
 
-def test_partitions_do_not_appear_without_the_layout(tmp_path: Path):
+def test_partitions_do_not_appear_without_the_layout(tmp_path):
     warehouse = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
     put(warehouse, "documents")
     assert (warehouse.folder / LAYOUT_FILE).read_text() == f"{layout_version()}\n"
@@ -31,7 +30,7 @@ def test_another_layout_and_partitions_without_one_are_refused(warehouse: Wareho
 
 
 @pytest.fixture
-def other_columns(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def other_columns(monkeypatch) -> Iterator[None]:
     known = dict(layout.tables())
     labels = known["labels"]
     column = ColumnSchema("mood", "varchar", is_required=False, description="")

@@ -29,14 +29,6 @@ def test_rows_keep_the_order_they_were_given_in(warehouse: Warehouse):
     assert warehouse.read_partition("documents", SHARD, "all").equals(rows)
 
 
-def test_same_rows_give_the_same_bytes(warehouse: Warehouse):
-    write_documents(warehouse, "one", "two")
-    [first] = warehouse.partitions("documents")
-    write_documents(warehouse, "one", "two")
-    [second] = warehouse.partitions("documents")
-    assert second.path == first.path
-
-
 def test_metadata_comes_back(warehouse: Warehouse):
     write_documents(warehouse, TEXT)
     assert warehouse.partition_metadata("documents", SHARD, "all") == METADATA
@@ -104,9 +96,7 @@ def test_full_disk_is_an_error_with_the_remedy_and_leaves_the_old_partition(ware
     assert list(info.path.parent.iterdir()) == [info.path]
 
 
-def test_a_version_is_on_the_disk_before_it_has_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_version_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     finished, flushed = tmp_path / "finished.tmp", []
     finished.write_bytes(b"rows")
     monkeypatch.setattr(
@@ -170,7 +160,7 @@ def test_restored_shard_has_its_newest_partitions_and_keeps_what_was_made_anew(
 @pytest.mark.parametrize("moved_before", range(3))
 @pytest.mark.parametrize("change", ["retire", "restore"])
 def test_a_change_that_was_killed_is_finished(
-    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, change: str, moved_before: int
+    warehouse: Warehouse, monkeypatch, change: str, moved_before: int
 ):
     write_documents(warehouse, TEXT)
     put(warehouse, "candidate_calls")
@@ -199,7 +189,7 @@ def test_a_change_that_was_killed_is_finished(
     assert in_corpus.exists() == (change == "restore")
 
 
-def test_partitions_are_published_together(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch):
+def test_partitions_are_published_together(warehouse: Warehouse, monkeypatch):
     def rows(call_id: str) -> dict:
         tables = ("candidate_calls", "executed_calls")
         metadata = {SHARD: {"of": call_id}}
@@ -223,9 +213,7 @@ def test_partitions_are_published_together(warehouse: Warehouse, monkeypatch: py
         assert warehouse.query(f"from {table}").height == 1
 
 
-def test_partitions_of_many_shards_are_as_if_each_was_stored_alone(
-    warehouse: Warehouse, tmp_path: Path
-):
+def test_partitions_of_many_shards_are_as_if_each_was_stored_alone(warehouse: Warehouse, tmp_path):
     others = new_warehouse(tmp_path / "others")
     keys = [f"shard-{number:05d}" for number in range(40)]
     given = [
@@ -279,7 +267,7 @@ def test_nothing_of_a_retired_shard_is_swept(warehouse: Warehouse):
     assert warehouse.query("select title from documents").item() == "two"
 
 
-def test_home_with_odd_characters_works(tmp_path: Path):
+def test_home_with_odd_characters_works(tmp_path):
     warehouse = new_warehouse(tmp_path / "o'neill [1] *")
     write_documents(warehouse, TEXT)
     assert warehouse.query("select text from documents")["text"].to_list() == [TEXT]

@@ -47,7 +47,7 @@ def test_table_of_all_shards_keeps_the_shard_in_its_rows(warehouse: Warehouse):
 
 
 def test_unprepared_warehouse_answers_with_no_rows_and_leaves_nothing_in_the_current_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path, monkeypatch
 ):
     warehouse = Warehouse(tmp_path / "home" / "warehouse", tmp_path / "home" / "warehouse.duckdb")
     here = tmp_path / "here"
@@ -81,7 +81,7 @@ WRITING = [
 
 
 @pytest.mark.parametrize("statement", WRITING)
-def test_query_cannot_write(shared_warehouse: Warehouse, tmp_path: Path, statement: str):
+def test_query_cannot_write(shared_warehouse: Warehouse, tmp_path, statement: str):
     home = shared_warehouse.folder.parent
     before = files(home)
     sql = statement.format(out=tmp_path / "x", inside=shared_warehouse.folder / "x.parquet")
@@ -172,7 +172,7 @@ def test_statistics_of_calls_read_no_rows():
 
 @pytest.mark.parametrize("disturbances", [0, 2, 9])
 def test_a_query_is_repeated_three_times_while_partitions_are_moved_away(
-    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, disturbances: int
+    warehouse: Warehouse, monkeypatch, disturbances: int
 ):
     attempt, attempts = query._selection, []
 

@@ -12,7 +12,7 @@ from warehouse.schema import tables
 from warehouse.warehouse import Warehouse
 
 
-def test_every_table_and_view_is_there_without_the_partitions(filled: Warehouse, tmp_path: Path):
+def test_every_table_and_view_is_there_without_the_partitions(filled: Warehouse, tmp_path):
     select = "select columns(*)::varchar from"
     names = [*tables(), *STATISTICS_VIEWS]
     wanted = {name: filled.query(f'{select} "{name}"').rows() for name in names}
@@ -25,9 +25,7 @@ def test_every_table_and_view_is_there_without_the_partitions(filled: Warehouse,
             assert sorted(map(repr, stored)) == sorted(map(repr, rows)), name
 
 
-def test_partitions_that_go_meanwhile_are_told(
-    filled: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_partitions_that_go_meanwhile_are_told(filled: Warehouse, tmp_path, monkeypatch):
     from warehouse import standalone
 
     def lose(folder: Path, names: object) -> object:

@@ -21,13 +21,7 @@ PRUNED = {
     "loss_call_without_result": None,
 }
 
-PEEKING = {
-    "status": "failed",
-    "reason": "peeks",
-    "peeks": True,
-    "result": None,
-    "duration_ms": 0.0,
-}
+PEEKING = {"status": "failed", "reason": "peeks", "peeks": True, "result": None, "duration_ms": 0.0}
 
 
 def by_chance(reduction: float | None) -> dict[str, object]:
@@ -197,7 +191,7 @@ def test_kept_examples_stand_at_their_place_in_the_text(built: Warehouse):
 
 
 @pytest.fixture(scope="module")
-def two_rounds(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+def two_rounds(tmp_path_factory) -> Warehouse:
     """Round 1 keeps c1 of c1 and c2; round 2 samples c3 alone, at the same place, and drops it."""
     warehouse, second = new_warehouse(tmp_path_factory.mktemp("two-rounds")), {"round": 2}
     for table in ("documents", "document_selection", "augmented_texts", "stage_costs"):

@@ -63,12 +63,12 @@ class ScoredHome(SmallHome):
 
 
 @pytest.fixture(scope="module")
-def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model_directory(tmp_path_factory) -> Path:
     return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture
-def home(tmp_path: Path, model_directory: Path, monkeypatch: pytest.MonkeyPatch) -> ScoredHome:
+def home(tmp_path, model_directory: Path, monkeypatch) -> ScoredHome:
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     made = ScoredHome(tmp_path)
     made.write_settings(
@@ -150,7 +150,7 @@ def test_costs_of_an_earlier_making_are_gone_where_nothing_is_scored_now(home: S
 
 
 def test_what_can_be_kept_is_scored_in_float32_and_decided_as_in_float32(
-    home: ScoredHome, tmp_path: Path
+    home: ScoredHome, tmp_path
 ):
     reported = home.run(0.5, lowest_threshold=0.5)
     rows = home.rows("scored_calls")
@@ -178,7 +178,7 @@ def test_what_can_be_kept_is_scored_in_float32_and_decided_as_in_float32(
 
 
 def test_other_thresholds_and_a_contrast_load_no_model_and_are_those_of_float32(
-    home: ScoredHome, tmp_path: Path, request: pytest.FixtureRequest
+    home: ScoredHome, tmp_path, request
 ):
     home.run(1.0)
     before, scored = home.rows(), home.metadata("scored_calls")
@@ -199,9 +199,7 @@ def test_other_thresholds_and_a_contrast_load_no_model_and_are_those_of_float32(
     assert rows["loss_with_result"].sort().equals(before["loss_with_result"].sort())
 
 
-def test_another_choice_of_auto_makes_nothing_stale(
-    home: ScoredHome, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-):
+def test_another_choice_of_auto_makes_nothing_stale(home: ScoredHome, request, monkeypatch):
     monkeypatch.setattr(precision, "is_faster_in_bfloat16", lambda: True)
     home.run(0.5, precision="auto", lowest_threshold=0.5)
     before = home.rows()

@@ -1,7 +1,6 @@
 """A stage is declared once: its asset, its fingerprint and its plan follow."""
 
 import dataclasses
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -29,12 +28,7 @@ from assets.stage import (
 from dagster_project.definitions import definitions
 from dagster_project.run_tags import RANGE_END_TAG, RANGE_START_TAG
 from dagster_project.runs.run_job import failure_of
-from tests.assets.setting_effects import (
-    STAGES,
-    WITHOUT_EFFECT,
-    setting_paths,
-    stages_of,
-)
+from tests.assets.setting_effects import STAGES, WITHOUT_EFFECT, setting_paths, stages_of
 from tests.warehouse.rows import SHARD, new_warehouse, put, save_manifest
 from toolformer.home.home import Home
 from toolformer.home.partitions import SHARDS
@@ -83,7 +77,7 @@ WITH_TOY = Pipeline([*PIPELINE, TOY])
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
+def home(tmp_path, monkeypatch) -> Warehouse:
     """Two shards with samples of one tool."""
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     save_manifest(tmp_path / "sources", SHARD, OTHER)
@@ -174,9 +168,7 @@ def test_a_toy_stage_has_a_fingerprint_whose_parts_are_what_it_declares(home: Wa
     assert {each.table for each in wanted.inputs} == {"candidate_calls", "documents"}
 
 
-def test_libraries_are_imported_before_the_threads_of_a_stage_start(
-    home: Warehouse, monkeypatch: pytest.MonkeyPatch
-):
+def test_libraries_are_imported_before_the_threads_of_a_stage_start(home: Warehouse, monkeypatch):
     order: list[str] = []
     monkeypatch.setattr(ShardRun, "_import_transformers", lambda _: order.append("import"))
     monkeypatch.setattr(shard_run, "done_together", lambda _: order.append("threads") or {})

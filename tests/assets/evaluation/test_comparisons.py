@@ -27,7 +27,7 @@ SCORES = {
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Warehouse:
+def store(tmp_path) -> Warehouse:
     warehouse = new_warehouse(tmp_path)
     for (model, mode), scores in SCORES.items():
         put_scores(warehouse, model, mode, scores)
@@ -120,7 +120,7 @@ def while_comparing(monkeypatch: pytest.MonkeyPatch, store: Warehouse, runs: Ite
 
 
 def test_scores_that_another_run_replaces_meanwhile_are_compared_again(
-    store: Warehouse, monkeypatch: pytest.MonkeyPatch
+    store: Warehouse, monkeypatch
 ):
     runs = iter([[1, 1, 1, 1, 1], [0, 0, 0, 0, 0]])
     asked = while_comparing(monkeypatch, store, runs)
@@ -133,9 +133,7 @@ def test_scores_that_another_run_replaces_meanwhile_are_compared_again(
     assert against["better"].sum() == 0
 
 
-def test_scores_that_change_again_and_again_are_an_error(
-    store: Warehouse, monkeypatch: pytest.MonkeyPatch
-):
+def test_scores_that_change_again_and_again_are_an_error(store: Warehouse, monkeypatch):
     while_comparing(monkeypatch, store, ([n % 2] * 5 for n in count()))
     with pytest.raises(InputChangedError, match=r"svamp\.finetuned\.enabled\.0000 was replaced"):
         compared_in(store)

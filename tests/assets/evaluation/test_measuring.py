@@ -53,7 +53,7 @@ class Sum(Tool):
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def file(tmp_path) -> Path:
     return write_lines(tmp_path / "own.jsonl", questions(QUESTIONS))
 
 
@@ -66,7 +66,7 @@ def questions(count: int) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def measure(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def measure(tmp_path, file: Path, monkeypatch) -> Callable[..., Any]:
     """Measures, two items a part; returns what was asked, by how often."""
     monkeypatch.setattr(measuring, "_ITEMS_PER_PART", 2)
     home = Home(tmp_path / "home")
@@ -152,7 +152,7 @@ def test_another_min_probability_asks_again_with_calls_and_a_study_of_k_does_wit
     ]
 
 
-def test_chats_stand_beside_the_other_form_and_depend_on_the_template(measure, tmp_path: Path):
+def test_chats_stand_beside_the_other_form_and_depend_on_the_template(measure, tmp_path):
     measure()
     template = tmp_path / "model" / "chat_template.jinja"
     written = "{% for turn in messages %}{{ turn.content }}{% endfor %}"
@@ -196,7 +196,7 @@ def test_rows_of_a_study_stay_while_they_would_be_made_again_and_no_longer(measu
 
 
 def test_a_model_that_took_anothers_place_has_no_scores_of_that_one_by_another_benchmark(
-    measure, tmp_path: Path
+    measure, tmp_path
 ):
     def items_by_benchmark(work: Measuring) -> dict[str, int]:
         summary = work.run.warehouse.view("evaluation_summary").filter(mode="disabled")
@@ -219,9 +219,7 @@ def test_a_model_that_took_anothers_place_has_no_scores_of_that_one_by_another_b
     assert items_by_benchmark(work) == {"own": QUESTIONS, "other": QUESTIONS}
 
 
-def test_what_other_benchmarks_stored_of_a_model_is_not_looked_at_one_by_one(
-    measure, monkeypatch: pytest.MonkeyPatch
-):
+def test_what_other_benchmarks_stored_of_a_model_is_not_looked_at_one_by_one(measure, monkeypatch):
     measure(benchmark="other")
     look, names = Warehouse.partition_version, []
 
@@ -234,7 +232,7 @@ def test_what_other_benchmarks_stored_of_a_model_is_not_looked_at_one_by_one(
     assert {name.partition(".")[0] for name in names} == {"own"}
 
 
-def test_a_killed_run_goes_on_behind_its_last_part(measure, monkeypatch: pytest.MonkeyPatch):
+def test_a_killed_run_goes_on_behind_its_last_part(measure, monkeypatch):
     replace = Warehouse.replace_partitions
     stored: list[str] = []
 
@@ -301,7 +299,7 @@ def test_items_that_are_gone_leave_no_rows_behind(measure, file: Path):
     assert {item for item, _ in scores(work)} == {"q0", "q1", "q2"}
 
 
-def test_rows_of_a_model_that_was_replaced_go_in_every_mode(measure, tmp_path: Path):
+def test_rows_of_a_model_that_was_replaced_go_in_every_mode(measure, tmp_path):
     measure(modes=modes_by_k([0, 1, 10], with_calls=enabled(10)))
     (tmp_path / "model" / "config.json").write_text('{"retrained": true}')
     work, _ = measure(modes=[DISABLED])
@@ -310,7 +308,7 @@ def test_rows_of_a_model_that_was_replaced_go_in_every_mode(measure, tmp_path: P
 
 @pytest.mark.parametrize("change", ["model", "questions", "tool", "mode"])
 def test_a_model_that_cannot_be_loaded_costs_no_earlier_rows(
-    measure, tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch, change: str
+    measure, tmp_path, file: Path, monkeypatch, change: str
 ):
     work, _ = measure()
     before, tool, modes = scores(work), Sum(), MODES
@@ -335,9 +333,7 @@ def test_a_model_that_cannot_be_loaded_costs_no_earlier_rows(
     assert len(scores(work)) == (6 if change == "questions" else 2 * QUESTIONS)
 
 
-def test_a_run_killed_after_items_moved_leaves_none_twice(
-    measure, file: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_run_killed_after_items_moved_leaves_none_twice(measure, file: Path, monkeypatch):
     work, _ = measure()
     file.write_text("".join(file.read_text().splitlines(keepends=True)[2:]))
     ensure = Answers.ensure

@@ -2,7 +2,6 @@
 
 import datetime
 import json
-from pathlib import Path
 
 import pytest
 
@@ -31,7 +30,7 @@ TEXTS = ["Q: Six times seven? It is 41 so.", "Q: Why? Just because so."]
 
 
 @pytest.fixture
-def benchmark(tmp_path: Path) -> QuestionFile:
+def benchmark(tmp_path) -> QuestionFile:
     file = write_lines(tmp_path / "own.jsonl", QUESTIONS)
     return QuestionFile("own", file, prompt="Q: {question}", first_words=5)
 
@@ -48,9 +47,7 @@ def items_of(benchmark: QuestionFile) -> list[BenchmarkItem]:
 
 
 def questions_of(
-    benchmark: QuestionFile,
-    settings: Settings | None = None,
-    tools: dict | None = None,
+    benchmark: QuestionFile, settings: Settings | None = None, tools: dict | None = None
 ) -> Questions:
     toolbox = Toolbox(tools or {"Calculator": create_tool("Calculator")}, {}, {})
     return Questions(benchmark, toolbox, settings or Settings())
@@ -175,7 +172,7 @@ class Broken(Tool):
         raise ToolTimeoutError("no answer")
 
 
-def test_a_tool_that_stays_down_ends_the_benchmark_and_is_given_up_once(tmp_path: Path):
+def test_a_tool_that_stays_down_ends_the_benchmark_and_is_given_up_once(tmp_path):
     sums = [{"question": f"{number}?", "answers": ["1"]} for number in range(25)]
     file = write_lines(tmp_path / "own.jsonl", sums)
     texts = [f"Q: {number}? [Calculator({number} * 9) -> 1] 1" for number in range(25)]
@@ -203,7 +200,7 @@ def test_without_a_tool_no_call_of_it_is_made(benchmark: QuestionFile):
     assert without["answer"] == " It is 41 so."
 
 
-def test_the_calendar_says_a_fixed_day_where_an_item_has_none(tmp_path: Path):
+def test_the_calendar_says_a_fixed_day_where_an_item_has_none(tmp_path):
     file = write_lines(tmp_path / "own.jsonl", [{"question": "Now?", "answers": ["Thursday"]}])
     benchmark = QuestionFile("own", file, prompt="Q: {question}")
     settings = Settings()

@@ -17,7 +17,7 @@ from toolformer.home.resources.settings import SettingsResource
 
 
 @pytest.fixture
-def reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def reported(tmp_path, monkeypatch):
     """Reports on two items of SVAMP, of which the first is right in every mode; the metadata."""
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     store = new_warehouse(tmp_path)
@@ -45,7 +45,7 @@ def reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[pl.DataFrame]:
+def drawn(monkeypatch) -> list[pl.DataFrame]:
     """The rows of each plot."""
     shown: list[pl.DataFrame] = []
     for name in ("difference_plot", "model_size_plot"):
@@ -70,7 +70,7 @@ def test_scores_without_a_tool_stand_against_those_with_all(reported, drawn):
     assert drawn[-1]["comparison"].to_list() == ["without-Calendar", "without-QA"]
 
 
-def test_scores_by_size_are_of_the_models_that_are_there(reported, drawn, tmp_path: Path):
+def test_scores_by_size_are_of_the_models_that_are_there(reported, drawn, tmp_path):
     save_tiny_model(tmp_path / "model")
     cells = [
         (model, mode)

@@ -60,7 +60,7 @@ def data_version(result: dg.ExecuteInProcessResult, key: str) -> str:
 
 
 def test_those_that_were_measured_are_reported_and_the_retry_measures_the_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path, monkeypatch
 ):
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     new_warehouse(tmp_path)
@@ -100,9 +100,7 @@ def test_those_that_were_measured_are_reported_and_the_retry_measures_the_one(
         assert (same, other) == (True, False)
 
 
-def test_the_scores_of_a_model_card_reach_other_machines(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_scores_of_a_model_card_reach_other_machines(tmp_path, monkeypatch):
     def write(directory: Path, *_: object, evaluation: Sequence[object]) -> None:
         (directory / CARD_FILE).write_text(f"{len(evaluation)} scores")
 
@@ -135,9 +133,7 @@ def asked_of_a_tiny_model(file: Path) -> dict[str, Any]:
     }
 
 
-def test_a_study_adds_its_modes_to_the_rows_and_an_unknown_one_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_study_adds_its_modes_to_the_rows_and_an_unknown_one_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     store = new_warehouse(tmp_path)
     file = write_lines(tmp_path / "own.jsonl", [{"question": "How many?", "answers": ["2"]}])
@@ -168,9 +164,7 @@ def test_a_study_adds_its_modes_to_the_rows_and_an_unknown_one_is_refused(
             run(instance, settings, keys=["own|base"], study="horoscope")
 
 
-def test_the_study_of_tables_edits_them_and_other_runs_leave_its_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_study_of_tables_edits_them_and_other_runs_leave_its_rows(tmp_path, monkeypatch):
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     store = new_warehouse(tmp_path)
     table = tmp_path / "towns.csv"

@@ -102,7 +102,7 @@ def changed_copy(model: Path, folder: Path) -> Path:
 
 @pytest.mark.model
 def test_perplexity_and_divergence_are_those_of_a_literal_float32_loop_whatever_the_precision(
-    embedded_model_path: Path, tmp_path: Path
+    embedded_model_path: Path, tmp_path
 ):
     base, other = embedded_model_path, changed_copy(embedded_model_path, tmp_path / "other")
     same = Path(shutil.copytree(base, tmp_path / "same"))
@@ -143,9 +143,7 @@ def divergences_of(store: Warehouse) -> list[float | None]:
     return store.query("select divergence_from_base from evaluation_results").to_series().to_list()
 
 
-def test_a_model_of_another_vocabulary_has_no_divergence_and_says_so(
-    tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+def test_a_model_of_another_vocabulary_has_no_divergence_and_says_so(tiny: Path, tmp_path, caplog):
     tokenizer = TOKENIZERS["pieces with Metaspace"]()
     other = save_tiny_model(tmp_path / "other", tokenizer=tokenizer, context_length=2048)
     assert set(divergences_of(measured(tiny, {"other": other}, tmp_path))) == {None}
@@ -153,7 +151,7 @@ def test_a_model_of_another_vocabulary_has_no_divergence_and_says_so(
 
 
 def test_nor_has_one_beside_which_the_base_model_has_no_place(
-    tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tiny: Path, tmp_path, caplog, monkeypatch
 ):
     def refuse(*_: Any, **__: Any) -> None:
         raise OutOfMemoryError("7.0 GiB")
@@ -165,7 +163,7 @@ def test_nor_has_one_beside_which_the_base_model_has_no_place(
 
 
 def test_nor_has_one_whose_base_model_is_served_and_no_server_is_asked(
-    tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tiny: Path, tmp_path, caplog
 ):
     server = {"url": "http://127.0.0.1:9", "model": "large"}
     store = measured(tiny, {"other": tiny}, tmp_path, server=server)
@@ -173,7 +171,7 @@ def test_nor_has_one_whose_base_model_is_served_and_no_server_is_asked(
     assert "which is run by a server" in caplog.text
 
 
-def test_what_is_printed_has_the_divergence_beside_the_perplexity(tiny: Path, tmp_path: Path):
+def test_what_is_printed_has_the_divergence_beside_the_perplexity(tiny: Path, tmp_path):
     store = measured(tiny, {"own": changed_copy(tiny, tmp_path / "other")}, tmp_path)
     (mean,) = store.view("evaluation_summary")["divergence_from_base"]
     interval = {"benchmark": "own", "model": "own", "mode": "disabled", "metric": "perplexity"}
@@ -184,7 +182,7 @@ def test_what_is_printed_has_the_divergence_beside_the_perplexity(tiny: Path, tm
     assert cell.endswith(f"items, {mean:.4f} nats a token from base")
 
 
-def test_the_base_model_is_loaded_once_beside_another_for_all_texts(tiny: Path, tmp_path: Path):
+def test_the_base_model_is_loaded_once_beside_another_for_all_texts(tiny: Path, tmp_path):
     other, loads = changed_copy(tiny, tmp_path / "other"), list[int]()
     benchmarks = ("own", "again", "asked")
     given = {"benchmarks": benchmarks, "loads": loads, "precision": "float32"}
@@ -193,7 +191,7 @@ def test_the_base_model_is_loaded_once_beside_another_for_all_texts(tiny: Path, 
     assert store.view("evaluation_summary").height == len(benchmarks)
 
 
-def test_another_base_model_puts_the_divergence_out_of_date(tiny: Path, tmp_path: Path):
+def test_another_base_model_puts_the_divergence_out_of_date(tiny: Path, tmp_path):
     for folder in (base := tmp_path / "base", other := tmp_path / "other"):
         shutil.copytree(tiny, folder)
     before = divergences_of(measured(base, {"other": other}, tmp_path))

@@ -102,7 +102,7 @@ class ContextHome(SmallHome):
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ContextHome:
+def home(tmp_path, monkeypatch) -> ContextHome:
     made = ContextHome(tmp_path)
     monkeypatch.setenv("TOOLFORMER_HOME", str(made.home.root))
     return made
@@ -134,10 +134,7 @@ def test_a_context_is_carried_from_its_source_to_the_rows_of_every_variant(home:
     (excluded,) = home.warehouse.read_partition("training_exclusions", ALL, ALL).iter_rows(
         named=True
     )
-    assert (excluded["document_id"], excluded["held_out_set"]) == (
-        home.id_of(1),
-        "held_out_shards",
-    )
+    assert (excluded["document_id"], excluded["held_out_set"]) == (home.id_of(1), "held_out_shards")
     assert excluded["shared_ngram"].startswith("how many are they who came to the market")
     assert home.contexts("training_texts", ALL) == {
         "2 + 2 = 4.": asked,
@@ -159,9 +156,7 @@ def test_a_context_is_carried_from_its_source_to_the_rows_of_every_variant(home:
         }
 
 
-def test_a_share_of_the_texts_are_chats_where_the_model_has_a_template(
-    home: ContextHome, tmp_path: Path
-):
+def test_a_share_of_the_texts_are_chats_where_the_model_has_a_template(home: ContextHome, tmp_path):
     calls = [CALL | {"position": 7, "character_offset": 7, "arguments": "2 + 2", "result": "4"}]
     texts = [{"document_id": f"d{at}", "text": "2 + 2 = 4.", "calls": calls} for at in range(8)]
     texts[0]["context"] = "What is 2 + 2?"

@@ -27,12 +27,12 @@ TEXTS = ["Six and six are twelve of them.", "Out of 1400 people 400 came.", "Two
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base(tmp_path_factory) -> Path:
     return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny", context_length=256)
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+def home(tmp_path, monkeypatch) -> Home:
     """Three texts with a kept and a dropped call each; the last is for development."""
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     home = Home(tmp_path)
@@ -68,11 +68,7 @@ def train(
         },
     }
     return materialise(
-        "finetuned_model",
-        overrides=overrides,
-        partition=variant,
-        force=force,
-        raise_on_error=False,
+        "finetuned_model", overrides=overrides, partition=variant, force=force, raise_on_error=False
     )
 
 
@@ -105,7 +101,7 @@ def test_each_variant_is_a_model_with_its_record_curve_and_card(home: Home, base
 
 
 def test_what_auto_stands_for_is_computed_in_and_makes_no_model_stale(
-    home: Home, base: Path, monkeypatch: pytest.MonkeyPatch
+    home: Home, base: Path, monkeypatch
 ):
     monkeypatch.setattr(precision, "is_faster_in_bfloat16", lambda: True)
     assert metadata_of(train(base, "calls", precision="auto"))["state"] == "done"
@@ -127,7 +123,7 @@ def test_a_learning_rate_that_is_chosen_stands_beside_the_model_and_is_told(home
 
 
 def test_where_every_learning_rate_diverges_the_losses_are_told_and_there_is_no_model(
-    home: Home, base: Path, monkeypatch: pytest.MonkeyPatch
+    home: Home, base: Path, monkeypatch
 ):
     monkeypatch.setattr(finetuning, "RATES", (1e31, 1e30, 1e29, 1e28))
     told = failure_of(train(base, "calls", learning_rate="auto"))
@@ -194,7 +190,7 @@ def test_scores_of_the_model_before_it_are_said_of_none(home: Home, base: Path):
 
 
 def test_a_model_depends_on_the_share_of_chats_and_on_the_template_that_writes_them(
-    home: Home, tmp_path: Path
+    home: Home, tmp_path
 ):
     base = save_tiny_model(tmp_path / "tiny", context_length=256)
     template = base / "chat_template.jinja"
@@ -242,7 +238,7 @@ def test_too_few_texts_are_refused_unless_it_is_forced(home: Home, base: Path):
 
 
 def test_the_rows_of_the_training_set_are_read_once_and_only_where_a_model_is_made(
-    home: Home, base: Path, monkeypatch: pytest.MonkeyPatch
+    home: Home, base: Path, monkeypatch
 ):
     read: list[str] = []
     genuine = Warehouse.read_partition

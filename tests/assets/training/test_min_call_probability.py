@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -55,7 +54,7 @@ def pupil():
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pupil: LanguageModel) -> Home:
+def home(tmp_path, monkeypatch, pupil: LanguageModel) -> Home:
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     home = Home(tmp_path)
     store = new_warehouse(tmp_path)

@@ -174,11 +174,7 @@ def test_openings_and_gains_are_those_behind_the_context_of_a_text(pupil, tmp_pa
 
 @pytest.mark.parametrize(
     "answer",
-    [
-        "Boats",
-        "",
-        "of what it was made came in with the tide again",
-    ],
+    ["Boats", "", "of what it was made came in with the tide again"],
     ids=["own article", "empty", "leak"],
 )
 def test_a_call_without_a_result_gains_nothing(pupil, tmp_path, answer):

@@ -113,7 +113,7 @@ class Home:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+def home(tmp_path, monkeypatch) -> Home:
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     shards = ([SHARD], [HELD_OUT])
     monkeypatch.setattr(training_inputs, "training_and_held_out_shards", lambda _: shards)
@@ -237,9 +237,7 @@ def test_the_development_side_has_no_dropped_calls(home: Home):
 
 
 @pytest.mark.parametrize("table", ["filtered_calls", "executed_calls", "candidate_calls"])
-def test_calls_that_are_replaced_meanwhile_make_it_fail(
-    home: Home, table: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_calls_that_are_replaced_meanwhile_make_it_fail(home: Home, table: str, monkeypatch):
     home.write({"a": sentence(1)})
     choose = training_set.choose_texts
 
@@ -286,10 +284,7 @@ def test_plain_windows_are_clean_and_no_copies(home: Home):
     home.write(WITH, without_calls={**WITHOUT, **bad})
     assert home.train_on(plain_share=0.9)["plain texts"] == "8 of 54"
     found = home.exclusions().select("document_id", "reason", "calls").rows()
-    assert sorted(found) == [
-        ("p copy", "duplicate_text", 0),
-        ("p held out", "shares_ngram", 0),
-    ]
+    assert sorted(found) == [("p copy", "duplicate_text", 0), ("p held out", "shares_ngram", 0)]
 
 
 def test_another_text_of_a_held_out_shard_makes_the_training_set_anew(home: Home):

@@ -25,7 +25,7 @@ OTHER_TEXT = "Eight hundred of them came back in the spring, and the harbour was
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
+def home(tmp_path, monkeypatch) -> Warehouse:
     """One shard; d1 was annotated in both rounds, d2 in the first alone."""
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     monkeypatch.setattr(training_inputs, "training_and_held_out_shards", lambda _: ([SHARD], []))
@@ -92,7 +92,7 @@ def test_a_round_that_was_not_built_is_named(home: Warehouse):
 
 
 @pytest.fixture
-def trained(home: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def trained(home: Warehouse, tmp_path, monkeypatch) -> list[str]:
     """Names of the folders that were trained to, with a training that only writes its record."""
     folders: list[str] = []
     base = tmp_path / "base"
@@ -143,7 +143,7 @@ def overrides_of(tmp_path: Path, number: int, steps: int = 5) -> dict:
 
 
 def test_a_model_is_known_to_be_up_to_date_whichever_training_set_is_stored(
-    trained: list[str], home: Warehouse, tmp_path: Path
+    trained: list[str], home: Warehouse, tmp_path
 ):
     def are_there(steps: int = 5) -> list[bool]:
         overrides = [overrides_of(tmp_path, number, steps) for number in (1, 2)]
@@ -162,7 +162,7 @@ def test_a_model_is_known_to_be_up_to_date_whichever_training_set_is_stored(
     assert trained == ["toolformer", "toolformer-round-2"]
 
 
-def test_a_model_that_took_anothers_place_is_not_taken_for_it(trained: list[str], tmp_path: Path):
+def test_a_model_that_took_anothers_place_is_not_taken_for_it(trained: list[str], tmp_path):
     for steps in (5, 6, 5):
         assert finetune(tmp_path, number=1, steps=steps)["state"] == "done"
     assert finetune(tmp_path, number=1, steps=5)["state"] == "up to date"

@@ -6,7 +6,6 @@ And how many GPUs a run asks for, and what Dagster says to `deploy/ray/dagster.y
 import shlex
 import shutil
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -124,7 +123,7 @@ class Ray:
 
 
 @pytest.fixture
-def ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ray]:
+def ray(tmp_path, monkeypatch) -> Iterator[Ray]:
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
@@ -196,9 +195,7 @@ def test_a_run_that_never_began_and_has_no_job_is_failed_at_the_second_look(
     assert ray.stored(run).status is ended
 
 
-def test_a_run_that_ended_between_two_looks_is_left_alone(
-    ray: Ray, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_run_that_ended_between_two_looks_is_left_alone(ray: Ray, monkeypatch):
     run = ray.add_run()
     ray.head.answer = JobStatus.FAILED
     ray.launcher.fail_runs_without_job()
@@ -233,7 +230,7 @@ def test_the_command_survives_a_shell_and_runs_under_the_watch(ray: Ray):
     ],
 )
 def test_a_run_asks_for_the_gpus_that_settings_or_tags_say_and_shows_them(
-    ray: Ray, tmp_path: Path, settings: str, given: dict[str, Any], expected: int | None
+    ray: Ray, tmp_path, settings: str, given: dict[str, Any], expected: int | None
 ):
     (tmp_path / "home" / "toolformer.yaml").write_text(settings or "# none")
     run = ray.add_run(**given)
@@ -276,7 +273,7 @@ def test_who_chooses_the_device_otherwise_gets_no_place_by_gpu(device: str):
 
 
 def test_the_example_has_our_launcher_waits_for_a_head_and_fails_no_run_that_waits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path, monkeypatch
 ):
     # As an instance is opened, up to its first connection: all names and types are checked.
     monkeypatch.setenv("DAGSTER_PG_PASSWORD", "secret")

@@ -7,7 +7,6 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from http.client import InvalidURL
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -117,7 +116,7 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+def cluster(tmp_path, monkeypatch) -> Iterator[Cluster]:
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     monkeypatch.setenv("TOOLFORMER_UI", UI)
     launcher = WatchedRayRunLauncher(address="http://head:8265")
@@ -235,9 +234,7 @@ def test_a_backfill_that_ends_without_all_is_a_failure_and_not_waited_for(
     assert words in str(error)
 
 
-def test_a_backfill_that_counted_before_the_retry_had_made_the_last_is_no_failure(
-    cluster: Cluster,
-):
+def test_a_backfill_that_counted_before_the_retry_had_made_the_last_is_no_failure(cluster: Cluster):
     def retry() -> None:
         lost = cluster.add_run(FAILURE)
         made = cluster.add_run(SUCCESS, retries=lost.run_id)
@@ -254,9 +251,7 @@ def test_a_backfill_that_counted_before_the_retry_had_made_the_last_is_no_failur
     assert cluster.follow() == []
 
 
-def test_records_that_cannot_be_read_for_a_while_end_nothing(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-):
+def test_records_that_cannot_be_read_for_a_while_end_nothing(cluster: Cluster, monkeypatch):
     def unreadable(_id: str) -> None:
         raise OperationalError("select", {}, ConnectionResetError())
 

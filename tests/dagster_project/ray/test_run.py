@@ -29,7 +29,7 @@ UNREADABLE = OperationalError("select", {}, ConnectionResetError())
     ],
 )
 def test_a_process_ends_at_the_second_look_that_says_its_run_is_over(
-    answers: list, ended: list[str], monkeypatch: pytest.MonkeyPatch
+    answers: list, ended: list[str], monkeypatch
 ):
     is_done = Mock(wait=Mock(side_effect=[False] * len(answers) + [True]))
     looks = Mock(side_effect=answers)
@@ -50,7 +50,7 @@ def test_a_run_is_over_when_dagster_closed_or_deleted_it():
         assert why_over(instance, make_new_run_id()) == "it is no longer in Dagster's records"
 
 
-def test_the_end_takes_the_processes_of_the_run_with_it(tmp_path: Path):
+def test_the_end_takes_the_processes_of_the_run_with_it(tmp_path):
     # As Ray starts a run: in a session of its own.
     pid = tmp_path / "child"
     code = (

@@ -98,7 +98,7 @@ FILES: dict[
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_each_flipped_bit_is_refused_or_changes_nothing(kind: str, tmp_path: Path):
+def test_each_flipped_bit_is_refused_or_changes_nothing(kind: str, tmp_path):
     put, read, refused = FILES[kind]
     file = put(tmp_path)
     content, expected = file.read_bytes(), read(tmp_path)
@@ -123,7 +123,7 @@ def test_each_flipped_bit_is_refused_or_changes_nothing(kind: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_a_digit_that_was_edited_is_told_and_taken_without_the_digest(kind: str, tmp_path: Path):
+def test_a_digit_that_was_edited_is_told_and_taken_without_the_digest(kind: str, tmp_path):
     put, read, refused = FILES[kind]
     file = put(tmp_path)
     before = read(tmp_path)

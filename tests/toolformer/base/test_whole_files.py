@@ -7,15 +7,10 @@ import pytest
 
 from tests.processes import writing_beside
 from toolformer.base import whole_files
-from toolformer.base.whole_files import (
-    remove_abandoned,
-    replacing,
-    replacing_folder,
-    write_whole,
-)
+from toolformer.base.whole_files import remove_abandoned, replacing, replacing_folder, write_whole
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path):
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     target = tmp_path / "file.duckdb"
     target.write_text("old")
 
@@ -32,7 +27,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
     assert target.read_text() == "old"
 
 
-def test_what_a_killed_process_left_is_told_from_what_a_living_one_writes(tmp_path: Path):
+def test_what_a_killed_process_left_is_told_from_what_a_living_one_writes(tmp_path):
     with writing_beside(tmp_path / "file") as path:
         remove_abandoned(tmp_path.iterdir())
         assert path.read_text() == "half"
@@ -40,9 +35,7 @@ def test_what_a_killed_process_left_is_told_from_what_a_living_one_writes(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_is_on_the_disk_before_it_has_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     target, flushed = tmp_path / "file", []
     monkeypatch.setattr(
         whole_files, "flush", lambda path: flushed.append((path == tmp_path, target.exists()))
@@ -53,7 +46,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(
 
 
 @pytest.fixture
-def export(tmp_path: Path) -> Path:
+def export(tmp_path) -> Path:
     """A folder with an old file, alone."""
     (tmp_path / "export").mkdir()
     (tmp_path / "export" / "old").write_text("old")
@@ -91,7 +84,7 @@ def test_a_kill_between_the_two_renames_loses_no_folder(export: Path):
 
 @pytest.mark.parametrize("fails_at", ["filling", "renaming"])
 def test_a_folder_that_fails_leaves_the_old_one_and_nothing_else(
-    export: Path, monkeypatch: pytest.MonkeyPatch, fails_at: str
+    export: Path, monkeypatch, fails_at: str
 ):
     rename, renamed = Path.rename, []
 

@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -222,7 +221,7 @@ def test_where_no_call_could_open_nothing_is_chosen():
     assert str(chosen.reason) in chosen.summary
 
 
-def test_what_was_chosen_is_read_back(tmp_path: Path):
+def test_what_was_chosen_is_read_back(tmp_path):
     assert read_min_call_probability(tmp_path) is None
     assert read_min_call_probability(tmp_path / "nowhere") is None
     sums = [dataclasses.replace(each, tool="Sums") for each in KEPT]
@@ -251,7 +250,7 @@ TOO_LARGE = {"in_text": 1.5, "behind_prompt": 0.5, "texts_with_calls": 9}
         ),
     ],
 )
-def test_a_choice_that_is_none_is_damage(tmp_path: Path, damage):
+def test_a_choice_that_is_none_is_damage(tmp_path, damage):
     choice = dataclasses.asdict(CalibratedProbability(0.74, 0.5, None, K, 9, 12))
     for content in ({**choice, **damage}, damage):
         (tmp_path / MIN_CALL_PROBABILITY_FILE).write_text(json.dumps(content))

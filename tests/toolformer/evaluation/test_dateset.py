@@ -7,11 +7,7 @@ from collections import Counter
 
 import pytest
 
-from toolformer.evaluation.benchmarks.dateset import (
-    FIRST_CURRENT_DATE,
-    LAST_CURRENT_DATE,
-    Dateset,
-)
+from toolformer.evaluation.benchmarks.dateset import FIRST_CURRENT_DATE, LAST_CURRENT_DATE, Dateset
 
 MONTHS = list(calendar.month_name)
 WEEKDAYS = list(calendar.day_name)

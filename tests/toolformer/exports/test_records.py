@@ -51,12 +51,7 @@ def test_a_chat_writes_calls_and_writes_on_behind_its_context():
     calls = [{"id": chat_id("c1"), "type": "function", "function": function}]
     answer = [
         {"role": "assistant", "content": "A", "tool_calls": calls},
-        {
-            "role": "tool",
-            "tool_call_id": chat_id("c1"),
-            "name": "Calculator",
-            "content": "0.29",
-        },
+        {"role": "tool", "tool_call_id": chat_id("c1"), "name": "Calculator", "content": "0.29"},
         {"role": "assistant", "content": " b."},
     ]
     asked = [{"role": "user", "content": INSTRUCTION}]

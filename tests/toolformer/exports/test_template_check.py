@@ -55,11 +55,11 @@ RECORD = chat_record(
         (RAISES, {"all of it"}),
     ],
 )
-def test_parts_that_a_template_loses_are_named(tmp_path: Path, template: str, lost: set):
+def test_parts_that_a_template_loses_are_named(tmp_path, template: str, lost: set):
     assert set(ChatTemplate(save_template(tmp_path, template)).lost_parts(RECORD)) == lost
 
 
-def test_lost_values_and_reasons_are_told(tmp_path: Path):
+def test_lost_values_and_reasons_are_told(tmp_path):
     lost = ChatTemplate(save_template(tmp_path, DROPS_CALLS)).lost_parts(RECORD)
     assert lost["a call's name"] == "Calculator"
     assert lost["a call's arguments"] == "0.29"
@@ -68,14 +68,14 @@ def test_lost_values_and_reasons_are_told(tmp_path: Path):
     assert refused == {"all of it": f"Only user and assistant; turns: {turns}"}
 
 
-def test_a_system_message_is_a_part_too(tmp_path: Path):
+def test_a_system_message_is_a_part_too(tmp_path):
     system = {"role": "system", "content": "Be brief."}
     record = {**RECORD, "messages": [system, *RECORD["messages"]]}
     template = ChatTemplate(save_template(tmp_path, DROPS_SYSTEM))
     assert template.lost_parts(record) == {"the system message": "Be brief."}
 
 
-def test_arguments_are_checked_as_they_are_exported(tmp_path: Path):
+def test_arguments_are_checked_as_they_are_exported(tmp_path):
     # As DeepSeek V3's, which joins them to a text.
     text = KEEPS.replace("c.function |", "(c.function.name + c.function.arguments) |")
     folder = save_template(tmp_path, text)
@@ -83,7 +83,7 @@ def test_arguments_are_checked_as_they_are_exported(tmp_path: Path):
     assert 'not "dict"' in ChatTemplate(folder).lost_parts(RECORD)["all of it"]
 
 
-def test_a_directory_without_a_template_is_refused(tmp_path: Path):
+def test_a_directory_without_a_template_is_refused(tmp_path):
     with pytest.raises(ModelNotFoundError, match="The chat template in "):
         ChatTemplate(save_template(tmp_path / "plain", None))
     with pytest.raises(ModelNotFoundError, match="The chat template in "):

@@ -92,7 +92,7 @@ def weights_of(model: Any) -> Any:
     return model.model.embed_tokens.weight.detach().clone()
 
 
-def test_sft_takes_a_step(tokenizer: Any, model: Any, tmp_path: Path):
+def test_sft_takes_a_step(tokenizer: Any, model: Any, tmp_path):
     rows = loaded([chat_record(ROW, TOOLS)] * 2, tmp_path)
     arguments = trl.SFTConfig(assistant_only_loss=True, **settings_of_step(tmp_path))
     before = weights_of(model)

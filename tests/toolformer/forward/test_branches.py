@@ -154,12 +154,7 @@ def test_texts_whose_branches_have_ended_are_not_fed_any_further(llama):
     texts, groups = read_texts(llama), branch_groups(per_position=1)
     going_on = {id(branch) for group in groups[4:] for branch in group}
     before = llama.tokens_fed
-    sample(
-        llama,
-        texts,
-        groups,
-        is_finished=lambda branch: id(branch) not in going_on,
-    )
+    sample(llama, texts, groups, is_finished=lambda branch: id(branch) not in going_on)
     # Three positions of the first text set the width of the first feed; the last text has two.
     forced = 3 * len(TEXTS) * len(llama.tokenizer.encode_pieces(FORCED))
     assert llama.tokens_fed - before == forced + 7 * 2

@@ -9,12 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import (
-    AutoModelForCausalLM,
-    LlamaForCausalLM,
-    MptConfig,
-    RecurrentGemmaConfig,
-)
+from transformers import AutoModelForCausalLM, LlamaForCausalLM, MptConfig, RecurrentGemmaConfig
 
 from tests.fakes import END, START, byte_tokenizer, tiny_model
 from tests.toolformer.architectures import windows_of
@@ -52,7 +47,7 @@ def test_a_saved_model_computes_as_before(llama, tiny_directory, precision):
     assert not loaded.model.training
 
 
-def test_losses_beside_a_base_model_are_the_literal_sums(llama, monkeypatch: pytest.MonkeyPatch):
+def test_losses_beside_a_base_model_are_the_literal_sums(llama, monkeypatch):
     monkeypatch.setattr("toolformer.forward.network.LOGIT_ROWS", 3)
     base = tiny_model(seed=7)
     texts = [llama.tokenizer.encode(text) for text in ("Six times seven is 42.", "A mill", "", "B")]
@@ -74,9 +69,7 @@ def test_losses_beside_a_base_model_are_the_literal_sums(llama, monkeypatch: pyt
     assert divergences == [0.0] * len(texts[0])
 
 
-def test_the_divergence_of_three_tokens_is_what_is_worked_out_by_hand(
-    monkeypatch: pytest.MonkeyPatch,
-):
+def test_the_divergence_of_three_tokens_is_what_is_worked_out_by_hand(monkeypatch):
     """p = (1/2, 1/4, 1/4) beside q = (1/4, 1/4, 1/2): 1/2 log 2 - 1/4 log 2."""
     networks = [tiny_model(), tiny_model()]
     for network, shares in zip(networks, ((1, 1, 2), (2, 1, 1)), strict=True):

@@ -86,7 +86,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, gibibytes: float, *, total: int = 3
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_what_a_model_needs_follows_from_its_configuration(tmp_path: Path, name: str):
+def test_what_a_model_needs_follows_from_its_configuration(tmp_path, name: str):
     path, billions = directory(tmp_path, name), MODELS[name][1]
     for precision, size in (("float32", 4), ("bfloat16", 2), ("float16", 2)):
         needed = memory_needed(path, precision=precision)
@@ -113,21 +113,21 @@ def test_what_a_model_needs_follows_from_its_configuration(tmp_path: Path, name:
     ],
 )
 def test_a_model_without_room_is_refused_before_its_weights_are_read(
-    tmp_path: Path, monkeypatch, name: str, gibibytes: float, precision: str, said: str
+    tmp_path, monkeypatch, name: str, gibibytes: float, precision: str, said: str
 ):
     machine(monkeypatch, gibibytes)
     with pytest.raises(OutOfMemoryError, match=said):
         LanguageModel.load(directory(tmp_path, name), precision=precision, device="cpu")
 
 
-def test_a_model_whose_weights_fit_is_loaded_with_a_warning(tmp_path: Path, monkeypatch, caplog):
+def test_a_model_whose_weights_fit_is_loaded_with_a_warning(tmp_path, monkeypatch, caplog):
     path = save_tiny_model(tmp_path / "tiny")
     machine(monkeypatch, 0.1)
     assert LanguageModel.load(path, device="cpu")
     assert "tiny needs about 1.0 GiB in float32" in caplog.text
 
 
-def test_a_model_of_fewer_bits_a_weight_needs_what_its_files_hold(tmp_path: Path):
+def test_a_model_of_fewer_bits_a_weight_needs_what_its_files_hold(tmp_path):
     path = directory(tmp_path, "Llama-2-7b")
     config = {**MODELS["Llama-2-7b"][0], "quantization_config": {"quant_method": "gptq", "bits": 4}}
     (path / "config.json").write_text(json.dumps(config))
@@ -163,7 +163,7 @@ def test_a_gpu_has_what_is_free_and_what_the_allocator_holds_unused(monkeypatch)
     ],
 )
 def test_a_container_has_no_more_than_its_limit(
-    tmp_path: Path, monkeypatch, files: dict, total: int, available: int
+    tmp_path, monkeypatch, files: dict, total: int, available: int
 ):
     machine(monkeypatch, 20)
     monkeypatch.setattr(memory, "_CGROUP", tmp_path)
@@ -185,7 +185,7 @@ def test_a_container_has_no_more_than_its_limit(
     ],
 )
 def test_training_without_room_is_refused_before_anything_is_read(
-    tmp_path: Path, monkeypatch, name, lora_rank, shares, gibibytes, said
+    tmp_path, monkeypatch, name, lora_rank, shares, gibibytes, said
 ):
     machine(monkeypatch, gibibytes)
     path = directory(tmp_path, name)
@@ -213,7 +213,7 @@ def test_training_without_room_is_refused_before_anything_is_read(
 )
 @pytest.mark.parametrize("where", ["to", "forward"])
 def test_memory_that_runs_out_while_a_model_is_loaded_is_one_sentence(
-    tmp_path: Path, monkeypatch, where: str, error: Exception
+    tmp_path, monkeypatch, where: str, error: Exception
 ):
     """As it is moved to the device, and in the passes that try it."""
     path = save_tiny_model(tmp_path / "tiny")
@@ -231,7 +231,7 @@ def test_memory_that_runs_out_while_a_model_is_loaded_is_one_sentence(
 
 @pytest.mark.parametrize("rows", [1, 100_000])
 @pytest.mark.parametrize("prefix", ["model.", ""])
-def test_weights_of_another_vocabulary_are_refused(tmp_path: Path, rows: int, prefix: str):
+def test_weights_of_another_vocabulary_are_refused(tmp_path, rows: int, prefix: str):
     path = save_tiny_model(tmp_path / "tiny")
     weights = load_file(path / "model.safetensors")
     del weights["model.embed_tokens.weight"]
@@ -245,7 +245,7 @@ def test_weights_of_another_vocabulary_are_refused(tmp_path: Path, rows: int, pr
 
 @pytest.mark.parametrize("missing", [1, 8, 200])
 def test_a_tokenizer_of_more_tokens_is_refused_before_weights_are_read(
-    tmp_path: Path, monkeypatch, missing: int
+    tmp_path, monkeypatch, missing: int
 ):
     path = save_tiny_model(tmp_path / "tiny")
     size = byte_tokenizer().vocabulary_size

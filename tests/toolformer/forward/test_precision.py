@@ -23,7 +23,7 @@ from toolformer.forward.precision import (
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def directory(tmp_path_factory) -> Path:
     return saved(tmp_path_factory.mktemp("models") / "tiny")
 
 
@@ -55,11 +55,7 @@ def no_answer_is_kept() -> Iterator[None]:
     ],
 )
 def test_a_processor_takes_bfloat16_where_its_instructions_are_faster(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    flags: str,
-    seconds: float,
-    expected: list[str],
+    tmp_path, monkeypatch, flags: str, seconds: float, expected: list[str]
 ):
     file = tmp_path / "cpuinfo"
     file.write_text(f"model name\t: Maker One\nflags : {flags}\n")
@@ -73,9 +69,7 @@ def test_a_processor_takes_bfloat16_where_its_instructions_are_faster(
 
 
 @pytest.mark.usefixtures("no_answer_is_kept")
-def test_what_a_product_takes_is_processor_time_in_its_own_precision(
-    monkeypatch: pytest.MonkeyPatch,
-):
+def test_what_a_product_takes_is_processor_time_in_its_own_precision(monkeypatch):
     multiply, seen = torch.nn.functional.linear, []
 
     def linear(states: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -97,10 +91,7 @@ def test_what_a_product_takes_is_processor_time_in_its_own_precision(
     ],
 )
 def test_a_graphics_card_takes_what_its_generation_is_fast_in(
-    monkeypatch: pytest.MonkeyPatch,
-    capability: tuple[int, int],
-    expected: list[str],
-    of_training: str,
+    monkeypatch, capability: tuple[int, int], expected: list[str], of_training: str
 ):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     monkeypatch.setattr(precision, "computable", lambda _: precision.PRECISIONS)
@@ -116,7 +107,7 @@ def test_a_graphics_card_takes_what_its_generation_is_fast_in(
     ],
 )
 def test_a_precision_that_the_device_lacks_is_refused_with_what_it_has(
-    directory: Path, monkeypatch: pytest.MonkeyPatch, computed: list[str], asked: str, said: str
+    directory: Path, monkeypatch, computed: list[str], asked: str, said: str
 ):
     monkeypatch.setattr(precision, "computable", lambda _: computed)
     monkeypatch.setattr(precision, "is_faster_in_bfloat16", lambda: True)
@@ -140,7 +131,7 @@ OVERFLOWS = [
 
 @pytest.mark.parametrize(("at", "rows", "factor"), OVERFLOWS)
 def test_a_model_that_overflows_in_float16_is_refused_in_it(
-    tmp_path: Path, at: str, rows: slice | int, factor: float
+    tmp_path, at: str, rows: slice | int, factor: float
 ):
     folder = saved(tmp_path / "large")
     weights = load_file(folder / "model.safetensors")

@@ -1,13 +1,9 @@
 """How fast a model is expected to be fed, before anything was built."""
 
-import pytest
-
 from toolformer.forward import speed
 
 
-def test_a_model_of_twice_the_weights_is_expected_to_take_twice_as_long(
-    monkeypatch: pytest.MonkeyPatch,
-):
+def test_a_model_of_twice_the_weights_is_expected_to_take_twice_as_long(monkeypatch):
     measured = {"float32": 1e9, "bfloat16": 4e9, "float16": 8e9}
     monkeypatch.setattr(speed, "_operations_per_second", lambda _, precision: measured[precision])
 

@@ -6,7 +6,6 @@ import random
 import shutil
 import unicodedata
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -333,7 +332,7 @@ def test_a_vocabulary_that_loses_text_is_refused_with_what_it_gives_back(parts, 
     assert "Use a model" in str(caught.value)
 
 
-def test_a_vocabulary_without_a_bracket_is_refused_when_its_tokenizer_is_loaded(tmp_path: Path):
+def test_a_vocabulary_without_a_bracket_is_refused_when_its_tokenizer_is_loaded(tmp_path):
     rules = BackendTokenizer(models.BPE(vocab={"a": 0, "▁": 1, "?": 2}, merges=[], unk_token="?"))
     rules.normalizer = normalizers.Replace(" ", "▁")
     PreTrainedTokenizerFast(tokenizer_object=rules, unk_token="?").save_pretrained(tmp_path)

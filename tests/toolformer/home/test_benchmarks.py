@@ -15,7 +15,7 @@ PROBLEMS = [
 
 
 @pytest.fixture
-def svamp(tmp_path: Path) -> Path:
+def svamp(tmp_path) -> Path:
     file = tmp_path / "svamp.jsonl"
     file.write_text("".join(f"{json.dumps(problem)}\n" for problem in PROBLEMS))
     return file

@@ -1,7 +1,5 @@
 """Tables that are edited under the questions of a benchmark."""
 
-from pathlib import Path
-
 import pytest
 
 from tests.homes import write_lines
@@ -34,7 +32,7 @@ QUESTIONS = (
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
+def home(tmp_path) -> Home:
     lines = [",".join(row) for row in (("subject", "relation", "value"), *ROWS)]
     (tmp_path / "facts.csv").write_text("\n".join(lines) + "\n")
     write_lines(tmp_path / "own.jsonl", list(QUESTIONS))
@@ -60,7 +58,7 @@ def opened(settings: Settings, home: Home, **_: object) -> Toolbox:
 
 
 @pytest.fixture
-def edited(home: Home, monkeypatch: pytest.MonkeyPatch):
+def edited(home: Home, monkeypatch):
     monkeypatch.setattr(module, "open_toolbox", opened)
 
     def made(edit, settings: Settings | None = None) -> EditedTables:

@@ -84,10 +84,9 @@ def test_a_store_whose_address_holds_a_secret_is_refused_without_telling_it(envi
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["models/toolformer/README.md", "models/toolformer", "warehouse/layout-version"],
+    "name", ["models/toolformer/README.md", "models/toolformer", "warehouse/layout-version"]
 )
-def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path, name: str):
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path, name: str):
     home, file = Home(tmp_path), tmp_path / name
     folder = file.parent
     folder.mkdir(parents=True)

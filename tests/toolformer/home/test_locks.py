@@ -16,13 +16,7 @@ import pytest
 
 from toolformer.home import locks
 from toolformer.home.home import Home
-from toolformer.home.locks import (
-    LockError,
-    check_locks,
-    file_lock,
-    holder_of,
-    why_locks_fail,
-)
+from toolformer.home.locks import LockError, check_locks, file_lock, holder_of, why_locks_fail
 from toolformer.home.wiring.warehouse import open_warehouse
 
 HOLDER = """
@@ -42,7 +36,7 @@ def release_when_told(standard_input: IO[str], caplog: pytest.LogCaptureFixture)
     standard_input.close()
 
 
-def test_who_waits_for_a_lock_is_told_which_command_holds_it(tmp_path: Path, caplog):
+def test_who_waits_for_a_lock_is_told_which_command_holds_it(tmp_path, caplog):
     lock = file_lock(tmp_path, "device-cpu")
     program = tmp_path / "toolformer"
     program.write_text(HOLDER)
@@ -66,7 +60,7 @@ def test_who_waits_for_a_lock_is_told_which_command_holds_it(tmp_path: Path, cap
     assert holder_of(Path(lock.lock_file)) == "another run"
 
 
-def test_a_shared_folder_without_locks_is_refused_with_what_to_do(tmp_path: Path, monkeypatch):
+def test_a_shared_folder_without_locks_is_refused_with_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", lambda _descriptor, _operation: None)
     machine, shared = tmp_path / "machine", tmp_path / "shared"
     with pytest.raises(LockError, match=r"machine' exclude nobody.*Set TOOLFORMER_CACHE"):
@@ -76,7 +70,7 @@ def test_a_shared_folder_without_locks_is_refused_with_what_to_do(tmp_path: Path
         check_locks(machine, shared)
 
 
-def test_only_a_home_that_is_shared_is_tried(tmp_path: Path, monkeypatch):
+def test_only_a_home_that_is_shared_is_tried(tmp_path, monkeypatch):
     def fail(folder: Path) -> str:
         return f"{folder.name} does not lock"
 
@@ -86,12 +80,12 @@ def test_only_a_home_that_is_shared_is_tried(tmp_path: Path, monkeypatch):
         open_warehouse(Home(tmp_path / "shared", tmp_path / "cache"))
 
 
-def test_locks_that_exclude_others_are_told_by_trying_and_leave_nothing(tmp_path: Path):
+def test_locks_that_exclude_others_are_told_by_trying_and_leave_nothing(tmp_path):
     assert why_locks_fail(tmp_path) is None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_system_without_locks_or_with_two_holders_is_found(tmp_path: Path, monkeypatch):
+def test_a_file_system_without_locks_or_with_two_holders_is_found(tmp_path, monkeypatch):
     def flock(_descriptor: int, _operation: int) -> None:
         raise OSError(errno.ENOLCK, "no locks here")
 
@@ -112,7 +106,7 @@ def test_a_file_system_without_locks_or_with_two_holders_is_found(tmp_path: Path
     ],
 )
 def test_a_folder_mounted_with_locks_of_one_machine_is_refused(
-    tmp_path: Path, monkeypatch, options: str, *, is_refused: bool
+    tmp_path, monkeypatch, options: str, *, is_refused: bool
 ):
     shared = tmp_path / "shared"
     shared.mkdir()

@@ -40,7 +40,7 @@ def write(
     (directory / MIN_CALL_PROBABILITY_FILE).write_text(min_call_probability_text(chosen))
 
 
-def test_a_number_is_taken_as_it_is_and_null_stands_for_the_models_own(tmp_path: Path):
+def test_a_number_is_taken_as_it_is_and_null_stands_for_the_models_own(tmp_path):
     write(tmp_path, 0.25, 0.05)
     assert min_call_probability(tmp_path, settings_with(0.5)) == (0.5, 0.5, {})
     assert min_call_probability(tmp_path, settings_with(0)) == (0, 0, {})
@@ -52,9 +52,7 @@ def test_a_number_is_taken_as_it_is_and_null_stands_for_the_models_own(tmp_path:
     assert mode.min_call_probability == (0.25, 0.05, {})
 
 
-def test_a_number_by_tool_is_for_that_tool_and_the_others_have_the_models_own(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+def test_a_number_by_tool_is_for_that_tool_and_the_others_have_the_models_own(tmp_path, caplog):
     by_hand = settings_with({"Calculator": 0.5, "WikiSearch": 0})
     found = min_call_probability(tmp_path, by_hand)
     tools = ("Calculator", "WikiSearch", "Calendar")
@@ -82,7 +80,7 @@ def test_no_other_tools_and_no_other_numbers_can_be_set(least: object):
     "reason", [None, "1 development texts have calls, expected at least 8 to choose by"]
 )
 def test_a_model_without_a_calibrated_value_opens_no_call_unless_it_is_told_to(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, reason: str | None
+    tmp_path, caplog, reason: str | None
 ):
     if reason is not None:
         write(tmp_path, None, None, reason=reason)

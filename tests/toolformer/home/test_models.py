@@ -55,7 +55,7 @@ def test_finetuned_is_the_checkpoint_of_the_round_before_and_no_newer_one(home: 
     assert Annotator.of(second, home).identity != before.identity
 
 
-def test_an_annotator_with_other_tokens_is_refused(home: Home, tiny: Path, tmp_path: Path):
+def test_an_annotator_with_other_tokens_is_refused(home: Home, tiny: Path, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(tiny, other)
     content = json.loads((other / "tokenizer.json").read_text())
@@ -78,7 +78,7 @@ def test_a_checkpoint_replaced_while_a_run_waited_is_not_used(home: Home, tiny: 
 
 
 def test_a_model_replaced_while_it_is_loaded_is_not_used(
-    home: Home, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Home, tiny: Path, tmp_path, monkeypatch
 ):
     newer, link = tmp_path / "newer", tmp_path / "model"
     shutil.copytree(tiny, newer)
@@ -101,9 +101,7 @@ def test_a_model_replaced_while_it_is_loaded_is_not_used(
     holder.release()
 
 
-def test_the_start_token_is_part_of_the_version_where_it_is_set(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_start_token_is_part_of_the_version_where_it_is_set(tmp_path, monkeypatch):
     monkeypatch.setattr(model_location, "base_model_directory", lambda *_: tmp_path)
 
     def version_of(bos_token: str | None) -> str:
@@ -120,14 +118,14 @@ def card_of(folder: Path, settings: Settings) -> str:
     return (folder / "README.md").read_text()
 
 
-def test_the_licence_of_a_source_stands_in_the_card(tmp_path: Path):
+def test_the_licence_of_a_source_stands_in_the_card(tmp_path):
     sources = [{"path": "/texts/a.jsonl", "license": "cc-by-4.0"}, {"path": "/texts/b.jsonl"}]
     card = card_of(tmp_path, validated({"corpus": {"sources": sources}}, origin="test"))
     assert "- texts of `a.jsonl`: cc-by-4.0" in card
     assert "- texts of `b.jsonl`: not stated (`license` of the source in toolformer.yaml)" in card
 
 
-def test_names_on_a_hub_stand_in_the_head_of_the_card(tmp_path: Path):
+def test_names_on_a_hub_stand_in_the_head_of_the_card(tmp_path):
     paths = ["hf://datasets/ada/texts@v2/a/*.jsonl", "hf://datasets/ada/more/b.jsonl", "/c.jsonl"]
     settings = validated({"corpus": {"sources": [{"path": path} for path in paths]}}, origin="test")
     (tmp_path / RECORD_FILE).write_text(json.dumps(record()))
@@ -143,7 +141,7 @@ _ALIASES = "a: &a [x, x]\nb: &b [*a, *a]\nlicense: [*b, *b]"
 
 
 @pytest.mark.parametrize("head", [_ALIASES, "license: " + "[" * 3_000, "5: mit"])
-def test_a_base_models_card_that_cannot_be_understood_names_no_licence(tmp_path: Path, head: str):
+def test_a_base_models_card_that_cannot_be_understood_names_no_licence(tmp_path, head: str):
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "README.md").write_text(f"---\n{head}\n---\n")
     assert "license: unknown" in card_of(tmp_path, Settings())

@@ -75,7 +75,7 @@ def test_nothing_but_files_of_the_plots_is_served(path: str, home: Home, server:
     assert answer.text.startswith("This plot is not there. Of each plot the newest 20 are kept")
 
 
-def test_the_newest_pictures_of_each_plot_stay(home: Home, monkeypatch: pytest.MonkeyPatch):
+def test_the_newest_pictures_of_each_plot_stay(home: Home, monkeypatch):
     monkeypatch.setattr(files, "KEPT", 2)
     for title in ("one", "two", "three", "two"):
         places = [links(home, title, partition)["A plot, of τ"] for partition in (None, "a")]

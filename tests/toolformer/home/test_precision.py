@@ -28,7 +28,7 @@ def holder() -> Iterator[ModelHolder]:
 
 
 def test_the_copy_in_the_other_precision_stands_beside_the_model(
-    home: Home, tiny: Path, holder: ModelHolder, monkeypatch: pytest.MonkeyPatch
+    home: Home, tiny: Path, holder: ModelHolder, monkeypatch
 ):
     monkeypatch.setattr(precision, "is_faster_in_bfloat16", lambda: False)
     settings = settings_of(tiny)
@@ -41,7 +41,7 @@ def test_the_copy_in_the_other_precision_stands_beside_the_model(
 
 
 def test_another_model_beside_the_one_that_is_held_is_never_taken_for_its_copy(
-    home: Home, tiny: Path, tmp_path: Path, holder: ModelHolder
+    home: Home, tiny: Path, tmp_path, holder: ModelHolder
 ):
     other = Path(shutil.copytree(tiny, tmp_path / "other"))
     settings = settings_of(tiny, "bfloat16")
@@ -54,7 +54,7 @@ def test_another_model_beside_the_one_that_is_held_is_never_taken_for_its_copy(
 
 
 def test_a_model_that_overflows_in_float16_is_held_in_bfloat16(
-    home: Home, tiny: Path, tmp_path: Path, holder: ModelHolder, monkeypatch: pytest.MonkeyPatch
+    home: Home, tiny: Path, tmp_path, holder: ModelHolder, monkeypatch
 ):
     """This processor chooses as a graphics card does."""
     monkeypatch.setattr(

@@ -20,7 +20,7 @@ from warehouse.schema import table_schema
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("home")
     warehouse = new_warehouse(folder)
     fill(warehouse)
@@ -42,7 +42,7 @@ def test_a_home_is_read_in_python_and_stays_as_it_is(root: Path):
 
 @pytest.mark.parametrize("is_opened_by_a_command", [True, False])
 def test_reading_writes_nothing_into_a_home_that_nobody_has_prepared(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_opened_by_a_command: bool
+    root: Path, tmp_path, monkeypatch, *, is_opened_by_a_command: bool
 ):
     copy = shutil.copytree(root, tmp_path / "home")
     for folder in copy.glob("warehouse/*/shard=none"):
@@ -65,7 +65,7 @@ def test_reading_writes_nothing_into_a_home_that_nobody_has_prepared(
     assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
 
 
-def test_the_lines_of_the_document_run(root: Path, tmp_path: Path, monkeypatch):
+def test_the_lines_of_the_document_run(root: Path, tmp_path, monkeypatch):
     (lines,) = blocks(REPOSITORY / "docs" / "how-to" / "look-at-calls.md", "python")
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "news-strict").symlink_to(root)
@@ -79,7 +79,7 @@ def test_without_a_folder_it_is_the_home_of_the_environment(root: Path, monkeypa
     assert Home().places == Home(root).places == places.Home(root)
 
 
-def test_a_mistake_is_told(root: Path, tmp_path: Path):
+def test_a_mistake_is_told(root: Path, tmp_path):
     with pytest.raises(SettingsError, match="There is no home in"):
         Home(tmp_path / "nowhere")
     with pytest.raises(SettingsError, match=r"The home is '.*' in it as part of a name"):
@@ -98,7 +98,7 @@ def test_a_mistake_is_told(root: Path, tmp_path: Path):
         Home(tmp_path)
 
 
-def test_a_folder_that_is_a_copy_of_an_object_store_is_read_by_it(tmp_path: Path):
+def test_a_folder_that_is_a_copy_of_an_object_store_is_read_by_it(tmp_path):
     copied = places.Home(tmp_path)
     copied.copy_file.parent.mkdir()
     copied.copy_file.write_text("s3://bucket/news")

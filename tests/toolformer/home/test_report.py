@@ -2,74 +2,54 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from dagster_project.commands.web_server import with_own_pages
-from tests.warehouse.rows import CALL, SAMPLED, SHARD, TEXT, frame, put
+from tests.warehouse.rows import CALL, SAMPLED, TEXT, new_warehouse, put, put_calls
 from toolformer.home.report import ADDRESS
 from toolformer.home.report.contents import contents_of
 from toolformer.home.report.page import page_of, write_report
 from toolformer.home.settings.sections import Settings
-from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
-_PARTITIONS = {"documents": ALL, "augmented_texts": ALL, "stage_costs": "Calculator.sampling"}
 # What a page must never take for its own; 😀 counts twice in a browser.
 STRANGE = "</script><img src=x onerror=alert(1)>&amp; 😀 [Calculator(1)] \u2028"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Warehouse:
-    store = Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
-    store.prepare()
-    return store
+def store(tmp_path) -> Warehouse:
+    return new_warehouse(tmp_path)
 
 
 def fill(store: Warehouse, *, text: str = TEXT, url: str = "https://example.org/") -> None:
     """One text with a kept and a dropped call, which both stand in it."""
     place = len(text) - 3
-    rows = {
-        "documents": [{"text": text, "url": url, "title": text[:40]}],
-        "document_selection": [{}],
-        "candidate_calls": [
-            {"character_offset": place},
-            {
-                "call_id": "c2",
-                "sample_index": 1,
-                "character_offset": 4,
-                "arguments": "1 + 1",
-                "proposed": "call",
-            },
-        ],
-        "executed_calls": [{}, {"call_id": "c2", "result": "2"}],
-        "filtered_calls": [
-            SAMPLED,
-            {
-                "call_id": "c2",
-                "proposed": "call",
-                "is_kept": False,
-                "reason": "below_threshold",
-                "loss_with_result": 2.9,
-                "loss_reduction": 0.1,
-            },
-        ],
-        "augmented_texts": [{"text": text, "calls": [CALL | {"character_offset": place}]}],
-        "stage_costs": [{}],
+    kept = {"character_offset": place}
+    dropped = {
+        "call_id": "c2",
+        "sample_index": 1,
+        "character_offset": 4,
+        "arguments": "1 + 1",
+        "result": "2",
+        "proposed": "call",
     }
-    for table, changes in rows.items():
-        name = _PARTITIONS.get(table, "Calculator")
-        store.replace_partition(table, SHARD, name, frame(table, *changes), metadata={})
+    below = {"is_kept": False, "reason": "below_threshold", "loss_reduction": 0.1}
+    put(store, "documents", {"text": text, "url": url, "title": text[:40]})
+    put(store, "document_selection")
+    put_calls(store, kept, dropped, tables=("candidate_calls", "executed_calls"))
+    decided = dropped | below | {"loss_with_result": 2.9}
+    put_calls(store, kept | SAMPLED, decided, tables=("filtered_calls",))
+    put(store, "augmented_texts", {"text": text, "calls": [CALL | kept]})
+    put(store, "stage_costs")
 
 
 def test_what_people_marked_is_a_curve_only_where_they_marked_something(store):
     fill(store)
     assert 'id="marks"' not in page_of(contents_of(store, Settings()))
-    mark = {"character_offset": len(TEXT) - 3}
-    store.replace_partition("text_marks", SHARD, ALL, frame("text_marks", mark), metadata={})
+    put(store, "text_marks", {"character_offset": len(TEXT) - 3})
     contents = contents_of(store, Settings())
     assert [picture.caption for picture in contents.marks] == ["Calculator"]
     assert "recall (%)" in contents.marks[0].svg
@@ -151,11 +131,9 @@ def test_the_page_says_which_model_lost_language_by_how_much_and_what_to_do(stor
     measured = {"benchmark": "perplexity", "metric": "perplexity", "mode": "disabled"}
     losses = {"base": 3.0, "finetuned": 3.04, "plain-round-2": 3.2, "another": 5.0}
     for model, loss in losses.items():
-        rows = frame("evaluation_results", measured | {"model": model, "score": loss})
-        name = f"perplexity.{model}"
-        store.replace_partition("evaluation_results", ALL, name, rows, metadata={})
-    interval = frame("score_intervals", {"benchmark": "perplexity"})
-    store.replace_partition("score_intervals", ALL, "perplexity", interval, metadata={})
+        row = measured | {"model": model, "score": loss}
+        put(store, "evaluation_results", row, name=f"perplexity.{model}")
+    put(store, "score_intervals", {"benchmark": "perplexity"}, name="perplexity")
     page = page_of(contents_of(store, Settings()))
     told = re.findall(r"<p>(perplexity, .*?)</p>", page)
     assert told == [

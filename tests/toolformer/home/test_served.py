@@ -30,7 +30,7 @@ TINY = tiny_model(context_length=2048)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path) -> Path:
     """The tokenizer alone."""
     TINY.tokenizer.backend.save_pretrained(tmp_path)
     return tmp_path
@@ -63,7 +63,7 @@ def test_files_that_a_tokenizer_is_read_from_are_part_of_the_model(folder: Path)
 
 
 def test_texts_of_a_served_model_end_as_its_generation_config_says_beside_the_tokenizer(
-    folder: Path, tmp_path_factory: pytest.TempPathFactory
+    folder: Path, tmp_path_factory
 ):
     before = identity(folder)
     ends = json.dumps({"eos_token_id": [1, 7]})
@@ -107,7 +107,7 @@ def test_threshold_that_noise_can_reach_is_warned_of(folder: Path, caplog, fault
 
 
 @pytest.fixture(params=["tokenizer", "tokenizer and weights"])
-def base(request: pytest.FixtureRequest, folder: Path) -> Path:
+def base(request, folder: Path) -> Path:
     """The directory of a base model that a server runs."""
     if request.param != "tokenizer":
         # Of a model that cannot be loaded, so whoever does not ask the server fails.

@@ -25,7 +25,7 @@ EXOTIC = SourceSettings.model_validate({"path": "/é: #", "license": "cc-by-sa-4
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def file(tmp_path) -> Path:
     (tmp_path / "home").mkdir()
     return tmp_path / "home" / "toolformer.yaml"
 
@@ -115,9 +115,7 @@ rounds: [{}, {sampling: {annotator: finetuned}}, {sampling: {annotator: BELOW/an
 """
 
 
-def test_relative_paths_are_looked_up_from_the_folder_of_the_file(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_relative_paths_are_looked_up_from_the_folder_of_the_file(file: Path, monkeypatch):
     def loaded(below: str) -> Settings:
         file.write_text(_PATHS.replace("BELOW", below))
         return load_settings(file, overrides={"sampling": {"round": 3}})
@@ -133,9 +131,7 @@ def test_relative_paths_are_looked_up_from_the_folder_of_the_file(
     assert absolute.rounds[1]["sampling"]["annotator"] == "finetuned"
 
 
-def test_a_path_of_a_flag_is_looked_up_from_where_the_command_runs(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_path_of_a_flag_is_looked_up_from_where_the_command_runs(file: Path, monkeypatch):
     elsewhere = file.parent.parent
     monkeypatch.chdir(elsewhere)
     monkeypatch.setenv("TOOLFORMER_HOME", str(file.parent))

@@ -1,6 +1,6 @@
 """Files of a home by way of an object store: two machines, each with a copy of its own."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -13,7 +13,7 @@ from assets.corpus import sync_shards
 from assets.documents import store_texts, stored_texts
 from dagster_project.definitions import definitions_of
 from tests.corpora import write_texts
-from tests.s3 import Store, running_store
+from tests.s3 import Store
 from tests.warehouse.rows import put
 from toolformer.home import home as home_module
 from toolformer.home.home import Home
@@ -33,17 +33,10 @@ _BUCKETS = count()
 Homes = tuple[Home, Home]
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[Store]:
-    with running_store() as store:
-        yield store
-
-
 @pytest.fixture
-def homes(s3: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Home, Home]:
+def homes(s3: Store, monkeypatch, tmp_path) -> tuple[Home, Home]:
     """Two machines over one store, which has nothing yet."""
-    for name, value in s3.environment.items():
-        monkeypatch.setenv(name, value)
+    s3.lead_to(monkeypatch)
     bucket = f"homes-{next(_BUCKETS)}"
     s3.make_bucket(bucket)
     one, two = (Home(tmp_path / name, store=f"s3://{bucket}/home") for name in ("one", "two"))
@@ -58,7 +51,7 @@ def _write(path: Path, text: str) -> Path:
     return path
 
 
-def test_without_a_store_nothing_is_asked_or_done(tmp_path: Path):
+def test_without_a_store_nothing_is_asked_or_done(tmp_path):
     home = Home(tmp_path)
     assert home.partition_store() is None
     home.publish(tmp_path / "nothing")
@@ -163,7 +156,7 @@ def test_of_two_machines_that_change_the_corpus_one_gets_the_keys(homes: Homes):
 
 
 def test_a_machine_that_dies_before_the_texts_leaves_its_keys_to_nobody_else(
-    homes: Homes, monkeypatch: pytest.MonkeyPatch
+    homes: Homes, monkeypatch
 ):
     one, two = homes
     with monkeypatch.context() as patch:
@@ -227,9 +220,7 @@ def test_a_home_with_rows_of_its_own_is_no_copy_until_it_seeds_the_store(homes: 
         replace(two, store=None).partition_store()
 
 
-def test_a_copy_of_a_store_that_was_emptied_and_filled_again_is_refused(
-    homes: Homes, tmp_path: Path
-):
+def test_a_copy_of_a_store_that_was_emptied_and_filled_again_is_refused(homes: Homes, tmp_path):
     """The numbers of its versions are those of before, so its copies would count."""
 
     def titled(home: Home, title: str) -> None:

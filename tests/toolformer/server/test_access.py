@@ -1,7 +1,6 @@
 """Who may ask: keys, hosts, pages of other sites."""
 
 import socket
-from pathlib import Path
 
 import pytest
 
@@ -37,7 +36,7 @@ def test_without_the_key_only_page_and_health_answer(locked: Running, given: str
         assert client.get(path, headers=headers).status_code == 200
 
 
-def test_labels_need_the_key_and_a_page_of_the_server(tmp_path: Path):
+def test_labels_need_the_key_and_a_page_of_the_server(tmp_path):
     with serving(key=KEY, further_routes=label_routes(label_home(tmp_path))) as running:
         client, asked = running.client, {"rater": "Anna"}
         for name in ("", "labels.js", "server.js"):

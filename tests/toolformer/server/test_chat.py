@@ -270,7 +270,7 @@ def test_other_models_too_many_answers_and_bugs_are_told_as_in_completions(runni
     assert 'path="/v1/chat/completions",status="500"} 1.0' in metrics
 
 
-def test_messages_stand_in_the_log_where_prompts_may(caplog: pytest.LogCaptureFixture):
+def test_messages_stand_in_the_log_where_prompts_may(caplog):
     caplog.set_level("INFO", REQUESTS.name)
     for logs_prompts in (False, True):
         caplog.clear()

@@ -118,7 +118,7 @@ def test_the_official_client_answers_streams_and_sends_answers_back(address: str
 
 
 @pytest.fixture
-def litellm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def litellm(monkeypatch) -> Iterator[Any]:
     """With an event loop and connections that are closed; its own it would leave open."""
     # Prices are looked up on the net otherwise.
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")

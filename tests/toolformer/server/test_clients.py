@@ -56,7 +56,7 @@ def test_a_client_that_does_not_wait_for_its_answer_frees_its_places(stream: boo
         assert running.batch.is_idle_soon(1)
 
 
-def test_a_client_that_keeps_its_body_back_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
+def test_a_client_that_keeps_its_body_back_is_not_waited_for(monkeypatch):
     monkeypatch.setattr("toolformer.server.bodies.BODY_SECONDS", 0.1)
     with serving() as running, connection(running, b'{"pro', length=99) as opened:
         assert opened.recv(1000).startswith(b"HTTP/1.1 408 ")

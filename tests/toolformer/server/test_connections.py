@@ -39,7 +39,7 @@ def is_closed(client: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize("sent", UNFINISHED.values(), ids=UNFINISHED)
-def test_who_does_not_finish_a_request_is_put_off(sent: bytes, monkeypatch: pytest.MonkeyPatch):
+def test_who_does_not_finish_a_request_is_put_off(sent: bytes, monkeypatch):
     monkeypatch.setattr(connections, "IDLE_SECONDS", 0.3)
     with serving(key="secret") as running:
         with socket.create_connection(("127.0.0.1", running.port)) as client:
@@ -48,7 +48,7 @@ def test_who_does_not_finish_a_request_is_put_off(sent: bytes, monkeypatch: pyte
         assert running.client.get("/health").status_code == 200
 
 
-def test_bytes_that_trickle_in_win_no_time(monkeypatch: pytest.MonkeyPatch):
+def test_bytes_that_trickle_in_win_no_time(monkeypatch):
     monkeypatch.setattr(connections, "IDLE_SECONDS", 0.5)
     with (
         serving(key="secret") as running,
@@ -61,7 +61,7 @@ def test_bytes_that_trickle_in_win_no_time(monkeypatch: pytest.MonkeyPatch):
         assert time.monotonic() < began + 5
 
 
-def test_an_answer_may_take_longer_than_a_head(monkeypatch: pytest.MonkeyPatch):
+def test_an_answer_may_take_longer_than_a_head(monkeypatch):
     monkeypatch.setattr(connections, "IDLE_SECONDS", 0.2)
     with serving() as running:
         slow = running.complete("slow", max_tokens=100)
@@ -102,9 +102,7 @@ def test_heads_that_are_never_finished_block_nobody_and_fill_no_log():
     assert len(said.splitlines()) < 20, said[:2000]
 
 
-def test_an_accept_that_would_be_tried_again_behind_the_end_is_not_told(
-    caplog: pytest.LogCaptureFixture,
-):
+def test_an_accept_that_would_be_tried_again_behind_the_end_is_not_told(caplog):
     loop, handle = asyncio.new_event_loop(), connections.warn_seldom(set())
     again = "Exception in callback BaseSelectorEventLoop._start_serving(<function>)"
     try:

@@ -22,7 +22,7 @@ STREAMED = "-sN"
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory):
+def running(tmp_path_factory):
     routes = label_routes(Home(tmp_path_factory.mktemp("home")))
     with serving(name="toolformer", further_routes=routes) as started:
         yield started

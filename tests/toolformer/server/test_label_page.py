@@ -50,7 +50,7 @@ def _labels(root: Path) -> list[tuple[str, ...]]:
     return open_warehouse(Home(root)).query(statement).rows()
 
 
-def test_calls_are_judged_by_keyboard_alone(browser: Browser, tmp_path: Path):
+def test_calls_are_judged_by_keyboard_alone(browser: Browser, tmp_path):
     with labelling(browser, tmp_path) as page:
         keyboard, call = page.keyboard, page.locator("#call")
         expect(page.get_by_label("Your name")).to_be_focused()
@@ -93,7 +93,7 @@ def test_calls_are_judged_by_keyboard_alone(browser: Browser, tmp_path: Path):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_calls_are_judged_on_a_phone(browser: Browser, tmp_path: Path, scheme: str):
+def test_calls_are_judged_on_a_phone(browser: Browser, tmp_path, scheme: str):
     phone = {"viewport": PHONE, "has_touch": True, "is_mobile": True, "color_scheme": scheme}
     with labelling(browser, tmp_path, **phone) as page:
         for name, sentence in {" ": "rater is ''", "x" * 61: "Expected a name of 1 to 60"}.items():
@@ -121,13 +121,10 @@ def test_calls_are_judged_on_a_phone(browser: Browser, tmp_path: Path, scheme: s
         page.get_by_label("Your name").fill("Cy")
         page.get_by_role("button", name="Begin").tap()
         expect(page.locator("#progress")).to_have_text("0 of 6 judged by Cy.")
-    assert _labels(tmp_path) == [
-        ("Bo", "Calculator", "not_useful"),
-        ("Bo", "Calculator", "useful"),
-    ]
+    assert _labels(tmp_path) == [("Bo", "Calculator", "not_useful"), ("Bo", "Calculator", "useful")]
 
 
-def test_a_label_that_was_not_stored_leaves_its_call(browser: Browser, tmp_path: Path):
+def test_a_label_that_was_not_stored_leaves_its_call(browser: Browser, tmp_path):
     with labelling(browser, tmp_path) as page:
         page.get_by_label("Your name").fill("Anna")
         page.get_by_role("button", name="Begin").click()

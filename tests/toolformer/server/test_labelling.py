@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,7 +38,7 @@ assert "torch" not in sys.modules
 
 
 @pytest.fixture
-def judged(tmp_path: Path) -> Home:
+def judged(tmp_path) -> Home:
     return label_home(tmp_path / "home")
 
 
@@ -90,7 +89,7 @@ def test_judged_calls_are_not_given_again_but_to_others(client: TestClient, judg
     ],
 )
 def test_a_call_is_judged_as_it_was_seen_whatever_was_drawn_before(
-    tmp_path: Path, changes: dict, text: str, judged: int
+    tmp_path, changes: dict, text: str, judged: int
 ):
     warehouse, home = new_warehouse(tmp_path), Home(tmp_path)
     put(warehouse, "labels")
@@ -104,7 +103,7 @@ def test_a_call_is_judged_as_it_was_seen_whatever_was_drawn_before(
         assert all("text" not in call for call in given["calls"])
 
 
-def test_texts_are_read_once_for_all_visits(judged: Home, monkeypatch: pytest.MonkeyPatch):
+def test_texts_are_read_once_for_all_visits(judged: Home, monkeypatch):
     asked = []
     ask = Warehouse.ask
     monkeypatch.setattr(
@@ -172,7 +171,7 @@ def test_only_json_is_taken(client: TestClient):
         assert client.post(path, json=["Anna"]).status_code == 400
 
 
-def test_a_home_that_is_not_there_is_no_new_one(tmp_path: Path):
+def test_a_home_that_is_not_there_is_no_new_one(tmp_path):
     missing = tmp_path / "mistyped"
     app = Starlette(routes=label_routes(Home(missing)))
     answer = TestClient(app).post(f"{ADDRESS}calls", json={"rater": "Anna"})
@@ -181,14 +180,14 @@ def test_a_home_that_is_not_there_is_no_new_one(tmp_path: Path):
     assert not missing.exists()
 
 
-def test_a_home_without_kept_calls_has_none_to_judge(tmp_path: Path):
+def test_a_home_without_kept_calls_has_none_to_judge(tmp_path):
     new_warehouse(tmp_path)
     app = Starlette(routes=label_routes(Home(tmp_path)))
     answer = TestClient(app).post(f"{ADDRESS}calls", json={"rater": "Anna"})
     assert answer.json() == {"calls": [], "judged": 0}
 
 
-def test_the_ui_serves_the_page_behind_its_guard(judged: Home, monkeypatch: pytest.MonkeyPatch):
+def test_the_ui_serves_the_page_behind_its_guard(judged: Home, monkeypatch):
     monkeypatch.setenv("TOOLFORMER_HOME", str(judged.root))
     guarded = WebGuard(with_own_pages(Starlette()), bound_to="127.0.0.1")
     ui = TestClient(guarded, base_url="http://127.0.0.1:3000")

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx2 as httpx
 import pytest
@@ -56,7 +55,7 @@ def test_a_signal_lets_what_runs_finish_and_refuses_what_comes(told: int):
     assert sorted(line["status"] for line in logged) == [200, 503, 503]
 
 
-def test_a_signal_begins_no_thread_in_what_it_interrupts(monkeypatch: pytest.MonkeyPatch):
+def test_a_signal_begins_no_thread_in_what_it_interrupts(monkeypatch):
     server, bound, _ = made_server(FakeBatch(), on_start=lambda: None)
     with contextlib.closing(bound), monkeypatch.context() as patched:
         # As where the loop holds the lock that a thread needs to begin.
@@ -91,9 +90,7 @@ def test_a_request_is_one_line_of_json_with_its_prompt_only_where_asked(caplog, 
     assert ("6 * 7" in line) == logs_prompts
 
 
-def test_the_command_serves_the_model_of_the_home(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_the_command_serves_the_model_of_the_home(tmp_path, monkeypatch, capsys):
     from toolformer.decoding import live_batch
     from toolformer.server.running import Server
 
@@ -129,7 +126,7 @@ def test_the_command_serves_the_model_of_the_home(
 
 
 def test_a_model_that_is_replaced_while_it_is_loaded_is_not_served_as_the_new_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path, monkeypatch, capsys
 ):
     location = completing.ModelLocation(tmp_path / "small")
 

@@ -1,6 +1,5 @@
 import json
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import pytest
 
@@ -30,7 +29,7 @@ def source_of() -> Callable[..., Source]:
 
 
 @pytest.fixture
-def written(tmp_path: Path, source_of) -> Callable[..., Source]:
+def written(tmp_path, source_of) -> Callable[..., Source]:
     """Writes a file below the test's folder; the source that it is."""
 
     def write(name: str, content: bytes | str, **settings) -> Source:

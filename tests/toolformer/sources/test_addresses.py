@@ -36,7 +36,7 @@ class RemoteFileSystem(MemoryFileSystem):
 
 
 @pytest.fixture
-def fail(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Exception], None]]:
+def fail(monkeypatch) -> Iterator[Callable[[str, Exception], None]]:
     """`gs://corpus/a.jsonl` with two records; called, it lets one step of its driver fail."""
     monkeypatch.setitem(_registry, "gs", RemoteFileSystem)
     with fsspec.open("gs://corpus/a.jsonl", "wb") as file:

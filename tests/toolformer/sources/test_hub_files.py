@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +16,7 @@ PLAIN = b'{"text": "One."}\n{"text": "Two."}\n'
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+def hub(monkeypatch, tmp_path) -> Iterator[Hub]:
     with connected_hub(monkeypatch, tmp_path) as hub:
         monkeypatch.setenv("HF_TOKEN", READER)
         files = {
@@ -72,7 +71,7 @@ def test_what_is_not_there_or_hidden_names_the_token_that_may_be_missing(path):
     assert READER not in str(raised.value)
 
 
-def test_without_a_network_the_address_is_told_of(hub: Hub, monkeypatch: pytest.MonkeyPatch):
+def test_without_a_network_the_address_is_told_of(hub: Hub, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(SourceError, match="offline mode is enabled"):
         list_files(source(f"{FOLDER}/a.jsonl"))

@@ -5,11 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.toolformer.sources.kept_texts import (
-    TEXTS,
-    stored_texts,
-    update,
-)
+from tests.toolformer.sources.kept_texts import TEXTS, stored_texts, update
 from toolformer.sources import cutting, files
 from toolformer.sources.errors import (
     CorpusWriteError,
@@ -31,7 +27,7 @@ from toolformer.sources.source import Source
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path) -> Path:
     return tmp_path / "home" / "sources"
 
 

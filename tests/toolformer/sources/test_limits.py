@@ -7,11 +7,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.faults.bombs import (
-    GOOD_TEXT,
-    gzip_of_one_line,
-    zstandard_window_of_two_gigabytes,
-)
+from tests.faults.bombs import GOOD_TEXT, gzip_of_one_line, zstandard_window_of_two_gigabytes
 from tests.toolformer.sources.conftest import DUMP_HEAD, outcomes, page_xml, raw_records
 from toolformer.sources import compression, readers
 from toolformer.sources.compression import decompressed

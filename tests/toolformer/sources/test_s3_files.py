@@ -19,24 +19,13 @@ from toolformer.sources.source import Source
 LINES = b'{"text": "One."}\n{"text": "Two."}\n'
 
 
-@pytest.fixture(scope="module")
-def server():
-    with running_store() as store:
-        yield store
-
-
 @pytest.fixture
-def store(server: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+def store(s3: Store, monkeypatch) -> Store:
     """A store with an empty bucket `corpus`, which the environment leads to."""
-    lead_to(server, monkeypatch)
-    server.reset()
-    server.make_bucket("corpus")
-    return server
-
-
-def lead_to(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in store.environment.items():
-        monkeypatch.setenv(name, value)
+    s3.lead_to(monkeypatch)
+    s3.reset()
+    s3.make_bucket("corpus")
+    return s3
 
 
 def source(path: str, shard_size: int = 3) -> Source:
@@ -125,7 +114,7 @@ def test_a_store_that_goes_in_the_middle_costs_nothing_that_was_there(
 ):
     monkeypatch.setattr("toolformer.sources.s3_files.RETRY_SECONDS", 0.1)
     with running_store() as fragile:
-        lead_to(fragile, monkeypatch)
+        fragile.lead_to(monkeypatch)
         fragile.make_bucket("corpus")
         fragile.put("corpus", "a.jsonl", LINES)
         folder = tmp_path / "sources"

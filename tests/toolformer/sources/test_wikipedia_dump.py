@@ -75,7 +75,7 @@ LONG = "mot " * 45
 
 
 @pytest.fixture
-def dump(tmp_path: Path) -> Path:
+def dump(tmp_path) -> Path:
     path = tmp_path / "frwiki.xml.bz2"
     sections = f"[[Fichier:A.jpg|{LONG}]]{LONG}\n== Un ==\ncourt\n== Deux ==\n{LONG}"
     pages = (
@@ -105,7 +105,7 @@ def test_long_sections_become_documents_and_other_pages_say_why_not(dump, source
     ]
 
 
-def test_a_section_of_forty_words_is_long_enough(tmp_path: Path, source_of):
+def test_a_section_of_forty_words_is_long_enough(tmp_path, source_of):
     path = tmp_path / "enwiki.xml"
     pages = page_xml("Forty", "word " * 40) + page_xml("Fewer", "word " * 39)
     path.write_text(DUMP_HEAD + pages + "</mediawiki>")

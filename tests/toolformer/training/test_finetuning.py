@@ -20,11 +20,7 @@ from tests.toolformer.training.tiny import (
     weights,
 )
 from toolformer.base.kept_digests import damaged_files
-from toolformer.errors import (
-    CheckpointError,
-    OutOfMemoryError,
-    TrainingError,
-)
+from toolformer.errors import CheckpointError, OutOfMemoryError, TrainingError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.training import trainer
 from toolformer.training.training_loss import LossWeights

@@ -177,9 +177,21 @@ def assert_like(reports, weights, expected) -> None:
         torch.testing.assert_close(weight, expected_weights[name], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("variant", ["plain", "checkpointed"])
-def test_two_processes_give_the_losses_and_weights_of_one(session, alone, variant):
-    assert_like(session.steps(variant), session.weights(variant), alone[variant])
+@pytest.mark.parametrize(
+    ("name", "state", "variant"),
+    [
+        ("plain", "plain", "plain"),
+        ("checkpointed", "checkpointed", "checkpointed"),
+        pytest.param("grown", "grown-alone", "plain", id="from the state of one"),
+        pytest.param(
+            *("lora", "lora-stopped", "lora"),
+            id="adapters, stopped and gone on with",
+            marks=pytest.mark.skipif(not HAS_PEFT, reason="needs the package peft"),
+        ),
+    ],
+)
+def test_two_processes_give_the_losses_and_weights_of_one(session, alone, name, state, variant):
+    assert_like(session.steps(name), session.weights(state), alone[variant])
 
 
 def test_two_processes_compute_in_bfloat16_as_one_does(session, alone):
@@ -196,10 +208,6 @@ def test_a_resumed_run_gives_the_numbers_of_an_undisturbed_one(session):
     resumed = session.weights("stopped")
     undisturbed = session.weights("checkpointed")
     assert all(torch.equal(resumed[name], undisturbed[name]) for name in undisturbed)
-
-
-def test_two_processes_go_on_from_the_state_of_one(session, alone):
-    assert_like(session.steps("grown"), session.weights("grown-alone"), alone["plain"])
 
 
 def test_one_process_goes_on_from_the_state_of_two(session, alone, tmp_path):
@@ -239,9 +247,3 @@ def test_a_disk_that_is_full_for_one_of_them_leaves_the_last_good_state(session)
 
 def test_a_loss_that_is_no_number_ends_both(session):
     assert re.search(r"at step \d+ is nan", session.error("diverging"))
-
-
-@pytest.mark.skipif(not HAS_PEFT, reason="needs the package peft")
-def test_two_processes_train_the_adapters_that_one_does(session, alone):
-    # Stopped and gone on with.
-    assert_like(session.steps("lora"), session.weights("lora-stopped"), alone["lora"])

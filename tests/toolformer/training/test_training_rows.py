@@ -5,11 +5,7 @@ from hypothesis import strategies as st
 from toolformer.augmentation import Segment
 from toolformer.forward.batching import plan_batches
 from toolformer.training.trainer import micro_batches
-from toolformer.training.training_rows import (
-    batch_rows,
-    kept_tokens,
-    training_row,
-)
+from toolformer.training.training_rows import batch_rows, kept_tokens, training_row
 
 OF_CALL = Segment([70, 71, 72, 73], 2)
 

@@ -1,7 +1,6 @@
 """The worked example of a tool of one's own, in `examples/dates`."""
 
 import datetime
-from pathlib import Path
 
 import pytest
 
@@ -39,7 +38,7 @@ def test_its_settings_load_and_it_keeps_the_contract(create):
     assert [each for each in check_contract(trial) if each.status == "failed"] == []
 
 
-def test_its_commands_have_the_right_flags_and_settings(tmp_path: Path):
+def test_its_commands_have_the_right_flags_and_settings(tmp_path):
     texts = tmp_path / "texts.jsonl"
     texts.touch()
     found = commands_of(EXAMPLE / "run.sh", str(texts), str(tmp_path / "homes"), folder=tmp_path)

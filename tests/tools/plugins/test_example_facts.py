@@ -16,7 +16,7 @@ PEOPLE = 900
 
 
 @pytest.fixture
-def lama(tmp_path: Path) -> Path:
+def lama(tmp_path) -> Path:
     """Files in the form of LAMA's: each person has a birthplace, a year and a profession."""
     folder = tmp_path / "lama"
     folder.mkdir()
@@ -45,7 +45,7 @@ def lama(tmp_path: Path) -> Path:
     return folder
 
 
-def test_nobody_is_asked_about_in_whose_sentences_the_model_is_trained(lama, tmp_path: Path):
+def test_nobody_is_asked_about_in_whose_sentences_the_model_is_trained(lama, tmp_path):
     homes = tmp_path / "homes"
     found = commands_of(EXAMPLE / "run.sh", str(lama), str(homes), "0", "3", folder=tmp_path)
     assert found == ["ingest", "build", "train", "train", "evaluate"] * 2

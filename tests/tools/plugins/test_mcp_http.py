@@ -12,11 +12,7 @@ import pytest
 
 from tests.tools.plugins.mcp_example_server import count_words, nothing
 from tests.tools.plugins.mcp_raw_server import DOCUMENT, JSON, OTHER_SCHEMA, SCHEMA, outcome, reply
-from tools.errors import (
-    ToolSettingsError,
-    ToolTimeoutError,
-    ToolUnavailableError,
-)
+from tools.errors import ToolSettingsError, ToolTimeoutError, ToolUnavailableError
 from tools.plugins.mcp_tool import McpTool
 
 pytest.importorskip("mcp", reason="needs the extra `mcp`")
@@ -153,8 +149,7 @@ def test_a_tool_that_the_server_does_not_have_is_named_with_the_nearest(words):
 
 
 @pytest.mark.parametrize(
-    "malformed",
-    [{}, {"type": "object", "properties": {"a": None}}, {"type": ["object"]}, 7, None],
+    "malformed", [{}, {"type": "object", "properties": {"a": None}}, {"type": ["object"]}, 7, None]
 )
 def test_a_malformed_tool_takes_no_other_away_and_is_refused_by_name(words, server, malformed):
     server.tools["bad"] = malformed
@@ -174,9 +169,7 @@ def test_a_malformed_tool_takes_no_other_away_and_is_refused_by_name(words, serv
 def test_a_tool_with_too_long_a_part_is_refused_by_name_alone(words, server, part, said):
     tools = [{"name": name, "inputSchema": SCHEMA} for name in ("count", "long")]
     tools[1].update(part)
-    server.answers = {
-        "tools/list": reply(result={"tools": tools}),
-    }
+    server.answers = {"tools/list": reply(result={"tools": tools})}
     assert outcome(words()).result == "2"
     with pytest.raises(ToolUnavailableError) as caught:
         words("long")

@@ -17,10 +17,7 @@ from tests.tools.plugins.mcp_raw_server import (
 from toolformer.home.home import Home
 from toolformer.home.settings.settings_file import load_settings
 from toolformer.home.wiring.toolbox import open_tool, open_toolbox
-from tools.errors import (
-    ToolSettingsError,
-    ToolUnavailableError,
-)
+from tools.errors import ToolSettingsError, ToolUnavailableError
 from tools.registry import TOOL_NAMES
 from tools.running.isolation import IsolatedTool
 

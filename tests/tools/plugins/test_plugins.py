@@ -13,12 +13,7 @@ from tools.errors import (
 from tools.plugins.plugins import parse_arguments
 from tools.prompting import load_prompt
 from tools.protocol import Document
-from tools.registry import (
-    TOOL_NAMES,
-    check_usable,
-    create_tool,
-    tool_names,
-)
+from tools.registry import TOOL_NAMES, check_usable, create_tool, tool_names
 
 DOCUMENT = Document("d", "a text")
 TARGETS = {"Echo": "echo_module:Echo"}

@@ -38,7 +38,7 @@ def test_a_json_schema_becomes_a_tool():
     }
     tool = FunctionTool(name="weather", **options)
     assert [parameter.name for parameter in tool.parameters] == [
-        *("city", "unit", "size", "days", "from"),
+        *("city", "unit", "size", "days", "from")
     ]
     assert tool.left_out == ["tags", "lost"]
     assert tool.parameters[2].type == Literal["S", "L"]

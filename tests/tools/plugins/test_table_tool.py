@@ -2,7 +2,6 @@
 
 import random
 import string
-from pathlib import Path
 
 import pytest
 
@@ -260,7 +259,7 @@ def test_it_keeps_the_contract(tmp_path, kind):
     assert [each for each in check_contract(trial) if each.status != "passed"] == []
 
 
-def test_the_table_of_a_home_lies_beside_its_settings_and_is_read_by_the_worker(tmp_path: Path):
+def test_the_table_of_a_home_lies_beside_its_settings_and_is_read_by_the_worker(tmp_path):
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "facts.csv").write_text(FACTS)
     (tmp_path / "toolformer.yaml").write_text(

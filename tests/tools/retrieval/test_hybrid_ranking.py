@@ -1,6 +1,5 @@
 """Rankings with dense vectors, by numbers worked out by hand."""
 
-from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -55,7 +54,7 @@ class FixedRanker:
 
 
 @pytest.fixture
-def vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PassageVectors:
+def vectors(tmp_path, monkeypatch) -> PassageVectors:
     monkeypatch.setattr("tools.retrieval.dense_ranking.open_encoder", lambda *_: PlaneEncoder())
     build_passage_index(
         PASSAGES, tmp_path / "index", PlaneEncoder(), fingerprint="x", wikipedia_index="wikipedia"

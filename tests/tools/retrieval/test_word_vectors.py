@@ -21,7 +21,7 @@ TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"
 
 
 @pytest.fixture
-def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def copied(tmp_path, monkeypatch) -> Path:
     """The two files of the package in a folder of the test's own."""
     specification = importlib.util.find_spec("wordllama")
     assert specification is not None

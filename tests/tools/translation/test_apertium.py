@@ -35,7 +35,7 @@ def translator() -> ApertiumTranslator:
 
 
 @pytest.fixture
-def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def play(tmp_path, monkeypatch):
     """Puts a script in the program's place: `play(what it does with its input)`."""
     program = tmp_path / "prefix" / "bin" / "apertium"
     program.parent.mkdir(parents=True)

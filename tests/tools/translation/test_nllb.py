@@ -13,12 +13,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
 
-from tools.errors import (
-    ToolCallError,
-    ToolDiedError,
-    ToolUnavailableError,
-    TranslationFailedError,
-)
+from tools.errors import ToolCallError, ToolDiedError, ToolUnavailableError, TranslationFailedError
 from tools.machine_translation import MachineTranslation
 from tools.protocol import Document
 from tools.translation.nllb import NllbTranslator
@@ -43,7 +38,7 @@ WEIGHTS = "model.safetensors"
 
 
 @pytest.fixture(scope="session")
-def nllb_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def nllb_directory(tmp_path_factory) -> Path:
     """A tiny model as transformers saves NLLB-200; copied by who damages it."""
     folder = tmp_path_factory.mktemp("nllb") / "model"
     backend = Tokenizer(models.BPE(unk_token="<unk>"))
@@ -85,7 +80,7 @@ def nllb_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def own_nllb(nllb_directory: Path, tmp_path: Path) -> Path:
+def own_nllb(nllb_directory: Path, tmp_path) -> Path:
     """A copy that the test may damage."""
     return Path(shutil.copytree(nllb_directory, tmp_path / "own"))
 

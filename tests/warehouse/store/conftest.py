@@ -1,12 +1,11 @@
 """Fixtures of the tests of object stores."""
 
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-from tests.s3 import Store, running_store
+from tests.s3 import Store
 from tests.warehouse.rows import SHARD, put
 from warehouse.published import list_partitions
 from warehouse.schema import tables
@@ -19,18 +18,10 @@ TABLE, NAME = "stage_costs", "Calendar.sampling"
 _BUCKETS = count()
 
 
-@pytest.fixture(scope="session")
-def s3() -> Iterator[Store]:
-    """A store of this machine."""
-    with running_store() as store:
-        yield store
-
-
 @pytest.fixture
-def bucket(s3: Store, monkeypatch: pytest.MonkeyPatch) -> str:
+def bucket(s3: Store, monkeypatch) -> str:
     """The address of a new bucket, with the environment that leads there."""
-    for name, value in s3.environment.items():
-        monkeypatch.setenv(name, value)
+    s3.lead_to(monkeypatch)
     # For clients of the tests' own; ours goes by the endpoint.
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     name = f"bucket-{next(_BUCKETS)}"
@@ -74,5 +65,5 @@ Machines = tuple[Machine, Machine]
 
 
 @pytest.fixture
-def machines(bucket: str, tmp_path: Path) -> Machines:
+def machines(bucket: str, tmp_path) -> Machines:
     return Machine(bucket, tmp_path / "one"), Machine(bucket, tmp_path / "two")

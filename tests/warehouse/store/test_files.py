@@ -38,9 +38,7 @@ def test_who_has_not_seen_the_newest_version_is_refused(machines: Machines):
     assert not two.files.is_newer(mine)
 
 
-def test_of_two_that_publish_at_once_one_is_refused(
-    machines: Machines, monkeypatch: pytest.MonkeyPatch
-):
+def test_of_two_that_publish_at_once_one_is_refused(machines: Machines, monkeypatch):
     one, two = machines
     put_file = two.objects.put_file
 

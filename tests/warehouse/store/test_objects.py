@@ -10,9 +10,7 @@ from warehouse.store.objects import ObjectStore
 obstore = pytest.importorskip("obstore", reason="needs the extra `s3`")
 
 
-def test_a_store_that_ignores_the_condition_is_refused(
-    bucket: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_store_that_ignores_the_condition_is_refused(bucket: str, monkeypatch):
     ObjectStore(bucket).check()
     assert list(obstore.list(obstore.store.from_url(bucket))) in ([], [[]])
     put = obstore.store.S3Store.put
@@ -34,7 +32,7 @@ def test_a_name_is_written_once(bucket: str):
     assert store.read("other name") is None
 
 
-def test_a_put_whose_answer_was_lost_is_no_conflict(bucket: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_put_whose_answer_was_lost_is_no_conflict(bucket: str, monkeypatch):
     put = obstore.store.S3Store.put
 
     def sent_twice(*given: Any, **named: Any) -> Any:
@@ -59,9 +57,7 @@ def test_objects_are_listed_by_the_folders_of_their_names(bucket: str):
     assert {stored.bytes for stored in store.listed()} == {7}
 
 
-def test_a_store_that_does_not_answer_is_asked_for_a_while(
-    bucket: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+def test_a_store_that_does_not_answer_is_asked_for_a_while(bucket: str, monkeypatch, caplog):
     for url in ("s3://no-such-bucket/x", "somewhere"):
         with pytest.raises(StoreError):
             ObjectStore(url).check()

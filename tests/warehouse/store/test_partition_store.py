@@ -4,7 +4,6 @@ import datetime
 import logging
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,9 +18,7 @@ from warehouse.store.objects import StoredObject
 from warehouse.store.sweep import sweep
 
 
-def test_only_what_a_statement_reads_is_fetched(
-    machines: Machines, caplog: pytest.LogCaptureFixture
-):
+def test_only_what_a_statement_reads_is_fetched(machines: Machines, caplog):
     one, two = machines
     others = [f"shard-{number:05d}" for number in range(1, 20)]
     for shard in [SHARD, *others]:
@@ -41,7 +38,7 @@ def test_only_what_a_statement_reads_is_fetched(
     assert {place.split("/")[0] for place in two.fetched()} == {TABLE}
 
 
-def test_a_store_of_another_layout_is_refused(machines: Machines, bucket: str, tmp_path: Path):
+def test_a_store_of_another_layout_is_refused(machines: Machines, bucket: str, tmp_path):
     one, two = machines
     one.write(7)
     two.warehouse.prepare()
@@ -154,9 +151,7 @@ def test_a_shard_that_was_made_anew_stays_when_an_older_one_comes_back(machines:
     assert one.warehouse.store.retired() == set()
 
 
-def test_of_two_that_take_the_same_number_one_is_refused(
-    machines: Machines, monkeypatch: pytest.MonkeyPatch
-):
+def test_of_two_that_take_the_same_number_one_is_refused(machines: Machines, monkeypatch):
     one, two = machines
     put_new = two.objects.put_new
 
@@ -174,7 +169,7 @@ def test_of_two_that_take_the_same_number_one_is_refused(
 
 @pytest.mark.parametrize("has_looked", [True, False])
 def test_of_two_that_store_the_very_same_none_is_refused(
-    machines: Machines, monkeypatch: pytest.MonkeyPatch, *, has_looked: bool
+    machines: Machines, monkeypatch, *, has_looked: bool
 ):
     def write(machine: Machine) -> None:
         put(machine.warehouse, "prompts", {"text": "prompt"}, name="0123")
@@ -199,7 +194,7 @@ def test_of_two_that_store_the_very_same_none_is_refused(
 
 
 def test_a_partition_whose_writer_was_killed_before_it_was_published_does_not_count(
-    machines: Machines, monkeypatch: pytest.MonkeyPatch
+    machines: Machines, monkeypatch
 ):
     one, two = machines
 
@@ -254,7 +249,7 @@ def test_names_of_strangers_in_the_store_are_no_partitions(machines: Machines):
     assert two.tokens() == [7]
 
 
-def test_an_upload_that_fails_changes_nothing(machines: Machines, monkeypatch: pytest.MonkeyPatch):
+def test_an_upload_that_fails_changes_nothing(machines: Machines, monkeypatch):
     one, two = machines
     one.write(7)
     one.warehouse.partition_version(TABLE, SHARD, NAME)
@@ -286,7 +281,7 @@ def test_an_old_version_that_was_replaced_just_now_is_not_swept():
 
 
 def test_the_sweep_removes_old_versions_and_contents_that_nothing_names(
-    machines: Machines, tmp_path: Path
+    machines: Machines, tmp_path
 ):
     one, two = machines
     for tokens in (7, 8, 9):

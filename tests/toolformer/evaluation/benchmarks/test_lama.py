@@ -5,11 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.toolformer.evaluation.benchmarks.question_files import (
-    items_of,
-    left_out_of,
-    write_lines,
-)
+from tests.toolformer.evaluation.benchmarks.question_files import items_of, left_out_of, write_lines
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkFileError, BenchmarkItem
 from toolformer.evaluation.benchmarks.lama import (
     Facts,

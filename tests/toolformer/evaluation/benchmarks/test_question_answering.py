@@ -143,12 +143,7 @@ def test_the_table_of_popqa_is_read_by_popularity(tmp_path):
     entries = list(PopQa(tmp_path / "popQA.tsv").items())
     items = [entry for entry in entries if isinstance(entry, BenchmarkItem)]
     assert [(item.item_id, item.prompt, item.gold, item.group) for item in items] == [
-        (
-            "7",
-            f"{PROMPT}What is Ada's occupation?",
-            ("judge", '"law"'),
-            "s_pop 100-999",
-        ),
+        ("7", f"{PROMPT}What is Ada's occupation?", ("judge", '"law"'), "s_pop 100-999"),
         ("5", f"{PROMPT}What is Hill the capital of?", ("Lund",), "s_pop 0-9"),
         ("8", f"{PROMPT}What is the capital of Hill?", ("Rome", "3"), "s_pop 10000-99999"),
     ]

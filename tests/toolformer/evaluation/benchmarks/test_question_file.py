@@ -2,15 +2,8 @@ import datetime
 
 import pytest
 
-from tests.toolformer.evaluation.benchmarks.question_files import (
-    items_of,
-    left_out_of,
-    write_lines,
-)
-from toolformer.evaluation.benchmarks.benchmark import (
-    BenchmarkItem,
-    StopRule,
-)
+from tests.toolformer.evaluation.benchmarks.question_files import items_of, left_out_of, write_lines
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, StopRule
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
 from tools.calculator import Calculator
 from tools.protocol import Document
@@ -61,8 +54,7 @@ def test_answers_are_scored_as_wanted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("decimals", "rules"),
-    [(2, ["rounded_number"] * 4 + ["number"]), (6, ["number"] * 5)],
+    ("decimals", "rules"), [(2, ["rounded_number"] * 4 + ["number"]), (6, ["number"] * 5)]
 )
 def test_what_the_calculator_gives_is_right_by_a_rule_that_is_named(test_data, decimals, rules):
     file = test_data / "cases/10-two-decimals/questions.jsonl"

@@ -6,11 +6,7 @@ import json
 
 import pytest
 
-from tests.toolformer.evaluation.benchmarks.question_files import (
-    items_of,
-    left_out_of,
-    write_lines,
-)
+from tests.toolformer.evaluation.benchmarks.question_files import items_of, left_out_of, write_lines
 from toolformer.evaluation.benchmarks import question_records
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkFileError, BenchmarkItem
 from toolformer.evaluation.benchmarks.mathematics import Asdiv
