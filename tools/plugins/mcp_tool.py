@@ -46,13 +46,16 @@ from tools.plugins.parameters import parameters_of_schema
 MCP_TOOL = "tools.plugins.mcp_tool:McpTool"
 # A server may change its tools without a word.
 _SECONDS_BETWEEN_LOOKS = 10.0
+_OF_CODE = frozenset(
+    {".cjs", ".jar", ".js", ".mjs", ".php", ".pl", ".py", ".pyz", ".rb", ".sh", ".ts"}
+)
 
 
 class McpTool(FunctionTool):
     """One tool of an MCP server that is started here, or of one at an address.
 
-    Command or address, the content of files that the command names (of its program only where that
-    lies in the folder), name and version of the server and the tool's schema are part of the
+    Command or address, the files of code that the command names (its first only where that lies in
+    the folder), name and version of the server and the tool's schema are part of the
     version; where one changes while the tool is in use, it is unavailable. A server that reads
     other files says another version of its own when they change. The version also has the
     name of the key's variable, and a digest of the server's own variables, of those that are named
@@ -104,7 +107,7 @@ class McpTool(FunctionTool):
             )
         self._connect = partial(McpConnection, command or [], environment or {}, folder)
         self._server = f"command={command}{_told(environment or {})}"
-        self._files = _files_of(command or [], folder)
+        self._programs = _programs_of(command or [], folder)
         if url is not None:
             self._connect = partial(HttpConnection, checked_address(url), key_variable)
             self._server = f"url={url}" + (f" key_variable={key_variable}" if key_variable else "")
@@ -158,8 +161,8 @@ class McpTool(FunctionTool):
         names = [parameter.name for parameter in parameters_of_schema(schema, self.tool)]
         digest = hex_digest(json.dumps(schema, sort_keys=True), *names, size=8)
         # A server that is edited keeps its version: by default it is that of the library.
-        files = hex_digest(*map(file_digest, filter(Path.is_file, self._files)), size=8)
-        server = f"{self._server}{f' files={files}' if self._files else ''}"
+        files = hex_digest(*map(file_digest, filter(Path.is_file, self._programs)), size=8)
+        server = f"{self._server}{f' files={files}' if self._programs else ''}"
         return f"2 {server} tool={self.tool} server={connection.server} schema={digest}"
 
     def close(self) -> None:
@@ -236,10 +239,14 @@ class McpTool(FunctionTool):
             return self._connection
 
 
-def _files_of(command: Sequence[str], folder: str) -> list[Path]:
-    """The files that a command names; a program from elsewhere, Python say, differs by machine."""
+def _programs_of(command: Sequence[str], folder: str) -> list[Path]:
+    """The files of code that a command names; one from elsewhere, Python say, differs by machine.
+
+    Other files may be what the server writes: its log, or its database.
+    """
     named = [Path(folder, part) for part in command]
-    own = [*(file for file in named[:1] if file.is_relative_to(folder)), *named[1:]]
+    own = [file for file in named[:1] if file.is_relative_to(folder)]
+    own += [file for file in named[1:] if file.suffix in _OF_CODE]
     # An argument may be too long for a path.
     return [file for file in own if os.path.isfile(file)]  # noqa: PTH113
 

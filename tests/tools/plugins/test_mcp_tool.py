@@ -88,6 +88,15 @@ def test_an_edited_server_of_the_same_name_and_version_is_another_version(make, 
         tool.call("one two", DOCUMENT)
 
 
+def test_a_file_that_a_server_writes_is_not_in_its_version(make, tmp_path):
+    log = tmp_path / "answers.log"
+    log.touch()
+    tool = make(command=[*SERVER, str(log)])
+    log.write_text("one two: 2")
+    assert make(command=[*SERVER, str(log)]).version == tool.version
+    assert tool.call("one two", DOCUMENT) == "2"
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "reason", "is_lasting"),
     [
