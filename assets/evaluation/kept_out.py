@@ -7,7 +7,7 @@ from assets.inputs import fingerprints_of, partition_inputs
 from assets.run import Workspace
 from assets.training.benchmark_texts import texts_of_benchmark
 from assets.training.finetuned_model import stored_model
-from assets.training.training_inputs import TRAINING_SET, training_and_held_out_shards
+from assets.training.training_inputs import training_and_held_out_shards
 from toolformer.home.fingerprints import FINGERPRINT, PARTS, Fingerprint
 from toolformer.home.settings.evaluation_sections import PERPLEXITY
 from toolformer.home.wiring.evaluated_models import EvaluatedModel
@@ -42,7 +42,7 @@ def doubt_about(work: Workspace, model: EvaluatedModel, benchmarks: Iterable[str
 
 def _kept_out(work: Workspace, training_set: str) -> Mapping[str, object] | None:
     """What the texts of each benchmark were made of that a training set leaves out."""
-    stored = work.warehouse.partition_metadata(TRAINING_SET.table, ALL, ALL)
+    stored = work.warehouse.partition_metadata("training_texts", ALL, ALL)
     if stored is None or stored[FINGERPRINT] != training_set:
         return None
     parts = json.loads(stored[PARTS])
