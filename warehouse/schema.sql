@@ -275,7 +275,9 @@ create table training_metrics (
     learning_rate double not null check (learning_rate >= 0),  -- Learning rate of the step.
     tokens bigint not null check (tokens >= 0),  -- Tokens trained on so far.
     development_perplexity double,  -- Perplexity of the development split without calls; NULL where it was not measured.
-    development_loss double,  -- Mean of the losses of the development split with calls and without, in nats per token; the checkpoint with the lowest is kept.
+    development_loss double,  -- Mean of the losses of the development split with calls and without, in nats per token.
+    call_loss double,  -- Loss of the calls of the development split up to their arrows, in nats per token; NULL where it was not measured or there are none.
+    is_kept boolean not null,  -- Whether the model has the weights of this step.
     variant varchar not null,  -- What was trained: calls (the paper's model) or one of the controls plain, shuffled and random.
     primary key (run, step)
 );

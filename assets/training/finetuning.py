@@ -98,7 +98,11 @@ class FinetunedModel(ModelOutput):
         digest = expected.fingerprint.digest
         progress = self._train(work, digest)
         name = run_of(digest)
-        rows = [{"run": name, "variant": variant, **asdict(step)} for step in progress.history]
+        of_all = {"run": name, "variant": variant}
+        rows = [
+            {**of_all, **asdict(step), "is_kept": step.step == progress.best_step}
+            for step in progress.history
+        ]
         curve = typed_frame("training_metrics", rows)
         metadata = {**expected.metadata(), SECONDS: str(progress.seconds)}
         publish(self.run, ALL, {("training_metrics", name): (curve, {ALL: metadata})})

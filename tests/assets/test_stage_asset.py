@@ -46,7 +46,7 @@ class TextLengths(PartitionOutput):
     def compute(self, expected: Expected) -> OutputRows:
         texts = self.run.warehouse.read_partition("training_texts", ALL, ALL)["text"]
         row = {"run": "lengths", "step": 0, "loss": texts.str.len_chars().mean(), "tokens": 0}
-        row |= {"learning_rate": 0.0, "variant": "calls"}
+        row |= {"learning_rate": 0.0, "variant": "calls", "is_kept": False}
         return OutputRows(typed_frame("training_metrics", [row]))
 
 

@@ -135,6 +135,7 @@ _OF_TABLE: dict[str, dict[str, object]] = {
         "learning_rate": 1e-5,
         "tokens": 1000,
         "variant": "calls",
+        "is_kept": False,
     },
     "evaluation_results": {
         "benchmark": "dateset",

@@ -27,7 +27,7 @@ from toolformer.scoring.call_scorer import Pruning, ScoringParameters
 from toolformer.scoring.loss_form import LossForm, Placement
 from toolformer.scoring.losses import scorer_for
 from toolformer.scoring.scored_call import ScoredCall
-from toolformer.training.training_loss import ALIKE, add_gradient, summed_loss
+from toolformer.training.training_loss import ALIKE, add_gradient, summed_losses
 from toolformer.training.training_rows import training_row
 from tools.protocol import ToolCall
 
@@ -250,7 +250,8 @@ class _Comparison:
             self.model.model.zero_grad()
         else:
             # "float32" says that weights are taken as they are.
-            loss = summed_loss(self.model, rows, weights=ALIKE, precision="float32") / tokens
+            [summed] = summed_losses(self.model, rows, weights=[ALIKE], precision="float32")
+            loss = summed / tokens
         expected = 0.0
         for window in self.windows:
             ids: list[int] = []

@@ -16,7 +16,13 @@ from toolformer.forward.language_model import LanguageModel
 from toolformer.training.low_rank import add_adapters, save_adapters
 from toolformer.training.process_group import ProcessGroup
 from toolformer.training.training_job import TrainingJob
-from toolformer.training.training_loss import ALIKE, LossWeights, add_gradient, summed_loss
+from toolformer.training.training_loss import (
+    ALIKE,
+    CALLS_ALONE,
+    LossWeights,
+    add_gradient,
+    summed_losses,
+)
 from toolformer.training.training_rows import TEXT, TrainingRow, batch_rows
 from toolformer.training.training_state import (
     DevelopmentLoss,
@@ -119,7 +125,7 @@ class Trainer:
             measured = None
             if parameters.is_evaluated(step) or step == self._stops_at:
                 measured = self._development_loss(step)
-                if progress.best is None or measured.mean < progress.best.mean:
+                if progress.is_better(measured):
                     self._save_best(state, step)
                     progress.best_step, progress.best = step, measured
             progress.history.append(
@@ -130,6 +136,7 @@ class Trainer:
                     tokens=progress.tokens + tokens,
                     development_perplexity=measured and measured.perplexity,
                     development_loss=measured and measured.mean,
+                    call_loss=measured and measured.calls,
                 )
             )
             progress.seconds = time.monotonic() - began
@@ -189,26 +196,40 @@ class Trainer:
         rows, weights = self._development, self._parameters.loss_weights
         # Those of `random` have no calls, and their texts may count nothing in training.
         weights = weights if weights.total(rows.with_calls) else ALIKE
-        measured = DevelopmentLoss(
-            self._mean_loss(rows.with_calls, weights), self._mean_loss(rows.without_calls, ALIKE)
-        )
+        with_calls, calls = self._mean_losses(rows.with_calls, [weights, CALLS_ALONE])
+        [without_calls] = self._mean_losses(rows.without_calls, [ALIKE])
+        assert with_calls is not None
+        assert without_calls is not None
+        measured = DevelopmentLoss(with_calls, without_calls, calls)
         if not math.isfinite(measured.mean):
             raise _not_finite(step, "development loss", measured.mean)
         return measured
 
-    def _mean_loss(self, rows: Sequence[TrainingRow], weights: LossWeights) -> float:
+    def _mean_losses(
+        self, rows: Sequence[TrainingRow], weights: Sequence[LossWeights]
+    ) -> list[float | None]:
+        """The mean loss by each of these weights; None where no token of the rows has any."""
         self.model.model.eval()
-        losses: list[float] = []
+        summed: list[list[float]] = []
         for group in self._micro_batches([len(row.ids) for row in rows]):
-            loss = summed_loss(
+            losses = summed_losses(
                 self.model,
                 [rows[index] for index in group] or [self._weightless],
                 weights=weights,
                 precision=self._parameters.precision,
                 with_weights=self._group.with_weights,
             )
-            losses.append(loss if group else 0.0)
-        return self._group.total(math.fsum(losses)) / weights.total(rows)
+            if group:
+                summed.append(losses)
+        totals = [
+            self._group.total(math.fsum(losses[index] for losses in summed))
+            for index in range(len(weights))
+        ]
+        weighed = [each.total(rows) for each in weights]
+        return [
+            total / weight if weight else None
+            for total, weight in zip(totals, weighed, strict=True)
+        ]
 
     def _micro_batches(self, lengths: Sequence[int]) -> list[list[int]]:
         """The rows that this process feeds at once; empty ones where the others feed more often."""

@@ -45,6 +45,7 @@ class LossWeights:
 
 
 ALIKE = LossWeights(text=1.0, call=1.0, result=1.0)
+CALLS_ALONE = LossWeights(text=0.0, call=1.0, result=0.0)
 
 
 def add_gradient(
@@ -96,28 +97,31 @@ def add_gradient(
     return loss
 
 
-def summed_loss(
+def summed_losses(
     model: LanguageModel,
     rows: Sequence[TrainingRow],
     *,
-    weights: LossWeights,
+    weights: Sequence[LossWeights],
     precision: str,
     with_weights: Callable[..., Any] = lambda compute: compute(),
-) -> float:
-    """Sum of -log p over all tokens of some rows, by weight, in nats; leaves no gradient.
+) -> list[float]:
+    """Sums of -log p over all tokens of some rows, in nats, by each of these weights.
 
-    The arguments are those of `add_gradient`.
+    The arguments are those of `add_gradient`; no gradient is left.
     """
     import torch
     from torch.nn.functional import cross_entropy
 
-    def forward() -> float:
+    def forward() -> list[float]:
         hidden, targets = _fed(model, [row.ids for row in rows])
-        pieces = _pieces(hidden, targets, _token_weights(model, rows, weights))
-        return sum(
-            (cross_entropy(model.logits(piece), tokens, reduction="none") * by).sum().item()
-            for piece, tokens, by in pieces
-        )
+        each = [_token_weights(model, rows, one) for one in weights]
+        sums = [0.0] * len(weights)
+        for piece, tokens, *by in _pieces(hidden, targets, *each):
+            losses = cross_entropy(model.logits(piece), tokens, reduction="none")
+            sums = [
+                total + (losses * one).sum().item() for total, one in zip(sums, by, strict=True)
+            ]
+        return sums
 
     with torch.no_grad(), _autocast(model, precision):
         return with_weights(forward)

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from toolformer.base.sealed import sealed, unsealed
 from toolformer.base.whole_files import replacing_folder, write_whole
 from toolformer.errors import CheckpointError, TrainingError
+from toolformer.training.perplexity_rise import rises
 from toolformer.training.process_group import ProcessGroup
 from toolformer.training.sharded_tensors import load_tensors, save_tensors
 
@@ -43,15 +44,35 @@ class DevelopmentLoss:
     Attributes:
         with_calls: of the texts with their calls; tokens count as in training.
         without_calls: of the same texts without calls.
+        calls: of the calls alone, up to their arrows; None where the texts have none.
     """
 
     with_calls: float
     without_calls: float
+    calls: float | None = None
 
     @property
     def mean(self) -> float:
-        """What checkpoints and learning rates are judged by: both losses count alike."""
+        """Of all tokens: both losses count alike."""
         return (self.with_calls + self.without_calls) / 2
+
+    def is_better(self, best: "DevelopmentLoss", *, lowest: float) -> bool:
+        """Whether a checkpoint is kept in place of an earlier one.
+
+        Of those whose perplexity is at most 5 % above the lowest, the one to whom the calls are
+        likeliest: a model learns early when to call, and late what to ask. The tokens of calls are
+        too few for the loss of all tokens to tell. Without calls that loss decides.
+
+        Args:
+            lowest: perplexity of all checkpoints so far, this one included.
+        """
+        if rises(lowest, self.perplexity):
+            return False
+        if rises(lowest, best.perplexity):
+            return True
+        if self.calls is None or best.calls is None:
+            return self.mean < best.mean
+        return self.calls < best.calls
 
     @property
     def perplexity(self) -> float:
@@ -71,6 +92,7 @@ class StepReport:
         development_perplexity: of the texts without calls, after the step; None where it was not
             measured.
         development_loss: `DevelopmentLoss.mean` after the step, likewise.
+        call_loss: `DevelopmentLoss.calls` after the step, likewise.
     """
 
     step: int
@@ -79,6 +101,7 @@ class StepReport:
     tokens: int
     development_perplexity: float | None
     development_loss: float | None = None
+    call_loss: float | None = None
 
 
 @dataclass(slots=True)
@@ -107,6 +130,12 @@ class Progress:
     def tokens(self) -> int:
         """Tokens trained on so far."""
         return self.history[-1].tokens if self.history else 0
+
+    def is_better(self, measured: DevelopmentLoss) -> bool:
+        """Whether a checkpoint that was measured now is the best so far."""
+        perplexities = [step.development_perplexity for step in self.history]
+        lowest = min(measured.perplexity, *filter(None, perplexities), math.inf)
+        return self.best is None or measured.is_better(self.best, lowest=lowest)
 
     def is_over(self, steps: int) -> bool:
         """Whether no step is left of so many, or three measurements in a row were no better."""

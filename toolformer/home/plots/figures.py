@@ -74,7 +74,7 @@ def training_curve(frame: pl.DataFrame) -> "Figure":
 
     Args:
         frame: rows of the table `training_metrics`: run, step, loss, development_perplexity and
-            development_loss. Several runs get a colour each.
+            is_kept. Several runs get a colour each.
     """
     runs = frame["run"].unique(maintain_order=True).to_list()
     measured = frame.filter(
@@ -96,7 +96,7 @@ def training_curve(frame: pl.DataFrame) -> "Figure":
         if not rows.is_empty():
             panels[1].plot(rows["step"], rows["development_perplexity"], markersize=4.5, **line)
             if run == runs[-1]:
-                _mark_best(panels[1], rows, colour)
+                _mark_kept(panels[1], rows, colour)
     panels[0].set_ylabel("training loss\n(nats per token)", **SMALL)
     if len(runs) > 1:
         panels[0].legend(fontsize=8, frameon=False, loc="upper right")
@@ -247,16 +247,16 @@ def marks_plot(frame: pl.DataFrame) -> "Figure":
     return figure
 
 
-def _mark_best(axes: Any, rows: pl.DataFrame, colour: str) -> None:
-    best = rows.sort("development_loss", maintain_order=True).row(0, named=True)
-    best_point = (best["step"], best["development_perplexity"])
-    axes.plot(*best_point, marker="o", markersize=9, fillstyle="none", color=colour)
-    axes.annotate(
-        f"best {best_point[1]:.4g} at step {best_point[0]:,}",
-        best_point,
-        xytext=(0, -10),
-        textcoords="offset points",
-        ha="right" if best["step"] > rows["step"].mean() else "left",
-        va="top",
-        **SMALL,
-    )
+def _mark_kept(axes: Any, rows: pl.DataFrame, colour: str) -> None:
+    for kept in rows.filter("is_kept").iter_rows(named=True):
+        point = (kept["step"], kept["development_perplexity"])
+        axes.plot(*point, marker="o", markersize=9, fillstyle="none", color=colour)
+        axes.annotate(
+            f"kept: {point[1]:.4g} at step {point[0]:,}",
+            point,
+            xytext=(0, -10),
+            textcoords="offset points",
+            ha="right" if kept["step"] > rows["step"].mean() else "left",
+            va="top",
+            **SMALL,
+        )
