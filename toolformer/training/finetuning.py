@@ -49,8 +49,8 @@ def finetune(
     """Train a model and keep its best checkpoint.
 
     At even distances and at the end the losses of the development texts with calls and without
-    are measured; the checkpoint with the lowest mean of the two wins, the earlier of two
-    equal ones. Where three measurements in a row are no better, the training ends. The base model
+    are measured; `DevelopmentLoss.is_better` says which checkpoint wins, the earlier of two equal
+    ones. Where three measurements in a row are no better, the training ends. The base model
     is measured too but is no candidate. A killed run goes on from its last saved state, with the
     numbers of an undisturbed one on the same devices; on more or fewer of them, or divided
     otherwise, within rounding.

@@ -134,7 +134,7 @@ class Progress:
     def is_better(self, measured: DevelopmentLoss) -> bool:
         """Whether a checkpoint that was measured now is the best so far."""
         perplexities = [step.development_perplexity for step in self.history]
-        lowest = min(measured.perplexity, *filter(None, perplexities), math.inf)
+        lowest = min([measured.perplexity, *filter(None, perplexities)])
         return self.best is None or measured.is_better(self.best, lowest=lowest)
 
     def is_over(self, steps: int) -> bool:
