@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from dagster_project.commands.web_server import with_own_pages
 from toolformer.home.home import Home
 from toolformer.home.plots import files
-from toolformer.home.plots.figures import threshold_plot
+from toolformer.home.plots.figures import threshold_plot, training_curve
 from toolformer.home.plots.files import plot_links
 from toolformer.home.plots.style import FAINT, GRID, TEXT, new_figure, png_of, svg_of
 
@@ -109,3 +109,21 @@ def test_the_drawing_takes_its_ink_from_the_page_and_says_what_it_shows():
     assert svg_of(threshold_plot(sweep()), "another name") != drawing
     # One panel alone is named by the page.
     assert "QA" not in words
+
+
+def test_the_training_curve_shows_what_the_kept_checkpoint_is_chosen_by():
+    steps = pl.DataFrame(
+        {
+            "run": "finetuning-a",
+            "step": [1, 2, 3, 4],
+            "loss": [3.0, 2.5, 2.25, 2.0],
+            "development_perplexity": [None, 30.0, None, 31.5],
+            "call_loss": [None, 0.5, None, 0.25],
+            "is_kept": [False, False, False, True],
+        }
+    )
+    texts = [[note.get_text() for note in axes.texts] for axes in training_curve(steps).axes]
+    assert texts == [[], ["kept: 31.5 at step 4"], ["kept: 0.25 at step 4"]]
+    # Where no text has a call that is measured.
+    without = steps.with_columns(call_loss=pl.lit(None, pl.Float64))
+    assert len(training_curve(without).axes) == 2

@@ -70,39 +70,39 @@ def funnel_plot(frame: pl.DataFrame) -> "Figure":
 
 
 def training_curve(frame: pl.DataFrame) -> "Figure":
-    """Training loss and development perplexity over the steps of finetuning.
+    """Training loss over the steps of finetuning, and what the kept checkpoint is chosen by.
 
     Args:
-        frame: rows of the table `training_metrics`: run, step, loss, development_perplexity and
-            is_kept. Several runs get a colour each.
+        frame: rows of the table `training_metrics`: run, step, loss, development_perplexity,
+            call_loss and is_kept. Several runs get a colour each.
     """
     runs = frame["run"].unique(maintain_order=True).to_list()
-    measured = frame.filter(
-        pl.col("development_perplexity").is_not_null()
-        & pl.col("development_perplexity").is_finite()
-    )
-    parts = 1 if measured.is_empty() else 2
-    figure = new_figure(7.6, 0.8 + 2.1 * parts, "Finetuning")
-    panels = [figure.add_subplot(parts, 1, part + 1) for part in range(parts)]
-    for axes in panels:
+    labels = {
+        "loss": "training loss\n(nats per token)",
+        "development_perplexity": "development\nperplexity",
+        "call_loss": "loss of calls there\n(nats per token)",
+    }
+    measured = {
+        column: frame.filter(pl.col(column).is_not_null() & pl.col(column).is_finite())
+        for column in labels
+    }
+    shown = [column for column in labels if column == "loss" or not measured[column].is_empty()]
+    figure = new_figure(7.6, 0.8 + 2.1 * len(shown), "Finetuning")
+    panels = [figure.add_subplot(len(shown), 1, part + 1) for part in range(len(shown))]
+    for column, axes in zip(shown, panels, strict=True):
         style_axes(axes, has_grid=True)
-    for run, colour in zip(runs, cycle(RUN_COLOURS)):
-        line = {"color": colour, "linewidth": 1.6, "marker": "o"}
-        rows = frame.filter(run=run).sort("step").filter(pl.col("loss").is_finite())
-        # Markers only where there is room for them; a single step would be invisible without.
-        size = 3.5 if rows.height <= 40 else 0
-        panels[0].plot(rows["step"], rows["loss"], markersize=size, label=str(run), **line)
-        rows = measured.filter(run=run).sort("step")
-        if not rows.is_empty():
-            panels[1].plot(rows["step"], rows["development_perplexity"], markersize=4.5, **line)
-            if run == runs[-1]:
-                _mark_kept(panels[1], rows, colour)
-    panels[0].set_ylabel("training loss\n(nats per token)", **SMALL)
+        axes.set_ylabel(labels[column], **SMALL)
+        for run, colour in zip(runs, cycle(RUN_COLOURS)):
+            rows = measured[column].filter(run=run).sort("step")
+            # Markers only where there is room for them; a single step would be invisible without.
+            size = 4 if rows.height <= 40 else 0
+            line = {"color": colour, "linewidth": 1.6, "marker": "o", "markersize": size}
+            axes.plot(rows["step"], rows[column], label=str(run), **line)
+            if run == runs[-1] and column != "loss":
+                _mark_kept(axes, rows, column, colour)
+                axes.margins(y=0.35)
     if len(runs) > 1:
         panels[0].legend(fontsize=8, frameon=False, loc="upper right")
-    if parts == 2:
-        panels[1].set_ylabel("development\nperplexity", **SMALL)
-        panels[1].margins(y=0.35)
     panels[-1].set_xlabel("step", **SMALL)
     first, last = int(frame["step"].min()), int(frame["step"].max())  # pyright: ignore[reportArgumentType]
     margin = max(0.04 * (last - first), 1)
@@ -247,16 +247,16 @@ def marks_plot(frame: pl.DataFrame) -> "Figure":
     return figure
 
 
-def _mark_kept(axes: Any, rows: pl.DataFrame, colour: str) -> None:
+def _mark_kept(axes: Any, rows: pl.DataFrame, column: str, colour: str) -> None:
     for kept in rows.filter("is_kept").iter_rows(named=True):
-        point = (kept["step"], kept["development_perplexity"])
+        point = (kept["step"], kept[column])
         axes.plot(*point, marker="o", markersize=9, fillstyle="none", color=colour)
         axes.annotate(
             f"kept: {point[1]:.4g} at step {point[0]:,}",
             point,
-            xytext=(0, -10),
+            xytext=(0, 9),
             textcoords="offset points",
             ha="right" if kept["step"] > rows["step"].mean() else "left",
-            va="top",
+            va="bottom",
             **SMALL,
         )
