@@ -4,7 +4,8 @@
              sampled  trigger, sampled       forced  sampled, from the same keys and values
 
 The prompts of one `complete` are decoded together (`decoding_batch`), and texts that end make room
-for others. What all prompts begin with, such as the instruction of a benchmark, is fed once.
+for others. What all prompts begin with, such as the instruction of a benchmark, is fed once, and so
+is a prompt that others go on with.
 
 The caller runs the calls. Trigger and call syntax are in `triggers`.
 """
@@ -171,8 +172,7 @@ def _decode(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Decode all rows to their ends, behind the `opening` that all prompts share."""
-    # Those of one feed are padded to the longest; the longest of all come first.
-    waiting = sorted(rows, key=lambda row: len(row.pending), reverse=True)
+    waiting = _in_order_of_feeding(rows)
     answered: list[DecodingRow] = []
     ended = 0
     while batch.rows or waiting or answered:
@@ -183,7 +183,7 @@ def _decode(
             entering, waiting = waiting[:room], waiting[room:]
             for row in entering:
                 row.pending = row.pending[opening.length(0) :]
-            batch.enter(entering, opening)
+            batch.enter(entering, _read_in_front(entering, opening))
         else:
             batch.step()
         asking = batch.take_out()
@@ -195,6 +195,46 @@ def _decode(
         ended_before, ended = ended, len(rows) - len(batch.rows) - len(waiting) - len(answered)
         if progress is not None and ended > ended_before:
             progress(ended, len(rows))
+
+
+def _in_order_of_feeding(rows: Sequence[DecodingRow]) -> list[DecodingRow]:
+    """Behind each row those whose prompts it goes on with; so that little is padded, by length."""
+    families: list[list[DecodingRow]] = []
+    for row in sorted(rows, key=lambda row: row.pending, reverse=True):
+        if families and _goes_on_with(families[-1][0].pending, row.pending):
+            families[-1].append(row)
+        else:
+            families.append([row])
+    families.sort(key=lambda family: (-len(family[0].pending), family[0].index))
+    return [row for family in families for row in family]
+
+
+def _goes_on_with(tokens: Sequence[int], beginning: Sequence[int]) -> bool:
+    return tokens[: len(beginning)] == beginning
+
+
+def _read_in_front(rows: Sequence[DecodingRow], opening: Contexts) -> Contexts:
+    """What stands in front of what is pending of each row, and is not pending any more.
+
+    Args:
+        rows: in their order of feeding.
+        opening: what all of them begin with; their pending tokens go on with it.
+    """
+    longest: list[list[int]] = []
+    of_row = []
+    for row in rows:
+        if not longest or not _goes_on_with(longest[-1], row.pending[:-1]):
+            longest.append(row.pending[:-1])
+        of_row.append(len(longest) - 1)
+    if len(longest) == len(rows) or not longest[0]:
+        return opening.take([0] * len(rows))
+    read = opening.take([0] * len(longest))
+    read.append(longest)
+    read = read.take(of_row)
+    for index, row in enumerate(rows):
+        read.forget(index, opening.length(0) + len(row.pending) - 1)
+        row.pending = row.pending[-1:]
+    return read
 
 
 def shared_opening(model: Model, rows: Sequence[DecodingRow], *, least: int = 1) -> Contexts:

@@ -50,14 +50,14 @@ class DecodingBatch:
         # Its rows are those of `rows`, in that order.
         self._cache = model.contexts(0)
 
-    def enter(self, rows: Sequence[DecodingRow], opening: Contexts) -> None:
+    def enter(self, rows: Sequence[DecodingRow], read: Contexts) -> None:
         """Take new rows in: feed what is pending of each, and choose its next token.
 
         Args:
             rows: at least one.
-            opening: keys and values of what all of them begin with, which is not pending any more.
+            read: what stands in front of what is pending of each; it is used up.
         """
-        self._join(rows, opening.take([0] * len(rows)))
+        self._join(rows, read)
 
     def resume(self, rows: Sequence[DecodingRow]) -> None:
         """Take rows in again that `answer` was called for: their results are fed in one piece.

@@ -86,6 +86,25 @@ def test_texts_of_a_batch_are_decoded_as_if_alone(pupil, fed, top_k):
         assert progress[-1] == (14, 14)
 
 
+def test_of_prompts_that_go_on_with_each_other_the_longest_alone_is_fed(pupil, fed):
+    whole = pupil.tokenizer.encode("6 times 7 is 42 and yesterday was the day of the note")
+    others = pupil.tokenizer.encode("6 times 8 is")
+    prompt_ids = [whole[:5], others, whole, whole[:5], whole[:1], whole[:-1]]
+    run = {
+        "parameters": decoding_parameters(call_top_k=20, max_new_tokens=12),
+        "run_calls": equals_one,
+    }
+    alone = [complete(pupil, [""], prompt_ids=[ids], **run)[0] for ids in prompt_ids]
+    fed.clear()
+    together = complete(pupil, [""] * len(prompt_ids), prompt_ids=prompt_ids, **run)
+    assert without_negligible_ranks(together) == without_negligible_ranks(alone)
+    start, in_front, last = fed[:3]
+    assert start == [[0]]
+    # All but their last tokens; the other prompts begin as the longest does.
+    assert sorted(in_front) == sorted([others[:-1], whole[:-1]])
+    assert list(map(len, last)) == [1] * len(prompt_ids)
+
+
 def test_texts_that_wait_for_a_result_enter_once_behind_the_opening_that_all_share(monkeypatch):
     opening = "Ask where you do not know. So: "
     long = "w" * 80

@@ -174,7 +174,7 @@ def test_an_open_call_holds_the_logits_of_its_own_row_alone():
         for number, prompt in enumerate(PROMPTS)
     ]
     batch = DecodingBatch(model, frozenset())
-    batch.enter(rows, model.contexts(1))
+    batch.enter(rows, model.contexts(len(rows)))
     held = []
     for _ in itertools.repeat(None, 3):
         held += [row.open_call.before.logits for row in rows if row.open_call is not None]
