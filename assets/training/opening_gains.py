@@ -42,9 +42,9 @@ def measure_openings(
 ) -> tuple[list[Opening], int]:
     """Openings of texts, with their probabilities and gains: at all kept places, and some others.
 
-    A text is read three times at most: for the chances, alone, and with its calls. For each opening
-    the text in front is read once more, and at most `decoding.max_call_tokens` tokens are written.
-    For 200 texts of 256 tokens, half of them with a kept call, that is about 200,000 tokens fed.
+    A text is read four times at most: for the chances, to its last opening, alone, and with its
+    calls. For each opening at most `decoding.max_call_tokens` tokens are written. For 200 texts of
+    256 tokens, half of them with a kept call, that is about 200,000 tokens fed.
 
     Args:
         tools: that may be called, by name.

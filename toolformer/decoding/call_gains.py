@@ -61,8 +61,8 @@ def written_calls(
 ) -> dict[Place, WrittenCall]:
     """The calls that decoding would make if it opened one at each place.
 
-    The text in front of a place is fed, and the model goes on to the arrow; the call is then
-    noted and taken back, with which the text ends.
+    Behind the text in front of a place the model goes on to the arrow; the call is then noted and
+    taken back, with which the text ends. A text is fed once for places that are decoded together.
 
     Args:
         places: in them, of which k allows a call.
