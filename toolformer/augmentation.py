@@ -108,16 +108,35 @@ def check_restores(window: Window, calls: Sequence[KeptCall]) -> None:
     Raises:
         ToolformerError: an offset or a position does not belong to this window.
     """
+    named = f"window {window.index} of document {window.document_id}"
+    check_places(calls, window.offsets, of=named)
     inserted = [(call.character_offset, call.text) for call in calls]
-    misplaced = [
-        call.call_id
+    if remove_calls(insert_calls(window.text, inserted), inserted) != window.text:
+        raise _misplaced(calls, named)
+
+
+def check_places(calls: Sequence[KeptCall], offsets: Sequence[int | None], *, of: str) -> None:
+    """Refuse calls whose tokens do not begin where they stand: they were counted in others.
+
+    Args:
+        offsets: of the text's tokens as they are now; see `Window.offsets`.
+        of: what the text is called.
+
+    Raises:
+        ToolformerError: names these calls.
+    """
+    others = [
+        call
         for call in calls
-        if not 0 <= call.position < len(window.ids)
-        or window.offsets[call.position] != call.character_offset
+        if not 0 <= call.position < len(offsets) or offsets[call.position] != call.character_offset
     ]
-    if misplaced or remove_calls(insert_calls(window.text, inserted), inserted) != window.text:
-        raise ToolformerError(
-            f"The calls {misplaced or [call.call_id for call in calls]} do not belong to window "
-            f"{window.index} of document {window.document_id}: their places do not fit its tokens. "
-            "The stored calls come from another model or window size; rebuild the shard."
-        )
+    if others:
+        raise _misplaced(others, of)
+
+
+def _misplaced(calls: Sequence[KeptCall], of: str) -> ToolformerError:
+    return ToolformerError(
+        f"The calls {[call.call_id for call in calls]} do not belong to {of}: their places do not "
+        "fit its tokens. The stored calls come from another model or window size; rebuild the "
+        "shard."
+    )

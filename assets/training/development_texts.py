@@ -14,6 +14,7 @@ import polars as pl
 from assets.run import Workspace
 from assets.shard_texts import documents_in, windows_of
 from assets.training.corpus_windows import other_window_error, windows_without_calls
+from toolformer.augmentation import KeptCall, check_restores
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 from toolformer.home.wiring.chats import chats_of
@@ -51,7 +52,7 @@ def development_texts(
         shards: whose documents are stored; texts of others are left out.
 
     Raises:
-        ToolformerError: windows are cut in another way than the training set's.
+        ToolformerError: windows are cut in another way than the training set's, or in other tokens.
     """
     texts = work.warehouse.read_partition("training_texts", ALL, ALL)
     as_trained = partial(
@@ -97,6 +98,7 @@ def _with_calls(
         window = windows.get(key)
         if window is None or window.text != row["text"]:
             raise other_window_error(key, row["shard"])
+        check_restores(window, [KeptCall(**call) for call in row["calls"]])
         calls = [call["position"] for call in row["calls"]]
         whole = as_trained(window, row["context"], min(calls, default=None))
         ahead = len(whole.ids) - len(window.ids)

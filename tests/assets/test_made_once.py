@@ -122,17 +122,18 @@ def model_directory(tmp_path_factory) -> Path:
 def home(tmp_path, model_directory: Path) -> Home:
     """Shards with the rows of every stage, a training set, and a model to evaluate."""
     home, warehouse = Home(tmp_path), new_warehouse(tmp_path)
+    merged_call = CALL | {"position": 3, "character_offset": 3}
     for number, shard in enumerate(SHARDS):
         call = {"call_id": f"c{number}", "document_id": f"d{number}", "character_offset": 3}
         text = {"document_id": f"d{number}", "text": TEXT}
-        merged = text | {"calls": [CALL | {"position": 3, "character_offset": 3}]}
+        merged = text | {"calls": [merged_call]}
         for table in CALL_TABLES:
             fingerprint = f"{table} {shard}"
             put_calls(warehouse, call, tables=[table], shard=shard, fingerprint=fingerprint)
         put(warehouse, "documents", text, shard=shard, fingerprint=f"documents {shard}")
         put(warehouse, "augmented_texts", merged, shard=shard, fingerprint=f"merged {shard}")
     training = [
-        {"document_id": f"t{number}", "split": split}
+        {"document_id": f"t{number}", "split": split, "calls": [merged_call]}
         for number, split in enumerate(("train", "train", "development"))
     ]
     put(warehouse, "training_texts", *training, fingerprint="x")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from toolformer.augmentation import KeptCall, Segment, augmented_segments
+from toolformer.augmentation import KeptCall, Segment, augmented_segments, check_places
 from toolformer.base.digests import digest
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.training.chats import Chats
@@ -19,6 +19,9 @@ from toolformer.training.training_rows import (
     training_row,
 )
 from toolformer.training.variants import PLAIN, RANDOM, SHUFFLED, VARIANTS
+
+# Characters of a text that an error shows.
+_SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ def variant_rows(
 
     Raises:
         ValueError: there is no such variant.
+        ToolformerError: calls were counted in the tokens of another vocabulary.
     """
     # One place of the row belongs to the beginning-of-sequence token.
     length = max_tokens - 1
@@ -97,7 +101,8 @@ def variant_rows(
     calls: Counter[str] = Counter()
     written = 0
     for index, (text, calls_of_text) in enumerate(zip(texts, own_calls, strict=True)):
-        (ids,) = tokenizer.encode_each([text.text], is_behind=text.is_behind)
+        ids, offsets = tokenizer.encode_with_offsets(text.text, is_behind=text.is_behind)
+        check_places((*text.kept, *text.dropped), offsets, of=f"the text {text.text[:_SHOWN]!r}")
         kept_segments = augmented_segments(tokenizer, ids, text.kept)
         tokens = kept_tokens(kept_segments, max_tokens=length)
         if tokens is None:

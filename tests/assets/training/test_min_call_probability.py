@@ -166,6 +166,16 @@ def test_a_text_that_is_no_window_of_its_document_any_more_is_named(home: Home):
         texts_of(home)
 
 
+def test_kept_calls_that_were_counted_in_other_tokens_are_refused(home: Home):
+    call = CALL | {"position": AT + 1, "character_offset": AT}
+    text = next(windows_of("any")).text
+    of_text = {"document_id": WITH_CALLS[0], "split": "development", "text": text}
+    store = Warehouse(home.warehouse, home.database)
+    put(store, "training_texts", of_text | {"calls": [call]}, fingerprint="other tokens")
+    with pytest.raises(ToolformerError, match="come from another model"):
+        texts_of(home)
+
+
 def test_the_values_are_those_with_which_the_models_own_calls_gain_most(home: Home):
     directory = home.finetuned_model(1)
     identity = model_identity(directory)

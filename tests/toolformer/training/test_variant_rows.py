@@ -1,10 +1,12 @@
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes import byte_tokenizer, piece_tokenizer
 from toolformer.augmentation import KeptCall
+from toolformer.errors import ToolformerError
 from toolformer.forward.windows import split_into_windows
 from toolformer.training.contexts import window_in_context
 from toolformer.training.training_rows import CALL, RESULT, TEXT
@@ -127,6 +129,18 @@ def test_a_text_from_within_a_document_has_the_tokens_that_it_has_there():
         " m [Calculator(1+2) -> 7]ill",
         "m [Calculator(1+2) -> 7]ill",
     ]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("position", [2, 7])
+def test_calls_that_were_counted_in_other_tokens_are_refused(variant: str, position: int):
+    # Behind `QA`, which is one token here and may be two elsewhere.
+    call = KeptCall("elsewhere", position, 2, "Calculator", "1+2", "7", 1.0)
+    fitting = kept(1, "3")
+    for kept_calls, dropped in (((fitting, call), ()), ((fitting,), (call,))):
+        text = TextWithCalls("aQA it", None, kept_calls, dropped)
+        with pytest.raises(ToolformerError, match=r"elsewhere.*another model or window size"):
+            rows_of(variant, text)
 
 
 def test_a_context_that_is_cut_keeps_the_space_at_its_beginning():
