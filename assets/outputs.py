@@ -4,6 +4,7 @@ import datetime
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,13 +14,16 @@ from filelock import FileLock
 
 from assets.inputs import Expected
 from assets.run import Run, Workspace
-from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
+from toolformer.home.fingerprints import FINGERPRINT, MADE_AGAIN, PARTS, Fingerprint
 from toolformer.sources.manifest import Manifest, manifest_path
 from toolformer.stage_cost import StageCost
-from warehouse.errors import StoreConflictError
-from warehouse.schema import ALL
+from warehouse.errors import DamagedPartitionError, StoreConflictError
+from warehouse.schema import ALL, table_schema
+from warehouse.validation import conform
 from warehouse.warehouse import Warehouse
 
+# Columns that differ between equal rows: how an answer was come by.
+VOLATILE = ("duration_ms", "from_cache")
 UP_TO_DATE = "up to date"
 DONE = "done"
 # Table, shard and name of a partition.
@@ -176,17 +180,49 @@ class PartitionOutput(Output):
         for table, name in self.sides.items():
             # Looked at now, so that it is not stored if another machine stores it meanwhile.
             self.run.warehouse.partition_version(table, shard, name)
+        before = self._made_of_the_same(expected)
         made = self.compute(expected)
         expected.check_unchanged(self.expected())
+        again = {} if before is None else self._told_apart(made, expected, *before)
         # With the same fingerprint, by which they are known to belong to these.
-        of_sides = expected.metadata()
+        of_sides = {**expected.metadata(), **again}
         parts = {
             (table, name): (made.side_tables[table], {shard: of_sides})
             for table, name in self.sides.items()
         }
-        parts[own_table, own_name] = made.rows, {shard: {**of_sides, **made.metadata}}
+        parts[own_table, own_name] = made.rows, {shard: {**of_sides, **made.metadata, **again}}
         publish(self.run, shard, parts)
         return made.state
+
+    def _made_of_the_same(
+        self, expected: Expected
+    ) -> tuple[Mapping[str, str], pl.DataFrame] | None:
+        """Metadata and rows that are replaced though they were made of the same, if undamaged."""
+        stored = self.stored()
+        if stored is None or expected.fingerprint.difference(stored) is not None:
+            return None
+        with suppress(DamagedPartitionError):
+            return stored, self.run.warehouse.read_partition(*self.address)
+
+    def _told_apart(
+        self,
+        made: OutputRows,
+        expected: Expected,
+        stored: Mapping[str, str],
+        before: pl.DataFrame,
+    ) -> Mapping[str, str]:
+        """The fingerprint of the rows that are replaced, or another one where these are others.
+
+        So what was made of those is out of date. Tools may answer otherwise the next time, and
+        other devices sample otherwise.
+        """
+        if FINGERPRINT in made.metadata:
+            return {}
+        rows = conform(table_schema(self.address[0]), made.rows)
+        if rows.drop(*VOLATILE, strict=False).equals(before.drop(*VOLATILE, strict=False)):
+            return {name: stored[name] for name in (FINGERPRINT, PARTS)}
+        again = {MADE_AGAIN: self.run.context.run.run_id}
+        return expected.fingerprint.with_parts(again).metadata()
 
 
 def data_version_of(warehouse: Warehouse, table: str, shard: str, begin: str = "") -> str:

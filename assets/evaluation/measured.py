@@ -24,7 +24,7 @@ from toolformer.base.digests import hex_digest
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Mode
 from toolformer.forward.model import Model
-from toolformer.home.fingerprints import FINGERPRINT, PARTS, Fingerprint
+from toolformer.home.fingerprints import PARTS, Fingerprint
 from toolformer.home.progress import ProgressCallback
 from toolformer.home.wiring.evaluated_models import EvaluatedModel
 from tools.model_identity import chat_template_identity
@@ -81,8 +81,9 @@ class Answers(Measured):
         # From the first item of its part on.
         count = int(json.loads(stored.get(PARTS, "{}")).get("items", 0))
         held = self.items[:count]
-        digests = (stored.get(FINGERPRINT), stored.get(_UNFINISHED_OF))
-        return held if self._fingerprint(held).digest in digests else []
+        asked = self._fingerprint(held)
+        is_of_these = asked.difference(stored) is None or asked.digest == stored.get(_UNFINISHED_OF)
+        return held if is_of_these else []
 
     @property
     def _wanted_items(self) -> Sequence[BenchmarkItem]:

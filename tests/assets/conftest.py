@@ -69,8 +69,9 @@ class PipelineHome(SmallHome):
         shards: Sequence[str] = (),
         tools: Sequence[str] = (),
         overrides: Mapping[str, Any] | None = None,
+        force: bool = False,
     ) -> None:
-        options = RunOptions(overrides or {}, False, tuple(tools))
+        options = RunOptions(overrides or {}, force, tuple(tools))
         with self.entered():
             build_dataset(options, shards=shards, dry_run=False)
 
