@@ -255,6 +255,17 @@ ANNOTATOR = Part(
     ),
     lambda partition: [partition.annotator, partition.settings.language_model.bos_token],
 )
+_PRECISION = "language_model.precision"
+PRECISION = Part(
+    _PRECISION,
+    (_PRECISION,),
+    # What a server computes in is its own.
+    lambda partition: (
+        "auto"
+        if partition.settings.is_annotated_by_server
+        else partition.settings.language_model.precision
+    ),
+)
 TOOL_VERSION = Part(
     "tool_version",
     (

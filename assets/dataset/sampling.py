@@ -17,7 +17,16 @@ from assets.shard_texts import (
     typed_frame,
     windows_of,
 )
-from assets.stage import ANNOTATOR, PER_TOOL, PROMPT, Part, Partition, ShardStage, always
+from assets.stage import (
+    ANNOTATOR,
+    PER_TOOL,
+    PRECISION,
+    PROMPT,
+    Part,
+    Partition,
+    ShardStage,
+    always,
+)
 from toolformer.augmentation import KeptCall
 from toolformer.base.digests import hex_digest
 from toolformer.chained_calls import FirstCalls
@@ -213,13 +222,13 @@ CANDIDATE_CALLS = ShardStage(
     side_tables=("document_selection",),
     parts=(
         ANNOTATOR,
+        PRECISION,
         PROMPT,
         Part("tool_version", ("tools.*.options", "tools.*.class"), _sampling_version),
         Part("proposals", ("sampling.proposals",), _proposals),
         Part("is_annotated", ("corpus.sources", "sampling.tools"), _is_annotated),
     ),
     settings=(
-        "language_model.precision",
         "corpus.window_tokens",
         "corpus.max_windows_per_text",
         "tools.*.sampling_threshold",

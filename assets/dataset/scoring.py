@@ -16,7 +16,7 @@ from assets.shard_texts import (
     typed_frame,
     windows_of,
 )
-from assets.stage import ANNOTATOR, PER_TOOL, Part, Partition, ShardStage, always
+from assets.stage import ANNOTATOR, PER_TOOL, PRECISION, Part, Partition, ShardStage, always
 from toolformer.chained_calls import FirstCalls
 from toolformer.forward.precision import FLOAT16, FLOAT32
 from toolformer.forward.tokenization import Tokenizer
@@ -150,9 +150,8 @@ SCORED_CALLS = ShardStage(
     per=PER_TOOL,
     reads=("executed_calls", "candidate_calls", "documents"),
     reads_round_before=("augmented_texts",),
-    parts=(ANNOTATOR, Part("rescoring", ("scoring.rescoring",), _is_rescored)),
+    parts=(ANNOTATOR, PRECISION, Part("rescoring", ("scoring.rescoring",), _is_rescored)),
     settings=(
-        "language_model.precision",
         "corpus.window_tokens",
         "sampling.seed",
         "scoring.empty_result_keeps_arrow",

@@ -193,6 +193,22 @@ def test_rescoring_has_a_say_only_where_bfloat16_may_be_chosen(built: Warehouse)
         assert len(digests) == count, named
 
 
+def test_the_precision_of_a_served_model_is_its_servers():
+    served = {"language_model": {"server": {"url": "http://localhost:8000", "model": "m"}}}
+    tool = create_tool("Calculator", {})
+    for stage in ("candidate_calls", "scored_calls"):
+        by_server, here = (
+            {
+                sampled(
+                    merged(changes, {"language_model": {"precision": precision}}), tool, stage=stage
+                ).digest
+                for precision in ("auto", "bfloat16", "float32")
+            }
+            for changes in (served, {})
+        )
+        assert (len(by_server), len(here)) == (1, 3)
+
+
 def test_another_version_or_prompt_of_a_tool_samples_that_tool_again_alone(built: Warehouse):
     toolbox = toolbox_of(*BOTH)
     tools = {**toolbox.tools, "Calculator": create_tool("Calculator", {"weak_share": 0.5})}
