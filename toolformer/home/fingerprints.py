@@ -12,6 +12,8 @@ from toolformer.base.digests import hex_digest
 
 FINGERPRINT = "fingerprint"
 PARTS = "parts"
+# The reason where nothing is stored.
+MISSING = "missing"
 # Made once: a plan of many shards writes millions of parts.
 _as_json = json.JSONEncoder(sort_keys=True, default=str).encode
 
@@ -47,7 +49,7 @@ class Fingerprint:
     def difference(self, stored: Mapping[str, str] | None) -> str | None:
         """Why a partition with the stored metadata is out of date; None when it is not."""
         if stored is None:
-            return "missing"
+            return MISSING
         if stored.get(FINGERPRINT) == self.digest:
             return None
         old = json.loads(stored.get(PARTS, "{}"))
