@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from toolformer.errors import ToolformerError
 from toolformer.home.fingerprints import FINGERPRINT, PARTS, Fingerprint
+from warehouse.layout import split_round
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -51,6 +52,11 @@ class Input:
     def name(self) -> str:
         """Table, shard and partition in words."""
         return f"{self.table} of {self.shard}, {self.partition_name}"
+
+    def tools_behind(self, table: str) -> list[str]:
+        """The tools whose partitions of a table it was made from, of all rounds before it too."""
+        of_table = (name for name in self.made_from if name.startswith(f"{table} of "))
+        return sorted({split_round(name.rpartition(", ")[2])[1] for name in of_table})
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,16 @@ class ServedModelError(ToolformerError, RuntimeError):
     """A server does not answer, or cannot do what the method asks of a model."""
 
 
+class NoAnswersError(ServedModelError):
+    """The server answers nobody, or nobody with this key, whatever is asked."""
+
+
+class PassingError(NoAnswersError):
+    """The server may answer if it is asked again, after so many seconds at the earliest."""
+
+    seconds = 0
+
+
 class SequenceTooLongError(ToolformerError, ValueError):
     """Prompt, call and text together do not fit the model's context."""
 

@@ -77,8 +77,8 @@ def compare_folders(folders: tuple[Path, Path], rounds: tuple[int, int]) -> Comp
             counts = db.sql(f"select {by}, count(*) as calls from compared_calls group by all").pl()
             shown = db.sql(queries["compared_examples"], params={"examples": _EXAMPLES}).pl()
     except duckdb.Error as error:
-        for each in files:
-            reading.refuse_changed(each, error)
+        for folder, each in zip(folders, files, strict=True):
+            reading.refuse_changed(folder, each, error)
             reading.refuse_damaged(TABLES, each)
         raise reading.refused(error) from error
     if not equal and set(counts["why"]) == {"text"}:

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from warehouse.connection import temporary_tables
 from warehouse.errors import PartitionsChangingError, QueryError
 from warehouse.needs import everything, needs_of
-from warehouse.partitions import lost_error
 from warehouse.reading import (
+    are_moved,
     chosen_files,
-    missing_files,
     open_views,
     refuse_changed,
     refuse_damaged,
@@ -74,7 +73,6 @@ def run_query(
 
     needs = needs_of(sql)
     failure: duckdb.Error | None = None
-    lost: list[Path] = []
     for _ in range(_MAX_ATTEMPTS):
         files = chosen_files(folder, needs, shards)
         if is_compared:
@@ -95,14 +93,10 @@ def run_query(
         ) as error:
             raise refused(error) from error
         except duckdb.Error as error:
-            missing = missing_files(files)
-            if not missing:
+            if not are_moved(folder, files):
                 refuse_damaged(needs.rows, files)
                 raise refused(error) from error
-            # Named still, they are lost.
-            if missing == lost:
-                raise lost_error(missing) from error
-            failure, lost = error, missing
+            failure = error
     raise PartitionsChangingError(
         f"Partitions of {', '.join(sorted(needs.tables))} were moved away during each of "
         f"{_MAX_ATTEMPTS} attempts of the query (last error: {failure}). Run it again, or after "
@@ -154,7 +148,7 @@ def stream_query(
             yield relation.to_arrow_reader(_ROWS_PER_BATCH)
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         # An error of whoever reads comes by here as well.
-        refuse_changed(files, error)
+        refuse_changed(folder, files, error)
         if isinstance(error, duckdb.Error):
             raise refused(error) from error
         raise

@@ -10,8 +10,8 @@ from warehouse.connection import confine, open_connection
 from warehouse.errors import PartitionsChangingError, QueryError
 from warehouse.layout import is_damaged
 from warehouse.needs import METADATA_VIEW, Needs
-from warehouse.partitions import damaged_error
-from warehouse.published import catalogues, empty_partition_path, path_of
+from warehouse.partitions import damaged_error, lost_error
+from warehouse.published import catalogues, empty_partition_path, files_of, path_of
 from warehouse.relations import create_published, create_views, file_list_source
 from warehouse.schema import table_schema
 
@@ -98,18 +98,25 @@ def _is_damaged(path: Path) -> bool:
 _intact: set[tuple[Path, int, int, int]] = set()
 
 
-def missing_files(files: Files) -> list[Path]:
-    """Returns the files that were moved away or swept meanwhile."""
-    return [path for paths in files.of.values() for path in paths if not path.exists()]
-
-
-def refuse_changed(files: Files, error: Exception) -> None:
-    """Explains an error by versions that were moved away or swept meanwhile.
+def are_moved(folder: Path, files: Files) -> bool:
+    """Whether some files were moved away or swept meanwhile.
 
     Raises:
-        PartitionsChangingError: Some were.
+        DamagedPartitionError: Some are missing that the catalogues name still.
     """
-    if missing_files(files):
+    missing = {path for paths in files.of.values() for path in paths if not path.exists()}
+    if missing and (lost := missing.intersection(files_of(folder, list(files.of)))):
+        raise lost_error(sorted(lost))
+    return bool(missing)
+
+
+def refuse_changed(folder: Path, files: Files, error: Exception) -> None:
+    """Explains an error by versions that are lost, or were moved away or swept meanwhile.
+
+    Raises:
+        DamagedPartitionError, PartitionsChangingError: Some are, or were.
+    """
+    if are_moved(folder, files):
         raise PartitionsChangingError(
             "Partitions were moved away while their rows were read: a build runs. Run the same "
             "again, or after the build."

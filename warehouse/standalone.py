@@ -48,7 +48,7 @@ def write_standalone_database(folder: Path, file: Path) -> dict[str, int]:
                 connection.execute(f"create view {sql_name(name)} as {text}")
             create_statistics_views(connection)
     except duckdb.Error as error:
-        refuse_changed(files, error)
+        refuse_changed(folder, files, error)
         raise StorageError(
             f"Cannot write '{file}': {error}. Check the free space of its folder, then run the "
             "same again."

@@ -123,7 +123,8 @@ class Pipeline:
         """What an output reads of the round before: nothing where calls are not chained.
 
         Raises:
-            ToolformerError: the round before has not annotated the shard.
+            ToolformerError: the round before has not annotated the shard, or with tools that are
+                switched off now.
         """
         sampling, inputs = partition.settings.sampling, {}
         for table in stage.reads_round_before if sampling.is_chained else ():
@@ -134,6 +135,14 @@ class Pipeline:
                     f"Round {sampling.round} is chained (sampling.is_chained), and round "
                     f"{sampling.round - 1} has not annotated {partition.shard!r}. Build that round "
                     "first, or give both the same sampling.shards."
+                )
+            tools = before.tools_behind(self._tables_of_tools(self[table])[0])
+            if off := [name for name in tools if not partition.settings.tools.of(name).is_enabled]:
+                raise ToolformerError(
+                    f"Round {sampling.round} is chained, and the texts that it goes on with have "
+                    f"calls of tools that are switched off now: {', '.join(off)}. Build the rounds "
+                    "before first (`toolformer build --set sampling.round=1`), or switch them on; "
+                    "sampling.tools names the tools that annotate in a round."
                 )
             inputs[table, ROUND_BEFORE] = before
         return inputs

@@ -70,8 +70,8 @@ def record_of(directory: Path) -> dict[str, Any]:
     return json.loads((directory / RECORD_FILE).read_text())
 
 
-def is_finetuned(work: Workspace) -> bool:
-    """Whether the model that the settings describe is up to date.
+def why_outdated(work: Workspace) -> str | None:
+    """Why the model that the settings describe is not up to date; None where it is.
 
     The stored training set may be that of another round: it is not asked.
 
@@ -80,7 +80,12 @@ def is_finetuned(work: Workspace) -> bool:
     """
     identity = model_fingerprint(work, training_set_digest(work))
     directory = finetuned_model_directory(work.settings, work.home)
-    return identity.difference(stored_model(work, directory)) is None
+    return identity.difference(stored_model(work, directory))
+
+
+def is_finetuned(work: Workspace) -> bool:
+    """Whether the model that the settings describe is up to date; see `why_outdated`."""
+    return why_outdated(work) is None
 
 
 def model_fingerprint(work: Workspace, training_set: str) -> Fingerprint:

@@ -11,7 +11,7 @@ from assets.documents import MissingTextsError, records_read
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.places import run_all
-from dagster_project.commands.planning import show_plan
+from dagster_project.commands.planning import show_plan, tell_outdated
 from dagster_project.commands.reporting import show_statistics
 from dagster_project.commands.sources import tell_about_sources
 from dagster_project.runs.indexes import PASSAGE_INDEX, indexes_of, planned_indexes
@@ -114,6 +114,8 @@ def build_dataset(
         show_plan(options, home, shards)
         return
     settings = options.load_settings(home)
+    sampling = settings.sampling
+    tell_outdated(options, home, [sampling.round - 1] if sampling.is_chained else [])
     # Those that search may need an index that `prepare` builds.
     named = [name for name in options.tools if name not in SEARCHING_TOOLS]
     toolbox = open_toolbox(settings, home, named=named if options.tools else None)

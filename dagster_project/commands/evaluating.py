@@ -11,14 +11,17 @@ from assets.evaluation.kept_out import doubt_about
 from assets.evaluation.stage import EVALUATION_RESULTS
 from assets.evaluation.tables import gains, paper_tables, rounding_sentences
 from assets.run import Workspace
+from assets.training.finetuned_model import why_outdated
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.places import run_all
+from dagster_project.commands.planning import tell_outdated
 from dagster_project.runs.planned_run import PlannedRun, raise_all
 from dagster_project.runs.run_job import dagster_instance
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.modes import StudyName
 from toolformer.home.expected_errors import RunFailedError
+from toolformer.home.fingerprints import MISSING
 from toolformer.home.home import Home
 from toolformer.home.partitions import (
     BENCHMARK,
@@ -27,8 +30,8 @@ from toolformer.home.partitions import (
     register,
 )
 from toolformer.home.report.perplexities import perplexity_sentences
-from toolformer.home.settings.evaluation_sections import BASE, EMBEDDED_BENCHMARKS
-from toolformer.home.settings.sections import Settings
+from toolformer.home.settings.evaluation_sections import BASE, EMBEDDED_BENCHMARKS, FINETUNED
+from toolformer.home.settings.sections import Settings, merged
 from toolformer.home.wiring.evaluated_models import (
     check_model_name,
     evaluated_model,
@@ -36,6 +39,7 @@ from toolformer.home.wiring.evaluated_models import (
     name_of_variant,
 )
 from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.training.variants import CALLS
 from warehouse.warehouse import Warehouse
 
 _JOB = "evaluate"
@@ -110,10 +114,29 @@ def evaluate_models(
     work = Workspace(settings, home)
     # What could not be measured has said why.
     with suppress(ToolformerError):
-        for name in named:
-            if doubt := doubt_about(work, evaluated_model(name, settings, home), benchmarks):
+        models_of_home = [name for name in named if name not in (BASE, *evaluation.models)]
+        tell_outdated(options, home, settings.training_rounds if models_of_home else ())
+        for name in models_of_home:
+            doubt = doubt_about(work, evaluated_model(name, settings, home), benchmarks)
+            if doubt := doubt or _why_outdated(name, options, home):
                 console.say(doubt)
     raise_all(failures)
+
+
+def _why_outdated(name: str, options: RunOptions, home: Home) -> str | None:
+    """A sentence where training would make another model than the one of this name."""
+    # What was chosen to be measured is not what a training set is to leave out.
+    overrides = {key: value for key, value in options.overrides.items() if key != "evaluation"}
+    variant = CALLS if name == FINETUNED else name
+    of_variant = merged(overrides, {"training": {"variant": variant}})
+    why = why_outdated(Workspace(RunOptions(of_variant).load_settings(home), home))
+    # Of a model without a record nothing is known.
+    if why in (None, MISSING):
+        return None
+    return (
+        f"{name} is not what training would make now ({why}). Run `toolformer train --variant "
+        f"{variant}`, then `toolformer evaluate` again."
+    )
 
 
 def _show(store: Warehouse, settings: Settings, plots: Path) -> None:

@@ -14,6 +14,7 @@ from dagster_project.commands import console
 from dagster_project.commands.dataset_folder import write_dataset_folder
 from dagster_project.commands.export_formats import ArgumentsForm, ExportFormat
 from dagster_project.commands.options import RunOptions
+from dagster_project.commands.planning import tell_outdated
 from toolformer.base.whole_files import remove_abandoned, replacing, replacing_folder
 from toolformer.errors import ChatTemplateError, ExportError
 from toolformer.exports.dataset_card import KEPT_CALLS, TEXTS
@@ -75,6 +76,7 @@ def write_export(
         else:
             chosen = _round_with_calls(warehouse, round_number)
             number = f"Round {chosen}"
+            tell_outdated(RunOptions(), home, [chosen])
             written = _write_round(form, home, warehouse, target, chosen, arguments, template)
     console.say(f"{number}: {written}, in {output}.")
 

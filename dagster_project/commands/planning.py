@@ -1,13 +1,18 @@
 """`toolformer build --dry-run`: what a build would do, why, and for how long."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.runs.expected_shards import MAX_RECORDS
 from dagster_project.runs.forecast import Forecast, forecast_build
+from toolformer.home.expected_errors import EXPECTED_ERRORS, explained
+from toolformer.home.fingerprints import MISSING
 from toolformer.home.home import Home
 from toolformer.home.settings.settings_file import load_settings
+from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.sources.manifest import Manifest
 
 _LONGEST_IN_SECONDS = 600
 
@@ -38,6 +43,50 @@ def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
     elif forecast.is_prepared:
         console.say(f"{len(forecast.shards)} shards are up to date; a build would do nothing.")
     return forecast.does_anything
+
+
+def tell_outdated(options: RunOptions, home: Home, rounds: Iterable[int]) -> None:
+    """Say which calls of these rounds, and texts behind them, a build would make anew.
+
+    What is missing is not told: who builds some shards or tools knows that.
+    """
+    for number in rounds:
+        try:
+            told = _outdated(options, home, number)
+        except EXPECTED_ERRORS as error:
+            told = f"Whether the calls are up to date cannot be told: {explained(error)}"
+        if told:
+            console.say(told)
+
+
+def _outdated(options: RunOptions, home: Home, number: int) -> str | None:
+    own = options.overrides.get("sampling", {}).get("round", number)
+    # What is changed for another round is not changed for this one.
+    settings = (options if own == number else RunOptions()).in_round(number).load_settings(home)
+    warehouse, shards = open_warehouse(home), list[str]()
+    tools, sources = set[str](), set[str]()
+    for entry in Manifest.load(home.sources).annotated_shards:
+        if warehouse.partition_names("augmented_texts", entry.key, round_number=number):
+            shards.append(entry.key)
+            sources.add(entry.source)
+            tools.update(
+                warehouse.partition_names("filtered_calls", entry.key, round_number=number)
+            )
+    if not shards:
+        return None
+    named = sorted(tools.intersection(settings.tools.switched_on))
+    forecast = forecast_build(settings, home, tools=named, shards=shards)
+    older = [each for each in forecast.partitions if each.reason != MISSING]
+    counts = Counter(each.table for each in older)
+    told = [f"{count} partitions of {table}" for table, count in counts.items()]
+    told += [f"the texts of {source.path}" for source in forecast.cut if source.name in sources]
+    if not told:
+        return None
+    why = f" ({older[0].reason})" if older else ""
+    of_round = f" --set sampling.round={number}" if number > 1 else ""
+    return (
+        f"Out of date: {', '.join(told)}{why}. `toolformer build{of_round}` brings them up to date."
+    )
 
 
 def _show_preparation(forecast: Forecast) -> None:

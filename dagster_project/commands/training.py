@@ -6,6 +6,7 @@ from assets.training.planned_training import planned_training
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.places import run_all
+from dagster_project.commands.planning import tell_outdated
 from dagster_project.runs.planned_run import PlannedRun, raise_all
 from dagster_project.runs.run_job import dagster_instance
 from toolformer.decoding.calibration import read_min_call_probability
@@ -20,6 +21,8 @@ def train_model(
 ) -> None:
     """Make the training set, say what is planned, finetune the model on it, and calibrate it.
 
+    What a build would make anew is told first, and trained on as it is.
+
     Args:
         dry_run: only up to what is planned.
         on_ray: on a Ray cluster, whose run says what is planned.
@@ -30,6 +33,8 @@ def train_model(
     on_ray = on_ray and not dry_run
     with dagster_instance(home) as instance:
         register(instance, VARIANT, [settings.training.variant])
+
+        tell_outdated(options, home, settings.training_rounds)
 
         def run(*planned: PlannedRun) -> None:
             with console.progress_bars():

@@ -74,6 +74,26 @@ def test_calls_of_a_chained_round_are_those_of_a_text_with_its_first_call(
     assert reason == "changed: augmented texts of the round before"
 
 
+def test_a_chained_round_goes_on_with_no_calls_of_a_tool_that_was_switched_off(
+    built_home: PipelineHome, copy_of: MakeHome, capsys
+):
+    home = copy_of(built_home)
+    first = {calls[0]["tool"] for calls in home.rows("augmented_texts")["calls"]}
+    off = {"tools": {name: {"is_enabled": False} for name in first - {"Calculator"}}}
+    assert off["tools"]
+    home.change_settings(off)
+    with pytest.raises(ToolformerError, match="switched off now: "):
+        home.build(overrides=CHAINED)
+    assert "Out of date: 2 partitions of augmented_texts (" in capsys.readouterr().out
+    assert home.rows("candidate_calls").filter(round=2).is_empty()
+    home.build()
+    home.build(overrides=CHAINED)
+    chained = home.rows("augmented_texts").filter(round=2)
+    tools = {call["tool"] for calls in chained["calls"] for call in calls}
+    assert tools == {"Calculator"}
+    assert "Out of date" not in capsys.readouterr().out
+
+
 def test_a_chained_round_needs_the_round_before(prepared_home: PipelineHome, copy_of: MakeHome):
     home = copy_of(prepared_home)
     with pytest.raises(ToolformerError, match="round 1 has not annotated 'shard-00000'"):

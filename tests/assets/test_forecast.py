@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from assets.dataset.stages import PIPELINE
+from dagster_project.commands.options import RunOptions
+from dagster_project.commands.training import train_model
 from dagster_project.runs.forecast import Forecast, forecast_build
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
 from toolformer.forward import speed
@@ -180,3 +182,37 @@ def test_another_index_is_built_and_asked_again_as_planned(
     assert made(home, partitions, PLANNED) == planned(changed)
     assert costs_of_model(home, partitions) == planned_costs(changed)
     assert not forecast(home, **part).does_anything
+
+
+@pytest.mark.java
+def test_training_tells_what_was_built_with_other_settings_and_nothing_else(
+    built_home: PipelineHome, copy_of: MakeHome, corpus_file: Path, capsys
+):
+    home = copy_of(built_home)
+    threshold = {"tools": {"Calendar": {"filtering_threshold": 50.0}}}
+
+    def told(overrides: dict[str, Any] | None = None) -> list[str]:
+        with home.entered():
+            train_model(RunOptions(overrides or {}), dry_run=True)
+        return capsys.readouterr().out.splitlines()[:-1]
+
+    def sentence(what: str, why: str) -> str:
+        return f"Out of date: {what} ({why}). `toolformer build` brings them up to date."
+
+    both = "2 partitions of filtered_calls, 2 partitions of augmented_texts"
+    changed = "changed: tools.Calendar.filtering_threshold"
+    assert told() == []
+    assert told(threshold) == [sentence(both, changed)]
+    # What was never built is left out by somebody who knows.
+    assert told({"tools": {"QA": {"is_enabled": True}}}) == []
+    off = {"tools": {"Calendar": {"is_enabled": False}}}
+    merged = sentence("2 partitions of augmented_texts", "changed: filtered_calls.Calendar")
+    assert told(off) == [merged]
+    sources = [{"path": str(corpus_file), "shard_size": 2}]
+    assert "the texts of " in told({"corpus": {"sources": sources}})[0]
+    home.change_settings({"wikipedia_index": {"passage_words": 60}})
+    assert told()[0].startswith("Out of date: 2 partitions of executed_calls, ")
+    home.change_settings({"tools": {"Calculator": {"prompt": "not there.txt"}}})
+    [line] = told()
+    assert line.startswith("Whether the calls are up to date cannot be told: ")
+    assert "not there.txt" in line

@@ -1,13 +1,24 @@
 """Which models `toolformer evaluate` asks by which benchmarks; nothing is run."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from assets.run import Workspace
+from assets.training.benchmark_texts import benchmark_texts
+from assets.training.finetuned_model import model_fingerprint, run_of
+from assets.training.training_inputs import TrainingInputs
 from dagster_project.commands import evaluating
 from dagster_project.runs.planned_run import PlannedRun
+from tests.warehouse.rows import SHARD, put
+from toolformer.base.beside_models import RECORD_FILE
 from toolformer.home.expected_errors import RunFailedError
+from toolformer.home.home import Home
+from toolformer.home.settings.settings_file import load_settings
+from toolformer.sources.manifest import Manifest, ShardEntry
+from warehouse.warehouse import Warehouse
 
 
 @pytest.mark.parametrize(
@@ -55,3 +66,35 @@ def test_a_study_without_questions_and_of_an_unknown_model_is_refused(run, home:
     assert outcome.is_one_paragraph_naming("evaluation.benchmarks", "questions", "--list")
     outcome = run(*command, "dateset", "--models", "largest")
     assert outcome.is_one_paragraph_naming("'largest'", "evaluation.models")
+
+
+def test_a_model_that_training_would_make_anew_is_told(
+    run, home: Home, warehouse: Warehouse, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(evaluating, "run_all", lambda *_, **__: [])
+    base, directory = tmp_path / "base", home.finetuned_model(1)
+    for folder in (base, directory):
+        folder.mkdir(parents=True)
+        for name in ("config.json", "tokenizer.json", "model.safetensors"):
+            (folder / name).write_text("{}")
+    home.settings_file.write_text(f"language_model: {{path: {base}}}\n")
+    work = Workspace(load_settings(home.settings_file), home)
+    made = TrainingInputs.look(work, benchmark_texts(work.settings)).expected(work).fingerprint
+    put(warehouse, "training_texts", {}, **made.metadata())
+    model = model_fingerprint(work, made.digest)
+    curve = run_of(model.digest)
+    put(warehouse, "training_metrics", {"run": curve}, name=curve, **model.metadata())
+    (directory / RECORD_FILE).write_text(json.dumps({"fingerprint": model.digest}))
+
+    def told(*flags: str) -> str:
+        outcome = run("evaluate", "--models", "base,finetuned", *flags)
+        assert outcome.code == 0, outcome.err
+        return outcome.out
+
+    assert "not what training would make" not in told("--benchmarks", "perplexity")
+    assert "(changed: training.epochs). Run `toolformer train" in told("--set", "training.epochs=9")
+    Manifest(next_number=1, shards=[ShardEntry(SHARD, "texts.jsonl", 0, 1, "d", False)]).save(
+        home.sources
+    )
+    put(warehouse, "augmented_texts", fingerprint="of other calls")
+    assert "(changed: training set). Run `toolformer train" in told()

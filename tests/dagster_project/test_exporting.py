@@ -1,6 +1,7 @@
 """`toolformer export`: what is read back is what the warehouse says."""
 
 import errno
+import json
 import os
 import re
 from functools import partial
@@ -10,10 +11,14 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.dagster_project.exports import ODD, PLAIN, records_of, store, store_calls
+from tests.fakes import save_calling_model
+from tests.homes import short_prompts, small_settings, write_lines
 from tests.processes import writing_beside
 from tests.warehouse.rows import CALL, SHARD
 from toolformer.augmentation import KeptCall, augmented_text
 from toolformer.home.home import Home
+from toolformer.home.settings.sections import merged
+from toolformer.sources.manifest import Manifest, ShardEntry
 from warehouse.warehouse import Warehouse
 
 # Seconds in all; `make test-fast` leaves them out.
@@ -168,3 +173,16 @@ def test_what_a_killed_export_left_is_removed(built: Warehouse, run, tmp_path):
     assert left.exists()
     assert run("export", "text", "--output", tmp_path / "export").code == 0
     assert not left.exists()
+
+
+def test_calls_that_a_build_would_make_anew_are_told(built: Warehouse, home: Home, run, tmp_path):
+    model, texts = tmp_path / "model", write_lines(tmp_path / "texts.jsonl", [{"text": PLAIN}])
+    save_calling_model(model)
+    settings = merged(small_settings(model, texts), {"tools": short_prompts()})
+    home.settings_file.write_text(json.dumps(settings))
+    entry = ShardEntry(SHARD, "texts.jsonl", 0, 2, "digest", is_held_out=False)
+    Manifest(next_number=1, shards=[entry]).save(home.sources)
+    outcome = run("export", "text", "--output", tmp_path / "out.jsonl")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.startswith("Out of date: ")
+    assert "of filtered_calls" in outcome.out

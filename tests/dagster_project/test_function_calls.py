@@ -54,11 +54,15 @@ class Chats(ThreadingHTTPServer):
     daemon_threads = True
     answer: Callable[[str], tuple[int, Any]]
     bodies: list[dict]
+    retry_after: str = ""
     keys: set[str | None]
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: a client that ends breaks off what it asks."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -72,6 +76,8 @@ class _Handler(BaseHTTPRequestHandler):
         content = json.dumps(told).encode()
         self.send_response(status)
         self.send_header("content-length", str(len(content)))
+        if status != 200 and self.server.retry_after:
+            self.send_header("retry-after", self.server.retry_after)
         self.end_headers()
         self.wfile.write(content)
 
@@ -188,6 +194,55 @@ def test_a_service_that_limits_requests_or_is_busy_for_a_while_is_waited_for(
         for each in asked:
             assert "content" in client.answers([each], progress=lambda *_: None)[0]
     assert time.monotonic() > opens
+
+
+QUOTA = {"message": "Check your plan.", "type": "insufficient_quota", "code": "insufficient_quota"}
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "retry_after", "told"),
+    [
+        (429, QUOTA, "", "answered 429 (Check your plan)"),
+        (200, {**QUOTA, "code": 429}, "", "answered 429 (Check your plan)"),
+        (402, {"message": "Add credits."}, "", "answered 402 (Add credits)"),
+        (
+            429,
+            {"message": "Tomorrow."},
+            "86400",
+            "answered 429 (Tomorrow). It asks to wait 86,400 s",
+        ),
+        (503, {"message": "Tomorrow."}, "9" * 5000, "answered 503 (Tomorrow). It asks to wait"),
+        (401, {"message": "No such key."}, "", "OPENAI_API_KEY"),
+    ],
+    ids=["quota", "inside", "credits", "day", "years", "key"],
+)
+def test_a_service_that_answers_no_more_ends_the_command_and_is_not_waited_for(
+    chats: Chats, questions: Path, run, tmp_path, status, error, retry_after, told
+):
+    right = {"choices": [{"message": MESSAGES["right"]}]}
+    chats.retry_after = retry_after
+    chats.answer = lambda asked: (200, right) if asked == "right" else (status, {"error": error})
+    options = ("--url", chats.url, "--model", "mine", "--questions", questions)
+    outcome = run("evaluate", "bfcl", "--quiet", *options, "--output", tmp_path / "rows.jsonl")
+    assert outcome.is_one_paragraph_naming(told)
+    assert len(chats.bodies) <= len(ASKED)
+    assert not (tmp_path / "rows.jsonl").exists()
+
+
+def test_a_service_is_asked_again_when_it_says(chats: Chats, monkeypatch):
+    monkeypatch.setattr(http_client, "_LONGEST_WAIT", 0.1)
+    chats.retry_after, times = "1", []
+
+    def answer(content: str) -> tuple[int, Any]:
+        times.append(time.monotonic())
+        if len(times) == 1:
+            return 429, {"error": {"message": "later"}}
+        return 200, {"choices": [{"message": MESSAGES[content]}]}
+
+    chats.answer = answer
+    with closing(ChatClient([chats.url], "mine")) as client:
+        client.answers([{"messages": [{"content": "right"}]}], progress=lambda *_: None)
+    assert times[1] - times[0] >= 1
 
 
 def test_files_that_are_not_bfcls_are_told(

@@ -269,3 +269,12 @@ def test_a_damaged_partition_is_named(homes):
     damage(homes[1], "candidate_calls", "Calculator")
     with pytest.raises(DamagedPartitionError, match="candidate_calls"):
         homes[0].compare(homes[1])
+
+
+def test_a_lost_partition_is_named(homes):
+    for warehouse in homes:
+        put_home(warehouse, {})
+    [path] = [each.path for each in homes[1].partitions("candidate_calls") if each.path]
+    path.unlink()
+    with pytest.raises(DamagedPartitionError, match=f"missing: '{path}'"):
+        homes[0].compare(homes[1])

@@ -6,7 +6,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from warehouse.errors import PartitionsChangingError
+from tests.warehouse.rows import SHARD, put
+from warehouse.errors import DamagedPartitionError, PartitionsChangingError
 from warehouse.needs import STATISTICS_VIEWS
 from warehouse.schema import tables
 from warehouse.warehouse import Warehouse
@@ -28,12 +29,21 @@ def test_every_table_and_view_is_there_without_the_partitions(filled: Warehouse,
 def test_partitions_that_go_meanwhile_are_told(filled: Warehouse, tmp_path, monkeypatch):
     from warehouse import standalone
 
-    def lose(folder: Path, names: object) -> object:
+    def replaced(folder: Path, names: object) -> object:
         files = chosen(folder, names)
-        shutil.rmtree(folder / "filtered_calls")
+        (path,) = (folder / "filtered_calls" / f"shard={SHARD}").iterdir()
+        put(filled, "filtered_calls", {"call_id": "another"})
+        path.unlink()
         return files
 
     chosen = standalone.chosen_files
-    monkeypatch.setattr(standalone, "chosen_files", lose)
+    monkeypatch.setattr(standalone, "chosen_files", replaced)
     with pytest.raises(PartitionsChangingError, match="a build runs"):
+        filled.write_standalone(tmp_path / "one.duckdb")
+
+
+def test_a_partition_that_is_lost_is_named(filled: Warehouse, tmp_path):
+    (path,) = (filled.folder / "filtered_calls" / f"shard={SHARD}").iterdir()
+    path.unlink()
+    with pytest.raises(DamagedPartitionError, match=f"missing: '{path}'"):
         filled.write_standalone(tmp_path / "one.duckdb")

@@ -1,7 +1,6 @@
 """Rows of a query, batch by batch."""
 
 import errno
-import shutil
 
 import polars as pl
 import pytest
@@ -48,14 +47,29 @@ def test_a_damaged_partition_is_named(filled: Warehouse):
         pass
 
 
-def test_partitions_that_go_meanwhile_are_told(filled: Warehouse):
+@pytest.mark.parametrize("is_named", [False, True], ids=["swept", "lost"])
+def test_partitions_that_go_meanwhile_are_told_from_lost_ones(filled: Warehouse, is_named: bool):
     def read() -> None:
         with stream_query(filled.folder, SQL, {"round": 1}):
-            shutil.rmtree(filled.folder / "filtered_calls")
+            if not is_named:
+                put(filled, "filtered_calls", {"call_id": "another"})
+            path.unlink()
             raise OSError("cannot open file")
 
-    with pytest.raises(PartitionsChangingError, match="a build runs"):
+    (path,) = (filled.folder / "filtered_calls" / f"shard={SHARD}").iterdir()
+    error = DamagedPartitionError if is_named else PartitionsChangingError
+    with pytest.raises(error, match=path.name if is_named else "a build runs"):
         read()
+
+
+def test_a_partition_that_is_lost_before_is_named(filled: Warehouse):
+    (path,) = (filled.folder / "filtered_calls" / f"shard={SHARD}").iterdir()
+    path.unlink()
+    with (
+        pytest.raises(DamagedPartitionError, match=f"missing: '{path}'"),
+        stream_query(filled.folder, SQL, {"round": 1}),
+    ):
+        pass
 
 
 def test_an_error_of_the_reader_is_its_own(filled: Warehouse):

@@ -14,6 +14,8 @@ FINGERPRINT = "fingerprint"
 PARTS = "parts"
 # The part that tells rows from others that were made of the same before; no reason to make them.
 MADE_AGAIN = "made_again"
+# The reason where nothing is stored.
+MISSING = "missing"
 # Made once: a plan of many shards writes millions of parts.
 _as_json = json.JSONEncoder(sort_keys=True, default=str).encode
 
@@ -49,13 +51,18 @@ class Fingerprint:
     def difference(self, stored: Mapping[str, str] | None) -> str | None:
         """Why a partition with the stored metadata is out of date; None when it is not."""
         if stored is None:
-            return "missing"
-        old = json.loads(stored.get(PARTS, "{}"))
-        again = {MADE_AGAIN: old[MADE_AGAIN]} if MADE_AGAIN in old else {}
-        if stored.get(FINGERPRINT) in {self.digest, Fingerprint({**self.parts, **again}).digest}:
+            return MISSING
+        if stored.get(FINGERPRINT) == self.digest:
             return None
+        old = json.loads(stored.get(PARTS, "{}"))
+        if MADE_AGAIN in old:
+            again = Fingerprint({**self.parts, MADE_AGAIN: old[MADE_AGAIN]})
+            if stored.get(FINGERPRINT) == again.digest:
+                return None
         changed = sorted(
-            name for name in {*old, *self.parts} if old.get(name) != self.parts.get(name)
+            name
+            for name in {*old, *self.parts} - {MADE_AGAIN}
+            if old.get(name) != self.parts.get(name)
         )
         # Paths of settings stay as they are written in toolformer.yaml.
         named = (name if "." in name else name.replace("_", " ") for name in changed)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from toolformer.errors import ServedModelError
-from toolformer.served.http_client import CompletionsClient, PassingError
+from toolformer.errors import NoAnswersError, ServedModelError
+from toolformer.served.http_client import CompletionsClient
 
 REFUSED = "refused"
 # Of an answer: many times what models write.
@@ -16,7 +16,7 @@ _MOST_BYTES = 4 * 2**20
 class ChatClient(CompletionsClient):
     """Asks a chat model, at the address that a command was given; no answer is kept."""
 
-    _address, _kept = "--url", ""
+    _address, _kept, _key_remedy = "--url", "", "Set OPENAI_API_KEY to its key."
 
     def answers(
         self, requests: Sequence[Mapping[str, Any]], *, progress: Callable[[int, int], None]
@@ -28,7 +28,7 @@ class ChatClient(CompletionsClient):
             progress: told how many are answered, of how many.
 
         Raises:
-            ServedModelError: the server cannot be reached.
+            ServedModelError: the server cannot be reached, or answers nothing whatever is asked.
         """
         bodies = [json.dumps({"model": self.model, "temperature": 0, **each}) for each in requests]
         return self._together([partial(self._message, body) for body in bodies], progress)
@@ -41,7 +41,7 @@ class ChatClient(CompletionsClient):
             calls = [call["function"] for call in message.get("tool_calls") or ()]
             named = [{name: call[name] for name in ("name", "arguments")} for call in calls]
             return {"content": message.get("content"), "calls": named}
-        except PassingError:
+        except NoAnswersError:
             raise
         except ServedModelError as error:
             # What stands behind it is for completions.

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from toolformer.errors import ServedModelError
+from toolformer.errors import NoAnswersError, ServedModelError
 from toolformer.forward.model import TOLD_RANKS
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.served.answers import TokenScore
 from toolformer.served.completion_forms import CompletionForms
-from toolformer.served.http_client import CompletionsClient, PassingError
+from toolformer.served.http_client import CompletionsClient
 from tools.syntax import CALL_OPEN
 
 _LOGGER = logging.getLogger(__name__)
@@ -207,10 +207,10 @@ def _sampled(
 
 
 def _asked(ask: Callable[[], _Told]) -> _Told | ServedModelError:
-    """What the server tells, or why it cannot; what may pass settles nothing."""
+    """What the server tells, or why it cannot; no answer settles nothing."""
     try:
         return ask()
-    except PassingError:
+    except NoAnswersError:
         raise
     except ServedModelError as error:
         return error

@@ -22,11 +22,11 @@ from tenacity import (
     retry_if_exception_type,
     sleep_using_event,
 )
-from tenacity.wait import wait_random_exponential
+from tenacity.wait import wait_exception, wait_random_exponential
 
 from toolformer.base.foreign_texts import shown
 from toolformer.base.loopback import past_proxies
-from toolformer.errors import ServedModelError
+from toolformer.errors import NoAnswersError, PassingError, ServedModelError
 from toolformer.served.answers import CARD, CARDS, COMPLETIONS, Card, Choice, in_form
 
 _Answer = TypeVar("_Answer")
@@ -49,14 +49,14 @@ _SECONDS_OF_FAILURE, _SECONDS_OF_SILENCE = 3.0, 20.0
 # One answer that was long in coming, and was cut off, may have used up the patience alone.
 _LEAST_ATTEMPTS = 3
 _PASSING_STATUSES = frozenset({408, 425, 429})
+# In the code or type of an error: what was paid for is used up, and no wait gives it back.
+_SPENT = ("quota", "billing", "balance")
+_NO_COMPLETIONS = (
+    "Expected /v1/models and /v1/completions; a service that only chats has none, and gives no "
+    "probabilities of given tokens. Take an engine that has them, such as vLLM."
+)
 # Of an answer, and of each token that it tells: several times what vLLM writes.
 _LEAST_BYTES, _BYTES_PER_TOKEN = 4 * 2**20, 512
-
-
-class PassingError(ServedModelError):
-    """The server may answer if it is asked again."""
-
-
 # Shows a line while the block is left open; see `toolformer.home.progress.waiting_shown`.
 Waiting = Callable[[str, logging.Logger], AbstractContextManager[None]]
 
@@ -84,6 +84,10 @@ class CompletionsClient:
 
     # What errors call the address, and say of the work that was done.
     _address, _kept = "language_model.server.url", "What was computed is kept. "
+    _key_remedy = (
+        "Set language_model.server.key_variable to the name of an environment variable that holds "
+        "its key."
+    )
 
     def __init__(
         self,
@@ -284,7 +288,8 @@ class CompletionsClient:
 
         answer = Retrying(
             retry=retry_if_exception_type(PassingError),
-            wait=wait_random_exponential(multiplier=0.1, max=_LONGEST_WAIT),
+            wait=wait_random_exponential(multiplier=0.1, max=_LONGEST_WAIT)
+            + wait_exception(lambda error: getattr(error, "seconds", 0)),
             stop=lambda state: is_over.is_set() or self._is_over_patience(state),
             sleep=sleep_using_event(is_over),
             before_sleep=self._note,
@@ -309,6 +314,7 @@ class CompletionsClient:
 
         Raises:
             PassingError: it may be another one later.
+            NoAnswersError: it will not, whatever is asked.
             ServedModelError: it will not.
         """
         body = bytearray()
@@ -339,26 +345,38 @@ class CompletionsClient:
         error = answer.get("error") if is_object else body.decode(errors="replace") or "no JSON"
         if status == httpx.codes.OK and is_object and not error:
             return answer
+        raise self._refusal(response, error or answer)
+
+    def _refusal(self, response: httpx.Response, error: object) -> ServedModelError:
+        """What an answer means that is none."""
+        status, kinds = response.status_code, ""
         if isinstance(error, dict):
-            code = error.get("code")
+            code, kinds = error.get("code"), f"{error.get('code')} {error.get('type')}"
             # Some proxies answer 200 and put what went wrong inside.
             status = code if status == httpx.codes.OK and isinstance(code, int) else status
-            error = error.get("message")
-        said = self.shown(error or answer).rstrip(".")
-        message = f"The server at {self.url} answered {status} ({said})."
+            error = error.get("message") or error
+        message = f"The server at {self.url} answered {status} ({self.shown(error).rstrip('.')})."
+        told = response.headers.get("retry-after", "")[:9]
+        seconds = int(told) if told.isdecimal() else 0
+        is_spent = status == 402 or any(word in kinds for word in _SPENT)
+        if is_spent or seconds > _LATER_PATIENCE:
+            wish = f" It asks to wait {seconds:,} s." if seconds else ""
+            return NoAnswersError(
+                f"{message}{wish} That is not waited for. {self._kept}Run the same again once it "
+                "answers again."
+            )
         if status == httpx.codes.TOO_MANY_REQUESTS:
             # It is there, and may count requests by the minute.
             self.is_known()
         if status in _PASSING_STATUSES or status >= httpx.codes.INTERNAL_SERVER_ERROR:
-            raise PassingError(f"{message} {self._kept}Run the same again later.")
-        remedies = {
-            401: "Set language_model.server.key_variable to the name of an environment variable "
-            "that holds its key.",
-            404: "Expected /v1/models and /v1/completions; a service that only chats has none, and "
-            "gives no probabilities of given tokens. Take an engine that has them, such as vLLM.",
-        }
-        remedies[403] = remedies[401]
-        raise ServedModelError(f"{message} {remedies.get(status, '')}".rstrip())
+            passing = PassingError(f"{message} {self._kept}Run the same again later.")
+            # Ours grow to the longest by themselves.
+            passing.seconds = seconds if seconds > _LONGEST_WAIT else 0
+            return passing
+        if status == httpx.codes.UNAUTHORIZED:
+            return NoAnswersError(f"{message} {self._key_remedy}")
+        remedies = {403: self._key_remedy, 404: _NO_COMPLETIONS}
+        return ServedModelError(f"{message} {remedies.get(status, '')}".rstrip())
 
     def _keep_socket(self, event: str, told: Mapping[str, Any]) -> None:
         """Called for what happens to a connection."""

@@ -1,123 +1,22 @@
-"""Models measured part by part, with a model that writes what it is told to."""
+"""Models measured part by part."""
 
 import json
-import logging
-from collections.abc import Callable, Collection
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from assets.evaluation import measuring
-from assets.evaluation.comparisons import compare
-from assets.evaluation.measured import TABLE, Answers
-from assets.evaluation.measuring import Measuring
-from assets.evaluation.questions import Questions
+from assets.evaluation.measured import TABLE
 from assets.evaluation.tables import rounding_sentences
-from tests.fakes import ScriptedModel
+from tests.assets.evaluation.conftest import DECIMALS, MODES, QUESTIONS, Sum, scores
 from tests.homes import write_lines
-from tests.warehouse.rows import new_warehouse
 from toolformer.decoding.completions import MinCallProbability
-from toolformer.errors import DamagedModelError
 from toolformer.evaluation.modes import DISABLED, enabled, modes_by_k
 from toolformer.home.fingerprints import PARTS
-from toolformer.home.home import Home
-from toolformer.home.settings.sections import validated
 from toolformer.home.wiring.evaluated_models import EvaluatedModel
-from toolformer.home.wiring.toolbox import Toolbox
-from tools.base import Tool
-from tools.errors import ToolTimeoutError
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
-MODES = [DISABLED, enabled(10)]
 BASE_MODEL = EvaluatedModel(Path("model"), name="base")
-QUESTIONS = 5
-
-
-class Sum(Tool):
-    """Answers 1; nothing while it is down, or down for these arguments."""
-
-    name = "Calculator"
-    version = "1"
-    description = "Adds."
-    is_down = False
-    down_for: Collection[str] = ()
-
-    def call(self, arguments, document):
-        if self.is_down or arguments in self.down_for:
-            raise ToolTimeoutError("no answer")
-        return "1"
-
-
-@pytest.fixture
-def file(tmp_path) -> Path:
-    return write_lines(tmp_path / "own.jsonl", questions(QUESTIONS))
-
-
-# As the Calculator writes them.
-DECIMALS = ("0.63", "2.70", "5.00")
-
-
-def questions(count: int) -> list[dict[str, Any]]:
-    return [{"id": f"q{n}", "question": f"Is it {n}", "answers": [str(n)]} for n in range(count)]
-
-
-@pytest.fixture
-def measure(tmp_path, file: Path, monkeypatch) -> Callable[..., Any]:
-    """Measures, two items a part; returns what was asked, by how often."""
-    monkeypatch.setattr(measuring, "_ITEMS_PER_PART", 2)
-    home = Home(tmp_path / "home")
-    directory = tmp_path / "model"
-    directory.mkdir()
-    (directory / "config.json").write_text("{}")
-    (directory / "model.safetensors").write_bytes(b"\0" * 100)
-    store = new_warehouse(home.root)
-
-    def measured(
-        *,
-        modes=MODES,
-        others=(),
-        tool: Tool | None = None,
-        force: bool = False,
-        template: str | None = None,
-        benchmark: str = "own",
-        **evaluation: Any,
-    ) -> tuple[Measuring, list[str]]:
-        asked = [*range(20), *DECIMALS]
-        with_calls = [f"Q: Is it {n}? [Calculator({n} + 0) -> 1] {n}" for n in asked]
-        model = ScriptedModel([*with_calls, *(f"Q: Is it {n}? {n}" for n in asked)])
-        model.tokenizer.backend.chat_template = template
-        described = {benchmark: {"path": str(file), "prompt": "Q: {question}"}}
-        settings = validated(
-            {
-                "evaluation": {"questions": described, "benchmarks": [benchmark], **evaluation},
-                "execution": {"attempts": 1},
-            },
-            origin="test",
-        )
-        run: Any = SimpleNamespace(
-            settings=settings,
-            home=home,
-            warehouse=store,
-            force=force,
-            log=logging.getLogger("test"),
-            holder=SimpleNamespace(load=lambda *_, precision: model, drop_copy=lambda: None),
-            hold_device=lambda: "cpu",
-            progress=lambda *_: lambda done, total: None,
-        )
-        work = Measuring(run, Toolbox({"Calculator": tool or Sum()}, {}, {}), [])
-        work.measure(benchmark, EvaluatedModel(directory, name="base"), modes, others)
-        return work, model.asked
-
-    return measured
-
-
-def scores(work: Measuring) -> dict[tuple[str, str], float | None]:
-    rows = work.run.warehouse.query("select item_id, mode, score from evaluation_results").rows()
-    return {(item, mode): score for item, mode, score in rows}
 
 
 def test_items_are_stored_in_parts_and_are_then_up_to_date(measure):
@@ -173,65 +72,6 @@ def test_chats_stand_beside_the_other_form_and_depend_on_the_template(measure, t
     assert not measure()[1]
 
 
-def test_rows_of_a_study_stay_while_they_would_be_made_again_and_no_longer(measure):
-    likely = enabled(10, MinCallProbability(0.2, 0.1))
-    by_k = modes_by_k([0, 1, 10], with_calls=likely)
-    without = replace(likely, name="without-Calculator", without_tool="Calculator")
-    measure(modes=[*by_k, likely, without])
-
-    def modes_left(**changed: Any) -> set[str]:
-        work, _ = measure(others=[*by_k, changed.pop("without", without)], **changed)
-        return {mode for _, mode in scores(work)}
-
-    every = {"disabled", "enabled", "k-1", "k-10", "without-Calculator"}
-    assert modes_left(modes=[DISABLED, likely]) == every
-    # They are about rank alone; what is left out of is not.
-    likelier = enabled(10, MinCallProbability(0.3, 0.1))
-    changed = replace(likelier, name="without-Calculator", without_tool="Calculator")
-    left = modes_left(modes=[DISABLED, likelier], without=changed)
-    assert left == every - {"without-Calculator"}
-    tool = Sum()
-    tool.version = "2"
-    assert modes_left(modes=[DISABLED, likelier], tool=tool) == {"disabled", "enabled"}
-
-
-def test_a_model_that_took_anothers_place_has_no_scores_of_that_one_by_another_benchmark(
-    measure, tmp_path
-):
-    def items_by_benchmark(work: Measuring) -> dict[str, int]:
-        summary = work.run.warehouse.view("evaluation_summary").filter(mode="disabled")
-        return dict(summary.select("benchmark", "items").iter_rows())
-
-    measure(benchmark="other")
-    work, _ = measure()
-    assert items_by_benchmark(work) == {"own": QUESTIONS, "other": QUESTIONS}
-    compare(work.run)
-    assert {*work.run.warehouse.view("evaluation_table")["benchmark"]} == {"own", "other"}
-    (tmp_path / "model" / "model.safetensors").write_bytes(b"\1" * 100)
-    work, _ = measure()
-    assert items_by_benchmark(work) == {"own": QUESTIONS}
-    for computed in ("score_intervals", "paired_differences"):
-        assert work.run.warehouse.view(computed).is_empty()
-    compare(work.run)
-    assert {*work.run.warehouse.view("score_intervals")["benchmark"]} == {"own"}
-    work, asked = measure(benchmark="other")
-    assert asked
-    assert items_by_benchmark(work) == {"own": QUESTIONS, "other": QUESTIONS}
-
-
-def test_what_other_benchmarks_stored_of_a_model_is_not_looked_at_one_by_one(measure, monkeypatch):
-    measure(benchmark="other")
-    look, names = Warehouse.partition_version, []
-
-    def looked(self, table: str, shard: str, name: str):
-        names.append(name)
-        return look(self, table, shard, name)
-
-    monkeypatch.setattr(Warehouse, "partition_version", looked)
-    measure()
-    assert {name.partition(".")[0] for name in names} == {"own"}
-
-
 def test_a_killed_run_goes_on_behind_its_last_part(measure, monkeypatch):
     replace = Warehouse.replace_partitions
     stored: list[str] = []
@@ -283,71 +123,6 @@ def test_a_run_of_fewer_items_goes_on_with_a_part_in_which_a_tool_was_down(measu
     work, _ = measure(items=1)
     assert len(scores(work)) == 2 * QUESTIONS
     assert sum(score == 1.0 for score in scores(work).values()) == QUESTIONS + 2
-
-
-def test_a_run_of_fewer_items_leaves_none_that_were_asked_under_other_settings(measure):
-    measure()
-    work, _ = measure(modes=[DISABLED, enabled(10, MinCallProbability(0.2, 0.1))], items=1)
-    modes = [mode for _, mode in scores(work)]
-    assert (modes.count("disabled"), modes.count("enabled")) == (QUESTIONS, 1)
-
-
-def test_items_that_are_gone_leave_no_rows_behind(measure, file: Path):
-    measure()
-    write_lines(file, questions(3))
-    work, _ = measure()
-    assert {item for item, _ in scores(work)} == {"q0", "q1", "q2"}
-
-
-def test_rows_of_a_model_that_was_replaced_go_in_every_mode(measure, tmp_path):
-    measure(modes=modes_by_k([0, 1, 10], with_calls=enabled(10)))
-    (tmp_path / "model" / "config.json").write_text('{"retrained": true}')
-    work, _ = measure(modes=[DISABLED])
-    assert {mode for _, mode in scores(work)} == {"disabled"}
-
-
-@pytest.mark.parametrize("change", ["model", "questions", "tool", "mode"])
-def test_a_model_that_cannot_be_loaded_costs_no_earlier_rows(
-    measure, tmp_path, file: Path, monkeypatch, change: str
-):
-    work, _ = measure()
-    before, tool, modes = scores(work), Sum(), MODES
-    if change == "model":
-        (tmp_path / "model" / "config.json").write_text('{"damaged": true}')
-    elif change == "questions":
-        write_lines(file, questions(3))
-    elif change == "tool":
-        tool.version = "2"
-    else:
-        modes = [DISABLED, enabled(10, MinCallProbability(0.2, 0.1))]
-
-    def refuse(*_, **__) -> None:
-        raise DamagedModelError("The model is damaged.")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Questions, "ask", refuse)
-        with pytest.raises(DamagedModelError):
-            measure(tool=tool, modes=modes)
-    assert scores(work) == before
-    work, _ = measure(tool=tool, modes=modes)
-    assert len(scores(work)) == (6 if change == "questions" else 2 * QUESTIONS)
-
-
-def test_a_run_killed_after_items_moved_leaves_none_twice(measure, file: Path, monkeypatch):
-    work, _ = measure()
-    file.write_text("".join(file.read_text().splitlines(keepends=True)[2:]))
-    ensure = Answers.ensure
-
-    def killed_behind_the_first(answers: Answers) -> str:
-        ensure(answers)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Answers, "ensure", killed_behind_the_first)
-    with pytest.raises(KeyboardInterrupt):
-        measure()
-    rows = work.run.warehouse.query("select item_id, mode from evaluation_results").rows()
-    assert rows
-    assert len(rows) == len(set(rows))
 
 
 def test_items_whose_tool_failed_are_asked_again_and_no_others(measure):

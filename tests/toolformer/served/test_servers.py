@@ -10,7 +10,7 @@ from tests.toolformer.architectures import windows_of
 from tests.toolformer.served.fake_server import ONE_TOKEN, asking, client_of, served_by, serving
 from tests.toolformer.served.test_served_model import PROMPT, TEXTS, places_of
 from toolformer.calls import call_open_id
-from toolformer.errors import ServedModelError
+from toolformer.errors import NoAnswersError, PassingError, ServedModelError
 from toolformer.forward.model import TOLD_RANKS, Place
 from toolformer.served import http_client
 from toolformer.served.http_client import CompletionsClient
@@ -25,11 +25,16 @@ def wanted(local):
     return windows, places, pytest.approx(local.read(PROMPT, windows).losses(places), abs=1e-5)
 
 
-def test_server_that_is_busy_while_it_is_looked_at_settles_nothing(local, monkeypatch):
+@pytest.mark.parametrize(
+    ("status", "error"), [(503, PassingError), (401, NoAnswersError), (402, NoAnswersError)]
+)
+def test_server_that_is_busy_while_it_is_looked_at_settles_nothing(
+    local, monkeypatch, status, error
+):
     monkeypatch.setattr(http_client, "_FIRST_PATIENCE", 0.1)
     for asked in ({"prompt_logprobs": TOLD_RANKS}, {"logprob_token_ids"}):
         with asking(local) as (fake, client):
-            answer, busy = fake.answer, {"error": {"message": "busy", "code": 503}}
+            answer, busy = fake.answer, {"error": {"message": "busy", "code": status}}
 
             def answered(body, answer=answer, asked=asked, busy=busy):
                 is_asked = all(
@@ -39,7 +44,7 @@ def test_server_that_is_busy_while_it_is_looked_at_settles_nothing(local, monkey
                 return busy if is_asked else answer(body)
 
             monkeypatch.setattr(fake, "answer", answered)
-            with pytest.raises(http_client.PassingError, match=r"answered 503 \(busy\)"):
+            with pytest.raises(error, match=rf"answered {status} \(busy\)"):
                 ServedModel(client, local.tokenizer)
 
 
