@@ -31,12 +31,7 @@ from toolformer.home.shared_files import changing_corpus
 from toolformer.sources.cutting import CutShard
 from toolformer.sources.errors import SourceError
 from toolformer.sources.files import files_left_out
-from toolformer.sources.ingestion import (
-    ManifestUpdate,
-    StoredTexts,
-    retire_source,
-    update_manifest,
-)
+from toolformer.sources.ingestion import ManifestUpdate, StoredTexts, retire_source, update_manifest
 from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
 from toolformer.sources.source import Source, normalised_path
 from warehouse.warehouse import Warehouse

@@ -188,11 +188,7 @@ def _reported(entry: ShardEntry, frames: Mapping[str, pl.DataFrame]) -> dg.Asset
     texts, rejected = frames[DOCUMENTS], frames[REJECTED_RECORDS]
     report = ShardReport(rows=texts.height)
     report.count_flow(
-        {
-            "records": entry.records,
-            "documents": texts.height,
-            "rejected records": rejected.height,
-        }
+        {"records": entry.records, "documents": texts.height, "rejected records": rejected.height}
     )
     if not rejected.is_empty():
         report.count_reasons("rejected", rejected)

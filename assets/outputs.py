@@ -205,11 +205,7 @@ class PartitionOutput(Output):
             return stored, self.run.warehouse.read_partition(*self.address)
 
     def _told_apart(
-        self,
-        made: OutputRows,
-        expected: Expected,
-        stored: Mapping[str, str],
-        before: pl.DataFrame,
+        self, made: OutputRows, expected: Expected, stored: Mapping[str, str], before: pl.DataFrame
     ) -> Mapping[str, str]:
         """The fingerprint of the rows that are replaced, or another one where these are others.
 

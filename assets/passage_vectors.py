@@ -66,8 +66,7 @@ def passage_index(run: Run) -> dg.MaterializeResult:
             dump_passages(files, loaded),
             home.passage_index,
             open_encoder(
-                loaded.passage_index.model_dump(),
-                lambda: run.holder.hold_device(loaded, home),
+                loaded.passage_index.model_dump(), lambda: run.holder.hold_device(loaded, home)
             ),
             fingerprint=identity.digest,
             wikipedia_index=wikipedia_index_fingerprint(loaded, files).digest,

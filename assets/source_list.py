@@ -9,11 +9,7 @@ from toolformer.home.home import Home
 from toolformer.home.settings.corpus_sections import EMBEDDED_SOURCES, SourceSettings
 from toolformer.home.settings.sections import Settings, validated
 from toolformer.home.settings.settings_file import listed_sources
-from toolformer.home.settings.source_file import (
-    absolute_source,
-    added_sources,
-    write_added_sources,
-)
+from toolformer.home.settings.source_file import absolute_source, added_sources, write_added_sources
 from toolformer.sources.manifest import Manifest
 from toolformer.sources.source import check_path, normalised_path
 

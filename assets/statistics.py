@@ -9,11 +9,7 @@ from assets.run import Run
 from assets.stage import Stage
 from assets.stage_asset import FOLLOWS, asset_of
 from toolformer.home.report import ADDRESS
-from toolformer.home.report.verdicts import (
-    Verdict,
-    verdicts_markdown,
-    verdicts_of,
-)
+from toolformer.home.report.verdicts import Verdict, verdicts_markdown, verdicts_of
 from toolformer.scoring.chance_level import percent
 
 CALL_STATISTICS = Stage(

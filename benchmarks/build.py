@@ -61,9 +61,7 @@ def main() -> None:
     again = run_command(options.home, "build")
     run_command(options.home, "sql", _BY_TOOL)
     run_command(
-        options.home,
-        "sql",
-        "select * from threshold_sweep order by tool, filtering_threshold",
+        options.home, "sql", "select * from threshold_sweep order by tool, filtering_threshold"
     )
     run_command(options.home, "sql", "select * from call_funnel order by tool, stage_order")
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20

@@ -8,11 +8,7 @@ import polars as pl
 from benchmarks.costs import Cost
 from benchmarks.schedule import BATCHED, OURS, SORTED, ToolCosts
 
-_NAMES = {
-    BATCHED: "(a) batched literal",
-    SORTED: "(a') batched literal, sorted",
-    OURS: "(b) ours",
-}
+_NAMES = {BATCHED: "(a) batched literal", SORTED: "(a') batched literal, sorted", OURS: "(b) ours"}
 
 
 def ratio(numerator: Cost, denominator: Cost) -> float:

@@ -111,10 +111,7 @@ def _annotated(kept: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
 
 
 def _calls_of_tool(
-    generator: np.random.Generator,
-    of_tool: Mapping[str, object],
-    documents: np.ndarray,
-    count: int,
+    generator: np.random.Generator, of_tool: Mapping[str, object], documents: np.ndarray, count: int
 ) -> Iterator[tuple[str, pl.DataFrame]]:
     ids = identifiers(generator, count)
     parsed = generator.random(count) < _PARSED
@@ -138,9 +135,7 @@ def _calls_of_tool(
             "proposed": "none",
             **of_tool,
         }
-    ).with_columns(
-        reason=pl.when(pl.col("status") == "dropped").then(pl.lit("duplicate")),
-    )
+    ).with_columns(reason=pl.when(pl.col("status") == "dropped").then(pl.lit("duplicate")))
     yield "candidate_calls", candidates
     asked = candidates.filter(status="parsed")
     answered = generator.random(asked.height) < _EXECUTED

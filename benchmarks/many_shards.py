@@ -119,13 +119,7 @@ def _plan(home: Home) -> int:
 
 def _planned(warehouse: Warehouse, home: Home) -> int:
     settings, toolbox, model = described(home.root)
-    plan = BuildPlan(
-        warehouse,
-        settings,
-        toolbox,
-        annotator=model,
-        force=False,
-    )
+    plan = BuildPlan(warehouse, settings, toolbox, annotator=model, force=False)
     return len(plan.of(Manifest.load(home.sources).active_shards))
 
 

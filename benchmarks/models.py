@@ -100,12 +100,7 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
         "first_k_dense_replace": 1,
     },
     "qwen3_5_text": _LINEAR,
-    "qwen3_next": {
-        **_LINEAR,
-        **_EXPERTS,
-        "num_experts": 4,
-        "shared_expert_intermediate_size": 32,
-    },
+    "qwen3_next": {**_LINEAR, **_EXPERTS, "num_experts": 4, "shared_expert_intermediate_size": 32},
     "lfm2": {"layer_types": ["conv", "full_attention"] * 2, "block_multiple_of": 16},
     "granitemoehybrid": {
         **_MAMBA,

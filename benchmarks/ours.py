@@ -23,9 +23,7 @@ LOWEST_THRESHOLD = 0.1
 
 
 def sample(
-    model: LanguageModel,
-    tool: ToolWorkload,
-    documents: Sequence[Window],
+    model: LanguageModel, tool: ToolWorkload, documents: Sequence[Window]
 ) -> list[SampledCall]:
     """Positions and samples of one tool."""
     with tempfile.TemporaryDirectory() as folder:

@@ -126,12 +126,7 @@ def _ours(base: Path, rows: Sequence[list[int]]) -> float:
 def _trainer(base: Path, rows: Sequence[list[int]]) -> float:
     """The same of transformers' loop."""
     import torch
-    from transformers import (
-        AutoModelForCausalLM,
-        Trainer,
-        TrainerCallback,
-        TrainingArguments,
-    )
+    from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
     from toolformer.forward.tokenization import load_tokenizer
     from toolformer.training.training_rows import batch_rows

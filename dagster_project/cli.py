@@ -53,11 +53,7 @@ def toolformer(
     _quiet: Annotated[
         bool,
         typer.Option(
-            "--quiet",
-            "-q",
-            callback=console.be_quiet,
-            expose_value=False,
-            help="Show no progress.",
+            "--quiet", "-q", callback=console.be_quiet, expose_value=False, help="Show no progress."
         ),
     ] = False,
 ) -> None:

@@ -88,10 +88,7 @@ def explain_call(
 
     def ids_of(result: str | None) -> list[int]:
         return call_ids(
-            model.tokenizer,
-            call.call,
-            result,
-            empty_result_keeps_arrow=empty_result_keeps_arrow,
+            model.tokenizer, call.call, result, empty_result_keeps_arrow=empty_result_keeps_arrow
         )
 
     texts = [[], ids_of(None), ids_of(call.result)]
@@ -129,11 +126,7 @@ def explain_call(
 
 
 def _losses_behind(
-    model: Model,
-    window: Window,
-    call: ScoredCall,
-    texts: Sequence[list[int]],
-    form: LossForm,
+    model: Model, window: Window, call: ScoredCall, texts: Sequence[list[int]], form: LossForm
 ) -> list[list[float]]:
     """Losses of the tokens behind the position, for each text z that stands for the call."""
     end = call.position + form.tokens_used(len(window.ids), call.position)

@@ -72,10 +72,7 @@ def reaches(value: float, threshold: float) -> bool:
 
 
 def decide(
-    losses: CallLosses,
-    *,
-    filtering_threshold: float,
-    baseline: Baseline = Baseline.MINIMUM,
+    losses: CallLosses, *, filtering_threshold: float, baseline: Baseline = Baseline.MINIMUM
 ) -> FilterDecision:
     """Keep a call iff L_i⁻ - L_i⁺ >= τ_f, where L_i⁻ = min(L_i(ε), L_i(e(c, ε))).
 

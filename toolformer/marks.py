@@ -130,8 +130,7 @@ def stripped_of_marks(text: str) -> Stripped:
         chat_marks = replace(CHAT_MARKS, lambda _, filling=filling: filling)
         gadgets = replace(_GADGET, lambda _, filling=filling: filling)
         sums = replace(
-            _CALCULATION,
-            lambda mark: "" if mark["shown"] is not None else mark["result"].strip(),
+            _CALCULATION, lambda mark: "" if mark["shown"] is not None else mark["result"].strip()
         )
         solutions += gadgets + sums
         total += chat_marks + gadgets + sums

@@ -252,7 +252,7 @@ def sample_shard(
                 window_tokens=window_tokens,
                 prompt_tokens=shared_tokens(model.tokenizer, prompt),
                 max_new_tokens=parameters.max_new_tokens,
-            ),
+            )
         },
     )
     order = longest_first([len(window.ids) for window in windows])

@@ -145,9 +145,7 @@ class MachineTranslation(Tool):
     def preselect(self, document: Document) -> Preselection:
         """Apply the language rules of the paper's appendix A to a text."""
         return preselect_by_language(
-            document,
-            chunk_tokens=self.chunk_tokens,
-            foreign_confidence=self.foreign_confidence,
+            document, chunk_tokens=self.chunk_tokens, foreign_confidence=self.foreign_confidence
         )
 
     def proposals(self, document: Document) -> Sequence[Proposal]:
@@ -156,9 +154,7 @@ class MachineTranslation(Tool):
         Not what begins with it: a call may not look ahead.
         """
         return propose_translations(
-            document.text,
-            foreign_confidence=self.foreign_confidence,
-            longest=self.max_characters,
+            document.text, foreign_confidence=self.foreign_confidence, longest=self.max_characters
         )
 
     def check_place(self, arguments: str, *, before: str, after: str) -> None:

@@ -15,13 +15,7 @@ from tools.base import with_checked_settings
 from tools.errors import ToolCallError, ToolSettingsError, ToolUnavailableError
 from tools.proposing.facts import propose_facts
 from tools.protocol import Document, Proposal
-from tools.retrieval.retrieval_tool import (
-    Answer,
-    Reader,
-    RetrievalTool,
-    Retriever,
-    StoredPassage,
-)
+from tools.retrieval.retrieval_tool import Answer, Reader, RetrievalTool, Retriever, StoredPassage
 from tools.running.text_overlap import AskingText
 
 

@@ -103,8 +103,7 @@ def parse_sample(sample_text: str, tool_name: str) -> str:
     start = _CALL_START.match(body)
     if start is None:
         raise CallSyntaxError(
-            "not_a_call",
-            f"The sample {_shortened(body)} is not a call. Expected '{tool_name}(…)'.",
+            "not_a_call", f"The sample {_shortened(body)} is not a call. Expected '{tool_name}(…)'."
         )
     if start.group(1) != tool_name:
         raise CallSyntaxError(

@@ -25,13 +25,7 @@ from warehouse.errors import (
     PartitionValidationError,
     StorageError,
 )
-from warehouse.layout import (
-    EMPTY,
-    EMPTY_SHARD,
-    has_content,
-    partition_folder,
-    put_in_place,
-)
+from warehouse.layout import EMPTY, EMPTY_SHARD, has_content, partition_folder, put_in_place
 from warehouse.published import empty_partition_path, list_partitions, path_of, read_catalogue
 from warehouse.schema import TableSchema, table_schema, tables
 

@@ -7,13 +7,7 @@ import polars as pl
 from assets.dataset.shard_run import PartitionRun
 from assets.outputs import OutputRows
 from assets.shard_report import ShardReport, ShardRows
-from assets.shard_texts import (
-    contexts_in,
-    documents_in,
-    first_calls_in,
-    typed_frame,
-    windows_of,
-)
+from assets.shard_texts import contexts_in, documents_in, first_calls_in, typed_frame, windows_of
 from assets.stage import PER_SHARD, ShardStage
 from toolformer.augmentation import KeptCall, check_restores, one_call_per_position
 from toolformer.forward.windows import WindowKey

@@ -17,16 +17,7 @@ from assets.shard_texts import (
     typed_frame,
     windows_of,
 )
-from assets.stage import (
-    ANNOTATOR,
-    PER_TOOL,
-    PRECISION,
-    PROMPT,
-    Part,
-    Partition,
-    ShardStage,
-    always,
-)
+from assets.stage import ANNOTATOR, PER_TOOL, PRECISION, PROMPT, Part, Partition, ShardStage, always
 from toolformer.augmentation import KeptCall
 from toolformer.base.digests import hex_digest
 from toolformer.chained_calls import FirstCalls

@@ -10,12 +10,7 @@ import polars as pl
 from assets.dataset.shard_run import PartitionRun, ShardRun
 from assets.outputs import OutputRows
 from assets.shard_report import ShardReport, ShardRows, state_of
-from assets.shard_texts import (
-    documents_in,
-    first_calls_in,
-    typed_frame,
-    windows_of,
-)
+from assets.shard_texts import documents_in, first_calls_in, typed_frame, windows_of
 from assets.stage import ANNOTATOR, PER_TOOL, PRECISION, Part, Partition, ShardStage, always
 from toolformer.chained_calls import FirstCalls
 from toolformer.forward.precision import FLOAT16, FLOAT32

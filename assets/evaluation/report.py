@@ -17,11 +17,7 @@ from toolformer.home.plots.files import plot_links
 from toolformer.home.report import ADDRESS
 from toolformer.home.report.perplexities import perplexity_sentences
 from toolformer.home.settings.evaluation_sections import BASE
-from toolformer.home.wiring.evaluated_models import (
-    evaluated_model,
-    name_of_model,
-    name_of_variant,
-)
+from toolformer.home.wiring.evaluated_models import evaluated_model, name_of_model, name_of_variant
 from warehouse.schema import ALL
 
 

@@ -23,11 +23,7 @@ from assets.training.finetuned_model import (
     run_of,
     stored_model,
 )
-from assets.training.planned_training import (
-    PlannedTraining,
-    planned_training,
-    stored_training_set,
-)
+from assets.training.planned_training import PlannedTraining, planned_training, stored_training_set
 from toolformer.forward.memory import check_training_fits
 from toolformer.forward.precision import training_precision
 from toolformer.home.partitions import MODEL, register

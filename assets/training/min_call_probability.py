@@ -212,11 +212,7 @@ def min_call_probability(run: Run) -> dg.MaterializeResult:
     assert chosen is not None
     return dg.MaterializeResult(
         data_version=calibration.data_version(),
-        metadata={
-            "state": state,
-            "tools": ", ".join(tools) or "none",
-            **_report(chosen),
-        },
+        metadata={"state": state, "tools": ", ".join(tools) or "none", **_report(chosen)},
     )
 
 

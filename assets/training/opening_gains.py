@@ -66,10 +66,7 @@ def measure_openings(
     )
     call_top_k = settings.decoding.call_top_k
     chances = call_chances(
-        model,
-        windows,
-        token_budget=token_budget,
-        progress=progress_of("reading"),
+        model, windows, token_budget=token_budget, progress=progress_of("reading")
     )
     measured = _to_measure(texts, chances, call_top_k)
     calls = written_calls(

@@ -23,11 +23,7 @@ _OF_TEXTS = (
     "training.development_share",
     "training.seed",
 )
-_OF_PLAIN_WINDOWS = (
-    "training.plain_share",
-    "corpus.window_tokens",
-    "corpus.max_windows_per_text",
-)
+_OF_PLAIN_WINDOWS = ("training.plain_share", "corpus.window_tokens", "corpus.max_windows_per_text")
 # What benchmarks ask, which no text that is trained on may share.
 _OF_BENCHMARKS = (
     "evaluation.files",

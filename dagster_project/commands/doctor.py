@@ -142,9 +142,7 @@ def _tools(home: Home, settings: Settings) -> Iterator[Finding]:
         name = f"tool {tool_name}"
         try:
             tool = create_tool(
-                tool_name,
-                options_of(settings, home, tool_name),
-                targets=settings.tools.targets,
+                tool_name, options_of(settings, home, tool_name), targets=settings.tools.targets
             )
             check_usable(tool, tool_name)
         except ToolUnavailableError as error:

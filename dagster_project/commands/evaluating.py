@@ -23,12 +23,7 @@ from toolformer.evaluation.modes import StudyName
 from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.fingerprints import MISSING
 from toolformer.home.home import Home
-from toolformer.home.partitions import (
-    BENCHMARK,
-    MODEL,
-    evaluation_key,
-    register,
-)
+from toolformer.home.partitions import BENCHMARK, MODEL, evaluation_key, register
 from toolformer.home.report.perplexities import perplexity_sentences
 from toolformer.home.settings.evaluation_sections import BASE, EMBEDDED_BENCHMARKS, FINETUNED
 from toolformer.home.settings.sections import Settings, merged

@@ -275,10 +275,7 @@ def _chat_tool(row: Mapping[str, Any], settings: Settings, home: Home) -> ChatTo
         if schema is not None:
             return ChatTool(tool_schema(name, description, schema), partial(_values, tool))
     return text_tool(
-        name,
-        description,
-        has_input=row["has_arguments"],
-        needs_input=row["needs_arguments"],
+        name, description, has_input=row["has_arguments"], needs_input=row["needs_arguments"]
     )
 
 

@@ -8,15 +8,7 @@ from dagster_project.commands import console
 
 INSTALL = "Run `make setup`"
 # What a broken home or installation shows itself in.
-BREAKAGE = (
-    AttributeError,
-    ImportError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
+BREAKAGE = (AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 _MAX_NAMED = 5
 
 

@@ -11,11 +11,7 @@ from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.reporting import show_losses
 from dagster_project.commands.sources import tell_about_sources
-from dagster_project.runs.run_job import (
-    dagster_instance,
-    rejected_sources,
-    run_job,
-)
+from dagster_project.runs.run_job import dagster_instance, rejected_sources, run_job
 from toolformer.errors import ToolformerError
 from toolformer.home.home import Home
 from toolformer.home.settings.settings_file import listed_sources, load_settings

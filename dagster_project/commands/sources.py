@@ -20,11 +20,7 @@ from toolformer.home.home import Home
 from toolformer.home.settings.corpus_sections import EMBEDDED_SOURCES, SourceSettings
 from toolformer.home.settings.sections import Settings
 from toolformer.home.settings.settings_file import load_settings, sources_of_user
-from toolformer.home.settings.source_file import (
-    absolute_source,
-    added_sources,
-    write_added_sources,
-)
+from toolformer.home.settings.source_file import absolute_source, added_sources, write_added_sources
 from toolformer.home.shared_files import changing_corpus
 from toolformer.home.wiring.warehouse import open_warehouse
 from toolformer.sources.errors import SourceError, SourceNotFoundError

@@ -5,11 +5,7 @@ from dagster_project.commands.checking import try_rules, try_rules_apart
 from dagster_project.commands.completing import given_date
 from dagster_project.commands.options import RunOptions
 from toolformer.home.home import Home
-from toolformer.home.wiring.toolbox import (
-    execution_limits,
-    open_tool,
-    open_toolbox,
-)
+from toolformer.home.wiring.toolbox import execution_limits, open_tool, open_toolbox
 from tools.errors import CallSyntaxError
 from tools.plugins.plugins import parse_arguments
 from tools.protocol import Document, ToolCall

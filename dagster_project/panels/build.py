@@ -142,8 +142,7 @@ def evaluate(
         str | None, typer.Option(help="Benchmarks, comma-separated; `--list` names all.")
     ] = None,
     models: Annotated[
-        str | None,
-        typer.Option(help="Models, comma-separated: base, finetuned, plain, your own …"),
+        str | None, typer.Option(help="Models, comma-separated: base, finetuned, plain, your own …")
     ] = None,
     study: Annotated[
         StudyName | None,

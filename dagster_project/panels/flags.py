@@ -29,8 +29,7 @@ ModelName = Annotated[
     ),
 ]
 Today = Annotated[
-    str | None,
-    typer.Option("--today", help="Date for the Calendar, YYYY-MM-DD. Default: today."),
+    str | None, typer.Option("--today", help="Date for the Calendar, YYYY-MM-DD. Default: today.")
 ]
 Place = Annotated[
     Literal["here", "ray"],

@@ -98,10 +98,7 @@ def tools_try(
 
 
 @tools_app.command("check")
-def tools_check(
-    name: ToolName,
-    changes: Changes = None,
-) -> None:
+def tools_check(name: ToolName, changes: Changes = None) -> None:
     """Try out what a tool promises: prompt, arguments, errors, deadline, batches, settings."""
     from dagster_project.commands.options import RunOptions
     from dagster_project.commands.tooling import check_tool

@@ -15,10 +15,7 @@ import requests
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._grpc.types import ExecuteRunArgs
-from dagster_ray.core.run_launcher import (  # pyright: ignore[reportMissingImports]
-    RayRunLauncher,
-    get_job_submission_id_from_run_id,
-)
+from dagster_ray.core.run_launcher import RayRunLauncher, get_job_submission_id_from_run_id  # pyright: ignore[reportMissingImports]
 
 from dagster_project.ray import run as process_of_run
 from dagster_project.ray.places import gpus_of, with_gpus

@@ -53,9 +53,7 @@ def unreadable() -> tuple[type[Exception], ...]:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        from dagster_postgres.utils import (  # pyright: ignore[reportMissingImports]
-            DagsterPostgresException,
-        )
+        from dagster_postgres.utils import DagsterPostgresException  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError:
         return SQLAlchemyError, OSError
     return SQLAlchemyError, OSError, DagsterPostgresException

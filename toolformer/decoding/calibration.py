@@ -25,11 +25,7 @@ from pydantic_core import from_json
 from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.base.sealed import sealed, unsealed
 from toolformer.decoding.completions import CLOSED, MinCallProbability
-from toolformer.decoding.opening_thresholds import (
-    Opening,
-    best_threshold,
-    threshold_behind_prompt,
-)
+from toolformer.decoding.opening_thresholds import Opening, best_threshold, threshold_behind_prompt
 from toolformer.errors import ToolformerError
 
 _LOGGER = logging.getLogger(__name__)

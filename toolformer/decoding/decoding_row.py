@@ -215,14 +215,7 @@ class DecodingRow:
             self.stop_offset = min((offset for offset in offsets if offset >= 0), default=None)
             self._searched = segment.settled_characters
 
-    def open(
-        self,
-        open_id: int,
-        before: NextTokens,
-        *,
-        length: int,
-        chance: CallChance,
-    ) -> None:
+    def open(self, open_id: int, before: NextTokens, *, length: int, chance: CallChance) -> None:
         """Begin a call; see `OpenCall`."""
         is_certain = self.is_forced or not any(self.min_call_probability.values())
         self.is_forced = False

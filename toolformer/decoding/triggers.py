@@ -96,11 +96,7 @@ def next_emission(
 
 
 def may_open(
-    rank: int | None,
-    probability: float | None,
-    *,
-    call_top_k: int,
-    min_call_probability: float,
+    rank: int | None, probability: float | None, *, call_top_k: int, min_call_probability: float
 ) -> bool:
     """Whether the opening token is likely enough to open a call, by both conditions.
 

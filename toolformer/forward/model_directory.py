@@ -82,10 +82,7 @@ def model_without_weights(path: Path) -> "PreTrainedModel":
     from transformers import AutoModelForCausalLM
 
     config = read_config(path)
-    with (
-        loading(f"The configuration {str(path / 'config.json')!r}", refused),
-        torch.device("meta"),
-    ):
+    with loading(f"The configuration {str(path / 'config.json')!r}", refused), torch.device("meta"):
         return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
 
 

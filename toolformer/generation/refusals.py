@@ -64,9 +64,7 @@ def check_served(
     return model_kwargs.get("attention_mask")
 
 
-def tools_by_name(
-    tools: Sequence[Tool | str | Callable[..., object]] | None,
-) -> dict[str, Tool]:
+def tools_by_name(tools: Sequence[Tool | str | Callable[..., object]] | None) -> dict[str, Tool]:
     """The tools, in their order, by the names that calls have.
 
     Raises:

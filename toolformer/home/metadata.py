@@ -68,8 +68,7 @@ def column_schema(table: str) -> dg.TableSchema:
                 type=column.type,
                 description=column.description,
                 constraints=dg.TableColumnConstraints(
-                    nullable=not column.is_required,
-                    unique=schema.primary_key == (column.name,),
+                    nullable=not column.is_required, unique=schema.primary_key == (column.name,)
                 ),
             )
             for column in schema.columns
@@ -84,10 +83,7 @@ def table_metadata(table: str) -> dict[str, Any]:
     Raises:
         UnknownTableError: `schema.sql` defines no table of that name.
     """
-    return {
-        "dagster/column_schema": column_schema(table),
-        "dagster/table_name": table,
-    }
+    return {"dagster/column_schema": column_schema(table), "dagster/table_name": table}
 
 
 def _line(cells: Any) -> str:

@@ -13,11 +13,7 @@ from typing import TYPE_CHECKING
 from toolformer.base.whole_files import write_whole
 from toolformer.home.home import Home
 from toolformer.home.settings.corpus_sections import SourceSettings
-from toolformer.home.settings.source_file import (
-    read_sources,
-    sources_file,
-    write_added_sources,
-)
+from toolformer.home.settings.source_file import read_sources, sources_file, write_added_sources
 from warehouse.errors import StoreConflictError, StoreError
 
 if TYPE_CHECKING:
@@ -158,10 +154,7 @@ def seed(home: Home) -> tuple[int, int]:
         )
     published = partitions.publish_all()
     # Not the converted embedded model: each machine converts its own.
-    paths = [
-        manifest_path(home.sources),
-        *home.models.glob(f"{home.finetuned_model(1).name}*"),
-    ]
+    paths = [manifest_path(home.sources), *home.models.glob(f"{home.finetuned_model(1).name}*")]
     paths += [home.wikipedia_index, home.passage_index]
     paths = [path for path in paths if path.exists() and path.suffix != ".tmp"]
     for path in paths:

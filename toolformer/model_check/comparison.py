@@ -193,11 +193,7 @@ class _Comparison:
     def scoring(self, placement: Placement) -> float:
         calls = [
             ScoredCall(
-                f"{window.document_id}-{place}",
-                (window.document_id, 0),
-                place,
-                _CALL,
-                _RESULT,
+                f"{window.document_id}-{place}", (window.document_id, 0), place, _CALL, _RESULT
             )
             for window in self.windows
             for place in self.places(window)

@@ -88,10 +88,7 @@ def _reduction(losses: CallLosses, baseline: Baseline) -> float:
 
 
 def needs_second_look(
-    losses: CallLosses,
-    lowest_threshold: float,
-    width: float,
-    baseline: Baseline = Baseline.MINIMUM,
+    losses: CallLosses, lowest_threshold: float, width: float, baseline: Baseline = Baseline.MINIMUM
 ) -> bool:
     """Whether the decision on a call of bfloat16 could be another in float32, at some threshold.
 

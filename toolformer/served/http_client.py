@@ -16,12 +16,7 @@ from typing import Any, TypeVar
 import httpx2 as httpx
 from pydantic import TypeAdapter
 from pydantic_core import from_json
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception_type,
-    sleep_using_event,
-)
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, sleep_using_event
 from tenacity.wait import wait_exception, wait_random_exponential
 
 from toolformer.base.foreign_texts import shown

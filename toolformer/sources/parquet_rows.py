@@ -11,12 +11,7 @@ from itertools import count
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from toolformer.sources.columns import MAX_DEPTH, MISSING, value_at
-from toolformer.sources.compression import (
-    CHUNK_BYTES,
-    RECORD_BYTES,
-    Allowance,
-    usual_file_bytes,
-)
+from toolformer.sources.compression import CHUNK_BYTES, RECORD_BYTES, Allowance, usual_file_bytes
 from toolformer.sources.errors import DamageError, ExpansionError, SourceError
 from toolformer.sources.records import (
     LINE_BYTES_PER_TEXT_BYTE,

@@ -10,13 +10,7 @@ from itertools import accumulate, chain, pairwise
 from typing import Any, Literal
 
 from toolformer.base.digests import hex_digest
-from toolformer.marks import (
-    Calculation,
-    count_markup,
-    count_unread,
-    strip_marks,
-    stripped_of_marks,
-)
+from toolformer.marks import Calculation, count_markup, count_unread, strip_marks, stripped_of_marks
 from toolformer.sources.articles import Article, article_of
 from toolformer.sources.columns import MISSING, has_too_many_values, value_at
 from toolformer.sources.dates import parse_publication_date

@@ -82,11 +82,7 @@ class Source:
     @property
     def columns_of(self) -> dict[str, str]:
         """The columns that are read, by what they hold; text first."""
-        optional = {
-            "title": self.title_column,
-            "url": self.url_column,
-            "date": self.date_column,
-        }
+        optional = {"title": self.title_column, "url": self.url_column, "date": self.date_column}
         given = {content: name for content, name in optional.items() if name is not None}
         return self.required_columns | given
 

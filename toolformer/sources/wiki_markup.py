@@ -104,10 +104,7 @@ class ArticleSection:
 
 
 def sections_of(
-    markup: str,
-    *,
-    media_namespaces: frozenset[str] = MEDIA_NAMESPACES,
-    is_english: bool = True,
+    markup: str, *, media_namespaces: frozenset[str] = MEDIA_NAMESPACES, is_english: bool = True
 ) -> list[ArticleSection]:
     """Removes wiki markup and splits an article into its sections that have text, in order.
 
@@ -266,10 +263,7 @@ class _Shown:
         positional = [values.pop(str(number)) for number in range(1, count + 1)]
         named = {key.lower(): value for key, value in values.items() if value}
         shown = shown_by(
-            name.strip().lower() + colon + argument,
-            positional,
-            named,
-            is_english=self._is_english,
+            name.strip().lower() + colon + argument, positional, named, is_english=self._is_english
         )
         if shown is not None:
             return shown

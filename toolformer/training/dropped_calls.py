@@ -29,10 +29,7 @@ class DroppedCalls:
 
 
 def choose_dropped_calls(
-    texts: Sequence[AugmentedText],
-    dropped: Mapping[WindowKey, Sequence[KeptCall]],
-    *,
-    seed: int,
+    texts: Sequence[AugmentedText], dropped: Mapping[WindowKey, Sequence[KeptCall]], *, seed: int
 ) -> DroppedCalls:
     """Choose dropped calls at random, of each tool as many as the texts have kept calls.
 

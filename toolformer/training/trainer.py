@@ -24,12 +24,7 @@ from toolformer.training.training_loss import (
     summed_losses,
 )
 from toolformer.training.training_rows import TEXT, TrainingRow, batch_rows
-from toolformer.training.training_state import (
-    DevelopmentLoss,
-    Progress,
-    StepReport,
-    TrainingState,
-)
+from toolformer.training.training_state import DevelopmentLoss, Progress, StepReport, TrainingState
 
 _ADAM_BETAS = (0.9, 0.999)
 

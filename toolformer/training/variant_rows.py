@@ -11,13 +11,7 @@ from toolformer.base.digests import digest
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.training.chats import Chats
 from toolformer.training.contexts import context_ids
-from toolformer.training.training_rows import (
-    PROMPT,
-    TEXT,
-    TrainingRow,
-    kept_tokens,
-    training_row,
-)
+from toolformer.training.training_rows import PROMPT, TEXT, TrainingRow, kept_tokens, training_row
 from toolformer.training.variants import PLAIN, RANDOM, SHUFFLED, VARIANTS
 
 # Characters of a text that an error shows.

@@ -50,9 +50,7 @@ class HttpConnection(McpConnection):
     @asynccontextmanager
     async def _streams(self) -> AsyncIterator[Any]:
         import httpx2 as httpx
-        from mcp.client.streamable_http import (  # pyright: ignore[reportMissingImports]
-            streamable_http_client,
-        )
+        from mcp.client.streamable_http import streamable_http_client  # pyright: ignore[reportMissingImports]
 
         from tools.plugins.mcp_messages import LONGEST_MESSAGE
 

@@ -35,12 +35,7 @@ from tools.errors import (
 )
 from tools.plugins.function_tool import FunctionTool
 from tools.plugins.mcp_http import HttpConnection, checked_address
-from tools.plugins.mcp_server import (
-    McpConnection,
-    ServerLostError,
-    ServerRefusalError,
-    is_secret,
-)
+from tools.plugins.mcp_server import McpConnection, ServerLostError, ServerRefusalError, is_secret
 from tools.plugins.parameters import parameters_of_schema
 
 MCP_TOOL = "tools.plugins.mcp_tool:McpTool"

@@ -13,12 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tools.base import Tool
-from tools.errors import (
-    CallSyntaxError,
-    ToolError,
-    ToolRegistrationError,
-    ToolUnavailableError,
-)
+from tools.errors import CallSyntaxError, ToolError, ToolRegistrationError, ToolUnavailableError
 from tools.syntax import check_arguments, is_tool_name
 
 # Code that is not the user's own: this project, Python itself and installed packages.

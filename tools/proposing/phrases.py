@@ -45,10 +45,7 @@ def propose_translations(text: str, *, foreign_confidence: float, longest: int) 
         >>> text[proposal.offset :], proposal.arguments
         ('peace, and world.', 'мир')
     """
-    phrases = [
-        *_in_other_scripts(text),
-        *_in_other_languages(text, foreign_confidence),
-    ]
+    phrases = [*_in_other_scripts(text), *_in_other_languages(text, foreign_confidence)]
     proposals = {}
     for start, end in sorted(phrases):
         phrase = " ".join(text[start:end].split())

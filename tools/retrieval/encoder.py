@@ -34,12 +34,7 @@ class TextEncoder:
     """
 
     def __init__(
-        self,
-        directory: Path,
-        *,
-        similarity: str,
-        max_tokens: int,
-        device: Callable[[], str],
+        self, directory: Path, *, similarity: str, max_tokens: int, device: Callable[[], str]
     ) -> None:
         self.directory = Path(directory)
         self._similarity = similarity

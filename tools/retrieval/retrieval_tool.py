@@ -200,9 +200,7 @@ def answer_from_passages(
 
 
 def _select(
-    tool: RetrievalTool,
-    requests: Sequence[tuple[str, Document]],
-    found: Sequence[ToolResult],
+    tool: RetrievalTool, requests: Sequence[tuple[str, Document]], found: Sequence[ToolResult]
 ) -> list[ToolResult]:
     """The passages that may answer each request; failures of the step before are passed on."""
     return [

@@ -159,11 +159,7 @@ class _Run:
         return self._make(calls, requests, keys)
 
     def run_step(
-        self,
-        step: str,
-        inputs: list[Any],
-        is_kept: bool,
-        work: Callable[[list[Any]], list[Any]],
+        self, step: str, inputs: list[Any], is_kept: bool, work: Callable[[list[Any]], list[Any]]
     ) -> list[ToolResult]:
         """Run one step of a retrieval tool, in batches under a deadline, for equal inputs once."""
         tool = self.tool

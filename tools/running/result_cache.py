@@ -66,10 +66,7 @@ class ResultCache:
         try:
             if self._cache is None:
                 self._cache = diskcache.Cache(
-                    str(self._folder),
-                    timeout=_LOCK_SECONDS,
-                    disk=_disk(),
-                    size_limit=_MAX_BYTES,
+                    str(self._folder), timeout=_LOCK_SECONDS, disk=_disk(), size_limit=_MAX_BYTES
                 )
             return action(self._cache)
         except (OSError, sqlite3.Error, diskcache.Timeout, ValueError) as error:

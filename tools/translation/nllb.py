@@ -14,12 +14,7 @@ from typing import Any
 
 from toolformer.base.beside_models import ADAPTER_FILE
 from toolformer.base.loading import enough_memory, loading, prepare_transformers
-from tools.errors import (
-    ToolCallError,
-    ToolDiedError,
-    ToolUnavailableError,
-    TranslationFailedError,
-)
+from tools.errors import ToolCallError, ToolDiedError, ToolUnavailableError, TranslationFailedError
 from tools.model_identity import SAFETENSORS, model_identity
 from tools.translation.languages import NLLB_CODES, NLLB_ENGLISH, unsupported_language
 

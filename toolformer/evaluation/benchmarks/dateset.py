@@ -93,9 +93,7 @@ def _moment(seed: int, current: datetime.date) -> Moment:
     back = 1 + _draw(seed, "past", current) % days_back
     ahead = 1 + _draw(seed, "future", current) % days_ahead
     return Moment(
-        current,
-        current - datetime.timedelta(days=back),
-        current + datetime.timedelta(days=ahead),
+        current, current - datetime.timedelta(days=back), current + datetime.timedelta(days=ahead)
     )
 
 

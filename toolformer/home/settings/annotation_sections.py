@@ -20,8 +20,7 @@ class SamplingSettings(Section):
         0, ge=0, description="random seed of all stages that have no seed of their own"
     )
     is_constrained: bool = Field(
-        True,
-        description="force the tool's name and bracket after ` [`, and `]` once they close",
+        True, description="force the tool's name and bracket after ` [`, and `]` once they close"
     )
     proposals: Literal["none", "positions", "calls"] = Field(
         "none",
@@ -47,8 +46,7 @@ class SamplingSettings(Section):
         description="show the tool's few-shot prompt while sampling; a finetuned model needs none",
     )
     tools: tuple[str, ...] | None = Field(
-        None,
-        description="tools that annotate in this round; null: all that are enabled",
+        None, description="tools that annotate in this round; null: all that are enabled"
     )
     is_chained: bool = Field(
         False,

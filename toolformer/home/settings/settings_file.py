@@ -115,9 +115,7 @@ def settings_of_rounds(file: Path, *, overrides: Mapping[str, Any] | None = None
     ]
 
 
-def _values_of_file(
-    file: Path,
-) -> tuple[dict[str, Any], list[dict[str, Any]], Settings]:
+def _values_of_file(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]], Settings]:
     """What the file says: the values, those of each round that it lists, and the settings."""
     given = with_absolute_paths(_with_added_sources(_read(file), file), file.parent)
     chosen = str(given.get("preset", "laptop"))

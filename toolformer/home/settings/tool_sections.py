@@ -49,9 +49,7 @@ class PluginSettings(ToolSettings):
     """A tool from outside this project; `tools.others` has the defaults."""
 
     target: str | None = Field(
-        None,
-        alias="class",
-        description="import path of the tool, as module:Class",
+        None, alias="class", description="import path of the tool, as module:Class"
     )
     environment: tuple[str, ...] = Field(
         (), description="environment variables that its process gets, such as an API key"
@@ -227,8 +225,7 @@ class PassageIndexSettings(Section):
         "directory of a Hugging Face encoder such as Contriever",
     )
     similarity: Literal["dot", "cosine"] = Field(
-        "dot",
-        description="similarity of a Hugging Face encoder's vectors: dot product or cosine",
+        "dot", description="similarity of a Hugging Face encoder's vectors: dot product or cosine"
     )
     encoder_tokens: int = Field(
         256, ge=8, description="longest text for a Hugging Face encoder, in tokens"

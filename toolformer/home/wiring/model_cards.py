@@ -36,11 +36,7 @@ def source_licences(settings: Settings) -> list[tuple[str, str]]:
 
 
 def write_model_card(
-    directory: Path,
-    base: Path,
-    settings: Settings,
-    *,
-    evaluation: Sequence[Mapping[str, Any]] = (),
+    directory: Path, base: Path, settings: Settings, *, evaluation: Sequence[Mapping[str, Any]] = ()
 ) -> None:
     """Write the card; an earlier one is replaced. It has no part in the model's identity.
 

@@ -12,11 +12,7 @@ from toolformer.question_answering.reader import LanguageModelReader, ReadingPar
 from tools.retrieval.retrieval_tool import Reader
 
 _READING = ReadingParameters(
-    passage_words=120,
-    answer_words=6,
-    beam_width=8,
-    min_probability=0.001,
-    question_weight=0.5,
+    passage_words=120, answer_words=6, beam_width=8, min_probability=0.001, question_weight=0.5
 )
 
 

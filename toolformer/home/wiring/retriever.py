@@ -38,8 +38,7 @@ def open_retriever(settings: Settings, home: Home, holder: ModelHolder) -> Retri
     if is_bm25:
         return ranker
     vectors = PassageVectors(
-        home.open(home.passage_index),
-        device=lambda: holder.hold_device(settings, home),
+        home.open(home.passage_index), device=lambda: holder.hold_device(settings, home)
     )
     retriever = DenseRetriever if chosen == "dense" else HybridRetriever
     return retriever(ranker, vectors)

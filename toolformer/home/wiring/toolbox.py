@@ -14,20 +14,11 @@ from toolformer.home.wiring.retriever import open_retriever, searches_vectors
 from toolformer.sources.files import built_in_path
 from toolformer.sources.source import STARTER_PEOPLE
 from tools.base import Tool
-from tools.errors import (
-    PromptError,
-    ToolError,
-    ToolUnavailableError,
-)
+from tools.errors import PromptError, ToolError, ToolUnavailableError
 from tools.plugins.mcp_tool import MCP_TOOL
 from tools.plugins.table_tool import TABLE_TOOL
 from tools.prompting import SHORT, load_prompt, load_short_prompt
-from tools.registry import (
-    check_tool_name,
-    check_usable,
-    create_tool,
-    is_plugin,
-)
+from tools.registry import check_tool_name, check_usable, create_tool, is_plugin
 from tools.retrieval.word_vectors import WORDLLAMA
 from tools.running.deadlines import Limits
 from tools.running.isolation import IsolatedTool
