@@ -49,7 +49,6 @@ class PartitionReports:
         """The materialisation of a partition that is made.
 
         Args:
-            metadata: shown on its page.
             data_version: equal where the rows are; None for Dagster's, which also follows from
                 the partitions that ran together.
         """

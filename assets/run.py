@@ -46,10 +46,6 @@ class Run(Workspace):
     Args:
         variant: variant of the finetuned model, which wins over the setting.
 
-    Attributes:
-        context: context of the Dagster run, with the resources that are asked for.
-        force: whether outputs are made though they are up to date.
-
     Raises:
         SettingsError: the settings are not valid.
     """

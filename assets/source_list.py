@@ -20,7 +20,6 @@ def new_sources(
     """Those of some sources that are not listed.
 
     Args:
-        settings: with what is listed.
         paths: paths of the sources; relative ones are looked up from `folder`, which is absolute.
         reading: how they are read, as an entry of `corpus.sources` says it.
 

@@ -71,7 +71,6 @@ class Part:
 
     Attributes:
         name: in the fingerprint, and in the reason why an output is out of date.
-        settings: paths that the value follows from.
         value: anything that JSON or `str` can write, and of a shard follows from its source alone;
             None where `Stage.fingerprint` is given it.
     """
@@ -92,12 +91,10 @@ class Stage:
         kinds: what it works with, as the UI shows it.
         per: what it has an output of: one of all, or one per shard, tool of a shard, variant of the
             finetuned model, or benchmark and model.
-        reads: assets that it is made from.
         reads_all: those of which it reads every partition, whichever it has itself.
         table: whose columns the page of its asset shows; by default that of its name.
         settings: paths of the settings that its rows depend on, such as `corpus.window_tokens` or
             `tools.*.sampling_threshold`. A section stands for all that is in it.
-        parts: what else is in its fingerprints.
         needs_device: whether an output needs the device; None where none does.
     """
 
@@ -132,7 +129,6 @@ class Stage:
         Args:
             parts: by name, what it depends on besides settings.
             paths: those of the stage's settings that it depends on; None for all.
-            tool_name: whose calls it holds.
 
         Raises:
             ValueError: the declaration does not name a part.
@@ -152,7 +148,6 @@ class ShardStage(Stage):
     """A stage that is run shard by shard.
 
     Attributes:
-        per: whether it has one output per shard, or one per shard and tool.
         reads_round_before: tables of the round before that it reads where calls are chained.
         reads_indexes: assets of the indexes that tools search while it runs.
         side_tables: further tables that `compute` makes rows of, published with its own.
@@ -161,10 +156,8 @@ class ShardStage(Stage):
             expects it where nothing has been measured yet.
         tokens_of_tool: what a tool with a model reads for each sample, about; likewise.
         compute: a `PartitionRun` to the rows of the output; its docstring describes the asset.
-        report: what the asset's page shows of a shard.
         share: `ShardRun` and shard to what is made once per shard and version of its texts, for the
             outputs of all tools.
-        are_tools_concurrent: whether the outputs of a shard's tools are made at the same time.
     """
 
     group: str = "build_dataset"

@@ -227,7 +227,6 @@ def drop_misplaced(
 
     Args:
         samples: parsed or not; only parsed ones are looked at.
-        windows: all that the samples stand in.
         check_place: the method of the tool that is called, see `Tool.check_place`; raises
             CallSyntaxError.
 

@@ -216,7 +216,6 @@ def sample_shard(
 
     Args:
         model, tool_name, takes_arguments, parse_arguments, parameters: see `sample_calls`.
-        prompt: see `sample_calls`.
         windows: windows of the shard's preselected texts.
         windows_per_batch: fed together; chosen for the device by default.
         proposed: see `sample_calls`; one for each window.

@@ -105,7 +105,6 @@ class ToolUnavailableError(ToolError, RuntimeError):
     """A tool cannot run at all here.
 
     Args:
-        tool_name: The tool, as written in calls.
         reason: What is missing, as a clause without a full stop.
         remedy: What the user can do about it, as a sentence without a full stop.
     """

@@ -80,7 +80,6 @@ class _Token(NamedTuple):
 
     Attributes:
         key: What it is compared by: the word without case and accents, or the number's value.
-        text: As it is written.
         end: Where it ends, in characters.
         has_capital: Whether it is a word with a capital letter.
         is_name: Whether this letter says that it is a name, since no sentence begins with it.

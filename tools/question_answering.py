@@ -23,8 +23,6 @@ class QA(RetrievalTool):
     """Answers a question in a few words of a passage that is not the asking text's own.
 
     Args:
-        retriever: Ranks the passages.
-        reader: Reads the best of them.
         passages: Passages that are read, at least 1.
         depth: Passages that are ranked before those of the text itself are passed over.
         min_probability: Answers that the reader finds less probable are not given, 0 to 1.

@@ -42,10 +42,8 @@ class Entry:
     """A partition as it is published.
 
     Attributes:
-        table, name: which of its shard.
         file: name of its Parquet file; None where it has no rows.
         size: of the file (bytes).
-        rows: how many.
         metadata: facts beside the rows, such as the fingerprint.
         counts: of its rows, by the names of `counts/`: lists of rows.
         replaced: files that it took the place of a while ago, the newest first, with the time

@@ -33,7 +33,6 @@ class Warehouse:
     """DuckDB over one Parquet file per partition. Until it is prepared, reading writes nothing.
 
     Args:
-        folder: Folder of the partitions.
         database_file: DuckDB file with the same views, for people and their tools.
         store: Where partitions are published; by default in the folder.
         shards: Only the partitions of these are queried, of tables that are cut by shard; by
@@ -287,7 +286,6 @@ class Warehouse:
         result, and by how much decides which come first.
 
         Args:
-            of: Rounds and tools.
             per_tool: At most so many of each tool and round, and at most ten.
         """
         pairs = list(of)

@@ -26,9 +26,6 @@ class Questions:
 
     What the model wrote without calls is remembered: up to its first call a text is the same with
     them, which is not decoded again.
-
-    Args:
-        tools: opened for decoding.
     """
 
     def __init__(self, benchmark: Benchmark, tools: Toolbox, settings: Settings):
@@ -50,9 +47,7 @@ class Questions:
 
         Args:
             model: the same one each time.
-            items: items of the benchmark; each has a row.
             known: rows by item of an earlier time, which are taken over.
-            progress: told answers done and answers in all.
 
         Returns:
             Rows of `evaluation_results` without benchmark, model and precision. An item whose call

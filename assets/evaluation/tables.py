@@ -62,7 +62,6 @@ def gain_sentences(table: pl.DataFrame, gained: pl.DataFrame, *, model: str) -> 
     """A model's score with calls, that without and the verdict on the two, by benchmark.
 
     Args:
-        table: the view `evaluation_table`.
         gained: what `gains` returns of the model against itself.
     """
     scores = table.filter(source="ours", model=model).select("benchmark", "mode", "score")

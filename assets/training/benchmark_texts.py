@@ -30,7 +30,6 @@ class BenchmarkTexts:
     Attributes:
         made_of: what they depend on besides the code, as values that JSON has; part of the
             training set's fingerprint.
-        read: gives them.
         are_questions: they are bare questions or statements, of which short ones are held out
             inside longer texts too.
     """

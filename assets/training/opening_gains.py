@@ -47,7 +47,6 @@ def measure_openings(
     256 tokens, half of them with a kept call, that is about 200,000 tokens fed.
 
     Args:
-        tools: that may be called, by name.
         load_model: called again after the tools, one of which may have taken the model's place.
         work: has the answers of earlier calls.
         progress_of: the progress of a step, by what it is called.

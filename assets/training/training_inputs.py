@@ -56,7 +56,6 @@ class TrainingInputs:
 
     Attributes:
         built: C* by round and shard, the newest round first.
-        held_out: documents of the held-out shards.
         documents: documents of the shards of C*, where plain windows are drawn from them; else
             none.
         calls: what C* was merged from.

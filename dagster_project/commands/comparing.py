@@ -23,9 +23,6 @@ _REASONS = {
 def compare(folders: tuple[str, str], rounds: tuple[int, int], *, as_json: bool) -> None:
     """Print the kept calls of two homes by tool and shard, and ten examples in their texts.
 
-    Args:
-        folders: the homes, which may be the same.
-
     Raises:
         ComparisonError: there is nothing to compare.
     """

@@ -32,8 +32,6 @@ class LiveModel:
     """A model of a home and its tools, for a command that decodes.
 
     Attributes:
-        toolbox: opened for decoding.
-        min_call_probability: that a call must have to open.
         load: gives the model; the first time it takes long.
     """
 

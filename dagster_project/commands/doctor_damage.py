@@ -24,7 +24,6 @@ def examine_files(home: Home, settings: Settings, *, is_full: bool) -> Iterator[
     """Look for damaged files; what cannot be read is a finding too.
 
     Args:
-        settings: they name models outside the home.
         is_full: read everything to its end; else compare names and sizes, and read partitions up to
             128 MiB.
     """

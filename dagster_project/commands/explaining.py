@@ -40,7 +40,6 @@ def explain(call_id: str, options: RunOptions, *, with_model: bool, as_json: boo
 
     Args:
         call_id: enough of its beginning to tell it from others.
-        with_model: compute the losses again.
         as_json: print the row of `explained_call.sql`, with `recomputation` (or null) and
             `not_recomputed`, the reason why not (or null), in place of tables.
 

@@ -88,8 +88,6 @@ class Answers:
     call, also where there are no tools, so that all modes continue the same.
 
     Attributes:
-        today: what the Calendar takes for today.
-        blocked_tools: those that may not be called.
         cut: the prompts that lost something.
         completions: by prompt and how it was to be continued.
     """

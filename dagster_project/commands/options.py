@@ -23,8 +23,6 @@ class RunOptions:
     """What the flags of a command change for one run.
 
     Attributes:
-        overrides: settings that win over toolformer.yaml.
-        force: compute also what is up to date.
         tools: only these tools, also one that is switched off.
     """
 

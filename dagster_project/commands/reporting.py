@@ -29,12 +29,7 @@ def show_all_statistics() -> None:
 
 
 def show_statistics(warehouse: Warehouse, tally: Tally, *, examples: bool = True) -> None:
-    """Print the statistics views; the round of annotation only where there are several.
-
-    Args:
-        warehouse: warehouse of the home, or limited to some of its shards.
-        examples: whether calls are shown, and why others were dropped.
-    """
+    """Print the statistics views; the round of annotation only where there are several."""
     if tally.rejected:
         console.say(f"{tally} (the table rejected_records names them)")
     console.heading("Calls by tool")

@@ -25,9 +25,6 @@ def run_rounds(options: RunOptions, *, until: int, dry_run: bool, on_ray: bool =
 
     What is up to date is not done again, so a command that was killed goes on where it was.
 
-    Args:
-        dry_run: only say what would be done, as far as it can be told.
-
     Raises:
         SettingsError: the settings of a round are not valid, or it is not listed.
         RunFailedError: a round failed, or keeps too few calls to train on. Earlier rounds stay.

@@ -47,7 +47,6 @@ def try_tool(name: str, text: str, options: RunOptions, *, today: str | None) ->
     """Make one call of a tool and print it; the Calendar answers as in `complete`.
 
     Args:
-        text: what stands between the brackets.
         today: date of the text around the call; by default the present day.
 
     Returns:

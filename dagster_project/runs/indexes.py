@@ -21,7 +21,6 @@ class PlannedIndex:
     """An index that is built before the shards.
 
     Attributes:
-        asset: that builds it.
         reason: `missing` or `out of date`.
         can_be_built: whether its dump and encoder can be read.
     """

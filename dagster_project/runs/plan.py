@@ -30,7 +30,6 @@ class PlannedPartition:
     """One partition that a build would make.
 
     Attributes:
-        reason: why: missing, or what changed.
         tokens, seconds: expected cost; 0 for stages without a model. Of what the model of a tool
             reads only the seconds.
     """
@@ -85,7 +84,6 @@ class BuildPlan:
     """Compares what is stored with what the settings ask for.
 
     Attributes:
-        annotator: identity of the annotating model.
         outdated_tools: tools whose index is to be built anew, so that they are other tools then.
         are_texts_coming: whether texts that are not there will be; else their shards are left out.
         coming_tools: tools whose index is missing, so that they cannot be asked for a version yet:

@@ -25,7 +25,6 @@ class PlannedRun:
     Attributes:
         job: one of `dagster_project.jobs`.
         partitions: keys of the assets' partitions; none where all these assets have none.
-        ops: configuration by asset.
     """
 
     job: str

@@ -186,9 +186,7 @@ def run_job(
 
     Args:
         job_name: one of `dagster_project.jobs`.
-        resources: configuration by resource name.
         partitions: keys that are neighbours in the order of registration.
-        ops: configuration by asset.
 
     Raises:
         RunFailedError: with the descriptions of the failed steps.

@@ -30,7 +30,6 @@ def loading(what: str, refused: Callable[[str], Exception]) -> Iterator[None]:
     """Within the block only libraries run, on files that may be damaged or made by strangers.
 
     Args:
-        what: what is loaded, with its path.
         refused: makes the error to raise from a sentence without its full stop.
     """
     try:

@@ -14,7 +14,6 @@ def remove_unused(paths: Iterable[Path], *, used: Path) -> None:
 
     Args:
         paths: each made by a program that calls this when it uses it.
-        used: the one of them that is used now.
     """
     # The time of change tells; where none can be set, nothing can be removed either.
     with suppress(OSError):

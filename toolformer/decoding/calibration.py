@@ -69,7 +69,6 @@ class CalibratedProbability:
         texts_with_calls, texts_without_calls: that they were chosen on.
         kept_places: places of these texts where a kept call stands.
         other_places: the others where a call could stand.
-        openings: that were measured.
     """
 
     min_call_probability: float | None
@@ -168,7 +167,6 @@ def choose_min_call_probability(
     """Choose the thresholds; see `CalibratedProbability` for what they are chosen from.
 
     Args:
-        call_top_k: k that the openings are of.
         kept_places: at least one.
         texts_by_tool: how many texts have a kept call of each tool; one with fewer than
             `MIN_TEXTS_WITH_CALLS` has no thresholds of its own.

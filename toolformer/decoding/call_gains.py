@@ -40,7 +40,6 @@ class WrittenCall(NamedTuple):
     """What a model writes where a call opens.
 
     Attributes:
-        tool: that it names.
         probability: p(` [`) · p(tool | ` [`).
         call: None where what follows the name is no call that could be made.
     """

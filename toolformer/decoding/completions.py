@@ -85,7 +85,6 @@ class DecodingParameters:
         max_calls: most calls with a result per text; 0 disables calls.
         min_call_probability: `CLOSED` disables calls.
         max_call_tokens: a call with more tokens than this before `->` is undone.
-        max_result_tokens: results are cut to this many tokens.
         tools: tools that may be called; none disables calls.
         blocked_tools: tools of the model that may not be called here, whether or not they are
             among `tools`.

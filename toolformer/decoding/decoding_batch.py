@@ -77,9 +77,6 @@ class DecodingBatch:
     def take_out(self, others: Sequence[DecodingRow] = ()) -> list[tuple[DecodingRow, ToolCall]]:
         """Take out the rows that have ended, and those that wait for the result of a call.
 
-        Args:
-            others: that are to leave besides.
-
         Returns:
             The rows that wait, each with its call; they have their keys and values.
         """

@@ -29,7 +29,6 @@ class OpenCall:
     """A call that is being written, and what is needed to take it back.
 
     Attributes:
-        open_id: the token that opened it.
         before: what the model expected in place of the opening token.
         length: tokens that the model had seen before it.
         trace_start: where its steps begin in the trace.

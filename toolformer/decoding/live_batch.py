@@ -44,7 +44,6 @@ class LiveBatch:
     Args:
         model: the model; nobody else uses it meanwhile.
         max_active: texts that are decoded at the same time, those that wait for a tool included.
-        max_waiting: texts that wait for a place.
     """
 
     def __init__(self, model: ReadingModel, *, max_active: int, max_waiting: int):

@@ -31,7 +31,6 @@ class Opening:
         probability: of ` [` and the tool's name.
         gain: by how much the call with its result lowers the loss behind it, in nats; 0 for a call
             that decoding takes back.
-        is_kept: whether a kept call stands there.
         weight: how many openings it stands for; see `sampled`.
         tool: that the model calls there; None where that is not known.
     """
@@ -48,10 +47,6 @@ def sampled(ranked: Sequence[ItemT], *, count: int) -> list[tuple[ItemT, int]]:
 
     The groups follow each other, and their sizes grow evenly: the first are of one, the last of
     about `2 * len(ranked) / count`.
-
-    Args:
-        ranked: in some order.
-        count: most that are taken.
 
     Returns:
         Items, each with the size of its group; all of them with 1 where they are no more than

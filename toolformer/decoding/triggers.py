@@ -61,11 +61,8 @@ def next_emission(
     Args:
         ranked_tokens: the likeliest tokens, best first; at least two, so that one is left where
             the opening token is banned.
-        chance: of the opening token.
         call_top_k: k; 1 is plain greedy decoding, 0 never opens a call.
         min_call_probability: the smallest of the tools that may be called.
-        calls_so_far: calls of this text that have a result.
-        is_disabled: no call may be opened here.
 
     Returns:
         `open_token` where a call is to be opened, else the best other token.
@@ -101,7 +98,6 @@ def may_open(
     """Whether the opening token is likely enough to open a call, by both conditions.
 
     Args:
-        rank, probability: see `CallChance`.
         min_call_probability: ours; 0 leaves k alone to decide, 1 opens none.
 
     Example:

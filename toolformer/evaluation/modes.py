@@ -21,7 +21,6 @@ class Mode:
     Attributes:
         call_top_k: k of the trigger; 0 disables calls.
         without_tool: A tool that may not be called here, besides those that a benchmark blocks.
-        min_call_probability: That a call must have besides.
         is_forced: Whether the model's own call opens, whatever its probability, at the one place
             of its answer without calls where ` [` is likeliest.
         edit: What was done to the tables of its tools; None for nothing.

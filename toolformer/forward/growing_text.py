@@ -8,12 +8,6 @@ class GrowingText:
 
     Only the tokens since the last place at which that text divides are decoded again: those of a
     character, and those of a run of bytes in vocabularies of SentencePiece's kind.
-
-    Args:
-        is_behind: whether the text stands behind other text.
-
-    Attributes:
-        tokens: all so far.
     """
 
     def __init__(self, tokenizer: Tokenizer, *, is_behind: bool):

@@ -183,7 +183,6 @@ def check_training_fits(
     """Refuse to train a model whose weights, gradients and moments do not fit, before it is read.
 
     Args:
-        path: directory of the model to begin with.
         precision: what stands beside adapters is held in it.
         device: a resolved device.
         shares: devices among which the model is divided.

@@ -296,7 +296,6 @@ class Model(Protocol):
         bos_id: the token in front of every scored text, so that its first token has a probability.
         prompt_start: stands in front of few-shot prompts: the start token where the tokenizer
             itself puts one in front of every text, else nothing.
-        context_length: most tokens the model takes.
         loss_noise: standard deviation of a token's loss when the same is asked again, where that
             was measured; None on this machine.
     """

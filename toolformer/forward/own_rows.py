@@ -24,7 +24,6 @@ class _Past:
     Attributes:
         cache: what the model made of it; None where it made nothing that serves.
         fed: how many tokens of each row the cache has seen.
-        rows: how many it has.
         is_shared: whether others go on behind it too.
     """
 

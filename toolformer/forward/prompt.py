@@ -15,7 +15,6 @@ class SplitPrompt:
         prefix: what stands before the text, without the space at its end.
         before_text: that space. It belongs to the first word of the text, because vocabularies
             hold ` word` as one token.
-        after_text: what stands after the text.
     """
 
     prefix: str

@@ -15,8 +15,6 @@ def expected_tokens_per_second(weights: int, *, device: str, precision: str) -> 
 
     Args:
         weights: number of weights of the model; each takes a multiplication and an addition.
-        device: a resolved device.
-        precision: one of `PRECISIONS`.
 
     Raises:
         RuntimeError: torch does not have the device.

@@ -85,9 +85,6 @@ def check_vocabulary(
 ) -> None:
     """Refuse a tokenizer with a token that the model has no embedding of.
 
-    Args:
-        bos_id: the start token, where it is known.
-
     Raises:
         ModelNotFoundError: names the token.
     """

@@ -92,7 +92,6 @@ def check_model(model: LanguageModel, *, with_gradient: bool = False) -> ModelCh
     """Compute the figures of a model.
 
     Args:
-        model: in any precision; both sides compute in it.
         with_gradient: take the training loss as training does, which takes the gradient too.
     """
     return _Comparison(model, with_gradient=with_gradient).figures()

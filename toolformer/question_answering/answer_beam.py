@@ -50,8 +50,6 @@ def likeliest_spans(
     """The probabilities of the spans that a beam follows to their end, for each passage.
 
     Args:
-        trees: the candidates of each passage.
-        beam: behind each passage.
         width: beginnings that are followed in each passage, at each token.
         min_probability: beginnings that are less probable are not followed.
     """

@@ -23,9 +23,6 @@ def answer_spans(text: str, question: str, *, max_words: int) -> list[str]:
 
     Left out is what begins or ends with a function word, and what only repeats the question.
 
-    Args:
-        max_words: Longest span.
-
     Returns:
         The distinct spans in their order, without punctuation at their ends.
 

@@ -214,7 +214,6 @@ class _Question:
     """A question and its passages as they are read.
 
     Attributes:
-        ids: Tokens of the question.
         ids_before_answer: These, and what stands before the answer.
         texts: What is shown of each passage.
         candidates: The tree of possible answers, by passage.

@@ -93,7 +93,6 @@ class ScoringPass:
         """Work on rows batch by batch, the longest first.
 
         Args:
-            lengths: lengths of the rows, in tokens.
             compute: some rows' indices to a result that JSON can hold.
             label: label of the steps, unique within the pass.
 

@@ -60,7 +60,6 @@ def band(
 
     Args:
         rough: losses of bfloat16 by call, at least one and none left out.
-        exact: the same of float32.
     """
     moves = [_reduction(rough[key], baseline) - _reduction(exact[key], baseline) for key in rough]
     if not all(map(math.isfinite, moves)):

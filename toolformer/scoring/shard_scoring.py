@@ -76,7 +76,6 @@ class CallScore:
 
     Attributes:
         losses: with its own result, and with that of another call where it was needed.
-        precision: precision of the model that gave them.
         is_in_chance_sample: whether it is also looked at with a swapped result in place of its own.
         swapped_call_id: call whose result the swapped one is.
         second_swapped_call_id: call whose result a contrast of the swapped one compares with.
@@ -96,8 +95,6 @@ class ToolScores:
     """The scores of one tool's calls in one shard.
 
     Attributes:
-        scores: by call.
-        costs: costs of the passes that were made for them.
         geometry: the batches of the passes with the calls' own results.
     """
 
@@ -111,7 +108,6 @@ class ShardScoring:
 
     Args:
         load_in: gives the scoring model M in a precision; in that of the settings by default.
-        cut_windows: gives the windows of the shard.
         progress: gives the callback of a pass, by its name and that of the tool.
     """
 

@@ -40,8 +40,6 @@ class ServerCapabilities:
     """A server that can be annotated with.
 
     Attributes:
-        forms: asks it.
-        context_length: most tokens that it takes.
         precision: as it says, else `unknown`.
         top: so many of the likeliest tokens it tells at the places of a prompt.
         lists_tokens: it tells the log probability of a token that is named.

@@ -66,10 +66,6 @@ class ChatBody(TextBody):
     def as_completion(self, tokenizer: Tokenizer, start: int) -> ChatCompletionBody:
         """What continues the prompt that the messages become as this request wants it.
 
-        Args:
-            tokenizer: of the model, with its chat template.
-            start: the model's start token.
-
         Raises:
             ApiError: a message cannot be answered to, the template refuses it or fails, or two
                 fields do not go together.

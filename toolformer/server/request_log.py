@@ -47,9 +47,7 @@ class RequestRecord:
     """What is counted while a request is answered, for its line in the log and for the metrics.
 
     Attributes:
-        request_id: stands in the log and in the answer.
         further: fields of the log that only some requests have.
-        prompt_tokens: length of all its prompts.
     """
 
     metrics: Metrics

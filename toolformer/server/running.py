@@ -22,7 +22,6 @@ class Server(uvicorn.Server):
     """Answers until SIGTERM or SIGINT; then what runs may finish, and what comes is refused.
 
     Args:
-        on_start: called when it listens.
         closing_seconds: how long what runs may go on.
     """
 

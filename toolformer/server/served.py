@@ -34,15 +34,12 @@ class Served:
     """A model in a running batch, and its tools.
 
     Attributes:
-        batch: decodes the model.
         toolbox: its tools, opened for decoding and prepared.
-        min_call_probability: that a call must have to open.
         examples: beginnings of texts that it went on with rightly, each with the tool that it
             called; none where it was not measured.
         calls_in_text: whether calls stand in the texts of answers that say nothing of it.
         revision: what tells the model from others of its name; None where that is not known.
         created: when it was started, in seconds since 1970.
-        is_closing: whether requests are refused.
     """
 
     model: ReadingModel

@@ -85,9 +85,7 @@ def update_manifest(
         folder: `$TOOLFORMER_HOME/sources`; made where it is missing.
         sources: all of the corpus, in order; one that cannot be used stops no other.
         held_out_every: every n-th shard by number is held out from training; 0 for none.
-        stored: the texts that are there.
         store: what it raises ends the update.
-        progress: told about each shard that is cut.
 
     Raises:
         ManifestError: the manifest cannot be read, is missing, or is older than the texts.

@@ -44,7 +44,6 @@ class RawRecord:
         raw: a JSON line or a text (bytes that are not UTF-8 kept as surrogate escapes), or the
             columns of a row, or the fields of a page, or text, url and date of an archived text.
         reason: why the reader could not give the whole record; then `raw` is an excerpt.
-        losses: what the reader has lost, by kind.
         unread: columns of the file that were not read.
     """
 

@@ -38,7 +38,6 @@ class Chats:
     """Writes a share of the texts as conversations.
 
     Args:
-        tokenizer: of the model, with its chat template.
         share: of the texts, in [0, 1].
         seed: seed of the choice of texts, and of where they are cut.
 
@@ -83,9 +82,7 @@ class Chats:
             ids: tokens of the text, without calls.
             tokens: positions of those that stand in the row.
             first_call: position of the first kept call among them; None where there is none.
-            context: what stands in front of them.
             room: most tokens of a context, whose beginning goes where it is longer.
-            draw: see `draw`.
 
         Returns:
             None where nothing stands in front of the answer.

@@ -41,7 +41,6 @@ def window_in_context(
     offset still give a place in the document.
 
     Args:
-        context: context of the text; None where it has none.
         max_tokens: maximum length of a training row, the beginning-of-sequence token included.
     """
     if context is None:

@@ -65,7 +65,6 @@ def finetune(
         facts: what else the output's `toolformer.json` shall say of the rows.
         report: called after every step, and first for the steps of an interrupted run or a trial.
         report_trial: see `report` of `chosen_rate`.
-        report_rate: called when one of the rates is chosen.
 
     Returns:
         All steps, and which was the best.

@@ -16,13 +16,11 @@ class FinetuningParameters:
     Attributes:
         learning_rate: after the warmup; constant from there on.
         warmup_share: share of the steps over which it rises linearly.
-        batch_size: rows of one optimiser step.
         micro_batch_tokens: most tokens fed at once, padding included; a longer row is fed alone.
             Bounds the memory, changes nothing else.
         evaluations: how often development losses are measured, at even distances; the last step
             always has one.
         seed: seed of the order of rows, and of dropout where the model has any.
-        clip_norm: largest norm of the gradient.
         precision: precision of the computation, `float32` or `bfloat16` (autocast); the weights
             that are trained are float32 always.
         save_every: steps between two saved states.

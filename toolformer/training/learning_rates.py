@@ -59,7 +59,6 @@ class ChosenRate:
     Attributes:
         job: the training at the chosen rate; its state has the steps of the trial.
         steps: of each trial.
-        base: losses of the base model.
         trials: in falling order of their rates.
     """
 

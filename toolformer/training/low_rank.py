@@ -70,7 +70,6 @@ def merge_adapters(base: Path, adapters: Path, target: Path, *, rank: int) -> No
 
     Args:
         base: directory of the model that they were trained beside.
-        adapters: folder that `save_adapters` wrote to.
         target: folder that is there; gets config and weights.
 
     Raises:

@@ -279,7 +279,6 @@ def micro_batches(
         lengths: tokens of each row of the whole batch.
         process: number of the process, from 0.
         processes: how many share the batch.
-        token_budget: most tokens fed at once.
 
     Example:
         >>> micro_batches([9, 4, 4, 8], 0, 2, token_budget=8)

@@ -112,7 +112,6 @@ class Progress:
         base: what was measured before the first step.
         seconds: time spent so far, interrupted runs included.
         best_step, best: the best checkpoint so far; None before the first measurement.
-        history: all steps done.
     """
 
     base: DevelopmentLoss

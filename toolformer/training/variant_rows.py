@@ -73,7 +73,6 @@ def variant_rows(
     text. A row that begins within its text has none, since the text does not go on from there.
 
     Args:
-        texts: those of C*.
         variant: one of `VARIANTS`.
         max_tokens: maximum length of a row, the beginning-of-sequence token included.
         chats: writes those with a `chat_draw` as chats, but where nothing would stand in front of

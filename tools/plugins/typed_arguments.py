@@ -56,7 +56,6 @@ class Parameter:
         name: As in `name=value`.
         type: What its text is read as: str, int, float, bool, one of these as `Annotated` with
             limits of pydantic, or a Literal of texts, numbers and truth values.
-        is_required: Whether a call must have it.
         default: What stands for it in a call without it; means nothing where it is required.
 
     Raises:

@@ -59,7 +59,6 @@ def split_passages(
 
     Args:
         sections: Pairs of section title (empty for the introduction) and plain text, in order.
-        max_words: Most words in a passage, at least 1.
 
     Example:
         >>> from itertools import count

@@ -57,7 +57,6 @@ class Trial:
     """One tool, and what it did so far.
 
     Attributes:
-        create: Makes a fresh tool with settings.
         read_prompt: Gives the few-shot prompt of the tool; may raise PromptError.
         answered: The demonstrated calls, then garbage that the tool takes for calls, each with its
             answer or error; up to the first that is neither text nor a ToolCallError.

@@ -29,9 +29,6 @@ class ResultCache:
 
     A cache that cannot be read or written costs time and no results: it is left alone for the
     rest of the process, and a warning says so.
-
-    Args:
-        folder: Made at first use.
     """
 
     def __init__(self, folder: Path) -> None:

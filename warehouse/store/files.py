@@ -27,7 +27,6 @@ class MirroredFiles:
     """Files of an object store, and this machine's copies of them.
 
     Args:
-        store: where they are published.
         root: the copies lie below it.
         cache: folder of this machine, for the record of which version each copy is.
     """
@@ -201,7 +200,6 @@ def files_of_version(store: ObjectStore, version: str) -> Mapping[str, str]:
     """The BLAKE2b digests of a version's files, by their names within it; '' is the one file.
 
     Args:
-        store: where it is published.
         version: see `version_name`.
 
     Raises:

@@ -76,9 +76,6 @@ class PartitionStore:
     def publish(self, made: Mapping[str, Sequence[Entry]]) -> None:
         """Makes partitions that were written the newest ones: those of each shard all at once.
 
-        Args:
-            made: by shard.
-
         Raises:
             StoreConflictError: another machine published one since this process looked; those of
                 the other shards are published.

@@ -75,7 +75,6 @@ class Benchmark(ABC):
     """A set of questions with its protocol (paper, section 4.2).
 
     Attributes:
-        name: As it stands in results.
         blocked_tools: Tools that must not be called, since they would give the answer away.
         version: Part of fingerprints: changes whenever prompts, choice of items or scoring change.
             What the files hold is not in it.

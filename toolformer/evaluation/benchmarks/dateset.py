@@ -47,7 +47,6 @@ class Dateset(Benchmark):
     """Questions about dates, each with a presumed today.
 
     Args:
-        seed: Selects dates and questions.
         count: How many questions, with every kind among them; None for all 9,400.
     """
 

@@ -34,8 +34,6 @@ def plot_links(
     Of each plot the newest `KEPT` stay.
 
     Args:
-        home: the files lie in its folder `plots`.
-        asset, partition: that show them.
         figures: by what each shows.
 
     Returns:

@@ -152,7 +152,6 @@ def with_absolute_paths(values: Any, folder: Path, paths: Any = _PATHS) -> Any:
     Args:
         values: as in toolformer.yaml; what is not valid stays as it is.
         folder: that relative paths are looked up from.
-        paths: where `values` have paths.
     """
     if isinstance(paths, tuple):
         is_path = isinstance(values, str) and values.strip() and values not in paths

@@ -48,10 +48,8 @@ def edited_tables(
     and what was right stays so.
 
     Args:
-        settings, home, toolbox: of the run.
         benchmark: scores values and answers.
         items: of it; those that ask for no fact are left out.
-        edit: what is done to the facts.
 
     Raises:
         ToolformerError: no tool is a table, or no question asks for a fact of one.

@@ -108,8 +108,6 @@ def answered_calls(
 
     Args:
         calls: of each the arguments, its text, and the character of the text that it stands at.
-        tokenizer: counts the tokens of results.
-        progress: told calls made and calls in all.
 
     Returns:
         For each call what `executed_calls` says of its result, by column.

@@ -68,7 +68,6 @@ def live_tools(
     """The tools for some prompts that are continued together.
 
     Args:
-        toolbox: opened for decoding.
         prompts, dates: texts, and for each the date that the Calendar takes for today.
         on_outcome: see `tools.running.execution.call_runner`; told places in `prompts`.
     """

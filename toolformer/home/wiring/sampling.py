@@ -51,7 +51,6 @@ def check_can_annotate(
     """Refuse, before weights are read, a model that no device or no window has room for.
 
     Args:
-        prompts: few-shot prompts by tool.
         is_here: it computes on this machine.
 
     Raises:
@@ -135,8 +134,6 @@ def sampled_calls(
 
     Args:
         prompt: its few-shot prompt; None to leave it out.
-        documents: see `proposed_calls`.
-        progress: told windows done and windows in all.
     """
     samples = sample_shard(
         model,
