@@ -107,13 +107,15 @@ def evaluate_models(
     # What failed does not hide the others.
     _show(open_warehouse(home), settings, home.plots)
     work = Workspace(settings, home)
-    # What could not be measured has said why.
-    with suppress(ToolformerError):
-        models_of_home = [name for name in named if name not in (BASE, *evaluation.models)]
-        tell_outdated(options, home, settings.training_rounds if models_of_home else ())
-        for name in models_of_home:
+    models_of_home = {*named} - {BASE, *evaluation.models}
+    tell_outdated(options, home, settings.training_rounds if models_of_home else ())
+    for name in named:
+        # What could not be measured has said why.
+        with suppress(ToolformerError):
             doubt = doubt_about(work, evaluated_model(name, settings, home), benchmarks)
-            if doubt := doubt or _why_outdated(name, options, home):
+            if not doubt and name in models_of_home:
+                doubt = _why_outdated(name, options, home)
+            if doubt:
                 console.say(doubt)
     raise_all(failures)
 
