@@ -17,7 +17,7 @@ from assets.run import Run, Workspace
 from toolformer.home.fingerprints import FINGERPRINT, MADE_AGAIN, PARTS, Fingerprint
 from toolformer.sources.manifest import Manifest, manifest_path
 from toolformer.stage_cost import StageCost
-from warehouse.errors import DamagedPartitionError, StoreConflictError
+from warehouse.errors import DamagedPartitionError, StoreConflictError, StoreError
 from warehouse.schema import ALL, table_schema
 from warehouse.validation import conform
 from warehouse.warehouse import Warehouse
@@ -197,11 +197,12 @@ class PartitionOutput(Output):
     def _made_of_the_same(
         self, expected: Expected
     ) -> tuple[Mapping[str, str], pl.DataFrame] | None:
-        """Metadata and rows that are replaced though they were made of the same, if undamaged."""
+        """Metadata and rows that are replaced though they were made of the same, if readable."""
         stored = self.stored()
         if stored is None or expected.fingerprint.difference(stored) is not None:
             return None
-        with suppress(DamagedPartitionError):
+        # What an object store has lost is named by an error that asks for this.
+        with suppress(DamagedPartitionError, StoreError):
             return stored, self.run.warehouse.read_partition(*self.address)
 
     def _told_apart(
