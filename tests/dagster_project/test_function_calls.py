@@ -229,14 +229,22 @@ def test_a_service_that_answers_no_more_ends_the_command_and_is_not_waited_for(
     assert not (tmp_path / "rows.jsonl").exists()
 
 
-def test_a_service_is_asked_again_when_it_says(chats: Chats, monkeypatch):
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"error": {"message": "later"}},
+        {"message": "Tokens per minute limit exceeded", "code": "token_quota_exceeded"},
+    ],
+    ids=["later", "by the minute"],
+)
+def test_a_service_is_asked_again_when_it_says(chats: Chats, monkeypatch, refusal):
     monkeypatch.setattr(http_client, "_LONGEST_WAIT", 0.1)
     chats.retry_after, times = "1", []
 
     def answer(content: str) -> tuple[int, Any]:
         times.append(time.monotonic())
         if len(times) == 1:
-            return 429, {"error": {"message": "later"}}
+            return 429, refusal
         return 200, {"choices": [{"message": MESSAGES[content]}]}
 
     chats.answer = answer

@@ -44,8 +44,9 @@ _SECONDS_OF_FAILURE, _SECONDS_OF_SILENCE = 3.0, 20.0
 # One answer that was long in coming, and was cut off, may have used up the patience alone.
 _LEAST_ATTEMPTS = 3
 _PASSING_STATUSES = frozenset({408, 425, 429})
-# In the code or type of an error: what was paid for is used up, and no wait gives it back.
-_SPENT = ("quota", "billing", "balance")
+# In the code or type of an error: what was paid for is used up, and no wait gives it back. Quotas
+# by the minute are others, such as `token_quota_exceeded`.
+_SPENT = ("insufficient_quota", "current_quota", "billing", "balance")
 _NO_COMPLETIONS = (
     "Expected /v1/models and /v1/completions; a service that only chats has none, and gives no "
     "probabilities of given tokens. Take an engine that has them, such as vLLM."
