@@ -95,9 +95,10 @@ class OwnRows:
             return self._model.own_states(pad_sequence(ids, batch_first=True).to(device), cache)
 
     def forget(self, row: int, length: int) -> None:
-        """See `Rows.forget`; what is left is fed again."""
+        """See `Rows.forget`; what is left is fed again, if any that was fed is forgotten."""
         del self._ids[row][length:]
-        self._pasts[row] = _Past(), 0
+        if self._pasts[row][0].fed > length:
+            self._pasts[row] = _Past(), 0
 
     def fork(
         self, rows: Sequence[int], lengths: Sequence[int] | None = None, *, shares: bool = False

@@ -99,6 +99,25 @@ def test_keys_of_texts_stay_where_they_are_while_another_leaves_and_comes_back(
         assert_goes_on(logits[place], NETWORK, texts[text] + behind)
 
 
+def test_a_row_that_forgets_what_was_not_fed_goes_on_behind_what_was(monkeypatch):
+    monkeypatch.setattr(NETWORK, "is_plain", True)
+    cache = NETWORK.contexts(1)
+    cache.append([[0, 9, 8, 7]])
+    fed = []
+    own_states = type(NETWORK).own_states
+    monkeypatch.setattr(
+        type(NETWORK),
+        "own_states",
+        lambda self, ids, past: fed.append(ids.tolist()) or own_states(self, ids, past),
+    )
+    cache.forget(0, 4)
+    assert_goes_on(cache.feed([[5]])[0], NETWORK, [0, 9, 8, 7, 5])
+    assert fed == [[[5]]]
+    cache.forget(0, 3)
+    assert_goes_on(cache.feed([[6]])[0], NETWORK, [0, 9, 8, 6])
+    assert fed[1:] == [[[0, 9, 8, 6]]]
+
+
 def test_hidden_keys_are_thrown_out():
     rows = SharedRows(NETWORK, 2)
     cache = NetworkContexts(NETWORK, rows)
