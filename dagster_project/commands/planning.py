@@ -10,7 +10,7 @@ from dagster_project.runs.forecast import Forecast, forecast_build
 from toolformer.home.expected_errors import EXPECTED_ERRORS, explained
 from toolformer.home.fingerprints import MISSING
 from toolformer.home.home import Home
-from toolformer.home.settings.settings_file import load_settings
+from toolformer.home.settings.settings_file import load_settings, settings_of_rounds
 from toolformer.home.wiring.warehouse import open_warehouse
 from toolformer.sources.manifest import Manifest
 
@@ -60,10 +60,15 @@ def tell_outdated(options: RunOptions, home: Home, rounds: Iterable[int]) -> Non
 
 
 def _outdated(options: RunOptions, home: Home, number: int) -> str | None:
-    own = options.overrides.get("sampling", {}).get("round", number)
+    own = options.overrides.get("sampling", {}).get("round")
+    of_file = {each.sampling.round for each in settings_of_rounds(home.settings_file)}
+    if number not in {own, *of_file}:
+        # Who built it knows with which settings.
+        return None
     # What is changed for another round is not changed for this one.
-    settings = (options if own == number else RunOptions()).in_round(number).load_settings(home)
-    warehouse, shards = open_warehouse(home), list[str]()
+    changes = options if own in (None, number) else RunOptions()
+    settings = changes.in_round(number).load_settings(home)
+    warehouse, shards = open_warehouse(home).as_it_is(), list[str]()
     tools, sources = set[str](), set[str]()
     for entry in Manifest.load(home.sources).annotated_shards:
         if warehouse.partition_names("augmented_texts", entry.key, round_number=number):

@@ -1,0 +1,82 @@
+"""What commands say of calls that a build would make anew, before they read them."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from dagster_project.commands import planning
+from dagster_project.commands.options import RunOptions
+from dagster_project.runs.plan import PlannedPartition
+from tests.s3 import Store
+from tests.warehouse.rows import put, save_manifest
+from toolformer.home.home import Home
+from toolformer.home.wiring.warehouse import open_warehouse
+from warehouse.layout import name_in_round
+from warehouse.schema import ALL
+from warehouse.store.objects import ObjectStore
+
+
+@pytest.fixture(autouse=True)
+def _all_out_of_date(monkeypatch):
+    def forecast(*_: object, shards: list[str], **__: object) -> SimpleNamespace:
+        why = "changed: prompt"
+        planned = [PlannedPartition(shard, "candidate_calls", "QA", why) for shard in shards]
+        return SimpleNamespace(partitions=planned, cut=[])
+
+    monkeypatch.setattr(planning, "forecast_build", forecast)
+
+
+def texts_of(home: Home, shards: int, number: int = 1) -> None:
+    keys = [f"shard-{number:05d}" for number in range(shards)]
+    save_manifest(home.sources, *keys)
+    for key in keys:
+        warehouse = open_warehouse(home)
+        text, name = {"round": number}, name_in_round(number, ALL)
+        put(warehouse, "augmented_texts", text, shard=key, name=name, fingerprint="texts")
+
+
+ROUNDS = "rounds: [{}, {sampling: {uses_prompt: false}}]"
+SECOND = {"sampling": {"round": 2}}
+
+
+@pytest.mark.parametrize(
+    ("file", "overrides", "told"),
+    [
+        ("", {}, [1]),
+        ("sampling: {round: 2, annotator: finetuned}", {}, [2]),
+        ("sampling: {round: 2, is_chained: true}", {}, [2]),
+        (ROUNDS, {}, [1, 2]),
+        ("", SECOND, [1, 2]),
+        ("sampling: {round: 2, is_chained: true}", SECOND, [2]),
+    ],
+)
+def test_of_rounds_whose_settings_are_not_known_nothing_is_said(
+    tmp_path: Path, capsys, file, overrides, told
+):
+    home = Home(tmp_path)
+    for number in (1, 2):
+        texts_of(home, 1, number)
+    home.settings_file.write_text(f"preset: laptop\n{file}\n")
+    planning.tell_outdated(RunOptions(overrides), home, [1, 2])
+    expected = ["", " --set sampling.round=2"]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition("`")[2].partition("`")[0] for line in lines] == [
+        f"toolformer build{expected[number - 1]}" for number in told
+    ]
+
+
+def test_an_object_store_is_not_asked_for_each_shard(s3: Store, tmp_path: Path, monkeypatch):
+    s3.lead_to(monkeypatch)
+    s3.make_bucket("outdated")
+    home, asked = Home(tmp_path, store="s3://outdated/home"), []
+    listed = ObjectStore.listed
+    monkeypatch.setattr(ObjectStore, "listed", lambda *names: asked.append(names) or listed(*names))
+
+    def requests(shards: int) -> int:
+        texts_of(home, shards)
+        asked.clear()
+        planning.tell_outdated(RunOptions(), home, [1])
+        return len(asked)
+
+    assert requests(2) == requests(5)
