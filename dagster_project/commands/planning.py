@@ -68,6 +68,9 @@ def _outdated(options: RunOptions, home: Home, number: int) -> str | None:
     # What is changed for another round is not changed for this one.
     changes = options if own in (None, number) else RunOptions()
     settings = changes.in_round(number).load_settings(home)
+    if settings.is_annotated_by_server:
+        # Which model that is, the server alone knows; while others train or export it may be off.
+        return None
     warehouse, shards = open_warehouse(home).as_it_is(), list[str]()
     tools, sources = set[str](), set[str]()
     for entry in Manifest.load(home.sources).annotated_shards:
@@ -89,8 +92,10 @@ def _outdated(options: RunOptions, home: Home, number: int) -> str | None:
         return None
     why = f" ({older[0].reason})" if older else ""
     of_round = f" --set sampling.round={number}" if number > 1 else ""
+    same = " with the same --set" if changes.overrides.keys() - {"training", "evaluation"} else ""
     return (
-        f"Out of date: {', '.join(told)}{why}. `toolformer build{of_round}` brings them up to date."
+        f"Out of date: {', '.join(told)}{why}. `toolformer build{of_round}`{same} brings them up "
+        "to date."
     )
 
 

@@ -197,7 +197,8 @@ def test_training_tells_what_was_built_with_other_settings_and_nothing_else(
         return capsys.readouterr().out.splitlines()[:-1]
 
     def sentence(what: str, why: str) -> str:
-        return f"Out of date: {what} ({why}). `toolformer build` brings them up to date."
+        build = "`toolformer build` with the same --set brings them up to date"
+        return f"Out of date: {what} ({why}). {build}."
 
     both = "2 partitions of filtered_calls, 2 partitions of augmented_texts"
     changed = "changed: tools.Calendar.filtering_threshold"

@@ -49,6 +49,12 @@ SECOND = {"sampling": {"round": 2}}
         (ROUNDS, {}, [1, 2]),
         ("", SECOND, [1, 2]),
         ("sampling: {round: 2, is_chained: true}", SECOND, [2]),
+        # Which model that is it would have to be asked.
+        (
+            "language_model: {path: tokenizer, server: {url: 'http://127.0.0.1:9', model: m}}",
+            {},
+            [],
+        ),
     ],
 )
 def test_of_rounds_whose_settings_are_not_known_nothing_is_said(
