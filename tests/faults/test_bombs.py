@@ -1,6 +1,7 @@
 """Every bomb is read in bounded memory and time, and said to be one."""
 
 import multiprocessing
+import signal
 from collections.abc import Iterator
 from multiprocessing.pool import Pool
 
@@ -21,7 +22,9 @@ def processes() -> Iterator[Pool]:
     """A process of its own for each file, in which everything is imported already."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([read_bomb.__module__])
-    with context.Pool(1, maxtasksperchild=1) as pool:
+    # A test before may have left it ignored, and then the pool could not end its processes.
+    own = (signal.SIGTERM, signal.SIG_DFL)
+    with context.Pool(1, signal.signal, own, maxtasksperchild=1) as pool:
         yield pool
 
 

@@ -13,7 +13,7 @@ from toolformer.generation.defaults import DEFAULTS
 
 # Of pyproject.toml, in the form that transformers reads.
 REQUIREMENTS = "torch>=2.13 transformers>=5.20 accelerate>=1.10 diskcache>=5.6 psutil>=6 "
-REQUIREMENTS += "pydantic>=2.10 tenacity>=9"
+REQUIREMENTS += "pydantic>=2.10 tenacity>=9.2"
 _GENERATE = '''"""Decoding with live calls; toolformer_generate says what it takes."""
 
 from transformers import GenerationMixin
