@@ -23,7 +23,7 @@ from warehouse.validation import conform
 from warehouse.warehouse import Warehouse
 
 # Columns that differ between equal rows: how an answer was come by.
-VOLATILE = ("duration_ms", "from_cache")
+_VOLATILE = ("duration_ms", "from_cache")
 UP_TO_DATE = "up to date"
 DONE = "done"
 # Table, shard and name of a partition.
@@ -216,7 +216,7 @@ class PartitionOutput(Output):
         if FINGERPRINT in made.metadata:
             return {}
         rows = conform(table_schema(self.address[0]), made.rows)
-        if rows.drop(*VOLATILE, strict=False).equals(before.drop(*VOLATILE, strict=False)):
+        if rows.drop(*_VOLATILE, strict=False).equals(before.drop(*_VOLATILE, strict=False)):
             return {name: stored[name] for name in (FINGERPRINT, PARTS)}
         again = {MADE_AGAIN: self.run.context.run.run_id}
         return expected.fingerprint.with_parts(again).metadata()

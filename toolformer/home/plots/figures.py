@@ -82,10 +82,7 @@ def training_curve(frame: pl.DataFrame) -> "Figure":
         "development_perplexity": "development\nperplexity",
         "call_loss": "loss of calls there\n(nats per token)",
     }
-    measured = {
-        column: frame.filter(pl.col(column).is_not_null() & pl.col(column).is_finite())
-        for column in labels
-    }
+    measured = {column: frame.filter(pl.col(column).is_finite()) for column in labels}
     shown = [column for column in labels if column == "loss" or not measured[column].is_empty()]
     figure = new_figure(7.6, 0.8 + 2.1 * len(shown), "Finetuning")
     panels = [figure.add_subplot(len(shown), 1, part + 1) for part in range(len(shown))]
