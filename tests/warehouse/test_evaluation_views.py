@@ -101,13 +101,15 @@ def test_answers_with_calls_stand_beside_those_without_and_tell_how_calls_were_u
         ("changed", 0.0, None, None, 0.0),
     )
     without = {"called_tool": None, "is_result_right": None}
+    undone = {"missing": "[QA(Who?) -> (no_result)", "none needed": "[QA(What?) -> (no_result)"}
     rows = [
         row
         for item, score_without, tool, is_right, score in answers
         for row in (
             {"item_id": item, "mode": "disabled", "score": score_without, **without},
             {"item_id": item, "called_tool": tool, "is_result_right": is_right, "score": score}
-            | {"prompt": "Which?" if item == "changed" else "What day is it?"},
+            | {"prompt": "Which?" if item == "changed" else "What day is it?"}
+            | {"undone_call": undone.get(item)},
         )
     ]
     put(warehouse, "evaluation_results", *rows, {"item_id": "only here"})
@@ -121,19 +123,19 @@ def test_answers_with_calls_stand_beside_those_without_and_tell_how_calls_were_u
     ]
     put(warehouse, "evaluation_results", *forced, name="dateset.base.forced")
     answered = warehouse.query(
-        "select item_id, is_needless_call, is_missing_call, is_unused_result"
+        "select item_id, is_needless_call, is_missing_call, is_unused_result, undone_call"
         " from answers_with_calls where mode <> 'forced'"
     )
     assert answered.rows() == [
-        ("helps", False, False, False),
-        ("missing", False, True, False),
-        ("needless", True, False, False),
-        ("needless and unused", True, False, True),
-        ("none needed", False, False, False),
+        ("helps", False, False, False, None),
+        ("missing", False, True, False, undone["missing"]),
+        ("needless", True, False, False, None),
+        ("needless and unused", True, False, True, None),
+        ("none needed", False, False, False, undone["none needed"]),
     ]
     two_thirds = pytest.approx(2 / 3)
     assert warehouse.query("from call_use where mode <> 'forced'").rows() == [
-        ("dateset", "base", "with-tools", 5, 3, 2, two_thirds, 1, 0.5, 1, 1.0, 1, 0.5)
+        ("dateset", "base", "with-tools", 5, 3, 2, two_thirds, 1, 0.5, 1, 1, 1.0, 1, 0.5)
     ]
 
 

@@ -10,6 +10,8 @@
 --   called_tool: tool that it called; NULL where it called none
 --   arguments: arguments of the call
 --   result: result of the call
+--   undone_call: the first call that it wrote and that was taken back, with the reason, such as that
+--     the tool had no result; NULL where there was none
 --   gold: accepted answers, as a JSON list
 --   score: 1 right, 0 wrong
 --   score_without_calls: score of its answer with calls disabled
@@ -29,6 +31,7 @@ select
     answered.called_tool,
     answered.arguments,
     answered.result,
+    answered.undone_call,
     gold,
     answered.score,
     disabled.score as score_without_calls,

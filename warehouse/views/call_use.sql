@@ -13,6 +13,8 @@
 --   needless_share: share of these among all items that it answers right with calls disabled
 --   missing_calls: items without a call that it answers wrong with calls disabled
 --   missing_share: share of these among all items that it answers wrong with calls disabled
+--   undone_calls: missing calls that the model wrote, and that were taken back, mostly since the tool
+--     had no result: these no lower threshold wins (`answers_with_calls.undone_call`)
 --   right_if_forced: missing calls whose answer is right where the model's own call opens all the
 --     same; NULL until `toolformer evaluate --study openings`. These a lower
 --     `decoding.min_call_probability` can win; the others need other calls, so more annotation
@@ -29,6 +31,7 @@ select
     avg(is_needless_call::integer) filter (where score_without_calls = 1) as needless_share,
     count(*) filter (where is_missing_call) as missing_calls,
     avg(is_missing_call::integer) filter (where score_without_calls = 0) as missing_share,
+    count(undone_call) filter (where is_missing_call) as undone_calls,
     sum(score_if_forced::integer) filter (where is_missing_call) as right_if_forced,
     avg(score_if_forced) filter (where is_missing_call) as forced_share,
     count(*) filter (where is_unused_result) as unused_results,
