@@ -4,6 +4,9 @@ import datetime
 from dataclasses import dataclass
 from typing import Any
 
+# In place of a result where a tool gave no answer, such as in time: another call has none either.
+NO_ANSWER = ""
+
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:

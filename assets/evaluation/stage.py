@@ -10,7 +10,7 @@ OF_QUESTIONS = (
     "decoding.max_call_tokens",
     "execution.max_result_tokens",
 )
-OF_CALLS = ("execution.deadline_seconds", "evaluation.today")
+OF_CALLS = ("decoding.call_attempts", "execution.deadline_seconds", "evaluation.today")
 # Losses of texts are always of float32.
 OF_TEXTS = (
     "corpus.window_tokens",

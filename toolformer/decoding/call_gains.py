@@ -75,7 +75,12 @@ def written_calls(
     """
     # One token behind the call, or in its place, ends the text.
     parameters = replace(
-        parameters, max_new_tokens=1, max_calls=1, min_call_probability=BY_RANK_ALONE
+        parameters,
+        max_new_tokens=1,
+        max_calls=1,
+        min_call_probability=BY_RANK_ALONE,
+        # Whether a call has a result is known later.
+        call_attempts=1,
     )
     max_prompt = longest_prompt_tokens(model, parameters)
     roomy = [place for place in places if place.position <= max_prompt]

@@ -13,6 +13,7 @@ _MINIMA = {
     "max_result_tokens": 1,
     "call_top_k": 0,
     "max_calls": 0,
+    "call_attempts": 1,
 }
 
 
@@ -85,6 +86,8 @@ class DecodingParameters:
         max_calls: most calls with a result per text; 0 disables calls.
         min_call_probability: `CLOSED` disables calls.
         max_call_tokens: a call with more tokens than this before `->` is undone.
+        call_attempts: most calls that are written in turn at a place where one opens, until a tool
+            has a result; see `toolformer.decoding.decoding_row.OpenCall.others`.
         tools: tools that may be called; none disables calls.
         blocked_tools: tools of the model that may not be called here, whether or not they are
             among `tools`.
@@ -98,6 +101,7 @@ class DecodingParameters:
     tools: tuple[str, ...] = ()
     blocked_tools: tuple[str, ...] = ()
     min_call_probability: MinCallProbability = BY_RANK_ALONE
+    call_attempts: int = 1
 
     def __post_init__(self) -> None:
         for name, minimum in _MINIMA.items():
@@ -142,10 +146,11 @@ class DecodedCall:
 
 
 class UndoneCall(NamedTuple):
-    """A call that was taken back: its text from ` [` on, and why."""
+    """A call that was taken back: its text from ` [` on, why, and how many tokens it had."""
 
     text: str
     reason: str
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,9 @@ The caller runs the calls. Trigger and call syntax are in `triggers`.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import takewhile
 
 from toolformer.decoding.completions import Completion, DecodingParameters
-from toolformer.decoding.decoding_batch import DecodingBatch
+from toolformer.decoding.decoding_batch import DecodingBatch, common_opening
 from toolformer.decoding.decoding_row import DecodingRow, RowSettings
 from toolformer.decoding.triggers import CallChance, first_opening
 from toolformer.errors import SequenceTooLongError
@@ -50,14 +49,16 @@ def complete(
 
     The start token stands in front of each prompt, as it does in scoring and finetuning.
 
-    A call opens where its tool is likely enough: see `toolformer.decoding.triggers`. It is undone,
-    and no other opened in that text, when what follows ` [` is no call of an enabled tool, grows
-    too long, or gets no result. The text then goes on as if the opening token had been banned
-    there. No call is opened inside a character of several tokens.
+    A call opens where its tool is likely enough: see `toolformer.decoding.triggers`. Where it grows
+    too long or gets no result, the next likeliest is written, `call_attempts` in all. Then, and
+    where what follows ` [` is no call of an enabled tool, it is undone, and no other opened in that
+    text, which goes on as if the opening token had been banned there. No call is opened inside a
+    character of several tokens.
 
     Args:
         run_calls: gets pairs of index into `prompts` and call, all that are pending in a step, and
-            returns for each a result free of call markers (`tools.syntax.clean_result`), or None.
+            returns for each a result free of call markers (`tools.syntax.clean_result`), None, or
+            `tools.protocol.NO_ANSWER`.
         prompt_ids: the tokens of each prompt, without the start token, where they are known; by
             default the prompts are encoded.
         parse_arguments: tool name and arguments to normalised arguments; a CallSyntaxError of it
@@ -239,23 +240,11 @@ def _read_in_front(rows: Sequence[DecodingRow], opening: Contexts) -> Contexts:
 
 def shared_opening(model: Model, rows: Sequence[DecodingRow], *, least: int = 1) -> Contexts:
     """What all prompts begin with, fed once where it has so many tokens."""
-    shared = _common_opening([row.pending[:-1] for row in rows]) if len(rows) > 1 else []
+    shared = common_opening([row.pending[:-1] for row in rows]) if len(rows) > 1 else []
     opening = model.contexts(1)
     if len(shared) >= least:
         opening.append([shared])
     return opening
-
-
-def _common_opening(rows: Sequence[list[int]]) -> list[int]:
-    """The tokens that all rows begin with.
-
-    Example:
-        >>> _common_opening([[0, 5, 7, 1], [0, 5, 6]])
-        [0, 5]
-    """
-    # In lexicographic order all rows lie between these two, and begin with what they share.
-    pairs = zip(min(rows), max(rows), strict=False)
-    return [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
 
 
 def check_length(model: Model, row: DecodingRow, name: str) -> None:

@@ -13,10 +13,12 @@ The caller takes out the rows that wait for a result, runs their calls, and hand
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import takewhile
 
 from toolformer.calls import call_open_id, cut_result
 from toolformer.decoding.completions import DecodingParameters
-from toolformer.decoding.decoding_row import DecodingRow, OpenCall
+from toolformer.decoding.decoding_row import DecodingRow, OpenCall, OtherCall
 from toolformer.decoding.triggers import (
     BLOCKED_TOOL,
     END_OF_TEXT,
@@ -30,7 +32,7 @@ from toolformer.decoding.triggers import (
 )
 from toolformer.forward.model import Contexts, Model, NextTokens
 from tools.errors import CallSyntaxError
-from tools.protocol import ToolCall
+from tools.protocol import NO_ANSWER, ToolCall
 from tools.syntax import CALL_CLOSE
 
 
@@ -100,11 +102,12 @@ class DecodingBatch:
         return waiting
 
     def answer(self, row: DecodingRow, result: str | None) -> None:
-        """Put the result of a call behind its arrow, or take the call back where there is none.
+        """Put the result of a call behind its arrow; without one another call is written there.
 
         Args:
             row: one that `take_out` returned. It can `resume`, unless it has ended.
-            result: free of call markers.
+            result: free of call markers; None where there is none, `NO_ANSWER` where no other call
+                is written either.
 
         Raises:
             ValueError: the row waits for no result.
@@ -118,6 +121,8 @@ class DecodingBatch:
             forced = self._tokenizer.encode_pieces([f" {inserted}", CALL_CLOSE])
             row.close(call, call.request, inserted, forced)
         else:
+            if result == NO_ANSWER:
+                call.others.clear()
             self._advance(row, self._undo(row, call, NO_RESULT, 0, cache), 0, cache)
 
     def _join(self, rows: Sequence[DecodingRow], cache: Contexts) -> None:
@@ -216,6 +221,8 @@ class DecodingBatch:
         token = expected.ranked[0]
         if not call.written.tokens and token in (masked := self._masked_starts(parameters)):
             token = expected.likeliest_but(masked)
+        if parameters.call_attempts > 1 and "(" in call.written.text:
+            row.note_other(call, expected.ranked[1], expected)
         row.record(token, "sampled", expected)
         # No text becomes a special token, so none is part of a call.
         if token in self._end_ids or token in self._tokenizer.special_ids:
@@ -252,7 +259,49 @@ class DecodingBatch:
     def _undo(
         self, row: DecodingRow, call: OpenCall, reason: str, index: int, cache: Contexts
     ) -> NextTokens:
-        """Take the open call back; what the model expected in its place."""
-        row.undo(call, reason)
-        cache.forget(index, call.length)
+        """Write another call in its place, or take it back; what the model expected there."""
+        if (other := self._next_call(row, call)) is None:
+            row.undo(call, reason)
+            cache.forget(index, call.length)
+        else:
+            tokens = [step.token for step in other.steps[1:]]
+            fed = cache.length(index) - call.length - 1
+            shared = len(common_opening([tokens[:-1], call.written.tokens[:fed]]))
+            cache.forget(index, call.length + 1 + shared)
+            row.write_other(call, other, reason)
+            row.pending = tokens[shared:]
         return call.before
+
+    def _next_call(self, row: DecodingRow, call: OpenCall) -> OtherCall | None:
+        """The beginning of the likeliest call that was not written here; None where none may be."""
+        parameters = row.settings.parameters
+        if not call.is_certain or call.attempts >= parameters.call_attempts:
+            return None
+        special = {*self._end_ids, *self._tokenizer.special_ids}
+        for other in sorted(call.others, key=lambda each: -each.log_probability):
+            tokens = [step.token for step in other.steps[1:]]
+            if tokens[-1] in special:
+                continue
+            with suppress(CallSyntaxError):
+                is_whole = read_open_call(
+                    self._tokenizer.decode_behind(tokens),
+                    enabled_tools=parameters.enabled_tools,
+                    blocked_tools=parameters.blocked_tools,
+                    parse_arguments=None,
+                )
+                # One that is whole has shorter arguments, and would be asked before it is fed.
+                if not is_whole:
+                    return other
+        return None
+
+
+def common_opening(rows: Sequence[list[int]]) -> list[int]:
+    """The tokens that all rows begin with.
+
+    Example:
+        >>> common_opening([[0, 5, 7, 1], [0, 5, 6]])
+        [0, 5]
+    """
+    # In lexicographic order all rows lie between these two, and begin with what they share.
+    pairs = zip(min(rows), max(rows), strict=False)
+    return [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]

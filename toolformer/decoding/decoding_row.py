@@ -2,7 +2,8 @@
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from toolformer.decoding.completions import (
     Completion,
@@ -24,6 +25,18 @@ from toolformer.forward.tokenization import (
 from tools.protocol import ToolCall
 
 
+class OtherCall(NamedTuple):
+    """How a call may go on in place of the token that was written.
+
+    Attributes:
+        log_probability: of the tokens of `steps` behind the opening one, in nats.
+        steps: the call up to the other token, as it would stand in the trace.
+    """
+
+    log_probability: float
+    steps: tuple[TraceStep, ...]
+
+
 @dataclass(slots=True)
 class OpenCall:
     """A call that is being written, and what is needed to take it back.
@@ -35,6 +48,10 @@ class OpenCall:
         probability: of the opening token and of those after it, while the tool is not certain.
         is_certain: whether it has opened; until then it is read ahead.
         written: the model's tokens after the opening one.
+        others: for each token of the arguments the likeliest one in its place, in this attempt and
+            those before it. Where a call gets no result, the next is written by the one of them
+            up to which a call is likeliest, and greedily from there on. Not in the paper.
+        attempts: calls that were written here, this one included.
         request: the call, once the arrow has been written.
     """
 
@@ -45,6 +62,8 @@ class OpenCall:
     probability: float
     is_certain: bool
     written: GrowingText
+    others: list[OtherCall] = field(default_factory=list)
+    attempts: int = 1
     request: ToolCall | None = None
 
 
@@ -189,6 +208,15 @@ class DecodingRow:
         chance: CallChance = NO_CHANCE,
     ) -> None:
         """Add a step to the trace; `expected` is what the model expected there."""
+        self._trace.append(self._step(token, kind, expected, chance))
+
+    def _step(
+        self,
+        token: int,
+        kind: TokenKind,
+        expected: NextTokens | None = None,
+        chance: CallChance = NO_CHANCE,
+    ) -> TraceStep:
         is_first = self.open_call is None and self._is_beginning
 
         def text(token: int) -> str:
@@ -201,7 +229,7 @@ class DecodingRow:
             log_probability = expected.log_probability(token)
             others = self.settings.listed_tokens or expected.ranked[: self.settings.top_tokens]
             top = tuple((other, text(other), expected.log_probability(other)) for other in others)
-        self._trace.append(TraceStep(token, text(token), kind, *chance, log_probability, top))
+        return TraceStep(token, text(token), kind, *chance, log_probability, top)
 
     def add_outside(self, token: int) -> None:
         """Add a token to the text outside calls; `stop_offset` tells whether it ends with it."""
@@ -225,6 +253,29 @@ class DecodingRow:
         )
         self.record(open_id, "trigger", before, chance)
 
+    def note_other(self, call: OpenCall, token: int, expected: NextTokens) -> None:
+        """Note that another call has this token in place of the one that is written next."""
+        steps = (*self._trace[call.trace_start :], self._step(token, "sampled", expected))
+        log_probability = sum(step.log_probability or 0.0 for step in steps[1:])
+        call.others.append(OtherCall(log_probability, steps))
+
+    def write_other(self, call: OpenCall, other: OtherCall, reason: str) -> OpenCall:
+        """Take a call back and begin another one in its place."""
+        self._record_undone(call, reason)
+        written = GrowingText(self._tokenizer, is_behind=True)
+        for step in other.steps[1:]:
+            written.add(step.token)
+        self.open_call = replace(
+            call,
+            trace_start=len(self._trace),
+            written=written,
+            others=[each for each in call.others if each is not other],
+            attempts=call.attempts + 1,
+            request=None,
+        )
+        self._trace += other.steps
+        return self.open_call
+
     def close(self, call: OpenCall, request: ToolCall, result: str, forced: list[int]) -> None:
         """End a call with its result, whose tokens and `]` are `forced`."""
         for token in forced:
@@ -246,11 +297,14 @@ class DecodingRow:
             del self._trace[call.trace_start :]
             self.is_passed = True
             return
+        self._record_undone(call, reason)
+        self.is_banned = True
+
+    def _record_undone(self, call: OpenCall, reason: str) -> None:
         text = self._tokenizer.decode_behind([call.open_id, *call.written.tokens])
-        self.undone_calls.append(UndoneCall(text, reason))
         undone = [replace(step, kind="undone") for step in self._trace[call.trace_start :]]
         self._trace[call.trace_start :] = undone
-        self.is_banned = True
+        self.undone_calls.append(UndoneCall(text, reason, len(undone)))
 
     @property
     def completion(self) -> Completion:

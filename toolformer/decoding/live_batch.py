@@ -19,7 +19,7 @@ from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest, LiveT
 from toolformer.decoding.prompt_steps import prompt_steps
 from toolformer.errors import ToolformerError
 from toolformer.forward.model import ReadingModel
-from tools.protocol import ToolCall
+from tools.protocol import NO_ANSWER, ToolCall
 
 _LOGGER = logging.getLogger(__name__)
 # Tokens of prompts that are fed between two steps, padding included: the others wait for them.
@@ -232,7 +232,7 @@ class LiveBatch:
 
     def _make_call(self, text: LiveText, call: ToolCall) -> None:
         began = time.perf_counter()
-        result = None
+        result: str | None = NO_ANSWER
         try:
             result = text.request.run_call(call)
         except Exception:

@@ -122,7 +122,8 @@ class LiveText:
             if steps[0].kind == "undone":
                 undone = self.row.undone_calls[self._undone_sent]
                 self._undone_sent += 1
-                yield LivePiece("", _take(steps, "undone"), undone=undone)
+                yield LivePiece("", tuple(steps[: undone.tokens]), undone=undone)
+                del steps[: undone.tokens]
             elif steps[0].kind == "trigger":
                 yield from self._plain_piece(is_last=True)
                 call_steps = [

@@ -57,6 +57,7 @@ def toolformer_generate(
     min_call_probability: float | Mapping[str, float] | None = None,
     max_calls: int = DEFAULTS.max_calls,
     max_call_tokens: int = DEFAULTS.max_call_tokens,
+    call_attempts: int = DEFAULTS.call_attempts,
     max_result_tokens: int = DEFAULTS.max_result_tokens,
     deadline_seconds: float = DEFAULTS.deadline_seconds,
     processing_class: "PreTrainedTokenizerBase | None" = None,
@@ -87,6 +88,7 @@ def toolformer_generate(
             that the model was loaded from; without that no call is opened, and the log says so.
         max_calls: most calls with a result per prompt.
         max_call_tokens: a call with more tokens than this before `->` is undone.
+        call_attempts: most calls that are written in turn where one opens, until one has a result.
         max_result_tokens: results are cut to this many tokens.
         deadline_seconds: longest time of one call; without an answer by then it is undone.
         processing_class: the tokenizer, by default that of the directory or hub name that the
@@ -130,6 +132,7 @@ def toolformer_generate(
             call_top_k=call_top_k,
             max_calls=max_calls,
             max_call_tokens=max_call_tokens,
+            call_attempts=call_attempts,
             max_result_tokens=max_result_tokens,
             tools=tuple(named),
             # Without tools there is nothing to open, and nothing to be said of it.

@@ -9,7 +9,7 @@ from typing import Any
 
 from tools.base import Tool
 from tools.errors import changed_tool
-from tools.protocol import Document, ToolCall, ToolResult
+from tools.protocol import NO_ANSWER, Document, ToolCall, ToolResult
 from tools.retrieval.retrieval_tool import RetrievalTool, answer_from_passages
 from tools.running.deadlines import MACHINE_BUSY, WHOLE_TOOL_ERRORS, Calls, Limits
 from tools.running.result_cache import ResultCache, outcome_key
@@ -91,7 +91,8 @@ def call_runner(
 
     Returns:
         A function from pairs of index into `askers` and call to one result each, free of call
-        markers; None where there is no result. It raises what `execute_calls` raises.
+        markers; None where there is no result, `NO_ANSWER` where another call would have none
+        either. It raises what `execute_calls` raises.
 
     Example:
         >>> from tools.calculator import Calculator
@@ -113,7 +114,7 @@ def call_runner(
                 failures=failures,
             )
             for index, outcome in zip(places, outcomes, strict=True):
-                results[index] = outcome.result
+                results[index] = outcome.result if outcome.is_lasting else NO_ANSWER
                 if on_outcome is not None:
                     on_outcome(calls[index][0], name, outcome.reason)
         return results

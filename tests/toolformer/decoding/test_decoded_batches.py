@@ -180,7 +180,7 @@ def test_network_calls_tools_and_goes_on_from_the_same_keys(pupil):
     )
     for completion, lesson in zip(completions[:3], LESSONS, strict=False):
         assert completion.prompt + completion.text == lesson
-    assert completions[3].undone_calls == ((" [7", "not_a_call"),)
+    assert completions[3].undone_calls == ((" [7", "not_a_call", 2),)
     for completion in completions:
         prompt = [0, *pupil.tokenizer.encode(completion.prompt)]
         steps = [step for step in completion.trace if step.kind != "undone"]

@@ -28,8 +28,8 @@ PROMPTS = (
 )
 
 
-def result_of(call) -> str:
-    return f"{call.arguments} = 1"
+def result_of(call) -> str | None:
+    return None if "7" in call.arguments else f"{call.arguments} = 1"
 
 
 def request(prompt: str, *, run_call=result_of, stop_texts=(), top=0, **changes) -> LiveRequest:
@@ -113,6 +113,7 @@ def test_64_texts_that_arrive_at_random_times_are_each_as_if_alone(started, pupi
                 "max_new_tokens": draw.randint(1, 30),
                 "call_top_k": draw.choice([0, 1, 10, 20]),
                 "max_calls": draw.choice([1, 3]),
+                "call_attempts": draw.choice([1, 3]),
                 "tools": draw.choice([(), ("QA",), ("Calculator", "QA")]),
             },
         )
@@ -120,7 +121,7 @@ def test_64_texts_that_arrive_at_random_times_are_each_as_if_alone(started, pupi
     ]
     batch = started(pupil, max_active=9)
 
-    def slow_result(call) -> str:
+    def slow_result(call) -> str | None:
         time.sleep(draw.random() / 50)
         return result_of(call)
 
@@ -147,7 +148,7 @@ def test_64_texts_that_arrive_at_random_times_are_each_as_if_alone(started, pupi
         undone = [piece.undone for piece in listener.pieces if piece.undone]
         assert tuple(undone) == completion.undone_calls
     assert sum(len(each.calls) for each in alone) > 5
-    assert any(each.undone_calls for each in alone)
+    assert max(len(each.undone_calls) for each in alone) == 3
     assert (batch.active, batch.waiting) == (0, 0)
 
 

@@ -89,13 +89,14 @@ def test_completions_without_a_result_equal_those_of_the_same_model_here(taught,
     assert_equal(completed(asked[1], **changes), completed(taught, **changes))
 
 
-def test_call_without_a_result_is_taken_back_as_here(taught, asked):
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_calls_without_a_result_are_taken_back_as_here(taught, asked, attempts):
     def refuse(calls):
         return [None] * len(calls)
 
-    ours = completed(taught, run_calls=refuse)
-    assert ours[0].undone_calls
-    assert_equal(completed(asked[1], run_calls=refuse), ours)
+    ours = completed(taught, run_calls=refuse, call_attempts=attempts)
+    assert max(len(each.undone_calls) for each in ours) == attempts
+    assert_equal(completed(asked[1], run_calls=refuse, call_attempts=attempts), ours)
 
 
 def test_completions_without_calls_are_used_only_as_far_as_ranks_were_told(taught):

@@ -66,7 +66,7 @@ class FakeText:
                 yield LivePiece(" on", (step(" on"),))
             return "length"
         if asked == "undo":
-            undone = UndoneCall(" [Calculator(1 / 0) ->", "no_result")
+            undone = UndoneCall(" [Calculator(1 / 0) ->", "no_result", 1)
             yield LivePiece("", (step(undone.text, "undone"),), undone=undone)
         for place, word in enumerate(WORDS):
             if place == 2 and asked != "undo" and "Calculator" in settings.parameters.tools:

@@ -107,6 +107,12 @@ class DecodingSettings(Section):
     max_call_tokens: int = Field(
         64, ge=1, description="longest call up to `->`, in tokens; a longer one is undone"
     )
+    call_attempts: int = Field(
+        3,
+        ge=1,
+        description="maximum number of calls that are written in turn where one opens, until one "
+        "has a result, each the next likeliest; 1: a call without a result is undone at once",
+    )
     max_new_tokens: int = Field(60, ge=1, description="longest completion, in tokens")
 
 

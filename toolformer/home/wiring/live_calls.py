@@ -42,6 +42,7 @@ def decoding_parameters(
         call_top_k=decoding.call_top_k if call_top_k is None else call_top_k,
         max_calls=decoding.max_calls,
         max_call_tokens=decoding.max_call_tokens,
+        call_attempts=decoding.call_attempts,
         max_result_tokens=settings.execution.max_result_tokens,
         tools=tuple(tools),
         blocked_tools=tuple(blocked_tools),
