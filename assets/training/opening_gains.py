@@ -54,8 +54,8 @@ def measure_openings(
     Returns:
         What was measured, and how many calls were given up, because their tool had no answer to
         many in a row. Where the model names none of the tools no call opens, so there is no
-        opening; the gain is 0 where decoding would take a call back, since it is too long, say, or
-        has no result.
+        opening. The gain is 0 where the call is too long, say, or has no result: what decoding
+        would write in its place is not looked at.
     """
     settings, model = work.settings, load_model()
     windows = [text.window for text in texts]
