@@ -94,7 +94,7 @@ class MachineTranslation(Tool):
             f"1 foreign_confidence={self.foreign_confidence:g} chunk_tokens={self.chunk_tokens}"
         )
         self.proposals_version = (
-            f"1 foreign_confidence={self.foreign_confidence:g} max_characters={max_characters}"
+            f"2 foreign_confidence={self.foreign_confidence:g} max_characters={max_characters}"
         )
 
     # A property, because answers change when a model or dictionary is replaced in the tool's life.

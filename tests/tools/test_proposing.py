@@ -285,6 +285,12 @@ def test_whatever_is_proposed_lies_in_front_of_a_number_and_computes(text):
             "?",
             " He said hello.",
         ),
+        # Vowel signs and joiners are no letters, and part of a word all the same.
+        ("The Hindi name ", "भगत सिंह", " means ", "lion."),
+        ("The Thai ", "กรุงเทพมหานคร", " is, in English, ", "Bangkok."),
+        ("The Arabic word ", "السَّلَام", " means ", "peace."),
+        ("Persian ", "می\u200cخواهم", " means ", "I want."),
+        ("“", "Cua\u0301nto cuesta una taza de cafe\u0301", "?”", " he asked."),
     ],
 )
 def test_a_place_stands_behind_its_phrase(before, phrase, between, following):

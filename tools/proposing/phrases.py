@@ -9,18 +9,21 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+import regex
+
 from tools.protocol import Proposal
 from tools.translation.identification import guess_language
 
 _PART = re.compile(r"[^.!?…:;()\[\]\"“”„«»‹›‘—–|]+")
-_WORD = re.compile(r"[^\W\d_][\w'’-]*")
+# To `regex`, unlike `re`, vowel signs, accents and joiners are part of a word.
+_WORD = regex.compile(r"\p{L}[\w'’-]*")
 # Fewer words, and lists of names, are taken for another language too easily.
 _FEWEST_WORDS = 5
 _FEWEST_LETTERS = 3
 # Not Latin letters, nor their extensions and modifiers; a run of these is another script.
-_OTHER_LETTER = r"(?:[^\W\d_A-Za-z\u00aa-\u02ff\u1e00-\u1eff])"
-_OTHER_SCRIPT = re.compile(
-    rf"{_OTHER_LETTER}(?:[\w\u0300-\u036f]|[\s,、。・'’-](?={_OTHER_LETTER}))*"
+_OTHER_LETTER = regex.compile(r"(?![A-Za-z\u00aa-\u02ff\u1e00-\u1eff])\p{L}")
+_OTHER_SCRIPT = regex.compile(
+    rf"{_OTHER_LETTER.pattern}(?:\w|[\s,、。・'’-](?={_OTHER_LETTER.pattern}))*"
 )
 _CLOSING = re.compile(r"[.!?…]*[\"”»›’)]*")
 _MEANS = re.compile(
@@ -78,10 +81,10 @@ def _in_other_languages(text: str, foreign_confidence: float) -> Iterator[tuple[
         offset += len(line)
 
 
-def _is_foreign(words: Sequence[re.Match[str]], foreign_confidence: float) -> bool:
+def _is_foreign(words: Sequence[regex.Match[str]], foreign_confidence: float) -> bool:
     part = words[0].string
     small = sum(word.group()[0].islower() for word in words)
-    if len(words) < _FEWEST_WORDS or 2 * small < len(words) or re.search(_OTHER_LETTER, part):
+    if len(words) < _FEWEST_WORDS or 2 * small < len(words) or _OTHER_LETTER.search(part):
         return False
     guess = guess_language(part)
     return guess is not None and guess.is_foreign(foreign_confidence)
