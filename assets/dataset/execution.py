@@ -113,7 +113,7 @@ def report_results(rows: ShardRows, report: ShardReport) -> None:
 
 EXECUTED_CALLS = ShardStage(
     name="executed_calls",
-    version="5",
+    version="6",
     kinds=("python", "duckdb"),
     per=PER_TOOL,
     reads=("candidate_calls", "documents"),

@@ -10,11 +10,14 @@ from functools import cached_property
 from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
 
+import regex
+
 from tools.protocol import Document
 
 GRAM_WORDS = 8
 
-_WORD = re.compile(r"\w+")
+# To `regex`, unlike `re`, vowel signs and accents are part of a word.
+_WORD = regex.compile(r"\w+")
 _SITE_NAME = re.compile(r"\s+[-–—|]\s+wikipedia\b.*$")
 _Gram: TypeAlias = tuple[str, ...]
 

@@ -48,6 +48,13 @@ def test_what_stands_across_the_place_counts_as_behind_it(offset, expected):
         assert check.shares(result, offset) is None
 
 
+@pytest.mark.parametrize(
+    "name", ["नरेन्द्र दामोदरदास मोदी", "E\u0301le\u0301onore Me\u0301re\u0301e Be\u0301se\u0301"]
+)
+def test_vowel_signs_and_accents_make_no_words(name):
+    assert LeakCheck(f"It is {name}.").shares(name, 5) is None
+
+
 @pytest.mark.parametrize("letter", ["ß", "İ"])
 def test_letters_that_folding_makes_longer_shift_no_place(letter):
     repeated = f"one two three four five six seven {letter}"
