@@ -14,7 +14,7 @@ from tools.errors import ToolUnavailableError
 from tools.plugins.table_names import are_near, folded
 from tools.plugins.table_rows import digest_of
 
-# Of the facts of a subject, and of the values of one relation, no more are looked at.
+# Of the facts of a subject, and of the values of one relation, no more different ones are read.
 MOST_FACTS = 1000
 # Names with one half in common, among which those that differ by a slip are looked for.
 _MOST_CANDIDATES = 10_000
@@ -106,15 +106,16 @@ class TableIndex:
 
     def facts_of(self, subject: str) -> list[Fact]:
         """The facts of a subject in alphabetical order, each once; at most 1,000."""
-        found = self._facts("where subject = ? limit ?", subject, MOST_FACTS)
+        found = self._facts("distinct * from facts where subject = ? limit ?", subject, MOST_FACTS)
         if any(fact.subject != subject for fact in found):
             raise self._damaged()
         return sorted(set(found))
 
     def values(self, subject: str, relation: str) -> list[str]:
-        """The values of a relation in alphabetical order, each once; of at most 1,000 rows."""
-        condition = "where subject = ? and relation = ? limit ?"
-        found = self._facts(condition, subject, relation, MOST_FACTS)
+        """The values of a relation in alphabetical order, each once; at most 1,000."""
+        # A key of many equal rows may have another value behind them.
+        selected = "distinct * from facts where subject = ? and relation = ? limit ?"
+        found = self._facts(selected, subject, relation, MOST_FACTS)
         if any(fact[:2] != (subject, relation) for fact in found):
             raise self._damaged()
         return sorted({fact.value for fact in found})
@@ -130,10 +131,10 @@ class TableIndex:
 
     def first_facts(self, count: int) -> list[Fact]:
         """Facts at the beginning of the table."""
-        return self._facts("order by rowid limit ?", count)
+        return self._facts("* from facts order by rowid limit ?", count)
 
-    def _facts(self, condition: str, *values: object) -> list[Fact]:
-        rows = self._rows(f"select * from facts {condition}", *values)
+    def _facts(self, selected: str, *values: object) -> list[Fact]:
+        rows = self._rows(f"select {selected}", *values)
         if any(_checksum(*map(str, fact)) != check for *fact, check in rows):
             raise self._damaged()
         return [Fact(*fact) for *fact, _ in rows]

@@ -40,7 +40,7 @@ TABLE_TOOL = "tools.plugins.table_tool:TableTool"
 MISSING = ("NULL", "None", "nan", "NaN", "NaT", "<NA>", "#N/A", r"\N")
 """What pandas, databases and spreadsheets write where there is no value."""
 
-_VERSION = 2
+_VERSION = 3
 # An index of more may take longer than the two minutes that a tool has to start.
 _MOST_FACTS = 6_000_000
 _LONGEST_ARGUMENTS = 300

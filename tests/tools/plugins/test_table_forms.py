@@ -61,6 +61,7 @@ def test_several_values_are_joined_by_what_none_of_them_holds(make):
         return answer(make(f"subject,relation,object\n{rows}"), "x, y")
 
     assert joined("b", "a", "b") == "a; b"
+    assert joined(*["b"] * 1000, "a") == "a; b"
     assert joined("a, b", "c") == "a, b; c"
     assert joined("a;b", "c") == "a;b | c"
     assert joined("a;b|c", "d") == "too_many_values"
