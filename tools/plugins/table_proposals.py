@@ -1,7 +1,8 @@
 """Places in a text where a value of a table is about to follow a subject that was named."""
 
-import re
 from collections.abc import Iterator, Sequence
+
+import regex
 
 from tools.numbers import UNSPACED
 from tools.plugins.table_index import TableIndex
@@ -14,10 +15,10 @@ _LONGEST_NAME, _LONGEST_UNSPACED = 10, 20
 # Of a long text.
 _WORDS_AT_ONCE = 2000
 # No name goes on behind the end of a sentence; behind a short word it may be that of an initial.
-_ENDS_SENTENCE = re.compile(r"\w{3,}[.!?;:]['\"”’)]*\s|.*[\n。！？，、；]")
+_ENDS_SENTENCE = regex.compile(r"\w{3,}[.!?;:]['\"”’)]*\s|.*[\n。！？，、；]")
 # Vowels and tones of Thai and Lao that belong to the letter in front of them.
-_MARK = re.compile(r"[\u0e31\u0e34-\u0e3a\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ece]")
-_IS_UNSPACED = re.compile(f"[{UNSPACED}]")
+_MARK = regex.compile(r"[\u0e31\u0e34-\u0e3a\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ece]")
+_IS_UNSPACED = regex.compile(f"[{UNSPACED}]")
 
 
 def propose_lookups(text: str, index: TableIndex) -> list[Proposal]:
@@ -88,11 +89,12 @@ def _end_of_names(text: str, words: Sequence[Word], first: int) -> int:
 
 def _first_offset(text: str, value: str) -> int | None:
     """Where a text first writes a value, as words of its own."""
-    words = r"\s+".join(map(re.escape, value.split()))
+    # To `regex`, unlike `re`, vowel signs and accents are part of a word.
+    words = r"\s+".join(map(regex.escape, value.split()))
     first, last = (_IS_UNSPACED.match(letter) for letter in (value[0], value[-1]))
     if first and len(value) == 1:
         return None
     before = "" if first else rf"(?<![^\W{UNSPACED}])(?<!\d[.,])"
     behind = rf"(?!{_MARK.pattern})" if last else rf"(?![^\W{UNSPACED}])(?![.,]\d)"
-    match = re.search(rf"{before}{words}{behind}", text, re.IGNORECASE)
+    match = regex.search(rf"{before}{words}{behind}", text, regex.IGNORECASE)
     return match and match.start()

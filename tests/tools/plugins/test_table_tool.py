@@ -204,6 +204,21 @@ def test_names_of_scripts_without_blanks_are_found_in_their_texts(make, text, ex
         assert answer(tool, arguments) == town
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("सीता को रामायण प्रिय है, राम भी।", "राम भी।"),
+        ("Ann ate a cafe\u0301 in Cafe.", "Cafe."),
+        ("Ann sees Rio in Ri\u0301o.", None),
+    ],
+)
+def test_no_value_ends_in_front_of_a_vowel_sign_or_an_accent(make, text, expected):
+    rows = "सीता,राम\nAnn,Cafe\nAnn,Ri\n"
+    tool = make(f"name,friend\n{rows}", key=["name"], values=["friend"])
+    found = [text[each.offset :] for each in tool.proposals(Document("d", text))]
+    assert found == ([expected] if expected else [])
+
+
 def test_long_texts_are_looked_through_to_their_end(make):
     tool = make("name,town\n张伟民,北京\n", key=["name"], values=["town"])
     text = "他们说今天天气很好" * 500
