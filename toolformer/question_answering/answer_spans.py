@@ -9,6 +9,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import regex
+
 from toolformer.base.constants import FUNCTION_WORDS
 
 _ARTICLES = frozenset(("a", "an", "the"))
@@ -112,4 +114,5 @@ def _is_edge(character: str) -> bool:
 
 
 def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.casefold())
+    # To `regex`, unlike `re`, vowel signs and accents are part of a word, and ² and ½ are none.
+    return regex.findall(r"[\w\p{N}]+", text.casefold())

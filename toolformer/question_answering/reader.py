@@ -98,7 +98,7 @@ class LanguageModelReader:
         """Settings and model."""
         reading = self._parameters
         return (
-            f"language-model 3 passage_words={reading.passage_words} "
+            f"language-model 4 passage_words={reading.passage_words} "
             f"answer_words={reading.answer_words} beam_width={reading.beam_width} "
             f"min_probability={reading.min_probability:g} "
             f"question_weight={reading.question_weight:g} model={self._identity()}"

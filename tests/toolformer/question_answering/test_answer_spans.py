@@ -58,3 +58,9 @@ def test_every_span_is_in_the_text_distinct_and_short(text, question, max_words)
 )
 def test_spellings_of_one_answer_have_one_key(left, right):
     assert answer_key(left) == answer_key(right)
+
+
+@pytest.mark.parametrize(("left", "right"), [("राम", "रोम"), ("5 m", "5 m²"), ("2", "2½")])
+def test_different_answers_have_different_keys(left, right):
+    assert answer_key(left) != answer_key(right)
+    assert left in spans(f"{left} in {right}", right)
