@@ -24,11 +24,13 @@ class RunOptions:
 
     Attributes:
         tools: only these tools, also one that is switched off.
+        is_for_rounds: whether the overrides hold for all rounds, one of which they name.
     """
 
     overrides: Mapping[str, Any] = field(default_factory=dict)
     force: bool = False
     tools: tuple[str, ...] = ()
+    is_for_rounds: bool = False
 
     @classmethod
     def of(
@@ -75,7 +77,7 @@ class RunOptions:
     def in_round(self, number: int) -> "RunOptions":
         """The same for a round, and its model of the calls, which annotates the next."""
         changes = {"sampling": {"round": number}, "training": {"variant": CALLS}}
-        return replace(self, overrides=merged(self.overrides, changes))
+        return replace(self, overrides=merged(self.overrides, changes), is_for_rounds=True)
 
     def load_settings(self, home: Home) -> Settings:
         """The settings of this run; the settings file is written at first use."""

@@ -66,7 +66,7 @@ def _outdated(options: RunOptions, home: Home, number: int) -> str | None:
         # Who built it knows with which settings.
         return None
     # What is changed for another round is not changed for this one.
-    changes = options if own in (None, number) else RunOptions()
+    changes = options if options.is_for_rounds or own in (None, number) else RunOptions()
     settings = changes.in_round(number).load_settings(home)
     if settings.is_annotated_by_server:
         # Which model that is, the server alone knows; while others train or export it may be off.
@@ -92,7 +92,9 @@ def _outdated(options: RunOptions, home: Home, number: int) -> str | None:
         return None
     why = f" ({older[0].reason})" if older else ""
     of_round = f" --set sampling.round={number}" if number > 1 else ""
-    same = " with the same --set" if changes.overrides.keys() - {"training", "evaluation"} else ""
+    given = {**changes.overrides.get("sampling", {}), **changes.overrides}.keys()
+    is_set = given - {"round", "sampling", "training", "evaluation"}
+    same = " with the same --set" if is_set else ""
     return (
         f"Out of date: {', '.join(told)}{why}. `toolformer build{of_round}`{same} brings them up "
         "to date."

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from dagster_project.runs.plan import PlannedPartition
 from tests.s3 import Store
 from tests.warehouse.rows import put, save_manifest
 from toolformer.home.home import Home
+from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.warehouse import open_warehouse
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL
@@ -70,6 +72,34 @@ def test_of_rounds_whose_settings_are_not_known_nothing_is_said(
     assert [line.partition("`")[2].partition("`")[0] for line in lines] == [
         f"toolformer build{expected[number - 1]}" for number in told
     ]
+
+
+SHARP = "tools.QA.filtering_threshold=7"
+
+
+@pytest.mark.parametrize(
+    ("options", "threshold", "same"),
+    [
+        # With `--rounds 2` the round before was built with the same flags a moment ago.
+        (RunOptions.of([SHARP]).in_round(2), 7.0, " with the same --set"),
+        (RunOptions().in_round(2), 1.0, ""),
+        (RunOptions.of([SHARP, "sampling.round=2"]), 1.0, ""),
+    ],
+)
+def test_flags_hold_for_the_round_before_where_they_are_of_all_rounds(
+    tmp_path: Path, capsys, monkeypatch, options, threshold, same
+):
+    home, planned = Home(tmp_path), planning.forecast_build
+    texts_of(home, 1)
+    home.settings_file.write_text("preset: laptop\nrounds: [{}, {sampling: {is_chained: true}}]\n")
+
+    def forecast(settings: Settings, *given: Any, **named: Any) -> object:
+        assert settings.tools.of("QA").filtering_threshold == threshold
+        return planned(settings, *given, **named)
+
+    monkeypatch.setattr(planning, "forecast_build", forecast)
+    planning.tell_outdated(options, home, [1])
+    assert f"`toolformer build`{same} brings" in capsys.readouterr().out
 
 
 def test_an_object_store_is_not_asked_for_each_shard(s3: Store, tmp_path: Path, monkeypatch):
