@@ -1,12 +1,13 @@
 """`toolformer build --dry-run`: what a build would do, why, and for how long."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.runs.expected_shards import MAX_RECORDS
 from dagster_project.runs.forecast import Forecast, forecast_build
+from dagster_project.runs.plan import chosen_shards
 from toolformer.home.expected_errors import EXPECTED_ERRORS, explained
 from toolformer.home.fingerprints import MISSING
 from toolformer.home.home import Home
@@ -48,32 +49,30 @@ def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
 def tell_outdated(options: RunOptions, home: Home, rounds: Iterable[int]) -> None:
     """Say which calls of these rounds, and texts behind them, a build would make anew.
 
-    What is missing is not told: who builds some shards or tools knows that.
+    What is missing is not told: who builds some shards or tools knows that. That shards were
+    built which `sampling.shards` leaves out by now is.
     """
     for number in rounds:
         try:
-            told = _outdated(options, home, number)
+            for told in _outdated(options, home, number):
+                console.say(told)
         except EXPECTED_ERRORS as error:
-            told = f"Whether the calls are up to date cannot be told: {explained(error)}"
-        if told:
-            console.say(told)
+            console.say(f"Whether the calls are up to date cannot be told: {explained(error)}")
 
 
-def _outdated(options: RunOptions, home: Home, number: int) -> str | None:
+def _outdated(options: RunOptions, home: Home, number: int) -> Iterator[str]:
     own = options.overrides.get("sampling", {}).get("round")
     of_file = {each.sampling.round for each in settings_of_rounds(home.settings_file)}
     if number not in {own, *of_file}:
         # Who built it knows with which settings.
-        return None
+        return
     # What is changed for another round is not changed for this one.
     changes = options if options.is_for_rounds or own in (None, number) else RunOptions()
     settings = changes.in_round(number).load_settings(home)
-    if settings.is_annotated_by_server:
-        # Which model that is, the server alone knows; while others train or export it may be off.
-        return None
     warehouse, shards = open_warehouse(home).as_it_is(), list[str]()
     tools, sources = set[str](), set[str]()
-    for entry in Manifest.load(home.sources).annotated_shards:
+    manifest = Manifest.load(home.sources)
+    for entry in manifest.annotated_shards:
         if warehouse.partition_names("augmented_texts", entry.key, round_number=number):
             shards.append(entry.key)
             sources.add(entry.source)
@@ -81,7 +80,16 @@ def _outdated(options: RunOptions, home: Home, number: int) -> str | None:
                 warehouse.partition_names("filtered_calls", entry.key, round_number=number)
             )
     if not shards:
-        return None
+        return
+    beyond = set(shards).difference(each.key for each in chosen_shards(manifest, (), settings))
+    if beyond:
+        yield (
+            f"{len(beyond)} shards that sampling.shards leaves out now have texts of round "
+            f"{number} from an earlier build; training and exports take these too."
+        )
+    if settings.is_annotated_by_server:
+        # Which model that is, the server alone knows; while others train or export it may be off.
+        return
     named = sorted(tools.intersection(settings.tools.switched_on))
     forecast = forecast_build(settings, home, tools=named, shards=shards)
     older = [each for each in forecast.partitions if each.reason != MISSING]
@@ -89,15 +97,17 @@ def _outdated(options: RunOptions, home: Home, number: int) -> str | None:
     told = [f"{count} partitions of {table}" for table, count in counts.items()]
     told += [f"the texts of {source.path}" for source in forecast.cut if source.name in sources]
     if not told:
-        return None
+        return
     why = f" ({older[0].reason})" if older else ""
     of_round = f" --set sampling.round={number}" if number > 1 else ""
     given = {**changes.overrides.get("sampling", {}), **changes.overrides}.keys()
     is_set = given - {"round", "sampling", "training", "evaluation"}
     same = " with the same --set" if is_set else ""
-    return (
-        f"Out of date: {', '.join(told)}{why}. `toolformer build{of_round}`{same} brings them up "
-        "to date."
+    outdated = dict.fromkeys(each.shard for each in older)
+    of_shards = f" --shards {','.join(outdated)}" if beyond.intersection(outdated) else ""
+    yield (
+        f"Out of date: {', '.join(told)}{why}. `toolformer build{of_round}{of_shards}`{same} "
+        "brings them up to date."
     )
 
 

@@ -102,6 +102,23 @@ def test_flags_hold_for_the_round_before_where_they_are_of_all_rounds(
     assert f"`toolformer build`{same} brings" in capsys.readouterr().out
 
 
+def test_shards_that_were_built_and_are_left_out_now_are_told_and_named(tmp_path: Path, capsys):
+    home = Home(tmp_path)
+    texts_of(home, 4)
+
+    def told(limit: str) -> list[str]:
+        options = RunOptions({"sampling": {"shards": int(limit)}})
+        planning.tell_outdated(options, home, [1])
+        return capsys.readouterr().out.splitlines()
+
+    [outdated] = told("4")
+    assert "`toolformer build` with" in outdated
+    counted, outdated = told("2")
+    assert counted.startswith("2 shards that sampling.shards leaves out now have texts of round 1 ")
+    named = "--shards shard-00000,shard-00001,shard-00002,shard-00003"
+    assert f"`toolformer build {named}` with" in outdated
+
+
 def test_an_object_store_is_not_asked_for_each_shard(s3: Store, tmp_path: Path, monkeypatch):
     s3.lead_to(monkeypatch)
     s3.make_bucket("outdated")
