@@ -35,7 +35,7 @@ from toolformer.forward.tokenization import load_tokenizer
 from toolformer.home.wiring.evaluated_models import evaluated_model, name_of_variant
 from toolformer.training.variants import PLAIN
 from tools.base import Tool
-from tools.model_identity import model_identity
+from tools.model_identity import chat_template_identity, model_identity
 from warehouse.warehouse import Warehouse
 
 MIN_CALL_PROBABILITY = Stage(
@@ -67,6 +67,7 @@ MIN_CALL_PROBABILITY = Stage(
         Part("training_set"),
         Part("documents"),
         Part("language_model", ("language_model.bos_token",)),
+        Part("chat_template"),
         TOOL_VERSIONS,
     ),
     needs_device=always,
@@ -97,20 +98,18 @@ class Calibration(ModelOutput):
         texts = stored_training_set(store)
         excluded = stored_training_set(store, "training_exclusions")
         documents = _documents(store)
-        model = [model_identity(self.directory), self.run.settings.language_model.bos_token]
-        return Expected(
-            # The probabilities are of float32.
-            MIN_CALL_PROBABILITY.fingerprint(
-                self.run.settings,
-                {
-                    "training_set": [texts.fingerprint, excluded.fingerprint],
-                    "documents": fingerprints_of(documents),
-                    "language_model": model,
-                    "tool_versions": {name: tool.version for name, tool in self.tools.items()},
-                },
-            ),
-            (texts, excluded, *documents.values()),
-        )
+        settings = self.run.settings
+        parts = {
+            "training_set": [texts.fingerprint, excluded.fingerprint],
+            "documents": fingerprints_of(documents),
+            "language_model": [model_identity(self.directory), settings.language_model.bos_token],
+            "tool_versions": {name: tool.version for name, tool in self.tools.items()},
+        }
+        if settings.training.chat_share:
+            parts["chat_template"] = chat_template_identity(self.directory)
+        # The probabilities are of float32.
+        fingerprint = MIN_CALL_PROBABILITY.fingerprint(settings, parts)
+        return Expected(fingerprint, (texts, excluded, *documents.values()))
 
     def stored(self) -> Mapping[str, str] | None:
         """See `Output.stored`."""

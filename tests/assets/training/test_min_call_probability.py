@@ -228,6 +228,22 @@ def test_the_values_are_those_with_which_the_models_own_calls_gain_most(home: Ho
     assert json.loads((directory / MIN_CALL_PROBABILITY_FILE).read_text())["call_top_k"] == 2
 
 
+@pytest.mark.parametrize(("share", "again"), [(0.9, "done"), (0, "up to date")])
+def test_an_edited_chat_template_counts_where_texts_are_chats(home: Home, share, again):
+    template = home.finetuned_model(1) / "chat_template.jinja"
+    template.write_text("{% for turn in messages %}{{ turn.content }}: {% endfor %}")
+
+    def state() -> str:
+        training = {"development_share": SHARE, "chat_share": share}
+        return calibrated(home, training=training)["state"]
+
+    assert state() == "done"
+    before = read_min_call_probability(home.finetuned_model(1))
+    template.write_text("{% for turn in messages %}Say: {{ turn.content }}{% endfor %}")
+    assert (state(), state()) == (again, "up to date")
+    assert (read_min_call_probability(home.finetuned_model(1)) == before) is (share == 0)
+
+
 def test_a_control_without_calls_has_no_value_and_says_so(home: Home):
     said = calibrated(home, "plain")
     assert said["minimum call probability"] == "none"
