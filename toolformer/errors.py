@@ -36,7 +36,9 @@ class NoAnswersError(ServedModelError):
 class PassingError(NoAnswersError):
     """The server may answer if it is asked again, after so many seconds at the earliest."""
 
-    seconds = 0
+    def __init__(self, told: str, seconds: int = 0):
+        super().__init__(told)
+        self.seconds = seconds
 
 
 class SequenceTooLongError(ToolformerError, ValueError):

@@ -365,10 +365,9 @@ class CompletionsClient:
             # It is there, and may count requests by the minute.
             self.is_known()
         if status in _PASSING_STATUSES or status >= httpx.codes.INTERNAL_SERVER_ERROR:
-            passing = PassingError(f"{message} {self._kept}Run the same again later.")
             # Ours grow to the longest by themselves.
-            passing.seconds = seconds if seconds > _LONGEST_WAIT else 0
-            return passing
+            least = seconds if seconds > _LONGEST_WAIT else 0
+            return PassingError(f"{message} {self._kept}Run the same again later.", least)
         if status == httpx.codes.UNAUTHORIZED:
             return NoAnswersError(f"{message} {self._key_remedy}")
         remedies = {403: self._key_remedy, 404: _NO_COMPLETIONS}
