@@ -4,9 +4,9 @@ import datetime
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import dagster as dg
 import polars as pl
@@ -14,10 +14,11 @@ from filelock import FileLock
 
 from assets.inputs import Expected
 from assets.run import Run, Workspace
-from toolformer.home.fingerprints import FINGERPRINT, MADE_AGAIN, PARTS, Fingerprint
+from toolformer.base.digests import hex_digest
+from toolformer.home.fingerprints import FINGERPRINT, ROWS, Fingerprint
 from toolformer.sources.manifest import Manifest, manifest_path
 from toolformer.stage_cost import StageCost
-from warehouse.errors import DamagedPartitionError, StoreConflictError, StoreError
+from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL, table_schema
 from warehouse.validation import conform
 from warehouse.warehouse import Warehouse
@@ -134,6 +135,7 @@ class OutputRows:
         metadata: stored with them, besides the fingerprint.
         state: how the making ended, for the report.
         side_tables: rows of other tables that belong to them, by table.
+        made_of: where that is not what was expected, so that they are out of date at once.
     """
 
     rows: pl.DataFrame
@@ -141,6 +143,7 @@ class OutputRows:
     state: str = DONE
     side_tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     costs: Sequence[StageCost] = ()
+    made_of: Fingerprint | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,9 +152,12 @@ class PartitionOutput(Output):
 
     Attributes:
         address: table, shard and name of the partition.
+        is_foretold: whether its fingerprint is asked for before its rows are known, as those of
+            what follows from its inputs alone can be.
     """
 
     address: Address
+    is_foretold: ClassVar[bool] = False
 
     @property
     def sides(self) -> Mapping[str, str]:
@@ -180,46 +186,23 @@ class PartitionOutput(Output):
         for table, name in self.sides.items():
             # Looked at now, so that it is not stored if another machine stores it meanwhile.
             self.run.warehouse.partition_version(table, shard, name)
-        before = self._made_of_the_same(expected)
         made = self.compute(expected)
         expected.check_unchanged(self.expected())
-        again = {} if before is None else self._told_apart(made, expected, *before)
+        made_of = made.made_of or expected.fingerprint
+        if not self.is_foretold:
+            # Tools may answer otherwise the next time, and other devices sample otherwise: then
+            # what was made of those rows is out of date.
+            rows = conform(table_schema(own_table), made.rows).drop(*_VOLATILE, strict=False)
+            made_of = made_of.with_parts({ROWS: hex_digest(*rows.iter_rows())})
         # With the same fingerprint, by which they are known to belong to these.
-        of_sides = {**expected.metadata(), **again}
+        of_sides = {**expected.metadata(), **made_of.metadata()}
         parts = {
             (table, name): (made.side_tables[table], {shard: of_sides})
             for table, name in self.sides.items()
         }
-        parts[own_table, own_name] = made.rows, {shard: {**of_sides, **made.metadata, **again}}
+        parts[own_table, own_name] = made.rows, {shard: {**of_sides, **made.metadata}}
         publish(self.run, shard, parts)
         return made.state
-
-    def _made_of_the_same(
-        self, expected: Expected
-    ) -> tuple[Mapping[str, str], pl.DataFrame] | None:
-        """Metadata and rows that are replaced though they were made of the same, if readable."""
-        stored = self.stored()
-        if stored is None or expected.fingerprint.difference(stored) is not None:
-            return None
-        # What an object store has lost is named by an error that asks for this.
-        with suppress(DamagedPartitionError, StoreError):
-            return stored, self.run.warehouse.read_partition(*self.address)
-
-    def _told_apart(
-        self, made: OutputRows, expected: Expected, stored: Mapping[str, str], before: pl.DataFrame
-    ) -> Mapping[str, str]:
-        """The fingerprint of the rows that are replaced, or another one where these are others.
-
-        So what was made of those is out of date. Tools may answer otherwise the next time, and
-        other devices sample otherwise.
-        """
-        if FINGERPRINT in made.metadata:
-            return {}
-        rows = conform(table_schema(self.address[0]), made.rows)
-        if rows.drop(*_VOLATILE, strict=False).equals(before.drop(*_VOLATILE, strict=False)):
-            return {name: stored[name] for name in (FINGERPRINT, PARTS)}
-        again = {MADE_AGAIN: self.run.context.run.run_id}
-        return expected.fingerprint.with_parts(again).metadata()
 
 
 def data_version_of(warehouse: Warehouse, table: str, shard: str, begin: str = "") -> str:

@@ -92,9 +92,9 @@ def execute_candidates(work: PartitionRun) -> OutputRows:
     unfinished = work.expected.fingerprint.with_parts({"given_up_calls": given_up})
     return OutputRows(
         typed_frame("executed_calls", rows),
-        unfinished.metadata() if given_up else {},
-        DONE_BUT_GIVEN_UP if given_up else _DONE_BUT_LOST.format(lost) if lost else DONE,
+        state=DONE_BUT_GIVEN_UP if given_up else _DONE_BUT_LOST.format(lost) if lost else DONE,
         costs=[meter.cost("execution", candidates=calls.height)],
+        made_of=unfinished if given_up else None,
     )
 
 

@@ -112,8 +112,8 @@ class Answers(Measured):
             return OutputRows(frame)
         # Out of date at once, so that the next run asks; the answers of the others stay.
         unfinished = expected.fingerprint.with_parts({"failed_calls": failed})
-        metadata = {**unfinished.metadata(), _UNFINISHED_OF: digest}
-        return OutputRows(frame, metadata, DONE_BUT_FAILED)
+        of = {_UNFINISHED_OF: digest}
+        return OutputRows(frame, of, DONE_BUT_FAILED, made_of=unfinished)
 
     def _fingerprint(self, items: Sequence[BenchmarkItem]) -> Fingerprint:
         """Of the answers to some of its items; tools and calls count only with calls."""

@@ -75,6 +75,8 @@ class TrainingTexts(PartitionOutput):
     """
 
     benchmarks: Mapping[str, BenchmarkTexts]
+    # Of the model of each round it is asked, while the texts of one are stored.
+    is_foretold = True
 
     def inputs(self) -> TrainingInputs:
         """What is stored now."""

@@ -14,7 +14,7 @@ from assets.inputs import Expected, InputChangedError, stored_input
 from assets.outputs import OutputRows, PartitionOutput
 from assets.stage import Partition
 from tests.s3 import Store
-from tests.warehouse.rows import SHARD, frame, put, save_manifest
+from tests.warehouse.rows import SHARD, frame, put, remove_partition, save_manifest
 from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
 from toolformer.home.home import Home
 from toolformer.home.settings.sections import validated
@@ -82,6 +82,12 @@ class Stage:
         rows = self.warehouse.read_partition("filtered_calls", SHARD, TOOL)
         return rows["call_id"][0], metadata[FINGERPRINT]
 
+    def stored_and_why_stale(self) -> tuple[str, str | None]:
+        """The result that the stored row was made of, and why it is out of date."""
+        metadata = self.warehouse.partition_metadata("filtered_calls", SHARD, TOOL)
+        rows = self.warehouse.read_partition("filtered_calls", SHARD, TOOL)
+        return rows["call_id"][0], self.expected().fingerprint.difference(metadata)
+
 
 @dataclass(frozen=True, kw_only=True)
 class FilteredCalls(PartitionOutput):
@@ -114,7 +120,7 @@ def stage(tmp_path) -> Stage:
 
 def test_an_input_that_changes_while_the_device_is_waited_for_is_looked_at_again(stage: Stage):
     assert stage.make(while_waiting=lambda: stage.execute("second")) == "done"
-    assert stage.stored() == ("second", stage.expected().fingerprint.digest)
+    assert stage.stored_and_why_stale() == ("second", None)
     assert stage.make() == "up to date"
 
 
@@ -129,7 +135,7 @@ def test_an_input_that_changes_while_rows_are_made_of_it_fails_and_tells_whose_r
         stage.make(while_making=lambda: stage.execute("second"))
     assert stage.stored() is None
     assert stage.make() == "done"
-    assert stage.stored() == ("second", stage.expected().fingerprint.digest)
+    assert stage.stored_and_why_stale() == ("second", None)
 
 
 def test_an_input_that_changes_and_is_changed_back_fails_too(stage: Stage):
@@ -197,6 +203,56 @@ def test_lost_rows_beside_an_output_are_made_again(stage: Stage, monkeypatch):
         shutil.rmtree(stage.home.warehouse / table)
         assert stage.make(output=WithOwnCosts) == "done"
         assert stage.make(output=WithOwnCosts) == "up to date"
+
+
+class Answering(FilteredCalls):
+    """The output whose row says what a tool answers."""
+
+    answer: ClassVar[str]
+
+    def compute(self, expected: Expected) -> OutputRows:
+        return OutputRows(frame("filtered_calls", {"call_id": self.answer}))
+
+
+def lose_line(stage: Stage) -> None:
+    remove_partition(stage.warehouse, "filtered_calls", SHARD, TOOL)
+
+
+def lose_file(stage: Stage) -> None:
+    shutil.rmtree(stage.home.warehouse / "filtered_calls")
+
+
+def damage_file(stage: Stage) -> None:
+    [stored] = stage.warehouse.partitions("filtered_calls", SHARD)
+    assert stored.path is not None
+    stored.path.write_bytes(b"flipped")
+
+
+def change_and_change_back(stage: Stage) -> None:
+    stage.execute("second")
+    assert stage.make() == "done"
+    stage.execute("first")
+
+
+@pytest.mark.parametrize(
+    "happens", [lambda _: None, lose_line, lose_file, damage_file, change_and_change_back]
+)
+def test_other_rows_of_the_same_inputs_are_told_from_those_before(
+    stage: Stage, monkeypatch, happens: Callable[[Stage], None]
+):
+    def made(answer: str) -> str:
+        monkeypatch.setattr(Answering, "answer", answer, raising=False)
+        assert stage.make(output=Answering, force=True) == "done"
+        assert stage.make(output=Answering) == "up to date"
+        call_id, fingerprint = stage.stored() or ("", "")
+        assert call_id == answer
+        return fingerprint
+
+    first = made("first")
+    happens(stage)
+    other = made("other")
+    happens(stage)
+    assert other != made("first") == first
 
 
 def test_inputs_that_were_not_made_from_each_other_are_refused(stage: Stage):

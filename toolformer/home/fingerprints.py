@@ -1,7 +1,8 @@
 """What an output was computed from, as a digest: the same fingerprint means nothing to do.
 
 A fingerprint names its parts, so that an output that is out of date can say which of them changed.
-The declaration of a stage says what its outputs depend on (`assets/stage.py`).
+The declaration of a stage says what its outputs depend on (`assets/stage.py`). A stored one names
+the rows as well, so that what is made of them knows these from others that were made of the same.
 """
 
 import json
@@ -12,8 +13,8 @@ from toolformer.base.digests import hex_digest
 
 FINGERPRINT = "fingerprint"
 PARTS = "parts"
-# The part that tells rows from others that were made of the same before; no reason to make them.
-MADE_AGAIN = "made_again"
+# The part that tells rows from others that were made of the same; no reason to make them again.
+ROWS = "rows"
 # The reason where nothing is stored.
 MISSING = "missing"
 # Made once: a plan of many shards writes millions of parts.
@@ -55,14 +56,12 @@ class Fingerprint:
         if stored.get(FINGERPRINT) == self.digest:
             return None
         old = json.loads(stored.get(PARTS, "{}"))
-        if MADE_AGAIN in old:
-            again = Fingerprint({**self.parts, MADE_AGAIN: old[MADE_AGAIN]})
-            if stored.get(FINGERPRINT) == again.digest:
+        if ROWS in old:
+            with_rows = Fingerprint({**self.parts, ROWS: old[ROWS]})
+            if stored.get(FINGERPRINT) == with_rows.digest:
                 return None
         changed = sorted(
-            name
-            for name in {*old, *self.parts} - {MADE_AGAIN}
-            if old.get(name) != self.parts.get(name)
+            name for name in {*old, *self.parts} - {ROWS} if old.get(name) != self.parts.get(name)
         )
         # Paths of settings stay as they are written in toolformer.yaml.
         named = (name if "." in name else name.replace("_", " ") for name in changed)

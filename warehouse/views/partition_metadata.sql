@@ -4,7 +4,7 @@
 --   table_name: name of the table
 --   shard: key of the shard; all for tables that are not cut by shard
 --   partition: name of the partition, with `round-<n>.` in front of it where the round is 2 or later
---   fingerprint: digest of all that the rows were computed from
+--   fingerprint: digest of all that the rows were computed from, and of the rows
 --   parts: parts of the fingerprint by name (JSON whose values are JSON again)
 --   run: Dagster run that made the partition
 --   made_at: when (UTC, ISO 8601)

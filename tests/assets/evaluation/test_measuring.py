@@ -11,7 +11,7 @@ from tests.assets.evaluation.conftest import DECIMALS, MODES, QUESTIONS, Sum, sc
 from tests.homes import write_lines
 from toolformer.decoding.completions import MinCallProbability
 from toolformer.evaluation.modes import DISABLED, enabled, modes_by_k
-from toolformer.home.fingerprints import PARTS
+from toolformer.home.fingerprints import FINGERPRINT, PARTS
 from toolformer.home.wiring.evaluated_models import EvaluatedModel
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
@@ -123,6 +123,18 @@ def test_a_run_of_fewer_items_goes_on_with_a_part_in_which_a_tool_was_down(measu
     work, _ = measure(items=1)
     assert len(scores(work)) == 2 * QUESTIONS
     assert sum(score == 1.0 for score in scores(work).values()) == QUESTIONS + 2
+
+
+def test_parts_in_which_a_tool_was_down_for_other_items_are_told_apart(measure):
+    tool, found = Sum(), set[str]()
+    for number in range(QUESTIONS):
+        tool.down_for = {f"{number} + 0"}
+        store = measure(tool=tool, force=True)[0].run.warehouse
+        names = (each.name for each in store.partitions(TABLE))
+        stored = (store.partition_metadata(TABLE, ALL, name) for name in names)
+        [unfinished] = (each for each in stored if "failed_calls" in each.get(PARTS, ""))
+        found.add(unfinished[FINGERPRINT])
+    assert len(found) == QUESTIONS
 
 
 def test_items_whose_tool_failed_are_asked_again_and_no_others(measure):
