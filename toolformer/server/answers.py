@@ -47,10 +47,9 @@ class Choice:
         ours: dict[str, Any] = {}
         if piece.call is not None:
             ours["call"] = _answered(piece.call, piece.seconds)
-        if piece.undone is not None:
-            text, reason = piece.undone
-            nothing = dict.fromkeys(_OF_CALLS)
-            ours["call"] = {**nothing, "text": text, "reason": reason, "undone": True}
+        if (undone := piece.undone) is not None:
+            told = {"text": undone.text, "reason": undone.reason, "undone": True}
+            ours["call"] = {**dict.fromkeys(_OF_CALLS), **told}
         if self._body.call_probabilities:
             ours["tokens"] = [
                 {"text": step.text, "kind": step.kind, "call_probability": step.call_probability}

@@ -119,6 +119,7 @@ def test_the_page_counts_calls_that_were_needless_missing_or_unused(store):
         "needless share": "1",
         "missing calls": "1",
         "missing share": "1",
+        "undone calls": "0",
         # Of the study `openings`, which was not done.
         "right if forced": "–",
         "forced share": "–",
