@@ -112,8 +112,7 @@ class Answers(Measured):
             return OutputRows(frame)
         # Out of date at once, so that the next run asks; the answers of the others stay.
         unfinished = expected.fingerprint.with_parts({"failed_calls": failed})
-        of = {_UNFINISHED_OF: digest}
-        return OutputRows(frame, of, DONE_BUT_FAILED, made_of=unfinished)
+        return OutputRows(frame, {_UNFINISHED_OF: digest}, DONE_BUT_FAILED, made_of=unfinished)
 
     def _fingerprint(self, items: Sequence[BenchmarkItem]) -> Fingerprint:
         """Of the answers to some of its items; tools and calls count only with calls."""

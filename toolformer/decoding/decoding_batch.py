@@ -221,7 +221,7 @@ class DecodingBatch:
         token = expected.ranked[0]
         if not call.written.tokens and token in (masked := self._masked_starts(parameters)):
             token = expected.likeliest_but(masked)
-        if parameters.call_attempts > 1 and "(" in call.written.text:
+        if call.attempts < parameters.call_attempts and "(" in call.written.text:
             row.note_other(call, expected.ranked[1], expected)
         row.record(token, "sampled", expected)
         # No text becomes a special token, so none is part of a call.
@@ -264,7 +264,7 @@ class DecodingBatch:
             row.undo(call, reason)
             cache.forget(index, call.length)
         else:
-            tokens = [step.token for step in other.steps[1:]]
+            tokens = other.tokens
             fed = cache.length(index) - call.length - 1
             shared = len(common_opening([tokens[:-1], call.written.tokens[:fed]]))
             cache.forget(index, call.length + 1 + shared)
@@ -279,12 +279,12 @@ class DecodingBatch:
             return None
         special = {*self._end_ids, *self._tokenizer.special_ids}
         for other in sorted(call.others, key=lambda each: -each.log_probability):
-            tokens = [step.token for step in other.steps[1:]]
-            if tokens[-1] in special:
+            if other.tokens[-1] in special:
                 continue
+            # Of what cannot become a call the next one is looked at.
             with suppress(CallSyntaxError):
                 is_whole = read_open_call(
-                    self._tokenizer.decode_behind(tokens),
+                    self._tokenizer.decode_behind(other.tokens),
                     enabled_tools=parameters.enabled_tools,
                     blocked_tools=parameters.blocked_tools,
                     parse_arguments=None,

@@ -36,6 +36,11 @@ class OtherCall(NamedTuple):
     log_probability: float
     steps: tuple[TraceStep, ...]
 
+    @property
+    def tokens(self) -> list[int]:
+        """The tokens behind the opening one."""
+        return [step.token for step in self.steps[1:]]
+
 
 @dataclass(slots=True)
 class OpenCall:
@@ -259,12 +264,12 @@ class DecodingRow:
         log_probability = sum(step.log_probability or 0.0 for step in steps[1:])
         call.others.append(OtherCall(log_probability, steps))
 
-    def write_other(self, call: OpenCall, other: OtherCall, reason: str) -> OpenCall:
+    def write_other(self, call: OpenCall, other: OtherCall, reason: str) -> None:
         """Take a call back and begin another one in its place."""
         self._record_undone(call, reason)
         written = GrowingText(self._tokenizer, is_behind=True)
-        for step in other.steps[1:]:
-            written.add(step.token)
+        for token in other.tokens:
+            written.add(token)
         self.open_call = replace(
             call,
             trace_start=len(self._trace),
@@ -274,7 +279,6 @@ class DecodingRow:
             request=None,
         )
         self._trace += other.steps
-        return self.open_call
 
     def close(self, call: OpenCall, request: ToolCall, result: str, forced: list[int]) -> None:
         """End a call with its result, whose tokens and `]` are `forced`."""
