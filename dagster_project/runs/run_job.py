@@ -5,7 +5,7 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,10 @@ from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
     RemoteRepositoryOrigin,
 )
+from dagster._core.storage.event_log.base import EventLogStorage
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from dagster._core.storage.sql import create_engine
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from filelock import Timeout
 
@@ -85,10 +89,10 @@ def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
     home.check_locks()
     prepare_dagster_home(home)
     with _clear_errors_of_records(home.dagster), ExitStack() as stack:
-        stack.enter_context(_fast_records(home.dagster))
         reference = InstanceRef.from_dir(str(home.dagster), overrides=_NO_MIRROR)
         with home.records_lock():
             instance = stack.enter_context(dg.DagsterInstance.from_ref(reference))
+            _keep_open(instance.event_log_storage, stack)
             close_dead_runs(instance, home)
         lock = home.process_lock(_PROCESS)
         try:
@@ -98,34 +102,38 @@ def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
             Path(lock.lock_file).unlink(missing_ok=True)
 
 
-@contextmanager
-def _fast_records(folder: Path) -> Iterator[None]:
-    """Writes of Dagster's records wait for no disk. A power failure may lose the last events.
+def _keep_open(records: EventLogStorage, stack: ExitStack) -> None:
+    """Open each SQLite file of Dagster's events once, where Dagster opens it anew for each event.
 
-    Dagster opens its SQLite files anew for each event. The last connection to a file that closes
-    copies the write-ahead log into it, so one to each stays open.
+    Writes then wait for no disk. A power failure may lose the last events.
     """
     from sqlalchemy import Engine, event
 
-    kept: dict[str, sqlite3.Connection] = {}
-    with ExitStack() as stack:
+    if not isinstance(records, SqliteEventLogStorage):
+        return
+    engines: dict[str, Engine] = {}
+    open_anew = records._connect
 
-        def on_connect(connection: Any, _record: object) -> None:
-            if not isinstance(connection, sqlite3.Connection):
-                return
-            [(_, _, file)] = connection.execute("PRAGMA database_list")
-            if not file or not Path(file).is_relative_to(folder.resolve()):
-                return
-            connection.execute("PRAGMA synchronous = NORMAL")
-            if file not in kept:
-                opened = sqlite3.connect(file, check_same_thread=False)
-                kept[file] = stack.enter_context(closing(opened))
-            # It counts as a connection to the log from its first read behind the log's making on.
-            kept[file].execute("SELECT count(*) FROM sqlite_master").fetchone()
+    @contextmanager
+    def connect(shard: str) -> Iterator[Any]:
+        if shard not in engines:
+            # Which makes the file.
+            with open_anew(shard):
+                engine = create_engine(
+                    records.conn_string_for_shard(shard),
+                    connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS},
+                )
+            event.listen(engine, "connect", _wait_for_no_disk)
+            engines[shard] = engine
+            stack.callback(engine.dispose)
+        with records._db_lock, engines[shard].begin() as connection:
+            yield connection
 
-        event.listen(Engine, "connect", on_connect)
-        stack.callback(event.remove, Engine, "connect", on_connect)
-        yield
+    records._connect = connect
+
+
+def _wait_for_no_disk(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute("PRAGMA synchronous = NORMAL")
 
 
 @contextmanager
