@@ -143,7 +143,7 @@ def build_dataset(
         if any(partition.table == "candidate_calls" for partition in plan):
             check_can_annotate(annotator.location, toolbox.prompts, settings, is_here=not on_ray)
         if plan:
-            warehouse.store.sweep()
+            warehouse.store.sweep({partition.shard for partition in plan})
             # For each shard the stages from the first on that has something to make.
             runs = _runs(_planned_stages(plan, home))
             with console.progress_bars():

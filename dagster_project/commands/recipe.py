@@ -67,16 +67,21 @@ def run_recipe(preset: str) -> None:
             f"TOOLFORMER_HOME set to {new}."
         )
     _check_files(home, settings)
+    spent = []
     for step in _steps(settings):
+        step_began = time.monotonic()
         console.heading(f"$ toolformer {' '.join(step)}")
         # The others' tables are too many: `toolformer stats` and `evaluate` print them again.
         if code := run_command(*step, is_shown=step == _REPORT):
             console.error("This step failed. The same command goes on from here.")
             sys.exit(code)
+        seconds = time.monotonic() - step_began
+        spent.append(f"{' '.join(step)} {seconds:.0f} s")
     last_round = {"sampling": {"round": max(1, len(settings.rounds))}}
     _show_gains(home, load_settings(home.settings_file, overrides=last_round))
     console.heading(
-        f"Done in {time.monotonic() - began:.0f} s. Everything is in {home.root}. Next:"
+        f"Done in {time.monotonic() - began:.0f} s ({', '.join(spent)}). Everything is in "
+        f"{home.root}. Next:"
     )
     console.say(_NEXT)
 

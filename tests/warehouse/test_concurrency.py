@@ -7,7 +7,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.warehouse.rows import put
+from tests.warehouse.rows import SHARD, put
+from warehouse.layout import catalogue_file
 from warehouse.warehouse import Warehouse
 
 WRITERS = 4
@@ -94,7 +95,7 @@ def test_version_that_was_replaced_long_ago_is_swept_and_the_newest_stays(
 
     oldest, old, newest = (version(seconds) for seconds in (9000, 700, 60))
     monkeypatch.setattr(time, "time", lambda: now)
-    warehouse.store.sweep()
+    warehouse.store.sweep(())
     assert not oldest.exists()
     assert old.exists()
     assert [info.path for info in warehouse.partitions("documents")] == [newest]
@@ -105,5 +106,19 @@ def test_the_same_rows_stored_again_are_not_swept(warehouse: Warehouse, monkeypa
     for minutes_ago, title in ((40, "one"), (30, "two"), (0, "one")):
         monkeypatch.setattr(time, "time", lambda ago=minutes_ago: now - 60 * ago)
         put(warehouse, "documents", {"title": title})
-    warehouse.store.sweep()
+    warehouse.store.sweep(())
     assert warehouse.query("select title from documents").item() == "one"
+
+
+def test_what_a_killed_first_write_left_is_swept_where_a_build_works(warehouse: Warehouse):
+    put(warehouse, "documents", {"title": "never published"})
+    [info] = warehouse.partitions("documents")
+    assert info.path is not None
+    os.utime(info.path, (0, 0))
+    catalogue_file(warehouse.folder, SHARD).unlink()
+    put(warehouse, "candidate_calls")
+    warehouse.store.sweep(())
+    assert info.path.exists()
+    warehouse.store.sweep({SHARD})
+    assert not info.path.exists()
+    assert warehouse.query("from candidate_calls").height == 1

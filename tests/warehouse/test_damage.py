@@ -144,7 +144,7 @@ def test_a_line_of_a_catalogue_that_is_damaged_costs_one_partition(warehouse: Wa
     for path in texts:
         os.utime(path, (0, 0))
     put(warehouse, "candidate_calls")
-    warehouse.store.sweep()
+    warehouse.store.sweep({SHARD})
     assert [*(warehouse.folder / "documents" / f"shard={SHARD}").iterdir()] == texts
     # As the error says.
     file.write_bytes(b"\n".join(line for line in lines if line != of_texts))

@@ -262,7 +262,7 @@ def test_nothing_of_a_retired_shard_is_swept(warehouse: Warehouse):
         put(warehouse, "documents", {"title": title})
         for path in (warehouse.folder / "documents" / f"shard={SHARD}").iterdir():
             os.utime(path, (0, 0))
-    warehouse.store.sweep()
+    warehouse.store.sweep({SHARD})
     warehouse.store.restore(SHARD)
     assert warehouse.query("select title from documents").item() == "two"
 

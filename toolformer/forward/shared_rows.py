@@ -163,8 +163,10 @@ class SharedRows:
         is_single = self._line_count == 1
         fork._cache = _changed(
             lambda states: (
-                states.expand(len(lines), -1, -1, -1) if is_single else states[on_device]
-            )[:, :, :keys],
+                states[:, :, :keys].expand(len(lines), -1, -1, -1)
+                if is_single
+                else states[:, :, :keys][on_device]
+            ),
             self,
         )
         return fork

@@ -65,7 +65,9 @@ class Home:
         shards = dict(named.iter_rows())
         if not shards:
             # Looks at the ids of all calls.
-            calls = self.warehouse.ask("calls_beginning", beginning=call_id, max_calls=_NAMED + 1)
+            calls = self.warehouse.ask(
+                "calls_beginning", is_compared=False, beginning=call_id, max_calls=_NAMED + 1
+            )
             shards = dict(calls.iter_rows())
         if not shards:
             raise ToolformerError(self._not_found(call_id))

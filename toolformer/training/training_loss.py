@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.network import LOGIT_ROWS
 from toolformer.training.training_rows import TrainingRow
 
 if TYPE_CHECKING:
@@ -81,7 +80,9 @@ def add_gradient(
             hidden, targets = _fed(model, [row.ids for row in rows])
         loss = 0.0
         gradients: list[torch.Tensor] = []
-        for piece, targets_of_piece, weights_of_piece in _pieces(hidden, targets, token_weights):
+        for piece, targets_of_piece, weights_of_piece in _pieces(
+            model, hidden, targets, token_weights
+        ):
             leaf = piece.detach().requires_grad_()
             with _autocast(model, precision):
                 logits = model.logits(leaf)
@@ -116,7 +117,7 @@ def summed_losses(
         hidden, targets = _fed(model, [row.ids for row in rows])
         each = [_token_weights(model, rows, one) for one in weights]
         sums = [0.0] * len(weights)
-        for piece, tokens, *by in _pieces(hidden, targets, *each):
+        for piece, tokens, *by in _pieces(model, hidden, targets, *each):
             losses = cross_entropy(model.logits(piece), tokens, reduction="none")
             sums = [
                 total + (losses * one).sum().item() for total, one in zip(sums, by, strict=True)
@@ -162,8 +163,8 @@ def _fed(
     return model.hidden_states(fed.to(model.device))[is_token], targets
 
 
-def _pieces(*tensors: "torch.Tensor") -> "list[tuple[torch.Tensor, ...]]":
-    return list(zip(*(token.split(LOGIT_ROWS) for token in tensors), strict=True))
+def _pieces(model: LanguageModel, *tensors: "torch.Tensor") -> "list[tuple[torch.Tensor, ...]]":
+    return list(zip(*(each.split(model.logit_rows) for each in tensors), strict=True))
 
 
 def _autocast(model: LanguageModel, precision: str) -> Any:

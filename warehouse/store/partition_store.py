@@ -192,17 +192,18 @@ class PartitionStore:
         finally:
             os.close(descriptor)
 
-    def sweep(self) -> None:
+    def sweep(self, shards: Collection[str]) -> None:
         """Removes what was replaced so long ago that nobody reads it, and what was never published.
 
-        Of the tables and shards in which something was replaced; of others when they change.
+        Args:
+            shards: of these all is looked at, of others the tables in which something was replaced.
         """
         remove_abandoned((self._folder / CATALOGUE_FOLDER).glob("*.tmp"))
         for shard in shards_in(self._folder):
             with suppress(DamagedPartitionError):
                 catalogue = self._current(shard)
-                entries = catalogue.entries()
-                self._remove_unnamed(catalogue, {each.table for each in entries if each.replaced})
+                replaced = (each.table for each in catalogue.entries() if each.replaced)
+                self._remove_unnamed(catalogue, tables() if shard in shards else {*replaced})
 
     def _remove_unnamed(self, catalogue: Catalogue, table_names: Collection[str]) -> None:
         """Removes files of tables of a shard that nobody reads, and nobody can publish any more."""

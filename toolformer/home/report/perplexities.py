@@ -3,7 +3,7 @@
 It is about the models that were finetuned here.
 """
 
-from toolformer.home.settings.evaluation_sections import MODELS_OF_A_HOME
+from toolformer.home.settings.evaluation_sections import MODELS_OF_A_HOME, PERPLEXITY
 from toolformer.training.perplexity_rise import perplexity_rise
 from warehouse.warehouse import Warehouse
 
@@ -15,7 +15,11 @@ def perplexity_sentences(store: Warehouse) -> dict[str, str]:
         store: has what `evaluate` measured.
     """
     sentences = {
-        f"{benchmark}, {model}": perplexity_rise(before, after, of=f"the texts of {benchmark}")
+        f"{benchmark}, {model}": perplexity_rise(
+            before,
+            after,
+            of="the held-out texts" if benchmark == PERPLEXITY else f"the texts of {benchmark}",
+        )
         for benchmark, model, before, after in store.ask("perplexities_against_base").iter_rows()
         if model.partition("-round-")[0] in MODELS_OF_A_HOME
     }
