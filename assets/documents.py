@@ -3,6 +3,7 @@
 An asset that no run makes by itself: `corpus_manifest` stores and reports its partitions.
 """
 
+import importlib.metadata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -17,7 +18,7 @@ from assets.partition_events import data_version_tags
 from assets.shard_report import ShardReport
 from assets.shard_texts import typed_frame
 from toolformer.errors import ToolformerError
-from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
+from toolformer.home.fingerprints import FINGERPRINT, ROWS, Fingerprint
 from toolformer.home.metadata import table_metadata
 from toolformer.home.partitions import SHARDS_OF_TEXTS
 from toolformer.sources.cutting import CutShard
@@ -36,6 +37,8 @@ TEXT_MARKS = "text_marks"
 _TABLES = (REJECTED_RECORDS, READING_LOSSES, TEXT_MARKS, DOCUMENTS)
 # Bumped when the same records give other rows; every source is cut again then.
 _VERSION = "3"
+# And where others of these are installed, which may read the same records otherwise.
+_READERS = ("mwparserfromhell", "python-dateutil")
 _MAX_NAMED = 5
 # Shards of so few are stored together: a statement of DuckDB takes longer than a text.
 _RECORDS_AT_ONCE = 1000
@@ -74,15 +77,20 @@ documents = dg.AssetSpec(
 )
 
 
-def texts_fingerprint(entry: ShardEntry) -> Fingerprint:
-    """What the texts of a shard are made of; alike on all machines for the same records."""
-    return Fingerprint.of({"code_version": _VERSION, "records": entry.digest})
+def texts_fingerprint(entry: ShardEntry, cut: CutShard | None = None) -> Fingerprint:
+    """What the texts of a shard are made of, and once they are cut, the texts.
+
+    Alike on all machines that read the same records alike.
+    """
+    rows = {ROWS: cut.parsed_digest} if cut else {}
+    return Fingerprint.of({"code_version": _VERSION, "records": entry.digest, **rows})
 
 
 def stored_texts(warehouse: Warehouse) -> StoredTexts:
     """Which shards have their texts and rejected records in the warehouse, or set aside from it."""
     stored = warehouse.store.shards_with(_TABLES)
-    return StoredTexts(_VERSION, stored, warehouse.store.retired())
+    readers = (f"{name}={importlib.metadata.version(name)}" for name in _READERS)
+    return StoredTexts(" ".join((_VERSION, *readers)), stored, warehouse.store.retired())
 
 
 def records_read(warehouse: Warehouse, entries: Sequence[ShardEntry] | None = None) -> Tally:
@@ -119,7 +127,7 @@ def store_texts(
     together: list[tuple[ShardEntry, CutShard]] = []
     records = 0
     for entry, shard in cut:
-        digest = texts_fingerprint(entry).digest
+        digest = texts_fingerprint(entry, shard).digest
         if all(_is_stored(warehouse, table, entry.key, digest) for table in _TABLES):
             continue
         together.append((entry, shard))
@@ -140,7 +148,8 @@ def _stored(
             rows[table].append({**row, "shard": entry.key})
     frames = {table: typed_frame(table, of_table) for table, of_table in rows.items()}
     metadata = {
-        entry.key: {**texts_fingerprint(entry).metadata(), RUN: run_id} for entry, _ in together
+        entry.key: {**texts_fingerprint(entry, shard).metadata(), RUN: run_id}
+        for entry, shard in together
     }
     # All of them: what was published together stands or falls together.
     store_partitions(warehouse, {(table, ALL): (frames[table], metadata) for table in _TABLES})
@@ -151,7 +160,7 @@ def _stored(
         of_shard = {
             table: of_shards[table].get((entry.key,), frames[table].clear()) for table in _TABLES
         }
-        yield _reported(entry, of_shard)
+        yield _reported(entry, metadata[entry.key][FINGERPRINT], of_shard)
 
 
 def _rows(shard: CutShard) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -183,7 +192,9 @@ def _is_stored(warehouse: Warehouse, table: str, shard: str, digest: str) -> boo
     return metadata is not None and metadata.get(FINGERPRINT) == digest
 
 
-def _reported(entry: ShardEntry, frames: Mapping[str, pl.DataFrame]) -> dg.AssetMaterialization:
+def _reported(
+    entry: ShardEntry, data_version: str, frames: Mapping[str, pl.DataFrame]
+) -> dg.AssetMaterialization:
     """How many records of a shard became texts, why others did not, and what was lost."""
     texts, rejected = frames[DOCUMENTS], frames[REJECTED_RECORDS]
     report = ShardReport(rows=texts.height)
@@ -196,10 +207,11 @@ def _reported(entry: ShardEntry, frames: Mapping[str, pl.DataFrame]) -> dg.Asset
         losses = frames[READING_LOSSES].group_by("kind", "name", maintain_order=True)
         report.count(dict(losses_in_words(losses.agg(pl.col("count").sum()).iter_rows())))
     report.preview = texts.select("text", "title", "published_on", "language", "url")
-    return reported_texts(entry, description=report.flow, metadata=report.metadata())
+    shown = {"description": report.flow, "metadata": report.metadata()}
+    return reported_texts(entry, data_version, **shown)
 
 
-def reported_texts(entry: ShardEntry, **shown: Any) -> dg.AssetMaterialization:
+def reported_texts(entry: ShardEntry, data_version: str, **shown: Any) -> dg.AssetMaterialization:
     """The event for Dagster that a shard's texts are stored; `shown` is its further fields."""
-    tags = data_version_tags(texts_fingerprint(entry).digest)
+    tags = data_version_tags(data_version)
     return dg.AssetMaterialization(DOCUMENTS, partition=entry.key, tags=tags, **shown)

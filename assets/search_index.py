@@ -1,5 +1,6 @@
 """The Wikipedia index that WikiSearch and QA search (paper §3)."""
 
+import importlib.metadata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
@@ -70,7 +71,11 @@ def wikipedia_index_fingerprint(settings: Settings, files: Sequence[SourceFile])
     Raises:
         SourceError: a file cannot be read.
     """
-    return WIKIPEDIA_INDEX.fingerprint(settings, {"dump": [file_identity(file) for file in files]})
+    dump = [file_identity(file) for file in files]
+    # Another release may read markup otherwise; JSON lines have none.
+    if files[0].format == "wikipedia-dump":
+        dump.append(f"mwparserfromhell={importlib.metadata.version('mwparserfromhell')}")
+    return WIKIPEDIA_INDEX.fingerprint(settings, {"dump": dump})
 
 
 def refresh_index(

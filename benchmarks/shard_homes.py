@@ -20,9 +20,9 @@ import polars as pl
 
 from assets.corpus import configured_sources
 from assets.dataset.stages import PIPELINE
-from assets.documents import DOCUMENTS, store_texts, stored_texts, texts_fingerprint
+from assets.documents import DOCUMENTS, store_texts, stored_texts
 from benchmarks.large_warehouse import identifiers, shard_frames
-from toolformer.home.fingerprints import Fingerprint
+from toolformer.home.fingerprints import PARTS, Fingerprint
 from toolformer.home.home import Home
 from toolformer.home.settings.sections import Settings
 from toolformer.home.settings.settings_file import load_settings
@@ -191,7 +191,8 @@ def _partitions(
 def _fingerprints(home: Home, entry: ShardEntry) -> dict[tuple[str, str], Fingerprint]:
     """What a finished build stores with the partitions of a shard."""
     settings, toolbox, model = described(home.root)
-    made = {(DOCUMENTS, ALL): texts_fingerprint(entry)}
+    texts = warehouse_of(home).partition_metadata(DOCUMENTS, entry.key, ALL) or {}
+    made = {(DOCUMENTS, ALL): Fingerprint(json.loads(texts[PARTS]))}
     for stage in PIPELINE:
         for partition in stage.partitions(settings, entry, toolbox, model):
             digests = {address: each.digest for address, each in made.items()}

@@ -18,7 +18,7 @@ from tools.proposing.phrases import propose_translations
 from tools.protocol import Document, Preselection, Proposal
 from tools.syntax import single_line
 from tools.translation.apertium import ApertiumTranslator
-from tools.translation.identification import guess_language
+from tools.translation.identification import detector_version, guess_language
 from tools.translation.languages import ENGLISH
 from tools.translation.nllb import NllbTranslator
 from tools.translation.preselection import preselect_by_language
@@ -89,22 +89,18 @@ class MachineTranslation(Tool):
                 precision=precision,
             )
         )
+        told_apart = f"{detector_version()} foreign_confidence={self.foreign_confidence:g}"
         # Of the preselection; which phrases can be asked for depends on no setting.
-        self.sampling_version = (
-            f"1 foreign_confidence={self.foreign_confidence:g} chunk_tokens={self.chunk_tokens}"
-        )
-        self.proposals_version = (
-            f"2 foreign_confidence={self.foreign_confidence:g} max_characters={max_characters}"
-        )
+        self.sampling_version = f"1 {told_apart} chunk_tokens={self.chunk_tokens}"
+        self.proposals_version = f"2 {told_apart} max_characters={max_characters}"
 
     # A property, because answers change when a model or dictionary is replaced in the tool's life.
     @property
     def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Everything that answers depend on: translator, model or pairs, decoding."""
         return (
-            f"1 backend={self.backend} {self._translator.identity()} "
-            f"max_characters={self.max_characters} foreign_confidence={self.foreign_confidence:g} "
-            f"chunk_tokens={self.chunk_tokens}"
+            f"{self.sampling_version} backend={self.backend} {self._translator.identity()} "
+            f"max_characters={self.max_characters}"
         )
 
     def parse_arguments(self, text: str) -> str:

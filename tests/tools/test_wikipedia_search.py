@@ -7,6 +7,7 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -94,7 +95,7 @@ def test_hybrid_finds_what_shares_no_word_with_the_search_term(tmp_path):
     hybrid.check_available()
     assert hybrid.call("boats crossing Egypt", ASKING).startswith("Suez Canal > History > ")
     assert hybrid.call("otters", ASKING) == "Otter > Otters swim in a river and eat fish."
-    assert "(bm25 k1=0.9 b=0.4 temperature=1 index=three) passage_index=v" in hybrid.version
+    assert " bm25 k1=0.9 b=0.4 temperature=1 index=three) passage_index=v" in hybrid.version
     # A text is not answered by its own article.
     own = Document("d", "A canal.", title="Suez Canal")
     assert not hybrid.call("boats crossing Egypt", own).startswith("Suez Canal")
@@ -309,6 +310,14 @@ def test_version_changes_with_every_setting_that_changes_answers(tmp_path):
     versions = {WikiSearch(tmp_path, **setting).version for setting in settings}
     assert len(versions) == len(settings)
     assert WikiSearch(tmp_path, threads=7).version == WikiSearch(tmp_path).version
+
+
+def test_another_release_of_lucene_is_another_version(tmp_path, monkeypatch):
+    before = WikiSearch(tmp_path).version
+    monkeypatch.setattr(
+        "tools.retrieval.passage_ranking.pyserini_jar", lambda: Path("anserini-99-fatjar.jar")
+    )
+    assert WikiSearch(tmp_path).version != before
 
 
 @pytest.mark.java

@@ -67,6 +67,7 @@ class CutShard:
         records: how many raw records it holds.
         losses: what was lost: how often by file, kind and, where columns were not read, column.
         digest: digest of its raw records and how they are parsed, 32 hexadecimal digits.
+        parsed_digest: digest of what they gave, likewise.
     """
 
     path: Path
@@ -74,6 +75,7 @@ class CutShard:
     records: int
     losses: Mapping[Loss, int]
     digest: str
+    parsed_digest: str
 
     def texts(self) -> Iterator[ParsedDocument | Rejection]:
         """Yields the documents and rejections in the order of the source."""
@@ -118,7 +120,7 @@ def _staged(
 ) -> CutShard:
     import zstandard
 
-    digest = hashlib.blake2b(digest_size=16)
+    digest, parsed_digest = (hashlib.blake2b(digest_size=16) for _ in range(2))
     layout = {name: getattr(source, name) for name in _PARSED_BY}
     digest.update(_line({"version": CUTTING_VERSION, "layout": layout}))
     count = 0
@@ -132,14 +134,17 @@ def _staged(
                 for parsed in parse_record(record, source, unread):
                     for kind, number in parsed.losses.items():
                         losses[Loss(record.source, kind)] += number
-                    file.write(_line({**_fields(parsed), "losses": {}}))
+                    line = _line({**_fields(parsed), "losses": {}})
+                    parsed_digest.update(line)
+                    file.write(line)
                 for name, number in unread.items():
                     loss = Loss(record.source, "unread_columns", excerpt_of(name))
                     is_named = loss in losses or len(losses) < _MOST_LOSSES
                     losses[loss if is_named else loss._replace(name=_OTHER_COLUMNS)] += number
     except OSError as error:
         raise write_error(path, error) from error
-    return CutShard(path, first_record, count, losses, digest.hexdigest())
+    digests = digest.hexdigest(), parsed_digest.hexdigest()
+    return CutShard(path, first_record, count, losses, *digests)
 
 
 def _fields(record: RawRecord | ParsedDocument | Rejection) -> dict[str, Any]:

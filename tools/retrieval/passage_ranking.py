@@ -72,10 +72,10 @@ class PassageRanker:
         return f"segments-{file_digest(commits[-1])[:16]}"
 
     def version(self) -> str:
-        """Settings and the fingerprint of the index."""
+        """The library, settings and the fingerprint of the index."""
         return (
-            f"bm25 k1={self._k1:g} b={self._b:g} temperature={self._temperature:g} "
-            f"index={self.fingerprint()}"
+            f"{pyserini_jar().stem} bm25 k1={self._k1:g} b={self._b:g} "
+            f"temperature={self._temperature:g} index={self.fingerprint()}"
         )
 
     def check_available(self) -> None:

@@ -33,8 +33,8 @@ _REMEDY = (
     "apertium apertium-eng-spa apertium-eng-cat` (more pairs: `apt-cache search apertium`)"
 )
 _MODE_INTO_ENGLISH = re.compile(r"([a-z]{2,3})-(?:eng|en)")
-# Paths of dictionaries and rules, as they stand in the file of a mode.
-_PATH = re.compile(r"/[^\s'\"|]+")
+# Programs and paths of dictionaries and rules, as they stand in the file of a mode.
+_NAMED = re.compile(r"[^\s'\"|]+")
 _LISTING_SECONDS = 10.0
 # How often a running program is looked at.
 _LOOKING_SECONDS = 0.05
@@ -65,7 +65,7 @@ class ApertiumTranslator:
         self.timeout_seconds = timeout_seconds
 
     def identity(self) -> str:
-        """Name the pairs and the data they are made of, by its content; `none` without any."""
+        """Name the pairs, and programs and data by their content; `none` without any."""
         try:
             modes = sorted(self.modes.values())
         except ToolUnavailableError:
@@ -172,11 +172,12 @@ class ApertiumTranslator:
 
 
 def _data_files(mode_file: Path) -> list[Path]:
-    """List the file of a mode and the files that it names, as far as they are there."""
+    """List the file of a mode, and the programs and files that it names, where they are there."""
     if not mode_file.is_file():
         return []
-    named = _PATH.findall(mode_file.read_text(errors="replace"))
-    return [mode_file, *(path for name in named if (path := Path(name)).is_file())]
+    named = _NAMED.findall(mode_file.read_text(errors="replace"))
+    paths = (Path(shutil.which(name) or name) for name in named)
+    return [mode_file, *(path for path in paths if path.is_absolute() and path.is_file())]
 
 
 def _escaped(text: str) -> str:

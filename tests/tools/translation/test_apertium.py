@@ -188,7 +188,7 @@ def test_a_program_that_hangs_or_is_gone_during_a_run_gives_no_answer(play):
         under_test.translate(["uno"], "es")
 
 
-def test_other_data_of_a_pair_is_another_version(play, tmp_path):
+def test_other_programs_or_data_of_a_pair_are_another_version(play, tmp_path):
     program = play()
     # Of one tool: a dictionary may be replaced during its life.
     tool = MachineTranslation()
@@ -202,8 +202,15 @@ def test_other_data_of_a_pair_is_another_version(play, tmp_path):
     with_data = tool.version
     data.write_bytes(b"12354")
     other_data = tool.version
-    mode.write_text("lt-proc")
-    assert len({plain, with_data, other_data, tool.version}) == 4
+    stage = program.with_name("lt-proc")
+    stage.write_bytes(b"one")
+    stage.chmod(0o755)
+    with_program = tool.version
+    stage.write_bytes(b"two")
+    other_program = tool.version
+    mode.write_text("")
+    versions = {plain, with_data, other_data, with_program, other_program, tool.version}
+    assert len(versions) == 6
     play(listing="print('spa-eng')")
     assert MachineTranslation().version not in (plain, with_data, other_data)
 
