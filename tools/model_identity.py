@@ -9,6 +9,7 @@ from toolformer.base.named_files import read_named
 
 SAFETENSORS = "*.safetensors"
 
+_TOKENIZER_FILES = ("added_tokens.json", "special_tokens_map.json", "tokenizer*.json")
 # What a tokenizer is made of where there is no tokenizer.json.
 _VOCABULARY_FILES = ("*.model", "*.tiktoken", "merges.txt", "vocab.json", "vocab.txt")
 _LONGEST_TEXT = 2**28
@@ -48,7 +49,6 @@ def chat_template_identity(directory: Path) -> str:
 
 def tokenizer_files(directory: Path) -> list[Path]:
     """The files that the tokenizer of a directory is read from, in a fixed order."""
-    files = sorted(directory.glob("tokenizer*.json"))
-    if (directory / "tokenizer.json").exists():
-        return files
-    return files + sorted(file for name in _VOCABULARY_FILES for file in directory.glob(name))
+    is_whole = (directory / "tokenizer.json").exists()
+    names = _TOKENIZER_FILES if is_whole else (*_TOKENIZER_FILES, *_VOCABULARY_FILES)
+    return sorted(file for name in names for file in directory.glob(name))

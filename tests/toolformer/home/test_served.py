@@ -15,6 +15,7 @@ from tests.toolformer.served.fake_server import FakeServer, serving
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.tokenization import load_tokenizer
 from toolformer.home.home import Home
 from toolformer.home.settings.sections import Settings, merged, validated
 from toolformer.home.settings.settings_file import preset_values
@@ -60,6 +61,19 @@ def test_files_that_a_tokenizer_is_read_from_are_part_of_the_model(folder: Path)
     before = identity(folder)
     (folder / "merges.txt").write_text("on e")
     assert identity(folder) != before
+
+
+def test_files_that_name_the_special_tokens_are_part_of_the_model(folder: Path):
+    known = [identity(folder)]
+    for file, content in {
+        "special_tokens_map.json": {"bos_token": "a"},
+        "added_tokens.json": {"<x>": TINY.vocabulary_size},
+    }.items():
+        (folder / file).write_text(json.dumps(content))
+        known.append(identity(folder))
+    # They are read beside a whole tokenizer, too.
+    assert load_tokenizer(folder).backend.bos_token == "a"
+    assert len({*known}) == 3
 
 
 def test_texts_of_a_served_model_end_as_its_generation_config_says_beside_the_tokenizer(
