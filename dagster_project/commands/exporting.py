@@ -72,6 +72,7 @@ def write_export(
     with _explained_refusals(output):
         if form == "duckdb":
             number = "All rounds"
+            tell_outdated(RunOptions(), home, warehouse.ask("exportable_rounds")["round"])
             written = _write_database(warehouse, target)
         else:
             chosen = _round_with_calls(warehouse, round_number)

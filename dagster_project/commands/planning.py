@@ -50,12 +50,16 @@ def tell_outdated(options: RunOptions, home: Home, rounds: Iterable[int]) -> Non
     """Say which calls of these rounds, and texts behind them, a build would make anew.
 
     What is missing is not told: who builds some shards or tools knows that. That shards were
-    built which `sampling.shards` leaves out by now is.
+    built which `sampling.shards` leaves out by now is. Of a chained round the rounds before it are
+    told of too, whose calls stand in its texts.
     """
+    told = set[str]()
     for number in rounds:
         try:
-            for told in _outdated(options, home, number):
-                console.say(told)
+            for sentence in _outdated(options, home, number):
+                if sentence not in told:
+                    console.say(sentence)
+                told.add(sentence)
         except EXPECTED_ERRORS as error:
             console.say(f"Whether the calls are up to date cannot be told: {explained(error)}")
 
@@ -69,6 +73,8 @@ def _outdated(options: RunOptions, home: Home, number: int) -> Iterator[str]:
     # What is changed for another round is not changed for this one.
     changes = options if options.is_for_rounds or own in (None, number) else RunOptions()
     settings = changes.in_round(number).load_settings(home)
+    if settings.sampling.is_chained:
+        yield from _outdated(options, home, number - 1)
     warehouse, shards = open_warehouse(home).as_it_is(), list[str]()
     tools, sources = set[str](), set[str]()
     manifest = Manifest.load(home.sources)

@@ -175,14 +175,17 @@ def test_what_a_killed_export_left_is_removed(built: Warehouse, run, tmp_path):
     assert not left.exists()
 
 
-def test_calls_that_a_build_would_make_anew_are_told(built: Warehouse, home: Home, run, tmp_path):
+@pytest.mark.parametrize("form", ["text", "duckdb"])
+def test_calls_that_a_build_would_make_anew_are_told(
+    built: Warehouse, home: Home, run, tmp_path, form: str
+):
     model, texts = tmp_path / "model", write_lines(tmp_path / "texts.jsonl", [{"text": PLAIN}])
     save_calling_model(model)
     settings = merged(small_settings(model, texts), {"tools": short_prompts()})
     home.settings_file.write_text(json.dumps(settings))
     entry = ShardEntry(SHARD, "texts.jsonl", 0, 2, "digest", is_held_out=False)
     Manifest(next_number=1, shards=[entry]).save(home.sources)
-    outcome = run("export", "text", "--output", tmp_path / "out.jsonl")
+    outcome = run("export", form, "--output", tmp_path / "out")
     assert outcome.code == 0, outcome.err
     assert outcome.out.startswith("Out of date: ")
     assert "of filtered_calls" in outcome.out

@@ -74,6 +74,20 @@ def test_of_rounds_whose_settings_are_not_known_nothing_is_said(
     ]
 
 
+@pytest.mark.parametrize("asked", [[2], [2, 1]])
+def test_of_a_chained_round_the_round_whose_calls_it_goes_on_with_is_told_once(
+    tmp_path: Path, capsys, asked: list[int]
+):
+    home = Home(tmp_path)
+    for number in (1, 2):
+        texts_of(home, 1, number)
+    home.settings_file.write_text("preset: laptop\nrounds: [{}, {sampling: {is_chained: true}}]\n")
+    planning.tell_outdated(RunOptions(), home, asked)
+    first, second = capsys.readouterr().out.splitlines()
+    assert "`toolformer build` brings" in first
+    assert "`toolformer build --set sampling.round=2` brings" in second
+
+
 SHARP = "tools.QA.filtering_threshold=7"
 
 
