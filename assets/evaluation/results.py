@@ -179,5 +179,5 @@ def _write_card(run: Run, model: EvaluatedModel) -> None:
     lock = run.home.output_lock(f"finetuned_model.{model.directory.name}")
     # A model that is made anew meanwhile, here or elsewhere, has other scores.
     with suppress(Timeout, StoreConflictError), lock.acquire(timeout=0):
-        write_model_card(model.directory, run.base_model, run.settings, evaluation=rows)
+        write_model_card(model.directory, run.base_model, run.settings, run.home, evaluation=rows)
         run.home.publish(model.directory)

@@ -138,7 +138,7 @@ class ModelOutput(Output):
         """Write what the model needs on a hub: its card, and code that decodes with calls."""
         if self.run.settings.training.variant != PLAIN:
             write_custom_generate(self.directory)
-        write_model_card(self.directory, self.run.base_model, self.run.settings)
+        write_model_card(self.directory, self.run.base_model, self.run.settings, self.run.home)
 
     def complete(self) -> None:
         """Do what a kill behind the training left undone."""

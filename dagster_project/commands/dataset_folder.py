@@ -13,6 +13,7 @@ from toolformer.exports.dataset_card import (
     data_file,
     dataset_card,
 )
+from toolformer.home.home import Home
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.model_cards import source_licences
 from warehouse.schema import tables
@@ -37,7 +38,7 @@ _ROWS_PER_GROUP = 16_384
 
 
 def write_dataset_folder(
-    folder: Path, warehouse: Warehouse, settings: Settings, *, round_number: int
+    folder: Path, warehouse: Warehouse, settings: Settings, home: Home, *, round_number: int
 ) -> dict[str, int]:
     """Fill an empty folder with C* and the kept calls of a round; rows by configuration."""
     configurations: dict[str, Configuration] = {}
@@ -52,7 +53,7 @@ def write_dataset_folder(
         annotators=warehouse.ask("annotators", round=round_number).rows(),
         tools=tools,
         settings=_shown(settings, [row["tool"] for row in tools]),
-        sources=source_licences(settings),
+        sources=source_licences(settings, home),
         configurations=configurations,
     )
     (folder / CARD_FILE).write_text(card, encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from toolformer.home.wiring.annotator import Annotator
 from toolformer.home.wiring.model_cards import write_model_card
 from toolformer.home.wiring.model_holder import ModelHolder
 from toolformer.home.wiring.reader import open_reader
+from toolformer.sources.manifest import Manifest, ShardEntry
 
 
 def settings_of(base: Path, annotator: str = "finetuned", *, number: int = 2) -> Settings:
@@ -114,7 +116,7 @@ def test_the_start_token_is_part_of_the_version_where_it_is_set(tmp_path, monkey
 
 def card_of(folder: Path, settings: Settings) -> str:
     (folder / RECORD_FILE).write_text(json.dumps(record()))
-    write_model_card(folder, folder / "base", settings)
+    write_model_card(folder, folder / "base", settings, Home(folder))
     return (folder / "README.md").read_text()
 
 
@@ -125,14 +127,28 @@ def test_the_licence_of_a_source_stands_in_the_card(tmp_path):
     assert "- texts of `b.jsonl`: not stated (`license` of the source in toolformer.yaml)" in card
 
 
+def test_a_source_that_is_not_listed_any_more_and_has_texts_stands_in_the_card(tmp_path):
+    entries = [
+        ShardEntry(f"shard-{number:05d}", f"/texts/{name}", 0, 1, "", is_held_out=False)
+        for number, name in enumerate(("a.jsonl", "b.jsonl", "c.jsonl"))
+    ]
+    entries[2] = replace(entries[2], status="retired")
+    Manifest(next_number=3, shards=entries).save(Home(tmp_path).sources)
+    listed = [{"path": "/texts/a.jsonl", "license": "cc-by-4.0"}]
+    card = card_of(tmp_path, validated({"corpus": {"sources": listed}}, origin="test"))
+    assert card.count("- texts of ") == 2
+    assert "- texts of `b.jsonl`: not stated" in card
+
+
 def test_names_on_a_hub_stand_in_the_head_of_the_card(tmp_path):
     paths = ["hf://datasets/ada/texts@v2/a/*.jsonl", "hf://datasets/ada/more/b.jsonl", "/c.jsonl"]
     settings = validated({"corpus": {"sources": [{"path": path} for path in paths]}}, origin="test")
     (tmp_path / RECORD_FILE).write_text(json.dumps(record()))
-    write_model_card(tmp_path, tmp_path / "models--Qwen--Qwen3-0.6B/snapshots/c1", settings)
+    base, home = tmp_path / "models--Qwen--Qwen3-0.6B/snapshots/c1", Home(tmp_path)
+    write_model_card(tmp_path, base, settings, home)
     head = ModelCard.load(tmp_path / "README.md").data
     assert (head.base_model, head.datasets) == ("Qwen/Qwen3-0.6B", ["ada/more", "ada/texts"])
-    write_model_card(tmp_path, tmp_path / EMBEDDED_MODEL_NAME, Settings())
+    write_model_card(tmp_path, tmp_path / EMBEDDED_MODEL_NAME, Settings(), home)
     head = ModelCard.load(tmp_path / "README.md").data
     assert (head.base_model, head.datasets) == ("HuggingFaceTB/SmolLM2-135M-Instruct", None)
 

@@ -10,9 +10,11 @@ from toolformer.base.beside_models import RECORD_FILE
 from toolformer.base.whole_files import write_whole
 from toolformer.decoding.calibration import read_min_call_probability
 from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
+from toolformer.home.home import Home
 from toolformer.home.settings.corpus_sections import EMBEDDED_SOURCES
 from toolformer.home.settings.sections import Settings
-from toolformer.sources.source import STARTERS, WIKIPEDIA_EXCERPT
+from toolformer.sources.manifest import Manifest
+from toolformer.sources.source import STARTERS, WIKIPEDIA_EXCERPT, normalised_path
 from toolformer.training.model_card import CARD_FILE, model_card
 
 _APACHE = "apache-2.0"
@@ -27,16 +29,27 @@ _DATASET = re.compile(r"hf://datasets/([^/]+/[^/@]+)")
 _NOT_STATED = "not stated (`license` of the source in toolformer.yaml); see where they come from"
 
 
-def source_licences(settings: Settings) -> list[tuple[str, str]]:
-    """The name of each source, and the licence of its texts or that none is stated, for cards."""
+def source_licences(settings: Settings, home: Home) -> list[tuple[str, str]]:
+    """The name of each source, and the licence of its texts or that none is stated, for cards.
+
+    Also of those that are not listed any more: they keep their shards.
+    """
+    sources = settings.corpus.sources or EMBEDDED_SOURCES
+    listed = {normalised_path(source.path): source.license for source in sources}
+    with_shards = (entry.source for entry in Manifest.load(home.sources).active_shards)
     return [
-        (Path(source.path).name, source.license or _BUILT_IN_LICENCES.get(source.path, _NOT_STATED))
-        for source in settings.corpus.sources or EMBEDDED_SOURCES
+        (Path(name).name, listed.get(name) or _BUILT_IN_LICENCES.get(name, _NOT_STATED))
+        for name in dict.fromkeys([*listed, *with_shards])
     ]
 
 
 def write_model_card(
-    directory: Path, base: Path, settings: Settings, *, evaluation: Sequence[Mapping[str, Any]] = ()
+    directory: Path,
+    base: Path,
+    settings: Settings,
+    home: Home,
+    *,
+    evaluation: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write the card; an earlier one is replaced. It has no part in the model's identity.
 
@@ -57,7 +70,7 @@ def write_model_card(
         base_license=_license_of(base),
         base_on_hub="/".join(cached[0]) if cached else "",
         datasets=sorted({name[1] for name in map(_DATASET.match, sources) if name}),
-        sources=source_licences(settings),
+        sources=source_licences(settings, home),
         evaluation=evaluation,
         min_call_probability=read_min_call_probability(directory),
     )
