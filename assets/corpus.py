@@ -22,7 +22,6 @@ from assets.source_list import listing, new_sources, remove_sources
 from assets.stage import Stage
 from assets.stage_asset import asset_of
 from toolformer.errors import ToolformerError
-from toolformer.home.fingerprints import FINGERPRINT
 from toolformer.home.home import Home
 from toolformer.home.metadata import REJECTED_SOURCES
 from toolformer.home.partitions import SHARD_OF_TEXTS, register_evaluations, register_shards
@@ -35,7 +34,6 @@ from toolformer.sources.files import files_left_out
 from toolformer.sources.ingestion import ManifestUpdate, StoredTexts, retire_source, update_manifest
 from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
 from toolformer.sources.source import Source, normalised_path
-from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 CORPUS_MANIFEST = Stage(
@@ -138,9 +136,8 @@ def _report_unreported(run: Run, active: list[ShardEntry]) -> None:
     stored = stored_texts(run.warehouse).keys
     for entry in active:
         if entry.key in stored and entry.key not in reported:
-            texts = run.warehouse.partition_metadata(DOCUMENTS, entry.key, ALL) or {}
-            version, shown = texts.get(FINGERPRINT, ""), {"records": entry.records}
-            run.context.log_event(reported_texts(entry, version, metadata=shown))
+            shown = {"records": entry.records}
+            run.context.log_event(reported_texts(run.warehouse, entry, metadata=shown))
 
 
 def retire_shards_of(

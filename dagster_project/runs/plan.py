@@ -147,7 +147,7 @@ class BuildPlan:
         if texts is None and not self.are_texts_coming:
             self.without_texts.append(entry)
             return planned
-        # Of texts that are not there yet it is known, too.
+        # Of texts that are not there yet it is known, too, but for the rows.
         texts = texts or texts_fingerprint(entry).metadata()
         # Fingerprints that the outputs of the shard have once they are made, by table and tool.
         made = {(DOCUMENTS, ALL): texts[FINGERPRINT]}

