@@ -77,10 +77,7 @@ documents = dg.AssetSpec(
 
 
 def texts_fingerprint(entry: ShardEntry, cut: CutShard | None = None) -> Fingerprint:
-    """What the texts of a shard are made of, and once they are cut, the texts.
-
-    Alike on all machines that read the same records alike.
-    """
+    """What the texts of a shard are made of, and once cut, what they are; alike on all machines."""
     rows = {ROWS: cut.parsed_digest} if cut else {}
     return Fingerprint.of({"code_version": _VERSION, "records": entry.digest, **rows})
 
@@ -152,13 +149,8 @@ def _stored(
     }
     # All of them: what was published together stands or falls together.
     store_partitions(warehouse, {(table, ALL): (frames[table], metadata) for table in _TABLES})
-    of_shards = {
-        table: frame.partition_by("shard", as_dict=True) for table, frame in frames.items()
-    }
     for entry, _ in together:
-        of_shard = {
-            table: of_shards[table].get((entry.key,), frames[table].clear()) for table in _TABLES
-        }
+        of_shard = {table: frame.filter(shard=entry.key) for table, frame in frames.items()}
         yield _reported(warehouse, entry, of_shard)
 
 

@@ -38,7 +38,7 @@ _ROWS_PER_GROUP = 16_384
 
 
 def write_dataset_folder(
-    folder: Path, warehouse: Warehouse, settings: Settings, home: Home, *, round_number: int
+    folder: Path, warehouse: Warehouse, settings: Settings, home: Home, round_number: int
 ) -> dict[str, int]:
     """Fill an empty folder with C* and the kept calls of a round; rows by configuration."""
     configurations: dict[str, Configuration] = {}

@@ -119,9 +119,7 @@ def _write_round(
     settings = _settings_of_round(home, round_number)
     if form == "dataset":
         with replacing_folder(target) as folder:
-            rows = write_dataset_folder(
-                folder, warehouse, settings, home, round_number=round_number
-            )
+            rows = write_dataset_folder(folder, warehouse, settings, home, round_number)
         return f"{rows[TEXTS]:,} texts and {rows[KEPT_CALLS]:,} kept calls"
     tools = _chat_tools(warehouse, settings, home, round_number)
     if template is not None:

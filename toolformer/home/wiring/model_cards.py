@@ -17,6 +17,7 @@ from toolformer.sources.manifest import Manifest
 from toolformer.sources.source import STARTERS, WIKIPEDIA_EXCERPT, normalised_path
 from toolformer.training.model_card import CARD_FILE, model_card
 
+_Rows = Sequence[Mapping[str, Any]]
 _APACHE = "apache-2.0"
 _BUILT_IN_LICENCES = {
     **dict.fromkeys(STARTERS, _APACHE),
@@ -44,12 +45,7 @@ def source_licences(settings: Settings, home: Home) -> list[tuple[str, str]]:
 
 
 def write_model_card(
-    directory: Path,
-    base: Path,
-    settings: Settings,
-    home: Home,
-    *,
-    evaluation: Sequence[Mapping[str, Any]] = (),
+    directory: Path, base: Path, settings: Settings, home: Home, *, evaluation: _Rows = ()
 ) -> None:
     """Write the card; an earlier one is replaced. It has no part in the model's identity.
 
