@@ -22,6 +22,7 @@ from assets.source_list import listing, new_sources, remove_sources
 from assets.stage import Stage
 from assets.stage_asset import asset_of
 from toolformer.errors import ToolformerError
+from toolformer.home.fingerprints import FINGERPRINT
 from toolformer.home.home import Home
 from toolformer.home.metadata import REJECTED_SOURCES
 from toolformer.home.partitions import SHARD_OF_TEXTS, register_evaluations, register_shards
@@ -34,6 +35,7 @@ from toolformer.sources.files import files_left_out
 from toolformer.sources.ingestion import ManifestUpdate, StoredTexts, retire_source, update_manifest
 from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
 from toolformer.sources.source import Source, normalised_path
+from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 CORPUS_MANIFEST = Stage(
@@ -135,9 +137,11 @@ def _report_unreported(run: Run, active: list[ShardEntry]) -> None:
     reported = run.context.instance.get_materialized_partitions(dg.AssetKey(DOCUMENTS))
     stored = stored_texts(run.warehouse).keys
     for entry in active:
-        if entry.key in stored and entry.key not in reported:
+        if entry.key not in stored or entry.key in reported:
+            continue
+        if texts := run.warehouse.partition_metadata(DOCUMENTS, entry.key, ALL):
             shown = {"records": entry.records}
-            run.context.log_event(reported_texts(run.warehouse, entry, metadata=shown))
+            run.context.log_event(reported_texts(entry, texts[FINGERPRINT], metadata=shown))
 
 
 def retire_shards_of(

@@ -13,7 +13,7 @@ import dagster as dg
 import polars as pl
 
 from assets.inputs import RUN
-from assets.outputs import data_version_of, store_partitions
+from assets.outputs import store_partitions
 from assets.partition_events import data_version_tags
 from assets.shard_report import ShardReport
 from assets.shard_texts import typed_frame
@@ -151,7 +151,7 @@ def _stored(
     store_partitions(warehouse, {(table, ALL): (frames[table], metadata) for table in _TABLES})
     for entry, _ in together:
         of_shard = {table: frame.filter(shard=entry.key) for table, frame in frames.items()}
-        yield _reported(warehouse, entry, of_shard)
+        yield _reported(entry, metadata[entry.key][FINGERPRINT], of_shard)
 
 
 def _rows(shard: CutShard) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -184,7 +184,7 @@ def _is_stored(warehouse: Warehouse, table: str, shard: str, digest: str) -> boo
 
 
 def _reported(
-    warehouse: Warehouse, entry: ShardEntry, frames: Mapping[str, pl.DataFrame]
+    entry: ShardEntry, version: str, frames: Mapping[str, pl.DataFrame]
 ) -> dg.AssetMaterialization:
     """How many records of a shard became texts, why others did not, and what was lost."""
     texts, rejected = frames[DOCUMENTS], frames[REJECTED_RECORDS]
@@ -198,10 +198,14 @@ def _reported(
         losses = frames[READING_LOSSES].group_by("kind", "name", maintain_order=True)
         report.count(dict(losses_in_words(losses.agg(pl.col("count").sum()).iter_rows())))
     report.preview = texts.select("text", "title", "published_on", "language", "url")
-    return reported_texts(warehouse, entry, description=report.flow, metadata=report.metadata())
+    return reported_texts(entry, version, description=report.flow, metadata=report.metadata())
 
 
-def reported_texts(store: Warehouse, entry: ShardEntry, **shown: Any) -> dg.AssetMaterialization:
-    """The event for Dagster that a shard's texts are stored; `shown` is its further fields."""
-    tags = data_version_tags(data_version_of(store, DOCUMENTS, entry.key))
+def reported_texts(entry: ShardEntry, version: str, **shown: Any) -> dg.AssetMaterialization:
+    """The event for Dagster that a shard's texts are stored; `shown` is its further fields.
+
+    Args:
+        version: fingerprint of the texts.
+    """
+    tags = data_version_tags(version)
     return dg.AssetMaterialization(DOCUMENTS, partition=entry.key, tags=tags, **shown)
