@@ -82,8 +82,8 @@ def detect_format(name: str) -> SourceFormat | None:
 def list_files(source: Source) -> list[SourceFile]:
     """Lists the files of a source, sorted by name.
 
-    In a folder, hidden files are left out, and with the format `auto` also files whose name tells
-    no format.
+    Hidden files are left out of a folder, and of a pattern that names none. So are, of a folder
+    with the format `auto`, files whose name tells no format.
 
     Raises:
         SourceNotFoundError: there is no such file, or nothing matches the pattern.
@@ -98,8 +98,11 @@ def list_files(source: Source) -> list[SourceFile]:
             paths = [path]
         elif is_folder:
             paths = _files_below(filesystem, path)
-        elif any(character in path for character in "*?["):
+        elif wildcard := re.search(r"[*?[]", path):
             paths = _files_among(filesystem, filesystem.glob(path, detail=True))
+            folder = path[: wildcard.start()].rpartition("/")[0]
+            if "/." not in path.removeprefix(folder):
+                paths = _without_hidden(paths, folder)
         else:
             raise _not_found(source, filesystem, path)
     if not paths:
@@ -185,11 +188,11 @@ def built_in_path(name: str) -> Path:
 
 
 def _files_below(filesystem: "AbstractFileSystem", folder: str) -> list[str]:
-    return [
-        path
-        for path in _files_among(filesystem, filesystem.find(folder, detail=True))
-        if not any(part.startswith(".") for part in path.removeprefix(folder).split("/"))
-    ]
+    return _without_hidden(_files_among(filesystem, filesystem.find(folder, detail=True)), folder)
+
+
+def _without_hidden(paths: list[str], folder: str) -> list[str]:
+    return [path for path in paths if "/." not in f"/{path.removeprefix(folder)}"]
 
 
 def _files_among(filesystem: "AbstractFileSystem", listing: Any) -> list[str]:

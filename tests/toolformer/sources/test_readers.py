@@ -60,6 +60,18 @@ def test_a_pattern_reads_files_by_name_names_each_and_counts_records_over_all(
     assert [item.text for item in found] == ["deep/a0", "deep/a1", "deep/a2", "deep/er/b0"]
 
 
+def test_hidden_files_are_read_where_the_pattern_names_them(source_of, written, tmp_path):
+    for name in ("more/a.txt", "more/._a.txt", "more/.ipynb_checkpoints/a.txt"):
+        written(f".mine/{name}", name)
+
+    def read(pattern: str) -> list[str]:
+        return [document.text for document in documents(source_of(tmp_path / ".mine" / pattern))]
+
+    assert read("more/*.txt") == read("**/a.txt") == read("m*/*") == ["more/a.txt"]
+    assert read("more/._*.txt") == ["more/._a.txt"]
+    assert read("more/.ipynb*/*") == ["more/.ipynb_checkpoints/a.txt"]
+
+
 def test_every_text_file_of_a_folder_is_one_document_or_rejection(tmp_path, source_of, written):
     for name, content in {
         "sub/z.md": "last",

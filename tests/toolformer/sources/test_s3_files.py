@@ -43,7 +43,7 @@ def texts(path: str) -> list[object]:
 def test_a_file_is_read_by_its_name_its_folder_or_a_pattern(store, scheme, path):
     path = f"{scheme}://corpus{path}"
     store.put("corpus", "web/a.jsonl", LINES)
-    store.put("corpus", "web/.hidden/b.jsonl.txt", b"not this one")
+    store.put("corpus", "web/.hidden/a.jsonl", b"not this one")
     assert texts(path) == ['{"text": "One."}', '{"text": "Two."}']
     assert [file.name for file in list_files(source(path))] == ["s3://corpus/web/a.jsonl"]
 
