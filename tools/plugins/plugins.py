@@ -112,14 +112,15 @@ def error_location(error: BaseException) -> str:
     """Where in a user's own file an error was raised, as the insertion ` (my_tools.py:12 in call)`.
 
     Returns:
-        The innermost such frame; where all are those of packages, the innermost of these that is
-        not this project's. Empty where there is none.
+        The innermost such frame; where there is none the innermost of all, that of a package. Empty
+        where that is this project's, whose messages say enough.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    others = [frame for frame in frames if not frame.filename.startswith((_NOT_OWN[0], "<"))]
-    own = [frame for frame in others if is_own_code(frame.filename)]
-    for frame in reversed(own or others):
-        return f" ({Path(frame.filename).name}:{frame.lineno} in {frame.name})"
+    frames = [frame for frame in frames if not frame.filename.startswith("<")]
+    own = [frame for frame in frames if is_own_code(frame.filename)]
+    for frame in (own or frames)[-1:]:
+        if not frame.filename.startswith(_NOT_OWN[0]):
+            return f" ({Path(frame.filename).name}:{frame.lineno} in {frame.name})"
     return ""
 
 

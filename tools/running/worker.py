@@ -190,7 +190,8 @@ def _error(error: BaseException, name: str, *, made_from: str | None = None) -> 
         remedy = "Install what it needs, and check the name in the settings"
         arguments = [name, f"it cannot be imported ({text})", remedy]
     elif isinstance(error, ToolSettingsError):
-        kind, arguments = ToolSettingsError, [f"{name}: {text}"]
+        said = str(error)[:LONGEST_MESSAGE] + location
+        kind, arguments = ToolSettingsError, [said if said.startswith(name) else f"{name}: {said}"]
     elif isinstance(error, TimeoutError):
         kind, arguments = ToolTimeoutError, [f"{name}: {text}"]
     elif isinstance(error, ConnectionError):

@@ -19,6 +19,7 @@ from tools.errors import (
     ToolTimeoutError,
     ToolUnavailableError,
 )
+from tools.plugins.table_tool import TABLE_TOOL
 from tools.protocol import LONGEST_ANSWER, Document, Preselection, Proposal
 from tools.running.deadlines import Limits
 from tools.running.execution import execute_calls
@@ -293,12 +294,16 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert happens(lambda: not psutil.pid_exists(worker))
 
 
+NO_TABLE = {"table": "none.csv", "key": ["a"], "values": ["b"]}
+
+
 @pytest.mark.parametrize(
     ("target", "options", "error", "word"),
     [
         ("no_such_module:Wild", {}, ToolUnavailableError, "No module"),
         ("wild_tools:not_a_tool", {}, ToolUnavailableError, "not a tool"),
-        ("wild_tools:Wild", {"colour": 1}, ToolSettingsError, "colour"),
+        ("wild_tools:Wild", {"colour": 1}, ToolSettingsError, "^Wild has no setting 'colour'"),
+        (TABLE_TOOL, NO_TABLE, ToolSettingsError, r"^Wild: the table .* Expected a file\.$"),
     ],
 )
 def test_what_cannot_be_made_says_why(make, target, options, error, word):
