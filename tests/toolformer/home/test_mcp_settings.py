@@ -71,7 +71,7 @@ def test_tools_of_two_servers_have_names_of_their_own():
         ({"url": URL}, "from_mcp.0.allow = … is not valid: field required"),
         ({"url": URL, "allow": []}, "at least 1 item"),
         ({"url": URL, "allow": [5]}, "valid string"),
-        ({"url": URL, "allow": "count"}, "valid tuple"),
+        ({"url": URL, "allow": "count"}, "expected a list, such as"),
         ({"url": URL, "allowed": ["count"]}, "Did you mean 'allow'?"),
         ({"url": "http://u:s3cret@localhost/mcp", "allow": ["a"]}, "expected an address"),
         ({"url": "http://localhost/mcp?key=s3cret"}, "expected an address"),

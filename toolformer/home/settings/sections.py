@@ -32,6 +32,11 @@ from toolformer.sources.source import normalised_path
 
 PresetName = Literal["paper", "laptop", "demo", "small"]
 
+# Of YAML, where pydantic speaks of Python's types.
+_EXPECTED_FORMS = {
+    "tuple_type": "expected a list, such as [one, two]",
+    **dict.fromkeys(("model_type", "dict_type"), "expected a section, such as {name: value}"),
+}
 
 _Probability = Annotated[float, Field(ge=0, le=1)]
 _Address = Annotated[str, Field(pattern=r"^https?://[^@\s]+$")]
@@ -243,11 +248,10 @@ def _problem(details: Any) -> str:
     # What stands there in place of an address or of a name may be the key.
     is_hidden = path[-1] == "key_variable" or "from_mcp" in path
     given = "…" if is_hidden else repr(details["input"])
-    if details["type"] == "value_error":
-        error = str(details["ctx"]["error"]).rstrip(".")
-        return f"{name} = {given} is not valid: {error}."
     if details["type"] != "extra_forbidden":
-        return f"{name} = {given} is not valid: {details['msg'][0].lower()}{details['msg'][1:]}."
+        said = f"{details['msg'][0].lower()}{details['msg'][1:]}".removeprefix("value error, ")
+        said = _EXPECTED_FORMS.get(details["type"], said.rstrip("."))
+        return f"{name} = {given} is not valid: {said}."
     if len(path) == 3 and path[0] == "tools" and path[2] == "class":
         return f"{name}: {path[1]} is built in and cannot be replaced; choose another name."
     section: Any = Settings
