@@ -112,11 +112,13 @@ class QuestionBenchmark(Benchmark):
         rows = [record for _, _, record in first if isinstance(record, dict)]
         if not any(column in self._names_in(row) for row in rows for column, _ in self.formats):
             columns = sorted({column for row in rows for column in row})
-            message = f"have the columns {', '.join(columns)[:200]}" if columns else "have none"
+            wrong = "".join(f": {row}" for *_, row in first[:1] if not isinstance(row, dict))
+            message = f"the columns {', '.join(columns)[:200]}" if columns else f"none{wrong}"
             raise BenchmarkFileError(
                 f"What is at {str(self._path)!r} has no known format of {self.name!r}: its first "
-                f"{len(first)} rows {message}; expected a column {self._known_columns()}. Name "
-                "the benchmark's own file, or describe this one as a question file of your own."
+                f"{len(first)} rows have {message}; expected a column {self._known_columns()}. "
+                "Correct it, or name another file. evaluation.questions says how to read a file "
+                "of your own."
             )
         yield from chain(first, records)
 

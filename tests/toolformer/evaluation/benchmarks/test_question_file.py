@@ -3,7 +3,7 @@ import datetime
 import pytest
 
 from tests.toolformer.evaluation.benchmarks.question_files import items_of, left_out_of, write_lines
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, StopRule
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkFileError, BenchmarkItem, StopRule
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
 from tools.calculator import Calculator
 from tools.protocol import Document
@@ -51,6 +51,24 @@ def test_answers_are_scored_as_wanted(tmp_path):
     assert benchmark.score(item, "24 / 2 = 12")
     assert benchmark.score(item, "144 inches")
     assert not benchmark.score(item, "13")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b'{"Asked": "How wide?", "known": 12}', "have the columns Asked, known; expected a"),
+        ('{"asked": "Wie groß?"}'.encode("latin-1"), "have none: it is not JSON ('utf-8' codec"),
+        (b"asked\tknown\nHow wide?\t12\t13", "have none: it has not 2 columns as the first"),
+        (b"[]", "0 rows have none; expected a column 'asked'"),
+    ],
+)
+def test_a_file_of_other_columns_says_why_and_where_they_are_named(tmp_path, content, told):
+    benchmark = doors(tmp_path)
+    (tmp_path / "doors.jsonl").write_bytes(content)
+    with pytest.raises(BenchmarkFileError) as raised:
+        items_of(benchmark)
+    assert told in str(raised.value)
+    assert "evaluation.questions says how to read a file of your own" in str(raised.value)
 
 
 @pytest.mark.parametrize(
