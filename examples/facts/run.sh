@@ -15,6 +15,6 @@ for seed in "${@:-0}"; do
     cp "$example/toolformer.yaml" "$TOOLFORMER_HOME/"
     toolformer ingest "$TOOLFORMER_HOME/sentences.jsonl" --shard-size 100
     toolformer build "${seeds[@]}"
-    for variant in plain shuffled; do toolformer train --variant "$variant" "${seeds[@]}"; done
+    for variant in calls plain shuffled; do toolformer train --variant "$variant" "${seeds[@]}"; done
     toolformer evaluate --models base,finetuned,plain,shuffled "${seeds[@]}"
 done
