@@ -169,6 +169,6 @@ class ScoringSettings(Section):
     chance_calls: int = Field(
         200,
         ge=0,
-        description="calls per tool and shard, at most every tenth, that are also scored with the "
-        "result of another call; 0 for none",
+        description="maximum number of calls per tool and shard that are also scored with the "
+        "result of another call: every tenth, or ten where those are fewer; 0 for none",
     )
