@@ -140,19 +140,21 @@ def _tools(home: Home, settings: Settings) -> Iterator[Finding]:
 
     for tool_name in settings.tools.names:
         name = f"tool {tool_name}"
+        is_enabled = settings.tools.of(tool_name).is_enabled
+        note = "" if is_enabled else " (switched off in the settings)"
         try:
             tool = create_tool(
                 tool_name, options_of(settings, home, tool_name), targets=settings.tools.targets
             )
             check_usable(tool, tool_name)
         except ToolUnavailableError as error:
-            yield Finding(name, "missing", f"unavailable: {error.reason}", error.remedy)
+            detail = f"unavailable: {error.reason}{note}"
+            missing = Finding(name, "missing", detail, error.remedy)
+            yield missing if is_enabled else Finding(name, "ok", detail)
         except (ToolSettingsError, PromptError, TypeError) as error:
             remedy = f"Correct tools.{tool_name}.options in toolformer.yaml"
             yield Finding(name, "missing", str(error), remedy)
         else:
-            is_enabled = settings.tools.of(tool_name).is_enabled
-            note = "" if is_enabled else " (switched off in the settings)"
             yield Finding(name, "ok", f"{tool.description.rstrip('.')}{note}")
 
 

@@ -46,6 +46,16 @@ def test_a_home_that_does_not_exist_is_examined_and_not_made(home):
         assert (each.status == "ok") == (each.remedy == "")
 
 
+def test_a_tool_that_is_switched_off_needs_no_remedy(home):
+    # Without an index it cannot run.
+    assert finding(home, "tool QA").status == "missing"
+    home.root.mkdir()
+    home.settings_file.write_text("tools: {QA: {is_enabled: false}}\n")
+    found = finding(home, "tool QA")
+    assert (found.status, found.remedy) == ("ok", "")
+    assert "switched off in the settings" in found.detail
+
+
 @pytest.mark.parametrize("text", ["preset: lptop", "corpus:\n  shard_sice: 3", "{", "\0"])
 def test_settings_that_are_not_valid_are_a_finding_and_the_rest_is_examined(home, text):
     home.root.mkdir()
