@@ -132,7 +132,9 @@ def _intervals(cells: Cells, metric: Metric, seed: int) -> list[dict]:
 def _differences(cells: Cells, metric: Metric, seed: int) -> list[dict]:
     rows = []
     for cell, other in compared(cells):
-        both = cells[cell].join(cells[other], on=["item_id", "question"], suffix="_of_other")
+        # Losses per token are compared of texts of as many tokens alone.
+        same = ["item_id", "question", "score_weight"]
+        both = cells[cell].join(cells[other], on=same, suffix="_of_other")
         if both.is_empty():
             continue
         difference = paired_difference(

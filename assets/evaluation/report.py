@@ -15,7 +15,7 @@ from toolformer.forward.model_directory import model_without_weights
 from toolformer.home.plots.evaluation_figures import difference_plot, model_size_plot
 from toolformer.home.plots.files import plot_links
 from toolformer.home.report import ADDRESS
-from toolformer.home.report.perplexities import perplexity_sentences
+from toolformer.home.report.remarks import remarks_on_scores
 from toolformer.home.settings.evaluation_sections import BASE
 from toolformer.home.wiring.evaluated_models import evaluated_model, name_of_model, name_of_variant
 from warehouse.schema import ALL
@@ -54,10 +54,7 @@ def evaluation_report(run: Run) -> dg.MaterializeResult:
     return dg.MaterializeResult(
         metadata={
             **gain_sentences(table, gained, model=model),
-            **{
-                f"language lost: {named}": sentence
-                for named, sentence in perplexity_sentences(store).items()
-            },
+            **{f"remark: {of}": said for of, said in remarks_on_scores(store).items()},
             **plot_links(run.home, EVALUATION_REPORT.name, plots),
             "report": dg.MetadataValue.url(ADDRESS),
             "dagster/row_count": store.read_partitions("score_intervals", ALL).height,

@@ -24,7 +24,7 @@ from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.fingerprints import MISSING
 from toolformer.home.home import Home
 from toolformer.home.partitions import BENCHMARK, MODEL, evaluation_key, register
-from toolformer.home.report.perplexities import perplexity_sentences
+from toolformer.home.report.remarks import remarks_on_scores
 from toolformer.home.settings.evaluation_sections import BASE, EMBEDDED_BENCHMARKS, FINETUNED
 from toolformer.home.settings.sections import Settings, merged
 from toolformer.home.wiring.evaluated_models import (
@@ -147,7 +147,7 @@ def _show(store: Warehouse, settings: Settings, plots: Path) -> None:
     summary = store.view("evaluation_summary").filter(chosen)
     for benchmark, sentence in rounding_sentences(summary).items():
         console.say(f"{benchmark}: {sentence}")
-    for named, sentence in perplexity_sentences(store).items():
+    for named, sentence in remarks_on_scores(store).items():
         console.say(f"{named}: {sentence}")
     model = name_of_model(name_of_variant(settings.training.variant), settings)
     differences = store.view("evaluation_difference").filter(chosen)

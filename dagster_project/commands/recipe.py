@@ -142,7 +142,7 @@ def _show_gains(home: Home, settings: Settings) -> None:
             "results."
         )
     for row in gains.iter_rows(named=True):
-        if row["benchmark"] not in _ASKED:
+        if row["benchmark"] not in _ASKED or row["against"] in (plain, shuffled):
             continue
         right, before = (
             round(row["items"] * row[name] / 100) for name in ("score", "score_of_other")

@@ -1,7 +1,7 @@
 """`toolformer train`."""
 
 from assets.run import Workspace
-from assets.training.finetuned_model import record_of, remarks_on
+from assets.training.finetuned_model import record_of, remarks_on, run_of
 from assets.training.planned_training import planned_training
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
@@ -54,8 +54,9 @@ def train_model(
         )
     directory = finetuned_model_directory(settings, home)
     console.say(f"The finetuned model is in {directory}.")
-    for sentence in remarks_on(record_of(directory)).values():
+    record = record_of(directory)
+    for sentence in remarks_on(record).values():
         console.say(f"{sentence[0].upper()}{sentence[1:]}")
     if chosen := read_min_call_probability(directory):
         console.say(chosen.summary)
-    console.frame(open_warehouse(home).ask("development_curve"))
+    console.frame(open_warehouse(home).ask("development_curve", run=run_of(record["fingerprint"])))

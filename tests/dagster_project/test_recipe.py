@@ -46,6 +46,25 @@ def small(home: Home) -> Home:
     return home
 
 
+def put_answers(
+    warehouse: Warehouse,
+    benchmark: str,
+    model: str,
+    mode: str,
+    *,
+    right: int,
+    calls: int = 0,
+    items: int = 10,
+) -> None:
+    """Answers to the first items, of which the first ones are right, or have a call."""
+    rows = [
+        {"benchmark": benchmark, "model": model, "mode": mode, "item_id": f"i{number}"}
+        | {"score": float(number < right), "called_tool": "Calendar" if number < calls else None}
+        for number in range(items)
+    ]
+    put(warehouse, "evaluation_results", *rows, name=f"{benchmark}.{model}.{mode}.0000")
+
+
 def test_rounds_then_controls_then_the_evaluation_of_all(commands: Commands, small: Home, run):
     code, _, err = run("recipe", "small")
     assert (code, err) == (0, "")
@@ -101,11 +120,8 @@ def test_the_table_says_what_calls_gain_over_each_control(
         *((name, mode) for name in ROUND_2 for mode in ("disabled", "enabled")),
         ("plain", "disabled"),
     ]
-    scores = [
-        {"model": name, "mode": mode, "score": number / 10, "share_with_call": number / 10}
-        for number, (name, mode) in enumerate(cells)
-    ]
-    put(warehouse, "score_intervals", *scores, name="dateset")
+    for number, (name, mode) in enumerate(cells):
+        put_answers(warehouse, "dateset", name, mode, right=number, calls=number)
     pairs = [
         {"model": model, "mode": "enabled", "other_model": name, "other_mode": mode}
         for name, mode in cells
@@ -124,18 +140,43 @@ def test_the_table_says_what_calls_gain_over_each_control(
     ]
 
 
+def test_scores_beside_a_gain_are_of_the_items_that_it_is_of(
+    commands: Commands, warehouse: Warehouse, small: Home, run, monkeypatch
+):
+    _, plain, _, model = ROUND_2
+    put_answers(warehouse, "sums", model, "enabled", right=3, calls=2, items=4)
+    put_answers(warehouse, "sums", model, "disabled", right=1, items=4)
+    # The first two items alone.
+    put_answers(warehouse, "sums", plain, "disabled", right=0, items=2)
+    own = {"benchmark": "sums", "model": model, "mode": "enabled", "other_mode": "disabled"}
+    pairs = [
+        own | {"other_model": name, "items": items} for name, items in ((model, 4), (plain, 2))
+    ]
+    put(warehouse, "paired_differences", *pairs, name="sums")
+    shown = []
+    monkeypatch.setattr(console, "frame", shown.append)
+    code, out, _ = run("recipe", "small")
+    assert code == 0
+    (gains,) = shown
+    assert gains.select("items", "share_with_call", "score", "score_of_other").rows() == [
+        (4, 0.5, 75.0, 25.0),
+        (2, 1.0, 100.0, 0.0),
+    ]
+    # What the control gets right is not told as the model's own.
+    said = " ".join(out.split())
+    assert said.count("the finetuned model gets") == 1
+    assert "gets 1 right without calls and 3 with calls" in said
+
+
 def test_the_demo_ends_with_a_sentence_for_each_of_its_two_gains(
     commands: Commands, warehouse: Warehouse, run
 ):
     for name, asked, right in (("sums", 40, 38), ("facts", 20, 19)):
+        put_answers(warehouse, name, "finetuned", "disabled", right=0, items=asked)
+        put_answers(warehouse, name, "finetuned", "enabled", right=right, items=asked)
         own = {"benchmark": name, "model": "finetuned", "items": asked}
-        scores = [
-            own | {"mode": "disabled", "score": 0.0},
-            own | {"mode": "enabled", "score": right / asked},
-        ]
         pair = own | {"mode": "enabled", "other_model": "finetuned", "p_value": 1e-6}
-        for table, rows in (("score_intervals", scores), ("paired_differences", [pair])):
-            put(warehouse, table, *rows, name=name)
+        put(warehouse, "paired_differences", pair, name=name)
     code, out, _ = run("recipe", "demo")
     said = " ".join(out.split())
     assert code == 0

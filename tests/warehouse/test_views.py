@@ -270,3 +270,12 @@ def test_exclusions_are_counted_by_reason_and_held_out_set(warehouse: Warehouse)
         ("shares_ngram", "dateset", 1, 0),
     ]
     assert [row[4] for row in summary] == [pytest.approx(0.9), None, None, None]
+
+
+def test_the_curve_of_a_training_has_no_step_of_another_one_of_its_variant(warehouse: Warehouse):
+    """Those of earlier rates stay when the model is trained anew."""
+    for run, perplexity in (("run-1", 9.0), ("run-2", 8.0)):
+        step = {"run": run, "development_perplexity": perplexity}
+        put(warehouse, "training_metrics", step, step | {"step": 20}, name=run)
+    curve = warehouse.ask("development_curve", run="run-2")
+    assert curve.select("step", "development_perplexity").rows() == [(10, 8.0), (20, 8.0)]

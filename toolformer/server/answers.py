@@ -45,9 +45,9 @@ class Choice:
     def part(self, piece: LivePiece) -> dict[str, Any]:
         """The chunk of a piece."""
         ours: dict[str, Any] = {}
-        if piece.call is not None:
+        if piece.call is not None and not self._is_cut:
             ours["call"] = _answered(piece.call, piece.seconds)
-        if (undone := piece.undone) is not None:
+        if (undone := piece.undone) is not None and not self._is_cut:
             told = {"text": undone.text, "reason": undone.reason, "undone": True}
             ours["call"] = {**dict.fromkeys(_OF_CALLS), **told}
         if self._body.call_probabilities:
@@ -84,7 +84,12 @@ class Choice:
         without_calls = self._without_calls(completion)
         ours: dict[str, Any] = {
             "text_without_calls": without_calls,
-            "calls": [part["call"] for part in parts if "call" in part],
+            # Its stop text may have come about around a call.
+            "calls": [
+                part["call"]
+                for part in parts
+                if "call" in part and (part["call"]["character_offset"] or 0) <= len(without_calls)
+            ],
         }
         if self._body.call_probabilities:
             ours["tokens"] = [token for part in parts for token in part["tokens"]]

@@ -1,5 +1,5 @@
--- The steps of every training after which the development set was measured.
+-- The steps of a training after which the development set was measured.
 select variant, step, loss, learning_rate, tokens, development_perplexity, call_loss, is_kept
 from training_metrics
-where development_perplexity is not null
-order by run, step
+where run = $run and development_perplexity is not null
+order by step

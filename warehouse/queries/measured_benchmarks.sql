@@ -1,6 +1,5 @@
--- The benchmarks that have scores, and what these are.
+-- The benchmarks that have results, and what their scores are.
 select benchmark, any_value(metric) as metric
 from evaluation_results
-where score is not null
 group by benchmark
 order by benchmark

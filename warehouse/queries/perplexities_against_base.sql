@@ -1,20 +1,15 @@
--- Perplexity of texts, calls disabled, before training and of each other model.
+-- Perplexity of texts, calls disabled, before training and of each other model: of the windows that
+-- both read, in as many tokens.
 --
 -- Result: benchmark, model, before, after.
-with measured as (
-    select benchmark, model, score
-    from evaluation_summary
-    where
-        mode = 'disabled'
-        and benchmark in (select benchmark from evaluation_results where metric = 'perplexity')
-)
-
 select
-    measured.benchmark,
-    measured.model,
-    base.score as before,
-    measured.score as after
-from measured
-join measured as base on base.benchmark = measured.benchmark and base.model = 'base'
-where measured.model <> 'base'
+    benchmark,
+    model,
+    exp(sum(base.score * score_weight) / sum(score_weight)) as before,
+    exp(sum(own.score * score_weight) / sum(score_weight)) as after
+from (from evaluation_results where model <> 'base') as own
+inner join (select * exclude (model) from evaluation_results where model = 'base') as base
+    using (benchmark, metric, mode, item_id, prompt, score_weight)
+where metric = 'perplexity' and own.score + base.score is not null
+group by all
 order by all

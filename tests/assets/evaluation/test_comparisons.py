@@ -88,6 +88,26 @@ def test_items_of_one_name_are_not_compared_where_they_are_other_questions(store
     assert set(differences["mode"]) == {"disabled"}
 
 
+def test_windows_that_are_other_tokens_to_another_model_are_not_compared(store: Warehouse):
+    """Losses per token of vocabularies of two sizes say nothing beside each other."""
+    for model, tokens in (("base", 10.0), ("finetuned", 10.0), ("other", 7.0)):
+        text = {"benchmark": "wiki", "metric": "perplexity", "mode": "disabled", "model": model}
+        row = text | {"score": 3.0, "score_weight": tokens}
+        put(store, "evaluation_results", row, name=f"wiki.{model}", fingerprint=model)
+    compared_in(store)
+    differences = store.view("evaluation_difference").filter(benchmark="wiki")
+    assert differences.select("model", "other_model").rows() == [("finetuned", "base")]
+
+
+def test_a_benchmark_that_has_no_score_any_more_has_none_in_the_table(store: Warehouse):
+    compared_in(store)
+    for model, mode in SCORES:
+        put_scores(store, model, mode, [None] * 5)
+    compared_in(store)
+    assert store.view("evaluation_table").filter(source="ours").is_empty()
+    assert store.view("evaluation_difference").is_empty()
+
+
 def test_comparisons_are_made_again_where_scores_changed(store: Warehouse):
     def versions() -> list[Path]:
         tables = ("score_intervals", "paired_differences")

@@ -62,6 +62,30 @@ def test_what_people_marked_is_a_curve_only_where_they_marked_something(store):
     assert 'id="marks"' in page_of(contents)
 
 
+def test_a_threshold_whose_calls_are_not_known_has_no_bar_and_those_that_are_not_drawn_no_number(
+    store,
+):
+    """A build with a threshold of thousandths ended early: shards were decided on with two."""
+    fill(store)
+    call = {"call_id": "c3", "shard": "shard-00001", "document_id": "d3"}
+    pruned = {
+        "call_id": "c4",
+        "loss_reduction": 0.05,
+        "loss_call_without_result": None,
+        "is_kept": False,
+        "reason": "bound_below_lowest_threshold",
+    }
+    decided = {"filtering_threshold": 0.125}
+    calls = (call | decided, call | pruned | decided)
+    put_calls(store, *calls, tables=("filtered_calls",), shard="shard-00001")
+    contents = contents_of(store, Settings())
+    (sweep,), (reductions,) = contents.sweeps, contents.reductions
+    assert re.findall(r">(\d[\d.]*)<", sweep.svg).count("0.125") == 0
+    assert "τ = 1" in reductions.svg
+    # Of four calls three are in the bars: a number of these is no share of the scored ones.
+    assert "kept" not in reductions.svg
+
+
 def data_of(page: str) -> list[dict]:
     content = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
     assert content is not None
@@ -143,6 +167,40 @@ def test_the_page_says_which_model_lost_language_by_how_much_and_what_to_do(stor
         "(auto tries some), or training.epochs, or train on more texts, also such without "
         "calls (training.plain_share)."
     ]
+
+
+def test_language_is_compared_on_the_windows_that_both_models_read(store):
+    """The base model was measured before there were harder texts."""
+    measured = {"benchmark": "perplexity", "metric": "perplexity", "mode": "disabled"}
+    losses = {"base": {"i1": 3.0, "gone": 2.0}, "finetuned": {"i1": 3.04, "new": 6.0}}
+    for model, of_items in losses.items():
+        rows = [
+            measured | {"model": model, "item_id": item, "prompt": item, "score": loss}
+            for item, loss in of_items.items()
+        ]
+        put(store, "evaluation_results", *rows, name=f"perplexity.{model}")
+    assert dict(contents_of(store, Settings()).remarks) == {}
+
+
+def test_models_that_were_measured_under_other_settings_are_told(store):
+    def measured(model: str, mode: str, **settings: object) -> None:
+        parts = {name: json.dumps(value) for name, value in settings.items()}
+        row = {"benchmark": "sums", "model": model, "mode": mode}
+        metadata = {"fingerprint": f"{model} {mode}", "parts": json.dumps(parts)}
+        put(store, "evaluation_results", row, name=f"sums.{model}.{mode}.0000", **metadata)
+
+    attempts, tools = "decoding.call_attempts", {"Calculator": "2"}
+    measured("base", "disabled", **{"decoding.max_calls": 1})
+    measured("plain", "enabled", **{attempts: 1}, tool_versions=tools, items=20)
+    measured("finetuned", "disabled", **{"decoding.max_calls": 1})
+    measured("finetuned", "enabled", **{attempts: 3}, tool_versions=tools, items=40)
+    put(store, "score_intervals", {"benchmark": "sums"}, name="sums")
+    page = page_of(contents_of(store, Settings()))
+    assert re.findall(r"<p>(sums, .*?\.) ", page) == [
+        "sums, enabled, decoding.call_attempts: not the same for finetuned and plain."
+    ]
+    measured("plain", "enabled", **{attempts: 3}, tool_versions=tools)
+    assert dict(contents_of(store, Settings()).remarks) == {}
 
 
 def test_the_page_asks_for_nothing_from_outside(store):

@@ -119,6 +119,16 @@ def test_a_stop_text_with_a_call_in_its_midst_ends_an_answer_without_calls(runni
     assert [part["text"] for part in parts] == [" It", " is", "", " ", "42."]
 
 
+def test_a_call_behind_the_end_of_an_answer_without_calls_is_not_listed(running: Running):
+    for stop, at_end in (("is 42", " It "), ("It is", " ")):
+        asked = {"calls_in_text": False, "stop": [stop]}
+        (choice,) = running.complete(**asked).json()["choices"]
+        assert (choice["text"], choice["toolformer"]["calls"]) == (at_end, [])
+    # No call follows in a stream that has come to its stop text.
+    parts = [part["choices"][0] for part in events(running.complete(stream=True, **asked))]
+    assert not any("call" in part["toolformer"] for part in parts)
+
+
 def test_the_server_decides_where_a_request_does_not_whether_calls_stand_in_texts():
     with serving(calls_in_text=False) as clean:
         assert clean.complete().json()["choices"][0]["text"] == " It is 42."

@@ -190,7 +190,7 @@ def loss_reduction_histogram(frame: pl.DataFrame, threshold: float | None) -> "F
         return figure
     axes.axvline(threshold, color=TEXT, linewidth=1.1, linestyle=(0, (4, 2)))
     axes.annotate(
-        f"τ = {threshold:g}\nkept {int(calls[kept].sum()):,} of {int(calls.sum()):,}",
+        f"τ = {threshold:g}",
         (threshold, 0.97),
         xycoords=("data", "axes fraction"),
         xytext=(4, 0),

@@ -18,7 +18,7 @@ from toolformer.home.plots.figures import (
     training_curve,
 )
 from toolformer.home.plots.style import svg_of
-from toolformer.home.report.perplexities import perplexity_sentences
+from toolformer.home.report.remarks import remarks_on_scores
 from toolformer.home.report.texts import ShownTexts, shown_texts
 from toolformer.home.report.verdicts import Verdict, verdicts_of
 from toolformer.home.settings.evaluation_sections import FINETUNED
@@ -64,7 +64,7 @@ class Contents:
     gain_pictures: Sequence[Picture]
     call_use: Table
     scores: Table
-    language_lost: Mapping[str, str]
+    remarks: Mapping[str, str]
     funnels: Sequence[Picture]
     proposals: Table
     sweeps: Sequence[Picture]
@@ -85,6 +85,8 @@ def contents_of(store: Warehouse, settings: Settings) -> Contents:
     verdicts = verdicts_of(store)
     rounds = sorted({verdict.round for verdict in verdicts})
     gains = _gains(store, settings, [*rounds, settings.training_rounds[0]])
+    # Of some thresholds the counts are not known.
+    sweep = store.view("threshold_sweep").drop_nulls("kept_calls")
     return Contents(
         facts=_facts(store.ask("corpus_size"), settings),
         losses=losses_in_words(store.ask("losses_by_kind").iter_rows()),
@@ -95,10 +97,10 @@ def contents_of(store: Warehouse, settings: Settings) -> Contents:
         scores=table_of(
             store.view("evaluation_table").filter(source="ours").drop("family", "source")
         ),
-        language_lost=perplexity_sentences(store),
+        remarks=remarks_on_scores(store),
         funnels=list(_by_tool(store.view("call_funnel"), "funnel", funnel_plot)),
         proposals=table_of(store.view("call_proposals")),
-        sweeps=list(_by_tool(store.view("threshold_sweep"), "sweep", threshold_plot)),
+        sweeps=list(_by_tool(sweep, "sweep", threshold_plot)),
         reductions=list(_reductions(store, verdicts)),
         marks=list(_by_tool(_marks(store), "marks", marks_plot)),
         precision=table_of(store.view("label_precision")),

@@ -1,0 +1,34 @@
+"""What is said of scores: which models lost language, and which were measured otherwise than others.
+
+Language is lost where perplexity of texts rises above the base model's; it is about the models that
+were finetuned here.
+"""
+
+from toolformer.home.settings.evaluation_sections import MODELS_OF_A_HOME, PERPLEXITY
+from toolformer.training.perplexity_rise import perplexity_rise
+from warehouse.warehouse import Warehouse
+
+
+def remarks_on_scores(store: Warehouse) -> dict[str, str]:
+    """By benchmark and model a sentence where perplexity is more than 5 % above the base model's.
+
+    By benchmark, mode and setting one where it was not the same for all models.
+
+    Args:
+        store: has what `evaluate` measured.
+    """
+    sentences = {
+        f"{benchmark}, {model}": perplexity_rise(
+            before,
+            after,
+            of="the held-out texts" if benchmark == PERPLEXITY else f"the texts of {benchmark}",
+        )
+        for benchmark, model, before, after in store.ask("perplexities_against_base").iter_rows()
+        if model.partition("-round-")[0] in MODELS_OF_A_HOME
+    }
+    for *names, models in store.ask("results_of_other_settings", shards=()).iter_rows():
+        sentences[", ".join(names)] = (
+            f"not the same for {models}. Run `toolformer evaluate --models` with these before you "
+            "compare their scores."
+        )
+    return {named: sentence for named, sentence in sentences.items() if sentence}

@@ -1,0 +1,19 @@
+-- Settings, tools and texts that are not the same for all models measured by a benchmark in a mode.
+-- Of the settings those that are a model's own, or change last digits alone, are left out.
+--
+-- Result: benchmark, mode, setting, models (in words).
+select
+    split_part(partition, '.', 1) as benchmark,
+    coalesce(nullif(split_part(partition, '.', 3), ''), 'disabled') as mode,
+    setting,
+    string_agg(distinct split_part(partition, '.', 2), ' and ') as models
+from (
+    select *, unnest(json_keys(parts)) as setting from partition_metadata
+    where table_name = 'evaluation_results'
+)
+where
+    setting in ('tool_versions', 'call_top_k', 'held_out_documents', 'file')
+    or regexp_matches(setting, '^(decoding|corpus)\.|\.(today|max_result_tokens|perplexity_windows)$')
+group by all
+having count(distinct parts ->> ('$."' || setting || '"')) > 1
+order by all
