@@ -194,7 +194,9 @@ def _losses_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     values = (f"{name} = {_number(loss) or 'not needed'}" for name, loss in losses.items())
     yield "losses", f"{', '.join(values)} nats ({call['precision']})"
     reduction = _number(call["loss_reduction"]) or "not known"
-    yield "reduction", f"{reduction} nats; the threshold is {call['filtering_threshold']:g}"
+    at_most = "at most " if _DECISIONS[call["reason"]] is _PRUNED else ""
+    threshold = f"the threshold is {call['filtering_threshold']:g}"
+    yield "reduction", f"{at_most}{reduction} nats; {threshold}"
     if call["swapped_result"] is not None:
         loss = _number(call["loss_with_swapped_result"])
         yield (

@@ -247,6 +247,25 @@ def test_a_call_is_explained_as_far_as_it_came_without_a_model(
     assert fields["not_recomputed"] == "it has no losses"
 
 
+def test_a_reduction_that_is_only_bounded_is_told_as_a_bound(own_copy: Explained):
+    pruned = {
+        "loss_call_without_result": None,
+        "loss_reduction": 0.03,
+        "is_kept": False,
+        "reason": "bound_below_lowest_threshold",
+    }
+    for table in ("candidate_calls", "executed_calls", "filtered_calls"):
+        changed = {"call_id": "mine", "shard": "mine", **(pruned if "filt" in table else {})}
+        own_copy.warehouse.replace_partition(
+            table, "mine", "Calculator", frame(table, changed), metadata={}
+        )
+    code, out, err = own_copy("mine", "--no-model")
+    assert code == 0, err
+    assert "at most 0.030 nats; the threshold is 1" in out
+    kept = own_copy.calls("is_kept and tool = 'Calendar'")["call_id"][0]
+    assert "at most" not in own_copy(kept, "--no-model")[1]
+
+
 def test_another_model_or_text_is_told_and_the_rest_is_shown(own_copy: Explained):
     call_id = own_copy.calls("is_kept")["call_id"][0]
     config = own_copy.home.root.parent / "model" / "config.json"

@@ -25,7 +25,7 @@ class ChatChoice(Choice):
     def part(self, piece: LivePiece) -> dict[str, Any]:
         """The chunk of a piece."""
         made = super().part(piece)
-        if piece.call is None or not self._lists_calls:
+        if piece.call is None or self._is_cut or not self._lists_calls:
             return self._event(made)
         listed = {"index": self._calls_listed, **_listed(piece.call)}
         self._calls_listed += 1
@@ -39,8 +39,10 @@ class ChatChoice(Choice):
         """All of it."""
         made = super().whole(completion, text)
         message = {"role": "assistant", "content": made.pop("text").lstrip(), "refusal": None}
-        if self._lists_calls and completion.calls:
-            message["tool_calls"] = [_listed(call) for call in completion.calls]
+        end = len(self._without_calls(completion))
+        calls = [call for call in completion.calls if call.character_offset <= end]
+        if self._lists_calls and calls:
+            message["tool_calls"] = list(map(_listed, calls))
         return {**made, "message": message}
 
     @property

@@ -21,7 +21,7 @@
 --   loss_call_without_result: in nats; NULL also where it was not needed, as are those below
 --   loss_with_result: in nats
 --   loss_with_swapped_result: in nats
---   loss_reduction: in nats
+--   loss_reduction: in nats; an upper bound of it where the reason ends with below_lowest_threshold
 --   contrast: by how much its own result helps more than another call's, in nats
 --   filtering_threshold: in nats
 --   contrast_threshold: in nats

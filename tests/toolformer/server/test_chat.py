@@ -80,6 +80,9 @@ def test_calls_stand_in_the_message_where_that_is_asked_for(running: Running):
     ((streamed,),) = [calls for calls in listed if calls]
     assert (streamed["index"], streamed["function"]) == (0, told)
     assert parts[-1]["choices"][0]["finish_reason"] == "stop"
+    # None is listed behind the end of the text.
+    ended = running.chat(tool_calls_in_message=True, stop=["It is"])
+    assert "tool_calls" not in message_of(ended)
     # Clients send the message back, without what they do not know.
     del call["result"]
     message["content"] = None

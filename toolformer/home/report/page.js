@@ -53,10 +53,11 @@
   };
 
   function told(call) {
+    const atMost = call.reason?.endsWith("below_lowest_threshold") ? "at most " : "";
     const lines = [
       [call.kept ? "kept" : "dropped", call.kept ? "" : (call.reason ?? "").replaceAll("_", " ")],
       ["result", call.result ?? "none"],
-      ["gain", call.gain === null ? "not scored" : `${call.gain} nats`],
+      ["gain", call.gain === null ? "not scored" : `${atMost}${call.gain} nats`],
       ["p( [)", String(call.probability)],
       ["written by", WRITERS[call.proposed]],
       ["token by token", element("code", "", `toolformer explain ${call.id}`)],

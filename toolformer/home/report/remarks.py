@@ -1,7 +1,6 @@
-"""What is said of scores: which models lost language, and which were measured otherwise than others.
+"""What is said of scores: of models that lost language, and of what was measured differently.
 
-Language is lost where perplexity of texts rises above the base model's; it is about the models that
-were finetuned here.
+Language is lost where perplexity of texts is above the base model's, of models finetuned here.
 """
 
 from toolformer.home.settings.evaluation_sections import MODELS_OF_A_HOME, PERPLEXITY
