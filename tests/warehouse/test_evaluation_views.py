@@ -21,10 +21,12 @@ def test_evaluation_is_a_weighted_mean_and_perplexity_its_exponential(warehouse:
     )
     wrong = {"item_id": "b", "score": 0.0, "called_tool": None, "precision": "bfloat16"}
     put(warehouse, "evaluation_results", *perplexity, name="perplexity.base")
-    put(warehouse, "evaluation_results", {"item_id": "a"}, wrong)
+    # Of what has no score it is not known whether a tool would have been called.
+    too_long = {"item_id": "c", "score": None, "called_tool": None}
+    put(warehouse, "evaluation_results", {"item_id": "a"}, wrong, too_long)
     perplexity_of_all = pytest.approx(math.exp(3.5))
     assert warehouse.query("select * from evaluation_summary").rows() == [
-        ("dateset", "base", "with-tools", 2, 0.5, 0.5, None, None, "bfloat16, float32", None),
+        ("dateset", "base", "with-tools", 3, 0.5, 0.5, None, None, "bfloat16, float32", None),
         ("perplexity", "base", "disabled", 3, perplexity_of_all, 0.0, None, None, "float32", 0.5),
     ]
 

@@ -91,6 +91,17 @@ def swept(warehouse: Warehouse, where: str) -> list[tuple[object, ...]]:
     ).rows()
 
 
+def test_marks_in_texts_that_are_left_to_other_tools_are_not_missed(warehouse: Warehouse):
+    put_marked(warehouse, RIGHT)
+    text = {"document_id": "d2", "shard": "shard-00001"}
+    put(warehouse, "text_marks", text, shard="shard-00001")
+    for reason, marks in (("left_to_other_tools", 2), ("fewer_than_three_numbers", 3)):
+        selection = text | {"is_selected": False, "reason": reason}
+        put(warehouse, "document_selection", selection, shard="shard-00001")
+        tried = warehouse.query("select distinct marks from filter_by_marks")
+        assert tried.item() == marks
+
+
 def test_precision_and_recall_follow_the_threshold(warehouse: Warehouse):
     put_marked(warehouse, RIGHT, SAME_RESULT, OTHER_RESULT, ELSEWHERE)
     assert swept(warehouse, "proposed = 'all' and filtering_threshold >= 0.5") == [

@@ -99,5 +99,10 @@ class KeptAgainstChance:
 
 
 def percent(share: float) -> str:
-    """A share as a person reads it."""
-    return f"{100 * share:.0f} %"
+    """A share as a person reads it.
+
+    Example:
+        >>> percent(0.0), percent(0.004), percent(0.23)
+        ('0 %', '0.4 %', '23 %')
+    """
+    return f"{100 * share:.{'1g' if share < 0.01 else '0f'}} %"

@@ -18,7 +18,7 @@
 --   right_if_forced: missing calls whose answer is right where the model's own call opens all the
 --     same; NULL until `toolformer evaluate --study openings`. These a lower
 --     `decoding.min_call_probability` can win; the others need other calls, so more annotation
---   forced_share: share of these among the missing calls
+--   forced_share: share of these among the missing calls that the study asked
 --   unused_results: items with a call whose result is right as the answer, and that are wrong
 --   unused_share: share of these among all items with such a result
 select

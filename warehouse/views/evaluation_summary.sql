@@ -7,7 +7,7 @@
 --   items: items of the benchmark that were measured
 --   score: share of right answers; of texts the perplexity, the exponential of the mean loss per
 --     token; NULL where no item has a score
---   share_with_call: share of items in which a tool was called
+--   share_with_call: share of the items with a score in which a tool was called
 --   share_rounded: where numbers are compared, share of items that are right only as a rounded
 --     number (`counted_by`)
 --   share_beyond_two_decimals: where numbers are compared, share of items whose gold number needs
@@ -32,7 +32,8 @@ means as (
         count(*) as items,
         sum(score * score_weight)
         / nullif(sum(score_weight) filter (where score is not null), 0) as mean_score,
-        avg((called_tool is not null)::integer) as share_with_call,
+        avg((called_tool is not null)::integer) filter (where score is not null)
+            as share_with_call,
         avg((counted_by = 'rounded_number')::integer)
         filter (where counted_by <> 'words') as share_rounded,
         avg((list_min([abs(round(x, 2) - x) for x in numbers]) > 1e-4)::integer)

@@ -7,7 +7,7 @@
 --   source: ours or paper
 --   model: its name here, or the paper's
 --   mode: mode of ours: disabled or enabled (calls), or that of a study
---   items: measured items, of ours
+--   items: items with a score, of ours
 --   score: in percent, of texts the perplexity
 --   low: lower end of the 95 % interval, of ours
 --   high: upper end of it

@@ -37,6 +37,7 @@ tried as (
     select tool, round, count(*) as marks
     from document_selection
     inner join text_marks using (document_id, shard)
+    where reason not in ('left_to_other_tools', 'no_call_in_round_before')
     group by tool, round
 ),
 thresholds as (

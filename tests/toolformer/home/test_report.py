@@ -107,6 +107,9 @@ def test_the_page_says_what_was_kept_against_chance_and_shows_each_text_with_its
     # The model wrote one call, the tool's rule the other.
     assert (dropped["proposed"], kept["proposed"]) == ("call", "none")
     assert re.search(r"<dt>of these, written by the model</dt><dd>1</dd>", page)
+    # Those of a tool that is switched off stand in none of these texts.
+    assert "<dt>kept calls</dt><dd>1</dd>" in page
+    assert "<dt>texts with calls</dt><dd>1</dd>" in page
     writers = re.search(r"<h3>Who wrote the calls</h3>.*?<tbody>(.*?)</tbody>", page, re.S)
     assert writers is not None
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in writers[1].split("<tr>")[1:]]

@@ -132,8 +132,9 @@ def _facts(size: pl.DataFrame, settings: Settings) -> list[tuple[str, str]]:
         ("sources", ", ".join(sources) or "the texts that come with the project"),
         ("texts", f"{counts['documents']:,} in {counts['shards']:,} shards"),
         ("candidate calls", f"{counts['candidate_calls']:,}"),
-        ("kept calls", f"{counts['kept_calls']:,} in {counts['kept_texts']:,} texts"),
+        ("kept calls", f"{counts['kept_calls']:,}"),
         ("of these, written by the model", f"{counts['kept_by_model']:,}"),
+        ("texts with calls", f"{counts['kept_texts']:,}"),
         ("rounds of annotation", f"{counts['rounds']:,}"),
     ]
 
