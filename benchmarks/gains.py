@@ -319,7 +319,8 @@ def _write_figures(home: Home, name: str, **more: object) -> None:
     models = sorted({row["model"] for row in figures["scores"] if row["benchmark"] == "perplexity"})
     if plain := [model for model in models if model.startswith("plain")]:
         store = open_warehouse(home)
-        perplexity = store.ask("perplexity_by_source", models=models, plain=plain[0])
+        by_source = Path(__file__).with_name("perplexity_by_source.sql").read_text("utf-8")
+        perplexity = store.query(by_source, {"models": models, "plain": plain[0]})
         figures["perplexity"] = perplexity.to_dicts()
     text = json.dumps(figures, indent=1, default=str)
     (home.root / name).write_text(f"{text}\n", encoding="utf-8")

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.warehouse.rows import put
 from warehouse.warehouse import Warehouse
 
@@ -41,7 +42,8 @@ def test_perplexity_tells_sources_of_one_file_name_apart(warehouse: Warehouse):
     losses = {"benchmark": "perplexity", "metric": "perplexity", "mode": "disabled"}
     items = [{"item_id": f"{key}-0", "score": float(key[1])} | losses for key in files]
     put(warehouse, "evaluation_results", *items, name="perplexity.base")
-    found = warehouse.ask("perplexity_by_source", models=["base"], plain="base")
+    statement = (REPOSITORY / "benchmarks" / "perplexity_by_source.sql").read_text("utf-8")
+    found = warehouse.query(statement, {"models": ["base"], "plain": "base"})
     assert found.select("source", "perplexity", "increase_over_plain").rows() == [
         ("/a/texts.jsonl", pytest.approx(math.e), 0.0),
         ("/b/texts.jsonl", pytest.approx(math.e**2), 0.0),
