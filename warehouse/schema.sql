@@ -223,12 +223,10 @@ create table training_texts (
     split varchar not null check (split in ('train', 'development')),  -- Use of the text: train or development.
     text varchar not null,  -- Text of the window, without calls.
     calls struct(call_id varchar, position integer, character_offset integer, tool varchar, arguments varchar, result varchar, loss_reduction double)[] not null,  -- Calls by their place in this row's text, at most one per position; none in a plain window of the corpus.
-    dropped_calls struct(call_id varchar, position integer, character_offset integer, tool varchar, arguments varchar, result varchar, loss_reduction double)[] not null,  -- Calls of this text that the filter dropped, in the same form; of each tool as many in all texts as there are calls, where there are so many.
     context varchar,  -- What stands in front of the document in training; NULL where it has none, and for all but its first window.
     primary key (document_id, window_index),
     check (context is null or window_index = 0),
-    check (len(calls) > 0 or split = 'train'),
-    check (len(dropped_calls) = 0 or split = 'train')
+    check (len(calls) > 0 or split = 'train')
 );
 
 -- One row per text that could have been trained on and is not.
@@ -278,7 +276,7 @@ create table training_metrics (
     development_loss double,  -- Mean of the losses of the development split with calls and without, in nats per token.
     call_loss double,  -- Loss of the calls of the development split up to their arrows, in nats per token; NULL where it was not measured or there are none.
     is_kept boolean not null,  -- Whether the model has the weights of this step.
-    variant varchar not null,  -- What was trained: calls (the paper's model) or one of the controls plain, shuffled and random.
+    variant varchar not null,  -- What was trained: calls (the paper's model) or one of the controls plain and shuffled.
     primary key (run, step)
 );
 

@@ -60,7 +60,7 @@ def evaluation_results(run: Run) -> PartitionEvents:
 
     One partition = one benchmark with one model, calls disabled and enabled; the base model, which
     knows no calls, has them disabled unless `decoding.min_call_probability` is set. Models are
-    `base`, `finetuned`, the controls `plain`, `shuffled` and `random`, and those of
+    `base`, `finetuned`, the controls `plain` and `shuffled`, and those of
     `evaluation.models`; one that was finetuned on a later round has `-round-2` and so on behind its
     name. `study` adds the modes of a study. Of texts the perplexity is measured, with calls
     disabled. A benchmark that cannot be measured does not keep the others of a run from it.

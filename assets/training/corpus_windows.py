@@ -54,7 +54,6 @@ def windows_without_calls(
                     shard=shard,
                     text=window.text,
                     calls=(),
-                    window_offset=window.start,
                     round=newest_round,
                     context=contexts.get(key),
                 )

@@ -171,8 +171,7 @@ def finetuned_model(run: Run) -> dg.MaterializeResult:
 
     One partition = one variant. `calls` is the paper's model. The others are controls on the same
     texts, in the same order: `plain` without calls, `shuffled` with results exchanged between the
-    calls of a tool, `random` with calls that the filter dropped. Add the partition of a control by
-    its name to train it, and then to measure it.
+    calls of a tool. Add the partition of a control by its name to train it, and then to measure it.
 
     It begins with the base model, also in later rounds of annotation. Each round and variant keeps
     its own directory, since the model of one round annotates the next.

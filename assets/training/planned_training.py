@@ -126,7 +126,6 @@ def _texts_with_calls(rows: pl.DataFrame, chats: Chats | None) -> list[TextWithC
             row["text"],
             row["context"],
             tuple(KeptCall(**call) for call in row["calls"]),
-            tuple(KeptCall(**call) for call in row["dropped_calls"]),
             row["window_index"] > 0,
             None if chats is None else chats.draw((row["document_id"], row["window_index"])),
         )

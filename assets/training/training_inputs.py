@@ -7,7 +7,6 @@ from assets.inputs import Expected, Input, fingerprints_of, partition_inputs
 from assets.run import Workspace
 from assets.stage import Part, Stage
 from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts
-from assets.training.dropped_calls import CallPartitions, partitions_behind
 from toolformer.errors import ToolformerError
 from toolformer.home.home import Home
 from toolformer.sources.manifest import Manifest
@@ -34,10 +33,10 @@ _OF_BENCHMARKS = (
 )
 TRAINING_SET = Stage(
     name="training_set",
-    version="3",
+    version="4",
     group="train",
     kinds=("polars", "duckdb"),
-    reads=("augmented_texts", "filtered_calls", "documents"),
+    reads=("augmented_texts", "documents"),
     table="training_texts",
     settings=(*_OF_TEXTS, *_OF_PLAIN_WINDOWS),
     parts=(
@@ -58,14 +57,12 @@ class TrainingInputs:
         built: C* by round and shard, the newest round first.
         documents: documents of the shards of C*, where plain windows are drawn from them; else
             none.
-        calls: what C* was merged from.
         missing: shards without augmented texts, each with its round.
     """
 
     built: dict[tuple[int, str], Input]
     held_out: dict[str, Input]
     documents: dict[str, Input]
-    calls: list[CallPartitions]
     benchmarks: Mapping[str, BenchmarkTexts]
     missing: list[str]
 
@@ -86,11 +83,6 @@ class TrainingInputs:
             built=built,
             held_out=partition_inputs(store, "documents", held_out),
             documents=partition_inputs(store, "documents", drawn_from),
-            calls=[
-                partitions
-                for (number, shard), augmented in built.items()
-                for partitions in partitions_behind(store, augmented, shard, number)
-            ],
             benchmarks=benchmarks,
             missing=[
                 name_in_round(number, shard)
@@ -137,12 +129,7 @@ class TrainingInputs:
                 "documents": fingerprints_of(self.documents),
                 "tokenizer": model_identity(work.base_model),
             }
-        inputs = (
-            *self.augmented_texts.values(),
-            *self.held_out.values(),
-            *self.documents.values(),
-            *(stage_input for partitions in self.calls for stage_input in partitions.inputs),
-        )
+        inputs = (*self.augmented_texts.values(), *self.held_out.values(), *self.documents.values())
         return Expected(TRAINING_SET.fingerprint(work.settings, parts, paths=paths), inputs)
 
 

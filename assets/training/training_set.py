@@ -15,14 +15,12 @@ from assets.shard_texts import typed_frame
 from assets.stage_asset import asset_of
 from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts, held_out_ngrams
 from assets.training.corpus_windows import windows_without_calls
-from assets.training.dropped_calls import dropped_calls
 from assets.training.training_inputs import LEFT_OUT, TRAINING_SET, TrainingInputs
 from toolformer.augmentation import KeptCall
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.forward.windows import WindowKey
 from toolformer.home.metadata import table_markdown
 from toolformer.training.augmented_text import AugmentedText
-from toolformer.training.dropped_calls import choose_dropped_calls
 from toolformer.training.exclusions import Exclusion, TrainingTextFilter
 from toolformer.training.plain_windows import draw_plain_windows
 from toolformer.training.training_set import build_training_set
@@ -30,7 +28,6 @@ from warehouse.layout import name_in_round
 from warehouse.schema import ALL
 
 TEXTS, EXCLUSIONS = "training_texts", "training_exclusions"
-RANDOM_CONTROL = "random control: "
 PLAIN_TEXTS = "plain texts"
 
 
@@ -139,9 +136,6 @@ def choose_texts(work: Workspace, inputs: TrainingInputs) -> OutputRows:
         text_filter=text_filter,
     )
     train = sorted([*chosen.train, *plain], key=lambda text: text.key)
-    control = choose_dropped_calls(
-        train, dropped_calls(work.warehouse, inputs.calls, train), seed=training.seed
-    )
     exclusions = [*chosen.exclusions, *plain_exclusions]
     left_out = Counter(exclusion.counted_as for exclusion in exclusions)
     if chosen.without_call:
@@ -150,11 +144,9 @@ def choose_texts(work: Workspace, inputs: TrainingInputs) -> OutputRows:
     if wanted:
         missing = len(plain) < wanted
         counts[PLAIN_TEXTS] = f"{len(plain)} of {wanted}" if missing else str(wanted)
-    for tool, count in sorted(control.wanted.items()):
-        counts[f"{RANDOM_CONTROL}{tool}"] = f"{control.counts[tool]} of {count}"
     rows = [
-        *(_row(text, "train", control.calls.get(text.key, ())) for text in train),
-        *(_row(text, "development", ()) for text in chosen.development),
+        *(_row(text, "train") for text in train),
+        *(_row(text, "development") for text in chosen.development),
     ]
     return OutputRows(
         typed_frame(TEXTS, rows),
@@ -167,7 +159,7 @@ def _with_calls(work: Workspace, inputs: TrainingInputs) -> Iterator[AugmentedTe
     """C*, the newest round first: of texts that are equal the first stays."""
     for number, shard in inputs.built:
         rows = work.warehouse.read_partition("augmented_texts", shard, name_in_round(number, ALL))
-        for row in rows.drop("first_call_id").iter_rows(named=True):
+        for row in rows.drop("first_call_id", "window_offset").iter_rows(named=True):
             calls = tuple(KeptCall(**call) for call in row["calls"])
             yield AugmentedText(**{**row, "calls": calls})
 
@@ -185,10 +177,10 @@ def _without_calls(
     return (text for _, _, text in windows)
 
 
-def _row(text: AugmentedText, split: str, dropped: Sequence[KeptCall]) -> dict[str, object]:
+def _row(text: AugmentedText, split: str) -> dict[str, object]:
     row = asdict(text)
-    del row["window_offset"], row["round"]
-    return {**row, "split": split, "dropped_calls": [asdict(call) for call in dropped]}
+    del row["round"]
+    return {**row, "split": split}
 
 
 def _exclusion_row(exclusion: Exclusion) -> dict[str, object]:
@@ -226,11 +218,7 @@ def _report(texts: TrainingTexts, inputs: TrainingInputs) -> dict[str, Any]:
         "held-out shards": ", ".join(inputs.held_out) or "none",
         "benchmarks": ", ".join(inputs.benchmarks) or "none",
         **{name: int(count) for name, count in stored.items() if name.startswith(LEFT_OUT)},
-        **{
-            name: count
-            for name, count in stored.items()
-            if name.startswith((PLAIN_TEXTS, RANDOM_CONTROL))
-        },
+        **{name: count for name, count in stored.items() if name == PLAIN_TEXTS},
         "exclusions": table_markdown(excluded, rows=40),
         "preview": table_markdown(rows.select("split", "text")),
     }

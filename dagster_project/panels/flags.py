@@ -43,8 +43,8 @@ VariantName = Annotated[
     Variant | None,
     typer.Option(
         help="calls (the paper's model), or a control on the same texts: plain (no calls), "
-        "shuffled (results exchanged), random (calls that the filter dropped). Default: "
-        "training.variant, which is calls unless toolformer.yaml says otherwise.",
+        "shuffled (results exchanged). Default: training.variant, which is calls unless "
+        "toolformer.yaml says otherwise.",
         show_default=False,
     ),
 ]

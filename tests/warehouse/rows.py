@@ -111,7 +111,7 @@ _OF_TABLE: dict[str, dict[str, object]] = {
         "filtering_threshold": 1.0,
     },
     "augmented_texts": {"text": TEXT, "window_offset": 0, "calls": [CALL]},
-    "training_texts": {"split": "train", "text": TEXT, "calls": [CALL], "dropped_calls": []},
+    "training_texts": {"split": "train", "text": TEXT, "calls": [CALL]},
     "training_exclusions": {
         "document_id": "d2",
         "calls": 1,

@@ -147,13 +147,6 @@ REFUSED = [
     ("training_texts", {"calls": [CALL | {"tool": None}]}, ["calls", "without tool"]),
     ("training_texts", {"split": "test"}, ["split", "'test'"]),
     ("training_texts", {"calls": [], "split": "development"}, ["calls", "development"]),
-    ("training_texts", {"dropped_calls": None}, ["dropped_calls", "NULL"]),
-    (
-        "training_texts",
-        {"dropped_calls": [CALL | {"character_offset": 99}]},
-        ["'dropped_calls'", "outside the text", "99"],
-    ),
-    ("training_texts", {"dropped_calls": [CALL], "split": "development"}, ["dropped_calls"]),
     ("training_exclusions", {"reason": "no_call"}, ["reason", "no_call"]),
     ("training_exclusions", {"similarity": None}, ["similarity"]),
     ("training_exclusions", {"other_document_id": None}, ["other_document_id"]),

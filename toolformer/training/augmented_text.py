@@ -14,7 +14,6 @@ class AugmentedText:
         window_index: number of the window within its text, from 0.
         text: the characters of the window, without calls.
         calls: its kept calls, at most one per position, from left to right; none in a plain window.
-        window_offset: characters of the document in front of the window.
         context: what stands in front of the document in training; None where it has none, and for
             all but its first window.
     """
@@ -24,7 +23,6 @@ class AugmentedText:
     shard: str
     text: str
     calls: tuple[KeptCall, ...]
-    window_offset: int
     round: int
     context: str | None
 

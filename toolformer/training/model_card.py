@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from toolformer.decoding.calibration import CalibratedProbability
-from toolformer.training.variants import CALLS, PLAIN, RANDOM, SHUFFLED
+from toolformer.training.variants import CALLS, PLAIN, SHUFFLED
 
 CARD_FILE = "README.md"
 # Of a licence as hubs name it.
@@ -21,8 +21,6 @@ _WHAT_IT_IS = {
     "call, and tells what the texts alone teach.",
     SHUFFLED: "**It is a control.** It was finetuned as a Toolformer model, but every call has the "
     "result of another call of its tool; it tells what calls teach whose results mean nothing.",
-    RANDOM: "**It is a control.** It was finetuned as a Toolformer model, but with calls that the "
-    "filter dropped, as many of each tool; it tells what the filter is good for.",
 }
 
 

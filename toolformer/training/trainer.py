@@ -189,7 +189,7 @@ class Trainer:
 
     def _development_loss(self, step: int) -> DevelopmentLoss:
         rows, weights = self._development, self._parameters.loss_weights
-        # Those of `random` have no calls, and their texts may count nothing in training.
+        # A call of `shuffled` may not fit into its row, and texts may count nothing in training.
         weights = weights if weights.total(rows.with_calls) else ALIKE
         with_calls, calls = self._mean_losses(rows.with_calls, [weights, CALLS_ALONE])
         [without_calls] = self._mean_losses(rows.without_calls, [ALIKE])

@@ -12,7 +12,7 @@ from toolformer.forward.tokenization import Tokenizer
 from toolformer.training.chats import Chats
 from toolformer.training.contexts import context_ids
 from toolformer.training.training_rows import PROMPT, TEXT, TrainingRow, kept_tokens, training_row
-from toolformer.training.variants import PLAIN, RANDOM, SHUFFLED, VARIANTS
+from toolformer.training.variants import PLAIN, SHUFFLED, VARIANTS
 
 # Characters of a text that an error shows.
 _SHOWN = 60
@@ -26,7 +26,6 @@ class TextWithCalls:
         text: without calls.
         context: what stands in front of it; None where nothing does.
         kept: its calls in C*, at most one per position.
-        dropped: calls in the same text that the filter dropped, for `random`.
         is_behind: whether other text stood in front of it in its document.
         chat_draw: see `Chats.draw`; None where it is no chat.
     """
@@ -34,7 +33,6 @@ class TextWithCalls:
     text: str
     context: str | None
     kept: tuple[KeptCall, ...]
-    dropped: tuple[KeptCall, ...]
     is_behind: bool = False
     chat_draw: float | None = None
 
@@ -95,7 +93,7 @@ def variant_rows(
     written = 0
     for index, (text, calls_of_text) in enumerate(zip(texts, own_calls, strict=True)):
         ids, offsets = tokenizer.encode_with_offsets(text.text, is_behind=text.is_behind)
-        check_places((*text.kept, *text.dropped), offsets, of=f"the text {text.text[:_SHOWN]!r}")
+        check_places(text.kept, offsets, of=f"the text {text.text[:_SHOWN]!r}")
         kept_segments = augmented_segments(tokenizer, ids, text.kept)
         tokens = kept_tokens(kept_segments, max_tokens=length)
         if tokens is None:
@@ -184,8 +182,6 @@ def calls_of_variant(
         raise ValueError(f"unknown variant {variant!r}; expected one of {', '.join(VARIANTS)}")
     if variant == PLAIN:
         return [() for _ in texts]
-    if variant == RANDOM:
-        return [text.dropped for text in texts]
     if variant == SHUFFLED:
         return _shuffled([text.kept for text in texts], seed)
     return [text.kept for text in texts]

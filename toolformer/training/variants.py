@@ -3,7 +3,6 @@
     calls      C*: the kept calls with their own results              (the paper's Toolformer)
     plain      C: no calls                                            (the paper's "+ CC")
     shuffled   the kept calls with results exchanged within a tool    is it the result?
-    random     as many calls of each tool that the filter dropped     is it the filter?
 
 A control has the texts, the part of each text, the order and the steps of `calls`; and all have the
 same contexts in front. `variant_rows.py` makes the rows.
@@ -11,5 +10,5 @@ same contexts in front. `variant_rows.py` makes the rows.
 
 from typing import Literal, get_args
 
-Variant = Literal["calls", "plain", "shuffled", "random"]
-CALLS, PLAIN, SHUFFLED, RANDOM = VARIANTS = get_args(Variant)
+Variant = Literal["calls", "plain", "shuffled"]
+CALLS, PLAIN, SHUFFLED = VARIANTS = get_args(Variant)

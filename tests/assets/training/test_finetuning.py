@@ -22,7 +22,6 @@ from warehouse.warehouse import Warehouse
 
 pytestmark = pytest.mark.slow
 
-DROPPED = CALL | {"position": 5, "character_offset": 5, "tool": "QA"}
 TEXTS = ["Six and six are twelve of them.", "Out of 1400 people 400 came.", "Two of 8 stayed."]
 
 
@@ -33,7 +32,7 @@ def base(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def home(tmp_path, monkeypatch) -> Home:
-    """Three texts with a kept and a dropped call each; the last is for development."""
+    """Three texts with a kept call each; the last is for development."""
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     home = Home(tmp_path)
     store = new_warehouse(tmp_path)
@@ -45,7 +44,6 @@ def home(tmp_path, monkeypatch) -> Home:
             "calls": [
                 CALL | {"call_id": f"c{number}", "character_offset": 3, "result": f"0.{number}"}
             ],
-            "dropped_calls": [DROPPED | {"call_id": f"o{number}"}] if number < 2 else [],
         }
         for number, text in enumerate(TEXTS)
     ]
@@ -78,9 +76,8 @@ def test_each_variant_is_a_model_with_its_record_curve_and_card(home: Home, base
         "calls": {"Calculator": 2},
         "plain": {},
         "shuffled": {"Calculator": 2},
-        "random": {"QA": 2},
     }
-    assert [each["steps"] for each in said.values()] == [2, 2, 2, 2]
+    assert [each["steps"] for each in said.values()] == [2, 2, 2]
     # The same texts: only calls make the difference.
     tokens = {variant: each["tokens"] for variant, each in said.items()}
     assert tokens["calls"] == tokens["shuffled"] > tokens["plain"] == 2 * sum(map(len, TEXTS[:2]))

@@ -1,7 +1,7 @@
 """What is trained on besides C*, what is left out of it, and the record of that."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from assets.inputs import Expected, merged_part, stored_input
+from assets.inputs import merged_part
 from assets.training import training_inputs, training_set
 from assets.training.benchmark_texts import benchmark_texts
 from tests.fakes import save_tiny_model
@@ -24,10 +24,7 @@ from warehouse.schema import ALL
 
 HELD_OUT = "shard-00009"
 TOOL = "Calculator"
-PLACE = {"position": 3, "character_offset": 3}
-TABLES = ("filtered_calls", "scored_calls", "executed_calls", "candidate_calls")
-KEPT: dict[str, object] = {}
-DROPPED = {"is_kept": False, "reason": "below_threshold", "loss_reduction": 0.1}
+DECIDED = {f"filtered_calls of {SHARD}, {TOOL}": "decided"}
 EXCLUDED = ["document_id", "reason", "held_out_set", "other_document_id"]
 
 
@@ -46,29 +43,11 @@ class Home:
     def __init__(self, folder: Path):
         self.folder = folder
         self.warehouse = new_warehouse(folder)
-        self.calls: list[tuple[dict, Mapping]] = []
 
     def write(self, texts: Mapping[str, str], *, without_calls: Mapping[str, str] = {}) -> None:
         """Documents of the shard with a kept call in each, and such without."""
-        for key in texts:
-            self.add_call(f"{key} kept", key)
-        self.put_calls()
         self.put_documents(SHARD, {**texts, **without_calls})
         self.augment(texts)
-
-    def add_call(
-        self, call_id: str, document: str, *, decided: Mapping = KEPT, **changes: Any
-    ) -> None:
-        """A candidate with its result and decision; `changes` of any of the three."""
-        call = {"call_id": call_id, "document_id": document, **PLACE, **changes}
-        self.calls.append((call, decided))
-
-    def put_calls(self, version: str = "first", tables: Sequence[str] = TABLES) -> None:
-        for table in tables:
-            is_decided = table == "filtered_calls"
-            calls = [call | decided if is_decided else call for call, decided in self.calls]
-            fingerprint = f"{table} {version}"
-            put_calls(self.warehouse, *calls, tables=[table], fingerprint=fingerprint)
 
     def put_documents(self, shard: str, texts: Mapping[str, str]) -> None:
         rows = [
@@ -80,15 +59,12 @@ class Home:
 
     def augment(self, texts: Mapping[str, str]) -> None:
         """C* as the stage before stores it."""
-        inputs = [stored_input(self.warehouse, table, SHARD, TOOL) for table in TABLES]
-        partitions = tuple(each for each in inputs if each is not None)
-        decided = {merged_part("filtered_calls", TOOL): partitions[0].fingerprint}
-        wanted = Expected(Fingerprint.of(decided), partitions)
         rows = [
-            {"document_id": key, "text": text, "calls": [CALL | PLACE | {"call_id": f"{key} kept"}]}
+            {"document_id": key, "text": text, "calls": [CALL | {"call_id": f"{key} kept"}]}
             for key, text in texts.items()
         ]
-        put(self.warehouse, "augmented_texts", *rows, **wanted.metadata())
+        merged = Fingerprint.of({merged_part("filtered_calls", TOOL): "decided"}).metadata()
+        put(self.warehouse, "augmented_texts", *rows, **merged, made_from=json.dumps(DECIDED))
 
     def train_on(self, *, benchmarks: tuple[str, ...] = ("perplexity",), **training: Any) -> dict:
         """Make the training set; its metadata."""
@@ -193,74 +169,31 @@ def test_exclusions_that_were_lost_are_made_again_with_the_texts(home: Home):
     assert home.texts().equals(texts)
 
 
-def test_dropped_calls_stand_beside_the_kept_ones(home: Home):
-    dropped = {"arguments": "1 + 1", "result": "2", "position": 9, "character_offset": 9}
-    home.add_call("a dropped", "a", decided=DROPPED, **dropped)
-    # This one was never scored, and the text of that one is not trained on.
-    unscored = {"loss_with_result": None, "loss_reduction": None, "reason": "not_finite"}
-    home.add_call("b unscored", "b", decided=DROPPED | unscored, **dropped)
-    home.add_call("z dropped", "z", decided=DROPPED, **dropped)
-    # Lost before its third loss was computed.
-    pruned = DROPPED | {"loss_call_without_result": None, "reason": "bound_below_lowest_threshold"}
-    home.add_call("c pruned", "c", decided=pruned, **dropped)
-    home.write({"a": sentence(1), "b": sentence(2), "c": sentence(3)})
-    metadata = home.train_on()
-    assert metadata["random control: Calculator"] == "2 of 3"
-    rows = {row["document_id"]: row for row in home.texts().iter_rows(named=True)}
-    assert rows["b"]["dropped_calls"] == []
-    call = {**dropped, "tool": TOOL, "loss_reduction": 0.1}
-    assert rows["a"]["dropped_calls"] == [call | {"call_id": "a dropped"}]
-    assert rows["c"]["dropped_calls"] == [call | {"call_id": "c pruned"}]
-    assert [call["call_id"] for call in rows["a"]["calls"]] == ["a kept"]
-
-
-def test_a_dropped_call_stands_where_its_window_begins(home: Home):
-    home.add_call("a dropped", "a", decided=DROPPED, position=9, character_offset=109)
+def test_no_calls_are_read_but_those_of_c_star(home: Home):
+    """Another build may be making them anew."""
     home.write({"a": sentence(1)})
-    # The window begins 100 characters behind the beginning of its document.
-    rows = home.warehouse.read_partition("augmented_texts", SHARD, ALL)
-    stored = home.warehouse.partition_metadata("augmented_texts", SHARD, ALL)
-    moved = rows.with_columns(pl.lit(100, pl.Int32).alias("window_offset"))
-    home.warehouse.replace_partition("augmented_texts", SHARD, ALL, moved, metadata=stored or {})
-    home.train_on()
-    assert home.texts()["dropped_calls"][0][0]["character_offset"] == 9
+    assert home.train_on()["calls"] == 1
+    stored = home.warehouse.partition_metadata("training_texts", ALL, ALL) or {}
+    # What C* was made from, and C*.
+    assert {*json.loads(stored["made_from"])} == {*DECIDED, f"augmented_texts of {SHARD}, {ALL}"}
+    assert not any("calls" in name for name in json.loads(stored["parts"]))
+    put_calls(home.warehouse, fingerprint="another")
+    assert home.train_on()["state"] == "up to date"
+    assert home.train_on(seed=1)["state"] == "done"
 
 
-def test_the_development_side_has_no_dropped_calls(home: Home):
-    for key in "abcd":
-        home.add_call(f"{key} dropped", key, decided=DROPPED, position=9)
-    home.write({key: sentence(number) for number, key in enumerate("abcd")})
-    home.train_on(development_share=0.5)
-    by_split = home.texts().group_by("split").agg(pl.col("dropped_calls").list.len().sum()).rows()
-    train = home.texts().filter(pl.col("split") == "train").height
-    assert sorted(by_split) == [("development", 0), ("train", train)]
-
-
-@pytest.mark.parametrize("table", ["filtered_calls", "executed_calls", "candidate_calls"])
-def test_calls_that_are_replaced_meanwhile_make_it_fail(home: Home, table: str, monkeypatch):
+def test_c_star_that_is_replaced_meanwhile_makes_it_fail(home: Home, monkeypatch):
     home.write({"a": sentence(1)})
     choose = training_set.choose_texts
 
     def choose_meanwhile(*arguments):
-        home.put_calls("another", [table])
+        home.augment({"a": sentence(1)})
         return choose(*arguments)
 
     monkeypatch.setattr(training_set, "choose_texts", choose_meanwhile)
-    with pytest.raises(dg.Failure, match=rf"{table} of {SHARD}, {TOOL} was replaced"):
+    with pytest.raises(dg.Failure, match=f"augmented_texts of {SHARD}, all was replaced"):
         home.train_on()
     assert home.warehouse.partition_metadata("training_texts", ALL, ALL) is None
-
-
-def test_calls_that_c_star_was_not_merged_from_are_refused(home: Home):
-    home.write({"a": sentence(1)})
-    home.put_calls("second")
-    with pytest.raises(dg.Failure, match="was replaced after augmented_texts"):
-        home.train_on()
-    remove_partition(home.warehouse, "executed_calls", SHARD, TOOL)
-    home.put_calls("first")
-    remove_partition(home.warehouse, "executed_calls", SHARD, TOOL)
-    with pytest.raises(dg.Failure, match=rf"The calls of {TOOL} of {SHARD}.*`toolformer build`"):
-        home.train_on()
 
 
 def test_plain_windows_are_the_share_that_is_asked_for(home: Home):

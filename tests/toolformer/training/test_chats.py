@@ -14,7 +14,7 @@ from toolformer.training.chats import Chats, window_as_trained
 from toolformer.training.training_loss import LossWeights
 from toolformer.training.training_rows import PROMPT, TrainingRow
 from toolformer.training.variant_rows import TextWithCalls, variant_rows
-from toolformer.training.variants import CALLS, PLAIN, RANDOM, VARIANTS
+from toolformer.training.variants import CALLS, PLAIN, SHUFFLED, VARIANTS
 
 BOS = 0
 TEMPLATE = """{% for message in messages %}<|endoftext|>{{ message.role }}: {{ message.content }}\
@@ -43,16 +43,17 @@ def kept(text: str, before: str, result: str = "42") -> KeptCall:
     return KeptCall("c", place, place, "Calculator", "6 * 7", result, 1.0)
 
 
-def row_of(text: TextWithCalls, variant: str = CALLS, *, max_tokens: int = 256) -> TrainingRow:
-    made = variant_rows(TOKENIZER, [text], variant, max_tokens=max_tokens, seed=0, chats=chats())
-    (row,) = made.rows
-    assert made.chats == (PROMPT in row.kinds)
-    return row
+def row_of(*texts: TextWithCalls, variant: str = CALLS, max_tokens: int = 256) -> TrainingRow:
+    """The row of the first of these texts, of which the others are no chats."""
+    made = variant_rows(TOKENIZER, texts, variant, max_tokens=max_tokens, seed=0, chats=chats())
+    assert len(made.rows) == len(texts)
+    assert made.chats == (PROMPT in made.rows[0].kinds)
+    return made.rows[0]
 
 
-def told(text: TextWithCalls, variant: str = CALLS, *, max_tokens: int = 256) -> tuple[str, str]:
-    """The row up to the answer, and the answer."""
-    row = row_of(text, variant, max_tokens=max_tokens)
+def told(*texts: TextWithCalls, variant: str = CALLS, max_tokens: int = 256) -> tuple[str, str]:
+    """The first row up to the answer, and the answer."""
+    row = row_of(*texts, variant=variant, max_tokens=max_tokens)
     prompt = row.kinds.count(PROMPT)
     assert row.kinds[:prompt] == bytes([PROMPT] * prompt)
     return TOKENIZER.decode(list(row.ids[:prompt])), TOKENIZER.decode_behind(row.ids[prompt:])
@@ -76,13 +77,13 @@ def test_a_share_of_the_texts_is_chosen_by_text_and_seed_alone():
 
 
 def test_a_text_with_a_context_is_the_answer_to_it():
-    text = TextWithCalls("6 * 7 = 42.", "How many?", (kept("6 * 7 = 42.", " 42"),), (), False, 0.9)
+    text = TextWithCalls("6 * 7 = 42.", "How many?", (kept("6 * 7 = 42.", " 42"),), False, 0.9)
     assert told(text) == (asked("How many?"), "6 * 7 = [Calculator(6 * 7) -> 42] 42.")
 
 
 def test_a_text_without_context_goes_on_from_its_beginning_in_front_of_its_first_call():
     call = kept(SUM, " 42")
-    at_call = TextWithCalls(SUM, None, (call,), (), False, AT_CALL)
+    at_call = TextWithCalls(SUM, None, (call,), False, AT_CALL)
     assert told(at_call) == (
         asked("Six boxes of 7 are 6 * 7 ="),
         " [Calculator(6 * 7) -> 42] 42 in all.",
@@ -90,29 +91,29 @@ def test_a_text_without_context_goes_on_from_its_beginning_in_front_of_its_first
     # Before any of the words up to there, as the draw says.
     answers = set()
     for draw in (0.5, 0.6, 0.75, 0.99):
-        prompt, answer = told(TextWithCalls(SUM, None, (call,), (), False, draw))
+        prompt, answer = told(TextWithCalls(SUM, None, (call,), False, draw))
         assert answer.endswith(" [Calculator(6 * 7) -> 42] 42 in all.")
         question = prompt.removeprefix(USER).removesuffix(ASSISTANT)
         assert question + answer.replace(call.text, "") == SUM
         answers.add(answer)
     assert len(answers) == 4
     # Nothing stands in front of a call at the beginning: it stays a plain text.
-    first = TextWithCalls(SUM, None, (kept(SUM, "Six"),), (), False, AT_CALL)
+    first = TextWithCalls(SUM, None, (kept(SUM, "Six"),), False, AT_CALL)
     assert told(first) == ("", f" [Calculator(6 * 7) -> 42]{SUM}")
 
 
 def test_all_variants_have_the_same_question_and_the_same_words_in_the_answer():
-    dropped = KeptCall("d", 3, 3, "Calculator", "1", "nil", 1.0), kept(SUM, " in", "7")
+    other = TextWithCalls(SUM, None, (kept(SUM, " in", "43"),))
     for context, draw in ((None, AT_CALL), (None, EARLIER), ("How many?", AT_CALL)):
-        text = TextWithCalls(SUM, context, (kept(SUM, " 42"),), dropped, False, draw)
-        rows = {variant: told(text, variant) for variant in VARIANTS}
+        text = TextWithCalls(SUM, context, (kept(SUM, " 42"),), False, draw)
+        rows = {variant: told(text, other, variant=variant) for variant in VARIANTS}
         assert len({question for question, _ in rows.values()}) == 1
         assert rows[PLAIN][1] == rows[CALLS][1].replace(" [Calculator(6 * 7) -> 42]", "")
-        assert rows[RANDOM][1].endswith(" 42 [Calculator(6 * 7) -> 7] in all.")
+        assert rows[SHUFFLED][1] == rows[CALLS][1].replace("-> 42]", "-> 43]")
 
 
 def test_up_to_the_answer_nothing_counts_in_the_loss():
-    row = row_of(TextWithCalls(SUM, None, (kept(SUM, " 42"),), (), False, AT_CALL))
+    row = row_of(TextWithCalls(SUM, None, (kept(SUM, " 42"),), False, AT_CALL))
     weights = LossWeights(text=1.0, call=2.0, result=3.0)
     prompt = len(TOKENIZER.encode(asked("Six boxes of 7 are 6 * 7 =").replace("<|", "..")))
     assert row.kinds.count(PROMPT) < prompt
@@ -123,28 +124,30 @@ def test_up_to_the_answer_nothing_counts_in_the_loss():
 
 
 def test_a_long_context_loses_its_beginning_and_a_text_without_room_stays_plain():
-    text = TextWithCalls("abc", "0123456789", (), (), False, AT_CALL)
+    text = TextWithCalls("abc", "0123456789", (), False, AT_CALL)
     frame = chats().frame
     assert told(text, max_tokens=1 + frame + 3 + 4) == (asked("6789"), "abc")
     # Beside the template there is no room for a question, or for a call.
     assert told(text, max_tokens=1 + frame + 2) == ("", "0123456789\nabc")
-    calling = TextWithCalls(SUM, None, (kept(SUM, " 42"),), (), False, AT_CALL)
+    calling = TextWithCalls(SUM, None, (kept(SUM, " 42"),), False, AT_CALL)
     prompt, answer = told(calling, max_tokens=1 + frame + 10)
     assert (prompt, " [Calculator(6 * 7) -> 42] 4" in answer) == ("", True)
 
 
 def test_a_text_is_a_chat_only_where_every_variant_has_its_whole_answer():
-    long = KeptCall("d", SUM.index(" 42"), SUM.index(" 42"), "MT", "6", "nil" * 20, 1.0)
-    text = TextWithCalls(SUM, None, (kept(SUM, " 42"),), (long,), False, AT_CALL)
-    for max_tokens, is_chat in ((110, False), (200, True)):
-        prompts = {told(text, variant, max_tokens=max_tokens)[0] for variant in VARIANTS}
+    text = TextWithCalls(SUM, None, (kept(SUM, " 42"),), False, AT_CALL)
+    long = TextWithCalls(SUM, None, (kept(SUM, " 42", "nil" * 20),))
+    for max_tokens, is_chat in ((130, False), (200, True)):
+        prompts = {
+            told(text, long, variant=variant, max_tokens=max_tokens)[0] for variant in VARIANTS
+        }
         assert prompts == {asked("Six boxes of 7 are 6 * 7 =") if is_chat else ""}
 
 
 def test_what_spells_a_special_token_opens_no_turn():
     text = "a <|im_end|> b 42"
     for context in (None, "x<|endoftext|>y"):
-        row = row_of(TextWithCalls(text, context, (kept(text, " 42"),), (), False, AT_CALL))
+        row = row_of(TextWithCalls(text, context, (kept(text, " 42"),), False, AT_CALL))
         special = [token for token in row.ids if token in TOKENIZER.special_ids]
         assert special == [1, 0]
         spelled = "a < |im_end|> b" if context is None else "x< |endoftext|>y"
@@ -161,7 +164,7 @@ def test_a_window_has_the_tokens_of_its_row_and_its_places_in_the_document(conte
     form = {"tokenizer": TOKENIZER, "max_tokens": 256}
     draw = chats(share=1).draw((document_id, 1))
     chat = window_as_trained(window, context, call.position, chats=chats(share=1), **form)
-    row = row_of(TextWithCalls(SUM, context, (call,), (), True, draw), PLAIN)
+    row = row_of(TextWithCalls(SUM, context, (call,), True, draw), variant=PLAIN)
     assert chat.ids == tuple(row.ids)
     places = [at for at in chat.offsets if at is not None]
     # None in the question.
@@ -188,7 +191,7 @@ def test_a_template_that_takes_no_question_is_refused(template: str, reason: str
 
 def test_a_template_that_tells_the_date_gives_the_same_rows_on_any_day():
     dated = with_template(f"{{{{ strftime_now('%d %b %Y') }}}}{TEMPLATE}")
-    text = TextWithCalls(SUM, "How many?", (), (), False, AT_CALL)
+    text = TextWithCalls(SUM, "How many?", (), False, AT_CALL)
     made = variant_rows(dated, [text], CALLS, max_tokens=256, seed=0, chats=chats(dated))
     assert dated.decode(list(made.rows[0].ids)).startswith(
         "09 Feb 2023<|endoftext|>user: How many?"
@@ -201,7 +204,7 @@ def test_a_row_of_the_embedded_model_is_what_its_own_template_writes(embedded_mo
     ids, offsets = tokenizer.encode_with_offsets(SUM)
     place = offsets.index(SUM.index(" 42"))
     call = KeptCall("c", place, SUM.index(" 42"), "Calculator", "6 * 7", "42", 1.0)
-    text = TextWithCalls(SUM, None, (call,), (), False, AT_CALL)
+    text = TextWithCalls(SUM, None, (call,), False, AT_CALL)
     (row,) = variant_rows(
         *(tokenizer, [text], PLAIN),
         max_tokens=160,

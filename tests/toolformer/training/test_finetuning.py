@@ -268,6 +268,13 @@ def test_bfloat16_computation_trains_float32_weights(run, base, tmp_path):
     assert {tensor.dtype for tensor in weights(tmp_path / "tuned").values()} == {torch.float32}
 
 
+def test_development_rows_that_lost_their_calls_are_measured_where_texts_count_nothing(run):
+    without = DEVELOPMENT.without_calls
+    calls_alone = LossWeights(text=0.0, call=1.0, result=1.0)
+    result, _ = run(development=DevelopmentRows(without, without), loss_weights=calls_alone)
+    assert (result.base.with_calls, result.base.calls) == (result.base.without_calls, None)
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [

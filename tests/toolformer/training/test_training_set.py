@@ -31,7 +31,6 @@ def text(
         shard="shard-00000",
         text=words or f"Text of {document}, window {window}.",
         calls=tuple(call(tool, place) for place, tool in enumerate(tools)),
-        window_offset=0,
         round=1,
         context=context,
     )

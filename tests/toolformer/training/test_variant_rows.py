@@ -16,7 +16,7 @@ from toolformer.training.variant_rows import (
     calls_of_variant,
     variant_rows,
 )
-from toolformer.training.variants import CALLS, PLAIN, RANDOM, SHUFFLED, VARIANTS
+from toolformer.training.variants import CALLS, PLAIN, SHUFFLED, VARIANTS
 
 TOKENIZER = byte_tokenizer()
 
@@ -36,59 +36,53 @@ def spelled(variant: str, *texts: TextWithCalls, max_tokens: int = 64) -> list[s
 
 def test_each_variant_has_its_own_calls_on_the_same_texts():
     texts = [
-        TextWithCalls("abc", None, (kept(1, "7", call_id="a"),), (kept(2, "nil"),)),
-        TextWithCalls("def", None, (kept(2, "8", call_id="b"),), ()),
+        TextWithCalls("abc", None, (kept(1, "7", call_id="a"),)),
+        TextWithCalls("def", None, (kept(2, "8", call_id="b"),)),
         # Of which no call fits.
-        TextWithCalls("gh", None, (kept(1, "7" * 90, tool="MT"),), ()),
+        TextWithCalls("gh", None, (kept(1, "7" * 90, tool="MT"),)),
     ]
     assert {variant: spelled(variant, *texts) for variant in VARIANTS} == {
         CALLS: ["a [Calculator(1+2) -> 7]bc", "de [Calculator(1+2) -> 8]f"],
         PLAIN: ["abc", "def"],
         SHUFFLED: ["a [Calculator(1+2) -> 8]bc", "de [Calculator(1+2) -> 7]f"],
-        RANDOM: ["ab [Calculator(1+2) -> nil]c", "def"],
     }
     assert {rows_of(variant, *texts).texts_without_row for variant in VARIANTS} == {1}
 
 
 def test_a_control_has_the_part_of_a_long_text_that_its_calls_in_c_star_chose():
-    calls = (kept(70, "7"),), (kept(2, "9"), kept(69, "1"))
     # The text does not go on from a context where its beginning is cut off.
     for context in (None, "what?"):
-        late = TextWithCalls("0123456789" * 8, context, *calls)
+        late = TextWithCalls("0123456789" * 8, context, (kept(70, "7"),))
         rows = {variant: spelled(variant, late, max_tokens=41)[0] for variant in VARIANTS}
         assert rows[PLAIN] == rows[CALLS].replace(" [Calculator(1+2) -> 7]", "")
         assert "what" not in "".join(rows.values())
-        # The dropped call at token 2 stands outside of this part.
-        assert rows[RANDOM].count("[") == 1
-        assert rows_of(RANDOM, late, max_tokens=41).calls == {"Calculator": 1}
 
 
 def test_a_row_that_begins_behind_a_call_too_long_for_it_has_no_context():
     calls = kept(66, "9" * 90), kept(70, "7")
-    late = TextWithCalls("0123456789" * 8, "what?", calls, ())
+    late = TextWithCalls("0123456789" * 8, "what?", calls)
     # Here there is room for one.
     assert len(rows_of(CALLS, late, max_tokens=41).rows[0].ids) < 40
     assert not any("what" in spelled(variant, late, max_tokens=41)[0] for variant in VARIANTS)
 
 
 def test_a_long_context_loses_its_beginning_and_no_variant_a_token_of_its_text():
-    # The dropped call is two tokens longer than the kept one.
-    text = TextWithCalls("abc", "0123456789", (kept(1, "7"),), (kept(2, "nil"),))
-    kept_row, dropped_row = "a [Calculator(1+2) -> 7]bc", "ab [Calculator(1+2) -> nil]c"
-    longest = len(TOKENIZER.encode(dropped_row))
+    # The result of the other call is two tokens longer.
+    texts = (
+        TextWithCalls("abc", "0123456789", (kept(1, "7", call_id="a"),)),
+        TextWithCalls("de", None, (kept(1, "nil", call_id="b"),)),
+    )
+    kept_row, longer_row = "a [Calculator(1+2) -> 7]bc", "a [Calculator(1+2) -> nil]bc"
+    longest = len(TOKENIZER.encode(longer_row))
     # Four places besides those of the longest row and of the token in front of it.
-    rows = {variant: spelled(variant, text, max_tokens=1 + longest + 4) for variant in VARIANTS}
-    assert rows == {
-        CALLS: [f"789\n{kept_row}"],
-        PLAIN: ["789\nabc"],
-        SHUFFLED: [f"789\n{kept_row}"],
-        RANDOM: [f"789\n{dropped_row}"],
-    }
-    (row,) = rows_of(CALLS, text, max_tokens=1 + longest + 4).rows
+    room = 1 + longest + 4
+    rows = {variant: spelled(variant, *texts, max_tokens=room)[0] for variant in VARIANTS}
+    assert rows == {CALLS: f"789\n{kept_row}", PLAIN: "789\nabc", SHUFFLED: f"789\n{longer_row}"}
+    row = rows_of(CALLS, *texts, max_tokens=room).rows[0]
     pieces = {"789\n": TEXT, "a": TEXT, " [Calculator(1+2) ->": CALL, " 7]": RESULT, "bc": TEXT}
     kinds = [kind for piece, kind in pieces.items() for _ in TOKENIZER.encode(piece)]
     assert list(row.kinds) == kinds
-    assert spelled(CALLS, text, max_tokens=1 + longest) == [kept_row]
+    assert spelled(CALLS, *texts, max_tokens=1 + longest)[0] == kept_row
 
 
 results_of_calls = st.lists(
@@ -99,7 +93,7 @@ results_of_calls = st.lists(
 @given(results_of_calls, st.integers(0, 5))
 def test_exchanged_results_stay_within_their_tool_and_none_with_its_call(drawn, seed):
     texts = [
-        TextWithCalls("x", None, (kept(0, result, tool=tool, call_id=str(number)),), ())
+        TextWithCalls("x", None, (kept(0, result, tool=tool, call_id=str(number)),))
         for number, (tool, result) in enumerate(drawn)
     ]
     shuffled = [calls[0] for calls in calls_of_variant(texts, SHUFFLED, seed=seed)]
@@ -113,7 +107,7 @@ def test_exchanged_results_stay_within_their_tool_and_none_with_its_call(drawn, 
 
 
 def test_another_seed_exchanges_otherwise():
-    texts = [TextWithCalls("x", None, (kept(0, str(n), call_id=str(n)),), ()) for n in range(20)]
+    texts = [TextWithCalls("x", None, (kept(0, str(n), call_id=str(n)),)) for n in range(20)]
     first, second = (calls_of_variant(texts, SHUFFLED, seed=seed) for seed in (0, 1))
     assert first != second
 
@@ -121,7 +115,7 @@ def test_another_seed_exchanges_otherwise():
 def test_a_text_from_within_a_document_has_the_tokens_that_it_has_there():
     tokenizer = piece_tokenizer("Prepend")
     texts = [
-        TextWithCalls("mill", None, (kept(1, "7"),), (), is_behind=is_behind)
+        TextWithCalls("mill", None, (kept(1, "7"),), is_behind=is_behind)
         for is_behind in (False, True)
     ]
     rows = variant_rows(tokenizer, texts, CALLS, max_tokens=64, seed=0).rows
@@ -136,11 +130,9 @@ def test_a_text_from_within_a_document_has_the_tokens_that_it_has_there():
 def test_calls_that_were_counted_in_other_tokens_are_refused(variant: str, position: int):
     # Behind `QA`, which is one token here and may be two elsewhere.
     call = KeptCall("elsewhere", position, 2, "Calculator", "1+2", "7", 1.0)
-    fitting = kept(1, "3")
-    for kept_calls, dropped in (((fitting, call), ()), ((fitting,), (call,))):
-        text = TextWithCalls("aQA it", None, kept_calls, dropped)
-        with pytest.raises(ToolformerError, match=r"elsewhere.*another model or window size"):
-            rows_of(variant, text)
+    text = TextWithCalls("aQA it", None, (kept(1, "3"), call))
+    with pytest.raises(ToolformerError, match=r"elsewhere.*another model or window size"):
+        rows_of(variant, text)
 
 
 def test_a_context_that_is_cut_keeps_the_space_at_its_beginning():

@@ -28,8 +28,8 @@ class TrainingSettings(Section):
     variant: Variant = Field(
         "calls",
         description="model that a command trains or measures: calls (the paper's), or a control "
-        "on the same texts: plain (no calls), shuffled (results exchanged), random (calls that "
-        "the filter dropped); in the UI, the partition chooses it",
+        "on the same texts: plain (no calls), shuffled (results exchanged); in the UI, the "
+        "partition chooses it",
     )
     rounds: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
         None,
