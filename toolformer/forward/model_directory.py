@@ -174,6 +174,11 @@ def context_length(config: "PreTrainedConfig", name: str) -> int:
         _LOGGER.warning(
             "config.json of %s has no max_position_embeddings: taken as %d", name, length
         )
+    ropes: Any = getattr(config, "rope_parameters", None) or {}
+    for rope in (ropes, *ropes.values()):
+        if isinstance(rope, dict) and rope.get("rope_type") == "longrope":
+            # Where one text of a batch is longer, all of them stand at other angles.
+            length = min(length, rope.get("original_max_position_embeddings", length))
     return length
 
 

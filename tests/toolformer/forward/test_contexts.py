@@ -6,9 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoConfig, AutoModelForCausalLM
 
-from tests.fakes import tiny_model
+from tests.fakes import byte_tokenizer, tiny_model
 from toolformer.forward.contexts import NetworkContexts
+from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.shared_rows import SharedRows
 
 # Seconds in all; `make test-fast` leaves them out.
@@ -132,3 +134,34 @@ def test_hidden_keys_are_thrown_out():
         cache.forget(1, 1)
     assert rows.keys < 1 + 4 * 60
     assert rows.keys <= cache.length(0) + 65
+
+
+LONG_ROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "short_factor": [1.0] * 4,
+    "long_factor": [4.0] * 4,
+    "factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+BY_KIND = {"full_attention": LONG_ROPE, "sliding_attention": {"rope_theta": 10000.0}}
+
+
+@pytest.mark.parametrize(("kind", "rope"), [("llama", LONG_ROPE), ("gemma3_text", BY_KIND)])
+def test_the_longest_text_beside_another_leaves_its_losses_alone(kind, rope):
+    sizes: dict[str, Any] = {
+        "vocab_size": 300,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "head_dim": 8,
+    }
+    sizes |= {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    sizes |= {"max_position_embeddings": 128, "initializer_range": 0.3}
+    if kind != "llama":
+        sizes["layer_types"] = list(rope)
+    config = AutoConfig.for_model(kind, **sizes, rope_parameters=rope)
+    model = LanguageModel(AutoModelForCausalLM.from_config(config), byte_tokenizer(), name=kind)
+    short, places = [0, *range(40, 60)], [(0, place, 7) for place in range(21)]
+    longest = [0] * model.context_length
+    losses = model.losses_at([short, longest], places)
+    assert losses == pytest.approx(model.losses_at([short], places), abs=1e-4)
