@@ -63,18 +63,34 @@ def _steps(
     tokenizer: Tokenizer, ids: Sequence[int], given: Sequence[GivenToken]
 ) -> list[PromptStep]:
     steps: list[PromptStep] = []
-    parts: list[int] = []
-    offset = 0
+    offsets = TokenOffsets(tokenizer)
     # Nothing is expected in place of the first.
     for token, expected in zip(ids, (None, *given), strict=False):
-        decode = tokenizer.decode_behind if len(parts) < len(steps) else tokenizer.decode
-        parts.append(token)
         text = tokenizer.token_text(token) if steps else tokenizer.decode([token])
         rank, log_probability, top = expected or (None, None, ())
         likeliest = tuple((other, tokenizer.token_text(other), value) for other, value in top)
+        offset = offsets.add(token, text)
         steps.append(PromptStep(token, text, offset, log_probability, rank, likeliest))
-        piece = decode(parts)
-        is_whole = not piece.endswith(REPLACEMENT_CHARACTER)
-        if is_whole or len(parts) == MAX_TOKENS_PER_CHARACTER:
-            offset, parts = offset + len(piece), []
     return steps
+
+
+class TokenOffsets:
+    """Where tokens that follow each other begin, in characters.
+
+    Attributes:
+        end: where the next one begins; parts of a character begin together.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, begin: int = 0) -> None:
+        self.end = begin
+        self._tokenizer = tokenizer
+        self._parts: list[int] = []
+
+    def add(self, token: int, text: str) -> int:
+        """Where a token begins that has this text by itself."""
+        begin, parts = self.end, self._parts
+        parts.append(token)
+        piece = self._tokenizer.decode_behind(parts) if parts[1:] else text
+        if not piece.endswith(REPLACEMENT_CHARACTER) or len(parts) == MAX_TOKENS_PER_CHARACTER:
+            self.end, self._parts = begin + len(piece), []
+        return begin

@@ -5,7 +5,8 @@ from typing import Any
 
 from toolformer.decoding.completions import Completion, DecodedCall, TraceStep
 from toolformer.decoding.live_text import LivePiece, LiveText, before_stop, uncertain_characters
-from toolformer.decoding.prompt_steps import PromptStep
+from toolformer.decoding.prompt_steps import PromptStep, TokenOffsets
+from toolformer.forward.tokenization import Tokenizer
 from toolformer.server.bodies import CompletionBody
 
 # JSON has no infinity; this is what OpenAI writes for it.
@@ -22,12 +23,20 @@ class Choice:
         has_calls: whether the calls stand in its text.
     """
 
-    def __init__(self, index: int, prompt: str, body: CompletionBody, *, has_calls: bool) -> None:
+    def __init__(
+        self,
+        index: int,
+        prompt: str,
+        body: CompletionBody,
+        tokenizer: Tokenizer,
+        *,
+        has_calls: bool,
+    ) -> None:
         self._index = index
         self._echo = prompt if body.echo else ""
         self._body = body
         self._has_calls = has_calls
-        self._offset = len(self._echo)
+        self._offsets = TokenOffsets(tokenizer, len(self._echo))
         self._parts: list[Mapping[str, Any]] = []
         # Of the completion's trace, without what was undone.
         self._steps_told = 0
@@ -61,8 +70,8 @@ class Choice:
         if not self._has_calls and (piece.call is not None or self._is_cut):
             text, kept = "", []
         self._token_ids += [step.token for step in kept]
-        logprobs = self._log_probabilities(kept, len(text))
-        self._offset += len(text)
+        offsets = [self._offsets.add(step.token, step.text) for step in kept]
+        logprobs = self._log_probabilities(kept, offsets)
         part = self._made(text if self._has_calls else self._new(text), ours, logprobs=logprobs)
         self._parts.append(part)
         return part
@@ -93,7 +102,7 @@ class Choice:
         }
         if self._body.call_probabilities:
             ours["tokens"] = [token for part in parts for token in part["tokens"]]
-        logprobs = self._log_probabilities([], 0)
+        logprobs = self._log_probabilities([], [])
         if logprobs is not None:
             if echoed := text.prompt_steps if self._body.echo else ():
                 logprobs = _log_probabilities(echoed, [step.offset for step in echoed], self._body)
@@ -129,24 +138,19 @@ class Choice:
         return text if self._has_calls else before_stop(text, self._body.stop_texts)
 
     def _rest(self, completion: Completion) -> dict[str, list[Any]] | None:
-        return self._log_probabilities(self._rest_steps(completion), 0)
+        steps = self._rest_steps(completion)
+        return self._log_probabilities(steps, [self._offsets.end] * len(steps))
 
     def _rest_steps(self, completion: Completion) -> list[TraceStep]:
         kept = [step for step in completion.trace if step.kind != "undone"]
         return [] if self._is_cut else kept[self._steps_told :]
 
     def _log_probabilities(
-        self, steps: Sequence[TraceStep], characters: int, /
+        self, steps: Sequence[TraceStep], offsets: Sequence[int], /
     ) -> dict[str, list[Any]] | None:
-        """OpenAI's `logprobs` of a piece with so many characters."""
-        if self._body.logprobs is None:
-            return None
-        offsets, end = [], 0
-        for step in steps:
-            # A part of a character counts as one until the character is whole.
-            offsets.append(self._offset + min(end, characters))
-            end += len(step.text)
-        return _log_probabilities(steps, offsets, self._body)
+        """OpenAI's `logprobs`, where they are asked for."""
+        is_wanted = self._body.logprobs is not None
+        return _log_probabilities(steps, offsets, self._body) if is_wanted else None
 
     def _made(
         self,

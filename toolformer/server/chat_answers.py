@@ -57,7 +57,7 @@ class ChatChoice(Choice):
             delta["content"] = new
         return {**made, "delta": delta}
 
-    def _log_probabilities(self, steps: Sequence[TraceStep], _: int) -> dict[str, list[Any]] | None:
+    def _log_probabilities(self, steps: Sequence[TraceStep], _: Any) -> dict[str, list[Any]] | None:
         if self._body.logprobs is None:
             return None
         told = []

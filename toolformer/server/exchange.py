@@ -92,9 +92,12 @@ class Exchange:
         requests = self._served.live_requests(self._body)
         wanted = self._body.calls_in_text
         has_calls = self._served.calls_in_text if wanted is None else wanted
+        tokenizer = self._served.model.tokenizer
         try:
             for index, request in enumerate(requests):
-                choice = self._kind(index, request.prompt, self._body, has_calls=has_calls)
+                choice = self._kind(
+                    index, request.prompt, self._body, tokenizer, has_calls=has_calls
+                )
                 self._choices.append(choice)
                 # In a thread: a long prompt takes a while to be cut into tokens.
                 text = await asyncio.to_thread(

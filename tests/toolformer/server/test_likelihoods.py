@@ -253,6 +253,19 @@ def test_the_token_that_ends_a_text_and_those_of_a_stop_text_have_their_numbers(
     assert whole["text"] == LESSON
 
 
+@pytest.mark.parametrize("stop", [None, "lx", "é of x", "lé x"])
+def test_offsets_of_written_tokens_are_places_in_the_text_whatever_may_stop_it(stop):
+    lesson = "Half é of all é is 4."
+    with serving_model(taught_model([lesson])) as client:
+        fields = {"logprobs": 0, "max_tokens": 30, "tools": "off", "stop": stop}
+        (choice,) = asked(client, lesson[:3], **fields)["choices"]
+    told = choice["logprobs"]
+    assert lesson[:3] + choice["text"] == lesson
+    for token, offset in zip(told["tokens"], told["text_offset"], strict=True):
+        is_part = token == "\N{REPLACEMENT CHARACTER}"
+        assert (choice["text"] + END)[offset:].startswith("é" if is_part else token)
+
+
 def test_prompts_that_are_measured_and_texts_that_are_written_share_the_server(model, client, ask):
     alone = ask(TEXT, max_tokens=20)["choices"][0]["text"]
     ids = [model.tokenizer.encode(TEXT), model.tokenizer.encode(TEXT[:9])]
