@@ -93,4 +93,5 @@ class TokenOffsets:
         piece = self._tokenizer.decode_behind(parts) if parts[1:] else text
         if not piece.endswith(REPLACEMENT_CHARACTER) or len(parts) == MAX_TOKENS_PER_CHARACTER:
             self.end, self._parts = begin + len(piece), []
-        return begin
+        # Behind a part of no character, too.
+        return begin if REPLACEMENT_CHARACTER in text else self.end - len(text)

@@ -253,6 +253,14 @@ def test_the_token_that_ends_a_text_and_those_of_a_stop_text_have_their_numbers(
     assert whole["text"] == LESSON
 
 
+def test_a_token_behind_a_part_of_no_character_begins_behind_it(model, ask):
+    encode = model.tokenizer.encode
+    ids = [*encode("é"), *encode("é")[:1], *encode("b 🎉c")]
+    (choice,) = ask(ids, echo=True, logprobs=0, max_tokens=0)["choices"]
+    assert choice["text"] == "é\N{REPLACEMENT CHARACTER}b 🎉c"
+    assert choice["logprobs"]["text_offset"] == [0, 0, 1, 2, 3, 4, 4, 4, 4, 5]
+
+
 @pytest.mark.parametrize("stop", [None, "lx", "é of x", "lé x"])
 def test_offsets_of_written_tokens_are_places_in_the_text_whatever_may_stop_it(stop):
     lesson = "Half é of all é is 4."
