@@ -22,6 +22,7 @@ from tests.toolformer.architectures import windows_of
 from toolformer.decoding.completions import DecodingParameters, MinCallProbability
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError
+from toolformer.forward.chat_template import chat_ids, plain_prompt, plain_template
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.prefill import rows_before_texts
 from toolformer.forward.tokenization import Tokenizer
@@ -98,6 +99,15 @@ def test_answers_with_and_without_a_call_have_the_same_outer_text(each_pupil, pr
     # Traces, and with them the server's `logprobs`, are the same text.
     assert "".join(step.text for step in on.trace[:-1]) == on.text
     assert "".join(step.text for step in without.trace[:-1]) == without.text
+
+
+def test_a_chat_by_the_plain_template_is_the_prompt_of_its_text(each_model, monkeypatch):
+    tokenizer, start = each_model.tokenizer, each_model.bos_id
+    monkeypatch.setattr(tokenizer.backend, "chat_template", plain_template(tokenizer, start))
+    turns = [{"role": "system", "content": "Be brief. "}, {"role": "user", "content": " \nAh, 6"}]
+    for asked in (turns, turns[1:]):
+        ids = chat_ids(tokenizer, asked, start=start)
+        assert ids == tokenizer.encode(plain_prompt(asked))
 
 
 def test_an_answer_ends_at_a_line_end_and_at_no_space(each_model):

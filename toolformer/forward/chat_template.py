@@ -68,14 +68,13 @@ def chat_ids(
     return list(ids[ids[0] == start :])
 
 
-def plain_template(start_token: str) -> str:
-    r"""The template that writes `plain_prompt` behind a start token.
-
-    Example:
-        >>> plain_template("<s>")[:79]
-        "{% for message in messages %}{{ '<s>' if loop.first else '\\n\\n' }}{{ message.co"
-    """
-    return _PLAIN.format(start=repr(start_token))
+def plain_template(tokenizer: Tokenizer, start: int) -> str:
+    """The template that writes `plain_prompt` behind the start token, as prompts stand there."""
+    name = tokenizer.token_text(start)
+    if tokenizer.backend.encode(f"{name}a", add_special_tokens=False)[1:] != tokenizer.encode("a"):
+        # Some put their blank in front of a text alone, and none behind a special token.
+        name += tokenizer.prefix
+    return _PLAIN.format(start=repr(name))
 
 
 def plain_prompt(turns: Sequence[Mapping[str, str]]) -> str:

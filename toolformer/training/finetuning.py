@@ -135,8 +135,8 @@ def finetune(
         tokenizer = load_tokenizer(job.base)
         if not any(PROMPT in row.kinds for row in job.rows):
             # Behind the base model's template, which it never saw with calls, it hardly calls.
-            start = tokenizer.token_text(start_token(tokenizer, job.bos_token))
-            tokenizer.backend.chat_template = plain_template(start)
+            start = start_token(tokenizer, job.bos_token)
+            tokenizer.backend.chat_template = plain_template(tokenizer, start)
         tokenizer.backend.save_pretrained(folder)
         # Of what the base model asks of `generate`, such as sampling, the tokens alone stay.
         asked = GenerationConfig.from_pretrained(folder)

@@ -150,7 +150,7 @@ def test_a_chat_is_asked_by_the_models_own_template_if_it_knows_one(benchmark: Q
     assert rows["undone", "enabled"]["answer"] == " Just because so."
     # As in plain texts, of a model without a template and of one that was finetuned on these.
     plain = calling_model()
-    for template in (None, plain_template("<|endoftext|>")):
+    for template in (None, plain_template(plain.tokenizer, 0)):
         plain.tokenizer.backend.chat_template = template
         questions = questions_of(benchmark, settings)
         right, _ = rows_of(questions, plain, enabled(3), items_of(benchmark))

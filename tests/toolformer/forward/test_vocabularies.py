@@ -391,7 +391,7 @@ def test_the_plain_template_of_a_real_vocabulary_writes_what_is_gone_on_with(
         {"role": "system", "content": " Be brief.\n"},
         {"role": "user", "content": "Is {{ it }} 'six'?\n\n6 times 7 is "},
     ]
-    template = plain_template(real_tokenizer.token_text(start))
+    template = plain_template(real_tokenizer, start)
     real_tokenizer.backend.chat_template = template
     ids = chat_ids(real_tokenizer, turns, start=start)
     assert ids == real_tokenizer.encode(plain_prompt(turns))
