@@ -53,10 +53,13 @@ class Choice:
 
     def part(self, piece: LivePiece) -> dict[str, Any]:
         """The chunk of a piece."""
+        if self._is_cut:
+            # The decoder does not see where the text has ended.
+            piece = LivePiece("", ())
         ours: dict[str, Any] = {}
-        if piece.call is not None and not self._is_cut:
+        if piece.call is not None:
             ours["call"] = _answered(piece.call, piece.seconds)
-        if (undone := piece.undone) is not None and not self._is_cut:
+        if (undone := piece.undone) is not None:
             told = {"text": undone.text, "reason": undone.reason, "undone": True}
             ours["call"] = {**dict.fromkeys(_OF_CALLS), **told}
         if self._body.call_probabilities:
@@ -67,7 +70,7 @@ class Choice:
         kept = [step for step in piece.steps if step.kind != "undone"]
         self._steps_told += len(kept)
         text = piece.text
-        if not self._has_calls and (piece.call is not None or self._is_cut):
+        if not self._has_calls and piece.call is not None:
             text, kept = "", []
         self._token_ids += [step.token for step in kept]
         offsets = [self._offsets.add(step.token, step.text) for step in kept]

@@ -25,7 +25,7 @@ class ChatChoice(Choice):
     def part(self, piece: LivePiece) -> dict[str, Any]:
         """The chunk of a piece."""
         made = super().part(piece)
-        if piece.call is None or self._is_cut or not self._lists_calls:
+        if piece.call is None or not self._lists_calls or "call" not in made["toolformer"]:
             return self._event(made)
         listed = {"index": self._calls_listed, **_listed(piece.call)}
         self._calls_listed += 1
