@@ -72,7 +72,7 @@ def _text_filter(benchmarks: Mapping[str, BenchmarkTexts]) -> TrainingTextFilter
 
 def _overlap(text_filter: TrainingTextFilter, context: str | None, text: str) -> str | None:
     exclusion = text_filter.exclusion_of(
-        AugmentedText("document", 0, "shard-00000", text, (), 0, 1, context)
+        AugmentedText("document", 0, "shard-00000", text, (), 1, context)
     )
     return exclusion and exclusion.held_out_set
 
