@@ -97,7 +97,9 @@ def _measure(first: Home, second: Home) -> dict[str, Any]:
 
 def main() -> None:
     """Draw the homes where they are not there yet, and compare them."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work", type=Path, required=True, help="folder of the two homes")
     parser.add_argument("--calls", type=int, default=10_000_000, help="candidate calls of both")
     parser.add_argument("--shards", type=int, default=40, help="of each home")

@@ -5,6 +5,7 @@ counts, and shares near those of real builds. Texts and calls have no meaning.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -100,7 +101,8 @@ def _kept(of_calls: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
 
 def _annotated(kept: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
     """C* of one shard; every window has the whole text."""
-    fields = [name for name, _ in table_schema("augmented_texts").polars_schema["calls"].inner]
+    calls: Any = table_schema("augmented_texts").polars_schema["calls"]
+    fields = [name for name, _ in calls.inner]
     places = kept.unique(_PLACE, keep="first", maintain_order=True).sort(_PLACE)
     windows = places.group_by("document_id", "window_index", maintain_order=True).agg(
         calls=pl.struct(fields)

@@ -133,7 +133,7 @@ def _ours(model: Any, prompts: Sequence[str], tools: dict[str, Any]) -> tuple[in
     completions = [end.completion for end in ends if end.completion is not None]
     chosen = sum(step.kind != "forced" for each in completions for step in each.trace)
     calls = sum(len(each.calls) + len(each.undone_calls) for each in completions)
-    of_tools = sum(piece.call.seconds for piece in pieces if piece.call)
+    of_tools = sum(piece.seconds for piece in pieces if piece.call)
     print(f"  {calls} calls opened, {of_tools:.2f} s of tools")
     return chosen, seconds
 
