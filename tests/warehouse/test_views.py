@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from tests.warehouse.rows import (
@@ -138,6 +140,30 @@ def test_every_sampled_call_has_a_line_with_what_became_of_it(built: Warehouse):
     around = built.query("select text_before || '|' || text_after from all_calls")
     assert message == "Only behind the call: 400."
     assert set(around.to_series()) == {f"{TEXT[:34]}|{TEXT[34:]}", f"{'x' * 120}|={'y' * 119}"}
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_rows_of_what_was_replaced_since_stand_beside_nothing_new(
+    warehouse: Warehouse, number: int
+):
+    name = "Calculator" if number == 1 else "round-2.Calculator"
+    made_of: dict[str, str] = {}
+    for table in ("candidate_calls", "executed_calls", "filtered_calls"):
+        metadata = {"fingerprint": table, "made_from": json.dumps(made_of)}
+        put(warehouse, table, {"round": number}, name=name, **metadata)
+        made_of[f"{table} of {SHARD}, {name}"] = table
+    shown = (
+        "select arguments, result, loss_reduction is not null, is_kept, dropped_by from all_calls"
+    )
+    [(arguments, *_)] = whole = warehouse.query(shown).rows()
+    assert whole == [(arguments, "0.29", True, True, None)]
+    again = {"round": number, "result": "0.3"}
+    put(warehouse, "executed_calls", again, name=name, fingerprint="again", made_from="{}")
+    assert warehouse.query(shown).rows() == [(arguments, "0.3", False, None, None)]
+    put(warehouse, "candidate_calls", {"round": number}, name=name, fingerprint="again")
+    made_from = json.dumps({f"candidate_calls of {SHARD}, {name}": "candidate_calls"})
+    put(warehouse, "executed_calls", again, name=name, fingerprint="third", made_from=made_from)
+    assert warehouse.query(shown).rows() == [(arguments, None, False, None, None)]
 
 
 def test_a_call_that_waits_for_the_next_stage_was_dropped_by_none(warehouse: Warehouse):

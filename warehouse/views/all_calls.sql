@@ -45,6 +45,27 @@
 --   source: file or collection that the text was read out of
 --   source_offset: which record of the source, from 0
 --   shard: key of the shard
+with replaced as (
+    -- Results and decisions of rows in whose place are others, since a build was stopped or runs.
+    select
+        made.table_name,
+        made.shard,
+        regexp_replace(made.partition, '^round-\d+\.', '') as tool,
+        coalesce(try_cast(regexp_extract(made.partition, '^round-(\d+)\.', 1) as integer), 1)
+            as round
+    from partition_metadata as made
+    inner join partition_metadata as input
+        on input.shard = made.shard
+        and input.table_name in ('documents', 'candidate_calls', 'executed_calls')
+        and input.partition in (made.partition, 'all')
+    where
+        made.table_name in ('executed_calls', 'filtered_calls')
+        and json_extract_string(
+            made.metadata ->> 'made_from',
+            '$."' || input.table_name || ' of ' || input.shard || ', ' || input.partition || '"'
+        ) <> input.fingerprint
+)
+
 select
     call_id,
     tool,
@@ -94,6 +115,12 @@ select
     shard
 from candidate_calls
 -- By all columns that say where a row is stored, so that a filter on one leaves out files.
-left join executed_calls using (call_id, shard, tool, round)
-left join filtered_calls using (call_id, shard, tool, round, document_id)
+left join (
+    from executed_calls
+    anti join (from replaced where table_name = 'executed_calls') using (shard, tool, round)
+) as executed_calls using (call_id, shard, tool, round)
+left join (
+    from filtered_calls
+    anti join (from replaced where table_name = 'filtered_calls') using (shard, tool, round)
+) as filtered_calls using (call_id, shard, tool, round, document_id)
 left join documents using (document_id, shard)
