@@ -149,8 +149,13 @@ def _stored(
     }
     # All of them: what was published together stands or falls together.
     store_partitions(warehouse, {(table, ALL): (frames[table], metadata) for table in _TABLES})
+    of_shards = {
+        table: frame.partition_by("shard", as_dict=True) for table, frame in frames.items()
+    }
     for entry, _ in together:
-        of_shard = {table: frame.filter(shard=entry.key) for table, frame in frames.items()}
+        of_shard = {
+            table: of_shards[table].get((entry.key,), frames[table].clear()) for table in _TABLES
+        }
         yield _reported(entry, metadata[entry.key][FINGERPRINT], of_shard)
 
 
