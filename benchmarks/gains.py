@@ -6,7 +6,7 @@ Makes the tables and the plot of docs/results.md. Each command goes on where it 
     python -m benchmarks.gains preset --data DATA --work FOLDER --seed 0
     python -m benchmarks.gains growth --data DATA --work FOLDER --seed 0 --problems 150 600 2400
     python -m benchmarks.gains chained --data DATA --work FOLDER --seed 0 --problems 600
-    python -m benchmarks.gains both --data DATA --work FOLDER --seed 0 --problems 300
+    python -m benchmarks.gains both --data DATA --work FOLDER --seed 0 --problems 300 [--model DIR]
     python -m benchmarks.gains openings --work HOME
 
 DATA is searched for the files of the recipe's texts and for those of the benchmarks; `both` reads
@@ -79,6 +79,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="where the homes are made")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--problems", type=int, nargs="+", default=[150, 600, 2400])
+    parser.add_argument("--model", type=Path, help="of `both`: the folder of another model")
     options = parser.parse_args()
     if options.measurement == "openings":
         _measure_openings(Home(options.work))
@@ -90,7 +91,7 @@ def main() -> None:
     if kind == "preset":
         _measure_preset(home, options.data, options.seed)
     elif kind == "both":
-        _measure_both(home, options.data, options.seed, sizes[-1])
+        _measure_both(home, options.data, options.seed, sizes[-1], options.model)
     else:
         _measure_growth(home, options.data, options.seed, sizes)
     if options.measurement == "chained":
@@ -184,7 +185,7 @@ def _measure_chained(home: Home, size: int) -> None:
     _write_figures(home, f"figures-chained-{size}.json")
 
 
-def _measure_both(home: Home, data: Path, seed: int, size: int) -> None:
+def _measure_both(home: Home, data: Path, seed: int, size: int, model: Path | None) -> None:
     """One model of two families: the facts of examples/facts, and so many worked problems.
 
     Round 1 annotates both with proposed calls, round 2 the problems again by the model itself.
@@ -197,6 +198,8 @@ def _measure_both(home: Home, data: Path, seed: int, size: int) -> None:
     facts = yaml.safe_load((example / "toolformer.yaml").read_text("utf-8"))
     tool, evaluation = facts["tools"]["Facts"], facts["evaluation"]
     settings = _settings(home, data, seed, _problems(data, size * 8 // 7), MATHS)
+    if model:
+        settings["language_model"] = {"path": str(model.resolve())}
     sentences = {"path": str(home.root / "sentences.jsonl"), "shard_size": 100, "tools": ["Facts"]}
     settings["corpus"]["sources"].append(sentences)
     settings["tools"] = {
