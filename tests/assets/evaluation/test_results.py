@@ -1,5 +1,7 @@
 """Runs over several benchmarks of which one cannot be measured, and in the modes of studies."""
 
+import csv
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -162,6 +164,41 @@ def test_a_study_adds_its_modes_to_the_rows_and_an_unknown_one_is_refused(tmp_pa
         assert modes("own|large", "openings") == (seen, "1 done, 2 up to date")
         with pytest.raises(dg.DagsterInvalidConfigError, match="horoscope"):
             run(instance, settings, keys=["own|base"], study="horoscope")
+
+
+def test_popqa_is_table_and_questions_by_popularity(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
+    store = new_warehouse(tmp_path)
+    columns = "id subj prop obj s_aliases s_pop question possible_answers"
+    people = (("Ada Lund", "baker", 7), ("Bo Gren", "judge", 42), ("Cy Holm", "poet", 71000))
+    with (tmp_path / "popQA.tsv").open("w", newline="") as file:
+        table = csv.writer(file, "excel-tab")
+        table.writerow(columns.split())
+        for number, (name, job, views) in enumerate(people):
+            question, answers = f"What is {name}'s occupation?", json.dumps([job, f'a "{job}"'])
+            table.writerow([number, name, "occupation", job, "[]", views, question, answers])
+    (tmp_path / "toolformer.yaml").write_text(
+        f"tools: {{Facts: {{class: {TABLE_TOOL}, "
+        "options: {table: popQA.tsv, key: [subj, prop], values: [obj]}}}\n"
+    )
+    settings = asked_of_a_tiny_model(tmp_path / "popQA.tsv")
+    files = {"popqa": str(tmp_path / "popQA.tsv")}
+    settings["evaluation"] |= {"benchmarks": ["popqa"], "questions": {}, "files": files}
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(BENCHMARK, ["popqa"])
+        instance.add_dynamic_partitions(MODEL, ["large"])
+        made = run(instance, settings, keys=["popqa|large"], study="tables")
+        assert reported(made) == {"popqa|large": "4 done"}
+    groups = store.query(
+        "select mode, list(item_group order by item_group) from evaluation_results group by mode"
+    )
+    found: dict[str, list[str]] = dict(groups.iter_rows())
+    everyone = ["s_pop 0-9", "s_pop 10-99", "s_pop 10000-99999"]
+    assert {mode: found[mode] for mode in ("disabled", "enabled", "changed")} == dict.fromkeys(
+        ("disabled", "enabled", "changed"), everyone
+    )
+    # One of three stays in the table, whose every row is asked for.
+    assert len(found["deleted"]) == 2
 
 
 def test_the_study_of_tables_edits_them_and_other_runs_leave_its_rows(tmp_path, monkeypatch):

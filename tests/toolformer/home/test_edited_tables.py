@@ -1,5 +1,7 @@
 """Tables that are edited under the questions of a benchmark."""
 
+from contextlib import suppress
+
 import pytest
 
 from tests.homes import write_lines
@@ -97,6 +99,30 @@ def test_all_rows_of_a_subject_are_deleted_and_what_was_right_stays_right(edited
         with pytest.raises(ToolCallError, match="has no"):
             answer(deleted, arguments)
     assert answer(deleted, "Bo Gren, place of birth") == "Rome"
+
+
+def test_where_questions_ask_for_every_subject_some_rows_stay(edited, home):
+    asked = [
+        {"id": name, "question": f"{name} was born in", "answers": [place]}
+        for name, relation, place in ROWS
+        if relation == "place of birth"
+    ]
+    write_lines(home.root / "own.jsonl", asked)
+    deleted = edited("deleted")
+    answered = set()
+    for name, relation, _ in ROWS[::2] + ROWS[3:4]:
+        with suppress(ToolCallError):
+            answered.add((name, answer(deleted, f"{name}, {relation}")))
+    # Two thirds of the subjects are gone, and only these are asked for.
+    assert len(answered) == 1
+    assert {*deleted.items} == {"Ada Lund", "Bo Gren", "Cy Holm"} - {name for name, _ in answered}
+    # One alone cannot be deleted beside others.
+    write_lines(home.root / "own.jsonl", asked[:1])
+    one = settings_of(
+        home, table="from (values ('Ada Lund', 'born', 'Paris')) t(subject, relation, value)"
+    )
+    with pytest.raises(ToolformerError, match="other values and subjects beside them"):
+        edited("deleted", one)
 
 
 def test_a_table_of_one_column_and_an_alias_whose_relation_is_gone_are_edited_too(edited, home):

@@ -45,11 +45,11 @@ def edited_tables(
     A question asks for a fact where it names its subject and the value is an accepted answer. All
     questions ask one copy. `changed` gives each such fact the value of another one of its relation,
     which is the accepted answer then; `deleted` takes out all that the table has of the subject,
-    and what was right stays so.
+    of two thirds of its subjects at most, and what was right stays so.
 
     Args:
         benchmark: scores values and answers.
-        items: of it; those that ask for no fact are left out.
+        items: of it; those whose fact is not edited are left out.
 
     Raises:
         ToolformerError: no tool is a table, or no question asks for a fact of one.
@@ -112,9 +112,15 @@ def _edited(
 ) -> tuple[list[Fact], list[BenchmarkItem]]:
     """The facts of the edited table, and the items with what is right now."""
     if edit == "deleted":
-        gone = {fact.subject for _, of_item in asked for fact in of_item}
+        subjects = {fact.subject for _, of_item in asked for fact in of_item}
+        # Another row can answer only where some are left, though every subject be asked for.
+        most = 2 * len({fact.subject for fact in facts}) // 3
+        gone = {*sorted(subjects, key=number_digest)[:most]}
         left = [fact for fact in facts if fact.subject not in gone]
-        return left, [item for item, _ in asked] if left else []
+        whole = [
+            item for item, of_item in asked if gone.issuperset(fact.subject for fact in of_item)
+        ]
+        return left, whole
     others: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for fact in facts:
         others[fact.relation][fact.value] = None
