@@ -44,6 +44,11 @@ MACROS = (
     # The bin of a threshold that is a multiple of 0.01 up to 10; NULL for others.
     "create or replace macro threshold_bin(threshold) as case when threshold <= 10 "
     "and round(threshold * 100) / 100 = threshold then round(threshold * 100)::integer end",
+    # Of a share in percent; the two behind it are its 95 % interval as `score_interval` has it.
+    "create or replace macro share_bound(hits, items, z) as 100 * (hits + z * z / 2 "
+    "+ z * sqrt(hits * (items - hits) / nullif(items, 0) + z * z / 4)) / (items + z * z)",
+    "create or replace macro share_low(hits, items) as share_bound(hits, items, -1.959964)",
+    "create or replace macro share_high(hits, items) as share_bound(hits, items, 1.959964)",
 )
 
 

@@ -161,6 +161,6 @@ def _show(store: Warehouse, settings: Settings, plots: Path) -> None:
         console.frame(calibration.drop("model"))
     console.say(
         'More: `toolformer sql "select * from evaluation_difference"`, `evaluation_table`, '
-        "`call_calibration`, `call_use`, and each item in `evaluation_results`; a page of it all: "
-        f"`toolformer report`. Plots of studies: {plots / EVALUATION_REPORT.name}."
+        "`call_calibration`, `call_use`, `table_edits`, each item in `evaluation_results`; a page "
+        f"of it all: `toolformer report`. Plots of studies: {plots / EVALUATION_REPORT.name}."
     )

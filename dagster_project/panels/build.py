@@ -149,7 +149,7 @@ def evaluate(
         typer.Option(
             help="A study of the paper: k of the trigger, single tools left out, sizes; "
             "openings: what a call would do in answers without one; or tables: the facts that are "
-            "asked for changed, and deleted."
+            "asked for changed, and deleted (the view `table_edits`)."
         ),
     ] = None,
     limit: Annotated[

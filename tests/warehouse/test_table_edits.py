@@ -1,6 +1,9 @@
 """What a model does with tables that were edited under its questions."""
 
+import pytest
+
 from tests.warehouse.rows import put
+from toolformer.evaluation.intervals import score_interval
 from warehouse.warehouse import Warehouse
 
 CALLED = {"called_tool": "Facts", "arguments": "Ada, born", "result": "Paris"}
@@ -39,4 +42,20 @@ def test_answers_are_counted_by_what_the_table_said(warehouse: Warehouse):
         "says_old": 1,
         "right_deleted": 1,
         "answered_deleted": 1,
+        "answered_low": pytest.approx(9.453, abs=0.001),
+        "answered_high": pytest.approx(90.547, abs=0.001),
     }
+
+
+@pytest.mark.parametrize(("hits", "items"), [(0, 1), (0, 40), (1, 3), (175, 600), (40, 40)])
+def test_the_interval_of_a_share_in_sql_is_that_of_scores(warehouse: Warehouse, hits, items):
+    found = warehouse.query(f"select share_low({hits}, {items}), share_high({hits}, {items})").row(
+        0
+    )
+    scores = [1.0] * hits + [0.0] * (items - hits)
+    expected = score_interval(scores, [1.0] * items, metric="accuracy", seed=0)
+    assert found == pytest.approx((100 * expected.low, 100 * expected.high), abs=1e-6)
+
+
+def test_a_share_of_nothing_has_no_interval(warehouse: Warehouse):
+    assert warehouse.query("select share_low(0, 0), share_high(0, 0)").row(0) == (None, None)

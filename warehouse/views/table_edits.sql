@@ -15,6 +15,9 @@
 --   right_deleted: items answered right though the rows were deleted: known, guessed, or leaked
 --   answered_deleted: items in which a call of the tool that is called with the full table got a
 --     result though the rows were deleted: another row answered
+--   answered_low: lower end of the 95 % interval of its share of the items, in percent; NULL where
+--     there are none
+--   answered_high: upper end of it
 with answers as (
     select benchmark, model, item_id, mode, score, answer, called_tool, result
     from evaluation_results
@@ -38,7 +41,9 @@ select
     count(*) filter (where edit = 'deleted' and edited.score = 1) as right_deleted,
     count(*) filter (
         where edit = 'deleted' and edited.called_tool = whole.called_tool and edited.result is not null
-    ) as answered_deleted
+    ) as answered_deleted,
+    share_low(answered_deleted, items) as answered_low,
+    share_high(answered_deleted, items) as answered_high
 from edited
 left join answers as whole
     on whole.benchmark = edited.benchmark
