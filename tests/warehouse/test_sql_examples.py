@@ -31,6 +31,8 @@ def filled(shared_warehouse: Warehouse) -> Warehouse:
         {"mode": "disabled"},
         {"mode": "deleted"},
     )
+    of_popqa = {"benchmark": "popqa", "item_group": "s_pop 0-9"}
+    put(shared_warehouse, "evaluation_results", of_popqa, name="popqa.base.disabled.0000")
     return shared_warehouse
 
 

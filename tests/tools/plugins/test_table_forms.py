@@ -2,7 +2,9 @@
 
 import datetime
 import gzip
+import json
 import random
+import re
 import time
 from decimal import Decimal
 from typing import Any
@@ -12,6 +14,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from tests.conftest import REPOSITORY
 from tests.tools.plugins.tables import FACTS, NO_TEXT, answer
 from tools.errors import ToolCallError, ToolSettingsError
 from tools.plugins import table_tool
@@ -33,6 +36,27 @@ def test_a_glossary_is_asked_by_the_term_alone(make):
     assert answer(tool, "Lede") == "first lines, of an article"
     assert answer(tool, "a, b") == "letters"
     assert tool.description == "Looks up meaning by term in a table."
+
+
+def test_the_database_of_lmlm_is_a_table_by_the_query_of_the_page(tmp_path):
+    page = (REPOSITORY / "docs" / "how-to" / "evaluate.md").read_text(encoding="utf-8")
+    (query,) = re.findall(r"`table: (select .*?)`", page)
+    database = {
+        "entities": ["Quispe", "Ada Lund"],
+        "relationships": ["Birth Place", "Occupation"],
+        "return_values": ["Lima", "Oslo", "judge"],
+        "triplets": [
+            ["Quispe", "Birth Place", "Lima"],
+            ["Ada Lund", "Birth Place", "Oslo"],
+            ["Ada Lund", "Occupation", "judge"],
+        ],
+    }
+    file = tmp_path / "trex11k-annotator_database.json"
+    file.write_text(json.dumps(database, indent=4))
+    options = {"key": ["subj", "prop"], "values": ["obj"], "folder": str(tmp_path)}
+    tool = table_tool.TableTool("Facts", query, **options)
+    assert answer(tool, "quispe, birth place") == "Lima"
+    assert answer(tool, "Ada Lund, Occupation") == "judge"
 
 
 def test_a_third_key_column_follows_the_second(make):

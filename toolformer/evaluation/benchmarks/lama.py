@@ -1,4 +1,4 @@
-"""LAMA, TempLAMA and facts of ours: statements of which one fact is missing (paper §4.2.1, §4.2.5).
+"""LAMA, LMLM's T-REx, TempLAMA, our facts: statements without a fact (paper §4.2.1, §4.2.5).
 
 The correct word of LAMA is the label of the object, as in its own measure. Its aliases do not
 count: among them are words such as `be` for Belgium, which stand in many wrong answers too.
@@ -66,6 +66,14 @@ def _first_fitting_evidence(row: Row) -> Asked:
     raise LeftOutRowError("mask_not_last")
 
 
+def _begun_sentence(row: Row) -> Asked:
+    """LMLM's T-REx: asked is what stands before the gap, whatever follows it."""
+    before, gap, _ = row.text("masked_sentence").partition(MASK)
+    return Asked(
+        text_before_gap(before + gap, MASK), row.texts("obj_surface"), group=_relation(row)
+    )
+
+
 def _single_sentence(row: Row) -> Asked:
     statement = text_before_gap(row.text("masked_sentence"), MASK)
     answer_column = "obj_label" if "obj_label" in row else "answer"
@@ -93,7 +101,7 @@ def _relation(row: Row) -> str | None:
 
 
 class Lama(QuestionBenchmark):
-    """What the three parts have in common: prompt, blocked tool, five words."""
+    """What the parts, and LMLM's of one, have in common: prompt, blocked tool, five words."""
 
     prompt_template = CLOZE_PROMPT
     rule = staticmethod(score_lama)
@@ -125,6 +133,19 @@ class LamaTrex(Lama):
 
     name = "lama-trex"
     formats = (("evidences", _first_fitting_evidence), ("masked_sentence", _single_sentence))
+
+
+class LmlmTrex(Lama):
+    """The 11,615 sentences of T-REx that LMLM (arXiv 2505.15962) asks; its `trex11k.json`.
+
+    As there, a model goes on with the beginning of the sentence, without instruction, and the
+    answer is what the sentence itself says, among the first five words; here whole words in order,
+    whatever their case.
+    """
+
+    name = "trex11k"
+    prompt_template = "{question}"
+    formats = (("masked_sentence", _begun_sentence),)
 
 
 class TempLama(QuestionBenchmark):

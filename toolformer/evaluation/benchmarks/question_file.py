@@ -68,7 +68,7 @@ class QuestionFile(QuestionBenchmark):
         date = self._date
         return Asked(
             row.text(self._question),
-            row.numbers(self._answers) if is_number else row.texts(self._answers),
+            row.numbers(self._answers) if is_number else row.listed_texts(self._answers),
             context=row.text(self._context) if self._context is not None else "",
             date=row.year_or_date(date) if date is not None and date in row else None,
         )

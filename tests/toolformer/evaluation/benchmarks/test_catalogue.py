@@ -21,6 +21,7 @@ SHIPPED: dict[str, Benchmark] = {
 # vectors), the room for an answer, and the tools that are blocked.
 PROTOCOLS = {
     "lama": ("score_lama", 16, ("WikiSearch",)),
+    "trex11k": ("score_lama", 16, ("WikiSearch",)),
     "templama": ("score_lama", 16, ()),
     "dateset": ("score_lama", 40, ()),
     **dict.fromkeys(("asdiv", "svamp", "mawps"), ("score_math", 40, ())),

@@ -5,13 +5,19 @@ from dataclasses import replace
 
 import pytest
 
-from tests.toolformer.evaluation.benchmarks.question_files import items_of, left_out_of, write_lines
+from tests.toolformer.evaluation.benchmarks.question_files import (
+    items_of,
+    left_out_of,
+    write_json,
+    write_lines,
+)
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkFileError, BenchmarkItem
 from toolformer.evaluation.benchmarks.lama import (
     Facts,
     LamaGoogleRe,
     LamaSquad,
     LamaTrex,
+    LmlmTrex,
     TempLama,
     text_before_gap,
 )
@@ -40,6 +46,26 @@ def trex_row(*sentences):
 )
 def test_a_full_stop_or_another_sign_behind_the_gap_does_not_count(statement, before):
     assert text_before_gap(statement, "[MASK]") == before
+
+
+def test_the_sentences_of_lmlm_are_begun_and_their_own_word_is_the_answer(tmp_path):
+    row = {"uuid": "u-1", "predicate_id": "P19", "sub_surface": "Quispe", "obj_surface": "Lima"}
+    rows = [
+        {**row, "masked_sentence": "Quispe was born in [MASK] and died in Cusco ."},
+        {**row, "masked_sentence": "Quispe , of [MASK] , left [MASK] ."},
+        {**row, "masked_sentence": "[MASK] is a town ."},
+        {**row, "masked_sentence": "It has no gap ."},
+    ]
+    benchmark = LmlmTrex(write_json(tmp_path / "trex11k.json", rows))
+    items = [entry for entry in benchmark.items() if isinstance(entry, BenchmarkItem)]
+    assert [(item.item_id, item.prompt, item.gold, item.group) for item in items] == [
+        ("u-1", "Quispe was born in", ("Lima",), "P19"),
+        ("u-1#2", "Quispe , of", ("Lima",), "P19"),
+    ]
+    # Among the first five words, as there.
+    assert benchmark.score(items[0], " the city of lima, where")
+    assert not benchmark.score(items[0], " a town not far from Lima")
+    assert [*left_out_of(benchmark)] == ["trex11k.json, row 3", "trex11k.json, row 4"]
 
 
 @pytest.mark.parametrize(

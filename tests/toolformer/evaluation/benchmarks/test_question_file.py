@@ -39,6 +39,13 @@ def test_columns_prompt_date_tools_and_stop_rule_are_the_users(tmp_path):
     assert (benchmark.blocked_tools, benchmark.stop_rule) == (("QA",), StopRule(5, ("\n\n",)))
 
 
+def test_answers_of_a_table_are_a_list_as_json(tmp_path):
+    file = tmp_path / "doors.tsv"
+    file.write_text('asked\tknown\nHow wide?\t"[""12"", ""twelve""]"\nHow?\twide\n')
+    items = items_of(QuestionFile("doors", file, question="asked", answers="known"))
+    assert [item.gold for item in items] == [("12", "twelve"), ("wide",)]
+
+
 def test_answers_are_scored_as_wanted(tmp_path):
     benchmark = doors(tmp_path, first_words=2)
     (item,) = items_of(benchmark)
