@@ -83,7 +83,7 @@ def _ours(base: Path, rows: Sequence[list[int]]) -> float:
         TrainingJob,
         finetune,
     )
-    from toolformer.training.training_loss import LossWeights
+    from toolformer.training.training_loss import ALIKE
     from toolformer.training.training_rows import DevelopmentRows, TrainingRow
 
     reports: list[tuple[StepReport, float]] = []
@@ -105,7 +105,7 @@ def _ours(base: Path, rows: Sequence[list[int]]) -> float:
                 clip_norm=1.0,
                 precision="float32",
                 save_every=STEPS,
-                loss_weights=LossWeights(text=1.0, call=1.0, result=1.0),
+                loss_weights=ALIKE,
             ),
             bos_token=None,
             device=resolve_device("auto"),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from toolformer.calls import call_ids, request_ids
+from toolformer.calls import call_ids, name_ids, request_ids
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
@@ -45,10 +45,13 @@ class Segment(NamedTuple):
     Attributes:
         request_length: of a call, how many tokens the model writes itself, up to the arrow; the
             result and the bracket behind it are the tool's. None for a token of the text.
+        name_length: how many of these, behind the opening one, are the tool's name with the
+            parenthesis behind it.
     """
 
     ids: list[int]
     request_length: int | None
+    name_length: int = 0
 
 
 def one_call_per_position(calls: Iterable[KeptCall]) -> list[KeptCall]:
@@ -96,6 +99,7 @@ def augmented_segments(
                 Segment(
                     call_ids(tokenizer, tool_call, call.result),
                     len(request_ids(tokenizer, tool_call)),
+                    len(name_ids(tokenizer, tool_call)),
                 )
             )
         segments.append(Segment([token], None))

@@ -42,6 +42,11 @@ def request_ids(tokenizer: Tokenizer, call: ToolCall) -> list[int]:
     return tokenizer.encode_pieces(call_pieces(call, None)[:-1])
 
 
+def name_ids(tokenizer: Tokenizer, call: ToolCall) -> list[int]:
+    """Tokens of e(c) that name its tool, behind the opening one; the parenthesis is part of them."""
+    return tokenizer.encode_pieces(call_pieces(call, None)[:2])[1:]
+
+
 def call_open_id(tokenizer: Tokenizer) -> int:
     """The token `" ["` that opens a call; `check_writes_calls` refuses vocabularies without it."""
     (open_id,) = tokenizer.encode_behind(CALL_OPEN)

@@ -21,11 +21,13 @@ class LossWeights:
 
     Attributes:
         call: weight of a call's tokens up to its arrow, which the model writes itself.
+        tool: weight of those among them that name the tool.
         result: weight of the result's tokens and of the bracket behind it, which a tool writes.
     """
 
     text: float
     call: float
+    tool: float
     result: float
 
     def of(self, row: TrainingRow) -> list[float]:
@@ -40,11 +42,11 @@ class LossWeights:
     @property
     def _by_kind(self) -> tuple[float, ...]:
         # In the order of the kinds; the prompt of a chat counts nothing.
-        return self.text, self.call, self.result, 0.0
+        return self.text, self.call, self.tool, self.result, 0.0
 
 
-ALIKE = LossWeights(text=1.0, call=1.0, result=1.0)
-CALLS_ALONE = LossWeights(text=0.0, call=1.0, result=0.0)
+ALIKE = LossWeights(text=1.0, call=1.0, tool=1.0, result=1.0)
+CALLS_ALONE = LossWeights(text=0.0, call=1.0, tool=1.0, result=0.0)
 
 
 def add_gradient(

@@ -9,7 +9,7 @@ from toolformer.augmentation import Segment
 from toolformer.base.digests import digest
 
 # Kinds of tokens, each with a weight of its own in the loss.
-TEXT, CALL, RESULT, PROMPT = range(4)
+TEXT, CALL, TOOL, RESULT, PROMPT = range(5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,9 @@ class TrainingRow:
     Attributes:
         ids: its tokens, without the beginning-of-sequence token; in an array they take a tenth of
             the memory, in each process that trains.
-        kinds: kind of each token, `TEXT`, `CALL` (a call up to its arrow), `RESULT` (the result and
-            the bracket behind it, which are never generated) or `PROMPT` (of a chat up to the
-            answer, which counts nothing).
+        kinds: kind of each token, `TEXT`, `CALL` (a call up to its arrow), `TOOL` (the name of the
+            tool in it), `RESULT` (the result and the bracket behind it, which are never generated)
+            or `PROMPT` (of a chat up to the answer, which counts nothing).
     """
 
     ids: Sequence[int]
@@ -101,7 +101,7 @@ def training_row(
         >>> segments = text[:3] + [Segment([70, 71, 72], 2)] + text[3:]
         >>> row = training_row(segments, range(2, 4), max_tokens=5)
         >>> list(row.ids), list(row.kinds)
-        ([3, 70, 71, 72, 4], [0, 1, 1, 2, 0])
+        ([3, 70, 71, 72, 4], [0, 1, 1, 3, 0])
     """
     ids = list(context)
     kinds = bytearray([context_kind] * len(ids))
@@ -117,10 +117,9 @@ def training_row(
         if segment.request_length is None:
             kinds.append(TEXT)
         else:
-            kinds += bytes(
-                [CALL] * segment.request_length
-                + [RESULT] * (len(segment.ids) - segment.request_length)
-            )
+            behind_name = segment.request_length - 1 - segment.name_length
+            kinds += bytes([CALL, *[TOOL] * segment.name_length, *[CALL] * behind_name])
+            kinds += bytes([RESULT] * (len(segment.ids) - segment.request_length))
     return TrainingRow(array("i", ids), bytes(kinds))
 
 

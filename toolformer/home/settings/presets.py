@@ -38,6 +38,8 @@ _LAPTOP: dict[str, Any] = {
         "min_texts": 32,
         # The paper's is that of a model forty times as large as the embedded one.
         "learning_rate": "auto",
+        # A row has one or two tokens that choose the tool, among a hundred and more.
+        "loss_weights": {"tool": 5.0},
         "max_tokens": 512,
         "micro_batch_tokens": 512,
         "evaluations": 5,

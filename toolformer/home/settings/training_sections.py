@@ -17,6 +17,7 @@ class LossWeightsSettings(Section):
 
     text: float = Field(1.0, ge=0, description="tokens of the text")
     call: float = Field(1.0, ge=0, description="tokens of a call, up to its arrow")
+    tool: float = Field(1.0, ge=0, description="tokens of the tool's name in a call")
     result: float = Field(
         1.0, ge=0, description="tokens of a result, which the finished model never writes itself"
     )
