@@ -43,7 +43,7 @@ def request_ids(tokenizer: Tokenizer, call: ToolCall) -> list[int]:
 
 
 def name_ids(tokenizer: Tokenizer, call: ToolCall) -> list[int]:
-    """Tokens of e(c) that name its tool, behind the opening one; the parenthesis is part of them."""
+    """Tokens of e(c) that name its tool, parenthesis included, behind the opening one."""
     return tokenizer.encode_pieces(call_pieces(call, None)[:2])[1:]
 
 

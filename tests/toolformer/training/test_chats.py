@@ -114,7 +114,7 @@ def test_all_variants_have_the_same_question_and_the_same_words_in_the_answer():
 
 def test_up_to_the_answer_nothing_counts_in_the_loss():
     row = row_of(TextWithCalls(SUM, None, (kept(SUM, " 42"),), False, AT_CALL))
-    weights = LossWeights(text=1.0, call=2.0, result=3.0)
+    weights = LossWeights(text=1.0, call=2.0, tool=4.0, result=3.0)
     prompt = len(TOKENIZER.encode(asked("Six boxes of 7 are 6 * 7 =").replace("<|", "..")))
     assert row.kinds.count(PROMPT) < prompt
     of_tokens = weights.of(row)

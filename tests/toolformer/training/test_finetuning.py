@@ -24,7 +24,7 @@ from toolformer.errors import CheckpointError, OutOfMemoryError, TrainingError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.training import trainer
 from toolformer.training.training_loss import LossWeights
-from toolformer.training.training_rows import CALL, DevelopmentRows
+from toolformer.training.training_rows import CALL, TOOL, DevelopmentRows
 
 # Seconds in all; `make test-fast` leaves them out.
 pytestmark = pytest.mark.slow
@@ -73,9 +73,11 @@ def test_one_step_moves_the_weights_as_adam_on_the_mean_loss_does(run, base, tmp
         torch.testing.assert_close(tuned[name], parameter.detach(), atol=2e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("by_kind", [(1.0, 1.0, 1.0), (1.0, 1.0, 0.0), (0.5, 3.0, 0.25)])
+@pytest.mark.parametrize(
+    "by_kind", [(1.0, 1.0, 1.0, 1.0), (1.0, 1.0, 5.0, 0.0), (0.5, 3.0, 2.0, 0.25)]
+)
 def test_tokens_count_in_the_loss_by_their_kind(run, base, by_kind):
-    of_kinds = LossWeights(text=by_kind[0], call=by_kind[1], result=by_kind[2])
+    of_kinds = LossWeights(**dict(zip(("text", "call", "tool", "result"), by_kind, strict=True)))
     _, reports = run(loss_weights=of_kinds, micro_batch_tokens=8)
     counted = [by_kind[kind] for each in ROWS for kind in each.kinds]
     losses = token_losses(base, IDS)
@@ -95,7 +97,7 @@ def test_the_best_checkpoint_by_texts_with_and_without_calls_is_kept_and_ends_th
     run, base, tmp_path
 ):
     # Training on words that the development texts lack makes these less likely in time.
-    of_kinds = LossWeights(text=1.0, call=2.0, result=0.5)
+    of_kinds = LossWeights(text=1.0, call=2.0, tool=3.0, result=0.5)
     result, reports = run(
         rows=[row([5], [6], [7], [30, 31, 32])],
         batch_size=1,
@@ -114,13 +116,13 @@ def test_the_best_checkpoint_by_texts_with_and_without_calls_is_kept_and_ends_th
     # Three measurements in a row that are no better.
     assert list(measured) == list(range(3, best + 10, 3))
     assert reports[-1].step == best + 9 < 30
-    by_kind = (1.0, 2.0, 0.5)
+    by_kind = (1.0, 2.0, 3.0, 0.5)
     kinds = [kind for each in DEVELOPMENT.with_calls for kind in each.kinds]
     counted = [by_kind[kind] for kind in kinds]
     for folder, told in ((base, result.base), (tmp_path / "tuned", result.best)):
         losses = token_losses(folder, [each.ids for each in DEVELOPMENT.with_calls])
         with_calls = sum(map(math.prod, zip(counted, losses, strict=True))) / sum(counted)
-        of_calls = [loss for kind, loss in zip(kinds, losses, strict=True) if kind == CALL]
+        of_calls = [loss for kind, loss in zip(kinds, losses, strict=True) if kind in {CALL, TOOL}]
         assert told.calls == pytest.approx(mean(of_calls), rel=1e-5)
         without_calls = mean(token_losses(folder, PLAIN))
         assert told.with_calls == pytest.approx(with_calls, rel=1e-5)
@@ -270,7 +272,7 @@ def test_bfloat16_computation_trains_float32_weights(run, base, tmp_path):
 
 def test_development_rows_that_lost_their_calls_are_measured_where_texts_count_nothing(run):
     without = DEVELOPMENT.without_calls
-    calls_alone = LossWeights(text=0.0, call=1.0, result=1.0)
+    calls_alone = LossWeights(text=0.0, call=1.0, tool=1.0, result=1.0)
     result, _ = run(development=DevelopmentRows(without, without), loss_weights=calls_alone)
     assert (result.base.with_calls, result.base.calls) == (result.base.without_calls, None)
 
@@ -285,7 +287,7 @@ def test_development_rows_that_lost_their_calls_are_measured_where_texts_count_n
         (
             {
                 "rows": [*ROWS, row([5], [6])],
-                "loss_weights": LossWeights(text=0.0, call=1.0, result=1.0),
+                "loss_weights": LossWeights(text=0.0, call=1.0, tool=1.0, result=1.0),
             },
             "1 of 5",
         ),

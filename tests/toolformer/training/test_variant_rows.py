@@ -9,7 +9,7 @@ from toolformer.augmentation import KeptCall
 from toolformer.errors import ToolformerError
 from toolformer.forward.windows import split_into_windows
 from toolformer.training.contexts import window_in_context
-from toolformer.training.training_rows import CALL, RESULT, TEXT
+from toolformer.training.training_rows import CALL, RESULT, TEXT, TOOL
 from toolformer.training.variant_rows import (
     TextWithCalls,
     VariantRows,
@@ -79,7 +79,15 @@ def test_a_long_context_loses_its_beginning_and_no_variant_a_token_of_its_text()
     rows = {variant: spelled(variant, *texts, max_tokens=room)[0] for variant in VARIANTS}
     assert rows == {CALLS: f"789\n{kept_row}", PLAIN: "789\nabc", SHUFFLED: f"789\n{longer_row}"}
     row = rows_of(CALLS, *texts, max_tokens=room).rows[0]
-    pieces = {"789\n": TEXT, "a": TEXT, " [Calculator(1+2) ->": CALL, " 7]": RESULT, "bc": TEXT}
+    pieces = {
+        "789\n": TEXT,
+        "a": TEXT,
+        " [": CALL,
+        "Calculator(": TOOL,
+        "1+2) ->": CALL,
+        " 7]": RESULT,
+        "bc": TEXT,
+    }
     kinds = [kind for piece, kind in pieces.items() for _ in TOKENIZER.encode(piece)]
     assert list(row.kinds) == kinds
     assert spelled(CALLS, *texts, max_tokens=1 + longest)[0] == kept_row

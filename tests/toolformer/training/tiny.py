@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tests.fakes import byte_tokenizer
 from toolformer.training.finetuning import FinetuningParameters
-from toolformer.training.training_loss import LossWeights
-from toolformer.training.training_rows import CALL, RESULT, TEXT, DevelopmentRows, TrainingRow
+from toolformer.training.training_loss import ALIKE
+from toolformer.training.training_rows import CALL, RESULT, TEXT, TOOL, DevelopmentRows, TrainingRow
 from toolformer.training.variants import CALLS
 
 VOCABULARY = byte_tokenizer().vocabulary_size
@@ -23,16 +23,20 @@ PARAMETERS = FinetuningParameters(
     clip_norm=1.0,
     precision="float32",
     save_every=100,
-    loss_weights=LossWeights(text=1.0, call=1.0, result=1.0),
+    loss_weights=ALIKE,
 )
 
 
 def row(*segments: list[int]) -> TrainingRow:
-    """Tokens of a text, and calls: lists of several tokens, the last two of which are a result."""
+    """Tokens of a text, and calls of several tokens: the second is a name, the last a result."""
     kinds = [
         kind
         for segment in segments
-        for kind in ([TEXT] if len(segment) == 1 else [CALL] * (len(segment) - 2) + [RESULT] * 2)
+        for kind in (
+            [TEXT]
+            if len(segment) == 1
+            else [*[CALL, TOOL, *[CALL] * len(segment)][: len(segment) - 2], RESULT, RESULT]
+        )
     ]
     ids = array("i", (token for segment in segments for token in segment))
     return TrainingRow(ids, bytes(kinds))
