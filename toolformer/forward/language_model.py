@@ -137,7 +137,7 @@ class LanguageModel(Network):
 
     def contexts(self, rows: int) -> NetworkContexts:
         """See `Model.contexts`."""
-        return NetworkContexts(self, rows_of(self, rows))
+        return NetworkContexts(self, rows_of(self)(self, rows))
 
     def _states_of(self, rows: Sequence[Sequence[int]]) -> "torch.Tensor":
         """Hidden states of whole rows; that at place t predicts the row's token t + 1."""

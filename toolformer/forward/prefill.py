@@ -165,7 +165,7 @@ def rows_before_texts(model: Network, prompt: str | None) -> Rows:
     An annotator that is a Toolformer already needs no prompt: there is nothing in front then.
     """
     if prompt not in model.prefixes:
-        before = rows_of(model, 1)
+        before = rows_of(model)(model, 1)
         if prompt is not None:
             shared = SplitPrompt.of(prompt).shared_ids(model.tokenizer)
             before.feed([[*model.prompt_start, *shared]])

@@ -55,7 +55,7 @@ def probe(model: Network) -> None:
         shared = _shared_kinds(model)
     model.is_plain = shared is None
     model.kinds, model.key_bytes = shared or (AttentionKinds({"": None}), 0)
-    if model.is_plain:
+    if shared is None:
         model.copies_cache = _copies_cache(model)
         model.key_bytes = _bytes_of_token(model)
         _LOGGER.warning(

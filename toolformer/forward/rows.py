@@ -63,6 +63,6 @@ class Rows(Protocol):
         ...
 
 
-def rows_of(model: Network, rows: int) -> Rows:
-    """So many rows without tokens."""
-    return (OwnRows if model.is_plain else SharedRows)(model, rows)
+def rows_of(model: Network) -> type[OwnRows] | type[SharedRows]:
+    """The class of the rows that it is fed; new ones have no tokens."""
+    return OwnRows if model.is_plain else SharedRows
