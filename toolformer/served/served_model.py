@@ -87,21 +87,17 @@ class ServedModel:
         # What a row has behind a place; behind its last one a token that is wanted there.
         behind = {(row, at): token for row, at, token in reversed(places)}
         behind |= {(row, at): rows[row][at + 1] for row, at, _ in places if at + 1 < len(rows[row])}
-        losses = self._by_row(rows, [each for each in places if behind[each[:2]] == each[2]])
+        standing = [place for place in places if behind[place[:2]] == place[2]]
+        losses = {
+            place: -seen[place[2]].log_probability
+            for of_row in self._seen(rows, standing, top=0)
+            for place, seen in of_row
+        }
         others = [place for place in places if place not in losses]
         if self.found.top:
             losses |= self._of_likeliest(rows, others, min_probability, most)
         losses |= self._by_place(rows, [place for place in others if place not in losses])
         return [losses[place] for place in places]
-
-    def _by_row(
-        self, rows: Sequence[Sequence[int]], places: Sequence[tuple[int, int, int]]
-    ) -> dict[tuple[int, int, int], float]:
-        return {
-            (row, at, token): -seen[token].log_probability
-            for row, of_row in self._seen(rows, places, top=0)
-            for (_, at, token), seen in of_row
-        }
 
     def _of_likeliest(
         self,
@@ -110,27 +106,39 @@ class ServedModel:
         min_probability: float,
         most: int | None,
     ) -> dict[tuple[int, int, int], float]:
-        """Losses of tokens as far as one request a row tells them, or that they do not matter."""
+        """Losses of tokens as far as they matter, in rows where several are asked about.
+
+        One request a row tells some, and of the others how likely they are at most. The likeliest
+        of these are asked for first: what they turn out to be leaves fewer open.
+        """
         top, count = self.found.top, Counter(row for row, _, _ in places)
         # Of a single place of a row a request by place tells all.
         several = [place for place in places if count[place[0]] > 1]
         losses: dict[tuple[int, int, int], float] = {}
-        for _, of_row in self._seen(rows, several, top=top):
-            told = {
-                place: seen[place[2]].log_probability for place, seen in of_row if place[2] in seen
-            }
-            enough = sorted(told.values(), reverse=True)[: most or 0]
-            limit = max(min_probability, math.exp(enough[-1]) if len(enough) == most else 0.0)
+        bounds: dict[tuple[int, int, int], float] = {}
+        by_row: list[list[tuple[int, int, int]]] = []
+        for of_row in self._seen(rows, several, top=top):
             for place, seen in of_row:
                 values = sorted((each.log_probability for each in seen.values()), reverse=True)
                 # What is left out is as likely as the last that is told, at most.
-                if place in told or min(math.exp(values[top - 1]), 1 / (top + 1)) < limit:
-                    losses[place] = -told.get(place, -math.inf)
-        return losses
+                bounds[place] = min(math.exp(values[top - 1]), 1 / (top + 1))
+                if place[2] in seen:
+                    losses[place] = -seen[place[2]].log_probability
+            by_row.append(sorted(dict(of_row), key=bounds.__getitem__, reverse=True))
+        while True:
+            asked: list[tuple[int, int, int]] = []
+            for of_row in by_row:
+                enough = sorted(losses[place] for place in of_row if place in losses)[: most or 0]
+                limit = max(min_probability, math.exp(-enough[-1]) if len(enough) == most else 0.0)
+                left = [place for place in of_row if place not in losses]
+                asked += [place for place in left if bounds[place] >= limit][:most]
+            if not asked:
+                return dict.fromkeys(bounds, math.inf) | losses
+            losses |= self._by_place(rows, asked)
 
     def _seen(
         self, rows: Sequence[Sequence[int]], places: Sequence[tuple[int, int, int]], *, top: int
-    ) -> Iterator[tuple[int, list[tuple[tuple[int, int, int], Mapping[int, TokenScore]]]]]:
+    ) -> Iterator[list[tuple[tuple[int, int, int], Mapping[int, TokenScore]]]]:
         """By row the places with what is seen there; a row ends with what is wanted last in it."""
         by_row: dict[int, list[tuple[int, int, int]]] = {}
         for place in sorted(places):
@@ -138,8 +146,8 @@ class ServedModel:
         asked = [[*rows[row][: of[-1][1] + 1], of[-1][2]] for row, of in by_row.items()]
         first = [of[0][1] + 1 for of in by_row.values()]
         all_seen = self.found.forms.prompts(asked, top=top, first=first)
-        for (row, of_row), seen in zip(by_row.items(), all_seen, strict=True):
-            yield row, [(place, seen[place[1] + 1]) for place in of_row]
+        for of_row, seen in zip(by_row.values(), all_seen, strict=True):
+            yield [(place, seen[place[1] + 1]) for place in of_row]
 
     def _by_place(
         self, rows: Sequence[Sequence[int]], places: Sequence[tuple[int, int, int]]

@@ -108,7 +108,7 @@ def test_likeliest_tokens_of_a_text_spare_requests_where_the_threshold_lets_them
     places = [(Place(0, at), 50) for at in range(1, len(windows[0].ids))]
     exact = local.read(PROMPT, windows).losses(places)
     told = []
-    for min_probability, most in ((0.05, None), (0.01, None), (0.0, 2), (0.0, None)):
+    for min_probability, most in ((0.05, None), (0.01, None), (0.0, 2), (0.0, None), (0.0, 3)):
         fake.bodies.clear()
         texts = served.read(PROMPT, windows)
         losses = texts.losses(places, min_probability=min_probability, most=most)
@@ -119,6 +119,8 @@ def test_likeliest_tokens_of_a_text_spare_requests_where_the_threshold_lets_them
             assert loss == pytest.approx(wanted, abs=1e-5) or (loss == math.inf and wanted > limit)
     # Of what is left out it is known that it is less likely than the last that is told.
     assert told[0] == told[2] == 1 < told[1] < told[3] < len(places)
+    # Too few are told, and the likeliest of the others spare some of the rest.
+    assert 1 + 3 <= told[4] < told[3]
     fake.bodies.clear()
     served.read(PROMPT, windows).losses(places[:1])
     assert "logprob_token_ids" in fake.bodies[0]
