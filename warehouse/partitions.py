@@ -6,7 +6,7 @@ before anything on disk changes. Queries are in `query.py`.
 
 import io
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -30,7 +30,6 @@ from warehouse.published import empty_partition_path, list_partitions, path_of, 
 from warehouse.schema import TableSchema, table_schema, tables
 
 if TYPE_CHECKING:
-    import duckdb
     import polars as pl
 
 _ATTEMPTS = 3
@@ -119,13 +118,15 @@ def _written(
     with temporary_tables() as connection:
         connection.execute(schema.create_statement)
         connection.register("incoming", frame)
-        _check_lists(connection, schema, frame)
         try:
             connection.execute(
                 f"insert into {sql_name(schema.name)} by name select * from incoming"
             )
         except duckdb.Error as error:
-            raise _explain(connection, schema, error) from error
+            raise PartitionValidationError(
+                f"Table '{schema.name}' refuses the rows of '{name}': {error}. Nothing was "
+                "written; correct the rows and write the partition again."
+            ) from error
         counts = counts_of(connection, schema.name)
         return in_parallel(copied, targets)
 
@@ -216,64 +217,3 @@ def storage_error(path: Path, error: Exception) -> StorageError:
         "space, check the permissions of the folder or move TOOLFORMER_HOME, then run the same "
         "command again; every partition written before is intact."
     )
-
-
-def _check_lists(
-    connection: "duckdb.DuckDBPyConnection", schema: TableSchema, frame: "pl.DataFrame"
-) -> None:
-    from warehouse.validation import list_rules
-
-    rules = [
-        ([column.name], f"{column.name!r} {problem}", condition)
-        for column in schema.columns
-        if column.type.endswith("[]") and frame[column.name].list.len().sum()
-        for condition, problem in list_rules(column).items()
-    ]
-    # All at once: a statement takes longer to prepare than to run.
-    if rules and _first(connection, " or ".join(f"({rule})" for *_, rule in rules)):
-        _raise_first(connection, schema, rules)
-
-
-def _explain(
-    connection: "duckdb.DuckDBPyConnection", schema: TableSchema, error: Exception
-) -> PartitionValidationError:
-    """Finds the column, the rule and the first row behind a refused insert, and raises it."""
-    rules = [
-        ([column.name], f"'{column.name}' is NULL", f"{sql_name(column.name)} is null")
-        for column in schema.columns
-        if column.is_required
-    ]
-    checks = connection.execute(
-        "select constraint_column_names, expression from duckdb_constraints() "
-        "where constraint_type = 'CHECK' order by constraint_index"
-    ).fetchall()
-    rules += [
-        (list(dict.fromkeys(columns)), f"a row breaks the rule {rule}", f"not ({rule})")
-        for columns, rule in checks
-    ]
-    problem = f"several rows share the key ({', '.join(schema.primary_key)})"
-    keys = ", ".join(sql_name(key) for key in schema.primary_key)
-    is_shared = f"true qualify count(*) over (partition by {keys}) > 1"
-    _raise_first(connection, schema, [*rules, (list(schema.primary_key), problem, is_shared)])
-    return PartitionValidationError(
-        f"Table '{schema.name}' refuses the rows: {error}. Nothing was written; correct them."
-    )
-
-
-def _raise_first(
-    connection: "duckdb.DuckDBPyConnection",
-    schema: TableSchema,
-    rules: Sequence[tuple[Sequence[str], str, str]],
-) -> None:
-    """Raises for a row of the first rule that one breaks: its columns, what is wrong, in SQL."""
-    from warehouse.validation import constraint_error
-
-    for columns, problem, condition in rules:
-        if row := _first(connection, condition):
-            raise constraint_error(schema, columns, problem, row)
-
-
-def _first(connection: "duckdb.DuckDBPyConnection", condition: str) -> dict[str, object] | None:
-    result = connection.sql(f"select * from incoming where {condition} limit 1")
-    rows = result.fetchall()
-    return dict(zip(result.columns, rows[0], strict=True)) if rows else None

@@ -1,16 +1,14 @@
 """Checks a frame before it is written: what the constraints of `schema.sql` cannot see.
 
-These are columns and types (DuckDB would fill, cast and round in silence), the agreement of rows
-with the path they go to, and everything inside `calls`, which no CHECK can look into. DuckDB checks
-NOT NULL, CHECK and PRIMARY KEY, and `partitions.py` reports them.
+These are columns and types (DuckDB would fill, cast and round in silence), and the agreement of
+rows with the path they go to. DuckDB checks NOT NULL, CHECK and PRIMARY KEY.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 import polars as pl
 
 from toolformer.base.names import did_you_mean
-from warehouse.connection import sql_name
 from warehouse.errors import PartitionValidationError
 from warehouse.layout import split_round
 from warehouse.schema import ColumnSchema, TableSchema
@@ -74,56 +72,6 @@ def check_path_agreement(
         for benchmark in frame["benchmark"].drop_nulls().unique():
             if not name.startswith(f"{benchmark}."):
                 _raise_disagreement(schema, "benchmark", benchmark, f"'{name}'")
-
-
-def list_rules(column: ColumnSchema) -> dict[str, str]:
-    """Returns what may be wrong with a list in a row, by the SQL that is true of the row then."""
-    return _span_rules(column) if column.name == "damaged_spans" else _call_rules(column)
-
-
-def _span_rules(column: ColumnSchema) -> dict[str, str]:
-    spans = sql_name(column.name)
-    sound = 'span is not null and 0 <= span."start" and span."start" < span."stop"'
-    edges = f'flatten([[span."start", span."stop"] for span in {spans}])'
-    return {
-        f"len([span for span in {spans} if not coalesce({sound}, false)]) > 0": (
-            "holds a span that does not begin before its end"
-        ),
-        f"coalesce(list_max({edges}), 0) > length(text)": "holds a span outside the text",
-        f"{edges} <> list_sort({edges})": "holds spans that overlap or are not in order",
-    }
-
-
-def _call_rules(column: ColumnSchema) -> dict[str, str]:
-    calls = sql_name(column.name)
-    offsets = f"[call.character_offset for call in {calls}]"
-    holds = f"len([call for call in {calls} if {{}}]) > 0"
-    fields = [field.name for field in column.dtype.inner.fields]  # pyright: ignore[reportAttributeAccessIssue]
-    return {
-        holds.format("call is null"): "holds a NULL in place of a call",
-        **{holds.format(f"call.{name} is null"): f"holds a call without {name}" for name in fields},
-        holds.format("call.character_offset not between 0 and length(text)"): (
-            "holds a call whose character_offset lies outside the text"
-        ),
-        f"{offsets} <> list_sort({offsets})": "holds calls that are not sorted by character_offset",
-        f"list_unique([call.position for call in {calls}]) < len({calls})": (
-            "holds two calls at one position"
-        ),
-    }
-
-
-def constraint_error(
-    schema: TableSchema, columns: Iterable[str], problem: str, row: dict[str, object]
-) -> PartitionValidationError:
-    """Returns the error for a row that breaks a constraint of the table."""
-    keys = ", ".join(f"{key}={row[key]!r}" for key in schema.primary_key)
-    values = ", ".join(f"{name} = {_shown(row[name])}" for name in columns)
-    descriptions = {column.name: column.description for column in schema.columns}
-    meaning = " ".join(f"{name}: {descriptions[name]}" for name in columns)
-    return PartitionValidationError(
-        f"Table '{schema.name}': {problem}. First such row: {keys}, "
-        f"with {values}. {meaning} {_REMEDY}"
-    )
 
 
 def _shown(value: object) -> str:

@@ -72,22 +72,18 @@ def test_correct_and_rare_rows_are_accepted_and_read_back_equal(
 
 
 REFUSED = [
-    ("documents", {"text": None}, ["text", "NULL", "'d1'"]),
-    ("documents", {"source_offset": -1}, ["source_offset", "-1"]),
-    ("documents", spans((5, 2)), ["damaged_spans", "begin before its end"]),
-    ("documents", spans((-1, 2)), ["damaged_spans", "begin before its end"]),
-    ("documents", spans((0, 5_000)), ["damaged_spans", "outside the text"]),
-    ("documents", spans((0, 5), (4, 9)), ["damaged_spans", "overlap"]),
+    ("documents", {"text": None}, ["text", "NULL"]),
+    ("documents", {"source_offset": -1}, ["source_offset"]),
     ("documents", {"shard": "shard-00001"}, ["shard", "'shard-00001'", "'shard-00000'"]),
-    ("rejected_records", {"reason": "Not JSON"}, ["reason", "'Not JSON'"]),
+    ("rejected_records", {"reason": "Not JSON"}, ["reason"]),
     ("candidate_calls", {"tool": "Calendar"}, ["tool", "'Calendar'", "'Calculator'"]),
     ("candidate_calls", {"round": 2}, ["round", "2"]),
-    ("candidate_calls", {"position": -1}, ["position", "-1"]),
-    ("candidate_calls", {"call_probability": 1.5}, ["call_probability", "1.5"]),
-    ("candidate_calls", {"call_probability": float("nan")}, ["call_probability", "nan"]),
-    ("candidate_calls", {"status": "unknown"}, ["status", "'unknown'", "parsed"]),
+    ("candidate_calls", {"position": -1}, ["position"]),
+    ("candidate_calls", {"call_probability": 1.5}, ["call_probability"]),
+    ("candidate_calls", {"call_probability": float("nan")}, ["call_probability"]),
+    ("candidate_calls", {"status": "unknown"}, ["status", "parsed"]),
     ("candidate_calls", {"status": "dropped"}, ["status", "reason"]),
-    ("candidate_calls", {"status": "dropped", "reason": "Look ahead"}, ["reason", "'Look ahead'"]),
+    ("candidate_calls", {"status": "dropped", "reason": "Look ahead"}, ["reason"]),
     ("candidate_calls", {"arguments": None}, ["arguments"]),
     (
         "candidate_calls",
@@ -107,25 +103,29 @@ REFUSED = [
     ("filtered_calls", {"loss_reduction": None}, ["loss_reduction"]),
     ("filtered_calls", {"is_kept": False}, ["is_kept"]),
     ("filtered_calls", {"reason": "below_threshold"}, ["is_kept"]),
-    ("filtered_calls", {"loss_reduction": 0.9}, ["loss_reduction", "0.9"]),
+    ("filtered_calls", {"loss_reduction": 0.9}, ["loss_reduction"]),
     ("filtered_calls", {"loss_with_result": None}, ["loss_with_result"]),
     ("filtered_calls", {"loss_reduction": float("nan")}, ["loss_reduction", "nan"]),
     ("filtered_calls", {"contrast_threshold": 0.5}, ["contrast_threshold"]),
     ("filtered_calls", {"loss_call_without_result": None}, ["loss_call_without_result"]),
-    ("filtered_calls", {"baseline": "other"}, ["baseline", "other"]),
+    ("filtered_calls", {"baseline": "other"}, ["baseline"]),
     (
         "filtered_calls",
         {"contrast_threshold": 0.5, "contrast": 0.4}
         | {"loss_with_swapped_result": 1.9, "swapped_call_id": "c2"},
-        ["contrast", "0.4"],
+        ["contrast"],
     ),
-    ("filtered_calls", {"filtering_threshold": 0.05, "loss_reduction": 0.5}, ["0.05"]),
+    (
+        "filtered_calls",
+        {"filtering_threshold": 0.05, "loss_reduction": 0.5},
+        ["filtering_threshold"],
+    ),
     ("filtered_calls", {"is_kept_by_chance": False}, ["is_in_chance_sample"]),
     ("scored_calls", {"loss_with_swapped_result": 2.0}, ["swapped_call_id"]),
     ("scored_calls", {"is_in_chance_sample": True}, ["is_in_chance_sample"]),
-    ("scored_calls", SAMPLED_LOSSES | {"swapped_call_id": "c1"}, ["swapped_call_id", "c1"]),
-    ("scored_calls", {"second_swapped_call_id": "c3"}, ["second_swapped_call_id", "c3"]),
-    ("scored_calls", SAMPLED_LOSSES | {"second_swapped_call_id": "x"}, ["'x'"]),
+    ("scored_calls", SAMPLED_LOSSES | {"swapped_call_id": "c1"}, ["swapped_call_id"]),
+    ("scored_calls", {"second_swapped_call_id": "c3"}, ["second_swapped_call_id"]),
+    ("scored_calls", SAMPLED_LOSSES | {"second_swapped_call_id": "x"}, ["second_swapped_call_id"]),
     (
         "scored_calls",
         SAMPLED_LOSSES | {"loss_with_second_swapped_result": 1.0},
@@ -134,33 +134,22 @@ REFUSED = [
     ("evaluation_results", {"score": float("nan")}, ["score", "nan"]),
     ("augmented_texts", {"calls": []}, ["calls"]),
     ("augmented_texts", {"calls": None}, ["calls", "NULL"]),
-    ("augmented_texts", {"calls": [None]}, ["calls", "NULL"]),
-    ("augmented_texts", {"calls": [CALL | {"result": None}]}, ["calls", "without result"]),
-    ("augmented_texts", {"calls": [CALL | {"character_offset": 99}]}, ["outside the text", "99"]),
-    ("augmented_texts", {"calls": [CALL | {"character_offset": -1}]}, ["outside the text", "-1"]),
-    (
-        "augmented_texts",
-        {"calls": [CALL, CALL | {"position": 2, "character_offset": 5}]},
-        ["sorted"],
-    ),
-    ("augmented_texts", {"calls": [CALL, CALL]}, ["two calls at one position"]),
-    ("training_texts", {"calls": [CALL | {"tool": None}]}, ["calls", "without tool"]),
-    ("training_texts", {"split": "test"}, ["split", "'test'"]),
-    ("training_texts", {"calls": [], "split": "development"}, ["calls", "development"]),
-    ("training_exclusions", {"reason": "no_call"}, ["reason", "no_call"]),
+    ("training_texts", {"split": "test"}, ["split"]),
+    ("training_texts", {"calls": [], "split": "development"}, ["calls", "split"]),
+    ("training_exclusions", {"reason": "no_call"}, ["reason"]),
     ("training_exclusions", {"similarity": None}, ["similarity"]),
     ("training_exclusions", {"other_document_id": None}, ["other_document_id"]),
     ("training_exclusions", {"shared_ngram": "six crates"}, ["shared_ngram"]),
     ("training_exclusions", {"reason": "over_cap"}, ["other_document_id"]),
     ("stage_costs", {"tool": "QA"}, ["tool", "'QA'", "'Calculator'"]),
-    ("stage_costs", {"tokens_fed": -1}, ["tokens_fed", "-1"]),
+    ("stage_costs", {"tokens_fed": -1}, ["tokens_fed"]),
     ("evaluation_results", {"benchmark": "perplexity"}, ["benchmark", "'perplexity'"]),
     ("evaluation_results", {"score_weight": -1.0}, ["score_weight"]),
 ]
 
 
 @pytest.mark.parametrize(("table", "change", "words"), REFUSED)
-def test_wrong_row_is_named_and_nothing_on_disk_changes(
+def test_wrong_row_is_refused_with_its_rule_and_nothing_on_disk_changes(
     shared_warehouse: Warehouse, table: str, change: dict[str, object], words: list[str]
 ):
     before = files(shared_warehouse)
@@ -172,7 +161,7 @@ def test_wrong_row_is_named_and_nothing_on_disk_changes(
 
 
 def test_two_rows_with_one_key_are_refused(shared_warehouse: Warehouse):
-    with pytest.raises(PartitionValidationError, match=r"share the key \(document_id\).*'d1'"):
+    with pytest.raises(PartitionValidationError, match='duplicate key "d1"'):
         write(shared_warehouse, "documents", frame("documents", {}, {"text": "Another."}))
 
 
