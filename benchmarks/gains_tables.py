@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.gains import MATHS
 from toolformer.evaluation.intervals import paired_difference, score_interval
-from toolformer.home.plots.style import RUN_COLOURS, new_figure, png_of, style_axes
+from toolformer.home.plots.style import RUN_COLOURS, new_figure, style_axes
 
 Figures = Mapping[str, Any]
 _STEPS = "worked-steps"
@@ -248,7 +248,8 @@ def _sum_of_gains(gains: Iterable[Mapping[str, Any] | None]) -> tuple[Any, ...]:
 
 def _draw_growth(growth: Mapping[tuple[str, int], Figures], file: Path) -> None:
     """Right answers of the three sets together by problems annotated, with 95 % intervals."""
-    figure = new_figure(6.2, 3.6, "Word problems answered right, by worked problems annotated")
+    figure = new_figure(6.2, 3.6)
+    figure.suptitle("Word problems answered right, by worked problems annotated")
     axes = figure.add_subplot()
     style_axes(axes, has_grid=True)
     for seed in sorted({home for home, _ in growth}):
@@ -275,7 +276,7 @@ def _draw_growth(growth: Mapping[tuple[str, int], Figures], file: Path) -> None:
     axes.set_ylabel("right, % of 600 (95 % interval)")
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, loc="lower right")
-    file.write_bytes(png_of(figure))
+    figure.savefig(file, format="png", dpi=110)
 
 
 def _share_right(figures: Figures, model: str, mode: str) -> Any:

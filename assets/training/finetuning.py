@@ -27,8 +27,7 @@ from assets.training.planned_training import PlannedTraining, planned_training, 
 from toolformer.forward.memory import check_training_fits
 from toolformer.forward.precision import training_precision
 from toolformer.home.partitions import MODEL, register
-from toolformer.home.plots.figures import training_curve
-from toolformer.home.plots.files import plot_links
+from toolformer.home.report import ADDRESS
 from toolformer.home.wiring.annotator import finetuned_model_directory
 from toolformer.home.wiring.evaluated_models import evaluated_model, name_of_variant
 from toolformer.home.wiring.model_damage import check_undamaged
@@ -212,10 +211,6 @@ def _report(model: FinetunedModel) -> dict[str, Any]:
         "best step": result["best_step"],
         "development perplexity of the base model": result["base_perplexity"],
         "best development perplexity": result["best_perplexity"],
-        **plot_links(
-            model.run.home,
-            "finetuned_model",
-            {"training curve": training_curve(curve)},
-            partition=training.variant,
-        ),
+        # It has the curve.
+        "report": dg.MetadataValue.url(ADDRESS),
     }

@@ -105,7 +105,7 @@ def evaluate_models(
         for planned in (measured, [PlannedRun(_JOB, (EVALUATION_REPORT.name,))]):
             failures += run_all(instance, options, settings, planned, on_ray=on_ray)
     # What failed does not hide the others.
-    _show(open_warehouse(home), settings, home.plots)
+    _show(open_warehouse(home), settings)
     work = Workspace(settings, home)
     models_of_home = {*named} - {BASE, *evaluation.models}
     tell_outdated(options, home, settings.training_rounds if models_of_home else ())
@@ -136,7 +136,7 @@ def _why_outdated(name: str, options: RunOptions, home: Home) -> str | None:
     )
 
 
-def _show(store: Warehouse, settings: Settings, plots: Path) -> None:
+def _show(store: Warehouse, settings: Settings) -> None:
     """The scores that this command asked for, and what calls gain."""
     evaluation = settings.evaluation
     chosen = pl.col("benchmark").is_in([*map(evaluation.result_name, evaluation.benchmarks)])
@@ -162,5 +162,5 @@ def _show(store: Warehouse, settings: Settings, plots: Path) -> None:
     console.say(
         'More: `toolformer sql "select * from evaluation_difference"`, `evaluation_table`, '
         "`call_calibration`, `call_use`, `table_edits`, each item in `evaluation_results`; a page "
-        f"of it all: `toolformer report`. Plots of studies: {plots / EVALUATION_REPORT.name}."
+        "of it all: `toolformer report`."
     )

@@ -8,16 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from toolformer.home.home import Home
-from toolformer.home.plots.files import ADDRESS as PLOTS
-from toolformer.home.plots.files import KEPT
 from toolformer.home.report import ADDRESS as REPORT
 from toolformer.server.labelling import label_routes
 from toolformer.server.web_guard import foreign_page, media_type, wrong_host
@@ -68,35 +64,15 @@ def _refused(reason: str, *, status: int = 403) -> PlainTextResponse:
 
 
 def with_own_pages(app: Starlette) -> Starlette:
-    """The application, which now has the pages of the home as well: report, plots and labels."""
-    home = Home.find()
-    plots = home.plots
-    # Without its folder the server of files fails.
-    plots.mkdir(parents=True, exist_ok=True)
+    """The application, which now has the pages of the home as well: report and labels."""
     # In front: Dagster answers every other address with its own page.
     app.router.routes[:0] = [
         # The graph with the asset `report` chosen: beside it stands the link to the report.
         Route("/", lambda _: RedirectResponse("/asset-groups/report")),
         Route(REPORT, _report),
-        Mount(PLOTS, _Plots(directory=plots)),
-        *label_routes(home),
+        *label_routes(Home.find()),
     ]
     return app
-
-
-class _Plots(StaticFiles):
-    """The plots; in place of one that is gone it says why."""
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        """See `StaticFiles`."""
-        try:
-            return await super().get_response(path, scope)
-        except HTTPException as error:
-            return PlainTextResponse(
-                f"This plot is not there. Of each plot the newest {KEPT} are kept; open one of a "
-                "later run, or materialise the asset again.\n",
-                error.status_code,
-            )
 
 
 async def _report(_request: Request) -> Response:

@@ -129,8 +129,6 @@ class Home:
     """Indexes of the tables that tools look facts up in; of the machine, each makes its own."""
     report = _Place("report.html")
     """The report that the UI opens."""
-    plots = _Place("plots")
-    """The plots that the UI links to."""
     dagster = _Place("dagster", of_machine=True)
     """DAGSTER_HOME; of the machine: it may hold SQLite, and what one process logged."""
 
@@ -268,7 +266,6 @@ class Home:
         folders += [self.models, self.converted_models, self.wikipedia_index.parent]
         for folder in folders:
             remove_abandoned(folder.glob("*.tmp"))
-        remove_abandoned(self.plots.rglob("*.tmp"))
         # The model card and the calibration are written into a model that is there.
         remove_abandoned(self.models.glob("*/*.tmp"))
 

@@ -1,84 +1,43 @@
-"""What `evaluation_report` shows of what studies measured, without a model that is loaded."""
+"""What `evaluation_report` makes of what studies measured, and the report shows."""
 
-from pathlib import Path
-from typing import Any
+import re
 
 import dagster as dg
-import polars as pl
 import pytest
 
-from assets.evaluation import report as report_module
 from assets.evaluation.report import evaluation_report
 from dagster_project.definitions import definitions
-from tests.fakes import save_tiny_model
 from tests.warehouse.rows import new_warehouse, put
-from toolformer.home.plots.files import ADDRESS
-from toolformer.home.resources.settings import SettingsResource
+from toolformer.home.report.contents import Contents, contents_of
+from toolformer.home.report.page import page_of
+from toolformer.home.settings.sections import Settings
 
 
 @pytest.fixture
 def reported(tmp_path, monkeypatch):
-    """Reports on two items of SVAMP, of which the first is right in every mode; the metadata."""
+    """Reports on two items of SVAMP, of which the first is right in every mode."""
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     store = new_warehouse(tmp_path)
 
-    def report(*cells: tuple[str, str], **models: str) -> dict[str, Any]:
+    def report(*cells: tuple[str, str]) -> Contents:
         for model, mode in cells:
             same = {"benchmark": "svamp", "model": model, "mode": mode}
             rows = [{**same, "item_id": str(item), "score": 1 - item} for item in range(2)]
             name = f"svamp.{model}.{mode}.0000"
             put(store, "evaluation_results", *rows, name=name, fingerprint=name)
-        overrides = {
-            "language_model": {"path": str(tmp_path / "model")},
-            "evaluation": {"models": models},
-        }
-        resources = {
-            **(definitions().resources or {}),
-            "settings": SettingsResource(overrides=overrides),
-        }
-        (event,) = dg.materialize(
-            [evaluation_report], resources=resources
-        ).get_asset_materialization_events()
-        return {name: each.value for name, each in event.materialization.metadata.items()}
+        assert dg.materialize([evaluation_report], resources=definitions().resources).success
+        return contents_of(store, Settings())
 
     return report
 
 
-@pytest.fixture
-def drawn(monkeypatch) -> list[pl.DataFrame]:
-    """The rows of each plot."""
-    shown: list[pl.DataFrame] = []
-    for name in ("difference_plot", "model_size_plot"):
-        draw = getattr(report_module, name)
-
-        def drawing(frame: pl.DataFrame, *title: str, draw: Any = draw) -> Any:
-            shown.append(frame)
-            return draw(frame, *title)
-
-        monkeypatch.setattr(report_module, name, drawing)
-    return shown
-
-
-def test_scores_without_a_tool_stand_against_those_with_all(reported, drawn):
-    shown = reported(("finetuned", "disabled"), ("finetuned", "enabled"), ("base", "disabled"))
-    assert not {"scores without a tool", "scores by size"} & set(shown)
-    without = [("finetuned", f"without-{tool}") for tool in ("QA", "Calendar")]
-    shown = reported(*without, ("finetuned", "k-1"))
-    assert shown["scores without a tool"].startswith(
-        f"{ADDRESS}/evaluation_report/scores-without-a-tool-"
+def test_scores_without_a_tool_stand_against_those_with_all(reported):
+    contents = reported(("finetuned", "disabled"), ("finetuned", "enabled"), ("base", "disabled"))
+    without = "Without a tool, against all of them"
+    assert without not in [picture.caption for picture in contents.gain_pictures]
+    contents = reported(
+        *(("finetuned", f"without-{tool}") for tool in ("QA", "Calendar")), ("finetuned", "k-1")
     )
-    assert drawn[-1]["comparison"].to_list() == ["without-Calendar", "without-QA"]
-
-
-def test_scores_by_size_are_of_the_models_that_are_there(reported, drawn, tmp_path):
-    save_tiny_model(tmp_path / "model")
-    cells = [
-        (model, mode)
-        for model in ("base", "finetuned", "large", "gone", "plain")
-        for mode in ("disabled", "enabled", "k-1")
-    ]
-    shown = reported(*cells, large=str(tmp_path / "model"), gone=str(tmp_path / "gone"))
-    rows = drawn[-1]
-    assert rows["model"].to_list() == [*["base"] * 2, *["finetuned"] * 2, *["large"] * 2]
-    assert rows["parameters"].n_unique() == 1
-    assert (Path(shown["folder of the plots"]) / Path(shown["scores by size"]).name).is_file()
+    (picture,) = (each for each in contents.gain_pictures if each.caption == without)
+    assert re.findall(">(without-.*?|k-1)<", picture.svg) == ["without-Calendar", "without-QA"]
+    assert without in page_of(contents)

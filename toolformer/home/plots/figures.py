@@ -39,7 +39,7 @@ def funnel_plot(frame: pl.DataFrame) -> "Figure":
     """
     frame = frame.sort("stage_order")
     tool, stages = frame["tool"][0], frame["stage"].to_list()
-    figure, axes = panel_of(tool, height=0.55 + 0.24 * len(stages))
+    figure, axes = panel_of(height=0.55 + 0.24 * len(stages))
     places = range(len(stages), 0, -1)
     for place, stage, rows in zip(places, stages, frame["rows"], strict=True):
         is_result = stage in _RESULT_STAGES
@@ -84,7 +84,7 @@ def training_curve(frame: pl.DataFrame) -> "Figure":
     }
     measured = {column: frame.filter(pl.col(column).is_finite()) for column in labels}
     shown = [column for column in labels if column == "loss" or not measured[column].is_empty()]
-    figure = new_figure(7.6, 0.8 + 2.1 * len(shown), "Finetuning")
+    figure = new_figure(7.6, 0.52 + 2.1 * len(shown))
     panels = [figure.add_subplot(len(shown), 1, part + 1) for part in range(len(shown))]
     for column, axes in zip(shown, panels, strict=True):
         style_axes(axes, has_grid=True)
@@ -120,7 +120,7 @@ def threshold_plot(frame: pl.DataFrame) -> "Figure":
     rows = frame.sort("filtering_threshold", descending=True)
     rows = rows.with_columns(by_chance=pl.col("chance_share") * pl.col("scored_calls"))
     tool, places = rows["tool"][0], range(rows.height)
-    figure, axes = panel_of(tool, height=0.55 + 0.42 * rows.height)
+    figure, axes = panel_of(height=0.55 + 0.42 * rows.height)
     for shift, column, opacity in ((0.19, "kept_calls", 1.0), (-0.19, "kept_texts", PALE)):
         bars = axes.barh(
             [y + shift for y in places],
@@ -154,7 +154,7 @@ def loss_reduction_histogram(frame: pl.DataFrame, threshold: float | None) -> "F
     from matplotlib.ticker import FuncFormatter, NullLocator
 
     tool = frame["tool"][0]
-    figure, axes = panel_of(tool, height=2.2)
+    figure, axes = panel_of(height=2.2)
     # The bins have an edge at the threshold, so that no bar holds kept and dropped calls.
     origin = 0.0 if threshold is None else threshold
     before = np.ceil((origin - _LOWEST_SHOWN) / _BIN_WIDTH - 1e-9)
@@ -209,8 +209,8 @@ def marks_plot(frame: pl.DataFrame) -> "Figure":
             contrast_threshold, precision, recall. A point without precision, where no call is
             kept, is not drawn; of one kind of calls alone the curve of all of them is that kind's.
     """
-    tool, kinds = frame["tool"][0], frame["proposed"].unique(maintain_order=True).to_list()
-    figure, axes = panel_of(tool, height=2.9)
+    kinds = frame["proposed"].unique(maintain_order=True).to_list()
+    figure, axes = panel_of(height=2.9)
     style_axes(axes, has_grid=True)
     curves = frame.filter(pl.col("proposed").ne("all") | (len(kinds) != 2)).drop_nulls("precision")
     has_contrast = curves["contrast_threshold"].count() > 0
