@@ -14,7 +14,7 @@ from toolformer.home.expected_errors import (
     memory_explained,
 )
 
-COMMAND_ERRORS = (*EXPECTED_ERRORS, RunFailedError)
+_COMMAND_ERRORS = (*EXPECTED_ERRORS, RunFailedError)
 INTERRUPTED = 130
 """Exit code of a command that was told to stop, as shells have it."""
 
@@ -25,7 +25,7 @@ def explained_errors() -> Iterator[None]:
     try:
         with memory_explained():
             yield
-    except COMMAND_ERRORS as error:
+    except _COMMAND_ERRORS as error:
         console.error(explained(error))
         sys.exit(1)
     except BaseException as error:

@@ -1,15 +1,25 @@
 """`toolformer tools list`, `try` and `check`: what tools there are, and how one behaves."""
 
+from collections.abc import Iterator, Mapping
+
 from dagster_project.commands import console
-from dagster_project.commands.checking import try_rules, try_rules_apart
 from dagster_project.commands.completing import given_date
 from dagster_project.commands.options import RunOptions
 from toolformer.home.home import Home
-from toolformer.home.wiring.toolbox import execution_limits, open_tool, open_toolbox
+from toolformer.home.settings.sections import Settings
+from toolformer.home.wiring.toolbox import (
+    execution_limits,
+    open_tool,
+    open_toolbox,
+    options_of,
+    prompt_of,
+)
+from tools.base import Tool
 from tools.errors import CallSyntaxError
 from tools.plugins.plugins import parse_arguments
 from tools.protocol import Document, ToolCall
-from tools.registry import check_tool_name, check_usable, is_plugin
+from tools.registry import check_tool_name, check_usable, create_tool, is_plugin
+from tools.running.contract import ContractFinding, Trial, check_contract
 from tools.running.execution import execute_calls
 from tools.syntax import format_call, strip_quotes
 
@@ -77,6 +87,8 @@ def try_tool(name: str, text: str, options: RunOptions, *, today: str | None) ->
 def check_tool(name: str, options: RunOptions) -> bool:
     """Try out what a tool promises, and print what was found.
 
+    In this process, so that a debugger works; a tool of the user's own may end it.
+
     Returns:
         Whether no rule is broken.
 
@@ -86,11 +98,8 @@ def check_tool(name: str, options: RunOptions) -> bool:
     home = Home.find()
     settings = options.load_settings(home)
     check_tool_name(name, targets=settings.tools.targets)
-    findings = (
-        try_rules_apart(name, options) if is_plugin(name) else try_rules(name, settings, home)
-    )
     states = []
-    for finding in findings:
+    for finding in try_rules(name, settings, home):
         console.say(f"{finding.status}  {finding.rule}: {finding.detail}")
         states.append(finding.status)
     console.say(
@@ -98,3 +107,28 @@ def check_tool(name: str, options: RunOptions) -> bool:
         f"{states.count('skipped')} skipped"
     )
     return "failed" not in states
+
+
+def try_rules(name: str, settings: Settings, home: Home) -> Iterator[ContractFinding]:
+    """Try a tool, rule by rule.
+
+    Raises:
+        ToolError: there is no tool to try.
+    """
+    options = options_of(settings, home, name)
+    # What the home gives, a path or a model, is no setting that travels.
+    given_by_user = settings.tools.of(name).options
+    home_options = {option: options.pop(option) for option in options.keys() - given_by_user.keys()}
+
+    def create(given: Mapping[str, object]) -> Tool:
+        return create_tool(name, {**home_options, **given}, targets=settings.tools.targets)
+
+    yield from check_contract(
+        Trial(
+            name,
+            create,
+            options,
+            read_prompt=lambda tool: prompt_of(settings, tool),
+            deadline_seconds=settings.execution.deadline_seconds,
+        )
+    )

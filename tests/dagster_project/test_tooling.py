@@ -6,10 +6,9 @@ from contextlib import closing
 
 import pytest
 
-from dagster_project.commands.checking import try_rules
 from dagster_project.commands.doctor import examine
+from dagster_project.commands.tooling import try_rules
 from tests.conftest import REPOSITORY
-from tests.outside import ECHO
 from tests.tools.plugins.mcp_raw_server import SCHEMA, RawServer
 from toolformer.home.home import Home
 from toolformer.home.settings.settings_file import load_settings
@@ -96,27 +95,6 @@ def test_a_tool_that_cannot_be_tried_is_an_error(run, home, outside):
         assert run("tools", *arguments).is_one_paragraph_naming(message)
 
 
-@pytest.mark.parametrize(
-    ("source", "rule", "passed"),
-    [
-        ("import os\n\nos.abort()\n", "describes itself and shows its calls", 0),
-        (
-            ECHO.replace("return", "import os; os.abort(); return"),
-            "answers in time, or fails with the right error",
-            3,
-        ),
-    ],
-)
-def test_a_tool_that_ends_its_process_fails_the_check(run, home, outside, source, rule, passed):
-    write_settings(home, ECHO_SECTION)
-    outside.module("echo_module", source)
-    code, out, _ = run("tools", "check", "Echo")
-    assert code == 1
-    lines = out.splitlines()
-    assert lines[passed].startswith(f"failed  {rule}: The process ended (")
-    assert lines[-1] == f"{passed} passed, 1 failed, {5 - passed} skipped"
-
-
 def test_a_tool_is_checked_with_the_options_that_a_run_gives_it(run, home):
     write_settings(home, "preset: demo\n")
     code, out, _ = run("tools", "check", "Facts")
@@ -124,14 +102,6 @@ def test_a_tool_is_checked_with_the_options_that_a_run_gives_it(run, home):
     # Its table comes with the project, under a name that is no file.
     assert "passed  answers in time, or fails with the right error: " in out
     assert " facts=" in out
-
-
-def test_a_tool_that_lets_no_other_thread_run_fails_the_check(run, home, outside):
-    write_settings(home, f"{ECHO_SECTION}execution: {{deadline_seconds: 1.0}}\n")
-    outside.module("echo_module", ECHO.replace("return", "return str(9**9**9**9); return"))
-    code, out, _ = run("tools", "check", "Echo")
-    assert code == 1
-    assert any(line.startswith("failed  answers in time") for line in out.splitlines())
 
 
 def test_the_commands_of_the_how_to_take_the_tools_of_a_server(run, home, monkeypatch):
@@ -148,7 +118,6 @@ def test_the_commands_of_the_how_to_take_the_tools_of_a_server(run, home, monkey
         write_settings(home, settings.replace("http://localhost:8931/mcp", server.url))
         *commands, check = [shlex.split(line, comments=True)[1:] for line in commands.splitlines()]
         (code, listed, _), (_, tried, _) = [run(*command) for command in commands]
-        # In this process, which has imported everything.
         rules = [*try_rules(check[-1], load_settings(home.settings_file), home)]
         found = {each.name: each for each in examine(home)}
     assert code == 0
