@@ -1,6 +1,6 @@
 """How many items of each benchmark are kept out of training when a text has them word for word.
 
-Each item's question or statement (of MLQA and XQuAD also the paragraph) stands in a training text
+Each item's question or statement (of MLQA also the paragraph) stands in a training text
 in several ways, as it is or as copies on the web have it, and a share is that of items whose text
 is left out. `other texts` are real documents
 that are left out for words of the benchmark: where these do not hold its items, a false rate.

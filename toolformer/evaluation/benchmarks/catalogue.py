@@ -14,7 +14,7 @@ from toolformer.evaluation.benchmarks.lama import (
     TempLama,
 )
 from toolformer.evaluation.benchmarks.mathematics import Asdiv, Mawps, Svamp
-from toolformer.evaluation.benchmarks.mlqa import LANGUAGES, Mlqa, Xquad
+from toolformer.evaluation.benchmarks.mlqa import LANGUAGES, Mlqa
 from toolformer.evaluation.benchmarks.question_answering import (
     NaturalQuestions,
     PopQa,
@@ -35,7 +35,6 @@ BENCHMARKS: Mapping[str, Callable[[Path], Benchmark]] = MappingProxyType(
         "nq": NaturalQuestions,
         "triviaqa": TriviaQa,
         **{f"mlqa-{language}": partial(Mlqa, language=language) for language in LANGUAGES},
-        **{f"xquad-{language}": partial(Xquad, language=language) for language in LANGUAGES},
         "templama": TempLama,
         "popqa": PopQa,
         "trex11k": LmlmTrex,

@@ -158,7 +158,7 @@ def _objects(parent: object, key: str) -> Iterator[Record]:
 
 
 # Documents that hold their rows in a list below this key, and how they come out of it: TriviaQA's;
-# SQuAD's, also used by MLQA and XQuAD.
+# SQuAD's, also used by MLQA.
 _DOCUMENTS: dict[str, Callable[[list[object]], Iterable[Record]]] = {
     "Data": lambda rows: map(_record_of, rows),
     "data": _squad_rows,

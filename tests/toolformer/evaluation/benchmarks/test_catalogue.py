@@ -26,7 +26,7 @@ PROTOCOLS = {
     "dateset": ("score_lama", 40, ()),
     **dict.fromkeys(("asdiv", "svamp", "mawps"), ("score_math", 40, ())),
     **dict.fromkeys(("webquestions", "nq", "triviaqa", "popqa"), ("score_qa", 40, ("QA",))),
-    **dict.fromkeys(("mlqa", "xquad"), ("score_mlqa", 32, ())),
+    "mlqa": ("score_mlqa", 32, ()),
 }
 
 

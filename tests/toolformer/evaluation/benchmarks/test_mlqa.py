@@ -7,7 +7,7 @@ from tests.toolformer.evaluation.benchmarks.question_files import (
     write_lines,
 )
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkFileError, BenchmarkItem
-from toolformer.evaluation.benchmarks.mlqa import Mlqa, Xquad
+from toolformer.evaluation.benchmarks.mlqa import Mlqa
 
 PROMPT = (
     "Your task is to answer a question based on the following paragraph: Ada lives in Turin. "
@@ -59,30 +59,8 @@ def test_bad_parts_of_a_document_are_rejected_and_reading_goes_on(tmp_path):
     )
 
 
-def test_xquad_takes_the_question_of_one_file_and_the_rest_of_the_english_one(tmp_path):
-    write_json(tmp_path / "xquad.en.json", document(question("Where does Ada live?")))
-    questions = question(answers=("Turín",)), question(name="unknown"), question(text=None)
-    write_json(tmp_path / "xquad.es.json", document(*questions, context="Ada vive en Turín."))
-    benchmark = Xquad(tmp_path, "es")
-    assert [file.name for file in benchmark.files()] == ["xquad.en.json", "xquad.es.json"]
-    assert next(benchmark.items()) == BenchmarkItem("q1", PROMPT, ("Turin",), group="es")
-    assert left_out_of(benchmark) == {
-        "xquad.es.json, row 2": "column 'id' is 'unknown'; expected one of xquad.en.json",
-        "xquad.es.json, row 3": "column 'question' is None; expected a text",
-    }
-
-
-def test_a_file_of_xquad_alone_is_refused(tmp_path):
-    file = write_json(tmp_path / "xquad.es.json", document(question()))
-    with pytest.raises(BenchmarkFileError, match="Name the folder"):
-        list(Xquad(file, "es").items())
-    with pytest.raises(BenchmarkFileError, match=r"xquad\.en\.json"):
-        list(Xquad(tmp_path, "es").items())
-
-
-@pytest.mark.parametrize("benchmark_class", [Mlqa, Xquad])
-def test_lines_with_an_english_paragraph_are_read(tmp_path, benchmark_class):
+def test_lines_with_an_english_paragraph_are_read(tmp_path):
     row = {"id": "a", "context": "Ada lives in Turin.", "question": "¿Dónde vive Ada?"}
     file = write_lines(tmp_path / "questions.jsonl", row | {"answers": ["Turin"]})
     expected = [BenchmarkItem("a", PROMPT, ("Turin",), group="es")]
-    assert items_of(benchmark_class(file, "es")) == expected
+    assert items_of(Mlqa(file, "es")) == expected

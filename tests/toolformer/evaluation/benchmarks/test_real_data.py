@@ -20,7 +20,7 @@ FILES = {
     "triviaqa": "qa/triviaqa_dev.jsonl.gz",
     "templama": "temporal/templama_test.jsonl.gz",
     **{
-        f"xquad-{language}": f"mlqa_standin_xquad/xquad_{language}_q_en_ctx.jsonl.gz"
+        f"mlqa-{language}": f"mlqa_standin_xquad/xquad_{language}_q_en_ctx.jsonl.gz"
         for language in LANGUAGES
     },
 }
