@@ -14,7 +14,6 @@ from assets.outputs import OutputRows, PartitionOutput
 from assets.run import Run
 from assets.shard_texts import typed_frame
 from assets.stage import Part, Stage
-from toolformer.errors import ToolformerError
 from toolformer.evaluation.intervals import Metric, paired_difference, score_interval
 from toolformer.evaluation.modes import DISABLED, ENABLED
 from toolformer.home.settings.evaluation_sections import BASE, MODELS_OF_A_HOME
@@ -101,13 +100,8 @@ class _Comparison(PartitionOutput):
         by_cell = scores.partition_by("model", "mode", as_dict=True)
         cells = {_Cell(*key): frame for key, frame in by_cell.items()}
         seed = self.run.settings.evaluation.seed
-        try:
-            intervals = _intervals(cells, self.metric, seed)
-            differences = _differences(cells, self.metric, seed)
-        except ValueError as error:
-            raise ToolformerError(
-                f"The scores of {self.benchmark!r} cannot be compared: {error}"
-            ) from error
+        intervals = _intervals(cells, self.metric, seed)
+        differences = _differences(cells, self.metric, seed)
         return OutputRows(
             self._frame("score_intervals", intervals),
             side_tables={"paired_differences": self._frame("paired_differences", differences)},

@@ -17,10 +17,6 @@ from toolformer.evaluation.intervals import (
 )
 
 
-def compared_with_itself(scores, weights, *, metric, seed):
-    return paired_difference(scores, scores, weights, metric=metric, seed=seed)
-
-
 def pairs(*, better, worse, same):
     """Scores of two models with these counts; half of the rest is right, half wrong."""
     both = [index % 2 for index in range(same)]
@@ -183,31 +179,3 @@ def test_the_same_seed_gives_the_same_result():
 
     assert results(0) == results(0)
     assert results(1) == results(1)
-
-
-@pytest.mark.parametrize("function", [score_interval, compared_with_itself])
-@pytest.mark.parametrize(
-    ("scores", "weights", "metric"),
-    [
-        ([], [], "accuracy"),
-        ([], [], "perplexity"),
-        *(
-            ([0.0, 1.0, score], [1, 1, 1], metric)
-            for score in (math.nan, math.inf, -math.inf, -0.5, 701.0)
-            for metric in ("accuracy", "perplexity")
-        ),
-        ([1, None], [1, 1], "accuracy"),
-        ([1, 0.5], [1, 1], "accuracy"),
-        *(([1.0, 2.0], [1, weight], "perplexity") for weight in (0, -1, math.nan, math.inf)),
-        ([1.0, 0.0], [1, 1, 1], "accuracy"),
-        ([[1, 0], [0, 1]], [1, 1], "accuracy"),
-    ],
-)
-def test_scores_and_weights_that_are_none_are_refused(function, scores, weights, metric):
-    with pytest.raises(ValueError, match="xpected"):
-        function(scores, weights, metric=metric, seed=0)
-
-
-def test_scores_that_are_not_of_the_same_items_are_refused():
-    with pytest.raises(ValueError, match="shape"):
-        compared([1, 0], [1, 0, 1], [1, 1])
