@@ -7,12 +7,12 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import version
 from pathlib import Path
 
 from dagster_project.commands import console
 from dagster_project.commands.doctor_damage import examine_files
-from dagster_project.commands.findings import INSTALL, Finding, guarded, named, show
+from dagster_project.commands.findings import Finding, guarded, named, show
 from toolformer.forward.memory import GIB
 from toolformer.home.home import Home
 from toolformer.home.locks import remedy as remedy_for_locks
@@ -49,8 +49,7 @@ def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
         is_full: read all models, indexes and partitions to find damage, at one to three
             seconds per GiB; else this takes a few seconds at most.
     """
-    findings = guarded("packages", _packages)
-    findings += guarded("disk", lambda: _disk(home))
+    findings = guarded("disk", lambda: _disk(home))
     findings += guarded("GPU", _graphics_card)
     # Without its store a machine has those texts alone that it has read.
     has_all_texts = True
@@ -72,23 +71,6 @@ def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
     for name, look in looks.items():
         findings += guarded(name, look)
     return findings
-
-
-def _packages() -> Iterator[Finding]:
-    """Those that are missing, or not of a version that the project is made for."""
-    from packaging.requirements import Requirement
-
-    for entry in map(Requirement, requires("toolformer") or ()):
-        if entry.marker is not None and not entry.marker.evaluate({"extra": ""}):
-            continue
-        try:
-            installed = version(entry.name)
-        except PackageNotFoundError:
-            yield Finding(entry.name, "missing", "not installed", INSTALL)
-            continue
-        if not entry.specifier.contains(installed, prereleases=True):
-            detail = f"{installed}; the project is made for {entry.specifier}"
-            yield Finding(entry.name, "warning", detail, INSTALL)
 
 
 def _disk(home: Home) -> Iterator[Finding]:

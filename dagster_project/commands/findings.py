@@ -6,7 +6,6 @@ from typing import Literal
 
 from dagster_project.commands import console
 
-INSTALL = "Run `make setup`"
 # What a broken home or installation shows itself in.
 BREAKAGE = (AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 _MAX_NAMED = 5
@@ -53,7 +52,7 @@ def guarded(name: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
         findings.append(Finding(name, "missing", str(error)))
     except BREAKAGE as error:
         detail = f"could not be examined: {type(error).__name__}: {error}"
-        remedy = f"{INSTALL}, and check the home folder"
+        remedy = "Run `make setup`, and check the home folder"
         file = error.filename if isinstance(error, OSError) else None
         findings.append(Finding(name, "warning", detail, remedy, (str(file),) if file else ()))
     return findings

@@ -144,16 +144,6 @@ def test_what_works_is_not_listed(home, capsys, monkeypatch):
     assert "GiB free for" in capsys.readouterr().out
 
 
-def test_packages_of_another_version_and_missing_ones_are_findings(home, monkeypatch):
-    needed = ["duckdb<0.1", "no-such-package", "nor-this; extra == 'serve'", "polars"]
-    monkeypatch.setattr(doctor, "requires", lambda _: needed)
-    found = [each for each in examine(home) if each.name in {*needed, "duckdb"}]
-    assert [(each.name, each.status) for each in found] == [
-        ("duckdb", "warning"),
-        ("no-such-package", "missing"),
-    ]
-
-
 @pytest.mark.parametrize(("torch", "is_told"), [("2.9.0+cu130", False), ("2.9.0+cpu", True)])
 def test_a_graphics_card_that_torch_cannot_use_is_a_finding(
     home, monkeypatch, tmp_path, torch, is_told
