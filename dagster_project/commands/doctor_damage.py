@@ -71,8 +71,6 @@ def _sealed_files(home: Home) -> Iterator[Finding]:
     for file in bare:
         detail = f"{file} has no `{DIGEST}`, so damage to it would not be noticed"
         yield Finding(name, "warning", detail, "The next command that writes it adds one")
-    if not damaged and not bare:
-        yield Finding(name, "ok", f"no damage in {len(files)}")
 
 
 def _models(home: Home, settings: Settings) -> list[Path]:
@@ -96,9 +94,6 @@ def _compare(name: str, folder: Path, remedy: str, is_full: bool) -> Iterator[Fi
             remedy = f"Remove {folder / DIGESTS_FILE}: the other files may well be sound"
         files = tuple(str(folder / file) for file in damaged)
         yield Finding(name, "warning", f"damaged: {described(damaged)}", remedy, files)
-    elif is_full:
-        detail = "no digests to compare them with" if damaged is None else "as they were written"
-        yield Finding(name, "ok", detail)
 
 
 def _partitions(home: Home, is_full: bool) -> Iterator[Finding]:
@@ -108,28 +103,18 @@ def _partitions(home: Home, is_full: bool) -> Iterator[Finding]:
 
     store = PartitionStore(home.warehouse, is_copy=home.copied_store is not None)
     warehouse = Warehouse(home.warehouse, home.database, store)
-    sizes, count = dict.fromkeys(tables(), 0), 0
+    sizes = dict.fromkeys(tables(), 0)
     for info in warehouse.partitions():
         sizes[info.table] += info.bytes
-        count += 1
     read, examined = 0, []
     for table in sorted(sizes, key=sizes.__getitem__):
         read += sizes[table]
         if read > _MAX_BYTES_READ and not is_full:
             break
         examined.append(table)
-    damaged = warehouse.damaged_partitions(examined)
-    left_out = sorted(sizes.keys() - set(examined))
-    note = f"; not looked at, for their size: {', '.join(left_out)}" if left_out else ""
-    if damaged:
+    if damaged := warehouse.damaged_partitions(examined):
         names = named([str(path.relative_to(home.warehouse.absolute())) for path in damaged])
-        detail = f"{len(damaged)} damaged or missing: {names}{note}"
+        detail = f"{len(damaged)} damaged or missing: {names}"
         remedy = f"Remove these files in {home.warehouse}; the next build makes them again, "
         remedy += "but for labels: put a copy of these back"
         yield Finding("partitions", "warning", detail, remedy, tuple(map(str, damaged)))
-    elif count:
-        yield Finding(
-            "partitions", "ok", f"no damage in {count:,} partition{'s' if count > 1 else ''}{note}"
-        )
-    else:
-        yield Finding("partitions", "ok", "no partitions yet")

@@ -160,7 +160,6 @@ def test_the_doctor_examines_tools_from_outside(outside, home):
         "tools:\n  Echo: {class: 'echo_module:Echo'}\n  Broken: {class: 'broken_module:Broken'}\n"
     )
     found = {each.name: each for each in examine(home)}
-    assert (found["tool Echo"].status, found["tool Echo"].detail) == ("ok", "Repeats a word")
     assert found["tool Broken"].status == "missing"
     assert "ZeroDivisionError" in found["tool Broken"].detail
-    assert found["tool Calculator"].status == "ok"
+    assert not {"tool Echo", "tool Calculator"} & found.keys()

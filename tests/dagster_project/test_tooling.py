@@ -119,10 +119,10 @@ def test_the_commands_of_the_how_to_take_the_tools_of_a_server(run, home, monkey
         *commands, check = [shlex.split(line, comments=True)[1:] for line in commands.splitlines()]
         (code, listed, _), (_, tried, _) = [run(*command) for command in commands]
         rules = [*try_rules(check[-1], load_settings(home.settings_file), home)]
-        found = {each.name: each for each in examine(home)}
+        wrong = {each.name for each in examine(home)}
     assert code == 0
     assert "available" in line_of(listed, "count_words")
     assert "The prompt of get_weather cannot be read" in line_of(listed, "get_weather")
     assert tried == "[count_words(all for one) -> 3]\n"
     assert {rule.status for rule in rules} == {"passed"}, rules
-    assert found["tool count_words"].status == found["tool get_weather"].status == "ok"
+    assert not {"tool count_words", "tool get_weather"} & wrong
