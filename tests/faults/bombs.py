@@ -127,13 +127,13 @@ def xml_without_pages(folder: Path) -> Path:
     return _written(folder / "a.xml", b"<mediawiki>", elements, b"</mediawiki>")
 
 
-@_expected("damaged_source")
+@_expected("truncated_source")
 def nested_elements(folder: Path) -> Path:
     """Five million elements, each within the other."""
     return _dump(folder, b"<page>", b"<a>" * (5 * _MEGABYTE))
 
 
-@_expected("damaged_source")
+@_expected("damaged_source", "truncated_source")
 def attribute_without_end(folder: Path) -> Path:
     """An attribute of 100 MB."""
     return _dump(folder, b'<page a="', *[b"x" * _MEGABYTE] * 100)

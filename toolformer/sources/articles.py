@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 from urllib.parse import quote
-from xml.etree import ElementTree
 
 from toolformer.sources.compression import ByteStream, decompressed
 from toolformer.sources.errors import DamageError, SourceError
@@ -88,7 +87,7 @@ def read_articles(file: SourceFile, tally: Tally | None = None) -> Iterator[Arti
                 yield from _articles_of_dump(content, tally)
             else:
                 yield from _articles_of_lines(content)
-    except (ElementTree.ParseError, EOFError, OSError, ValueError) as error:
+    except (EOFError, OSError, ValueError) as error:
         raise SourceError(
             f"The articles of {file.name!r} cannot be read to their end: {error}. Expected a "
             "complete XML dump (pages-articles), or JSON lines with 'wikipedia_title' and 'text', "

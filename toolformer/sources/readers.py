@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, count, islice
 from typing import IO, Any
-from xml.etree import ElementTree
 
 from toolformer.base.named_files import IS_POINTER, POINTER_START
 from toolformer.sources.addresses import unreadable
@@ -35,8 +34,6 @@ _EXCERPT_BYTES = 4_096
 _ARTICLE = re.compile(
     rb'<doc id="[^"]*"(?: revid="[^"]*")? url="(?P<url>[^"]*)" title="(?P<title>.*)">\s*$'
 )
-# What expat reports where a well-formed document just stops.
-_XML_STOPS = frozenset({3, 4, 5})
 
 
 def read_raw_records(source: Source, files: list[SourceFile]) -> Iterator[RawRecord]:
@@ -124,7 +121,7 @@ def _records_of(file: SourceFile, source: Source) -> Iterator[RawRecord]:
             for record in _read(file, stored, source):
                 yield record
                 offset = record.offset + 1
-    except (ElementTree.ParseError, EOFError, ExpansionError, OSError) as error:
+    except (EOFError, ExpansionError, OSError) as error:
         # Decompressors and Arrow raise OSError without a number for what is wrong in the data.
         if isinstance(error, OSError) and error.errno is not None:
             raise unreadable(file.name, error) from error
@@ -139,8 +136,6 @@ def _records_of(file: SourceFile, source: Source) -> Iterator[RawRecord]:
 def _reason_of(error: Exception) -> Reason:
     if isinstance(error, ExpansionError):
         return "decompression_limit"
-    if isinstance(error, ElementTree.ParseError):
-        return "truncated_source" if error.code in _XML_STOPS else "damaged_source"
     return "truncated_source" if isinstance(error, EOFError) else "damaged_source"
 
 

@@ -70,7 +70,7 @@ def test_blank_lines_take_next_to_no_time(written):
 def test_pages_before_damage_in_the_same_chunk_are_read_each_in_its_last_revision(written):
     second = "<revision><text>" + "new " * 50 + "</text></revision></page>"
     page = page_xml("A", "old " * 50).replace("</page>", second)
-    found = outcomes(written("a.xml", DUMP_HEAD + page * 3 + "<page></wrong>"))
+    found = outcomes(written("a.xml", DUMP_HEAD + page * 3 + "<page></wrong></page></mediawiki>"))
     assert found == [("new " * 50).strip()] * 3 + ["damaged_source"]
 
 
