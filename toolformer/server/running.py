@@ -1,6 +1,5 @@
 """Runs the server: listens, serves, and stops on a signal."""
 
-import asyncio
 import socket
 import threading
 from collections.abc import Callable
@@ -10,7 +9,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from toolformer.errors import ToolformerError
-from toolformer.server.connections import BACKLOG, Connection, warn_seldom
+from toolformer.server.connections import Connection
 from toolformer.server.served import Served
 
 CLOSING_SECONDS = 30.0
@@ -45,7 +44,6 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                backlog=BACKLOG,
                 timeout_graceful_shutdown=_SENDING_SECONDS,
             )
         )
@@ -56,8 +54,6 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen."""
-        handler = warn_seldom(self.server_state.connections)
-        asyncio.get_running_loop().set_exception_handler(handler)
         await super().startup(sockets)
         self._on_start()
 

@@ -1,17 +1,11 @@
 """Clients that connect and ask nothing: they hold no place for long, and nobody else is blocked."""
 
-import asyncio
-import resource
 import socket
-import subprocess
-import sys
 import time
 
-import httpx2 as httpx
 import pytest
 
-from tests.conftest import REPOSITORY, happens
-from tests.toolformer.server import serving as started_here
+from tests.conftest import happens
 from tests.toolformer.server.serving import serving
 from toolformer.server import connections
 
@@ -67,52 +61,3 @@ def test_an_answer_may_take_longer_than_a_head(monkeypatch):
         slow = running.complete("slow", max_tokens=100)
     assert slow.status_code == 200
     assert slow.elapsed.total_seconds() > 0.4
-
-
-def test_heads_that_are_never_finished_block_nobody_and_fill_no_log():
-    """More of them than the process may have open files."""
-    command = [sys.executable, "-m", started_here.__name__]
-    limit = (128, 128)
-    with subprocess.Popen(
-        command,
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limit),
-    ) as process:
-        held = []
-        try:
-            assert process.stdout is not None
-            address = process.stdout.readline().strip()
-            port = int(address.rpartition(":")[2])
-            for _ in range(300):
-                held.append(socket.create_connection(("127.0.0.1", port), timeout=5))
-                held[-1].sendall(HEAD)
-            for _ in range(5):
-                answer = httpx.get(f"{address}/health", timeout=20, trust_env=False)
-                assert answer.status_code == 200
-            process.terminate()
-            _, said = process.communicate(timeout=20)
-        finally:
-            process.kill()
-            for client in held:
-                client.close()
-    assert process.returncode == 0, said
-    assert len(said.splitlines()) < 20, said[:2000]
-
-
-def test_an_accept_that_would_be_tried_again_behind_the_end_is_not_told(caplog):
-    loop, handle = asyncio.new_event_loop(), connections.warn_seldom(set())
-    again = "Exception in callback BaseSelectorEventLoop._start_serving(<function>)"
-    try:
-        handle(loop, {"message": again, "exception": ValueError("Invalid file descriptor: -1")})
-        assert not caplog.records
-        handle(loop, {"message": again, "exception": RuntimeError("of another kind")})
-        handle(loop, {"message": "in another callback", "exception": ValueError("of another kind")})
-    finally:
-        loop.close()
-    assert [record.message.partition("\n")[0] for record in caplog.records] == [
-        again,
-        "in another callback",
-    ]
