@@ -2,8 +2,8 @@
 
 The rows are drawn: three facts each of people with names of three words. The tool runs in a process
 of its own, once without an index and once with. Its calls name people as the table does, in small
-letters without accents, with two letters that changed places, and people that it does not have;
-proposals are for texts of some 200 words that name six people and a value of each.
+letters without accents, and people that it does not have; proposals are for texts of some 200 words
+that name six people and a value of each.
 
     python -m benchmarks.table [--rows 5000000] [--calls 200] [--work FOLDER] [--json FILE]
 """
@@ -93,7 +93,6 @@ def ask(file: Path, calls: int) -> dict[str, float]:
     spellings: dict[str, Callable[[str], str]] = {
         "exact": str,
         "folded": folded,
-        "fuzzy": _with_slip,
         "not_found": lambda name: f"{name}ox",
     }
     for kind, spell in spellings.items():
@@ -108,10 +107,6 @@ def ask(file: Path, calls: int) -> dict[str, float]:
     return measured | _timed(
         "proposals", [lambda each=each: tool.proposals(each) for each in documents]
     )
-
-
-def _with_slip(name: str) -> str:
-    return f"{name[:-4]}{name[-3]}{name[-4]}{name[-2:]}"
 
 
 def _text(named: Sequence[tuple[str, tuple[str, str, str]]]) -> str:

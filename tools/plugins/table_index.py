@@ -11,15 +11,11 @@ from typing import Any, NamedTuple
 
 from toolformer.base.whole_files import replacing
 from tools.errors import ToolUnavailableError
-from tools.plugins.table_names import are_near, folded
+from tools.plugins.table_names import folded
 from tools.plugins.table_rows import digest_of
 
 # Of the facts of a subject, and of the values of one relation, no more different ones are read.
 MOST_FACTS = 1000
-# Names with one half in common, among which those that differ by a slip are looked for.
-_MOST_CANDIDATES = 10_000
-# Behind every character of a name.
-_LAST = "\U0010ffff"
 
 
 class Fact(NamedTuple):
@@ -58,40 +54,6 @@ class TableIndex:
         if any(_checksum(name, str(names)) != check for names, check in found):
             raise self._damaged()
         return [subject for names, _ in found for subject in json.loads(names)]
-
-    def near_subjects(self, name: str) -> list[str]:
-        """The subjects whose folded names differ from one by a slip; see `are_near`.
-
-        The slip lies in one half of the name, so the other is the same. None where more than
-        10,000 names share a half with it, nor where the other word is one that a name of the table
-        begins or ends with: then it is no slip.
-        """
-        half = len(name) // 2
-        # Letters that changed places may lie in both.
-        beginning, end = name[:half], name[half + 1 :][::-1]
-        candidates: set[str] = set()
-        for column, table, part in (("folded", "subjects", beginning), ("reversed", "ends", end)):
-            found = self._column(
-                f"select {column} from {table} where {column} between ? and ? limit ?",
-                *(part, part + _LAST, _MOST_CANDIDATES + 1),
-            )
-            if len(found) > _MOST_CANDIDATES:
-                return []
-            candidates.update(found if table == "subjects" else (each[::-1] for each in found))
-        near = sorted(each for each in candidates if are_near(name, each))
-        written = {word for each in near for word in set(name.split()).difference(each.split())}
-        if any(map(self._is_word, written)):
-            return []
-        return [subject for each in near for subject in self.subjects(each)]
-
-    def _is_word(self, word: str) -> bool:
-        """Whether a folded name begins or ends with a word, or is that word."""
-        found = self._rows(
-            "select 1 where exists (select 1 from subjects where folded = ? or folded between ? "
-            "and ?) or exists (select 1 from ends where reversed between ? and ?)",
-            *(word, f"{word} ", f"{word} {_LAST}", f"{word[::-1]} ", f"{word[::-1]} {_LAST}"),
-        )
-        return bool(found)
 
     def relations(self, name: str) -> list[str]:
         """The relations with a folded name: one, or several that are written differently."""
@@ -173,7 +135,6 @@ def write_index(file: Path, facts: Iterable[tuple[str, str, str, int]], state: o
         connection = sqlite3.connect(temporary)
         try:
             connection.create_function("folded", 1, folded, deterministic=True)
-            connection.create_function("reversed", 1, lambda name: name[::-1], deterministic=True)
             connection.create_function("checksum", 2, _checksum, deterministic=True)
             # A file that was not finished is not used, and no other process reads this one yet.
             for pragma in ("journal_mode = off", "synchronous = off", "cache_size = -200000"):

@@ -1,5 +1,5 @@
--- What an index of a table holds, made behind its facts. `folded`, `reversed` and `checksum` are
--- functions of tools/plugins/table_index.py.
+-- What an index of a table holds, made behind its facts. `folded` and `checksum` are functions
+-- of tools/plugins/table_index.py.
 
 create index facts_by_key on facts (subject, relation);
 
@@ -11,10 +11,6 @@ with named as materialized (
 insert into subjects
 select name, json_group_array(subject), checksum(name, json_group_array(subject)) from named
 group by name;
-
--- The same forms backwards, to find those that share an end.
-create table ends (reversed text primary key) without rowid;
-insert into ends select reversed(folded) from subjects order by 1;
 
 create table relations (folded text, relation text, primary key (folded, relation)) without rowid;
 insert into relations select folded(relation), relation from (select distinct relation from facts);

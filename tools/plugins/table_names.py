@@ -1,4 +1,4 @@
-"""How the names of a table are compared: without case, accents and punctuation, or by one edit."""
+"""How the names of a table are compared: without case, accents and punctuation."""
 
 import re
 import unicodedata
@@ -20,12 +20,6 @@ _WORD = re.compile(
 # Accents of letters; the marks of other scripts make other letters.
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _PLAIN = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "æ": "ae", "œ": "oe", "þ": "th"})
-_ROMAN = re.compile("[ivxlcdm]+")
-
-# Two spellings of which people have both: McDonald and MacDonald, Jonathan and Johnathan.
-_TWO_SPELLINGS = re.compile("(?<=^m)a(?=c)|(?<=[aeiouy])h(?=[lmnr])")
-# Letters of the shorter word from which on a slip is taken for one; see `are_near`.
-_FOR_SWAPPED, _FOR_MISSING, _FOR_OTHER = 6, 8, 10
 
 
 class Word(NamedTuple):
@@ -57,44 +51,3 @@ def _folded_word(word: str) -> str:
         return word.lower()
     plain = unicodedata.normalize("NFKC", _ACCENTS.sub("", unicodedata.normalize("NFKD", word)))
     return plain.casefold().translate(_PLAIN)
-
-
-def are_near(name: str, other: str) -> bool:
-    """Whether two folded names differ by a slip of writing, and can hardly be those of two things.
-
-    One word differs, inside and in its letters only: two that changed places (of at least six), one
-    that is missing (eight), or another one (ten). Less tells people and things apart: James Franck
-    and Franco, Bob Johnson and Johnston, Jack Shephard and Sheppard, McDonald and MacDonald, South
-    Australia and Australian, Henry VII and VIII, any two numbers.
-
-    Example:
-        >>> are_near("albert einstein", "albert einstien"), are_near("john miller", "john milner")
-        (True, False)
-        >>> are_near("dante alighieri", "dante aligheri"), are_near("list 12345678", "list 1234568")
-        (True, False)
-    """
-    words, others = name.split(" "), other.split(" ")
-    if len(words) != len(others):
-        return False
-    changed = [pair for pair in zip(words, others, strict=True) if pair[0] != pair[1]]
-    return len(changed) == 1 and _is_slip(*changed[0])
-
-
-def _is_slip(word: str, other: str) -> bool:
-    longer, shorter = (word, other) if len(word) >= len(other) else (other, word)
-    if longer[:1] != shorter[:1] or longer[-1:] != shorter[-1:]:
-        return False
-    if _ROMAN.fullmatch(longer) or not (longer + shorter).isalpha():
-        return False
-    if _TWO_SPELLINGS.sub("", longer) == _TWO_SPELLINGS.sub("", shorter):
-        return False
-    letters = enumerate(zip(longer, shorter, strict=False))
-    place = next((place for place, (one, two) in letters if one != two), len(shorter))
-    rest, other_rest = longer[place:], shorter[place:]
-    if len(longer) > len(shorter):
-        # Two letters at least stay behind it: crusaders are no crusades.
-        return rest[1:] == other_rest and len(shorter) >= _FOR_MISSING and len(rest) > 2
-    if rest[1:] == other_rest[1:]:
-        return len(shorter) >= _FOR_OTHER
-    is_swapped = rest[:2] == other_rest[1::-1] and rest[2:] == other_rest[2:]
-    return is_swapped and len(shorter) >= _FOR_SWAPPED

@@ -40,7 +40,7 @@ TABLE_TOOL = "tools.plugins.table_tool:TableTool"
 MISSING = ("NULL", "None", "nan", "NaN", "NaT", "<NA>", "#N/A", r"\N")
 """What pandas, databases and spreadsheets write where there is no value."""
 
-_VERSION = 3
+_VERSION = 4
 # An index of more may take longer than the two minutes that a tool has to start.
 _MOST_FACTS = 6_000_000
 _LONGEST_ARGUMENTS = 300
@@ -198,8 +198,7 @@ class TableTool(Tool):
         if name in subjects:
             return name
         # A name of punctuation alone is like every other.
-        subjects = (subjects or self.index.near_subjects(key)) if key else []
-        if not subjects:
+        if not subjects or not key:
             raise ToolCallError("not_found", f"The table has no {name!r}.")
         if len(subjects) > 1:
             raise ToolCallError(

@@ -1,8 +1,5 @@
 """A table of the user's own as a tool."""
 
-import random
-import string
-
 import pytest
 
 from tests.tools.plugins.tables import FACTS, NO_TEXT, answer, indexes
@@ -10,7 +7,7 @@ from toolformer.home.home import Home
 from toolformer.home.settings.settings_file import load_settings
 from toolformer.home.wiring.toolbox import open_tool
 from tools.errors import ToolCallError, ToolSettingsError
-from tools.plugins.table_names import are_near, folded
+from tools.plugins.table_names import folded
 from tools.plugins.table_tool import TABLE_TOOL
 from tools.prompting import demonstrations_of, load_prompt
 from tools.protocol import Document
@@ -28,7 +25,7 @@ from tools.running.contract import Trial, check_contract
         "Peter F Martin, year of birth": "1941",
         "Müller, Sohn & Co, founded in": "Köln",
         "muller sohn & co, founded in": "Köln",
-        "Albert Einstien, place of birth": "Ulm",
+        "Albert Einstien, place of birth": "not_found",
         "Ada Lovelace, occupation": "mathematician; writer",
         "#5, place of birth": "Nowhere",
         "IT, field": "computing",
@@ -58,75 +55,6 @@ def test_messages_name_what_the_table_has(make):
     }.items():
         with pytest.raises(ToolCallError, match=told):
             tool.call(arguments, NO_TEXT)
-
-
-def test_a_slip_that_fits_two_names_is_refused(make):
-    table = "subject,relation,object\nCharlotte Lee,age,4\nCharlottte Lee,age,5\n"
-    assert answer(make(table), "Chalrottte Lee, age") == "5"
-    two = "subject,relation,object\nJohannesburg,age,4\nJohannsseburg,age,5\n"
-    assert are_near("johannseburg", "johannesburg")
-    assert are_near("johannseburg", "johannsseburg")
-    assert answer(make(two), "Johannseburg, age") == "ambiguous"
-
-
-def test_names_that_are_told_apart_by_little_are_never_near():
-    for name, other in (
-        ("john miller", "john milner"),
-        ("henry vii", "henry viii"),
-        ("george w bush", "george h bush"),
-        ("bob johnson", "bob johnston"),
-        ("south australia", "south australian"),
-        ("pope adrian", "pope hadrian"),
-        ("road 12345678", "road 12354678"),
-        ("shahrukh khan", "shah rukh khan"),
-        ("the crusades", "the crusaders"),
-        ("same name", "same name"),
-        ("ronald macdonald", "ronald mcdonald"),
-        ("johnathan swift", "jonathan swift"),
-        ("ernst schuhmacher", "ernst schumacher"),
-    ):
-        assert not are_near(name, other)
-        assert not are_near(other, name)
-
-
-def test_a_word_that_another_name_of_the_table_has_is_no_slip(make):
-    rows = "Nancy Kristen,1\nKirsten Dunst,2\nAnn Patterson,3\nBo Paterson,4\nEva Petterson,5\n"
-    tool = make(f"name,age\n{rows}", key=["name"], values=["age"])
-    assert answer(tool, "Nancy Kristne") == "not_found"
-    assert answer(tool, "Nancy Krsiten") == "1"
-    assert answer(tool, "Nancy Kirsten") == "not_found"
-    assert answer(tool, "Ann Paterson") == "not_found"
-    assert answer(tool, "Ann Pattersno") == "not_found"
-    assert answer(tool, "Ann Pattresno") == "not_found"
-    assert answer(tool, "Ann Pattesron") == "3"
-
-
-def test_near_names_are_found_wherever_the_slip_is(make):
-    """The index, which looks at halves, finds exactly what comparing with every name finds."""
-    numbers = random.Random(3)
-    letters = string.ascii_lowercase[:3]
-    names = {
-        " ".join("".join(numbers.choices(letters, k=size)) for size in sizes)
-        for sizes in numbers.choices([(9,), (6,), (3, 9), (9, 3), (10, 10)], k=300)
-    }
-    table = "subject,relation,object\n" + "".join(f"{name},age,1\n" for name in names)
-    index = make(table).index
-    slips = 0
-    for name in sorted(names):
-        for place in range(len(name) - 1):
-            for written in (
-                name[:place] + name[place + 1] + name[place] + name[place + 2 :],
-                name[:place] + name[place + 1 :],
-                name[:place] + "b" + name[place:],
-                name[:place] + "b" + name[place + 1 :],
-            ):
-                expected = sorted(each for each in names if are_near(written, each))
-                changed = {w for each in expected for w in set(written.split()) - set(each.split())}
-                if changed & {word for each in names for word in each.split()}:
-                    expected = []
-                assert index.near_subjects(written) == expected
-                slips += bool(expected)
-    assert slips > 500
 
 
 def test_folding_keeps_what_tells_names_apart():
