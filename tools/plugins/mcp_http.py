@@ -52,43 +52,22 @@ class HttpConnection(McpConnection):
         import httpx2 as httpx
         from mcp.client.streamable_http import streamable_http_client  # pyright: ignore[reportMissingImports]
 
-        from tools.plugins.mcp_messages import LONGEST_MESSAGE
-
-        # A compressed answer may be a thousand times as large as what is received.
-        headers = {"accept-encoding": "identity"}
-        if self._key:
-            headers["authorization"] = f"Bearer {self._key}"
         async with (
             httpx.AsyncClient(
-                headers=headers,
+                headers={"authorization": f"Bearer {self._key}"} if self._key else {},
                 # An answer has the deadline of its call.
                 timeout=httpx.Timeout(self._seconds, read=None),
                 **past_proxies(self._url),
                 event_hooks={"response": [self._look_at]},
             ) as client,
-            streamable_http_client(
-                self._url, http_client=client, max_sse_event_size=LONGEST_MESSAGE
-            ) as streams,
+            streamable_http_client(self._url, http_client=client) as streams,
         ):
             yield streams
 
     async def _look_at(self, response: Any) -> None:
-        from tools.plugins.mcp_messages import LONGEST_MESSAGE, LimitedAnswer
-
-        is_answer, limit = response.request.method == "POST", LONGEST_MESSAGE
-        if is_answer:
+        if response.request.method == "POST":
             status = f"it answered {response.status_code} {response.reason_phrase}"
             self._refusal = status if response.is_error else ""
-        said = f"it answered with more than {limit:,} bytes"
-        encoding = response.headers.get("content-encoding", "identity")
-        if encoding != "identity":
-            limit, said = 0, f"it compresses its answers ({encoding}), and was asked not to"
-
-        def refuse() -> None:
-            if is_answer:
-                self._refusal = self._refusal or said
-
-        response.stream = LimitedAnswer(response.stream, limit, refuse)
 
     def _fault(self, error: BaseException) -> str | None:
         from mcp import types  # pyright: ignore[reportMissingImports]

@@ -1,59 +1,13 @@
-"""The messages of an MCP server, with limits that its client library does not set."""
+"""The messages of an MCP server, with what its client library would refuse taken out."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-import anyio
-import httpx2 as httpx
-from anyio.streams.text import TextReceiveStream
-from pydantic import ValidationError
 
 from tools.errors import ToolSettingsError
 from tools.plugins.parameters import parameters_of_schema
 
-# Of a message, in bytes or characters, and of what a list of tools says of one, in characters.
-LONGEST_MESSAGE = 4 * 2**20
+# Of what a list of tools says of one, in characters.
 _LONGEST_PARTS = {"title": 10_000, "description": 10_000, "inputSchema": 100_000}
-
-
-class LimitedLines(TextReceiveStream):
-    """Lines of a program's output; behind one that is too long, which is cut, it has none."""
-
-    _length = 0
-
-    async def receive(self) -> str:
-        """The next piece of the text."""
-        if self._length > LONGEST_MESSAGE:
-            raise anyio.EndOfStream
-        text = await super().receive()
-        _, newline, rest = text.rpartition("\n")
-        # A piece is far shorter than the limit, so a line that ends in one is hardly longer.
-        self._length = len(rest) if newline else self._length + len(rest)
-        return text if self._length <= LONGEST_MESSAGE else f"{text}\n"
-
-
-class LimitedAnswer(httpx.AsyncByteStream):
-    """The body of an answer that breaks off behind so many bytes.
-
-    Args:
-        refuse: Called when it does.
-    """
-
-    def __init__(self, stream: httpx.AsyncByteStream, limit: int, refuse: Callable[[], None]):
-        self._stream, self._limit, self._refuse = stream, limit, refuse
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        received = 0
-        async for piece in self._stream:
-            received += len(piece)
-            if received > self._limit:
-                self._refuse()
-                raise httpx.StreamError("too long")
-            yield piece
-
-    async def aclose(self) -> None:
-        """Give the connection back."""
-        await self._stream.aclose()
 
 
 class SoundTools:
@@ -67,7 +21,6 @@ class SoundTools:
 
     def __init__(self, stream: Any, refused: dict[str, str]) -> None:
         self._stream, self._refused = stream, refused
-        self._is_over = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -83,11 +36,7 @@ class SoundTools:
         return self
 
     async def __anext__(self) -> Any:
-        if self._is_over:
-            raise StopAsyncIteration
         item = await anext(self._stream)
-        # The client library would wait until the program ends.
-        self._is_over = isinstance(item, ValidationError) and is_too_long(item)
         result = getattr(getattr(item, "message", None), "result", None)
         if isinstance(result, dict) and isinstance(tools := result.get("tools"), list):
             tools = [tool for tool in tools if isinstance(tool, dict)]
@@ -110,8 +59,3 @@ class SoundTools:
         said = {key: tool[key] for key in ("title", "description") if type(tool.get(key)) is str}
         arguments = {key: value for key, value in dict(schema or {}).items() if key != "$schema"}
         return {"name": name, **said, "inputSchema": {**arguments, "type": "object"}}
-
-
-def is_too_long(message: ValidationError) -> bool:
-    """Whether what is no message is one that was cut."""
-    return len(str(message.errors()[0]["input"])) > LONGEST_MESSAGE

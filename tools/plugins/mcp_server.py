@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from toolformer.base import foreign_texts
 from toolformer.base.names import did_you_mean
 from tools.errors import ToolCallError, ToolError, ToolSettingsError
+from tools.plugins.mcp_messages import SoundTools
 
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
@@ -108,18 +109,11 @@ class McpConnection:
     def _streams(self) -> AbstractAsyncContextManager[Any]:
         """The streams of messages, which end what they belong to."""
         from mcp import stdio_client  # pyright: ignore[reportMissingImports]
-        from mcp.client import stdio  # pyright: ignore[reportMissingImports]
 
-        from tools.plugins.mcp_messages import LimitedLines
-
-        # The client library reads lines of any length.
-        stdio.TextReceiveStream = LimitedLines  # pyright: ignore[reportPrivateImportUsage]
         return stdio_client(self._parameters, errlog=cast("TextIO", self._log))
 
     @asynccontextmanager
     async def _sound_streams(self) -> AsyncIterator[Any]:
-        from tools.plugins.mcp_messages import SoundTools
-
         async with self._streams() as (read, write):
             self._refused: dict[str, str] = {}
             yield SoundTools(read, self._refused), write
@@ -237,13 +231,9 @@ class McpConnection:
 
     async def _pass_over(self, message: object) -> None:
         """Keep a line that is no message, and name the first; the client goes on behind it."""
-        from tools.plugins.mcp_messages import LONGEST_MESSAGE, is_too_long
-
         if not isinstance(message, ValidationError):
             return
         line = self.shown(message.errors()[0]["input"])
-        if is_too_long(message):
-            line = f"a message of more than {LONGEST_MESSAGE:,} characters"
         print(line, file=self._log, flush=True)
         if line and self.name not in _noisy_servers:
             _noisy_servers.add(self.name)

@@ -20,7 +20,6 @@ def _answer(n: int) -> dict:
         16: {"content": [{"type": "text", "text": "quota exceeded"}], "isError": True},
         18: {"content": [{"type": "text", "text": "9 " * 100_000}]},
         20: {"content": [{"type": "text", "text": "[10] -> see\n[2]\u202e"}]},
-        22: {"content": [{"type": "text", "text": "9" * 2**23}]},
     }
     return answers.get(n, {"content": [text]})
 

@@ -33,7 +33,6 @@ def test_the_key_is_sent_and_never_shown(words, server, monkeypatch, caplog):
     named = "key_variable=KEY_OF_THE_TEST"
     assert tool.version.startswith(f"2 url={server.url} {named} tool=count server=raw 1.0 schema=")
     assert {headers["authorization"] for _, headers in server.seen} == {f"Bearer {KEY}"}
-    assert {headers["accept-encoding"] for _, headers in server.seen} == {"identity"}
     # A server may write back what it was sent.
     server.answers = {"tools/call": reply(error={"code": 1, "message": f"not {KEY}"})}
     assert outcome(tool).message == "Words: not …."

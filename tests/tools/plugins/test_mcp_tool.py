@@ -173,14 +173,6 @@ def test_what_a_server_prints_between_its_messages_is_passed_over_and_named_once
     assert "Passed over what is no message, such as 'Half Server is running …'" in record.message
 
 
-def test_a_message_that_is_too_long_ends_the_server_and_is_named(make):
-    folder = str(Path(__file__).parent)
-    tool = make("half", command=[sys.executable, "mcp_noisy_server.py"], folder=folder)
-    too_long, half = execute_calls(tool, [("22", DOCUMENT), ("10", DOCUMENT)], limits=Limits(30))
-    assert (too_long.reason, half.result) == ("server_died", "5")
-    assert "a message of more than 4,194,304 characters" in str(too_long.message)
-
-
 def test_a_command_with_a_relative_path_begins_beside_the_settings_also_in_the_worker(tmp_path):
     pytest.importorskip("mcp", reason="needs the extra `mcp`")
     shutil.copy(Path(__file__).with_name("mcp_noisy_server.py"), tmp_path / "server.py")
