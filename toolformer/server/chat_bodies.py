@@ -16,8 +16,6 @@ from toolformer.forward.tokenization import Tokenizer
 from toolformer.server.api_errors import ApiError
 from toolformer.server.bodies import MAX_LOGPROBS, CompletionBody, TextBody
 
-EXECUTED = "executed_"
-"""Ids of calls that this server has listed in a message begin so."""
 WITHOUT_EFFECT = (
     *("metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"),
     *("parallel_tool_calls", "chat_id", "session_id", "id"),
@@ -25,7 +23,7 @@ WITHOUT_EFFECT = (
 """Fields that clients send for their own ends."""
 _ROLES = ("system", "developer", "user", "assistant")
 _OF_MESSAGES = (
-    *("role", "content", "tool_calls", "name", "id"),
+    *("role", "content", "name", "id"),
     *("refusal", "annotations", "reasoning_content", "provider_specific_fields"),
 )
 
@@ -34,8 +32,6 @@ class ChatCompletionBody(CompletionBody):
     """What is asked of a chat whose messages have become a prompt."""
 
     PROMPT: ClassVar[str] = "messages"
-
-    tool_calls_in_message: bool = False
 
 
 class ChatBody(TextBody):
@@ -56,7 +52,6 @@ class ChatBody(TextBody):
     tool_choice: Literal["none", "auto"] | None = Field(
         None, description='"auto" or "none", since the model itself opens calls'
     )
-    tool_calls_in_message: bool | None = Field(None, description="true or false")
 
     @model_validator(mode="before")
     @classmethod
@@ -82,7 +77,6 @@ class ChatBody(TextBody):
             "logprobs": (self.top_logprobs or 0) if self.logprobs else None,
             "tools": "off" if self.tool_choice == "none" else self.tools,
             "calls_in_text": bool(self.calls_in_text),
-            "tool_calls_in_message": bool(self.tool_calls_in_message),
         }
         shared = {name: getattr(self, name) for name in TextBody.model_fields}
         # Its fields have been checked.
@@ -95,18 +89,14 @@ def _refused(where: str, what: str, expected: str) -> ApiError:
 
 def _turn(place: int, message: Mapping[str, Any]) -> dict[str, str]:
     """A message as templates take it, with its role and its text alone."""
-    where, role, calls = f"messages[{place}]", message.get("role"), message.get("tool_calls") or []
+    where, role = f"messages[{place}]", message.get("role")
     if role not in _ROLES:
         expected = f"one of {', '.join(_ROLES)}: results of tools are the server's own"
         raise _refused(where, f"has the role {reprlib.repr(role)}", expected)
     for name, value in message.items():
         if value and name not in _OF_MESSAGES:
             raise _refused(where, f"has a field {reprlib.repr(name)}", "role and content alone")
-    for call in calls if isinstance(calls, list) else [calls]:
-        if not isinstance(call, dict) or not str(call.get("id")).startswith(EXECUTED):
-            expected = "those that this server has listed, or none"
-            raise _refused(where, "has tool_calls of others", expected)
-    content = message.get("content") or ("" if calls else message.get("content"))
+    content = message.get("content")
     texts = []
     for part in content if isinstance(content, list) else [{"type": "text", "text": content}]:
         text = part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None

@@ -69,27 +69,6 @@ def test_a_stream_begins_with_the_role_and_has_no_tool_calls(running: Running):
     assert choices[-1]["toolformer"] == {"text_without_calls": " It is 42."}
 
 
-def test_calls_stand_in_the_message_where_that_is_asked_for(running: Running):
-    message = message_of(running.chat(tool_calls_in_message=True))
-    (call,) = message["tool_calls"]
-    assert call["id"].startswith("executed_")
-    told = {"name": "Calculator", "arguments": '{"input": "6 * 7"}'}
-    assert (call["type"], call["function"], call["result"]) == ("function", told, "42")
-    parts = events(running.chat(tool_calls_in_message=True, stream=True))
-    listed = [part["choices"][0]["delta"].get("tool_calls") for part in parts]
-    ((streamed,),) = [calls for calls in listed if calls]
-    assert (streamed["index"], streamed["function"]) == (0, told)
-    assert parts[-1]["choices"][0]["finish_reason"] == "stop"
-    # None is listed behind the end of the text.
-    ended = running.chat(tool_calls_in_message=True, stop=["It is"])
-    assert "tool_calls" not in message_of(ended)
-    # Clients send the message back, without what they do not know.
-    del call["result"]
-    message["content"] = None
-    again = [{"role": "user", "content": "a"}, message, {"role": "user", "content": "b"}]
-    assert running.chat(again).status_code == 200
-
-
 def test_log_probabilities_are_of_what_the_model_chose_the_same_in_a_stream(running: Running):
     fields = {"logprobs": True, "top_logprobs": 2}
     (choice,) = running.chat(**fields).json()["choices"]
@@ -147,13 +126,13 @@ def test_the_models_own_template_makes_the_prompt_with_its_special_tokens_alone(
 
 
 def test_a_chat_stands_behind_the_start_token_with_its_system_prompt_and_earlier_calls():
-    # As a chat client sends back what it has shown, calls in the text and beside it.
+    # As a chat client sends back what it has shown, with calls in the text and without.
     written = {"role": "assistant", "content": ANSWER.lstrip()}
     with with_template(
         "{% for turn in messages %}{{ turn.role }}: {{ turn.content }}|{% endfor %}"
     ) as own:
-        listed = message_of(own.chat(tool_calls_in_message=True))
-        history = [HISTORY[0], HISTORY[1], written, HISTORY[1], listed, HISTORY[1]]
+        told = message_of(own.chat())
+        history = [HISTORY[0], HISTORY[1], written, HISTORY[1], told, HISTORY[1]]
         answer = own.chat(history)
         request = own.batch.requests[-1]
     assert message_of(answer)["content"] == TEXT
@@ -229,8 +208,16 @@ FOREIGN = {"id": "call_1", "type": "function", "function": {"name": "f", "argume
         ("messages", with_message(role="user", content=[{"type": "input_audio"}]), "input_audio"),
         ("messages", with_message(role="user", content=["a"]), "'a'"),
         ("messages", with_message(role="user", content="a", images=["x"]), "'images'"),
-        ("messages", with_message(role="assistant", content="", tool_calls=[FOREIGN]), "of others"),
-        ("messages", with_message(role="assistant", content="", tool_calls=5), "of others"),
+        (
+            "messages",
+            with_message(role="assistant", content="", tool_calls=[FOREIGN]),
+            "field 'tool_calls'",
+        ),
+        (
+            "messages",
+            with_message(role="assistant", content="", tool_calls=5),
+            "field 'tool_calls'",
+        ),
         ("tools", [FUNCTION], "names of our tools"),
         ("tools", ["Calculater"], "'Calculator'"),
         ("tool_choice", "required", "opens calls"),

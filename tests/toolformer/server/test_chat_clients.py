@@ -12,7 +12,6 @@ from tests.toolformer.server.serving import Running
 MODEL = "tiny/model"
 QUESTION = {"role": "user", "content": "6 * 7"}
 TEXT = "It is 42."
-LISTED = {"tool_calls_in_message": True}
 
 
 @pytest.fixture
@@ -105,13 +104,10 @@ def test_the_official_client_answers_streams_and_sends_answers_back(address: str
         assert (text, parts[-1].usage.completion_tokens) == (TEXT, 5)
         with client.chat.completions.stream(**asked) as stream:
             assert stream.get_final_completion().choices[0].message.content == TEXT
-        listed = client.chat.completions.create(**asked, extra_body=LISTED).choices[0].message
-        assert listed.tool_calls[0].function.name == "Calculator"
-        for message in (choice.message, listed):
-            again = client.chat.completions.create(
-                model=MODEL, messages=[QUESTION, message, QUESTION]
-            )
-            assert again.choices[0].message.content == TEXT
+        again = client.chat.completions.create(
+            model=MODEL, messages=[QUESTION, choice.message, QUESTION]
+        )
+        assert again.choices[0].message.content == TEXT
         functions = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
         with pytest.raises(openai.BadRequestError, match="names of our tools"):
             client.chat.completions.create(**asked, tools=functions)
@@ -143,10 +139,7 @@ def test_litellm_answers_streams_and_finds_no_calls_to_make(address: str, litell
     parts = list(litellm.completion(**asked, stream=True))
     assert "".join(part.choices[0].delta.content or "" for part in parts) == TEXT
     assert parts[-1].choices[0].finish_reason == "stop"
-    # Why a message has no `tool_calls` unless they are asked for: it takes them for calls to make.
-    listed = litellm.completion(**asked, extra_body=LISTED).choices[0]
-    assert listed.finish_reason == "tool_calls"
-    asked["messages"] = [QUESTION, listed.message.model_dump(), QUESTION]
+    asked["messages"] = [QUESTION, choice.message.model_dump(), QUESTION]
     assert litellm.completion(**asked).choices[0].message.content == TEXT
 
 
@@ -160,6 +153,3 @@ def test_langchain_answers_streams_and_finds_no_calls_to_make(address: str):
     assert message.usage_metadata["output_tokens"] == 5
     assert "".join(part.content for part in chat.stream("6 * 7")) == TEXT
     assert chat.invoke([("user", "6 * 7"), message, ("user", "8?")]).content == TEXT
-    listing = chat.bind(extra_body=LISTED)
-    (call,) = listing.invoke("6 * 7").tool_calls
-    assert (call["name"], call["args"]) == ("Calculator", {"input": "6 * 7"})
