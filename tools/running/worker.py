@@ -1,16 +1,15 @@
 """The process in which a tool from outside runs: `python -m tools.running.worker NUMBER`.
 
-    parent -> worker    <id> <JSON>     first what tool to make, then {"method": …, …}
-    parent <- worker    <id> <JSON>     {"answer": …} or {"error": class, "arguments": […], …}
+    parent -> worker    JSON    first what tool to make, then {"method": …, …}
+    parent <- worker    JSON    {"answer": …} or {"error": class, "arguments": […], …}
 
-The number is that of the connection's file descriptor; the id of a reply is that of its request.
-Nothing is pickled, either way. The tool's standard input is empty, and what it forks or starts has
-no connection. Limits memory, and ends when a call takes far longer than it may, whatever code it
-hangs in: the parent may have been killed. Network and process namespaces are the parent's business
-(`tools.running.isolation`).
+The number is that of the connection's file descriptor. Nothing is pickled, either way. The tool's
+standard input is empty, and what it forks or starts has no connection. Limits memory, and ends when
+a call takes far longer than it may, whatever code it hangs in: the parent may have been killed.
+Network and process namespaces are the parent's business (`tools.running.isolation`).
 
-Not the Model Context Protocol: it has calls and none of a tool's other methods, the ids of its
-requests can be guessed, and every worker would import its library.
+Not the Model Context Protocol: it has calls and none of a tool's other methods, and every worker
+would import its library.
 """
 
 import dataclasses
@@ -54,7 +53,7 @@ def main() -> None:
     os.set_inheritable(connection.fileno(), False)
     os.register_at_fork(after_in_child=connection.close)
     own_process = os.getpid()
-    request_id, start = _receive(connection)
+    start = _receive(connection)
     name, target = start["name"], start["target"]
     _limit_memory(start["memory_bytes"])
     if start["refuses_sockets"]:
@@ -65,12 +64,12 @@ def main() -> None:
         reply = _bytes({"answer": _description(tool)})
     except Exception as error:  # noqa: BLE001
         # Importing a stranger's module may raise anything.
-        connection.send_bytes(request_id + b" " + _bytes(_error(error, name, made_from=target)))
+        connection.send_bytes(_bytes(_error(error, name, made_from=target)))
         return
     while True:
-        connection.send_bytes(request_id + b" " + reply)
+        connection.send_bytes(reply)
         try:
-            request_id, request = _receive(connection)
+            request = _receive(connection)
         except EOFError:
             return
         # Not an alarm of the kernel: the first process of a namespace gets none. To the descriptor:
@@ -89,9 +88,8 @@ def main() -> None:
         faulthandler.cancel_dump_traceback_later()
 
 
-def _receive(connection: Connection) -> tuple[bytes, dict[str, Any]]:
-    request_id, _, request = connection.recv_bytes().partition(b" ")
-    return request_id, _read_json(request.decode())
+def _receive(connection: Connection) -> dict[str, Any]:
+    return _read_json(connection.recv_bytes().decode())
 
 
 def _bytes(reply: Mapping[str, Any]) -> bytes:

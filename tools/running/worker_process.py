@@ -1,17 +1,9 @@
-"""A worker process that answers one message with another, in namespaces where there are any.
-
-    request     <id> <JSON>
-    reply       <id> <JSON>     with the id of its request
-
-The id cannot be guessed. A message without it was written by somebody else who found the pipe: it
-is not read, ends the process, and answers no call.
-"""
+"""A worker process that answers a JSON message with another, in namespaces where there are any."""
 
 import contextlib
 import json
 import os
 import re
-import secrets
 import shutil
 import signal
 import subprocess
@@ -116,41 +108,26 @@ class WorkerProcess:
             seconds: How long it may take to be read and answered, above 0.
 
         Raises:
-            EOFError: The process ended; or it was ended, which the error says, for a message that
-                is no reply to the request.
+            EOFError: The process ended, or was ended for what is no reply, which the error says.
             ToolTimeoutError: It did not answer in time.
         """
-        request_id = secrets.token_hex(16).encode()
-        message = None
         # It may not read, and somebody else may have written a length with nothing behind it.
         give_up = time.monotonic() + seconds
         timer = threading.Timer(seconds, _kill, [self._process])
         timer.start()
         try:
-            self._connection.send_bytes(request_id + b" " + json.dumps(request).encode())
+            self._connection.send_bytes(json.dumps(request).encode())
             if self._connection.poll(seconds):
-                message = self._connection.recv_bytes(_LONGEST_REPLY)
+                return json.loads(self._connection.recv_bytes(_LONGEST_REPLY))
         except (EOFError, ConnectionError) as error:
             if time.monotonic() < give_up:
                 raise EOFError from error
-        except OSError:
-            # Bytes of somebody else that stand for a length which no reply has.
-            message = b""
+        except (OSError, ValueError) as error:
+            self.end()
+            raise EOFError(" (it, or what it started, wrote what is no reply)") from error
         finally:
             timer.cancel()
-        if message is None:
-            raise ToolTimeoutError(f"The tool did not answer within {seconds:g} s.")
-        reply_id, _, reply = message.partition(b" ")
-        if reply_id == request_id:
-            with contextlib.suppress(ValueError, RecursionError):
-                content = json.loads(reply)
-                if isinstance(content, dict) and content.keys() & {"answer", "error"}:
-                    return content
-        self.end()
-        raise EOFError(
-            " (it, or a process that it started, wrote what is no reply to the call; a tool must "
-            "not replace what writes JSON)"
-        )
+        raise ToolTimeoutError(f"The tool did not answer within {seconds:g} s.")
 
     def last_words(self) -> str:
         """What the process printed last, and how it ended, as an insertion."""
