@@ -217,8 +217,6 @@ def test_other_programs_or_data_of_a_pair_are_another_version(play, tmp_path):
 
 # Programs that misbehave, played by small scripts.
 
-LIMITS = {"timeout_seconds": 20.0, "max_bytes": 10_000_000}
-
 
 def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
@@ -235,7 +233,7 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(tmp_path):
     # As a shell script with a pipeline: ending the shell alone would leave the others.
     script = f"sleep 60 & echo $! $$ > {numbers}; sleep 60 | cat"
     with pytest.raises(TimeoutError, match=r"did not end within 0\.5 s"):
-        run_program(["/bin/sh", "-c", script], timeout_seconds=0.5, max_bytes=1000)
+        run_program(["/bin/sh", "-c", script], timeout_seconds=0.5)
     give_up = time.monotonic() + 5
     while any(is_running(int(number)) for number in numbers.read_text().split()):
         assert time.monotonic() < give_up
@@ -245,23 +243,14 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(tmp_path):
 def test_a_program_gives_its_status_and_both_outputs_and_need_not_read():
     text = b"x" * 3_000_000
     code = "import sys; print(sys.stdin.read()); print('hm', file=sys.stderr); sys.exit(3)"
-    done = run_program(python(code), text, **LIMITS)
+    done = run_program(python(code), text, timeout_seconds=20.0)
     assert (done.returncode, done.stdout, done.stderr) == (3, text + b"\n", b"hm\n")
-    assert run_program(python("print(1)"), text, **LIMITS).stdout == b"1\n"
+    assert run_program(python("print(1)"), text, timeout_seconds=20.0).stdout == b"1\n"
 
 
-@pytest.mark.parametrize(
-    ("code", "seconds", "error"),
-    [
-        ("while True: sys.stdout.write('x' * 65536)", 20.0, TranslationFailedError),
-        ("while True: sys.stderr.write('x' * 65536)", 20.0, TranslationFailedError),
-        ("os.close(1); os.close(2); time.sleep(60)", 1.0, TimeoutError),
-    ],
-)
-def test_a_program_that_writes_without_end_or_closes_its_outputs_is_ended(code, seconds, error):
+def test_a_program_that_closes_its_outputs_is_ended():
     before = len(list(Path("/proc/self/fd").iterdir()))
-    with pytest.raises(error):
-        run_program(
-            python(f"import os, sys, time\n{code}"), timeout_seconds=seconds, max_bytes=10**6
-        )
+    code = "import os, time\nos.close(1); os.close(2); time.sleep(60)"
+    with pytest.raises(TimeoutError):
+        run_program(python(code), timeout_seconds=1.0)
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
