@@ -17,7 +17,7 @@ from toolformer.home.wiring.model_holder import ModelHolder
 from toolformer.home.wiring.retriever import open_retriever
 from toolformer.home.wiring.toolbox import open_tool
 from tools.machine_translation import MachineTranslation
-from tools.retrieval.hybrid_ranking import DenseRetriever
+from tools.retrieval.hybrid_ranking import HybridRetriever
 from tools.translation.nllb import NllbTranslator
 
 
@@ -141,12 +141,12 @@ def test_the_models_of_tools_go_to_the_device_that_the_run_holds(home, holders, 
     other, ours, _ = holders
     options = {"model_directory": str(tmp_path)}
     settings = Settings.model_validate(
-        {"tools": {"MT": {"options": options}}, "question_answering": {"retriever": "dense"}}
+        {"tools": {"MT": {"options": options}}, "question_answering": {"retriever": "hybrid"}}
     )
     other.hold_device(settings, home)
     assert translation_device(settings, home, ours) == "cuda:1"
     retriever = open_retriever(settings, home, ours)
-    assert isinstance(retriever, DenseRetriever)
+    assert isinstance(retriever, HybridRetriever)
     assert retriever._vectors._device() == "cuda:1"
     # Unless the user names one.
     options["device"] = "cpu"

@@ -8,7 +8,7 @@ import pytest
 from tools.errors import ToolUnavailableError
 from tools.retrieval import hybrid_ranking
 from tools.retrieval.dense_ranking import PassageVectors
-from tools.retrieval.hybrid_ranking import DenseRetriever, HybridRetriever
+from tools.retrieval.hybrid_ranking import HybridRetriever
 from tools.retrieval.passage_index import build_passage_index
 from tools.retrieval.passages import Passage, stored_passage
 
@@ -64,7 +64,7 @@ def vectors(tmp_path, monkeypatch) -> PassageVectors:
 
 def scores(retriever, depth: int = 5, query: str = "question") -> dict[str, float]:
     (ranking,) = retriever.rank([query], depth)
-    return {hit["passage_id"]: hit["score"] * retriever.temperature for hit in ranking}
+    return {hit["passage_id"]: hit["score"] * hybrid_ranking._TEMPERATURE for hit in ranking}
 
 
 def test_hybrid_adds_the_share_of_the_best_bm25_score_and_the_cosine(vectors):
@@ -85,12 +85,6 @@ def test_a_passage_that_only_bm25_found_has_its_cosine_too(vectors, monkeypatch)
         retriever = HybridRetriever(ranker, vectors)  # pyright: ignore
         assert scores(retriever, depth=len(expected)) == pytest.approx(expected)
     assert ranker.depths == [1, 2]
-
-
-def test_dense_ranks_by_the_inner_product(vectors):
-    retriever = DenseRetriever(FixedRanker({}), vectors)  # pyright: ignore
-    assert scores(retriever, depth=3) == {"3": 40.0, "2": 30.0, "0": 20.0}
-    assert scores(retriever, query="nothing") == {}
 
 
 def test_vectors_of_other_passages_are_not_mixed_with_bm25(vectors, monkeypatch):

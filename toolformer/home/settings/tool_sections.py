@@ -235,6 +235,6 @@ class PassageIndexSettings(Section):
 class QuestionAnsweringSettings(Section):
     """How QA finds passages (paper: Atlas); its other settings are tools.QA.options."""
 
-    retriever: Literal["bm25", "dense", "hybrid"] = Field(
-        "hybrid", description="bm25; dense: the vectors of passage_index; or hybrid: both"
+    retriever: Literal["bm25", "hybrid"] = Field(
+        "hybrid", description="bm25, or hybrid: together with the vectors of passage_index"
     )

@@ -1,4 +1,4 @@
-"""What question answering finds passages with: BM25, dense vectors, or both (paper §3, Atlas).
+"""What question answering finds passages with: BM25, alone or with vectors (paper §3, Atlas).
 
 Each index is opened at the first question.
 """
@@ -9,7 +9,7 @@ from toolformer.home.home import Home
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.model_holder import ModelHolder
 from tools.retrieval.dense_ranking import PassageVectors
-from tools.retrieval.hybrid_ranking import DenseRetriever, HybridRetriever
+from tools.retrieval.hybrid_ranking import HybridRetriever
 from tools.retrieval.passage_ranking import PassageRanker
 from tools.retrieval.passages import BM25_B, BM25_K1
 from tools.retrieval.retrieval_tool import Retriever
@@ -25,14 +25,13 @@ BM25_TEMPERATURE = 3.0
 
 def open_retriever(settings: Settings, home: Home, holder: ModelHolder) -> Retriever:
     """The retriever that the settings name; `holder` has the device."""
-    chosen = settings.question_answering.retriever
-    is_bm25 = chosen == "bm25"
+    is_bm25 = settings.question_answering.retriever == "bm25"
     ranker = PassageRanker(
         home.open(home.wikipedia_index),
         k1=BM25_K1,
         b=BM25_B,
         threads=_THREADS,
-        # The other retrievers have scores, and temperatures, of their own.
+        # The other retriever has scores, and a temperature, of its own.
         temperature=BM25_TEMPERATURE if is_bm25 else 1.0,
     )
     if is_bm25:
@@ -40,8 +39,7 @@ def open_retriever(settings: Settings, home: Home, holder: ModelHolder) -> Retri
     vectors = PassageVectors(
         home.open(home.passage_index), device=lambda: holder.hold_device(settings, home)
     )
-    retriever = DenseRetriever if chosen == "dense" else HybridRetriever
-    return retriever(ranker, vectors)
+    return HybridRetriever(ranker, vectors)
 
 
 def tools_searching(index: str, settings: Settings, named: Collection[str] = ()) -> list[str]:
