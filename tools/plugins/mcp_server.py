@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from toolformer.base import foreign_texts
 from toolformer.base.names import did_you_mean
 from tools.errors import ToolCallError, ToolError, ToolSettingsError
-from tools.plugins.mcp_messages import SoundTools
+from tools.plugins.parameters import parameters_of_schema
 
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _Answer = TypeVar("_Answer")
 
 _LOGGER = logging.getLogger(__name__)
-_MAX_PAGES = 100
 _LONGEST_LOG = 300
 _LAST_BYTES_OF_LOG = 2**20
 # Of variables of these names. A short value, such as `false`, would be found in any answer.
@@ -116,7 +115,7 @@ class McpConnection:
     async def _sound_streams(self) -> AsyncIterator[Any]:
         async with self._streams() as (read, write):
             self._refused: dict[str, str] = {}
-            yield SoundTools(read, self._refused), write
+            yield _SoundTools(read, self._refused), write
 
     def _fault(self, error: BaseException) -> str | None:  # noqa: ARG002
         """What broke, where an error is the client's and not an answer of the server."""
@@ -148,7 +147,7 @@ class McpConnection:
 
         async def find() -> "Tool":
             cursor, names = None, []
-            for _ in range(_MAX_PAGES):
+            while True:
                 page = await self._client.list_tools(cursor=cursor)
                 for tool in page.tools:
                     if tool.name == name:
@@ -159,10 +158,6 @@ class McpConnection:
                 cursor = page.next_cursor
                 if cursor is None:
                     break
-            else:
-                raise ServerRefusalError(
-                    f"the server lists its tools on more than {_MAX_PAGES} pages"
-                )
             has = self.shown(", ".join(sorted(names))) or "none"
             hint = self.masked(did_you_mean(name, names))
             raise ServerRefusalError(f"the server has no tool {name!r}.{hint} It has {has}")
@@ -280,6 +275,52 @@ class McpConnection:
         cause = self.shown(cause).rstrip(".: ")
         wrote = f"; it wrote: {log}" if log else ""
         return ServerLostError(f"{self.name} failed: {cause}{wrote}")
+
+
+class _SoundTools:
+    """What a server sends, with what the client refuses in a list of tools taken out.
+
+    It would refuse the whole list for one malformed tool.
+
+    Args:
+        refused: Gets what is wrong with the arguments of a tool, by name.
+    """
+
+    def __init__(self, stream: Any, refused: dict[str, str]) -> None:
+        self._stream, self._refused = stream, refused
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    async def __aenter__(self) -> "_SoundTools":
+        await self._stream.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> Any:
+        return await self._stream.__aexit__(*error)
+
+    def __aiter__(self) -> "_SoundTools":
+        return self
+
+    async def __anext__(self) -> Any:
+        item = await anext(self._stream)
+        result = getattr(getattr(item, "message", None), "result", None)
+        if isinstance(result, dict) and isinstance(tools := result.get("tools"), list):
+            tools = [tool for tool in tools if isinstance(tool, dict)]
+            result["tools"] = [self._sound(tool) for tool in tools if type(tool.get("name")) is str]
+        return item
+
+    def _sound(self, tool: Mapping[str, Any]) -> dict[str, Any]:
+        name, schema = tool["name"], tool.get("inputSchema")
+        self._refused.pop(name, None)
+        try:
+            parameters_of_schema(schema, name)
+        except ToolSettingsError as error:
+            self._refused[name], schema = str(error), {}
+        # What an answer has beside its text is not read, nor what a tool says of that.
+        said = {key: tool[key] for key in ("title", "description") if type(tool.get(key)) is str}
+        arguments = {key: value for key, value in dict(schema or {}).items() if key != "$schema"}
+        return {"name": name, **said, "inputSchema": {**arguments, "type": "object"}}
 
 
 def is_secret(variable: str) -> bool:
