@@ -3,7 +3,7 @@
 import datetime
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -74,7 +74,7 @@ class Output(ABC):
 
     def is_stale(self) -> bool:
         """Whether it is to be made."""
-        return self._expected_if_stale() is not None
+        return self.expected_if_stale() is not None
 
     def data_version(self) -> dg.DataVersion:
         """What Dagster is told of the stored one: equal where it was made of the same."""
@@ -99,7 +99,7 @@ class Output(ABC):
                 self.hold_device()
                 is_device_held = True
             with self.lock:
-                expected = self._expected_if_stale()
+                expected = self.expected_if_stale()
                 if expected is None:
                     state = UP_TO_DATE
                 elif is_device_held:
@@ -111,7 +111,8 @@ class Output(ABC):
                     shutil.rmtree(self.leftovers, ignore_errors=True)
                 return state
 
-    def _expected_if_stale(self) -> Expected | None:
+    def expected_if_stale(self) -> Expected | None:
+        """What it is to be made of; None where it is up to date."""
         stored, expected = self.stored(), self.expected()
         is_stale = self.run.force or expected.fingerprint.difference(stored) is not None
         return expected if is_stale else None
@@ -182,11 +183,20 @@ class PartitionOutput(Output):
 
     def make(self, expected: Expected) -> str:
         """See `Output.make`."""
-        own_table, shard, own_name = self.address
         for table, name in self.sides.items():
             # Looked at now, so that it is not stored if another machine stores it meanwhile.
-            self.run.warehouse.partition_version(table, shard, name)
+            self.run.warehouse.partition_version(table, self.address[1], name)
         made = self.compute(expected)
+        publish(self.run, self.partitions(expected, made))
+        return made.state
+
+    def partitions(self, expected: Expected, made: OutputRows) -> "Made":
+        """What is stored of it.
+
+        Raises:
+            InputChangedError: its inputs were replaced while it was made.
+        """
+        own_table, shard, own_name = self.address
         expected.check_unchanged(self.expected())
         made_of = made.made_of or expected.fingerprint
         if not self.is_foretold:
@@ -201,8 +211,7 @@ class PartitionOutput(Output):
             for table, name in self.sides.items()
         }
         parts[own_table, own_name] = made.rows, {shard: {**of_sides, **made.metadata}}
-        publish(self.run, shard, parts)
-        return made.state
+        return parts
 
 
 def data_version_of(warehouse: Warehouse, table: str, shard: str, begin: str = "") -> str:
@@ -223,18 +232,31 @@ Made = Mapping[tuple[str, str], tuple[pl.DataFrame, Mapping[str, Mapping[str, st
 """By table and name the rows of partitions, and by shard their metadata."""
 
 
-def publish(run: Workspace, shard: str, made: Made) -> None:
-    """Store partitions, unless their shard was taken out of the corpus while they were made.
+def joined(parts: Iterable[Made]) -> Made:
+    """The partitions of several shards."""
+    frames: dict[tuple[str, str], list[pl.DataFrame]] = {}
+    of_shards: dict[tuple[str, str], dict[str, Mapping[str, str]]] = {}
+    for made in parts:
+        for key, (rows, metadata) in made.items():
+            frames.setdefault(key, []).append(rows)
+            of_shards.setdefault(key, {}).update(metadata)
+    return {key: (pl.concat(frames[key]), of_shards[key]) for key in frames}
+
+
+def publish(run: Workspace, made: Made) -> None:
+    """Store partitions, unless a shard was taken out of the corpus while they were made.
 
     Raises:
-        ShardNotFoundError: the shard is retired. Rows stored now would count, and later win over
+        ShardNotFoundError: a shard is retired. Rows stored now would count, and later win over
             those that come back with the shard.
         StoreConflictError: another machine has stored another one since this process looked.
     """
-    if shard != ALL:
+    if shards := {shard for _, of_shards in made.values() for shard in of_shards} - {ALL}:
         sources = run.home.sources
         run.home.open(manifest_path(sources))
-        Manifest.load(sources).entry(shard)
+        manifest = Manifest.load(sources)
+        for shard in shards:
+            manifest.entry(shard)
     store_partitions(run.warehouse, made)
 
 

@@ -4,7 +4,7 @@ The asset, the fingerprint of an output, the plan of a build, where a run finds 
 tables of stages in the documentation all follow from the declaration.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -156,6 +156,8 @@ class ShardStage(Stage):
             expects it where nothing has been measured yet.
         tokens_of_tool: what a tool with a model reads for each sample, about; likewise.
         compute: a `PartitionRun` to the rows of the output; its docstring describes the asset.
+        compute_together: the same for several shards, of a stage that takes no longer than storing
+            does, and has no side tables, costs, device and checkpoints.
         share: `ShardRun` and shard to what is made once per shard and version of its texts, for the
             outputs of all tools.
     """
@@ -163,6 +165,7 @@ class ShardStage(Stage):
     group: str = "build_dataset"
     per: Literal["shard", "tool"] = "tool"
     compute: Callable[[Any], OutputRows]
+    compute_together: Callable[[Sequence[Any]], list[OutputRows]] | None = None
     report: Callable[[ShardRows, ShardReport], None]
     reads_round_before: tuple[str, ...] = ()
     reads_indexes: tuple[str, ...] = ()

@@ -183,6 +183,8 @@ def _rows(schema: TableSchema, path: Path) -> "pl.DataFrame":
     if not has_content(path, content):
         raise damaged_error([path])
     frame = pl.read_parquet(io.BytesIO(content), hive_partitioning=False)
+    if frame.schema == schema.polars_schema:
+        return frame
     return frame.select(pl.col(column.name).cast(column.dtype) for column in schema.columns)
 
 

@@ -196,7 +196,7 @@ class Warehouse:
             for info in list_partitions(self.folder, [table], [self._catalogue(shard)])
             if round_number in (None, split_round(info.name)[0])
         ]
-        return pl.concat([table_schema(table).polars_schema.to_frame(), *frames])
+        return pl.concat(frames or [table_schema(table).polars_schema.to_frame()])
 
     def partitions(self, table: str | None = None, shard: str | None = None) -> list[PartitionInfo]:
         """Lists the partitions of a table, of one shard or of all; by default those of all tables.

@@ -94,5 +94,6 @@ AUGMENTED_TEXTS = ShardStage(
     reads=("filtered_calls", "executed_calls", "candidate_calls", "documents"),
     reads_round_before=("augmented_texts",),
     compute=augment_texts,
+    compute_together=lambda works: list(map(augment_texts, works)),
     report=report_texts,
 )

@@ -1,5 +1,7 @@
 """The decision which calls are kept (paper §2, "Filtering API Calls")."""
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from assets.dataset.shard_run import PartitionRun
@@ -18,17 +20,21 @@ def decide_calls(work: PartitionRun) -> OutputRows:
     One SQL statement over `scored_calls`, so that another filtering or contrast threshold needs no
     model.
     """
-    tool_settings = work.partition.tool_settings
-    return OutputRows(
-        ask_frames(
-            "filtered_calls",
-            {"scored_calls": work.read("scored_calls")},
-            tool=work.partition.tool_name,
-            round=work.settings.sampling.round,
-            filtering_threshold=tool_settings.filtering_threshold,
-            contrast_threshold=tool_settings.contrast_threshold,
-        )
+    return _decide_together([work])[0]
+
+
+def _decide_together(works: Sequence[PartitionRun]) -> list[OutputRows]:
+    partition = works[0].partition
+    decided = ask_frames(
+        "filtered_calls",
+        {"scored_calls": pl.concat(work.read("scored_calls") for work in works)},
+        tool=partition.tool_name,
+        round=partition.settings.sampling.round,
+        filtering_threshold=partition.tool_settings.filtering_threshold,
+        contrast_threshold=partition.tool_settings.contrast_threshold,
     )
+    of_shards = decided.partition_by("shard", as_dict=True)
+    return [OutputRows(of_shards.get((work.partition.shard,), decided.clear())) for work in works]
 
 
 def report_decisions(rows: ShardRows, report: ShardReport) -> None:
@@ -60,5 +66,6 @@ FILTERED_CALLS = ShardStage(
     reads=("scored_calls",),
     settings=("tools.*.filtering_threshold", "tools.*.contrast_threshold"),
     compute=decide_calls,
+    compute_together=_decide_together,
     report=report_decisions,
 )

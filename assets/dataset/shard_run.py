@@ -1,7 +1,9 @@
 """The run of a stage over shards: outputs replaced only when stale, and failures kept apart."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -14,7 +16,7 @@ from assets.dataset.pipeline import Pipeline
 from assets.dataset.tool_threads import done_together
 from assets.failures import failed_shards, failure_of_shards
 from assets.inputs import RUN, Expected, NoCallsError
-from assets.outputs import Address, OutputRows, PartitionOutput, data_version_of
+from assets.outputs import Address, OutputRows, PartitionOutput, data_version_of, joined, publish
 from assets.partition_events import REPORTED, PartitionEvents, PartitionReports
 from assets.run import Run
 from assets.shard_report import ShardReport, ShardRows
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from toolformer.forward.model import Model
 
 NOT_SAMPLED = "not sampled"
+# Of each a lock is held; of more texts, rows take memory and longer than statements.
+_SHARDS_TOGETHER, _RECORDS_TOGETHER = 64, 4096
 # Gives what a stage makes once per shard, made of the inputs in these versions.
 Share = Callable[[tuple[str, ...]], Any]
 
@@ -95,7 +99,7 @@ class PartitionRun:
             for stage_input in self.expected.inputs
             if stage_input.table == table
         ]
-        return pl.concat([typed_frame(table, []), *frames])
+        return pl.concat(frames or [typed_frame(table, [])])
 
     def checkpoint(self, depends_on: str = "", *, within: str = "") -> Checkpoint:
         """Where what is finished of the output is put by.
@@ -159,8 +163,15 @@ class _StageOutput(PartitionOutput):
 
     def compute(self, expected: Expected) -> OutputRows:
         """See `PartitionOutput.compute`."""
-        work = PartitionRun(self.run, self.partition, expected, self.address, self.shared)
-        made = self.run.stage.compute(work)
+        work = self.work(expected)
+        return self.finished(work, self.run.stage.compute(work))
+
+    def work(self, expected: Expected) -> PartitionRun:
+        """What the stage is given."""
+        return PartitionRun(self.run, self.partition, expected, self.address, self.shared)
+
+    def finished(self, work: PartitionRun, made: OutputRows) -> OutputRows:
+        """What the stage made, with what is stored besides."""
         self.run.check_annotator()
         stage = self.run.stage
         named = {*made.side_tables, *(cost.stage for cost in made.costs)}
@@ -195,6 +206,8 @@ class ShardRun(Run):
         # A stage is given the tools and the model that it declares, and no others.
         self.tools = self.open_toolbox() if stage.per == PER_TOOL else Toolbox({}, {}, {})
         self.annotator = Annotator.of(self.settings, self.home) if stage.uses_annotator else None
+        # How outputs ended that were made with those of other shards.
+        self._made: dict[Address, str] = {}
 
     def run(self) -> PartitionEvents:
         """Work on every shard of the run, and report it; one that fails does not stop the others.
@@ -211,9 +224,10 @@ class ShardRun(Run):
         # Dagster reads all that are registered whenever it is asked.
         keys = self.context.partition_keys
         left_out = [key for key in keys if key in failed_before]
-        for key in keys:
-            if key in failed_before:
-                continue
+        left = [key for key in keys if key not in failed_before]
+        for number, key in enumerate(left):
+            if number % _SHARDS_TOGETHER == 0:
+                self._make_together(left[number : number + _SHARDS_TOGETHER])
             report = ShardReport()
             shard_began = time.monotonic()
             try:
@@ -292,6 +306,40 @@ class ShardRun(Run):
         report.rows = rows.of(self.stage.name).height
         self.stage.report(rows, report)
 
+    def _make_together(self, shards: Sequence[str]) -> None:
+        """Make outputs of small shards at once, where the stage can: statements take their time.
+
+        Where one of them fails, each is made alone thereafter: it says what is wrong, and stops no
+        other.
+        """
+        compute, outputs = self.stage.compute_together, defaultdict[str, list[_StageOutput]](list)
+        if compute is None:
+            return
+        with suppress(*EXPECTED_ERRORS):
+            # All runs in this order, so that no two wait for each other.
+            entries = [self.manifest.entry(shard) for shard in sorted(shards)]
+            if sum(entry.records for entry in entries) <= _RECORDS_TOGETHER:
+                for entry in entries:
+                    for each in self.stage.partitions(self.settings, entry, self.tools, ""):
+                        outputs[each.tool_name].append(self._output(each, lambda _: None))
+        for of_tool in outputs.values():
+            with suppress(*EXPECTED_ERRORS), memory_explained(), ExitStack() as stack:
+                for output in of_tool:
+                    stack.enter_context(output.lock)
+                looked_at = [(output, output.expected_if_stale()) for output in of_tool]
+                stale = [(output, output.work(each)) for output, each in looked_at if each]
+                if not stale:
+                    continue
+                for _, work in stale:
+                    work.expected.check_agreement()
+                made = list(zip(stale, compute([work for _, work in stale]), strict=True))
+                stored = (
+                    output.partitions(work.expected, output.finished(work, rows))
+                    for (output, work), rows in made
+                )
+                publish(self, joined(stored))
+                self._made |= {work.address: rows.state for (_, work), rows in made}
+
     def _import_transformers(self) -> None:
         """Before threads start: those that import it together fail on its lazy modules."""
         _ = self.base_tokenizer
@@ -300,10 +348,13 @@ class ShardRun(Run):
 
     def _make(self, partition: Partition, shared: Share) -> str:
         """Make an output unless it is up to date; returns how that ended."""
-        name = self.stage.output_name(partition.tool_name, self.settings.sampling.round)
-        address = self.stage.name, partition.shard, name
-        output = _StageOutput(run=self, address=address, partition=partition, shared=shared)
+        output = self._output(partition, shared)
         try:
-            return output.ensure()
+            return self._made.pop(output.address, None) or output.ensure()
         except NoCallsError:
             return NOT_SAMPLED
+
+    def _output(self, partition: Partition, shared: Share) -> _StageOutput:
+        name = self.stage.output_name(partition.tool_name, self.settings.sampling.round)
+        address = self.stage.name, partition.shard, name
+        return _StageOutput(run=self, address=address, partition=partition, shared=shared)

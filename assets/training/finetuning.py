@@ -100,7 +100,7 @@ class FinetunedModel(ModelOutput):
         ]
         curve = typed_frame("training_metrics", rows)
         metadata = {**expected.metadata(), SECONDS: str(progress.seconds)}
-        publish(self.run, ALL, {("training_metrics", name): (curve, {ALL: metadata})})
+        publish(self.run, {("training_metrics", name): (curve, {ALL: metadata})})
         self.write_card()
         self.replace_published()
         return DONE

@@ -1,0 +1,53 @@
+"""Outputs of small shards that are made with one statement, against each made alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from assets.dataset import shard_run
+from assets.inputs import RUN
+from assets.outputs import PartitionOutput
+from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
+from warehouse.published import read_catalogue
+
+pytestmark = pytest.mark.slow
+
+TABLES = ("filtered_calls", "augmented_texts")
+# Keeps other calls, of one tool by contrast too.
+CHANGED = {
+    "tools": {
+        "Calculator": {"filtering_threshold": 0.125, "contrast_threshold": 0.0},
+        "Calendar": {"filtering_threshold": 0.0625},
+    }
+}
+
+
+def stored(home: PipelineHome) -> dict[tuple[str, str, str], tuple[int, Mapping[str, Any], Any]]:
+    """Rows, metadata and counts of what was made, by address."""
+    return {
+        (entry.table, shard, entry.name): (
+            entry.rows,
+            {name: entry.metadata[name] for name in entry.metadata.keys() - {RUN, "made_at"}},
+            entry.counts,
+        )
+        for shard in SHARDS
+        for entry in read_catalogue(home.home.warehouse, shard).entries(TABLES)
+    }
+
+
+def test_rows_counts_and_fingerprints_are_those_of_shards_made_alone(
+    built_home: PipelineHome, copy_of: MakeHome, monkeypatch, no_model
+):
+    together, alone = copy_of(built_home, "together"), copy_of(built_home, "alone")
+    before = stored(together)
+    with monkeypatch.context() as patch:
+        patch.setattr(PartitionOutput, "make", lambda output, _: pytest.fail(str(output.address)))
+        together.build(overrides=CHANGED)
+    monkeypatch.setattr(shard_run, "_RECORDS_TOGETHER", 0)
+    alone.build(overrides=CHANGED)
+    assert stored(together) == stored(alone) != before
+    for table in TABLES:
+        rows = together.rows(table)
+        assert rows.equals(alone.rows(table))
+        assert rows["shard"].unique().sort().to_list() == list(SHARDS)
