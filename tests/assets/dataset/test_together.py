@@ -29,7 +29,8 @@ def stored(home: PipelineHome) -> dict[tuple[str, str, str], tuple[int, Mapping[
         (entry.table, shard, entry.name): (
             entry.rows,
             {name: entry.metadata[name] for name in entry.metadata.keys() - {RUN, "made_at"}},
-            entry.counts,
+            # Relations, which have no order.
+            {name: sorted(map(repr, rows)) for name, rows in entry.counts.items()},
         )
         for shard in SHARDS
         for entry in read_catalogue(home.home.warehouse, shard).entries(TABLES)
