@@ -18,10 +18,8 @@ _LONGEST_COMMAND = 300
 # The first and the last partition of a run over several.
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
-# How often Dagster retries a run whose process was lost, instead of what dagster.yaml says; and
-# whether also one of which a stage failed.
+# How often Dagster retries a run whose process was lost, instead of what dagster.yaml says.
 MAX_RETRIES_TAG = "dagster/max_retries"
-RETRY_FAILED_STAGE_TAG = "dagster/retry_on_asset_or_op_failure"
 # What dagster-ray reads: a JSON object with `num_cpus`, `num_gpus` and the like.
 RAY_TAG = "dagster-ray/config"
 # Of a run that does another one again: which.

@@ -5,24 +5,29 @@ corpus is cut source by source, so what comes later changes no shard of what was
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+from dagster._core.storage.tags import SENSOR_NAME_TAG
 
 from dagster_project.jobs import JOBS
-from dagster_project.run_tags import MAX_RETRIES_TAG, RETRY_FAILED_STAGE_TAG
 from toolformer.base.digests import digest
 from toolformer.home.expected_errors import EXPECTED_ERRORS, explained
 from toolformer.home.home import Home
 from toolformer.home.resources.settings import SettingsResource
+from toolformer.home.settings.settings_file import listed_sources
 from toolformer.sources.errors import SourceError
 from toolformer.sources.files import list_files
 from toolformer.sources.source import Source, check_path
 
 # Of the inbox: a file that grew in this time is still being written.
 _SECONDS_BETWEEN_LOOKS = 30
-# Of a run that failed.
-_RETRIES = 2
+# Of an entry in one state, the first included.
+_RUNS_OF_AN_ENTRY = 3
+# Of the sensor, that are looked at for what failed.
+_RUNS = 100
 
 
 @dg.sensor(
@@ -31,10 +36,10 @@ _RETRIES = 2
     minimum_interval_seconds=_SECONDS_BETWEEN_LOOKS,
     description="Files and folders of texts in $TOOLFORMER_HOME/inbox become sources of the "
     "corpus: listed in sources.json and cut into shards. An entry is taken once it is the same "
-    f"in two looks, half a minute apart. A run that fails is retried {_RETRIES} times, where "
-    "`run_retries` are enabled in dagster.yaml; after these, or where it holds nothing that can be "
-    "used, an entry is tried again when it changes. Switch on annotate_new_shards too, and its "
-    "texts are annotated.",
+    "in two looks, half a minute apart. Where its run fails, it is tried again by itself, "
+    f"{_RUNS_OF_AN_ENTRY} runs in all; after these, or where it holds nothing that can be used, "
+    "it is tried again when it changes. Switch on annotate_new_shards too, and its texts are "
+    "annotated.",
 )
 def inbox(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Cut what came into the inbox."""
@@ -46,32 +51,59 @@ def inbox(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReaso
         return dg.SkipReason(explained(error))
     folder = home.inbox
     folder.mkdir(parents=True, exist_ok=True)
-    # By name of the entry: the states at the last look; those in which entries were taken.
-    seen, taken = json.loads(context.cursor or "[{}, {}]")
+    # By name of the entry: the states at the last look; those in which entries were asked for, and
+    # how often.
+    seen, asked = json.loads(context.cursor or "[{}, {}]")
     now = entries_of(folder)
-    changed = [name for name in now if seen.get(name) == now[name] != taken.get(name)]
+    stable = [name for name, state in now.items() if seen.get(name) == state]
+    changed = [name for name in stable if now[name] != asked.get(name, [None])[0]]
     refused = {name: why for name in changed if (why := _why_refused(str(folder / name)))}
     for why in refused.values():
         context.log.warning(why)
+    new = [name for name in changed if name not in refused]
+    runs = context.instance.get_runs(dg.RunsFilter(tags={SENSOR_NAME_TAG: "inbox"}), limit=_RUNS)
+    again = [
+        name
+        for name in stable
+        if name not in changed
+        and 0 < asked[name][1] < _RUNS_OF_AN_ENTRY
+        and _is_lost(str(folder / name), runs, home)
+    ]
     # An entry that is gone is forgotten.
-    taken = {name: before for name, before in taken.items() if name in now}
-    taken |= {name: now[name] for name in changed}
-    context.update_cursor(json.dumps([now, taken]))
-    new = [str(folder / name) for name in changed if name not in refused]
-    if not new:
-        waiting = sum(taken.get(name) != state for name, state in now.items())
+    asked = {name: before for name, before in asked.items() if name in now}
+    asked |= {name: [now[name], 0] for name in refused}
+    asked |= {name: [now[name], 1] for name in new}
+    asked |= {name: [now[name], asked[name][1] + 1] for name in again}
+    context.update_cursor(json.dumps([now, asked]))
+    # What fails alone keeps nothing else from being cut.
+    together = [*([new] if new else []), *([name] for name in again)]
+    if not together:
+        waiting = sum(asked.get(name, [None])[0] != state for name, state in now.items())
         return dg.SkipReason(
             " ".join(refused.values())
             or f"Nothing new in {folder}."
             + (f" Looked at again in {_SECONDS_BETWEEN_LOOKS} s: {waiting}." if waiting else "")
         )
-    request = dg.RunRequest(
-        # Of the corpus alone: a new text changes no search index.
-        asset_selection=[dg.AssetKey("corpus_manifest")],
-        run_config={"ops": {"corpus_manifest": {"config": {"new_sources": new}}}},
-        tags={MAX_RETRIES_TAG: str(_RETRIES), RETRY_FAILED_STAGE_TAG: "true"},
+    return dg.SensorResult(
+        run_requests=[_cutting([str(folder / name) for name in names]) for names in together]
     )
-    return dg.SensorResult(run_requests=[request])
+
+
+def _cutting(paths: list[str]) -> dg.RunRequest:
+    """Of the corpus alone: a new text changes no search index."""
+    return dg.RunRequest(
+        asset_selection=[dg.AssetKey("corpus_manifest")],
+        run_config={"ops": {"corpus_manifest": {"config": {"new_sources": paths}}}},
+    )
+
+
+def _is_lost(path: str, runs: Sequence[dg.DagsterRun], home: Home) -> bool:
+    """Whether the last run for an entry failed; where none is recorded, whether it is unlisted."""
+    for run in runs:
+        config: Mapping[str, Any] = run.run_config
+        if path in config["ops"]["corpus_manifest"]["config"]["new_sources"]:
+            return run.status is dg.DagsterRunStatus.FAILURE
+    return path not in listed_sources(home.settings_file)
 
 
 def _why_refused(path: str) -> str | None:

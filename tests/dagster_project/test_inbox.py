@@ -6,11 +6,8 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.events import RunFailureReason
-from dagster._core.execution.retries import auto_reexecution_should_retry_run
 
 from dagster_project.definitions import definitions
-from dagster_project.runs.run_job import prepare_dagster_home
 from dagster_project.sensors import entries_of, inbox
 from tests.corpora import write_texts
 from toolformer.home.home import Home
@@ -127,32 +124,52 @@ def test_what_can_be_no_source_is_left_where_it_is_with_the_reason(home: Home, l
     assert "more.docx" in look.said
 
 
-def test_a_run_that_fails_is_retried_by_dagster_and_the_entry_taken_again_when_it_changes(
+def damage(home: Home) -> None:
+    """Makes runs fail."""
+    home.sources.mkdir()
+    manifest_path(home.sources).write_text("no manifest")
+
+
+def test_an_entry_whose_run_fails_is_tried_twice_more_and_then_when_it_changes(
     home: Home, look: Looks
 ):
     file = put(home, "news.jsonl")
-    home.sources.mkdir()
-    manifest_path(home.sources).write_text("no manifest")
+    damage(home)
     look()
-    assert look() == [str(file)]
-    (request,) = look.requests
-    prepare_dagster_home(home)
-    with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
-        assert instance.run_retries_enabled
-        # What a person starts is not retried.
-        for tags, is_retried in ((request.tags, True), ({}, False)):
-            failed = dg.DagsterRun("prepare", status=dg.DagsterRunStatus.FAILURE, tags=tags)
-            run = instance.add_run(failed)
-            for reason in (RunFailureReason.STEP_FAILURE, RunFailureReason.UNKNOWN):
-                assert auto_reexecution_should_retry_run(instance, run, reason) is is_retried
-    assert look.run() == [False]
+    for _ in range(3):
+        assert look() == [str(file)]
+        assert look.run() == [False]
     assert look() == []
     put(home, "news.jsonl", 2)
     look()
-    manifest_path(home.sources).unlink()
     assert look() == [str(file)]
+    manifest_path(home.sources).unlink()
     assert look.run() == [True]
     assert sources_with_shards(home) == [str(file)]
+    assert look() == []
+
+
+def test_what_failed_is_tried_again_each_alone_beside_what_is_new(home: Home, look: Looks):
+    first, second = put(home, "first.jsonl"), put(home, "second.jsonl")
+    damage(home)
+    look()
+    look()
+    assert look.run() == [False]
+    manifest_path(home.sources).unlink()
+    third = put(home, "third.jsonl")
+    look()
+    assert list(map(paths_of, look.requests)) == [[str(first)], [str(second)]]
+    assert look.run() == [True, True]
+    assert look() == [str(third)]
+
+
+def test_an_entry_without_a_recorded_run_is_taken_where_it_is_listed(home: Home, look: Looks):
+    file = put(home, "news.jsonl")
+    look()
+    assert look() == [str(file)]
+    assert look() == [str(file)]
+    prepare(home, [str(file)])
+    assert look() == []
 
 
 def test_broken_entries_stop_no_good_one_and_are_not_tried_again(home: Home, look: Looks):
