@@ -129,7 +129,7 @@ def test_rows_of_a_source_that_is_removed_while_they_are_made_are_not_stored(
     rows = frame("candidate_calls", {"shard": shard})
     assert run("sources", "remove", str(a))[0] == 0
     with pytest.raises(ShardNotFoundError, match="is retired"):
-        publish(making, shard, {("candidate_calls", "Calculator"): (rows, {})})
+        publish(making, {("candidate_calls", "Calculator"): (rows, {shard: {}})})
     assert list(home.warehouse.glob(f"*/shard={shard}/*.parquet")) == []
 
 

@@ -74,7 +74,8 @@ def test_tokens_with_calls_spell_the_augmented_text(tokenizer, data):
     assert text_tokens == [[token] for token in window.ids]
     places = {call.position + number: call for number, call in enumerate(calls)}
     for place, call in places.items():
-        ids, asked = segments[place]
+        ids, asked, named = segments[place]
+        assert tokenizer.decode(ids[1 : 1 + named]) == f"{call.tool}("
         assert tokenizer.decode(ids[:asked]) == f" [{call.tool}({call.arguments}) ->"
         assert tokenizer.decode(ids[asked:]) == f" {call.result}]"
 

@@ -130,4 +130,4 @@ class FaultyWeights(LossWeights):
 def test_a_process_that_fails_is_named_with_the_reason(train):
     expected = r"Process \d of the 2 .* failed: RuntimeError: a fault of .*run again.* anew"
     with pytest.raises(TrainingError, match=expected):
-        train(loss_weights=FaultyWeights(text=1.0, call=1.0, result=1.0))
+        train(loss_weights=FaultyWeights(text=1.0, call=1.0, tool=1.0, result=1.0))
