@@ -4,6 +4,9 @@ Each part becomes a word that stands nowhere else, and is looked for in what the
 so a result of 12 is not found in a text about 12 sacks.
 """
 
+import json
+import re
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from toolformer.exports.records import Record, with_json_texts
 from toolformer.forward.chat_template import FAILURES
 
 _SAID = {"system": "the system message", "user": "the user's message", "tool": "a call's result"}
+_TYPE = re.compile(r'("type": \[?)"(string|integer|number|boolean)"')
 
 
 class ChatTemplate:
@@ -84,9 +88,43 @@ class ChatTemplate:
         for function in (tool["function"] for tool in marked["tools"]):
             for name in ("name", "description"):
                 function[name] = mark(f"a tool's {name}", function[name])
+            function["parameters"] = _marked_schema(function["parameters"], mark)
+        tools = json.dumps(marked["tools"])
+        found = _TYPE.search(tools)
         try:
             written = self.write(marked)
+            # Templates know the types, and may write them in words of their own.
+            retyped = self.write({**marked, "tools": json.loads(_TYPE.sub(_other_type, tools))})
         except ChatTemplateError as error:
             turns = ", ".join(message["role"] for message in record["messages"])
             return {"all of it": f"{error}; turns: {turns}"}
-        return {part: value for word, (part, value) in marks.items() if word not in written}
+        lost = {part: value for word, (part, value) in marks.items() if word not in written}
+        return lost | ({"a parameter's type": found[2]} if found and retyped == written else {})
+
+
+def _marked_schema(schema: Any, mark: Callable[[str, Any], Any]) -> Any:
+    """A JSON schema with names, descriptions and choices of parameters marked, at any depth."""
+    if isinstance(schema, list):
+        return [_marked_schema(each, mark) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    names = {name: mark("a parameter's name", name) for name in schema.get("properties", ())}
+    marked = {}
+    for key, value in schema.items():
+        match key:
+            case "properties":
+                new = {names[name]: _marked_schema(each, mark) for name, each in value.items()}
+            case "required":
+                new = [names.get(name, name) for name in value]
+            case "description":
+                new = mark("a parameter's description", value)
+            case "enum":
+                new = [mark("a parameter's choices", choice) for choice in value]
+            case _:
+                new = _marked_schema(value, mark)
+        marked[key] = new
+    return marked
+
+
+def _other_type(match: re.Match[str]) -> str:
+    return match[1] + ('"boolean"' if match[2] == "string" else '"string"')

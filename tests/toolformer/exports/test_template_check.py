@@ -7,7 +7,7 @@ import pytest
 from tests.fakes import byte_tokenizer
 from tests.toolformer.exports.test_records import TOOLS, call, row
 from toolformer.errors import ModelNotFoundError
-from toolformer.exports.records import chat_record
+from toolformer.exports.records import chat_record, tool_schema
 from toolformer.exports.template_check import ChatTemplate
 
 TURN = "{{ '<' ~ m.role ~ '>' ~ m.content }}"
@@ -25,6 +25,7 @@ RAISES = "{% for m in messages %}{% if m.role not in ['user', 'assistant'] %}" +
 DROPS_SYSTEM = KEEPS.replace(TURN, f"{{% if m.role != 'system' %}}{TURN}{{% endif %}}")
 TOOL_PARTS = {"a tool's name", "a tool's description"}
 CALL_PARTS = {"a call's name", "a call's arguments"}
+PARAMETER_PARTS = {"a parameter's name", "a parameter's description", "a parameter's type"}
 
 
 def save_template(folder: Path, template: str | None) -> Path:
@@ -47,11 +48,14 @@ RECORD = chat_record(
     [
         (KEEPS, set()),
         (DROPS_SYSTEM, set()),
-        (DROPS_CALLS, CALL_PARTS | TOOL_PARTS),
+        (DROPS_CALLS, CALL_PARTS | TOOL_PARTS | PARAMETER_PARTS),
         (DROPS_TEXT, {"the text before a call"}),
         (KEEPS.replace("c.function |", "c.function.name |"), {"a call's arguments"}),
         (KEEPS.replace("m.content", "(m.content if m.role != 'tool')"), {"a call's result"}),
-        (KEEPS.replace("t.function", "t.function.name"), {"a tool's description"}),
+        (
+            KEEPS.replace("t.function", "t.function.name"),
+            {"a tool's description"} | PARAMETER_PARTS,
+        ),
         (RAISES, {"all of it"}),
     ],
 )
@@ -66,6 +70,45 @@ def test_lost_values_and_reasons_are_told(tmp_path):
     refused = ChatTemplate(save_template(tmp_path, RAISES)).lost_parts(RECORD)
     turns = "user, assistant, tool, assistant, tool, assistant"
     assert refused == {"all of it": f"Only user and assistant; turns: {turns}"}
+
+
+CHOSEN = {
+    "type": "object",
+    "properties": {
+        "type": {"type": "integer", "description": "How many to take."},
+        "unit": {"anyOf": [{"enum": ["m", 12]}, {"type": "null"}]},
+    },
+    "required": ["type"],
+}
+# As templates that write parameters themselves, such as Gemma 4's and gpt-oss's.
+PARAMETERS = KEEPS.replace(
+    "t.function | tojson",
+    "t.function.name ~ t.function.description }}{% set p = t.function.parameters %}"
+    "{% for name in p.properties %}{% set one = p.properties[name] %}"
+    "{{ name ~ one.description ~ one.type | upper ~ one.anyOf }}{% endfor %}{{ ''",
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "lost"),
+    [
+        (KEEPS, {}),
+        (PARAMETERS, {}),
+        # The names are still among those that are required, but for one.
+        (PARAMETERS.replace("name ~ one", "p.required ~ one"), {"a parameter's name": "unit"}),
+        (
+            PARAMETERS.replace("one.description ~", ""),
+            {"a parameter's description": "How many to take."},
+        ),
+        (PARAMETERS.replace("~ one.type | upper", ""), {"a parameter's type": "integer"}),
+        (PARAMETERS.replace("~ one.anyOf", ""), {"a parameter's choices": "12"}),
+    ],
+)
+def test_lost_parameters_are_named_whatever_else_says_the_same(tmp_path, template: str, lost: dict):
+    # The description of the tool and the texts say all that stands in its parameters.
+    schema = tool_schema("Calculator", "type unit integer m 12. How many to take.", CHOSEN)
+    record = {**RECORD, "tools": [schema]}
+    assert ChatTemplate(save_template(tmp_path, template)).lost_parts(record) == lost
 
 
 def test_a_system_message_is_a_part_too(tmp_path):
