@@ -99,7 +99,7 @@ class TriviaQa(QuestionAnswering):
 
 
 class PopQa(QuestionAnswering):
-    """PopQA (Mallen et al. 2022, arXiv 2212.10511); its TSV, or the same columns as JSON lines.
+    """PopQA (Mallen et al. 2022, arXiv 2212.10511); its TSV, or the same columns in other forms.
 
     Groups are powers of ten of `s_pop`, the views of the subject's page in a month. Its own measure
     counts an answer that stands anywhere in the output, also within a word; here it stands within

@@ -1,4 +1,4 @@
-"""Records of question files: JSON lines, a JSON document, ASDiv's XML or TSV; also compressed."""
+"""Records of question files: JSON lines, a JSON document, ASDiv's XML, TSV or Parquet."""
 
 import codecs
 import csv
@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, TypeAlias
 from xml.etree import ElementTree
 
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkFileError
 from toolformer.evaluation.benchmarks.rows import InvalidRowError, excerpt
-from toolformer.sources.compression import decompressed, usual_file_bytes
+from toolformer.sources.compression import Allowance, decompressed, usual_file_bytes
 from toolformer.sources.errors import ExpansionError
 
 # A record is its columns by name, or why it has none.
@@ -24,22 +24,25 @@ _LONGEST_FIELD = 100_000
 # Of one file, decompressed. The largest public one that we know of, TriviaQA's, has about a fifth.
 _MAX_BYTES = 1 << 30
 _EXPECTED = (
-    "JSON lines (an object a line), one JSON document, ASDiv's XML, or a table with tabs between "
-    "its columns and their names in the first line"
+    "JSON lines (an object a line), one JSON document, ASDiv's XML, Parquet, or a table with tabs "
+    "between its columns and their names in the first line"
 )
 
 
 def read_records(path: Path) -> Iterator[tuple[int, Record]]:
     """Yields the records of a file with their numbers: the line, or the place in the document.
 
-    JSON lines and XML are read as they come; a JSON document is held in memory. The last suffix
-    names the compression, the content the format.
+    JSON lines, XML and Parquet are read as they come; a JSON document is held in memory. The last
+    suffix names the compression, the content the format.
 
     Raises:
         BenchmarkFileError: It is missing, unreadable, empty, damaged or of an unknown format.
     """
     with _clear_errors(path), path.open("rb") as stored:
         maximum = min(_MAX_BYTES, usual_file_bytes(path.stat().st_size))
+        if stored.peek().startswith(b"PAR1"):
+            yield from enumerate(_parquet_records(stored, Allowance(stored, maximum)), 1)
+            return
         lines = io.BufferedReader(decompressed(stored, path.name, maximum))
         numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
         first = next(numbered, None)
@@ -72,12 +75,13 @@ def _clear_errors(path: Path) -> Iterator[None]:
             f"The file {str(path)!r} grows too far when it is unpacked: it is larger than any "
             "benchmark, or made to fill the disk. If it is to be trusted, cut it into parts."
         ) from error
-    # Decompressors raise EOFError, zlib.error or OSError for what is wrong in the data, and the XML
-    # parser LookupError for an encoding that it does not know.
+    # Decompressors raise EOFError, zlib.error or OSError for what is wrong in the data, the XML
+    # parser LookupError for an encoding that it does not know, Arrow also NotImplementedError.
     except (
         ElementTree.ParseError,
         EOFError,
         LookupError,
+        NotImplementedError,
         OSError,
         ValueError,
         zlib.error,
@@ -163,6 +167,15 @@ _DOCUMENTS: dict[str, Callable[[list[object]], Iterable[Record]]] = {
     "Data": lambda rows: map(_record_of, rows),
     "data": _squad_rows,
 }
+
+
+def _parquet_records(stored: IO[bytes], allowance: Allowance) -> Iterator[Record]:
+    from pyarrow import parquet
+
+    for batch in parquet.ParquetFile(stored).iter_batches():
+        allowance.spend(batch.nbytes)
+        # Days and decimals become texts.
+        yield from (json.loads(json.dumps(row, default=str)) for row in batch.to_pylist())
 
 
 def _table_records(lines: Iterable[bytes]) -> Iterator[tuple[int, Record]]:

@@ -33,7 +33,7 @@ EMBEDDED_BENCHMARKS = (PERPLEXITY, DATESET, SUMS, FACTS)
 class QuestionFileSettings(Section):
     """A benchmark from a question file of your own."""
 
-    path: str = Field(description="JSON lines, a JSON list or a table with tabs; also compressed")
+    path: str = Field(description="JSON (also lines), Parquet, a table with tabs; also compressed")
     question: str = Field("question", description="column with the question")
     answers: str = Field("answers", description="column with the accepted answer, or a list")
     context: str | None = Field(None, description="column with a text that the question is about")

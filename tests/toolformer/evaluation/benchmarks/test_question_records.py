@@ -1,9 +1,12 @@
 """Formats, damage and bombs, seen through benchmarks."""
 
 import bz2
+import datetime
 import gzip
 import json
+from functools import partial
 
+import polars as pl
 import pytest
 
 from tests.toolformer.evaluation.benchmarks.question_files import items_of, left_out_of, write_lines
@@ -11,6 +14,7 @@ from toolformer.evaluation.benchmarks import question_records
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkFileError, BenchmarkItem
 from toolformer.evaluation.benchmarks.mathematics import Asdiv
 from toolformer.evaluation.benchmarks.question_answering import NaturalQuestions
+from toolformer.evaluation.benchmarks.question_file import QuestionFile
 
 ROWS = [{"question": f"who built bridge {n}", "answer": ["Ada", "Ada Lund"]} for n in range(1, 4)]
 
@@ -34,6 +38,49 @@ def test_packed_lines_and_arrays_give_the_items_of_lines(tmp_path, name, content
     assert [item.item_id for item in plain] == ["nq-1", "nq-2", "nq-3"]
     (tmp_path / name).write_bytes(content)
     assert items_of(NaturalQuestions(tmp_path / name)) == plain
+
+
+@pytest.mark.parametrize("is_list", [True, False])
+def test_parquet_gives_the_items_of_lines(tmp_path, is_list: bool):
+    days = [datetime.date(2014, 3, day) for day in (30, 31)]
+    answers = [["Ada", 'say "Ada"'], ["12"]]
+    rows = [
+        {
+            "id": number,
+            "asked": "who?",
+            "known": known if is_list else json.dumps(known),
+            "day": day,
+        }
+        for number, (known, day) in enumerate(zip(answers, days, strict=True))
+    ]
+    own = partial(QuestionFile, question="asked", answers="known", date="day")
+    lines = write_lines(tmp_path / "own.jsonl", *({**row, "day": str(row["day"])} for row in rows))
+    plain = items_of(own("own", lines))
+    assert [(item.gold, item.current_date) for item in plain] == [
+        (tuple(known), day) for known, day in zip(answers, days, strict=True)
+    ]
+    pl.DataFrame(rows).write_parquet(tmp_path / "own.parquet")
+    assert items_of(own("own", tmp_path / "own.parquet")) == plain
+
+
+def test_parquet_that_is_none_or_damaged_or_lacks_columns_is_told(tmp_path, monkeypatch):
+    file = tmp_path / "nq.parquet"
+    file.write_text("question,answer\nwho,Ada\n")
+    with pytest.raises(BenchmarkFileError, match=r"begins with 'question,.*Expected .*Parquet"):
+        list(NaturalQuestions(file).items())
+    pl.DataFrame({"query": ["who"]}).write_parquet(file)
+    with pytest.raises(BenchmarkFileError, match="the columns query; expected a column 'question'"):
+        list(NaturalQuestions(file).items())
+    pl.DataFrame({"question": ["who"]}).write_parquet(file)
+    assert "column 'answers' is missing" in left_out_of(NaturalQuestions(file))["nq.parquet, row 1"]
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-20])
+    with pytest.raises(BenchmarkFileError, match=r"cannot be read to its end: .*Parquet"):
+        list(NaturalQuestions(file).items())
+    monkeypatch.setattr(question_records, "_MAX_BYTES", 1 << 20)
+    pl.DataFrame({"question": ["a" * (2 << 20)]}).write_parquet(file)
+    with pytest.raises(BenchmarkFileError, match="grows too far"):
+        list(NaturalQuestions(file).items())
 
 
 def test_reading_goes_on_after_a_bad_line(tmp_path):
