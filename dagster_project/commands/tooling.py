@@ -78,7 +78,8 @@ def try_tool(name: str, text: str, options: RunOptions, *, today: str | None) ->
     (result,) = execute_calls(tool, [(arguments, document)], limits=execution_limits(settings))
     call = ToolCall(name, arguments)
     if result.result is None:
-        console.say(f"{format_call(call).strip()} has no result: {result.reason}")
+        reason = ": ".join(filter(None, (result.reason, result.message)))
+        console.say(f"{format_call(call).strip()} has no result: {reason}")
         return False
     console.say(format_call(call, result.result).strip())
     return True

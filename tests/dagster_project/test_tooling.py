@@ -81,6 +81,12 @@ def test_a_call_is_made_and_printed_with_its_result(run, home, outside):
         assert run("tools", "try", *arguments) == (0, f"{printed}\n", "")
 
 
+def test_a_refused_call_is_printed_with_what_the_tool_says(run, home):
+    code, out, _ = run("tools", "try", "Calculator", "1 / 0")
+    said = "The expression divides by zero. Expected another divisor."
+    assert (code, out) == (1, f"[Calculator(1 / 0) ->] has no result: division_by_zero: {said}\n")
+
+
 def test_a_tool_that_cannot_be_tried_is_an_error(run, home, outside):
     write_settings(home, ECHO_SECTION)
     outside.module("echo_module", "import nowhere")
