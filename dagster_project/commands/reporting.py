@@ -28,8 +28,12 @@ def show_all_statistics() -> None:
     show_statistics(warehouse, records_read(warehouse))
 
 
-def show_statistics(warehouse: Warehouse, tally: Tally, *, examples: bool = True) -> None:
+def show_statistics(
+    warehouse: Warehouse, tally: Tally, *, examples: bool = True, is_of_all: bool = True
+) -> None:
     """Print the statistics views; the round of annotation only where there are several."""
+    if not is_of_all:
+        console.say("Of the named shards alone; `toolformer stats` counts all:")
     if tally.rejected:
         console.say(f"{tally} (the table rejected_records names them)")
     console.heading("Calls by tool")

@@ -16,6 +16,7 @@ from sqlalchemy.engine import Engine
 
 from assets.dataset.stages import PIPELINE
 from dagster_project.commands import building
+from dagster_project.commands.reporting import show_statistics
 from dagster_project.runs.run_job import dagster_instance
 from tests.corpora import write_texts
 from tests.s3 import running_store
@@ -344,6 +345,19 @@ def test_a_held_out_shard_is_told_and_not_annotated(
     for arguments in ((), ("--dry-run",)):
         refused = run(*build, "--shards", held_out, *arguments)
         assert refused.is_one_paragraph_naming(f"not annotated: {held_out}.", "leave these out")
+
+
+def test_statistics_of_named_shards_are_told_to_be_of_these(
+    run, ingest, home: Home, write, asked: list[list[str]], monkeypatch
+):
+    monkeypatch.setattr(building, "show_statistics", show_statistics)
+    ingest(write("a.jsonl", 4))
+    first, *others = active(home)
+    for shards in ([first], [first, *others], []):
+        named = ("--shards", ",".join(shards)) if shards else ()
+        out = run("build", "--tools", "Calendar", *named).out
+        assert ("Of the named shards alone; `toolformer stats` counts all:" in out) == bool(named)
+    assert asked == [[first], [first, *others], [first, *others]]
 
 
 def test_a_missing_source_costs_nothing_and_is_told_until_its_texts_are_gone_too(
