@@ -3,6 +3,7 @@
 The paper has no such number: there k alone decides (§4.2).
 """
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -32,6 +33,8 @@ from toolformer.decoding.calibration import (
 )
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import load_tokenizer
+from toolformer.home.fingerprints import PARTS
+from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.evaluated_models import evaluated_model, name_of_variant
 from toolformer.training.variants import PLAIN
 from tools.base import Tool
@@ -80,6 +83,7 @@ DONE_BUT_GIVEN_UP = (
     "done, but calls were given up: the tool had no answer to many in a row, or the machine was "
     "too busy; the next run measures again"
 )
+_GIVEN_UP = "given_up_calls"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,14 +122,14 @@ class Calibration(ModelOutput):
     def make(self, expected: Expected) -> str:
         """See `Output.make`."""
         chosen, given_up = self._choose()
-        if chosen.reason == NO_TOOLS and is_calibrated(self.directory):
+        if chosen.reason == NO_TOOLS and self.stored() is not None:
             return KEPT
         self.run.log.info(chosen.summary)
         expected.check_unchanged(self.expected())
         made_from = expected.fingerprint
         if given_up:
             # Out of date at once, so that the next run measures again.
-            made_from = made_from.with_parts({"given_up_calls": given_up})
+            made_from = made_from.with_parts({_GIVEN_UP: given_up})
         stored = replace(chosen, made_from=made_from.metadata())
         write_whole(self.directory / MIN_CALL_PROBABILITY_FILE, min_call_probability_text(stored))
         self.write_card()
@@ -174,12 +178,15 @@ def _documents(store: Warehouse) -> dict[str, Input]:
     return partition_inputs(store, "documents", store.ask("training_shards")["shard"].to_list())
 
 
-def is_calibrated(directory: Path) -> bool:
-    """Whether a choice is stored with the model of a directory, whatever it was made from.
+def is_calibrated(directory: Path, settings: Settings) -> bool:
+    """Whether a choice by these settings is stored with the model of a directory.
 
-    What it would be made from now is not known while the training set of another round is stored.
+    What else it would be made from now is not known while the training set of another round is
+    stored.
     """
-    return _stored(directory) is not None
+    stored = json.loads((_stored(directory) or {}).get(PARTS, "{}"))
+    by_settings = MIN_CALL_PROBABILITY.fingerprint(settings, {}).parts
+    return _GIVEN_UP not in stored and by_settings.items() <= stored.items()
 
 
 def _stored(directory: Path) -> Mapping[str, str] | None:

@@ -59,7 +59,7 @@ def _is_done(settings: Settings, home: Home, *, is_last: bool) -> bool:
     """
     if not is_finetuned(Workspace(settings, home)):
         return False
-    return not is_last or is_calibrated(finetuned_model_directory(settings, home))
+    return not is_last or is_calibrated(finetuned_model_directory(settings, home), settings)
 
 
 def _rounds_until(options: RunOptions, home: Home, until: int) -> list[Settings]:

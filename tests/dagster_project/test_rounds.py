@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from assets.run import Workspace
+from assets.training.min_call_probability import MIN_CALL_PROBABILITY
 from dagster_project.commands import rounds
 from dagster_project.commands.options import RunOptions
 from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
 from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.home import Home
+from toolformer.home.settings.sections import Settings
 
 SCHEDULE = """\
 training: {variant: plain}
@@ -56,14 +58,15 @@ class Project:
         self.done.append(f"train {settings.training.variant} {number}")
         self.trained.add(number)
         if is_calibrated:
-            self.calibrate(number)
+            self.calibrate(number, settings)
 
     def calibration(self, number: int) -> Path:
         return self.home.finetuned_model(number) / MIN_CALL_PROBABILITY_FILE
 
-    def calibrate(self, number: int) -> None:
+    def calibrate(self, number: int, settings: Settings, **parts: object) -> None:
         self.calibration(number).parent.mkdir(parents=True, exist_ok=True)
-        chosen = CalibratedProbability(0.5, 0.5, None, 10, 8, 8)
+        made_from = MIN_CALL_PROBABILITY.fingerprint(settings, {}).with_parts(parts).metadata()
+        chosen = CalibratedProbability(0.5, 0.5, None, 10, 8, 8, made_from=made_from)
         self.calibration(number).write_text(min_call_probability_text(chosen))
 
     def is_finetuned(self, workspace: Workspace) -> bool:
@@ -104,6 +107,23 @@ def test_the_last_model_without_its_calibration_is_handed_to_training(project: P
     project.done.clear()
     assert run("build", "--rounds", "2")[0] == 0
     # It trains nothing that is up to date.
+    assert project.done == ["build 1", "build 2", "train calls 2"]
+
+
+@pytest.mark.parametrize("change", [["--set", "decoding.call_top_k=3"], []])
+def test_a_calibration_by_other_settings_or_without_all_calls_is_made_anew(
+    project: Project, run, change: list[str]
+):
+    command = ("build", "--rounds", "2", *change)
+    assert run("build", "--rounds", "2").code == 0
+    if not change:
+        assert run(*command, "--dry-run").out.count("Its model is up to date.") == 2
+        settings = RunOptions().in_round(2).load_settings(project.home)
+        project.calibrate(2, settings, given_up_calls=1)
+    out = run(*command, "--dry-run").out
+    assert out.count("Its model would be trained on the calls.") == 1
+    project.done.clear()
+    assert run(*command).code == 0
     assert project.done == ["build 1", "build 2", "train calls 2"]
 
 
