@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from toolformer.forward.model import Model
 
 
+# Normalisers and pre-tokenizers cut it in different ways: runs of digits, letters and blanks.
+_PROBE = "In 1869 the MILL's cafe\u0301 sold 12,345.67 m²;\n\n  HelloWorld doesn't 橋"
+
+
 @dataclass(frozen=True, slots=True)
 class Annotator:
     """The model that samples and scores the calls of a round.
@@ -40,7 +44,7 @@ class Annotator:
         """The annotator that the settings name, without loading it.
 
         Raises:
-            ModelNotFoundError: there is no such model, or its vocabulary is not the base model's.
+            ModelNotFoundError: there is no such model, or its tokens are not the base model's.
             ServedModelError: its server does not answer.
         """
         if settings.sampling.annotator == BASE:
@@ -52,9 +56,9 @@ class Annotator:
         if not has_vocabulary_of(directory, base):
             raise ModelNotFoundError(
                 f"The annotator in {str(directory)!r} has another vocabulary than the base model "
-                f"in {str(base)!r}, so its calls would stand at other tokens. Set "
-                "sampling.annotator to a model that was finetuned from this base model, or "
-                "language_model.path to the base of that one."
+                f"in {str(base)!r}, or cuts texts otherwise, so its calls would stand at other "
+                "tokens. Set sampling.annotator to a model that was finetuned from this base "
+                "model, or language_model.path to the base of that one."
             )
         return cls(ModelLocation(directory), model_identity(directory))
 
@@ -146,14 +150,15 @@ def is_trained(directory: Path) -> bool:
 
 
 def has_vocabulary_of(directory: Path, other: Path) -> bool:
-    """Whether two models have the same tokens by the same ids; no weights are loaded."""
+    """Whether two models have the same tokens by the same ids, and cut a text into the same."""
     own, others = (_vocabulary(each, model_identity(each)) for each in (directory, other))
     return own == others
 
 
 @functools.lru_cache(maxsize=4)
-def _vocabulary(directory: Path, identity: str) -> dict[str, int]:  # noqa: ARG001
-    """Token by text; `identity` is there for the cache, since a checkpoint can be replaced."""
+def _vocabulary(directory: Path, identity: str) -> tuple[dict[str, int], list[int]]:  # noqa: ARG001
+    """Token by text, and a text's; `identity` is for the cache: a checkpoint can be replaced."""
     from toolformer.forward.tokenization import load_tokenizer
 
-    return load_tokenizer(directory).backend.get_vocab()
+    tokenizer = load_tokenizer(directory)
+    return tokenizer.backend.get_vocab(), tokenizer.encode(_PROBE)
