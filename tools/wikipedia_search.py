@@ -22,7 +22,7 @@ from tools.retrieval.passage_ranking import PassageRanker
 from tools.retrieval.passages import BM25_B, BM25_K1, Passage
 from tools.retrieval.retrieval_tool import LONGEST_QUERY, RetrievalTool, Retriever, StoredPassage
 from tools.retrieval.sentences import best_sentences
-from tools.running.text_overlap import AskingText
+from tools.running.text_overlap import OVERLAP_SHARE, AskingText
 from tools.syntax import clean_result
 
 _DEEPER = 10
@@ -39,11 +39,8 @@ class WikiSearch(RetrievalTool):
         k1: BM25's saturation of term frequency, at least 0.
         b: BM25's weight of passage length, 0 to 1.
         snippet_words: Most words of a passage in an answer (the paper does not say; 100).
-        threads: Java threads for a batch; the answers do not depend on it.
         depth: Passages fetched before those of the text itself are passed over; where all are,
             ten times as many are looked at.
-        overlap_share: Share of a passage's 8-word sequences, above 0 up to 1, that makes it a
-            copy when the call's own text contains them.
         sentences: Sentences of a passage in an answer, those that share most words with the search
             term; None for the beginning of the passage.
         retriever: `bm25`, the paper's, or `hybrid`: see `tools.retrieval.hybrid_ranking`.
@@ -64,9 +61,7 @@ class WikiSearch(RetrievalTool):
         k1: NonNegativeFloat = BM25_K1,
         b: Annotated[float, Field(ge=0, le=1)] = BM25_B,
         snippet_words: PositiveInt = 100,
-        threads: PositiveInt = 2,
         depth: PositiveInt = 20,
-        overlap_share: Annotated[float, Field(gt=0, le=1)] = 0.5,
         sentences: PositiveInt | None = None,
         retriever: Literal["bm25", "hybrid"] = "bm25",
         passage_index: Path | str = "",
@@ -74,11 +69,8 @@ class WikiSearch(RetrievalTool):
     ) -> None:
         self.snippet_words = snippet_words
         self.depth = depth
-        self.overlap_share = overlap_share
         self.sentences = sentences
-        self.retriever: Retriever = PassageRanker(
-            Path(index_directory), k1=k1, b=b, threads=threads
-        )
+        self.retriever: Retriever = PassageRanker(Path(index_directory), k1=k1, b=b)
         if retriever == "hybrid":
             vectors = PassageVectors(Path(passage_index), device=device)
             self.retriever = HybridRetriever(self.retriever, vectors)
@@ -89,7 +81,7 @@ class WikiSearch(RetrievalTool):
         """Everything that answers depend on, the fingerprint of the index included."""
         return (
             f"{self.sampling_version} snippet_words={self.snippet_words} depth={self.depth} "
-            f"overlap_share={self.overlap_share:g} sentences={self.sentences} "
+            f"overlap_share={OVERLAP_SHARE:g} sentences={self.sentences} "
             f"retriever=({self.retriever.version()})"
         )
 
@@ -122,7 +114,7 @@ class WikiSearch(RetrievalTool):
         self, query: str, passages: Sequence[StoredPassage], document: Document
     ) -> list[StoredPassage]:
         """Return the best passage that is not the asking text's own; at most one."""
-        text = AskingText(document, self.overlap_share)
+        text = AskingText(document)
         for stored in passages:
             passage = _passage(stored)
             # Also the part that is shown: a long passage may be copied there alone.

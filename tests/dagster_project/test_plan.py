@@ -250,8 +250,7 @@ def test_what_changes_answers_alone_makes_the_calls_again_and_samples_none(
 @pytest.mark.parametrize(
     ("name", "before", "after"),
     [
-        ("Calculator", {"weak_share": 0.5}, {"max_depth": 3}),
-        ("MT", {"chunk_tokens": 9}, {"max_characters": 9}),
+        ("Calculator", {"weak_share": 0.5}, {"decimals": 3}),
         ("Calendar", {"latest_date": "2020-01-01"}, None),
     ],
 )
@@ -276,12 +275,6 @@ def test_proposals_are_part_of_the_samples_of_tools_that_make_them_and_of_no_oth
     assert json.loads(found[2].parts["proposals"]) == ["calls", "2"]
     assert of("calls", calendar).difference(found[0].metadata()) == "changed: proposals"
     assert of("calls", silent) == of("none", silent)
-    # Its limits decide on the calls that it proposes.
-    limited, calculator = (
-        create_tool("Calculator", given) for given in ({"max_characters": 9}, {})
-    )
-    assert of("calls", calculator) != of("calls", limited)
-    assert of("none", calculator) == of("none", limited)
 
 
 def test_a_source_for_other_tools_changes_the_samples_of_the_tools_it_leaves_out():

@@ -17,10 +17,10 @@ from tools.protocol import Document
 NOWHERE = Document("d", "")
 
 
-def outcome(expression: str, **limits) -> str:
+def outcome(expression: str, **settings) -> str:
     """The result, or the reason for none."""
     try:
-        return Calculator(**limits).call(expression, NOWHERE)
+        return Calculator(**settings).call(expression, NOWHERE)
     except ToolCallError as error:
         return error.reason
 
@@ -85,8 +85,12 @@ def selection(text: str, *, weak_share: float = 0.0, seed: int = 0, document_id:
         ("1000000000000000 + 1", "too_large"),
         ("(1000000000 * 1000000000) / 1000000000", "too_large"),
         ("9" * 100, "too_large"),
+        ("1 + " * 24 + "1.00", "25"),
         ("1 + " * 25 + "1", "too_long"),
+        ("-" * 100_000 + "1", "too_long"),
+        ("(" * 20 + "1" + ")" * 20, "1"),
         ("(" * 21 + "1" + ")" * 21, "too_deep"),
+        ("-" * 20 + "1", "1"),
         ("-" * 21 + "1", "too_deep"),
     ],
 )
@@ -119,32 +123,12 @@ def test_a_result_has_two_decimals_or_as_many_as_wanted(expression, decimals, ex
     assert Calculator(decimals=decimals).version != Calculator(decimals=5).version
 
 
-def test_limits_are_settings():
-    assert outcome("1 + 1", max_characters=4) == "too_long"
-    assert outcome("((1))", max_depth=1) == "too_deep"
-    assert outcome("(1) + (2)", max_depth=1) == "3"
-    assert outcome("101", max_magnitude=100) == "too_large"
-    assert outcome("1 + " * 25 + "1", max_characters=200) == "26"
-
-
-@pytest.mark.parametrize(
-    "expression",
-    ["(" * 10_000 + "1" + ")" * 10_000, "-" * 100_000 + "1", "1+" * 100_000 + "1", "9" * 100_000],
-)
-def test_no_limit_setting_lets_a_monster_through(expression):
-    """Without our own limits the parser's and the interpreter's limits still give a reason."""
-    reasons = {"too_long", "too_deep", "syntax_error", "too_large"}
-    longest = {"max_characters": 10**6}
-    for limits in ({}, longest, {**longest, "max_depth": 10**6}):
-        assert outcome(expression, **limits) in reasons
-
-
 @given(st.text("0123456789.,+-*/() ×÷%ex\t\0", max_size=60) | st.text())
 def test_whatever_a_model_writes_has_a_value_or_a_reason(text):
     assert re.fullmatch(r"-?[0-9]+(\.[0-9]{2})?|[a-z_]+", outcome(text))
 
 
-numbers_as_text = st.integers(0, 10**6).map(str) | st.decimals(0, 1000, places=2).map(str)
+numbers_as_text = st.integers(0, 99).map(str) | st.decimals(0, 9, places=2).map(str)
 expressions = st.recursive(
     numbers_as_text,
     lambda inner: (
@@ -157,13 +141,12 @@ expressions = st.recursive(
 
 @given(expressions)
 def test_results_equal_those_of_exact_fractions(expression):
-    limits = {"max_characters": 500, "max_magnitude": 1e40}
     try:
         value = eval(re.sub(r"[0-9.]+", r"Fraction('\g<0>')", expression))
     except ZeroDivisionError:
-        assert outcome(expression, **limits) == "division_by_zero"
+        assert outcome(expression) == "division_by_zero"
         return
-    result = outcome(expression, **limits)
+    result = outcome(expression)
     if value.denominator == 1:
         assert result == str(value.numerator)
     else:

@@ -13,9 +13,9 @@ from tools.registry import create_tool
     ("name", "settings", "error", "word"),
     [
         ("wiki_search", {}, UnknownToolError, "Did you mean 'WikiSearch'"),
-        ("Calculator", {"max_dept": 3}, ToolSettingsError, "Did you mean 'max_depth'"),
-        ("Calculator", {"max_depth": 0}, ToolSettingsError, "max_depth"),
-        ("Calculator", {"max_magnitude": float("inf")}, ToolSettingsError, "max_magnitude"),
+        ("Calculator", {"decimal": 3}, ToolSettingsError, "Did you mean 'decimals'"),
+        ("Calculator", {"decimals": 1}, ToolSettingsError, "decimals"),
+        ("Calculator", {"weak_share": float("inf")}, ToolSettingsError, "weak_share"),
         ("Calendar", {"date_source": "clock"}, ToolSettingsError, "date_source"),
         ("Calendar", {"latest_date": "yesterday"}, ToolSettingsError, "latest_date"),
         ("QA", {"retriever": None}, ToolSettingsError, "needs the setting 'reader'"),

@@ -58,16 +58,15 @@ def test_scores_are_those_of_bm25(index_directory, k1, b):
 
 
 @pytest.mark.java
-def test_batch_answers_in_order_whatever_the_threads(index_directory):
+def test_batch_answers_in_order(index_directory):
     requests = [(query, ASKING) for query in ("otters", "suez", "the of", "flows sea", "zzz")]
-    for threads in (1, 7):
-        assert outcomes(WikiSearch(index_directory, threads=threads), *requests) == [
-            "Otter > Otters swim in a river and eat fish.",
-            "Suez Canal > History > The canal opened in 1869.",
-            "no_result",
-            "River > A river flows to the sea. 😀 (citation)",
-            "no_result",
-        ]
+    assert outcomes(WikiSearch(index_directory), *requests) == [
+        "Otter > Otters swim in a river and eat fish.",
+        "Suez Canal > History > The canal opened in 1869.",
+        "no_result",
+        "River > A river flows to the sea. 😀 (citation)",
+        "no_result",
+    ]
 
 
 @pytest.mark.java
@@ -298,7 +297,7 @@ def test_search_term_is_normalised_or_refused(text, expected):
 
 
 def test_setting_out_of_range_is_named():
-    wrong = {"k1": -1, "b": 1.1, "snippet_words": 0, "overlap_share": 0.0, "retriever": "dense"}
+    wrong = {"k1": -1, "b": 1.1, "snippet_words": 0, "retriever": "dense"}
     for setting, value in wrong.items():
         with pytest.raises(ToolSettingsError, match=setting):
             WikiSearch("unused", **{setting: value})
@@ -306,10 +305,9 @@ def test_setting_out_of_range_is_named():
 
 def test_version_changes_with_every_setting_that_changes_answers(tmp_path):
     settings = [{}, {"k1": 1.2}, {"b": 0.75}, {"snippet_words": 50}, {"depth": 5}]
-    settings += [{"overlap_share": 0.9}, {"sentences": 1}, {"retriever": "hybrid"}]
+    settings += [{"sentences": 1}, {"retriever": "hybrid"}]
     versions = {WikiSearch(tmp_path, **setting).version for setting in settings}
     assert len(versions) == len(settings)
-    assert WikiSearch(tmp_path, threads=7).version == WikiSearch(tmp_path).version
 
 
 def test_another_release_of_lucene_is_another_version(tmp_path, monkeypatch):
@@ -334,7 +332,7 @@ def test_two_rankers_search_in_two_threads_at_the_same_time(tmp_path):
     queries = [" ".join(numbers.choices(words, k=5)) for _ in range(64)]
 
     def search(rounds: int) -> list:
-        ranker = PassageRanker(tmp_path / "index", k1=0.9, b=0.4, threads=2)
+        ranker = PassageRanker(tmp_path / "index", k1=0.9, b=0.4)
         return [ranker.rank(queries, 20) for _ in range(rounds)]
 
     expected = search(1)

@@ -20,6 +20,8 @@ _WORD = regex.compile(r"\p{L}[\w'’-]*")
 # Fewer words, and lists of names, are taken for another language too easily.
 _FEWEST_WORDS = 5
 _FEWEST_LETTERS = 3
+# Most characters of a phrase to translate.
+LONGEST_PHRASE = 500
 # Not Latin letters, nor their extensions and modifiers; a run of these is another script.
 _OTHER_LETTER = regex.compile(r"(?![A-Za-z\u00aa-\u02ff\u1e00-\u1eff])\p{L}")
 _OTHER_SCRIPT = regex.compile(
@@ -32,11 +34,8 @@ _MEANS = re.compile(
 )
 
 
-def propose_translations(text: str, *, foreign_confidence: float, longest: int) -> list[Proposal]:
+def propose_translations(text: str) -> list[Proposal]:
     """Propose calls behind phrases in another script or language, with the phrase as arguments.
-
-    Args:
-        foreign_confidence: Confidence from 0 to 1 above which a phrase is in another language.
 
     Returns:
         Places by offset, at most one for a phrase; none behind a phrase that ends its line or
@@ -44,16 +43,16 @@ def propose_translations(text: str, *, foreign_confidence: float, longest: int) 
 
     Example:
         >>> text = "The Russian word мир means peace, and world."
-        >>> [proposal] = propose_translations(text, foreign_confidence=0.8, longest=500)
+        >>> [proposal] = propose_translations(text)
         >>> text[proposal.offset :], proposal.arguments
         ('peace, and world.', 'мир')
     """
-    phrases = [*_in_other_scripts(text), *_in_other_languages(text, foreign_confidence)]
+    phrases = [*_in_other_scripts(text), *_in_other_languages(text)]
     proposals = {}
     for start, end in sorted(phrases):
         phrase = " ".join(text[start:end].split())
         offset = _offset_behind(text, end)
-        if offset is not None and len(phrase) <= longest:
+        if offset is not None and len(phrase) <= LONGEST_PHRASE:
             proposals.setdefault(offset, Proposal(offset, phrase))
     return [proposals[offset] for offset in sorted(proposals)]
 
@@ -65,7 +64,7 @@ def _in_other_scripts(text: str) -> Iterator[tuple[int, int]]:
             yield match.span()
 
 
-def _in_other_languages(text: str, foreign_confidence: float) -> Iterator[tuple[int, int]]:
+def _in_other_languages(text: str) -> Iterator[tuple[int, int]]:
     """Yield start and end of the phrases between punctuation whose language is not English."""
     offset = 0
     for line in text.splitlines(keepends=True):
@@ -74,20 +73,20 @@ def _in_other_languages(text: str, foreign_confidence: float) -> Iterator[tuple[
             for match in _PART.finditer(line)
         ]
         parts = [(start, words) for start, words in parts if words]
-        flags = [_is_foreign(words, foreign_confidence) for _, words in parts]
+        flags = [_is_foreign(words) for _, words in parts]
         for ((start, words), is_foreign), (_, goes_on) in pairwise(zip(parts, flags, strict=True)):
             if is_foreign and not goes_on:
                 yield start + words[0].start(), start + words[-1].end()
         offset += len(line)
 
 
-def _is_foreign(words: Sequence[regex.Match[str]], foreign_confidence: float) -> bool:
+def _is_foreign(words: Sequence[regex.Match[str]]) -> bool:
     part = words[0].string
     small = sum(word.group()[0].islower() for word in words)
     if len(words) < _FEWEST_WORDS or 2 * small < len(words) or _OTHER_LETTER.search(part):
         return False
     guess = guess_language(part)
-    return guess is not None and guess.is_foreign(foreign_confidence)
+    return guess is not None and guess.is_foreign
 
 
 def _offset_behind(text: str, end: int) -> int | None:

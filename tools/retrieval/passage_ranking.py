@@ -38,23 +38,23 @@ _BUILD_REMEDY = (
 )
 
 
+# Java's, of a batch; rankings do not depend on it.
+_THREADS = 2
+
+
 class PassageRanker:
     """A BM25 searcher over one index, usable from several threads: Lucene is asked one at a time.
 
     Args:
         directory: Folder made by `wikipedia_index.build_index`, or an index made by Pyserini that
             stores texts: as `raw` JSON, or in fields; see `read_passage`.
-        threads: Java threads; rankings do not depend on it.
         temperature: A passage is e times as probable as one whose BM25 score is less by this.
     """
 
-    def __init__(
-        self, directory: Path, *, k1: float, b: float, threads: int, temperature: float = 1.0
-    ) -> None:
+    def __init__(self, directory: Path, *, k1: float, b: float, temperature: float = 1.0) -> None:
         self.directory = directory
         self._k1 = k1
         self._b = b
-        self._threads = threads
         self._temperature = temperature
         self._searcher: Any = None
         self._searcher_fingerprint = NO_INDEX
@@ -112,7 +112,7 @@ class PassageRanker:
         with _LUCENE:
             searcher = self._open()
             with self._lucene_errors(f"read {len(passage_ids)} passages of {self.directory}"):
-                documents = searcher.batch_get_docs(_java_list(passage_ids), self._threads)
+                documents = searcher.batch_get_docs(_java_list(passage_ids), _THREADS)
                 return {
                     entry.getKey(): self._passage(entry.getValue(), entry.getKey())
                     for entry in documents.entrySet().toArray()
@@ -123,7 +123,7 @@ class PassageRanker:
     ) -> dict[str, list[StoredPassage]]:
         with self._lucene_errors(f"searched {self.directory} for {len(texts)} queries"):
             queries = _java_list(texts)
-            hits = searcher.batch_search(queries, queries, depth, self._threads)
+            hits = searcher.batch_search(queries, queries, depth, _THREADS)
             return {text: self._hits(hits.get(text) or ()) for text in texts}
 
     @contextmanager

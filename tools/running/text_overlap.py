@@ -15,6 +15,8 @@ import regex
 from tools.protocol import Document
 
 GRAM_WORDS = 8
+# The share of a passage's sequences from which on it counts as repeated by a text.
+OVERLAP_SHARE = 0.5
 
 # To `regex`, unlike `re`, vowel signs and accents are part of a word.
 _WORD = regex.compile(r"\w+")
@@ -58,18 +60,12 @@ class LeakCheck:
 
 
 class AskingText:
-    """A call's own text, prepared for comparison with many passages.
+    """A call's own text, prepared for comparison with many passages."""
 
-    Args:
-        overlap_share: Share of a passage's 8-word sequences, 0 to 1, from which on the passage
-            counts as repeated by the text.
-    """
-
-    def __init__(self, document: Document, overlap_share: float) -> None:
+    def __init__(self, document: Document) -> None:
         self._text = document.text
         self._url = normalised_url(document.url or "")
         self._title = normalised_title(document.title or "")
-        self._overlap_share = overlap_share
 
     def is_own_source(self, *, title: str, url: str, text: str) -> bool:
         """Tell whether a passage must not answer a call of this text.
@@ -81,7 +77,7 @@ class AskingText:
             return True
         if self._title and normalised_title(title) == self._title:
             return True
-        return self.overlap(text) >= self._overlap_share
+        return self.overlap(text) >= OVERLAP_SHARE
 
     def overlap(self, text: str) -> float:
         """Return the share of a passage's 8-word sequences that the text contains."""

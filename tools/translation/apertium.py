@@ -52,9 +52,10 @@ class ApertiumTranslator:
     # One run takes a tenth of a second before it reads anything.
     texts_at_once = 256
 
-    def __init__(self, tool_name: str, *, timeout_seconds: float) -> None:
+    timeout_seconds = 60.0
+
+    def __init__(self, tool_name: str) -> None:
         self.tool_name = tool_name
-        self.timeout_seconds = timeout_seconds
 
     def identity(self) -> str:
         """Name the pairs, and programs and data by their content; `none` without any."""

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 # More does not change the answer and costs time.
 _CHARACTERS = 500
+# What is likelier than that is another language (paper, appendix A).
+FOREIGN_CONFIDENCE = 0.8
 
 
 class Guess(NamedTuple):
@@ -18,9 +20,10 @@ class Guess(NamedTuple):
     language: str
     confidence: float
 
-    def is_foreign(self, confidence: float) -> bool:
-        """Whether it is another language than English, with more confidence than that."""
-        return self.language != ENGLISH and self.confidence > confidence
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is another language than English, with enough confidence."""
+        return self.language != ENGLISH and self.confidence > FOREIGN_CONFIDENCE
 
 
 def guess_language(text: str) -> Guess | None:

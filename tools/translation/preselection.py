@@ -12,10 +12,10 @@ from tools.protocol import Document, Preselection
 from tools.translation.identification import Guess, guess_language
 from tools.translation.languages import ENGLISH
 
+CHUNK_TOKENS = 10
 
-def preselect_by_language(
-    document: Document, *, chunk_tokens: int, foreign_confidence: float
-) -> Preselection:
+
+def preselect_by_language(document: Document) -> Preselection:
     """Decide whether a text is worth annotating with translations.
 
     Returns:
@@ -27,14 +27,12 @@ def preselect_by_language(
         ...     "comer a las palomas de la plaza, gracias. I read it twice and put my sandwich "
         ...     "back into the bag."
         ... )
-        >>> preselect_by_language(
-        ...     Document("example", text), chunk_tokens=10, foreign_confidence=0.8
-        ... ).reason
+        >>> preselect_by_language(Document("example", text)).reason
         'foreign_text_between_english'
     """
     reason = "no_long_paragraph"
     for paragraph in document.text.splitlines():
-        chunks = _chunks(paragraph, chunk_tokens)
+        chunks = _chunks(paragraph)
         # Something before, something foreign, something after.
         if len(chunks) < 3:
             continue
@@ -42,7 +40,7 @@ def preselect_by_language(
         foreign = [
             index
             for index, guess in enumerate(guesses, start=1)
-            if guess is not None and guess.is_foreign(foreign_confidence)
+            if guess is not None and guess.is_foreign
         ]
         if foreign and _stands_between_english(foreign, chunks, guesses):
             return Preselection(is_selected=True, reason="foreign_text_between_english")
@@ -53,14 +51,14 @@ def preselect_by_language(
     return Preselection(is_selected=False, reason=reason)
 
 
-def _chunks(paragraph: str, chunk_tokens: int) -> list[str]:
+def _chunks(paragraph: str) -> list[str]:
     """Cut a paragraph into chunks, without those that have no letter."""
     words = paragraph.split()
-    if len(words) <= 2 * chunk_tokens:
+    if len(words) <= 2 * CHUNK_TOKENS:
         return []
     chunks = (
-        " ".join(words[start : start + chunk_tokens])
-        for start in range(0, len(words), chunk_tokens)
+        " ".join(words[start : start + CHUNK_TOKENS])
+        for start in range(0, len(words), CHUNK_TOKENS)
     )
     return [chunk for chunk in chunks if any(map(str.isalpha, chunk))]
 

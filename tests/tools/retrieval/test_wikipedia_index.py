@@ -66,7 +66,7 @@ def test_failed_build_leaves_the_older_index_and_no_half_one(tmp_path):
 
 
 def ranker(directory) -> PassageRanker:
-    return PassageRanker(directory, k1=0.9, b=0.4, threads=1)
+    return PassageRanker(directory, k1=0.9, b=0.4)
 
 
 @pytest.mark.java

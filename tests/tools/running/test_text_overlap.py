@@ -66,7 +66,7 @@ SUEZ = "https://en.wikipedia.org/wiki/Suez_Canal"
 
 
 def asking(text: str = "Something else.", **fields) -> AskingText:
-    return AskingText(Document("d", text, **fields), 0.5)
+    return AskingText(Document("d", text, **fields))
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def shouted(text: str) -> str:
 
 
 def translator() -> ApertiumTranslator:
-    return ApertiumTranslator("MT", timeout_seconds=20.0)
+    return ApertiumTranslator("MT")
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def runs(tmp_path: Path) -> list:
 def spanish_pair() -> ApertiumTranslator:
     if shutil.which("apertium") is None:
         pytest.skip("Apertium is not installed: apt install apertium apertium-eng-spa")
-    real = ApertiumTranslator("MT", timeout_seconds=60)
+    real = ApertiumTranslator("MT")
     if "spa" not in real.modes:
         pytest.skip("Apertium has no pair spa-eng: apt install apertium-eng-spa")
     return real
@@ -149,7 +149,7 @@ def test_a_program_that_fails_gives_an_error(play, behaviour):
 
 def test_a_text_that_fails_leaves_the_others_alone(play):
     play(f"if b'palomas' in data: sys.exit(1)\n{SHOUT}")
-    tool = MachineTranslation(backend="apertium")
+    tool = MachineTranslation()
     answers = tool.call_batch([(text, DOCUMENT) for text in SPANISH])
     assert answers[2].reason == "translation_failed"
     assert answers[:2] == [shouted(text) for text in SPANISH[:2]]

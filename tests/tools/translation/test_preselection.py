@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.protocol import Document
+from tools.translation.identification import Guess
 from tools.translation.preselection import preselect_by_language
 
 # Ten words each.
@@ -14,12 +15,8 @@ NUMBERS = "12 15 18 21 — 24 + 27 = 30"
 SELECTED = "foreign_text_between_english"
 
 
-def reason(*parts: str, foreign_confidence: float = 0.8) -> str:
-    decision = preselect_by_language(
-        Document("d", " ".join(parts).replace(" / ", "\n")),
-        chunk_tokens=10,
-        foreign_confidence=foreign_confidence,
-    )
+def reason(*parts: str) -> str:
+    decision = preselect_by_language(Document("d", " ".join(parts).replace(" / ", "\n")))
     assert decision.is_selected == (decision.reason == SELECTED)
     return decision.reason
 
@@ -53,10 +50,9 @@ def test_foreign_text_with_english_on_both_sides_selects(parts, expected):
 
 
 def test_the_confidence_must_be_above_the_limit():
-    parts = [ENGLISH, SPANISH, MORE_ENGLISH]
-    assert reason(*parts, foreign_confidence=0.0) == SELECTED
-    # No confidence is above 1.
-    assert reason(*parts, foreign_confidence=1.0) == "no_foreign_text_inside"
+    assert Guess("es", 0.81).is_foreign
+    assert not Guess("es", 0.8).is_foreign
+    assert not Guess("en", 1.0).is_foreign
 
 
 @given(st.text() | st.lists(st.sampled_from([ENGLISH, SPANISH, NUMBERS, "\n", "\0", "\ud800"])))

@@ -17,8 +17,6 @@ from tools.retrieval.retrieval_tool import Retriever
 # Names of the assets that build them.
 WIKIPEDIA_INDEX, PASSAGE_INDEX = "wikipedia_index", "passage_index"
 SEARCHING_TOOLS = ("WikiSearch", "QA")
-# Java threads of a batch of questions; rankings do not depend on it.
-_THREADS = 2
 # Under BM25 alone: the difference of scores that makes a passage e times as probable to the reader.
 BM25_TEMPERATURE = 3.0
 
@@ -30,7 +28,6 @@ def open_retriever(settings: Settings, home: Home, holder: ModelHolder) -> Retri
         home.open(home.wikipedia_index),
         k1=BM25_K1,
         b=BM25_B,
-        threads=_THREADS,
         # The other retriever has scores, and a temperature, of its own.
         temperature=BM25_TEMPERATURE if is_bm25 else 1.0,
     )
