@@ -1,12 +1,12 @@
 """The calendar: says what day it is for a text (paper, section 3 and appendix A).
 
 For building data the current day is the document's own: the date in its URL, or the date its source
-gives. The wall clock is never read; whoever wants the real day passes a clock in.
+gives. The wall clock is never read.
 """
 
 import datetime
 import re
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Container, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -44,8 +44,6 @@ class Calendar(Tool):
         latest_date: Latest day that a URL can name, usually that of the crawl, as a date or as
             text such as `2024-05-03`. Without it the document's `published_on` is the limit, and
             without that the year 2099.
-        today: Clock for documents without a date. Without it such a call has no answer. Never
-            set it while building data.
     """
 
     name = "Calendar"
@@ -59,11 +57,9 @@ class Calendar(Tool):
         *,
         date_source: Literal["url", "published_on"] = "url",
         latest_date: Annotated[datetime.date | None, Field(strict=False)] = None,
-        today: Callable[[], datetime.date] | None = None,
     ) -> None:
         self.date_source = date_source
         self.latest_date = latest_date
-        self.today = today
         self.version = f"1 date_source={self.date_source} latest_date={self.latest_date}"
 
     def parse_arguments(self, text: str) -> str:
@@ -83,16 +79,14 @@ class Calendar(Tool):
         """Say what day it is for a document.
 
         Raises:
-            ToolCallError: With reason `no_date` when the document has no date and there is no
-                clock; with reason `arguments_given` when there are arguments.
+            ToolCallError: With reason `no_date` when the document has no date; with reason
+                `arguments_given` when there are arguments.
         """
         if arguments:
             raise ToolCallError(
                 "arguments_given", f"Calendar got the arguments {arguments!r}. Expected none."
             )
         date = self._date_of(document)
-        if date is None and self.today is not None:
-            date = self.today()
         if date is None:
             raise ToolCallError(
                 "no_date",

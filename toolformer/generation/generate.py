@@ -151,7 +151,7 @@ def toolformer_generate(
 
 def _for_prompts(tool: Tool) -> Tool:
     """A Calendar that reads the date of an address reads the given one: a prompt has no address."""
-    if isinstance(tool, Calendar) and tool.date_source == "url" and tool.today is None:
+    if isinstance(tool, Calendar) and tool.date_source == "url":
         return Calendar(date_source="published_on")
     return tool
 
