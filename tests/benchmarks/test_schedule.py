@@ -2,8 +2,7 @@
 
 from dataclasses import replace
 
-from benchmarks.costs import Cost
-from benchmarks.engine_report import ratio, stage_table, summary_table, token_ratio, tool_figures
+from benchmarks.engine_report import stage_table, summary_table, tool_figures
 from benchmarks.schedule import Schedule
 from benchmarks.workload import later_round
 from tests.toolformer.architectures import windows_of
@@ -34,10 +33,3 @@ def test_all_engines_run_on_the_documents_of_the_tool_and_the_report_has_them(sm
     assert stage_table(costs.scoring).height == 3
     assert summary_table({tool.title: figures})["n"].to_list() == [3]
     assert later_round(tool).title == "Calculator, later round"
-
-
-def test_ratios_are_those_of_seconds_and_of_tokens():
-    slow, fast = Cost(seconds=8.0, tokens_fed=60), Cost(seconds=2.0, tokens_fed=40)
-    assert ratio(slow, fast) == 4.0
-    assert token_ratio(slow, fast) == 1.5
-    assert slow + fast == Cost(seconds=10.0, tokens_fed=100)

@@ -34,16 +34,6 @@ def test_a_cut_result_fits_and_begins_like_the_whole(tokenizer, result, max_toke
         assert regex.match(r" |中", result[len(cut) :]) or cut.endswith("中")
 
 
-@pytest.mark.parametrize(
-    ("max_tokens", "cut"),
-    [(15, "one two three"), (13, "one two three"), (12, "one two"), (7, "one two"), (2, "on")],
-)
-def test_results_are_cut_between_words_and_long_words_between_characters(
-    tokenizer, max_tokens, cut
-):
-    assert cut_result(tokenizer, "one two three", max_tokens=max_tokens) == cut
-
-
 # What is left of a result, and what follows there.
 @pytest.mark.parametrize(
     ("left", "cut_off"),

