@@ -9,7 +9,6 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from toolformer.errors import ToolformerError
-from toolformer.server.connections import Connection
 from toolformer.server.served import Served
 
 CLOSING_SECONDS = 30.0
@@ -36,7 +35,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 # Not what else is installed: what is tested is what runs.
-                http=Connection,
+                http="h11",
                 loop="asyncio",
                 ws="none",
                 lifespan="off",
