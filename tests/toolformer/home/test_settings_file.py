@@ -186,9 +186,6 @@ def test_a_damaged_list_of_sources_is_an_error_that_names_it(file: Path, content
         ("preset: laptop\ncorpus:\n\tshard_size: 7\n", 3, "cannot start any token"),
         ("corpus:\n  shard_size: 7\n\ncorpus:\n  shard_size: 8\n", 4, "duplicate key"),
         ("sampling:\n  seed: \x00\n", 2, "no text has"),
-        ("[" * 20_000, None, "nested too deeply"),
-        ("sampling: {seed: 0x" + "f" * 5_000 + "}", None, "Exceeds the limit"),
-        ("corpus: &a [x, x]\nsampling: [*a, *a]\n", None, "repeats a part"),
     ],
 )
 def test_a_mistake_in_the_form_is_told_with_its_line(file: Path, content, line, words):
