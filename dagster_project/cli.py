@@ -10,7 +10,6 @@ import typer
 from dagster_project.commands import console
 from dagster_project.examples import EXAMPLES
 from dagster_project.panels import build, look, maintain, use
-from toolformer.home.settings.errors import SettingsError
 
 # The panels of the help, and the commands in each, in this order.
 PANELS = {
@@ -99,17 +98,6 @@ def _complete_command() -> Any:
     return command
 
 
-def _check_arguments(arguments: list[str]) -> None:
-    """Refuse what is no UTF-8, which no database takes; paths of sources may be anything."""
-    for argument in arguments:
-        shown = argument.encode(errors="backslashreplace").decode()
-        if shown != argument and {"ingest", "sources"}.isdisjoint(arguments):
-            raise SettingsError(
-                f"The argument '{shown}' is no UTF-8. Expected text in UTF-8: set LC_ALL to a "
-                "locale with it, or write the file's name in UTF-8."
-            )
-
-
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command; an expected error is one paragraph and exit code 1."""
     from dagster_project.commands.errors import explained_errors
@@ -117,7 +105,6 @@ def main(arguments: list[str] | None = None) -> Any:
     # What is imported stays: looking through it for garbage takes a tenth of a short command.
     gc.set_threshold(*gc.get_threshold()[:2], _COLLECTIONS_BEFORE_A_FULL_ONE)
     with explained_errors():
-        _check_arguments(sys.argv[1:] if arguments is None else arguments)
         _complete_command()(arguments)
 
 

@@ -105,20 +105,6 @@ def test_a_home_that_databases_cannot_open_is_refused(run, monkeypatch, named: b
     assert run("tools", "list").is_one_paragraph_naming("Error: TOOLFORMER_HOME is ")
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("sql", "select '\udcff'"),
-        ("build", "--set", "tools.\udce9.prompt=x"),
-        ("complete", "caf\udce9"),
-        ("train", "--variant", "\udcff"),
-    ],
-)
-def test_an_argument_that_is_no_utf_8_is_refused(run, home: Home, arguments):
-    assert run(*arguments).is_one_paragraph_naming("is no UTF-8", "\\udc")
-    assert not home.root.exists()
-
-
 @pytest.mark.parametrize("arguments", [("report",), ("export", "text")], ids=" ".join)
 def test_the_home_folder_of_an_unknown_user_is_refused(run, warehouse, arguments):
     outcome = run(*arguments, "--output", "~nobody-has-this-name/x")
