@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-# What is wrong, and what to do.
-_Refusal = tuple[str, str]
-
 _PREPARED = {"attention_mask", "position_ids", "past_key_values", "use_cache", "logits_to_keep"}
 _WITHOUT_DATA: dict[str, Callable[[], object]] = {"Calculator": Calculator, "Calendar": Calendar}
 _OUTPUTS = ("output_scores", "output_logits", "output_attentions", "output_hidden_states")
@@ -46,16 +43,16 @@ def check_served(
     Raises:
         UnservedGenerationError: names what was asked for, and what to do.
     """
-    config = generation_config
-    for refusals in (
-        _of_search(config),
-        _of_steps(config, logits_processor, stopping_criteria),
-        _of_inputs(input_ids, model_kwargs),
-    ):
-        for problem, remedy in refusals:
-            raise UnservedGenerationError(
-                f"generate with toolformer_generate got {problem}. {remedy}"
-            )
+    unserved = _unserved(
+        input_ids, logits_processor, stopping_criteria, generation_config, model_kwargs
+    )
+    if asked := ", ".join(unserved):
+        raise UnservedGenerationError(
+            f"generate with toolformer_generate got {asked}. Decoding with calls is greedy: it "
+            "takes input_ids that are padded in front (padding_side='left'), max_new_tokens (of "
+            "those outside calls) and eos_token_id, and returns sequences alone. Leave the others "
+            "out, also in the model's generation_config.json."
+        )
     if model.training:
         raise UnservedGenerationError(
             "The model is in training mode, in which dropout makes its tokens random. Expected "
@@ -120,66 +117,38 @@ def check_values(
         )
 
 
-def _of_search(config: Any) -> Iterator[_Refusal]:
+def _unserved(
+    input_ids: "torch.Tensor",
+    logits_processor: Sequence[Any],
+    stopping_criteria: Sequence[Any],
+    config: Any,
+    model_kwargs: Mapping[str, Any],
+) -> Iterator[str]:
+    """What was asked for and would be ignored."""
     from transformers.generation.configuration_utils import GenerationMode
 
     mode = config.get_generation_mode()
     if mode is not GenerationMode.GREEDY_SEARCH:
-        yield (
-            f"settings of {mode.value.replace('_', ' ')}",
-            "Decoding with calls is greedy; pass do_sample=False and num_beams=1 and nothing of "
-            "this kind, also where the model's generation_config.json has it.",
-        )
+        yield f"settings of {mode.value.replace('_', ' ')}"
     if config.max_new_tokens is None:
-        yield (
-            "no max_new_tokens",
-            "Expected the most tokens outside calls, such as max_new_tokens=60; max_length cannot "
-            "take its place, since calls do not count.",
-        )
-
-
-def _of_steps(
-    config: Any, logits_processor: Sequence[Any], stopping_criteria: Sequence[Any]
-) -> Iterator[_Refusal]:
-    for name in _held_back():
-        yield name, "Texts are decoded in one piece by one model; leave it out."
-    if logits_processor:
-        yield (
-            f"{_types(logits_processor)}, which change the probabilities",
-            "The decoder takes the model's own; leave out what asks for them, such as "
-            "repetition_penalty or min_new_tokens, also in the model's generation_config.json.",
-        )
-    others = [criterion for criterion in stopping_criteria if not _is_of_config(criterion, config)]
-    if others:
-        yield (
-            f"{_types(others)} among the stopping criteria",
-            "A text ends at max_new_tokens or eos_token_id; leave other criteria out.",
-        )
-    if outputs := [name for name in _OUTPUTS if getattr(config, name, None)]:
-        yield ", ".join(outputs), "Only sequences are returned; leave it out."
+        yield "no max_new_tokens"
+    yield from _held_back()
+    others = (each for each in stopping_criteria if not _is_of_config(each, config))
+    yield from (type(each).__name__ for each in (*logits_processor, *others))
+    yield from (name for name in _OUTPUTS if getattr(config, name, None))
     if config.cache_implementation not in (None, "dynamic"):
-        yield (
-            f"cache_implementation={config.cache_implementation!r}",
-            "The decoder has a cache of its own, from which calls can be taken back; leave it out.",
-        )
-
-
-def _of_inputs(input_ids: "torch.Tensor", model_kwargs: Mapping[str, Any]) -> Iterator[_Refusal]:
+        yield f"cache_implementation={config.cache_implementation!r}"
     given = {name: value for name, value in model_kwargs.items() if value is not None}
-    if others := sorted(given.keys() - _PREPARED):
-        yield ", ".join(others), "The model is fed input_ids alone; leave it out."
+    yield from sorted(given.keys() - _PREPARED)
     if getattr(given.get("past_key_values"), "_is_user_defined", False):
-        yield "past_key_values", "The decoder starts from the prompt; leave it out."
+        yield "past_key_values"
     mask = given.get("attention_mask")
     mask = input_ids.new_ones(input_ids.shape) if mask is None else (mask != 0).long()
     if (mask.diff(dim=1) < 0).any():
-        yield (
-            "an attention_mask with zeros behind tokens",
-            "Expected padding in front; pass padding_side='left' to the tokenizer.",
-        )
+        yield "an attention_mask with zeros behind tokens"
     counted = (mask.cumsum(dim=1) - 1) * mask
     if "position_ids" in given and (given["position_ids"] * mask != counted).any():
-        yield "position_ids", "Prompts are counted from their first token; leave it out."
+        yield "position_ids"
 
 
 def _held_back() -> list[str]:
@@ -208,7 +177,3 @@ def _is_of_config(criterion: Any, config: Any) -> bool:
     if isinstance(criterion, EosTokenCriteria) and config._eos_token_tensor is not None:
         return torch.equal(criterion.eos_token_id, config._eos_token_tensor)
     return False
-
-
-def _types(things: Sequence[Any]) -> str:
-    return ", ".join(type(thing).__name__ for thing in things)

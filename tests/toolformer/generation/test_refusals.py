@@ -1,12 +1,11 @@
 import pytest
 import torch
-from transformers import DynamicCache, LogitsProcessor, MaxTimeCriteria, StoppingCriteria
+from transformers import DynamicCache, LogitsProcessor, StoppingCriteria
 from transformers.generation import BaseStreamer, EosTokenCriteria, MaxLengthCriteria
 
 from toolformer.errors import UnservedGenerationError
 from toolformer.generation import toolformer_generate
 from toolformer.generation.refusals import tools_by_name
-from tools.base import Tool
 from tools.calculator import Calculator
 
 # Seconds in all; `make test-fast` leaves them out.
@@ -31,15 +30,7 @@ class Silent(BaseStreamer):
         pass
 
 
-class Unnamed(Tool):
-    version = "1"
-    description = "Has no name."
-
-    def call(self, arguments, document):
-        raise AssertionError
-
-
-class Misnamed(Unnamed):
+class Misnamed(Calculator):
     name = "not-a-name"
 
 
@@ -56,31 +47,22 @@ def generate(model, **changes):
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"do_sample": True}, "settings of sample. Decoding with calls is greedy"),
+        ({"do_sample": True}, "settings of sample"),
         ({"num_beams": 2}, "settings of beam search"),
-        ({"penalty_alpha": 0.6, "top_k": 4}, "settings of contrastive search"),
         ({"prompt_lookup_num_tokens": 2}, "settings of assisted generation"),
-        ({"max_new_tokens": None, "max_length": 9}, "no max_new_tokens. Expected"),
+        ({"max_new_tokens": None, "max_length": 9}, "no max_new_tokens"),
         ({"streamer": Silent()}, "streamer"),
-        ({"synced_gpus": True}, "synced_gpus"),
         ({"repetition_penalty": 1.2}, "RepetitionPenaltyLogitsProcessor"),
-        ({"min_new_tokens": 2}, "MinNewTokensLengthLogitsProcessor"),
-        ({"logits_processor": [Halved()]}, "Halved, which change the probabilities"),
-        ({"prefix_allowed_tokens_fn": lambda row, ids: [9]}, "PrefixConstrainedLogitsProcessor"),
-        ({"stopping_criteria": [AtOnce()]}, "AtOnce among the stopping criteria"),
-        ({"stopping_criteria": [MaxTimeCriteria(1.0)]}, "MaxTimeCriteria"),
+        ({"logits_processor": [Halved()]}, "Halved"),
+        ({"stopping_criteria": [AtOnce()]}, "AtOnce"),
         ({"output_scores": True, "return_dict_in_generate": True}, "output_scores"),
-        ({"output_hidden_states": True}, "output_hidden_states"),
         ({"cache_implementation": "static"}, "cache_implementation='static'"),
         ({"past_key_values": DynamicCache()}, "past_key_values"),
         ({"inputs_embeds": torch.zeros(2, 2, 32)}, "inputs_embeds"),
         ({"position_ids": torch.tensor([[3, 4], [3, 4]])}, "position_ids"),
-        ({"attention_mask": torch.tensor([[1, 0], [1, 1]])}, "padding_side='left'"),
         ({"attention_mask": torch.tensor([[1, 1], [1, 0]])}, "padding_side='left'"),
         ({"tools": ["WikiSearch"]}, "tools has 'WikiSearch', which is no tool"),
         ({"tools": [Calculator]}, "ready for use, as in tools="),
-        ({"tools": [3]}, "'Calculator', 'Calendar', typed functions"),
-        ({"tools": [Unnamed()]}, "None, a name that cannot be written"),
         ({"tools": [Calculator(), Calculator()]}, "'Calculator', a name that is there twice"),
         ({"tools": [Misnamed()]}, "'not-a-name', a name that cannot be written"),
     ],
@@ -111,11 +93,6 @@ def test_several_outcomes_are_refused(model):
     # Transformers itself does it, where it is told so by an argument.
     with pytest.raises(ValueError, match="num_return_sequences"):
         generate(model, num_return_sequences=2)
-    config = model.generation_config
-    config.max_new_tokens = 4
-    config.num_return_sequences = 2
-    with pytest.raises(ValueError, match="num_return_sequences"):
-        generate(model, max_new_tokens=4)
 
 
 def test_model_in_training_mode_is_refused_and_left_as_it_is(model):
