@@ -8,7 +8,6 @@ from toolformer.home.wiring.warehouse import open_warehouse
 from warehouse.errors import QueryError
 
 _STANDARD_INPUT = "-"
-_MAX_BYTES = 2**20
 
 
 def show_rows(query: str | None, *, output: str) -> None:
@@ -45,15 +44,9 @@ def _statement(query: str | None) -> str:
             "There is no query. Expected one such as `toolformer sql 'select * from call_funnel'`, "
             "or one that is piped in (`toolformer sql - < QUERY.sql`)."
         )
-    # A device is not read for ever.
-    content = sys.stdin.buffer.read(_MAX_BYTES + 1)
-    if len(content) > _MAX_BYTES:
-        raise QueryError(
-            f"The standard input is longer than {_MAX_BYTES:,} bytes. Expected one query."
-        )
     try:
         # Editors of some systems mark a file as UTF-8.
-        text = content.decode("utf-8-sig")
+        text = sys.stdin.buffer.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise QueryError(
             "The standard input is no text in UTF-8. Expected one query. Save it as UTF-8."

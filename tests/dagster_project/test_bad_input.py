@@ -105,14 +105,6 @@ def test_a_home_that_databases_cannot_open_is_refused(run, monkeypatch, named: b
     assert run("tools", "list").is_one_paragraph_naming("Error: TOOLFORMER_HOME is ")
 
 
-@pytest.mark.parametrize("arguments", [("report",), ("export", "text")], ids=" ".join)
-def test_the_home_folder_of_an_unknown_user_is_refused(run, warehouse, arguments):
-    outcome = run(*arguments, "--output", "~nobody-has-this-name/x")
-    assert outcome.code == 2
-    assert "~nobody-has-this-name/x" in outcome.err
-    assert "of a user that is not known" in " ".join(outcome.err.replace("│", " ").split())
-
-
 @pytest.mark.parametrize("device", ["cuda:99", "cuda:x", "mps:3", "xla", "gpu", "", "meta"])
 def test_a_device_that_is_not_there_is_named(device: str):
     with pytest.raises(DeviceError, match=r"language_model\.device"):

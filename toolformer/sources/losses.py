@@ -3,21 +3,7 @@
 from collections.abc import Iterable
 from typing import Literal
 
-# What is counted under each kind:
-#   dates: a date, of a column or of a web archive's record, that is no complete date.
-#   addresses: a url or title that is no text, or has no end.
-#   columns: a record without a column that the source names and other records have.
-#   unread_columns: a record with a column that nothing reads; counted for each column.
-#   templates: wiki templates whose content is not in the text.
-#   formulas: formulas and tables of formulas that are not in the text.
-#   damaged_bytes: bytes that were passed over to find the next readable record.
-#   encodings: a document of whose text, context, title or address control characters were taken
-#     out, or that holds U+FFFD, which stands for what could not be decoded, or whose archive names
-#     an encoding that is unknown.
-#   marks: marks of other people's tools that stand in the text (chat turns, GSM8K's calculations).
-#   unread_marks: what looks like the mark of a calculation and is none, so that it stays in a text
-#     whose marks are taken out.
-#   markup: HTML tags and entities, and characters of a wrong encoding, that stand in the text.
+# `_WORDS` says what is counted under each; under `unread_columns` each column is.
 LossKind = Literal[
     "dates",
     "addresses",
