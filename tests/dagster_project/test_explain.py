@@ -1,13 +1,11 @@
 """`toolformer explain`: one call of a small build, from its text to its tokens."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -21,7 +19,6 @@ from tests.warehouse.rows import SHARD, frame
 from toolformer.base.digests import hex_digest
 from toolformer.home.fingerprints import FINGERPRINT, PARTS
 from toolformer.home.home import Home
-from toolformer.home.wiring import model_holder
 from toolformer.home.wiring.model_holder import ModelHolder
 from toolformer.home.wiring.warehouse import open_warehouse
 from tools.prompting import load_short_prompt
@@ -160,16 +157,6 @@ def test_the_losses_computed_again_are_those_of_the_build(placement: str, reques
         behind = "".join(token["text"] for token in again["tokens"])
         assert fields["text"] in dict(TEXTS)
         assert fields["text"][fields["character_offset"] :].startswith(behind)
-
-
-def test_who_holds_the_device_is_said_while_it_waits(explained: Explained, monkeypatch):
-    call_id = explained.calls()["call_id"][0]
-    lock = explained.home.device_lock("cpu")
-    lock.acquire()
-    monkeypatch.setattr(model_holder, "time", SimpleNamespace(sleep=lambda _: lock.release()))
-    code, _, err = explained(call_id, "--set", "language_model.device=cpu")
-    assert code == 0, err
-    assert f"(process {os.getpid()}) to release cpu" in err
 
 
 def test_a_kept_call_is_shown_in_its_text_with_all_that_led_to_it(explained: Explained):

@@ -118,10 +118,8 @@ def test_texts_are_read_once_for_all_visits(judged: Home, monkeypatch):
     ("body", "sentence"),
     [
         ({}, "rater is missing. Expected a name of 1 to 60 characters."),
-        ({"rater": ""}, "rater is ''. Expected a name of 1 to 60 characters."),
         ({"rater": " \t"}, "Expected a name of 1 to 60 characters."),
         ({"rater": "é" * 61}, "Expected a name of 1 to 60 characters."),
-        ({"rater": 7}, "rater is 7. Expected a name of 1 to 60 characters."),
         ({"name": "Anna"}, "There is no field 'name'."),
     ],
 )
@@ -135,22 +133,12 @@ def test_a_name_that_is_none_is_refused(client: TestClient, body: dict, sentence
     ("changes", "sentence"),
     [
         ({"label": "good"}, "label is 'good'. Expected useful, not_useful or unsure."),
-        ({"rater": ""}, "rater is ''. Expected a name"),
         ({"call": "c1"}, "call is 'c1'. Expected an object of texts"),
-        ({"call": {"tool": 3}}, "Expected an object of texts"),
         ({"call": {}}, "There is no such call among those to judge"),
         ({"call": {"tool": "../../Calculator"}}, "There is no such call"),
-        ({"call": {"tool": "Calculator"}}, "Expected one with call_id, document_id, tool,"),
         *(
             ({"shown": change}, "There is no such call among those to judge, or no more")
-            for change in (
-                {"gain": "1"},
-                {"tool": "CON"},
-                {"tool": "nul"},
-                {"call_id": "Calculator-9"},
-                {"result": "1621"},
-                {"text_before": ""},
-            )
+            for change in ({"gain": "1"}, {"result": "1621"}, {"text_before": ""})
         ),
     ],
 )
