@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 
 from dagster_project.commands import console
 from dagster_project.commands.findings import Finding, show
-from toolformer.errors import SequenceTooLongError
 from toolformer.home.home import Home
 from toolformer.home.progress import progress_of
 from toolformer.home.settings.sections import Settings
 from toolformer.home.settings.settings_file import load_settings
 from toolformer.home.wiring.model_holder import ModelHolder, base_model_directory
-from toolformer.home.wiring.model_location import ModelLocation
 
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
@@ -47,12 +45,7 @@ def show_model(path: str, home: Home, *, as_json: bool) -> bool:
         with console.progress_bars():
             model = holder.load(directory, settings, home)
             compared = progress_of("comparing with plain transformers", _LOGGER)
-            findings = [
-                *_what_it_is(model),
-                *_costs(model, directory, settings),
-                _room(directory, settings, home),
-                _agreement(model),
-            ]
+            findings = [*_what_it_is(model), *_costs(model, directory, settings), _agreement(model)]
             compared(1, 1)
     finally:
         holder.release()
@@ -134,21 +127,6 @@ def _tokens_a_second(model: "LanguageModel") -> float:
             model.hidden_states(ids)[0, 0, 0].item()
             seconds.append(time.perf_counter() - began)
     return width / min(seconds)
-
-
-def _room(directory: Path, settings: Settings, home: Home) -> Finding:
-    """Whether prompts, windows and calls fit its context."""
-    from toolformer.home.wiring.sampling import check_can_annotate
-    from toolformer.home.wiring.toolbox import open_toolbox
-
-    toolbox = open_toolbox(settings, home)
-    try:
-        check_can_annotate(ModelLocation(directory), toolbox.prompts, settings, is_here=False)
-    except SequenceTooLongError as error:
-        return Finding("prompts", "missing", "they leave no room for a window", str(error))
-    names = ", ".join(toolbox.prompts)
-    window = settings.corpus.window_tokens
-    return Finding("prompts", "ok", f"of {names} fit beside windows of {window} tokens")
 
 
 def _agreement(model: "LanguageModel") -> Finding:

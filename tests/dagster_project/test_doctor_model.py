@@ -10,7 +10,7 @@ from toolformer.forward.attention_masks import AttentionKinds
 
 ROWS = (
     *("model", "served by", "start token", "context", "precision", "memory to annotate"),
-    *("memory to train", "speed", "prompts", "plain transformers"),
+    *("memory to train", "speed", "plain transformers"),
 )
 
 
@@ -52,15 +52,6 @@ def test_a_start_token_that_the_tokenizer_puts_itself_stands_in_prompts(
     tokenizer = TOKENIZERS["pieces without prefix"]()
     path = save_tiny_model(tmp_path / "pieces", context_length=4096, tokenizer=tokenizer)
     assert "all texts and prompts" in findings(capsys, path)["start token"]["detail"]
-
-
-def test_prompts_that_leave_no_room_are_told_with_the_window_that_does(
-    small_home, tmp_path, capsys
-):
-    path = save_tiny_model(tmp_path / "short", context_length=512)
-    row = findings(capsys, path)["prompts"]
-    assert row["status"] == "missing"
-    assert "512" in row["remedy"]
 
 
 def test_a_model_with_a_broken_mask_ends_with_one_sentence(small_home, folder, capsys, monkeypatch):
