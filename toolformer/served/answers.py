@@ -1,6 +1,5 @@
 """What servers answer, in the forms of vLLM: anything else is refused when it is read."""
 
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, ValidationInfo
@@ -114,6 +113,14 @@ CARD, COMPLETIONS = TypeAdapter(Card), TypeAdapter(Completions)
 SEEN = TypeAdapter(list[dict[int, TokenScore] | None])
 
 
+def another_answer(url: str, what: str) -> ServedModelError:
+    """The error for an answer that engines do not give, in words behind `The server at …`."""
+    return ServedModelError(
+        f"The server at {url} {what}. Expected the form of OpenAI's completions: take an engine "
+        "such as `vllm serve` (0.6 or newer), without a proxy that changes answers."
+    )
+
+
 def in_form(answer: object, form: TypeAdapter[_Form], url: str, key: str | None) -> _Form:
     """An answer in the form that it must have.
 
@@ -124,27 +131,8 @@ def in_form(answer: object, form: TypeAdapter[_Form], url: str, key: str | None)
         return form.validate_python(answer, context=key)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
+        told = shown(repr(first["input"]), key=key)
+        where = shown(".".join(map(str, first["loc"])), key=key) or "all of it"
+        what = f"answered in another form than vLLM: {where} is {told} ({first['msg']})"
         # Without its cause, which has what was told with a key in it.
-        raise ServedModelError(_refusal(first, f"The server at {url}", key)) from None
-
-
-def _refusal(first: Mapping[str, Any], server: str, key: str | None) -> str:
-    place: Sequence[object] = first["loc"]
-    told = shown(repr(first["input"]), key=key)
-    if {"logprob", "token_logprobs", "top_logprobs"} & set(place) and place[-1] != "[key]":
-        return (
-            f"{server} told {told} for the log probability of a token. Expected a number of at "
-            "most 0 at every place: take an engine that gives them, without a proxy that changes "
-            "answers."
-        )
-    if {"tokens", "top_logprobs"} & set(place):
-        return (
-            f"{server} gave the token {told} for return_tokens_as_token_ids. Expected `{NAME}` and "
-            "a number, which `vllm serve` gives since 0.6; text says not which tokens were sampled."
-        )
-    where = shown(".".join(map(str, place)), key=key)
-    return (
-        f"{server} answered in another form than vLLM: {where or 'all of it'} is {told} "
-        f"({first['msg']}). Expected the form of OpenAI's completions, as `vllm serve` and "
-        "`toolformer serve` have it, without a proxy that changes answers."
-    )
+        raise another_answer(url, what) from None

@@ -13,7 +13,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from toolformer.errors import ServedModelError
-from toolformer.served.answers import ROUNDED_ZERO, SEEN, Choice, Logprobs, TokenScore
+from toolformer.served.answers import (
+    ROUNDED_ZERO,
+    SEEN,
+    Choice,
+    Logprobs,
+    TokenScore,
+    another_answer,
+)
 from toolformer.served.http_client import CompletionsClient
 
 # As few as all engines take, where the prompt is what is asked about.
@@ -149,11 +156,8 @@ class CompletionForms:
         self, row: Sequence[int], told_places: Sequence[Any] | None, top: int, first: int
     ) -> list[Mapping[int, TokenScore]]:
         if told_places is None or len(told_places) != len(row):
-            raise ServedModelError(
-                f"The server at {self._client.url} gives no prompt_logprobs, the log "
-                "probabilities of given tokens, which scoring needs. Take an engine that has them, "
-                "such as `vllm serve`."
-            )
+            what = "gives no prompt_logprobs, log probabilities of given tokens, for scoring"
+            raise another_answer(self._client.url, what)
         seen: list[Mapping[int, TokenScore]] = [{}] * first
         places = self._client.in_form(told_places[first:], SEEN)
         for token, place in zip(row[first:], places, strict=True):
@@ -184,21 +188,15 @@ class CompletionForms:
         listed = told.top_logprobs or [None] * len(names)
         # What ended a text at once is a token too, so there is always one.
         if not names or not len(names) == len(values) == len(listed):
-            raise ServedModelError(
-                f"The server at {self._client.url} gave {len(names)} tokens with {len(values)} "
-                "log probabilities for return_tokens_as_token_ids. Expected `token_id:` and a "
-                "number, which `vllm serve` gives since 0.6; text says not which tokens were "
-                "sampled."
-            )
+            what = f"gave {len(names)} token ids with {len(values)} log probabilities"
+            raise another_answer(self._client.url, what)
         for token, value, others in zip(names, values, listed, strict=True):
             place = {token: value, **(others or {})}
             self._check(place)
             if abs(place[token] - value) > ROUNDED_ZERO:
-                raise ServedModelError(
-                    f"The server at {self._client.url} told two log probabilities of one token, "
-                    f"{value:g} and {place[token]:g}. Expected the model's own in both places: "
-                    "take an engine such as `vllm serve`, without a proxy that changes answers."
-                )
+                both = f"{value:g} and {place[token]:g}"
+                what = f"told two log probabilities of one token, {both}"
+                raise another_answer(self._client.url, what)
         return list(zip(names, values, strict=True))
 
     def _check(self, told: Mapping[int, float]) -> None:
@@ -213,8 +211,5 @@ class CompletionForms:
 
     def _check_sum(self, probability: float) -> None:
         if probability > 1 + ROUNDED_ZERO:
-            raise ServedModelError(
-                f"The server at {self._client.url} told probabilities of the tokens of one place "
-                f"that sum to {probability:.4g}. Expected at most 1: take an engine that gives the "
-                "model's own, without a proxy that changes answers."
-            )
+            what = f"told probabilities of tokens of one place that sum to {probability:.4g}"
+            raise another_answer(self._client.url, what)

@@ -22,7 +22,15 @@ from tenacity.wait import wait_exception, wait_random_exponential
 from toolformer.base.foreign_texts import shown
 from toolformer.base.loopback import past_proxies
 from toolformer.errors import NoAnswersError, PassingError, ServedModelError
-from toolformer.served.answers import CARD, CARDS, COMPLETIONS, Card, Choice, in_form
+from toolformer.served.answers import (
+    CARD,
+    CARDS,
+    COMPLETIONS,
+    Card,
+    Choice,
+    another_answer,
+    in_form,
+)
 
 _Answer = TypeVar("_Answer")
 _Form = TypeVar("_Form")
@@ -208,19 +216,13 @@ class CompletionsClient:
                 "same again later."
             )
         if answer.usage.prompt_tokens != sent:
-            raise ServedModelError(
-                f"The server at {self.url} was sent {sent} tokens and counted "
-                f"{answer.usage.prompt_tokens}. Expected that it feeds token ids as they are, "
-                "without a start token of its own. Take one that does, as `vllm serve` and "
-                "`toolformer serve` do."
-            )
+            counted = answer.usage.prompt_tokens
+            what = f"was sent {sent} tokens and counted {counted}, perhaps with a start of its own"
+            raise another_answer(self.url, what)
         choices = sorted(answer.choices, key=lambda choice: choice.index)
         if [choice.index for choice in choices] != list(range(count)):
-            raise ServedModelError(
-                f"The server at {self.url} was asked for {count} texts and gave "
-                f"{[choice.index for choice in choices]}. Take an engine such as `vllm serve`, "
-                "without a proxy that changes answers."
-            )
+            given = [choice.index for choice in choices]
+            raise another_answer(self.url, f"was asked for {count} texts and gave {given}")
         with self._turn:
             self.tokens_fed += sent + (answer.usage.completion_tokens or 0)
         return choices
@@ -318,21 +320,10 @@ class CompletionsClient:
             method, url, content=content, extensions={"trace": self._keep_socket}
         ) as response:
             status = response.status_code
-            encoding = response.headers.get("content-encoding", "identity")
-            if status == httpx.codes.OK and encoding != "identity":
-                raise ServedModelError(
-                    f"The server at {self.url} compresses its answers ({self.shown(encoding)}), "
-                    "and was asked not to. Take a server, or a proxy in front of it, that leaves "
-                    "them as they are."
-                )
             for piece in response.iter_raw():
                 body += piece
                 if len(body) > most:
-                    raise ServedModelError(
-                        f"The server at {self.url} answered with more than {most:,} bytes, several "
-                        "times what was asked of it. Take an engine such as `vllm serve`, without "
-                        "a proxy that changes answers."
-                    )
+                    raise another_answer(self.url, f"answered with more than {most:,} bytes")
         try:
             answer: Any = from_json(bytes(body))
         except ValueError:

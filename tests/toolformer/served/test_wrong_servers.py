@@ -18,17 +18,17 @@ from toolformer.served.served_model import ServedModel
 @pytest.mark.parametrize(
     ("fault", "remedy"),
     [
-        ("start_token", "without a start token of its own"),
+        ("start_token", "perhaps with a start of its own"),
         ("processed", "--logprobs-mode raw_logprobs"),
         ("mixes_answers", "without a proxy that mixes answers"),
         ("error_inside", "the device is on fire"),
         ("other_words", "language_model.path to the folder with the tokenizer"),
-        ("no_prompt_logprobs", "an engine that has them"),
-        ("no_number", "told None for the log probability"),
-        ("not_a_number", "told nan for the log probability"),
-        ("probabilities", "a number of at most 0"),
+        ("no_prompt_logprobs", "gives no prompt_logprobs"),
+        ("no_number", "is None"),
+        ("not_a_number", "is nan"),
+        ("probabilities", "in another form than vLLM"),
         ("words_for_ids", "in another form than vLLM"),
-        ("no_tokens", "text says not which tokens were sampled"),
+        ("no_tokens", "gave 0 token ids"),
     ],
 )
 def test_server_that_would_fill_tables_with_wrong_numbers_is_refused(local, fault, remedy):
@@ -64,7 +64,7 @@ def test_numbers_and_tokens_that_no_model_has_are_refused_whenever_they_come(
     answer, row = fake.answer, [0, 40, 50, 60, 70]
     beyond = str(local.tokenizer.vocabulary_size)
     refused = {
-        float("-inf"): "told -inf for the log probability",
+        float("-inf"): "is -inf",
         0.0: "sum to|two log probabilities",
         "-1": "the token id -1",
         beyond: f"the token id {beyond}",
@@ -147,17 +147,12 @@ def test_key_and_control_characters_that_a_server_gives_back_are_in_nothing_that
         assert not {"\x1b", "\x9b"} & set(text)
 
 
-@pytest.mark.parametrize("is_compressed", [False, True])
-def test_answer_of_another_size_than_was_asked_for_is_refused_without_reading_it(
-    local, is_compressed
-):
+def test_answer_of_another_size_than_was_asked_for_is_refused_without_reading_it():
     sent = []
 
     class Endless(BaseHTTPRequestHandler):
         def do_POST(self):
             self.send_response(200)
-            if is_compressed:
-                self.send_header("content-encoding", "gzip")
             self.end_headers()
             with contextlib.suppress(OSError):
                 for _ in range(300):
@@ -172,7 +167,7 @@ def test_answer_of_another_size_than_was_asked_for_is_refused_without_reading_it
         url = f"http://127.0.0.1:{server.server_address[1]}"
         with (
             contextlib.closing(CompletionsClient([url], "tiny")) as client,
-            pytest.raises(ServedModelError, match=r"compresses|more than 4,195,840 bytes"),
+            pytest.raises(ServedModelError, match="more than 4,195,840 bytes"),
         ):
             client.complete([{"prompt": [0, 40], "max_tokens": 1, "prompt_logprobs": 0}])
         server.shutdown()
