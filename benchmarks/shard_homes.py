@@ -7,7 +7,7 @@ The rows are stored with the fingerprints of a finished build by the embedded mo
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import cache
@@ -35,7 +35,7 @@ from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer.sources.source import Source
 from tools.prompting import load_prompt
 from tools.registry import create_tool
-from warehouse.catalogue import file_path
+from warehouse.catalogue import Key, file_path
 from warehouse.layout import catalogue_file
 from warehouse.published import read_catalogue
 from warehouse.schema import ALL
@@ -43,6 +43,8 @@ from warehouse.warehouse import Warehouse
 
 TOOLS = ("Calculator", "Calendar")
 _TEXTS, CALLS = 8, 8
+# So many shards are published at once, as a build does with small ones.
+_TOGETHER = 64
 # Of the partitions of a shard the one that is drawn last.
 _LAST_TABLE = "augmented_texts"
 
@@ -110,8 +112,9 @@ def grow(home: Home, shards: int, calls: int = CALLS) -> None:
     ]
     # Converts the embedded model, once for all processes.
     Annotator.of(load_settings(home.settings_file), home)
+    together = [unbuilt[start : start + _TOGETHER] for start in range(0, len(unbuilt), _TOGETHER)]
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        for key in pool.map(_build, repeat(home), unbuilt, repeat(calls)):
+        for key in pool.map(_build, repeat(home), together, repeat(calls)):
             print(f"{key} of {shards}", file=sys.stderr)
 
 
@@ -150,7 +153,7 @@ def fill_catalogues(home: Home) -> None:
     """Publish what a build of all shards would: with the rows and counts of one shard."""
     entries = Manifest.load(home.sources).active_shards
     first = entries[0]
-    _build(home, first, CALLS)
+    _build(home, [first], CALLS)
     drawn = list(read_catalogue(home.warehouse, first.key).entries())
     for entry in entries[1:]:
         made = _fingerprints(home, entry)
@@ -169,11 +172,17 @@ def fill_catalogues(home: Home) -> None:
         catalogue_file(home.warehouse, entry.key).write_bytes(catalogue.content())
 
 
-def _build(home: Home, entry: ShardEntry, calls: int) -> str:
-    warehouse = warehouse_of(home)
-    for table, name, frame, metadata in _partitions(home, entry, calls):
-        warehouse.replace_partition(table, entry.key, name, frame, metadata=metadata)
-    return entry.key
+def _build(home: Home, entries: Sequence[ShardEntry], calls: int) -> str:
+    frames: dict[Key, list[pl.DataFrame]] = {}
+    metadata: dict[Key, dict[str, Mapping[str, str]]] = {}
+    for entry in entries:
+        for table, name, frame, facts in _partitions(home, entry, calls):
+            frames.setdefault((table, name), []).append(frame)
+            metadata.setdefault((table, name), {})[entry.key] = facts
+    for key, of_shards in frames.items():
+        made = pl.concat(of_shards, how="diagonal"), metadata[key]
+        warehouse_of(home).replace_partitions({key: made})
+    return entries[-1].key
 
 
 def _partitions(
