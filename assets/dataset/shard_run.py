@@ -16,7 +16,15 @@ from assets.dataset.pipeline import Pipeline
 from assets.dataset.tool_threads import done_together
 from assets.failures import failed_shards, failure_of_shards
 from assets.inputs import RUN, Expected, NoCallsError
-from assets.outputs import Address, OutputRows, PartitionOutput, data_version_of, joined, publish
+from assets.outputs import (
+    UP_TO_DATE,
+    Address,
+    OutputRows,
+    PartitionOutput,
+    data_version_of,
+    joined,
+    publish,
+)
 from assets.partition_events import REPORTED, PartitionEvents, PartitionReports
 from assets.run import Run
 from assets.shard_report import ShardReport, ShardRows
@@ -327,6 +335,7 @@ class ShardRun(Run):
                 for output in of_tool:
                     stack.enter_context(output.lock)
                 looked_at = [(output, output.expected_if_stale()) for output in of_tool]
+                self._made |= {each.address: UP_TO_DATE for each, due in looked_at if not due}
                 stale = [(output, output.work(each)) for output, each in looked_at if each]
                 if not stale:
                     continue

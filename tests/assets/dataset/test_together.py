@@ -1,5 +1,6 @@
 """Outputs of small shards that are made with one statement, against each made alone."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from assets.dataset import shard_run
 from assets.inputs import RUN
-from assets.outputs import PartitionOutput
+from assets.outputs import Address, PartitionOutput
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
 from warehouse.published import read_catalogue
 
@@ -52,3 +53,20 @@ def test_rows_counts_and_fingerprints_are_those_of_shards_made_alone(
         rows = together.rows(table)
         assert rows.equals(alone.rows(table))
         assert rows["shard"].unique().sort().to_list() == list(SHARDS)
+
+
+def test_what_is_up_to_date_is_looked_at_once(
+    built_home: PipelineHome, copy_of: MakeHome, monkeypatch, no_model
+):
+    looked_at, look = Counter[Address](), PartitionOutput.expected_if_stale
+    monkeypatch.setattr(
+        PartitionOutput,
+        "expected_if_stale",
+        lambda output: looked_at.update([output.address]) or look(output),
+    )
+    # The decisions of the other tools stay.
+    copy_of(built_home, "again").build(
+        overrides={"tools": {"Calendar": CHANGED["tools"]["Calendar"]}}
+    )
+    assert len(looked_at) > len(TABLES) * len(SHARDS)
+    assert set(looked_at.values()) == {1}
