@@ -51,11 +51,24 @@ class Needs:
         """All tables of which anything is read."""
         return self.rows | self.published
 
+    @property
+    def are_counts(self) -> bool:
+        """Whether these are counts alone."""
+        return not self.rows and self.views <= of_counts().views
+
 
 def everything() -> Needs:
     """Returns all there is."""
     names = frozenset(tables())
     return Needs(names, names, frozenset(_VIEWS))
+
+
+@functools.cache
+def of_counts() -> Needs:
+    """Returns what can be told by counts alone."""
+    needs = {name: needs_of(f"from {name}") for name in _VIEWS}
+    views = (name for name, of in needs.items() if not of.rows and METADATA_VIEW not in of.views)
+    return Needs(frozenset(), frozenset(COUNTS.values()), frozenset(views))
 
 
 def needs_of(sql: str) -> Needs:

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from warehouse.connection import temporary_tables
+from warehouse.connection import open_connection, temporary_tables
+from warehouse.counting import COUNTS, counted_relation
 from warehouse.errors import PartitionsChangingError, QueryError
-from warehouse.needs import everything, needs_of
+from warehouse.needs import everything, needs_of, of_counts
 from warehouse.reading import (
     are_moved,
     chosen_files,
@@ -22,6 +23,7 @@ from warehouse.reading import (
     refuse_damaged,
     refused,
 )
+from warehouse.relations import create_published, create_statistics_views
 from warehouse.schema import sql_texts
 
 if TYPE_CHECKING:
@@ -102,6 +104,31 @@ def run_query(
         f"{_MAX_ATTEMPTS} attempts of the query (last error: {failure}). Run it again, or after "
         "the build."
     ) from failure
+
+
+@contextmanager
+def counts_at_once(
+    folder: Path, shards: Collection[str] | None = None
+) -> Iterator[Callable[[str, Mapping[str, object]], "pl.DataFrame"]]:
+    """Reads the counts of all partitions, once for any number of statements over them.
+
+    Args:
+        shards: Only those of these shards; by default all.
+
+    Yields:
+        Runs a statement of the project that reads nothing but counts, with its parameters.
+
+    Raises:
+        DamagedPartitionError: A catalogue is not what was written.
+    """
+    needs = of_counts()
+    published = chosen_files(folder, needs, shards).published
+    with open_connection() as connection:
+        create_published(connection, published)
+        for name in COUNTS:
+            connection.execute(f"create table {name} as {counted_relation(name)}")
+        create_statistics_views(connection, needs.views)
+        yield lambda sql, values: frame_of(_selection(connection, sql, values))
 
 
 def ask_frames(name: str, frames: Mapping[str, "pl.DataFrame"], **values: object) -> "pl.DataFrame":

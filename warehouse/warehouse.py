@@ -5,8 +5,8 @@ Nothing is held open between calls, so any number of processes may use the same 
 
 import glob
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,9 @@ from warehouse.catalogue import Catalogue, Entry, Key
 from warehouse.comparison import TABLES, Comparison, compare_folders
 from warehouse.connection import sql_name
 from warehouse.layout import EMPTY_SHARD, LAYOUT_FILE, check_layout, split_round
-from warehouse.needs import needs_of
+from warehouse.needs import needs_of, of_counts
 from warehouse.published import PartitionInfo, list_partitions, read_catalogue
-from warehouse.query import frame_of, run_query, stream_query
+from warehouse.query import counts_at_once, frame_of, run_query, stream_query
 from warehouse.schema import sql_texts, table_schema, tables
 from warehouse.standalone import write_standalone_database
 from warehouse.store.partition_store import PartitionStore
@@ -59,6 +59,7 @@ class Warehouse:
         self.store = store or PartitionStore(self.folder)
         self._shards = shards
         self._catalogue: Callable[[str], Catalogue] = partial(read_catalogue, self.folder)
+        self._of_counts: Callable[[str, Mapping[str, object]], pl.DataFrame] | None = None
 
     def limited_to(self, shards: Collection[str]) -> "Warehouse":
         """Returns the same warehouse, of which only the partitions of some shards are queried."""
@@ -72,6 +73,15 @@ class Warehouse:
         # Whoever asks goes from shard to shard.
         found._catalogue = lru_cache(maxsize=16)(found._catalogue)
         return found
+
+    @contextmanager
+    def with_counts(self) -> Iterator["Warehouse"]:
+        """Gives the same warehouse, whose counts are those of this moment, and read once."""
+        self.store.fetch(of_counts().published, self._shards, with_rows=False)
+        with counts_at_once(self.folder, self._shards) as ask:
+            found = Warehouse(self.folder, self.database_file, self.store, shards=self._shards)
+            found._of_counts = ask
+            yield found
 
     def prepare(self) -> None:
         """Makes the warehouse ready for readers; does nothing where it is already.
@@ -240,6 +250,8 @@ class Warehouse:
 
         By default it reads the shards of `limited_to`, else all.
         """
+        if self._of_counts and shards is None and needs_of(sql).are_counts:
+            return self._of_counts(sql, parameters or {})
         shards = self._shards if shards is None else shards
         self._fetch(sql, shards)
         return run_query(

@@ -151,7 +151,8 @@ def build_dataset(
             raise_all(failures)
     tally = records_read(warehouse)
     if plan:
-        show_statistics(warehouse, tally, examples=False, is_of_all=not shards)
+        with warehouse.with_counts() as counted:
+            show_statistics(counted, tally, examples=False, is_of_all=not shards)
     else:
         console.say(f"{len(chosen)} shards are up to date; nothing to do.")
     if tally.records and not tally.usable:

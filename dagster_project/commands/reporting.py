@@ -24,8 +24,8 @@ _EXAMPLES_PER_TOOL = 3
 def show_all_statistics() -> None:
     """Print the statistics views of the home, and examples."""
     home = Home.find()
-    warehouse = open_warehouse(home)
-    show_statistics(warehouse, records_read(warehouse))
+    with open_warehouse(home).with_counts() as warehouse:
+        show_statistics(warehouse, records_read(warehouse))
 
 
 def show_statistics(

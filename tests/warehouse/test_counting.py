@@ -6,7 +6,9 @@ import polars as pl
 import pytest
 
 from tests.warehouse.rows import SAMPLED, SHARD, fill, put, put_calls, wrong_counts
+from warehouse import query
 from warehouse.errors import DamagedPartitionError
+from warehouse.needs import STATISTICS_VIEWS, needs_of
 from warehouse.published import list_partitions
 from warehouse.warehouse import Warehouse
 
@@ -149,6 +151,34 @@ def test_statistics_read_no_file_of_a_partition(warehouse: Warehouse):
     assert warehouse.view("threshold_sweep").height > 1
     warehouse.store.retire(SHARD)
     assert warehouse.view("threshold_sweep").is_empty()
+
+
+def test_statistics_at_once_are_those_one_by_one_and_read_the_catalogues_once(
+    random_rows: Warehouse, monkeypatch
+):
+    of_counts = [name for name in STATISTICS_VIEWS if needs_of(f"from {name}").are_counts]
+    assert {"call_statistics", "threshold_sweep", "drop_reasons"} <= set(of_counts)
+    one_by_one = {name: random_rows.view(name) for name in of_counts}
+    read = []
+    choose = query.chosen_files
+    monkeypatch.setattr(query, "chosen_files", lambda *of: read.append(of) or choose(*of))
+    with random_rows.with_counts() as counted:
+        for name, rows in one_by_one.items():
+            assert sorted(counted.view(name).rows(), key=repr) == sorted(rows.rows(), key=repr)
+        assert counted.view("call_statistics", round_number=1).height == 1
+        assert len(read) == 1
+        of_one = counted.query("select distinct shard from decision_counts", shards={OTHER_SHARD})
+        assert of_one["shard"].to_list() == [OTHER_SHARD]
+        assert counted.query("from all_calls").height == random_rows.query("from all_calls").height
+
+
+def test_counts_at_once_are_of_one_moment_and_rows_are_of_now(warehouse: Warehouse):
+    put_calls(warehouse, shard=SHARD)
+    with warehouse.with_counts() as counted:
+        put_calls(warehouse, shard=OTHER_SHARD)
+        assert counted.query("select count(*) from kept_counts").item() == 1
+        assert counted.query("select count(distinct shard) from candidate_calls").item() == 2
+    assert warehouse.query("select count(*) from kept_counts").item() == 2
 
 
 def test_examples_read_only_the_shards_that_they_are_from(warehouse: Warehouse):

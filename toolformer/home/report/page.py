@@ -58,7 +58,8 @@ def write_report(file: Path, store: Warehouse, settings: Settings) -> "Contents"
     # Loads Dagster and what draws figures.
     from toolformer.home.report.contents import contents_of
 
-    contents = contents_of(store, settings)
+    with store.with_counts() as counted:
+        contents = contents_of(counted, settings)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, page_of(contents), is_durable=False)
