@@ -59,10 +59,8 @@ def chosen_files(folder: Path, needs: Needs, shards: Collection[str] | None = No
                 path = entry and path_of(folder, entry, catalogue.shard)
                 of[table] += [path] if path else []
             if table in needs.published:
-                metadata, counts = catalogue.texts(table, name)
-                # Most of a catalogue, and statistics need none of it.
-                shown = metadata if METADATA_VIEW in needs.views else "{}"
-                published.append((table, catalogue.shard, name, shown, counts))
+                texts = catalogue.texts(table, name, with_metadata=METADATA_VIEW in needs.views)
+                published.append((table, catalogue.shard, name, *texts))
     return Files(of, published)
 
 

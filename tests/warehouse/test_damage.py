@@ -8,6 +8,7 @@ import duckdb
 import pytest
 
 from tests.warehouse.rows import PARTITIONS, SHARD, frame, put, put_calls
+from warehouse import catalogue
 from warehouse.errors import DamagedPartitionError
 from warehouse.warehouse import Warehouse
 
@@ -146,11 +147,30 @@ def test_a_line_of_a_catalogue_that_is_damaged_costs_one_partition(warehouse: Wa
     put(warehouse, "candidate_calls")
     warehouse.store.sweep({SHARD})
     assert [*(warehouse.folder / "documents" / f"shard={SHARD}").iterdir()] == texts
+    # It is no more right for being written again.
+    with pytest.raises(DamagedPartitionError, match="'all' of table 'documents'"):
+        warehouse.query("from document_counts")
     # As the error says.
     file.write_bytes(b"\n".join(line for line in lines if line != of_texts))
     assert warehouse.partition_metadata("documents", SHARD, "all") is None
     put(warehouse, "documents")
     assert warehouse.query("from documents").height == 1
+
+
+def test_seals_are_looked_at_only_where_a_catalogue_is_damaged(warehouse: Warehouse, monkeypatch):
+    for table in PARTITIONS:
+        put(warehouse, table, fingerprint="right")
+    file = warehouse.folder / "catalogue" / f"{SHARD}.json"
+    checked, check = list[bytes](), catalogue._check_seal
+    monkeypatch.setattr(
+        catalogue, "_check_seal", lambda line, shard: checked.append(line) or check(line, shard)
+    )
+    warehouse.query("from decision_counts")
+    assert all(b'"retired":' in line for line in checked)
+    file.write_bytes(file.read_bytes().replace(b"right", b"wrong", 1))
+    with suppress(DamagedPartitionError):
+        warehouse.query("from decision_counts")
+    assert any(b'"table":"filtered_calls"' in line for line in checked)
 
 
 def test_a_partition_whose_file_is_lost_is_made_again(warehouse: Warehouse, partition_file: Path):
