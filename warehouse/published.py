@@ -152,10 +152,17 @@ def empty_partition_path(folder: Path, table: str) -> Path | None:
     return path if path is not None and path.exists() and not is_damaged(path) else None
 
 
-def files_of(folder: Path, table_names: Collection[str]) -> list[Path]:
-    """Returns the files of the partitions of tables, those without rows first."""
+def files_of(
+    folder: Path, table_names: Collection[str], shards: Collection[str] | None = None
+) -> list[Path]:
+    """Returns the files of the partitions of tables, those without rows first.
+
+    Args:
+        shards: See `catalogues`.
+    """
     paths = [empty_partition_path(folder, table) for table in table_names]
-    paths += [info.path for info in list_partitions(folder, table_names)]
+    found = list_partitions(folder, table_names, catalogues(folder, table_names, shards))
+    paths += [info.path for info in found]
     return [path for path in paths if path is not None]
 
 

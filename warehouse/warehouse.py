@@ -35,8 +35,8 @@ class Warehouse:
     Args:
         database_file: DuckDB file with the same views, for people and their tools.
         store: Where partitions are published; by default in the folder.
-        shards: Only the partitions of these are queried, of tables that are cut by shard; by
-            default all.
+        shards: Only the partitions of these are queried, or their files listed, of tables that are
+            cut by shard; by default all.
 
     Attributes:
         store: The same; it knows the shards, and takes some out.
@@ -230,8 +230,8 @@ class Warehouse:
             UnknownTableError: There is no such table.
         """
         table_schema(table)
-        self.store.fetch({table})
-        return published.files_of(self.folder, [table])
+        self.store.fetch({table}, self._shards)
+        return published.files_of(self.folder, [table], self._shards)
 
     def partition_names(self, table: str, shard: str, *, round_number: int) -> list[str]:
         """Lists the names of a shard's partitions of one sampling round, without the round."""

@@ -60,12 +60,14 @@ class Home:
         Raises:
             ToolformerError: There is no such call, or there are several.
         """
+        may_have_it = self.warehouse.ask("shards_with_calls", beginning=call_id)["shard"]
+        near = self.warehouse.limited_to(may_have_it.to_list())
         # Where it is said to be, digests are compared before anything is told of it.
-        named = self.warehouse.ask("call_named", is_compared=False, call_id=call_id)
+        named = near.ask("call_named", is_compared=False, call_id=call_id)
         shards = dict(named.iter_rows())
         if not shards:
-            # Looks at the ids of all calls.
-            calls = self.warehouse.ask(
+            # Looks at the ids of all calls of these shards.
+            calls = near.ask(
                 "calls_beginning", is_compared=False, beginning=call_id, max_calls=_NAMED + 1
             )
             shards = dict(calls.iter_rows())
@@ -85,7 +87,7 @@ class Home:
         )
 
     def _not_found(self, beginning: str) -> str:
-        if self.sql("select call_id from candidate_calls limit 1").is_empty():
+        if self.sql("from candidate_counts limit 1").is_empty():
             return f"There is no call {beginning!r}: none was sampled yet. Run `toolformer build`."
         return (
             f"There is no call whose id begins with {beginning!r}. Expected an id of "

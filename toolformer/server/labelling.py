@@ -84,8 +84,7 @@ def _posted(name: str, kind: type[BaseModel], answer: Callable[[Any], object]) -
 
 def calls_to_label(home: Home, body: RaterBody) -> dict[str, Any]:
     """The drawn calls that a person has not judged yet, and how many are judged."""
-    home.check_there()
-    warehouse = open_warehouse(home)
+    warehouse = _warehouse_of_draw(home)
     drawn = _drawn(warehouse)
     judged = warehouse.ask("judged_by_rater", rater=body.rater)
     left = drawn.join(judged, on=["call_id", "round"], how="anti").drop("round")
@@ -100,13 +99,21 @@ class _Draw:
     files: tuple[Path, ...]
 
 
+def _warehouse_of_draw(home: Home) -> Warehouse:
+    """The warehouse, limited to the shards with the calls that are drawn."""
+    home.check_there()
+    warehouse = open_warehouse(home)
+    shards = warehouse.ask("shards_to_label", per_tool=_PER_TOOL)["shard"]
+    return warehouse.limited_to(shards.to_list())
+
+
 def _drawn(warehouse: Warehouse) -> pl.DataFrame:
     return _drawn_from(_Draw(warehouse, tuple(warehouse.files("augmented_texts"))))
 
 
 @functools.lru_cache(maxsize=1)
 def _drawn_from(of: _Draw) -> pl.DataFrame:
-    """Remembered, since all texts are read for it."""
+    """Remembered, since all texts of these shards are read for it."""
     return of.warehouse.ask("calls_to_label", per_tool=_PER_TOOL)
 
 
@@ -116,8 +123,7 @@ def store_label(home: Home, body: LabelBody) -> None:
     Raises:
         ApiError: the call is none of those that are drawn by now.
     """
-    home.check_there()
-    drawn = _drawn(open_warehouse(home)).drop("loss_reduction", "round")
+    drawn = _drawn(_warehouse_of_draw(home)).drop("loss_reduction", "round")
     if body.call not in drawn.to_dicts():
         raise ApiError(
             400,

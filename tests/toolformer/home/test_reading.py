@@ -9,13 +9,21 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.test_command_blocks import blocks
-from tests.warehouse.rows import PARTITIONS, TEXT, fill, new_warehouse, put_calls, remove_partition
+from tests.warehouse.rows import (
+    PARTITIONS,
+    TEXT,
+    fill,
+    new_warehouse,
+    put,
+    put_calls,
+    remove_partition,
+)
 from toolformer.errors import ToolformerError
 from toolformer.home import home as places
 from toolformer.home.reading import Home
 from toolformer.home.settings.errors import SettingsError
 from toolformer.home.wiring.warehouse import open_warehouse
-from warehouse.errors import LayoutError, QueryError, StoreError
+from warehouse.errors import DamagedPartitionError, LayoutError, QueryError, StoreError
 from warehouse.schema import table_schema
 
 
@@ -72,6 +80,31 @@ def test_the_lines_of_the_document_run(root: Path, tmp_path, monkeypatch):
     names: dict[str, Any] = {}
     exec(lines, names)
     assert names["kept"].height == 2
+
+
+def test_a_call_is_looked_for_only_in_shards_that_may_have_it(tmp_path):
+    warehouse, shards = new_warehouse(tmp_path), [f"shard-{number:05}" for number in range(4)]
+    beginnings = ("abcd1", "abcd2", "abce1", "ab")
+    for shard, beginning in zip(shards, beginnings, strict=True):
+        # Of so many calls it is not told how they begin.
+        others = range(1, 257 if beginning == "ab" else 2)
+        calls = [{"call_id": beginning}, *({"call_id": f"{beginning}z{n}"} for n in others)]
+        put(warehouse, "candidate_calls", *calls, shard=shard)
+    for info in warehouse.partitions("candidate_calls"):
+        if info.shard == shards[2]:
+            info.path.write_bytes(b"PAR1")
+    home = Home(tmp_path)
+    for beginning, shard in zip(beginnings[:2], shards[:2], strict=True):
+        assert home.explain(beginning)["shard"] == shard
+        assert home.explain(f"{beginning}z")["call_id"] == f"{beginning}z1"
+    assert home.explain("abz256")["shard"] == shards[3]
+    with pytest.raises(ToolformerError, match="begin with 'abcd': abcd1, abcd1z1, abcd2, abcd2z1"):
+        home.explain("abcd")
+    with pytest.raises(ToolformerError, match="There is no call whose id begins with 'abcf'"):
+        home.explain("abcf")
+    for beginning in ("abce1", "ab"):
+        with pytest.raises(DamagedPartitionError):
+            home.explain(beginning)
 
 
 def test_without_a_folder_it_is_the_home_of_the_environment(root: Path, monkeypatch):

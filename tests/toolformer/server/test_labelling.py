@@ -1,5 +1,6 @@
 """Which calls people are given to judge, and that no label is lost."""
 
+import random
 import subprocess
 import sys
 from collections import Counter
@@ -16,7 +17,9 @@ from tests.toolformer.server.label_home import label_home
 from tests.warehouse.rows import CALL, TEXT, new_warehouse, put
 from toolformer.home.home import Home
 from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.server import labelling
 from toolformer.server.labelling import ADDRESS, RaterBody, calls_to_label, label_routes
+from warehouse.layout import name_in_round
 from warehouse.warehouse import Warehouse
 
 LABELS = "select rater, label, call_id from labels order by labelled_at"
@@ -111,7 +114,33 @@ def test_texts_are_read_once_for_all_visits(judged: Home, monkeypatch):
     )
     for rater in ("Anna", "Bo"):
         calls_to_label(judged, RaterBody(rater=rater))
-    assert asked == ["calls_to_label", "judged_by_rater", "judged_by_rater"]
+    visit = ["shards_to_label", "judged_by_rater"]
+    assert asked == [visit[0], "calls_to_label", *visit[1:], *visit]
+
+
+def test_only_texts_of_shards_with_calls_of_the_draw_are_read(tmp_path, monkeypatch):
+    generator, warehouse = random.Random(0), new_warehouse(tmp_path)
+    for number in range(24):
+        shard, tools = f"shard-{number:05}", generator.choices(("Calculator", "QA"), k=2)
+        for round_number, tool in enumerate(tools, start=1):
+            call = CALL | {"tool": tool, "call_id": str(generator.random())}
+            row = {"document_id": f"d{generator.randrange(2)}-{shard}", "calls": [call]}
+            name = name_in_round(round_number, "all")
+            put(warehouse, "augmented_texts", row | {"round": round_number}, shard=shard, name=name)
+    for per_tool in (1, 2, 5, 100):
+        shards = warehouse.ask("shards_to_label", per_tool=per_tool)["shard"].to_list()
+        drawn = warehouse.ask("calls_to_label", per_tool=per_tool)
+        assert drawn.equals(warehouse.ask("calls_to_label", per_tool=per_tool, shards=shards))
+        assert len(shards) <= 2 * per_tool
+    monkeypatch.setattr(labelling, "_PER_TOOL", 3)
+    calls = calls_to_label(Home(tmp_path), RaterBody(rater="Anna"))["calls"]
+    assert Counter(call["tool"] for call in calls) == {"Calculator": 3, "QA": 3}
+    read = warehouse.ask("shards_to_label", per_tool=3)["shard"].to_list()
+    for info in warehouse.partitions("augmented_texts"):
+        if info.shard not in read:
+            info.path.write_bytes(b"PAR1")
+    labelling._drawn_from.cache_clear()
+    assert calls_to_label(Home(tmp_path), RaterBody(rater="Anna"))["calls"] == calls
 
 
 @pytest.mark.parametrize(

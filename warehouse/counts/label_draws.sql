@@ -1,0 +1,6 @@
+-- The calls of each shard that come first in the order in which people judge calls.
+--
+-- Result: shard, tool, round, first_draw (the lowest digest; see `calls_to_label.sql`).
+select shard, call.tool, round, min(md5(call.call_id)) as first_draw
+from (select shard, round, unnest(calls) as call from augmented_texts)
+group by all
