@@ -8,14 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from assets.code_versions import code_version_tags
-from assets.documents import (
-    DOCUMENTS,
-    reading_losses,
-    records_read,
-    reported_texts,
-    store_texts,
-    stored_texts,
-)
+from assets.documents import DOCUMENTS, reported_texts, store_texts, stored_texts
 from assets.failures import failure_of
 from assets.run import Run
 from assets.source_list import listing, new_sources, remove_sources
@@ -26,6 +19,7 @@ from toolformer.home.fingerprints import FINGERPRINT
 from toolformer.home.home import Home
 from toolformer.home.metadata import REJECTED_SOURCES
 from toolformer.home.partitions import SHARD_OF_TEXTS, register_evaluations, register_shards
+from toolformer.home.report.records import reading_losses, records_read
 from toolformer.home.settings.corpus_sections import EMBEDDED_SOURCES
 from toolformer.home.settings.sections import Settings
 from toolformer.home.shared_files import changing_corpus

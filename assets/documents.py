@@ -4,7 +4,6 @@ An asset that no run makes by itself: `corpus_manifest` stores and reports its p
 """
 
 import importlib.metadata
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -25,7 +24,6 @@ from toolformer.sources.cutting import CutShard
 from toolformer.sources.ingestion import StoredTexts
 from toolformer.sources.losses import losses_in_words
 from toolformer.sources.manifest import ShardEntry
-from toolformer.sources.reasons import Tally
 from toolformer.sources.records import ParsedDocument
 from tools.translation.identification import guess_language
 from warehouse.errors import DamagedPartitionError
@@ -87,25 +85,6 @@ def stored_texts(warehouse: Warehouse) -> StoredTexts:
     stored = warehouse.store.shards_with(_TABLES)
     readers = (f"{name}={importlib.metadata.version(name)}" for name in _READERS)
     return StoredTexts(" ".join((_VERSION, *readers)), stored, warehouse.store.retired())
-
-
-def records_read(warehouse: Warehouse, entries: Sequence[ShardEntry] | None = None) -> Tally:
-    """How many records gave a text, and why the others gave none; of some shards, or of all.
-
-    Of some shards the records are those that they were cut from, stored or not.
-    """
-    if entries is not None:
-        warehouse = warehouse.limited_to([entry.key for entry in entries])
-    counts: dict[str | None, int] = dict(warehouse.ask("records_by_reason").iter_rows())
-    rejected = Counter({reason: count for reason, count in counts.items() if reason is not None})
-    records = counts.values() if entries is None else (entry.records for entry in entries)
-    return Tally(sum(records), rejected)
-
-
-def reading_losses(warehouse: Warehouse, entries: Sequence[ShardEntry]) -> list[tuple[str, int]]:
-    """What could not be read of some shards, in words, and how often."""
-    of_these = warehouse.limited_to([entry.key for entry in entries])
-    return losses_in_words(of_these.ask("losses_by_kind").iter_rows())
 
 
 def store_texts(

@@ -7,7 +7,7 @@ import dagster as dg
 
 from assets.corpus import configured_sources, texts_of_home
 from assets.dataset.stages import PIPELINE
-from assets.documents import MissingTextsError, records_read
+from assets.documents import MissingTextsError
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.places import run_all
@@ -28,6 +28,7 @@ from toolformer.errors import ToolformerError
 from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.home import Home
 from toolformer.home.partitions import are_shards_registered
+from toolformer.home.report.records import records_read
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.annotator import Annotator
 from toolformer.home.wiring.retriever import SEARCHING_TOOLS

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from assets.corpus import left_out_files
-from assets.documents import records_read
 from assets.source_list import new_sources
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
@@ -14,6 +13,7 @@ from dagster_project.commands.sources import tell_about_sources
 from dagster_project.runs.run_job import dagster_instance, rejected_sources, run_job
 from toolformer.errors import ToolformerError
 from toolformer.home.home import Home
+from toolformer.home.report.records import records_read
 from toolformer.home.settings.settings_file import listed_sources, load_settings
 from toolformer.home.settings.source_file import absolute_source
 from toolformer.home.wiring.warehouse import open_warehouse

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assets.documents import reading_losses, records_read
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from toolformer.home.home import Home
+from toolformer.home.report.records import reading_losses, records_read
 from toolformer.home.report.verdicts import Verdict, verdicts_of
 from toolformer.home.settings.settings_file import load_settings
 from toolformer.home.wiring.warehouse import open_warehouse

@@ -42,9 +42,12 @@ def test_the_jobs_have_their_assets():
     [
         ("dagster_project.definitions", HEAVY),
         ("dagster_project.cli", ("dagster", "polars", *HEAVY)),
+        ("dagster_project.commands.reporting", ("dagster", "polars", *HEAVY)),
     ],
 )
-def test_code_location_and_command_line_import_nothing_heavy(module: str, heavy: tuple[str, ...]):
+def test_code_location_command_line_and_statistics_import_nothing_heavy(
+    module: str, heavy: tuple[str, ...]
+):
     code = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
