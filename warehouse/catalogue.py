@@ -129,7 +129,7 @@ class Catalogue:
             DamagedPartitionError: Its line is not what was written.
         """
         line = self.lines.get((table, name))
-        return None if line is None else _entry_of(line, self.shard)
+        return None if line is None else _entry_of(line, self.shard, is_sound=self.is_sound)
 
     def entries(self, table_names: Collection[str] | None = None) -> Iterator[Entry]:
         """Yields the partitions of some tables, or all, by table and name.
@@ -139,7 +139,7 @@ class Catalogue:
         """
         for key in sorted(self.lines):
             if table_names is None or key[0] in table_names:
-                yield _entry_of(self.lines[key], self.shard)
+                yield _entry_of(self.lines[key], self.shard, is_sound=self.is_sound)
 
     def texts(self, table: str, name: str, *, with_metadata: bool) -> tuple[str, str]:
         """Returns the metadata, or none, and the counts of a partition that is there, as JSON.
@@ -213,9 +213,9 @@ class Catalogue:
 
 
 @functools.lru_cache(maxsize=256)
-def _entry_of(line: bytes, shard: str) -> Entry:
+def _entry_of(line: bytes, shard: str, *, is_sound: bool) -> Entry:
     # A stage asks several times for the partitions of a shard.
-    return Entry(**_opened(line, shard))
+    return Entry(**(json.loads(line) if is_sound else _opened(line, shard)))
 
 
 def parsed(content: bytes, shard: str) -> Catalogue:
