@@ -2,7 +2,6 @@
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +10,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
 
 from assets.dataset.stages import PIPELINE
 from dagster_project.commands import building
@@ -20,9 +17,9 @@ from dagster_project.commands.reporting import show_statistics
 from dagster_project.runs.run_job import dagster_instance
 from tests.corpora import write_texts
 from tests.s3 import running_store
-from tests.warehouse.rows import frame, save_manifest
+from tests.warehouse.rows import frame
 from toolformer.home.home import Home
-from toolformer.home.partitions import SHARD, SHARD_OF_TEXTS, register_shards
+from toolformer.home.partitions import SHARD, SHARD_OF_TEXTS
 from toolformer.home.settings.settings_file import listed_sources, write_settings_file
 from toolformer.sources.errors import ShardNotFoundError
 from toolformer.sources.manifest import Manifest, manifest_path
@@ -276,39 +273,6 @@ def test_a_source_without_a_usable_record_is_refused_and_leaves_nothing(
         (shard,) = active(home)
         assert registered(home) == {shard}
     assert Manifest.load(home.sources).entry(shard).source == str(a)
-
-
-def test_partitions_that_another_process_registers_meanwhile_are_no_error(home: Home, monkeypatch):
-    keys = {"shard-00000", "shard-00001"}
-    with dagster_instance(home) as instance:
-        genuine = type(instance).add_dynamic_partitions
-
-        def beaten(self, name, keys):
-            from sqlalchemy.exc import IntegrityError
-
-            monkeypatch.undo()
-            genuine(self, name, keys[:1])
-            raise IntegrityError("insert", {}, Exception("UNIQUE constraint failed"))
-
-        monkeypatch.setattr(type(instance), "add_dynamic_partitions", beaten)
-        register_shards(instance, Manifest(shards=save_manifest(home.sources, *keys)))
-        for name in (SHARD, SHARD_OF_TEXTS):
-            assert set(instance.get_dynamic_partitions(name)) == keys
-
-
-def test_more_shards_are_registered_than_sqlite_takes_values_in_a_statement(home: Home):
-    def limit(connection: sqlite3.Connection, _: object) -> None:
-        connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
-
-    keys = [f"shard-{number:05d}" for number in range(2000)]
-    event.listen(Engine, "connect", limit)
-    try:
-        with dagster_instance(home) as instance:
-            for some in (keys[:10], keys):
-                register_shards(instance, Manifest(shards=save_manifest(home.sources, *some)))
-            assert instance.get_dynamic_partitions(SHARD) == keys
-    finally:
-        event.remove(Engine, "connect", limit)
 
 
 @pytest.fixture
