@@ -21,7 +21,7 @@ OF_TEXTS = (
 
 EVALUATION_RESULTS = Stage(
     name="evaluation_results",
-    version="6",
+    version="7",
     group="evaluate",
     kinds=("pytorch", "duckdb"),
     per=PER_EVALUATION,

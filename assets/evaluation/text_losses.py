@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, compress
 
 from assets.earlier_scores import IDENTITY, identity_of
 from assets.evaluation.measured import Measured
@@ -16,6 +16,7 @@ from assets.inputs import Expected, Input, fingerprints_of, partition_inputs
 from assets.outputs import OutputRows
 from assets.shard_texts import documents_in, windows_of
 from toolformer.base.digests import digest, hex_digest_of_file
+from toolformer.calls import call_open_id
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.modes import DISABLED
 from toolformer.forward.batching import plan_batches
@@ -33,7 +34,10 @@ from toolformer.scoring.text_losses import token_losses
 
 @dataclass(frozen=True, kw_only=True)
 class Losses(Measured):
-    """The losses of a text, or of the held-out shards by their keys, with calls disabled."""
+    """The losses of a text, or of the held-out shards by their keys, with calls disabled.
+
+    So p(` [`) is 0, and its places are left out of every model's mean (paper §4.2, "disabled").
+    """
 
     held_out: Sequence[str]
 
@@ -117,23 +121,29 @@ class Losses(Measured):
 def _loss_rows(model: Model, base: LanguageModel | None, windows: Sequence[Window]) -> list[dict]:
     """Rows of `evaluation_results` without benchmark, model and precision."""
     texts = [list(window.ids) for window in windows]
+    # As while decoding: with calls disabled nothing opens one, so no text has one either.
+    banned = call_open_id(model.tokenizer)
     if base is None or not isinstance(model, LanguageModel):
-        found = [(losses, []) for losses in token_losses(model, texts)]
+        found = [(losses, []) for losses in token_losses(model, texts, banned=banned)]
     else:
-        found = model.losses_beside(base, texts)
-    return [
-        {
-            "item_id": f"{window.document_id}-{window.index}",
-            **DISABLED.entries,
-            "metric": "perplexity",
-            "prompt": window.text,
-            "output": "",
-            "gold": "",
-            **mean_loss(losses),
-            "divergence_from_base": mean_loss(divergences)["score"],
-        }
-        for window, (losses, divergences) in zip(windows, found, strict=True)
-    ]
+        found = model.losses_beside(base, texts, banned=banned)
+    rows = []
+    for window, ids, of_window in zip(windows, texts, found, strict=True):
+        counted = [token != banned for token in ids]
+        losses, divergences = (list(compress(each, counted)) for each in of_window)
+        rows.append(
+            {
+                "item_id": f"{window.document_id}-{window.index}",
+                **DISABLED.entries,
+                "metric": "perplexity",
+                "prompt": window.text,
+                "output": "",
+                "gold": "",
+                **mean_loss(losses),
+                "divergence_from_base": mean_loss(divergences)["score"],
+            }
+        )
+    return rows
 
 
 def mean_loss(losses: Sequence[float]) -> dict:

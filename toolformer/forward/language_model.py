@@ -8,7 +8,7 @@ from toolformer.forward.geometry import NetworkGeometry
 from toolformer.forward.model import GivenToken
 from toolformer.forward.network import Network
 from toolformer.forward.next_tokens import LocalNextTokens, next_tokens
-from toolformer.forward.prefill import ReadTexts, losses_of_states
+from toolformer.forward.prefill import ReadTexts, losses_of_states, without
 from toolformer.forward.probes import probe
 from toolformer.forward.rows import rows_of
 from toolformer.forward.tokenization import Tokenizer
@@ -49,7 +49,11 @@ class LanguageModel(Network):
         return NetworkGeometry(self)
 
     def losses_at(
-        self, rows: Sequence[Sequence[int]], places: Sequence[tuple[int, int, int]]
+        self,
+        rows: Sequence[Sequence[int]],
+        places: Sequence[tuple[int, int, int]],
+        *,
+        banned: int | None = None,
     ) -> list[float]:
         """See `Model.losses_at`; rows are fed together, padded to the longest."""
         import torch
@@ -59,10 +63,10 @@ class LanguageModel(Network):
         row_of, place_of, tokens = torch.tensor(places, device=self.device).unbind(1)
         with torch.inference_mode():
             states = self._states_of(rows)
-            return losses_of_states(self, states[row_of, place_of], tokens)
+            return losses_of_states(self, states[row_of, place_of], tokens, banned=banned)
 
     def losses_beside(
-        self, base: "LanguageModel", texts: Sequence[Sequence[int]]
+        self, base: "LanguageModel", texts: Sequence[Sequence[int]], *, banned: int | None = None
     ) -> list[tuple[list[float], list[float]]]:
         """Losses of all tokens of texts, and how far what is expected there is from a base model's.
 
@@ -72,6 +76,7 @@ class LanguageModel(Network):
         Args:
             base: on the same device, with the same vocabulary and as many logits.
             texts: token ids without a start token, which is put in front; fed as one batch.
+            banned: see `losses_at`; the divergence is of all tokens.
 
         Returns:
             For each text both, of shape `(n,)`, in nats.
@@ -92,7 +97,7 @@ class LanguageModel(Network):
             pieces = (each.split(self.logit_rows) for each in (own, of_base, tokens))
             for of_piece, base_of_piece, ids in zip(*pieces, strict=True):
                 logits = self.logits(of_piece)
-                losses = cross_entropy(logits, ids, reduction="none")
+                losses = cross_entropy(without(banned, logits), ids, reduction="none")
                 expected = base.logits(base_of_piece).log_softmax(dim=1)
                 gaps = (expected - logits.log_softmax(dim=1)).mul_(expected.exp())
                 found.append(torch.stack([losses.double(), gaps.sum(dim=1, dtype=torch.double)]))

@@ -328,13 +328,18 @@ class Model(Protocol):
         ...
 
     def losses_at(
-        self, rows: Sequence[Sequence[int]], places: Sequence[tuple[int, int, int]]
+        self,
+        rows: Sequence[Sequence[int]],
+        places: Sequence[tuple[int, int, int]],
+        *,
+        banned: int | None = None,
     ) -> list[float]:
         """-log p of tokens at places of a batch, in nats.
 
         Args:
             rows: token ids, ragged; all that is fed, with the start token.
             places: row, place of the token that is the last in front, token, for each wanted loss.
+            banned: a token whose probability is 0; those of the others sum to 1.
         """
         ...
 

@@ -6,6 +6,7 @@
 The last token of a text is not fed: no branch starts behind it.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -180,12 +181,15 @@ def _text_part_ids(model: Network, prompt: str | None, text: str) -> list[int]:
     return SplitPrompt.of(prompt).text_part_ids(model.tokenizer, text)
 
 
-def losses_of_states(model: Network, states: "torch.Tensor", tokens: "torch.Tensor") -> list[float]:
+def losses_of_states(
+    model: Network, states: "torch.Tensor", tokens: "torch.Tensor", *, banned: int | None = None
+) -> list[float]:
     """Losses of tokens by the states that predict them, in nats.
 
     Args:
         states: shape `(tokens, hidden)`.
         tokens: int, shape `(tokens,)`, on the same device.
+        banned: see `Model.losses_at`.
     """
     import torch
     from torch.nn.functional import cross_entropy
@@ -193,5 +197,17 @@ def losses_of_states(model: Network, states: "torch.Tensor", tokens: "torch.Tens
     chunks = zip(*(each.split(model.logit_rows) for each in (states, tokens)), strict=True)
     # To the host at once: it waits for the device each time.
     return torch.cat(
-        [cross_entropy(model.logits(each), of_each, reduction="none") for each, of_each in chunks]
+        [
+            cross_entropy(without(banned, model.logits(each)), of_each, reduction="none")
+            for each, of_each in chunks
+        ]
     ).tolist()
+
+
+def without(banned: int | None, logits: "torch.Tensor") -> "torch.Tensor":
+    """Logits, shape `(..., vocabulary)`, by which a token has no chance."""
+    import torch
+
+    if banned is None:
+        return logits
+    return logits.index_fill(-1, torch.tensor([banned], device=logits.device), -math.inf)

@@ -67,12 +67,15 @@ class TextLosses:
                 self._losses[window.key] = window_losses
 
 
-def token_losses(model: Model, texts: Sequence[Sequence[int]]) -> list[list[float]]:
+def token_losses(
+    model: Model, texts: Sequence[Sequence[int]], *, banned: int | None = None
+) -> list[list[float]]:
     """Losses of all tokens of a batch of texts, in nats.
 
     Args:
         texts: token ids without a beginning-of-sequence token, which is put in front; fed as one
             batch.
+        banned: see `Model.losses_at`.
 
     Returns:
         Shape `(texts, n)`, ragged.
@@ -84,5 +87,5 @@ def token_losses(model: Model, texts: Sequence[Sequence[int]]) -> list[list[floa
         for position in range(len(ids))
     ]
     # ids[place] stands at row place + 1, so logits row `place` predicts it.
-    losses = iter(model.losses_at(rows, places))
+    losses = iter(model.losses_at(rows, places, banned=banned))
     return [[next(losses) for _ in ids] for ids in texts]

@@ -22,6 +22,8 @@ from toolformer.served.served_contexts import ServedContexts, ServedNextTokens
 _BATCH_TOKENS, _BATCH_TEXTS = 131_072, 2 * IN_FLIGHT
 # Behind these no sampled call goes on; see `CallReader.end`.
 _CALL_ENDS = ("]", "\n")
+# What a banned token that is less likely would add to each loss is less than this, in nats.
+_UNLIKELY = 1e-3
 
 
 class ServedModel:
@@ -75,6 +77,7 @@ class ServedModel:
         rows: Sequence[Sequence[int]],
         places: Sequence[tuple[int, int, int]],
         *,
+        banned: int | None = None,
         min_probability: float = 0.0,
         most: int | None = None,
     ) -> list[float]:
@@ -82,8 +85,17 @@ class ServedModel:
 
         Tokens that stand in their rows are asked for by one request a row. Of others the likeliest
         tokens of a row's places tell most, and of what they leave out that it is less likely; what
-        may be wanted all the same is asked for place by place.
+        may be wanted all the same is asked for place by place. A banned token that is less likely
+        than a thousandth is taken for one without a chance.
         """
+        if banned is not None:
+            losses = self.losses_at(rows, places)
+            of_banned = [(row, at, banned) for row, at, _ in places]
+            told = self.losses_at(rows, of_banned, min_probability=_UNLIKELY)
+            return [
+                math.inf if place[2] == banned else loss + _log_rest(other)
+                for place, loss, other in zip(places, losses, told, strict=True)
+            ]
         # What a row has behind a place; behind its last one a token that is wanted there.
         behind = {(row, at): token for row, at, token in reversed(places)}
         behind |= {(row, at): rows[row][at + 1] for row, at, _ in places if at + 1 < len(rows[row])}
@@ -371,3 +383,8 @@ class ServedGeometry:
     def rows(self, *, row_tokens: int) -> int:  # noqa: ARG002
         """See `Geometry.rows`."""
         return _BATCH_TEXTS
+
+
+def _log_rest(loss: float) -> float:
+    """log(1 - p) of a token by its loss; -inf, by which others have no loss, where p is 1."""
+    return math.log1p(-math.exp(-loss)) if loss > 0 else -math.inf

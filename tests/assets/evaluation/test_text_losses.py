@@ -30,10 +30,10 @@ from toolformer.home.wiring.toolbox import Toolbox
 from warehouse.warehouse import Warehouse
 
 TEXT = (
-    "The harbour of the small town was built in 1874, when the railway came. Six crates of 24 "
-    "bottles make 144 bottles in all, of which twelve were broken on the way. On Monday the "
-    "council met again and spoke about the price of bread, which had risen by four per cent.\n"
-    "Nobody had expected that the old bridge would stand for so long."
+    "The harbour of the small town [see below] was built in 1874, when the railway came. Six "
+    "crates of 24 bottles make 144 bottles in all, of which twelve were broken on the way. On "
+    "Monday the council met again and spoke about the price of bread, which had risen by four per "
+    "cent.\nNobody had expected that the old bridge would stand for so long."
 )
 
 
@@ -118,6 +118,8 @@ def test_perplexity_and_divergence_are_those_of_a_literal_float32_loop_whatever_
     ]
     tokenizer = AutoTokenizer.from_pretrained(base)
     start = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    (bracket,) = tokenizer.encode(" [")
+    assert bracket in tokenizer.encode(TEXT)
     losses: list[list[float]] = [[], []]
     divergences: list[float] = []
     for window in windows:
@@ -125,11 +127,18 @@ def test_perplexity_and_divergence_are_those_of_a_literal_float32_loop_whatever_
         with torch.inference_mode():
             p, q = (model(ids[None]).logits[0, :-1].double().log_softmax(1) for model in models)
         for each, of_model in zip(losses, (p, q), strict=True):
-            each += [-row[token].item() for row, token in zip(of_model, ids[1:], strict=True)]
-        divergences += (p.exp() * (p - q)).sum(1).tolist()
+            # With calls disabled nothing opens one.
+            rest = (1 - of_model[:, bracket].exp()).log()
+            each += [
+                (left - row[token]).item()
+                for row, left, token in zip(of_model, rest, ids[1:], strict=True)
+                if token != bracket
+            ]
+        gaps = (p.exp() * (p - q)).sum(1)
+        divergences += gaps[ids[1:] != bracket].tolist()
     for name, of_model in zip(("base", "other"), losses, strict=True):
         perplexity = math.exp(math.fsum(of_model) / len(of_model))
-        assert found[name]["score"] == pytest.approx(perplexity, rel=1e-3)
+        assert found[name]["score"] == pytest.approx(perplexity, rel=2e-5)
         assert found[name]["precision"] == "float32"
     mean = math.fsum(divergences) / len(divergences)
     assert mean > 1e-3

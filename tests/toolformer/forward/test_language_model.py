@@ -69,6 +69,23 @@ def test_losses_beside_a_base_model_are_the_literal_sums(llama, monkeypatch):
     assert divergences == [0.0] * len(texts[0])
 
 
+def test_a_banned_token_has_no_chance_and_the_others_have_its_probability(llama):
+    texts = [llama.tokenizer.encode(text) for text in ("Six times seven is 42.", "A mill")]
+    banned = texts[0][1]
+    found = token_losses(llama, texts, banned=banned)
+    beside = llama.losses_beside(tiny_model(seed=7), texts, banned=banned)
+    assert [losses for losses, _ in beside] == found
+    for ids, losses in zip(texts, found, strict=True):
+        for place, (token, loss) in enumerate(zip(ids, losses, strict=True)):
+            of_all = llama.losses_of_all([0, *ids[:place]])
+            rest = math.log(
+                math.fsum(math.exp(-each) for each in of_all) - math.exp(-of_all[banned])
+            )
+            literal = math.inf if token == banned else of_all[token] + rest
+            assert loss == pytest.approx(literal, abs=1e-5)
+    assert found[0][1] == math.inf
+
+
 def test_the_divergence_of_three_tokens_is_what_is_worked_out_by_hand(monkeypatch):
     """p = (1/2, 1/4, 1/4) beside q = (1/4, 1/4, 1/2): 1/2 log 2 - 1/4 log 2."""
     networks = [tiny_model(), tiny_model()]

@@ -101,6 +101,16 @@ def test_two_tokens_wanted_behind_the_end_of_a_row_have_their_own_losses(local, 
     assert pair[1].losses_at(rows, places) == pytest.approx(expected, abs=1e-5)
 
 
+def test_losses_without_a_banned_token_are_those_of_the_same_model_here(local, pair):
+    windows = windows_of(local.tokenizer, *TEXTS)
+    rows = [[0, *window.ids] for window in windows]
+    places = [(0, at, rows[0][at + 1]) for at in range(len(rows[0]) - 1)]
+    (likely,) = pair[1].given_tokens(rows[:1], top=[1], open_id=50, counts=[1])[0][0][2].top
+    for banned in (50, likely[0]):
+        expected = local.losses_at(rows, places, banned=banned)
+        assert pair[1].losses_at(rows, places, banned=banned) == pytest.approx(expected, abs=1e-3)
+
+
 def test_likeliest_tokens_of_a_text_spare_requests_where_the_threshold_lets_them(local, pair):
     fake, served = pair
     windows = windows_of(local.tokenizer, *TEXTS)
