@@ -1,13 +1,15 @@
 """The catalogue of a shard: a small file that says what is published of it, a line a partition.
 
-    {"seal":"…","shard":"shard-00000","number":7,"retired":false,"lines":"…"}
     {"seal":"…","table":"documents","name":"all","number":7,"file":"all-….parquet","together":3,
      "replaced":{…},"size":…,"rows":…,"metadata":{…},"counts":{…}}
+    {"seal":"…","shard":"shard-00000","number":7,"retired":false,"lines":"…"}
 
 Nothing else is published: a file that no catalogue names is no partition, and all that one version
 of a catalogue names appeared at once. Each version has a number, one more than that before it. A
 seal is the digest of the rest of its line, so that a flipped bit is noticed before a line is used,
 and costs one partition alone. The digest of all lines spares whoever reads many of them the seals.
+What is said of the whole stands last, so that no file counts whose end is gone; a line that was
+taken out by hand is a partition that is not published.
 """
 
 import functools
@@ -21,6 +23,7 @@ from typing import Any
 
 from toolformer.base.digests import digest_of_bytes
 from warehouse.errors import DamagedPartitionError
+from warehouse.schema import tables
 
 Key = tuple[str, str]
 """Table and name of a partition."""
@@ -201,15 +204,15 @@ class Catalogue:
 
     def content(self) -> bytes:
         """Returns the bytes of its file."""
-        lines = b"".join(self.lines[key] + b"\n" for key in sorted(self.lines))
-        head = {
+        lines = [self.lines[key] for key in sorted(self.lines)]
+        last = {
             "shard": self.shard,
             "number": self.number,
             "retired": self.is_retired,
             # Never of lines that are not what was written.
-            "lines": _digest(lines) if self.is_sound else None,
+            "lines": _digest(b"\n".join(lines)) if self.is_sound else None,
         }
-        return _sealed(head) + b"\n" + lines
+        return b"\n".join([*lines, _sealed(last), b""])
 
 
 @functools.lru_cache(maxsize=256)
@@ -225,19 +228,18 @@ def parsed(content: bytes, shard: str) -> Catalogue:
         DamagedPartitionError: They are not what was written. Of a line of a partition that is told
             only when it is asked for.
     """
-    first, _, rest = content.partition(b"\n")
-    head = _opened(first, shard)
-    *lines, last = rest.split(b"\n")
+    lines, _, last_line = content[:-1].rpartition(b"\n")
+    last = _opened(last_line, shard)
     keyed: dict[Key, bytes] = {}
-    for line in lines:
+    for line in lines.splitlines():
         match = _KEY.match(line)
-        if match is None:
+        if match is None or match[1].decode() not in tables():
             raise _damaged(shard)
         keyed[match[1].decode(), match[2].decode()] = line
-    if head["shard"] != shard or last:
+    if last.get("shard") != shard:
         raise _damaged(shard)
     return Catalogue(
-        shard, head["number"], head["retired"], keyed, is_sound=head["lines"] == _digest(rest)
+        shard, last["number"], last["retired"], keyed, is_sound=last["lines"] == _digest(lines)
     )
 
 

@@ -35,7 +35,7 @@ _FILE = re.compile(r"(?P<name>.+)-(?P<digest>[0-9a-f]{16})\.parquet")
 _COMMENT = re.compile(r"--.*")
 _DIGEST_BYTES = 8
 # Another one where files are named, or catalogues written, in another way.
-_FORM = 4
+_FORM = 5
 
 
 def partition_folder(folder: Path, table: str, shard: str, name: str) -> Path:
