@@ -97,7 +97,9 @@ def _show_plans(options: RunOptions, home: Home, rounds: Sequence[Settings]) -> 
         does_anything = show_plan(options.in_round(number), home, ())
         # A model that only lacks its calibration annotates as it is.
         is_trained = not does_anything and is_finetuned(Workspace(settings, home))
-        is_done = is_trained and _is_done(settings, home, is_last=number == len(rounds))
-        console.say(
-            "Its model is up to date." if is_done else "Its model would be trained on the calls."
-        )
+        if not is_trained:
+            console.say("Its model would be trained on the calls.")
+        elif _is_done(settings, home, is_last=number == len(rounds)):
+            console.say("Its model is up to date.")
+        else:
+            console.say("Its model is up to date, and would be calibrated for calls to open.")
