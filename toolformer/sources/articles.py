@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from toolformer.sources.compression import ByteStream, decompressed
-from toolformer.sources.errors import DamageError, SourceError
+from toolformer.sources.errors import DamageError, LongPageError, SourceError
 from toolformer.sources.files import SourceFile, open_stored
 from toolformer.sources.reasons import Reason, Tally
 from toolformer.sources.source import MAXIMUM_TEXT_BYTES
@@ -98,11 +98,15 @@ def read_articles(file: SourceFile, tally: Tally | None = None) -> Iterator[Arti
 
 def _articles_of_dump(content: ByteStream, tally: Tally | None) -> Iterator[Article]:
     for page in read_pages(content, maximum_text_bytes=MAXIMUM_TEXT_BYTES):
-        if isinstance(page, DamageError):
+        if isinstance(page, LongPageError):
+            article, pages = "too_long", page.pages
+        elif isinstance(page, DamageError):
             raise page
-        article = article_of(page, MAXIMUM_TEXT_BYTES)
-        if tally is not None:
-            tally.count(None if isinstance(article, Article) else article)
+        else:
+            article, pages = article_of(page, MAXIMUM_TEXT_BYTES), 1
+        for _ in range(pages):
+            if tally is not None:
+                tally.count(None if isinstance(article, Article) else article)
         if isinstance(article, Article):
             yield article
 

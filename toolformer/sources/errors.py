@@ -29,6 +29,18 @@ class DamageError(OSError):
         self.skipped = skipped
 
 
+class LongPageError(DamageError):
+    """Pages of a dump are too long to be read; nothing else is wrong with them.
+
+    Args:
+        pages: how many.
+    """
+
+    def __init__(self, message: str, skipped: int, pages: int = 1) -> None:
+        super().__init__(message, skipped)
+        self.pages = pages
+
+
 class ShardNotFoundError(SourceError, LookupError):
     """The manifest has no such active shard."""
 

@@ -6,7 +6,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from toolformer.sources.compression import ByteStream
-from toolformer.sources.errors import DamageError, ExpansionError
+from toolformer.sources.errors import DamageError, ExpansionError, LongPageError
 from toolformer.sources.wiki_markup import MEDIA_NAMESPACES
 
 _MEDIA_NAMESPACE_KEYS = frozenset({"-2", "6", "14"})
@@ -67,7 +67,10 @@ def read_pages(
 def _sum(first: DamageError | None, second: DamageError) -> DamageError:
     if first is None:
         return second
-    return DamageError(str(first), first.skipped + second.skipped)
+    message, skipped = str(first), first.skipped + second.skipped
+    if isinstance(first, LongPageError) and isinstance(second, LongPageError):
+        return LongPageError(message, skipped, first.pages + second.pages)
+    return DamageError(message, skipped)
 
 
 def _pages(stream: ByteStream, maximum_text_bytes: int) -> Iterator[dict[str, Any] | DamageError]:
@@ -95,27 +98,33 @@ def _pages(stream: ByteStream, maximum_text_bytes: int) -> Iterator[dict[str, An
 
 def _pieces(stream: ByteStream, longest: int) -> Iterator[bytes | DamageError]:
     """The content in pieces that end with a page each; the last one does not."""
-    piece = bytearray()
+    too_long = f"a page of over {longest:,} bytes"
+    piece, skipped = bytearray(), 0
     while True:
         looked_at = max(0, len(piece) - len(_END))
         try:
             chunk = stream.read(_XML_BYTES)
         except DamageError as error:
+            if skipped:
+                yield LongPageError(too_long, skipped)
             # The page that was begun is lost with it.
             yield DamageError(str(error), error.skipped + len(piece))
             piece.clear()
+            skipped = 0
             continue
         if not chunk:
             break
         piece += chunk
         while (end := piece.find(_END, looked_at)) >= 0:
             end += len(_END)
-            yield bytes(piece[:end])
+            yield LongPageError(too_long, skipped + end) if skipped else bytes(piece[:end])
             del piece[:end]
-            looked_at = 0
+            looked_at = skipped = 0
         if len(piece) > longest:
-            yield DamageError(f"a page of over {longest:,} bytes", len(piece) - len(_END))
+            skipped += len(piece) - len(_END)
             del piece[: -len(_END)]
+    if skipped:
+        yield LongPageError(too_long, skipped)
     yield bytes(piece)
 
 

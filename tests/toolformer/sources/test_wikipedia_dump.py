@@ -132,6 +132,31 @@ def test_dump_that_stops_in_the_middle_gives_the_pages_before(dump, written):
         list(read_articles(dump_file(Path(source.path))))
 
 
+def test_an_index_leaves_out_pages_that_are_too_long_to_be_read(written, monkeypatch):
+    monkeypatch.setattr("toolformer.sources.articles.MAXIMUM_TEXT_BYTES", 1000)
+    long = "".join(page_xml(title, f"{title} " * 100_000) for title in ("Long", "Other"))
+    first, last = (page_xml(title, f"{title} stands.") for title in ("First", "Last"))
+    dump = written("a.xml", f"{DUMP_HEAD}{first}{long}{last}</mediawiki>")
+    pages = Tally()
+    articles = read_articles(dump_file(Path(dump.path)), pages)
+    assert [article.title for article in articles] == ["First", "Last"]
+    assert str(pages) == "4 records read, 2 usable, 2 rejected: too_long 2"
+
+    damaged = written("b.xml", f"{DUMP_HEAD}{first}{long}<page><a></page>{last}</mediawiki>")
+    with pytest.raises(SourceError, match="cannot be read to their end"):
+        list(read_articles(dump_file(Path(damaged.path))))
+
+
+def test_pages_that_are_too_long_cost_a_corpus_one_record(written):
+    long = "".join(page_xml(title, f"{title} " * 100_000) for title in ("Long", "Other"))
+    page = page_xml("Whole", "word " * 40)
+    xml = f"{DUMP_HEAD}{page}{long}{page}</mediawiki>"
+    first, record, last = raw_records(written("a.xml", xml, maximum_text_bytes=1000))
+    assert (record.offset, record.losses) == (1, {"damaged_bytes": len(long)})
+    assert record.raw.startswith(f"{len(long):,} bytes were passed over: a page of over 8,000")
+    assert (first.offset, last.offset) == (0, 2)
+
+
 @pytest.mark.parametrize("encoding", ["Shift_JIS", "klingon", "base64", "punycode"])
 def test_dump_in_an_encoding_that_cannot_be_read_is_named(written, encoding):
     dump = DUMP_HEAD + page_xml("A", LONG) + "</mediawiki>"
