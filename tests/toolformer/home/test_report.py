@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from dagster_project.commands.web_server import with_own_pages
-from tests.warehouse.rows import CALL, SAMPLED, TEXT, new_warehouse, put, put_calls
+from tests.warehouse.rows import CALL, SAMPLED, TEXT, frame, new_warehouse, put, put_calls
 from toolformer.home.report import ADDRESS
 from toolformer.home.report.contents import contents_of
 from toolformer.home.report.page import page_of, write_report
@@ -48,6 +48,12 @@ def fill(store: Warehouse, *, text: str = TEXT, url: str = "https://example.org/
 
 def test_what_people_marked_is_a_curve_only_where_they_marked_something(store):
     fill(store)
+    put(store, "document_selection", shard="shard-00009")
+    none = frame("text_marks").clear()
+    store.replace_partition("text_marks", "shard-00009", "all", none, metadata={})
+    # Of shards without marks the report needs none of these rows.
+    [unread] = store.partitions("document_selection", "shard-00009")
+    unread.path.write_bytes(b"")
     assert 'id="marks"' not in page_of(contents_of(store, Settings()))
     put(store, "text_marks", {"character_offset": len(TEXT) - 3})
     contents = contents_of(store, Settings())

@@ -190,7 +190,9 @@ def _by_tool(
 
 def _marks(store: Warehouse) -> pl.DataFrame:
     """The curves of the tools of which a threshold keeps a call in texts with marks."""
-    curves = store.view("filter_by_marks")
+    # Most shards have no marks, and the view would open all files of all of them.
+    marked = {info.shard for info in store.partitions("text_marks") if info.path}
+    curves = store.limited_to(marked).view("filter_by_marks")
     return curves.filter(pl.col("kept_calls").max().over("tool", "round") > 0)
 
 
