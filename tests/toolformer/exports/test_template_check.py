@@ -63,6 +63,16 @@ def test_parts_that_a_template_loses_are_named(tmp_path, template: str, lost: se
     assert set(ChatTemplate(save_template(tmp_path, template)).lost_parts(RECORD)) == lost
 
 
+def test_an_argument_that_a_template_leaves_out_by_its_name_is_told(tmp_path):
+    left_out = KEEPS.replace(
+        "c.function | tojson",
+        "c.function.name }}{% for name, value in c.function.arguments.items() "
+        "if name != 'input' %}{{ name ~ value }}{% endfor %}{{ ''",
+    )
+    template = ChatTemplate(save_template(tmp_path, left_out))
+    assert template.lost_parts(RECORD) == {"a call's arguments": "0.29"}
+
+
 def test_lost_values_and_reasons_are_told(tmp_path):
     lost = ChatTemplate(save_template(tmp_path, DROPS_CALLS)).lost_parts(RECORD)
     assert lost["a call's name"] == "Calculator"
@@ -102,6 +112,15 @@ PARAMETERS = KEEPS.replace(
         ),
         (PARAMETERS.replace("~ one.type | upper", ""), {"a parameter's type": "integer"}),
         (PARAMETERS.replace("~ one.anyOf", ""), {"a parameter's choices": "12"}),
+        # As FunctionGemma's and Gemma 4's.
+        (
+            PARAMETERS.replace("in p.properties %", "in p.properties if name != 'type' %"),
+            {"a parameter's name": "type", "a parameter's description": "How many to take."},
+        ),
+        (
+            PARAMETERS.replace("in p.properties %", "in p.properties if name != 'unit' %"),
+            {"a parameter's name": "unit", "a parameter's choices": "12"},
+        ),
     ],
 )
 def test_lost_parameters_are_named_whatever_else_says_the_same(tmp_path, template: str, lost: dict):
