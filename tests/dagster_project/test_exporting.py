@@ -46,6 +46,11 @@ def test_texts_have_their_calls_in_line_and_chats_beside(built: Warehouse, run, 
     assert [record["split"] for record in records] == ["none", "train"]
     assert "🗼" in odd
     assert "so [Calculator(2 * 6) -> 12] 12" in plain
+    trained = built.read_partition("training_texts", "all", "all")
+    earlier = trained.with_columns(text=pl.lit("What stood there before."))
+    built.replace_partition("training_texts", "all", "all", earlier, metadata={})
+    assert run("export", "text", "--output", tmp_path / "later.jsonl").code == 0
+    assert {record["split"] for record in records_of(tmp_path / "later.jsonl")} == {"none"}
 
     chats = tmp_path / "chats.jsonl"
     assert run("export", "sft", "--output", chats).code == 0

@@ -15,5 +15,7 @@ from augmented_texts
 left join training_texts
     on training_texts.document_id = augmented_texts.document_id
     and training_texts.window_index = augmented_texts.window_index
+    -- A source that was edited, or other windows, put another text in its place.
+    and training_texts.text = augmented_texts.text
 where augmented_texts.round = $round
 order by augmented_texts.shard, augmented_texts.document_id, augmented_texts.window_index
