@@ -6,6 +6,7 @@ Whoever adds its routes to a server puts a guard in front of them.
 import asyncio
 import functools
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from toolformer.home.home import Home
 from toolformer.home.wiring.warehouse import open_warehouse
 from toolformer.server.api_errors import ApiError
 from toolformer.server.bodies import parsed_body, read_body
+from warehouse.errors import PartitionNotFoundError
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -138,6 +140,9 @@ def store_label(home: Home, body: LabelBody) -> None:
     warehouse = Warehouse(home.warehouse, home.database, home.partition_store())
     # Not of the partition, whose name is not ours.
     with home.output_lock("labels"):
-        if warehouse.partition_version(*place):
+        # Looked at now, so that labels of another machine are no labels of before.
+        warehouse.store.refresh(*place)
+        # Where they are lost it says so: nobody can make them again.
+        with suppress(PartitionNotFoundError):
             labels = pl.concat([warehouse.read_partition(*place), labels], how="diagonal")
         warehouse.replace_partition(*place, labels, metadata={})

@@ -79,6 +79,20 @@ def test_judged_calls_are_not_given_again_but_to_others(client: TestClient, judg
     ]
 
 
+def test_labels_whose_file_is_missing_are_not_replaced(client: TestClient, judged: Home, tmp_path):
+    first, *_ = calls_of(client)["calls"]
+    assert label(client, first).status_code == 200
+    [stored] = open_warehouse(judged).partitions("labels")
+    stored.path.rename(tmp_path / stored.path.name)
+    answer = label(client, first, rater="Bo")
+    assert (answer.status_code, "files are missing" in answer.text) == (500, True)
+    # A copy is put back.
+    (tmp_path / stored.path.name).rename(stored.path)
+    assert label(client, first, rater="Bo").status_code == 200
+    raters = open_warehouse(judged).query(LABELS)["rater"].to_list()
+    assert raters == ["Anna", "Bo"]
+
+
 @pytest.mark.parametrize(
     ("changes", "text", "judged"),
     [
