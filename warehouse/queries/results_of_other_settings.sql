@@ -1,5 +1,6 @@
--- Settings, tools and texts that are not the same for all models measured by a benchmark in a mode.
--- Of the settings those that are a model's own, or change last digits alone, are left out.
+-- Settings, tools, texts and questions that are not the same for all models measured by a benchmark
+-- in a mode. Of the settings those that are a model's own, or change last digits alone, are left out;
+-- of questions as many are compared, since fewer are asked of some.
 --
 -- Result: benchmark, mode, setting, models (in words).
 select
@@ -12,8 +13,14 @@ from (
     where table_name = 'evaluation_results'
 )
 where
-    setting in ('tool_versions', 'call_top_k', 'held_out_documents', 'file')
-    or regexp_matches(setting, '^(decoding|corpus)\.|\.(today|max_result_tokens|perplexity_windows)$')
-group by all
+    setting in (
+        'code_version', 'tool_versions', 'call_top_k', 'held_out_documents', 'file', 'questions'
+    )
+    or regexp_matches(
+        setting, '^(decoding|corpus)\.|\.(today|max_result_tokens|perplexity_windows|seed)$'
+    )
+group by
+    benchmark, mode, setting,
+    case when setting = 'questions' then split_part(partition, '.', 4) || (parts ->> 'items') end
 having count(distinct parts ->> ('$."' || setting || '"')) > 1
 order by all

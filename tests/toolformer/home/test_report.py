@@ -199,10 +199,12 @@ def test_models_that_were_measured_under_other_settings_are_told(store):
         put(store, "evaluation_results", row, name=f"sums.{model}.{mode}.0000", **metadata)
 
     attempts, tools = "decoding.call_attempts", {"Calculator": "2"}
-    measured("base", "disabled", **{"decoding.max_calls": 1})
-    measured("plain", "enabled", **{attempts: 1}, tool_versions=tools, items=20)
-    measured("finetuned", "disabled", **{"decoding.max_calls": 1})
-    measured("finetuned", "enabled", **{attempts: 3}, tool_versions=tools, items=40)
+    asked = {"items": 40, "questions": "digest of 40"}
+    measured("base", "disabled", **{"decoding.max_calls": 1}, **asked)
+    fewer = {"items": 20, "questions": "digest of 20"}
+    measured("plain", "enabled", **{attempts: 1}, tool_versions=tools, **fewer)
+    measured("finetuned", "disabled", **{"decoding.max_calls": 1}, **asked)
+    measured("finetuned", "enabled", **{attempts: 3}, tool_versions=tools, **asked)
     put(store, "score_intervals", {"benchmark": "sums"}, name="sums")
     page = page_of(contents_of(store, Settings()))
     assert re.findall(r"<p>(sums, .*?\.) ", page) == [
@@ -210,6 +212,13 @@ def test_models_that_were_measured_under_other_settings_are_told(store):
     ]
     measured("plain", "enabled", **{attempts: 3}, tool_versions=tools)
     assert dict(contents_of(store, Settings()).remarks) == {}
+    # The file of questions was edited, and one of the two was asked again.
+    measured("base", "disabled", items=40, questions="of the file before")
+    assert [*contents_of(store, Settings()).remarks] == ["sums, disabled, questions"]
+    for setting in ("code_version", "evaluation.seed"):
+        for model in ("base", "finetuned"):
+            measured(model, "disabled", **{setting: model}, **asked)
+        assert [*contents_of(store, Settings()).remarks] == [f"sums, disabled, {setting}"]
 
 
 def test_the_page_asks_for_nothing_from_outside(store):
