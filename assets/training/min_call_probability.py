@@ -41,6 +41,7 @@ from tools.base import Tool
 from tools.model_identity import chat_template_identity, model_identity
 from warehouse.warehouse import Warehouse
 
+_MODEL = "language_model"
 MIN_CALL_PROBABILITY = Stage(
     name="min_call_probability",
     version="10",
@@ -69,7 +70,7 @@ MIN_CALL_PROBABILITY = Stage(
     parts=(
         Part("training_set"),
         Part("documents"),
-        Part("language_model", ("language_model.bos_token",)),
+        Part(_MODEL, ("language_model.bos_token",)),
         Part("chat_template"),
         TOOL_VERSIONS,
     ),
@@ -106,7 +107,7 @@ class Calibration(ModelOutput):
         parts = {
             "training_set": [texts.fingerprint, excluded.fingerprint],
             "documents": fingerprints_of(documents),
-            "language_model": [model_identity(self.directory), settings.language_model.bos_token],
+            _MODEL: _model(self.directory, settings),
             "tool_versions": {name: tool.version for name, tool in self.tools.items()},
         }
         if settings.training.chat_share:
@@ -179,14 +180,18 @@ def _documents(store: Warehouse) -> dict[str, Input]:
 
 
 def is_calibrated(directory: Path, settings: Settings) -> bool:
-    """Whether a choice by these settings is stored with the model of a directory.
+    """Whether a choice by these settings, for this model, is stored in its directory.
 
     What else it would be made from now is not known while the training set of another round is
     stored.
     """
     stored = json.loads((_stored(directory) or {}).get(PARTS, "{}"))
-    by_settings = MIN_CALL_PROBABILITY.fingerprint(settings, {}).parts
-    return _GIVEN_UP not in stored and by_settings.items() <= stored.items()
+    known = MIN_CALL_PROBABILITY.fingerprint(settings, {_MODEL: _model(directory, settings)}).parts
+    return _GIVEN_UP not in stored and known.items() <= stored.items()
+
+
+def _model(directory: Path, settings: Settings) -> list[str | None]:
+    return [model_identity(directory), settings.language_model.bos_token]
 
 
 def _stored(directory: Path) -> Mapping[str, str] | None:

@@ -12,6 +12,7 @@ from assets.evaluation.stage import EVALUATION_RESULTS
 from assets.evaluation.tables import gains, paper_tables, rounding_sentences
 from assets.run import Workspace
 from assets.training.finetuned_model import why_outdated
+from assets.training.min_call_probability import is_calibrated
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.places import run_all
@@ -27,6 +28,7 @@ from toolformer.home.partitions import BENCHMARK, MODEL, evaluation_key, registe
 from toolformer.home.report.remarks import remarks_on_scores
 from toolformer.home.settings.evaluation_sections import BASE, EMBEDDED_BENCHMARKS, FINETUNED
 from toolformer.home.settings.sections import Settings, merged
+from toolformer.home.wiring.annotator import finetuned_model_directory
 from toolformer.home.wiring.evaluated_models import (
     check_model_name,
     evaluated_model,
@@ -121,17 +123,22 @@ def evaluate_models(
 
 
 def _why_outdated(name: str, options: RunOptions, home: Home) -> str | None:
-    """A sentence where training would make another model than the one of this name."""
+    """A sentence where training would make the model of this name, or its calibration, anew."""
     # What was chosen to be measured is not what a training set is to leave out.
     overrides = {key: value for key, value in options.overrides.items() if key != "evaluation"}
     variant = CALLS if name == FINETUNED else name
     of_variant = merged(overrides, {"training": {"variant": variant}})
-    why = why_outdated(Workspace(RunOptions(of_variant).load_settings(home), home))
+    settings = RunOptions(of_variant).load_settings(home)
+    why, what = why_outdated(Workspace(settings, home)), name
+    if why is None and settings.decoding.min_call_probability is None:
+        what = f"The probability from which calls of {name} open"
+        if not is_calibrated(finetuned_model_directory(settings, home), settings):
+            why = "other settings, another model, or calls without an answer"
     # Of a model without a record nothing is known.
     if why in (None, MISSING):
         return None
     return (
-        f"{name} is not what training would make now ({why}). Run `toolformer train --variant "
+        f"{what} is not what training would make now ({why}). Run `toolformer train --variant "
         f"{variant}`, then `toolformer evaluate` again."
     )
 

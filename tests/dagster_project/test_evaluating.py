@@ -9,15 +9,18 @@ import pytest
 from assets.run import Workspace
 from assets.training.benchmark_texts import benchmark_texts
 from assets.training.finetuned_model import model_fingerprint, run_of
+from assets.training.min_call_probability import MIN_CALL_PROBABILITY
 from assets.training.training_inputs import TrainingInputs
 from dagster_project.commands import evaluating
 from dagster_project.runs.planned_run import PlannedRun
 from tests.warehouse.rows import SHARD, put
-from toolformer.base.beside_models import RECORD_FILE
+from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
+from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
 from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.home import Home
 from toolformer.home.settings.settings_file import load_settings
 from toolformer.sources.manifest import Manifest, ShardEntry
+from tools.model_identity import model_identity
 from warehouse.warehouse import Warehouse
 
 
@@ -86,12 +89,23 @@ def test_a_model_that_training_would_make_anew_is_told(
     put(warehouse, "training_metrics", {"run": curve}, name=curve, **model.metadata())
     (directory / RECORD_FILE).write_text(json.dumps({"fingerprint": model.digest}))
 
+    of_model = {"language_model": [model_identity(directory), None]}
+    made_from = MIN_CALL_PROBABILITY.fingerprint(work.settings, of_model).metadata()
+    chosen = CalibratedProbability(0.5, 0.5, None, 10, 8, 8, made_from=made_from)
+    (directory / MIN_CALL_PROBABILITY_FILE).write_text(min_call_probability_text(chosen))
+
     def told(*flags: str) -> str:
         outcome = run("evaluate", "--models", "base,finetuned", *flags)
         assert outcome.code == 0, outcome.err
         return outcome.out
 
     assert "not what training would make" not in told("--benchmarks", "perplexity")
+    calibrated = "from which calls of finetuned open is not what training would make"
+    assert calibrated in told("--set", "decoding.call_top_k=3")
+    given = ("--set", "decoding.min_call_probability=0.5")
+    assert calibrated not in told("--set", "decoding.call_top_k=3", *given)
+    (directory / "model.safetensors").write_text("[]")
+    assert calibrated in told()
     assert "(changed: training.epochs). Run `toolformer train" in told("--set", "training.epochs=9")
     Manifest(next_number=1, shards=[ShardEntry(SHARD, "texts.jsonl", 0, 1, "d", False)]).save(
         home.sources

@@ -14,6 +14,7 @@ from toolformer.decoding.calibration import CalibratedProbability, min_call_prob
 from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.home import Home
 from toolformer.home.settings.sections import Settings
+from tools.model_identity import model_identity
 
 SCHEDULE = """\
 training: {variant: plain}
@@ -64,8 +65,11 @@ class Project:
         return self.home.finetuned_model(number) / MIN_CALL_PROBABILITY_FILE
 
     def calibrate(self, number: int, settings: Settings, **parts: object) -> None:
-        self.calibration(number).parent.mkdir(parents=True, exist_ok=True)
-        made_from = MIN_CALL_PROBABILITY.fingerprint(settings, {}).with_parts(parts).metadata()
+        directory = self.calibration(number).parent
+        directory.mkdir(parents=True, exist_ok=True)
+        of_model = {"language_model": [model_identity(directory), None]}
+        made_from = MIN_CALL_PROBABILITY.fingerprint(settings, of_model)
+        made_from = made_from.with_parts(parts).metadata()
         chosen = CalibratedProbability(0.5, 0.5, None, 10, 8, 8, made_from=made_from)
         self.calibration(number).write_text(min_call_probability_text(chosen))
 
@@ -110,14 +114,18 @@ def test_the_last_model_without_its_calibration_is_handed_to_training(project: P
     assert project.done == ["build 1", "build 2", "train calls 2"]
 
 
-@pytest.mark.parametrize("change", [["--set", "decoding.call_top_k=3"], []])
-def test_a_calibration_by_other_settings_or_without_all_calls_is_made_anew(
-    project: Project, run, change: list[str]
+@pytest.mark.parametrize("change", ["settings", "weights", "calls"])
+def test_a_calibration_of_another_model_or_settings_or_without_all_calls_is_made_anew(
+    project: Project, run, change: str
 ):
-    command = ("build", "--rounds", "2", *change)
-    assert run("build", "--rounds", "2").code == 0
-    if not change:
-        assert run(*command, "--dry-run").out.count("Its model is up to date.") == 2
+    command = ("build", "--rounds", "2")
+    assert run(*command).code == 0
+    assert run(*command, "--dry-run").out.count("Its model is up to date.") == 2
+    if change == "settings":
+        command = (*command, "--set", "decoding.call_top_k=3")
+    elif change == "weights":
+        (project.home.finetuned_model(2) / "model.safetensors").write_bytes(b"others")
+    else:
         settings = RunOptions().in_round(2).load_settings(project.home)
         project.calibrate(2, settings, given_up_calls=1)
     out = run(*command, "--dry-run").out
