@@ -127,9 +127,12 @@ def test_the_start_token_is_part_of_the_version_where_it_is_set(tmp_path, monkey
     assert version_of("<s>") == f"{version_of(None)} bos_token=<s>"
 
 
-def card_of(folder: Path, settings: Settings) -> str:
-    (folder / RECORD_FILE).write_text(json.dumps(record()))
-    write_model_card(folder, folder / "base", settings, Home(folder))
+def card_of(
+    folder: Path, settings: Settings, base: str = "base", *, began_with: str | None = None
+) -> str:
+    began = {"base": began_with or Path(base).name}
+    (folder / RECORD_FILE).write_text(json.dumps(record() | began))
+    write_model_card(folder, folder / base, settings, Home(folder))
     return (folder / "README.md").read_text()
 
 
@@ -156,14 +159,17 @@ def test_a_source_that_is_not_listed_any_more_and_has_texts_stands_in_the_card(t
 def test_names_on_a_hub_stand_in_the_head_of_the_card(tmp_path):
     paths = ["hf://datasets/ada/texts@v2/a/*.jsonl", "hf://datasets/ada/more/b.jsonl", "/c.jsonl"]
     settings = validated({"corpus": {"sources": [{"path": path} for path in paths]}}, origin="test")
-    (tmp_path / RECORD_FILE).write_text(json.dumps(record()))
-    base, home = tmp_path / "models--Qwen--Qwen3-0.6B/snapshots/c1", Home(tmp_path)
-    write_model_card(tmp_path, base, settings, home)
-    head = ModelCard.load(tmp_path / "README.md").data
+    head = ModelCard(card_of(tmp_path, settings, "models--Qwen--Qwen3-0.6B/snapshots/c1")).data
     assert (head.base_model, head.datasets) == ("Qwen/Qwen3-0.6B", ["ada/more", "ada/texts"])
-    write_model_card(tmp_path, tmp_path / EMBEDDED_MODEL_NAME, Settings(), home)
-    head = ModelCard.load(tmp_path / "README.md").data
+    head = ModelCard(card_of(tmp_path, Settings(), EMBEDDED_MODEL_NAME)).data
     assert (head.base_model, head.datasets) == ("HuggingFaceTB/SmolLM2-135M-Instruct", None)
+
+
+def test_the_card_says_nothing_of_another_model_that_the_settings_name_by_now(tmp_path):
+    card = card_of(tmp_path, Settings(), EMBEDDED_MODEL_NAME, began_with="another")
+    head = ModelCard(card).data
+    assert (head.base_model, head.license) == (None, "unknown")
+    assert "- base model `another`: not stated" in card
 
 
 _ALIASES = "a: &a [x, x]\nb: &b [*a, *a]\nlicense: [*b, *b]"

@@ -50,7 +50,8 @@ def write_model_card(
     """Write the card; an earlier one is replaced. It has no part in the model's identity.
 
     Args:
-        directory, base: of the finetuned model, and of the one that it began with.
+        directory: of the finetuned model.
+        base: directory of the base model of the settings.
         settings: with the sources of the texts.
         evaluation: rows of `evaluation_summary` of both models.
 
@@ -60,11 +61,13 @@ def write_model_card(
     sources = [each.path for each in settings.corpus.sources]
     cached = [_EMBEDDED] if base.name == EMBEDDED_MODEL_NAME else _CACHED.findall(str(base))
     record = json.loads((directory / RECORD_FILE).read_text())
+    # The settings may name another one by now.
+    is_known = base.name == record["base"]
     card = model_card(
         directory.name,
         record,
-        base_license=_license_of(base),
-        base_on_hub="/".join(cached[0]) if cached else "",
+        base_license=_license_of(base) if is_known else None,
+        base_on_hub="/".join(cached[0]) if cached and is_known else "",
         datasets=sorted({name[1] for name in map(_DATASET.match, sources) if name}),
         sources=source_licences(settings, home),
         evaluation=evaluation,
