@@ -7,9 +7,10 @@ select
     split_part(partition, '.', 1) as benchmark,
     coalesce(nullif(split_part(partition, '.', 3), ''), 'disabled') as mode,
     setting,
-    string_agg(distinct split_part(partition, '.', 2), ' and ') as models
+    string_agg(distinct model, ' and ' order by model) as models
 from (
-    select *, unnest(json_keys(parts)) as setting from partition_metadata
+    select *, split_part(partition, '.', 2) as model, unnest(json_keys(parts)) as setting
+    from partition_metadata
     where table_name = 'evaluation_results'
 )
 where
