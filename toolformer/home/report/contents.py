@@ -124,10 +124,12 @@ def table_of(frame: pl.DataFrame) -> Table:
 def _facts(size: pl.DataFrame, settings: Settings) -> list[tuple[str, str]]:
     counts = size.row(0, named=True)
     sources = [Path(source.path).name for source in settings.corpus.sources]
+    model = settings.language_model
+    # Rows may be of other settings than these.
     return [
-        ("language model", settings.language_model.server.model or settings.language_model.path),
-        ("preset", settings.preset),
-        ("sources", ", ".join(sources) or "the texts that come with the project"),
+        ("language model now set", model.server.model or model.path),
+        ("preset now set", settings.preset),
+        ("sources now listed", ", ".join(sources) or "the texts that come with the project"),
         ("texts", f"{counts['documents']:,} in {counts['shards']:,} shards"),
         ("candidate calls", f"{counts['candidate_calls']:,}"),
         ("kept calls", f"{counts['kept_calls']:,}"),
