@@ -9,8 +9,10 @@ import pytest
 
 from tests.processes import writing_beside
 from tests.warehouse.rows import SHARD, TEXT, frame, new_warehouse, put
-from warehouse import layout, partitions
+from warehouse import layout, partitions, published
+from warehouse.catalogue import parsed
 from warehouse.errors import PartitionNotFoundError, PartitionValidationError
+from warehouse.layout import catalogue_file
 from warehouse.published import read_catalogue
 from warehouse.schema import table_schema, tables
 from warehouse.warehouse import Warehouse
@@ -271,3 +273,15 @@ def test_home_with_odd_characters_works(tmp_path):
     warehouse = new_warehouse(tmp_path / "o'neill [1] *")
     write_documents(warehouse, TEXT)
     assert warehouse.query("select text from documents")["text"].to_list() == [TEXT]
+
+
+def test_nothing_that_was_published_is_lost_while_a_shared_folder_tells_of_the_version_before(
+    warehouse: Warehouse, monkeypatch
+):
+    """As NFS does for seconds, of a file that another machine has replaced."""
+    monkeypatch.setattr(published, "_state", lambda path: path.stat() and (1, 1, 1))
+    names = ("documents", "rejected_records", "text_marks")
+    for table in names:
+        put(warehouse, table)
+    content = catalogue_file(warehouse.folder, SHARD).read_bytes()
+    assert {table for table, _ in parsed(content, SHARD).lines} == {*names}

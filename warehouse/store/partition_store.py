@@ -26,7 +26,7 @@ from warehouse.layout import (
     retired_catalogue_file,
 )
 from warehouse.partitions import storage_error
-from warehouse.published import catalogues, path_of, read_catalogue, retired_in, shards_in
+from warehouse.published import catalogues, path_of, retired_in, shards_in
 from warehouse.schema import tables
 
 
@@ -155,13 +155,17 @@ class PartitionStore:
                 source.rmdir()
 
     def _current(self, shard: str) -> Catalogue:
-        """The catalogue of a shard, in the corpus or taken out of it."""
-        active = read_catalogue(self._folder, shard)
-        with suppress(FileNotFoundError):
-            retired = parsed(retired_catalogue_file(self._folder, shard).read_bytes(), shard)
-            # A kill can leave both.
-            return max(active, retired, key=lambda catalogue: catalogue.number)
-        return active
+        """The catalogue of a shard, in the corpus or taken out of it.
+
+        Its file is opened: a shared folder tells for a while of the version before (NFS), and what
+        is published next would be without what another machine has published.
+        """
+        found = [Catalogue(shard)]
+        for file in (catalogue_file, retired_catalogue_file):
+            with suppress(FileNotFoundError):
+                found.append(parsed(file(self._folder, shard).read_bytes(), shard))
+        # A kill can leave both.
+        return max(found, key=lambda catalogue: catalogue.number)
 
     def _place(self, catalogue: Catalogue) -> None:
         """Gives a catalogue its place in the folder."""
