@@ -5,14 +5,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from toolformer.base.constants import MONTHS, WEEKDAYS
 from toolformer.errors import ChatTemplateError
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.marks import broken_mark
 
 # What the expressions of a template may raise besides.
 FAILURES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
-# What templates write a date with.
-_DATE_CODES = "aAbBdmyYjHMSp"
+# What templates write a date with, besides names.
+_NUMBER_CODES = "dmyYjHMS"
 _PLAIN = (
     "{{% for message in messages %}}{{{{ {start} if loop.first else '\\n\\n' }}}}"
     "{{{{ message.content | trim }}}}{{% endfor %}}"
@@ -92,6 +93,8 @@ def plain_prompt(turns: Sequence[Mapping[str, str]]) -> str:
 
 def _dated(template: str, today: datetime.date) -> str:
     """A template whose clock stands still; transformers lets no function of ours into it."""
-    codes = (f"%{code}" for code in _DATE_CODES)
-    replaced = "".join(f"|replace('{code}', '{today.strftime(code)}')" for code in codes)
+    day, month = WEEKDAYS[today.weekday()], MONTHS[today.month - 1]
+    written = {"A": day, "a": day[:3], "B": month, "b": month[:3], "p": "AM"}
+    written |= {code: today.strftime(f"%{code}") for code in _NUMBER_CODES}
+    replaced = "".join(f"|replace('%{code}', '{text}')" for code, text in written.items())
     return f"{{% macro strftime_now(format) %}}{{{{ format{replaced} }}}}{{% endmacro %}}{template}"

@@ -1,5 +1,6 @@
 """Texts written as conversations, by a template and by that of the embedded model."""
 
+import datetime
 from pathlib import Path
 
 import pytest
@@ -189,12 +190,23 @@ def test_a_template_that_takes_no_question_is_refused(template: str, reason: str
         chats(with_template(template))
 
 
-def test_a_template_that_tells_the_date_gives_the_same_rows_on_any_day():
-    dated = with_template(f"{{{{ strftime_now('%d %b %Y') }}}}{TEMPLATE}")
+class GermanDate(datetime.date):
+    """As Java has it, which takes the language of the machine for the whole process."""
+
+    def strftime(self, form: str) -> str:
+        names = {"%A": "Donnerstag", "%a": "Do", "%B": "Februar", "%b": "Feb", "%p": ""}
+        return names.get(form) or super().strftime(form)
+
+
+def test_a_template_that_tells_the_date_gives_the_same_rows_on_any_day_and_in_any_language(
+    monkeypatch,
+):
+    monkeypatch.setattr("toolformer.training.chats._TODAY", GermanDate(2023, 2, 9))
+    dated = with_template(f"{{{{ strftime_now('%A, %a %d %b (%B) %Y %p') }}}}{TEMPLATE}")
     text = TextWithCalls(SUM, "How many?", (), False, AT_CALL)
     made = variant_rows(dated, [text], CALLS, max_tokens=256, seed=0, chats=chats(dated))
     assert dated.decode(list(made.rows[0].ids)).startswith(
-        "09 Feb 2023<|endoftext|>user: How many?"
+        "Thursday, Thu 09 Feb (February) 2023 AM<|endoftext|>user: How many?"
     )
 
 
