@@ -84,7 +84,8 @@ def compare_folders(folders: tuple[Path, Path], rounds: tuple[int, int]) -> Comp
     if not equal and set(counts["why"]) == {"text"}:
         raise ComparisonError(
             "No kept call stands in a text that both homes have annotated. Expected homes of the "
-            "same sources: a text is the same if it was read from the same place of the same path."
+            "same sources: a text is the same if it was read from the same place of the same path, "
+            "and nobody edited it in between."
         )
     not_read = [(*key, "both", None, homes[0][key]["kept"]) for key in equal]
     models = [{row["model"] for row in home.values()} for home in homes]

@@ -180,6 +180,19 @@ def test_a_text_or_tool_that_the_other_home_has_not_is_told_apart_from_a_call_no
     assert counted(compared) == {("both", None): 1, ("first", "text"): 2}
 
 
+def test_a_text_that_was_edited_in_its_place_is_another(homes):
+    for warehouse in homes:
+        calls = ({"call_id": f"c{document}", "document_id": document} for document in ("d1", "d2"))
+        put_home(warehouse, *calls)
+    texts = {"text": TEXT.replace("passed", "failed")}, {"document_id": "d2", "source_offset": 1}
+    put(homes[1], "documents", *texts, fingerprint="edited")
+    assert counted(homes[0].compare(homes[1])) == {
+        ("both", None): 1,
+        ("first", "text"): 1,
+        ("second", "text"): 1,
+    }
+
+
 def test_partitions_made_of_the_same_are_counted_and_not_read(homes):
     for warehouse in homes:
         put_home(warehouse, {}, {"call_id": "c2", "arguments": "2"}, fingerprint="same")

@@ -18,8 +18,14 @@ select
 from filtered_calls
 where is_kept;
 
+-- A source that was edited has other texts of the same ids.
+create temp table edited as
+select document_id from documents group by document_id having count(distinct md5(text)) > 1;
+
 create temp table placed as
-select kept.*, character_offset, arguments
+select
+    kept.*, character_offset, arguments,
+    kept.document_id in (select document_id from edited) as is_edited
 from candidate_calls
 inner join kept using (home, call_id);
 
@@ -29,7 +35,8 @@ select
     candidates.reason as other_sampling
 from candidate_calls as candidates
 right join placed
-    on candidates.home <> placed.home
+    on not placed.is_edited
+    and candidates.home <> placed.home
     and candidates.document_id = placed.document_id
     and candidates.character_offset = placed.character_offset
     and candidates.tool = placed.tool
@@ -50,14 +57,14 @@ select
     case when decided.is_kept then 'both' when kept.home = 1 then 'first' else 'second' end as kept_by,
     case
         when decided.is_kept then null
-        when other_id is null and not exists (
+        when other_id is null and (is_edited or not exists (
             select 1 from documents
             inner join compared_partitions as compared using (home, shard)
             where
                 documents.home <> kept.home
                 and documents.document_id = kept.document_id
                 and compared.tool = kept.tool
-        ) then 'text'
+        )) then 'text'
         -- One that peeks is dropped without asking the tool.
         when executed.call_id is null or executed.reason is not distinct from 'peeks' then 'candidate'
         when executed.result is distinct from own.result then 'result'
