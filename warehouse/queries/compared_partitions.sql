@@ -24,7 +24,7 @@ select
     coalesce(any_value(counted.kept), 0)::bigint as kept
 from made as decided
 left join made as inputs
-    on inputs.table_name <> 'filtered_calls'
+    on inputs.table_name in ('documents', 'candidate_calls', 'executed_calls')
     and inputs.shard = decided.shard
     and inputs.partition in (decided.partition, 'all')
 left join (

@@ -221,6 +221,15 @@ def test_models_that_were_measured_under_other_settings_are_told(store):
         assert [*contents_of(store, Settings()).remarks] == [f"sums, disabled, {setting}"]
 
 
+def test_calls_that_a_build_makes_anew_do_not_stand_beside_earlier_results(store):
+    fill(store)
+    assert data_of(page_of(contents_of(store, Settings())))
+    put_calls(store, {"arguments": "1 + 1"}, tables=("candidate_calls",), fingerprint="new")
+    made_from = json.dumps({"candidate_calls of shard-00000, Calculator": "before"})
+    put_calls(store, SAMPLED, tables=("filtered_calls",), made_from=made_from)
+    assert data_of(page_of(contents_of(store, Settings()))) == []
+
+
 def test_the_page_asks_for_nothing_from_outside(store):
     fill(store)
     page = page_of(contents_of(store, Settings()))

@@ -79,7 +79,7 @@ class Contents:
 def contents_of(store: Warehouse, settings: Settings) -> Contents:
     """Read all that the page shows from the warehouse of a home."""
     metrics = store.query("select * from training_metrics order by run, step")
-    texts = store.ask("annotated_texts", texts=_TEXTS_PER_TOOL)
+    texts = _whole_calls(store, store.ask("annotated_texts", texts=_TEXTS_PER_TOOL))
     verdicts = verdicts_of(store)
     rounds = sorted({verdict.round for verdict in verdicts})
     gains = _gains(store, settings, [*rounds, settings.training_rounds[0]])
@@ -137,6 +137,12 @@ def _facts(size: pl.DataFrame, settings: Settings) -> list[tuple[str, str]]:
         ("texts with calls", f"{counts['kept_texts']:,}"),
         ("rounds of annotation", f"{counts['rounds']:,}"),
     ]
+
+
+def _whole_calls(store: Warehouse, calls: pl.DataFrame) -> pl.DataFrame:
+    """Those whose results and decisions are their own: others stand there while a build runs."""
+    decided = store.ask("compared_partitions", shards=frozenset(calls["shard"]))
+    return calls.join(decided.filter("is_whole"), on=["shard", "tool", "round"], how="semi")
 
 
 def _gains(store: Warehouse, settings: Settings, rounds: Sequence[int]) -> pl.DataFrame:
