@@ -17,7 +17,6 @@ from tests.outside import Outside
 if TYPE_CHECKING:
     from tests.s3 import Store
     from toolformer.home.home import Home
-    from warehouse.catalogue import Entry
 
 REPOSITORY = Path(__file__).parent.parent
 # Libraries read it when they are first imported, by whichever test that is.
@@ -59,7 +58,7 @@ def first_home(tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _new_homes_are_copies(request, monkeypatch, first_home: Path) -> None:
-    """A new home takes zero-row partitions, views and Dagster's databases from the first one.
+    """A new home takes files without rows, views and Dagster's databases from the first one.
 
     They are the same everywhere, and writing them takes a second. What the code does about them
     itself, it does all the same, and finds them there. Tests of the warehouse write them.
@@ -67,8 +66,8 @@ def _new_homes_are_copies(request, monkeypatch, first_home: Path) -> None:
     relations = sys.modules.get("warehouse.relations")
     if relations and not request.path.is_relative_to(REPOSITORY / "tests" / "warehouse"):
         first, partitions = first_home / "warehouse", sys.modules["warehouse.partitions"]
-        copied = partial(_with_empty_partitions, first, partitions.write_empty_partitions)
-        monkeypatch.setattr(partitions, "write_empty_partitions", copied)
+        copied = partial(_with_empty_files, first, partitions.write_empty_files)
+        monkeypatch.setattr(partitions, "write_empty_files", copied)
         named = partial(_with_views, first_home / "views.duckdb", relations.write_database)
         monkeypatch.setattr(relations, "write_database", named)
     if run_job := sys.modules.get("dagster_project.runs.run_job"):
@@ -76,17 +75,12 @@ def _new_homes_are_copies(request, monkeypatch, first_home: Path) -> None:
         monkeypatch.setattr(run_job, "prepare_dagster_home", begun)
 
 
-def _with_empty_partitions(
-    first: Path, write: "Callable[[Path], list[Entry]]", folder: Path
-) -> "list[Entry]":
-    from warehouse.layout import EMPTY_SHARD, catalogue_file
-    from warehouse.store.partition_store import PartitionStore
-
-    if not catalogue_file(first, EMPTY_SHARD).exists():
-        PartitionStore(first).publish({EMPTY_SHARD: write(first)})
-    if not catalogue_file(folder, EMPTY_SHARD).exists():
+def _with_empty_files(first: Path, write: Callable[[Path], None], folder: Path) -> None:
+    if not first.exists():
+        write(first)
+    if not any(folder.glob("*/shard=none")):
         shutil.copytree(first, folder, dirs_exist_ok=True)
-    return write(folder)
+    write(folder)
 
 
 def _with_views(

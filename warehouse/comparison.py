@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from warehouse import reading
 from warehouse.connection import confine, open_connection
 from warehouse.errors import ComparisonError
-from warehouse.layout import EMPTY_SHARD, partition_of, shard_of, split_round
+from warehouse.layout import partition_of, shard_of, split_round
 from warehouse.needs import METADATA_VIEW, Needs
 from warehouse.relations import shown_columns
 from warehouse.schema import ALL, sql_texts, table_schema
@@ -116,20 +116,15 @@ def _decided(folder: Path, files: reading.Files, round_number: int) -> dict[_Key
 
 def _limited(files: reading.Files, round_number: int, keys: Collection[_Key]) -> reading.Files:
     """The versions that hold the rows of some shards and tools."""
-    shards = {EMPTY_SHARD, *(shard for shard, _ in keys)}
+    shards = {shard for shard, _ in keys}
 
     def is_read(path: Path) -> bool:
         shard, (number, name) = str(shard_of(path)), split_round(partition_of(path) or "")
-        if shard == EMPTY_SHARD or name == ALL:
+        if name == ALL:
             return shard in shards
         return number == round_number and (shard, name) in keys
 
-    # That without rows last: DuckDB takes the rows of the first one for those of each.
-    of = {
-        table: sorted(filter(is_read, paths), key=lambda path: shard_of(path) == EMPTY_SHARD)
-        for table, paths in files.of.items()
-    }
-    return reading.Files(of)
+    return reading.Files({table: list(filter(is_read, files.of[table])) for table in files.of})
 
 
 def _create_views(

@@ -6,7 +6,7 @@
 
 The digest is that of the file's bytes, so a bit that was flipped on the disk is noticed before
 anything is decoded. A file being written ends in `.tmp`. Other files are ignored.
-A zero-row partition under `shard=none` lets a view exist over a table without rows.
+Files without rows under `shard=none` let views of DuckDB files exist over tables without rows.
 """
 
 import functools
@@ -21,7 +21,7 @@ from warehouse.errors import LayoutError, PartitionNameError
 from warehouse.schema import ALL, sql_texts, table_schema, tables
 
 EMPTY_SHARD, EMPTY = "none", "empty"
-"""Directory key of the zero-row partitions, and the name of each."""
+"""Directory key of the files without rows, which no catalogue names, and the name of each."""
 
 LAYOUT_FILE = "layout-version"
 CATALOGUE_FOLDER = "catalogue"
@@ -46,17 +46,17 @@ def partition_folder(folder: Path, table: str, shard: str, name: str) -> Path:
         PartitionNameError: The shard or the name cannot be part of a path.
     """
     schema = table_schema(table)
-    if not _SHARD.fullmatch(shard):
+    if not _SHARD.fullmatch(shard) or shard == EMPTY_SHARD:
         raise PartitionNameError(
             f"'{shard}' is no shard key: expected lower-case letters, digits and hyphens, "
-            "such as 'shard-00000'. Rename the shard."
+            f"such as 'shard-00000', and not '{EMPTY_SHARD}'. Rename the shard."
         )
     if not _PARTITION.fullmatch(name) or name.startswith("."):
         raise PartitionNameError(
             f"'{name}' is no partition name: expected letters, digits, '.', '_' and '-', and no "
             "'.' in front. Replace the other characters, for example '/' by '-'."
         )
-    if schema.is_cross_shard and shard not in (ALL, EMPTY_SHARD):
+    if schema.is_cross_shard and shard != ALL:
         raise PartitionNameError(
             f"Table '{table}' does not belong to one shard, but shard '{shard}' was given: "
             f"expected '{ALL}'."

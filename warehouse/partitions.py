@@ -13,20 +13,27 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from toolformer.base.parallel import in_parallel
-from toolformer.base.whole_files import beside
-from warehouse.catalogue import Entry
+from toolformer.base.whole_files import beside, write_whole
+from warehouse.catalogue import Catalogue, Entry
 from warehouse.connection import sql_literal, sql_name, temporary_tables
 from warehouse.counting import counts_of
 from warehouse.errors import (
     DamagedPartitionError,
-    PartitionNameError,
     PartitionNotFoundError,
     PartitionsChangingError,
     PartitionValidationError,
     StorageError,
 )
-from warehouse.layout import EMPTY, EMPTY_SHARD, has_content, partition_folder, put_in_place
-from warehouse.published import empty_partition_path, list_partitions, path_of, read_catalogue
+from warehouse.layout import (
+    EMPTY,
+    EMPTY_SHARD,
+    catalogue_file,
+    has_content,
+    is_damaged,
+    partition_folder,
+    put_in_place,
+)
+from warehouse.published import list_partitions, path_of, read_catalogue
 from warehouse.schema import TableSchema, table_schema, tables
 
 if TYPE_CHECKING:
@@ -45,8 +52,6 @@ def write_rows(
     """Writes the partitions of one name of some shards; see `Warehouse.replace_partitions`."""
     from warehouse.validation import check_path_agreement, conform
 
-    if EMPTY_SHARD in metadata:
-        raise PartitionNameError(f"The shard key '{EMPTY_SHARD}' is reserved; use another one.")
     targets = {shard: partition_folder(folder, table, shard, name) for shard in metadata}
     schema = table_schema(table)
     typed = conform(schema, frame)
@@ -61,18 +66,23 @@ def write_rows(
     return {shard: replace(entry, metadata=metadata[shard]) for shard, entry in made.items()}
 
 
-def write_empty_partitions(folder: Path) -> list[Entry]:
-    """Writes the zero-row partitions that give empty tables their columns, as far as they lack."""
-    made = []
+def write_empty_files(folder: Path) -> None:
+    """Writes files without rows, as far as they lack: the views of `warehouse.duckdb` find some.
+
+    Of each table one, and a catalogue that names none of them.
+    """
+    catalogue, content = catalogue_file(folder, EMPTY_SHARD), Catalogue(EMPTY_SHARD).content()
+    if not catalogue.exists() or catalogue.read_bytes() != content:
+        write_whole(catalogue, content.decode())
     for table, schema in tables().items():
-        if empty_partition_path(folder, table) is None:
-            target = partition_folder(folder, table, EMPTY_SHARD, EMPTY)
-            # The views of `warehouse.duckdb` would go on to read a damaged one.
-            for old in target.glob("*.parquet"):
-                old.unlink(missing_ok=True)
+        target = folder / table / f"shard={EMPTY_SHARD}"
+        files = list(target.glob("*.parquet"))
+        damaged = list(filter(is_damaged, files))
+        for file in damaged:
+            file.unlink(missing_ok=True)
+        if len(damaged) == len(files):
             none = schema.polars_schema.to_frame()
-            made += _written({EMPTY_SHARD: target}, EMPTY, schema, none, {EMPTY_SHARD: 0})
-    return made
+            _written({EMPTY_SHARD: target}, EMPTY, schema, none, {EMPTY_SHARD: 0})
 
 
 def _written(

@@ -7,10 +7,8 @@ from operator import attrgetter
 from pathlib import Path
 
 from warehouse.catalogue import Catalogue, Entry, file_path, parsed
-from warehouse.errors import DamagedPartitionError
 from warehouse.layout import (
     CATALOGUE_FOLDER,
-    EMPTY,
     EMPTY_SHARD,
     RETIRED,
     catalogue_file,
@@ -80,7 +78,7 @@ def _parsed(path: Path, shard: str, *_state: int) -> Catalogue:
 
 
 def shards_in(folder: Path) -> list[str]:
-    """Returns the keys of all catalogues, without that of the zero-row partitions."""
+    """Returns the keys of all catalogues."""
     names = (name.removesuffix(".json") for name in names_in(folder / CATALOGUE_FOLDER))
     # Those that are being written, and the folder of the retired ones, have other names.
     return sorted(name for name in names if "." not in name and name not in (EMPTY_SHARD, RETIRED))
@@ -119,7 +117,7 @@ def path_of(folder: Path, entry: Entry, shard: str) -> Path | None:
 def list_partitions(
     folder: Path, table_names: Collection[str], of: Iterable[Catalogue] | None = None
 ) -> list[PartitionInfo]:
-    """Lists the partitions of tables by table, shard and name, without the zero-row ones.
+    """Lists the partitions of tables by table, shard and name.
 
     Args:
         of: Only what these say; by default all catalogues, of which each is read once.
@@ -142,28 +140,16 @@ def list_partitions(
     return sorted(found, key=attrgetter("table"))
 
 
-def empty_partition_path(folder: Path, table: str) -> Path | None:
-    """Returns the path of a table's zero-row partition; None where it has none that is sound."""
-    try:
-        entry = read_catalogue(folder, EMPTY_SHARD).entry(table, EMPTY)
-    except DamagedPartitionError:
-        return None
-    path = entry and path_of(folder, entry, EMPTY_SHARD)
-    return path if path is not None and path.exists() and not is_damaged(path) else None
-
-
 def files_of(
     folder: Path, table_names: Collection[str], shards: Collection[str] | None = None
 ) -> list[Path]:
-    """Returns the files of the partitions of tables, those without rows first.
+    """Returns the files of the partitions of tables.
 
     Args:
         shards: See `catalogues`.
     """
-    paths = [empty_partition_path(folder, table) for table in table_names]
     found = list_partitions(folder, table_names, catalogues(folder, table_names, shards))
-    paths += [info.path for info in found]
-    return [path for path in paths if path is not None]
+    return [info.path for info in found if info.path is not None]
 
 
 def damaged_partitions(

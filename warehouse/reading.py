@@ -11,7 +11,7 @@ from warehouse.errors import PartitionsChangingError, QueryError
 from warehouse.layout import is_damaged
 from warehouse.needs import METADATA_VIEW, Needs
 from warehouse.partitions import damaged_error, lost_error
-from warehouse.published import catalogues, empty_partition_path, files_of, path_of
+from warehouse.published import catalogues, files_of, path_of
 from warehouse.relations import create_published, create_views, file_list_source
 from warehouse.schema import table_schema
 
@@ -24,8 +24,7 @@ class Files:
     """What is read, as the catalogues named it at one moment.
 
     Attributes:
-        of: The files by table; the first one of each has all columns and no rows, or there is none
-            without rows.
+        of: The files by table.
         published: Of the partitions whose catalogues are asked the table, shard, name, metadata
             and counts, these as JSON.
     """
@@ -49,8 +48,7 @@ def chosen_files(folder: Path, needs: Needs, shards: Collection[str] | None = No
     Raises:
         DamagedPartitionError: A catalogue is not what was written.
     """
-    empty = {table: empty_partition_path(folder, table) for table in sorted(needs.rows)}
-    of = {table: [path] if path else [] for table, path in empty.items()}
+    of: dict[str, list[Path]] = {table: [] for table in sorted(needs.rows)}
     published: list[tuple[str, str, str, str, str]] = []
     for catalogue in catalogues(folder, needs.tables, shards):
         for table, name in catalogue.lines:

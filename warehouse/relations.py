@@ -14,7 +14,7 @@ from toolformer.base.whole_files import replacing, write_whole
 from warehouse.connection import MACROS, open_connection, sql_literal, sql_name
 from warehouse.counting import COUNTS, counted_relation
 from warehouse.errors import PartitionsChangingError, StorageError
-from warehouse.layout import CATALOGUE_FOLDER, EMPTY_SHARD, shard_of
+from warehouse.layout import CATALOGUE_FOLDER
 from warehouse.needs import STATISTICS_VIEWS, Needs, everything
 from warehouse.partitions import damaged_error
 from warehouse.published import damaged_partitions
@@ -89,17 +89,12 @@ def shown_columns(schema: TableSchema) -> str:
 
 
 def file_list_source(schema: TableSchema, files: Collection[Path]) -> str:
-    """Returns the SQL that reads these files of a table; see `reading.Files`.
-
-    A warehouse that nobody prepared may have no file without rows to give the columns.
-    """
-    listed = ", ".join(sql_literal(str(path)) for path in files)
-    rows = f"read_parquet([{listed}], {_partitioning(schema)})"
-    if any(shard_of(path) == EMPTY_SHARD for path in files):
-        return rows
+    """Returns the SQL that reads these files of a table."""
+    if files:
+        listed = ", ".join(sql_literal(str(path)) for path in files)
+        return f"read_parquet([{listed}], {_partitioning(schema)})"
     columns = ", ".join(f"null::{each.type} as {sql_name(each.name)}" for each in schema.columns)
-    empty = f"select {columns} where false"
-    return f"({empty} union all by name from {rows})" if files else f"({empty})"
+    return f"(select {columns} where false)"
 
 
 def glob_source(schema: TableSchema, folder: Path) -> str:

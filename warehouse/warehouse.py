@@ -86,7 +86,7 @@ class Warehouse:
     def prepare(self) -> None:
         """Makes the warehouse ready for readers; does nothing where it is already.
 
-        Writes the zero-row partitions, removes what killed writers of the database left behind, and
+        Writes the files without rows, removes what killed writers of the database left behind, and
         writes the database file anew when a view or the folder has changed. With an object store,
         partitions are fetched when they are read.
 
@@ -99,9 +99,7 @@ class Warehouse:
         beside = self.database_file.parent.glob(f"{glob.escape(self.database_file.name)}.*.tmp*")
         remove_abandoned(beside)
         self.store.record_layout()
-        if made := partitions.write_empty_partitions(self.folder):
-            # Of the folder, wherever partitions are published.
-            PartitionStore(self.folder).publish({EMPTY_SHARD: made})
+        partitions.write_empty_files(self.folder)
         relations.write_database(self.folder, self.database_file)
 
     def replace_partition(
@@ -223,15 +221,16 @@ class Warehouse:
     def files(self, table: str) -> list[Path]:
         """Lists the files that hold a table's rows now, for programs that read Parquet themselves.
 
-        Beside them lie files that were replaced, for queries that began with those. One without
-        rows is among them where the warehouse was prepared, so that an empty table has its columns.
+        Beside them lie files that were replaced, for queries that began with those. Of an empty
+        table it is the file without rows, where the warehouse was prepared: it has the columns.
 
         Raises:
             UnknownTableError: There is no such table.
         """
         table_schema(table)
         self.store.fetch({table}, self._shards)
-        return published.files_of(self.folder, [table], self._shards)
+        files = published.files_of(self.folder, [table], self._shards)
+        return files or list(self.folder.glob(f"{table}/shard={EMPTY_SHARD}/*.parquet"))
 
     def partition_names(self, table: str, shard: str, *, round_number: int) -> list[str]:
         """Lists the names of a shard's partitions of one sampling round, without the round."""

@@ -14,7 +14,7 @@ def prepared_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def warehouse(tmp_path, prepared_folder: Path) -> Warehouse:
-    """A warehouse with its zero-row partitions, but no database file yet."""
+    """A warehouse with its files without rows, but no database file yet."""
     shutil.copytree(prepared_folder, tmp_path / "warehouse")
     return Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
 

@@ -216,7 +216,7 @@ def test_foreign_file_is_no_partition(warehouse: Warehouse, partition_file: Path
 
 
 @pytest.mark.parametrize("is_prepared", [True, False])
-def test_damaged_zero_row_partition_is_made_again(warehouse: Warehouse, *, is_prepared: bool):
+def test_damaged_file_without_rows_is_made_again(warehouse: Warehouse, *, is_prepared: bool):
     [empty] = (warehouse.folder / "documents" / "shard=none").iterdir()
     empty.write_bytes(b"PAR1")
     if is_prepared:

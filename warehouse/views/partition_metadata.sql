@@ -19,4 +19,3 @@ select
     metadata ->> 'made_at' as made_at,
     metadata
 from published
-where shard <> 'none'

@@ -55,7 +55,6 @@ def test_reading_writes_nothing_into_a_home_that_nobody_has_prepared(
     copy = shutil.copytree(root, tmp_path / "home")
     for folder in copy.glob("warehouse/*/shard=none"):
         shutil.rmtree(folder)
-    (copy / "warehouse" / "catalogue" / "none.json").unlink()
     remove_partition(Home(copy).warehouse, "labels", *PARTITIONS["labels"])
     before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
     if is_opened_by_a_command:
