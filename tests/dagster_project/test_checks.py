@@ -90,7 +90,7 @@ def test_a_tool_has_examples_only_where_it_is_above_chance(
 ):
     # One kept call of the Calculator, in round 1.
     fill(warehouse)
-    show_examples(warehouse, [Verdict("Calculator", 1, 0.5, found)])
+    show_examples(warehouse, [Verdict("Calculator", 1, found)])
     out = capsys.readouterr().out
     assert line in out
     assert ("⟦" in out) == ("⟦" in line)

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from toolformer.filtering import reaches
 from toolformer.home.plots.style import (
     PALE,
     RUN_COLOURS,
@@ -21,52 +20,8 @@ from toolformer.home.plots.style import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_BIN_WIDTH = 0.1  # nats
-# Of the view `loss_reductions`, in nats. A threshold inside a step counts all of it as dropped.
-_STEP = 0.01
-# A few calls mislead the model by tens of nats; they count in the outermost bar.
-_LOWEST_SHOWN, _HIGHEST_SHOWN = -2.0, 4.0
-_RESULT_STAGES = frozenset({"kept", "merged"})
 # By what the tool proposed.
 _KINDS = dict(zip(("all", "call", "position", "none"), RUN_COLOURS, strict=False))
-
-
-def funnel_plot(frame: pl.DataFrame) -> "Figure":
-    """How many rows of a tool reach each stage, on a logarithmic scale.
-
-    Args:
-        frame: its rows of the view `call_funnel`: tool, stage, stage_order, rows.
-    """
-    frame = frame.sort("stage_order")
-    tool, stages = frame["tool"][0], frame["stage"].to_list()
-    figure, axes = panel_of(height=0.55 + 0.24 * len(stages))
-    places = range(len(stages), 0, -1)
-    for place, stage, rows in zip(places, stages, frame["rows"], strict=True):
-        is_result = stage in _RESULT_STAGES
-        # One is a bar of visible length too: the scale begins at 0.5.
-        axes.barh(
-            place,
-            max(rows - 0.5, 0),
-            left=0.5,
-            height=0.74,
-            color=colour_of(tool),
-            alpha=1 if is_result else PALE,
-        )
-        axes.text(
-            max(rows, 0.5),
-            place,
-            f" {rows:,}",
-            va="center",
-            **SMALL,
-            fontweight="bold" if is_result else "normal",
-        )
-    axes.set_xscale("log")
-    axes.set_xlim(0.5, (2 * max(*frame["rows"], 1)) ** 1.32)
-    hide_bottom(axes)
-    axes.minorticks_off()
-    axes.set_ylim(0.4, len(stages) + 0.6)
-    axes.set_yticks(list(places), stages)
-    return figure
 
 
 def training_curve(frame: pl.DataFrame) -> "Figure":
@@ -139,65 +94,6 @@ def threshold_plot(frame: pl.DataFrame) -> "Figure":
     counts = rows.select("kept_calls", "kept_texts", "by_chance").max().row(0)
     axes.set_xlim(0, max(1, *(count for count in counts if count is not None)) * 1.3)
     hide_bottom(axes)
-    return figure
-
-
-def loss_reduction_histogram(frame: pl.DataFrame, threshold: float | None) -> "Figure":
-    """How far the calls of a tool with their results lower the loss; their number is logarithmic.
-
-    Args:
-        frame: its rows of the view `loss_reductions`: tool, min_reduction (nats) and calls of each
-            step. Values below -2 and above 4 are in the outermost bars.
-        threshold: τ_f in nats, at which a line stands.
-    """
-    import numpy as np
-    from matplotlib.ticker import FuncFormatter, NullLocator
-
-    tool = frame["tool"][0]
-    figure, axes = panel_of(height=2.2)
-    # The bins have an edge at the threshold, so that no bar holds kept and dropped calls.
-    origin = 0.0 if threshold is None else threshold
-    before = np.ceil((origin - _LOWEST_SHOWN) / _BIN_WIDTH - 1e-9)
-    after = max(np.ceil((_HIGHEST_SHOWN - origin) / _BIN_WIDTH - 1e-9), 1)
-    edges = origin + _BIN_WIDTH * np.arange(-max(before, 1), after + 1)
-    reductions, calls = frame["min_reduction"].to_numpy(), frame["calls"].to_numpy()
-    kept = np.array(
-        [threshold is not None and reaches(value, threshold) for value in reductions], bool
-    )
-    # Steps are finer than bars: their middles lie on no edge.
-    inside = np.clip(reductions + _STEP / 2, edges[0] + _STEP / 2, edges[-1] - _STEP / 2)
-    centres = (edges[:-1] + edges[1:]) / 2
-    highest = 1
-    for is_in_group, opacity in ((~kept, PALE), (kept, 1.0)):
-        counts, _ = np.histogram(inside[is_in_group], bins=edges, weights=calls[is_in_group])
-        highest = max(highest, int(counts.max()))
-        axes.bar(
-            centres,
-            np.maximum(counts - 0.5, 0),
-            bottom=0.5,
-            width=_BIN_WIDTH * 0.92,
-            color=colour_of(tool),
-            alpha=opacity,
-            linewidth=0,
-        )
-    axes.set_yscale("log")
-    axes.set_ylim(0.5, max(highest, 10) * 6)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.set_xlim(edges[0] - _BIN_WIDTH, edges[-1] + _BIN_WIDTH)
-    axes.set_ylabel("calls", **SMALL)
-    if threshold is None:
-        return figure
-    axes.axvline(threshold, color=TEXT, linewidth=1.1, linestyle=(0, (4, 2)))
-    axes.annotate(
-        f"τ = {threshold:g}",
-        (threshold, 0.97),
-        xycoords=("data", "axes fraction"),
-        xytext=(4, 0),
-        textcoords="offset points",
-        va="top",
-        **SMALL,
-    )
     return figure
 
 

@@ -10,13 +10,7 @@ import polars as pl
 from toolformer.evaluation.modes import ENABLED
 from toolformer.home.metadata import cell_text
 from toolformer.home.plots.evaluation_figures import difference_plot
-from toolformer.home.plots.figures import (
-    funnel_plot,
-    loss_reduction_histogram,
-    marks_plot,
-    threshold_plot,
-    training_curve,
-)
+from toolformer.home.plots.figures import marks_plot, threshold_plot, training_curve
 from toolformer.home.plots.style import svg_of
 from toolformer.home.report.remarks import remarks_on_scores
 from toolformer.home.report.texts import ShownTexts, shown_texts
@@ -63,10 +57,9 @@ class Contents:
     call_use: Table
     scores: Table
     remarks: Mapping[str, str]
-    funnels: Sequence[Picture]
+    funnel: Table
     proposals: Table
     sweeps: Sequence[Picture]
-    reductions: Sequence[Picture]
     marks: Sequence[Picture]
     precision: Table
     agreement: Table
@@ -96,10 +89,11 @@ def contents_of(store: Warehouse, settings: Settings) -> Contents:
             store.view("evaluation_table").filter(source="ours").drop("family", "source")
         ),
         remarks=remarks_on_scores(store),
-        funnels=list(_by_tool(store.view("call_funnel"), "funnel", funnel_plot)),
+        funnel=table_of(
+            store.view("call_funnel").pivot("stage", index=["tool", "round"], values="rows")
+        ),
         proposals=table_of(store.view("call_proposals")),
         sweeps=list(_by_tool(sweep, "sweep", threshold_plot)),
-        reductions=list(_reductions(store, verdicts)),
         marks=list(_by_tool(_marks(store), "marks", marks_plot)),
         precision=table_of(store.view("label_precision")),
         agreement=table_of(store.view("label_agreement")),
@@ -202,15 +196,3 @@ def _marks(store: Warehouse) -> pl.DataFrame:
     marked = {info.shard for info in store.partitions("text_marks") if info.path}
     curves = store.limited_to(marked).view("filter_by_marks")
     return curves.filter(pl.col("kept_calls").max().over("tool", "round") > 0)
-
-
-def _reductions(store: Warehouse, verdicts: Iterable[Verdict]) -> Iterable[Picture]:
-    in_force = {(verdict.round, verdict.tool): verdict.filtering_threshold for verdict in verdicts}
-
-    def draw(rows: pl.DataFrame) -> "Figure":
-        number, tool = rows.select("round", "tool").row(0)
-        return loss_reduction_histogram(rows, in_force.get((number, tool)))
-
-    reductions = store.view("loss_reductions")
-    if not reductions.is_empty():
-        yield from _by_tool(reductions, "reductions", draw)

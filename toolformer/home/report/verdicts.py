@@ -12,11 +12,10 @@ from warehouse.warehouse import Warehouse
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the filter kept of a tool's calls in a round at its threshold (nats), against chance."""
+    """What the filter kept of a tool's calls in a round, against chance."""
 
     tool: str
     round: int
-    filtering_threshold: float
     against_chance: KeptAgainstChance
 
     @property
@@ -31,7 +30,6 @@ def verdicts_of(store: Warehouse) -> list[Verdict]:
         Verdict(
             row["tool"],
             row["round"],
-            row["filtering_threshold"],
             KeptAgainstChance(
                 kept=row["kept_calls"],
                 scored=row["scored_calls"],
