@@ -1,18 +1,10 @@
-"""`toolformer.yaml`: the settings of a home, written with comments at first use.
+"""`toolformer.yaml`: the settings of a home, which name a preset and what differs from it."""
 
-Every setting is a commented line with the preset's value, so the file shows what can be set, and
-another preset still applies to all settings that the user did not change.
-"""
-
-import datetime
-import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-from pydantic import BaseModel
 
 from toolformer.base.whole_files import write_new
 from toolformer.home.settings.errors import SettingsError
@@ -28,9 +20,9 @@ from tools.retrieval.word_vectors import WORDLLAMA
 
 _HEADER = """\
 # Settings of this toolformer home. Everything the pipeline, the command line and the Dagster UI do
-# follows this file; flags and Launchpad values override it for one run.
-# A line that is commented out shows the preset's value. Remove the `# ` in front of it (and of its
-# section) to change it. A relative path is looked up from the folder of this file.
+# follows this file; flags and Launchpad values override it for one run. What it does not say, the
+# preset does; docs/reference/settings.md lists all settings with the presets' values.
+# A relative path is looked up from the folder of this file.
 
 # One of: paper (the paper's numbers), laptop (the embedded model), demo (minutes), small (rounds
 # of annotation for a small model).
@@ -259,47 +251,11 @@ def _refuse_code(overrides: Mapping[str, Any]) -> None:
 
 
 def write_settings_file(file: Path, *, preset: str) -> None:
-    """Write the commented file where there is none."""
-    if file.exists():
-        return
-    settings = validated(preset_values(preset), origin=f"preset {preset}")
-    lines = [_HEADER.format(preset=preset)]
-    for name, field in Settings.model_fields.items():
-        section = getattr(settings, name)
-        if isinstance(section, BaseModel):
-            lines.extend(_section_lines(name, section, indent=0))
-            lines.append("")
-        elif name != "preset":
-            lines.extend([f"# {name}: {_inline(section)}  # {field.description}", ""])
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        write_new(file, "\n".join(lines))
-
-
-def _section_lines(name: str, section: BaseModel, *, indent: int) -> list[str]:
-    prefix = "# " + "  " * indent
-    summary = (type(section).__doc__ or "").strip().splitlines()[0]
-    lines = [f"{prefix}{name}:  # {summary}"] if indent == 0 else [f"{prefix}{name}:"]
-    for field_name, field in type(section).model_fields.items():
-        value = getattr(section, field_name)
-        if isinstance(value, BaseModel):
-            lines.extend(_section_lines(field_name, value, indent=indent + 1))
-            continue
-        note = f"  # {field.description}" if field.description and indent == 0 else ""
-        lines.append(f"{prefix}  {field_name}: {_inline(value)}{note}")
-    lines += [
-        f"{prefix}  {name}: {_inline(own)}" for name, own in (section.model_extra or {}).items()
-    ]
-    return lines
-
-
-def _inline(value: Any) -> str:
-    def plain(item: Any) -> Any:
-        if isinstance(item, BaseModel):
-            return item.model_dump(exclude_unset=True, by_alias=True)
-        return item.isoformat() if isinstance(item, datetime.date) else dict(item)
-
-    return json.dumps(value, default=plain, ensure_ascii=False)
+    """Write a file that names a preset, where there is none."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            write_new(file, _HEADER.format(preset=preset))
 
 
 def _read(file: Path) -> dict[str, Any]:
