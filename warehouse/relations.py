@@ -71,7 +71,7 @@ def create_published(
 
 
 def create_statistics_views(
-    connection: "duckdb.DuckDBPyConnection", names: Collection[str] = STATISTICS_VIEWS
+    connection: "duckdb.DuckDBPyConnection", names: Collection[str]
 ) -> None:
     """Creates statistics views over views or tables."""
     for name in STATISTICS_VIEWS:

@@ -21,7 +21,6 @@ from warehouse.needs import needs_of, of_counts
 from warehouse.published import PartitionInfo, list_partitions, read_catalogue
 from warehouse.query import counts_at_once, frame_of, run_query, stream_query
 from warehouse.schema import sql_texts, table_schema, tables
-from warehouse.standalone import write_standalone_database
 from warehouse.store.partition_store import PartitionStore
 
 if TYPE_CHECKING:
@@ -328,11 +327,6 @@ class Warehouse:
         sql = sql_texts("queries")[name]
         self._fetch(sql)
         return stream_query(self.folder, sql, values)
-
-    def write_standalone(self, file: Path) -> dict[str, int]:
-        """Copies all rows into one DuckDB file; see `write_standalone_database`."""
-        self.store.fetch(list(tables()))
-        return write_standalone_database(self.folder, file)
 
     def damaged_partitions(self, table_names: Iterable[str] | None = None) -> list[Path]:
         """Returns the files that are lost, or not as they were written; None: of all tables."""

@@ -5,7 +5,7 @@ Every command imports this module, so it imports nothing heavy.
 
 from typing import Literal
 
-ExportFormat = Literal["dataset", "sft", "text", "duckdb"]
+ExportFormat = Literal["dataset", "sft", "text"]
 ArgumentsForm = Literal["objects", "json"]
 
 # Click keeps the lines behind `\b` as they are; they fit a terminal of 80 characters.
@@ -18,5 +18,4 @@ dataset     a folder for datasets.load_dataset: Parquet and a card that
             describes each column of the texts and of the kept calls
 sft         JSON lines for TRL's SFTTrainer: messages (with tool_calls), tools
 text        JSON lines: texts with their calls in line, as in the paper
-duckdb      one DuckDB file with all tables and views of the warehouse
 """

@@ -58,8 +58,7 @@ def write_export(
 
     Args:
         output: the file; of a dataset the folder.
-        round_number: number of the round of annotation; by default the newest with kept calls. A
-            database has all.
+        round_number: number of the round of annotation; by default the newest with kept calls.
         arguments: of chats: arguments and schemas of tools as objects or as JSON texts.
         template: directory of a tokenizer, whose chat template must keep all parts of chats.
 
@@ -70,16 +69,10 @@ def write_export(
         target = _free_target(output, home, form)
     warehouse = open_warehouse(home)
     with _explained_refusals(output):
-        if form == "duckdb":
-            number = "All rounds"
-            tell_outdated(RunOptions(), home, warehouse.ask("exportable_rounds")["round"])
-            written = _write_database(warehouse, target)
-        else:
-            chosen = _round_with_calls(warehouse, round_number)
-            number = f"Round {chosen}"
-            tell_outdated(RunOptions(), home, [chosen])
-            written = _write_round(form, home, warehouse, target, chosen, arguments, template)
-    console.say(f"{number}: {written}, in {output}.")
+        chosen = _round_with_calls(warehouse, round_number)
+        tell_outdated(RunOptions(), home, [chosen])
+        written = _write_round(form, home, warehouse, target, chosen, arguments, template)
+    console.say(f"Round {chosen}: {written}, in {output}.")
 
 
 def _free_target(output: Path, home: Home, form: ExportFormat) -> Path:
@@ -112,7 +105,7 @@ def _write_round(
     arguments: ArgumentsForm,
     template: Path | None,
 ) -> str:
-    """Write a format that has one round; what was written."""
+    """Write a round in a format; what was written."""
     write_lines = partial(_write_lines, warehouse, target, round_number, arguments)
     if form == "text":
         return f"{write_lines(text_record)} texts"
@@ -179,17 +172,6 @@ def _round_with_calls(warehouse: Warehouse, wanted: int | None) -> int:
             "calls into their texts."
         )
     return chosen
-
-
-def _write_database(warehouse: Warehouse, target: Path) -> str:
-    with replacing(target) as temporary:
-        rows = warehouse.write_standalone(temporary)
-        if not rows["documents"]:
-            raise ExportError(
-                "There are no documents yet. Run `toolformer build` first, or set TOOLFORMER_HOME "
-                "to a home that was built."
-            )
-    return f"{len(rows)} tables with {sum(rows.values()):,} rows"
 
 
 def _write_lines(

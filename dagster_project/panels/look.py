@@ -117,12 +117,7 @@ def export(
         ),
     ],
     round_number: Annotated[
-        int | None,
-        typer.Option(
-            "--round",
-            min=1,
-            help="Round of annotation. Default: the newest. DuckDB files have all.",
-        ),
+        int | None, typer.Option("--round", min=1, help="Round of annotation. Default: the newest.")
     ] = None,
     arguments: Annotated[
         export_formats.ArgumentsForm,
@@ -148,8 +143,6 @@ def export(
         raise typer.BadParameter(
             f"{form} has no arguments by name. Leave it out.", param_hint="--arguments"
         )
-    if round_number is not None and form == "duckdb":
-        raise typer.BadParameter("A DuckDB file has all. Leave it out.", param_hint="--round")
     if check_template is not None and form != "sft":
         raise typer.BadParameter("Only sft has chats.", param_hint="--check-template")
     from dagster_project.commands.exporting import write_export

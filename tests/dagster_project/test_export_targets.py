@@ -33,7 +33,7 @@ def test_what_is_no_file_is_never_replaced(built: Warehouse, run, place: Path, k
     except PermissionError:
         pytest.skip("only root makes devices")
     before = place.lstat()
-    for command in (("report",), *(("export", form) for form in ("sft", "duckdb", "dataset"))):
+    for command in (("report",), *(("export", form) for form in ("sft", "dataset"))):
         assert run(*command, "--output", place).is_one_paragraph_naming(f"'{place}' ")
     after = place.lstat()
     assert (after.st_mode, after.st_ino) == (before.st_mode, before.st_ino)

@@ -24,7 +24,7 @@ from warehouse.warehouse import Warehouse
 # Seconds in all; `make test-fast` leaves them out.
 pytestmark = pytest.mark.slow
 
-FORMATS = ("dataset", "sft", "text", "duckdb")
+FORMATS = ("dataset", "sft", "text")
 
 
 def inline(warehouse: Warehouse) -> list[str]:
@@ -157,7 +157,7 @@ def test_what_is_there_is_never_replaced(built: Warehouse, run, tmp_path, form: 
 
 @pytest.mark.parametrize("place", ["", "models/mine"])
 def test_the_home_is_no_place_for_an_export(built: Warehouse, run, home: Home, place: str):
-    outcome = run("export", "duckdb", "--output", home.root / place)
+    outcome = run("export", "text", "--output", home.root / place)
     assert outcome.is_one_paragraph_naming("lies in the home")
 
 
@@ -180,17 +180,14 @@ def test_what_a_killed_export_left_is_removed(built: Warehouse, run, tmp_path):
     assert not left.exists()
 
 
-@pytest.mark.parametrize("form", ["text", "duckdb"])
-def test_calls_that_a_build_would_make_anew_are_told(
-    built: Warehouse, home: Home, run, tmp_path, form: str
-):
+def test_calls_that_a_build_would_make_anew_are_told(built: Warehouse, home: Home, run, tmp_path):
     model, texts = tmp_path / "model", write_lines(tmp_path / "texts.jsonl", [{"text": PLAIN}])
     save_calling_model(model)
     settings = merged(small_settings(model, texts), {"tools": short_prompts()})
     home.settings_file.write_text(json.dumps(settings))
     entry = ShardEntry(SHARD, "texts.jsonl", 0, 2, "digest", is_held_out=False)
     Manifest(next_number=1, shards=[entry]).save(home.sources)
-    outcome = run("export", form, "--output", tmp_path / "out")
+    outcome = run("export", "text", "--output", tmp_path / "out")
     assert outcome.code == 0, outcome.err
     assert outcome.out.startswith("Out of date: ")
     assert "of filtered_calls" in outcome.out
