@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -52,17 +52,6 @@ def training_set(run: Run) -> dg.MaterializeResult:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpectedTexts(Expected):
-    """The training set as it would be made now.
-
-    Attributes:
-        made_of: what was looked at for it.
-    """
-
-    made_of: TrainingInputs = field(compare=False)
-
-
 @dataclass(frozen=True, kw_only=True)
 class TrainingTexts(PartitionOutput):
     """The texts that are trained on, and before them the list of those that are left out.
@@ -84,7 +73,7 @@ class TrainingTexts(PartitionOutput):
         """See `PartitionOutput.sides`."""
         return {EXCLUSIONS: self.address[2]}
 
-    def expected(self) -> ExpectedTexts:
+    def expected(self) -> Expected:
         """See `Output.expected`.
 
         Raises:
@@ -92,15 +81,12 @@ class TrainingTexts(PartitionOutput):
         """
         inputs = self.inputs()
         inputs.check_built(self.run.settings.training_rounds)
-        expected = inputs.expected(self.run)
-        return ExpectedTexts(
-            fingerprint=expected.fingerprint, inputs=expected.inputs, made_of=inputs
-        )
+        return inputs.expected(self.run)
 
-    def compute(self, expected: Expected) -> OutputRows:
+    def compute(self, expected: Expected) -> OutputRows:  # noqa: ARG002
         """See `PartitionOutput.compute`."""
-        assert isinstance(expected, ExpectedTexts)
-        chosen = choose_texts(self.run, expected.made_of)
+        # Before they are stored it is seen whether they are those of `expected` still.
+        chosen = choose_texts(self.run, self.inputs())
         for name, count in chosen.metadata.items():
             self.run.log.info(f"{name}: {count}")
         return chosen
