@@ -54,7 +54,7 @@ def sample_calls(work: PartitionRun) -> OutputRows:
     }
     selected = {key: document for key, document in texts.items() if selection[key].is_selected}
     if partition.prompt is not None:
-        _keep_prompt(work.run.warehouse, partition.prompt)
+        keep_prompt(work.run.warehouse, partition.prompt)
     model = work.run.load_annotator()
     checkpoint = work.checkpoint(model.precision)
     meter = CostMeter(model, checkpoint=checkpoint)
@@ -131,7 +131,7 @@ def _check_windows(
             )
 
 
-def _keep_prompt(warehouse: Warehouse, prompt: str) -> None:
+def keep_prompt(warehouse: Warehouse, prompt: str) -> None:
     """Store a prompt under its digest, unless it is there.
 
     Fingerprints name it by its digest, and the file that it was read from may change. Two runs may

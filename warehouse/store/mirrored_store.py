@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from toolformer.base.parallel import in_parallel
 from toolformer.base.whole_files import beside, flush
@@ -29,8 +28,6 @@ from warehouse.store.objects import ObjectStore
 from warehouse.store.partition_store import PartitionStore
 
 _LOGGER = logging.getLogger(__name__)
-# What an entry has besides what was made.
-_OF_VERSION: dict[str, Any] = {"seal": "", "replaced": {}, "number": 0, "together": 1}
 _VERSION = re.compile(rf"{CATALOGUE_FOLDER}/(?P<shard>[a-z0-9-]+)/(?P<number>\d{{8}})\.json")
 # Of fewer shards the catalogues are listed shard by shard, else all at once.
 _MANY_SHARDS = 16
@@ -148,10 +145,7 @@ class MirroredStore(PartitionStore):
         for entry in entries:
             seen = self._seen[entry.table, current.shard, entry.name]
             if seen != _seal(current, *entry.key):
-                stored = current.entry(*entry.key)
-                # Another machine may have made the very same, as they do of a prompt.
-                if stored is None or replace(stored, **_OF_VERSION) != entry:
-                    raise self._store.conflict("/".join((*entry.key, current.shard)))
+                raise self._store.conflict("/".join((*entry.key, current.shard)))
 
     def _put(self, shard: str, change: Callable[[Catalogue], Catalogue]) -> Catalogue:
         """Publishes what comes of the newest catalogue, whoever publishes meanwhile."""

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.warehouse.rows import SHARD, frame, put
+from assets.dataset.sampling import keep_prompt
+from tests.warehouse.rows import SHARD, frame
 from tests.warehouse.store.conftest import NAME, TABLE, Machine, Machines
 from warehouse.errors import LayoutError, StoreConflictError, StoreError
 from warehouse.layout import LAYOUT_FILE, layout_version
-from warehouse.schema import ALL, table_schema
+from warehouse.schema import table_schema
 from warehouse.store.objects import StoredObject
 from warehouse.store.sweep import sweep
 
@@ -167,27 +168,17 @@ def test_of_two_that_take_the_same_number_one_is_refused(machines: Machines, mon
     assert two.fetched() == [f"{TABLE}/{SHARD}/{NAME}"]
 
 
-@pytest.mark.parametrize("has_looked", [True, False])
-def test_of_two_that_store_the_very_same_none_is_refused(
-    machines: Machines, monkeypatch, *, has_looked: bool
-):
-    def write(machine: Machine) -> None:
-        put(machine.warehouse, "prompts", {"text": "prompt"}, name="0123")
-
+def test_of_two_that_store_the_same_prompt_none_is_refused(machines: Machines, monkeypatch):
     one, two = machines
     put_new = two.objects.put_new
 
     def put_after_the_other(path: str, content: bytes) -> None:
-        write(one)
+        keep_prompt(one.warehouse, "prompt")
         put_new(path, content)
 
-    if has_looked:
-        assert two.warehouse.partition_version("prompts", ALL, "0123") is None
-        write(one)
-    else:
-        two.warehouse.prepare()
-        monkeypatch.setattr(two.objects, "put_new", put_after_the_other)
-    write(two)
+    two.warehouse.prepare()
+    monkeypatch.setattr(two.objects, "put_new", put_after_the_other)
+    keep_prompt(two.warehouse, "prompt")
     shutil.rmtree(one.warehouse.folder / "prompts")
     for machine in machines:
         assert machine.warehouse.query("select text from prompts")["text"].to_list() == ["prompt"]
