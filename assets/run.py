@@ -16,7 +16,7 @@ from toolformer.home.wiring.warehouse import open_warehouse
 from warehouse.warehouse import Warehouse
 
 # The resources that every asset asks for: none opens anything before it is used.
-RESOURCES = {"settings", "toolbox", "language_model"}
+RESOURCES = {"settings", "toolbox"}
 
 
 class Workspace:

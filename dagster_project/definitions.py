@@ -17,7 +17,6 @@ from dagster_project.jobs import JOBS
 from dagster_project.sensors import sensors
 from toolformer.home.expected_errors import EXPECTED_ERRORS, explained
 from toolformer.home.home import Home
-from toolformer.home.resources.language_model import LanguageModelResource
 from toolformer.home.resources.settings import SettingsResource
 from toolformer.home.resources.toolbox import ToolboxResource
 from toolformer.home.settings.sections import RunsSettings
@@ -68,7 +67,6 @@ def definitions_of(home: Home) -> dg.Definitions:
         resources={
             "settings": SettingsResource.configure_at_launch(),
             "toolbox": ToolboxResource(),
-            "language_model": LanguageModelResource(),
         },
         executor=_EXECUTOR,
     )

@@ -7,7 +7,6 @@ import dagster as dg
 
 from dagster_project.definitions import definitions
 from toolformer.home.partitions import SHARD, VARIANT, register
-from toolformer.home.resources.language_model import LanguageModelResource
 from toolformer.home.resources.settings import SettingsResource
 from toolformer.home.resources.toolbox import ToolboxResource
 
@@ -32,7 +31,6 @@ def materialise(
             resources={
                 "settings": SettingsResource(overrides=dict(overrides or {}), force=force),
                 "toolbox": ToolboxResource(tools=list(tools)),
-                "language_model": LanguageModelResource(),
             },
             raise_on_error=raise_on_error,
         )

@@ -9,7 +9,7 @@ from filelock import Timeout
 from dagster_project.run_tags import LAUNCHED_BY_UI_TAG, PROCESS_TAG
 from dagster_project.runs.run_job import close_dead_runs, dagster_instance, prepare_dagster_home
 from toolformer.home.home import Home
-from toolformer.home.resources.language_model import LanguageModelResource
+from toolformer.home.resources.toolbox import ToolboxResource
 
 
 @pytest.fixture
@@ -60,11 +60,11 @@ def test_a_run_holds_its_lock_while_it_goes_on(home: Home, monkeypatch):
     monkeypatch.setenv("TOOLFORMER_HOME", str(home.root))
 
     @dg.asset
-    def looks(context: dg.AssetExecutionContext, language_model: LanguageModelResource) -> None:
+    def looks(context: dg.AssetExecutionContext, toolbox: ToolboxResource) -> None:
         with pytest.raises(Timeout):
             home.run_lock(context.run.run_id).acquire(timeout=0)
 
-    assert dg.materialize([looks], resources={"language_model": LanguageModelResource()}).success
+    assert dg.materialize([looks], resources={"toolbox": ToolboxResource()}).success
     assert not list((home.root / "locks").iterdir())
 
 
