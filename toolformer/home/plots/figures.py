@@ -20,9 +20,6 @@ from toolformer.home.plots.style import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# By what the tool proposed.
-_KINDS = dict(zip(("all", "call", "position", "none"), RUN_COLOURS, strict=False))
-
 
 def training_curve(frame: pl.DataFrame) -> "Figure":
     """Training loss over the steps of finetuning, and what the kept checkpoint is chosen by.
@@ -94,49 +91,6 @@ def threshold_plot(frame: pl.DataFrame) -> "Figure":
     counts = rows.select("kept_calls", "kept_texts", "by_chance").max().row(0)
     axes.set_xlim(0, max(1, *(count for count in counts if count is not None)) * 1.3)
     hide_bottom(axes)
-    return figure
-
-
-def marks_plot(frame: pl.DataFrame) -> "Figure":
-    """How precisely, and how fully, each threshold keeps the calls of a tool that people marked.
-
-    Args:
-        frame: its rows of the view `filter_by_marks`: tool, proposed, filtering_threshold (nats),
-            contrast_threshold, precision, recall. A point without precision, where no call is
-            kept, is not drawn; of one kind of calls alone the curve of all of them is that kind's.
-    """
-    kinds = frame["proposed"].unique(maintain_order=True).to_list()
-    figure, axes = panel_of(height=2.9)
-    style_axes(axes, has_grid=True)
-    curves = frame.filter(pl.col("proposed").ne("all") | (len(kinds) != 2)).drop_nulls("precision")
-    has_contrast = curves["contrast_threshold"].count() > 0
-    for (proposed, contrast), rows in curves.partition_by(
-        "proposed", "contrast_threshold", as_dict=True, maintain_order=True
-    ).items():
-        line = {
-            "color": _KINDS[proposed],
-            "alpha": PALE if contrast is None and has_contrast else 1,
-            "marker": "o",
-            "markersize": 4,
-            "linewidth": 1.4,
-        }
-        recall, precision = 100 * rows["recall"], 100 * rows["precision"]
-        axes.plot(recall, precision, **line)
-        for place in sorted({0, rows.height - 1}):
-            axes.annotate(
-                f"{rows['filtering_threshold'][place]:g}",
-                (recall[place], precision[place]),
-                xytext=(4, 4),
-                textcoords="offset points",
-                **SMALL,
-            )
-    axes.set(xlim=(-2, 105), ylim=(-2, 108))
-    axes.set_xlabel("recall (%)", **SMALL)
-    axes.set_ylabel("precision (%)", **SMALL)
-    for proposed in curves["proposed"].unique(maintain_order=True):
-        axes.plot([], [], color=_KINDS[proposed], label=proposed)
-    if not curves.is_empty():
-        axes.legend(fontsize=8, frameon=False, loc="lower right", labelcolor=TEXT)
     return figure
 
 

@@ -1,16 +1,15 @@
 """What the report says: the warehouse's views as figures, tables and sentences."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 
 from toolformer.evaluation.modes import ENABLED
 from toolformer.home.metadata import cell_text
-from toolformer.home.plots.evaluation_figures import difference_plot
-from toolformer.home.plots.figures import marks_plot, threshold_plot, training_curve
+from toolformer.home.plots.figures import difference_plot, threshold_plot, training_curve
 from toolformer.home.plots.style import svg_of
 from toolformer.home.report.remarks import remarks_on_scores
 from toolformer.home.report.texts import ShownTexts, shown_texts
@@ -21,9 +20,6 @@ from toolformer.home.wiring.evaluated_models import name_of_model, name_of_varia
 from toolformer.sources.losses import losses_in_words
 from toolformer.training.variants import PLAIN, SHUFFLED
 from warehouse.warehouse import Warehouse
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 # Of each tool and round.
 _TEXTS_PER_TOOL = 300
@@ -60,7 +56,7 @@ class Contents:
     funnel: Table
     proposals: Table
     sweeps: Sequence[Picture]
-    marks: Sequence[Picture]
+    marks: Table
     precision: Table
     agreement: Table
     costs: Table
@@ -93,8 +89,8 @@ def contents_of(store: Warehouse, settings: Settings) -> Contents:
             store.view("call_funnel").pivot("stage", index=["tool", "round"], values="rows")
         ),
         proposals=table_of(store.view("call_proposals")),
-        sweeps=list(_by_tool(sweep, "sweep", threshold_plot)),
-        marks=list(_by_tool(_marks(store), "marks", marks_plot)),
+        sweeps=list(_sweeps(sweep)),
+        marks=table_of(_marks(store)),
         precision=table_of(store.view("label_precision")),
         agreement=table_of(store.view("label_agreement")),
         costs=table_of(store.ask("cost_of_tools")),
@@ -178,21 +174,23 @@ def _without_tools(store: Warehouse, settings: Settings) -> list[Picture]:
     return [Picture("Without a tool, against all of them", svg_of(drawing, "without-tools"))]
 
 
-def _by_tool(
-    frame: pl.DataFrame, name: str, draw: Callable[[pl.DataFrame], "Figure"]
-) -> Iterable[Picture]:
+def _sweeps(sweep: pl.DataFrame) -> Iterable[Picture]:
     """One small figure for each tool and round, which a phone can show as well."""
-    has_rounds = frame["round"].n_unique() > 1
-    for (number, tool), rows in frame.partition_by(
+    has_rounds = sweep["round"].n_unique() > 1
+    for (number, tool), rows in sweep.partition_by(
         "round", "tool", as_dict=True, maintain_order=True
     ).items():
         caption = f"{tool}, round {number}" if has_rounds else str(tool)
-        yield Picture(caption, svg_of(draw(rows), f"{name}-{number}-{tool}"))
+        yield Picture(caption, svg_of(threshold_plot(rows), f"sweep-{number}-{tool}"))
 
 
 def _marks(store: Warehouse) -> pl.DataFrame:
-    """The curves of the tools of which a threshold keeps a call in texts with marks."""
+    """How the thresholds keep what people marked, of tools of which one keeps a call there."""
     # Most shards have no marks, and the view would open all files of all of them.
-    marked = {info.shard for info in store.partitions("text_marks") if info.path}
-    curves = store.limited_to(marked).view("filter_by_marks")
-    return curves.filter(pl.col("kept_calls").max().over("tool", "round") > 0)
+    shards = {info.shard for info in store.partitions("text_marks") if info.path}
+    marked = store.limited_to(shards).view("filter_by_marks")
+    kept = marked.filter(pl.col("kept_calls").max().over("tool", "round") > 0)
+    thresholds = ("filtering_threshold", "contrast_threshold")
+    return kept.select(
+        "tool", "round", "proposed", *thresholds, "kept_calls", "precision", "recall"
+    )
