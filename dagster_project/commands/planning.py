@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
-from dagster_project.runs.expected_shards import MAX_RECORDS
 from dagster_project.runs.forecast import Forecast, forecast_build
 from dagster_project.runs.plan import chosen_shards
 from toolformer.home.expected_errors import EXPECTED_ERRORS, explained
@@ -123,11 +122,9 @@ def _show_preparation(forecast: Forecast) -> None:
         for source in forecast.cut:
             console.say(f"  {source.path}, records per shard: {source.shard_size}")
         console.say(
-            "The plan counts the shards of new sources as their texts are now; of a source that "
-            "has shards, those that are there."
+            "The plan counts the shards that are there: `toolformer ingest` cuts a new source "
+            "without building anything of it."
         )
-    for path in forecast.longer:
-        console.say(f"Of {path}, which is longer, only the first {MAX_RECORDS:,} records count.")
     for path, why in forecast.unusable.items():
         console.say(f"The source {path} cannot be used: {why}")
     for index in forecast.indexes:

@@ -1,15 +1,14 @@
 """What `toolformer build` would do in the home as it stands, as data.
 
-Reads only: no source is cut, no model converted, no index built. What new sources will give is
-planned from their first records; what depends on an index, once it exists.
+Reads only: no source is cut, no model converted, no index built. What is made of new sources is
+planned once they are cut; what depends on an index, once it exists.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 
 from assets.corpus import configured_sources, texts_of_home
-from dagster_project.runs.expected_shards import ExpectedShards, expected_shards
 from dagster_project.runs.indexes import MISSING, OUT_OF_DATE, PlannedIndex, planned_indexes
 from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards
 from toolformer.forward.embedded_model import embedded_model_directory
@@ -46,10 +45,9 @@ class Forecast:
         indexes: that would be built first.
         is_converted: whether the base model is there; else it would be converted first.
         shards: of the build, that are there.
-        held_out: number of shards that are not annotated, of new sources too.
-        partitions: to be made of these and of new sources, in the order of the stages; none where
-            earlier rows may be of the base model, which is not there to be compared.
-        longer: new sources of which only the first records are planned.
+        held_out: number of shards that are not annotated.
+        partitions: to be made of these, in the order of the stages; none where earlier rows may be
+            of the base model, which is not there to be compared.
         unavailable: tools that would be left out, with the reason.
         unknown_tools: tools with rows that may be of the index that would be built first.
         is_measured: whether shards were built, whose tokens and times were taken.
@@ -62,7 +60,6 @@ class Forecast:
     shards: Sequence[ShardEntry]
     held_out: int
     partitions: Sequence[PlannedPartition]
-    longer: Sequence[str]
     unavailable: Mapping[str, str]
     unknown_tools: Sequence[str]
     is_measured: bool
@@ -112,12 +109,7 @@ def forecast_build(
     embedded = embedded_model_directory(home.converted_models) / "model.safetensors"
     is_converted = settings.language_model.path != "embedded" or embedded.exists()
     manifest = Manifest.load(home.sources)
-    expected = ExpectedShards()
-    # A chained round annotates only what the round before has.
-    if not shards and not settings.sampling.is_chained:
-        expected = expected_shards(cut, manifest, stored.all_keys, settings)
-    to_be = replace(manifest, shards=[*manifest.shards, *expected.entries])
-    chosen = chosen_shards(to_be, shards, settings)
+    chosen = chosen_shards(manifest, shards, settings)
     can_be_planned = is_converted or not warehouse.partitions("candidate_calls")
     # Without its index a tool cannot be opened; with another one it is another tool.
     missing = _searching(settings, tools, indexes, MISSING) if can_be_planned else []
@@ -137,7 +129,6 @@ def forecast_build(
             force=force,
             outdated_tools=_searching(settings, tools, indexes, OUT_OF_DATE),
             coming_tools=missing,
-            characters=expected.characters,
             characters_per_token=cache(partial(_characters_per_token, annotator, toolbox)),
             tokens_per_second=cache(partial(_tokens_per_second, annotator, settings)),
         ).of(chosen)
@@ -149,10 +140,9 @@ def forecast_build(
         unusable={path: str(error) for path, error in rejected.items()},
         indexes=indexes,
         is_converted=is_converted,
-        shards=[entry for entry in chosen if entry.key not in expected.characters],
-        held_out=len(to_be.active_shards) - len(to_be.annotated_shards),
+        shards=chosen,
+        held_out=len(manifest.active_shards) - len(manifest.annotated_shards),
         partitions=partitions,
-        longer=expected.longer,
         unavailable={name: why for name, why in unavailable.items() if name not in missing},
         unknown_tools=[
             name for name in missing if name_in_round(settings.sampling.round, name) in executed

@@ -88,7 +88,6 @@ class BuildPlan:
         are_texts_coming: whether texts that are not there will be; else their shards are left out.
         coming_tools: tools whose index is missing, so that they cannot be asked for a version yet:
             what they have no rows of is planned.
-        characters: of the texts of shards that are still to be cut.
         characters_per_token, tokens_per_second: asked often where nothing has been measured.
         without_texts: shards that were left out.
     """
@@ -102,7 +101,6 @@ class BuildPlan:
     outdated_tools: Collection[str] = ()
     are_texts_coming: bool = True
     coming_tools: Collection[str] = ()
-    characters: Mapping[str, int] = field(default_factory=dict)
     characters_per_token: Callable[[], float] = lambda: 4.0
     tokens_per_second: Callable[[], float] = lambda: 1500.0
     pipeline: Pipeline = PIPELINE
@@ -119,10 +117,9 @@ class BuildPlan:
         # remember counts.
         shards = {stored.shard for stored in self.warehouse.partitions(DOCUMENTS)}
         if not shards:
-            return self.characters
+            return {}
         named = None if self._is_measured else shards
-        counted = self.warehouse.ask("document_characters", shards=named)
-        return {**self.characters, **dict(counted.iter_rows())}
+        return dict(self.warehouse.ask("document_characters", shards=named).iter_rows())
 
     @cached_property
     def _is_measured(self) -> bool:

@@ -95,15 +95,13 @@ def test_a_build_does_what_was_planned_and_then_nothing(
     assert [source.path for source in first.cut] == [str(corpus_file)]
     assert first.indexes == []
     assert not first.shards
-    assert {each.shard for each in first.partitions} == set(SHARDS)
-    assert first.held_out == 1
-    expected = {each for each in first.partitions if each.shard in SHARDS[:1]}
+    assert not first.partitions
+    assert first.does_anything
     home.prepare()
     prepared = forecast(home, **part)
     assert prepared.is_prepared
-    assert forecast(home).partitions == first.partitions
+    assert {each.shard for each in forecast(home).partitions} == set(SHARDS)
     assert forecast(home).held_out == 1
-    assert expected == set(prepared.partitions)
     assert {each.reason for each in prepared.partitions} == {"missing"}
     assert {each.partition_name for each in prepared.partitions} == {
         "all",
