@@ -27,15 +27,10 @@ def report(run: Run) -> dg.MaterializeResult:
     """
     file = run.home.report
     contents = write_report(file, run.warehouse, run.settings)
-    above_chance = [
-        verdict for verdict in contents.verdicts if verdict.against_chance.is_above_chance
-    ]
     return dg.MaterializeResult(
         metadata={
             "report": dg.MetadataValue.url(ADDRESS),
             "file": dg.MetadataValue.path(str(file)),
-            "tools above chance": len(above_chance),
-            "tools": len(contents.verdicts),
             "verdicts": dg.MetadataValue.md(verdicts_markdown(contents.verdicts)),
             "texts shown": contents.texts.texts,
             "bytes": file.stat().st_size,

@@ -10,7 +10,6 @@ from assets.stage import Stage
 from assets.stage_asset import FOLLOWS, asset_of
 from toolformer.home.report import ADDRESS
 from toolformer.home.report.verdicts import Verdict, verdicts_markdown, verdicts_of
-from toolformer.scoring.chance_level import percent
 
 CALL_STATISTICS = Stage(
     name="call_statistics",
@@ -48,18 +47,14 @@ def call_statistics(run: Run) -> dg.MaterializeResult:
 
 
 def _results(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Shares and verdict of all tools in three rows, then the shares of each as numbers."""
+    """The verdicts on all tools, then the shares of each as numbers."""
     shares = {
-        "kept share": [(verdict.tool, verdict.against_chance.kept_share) for verdict in verdicts],
-        "chance share": [
-            (verdict.tool, verdict.against_chance.chance_share) for verdict in verdicts
-        ],
+        f"{name}: {verdict.tool}": share
+        for verdict in verdicts
+        for name, share in (
+            ("kept share", verdict.against_chance.kept_share),
+            ("chance share", verdict.against_chance.chance_share),
+        )
     }
-    rows, numbers = {}, {}
-    for name, tools in shares.items():
-        known = {tool: share for tool, share in tools if share is not None}
-        texts = (f"{tool} {percent(share)}" for tool, share in known.items())
-        rows[name] = ", ".join(texts) or "not measured"
-        numbers |= {f"{name}: {tool}": round(share, 4) for tool, share in known.items()}
-    verdict = dg.MetadataValue.md(verdicts_markdown(verdicts))
-    return {**rows, "verdict": verdict, **numbers}
+    numbers = {name: round(share, 4) for name, share in shares.items() if share is not None}
+    return {"verdict": dg.MetadataValue.md(verdicts_markdown(verdicts)), **numbers}

@@ -3,9 +3,10 @@
 import dagster as dg
 
 from assets.evaluation.comparisons import EVALUATION_REPORT, compare
-from assets.evaluation.tables import gain_sentences, gains
+from assets.evaluation.tables import gains
 from assets.run import Run
 from assets.stage_asset import asset_of
+from toolformer.home.metadata import table_markdown
 from toolformer.home.report import ADDRESS
 from toolformer.home.report.remarks import remarks_on_scores
 from toolformer.home.wiring.evaluated_models import name_of_model, name_of_variant
@@ -22,13 +23,11 @@ def evaluation_report(run: Run) -> dg.MaterializeResult:
     """
     loaded, store = run.settings, run.warehouse
     measured = compare(run)
-    table = store.view("evaluation_table")
-    differences = store.view("evaluation_difference")
     model = name_of_model(name_of_variant(loaded.training.variant), loaded)
-    gained = gains(differences, model=model)
+    gained = gains(store.view("evaluation_difference"), model=model)
     return dg.MaterializeResult(
         metadata={
-            **gain_sentences(table, gained, model=model),
+            f"what {model} gains from calls": table_markdown(gained, rows=40),
             **{f"remark: {of}": said for of, said in remarks_on_scores(store).items()},
             "report": dg.MetadataValue.url(ADDRESS),
             "dagster/row_count": store.read_partitions("score_intervals", ALL).height,

@@ -56,18 +56,3 @@ def rounding_sentences(summary: pl.DataFrame) -> dict[str, str]:
         "answers count in all modes (counted_by: rounded_number)."
         for benchmark, share in beyond.select("benchmark", "share_beyond_two_decimals").iter_rows()
     }
-
-
-def gain_sentences(table: pl.DataFrame, gained: pl.DataFrame, *, model: str) -> dict[str, str]:
-    """A model's score with calls, that without and the verdict on the two, by benchmark.
-
-    Args:
-        gained: what `gains` returns of the model against itself.
-    """
-    scores = table.filter(source="ours", model=model).select("benchmark", "mode", "score")
-    score_of = {(benchmark, mode): score for benchmark, mode, score in scores.iter_rows()}
-    return {
-        f"result: {benchmark}": f"{score_of[benchmark, ENABLED]:.1f} with calls, "
-        f"{score_of[benchmark, DISABLED.name]:.1f} without: {verdict}"
-        for benchmark, verdict in gained.select("benchmark", "verdict").iter_rows()
-    }
