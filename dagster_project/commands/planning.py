@@ -39,7 +39,7 @@ def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
             f"{forecast.held_out}."
         )
     if forecast.partitions:
-        _show_partitions(forecast, is_served=settings.is_annotated_by_server)
+        _show_partitions(forecast)
     elif forecast.is_prepared:
         console.say(f"{len(forecast.shards)} shards are up to date; a build would do nothing.")
     return forecast.does_anything
@@ -139,7 +139,7 @@ def _show_preparation(forecast: Forecast) -> None:
         )
 
 
-def _show_partitions(forecast: Forecast, *, is_served: bool) -> None:
+def _show_partitions(forecast: Forecast) -> None:
     import polars as pl
 
     rows = pl.DataFrame(forecast.partitions)
@@ -153,15 +153,8 @@ def _show_partitions(forecast: Forecast, *, is_served: bool) -> None:
     console.say(
         f"{rows.height} partitions of {rows['shard'].n_unique()} shards, about "
         f"{rows['tokens'].sum():,} tokens and {_time(seconds + forecast.preparing_seconds)}, of "
-        f"which {forecast.preparing_seconds} s to start and prepare. "
-        + _bounds(is_measured=forecast.is_measured, is_served=is_served)
+        f"which {forecast.preparing_seconds} s to start and prepare: expect half to twice as much."
     )
-
-
-def _bounds(*, is_measured: bool, is_served: bool) -> str:
-    guessed = "a guess of how fast the server reads" if is_served else "how fast this machine is"
-    source = "what the shards that were built took" if is_measured else guessed
-    return f"Planned from {source}: expect half to twice as much."
 
 
 def _time(seconds: float) -> str:

@@ -50,7 +50,6 @@ class Forecast:
             of the base model, which is not there to be compared.
         unavailable: tools that would be left out, with the reason.
         unknown_tools: tools with rows that may be of the index that would be built first.
-        is_measured: whether shards were built, whose tokens and times were taken.
     """
 
     cut: Sequence[Source]
@@ -62,7 +61,6 @@ class Forecast:
     partitions: Sequence[PlannedPartition]
     unavailable: Mapping[str, str]
     unknown_tools: Sequence[str]
-    is_measured: bool
 
     @property
     def is_prepared(self) -> bool:
@@ -147,7 +145,6 @@ def forecast_build(
         unknown_tools=[
             name for name in missing if name_in_round(settings.sampling.round, name) in executed
         ],
-        is_measured=bool(warehouse.partitions("stage_costs")),
     )
 
 
