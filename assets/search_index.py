@@ -13,7 +13,6 @@ from assets.run import Run
 from assets.stage import Part, Stage
 from assets.stage_asset import asset_of
 from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
-from toolformer.home.metadata import PAGES_READ
 from toolformer.home.progress import progress_of
 from toolformer.home.settings.sections import Settings
 from toolformer.sources.articles import read_articles
@@ -121,7 +120,7 @@ def refresh_index(
             "state": DONE if is_stale or run.force else UP_TO_DATE,
             "source": run.settings.wikipedia_index.source,
             "directory": dg.MetadataValue.path(str(directory)),
-            **({PAGES_READ: str(pages)} if pages and pages.records else {}),
+            **({"pages": str(pages)} if pages and pages.records else {}),
             **shown,
         },
     )

@@ -27,7 +27,6 @@ class PartitionInfo:
 
     Attributes:
         path: of its file; None where it has no rows.
-        seal: tells this version from what stood and will stand in its place.
     """
 
     table: str
@@ -35,7 +34,6 @@ class PartitionInfo:
     name: str
     path: Path | None
     bytes: int
-    seal: str
 
 
 def read_catalogue(folder: Path, shard: str) -> Catalogue:
@@ -127,12 +125,7 @@ def list_partitions(
     """
     found = (
         PartitionInfo(
-            entry.table,
-            each.shard,
-            entry.name,
-            path_of(folder, entry, each.shard),
-            entry.size,
-            entry.seal,
+            entry.table, each.shard, entry.name, path_of(folder, entry, each.shard), entry.size
         )
         for each in (catalogues(folder, table_names) if of is None else of)
         for entry in each.entries(table_names)

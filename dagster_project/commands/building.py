@@ -17,13 +17,7 @@ from dagster_project.commands.sources import tell_about_sources
 from dagster_project.runs.indexes import PASSAGE_INDEX, indexes_of, planned_indexes
 from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards
 from dagster_project.runs.planned_run import PlannedRun, raise_all
-from dagster_project.runs.run_job import (
-    dagster_instance,
-    pages_read,
-    rejected_sources,
-    run_job,
-    was_made,
-)
+from dagster_project.runs.run_job import dagster_instance, rejected_sources, run_job, was_made
 from toolformer.errors import ToolformerError
 from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.home import Home
@@ -75,8 +69,6 @@ def prepare(
     try:
         if assets:
             run(*sorted(assets))
-            if pages := pages_read(instance):
-                console.say(f"Wikipedia index: {pages}.")
     except RunFailedError as error:
         if any(name in options.tools for name in SEARCHING_TOOLS):
             raise

@@ -39,7 +39,7 @@ from toolformer.base.whole_files import write_whole
 from toolformer.errors import ToolformerError
 from toolformer.home.expected_errors import RunFailedError, RunInterruptedError
 from toolformer.home.home import Home
-from toolformer.home.metadata import PAGES_READ, REJECTED_SOURCES
+from toolformer.home.metadata import REJECTED_SOURCES
 
 # Dagster warns where one lies in the folder that `make ui` is run in.
 _INSTANCE_CONFIG = Path(__file__).resolve().parents[1] / "dagster.yaml"
@@ -261,22 +261,12 @@ def failure_of(events: Iterable[dg.DagsterEvent], run_id: str) -> RunFailedError
 
 def rejected_sources(instance: dg.DagsterInstance) -> dict[str, str]:
     """Sources that the last `corpus_manifest` could not use, by path, with the error."""
-    listed = _last_metadata(instance, "corpus_manifest", REJECTED_SOURCES)
+    event = instance.get_latest_materialization_event(dg.AssetKey("corpus_manifest"))
+    materialized = event.asset_materialization if event else None
+    listed = materialized.metadata.get(REJECTED_SOURCES) if materialized else None
     return dict(listed.value) if isinstance(listed, dg.JsonMetadataValue) else {}  # type: ignore[arg-type]
-
-
-def pages_read(instance: dg.DagsterInstance) -> str | None:
-    """What the last `wikipedia_index` read of a dump; None where it had nothing to read."""
-    pages = _last_metadata(instance, "wikipedia_index", PAGES_READ)
-    return pages.value if isinstance(pages, dg.TextMetadataValue) else None
 
 
 def was_made(instance: dg.DagsterInstance, asset: str) -> bool:
     """Whether some run has materialised an asset."""
     return instance.get_latest_materialization_event(dg.AssetKey(asset)) is not None
-
-
-def _last_metadata(instance: dg.DagsterInstance, asset: str, name: str) -> dg.MetadataValue | None:
-    event = instance.get_latest_materialization_event(dg.AssetKey(asset))
-    materialized = event.asset_materialization if event else None
-    return materialized.metadata.get(name) if materialized else None

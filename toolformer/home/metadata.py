@@ -11,8 +11,6 @@ from warehouse.schema import table_schema
 
 # Of `corpus_manifest`: the sources that could not be used, by path, with the error.
 REJECTED_SOURCES = "rejected sources"
-# Of `wikipedia_index`: how many pages of a dump were read, and left out for which reason.
-PAGES_READ = "pages"
 
 # What Markdown, its tables or HTML inside it would take for markup. Texts of the corpus are full
 # of it: brackets of calls, `<API>`, underscores.
