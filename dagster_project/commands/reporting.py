@@ -105,17 +105,8 @@ def show_examples(warehouse: Warehouse, verdicts: Sequence[Verdict]) -> None:
     for verdict in verdicts:
         examples = rows.filter(tool=verdict.tool, round=verdict.round)
         if examples.is_empty():
-            console.say(f"{verdict.of}: {_why_no_example(verdict)}")
+            console.say(f"{verdict.of}: none is shown; {verdict.against_chance.sentence}")
         for row in examples.iter_rows(named=True):
             context = " ".join(f"{row['text_before']}⟦{row['call']}⟧{row['text_after']}".split())
             contrast = "" if row["contrast"] is None else f" ({row['contrast']:.2f})"
             console.say(f"{verdict.of}  {row['loss_reduction']:.2f}{contrast}  … {context} …")
-
-
-def _why_no_example(verdict: Verdict) -> str:
-    comparison = verdict.against_chance
-    if not comparison.kept:
-        return "no call was kept"
-    if comparison.is_above_chance is None:
-        return f"none of {comparison.kept:,} kept calls is shown, since chance was not measured"
-    return f"none of {comparison.kept:,} kept calls is shown, since they cannot be told from chance"

@@ -80,9 +80,12 @@ def test_the_newest_round_of_a_tool_decides(warehouse: Warehouse):
     ("found", "line"),
     [
         (KeptAgainstChance(30, 60, 0, 30, 0, 15), "⟦[Calculator(400 / 1400) -> 0.29]⟧"),
-        (KeptAgainstChance(25, 144, 5, 30, 1, 5), "none of 25 kept calls is shown, since they"),
-        (KeptAgainstChance(25, 144, 0, 0, 0, 0), "chance was not measured"),
-        (KeptAgainstChance(0, 144, 0, 30, 0, 0), "Calculator: no call was kept"),
+        (KeptAgainstChance(25, 144, 5, 30, 1, 5), "none is shown; not told apart from chance"),
+        (KeptAgainstChance(25, 144, 0, 0, 0, 0), "the chance level was not measured"),
+        (
+            KeptAgainstChance(0, 144, 0, 30, 0, 0),
+            "Calculator: none is shown; 0 % of 144 calls kept",
+        ),
     ],
 )
 def test_a_tool_has_examples_only_where_it_is_above_chance(
