@@ -41,18 +41,3 @@ def gains(differences: pl.DataFrame, *, model: str) -> pl.DataFrame:
     others = {"other_model": model, "other_mode": DISABLED.name}
     pair = {"model": model, "mode": ENABLED, **others}
     return differences.filter(**pair).drop(*pair)
-
-
-def rounding_sentences(summary: pl.DataFrame) -> dict[str, str]:
-    """By benchmark, how many of its items no call can answer exactly, where there are any.
-
-    Args:
-        summary: the view `evaluation_summary`.
-    """
-    beyond = summary.filter(pl.col("share_beyond_two_decimals") > 0)
-    return {
-        benchmark: f"{share:.1%} of the items need more than two decimals, so that no call of the "
-        "Calculator equals them unless tools.Calculator.options sets more decimals. Rounded "
-        "answers count in all modes (counted_by: rounded_number)."
-        for benchmark, share in beyond.select("benchmark", "share_beyond_two_decimals").iter_rows()
-    }

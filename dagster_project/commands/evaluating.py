@@ -9,7 +9,7 @@ import polars as pl
 from assets.evaluation.comparisons import EVALUATION_REPORT
 from assets.evaluation.kept_out import doubt_about
 from assets.evaluation.stage import EVALUATION_RESULTS
-from assets.evaluation.tables import gains, paper_tables, rounding_sentences
+from assets.evaluation.tables import gains, paper_tables
 from assets.run import Workspace
 from assets.training.finetuned_model import why_outdated
 from assets.training.min_call_probability import is_calibrated
@@ -151,9 +151,6 @@ def _show(store: Warehouse, settings: Settings) -> None:
     for heading, frame in paper_tables(table).items():
         console.heading(f"{heading} (with 95 % intervals)")
         console.frame(frame)
-    summary = store.view("evaluation_summary").filter(chosen)
-    for benchmark, sentence in rounding_sentences(summary).items():
-        console.say(f"{benchmark}: {sentence}")
     for named, sentence in remarks_on_scores(store).items():
         console.say(f"{named}: {sentence}")
     model = name_of_model(name_of_variant(settings.training.variant), settings)

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from assets.evaluation.measured import TABLE
-from assets.evaluation.tables import rounding_sentences
 from tests.assets.evaluation.conftest import DECIMALS, MODES, QUESTIONS, Sum, scores
 from tests.homes import write_lines
 from toolformer.decoding.completions import MinCallProbability
@@ -168,12 +167,13 @@ def test_rounded_answers_count_in_every_mode_by_a_rule_that_is_named_and_told(me
     assert sorted(rows) == sorted(
         (mode, 1.0, "rounded_number") for mode in ("disabled", "enabled") for _ in range(3)
     )
-    (sentence,) = rounding_sentences(work.run.warehouse.view("evaluation_summary")).values()
-    assert sentence.startswith("100.0% of the items need more than two decimals")
+    summary = work.run.warehouse.view("evaluation_summary")
+    assert set(summary["share_beyond_two_decimals"]) == {1.0}
     work, _ = measure()
     rows = work.run.warehouse.query("select distinct counted_by from evaluation_results").rows()
     assert rows == [("words",)]
-    assert rounding_sentences(work.run.warehouse.view("evaluation_summary")) == {}
+    summary = work.run.warehouse.view("evaluation_summary")
+    assert not summary["share_beyond_two_decimals"].sum()
 
 
 def test_a_tool_that_a_benchmark_blocks_is_part_of_the_answers_with_calls(measure, file: Path):
