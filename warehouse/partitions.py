@@ -33,7 +33,7 @@ from warehouse.layout import (
     partition_folder,
     put_in_place,
 )
-from warehouse.published import list_partitions, path_of, read_catalogue
+from warehouse.published import path_of, read_catalogue
 from warehouse.schema import TableSchema, table_schema, tables
 
 if TYPE_CHECKING:
@@ -144,29 +144,14 @@ def _written(
 def read_partition(folder: Path, table: str, shard: str, name: str) -> "pl.DataFrame":
     """Returns the rows of one partition; see `Warehouse.read_partition`."""
     schema = table_schema(table)
-    frame = _rows_now(folder, schema, shard, name)
-    if frame is None:
-        known = (
-            ", ".join(
-                info.name
-                for info in list_partitions(folder, [table], [read_catalogue(folder, shard)])
-            )
-            or "none"
-        )
-        raise PartitionNotFoundError(
-            f"Table '{table}' has no partition '{name}' of shard '{shard}'. Partitions there: "
-            f"{known}. Build the stage that writes it first."
-        )
-    return frame
-
-
-def _rows_now(folder: Path, schema: TableSchema, shard: str, name: str) -> "pl.DataFrame | None":
-    """The rows of a partition as its file has them; None where there is no partition."""
     read: Entry | None = None
     for _ in range(_ATTEMPTS):
-        entry = read_catalogue(folder, shard).entry(schema.name, name)
+        entry = read_catalogue(folder, shard).entry(table, name)
         if entry is None:
-            return None
+            raise PartitionNotFoundError(
+                f"Table '{table}' has no partition '{name}' of shard '{shard}'. Build the stage "
+                "that writes it first."
+            )
         path = path_of(folder, entry, shard)
         if path is None:
             return schema.polars_schema.to_frame()
@@ -180,7 +165,7 @@ def _rows_now(folder: Path, schema: TableSchema, shard: str, name: str) -> "pl.D
         except OSError as error:
             raise damaged_error([path]) from error
     raise PartitionsChangingError(
-        f"Partition '{name}' of table '{schema.name}' and shard '{shard}' was moved away at every "
+        f"Partition '{name}' of table '{table}' and shard '{shard}' was moved away at every "
         "attempt to read it. Run the same again, or after the build."
     )
 

@@ -42,7 +42,7 @@ def test_metadata_comes_back(warehouse: Warehouse):
     assert warehouse.read_partition("documents", SHARD, "empty").equals(empty)
     assert warehouse.partition_metadata("documents", SHARD, "empty") == METADATA
     assert warehouse.partition_metadata("documents", SHARD, "none") is None
-    with pytest.raises(PartitionNotFoundError, match="all"):
+    with pytest.raises(PartitionNotFoundError, match="'none'"):
         warehouse.read_partition("documents", SHARD, "none")
 
 

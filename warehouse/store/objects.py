@@ -276,15 +276,10 @@ def _explained_errors(url: str) -> Iterator[None]:
 
 
 def _refusal(url: str, text: str) -> str:
-    if "RequestTimeTooSkewed" in text:
-        return (
-            f"The object store {url!r} refuses requests because the clock of this machine is wrong "
-            "by more than it allows. Set the clock (NTP), then run the same again."
-        )
     return (
         f"The object store {url!r} refuses access: {_first_sentence(text)}. Expected credentials "
         "that may read, write, list and delete there, in AWS_ACCESS_KEY_ID and "
-        "AWS_SECRET_ACCESS_KEY, or of the machine's role."
+        "AWS_SECRET_ACCESS_KEY, or of the machine's role, and a clock that is right."
     )
 
 
