@@ -27,8 +27,9 @@ def check_model_directory(path: Path) -> None:
     """
     remedy = (
         "Expected a directory as `save_pretrained` writes it: config.json, tokenizer.json and "
-        "*.safetensors. Set language_model.path in toolformer.yaml to such a directory, or to "
-        "'embedded' for the model that comes with the project."
+        "*.safetensors. Name such a directory in toolformer.yaml (language_model.path, "
+        "sampling.annotator, evaluation.models); language_model.path may be 'embedded', for the "
+        "model that comes with the project."
     )
     if not path.is_dir():
         raise ModelNotFoundError(f"There is no model directory {str(path)!r}. {remedy}")

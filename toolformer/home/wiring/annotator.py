@@ -112,14 +112,7 @@ def annotator_directory(settings: Settings, home: Home) -> Path:
             )
         return directory
     directory = home.open(Path(sampling.annotator))
-    try:
-        check_model_directory(directory)
-    except ModelNotFoundError as error:
-        raise ModelNotFoundError(
-            f"sampling.annotator is {sampling.annotator!r}, which is no model: expected base, "
-            "finetuned, or a directory with config.json, tokenizer.json and *.safetensors. Correct "
-            "it in toolformer.yaml."
-        ) from error
+    check_model_directory(directory)
     return directory
 
 

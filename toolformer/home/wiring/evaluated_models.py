@@ -4,10 +4,10 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolformer.errors import ModelNotFoundError, OutOfMemoryError, ToolformerError
+from toolformer.errors import OutOfMemoryError, ToolformerError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.model import Model
-from toolformer.forward.model_directory import read_config
+from toolformer.forward.model_directory import check_model_directory, read_config
 from toolformer.home.home import Home
 from toolformer.home.settings.evaluation_sections import BASE, FINETUNED
 from toolformer.home.settings.sections import Settings
@@ -53,7 +53,9 @@ def evaluated_model(key: str, settings: Settings, home: Home) -> EvaluatedModel:
         base = base_model(settings, home)
         return EvaluatedModel(base.directory, base.is_served, name=BASE)
     if key in settings.evaluation.models:
-        return EvaluatedModel(_named_directory(key, settings), name=key)
+        directory = Path(settings.evaluation.models[key])
+        check_model_directory(directory)
+        return EvaluatedModel(directory, name=key)
     newest = settings.training_rounds[0]
     variant = CALLS if key == FINETUNED else key
     directory = home.open(home.finetuned_model(newest, variant))
@@ -112,14 +114,3 @@ def name_of_model(key: str, settings: Settings) -> str:
     """How a finetuned model is called in the results, where all rounds stand."""
     newest = settings.training_rounds[0]
     return key if newest == 1 or key == BASE else f"{key}-round-{newest}"
-
-
-def _named_directory(key: str, settings: Settings) -> Path:
-    from toolformer.forward.model_directory import check_model_directory
-
-    directory = Path(settings.evaluation.models[key])
-    try:
-        check_model_directory(directory)
-    except ModelNotFoundError as error:
-        raise ModelNotFoundError(f"evaluation.models.{key}: {error}") from error
-    return directory
