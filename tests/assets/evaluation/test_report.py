@@ -1,43 +1,22 @@
-"""What `evaluation_report` makes of what studies measured, and the report shows."""
+"""What `evaluation_report` says of what was measured."""
 
-import re
-
-import dagster as dg
-import pytest
-
-from assets.evaluation.report import evaluation_report
-from dagster_project.definitions import definitions
+from tests.materialising import materialise, metadata_of
 from tests.warehouse.rows import new_warehouse, put
-from toolformer.home.report.contents import Contents, contents_of
-from toolformer.home.report.page import page_of
-from toolformer.home.settings.sections import Settings
 
 
-@pytest.fixture
-def reported(tmp_path, monkeypatch):
-    """Reports on two items of SVAMP, of which the first is right in every mode."""
+def test_the_asset_says_what_calls_gain_and_a_study_is_no_part_of_it(tmp_path, monkeypatch):
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
     store = new_warehouse(tmp_path)
-
-    def report(*cells: tuple[str, str]) -> Contents:
-        for model, mode in cells:
-            same = {"benchmark": "svamp", "model": model, "mode": mode}
-            rows = [{**same, "item_id": str(item), "score": 1 - item} for item in range(2)]
-            name = f"svamp.{model}.{mode}.0000"
-            put(store, "evaluation_results", *rows, name=name, fingerprint=name)
-        assert dg.materialize([evaluation_report], resources=definitions().resources).success
-        return contents_of(store, Settings())
-
-    return report
-
-
-def test_scores_without_a_tool_stand_against_those_with_all(reported):
-    contents = reported(("finetuned", "disabled"), ("finetuned", "enabled"), ("base", "disabled"))
-    without = "Without a tool, against all of them"
-    assert without not in [picture.caption for picture in contents.gain_pictures]
-    contents = reported(
-        *(("finetuned", f"without-{tool}") for tool in ("QA", "Calendar")), ("finetuned", "k-1")
-    )
-    (picture,) = (each for each in contents.gain_pictures if each.caption == without)
-    assert re.findall(">(without-.*?|k-1)<", picture.svg) == ["without-Calendar", "without-QA"]
-    assert without in page_of(contents)
+    # Two items of SVAMP, of which the first is right in every mode, both with calls.
+    for mode, right in {"disabled": 1, "enabled": 2, "without-QA": 1}.items():
+        same = {"benchmark": "svamp", "model": "finetuned", "mode": mode}
+        rows = [{**same, "item_id": str(item), "score": float(item < right)} for item in range(2)]
+        name = f"svamp.finetuned.{mode}.0000"
+        put(store, "evaluation_results", *rows, name=name, fingerprint=name)
+    said = metadata_of(materialise("evaluation_report"))
+    names, _, *gained = said["what finetuned gains from calls"].splitlines()
+    assert names.startswith("| benchmark |")
+    (line,) = gained
+    assert line.startswith("| svamp | ")
+    assert "| 50 |" in line
+    assert said["benchmarks"] == 1

@@ -16,7 +16,7 @@ from toolformer.home.report.texts import ShownTexts, shown_texts
 from toolformer.home.report.verdicts import Verdict, verdicts_of
 from toolformer.home.settings.evaluation_sections import FINETUNED
 from toolformer.home.settings.sections import Settings
-from toolformer.home.wiring.evaluated_models import name_of_model, name_of_variant
+from toolformer.home.wiring.evaluated_models import name_of_model
 from toolformer.sources.losses import losses_in_words
 from toolformer.training.variants import PLAIN, SHUFFLED
 from warehouse.warehouse import Warehouse
@@ -79,7 +79,7 @@ def contents_of(store: Warehouse, settings: Settings) -> Contents:
         losses=losses_in_words(store.ask("losses_by_kind").iter_rows()),
         verdicts=verdicts,
         gains=table_of(gains),
-        gain_pictures=[*_gain_pictures(gains), *_without_tools(store, settings)],
+        gain_pictures=_gain_pictures(gains),
         call_use=table_of(store.view("call_use").filter(mode=ENABLED).drop("mode")),
         scores=table_of(
             store.view("evaluation_table").filter(source="ours").drop("family", "source")
@@ -160,18 +160,6 @@ def _gain_pictures(gains: pl.DataFrame) -> list[Picture]:
         return []
     caption = "Gain of the finetuned model with calls, by what it is compared with"
     return [Picture(caption, svg_of(difference_plot(shown), "gains"))]
-
-
-def _without_tools(store: Warehouse, settings: Settings) -> list[Picture]:
-    """What a study of single tools measured: the model without each, against it with all."""
-    model = name_of_model(name_of_variant(settings.training.variant), settings)
-    pair = {"model": model, "other_model": model, "other_mode": ENABLED}
-    differences = store.view("evaluation_difference")
-    shown = differences.filter(pl.col("mode").str.starts_with("without-"), **pair)
-    if shown.is_empty():
-        return []
-    drawing = difference_plot(shown.rename({"mode": "comparison"}))
-    return [Picture("Without a tool, against all of them", svg_of(drawing, "without-tools"))]
 
 
 def _sweeps(sweep: pl.DataFrame) -> Iterable[Picture]:
