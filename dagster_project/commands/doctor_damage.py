@@ -56,21 +56,13 @@ def _sealed_files(home: Home) -> Iterator[Finding]:
         f"cache/checkpoints/*/state-*/{PROGRESS_FILE}": "Remove the folder of the run; it is "
         "trained from the beginning",
     }
-    files = [(file, remedy) for each, remedy in patterns.items() for file in home.root.glob(each)]
-    damaged, bare = list[tuple[Path, str, str]](), list[Path]()
-    for file, remedy in files:
-        try:
-            content = json.loads(file.read_bytes())
-            unsealed(content, content.keys() - {DIGEST})
-        except (AttributeError, OSError, ValueError) as error:
-            damaged.append((file, str(error), remedy))
-        else:
-            bare += [file] if DIGEST not in content else []
-    for file, why, remedy in damaged:
-        yield Finding(name, "warning", f"{file}: {why}", remedy, (str(file),))
-    for file in bare:
-        detail = f"{file} has no `{DIGEST}`, so damage to it would not be noticed"
-        yield Finding(name, "warning", detail, "The next command that writes it adds one")
+    for pattern, remedy in patterns.items():
+        for file in home.root.glob(pattern):
+            try:
+                content = json.loads(file.read_bytes())
+                unsealed(content, content.keys() - {DIGEST})
+            except (AttributeError, OSError, ValueError) as error:
+                yield Finding(name, "warning", f"{file}: {error}", remedy, (str(file),))
 
 
 def _models(home: Home, settings: Settings) -> list[Path]:
