@@ -1,5 +1,6 @@
 """`toolformer build`: prepare the home, plan, and run the stages of the shards."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -138,10 +139,9 @@ def build_dataset(
         if plan:
             warehouse.store.sweep({partition.shard for partition in plan})
             # For each shard the stages from the first on that has something to make.
-            runs = _runs(_planned_stages(plan, home))
+            runs = _runs(plan, home)
             with console.progress_bars():
-                failures = run_all(instance, options, settings, runs, on_ray=on_ray)
-            raise_all(failures)
+                raise_all(run_all(instance, options, settings, runs, on_ray=on_ray))
     tally = records_read(warehouse)
     if plan:
         with warehouse.with_counts() as counted:
@@ -169,27 +169,17 @@ def _tell_left_out(toolbox: Toolbox) -> None:
         console.say(f"{name} is left out: {why}")
 
 
-def _planned_stages(plan: Sequence[PlannedPartition], home: Home) -> dict[str, tuple[str, ...]]:
-    """The stages that have something to make, in their order, by shard.
+def _runs(plan: Sequence[PlannedPartition], home: Home) -> list[PlannedRun]:
+    """One planned run for all shards that have something to make in the same stages.
 
     Or to remove: where a kill came between an output and the end of its checkpoint.
     """
-    planned: dict[str, set[str]] = {}
-    for planned_partition in plan:
-        planned.setdefault(planned_partition.shard, set()).add(planned_partition.table)
-    return {
-        shard: tuple(
-            name
-            for name in PIPELINE.names
-            if name in names or any((home.checkpoints / name / shard).glob("*"))
-        )
-        for shard, names in sorted(planned.items())
-    }
-
-
-def _runs(stages: Mapping[str, tuple[str, ...]]) -> list[PlannedRun]:
-    """One planned run for all shards that have the same stages to run."""
-    shards: dict[tuple[str, ...], list[str]] = {}
-    for shard, names in stages.items():
-        shards.setdefault(names, []).append(shard)
+    planned = defaultdict[str, set[str]](set)
+    for partition in plan:
+        planned[partition.shard].add(partition.table)
+    shards = defaultdict[tuple[str, ...], list[str]](list)
+    for shard, tables in sorted(planned.items()):
+        left = (name for name in PIPELINE.names if any((home.checkpoints / name / shard).glob("*")))
+        tables.update(left)
+        shards[tuple(name for name in PIPELINE.names if name in tables)].append(shard)
     return [PlannedRun("build_dataset", names, tuple(keys)) for names, keys in shards.items()]
