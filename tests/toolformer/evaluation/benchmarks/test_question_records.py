@@ -169,7 +169,7 @@ def test_the_entities_of_an_xml_bomb_are_not_expanded(tmp_path):
         f'<!DOCTYPE x [<!ENTITY e0 "0123456789">{names}]><x><Problem ID="1"><Body>&e9;</Body>'
         "</Problem></x>"
     )
-    with pytest.raises(BenchmarkFileError, match="declares a document type"):
+    with pytest.raises(BenchmarkFileError, match="amplification factor"):
         list(Asdiv(file).items())
 
 
