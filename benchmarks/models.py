@@ -33,7 +33,6 @@ import transformers
 from benchmarks.machine import machine, versions
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.rows import OwnRows, rows_of
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.model_check.comparison import ModelCheck, check_model
 
@@ -172,7 +171,7 @@ def row_of(family: str, folder: Path) -> Row:
     # Each class fails in its own way, and the others go on.
     except Exception as error:  # noqa: BLE001
         return Row(folder.name, family, problem=f"not loaded: {_described(error)}")
-    path = "plain" if rows_of(model) is OwnRows else "shared keys"
+    path = "plain" if model.is_plain else "shared keys"
     where = "everywhere" if model.prompt_start else "not in prompts"
     start_token = f"{model.tokenizer.token_text(model.bos_id)} {where}"
     try:

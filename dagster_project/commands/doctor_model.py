@@ -58,13 +58,12 @@ def show_model(path: str, home: Home, *, as_json: bool) -> bool:
 
 def _what_it_is(model: "LanguageModel") -> Iterator[Finding]:
     from toolformer.forward.attention_masks import attention_window
-    from toolformer.forward.rows import OwnRows, rows_of
 
     kind = type(model.model).__name__
     yield Finding(
         "model", "ok", f"{kind}, {model.model.num_parameters() / 1e6:,.1f} million weights"
     )
-    if rows_of(model) is OwnRows:
+    if model.is_plain:
         detail = "the plain path: a row for each context and continuation"
         remedy = "Annotation is several times slower; see docs/how-to/models.md"
         yield Finding("served by", "warning", detail, remedy)

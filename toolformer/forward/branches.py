@@ -13,15 +13,11 @@ import numpy as np
 
 from toolformer.forward.model import Branch
 from toolformer.forward.network import Network
+from toolformer.forward.next_tokens import sample_tokens
 from toolformer.forward.rows import Rows
 
 if TYPE_CHECKING:
     import torch
-
-# Sampling cumulates the probabilities of this many tokens in descending order and treats the rest
-# as one bucket: summing a whole vocabulary in id order loses the last digits that make a sample
-# the same in every batching.
-_HEAD_TOKENS = 256
 
 
 def sample_branches(
@@ -93,63 +89,3 @@ def _draw(
         )
         drawn.extend(zip(tokens, log_probabilities, strict=True))
     return drawn
-
-
-def sample_tokens(
-    logits: "torch.Tensor", uniforms: np.ndarray, *, rows: Sequence[int], temperature: float
-) -> tuple[list[int], list[float]]:
-    """Draw tokens by inverting the cumulative distribution at given numbers.
-
-    Args:
-        logits: float32, shape `(nodes, vocabulary)`.
-        uniforms: in [0, 1), shape `(branches,)`.
-        rows: the node of each branch, shape `(branches,)`.
-        temperature: above 0.
-
-    Returns:
-        Tokens, and their log-probabilities at temperature 1 in nats.
-    """
-    import torch
-
-    total = torch.logsumexp(logits, dim=-1, keepdim=True)
-    scaled, normaliser = logits, total
-    if temperature != 1:
-        scaled = logits / temperature
-        normaliser = torch.logsumexp(scaled, dim=-1, keepdim=True)
-    head_size = min(_HEAD_TOKENS, logits.shape[-1])
-    top, order = torch.topk(scaled, head_size, dim=-1)
-    cumulated = torch.exp(top.double() - normaliser.double()).cumsum(dim=-1)
-    row = torch.tensor(rows, device=logits.device)
-    drawn = torch.from_numpy(uniforms).to(logits.device)[:, None]
-    places = torch.searchsorted(cumulated[row], drawn, right=True)[:, 0]
-    tokens = order[row, places.clamp(max=head_size - 1)]
-    chosen = logits[row, tokens] - total[row, 0]
-    # To the host at once: it waits for the device each time. Doubles hold all of them exactly.
-    numbers = torch.stack([tokens.double(), chosen.double(), places.double()]).tolist()
-    found, log_probabilities = list(map(int, numbers[0])), numbers[1]
-    for index, place in enumerate(numbers[2]):
-        if place >= head_size:
-            node = rows[index]
-            found[index] = _token_of_the_tail(
-                scaled[node], order[node], normaliser[node], drawn[index] - cumulated[node, -1]
-            )
-            log_probabilities[index] = float(logits[node, found[index]] - total[node, 0])
-    return found, log_probabilities
-
-
-def _token_of_the_tail(
-    scaled: "torch.Tensor",
-    head: "torch.Tensor",
-    normaliser: "torch.Tensor",
-    remaining: "torch.Tensor",
-) -> int:
-    import torch
-
-    probabilities = torch.exp(scaled.double() - normaliser.double())
-    probabilities[head] = 0.0
-    cumulated = probabilities.cumsum(dim=-1)
-    token = int(torch.searchsorted(cumulated, remaining, right=True)[0])
-    if token < len(cumulated):
-        return token
-    # Rounding can leave the number just above the sum; the likeliest token then.
-    return int(head[0])

@@ -19,7 +19,6 @@ from toolformer.forward.memory import (
     release_memory,
     whole_memory,
 )
-from toolformer.forward.rows import OwnRows, rows_of
 
 if TYPE_CHECKING:
     from toolformer.forward.network import Network
@@ -72,7 +71,7 @@ class NetworkGeometry:
     @property
     def keys_per_token(self) -> int:
         """See `Geometry.keys_per_token`."""
-        is_fed_again = rows_of(self._model) is OwnRows or self._is_on_gpu
+        is_fed_again = self._model.is_plain or self._is_on_gpu
         return 1 if is_fed_again else _PROCESSOR_KEYS_PER_TOKEN
 
     def windows_per_batch(
@@ -87,7 +86,7 @@ class NetworkGeometry:
         """See `Geometry.windows_per_batch`."""
         # The text stands in the prompt and behind it, and both are held twice for a moment.
         keys = prompt_tokens + 4 * window_tokens + branches_per_window * max_new_tokens
-        copies = branches_per_window if rows_of(self._model) is OwnRows else 1
+        copies = branches_per_window if self._model.is_plain else 1
         window_bytes = copies * keys * self._model.key_bytes
         if not self._is_on_gpu:
             branches = _PROCESSOR_BRANCHES // branches_per_window

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from toolformer.forward.contexts import NetworkContexts
 from toolformer.forward.geometry import NetworkGeometry
 from toolformer.forward.model import GivenToken
 from toolformer.forward.network import Network
 from toolformer.forward.next_tokens import LocalNextTokens, next_tokens
-from toolformer.forward.prefill import ReadTexts, losses_of_states, without
+from toolformer.forward.prefill import ReadTexts, losses_of_states, new_rows, without
 from toolformer.forward.probes import probe
-from toolformer.forward.rows import rows_of
+from toolformer.forward.rows import Rows
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 
@@ -140,9 +139,9 @@ class LanguageModel(Network):
                 found.append((given, behind))
         return found
 
-    def contexts(self, rows: int) -> NetworkContexts:
+    def contexts(self, rows: int) -> Rows:
         """See `Model.contexts`."""
-        return NetworkContexts(self, rows_of(self)(self, rows))
+        return new_rows(self, rows)
 
     def _states_of(self, rows: Sequence[Sequence[int]]) -> "torch.Tensor":
         """Hidden states of whole rows; that at place t predicts the row's token t + 1."""

@@ -46,7 +46,7 @@ class Network:
     """A causal language model in evaluation mode; has the attributes of `Model` besides.
 
     Attributes:
-        is_plain: whether texts are fed on the plain path; only `rows_of` asks for it.
+        is_plain: whether texts are fed on the plain path.
         kinds: the masks that it takes, where it is not.
         copies_cache: whether rows can go on behind copies of the model's own cache.
         logits_by: by what states become logits: the output "layer", the whole "model", or nothing

@@ -9,9 +9,10 @@ method, in batches: rows of a batch have the same length, or are padded behind t
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from toolformer.forward.network import Network
+from toolformer.forward.rows import Rows
 
 if TYPE_CHECKING:
     import torch
@@ -33,11 +34,11 @@ class _Past:
     is_shared: bool = False
 
 
-class OwnRows:
-    """`toolformer.forward.rows.Rows` of which each has all its tokens for itself."""
+class OwnRows(Rows):
+    """Rows of which each has all its tokens for itself."""
 
     def __init__(self, model: Network, rows: int):
-        self._model = model
+        super().__init__(model)
         self._ids: list[list[int]] = [[] for _ in range(rows)]
         # Of each row what is fed of it, and its place there.
         self._pasts = [(_Past(), 0) for _ in range(rows)]
@@ -102,9 +103,9 @@ class OwnRows:
 
     def fork(
         self, rows: Sequence[int], lengths: Sequence[int] | None = None, *, shares: bool = False
-    ) -> "OwnRows":
+    ) -> Self:
         """See `Rows.fork`; rows that share a text are fed together once they have left it."""
-        fork = OwnRows(self._model, 0)
+        fork = type(self)(self._model, 0)
         ends = lengths or [self.length(row) for row in rows]
         fork._ids = [self._ids[row][:end] for row, end in zip(rows, ends, strict=True)]
         fork._pasts = [self._pasts[row] for row in rows]
@@ -120,9 +121,9 @@ class OwnRows:
         self._ids = [self._ids[row] for row in rows]
         self._pasts = [self._pasts[row] for row in rows]
 
-    def joined(self, others: "Sequence[OwnRows]") -> "OwnRows":
-        """See `Rows.joined`."""
-        joined = OwnRows(self._model, 0)
+    def join(self, others: "Sequence[Self]") -> Self:
+        """See `Rows.join`."""
+        joined = type(self)(self._model, 0)
         for part in (self, *others):
             joined._ids += part._ids
             joined._pasts += part._pasts

@@ -15,8 +15,10 @@ from toolformer.forward.branches import sample_branches
 from toolformer.forward.model import Branch, Continuation, Place
 from toolformer.forward.network import Network
 from toolformer.forward.next_tokens import ranks
+from toolformer.forward.own_rows import OwnRows
 from toolformer.forward.prompt import SplitPrompt
-from toolformer.forward.rows import Rows, rows_of
+from toolformer.forward.rows import Rows
+from toolformer.forward.shared_rows import SharedRows
 from toolformer.forward.windows import Window
 
 if TYPE_CHECKING:
@@ -160,13 +162,18 @@ class RowsBeam:
             self._states = self._rows.feed([[token] for token in tokens])
 
 
+def new_rows(model: Network, rows: int) -> Rows:
+    """So many rows without tokens."""
+    return (OwnRows if model.is_plain else SharedRows)(model, rows)
+
+
 def rows_before_texts(model: Network, prompt: str | None) -> Rows:
     """A prompt's part in front of its slot, fed once for all shards that a model is held for.
 
     An annotator that is a Toolformer already needs no prompt: there is nothing in front then.
     """
     if prompt not in model.prefixes:
-        before = rows_of(model)(model, 1)
+        before = new_rows(model, 1)
         if prompt is not None:
             shared = SplitPrompt.of(prompt).shared_ids(model.tokenizer)
             before.feed([[*model.prompt_start, *shared]])

@@ -1,31 +1,35 @@
 """Rows of tokens that a model has read, and goes on with: all that is asked of its passes."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from toolformer.forward.network import Network
-from toolformer.forward.own_rows import OwnRows
-from toolformer.forward.shared_rows import SharedRows
+from toolformer.forward.next_tokens import LocalNextTokens, next_tokens
 
 if TYPE_CHECKING:
     import torch
 
 
-class Rows(Protocol):
-    """Rows that grow, can forget their last tokens, and fork."""
+class Rows(ABC):
+    """`toolformer.forward.model.Contexts` of a network, which fork besides."""
 
+    def __init__(self, model: Network):
+        self._model = model
+
+    @abstractmethod
     def length(self, row: int) -> int:
-        """How many tokens a row has."""
-        ...
+        """See `Contexts.length`."""
 
+    @abstractmethod
     def feed(self, tokens: Sequence[Sequence[int]]) -> "torch.Tensor":
         """Append tokens to every row, at least one to each.
 
         Returns:
             Hidden states behind each row's last token, shape `(rows, hidden)`.
         """
-        ...
 
+    @abstractmethod
     def read(self, tokens: Sequence[Sequence[int]]) -> "list[torch.Tensor]":
         """Append tokens to rows that were forked from one, padded to the longest.
 
@@ -35,12 +39,12 @@ class Rows(Protocol):
         Returns:
             Hidden states behind all these tokens, for each row of shape `(tokens, hidden)`.
         """
-        ...
 
+    @abstractmethod
     def forget(self, row: int, length: int) -> None:
-        """Forget all but the first `length` tokens of a row that shares nothing."""
-        ...
+        """See `Contexts.forget`; the row shares nothing."""
 
+    @abstractmethod
     def fork(
         self, rows: Sequence[int], lengths: Sequence[int] | None = None, *, shares: bool = False
     ) -> Self:
@@ -52,17 +56,30 @@ class Rows(Protocol):
             shares: whether they go on side by side behind the same text, which is not copied. These
                 rows are used up then, and the new ones get equally many tokens in every feed.
         """
-        ...
 
+    @abstractmethod
     def keep(self, rows: Sequence[int]) -> None:
-        """Leave these rows, at least one, in this order; one that keeps its place is not copied."""
-        ...
+        """See `Contexts.keep`."""
 
-    def joined(self, others: Sequence[Self]) -> Self:
-        """The rows of all these, which have at least one each; they are used up."""
-        ...
+    @abstractmethod
+    def join(self, others: Sequence[Any]) -> Self:
+        """See `Contexts.join`."""
 
+    def append(self, tokens: Sequence[Sequence[int]]) -> None:
+        """See `Contexts.append`."""
+        self.feed(tokens)
 
-def rows_of(model: Network) -> type[OwnRows] | type[SharedRows]:
-    """The class of the rows that it is fed; new ones have no tokens."""
-    return OwnRows if model.is_plain else SharedRows
+    def take(self, rows: Sequence[int]) -> Self:
+        """See `Contexts.take`."""
+        return self.fork(rows)
+
+    def next_tokens(
+        self, tokens: Sequence[Sequence[int]], *, open_id: int, count: int
+    ) -> list[LocalNextTokens]:
+        """See `Contexts.next_tokens`."""
+        import torch
+
+        states = self.feed(tokens)
+        with torch.inference_mode():
+            logits = self._model.logits(states)
+        return next_tokens(logits, open_id=open_id, count=count)

@@ -16,9 +16,10 @@ hidden: so nothing is cropped, and rows need not agree in length.
 
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from toolformer.forward.network import Network
+from toolformer.forward.rows import Rows
 
 if TYPE_CHECKING:
     import torch
@@ -29,13 +30,13 @@ if TYPE_CHECKING:
 _MAX_HIDDEN_KEYS = 64
 
 
-class SharedRows:
-    """`toolformer.forward.rows.Rows` behind keys that can be shared."""
+class SharedRows(Rows):
+    """Rows behind keys that can be shared."""
 
     def __init__(self, model: Network, rows: int):
         import torch
 
-        self._model = model
+        super().__init__(model)
         self._cache = _cache([])
         # Of the keys of each line; one line where they are the same in all.
         self._positions = torch.empty((1, 0), dtype=torch.long)
@@ -136,7 +137,7 @@ class SharedRows:
 
     def fork(
         self, rows: Sequence[int], lengths: Sequence[int] | None = None, *, shares: bool = False
-    ) -> "SharedRows":
+    ) -> Self:
         """See `Rows.fork`."""
         import torch
 
@@ -149,7 +150,7 @@ class SharedRows:
             if not shares:
                 # What stands behind the last key that is seen is not copied.
                 keys = int(visible.any(0).nonzero().max()) + 1
-        fork = SharedRows(self._model, len(rows))
+        fork = type(self)(self._model, len(rows))
         if shares:
             lines, fork._lines = lines.unique(return_inverse=True)
         fork._shares_lines = shares
@@ -171,8 +172,8 @@ class SharedRows:
         )
         return fork
 
-    def joined(self, others: "Sequence[SharedRows]") -> "SharedRows":
-        """See `Rows.joined`; rows must not share lines."""
+    def join(self, others: "Sequence[Self]") -> Self:
+        """See `Rows.join`; rows must not share lines."""
         import torch
         from torch.nn.functional import pad
 

@@ -4,8 +4,9 @@ import torch
 
 from tests import literal
 from tests.toolformer.architectures import windows_of
-from toolformer.forward.branches import sample_branches, sample_tokens
+from toolformer.forward.branches import sample_branches
 from toolformer.forward.model import Branch, Place
+from toolformer.forward.next_tokens import sample_tokens
 from toolformer.forward.prefill import ReadTexts
 from toolformer.samples import CallReader
 

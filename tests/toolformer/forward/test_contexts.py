@@ -9,13 +9,20 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.fakes import byte_tokenizer, tiny_model
-from toolformer.forward.contexts import NetworkContexts
 from toolformer.forward.language_model import LanguageModel
+from toolformer.forward.rows import Rows
 from toolformer.forward.shared_rows import SharedRows
 
 # Seconds in all; `make test-fast` leaves them out.
 pytestmark = pytest.mark.slow
 NETWORK = tiny_model()
+
+
+def fed(rows, tokens):
+    """The logits behind them."""
+    states = rows.feed(tokens)
+    with torch.inference_mode():
+        return NETWORK.logits(states)
 
 
 def assert_goes_on(logits, model, ids):
@@ -31,13 +38,13 @@ def test_cache_gives_the_logits_of_feeding_everything_from_scratch(data):
     model, rows = NETWORK, data.draw(st.integers(1, 3))
     cache = model.contexts(rows)
     texts: list[list[int]] = [[] for _ in range(rows)]
-    away: list[tuple[NetworkContexts, list[int]]] = []
+    away: list[tuple[Rows, list[int]]] = []
     token = st.integers(0, model.tokenizer.vocabulary_size - 1)
     for _ in range(data.draw(st.integers(1, 5))):
         width = data.draw(st.sampled_from([1, 3, 40]))
-        fed = [data.draw(st.lists(token, min_size=1, max_size=width)) for _ in texts]
-        logits = cache.feed(fed)
-        texts = [text + tokens for text, tokens in zip(texts, fed, strict=True)]
+        new = [data.draw(st.lists(token, min_size=1, max_size=width)) for _ in texts]
+        logits = fed(cache, new)
+        texts = [text + tokens for text, tokens in zip(texts, new, strict=True)]
         for place, text in enumerate(texts):
             assert cache.length(place) == len(text)
             assert_goes_on(logits[place], model, text)
@@ -67,12 +74,12 @@ def test_copies_of_a_cache_go_on_behind_its_text_and_leave_it_as_it_is(monkeypat
     cache.feed([opening])
     rows = cache.take([0, 0])
     entering = cache.take([0])
-    assert_goes_on(cache.feed([[30]])[0], NETWORK, [*opening, 30])
+    assert_goes_on(fed(cache, [[30]])[0], NETWORK, [*opening, 30])
     rows.feed([[7, 8, 9], [10]])
-    assert_goes_on(cache.feed([[31]])[0], NETWORK, [*opening, 30, 31])
+    assert_goes_on(fed(cache, [[31]])[0], NETWORK, [*opening, 30, 31])
     entering.feed([[11, 12]])
     rows = rows.join([entering])
-    logits = rows.feed([[20], [21, 22], [23]])
+    logits = fed(rows, [[20], [21, 22], [23]])
     for place, text in enumerate(([7, 8, 9, 20], [10, 21, 22], [11, 12, 23])):
         assert rows.length(place) == len(opening) + len(text)
         assert_goes_on(logits[place], NETWORK, opening + text)
@@ -87,7 +94,7 @@ def test_keys_of_texts_stay_where_they_are_while_another_leaves_and_comes_back(
     cache = NETWORK.contexts(3)
     texts = [[0, 9, 8, 7], [0, 5], [0, 6, 6]]
     cache.feed(texts)
-    layers: Any = [] if is_plain else cache._rows._cache.layers
+    layers: Any = [] if is_plain else cache._cache.layers
     before = [layer.keys.data_ptr() for layer in layers]
     away = cache.take([left])
     cache.keep(kept)
@@ -95,9 +102,9 @@ def test_keys_of_texts_stay_where_they_are_while_another_leaves_and_comes_back(
     away.feed([[13, 14]])
     cache = cache.join([away])
     assert [layer.keys.data_ptr() for layer in layers] == before
-    logits = cache.feed([[20], [21], [22]])
-    fed = (kept[0], [11, 20]), (kept[1], [12, 21]), (left, [13, 14, 22])
-    for place, (text, behind) in enumerate(fed):
+    logits = fed(cache, [[20], [21], [22]])
+    texts_fed = (kept[0], [11, 20]), (kept[1], [12, 21]), (left, [13, 14, 22])
+    for place, (text, behind) in enumerate(texts_fed):
         assert_goes_on(logits[place], NETWORK, texts[text] + behind)
 
 
@@ -105,35 +112,34 @@ def test_a_row_that_forgets_what_was_not_fed_goes_on_behind_what_was(monkeypatch
     monkeypatch.setattr(NETWORK, "is_plain", True)
     cache = NETWORK.contexts(1)
     cache.append([[0, 9, 8, 7]])
-    fed = []
+    seen = []
     own_states = type(NETWORK).own_states
     monkeypatch.setattr(
         type(NETWORK),
         "own_states",
-        lambda self, ids, past: fed.append(ids.tolist()) or own_states(self, ids, past),
+        lambda self, ids, past: seen.append(ids.tolist()) or own_states(self, ids, past),
     )
     cache.forget(0, 4)
-    assert_goes_on(cache.feed([[5]])[0], NETWORK, [0, 9, 8, 7, 5])
-    assert fed == [[[5]]]
+    assert_goes_on(fed(cache, [[5]])[0], NETWORK, [0, 9, 8, 7, 5])
+    assert seen == [[[5]]]
     cache.forget(0, 3)
-    assert_goes_on(cache.feed([[6]])[0], NETWORK, [0, 9, 8, 6])
-    assert fed[1:] == [[[0, 9, 8, 6]]]
+    assert_goes_on(fed(cache, [[6]])[0], NETWORK, [0, 9, 8, 6])
+    assert seen[1:] == [[[0, 9, 8, 6]]]
 
 
 def test_hidden_keys_are_thrown_out():
-    rows = SharedRows(NETWORK, 2)
-    cache = NetworkContexts(NETWORK, rows)
+    cache = SharedRows(NETWORK, 2)
     steady, forgetful = [0], [0]
     cache.feed([steady, forgetful])
     for step in range(60):
         cache_input = [[9 + step], [5, 6, 7, 8]]
-        logits = cache.feed(cache_input)
+        logits = fed(cache, cache_input)
         steady.append(9 + step)
         for place, text in enumerate((steady, forgetful + cache_input[1])):
             assert_goes_on(logits[place], NETWORK, text)
         cache.forget(1, 1)
-    assert rows.keys < 1 + 4 * 60
-    assert rows.keys <= cache.length(0) + 65
+    assert cache.keys < 1 + 4 * 60
+    assert cache.keys <= cache.length(0) + 65
 
 
 LONG_ROPE = {

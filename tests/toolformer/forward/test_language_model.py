@@ -291,8 +291,9 @@ def test_a_model_whose_logits_do_not_follow_from_its_states_is_asked_for_them(ll
     for model.is_plain in (False, True):
         cache = model.contexts(1)
         for tokens in (ids[:9], ids[9:]):
-            logits = cache.feed([tokens])
+            states = cache.feed([tokens])
         with torch.inference_mode():
+            logits = model.logits(states)
             whole = network(torch.tensor([ids]), use_cache=False).logits
             torch.testing.assert_close(logits, whole[:, -1], atol=1e-5, rtol=1e-5)
         expected = torch.nn.functional.cross_entropy(whole[0, :-1], torch.tensor(ids[1:]))
