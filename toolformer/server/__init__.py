@@ -1,1 +1,1 @@
-"""A model over HTTP: OpenAI's completions with live calls, metrics, and a page to watch them on."""
+"""A model over HTTP: OpenAI's completions with live calls, and a page to watch them on."""

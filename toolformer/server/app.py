@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
-from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
@@ -22,7 +21,6 @@ from toolformer.server.bodies import CompletionBody, TextBody, parsed_body, read
 from toolformer.server.chat_bodies import ChatBody
 from toolformer.server.exchange import Exchange
 from toolformer.server.gate import Gate
-from toolformer.server.metrics import Metrics
 from toolformer.server.request_log import LEFT
 from toolformer.server.served import Served
 from toolformer.server.tokenizing import add_tokenizer_routes
@@ -30,8 +28,7 @@ from toolformer.server.tokenizing import add_tokenizer_routes
 _PAGE = Path(__file__).parent / "page"
 _NOT_FOUND = (
     "There is nothing at this address. Expected /v1/completions, /v1/chat/completions, "
-    "/v1/models, /tokenizer_info, /tokenize, /detokenize, /health, /metrics, /toolformer/labels/ "
-    "or /."
+    "/v1/models, /tokenizer_info, /tokenize, /detokenize, /health, /toolformer/labels/ or /."
 )
 
 
@@ -52,7 +49,6 @@ def make_app(
         bound_to, key, allowed_hosts, cors_origins: see `Gate`.
         further_routes: of other pages; what they answer to GET needs no key.
     """
-    metrics = Metrics(lambda: served.batch.active, lambda: served.batch.waiting)
     # Its pages of documentation would load scripts from elsewhere.
     app = FastAPI(title="toolformer", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.exception_handlers |= {
@@ -75,10 +71,6 @@ def make_app(
                 "waiting": batch.waiting,
             }
         )
-
-    @app.get("/metrics")
-    async def show_metrics() -> Response:
-        return Response(metrics.text(), headers={"content-type": CONTENT_TYPE_LATEST})
 
     @app.get("/v1/models")
     async def list_models() -> Response:
@@ -118,7 +110,6 @@ def make_app(
         bound_to=bound_to,
         key=key,
         free_paths={"/health", *page},
-        metrics=metrics,
         allowed_hosts={name.lower() for name in allowed_hosts},
         cors_origins=cors_origins,
     )

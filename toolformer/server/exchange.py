@@ -140,7 +140,7 @@ class Exchange:
             while len(self._completions) < len(self._texts):
                 index, item = await self._arrivals.get()
                 if isinstance(item, LivePiece):
-                    self._record.count(item, self._served.tool_of)
+                    self._record.count(item)
                     yield self._choices[index].part(item)
                 elif item.completion is None:
                     self._is_over = True

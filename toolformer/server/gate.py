@@ -10,19 +10,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from toolformer.errors import ToolformerError
 from toolformer.server.api_errors import ApiError, internal
-from toolformer.server.metrics import Metrics
 from toolformer.server.request_log import LEFT, RequestRecord
 from toolformer.server.web_guard import LOOPBACK, foreign_page, wrong_host
 
 KEY_VARIABLE = "TOOLFORMER_API_KEY"
 _LOGGER = logging.getLogger(__name__)
 _MAX_PATH = 200
-# Other paths count as one: a stranger must not be able to make up any number of them.
-_COUNTED_PATHS = (
-    *("/", "/health", "/metrics", "/v1/completions", "/v1/chat/completions"),
-    "/v1/models",
-    *("/tokenizer_info", "/tokenize", "/detokenize"),
-)
 _HEADERS = [
     (
         b"content-security-policy",
@@ -83,7 +76,6 @@ class Gate:
     bound_to: str
     key: str | None
     free_paths: Collection[str]
-    metrics: Metrics
     allowed_hosts: Collection[str] = ()
     cors_origins: Collection[str] = ()
 
@@ -91,7 +83,7 @@ class Gate:
         """Answer a request."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        record = RequestRecord(self.metrics)
+        record = RequestRecord()
         scope.setdefault("state", {})["record"] = record
         status = 0
 
@@ -114,10 +106,7 @@ class Gate:
             if not status:
                 await internal(record.request_id).response(scope, receive, send_with_headers)
         finally:
-            path, status = scope["path"], LEFT if record.has_left else status
-            counted = path if path in _COUNTED_PATHS else "other"
-            self.metrics.requests.labels(counted, str(status)).inc()
-            record.write_down(path[:_MAX_PATH], status)
+            record.write_down(scope["path"][:_MAX_PATH], LEFT if record.has_left else status)
 
     def _refusal(self, scope: Scope) -> ApiError | None:
         further = self.allowed_hosts

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import perf_counter
@@ -10,7 +9,6 @@ from typing import Any
 from uuid import uuid4
 
 from toolformer.decoding.live_text import LivePiece
-from toolformer.server.metrics import Metrics
 
 REQUESTS = logging.getLogger("toolformer.server.requests")
 LEFT = 499
@@ -44,13 +42,12 @@ def log_to_standard_error() -> None:
 
 @dataclass
 class RequestRecord:
-    """What is counted while a request is answered, for its line in the log and for the metrics.
+    """What is counted while a request is answered, for its line in the log.
 
     Attributes:
         further: fields of the log that only some requests have.
     """
 
-    metrics: Metrics
     request_id: str = field(default_factory=lambda: uuid4().hex)
     has_left: bool = False
     further: dict[str, Any] = field(default_factory=dict)
@@ -73,25 +70,12 @@ class RequestRecord:
             "total_tokens": self.prompt_tokens + self._completion_tokens,
         }
 
-    def count(self, piece: LivePiece, tool_of: Callable[[str], str]) -> None:
-        """Count what a batch gave.
-
-        Args:
-            tool_of: the tool that the text of a call names.
-        """
+    def count(self, piece: LivePiece) -> None:
+        """Count what a batch gave."""
         if self._first_token_seconds is None:
             self._first_token_seconds = self._seconds
-            self.metrics.first_token_seconds.observe(self._first_token_seconds)
-        tokens = sum(step.kind != "undone" for step in piece.steps)
-        self._completion_tokens += tokens
-        self.metrics.tokens.inc(tokens)
-        if piece.call is not None:
-            self._calls += 1
-            tool = piece.call.tool
-            self.metrics.calls.labels(tool, "answered").inc()
-            self.metrics.tool_seconds.labels(tool).observe(piece.seconds)
-        if piece.undone is not None:
-            self.metrics.calls.labels(tool_of(piece.undone.text), "undone").inc()
+        self._completion_tokens += sum(step.kind != "undone" for step in piece.steps)
+        self._calls += piece.call is not None
 
     def write_down(self, path: str, status: int) -> None:
         """Write its line in the log."""

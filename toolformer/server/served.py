@@ -194,11 +194,6 @@ class Served:
                 code="model_not_found",
             )
 
-    def tool_of(self, call: str) -> str:
-        """The tool whose name the text of a call begins with; `unknown` for none of these."""
-        name = call.lstrip(" [").partition("(")[0]
-        return name if name in self.toolbox.tools else "unknown"
-
     def _requested_tools(self, body: CompletionBody) -> Toolbox:
         known = self.toolbox.tools
         if body.tools is None and body.prompt_top is None:

@@ -27,7 +27,7 @@ def locked():
 def test_without_the_key_only_page_and_health_answer(locked: Running, given: str | None):
     headers = {} if given is None else {"authorization": given.encode()}
     client = locked.client
-    for path in ("/v1/models", "/metrics", "/openapi.json", "/nothing"):
+    for path in ("/v1/models", "/openapi.json", "/nothing"):
         refused = client.get(path, headers=headers)
         assert refused.status_code == 401
         assert refused.json()["error"]["type"] == "authentication_error"

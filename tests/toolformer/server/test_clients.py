@@ -2,12 +2,14 @@
 
 import json
 import socket
+from collections.abc import Callable
 
 import pytest
 
 from tests.conftest import happens
 from tests.toolformer.server.fake_engine import FakeBatch
 from tests.toolformer.server.serving import Running, serving
+from toolformer.server.request_log import LEFT, REQUESTS
 
 
 def connection(running: Running, body: bytes, *, length: int | None = None) -> socket.socket:
@@ -26,14 +28,16 @@ def slow(prompts: str | list[str], *, stream: bool = True) -> bytes:
     return json.dumps({"prompt": prompts, "stream": stream, "max_tokens": 512}).encode()
 
 
-def counted(running: Running, status: int) -> float:
-    """How many requests for completions have ended so."""
-    beginning = f'toolformer_requests_total{{path="/v1/completions",status="{status}"}} '
-    lines = running.client.get("/metrics").text.splitlines()
-    return sum(float(line.removeprefix(beginning)) for line in lines if line.startswith(beginning))
+@pytest.fixture
+def left(caplog) -> Callable[[], int]:
+    """How many requests have ended because their clients left."""
+    caplog.set_level("INFO", REQUESTS.name)
+    return lambda: sum(
+        record.fields["status"] == LEFT for record in caplog.records if record.name == REQUESTS.name
+    )
 
 
-def test_fifty_clients_that_vanish_in_mid_stream_leave_all_places_free():
+def test_fifty_clients_that_vanish_in_mid_stream_leave_all_places_free(left):
     with serving(FakeBatch(max_active=50, max_waiting=0)) as running:
         connections = [connection(running, slow("slow")) for _ in range(50)]
         assert happens(lambda: running.batch.active == 50, seconds=20)
@@ -44,7 +48,7 @@ def test_fifty_clients_that_vanish_in_mid_stream_leave_all_places_free():
         for opened in connections:
             opened.close()
         assert running.batch.is_idle_soon()
-        assert happens(lambda: counted(running, 499) == 50, seconds=120)
+        assert happens(lambda: left() == 50, seconds=120)
         assert running.complete().status_code == 200
 
 
@@ -62,8 +66,8 @@ def test_a_client_that_keeps_its_body_back_is_not_waited_for(monkeypatch):
         assert opened.recv(1000).startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_client_that_leaves_within_its_body_takes_no_place():
+def test_a_client_that_leaves_within_its_body_takes_no_place(left):
     with serving() as running:
         connection(running, b'{"pro', length=99).close()
-        assert happens(lambda: counted(running, 499) == 1)
+        assert happens(lambda: left() == 1)
         assert not running.batch.requests
