@@ -25,7 +25,6 @@ from toolformer.forward.model_directory import (
     read_config,
     refused,
 )
-from toolformer.forward.precision import check_computable
 from toolformer.forward.shared_heads import share_key_heads
 from toolformer.forward.start_token import check_vocabulary, end_ids, start_token
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
@@ -103,8 +102,7 @@ class Network:
             bos_token: see `toolformer.forward.start_token.start_token`.
 
         Raises:
-            ModelNotFoundError: the directory holds no model, or one that cannot be used, or the
-                device does not compute in this precision.
+            ModelNotFoundError: the directory holds no model, or one that cannot be used.
             OverflowingModelError: of these, a model that overflows in it.
             OutOfMemoryError: the device does not hold the model.
         """
@@ -114,7 +112,6 @@ class Network:
         from transformers import AutoModelForCausalLM
 
         device = resolve_device(device)
-        check_computable(device, precision)
         config = read_config(path)
         empty = model_without_weights(path)
         space = available_memory(device)

@@ -1,13 +1,10 @@
-"""Which precision `auto` stands for on a device, and what a device computes in."""
+"""Which precision `auto` stands for on a device."""
 
 import functools
 import time
 from pathlib import Path
 
-from toolformer.errors import ModelNotFoundError
-
 FLOAT32, BFLOAT16, FLOAT16 = "float32", "bfloat16", "float16"
-PRECISIONS = (FLOAT32, BFLOAT16, FLOAT16)
 _PROCESSOR = Path("/proc/cpuinfo")
 # Flags of processors that compute in bfloat16 themselves.
 _BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
@@ -39,7 +36,7 @@ def automatic_precisions(device: str) -> list[str]:
             order.insert(0, FLOAT16)
     elif is_faster_in_bfloat16():
         order.insert(0, BFLOAT16)
-    return [name for name in order if name in computable(device)] or [FLOAT32]
+    return order
 
 
 def training_precision(device: str) -> str:
@@ -80,43 +77,3 @@ def _seconds_of_product(precision: str) -> float:
     began = time.thread_time()
     torch.nn.functional.linear(states, weights)
     return time.thread_time() - began
-
-
-@functools.cache
-def computable(device: str) -> tuple[str, ...]:
-    """The precisions in which a small matrix product can be computed on a device."""
-    return tuple(name for name in PRECISIONS if _multiplies(device, name))
-
-
-def check_computable(device: str, precision: str) -> None:
-    """Refuse a precision that is unknown, or that the device does not compute in.
-
-    Args:
-        device: a resolved device.
-
-    Raises:
-        ModelNotFoundError: says what the device computes in.
-    """
-    if precision not in PRECISIONS:
-        raise ModelNotFoundError(
-            f"Unknown precision {precision!r}; expected one of {', '.join(PRECISIONS)}."
-        )
-    able = computable(device)
-    # Whatever is wrong with a device that computes in neither, loading the model says.
-    if able and precision not in able:
-        raise ModelNotFoundError(
-            f"The device {device!r} does not compute in {precision}; expected {' or '.join(able)}. "
-            "Set language_model.precision and training.precision to auto or to that, or take "
-            "another device (language_model.device)."
-        )
-
-
-def _multiplies(device: str, precision: str) -> bool:
-    import torch
-
-    try:
-        matrix = torch.ones((8, 8), dtype=getattr(torch, precision), device=device)
-        return bool((matrix @ matrix).isfinite().all().item())
-    # What a backend raises where a kernel is missing; torch without CUDA raises AssertionError.
-    except (AssertionError, NotImplementedError, RuntimeError, TypeError):
-        return False

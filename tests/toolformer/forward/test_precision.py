@@ -1,4 +1,4 @@
-"""What `auto` stands for on a device, and what a device computes in."""
+"""What `auto` stands for on a device, and models that overflow in float16."""
 
 from collections.abc import Iterator
 from itertools import cycle
@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.fakes import tiny_model
-from toolformer.errors import ModelNotFoundError, OverflowingModelError
+from toolformer.errors import OverflowingModelError
 from toolformer.forward import precision
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.precision import (
@@ -20,11 +20,6 @@ from toolformer.forward.precision import (
     is_faster_in_bfloat16,
     training_precision,
 )
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory) -> Path:
-    return saved(tmp_path_factory.mktemp("models") / "tiny")
 
 
 def saved(folder: Path) -> Path:
@@ -94,26 +89,8 @@ def test_a_graphics_card_takes_what_its_generation_is_fast_in(
     monkeypatch, capability: tuple[int, int], expected: list[str], of_training: str
 ):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    monkeypatch.setattr(precision, "computable", lambda _: precision.PRECISIONS)
     assert automatic_precisions("cuda:1") == expected
     assert training_precision("cuda:1") == of_training
-
-
-@pytest.mark.parametrize(
-    ("computed", "asked", "said"),
-    [
-        ([FLOAT32], BFLOAT16, "'cpu' does not compute in bfloat16; expected float32"),
-        ([BFLOAT16, FLOAT32], FLOAT16, "in float16; expected bfloat16 or float32"),
-    ],
-)
-def test_a_precision_that_the_device_lacks_is_refused_with_what_it_has(
-    directory: Path, monkeypatch, computed: list[str], asked: str, said: str
-):
-    monkeypatch.setattr(precision, "computable", lambda _: computed)
-    monkeypatch.setattr(precision, "is_faster_in_bfloat16", lambda: True)
-    assert automatic_precisions("cpu") == computed
-    with pytest.raises(ModelNotFoundError, match=said):
-        LanguageModel.load(directory, precision=asked, device="cpu")
 
 
 # float16
