@@ -129,7 +129,7 @@ def _ours(model: Any, prompts: Sequence[str], tools: dict[str, Any]) -> tuple[in
     for _ in requests:
         ended.acquire()
     seconds = time.perf_counter() - began
-    batch.close(0)
+    batch.close()
     completions = [end.completion for end in ends if end.completion is not None]
     chosen = sum(step.kind != "forced" for each in completions for step in each.trace)
     calls = sum(len(each.calls) + len(each.undone_calls) for each in completions)

@@ -85,9 +85,9 @@ def serve_model(
             started = f"{address} serves {model.name} with {names}. Ctrl-C ends it."
             served.batch.start()
             try:
-                Server(app, served, on_start=lambda: console.say(started)).run([bound])
+                Server(app, on_start=lambda: console.say(started)).run([bound])
             finally:
-                served.close(0)
+                served.batch.close()
 
 
 def right_examples(

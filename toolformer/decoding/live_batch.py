@@ -26,7 +26,7 @@ _LOGGER = logging.getLogger(__name__)
 _ENTERING_TOKENS = 2048
 # What texts that enter together begin with is fed once if it is longer: feeding it is a step more.
 _SHARED_TOKENS = 32
-# What a step may take after the signal to end; a server may answer after an hour.
+# What a step may take when the batch is closed; a server may answer after an hour.
 _STEP_SECONDS = 2.0
 
 
@@ -56,7 +56,7 @@ class LiveBatch:
         # Results that tools have given since the last step, with the seconds that they took.
         self._results: list[tuple[LiveText, str | None, float]] = []
         self._tools = ThreadPoolExecutor(max_active, thread_name_prefix="call")
-        self._ends_at: float | None = None
+        self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="decoding", daemon=True)
 
     @property
@@ -96,7 +96,7 @@ class LiveBatch:
         check_length(self._model, row, "The prompt")
         text = LiveText(request, row, send, self._wake)
         with self._changed:
-            if self._ends_at is not None:
+            if self._is_closed:
                 raise BatchClosedError(
                     "The server is closing and takes no more texts. Try again later."
                 )
@@ -110,17 +110,15 @@ class LiveBatch:
             self._changed.notify()
         return text
 
-    def close(self, seconds: float) -> None:
-        """Take no further text in, and return when those that are there have ended.
+    def close(self) -> None:
+        """Take no further text in, and cancel those that are there.
 
-        Args:
-            seconds: after so many, what has not ended is canceled; a model that a server runs is
-                not waited for any longer, and closed.
+        A model that a server runs is not waited for, but closed.
         """
         with self._changed:
-            self._ends_at = time.monotonic() + seconds
+            self._is_closed = True
             self._changed.notify()
-        self._thread.join(seconds + _STEP_SECONDS)
+        self._thread.join(_STEP_SECONDS)
         if self._thread.is_alive():
             self._model.close()
             self._thread.join()
@@ -146,30 +144,26 @@ class LiveBatch:
                 # Memory ran out, or there is a defect: these texts end, and others can be taken in.
                 self._batch = self._new_batch()
                 texts, self._texts = list(self._texts.values()), {}
-                is_late = self._ends_at is not None and time.monotonic() >= self._ends_at
-                if not is_late:
+                if not self._is_closed:
                     _LOGGER.exception("%s texts could not be decoded", len(texts))
                 for text in texts:
-                    text.send(LiveEnd(None, None if is_late else error))
+                    text.send(LiveEnd(None, None if self._is_closed else error))
 
     def _wait_for_work(self) -> bool:
         """Wait until there is something to do; whether there is, and not only the end."""
         with self._changed:
             while True:
-                seconds_left = None
                 texts = (*self._queue, *self._texts.values())
-                if self._ends_at is not None:
+                if self._is_closed:
                     if not texts:
                         return False
-                    seconds_left = self._ends_at - time.monotonic()
-                    if seconds_left <= 0:
-                        for text in texts:
-                            text.is_canceled = True
+                    for text in texts:
+                        text.is_canceled = True
                 can_enter = self._queue and len(self._texts) < self.max_active
                 is_any_canceled = any(text.is_canceled for text in texts)
                 if self._batch.rows or self._results or can_enter or is_any_canceled:
                     return True
-                self._changed.wait(seconds_left)
+                self._changed.wait()
 
     def _drop_canceled(self) -> None:
         with self._changed:

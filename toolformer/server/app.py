@@ -60,8 +60,6 @@ def make_app(
 
     @app.get("/health")
     async def health() -> Response:
-        if served.is_closing:
-            return JSONResponse({"status": "closing"}, 503)
         batch = served.batch
         return JSONResponse(
             {

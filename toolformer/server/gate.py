@@ -1,5 +1,6 @@
 """Middleware: authorization, request ids, the log, and the headers of every response."""
 
+import asyncio
 import hmac
 import logging
 import re
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from toolformer.errors import ToolformerError
-from toolformer.server.api_errors import ApiError, internal
+from toolformer.server.api_errors import ApiError, closing, internal
 from toolformer.server.request_log import LEFT, RequestRecord
 from toolformer.server.web_guard import LOOPBACK, foreign_page, wrong_host
 
@@ -99,6 +100,10 @@ class Gate:
             refusal = self._refusal(scope)
             app = self.app if refusal is None else refusal.response
             await app(scope, receive, send_with_headers)
+        except asyncio.CancelledError:
+            # The server ends, and has waited for what runs.
+            if not status:
+                await closing().response(scope, receive, send_with_headers)
         except Exception:
             _LOGGER.exception(
                 "a request failed", extra={"fields": {"request_id": record.request_id}}

@@ -1,7 +1,6 @@
 """Runs the server: listens, serves, and stops on a signal."""
 
 import socket
-import threading
 from collections.abc import Callable
 from types import FrameType
 
@@ -9,27 +8,16 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from toolformer.errors import ToolformerError
-from toolformer.server.served import Served
 
-CLOSING_SECONDS = 30.0
+CLOSING_SECONDS = 30
 """How long texts that are decoded may go on after the signal to end."""
-_SENDING_SECONDS = 5
 
 
 class Server(uvicorn.Server):
-    """Answers until SIGTERM or SIGINT; then what runs may finish, and what comes is refused.
-
-    Args:
-        closing_seconds: how long what runs may go on.
-    """
+    """Answers until SIGTERM or SIGINT; then what runs may finish, and nobody is listened to."""
 
     def __init__(
-        self,
-        app: ASGIApp,
-        served: Served,
-        *,
-        on_start: Callable[[], None],
-        closing_seconds: float = CLOSING_SECONDS,
+        self, app: ASGIApp, *, on_start: Callable[[], None], closing_seconds: int = CLOSING_SECONDS
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -43,13 +31,10 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                timeout_graceful_shutdown=_SENDING_SECONDS,
+                timeout_graceful_shutdown=closing_seconds,
             )
         )
-        self._served = served
         self._on_start = on_start
-        self._closing_seconds = closing_seconds
-        self._has_begun_to_close = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen."""
@@ -57,20 +42,10 @@ class Server(uvicorn.Server):
         self._on_start()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Have the loop begin to close; at a second signal end at once."""
-        # No more: whoever holds a lock that a thread needs to begin may be what this interrupts.
-        self.should_exit = self._served.is_closing
-        self._served.is_closing = True
-
-    async def on_tick(self, counter: int) -> bool:
-        """Called several times a second: begin to close when it was told."""
-        if self._served.is_closing and not self._has_begun_to_close:
-            self._has_begun_to_close = True
-            threading.Thread(target=self._close, name="closing", daemon=True).start()
-        return await super().on_tick(counter)
-
-    def _close(self) -> None:
-        self._served.close(self._closing_seconds)
+        """Close; at a second signal end at once."""
+        # Not uvicorn's own: behind the end that raises the signal again, and the model and its
+        # tools would not be closed.
+        self.force_exit = self.should_exit
         self.should_exit = True
 
 

@@ -51,12 +51,6 @@ class Served:
     calls_in_text: bool = True
     revision: str | None = None
     created: int = field(default_factory=lambda: int(time.time()))
-    is_closing: bool = False
-
-    def close(self, seconds: float) -> None:
-        """Refuse what comes, and let what runs finish for so long."""
-        self.is_closing = True
-        self.batch.close(seconds)
 
     @property
     def description(self) -> dict[str, Any]:

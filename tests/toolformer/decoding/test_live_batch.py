@@ -75,7 +75,7 @@ def started() -> Iterator:
 
     yield start
     for batch in batches:
-        batch.close(0)
+        batch.close()
 
 
 class Hanging:
@@ -214,33 +214,16 @@ def test_places_in_the_queue_are_limited_and_a_prompt_has_to_fit(
         batch.submit(request("6 times " * 1000), Listener())
 
 
-def test_what_runs_may_finish_behind_the_end_and_nothing_enters(started, pupil):
-    batch = started(pupil)
-    listener, late = Listener(), Listener()
-    entered = threading.Event()
-
-    def slow(call) -> str:
-        entered.set()
-        time.sleep(0.05)
-        return "42"
-
-    batch.submit(request(PROMPTS[0], run_call=slow, call_top_k=1), listener)
-    assert entered.wait(20)
-    batch.close(20)
-    assert listener.end().completion
-    assert listener.calls
-    with pytest.raises(BatchClosedError, match="closing"):
-        batch.submit(request(PROMPTS[0]), late)
-
-
-def test_what_does_not_finish_in_time_is_canceled(started, pupil, hanging):
+def test_what_runs_is_canceled_at_the_end_and_nothing_enters(started, pupil, hanging):
     batch = started(pupil)
     listener = Listener()
     batch.submit(request(PROMPTS[0], run_call=hanging, call_top_k=1), listener)
     began = time.monotonic()
-    batch.close(0.2)
+    batch.close()
     assert time.monotonic() - began < 5
     assert listener.end() == LiveEnd(None)
+    with pytest.raises(BatchClosedError, match="closing"):
+        batch.submit(request(PROMPTS[0]), Listener())
 
 
 def test_a_defect_ends_the_texts_and_not_the_batch(started, pupil, caplog, monkeypatch):

@@ -160,7 +160,7 @@ def test_texts_that_wait_for_a_server_end_with_the_batch(taught, failing):
         batch.submit(LiveRequest("The mill", settings, lambda _: None), ends.put)
         assert happens(lambda: batch.active)
         began = time.monotonic()
-        batch.close(0.2)
+        batch.close()
         assert time.monotonic() - began < 20
     assert ends.get_nowait() == LiveEnd(None)
 

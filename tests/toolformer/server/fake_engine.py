@@ -155,10 +155,9 @@ class FakeBatch:
             self._change.notify_all()
         text.listener(LiveEnd(None))
 
-    def close(self, seconds: float) -> None:
+    def close(self) -> None:
         with self._change:
             self._is_closed = True
-            self._change.wait_for(self._is_idle, seconds)
             for text in [*self._running, *self._queue]:
                 text.cancel()
             self._change.wait_for(self._is_idle, 5)

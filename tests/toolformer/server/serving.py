@@ -110,7 +110,7 @@ def made_server(
         further_routes=further_routes,
     )
     bound = bound_socket("127.0.0.1", 0)
-    return Server(app, served, **options), bound, f"http://127.0.0.1:{bound.getsockname()[1]}"
+    return Server(app, **options), bound, f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
 @contextlib.contextmanager
@@ -122,6 +122,7 @@ def serving(
     served = made_server(batch, on_start=started.set, closing_seconds=closing_seconds, **options)
     with _running(*served, started) as client:
         yield Running(client, batch)
+    batch.close()
 
 
 @contextlib.contextmanager
@@ -148,6 +149,7 @@ def serving_model(model: LanguageModel, *, max_active=4, **options) -> Iterator[
     )
     with _running(*served, started) as client:
         yield client
+    batch.close()
 
 
 def main() -> None:
