@@ -67,9 +67,6 @@ def next_emission(
     Returns:
         `open_token` where a call is to be opened, else the best other token.
 
-    Raises:
-        ValueError: no token is left.
-
     Paper: §4.2 (top k, at most one call for each input).
 
     Example:
@@ -83,13 +80,7 @@ def next_emission(
     rule = {"call_top_k": call_top_k, "min_call_probability": min_call_probability}
     if not is_disabled and calls_so_far < max_calls and may_open(*chance, **rule):
         return open_token
-    for token in ranked_tokens:
-        if token != open_token:
-            return token
-    raise ValueError(
-        f"No token is left of {list(ranked_tokens)!r} once {open_token!r} is banned. Expected at "
-        "least two ranked tokens."
-    )
+    return next(token for token in ranked_tokens if token != open_token)
 
 
 def may_open(

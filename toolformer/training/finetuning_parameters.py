@@ -33,7 +33,7 @@ class FinetuningParameters:
             models that do not fit otherwise. Needs the package peft. None trains all weights.
 
     Raises:
-        TrainingError: there are more processes than rows of a step, or the precision is another.
+        TrainingError: there are more processes than rows of a step.
     """
 
     learning_rate: float
@@ -52,11 +52,6 @@ class FinetuningParameters:
     lora_rank: int | None = None
 
     def __post_init__(self) -> None:
-        if self.precision not in {"float32", "bfloat16"}:
-            raise TrainingError(
-                f"training.precision is {self.precision!r}; expected float32 or bfloat16. In "
-                "float16 small gradients are lost unless the loss is scaled, which is not done."
-            )
         if self.processes > self.batch_size:
             raise TrainingError(
                 f"training.processes is {self.processes}; expected at most training.batch_size, "

@@ -339,12 +339,6 @@ def test_a_lack_of_memory_for_weights_or_moments_names_the_remedies_of_training(
         run(steps=2)
 
 
-@pytest.mark.parametrize("precision", ["float16", "fp8", ""])
-def test_a_precision_that_training_does_not_know_is_refused(run, precision):
-    with pytest.raises(TrainingError, match=r"training\.precision.*float32 or bfloat16"):
-        run(precision=precision)
-
-
 def test_files_that_are_not_of_a_run_stay(run, tmp_path):
     for folder in ("tuned", "tuned-state"):
         (tmp_path / folder).mkdir()
