@@ -24,7 +24,7 @@ from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
 
 if TYPE_CHECKING:
     from toolformer.decoding.completions import DecodingParameters
-    from toolformer.forward.model import ReadingModel
+    from toolformer.forward.model import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class LiveModel:
     toolbox: Toolbox
     location: ModelLocation
     min_call_probability: MinCallProbability
-    load: "Callable[[], ReadingModel]"
+    load: "Callable[[], Model]"
 
     def parameters(
         self,

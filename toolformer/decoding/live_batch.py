@@ -18,7 +18,7 @@ from toolformer.decoding.decoding_row import DecodingRow
 from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest, LiveText
 from toolformer.decoding.prompt_steps import prompt_steps
 from toolformer.errors import ToolformerError
-from toolformer.forward.model import ReadingModel
+from toolformer.forward.model import Model
 from tools.protocol import NO_ANSWER, ToolCall
 
 _LOGGER = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class LiveBatch:
         max_active: texts that are decoded at the same time, those that wait for a tool included.
     """
 
-    def __init__(self, model: ReadingModel, *, max_active: int, max_waiting: int):
+    def __init__(self, model: Model, *, max_active: int, max_waiting: int):
         self._model = model
         self.max_active, self._max_waiting = max_active, max_waiting
         self._batch = self._new_batch()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from toolformer.calls import call_open_id
 from toolformer.decoding.decoding_row import DecodingRow
-from toolformer.forward.model import GivenToken, NextTokens, ReadingModel
+from toolformer.forward.model import GivenToken, Model, NextTokens
 from toolformer.forward.tokenization import (
     MAX_TOKENS_PER_CHARACTER,
     REPLACEMENT_CHARACTER,
@@ -35,7 +35,7 @@ class PromptStep:
 
 
 def prompt_steps(
-    model: ReadingModel, rows: Sequence[DecodingRow]
+    model: Model, rows: Sequence[DecodingRow]
 ) -> list[tuple[list[PromptStep], NextTokens]]:
     """Feed the prompts of rows by themselves; the rows stay as they are.
 

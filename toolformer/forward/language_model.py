@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class LanguageModel(Network):
-    """A `toolformer.forward.model.ReadingModel` that is a network."""
+    """A `toolformer.forward.model.Model` that is a network."""
 
     loss_noise: float | None = None
 
@@ -36,11 +36,11 @@ class LanguageModel(Network):
 
     @property
     def vocabulary_size(self) -> int:
-        """See `ReadingModel.vocabulary_size`."""
+        """See `Model.vocabulary_size`."""
         return min(self.tokenizer.vocabulary_size, self.text_config.vocab_size)
 
     def close(self) -> None:
-        """See `ReadingModel.close`."""
+        """See `Model.close`."""
 
     @property
     def geometry(self) -> NetworkGeometry:
@@ -123,7 +123,7 @@ class LanguageModel(Network):
         open_id: int,
         counts: Sequence[int],
     ) -> list[tuple[list[GivenToken], LocalNextTokens]]:
-        """See `ReadingModel.given_tokens`; rows are fed together, padded to the longest."""
+        """See `Model.given_tokens`; rows are fed together, padded to the longest."""
         import torch
 
         found = []

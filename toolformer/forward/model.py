@@ -359,10 +359,6 @@ class Model(Protocol):
         """So many empty texts."""
         ...
 
-
-class ReadingModel(Model, Protocol):
-    """A model that also tells what it expected within prompts."""
-
     @property
     def vocabulary_size(self) -> int:
         """Token ids below this may be fed."""

@@ -27,7 +27,7 @@ _UNLIKELY = 1e-3
 
 
 class ServedModel:
-    """A `toolformer.forward.model.ReadingModel` that a server runs.
+    """A `toolformer.forward.model.Model` that a server runs.
 
     The server is looked at when it is made; see `toolformer.served.handshake`.
 
@@ -64,7 +64,7 @@ class ServedModel:
         self.context_length = self.found.context_length - 2
 
     def close(self) -> None:
-        """End the connections to the server; see `ReadingModel.close`."""
+        """End the connections to the server; see `Model.close`."""
         self._client.close()
 
     @property
@@ -224,7 +224,7 @@ class ServedModel:
         open_id: int,
         counts: Sequence[int],
     ) -> list[tuple[list[GivenToken], ServedNextTokens]]:
-        """See `ReadingModel.given_tokens`."""
+        """See `Model.given_tokens`."""
         behind = self.contexts(len(rows)).next_tokens(rows, open_id=open_id, count=max(counts))
         all_seen = self.found.forms.prompts(rows, top=max(top))
         found = []

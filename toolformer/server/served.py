@@ -15,7 +15,7 @@ from toolformer.decoding.decoder import most_new_tokens
 from toolformer.decoding.decoding_row import RowSettings
 from toolformer.decoding.live_batch import LiveBatch
 from toolformer.decoding.live_text import LiveRequest
-from toolformer.forward.model import ReadingModel
+from toolformer.forward.model import Model
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.live_calls import LiveTools, decoding_parameters, live_tools
 from toolformer.home.wiring.toolbox import Toolbox
@@ -42,7 +42,7 @@ class Served:
         created: when it was started, in seconds since 1970.
     """
 
-    model: ReadingModel
+    model: Model
     batch: LiveBatch
     settings: Settings
     toolbox: Toolbox
