@@ -191,19 +191,14 @@ async def read_body(request: Request) -> bytes:
     """
     if (given := media_type(request.headers)) != "application/json":
         raise ApiError(415, f"The content type is {given!r}. Expected application/json.")
-    too_large = ApiError(
-        413, f"The body is too large. Expected at most {MAX_BODY_BYTES} bytes.", code="too_large"
-    )
-    # Before any of it is read; h11 has checked that it is a number.
-    if int(request.headers.get("content-length", 0)) > MAX_BODY_BYTES:
-        raise too_large
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for piece in request.stream():
                 body += piece
                 if len(body) > MAX_BODY_BYTES:
-                    raise too_large
+                    message = f"The body is too large. Expected at most {MAX_BODY_BYTES} bytes."
+                    raise ApiError(413, message, code="too_large")
     except TimeoutError as error:
         raise ApiError(
             408, f"The body did not arrive. Expected it within {BODY_SECONDS} seconds."
