@@ -15,7 +15,7 @@ development texts, though: see `threshold_behind_prompt`.
 import functools
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -123,25 +123,13 @@ class CalibratedProbability:
         if not opened:
             return f"{threshold:.4g}. {_CLOSING}"
         kept, others = (
-            [opening for opening in opened if opening.is_kept is is_kept]
+            sum(opening.weight for opening in opened if opening.is_kept is is_kept)
             for is_kept in (True, False)
         )
         return (
-            f"{threshold:.4g}, at which a call opens at {_counted(kept)} of {self.kept_places} "
-            f"kept places of development texts{_mean(kept)} and at {_counted(others)} of "
-            f"{self.other_places} others{_mean(others)}."
+            f"{threshold:.4g}, at which a call opens at {kept} of {self.kept_places} kept places "
+            f"of development texts and at {others} of {self.other_places} others."
         )
-
-
-def _counted(openings: Iterable[Opening]) -> int:
-    return sum(opening.weight for opening in openings)
-
-
-def _mean(openings: Sequence[Opening]) -> str:
-    if not openings:
-        return ""
-    gain = sum(opening.weight * opening.gain for opening in openings) / _counted(openings)
-    return f" (mean gain {gain:.4f} nats)"
 
 
 def why_too_few(*, with_calls: int) -> str | None:

@@ -160,9 +160,8 @@ def test_behind_a_prompt_kept_places_count_as_much_as_all_others():
     assert chosen.min_call_probability_behind_prompt == pytest.approx(0.2)
     assert chosen.summary == (
         "Minimum call probability in running text: 0.4, at which a call opens at 1 of 10 kept "
-        "places of development texts (mean gain 1.0000 nats) and at 0 of 400 others. Behind a "
-        "prompt: 0.2, at which a call opens at 1 of 10 kept places of development texts (mean "
-        "gain 1.0000 nats) and at 2 of 400 others (mean gain -0.5000 nats)."
+        "places of development texts and at 0 of 400 others. Behind a prompt: 0.2, at which a call "
+        "opens at 1 of 10 kept places of development texts and at 2 of 400 others."
     )
 
 
