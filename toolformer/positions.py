@@ -1,8 +1,7 @@
 """Which positions of a text get calls (paper §2, "Sampling API Calls")."""
 
-import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 
 from tools.protocol import Proposal
 
@@ -13,18 +12,14 @@ def choose_positions(
     sampling_threshold: float,
     positions_per_text: int,
     is_allowed: Sequence[bool] | None = None,
-    proposed: Container[int] | None = None,
 ) -> list[int]:
     """The k positions with the largest p_i among those with p_i > τ_s, from left to right.
-
-    Where a tool proposes positions, these take the place of τ_s.
 
     Args:
         call_probabilities: p_i for every position, shape `(n,)`.
         sampling_threshold: τ_s. Exactly τ_s is not above it.
         positions_per_text: k.
         is_allowed: which positions may hold a call at all; all by default.
-        proposed: the positions that a tool proposes; None where p_i alone chooses.
 
     Returns:
         0-based positions. Ties at the cut: the earlier one wins.
@@ -33,13 +28,10 @@ def choose_positions(
         >>> choose_positions([0.3, 0.1, 0.2, 0.1], sampling_threshold=0.05, positions_per_text=3)
         [0, 1, 2]
     """
-    threshold = sampling_threshold if proposed is None else -math.inf
     above = [
         position
         for position, probability in enumerate(call_probabilities)
-        if probability > threshold
-        and (is_allowed is None or is_allowed[position])
-        and (proposed is None or position in proposed)
+        if probability > sampling_threshold and (is_allowed is None or is_allowed[position])
     ]
     largest = sorted(above, key=lambda position: (-call_probabilities[position], position))
     return sorted(largest[:positions_per_text])

@@ -326,7 +326,11 @@ def _choose(
     parameters: SamplingParameters,
     proposed: Sequence[ProposedCalls] | None,
 ) -> list[_ChosenPosition]:
-    """The positions of all windows that get calls, in their order."""
+    """The positions of all windows that get calls, in their order.
+
+    Args:
+        allowed: only proposed ones where the tool proposes some.
+    """
     places = [
         Place(row, position)
         for row, row_allowed in enumerate(allowed)
@@ -334,10 +338,10 @@ def _choose(
     ]
     probabilities = [[0.0] * len(row_allowed) for row_allowed in allowed]
     # A position below the threshold is not chosen, but where the tool proposes it.
-    threshold = 0.0 if proposed is not None else parameters.sampling_threshold
+    threshold = parameters.sampling_threshold if proposed is None else -math.inf
     losses = texts.losses(
         [(place, open_id) for place in places],
-        min_probability=threshold,
+        min_probability=max(threshold, 0.0),
         most=parameters.positions_per_text,
     )
     for place, loss in zip(places, losses, strict=True):
@@ -351,10 +355,9 @@ def _choose(
         for row, row_probabilities in enumerate(probabilities)
         for position in choose_positions(
             row_probabilities,
-            sampling_threshold=parameters.sampling_threshold,
+            sampling_threshold=threshold,
             positions_per_text=parameters.positions_per_text,
             is_allowed=allowed[row],
-            proposed=proposed and proposed[row],
         )
     ]
 
