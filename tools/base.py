@@ -36,6 +36,7 @@ class Tool(ABC):
         proposals_version: What `proposals` depend on; None for the version.
         argument_schema: JSON schema of the arguments by name; None where a call has one text.
         left_out: Those of its names that no call can give.
+        calls_per_batch: Most calls that `call_batch` gets; what a batch has, is kept.
         start_seconds: How much longer than its deadline a call may take because what answers it has
             to be started.
     """
@@ -51,6 +52,7 @@ class Tool(ABC):
     proposals_version: str | None = None
     argument_schema: Mapping[str, Any] | None = None
     left_out: Sequence[str] = ()
+    calls_per_batch: int = 256
     start_seconds: float = 0.0
 
     @property

@@ -2,7 +2,6 @@
 
 import datetime
 from dataclasses import dataclass
-from typing import Any
 
 # In place of a result where a tool gave no answer, such as in time: another call has none either.
 NO_ANSWER = ""
@@ -42,8 +41,8 @@ class ToolResult:
     """What became of one call.
 
     Attributes:
-        result: What the tool gave; None where it failed. `execute_calls` makes of it one line of
-            text that is free of call markers.
+        result: What the tool gave; None where it failed. `execute_calls` makes of it one line
+            that is free of call markers.
         reason: Short snake_case word for why there is no result; None where there is one.
         seconds: Time of the call; an equal share of its batch's.
         is_lasting: Whether the same call would come to the same again: a result, or a refusal of
@@ -52,7 +51,7 @@ class ToolResult:
         message: What the tool said of a call that it refused; None where it did not.
     """
 
-    result: Any
+    result: str | None
     reason: str | None
     seconds: float
     is_lasting: bool = True

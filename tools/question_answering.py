@@ -30,7 +30,7 @@ class QA(RetrievalTool):
 
     name = "QA"
     # Seconds each on a processor, and a batch has at most 20 deadlines.
-    readings_per_batch = 16
+    calls_per_batch = 16
     description = "Answers a question in a few words found in Wikipedia."
 
     @with_checked_settings

@@ -50,8 +50,6 @@ class WikiSearch(RetrievalTool):
 
     name = "WikiSearch"
     description = "Finds the Wikipedia passage that matches a search term best."
-    # Writing a passage down costs less than looking the answer up.
-    keeps_readings = False
 
     @with_checked_settings
     def __init__(

@@ -124,8 +124,7 @@ def test_index_built_anew_is_used_and_changes_the_version(tmp_path):
     (ranking,) = tool.retriever.rank(["otter"], 3)
     # Equal scores are ordered by passage id.
     assert [hit["passage_id"] for hit in ranking] == ["t0", "t1", "t2"]
-    with pytest.raises(ToolCallError, match="no answer to 'suez'"):
-        tool.call("suez", ASKING)
+    assert outcomes(tool, ("suez", ASKING)) == ["no_result"]
     build_index([CANAL], directory, fingerprint="second")
     assert tool.version.endswith("index=second)")
     assert tool.call("suez", ASKING).startswith("Suez Canal > ")

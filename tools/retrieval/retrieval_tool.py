@@ -5,27 +5,23 @@
                document
     read       query, passages      -> answer
 
-The first and the last step may be expensive and are cached; the second is done for each text.
+The first and the last step may be expensive; the second is done for each text.
 """
 
+import json
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
+from toolformer.base.digests import hex_digest
 from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolCallError
-from tools.protocol import Document, ToolResult
+from tools.protocol import Document
 from tools.retrieval.passages import StoredPassage
 from tools.syntax import single_line, strip_quotes
 
 LONGEST_QUERY = 300  # characters; a longer one is no query but a copied text
-
-# Runs one step, equal inputs once: its name, the inputs, whether outcomes are worth keeping, and
-# the step itself, which takes several inputs and gives an answer or an error for each.
-StepRunner: TypeAlias = Callable[
-    [str, list[Any], bool, Callable[[list[Any]], list[Any]]], list[ToolResult]
-]
 
 
 class Retriever(Protocol):
@@ -82,18 +78,11 @@ class Reader(Protocol):
 
 
 class RetrievalTool(Tool):
-    """A tool in the three steps above. Subclasses give `look_up`, `select` and `read`.
-
-    Attributes:
-        keeps_readings: Whether reading costs enough to keep its answers.
-        readings_per_batch: Most requests that are read together: what a batch has, is kept.
-    """
+    """A tool in the three steps above. Subclasses give `look_up`, `select` and `read`."""
 
     # Which queries can be asked depends on no setting.
     sampling_version = "1"
     proposals_version = "1"
-    keeps_readings: bool = True
-    readings_per_batch: int = 256
 
     def parse_arguments(self, text: str) -> str:
         """Normalise a query: quotes, control characters and white space.
@@ -131,81 +120,37 @@ class RetrievalTool(Tool):
         """Answer queries from passages, at least one each."""
 
     def call(self, arguments: str, document: Document) -> str:
-        """Answer one query; see `answer_from_passages`, which answers several together."""
-        (found,) = self.look_up([arguments])
-        passages = self.select(arguments, found, document)
-        if found and not passages:
-            (found,) = self.look_up_deeper([arguments])
-            passages = self.select(arguments, found, document)
-        if not passages:
-            raise ToolCallError(
-                "no_result",
-                f"{self.name} has no answer to {arguments[:60]!r} outside the call's own text. "
-                "Expected a query that other passages answer.",
-            )
-        (answer,) = self.read([(arguments, passages)])
+        """Answer one query; see `call_batch`."""
+        (answer,) = self.call_batch([(arguments, document)])
         if isinstance(answer, ToolCallError):
             raise answer
         return answer
 
+    def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
+        """Take queries through the three steps; each step does equal work once.
 
-def answer_from_passages(
-    tool: RetrievalTool, requests: Sequence[tuple[str, Document]], run_step: StepRunner
-) -> list[ToolResult]:
-    """Take requests through the three steps.
+        Returns:
+            One entry per request; an error with reason `no_result` where no foreign passage was
+            found.
+        """
+        chosen: list[list[StoredPassage]] = [[] for _ in requests]
+        places: Sequence[int] = range(len(requests))
+        # The text may own all that was found first, and others' passages stand further down.
+        for look_up in (self.look_up, self.look_up_deeper):
+            queries = list(dict.fromkeys(requests[place][0] for place in places))
+            found = dict(zip(queries, look_up(queries), strict=True)) if queries else {}
+            for place in places:
+                query, document = requests[place]
+                chosen[place] = self.select(query, found[query], document)
+            places = [each for each in places if found[requests[each][0]] and not chosen[each]]
+        readings = [
+            (query, passages) for (query, _), passages in zip(requests, chosen, strict=True)
+        ]
+        distinct = {json.dumps(reading): reading for reading in readings if reading[1]}
+        answers = dict(zip(distinct, self.read(list(distinct.values())), strict=True))
+        nothing = ToolCallError("no_result", "")
+        return [answers.get(json.dumps(reading), nothing) for reading in readings]
 
-    Args:
-        run_step: Runs one step; keeps and limits it where that is wanted.
-
-    Returns:
-        One outcome per request, in order; `no_result` where no foreign passage was found. An
-        answer is from the cache where every dear step was.
-    """
-    first_results = run_step("look_up", [query for query, _ in requests], True, tool.look_up)
-    chosen = _select(tool, requests, first_results)
-    # The text may own all that was found, and others' passages stand further down.
-    poor = [
-        index
-        for index, result in enumerate(chosen)
-        if result.reason is None and first_results[index].result and not result.result
-    ]
-    queries = [requests[index][0] for index in poor]
-    deeper = run_step("look_up_deeper", queries, True, tool.look_up_deeper)
-    again = _select(tool, [requests[index] for index in poor], deeper)
-    for index, looked_up, selected in zip(poor, deeper, again, strict=True):
-        first_results[index], chosen[index] = looked_up, selected
-    answered = [
-        index for index, result in enumerate(chosen) if result.reason is None and result.result
-    ]
-    readings = run_step(
-        "read",
-        [(requests[index][0], chosen[index].result) for index in answered],
-        tool.keeps_readings,
-        tool.read,
-    )
-    outcomes = [
-        selected_result
-        if selected_result.reason is not None
-        else ToolResult(None, "no_result", looked_up.seconds, from_cache=looked_up.from_cache)
-        for selected_result, looked_up in zip(chosen, first_results, strict=True)
-    ]
-    for index, reading in zip(answered, readings, strict=True):
-        outcomes[index] = replace(
-            reading,
-            seconds=first_results[index].seconds + reading.seconds,
-            from_cache=first_results[index].from_cache
-            and (reading.from_cache or not tool.keeps_readings),
-        )
-    return outcomes
-
-
-def _select(
-    tool: RetrievalTool, requests: Sequence[tuple[str, Document]], found: Sequence[ToolResult]
-) -> list[ToolResult]:
-    """The passages that may answer each request; failures of the step before are passed on."""
-    return [
-        outcome
-        if outcome.reason is not None
-        else replace(outcome, result=tool.select(query, outcome.result, document))
-        for (query, document), outcome in zip(requests, found, strict=True)
-    ]
+    def cache_key(self, document: Document) -> tuple[str, ...]:
+        """A digest of the text with its title and address: its own passages answer nothing."""
+        return (hex_digest(document.title or "", document.url or "", document.text),)

@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_exponential
 
+from tools.base import Tool
 from tools.errors import (
     CallSyntaxError,
     ToolBugError,
@@ -24,11 +25,12 @@ from tools.errors import (
     ToolUnavailableError,
     reason_word,
 )
-from tools.protocol import LONGEST_MESSAGE, ToolResult
+from tools.protocol import LONGEST_MESSAGE, Document, ToolResult
 from tools.running.call_threads import BusyMachineError, answer_in_time
-from tools.syntax import clean_result
+from tools.syntax import checked_answer, clean_result
 
 _LOGGER = logging.getLogger(__name__)
+_Request = tuple[str, Document]
 
 # Errors after which no call of the tool can work.
 WHOLE_TOOL_ERRORS = (ToolDiedError, ToolUnavailableError)
@@ -53,7 +55,6 @@ class Limits:
     Attributes:
         deadline_seconds: Longest time of one call, its repetitions included; in processor time
             where it computes in this process, up to ten times as long on the clock.
-        batch_size: Most calls per batch.
         attempts: How often a call is made that fails for a reason that may pass.
 
     Raises:
@@ -61,7 +62,6 @@ class Limits:
     """
 
     deadline_seconds: PositiveFloat
-    batch_size: PositiveInt = 256
     attempts: PositiveInt = 3
 
 
@@ -72,33 +72,15 @@ class Calls:
     """Makes the calls of one tool; failures become reasons. For one thread.
 
     Args:
-        call: Makes one call; raises where there is no answer.
-        call_batch: Makes several, in order, errors among the answers; None where calls are made
-            one by one.
-        check: What is kept of an answer; a TypeError where it is none.
-        prepare: Loads what calls need; done once, before the first call, without a deadline.
-        limits: What they may take; the size of batches is the caller's business.
         failures: Calls in a row without an answer, by tool; counted on. None to begin with none.
     """
 
-    def __init__(
-        self,
-        name: str,
-        call: Callable[[Any], Any],
-        *,
-        call_batch: Callable[[list[Any]], list[Any]] | None = None,
-        check: Callable[[Any], Any] = lambda answer: answer,
-        prepare: Callable[[], None] = lambda: None,
-        limits: Limits,
-        failures: Counter[str] | None = None,
-    ) -> None:
-        self._name = name
-        self._call = call
-        self._call_batch = call_batch
-        self._check = check
-        self._prepare = prepare
+    def __init__(self, tool: Tool, *, limits: Limits, failures: Counter[str] | None = None) -> None:
+        self._tool = tool
+        self._name = tool.name
         self._is_prepared = False
-        self._deadline_seconds = limits.deadline_seconds
+        # A tool in its own process keeps the deadline itself, and may have to start first.
+        self._deadline_seconds = limits.deadline_seconds + tool.start_seconds
         self._failures = Counter() if failures is None else failures
         self._reported: set[object] = set()
         self._retrying = Retrying(
@@ -110,8 +92,8 @@ class Calls:
             reraise=True,
         )
 
-    def make(self, requests: Sequence[Any]) -> list[ToolResult]:
-        """Make calls, as one batch where the tool has a method for batches.
+    def make(self, requests: Sequence[_Request]) -> list[ToolResult]:
+        """Make calls, as one batch where the tool has a method for batches; prepare the tool once.
 
         A batch that raises, comes back too short, or takes longer than its calls may together (at
         most 20 deadlines) is made again call by call. After 20 calls in a row that failed for
@@ -128,18 +110,17 @@ class Calls:
             ToolUnavailableError: When the tool finds that it cannot run at all.
         """
         if requests and not self._is_prepared:
-            self._prepare()
+            self._tool.prepare()
             self._is_prepared = True
-        if not requests or self._call_batch is None or self._is_given_up:
+        # The default is a loop. Looping outside of it gives every call a deadline of its own.
+        if not requests or not self._tool.has_batches or self._is_given_up:
             return self._make_singly(requests)
-        return self._make_batch(self._call_batch, list(requests))
+        return self._make_batch(list(requests))
 
-    def _make_batch(
-        self, call_batch: Callable[[list[Any]], list[Any]], batch: list[Any]
-    ) -> list[ToolResult]:
+    def _make_batch(self, batch: list[_Request]) -> list[ToolResult]:
         deadlines = min(len(batch), MAX_DEADLINES_PER_BATCH)
         answers, seconds = self._attempt(
-            partial(call_batch, batch), self._deadline_seconds * deadlines
+            partial(self._tool.call_batch, batch), self._deadline_seconds * deadlines
         )
         if isinstance(answers, WHOLE_TOOL_ERRORS):
             raise answers
@@ -163,13 +144,15 @@ class Calls:
             outcomes[index] = outcome
         return outcomes
 
-    def _make_singly(self, requests: Sequence[Any]) -> list[ToolResult]:
+    def _make_singly(self, requests: Sequence[_Request]) -> list[ToolResult]:
         outcomes = []
         for request in requests:
             if self._is_given_up:
                 outcomes.append(_NOT_MADE)
                 continue
-            answer, seconds = self._attempt(partial(self._call, request), self._deadline_seconds)
+            answer, seconds = self._attempt(
+                partial(self._tool.call, *request), self._deadline_seconds
+            )
             outcomes.append(self._outcome(answer, seconds))
         return outcomes
 
@@ -204,7 +187,7 @@ class Calls:
             return ToolResult(None, "transient_error", seconds, is_lasting=False)
         if answer is not None and not isinstance(answer, BaseException):
             try:
-                return ToolResult(self._check(answer), None, seconds)
+                return ToolResult(checked_answer(answer), None, seconds)
             except TypeError as error:
                 answer = error
         self._report_once(answer)

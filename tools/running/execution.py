@@ -1,19 +1,16 @@
 """Executing the calls of one tool (paper, section 2); no failing call ends a run."""
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from tools.base import Tool
 from tools.errors import changed_tool
 from tools.protocol import NO_ANSWER, Document, ToolCall, ToolResult
-from tools.retrieval.retrieval_tool import RetrievalTool, answer_from_passages
 from tools.running.deadlines import MACHINE_BUSY, WHOLE_TOOL_ERRORS, Calls, Limits
 from tools.running.result_cache import ResultCache, outcome_key
-from tools.syntax import checked_answer, clean_result
+from tools.syntax import clean_result
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -21,7 +18,6 @@ _LOGGER = logging.getLogger(__name__)
 MAY_PASS = frozenset({"timeout", "transient_error", MACHINE_BUSY})
 
 _Request = tuple[str, Document]
-_Progress = Callable[[int, int], None]
 
 
 def execute_calls(
@@ -30,20 +26,20 @@ def execute_calls(
     *,
     limits: Limits,
     cache: ResultCache | None = None,
-    progress: _Progress | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
     failures: Counter[str] | None = None,
 ) -> list[ToolResult]:
     """Run calls of one tool.
 
-    A tool that has a `call_batch` of its own gets whole batches; a retrieval tool goes through its
-    three steps; the calls of other tools are made one by one. Calls that hang are left behind in
-    daemon threads, which never keep the interpreter from exiting.
+    A tool that has a `call_batch` of its own gets whole batches; the calls of other tools are made
+    one by one. Calls that hang are left behind in daemon threads, which never keep the interpreter
+    from exiting.
 
     Args:
         cache: Holds outcomes of earlier calls and gets the new ones; with one, calls that are equal
             are made once. None to make every call.
         progress: Told at first and after each batch how many calls of how many are made, those of
-            the cache left out; of a retrieval tool those that read.
+            the cache left out.
         failures: See `tools.running.deadlines.Calls`; for tools that are asked time and again.
 
     Returns:
@@ -63,14 +59,46 @@ def execute_calls(
         >>> [(result.result, result.reason) for result in results]
         [('42', None), (None, 'division_by_zero')]
     """
-    # Once: a version may read files, and a tool in its own process is asked.
-    version = "" if cache is None else tool.version
-    run = _Run(tool, limits, cache, progress or _no_progress, failures, version)
-    if isinstance(tool, RetrievalTool):
-        outcomes = answer_from_passages(tool, requests, run.run_step)
+    calls = Calls(tool, limits=limits, failures=failures)
+    dependencies = cache and _cache_keys(tool, [document for _, document in requests])
+    if cache is None or dependencies is None:
+        cache, version = None, ""
+        keys = [str(number) for number in range(len(requests))]
     else:
-        outcomes = run.call_all(requests)
-    return [_cleaned(outcome) for outcome in outcomes]
+        # Once: it may read files, and a tool in its own process is asked.
+        version = tool.version
+        keys = [
+            outcome_key(tool.name, version, arguments, *dependency)
+            for (arguments, _), dependency in zip(requests, dependencies, strict=True)
+        ]
+    first = {key: number for number, key in reversed(list(enumerate(keys)))}
+    distinct = list(dict.fromkeys(keys))
+    kept = cache.get(distinct) if cache is not None else [None] * len(distinct)
+    outcome_of = {
+        key: outcome for key, outcome in zip(distinct, kept, strict=True) if outcome is not None
+    }
+    missing = [key for key in distinct if key not in outcome_of]
+    progress(0, len(missing))
+    for start in range(0, len(missing), tool.calls_per_batch):
+        batch = missing[start : start + tool.calls_per_batch]
+        outcomes = calls.make([requests[first[key]] for key in batch])
+        made = dict(zip(batch, outcomes, strict=True))
+        outcome_of.update(made)
+        if cache is not None:
+            # Its index, model or data may have been replaced meanwhile.
+            if (now := tool.version) != version:
+                raise changed_tool(tool.name, version, now)
+            # A run that is killed has kept the batches before.
+            cache.keep(made)
+        progress(start + len(batch), len(missing))
+    return [
+        _cleaned(
+            outcome_of[key]
+            if number == first[key]
+            else replace(outcome_of[key], seconds=0.0, from_cache=True)
+        )
+        for number, key in enumerate(keys)
+    ]
 
 
 def call_runner(
@@ -122,110 +150,6 @@ def call_runner(
     return run
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """The calls of one tool, as `execute_calls` was asked to make them."""
-
-    tool: Tool
-    limits: Limits
-    cache: ResultCache | None
-    progress: _Progress
-    failures: Counter[str] | None
-    version: str
-
-    def call_all(self, requests: Sequence[_Request]) -> list[ToolResult]:
-        """Make calls of a tool that has no steps."""
-        tool = self.tool
-        calls = Calls(
-            tool.name,
-            lambda request: tool.call(*request),
-            # The default is a loop. Looping outside of it gives every call a deadline of its own.
-            call_batch=tool.call_batch if tool.has_batches else None,
-            check=checked_answer,
-            prepare=tool.prepare,
-            limits=replace(
-                self.limits,
-                # A tool in its own process keeps the deadline itself, and may have to start first.
-                deadline_seconds=self.limits.deadline_seconds + tool.start_seconds,
-            ),
-            failures=self.failures,
-        )
-        dependencies = self.cache and _cache_keys(tool, [document for _, document in requests])
-        if dependencies is None:
-            return self._make(calls, requests)
-        keys = [
-            outcome_key(tool.name, self.version, "call", arguments, *dependency)
-            for (arguments, _), dependency in zip(requests, dependencies, strict=True)
-        ]
-        return self._make(calls, requests, keys)
-
-    def run_step(
-        self, step: str, inputs: list[Any], is_kept: bool, work: Callable[[list[Any]], list[Any]]
-    ) -> list[ToolResult]:
-        """Run one step of a retrieval tool, in batches under a deadline, for equal inputs once."""
-        tool = self.tool
-        assert isinstance(tool, RetrievalTool)
-        if step == "read":
-            size = min(self.limits.batch_size, tool.readings_per_batch)
-            run = replace(self, limits=replace(self.limits, batch_size=size))
-        else:
-            # The others take a moment.
-            run = replace(self, progress=_no_progress)
-        calls = Calls(
-            f"{tool.name} ({step.replace('_', ' ')})",
-            lambda item: work([item])[0],
-            call_batch=work,
-            # What is prepared is the reader.
-            prepare=tool.prepare if step == "read" else lambda: None,
-            limits=self.limits,
-            failures=self.failures,
-        )
-        keys = [outcome_key(tool.name, self.version, step, json.dumps(item)) for item in inputs]
-        return (run if is_kept else replace(run, cache=None))._make(calls, inputs, keys)
-
-    def _make(
-        self, calls: Calls, requests: Sequence[Any], keys: Sequence[str] | None = None
-    ) -> list[ToolResult]:
-        """Make calls in batches.
-
-        Args:
-            keys: Keys of the requests in the cache: only those that it lacks are made, each
-                distinct one once. None to make every call.
-
-        Raises:
-            ToolUnavailableError: The tool has another version by now.
-        """
-        cache = None if keys is None else self.cache
-        keys = keys or [str(number) for number in range(len(requests))]
-        first = {key: number for number, key in reversed(list(enumerate(keys)))}
-        distinct = list(dict.fromkeys(keys))
-        kept = cache.get(distinct) if cache is not None else [None] * len(distinct)
-        outcome_of = {
-            key: outcome for key, outcome in zip(distinct, kept, strict=True) if outcome is not None
-        }
-        missing = [key for key in distinct if key not in outcome_of]
-        self.progress(0, len(missing))
-        size = self.limits.batch_size
-        for start in range(0, len(missing), size):
-            batch = missing[start : start + size]
-            outcomes = calls.make([requests[first[key]] for key in batch])
-            made = dict(zip(batch, outcomes, strict=True))
-            outcome_of.update(made)
-            if cache is not None:
-                # Its index, model or data may have been replaced meanwhile.
-                if (now := self.tool.version) != self.version:
-                    raise changed_tool(self.tool.name, self.version, now)
-                # A run that is killed has kept the batches before.
-                cache.keep(made)
-            self.progress(start + len(batch), len(missing))
-        return [
-            outcome_of[key]
-            if number == first[key]
-            else replace(outcome_of[key], seconds=0.0, from_cache=True)
-            for number, key in enumerate(keys)
-        ]
-
-
 def _cache_keys(tool: Tool, documents: Sequence[Document]) -> list[tuple[str, ...]] | None:
     """What the answers depend on; None where one must not be kept or the tool fails to say."""
     try:
@@ -251,12 +175,8 @@ def _cache_keys(tool: Tool, documents: Sequence[Document]) -> list[tuple[str, ..
     return wanted if len(wanted) == len(keys) else None
 
 
-def _no_progress(done: int, total: int) -> None:
-    """Show nothing."""
-
-
 def _cleaned(outcome: ToolResult) -> ToolResult:
-    if outcome.reason is not None:
+    if outcome.result is None:
         return outcome
     cleaned = clean_result(outcome.result) or None
     return replace(outcome, result=cleaned, reason="empty_result" if cleaned is None else None)

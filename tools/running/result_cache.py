@@ -1,6 +1,6 @@
 """Finished calls on disk, so that no run pays for one twice, over whatever shard.
 
-    key     digest of tool, version, step, arguments and what else the answer depends on
+    key     digest of tool, version, arguments and what else the answer depends on
     value   JSON: what the tool answered, or reason and message of its refusal, and a digest of all
 
 A value that its digest does not fit was altered, and counts as none.
@@ -81,7 +81,7 @@ def outcome_key(tool_name: str, version: str, *parts: str) -> str:
     """A digest of everything that an outcome depends on.
 
     Args:
-        parts: Step, arguments and whatever else; their order counts.
+        parts: Arguments and whatever else; their order counts.
 
     Example:
         >>> outcome_key("A", "1", "bc") == outcome_key("A", "1", "b", "c")

@@ -5,31 +5,54 @@ import time
 
 import pytest
 
+from tools.base import Tool
 from tools.errors import ToolCallError, TransientToolError
+from tools.protocol import Document
 from tools.running import call_threads
 from tools.running.deadlines import MADE_AGAIN, Calls, Limits
 
+DOCUMENT = Document("d", "a text")
 
-def reasons(outcomes):
-    return [outcome.reason or outcome.result for outcome in outcomes]
+
+class X(Tool):
+    """Does what it was given."""
+
+    name = "X"
+    version = "1"
+    description = "X."
+
+    def __init__(self, call):
+        self.given = call
+
+    def call(self, arguments, document):
+        return self.given(arguments)
+
+
+def made(calls, arguments):
+    return calls.make([(each, DOCUMENT) for each in arguments])
+
+
+def reasons(calls, arguments):
+    return [outcome.reason or outcome.result for outcome in made(calls, arguments)]
 
 
 def test_what_calls_need_is_loaded_once_before_them_and_outside_their_deadlines():
     done = []
 
-    def prepare():
-        time.sleep(0.3)
-        done.append("prepared")
+    class Prepared(X):
+        def prepare(self):
+            time.sleep(0.3)
+            done.append("prepared")
 
     def call(request):
         done.append(request)
         return request
 
-    calls = Calls("X", call, prepare=prepare, limits=Limits(0.1))
+    calls = Calls(Prepared(call), limits=Limits(0.1))
     assert calls.make([]) == []
     assert done == []
-    assert reasons(calls.make(["a"])) == ["a"]
-    assert reasons(calls.make(["b"])) == ["b"]
+    assert reasons(calls, "a") == ["a"]
+    assert reasons(calls, "b") == ["b"]
     assert done == ["prepared", "a", "b"]
 
 
@@ -51,7 +74,7 @@ def test_only_errors_that_may_pass_are_tried_again_and_not_for_ever(
         tries.append(request)
         raise error
 
-    (outcome,) = Calls("X", call, limits=Limits(10, attempts=2)).make(["a"])
+    (outcome,) = made(Calls(X(call), limits=Limits(10, attempts=2)), "a")
     assert (outcome.reason, outcome.is_lasting) == (reason, is_lasting)
     assert len(tries) == attempts
 
@@ -61,22 +84,23 @@ def test_repetitions_count_towards_the_deadline():
         time.sleep(0.15)
         raise TransientToolError("Busy.")
 
-    (outcome,) = Calls("X", call, limits=Limits(0.2, attempts=50)).make(["a"])
+    (outcome,) = made(Calls(X(call), limits=Limits(0.2, attempts=50)), "a")
     assert outcome.reason == "timeout"
 
 
 def test_of_a_batch_only_those_are_made_again_that_may_pass():
     singles = []
 
-    def call_batch(requests):
-        return [TransientToolError("Busy.") if each == "b" else each for each in requests]
+    class Batches(X):
+        def call_batch(self, requests):
+            return [TransientToolError("Busy.") if each == "b" else each for each, _ in requests]
 
     def call(request):
         singles.append(request)
         return "again"
 
-    calls = Calls("X", call, call_batch=call_batch, limits=Limits(10))
-    assert reasons(calls.make(list("abc"))) == ["a", "again", "c"]
+    calls = Calls(Batches(call), limits=Limits(10))
+    assert reasons(calls, "abc") == ["a", "again", "c"]
     assert singles == ["b"]
 
 
@@ -115,20 +139,20 @@ def test_a_call_that_computes_is_answered_however_busy_the_machine_is(seconds):
 
     with Load():
         began = time.perf_counter()
-        (outcome,) = Calls("X", call, limits=Limits(0.6)).make(["a"])
+        (outcome,) = made(Calls(X(call), limits=Limits(0.6)), "a")
         assert time.perf_counter() - began > 0.6
     assert (outcome.result, outcome.reason) == ("a", None)
 
 
 def test_a_call_that_computes_for_longer_than_its_deadline_is_late():
-    (outcome,) = Calls("X", lambda _: computing(1), limits=Limits(0.3)).make(["a"])
+    (outcome,) = made(Calls(X(lambda _: computing(1)), limits=Limits(0.3)), "a")
     assert outcome.reason == "timeout"
 
 
 @pytest.mark.parametrize("wait", [time.sleep, lambda s: threading.Event().wait(s)])
 def test_a_call_that_waits_has_its_deadline_on_the_clock(wait):
     began = time.perf_counter()
-    (outcome,) = Calls("X", lambda _: wait(5), limits=Limits(0.2)).make(["a"])
+    (outcome,) = made(Calls(X(lambda _: wait(5)), limits=Limits(0.2)), "a")
     assert outcome.reason == "timeout"
     assert time.perf_counter() - began < 2
 
@@ -142,6 +166,6 @@ def test_a_call_that_got_too_little_of_a_processor_is_to_be_made_again(monkeypat
             computing(0.01)
             time.sleep(0.09)
 
-    (outcome,) = Calls("X", call, limits=Limits(0.3)).make(["a"])
+    (outcome,) = made(Calls(X(call), limits=Limits(0.3)), "a")
     assert (outcome.reason, outcome.is_lasting) == ("machine_busy", False)
     assert outcome.reason in MADE_AGAIN

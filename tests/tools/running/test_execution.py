@@ -64,10 +64,10 @@ class BatchEcho(Echo):
 TOOLS = [Echo, BatchEcho]
 
 
-def execute(tool, arguments, deadline_seconds=5.0, cache=None, **limits):
+def execute(tool, arguments, deadline_seconds=5.0, batch_size=256, **options):
+    tool.calls_per_batch = batch_size
     requests = [(text, DOCUMENT) for text in arguments]
-    limits = Limits(deadline_seconds=deadline_seconds, **limits)
-    return execute_calls(tool, requests, limits=limits, cache=cache)
+    return execute_calls(tool, requests, limits=Limits(deadline_seconds), **options)
 
 
 def outcomes(results):
@@ -173,7 +173,7 @@ def test_answers_of_a_tool_that_changes_meanwhile_are_kept_under_no_version(tool
     assert tool.calls == ["a", "b", "c", "d"]
     for version in ("1", "2"):
         tool.version = version
-        held = cache.get([outcome_key(tool.name, version, "call", each, "") for each in "abcd"])
+        held = cache.get([outcome_key(tool.name, version, each, "") for each in "abcd"])
         assert [bool(each) for each in held] == [version == "1"] * 2 + [False] * 2
 
 
@@ -222,13 +222,8 @@ def test_without_a_usable_cache_key_nothing_is_kept(cache, key):
 def test_progress_is_told_batch_by_batch(cache):
     for used in (cache, None):
         told = []
-        execute_calls(
-            Echo(),
-            [(text, DOCUMENT) for text in "abcde"],
-            limits=Limits(5, batch_size=2),
-            cache=used,
-            progress=lambda *numbers, told=told: told.append(numbers),
-        )
+        tell = lambda *numbers, told=told: told.append(numbers)  # noqa: E731
+        execute(Echo(), "abcde", batch_size=2, cache=used, progress=tell)
         assert told == [(0, 5), (2, 5), (4, 5), (5, 5)]
 
 
@@ -253,7 +248,7 @@ def test_an_altered_value_is_a_call_not_found(cache, tmp_path, caplog, change):
     import diskcache
 
     execute(Echo(), ["a", "b"], cache=cache)
-    key, other = (outcome_key("Echo", "1", "call", text, "") for text in "ab")
+    key, other = (outcome_key("Echo", "1", text, "") for text in "ab")
     with diskcache.Cache(str(tmp_path / "cache"), disk=diskcache.JSONDisk) as raw:
         change(raw, key, other)
     tool = Echo()
