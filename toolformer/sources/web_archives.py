@@ -3,11 +3,11 @@
 Text is not extracted from HTML, and contents that are compressed by themselves are not read.
 """
 
+import io
 import re
-import sys
 from collections.abc import Iterator
 from email.message import Message
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from toolformer.sources.compression import CHUNK_BYTES, ByteStream
 from toolformer.sources.errors import DamageError
@@ -23,12 +23,14 @@ _WITH_CONTENT = frozenset({"response", "resource", "conversion"})
 # What was asked for, with which program, and what was there before.
 _OF_CRAWL = frozenset({"warcinfo", "request", "metadata", "revisit"})
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
-# Far above what crawlers write; warcio holds the head of a record in memory.
+# Far above what crawlers write.
 _LONGEST_HEAD = 1 << 20
-# What follows the content of a record. Where it is inside of it, the content is not all there.
-_NEXT_HEAD = re.compile(rb"(?:\r?\n){2}(?P<head>WARC/\d)")
-_BEGUN_HEAD = re.compile(rb"\n\r?\nW(?:A(?:R(?:C/?)?)?)?\Z")
-_HEAD_BYTES = len(b"\r\n\r\nWARC/")
+# Blank lines stand between records. Where a record should go on behind them, it is not all there.
+_NEXT_HEAD = re.compile(rb"WARC/(?:(?<=\n\nWARC/)|(?<=\n\r\nWARC/))\d")
+_END_BYTES = len(b"\r\n\r\nWARC/1")
+_LONGEST_END = len(b"\r\n\r\n")
+_BLANK_LINES = re.compile(rb"[\r\n]*")
+_LINE_OF_HEAD = re.compile(rb"^WARC/", re.MULTILINE)
 
 
 def read_web_archive(name: str, stream: ByteStream, source: Source) -> Iterator[RawRecord]:
@@ -43,152 +45,130 @@ def read_web_archive(name: str, stream: ByteStream, source: Source) -> Iterator[
         EOFError: the last record is not complete; those before it came.
         OSError, ExpansionError: the stream says so.
     """
+    number = 0
+    try:
+        for piece in _pieces(stream, _LONGEST_HEAD + 2 * source.maximum_text_bytes):
+            if isinstance(piece, DamageError):
+                yield damaged_record(name, number, piece)
+                number += 1
+                continue
+            for record in _records(piece, name, number, source.maximum_text_bytes):
+                number += 1
+                if record is not None:
+                    yield record
+    except EOFError as error:
+        raise EOFError(f"record {number}: {error}") from error
+
+
+class _Piece(NamedTuple):
+    """What stands up to the next record, or to where the stream ends or is damaged.
+
+    Attributes:
+        kept: its beginning, which is all of it unless that is far too long.
+        is_cut: whether the stream breaks off, so that what is not complete is told otherwise.
+        is_last: whether it ends with the stream.
+    """
+
+    kept: bytes
+    size: int
+    is_cut: bool = False
+    is_last: bool = False
+
+
+def _pieces(stream: ByteStream, longest: int) -> Iterator[_Piece | DamageError]:
+    kept, size, rest = b"", 0, b""
+    while True:
+        chunk, failure = b"", None
+        try:
+            chunk = stream.read(CHUNK_BYTES)
+        except (DamageError, EOFError) as error:
+            failure = error
+        rest, start = rest + chunk, 0
+        for end in [found.start() for found in _NEXT_HEAD.finditer(rest)]:
+            kept += rest[start : min(end, start + longest - len(kept))]
+            yield _Piece(kept, size + end - start)
+            kept, size, start = b"", 0, end
+        # The beginning of an end stays, until more of it is read.
+        end = max(start, len(rest) - _END_BYTES) if chunk else len(rest)
+        kept += rest[start : min(end, start + longest - len(kept))]
+        size, rest = size + end - start, rest[end:]
+        if not chunk:
+            yield _Piece(kept, size, is_cut=failure is not None, is_last=failure is None)
+            kept, size = b"", 0
+            if not isinstance(failure, DamageError):
+                break
+            yield failure
+    if failure is not None:
+        raise failure
+
+
+def _records(
+    piece: _Piece, name: str, number: int, maximum_text_bytes: int
+) -> Iterator[RawRecord | None]:
+    """The record of a piece, None without content; and what stands behind it up to the next."""
     from warcio.bufferedreaders import BufferedReader
     from warcio.exceptions import ArchiveLoadFailed
     from warcio.recordloader import ArcWarcRecordLoader
 
-    checked = _CheckedStream(stream)
-    reader = BufferedReader(checked)
-    loader = ArcWarcRecordLoader(verify_http=False)
-    line, number = b"", 0
-    try:
-        while True:
-            begin = _position(reader) - len(line)
-            try:
-                line = line or _next_line(reader)
-                if not line:
-                    return
-                begin = _position(reader) - len(line)
-                record = loader.parse_record_stream(reader, line, "warc", no_record_parse=True)
-                line = b""
-                if record.length is None or not 0 <= record.length <= sys.maxsize:
-                    raise _NoRecordError("it does not say how long it is (Content-Length)")
-                stored = record.raw_stream = _Content(record.raw_stream)
-                content = _content(record, loader, checked, source.maximum_text_bytes)
-                _read(stored, checked)
-                line = stored.next_line(reader)
-                if isinstance(content, dict):
-                    yield RawRecord(name, number, content)
-                elif content is not None:
-                    url = record.rec_headers.get_header("WARC-Target-URI")
-                    yield RawRecord(name, number, excerpt_of(url), content)
-            except DamageError as error:
-                line = b""
-                yield damaged_record(name, number, error)
-            except _OverlapError as error:
-                line, rest = b"", error.args[0] + reader.read(reader.rem_length())
-                checked.unread(rest)
-                message = f"in record {number} another begins before its Content-Length is reached"
-                skipped = _position(reader) - len(rest) - begin
-                yield damaged_record(name, number, DamageError(message, skipped))
-            except (ArchiveLoadFailed, _NoRecordError) as error:
-                line, skipped = _sought(reader, checked)
-                skipped += _position(reader) - len(line) - begin
-                message = f"where record {number} should begin follows no WARC record: {error}"
-                yield damaged_record(name, number, DamageError(message, skipped))
-            checked.begin_head()
-            number += 1
-    except _StreamEndedError as ended:
-        raise EOFError(f"record {number}: {ended}") from ended
-
-
-class _NoRecordError(Exception):
-    """What stands here cannot be read as a record."""
-
-
-class _OverlapError(Exception):
-    """In the content of a record begins another; has what was read of that."""
-
-
-class _StreamEndedError(Exception):
-    """The stream stops in the middle; warcio takes an EOFError for an end."""
-
-
-class _CheckedStream:
-    """A stream whose reader holds no head of a record that does not end."""
-
-    def __init__(self, stream: ByteStream) -> None:
-        self._stream = stream
-        self._head_bytes = 0
-        self._unread = b""
-
-    def unread(self, content: bytes) -> None:
-        """Gives back what is to be read again."""
-        self._unread = content + self._unread
-
-    def begin_head(self) -> None:
-        """What was read until now belongs to no head that is being read."""
-        self._head_bytes = 0
-
-    def read(self, size: int) -> bytes:
+    loader, stream = ArcWarcRecordLoader(verify_http=False), io.BytesIO(piece.kept)
+    begin = _behind_lines(piece.kept, 0)
+    while begin < len(piece.kept):
+        stream.seek(begin)
+        reader = BufferedReader(stream)
         try:
-            chunk, self._unread = self._unread[:size], self._unread[size:]
-            chunk = chunk or self._stream.read(size)
-        except EOFError as error:
-            raise _StreamEndedError(*error.args) from error
-        self._head_bytes += len(chunk)
-        if self._head_bytes > _LONGEST_HEAD:
-            raise _NoRecordError(f"its head is over {_LONGEST_HEAD:,} bytes long")
-        return chunk
+            record, wrong = _loaded(reader, loader), ""
+        except ArchiveLoadFailed as error:
+            record, wrong = None, str(error)
+        # Where the head has no end, another may begin in it.
+        end_of_head = begin + min(reader.tell() - reader.rem_length(), _LONGEST_HEAD)
+        if record is None:
+            next_head = _LINE_OF_HEAD.search(piece.kept, end_of_head)
+            end = next_head.start() if next_head else piece.size
+            wrong = f"where record {number} should begin follows no WARC record: {wrong}"
+        elif (end := end_of_head + record.length) > piece.size:
+            if piece.is_last:
+                raise EOFError("it ends too early")
+            end = piece.size
+            wrong = f"in record {number} another begins before its Content-Length is reached"
+        if wrong and piece.is_cut:
+            return
+        if record is None or wrong:
+            yield damaged_record(name, number, DamageError(wrong, end - begin))
+        else:
+            most_bytes = maximum_text_bytes if end <= len(piece.kept) else 0
+            content = _content(record, loader, most_bytes)
+            if isinstance(content, str):
+                url = record.rec_headers.get_header("WARC-Target-URI")
+                yield RawRecord(name, number, excerpt_of(url), content)
+            else:
+                yield RawRecord(name, number, content) if content else None
+        number, begin = number + 1, _behind_lines(piece.kept, end)
+    # Of what is not kept, no more is known than how much there is.
+    if (rest := piece.size - begin) > _LONGEST_END and not piece.is_cut:
+        message = f"record {number - 1} is longer than it says"
+        yield damaged_record(name, number, DamageError(message, rest))
 
 
-class _Content:
-    """The stored content of a record, in which no other record begins."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream, self.last = stream, b""
-
-    def read(self, size: int | None = None) -> bytes:
-        return self.looked_at(self._stream.read(size))
-
-    def readline(self, size: int | None = None) -> bytes:
-        return self.looked_at(self._stream.readline(size))
-
-    def next_line(self, reader: "BufferedReader") -> bytes:
-        """What was read of the line behind it, to see that the content does not end in it."""
-        if self._stream.limit:
-            raise _StreamEndedError("it ends too early")
-        return self.looked_at(_next_line(reader)) if _BEGUN_HEAD.search(self.last) else b""
-
-    def looked_at(self, piece: bytes) -> bytes:
-        seen = self.last + piece
-        if found := _NEXT_HEAD.search(seen):
-            raise _OverlapError(seen[found.start("head") :])
-        self.last = seen[-_HEAD_BYTES:]
-        return piece
+def _behind_lines(content: bytes, place: int) -> int:
+    """A place behind the blank lines that begin at another."""
+    lines = _BLANK_LINES.match(content, place) if place < len(content) else None
+    return lines.end() if lines else place
 
 
-def _next_line(reader: "BufferedReader") -> bytes:
-    while line := reader.readline():
-        if line.strip():
-            return line
-    return b""
+def _loaded(reader: "BufferedReader", loader: "ArcWarcRecordLoader") -> "ArcWarcRecord":
+    """The record that begins here; ArchiveLoadFailed where there is none."""
+    from warcio.exceptions import ArchiveLoadFailed
 
-
-def _position(reader: "BufferedReader") -> int:
-    return reader.tell() - reader.rem_length()
-
-
-def _sought(reader: "BufferedReader", checked: _CheckedStream) -> tuple[bytes, int]:
-    """The next line that begins a record, none at the end; and stored bytes that are damaged."""
-    skipped, is_begun = 0, True
-    while True:
-        checked.begin_head()
-        try:
-            line = reader.readline(CHUNK_BYTES)
-        except DamageError as error:
-            skipped, is_begun = skipped + error.skipped, False
-            continue
-        if not line or (not is_begun and line.startswith(b"WARC/")):
-            return line, skipped
-        is_begun = not line.endswith(b"\n")
+    record = loader.parse_record_stream(reader, None, "warc", no_record_parse=True)
+    if record.length is None or record.length < 0:
+        raise ArchiveLoadFailed("it does not say how long it is (Content-Length)")
+    if reader.tell() - reader.rem_length() > _LONGEST_HEAD:
+        raise ArchiveLoadFailed(f"its head is over {_LONGEST_HEAD:,} bytes long")
+    return record
 
 
 def _content(
-    record: "ArcWarcRecord",
-    loader: "ArcWarcRecordLoader",
-    checked: _CheckedStream,
-    maximum_text_bytes: int,
+    record: "ArcWarcRecord", loader: "ArcWarcRecordLoader", maximum_text_bytes: int
 ) -> dict[str, str | None] | Reason | None:
     """The text of a record with address and day; why it is not read; None without content."""
     kind = (record.rec_type or "").strip().lower()
@@ -203,7 +183,9 @@ def _content(
     reason = reason or _reason_of_type(content_type or "")
     if reason is not None:
         return reason
-    content = _read(record.content_stream(), checked, maximum_text_bytes + 1)
+    stream, content = record.content_stream(), bytearray()
+    while len(content) <= maximum_text_bytes and (chunk := stream.read(CHUNK_BYTES)):
+        content += chunk
     if len(content) > maximum_text_bytes:
         return "too_long"
     date = record.rec_headers.get_header("WARC-Date")
@@ -239,23 +221,7 @@ def _reason_of_type(content_type: str) -> Reason | None:
     return None if media_type == "text/plain" else "not_text"
 
 
-def _read(stream: Any, checked: _CheckedStream, max_bytes: int | None = None) -> bytes:
-    """Reads content up to so many bytes; without a limit it is let go."""
-    pieces, size = list[bytes](), 0
-    while max_bytes is None or size < max_bytes:
-        checked.begin_head()
-        chunk = stream.read(
-            CHUNK_BYTES if max_bytes is None else min(CHUNK_BYTES, max_bytes - size)
-        )
-        if not chunk:
-            break
-        size += len(chunk)
-        if max_bytes is not None:
-            pieces.append(chunk)
-    return b"".join(pieces)
-
-
-def _decoded(content: bytes, content_type: str) -> dict[str, str | None]:
+def _decoded(content: bytearray, content_type: str) -> dict[str, str | None]:
     """The text; and that its encoding is unknown, where a name is given that nobody knows."""
     message = Message()
     message["Content-Type"] = content_type

@@ -84,9 +84,14 @@ def test_of_the_answers_of_servers_plain_text_is_read_and_others_say_why_not(wri
 
 
 def test_long_texts_are_rejected_and_reading_goes_on(written):
-    content = record("conversion", b"a" * 700_000) + record("conversion", b"a" * 10) + FIRST
-    source = written("a.warc", content, maximum_text_bytes=9)
-    assert outcomes(source) == ["too_long", "too_long", "Été 0.\n"]
+    # The last is far longer than what is kept of a record.
+    content = b"".join(record("conversion", b"a" * size) for size in (700_000, 10, 3_000_000))
+    source = written("a.warc", content + FIRST, maximum_text_bytes=9)
+    assert outcomes(source) == [*["too_long"] * 3, "Été 0.\n"]
+    longer = record("conversion", b"a" * 3_000_000, Content_Length=2_999_990)
+    source = written("b.warc", longer + FIRST, maximum_text_bytes=9)
+    assert outcomes(source) == ["too_long", "damaged_source", "Été 0.\n"]
+    assert parsed(source)[1].losses == {"damaged_bytes": 14}
 
 
 def test_an_archive_that_stops_where_the_next_record_is_looked_for_keeps_those_before(written):
