@@ -135,22 +135,8 @@ def _check_settings(
     tool_name: str, settings: Mapping[str, object], signature: inspect.Signature
 ) -> None:
     """Check the names of settings against a constructor."""
-    parameters = signature.parameters.values()
-    known = {
-        parameter.name: parameter
-        for parameter in parameters
-        if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    }
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-    for setting in settings:
-        if setting not in known and not takes_any:
-            available = f"Available: {', '.join(known)}." if known else "It has no settings."
-            raise ToolSettingsError(
-                f"{tool_name} has no setting {setting!r}.{did_you_mean(setting, known)} {available}"
-            )
-    for setting, parameter in known.items():
-        if parameter.default is parameter.empty and setting not in settings:
-            raise ToolSettingsError(
-                f"{tool_name} needs the setting {setting!r}, which is not given. Add it to the "
-                "tool's settings."
-            )
+    try:
+        signature.bind(**settings)
+    except TypeError as error:
+        available = ", ".join(signature.parameters) or "none"
+        raise ToolSettingsError(f"{tool_name}: {error}. Its settings: {available}.") from error

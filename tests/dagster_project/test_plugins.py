@@ -126,8 +126,11 @@ def test_what_a_package_brings_along_makes_its_tool_unavailable(outside, home):
     assert "occurs 0 times" in opened(home, {"Echo": ECHO_SECTION}).unavailable["Echo"]
     outside.module("other_module", ECHO.replace("times: int = 1", "times"))
     section = {"class": "other_module:Echo"}
-    assert "needs the setting 'times'" in opened(home, {"Echo": section}).unavailable["Echo"]
-    with pytest.raises(ToolSettingsError, match="needs the setting 'times'"):
+    assert (
+        "missing a required argument: 'times'"
+        in opened(home, {"Echo": section}).unavailable["Echo"]
+    )
+    with pytest.raises(ToolSettingsError, match="missing a required argument: 'times'"):
         opened(home, {"Echo": section}, named=("Echo",))
 
 

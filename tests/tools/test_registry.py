@@ -13,12 +13,12 @@ from tools.registry import create_tool
     ("name", "settings", "error", "word"),
     [
         ("wiki_search", {}, UnknownToolError, "Did you mean 'WikiSearch'"),
-        ("Calculator", {"decimal": 3}, ToolSettingsError, "Did you mean 'decimals'"),
+        ("Calculator", {"decimal": 3}, ToolSettingsError, "'decimal'. Its.* decimals, seed"),
         ("Calculator", {"decimals": 1}, ToolSettingsError, "decimals"),
         ("Calculator", {"weak_share": float("inf")}, ToolSettingsError, "weak_share"),
         ("Calendar", {"date_source": "clock"}, ToolSettingsError, "date_source"),
         ("Calendar", {"latest_date": "yesterday"}, ToolSettingsError, "latest_date"),
-        ("QA", {"retriever": None}, ToolSettingsError, "needs the setting 'reader'"),
+        ("QA", {"retriever": None}, ToolSettingsError, "missing a required argument: 'reader'"),
     ],
 )
 def test_a_name_or_setting_that_cannot_be_used_is_named(name, settings, error, word):
