@@ -36,7 +36,7 @@ from tools.errors import (
     TransientToolError,
     reason_word,
 )
-from tools.plugins.plugins import error_location, parse_arguments
+from tools.plugins.plugins import error_location, parse_arguments, plugin_code
 from tools.protocol import LONGEST_MESSAGE, Document
 from tools.registry import create_tool
 from tools.syntax import checked_answer
@@ -60,11 +60,11 @@ def main() -> None:
         _refuse_sockets()
     sys.path[:0] = [path for path in start["path"] if path not in sys.path]
     try:
-        tool = create_tool(name, start["options"], targets={name: target})
-        reply = _bytes({"answer": _description(tool)})
-    except Exception as error:  # noqa: BLE001
-        # Importing a stranger's module may raise anything.
-        connection.send_bytes(_bytes(_error(error, name, made_from=target)))
+        with plugin_code(name, f"making {target}"):
+            tool = create_tool(name, start["options"], targets={name: target})
+            reply = _bytes({"answer": _description(tool)})
+    except ToolError as error:
+        connection.send_bytes(_bytes(_error(error, name)))
         return
     while True:
         connection.send_bytes(reply)
@@ -167,12 +167,8 @@ def _document(fields: Mapping[str, Any] | None) -> Document:
     return Document(**{**fields, "published_on": date and datetime.date.fromisoformat(date)})
 
 
-def _error(error: BaseException, name: str, *, made_from: str | None = None) -> dict[str, Any]:
-    """What a tool raised, as the error of `tools.errors` that the parent raises.
-
-    Args:
-        made_from: The target where it was raised while the tool was made; None in a call.
-    """
+def _error(error: BaseException, name: str) -> dict[str, Any]:
+    """What a tool raised, as the error of `tools.errors` that the parent raises."""
     location = error_location(error)
     text = f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE] + location
     kind: type[ToolError]
@@ -194,10 +190,6 @@ def _error(error: BaseException, name: str, *, made_from: str | None = None) -> 
         kind, arguments = ToolTimeoutError, [f"{name}: {text}"]
     elif isinstance(error, ConnectionError):
         kind, arguments = TransientToolError, [f"{name}: {text}"]
-    elif made_from is not None:
-        kind = ToolUnavailableError
-        remedy = "Correct its class or its options in the settings"
-        arguments = [name, f"{made_from} cannot be made ({text})", remedy]
     is_lasting = getattr(error, "is_lasting", True)
     return {"error": kind.__name__, "arguments": arguments, "is_lasting": bool(is_lasting)}
 

@@ -9,11 +9,10 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import IO, Any
 
 import psutil
 
-from tools.errors import ToolTimeoutError
+from tools.running.call_threads import answer_in_time
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _LONGEST_REPLY = 64 * 2**20
@@ -109,25 +108,20 @@ class WorkerProcess:
 
         Raises:
             EOFError: The process ended, or was ended for what is no reply, which the error says.
-            ToolTimeoutError: It did not answer in time.
+            ToolTimeoutError: It did not answer in time, and is to be ended.
         """
         # It may not read, and somebody else may have written a length with nothing behind it.
-        give_up = time.monotonic() + seconds
-        timer = threading.Timer(seconds, _kill, [self._process])
-        timer.start()
-        try:
-            self._connection.send_bytes(json.dumps(request).encode())
-            if self._connection.poll(seconds):
-                return json.loads(self._connection.recv_bytes(_LONGEST_REPLY))
-        except (EOFError, ConnectionError) as error:
-            if time.monotonic() < give_up:
-                raise EOFError from error
-        except (OSError, ValueError) as error:
+        reply = answer_in_time(partial(self._exchange, json.dumps(request).encode()), seconds)
+        if isinstance(reply, EOFError | ConnectionError):
+            raise EOFError from reply
+        if isinstance(reply, OSError | ValueError):
             self.end()
-            raise EOFError(" (it, or what it started, wrote what is no reply)") from error
-        finally:
-            timer.cancel()
-        raise ToolTimeoutError(f"The tool did not answer within {seconds:g} s.")
+            raise EOFError(" (it, or what it started, wrote what is no reply)") from reply
+        return reply
+
+    def _exchange(self, request: bytes) -> dict[str, Any]:
+        self._connection.send_bytes(request)
+        return json.loads(self._connection.recv_bytes(_LONGEST_REPLY))
 
     def last_words(self) -> str:
         """What the process printed last, and how it ended, as an insertion."""
@@ -152,11 +146,6 @@ def _keep_lines(pipe: IO[bytes], lines: "deque[bytes]") -> None:
 
 
 def _end(process: "subprocess.Popen[bytes]", connection: Connection) -> None:
-    connection.close()
-    _kill(process)
-
-
-def _kill(process: "subprocess.Popen[bytes]") -> None:
     # Where there are no namespaces, what has left the group would go on: an MCP server, say.
     with contextlib.suppress(psutil.Error):
         for started in psutil.Process(process.pid).children(recursive=True):
@@ -166,6 +155,7 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
         # `unshare` takes its child with it, and the child, first of its namespace, all the others.
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    connection.close()
 
 
 def _namespaces(*, with_network: bool) -> list[str]:
