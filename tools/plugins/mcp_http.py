@@ -9,7 +9,7 @@ from typing import Any
 
 from toolformer.base.loopback import past_proxies
 from tools.errors import ToolSettingsError
-from tools.plugins.mcp_server import McpConnection, ServerLostError
+from tools.plugins.mcp_server import SECONDS_TO_START, McpConnection, ServerLostError
 
 # They would tell of every request, and of errors that are raised here.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
@@ -35,9 +35,9 @@ class HttpConnection(McpConnection):
         key_variable: Its key's, sent as a bearer token.
     """
 
-    def __init__(self, url: str, key_variable: str | None, *, seconds: float) -> None:
+    def __init__(self, url: str, key_variable: str | None) -> None:
         self.name = f"the server at {url}"
-        self._url, self._seconds, self._refusal = url, seconds, ""
+        self._url, self._refusal = url, ""
         self._key = os.environ.get(key_variable or "", "").strip()
         if key_variable and not (self._key and self._key.isascii() and self._key.isprintable()):
             # What stands there in place of a name may be the key.
@@ -45,7 +45,7 @@ class HttpConnection(McpConnection):
                 "the variable that key_variable names is not set, or holds no key of one line"
             )
         self._secrets = [self._key] if self._key else []
-        self._connect(seconds)
+        self._connect()
 
     @asynccontextmanager
     async def _streams(self) -> AsyncIterator[Any]:
@@ -56,7 +56,7 @@ class HttpConnection(McpConnection):
             httpx.AsyncClient(
                 headers={"authorization": f"Bearer {self._key}"} if self._key else {},
                 # An answer has the deadline of its call.
-                timeout=httpx.Timeout(self._seconds, read=None),
+                timeout=httpx.Timeout(SECONDS_TO_START, read=None),
                 **past_proxies(self._url),
                 event_hooks={"response": [self._look_at]},
             ) as client,

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 _Answer = TypeVar("_Answer")
 
+# Longest time of the start, and of a list of tools.
+SECONDS_TO_START = 30.0
+
 _LOGGER = logging.getLogger(__name__)
 _LONGEST_LOG = 300
 _LAST_BYTES_OF_LOG = 2**20
@@ -66,9 +69,7 @@ class McpConnection:
         ServerLostError: When the server is not ready in time, or ends instead.
     """
 
-    def __init__(
-        self, command: list[str], environment: Mapping[str, str], folder: str, *, seconds: float
-    ) -> None:
+    def __init__(self, command: list[str], environment: Mapping[str, str], folder: str) -> None:
         from mcp import StdioServerParameters  # pyright: ignore[reportMissingImports]
 
         self.name = f"the server {command!r}"
@@ -84,9 +85,9 @@ class McpConnection:
             cwd=folder,
             encoding_error_handler="replace",
         )
-        self._connect(seconds)
+        self._connect()
 
-    def _connect(self, seconds: float) -> None:
+    def _connect(self) -> None:
         # It comes with `mcp`.
         from anyio.from_thread import start_blocking_portal
 
@@ -95,7 +96,7 @@ class McpConnection:
         self._thread = start_blocking_portal(name="mcp-server")
         self._portal = self._thread.__enter__()
         try:
-            self._serving, self._client = self._portal.start_task(self._serve, seconds)
+            self._serving, self._client = self._portal.start_task(self._serve)
         # Whatever the client library raises, also in groups: there is no connection.
         except Exception as error:
             first = _first_error(error)
@@ -135,7 +136,7 @@ class McpConnection:
         """One short line of what the server wrote, masked before it is cut."""
         return foreign_texts.shown(self.masked(str(text)))
 
-    def find_tool(self, name: str, *, seconds: float) -> "Tool":
+    def find_tool(self, name: str) -> "Tool":
         """Look a tool up.
 
         Raises:
@@ -162,10 +163,10 @@ class McpConnection:
             hint = self.masked(did_you_mean(name, names))
             raise ServerRefusalError(f"the server has no tool {name!r}.{hint} It has {has}")
 
-        return self._ask(find, seconds)
+        return self._ask(find)
 
-    def call(self, name: str, arguments: Mapping[str, object], *, seconds: float) -> str | None:
-        """Call a tool of the server.
+    def call(self, name: str, arguments: Mapping[str, object]) -> str | None:
+        """Call a tool of the server, however long it takes.
 
         Returns:
             The text parts of the answer, one line each; None where there are none.
@@ -174,11 +175,8 @@ class McpConnection:
             ServerRefusalError: The server answered with an error, or ended just now.
             ToolCallError: With reason `secret_in_answer`, when the answer holds a secret.
             ServerLostError: The server ended.
-            TimeoutError: There was no answer in time.
         """
-        result = self._ask(
-            lambda: self._client.call_tool(name, dict(arguments)), seconds, is_call=True
-        )
+        result = self._ask(lambda: self._client.call_tool(name, dict(arguments)), is_call=True)
         texts = [part.text for part in result.content if part.type == "text"]
         if result.is_error:
             raise ServerRefusalError(self.shown(" ".join(texts)) or "no reason given")
@@ -206,13 +204,13 @@ class McpConnection:
             self._thread.__exit__(None, None, None)
         self._log.close()
 
-    async def _serve(self, seconds: float, *, task_status: "TaskStatus[Client]") -> None:
+    async def _serve(self, *, task_status: "TaskStatus[Client]") -> None:
         """Keep the connection up until this is cancelled, and end the thread then."""
         import anyio
         from mcp import Client  # pyright: ignore[reportMissingImports]
 
         try:
-            with anyio.move_on_after(seconds) as starting:
+            with anyio.move_on_after(SECONDS_TO_START) as starting:
                 # Without a cache: a list of tools is asked for to see what it is now.
                 async with Client(
                     self._sound_streams(), message_handler=self._pass_over, cache=None
@@ -220,7 +218,7 @@ class McpConnection:
                     starting.deadline = math.inf
                     task_status.started(client)
                     await anyio.sleep_forever()
-            raise TimeoutError(f"it was not ready within {seconds:g} s")
+            raise TimeoutError(f"it was not ready within {SECONDS_TO_START:g} s")
         finally:
             await self._portal.stop()
 
@@ -239,14 +237,17 @@ class McpConnection:
                 self.name,
             )
 
-    def _ask(
-        self, action: Callable[[], Awaitable[_Answer]], seconds: float, *, is_call: bool = False
-    ) -> _Answer:
+    def _ask(self, action: Callable[[], Awaitable[_Answer]], *, is_call: bool = False) -> _Answer:
         """Do something with the client in its thread, and wait for it; only a call is refused."""
         from mcp import MCPError  # pyright: ignore[reportMissingImports]
 
         try:
-            return self._awaited(action, seconds)
+            answer = self._portal.start_task_soon(action)
+            return answer.result(None if is_call else SECONDS_TO_START)
+        except TimeoutError as error:
+            raise TimeoutError(
+                f"the server did not answer within {SECONDS_TO_START:g} s"
+            ) from error
         except MCPError as error:
             fault = self._fault(error)
             if is_call and fault is None:
@@ -254,17 +255,6 @@ class McpConnection:
             raise self._lost(fault or error) from error
         except (ValidationError, RuntimeError, CancelledError) as error:
             raise self._lost("its answer is no message of the protocol, or broke off") from error
-
-    def _awaited(self, action: Callable[[], Awaitable[_Answer]], seconds: float) -> _Answer:
-        try:
-            answer = self._portal.start_task_soon(action)
-        except RuntimeError as error:
-            raise self._lost("the connection is closed") from error
-        try:
-            return answer.result(seconds)
-        except TimeoutError as error:
-            answer.cancel()
-            raise TimeoutError(f"the server did not answer within {seconds:g} s") from error
 
     def _lost(self, cause: object) -> ServerLostError:
         log = ""

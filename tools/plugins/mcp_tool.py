@@ -19,20 +19,14 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
 from toolformer.base.constants import INSTALL_EXTRA
 from toolformer.base.digests import hex_digest
 from toolformer.base.file_digest import file_digest
 from toolformer.base.foreign_texts import plain
 from tools.base import with_checked_settings
-from tools.errors import (
-    ToolCallError,
-    ToolSettingsError,
-    ToolTimeoutError,
-    ToolUnavailableError,
-    changed_tool,
-)
+from tools.errors import ToolCallError, ToolSettingsError, ToolUnavailableError, changed_tool
 from tools.plugins.function_tool import FunctionTool
 from tools.plugins.mcp_http import HttpConnection, checked_address
 from tools.plugins.mcp_server import McpConnection, ServerLostError, ServerRefusalError, is_secret
@@ -55,8 +49,8 @@ class McpTool(FunctionTool):
     other files says another version of its own when they change. The version also has the
     name of the key's variable, and a digest of the server's own variables, of those that are named
     like secrets without the value: another key gives no other answers. When the server ends, it
-    or the connection is started anew and the call is made once more; after a call without an answer
-    in time, for the next one.
+    or the connection is started anew and the call is made once more. A call has the deadline of the
+    process that the tool lives in, which ends the server too.
 
     Args:
         name: As written in calls; given by the registry.
@@ -67,7 +61,6 @@ class McpTool(FunctionTool):
         examples: Texts with calls in them, for the prompt; see `tools.prompting.draft_prompt`.
         environment: Variables for the server, which else gets only the likes of PATH and HOME.
         needs_network: Whether the server takes more than this machine.
-        seconds: Longest time of a call, and of the start.
         folder: Where the server runs, and relative paths of its command begin.
 
     Raises:
@@ -90,12 +83,10 @@ class McpTool(FunctionTool):
         examples: list[str] | None = None,
         environment: dict[str, str] | None = None,
         needs_network: bool = False,
-        seconds: PositiveFloat = 30.0,
         folder: str = ".",
     ) -> None:
         self.name = name
         self.tool = tool
-        self.seconds = seconds
         if (command is None) == (url is None) or (environment if url else key_variable):
             raise ToolSettingsError(
                 f"{name}: expected either command, with environment, or url, with key_variable."
@@ -110,7 +101,7 @@ class McpTool(FunctionTool):
         self._connection: McpConnection | None = None
         try:
             connection = self._connected()
-            listed_tool = connection.find_tool(tool, seconds=seconds)
+            listed_tool = connection.find_tool(tool)
             self._looked_until = time.monotonic() + _SECONDS_BETWEEN_LOOKS
         except ImportError as error:
             raise ToolUnavailableError(
@@ -174,15 +165,11 @@ class McpTool(FunctionTool):
             ToolCallError: With reason `refused_by_server`, or `server_died` when the server ends at
                 this call each time.
             ServerLostError: When a server at an address cannot be asked, twice.
-            ToolTimeoutError: When there is no answer in time.
             ToolUnavailableError: When the server changed the tool.
         """
         for is_last in (False, True):
             try:
                 return self._answer(values)
-            except TimeoutError as error:
-                self._abandon()
-                raise ToolTimeoutError(f"{self.name}: {error}.") from error
             except ServerLostError as error:
                 self.close()
                 if is_last and self._server.startswith("url="):
@@ -199,7 +186,7 @@ class McpTool(FunctionTool):
         if time.monotonic() > self._looked_until:
             self._look(connection)
         try:
-            return connection.call(self.tool, values, seconds=self.seconds)
+            return connection.call(self.tool, values)
         except ServerRefusalError as error:
             # A server that has ended, or has changed the tool, refuses every call.
             self._look(connection)
@@ -208,7 +195,7 @@ class McpTool(FunctionTool):
     def _look(self, connection: McpConnection) -> None:
         """See that the tool is still the one that this was made of."""
         try:
-            listed = connection.find_tool(self.tool, seconds=self.seconds)
+            listed = connection.find_tool(self.tool)
             now = self._version(connection, listed.input_schema)
         except (ServerRefusalError, ToolSettingsError) as error:
             now = str(error)
@@ -216,18 +203,10 @@ class McpTool(FunctionTool):
             raise changed_tool(self.name, self.version, connection.masked(now))
         self._looked_until = time.monotonic() + _SECONDS_BETWEEN_LOOKS
 
-    def _abandon(self) -> None:
-        """Let the next call start another server: this one may be busy with a call for ever."""
-        with self._lock:
-            if self._connection is not None:
-                # It takes some seconds where the server does not listen.
-                threading.Thread(target=self._ending, daemon=True).start()
-                self._connection = None
-
     def _connected(self) -> McpConnection:
         with self._lock:
             if self._connection is None:
-                self._connection = self._connect(seconds=self.seconds)
+                self._connection = self._connect()
                 self._looked_until = 0.0
                 # Also when nobody closes the tool: at its end, or at that of the process.
                 self._ending = weakref.finalize(self, self._connection.close)

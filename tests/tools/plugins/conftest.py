@@ -38,7 +38,7 @@ def words(server):
     made = []
 
     def make_tool(tool="count", **settings):
-        made.append(McpTool("Words", tool, **{"url": server.url, "seconds": 20.0, **settings}))
+        made.append(McpTool("Words", tool, **{"url": server.url, **settings}))
         return made[-1]
 
     yield make_tool

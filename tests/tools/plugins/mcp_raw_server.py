@@ -76,8 +76,9 @@ class RawServer(ThreadingHTTPServer):
         return {"content": [{"type": "text", "text": text}]}
 
 
-def outcome(tool, arguments="a b", attempts=1):
-    (result,) = execute_calls(tool, [(arguments, DOCUMENT)], limits=Limits(20, attempts=attempts))
+def outcome(tool, arguments="a b", attempts=1, deadline_seconds=20):
+    limits = Limits(deadline_seconds, attempts=attempts)
+    (result,) = execute_calls(tool, [(arguments, DOCUMENT)], limits=limits)
     return result
 
 
