@@ -15,7 +15,7 @@ from tools.base import with_checked_settings
 from tools.errors import ToolCallError, ToolSettingsError, ToolUnavailableError
 from tools.proposing.facts import propose_facts
 from tools.protocol import Document, Proposal
-from tools.retrieval.retrieval_tool import Answer, Reader, RetrievalTool, Retriever, StoredPassage
+from tools.retrieval.retrieval_tool import Answer, RankedPassage, Reader, RetrievalTool, Retriever
 from tools.running.text_overlap import OVERLAP_SHARE, AskingText
 
 
@@ -72,7 +72,7 @@ class QA(RetrievalTool):
         with _named_errors():
             self.reader.prepare()
 
-    def look_up(self, queries: Sequence[str]) -> list[list[StoredPassage]]:
+    def look_up(self, queries: Sequence[str]) -> list[list[RankedPassage]]:
         """Rank passages for questions."""
         with _named_errors():
             return self.retriever.rank(queries, self.depth)
@@ -80,23 +80,22 @@ class QA(RetrievalTool):
     def select(
         self,
         query: str,  # noqa: ARG002
-        passages: Sequence[StoredPassage],
+        passages: Sequence[RankedPassage],
         document: Document,
-    ) -> list[StoredPassage]:
+    ) -> list[RankedPassage]:
         """Return the best passages that are neither the source nor a copy of the asking text."""
         asking = AskingText(document)
-        foreign: list[StoredPassage] = []
-        for passage in passages:
+        foreign: list[RankedPassage] = []
+        for ranked in passages:
             if len(foreign) == self.passages:
                 break
-            if not asking.is_own_source(
-                title=str(passage["title"]), url=str(passage["url"]), text=str(passage["text"])
-            ):
-                foreign.append(passage)
+            passage = ranked.passage
+            if not asking.is_own_source(title=passage.title, url=passage.url, text=passage.text):
+                foreign.append(ranked)
         return foreign
 
     def read(
-        self, requests: Sequence[tuple[str, Sequence[StoredPassage]]]
+        self, requests: Sequence[tuple[str, Sequence[RankedPassage]]]
     ) -> list[str | ToolCallError]:
         """Answer questions from their passages.
 

@@ -6,7 +6,7 @@ article, and passages that it repeats, are passed over.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,14 +20,13 @@ from tools.retrieval.dense_ranking import PassageVectors
 from tools.retrieval.hybrid_ranking import HybridRetriever
 from tools.retrieval.passage_ranking import PassageRanker
 from tools.retrieval.passages import BM25_B, BM25_K1, Passage
-from tools.retrieval.retrieval_tool import LONGEST_QUERY, RetrievalTool, Retriever, StoredPassage
+from tools.retrieval.retrieval_tool import LONGEST_QUERY, RankedPassage, RetrievalTool, Retriever
 from tools.retrieval.sentences import best_sentences
 from tools.running.text_overlap import OVERLAP_SHARE, AskingText
 from tools.syntax import clean_result
 
 _DEEPER = 10
 _PROPOSED_WORDS = 10
-_PASSAGE_FIELDS = tuple(field.name for field in fields(Passage))
 
 
 class WikiSearch(RetrievalTool):
@@ -100,32 +99,32 @@ class WikiSearch(RetrievalTool):
             for proposal in propose_facts(document.text)
         ]
 
-    def look_up(self, queries: Sequence[str]) -> list[list[StoredPassage]]:
+    def look_up(self, queries: Sequence[str]) -> list[list[RankedPassage]]:
         """Rank the best passages of each search."""
         return self.retriever.rank(queries, self.depth)
 
-    def look_up_deeper(self, queries: Sequence[str]) -> list[list[StoredPassage]]:
+    def look_up_deeper(self, queries: Sequence[str]) -> list[list[RankedPassage]]:
         """Rank ten times as many, for texts that own all of the best."""
         return self.retriever.rank(queries, self.depth * _DEEPER)
 
     def select(
-        self, query: str, passages: Sequence[StoredPassage], document: Document
-    ) -> list[StoredPassage]:
+        self, query: str, passages: Sequence[RankedPassage], document: Document
+    ) -> list[RankedPassage]:
         """Return the best passage that is not the asking text's own; at most one."""
         text = AskingText(document)
-        for stored in passages:
-            passage = _passage(stored)
+        for ranked in passages:
+            passage = ranked.passage
             # Also the part that is shown: a long passage may be copied there alone.
             shown = cut_words(self._shortened(passage, query).text, self.snippet_words)
             if not any(
                 text.is_own_source(title=passage.title, url=passage.url, text=part)
                 for part in (shown, passage.text)
             ):
-                return [stored]
+                return [ranked]
         return []
 
     def read(
-        self, requests: Sequence[tuple[str, Sequence[StoredPassage]]]
+        self, requests: Sequence[tuple[str, Sequence[RankedPassage]]]
     ) -> list[str | ToolCallError]:
         """Write the first passage of each request as an answer.
 
@@ -133,7 +132,7 @@ class WikiSearch(RetrievalTool):
             `Title > Section > text`, without the section where the passage has none.
         """
         return [
-            format_snippet(self._shortened(_passage(passages[0]), query), self.snippet_words)
+            format_snippet(self._shortened(passages[0].passage, query), self.snippet_words)
             for query, passages in requests
         ]
 
@@ -146,10 +145,6 @@ class WikiSearch(RetrievalTool):
         if self.sentences is None:
             return passage
         return replace(passage, text=best_sentences(passage.text, query, self.sentences))
-
-
-def _passage(stored: StoredPassage) -> Passage:
-    return Passage(**{name: str(stored[name]) for name in _PASSAGE_FIELDS})
 
 
 def format_snippet(passage: Passage, snippet_words: int) -> str:

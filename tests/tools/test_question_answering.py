@@ -5,7 +5,7 @@ import pytest
 from tools.errors import ToolCallError, ToolSettingsError, ToolUnavailableError
 from tools.protocol import Document
 from tools.question_answering import QA
-from tools.retrieval.passages import Passage, stored_passage
+from tools.retrieval.passages import Passage, RankedPassage
 from tools.retrieval.retrieval_tool import Answer
 from tools.running.deadlines import Limits
 from tools.running.execution import execute_calls
@@ -36,7 +36,7 @@ class FixedRetriever:
     def rank(self, queries, depth):
         self.queries += queries
         self.depths.append(depth)
-        found = [stored_passage(passage, 0.0) for passage in self.passages]
+        found = [RankedPassage(passage, 0.0) for passage in self.passages]
         return [[] if query == "no words" else found[:depth] for query in queries]
 
 
@@ -55,8 +55,8 @@ class FirstWordReader:
         self.is_prepared = True
 
     def read(self, requests):
-        self.requests += [(q, [p["passage_id"] for p in passages]) for q, passages in requests]
-        words = [str(passages[0]["text"]).split()[0] for _, passages in requests]
+        self.requests += [(q, [p.passage.passage_id for p in passages]) for q, passages in requests]
+        words = [passages[0].passage.text.split()[0] for _, passages in requests]
         return [Answer(word, self.probability) for word in words]
 
 

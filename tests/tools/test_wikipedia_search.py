@@ -51,7 +51,7 @@ def test_scores_are_those_of_bm25(index_directory, k1, b):
     # have six words besides function words, so that b does not matter.
     idf = math.log(1 + (3 - 2 + 0.5) / (2 + 0.5))
     # Anserini rounds to four places.
-    assert [(hit["passage_id"], hit["score"]) for hit in ranking] == [
+    assert [(hit.passage.passage_id, hit.score) for hit in ranking] == [
         ("River#0000", pytest.approx(idf * 2 / (2 + k1), abs=6e-5)),
         ("Otter#0000", pytest.approx(idf * 1 / (1 + k1), abs=6e-5)),
     ]
@@ -123,7 +123,7 @@ def test_index_built_anew_is_used_and_changes_the_version(tmp_path):
     assert tool.version.endswith("index=first)")
     (ranking,) = tool.retriever.rank(["otter"], 3)
     # Equal scores are ordered by passage id.
-    assert [hit["passage_id"] for hit in ranking] == ["t0", "t1", "t2"]
+    assert [hit.passage.passage_id for hit in ranking] == ["t0", "t1", "t2"]
     assert outcomes(tool, ("suez", ASKING)) == ["no_result"]
     build_index([CANAL], directory, fingerprint="second")
     assert tool.version.endswith("index=second)")

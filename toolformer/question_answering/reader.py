@@ -27,7 +27,8 @@ from toolformer.forward.windows import Window
 from toolformer.question_answering.answer_beam import likeliest_spans, line_end_ids
 from toolformer.question_answering.answer_spans import SpanNode, answer_key, answer_spans, span_tree
 from tools.errors import ToolDiedError, ToolUnavailableError
-from tools.retrieval.retrieval_tool import Answer, StoredPassage
+from tools.retrieval.passages import Passage, RankedPassage
+from tools.retrieval.retrieval_tool import Answer
 
 # The text slot takes the passage; question and answer are fed behind it.
 PROMPT = """Each passage is followed by a question and its short answer.
@@ -112,7 +113,7 @@ class LanguageModelReader:
         """
         self._model()
 
-    def read(self, requests: Sequence[tuple[str, Sequence[StoredPassage]]]) -> list[Answer | None]:
+    def read(self, requests: Sequence[tuple[str, Sequence[RankedPassage]]]) -> list[Answer | None]:
         """See `tools.retrieval.retrieval_tool.Reader`.
 
         Which questions are read together changes the last digits of probabilities, as anywhere in
@@ -233,28 +234,26 @@ class _Question:
         cls,
         model: Model,
         question: str,
-        passages: Sequence[StoredPassage],
+        passages: Sequence[RankedPassage],
         parameters: ReadingParameters,
     ) -> "_Question":
         encode = model.tokenizer.encode_behind
         ids = encode(f" {question}")
-        texts = [_shown(model, question, passage, parameters) for passage in passages]
+        texts = [_shown(model, question, ranked.passage, parameters) for ranked in passages]
         around = _tokens_around(model, question)
         return cls(
             ids,
             [*ids, *encode(_BEFORE_ANSWER)],
             texts,
             [_candidates(model, text, question, parameters.answer_words) for text in texts],
-            [float(passage["score"]) for passage in passages],
+            [ranked.score for ranked in passages],
             sum(around + len(encode(text)) for text in texts),
         )
 
 
-def _shown(
-    model: Model, question: str, passage: StoredPassage, parameters: ReadingParameters
-) -> str:
+def _shown(model: Model, question: str, passage: Passage, parameters: ReadingParameters) -> str:
     """What is read of a passage, on one line: its text can then not pass for a question."""
-    words = f"{passage['title']}. {passage['text']}".split()[: parameters.passage_words]
+    words = f"{passage.title}. {passage.text}".split()[: parameters.passage_words]
     tokens = model.tokenizer.encode_behind
     rest = _tokens_around(model, question) + _MAX_ANSWER_TOKENS
     # A long question leaves a small context little room.

@@ -12,7 +12,7 @@ import numpy as np
 
 from tools.retrieval.dense_ranking import PassageVectors
 from tools.retrieval.passage_ranking import PassageRanker
-from tools.retrieval.passages import StoredPassage, stored_passage
+from tools.retrieval.passages import RankedPassage
 
 # Passages of each ranking that are compared, or as many as are wanted, if these are more.
 _CANDIDATES = 100
@@ -40,7 +40,7 @@ class HybridRetriever:
         self._ranker.check_available()
         self._vectors.check_available()
 
-    def rank(self, queries: Sequence[str], depth: int) -> list[list[StoredPassage]]:
+    def rank(self, queries: Sequence[str], depth: int) -> list[list[RankedPassage]]:
         """See `Retriever`: score descending, equal scores by passage id."""
         rankings = [
             sorted(scores.items(), key=lambda entry: (-entry[1], entry[0]))[:depth]
@@ -48,7 +48,7 @@ class HybridRetriever:
         ]
         passages = self._ranker.passages({name for ranking in rankings for name, _ in ranking})
         return [
-            [stored_passage(passages[name], score / _TEMPERATURE) for name, score in ranking]
+            [RankedPassage(passages[name], score / _TEMPERATURE) for name, score in ranking]
             for ranking in rankings
         ]
 
@@ -57,10 +57,7 @@ class HybridRetriever:
         scores = []
         fingerprint = self._ranker.fingerprint()
         for query, hits in zip(queries, self._ranker.rank(queries, depth), strict=True):
-            lexical = {
-                str(hit["passage_id"]): float(hit["score"]) / float(hits[0]["score"])
-                for hit in hits
-            }
+            lexical = {hit.passage.passage_id: hit.score / hits[0].score for hit in hits}
             query_vector, vectors = self._vectors.near(
                 query, depth, [*lexical], wikipedia_index=fingerprint
             )

@@ -18,10 +18,9 @@ from tools.retrieval.java import find_java, open_reader, pyserini_jar, start_jvm
 from tools.retrieval.passages import (
     PASSAGE_FIELDS,
     Passage,
-    StoredPassage,
+    RankedPassage,
     passage_from_raw,
     read_passage,
-    stored_passage,
 )
 from tools.retrieval.wikipedia_index import index_information
 from tools.syntax import single_line
@@ -85,7 +84,7 @@ class PassageRanker:
         pyserini_jar()
         find_java()
 
-    def rank(self, queries: Sequence[str], depth: int) -> list[list[StoredPassage]]:
+    def rank(self, queries: Sequence[str], depth: int) -> list[list[RankedPassage]]:
         """Rank passages by BM25.
 
         Returns:
@@ -99,7 +98,7 @@ class PassageRanker:
         """
         texts = [_query_text(query) for query in queries]
         distinct = [text for text in dict.fromkeys(texts) if text]
-        rankings: dict[str, list[StoredPassage]] = {"": []}
+        rankings: dict[str, list[RankedPassage]] = {"": []}
         if distinct:
             with _LUCENE:
                 rankings |= self._search(self._open(), distinct, depth)
@@ -120,7 +119,7 @@ class PassageRanker:
 
     def _search(
         self, searcher: Any, texts: list[str], depth: int
-    ) -> dict[str, list[StoredPassage]]:
+    ) -> dict[str, list[RankedPassage]]:
         with self._lucene_errors(f"searched {self.directory} for {len(texts)} queries"):
             queries = _java_list(texts)
             hits = searcher.batch_search(queries, queries, depth, _THREADS)
@@ -139,9 +138,9 @@ class PassageRanker:
                 "makes the index anew."
             ) from error
 
-    def _hits(self, documents: Any) -> list[StoredPassage]:
+    def _hits(self, documents: Any) -> list[RankedPassage]:
         return [
-            stored_passage(
+            RankedPassage(
                 self._passage(document.lucene_document, document.docid),
                 float(document.score) / self._temperature,
             )

@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from tools.retrieval.sentences import SENTENCE_END
 
@@ -31,17 +31,15 @@ class Passage:
     url: str
 
 
-# A passage of a ranking, as it can be kept: the fields of `Passage`, and `score`.
-StoredPassage: TypeAlias = Mapping[str, str | float]
+class RankedPassage(NamedTuple):
+    """A passage of a ranking.
 
-
-def stored_passage(passage: Passage, score: float) -> StoredPassage:
-    """An entry of a ranking.
-
-    Args:
-        score: The natural logarithm of how probable the passage is, up to a constant.
+    Attributes:
+        score: The natural logarithm of how probable it is, up to a constant.
     """
-    return {**asdict(passage), "score": score}
+
+    passage: Passage
+    score: float
 
 
 def split_passages(

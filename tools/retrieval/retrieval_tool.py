@@ -8,7 +8,6 @@
 The first and the last step may be expensive; the second is done for each text.
 """
 
-import json
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from toolformer.base.digests import hex_digest
 from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolCallError
 from tools.protocol import Document
-from tools.retrieval.passages import StoredPassage
+from tools.retrieval.passages import RankedPassage
 from tools.syntax import single_line, strip_quotes
 
 LONGEST_QUERY = 300  # characters; a longer one is no query but a copied text
@@ -35,7 +34,7 @@ class Retriever(Protocol):
         """Raise ToolUnavailableError when it cannot run, by looking at files only."""
         ...
 
-    def rank(self, queries: Sequence[str], depth: int) -> list[list[StoredPassage]]:
+    def rank(self, queries: Sequence[str], depth: int) -> list[list[RankedPassage]]:
         """Rank passages for each query, at most `depth`, best first.
 
         Scores are natural logarithms of how probable each passage is, up to a constant of the
@@ -67,7 +66,7 @@ class Reader(Protocol):
         """Load its model, unless that was done."""
         ...
 
-    def read(self, requests: Sequence[tuple[str, Sequence[StoredPassage]]]) -> list[Answer | None]:
+    def read(self, requests: Sequence[tuple[str, Sequence[RankedPassage]]]) -> list[Answer | None]:
         """Answer questions, each from its own passages alone; None where these hold no answer.
 
         Each has at least one passage.
@@ -100,22 +99,22 @@ class RetrievalTool(Tool):
         return query
 
     @abstractmethod
-    def look_up(self, queries: Sequence[str]) -> list[list[StoredPassage]]:
+    def look_up(self, queries: Sequence[str]) -> list[list[RankedPassage]]:
         """Rank passages for each of several distinct queries, deep enough to pass some over."""
 
-    def look_up_deeper(self, queries: Sequence[str]) -> list[list[StoredPassage]]:
+    def look_up_deeper(self, queries: Sequence[str]) -> list[list[RankedPassage]]:
         """Rank more passages, for texts that own all that `look_up` found; none by default."""
         return [[] for _ in queries]
 
     @abstractmethod
     def select(
-        self, query: str, passages: Sequence[StoredPassage], document: Document
-    ) -> list[StoredPassage]:
+        self, query: str, passages: Sequence[RankedPassage], document: Document
+    ) -> list[RankedPassage]:
         """Return the passages that may answer this query in this text, in their order."""
 
     @abstractmethod
     def read(
-        self, requests: Sequence[tuple[str, Sequence[StoredPassage]]]
+        self, requests: Sequence[tuple[str, Sequence[RankedPassage]]]
     ) -> list[str | ToolCallError]:
         """Answer queries from passages, at least one each."""
 
@@ -133,7 +132,7 @@ class RetrievalTool(Tool):
             One entry per request; an error with reason `no_result` where no foreign passage was
             found.
         """
-        chosen: list[list[StoredPassage]] = [[] for _ in requests]
+        chosen: list[list[RankedPassage]] = [[] for _ in requests]
         places: Sequence[int] = range(len(requests))
         # The text may own all that was found first, and others' passages stand further down.
         for look_up in (self.look_up, self.look_up_deeper):
@@ -144,12 +143,11 @@ class RetrievalTool(Tool):
                 chosen[place] = self.select(query, found[query], document)
             places = [each for each in places if found[requests[each][0]] and not chosen[each]]
         readings = [
-            (query, passages) for (query, _), passages in zip(requests, chosen, strict=True)
+            (query, tuple(passages)) for (query, _), passages in zip(requests, chosen, strict=True)
         ]
-        distinct = {json.dumps(reading): reading for reading in readings if reading[1]}
-        answers = dict(zip(distinct, self.read(list(distinct.values())), strict=True))
-        nothing = ToolCallError("no_result", "")
-        return [answers.get(json.dumps(reading), nothing) for reading in readings]
+        distinct = list(dict.fromkeys(reading for reading in readings if reading[1]))
+        answers = dict(zip(distinct, self.read(distinct), strict=True))
+        return [answers.get(each, ToolCallError("no_result", "")) for each in readings]
 
     def cache_key(self, document: Document) -> tuple[str, ...]:
         """A digest of the text with its title and address: its own passages answer nothing."""

@@ -26,6 +26,7 @@ from toolformer.home.wiring.model_holder import ModelHolder
 from toolformer.home.wiring.reader import open_reader
 from toolformer.home.wiring.served import open_served, served_identity
 from tools.model_identity import model_identity
+from tools.retrieval.passages import Passage, RankedPassage
 
 TINY = tiny_model(context_length=2048)
 
@@ -173,7 +174,8 @@ def test_base_model_decodes_where_its_server_is(base: Path):
 
 
 def test_passages_are_read_by_the_served_model(base: Path):
-    holder, passage = ModelHolder(), {"title": "Suez", "text": "It opened in 1869.", "score": 0.0}
+    holder = ModelHolder()
+    passage = RankedPassage(Passage("0", "Suez", "", "It opened in 1869.", ""), 0.0)
     with serving(TINY) as fake:
         settings = settings_of(fake, base)
         open_reader(settings, Home(base), holder).read([("when?", [passage])])

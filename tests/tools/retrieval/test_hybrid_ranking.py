@@ -10,7 +10,7 @@ from tools.retrieval import hybrid_ranking
 from tools.retrieval.dense_ranking import PassageVectors
 from tools.retrieval.hybrid_ranking import HybridRetriever
 from tools.retrieval.passage_index import build_passage_index
-from tools.retrieval.passages import Passage, stored_passage
+from tools.retrieval.passages import Passage, RankedPassage
 
 PASSAGES = [Passage(str(number), f"title {number}", "", "", "") for number in range(5)]
 # Of the passages, in order, and of the question; its cosines with them are 1, 0, 0.6, 0.8, -1.
@@ -39,7 +39,7 @@ class FixedRanker:
     """Finds the same passages for every query."""
 
     def __init__(self, scores: dict[int, float]):
-        self.hits = [stored_passage(PASSAGES[number], score) for number, score in scores.items()]
+        self.hits = [RankedPassage(PASSAGES[number], score) for number, score in scores.items()]
         self.depths: list[int] = []
 
     def fingerprint(self):
@@ -64,7 +64,7 @@ def vectors(tmp_path, monkeypatch) -> PassageVectors:
 
 def scores(retriever, depth: int = 5, query: str = "question") -> dict[str, float]:
     (ranking,) = retriever.rank([query], depth)
-    return {hit["passage_id"]: hit["score"] * hybrid_ranking._TEMPERATURE for hit in ranking}
+    return {hit.passage.passage_id: hit.score * hybrid_ranking._TEMPERATURE for hit in ranking}
 
 
 def test_hybrid_adds_the_share_of_the_best_bm25_score_and_the_cosine(vectors):
