@@ -5,18 +5,17 @@ the best of the rest. Both are handed over, because a reader needs a model and t
 none.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field, PositiveInt, SkipValidation
 
 from tools.base import with_checked_settings
-from tools.errors import ToolCallError, ToolSettingsError, ToolUnavailableError
+from tools.errors import ToolCallError, ToolSettingsError
 from tools.proposing.facts import propose_facts
 from tools.protocol import Document, Proposal
 from tools.retrieval.retrieval_tool import Answer, RankedPassage, Reader, RetrievalTool, Retriever
-from tools.running.text_overlap import OVERLAP_SHARE, AskingText
+from tools.text_overlap import OVERLAP_SHARE
 
 
 class QA(RetrievalTool):
@@ -50,7 +49,7 @@ class QA(RetrievalTool):
         self.retriever = retriever
         self.reader = reader
         self.passages = passages
-        self.depth = depth
+        self.depths = (depth,)
         self.min_probability = min_probability
 
     # A property, because answers change when an index is built anew during the tool's life.
@@ -58,7 +57,7 @@ class QA(RetrievalTool):
     def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Everything that answers depend on, index and model included."""
         return (
-            f"{self.sampling_version} passages={self.passages} depth={self.depth} "
+            f"{self.sampling_version} passages={self.passages} depth={self.depths[0]} "
             f"min_probability={self.min_probability:g} overlap_share={OVERLAP_SHARE:g} "
             f"retriever=({self.retriever.version()}) reader=({self.reader.version()})"
         )
@@ -69,30 +68,8 @@ class QA(RetrievalTool):
 
     def prepare(self) -> None:
         """Load the reader's model."""
-        with _named_errors():
+        with self._named_errors():
             self.reader.prepare()
-
-    def look_up(self, queries: Sequence[str]) -> list[list[RankedPassage]]:
-        """Rank passages for questions."""
-        with _named_errors():
-            return self.retriever.rank(queries, self.depth)
-
-    def select(
-        self,
-        query: str,  # noqa: ARG002
-        passages: Sequence[RankedPassage],
-        document: Document,
-    ) -> list[RankedPassage]:
-        """Return the best passages that are neither the source nor a copy of the asking text."""
-        asking = AskingText(document)
-        foreign: list[RankedPassage] = []
-        for ranked in passages:
-            if len(foreign) == self.passages:
-                break
-            passage = ranked.passage
-            if not asking.is_own_source(title=passage.title, url=passage.url, text=passage.text):
-                foreign.append(ranked)
-        return foreign
 
     def read(
         self, requests: Sequence[tuple[str, Sequence[RankedPassage]]]
@@ -102,17 +79,10 @@ class QA(RetrievalTool):
         Returns:
             One entry per request: the answer, or a `ToolCallError` with reason `unsure`.
         """
-        with _named_errors():
-            answers = self.reader.read(requests)
         return [
             self._answer(question, answer)
-            for (question, _), answer in zip(requests, answers, strict=True)
+            for (question, _), answer in zip(requests, self.reader.read(requests), strict=True)
         ]
-
-    def check_available(self) -> None:
-        """Check the retriever by looking at files: without its model a run ends before any call."""
-        with _named_errors():
-            self.retriever.check_available()
 
     def _answer(self, question: str, answer: Answer | None) -> str | ToolCallError:
         if answer is not None and answer.probability >= self.min_probability:
@@ -124,12 +94,3 @@ class QA(RetrievalTool):
             f"an answer with a probability of {self.min_probability:g} or more "
             "(min_probability).",
         )
-
-
-@contextmanager
-def _named_errors() -> Iterator[None]:
-    """An index that is missing makes this tool unavailable, whichever tool it was built for."""
-    try:
-        yield
-    except ToolUnavailableError as error:
-        raise ToolUnavailableError(QA.name, error.reason, error.remedy) from error

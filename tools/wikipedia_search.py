@@ -20,10 +20,10 @@ from tools.retrieval.dense_ranking import PassageVectors
 from tools.retrieval.hybrid_ranking import HybridRetriever
 from tools.retrieval.passage_ranking import PassageRanker
 from tools.retrieval.passages import BM25_B, BM25_K1, Passage
-from tools.retrieval.retrieval_tool import LONGEST_QUERY, RankedPassage, RetrievalTool, Retriever
+from tools.retrieval.retrieval_tool import LONGEST_QUERY, RankedPassage, RetrievalTool
 from tools.retrieval.sentences import best_sentences
-from tools.running.text_overlap import OVERLAP_SHARE, AskingText
 from tools.syntax import clean_result
+from tools.text_overlap import OVERLAP_SHARE
 
 _DEEPER = 10
 _PROPOSED_WORDS = 10
@@ -65,9 +65,9 @@ class WikiSearch(RetrievalTool):
         device: Callable[[], str] = lambda: "cpu",
     ) -> None:
         self.snippet_words = snippet_words
-        self.depth = depth
+        self.depths = (depth, depth * _DEEPER)
         self.sentences = sentences
-        self.retriever: Retriever = PassageRanker(Path(index_directory), k1=k1, b=b)
+        self.retriever = PassageRanker(Path(index_directory), k1=k1, b=b)
         if retriever == "hybrid":
             vectors = PassageVectors(Path(passage_index), device=device)
             self.retriever = HybridRetriever(self.retriever, vectors)
@@ -77,7 +77,7 @@ class WikiSearch(RetrievalTool):
     def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Everything that answers depend on, the fingerprint of the index included."""
         return (
-            f"{self.sampling_version} snippet_words={self.snippet_words} depth={self.depth} "
+            f"{self.sampling_version} snippet_words={self.snippet_words} depth={self.depths[0]} "
             f"overlap_share={OVERLAP_SHARE:g} sentences={self.sentences} "
             f"retriever=({self.retriever.version()})"
         )
@@ -99,29 +99,10 @@ class WikiSearch(RetrievalTool):
             for proposal in propose_facts(document.text)
         ]
 
-    def look_up(self, queries: Sequence[str]) -> list[list[RankedPassage]]:
-        """Rank the best passages of each search."""
-        return self.retriever.rank(queries, self.depth)
-
-    def look_up_deeper(self, queries: Sequence[str]) -> list[list[RankedPassage]]:
-        """Rank ten times as many, for texts that own all of the best."""
-        return self.retriever.rank(queries, self.depth * _DEEPER)
-
-    def select(
-        self, query: str, passages: Sequence[RankedPassage], document: Document
-    ) -> list[RankedPassage]:
-        """Return the best passage that is not the asking text's own; at most one."""
-        text = AskingText(document)
-        for ranked in passages:
-            passage = ranked.passage
-            # Also the part that is shown: a long passage may be copied there alone.
-            shown = cut_words(self._shortened(passage, query).text, self.snippet_words)
-            if not any(
-                text.is_own_source(title=passage.title, url=passage.url, text=part)
-                for part in (shown, passage.text)
-            ):
-                return [ranked]
-        return []
+    def compared(self, query: str, passage: Passage) -> Sequence[str]:
+        """The passage, and what is shown of it: a long one may be copied there alone."""
+        shown = cut_words(self._shortened(passage, query).text, self.snippet_words)
+        return (shown, passage.text)
 
     def read(
         self, requests: Sequence[tuple[str, Sequence[RankedPassage]]]
@@ -135,10 +116,6 @@ class WikiSearch(RetrievalTool):
             format_snippet(self._shortened(passages[0].passage, query), self.snippet_words)
             for query, passages in requests
         ]
-
-    def check_available(self) -> None:
-        """Check indexes, pyserini and Java by looking at files, without starting Java."""
-        self.retriever.check_available()
 
     def _shortened(self, passage: Passage, query: str) -> Passage:
         """The passage with the sentences that an answer is made of."""

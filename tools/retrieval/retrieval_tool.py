@@ -9,16 +9,19 @@ The first and the last step may be expensive; the second is done for each text.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 from toolformer.base.digests import hex_digest
 from tools.base import Tool
-from tools.errors import CallSyntaxError, ToolCallError
+from tools.errors import CallSyntaxError, ToolCallError, ToolUnavailableError
 from tools.protocol import Document
-from tools.retrieval.passages import RankedPassage
+from tools.retrieval.passages import Passage, RankedPassage
 from tools.syntax import single_line, strip_quotes
+from tools.text_overlap import AskingText
 
 LONGEST_QUERY = 300  # characters; a longer one is no query but a copied text
 
@@ -77,7 +80,17 @@ class Reader(Protocol):
 
 
 class RetrievalTool(Tool):
-    """A tool in the three steps above. Subclasses give `look_up`, `select` and `read`."""
+    """A tool in the three steps above. Subclasses set the attributes and give `read`.
+
+    Attributes:
+        depths: Passages that are ranked before those of the text itself are passed over; where all
+            are, the next number.
+        passages: Most passages that are read.
+    """
+
+    retriever: Retriever
+    depths: Sequence[int]
+    passages: int = 1
 
     # Which queries can be asked depends on no setting.
     sampling_version = "1"
@@ -99,24 +112,14 @@ class RetrievalTool(Tool):
         return query
 
     @abstractmethod
-    def look_up(self, queries: Sequence[str]) -> list[list[RankedPassage]]:
-        """Rank passages for each of several distinct queries, deep enough to pass some over."""
-
-    def look_up_deeper(self, queries: Sequence[str]) -> list[list[RankedPassage]]:
-        """Rank more passages, for texts that own all that `look_up` found; none by default."""
-        return [[] for _ in queries]
-
-    @abstractmethod
-    def select(
-        self, query: str, passages: Sequence[RankedPassage], document: Document
-    ) -> list[RankedPassage]:
-        """Return the passages that may answer this query in this text, in their order."""
-
-    @abstractmethod
     def read(
         self, requests: Sequence[tuple[str, Sequence[RankedPassage]]]
     ) -> list[str | ToolCallError]:
         """Answer queries from passages, at least one each."""
+
+    def compared(self, query: str, passage: Passage) -> Sequence[str]:  # noqa: ARG002
+        """The texts that make a passage the asking text's own, where that repeats one of them."""
+        return (passage.text,)
 
     def call(self, arguments: str, document: Document) -> str:
         """Answer one query; see `call_batch`."""
@@ -132,22 +135,54 @@ class RetrievalTool(Tool):
             One entry per request; an error with reason `no_result` where no foreign passage was
             found.
         """
-        chosen: list[list[RankedPassage]] = [[] for _ in requests]
+        with self._named_errors():
+            chosen = self._foreign_passages(requests)
+            readings = [(query, found) for (query, _), found in zip(requests, chosen, strict=True)]
+            distinct = list(dict.fromkeys(reading for reading in readings if reading[1]))
+            answers = dict(zip(distinct, self.read(distinct), strict=True))
+        return [answers.get(each, ToolCallError("no_result", "")) for each in readings]
+
+    def check_available(self) -> None:
+        """Check the retriever by looking at files."""
+        with self._named_errors():
+            self.retriever.check_available()
+
+    def _foreign_passages(
+        self, requests: Sequence[tuple[str, Document]]
+    ) -> list[tuple[RankedPassage, ...]]:
+        """Of each request the best passages that are neither source nor copy of its text."""
+        chosen: list[tuple[RankedPassage, ...]] = [() for _ in requests]
         places: Sequence[int] = range(len(requests))
         # The text may own all that was found first, and others' passages stand further down.
-        for look_up in (self.look_up, self.look_up_deeper):
+        for depth in self.depths:
             queries = list(dict.fromkeys(requests[place][0] for place in places))
-            found = dict(zip(queries, look_up(queries), strict=True)) if queries else {}
+            ranked = self.retriever.rank(queries, depth) if queries else []
+            found = dict(zip(queries, ranked, strict=True))
             for place in places:
                 query, document = requests[place]
-                chosen[place] = self.select(query, found[query], document)
+                foreign = self._foreign(query, found[query], AskingText(document))
+                chosen[place] = tuple(islice(foreign, self.passages))
             places = [each for each in places if found[requests[each][0]] and not chosen[each]]
-        readings = [
-            (query, tuple(passages)) for (query, _), passages in zip(requests, chosen, strict=True)
-        ]
-        distinct = list(dict.fromkeys(reading for reading in readings if reading[1]))
-        answers = dict(zip(distinct, self.read(distinct), strict=True))
-        return [answers.get(each, ToolCallError("no_result", "")) for each in readings]
+        return chosen
+
+    def _foreign(
+        self, query: str, found: Sequence[RankedPassage], asking: AskingText
+    ) -> Iterator[RankedPassage]:
+        for ranked in found:
+            passage = ranked.passage
+            if not any(
+                asking.is_own_source(title=passage.title, url=passage.url, text=text)
+                for text in self.compared(query, passage)
+            ):
+                yield ranked
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """What is missing makes this tool unavailable, whichever tool it was built for."""
+        try:
+            yield
+        except ToolUnavailableError as error:
+            raise ToolUnavailableError(self.name, error.reason, error.remedy) from error
 
     def cache_key(self, document: Document) -> tuple[str, ...]:
         """A digest of the text with its title and address: its own passages answer nothing."""

@@ -17,7 +17,7 @@ from tools.peeking import TextWords
 from tools.protocol import Document
 from tools.running.execution import execute_calls
 from tools.running.result_cache import ResultCache
-from tools.running.text_overlap import LeakCheck
+from tools.text_overlap import LeakCheck
 
 # Why a call is not made: see `answered_samples`.
 PEEKS = "peeks"

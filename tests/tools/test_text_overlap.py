@@ -5,13 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.protocol import Document
-from tools.running.text_overlap import (
-    GRAM_WORDS,
-    AskingText,
-    LeakCheck,
-    normalised_title,
-    normalised_url,
-)
+from tools.text_overlap import GRAM_WORDS, AskingText, LeakCheck, normalised_title, normalised_url
 
 WORDS = st.sampled_from(["a", "b", "c"])
 TEXT = "Once one two three four five six seven eight. Later nine ten eleven twelve."
