@@ -75,17 +75,12 @@ class Calendar(Tool):
             )
         return ""
 
-    def call(self, arguments: str, document: Document) -> str:
+    def call(self, arguments: str, document: Document) -> str:  # noqa: ARG002
         """Say what day it is for a document.
 
         Raises:
-            ToolCallError: With reason `no_date` when the document has no date; with reason
-                `arguments_given` when there are arguments.
+            ToolCallError: With reason `no_date` when the document has no date.
         """
-        if arguments:
-            raise ToolCallError(
-                "arguments_given", f"Calendar got the arguments {arguments!r}. Expected none."
-            )
         date = self._date_of(document)
         if date is None:
             raise ToolCallError(

@@ -17,7 +17,7 @@ from pydantic import validate_call
 
 from toolformer.base.digests import hex_digest
 from tools.base import Tool
-from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
+from tools.errors import ToolCallError, ToolSettingsError
 from tools.plugins.own_files import digests_of_own_files
 from tools.plugins.parameters import left_out, parameters_of_schema, schema_of_function
 from tools.plugins.typed_arguments import read_arguments, write_arguments
@@ -175,11 +175,9 @@ class FunctionTool(Tool):
 
         Raises:
             ToolCallError: With reason `no_answer`, or the error's name such as `value_error`.
+            CallSyntaxError: As `read_arguments`.
         """
-        try:
-            values = read_arguments(arguments, self.parameters)
-        except CallSyntaxError as error:
-            raise ToolCallError(error.reason, error.message) from error
+        values = read_arguments(arguments, self.parameters)
         try:
             answer = self.function(**values)
         except ToolCallError:
