@@ -112,7 +112,9 @@ class PipelineHome(SmallHome):
         """What tells each partition from others in its place, made again from the same too."""
         return {
             f"{table}/shard={info.shard}/{info.name}": (
-                info.seal if info.path is None else identity(info.path)
+                str(self.warehouse.partition_version(table, info.shard, info.name))
+                if info.path is None
+                else identity(info.path)
             )
             for table in tables()
             for info in self.warehouse.partitions(table)
