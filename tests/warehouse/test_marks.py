@@ -1,5 +1,7 @@
 """Calls beside the marks of people, and how well the filter keeps those that people marked."""
 
+import json
+
 import pytest
 
 from tests.warehouse.rows import CALL_TABLES, SAMPLED, put, put_calls
@@ -135,6 +137,17 @@ def test_origin_and_contrast_have_curves_of_their_own(warehouse: Warehouse):
         ("none", None, 1, 1.0),
         ("none", 0.4, 1, 1.0),
     ]
+
+
+def test_results_and_decisions_of_calls_before_are_not_those_of_calls_made_anew(warehouse):
+    put(warehouse, "documents")
+    put(warehouse, "text_marks", {"character_offset": 33})
+    made_from = json.dumps({"candidate_calls of shard-00000, Calculator": "before"})
+    put_calls(warehouse, SAMPLED, tables=("candidate_calls",), fingerprint="new")
+    decided = ("executed_calls", "filtered_calls")
+    put_calls(warehouse, SAMPLED, tables=decided, made_from=made_from)
+    rows = warehouse.query("select result, reason, is_kept from calls_at_marks").rows()
+    assert rows == [(None, None, None)]
 
 
 def test_without_marks_there_is_nothing_to_judge_by(warehouse: Warehouse):

@@ -53,14 +53,19 @@ calls as (
         translate(
             lower(regexp_replace(arguments, '[\s,$€£]', '', 'g')), 'x×·⋅÷−–', '****/--'
         ) as said,
-        proposed
-    from candidate_calls
+        result,
+        try_cast(result as double) as comes_to,
+        proposed,
+        loss_reduction,
+        contrast,
+        case when is_kept is not null then reason end as reason,
+        is_kept,
+        filtering_threshold,
+        contrast_threshold,
+        lowest_threshold
+    from all_calls
     semi join text_marks using (document_id, shard)
-    where status = 'parsed'
-),
-results as (
-    select call_id, shard, result, try_cast(result as double) as comes_to
-    from executed_calls
+    where dropped_by is distinct from 'sampling'
 ),
 pairs as (
     select
@@ -69,7 +74,7 @@ pairs as (
         marks.expression,
         marks.result,
         calls.said = marks.said
-        or coalesce(abs(results.comes_to - marks.comes_to) <= 0.005 + 1e-9, false) as is_same
+        or coalesce(abs(calls.comes_to - marks.comes_to) <= 0.005 + 1e-9, false) as is_same
     from calls
     inner join marks
         on marks.document_id = calls.document_id
@@ -77,7 +82,6 @@ pairs as (
         and abs(marks.mark_offset - calls.character_offset) <= 8
     inner join documents
         on documents.document_id = calls.document_id and documents.shard = calls.shard
-    left join results on results.call_id = calls.call_id and results.shard = calls.shard
     where regexp_full_match(
         substring(
             documents.text,
@@ -98,7 +102,7 @@ select
     round,
     calls.proposed,
     calls.arguments,
-    results.result,
+    calls.result,
     document_id,
     nearest.call_id is not null as is_at_mark,
     case when nearest.is_same then nearest.number end as number,
@@ -106,12 +110,10 @@ select
     nearest.result as marked_result,
     loss_reduction,
     contrast,
-    reason,
+    calls.reason,
     is_kept,
     filtering_threshold,
     contrast_threshold,
     lowest_threshold
 from calls
-left join results using (call_id, shard)
 left join nearest using (call_id)
-left join filtered_calls using (call_id, shard, tool, round, document_id)
