@@ -106,6 +106,7 @@ def test_the_page_says_what_was_kept_against_chance_and_shows_each_text_with_its
     # Those of a tool that is switched off stand in none of these texts.
     assert "<dt>kept calls</dt><dd>1</dd>" in page
     assert "<dt>texts with calls</dt><dd>1</dd>" in page
+    assert "<dt>preset now set</dt><dd>laptop</dd>" in page
     writers = re.search(r"<h3>Who wrote the calls</h3>.*?<tbody>(.*?)</tbody>", page, re.S)
     assert writers is not None
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in writers[1].split("<tr>")[1:]]
