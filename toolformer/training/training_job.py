@@ -1,13 +1,13 @@
 """A finetuning run that has not begun."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from toolformer.base.digests import hex_digest
-from toolformer.base.loading import enough_memory
+from toolformer.base.loading import is_out_of_memory
 from toolformer.errors import OutOfMemoryError, TrainingError
 from toolformer.training.finetuning_parameters import FinetuningParameters
 from toolformer.training.low_rank import check_installed
@@ -83,12 +83,22 @@ class TrainingJob:
         )
 
 
-def memory_explained(job: TrainingJob) -> AbstractContextManager[None]:
-    """Say what to do where a model and its training do not fit into memory."""
-    return enough_memory(
-        OutOfMemoryError,
-        f"The memory of device {job.device!r} does not hold {job.base.name!r}, its gradients and a "
-        f"micro-batch of {job.parameters.micro_batch_tokens} tokens. Lower "
-        "training.micro_batch_tokens, set training.gradient_checkpointing or a training.lora_rank, "
-        "or divide the model among several GPUs (training.processes). Saved steps are kept.",
-    )
+@contextmanager
+def memory_explained(job: TrainingJob) -> Iterator[None]:
+    """Say what to do where a model and its training do not fit into memory.
+
+    Raises:
+        OutOfMemoryError: instead of the library's own error.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(
+            f"The memory of device {job.device!r} does not hold {job.base.name!r}, its gradients "
+            f"and a micro-batch of {job.parameters.micro_batch_tokens} tokens. Lower "
+            "training.micro_batch_tokens, set training.gradient_checkpointing or a "
+            "training.lora_rank, or divide the model among several GPUs (training.processes). "
+            "Saved steps are kept."
+        ) from error
