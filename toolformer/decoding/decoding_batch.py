@@ -59,9 +59,7 @@ class DecodingBatch:
             rows: at least one.
             read: what stands in front of what is pending of each; it is used up.
         """
-        self._feed(rows, read)
-        self._cache = self._cache.join([read]) if self.rows else read
-        self.rows += rows
+        self._join(rows, read)
 
     def resume(self, rows: Sequence[DecodingRow]) -> None:
         """Take rows in again that `answer` was called for: their results are fed in one piece.
@@ -72,7 +70,7 @@ class DecodingBatch:
         caches = [row.cache for row in rows if row.cache is not None]
         for row in rows:
             row.cache = None
-        self.enter(rows, caches[0].join(caches[1:]))
+        self._join(rows, caches[0].join(caches[1:]))
 
     def step(self) -> None:
         """Feed the pending token of every row, and choose the next one."""
@@ -126,6 +124,11 @@ class DecodingBatch:
             if result == NO_ANSWER:
                 call.others.clear()
             self._advance(row, self._undo(row, call, NO_RESULT, 0, cache), 0, cache)
+
+    def _join(self, rows: Sequence[DecodingRow], cache: Contexts) -> None:
+        self._feed(rows, cache)
+        self._cache = self._cache.join([cache]) if self.rows else cache
+        self.rows += rows
 
     def _feed(self, rows: Sequence[DecodingRow], cache: Contexts) -> None:
         # At least two: the opening may be banned. Up to k it must be certain where it ranks.
