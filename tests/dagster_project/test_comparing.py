@@ -32,8 +32,9 @@ def new_home(
 def homes(tmp_path) -> tuple[Path, Path]:
     """One call that both keep, and one that only the first keeps."""
     also = {"call_id": "c2", "arguments": "1 + 1", "result": STRANGE}
-    first = new_home(tmp_path / "one", {}, also, text=f"Of 1400 people 400 passed {STRANGE}.")
-    return first, new_home(tmp_path / "two", {}, also | {"threshold": 2.0})
+    text = f"Of 1400 people 400 passed {STRANGE}."
+    first = new_home(tmp_path / "one", {}, also, text=text)
+    return first, new_home(tmp_path / "two", {}, also | {"threshold": 2.0}, text=text)
 
 
 def test_tables_show_what_is_kept_and_why_with_calls_in_their_texts(run: Run, homes):
