@@ -22,7 +22,7 @@ from toolformer.served.served_contexts import ServedContexts, ServedNextTokens
 _BATCH_TOKENS, _BATCH_TEXTS = 131_072, 2 * IN_FLIGHT
 # Behind these no sampled call goes on; see `CallReader.end`.
 _CALL_ENDS = ("]", "\n")
-# What a banned token that is less likely would add to each loss is less than this, in nats.
+# A banned token that is less likely would take no more than about this from a loss, in nats.
 _UNLIKELY = 1e-3
 
 
