@@ -87,17 +87,14 @@ def _of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
         of_rate = replace(job, parameters=replace(parameters, learning_rate=rate))
         model = options.work / f"model-{seed}-{rate:.0e}"
         progress = finetune(of_rate, model, facts={}, report=lambda _: None)
-        assert progress.best is not None
-        measured = {"base": asdict(progress.base), "best": asdict(progress.best)}
-        found[f"{rate:.0e}"] = {
-            **measured,
-            "best_step": progress.best_step,
-            "seconds": progress.seconds,
-        }
+        best = progress.best
+        measured = {"base": asdict(progress.base), "best": asdict(best)}
+        found[f"{rate:.0e}"] = {**measured, "best_step": best.step, "seconds": progress.seconds}
         print(
             f"seed {seed}, {rate:.0e}: development loss {progress.base.mean:.3f} to "
-            f"{progress.best.mean:.3f}, perplexity without calls {progress.base.perplexity:.2f} "
-            f"to {progress.best.perplexity:.2f}, step {progress.best_step} of {work.steps}",
+            f"{best.development_loss:.3f}, perplexity without calls "
+            f"{progress.base.perplexity:.2f} to {best.development_perplexity:.2f}, step "
+            f"{best.step} of {work.steps}",
             flush=True,
         )
     return found

@@ -27,7 +27,7 @@ from warehouse.schema import ALL
 
 FINETUNED_MODEL = Stage(
     name="finetuned_model",
-    version="7",
+    version="8",
     group="train",
     kinds=("pytorch", "huggingface"),
     per=PER_VARIANT,

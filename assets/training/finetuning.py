@@ -95,7 +95,7 @@ class FinetunedModel(ModelOutput):
         name = run_of(digest)
         of_all = {"run": name, "variant": variant}
         rows = [
-            {**of_all, **asdict(step), "is_kept": step.step == progress.best_step}
+            {**of_all, **asdict(step), "is_kept": step.step == progress.best.step}
             for step in progress.history
         ]
         curve = typed_frame("training_metrics", rows)

@@ -49,8 +49,8 @@ def finetune(
     """Train a model and keep its best checkpoint.
 
     At even distances and at the end the losses of the development texts with calls and without
-    are measured; `DevelopmentLoss.is_better` says which checkpoint wins, the earlier of two equal
-    ones. Where three measurements in a row are no better, the training ends. The base model
+    are measured; `candidates` of `training_state` says which checkpoint is the best. Where three
+    measurements in a row are no better, the training ends. The base model
     is measured too but is no candidate. A killed run goes on from its last saved state, with the
     numbers of an undisturbed one on the same devices; on more or fewer of them, or divided
     otherwise, within rounding.
@@ -100,9 +100,7 @@ def finetune(
             "model was stored. Run the same again, with the new one."
         )
     state = TrainingState(job.state_folder, fingerprint=job.digest)
-    # The last step was evaluated.
-    assert progress.best_step is not None
-    assert progress.best is not None
+    best = progress.best
     # Without times: it is part of what the model is, and made again the model is the same.
     record = {
         "fingerprint": job.fingerprint,
@@ -115,23 +113,23 @@ def finetune(
         **tried,
         "result": {
             "steps": progress.step,
-            "best_step": progress.best_step,
+            "best_step": best.step,
             "base_loss": progress.base.mean,
-            "best_loss": progress.best.mean,
+            "best_loss": best.development_loss,
             "base_perplexity": progress.base.perplexity,
-            "best_perplexity": progress.best.perplexity,
+            "best_perplexity": best.development_perplexity,
             "tokens": progress.tokens,
         },
         "history": [asdict(step) for step in progress.history],
     }
     from transformers import GenerationConfig
 
-    best = state.best(progress.best_step)
+    checkpoint = state.checkpoint(best.step)
     with writing(output), replacing_folder(output) as folder:
         if job.parameters.lora_rank is None:
-            shutil.copytree(best, folder, dirs_exist_ok=True)
+            shutil.copytree(checkpoint, folder, dirs_exist_ok=True)
         else:
-            merge_adapters(job.base, best, folder, rank=job.parameters.lora_rank)
+            merge_adapters(job.base, checkpoint, folder, rank=job.parameters.lora_rank)
         tokenizer = load_tokenizer(job.base)
         if not any(PROMPT in row.kinds for row in job.rows):
             # Behind the base model's template, which it never saw with calls, it hardly calls.

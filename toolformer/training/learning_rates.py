@@ -1,4 +1,4 @@
-"""Which learning rate suits a model and its texts: the largest that does not cost it language.
+"""Choice of the learning rate: the largest that does not cost the model language.
 
 The paper has one rate for its model (1e-5, §4.1). Ten times that suits a small one, and another of
 its size forgets at that rate, in a few steps, what it knew.
@@ -19,9 +19,9 @@ RATES = (1e-4, 3e-5, 1e-5, 3e-6)
 # Adapters begin at zero, and take about ten times the rate of all weights.
 RATES_OF_ADAPTERS = (1e-3, 3e-4, 1e-4, 3e-5)
 _SHARE_OF_STEPS = 1 / 5
-# Behind fewer, the warm-up counts for more than the rate.
+# After fewer, the warm-up counts for more than the rate.
 _FEWEST_STEPS = 4
-# Nats above the base model's, from which on a loss is that of a model that is being lost.
+# Nats by which the development loss of a diverged trial is above the base model's.
 _DIVERGED = 0.1
 
 
@@ -30,7 +30,7 @@ class Trial:
     """A rate that was tried.
 
     Attributes:
-        perplexity: of the development texts without calls, behind the trial's last step.
+        perplexity: of the development texts without calls, after the trial's last step.
         loss: development loss there.
     """
 
@@ -72,7 +72,7 @@ class ChosenRate:
         """What was chosen and why, in a line."""
         return (
             f"learning rate {self.job.parameters.learning_rate:.0e}, by the perplexity of the "
-            f"development texts without calls behind {self.steps} steps: "
+            f"development texts without calls after {self.steps} steps: "
             f"{'; '.join(map(str, self.trials))}; base model: {self.base.perplexity:.2f}"
         )
 
@@ -82,14 +82,15 @@ def chosen_rate(
     rates: Sequence[float],
     report: Callable[[float], Callable[[StepReport], None]],
 ) -> ChosenRate:
-    """Begin the training at falling rates, until a smaller one would keep hardly more language.
+    """Begin the training at falling rates until one costs the model no language.
 
-    Each is trained for a fifth of the steps, or four if those are more. The first rate wins whose
-    perplexity of the development texts without calls is then at most 5 % above that of the next
-    one. What it did is the beginning of its training, so where the first rate suits, a fifth of a
-    training is done in vain. A killed run goes on.
+    Each rate is trained for a fifth of the steps, or four if those are more. The first rate wins
+    whose perplexity of the development texts without calls is then at most 5 % above the base
+    model's. If there is none, the largest rate wins whose perplexity is at most 5 % above the
+    lowest. The training goes on from the trial of its rate, so only the other trials cost time. A
+    killed run goes on.
 
-    The texts with their calls have no say: behind a few steps a larger rate has always learnt more
+    The texts with their calls do not count: after a few steps a larger rate has always learnt more
     of how calls are written.
 
     Args:
@@ -106,7 +107,7 @@ def chosen_rate(
     steps = steps_of_trial(job.parameters.steps)
     base: DevelopmentLoss | None = None
     trials: list[Trial | DivergedTrial] = []
-    chosen: Trial | None = None
+    sound: list[Trial] = []
     for rate in rates:
         parameters = replace(job.parameters, learning_rate=rate)
         folder = state_folder(job, rate)
@@ -118,17 +119,17 @@ def chosen_rate(
         except DivergedError:
             trials.append(DivergedTrial(rate))
             continue
-        # One that was killed behind its trial has more steps.
-        base, last = progress.base, progress.history[:steps][-1]
-        # The last step was evaluated.
-        assert last.development_perplexity is not None
-        assert last.development_loss is not None
-        trial = Trial(rate, last.development_perplexity, last.development_loss)
+        base, measured = progress.base, progress.trial
+        # The last step of a trial is measured.
+        assert measured is not None
+        trial = Trial(rate, measured.perplexity, measured.mean)
         trials.append(trial)
-        if chosen is not None and not rises(trial.perplexity, chosen.perplexity):
+        if trial.loss > base.mean + _DIVERGED:
+            continue
+        sound.append(trial)
+        if not rises(base.perplexity, trial.perplexity):
             break
-        chosen = trial
-    if base is None or chosen is None or chosen.loss > base.mean + _DIVERGED:
+    if base is None or not sound:
         of_base = "" if base is None else f", where the base model has {base.mean:.3f}"
         losses = "; ".join(
             f"{trial.learning_rate:.0e}: {trial.loss:.3f}"
@@ -137,11 +138,13 @@ def chosen_rate(
             for trial in trials
         )
         raise TrainingError(
-            f"Training diverges at every learning rate: behind {steps} steps the development loss "
+            f"Training diverges at every learning rate: after {steps} steps the development loss "
             f"is {losses}{of_base}; expected a rate at which it falls. Look at the texts, raise "
             "training.batch_size, or set training.learning_rate yourself. No model was stored."
         )
-    rate = chosen.learning_rate
+    lowest = min(trial.perplexity for trial in sound)
+    limit_of = lowest if rises(base.perplexity, lowest) else base.perplexity
+    rate = next(trial.learning_rate for trial in sound if not rises(limit_of, trial.perplexity))
     of_rate = replace(
         job,
         parameters=replace(job.parameters, learning_rate=rate),

@@ -117,12 +117,13 @@ class Trainer:
         while not self._is_done(progress):
             step = progress.step + 1
             loss, tokens = self._step(step)
-            measured = None
-            if parameters.is_evaluated(step) or step == self._stops_at:
+            measured, is_scheduled = None, parameters.is_evaluated(step)
+            if is_scheduled or step == self._stops_at:
                 measured = self._development_loss(step)
-                if progress.is_better(measured):
-                    self._save_best(state, step)
-                    progress.best_step, progress.best = step, measured
+            if measured and self._stops_at is not None:
+                progress.trial = measured
+            if not is_scheduled:
+                measured = None
             progress.history.append(
                 StepReport(
                     step=step,
@@ -134,6 +135,8 @@ class Trainer:
                     call_loss=measured and measured.calls,
                 )
             )
+            if progress.step in progress.candidates:
+                self._save_checkpoint(state, progress)
             progress.seconds = time.monotonic() - began
             if self._is_done(progress) or step % parameters.save_every == 0:
                 # A run that has no step left needs no weights to go on.
@@ -240,14 +243,14 @@ class Trainer:
         """A row to feed for the others' sake."""
         return TrainingRow((self.model.bos_id,), bytes([TEXT]))
 
-    def _save_best(self, state: TrainingState, step: int) -> None:
+    def _save_checkpoint(self, state: TrainingState, progress: Progress) -> None:
         if self._parameters.lora_rank is None:
             tensors = self._group.whole(self.model.model.state_dict(keep_vars=True))
             save_model = self.model.model.save_pretrained
-            state.save_best(step, lambda folder: save_model(folder, state_dict=tensors))
+            state.save_checkpoint(progress, lambda folder: save_model(folder, state_dict=tensors))
         else:
             adapters = self._group.whole(self._weights)
-            state.save_best(step, lambda folder: save_adapters(adapters, folder))
+            state.save_checkpoint(progress, lambda folder: save_adapters(adapters, folder))
 
     def _check_fit(self) -> None:
         embeddings: Any = self.model.model.get_input_embeddings()

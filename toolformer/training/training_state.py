@@ -56,24 +56,6 @@ class DevelopmentLoss:
         """Of all tokens: both losses count alike."""
         return (self.with_calls + self.without_calls) / 2
 
-    def is_better(self, best: "DevelopmentLoss", *, lowest: float) -> bool:
-        """Whether a checkpoint is kept in place of an earlier one.
-
-        Of those whose perplexity is at most 5 % above the lowest, the one to whom the calls are
-        likeliest: a model learns early when to call, and late what to ask. The tokens of calls are
-        too few for the loss of all tokens to tell. Without calls that loss decides.
-
-        Args:
-            lowest: perplexity of all checkpoints so far, this one included.
-        """
-        if rises(lowest, self.perplexity):
-            return False
-        if rises(lowest, best.perplexity):
-            return True
-        if self.calls is None or best.calls is None:
-            return self.mean < best.mean
-        return self.calls < best.calls
-
     @property
     def perplexity(self) -> float:
         """Perplexity of the texts without calls."""
@@ -104,6 +86,31 @@ class StepReport:
     call_loss: float | None = None
 
 
+def candidates(history: Iterable[StepReport]) -> list[StepReport]:
+    """Return the measurements that may be the best at the end of a run, the best so far first.
+
+    The best is, of all measurements whose perplexity is at most 5 % above the lowest, the one with
+    the lowest call loss: a model learns early when to call, and late what to ask. The tokens of
+    calls are too few for the loss of all tokens to tell. Without calls that loss decides; of equal
+    measurements the earliest is the best.
+
+    A measurement can become the best while a lower perplexity may still exclude all better ones.
+    """
+    measured = [
+        (step.development_perplexity, loss if step.call_loss is None else step.call_loss, step)
+        for step in history
+        if step.development_perplexity is not None and (loss := step.development_loss) is not None
+    ]
+    lowest = min((perplexity for perplexity, *_ in measured), default=math.inf)
+    found: list[StepReport] = []
+    lowest_found = math.inf
+    for perplexity, _, step in sorted(measured, key=lambda each: (each[1], each[2].step)):
+        if perplexity < lowest_found and not rises(lowest, perplexity):
+            found.append(step)
+            lowest_found = perplexity
+    return found
+
+
 @dataclass(slots=True)
 class Progress:
     """What is known of a run besides weights and optimiser.
@@ -111,13 +118,13 @@ class Progress:
     Attributes:
         base: what was measured before the first step.
         seconds: time spent so far, interrupted runs included.
-        best_step, best: the best checkpoint so far; None before the first measurement.
+        trial: newest measurement while the run was the trial of a learning rate. The one after the
+            last step of the trial is not part of the history unless it was due there anyway.
     """
 
     base: DevelopmentLoss
     seconds: float = 0.0
-    best_step: int | None = None
-    best: DevelopmentLoss | None = None
+    trial: DevelopmentLoss | None = None
     history: list[StepReport] = field(default_factory=list)
 
     @property
@@ -130,17 +137,27 @@ class Progress:
         """Tokens trained on so far."""
         return self.history[-1].tokens if self.history else 0
 
-    def is_better(self, measured: DevelopmentLoss) -> bool:
-        """Whether a checkpoint that was measured now is the best so far."""
-        perplexities = [step.development_perplexity for step in self.history]
-        lowest = min([measured.perplexity, *filter(None, perplexities)])
-        return self.best is None or measured.is_better(self.best, lowest=lowest)
+    @property
+    def candidates(self) -> list[int]:
+        """Steps whose checkpoints may be the best at the end, the best so far first."""
+        return [each.step for each in candidates(self.history)]
+
+    @property
+    def best(self) -> StepReport:
+        """The best checkpoint; the last step of a run is always measured."""
+        return candidates(self.history)[0]
 
     def is_over(self, steps: int) -> bool:
-        """Whether no step is left of so many, or three measurements in a row were no better."""
-        measured = [step.step for step in self.history if step.development_loss is not None]
-        worse = sum(step > (self.best_step or 0) for step in measured)
-        return self.step >= steps or worse >= _PATIENCE
+        """Return whether no step is left, or the last three measurements were no better.
+
+        A measurement is better if it was the best when it was made.
+        """
+        measured = [each for each in self.history if each.development_loss is not None]
+        newest = range(len(measured), 0, -1)[:_PATIENCE]
+        return self.step >= steps or (
+            len(newest) == _PATIENCE
+            and all(candidates(measured[:count])[0] != measured[count - 1] for count in newest)
+        )
 
 
 class TrainingState:
@@ -161,7 +178,7 @@ class TrainingState:
     def __init__(self, folder: Path, *, fingerprint: str, group: ProcessGroup | None = None):
         self._folder = folder
         self._group = group or ProcessGroup()
-        self._saved_best: int | None = None
+        self._saved_candidates: list[int] = []
         if self._group.is_first:
             self._take_folder(fingerprint)
         self._group.wait()
@@ -177,7 +194,7 @@ class TrainingState:
 
     def remove_leftovers(self) -> None:
         """Remove what a killed process had begun to write."""
-        for leftover in (f"{_FINGERPRINT_FILE}.*.tmp", ".state-*.tmp", ".best-*.tmp"):
+        for leftover in (f"{_FINGERPRINT_FILE}.*.tmp", ".state-*.tmp", ".checkpoint-*.tmp"):
             _remove(self._folder.glob(leftover))
 
     @property
@@ -201,7 +218,7 @@ class TrainingState:
             progress = TypeAdapter(Progress).validate_python(stored)
         except (OSError, ValueError) as error:
             raise self._damaged(newest, error) from error
-        self._saved_best = progress.best_step
+        self._saved_candidates = progress.candidates
         return progress
 
     def restore(self, weights: "Mapping[str, torch.Tensor]", optimizer: "Optimizer") -> None:
@@ -248,15 +265,15 @@ class TrainingState:
                 (temporary / PROGRESS_FILE).write_text(json.dumps(sealed(asdict(progress))))
         if is_first:
             _remove(state for state in self._folder.glob("state-*") if state != target)
-            self._remove_best_except({progress.best_step})
-        self._saved_best = progress.best_step
+            self._remove_checkpoints_except(progress.candidates)
+        self._saved_candidates = progress.candidates
         self._group.wait()
 
-    def save_best(self, step: int, write: Callable[[Path], object]) -> None:
-        """Save the weights after `step` as the best so far.
+    def save_checkpoint(self, progress: Progress, write: Callable[[Path], object]) -> None:
+        """Save the weights after the newest step, and remove those that are no candidates now.
 
-        The one that the newest saved state speaks of stays until the next state is saved: a killed
-        run goes back to that state.
+        The candidates of the newest saved state stay until the next state is saved: a killed run
+        goes back to that state.
 
         Args:
             write: writes them into the folder that it is given; called in the first process alone.
@@ -265,20 +282,20 @@ class TrainingState:
             TrainingError: the disk is full or cannot be written.
         """
         if self._group.is_first:
-            best = self.best(step)
-            temporary = best.with_name(f".{best.name}.tmp")
-            with writing(best), replacing_folder(best, temporary):
+            checkpoint = self.checkpoint(progress.step)
+            temporary = checkpoint.with_name(f".{checkpoint.name}.tmp")
+            with writing(checkpoint), replacing_folder(checkpoint, temporary):
                 write(temporary)
-            self._remove_best_except({step, self._saved_best})
+            self._remove_checkpoints_except([*progress.candidates, *self._saved_candidates])
         self._group.wait()
 
-    def best(self, step: int) -> Path:
-        """The folder with the checkpoint of `step`, the best one."""
-        return self._folder / f"best-{step:08d}"
+    def checkpoint(self, step: int) -> Path:
+        """Return the folder with the weights after `step`."""
+        return self._folder / f"checkpoint-{step:08d}"
 
-    def _remove_best_except(self, steps: set[int | None]) -> None:
-        kept = {self.best(step) for step in steps if step is not None}
-        _remove(best for best in self._folder.glob("best-*") if best not in kept)
+    def _remove_checkpoints_except(self, steps: Iterable[int]) -> None:
+        kept = {self.checkpoint(step) for step in steps}
+        _remove(each for each in self._folder.glob("checkpoint-*") if each not in kept)
 
     def _newest_state(self) -> Path | None:
         return max(self._folder.glob("state-*"), default=None)
@@ -294,7 +311,7 @@ def clear_state(folder: Path) -> None:
     """Remove everything that `TrainingState` wrote into a folder."""
     (folder / _FINGERPRINT_FILE).unlink(missing_ok=True)
     _remove(folder.glob("state-*"))
-    _remove(folder.glob("best-*"))
+    _remove(folder.glob("checkpoint-*"))
 
 
 @contextmanager
@@ -309,9 +326,9 @@ def writing(path: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         raise TrainingError(
             f"{str(path)!r} cannot be written: {error}. Training needs about six times the size of "
-            "the float32 weights on disk, and four times more for each learning rate that `auto` "
-            "tries. Free space or choose another folder and run again; a "
-            "run that has saved its state goes on from there."
+            "the float32 weights on disk, once more for each of training.evaluations, and four "
+            "times more for each learning rate that `auto` tries. Free space or choose another "
+            "folder and run again; a run that has saved its state goes on from there."
         ) from error
 
 

@@ -43,7 +43,7 @@ STEP = StepReport(
     development_perplexity=7.25,
     development_loss=2.25,
 )
-PROGRESS = Progress(DevelopmentLoss(3.5, 2.5), 1.5, 1, DevelopmentLoss(2.75, 1.75), [STEP])
+PROGRESS = Progress(DevelopmentLoss(3.5, 2.5), 1.5, DevelopmentLoss(2.75, 1.75), [STEP])
 
 
 def put_manifest(folder: Path) -> Path:

@@ -111,30 +111,29 @@ def test_the_best_checkpoint_by_texts_with_and_without_calls_is_kept_and_ends_th
     best = min(fits, key=lambda report: (report.call_loss, report.step)).step
     # One to whom the calls are likelier has lost more language.
     assert min(measured.values(), key=lambda report: report.call_loss).step != best
-    assert (result.best_step, result.best.calls) == (best, measured[best].call_loss)
-    assert result.best.mean == measured[best].development_loss
+    assert result.best == measured[best]
     # Three measurements in a row that are no better.
     assert list(measured) == list(range(3, best + 10, 3))
     assert reports[-1].step == best + 9 < 30
     by_kind = (1.0, 2.0, 3.0, 0.5)
     kinds = [kind for each in DEVELOPMENT.with_calls for kind in each.kinds]
     counted = [by_kind[kind] for kind in kinds]
-    for folder, told in ((base, result.base), (tmp_path / "tuned", result.best)):
+    losses_of_base = result.base.calls, result.base.perplexity, result.base.mean
+    kept = result.best.call_loss, result.best.development_perplexity, result.best.development_loss
+    for folder, told in ((base, losses_of_base), (tmp_path / "tuned", kept)):
         losses = token_losses(folder, [each.ids for each in DEVELOPMENT.with_calls])
         with_calls = sum(map(math.prod, zip(counted, losses, strict=True))) / sum(counted)
         of_calls = [loss for kind, loss in zip(kinds, losses, strict=True) if kind in {CALL, TOOL}]
-        assert told.calls == pytest.approx(mean(of_calls), rel=1e-5)
         without_calls = mean(token_losses(folder, PLAIN))
-        assert told.with_calls == pytest.approx(with_calls, rel=1e-5)
-        assert told.perplexity == pytest.approx(math.exp(without_calls), rel=1e-5)
-        assert told.mean == pytest.approx((with_calls + without_calls) / 2, rel=1e-5)
+        expected = mean(of_calls), math.exp(without_calls), (with_calls + without_calls) / 2
+        assert told == pytest.approx(expected, rel=1e-5)
 
 
 def test_of_equal_checkpoints_the_earliest_is_kept(run):
     # A learning rate that float32 weights do not feel.
     result, reports = run(learning_rate=1e-30, steps=4, evaluations=2)
     assert len({r.development_loss for r in reports if r.development_loss}) == 1
-    assert result.best_step == 2
+    assert result.best.step == 2
 
 
 def test_a_training_that_ended_early_and_was_killed_then_does_no_step_more(run, tmp_path):
@@ -145,7 +144,7 @@ def test_a_training_that_ended_early_and_was_killed_then_does_no_step_more(run, 
         run("killed", stop_at=4, **settings)
     resumed, reports = run("killed", **settings)
     assert reports == all_reports
-    assert resumed.best_step == 1
+    assert resumed.best.step == 1
 
 
 @pytest.mark.parametrize("stop_at", [3, 7, 8, 11])
@@ -226,7 +225,7 @@ def test_the_output_is_a_model_with_its_record_in_place_of_an_earlier_one(run, t
     assert record["fingerprint"] == "f1"
     assert record["parameters"]["steps"] == record["result"]["steps"] == 2
     assert (record["rows"], record["facts"]) == (4, {"calls": 5})
-    assert record["result"]["best_step"] == result.best_step == 2
+    assert record["result"]["best_step"] == result.best.step == 2
     assert [row["loss"] for row in record["history"]] == [report.loss for report in reports]
     assert list((tmp_path / "tuned-state").iterdir()) == []
     assert [path for path in tmp_path.iterdir() if path.name.endswith(".tmp")] == []

@@ -1,29 +1,32 @@
 """Which learning rate is chosen, and that its trial is the beginning of the training."""
 
+import json
+import math
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
-from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, ROWS, row, weights
-from toolformer.errors import TrainingError
-from toolformer.training import training_processes
+from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, row, weights
+from toolformer.errors import DivergedError, TrainingError
+from toolformer.training import learning_rates, training_processes
 from toolformer.training.finetuning import TrainingJob, finetune
 from toolformer.training.learning_rates import RATES, chosen_rate
+from toolformer.training.training_state import DevelopmentLoss, Progress
 
 STEPS = {"steps": 20, "batch_size": 2, "evaluations": 5}
 # Words that the development texts lack: the larger the rate, the less likely are the others.
 OTHERS = [row([5], [30, 31, 32], [33], [34]), row([35], [36], [37])]
-# The second keeps much more language than the first, the third hardly more than the second.
+# The second keeps nearly all language, the first does not.
 RISING = (1e-1, 1e-3, 1e-4, 1e-5)
 
 
 @pytest.fixture
 def job(base, tmp_path):
-    def job(name="rates", rows=OTHERS, **changes):
+    def job(name="rates", **changes):
         return TrainingJob(
             base=base,
-            rows=rows,
+            rows=OTHERS,
             development=DEVELOPMENT,
             parameters=replace(PARAMETERS, **STEPS | changes),
             bos_token=None,
@@ -51,23 +54,60 @@ def choose(job, rates, told=lambda _: None):
     return chosen_rate(job, rates, lambda _: told)
 
 
-def test_the_first_rate_wins_where_the_next_keeps_hardly_more_language(job):
-    chosen = choose(job(rows=ROWS), (1e-3, 1e-4, 1e-5))
-    assert chosen.job.parameters.learning_rate == 1e-3
-    # The third is not tried.
-    assert [trial.learning_rate for trial in chosen.trials] == [1e-3, 1e-4]
+@pytest.mark.parametrize(
+    ("perplexities", "number", "tried"),
+    [
+        pytest.param([20.9], 0, 1, id="as good as the base model"),
+        pytest.param([27.0, 26.0, 20.2], 2, 3, id="a much smaller one is"),
+        pytest.param([21.8, 20.9], 1, 2, id="near one that is"),
+        pytest.param([27.0, 25.9, 25.0, 24.9], 1, 4, id="none is, within 5 % of the lowest"),
+        pytest.param([1050.0, 1010.0, 24.0, 20.5], 3, 4, id="large ones diverge"),
+        pytest.param([1050.0, math.nan, 24.0, 23.5], 2, 4, id="one is not finite"),
+    ],
+)
+def test_the_largest_rate_wins_that_costs_no_language_else_the_largest_near_the_lowest(
+    job, monkeypatch, perplexities, number, tried
+):
+    script_trials(monkeypatch, perplexities)
+    chosen = choose(job(), RATES)
+    assert chosen.job.parameters.learning_rate == RATES[number]
+    assert [trial.learning_rate for trial in chosen.trials] == list(RATES[:tried])
 
 
-def test_a_rate_that_costs_five_percent_more_perplexity_than_the_next_is_passed_over(job):
+def test_all_rates_are_tried_before_divergence_is_reported(job, monkeypatch):
+    script_trials(monkeypatch, [1050.0, 1010.0, math.nan, 30.0])
+    with pytest.raises(TrainingError, match="every learning rate") as raised:
+        choose(job(), RATES)
+    assert (
+        "1e-04: 6.957; 3e-05: 6.918; 1e-05: not finite; 3e-06: 3.401, where the base model has "
+        "2.996" in str(raised.value)
+    )
+
+
+def script_trials(monkeypatch, perplexities):
+    """Let trials of the rates give these perplexities; that of the base model is 20."""
+    base, left = DevelopmentLoss(math.log(20), math.log(20)), iter(perplexities)
+
+    def train_job(job, _):
+        loss = math.log(next(left))
+        if math.isnan(loss):
+            raise DivergedError("not finite")
+        # At perplexities up to 27 the calls are learnt.
+        with_calls = loss if loss > 3.4 else 2.0
+        return Progress(base=base, trial=DevelopmentLoss(with_calls, loss))
+
+    monkeypatch.setattr(learning_rates, "train_job", train_job)
+
+
+def test_a_rate_that_costs_five_percent_more_perplexity_than_the_base_model_is_passed_over(job):
     chosen = choose(job(), RISING)
-    first, second, third = chosen.trials
-    assert first.perplexity > 1.05 * second.perplexity
-    assert second.perplexity <= 1.05 * third.perplexity
+    first, second = chosen.trials
+    assert first.perplexity > 1.05 * chosen.base.perplexity >= second.perplexity
     assert chosen.job.parameters.learning_rate == second.learning_rate == 1e-3
     assert chosen.summary == (
-        "learning rate 1e-03, by the perplexity of the development texts without calls behind 4 "
-        f"steps: 1e-01: {first.perplexity:.2f}; 1e-03: {second.perplexity:.2f}; 1e-04: "
-        f"{third.perplexity:.2f}; base model: {chosen.base.perplexity:.2f}"
+        "learning rate 1e-03, by the perplexity of the development texts without calls after 4 "
+        f"steps: 1e-01: {first.perplexity:.2f}; 1e-03: {second.perplexity:.2f}; base model: "
+        f"{chosen.base.perplexity:.2f}"
     )
 
 
@@ -75,24 +115,31 @@ def test_a_rate_that_costs_five_percent_more_perplexity_than_the_next_is_passed_
 def test_a_trial_has_a_fifth_of_the_steps_and_at_least_four(job, steps_fed, steps, of_trial):
     chosen = choose(job(steps=steps), (1e-5, 1e-6))
     assert chosen.steps == of_trial
-    assert steps_fed == 2 * list(range(1, of_trial + 1))
+    assert steps_fed == list(range(1, of_trial + 1))
 
 
-def test_the_training_goes_on_from_its_trial_and_gives_the_model_of_that_rate(
-    job, run, steps_fed, tmp_path
+@pytest.mark.parametrize("evaluations", [5, 2])
+def test_the_training_goes_on_from_its_trial_and_is_that_of_the_rate_alone(
+    job, run, steps_fed, tmp_path, evaluations
 ):
     said = []
     finetune(
-        job("chosen"),
+        job("chosen", evaluations=evaluations),
         tmp_path / "chosen",
         rates=RISING,
         facts={},
         report=lambda _: None,
         report_rate=said.append,
     )
-    assert steps_fed == [*3 * [1, 2, 3, 4], *range(5, 21)]
+    assert steps_fed == [*2 * [1, 2, 3, 4], *range(5, 21)]
     assert [chosen.job.parameters.learning_rate for chosen in said] == [1e-3]
-    run("alone", OTHERS, learning_rate=1e-3, **STEPS)
+    run("alone", OTHERS, learning_rate=1e-3, **STEPS | {"evaluations": evaluations})
+    # The measurement at the trial's end does not count unless it was due.
+    chosen, alone = (
+        json.loads((tmp_path / name / "toolformer.json").read_text())
+        for name in ("chosen", "alone")
+    )
+    assert (chosen["history"], chosen["result"]) == (alone["history"], alone["result"])
     found, alone = weights(tmp_path / "chosen"), weights(tmp_path / "alone")
     assert all((found[name] == alone[name]).all() for name in alone)
     # Of no rate anything is left.
@@ -112,7 +159,7 @@ def test_killed_trials_go_on(job, steps_fed):
         choose(job("killed", save_every=1), RISING, kill)
     steps_fed.clear()
     resumed = choose(job("killed", save_every=1), RISING, told.append)
-    assert steps_fed == [4, 1, 2, 3, 4]
+    assert steps_fed == [4]
     assert told == undisturbed
     assert resumed.trials == expected.trials
 

@@ -41,7 +41,7 @@ def test_a_plain_model_comes_out_with_the_perplexity_that_was_measured_with_adap
     assert not list((tmp_path / "tuned").glob("*adapter*"))
     record = json.loads((tmp_path / "tuned" / "toolformer.json").read_text())
     assert record["parameters"]["lora_rank"] == 4
-    assert record["result"]["best_perplexity"] == result.best.perplexity
+    assert record["result"]["best_perplexity"] == result.best.development_perplexity
     loaded = LanguageModel.load(tmp_path / "tuned", precision="float32", device="cpu")
     assert loaded.tokenizer.encode("$") == [5]
     losses = []
@@ -50,7 +50,7 @@ def test_a_plain_model_comes_out_with_the_perplexity_that_was_measured_with_adap
             logits = loaded.model(torch.tensor([[0, *ids]])).logits[0, :-1]
         losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(ids), reduction="sum"))
     mean = sum(losses) / sum(map(len, PLAIN))
-    assert result.best.perplexity == pytest.approx(float(torch.exp(mean)), rel=1e-5)
+    assert result.best.development_perplexity == pytest.approx(float(torch.exp(mean)), rel=1e-5)
 
 
 def test_a_killed_run_goes_on_to_the_numbers_of_an_undisturbed_one(run, tmp_path):

@@ -95,7 +95,7 @@ class Session:
 
     def weights(self, name: str) -> dict:
         """The best weights of the entry whose state lies under a name."""
-        (file,) = (self.folder / f"{name}-state").glob("best-*/*.safetensors")
+        (file,) = (self.folder / f"{name}-state").glob("checkpoint-*/*.safetensors")
         return load_file(file)
 
 
@@ -216,7 +216,7 @@ def test_one_process_goes_on_from_the_state_of_two(session, alone, tmp_path):
     reports = train_alone(replace(session.job("left", "plain"), state_folder=folder))
     # Steps 1 to 3 were done by two: they are only told.
     assert reports[:3] == session.steps("plain-stopped")[:3]
-    (file,) = folder.glob("best-*/*.safetensors")
+    (file,) = folder.glob("checkpoint-*/*.safetensors")
     assert_like(reports, load_file(file), alone["plain"])
 
 
