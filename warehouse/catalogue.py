@@ -281,5 +281,5 @@ def _damaged(shard: str, line: bytes = b"") -> DamagedPartitionError:
     return DamagedPartitionError(
         f"Partition '{name}' of table '{table}' and shard '{shard}' cannot be used: its line in "
         f"'catalogue/{shard}.json' is not what this project wrote there. Remove that line, then "
-        "run `toolformer build`, which makes the partition again, but for labels: put a copy back."
+        "run `toolformer build`, which makes the partition again."
     )

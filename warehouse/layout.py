@@ -203,9 +203,9 @@ def layout_error(place: Path | str, version: str) -> LayoutError:
     return LayoutError(
         f"The warehouse '{place}' has layout version {version}, expected {layout_version()}: "
         "its partitions cannot be read by this state of toolformer, which has other columns or "
-        "names files otherwise. Begin anew: copy toolformer.yaml "
-        "into an empty folder, then run `TOOLFORMER_HOME=FOLDER toolformer build` (with an object "
-        "store, set TOOLFORMER_STORE to an empty prefix too)."
+        "names files otherwise. Begin anew: copy toolformer.yaml, sources.json and labels.jsonl, "
+        "as far as they are there, into an empty folder, then run `TOOLFORMER_HOME=FOLDER "
+        "toolformer build` (with an object store, set TOOLFORMER_STORE to an empty prefix too)."
     )
 
 

@@ -11,6 +11,9 @@ from warehouse.schema import sql_texts, tables
 METADATA_VIEW = "partition_metadata"
 """The view of what is published with the partitions of the tables at hand."""
 
+LABELS = "labels"
+"""The view of people's judgements, which lie in a file of their own."""
+
 STATISTICS_VIEWS = tuple(
     name
     for name in TopologicalSorter(
@@ -67,7 +70,9 @@ def everything() -> Needs:
 def of_counts() -> Needs:
     """Returns what can be told by counts alone."""
     needs = {name: needs_of(f"from {name}") for name in _VIEWS}
-    views = (name for name, of in needs.items() if not of.rows and METADATA_VIEW not in of.views)
+    views = (
+        name for name, of in needs.items() if not of.rows and not of.views & {METADATA_VIEW, LABELS}
+    )
     return Needs(frozenset(), frozenset(COUNTS.values()), frozenset(views))
 
 

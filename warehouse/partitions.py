@@ -190,8 +190,7 @@ def damaged_error(paths: list[Path]) -> DamagedPartitionError:
     return DamagedPartitionError(
         f"{noun} {names} cannot be used: the content is not what this project wrote there. Remove "
         f"{'it' if len(paths) == 1 else 'them'}, then run `toolformer build`, which makes again "
-        "what is missing, but for labels: put a copy of these back. `toolformer doctor --full` "
-        "shows whether anything else is damaged."
+        "what is missing. `toolformer doctor --full` shows whether anything else is damaged."
     )
 
 

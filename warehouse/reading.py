@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from warehouse.connection import confine, open_connection
 from warehouse.errors import PartitionsChangingError, QueryError
+from warehouse.labels import read_label_lines
 from warehouse.layout import is_damaged
-from warehouse.needs import METADATA_VIEW, Needs
+from warehouse.needs import LABELS, METADATA_VIEW, Needs
 from warehouse.partitions import damaged_error, lost_error
 from warehouse.published import catalogues, files_of, path_of
-from warehouse.relations import create_published, create_views, file_list_source
+from warehouse.relations import create_label_lines, create_published, create_views, file_list_source
 from warehouse.schema import table_schema
 
 if TYPE_CHECKING:
@@ -128,6 +129,8 @@ def open_views(folder: Path, needs: Needs, files: Files) -> Iterator["duckdb.Duc
     """
     with open_connection() as connection:
         create_published(connection, files.published)
+        if LABELS in needs.views:
+            create_label_lines(connection, read_label_lines(folder))
         create_views(connection, needs, files.sources())
         confine(connection, folder)
         yield connection

@@ -5,7 +5,7 @@ for people, which is written anew beside and renamed, and never opened again by 
 """
 
 import glob
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from toolformer.base.whole_files import replacing, write_whole
 from warehouse.connection import MACROS, open_connection, sql_literal, sql_name
 from warehouse.counting import COUNTS, counted_relation
 from warehouse.errors import PartitionsChangingError, StorageError
+from warehouse.labels import LABEL_LINES, label_lines_source, labels_file
 from warehouse.layout import CATALOGUE_FOLDER
 from warehouse.needs import STATISTICS_VIEWS, Needs, everything
 from warehouse.partitions import damaged_error
@@ -33,6 +34,8 @@ def create_views(
     connection: "duckdb.DuckDBPyConnection", needs: Needs, sources: Mapping[str, str]
 ) -> None:
     """Creates the views that a statement needs, over the relation `published`.
+
+    Over `label_lines` too, if the view `labels` is among them.
 
     Args:
         sources: The SQL behind `from` that gives the rows of each table that is read.
@@ -68,6 +71,12 @@ def create_published(
         connection.execute(
             f"insert into {PUBLISHED} select {fields} from (select {lines})", {"text": text}
         )
+
+
+def create_label_lines(connection: "duckdb.DuckDBPyConnection", lines: Sequence[str]) -> None:
+    """Creates the relation that the view `labels` reads."""
+    statement = f"create table {LABEL_LINES} as select unnest($lines::varchar[]) as line"
+    connection.execute(statement, {"lines": lines})
 
 
 def create_statistics_views(
@@ -185,6 +194,7 @@ def write_database(folder: Path, database_file: Path) -> None:
             open_connection(temporary) as connection,
         ):
             _create_view(connection, PUBLISHED, published_source(folder))
+            _create_view(connection, LABEL_LINES, _label_lines(folder))
             create_views(connection, everything(), _glob_sources(folder))
         write_whole(stamp, fingerprint, is_durable=False)
     except OSError as error:
@@ -202,6 +212,10 @@ def write_database(folder: Path, database_file: Path) -> None:
         ) from error
 
 
+def _label_lines(folder: Path) -> str:
+    return label_lines_source(sql_literal(str(labels_file(folder.absolute()))))
+
+
 def _glob_sources(folder: Path) -> dict[str, str]:
     return {name: glob_source(schema, folder) for name, schema in tables().items()}
 
@@ -209,4 +223,5 @@ def _glob_sources(folder: Path) -> dict[str, str]:
 def _fingerprint(folder: Path) -> str:
     parts = [str(folder.absolute()), *MACROS]
     parts += (text for each in ("", "views", "counts") for text in sql_texts(each).values())
-    return hex_digest(*parts, published_source(folder), *_glob_sources(folder).values())
+    parts += (published_source(folder), _label_lines(folder))
+    return hex_digest(*parts, *_glob_sources(folder).values())

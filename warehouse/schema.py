@@ -28,7 +28,6 @@ _CROSS_SHARD_TABLES = frozenset(
         "evaluation_results",
         "score_intervals",
         "paired_differences",
-        "labels",
     }
 )
 

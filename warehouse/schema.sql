@@ -344,20 +344,3 @@ create table paired_differences (
     p_value double not null check (p_value between 0 and 1),  -- How likely so large a difference is by chance: McNemar's exact test; of perplexities a permutation test.
     primary key (benchmark, model, mode, other_model, other_mode)
 );
-
--- One row per judgement of a person on a kept call. None is ever changed or removed; of several by
--- one person on the same call the newest counts.
-create table labels (
-    label_id varchar not null,  -- Random; the key.
-    labelled_at varchar not null,  -- When (UTC, ISO 8601).
-    rater varchar not null,  -- Who, by the name that was typed in.
-    label varchar not null check (label in ('useful', 'not_useful', 'unsure')),  -- Whether the result helps to write what follows: useful, not_useful or unsure.
-    call_id varchar not null,  -- Call of candidate_calls; this and the columns below say what the person saw.
-    document_id varchar not null,  -- Document that it stands in.
-    tool varchar not null,  -- Name of the tool as written in calls.
-    arguments varchar not null,  -- Arguments of the call.
-    result varchar not null,  -- Result of the call.
-    text_before varchar not null,  -- Up to 600 characters of its window in front of the call.
-    text_after varchar not null,  -- Up to 300 characters behind it.
-    primary key (label_id)
-);

@@ -16,6 +16,7 @@ from warehouse import partitions, published, relations
 from warehouse.catalogue import Catalogue, Entry, Key
 from warehouse.comparison import TABLES, Comparison, compare_folders
 from warehouse.connection import sql_name
+from warehouse.labels import labels_file
 from warehouse.layout import EMPTY_SHARD, LAYOUT_FILE, check_layout, split_round
 from warehouse.needs import needs_of, of_counts
 from warehouse.published import PartitionInfo, list_partitions, read_catalogue
@@ -99,6 +100,8 @@ class Warehouse:
         remove_abandoned(beside)
         self.store.record_layout()
         partitions.write_empty_files(self.folder)
+        if not labels_file(self.folder).exists():
+            labels_file(self.folder).touch()
         relations.write_database(self.folder, self.database_file)
 
     def replace_partition(

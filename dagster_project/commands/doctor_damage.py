@@ -43,6 +43,7 @@ def examine_files(home: Home, settings: Settings, *, is_full: bool) -> Iterator[
         compare = partial(_compare, f"files of {name}", folder, remedy, is_full)
         yield from guarded(f"files of {name}", compare)
     yield from guarded("files with a digest of their own", lambda: _sealed_files(home))
+    yield from guarded("judgements", lambda: _judgements(home))
     yield from guarded("partitions", lambda: _partitions(home, is_full))
 
 
@@ -63,6 +64,14 @@ def _sealed_files(home: Home) -> Iterator[Finding]:
                 unsealed(content, content.keys() - {DIGEST})
             except (AttributeError, OSError, ValueError) as error:
                 yield Finding(name, "warning", f"{file}: {error}", remedy, (str(file),))
+
+
+def _judgements(home: Home) -> Iterator[Finding]:
+    from warehouse.labels import REMEDY, damage_of_labels, labels_file
+
+    if detail := damage_of_labels(home.warehouse):
+        files = (str(labels_file(home.warehouse)),)
+        yield Finding("judgements", "warning", detail, REMEDY, files)
 
 
 def _models(home: Home, settings: Settings) -> list[Path]:
@@ -107,6 +116,5 @@ def _partitions(home: Home, is_full: bool) -> Iterator[Finding]:
     if damaged := warehouse.damaged_partitions(examined):
         names = named([str(path.relative_to(home.warehouse.absolute())) for path in damaged])
         detail = f"{len(damaged)} damaged or missing: {names}"
-        remedy = f"Remove these files in {home.warehouse}; the next build makes them again, "
-        remedy += "but for labels: put a copy of these back"
+        remedy = f"Remove these files in {home.warehouse}; the next build makes them again"
         yield Finding("partitions", "warning", detail, remedy, tuple(map(str, damaged)))

@@ -16,6 +16,7 @@ from dagster_project.commands.doctor import Finding
 from dagster_project.commands.doctor_damage import examine_files
 from tests.corpora import cut_corpus, write_texts
 from tests.dagster_project.test_doctor import filled_warehouse, finding, truncate, works
+from tests.warehouse.rows import LABEL
 from toolformer.base.kept_digests import DIGESTS_FILE, keep_digests
 from toolformer.base.sealed import sealed
 from toolformer.errors import DamagedModelError
@@ -185,12 +186,21 @@ def test_damaged_texts_come_back_when_their_source_is_cut_again(home, made):
     (path,) = (home.warehouse / "documents" / "shard=shard-00000").iterdir()
     truncate(path)
     (found,) = damaged(home)
-    assert "the next build makes them again, but for labels" in found.remedy
+    assert "the next build makes them again" in found.remedy
     path.unlink()
     assert "shard-00000" in finding(home, "manifest").detail
     put_texts(home, made.root.parent, "One")
     assert works(home, "manifest")
     assert damaged(home) == []
+
+
+def test_a_damaged_judgement_is_a_finding_that_no_advice_removes(home):
+    file = home.root / "labels.jsonl"
+    file.write_bytes(json.dumps(LABEL | {"label_id": "l1"}).encode() + b"\n{\n")
+    (found,) = damaged(home, is_full=False)
+    assert (found.name, found.files) == ("judgements", (str(file),))
+    assert found.detail.startswith(f"Damaged lines in '{file}': 1, namely 2.")
+    assert "emove" not in found.remedy
 
 
 def test_files_without_permission_are_findings_and_left_where_they_are(home, monkeypatch):

@@ -11,6 +11,7 @@ import polars as pl
 
 from toolformer.base.whole_files import write_whole
 from toolformer.sources.manifest import Manifest, ShardEntry
+from warehouse.labels import append_label
 from warehouse.layout import catalogue_file
 from warehouse.published import read_catalogue
 from warehouse.schema import ALL, TableSchema, sql_texts, table_schema, tables
@@ -27,6 +28,19 @@ CALL = {
     "arguments": "400 / 1400",
     "result": "0.29",
     "loss_reduction": 1.5,
+}
+
+LABEL = {
+    "labelled_at": "2026-01-02T03:04:05.000006+00:00",
+    "rater": "Anna",
+    "label": "useful",
+    "call_id": "c1",
+    "document_id": "d1",
+    "tool": "Calculator",
+    "arguments": "400 / 1400",
+    "result": "0.29",
+    "text_before": "Out of 1400 participants, 400 (or ",
+    "text_after": "29%) passed.",
 }
 
 # Of a call that the filter would keep with the result of another call too.
@@ -183,16 +197,6 @@ _OF_TABLE: dict[str, dict[str, object]] = {
         "high": 0.5,
         "p_value": 0.6,
     },
-    "labels": {
-        "label_id": "l1",
-        "labelled_at": "2026-01-02T03:04:05.000006+00:00",
-        "rater": "Anna",
-        "label": "useful",
-        "arguments": "400 / 1400",
-        "result": "0.29",
-        "text_before": "Out of 1400 participants, 400 (or ",
-        "text_after": "29%) passed.",
-    },
 }
 _NAMES = {
     "prompts": "0f1e",
@@ -254,6 +258,12 @@ def put_calls(
         put(warehouse, table, *rows, shard=shard, name=name, **metadata)
 
 
+def put_labels(warehouse: Warehouse, *changes: dict[str, str]) -> None:
+    """Append such judgements, one unchanged one without any."""
+    for number, change in enumerate(changes or ({},)):
+        append_label(warehouse.folder, LABEL | {"label_id": f"l{number}"} | change)
+
+
 def new_warehouse(folder: Path) -> Warehouse:
     """A prepared warehouse in a home."""
     made = Warehouse(folder / "warehouse", folder / "warehouse.duckdb")
@@ -262,9 +272,10 @@ def new_warehouse(folder: Path) -> Warehouse:
 
 
 def fill(warehouse: Warehouse) -> None:
-    """Store one correct row of every table."""
+    """Store one correct row of every table, and a judgement."""
     for table in PARTITIONS:
         put(warehouse, table)
+    put_labels(warehouse)
 
 
 def remove_partition(warehouse: Warehouse, table: str, shard: str, partition_name: str) -> None:

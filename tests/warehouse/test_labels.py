@@ -1,9 +1,16 @@
 """What labels come to: precision by tool and loss reduction, and the agreement of two people."""
 
+import json
+import os
+import subprocess
+import sys
+
+import duckdb
 import pytest
 
-from tests.warehouse.rows import CALL, TEXT, put, put_calls
-from warehouse.errors import PartitionValidationError
+from tests.conftest import REPOSITORY
+from tests.warehouse.rows import CALL, LABEL, SHARD, TEXT, fill, put, put_calls, put_labels
+from warehouse.labels import damage_of_labels, labels_file
 from warehouse.warehouse import Warehouse
 
 REDUCTIONS = {"c1": 0.2, "c2": 0.25 - 1e-10, "c3": 3.9, "c4": 7.0, "c5": -0.1}
@@ -24,7 +31,7 @@ def put_kept(warehouse: Warehouse, changes: dict[str, object] | None = None, tex
     put(warehouse, "augmented_texts", {"text": text, "calls": calls})
 
 
-def put_labels(warehouse: Warehouse, *labels: tuple[str, str, str]) -> None:
+def put_judged(warehouse: Warehouse, *labels: tuple[str, str, str]) -> None:
     """Rater, call and label of each; one after the other."""
     rows = [
         {
@@ -34,7 +41,7 @@ def put_labels(warehouse: Warehouse, *labels: tuple[str, str, str]) -> None:
         }
         for number, label in enumerate(labels)
     ]
-    put(warehouse, "labels", *reversed(rows))
+    put_labels(warehouse, *reversed(rows))
     calls = [{"call_id": call_id} for call_id in {row["call_id"] for row in rows}]
     put_calls(warehouse, *calls, tables=SAMPLED_AND_EXECUTED)
 
@@ -42,7 +49,7 @@ def put_labels(warehouse: Warehouse, *labels: tuple[str, str, str]) -> None:
 def given(warehouse: Warehouse, pairs: str) -> None:
     """What Anna and Bo say of one call after the other, such as `uu un ss`."""
     words = {"u": "useful", "n": "not_useful", "s": "unsure"}
-    put_labels(
+    put_judged(
         warehouse,
         *(
             (rater, f"c{number}", words[letter])
@@ -54,7 +61,7 @@ def given(warehouse: Warehouse, pairs: str) -> None:
 
 def test_precision_is_by_tool_and_loss_reduction(warehouse: Warehouse):
     put_kept(warehouse)
-    put_labels(
+    put_judged(
         warehouse,
         ("Anna", "c1", "useful"),
         ("Anna", "c2", "not_useful"),
@@ -75,7 +82,7 @@ def test_precision_is_by_tool_and_loss_reduction(warehouse: Warehouse):
 
 def test_newest_label_of_a_person_counts(warehouse: Warehouse):
     put_kept(warehouse)
-    put_labels(
+    put_judged(
         warehouse,
         ("Anna", "c4", "unsure"),
         ("Anna", "c4", "useful"),
@@ -89,7 +96,7 @@ def test_newest_label_of_a_person_counts(warehouse: Warehouse):
 def test_a_person_who_saw_a_call_in_windows_of_two_lengths_counts_once(warehouse: Warehouse):
     put(warehouse, "augmented_texts")
     later = {"label_id": "l2", "labelled_at": "2026-02-01", "label": "unsure", "text_after": "29%"}
-    put(warehouse, "labels", {}, later)
+    put_labels(warehouse, {}, later)
     assert warehouse.query(PRECISION).row(0) == (None, 0, 0, 1, None)
 
 
@@ -108,7 +115,7 @@ def test_a_person_who_saw_a_call_in_windows_of_two_lengths_counts_once(warehouse
 def test_label_counts_for_the_call_that_the_person_saw_and_is_kept_in_any_case(
     warehouse: Warehouse, changes: dict[str, object], text: str, counted: int
 ):
-    put_labels(warehouse, ("Anna", "c4", "useful"))
+    put_judged(warehouse, ("Anna", "c4", "useful"))
     put(warehouse, "augmented_texts", {"text": text, "calls": [CALL | {"call_id": "c4"} | changes]})
     found = warehouse.query("select useful from label_precision where min_reduction is null")
     assert found["useful"].sum() == counted
@@ -135,7 +142,7 @@ def test_agreement_is_as_computed_by_hand(warehouse: Warehouse, pairs: str, expe
 
 
 def test_agreement_is_of_each_pair_over_what_both_judged(warehouse: Warehouse):
-    put_labels(
+    put_judged(
         warehouse,
         ("Cy", "c1", "useful"),
         ("Anna", "c1", "useful"),
@@ -164,7 +171,7 @@ def test_agreement_counts_a_call_once_whatever_windows_it_was_seen_in(warehouse:
         }
         for number, (rater, label, text) in enumerate(seen)
     ]
-    put(warehouse, "labels", *rows)
+    put_labels(warehouse, *rows)
     put_calls(warehouse, {}, tables=SAMPLED_AND_EXECUTED)
     assert warehouse.query("select calls, agreed from label_agreement").rows() == [(1, 1)]
 
@@ -210,7 +217,7 @@ def test_context_of_a_call_ends_with_its_window(warehouse: Warehouse):
 def test_call_of_several_rounds_is_drawn_once_and_counts_in_each(warehouse: Warehouse):
     put(warehouse, "augmented_texts")
     put(warehouse, "augmented_texts", {"round": 2}, name="round-2.all")
-    put(warehouse, "labels")
+    put_labels(warehouse)
     assert warehouse.ask("calls_to_label", per_tool=5).height == 1
     counted = warehouse.query(
         "select round, useful from label_precision where min_reduction is null"
@@ -218,8 +225,81 @@ def test_call_of_several_rounds_is_drawn_once_and_counts_in_each(warehouse: Ware
     assert counted.rows() == [(1, 1), (2, 1)]
 
 
-def test_labels_of_another_tool_are_refused(warehouse: Warehouse):
-    with pytest.raises(PartitionValidationError, match="tool = 'Calendar'"):
-        put(warehouse, "labels", {"tool": "Calendar"}, name="Calculator")
-    with pytest.raises(PartitionValidationError, match='"label" IN'):
-        put(warehouse, "labels", {"label": "good"})
+# Each damage is one line or more of the file; how many say which lines hold no judgement then.
+GOOD = json.dumps(LABEL | {"label_id": "l9", "rater": "Zoë \n"}).encode()
+DAMAGES = {
+    "cut": (GOOD[:-9], 1),
+    "lost line end": (GOOD + b"J" + GOOD, 1),
+    "not UTF-8": (GOOD.replace(b"passed", b"p\xe1ssed"), 1),
+    "zeros": (b"\0" * 5000, 1),
+    "zero in a text": (GOOD.replace(b"passed", b"p\0ssed"), 1),
+    "no object": (b'[1]\nnull\n5\n"useful"', 4),
+    "another label": (GOOD.replace(b'"useful"', b'"useless"'), 1),
+    "no rater": (GOOD.replace(b'"rater"', b'"Rater"'), 1),
+    "null": (GOOD.replace(b'"Anna"', b"null").replace(b'"d1"', b"null"), 1),
+    "open quote": (GOOD.replace(b'passed."', b"passed."), 1),
+    "blank": (b"\r\n\n  \n", 0),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("is_last", [False, True])
+def test_a_damaged_line_costs_no_other_judgement(
+    warehouse: Warehouse, caplog, *, damage: str, is_last: bool
+):
+    content, damaged = DAMAGES[damage]
+    file = labels_file(warehouse.folder)
+    put_labels(warehouse, {"rater": "Anna"}, {"rater": "Bo"})
+    # What a killed writer or a damaged disk left, without a line end.
+    with file.open("ab") as stream:
+        stream.write(content)
+    before = file.read_bytes()
+    if not is_last:
+        put_labels(warehouse, {"rater": "Cy"})
+    raters = ["Anna", "Bo"] if is_last else ["Anna", "Bo", "Cy"]
+    warehouse.prepare()
+    for _ in range(2):
+        assert warehouse.query("from labels")["rater"].to_list() == raters
+    with duckdb.connect(str(warehouse.database_file), read_only=True) as connection:
+        assert connection.sql("select rater from labels").fetchall() == [(name,) for name in raters]
+    assert file.read_bytes().startswith(before)
+    numbers = ", ".join(str(number) for number in range(3, 3 + damaged))
+    told = f"Damaged lines in '{file}': {damaged}, namely {numbers}. The judgements in all other"
+    assert damage_of_labels(warehouse.folder).startswith(told if damaged else "")
+    assert caplog.text.count(told) == bool(damaged)
+
+
+def test_a_judgement_that_the_disk_took_in_part_is_an_error(warehouse: Warehouse):
+    put_labels(warehouse, {"rater": "Anna"})
+    size = labels_file(warehouse.folder).stat().st_size
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from tests.warehouse.rows import LABEL\n"
+        "from warehouse.labels import append_label\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)\n"
+        "append_label(Path(sys.argv[1]), LABEL | {'label_id': 'l2'})\n"
+    )
+    command = [sys.executable, "-c", code, str(warehouse.folder), str(size + 40)]
+    written = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert "StorageError: Cannot write" in written.stderr
+    put_labels(warehouse, {"rater": "Bo"})
+    assert warehouse.query("from labels")["rater"].to_list() == ["Anna", "Bo"]
+    assert "1, namely 2." in damage_of_labels(warehouse.folder)
+
+
+def test_judgements_outlive_everything_that_is_made_again(warehouse: Warehouse):
+    """As the messages about damage advise: what they name is removed."""
+    fill(warehouse)
+    file = labels_file(warehouse.folder)
+    content = file.read_bytes()
+    for path in warehouse.folder.rglob("*"):
+        if path.is_file():
+            os.utime(path, (0, 0))
+    warehouse.store.sweep([SHARD, "all"])
+    warehouse.store.retire(SHARD)
+    (warehouse.folder / "catalogue" / "all.json").unlink()
+    put(warehouse, "prompts")
+    put_labels(warehouse, {"rater": "Bo"})
+    assert file.read_bytes().startswith(content)
+    assert warehouse.query("from labels")["rater"].to_list() == ["Anna", "Bo"]

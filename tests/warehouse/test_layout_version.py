@@ -32,9 +32,9 @@ def test_another_layout_and_partitions_without_one_are_refused(warehouse: Wareho
 @pytest.fixture
 def other_columns(monkeypatch) -> Iterator[None]:
     known = dict(layout.tables())
-    labels = known["labels"]
+    prompts = known["prompts"]
     column = ColumnSchema("mood", "varchar", is_required=False, description="")
-    known["labels"] = replace(labels, columns=(*labels.columns, column))
+    known["prompts"] = replace(prompts, columns=(*prompts.columns, column))
     with monkeypatch.context() as patch:
         patch.setattr(layout, "tables", lambda: known)
         layout_version.cache_clear()

@@ -203,7 +203,7 @@ def test_database_file_holds_the_same_views_with_descriptions(warehouse: Warehou
     put(warehouse, "documents")
     with duckdb.connect(str(warehouse.database_file), read_only=True) as connection:
         names = {name for (name,) in connection.execute("show tables").fetchall()}
-        assert names == {*tables(), *COUNTS, *STATISTICS_VIEWS, "published"}
+        assert names == {*tables(), *COUNTS, *STATISTICS_VIEWS, "label_lines", "published"}
         assert connection.execute("select text from documents").fetchall() == [(TEXT,)]
 
 

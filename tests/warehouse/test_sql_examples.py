@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.warehouse.rows import fill, put
+from tests.warehouse.rows import fill, put, put_labels
 from warehouse.needs import STATISTICS_VIEWS
 from warehouse.warehouse import Warehouse
 
@@ -23,7 +23,7 @@ WITHOUT_ROWS = ("drop_reasons", "= 'below_threshold'", "where peeks")
 @pytest.fixture(scope="module")
 def filled(shared_warehouse: Warehouse) -> Warehouse:
     fill(shared_warehouse)
-    put(shared_warehouse, "labels", {}, {"label_id": "l2", "rater": "Bo", "label": "unsure"})
+    put_labels(shared_warehouse, {}, {"rater": "Bo", "label": "unsure"})
     put(
         shared_warehouse,
         "evaluation_results",

@@ -6,7 +6,6 @@ Whoever adds its routes to a server puts a guard in front of them.
 import asyncio
 import functools
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,8 +23,7 @@ from toolformer.home.home import Home
 from toolformer.home.wiring.warehouse import open_warehouse
 from toolformer.server.api_errors import ApiError
 from toolformer.server.bodies import parsed_body, read_body
-from warehouse.errors import PartitionNotFoundError
-from warehouse.schema import ALL
+from warehouse.labels import append_label
 from warehouse.warehouse import Warehouse
 
 ADDRESS = "/toolformer/labels/"
@@ -50,7 +48,7 @@ class RaterBody(BaseModel):
 
 
 class LabelBody(RaterBody):
-    """A judgement, with what the person saw of the call: columns of `labels`."""
+    """A judgement, with what the person saw of the call: columns of the view `labels`."""
 
     label: Literal["useful", "not_useful", "unsure"] = Field(
         description="useful, not_useful or unsure"
@@ -120,10 +118,11 @@ def _drawn_from(of: _Draw) -> pl.DataFrame:
 
 
 def store_label(home: Home, body: LabelBody) -> None:
-    """Add a label to those of its tool, of which a partition has all.
+    """Append a judgement to the home's `labels.jsonl`.
 
     Raises:
         ApiError: the call is none of those that are drawn by now.
+        StorageError: the disk refused it.
     """
     drawn = _drawn(_warehouse_of_draw(home)).drop("loss_reduction", "round")
     if body.call not in drawn.to_dicts():
@@ -133,16 +132,8 @@ def store_label(home: Home, body: LabelBody) -> None:
             f"one with {', '.join(drawn.columns)} as POST calls gives it: load the page again.",
             param="call",
         )
-    place = ("labels", ALL, body.call["tool"])
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     own = {"label_id": uuid4().hex, "labelled_at": now, "rater": body.rater, "label": body.label}
-    labels = pl.DataFrame([body.call | own])
-    warehouse = Warehouse(home.warehouse, home.database, home.partition_store())
-    # Not of the partition, whose name is not ours.
+    # On NFS two nodes that append at once would overwrite each other.
     with home.output_lock("labels"):
-        # Looked at now, so that labels of another machine are no labels of before.
-        warehouse.store.refresh(*place)
-        # Where they are lost it says so: nobody can make them again.
-        with suppress(PartitionNotFoundError):
-            labels = pl.concat([warehouse.read_partition(*place), labels], how="diagonal")
-        warehouse.replace_partition(*place, labels, metadata={})
+        append_label(home.warehouse, own | body.call)

@@ -14,7 +14,7 @@ from dagster_project.commands.web_server import WebGuard, with_own_pages
 from tests.conftest import REPOSITORY
 from tests.homes import environment_of
 from tests.toolformer.server.label_home import label_home
-from tests.warehouse.rows import CALL, TEXT, new_warehouse, put
+from tests.warehouse.rows import CALL, TEXT, new_warehouse, put, put_labels
 from toolformer.home.home import Home
 from toolformer.home.wiring.warehouse import open_warehouse
 from toolformer.server import labelling
@@ -79,20 +79,6 @@ def test_judged_calls_are_not_given_again_but_to_others(client: TestClient, judg
     ]
 
 
-def test_labels_whose_file_is_missing_are_not_replaced(client: TestClient, judged: Home, tmp_path):
-    first, *_ = calls_of(client)["calls"]
-    assert label(client, first).status_code == 200
-    [stored] = open_warehouse(judged).partitions("labels")
-    stored.path.rename(tmp_path / stored.path.name)
-    answer = label(client, first, rater="Bo")
-    assert (answer.status_code, "files are missing" in answer.text) == (500, True)
-    # A copy is put back.
-    (tmp_path / stored.path.name).rename(stored.path)
-    assert label(client, first, rater="Bo").status_code == 200
-    raters = open_warehouse(judged).query(LABELS)["rater"].to_list()
-    assert raters == ["Anna", "Bo"]
-
-
 @pytest.mark.parametrize(
     ("changes", "text", "judged"),
     [
@@ -109,7 +95,7 @@ def test_a_call_is_judged_as_it_was_seen_whatever_was_drawn_before(
     tmp_path, changes: dict, text: str, judged: int
 ):
     warehouse, home = new_warehouse(tmp_path), Home(tmp_path)
-    put(warehouse, "labels")
+    put_labels(warehouse)
     # It is remembered.
     put(warehouse, "augmented_texts", {"calls": [CALL | {"call_id": "before"}]})
     assert calls_to_label(home, RaterBody(rater="Anna"))["judged"] == 0
