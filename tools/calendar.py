@@ -11,13 +11,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from toolformer.base.constants import MONTHS, WEEKDAYS
+from toolformer.base.constants import EARLIEST_DATE, LATEST_DATE, MONTHS, WEEKDAYS
 from tools.base import Tool, with_checked_settings
 from tools.errors import CallSyntaxError, ToolCallError
 from tools.protocol import Document, Preselection, Proposal
 
-_FIRST_YEAR = 1995
-_LATEST_OF_ALL = datetime.date(2099, 12, 31)
 # Behind hyphens a part may go on, otherwise it ends with the day.
 _DATE_IN_PATH = re.compile(
     r"(?<=/)([0-9]{4})([/-]?)([0-9]{2})\2([0-9]{2})(?:(?<=-[0-9]{2})(?![0-9])|(?=/|\Z))"
@@ -60,7 +58,7 @@ class Calendar(Tool):
     ) -> None:
         self.date_source = date_source
         self.latest_date = latest_date
-        self.version = f"1 date_source={self.date_source} latest_date={self.latest_date}"
+        self.version = f"2 date_source={self.date_source} latest_date={self.latest_date}"
 
     def parse_arguments(self, text: str) -> str:
         """Accept nothing but white space.
@@ -85,8 +83,10 @@ class Calendar(Tool):
         if date is None:
             raise ToolCallError(
                 "no_date",
-                f"The document {document.document_id!r} has no date in "
-                f"{self.date_source!r}. Expected one of 1995 or later.",
+                f"The {self.date_source} of the document {document.document_id!r} is "
+                f"{getattr(document, self.date_source)!s:.200}. Expected a date from "
+                f"{EARLIEST_DATE.year} to {LATEST_DATE.year}, and in a URL none after latest_date "
+                "or published_on.",
             )
         return render_date(date)
 
@@ -97,10 +97,14 @@ class Calendar(Tool):
     def preselect(self, document: Document) -> Preselection:
         """Take the texts that have a date, about 18 % in the paper."""
         has_date = self._date_of(document) is not None
-        if self.date_source == "url":
-            reason = "date_in_url" if has_date else "no_date_in_url"
-        else:
+        if self.date_source == "published_on":
             reason = "date_given" if has_date else "no_date_given"
+        elif has_date:
+            reason = "date_in_url"
+        elif document.url and date_in_url(document.url, LATEST_DATE):
+            reason = "date_in_url_after_limit"
+        else:
+            reason = "no_date_in_url"
         return Preselection(is_selected=has_date, reason=reason)
 
     def proposals(self, document: Document) -> Sequence[Proposal]:
@@ -114,12 +118,14 @@ class Calendar(Tool):
 
     def _date_of(self, document: Document) -> datetime.date | None:
         """Return the document's own date."""
+        given = document.published_on
+        if given and not EARLIEST_DATE <= given <= LATEST_DATE:
+            given = None
         if self.date_source == "published_on":
-            return document.published_on
+            return given
         if document.url is None:
             return None
-        latest = self.latest_date or document.published_on or _LATEST_OF_ALL
-        return date_in_url(document.url, latest)
+        return date_in_url(document.url, self.latest_date or given or LATEST_DATE)
 
 
 def date_in_url(url: str, latest: datetime.date) -> datetime.date | None:
@@ -140,7 +146,7 @@ def date_in_url(url: str, latest: datetime.date) -> datetime.date | None:
             date = datetime.date(int(year), int(month), int(day))
         except ValueError:  # no such day, for example 31 February
             continue
-        if datetime.date(_FIRST_YEAR, 1, 1) <= date <= latest:
+        if EARLIEST_DATE <= date <= latest:
             return date
     return None
 

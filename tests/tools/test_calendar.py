@@ -69,7 +69,17 @@ def test_a_url_cannot_name_a_day_after_the_crawl():
     assert Calendar(latest_date="2024-05-03").preselect(document).is_selected
     assert not Calendar(latest_date=datetime.date(2024, 5, 2)).preselect(document).is_selected
     crawled_before = Document("d", "", document.url, published_on=datetime.date(2024, 5, 2))
-    assert not Calendar().preselect(crawled_before).is_selected
+    assert Calendar().preselect(crawled_before) == Preselection(False, "date_in_url_after_limit")
+
+
+@pytest.mark.parametrize("zero", [datetime.date.min, datetime.date(1970, 1, 1), datetime.date.max])
+def test_a_zero_date_is_no_date_and_takes_none_from_the_url(zero):
+    document = Document("d", "", url="https://example.org/2024/05/03/", published_on=zero)
+    assert Calendar().call("", document) == "Today is Friday, May 3, 2024."
+    by_record = Calendar(date_source="published_on")
+    assert by_record.preselect(document) == Preselection(False, "no_date_given")
+    with pytest.raises(ToolCallError, match=f"is {zero}. Expected a date from 1995 to 2099"):
+        by_record.call("", document)
 
 
 def test_a_text_without_a_date_has_no_answer_and_a_call_no_arguments():

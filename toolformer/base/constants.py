@@ -1,5 +1,7 @@
 """Shared constants."""
 
+import datetime
+
 # How an extra of pyproject.toml is installed without a change of any other package.
 INSTALL_EXTRA = "pip install -c requirements.lock -e '.[{}]'"
 
@@ -8,6 +10,10 @@ INSTALL_EXTRA = "pip install -c requirements.lock -e '.[{}]'"
 THRESHOLD_TOLERANCE = 1e-9
 # The thresholds that the statistics always show (paper, table 2), in nats, in rising order.
 SWEEP_THRESHOLDS = (0.5, 1.0, 2.0)
+
+# A text's date outside these years is a zero date (0001-01-01, 1970-01-01, 9999-12-31) or follows
+# another calendar: 2567 is Thai, 1403 Persian, 1445 Islamic.
+EARLIEST_DATE, LATEST_DATE = datetime.date(1995, 1, 1), datetime.date(2099, 12, 31)
 
 # English names, which in `strftime` depend on the language of the machine.
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")

@@ -4,6 +4,8 @@ import datetime
 import re
 from collections.abc import Mapping
 
+from toolformer.base.constants import EARLIEST_DATE, LATEST_DATE
+
 _COMPLETE_DATE = re.compile(r"\d{4}-?\d{2}-?\d{2}(?!\d)|\d{4}-W\d{2}-\d|\d{4}-\d{3}(?!\d)")
 _YEAR_FIRST = re.compile(r"\s*\d{4}")
 _NUMBER = re.compile(r"(\d+)(?:\.\d*)?")
@@ -14,29 +16,28 @@ _RANGE = re.compile(rf"{_YEAR}.*{_YEAR}|\d{{4}}-?\d\d-?\d\d\s*(?:[/–—]|-\s|\
 _LONGEST_DATE = 64
 # Two different completions of an incomplete date: where they show, the date was incomplete.
 _DEFAULTS = (datetime.datetime(2000, 1, 1), datetime.datetime(2001, 2, 2))
-# Seconds since 1970, from 1980 to the end of 2099. No number is in this range in two units, and one
+# Seconds since 1970, from 1995 to the end of 2099. No number is in this range in two units, and one
 # of 8, 12 or 14 digits that is a day on the calendar is in it in none.
-_FIRST_SECOND, _END = 315_532_800, 4_102_444_800
+_FIRST_SECOND, _END = 788_918_400, 4_102_444_800
 _UNITS = (1, 10**3, 10**6, 10**9)
 # By the number of digits.
 _CALENDAR_FORMS = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
-# Nobody writes the hour of an older day, and seconds of 2001 to 2029 would look like one.
-_FIRST_YEAR_OF_HOURS, _LAST_YEAR = 1900, 2099
 # How MongoDB exports dates and long integers: {"$date": {"$numberLong": "1690876800000"}}.
 _MONGODB_KEYS = ("$date", "$numberLong")
 
 
 def parse_publication_date(value: object) -> datetime.date | None:
-    """Reads a date as sources write it.
+    """Read a date as sources write it.
 
     ISO 8601 is tried first, then the forms people use. The day is the one that is written: a time
     zone does not move it. What is incomplete (`2013`, `Friday`), has a two-digit year, or could
     be two days (`03/04/2013`) or is (`2013-09-18 - 2013-09-20`) is no date, since a guessed date
-    would teach a false one.
+    would teach a false one. Nor is a day before 1995 or after 2099: Go writes 0001-01-01 for no
+    date, others 1970-01-01 or 9999-12-31, and Thai, Persian and Islamic years look like ours.
 
     A number, also one written as text, is year, month and day (20130918, or with hours, minutes and
     seconds behind), or seconds, milliseconds, microseconds or nanoseconds since 1970, for a day in
-    UTC from 1980 to 2099. One that could be two days is no date.
+    UTC. One that could be two days is no date.
 
     Args:
         value: text, a number, a date, a datetime, or a date as MongoDB exports it.
@@ -52,6 +53,11 @@ def parse_publication_date(value: object) -> datetime.date | None:
         >>> parse_publication_date(1379462400000)
         datetime.date(2013, 9, 18)
     """
+    date = _parsed(value)
+    return date if date and EARLIEST_DATE <= date <= LATEST_DATE else None
+
+
+def _parsed(value: object) -> datetime.date | None:
     from dateutil import parser
 
     value = _plain(value)
@@ -107,6 +113,5 @@ def _date_of_digits(digits: str) -> datetime.date | None:
         except ValueError:
             pass
         else:
-            first_year = 1 if form == "%Y%m%d" else _FIRST_YEAR_OF_HOURS
-            readings |= {date} if first_year <= date.year <= _LAST_YEAR else set()
+            readings |= {date} if EARLIEST_DATE <= date <= LATEST_DATE else set()
     return readings.pop() if len(readings) == 1 else None

@@ -29,6 +29,7 @@ def losses_of(source: Source, folder: Path) -> Counter[tuple[str, str]]:
     [
         ({"date": "soon"}, "dates"),
         ({"date": 2013}, "dates"),
+        ({"date": "0001-01-01T00:00:00Z"}, "dates"),
         ({"date": {"year": 2013}}, "dates"),
         ({"date": ["2013-09-18"]}, "dates"),
         ({"url": 4}, "addresses"),
