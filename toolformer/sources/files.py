@@ -43,6 +43,12 @@ _DUMP_NAME = re.compile(r"\.xml(-p\d+\w*(-\w+)?)?$")
 _EXTRACTED_NAME = re.compile(r"wiki_\d+$")
 # What `datasets` writes beside the Arrow files of a set.
 _ABOUT_ARROW = ("state.json", "dataset_info.json")
+# What the hub and `datasets` keep beside the records of a set.
+_ABOUT_SET = re.compile(
+    r"(readme|licen[cs]e|notice|citation|changelog)\b.*"
+    r"|(state|dataset_infos?|dataset_dict|croissant|metadata)\.json",
+    re.IGNORECASE,
+)
 _EXPECTED_NAMES = (
     ".jsonl, .ndjson, .json (one object per line), .parquet, .txt, .md, .warc, .wet, .xml for a "
     "Wikipedia dump, or wiki_00 and so on, as of WikiExtractor; all but .parquet also with "
@@ -83,7 +89,7 @@ def list_files(source: Source) -> list[SourceFile]:
     """Lists the files of a source, sorted by name.
 
     Hidden files are left out of a folder, and of a pattern that names none. So are, of a folder
-    with the format `auto`, files whose name tells no format.
+    with the format `auto`, files whose name tells no format, and a data set's README and metadata.
 
     Raises:
         SourceNotFoundError: there is no such file, or nothing matches the pattern.
@@ -124,7 +130,7 @@ def list_files(source: Source) -> list[SourceFile]:
 
 
 def files_left_out(source: Source) -> list[str]:
-    """The files of a folder that `list_files` leaves out since their names tell no format.
+    """Return the files of a folder that `list_files` leaves out, but for hidden ones.
 
     Returns:
         Their paths within the folder, sorted; none for another kind of source.
@@ -137,8 +143,9 @@ def files_left_out(source: Source) -> list[str]:
     filesystem, folder, kind = located(source.path)
     if kind != "directory":
         return []
+    read = {file.path for file in list_files(source)}
     with source_errors(source.path):
-        paths = [path for path in _files_below(filesystem, folder) if detect_format(path) is None]
+        paths = [path for path in _files_below(filesystem, folder) if path not in read]
     return sorted(path.removeprefix(folder).lstrip("/") for path in paths)
 
 
@@ -234,6 +241,8 @@ def _agreed_format(
                 f"The format of {path!r} cannot be told from its name. Expected {_EXPECTED_NAMES}. "
                 f"Rename the file or give its format: one of {', '.join(SOURCE_FORMATS)}."
             )
+    if is_folder:
+        formats = _without_metadata(formats)
     distinct = sorted(set(formats.values()))
     if not distinct:
         raise SourceError(
@@ -246,6 +255,17 @@ def _agreed_format(
             "one format. Name each kind by a source of its own, with a pattern such as '*.jsonl'."
         )
     return distinct[0], list(formats)
+
+
+def _without_metadata(formats: dict[str, SourceFormat]) -> dict[str, SourceFormat]:
+    """Leave out metadata in JSON, and a README unless the folder's other files are texts too."""
+    about = {path for path in formats if _ABOUT_SET.fullmatch(posixpath.basename(path))}
+    has_texts_alone = {formats[path] for path in formats.keys() - about} <= {"text"}
+    return {
+        path: known
+        for path, known in formats.items()
+        if path not in about or (known == "text" and has_texts_alone)
+    }
 
 
 def _extracted_format(filesystem: "AbstractFileSystem", path: str) -> SourceFormat:

@@ -42,6 +42,7 @@ def source(path: str) -> Source:
         (f"{FOLDER}/*.jsonl", ["One.", "Two.", "Three."]),
         (f"{FOLDER}/data/**/*.jsonl", ["Four."]),
         (f"{FOLDER}/data", ["Four."]),
+        (FOLDER, ["One.", "Two.", "Three.", "Four."]),
     ],
 )
 def test_files_of_a_dataset_are_read(path, texts):

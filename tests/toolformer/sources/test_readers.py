@@ -275,6 +275,33 @@ def test_files_of_a_folder_whose_names_tell_no_format_are_told(tmp_path, source_
     assert files_left_out(source_of(folder / "*.jsonl")) == []
 
 
+def test_a_data_set_is_read_without_its_readme_and_metadata(tmp_path, source_of, written):
+    about = ["LICENSE.txt", "README.md", "data/state.json", "dataset_infos.json"]
+    for name in (*about, ".gitattributes"):
+        written(f"hub/{name}", '{\n"splits": 2}')
+    for split in ("train", "test"):
+        path = tmp_path / f"hub/data/{split}-00000-of-00001.parquet"
+        parquet.write_table(pyarrow.table({"text": [split]}), path)
+    assert outcomes(source_of(tmp_path / "hub")) == ["test", "train"]
+    assert files_left_out(source_of(tmp_path / "hub")) == about
+
+
+@pytest.mark.parametrize(
+    ("names", "left_out"),
+    [
+        (["a.jsonl", "README.md", "dataset_info.json"], ["README.md", "dataset_info.json"]),
+        # Among texts a README is one.
+        (["a.md", "README.md", "state.json"], ["state.json"]),
+        (["README.md"], []),
+    ],
+)
+def test_a_readme_is_left_out_beside_records_alone(tmp_path, source_of, written, names, left_out):
+    for name in names:
+        written(f"set/{name}", '{"text": "a"}')
+    assert len(outcomes(source_of(tmp_path / "set"))) == len(names) - len(left_out)
+    assert files_left_out(source_of(tmp_path / "set")) == left_out
+
+
 def test_a_folder_holds_files_of_one_format_and_some_may_be_empty(tmp_path, source_of, written):
     with pytest.raises(SourceError, match="empty"):
         parsed(source_of(tmp_path))
