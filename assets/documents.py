@@ -35,7 +35,7 @@ TEXT_MARKS = "text_marks"
 _TABLES = (REJECTED_RECORDS, READING_LOSSES, TEXT_MARKS, DOCUMENTS)
 # Bumped when the same records give other rows; every source is cut again then, and where other
 # releases of the readers may read them otherwise.
-_VERSION, _READERS = "3", ("mwparserfromhell", "python-dateutil")
+_VERSION, _READERS = "4", ("mwparserfromhell", "python-dateutil")
 _MAX_NAMED = 5
 # Shards of so few are stored together: a statement of DuckDB takes longer than a text.
 _RECORDS_AT_ONCE = 1000
@@ -64,7 +64,7 @@ documents = dg.AssetSpec(
     description="The texts of a shard; one row = one text, keyed by `document_id`. Stored when "
     "`corpus_manifest` cuts a source. A record that cannot become a text is counted and kept with "
     "its reason in `rejected_records`; what else could not be read is counted in `reading_losses`; "
-    "calculations that people marked are in `text_marks`.",
+    "calculations and calls that the texts marked are in `text_marks`.",
     group_name="prepare",
     kinds={"polars", "duckdb"},
     partitions_def=SHARDS_OF_TEXTS,
@@ -152,7 +152,8 @@ def _rows(shard: CutShard) -> Iterator[tuple[str, dict[str, Any]]]:
             for number, mark in enumerate(parsed.calculations):
                 of_text = {"document_id": parsed.document_id, "number": number}
                 said = {"expression": mark.expression, "result": mark.result}
-                yield TEXT_MARKS, {**of_text, "character_offset": mark.offset, **said}
+                place = {"character_offset": mark.offset, "called_tool": mark.tool}
+                yield TEXT_MARKS, {**of_text, **place, **said}
         else:
             yield REJECTED_RECORDS, fields
     for loss, count in sorted(shard.losses.items()):

@@ -1,4 +1,4 @@
-"""Marks of other people's tools in texts: chat turns, special tokens, GSM8K's calculations, HTML.
+"""Marks of tools in texts: chat turns, special tokens, GSM8K's calculations, calls, HTML.
 
 What is listed has one meaning only; a Markdown heading or `cout << x` is left alone.
 """
@@ -44,6 +44,13 @@ _GADGET = re.compile(
     r"<gadget\b[^<>\n]{0,80}>(?P<expression>[^<>]{1,400})</gadget>\s{0,4}"
     r"<output>(?P<result>[^<>]{0,400})</output>\s{0,2}"
 )
+# As this project exports texts, and as others write the paper's form: 29 [Calculator(2 * 3) → 6] 6.
+# The blank in front belongs to the call. Without an arrow only <API> tells a call from a link.
+_CALL = re.compile(
+    r" ?(?:(?P<tagged><API>\s?)|\[)(?P<tool>[A-Za-z_][A-Za-z0-9_]*)\("
+    r"(?>(?P<expression>[^\[\]]{0,2000}?)\)\s?(?:->|→|(?=</API>)))"
+    r"(?P<result>[^\[\]\n]{0,2000}?)(?(tagged)</API>|\])"
+)
 # Between the same signs, and still no calculation. In code a blank stands beside them, and behind
 # the name of a chunk in a literate program an equals sign.
 _UNREAD = re.compile(r"<<(?=\S)(?=[^<>\n]*\d)[^<>=\n]{1,200}=[^<>\n]{0,200}(?<=\S)>>(?!=)")
@@ -69,20 +76,22 @@ _STANDS_FOR_MARK = ("", " ", " ", " ")
 
 
 class Calculation(NamedTuple):
-    """A calculation that people marked: where its mark stood, and what it says.
+    """A calculation that people marked, or a call: where its mark stood, and what it says.
 
     Attributes:
         offset: in characters of the text without marks; the result that a reader sees follows.
         expression, result: as they are written, without blanks around them.
+        tool: name of the called tool; None for a calculation.
     """
 
     offset: int
     expression: str
     result: str
+    tool: str | None = None
 
 
 class Stripped(NamedTuple):
-    """A text without marks, how many there were, and the calculations among them, in order."""
+    """A text without marks, how many there were, and the calculations and calls among them."""
 
     text: str
     marks: int
@@ -111,11 +120,11 @@ def strip_marks(text: str) -> tuple[str, int]:
 
 
 def stripped_of_marks(text: str) -> Stripped:
-    """Takes the marks out of a text, as `strip_marks`, and says where the calculations stood.
+    """Take the marks out of a text as `strip_marks`, and return where calculations and calls stood.
 
     Example:
         >>> stripped_of_marks("She packed 48/2 = <<48/2=24>>24 jars.").calculations
-        [Calculation(offset=18, expression='48/2', result='24')]
+        [Calculation(offset=18, expression='48/2', result='24', tool=None)]
     """
     total = solutions = 0
     calculations: list[Calculation] = []
@@ -129,12 +138,14 @@ def stripped_of_marks(text: str) -> Stripped:
         replace(_ROLE, lambda mark: mark.expand(r"\1\2"))
         chat_marks = replace(CHAT_MARKS, lambda _, filling=filling: filling)
         gadgets = replace(_GADGET, lambda _, filling=filling: filling)
+        calls = replace(_CALL, lambda _, filling=filling: filling)
         sums = replace(
             _CALCULATION, lambda mark: "" if mark["shown"] is not None else mark["result"].strip()
         )
         solutions += gadgets + sums
-        total += chat_marks + gadgets + sums
-        if not chat_marks + gadgets + sums:
+        found = chat_marks + gadgets + calls + sums
+        total += found
+        if not found:
             break
     # Only a solution has such lines in its middle too: elsewhere they are headings.
     answers = replace(_ANSWERS if solutions else _LAST_ANSWER, lambda _: "")
@@ -175,8 +186,9 @@ def _replaced(
         # One that stood in what is replaced now stands in front of it.
         move_those_before(mark.end(), shift=length - end, most=start)
         if "expression" in pattern.groupindex:
-            said = mark["expression"].strip(), mark["result"].rpartition("=")[2].strip()
-            moved.append(Calculation(start, *said))
+            tool, result = mark.groupdict().get("tool"), mark["result"]
+            result = result if tool else result.rpartition("=")[2]
+            moved.append(Calculation(start, mark["expression"].strip(), result.strip(), tool))
         pieces += text[end : mark.start()], filling(mark)
         end, length = mark.end(), start + len(pieces[-1])
     move_those_before(len(text) + 1, shift=length - end, most=len(text))

@@ -40,21 +40,22 @@ create table rejected_records (
 create table reading_losses (
     shard varchar not null,  -- Shard of the corpus that the records belong to.
     source varchar not null,  -- File or collection that the records were read from.
-    kind varchar not null check (regexp_full_match(kind, '[a-z_]+')),  -- What was lost: dates, addresses, columns, unread_columns, templates, formulas, damaged_bytes, encodings, marks, unread_marks or markup.
+    kind varchar not null check (regexp_full_match(kind, '[a-z_]+')),  -- What was lost: dates, addresses, columns, unread_columns, templates, formulas, damaged_bytes, encodings, marks, calls, unread_marks or markup.
     name varchar not null,  -- Column that nothing reads, of unread_columns; empty for the other kinds.
     count bigint not null check (count > 0),  -- How often; of damaged_bytes the bytes.
     primary key (shard, source, kind, name)
 );
 
--- One row per calculation that people marked in a text, such as GSM8K's <<48/2=24>>, whose marks
--- were taken out when it was read (strip_marks).
+-- One row per calculation that people marked in a text, such as GSM8K's <<48/2=24>>, and per call,
+-- such as [Calculator(48 / 2) -> 24], that was taken out when the text was read (strip_marks).
 create table text_marks (
     document_id varchar not null,  -- Document that the mark stood in.
     shard varchar not null,  -- Shard of the corpus.
     number integer not null check (number >= 0),  -- Number of the mark in its document, counted from 0.
     character_offset integer not null check (character_offset >= 0),  -- Where it stood, in characters of the document's text from 0; the result that a reader sees follows.
-    expression varchar not null,  -- What is worked out, as it is written.
+    expression varchar not null,  -- What is worked out, or the arguments of a call, as written.
     result varchar not null,  -- What the mark says comes out, as it is written.
+    called_tool varchar,  -- Tool that a call names; NULL for a calculation.
     primary key (document_id, number)
 );
 

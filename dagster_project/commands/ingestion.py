@@ -70,7 +70,8 @@ def _ingest(home: Home, paths: Sequence[str], reading: Mapping[str, Any]) -> Non
     for path, files in left_out_files(load_settings(home.settings_file), new):
         more = ", …" if len(files) > _SHOWN_FILES else ""
         console.say(
-            f"{len(files)} file(s) of {path} were not read, since their names tell no format: "
+            f"{len(files)} file(s) of {path} were not read, since their names tell no format or "
+            "they describe the data set: "
             f"{', '.join(files[:_SHOWN_FILES])}{more}"
         )
     others = {path: why for path, why in rejected.items() if path not in refused}
@@ -88,10 +89,13 @@ def _report_marks(home: Home, active: Sequence[ShardEntry], new: Sequence[str]) 
     keys = [entry.key for entry in active if entry.source in names]
     if not keys:
         return
-    marks = open_warehouse(home).limited_to(keys).query("select count(*) from text_marks").item()
+    counts = "select count(*) - count(called_tool), count(called_tool) from text_marks"
+    marks, calls = open_warehouse(home).limited_to(keys).query(counts).row(0)
     if marks:
         console.say(f"{marks:,} calculations that people marked are kept in the table text_marks.")
-    else:
+    if calls:
+        console.say(f"{calls:,} calls that were taken out are kept in the table text_marks.")
+    if not marks + calls:
         console.say(
             "No text marks a calculation, so text_marks stays empty and no filter can be judged by "
             "it. Expected marks such as <<48/2=24>> in the column of the text."

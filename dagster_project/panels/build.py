@@ -57,7 +57,7 @@ def ingest(
         bool,
         typer.Option(
             "--strip-marks",
-            help="Take out chat marks such as <|im_end|>, and GSM8K's << >> and ####.",
+            help="Take out chat marks such as <|im_end|>, GSM8K's << >> and ####, and calls.",
         ),
     ] = False,
 ) -> None:

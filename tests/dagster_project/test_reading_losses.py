@@ -66,18 +66,24 @@ def test_losses_are_printed_stored_and_shown(run, home: Home, texts: Path):
 
 def test_marks_that_are_taken_out_are_kept_beside_the_texts(run, home: Home, tmp_path):
     path = tmp_path / "a.jsonl"
-    lines = ["48/2 = <<48/2=24>>24 jars, <<24+24=48>>48.", "None.", "5n = <<5*n=30>>30"]
+    call = "2 * 3 = [Calculator(2 * 3) -> 6] 6"
+    lines = ["48/2 = <<48/2=24>>24 jars, <<24+24=48>>48.", "None.", "5n = <<5*n=30>>30", call]
     path.write_text("".join(json.dumps({"text": line}) + "\n" for line in lines))
     code, out, err = run("ingest", path, "--strip-marks")
     assert code == 0, err
     assert "2 calculations that people marked are kept in the table text_marks." in out
+    assert "1 calls that were taken out are kept in the table text_marks." in out
     (line,) = [line for line in out.splitlines() if "could not be read, and stay" in line]
     assert "1" in line
     rows = Warehouse(home.warehouse, home.database).query(
-        "select number, substring(text, character_offset + 1, 2) as shown, expression, result "
-        "from text_marks join documents using (document_id, shard) order by number"
+        "select number, substring(text, character_offset + 1, 2) as shown, expression, result, "
+        "called_tool from text_marks join documents using (document_id, shard) "
+        "order by source_offset, number"
     )
-    assert rows.rows() == [(0, "24", "48/2", "24"), (1, "48", "24+24", "48")]
+    assert rows.rows() == [
+        *((0, "24", "48/2", "24", None), (1, "48", "24+24", "48", None)),
+        (0, " 6", "2 * 3", "6", "Calculator"),
+    ]
     other = tmp_path / "b.jsonl"
     other.write_text('{"text": "Without."}\n')
     assert "No text marks a calculation" in run("ingest", other, "--strip-marks").out

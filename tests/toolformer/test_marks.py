@@ -3,6 +3,8 @@
 import time
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from toolformer.marks import (
     CHAT_MARKS,
@@ -12,6 +14,8 @@ from toolformer.marks import (
     strip_marks,
     stripped_of_marks,
 )
+from tools.protocol import ToolCall
+from tools.syntax import format_call, insert_calls
 
 
 @pytest.mark.parametrize(
@@ -40,6 +44,11 @@ from toolformer.marks import (
         ("<|turn>user\nHi<turn|><|channel>thought\nHm<channel|>", "HiHm", 4),
         ("[MODEL_SETTINGS]<BOS_TOKEN>Hi<unused5><end_of_utterance>", "Hi", 4),
         ("<|start|>assistant<|channel|>analysis<|message|>hi", "hi", 3),
+        # Calls, as this project exports them and as others write the paper's form.
+        ("12 * 30 = [Calculator(12 * 30) -> 360] 360 seats", "12 * 30 = 360 seats", 1),
+        ("400 (or [Calculator(400 / 1400) → 0.29] 29%)", "400 (or 29%)", 1),
+        ("7*9 = <API>Calculator(7*9) → 63</API> 63, <API> MT(é) </API>so", "7*9 = 63,so", 2),
+        (' [Calendar() -> Today is Friday.] [QA("(a → b)?") ->] On Friday', " On Friday", 2),
         # Without the mark in their middle these are marks.
         ("<|im_<|x|>start|>user\nHi", " Hi", 2),
         ("a<s<s>>", "a ", 2),
@@ -61,6 +70,10 @@ def test_marks_are_taken_out_and_what_a_reader_sees_stays(text, stripped, count)
         ('A <gadget id="calculator">48/2</gadget>\n<output>24</output>\n24', [(2, "48/2", "24")]),
         # One inside of another stands where that stood.
         ("a <<1+<<1+1=2>>2=3>>3", [(2, "1+1", "2"), (2, "1+2", "3")]),
+        (
+            "48/2 = <<48/2=24>>24.<|im_end|> 3 + 4 = [QA(a=b (c)?) -> x = 7] 7",
+            [*((7, "48/2", "24"), (18, "a=b (c)?", "x = 7", "QA"))],
+        ),
         ("no mark, <|im_end|> and 1 << 3 = 8 >> 2", []),
     ],
 )
@@ -92,6 +105,8 @@ def test_marks_that_say_no_calculation_are_counted_where_they_stay(text, count):
         "<<fig1, width=5>>=\nplot(1)",
         "a < b | c > d, [INSTALL], <table>, |x|, <<interface>>, {{ bos_token }}",
         "He was number #### 5 of them",
+        "[Calculator(2 * 3)], [docs](a -> b), [f](x) -> y, x[f(a)] -> y, [Calculator(a[0]) -> 1]",
+        "API(2) → 3, [2nd(x) -> y], [a b(c) -> d], [f(x) -> y, (g) => z",
     ],
 )
 def test_what_only_looks_like_a_mark_stays(text):
@@ -99,13 +114,31 @@ def test_what_only_looks_like_a_mark_stays(text):
 
 
 @pytest.mark.parametrize(
-    "piece", ["<<", "<|a", "<<1=", "<gadget>", "#### 1", "<s", "1", "<s>>", "<gadget>1</gadget> "]
+    "piece",
+    [
+        *("<<", "<|a", "<<1=", "<gadget>", "#### 1", "<s", "1", "<s>>", "<gadget>1</gadget> "),
+        *("[A(", "[A() -> ", "<API>A(", "<API>A() -> "),
+    ],
 )
 def test_stripping_takes_no_quadratic_time(piece):
     began = time.process_time()
     strip_marks(piece * 20_000)
     strip_marks(f"#### {piece * 20_000}x")
     assert time.process_time() - began < 10
+
+
+@given(
+    text=st.text("ab1 [](){}→->\n"),
+    calls=st.lists(st.tuples(st.integers(0, 20), st.sampled_from(["", "a (b) → c"])), max_size=3),
+)
+def test_a_text_whose_calls_are_taken_out_is_the_text_before_the_export(text, calls):
+    assume(strip_marks(text) == (text, 0))
+    written = [format_call(ToolCall("QA", arguments), "x → (y)") for _, arguments in calls]
+    offsets = [min(offset, len(text)) for offset, _ in calls]
+    exported = insert_calls(text, [*zip(offsets, written, strict=True)])
+    stripped = stripped_of_marks(exported)
+    assert (stripped.text, stripped.marks) == (text, len(calls))
+    assert [mark.offset for mark in stripped.calculations] == sorted(offsets)
 
 
 def test_marks_in_one_another_leave_none():

@@ -97,6 +97,7 @@ _OF_TABLE: dict[str, dict[str, object]] = {
         "character_offset": 34,
         "expression": "400/1400",
         "result": "0.2857142857142857",
+        "called_tool": None,
     },
     "document_selection": {"is_selected": True, "reason": "three_numbers"},
     "prompts": {"digest": "0f1e", "text": "Add calls.\nInput: {text}\nOutput:"},

@@ -104,6 +104,18 @@ def test_marks_in_texts_that_are_left_to_other_tools_are_not_missed(warehouse: W
         assert tried.item() == marks
 
 
+def test_a_call_that_stood_in_a_text_is_a_mark_for_its_own_tool_alone(warehouse: Warehouse):
+    put_marked(warehouse, RIGHT, SAME_RESULT)
+    of_tools = [mark | {"called_tool": "QA"} for mark in MARKS]
+    put(warehouse, "text_marks", *of_tools)
+    assert warehouse.view("calls_at_marks").is_empty()
+    put(warehouse, "text_marks", of_tools[0] | {"called_tool": "Calculator"}, of_tools[1])
+    assert warehouse.view("calls_at_marks")["number"].to_list() == [0, 0]
+    assert swept(warehouse, "proposed = 'all' and filtering_threshold = 0.5") == [
+        (0.5, 2, 2, 2, 1, 1.0, 1.0)
+    ]
+
+
 def test_precision_and_recall_follow_the_threshold(warehouse: Warehouse):
     put_marked(warehouse, RIGHT, SAME_RESULT, OTHER_RESULT, ELSEWHERE)
     assert swept(warehouse, "proposed = 'all' and filtering_threshold >= 0.5") == [

@@ -14,6 +14,7 @@ LossKind = Literal[
     "damaged_bytes",
     "encodings",
     "marks",
+    "calls",
     "unread_marks",
     "markup",
 ]
@@ -28,6 +29,7 @@ _WORDS: dict[str, str] = {
     "damaged_bytes": "damaged bytes that were passed over",
     "encodings": "texts with characters that were taken out or could not be decoded",
     "marks": "marks of other tools in the text, which --strip-marks takes out",
+    "calls": "calls in the text, such as [Calculator(2 * 3) -> 6], which --strip-marks takes out",
     "unread_marks": "marks << >> of calculations that could not be read, and stay in the text",
     "markup": "HTML tags, entities (&amp;) and misread characters (Ã©) in the text",
 }

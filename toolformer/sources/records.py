@@ -68,7 +68,8 @@ class ParsedDocument:
         losses: what of the record is not in the text, or should not be, by kind.
         damaged_spans: start and end of sentences that lost something, in characters of `text`; no
             call may stand there.
-        calculations: those that people marked, where marks were taken out; none of a dump's pages.
+        calculations: calculations and calls that the text marked, where marks were taken out; none
+            of a dump's pages.
     """
 
     document_id: str
@@ -208,14 +209,16 @@ def _parse_fields(
     losses["encodings"] += fields.get("encoding") == "unknown" or has_undecodable(written)
     losses["markup"] += count_markup(text) + count_markup(context)
     stripped, marks, calculations = stripped_of_marks(text)
-    stripped_context, context_marks = strip_marks(context)
+    stripped_context, context_marks, of_context = stripped_of_marks(context)
     if source.strip_marks:
         text, context = stripped, stripped_context
         losses["unread_marks"] += count_unread(text)
         if not text.strip():
             return _rejection(record, "empty_text", fields["text"])
     else:
-        losses["marks"] += marks + context_marks
+        calls = sum(each.tool is not None for each in (*calculations, *of_context))
+        losses["calls"] += calls
+        losses["marks"] += marks + context_marks - calls
         calculations = ()
     return ParsedDocument(
         document_id=document_id(record.source, record.offset),

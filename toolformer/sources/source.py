@@ -38,7 +38,7 @@ class Source:
             `columns.value_at`; None to ignore addresses, dates or titles.
         context_column: holds what stands in front of the text in training and is not annotated;
             where it is named, every record has it.
-        strip_marks: whether marks of other people's tools are taken out of texts and contexts (see
+        strip_marks: whether marks of tools, and calls, are taken out of texts and contexts (see
             `toolformer.marks`); else they are counted.
         limit: at most this many raw records, from the start; None for all.
         shard_size: raw records in a shard (lines, rows, files; pages of a Wikipedia dump).

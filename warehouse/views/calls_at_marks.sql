@@ -1,4 +1,5 @@
--- Sampled calls in texts in which people marked where they calculate, beside these marks.
+-- Sampled calls in texts in which people marked where they calculate, or where a call of the same
+-- tool stood, beside these marks.
 --
 -- A call is *at* a mark where nothing but blanks, equals and currency signs stand between the two,
 -- so that the result that a reader sees follows it. It *matches* the mark where, besides, both say
@@ -34,6 +35,7 @@ marks as (
         character_offset as mark_offset,
         expression,
         result,
+        called_tool,
         -- What the Calculator is asked and what people wrote are brought into one form.
         translate(
             lower(regexp_replace(expression, '[\s,$€£]', '', 'g')), 'x×·⋅÷−–', '****/--'
@@ -64,7 +66,10 @@ calls as (
         contrast_threshold,
         lowest_threshold
     from all_calls
-    semi join text_marks using (document_id, shard)
+    semi join text_marks
+        on text_marks.document_id = all_calls.document_id
+        and text_marks.shard = all_calls.shard
+        and coalesce(text_marks.called_tool, all_calls.tool) = all_calls.tool
     where dropped_by is distinct from 'sampling'
 ),
 pairs as (
@@ -79,6 +84,7 @@ pairs as (
     inner join marks
         on marks.document_id = calls.document_id
         and marks.shard = calls.shard
+        and coalesce(marks.called_tool, calls.tool) = calls.tool
         and abs(marks.mark_offset - calls.character_offset) <= 8
     inner join documents
         on documents.document_id = calls.document_id and documents.shard = calls.shard

@@ -10,7 +10,7 @@
 --   proposed: what the tool proposed: none, position or call; all for the calls of every kind
 --   filtering_threshold: in nats
 --   contrast_threshold: in nats; NULL where the contrast is off
---   marks: marks of people in the texts that the tool was tried on
+--   marks: marks of people, and calls of the tool, in the texts that the tool was tried on
 --   sampled_marks: of these, matched by a sampled call
 --   scored_calls: calls given to the loss filter in these texts
 --   scored_matching: of these, calls that match a mark
@@ -37,7 +37,9 @@ tried as (
     select tool, round, count(*) as marks
     from document_selection
     inner join text_marks using (document_id, shard)
-    where reason not in ('left_to_other_tools', 'no_call_in_round_before')
+    where
+        reason not in ('left_to_other_tools', 'no_call_in_round_before')
+        and coalesce(called_tool, tool) = tool
     group by tool, round
 ),
 thresholds as (

@@ -148,6 +148,10 @@ def test_marks_are_counted_and_with_the_option_taken_out_of_text_and_context():
     assert (stripped.text, stripped.context) == ("48/2 = 24.", "Half of 48?")
     assert stripped.losses == {}
     assert (counted.calculations, stripped.calculations) == ((), (Calculation(7, "48/2", "24"),))
+    call = json.dumps({"text": "2 * 3 = [Calculator(2 * 3) -> 6] 6<|im_end|>"})
+    assert document_of(call, source_of_lines()).losses == {"calls": 1, "marks": 1}
+    without = document_of(call, source_of_lines(strip_marks=True))
+    assert (without.text, without.calculations[0].tool) == ("2 * 3 = 6", "Calculator")
     unread = parse_line('{"text": "5n = <<5*n=30>>30"}', source_of_lines(strip_marks=True))
     assert isinstance(unread, ParsedDocument)
     assert (unread.text, unread.losses) == ("5n = <<5*n=30>>30", {"unread_marks": 1})

@@ -37,7 +37,8 @@ class SourceSettings(Section):
     strip_marks: bool = Field(
         False,
         description="take out marks of other tools: chat turns and special tokens such as "
-        "<|im_end|>, GSM8K's <<48/2=24>> and its line #### 72",
+        "<|im_end|>, GSM8K's <<48/2=24>> and its line #### 72, calls such as "
+        "[Calculator(48 / 2) -> 24]",
     )
     limit: int | None = Field(None, ge=1, description="maximum number of records, from the start")
     shard_size: int | None = Field(
