@@ -18,7 +18,12 @@ from toolformer.errors import ToolformerError
 from toolformer.home.fingerprints import FINGERPRINT
 from toolformer.home.home import Home
 from toolformer.home.metadata import REJECTED_SOURCES
-from toolformer.home.partitions import SHARD_OF_TEXTS, register_evaluations, register_shards
+from toolformer.home.partitions import (
+    SHARDS_OF_TEXTS,
+    other_homes,
+    register_evaluations,
+    register_shards,
+)
 from toolformer.home.report.records import reading_losses, records_read
 from toolformer.home.settings.corpus_sections import EMBEDDED_SOURCES
 from toolformer.home.settings.sections import Settings
@@ -195,6 +200,13 @@ def corpus_manifest(run: Run) -> dg.MaterializeResult:
     return. A source that is missing or not listed keeps its shards.
     """
     context, home = run.context, run.home
+    if others := other_homes(context.instance, home):
+        context.log.warning(
+            f"This Dagster instance has shards of another home as well: {', '.join(others)}. "
+            "Expected one home per instance: their partitions are kept apart, but their assets "
+            "have the same names, and Dagster takes what one home made for the other's. Set "
+            "DAGSTER_HOME to a folder of this home's own, or its database in dagster.yaml."
+        )
     config = NewSources(**context.op_execution_context.op_config)
     with home.shards_lock(), changing_corpus(home):
         # Those of the file as it is now, behind what another run has listed meanwhile.
@@ -203,7 +215,7 @@ def corpus_manifest(run: Run) -> dg.MaterializeResult:
         with listing(home, settings, new):
             # With the new sources.
             run = Run(context)
-            registered = set(context.instance.get_dynamic_partitions(SHARD_OF_TEXTS))
+            registered = set(context.instance.get_dynamic_partitions(SHARDS_OF_TEXTS.name))
             update = _update(run, [source.path for source in new])
         active = Manifest.load(home.sources).active_shards
     rejected = {path: str(error) for path, error in update.rejected_sources.items()}

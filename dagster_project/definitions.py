@@ -17,6 +17,7 @@ from dagster_project.jobs import JOBS
 from dagster_project.sensors import sensors
 from toolformer.home.expected_errors import EXPECTED_ERRORS, explained
 from toolformer.home.home import Home
+from toolformer.home.partitions import claim_id
 from toolformer.home.resources.settings import SettingsResource
 from toolformer.home.resources.toolbox import ToolboxResource
 from toolformer.home.settings.sections import RunsSettings
@@ -79,6 +80,7 @@ def _by_settings(home: Home) -> tuple[Mapping[str, Any], str]:
         This, or nothing and what is wrong with the settings.
     """
     try:
+        claim_id(home)
         share_settings(home)
         rounds = settings_of_rounds(home.settings_file)
         versions = {stage.name: code_version(stage, rounds, home) for stage in STAGES}

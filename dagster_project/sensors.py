@@ -61,7 +61,9 @@ def inbox(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReaso
     for why in refused.values():
         context.log.warning(why)
     new = [name for name in changed if name not in refused]
-    runs = context.instance.get_runs(dg.RunsFilter(tags={SENSOR_NAME_TAG: "inbox"}), limit=_RUNS)
+    # Another project in the instance may have an `inbox` too.
+    of_inbox = dg.RunsFilter(job_name=JOBS["prepare"].name, tags={SENSOR_NAME_TAG: "inbox"})
+    runs = context.instance.get_runs(of_inbox, limit=_RUNS)
     again = [
         name
         for name in stable

@@ -10,6 +10,7 @@ import dagster as dg
 from dagster_project.definitions import definitions
 from tests.assets.setting_effects import stages_table
 from tests.reference import PAGES
+from toolformer.home.partitions import PartitionsOfHome
 
 _REPOSITORY = Path(__file__).parents[1]
 _STAGES = ("<!-- stages -->\n", "\n<!-- end of stages -->")
@@ -33,8 +34,8 @@ def graph() -> dict[str, Any]:
 
 def _partitions(definition: dg.PartitionsDefinition | None) -> str | list[str] | None:
     """Of shards their name, of variants the keys, of several dimensions their names."""
-    if isinstance(definition, dg.DynamicPartitionsDefinition):
-        return definition.name
+    if isinstance(definition, PartitionsOfHome):
+        return definition.name.split("_", 2)[2]
     if isinstance(definition, dg.MultiPartitionsDefinition):
         return list(definition.partition_dimension_names)
     return list(definition.get_partition_keys()) if definition else None

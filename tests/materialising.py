@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from dagster_project.definitions import definitions
-from toolformer.home.partitions import SHARD, VARIANT, register
+from toolformer.home.partitions import MODEL_VARIANTS, SHARDS, register
 from toolformer.home.resources.settings import SettingsResource
 from toolformer.home.resources.toolbox import ToolboxResource
 
@@ -23,7 +23,7 @@ def materialise(
     with dg.DagsterInstance.ephemeral() as instance:
         if partition is not None and "|" not in partition:
             shards = partition.startswith("shard-")
-            register(instance, SHARD if shards else VARIANT, [partition])
+            register(instance, SHARDS if shards else MODEL_VARIANTS, [partition])
         return dg.materialize(
             [definitions().get_assets_def(name) for name in names],
             partition_key=partition,

@@ -26,7 +26,7 @@ from assets.training.finetuned_model import (
 from assets.training.planned_training import PlannedTraining, planned_training, stored_training_set
 from toolformer.forward.memory import check_training_fits
 from toolformer.forward.precision import training_precision
-from toolformer.home.partitions import MODEL, register
+from toolformer.home.partitions import MODELS, register
 from toolformer.home.report import ADDRESS
 from toolformer.home.wiring.annotator import finetuned_model_directory
 from toolformer.home.wiring.evaluated_models import evaluated_model, name_of_variant
@@ -182,7 +182,7 @@ def finetuned_model(run: Run) -> dg.MaterializeResult:
     name = name_of_variant(run.settings.training.variant)
     # What the model before it scored is not said of this one.
     empty_earlier_scores(run, evaluated_model(name, run.settings, run.home))
-    register(run.context.instance, MODEL, [name])
+    register(run.context.instance, MODELS, [name])
     return dg.MaterializeResult(
         metadata={"state": state, **_report(model)}, data_version=model.data_version()
     )

@@ -24,7 +24,7 @@ from toolformer.evaluation.modes import StudyName
 from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.fingerprints import MISSING
 from toolformer.home.home import Home
-from toolformer.home.partitions import BENCHMARK, MODEL, evaluation_key, register
+from toolformer.home.partitions import BENCHMARKS, MODELS, evaluation_key, register
 from toolformer.home.report.remarks import remarks_on_scores
 from toolformer.home.settings.evaluation_sections import BASE, EMBEDDED_BENCHMARKS, FINETUNED
 from toolformer.home.settings.sections import Settings, merged
@@ -92,8 +92,8 @@ def evaluate_models(
         check_model_name(name, settings)
     failures: list[RunFailedError] = []
     with dagster_instance(home) as instance, console.progress_bars():
-        register(instance, BENCHMARK, benchmarks)
-        register(instance, MODEL, list(named))
+        register(instance, BENCHMARKS, benchmarks)
+        register(instance, MODELS, list(named))
         # A model each, so that it is loaded once for benchmarks that are neighbours.
         measured = [
             PlannedRun(

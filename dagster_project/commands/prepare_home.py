@@ -6,7 +6,7 @@ from dagster_project.commands.errors import explained_errors
 from dagster_project.commands.options import RunOptions
 from dagster_project.runs.run_job import dagster_instance
 from toolformer.home.home import Home
-from toolformer.home.partitions import register_evaluations
+from toolformer.home.partitions import register_evaluations, register_shards
 from toolformer.home.shared_files import fetch_small
 from toolformer.sources.manifest import Manifest
 
@@ -20,7 +20,11 @@ def main() -> None:
         settings = options.load_settings(home)
         # Opening it makes the Dagster folder and closes runs that were killed.
         with dagster_instance(home) as instance:
-            if Manifest.load(home.sources).active_shards:
+            manifest = Manifest.load(home.sources)
+            if manifest.active_shards:
+                # A copy of a home has none of its own yet.
+                with home.shards_lock():
+                    register_shards(instance, manifest)
                 register_evaluations(instance, settings.evaluation)
             else:
                 console.say("This home is empty: cutting the corpus and building the search index.")

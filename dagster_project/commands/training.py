@@ -11,7 +11,7 @@ from dagster_project.runs.planned_run import PlannedRun, raise_all
 from dagster_project.runs.run_job import dagster_instance
 from toolformer.decoding.calibration import read_min_call_probability
 from toolformer.home.home import Home
-from toolformer.home.partitions import VARIANT, register
+from toolformer.home.partitions import MODEL_VARIANTS, register
 from toolformer.home.wiring.annotator import finetuned_model_directory
 from toolformer.home.wiring.warehouse import open_warehouse
 
@@ -32,7 +32,7 @@ def train_model(
     settings = options.load_settings(home)
     on_ray = on_ray and not dry_run
     with dagster_instance(home) as instance:
-        register(instance, VARIANT, [settings.training.variant])
+        register(instance, MODEL_VARIANTS, [settings.training.variant])
 
         tell_outdated(options, home, settings.training_rounds)
 

@@ -11,7 +11,7 @@ from dagster_project.runs.plan import PlannedPartition
 from dagster_project.runs.planned_run import PlannedRun, run_here
 from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.home import Home
-from toolformer.home.partitions import BENCHMARK, MODEL, SHARD, VARIANT
+from toolformer.home.partitions import BENCHMARKS, MODEL_VARIANTS, MODELS, SHARDS, register
 
 KEYS = [f"shard-{number:05d}" for number in range(6)]
 
@@ -49,10 +49,10 @@ def test_here_a_run_is_over_a_range_of_partitions(
 
     monkeypatch.setattr(planned_run, "run_job", run_job)
     with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions(SHARD, KEYS)
-        instance.add_dynamic_partitions(VARIANT, ["calls"])
-        instance.add_dynamic_partitions(BENCHMARK, ["svamp", "asdiv", "lama"])
-        instance.add_dynamic_partitions(MODEL, ["base", "finetuned"])
+        register(instance, SHARDS, KEYS)
+        register(instance, MODEL_VARIANTS, ["calls"])
+        register(instance, BENCHMARKS, ["svamp", "asdiv", "lama"])
+        register(instance, MODELS, ["base", "finetuned"])
         failures = run_here(instance, {}, [PlannedRun(job, ("any",), tuple(keys))])
     assert asked == ranges
     assert len(failures) == len(ranges)
@@ -66,7 +66,7 @@ def test_what_another_command_took_out_is_named_and_the_others_are_made(monkeypa
 
     monkeypatch.setattr(planned_run, "run_job", run_job)
     with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions(SHARD, KEYS[:2])
+        register(instance, SHARDS, KEYS[:2])
         [failure] = run_here(instance, {}, [PlannedRun("build_dataset", ("any",), tuple(KEYS[:3]))])
     assert asked == [KEYS[:2]]
     assert str(failure).startswith(

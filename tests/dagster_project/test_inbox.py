@@ -6,11 +6,13 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.utils import make_new_run_id
 
 from dagster_project.definitions import definitions
 from dagster_project.sensors import entries_of, inbox
 from tests.corpora import write_texts
 from toolformer.home.home import Home
+from toolformer.home.partitions import SHARDS
 from toolformer.home.settings.settings_file import listed_sources
 from toolformer.sources.manifest import Manifest, manifest_path
 
@@ -83,6 +85,16 @@ def test_an_entry_is_taken_once_when_two_looks_find_it_the_same(home: Home, look
     assert look.run() == [True]
     assert sources_with_shards(home) == [str(folder), str(file)]
     assert look() == []
+    assert look() == []
+
+
+def test_runs_of_another_projects_inbox_are_none_of_ours(home: Home, look: Looks):
+    put(home, "news.jsonl")
+    look()
+    look()
+    assert look.run() == [True]
+    tags = {"dagster/sensor_name": inbox.name}
+    look.instance.add_run(dg.DagsterRun("crawl", make_new_run_id(), tags=tags))
     assert look() == []
 
 
@@ -192,7 +204,7 @@ def prepare(home: Home, paths: list[str]) -> dg.ExecuteInProcessResult:
             run_config={"ops": {"corpus_manifest": {"config": {"new_sources": paths}}}},
             asset_selection=[dg.AssetKey("corpus_manifest")],
         )
-        shards = set(instance.get_dynamic_partitions("shard"))
+        shards = set(instance.get_dynamic_partitions(SHARDS.name))
     assert shards == {entry.key for entry in Manifest.load(home.sources).active_shards}
     return result
 

@@ -1,5 +1,6 @@
-"""Which partitions are there: those that somebody wants."""
+"""Which partitions are there: those that somebody wants, apart from those of others."""
 
+import shutil
 import sqlite3
 
 import dagster as dg
@@ -7,17 +8,18 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from dagster_project.definitions import definitions
 from dagster_project.runs.run_job import dagster_instance
+from tests.corpora import write_texts
 from tests.warehouse.rows import save_manifest
 from toolformer.home.home import Home
 from toolformer.home.partitions import (
-    BENCHMARK,
+    BENCHMARKS,
     EVALUATIONS,
-    MODEL,
     MODEL_VARIANTS,
-    SHARD,
-    SHARD_OF_TEXTS,
-    VARIANT,
+    MODELS,
+    SHARDS,
+    SHARDS_OF_TEXTS,
     register,
     register_evaluations,
     register_shards,
@@ -38,14 +40,17 @@ def test_a_benchmark_without_its_file_and_controls_are_no_partitions_until_they_
     )
     with dg.DagsterInstance.ephemeral() as instance:
         register_evaluations(instance, settings)
-        assert set(instance.get_dynamic_partitions(BENCHMARK)) == {*EMBEDDED_BENCHMARKS, "asdiv"}
-        assert set(instance.get_dynamic_partitions(MODEL)) == {"base", "finetuned", "mine"}
-        assert instance.get_dynamic_partitions(VARIANT) == ["calls"]
-        register(instance, VARIANT, ["plain"])
-        register(instance, MODEL, ["plain"])
-        register(instance, BENCHMARK, ["svamp"])
+        assert set(instance.get_dynamic_partitions(BENCHMARKS.name)) == {
+            *EMBEDDED_BENCHMARKS,
+            "asdiv",
+        }
+        assert set(instance.get_dynamic_partitions(MODELS.name)) == {"base", "finetuned", "mine"}
+        assert instance.get_dynamic_partitions(MODEL_VARIANTS.name) == ["calls"]
+        register(instance, MODEL_VARIANTS, ["plain"])
+        register(instance, MODELS, ["plain"])
+        register(instance, BENCHMARKS, ["svamp"])
         # A second time, as with the next command.
-        register(instance, BENCHMARK, ["svamp"])
+        register(instance, BENCHMARKS, ["svamp"])
         keys = EVALUATIONS.get_partition_keys(dynamic_partitions_store=instance)
         assert "svamp|plain" in keys
         assert len(keys) == 6 * 4
@@ -68,8 +73,8 @@ def test_partitions_that_another_process_registers_meanwhile_are_no_error(home: 
 
         monkeypatch.setattr(type(instance), "add_dynamic_partitions", beaten)
         register_shards(instance, Manifest(shards=save_manifest(home.sources, *keys)))
-        for name in (SHARD, SHARD_OF_TEXTS):
-            assert set(instance.get_dynamic_partitions(name)) == keys
+        for definition in (SHARDS, SHARDS_OF_TEXTS):
+            assert set(instance.get_dynamic_partitions(definition.name)) == keys
 
 
 @pytest.mark.slow
@@ -83,6 +88,57 @@ def test_more_shards_are_registered_than_sqlite_takes_values_in_a_statement(home
         with dagster_instance(home) as instance:
             for some in (keys[:10], keys):
                 register_shards(instance, Manifest(shards=save_manifest(home.sources, *some)))
-            assert instance.get_dynamic_partitions(SHARD) == keys
+            assert instance.get_dynamic_partitions(SHARDS.name) == keys
     finally:
         event.remove(Engine, "connect", limit)
+
+
+def cut(instance: dg.DagsterInstance, home: Home, monkeypatch, *, texts: int) -> list[str]:
+    """Cut new texts as the UI does, a shard each; returns the warnings of the run."""
+    monkeypatch.setenv("TOOLFORMER_HOME", str(home.root))
+    home.root.mkdir(parents=True, exist_ok=True)
+    home.settings_file.write_text("corpus: {shard_size: 1, held_out_every: 0}")
+    number = len(list(home.root.glob("*.jsonl")))
+    file = write_texts(
+        home.root / f"{number}.jsonl", [f"Text {n} of {number}." for n in range(texts)]
+    )
+    config = {"ops": {"corpus_manifest": {"config": {"new_sources": [str(file)]}}}}
+    result = (
+        definitions()
+        .resolve_job_def("prepare")
+        .execute_in_process(
+            instance=instance, run_config=config, asset_selection=[dg.AssetKey("corpus_manifest")]
+        )
+    )
+    assert result.success
+    return [log.user_message for log in instance.all_logs(result.run_id) if log.level == 30]
+
+
+@pytest.mark.slow
+def test_homes_and_other_projects_in_an_instance_keep_their_partitions(tmp_path, monkeypatch):
+    one, copy, moved = (Home(tmp_path / name) for name in ("one", "copy", "moved"))
+
+    def names(home: Home) -> list[str]:
+        monkeypatch.setenv("TOOLFORMER_HOME", str(home.root))
+        return list(instance.get_dynamic_partitions(SHARDS.name))
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        of_others = {"shard": ["eu-1", "shard-00000"], "model": ["gpt"]}
+        for name, keys in of_others.items():
+            instance.add_dynamic_partitions(name, keys)
+        assert cut(instance, one, monkeypatch, texts=3) == []
+        first = names(one)
+        assert len(first) == 3
+        shutil.copytree(one.root, copy.root)
+        (warning,) = cut(instance, copy, monkeypatch, texts=1)
+        assert f"has shards of another home as well: {one.root}." in warning
+        assert (len(names(copy)), names(one)) == (4, first)
+        link = tmp_path / "link"
+        link.symlink_to(one.root)
+        assert names(Home(link)) == first
+        # Its sources are where they were, so its shards stay.
+        one.root.rename(moved.root)
+        cut(instance, moved, monkeypatch, texts=1)
+        assert names(moved)[:3] == first
+        assert (len(names(moved)), len(names(copy))) == (4, 4)
+        assert {name: instance.get_dynamic_partitions(name) for name in of_others} == of_others

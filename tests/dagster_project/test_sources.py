@@ -19,7 +19,7 @@ from tests.corpora import write_texts
 from tests.s3 import running_store
 from tests.warehouse.rows import frame
 from toolformer.home.home import Home
-from toolformer.home.partitions import SHARD, SHARD_OF_TEXTS
+from toolformer.home.partitions import SHARDS, SHARDS_OF_TEXTS
 from toolformer.home.settings.settings_file import listed_sources, write_settings_file
 from toolformer.sources.errors import ShardNotFoundError
 from toolformer.sources.manifest import Manifest, manifest_path
@@ -59,7 +59,7 @@ def active(home: Home) -> list[str]:
 
 def registered(home: Home) -> set[str]:
     with dagster_instance(home) as instance:
-        return set(instance.get_dynamic_partitions(SHARD_OF_TEXTS))
+        return set(instance.get_dynamic_partitions(SHARDS_OF_TEXTS.name))
 
 
 def store_call(home: Home, shard: str) -> bytes:
@@ -300,7 +300,7 @@ def test_a_held_out_shard_is_told_and_not_annotated(
     ingest(write("a.jsonl", 8))
     *annotated, held_out = active(home)
     with dagster_instance(home) as instance:
-        assert instance.get_dynamic_partitions(SHARD) == annotated
+        assert instance.get_dynamic_partitions(SHARDS.name) == annotated
     assert registered(home) == {*annotated, held_out}
     build = ("build", "--tools", "Calendar")
     assert "and so not annotated: 1." in run(*build, "--dry-run").out

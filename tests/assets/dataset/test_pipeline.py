@@ -31,7 +31,7 @@ from dagster_project.runs.run_job import failure_of
 from tests.assets.setting_effects import STAGES, WITHOUT_EFFECT, setting_paths, stages_of
 from tests.warehouse.rows import SHARD, new_warehouse, put, save_manifest
 from toolformer.home.home import Home
-from toolformer.home.partitions import SHARDS
+from toolformer.home.partitions import SHARDS, register
 from toolformer.home.resources.settings import SettingsResource
 from toolformer.home.resources.toolbox import ToolboxResource
 from toolformer.home.settings.sections import validated
@@ -98,7 +98,7 @@ def run(
     instance: dg.DagsterInstance, pipeline: Pipeline, *names: str, **overrides: dict
 ) -> dg.JobExecutionResult:
     """Stages over both shards, by the executor of all our runs."""
-    instance.add_dynamic_partitions(str(SHARDS.name), [SHARD, OTHER])
+    register(instance, SHARDS, [SHARD, OTHER])
     job = dg.Definitions(
         assets=[*shard_assets(pipeline, shards_per_run=2)],
         resources={

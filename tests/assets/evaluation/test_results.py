@@ -18,7 +18,7 @@ from tests.fakes import save_tiny_model
 from tests.homes import write_lines
 from tests.warehouse.rows import new_warehouse
 from toolformer.home.home import Home
-from toolformer.home.partitions import BENCHMARK, MODEL
+from toolformer.home.partitions import BENCHMARKS, MODELS, register
 from toolformer.home.resources.settings import SettingsResource
 from toolformer.training.model_card import CARD_FILE
 from tools.plugins.table_tool import TABLE_TOOL
@@ -80,8 +80,8 @@ def test_those_that_were_measured_are_reported_and_the_retry_measures_the_one(
         },
     }
     with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions(BENCHMARK, list(files))
-        instance.add_dynamic_partitions(MODEL, ["base"])
+        register(instance, BENCHMARKS, list(files))
+        register(instance, MODELS, ["base"])
         failed = run(instance, settings)
         assert not failed.success
         assert reported(failed) == {KEYS[0]: "1 done", KEYS[2]: "1 done"}
@@ -148,8 +148,8 @@ def test_a_study_adds_its_modes_to_the_rows_and_an_unknown_one_is_refused(tmp_pa
         return set(asked), reported(result)[key]
 
     with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions(BENCHMARK, ["own"])
-        instance.add_dynamic_partitions(MODEL, ["base", "large"])
+        register(instance, BENCHMARKS, ["own"])
+        register(instance, MODELS, ["base", "large"])
         seen = {"disabled"}
         assert modes("own|base", None) == (seen, "1 done")
         seen |= {"enabled"}
@@ -185,8 +185,8 @@ def test_popqa_is_table_and_questions_by_popularity(tmp_path, monkeypatch):
     files = {"popqa": str(tmp_path / "popQA.tsv")}
     settings["evaluation"] |= {"benchmarks": ["popqa"], "questions": {}, "files": files}
     with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions(BENCHMARK, ["popqa"])
-        instance.add_dynamic_partitions(MODEL, ["large"])
+        register(instance, BENCHMARKS, ["popqa"])
+        register(instance, MODELS, ["large"])
         made = run(instance, settings, keys=["popqa|large"], study="tables")
         assert reported(made) == {"popqa|large": "4 done"}
     groups = store.query(
@@ -219,8 +219,8 @@ def test_the_study_of_tables_edits_them_and_other_runs_leave_its_rows(tmp_path, 
     settings = asked_of_a_tiny_model(file)
     key = "own|large"
     with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions(BENCHMARK, ["own"])
-        instance.add_dynamic_partitions(MODEL, ["large"])
+        register(instance, BENCHMARKS, ["own"])
+        register(instance, MODELS, ["large"])
         made = run(instance, settings, keys=[key], study="tables")
         assert reported(made) == {key: "4 done"}
         rows = "select mode, gold from evaluation_results where mode in ('changed', 'deleted')"

@@ -28,8 +28,8 @@ from dagster_project.runs import on_ray
 from dagster_project.runs.on_ray import run_on_ray
 from dagster_project.runs.planned_run import PlannedRun
 from toolformer.errors import ToolformerError
+from toolformer.home import partitions
 from toolformer.home.expected_errors import RunFailedError
-from toolformer.home.partitions import SHARD
 from toolformer.home.settings.sections import validated
 
 BUILD = "build_dataset"
@@ -122,7 +122,7 @@ def cluster(tmp_path, monkeypatch) -> Iterator[Cluster]:
     launcher = WatchedRayRunLauncher(address="http://head:8265")
     with dg.DagsterInstance.ephemeral() as instance:
         monkeypatch.setattr(type(instance), "run_launcher", launcher)
-        instance.add_dynamic_partitions(SHARD, list(SHARDS))
+        partitions.register(instance, partitions.SHARDS, list(SHARDS))
         made = Cluster(instance)
         made.beat()
         monkeypatch.setattr(on_ray, "ask_ui", made.ask)
@@ -167,7 +167,7 @@ def test_partitions_that_another_command_took_out_are_named_and_nothing_is_launc
     cluster: Cluster,
 ):
     for key in SHARDS:
-        cluster.instance.delete_dynamic_partition(SHARD, key)
+        cluster.instance.delete_dynamic_partition(partitions.SHARDS.name, key)
     (error,) = cluster.follow()
     assert f"no partition for them any more: {', '.join(SHARDS)}." in str(error)
     assert cluster.launched == []
