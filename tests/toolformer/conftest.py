@@ -1,6 +1,9 @@
 """Tiny models shared by the tests of the engine."""
 
+import shutil
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -65,3 +68,15 @@ def each_windows(request, each_model):
     from tests.toolformer.architectures import windows_of
 
     return windows_of(each_model.tokenizer, *request.module.TEXTS)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    if (path := shutil.which("chromium")) is None:
+        pytest.skip("there is no chromium on the path")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()

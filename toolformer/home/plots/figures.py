@@ -9,10 +9,10 @@ from toolformer.home.plots.style import (
     FAINT,
     GRID,
     PALE,
+    PANEL_WIDTH,
     RUN_COLOURS,
     SMALL,
     TEXT,
-    add_legend,
     colour_of,
     hide_bottom,
     new_figure,
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _, _ORANGE, _GREEN, *_ = RUN_COLOURS
 _VERDICT_COLOURS = {"better": _GREEN, "worse": _ORANGE, "unclear": FAINT}
-_MARKERS = "osD^v"
 
 
 def training_curve(frame: pl.DataFrame) -> "Figure":
@@ -43,7 +42,7 @@ def training_curve(frame: pl.DataFrame) -> "Figure":
     }
     measured = {column: frame.filter(pl.col(column).is_finite()) for column in labels}
     shown = [column for column in labels if column == "loss" or not measured[column].is_empty()]
-    figure = new_figure(7.6, 0.52 + 2.1 * len(shown))
+    figure = new_figure(PANEL_WIDTH, 0.52 + 2.1 * len(shown))
     panels = [figure.add_subplot(len(shown), 1, part + 1) for part in range(len(shown))]
     for column, axes in zip(shown, panels, strict=True):
         style_axes(axes, has_grid=True)
@@ -124,60 +123,43 @@ def difference_plot(frame: pl.DataFrame) -> "Figure":
             interval), items, verdict (better, worse, unclear). Benchmarks and comparisons stand in
             the order of their first rows.
     """
-    comparisons = _distinct(frame, "comparison")
-    markers = dict(zip(comparisons, cycle(_MARKERS)))
     benchmarks = _distinct(frame, "benchmark")
-    figure = new_figure(7.6, 1.27 + 0.23 * frame.height + 0.09 * len(benchmarks))
-    axes = figure.add_subplot()
-    style_axes(axes)
-    labels = {}
+    # A line of text for each benchmark, and two for each of its intervals.
+    lines = len(benchmarks) + 2 * frame.height
+    figure, axes = panel_of(height=0.2 + 0.19 * lines)
     bottom = 0.0
     for number, benchmark in enumerate(benchmarks):
         rows = frame.filter(benchmark=benchmark)
-        top, bottom = bottom, bottom - rows.height - 0.4
-        labels[(top + bottom) / 2] = benchmark
+        top, bottom = bottom, bottom - 1 - 2 * rows.height
         if number % 2 == 0:
             axes.axhspan(bottom, top, color=GRID, alpha=PALE, linewidth=0)
-        for y, row in enumerate(rows.iter_rows(named=True)):
-            marker = markers[row["comparison"]]
-            _draw_difference(axes, row, height=top - 0.7 - y, marker=marker)
-    axes.axvline(0, color=TEXT, linewidth=1, zorder=1)
-    axes.set_yticks(list(labels), list(labels.values()))
-    axes.tick_params(axis="y", length=0)
+        _write_line(axes, top - 0.5, benchmark, fontweight="bold")
+        for index, row in enumerate(rows.iter_rows(named=True)):
+            _draw_difference(axes, row, top=top - 1 - 2 * index)
+    axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     # Differences of a few tenths shall not look large.
     low, high = min(*frame["low"], -1.0), max(*frame["high"], 1.0)
     margin = 0.05 * (high - low)
     axes.set(xlim=(low - margin, high + margin), ylim=(bottom, 0.0))
     axes.set_xlabel("percentage points", **SMALL)
-    if len(comparisons) > 1:
-        sign = {"color": TEXT, "linestyle": "none", "markersize": 5.5}
-        add_legend(
-            figure, [sign | {"label": name, "marker": markers[name]} for name in comparisons]
-        )
     return figure
 
 
-def _draw_difference(axes: Any, row: dict[str, Any], *, height: float, marker: str) -> None:
+def _draw_difference(axes: Any, row: dict[str, Any], *, top: float) -> None:
     line = {"color": _VERDICT_COLOURS[row["verdict"]], "linewidth": 1.8}
-    axes.plot((row["low"], row["high"]), (height, height), **line)
-    axes.plot(row["difference"], height, marker=marker, markersize=6, **line)
+    axes.plot((0, 0), (top - 2, top - 1), color=TEXT, linewidth=1)
+    axes.plot((row["low"], row["high"]), (top - 1.5, top - 1.5), **line)
+    axes.plot(row["difference"], top - 1.5, marker="o", markersize=6, **line)
     low, high = _decimal(row["low"]), _decimal(row["high"])
-    texts = {
-        8: (f"{_decimal(row['difference'], sign='+')} ({low} to {high})", TEXT),
-        122: (f"n = {row['items']:,}", FAINT),
-    }
-    for shift, (text, colour) in texts.items():
-        axes.annotate(
-            text,
-            (1, height),
-            xycoords=axes.get_yaxis_transform(),
-            xytext=(shift, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8.5,
-            color=colour,
-        )
+    difference = f"{_decimal(row['difference'], sign='+')} ({low} to {high})"
+    _write_line(axes, top - 0.5, f"{row['comparison']}: {difference}, n = {row['items']:,}")
+
+
+def _write_line(axes: Any, height: float, text: str, **style: Any) -> None:
+    """Write a line of text from the left edge of a panel on."""
+    place = (0.01, height)
+    axes.annotate(text, place, xycoords=axes.get_yaxis_transform(), va="center", **SMALL, **style)
 
 
 def _decimal(value: float, *, sign: str = "-") -> str:

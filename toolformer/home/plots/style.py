@@ -1,7 +1,6 @@
 """How the figures of the report look: colours, panels, text, and the drawing."""
 
 import io
-from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,9 +23,8 @@ _PAGE_COLOURS = {TEXT: "--text", FAINT: "--faint", GRID: "--line"}
 PALE = 0.35
 SMALL = {"fontsize": 8.5, "color": TEXT}
 
-_LEGEND_HEIGHT = 0.3
-# Letters of a figure of one tool are legible on a phone.
-_PANEL_WIDTH = 4.2
+# In inches: letters are legible where a phone shrinks a figure to its screen.
+PANEL_WIDTH = 4.2
 
 
 def colour_of(tool: str) -> str:
@@ -36,7 +34,7 @@ def colour_of(tool: str) -> str:
 
 def panel_of(*, height: float) -> tuple[Any, Any]:
     """A figure of one panel of a tool, so high (inches), and the panel; the page names it."""
-    figure = new_figure(_PANEL_WIDTH, 0.47 + height)
+    figure = new_figure(PANEL_WIDTH, 0.47 + height)
     axes = figure.add_subplot()
     style_axes(axes)
     return figure, axes
@@ -49,25 +47,6 @@ def new_figure(width: float, height: float) -> Any:
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
-
-
-def add_legend(figure: Any, signs: Collection[Mapping[str, Any]]) -> None:
-    """Make room for a legend at the top; a sign has the options of a line and its label."""
-    from matplotlib.lines import Line2D
-
-    height = figure.get_figheight() + _LEGEND_HEIGHT
-    figure.set_figheight(height)
-    # The panels leave this room free.
-    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - _LEGEND_HEIGHT / height))
-    figure.legend(
-        handles=[Line2D([], [], **sign) for sign in signs],
-        loc="upper center",
-        bbox_to_anchor=(0.5, 1),
-        ncols=len(signs),
-        fontsize=8.5,
-        labelcolor=TEXT,
-        frameon=False,
-    )
 
 
 def style_axes(axes: Any, *, has_grid: bool = False) -> None:
