@@ -95,7 +95,10 @@ class TextBody(_Body):
     )
     presence_penalty: float | None = _neutral()
     frequency_penalty: float | None = _neutral()
-    tools: list[str] | Literal["off"] | None = Field(
+    # Clients that have no functions of their own send an empty list.
+    tools: Annotated[
+        list[str] | Literal["off"] | None, AfterValidator(lambda given: given or None)
+    ] = Field(
         None, description='a list of names of our tools, as GET /v1/models says them, or "off"'
     )
     call_top_k: int | None = Field(None, ge=0, le=1000, description="a whole number up to 1000")

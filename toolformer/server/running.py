@@ -1,16 +1,61 @@
 """Runs the server: listens, serves, and stops on a signal."""
 
+import asyncio
+import resource
 import socket
 from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from toolformer.errors import ToolformerError
 
 CLOSING_SECONDS = 30
 """How long texts that are decoded may go on after the signal to end."""
+IDLE_SECONDS = 5
+"""How long a connection may take until a request has arrived, but for its body."""
+# Half of the files that the process may open: the tools and the model need some, too.
+_MAX_CONNECTIONS = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 4096) // 2
+
+
+class _Connection(H11Protocol):
+    """Closes itself if no request arrives; uvicorn waits for a first one, or a half one, forever.
+
+    If too many are open, the one that has waited longest for a client makes room.
+    """
+
+    _idle_since: float
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first request."""
+        super().connection_made(transport)
+        self._await_request(None)
+        if len(self.connections) > _MAX_CONNECTIONS:
+            others = (each for each in self.connections if isinstance(each, _Connection))
+            idle = (each for each in others if each._is_idle)
+            min(idle, key=lambda each: each._idle_since, default=self).transport.close()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        answered = self.cycle
+        super().on_response_complete()
+        self._await_request(answered)
+
+    @property
+    def _is_idle(self) -> bool:
+        cycle = self.cycle
+        awaits_client = not cycle or cycle.response_complete or cycle.more_body
+        return awaits_client and not self.transport.is_closing()
+
+    def _await_request(self, answered: RequestResponseCycle | None) -> None:
+        self._idle_since = self.loop.time()
+        self.loop.call_later(IDLE_SECONDS, self._close_unless_asked, answered)
+
+    def _close_unless_asked(self, answered: RequestResponseCycle | None) -> None:
+        if self.cycle is answered:
+            self.transport.close()
 
 
 class Server(uvicorn.Server):
@@ -23,7 +68,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 # Not what else is installed: what is tested is what runs.
-                http="h11",
+                http=_Connection,
                 loop="asyncio",
                 ws="none",
                 lifespan="off",
@@ -31,6 +76,8 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
+                # As many are accepted at once, before one of them can make room.
+                backlog=_MAX_CONNECTIONS // 8,
                 timeout_graceful_shutdown=closing_seconds,
             )
         )

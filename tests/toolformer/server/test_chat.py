@@ -55,6 +55,14 @@ def test_an_answer_is_clean_and_its_calls_are_listed_beside_it(running: Running)
     assert message_of(running.chat(tool_choice="none", calls_in_text=True))["content"] == TEXT
 
 
+def test_an_empty_list_of_tools_is_as_if_left_out(running: Running):
+    asked = {"tools": [], "calls_in_text": True}
+    for choice in ({}, {"tool_choice": "auto"}):
+        assert message_of(running.chat(**asked, **choice))["content"] == ANSWER.lstrip()
+    assert message_of(running.chat(**asked, tool_choice="none"))["content"] == TEXT
+    assert running.complete(tools=[]).json()["choices"][0]["text"] == ANSWER
+
+
 def test_a_stream_begins_with_the_role_and_has_no_tool_calls(running: Running):
     told = events(running.chat(stream=True, stream_options={"include_usage": True}))
     assert {one["object"] for one in told} == {"chat.completion.chunk"}

@@ -1,12 +1,16 @@
 """The server's life: the command, the log, and how it ends."""
 
+import contextlib
 import json
 import logging
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import httpx2 as httpx
 import pytest
@@ -20,6 +24,7 @@ from tests.toolformer.server import serving as started_here
 from tests.toolformer.server.fake_engine import FakeBatch
 from tests.toolformer.server.serving import serving
 from toolformer.server.request_log import REQUESTS, JsonLines
+from toolformer.server.running import IDLE_SECONDS
 from tools.model_identity import model_identity
 
 
@@ -48,6 +53,39 @@ def test_a_signal_lets_what_runs_finish_and_refuses_what_comes(told: int):
     assert process.returncode == 0, said
     logged = [json.loads(line) for line in said.splitlines()]
     assert [line["status"] for line in logged] == [200]
+
+
+@pytest.mark.slow
+def test_idle_connections_are_closed_and_stop_nobody():
+    command, pipe = [sys.executable, "-m", started_here.__name__], subprocess.PIPE
+    # Fewer files than connections.
+    few_files = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (128, 128))
+    process = subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=pipe, stderr=pipe, text=True, preexec_fn=few_files
+    )
+    with contextlib.ExitStack() as opened:
+        opened.callback(process.kill)
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        place = "127.0.0.1", int(address.rpartition(":")[2])
+        idle = [opened.enter_context(socket.create_connection(place)) for _ in range(200)]
+        for each in idle[::2]:
+            # The first ones had to make room.
+            with contextlib.suppress(ConnectionError):
+                each.sendall(b"POST /v1/completions HTTP/1.1\r\nHost:")
+        asked = httpx.post(
+            f"{address}/v1/completions", json={"prompt": "6 * 7"}, timeout=20, trust_env=False
+        )
+        assert asked.status_code == 200
+        for each in idle[-2:]:
+            each.settimeout(2 * IDLE_SECONDS)
+        # No byte now and then keeps one.
+        time.sleep(IDLE_SECONDS / 2)
+        idle[-2].sendall(b"1")
+        assert [each.recv(1) for each in idle[-2:]] == [b"", b""]
+        process.terminate()
+        _, said = process.communicate(timeout=20)
+    assert [json.loads(line)["status"] for line in said.splitlines()] == [200]
 
 
 def test_what_runs_too_long_is_cancelled_and_says_so():
