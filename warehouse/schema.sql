@@ -107,7 +107,7 @@ create table executed_calls (
     tool varchar not null,  -- Name of the tool as written in calls.
     status varchar not null check (status in ('executed', 'failed')),  -- Whether the tool answered: executed or failed.
     reason varchar check (regexp_full_match(reason, '[a-z0-9_]+')),  -- Why there is no answer, one snake_case word; NULL for an executed call.
-    message varchar,  -- What the tool said of a call that it refused, in its own words, or which words of a call peek; NULL for all others.
+    message varchar,  -- What the tool, or the server that it asked, said of a call without an answer, or which words of a call peek; NULL for all others.
     result varchar check (result <> ''),  -- The tool's answer; NULL for a failed call.
     duration_ms double not null check (duration_ms >= 0),  -- Time the tool took, in milliseconds.
     from_cache boolean not null,  -- Whether the answer came from the cache of earlier calls.

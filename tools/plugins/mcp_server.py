@@ -6,12 +6,13 @@ standard output that are no messages, a banner say, are passed over, and the fir
 `mcp_http.py` connects to a server at an address.
 """
 
+import json
 import logging
 import math
 import os
 import re
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import CancelledError
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, TextIO, TypeVar, cast
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 _Answer = TypeVar("_Answer")
 
-# Longest time of the start, and of a list of tools.
+# Longest time of the start, and of a list of tools, unless the settings give another.
 SECONDS_TO_START = 30.0
 
 _LOGGER = logging.getLogger(__name__)
@@ -63,13 +64,20 @@ class McpConnection:
 
     Args:
         environment: Variables beside the few that the client library passes on.
+        start_seconds: In place of `SECONDS_TO_START`.
 
     Raises:
         ImportError: When `mcp` is not installed.
         ServerLostError: When the server is not ready in time, or ends instead.
     """
 
-    def __init__(self, command: list[str], environment: Mapping[str, str], folder: str) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        environment: Mapping[str, str],
+        folder: str,
+        start_seconds: float | None = None,
+    ) -> None:
         from mcp import StdioServerParameters  # pyright: ignore[reportMissingImports]
 
         self.name = f"the server {command!r}"
@@ -85,12 +93,13 @@ class McpConnection:
             cwd=folder,
             encoding_error_handler="replace",
         )
-        self._connect()
+        self._connect(start_seconds)
 
-    def _connect(self) -> None:
+    def _connect(self, start_seconds: float | None) -> None:
         # It comes with `mcp`.
         from anyio.from_thread import start_blocking_portal
 
+        self._start_seconds = start_seconds or SECONDS_TO_START
         # What the server writes that is no message, to be quoted when it fails.
         self._log: IO[str] = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self._thread = start_blocking_portal(name="mcp-server")
@@ -100,7 +109,8 @@ class McpConnection:
         # Whatever the client library raises, also in groups: there is no connection.
         except Exception as error:
             first = _first_error(error)
-            lost = self._lost(self._fault(first) or f"{type(first).__name__}: {first}")
+            kind = "" if isinstance(first, TimeoutError) else f"{type(first).__name__}: "
+            lost = self._lost(self._fault(first) or f"{kind}{first}")
             self._end_thread()
             raise lost from error
         info = self._client.server_info
@@ -169,18 +179,29 @@ class McpConnection:
         """Call a tool of the server, however long it takes.
 
         Returns:
-            The text parts of the answer, one line each; None where there are none.
+            The text parts of the answer, one line each; where there are none, its structured
+            content, or else the text of the resources in it; None for an empty answer.
 
         Raises:
             ServerRefusalError: The server answered with an error, or ended just now.
-            ToolCallError: With reason `secret_in_answer`, when the answer holds a secret.
+            ToolCallError: With reason `secret_in_answer` when the answer holds a secret, and
+                `no_text_in_answer` when it holds something else than text.
             ServerLostError: The server ended.
         """
         result = self._ask(lambda: self._client.call_tool(name, dict(arguments)), is_call=True)
-        texts = [part.text for part in result.content if part.type == "text"]
+        text = _text(part.text for part in result.content if part.type == "text")
+        if not text:
+            text = _structured_text(result.structured_content)
+        if not text:
+            parts = [part.resource for part in result.content if part.type == "resource"]
+            text = _text(part.text for part in parts if hasattr(part, "text"))
         if result.is_error:
-            raise ServerRefusalError(self.shown(" ".join(texts)) or "no reason given")
-        text = "\n".join(texts)
+            raise ServerRefusalError(self.shown(text) or "no reason given")
+        if not text and any(part.type != "text" for part in result.content):
+            held = self.shown(", ".join(map(_described, result.content)))
+            raise ToolCallError(
+                "no_text_in_answer", f"The answer of {self.name} holds no text, but {held}."
+            )
         if self.has_secret(text):
             # With another secret it may be kept.
             raise ToolCallError(
@@ -189,7 +210,7 @@ class McpConnection:
                 "letters by chance: give it a longer one.",
                 is_lasting=False,
             )
-        return text if texts else None
+        return text or None
 
     def close(self) -> None:
         """End the server; returns when it is gone, after some seconds at most."""
@@ -210,7 +231,7 @@ class McpConnection:
         from mcp import Client  # pyright: ignore[reportMissingImports]
 
         try:
-            with anyio.move_on_after(SECONDS_TO_START) as starting:
+            with anyio.move_on_after(self._start_seconds) as starting:
                 # Without a cache: a list of tools is asked for to see what it is now.
                 async with Client(
                     self._sound_streams(), message_handler=self._pass_over, cache=None
@@ -218,7 +239,7 @@ class McpConnection:
                     starting.deadline = math.inf
                     task_status.started(client)
                     await anyio.sleep_forever()
-            raise TimeoutError(f"it was not ready within {SECONDS_TO_START:g} s")
+            raise TimeoutError(f"it was not ready within {self._start_seconds:g} s")
         finally:
             await self._portal.stop()
 
@@ -243,10 +264,10 @@ class McpConnection:
 
         try:
             answer = self._portal.start_task_soon(action)
-            return answer.result(None if is_call else SECONDS_TO_START)
+            return answer.result(None if is_call else self._start_seconds)
         except TimeoutError as error:
             raise TimeoutError(
-                f"the server did not answer within {SECONDS_TO_START:g} s"
+                f"the server did not answer within {self._start_seconds:g} s"
             ) from error
         except MCPError as error:
             fault = self._fault(error)
@@ -307,10 +328,30 @@ class _SoundTools:
             parameters_of_schema(schema, name)
         except ToolSettingsError as error:
             self._refused[name], schema = str(error), {}
-        # What an answer has beside its text is not read, nor what a tool says of that.
+        # Not the form of its answers: they are taken as they are.
         said = {key: tool[key] for key in ("title", "description") if type(tool.get(key)) is str}
         arguments = {key: value for key, value in dict(schema or {}).items() if key != "$schema"}
         return {"name": name, **said, "inputSchema": {**arguments, "type": "object"}}
+
+
+def _text(texts: Iterable[str]) -> str:
+    return "\n".join(texts).strip()
+
+
+def _structured_text(content: object) -> str:
+    """Structured content as JSON; of an object with one value that value, and of a text itself."""
+    if isinstance(content, dict) and len(content) == 1:
+        (content,) = content.values()
+    if content in (None, {}, []):
+        return ""
+    return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+
+
+def _described(part: Any) -> str:
+    """What a part of an answer is, and of which kind or where."""
+    resource = getattr(part, "resource", part)
+    about = getattr(resource, "mime_type", None) or getattr(resource, "uri", "")
+    return f"{part.type} {about}".strip()
 
 
 def is_secret(variable: str) -> bool:

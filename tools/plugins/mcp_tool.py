@@ -61,6 +61,8 @@ class McpTool(FunctionTool):
         examples: Texts with calls in them, for the prompt; see `tools.prompting.draft_prompt`.
         environment: Variables for the server, which else gets only the likes of PATH and HOME.
         needs_network: Whether the server takes more than this machine.
+        start_seconds: Longest time until the server is ready, such as for one that downloads
+            something at its first start; 30 by default.
         folder: Where the server runs, and relative paths of its command begin.
 
     Raises:
@@ -83,6 +85,7 @@ class McpTool(FunctionTool):
         examples: list[str] | None = None,
         environment: dict[str, str] | None = None,
         needs_network: bool = False,
+        start_seconds: Annotated[float, Field(gt=0)] | None = None,
         folder: str = ".",
     ) -> None:
         self.name = name
@@ -91,11 +94,15 @@ class McpTool(FunctionTool):
             raise ToolSettingsError(
                 f"{name}: expected either command, with environment, or url, with key_variable."
             )
-        self._connect = partial(McpConnection, command or [], environment or {}, folder)
+        self._connect = partial(
+            McpConnection, command or [], environment or {}, folder, start_seconds
+        )
         self._server = f"command={command}{_told(environment or {})}"
         self._programs = _programs_of(command or [], folder)
         if url is not None:
-            self._connect = partial(HttpConnection, checked_address(url), key_variable)
+            self._connect = partial(
+                HttpConnection, checked_address(url), key_variable, start_seconds
+            )
             self._server = f"url={url}" + (f" key_variable={key_variable}" if key_variable else "")
         self._lock = threading.Lock()
         self._connection: McpConnection | None = None
@@ -116,10 +123,18 @@ class McpTool(FunctionTool):
             ) from error
         except (ServerLostError, ServerRefusalError, TimeoutError) as error:
             self.close()
-            wrong = "Correct command" if url is None else "Start it, or correct url, key_variable"
-            raise ToolUnavailableError(
-                name, str(error), f"{wrong} and tool in its options"
-            ) from error
+            remedy = "Correct command and tool in its options"
+            if url is not None:
+                remedy = (
+                    "Start a server that speaks streamable HTTP (not SSE or a websocket), or "
+                    "correct url, key_variable and tool in its options"
+                )
+            if isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError):
+                remedy = (
+                    "It may still be starting or downloading: run it once by hand, or raise "
+                    "start_seconds in its options"
+                )
+            raise ToolUnavailableError(name, str(error), remedy) from error
         description = plain((listed_tool.description or listed_tool.title or "").split("\n\n")[0])
         schema = listed_tool.input_schema
         kept = f"{connection.server}\n{description}\n{json.dumps(schema)}"
@@ -149,7 +164,7 @@ class McpTool(FunctionTool):
         # A server that is edited keeps its version: by default it is that of the library.
         files = hex_digest(*map(file_digest, filter(Path.is_file, self._programs)), size=8)
         server = f"{self._server}{f' files={files}' if self._programs else ''}"
-        return f"2 {server} tool={self.tool} server={connection.server} schema={digest}"
+        return f"3 {server} tool={self.tool} server={connection.server} schema={digest}"
 
     def close(self) -> None:
         """End the server or the connection; the next call starts it anew."""
@@ -190,7 +205,8 @@ class McpTool(FunctionTool):
         except ServerRefusalError as error:
             # A server that has ended, or has changed the tool, refuses every call.
             self._look(connection)
-            raise ToolCallError("refused_by_server", f"{self.name}: {error}.") from error
+            said = str(error).rstrip(".")
+            raise ToolCallError("refused_by_server", f"{self.name}: {said}.") from error
 
     def _look(self, connection: McpConnection) -> None:
         """See that the tool is still the one that this was made of."""

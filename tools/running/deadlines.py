@@ -21,6 +21,7 @@ from tools.errors import (
     ToolBugError,
     ToolCallError,
     ToolDiedError,
+    ToolError,
     ToolTimeoutError,
     ToolUnavailableError,
     reason_word,
@@ -65,6 +66,8 @@ class Limits:
     attempts: PositiveInt = 3
 
 
+# Reasons of calls that may have a result the next time, though the tool works.
+_ANSWERED = ("tool_error", "secret_in_answer")
 _NOT_MADE = ToolResult(None, GIVEN_UP, 0.0, is_lasting=False)
 
 
@@ -169,7 +172,7 @@ class Calls:
         if isinstance(answer, WHOLE_TOOL_ERRORS):
             raise answer
         outcome = self._read(answer, seconds)
-        self._count(is_failure=not outcome.is_lasting and outcome.reason != "tool_error")
+        self._count(is_failure=not outcome.is_lasting and outcome.reason not in _ANSWERED)
         return outcome
 
     def _read(self, answer: object, seconds: float) -> ToolResult:
@@ -181,10 +184,12 @@ class Calls:
             reason, message = reason_word(answer.reason), str(answer.message)
             if reason != answer.reason:
                 message = f"{answer.reason!r}: {message}"
-            message = clean_result(message[:LONGEST_MESSAGE]) or None
-            return ToolResult(None, reason, seconds, is_lasting, message=message)
+            return ToolResult(None, reason, seconds, is_lasting, message=_as_stored(message))
         if isinstance(answer, ConnectionError):
-            return ToolResult(None, "transient_error", seconds, is_lasting=False)
+            # What a library says may hold a key, such as that of an address.
+            said = str(answer) if isinstance(answer, ToolError) else type(answer).__name__
+            message = _as_stored(said)
+            return ToolResult(None, "transient_error", seconds, is_lasting=False, message=message)
         if answer is not None and not isinstance(answer, BaseException):
             try:
                 return ToolResult(checked_answer(answer), None, seconds)
@@ -226,3 +231,7 @@ class Calls:
             answer,
             exc_info=answer if has_stack and isinstance(answer, BaseException) else None,
         )
+
+
+def _as_stored(message: str) -> str | None:
+    return clean_result(message[:LONGEST_MESSAGE]) or None

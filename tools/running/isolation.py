@@ -56,8 +56,6 @@ class IsolatedTool(Tool):
         ToolSettingsError: By any method, when it does not take its options.
     """
 
-    start_seconds = _START_SECONDS
-
     def __init__(
         self,
         name: str,
@@ -79,6 +77,9 @@ class IsolatedTool(Tool):
         self._worker: WorkerProcess | None = None
         self._description: dict[str, Any] | None = None
         self._is_prepared = False
+        # A tool with an option of this name waits for something else that starts.
+        longer = options.get("start_seconds")
+        self.start_seconds = _START_SECONDS + (longer if isinstance(longer, int | float) else 0)
         self._lock = threading.RLock()
 
     def parse_arguments(self, text: str) -> str:
@@ -95,7 +96,7 @@ class IsolatedTool(Tool):
 
     def prepare(self) -> None:
         """Let the tool load what its calls need; every worker that is started anew does so too."""
-        self._ask("prepare", deadline_seconds=_START_SECONDS)
+        self._ask("prepare", deadline_seconds=self.start_seconds)
         self._is_prepared = True
 
     def call(self, arguments: str, document: Document) -> str:
@@ -193,7 +194,7 @@ class IsolatedTool(Tool):
             self.close()
             raise changed_tool(self._registered_name, before["version"], now["version"])
         if self._is_prepared:
-            self._ask("prepare", deadline_seconds=_START_SECONDS)
+            self._ask("prepare", deadline_seconds=self.start_seconds)
 
     def _make_tool(self, worker: WorkerProcess, *, with_network: bool) -> dict[str, Any]:
         """Have the worker make the tool; give its attributes by name."""
@@ -207,13 +208,13 @@ class IsolatedTool(Tool):
             "path": [str(Path(entry or ".").absolute()) for entry in sys.path],
         }
         try:
-            reply = worker.exchange(start, _START_SECONDS)
+            reply = worker.exchange(start, self.start_seconds)
         except (EOFError, ToolTimeoutError) as error:
             raise ToolUnavailableError(
                 self._registered_name,
                 f"its process ended while it was made{worker.last_words()}; {self._memory()}"
                 if isinstance(error, EOFError)
-                else f"making it took longer than {_START_SECONDS:g} s",
+                else f"making it took longer than {self.start_seconds:g} s",
                 "Try it with `python -c` first; what a module does when it is imported counts too",
             ) from error
         return _answer(reply)

@@ -189,7 +189,9 @@ def _error(error: BaseException, name: str) -> dict[str, Any]:
     elif isinstance(error, TimeoutError):
         kind, arguments = ToolTimeoutError, [f"{name}: {text}"]
     elif isinstance(error, ConnectionError):
-        kind, arguments = TransientToolError, [f"{name}: {text}"]
+        # It is stored. What a library says may hold a key, such as that of an address.
+        said = str(error) if isinstance(error, ToolError) else type(error).__name__ + location
+        kind, arguments = TransientToolError, [f"{name}: {said}"[:LONGEST_MESSAGE]]
     is_lasting = getattr(error, "is_lasting", True)
     return {"error": kind.__name__, "arguments": arguments, "is_lasting": bool(is_lasting)}
 

@@ -21,7 +21,7 @@ def tools_with(*servers, **sections) -> ToolsSettings:
 def test_each_tool_of_a_server_has_a_section_and_its_own_goes_before():
     tools = tools_with(
         {"url": URL, "key_variable": "KEY", "allow": ["get-weather", "files.read", "2nd"]},
-        {"command": ["python", "server.py"], "allow": ["Count"]},
+        {"command": ["python", "server.py"], "allow": ["Count"], "start_seconds": 90},
         get_weather={"filtering_threshold": 0.2, "options": {"seconds": 5, "examples": ["a"]}},
     )
     assert {name for name in tools.names if name in tools.targets} == {
@@ -34,7 +34,11 @@ def test_each_tool_of_a_server_has_a_section_and_its_own_goes_before():
     assert tools.of("get_weather").filtering_threshold == 0.2
     assert tools.of("files_read").options == {**of_server, "tool": "files.read"}
     assert tools.of("files_read").filtering_threshold == tools.others.filtering_threshold
-    assert tools.of("Count").options == {"command": ["python", "server.py"], "tool": "Count"}
+    assert tools.of("Count").options == {
+        "command": ["python", "server.py"],
+        "tool": "Count",
+        "start_seconds": 90.0,
+    }
     # Its process gets the key, also where the section is written by hand.
     assert tools.environment_of("files_read") == ("KEY",)
     assert tools.environment_of("Count") == ()

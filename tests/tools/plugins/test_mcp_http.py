@@ -49,15 +49,17 @@ def test_a_tool_of_an_official_server_answers_as_one_over_streams():
 
 
 FAULTS = {
-    "unauthorized": ((401, HTML, b"<h1>no</h1>"), "it answered 401 Unauthorized"),
-    "broken": ((500, HTML, b"oops"), "it answered 500 Internal Server Error"),
+    "unauthorized": ((401, HTML, b"<h1>no</h1>"), "it answered 401 Unauthorized: no"),
+    "broken": ((500, HTML, b"oops"), "it answered 500 Internal Server Error: oops"),
     "error in JSON": (
         (500, JSON, b'{"jsonrpc": "2.0", "id": 1, "error": {"code": -32603, "message": "no"}}'),
-        "it answered 500",
+        "it answered 500 Internal Server Error: no",
     ),
-    "bad request": ((400, HTML, b"<h1>no</h1>"), "it answered 400 Bad Request"),
+    "bad request": ((400, HTML, b"<h1>no</h1>"), "it answered 400 Bad Request: no"),
+    "other JSON": ((422, JSON, b'{"detail": "no"}'), 'Unprocessable Entity: {"detail": "no"}'),
+    "another method": ((405, {}, b""), "it answered 405 Method Not Allowed"),
     "gone": ((404, {}, b""), "it answered 404 Not Found"),
-    "a page": ((200, HTML, b"<html>"), "Unexpected content type: text/html"),
+    "a page": ((200, HTML, b"<html><h1>Log in"), "Unexpected content type: text/html: Log in"),
     "garbage": ((200, JSON, b"{]"), "Failed to parse JSON response"),
     "no message": ((200, JSON, b"7"), "Failed to parse JSON response"),
     "nothing": ((202, {}, b""), "server answered a request with 202 Accepted"),
@@ -78,11 +80,13 @@ def test_what_is_no_answer_is_said_in_a_sentence_and_is_no_refusal_for_ever(word
     assert caught.value.reason.startswith(f"the server at {server.url} failed: ")
     assert said in caught.value.reason
     assert "\n" not in caught.value.reason
+    assert "speaks streamable HTTP (not SSE or a websocket)" in caught.value.remedy
     server.answers = {}
     tool = words()
     server.answers = {"tools/call": lambda _: answer}
     failed = outcome(tool)
     assert (failed.reason, failed.is_lasting) == ("transient_error", False)
+    assert said.replace("[", "(") in str(failed.message)
     server.answers = {}
     assert outcome(tool).result == "2"
 
@@ -220,7 +224,15 @@ def test_another_server_or_schema_is_another_version_and_only_the_schema_samples
 
 @pytest.mark.parametrize(
     ("status", "code", "is_refusal"),
-    [(200, -32602, True), (200, -32000, False), (400, -32602, True), (400, -32001, False)],
+    [
+        (200, -32602, True),
+        (200, -32000, False),
+        (400, -32602, True),
+        (400, -32001, False),
+        # Of a server that wants to ask the user back.
+        (200, -32600, True),
+        (400, -32600, True),
+    ],
 )
 def test_wrong_arguments_are_refused_for_ever_and_a_wrong_session_is_not(
     words, server, status, code, is_refusal
@@ -231,6 +243,54 @@ def test_wrong_arguments_are_refused_for_ever_and_a_wrong_session_is_not(
     result = outcome(tool)
     expected = "refused_by_server" if is_refusal else "transient_error"
     assert (result.reason, result.is_lasting) == (expected, is_refusal)
+    assert "no such text" in str(result.message)
+
+
+RESOURCE = {"uri": "mill://7", "mimeType": "application/pdf"}
+IMAGE = {"type": "image", "data": "AAAA", "mimeType": "image/png"}
+LINK = {"type": "resource_link", "uri": "mill://7", "name": "mills"}
+
+
+@pytest.mark.parametrize(
+    ("content", "structured", "expected"),
+    [
+        ([], {"place": "Åre", "mills": 7}, '{"place": "Åre", "mills": 7}'),
+        ([], {"mills": 7}, "7"),
+        ([], {"mills": 0}, "0"),
+        ([], {"result": "seven"}, "seven"),
+        ([], {"result": {"mills": 7}}, '{"mills": 7}'),
+        ([], {"result": ["a", 1.5, None]}, '("a", 1.5, null)'),
+        ([], {"result": None}, "no_answer"),
+        ([], {}, "no_answer"),
+        ([IMAGE], {"mills": 7}, "7"),
+        ([{"type": "text", "text": "7"}, IMAGE], {"mills": 8}, "7"),
+        ([{"type": "text", "text": " "}], {"mills": 7}, "7"),
+        ([{"type": "resource", "resource": {**RESOURCE, "text": "7"}}], None, "7"),
+        ([{"type": "resource", "resource": {**RESOURCE, "text": "7"}}, LINK], None, "7"),
+        ([{"type": "resource", "resource": {**RESOURCE, "blob": "AA"}}], None, "application/pdf"),
+        ([IMAGE, LINK], None, "image image/png, resource_link mill://7"),
+    ],
+)
+def test_an_answer_without_text_is_its_structured_content_or_its_resources(
+    words, server, content, structured, expected
+):
+    more = {} if structured is None else {"structuredContent": structured}
+    tool = words()
+    server.answers = {"tools/call": reply(result={"content": content, **more})}
+    found = outcome(tool)
+    if found.reason == "no_text_in_answer":
+        assert f"the server at {server.url} holds no text, but " in str(found.message)
+        assert str(found.message).endswith(f"{expected}.")
+        assert found.is_lasting
+    else:
+        assert (found.result or found.reason) == expected
+
+
+def test_what_a_server_refuses_in_structured_content_alone_is_told(words, server):
+    tool = words()
+    refusal = {"content": [], "structuredContent": {"error": "no such place"}, "isError": True}
+    server.answers = {"tools/call": reply(result=refusal)}
+    assert outcome(tool).message == "Words: no such place."
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from toolformer.home.settings.settings_file import load_settings
 from toolformer.home.wiring.toolbox import open_tool, open_toolbox
 from tools.errors import ToolSettingsError, ToolUnavailableError
 from tools.registry import TOOL_NAMES
+from tools.running.deadlines import Limits
+from tools.running.execution import execute_calls
 from tools.running.isolation import IsolatedTool
 
 pytest.importorskip("mcp", reason="needs the extra `mcp`")
@@ -31,7 +33,7 @@ def test_the_key_is_sent_and_never_shown(words, server, monkeypatch, caplog):
     monkeypatch.setenv("KEY_OF_THE_TEST", f"{KEY}\n")
     tool = words(key_variable="KEY_OF_THE_TEST")
     named = "key_variable=KEY_OF_THE_TEST"
-    assert tool.version.startswith(f"2 url={server.url} {named} tool=count server=raw 1.0 schema=")
+    assert tool.version.startswith(f"3 url={server.url} {named} tool=count server=raw 1.0 schema=")
     assert {headers["authorization"] for _, headers in server.seen} == {f"Bearer {KEY}"}
     # A server may write back what it was sent.
     server.answers = {"tools/call": reply(error={"code": 1, "message": f"not {KEY}"})}
@@ -60,6 +62,11 @@ def test_an_answer_with_the_keys_letters_is_refused_and_not_cut(words, server, m
     refused = outcome(tool)
     assert (refused.reason, refused.is_lasting) == ("secret_in_answer", False)
     assert "give it a longer one" in str(refused.message)
+    # The server answers: it is not given up.
+    limits, requests = Limits(20), [(str(number), DOCUMENT) for number in range(25)]
+    assert {each.reason for each in execute_calls(tool, requests, limits=limits)} == {
+        "secret_in_answer"
+    }
 
 
 @pytest.mark.parametrize("place", ["server", "schema"])

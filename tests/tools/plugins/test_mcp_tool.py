@@ -170,12 +170,29 @@ def test_what_a_server_prints_between_its_messages_is_passed_over_and_named_once
         results = execute_calls(tool, requests, limits=Limits(30))
         half, two, picture, error, long, marked = [each.result or each.reason for each in results]
         assert (half, two) == ("5", "6 (half of 12)")
-        assert (picture, error) == ("no_answer", "refused_by_server")
+        assert (picture, error) == ("no_text_in_answer", "refused_by_server")
         assert results[3].message == "Words: quota exceeded."
         assert long == ("9 " * LONGEST_ANSWER)[:LONGEST_ANSWER].strip()
         assert marked == "(10) to see (2)"
     (record,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
     assert "Passed over what is no message, such as 'Half Server is running …'" in record.message
+
+
+def test_a_slow_start_is_waited_for_as_long_as_the_settings_say(make):
+    main = "import time; time.sleep(1); from tests.tools.plugins.mcp_noisy_server import main"
+    slow = {"command": [sys.executable, "-c", f"{main}; main()"], "tool": "half"}
+    slow["folder"] = str(Path(__file__).parents[3])
+    with pytest.raises(ToolUnavailableError, match=r"not ready within 0\.5 s") as caught:
+        make(**slow, start_seconds=0.5)
+    assert "still be starting" in caught.value.remedy
+    assert "by hand, or raise start_seconds" in caught.value.remedy
+    tool = make(**slow, start_seconds=60)
+    assert tool.call("10", DOCUMENT) == "5"
+    assert tool.version == make(**slow).version
+    # Nor does the process that it lives in end it before.
+    limits = {"memory_bytes": 2**32, "environment": (), "with_network": False}
+    apart = IsolatedTool("A", MCP_TOOL, {"start_seconds": 900}, deadline_seconds=1, **limits)
+    assert apart.start_seconds > 900
 
 
 def test_a_command_with_a_relative_path_begins_beside_the_settings_also_in_the_worker(tmp_path):

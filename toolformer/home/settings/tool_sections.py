@@ -71,6 +71,12 @@ class McpServerSettings(Section):
         description="name of the environment variable that holds the key of a server with an "
         "address, never the key itself",
     )
+    start_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="longest time until it is ready, such as for a program that downloads "
+        "something at its first start; null: 30",
+    )
     allow: tuple[str, ...] = Field(
         min_length=1,
         description="names of its tools that are taken; `_` stands in calls for what cannot be "
