@@ -170,6 +170,9 @@ class TableTool(Tool):
         """Propose calls in front of values of subjects that the text has named."""
         return propose_lookups(document.text, self.index)
 
+    def cache_key(self, document: Document) -> None:
+        """Keep no answers: looking one up costs less, and an index may be damaged meanwhile."""
+
     def _split(self, arguments: str) -> tuple[str, Sequence[str]]:
         """The subject, which may hold commas, and the relations that go by the name behind it."""
         if not self.asks:
@@ -259,7 +262,7 @@ def _open_index(file: Path, table: Table, readings: int = _READINGS) -> TableInd
     A process that reads the one before goes on with that.
     """
     state = table.state()
-    with suppress(sqlite3.Error, ValueError):
+    with suppress(OSError, sqlite3.Error, ValueError):
         index = TableIndex(file)
         if state == (index.facts if table.is_query else index.state):
             remove_unused(file.parent.glob("*.sqlite"), used=file)

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
+import zstandard
 from pyarrow import parquet
 
 from tests.conftest import REPOSITORY
@@ -179,7 +180,9 @@ def test_csv_is_taken_as_it_is_written(make):
 )
 def test_what_programs_write_around_the_columns_is_read_past(make, name, content):
     assert answer(make(content), "Ann, age") == "7"
-    assert answer(make(gzip.compress(content.encode()), "facts.csv.gz"), "Ann, age") == "7"
+    for ending, packed in (("gz", gzip.compress), ("zst", zstandard.compress)):
+        tool = make(packed(content.encode()), f"facts.csv.{ending}")
+        assert answer(tool, "Ann, age") == "7"
 
 
 def test_both_of_two_columns_that_differ_by_case_can_be_read(make):
@@ -297,6 +300,61 @@ def test_a_table_that_cannot_be_used_is_refused_in_one_sentence(
     assert "\n" not in str(refused.value)
     assert str(refused.value).endswith(".")
     assert {path.name for path in tmp_path.iterdir()} <= {name}
+
+
+ROWS = {
+    "csv": b"s,r,o\nAnn,age,7\nBo,age,8\nCyd,town,Oxney\nDan,age,8\n",
+    "jsonl": b'{"s": "Ann", "r": "age", "o": "7"}\n{"s": "Bo", "r": "town", "o": "Lund"}\n',
+}
+COMPRESSED = {
+    "csv.gz": gzip.compress(ROWS["csv"]),
+    "jsonl.gz": gzip.compress(ROWS["jsonl"]),
+    "jsonl.zst": zstandard.ZstdCompressor(write_checksum=True).compress(ROWS["jsonl"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("table", "kind"),
+    [
+        *((f"t.{kind}", kind) for kind in COMPRESSED),
+        ("select * from 't.csv.gz'", "csv.gz"),
+        ("from read_json(['*.jsonl.zst'])", "jsonl.zst"),
+    ],
+)
+def test_every_flipped_bit_of_a_compressed_file_is_refused_or_changes_nothing(
+    tmp_path, table, kind
+):
+    def facts():
+        with Table(table, ["s", "r"], ["o"], tmp_path, missing=[], most=99).opened() as read:
+            return sorted(read)
+
+    whole, file = COMPRESSED[kind], tmp_path / f"t.{kind}"
+    file.write_bytes(whole)
+    right, refused = facts(), 0
+    # Of the other forms some bits, of each place in a byte.
+    step = 1 if table == "t.csv.gz" else 11
+    for bit in range(0, len(whole) * 8, step):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(damaged)
+        try:
+            assert facts() == right
+        except ToolSettingsError:
+            refused += 1
+    assert refused > len(whole) * 8 / step / 2
+    for length in range(0, len(whole), step):
+        file.write_bytes(whole[:length])
+        with pytest.raises(ToolSettingsError):
+            facts()
+
+
+def test_a_compressed_file_that_breaks_off_between_two_rows_is_refused(make):
+    rows = "".join(f"n{number * 7919 % 99991},age,{number}\n" for number in range(60_000))
+    whole = zstandard.ZstdCompressor().compress(f"subject,relation,object\n{rows}".encode())
+    assert answer(make(whole, "t.csv.zst"), "n7919, age") == "1"
+    for share in (0.5, 0.7, 0.99):
+        with pytest.raises(ToolSettingsError, match=r"is damaged \(Truncated"):
+            make(whole[: int(len(whole) * share)], "t.csv.zst")
 
 
 def test_a_file_of_ten_gigabytes_is_refused_before_it_is_read(make, tmp_path):

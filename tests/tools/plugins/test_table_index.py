@@ -3,20 +3,21 @@
 import itertools
 import os
 import random
-import sqlite3
 import subprocess
 import sys
 import time
-from copy import copy
 
 import pytest
 
-from tests.tools.plugins.tables import FACTS, answer, indexes
-from tools.errors import ToolSettingsError, ToolUnavailableError
+from tests.tools.plugins.tables import FACTS, NO_TEXT, answer, indexes
+from tools.errors import ToolSettingsError
 from tools.plugins import table_tool
 from tools.plugins.table_index import TableIndex
 from tools.plugins.table_rows import Table
 from tools.plugins.table_tool import TableTool
+from tools.running.deadlines import Limits
+from tools.running.execution import execute_calls
+from tools.running.result_cache import ResultCache
 
 
 def test_an_index_is_used_again_until_the_table_changes(make, tmp_path, monkeypatch):
@@ -172,38 +173,31 @@ def test_an_index_that_cannot_be_read_is_made_anew(make, tmp_path):
         assert answer(tool, "Barack Obama, year of birth") == "1961"
 
 
-def test_a_flipped_bit_of_an_index_gives_no_other_answer(make, tmp_path):
+def test_an_index_with_a_flipped_bit_is_made_anew(make, tmp_path):
     settings = {"index_folder": str(tmp_path / "index")}
     first = make(**settings)
     calls = [f"{fact.subject}, {fact.relation}" for fact in first.index.first_facts(20)]
     right = [answer(first, call) for call in calls]
     (file,) = indexes(tmp_path / "index")
     whole = file.read_bytes()
-    numbers, refused, answered = random.Random(1), [], 0
-    for _ in range(300):
-        place = numbers.choice([n for n in range(len(whole)) if whole[n]])
-        file.write_bytes(
-            whole[:place] + bytes([whole[place] ^ 1 << numbers.randrange(8)]) + whole[place + 1 :]
-        )
-        try:
-            index = TableIndex(file)
-        except (sqlite3.Error, ValueError):
-            continue
-        damaged = copy(first)
-        damaged.index = index
-        for call, expected in zip(calls, right, strict=True):
-            try:
-                found = answer(damaged, call)
-            except ToolUnavailableError as error:
-                refused.append(error.remedy)
-            else:
-                answered += found == expected
-                assert found in {expected, "not_found", "no_relation", "no_value"} or (
-                    set(found.split("; ")) < set(expected.split("; "))
-                )
-    assert len(refused) > 10
-    assert all("Remove that file" in remedy for remedy in refused)
-    assert answered > 1000
+    numbers = random.Random(1)
+    for bit in numbers.sample(range(len(whole) * 8), 300):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError, match="is damaged"):
+            TableIndex(file)
+    again = make(**settings)
+    assert [answer(again, call) for call in calls] == right
+    assert TableIndex(file).facts == first.index.facts
+
+
+def test_what_a_table_lacks_is_looked_up_again(make, tmp_path):
+    # An index that is damaged while it is read may not find what the table has.
+    tool, cache = make(), ResultCache(tmp_path / "cache")
+    for _ in range(2):
+        (result,) = execute_calls(tool, [("Nobody, field", NO_TEXT)], limits=Limits(9), cache=cache)
+        assert (result.reason, result.from_cache) == ("not_found", False)
 
 
 def test_a_failed_index_leaves_nothing(make, tmp_path):
