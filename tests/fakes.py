@@ -194,7 +194,7 @@ class ScriptedModel:
     end_ids = frozenset({0, 1})
     precision = "float32"
     contexts, geometry = LanguageModel.contexts, LanguageModel.geometry
-    given_tokens, close = LanguageModel.given_tokens, LanguageModel.close
+    given_tokens, ask_while = LanguageModel.given_tokens, LanguageModel.ask_while
 
     def __init__(self, texts: Sequence[str], open_ranks: Mapping[str, int] | None = None):
         self.tokenizer = byte_tokenizer()

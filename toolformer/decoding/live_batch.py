@@ -26,8 +26,6 @@ _LOGGER = logging.getLogger(__name__)
 _ENTERING_TOKENS = 2048
 # What texts that enter together begin with is fed once if it is longer: feeding it is a step more.
 _SHARED_TOKENS = 32
-# What a step may take when the batch is closed; a server may answer after an hour.
-_STEP_SECONDS = 2.0
 
 
 class QueueFullError(ToolformerError):
@@ -58,6 +56,7 @@ class LiveBatch:
         self._tools = ThreadPoolExecutor(max_active, thread_name_prefix="call")
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="decoding", daemon=True)
+        model.ask_while(self._is_wanted)
 
     @property
     def active(self) -> int:
@@ -111,17 +110,11 @@ class LiveBatch:
         return text
 
     def close(self) -> None:
-        """Take no further text in, and cancel those that are there.
-
-        A model that a server runs is not waited for, but closed.
-        """
+        """Take no further text in, and cancel those that are there."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
-        self._thread.join(_STEP_SECONDS)
-        if self._thread.is_alive():
-            self._model.close()
-            self._thread.join()
+        self._thread.join()
         self._tools.shutdown(wait=False, cancel_futures=True)
 
     def _new_batch(self) -> DecodingBatch:
@@ -143,11 +136,12 @@ class LiveBatch:
             except Exception as error:
                 # Memory ran out, or there is a defect: these texts end, and others can be taken in.
                 self._batch = self._new_batch()
+                is_wanted = self._is_wanted()
                 texts, self._texts = list(self._texts.values()), {}
-                if not self._is_closed:
+                if is_wanted:
                     _LOGGER.exception("%s texts could not be decoded", len(texts))
                 for text in texts:
-                    text.send(LiveEnd(None, None if self._is_closed else error))
+                    text.send(LiveEnd(None, error if is_wanted else None))
 
     def _wait_for_work(self) -> bool:
         """Wait until there is something to do; whether there is, and not only the end."""
@@ -166,15 +160,29 @@ class LiveBatch:
                 self._changed.wait()
 
     def _drop_canceled(self) -> None:
+        active = self._tell_canceled()
+        self._batch.take_out([text.row for text in active])
+        for text in active:
+            del self._texts[text.row]
+
+    def _tell_canceled(self) -> list[LiveText]:
+        """End what was canceled; those of it that are being decoded."""
         with self._changed:
             canceled = [text for text in self._queue if text.is_canceled]
             self._queue = deque(text for text in self._queue if not text.is_canceled)
         active = [text for text in self._texts.values() if text.is_canceled]
-        self._batch.take_out([text.row for text in active])
-        for text in active:
-            del self._texts[text.row]
         for text in (*canceled, *active):
             text.send(LiveEnd(None))
+            # In the midst of a step its row still gets a token.
+            text.send = _send_nothing
+        return active
+
+    def _is_wanted(self) -> bool:
+        """Whether anybody waits for the step; texts that nobody waits for end meanwhile."""
+        if threading.current_thread() is not self._thread:
+            # A tool asks the same model, and has a deadline of its own.
+            return True
+        return not self._is_closed and len(self._tell_canceled()) < len(self._texts)
 
     def _take_results(self) -> None:
         with self._changed:
@@ -244,3 +252,7 @@ class LiveBatch:
                 del self._texts[row]
         for row, call in self._batch.take_out():
             self._tools.submit(self._make_call, self._texts[row], call)
+
+
+def _send_nothing(_: LivePiece | LiveEnd) -> None:
+    """What a text that has ended sends."""

@@ -1,6 +1,6 @@
 """The language model of the method, by passes of a network on this machine."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from toolformer.forward.geometry import NetworkGeometry
@@ -39,8 +39,8 @@ class LanguageModel(Network):
         """See `Model.vocabulary_size`."""
         return min(self.tokenizer.vocabulary_size, self.text_config.vocab_size)
 
-    def close(self) -> None:
-        """See `Model.close`."""
+    def ask_while(self, is_wanted: Callable[[], bool]) -> None:
+        """See `Model.ask_while`."""
 
     @property
     def geometry(self) -> NetworkGeometry:

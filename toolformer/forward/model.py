@@ -364,8 +364,12 @@ class Model(Protocol):
         """Token ids below this may be fed."""
         ...
 
-    def close(self) -> None:
-        """End what is asked of a server in another thread; here a pass goes on to its end."""
+    def ask_while(self, is_wanted: Callable[[], bool]) -> None:
+        """Break off what is asked of a server once this is false; here a pass goes on to its end.
+
+        Args:
+            is_wanted: called about once a second by the threads that wait for an answer.
+        """
         ...
 
     def given_tokens(

@@ -84,6 +84,7 @@ class CompletionsClient:
     Attributes:
         url: all addresses, for messages.
         tokens_fed: tokens of prompts and completions, as the server counted them.
+        is_wanted: whether answers are still waited for; see `Model.ask_while`.
     """
 
     # What errors call the address, and say of the work that was done.
@@ -105,6 +106,7 @@ class CompletionsClient:
         self.url = " and ".join(self._urls)
         self.model = model
         self.tokens_fed = 0
+        self.is_wanted: Callable[[], bool] = lambda: True
         self._patience = _FIRST_PATIENCE
         self._waiting = waiting
         # When the last answer came, and why a request failed since.
@@ -125,6 +127,12 @@ class CompletionsClient:
 
     def close(self) -> None:
         """End its threads and connections; what another thread asks just now ends in an error."""
+        self._break_off()
+        self._threads.shutdown(cancel_futures=True)
+        for client in self._clients:
+            client.close()
+
+    def _break_off(self) -> None:
         with self._turn:
             for is_over in self._asking:
                 is_over.set()
@@ -132,9 +140,6 @@ class CompletionsClient:
                 # A thread that waits for an answer would not notice that its connection is closed.
                 with suppress(OSError):
                     each.shutdown(socket.SHUT_RDWR)
-        self._threads.shutdown(cancel_futures=True)
-        for client in self._clients:
-            client.close()
 
     @property
     def _http(self) -> httpx.Client:
@@ -264,7 +269,14 @@ class CompletionsClient:
             yield each.result()
 
     def _silence(self, begun: float) -> str | None:
-        """What it means that no answer came since; None while that is not long ago."""
+        """What it means that no answer came since; None while that is not long ago.
+
+        Raises:
+            PassingError: no answer is wanted any more. What is asked is broken off.
+        """
+        if not self.is_wanted():
+            self._break_off()
+            raise PassingError(f"Nobody waits any more for the server at {self.url}.")
         seconds = time.monotonic() - max(begun, self._answered)
         if self._failure and seconds >= _SECONDS_OF_FAILURE:
             return f"waiting: {self._failure}"

@@ -64,8 +64,12 @@ class ServedModel:
         self.context_length = self.found.context_length - 2
 
     def close(self) -> None:
-        """End the connections to the server; see `Model.close`."""
+        """End the connections to the server."""
         self._client.close()
+
+    def ask_while(self, is_wanted: Callable[[], bool]) -> None:
+        """See `Model.ask_while`."""
+        self._client.is_wanted = is_wanted
 
     @property
     def tokens_fed(self) -> int:

@@ -149,15 +149,59 @@ def test_other_tokens_than_the_likeliest_are_asked_for(local, pair):
         assert expected.drawn(0.5, 5.0, top_p=0, banned=first) == second
 
 
-@pytest.mark.parametrize("failing", [{}, dict.fromkeys(range(9999), 503)], ids=["slow", "busy"])
+BUSY_SERVERS = pytest.mark.parametrize(
+    "failing", [{}, dict.fromkeys(range(9999), 503)], ids=["slow", "busy"]
+)
+WAITING = LiveRequest("The mill", RowSettings(parameters_of(tools=()), str.strip), lambda _: None)
+
+
+@BUSY_SERVERS
+def test_a_canceled_text_ends_though_its_server_does_not_answer(taught, failing):
+    ends = queue.SimpleQueue()
+    with served_by(taught) as (fake, served):
+        batch = LiveBatch(served, max_active=1, max_waiting=4)
+        batch.start()
+        fake.failing, fake.seconds = {**failing}, 0 if failing else 60
+        texts = [batch.submit(WAITING, ends.put) for _ in range(2)]
+        assert happens(lambda: batch.active)
+        for text in texts[::-1]:
+            text.cancel()
+            assert ends.get(timeout=5) == LiveEnd(None)
+        assert happens(lambda: not batch.active, seconds=5)
+        # Another one is answered, by connections of its own.
+        fake.failing, fake.seconds = {}, 0
+        batch.submit(WAITING, lambda sent: isinstance(sent, LiveEnd) and ends.put(sent))
+        assert ends.get(timeout=20).completion is not None
+        batch.close()
+    assert ends.empty()
+
+
+def test_a_canceled_text_does_not_wait_for_the_others_of_its_batch(taught):
+    ends = queue.SimpleQueue(), queue.SimpleQueue()
+    with served_by(taught, seconds=0) as (fake, served):
+        batch = LiveBatch(served, max_active=2, max_waiting=0)
+        batch.start()
+        fake.seconds = 6
+        first, _ = [batch.submit(WAITING, each.put) for each in ends]
+        assert happens(lambda: batch.active == 2)
+        first.cancel()
+        assert ends[0].get(timeout=4) == LiveEnd(None)
+        fake.seconds = 0
+        while not isinstance(sent := ends[1].get(timeout=20), LiveEnd):
+            pass
+        batch.close()
+    assert sent.completion is not None
+    assert ends[0].empty()
+
+
+@BUSY_SERVERS
 def test_texts_that_wait_for_a_server_end_with_the_batch(taught, failing):
     ends = queue.SimpleQueue()
     with served_by(taught) as (fake, served):
         batch = LiveBatch(served, max_active=4, max_waiting=4)
         batch.start()
-        fake.failing, fake.seconds = failing, 0 if failing else 60
-        settings = RowSettings(parameters_of(max_new_tokens=8), str.strip)
-        batch.submit(LiveRequest("The mill", settings, lambda _: None), ends.put)
+        fake.failing, fake.seconds = {**failing}, 0 if failing else 60
+        batch.submit(WAITING, ends.put)
         assert happens(lambda: batch.active)
         began = time.monotonic()
         batch.close()
