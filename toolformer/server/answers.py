@@ -112,7 +112,7 @@ class Choice:
             for more in (*(part["logprobs"] for part in self._parts), self._rest(completion)):
                 for name, values in (more or {}).items():
                     logprobs[name] += values
-        told = self._echo + (completion.text if self._has_calls else without_calls)
+        told = self._echo + self.told(completion)
         made = self._made(told, ours, logprobs=logprobs, ended=completion)
         if self._body.prompt_logprobs is not None:
             made["prompt_logprobs"] = [
@@ -123,6 +123,10 @@ class Choice:
             ids = [*self._token_ids, *(step.token for step in self._rest_steps(completion))]
             made |= {"prompt_token_ids": text.prompt_ids, "token_ids": ids}
         return made
+
+    def told(self, completion: Completion) -> str:
+        """The text of the answer, with its calls if they stand in texts."""
+        return completion.text if self._has_calls else self._without_calls(completion)
 
     def _new(self, text: str) -> str:
         """What may be sent where this is added to the text outside calls."""

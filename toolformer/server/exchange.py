@@ -46,7 +46,7 @@ class Exchange:
         self._choices: list[Choice] = []
         self._completions: dict[int, Completion] = {}
         self._is_over = False
-        is_chat = isinstance(body, ChatCompletionBody)
+        self._is_chat = is_chat = isinstance(body, ChatCompletionBody)
         self._kind = ChatChoice if is_chat else Choice
         name = "chat.completion" if is_chat else "text_completion"
         self._envelope = {
@@ -134,7 +134,7 @@ class Exchange:
         """The chunks of all texts as they come.
 
         Raises:
-            ApiError: a text failed or was cancelled.
+            ApiError: a text failed or was cancelled, or a chat would be answered with nothing.
         """
         try:
             while len(self._completions) < len(self._texts):
@@ -148,10 +148,20 @@ class Exchange:
                 else:
                     self._completions[index] = item.completion
                     self._is_over = len(self._completions) == len(self._texts)
+                    if self._is_over and self._is_chat and self._is_empty:
+                        raise self._served.empty_answer(self._completions.values())
                     yield self._choices[index].end(item.completion)
         finally:
             # Also where the answer is given up in the middle.
             self._cancel()
+
+    @property
+    def _is_empty(self) -> bool:
+        """Whether no answer has a word, and none was ended by its limit, which is told."""
+        return not any(
+            completion.stopped_by == "length" or self._choices[index].told(completion).strip()
+            for index, completion in self._completions.items()
+        )
 
     def _failure(self, end: LiveEnd) -> ApiError:
         if end.error is None:

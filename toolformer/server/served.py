@@ -10,12 +10,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from toolformer.decoding.completions import DecodingParameters, MinCallProbability
+from toolformer.decoding.completions import Completion, DecodingParameters, MinCallProbability
 from toolformer.decoding.decoder import most_new_tokens
 from toolformer.decoding.decoding_row import RowSettings
 from toolformer.decoding.live_batch import LiveBatch
 from toolformer.decoding.live_text import LiveRequest
+from toolformer.forward.chat_template import has_chat_template, plain_template
 from toolformer.forward.model import Model
+from toolformer.forward.start_token import start_token
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.live_calls import LiveTools, decoding_parameters, live_tools
 from toolformer.home.wiring.toolbox import Toolbox
@@ -187,6 +189,24 @@ class Served:
                 param="model",
                 code="model_not_found",
             )
+
+    def empty_answer(self, completions: Iterable[Completion]) -> ApiError:
+        """The error in place of a chat's answer without a word; it names the form to ask in.
+
+        Args:
+            completions: texts of all choices, which may have calls.
+        """
+        calls = dict.fromkeys(call.text.strip() for each in completions for call in each.calls)
+        tokenizer, section = self.model.tokenizer, self.settings.language_model
+        plain = plain_template(tokenizer, start_token(tokenizer, section.bos_token))
+        advice = "Ask in other words, or have /v1/completions go on with a text."
+        if not has_chat_template(tokenizer) or tokenizer.backend.chat_template == plain:
+            example = next((f", such as {text!r}" for _, text in self.examples), "")
+            advice = "The model was trained on no chats, and goes on with what is said. Send the "
+            advice += f"beginning of a sentence{example}."
+        but = f" but for {' and '.join(calls)}" if calls else ""
+        message = f"The answer is empty{but}. {advice}"
+        return ApiError(422, message, param="messages", code="empty_answer")
 
     def _requested_tools(self, body: CompletionBody) -> Toolbox:
         known = self.toolbox.tools

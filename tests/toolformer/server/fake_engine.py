@@ -1,8 +1,9 @@
 """A stand-in for `toolformer.decoding.live_batch.LiveBatch`: no model, a thread for each text.
 
 What it writes follows from the prompt: `fail` fails, `slow` goes on until it is cancelled or has
-`max_tokens`, `undo` takes a call back; any other prompt, or message of a chat, is continued with
-`ANSWER`, whose call is made where the Calculator may be called.
+`max_tokens`, `undo` takes a call back, `silent` ends at once, `moody` every other time, `mumbled`
+has a call among blanks; any other prompt, or message of a chat, is continued with `ANSWER`, whose
+call is made where the Calculator may be called.
 """
 
 import threading
@@ -52,10 +53,15 @@ class FakeText:
         self.cancelled.set()
         self.batch.leave_queue(self)
 
+    def words(self, asked: str) -> Sequence[str]:
+        every_other = WORDS[: 3 * (self.batch.requests.index(self.request) % 2)]
+        few = {"silent": (), "mumbled": (" ", "\n", " "), "moody": every_other}
+        return few.get(asked, WORDS)
+
     def pieces(self):
         """Pieces, then how the text ended."""
         request, settings = self.request, self.request.settings
-        asked = request.prompt
+        asked = request.prompt.removeprefix("<|endoftext|>")
         if asked == "fail":
             raise ValueError("the batch has a bug")
         if asked == "large":
@@ -68,7 +74,7 @@ class FakeText:
         if asked == "undo":
             undone = UndoneCall(" [Calculator(1 / 0) ->", "no_result", 1)
             yield LivePiece("", (step(undone.text, "undone"),), undone=undone)
-        for place, word in enumerate(WORDS):
+        for place, word in enumerate(self.words(asked)):
             if place == 2 and asked != "undo" and "Calculator" in settings.parameters.tools:
                 begun = time.perf_counter()
                 assert settings.parse_arguments is not None

@@ -63,6 +63,41 @@ def test_an_empty_list_of_tools_is_as_if_left_out(running: Running):
     assert running.complete(tools=[]).json()["choices"][0]["text"] == ANSWER
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("silent", "The answer is empty. "),
+        ("mumbled", "The answer is empty but for [Calculator(6 * 7) -> 42]. "),
+    ],
+)
+def test_a_chat_is_not_answered_with_nothing(said: str, told: str):
+    with serving(examples=[("Calculator", "So it took 148 * 12 =")]) as running:
+        for asked in ({}, {"n": 2, "temperature": 1}, {"max_tokens": 3}):
+            answer = running.chat(said, **asked)
+            assert (answer.status_code, error_of(answer)["code"]) == (422, "empty_answer")
+            assert error_of(answer)["message"].startswith(told)
+            assert error_of(answer)["message"].endswith(
+                "Send the beginning of a sentence, such as 'So it took 148 * 12 ='."
+            )
+            streamed = running.chat(said, stream=True, **asked).text.split("\n\n")
+            assert json.loads(streamed[-2].removeprefix("data: ")) == answer.json()
+        # A completion may be empty.
+        assert running.complete(said).status_code == 200
+
+
+def test_one_answer_of_several_is_enough(running: Running):
+    told = running.chat("moody", n=2, temperature=1).json()["choices"]
+    assert sorted(choice["message"]["content"] for choice in told) == ["", TEXT]
+
+
+def test_a_model_with_a_template_of_its_own_is_not_said_to_know_no_chats():
+    with with_template("{{ messages[0].content }}") as own:
+        message = error_of(own.chat("silent"))["message"]
+    assert message == (
+        "The answer is empty. Ask in other words, or have /v1/completions go on with a text."
+    )
+
+
 def test_a_stream_begins_with_the_role_and_has_no_tool_calls(running: Running):
     told = events(running.chat(stream=True, stream_options={"include_usage": True}))
     assert {one["object"] for one in told} == {"chat.completion.chunk"}

@@ -159,6 +159,12 @@ def test_undone_call_is_struck_through_with_its_reason(page: Page):
     expect(page.locator("#status")).to_contain_text("0 calls, 1 taken back")
 
 
+def test_a_text_that_ends_at_once_says_what_the_model_expects(page: Page):
+    _continue(page, "silent")
+    for pane in ("#with", "#without"):
+        expect(page.locator(f"{pane} em")).to_contain_text("send the beginning of a sentence")
+
+
 def test_hostile_text_stays_text(page: Page):
     _answer_hostile(page)
     _continue(page, HOSTILE)

@@ -142,6 +142,10 @@ async function write(body, text, signal) {
     text.pane.append(element("em", "faint", isBegun ? " (broke off)" : " (no answer)"));
     showError(error);
   }
+  if (text.finish === "stop" && text.pane.textContent.trim() === body.prompt.trim()) {
+    const note = " (The model ended here. It continues texts: send the beginning of a sentence.)";
+    text.pane.append(element("em", "faint", note));
+  }
   text.pane.classList.remove("writing");
 }
 
