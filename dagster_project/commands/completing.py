@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,13 @@ from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
 if TYPE_CHECKING:
     from toolformer.decoding.completions import DecodingParameters
     from toolformer.forward.model import Model
+
+# Marks at which a sentence may end, with an abbreviation before them and what is closed there; or
+# the end of a line.
+_SENTENCE_END = re.compile(
+    r"(?P<short>\b(?:[^\W\d_]|Mrs?|Ms|Dr|Prof|St|[JS]r|Gen|Col|Capt|Rev|Nos?|vol|ca|cf|vs|Inc|Ltd|Co))?"
+    r"""(?P<mark>[.!?…]+)["'”’»)\]]*(?=\s+(?P<next>\S))|[。！？]|(?<=\S)(?=\s*\n)"""
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,16 +131,24 @@ def complete_text(
     show_trace: bool,
     model_name: str | None,
     today: str | None,
+    max_tokens: int | None,
 ) -> None:
-    """Continue a text with live calls and print it, with every token where that is wanted."""
+    """Continue a text with live calls and print it, with every token where that is wanted.
+
+    Args:
+        max_tokens: most tokens outside calls; None ends the text with its sentence.
+    """
     import polars as pl
 
     home = Home.find()
     settings = options.load_settings(home)
     date = given_date(today)
     with live_model(options, settings, home, model_name=model_name, with_tools=with_calls) as live:
-        (completion,) = live.complete([text], date, live.parameters())
+        parameters = live.parameters(max_tokens)
+        find_end = sentence_end if max_tokens is None else None
+        (completion,) = live.complete([text], date, parameters, find_end=find_end)
     console.say(text + completion.text)
+    _say_why_it_ended(completion, parameters.max_new_tokens)
     for undone in completion.undone_calls:
         console.say(f"(taken back:{undone.text} – {undone.reason})")
     if show_trace:
@@ -146,6 +162,34 @@ def complete_text(
             for step in completion.trace
         ]
         console.frame(pl.DataFrame(steps))
+
+
+def sentence_end(text: str) -> int | None:
+    """Return where the first sentence of a text ends; None while that is not certain.
+
+    A sentence ends with its line, or at `.`, `!` or `?` and the quotes and brackets closed there,
+    unless a small letter follows. A dot behind a single letter or a common abbreviation ends none.
+
+    Example:
+        >>> sentence_end(" 3.5 kg, said Dr. Lee. Then"), sentence_end(" 3.")
+        (22, None)
+    """
+    for found in _SENTENCE_END.finditer(text):
+        is_short = found["short"] and found["mark"] == "."
+        if found["mark"] is None or not (is_short or found["next"].islower()):
+            return found.end()
+    return None
+
+
+def _say_why_it_ended(completion: Completion, max_tokens: int) -> None:
+    is_sentence = completion.text_without_calls.rstrip("\"'”’»)] ").endswith((*".!?…。！？",))
+    if completion.stopped_by == "length" and not is_sentence:
+        console.note(
+            f"(Stopped after {max_tokens} tokens, before the sentence ended. --max-tokens "
+            f"{2 * max_tokens} writes more.)"
+        )
+    elif not completion.text.strip():
+        console.note("(The model ended the text at once. It continues beginnings of sentences.)")
 
 
 def named_model(name: str | None, settings: Settings, home: Home) -> ModelLocation:

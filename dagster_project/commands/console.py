@@ -62,6 +62,11 @@ def document(fields: Any) -> None:
     _OUT.file.write(f"{text}\n")
 
 
+def note(text: str) -> None:
+    """Print a remark to the error output."""
+    _ERR.print(_escaped(text), soft_wrap=True)
+
+
 def error(text: str) -> None:
     """Print an error to the error output."""
     _ERR.print(f"[bold red]Error:[/bold red] {_escaped(text)}", soft_wrap=True)

@@ -17,9 +17,17 @@ def complete(
     trace: Annotated[bool, typer.Option("--trace", help="Show every token.")] = False,
     model: ModelName = None,
     today: Today = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Write up to this many tokens. Default: to the end of the sentence, and at most "
+            "decoding.max_new_tokens.",
+        ),
+    ] = None,
     changes: Changes = None,
 ) -> None:
-    """Continue a text, calling tools on the way."""
+    """Continue a text to the end of its sentence, calling tools on the way."""
     from dagster_project.commands.completing import complete_text
     from dagster_project.commands.options import RunOptions
 
@@ -30,6 +38,7 @@ def complete(
         show_trace=trace,
         model_name=model,
         today=today,
+        max_tokens=max_tokens,
     )
 
 

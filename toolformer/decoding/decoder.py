@@ -40,6 +40,7 @@ def complete(
     parse_arguments: Callable[[str, str], str] | None = None,
     end_ids: frozenset[int] | None = None,
     stop_texts: tuple[str, ...] = (),
+    find_end: Callable[[str], int | None] | None = None,
     without_calls: Sequence[Completion] | None = None,
     is_forced: bool = False,
     rows_at_once: int | None = None,
@@ -65,6 +66,8 @@ def complete(
             undoes the call.
         end_ids: tokens after which nothing follows; by default `Model.end_ids`.
         stop_texts: the output ends before the first of these that appears outside calls.
+        find_end: returns the offset at which the text since the last call ends, or None while it
+            goes on; called after each token.
         without_calls: completions of the same prompts that only differ in that calls were disabled.
             Up to where the first call can open a text is the same, so it is not decoded again.
         is_forced: whether a call opens in each text at the one place of its completion without
@@ -81,7 +84,7 @@ def complete(
     """
     if prompt_ids is None:
         prompt_ids = [model.tokenizer.encode(prompt) for prompt in prompts]
-    settings = RowSettings(parameters, parse_arguments, stop_texts)
+    settings = RowSettings(parameters, parse_arguments, stop_texts, find_end=find_end)
     rows = [
         DecodingRow(index, prompt, [model.bos_id, *ids], model.tokenizer, settings)
         for index, (prompt, ids) in enumerate(zip(prompts, prompt_ids, strict=True))

@@ -87,6 +87,7 @@ class RowSettings:
             0 decodes greedily.
         top_p: see `toolformer.forward.model.NextTokens.drawn`.
         uniform: gives the numbers in [0, 1) that a text is drawn with.
+        find_end: see `toolformer.decoding.decoder.complete`.
     """
 
     parameters: DecodingParameters
@@ -99,6 +100,7 @@ class RowSettings:
     temperature: float = 0.0
     top_p: float = 1.0
     uniform: Callable[[], float] = random.random
+    find_end: Callable[[str], int | None] | None = None
 
 
 class DecodingRow:
@@ -246,6 +248,8 @@ class DecodingRow:
             offsets = [text.find(stop_text, start) for stop_text in stop_texts]
             self.stop_offset = min((offset for offset in offsets if offset >= 0), default=None)
             self._searched = segment.settled_characters
+        if self.stop_offset is None and self.settings.find_end is not None:
+            self.stop_offset = self.settings.find_end(segment.text)
 
     def open(self, open_id: int, before: NextTokens, *, length: int, chance: CallChance) -> None:
         """Begin a call; see `OpenCall`."""
