@@ -28,7 +28,7 @@ WIKIPEDIA_INDEX = Stage(
     version="4",
     group="prepare",
     kinds=("lucene", "java"),
-    settings=("wikipedia_index.passage_words",),
+    settings=("wikipedia_index.passage_words", "wikipedia_index.language"),
     parts=(Part("dump", ("wikipedia_index.source",)),),
 )
 
@@ -143,6 +143,7 @@ def wikipedia_index(run: Run) -> dg.MaterializeResult:
             dump_passages(files, loaded, pages),
             home.wikipedia_index,
             fingerprint=identity.digest,
+            language=loaded.wikipedia_index.language,
             progress=lambda done: progress(done, None),
         ),
         pages,

@@ -19,7 +19,7 @@ from tools.protocol import Document, Proposal
 from tools.retrieval.dense_ranking import PassageVectors
 from tools.retrieval.hybrid_ranking import HybridRetriever
 from tools.retrieval.passage_ranking import PassageRanker
-from tools.retrieval.passages import BM25_B, BM25_K1, Passage
+from tools.retrieval.passages import BM25_B, BM25_K1, Language, Passage
 from tools.retrieval.retrieval_tool import LONGEST_QUERY, RankedPassage, RetrievalTool
 from tools.retrieval.sentences import best_sentences
 from tools.syntax import clean_result
@@ -45,6 +45,8 @@ class WikiSearch(RetrievalTool):
         retriever: `bm25`, the paper's, or `hybrid`: see `tools.retrieval.hybrid_ranking`.
         passage_index: Folder made by `build_passage_index` over the same passages, for `hybrid`.
         device: Gives the device of a Hugging Face encoder, for `hybrid`.
+        language: That the index was made for, such as `de`; None for what `index.json` of an index
+            of this program says, else English.
     """
 
     name = "WikiSearch"
@@ -63,11 +65,12 @@ class WikiSearch(RetrievalTool):
         retriever: Literal["bm25", "hybrid"] = "bm25",
         passage_index: Path | str = "",
         device: Callable[[], str] = lambda: "cpu",
+        language: Language | None = None,
     ) -> None:
         self.snippet_words = snippet_words
         self.depths = (depth, depth * _DEEPER)
         self.sentences = sentences
-        self.retriever = PassageRanker(Path(index_directory), k1=k1, b=b)
+        self.retriever = PassageRanker(Path(index_directory), k1=k1, b=b, language=language)
         if retriever == "hybrid":
             vectors = PassageVectors(Path(passage_index), device=device)
             self.retriever = HybridRetriever(self.retriever, vectors)

@@ -7,7 +7,12 @@ import dagster as dg
 import pytest
 
 from assets.passage_vectors import NOT_NEEDED
-from assets.search_index import dump_files, dump_passages, refresh_index
+from assets.search_index import (
+    dump_files,
+    dump_passages,
+    refresh_index,
+    wikipedia_index_fingerprint,
+)
 from dagster_project.commands.building import prepare
 from dagster_project.commands.options import RunOptions
 from dagster_project.runs.indexes import indexes_of
@@ -62,6 +67,25 @@ def test_an_index_that_no_setting_needs_is_not_built_and_not_missing(
     assert built == ["passages"]
     prepared("bm25", "QA")
     assert built == ["passages"] * 2
+
+
+def test_an_index_is_built_in_the_language_of_the_settings(home: Home, corpus_file, monkeypatch):
+    built = {}
+    monkeypatch.setattr("dagster_project.commands.building.tell_about_sources", lambda *_: {})
+    monkeypatch.setattr("assets.search_index.build_index", lambda *_, **given: built.update(given))
+    overrides = {
+        "corpus": {"sources": [{"path": str(corpus_file)}]},
+        "tools": {"WikiSearch": {"options": {"retriever": "bm25"}}, "QA": {"is_enabled": False}},
+        "wikipedia_index": {"language": "de"},
+    }
+    options = RunOptions(overrides=overrides)
+    settings = options.load_settings(home)
+    with dagster_instance(home) as instance:
+        prepare(options, home, settings, instance)
+    assert built["language"] == "de"
+    files, english = dump_files(settings), validated({}, origin="test")
+    assert built["fingerprint"] == wikipedia_index_fingerprint(settings, files).digest
+    assert built["fingerprint"] != wikipedia_index_fingerprint(english, files).digest
 
 
 def test_an_index_is_another_version_of_itself_only_where_it_was_made_from_something_else(

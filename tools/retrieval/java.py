@@ -2,7 +2,7 @@
 
 **Never fork after `start_jvm`**: a forked child has the memory of the virtual machine but none of
 its threads, and its first call into Java waits for ever. Spawn, forkserver, subprocesses and
-threads are fine. `start_jvm` recognises a forked child and raises instead of hanging.
+threads are fine. `refuse_fork` and `start_jvm` raise in a forked child instead of hanging.
 """
 
 import importlib
@@ -71,6 +71,12 @@ def pyserini_jar() -> Path:
     return max(jars)
 
 
+def refuse_fork() -> None:
+    """Raise ToolUnavailableError in a process that was forked from one in which Java ran."""
+    if _running is not None and _running[0] != os.getpid():
+        raise _forked()
+
+
 def start_jvm(jar: Path) -> None:
     """Start the Java virtual machine in this process, once; later calls change nothing.
 
@@ -82,18 +88,10 @@ def start_jvm(jar: Path) -> None:
             when other code has started a virtual machine without this jar, or when the start fails.
     """
     global _running
+    refuse_fork()
     with _start_lock:
-        if _running is not None:
-            process_id, _ = _running
-            if process_id != os.getpid():
-                raise ToolUnavailableError(
-                    _TOOL_NAME,
-                    f"process {os.getpid()} was forked from process {process_id}, in which Java "
-                    "was running; Java cannot go on in a forked process",
-                    "Start workers with the 'spawn' or 'forkserver' method",
-                )
-            return
-        _running = os.getpid(), _start(find_java(), jar)
+        if _running is None:
+            _running = os.getpid(), _start(find_java(), jar)
 
 
 def open_reader(index: Path) -> Any:
@@ -103,11 +101,24 @@ def open_reader(index: Path) -> Any:
     return autoclass("io.anserini.index.IndexReaderUtils").getReader(str(index))
 
 
+def _forked() -> ToolUnavailableError:
+    return ToolUnavailableError(
+        _TOOL_NAME,
+        f"process {os.getpid()} was forked from one in which Java was running; Java cannot go on "
+        "in a forked process",
+        "Start workers with the 'spawn' or 'forkserver' method",
+    )
+
+
 def _start(java: Path, jar: Path) -> tuple[Any, ...]:
     """Configure pyjnius, start the virtual machine by importing it, quiet its loggers."""
     import jnius_config
 
     if jnius_config.vm_running:
+        # Linux names threads, and a forked child has none of Java's.
+        threads = [file.read_text() for file in Path("/proc/self/task").glob("*/comm")]
+        if threads and "VM Thread\n" not in threads:
+            raise _forked()
         if str(jar) not in (jnius_config.classpath or []):
             raise ToolUnavailableError(
                 _TOOL_NAME,

