@@ -20,7 +20,7 @@ from toolformer.errors import ToolformerError
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Edit, Mode
 from toolformer.home.progress import ProgressCallback
-from toolformer.home.wiring.benchmarks import configured_benchmark, items_of
+from toolformer.home.wiring.benchmarks import configured_benchmark, items_of, remarks_on
 from toolformer.home.wiring.edited_tables import EditedTables, edited_tables
 from toolformer.home.wiring.evaluated_models import EvaluatedModel
 from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
@@ -201,6 +201,8 @@ class Measuring:
             self.run.log.warning(f"{benchmark.name} leaves out {row}")
         if len(left_out) > _NAMED:
             self.run.log.warning(f"{benchmark.name} leaves out {len(left_out) - _NAMED} more rows.")
+        for remark in remarks_on(benchmark, items):
+            self.run.log.warning(remark)
         self.rows_left_out[benchmark.name] = len(left_out)
         seed = self.run.settings.evaluation.seed
         return sorted(items, key=lambda item: number_digest(seed, item.item_id))

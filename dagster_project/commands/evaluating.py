@@ -29,6 +29,7 @@ from toolformer.home.report.remarks import remarks_on_scores
 from toolformer.home.settings.evaluation_sections import BASE, EMBEDDED_BENCHMARKS, FINETUNED
 from toolformer.home.settings.sections import Settings, merged
 from toolformer.home.wiring.annotator import finetuned_model_directory
+from toolformer.home.wiring.benchmarks import configured_benchmark, items_of, remarks_on
 from toolformer.home.wiring.evaluated_models import (
     check_model_name,
     evaluated_model,
@@ -111,6 +112,10 @@ def evaluate_models(
     work = Workspace(settings, home)
     models_of_home = {*named} - {BASE, *evaluation.models}
     tell_outdated(options, home, settings.training_rounds if models_of_home else ())
+    # What cannot be read has said why.
+    for name in set(benchmarks).intersection(evaluation.sources) - set(evaluation.texts):
+        with suppress(ToolformerError):
+            _remark_on_questions(name, settings)
     for name in named:
         # What could not be measured has said why.
         with suppress(ToolformerError):
@@ -120,6 +125,15 @@ def evaluate_models(
             if doubt:
                 console.say(doubt)
     raise_all(failures)
+
+
+def _remark_on_questions(name: str, settings: Settings) -> None:
+    benchmark = configured_benchmark(name, settings)
+    items, left_out = items_of(benchmark)
+    if left_out:
+        console.say(f"{name} leaves out {len(left_out)} rows. The first: {left_out[0]}.")
+    for remark in remarks_on(benchmark, items):
+        console.say(remark)
 
 
 def _why_outdated(name: str, options: RunOptions, home: Home) -> str | None:

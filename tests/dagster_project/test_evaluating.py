@@ -13,6 +13,7 @@ from assets.training.min_call_probability import MIN_CALL_PROBABILITY
 from assets.training.training_inputs import TrainingInputs
 from dagster_project.commands import evaluating
 from dagster_project.runs.planned_run import PlannedRun
+from tests.toolformer.evaluation.benchmarks.question_files import write_lines
 from tests.warehouse.rows import SHARD, put
 from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
@@ -61,6 +62,16 @@ def test_a_study_asks_its_models_by_the_benchmarks_that_have_questions(
         ),
         PlannedRun("evaluate", ("evaluation_report",)),
     ]
+
+
+def test_what_answers_are_and_rows_left_out_are_told(run, home: Path, monkeypatch, tmp_path):
+    monkeypatch.setattr(evaluating, "run_all", lambda *_given, on_ray: [])
+    file = tmp_path / "gsm.jsonl"
+    write_lines(file, {"question": "How many?", "answer": "2*3=6\n#### 6"}, {"question": "Why?"})
+    described = f"evaluation.questions.gsm={{path: {file}, answers: answer}}"
+    outcome = run("evaluate", "--benchmarks", "gsm", "--set", described)
+    assert "gsm leaves out 1 rows. The first: gsm.jsonl, row 2: column 'answer' is" in outcome.out
+    assert "gsm: 1 of 1 answers are what follows the last #### of a solution.\n" in outcome.out
 
 
 def test_a_study_without_questions_and_of_an_unknown_model_is_refused(run, home: Path):

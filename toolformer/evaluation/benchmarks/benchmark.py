@@ -2,7 +2,7 @@
 
 import datetime
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -105,3 +105,22 @@ class Benchmark(ABC):
     def counted_by(self, item: BenchmarkItem, output: str) -> CountedBy:  # noqa: ARG002
         """The rule that decides whether an output is right; it is the same in every mode."""
         return "words"
+
+    def remarks(self) -> Mapping[str, int]:
+        """Return what the answers of the items last read are, each with its number of items."""
+        return {}
+
+    def is_answerable(self, item: BenchmarkItem) -> bool:
+        """Return whether an accepted answer is right as far as decoding can write it on one line.
+
+        Every token writes at most one word.
+        """
+        return any(
+            "\n" not in answer and self.score(item, self._as_decoded(answer))
+            for answer in item.gold
+        )
+
+    def _as_decoded(self, answer: str) -> str:
+        for stop in self.stop_rule.stop_texts:
+            answer = answer.partition(stop)[0]
+        return " ".join(answer.split()[: self.stop_rule.max_new_tokens])

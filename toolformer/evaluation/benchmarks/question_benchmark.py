@@ -16,6 +16,7 @@ from toolformer.evaluation.benchmarks.benchmark import (
 )
 from toolformer.evaluation.benchmarks.question_records import Record, read_records
 from toolformer.evaluation.benchmarks.rows import Asked, InvalidRowError, Row, folded_name
+from toolformer.sources.columns import MISSING, column_names, value_at
 
 # A file is of an unknown format when none of its first rows is of a known one.
 _CHECKED_ROWS = 100
@@ -110,8 +111,8 @@ class QuestionBenchmark(Benchmark):
         records = self.records()
         first = list(islice(records, _CHECKED_ROWS))
         rows = [record for _, _, record in first if isinstance(record, dict)]
-        if not any(column in self._names_in(row) for row in rows for column, _ in self.formats):
-            columns = sorted({column for row in rows for column in row})
+        if not any(self._has_column(row, column) for row in rows for column, _ in self.formats):
+            columns = sorted({column for row in rows for column in column_names(row)})
             wrong = "".join(f": {row}" for *_, row in first[:1] if not isinstance(row, dict))
             message = f"the columns {', '.join(columns)[:200]}" if columns else f"none{wrong}"
             raise BenchmarkFileError(
@@ -122,8 +123,10 @@ class QuestionBenchmark(Benchmark):
             )
         yield from chain(first, records)
 
-    def _names_in(self, row: dict[str, object]) -> set[str]:
-        return set(row) if self.has_exact_names else set(map(folded_name, row))
+    def _has_column(self, row: dict[str, object], column: str) -> bool:
+        if self.has_exact_names:
+            return value_at(row, column) is not MISSING
+        return column in map(folded_name, row)
 
     def _known_columns(self) -> str:
         return _names([column for column, _ in self.formats])

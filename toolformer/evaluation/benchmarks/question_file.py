@@ -1,15 +1,17 @@
 """A benchmark from a question file of the user's own."""
 
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from string import Formatter
 from typing import Literal
 
 from toolformer.base.digests import hex_digest
-from toolformer.evaluation.benchmarks.benchmark import StopRule
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkEntry, StopRule
 from toolformer.evaluation.benchmarks.prompts import QUESTION_PROMPT
 from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
-from toolformer.evaluation.benchmarks.rows import Asked, Row
+from toolformer.evaluation.benchmarks.rows import Asked, InvalidRowError, Row, excerpt, names_choice
 from toolformer.evaluation.scoring import (
     answered_number,
     contains_answer,
@@ -61,17 +63,40 @@ class QuestionFile(QuestionBenchmark):
         else:
             self.rule = partial(contains_answer, first_words=first_words)
         made_of = (question, answers, context, date, prompt, scoring, first_words)
-        self.version = f"2-{hex_digest(*made_of, size=8)}"
+        self._remarks = Counter[str]()
+        self.version = f"3-{hex_digest(*made_of, size=8)}"
+
+    def items(self) -> Iterator[BenchmarkEntry]:
+        """Read the questions one by one; see `Benchmark`."""
+        self._remarks.clear()
+        yield from super().items()
+
+    def remarks(self) -> Mapping[str, int]:
+        """Return what answers are; see `Benchmark`."""
+        return self._remarks
 
     def _read_row(self, row: Row) -> Asked:
         is_number = self._scoring in _NUMBER_OF
         date = self._date
-        return Asked(
+        asked = Asked(
             row.text(self._question),
             row.numbers(self._answers) if is_number else row.listed_texts(self._answers),
             context=row.text(self._context) if self._context is not None else "",
             date=row.year_or_date(date) if date is not None and date in row else None,
         )
+        choices = row.choices()
+        texts = [text for of_column in choices.values() for text in of_column]
+        columns = " and ".join(map(repr, choices))
+        if all(names_choice(answer, texts) for answer in asked.answers):
+            raise InvalidRowError(
+                f"column {self._answers!r} is {excerpt(asked.answers[0])}, which names one of the "
+                f"choices in {columns}; expected the answer itself, since choices are not asked"
+            )
+        if choices:
+            self._remarks[f"belong to choices in {columns}, which the prompts do not show"] += 1
+        if row.has_marked_answers:
+            self._remarks["are what follows the last #### of a solution"] += 1
+        return asked
 
 
 def _check_prompt(prompt: str, *, with_context: bool) -> None:

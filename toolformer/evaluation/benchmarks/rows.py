@@ -4,16 +4,25 @@ import datetime
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
+from toolformer.sources.columns import MISSING, column_names, value_at
 from tools.numbers import NUMBER, NumberError, digits_of, plain
 
 _LONGEST_EXCERPT = 60
 # What stands behind a number in brackets is its unit: "9 (apples)".
 _NUMBER_AND_UNIT = re.compile(rf"(?:(?P<sign>-)|\+)?(?P<digits>{NUMBER})\.?\s*(?:\([^()]*\))?")
+# Columns with the answers to choose from, such as choices, option1, mc1_targets, or A, B, C and D.
+_CHOICES = re.compile(
+    r"(answer_?)?(choice|option|candidate|alternative|ending|distractor)s?[_-]?[a-e\d]?"
+    r"|multiple_choice_targets|mc\d_targets|(op|sol)[_-]?[a-e\d]|(?-i:[A-E])",
+    re.IGNORECASE,
+)
+# What names a choice instead of saying it: B, (b), 3.
+_CHOICE_NAME = re.compile(r"\(?(?:[A-Za-z]|(?P<number>\d{1,2}))[).]?")
 
 # As tables in text form have lists and objects: "['Rome', 'Roma']".
 _WRITTEN_LIST = re.compile(r"\[(?:\s*['\"].*)?\]|\{\s*['\"].*\}", re.DOTALL)
@@ -54,12 +63,14 @@ class Row:
         self, columns: Mapping[str, object], default_id: str, *, has_exact_names: bool = False
     ) -> None:
         fold = str if has_exact_names else folded_name
+        self._has_exact_names = has_exact_names
         self._names = {fold(name): name for name in columns}
         if len(self._names) < len(columns):
             raise InvalidRowError(f"two columns of {excerpt(', '.join(columns))} have one name")
         self._columns = columns
         self._default_id = default_id
         self._read: set[str] = set()
+        self.has_marked_answers = False
 
     def __contains__(self, column: str) -> bool:
         return self._get(column) not in (None, "")
@@ -72,6 +83,20 @@ class Row:
             for column, value in unread.items()
             if value and isinstance(value, (str, list, dict))
         ]
+
+    def choices(self) -> dict[str, list[str]]:
+        """Texts to choose an answer from, by the column that holds them; no question asks them."""
+        found: dict[str, list[str]] = {}
+        for name in column_names(self._columns):
+            parts = name.split(".")
+            if parts[-1] in ("label", "labels"):
+                continue
+            for number, part in enumerate(parts, 1):
+                column = ".".join(parts[:number])
+                if _CHOICES.fullmatch(part) and column not in self._read:
+                    found.setdefault(column, []).extend(_texts_in(value_at(self._columns, name)))
+                    break
+        return found
 
     def holds_object(self, column: str) -> bool:
         """Whether a column has columns within it."""
@@ -105,7 +130,8 @@ class Row:
     def texts(self, column: str) -> tuple[str, ...]:
         """At least one text or number, as different texts; blank ones are passed over.
 
-        Lists of SQuAD's form (objects with a `text`) and TempLAMA's (with a `name`) count too, and
+        Of a solution that ends like GSM8K's (`… #### 72`) the text after the marks counts. Lists
+        of SQuAD's form (objects with a `text`) and TempLAMA's (with a `name`) count too, and
         objects with such lists, as copies in columns have them.
         """
         value = self._get(column)
@@ -113,7 +139,9 @@ class Row:
             value = value.get("text", value.get("name"))
         values = value if isinstance(value, list) else [value]
         texts = dict.fromkeys(
-            _as_text(value.get("text", value.get("name")) if isinstance(value, dict) else value)
+            self._answer_in(
+                value.get("text", value.get("name")) if isinstance(value, dict) else value
+            )
             for value in values
         )
         if None in texts or not any(texts):
@@ -153,18 +181,45 @@ class Row:
         values = (_as_text(self._get(column)) for column in columns)
         return next((value for value in values if value), self._default_id)
 
+    def _answer_in(self, value: object) -> str | None:
+        text = _as_text(value)
+        answer = text.rpartition("####")[2].strip() if text and "####" in text else ""
+        if not answer or "\n" in answer:
+            return text
+        self.has_marked_answers = True
+        return answer
+
     def _get(self, column: str) -> object:
+        value = self._value(column)
+        return None if value is MISSING else value
+
+    def _value(self, column: str) -> object:
         self._read.add(column)
+        if self._has_exact_names:
+            return value_at(self._columns, column)
         name = self._names.get(column)
-        return None if name is None else self._columns[name]
+        return MISSING if name is None else self._columns[name]
 
     def _not(self, column: str, expected: str) -> InvalidRowError:
-        if column in self._names:
-            message = f"is {excerpt(self._get(column))}"
+        if (value := self._value(column)) is not MISSING:
+            message = f"is {excerpt(value)}"
         else:
-            message = f"is missing among {excerpt(', '.join(self._columns))}"
+            message = f"is missing among {excerpt(', '.join(column_names(self._columns)))}"
         name = self._names.get(column, column)
         return InvalidRowError(f"column {name!r} {message}; expected {expected}")
+
+
+def names_choice(answer: str, choices: Sequence[str]) -> bool:
+    """Return whether an answer is the letter or the number of a choice, and none of the choices.
+
+    Example:
+        >>> [names_choice(answer, ["41", "42"]) for answer in ("B", "1", "42", "forty-two")]
+        [True, True, False, False]
+    """
+    found = _CHOICE_NAME.fullmatch(answer)
+    if not choices or answer in choices or found is None:
+        return False
+    return found["number"] is None or int(found["number"]) <= len(choices)
 
 
 def folded_name(name: str) -> str:
@@ -184,6 +239,16 @@ def excerpt(value: object) -> str:
     """The beginning of a value, for messages."""
     shown = repr(value).encode("utf-8", "backslashreplace").decode()
     return shown if len(shown) <= _LONGEST_EXCERPT else f"{shown[:_LONGEST_EXCERPT]}…"
+
+
+def _texts_in(value: object) -> list[str]:
+    """Return the texts of a list, of objects with a `text`, or of objects by letter."""
+    if isinstance(value, Mapping):
+        value = value.get("text", [*value.values()])
+    if isinstance(value, list):
+        return [text for each in value for text in _texts_in(each)]
+    text = _as_text(value)
+    return [text] if text else []
 
 
 def _as_text(value: object) -> str | None:

@@ -35,7 +35,11 @@ class QuestionFileSettings(Section):
 
     path: str = Field(description="JSON (also lines), Parquet, a table with tabs; also compressed")
     question: str = Field("question", description="column with the question")
-    answers: str = Field("answers", description="column with the accepted answer, or a list")
+    answers: str = Field(
+        "answers",
+        description="column with the accepted answer, or a list; of a solution, what follows its "
+        "last ####",
+    )
     context: str | None = Field(None, description="column with a text that the question is about")
     date: str | None = Field(None, description="column with what the Calendar takes for today")
     prompt: str = Field(

@@ -1,5 +1,6 @@
 """Opens the benchmarks that the settings name, and the texts whose perplexity is measured."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from toolformer.base.digests import hex_digest, hex_digest_of_file
@@ -116,3 +117,18 @@ def items_of(benchmark: Benchmark) -> tuple[list[BenchmarkItem], list[str]]:
             "with a question and an answer; correct the file or its description."
         )
     return items, left_out
+
+
+def remarks_on(benchmark: Benchmark, items: Sequence[BenchmarkItem]) -> list[str]:
+    """Return what a user should know of the answers of a benchmark's items, with counts."""
+    counts = dict(benchmark.remarks())
+    if never := [item for item in items if not benchmark.is_answerable(item)]:
+        first = f"{never[0].item_id}: {never[0].gold[0]!r:.80}"
+        counts[
+            "can never be given: they have several lines, no word, or more words than are looked "
+            f"at or written. The first: {first}"
+        ] = len(never)
+    return [
+        f"{benchmark.name}: {count} of {len(items)} answers {remark}."
+        for remark, count in counts.items()
+    ]

@@ -5,6 +5,7 @@ import pytest
 from tests.toolformer.evaluation.benchmarks.question_files import items_of, left_out_of, write_lines
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkFileError, BenchmarkItem, StopRule
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
+from toolformer.home.wiring import benchmarks as wiring
 from tools.calculator import Calculator
 from tools.protocol import Document
 
@@ -103,6 +104,83 @@ def test_a_row_without_a_date_has_none_and_a_bad_one_is_rejected(tmp_path):
     assert left_out_of(benchmark) == {
         "doors.jsonl, row 4": "column 'day' is 'soon'; expected a date as YYYY-MM-DD, or a year"
     }
+
+
+def told_of(benchmark: QuestionFile) -> list[str]:
+    return wiring.remarks_on(benchmark, wiring.items_of(benchmark)[0])
+
+
+SOLUTION = {"asked": "How many?", "known": "6*4=<<6*4=24>>24 buns.\n24*3=72 #### no.\n#### 1,072"}
+
+
+@pytest.mark.parametrize("scoring", ["words", "number", "last-number"])
+def test_the_answer_of_a_solution_is_what_follows_its_last_marks(tmp_path, scoring):
+    benchmark = doors(tmp_path, SOLUTION, ROW, scoring="words")
+    told = ["doors: 1 of 2 answers are what follows the last #### of a solution."]
+    # Reading twice counts once.
+    assert told_of(benchmark) == told_of(benchmark) == told
+    assert items_of(benchmark)[0].gold == ("1,072",)
+    (number,) = items_of(doors(tmp_path, SOLUTION, scoring=scoring))
+    assert number.gold == ("1,072",) if scoring == "words" else ("1072",)
+
+
+@pytest.mark.parametrize(
+    ("answers", "changes", "count"),
+    [
+        (["First add.\nThen divide.", "word " * 21, "– . –", "### 7\n#### Notes\nNone"], {}, 4),
+        # One accepted answer that can be given is enough.
+        ([["one\ntwo", "two"], "word " * 20, "#### 7", 0], {}, 0),
+        (["word " * 6, "word " * 5], {"max_new_tokens": 5}, 1),
+        (["word " * 3, "word " * 2], {"first_words": 2}, 1),
+        (["St. Paul", "Rome."], {"stop_texts": (".",)}, 1),
+        ([12, "1,234.5 (feet)"], {"scoring": "number", "max_new_tokens": 1}, 0),
+    ],
+)
+def test_answers_that_can_never_be_given_are_counted(tmp_path, answers, changes, count):
+    benchmark = doors(tmp_path, *({**ROW, "known": each} for each in answers), **changes)
+    told = [remark for remark in told_of(benchmark) if "never" in remark]
+    assert len(told) == bool(count)
+    for remark in told:
+        assert remark.startswith(f"doors: {count} of {len(answers)} answers can never be given: ")
+        assert "The first: doors-" in remark
+
+
+@pytest.mark.parametrize(
+    ("known", "columns", "named"),
+    [
+        ("B", {"choices": {"text": ["41", "42"], "label": ["A", "B"]}}, "choices"),
+        (1, {"choices": ["41", "42"]}, "choices"),
+        ("(b)", {"options": {"A": "41", "B": "42"}}, "options"),
+        ("2", {"option1": "Ann", "option2": "Lea"}, "option1' and 'option2"),
+        ("C", {"A": "41", "B": "42", "C": "43"}, "A' and 'B' and 'C"),
+        ("A", {"body": {"choices": [{"text": "41", "label": "A"}]}}, "body.choices"),
+    ],
+)
+def test_an_answer_that_names_a_choice_is_left_out_and_choices_are_told(
+    tmp_path, known, columns, named
+):
+    row = {"asked": "What is 6 * 7?", "known": known, **columns}
+    benchmark = doors(tmp_path, row, {**row, "known": "42"}, ROW)
+    assert [item.gold for item in wiring.items_of(benchmark)[0]] == [("42",), ("12", "twelve")]
+    assert left_out_of(benchmark) == {
+        "doors.jsonl, row 1": f"column 'known' is '{known}', which names one of the choices in "
+        f"'{named}'; expected the answer itself, since choices are not asked"
+    }
+    assert told_of(benchmark) == [
+        f"doors: 1 of 2 answers belong to choices in '{named}', which the prompts do not show."
+    ]
+
+
+def test_dotted_names_reach_into_objects_as_in_ingest(tmp_path):
+    row = {"asked": {"body": "How wide?"}, "known": {"aliases": ["12", "twelve"]}, "a.day": "2014"}
+    columns = {"question": "asked.body", "answers": "known.aliases", "date": "a.day"}
+    (item,) = items_of(doors(tmp_path, row, **columns))
+    assert (item.gold, item.current_date) == (("12", "twelve"), datetime.date(2014, 7, 1))
+    with pytest.raises(BenchmarkFileError, match=r"a\.day, asked\.body, known\.aliases; expected"):
+        items_of(doors(tmp_path, row, question="asked.title"))
+    benchmark = doors(tmp_path, row, question="asked.body", answers="known.value")
+    (reason,) = left_out_of(benchmark).values()
+    assert reason.startswith("column 'known.value' is missing among 'asked.body, known.aliases")
 
 
 @pytest.mark.parametrize(
