@@ -2,7 +2,9 @@
 
 import json
 import logging
+import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,7 @@ from toolformer.home.home import Home
 from toolformer.home.settings.settings_file import load_settings
 from toolformer.home.wiring.toolbox import open_tool, open_toolbox
 from tools.errors import ToolSettingsError, ToolUnavailableError
+from tools.plugins.mcp_tool import MCP_TOOL
 from tools.registry import TOOL_NAMES
 from tools.running.deadlines import Limits
 from tools.running.execution import execute_calls
@@ -151,6 +154,26 @@ def test_tools_of_a_server_run_apart_with_its_key_and_the_network(server, tmp_pa
         assert before != tool.version
     finally:
         tool.close()
+
+
+def test_a_program_that_needs_the_network_has_it_from_its_start_on(server, tmp_path):
+    address = ("127.0.0.1", server.server_port)
+    program = (
+        f"import socket; socket.create_connection({address}); "
+        "from tests.tools.plugins.mcp_noisy_server import main; main()"
+    )
+    options = {
+        "command": [sys.executable, "-c", program],
+        "environment": {"PYTHONPATH": str(Path(__file__).parents[3])},
+        "needs_network": True,
+        "tool": "half",
+    }
+    (tmp_path / "toolformer.yaml").write_text(
+        json.dumps({"tools": {"Half": {"class": MCP_TOOL, "options": options}}})
+    )
+    home = Home(tmp_path)
+    with closing(open_tool(load_settings(home.settings_file), home, "Half")) as tool:
+        assert tool.call("10", DOCUMENT) == "5"
 
 
 def test_a_tool_that_the_server_has_no_more_is_left_out_with_the_reason(

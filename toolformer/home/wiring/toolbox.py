@@ -128,7 +128,9 @@ def open_tool(
             deadline_seconds=settings.execution.deadline_seconds,
             memory_bytes=int(settings.execution.worker_memory_gib * 2**30),
             environment=settings.tools.environment_of(name),
-            with_network=target == MCP_TOOL and "url" in options,
+            # A program that downloads something at its start cannot say first that it needs it.
+            with_network=target == MCP_TOOL
+            and ("url" in options or options.get("needs_network") is True),
         )
     return create_tool(name, options, targets=settings.tools.targets)
 
