@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import transformers
 
 from tests.fakes import START, byte_tokenizer, tiny_model
 from tests.toolformer.exports.test_records import call, row
@@ -13,6 +14,8 @@ from toolformer.exports.records import Record, chat_record, text_tool
 REASON = "needs the extra `trl`"
 datasets = pytest.importorskip("datasets", reason=REASON)
 trl = pytest.importorskip("trl", reason=REASON)
+chat_template_utils = pytest.importorskip("trl.chat_template_utils", reason=REASON)
+TEMPLATES = Path(trl.__file__).parent / "chat_templates"
 
 pytestmark = [
     pytest.mark.slow,
@@ -86,6 +89,35 @@ def settings_of_step(folder: Path) -> dict[str, Any]:
         "use_cpu": True,
         "bf16": False,
     }
+
+
+# What docs/export.md says of each.
+@pytest.mark.parametrize("name", ["qwen2_5", "qwen3", "qwen3_8", "glm4moe", "gptoss"])
+def test_trl_marks_templates_of_common_models(name: str):
+    tokenizer = byte_tokenizer().backend
+    tokenizer.chat_template = (TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8")
+    assert chat_template_utils.has_generation_markers(
+        chat_template_utils.get_training_chat_template(tokenizer)
+    )
+
+
+@pytest.mark.parametrize("name", ["gemma4", "llama3_1"])
+def test_trl_refuses_templates_that_it_does_not_mark(name: str):
+    tokenizer = byte_tokenizer().backend
+    tokenizer.chat_template = (TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match="not training-compatible"):
+        chat_template_utils.get_training_chat_template(tokenizer)
+
+
+def test_the_embedded_models_template_marks_nothing_to_train_on(embedded_model_path: Path):
+    tokenizer = transformers.AutoTokenizer.from_pretrained(embedded_model_path)
+    chat = tokenizer.apply_chat_template(
+        chat_record(ROW, TOOLS)["messages"], return_dict=True, return_assistant_tokens_mask=True
+    )
+    assert len(chat["input_ids"]) > 0
+    assert not any(chat["assistant_masks"])
+    with pytest.raises(ValueError, match="not training-compatible"):
+        chat_template_utils.get_training_chat_template(tokenizer)
 
 
 def weights_of(model: Any) -> Any:
