@@ -4,7 +4,8 @@ How likely openings are and what their calls gain was measured at openings of te
 and without (`call_chances`, `call_gains`); `opening_thresholds` says which threshold is the best.
 
 A tool with enough texts has a threshold of its own, chosen from its openings alone: the total of
-all tools is the sum of theirs. For the other tools it is chosen from all openings.
+all tools is the sum of theirs. The other tools share one, chosen from their openings together: what
+is right for a tool with many texts says nothing about a tool that the model hardly learnt.
 
 Each is two, for two uses. Within a text that goes on every place counts once. A prompt is a
 prefix that ends at a place, and its author ends it where something is wanted: there the prefixes
@@ -61,8 +62,8 @@ class CalibratedProbability:
     """What was chosen, or why nothing was.
 
     Attributes:
-        min_call_probability: threshold for all tokens of a text but the first; None where none was
-            chosen, which counts as `CLOSED`.
+        min_call_probability: threshold for all tokens of a text but the first, for tools without
+            their own; None where none was chosen, which counts as `CLOSED`.
         min_call_probability_behind_prompt: threshold for the first token behind a prompt.
         min_call_probability_by_tool: both for the tools that have their own.
         reason: why none was chosen; None where both were.
@@ -167,7 +168,6 @@ def choose_min_call_probability(
     def chosen(of: Sequence[Opening]) -> tuple[float, float]:
         return best_threshold(of), threshold_behind_prompt(of, kept_weight=kept_weight)
 
-    in_text, behind_prompt = chosen(openings) if openings else (None, None)
     by_tool = {
         tool: ToolThresholds(*chosen(of_tool), texts_by_tool[tool])
         for tool in sorted(texts_by_tool)
@@ -176,6 +176,8 @@ def choose_min_call_probability(
         # Of one tool alone they are the same.
         and len(of_tool) < len(openings)
     }
+    of_others = [opening for opening in openings if opening.tool not in by_tool] or openings
+    in_text, behind_prompt = chosen(of_others) if of_others else (None, None)
     return CalibratedProbability(
         in_text,
         behind_prompt,

@@ -105,8 +105,9 @@ def threshold_behind_prompt(openings: Sequence[Opening], *, kept_weight: float) 
 
     Returns:
         The geometric mean of the best threshold and of the largest one whose total is less by no
-        more than one standard error: the root of the sum of the squared gains between them. Where
-        the total there is less by more than that, the next threshold above it that is not.
+        more than one standard error: the root of the sum of the squared gains between them. If the
+        total at the mean is less by more than that, the next threshold below it that is not: a
+        higher one would give up calls that gain.
 
     Example:
         >>> openings = [Opening(0.4, 2, True), Opening(0.01, 0.5, True), Opening(0.01, -0.4, False)]
@@ -132,6 +133,6 @@ def threshold_behind_prompt(openings: Sequence[Opening], *, kept_weight: float) 
     # 1 itself disables calls.
     middle = min(math.sqrt(best * alike[-1]), math.nextafter(1, 0))
     # It opens what the next threshold above it opens.
-    next_alike = min(each for each in alike if each >= middle)
-    is_alike = min(each for each in thresholds if each >= middle) == next_alike
-    return middle if is_alike else next_alike
+    if min(each for each in thresholds if each >= middle) in alike:
+        return middle
+    return max(each for each in alike if each <= middle)
