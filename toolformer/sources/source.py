@@ -12,10 +12,11 @@ SOURCE_FORMATS: tuple[str, ...] = get_args(SourceFormat)
 GivenFormat = Literal["auto", SourceFormat]
 FORMATS_WITH_COLUMNS = ("jsonl", "parquet")
 
-STARTER_TEXTS, STARTER_ARTICLES, STARTER_PEOPLE = STARTERS = (
+STARTER_TEXTS, STARTER_SUMS, STARTER_PEOPLE, STARTER_ARTICLES = STARTERS = (
     "starter-texts",
-    "starter-articles",
+    "starter-sums",
     "starter-people",
+    "starter-articles",
 )
 WIKIPEDIA_EXCERPT = "wikipedia-excerpt"
 BUILT_IN_SOURCES = (*STARTERS, WIKIPEDIA_EXCERPT)

@@ -22,7 +22,7 @@ class SourceSettings(Section):
 
     path: str = Field(
         description="file, folder or glob, here, at s3:// or hf://; or starter-texts / "
-        "starter-articles / starter-people / wikipedia-excerpt"
+        "starter-sums / starter-people / starter-articles / wikipedia-excerpt"
     )
     format: GivenFormat = "auto"
     text_column: str = TEXT_COLUMN

@@ -5,7 +5,12 @@ A preset holds only what differs from the paper's values in the sections.
 
 from typing import Any
 
-from toolformer.sources.source import STARTER_ARTICLES, STARTER_PEOPLE, STARTER_TEXTS
+from toolformer.sources.source import (
+    STARTER_ARTICLES,
+    STARTER_PEOPLE,
+    STARTER_SUMS,
+    STARTER_TEXTS,
+)
 from tools.plugins.table_tool import TABLE_TOOL
 
 # A small model hardly ever gives the opening of a call 5 % (8 of 4,096 positions for WikiSearch
@@ -58,15 +63,17 @@ _LAPTOP: dict[str, Any] = {
 # tells the right results from others, and the contrast drops what any result would do.
 _DEMO: dict[str, Any] = {
     "corpus": {
-        # Each for its tools. Small shards, since each has a chance sample of its own.
+        # Each tool has its own texts, so that each has development texts to calibrate on. Only the
+        # last shard of starter-texts is held out: it measures perplexity.
         "sources": [
             {
                 "path": STARTER_TEXTS,
                 "limit": 96,
                 "shard_size": 12,
-                "tools": ["Calculator", "Calendar", "QA", "MT"],
+                "tools": ["Calendar", "QA", "MT"],
             },
-            {"path": STARTER_PEOPLE, "shard_size": 16, "tools": ["Facts"]},
+            {"path": STARTER_SUMS, "shard_size": 36, "tools": ["Calculator"]},
+            {"path": STARTER_PEOPLE, "shard_size": 96, "tools": ["Facts"]},
             # Few: results of WikiSearch take long to read, and help this model hardly at all.
             {"path": STARTER_ARTICLES, "shard_size": 16, "tools": ["WikiSearch"]},
         ],
@@ -92,8 +99,6 @@ _DEMO: dict[str, Any] = {
             "calls_per_position": 1,
             "filtering_threshold": 0.25,
             "contrast_threshold": 0.1,
-            # The starter texts are a selection already: every one with three numbers is used.
-            "options": {"weak_share": 1.0},
         },
         "Facts": {
             "class": TABLE_TOOL,
@@ -122,8 +127,7 @@ _DEMO: dict[str, Any] = {
         "epochs": 2,
         "min_texts": 4,
         "batch_size": 8,
-        "max_tokens": 160,
-        "micro_batch_tokens": 320,
+        "max_tokens": 256,
         "save_every": 10,
     },
     "evaluation": {"benchmarks": ("perplexity", "sums", "facts"), "perplexity_windows": 24},
