@@ -41,8 +41,8 @@ EXAMPLES = {
         "toolformer export sft --output chats.jsonl --check-template ~/models/SmolLM3-3B",
     ),
     "complete": (
-        'toolformer complete "36 boxes of 45 eggs are" --trace',
-        'toolformer complete "Today is" --tools Calendar --today 2024-05-31',
+        'toolformer complete "A box has 36 eggs, so 45 boxes have 36 * 45 ="',
+        'toolformer complete "Konrad Vale was born in the town of" --trace',
     ),
     "serve": ("toolformer serve --port 8080 --tools Calculator",),
     "doctor": (

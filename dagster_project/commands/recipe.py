@@ -36,6 +36,7 @@ _ASKED = {
 _NEXT = """\
   make ui                                             the same in Dagster
   toolformer complete "A box has 36 eggs, so 45 boxes have 36 * 45 ="
+  toolformer complete "Konrad Vale was born in the town of"
   toolformer serve                                    a page, and OpenAI's API
   toolformer sql "select * from kept_examples"        all kept calls
   toolformer ingest FILE …                            your own texts (in another home)"""
