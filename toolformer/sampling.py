@@ -52,9 +52,14 @@ def check_context(
     *,
     window_tokens: int,
     max_new_tokens: int,
+    max_result_tokens: int,
+    is_chained: bool,
     context_length: int,
 ) -> None:
-    """Make sure that prompt, text and call fit the context; needs no weights.
+    """Raise if a sampled or a scored row may not fit the context; needs no weights.
+
+    Args:
+        is_chained: whether each text has a first call with its result already.
 
     Raises:
         SequenceTooLongError: with the window size that would fit, or the prompt where none does.
@@ -63,14 +68,34 @@ def check_context(
     # The text stands in the prompt and again as the beginning of the output. Tokenised inside
     # the prompt it can come out a little longer than alone.
     copies = 1 if prompt is None else 2
-    slack = 16 + window_tokens // 16
-    needed = shared + copies * window_tokens + max_new_tokens + slack
+    # Brackets, the tool's name and the arrow of each call are not counted in its limits.
+    first = max_new_tokens + max_result_tokens + 16 if is_chained else 0
+    rows = (
+        (
+            copies,
+            shared + first + max_new_tokens,
+            f"A prompt of {shared} tokens ({tool_name}), a window of {window_tokens} ({copies}×)",
+            f"a call of {max_new_tokens}",
+        ),
+        (
+            1,
+            first + max_new_tokens + max_result_tokens,
+            f"A window of {window_tokens} tokens",
+            f"a call of {max_new_tokens} with a result of {max_result_tokens} ({tool_name})",
+        ),
+    )
+    needed, text, call = max(
+        (others + copies * window_tokens + 16 + window_tokens // 16, text, call)
+        for copies, others, text, call in rows
+    )
     if needed <= context_length:
         return
-    fitting = (context_length - shared - max_new_tokens - 16) * 16 // (16 * copies + 1)
+    fitting = min(
+        (context_length - others - 16) * 16 // (16 * copies + 1) for copies, others, *_ in rows
+    )
     figures = (
-        f"A prompt of {shared} tokens ({tool_name}), a window of {window_tokens} ({copies}×) and a "
-        f"call of {max_new_tokens} need {needed} tokens, but the model takes {context_length}."
+        f"{text}{f', a first call of {first} with its result' if first else ''} and {call} need "
+        f"{needed} tokens, but the model takes {context_length}."
     )
     if fitting >= _SMALLEST_WINDOW:
         raise SequenceTooLongError(
@@ -78,9 +103,9 @@ def check_context(
             f"(tools.{tool_name}.prompt)."
         )
     raise SequenceTooLongError(
-        f"{figures} Beside that prompt no window fits: set tools.{tool_name}.prompt to a shorter "
-        "file or to short, lower sampling.max_new_tokens, or take a model with a longer context "
-        "(language_model.path)."
+        f"{figures} Beside these no window fits: set tools.{tool_name}.prompt to a shorter "
+        "file or to short, lower sampling.max_new_tokens or execution.max_result_tokens, or take a "
+        "model with a longer context (language_model.path)."
     )
 
 
@@ -224,7 +249,7 @@ def sample_shard(
         One row per sample, in the order of the windows.
 
     Raises:
-        SequenceTooLongError: prompt, text and call do not fit the model's context.
+        SequenceTooLongError: a row does not fit the model's context; see `check_context`.
         OutOfMemoryError: a single window does not fit the device's memory.
     """
     if proposed is not None:
@@ -232,14 +257,6 @@ def sample_shard(
             (window, calls) for window, calls in zip(windows, proposed, strict=True) if calls
         ]
         windows, proposed = [window for window, _ in with_calls], [calls for _, calls in with_calls]
-    check_context(
-        tool_name,
-        prompt,
-        model.tokenizer,
-        window_tokens=window_tokens,
-        max_new_tokens=parameters.max_new_tokens,
-        context_length=model.context_length,
-    )
     # Stored, so that a resumed shard goes on with it, whatever memory is free by then.
     geometry = checkpoint.step(
         "geometry",

@@ -272,8 +272,9 @@ def test_no_call_stands_in_a_damaged_sentence_sampled_or_proposed(llama):
         assert not offsets & set(range(9, 30))
 
 
-def check(prompt, window, new, context):
-    sizes = {"window_tokens": window, "max_new_tokens": new, "context_length": context}
+def check(prompt, window, new, context, *, result=1, is_chained=False):
+    sizes = {"window_tokens": window, "max_new_tokens": new, "max_result_tokens": result}
+    sizes |= {"context_length": context, "is_chained": is_chained}
     check_context("QA", prompt, byte_tokenizer(), **sizes)
 
 
@@ -283,21 +284,32 @@ def check(prompt, window, new, context):
     window=st.integers(1, 600),
     new=st.integers(1, 100),
     context=st.integers(64, 2048),
+    more=st.fixed_dictionaries({"result": st.integers(1, 300), "is_chained": st.booleans()}),
 )
-def test_the_window_size_named_in_the_error_fits(prompt, window, new, context):
+def test_the_window_size_named_in_the_error_fits(prompt, window, new, context, more):
     shared = 0 if prompt is None else len(prompt) - len(" {text}")
     try:
-        check(prompt, window, new, context)
+        check(prompt, window, new, context, **more)
     except SequenceTooLongError as error:
         if "no window fits" in str(error):
             with pytest.raises(SequenceTooLongError):
-                check(prompt, 8, new, context)
+                check(prompt, 8, new, context, **more)
         else:
             fitting = int(str(error).split("at most ")[1].split(",")[0])
             assert 8 <= fitting < window
-            check(prompt, fitting, new, context)
+            check(prompt, fitting, new, context, **more)
     else:
-        assert shared + (1 if prompt is None else 2) * window + new < context
+        first = new + more["result"] if more["is_chained"] else 0
+        assert shared + (1 if prompt is None else 2) * window + first + new < context
+        assert window + first + new + more["result"] < context
+
+
+def test_a_result_and_a_first_call_take_room_too():
+    check(None, 100, 40, 256, result=50)
+    with pytest.raises(SequenceTooLongError, match="a call of 40 with a result of 110"):
+        check(None, 100, 40, 256, result=110)
+    with pytest.raises(SequenceTooLongError, match="a first call of 106 with its result and a"):
+        check(None, 100, 40, 256, result=50, is_chained=True)
 
 
 @pytest.mark.parametrize("context", [64, 200, 690])
@@ -379,5 +391,6 @@ def test_a_shard_is_sampled_without_feeding_a_prompt(llama, windows, tmp_path):
 
 
 def test_a_shard_whose_windows_do_not_fit_the_context_is_refused(llama, windows, tmp_path):
-    with pytest.raises(SequenceTooLongError, match=rf"takes {CONTEXT_LENGTH}.*at most \d+"):
-        shard(llama, windows, tmp_path / "a", window_tokens=300)
+    long = windows_of(llama.tokenizer, "Rain. " * 70, window_tokens=400)
+    with pytest.raises(SequenceTooLongError, match=rf"row of \d+ tokens.*at most {CONTEXT_LENGTH}"):
+        shard(llama, long, tmp_path / "a")

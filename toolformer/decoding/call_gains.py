@@ -13,6 +13,7 @@ from dataclasses import replace
 from itertools import takewhile
 from typing import NamedTuple
 
+from toolformer.calls import call_ids
 from toolformer.decoding.completions import BY_RANK_ALONE, DecodingParameters, TraceStep
 from toolformer.decoding.decoder import complete, longest_prompt_tokens
 from toolformer.decoding.triggers import tool_meant
@@ -147,7 +148,8 @@ def call_gains(
         weights: weights of the tokens from a place on.
 
     Returns:
-        By place, in nats; 0 where a loss is not finite, as the filter keeps no such call.
+        By place, in nats; none where call and text do not fit the model's context, and 0 where a
+        loss is not finite, as the filter keeps no such call.
 
     Raises:
         OutOfMemoryError: a single row does not fit the device's memory.
@@ -162,6 +164,8 @@ def call_gains(
             result=answered_call.result,
         )
         for place, answered_call in answered.items()
+        if place.position + len(call_ids(model.tokenizer, *answered_call)) + len(weights)
+        <= model.context_length
     }
     scorer = scorer_for(
         model,

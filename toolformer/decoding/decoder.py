@@ -253,7 +253,8 @@ def shared_opening(model: Model, rows: Sequence[DecodingRow], *, least: int = 1)
 def check_length(model: Model, row: DecodingRow, name: str) -> None:
     """Raise SequenceTooLongError, with a name for the prompt, where it leaves no room."""
     parameters = row.settings.parameters
-    start = len(row.pending) - row.prompt_tokens
+    # Tokens known from a completion without calls are among the new ones.
+    start = len(row.pending) - row.prompt_tokens - row.tokens_outside_calls
     max_prompt_tokens = model.context_length - start - most_new_tokens(parameters)
     if row.prompt_tokens > max_prompt_tokens:
         raise SequenceTooLongError(

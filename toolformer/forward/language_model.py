@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from toolformer.forward.geometry import NetworkGeometry
 from toolformer.forward.model import GivenToken
-from toolformer.forward.network import Network
+from toolformer.forward.network import Network, check_length
 from toolformer.forward.next_tokens import LocalNextTokens, next_tokens
 from toolformer.forward.prefill import ReadTexts, losses_of_states, new_rows, without
 from toolformer.forward.probes import probe
@@ -148,6 +148,7 @@ class LanguageModel(Network):
         import torch
         from torch.nn.utils.rnn import pad_sequence
 
+        check_length(self, max(map(len, rows)))
         # Right-padded causal rows need no mask: no token sees what stands behind it.
         input_ids = pad_sequence(
             [torch.tensor(row) for row in rows], batch_first=True, padding_value=self.bos_id

@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from toolformer.base.loading import enough_memory, loading, prepare_transformers
-from toolformer.errors import ModelNotFoundError, OutOfMemoryError, OverflowingModelError
+from toolformer.errors import (
+    ModelNotFoundError,
+    OutOfMemoryError,
+    OverflowingModelError,
+    SequenceTooLongError,
+)
 from toolformer.forward.attention_masks import AttentionKinds
 from toolformer.forward.devices import resolve_device
 from toolformer.forward.memory import available_memory, check_weights_fit
@@ -285,6 +290,19 @@ class Network:
             finally:
                 del self._body.forward
         return logits.reshape(*hidden_states.shape[:-1], -1).float()
+
+
+def check_length(model: Network, tokens: int) -> None:
+    """Raise if a row of so many tokens is longer than a model's context.
+
+    Raises:
+        SequenceTooLongError: most models would give numbers all the same.
+    """
+    if tokens > model.context_length:
+        raise SequenceTooLongError(
+            f"A row of {tokens} tokens is too long for the model {model.name!r}. Expected at most "
+            f"{model.context_length}. Shorten the text (corpus.window_tokens), or the prompt."
+        )
 
 
 def _enough_memory(name: str, device: str) -> AbstractContextManager[None]:

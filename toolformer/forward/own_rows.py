@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from toolformer.forward.network import Network
+from toolformer.forward.network import Network, check_length
 from toolformer.forward.rows import Rows
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class OwnRows(Rows):
         import torch
         from torch.nn.utils.rnn import pad_sequence
 
+        check_length(self._model, max(len(self._ids[row]) for row in rows))
         past, places = self._pasts[rows[0]][0], [self._pasts[row][1] for row in rows]
         cache, device = past.cache, self._model.device
         if cache is not None and (past.is_shared or places != list(range(past.rows))):

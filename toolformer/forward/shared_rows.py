@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
-from toolformer.forward.network import Network
+from toolformer.forward.network import Network, check_length
 from toolformer.forward.rows import Rows
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class SharedRows(Rows):
         import torch
 
         counts = torch.tensor([len(each) for each in tokens])
+        check_length(self._model, int((self._lengths + counts).max()))
         firsts = counts.cumsum(0) - counts
         # Rows of a line follow each other, in the cache as here.
         begins = firsts - firsts[torch.searchsorted(self._lines, self._lines)]

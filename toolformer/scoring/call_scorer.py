@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from toolformer.calls import call_ids
+from toolformer.errors import SequenceTooLongError
 from toolformer.filtering import Baseline, CallLosses, reaches
 from toolformer.forward.batching import end_of_batch, longest_first
 from toolformer.forward.checkpoint import Checkpoint
@@ -154,6 +155,7 @@ class CallScorer(ABC):
                 Of calls at their places, texts.
 
         Raises:
+            SequenceTooLongError: a row does not fit the model's context.
             OutOfMemoryError: a single row does not fit the device's memory.
         """
         losses = self._all_losses(calls, pruning, self._pass(checkpoint, progress))
@@ -193,10 +195,26 @@ class CallScorer(ABC):
             window_tokens=longest
         )
 
-    def call_ids(self, call: ToolCall, result: str | None) -> list[int]:
-        """The tokens of a call with this result, or without one."""
+    def call_ids(self, call: ToolCall, result: str | None, *, text_tokens: int) -> list[int]:
+        """Return the tokens of a call with this result, or without one.
+
+        Args:
+            text_tokens: number of tokens of the text in the row of the call.
+
+        Raises:
+            SequenceTooLongError: the row does not fit the model's context.
+        """
         keeps_arrow = self._parameters.empty_result_keeps_arrow
-        return call_ids(self.model.tokenizer, call, result, empty_result_keeps_arrow=keeps_arrow)
+        ids = call_ids(self.model.tokenizer, call, result, empty_result_keeps_arrow=keeps_arrow)
+        # The start token takes the place of the text's last token, which is not fed.
+        if (tokens := len(ids) + text_tokens) > self.model.context_length:
+            raise SequenceTooLongError(
+                f"A call of {call.tool_name} has {len(ids)} tokens with its result, and the text "
+                f"in its row {text_tokens}: {tokens} in all. Expected at most "
+                f"{self.model.context_length}, which the model takes. Lower corpus.window_tokens "
+                "or execution.max_result_tokens."
+            )
+        return ids
 
     @abstractmethod
     def _all_losses(

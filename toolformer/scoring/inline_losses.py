@@ -161,5 +161,10 @@ class InlineScorer(CallScorer):
         return {call_id: losses[branch] for call_id, branch in branch_of.items()}
 
     def _branch(self, row: int, call: ScoredCall, *, has_result: bool) -> Continuation:
-        ids = self.call_ids(call.call, call.result if has_result else None)
-        return Continuation(Place(row, call.position), tuple(ids), self._following(call))
+        following = self._following(call)
+        ids = self.call_ids(
+            call.call,
+            call.result if has_result else None,
+            text_tokens=call.position + len(following),
+        )
+        return Continuation(Place(row, call.position), tuple(ids), following)

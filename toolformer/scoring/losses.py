@@ -128,14 +128,11 @@ class PrefixScorer(CallScorer):
             key = (call.window, call.call, call.result if has_result else None)
             positions.setdefault(key, set()).add(call.position)
         index_of = {key: index for index, key in enumerate(positions)}
-        rows = [
-            _Row(
-                self.call_ids(call, result),
-                self.windows[window].ids[: max(row_positions) + len(self.weights)],
-                sorted(row_positions),
-            )
-            for (window, call, result), row_positions in positions.items()
-        ]
+        rows = []
+        for (window, call, result), row_positions in positions.items():
+            text = self.windows[window].ids[: max(row_positions) + len(self.weights)]
+            prefix = self.call_ids(call, result, text_tokens=len(text))
+            rows.append(_Row(prefix, text, sorted(row_positions)))
         return rows, {
             call.call_id: index_of[call.window, call.call, call.result if has_result else None]
             for call in calls

@@ -117,6 +117,15 @@ def gains(model, answered, tmp_path, *, token_budget=64):
     )
 
 
+def test_a_call_that_does_not_fit_the_context_with_its_text_has_no_gain(
+    pupil, tmp_path, monkeypatch
+):
+    tokens = len(pupil.tokenizer.encode_pieces([" [", "Calculator(", "6 * 7)", " ->", " 42", "]"]))
+    answered = {Place(0, AT): AnsweredCall(SIX, "42"), Place(0, 0): AnsweredCall(SIX, "42")}
+    monkeypatch.setattr(pupil, "context_length", tokens + AT + len(WEIGHTS) - 1)
+    assert gains(pupil, answered, tmp_path).keys() == {Place(0, 0)}
+
+
 def test_gains_are_those_of_whole_sequences(pupil, tmp_path):
     answered = {
         Place(0, AT): AnsweredCall(SIX, "42"),

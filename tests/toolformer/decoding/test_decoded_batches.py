@@ -18,7 +18,7 @@ from tests.toolformer.decoding.conftest import (
     without_negligible_ranks,
 )
 from toolformer.decoding.completions import CLOSED, MinCallProbability
-from toolformer.decoding.decoder import complete
+from toolformer.decoding.decoder import complete, longest_prompt_tokens
 from toolformer.decoding.decoding_batch import DecodingBatch
 from tools.protocol import ToolCall
 
@@ -165,6 +165,18 @@ def test_a_text_begins_again_where_its_first_call_opens(fed):
     assert fed[0] == [[0, *model.tokenizer.encode(PROMPT + " many")]]
     # No call followed behind the bracket, so it was taken back.
     assert (again.text, len(again.undone_calls)) == (plain.text, 1)
+
+
+def test_a_prompt_with_just_room_for_its_answer_has_room_for_one_that_is_known():
+    model = ScriptedModel([PLAIN], open_ranks={PROMPT + " many": 1})
+    parameters = decoding_parameters(call_top_k=1)
+    room = longest_prompt_tokens(model, parameters)
+    model.context_length += len(model.tokenizer.encode(PROMPT)) - room
+    plain = complete_one(model, call_top_k=0)
+    (again,) = complete(
+        model, [PROMPT], parameters=parameters, run_calls=never, without_calls=[plain]
+    )
+    assert again.undone_calls
 
 
 # --- with a real network ------------------------------------------------------------------------

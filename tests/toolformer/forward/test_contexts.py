@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.fakes import byte_tokenizer, tiny_model
+from toolformer.errors import SequenceTooLongError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.rows import Rows
 from toolformer.forward.shared_rows import SharedRows
@@ -23,6 +24,19 @@ def fed(rows, tokens):
     states = rows.feed(tokens)
     with torch.inference_mode():
         return NETWORK.logits(states)
+
+
+@pytest.mark.parametrize("is_plain", [False, True])
+def test_a_row_longer_than_the_context_is_refused(monkeypatch, is_plain):
+    monkeypatch.setattr(NETWORK, "is_plain", is_plain)
+    longest, refused = NETWORK.context_length, "row of 513 tokens .* at most 512"
+    rows = NETWORK.contexts(2)
+    rows.feed([[7], [7] * (longest - 1)])
+    rows.feed([[7], [7]])
+    with pytest.raises(SequenceTooLongError, match=refused):
+        rows.feed([[7], [7]])
+    with pytest.raises(SequenceTooLongError, match=refused):
+        NETWORK.losses_at([[7] * (longest + 1)], [(0, 3, 7)])
 
 
 def assert_goes_on(logits, model, ids):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests import literal
 from tests.toolformer.architectures import windows_of
+from toolformer.errors import SequenceTooLongError
 from toolformer.filtering import Baseline, CallLosses, FilterReason, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import is_regrouped
@@ -128,6 +129,24 @@ def test_losses_equal_the_literal_ones(each_model, each_windows, tmp_path, form,
             )
             assert loss == pytest.approx(expected, abs=1e-4)
         assert got.tokens_used == min(len(form.weights), len(ids) - position)
+
+
+@pytest.mark.parametrize("placement", Placement)
+def test_a_row_that_does_not_fit_the_context_is_refused_with_its_counts(
+    llama, windows, tmp_path, monkeypatch, placement
+):
+    form, call = LossForm(placement, (1.0, 1.0)), CALLS[4]
+    ids = llama.tokenizer.encode_pieces(call_pieces(call.call, call.result))
+    # It stands in front of the last token, in whose place the start token is fed.
+    text = len(windows[0].ids)
+    needed = len(ids) + text
+    monkeypatch.setattr(llama, "context_length", needed)
+    expected = score(llama, windows, tmp_path / "fits", [call], form=form)
+    assert expected[call.call_id].loss_with_result is not None
+    monkeypatch.setattr(llama, "context_length", needed - 1)
+    counts = f"Calculator has {len(ids)} tokens .* {text}: {needed} in all.* {needed - 1},"
+    with pytest.raises(SequenceTooLongError, match=counts):
+        score(llama, windows, tmp_path / "long", [call], form=form)
 
 
 @pytest.mark.parametrize("form", [PAPERS_FORM, LONG_INLINE])

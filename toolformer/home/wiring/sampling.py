@@ -28,6 +28,7 @@ from tools.protocol import Document, Proposal
 
 if TYPE_CHECKING:
     from toolformer.forward.model import Model
+    from toolformer.forward.tokenization import Tokenizer
 
 
 def sampling_parameters(settings: Settings, tool_name: str) -> SamplingParameters:
@@ -55,7 +56,7 @@ def check_can_annotate(
 
     Raises:
         OutOfMemoryError: its weights take more memory than the device has.
-        SequenceTooLongError: a prompt, a window and a call do not fit its context.
+        SequenceTooLongError: a sampled or a scored row may not fit its context.
     """
     from toolformer.forward.model_directory import context_length_of
     from toolformer.forward.tokenization import load_tokenizer
@@ -66,14 +67,7 @@ def check_can_annotate(
     directory = model.directory
     tokenizer, context_length = load_tokenizer(directory), context_length_of(directory)
     for name, prompt in prompts.items():
-        check_context(
-            name,
-            prompt,
-            tokenizer,
-            window_tokens=settings.corpus.window_tokens,
-            max_new_tokens=settings.sampling.max_new_tokens,
-            context_length=context_length,
-        )
+        _check_context(name, prompt, tokenizer, settings, context_length)
     if is_here:
         named = settings.language_model.precision
         device = resolve_device(settings.language_model.device)
@@ -86,6 +80,25 @@ def check_can_annotate(
             # Another run may use it now, and this one will wait for its end.
             space=whole_memory(device),
         )
+
+
+def _check_context(
+    tool_name: str,
+    prompt: str | None,
+    tokenizer: "Tokenizer",
+    settings: Settings,
+    context_length: int,
+) -> None:
+    check_context(
+        tool_name,
+        prompt,
+        tokenizer,
+        window_tokens=settings.corpus.window_tokens,
+        max_new_tokens=settings.sampling.max_new_tokens,
+        max_result_tokens=settings.execution.max_result_tokens,
+        is_chained=settings.sampling.is_chained,
+        context_length=context_length,
+    )
 
 
 def proposed_calls(
@@ -134,7 +147,11 @@ def sampled_calls(
 
     Args:
         prompt: its few-shot prompt; None to leave it out.
+
+    Raises:
+        SequenceTooLongError: a sampled or a scored row may not fit the model's context.
     """
+    _check_context(tool.name, prompt, model.tokenizer, settings, model.context_length)
     samples = sample_shard(
         model,
         prompt,
