@@ -73,6 +73,7 @@ def merge_adapters(base: Path, adapters: Path, target: Path, *, rank: int) -> No
         target: folder that is there; gets config and weights.
 
     Raises:
+        TrainingError: the adapters are not those of the base model's layers.
         OSError: the disk is full or cannot be written.
         SafetensorError: likewise.
     """
@@ -87,7 +88,17 @@ def merge_adapters(base: Path, adapters: Path, target: Path, *, rank: int) -> No
     )
     with _without_old_name():
         with_adapters: Any = get_peft_model(model, _configuration(rank))
-    with_adapters.get_base_model().load_state_dict(load_file(adapters / _FILE), strict=False)
+    trained, model = load_file(adapters / _FILE), with_adapters.get_base_model()
+    wanted = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if others := sorted(wanted ^ trained.keys()):
+        raise TrainingError(
+            f"The adapters in {str(adapters)!r} do not match the layers of {base.name!r}: "
+            f"{', '.join(others[:3])} ({len(others)} in all) are in only one of them. Expected the "
+            "model and the versions of transformers and peft that they were trained with. Use "
+            f"those, or remove {str(adapters.parent)!r} and train again."
+        )
+    # The frozen weights are not among them.
+    model.load_state_dict(trained, strict=False)
     with_adapters.merge_and_unload().save_pretrained(target)
 
 

@@ -1,6 +1,7 @@
 """Adapters beside frozen weights, and the plain model that comes out."""
 
 import json
+import re
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -10,7 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from tests.toolformer.training.tiny import PARAMETERS, PLAIN, weights
+from toolformer.errors import TrainingError
 from toolformer.forward.language_model import LanguageModel
+from toolformer.training.low_rank import add_adapters, merge_adapters, save_adapters
 
 pytestmark = [
     pytest.mark.slow,
@@ -51,6 +54,26 @@ def test_a_plain_model_comes_out_with_the_perplexity_that_was_measured_with_adap
         losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(ids), reduction="sum"))
     mean = sum(losses) / sum(map(len, PLAIN))
     assert result.best.development_perplexity == pytest.approx(float(torch.exp(mean)), rel=1e-5)
+
+
+def test_adapters_of_other_layers_are_refused_and_named(base, tmp_path):
+    model = LanguageModel.load(base, precision="float32", device="cpu").model
+    add_adapters(model, rank=4)
+    adapters = {name: each for name, each in model.named_parameters() if each.requires_grad}
+    renamed = "model.layers.0.mlp.up_projection.lora_A.default.weight"
+    named = renamed.replace("projection", "proj")
+    (tmp_path / "output").mkdir()
+    for others in (
+        {renamed if name == named else name: each for name, each in adapters.items()},
+        {name: each for name, each in adapters.items() if name != named},
+        {**adapters, renamed: adapters[named].clone()},
+    ):
+        save_adapters(others, tmp_path)
+        different = sorted(others.keys() ^ adapters.keys())
+        told = re.escape(f"{', '.join(different)} ({len(different)} in all)")
+        with pytest.raises(TrainingError, match=f"do not match the layers.*{told}"):
+            merge_adapters(base, tmp_path, tmp_path / "output", rank=4)
+    assert not list((tmp_path / "output").iterdir())
 
 
 def test_a_killed_run_goes_on_to_the_numbers_of_an_undisturbed_one(run, tmp_path):
