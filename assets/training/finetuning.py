@@ -155,6 +155,7 @@ class FinetunedModel(ModelOutput):
             facts={
                 "variant": training.variant,
                 "calls": dict(work.rows.calls),
+                "call writers": dict(work.call_writers),
                 "texts without a call that fits": work.rows.texts_without_row,
                 "chats": work.rows.chats,
             },

@@ -1,6 +1,7 @@
 """What the model is trained on, and in how many steps (paper §4.1)."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,12 +24,17 @@ from warehouse.warehouse import Warehouse
 
 @dataclass(frozen=True, slots=True)
 class PlannedTraining:
-    """What a run will train on, and in how many steps."""
+    """What a run will train on, and in how many steps.
+
+    Attributes:
+        call_writers: number of kept calls in the texts by writer, see `call_writers.sql`.
+    """
 
     rows: VariantRows
     development: DevelopmentRows
     batch_size: int
     steps: int
+    call_writers: Mapping[str, int]
     chats: str = ""
 
     @property
@@ -89,6 +95,7 @@ def planned_training(work: Workspace) -> PlannedTraining:
         training.batch_size,
         training.steps
         or planned_steps(len(rows.rows), batch_size=training.batch_size, epochs=training.epochs),
+        dict(work.warehouse.ask("call_writers", round=None).iter_rows()),
         told,
     )
 

@@ -51,6 +51,7 @@ def write_dataset_folder(
     card = dataset_card(
         round_number=round_number,
         annotators=warehouse.ask("annotators", round=round_number).rows(),
+        writers=dict(warehouse.ask("call_writers", round=round_number).iter_rows()),
         tools=tools,
         settings=_shown(settings, [row["tool"] for row in tools]),
         sources=source_licences(settings, home),

@@ -60,7 +60,7 @@ def fill_for_export(warehouse: Warehouse) -> Warehouse:
         | dropped,
         at("d1", 27, call_id="a3", arguments="0 / 6", result="0", sample_index=2)
         | {**dropped, "loss_reduction": None, "reason": "not_finite"},
-        at("d2", 34, call_id="a4", arguments="1 + 2 „é“", result="3 東京 (1)"),
+        at("d2", 34, call_id="a4", arguments="1 + 2 „é“", result="3 東京 (1)", proposed="call"),
     ]
     store_calls(warehouse, "Calculator", sums)
     monday = {"arguments": "", "result": "Today is Monday."}
@@ -75,6 +75,6 @@ def fill_for_export(warehouse: Warehouse) -> Warehouse:
         {**second, "calls": of_second},
     ]
     store(warehouse, "augmented_texts", SHARD, "all", *merged)
-    store(warehouse, "training_texts", "all", "all", second)
+    store(warehouse, "training_texts", "all", "all", {**second, "calls": of_second})
     store(warehouse, "stage_costs", SHARD, "Calculator.sampling", {})
     return warehouse

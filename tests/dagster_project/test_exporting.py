@@ -85,6 +85,11 @@ def test_a_dataset_holds_the_rows_of_the_warehouse(built: Warehouse, run, tmp_pa
     card = (folder / "README.md").read_text(encoding="utf-8")
     for part in ("SmolLM2-135M", "| Calculator | 2 | 1.0 | `1` |", "apache-2.0", "2 rows"):
         assert part in card
+    wrote = "rules of the tools wrote 1, the model `SmolLM2-135M` wrote 1."
+    assert f"Of 3 kept calls, an unknown model wrote 1, {wrote}" in card
+    # Those of the training texts: of the second text alone.
+    writers = built.ask("call_writers", round=None).rows()
+    assert writers == [("an unknown model", 1), ("rules of the tools", 1)]
     datasets = pytest.importorskip("datasets", reason="needs the extra `trl`")
     cache = str(tmp_path / "cache")
     load = partial(datasets.load_dataset, str(folder), split="train", cache_dir=cache)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from toolformer.training.model_card import LICENCE_WORD, markdown_table
+from toolformer.training.model_card import LICENCE_WORD, call_writers, markdown_table
 
 CARD_FILE = "README.md"
 TEXTS, KEPT_CALLS = "augmented_texts", "kept_calls"
@@ -36,6 +36,7 @@ def dataset_card(
     *,
     round_number: int,
     annotators: Sequence[tuple[str, str]],
+    writers: Mapping[str, int],
     tools: Sequence[Mapping[str, Any]],
     settings: Mapping[str, object],
     sources: Sequence[tuple[str, str]],
@@ -45,6 +46,7 @@ def dataset_card(
 
     Args:
         annotators: name and precision of each model that annotated.
+        writers: number of calls in the texts by writer; empty if there are none.
         tools: rows of `exported_tools`.
         settings: what was set, by dotted name.
         sources: where the texts come from, each with its licence.
@@ -94,7 +96,8 @@ def dataset_card(
         "The calls of a text are offsets beside it; they are never to be searched for in it, since "
         "texts have brackets of their own.",
         "## How it came about",
-        f"Round {round_number} of annotation, by {models or 'a model'}.",
+        f"Round {round_number} of annotation, by {models or 'a model'}."
+        f"{f' {call_writers(writers)}' if writers else ''}",
         markdown_table(("tool", "calls in the texts", "τ_f (nats)", "version"), tool_rows),
         "What was set when this was exported:",
         markdown_table(("setting", "value"), sorted(settings.items())),

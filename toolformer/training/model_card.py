@@ -14,9 +14,8 @@ CARD_FILE = "README.md"
 # Of a licence as hubs name it.
 LICENCE_WORD = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _WHAT_IT_IS = {
-    CALLS: "It was finetuned on texts into which its base model itself put calls of tools, each "
-    "kept because its result made the text behind it likelier (Toolformer, Schick et al. 2023, "
-    "arXiv 2302.04761).",
+    CALLS: "It was finetuned on texts with calls of tools, each kept because its result made the "
+    "text after it likelier (Toolformer, Schick et al. 2023, arXiv 2302.04761).",
     PLAIN: "**It is a control.** It was finetuned on the texts of a Toolformer model without any "
     "call, and tells what the texts alone teach.",
     SHUFFLED: "**It is a control.** It was finetuned as a Toolformer model, but every call has the "
@@ -51,6 +50,7 @@ def model_card(
     from huggingface_hub import ModelCardData
 
     variant, calls, result = record["facts"]["variant"], record["facts"]["calls"], record["result"]
+    writers = record["facts"].get("call writers")
     word, has_calls = base_license or "unknown", variant != PLAIN
     head = ModelCardData(
         base_model=base_on_hub or None,
@@ -70,6 +70,7 @@ def model_card(
         f"{record['rows']:,} texts with {sum(calls.values()):,} calls"
         f"{f' ({tool_counts})' if tool_counts else ''}; {result['tokens']:,} tokens in "
         f"{result['steps']:,} steps.",
+        *([call_writers(writers)] if has_calls and writers else []),
         "## How",
         markdown_table(
             ("setting", "value"),
@@ -111,6 +112,20 @@ the texts.
 (§7 of the paper).
 - A development perplexity says nothing about whether tools help. Compare the model with its \
 controls, with calls enabled and disabled."""
+
+
+def call_writers(calls: Mapping[str, int]) -> str:
+    """Return the sentence that says who wrote kept calls.
+
+    Args:
+        calls: number of calls by writer, as of `call_writers.sql`.
+
+    Example:
+        >>> call_writers({"rules of the tools": 212, "the model `tiny`": 28})
+        'Of 240 kept calls, rules of the tools wrote 212, the model `tiny` wrote 28.'
+    """
+    wrote = ", ".join(f"{writer} wrote {count:,}" for writer, count in calls.items())
+    return f"Of {sum(calls.values()):,} kept calls, {wrote}."
 
 
 def _opening(chosen: CalibratedProbability | None) -> list[str]:

@@ -3,6 +3,7 @@ from huggingface_hub import ModelCard
 
 from tests.toolformer.training.tiny import record
 from toolformer.training.model_card import model_card
+from toolformer.training.variants import CALLS, PLAIN, SHUFFLED
 
 
 def test_a_hub_reads_base_and_licence_from_the_card():
@@ -42,6 +43,15 @@ def test_measurements_take_the_place_of_the_advice_to_measure():
     text = model_card("toolformer", record(), evaluation=rows)
     assert "toolformer evaluate" not in text
     assert "| dateset | base | 0.500 |\n| dateset | finetuned | None |" in text
+
+
+@pytest.mark.parametrize("variant", [CALLS, SHUFFLED])
+def test_the_card_says_who_wrote_the_calls(variant):
+    text = model_card("toolformer", record(variant))
+    said = "rules of the tools wrote 1,400, the model `tiny` wrote 102."
+    assert f"Of 1,502 kept calls, {said}" in text
+    assert "itself put calls" not in text
+    assert said not in model_card("plain", record(PLAIN))
 
 
 def test_a_model_without_calls_is_decoded_as_any_other():
