@@ -53,6 +53,7 @@ class Run(Workspace):
     def __init__(self, context: dg.AssetExecutionContext, *, variant: str | None = None):
         resource: SettingsResource = context.resources.settings
         self.context, self.log, self.force = context, context.log, resource.force
+        self.overrides = resource.overrides
         super().__init__(resource.load(variant=variant), Home.find())
 
     @property

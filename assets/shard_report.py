@@ -1,6 +1,6 @@
 """What the page of an asset shows of a shard, and the rows that it is taken from."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,15 +26,17 @@ class ShardReport:
     """What happened to one shard in one stage, for the asset's metadata.
 
     Attributes:
-        outputs: state by tool (or `all`): done, up to date, not sampled, unavailable with remedy.
+        outputs: state by tool (or `all`): done, up to date, not sampled, left out with reason.
         counts: numbers worth seeing, such as rows in, rows out, dropped per reason.
         flow: what went in and what became of it, in words.
+        settings: those that the rows were made with, by path, as JSON.
     """
 
     outputs: dict[str, str] = field(default_factory=dict)
     rows: int = 0
     counts: dict[str, float] = field(default_factory=dict)
     flow: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
     preview: pl.DataFrame | None = None
 
     def count(self, numbers: Mapping[str, float]) -> None:
@@ -73,6 +75,11 @@ class ShardReport:
         if self.outputs:
             states = markdown_table(("partition", "state"), self.outputs.items())
             metadata["partitions"] = dg.MetadataValue.md(states)
+        if self.settings:
+            settings = sorted(self.settings.items())
+            metadata["settings"] = dg.MetadataValue.md(
+                markdown_table(("setting", "value"), settings)
+            )
         metadata |= self.counts
         if self.preview is not None and not self.preview.is_empty():
             metadata["preview"] = table_markdown(self.preview, rows=_PREVIEW)
@@ -99,12 +106,17 @@ class ShardRows:
 
     def metadata_sum(self, table: str, name: str) -> int:
         """The sum of a number that stands in the metadata of the shard's outputs."""
-        stored = (
-            self.warehouse.partition_metadata(table, self.entry.key, partition.name) or {}
-            for partition in self.warehouse.partitions(table, self.entry.key)
-            if split_round(partition.name)[0] == self.settings.sampling.round
-        )
-        return sum(int(metadata.get(name, 0)) for metadata in stored)
+        return sum(int(metadata.get(name, 0)) for _, metadata in self.stored(table))
+
+    def stored(self, table: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+        """Yield the tool and the metadata of each of the shard's outputs of the round."""
+        for partition in self.warehouse.partitions(table, self.entry.key):
+            number, tool = split_round(partition.name)
+            if number == self.settings.sampling.round:
+                yield (
+                    tool,
+                    self.warehouse.partition_metadata(table, self.entry.key, partition.name) or {},
+                )
 
 
 def state_of(geometry: Mapping[str, str]) -> str:

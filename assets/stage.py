@@ -116,6 +116,11 @@ class Stage:
         behind_parts = (path for part in self.parts for path in part.settings)
         return tuple(dict.fromkeys((*self.settings, *behind_parts)))
 
+    def settings_in(self, parts: Mapping[str, str], tool_name: str) -> dict[str, str]:
+        """Return the settings among the parts of a stored fingerprint, by path."""
+        paths = (path.replace(ANY_TOOL, tool_name) for path in self.all_settings)
+        return {path: parts[path] for path in paths if path in parts}
+
     def fingerprint(
         self,
         settings: Settings,

@@ -50,13 +50,17 @@ def asset_of(
                 run = begin(context) if begin else Run(context, variant=variant)
                 # Before the work: settings and files may be edited while it lasts.
                 tags = code_version_tags(context, stage)
+                changed = {"overrides": dg.MetadataValue.json(run.overrides)}
+                more = changed if run.overrides else {}
                 made = compute(run)
                 if isinstance(made, dg.MaterializeResult):
-                    yield made._replace(tags={**tags, **(made.tags or {})})
+                    metadata = {**more, **(made.metadata or {})}
+                    yield made._replace(tags={**tags, **(made.tags or {})}, metadata=metadata)
                     return
                 for event in made:
                     # Dagster's own is among these.
-                    yield event._replace(tags={**(event.tags or {}), **tags})
+                    metadata = {**more, **(event.metadata or {})}
+                    yield event._replace(tags={**(event.tags or {}), **tags}, metadata=metadata)
 
         table = stage.table or stage.name
         every = dg.AllPartitionMapping()

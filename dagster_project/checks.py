@@ -1,17 +1,28 @@
-"""The asset check of each tool, which warns of what a person should look at.
+"""The asset checks, which warn of what a person should look at.
 
 What would make rows wrong fails the shard that has them: `warehouse/schema.sql`, when a partition
 is written.
 """
 
-from collections.abc import Iterator, Sequence
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 
+from assets.dataset.stages import PIPELINE
+from assets.failures import expected_errors
+from assets.run import RESOURCES
+from assets.stage import PER_TOOL
+from toolformer.home.fingerprints import PARTS
 from toolformer.home.home import Home
 from toolformer.home.report.verdicts import verdicts_of
+from toolformer.home.settings.sections import Settings
+from toolformer.home.settings.settings_file import settings_of_rounds
 from toolformer.home.wiring.warehouse import open_warehouse
 from toolformer.scoring.chance_level import KeptAgainstChance
+from warehouse.layout import split_round
+from warehouse.warehouse import Warehouse
 
 # A share of fewer calls is uncertain by 15 percentage points and more.
 _FEWEST_CALLS = 30
@@ -25,8 +36,67 @@ _DESCRIPTION = (
 )
 
 
+@dg.asset_check(
+    asset="filtered_calls",
+    description="Every tool that is switched on can run where the run was; calls of the others are "
+    "not sampled, and those that are stored stay.",
+    required_resource_keys=RESOURCES,
+)
+def tools_can_run(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """Warn of tools that are left out, with the reason."""
+    with expected_errors():
+        settings = context.resources.settings.load()
+        return _warning(context.resources.toolbox.open(settings, Home.find()).unavailable)
+
+
+@dg.asset_check(
+    asset="filtered_calls",
+    description="The stored calls of all shards, of the tools that are switched on, were made with "
+    "the settings that toolformer.yaml has now. If not, materialize the stages again (`toolformer "
+    "build --dry-run` lists what is out of date), or the setting in the file is not the one of the "
+    "run. Execute the check after a change of the file.",
+)
+def settings_are_current() -> dg.AssetCheckResult:
+    """Warn of settings that changed since rows were made."""
+    home = Home.find()
+    with expected_errors():
+        rounds = settings_of_rounds(home.settings_file)
+        return _warning(changed_settings(open_warehouse(home), rounds))
+
+
+def _warning(found: Mapping[str, str]) -> dg.AssetCheckResult:
+    severity = dg.AssetCheckSeverity.WARN
+    return dg.AssetCheckResult(passed=not found, severity=severity, metadata=found)
+
+
+def changed_settings(store: Warehouse, rounds: Sequence[Settings]) -> dict[str, str]:
+    """Return the settings that differ from those of stored calls, by path, in words."""
+    by_round = {settings.sampling.round: settings for settings in rounds}
+    changed = defaultdict[str, dict[str, set[str]]](lambda: defaultdict(set))
+    now = dict[str, str]()
+    for stage in PIPELINE:
+        for stored in store.partitions(stage.name) if stage.per == PER_TOOL else ():
+            number, tool = split_round(stored.name)
+            settings = by_round.get(number)
+            if settings is None or tool not in settings.tools.switched_on:
+                continue
+            metadata = store.partition_metadata(stage.name, stored.shard, stored.name) or {}
+            old = stage.settings_in(json.loads(metadata.get(PARTS, "{}")), tool)
+            new = stage.fingerprint(settings, {}, tool_name=tool).parts
+            for path in old.keys() & new.keys():
+                if old[path] != new[path]:
+                    name = path if number == 1 else f"{path}, round {number}"
+                    now[name] = new[path]
+                    changed[name][old[path]].add(stored.shard)
+    return {
+        name: f"now {now[name]}; of stored rows "
+        + ", ".join(f"{value} ({len(shards)} shards)" for value, shards in of.items())
+        for name, of in sorted(changed.items())
+    }
+
+
 def checks_of(tools: Sequence[str]) -> list[dg.AssetChecksDefinition]:
-    """The checks of tools."""
+    """The checks of all tools, and those of each."""
     # Not by shard: the chance sample of one is too small to tell anything.
     specs = [
         dg.AssetCheckSpec(f"{name}_calls_help", asset="filtered_calls", description=_DESCRIPTION)
@@ -46,7 +116,7 @@ def checks_of(tools: Sequence[str]) -> list[dg.AssetChecksDefinition]:
                 metadata={verdict.of: verdict.against_chance.sentence for verdict in found},
             )
 
-    return [calls_help] if specs else []
+    return [tools_can_run, settings_are_current, *([calls_help] if specs else [])]
 
 
 def _is_plausible(found: KeptAgainstChance) -> bool:

@@ -1,5 +1,6 @@
 """The run of a stage over shards: outputs replaced only when stale, and failures kept apart."""
 
+import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,7 @@ from assets.stage import PER_TOOL, Partition, ShardStage
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.home.expected_errors import EXPECTED_ERRORS, memory_explained
+from toolformer.home.fingerprints import PARTS
 from toolformer.home.progress import ProgressCallback
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.annotator import Annotator
@@ -286,7 +288,7 @@ class ShardRun(Run):
 
     def _make_shard(self, shard: str, report: ShardReport) -> None:
         entry = self.manifest.entry(shard)
-        report.outputs.update(self.tools.unavailable)
+        report.outputs |= {name: f"left out: {why}" for name, why in self.tools.unavailable.items()}
         share = self.stage.share
         shared = lru_cache(maxsize=1)(lambda _: share(self, shard) if share else None)
         identity = self.annotator.identity if self.annotator else ""
@@ -311,6 +313,9 @@ class ShardRun(Run):
                 f"calls of {name}": f"left out: {why}" for name, why in left_out.items()
             }
         rows = ShardRows(self.warehouse, self.settings, entry)
+        for name, stored in rows.stored(self.stage.name):
+            parts = json.loads(stored.get(PARTS, "{}"))
+            report.settings |= self.stage.settings_in(parts, name)
         report.rows = rows.of(self.stage.name).height
         self.stage.report(rows, report)
 

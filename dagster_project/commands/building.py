@@ -165,8 +165,8 @@ def build_dataset(
 
 
 def _tell_left_out(toolbox: Toolbox) -> None:
-    for name, why in toolbox.unavailable.items():
-        console.say(f"{name} is left out: {why}")
+    for sentence in toolbox.left_out:
+        console.say(sentence)
 
 
 def _runs(plan: Sequence[PlannedPartition], home: Home) -> list[PlannedRun]:

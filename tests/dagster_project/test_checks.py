@@ -7,7 +7,11 @@ import pytest
 
 from dagster_project.checks import checks_of
 from dagster_project.commands.reporting import show_examples
-from tests.warehouse.rows import SAMPLED, SHARD, fill, frame
+from dagster_project.definitions import definitions
+from tests.warehouse import rows
+from tests.warehouse.rows import SAMPLED, SHARD, fill, frame, put_calls, save_manifest
+from toolformer.home.home import Home
+from toolformer.home.partitions import SHARDS, register
 from toolformer.home.report.verdicts import Verdict
 from toolformer.home.settings.sections import validated
 from toolformer.scoring.chance_level import KeptAgainstChance
@@ -33,7 +37,7 @@ def put(
 
 def outcomes(**tools: dict) -> dict[str, dg.AssetCheckResult]:
     """What the checks of the tools that are switched on say, by name."""
-    [check] = checks_of(validated({"tools": tools}, origin="test").tools.switched_on)
+    *_, check = checks_of(validated({"tools": tools}, origin="test").tools.switched_on)
     return {str(result.check_name): result for result in check()}
 
 
@@ -97,3 +101,69 @@ def test_a_tool_has_examples_only_where_it_is_above_chance(
     out = capsys.readouterr().out
     assert line in out
     assert ("⟦" in out) == ("⟦" in line)
+
+
+@pytest.fixture
+def decide(home: Home):
+    """Decides a shard's calls of the Calculator as the UI does; gives logs, metadata and checks."""
+    store = rows.new_warehouse(home.root)
+    save_manifest(home.sources)
+    rows.put(store, "documents", fingerprint="texts")
+    put_calls(store, {}, fingerprint="scored", tables=("candidate_calls", "scored_calls"))
+
+    def run(file: str, **overrides: object) -> tuple[list[str], dict, dict]:
+        others = "".join(f"  {name}: {{is_enabled: false}}\n" for name in ("QA", "MT", "Calendar"))
+        home.settings_file.write_text(
+            f"tools:\n  WikiSearch: {{is_enabled: false}}\n{others}{file}"
+        )
+        with dg.DagsterInstance.ephemeral() as instance:
+            register(instance, SHARDS, [SHARD])
+            result = (
+                definitions()
+                .resolve_job_def("build_dataset")
+                .execute_in_process(
+                    instance=instance,
+                    partition_key=SHARD,
+                    asset_selection=[dg.AssetKey("filtered_calls")],
+                    run_config={"resources": {"settings": {"config": {"overrides": overrides}}}},
+                )
+            )
+            logs = instance.all_logs(result.run_id)
+        (made,) = result.get_asset_materialization_events()
+        return (
+            [log.user_message for log in logs if log.level == 30],
+            {name: each.value for name, each in made.materialization.metadata.items()},
+            {each.check_name: each for each in result.get_asset_check_evaluations()},
+        )
+
+    return run
+
+
+@pytest.mark.slow
+def test_a_tool_that_cannot_be_imported_is_a_warning_in_the_log_and_on_the_asset(decide):
+    logs, metadata, checks = decide("  Mine: {class: 'module_that_is_not_there:Tool'}\n")
+    (told,) = [log for log in logs if log.startswith("Mine is left out: ")]
+    assert "the import of module_that_is_not_there:Tool failed" in told
+    assert told.partition(" is ")[2] in metadata["partitions"]
+    assert not checks["tools_can_run"].passed
+    assert checks["tools_can_run"].severity is dg.AssetCheckSeverity.WARN
+    assert told.endswith(str(checks["tools_can_run"].metadata["Mine"].value))
+    logs, _, checks = decide("")
+    assert logs == []
+    assert checks["tools_can_run"].passed
+
+
+@pytest.mark.slow
+def test_rows_name_their_settings_and_a_check_warns_while_the_file_has_others(decide):
+    threshold, check = "tools.Calculator.filtering_threshold", "settings_are_current"
+    overrides = {"tools": {"Calculator": {"filtering_threshold": 0.25}}}
+    _, metadata, checks = decide("", **overrides)
+    assert f"{threshold} | 0.25" in metadata["settings"]
+    assert metadata["overrides"] == overrides
+    found = checks[check].metadata[threshold].value
+    assert (checks[check].passed, found) == (False, "now 0.5; of stored rows 0.25 (1 shards)")
+    # Rows that are up to date were made with the same ones, by whichever run.
+    _, metadata, checks = decide("  Calculator: {filtering_threshold: 0.25}\n")
+    assert f"{threshold} | 0.25" in metadata["settings"]
+    assert "overrides" not in metadata
+    assert checks[check].passed

@@ -42,5 +42,8 @@ class ToolboxResource(dg.ConfigurableResource):
     def open(self, settings: Settings, home: Home) -> Toolbox:
         """The tools that this run uses; the same ones for all its stages."""
         if self._opened is None or self._opened[0] != settings:
-            self._opened = settings, open_toolbox(settings, home, named=self.tools or None)
+            toolbox = open_toolbox(settings, home, named=self.tools or None)
+            for sentence in toolbox.left_out:
+                dg.get_dagster_logger().warning(sentence)
+            self._opened = settings, toolbox
         return self._opened[1]

@@ -42,6 +42,11 @@ class Toolbox:
     on_device: frozenset[str] = frozenset()
     failures: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def left_out(self) -> list[str]:
+        """A sentence for each tool that cannot run."""
+        return [f"{name} is left out: {why}" for name, why in self.unavailable.items()]
+
 
 def open_toolbox(
     settings: Settings,
