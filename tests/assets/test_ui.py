@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from dagster_project.commands import prepare_home
 from dagster_project.commands.options import RunOptions
 from dagster_project.definitions import definitions
 from dagster_project.runs import on_ray
@@ -48,6 +49,9 @@ def free_port() -> int:
 def home(prepared_home: PipelineHome, copy_of: MakeHome) -> PipelineHome:
     made = copy_of(prepared_home)
     made.change_settings({"tools": {"WikiSearch": {"is_enabled": False}}})
+    with made.entered():
+        # As `make ui` does: the partitions of a copied home are registered anew.
+        prepare_home.main()
     return made
 
 
