@@ -40,6 +40,7 @@ from toolformer.errors import ToolformerError
 from toolformer.home.expected_errors import RunFailedError, RunInterruptedError
 from toolformer.home.home import Home
 from toolformer.home.metadata import REJECTED_SOURCES
+from toolformer.home.partitions import claim_id
 
 # Dagster warns where one lies in the folder that `make ui` is run in.
 _INSTANCE_CONFIG = Path(__file__).resolve().parents[1] / "dagster.yaml"
@@ -87,6 +88,7 @@ def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
         OSError: the disk is full.
     """
     home.check_locks()
+    claim_id(home)
     prepare_dagster_home(home)
     with _clear_errors_of_records(home.dagster), ExitStack() as stack:
         reference = InstanceRef.from_dir(str(home.dagster), overrides=_NO_MIRROR)

@@ -20,6 +20,7 @@ from toolformer.home.partitions import (
     MODELS,
     SHARDS,
     SHARDS_OF_TEXTS,
+    are_shards_registered,
     register,
     register_evaluations,
     register_shards,
@@ -142,3 +143,20 @@ def test_homes_and_other_projects_in_an_instance_keep_their_partitions(tmp_path,
         assert names(moved)[:3] == first
         assert (len(names(moved)), len(names(copy))) == (4, 4)
         assert {name: instance.get_dynamic_partitions(name) for name in of_others} == of_others
+
+
+@pytest.mark.slow
+def test_a_command_in_a_copied_home_finds_its_shards_not_registered(
+    home: Home, tmp_path, monkeypatch
+):
+    manifest = Manifest(shards=save_manifest(home.sources))
+    with dagster_instance(home) as instance:
+        register_shards(instance, manifest)
+    copy = Home(tmp_path / "copy")
+    shutil.copytree(home.root, copy.root)
+    monkeypatch.setenv("TOOLFORMER_HOME", str(copy.root))
+    with dagster_instance(copy) as instance:
+        # Not those of the original, which the copied instance has too.
+        assert not are_shards_registered(instance, manifest)
+        register_shards(instance, manifest)
+        assert are_shards_registered(instance, manifest)

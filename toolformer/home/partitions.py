@@ -32,7 +32,7 @@ def _home() -> Home:
 
 
 def _id_and_path(home: Home) -> tuple[str, str]:
-    """Return the id of a home and the path at which the home had it last; empty if unknown."""
+    """Return the id of a home and the path recorded with the id; empty if there is none."""
     if home.store:
         return hex_digest(home.store, size=4), home.store
     try:
@@ -80,7 +80,7 @@ def claim_id(home: Home) -> None:
 
 
 def _is_copy(home: Home, known: str, path: Path) -> bool:
-    """Whether another folder at the path at which the home had this id last has it as well."""
+    """Return whether the path recorded with the id is another folder that has the same id."""
     there = _id_and_path(Home(path))[0] == known
     return there and not path.samefile(home.root)
 
