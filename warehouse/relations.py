@@ -4,7 +4,7 @@ The same views go into an in-memory connection for our own queries and into `war
 for people, which is written anew beside and renamed, and never opened again by this code.
 """
 
-import glob
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,6 +106,42 @@ def file_list_source(schema: TableSchema, files: Collection[Path]) -> str:
     return f"(select {columns} where false)"
 
 
+def _home_macros(folder: Path, database_file: Path) -> tuple[str, ...]:
+    """Returns the macros by which views of a database file find the home's files.
+
+    The home is where the database is, so that a copy of a home reads its own rows. The one thing
+    that a view can learn about its database's path is the default of `temp_directory`. If that was
+    changed, if the database is attached to another, or if it lies in a folder of its own, the home
+    is the recorded one, and the database must lie where it was written.
+    """
+    recorded = sql_literal(f"{folder.parent}/")
+    own = sql_literal(f"(.*/)?{re.escape(database_file.name)}[.]tmp")
+    is_beside = str(database_file.parent == folder.parent).lower()
+    return (
+        "create macro is_beside_home() as "
+        f"{is_beside} and regexp_full_match(current_setting('temp_directory'), {own})",
+        "create macro home_folder() as case when is_beside_home() "
+        f"then regexp_extract(current_setting('temp_directory'), {own}, 1) else {recorded} end",
+        "create macro home_pattern() as regexp_replace(home_folder(), '([*?[])', '[\\1]', 'g')",
+        # Where two are attached, the path of neither says which of them is asked.
+        f"""create macro is_own_home() as (
+            select case when count(*) = 1 and (
+                is_beside_home() or max(path) = {sql_literal(str(database_file))}
+            ) then true else error({sql_literal(_foreign(database_file))}) end
+            from duckdb_databases()
+            where parse_filename(path) = {sql_literal(database_file.name)}
+        )""",
+    )
+
+
+def _foreign(database_file: Path) -> str:
+    return (
+        f"These views read the home of '{database_file}', but theirs is another file, or another "
+        f"home is open beside it. Expected one '{database_file.name}': the copy of a home is to be "
+        "opened, not attached. Open it so, or run `toolformer stats` in the copied home first."
+    )
+
+
 def glob_source(schema: TableSchema, folder: Path) -> str:
     """Returns the SQL that reads the partitions of a table as they are whenever it is run.
 
@@ -113,9 +149,7 @@ def glob_source(schema: TableSchema, folder: Path) -> str:
     catalogues behind that. So of each partition the newest file in the first list is chosen: the
     second list has it, since what was replaced still lies there.
     """
-    # A view takes no parameters: paths are the one kind of value that is written into a statement.
-    root = str(folder.absolute())
-    files = sql_literal(f"{glob.escape(root)}/{schema.name}/*/*.parquet")
+    files = f"home_pattern() || {sql_literal(f'{folder.name}/{schema.name}/*/*.parquet')}"
     chosen = f"""(
         select arg_min(listed.file, place) as chosen_file
         from glob({files}) as listed
@@ -123,11 +157,10 @@ def glob_source(schema: TableSchema, folder: Path) -> str:
             select
                 shard,
                 partition,
-                {sql_literal(f"{root}/{schema.name}/shard=")} || shard || '/' || unnest(files)
-                    as named_file,
+                'shard=' || shard || '/' || unnest(files) as named_file,
                 generate_subscripts(files, 1) as place
             from {PUBLISHED} where table_name = {sql_literal(schema.name)}
-        ) on listed.file = named_file
+        ) on regexp_extract(listed.file, '[^/]+/[^/]+$') = named_file
         group by shard, partition
     )"""
     return f"{chosen} join read_parquet({files}, {_partitioning(schema)}) on filename = chosen_file"
@@ -139,7 +172,7 @@ def published_source(folder: Path) -> str:
     Besides the columns of `create_published` it has the files of each partition that has rows, the
     newest first.
     """
-    pattern = f"{glob.escape(str(folder.absolute()))}/{CATALOGUE_FOLDER}/*.json"
+    pattern = f"home_pattern() || {sql_literal(f'{folder.name}/{CATALOGUE_FOLDER}/*.json')}"
     names = ("table", "name", "file")
     columns = ", ".join(
         [f"{sql_literal(name)}: 'varchar'" for name in names]
@@ -154,10 +187,10 @@ def published_source(folder: Path) -> str:
             counts,
             case when file is null then [] else list_prepend(file, json_keys(replaced)) end as files
         from read_json(
-            {sql_literal(pattern)}, format = 'newline_delimited', filename = true,
+            {pattern}, format = 'newline_delimited', filename = true,
             columns = {{{columns}}}
         )
-        where "table" is not null"""
+        where "table" is not null and is_own_home()"""
 
 
 def _partitioning(schema: TableSchema) -> str:
@@ -184,7 +217,7 @@ def write_database(folder: Path, database_file: Path) -> None:
     import duckdb
 
     stamp = database_file.with_name(f"{database_file.name}.views")
-    fingerprint = _fingerprint(folder)
+    fingerprint = _fingerprint(folder, database_file)
     # Bytes: a damaged one may be no text.
     if database_file.exists() and stamp.exists() and stamp.read_bytes() == fingerprint.encode():
         return
@@ -193,6 +226,8 @@ def write_database(folder: Path, database_file: Path) -> None:
             replacing(database_file, is_durable=False) as temporary,
             open_connection(temporary) as connection,
         ):
+            for macro in _home_macros(folder, database_file):
+                connection.execute(macro)
             _create_view(connection, PUBLISHED, published_source(folder))
             _create_view(connection, LABEL_LINES, _label_lines(folder))
             create_views(connection, everything(), _glob_sources(folder))
@@ -213,15 +248,16 @@ def write_database(folder: Path, database_file: Path) -> None:
 
 
 def _label_lines(folder: Path) -> str:
-    return label_lines_source(sql_literal(str(labels_file(folder.absolute()))))
+    file = f"home_pattern() || {sql_literal(labels_file(folder).name)}"
+    return f"{label_lines_source(file)} where is_own_home()"
 
 
 def _glob_sources(folder: Path) -> dict[str, str]:
     return {name: glob_source(schema, folder) for name, schema in tables().items()}
 
 
-def _fingerprint(folder: Path) -> str:
-    parts = [str(folder.absolute()), *MACROS]
+def _fingerprint(folder: Path, database_file: Path) -> str:
+    parts = [*_home_macros(folder, database_file), *MACROS]
     parts += (text for each in ("", "views", "counts") for text in sql_texts(each).values())
     parts += (published_source(folder), _label_lines(folder))
     return hex_digest(*parts, *_glob_sources(folder).values())

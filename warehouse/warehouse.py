@@ -262,16 +262,10 @@ class Warehouse:
     def fetch_rows(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Returns columns and rows of a person's statement, as Python values; see `run_query`.
 
-        Frames take long to load. DuckDB reads of the partitions what the statement needs. So their
-        digests, for which each would be read as a whole, are compared only where it cannot go on.
+        Frames take long to load.
         """
         self._fetch(sql)
-        return run_query(
-            self.folder,
-            sql,
-            lambda relation: (relation.columns, relation.fetchall()),
-            is_compared=False,
-        )
+        return run_query(self.folder, sql, lambda relation: (relation.columns, relation.fetchall()))
 
     def view(self, name: str, *, round_number: int | None = None) -> "pl.DataFrame":
         """Returns the rows of a statistics view in its own order."""

@@ -35,7 +35,7 @@ from toolformer.home.home import Home
 from toolformer.home.settings.errors import SettingsError
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.toolbox import open_tool
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.warehouse import open_to_read
 from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolError
 from warehouse.errors import WarehouseError
@@ -67,7 +67,7 @@ def write_export(
     """
     with _explained_refusals(output):
         target = _free_target(output, home, form)
-    warehouse = open_warehouse(home)
+    warehouse = open_to_read(home)
     with _explained_refusals(output):
         chosen = _round_with_calls(warehouse, round_number)
         tell_outdated(RunOptions(), home, [chosen])

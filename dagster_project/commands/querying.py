@@ -4,7 +4,7 @@ import sys
 
 from dagster_project.commands import console
 from toolformer.home.home import Home
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.warehouse import open_to_read
 from warehouse.errors import QueryError
 
 _STANDARD_INPUT = "-"
@@ -19,7 +19,7 @@ def show_rows(query: str | None, *, output: str) -> None:
     Raises:
         QueryError: there is no query, it is no text, or the warehouse refuses it.
     """
-    columns, rows = open_warehouse(Home.find()).fetch_rows(_statement(query))
+    columns, rows = open_to_read(Home.find()).fetch_rows(_statement(query))
     console.table(columns, rows, output)
 
 
@@ -29,7 +29,7 @@ def show_files(table: str, *, as_json: bool) -> None:
     Raises:
         UnknownTableError: there is no such table.
     """
-    files = [str(file) for file in open_warehouse(Home.find()).files(table)]
+    files = [str(file) for file in open_to_read(Home.find()).files(table)]
     if as_json:
         console.document(files)
     else:

@@ -10,7 +10,7 @@ from toolformer.home.home import Home
 from toolformer.home.report.records import reading_losses, records_read
 from toolformer.home.report.verdicts import Verdict, verdicts_of
 from toolformer.home.settings.settings_file import load_settings
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.warehouse import open_to_read
 from toolformer.sources.manifest import ShardEntry
 from toolformer.sources.reasons import Tally
 from warehouse.warehouse import Warehouse
@@ -24,7 +24,7 @@ _EXAMPLES_PER_TOOL = 3
 def show_all_statistics() -> None:
     """Print the statistics views of the home, and examples."""
     home = Home.find()
-    with open_warehouse(home).with_counts() as warehouse:
+    with open_to_read(home).with_counts() as warehouse:
         show_statistics(warehouse, records_read(warehouse))
 
 
@@ -73,13 +73,13 @@ def make_report(output: Path | None) -> None:
 
         with dagster_instance(home) as instance:
             run_job(instance, "evaluate", assets=["report"], resources=RunOptions().resources())
-        verdicts = verdicts_of(open_warehouse(home))
+        verdicts = verdicts_of(open_to_read(home))
     else:
         from toolformer.home.report.page import check_page, write_report
 
         check_page(output)
         settings = load_settings(home.settings_file)
-        verdicts = write_report(output, open_warehouse(home), settings).verdicts
+        verdicts = write_report(output, open_to_read(home), settings).verdicts
     _say_verdicts(verdicts)
     console.say(f"Report: {output or home.report}")
 

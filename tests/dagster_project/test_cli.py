@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from signal import SIGINT
 
@@ -19,8 +20,9 @@ from dagster_project.runs.run_job import dagster_instance, was_made
 from tests.conftest import REPOSITORY
 from tests.dagster_project.command_line import Outcome
 from tests.fakes import save_taught_model
-from tests.warehouse.rows import SHARD, new_warehouse, put
+from tests.warehouse.rows import SHARD, new_warehouse, put, save_manifest
 from toolformer.home.home import Home
+from toolformer.sources.manifest import Manifest
 from warehouse.warehouse import Warehouse
 
 # Seconds in all; `make test-fast` leaves them out.
@@ -276,6 +278,35 @@ def test_damage_is_named_and_so_is_a_lost_file(run, home: Path, rows: None):
     damaged.unlink()
     outcome = run("sql", "from candidate_calls")
     assert outcome.is_one_paragraph_naming(damaged.name, "are missing", "makes them again")
+
+
+def test_shards_of_the_manifest_without_a_catalogue_are_told(
+    run, home: Path, rows: None, caplog, tmp_path
+):
+    lost = f"Without rows of 1 of 2 shards, which have no catalogue: {SHARD}."
+    put(Warehouse(home / "warehouse", home / "warehouse.duckdb"), "documents", shard="shard-00001")
+    entries = save_manifest(home / "sources", SHARD, "shard-00001", "shard-00002")
+    Manifest(shards=[*entries[:2], replace(entries[2], status="retired")]).save(home / "sources")
+    file = home / "warehouse" / "catalogue" / f"{SHARD}.json"
+    content = file.read_bytes()
+    commands = (
+        ("sql", "select count(*) as n from documents"),
+        ("stats",),
+        ("report", "--output", str(tmp_path / "report.html")),
+        ("compare", str(home), str(home)),
+    )
+    for command in commands:
+        file.write_bytes(content)
+        caplog.clear()
+        assert run(*command).code == 0
+        assert "no catalogue" not in caplog.text
+        file.unlink()
+        run(*command)
+        assert lost in caplog.text
+    assert SHARD in run("doctor").out
+    (home / "sources" / "manifest.json").write_text("{}")
+    assert run("sql", "select count(*) as n from documents").code == 0
+    assert "It is not known whether rows of shards are missing. The manifest" in caplog.text
 
 
 def test_complete_with_a_model_that_was_not_calibrated_makes_no_call_and_says_so_once(

@@ -1,11 +1,14 @@
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
-from tests.warehouse.rows import SHARD, TEXT, frame, put
+from tests.warehouse.rows import SHARD, TEXT, frame, put, put_labels
 from warehouse import query
 from warehouse.counting import COUNTS
 from warehouse.errors import PartitionsChangingError, QueryError
@@ -205,6 +208,71 @@ def test_database_file_holds_the_same_views_with_descriptions(warehouse: Warehou
         names = {name for (name,) in connection.execute("show tables").fetchall()}
         assert names == {*tables(), *COUNTS, *STATISTICS_VIEWS, "label_lines", "published"}
         assert connection.execute("select text from documents").fetchall() == [(TEXT,)]
+
+
+@pytest.fixture
+def copy(filled: Warehouse, tmp_path) -> Warehouse:
+    """A copied home, in which only `put` and `put_labels` have run, and whose rows are others."""
+    filled.prepare()
+    home = tmp_path / "copies [1]"
+    shutil.copytree(filled.folder, home / "warehouse")
+    for name in ("labels.jsonl", "warehouse.duckdb"):
+        shutil.copy2(tmp_path / name, home / name)
+    found = Warehouse(home / "warehouse", home / "warehouse.duckdb")
+    put(found, "documents", {"text": "a copy's"})
+    put_labels(found, {"rater": "Copied"})
+    return found
+
+
+def texts_and_raters(database: Path | str, **options: Any) -> tuple[set[str], set[str]]:
+    with duckdb.connect(str(database), **options) as connection:
+        texts = connection.execute("select text from documents").fetchall()
+        raters = connection.execute("select rater from labels").fetchall()
+    return {text for (text,) in texts}, {rater for (rater,) in raters}
+
+
+def test_database_file_of_a_copied_or_moved_home_reads_that_home(
+    filled: Warehouse, copy: Warehouse, monkeypatch
+):
+    own, copied = ({TEXT}, {"Anna"}), ({"a copy's"}, {"Anna", "Copied"})
+    for is_read_only in (False, True):
+        options = {"read_only": is_read_only}
+        assert texts_and_raters(filled.database_file, **options) == own
+        assert texts_and_raters(copy.database_file, **options) == copied
+    monkeypatch.chdir(copy.database_file.parent)
+    assert texts_and_raters("warehouse.duckdb") == copied
+    filled.folder.rename(filled.folder.with_name("gone"))
+    assert texts_and_raters(copy.database_file) == copied
+
+
+def test_database_file_that_cannot_tell_its_home_says_whose_rows_it_would_read(
+    filled: Warehouse, copy: Warehouse, tmp_path
+):
+    spill = {"config": {"temp_directory": str(tmp_path / "spill")}}
+    assert texts_and_raters(filled.database_file, **spill)[0] == {TEXT}
+    renamed = shutil.copy(copy.database_file, copy.database_file.with_name("other.duckdb"))
+    for database, options in ((copy.database_file, spill), (renamed, {})):
+        with pytest.raises(duckdb.Error, match=re.escape(str(filled.database_file))):
+            texts_and_raters(database, **options)
+    with duckdb.connect() as connection:
+        for name, warehouse in (("own", filled), ("copied", copy)):
+            connection.execute(f"attach '{warehouse.database_file}' as {name} (read_only)")
+            if name == "own":
+                assert connection.execute("select text from own.documents").fetchall() == [(TEXT,)]
+        for table in ("own.documents", "copied.documents", "copied.labels", "own.document_counts"):
+            with pytest.raises(duckdb.Error, match="another home is open beside it"):
+                connection.execute(f"from {table}").fetchall()
+
+
+def test_database_file_in_a_folder_of_its_own_reads_the_home_it_was_made_for(
+    filled: Warehouse, tmp_path
+):
+    cache = Warehouse(filled.folder, tmp_path / "cache" / "warehouse.duckdb")
+    cache.prepare()
+    assert texts_and_raters(cache.database_file) == ({TEXT}, {"Anna"})
+    copied = shutil.copytree(tmp_path / "cache", tmp_path / "other") / "warehouse.duckdb"
+    with pytest.raises(duckdb.Error, match=re.escape(str(cache.database_file))):
+        texts_and_raters(copied)
 
 
 def test_database_file_open_elsewhere_is_replaced_and_stays_readable(warehouse: Warehouse):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ToolformerError
 from toolformer.home import home as places
+from toolformer.home.lost_shards import log_lost_shards
 from warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Home:
         self.warehouse = Warehouse(
             self.places.warehouse, self.places.database, self.places.partition_store()
         )
+        log_lost_shards(self.places, self.warehouse)
 
     def sql(self, query: str) -> "pl.DataFrame":
         """Returns the rows of one `select` over tables and views; see `run_query` for errors."""

@@ -3,6 +3,7 @@
 import os
 
 from toolformer.home.home import Home
+from toolformer.home.lost_shards import log_lost_shards
 from warehouse.warehouse import Warehouse
 
 
@@ -20,4 +21,11 @@ def open_warehouse(home: Home) -> Warehouse:
         home.check_locks()
         home.remove_abandoned_files()
         warehouse.prepare()
+    return warehouse
+
+
+def open_to_read(home: Home) -> Warehouse:
+    """Open the warehouse for a command that shows its rows; see `log_lost_shards`."""
+    warehouse = open_warehouse(home)
+    log_lost_shards(home, warehouse)
     return warehouse

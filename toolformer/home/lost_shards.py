@@ -1,0 +1,34 @@
+"""Reports shards of the corpus whose rows no query can read."""
+
+import logging
+
+from toolformer.home.home import Home
+from toolformer.sources.errors import ManifestError
+from toolformer.sources.manifest import Manifest
+from warehouse.layout import CATALOGUE_FOLDER
+from warehouse.published import shards_in
+from warehouse.warehouse import Warehouse
+
+_LOGGER = logging.getLogger(__name__)
+_MAX_NAMED = 5
+
+
+def log_lost_shards(home: Home, warehouse: Warehouse) -> None:
+    """Log which shards of the manifest have no catalogue: no query can read their rows."""
+    try:
+        active = {entry.key for entry in Manifest.load(home.sources).active_shards}
+    except ManifestError as error:
+        _LOGGER.warning("It is not known whether rows of shards are missing. %s", error)
+        return
+    # With an object store, the catalogues here may be older.
+    warehouse.store.fetch((), with_rows=False)
+    if lost := sorted(active.difference(shards_in(home.warehouse))):
+        named = ", ".join(lost[:_MAX_NAMED]) + (", …" if len(lost) > _MAX_NAMED else "")
+        _LOGGER.warning(
+            "Without rows of %d of %d shards, which have no catalogue: %s. Expected a file per "
+            "shard in '%s'. Put copies back, or run `toolformer build`, which makes them again.",
+            len(lost),
+            len(active),
+            named,
+            home.warehouse / CATALOGUE_FOLDER,
+        )
