@@ -49,7 +49,7 @@ def explain(call_id: str, options: RunOptions, *, with_model: bool, as_json: boo
     home = Home()
     call = home.explain(call_id)
     recomputation, why_not = None, "--no-model was given"
-    if call["is_kept"] is None:
+    if call["filtering_threshold"] is None:
         why_not = "it has no losses"
     elif with_model:
         try:
@@ -62,7 +62,7 @@ def explain(call_id: str, options: RunOptions, *, with_model: bool, as_json: boo
         console.document({**call, "recomputation": tokens, "not_recomputed": why_not})
     else:
         _show_call(call, recomputation)
-        if why_not is not None and with_model and call["is_kept"] is not None:
+        if why_not is not None and with_model and call["filtering_threshold"] is not None:
             console.say(f"\nThe losses are not computed again. {why_not}")
 
 
@@ -181,7 +181,7 @@ def _facts_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "prompt", f"{digest}; its text is in the table prompts" if digest else "none was shown"
     runs = {stage: call[f"{stage}_run"] for stage in ("sampling", "execution", "decision")}
     yield "runs", ", ".join(f"{stage} {run}" for stage, run in runs.items() if run) or "not stored"
-    if call["is_kept"] is not None:
+    if call["filtering_threshold"] is not None:
         yield from _losses_of(call)
 
 
@@ -213,7 +213,7 @@ def _status_of(call: Mapping[str, Any]) -> str:
     """How far a call came and why no further; of a scored call the decision in words."""
     reason = call["reason"]
     because = f": {reason.replace('_', ' ')}" if reason else ""
-    if call["is_kept"] is not None:
+    if call["filtering_threshold"] is not None:
         named = "kept" if call["is_kept"] else f"dropped ({reason.replace('_', ' ')})"
         return f"{named}: {_DECISIONS[FilterReason(reason)]}"
     if call["dropped_by"] == "sampling":

@@ -132,9 +132,9 @@ def test_every_sampled_call_has_a_line_with_what_became_of_it(built: Warehouse):
         ("c4", False, "filtering", "below_threshold", *call, *done),
         ("c5", False, "filtering", "bound_below_lowest_threshold", *call, *placed),
         ("c6", False, "filtering", "not_finite", *call, True, "none", "Results"),
-        ("c7", None, "execution", "division_by_zero", call[0], None, *done),
-        ("c8", None, "sampling", "not_a_call", None, None, None, "none", "Results"),
-        ("c9", None, "execution", "peeks", call[0], None, True, "none", "Results"),
+        ("c7", False, "execution", "division_by_zero", call[0], None, *done),
+        ("c8", False, "sampling", "not_a_call", None, None, None, "none", "Results"),
+        ("c9", False, "execution", "peeks", call[0], None, True, "none", "Results"),
     ]
     message = built.query("select message from all_calls where call_id = 'c9'").item()
     around = built.query("select text_before || '|' || text_after from all_calls")
@@ -159,18 +159,18 @@ def test_rows_of_what_was_replaced_since_stand_beside_nothing_new(
     assert whole == [(arguments, "0.29", True, True, None)]
     again = {"round": number, "result": "0.3"}
     put(warehouse, "executed_calls", again, name=name, fingerprint="again", made_from="{}")
-    assert warehouse.query(shown).rows() == [(arguments, "0.3", False, None, None)]
+    assert warehouse.query(shown).rows() == [(arguments, "0.3", False, False, None)]
     put(warehouse, "candidate_calls", {"round": number}, name=name, fingerprint="again")
     made_from = json.dumps({f"candidate_calls of {SHARD}, {name}": "candidate_calls"})
     put(warehouse, "executed_calls", again, name=name, fingerprint="third", made_from=made_from)
-    assert warehouse.query(shown).rows() == [(arguments, None, False, None, None)]
+    assert warehouse.query(shown).rows() == [(arguments, None, False, False, None)]
 
 
 def test_a_call_that_waits_for_the_next_stage_was_dropped_by_none(warehouse: Warehouse):
     put_calls(warehouse, {}, tables=CALL_TABLES[:2])
     columns = "is_kept, dropped_by, reason, result, text_before"
     assert warehouse.query(f"select {columns} from all_calls").rows() == [
-        (None, None, None, "0.29", None)
+        (False, None, None, "0.29", None)
     ]
 
 

@@ -4,7 +4,7 @@
 --   call_id: id of the call
 --   tool: name of the tool
 --   round: sampling round, from 1
---   is_kept: the decision; NULL where the call was not scored
+--   is_kept: whether it was kept; false for every other call, also one that was never scored
 --   dropped_by: stage that dropped it: sampling, execution or filtering; NULL for a kept call, and
 --     for one that the next stage has still to look at
 --   reason: why it was dropped, or kept, one snake_case word
@@ -70,11 +70,11 @@ select
     call_id,
     tool,
     round,
-    is_kept,
+    coalesce(filtered_calls.is_kept, false) as is_kept,
     case
         when candidate_calls.reason is not null then 'sampling'
         when executed_calls.reason is not null then 'execution'
-        when not is_kept then 'filtering'
+        when not filtered_calls.is_kept then 'filtering'
     end as dropped_by,
     coalesce(filtered_calls.reason, executed_calls.reason, candidate_calls.reason) as reason,
     substring(text, greatest(character_offset - 119, 1), least(character_offset, 120))

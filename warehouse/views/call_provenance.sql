@@ -5,7 +5,7 @@
 --   tool: name of the tool
 --   shard: key of the shard
 --   round: sampling round, from 1
---   is_kept: the decision; NULL where the call was not scored
+--   is_kept: whether it was kept, as in all_calls
 --   document_id: text that the call stands in
 --   window_index: window of the text, from 0
 --   position: token of the window that the call stands in front of, from 0
@@ -82,7 +82,7 @@ left join partition_metadata as scoring
     and scoring.shard = calls.shard
     and scoring.partition = calls.partition
 left join partition_metadata as decision
-    on is_kept is not null
+    on filtering_threshold is not null
     and decision.table_name = 'filtered_calls'
     and decision.shard = calls.shard
     and decision.partition = calls.partition

@@ -22,7 +22,7 @@
 --   loss_reduction: in nats; this and the columns below are NULL for a call that was not scored
 --   contrast: in nats; NULL also where it was not needed
 --   reason: why it was kept or dropped by the filter
---   is_kept: whether it was kept
+--   is_kept: whether it was kept; false for a call that was not scored
 --   filtering_threshold: in nats
 --   contrast_threshold: in nats; NULL also where none is in force
 --   lowest_threshold: loss reduction below which no further loss was computed, in nats
@@ -60,7 +60,7 @@ calls as (
         proposed,
         loss_reduction,
         contrast,
-        case when is_kept is not null then reason end as reason,
+        case when filtering_threshold is not null then reason end as reason,
         is_kept,
         filtering_threshold,
         contrast_threshold,
