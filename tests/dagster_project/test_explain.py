@@ -230,7 +230,7 @@ def test_a_call_is_explained_as_far_as_it_came_without_a_model(
     # Its document is not there, nor any metadata.
     assert "(the text is not stored)" in out
     fields = own_copy.fields("mine")
-    assert fields["is_kept"] is None
+    assert fields["is_kept"] is False
     assert fields["not_recomputed"] == "it has no losses"
 
 

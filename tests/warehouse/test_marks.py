@@ -159,7 +159,7 @@ def test_results_and_decisions_of_calls_before_are_not_those_of_calls_made_anew(
     decided = ("executed_calls", "filtered_calls")
     put_calls(warehouse, SAMPLED, tables=decided, made_from=made_from)
     rows = warehouse.query("select result, reason, is_kept from calls_at_marks").rows()
-    assert rows == [(None, None, None)]
+    assert rows == [(None, None, False)]
 
 
 def test_without_marks_there_is_nothing_to_judge_by(warehouse: Warehouse):
