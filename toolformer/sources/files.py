@@ -258,8 +258,17 @@ def _agreed_format(
 
 
 def _without_metadata(formats: dict[str, SourceFormat]) -> dict[str, SourceFormat]:
-    """Leave out metadata in JSON, and a README unless the folder's other files are texts too."""
-    about = {path for path in formats if _ABOUT_SET.fullmatch(posixpath.basename(path))}
+    """Leave out metadata in JSON, and a README unless the folder's other files are texts too.
+
+    Beside Parquet files every text and every `.json` file is about the set.
+    """
+    has_parquet = "parquet" in formats.values()
+    about = {
+        path
+        for path in formats
+        if _ABOUT_SET.fullmatch(posixpath.basename(path))
+        or (has_parquet and (formats[path] == "text" or path.endswith(".json")))
+    }
     has_texts_alone = {formats[path] for path in formats.keys() - about} <= {"text"}
     return {
         path: known

@@ -276,7 +276,10 @@ def test_files_of_a_folder_whose_names_tell_no_format_are_told(tmp_path, source_
 
 
 def test_a_data_set_is_read_without_its_readme_and_metadata(tmp_path, source_of, written):
-    about = ["LICENSE.txt", "README.md", "data/state.json", "dataset_infos.json"]
+    about = [
+        *("LICENSE.txt", "README.md", "columns.json", "data/state.json", "data/statistics.json"),
+        *("dataset_infos.json", "notes.md"),
+    ]
     for name in (*about, ".gitattributes"):
         written(f"hub/{name}", '{\n"splits": 2}')
     for split in ("train", "test"):
