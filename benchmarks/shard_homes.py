@@ -51,7 +51,8 @@ _LAST_TABLE = "augmented_texts"
 
 def _write_settings(home: Home, shard_size: int) -> None:
     sources = [
-        {"path": file.name, "shard_size": shard_size} for file in sorted(home.root.glob("texts*.jsonl"))
+        {"path": file.name, "shard_size": shard_size}
+        for file in sorted(home.root.glob("texts*.jsonl"))
     ]
     others = {name: {"is_enabled": False} for name in ("QA", "WikiSearch", "MT")}
     corpus = {"held_out_every": 0, "sources": sources}

@@ -191,20 +191,26 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--homes", type=Path, nargs="+", required=True)
-    parser.add_argument("--json", type=Path, help="write every completion there")
+    parser.add_argument("--json", type=Path, help="write figures and wrong completions there")
     options = parser.parse_args()
     import polars as pl
 
     from benchmarks.machine import machine, versions
 
-    rows = [row for root in options.homes for row in measure(root.resolve())]
-    frame = pl.DataFrame(rows)
+    frame = pl.DataFrame([row for root in options.homes for row in measure(root.resolve())])
     figures = (pl.len().alias("asked"), pl.col("has_call", "has_right_arguments", "is_right").sum())
+    forms = frame.group_by("home", "kind", "form", maintain_order=True).agg(*figures)
     with pl.Config(tbl_rows=-1, tbl_width_chars=160, fmt_str_lengths=90):
-        print(frame.group_by("home", "kind", "form", maintain_order=True).agg(*figures))
+        print(forms)
         print(frame.group_by("home", "kind", maintain_order=True).agg(*figures))
     if options.json is not None:
-        written = {"machine": machine(), "versions": versions(), "rows": rows}
+        wrong = frame.filter(~pl.col("is_right")).select("home", "prompt", "completion", "answer")
+        written = {
+            "machine": machine(),
+            "versions": versions(),
+            "forms": forms.to_dicts(),
+            "wrong": wrong.to_dicts(),
+        }
         options.json.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
 
 
