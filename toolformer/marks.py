@@ -47,9 +47,9 @@ _GADGET = re.compile(
 # As this project exports texts, and as others write the paper's form: 29 [Calculator(2 * 3) → 6] 6.
 # The blank in front belongs to the call. Without an arrow only <API> tells a call from a link.
 _CALL = re.compile(
-    r" ?(?:(?P<tagged><API>\s?)|\[)(?P<tool>[A-Za-z_][A-Za-z0-9_]*)\("
-    r"(?>(?P<expression>[^\[\]]{0,2000}?)\)\s?(?:->|→|(?=</API>)))"
-    r"(?P<result>[^\[\]\n]{0,2000}?)(?(tagged)</API>|\])"
+    r" ?(?:(?P<tagged><API>\s{0,3})|\[)(?P<tool>[A-Za-z_][A-Za-z0-9_]*)\("
+    r"(?>(?P<expression>(?:(?!<API>)[^\[\]]){0,2000}?)\)\s{0,3}(?:->|→|(?=</API>)))"
+    r"(?P<result>(?:(?!<API>)[^\[\]\n]){0,2000}?)(?(tagged)</API>|\])"
 )
 # Between the same signs, and still no calculation. In code a blank stands beside them, and behind
 # the name of a chunk in a literate program an equals sign.

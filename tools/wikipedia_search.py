@@ -45,8 +45,8 @@ class WikiSearch(RetrievalTool):
         retriever: `bm25`, the paper's, or `hybrid`: see `tools.retrieval.hybrid_ranking`.
         passage_index: Folder made by `build_passage_index` over the same passages, for `hybrid`.
         device: Gives the device of a Hugging Face encoder, for `hybrid`.
-        language: That the index was made for, such as `de`; None for what `index.json` of an index
-            of this program says, else English.
+        language: Of the index, such as `de`; None for the one that its `index.json` names, else
+            English.
     """
 
     name = "WikiSearch"

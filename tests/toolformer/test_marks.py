@@ -47,6 +47,7 @@ from tools.syntax import format_call, insert_calls
         # Calls, as this project exports them and as others write the paper's form.
         ("12 * 30 = [Calculator(12 * 30) -> 360] 360 seats", "12 * 30 = 360 seats", 1),
         ("400 (or [Calculator(400 / 1400) → 0.29] 29%)", "400 (or 29%)", 1),
+        ("7*9 = <API>  Calculator(7*9)  →  63</API> 63", "7*9 = 63", 1),
         ("7*9 = <API>Calculator(7*9) → 63</API> 63, <API> MT(é) </API>so", "7*9 = 63,so", 2),
         (' [Calendar() -> Today is Friday.] [QA("(a → b)?") ->] On Friday', " On Friday", 2),
         # Without the mark in their middle these are marks.

@@ -166,7 +166,7 @@ class LiveBatch:
             del self._texts[text.row]
 
     def _tell_canceled(self) -> list[LiveText]:
-        """End what was canceled; those of it that are being decoded."""
+        """End canceled texts; return those that are being decoded."""
         with self._changed:
             canceled = [text for text in self._queue if text.is_canceled]
             self._queue = deque(text for text in self._queue if not text.is_canceled)
@@ -178,7 +178,7 @@ class LiveBatch:
         return active
 
     def _is_wanted(self) -> bool:
-        """Whether anybody waits for the step; texts that nobody waits for end meanwhile."""
+        """Return whether anybody waits for the step, and end canceled texts meanwhile."""
         if threading.current_thread() is not self._thread:
             # A tool asks the same model, and has a deadline of its own.
             return True
@@ -255,4 +255,4 @@ class LiveBatch:
 
 
 def _send_nothing(_: LivePiece | LiveEnd) -> None:
-    """What a text that has ended sends."""
+    """Drop what a text sends after its end."""

@@ -15,7 +15,7 @@ from toolformer.errors import ToolformerError
 CLOSING_SECONDS = 30
 """How long texts that are decoded may go on after the signal to end."""
 IDLE_SECONDS = 5
-"""How long a connection may take until a request has arrived, but for its body."""
+"""Seconds within which a connection must send a request, up to its body."""
 # Half of the files that the process may open: the tools and the model need some, too.
 _MAX_CONNECTIONS = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 4096) // 2
 

@@ -45,7 +45,7 @@ _EXTRACTED_NAME = re.compile(r"wiki_\d+$")
 _ABOUT_ARROW = ("state.json", "dataset_info.json")
 # What the hub and `datasets` keep beside the records of a set.
 _ABOUT_SET = re.compile(
-    r"(readme|licen[cs]e|notice|citation|changelog)\b.*"
+    r"(readme|licen[cs]e|notice|citation|changelog)\b.*\.(md|txt)"
     r"|(state|dataset_infos?|dataset_dict|croissant|metadata)\.json",
     re.IGNORECASE,
 )

@@ -198,7 +198,9 @@ class McpConnection:
         if result.is_error:
             raise ServerRefusalError(self.shown(text) or "no reason given")
         if not text and any(part.type != "text" for part in result.content):
-            held = self.shown(", ".join(map(_described, result.content)))
+            held = self.shown(
+                ", ".join(_described(part) for part in result.content if part.type != "text")
+            )
             raise ToolCallError(
                 "no_text_in_answer", f"The answer of {self.name} holds no text, but {held}."
             )
@@ -289,9 +291,9 @@ class McpConnection:
 
 
 class _SoundTools:
-    """What a server sends, with what the client refuses in a list of tools taken out.
+    """Messages of a server, mended where the client would refuse them.
 
-    It would refuse the whole list for one malformed tool.
+    It refuses a whole list of tools for one malformed tool, and an answer without `content`.
 
     Args:
         refused: Gets what is wrong with the arguments of a tool, by name.
@@ -316,6 +318,9 @@ class _SoundTools:
     async def __anext__(self) -> Any:
         item = await anext(self._stream)
         result = getattr(getattr(item, "message", None), "result", None)
+        if isinstance(result, dict) and "structuredContent" in result:
+            # Some servers leave out the empty list.
+            result["content"] = result.get("content") or []
         if isinstance(result, dict) and isinstance(tools := result.get("tools"), list):
             tools = [tool for tool in tools if isinstance(tool, dict)]
             result["tools"] = [self._sound(tool) for tool in tools if type(tool.get("name")) is str]

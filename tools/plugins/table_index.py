@@ -106,7 +106,7 @@ class TableIndex:
             raise ToolUnavailableError(
                 self._file.name.partition(".")[0],
                 f"the index of its table, '{self._file}', was damaged after it was opened",
-                "Run the same again: it is made anew",
+                "Run the command again: the index is rebuilt",
             ) from error
 
 

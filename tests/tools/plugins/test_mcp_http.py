@@ -257,6 +257,7 @@ LINK = {"type": "resource_link", "uri": "mill://7", "name": "mills"}
         ([], {"place": "Åre", "mills": 7}, '{"place": "Åre", "mills": 7}'),
         ([], {"mills": 7}, "7"),
         ([], {"mills": 0}, "0"),
+        (None, {"mills": 7}, "7"),
         ([], {"result": "seven"}, "seven"),
         ([], {"result": {"mills": 7}}, '{"mills": 7}'),
         ([], {"result": ["a", 1.5, None]}, '("a", 1.5, null)'),
@@ -268,6 +269,7 @@ LINK = {"type": "resource_link", "uri": "mill://7", "name": "mills"}
         ([{"type": "resource", "resource": {**RESOURCE, "text": "7"}}], None, "7"),
         ([{"type": "resource", "resource": {**RESOURCE, "text": "7"}}, LINK], None, "7"),
         ([{"type": "resource", "resource": {**RESOURCE, "blob": "AA"}}], None, "application/pdf"),
+        ([{"type": "text", "text": ""}, IMAGE], None, "no text, but image image/png"),
         ([IMAGE, LINK], None, "image image/png, resource_link mill://7"),
     ],
 )

@@ -107,7 +107,7 @@ class Benchmark(ABC):
         return "words"
 
     def remarks(self) -> Mapping[str, int]:
-        """Return what the answers of the items last read are, each with its number of items."""
+        """Return remarks on the answers of the items last read, each with its number of items."""
         return {}
 
     def is_answerable(self, item: BenchmarkItem) -> bool:

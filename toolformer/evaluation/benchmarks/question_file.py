@@ -64,7 +64,7 @@ class QuestionFile(QuestionBenchmark):
             self.rule = partial(contains_answer, first_words=first_words)
         made_of = (question, answers, context, date, prompt, scoring, first_words)
         self._remarks = Counter[str]()
-        self.version = f"3-{hex_digest(*made_of, size=8)}"
+        self.version = f"4-{hex_digest(*made_of, size=8)}"
 
     def items(self) -> Iterator[BenchmarkEntry]:
         """Read the questions one by one; see `Benchmark`."""

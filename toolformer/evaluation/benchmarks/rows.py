@@ -17,8 +17,9 @@ _LONGEST_EXCERPT = 60
 _NUMBER_AND_UNIT = re.compile(rf"(?:(?P<sign>-)|\+)?(?P<digits>{NUMBER})\.?\s*(?:\([^()]*\))?")
 # Columns with the answers to choose from, such as choices, option1, mc1_targets, or A, B, C and D.
 _CHOICES = re.compile(
-    r"(answer_?)?(choice|option|candidate|alternative|ending|distractor)s?[_-]?[a-e\d]?"
-    r"|multiple_choice_targets|mc\d_targets|(op|sol)[_-]?[a-e\d]|(?-i:[A-E])",
+    r"(answer_?)?(choice|option|candidate|alternative|ending)s?[ _-]?[a-e\d]?|answer[ _-]?[a-e]"
+    r"|multiple_choice_targets|mc\d_targets|(op|sol)[_-]?[a-e\d]|(?-i:[A-E])"
+    r"|(?P<wrong>(distractor|(incorrect|wrong)[ _-]?answer)s?[ _-]?\d?)",
     re.IGNORECASE,
 )
 # What names a choice instead of saying it: B, (b), 3.
@@ -85,7 +86,10 @@ class Row:
         ]
 
     def choices(self) -> dict[str, list[str]]:
-        """Texts to choose an answer from, by the column that holds them; no question asks them."""
+        """Return the choices that an answer may name, by the column that holds them.
+
+        Columns of wrong answers alone are among them, without their texts: nothing names these.
+        """
         found: dict[str, list[str]] = {}
         for name in column_names(self._columns):
             parts = name.split(".")
@@ -93,8 +97,10 @@ class Row:
                 continue
             for number, part in enumerate(parts, 1):
                 column = ".".join(parts[:number])
-                if _CHOICES.fullmatch(part) and column not in self._read:
-                    found.setdefault(column, []).extend(_texts_in(value_at(self._columns, name)))
+                kind = _CHOICES.fullmatch(part)
+                if kind and column not in self._read:
+                    value = None if kind["wrong"] else value_at(self._columns, name)
+                    found.setdefault(column, []).extend(_texts_in(value))
                     break
         return found
 

@@ -153,6 +153,8 @@ def test_answers_that_can_never_be_given_are_counted(tmp_path, answers, changes,
         ("(b)", {"options": {"A": "41", "B": "42"}}, "options"),
         ("2", {"option1": "Ann", "option2": "Lea"}, "option1' and 'option2"),
         ("C", {"A": "41", "B": "42", "C": "43"}, "A' and 'B' and 'C"),
+        ("1", {"answerA": "41", "answerB": "42"}, "answerA' and 'answerB"),
+        ("B", {"Option A": "41", "Option B": "42"}, "Option A' and 'Option B"),
         ("A", {"body": {"choices": [{"text": "41", "label": "A"}]}}, "body.choices"),
     ],
 )
@@ -169,6 +171,16 @@ def test_an_answer_that_names_a_choice_is_left_out_and_choices_are_told(
     assert told_of(benchmark) == [
         f"doors: 1 of 2 answers belong to choices in '{named}', which the prompts do not show."
     ]
+
+
+def test_an_answer_beside_wrong_answers_alone_names_none_of_them(tmp_path):
+    row = {**ROW, "known": "2", "distractor1": "3", "Incorrect Answer 2": "4"}
+    benchmark = doors(tmp_path, row)
+    assert told_of(benchmark) == [
+        "doors: 1 of 1 answers belong to choices in 'distractor1' and 'Incorrect Answer 2', which "
+        "the prompts do not show."
+    ]
+    assert items_of(benchmark)[0].gold == ("2",)
 
 
 def test_dotted_names_reach_into_objects_as_in_ingest(tmp_path):
