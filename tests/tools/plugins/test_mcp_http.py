@@ -110,7 +110,7 @@ def test_a_server_that_hangs_or_is_not_there_costs_its_seconds(words, server, mo
     assert outcome(tool, deadline_seconds=0.5).reason == "timeout"
     server.answers = {}
     assert tool.call("a b c", DOCUMENT) == "3"
-    monkeypatch.setattr("tools.plugins.mcp_server.SECONDS_TO_START", 0.5)
+    monkeypatch.setattr("tools.plugins.mcp_server.SECONDS_TO_START", 2)
     began = time.monotonic()
     for method, said in (("", "not ready within"), ("tools/list", "did not answer within")):
         server.answers = {method: server.hang}
