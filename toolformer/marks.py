@@ -51,6 +51,11 @@ _CALL = re.compile(
     r"(?>(?P<expression>(?:(?!<API>)[^\[\]]){0,2000}?)\)\s{0,3}(?:->|→|(?=</API>)))"
     r"(?P<result>(?:(?!<API>)[^\[\]\n]){0,2000}?)(?(tagged)</API>|\])"
 )
+# As ToolkenGPT writes them: <mul>(7, 24)=168</mul>168.
+_TOOLKEN = re.compile(
+    r"<(?P<tool>[A-Za-z_][A-Za-z0-9_]*)>\((?P<expression>[^<>\n]{0,400})\)="
+    r"(?P<result>[^<>\n]{0,400})</(?P=tool)>"
+)
 # Between the same signs, and still no calculation. In code a blank stands beside them, and behind
 # the name of a chunk in a literate program an equals sign.
 _UNREAD = re.compile(r"<<(?=\S)(?=[^<>\n]*\d)[^<>=\n]{1,200}=[^<>\n]{0,200}(?<=\S)>>(?!=)")
@@ -139,6 +144,7 @@ def stripped_of_marks(text: str) -> Stripped:
         chat_marks = replace(CHAT_MARKS, lambda _, filling=filling: filling)
         gadgets = replace(_GADGET, lambda _, filling=filling: filling)
         calls = replace(_CALL, lambda _, filling=filling: filling)
+        calls += replace(_TOOLKEN, lambda _, filling=filling: filling)
         sums = replace(
             _CALCULATION, lambda mark: "" if mark["shown"] is not None else mark["result"].strip()
         )

@@ -50,6 +50,7 @@ from tools.syntax import format_call, insert_calls
         ("7*9 = <API>  Calculator(7*9)  →  63</API> 63", "7*9 = 63", 1),
         ("7*9 = <API>Calculator(7*9) → 63</API> 63, <API> MT(é) </API>so", "7*9 = 63,so", 2),
         (' [Calendar() -> Today is Friday.] [QA("(a → b)?") ->] On Friday', " On Friday", 2),
+        ("7 * 24 = <mul>(7, 24)=168</mul>168, <b>(7)=8</i>", "7 * 24 = 168, <b>(7)=8</i>", 1),
         # Without the mark in their middle these are marks.
         ("<|im_<|x|>start|>user\nHi", " Hi", 2),
         ("a<s<s>>", "a ", 2),
@@ -75,6 +76,7 @@ def test_marks_are_taken_out_and_what_a_reader_sees_stays(text, stripped, count)
             "48/2 = <<48/2=24>>24.<|im_end|> 3 + 4 = [QA(a=b (c)?) -> x = 7] 7",
             [*((7, "48/2", "24"), (18, "a=b (c)?", "x = 7", "QA"))],
         ),
+        ("7 + 3 = <add>(7, 3)=10</add>10", [(8, "7, 3", "10", "add")]),
         ("no mark, <|im_end|> and 1 << 3 = 8 >> 2", []),
     ],
 )
@@ -118,7 +120,7 @@ def test_what_only_looks_like_a_mark_stays(text):
     "piece",
     [
         *("<<", "<|a", "<<1=", "<gadget>", "#### 1", "<s", "1", "<s>>", "<gadget>1</gadget> "),
-        *("[A(", "[A() -> ", "<API>A(", "<API>A() -> "),
+        *("[A(", "[A() -> ", "<API>A(", "<API>A() -> ", "<A>("),
     ],
 )
 def test_stripping_takes_no_quadratic_time(piece):
