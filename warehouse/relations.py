@@ -136,9 +136,9 @@ def _home_macros(folder: Path, database_file: Path) -> tuple[str, ...]:
 
 def _foreign(database_file: Path) -> str:
     return (
-        f"These views read the home of '{database_file}', but theirs is another file, or another "
-        f"home is open beside it. Expected one '{database_file.name}': the copy of a home is to be "
-        "opened, not attached. Open it so, or run `toolformer stats` in the copied home first."
+        f"The views of this database read the home of '{database_file}', but the database is "
+        "another file, or two homes are open. Expected one home, opened and not attached. Open "
+        "the database alone, or run `toolformer stats` in the copied home first."
     )
 
 

@@ -283,7 +283,7 @@ def test_damage_is_named_and_so_is_a_lost_file(run, home: Path, rows: None):
 def test_shards_of_the_manifest_without_a_catalogue_are_told(
     run, home: Path, rows: None, caplog, tmp_path
 ):
-    lost = f"Without rows of 1 of 2 shards, which have no catalogue: {SHARD}."
+    lost = f"The rows of 1 of 2 shards are left out, since the shards have no catalogue: {SHARD}."
     put(Warehouse(home / "warehouse", home / "warehouse.duckdb"), "documents", shard="shard-00001")
     entries = save_manifest(home / "sources", SHARD, "shard-00001", "shard-00002")
     Manifest(shards=[*entries[:2], replace(entries[2], status="retired")]).save(home / "sources")

@@ -25,8 +25,9 @@ def log_lost_shards(home: Home, warehouse: Warehouse) -> None:
     if lost := sorted(active.difference(shards_in(home.warehouse))):
         named = ", ".join(lost[:_MAX_NAMED]) + (", …" if len(lost) > _MAX_NAMED else "")
         _LOGGER.warning(
-            "Without rows of %d of %d shards, which have no catalogue: %s. Expected a file per "
-            "shard in '%s'. Put copies back, or run `toolformer build`, which makes them again.",
+            "The rows of %d of %d shards are left out, since the shards have no catalogue: %s. "
+            "Expected a file per shard in '%s'. Restore copies of these files, or run `toolformer "
+            "build`, which makes the rows again.",
             len(lost),
             len(active),
             named,
