@@ -73,7 +73,8 @@ def test_a_call_that_was_not_executed_has_the_provenance_of_its_sample(warehouse
         warehouse.replace_partition(table, SHARD, "Calculator", frame(table)[:0], metadata={})
     found = row()
     assert found["sampling_run"] == "run of candidate_calls"
-    absent = ("is_kept", "tool_version", "execution_run", "decision_parts")
+    assert found["is_kept"] is False
+    absent = ("tool_version", "execution_run", "decision_parts")
     assert [found[name] for name in absent] == [None] * len(absent)
 
 
