@@ -80,6 +80,12 @@ def all_of(stages: Sequence[str], *shards: str) -> Mapping[str, set[str]]:
     return {name: set(shards) for name in stages}
 
 
+@pytest.fixture(autouse=True)
+def default_settings(tmp_path, monkeypatch):
+    """A checkout in which the demo ran has a home with other settings."""
+    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "default"))
+
+
 @pytest.fixture
 def home() -> Iterator[Home]:
     with dg.DagsterInstance.ephemeral() as instance:
