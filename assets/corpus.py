@@ -27,12 +27,11 @@ from toolformer.home.partitions import (
 from toolformer.home.report.records import reading_losses, records_read
 from toolformer.home.settings.corpus_sections import EMBEDDED_SOURCES
 from toolformer.home.settings.sections import Settings
-from toolformer.home.shared_files import changing_corpus
 from toolformer.sources.cutting import CutShard
 from toolformer.sources.errors import SourceError
 from toolformer.sources.files import files_left_out
-from toolformer.sources.ingestion import ManifestUpdate, StoredTexts, retire_source, update_manifest
-from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
+from toolformer.sources.ingestion import ManifestUpdate, retire_source, update_manifest
+from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer.sources.source import Source, normalised_path
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
@@ -86,16 +85,6 @@ def left_out_files(settings: Settings, paths: Collection[str]) -> list[tuple[str
     return [(path, files) for path, files in of_sources if files]
 
 
-def texts_of_home(home: Home, warehouse: Warehouse) -> StoredTexts:
-    """The texts that are stored, and this machine's copy of a manifest that knows them all.
-
-    The manifest last: shards are registered before their texts are stored.
-    """
-    stored = stored_texts(warehouse)
-    home.open(manifest_path(home.sources))
-    return stored
-
-
 def sync_shards(home: Home, warehouse: Warehouse, instance: dg.DagsterInstance) -> list[ShardEntry]:
     """Move partitions aside or back, and register partitions, as the manifest says.
 
@@ -104,12 +93,7 @@ def sync_shards(home: Home, warehouse: Warehouse, instance: dg.DagsterInstance) 
 
     Returns:
         The active shards.
-
-    Raises:
-        StoreConflictError: another machine has changed the corpus meanwhile; nothing is moved.
     """
-    if manifest_path(home.sources).exists():
-        home.publish(manifest_path(home.sources))
     manifest, store = Manifest.load(home.sources), warehouse.store
     aside = store.retired()
     for entry in manifest.shards:
@@ -129,10 +113,7 @@ def _store_cut(run: Run, cut: list[tuple[ShardEntry, CutShard]]) -> None:
 
 
 def _report_unreported(run: Run, active: list[ShardEntry]) -> None:
-    """Report texts that this instance does not know: stored by another machine, or before a kill.
-
-    Without reading them: with an object store that would fetch the whole corpus.
-    """
+    """Report texts stored by another machine or before a kill, which this instance lacks."""
     reported = run.context.instance.get_materialized_partitions(dg.AssetKey(DOCUMENTS))
     stored = stored_texts(run.warehouse).keys
     for entry in active:
@@ -147,7 +128,7 @@ def retire_shards_of(
     home: Home, warehouse: Warehouse, instance: dg.DagsterInstance, name: str
 ) -> list[ShardEntry]:
     """Take the shards of a source out of the corpus; under `Home.shards_lock`."""
-    retired = retire_source(home.sources, name, texts_of_home(home, warehouse))
+    retired = retire_source(home.sources, name, stored_texts(warehouse))
     sync_shards(home, warehouse, instance)
     return retired
 
@@ -161,7 +142,7 @@ def _update(run: Run, new: Sequence[str]) -> ManifestUpdate:
         home.sources,
         configured_sources(run.settings),
         held_out_every=corpus.held_out_every,
-        stored=texts_of_home(home, run.warehouse),
+        stored=stored_texts(run.warehouse),
         store=partial(_store_cut, run),
         progress=lambda source, records: shown(source)(records, None),
     )
@@ -208,7 +189,7 @@ def corpus_manifest(run: Run) -> dg.MaterializeResult:
             "DAGSTER_HOME to a folder of this home's own, or its database in dagster.yaml."
         )
     config = NewSources(**context.op_execution_context.op_config)
-    with home.shards_lock(), changing_corpus(home):
+    with home.shards_lock():
         # Those of the file as it is now, behind what another run has listed meanwhile.
         settings = Run(context).settings
         new = new_sources(settings, config.new_sources, home.root, config.reading)

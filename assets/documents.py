@@ -97,7 +97,6 @@ def store_texts(
 
     Raises:
         PartitionValidationError, StorageError: they cannot be stored.
-        StoreConflictError: another machine has stored others meanwhile.
     """
     together: list[tuple[ShardEntry, CutShard]] = []
     records = 0

@@ -12,7 +12,6 @@ from assets.shard_texts import typed_frame
 from toolformer.home.fingerprints import FINGERPRINT, PARTS, Fingerprint
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.evaluated_models import EvaluatedModel
-from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL
 
 EVALUATED = "evaluation_results"
@@ -35,7 +34,6 @@ def empty_earlier_scores(run: Run, model: EvaluatedModel) -> None:
     Nor what was computed from them, which comes again with the next report.
     """
     now = Fingerprint.of({IDENTITY: identity_of(model, run.settings)}).parts[IDENTITY]
-    # Of all partitions at once: in an object store each look is a request.
     found = run.warehouse.ask(
         "results_of_earlier_models", shards=(), model=model.name, identity=now
     )
@@ -50,7 +48,7 @@ def empty_scores(run: Run, name: str, is_stale: Callable[[Mapping[str, str]], bo
     """Take out the rows of a partition if what it was made from says so."""
     # Another run that has the lock is about to replace it.
     lock = run.home.partition_lock(EVALUATED, ALL, name)
-    with suppress(Timeout, StoreConflictError), lock.acquire(timeout=0):
+    with suppress(Timeout), lock.acquire(timeout=0):
         stored = run.warehouse.partition_metadata(EVALUATED, ALL, name)
         if stored is None or stored[FINGERPRINT] == _EMPTY[FINGERPRINT] or not is_stale(stored):
             return
@@ -63,7 +61,7 @@ def empty_scores(run: Run, name: str, is_stale: Callable[[Mapping[str, str]], bo
 def _leave_out(run: Run, benchmark: str, model: str) -> None:
     """Take a model out of the intervals and differences of a benchmark."""
     store = run.warehouse
-    with suppress(StoreConflictError), run.home.partition_lock("score_intervals", ALL, benchmark):
+    with run.home.partition_lock("score_intervals", ALL, benchmark):
         made = {}
         for table, columns in _COMPARED.items():
             stored = store.partition_metadata(table, ALL, benchmark)

@@ -16,9 +16,8 @@ from assets.inputs import Expected
 from assets.run import Run, Workspace
 from toolformer.base.digests import hex_digest
 from toolformer.home.fingerprints import FINGERPRINT, ROWS, Fingerprint
-from toolformer.sources.manifest import Manifest, manifest_path
+from toolformer.sources.manifest import Manifest
 from toolformer.stage_cost import StageCost
-from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL, table_schema
 from warehouse.validation import conform
 from warehouse.warehouse import Warehouse
@@ -52,11 +51,7 @@ class Output(ABC):
 
     @abstractmethod
     def make(self, expected: Expected) -> str:
-        """Make and store it; returns how that ended.
-
-        Raises:
-            StoreConflictError: another machine has stored it meanwhile.
-        """
+        """Make and store it; return how that ended."""
 
     @property
     def needs_device(self) -> bool:
@@ -119,13 +114,7 @@ class Output(ABC):
 
     def _made(self, expected: Expected) -> str:
         expected.check_agreement()
-        try:
-            return self.make(expected)
-        except StoreConflictError:
-            # Machines that share an object store may make the same at the same time.
-            if self.is_stale():
-                raise
-            return UP_TO_DATE
+        return self.make(expected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +172,6 @@ class PartitionOutput(Output):
 
     def make(self, expected: Expected) -> str:
         """See `Output.make`."""
-        for table, name in self.sides.items():
-            # Looked at now, so that it is not stored if another machine stores it meanwhile.
-            self.run.warehouse.partition_version(table, self.address[1], name)
         made = self.compute(expected)
         publish(self.run, self.partitions(expected, made))
         return made.state
@@ -249,34 +235,19 @@ def publish(run: Workspace, made: Made) -> None:
     Raises:
         ShardNotFoundError: a shard is retired. Rows stored now would count, and later win over
             those that come back with the shard.
-        StoreConflictError: another machine has stored another one since this process looked.
     """
     if shards := {shard for _, of_shards in made.values() for shard in of_shards} - {ALL}:
-        sources = run.home.sources
-        run.home.open(manifest_path(sources))
-        manifest = Manifest.load(sources)
+        manifest = Manifest.load(run.home.sources)
         for shard in shards:
             manifest.entry(shard)
     store_partitions(run.warehouse, made)
 
 
 def store_partitions(warehouse: Warehouse, made: Made) -> None:
-    """Store partitions and the time, unless another machine has stored the same meanwhile.
-
-    Raises:
-        StoreConflictError: another machine has stored another one since this process looked.
-    """
+    """Store partitions, each with the present time in its metadata."""
     made_at = {"made_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
     with_time = {
         key: (rows, {shard: {**metadata, **made_at} for shard, metadata in of_shards.items()})
         for key, (rows, of_shards) in made.items()
     }
-    try:
-        warehouse.replace_partitions(with_time)
-    except StoreConflictError:
-        for (table, name), (_, of_shards) in made.items():
-            for shard, metadata in of_shards.items():
-                stored = warehouse.partition_metadata(table, shard, name) or {}
-                # Made of the same by another machine, it has the same rows.
-                if FINGERPRINT not in metadata or stored.get(FINGERPRINT) != metadata[FINGERPRINT]:
-                    raise
+    warehouse.replace_partitions(with_time)

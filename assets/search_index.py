@@ -21,7 +21,6 @@ from toolformer.sources.reasons import Tally
 from toolformer.sources.source import Source
 from tools.retrieval.passages import Passage, split_passages
 from tools.retrieval.wikipedia_index import build_index, index_information
-from warehouse.errors import StoreConflictError
 
 WIKIPEDIA_INDEX = Stage(
     name="wikipedia_index",
@@ -89,24 +88,13 @@ def refresh_index(
 
     Of a dump it also shows the pages that `build` has counted.
 
-    Of two builds at once on a machine one waits for the lock of the index. Of two machines that
-    share an object store both build it, and the first one's is taken.
-
-    Raises:
-        StoreConflictError: another machine has built another one meanwhile.
+    Of two builds at once one waits for the lock of the index.
     """
-    home = run.home
-    home.check_locks()
-    information = information_of(home.open(directory))
+    run.home.check_locks()
+    information = information_of(directory)
     is_stale = information is None or information[FINGERPRINT] != identity.digest
     if is_stale or run.force:
         build()
-    if information_of(directory):
-        try:
-            home.publish(directory)
-        except StoreConflictError:
-            if (information_of(home.open(directory)) or {}).get(FINGERPRINT) != identity.digest:
-                raise
     shown = {
         name: value
         for name, value in (information_of(directory) or {}).items()

@@ -9,9 +9,7 @@ that of all threads, and tells more than seconds where other programs share the 
 
 With `--ingest` so many texts become a shard each, as `toolformer ingest` cuts them. Then all that
 a build would publish is written into the catalogues, with the files of one shard in the place of
-all: only what looks for calls could tell the difference. The plan is made once more over
-an object store of this machine, by a machine that has nothing and again by the same, and its
-requests are counted.
+all: only what looks for calls could tell the difference.
 
     python -m benchmarks.many_shards --shards 100 1000 [--calls N] [--work FOLDER] [--json FILE]
     python -m benchmarks.many_shards --ingest 10000 [--work FOLDER] [--json FILE]
@@ -19,9 +17,7 @@ requests are counted.
 
 import argparse
 import json
-import os
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -43,10 +39,8 @@ from benchmarks.shard_homes import (
     sources_of,
     warehouse_of,
 )
-from benchmarks.store_requests import count_requests_of
 from dagster_project.runs.plan import BuildPlan
 from dagster_project.runs.run_job import dagster_instance
-from tests.s3 import running_store
 from toolformer.home.home import Home
 from toolformer.home.partitions import register_shards
 from toolformer.home.reading import Home as ReadHome
@@ -55,46 +49,10 @@ from toolformer.server.labelling import RaterBody, calls_to_label
 from toolformer.sources.ingestion import stale_sources
 from toolformer.sources.manifest import Manifest
 from warehouse.needs import STATISTICS_VIEWS
-from warehouse.published import read_catalogue, shards_in
-from warehouse.store.files import MirroredFiles
-from warehouse.store.mirrored_store import MirroredStore
-from warehouse.store.objects import open_store
-from warehouse.warehouse import Warehouse
 
 _OTHER_THRESHOLD = "tools.Calculator.filtering_threshold=0.61"
 # Views with a line for every call are asked for one.
 _OF_CALLS = ("call_provenance", "kept_examples")
-
-
-def count_requests(home: Home) -> dict[str, Any]:
-    """The plan by a machine that has nothing, and again, over the catalogues in a store."""
-    import obstore
-
-    figures: dict[str, Any] = {}
-    with running_store() as store, tempfile.TemporaryDirectory() as folder:
-        os.environ.update(store.environment)
-        store.make_bucket("shards")
-        objects = open_store("s3://shards/home")
-        for shard in shards_in(home.warehouse):
-            content = read_catalogue(home.warehouse, shard)
-            path = f"catalogue/{shard}/{content.number:08d}.json"
-            objects.put_new(path, content.content())
-        shutil.copytree(home.sources, Path(folder) / "sources")
-        new = Home(Path(folder))
-        files = MirroredFiles(objects, new.root, new.root / "copies")
-        warehouse = Warehouse(
-            new.warehouse, new.database, MirroredStore(objects, new.warehouse, files)
-        )
-        asked = count_requests_of(obstore.store.S3Store)
-        for name in ("plan with nothing copied", "plan again"):
-            before, began = sum(asked.values()), time.perf_counter()
-            planned = _planned(warehouse, new)
-            figures[name] = {
-                "seconds": round(time.perf_counter() - began, 2),
-                "requests": sum(asked.values()) - before,
-                "found": planned,
-            }
-    return figures
 
 
 # --- the steps ----------------------------------------------------------------------------------
@@ -115,12 +73,8 @@ def _read_views(home: Home) -> dict[str, float]:
 
 
 def _plan(home: Home) -> int:
-    return _planned(warehouse_of(home), home)
-
-
-def _planned(warehouse: Warehouse, home: Home) -> int:
     settings, toolbox, model = described(home.root)
-    plan = BuildPlan(warehouse, settings, toolbox, annotator=model, force=False)
+    plan = BuildPlan(warehouse_of(home), settings, toolbox, annotator=model, force=False)
     return len(plan.of(Manifest.load(home.sources).active_shards))
 
 
@@ -238,7 +192,7 @@ def main() -> None:
             print(json.dumps(figures))
             fill_catalogues(home)
             steps = {step: measure(home, step) for step in _STEPS if step != "all views"}
-            figures |= {"steps": steps, "store": count_requests(home)}
+            figures["steps"] = steps
             print(json.dumps(figures, indent=2))
         steps = (*_STEPS, *_OF_ROWS, *_COMMANDS)
         for shards in () if options.ingest else sorted(options.shards):

@@ -1,7 +1,6 @@
 """The `toolformer` command: the same stages and settings as the Dagster UI, without a browser."""
 
 import gc
-import os
 import sys
 from typing import Annotated, Any
 
@@ -16,7 +15,7 @@ PANELS = {
     "Build": ("ingest", "build", "train", "evaluate", "recipe"),
     "Look": ("stats", "sql", "report", "explain", "compare", "export"),
     "Use": ("complete", "serve"),
-    "Maintain": ("doctor", "sources", "tools", "cluster"),
+    "Maintain": ("doctor", "sources", "tools"),
 }
 # These begin nothing: where there is no home, they make none.
 _READING = (*PANELS["Look"], "sources", "train")
@@ -60,19 +59,10 @@ def toolformer(
     is_helping = not {"-h", "--help"}.isdisjoint(sys.argv)
     if context.invoked_subcommand == "compare":
         return  # It names its homes.
-    # These are there to find and mend what the others would refuse.
-    is_mending = context.invoked_subcommand in ("cluster", "doctor")
     if context.invoked_subcommand in _READING and not is_helping:
         from toolformer.home.home import Home
 
         Home.find().check_there()
-    if os.environ.get("TOOLFORMER_STORE") and not (is_helping or is_mending):
-        from toolformer.home.home import Home
-        from toolformer.home.shared_files import fetch_small, share_settings
-
-        home = Home.find()
-        fetch_small(home)
-        context.call_on_close(lambda: share_settings(home))
 
 
 def _complete_command() -> Any:

@@ -22,7 +22,6 @@ from toolformer.home.resources.settings import SettingsResource
 from toolformer.home.resources.toolbox import ToolboxResource
 from toolformer.home.settings.sections import RunsSettings
 from toolformer.home.settings.settings_file import settings_of_rounds
-from toolformer.home.shared_files import share_settings
 
 _LOGGER = logging.getLogger(__name__)
 _SHARDS_PER_RUN, _TOOLS = "runs.shards_per_run", "tools"
@@ -81,7 +80,6 @@ def _by_settings(home: Home) -> tuple[Mapping[str, Any], str]:
     """
     try:
         claim_id(home)
-        share_settings(home)
         rounds = settings_of_rounds(home.settings_file)
         versions = {stage.name: code_version(stage, rounds, home) for stage in STAGES}
         tools = list(dict.fromkeys(name for each in rounds for name in each.tools.switched_on))

@@ -55,6 +55,4 @@ EXAMPLES = {
     "tools list": ("toolformer tools list",),
     "tools try": ('toolformer tools try Calculator "36 * 45"',),
     "tools check": ("toolformer tools check Calculator",),
-    "cluster seed": ("TOOLFORMER_STORE=s3://bucket/news toolformer cluster seed",),
-    "cluster sweep": ("TOOLFORMER_STORE=s3://bucket/news toolformer cluster sweep",),
 }

@@ -124,7 +124,7 @@ def test_data() -> Path:
 
 @pytest.fixture(scope="session")
 def s3() -> "Iterator[Store]":
-    """An object store of this machine."""
+    """An S3 store on this machine, for sources."""
     from tests.s3 import running_store
 
     with running_store() as store:

@@ -46,11 +46,3 @@ class LayoutError(WarehouseError, ValueError):
 
 class ComparisonError(WarehouseError, ValueError):
     """Two homes of which there is nothing to compare."""
-
-
-class StoreError(StorageError):
-    """The object store refused, is not one that can be trusted, or does not answer."""
-
-
-class StoreConflictError(StoreError):
-    """Another machine wrote a place of the object store first; what it wrote stands."""

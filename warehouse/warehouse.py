@@ -132,7 +132,6 @@ class Warehouse:
             PartitionNameError: A shard or a name cannot be part of a path.
             PartitionValidationError: A row breaks a constraint; the old partitions are untouched.
             LayoutError: The warehouse was written with another layout.
-            StoreConflictError: Another machine replaced one since this process looked at it.
             StorageError: The disk refused the write; the old partitions are untouched.
         """
         if not (self.folder / LAYOUT_FILE).exists():

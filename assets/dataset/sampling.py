@@ -1,7 +1,6 @@
 """Sampling candidate calls (paper §2, "Sampling API Calls")."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, replace
 
 import polars as pl
@@ -27,7 +26,6 @@ from toolformer.forward.windows import Window, WindowKey
 from toolformer.home.wiring.sampling import sampled_calls
 from toolformer.stage_cost import CostMeter
 from tools.protocol import Document, Preselection
-from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -140,8 +138,7 @@ def keep_prompt(warehouse: Warehouse, prompt: str) -> None:
     digest = hex_digest(prompt)
     if warehouse.partition_version("prompts", ALL, digest) is None:
         rows = pl.DataFrame([{"digest": digest, "text": prompt}])
-        with suppress(StoreConflictError):
-            warehouse.replace_partition("prompts", ALL, digest, rows, metadata={})
+        warehouse.replace_partition("prompts", ALL, digest, rows, metadata={})
 
 
 def report_samples(rows: ShardRows, report: ShardReport) -> None:

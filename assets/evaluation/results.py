@@ -36,7 +36,6 @@ from toolformer.home.settings.evaluation_sections import BASE
 from toolformer.home.wiring.evaluated_models import EvaluatedModel, evaluated_model
 from toolformer.home.wiring.live_calls import with_calls
 from toolformer.home.wiring.model_cards import write_model_card
-from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL
 
 # Of the trigger, as in the paper's table 9.
@@ -177,7 +176,6 @@ def _write_card(run: Run, model: EvaluatedModel) -> None:
     summary = run.warehouse.view("evaluation_summary")
     rows = summary.filter(pl.col("model").is_in([BASE, model.name])).to_dicts()
     lock = run.home.output_lock(f"finetuned_model.{model.directory.name}")
-    # A model that is made anew meanwhile, here or elsewhere, has other scores.
-    with suppress(Timeout, StoreConflictError), lock.acquire(timeout=0):
+    # A model that is made anew meanwhile has other scores.
+    with suppress(Timeout), lock.acquire(timeout=0):
         write_model_card(model.directory, run.base_model, run.settings, run.home, evaluation=rows)
-        run.home.publish(model.directory)

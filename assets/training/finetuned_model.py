@@ -1,7 +1,6 @@
 """The directory of a finetuned model: what it depends on, and whether it is up to date."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,6 @@ from toolformer.training.model_card import CARD_FILE
 from toolformer.training.perplexity_rise import perplexity_rise
 from toolformer.training.variants import PLAIN
 from tools.model_identity import chat_template_identity, model_identity
-from warehouse.errors import StoreConflictError
 from warehouse.schema import ALL
 
 FINETUNED_MODEL = Stage(
@@ -144,21 +142,3 @@ class ModelOutput(Output):
         """Do what a kill behind the training left undone."""
         if not (self.directory / CARD_FILE).exists():
             self.write_card()
-        self.replace_published()
-
-    def replace_published(self) -> None:
-        """Publish the directory, also over a model that another machine has published meanwhile.
-
-        That may be the earlier model with a new calibration, or the one that is wanted.
-        """
-        try:
-            self.run.home.publish(self.directory)
-        except StoreConflictError:
-            mine = self.directory.with_name(f"{self.directory.name}.mine.tmp")
-            self.directory.rename(mine)
-            if self.is_stale():
-                shutil.rmtree(self.directory, ignore_errors=True)
-                mine.rename(self.directory)
-                self.run.home.publish(self.directory)
-            else:
-                shutil.rmtree(mine)

@@ -63,7 +63,7 @@ class FinetunedModel(ModelOutput):
 
     def stored(self) -> dict[str, str] | None:
         """See `Output.stored`."""
-        return stored_model(self.run, self.run.home.open(self.directory))
+        return stored_model(self.run, self.directory)
 
     @property
     def leftovers(self) -> Path:
@@ -102,7 +102,6 @@ class FinetunedModel(ModelOutput):
         metadata = {**expected.metadata(), SECONDS: str(progress.seconds)}
         publish(self.run, {("training_metrics", name): (curve, {ALL: metadata})})
         self.write_card()
-        self.replace_published()
         return DONE
 
     def _train(self, work: PlannedTraining, fingerprint: str) -> Progress:

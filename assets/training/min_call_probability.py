@@ -118,7 +118,7 @@ class Calibration(ModelOutput):
 
     def stored(self) -> Mapping[str, str] | None:
         """See `Output.stored`."""
-        return _stored(self.run.home.open(self.directory))
+        return _stored(self.directory)
 
     def make(self, expected: Expected) -> str:
         """See `Output.make`."""
@@ -134,7 +134,6 @@ class Calibration(ModelOutput):
         stored = replace(chosen, made_from=made_from.metadata())
         write_whole(self.directory / MIN_CALL_PROBABILITY_FILE, min_call_probability_text(stored))
         self.write_card()
-        self.run.home.publish(self.directory)
         return DONE_BUT_GIVEN_UP if given_up else DONE
 
     def _choose(self) -> tuple[CalibratedProbability, int]:

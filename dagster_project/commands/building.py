@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import dagster as dg
 
-from assets.corpus import configured_sources, texts_of_home
+from assets.corpus import configured_sources
 from assets.dataset.stages import PIPELINE
-from assets.documents import MissingTextsError
+from assets.documents import MissingTextsError, stored_texts
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.places import run_all
@@ -80,7 +80,7 @@ def prepare(
 def _is_cut(home: Home, settings: Settings, instance: dg.DagsterInstance) -> bool:
     """Whether the shards and their partitions are those of the sources, and all can be used."""
     # Which texts there are can be seen before it is ready for readers.
-    stored = texts_of_home(home, Warehouse(home.warehouse, home.database, home.partition_store()))
+    stored = stored_texts(Warehouse(home.warehouse, home.database))
     cut, rejected = stale_sources(home.sources, configured_sources(settings), stored)
     manifest = Manifest.load(home.sources)
     is_whole = bool(manifest.active_shards) and not cut and not rejected
@@ -123,7 +123,6 @@ def build_dataset(
         annotator = Annotator.of(settings, home)
         warehouse = open_warehouse(home)
         if shards:
-            # With an object store, what other shards have is not fetched.
             warehouse = warehouse.limited_to(shards)
         planning = BuildPlan(
             warehouse,

@@ -6,7 +6,6 @@ Reads only; no model is loaded and no Java started.
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,8 +18,6 @@ from toolformer.home.locks import remedy as remedy_for_locks
 from toolformer.home.locks import why_locks_fail
 from toolformer.home.settings.sections import Settings, validated
 from toolformer.home.settings.settings_file import load_settings, preset_values
-from toolformer.home.shared_files import fetch_small
-from warehouse.errors import StoreError
 
 _MIN_FREE_DISK = 5 * GIB
 _GPU_SECONDS = 1.5
@@ -51,12 +48,6 @@ def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
     """
     findings = guarded("disk", lambda: _disk(home))
     findings += guarded("GPU", _graphics_card)
-    # Without its store a machine has those texts alone that it has read.
-    has_all_texts = True
-    if unreachable := _object_store(home):
-        findings += unreachable
-        has_all_texts = False
-        home = replace(home, store=None)
     findings += guarded("locks", lambda: _locks(home))
     settings, invalid = _settings(home)
     findings += invalid
@@ -64,7 +55,7 @@ def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
         "language model": lambda: _language_model(home, settings),
         "tools": lambda: _tools(home, settings),
         "isolation of tools": _isolation,
-        "manifest": lambda: _manifest(home) if has_all_texts else iter(()),
+        "manifest": lambda: _manifest(home),
         "files": lambda: examine_files(home, settings, is_full=is_full),
     }
     for name, look in looks.items():
@@ -91,15 +82,6 @@ def _graphics_card() -> Iterator[Finding]:
     if cards := "; ".join(answer.stdout.split("\n")).strip("; "):
         remedy = "Install the CUDA build of torch (`make clean`, then `make setup TORCH=default`)"
         yield Finding("GPU", "warning", f"{cards}; the installed torch cannot use it", remedy)
-
-
-def _object_store(home: Home) -> list[Finding]:
-    try:
-        fetch_small(home)
-    except StoreError as error:
-        remedy = "Until that is mended, what is said of the home is said of this machine's copy"
-        return [Finding("object store", "missing", str(error), remedy)]
-    return []
 
 
 def _settings(home: Home) -> tuple[Settings, list[Finding]]:
@@ -178,12 +160,12 @@ def _language_model(home: Home, settings: Settings) -> Iterator[Finding]:
 
 def _manifest(home: Home) -> Iterator[Finding]:
     """The list of shards, and whether their texts are there."""
-    from assets.corpus import texts_of_home
+    from assets.documents import stored_texts
     from toolformer.sources.errors import ManifestError
     from toolformer.sources.manifest import Manifest, check_complete, manifest_path
     from warehouse.warehouse import Warehouse
 
-    stored = texts_of_home(home, Warehouse(home.warehouse, home.database, home.partition_store()))
+    stored = stored_texts(Warehouse(home.warehouse, home.database))
     try:
         listed = Manifest.load(home.sources)
         check_complete(home.sources, listed, stored.all_keys)

@@ -99,11 +99,9 @@ def _compare(name: str, folder: Path, remedy: str, is_full: bool) -> Iterator[Fi
 
 def _partitions(home: Home, is_full: bool) -> Iterator[Finding]:
     from warehouse.schema import tables
-    from warehouse.store.partition_store import PartitionStore
     from warehouse.warehouse import Warehouse
 
-    store = PartitionStore(home.warehouse, is_copy=home.copied_store is not None)
-    warehouse = Warehouse(home.warehouse, home.database, store)
+    warehouse = Warehouse(home.warehouse, home.database)
     sizes = dict.fromkeys(tables(), 0)
     for info in warehouse.partitions():
         sizes[info.table] += info.bytes

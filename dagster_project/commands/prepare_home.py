@@ -7,7 +7,6 @@ from dagster_project.commands.options import RunOptions
 from dagster_project.runs.run_job import dagster_instance
 from toolformer.home.home import Home
 from toolformer.home.partitions import register_evaluations, register_shards
-from toolformer.home.shared_files import fetch_small
 from toolformer.sources.manifest import Manifest
 
 
@@ -16,7 +15,6 @@ def main() -> None:
     home = Home.find()
     options = RunOptions()
     with explained_errors():
-        fetch_small(home)
         settings = options.load_settings(home)
         # Opening it makes the Dagster folder and closes runs that were killed.
         with dagster_instance(home) as instance:

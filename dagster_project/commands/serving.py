@@ -107,7 +107,7 @@ def right_examples(
         key = BASE
     else:
         return []
-    if home.store is None and not home.warehouse.is_dir():
+    if not home.warehouse.is_dir():
         return []
     try:
         rows = open_warehouse(home).ask("right_with_call", model=name_of_model(key, settings))

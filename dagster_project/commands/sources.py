@@ -11,7 +11,8 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.corpus import configured_sources, retire_shards_of, texts_of_home
+from assets.corpus import configured_sources, retire_shards_of
+from assets.documents import stored_texts
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.runs.run_job import dagster_instance
@@ -21,7 +22,6 @@ from toolformer.home.settings.corpus_sections import EMBEDDED_SOURCES, SourceSet
 from toolformer.home.settings.sections import Settings
 from toolformer.home.settings.settings_file import load_settings, sources_of_user
 from toolformer.home.settings.source_file import absolute_source, added_sources, write_added_sources
-from toolformer.home.shared_files import changing_corpus
 from toolformer.home.wiring.warehouse import open_warehouse
 from toolformer.sources.errors import SourceError, SourceNotFoundError
 from toolformer.sources.files import list_files
@@ -34,7 +34,7 @@ def list_sources(*, as_json: bool) -> None:
     """Show each source with its shards and records, and whether it is listed and there."""
     home = Home.find()
     settings = load_settings(home.settings_file)
-    stored = texts_of_home(home, Warehouse(home.warehouse, home.database, home.partition_store()))
+    stored = stored_texts(Warehouse(home.warehouse, home.database))
     manifest = Manifest.load(home.sources)
     check_complete(home.sources, manifest, stored.all_keys)
     active = manifest.active_shards
@@ -69,7 +69,7 @@ def remove_source(given: str) -> None:
             user lists it.
     """
     home = Home.find()
-    with home.shards_lock(), changing_corpus(home), dagster_instance(home) as instance:
+    with home.shards_lock(), dagster_instance(home) as instance:
         settings = RunOptions().load_settings(home)
         configured = settings.corpus.sources or EMBEDDED_SOURCES
         name = _known_name(given, configured, Manifest.load(home.sources))

@@ -1,4 +1,4 @@
-"""The commands of the panel Maintain: this machine, sources, tools, the object store."""
+"""The commands of the panel Maintain: this machine, sources, tools."""
 
 from typing import Annotated
 
@@ -9,12 +9,8 @@ from dagster_project.panels.flags import AsJson, Changes, ToolName
 app = typer.Typer()
 sources_app = typer.Typer(help="The sources of the corpus.", no_args_is_help=True)
 tools_app = typer.Typer(help="The tools.", no_args_is_help=True)
-cluster_app = typer.Typer(
-    help="The object store of machines that share a home.", no_args_is_help=True
-)
 app.add_typer(sources_app, name="sources")
 app.add_typer(tools_app, name="tools")
-app.add_typer(cluster_app, name="cluster")
 
 
 @app.command()
@@ -105,30 +101,3 @@ def tools_check(name: ToolName, changes: Changes = None) -> None:
 
     if not check_tool(name, RunOptions.of(changes)):
         raise typer.Exit(1)
-
-
-@cluster_app.command("seed")
-def cluster_seed() -> None:
-    """Copy the contents of this home into its object store (TOOLFORMER_STORE), still empty."""
-    from dagster_project.commands import console
-    from toolformer.home.home import Home
-    from toolformer.home.shared_files import seed
-
-    home = Home.find()
-    partitions, others = seed(home)
-    console.say(
-        f"{home.store} has {partitions} partitions and {others} other files and folders of "
-        f"{home.root} now. The home is this machine's copy of it from here on."
-    )
-
-
-@cluster_app.command("sweep")
-def cluster_sweep() -> None:
-    """Remove old contents of the object store, a day after the last use; harmless at any time."""
-    from dagster_project.commands import console
-    from toolformer.home.home import Home
-    from toolformer.home.shared_files import shared_store
-    from warehouse.store.sweep import sweep
-
-    removed, freed = sweep(shared_store(Home.find()))
-    console.say(f"Removed {removed} unused objects ({freed / 2**20:.1f} MiB).")

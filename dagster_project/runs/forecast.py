@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
-from assets.corpus import configured_sources, texts_of_home
+from assets.corpus import configured_sources
+from assets.documents import stored_texts
 from dagster_project.runs.indexes import MISSING, OUT_OF_DATE, PlannedIndex, planned_indexes
 from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards
 from toolformer.forward.embedded_model import embedded_model_directory
@@ -100,8 +101,8 @@ def forecast_build(
         ShardNotFoundError, ToolformerError: see `chosen_shards`.
         ManifestError: the manifest cannot be read, or is older than the stored texts.
     """
-    warehouse = Warehouse(home.warehouse, home.database, home.partition_store())
-    stored = texts_of_home(home, warehouse)
+    warehouse = Warehouse(home.warehouse, home.database)
+    stored = stored_texts(warehouse)
     cut, rejected = stale_sources(home.sources, configured_sources(settings), stored)
     indexes = planned_indexes(tools, settings, home)
     embedded = embedded_model_directory(home.converted_models) / "model.safetensors"

@@ -46,10 +46,10 @@ def planned_indexes(tools: Collection[str], settings: Settings, home: Home) -> l
     planned = []
     for asset in indexes_of(tools, settings):
         if asset == WIKIPEDIA_INDEX:
-            information = index_information(home.open(home.wikipedia_index))
+            information = index_information(home.wikipedia_index)
             fingerprint_of = wikipedia_index_fingerprint
         else:
-            information = passage_index_information(home.open(home.passage_index))
+            information = passage_index_information(home.passage_index)
             fingerprint_of = passage_index_fingerprint
         try:
             fingerprint = fingerprint_of(settings, dump_files(settings)).digest

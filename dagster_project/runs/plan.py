@@ -107,7 +107,6 @@ class BuildPlan:
     without_texts: list[ShardEntry] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
-        # Of an object store each shard is asked once.
         self.warehouse = self.warehouse.as_it_is()
         self._own_fingerprints: dict[tuple[str, str, str], Fingerprint] = {}
 

@@ -13,15 +13,12 @@ from assets.dataset.stages import PIPELINE
 from assets.inputs import Expected, InputChangedError, stored_input
 from assets.outputs import OutputRows, PartitionOutput
 from assets.stage import Partition
-from tests.s3 import Store
 from tests.warehouse.rows import SHARD, frame, put, remove_partition, save_manifest
 from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
 from toolformer.home.home import Home
 from toolformer.home.settings.sections import validated
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.sources.manifest import Manifest
-from warehouse.errors import StoreConflictError, StoreError
-from warehouse.store.objects import ObjectStore
 from warehouse.warehouse import Warehouse
 
 TOOL = "Calculator"
@@ -30,10 +27,9 @@ TOOL = "Calculator"
 class Stage:
     """Makes `filtered_calls` whose one row says of which result it was made."""
 
-    def __init__(self, root: Path, store: str | None = None):
-        self.home = Home(root, store=store)
-        store_of_home = self.home.partition_store()
-        self.warehouse = Warehouse(self.home.warehouse, self.home.database, store_of_home)
+    def __init__(self, root: Path):
+        self.home = Home(root)
+        self.warehouse = Warehouse(self.home.warehouse, self.home.database)
         save_manifest(self.home.sources)
         self.candidates("first")
         self.execute("first")
@@ -305,39 +301,3 @@ def test_calls_of_a_tool_that_is_switched_off_are_not_merged(stage: Stage):
     put(stage.warehouse, "documents", fingerprint="texts")
     stage.make()
     assert merged(stage, is_enabled=False) == ([], {TOOL: "switched off"})
-
-
-def test_equal_rows_that_another_machine_stored_meanwhile_count_as_done(stage: Stage, monkeypatch):
-    replace_partition = stage.warehouse.replace_partitions
-
-    def refused(*arguments, **options):
-        # The other machine's rows are there now.
-        replace_partition(*arguments, **options)
-        raise StoreConflictError("another machine was faster")
-
-    monkeypatch.setattr(stage.warehouse, "replace_partitions", refused)
-    assert stage.make() == "done"
-    monkeypatch.setattr(stage.warehouse, "replace_partitions", replace_partition)
-    stage.execute("second")
-
-    def refused_in_vain(*_arguments, **_options):
-        raise StoreConflictError("another machine works with other settings")
-
-    monkeypatch.setattr(stage.warehouse, "replace_partitions", refused_in_vain)
-    with pytest.raises(StoreConflictError, match="other settings"):
-        stage.make()
-
-
-def test_what_an_object_store_has_lost_can_be_made_again(s3: Store, tmp_path, monkeypatch):
-    s3.lead_to(monkeypatch)
-    s3.make_bucket("lost")
-    stage = Stage(tmp_path, store="s3://lost/home")
-    assert stage.make() == "done"
-    before = stage.stored()
-    objects = ObjectStore("s3://lost/home")
-    objects.remove([lost.path for lost in objects.listed("filtered_calls")])
-    shutil.rmtree(stage.home.warehouse / "filtered_calls")
-    with pytest.raises(StoreError, match="build again what it stood for, with --force"):
-        stage.stored()
-    assert stage.make(force=True) == "done"
-    assert stage.stored() == before

@@ -127,7 +127,7 @@ def test_the_locks_of_both_folders_of_a_cluster_are_tried(home, tmp_path, monkey
     monkeypatch.setattr(doctor, "why_locks_fail", lambda _: "it does not lock")
     found = finding(split, "shared locks")
     assert (found.status, "it does not lock" in found.detail) == ("missing", True)
-    assert "TOOLFORMER_STORE" in found.remedy
+    assert "Mount the shared folder" in found.remedy
     assert "TOOLFORMER_CACHE" in finding(split, "locks of the machine").remedy
 
 

@@ -9,14 +9,12 @@ import pytest
 from dagster_project.commands import planning
 from dagster_project.commands.options import RunOptions
 from dagster_project.runs.plan import PlannedPartition
-from tests.s3 import Store
 from tests.warehouse.rows import put, save_manifest
 from toolformer.home.home import Home
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.warehouse import open_warehouse
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL
-from warehouse.store.objects import ObjectStore
 
 
 @pytest.fixture(autouse=True)
@@ -131,19 +129,3 @@ def test_shards_that_were_built_and_are_left_out_now_are_told_and_named(tmp_path
     assert counted.startswith("2 shards that sampling.shards leaves out now have texts of round 1 ")
     named = "--shards shard-00000,shard-00001,shard-00002,shard-00003"
     assert f"`toolformer build {named}` with" in outdated
-
-
-def test_an_object_store_is_not_asked_for_each_shard(s3: Store, tmp_path: Path, monkeypatch):
-    s3.lead_to(monkeypatch)
-    s3.make_bucket("outdated")
-    home, asked = Home(tmp_path, store="s3://outdated/home"), []
-    listed = ObjectStore.listed
-    monkeypatch.setattr(ObjectStore, "listed", lambda *names: asked.append(names) or listed(*names))
-
-    def requests(shards: int) -> int:
-        texts_of(home, shards)
-        asked.clear()
-        planning.tell_outdated(RunOptions(), home, [1])
-        return len(asked)
-
-    assert requests(2) == requests(5)

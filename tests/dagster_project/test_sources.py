@@ -355,7 +355,7 @@ def test_a_missing_source_costs_nothing_and_is_told_until_its_texts_are_gone_too
     assert asked[2] == ["shard-00001", "shard-00002"]
 
 
-def test_a_source_in_an_object_store_is_ingested_once_and_keeps_its_shards_when_it_goes(
+def test_a_source_in_s3_is_ingested_once_and_keeps_its_shards_when_it_goes(
     home, run, ingest, monkeypatch
 ):
     with running_store() as store:

@@ -7,27 +7,18 @@ another output. Who holds one may wait for a later one only: a command that chan
 loads no model while it does.
 """
 
-import functools
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from toolformer.base.digests import hex_digest
 from toolformer.base.file_digest import keep_file_digests_in
-from toolformer.base.whole_files import remove_abandoned, write_whole
+from toolformer.base.whole_files import remove_abandoned
 from toolformer.home.locks import RemovedLock, check_locks, file_lock
 from toolformer.home.settings.errors import SettingsError
 from toolformer.training.variants import CALLS
-from warehouse.errors import StoreError
-from warehouse.published import shards_in
-
-if TYPE_CHECKING:
-    from warehouse.store.files import MirroredFiles
-    from warehouse.store.mirrored_store import MirroredStore
 
 # SQLite's addresses end at `?` and decode `%20`. DuckDB has `?`, `*` and `[` for patterns, a
 # backslash for a slash, and takes the value of a column from a folder `title=x`.
@@ -35,8 +26,6 @@ _NOT_IN_A_PATH = re.compile(r"[?*\[\\=\n]|%[0-9A-Fa-f]{2}")
 
 # SQLite takes 512 bytes, and Dagster keeps files with long names far below.
 _LONGEST_PATH = 400
-# Where an address may have one.
-_SECRET = re.compile(r"//.*(?::.*@|\?)")
 
 
 def home_folder() -> Path:
@@ -92,14 +81,12 @@ class Home:
     """Everything that is made at run time: all machines share what lies below `root`.
 
     Attributes:
-        root: `$TOOLFORMER_HOME`; with an object store, this machine's mirror of it.
+        root: `$TOOLFORMER_HOME`.
         cache: `$TOOLFORMER_CACHE`, for what belongs to one machine; None is the root itself.
-        store: `$TOOLFORMER_STORE`, the object store that holds the shared data; None is the root.
     """
 
     root: Path
     cache: Path | None = None
-    store: str | None = None
 
     settings_file = _Place("toolformer.yaml")
     """`toolformer.yaml`."""
@@ -140,19 +127,13 @@ class Home:
             SettingsError: a variable is not valid, or a folder has a name that databases cannot
                 open.
         """
-        cache, store = (os.environ.get(f"TOOLFORMER_{name}") for name in ("CACHE", "STORE"))
-        if store and _SECRET.search(store):
-            raise SettingsError(
-                "TOOLFORMER_STORE is an address with a password or a query part. Expected one such "
-                "as s3://bucket/prefix, and the credentials in AWS_ACCESS_KEY_ID and "
-                "AWS_SECRET_ACCESS_KEY."
-            )
+        cache = os.environ.get("TOOLFORMER_CACHE")
         root = home_folder()
         folder = resolved(cache) if cache else None
         for name, path in {"HOME": root, "CACHE": folder}.items():
             if path:
                 check_path(f"TOOLFORMER_{name}", path)
-        home = cls(root, folder, store or None)
+        home = cls(root, folder)
         keep_file_digests_in(home.file_digests)
         return home
 
@@ -160,9 +141,9 @@ class Home:
         """Refuse to read a home that is not there, which may be a mistyped name.
 
         Raises:
-            SettingsError: no command has made the home; with an object store, anybody may read it.
+            SettingsError: no command has made the home.
         """
-        if self.store is None and not (self.settings_file.exists() or self.warehouse.exists()):
+        if not (self.settings_file.exists() or self.warehouse.exists()):
             raise SettingsError(
                 f"There is no home in '{self.root}'. Expected a folder that a build has made: "
                 "correct its name (TOOLFORMER_HOME), or run `toolformer ingest` or `build` first."
@@ -179,76 +160,8 @@ class Home:
         Raises:
             LockError: they exclude nobody.
         """
-        if self.cache is not None or self.store is not None:
+        if self.cache is not None:
             check_locks(self.machine, self.root)
-
-    def open(self, path: Path) -> Path:
-        """The path of a file or folder; with an object store, its copy here is the newest then.
-
-        Raises:
-            StoreError: the store cannot be used, or does not answer.
-        """
-        if self.store is not None and path.is_relative_to(self.root):
-            self.files.fetch(path)
-        return path
-
-    def publish(self, path: Path) -> None:
-        """Give all machines a file or a folder as it is now.
-
-        Raises:
-            StoreConflictError: another machine has published it since this process looked.
-            StoreError: the store cannot be used, or does not answer.
-        """
-        if self.store is not None:
-            self.files.publish(path)
-
-    @property
-    def files(self) -> "MirroredFiles":
-        """What is published in the object store, which the home has.
-
-        Raises:
-            StoreError: the home holds rows of its own, or of another store: they would be mixed.
-        """
-        return _files_of_store(self)
-
-    def partition_store(self) -> "MirroredStore | None":
-        """Where the partitions are published; None where that is the folder of the warehouse.
-
-        Raises:
-            StoreError: the store cannot be used, or the home holds rows that are not the store's.
-        """
-        if self.store is None:
-            if self.copied_store:
-                raise StoreError(
-                    f"The home '{self.root}' is a copy of {self.copied_store!r}, and "
-                    "TOOLFORMER_STORE is not set. Set it; or read the rows that are there with "
-                    f"DuckDB: {self.database}."
-                )
-            return None
-        from warehouse.store.mirrored_store import MirroredStore
-        from warehouse.store.objects import open_store
-
-        return MirroredStore(open_store(self.store), self.warehouse, self.files)
-
-    @property
-    def copies(self) -> Path:
-        """Where this machine records its copies of what is in the object store."""
-        return self.machine / "copies" / hex_digest(str(self.store), size=4)
-
-    @property
-    def copy_file(self) -> Path:
-        """Has the identity of the object store that the warehouse is a copy of."""
-        return self.warehouse / "copy-of"
-
-    @property
-    def copied_store(self) -> str | None:
-        """The URL of the object store that the warehouse is a copy of; None where it is none."""
-        # A damaged one names another store, and is no error of its own.
-        return self._copied_identity.partition("\n")[0] or None
-
-    @property
-    def _copied_identity(self) -> str:
-        return self.copy_file.read_text(errors="replace") if self.copy_file.exists() else ""
 
     def finetuned_model(self, round_number: int, variant: str = CALLS) -> Path:
         """The model that C* of a round taught (or of several rounds, this being the newest)."""
@@ -296,28 +209,3 @@ class Home:
     def records_lock(self) -> FileLock:
         """Held while Dagster's records are opened: two that come first would both make tables."""
         return self.process_lock("records")
-
-
-@functools.cache
-def _files_of_store(home: Home) -> "MirroredFiles":
-    """See `Home.files`; a home that is a copy of its store stays one while the process lives."""
-    from warehouse.store.files import MirroredFiles
-    from warehouse.store.objects import open_store
-
-    objects = open_store(str(home.store))
-    identity = objects.identity()
-    if home._copied_identity != identity:
-        if home.copied_store == objects.url:
-            raise StoreError(
-                f"The object store {objects.url!r} was emptied and begun anew since the home "
-                f"'{home.root}' became a copy of it, so what the home has is of the store before. "
-                "Expected an empty TOOLFORMER_HOME. Name another folder."
-            )
-        if shards_in(home.warehouse):
-            raise StoreError(
-                f"The home '{home.root}' holds rows of its own and is no copy of {objects.url!r}. "
-                "Expected an empty TOOLFORMER_HOME. Name another folder, or run `toolformer "
-                "cluster seed` once to put this home into the store, if that is empty."
-            )
-        write_whole(home.copy_file, identity)
-    return MirroredFiles(objects, home.root, home.copies)

@@ -1,8 +1,7 @@
 """Locks that keep processes out of each other's way: files, held by the kernel.
 
 Those in a folder that many machines share depend on the file system between them, so it is tried
-first. With an object store each machine locks for itself, and the store refuses the second of two
-publications.
+first.
 """
 
 import errno
@@ -108,10 +107,7 @@ def remedy(folder: Path, *, machine: Path) -> str:
     """
     if folder == machine:
         return "Set TOOLFORMER_CACHE to a folder on a disk of this machine"
-    return (
-        "Mount the shared folder with locks that all machines see, or set TOOLFORMER_STORE to an "
-        "object store"
-    )
+    return "Mount the shared folder with locks that all machines see"
 
 
 def why_locks_fail(folder: Path) -> str | None:

@@ -7,21 +7,18 @@ from toolformer.sources.errors import ManifestError
 from toolformer.sources.manifest import Manifest
 from warehouse.layout import CATALOGUE_FOLDER
 from warehouse.published import shards_in
-from warehouse.warehouse import Warehouse
 
 _LOGGER = logging.getLogger(__name__)
 _MAX_NAMED = 5
 
 
-def log_lost_shards(home: Home, warehouse: Warehouse) -> None:
+def log_lost_shards(home: Home) -> None:
     """Log which shards of the manifest have no catalogue: no query can read their rows."""
     try:
         active = {entry.key for entry in Manifest.load(home.sources).active_shards}
     except ManifestError as error:
         _LOGGER.warning("It is not known whether rows of shards are missing. %s", error)
         return
-    # With an object store, the catalogues here may be older.
-    warehouse.store.fetch((), with_rows=False)
     if lost := sorted(active.difference(shards_in(home.warehouse))):
         named = ", ".join(lost[:_MAX_NAMED]) + (", …" if len(lost) > _MAX_NAMED else "")
         _LOGGER.warning(

@@ -6,7 +6,6 @@ look like work that is left. So would one of a held-out shard, of which there ar
 stage that annotates.
 """
 
-import os
 from pathlib import Path
 from secrets import token_hex
 
@@ -14,7 +13,6 @@ import dagster as dg
 from sqlalchemy.exc import IntegrityError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
-from toolformer.base.digests import hex_digest
 from toolformer.base.whole_files import write_whole
 from toolformer.home.home import Home, home_folder
 from toolformer.home.settings.evaluation_sections import BASE, FINETUNED, EvaluationSettings
@@ -28,13 +26,11 @@ _HOMES = dg.DynamicPartitionsDefinition(name="toolformer_homes")
 
 def _home() -> Home:
     # Dagster asks for names while this module is imported, where `Home.find` may not raise.
-    return Home(home_folder(), store=os.environ.get("TOOLFORMER_STORE"))
+    return Home(home_folder())
 
 
 def _id_and_path(home: Home) -> tuple[str, str]:
     """Return the id of a home and the path recorded with the id; empty if there is none."""
-    if home.store:
-        return hex_digest(home.store, size=4), home.store
     try:
         known, _, path = (home.root / _ID).read_text(errors="replace").partition(" ")
     except OSError:
@@ -70,7 +66,7 @@ def claim_id(home: Home) -> None:
     The id is stored with the path of the home, so a moved home and one that machines mount at
     different paths keep theirs.
     """
-    if _id_and_path(home)[1] == str(home.root) or home.store:
+    if _id_and_path(home)[1] == str(home.root):
         return
     with home.output_lock(_ID):
         known, path = _id_and_path(home)

@@ -1,7 +1,6 @@
 """A home in Python, for reading: its rows as Polars frames, its kept calls, one call explained."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +19,7 @@ _NAMED = 5
 class Home:
     """A home, for reading. Nothing in it is changed, and a build may run meanwhile.
 
-    Each question is answered from what is stored at that moment; where the folder is a copy of an
-    object store, that is asked for what is new.
+    Each question is answered from what is stored at that moment.
 
     Args:
         path: Folder of the home; by default the one that TOOLFORMER_HOME names.
@@ -29,21 +27,17 @@ class Home:
     Raises:
         SettingsError: There is no home, or it has a name that databases cannot open.
         LayoutError: Its rows were written with another layout.
-        StoreError: Its object store cannot be used.
     """
 
     def __init__(self, path: str | Path | None = None):
         if path is None:
             self.places = places.Home.find()
         else:
-            found = places.Home(places.resolved(str(path)))
-            places.check_path("The home", found.root)
-            self.places = replace(found, store=found.copied_store)
+            self.places = places.Home(places.resolved(str(path)))
+            places.check_path("The home", self.places.root)
         self.places.check_there()
-        self.warehouse = Warehouse(
-            self.places.warehouse, self.places.database, self.places.partition_store()
-        )
-        log_lost_shards(self.places, self.warehouse)
+        self.warehouse = Warehouse(self.places.warehouse, self.places.database)
+        log_lost_shards(self.places)
 
     def sql(self, query: str) -> "pl.DataFrame":
         """Returns the rows of one `select` over tables and views; see `run_query` for errors."""

@@ -1,4 +1,4 @@
-"""Where partitions are published, here in the folder of the warehouse; see `mirrored_store`.
+"""Where partitions are published: the folder of the warehouse.
 
 A version of a catalogue (`catalogue.py`) is written once: whoever comes second takes over what the
 first one published, and is refused only where that is the same partition.
@@ -77,8 +77,6 @@ class PartitionStore:
         """Makes partitions that were written the newest ones: those of each shard all at once.
 
         Raises:
-            StoreConflictError: another machine published one since this process looked; those of
-                the other shards are published.
             StorageError: the partitions of some shards are as they were.
         """
         with self._alone():

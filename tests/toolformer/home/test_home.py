@@ -14,16 +14,14 @@ OF_ONE_MACHINE = {
     "converted_models",
     "tool_results",
     "table_indexes",
-    "copies",
     "dagster",
     "machine",
 }
-NO_PATHS = {"files", "copied_store", "_copied_identity"}
 
 
 def paths(home: Home) -> dict[str, Path]:
     names = {name for name, value in vars(Home).items() if isinstance(value, property)}
-    return {name: getattr(home, name) for name in names - NO_PATHS}
+    return {name: getattr(home, name) for name in names}
 
 
 def test_every_path_is_shared_or_of_one_machine_under_the_same_name(tmp_path):
@@ -47,7 +45,7 @@ def test_locks_of_a_machine_are_in_its_cache_and_those_of_shared_data_in_the_hom
 @pytest.fixture
 def environment(monkeypatch, tmp_path):
     def set_to(**variables: str) -> None:
-        for name in ("HOME", "CACHE", "STORE"):
+        for name in ("HOME", "CACHE"):
             monkeypatch.delenv(f"TOOLFORMER_{name}", raising=False)
         for name, value in {"HOME": str(tmp_path), **variables}.items():
             monkeypatch.setenv(f"TOOLFORMER_{name}", value)
@@ -55,9 +53,9 @@ def environment(monkeypatch, tmp_path):
     return set_to
 
 
-def test_the_environment_names_cache_and_store(environment, tmp_path):
-    environment(CACHE="~/fast", STORE="s3://bucket/corpus")
-    assert Home.find() == Home(tmp_path, Path.home() / "fast", "s3://bucket/corpus")
+def test_the_environment_names_home_and_cache(environment, tmp_path):
+    environment(CACHE="~/fast")
+    assert Home.find() == Home(tmp_path, Path.home() / "fast")
 
 
 @pytest.mark.parametrize("variable", ["HOME", "CACHE"])
@@ -70,17 +68,6 @@ def test_a_folder_that_databases_cannot_open_is_refused(environment, tmp_path, v
     folder = tmp_path / "münchen 漢 100% #1 {a,b} a]b 'c' \"d\" & $e;f"
     environment(HOME=str(folder), CACHE=str(folder))
     assert Home.find().root == folder
-
-
-@pytest.mark.parametrize(
-    "store",
-    ["s3://key:secret@bucket/corpus", "s3://bucket?token=secret", "s3://a:se?secret@b/c?d=secret"],
-)
-def test_a_store_whose_address_holds_a_secret_is_refused_without_telling_it(environment, store):
-    environment(STORE=store)
-    with pytest.raises(SettingsError, match="AWS_SECRET_ACCESS_KEY") as raised:
-        Home.find()
-    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

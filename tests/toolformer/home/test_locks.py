@@ -66,7 +66,7 @@ def test_a_shared_folder_without_locks_is_refused_with_what_to_do(tmp_path, monk
     with pytest.raises(LockError, match=r"machine' exclude nobody.*Set TOOLFORMER_CACHE"):
         check_locks(machine, shared)
     monkeypatch.setattr(locks, "why_locks_fail", lambda folder: (folder == shared and "so") or None)
-    with pytest.raises(LockError, match=r"shared' exclude nobody: so.*set TOOLFORMER_STORE"):
+    with pytest.raises(LockError, match=r"shared' exclude nobody: so.*Mount the shared folder"):
         check_locks(machine, shared)
 
 

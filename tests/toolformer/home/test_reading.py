@@ -15,7 +15,7 @@ from toolformer.home import home as places
 from toolformer.home.reading import Home
 from toolformer.home.settings.errors import SettingsError
 from toolformer.home.wiring.warehouse import open_warehouse
-from warehouse.errors import DamagedPartitionError, LayoutError, QueryError, StoreError
+from warehouse.errors import DamagedPartitionError, LayoutError, QueryError
 
 
 @pytest.fixture(scope="module")
@@ -118,12 +118,4 @@ def test_a_mistake_is_told(root: Path, tmp_path):
     (tmp_path / "warehouse").mkdir()
     (tmp_path / "warehouse" / "layout-version").write_text("7\n")
     with pytest.raises(LayoutError, match="layout version 7"):
-        Home(tmp_path)
-
-
-def test_a_folder_that_is_a_copy_of_an_object_store_is_read_by_it(tmp_path):
-    copied = places.Home(tmp_path)
-    copied.copy_file.parent.mkdir()
-    copied.copy_file.write_text("s3://bucket/news")
-    with pytest.raises(StoreError, match="s3://bucket/news"):
         Home(tmp_path)

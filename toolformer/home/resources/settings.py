@@ -12,7 +12,6 @@ from toolformer.home.home import Home
 from toolformer.home.settings.errors import SettingsError
 from toolformer.home.settings.sections import Settings, merged
 from toolformer.home.settings.settings_file import load_settings, settings_of_rounds
-from toolformer.home.shared_files import fetch_small
 
 
 class SettingsResource(dg.ConfigurableResource):
@@ -35,7 +34,6 @@ class SettingsResource(dg.ConfigurableResource):
             variant: the partition of the model, which wins over the setting.
         """
         home = Home.find()
-        fetch_small(home)
         overrides = self.overrides
         if variant is not None:
             overrides = merged(overrides, {"training": {"variant": variant}})

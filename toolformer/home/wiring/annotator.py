@@ -102,7 +102,7 @@ def annotator_directory(settings: Settings, home: Home) -> Path:
     sampling = settings.sampling
     if sampling.annotator == FINETUNED:
         before = sampling.round - 1
-        directory = home.open(home.finetuned_model(before))
+        directory = home.finetuned_model(before)
         if not is_trained(directory):
             raise ModelNotFoundError(
                 f"Round {sampling.round} is to be annotated by the model finetuned in round "
@@ -111,7 +111,7 @@ def annotator_directory(settings: Settings, home: Home) -> Path:
                 "sampling.annotator: base or a model directory."
             )
         return directory
-    directory = home.open(Path(sampling.annotator))
+    directory = Path(sampling.annotator)
     check_model_directory(directory)
     return directory
 
@@ -121,7 +121,6 @@ def directory_of_model(identity: str, settings: Settings, home: Home) -> Path | 
 
     What the settings name is looked at, and all models of the home.
     """
-    home.open(home.models)
     named = (settings.language_model.path, settings.sampling.annotator)
     directories = [Path(name) for name in named]
     directories += sorted({*home.models.glob("*"), *home.converted_models.glob("*")})
@@ -134,7 +133,7 @@ def directory_of_model(identity: str, settings: Settings, home: Home) -> Path | 
 def finetuned_model_directory(settings: Settings, home: Home) -> Path:
     """Where the model lies that is finetuned as the settings say, trained or not."""
     newest = settings.training_rounds[0]
-    return home.open(home.finetuned_model(newest, settings.training.variant))
+    return home.finetuned_model(newest, settings.training.variant)
 
 
 def is_trained(directory: Path) -> bool:

@@ -58,7 +58,7 @@ def evaluated_model(key: str, settings: Settings, home: Home) -> EvaluatedModel:
         return EvaluatedModel(directory, name=key)
     newest = settings.training_rounds[0]
     variant = CALLS if key == FINETUNED else key
-    directory = home.open(home.finetuned_model(newest, variant))
+    directory = home.finetuned_model(newest, variant)
     if not is_trained(directory):
         raise ToolformerError(
             f"There is no finetuned model in {str(directory)!r} yet. Materialise partition "

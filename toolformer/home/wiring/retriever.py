@@ -25,7 +25,7 @@ def open_retriever(settings: Settings, home: Home, holder: ModelHolder) -> Retri
     """The retriever that the settings name; `holder` has the device."""
     is_bm25 = settings.question_answering.retriever == "bm25"
     ranker = PassageRanker(
-        home.open(home.wikipedia_index),
+        home.wikipedia_index,
         k1=BM25_K1,
         b=BM25_B,
         # The other retriever has scores, and a temperature, of its own.
@@ -33,9 +33,7 @@ def open_retriever(settings: Settings, home: Home, holder: ModelHolder) -> Retri
     )
     if is_bm25:
         return ranker
-    vectors = PassageVectors(
-        home.open(home.passage_index), device=lambda: holder.hold_device(settings, home)
-    )
+    vectors = PassageVectors(home.passage_index, device=lambda: holder.hold_device(settings, home))
     return HybridRetriever(ranker, vectors)
 
 

@@ -185,9 +185,9 @@ def options_of(
             options["table"] = str(built_in_path(STARTER_PEOPLE) / "people.csv")
         options["index_folder"] = str(home.table_indexes)
     if name == "WikiSearch":
-        options.setdefault("index_directory", str(home.open(home.wikipedia_index)))
+        options.setdefault("index_directory", str(home.wikipedia_index))
         if searches_vectors(settings, name):
-            options["passage_index"] = str(home.open(home.passage_index))
+            options["passage_index"] = str(home.passage_index)
             options["device"] = lambda: held_by.hold_device(settings, home)
     if name == "Calculator":
         options.setdefault("seed", settings.sampling.seed)
