@@ -20,8 +20,6 @@ RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 # How often Dagster retries a run whose process was lost, instead of what dagster.yaml says.
 MAX_RETRIES_TAG = "dagster/max_retries"
-# What dagster-ray reads: a JSON object with `num_cpus`, `num_gpus` and the like.
-RAY_TAG = "dagster-ray/config"
 # Of a run that does another one again: which.
 _PARENT_TAG = "dagster/parent_run_id"
 

@@ -11,13 +11,12 @@ from assets.dataset.stages import PIPELINE
 from assets.documents import MissingTextsError, stored_texts
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
-from dagster_project.commands.places import run_all
 from dagster_project.commands.planning import show_plan, tell_outdated
 from dagster_project.commands.reporting import show_statistics
 from dagster_project.commands.sources import tell_about_sources
 from dagster_project.runs.indexes import PASSAGE_INDEX, indexes_of, planned_indexes
 from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards
-from dagster_project.runs.planned_run import PlannedRun, raise_all
+from dagster_project.runs.planned_run import PlannedRun, raise_all, run_all
 from dagster_project.runs.run_job import dagster_instance, rejected_sources, run_job, was_made
 from toolformer.errors import ToolformerError
 from toolformer.home.expected_errors import RunFailedError
@@ -87,14 +86,11 @@ def _is_cut(home: Home, settings: Settings, instance: dg.DagsterInstance) -> boo
     return is_whole and are_shards_registered(instance, manifest)
 
 
-def build_dataset(
-    options: RunOptions, *, shards: Sequence[str], dry_run: bool, on_ray: bool = False
-) -> None:
+def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) -> None:
     """Run the stages of the shards, or say what they would do.
 
     Args:
         shards: only these; none for all.
-        on_ray: the stages run on a Ray cluster; the home is prepared here all the same.
 
     Raises:
         RunFailedError: shards failed; the others are finished all the same.
@@ -134,13 +130,13 @@ def build_dataset(
         )
         plan = planning.of(chosen)
         if any(partition.table == "candidate_calls" for partition in plan):
-            check_can_annotate(annotator.location, toolbox.prompts, settings, is_here=not on_ray)
+            check_can_annotate(annotator.location, toolbox.prompts, settings, is_here=True)
         if plan:
             warehouse.store.sweep({partition.shard for partition in plan})
             # For each shard the stages from the first on that has something to make.
             runs = _runs(plan, home)
             with console.progress_bars():
-                raise_all(run_all(instance, options, settings, runs, on_ray=on_ray))
+                raise_all(run_all(instance, options.resources(), runs))
     tally = records_read(warehouse)
     if plan:
         with warehouse.with_counts() as counted:

@@ -15,9 +15,8 @@ from assets.training.finetuned_model import why_outdated
 from assets.training.min_call_probability import is_calibrated
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
-from dagster_project.commands.places import run_all
 from dagster_project.commands.planning import tell_outdated
-from dagster_project.runs.planned_run import PlannedRun, raise_all
+from dagster_project.runs.planned_run import PlannedRun, raise_all, run_all
 from dagster_project.runs.run_job import dagster_instance
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.modes import StudyName
@@ -58,11 +57,7 @@ def list_benchmarks(options: RunOptions, *, as_json: bool) -> None:
 
 
 def evaluate_models(
-    options: RunOptions,
-    *,
-    models: Sequence[str] = (),
-    study: StudyName | None = None,
-    on_ray: bool = False,
+    options: RunOptions, *, models: Sequence[str] = (), study: StudyName | None = None
 ) -> None:
     """Measure models by the benchmarks of the settings, and print what came of it.
 
@@ -106,7 +101,7 @@ def evaluate_models(
             for model in named
         ]
         for planned in (measured, [PlannedRun(_JOB, (EVALUATION_REPORT.name,))]):
-            failures += run_all(instance, options, settings, planned, on_ray=on_ray)
+            failures += run_all(instance, options.resources(), planned)
     # What failed does not hide the others.
     _show(open_warehouse(home), settings)
     work = Workspace(settings, home)

@@ -20,7 +20,7 @@ from toolformer.home.settings.settings_file import load_settings, settings_of_ro
 from toolformer.home.wiring.annotator import finetuned_model_directory
 
 
-def run_rounds(options: RunOptions, *, until: int, dry_run: bool, on_ray: bool = False) -> None:
+def run_rounds(options: RunOptions, *, until: int, dry_run: bool) -> None:
     """Build and train round after round.
 
     What is up to date is not done again, so a command that was killed goes on where it was.
@@ -38,12 +38,12 @@ def run_rounds(options: RunOptions, *, until: int, dry_run: bool, on_ray: bool =
         console.heading(f"Round {number} of {until}")
         in_round = options.in_round(number)
         try:
-            build_dataset(in_round, shards=(), dry_run=False, on_ray=on_ray)
+            build_dataset(in_round, shards=(), dry_run=False)
             is_last = number == until
             if _is_done(settings, home, is_last=is_last) and not options.force:
                 console.say(f"Its model is up to date: {finetuned_model_directory(settings, home)}")
             else:
-                train_model(in_round, on_ray=on_ray, is_calibrated=is_last)
+                train_model(in_round, is_calibrated=is_last)
         except (RunFailedError, ToolformerError) as error:
             raise RunFailedError(
                 f"Round {number} of {until}: {error}\nCommands for this round alone need `--set "

@@ -5,9 +5,8 @@ from assets.training.finetuned_model import record_of, remarks_on, run_of
 from assets.training.planned_training import planned_training
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
-from dagster_project.commands.places import run_all
 from dagster_project.commands.planning import tell_outdated
-from dagster_project.runs.planned_run import PlannedRun, raise_all
+from dagster_project.runs.planned_run import PlannedRun, raise_all, run_all
 from dagster_project.runs.run_job import dagster_instance
 from toolformer.decoding.calibration import read_min_call_probability
 from toolformer.home.home import Home
@@ -16,21 +15,17 @@ from toolformer.home.wiring.annotator import finetuned_model_directory
 from toolformer.home.wiring.warehouse import open_warehouse
 
 
-def train_model(
-    options: RunOptions, *, dry_run: bool = False, on_ray: bool = False, is_calibrated: bool = True
-) -> None:
+def train_model(options: RunOptions, *, dry_run: bool = False, is_calibrated: bool = True) -> None:
     """Make the training set, say what is planned, finetune the model on it, and calibrate it.
 
     What a build would make anew is told first, and trained on as it is.
 
     Args:
         dry_run: only up to what is planned.
-        on_ray: on a Ray cluster, whose run says what is planned.
         is_calibrated: whether to calibrate when calls open; a model that only annotates needs not.
     """
     home = Home.find()
     settings = options.load_settings(home)
-    on_ray = on_ray and not dry_run
     with dagster_instance(home) as instance:
         register(instance, MODEL_VARIANTS, [settings.training.variant])
 
@@ -38,18 +33,16 @@ def train_model(
 
         def run(*planned: PlannedRun) -> None:
             with console.progress_bars():
-                raise_all(run_all(instance, options, settings, planned, on_ray=on_ray))
+                raise_all(run_all(instance, options.resources(), planned))
 
         run(PlannedRun("train", ("training_set",)))
-        if not on_ray:
-            planned = planned_training(Workspace(settings, home))
-            console.say(f"Planned for {settings.training.variant}: {planned.summary}.")
+        planned = planned_training(Workspace(settings, home))
+        console.say(f"Planned for {settings.training.variant}: {planned.summary}.")
         if dry_run:
             return
         assets = ("finetuned_model", *(["min_call_probability"] if is_calibrated else []))
         run(
             PlannedRun("train", assets, (settings.training.variant,)),
-            # Without GPUs, so not in one backfill with those that train.
             PlannedRun("train", ("call_statistics",)),
         )
     directory = finetuned_model_directory(settings, home)

@@ -10,7 +10,6 @@ from dagster_project.panels.flags import (
     AsJson,
     Changes,
     Force,
-    Place,
     ToolNames,
     VariantName,
     expanded,
@@ -95,7 +94,6 @@ def build(
         bool,
         typer.Option("--dry-run", help="Only show what would be made, why and how long it takes."),
     ] = False,
-    on: Place = "here",
     force: Force = False,
     changes: Changes = None,
 ) -> None:
@@ -104,15 +102,15 @@ def build(
     from dagster_project.commands.options import RunOptions
 
     options = RunOptions.of(changes, force=force, tools=names_in(tools))
-    chosen, on_ray = names_in(shards), on == "ray"
+    chosen = names_in(shards)
     if rounds is None:
-        build_dataset(options, shards=chosen, dry_run=dry_run, on_ray=on_ray)
+        build_dataset(options, shards=chosen, dry_run=dry_run)
     elif chosen:
         raise typer.BadParameter("--rounds builds all shards. Leave --shards out.")
     else:
         from dagster_project.commands.rounds import run_rounds
 
-        run_rounds(options, until=rounds, dry_run=dry_run, on_ray=on_ray)
+        run_rounds(options, until=rounds, dry_run=dry_run)
 
 
 @app.command()
@@ -121,7 +119,6 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Make the training set and say what is planned.")
     ] = False,
-    on: Place = "here",
     force: Annotated[
         bool, typer.Option("--force", help="Train also what is up to date, or on too few texts.")
     ] = False,
@@ -132,7 +129,7 @@ def train(
     from dagster_project.commands.training import train_model
 
     options = RunOptions.of(changes, force=force, variant=variant)
-    train_model(options, dry_run=dry_run, on_ray=on == "ray")
+    train_model(options, dry_run=dry_run)
 
 
 @evaluate_app.callback()
@@ -161,13 +158,12 @@ def evaluate(
     as_json: AsJson = False,
     variant: VariantName = None,
     tools: ToolNames = None,
-    on: Place = "here",
     force: Force = False,
     changes: Changes = None,
 ) -> None:
     """Measure models by benchmarks, calls disabled and enabled; by default base and finetuned."""
     if context.invoked_subcommand is not None:
-        if given := [name for name, value in context.params.items() if value and value != "here"]:
+        if given := [name for name, value in context.params.items() if value]:
             raise typer.BadParameter(
                 f"These options belong to the benchmarks: {', '.join(given)}. Those of "
                 f"{context.invoked_subcommand} stand behind it."
@@ -187,7 +183,7 @@ def evaluate(
     if list_all:
         list_benchmarks(options, as_json=as_json)
     else:
-        evaluate_models(options, models=names_in(models), study=study, on_ray=on == "ray")
+        evaluate_models(options, models=names_in(models), study=study)
 
 
 # All options are the harness's, --help too.

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -31,14 +31,6 @@ ModelName = Annotated[
 ]
 Today = Annotated[
     str | None, typer.Option("--today", help="Date for the Calendar, YYYY-MM-DD. Default: today.")
-]
-Place = Annotated[
-    Literal["here", "ray"],
-    typer.Option(
-        "--on",
-        help="Where the runs are done: here, in this process, or on the Ray cluster that "
-        "dagster.yaml names.",
-    ),
 ]
 VariantName = Annotated[
     Variant | None,

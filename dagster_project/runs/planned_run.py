@@ -1,6 +1,6 @@
-"""Runs that a command plans, and how this process does them (on a Ray cluster: `on_ray.py`)."""
+"""Runs that a command plans and executes in its own process."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,22 +33,34 @@ class PlannedRun:
     ops: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def run_here(
+def run_all(
     instance: dg.DagsterInstance,
     resources: Mapping[str, dict[str, Any]],
-    planned: Sequence[PlannedRun],
+    planned: Iterable[PlannedRun],
 ) -> list[RunFailedError]:
-    """Do runs in this process, one after the other, to the last even where one fails.
+    """Execute runs in this process one after the other, to the last even if some fail.
 
     Returns:
-        What the failed ones say.
+        The errors of failed runs, and of partitions that another command removed meanwhile.
 
     Raises:
         RunInterruptedError: this process was told to stop.
     """
     failures: list[RunFailedError] = []
-    for run in still_there(instance, planned, failures):
-        for partitions in _ranges(instance, run):
+    for run in planned:
+        known = set(_PARTITIONS[run.job].get_partition_keys(dynamic_partitions_store=instance))
+        left = tuple(key for key in run.partitions if key in known)
+        if gone := sorted(set(run.partitions).difference(left)):
+            failures.append(
+                RunFailedError(
+                    "Not made, since Dagster has no partition for them any more: "
+                    f"{', '.join(gone)}. Another command took them out meanwhile, such as "
+                    "`toolformer sources remove`; run the same again."
+                )
+            )
+            if not left:
+                continue
+        for partitions in _ranges(instance, replace(run, partitions=left)):
             try:
                 run_job(
                     instance,
@@ -61,29 +73,6 @@ def run_here(
             except RunFailedError as error:
                 failures.append(error)
     return failures
-
-
-def still_there(
-    instance: dg.DagsterInstance, planned: Iterable[PlannedRun], failures: list[RunFailedError]
-) -> Iterator[PlannedRun]:
-    """These runs, each as it begins without partitions that another command took out meanwhile.
-
-    Args:
-        failures: is given the error that names those.
-    """
-    for run in planned:
-        known = set(_PARTITIONS[run.job].get_partition_keys(dynamic_partitions_store=instance))
-        left = tuple(key for key in run.partitions if key in known)
-        if gone := sorted(set(run.partitions).difference(left)):
-            failures.append(
-                RunFailedError(
-                    "Not made, since Dagster has no partition for them any more: "
-                    f"{', '.join(gone)}. Another command took them out meanwhile, such as "
-                    "`toolformer sources remove`; run the same again."
-                )
-            )
-        if left or not run.partitions:
-            yield replace(run, partitions=left)
 
 
 def _ranges(instance: dg.DagsterInstance, run: PlannedRun) -> list[Sequence[str]]:

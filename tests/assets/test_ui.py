@@ -12,17 +12,12 @@ from pathlib import Path
 import pytest
 
 from dagster_project.commands import prepare_home
-from dagster_project.commands.options import RunOptions
 from dagster_project.definitions import definitions
-from dagster_project.runs import on_ray
-from dagster_project.runs.on_ray import run_on_ray
-from dagster_project.runs.planned_run import PlannedRun
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
 from tests.browser import Browser, with_impatient_daemon
 from tests.conftest import REPOSITORY
 from tests.homes import environment_of
 from tests.processes import ServiceError, await_until
-from toolformer.home.settings.sections import validated
 
 pytestmark = [pytest.mark.java, pytest.mark.slow]
 
@@ -98,7 +93,7 @@ def has_ended(browser: Browser, backfill: str) -> bool:
 
 
 def test_a_backfill_of_two_shards_from_the_ui_is_one_run(
-    browser: Browser, home: PipelineHome, built_home: PipelineHome, log: Path, monkeypatch
+    browser: Browser, home: PipelineHome, built_home: PipelineHome, log: Path
 ):
     nodes = {node["assetKey"]["path"][0]: node for node in browser.ask(NODES)}
     assert set(nodes) == {
@@ -109,22 +104,7 @@ def test_a_backfill_of_two_shards_from_the_ui_is_one_run(
     assert {node["repository"]["location"]["name"] for node in nodes.values()} == {"toolformer"}
 
     # Two at once over the same shards: the second waits for the first, then finds the work done.
-    # A command with `--on ray` launches the second and follows it; the runs are none of Ray here.
-    backfills = [browser.launch_backfill(stages, list(SHARDS))]
-    monkeypatch.setenv("TOOLFORMER_UI", browser.address)
-    monkeypatch.setenv("TOOLFORMER_HOME", str(home.home.root))
-    monkeypatch.setattr(on_ray, "_check_launcher", lambda _instance: None)
-    told: list[str] = []
-    planned = [
-        PlannedRun("build_dataset", tuple(stages), SHARDS),
-        PlannedRun("train", ("call_statistics",)),
-    ]
-    with home.instance() as instance:
-        resources, settings = RunOptions().resources(), validated({}, origin="test")
-        assert run_on_ray(instance, resources, settings, planned, tell=told.append) == []
-    followed, statistics = (line.rpartition("/")[2] for line in told[:2])
-    backfills.append(followed)
-    assert browser.backfill_status(statistics) == "COMPLETED_SUCCESS"
+    backfills = [browser.launch_backfill(stages, list(SHARDS)) for _ in range(2)]
     for backfill in backfills:
         await_until(partial(has_ended, browser, backfill), f"the end of {backfill}", 240)
         assert browser.backfill_status(backfill) == "COMPLETED_SUCCESS", log.read_text()[-5000:]

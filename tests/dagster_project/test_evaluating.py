@@ -32,7 +32,7 @@ from warehouse.warehouse import Warehouse
         (("--study", "k"), ["finetuned"], "k"),
         (("--study", "tools", "--variant", "plain"), ["plain"], "tools"),
         (("--study", "sizes"), ["base", "finetuned", "large"], "sizes"),
-        (("--study", "k", "--models", "large,base", "--on", "ray"), ["large", "base"], "k"),
+        (("--study", "k", "--models", "large,base"), ["large", "base"], "k"),
     ],
 )
 def test_a_study_asks_its_models_by_the_benchmarks_that_have_questions(
@@ -40,8 +40,7 @@ def test_a_study_asks_its_models_by_the_benchmarks_that_have_questions(
 ):
     started: list[PlannedRun] = []
 
-    def run_all(*given: Any, on_ray: bool) -> list[RunFailedError]:
-        assert on_ray == ("ray" in flags)
+    def run_all(*given: Any) -> list[RunFailedError]:
         started.extend(given[-1])
         return []
 
@@ -65,7 +64,7 @@ def test_a_study_asks_its_models_by_the_benchmarks_that_have_questions(
 
 
 def test_what_answers_are_and_rows_left_out_are_told(run, home: Path, monkeypatch, tmp_path):
-    monkeypatch.setattr(evaluating, "run_all", lambda *_given, on_ray: [])
+    monkeypatch.setattr(evaluating, "run_all", lambda *_given: [])
     file = tmp_path / "gsm.jsonl"
     write_lines(file, {"question": "How many?", "answer": "2*3=6\n#### 6"}, {"question": "Why?"})
     described = f"evaluation.questions.gsm={{path: {file}, answers: answer}}"

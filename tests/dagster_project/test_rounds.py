@@ -43,15 +43,12 @@ class Project:
     failing: set[int] = field(default_factory=set)
     options: list[RunOptions] = field(default_factory=list)
 
-    def build_dataset(
-        self, options: RunOptions, *, shards: tuple[str, ...], dry_run: bool, on_ray: bool
-    ) -> None:
-        assert (shards, dry_run, on_ray) == ((), False, False)
+    def build_dataset(self, options: RunOptions, *, shards: tuple[str, ...], dry_run: bool) -> None:
+        assert (shards, dry_run) == ((), False)
         self.options.append(options)
         self.done.append(f"build {options.load_settings(self.home).sampling.round}")
 
-    def train_model(self, options: RunOptions, *, on_ray: bool, is_calibrated: bool) -> None:
-        assert not on_ray
+    def train_model(self, options: RunOptions, *, is_calibrated: bool) -> None:
         settings = options.load_settings(self.home)
         number = settings.sampling.round
         if number in self.failing:

@@ -128,8 +128,8 @@ class RunsSettings(Section):
         64,
         ge=1,
         le=10_000,
-        description="maximum number of shards in a run of a backfill or of `build --on ray`; a run "
-        "loads its model once; reload the definitions after a change",
+        description="maximum number of shards in a run of a backfill; a run loads its model once; "
+        "reload the definitions after a change",
     )
 
 

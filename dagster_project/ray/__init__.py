@@ -1,1 +1,0 @@
-"""Runs on a Ray cluster: how they are launched, placed, and ended. Needs the extra `ray`."""
