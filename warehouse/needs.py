@@ -1,38 +1,36 @@
-"""What a statement reads: rows of tables, what catalogues say of them, and views over these."""
+"""Finds out what a statement reads: rows of tables, entries of catalogues, and views over these."""
 
 import functools
-import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
+from warehouse.connection import temporary_tables
 from warehouse.counting import COUNTS, RELATION
 from warehouse.schema import sql_texts, tables
 
 METADATA_VIEW = "partition_metadata"
-"""The view of what is published with the partitions of the tables at hand."""
+"""The view of the metadata that partitions were published with."""
 
 LABELS = "labels"
-"""The view of people's judgements, which lie in a file of their own."""
+"""The view of people's judgements, which are stored in a file of their own."""
 
+_RELATIONS = {name: RELATION.findall(text) for name, text in sql_texts("views").items()}
 STATISTICS_VIEWS = tuple(
-    name
-    for name in TopologicalSorter(
-        {name: RELATION.findall(text) for name, text in sql_texts("views").items()}
-    ).static_order()
-    if name in sql_texts("views")
+    name for name in TopologicalSorter(_RELATIONS).static_order() if name in _RELATIONS
 )
-"""Names of the views in `views/`, each behind those that it selects from."""
+"""Names of the views in `views/`, each after those that it selects from."""
 
 _VIEWS = frozenset((*COUNTS, *STATISTICS_VIEWS))
-_READ = re.compile(
-    r'(?:\b(?:from|join|pivot|unpivot|summarize|table)\b|,)[\s(]*(?:"?main"?\.)?"?(\w+)'
-)
-_COMMENT = re.compile(r"--[^\n]*")
-# `query` and `query_table` read what a text names.
-_INTROSPECTION = re.compile(
-    r"\bshow\b|\bdescribe\b|\bduckdb_|\binformation_schema\b|\bpg_|\bsqlite_"
-    r'|\bquery(_table)?"?\s*\('
-)
+# Table functions that read no table.
+_GENERATORS = frozenset({"unnest", "range", "generate_series"})
+_SYNTAX = """
+    select
+        tree ->> '$..type',
+        (tree ->> '$..table_name') || (tree ->> '$..function.function_name'),
+        tree ->> '$..cte_map.map[*].key'
+    from (select json_serialize_sql($sql::varchar)::json as tree)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ class Needs:
 
     Attributes:
         rows: tables whose rows are read.
-        published: tables of whose partitions the catalogues are asked.
+        published: tables whose entries in the catalogues are read.
         views: names of `COUNTS` and `STATISTICS_VIEWS`.
     """
 
@@ -56,20 +54,19 @@ class Needs:
 
     @property
     def are_counts(self) -> bool:
-        """Whether these are counts alone."""
+        """Whether only counts are read."""
         return not self.rows and self.views <= of_counts().views
 
 
 def everything() -> Needs:
-    """Returns all there is."""
-    names = frozenset(tables())
-    return Needs(names, names, frozenset(_VIEWS))
+    """Return all tables and views."""
+    return Needs(frozenset(tables()), frozenset(tables()), _VIEWS)
 
 
 @functools.cache
 def of_counts() -> Needs:
-    """Returns what can be told by counts alone."""
-    needs = {name: needs_of(f"from {name}") for name in _VIEWS}
+    """Return the views that counts in catalogues answer, without any rows."""
+    needs = {name: _needs_of_names({name}) for name in _VIEWS}
     views = (
         name for name, of in needs.items() if not of.rows and not of.views & {METADATA_VIEW, LABELS}
     )
@@ -77,11 +74,10 @@ def of_counts() -> Needs:
 
 
 def needs_of(sql: str) -> Needs:
-    """Returns what a statement may read, directly or through a view.
+    """Return what a statement reads, directly or through views.
 
-    A name counts behind `from`, `join`, a comma and the like, outside of comments: too many views
-    cost milliseconds, and of one too few DuckDB complains, so that `query` makes all. A statement
-    that asks for DuckDB's own catalogue gets all.
+    A statement needs everything if it asks for DuckDB's own catalogue, names relations in strings
+    (`from query('…')`), or names an unknown one, for which DuckDB then suggests another.
 
     Example:
         >>> sorted(needs_of("select count(*) from stage_costs").rows)
@@ -89,26 +85,34 @@ def needs_of(sql: str) -> Needs:
         >>> sorted(needs_of("select 1").tables)
         []
     """
-    text = _COMMENT.sub("", sql.lower())
-    if _INTROSPECTION.search(text):
-        return everything()
-    words = frozenset(_READ.findall(text))
-    views = words & _VIEWS
-    rows = words & frozenset(tables())
-    waiting = list(views)
-    while waiting:
-        inside = _relations_of_view(waiting.pop())
-        rows |= inside & frozenset(tables())
-        unread = (inside & _VIEWS) - views
-        views |= unread
-        waiting += unread
-    published = frozenset(tables()) if METADATA_VIEW in words else frozenset()
-    published |= {COUNTS[name] for name in views if name in COUNTS}
-    published |= rows if METADATA_VIEW in views else frozenset()
-    return Needs(rows, published, views)
+    nodes, names = parsed(sql)
+    known = names <= _VIEWS | tables().keys()
+    return _needs_of_names(names) if nodes and known else everything()
 
 
-@functools.cache
-def _relations_of_view(name: str) -> frozenset[str]:
-    """What a view selects from; counts stand in catalogues, so they need no other view."""
-    return frozenset(() if name in COUNTS else RELATION.findall(sql_texts("views")[name]))
+@functools.lru_cache(maxsize=1024)
+def parsed(sql: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Parse a statement with DuckDB.
+
+    Returns:
+        The kinds of its queries, such as `SELECT_NODE`, and the relations that it reads. Both are
+        empty if it is no select statement.
+    """
+    with temporary_tables() as connection:
+        [(types, names, ctes)] = connection.execute(_SYNTAX, {"sql": sql}).fetchall()
+    # A `with` clause may read the table that it is named like.
+    defined = set(map(str.lower, ctes)) - _VIEWS - tables().keys()
+    nodes = frozenset(name for name in types if name.endswith("_NODE"))
+    return nodes, frozenset(map(str.lower, names)) - defined - _GENERATORS
+
+
+def _needs_of_names(names: Collection[str]) -> Needs:
+    found = set(names)
+    for view in reversed(STATISTICS_VIEWS):
+        if view in found:
+            found.update(_RELATIONS[view])
+    rows = frozenset(found & tables().keys())
+    published = frozenset(COUNTS[name] for name in found & COUNTS.keys())
+    if METADATA_VIEW in found:
+        published |= tables().keys() if METADATA_VIEW in names else rows
+    return Needs(rows, published, _VIEWS & found)

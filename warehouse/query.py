@@ -5,16 +5,15 @@ as it was at one moment. Of a user's statements only a single select is accepted
 sees no file outside the warehouse and no network.
 """
 
-import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from warehouse.connection import open_connection, temporary_tables
 from warehouse.counting import COUNTS, counted_relation
 from warehouse.errors import PartitionsChangingError, QueryError
-from warehouse.needs import everything, needs_of, of_counts
+from warehouse.needs import everything, needs_of, of_counts, parsed
 from warehouse.reading import (
     are_moved,
     chosen_files,
@@ -38,8 +37,6 @@ _MAX_ATTEMPTS = 4
 _ROWS_PER_BATCH = 4096
 
 _READING_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
-# In a statement as JSON; the quotes of literals are escaped there.
-_NODE = re.compile(r'"type":"(\w+_NODE)"')
 
 _WHOLE_NUMBERS = {"tinyint", "smallint", "integer", "bigint", "hugeint"}
 _UNSIGNED = {"utinyint", "usmallint", "uinteger", "ubigint"}
@@ -132,15 +129,7 @@ def counts_at_once(
 
 
 def ask_frames(name: str, frames: Mapping[str, "pl.DataFrame"], **values: object) -> "pl.DataFrame":
-    """Returns the rows of a query of the project over rows in memory, which stand for its tables.
-
-    Without a database of its own and a view over files, which take longer than a small query.
-
-    Args:
-        name: The query's.
-        frames: The rows, by table.
-        values: Its parameters.
-    """
+    """Run a query of `queries/` over frames in place of its tables."""
     with temporary_tables() as connection:
         for table, rows in frames.items():
             connection.register(table, rows)
@@ -186,7 +175,15 @@ def _selection(
 ) -> "duckdb.DuckDBPyRelation":
     import duckdb
 
-    _require_select(connection, sql)
+    statements = connection.extract_statements(sql)
+    nodes = parsed(sql)[0]
+    if len(statements) != 1 or not nodes or nodes - _READING_NODES:
+        kinds = [each.type.name for each in statements] + sorted(nodes - _READING_NODES)
+        raise QueryError(
+            "Only a single statement that reads is accepted, such as `select … from documents`; "
+            f"got: {', '.join(kinds) or 'nothing'}. To write files or change settings, open "
+            "warehouse.duckdb in DuckDB."
+        )
     relation = connection.sql(_without_semicolons(sql), params=dict(parameters or {}))
     names = relation.columns
     if len(set(names)) < len(names):
@@ -195,7 +192,7 @@ def _selection(
             f"The result has two columns '{twice}'; expected one name per column. "
             "Give one of them another name with `as`."
         )
-    # Polars and Python have no value for some dates, times, intervals and wide numbers.
+    # Polars lacks a value for some dates, times, intervals and wide numbers.
     columns = [
         duckdb.SQLExpression(f"#{number}").cast(_held_by_polars(kind)).alias(name)
         for number, (name, kind) in enumerate(zip(names, relation.types, strict=True), start=1)
@@ -204,20 +201,19 @@ def _selection(
 
 
 def frame_of(relation: "duckdb.DuckDBPyRelation") -> "pl.DataFrame":
-    """The rows; whole numbers wider than 64 bits, as `sum` gives them, come as Int64."""
+    """Return the rows; wide integers, such as those of `sum`, become Int64 if they fit."""
     import polars as pl
 
-    frame = pl.DataFrame(pl.from_arrow(relation.to_arrow_table()))
-    whole = [
-        name
-        for name, kind in frame.schema.items()
-        if isinstance(kind, pl.Decimal) and kind.scale == 0
-    ]
-    return frame.with_columns(_narrow(frame[name]) for name in whole)
+    frame = relation.pl()
+    for name, kind in frame.schema.items():
+        if isinstance(kind, pl.Decimal) and kind.scale == 0:
+            with suppress(pl.exceptions.InvalidOperationError):
+                frame = frame.with_columns(pl.col(name).cast(pl.Int64))
+    return frame
 
 
 def _without_semicolons(sql: str) -> str:
-    """The statement alone: a comment behind its semicolon breaks a selection from it."""
+    """Blank the semicolons, so that the statement can be a subquery even if a comment follows."""
     import duckdb
 
     text = bytearray(sql.encode())
@@ -238,34 +234,3 @@ def _held_by_polars(kind: Any) -> Any:
     if kind.id == "struct":
         return duckdb.struct_type({name: _held_by_polars(inner) for name, inner in kind.children})
     return VARCHAR
-
-
-def _narrow(series: "pl.Series") -> "pl.Series":
-    import polars as pl
-
-    narrowed = series.cast(pl.Int64, strict=False)
-    return narrowed if narrowed.null_count() == series.null_count() else series
-
-
-def _require_select(connection: "duckdb.DuckDBPyConnection", sql: str) -> None:
-    import duckdb
-
-    statements = connection.extract_statements(sql)
-    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        kinds = [statement.type.name for statement in statements] or ["nothing"]
-        raise _not_reading(kinds)
-    # `with x as (copy …) select …` is a select that writes: look at every node of the tree.
-    ((tree,),) = connection.execute(
-        "select json_serialize_sql($sql::varchar)", {"sql": statements[0].query}
-    ).fetchall()
-    kinds = set(_NODE.findall(tree))
-    if not kinds or not kinds <= _READING_NODES:
-        raise _not_reading(sorted(kinds - _READING_NODES) or ["no statement"])
-
-
-def _not_reading(kinds: Iterable[str]) -> QueryError:
-    return QueryError(
-        "Only a single statement that reads is accepted, such as `select … from documents`; "
-        f"got: {', '.join(kinds)}. To write files or change settings, open warehouse.duckdb in "
-        "DuckDB."
-    )

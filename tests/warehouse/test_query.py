@@ -138,7 +138,12 @@ def test_only_the_tables_that_a_query_names_are_opened():
         "pivot documents on language",
     ):
         assert "documents" in needs_of(statement).rows
-    assert needs_of("describe documents").rows == set(tables())
+    for statement in (
+        "describe documents",
+        "from information_schema.tables",
+        "from duckdb_views()",
+    ):
+        assert needs_of(statement).rows == set(tables())
 
 
 @pytest.mark.parametrize(
@@ -147,6 +152,8 @@ def test_only_the_tables_that_a_query_names_are_opened():
         "select count(*) as queries from documents",
         "select text from documents where text like '%query of a jpg_file%'",
         "with subquery as (from documents) from subquery",
+        "select 'from scored_calls, ' || text from documents /* join executed_calls */",
+        "with documents as (from main.documents) select unnest([1]), d.* from documents as d",
     ],
 )
 def test_letters_of_a_name_or_text_open_no_other_tables(statement: str):
