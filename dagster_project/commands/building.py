@@ -90,7 +90,7 @@ def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) 
     """Run the stages of the shards, or say what they would do.
 
     Args:
-        shards: only these; none for all.
+        shards: only these keys and ranges of numbers; none for all.
 
     Raises:
         RunFailedError: shards failed; the others are finished all the same.
@@ -119,7 +119,7 @@ def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) 
         annotator = Annotator.of(settings, home)
         warehouse = open_warehouse(home)
         if shards:
-            warehouse = warehouse.limited_to(shards)
+            warehouse = warehouse.limited_to([entry.key for entry in chosen])
         planning = BuildPlan(
             warehouse,
             settings,

@@ -79,7 +79,13 @@ def ingest(
 
 @app.command()
 def build(
-    shards: Annotated[str | None, typer.Option(help="Only these shards.", metavar="a,b")] = None,
+    shards: Annotated[
+        str | None,
+        typer.Option(
+            metavar="a,b,0:64",
+            help="Only these shards: keys, or ranges of their numbers, here those below 64.",
+        ),
+    ] = None,
     tools: ToolNames = None,
     rounds: Annotated[
         int | None,

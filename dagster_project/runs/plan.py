@@ -1,5 +1,6 @@
 """What a build would do, and why: fingerprints of stored partitions against those due now."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -16,6 +17,7 @@ from toolformer.errors import ToolformerError
 from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.toolbox import Toolbox
+from toolformer.sources.errors import ShardNotFoundError
 from toolformer.sources.manifest import Manifest, ShardEntry
 from warehouse.errors import DamagedPartitionError
 from warehouse.schema import ALL
@@ -47,15 +49,17 @@ def chosen_shards(
 ) -> list[ShardEntry]:
     """The shards to annotate that were named, or else all, of which `sampling.shards` leaves few.
 
+    A name is a key, or a range of numbers such as `0:64`: shards 0 to 63 but those held out.
+
     These few are the first of every source, as many of each as of the others.
 
     Raises:
-        ShardNotFoundError: a shard was named that is not active.
+        ShardNotFoundError: a shard was named that is not active, or a range has none.
         ToolformerError: one was named that is held out, or all are.
     """
     annotated, limit = manifest.annotated_shards, settings.sampling.shards
     if shards:
-        entries = [manifest.entry(key) for key in dict.fromkeys(shards)]
+        entries = list(dict.fromkeys(entry for name in shards for entry in _named(manifest, name)))
         if held_out := [entry.key for entry in entries if entry.is_held_out]:
             raise ToolformerError(
                 f"Held out, and so not annotated: {', '.join(held_out)}. Expected shards that are "
@@ -77,6 +81,20 @@ def chosen_shards(
         counts[entry.source] += 1
     first = set(sorted(numbers, key=numbers.__getitem__)[:limit])
     return [entry for entry in annotated if entry.key in first]
+
+
+def _named(manifest: Manifest, name: str) -> list[ShardEntry]:
+    """Return the shard with this key, or the shards to annotate in a range such as `0:64`."""
+    if not (bounds := re.fullmatch(r"(\d+):(\d+)", name)):
+        return [manifest.entry(name)]
+    numbers = range(int(bounds[1]), int(bounds[2]))
+    if found := [entry for entry in manifest.annotated_shards if entry.number in numbers]:
+        return found
+    raise ShardNotFoundError(
+        f"No shard to annotate is in {name}, which ends before shard {numbers.stop}. Expected a "
+        "range with at least one shard that is not held out. Correct it; `toolformer sql "
+        '"select distinct shard from documents"` lists the shards.'
+    )
 
 
 @dataclass

@@ -9,6 +9,7 @@ from dagster_project.runs.plan import BuildPlan, chosen_shards
 from tests.dagster_project.test_plan import BOTH, ENTRY, settings_with, store, toolbox_of
 from tests.warehouse.rows import frame
 from toolformer.errors import ToolformerError
+from toolformer.sources.errors import ShardNotFoundError
 from toolformer.sources.manifest import Manifest, ShardEntry
 from warehouse.layout import catalogue_file
 from warehouse.schema import ALL
@@ -33,6 +34,23 @@ def test_all_shards_are_annotated_but_those_held_out_or_as_many_of_each_source()
     assert chosen_shards(manifest, [second.key], few) == [second]
     with pytest.raises(ToolformerError, match=f"Held out, and so not annotated: {held_out.key}. "):
         chosen_shards(manifest, [second.key, held_out.key], settings_with())
+
+
+def test_a_range_of_numbers_names_the_shards_in_it_that_are_annotated():
+    manifest = manifest_with(*[("a", number == 2) for number in range(5)])
+    zero, one, _, three, four = manifest.shards
+    assert chosen_shards(manifest, ["1:4"], settings_with()) == [one, three]
+    assert chosen_shards(manifest, [four.key, "3:100", "0:1"], settings_with()) == [
+        four,
+        three,
+        zero,
+    ]
+    for name in ("5:9", "4:4", "4:1", "2:3"):
+        with pytest.raises(ShardNotFoundError, match=f"No shard to annotate is in {name}"):
+            chosen_shards(manifest, [name], settings_with())
+    for name in (":4", "1:", "1-4"):
+        with pytest.raises(ShardNotFoundError, match=f"There is no shard '{name}'"):
+            chosen_shards(manifest, [name], settings_with())
 
 
 def test_where_all_shards_are_held_out_nothing_can_be_annotated():

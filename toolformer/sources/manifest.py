@@ -39,6 +39,11 @@ class ShardEntry:
     is_held_out: bool
     status: ShardStatus = "active"
 
+    @property
+    def number(self) -> int:
+        """The number in the key."""
+        return int(self.key.removeprefix(_KEY_PREFIX))
+
 
 @dataclass(slots=True)
 class Manifest:
