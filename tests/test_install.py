@@ -73,8 +73,8 @@ def test_ci_installs_every_extra_by_that_line():
     script = (REPOSITORY / ".ci" / "run").read_text("utf-8")
     assert INSTALL_EXTRA.format("$extras").replace("'", '"') in script
     (names,) = re.findall(r"^all=(.*)$", script, re.MULTILINE)
-    # What runs on Ray needs is the extra s3 too; dev is in the lock.
-    assert {*names.split(","), "s3", "dev"} == set(EXTRAS)
+    # What `dev` brings is in the lock.
+    assert {*names.split(","), "dev"} == set(EXTRAS)
 
 
 def test_every_pod_of_the_chart_has_an_image_that_the_schema_takes_and_a_home_on_its_volume():

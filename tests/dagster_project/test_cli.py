@@ -77,7 +77,7 @@ def test_a_flag_with_a_mistake_is_named(run):
 
 def test_the_help_has_the_commands_in_four_panels(run):
     outcome = run()
-    assert "cluster" in outcome.out + outcome.err
+    assert "tools" in outcome.out + outcome.err
     help_text = run("--help")
     assert help_text.code == 0
     names = [name for panel, names in PANELS.items() for name in (f"─ {panel} ", *names)]

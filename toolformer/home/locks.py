@@ -1,8 +1,4 @@
-"""Locks that keep processes out of each other's way: files, held by the kernel.
-
-Those in a folder that many machines share depend on the file system between them, so it is tried
-first.
-"""
+"""File locks between processes, and a check that the file system supports them."""
 
 import errno
 import functools
@@ -19,18 +15,18 @@ from toolformer.base.whole_files import beside
 from toolformer.errors import ToolformerError
 from toolformer.home.progress import waiting_shown
 
-# Of NFS and Lustre: each machine locks for itself.
+# Mount options of NFS and Lustre that make locks local to each machine.
 _LOCKS_OF_ONE_MACHINE = {"nolock", "local_lock=all", "local_lock=flock", "localflock", "noflock"}
 _COMMAND_WIDTH = 100
 _LOGGER = logging.getLogger(__name__)
 
 
 class LockError(ToolformerError):
-    """Locks do not exclude others."""
+    """A file system whose locks do not exclude other processes."""
 
 
 class NamedLock(FileLock):
-    """A lock that says whom it waits for. Whoever asks with `timeout=0` does not wait."""
+    """Lock that logs which command it waits for."""
 
     def acquire(self, timeout: float | None = None, *arguments: Any, **options: Any) -> Any:
         """See `FileLock`."""
@@ -45,25 +41,22 @@ class NamedLock(FileLock):
 
 
 class RemovedLock(NamedLock):
-    """A lock whose file goes when it is released: there are as many as outputs being made."""
+    """Lock whose file is removed on release, since each output has its own."""
 
     def _release(self) -> None:
-        # While it is held: whoever waits for it notices, and makes the file anew.
+        # Still held here: a waiting process notices and makes the file again.
         Path(self.lock_file).unlink(missing_ok=True)
         super()._release()
 
 
 def file_lock(folder: Path, name: str, kind: type[NamedLock] = NamedLock) -> FileLock:
-    """The lock of a name among those of a folder, which is made where it is missing.
-
-    The kernel frees it when its process ends, however it ends.
-    """
+    """Return the lock of a name in a folder; the kernel frees it when its process ends."""
     folder.mkdir(parents=True, exist_ok=True)
     return kind(folder / f"{name}.lock", thread_local=False)
 
 
 def holder_of(file: Path) -> str:
-    """The command that holds a lock, as far as the kernel tells: Linux does, of its own machine."""
+    """Return the command that holds a lock, if it is a process of this machine and Linux."""
     import psutil
 
     try:
@@ -83,11 +76,7 @@ def holder_of(file: Path) -> str:
 
 @functools.cache
 def check_locks(machine: Path, shared: Path) -> None:
-    """Take a lock twice, once a process, in the folder of this machine and in that of all.
-
-    Raises:
-        LockError: both were given, so nobody would be excluded.
-    """
+    """Raise `LockError` if locks do not work in either folder. Tried once per process."""
     for folder in dict.fromkeys((machine, shared)):
         folder.mkdir(parents=True, exist_ok=True)
         why = why_locks_fail(folder)
@@ -99,22 +88,16 @@ def check_locks(machine: Path, shared: Path) -> None:
 
 
 def remedy(folder: Path, *, machine: Path) -> str:
-    """What to do where locks in a folder exclude nobody.
-
-    Args:
-        folder: folder of the machine, or of all machines.
-        machine: folder of what belongs to this machine.
-    """
+    """Return what to do if locks in a folder, of this machine or shared, do not work."""
     if folder == machine:
         return "Set TOOLFORMER_CACHE to a folder on a disk of this machine"
     return "Mount the shared folder with locks that all machines see"
 
 
 def why_locks_fail(folder: Path) -> str | None:
-    """Take a lock twice in a folder that is there; None where the second is refused.
+    """Return why locks in an existing folder do not work, or None.
 
-    Whether another machine is refused too, a machine cannot try alone: how the folder is mounted
-    tells.
+    Takes a lock twice. Whether it excludes other machines too depends on the mount options.
     """
     options = _LOCKS_OF_ONE_MACHINE.intersection(_mount_options(folder))
     if options:
@@ -139,7 +122,7 @@ def why_locks_fail(folder: Path) -> str | None:
 
 
 def _mount_options(folder: Path) -> list[str]:
-    """Options of the file system that a folder lies on; none where the system does not tell."""
+    """Return the mount options of a folder, or nothing if the system does not list mounts."""
     import psutil
 
     try:
@@ -147,6 +130,6 @@ def _mount_options(folder: Path) -> list[str]:
     except OSError:
         return []
     above = [mount for mount in mounts if folder.resolve().is_relative_to(mount.mountpoint)]
-    # Of two at one place the later one is on top.
+    # Of two mounts at one place the later one is visible.
     nearest = max(reversed(above), key=lambda mount: len(mount.mountpoint), default=None)
     return nearest.opts.split(",") if nearest else []
