@@ -5,8 +5,6 @@ import functools
 import glob
 import secrets
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,111 +13,67 @@ from toolformer.base.constants import SWEEP_THRESHOLDS, THRESHOLD_TOLERANCE
 if TYPE_CHECKING:
     import duckdb
 
-_SETTINGS = (
+# Given when a database is opened, since what `set` changes holds for one connection alone.
+_SETTINGS: dict[str, Any] = {
     # A Python variable must never answer for a table.
-    "set python_enable_replacements = false",
-    "set autoinstall_known_extensions = false",
-    "set autoload_known_extensions = false",
-    # So many values are looked for by the filters of the files instead of reading every row.
-    "set dynamic_or_filter_threshold = 500",
-)
-# Stand in every database, so that views, rules and people ask in the same words.
-MACROS = (
-    "create or replace macro reaches(loss_reduction, threshold) as "
-    f"loss_reduction >= threshold - {THRESHOLD_TOLERANCE}",
-    f"create or replace macro sweep_thresholds() as {list(SWEEP_THRESHOLDS)}::double[]",
-    # The highest multiple of 0.01 nats that a loss reduction reaches, in hundredths.
-    """create or replace macro reduction_bin(loss_reduction) as (
-        case
-            when loss_reduction >= 10 then 1000
-            when loss_reduction <= -10 then -1000
-            -- The product can land on either side of a whole number.
-            when reaches(loss_reduction, (floor(loss_reduction * 100) + 1) / 100)
-                then floor(loss_reduction * 100) + 1
-            when reaches(loss_reduction, floor(loss_reduction * 100) / 100)
-                then floor(loss_reduction * 100)
-            else floor(loss_reduction * 100) - 1
-        end
-    )::integer""",
-    # The bin of a threshold that is a multiple of 0.01 up to 10; NULL for others.
-    "create or replace macro threshold_bin(threshold) as case when threshold <= 10 "
-    "and round(threshold * 100) / 100 = threshold then round(threshold * 100)::integer end",
-    # Of a share in percent; the two behind it are its 95 % interval as `score_interval` has it.
-    "create or replace macro share_bound(hits, items, z) as 100 * (hits + z * z / 2 "
-    "+ z * sqrt(hits * (items - hits) / nullif(items, 0) + z * z / 4)) / (items + z * z)",
-    "create or replace macro share_low(hits, items) as share_bound(hits, items, -1.959964)",
-    "create or replace macro share_high(hits, items) as share_bound(hits, items, 1.959964)",
-)
+    "python_enable_replacements": False,
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    # Filters on up to this many values use the Bloom filters of the files.
+    "dynamic_or_filter_threshold": 500,
+}
+_MACROS = Path(__file__).with_name("macros.sql").read_text(encoding="utf-8")
+MACROS = (_MACROS.format(tolerance=THRESHOLD_TOLERANCE, thresholds=list(SWEEP_THRESHOLDS)),)
+"""SQL that defines the macros of every database."""
 
 
-@contextmanager
-def open_connection(database: Path | None = None) -> Iterator["duckdb.DuckDBPyConnection"]:
-    """Opens a connection and closes it at the end of the block.
+def temporary_tables() -> "duckdb.DuckDBPyConnection":
+    """Return a connection for a `with` block, whose temporary tables no other connection sees.
 
-    Args:
-        database: File to open for writing; None is a database in memory.
-
-    Yields:
-        The connection, with no progress bar, no extension loading and no look at variables. It
-        has the macros above. Queries larger than memory put temporary files where TMPDIR says.
+    Its database is shared by the process: opening one takes longer than writing a small partition.
     """
-    connection = _opened(database)
-    try:
-        yield connection
-    finally:
-        connection.close()
-
-
-@contextmanager
-def temporary_tables() -> Iterator["duckdb.DuckDBPyConnection"]:
-    """Gives a connection for temporary tables, which are gone at the end of the block.
-
-    Its database is the process's own: to open one takes longer than to write a small partition.
-
-    Yields:
-        A connection like that of `open_connection`; none sees the tables of another.
-    """
-    connection = _database_of_process().cursor()
-    try:
-        yield connection
-    finally:
-        connection.close()
+    return _database_of_process().cursor()
 
 
 @functools.cache
 def _database_of_process() -> "duckdb.DuckDBPyConnection":
-    connection = _opened(None)
-    # DuckDB complains of what is left open when Python ends.
+    connection = open_connection()
+    # DuckDB complains about connections that are open when Python ends.
     atexit.register(_database_of_process.cache_clear)
     return connection
 
 
-def _opened(database: Path | None) -> "duckdb.DuckDBPyConnection":
+def open_connection(database: Path | None = None) -> "duckdb.DuckDBPyConnection":
+    """Open a connection for a `with` block.
+
+    It shows no progress bar, loads no extension, reads no Python variable and has the macros of
+    `macros.sql`. Queries larger than memory put temporary files where TMPDIR says.
+
+    Args:
+        database: File to open for writing; None is a database in memory.
+    """
     import duckdb
 
-    # Made by DuckDB when it needs it, and removed. A statement may read what is in it, so it is a
-    # folder of its own.
+    # DuckDB creates and removes this folder. Statements may read it, so nothing else is in it.
     spill = f"{tempfile.gettempdir()}/toolformer-{secrets.token_hex(8)}"
-    config: dict[str, Any] = {"temp_directory": spill}
+    config = _SETTINGS | {"temp_directory": spill}
     if database is not None:
         # A file that DuckDB 1.x can open too.
         config["storage_compatibility_version"] = "v1.0.0"
     connection = duckdb.connect(":memory:" if database is None else str(database), config=config)
-    # Set only where there is one: in Jupyter without ipywidgets DuckDB refuses to set it at all.
+    # Only if it is on: in Jupyter without ipywidgets DuckDB refuses to set it at all.
     if connection.execute("select current_setting('enable_progress_bar')").fetchall() == [(True,)]:
         connection.execute("set enable_progress_bar = false")
-    for statement in (*_SETTINGS, *MACROS):
-        connection.execute(statement)
+    connection.execute(*MACROS)
     return connection
 
 
 def confine(connection: "duckdb.DuckDBPyConnection", *folders: Path) -> None:
-    """Takes away every file but those below the folders, the network, and the way back.
+    """Refuse all files outside the folders, the network, and changes of settings, for good.
 
-    DuckDB still lets a statement *write* below them; who runs a foreign statement checks its
-    kind first.
+    DuckDB still lets a statement write to the folders: check the kind of a user's statement first.
     """
-    # Patterns are compared as they are written, so the escaped form has to be named too.
+    # DuckDB compares patterns as they are written, so the escaped form is needed too.
     allowed = ", ".join(
         sql_literal(text) for each in map(str, folders) for text in (each, glob.escape(each))
     )
@@ -129,7 +83,7 @@ def confine(connection: "duckdb.DuckDBPyConnection", *folders: Path) -> None:
 
 
 def sql_literal(text: str) -> str:
-    """Returns text as an SQL string literal, for the statements that take no parameters.
+    """Return text as an SQL string literal, for statements that take no parameters.
 
     Example:
         >>> sql_literal("/home/o'neill")
@@ -139,10 +93,5 @@ def sql_literal(text: str) -> str:
 
 
 def sql_name(name: str) -> str:
-    """Returns a name as a quoted SQL identifier.
-
-    Example:
-        >>> sql_name("window")
-        '"window"'
-    """
+    """Return a name as a quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

@@ -6,8 +6,7 @@
 -- `create table` describe the table, and each column stands on a line of its own that ends in
 -- its description; further constraints follow after the last column.
 --
--- A NULL passes a CHECK, and DuckDB allows no lambda in one: what holds inside `calls` is
--- checked in `validation.py`.
+-- A NULL passes a CHECK, and DuckDB allows no lambda in one.
 
 -- One row per text of the corpus.
 create table documents (

@@ -10,6 +10,7 @@ import pytest
 
 from tests.warehouse.rows import SHARD, TEXT, frame, put, put_labels
 from warehouse import query
+from warehouse.connection import temporary_tables
 from warehouse.counting import COUNTS
 from warehouse.errors import PartitionsChangingError, QueryError
 from warehouse.needs import STATISTICS_VIEWS, needs_of
@@ -117,6 +118,8 @@ def test_variable_of_the_program_never_answers_for_a_table(shared_warehouse: War
     assert secrets.height == 1
     with pytest.raises(QueryError, match="secrets"):
         shared_warehouse.query("select * from secrets")
+    with temporary_tables() as connection, pytest.raises(duckdb.CatalogException, match="secrets"):
+        connection.sql("select * from secrets")
 
 
 @pytest.mark.parametrize("sql", ["pick 1", "select nothing from documents", "select 1 a, 2 a"])

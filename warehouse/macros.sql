@@ -1,0 +1,36 @@
+-- Macros of every database, so that views, rules and people ask in the same words.
+-- `connection.py` fills in the braces.
+
+create or replace macro reaches(loss_reduction, threshold) as
+    loss_reduction >= threshold - {tolerance};
+
+create or replace macro sweep_thresholds() as {thresholds}::double[];
+
+-- The highest multiple of 0.01 nats that a loss reduction reaches, in hundredths.
+create or replace macro reduction_bin(loss_reduction) as (
+    case
+        when loss_reduction >= 10 then 1000
+        when loss_reduction <= -10 then -1000
+        -- The product can land on either side of a whole number.
+        when reaches(loss_reduction, (floor(loss_reduction * 100) + 1) / 100)
+            then floor(loss_reduction * 100) + 1
+        when reaches(loss_reduction, floor(loss_reduction * 100) / 100)
+            then floor(loss_reduction * 100)
+        else floor(loss_reduction * 100) - 1
+    end
+)::integer;
+
+-- The bin of a threshold that is a multiple of 0.01 up to 10; NULL for others.
+create or replace macro threshold_bin(threshold) as case
+    when threshold <= 10 and round(threshold * 100) / 100 = threshold
+        then round(threshold * 100)::integer
+end;
+
+-- A bound of the score interval of a share, in percent; `score_interval` computes the same.
+create or replace macro share_bound(hits, items, z) as
+    100 * (hits + z * z / 2 + z * sqrt(hits * (items - hits) / nullif(items, 0) + z * z / 4))
+    / (items + z * z);
+
+create or replace macro share_low(hits, items) as share_bound(hits, items, -1.959964);
+
+create or replace macro share_high(hits, items) as share_bound(hits, items, 1.959964);
