@@ -281,7 +281,7 @@ def asked(monkeypatch) -> list[list[str]]:
     asked: list[list[str]] = []
 
     def run_all(*given: Any, **_: object) -> list[Exception]:
-        asked.append(sorted({key for planned in given[3] for key in planned.partitions}))
+        asked.append(sorted({key for planned in given[2] for key in planned.partitions}))
         return []
 
     monkeypatch.setattr(building, "run_all", run_all)

@@ -4,23 +4,19 @@ import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from assets.evaluation import results
 from assets.evaluation.results import evaluation_results
 from dagster_project.definitions import definitions
 from dagster_project.run_tags import RANGE_END_TAG, RANGE_START_TAG
 from tests.fakes import save_tiny_model
 from tests.homes import write_lines
 from tests.warehouse.rows import new_warehouse
-from toolformer.home.home import Home
 from toolformer.home.partitions import BENCHMARKS, MODELS, register
 from toolformer.home.resources.settings import SettingsResource
-from toolformer.training.model_card import CARD_FILE
 from tools.plugins.table_tool import TABLE_TOOL
 
 KEYS = ["first|base", "bad|base", "last|base"]
@@ -100,25 +96,6 @@ def test_those_that_were_measured_are_reported_and_the_retry_measures_the_one(
             data_version(again, key) == data_version(edited, key) for key in (KEYS[0], KEYS[2])
         )
         assert (same, other) == (True, False)
-
-
-def test_the_scores_of_a_model_card_reach_other_machines(tmp_path, monkeypatch):
-    def write(directory: Path, *_: object, evaluation: Sequence[object]) -> None:
-        (directory / CARD_FILE).write_text(f"{len(evaluation)} scores")
-
-    def publish(_: Home, directory: Path) -> None:
-        published.append((directory / CARD_FILE).read_text())
-
-    home, published = Home(tmp_path), []
-    run: Any = SimpleNamespace(
-        home=home, warehouse=new_warehouse(tmp_path), base_model=None, settings=None
-    )
-    model: Any = SimpleNamespace(directory=home.finetuned_model(1), name="finetuned")
-    model.directory.mkdir(parents=True)
-    monkeypatch.setattr(results, "write_model_card", write)
-    monkeypatch.setattr(Home, "publish", publish)
-    results._write_card(run, model)
-    assert published == ["0 scores"]
 
 
 def asked_of_a_tiny_model(file: Path) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """`sources.json`: the sources that commands and the inbox have added, beside `toolformer.yaml`.
 
 The program alone changes it, as the user alone changes `toolformer.yaml`; the corpus has the
-sources of both. Two files, since an inbox lists thousands, machines of a home list them at the same
-time, and editing YAML would move the user's comments and take seconds for these.
+sources of both. Two files, since an inbox lists thousands, and editing YAML would move the user's
+comments and take seconds for these.
 """
 
 import json
