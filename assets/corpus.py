@@ -94,13 +94,13 @@ def sync_shards(home: Home, warehouse: Warehouse, instance: dg.DagsterInstance) 
     Returns:
         The active shards.
     """
-    manifest, store = Manifest.load(home.sources), warehouse.store
-    aside = store.retired()
+    manifest = Manifest.load(home.sources)
+    aside = warehouse.retired()
     for entry in manifest.shards:
-        if entry.status == "retired":
-            store.retire(entry.key)
-        elif entry.key in aside:
-            store.restore(entry.key)
+        if entry.status == "retired" and entry.key not in aside:
+            warehouse.retire(entry.key)
+        elif entry.status != "retired" and entry.key in aside:
+            warehouse.restore(entry.key)
     register_shards(instance, manifest)
     return manifest.active_shards
 

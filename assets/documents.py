@@ -82,9 +82,9 @@ def texts_fingerprint(entry: ShardEntry, cut: CutShard | None = None) -> Fingerp
 
 def stored_texts(warehouse: Warehouse) -> StoredTexts:
     """Which shards have their texts and rejected records in the warehouse, or set aside from it."""
-    stored = warehouse.store.shards_with(_TABLES)
+    stored = warehouse.shards_with(_TABLES)
     readers = (f"{name}={importlib.metadata.version(name)}" for name in _READERS)
-    return StoredTexts(" ".join((_VERSION, *readers)), stored, warehouse.store.retired())
+    return StoredTexts(" ".join((_VERSION, *readers)), stored, warehouse.retired())
 
 
 def store_texts(

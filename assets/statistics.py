@@ -28,7 +28,7 @@ def call_statistics(run: Run) -> dg.MaterializeResult:
     The [page of the report](/toolformer/report) has funnel, thresholds and texts of all rounds;
     `toolformer stats` prints why calls were dropped.
     """
-    loaded, store = run.settings, run.warehouse
+    loaded, store = run.settings, run.warehouse.skipping_damage()
     number = loaded.sampling.round
     statistics = store.view("call_statistics", round_number=number)
     verdicts = [verdict for verdict in verdicts_of(store) if verdict.round == number]

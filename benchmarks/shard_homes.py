@@ -9,12 +9,12 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from functools import cache
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 
@@ -35,9 +35,9 @@ from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer.sources.source import Source
 from tools.prompting import load_prompt
 from tools.registry import create_tool
-from warehouse.catalogue import Key, file_path
+from warehouse.catalogue import Catalogue, Key, read_catalogue
 from warehouse.layout import catalogue_file
-from warehouse.published import read_catalogue
+from warehouse.partitions import raw
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -158,19 +158,23 @@ def fill_catalogues(home: Home) -> None:
     drawn = list(read_catalogue(home.warehouse, first.key).entries())
     for entry in entries[1:]:
         made = _fingerprints(home, entry)
-        catalogue = read_catalogue(home.warehouse, entry.key)
+        partitions = dict(read_catalogue(home.warehouse, entry.key).partitions)
         for each in drawn:
+            if each.table == DOCUMENTS:
+                continue
             digest = made.get((each.table, each.name.partition(".")[0]))
-            counts = json.dumps(dict(each.counts)).replace(first.key, entry.key)
-            metadata = {} if digest is None else digest.metadata()
-            of_shard = replace(each, metadata=metadata, counts=json.loads(counts))
-            if each.file and each.table != DOCUMENTS:
-                file = home.warehouse / file_path(each.table, entry.key, each.file)
+            counts = bytes(each.counts).replace(first.key.encode(), entry.key.encode())
+            partitions[each.table, each.name] = msgspec.structs.replace(
+                each,
+                metadata=raw({} if digest is None else digest.metadata()),
+                counts=msgspec.Raw(counts),
+            )
+            if (below := each.path(entry.key)) and (source := each.path(first.key)):
+                file = home.warehouse / below
                 file.parent.mkdir(parents=True, exist_ok=True)
-                file.hardlink_to(home.warehouse / file_path(each.table, first.key, each.file))
-            if each.table != DOCUMENTS:
-                catalogue = catalogue.with_entries([of_shard])
-        catalogue_file(home.warehouse, entry.key).write_bytes(catalogue.content())
+                file.hardlink_to(home.warehouse / source)
+        file = Path(catalogue_file(home.warehouse, entry.key))
+        file.write_bytes(Catalogue(entry.key, partitions).content())
 
 
 def _build(home: Home, entries: Sequence[ShardEntry], calls: int) -> str:

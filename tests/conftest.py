@@ -70,17 +70,21 @@ def _new_homes_are_copies(request, monkeypatch, first_home: Path) -> None:
         monkeypatch.setattr(partitions, "write_empty_files", copied)
         named = partial(_with_views, first_home / "views.duckdb", relations.write_database)
         monkeypatch.setattr(relations, "write_database", named)
+        monkeypatch.setattr(relations, "is_current", lambda _, database: database.exists())
     if run_job := sys.modules.get("dagster_project.runs.run_job"):
         begun = partial(_with_databases, first_home / "dagster", run_job.prepare_dagster_home)
         monkeypatch.setattr(run_job, "prepare_dagster_home", begun)
 
 
-def _with_empty_files(first: Path, write: Callable[[Path], None], folder: Path) -> None:
+def _with_empty_files(
+    first: Path, write: Callable[..., None], folder: Path, *, is_renewed: bool
+) -> None:
     if not first.exists():
-        write(first)
+        write(first, is_renewed=True)
     if not any(folder.glob("*/shard=none")):
         shutil.copytree(first, folder, dirs_exist_ok=True)
-    write(folder)
+        is_renewed = False
+    write(folder, is_renewed=is_renewed)
 
 
 def _with_views(

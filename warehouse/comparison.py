@@ -5,16 +5,16 @@ same, are not read. Neither are those that a build is making anew: their decisio
 other candidates.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from warehouse import reading
+from warehouse.catalogue import Entry
 from warehouse.connection import confine, open_connection
-from warehouse.errors import ComparisonError
-from warehouse.layout import partition_of, shard_of, split_round
+from warehouse.errors import ComparisonError, PartitionsChangingError
+from warehouse.layout import split_round
 from warehouse.needs import METADATA_VIEW, Needs
+from warehouse.reading import Files, Reader, refused
 from warehouse.relations import shown_columns
 from warehouse.schema import ALL, sql_texts, table_schema
 
@@ -54,33 +54,38 @@ class Comparison:
     is_same_model: bool
 
 
-def compare_folders(folders: tuple[Path, Path], rounds: tuple[int, int]) -> Comparison:
-    """Compares what two warehouses keep; see `Warehouse.compare`."""
+def compare_readers(readers: tuple[Reader, Reader], rounds: tuple[int, int]) -> Comparison:
+    """Compare the kept calls of two warehouses; see `Warehouse.compare`."""
     import duckdb
     import polars as pl
 
     queries = sql_texts("queries")
-    files = [reading.chosen_files(folder, _CHOSEN) for folder in folders]
+    files = [reader.choose(_CHOSEN) for reader in readers]
     try:
-        homes = list(map(_decided, folders, files, rounds))
+        homes = list(map(_decided, readers, files, rounds))
         unfinished = {key for home in homes for key in home if not home[key]["is_whole"]}
         contents = [{(key, row["content"]) for key, row in home.items()} for home in homes]
         # Without a fingerprint nobody has said what rows were made of.
         equal = {key for key, content in contents[0] & contents[1] if content} - unfinished
         keys = [home.keys() - equal - unfinished for home in homes]
-        files = list(map(_limited, files, rounds, keys))
+        limited = map(_limited, files, rounds, keys)
+        read = [reader.verified(each) for reader, each in zip(readers, limited, strict=True)]
+        folders = [reader.folder for reader in readers]
         with open_connection() as db:
-            _create_views(db, files, keys)
+            sources = [each.sources(folder) for each, folder in zip(read, folders, strict=True)]
+            _create_views(db, sources, keys)
             confine(db, *folders)
             db.execute(queries["compared_calls"])
             by = "shard, tool, kept_by, why"
             counts = db.sql(f"select {by}, count(*) as calls from compared_calls group by all").pl()
             shown = db.sql(queries["compared_examples"], params={"examples": _EXAMPLES}).pl()
     except duckdb.Error as error:
-        for folder, each in zip(folders, files, strict=True):
-            reading.refuse_changed(folder, each, error)
-            reading.refuse_damaged(TABLES, each)
-        raise reading.refused(error) from error
+        if any(reader.choose(_CHOSEN) != each for reader, each in zip(readers, files, strict=True)):
+            raise PartitionsChangingError(
+                "Partitions were replaced while they were compared: a build runs. Run the same "
+                "again, or after the build."
+            ) from error
+        raise refused(error) from error
     if not equal and set(counts["why"]) == {"text"}:
         raise ComparisonError(
             "No kept call stands in a text that both homes have annotated. Expected homes of the "
@@ -99,37 +104,42 @@ def compare_folders(folders: tuple[Path, Path], rounds: tuple[int, int]) -> Comp
     )
 
 
-def _decided(folder: Path, files: reading.Files, round_number: int) -> dict[_Key, dict[str, Any]]:
-    """The decided partitions of a round of a home, as of `compared_partitions.sql`."""
-    with reading.open_views(folder, _DECIDED, files) as connection:
+def _decided(reader: Reader, files: Files, round_number: int) -> dict[_Key, dict[str, Any]]:
+    """Return the decided partitions of a round of a home, as of `compared_partitions.sql`."""
+    with reader.open_views(_DECIDED, Files({}, files.published)) as connection:
         rows = connection.sql(sql_texts("queries")["compared_partitions"]).pl()
     of_round = rows.filter(round=round_number)
     if of_round.is_empty():
         named = ", ".join(map(str, rows["round"].unique().sort()))
         expected = f"one of {named}, by --rounds." if named else "a home that was built."
         raise ComparisonError(
-            f"The home '{folder.parent}' has no decided calls of round {round_number}. Expected "
-            f"{expected} `toolformer build` makes them."
+            f"The home '{reader.folder.parent}' has no decided calls of round {round_number}. "
+            f"Expected {expected} `toolformer build` makes them."
         )
     return {(row["shard"], row["tool"]): row for row in of_round.iter_rows(named=True)}
 
 
-def _limited(files: reading.Files, round_number: int, keys: Collection[_Key]) -> reading.Files:
-    """The versions that hold the rows of some shards and tools."""
+def _limited(files: Files, round_number: int, keys: Collection[_Key]) -> Files:
+    """Return the partitions that hold the rows of some shards and tools."""
     shards = {shard for shard, _ in keys}
 
-    def is_read(path: Path) -> bool:
-        shard, (number, name) = str(shard_of(path)), split_round(partition_of(path) or "")
+    def is_read(shard: str, entry: Entry) -> bool:
+        number, name = split_round(entry.name)
         if name == ALL:
             return shard in shards
         return number == round_number and (shard, name) in keys
 
-    return reading.Files({table: list(filter(is_read, files.of[table])) for table in files.of})
+    return Files(
+        {
+            table: [(shard, entry) for shard, entry in entries if is_read(shard, entry)]
+            for table, entries in files.rows.items()
+        }
+    )
 
 
 def _create_views(
     connection: "duckdb.DuckDBPyConnection",
-    files: Sequence[reading.Files],
+    sources: Sequence[Mapping[str, str]],
     keys: Sequence[Collection[_Key]],
 ) -> None:
     """Creates views with the rows of both homes, and with what is compared."""
@@ -137,8 +147,10 @@ def _create_views(
 
     for table in TABLES:
         columns = shown_columns(table_schema(table))
-        sources = (each.sources()[table] for each in files)
-        homes = (f"select {n} as home, {columns} from {rows}" for n, rows in enumerate(sources, 1))
+        homes = (
+            f"select {n} as home, {columns} from {of_home[table]}"
+            for n, of_home in enumerate(sources, 1)
+        )
         connection.execute(f"create view {table} as {' union all '.join(homes)}")
     compared = [(n, *key) for n, of_home in enumerate(keys, 1) for key in of_home]
     schema = {"home": pl.Int32, "shard": pl.String, "tool": pl.String}

@@ -1,21 +1,29 @@
-"""Counts of a partition's rows: taken when it is written, and kept in the catalogue of its shard.
+"""Counts of a partition's rows, taken when it is written and stored in its shard's catalogue.
 
-So statistics of any number of rows cost no more than reading the catalogues. Each file of `counts/`
-is one relation: over the rows of a table it gives the counts, and views of the same name read them
-from the relation `published` (`relations.py`).
+Statistics of any number of rows then cost no more than reading the catalogues. Each file of
+`counts/` counts the rows of one table; the view of the same name reads these counts from the
+relation `published` (`relations.py`).
 """
 
 import functools
 import json
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from toolformer.base.digests import hex_digest
+from warehouse.catalogue import Entry
 from warehouse.connection import sql_literal, sql_name, temporary_tables
+from warehouse.damage import verify
 from warehouse.schema import sql_texts, tables
 
 if TYPE_CHECKING:
     import duckdb
 
+_COMMENT = re.compile(r"--.*")
 # What a file of ours selects from.
 RELATION = re.compile(r"\b(?:from|join) (\w+)")
 COUNTS = {
@@ -25,10 +33,37 @@ COUNTS = {
 """Names of the files in `counts/`, with the table whose rows each counts."""
 
 
+@functools.cache
+def counts_version() -> str:
+    """Return a digest of the SQL of all counts, to tell older counts from those taken now."""
+    texts = {name: _COMMENT.sub("", text) for name, text in sql_texts("counts").items()}
+    return hex_digest(json.dumps(texts), size=8)
+
+
+def recounted(folder: Path, shard: str, entry: Entry) -> Entry:
+    """Return a partition with counts taken from its file.
+
+    Raises:
+        DamagedPartitionError: The file is damaged or missing.
+    """
+    counts: Mapping[str, object] = {}
+    if entry.rows:
+        verify(folder, shard, entry)
+        with temporary_tables() as connection:
+            file = sql_literal(f"{folder}/{entry.path(shard)}")
+            connection.execute(
+                f"create temporary view {sql_name(entry.table)} as "
+                f"from read_parquet({file}, hive_partitioning = false)"
+            )
+            counts = counts_of(connection, entry.table).get(shard, {})
+    content = msgspec.Raw(msgspec.json.encode(counts))
+    return msgspec.structs.replace(entry, counts=content, counted_by=counts_version())
+
+
 def counts_of(
     connection: "duckdb.DuckDBPyConnection", table: str
 ) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """Counts the rows of a table: by shard and the names of `counts/`, lists of rows."""
+    """Count the rows of a table: by shard and the names of `counts/`, lists of rows."""
     statements = (
         f"select {sql_literal(name)}, coalesce(to_json(list(counted)), '[]')::varchar "
         f"from ({text}) as counted"
@@ -47,7 +82,7 @@ def counts_of(
 
 
 def counted_relation(name: str) -> str:
-    """Returns the SQL that selects counts from `published`."""
+    """Return the SQL that selects counts from `published`."""
     return (
         "select counted.* from (select unnest((counts -> "
         f"{sql_literal('$.' + name)})::{_type_of_counts(name)}) as counted from published "

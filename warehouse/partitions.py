@@ -1,45 +1,36 @@
-"""Writes and reads the rows of partitions; what is written counts once a catalogue names it.
+"""Writes and reads the rows of partitions. Rows count once a catalogue names their file.
 
 Writing goes through a table made from `schema.sql`, so a row that breaks a constraint is found
 before anything on disk changes. Queries are in `query.py`.
 """
 
 import io
+import secrets
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from toolformer.base.parallel import in_parallel
-from toolformer.base.whole_files import beside, write_whole
+from toolformer.base.whole_files import flush
 from warehouse.catalogue import Catalogue, Entry
 from warehouse.connection import sql_literal, sql_name, temporary_tables
-from warehouse.counting import counts_of
-from warehouse.errors import (
-    DamagedPartitionError,
-    PartitionNotFoundError,
-    PartitionsChangingError,
-    PartitionValidationError,
-    StorageError,
-)
-from warehouse.layout import (
-    EMPTY,
-    EMPTY_SHARD,
-    catalogue_file,
-    has_content,
-    is_damaged,
-    partition_folder,
-    put_in_place,
-)
-from warehouse.published import path_of, read_catalogue
+from warehouse.counting import counts_of, counts_version
+from warehouse.damage import file_sha256, read_verified
+from warehouse.errors import PartitionNotFoundError, PartitionValidationError, StorageError
+from warehouse.layout import EMPTY_SHARD, catalogue_file, file_path, partition_folder
 from warehouse.schema import TableSchema, table_schema, tables
 
 if TYPE_CHECKING:
     import polars as pl
 
-_ATTEMPTS = 3
+
+def new_version() -> str:
+    """Return a name that no other publication has."""
+    return secrets.token_hex(8)
 
 
 def write_rows(
@@ -48,8 +39,10 @@ def write_rows(
     name: str,
     frame: "pl.DataFrame",
     metadata: Mapping[str, Mapping[str, str]],
+    *,
+    version: str,
 ) -> dict[str, Entry]:
-    """Writes the partitions of one name of some shards; see `Warehouse.replace_partitions`."""
+    """Write the partitions of one name, by shard; see `Warehouse.replace_partitions`."""
     from warehouse.validation import check_path_agreement, conform
 
     targets = {shard: partition_folder(folder, table, shard, name) for shard in metadata}
@@ -61,28 +54,48 @@ def write_rows(
         rows = dict.fromkeys(metadata, 0) | dict(typed["shard"].value_counts().iter_rows())
     # Without rows there is no file.
     filled = {shard: target for shard, target in targets.items() if rows[shard]}
-    made = dict.fromkeys(metadata, Entry(table, name, None, 0, 0, {}))
-    made |= zip(filled, _written(filled, name, schema, typed, rows), strict=True)
-    return {shard: replace(entry, metadata=metadata[shard]) for shard, entry in made.items()}
+    digests, counts = _written(filled, name, schema, typed, rows, version)
+    return {
+        shard: Entry(
+            table=table,
+            name=name,
+            version=version,
+            rows=rows[shard],
+            size=digests[shard][0] if shard in digests else 0,
+            sha256=digests[shard][1] if shard in digests else "",
+            metadata=raw(dict(metadata[shard])),
+            counts=raw(counts.get(shard, {})),
+            counted_by=counts_version(),
+        )
+        for shard in metadata
+    }
 
 
-def write_empty_files(folder: Path) -> None:
-    """Writes files without rows, as far as they lack: the views of `warehouse.duckdb` find some.
+def raw(content: object) -> msgspec.Raw:
+    """Return content as JSON that an entry holds."""
+    return msgspec.Raw(msgspec.json.encode(content))
 
-    Of each table one, and a catalogue that names none of them.
+
+def write_empty_files(folder: Path, *, is_renewed: bool) -> None:
+    """Write a file without rows for each table, for the views of `warehouse.duckdb`.
+
+    And a catalogue that names none of them.
+
+    Args:
+        is_renewed: Whether files that are there are replaced, since they may be damaged.
     """
-    catalogue, content = catalogue_file(folder, EMPTY_SHARD), Catalogue(EMPTY_SHARD).content()
-    if not catalogue.exists() or catalogue.read_bytes() != content:
-        write_whole(catalogue, content.decode())
+    catalogue = Path(catalogue_file(folder, EMPTY_SHARD))
+    if not catalogue.exists():
+        catalogue.parent.mkdir(parents=True, exist_ok=True)
+        catalogue.write_bytes(Catalogue(EMPTY_SHARD).content())
     for table, schema in tables().items():
         target = folder / table / f"shard={EMPTY_SHARD}"
-        files = list(target.glob("*.parquet"))
-        damaged = list(filter(is_damaged, files))
-        for file in damaged:
-            file.unlink(missing_ok=True)
-        if len(damaged) == len(files):
+        old = list(target.glob("*.parquet"))
+        if is_renewed or not old:
             none = schema.polars_schema.to_frame()
-            _written({EMPTY_SHARD: target}, EMPTY, schema, none, {EMPTY_SHARD: 0})
+            _written({EMPTY_SHARD: target}, "empty", schema, none, {EMPTY_SHARD: 0}, new_version())
+            for file in old:
+                file.unlink(missing_ok=True)
 
 
 def _written(
@@ -91,21 +104,25 @@ def _written(
     schema: TableSchema,
     frame: "pl.DataFrame",
     rows: Mapping[str, int],
-) -> list[Entry]:
-    """Writes rows that meet `schema.sql`: a file for each shard that has a folder here.
+    version: str,
+) -> tuple[dict[str, tuple[int, str]], Mapping[str, object]]:
+    """Write rows that meet `schema.sql`: a file for each shard that has a folder here.
 
     Args:
         targets: The folders, by shard.
         rows: How many the frame has, by shard.
+
+    Returns:
+        Size and SHA-256 of the files, and the counts, by shard.
     """
     import duckdb
 
     if not targets:
-        return []
+        return {}, {}
     copying = Lock()
 
-    def copied(shard: str) -> Entry:
-        target = targets[shard]
+    def copied(shard: str) -> tuple[int, str]:
+        path = targets[shard] / Path(file_path("", shard, name, version)).name
         chosen = f" where shard = {sql_literal(shard)}" if len(rows) > 1 else ""
         # DuckDB gives a column with a dictionary a Bloom filter as well, so that a call or a
         # document is found without reading the ids of all partitions. By default ids, which differ
@@ -114,16 +131,22 @@ def _written(
             f"copy (from {sql_name(schema.name)}{chosen}) to $path (format parquet, "
             f"compression zstd, dictionary_size_limit {max(rows[shard], 1)})"
         )
+        temporary = path.with_name(f"{path.name}.tmp")
         try:
-            target.mkdir(parents=True, exist_ok=True)
-            with beside(target / f"{name}.parquet") as temporary:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
                 with copying:
                     connection.execute(statement, {"path": str(temporary)})
-                size = temporary.stat().st_size
-                file = put_in_place(temporary, target, name).name
+                written = temporary.stat().st_size, file_sha256(temporary)
+                flush(temporary)
+                temporary.rename(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+            flush(path.parent)
         except (duckdb.IOException, OSError) as error:
-            raise storage_error(target / name, error) from error
-        return Entry(schema.name, name, file, size, rows[shard], {}, counts.get(shard, {}))
+            raise storage_error(path, error) from error
+        return written
 
     with temporary_tables() as connection:
         connection.execute(schema.create_statement)
@@ -135,77 +158,34 @@ def _written(
         except duckdb.Error as error:
             raise PartitionValidationError(
                 f"Table '{schema.name}' refuses the rows of '{name}': {error}. Nothing was "
-                "written; correct the rows and write the partition again."
+                "written. Correct the rows and write the partition again."
             ) from error
         counts = counts_of(connection, schema.name)
-        return in_parallel(copied, targets)
+        return dict(zip(targets, in_parallel(copied, targets), strict=True)), counts
 
 
-def read_partition(folder: Path, table: str, shard: str, name: str) -> "pl.DataFrame":
-    """Returns the rows of one partition; see `Warehouse.read_partition`."""
-    schema = table_schema(table)
-    read: Entry | None = None
-    for _ in range(_ATTEMPTS):
-        entry = read_catalogue(folder, shard).entry(table, name)
-        if entry is None:
-            raise PartitionNotFoundError(
-                f"Table '{table}' has no partition '{name}' of shard '{shard}'. Build the stage "
-                "that writes it first."
-            )
-        path = path_of(folder, entry, shard)
-        if path is None:
-            return schema.polars_schema.to_frame()
-        try:
-            return _rows(schema, path)
-        except FileNotFoundError as error:
-            if entry == read:
-                raise lost_error([path]) from error
-            # Moved aside, or swept after another took its place.
-            read = entry
-        except OSError as error:
-            raise damaged_error([path]) from error
-    raise PartitionsChangingError(
-        f"Partition '{name}' of table '{table}' and shard '{shard}' was moved away at every "
-        "attempt to read it. Run the same again, or after the build."
-    )
-
-
-def _rows(schema: TableSchema, path: Path) -> "pl.DataFrame":
+def read_partition(folder: Path, catalogue: Catalogue, table: str, name: str) -> "pl.DataFrame":
+    """Return the rows of one partition; see `Warehouse.read_partition`."""
     import polars as pl
 
-    content = path.read_bytes()
-    # Before anything is decoded: flipped bits can decode to other rows.
-    if not has_content(path, content):
-        raise damaged_error([path])
+    schema = table_schema(table)
+    entry = catalogue.partitions.get((table, name))
+    if entry is None:
+        raise PartitionNotFoundError(
+            f"Table '{table}' has no partition '{name}' of shard '{catalogue.shard}'. Build the "
+            "stage that writes it first."
+        )
+    if not entry.rows:
+        return schema.polars_schema.to_frame()
+    content = read_verified(folder, catalogue.shard, entry)
     frame = pl.read_parquet(io.BytesIO(content), hive_partitioning=False)
     if frame.schema == schema.polars_schema:
         return frame
     return frame.select(pl.col(column.name).cast(column.dtype) for column in schema.columns)
 
 
-def damaged_error(paths: list[Path]) -> DamagedPartitionError:
-    """Returns the error that names damaged partitions and what to do about them."""
-    names = ", ".join(f"'{path}'" for path in paths)
-    noun = "Partition" if len(paths) == 1 else "Partitions"
-    return DamagedPartitionError(
-        f"{noun} {names} cannot be used: the content is not what this project wrote there. Remove "
-        f"{'it' if len(paths) == 1 else 'them'}, then run `toolformer build`, which makes again "
-        "what is missing. `toolformer doctor --full` shows whether anything else is damaged."
-    )
-
-
-def lost_error(paths: list[Path]) -> DamagedPartitionError:
-    """Returns the error that names partitions whose files are missing, and what to do."""
-    names = ", ".join(f"'{path}'" for path in paths)
-    return DamagedPartitionError(
-        f"Partitions are published whose files are missing: {names}. Put copies back, or run the "
-        "command that makes them again, such as `toolformer build` or `toolformer evaluate`. To do "
-        "without them, remove their lines from the files in the folder `catalogue`."
-    )
-
-
 def storage_error(path: Path, error: Exception) -> StorageError:
-    """Returns the error for what the disk refused."""
+    """Return the error for a write that the disk refused."""
     existing = next((parent for parent in path.parents if parent.exists()), Path(path.anchor))
     free = shutil.disk_usage(existing).free
     return StorageError(

@@ -5,23 +5,15 @@ as it was at one moment. Of a user's statements only a single select is accepted
 sees no file outside the warehouse and no network.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from warehouse.connection import open_connection, temporary_tables
 from warehouse.counting import COUNTS, counted_relation
 from warehouse.errors import PartitionsChangingError, QueryError
-from warehouse.needs import everything, needs_of, of_counts, parsed
-from warehouse.reading import (
-    are_moved,
-    chosen_files,
-    open_views,
-    refuse_changed,
-    refuse_damaged,
-    refused,
-)
+from warehouse.needs import Needs, everything, needs_of, of_counts, parsed
+from warehouse.reading import Files, Reader, refused
 from warehouse.relations import create_published, create_statistics_views
 from warehouse.schema import sql_texts
 
@@ -44,46 +36,42 @@ _KEPT_TYPES = {"boolean", "varchar", "float", "double", "decimal", *_WHOLE_NUMBE
 
 
 def run_query(
-    folder: Path,
+    reader: Reader,
     sql: str,
     fetch: Callable[["duckdb.DuckDBPyRelation"], _T],
     parameters: Mapping[str, object] | None = None,
     *,
-    shards: Collection[str] | None = None,
     is_compared: bool = True,
 ) -> _T:
-    """Runs one select statement over the tables and views.
+    """Run one select statement over the tables and views.
 
     Args:
-        sql: The statement; the parameters stand in it as `$name`.
-        fetch: Takes the rows, such as `frame_of`; again where partitions were moved away. Dates,
-            and whatever else is no number, truth value, list or struct, are the text that DuckDB
-            writes.
-        shards: Only the partitions of these are read, of tables that are cut by shard; by default
-            all.
+        sql: The statement, with parameters as `$name`.
+        fetch: Takes the rows, such as `frame_of`. Called again if files were replaced meanwhile.
+            Dates, and whatever else is no number, truth value, list or struct, are the text that
+            DuckDB writes.
         is_compared: Whether the digests of all files are compared first, which reads them whole.
 
     Raises:
         QueryError: The statement is no single select or DuckDB refused it.
         DamagedPartitionError: A partition of a table in the statement cannot be read.
-        PartitionsChangingError: Partitions were moved away at every attempt.
+        PartitionsChangingError: Partitions were replaced at every attempt.
     """
     import duckdb
 
     needs = needs_of(sql)
+    files = _chosen(reader, needs, is_compared=is_compared)
     failure: duckdb.Error | None = None
     for _ in range(_MAX_ATTEMPTS):
-        files = chosen_files(folder, needs, shards)
-        if is_compared:
-            refuse_damaged(needs.rows, files)
         try:
-            with open_views(folder, needs, files) as connection:
+            with reader.open_views(needs, files) as connection:
                 return fetch(_selection(connection, sql, parameters))
         except duckdb.CatalogException as error:
             if needs == everything():
                 raise refused(error) from error
             # Once more with every view, so that DuckDB says which name may have been meant.
             needs = everything()
+            files = _chosen(reader, needs)
         except (
             duckdb.ParserException,
             duckdb.BinderException,
@@ -92,36 +80,50 @@ def run_query(
         ) as error:
             raise refused(error) from error
         except duckdb.Error as error:
-            if not are_moved(folder, files):
-                refuse_damaged(needs.rows, files)
-                raise refused(error) from error
+            files = _newer(reader, needs, files, error)
             failure = error
     raise PartitionsChangingError(
-        f"Partitions of {', '.join(sorted(needs.tables))} were moved away during each of "
+        f"Partitions of {', '.join(sorted(needs.tables))} were replaced during each of "
         f"{_MAX_ATTEMPTS} attempts of the query (last error: {failure}). Run it again, or after "
         "the build."
     ) from failure
 
 
-@contextmanager
-def counts_at_once(
-    folder: Path, shards: Collection[str] | None = None
-) -> Iterator[Callable[[str, Mapping[str, object]], "pl.DataFrame"]]:
-    """Reads the counts of all partitions, once for any number of statements over them.
+def _chosen(reader: Reader, needs: Needs, *, is_compared: bool = True) -> Files:
+    files = reader.choose(needs)
+    return reader.verified(files) if is_compared else files
 
-    Args:
-        shards: Only those of these shards; by default all.
 
-    Yields:
-        Runs a statement of the project that reads nothing but counts, with its parameters.
+def _newer(reader: Reader, needs: Needs, files: Files, error: Exception) -> Files:
+    """Return the files that replaced those over which DuckDB failed.
 
     Raises:
-        DamagedPartitionError: A catalogue is not what was written.
+        DamagedPartitionError: A file is damaged or missing.
+        QueryError: Nothing was replaced, so the statement is at fault.
+    """
+    newer = _chosen(reader, needs)
+    if newer.rows == files.rows:
+        raise refused(error) from error
+    return newer
+
+
+@contextmanager
+def counts_at_once(
+    reader: Reader,
+) -> Iterator[Callable[[str, Mapping[str, object]], "pl.DataFrame"]]:
+    """Read the counts of all partitions once, for any number of statements over them.
+
+    Yields:
+        A function that runs a statement of the project that reads nothing but counts, with its
+        parameters.
+
+    Raises:
+        DamagedPartitionError: A catalogue is damaged.
     """
     needs = of_counts()
-    published = chosen_files(folder, needs, shards).published
+    published = reader.choose(needs).published
     with open_connection() as connection:
-        create_published(connection, published)
+        create_published(connection, published, with_metadata=False)
         for name in COUNTS:
             connection.execute(f"create table {name} as {counted_relation(name)}")
         create_statistics_views(connection, needs.views)
@@ -138,33 +140,37 @@ def ask_frames(name: str, frames: Mapping[str, "pl.DataFrame"], **values: object
 
 @contextmanager
 def stream_query(
-    folder: Path, sql: str, parameters: Mapping[str, object] | None = None
+    reader: Reader, sql: str, parameters: Mapping[str, object] | None = None
 ) -> Iterator["pa.RecordBatchReader"]:
-    """Runs a query of the project; its rows can be read inside the block, however many.
+    """Run a query of the project whose rows can be read inside the block, however many.
 
-    It is not repeated where partitions were moved away: its first rows are used by then.
+    It is not repeated if partitions are replaced: its first rows are used by then.
 
     Yields:
         The batches, with their schema. Sorting spills where TMPDIR says.
 
     Raises:
         DamagedPartitionError: A partition cannot be read.
-        PartitionsChangingError: A partition was moved away while rows were read.
+        PartitionsChangingError: A superseded file was removed while rows were read.
         QueryError: DuckDB refused the statement, or could not go on with it.
     """
     import duckdb
     import pyarrow as pa
 
     needs = needs_of(sql)
-    files = chosen_files(folder, needs)
-    refuse_damaged(needs.rows, files)
+    files = _chosen(reader, needs)
     try:
-        with open_views(folder, needs, files) as connection:
+        with reader.open_views(needs, files) as connection:
             relation = connection.sql(sql, params=dict(parameters or {}))
             yield relation.to_arrow_reader(_ROWS_PER_BATCH)
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         # An error of whoever reads comes by here as well.
-        refuse_changed(folder, files, error)
+        if reader.are_gone(files):
+            _chosen(reader, needs)
+            raise PartitionsChangingError(
+                "Partitions were replaced while their rows were read: a build runs. Run the same "
+                "again, or after the build."
+            ) from error
         if isinstance(error, duckdb.Error):
             raise refused(error) from error
         raise

@@ -4,6 +4,7 @@ The same views go into an in-memory connection for our own queries and into `war
 for people, which is written anew beside and renamed, and never opened again by this code.
 """
 
+import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -11,29 +12,26 @@ from typing import TYPE_CHECKING
 
 from toolformer.base.digests import hex_digest
 from toolformer.base.whole_files import replacing, write_whole
+from warehouse.catalogue import BODY_START, CHECKSUM_START, DIGEST_END, Entry
 from warehouse.connection import MACROS, open_connection, sql_literal, sql_name
-from warehouse.counting import COUNTS, counted_relation
-from warehouse.errors import PartitionsChangingError, StorageError
+from warehouse.counting import COUNTS, counted_relation, counts_version
+from warehouse.errors import StorageError
 from warehouse.labels import LABEL_LINES, label_lines_source, labels_file
 from warehouse.layout import CATALOGUE_FOLDER
 from warehouse.needs import STATISTICS_VIEWS, Needs, everything
-from warehouse.partitions import damaged_error
-from warehouse.published import damaged_partitions
 from warehouse.schema import TableSchema, sql_texts, table_schema, tables
 
 if TYPE_CHECKING:
     import duckdb
 
 PUBLISHED = "published"
-"""The relation of what the catalogues name, a row a partition; JSON as it stands there."""
-
-_COLUMNS = "table_name varchar, shard varchar, partition varchar, metadata json, counts json"
+"""Relation of the published partitions: table_name, shard, partition, metadata, counts."""
 
 
 def create_views(
     connection: "duckdb.DuckDBPyConnection", needs: Needs, sources: Mapping[str, str]
 ) -> None:
-    """Creates the views that a statement needs, over the relation `published`.
+    """Create the views that a statement needs, over the relation `published`.
 
     Over `label_lines` too, if the view `labels` is among them.
 
@@ -54,27 +52,39 @@ def create_views(
 
 
 def create_published(
-    connection: "duckdb.DuckDBPyConnection", rows: Collection[tuple[str, str, str, str, str]]
+    connection: "duckdb.DuckDBPyConnection",
+    published: Sequence[tuple[str, Entry]],
+    *,
+    with_metadata: bool,
 ) -> None:
-    """Creates the relation `published`.
+    """Create the relation `published` from shards and entries.
 
     Args:
-        rows: Of each partition the table, shard, name, metadata and counts, these as JSON.
+        with_metadata: Whether a view reads the metadata, which is most of a catalogue.
     """
-    connection.execute(f"create table {PUBLISHED} ({_COLUMNS})")
-    if rows:
-        # As one text: DuckDB takes lists of hundreds of thousands of Python's strings in seconds.
-        # JSON has neither of the characters that part them.
-        text = "\n".join(map("\t".join, rows))
-        fields = ", ".join(f"fields[{number}]" for number in range(1, 6))
-        lines = "string_split(unnest(string_split($text, chr(10))), chr(9)) as fields"
-        connection.execute(
-            f"insert into {PUBLISHED} select {fields} from (select {lines})", {"text": text}
-        )
+    import pyarrow as pa
+
+    columns = {
+        "table_name": pa.array([entry.table for _, entry in published], pa.string()),
+        "shard": pa.array([shard for shard, _ in published], pa.string()),
+        "partition": pa.array([entry.name for _, entry in published], pa.string()),
+        "counts": pa.array([bytes(entry.counts) for _, entry in published], pa.string()),
+    }
+    metadata = "'{}'::json"
+    if with_metadata:
+        texts = [bytes(entry.metadata) for _, entry in published]
+        columns["metadata"] = pa.array(texts, pa.string())
+        metadata = "metadata::json"
+    connection.register("incoming", pa.table(columns))
+    connection.execute(
+        f"create table {PUBLISHED} as "
+        f"select table_name, shard, partition, {metadata} as metadata, counts from incoming"
+    )
+    connection.unregister("incoming")
 
 
 def create_label_lines(connection: "duckdb.DuckDBPyConnection", lines: Sequence[str]) -> None:
-    """Creates the relation that the view `labels` reads."""
+    """Create the relation that the view `labels` reads."""
     statement = f"create table {LABEL_LINES} as select unnest($lines::varchar[]) as line"
     connection.execute(statement, {"lines": lines})
 
@@ -82,7 +92,7 @@ def create_label_lines(connection: "duckdb.DuckDBPyConnection", lines: Sequence[
 def create_statistics_views(
     connection: "duckdb.DuckDBPyConnection", names: Collection[str]
 ) -> None:
-    """Creates statistics views over views or tables."""
+    """Create statistics views over views or tables."""
     for name in STATISTICS_VIEWS:
         if name in names:
             _create_view(connection, name, sql_texts("views")[name])
@@ -93,21 +103,21 @@ def _create_view(connection: "duckdb.DuckDBPyConnection", name: str, text: str) 
 
 
 def shown_columns(schema: TableSchema) -> str:
-    """Returns the SQL that selects a table's columns, in an order that no file decides."""
+    """Return the SQL that selects a table's columns, in an order that no file decides."""
     return ", ".join(map(sql_name, schema.column_names))
 
 
-def file_list_source(schema: TableSchema, files: Collection[Path]) -> str:
-    """Returns the SQL that reads these files of a table."""
+def file_list_source(schema: TableSchema, files: Collection[str]) -> str:
+    """Return the SQL that reads these files of a table."""
     if files:
-        listed = ", ".join(sql_literal(str(path)) for path in files)
+        listed = ", ".join(map(sql_literal, files))
         return f"read_parquet([{listed}], {_partitioning(schema)})"
     columns = ", ".join(f"null::{each.type} as {sql_name(each.name)}" for each in schema.columns)
     return f"(select {columns} where false)"
 
 
 def _home_macros(folder: Path, database_file: Path) -> tuple[str, ...]:
-    """Returns the macros by which views of a database file find the home's files.
+    """Return the macros by which views of a database file find the home's files.
 
     The home is where the database is, so that a copy of a home reads its own rows. The one thing
     that a view can learn about its database's path is the default of `temp_directory`. If that was
@@ -143,11 +153,11 @@ def _foreign(database_file: Path) -> str:
 
 
 def glob_source(schema: TableSchema, folder: Path) -> str:
-    """Returns the SQL that reads the partitions of a table as they are whenever it is run.
+    """Return the SQL that reads the partitions of a table as they are whenever it is run.
 
     DuckDB lists the folder once for each pattern, in the order of the join, and reads the
-    catalogues behind that. So of each partition the newest file in the first list is chosen: the
-    second list has it, since what was replaced still lies there.
+    catalogues after that. So of each partition the newest file in the first list is chosen. The
+    second list has it, since superseded files stay for a while.
     """
     files = f"home_pattern() || {sql_literal(f'{folder.name}/{schema.name}/*/*.parquet')}"
     chosen = f"""(
@@ -157,8 +167,9 @@ def glob_source(schema: TableSchema, folder: Path) -> str:
             select
                 shard,
                 partition,
-                'shard=' || shard || '/' || unnest(files) as named_file,
-                generate_subscripts(files, 1) as place
+                'shard=' || shard || '/' || partition || '-' || unnest(versions) || '.parquet'
+                    as named_file,
+                generate_subscripts(versions, 1) as place
             from {PUBLISHED} where table_name = {sql_literal(schema.name)}
         ) on regexp_extract(listed.file, '[^/]+/[^/]+$') = named_file
         group by shard, partition
@@ -167,30 +178,38 @@ def glob_source(schema: TableSchema, folder: Path) -> str:
 
 
 def published_source(folder: Path) -> str:
-    """Returns the SQL that reads the catalogues as they are whenever it is run.
+    """Return the SQL that reads the catalogues as they are whenever it is run.
 
-    Besides the columns of `create_published` it has the files of each partition that has rows, the
-    newest first.
+    Besides the columns of `create_published` it has the versions of each partition that have files,
+    the newest first. A damaged catalogue gives no rows.
     """
     pattern = f"home_pattern() || {sql_literal(f'{folder.name}/{CATALOGUE_FOLDER}/*.json')}"
-    names = ("table", "name", "file")
-    columns = ", ".join(
-        [f"{sql_literal(name)}: 'varchar'" for name in names]
-        + [f"'{name}': 'json'" for name in ("replaced", "metadata", "counts")]
-    )
+    fields = ("table", "name", "version", "counted_by")
+    types = {**dict.fromkeys(fields, "VARCHAR"), "rows": "BIGINT", "superseded": ["VARCHAR"]}
+    structure = json.dumps([{**types, "metadata": "JSON", "counts": "JSON"}])
+    start, end = len(CHECKSUM_START) + 1, DIGEST_END
     return f"""
         select
-            "table" as table_name,
-            regexp_extract(filename, '([^/]+)\\.json$', 1) as shard,
-            name as partition,
-            metadata,
-            counts,
-            case when file is null then [] else list_prepend(file, json_keys(replaced)) end as files
-        from read_json(
-            {pattern}, format = 'newline_delimited', filename = true,
-            columns = {{{columns}}}
+            entry.table as table_name,
+            shard,
+            entry.name as partition,
+            entry.metadata as metadata,
+            case
+                when entry.counted_by = {sql_literal(counts_version())} then entry.counts
+                else error('Counts were taken by another version. Run `toolformer stats` first.')
+            end as counts,
+            case when entry.rows = 0 then entry.superseded
+            else list_prepend(entry.version, entry.superseded) end as versions
+        from (
+            select
+                regexp_extract(filename, '([^/]+)\\.json$', 1) as shard,
+                unnest(from_json(
+                    decode(content) -> '$.partitions', {sql_literal(structure)}
+                )) as entry
+            from read_blob({pattern})
+            where encode(sha256(content[{BODY_START + 1}:])) = content[{start}:{end}]
         )
-        where "table" is not null and is_own_home()"""
+        where is_own_home()"""
 
 
 def _partitioning(schema: TableSchema) -> str:
@@ -203,24 +222,30 @@ def _partitioning(schema: TableSchema) -> str:
     )
 
 
-def write_database(folder: Path, database_file: Path) -> None:
-    """Writes the database file with all views, unless the one there is up to date.
+def is_current(folder: Path, database_file: Path) -> bool:
+    """Return whether the database file has the views that `write_database` would write.
 
-    What the file was made from is remembered in a small file beside it, because opening the
-    database would fail while somebody else has it open.
+    What it was made from is stored in a small file beside it, because opening the database would
+    fail while somebody else has it open.
+    """
+    stamp = _stamp(database_file)
+    # Bytes: a damaged one may be no text.
+    is_there = database_file.exists() and stamp.exists()
+    return is_there and stamp.read_bytes() == _fingerprint(folder, database_file).encode()
+
+
+def _stamp(database_file: Path) -> Path:
+    return database_file.with_name(f"{database_file.name}.views")
+
+
+def write_database(folder: Path, database_file: Path) -> None:
+    """Write the database file with all views.
 
     Raises:
         StorageError: The disk refused the write.
-        DamagedPartitionError: A partition cannot be read, so its table has no view.
-        PartitionsChangingError: Partitions were moved away meanwhile.
     """
     import duckdb
 
-    stamp = database_file.with_name(f"{database_file.name}.views")
-    fingerprint = _fingerprint(folder, database_file)
-    # Bytes: a damaged one may be no text.
-    if database_file.exists() and stamp.exists() and stamp.read_bytes() == fingerprint.encode():
-        return
     try:
         with (
             replacing(database_file, is_durable=False) as temporary,
@@ -231,19 +256,12 @@ def write_database(folder: Path, database_file: Path) -> None:
             _create_view(connection, PUBLISHED, published_source(folder))
             _create_view(connection, LABEL_LINES, _label_lines(folder))
             create_views(connection, everything(), _glob_sources(folder))
-        write_whole(stamp, fingerprint, is_durable=False)
-    except OSError as error:
+        fingerprint = _fingerprint(folder, database_file)
+        write_whole(_stamp(database_file), fingerprint, is_durable=False)
+    except (OSError, duckdb.Error) as error:
         raise StorageError(
             f"Cannot write '{database_file}': {error}. Check the permissions and the free space "
-            "of its folder; the rows themselves are intact."
-        ) from error
-    except duckdb.Error as error:
-        # What is missing may be a copy that nobody has fetched yet.
-        if damaged := damaged_partitions(folder, is_copy=True):
-            raise damaged_error(damaged) from error
-        raise PartitionsChangingError(
-            f"The views cannot be created: {error}. No partition is damaged: check the free space, "
-            "and if a build is running, run the command again."
+            "of its folder. The rows themselves are intact."
         ) from error
 
 

@@ -3,30 +3,61 @@
 Nothing is held open between calls, so any number of processes may use the same folder.
 """
 
+import functools
 import glob
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from functools import lru_cache, partial
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolformer.base.whole_files import remove_abandoned
-from warehouse import partitions, published, relations
-from warehouse.catalogue import Catalogue, Entry, Key
-from warehouse.comparison import TABLES, Comparison, compare_folders
+from warehouse import partitions, relations
+from warehouse.catalogue import (
+    Catalogue,
+    Entry,
+    Key,
+    read_catalogue,
+    retired_in,
+    shards_in,
+    shards_of,
+)
+from warehouse.comparison import Comparison, compare_readers
 from warehouse.connection import sql_name
+from warehouse.counting import counts_version, recounted
+from warehouse.damage import is_damaged, refuse_known
+from warehouse.errors import DamagedPartitionError
 from warehouse.labels import labels_file
-from warehouse.layout import EMPTY_SHARD, LAYOUT_FILE, check_layout, split_round
-from warehouse.needs import needs_of, of_counts
-from warehouse.published import PartitionInfo, list_partitions, read_catalogue
+from warehouse.layout import EMPTY_SHARD, catalogue_file, check_layout, record_layout, split_round
+from warehouse.needs import needs_of
+from warehouse.publishing import Locks, Publisher, locks_in
 from warehouse.query import counts_at_once, frame_of, run_query, stream_query
+from warehouse.reading import Reader
 from warehouse.schema import sql_texts, table_schema, tables
-from warehouse.store.partition_store import PartitionStore
 
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
+
+# A plan goes from shard to shard.
+_REMEMBERED_BY_SNAPSHOT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionInfo:
+    """A published partition.
+
+    Attributes:
+        path: Of its file; None without rows.
+    """
+
+    table: str
+    shard: str
+    name: str
+    path: Path | None
+    bytes: int
 
 
 class Warehouse:
@@ -34,75 +65,90 @@ class Warehouse:
 
     Args:
         database_file: DuckDB file with the same views, for people and their tools.
-        store: Where partitions are published; by default in the folder.
-        shards: Only the partitions of these are queried, or their files listed, of tables that are
-            cut by shard; by default all.
-
-    Attributes:
-        store: The same; it knows the shards, and takes some out.
+        locks: Give the locks under which catalogues change; by default files beside the folder.
 
     Raises:
         LayoutError: The warehouse was written with another layout.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        database_file: Path,
-        store: PartitionStore | None = None,
-        *,
-        shards: Collection[str] | None = None,
-    ):
+    def __init__(self, folder: Path, database_file: Path, locks: Locks | None = None):
         self.folder = folder.absolute()
         self.database_file = database_file.absolute()
         check_layout(self.folder)
-        self.store = store or PartitionStore(self.folder)
-        self._shards = shards
-        self._catalogue: Callable[[str], Catalogue] = partial(read_catalogue, self.folder)
+        self._locks = locks or locks_in(self.folder.parent / "locks")
+        self._publisher = Publisher(self.folder, self._locks)
+        self.reader = Reader(self.folder, functools.partial(read_catalogue, self.folder))
         self._of_counts: Callable[[str, Mapping[str, object]], pl.DataFrame] | None = None
 
-    def limited_to(self, shards: Collection[str]) -> "Warehouse":
-        """Returns the same warehouse, of which only the partitions of some shards are queried."""
-        return Warehouse(self.folder, self.database_file, self.store, shards=shards)
-
-    def as_it_is(self) -> "Warehouse":
-        """Returns the warehouse as it is published now, which is not asked of a store again."""
-        self.store.fetch(tables(), self._shards, with_rows=False)
-        store = PartitionStore(self.folder, is_copy=self.store.is_copy)
-        found = Warehouse(self.folder, self.database_file, store, shards=self._shards)
-        # Whoever asks goes from shard to shard.
-        found._catalogue = lru_cache(maxsize=16)(found._catalogue)
+    def _with_reader(self, reader: Reader) -> "Warehouse":
+        found = Warehouse(self.folder, self.database_file, self._locks)
+        found.reader = reader
         return found
+
+    def limited_to(self, shards: Collection[str]) -> "Warehouse":
+        """Return the same warehouse, of which only the partitions of some shards are queried."""
+        return self._with_reader(replace(self.reader, shards=shards))
+
+    def skipping_damage(self) -> "Warehouse":
+        """Return the same warehouse, whose queries log damaged partitions and leave them out."""
+        return self._with_reader(replace(self.reader, skips_damaged=True))
+
+    def snapshot(self, *, is_bounded: bool = False) -> "Warehouse":
+        """Return the warehouse with each shard as it is when it is first asked for.
+
+        Superseded files stay for ten minutes, so queries fail if they begin later.
+
+        Args:
+            is_bounded: Whether only the last shards are remembered, for whoever goes from shard to
+                shard.
+        """
+        size = _REMEMBERED_BY_SNAPSHOT if is_bounded else None
+        catalogue = functools.lru_cache(maxsize=size)(self.reader.catalogue)
+        return self._with_reader(replace(self.reader, catalogue=catalogue))
 
     @contextmanager
     def with_counts(self) -> Iterator["Warehouse"]:
-        """Gives the same warehouse, whose counts are those of this moment, and read once."""
-        self.store.fetch(of_counts().published, self._shards, with_rows=False)
-        with counts_at_once(self.folder, self._shards) as ask:
-            found = Warehouse(self.folder, self.database_file, self.store, shards=self._shards)
+        """Give a snapshot whose counts are read once, for many statements over them."""
+        found = self.snapshot()
+        with counts_at_once(found.reader) as ask:
             found._of_counts = ask
             yield found
 
     def prepare(self) -> None:
-        """Makes the warehouse ready for readers; does nothing where it is already.
+        """Make the warehouse ready for readers; does nothing if it is already.
 
-        Writes the files without rows, removes what killed writers of the database left behind, and
-        writes the database file anew when a view or the folder has changed. With an object store,
-        partitions are fetched when they are read.
+        Write the files without rows, remove what killed writers of the database left behind, and
+        write the database file again if a view or the folder has changed.
 
         Raises:
             LayoutError: The warehouse was written with another layout.
             StorageError: The disk refused a write.
-            DamagedPartitionError: The database file is out of date and a partition cannot be read.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         beside = self.database_file.parent.glob(f"{glob.escape(self.database_file.name)}.*.tmp*")
         remove_abandoned(beside)
-        self.store.record_layout()
-        partitions.write_empty_files(self.folder)
+        record_layout(self.folder)
+        is_current = relations.is_current(self.folder, self.database_file)
+        partitions.write_empty_files(self.folder, is_renewed=not is_current)
         if not labels_file(self.folder).exists():
             labels_file(self.folder).touch()
-        relations.write_database(self.folder, self.database_file)
+        if not is_current:
+            self._recount()
+            relations.write_database(self.folder, self.database_file)
+
+    def _recount(self) -> None:
+        """Store the counts of partitions that another version counted."""
+        for shard in shards_in(self.folder):
+            # Whoever reads the damaged partition says so.
+            with suppress(DamagedPartitionError):
+                older = [
+                    entry
+                    for entry in read_catalogue(self.folder, shard).entries()
+                    if entry.counted_by != counts_version()
+                ]
+                if older:
+                    counted = [recounted(self.folder, shard, entry) for entry in older]
+                    self._publisher.recount(shard, counted)
 
     def replace_partition(
         self,
@@ -113,14 +159,14 @@ class Warehouse:
         *,
         metadata: Mapping[str, str],
     ) -> int:
-        """Replaces one partition; see `replace_partitions`. Returns the number of rows."""
+        """Replace one partition; see `replace_partitions`. Return the number of rows."""
         self.replace_partitions({(table, partition_name): (frame, {shard: metadata})})
         return frame.height
 
     def replace_partitions(
         self, made: Mapping[Key, tuple["pl.DataFrame", Mapping[str, Mapping[str, str]]]]
     ) -> None:
-        """Replaces partitions by the rows of frames: of each shard all at once.
+        """Replace partitions by the rows of frames: of each shard all at once.
 
         Args:
             made: By table and name the rows of some shards, in the order they are to have (columns
@@ -134,107 +180,154 @@ class Warehouse:
             LayoutError: The warehouse was written with another layout.
             StorageError: The disk refused the write; the old partitions are untouched.
         """
-        if not (self.folder / LAYOUT_FILE).exists():
-            self.store.record_layout()
+        record_layout(self.folder)
+        version = partitions.new_version()
         entries: dict[str, list[Entry]] = {}
         for (table, name), (frame, metadata) in made.items():
-            written = partitions.write_rows(self.folder, table, name, frame, metadata)
+            written = partitions.write_rows(
+                self.folder, table, name, frame, metadata, version=version
+            )
             for shard, entry in written.items():
                 entries.setdefault(shard, []).append(entry)
-        self.store.publish(entries)
+        self._publisher.publish(entries)
 
     def partition_metadata(
         self, table: str, shard: str, partition_name: str
     ) -> dict[str, str] | None:
-        """Returns the metadata written with a partition; None where there is no partition.
+        """Return the metadata written with a partition.
 
-        Raises:
-            DamagedPartitionError: The catalogue is not as it was written.
+        None without a partition, and if it, one published with it, or the catalogue of its shard is
+        damaged or missing: then it is made again.
         """
-        version = self.partition_version(table, shard, partition_name)
+        try:
+            version = self.partition_version(table, shard, partition_name)
+        except DamagedPartitionError:
+            return None
         return None if version is None else version[1]
 
     def partition_version(
         self, table: str, shard: str, partition_name: str
     ) -> tuple[str, dict[str, str]] | None:
-        """Returns what tells a partition's versions apart, and its metadata.
+        """Return the version of a partition and its metadata.
 
-        None without one, or where its file is missing, or what was published with it is: it is made
-        again then.
+        None without a partition, and if its file, or one published with it, is missing.
 
         Raises:
-            DamagedPartitionError: The catalogue is not as it was written.
+            DamagedPartitionError: This process has found its file damaged, or its catalogue is.
         """
-        self.store.refresh(table, shard, partition_name)
-        catalogue = self._catalogue(shard)
-        entry = catalogue.entry(table, partition_name)
-        if entry is None:
+        catalogue = self.reader.catalogue(shard)
+        entry = catalogue.partitions.get((table, partition_name))
+        if entry is None or not all(
+            self._is_there(each, shard) for each in catalogue.published_with(entry)
+        ):
             return None
-        files = catalogue.files_published_with(entry)
-        if files is None:
-            return None
+        return entry.version, entry.facts
+
+    def _is_there(self, entry: Entry, shard: str) -> bool:
         # Asked for each partition of each plan: paths as objects take twice the time.
-        paths = [] if self.store.is_copy else [f"{self.folder}/{file}" for file in files]
-        if not all(map(os.path.exists, paths)):
-            return None
-        return entry.seal, dict(entry.metadata)
+        path = f"{self.folder}/{entry.path(shard)}" if entry.rows else str(self.folder)
+        if os.path.exists(path):  # noqa: PTH110
+            return True
+        refuse_known(path)
+        return False
 
     def read_partition(self, table: str, shard: str, partition_name: str) -> "pl.DataFrame":
-        """Returns the rows of one partition in the order they were written.
+        """Return the rows of one partition in the order they were written.
 
         Raises:
             PartitionNotFoundError: The partition does not exist.
-            DamagedPartitionError: The file is truncated or no Parquet file.
+            DamagedPartitionError: Its file, or the catalogue, is damaged or missing.
         """
-        self.store.fetch({table}, {shard})
-        return partitions.read_partition(self.folder, table, shard, partition_name)
+        catalogue = self.reader.catalogue(shard)
+        return partitions.read_partition(self.folder, catalogue, table, partition_name)
 
     def read_partitions(
         self, table: str, shard: str, *, round_number: int | None = None
     ) -> "pl.DataFrame":
-        """Returns the rows of all partitions of one shard by name, or of one sampling round.
+        """Return the rows of all partitions of one shard by name, or of one sampling round.
 
         Raises:
-            DamagedPartitionError: A file is truncated or no Parquet file.
+            DamagedPartitionError: A file, or the catalogue, is damaged or missing.
         """
         import polars as pl
 
-        self.store.fetch({table}, {shard})
+        catalogue = self.reader.catalogue(shard)
         frames = [
-            partitions.read_partition(self.folder, table, shard, info.name)
-            for info in list_partitions(self.folder, [table], [self._catalogue(shard)])
-            if round_number in (None, split_round(info.name)[0])
+            partitions.read_partition(self.folder, catalogue, table, entry.name)
+            for entry in catalogue.entries([table])
+            if round_number in (None, split_round(entry.name)[0])
         ]
         return pl.concat(frames or [table_schema(table).polars_schema.to_frame()])
 
     def partitions(self, table: str | None = None, shard: str | None = None) -> list[PartitionInfo]:
-        """Lists the partitions of a table, of one shard or of all; by default those of all tables.
+        """List the partitions of a table, of one shard or of all, by table, shard and name.
 
         Raises:
             UnknownTableError: There is no such table.
-            DamagedPartitionError: A catalogue is not what was written.
+            DamagedPartitionError: A catalogue is damaged.
         """
         names = list(tables()) if table is None else [table_schema(table).name]
-        self.store.fetch(names, None if shard is None else {shard}, with_rows=False)
-        of = None if shard is None else [self._catalogue(shard)]
-        return list_partitions(self.folder, names, of)
+        shards = None if shard is None else {shard}
+        found = [
+            PartitionInfo(
+                entry.table, catalogue.shard, entry.name, self._path(catalogue, entry), entry.size
+            )
+            for catalogue in replace(self.reader, shards=shards).catalogues(names)
+            for entry in catalogue.entries(names)
+        ]
+        return sorted(found, key=attrgetter("table"))
+
+    def _path(self, catalogue: Catalogue, entry: Entry) -> Path | None:
+        below = entry.path(catalogue.shard)
+        return None if below is None else self.folder / below
 
     def files(self, table: str) -> list[Path]:
-        """Lists the files that hold a table's rows now, for programs that read Parquet themselves.
+        """List the files that hold a table's rows now, for programs that read Parquet themselves.
 
-        Beside them lie files that were replaced, for queries that began with those. Of an empty
-        table it is the file without rows, where the warehouse was prepared: it has the columns.
+        Beside them lie superseded files, for queries that began with those. Of an empty table it is
+        the file without rows, if the warehouse was prepared: it has the columns.
 
         Raises:
             UnknownTableError: There is no such table.
         """
-        table_schema(table)
-        self.store.fetch({table}, self._shards)
-        files = published.files_of(self.folder, [table], self._shards)
-        return files or list(self.folder.glob(f"{table}/shard={EMPTY_SHARD}/*.parquet"))
+        name = table_schema(table).name
+        files = [
+            path
+            for catalogue in self.reader.catalogues([name])
+            for entry in catalogue.entries([name])
+            if (path := self._path(catalogue, entry))
+        ]
+        return files or list(self.folder.glob(f"{name}/shard={EMPTY_SHARD}/*.parquet"))
+
+    def shards_with(self, table_names: Collection[str]) -> set[str]:
+        """Return the shards that have whole partitions of all these tables."""
+        found = set()
+        for catalogue in replace(self.reader, skips_damaged=True).catalogues(table_names):
+            entries = list(catalogue.entries(table_names))
+            with suppress(DamagedPartitionError):
+                are_there = all(self._is_there(entry, catalogue.shard) for entry in entries)
+                if are_there and {entry.table for entry in entries}.issuperset(table_names):
+                    found.add(catalogue.shard)
+        return found
+
+    def retired(self) -> set[str]:
+        """Return the shards that were taken out of the corpus."""
+        return retired_in(self.folder)
+
+    def retire(self, shard: str) -> None:
+        """Take the partitions of a shard out of the corpus; see `Publisher.retire`."""
+        self._publisher.retire(shard)
+
+    def restore(self, shard: str) -> None:
+        """Take the partitions of a retired shard into the corpus again."""
+        self._publisher.restore(shard)
+
+    def sweep(self, shards: Collection[str]) -> None:
+        """Remove files that nobody reads any more; see `Publisher.sweep`."""
+        self._publisher.sweep(shards)
 
     def partition_names(self, table: str, shard: str, *, round_number: int) -> list[str]:
-        """Lists the names of a shard's partitions of one sampling round, without the round."""
+        """List the names of a shard's partitions of one sampling round, without the round."""
         named = [split_round(info.name) for info in self.partitions(table, shard)]
         return [name for number, name in named if number == round_number]
 
@@ -246,28 +339,24 @@ class Warehouse:
         shards: Collection[str] | None = None,
         is_compared: bool = True,
     ) -> "pl.DataFrame":
-        """Runs one select statement over the tables and statistics views; see `run_query`.
+        """Run one select statement over the tables and statistics views; see `run_query`.
 
         By default it reads the shards of `limited_to`, else all.
         """
         if self._of_counts and shards is None and needs_of(sql).are_counts:
             return self._of_counts(sql, parameters or {})
-        shards = self._shards if shards is None else shards
-        self._fetch(sql, shards)
-        return run_query(
-            self.folder, sql, frame_of, parameters, shards=shards, is_compared=is_compared
-        )
+        reader = self.reader if shards is None else replace(self.reader, shards=shards)
+        return run_query(reader, sql, frame_of, parameters, is_compared=is_compared)
 
     def fetch_rows(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Returns columns and rows of a person's statement, as Python values; see `run_query`.
+        """Return columns and rows of a person's statement, as Python values; see `run_query`.
 
         Frames take long to load.
         """
-        self._fetch(sql)
-        return run_query(self.folder, sql, lambda relation: (relation.columns, relation.fetchall()))
+        return run_query(self.reader, sql, lambda found: (found.columns, found.fetchall()))
 
     def view(self, name: str, *, round_number: int | None = None) -> "pl.DataFrame":
-        """Returns the rows of a statistics view in its own order."""
+        """Return the rows of a statistics view in its own order."""
         if round_number is None:
             return self.query(f"select * from {sql_name(name)}")
         statement = f"select * exclude (round) from {sql_name(name)} where round = $round"
@@ -281,12 +370,12 @@ class Warehouse:
         is_compared: bool = True,
         **values: object,
     ) -> "pl.DataFrame":
-        """Returns the rows of a query of the project; see `query`."""
+        """Return the rows of a query of the project; see `query`."""
         sql = sql_texts("queries")[name]
         return self.query(sql, values, shards=shards, is_compared=is_compared)
 
     def best_examples(self, of: Iterable[tuple[int, str]], *, per_tool: int) -> "pl.DataFrame":
-        """Returns the kept calls that help most in their texts: see `kept_calls_in_text.sql`.
+        """Return the kept calls that help most in their texts: see `kept_calls_in_text.sql`.
 
         Of a tool with a contrast threshold each of them also helps more than with another call's
         result, and by how much decides which come first.
@@ -308,29 +397,37 @@ class Warehouse:
         )
 
     def compare(self, other: "Warehouse", rounds: tuple[int, int] = (1, 1)) -> Comparison:
-        """Compares the kept calls of a round with those of another warehouse, or round.
+        """Compare the kept calls of a round with those of another warehouse, or round.
 
         Raises:
             ComparisonError: A round has no decided calls, or no text of a kept call is in both.
             DamagedPartitionError, LayoutError, PartitionsChangingError: As of `query`.
         """
-        for each in (self, other):
-            each.store.fetch(TABLES)
-        return compare_folders((self.folder, other.folder), rounds)
+        return compare_readers((self.reader, other.reader), rounds)
 
     def stream(self, name: str, **values: object) -> AbstractContextManager["pa.RecordBatchReader"]:
-        """Gives the rows of a query of the project batch by batch; see `stream_query`."""
-        sql = sql_texts("queries")[name]
-        self._fetch(sql)
-        return stream_query(self.folder, sql, values)
+        """Give the rows of a query of the project batch by batch; see `stream_query`."""
+        return stream_query(self.reader, sql_texts("queries")[name], values)
 
-    def damaged_partitions(self, table_names: Iterable[str] | None = None) -> list[Path]:
-        """Returns the files that are lost, or not as they were written; None: of all tables."""
-        return published.damaged_partitions(self.folder, table_names, is_copy=self.store.is_copy)
+    def damage(self, table_names: Iterable[str] | None = None) -> dict[Path, str]:
+        """Return what is wrong with files and catalogues, by path.
 
-    def _fetch(self, sql: str, shards: Collection[str] | None = None) -> None:
-        needs = needs_of(sql)
-        if needs.rows:
-            self.store.fetch(needs.rows, shards)
-        elif needs.published:
-            self.store.fetch(needs.published, shards, with_rows=False)
+        Args:
+            table_names: Files of these tables are compared with their digests; by default of all.
+        """
+        names = list(tables() if table_names is None else table_names)
+        found: dict[Path, str] = {}
+        for shard in shards_of(self.folder, names):
+            try:
+                catalogue = read_catalogue(self.folder, shard)
+            except DamagedPartitionError as error:
+                found[Path(catalogue_file(self.folder, shard))] = str(error)
+                continue
+            for entry in catalogue.entries(names):
+                if path := self._path(catalogue, entry):
+                    try:
+                        if is_damaged(self.folder, shard, entry):
+                            found[path] = "has other bytes than were written"
+                    except DamagedPartitionError:
+                        found[path] = "is missing or cannot be read"
+        return found

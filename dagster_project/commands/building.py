@@ -117,7 +117,8 @@ def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) 
         _tell_left_out(toolbox)
         chosen = chosen_shards(Manifest.load(home.sources), shards, settings)
         annotator = Annotator.of(settings, home)
-        warehouse = open_warehouse(home)
+        # A damaged shard stops no other.
+        warehouse = open_warehouse(home).skipping_damage()
         if shards:
             warehouse = warehouse.limited_to([entry.key for entry in chosen])
         planning = BuildPlan(
@@ -132,7 +133,7 @@ def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) 
         if any(partition.table == "candidate_calls" for partition in plan):
             check_can_annotate(annotator.location, toolbox.prompts, settings, is_here=True)
         if plan:
-            warehouse.store.sweep({partition.shard for partition in plan})
+            warehouse.sweep({partition.shard for partition in plan})
             # For each shard the stages from the first on that has something to make.
             runs = _runs(plan, home)
             with console.progress_bars():

@@ -101,7 +101,7 @@ def _partitions(home: Home, is_full: bool) -> Iterator[Finding]:
     from warehouse.schema import tables
     from warehouse.warehouse import Warehouse
 
-    warehouse = Warehouse(home.warehouse, home.database)
+    warehouse = Warehouse(home.warehouse, home.database).skipping_damage()
     sizes = dict.fromkeys(tables(), 0)
     for info in warehouse.partitions():
         sizes[info.table] += info.bytes
@@ -111,7 +111,7 @@ def _partitions(home: Home, is_full: bool) -> Iterator[Finding]:
         if read > _MAX_BYTES_READ and not is_full:
             break
         examined.append(table)
-    if damaged := warehouse.damaged_partitions(examined):
+    if damaged := sorted(warehouse.damage(examined)):
         names = named([str(path.relative_to(home.warehouse.absolute())) for path in damaged])
         detail = f"{len(damaged)} damaged or missing: {names}"
         remedy = f"Remove these files in {home.warehouse}; the next build makes them again"

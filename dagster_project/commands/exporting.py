@@ -32,10 +32,11 @@ from toolformer.exports.records import (
 )
 from toolformer.exports.template_check import ChatTemplate
 from toolformer.home.home import Home
+from toolformer.home.lost_shards import log_lost_shards
 from toolformer.home.settings.errors import SettingsError
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.toolbox import open_tool
-from toolformer.home.wiring.warehouse import open_to_read
+from toolformer.home.wiring.warehouse import open_warehouse
 from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolError
 from warehouse.errors import WarehouseError
@@ -67,7 +68,9 @@ def write_export(
     """
     with _explained_refusals(output):
         target = _free_target(output, home, form)
-    warehouse = open_to_read(home)
+    log_lost_shards(home)
+    # All files of an export are of one moment, whatever a build publishes meanwhile.
+    warehouse = open_warehouse(home).snapshot()
     with _explained_refusals(output):
         chosen = _round_with_calls(warehouse, round_number)
         tell_outdated(RunOptions(), home, [chosen])

@@ -74,7 +74,7 @@ def _outdated(options: RunOptions, home: Home, number: int) -> Iterator[str]:
     settings = changes.in_round(number).load_settings(home)
     if settings.sampling.is_chained:
         yield from _outdated(options, home, number - 1)
-    warehouse, shards = open_warehouse(home).as_it_is(), list[str]()
+    warehouse, shards = open_warehouse(home).skipping_damage(), list[str]()
     tools, sources = set[str](), set[str]()
     manifest = Manifest.load(home.sources)
     for entry in manifest.annotated_shards:

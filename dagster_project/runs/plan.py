@@ -125,7 +125,7 @@ class BuildPlan:
     without_texts: list[ShardEntry] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
-        self.warehouse = self.warehouse.as_it_is()
+        self.warehouse = self.warehouse.skipping_damage().snapshot(is_bounded=True)
         self._own_fingerprints: dict[tuple[str, str, str], Fingerprint] = {}
 
     @cached_property

@@ -19,6 +19,7 @@ from toolformer.home.home import Home
 from toolformer.home.settings.sections import validated
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.sources.manifest import Manifest
+from warehouse.publishing import Publisher
 from warehouse.warehouse import Warehouse
 
 TOOL = "Calculator"
@@ -183,7 +184,7 @@ def test_rows_beside_an_output_are_of_its_own_run_after_a_kill_of_another_one(
     # A run with other settings, which is killed once it has written all rows.
     stage.execute("second")
     with monkeypatch.context() as patch:
-        patch.setattr(type(stage.warehouse.store), "publish", killed)
+        patch.setattr(Publisher, "publish", killed)
         with pytest.raises(KeyboardInterrupt):
             made_by("killed")
     assert beside() == ("plain", "plain")

@@ -105,4 +105,4 @@ def test_a_damaged_partition_can_be_made_again(home: PipelineHome):
     damaged.write_bytes(b"flipped")
     make_again(home)
     assert fingerprints(home) == before
-    assert home.warehouse.damaged_partitions(["executed_calls"]) == []
+    assert home.warehouse.damage(["executed_calls"]) == {}

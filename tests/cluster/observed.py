@@ -12,8 +12,7 @@ from pathlib import Path
 from tests.cluster.cluster import Cluster
 from tests.cluster.nodes import Node
 from tests.processes import ServiceError
-from warehouse.catalogue import Entry
-from warehouse.published import read_catalogue, shards_in
+from warehouse.catalogue import Entry, read_catalogue, shards_in
 from warehouse.schema import ALL
 
 Address = tuple[str, str, str]

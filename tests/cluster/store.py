@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from warehouse.store.objects import ObjectStore
+
 from tests.processes import answers, await_until, end, start
 from warehouse.catalogue import parsed
 from warehouse.layout import CATALOGUE_FOLDER
-from warehouse.store.objects import ObjectStore
 
 _ADDRESS = "http://127.0.0.1:9000"
 _PLACE = "toolformer/home"

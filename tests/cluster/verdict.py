@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from warehouse.published import path_of
+
 from tests.cluster.cluster import Cluster
 from tests.cluster.observed import Address, partitions, published, status_of
 from tests.cluster.scenario import Course
@@ -15,7 +17,6 @@ from tests.cluster.store import STORE
 from tests.faults.comparison import damage_of_rows, partitions_of
 from tests.homes import SmallHome
 from warehouse.layout import is_intact
-from warehouse.published import path_of
 from warehouse.schema import tables
 
 

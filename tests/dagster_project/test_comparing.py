@@ -92,7 +92,7 @@ def test_homes_that_cannot_be_compared_are_refused(run: Run, homes, tmp_path):
     (homes[1] / "warehouse" / "layout-version").write_text("0\n")
     done = run("compare", *homes)
     expected = f"has layout version 0, expected {layout_version()}"
-    assert done.is_one_paragraph_naming(expected, "Begin anew")
+    assert done.is_one_paragraph_naming(expected, "Carry over")
 
 
 def test_neither_home_needs_to_be_that_of_the_environment(run: Run, homes, home: Home):

@@ -1,6 +1,7 @@
 """Which shards a build is planned for: those chosen, and of these those whose texts are there."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -65,7 +66,7 @@ def test_shards_without_texts_are_left_out_where_none_will_come(warehouse: Wareh
     damaged = dataclasses.replace(ENTRY, key="shard-00002")
     rows = frame(DOCUMENTS, {"shard": damaged.key, "text": "one and one are two"})
     warehouse.replace_partition(DOCUMENTS, damaged.key, ALL, rows, metadata={"made_at": "now"})
-    file = catalogue_file(warehouse.folder, damaged.key)
+    file = Path(catalogue_file(warehouse.folder, damaged.key))
     file.write_bytes(file.read_bytes().replace(b'"made_at"', b'"made_by"'))
     given = {"annotator": "model-1", "force": False}
     plan = BuildPlan(warehouse, settings_with(), toolbox_of(*BOTH), are_texts_coming=False, **given)

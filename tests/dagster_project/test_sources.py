@@ -23,9 +23,8 @@ from toolformer.home.partitions import SHARDS, SHARDS_OF_TEXTS
 from toolformer.home.settings.settings_file import listed_sources, write_settings_file
 from toolformer.sources.errors import ShardNotFoundError
 from toolformer.sources.manifest import Manifest, manifest_path
-from warehouse.catalogue import Catalogue
-from warehouse.published import shards_in
-from warehouse.store.partition_store import PartitionStore
+from warehouse.catalogue import Catalogue, shards_in
+from warehouse.publishing import Publisher
 from warehouse.warehouse import Warehouse
 
 STAGES = PIPELINE.names
@@ -128,7 +127,8 @@ def test_rows_of_a_source_that_is_removed_while_they_are_made_are_not_stored(
     assert run("sources", "remove", str(a))[0] == 0
     with pytest.raises(ShardNotFoundError, match="is retired"):
         publish(making, {("candidate_calls", "Calculator"): (rows, {shard: {}})})
-    assert list(home.warehouse.glob(f"*/shard={shard}/*.parquet")) == []
+    assert warehouse(home).partitions() == []
+    assert warehouse(home).query("from candidate_calls").is_empty()
 
 
 def test_a_source_with_a_relative_path_is_the_same_from_every_folder(
@@ -204,16 +204,16 @@ def test_texts_are_whole_again_once_a_damaged_line_of_theirs_was_written_anew(
 def test_a_kill_while_texts_are_stored_costs_nothing(run, ingest, home: Home, write, monkeypatch):
     a = write("a.jsonl", 6)
     monkeypatch.setattr("assets.documents._RECORDS_AT_ONCE", 3)
-    genuine = PartitionStore._place
+    genuine = Publisher._write
 
-    def killed(store: PartitionStore, catalogue: Catalogue) -> None:
+    def killed(publisher: Publisher, path: Path, catalogue: Catalogue) -> None:
         if catalogue.shard == "shard-00001":
             raise KeyboardInterrupt
-        genuine(store, catalogue)
+        genuine(publisher, path, catalogue)
 
     with monkeypatch.context() as patch:
         # Two shards are stored together: one is published by then.
-        patch.setattr(PartitionStore, "_place", killed)
+        patch.setattr(Publisher, "_write", killed)
         assert run("ingest", a, "--shard-size", 2).code != 0
     assert active(home) == ["shard-00000", "shard-00001", "shard-00002"]
     assert len(texts_on_disk(home)) == 2
@@ -223,7 +223,7 @@ def test_a_kill_while_texts_are_stored_costs_nothing(run, ingest, home: Home, wr
     assert active(home) == ["shard-00000", "shard-00001", "shard-00002"]
     assert registered(home) == set(active(home))
     assert first.items() < texts_on_disk(home).items()
-    assert len(texts_on_disk(home)) == 3
+    assert {info.shard for info in warehouse(home).partitions("documents")} == set(active(home))
     with dagster_instance(home) as instance:
         reported = instance.get_materialized_partitions(dg.AssetKey("documents"))
     assert reported == set(active(home))

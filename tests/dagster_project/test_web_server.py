@@ -197,7 +197,7 @@ def test_graphql_does_not_stand_in_an_address():
 # What is started
 
 
-def test_the_web_server_is_started_with_the_guard_and_the_daemon_as_it_is():
+def test_the_web_server_is_started_with_the_guard_and_the_daemon_snapshot():
     server = ["python", "-m", "dagster_webserver", "--port", "3000"]
     assert ui.guarded(server) == ["python", "-m", web_server.__name__, "--port", "3000"]
     daemon = ["python", "-m", "dagster._daemon", "run"]

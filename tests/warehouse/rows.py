@@ -3,7 +3,6 @@
 import datetime
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ import polars as pl
 
 from toolformer.base.whole_files import write_whole
 from toolformer.sources.manifest import Manifest, ShardEntry
+from warehouse.catalogue import Catalogue, read_catalogue
 from warehouse.labels import append_label
 from warehouse.layout import catalogue_file
-from warehouse.published import read_catalogue
 from warehouse.schema import ALL, TableSchema, sql_texts, table_schema, tables
 from warehouse.warehouse import Warehouse
 
@@ -281,11 +280,10 @@ def fill(warehouse: Warehouse) -> None:
 
 def remove_partition(warehouse: Warehouse, table: str, shard: str, partition_name: str) -> None:
     """Lose a partition."""
-    catalogue = read_catalogue(warehouse.folder, shard)
-    lines = {key: line for key, line in catalogue.lines.items() if key != (table, partition_name)}
-    write_whole(
-        catalogue_file(warehouse.folder, shard), replace(catalogue, lines=lines).content().decode()
-    )
+    partitions = dict(read_catalogue(warehouse.folder, shard).partitions)
+    del partitions[table, partition_name]
+    content = Catalogue(shard, partitions).content().decode()
+    write_whole(Path(catalogue_file(warehouse.folder, shard)), content)
 
 
 def save_manifest(sources: Path, *shards: str) -> list[ShardEntry]:

@@ -289,5 +289,5 @@ def test_a_lost_partition_is_named(homes):
         put_home(warehouse, {})
     [path] = [each.path for each in homes[1].partitions("candidate_calls") if each.path]
     path.unlink()
-    with pytest.raises(DamagedPartitionError, match=f"missing: '{path}'"):
+    with pytest.raises(DamagedPartitionError, match=f"'{path}' is missing"):
         homes[0].compare(homes[1])

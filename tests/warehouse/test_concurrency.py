@@ -1,14 +1,20 @@
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import duckdb
 import pytest
+from filelock import FileLock, Timeout
 
-from tests.warehouse.rows import SHARD, put
+from tests.warehouse.rows import SHARD, put, remove_partition
+from warehouse.catalogue import Entry
+from warehouse.errors import StorageError
 from warehouse.layout import catalogue_file
+from warehouse.publishing import Publisher
 from warehouse.warehouse import Warehouse
 
 WRITERS = 4
@@ -76,49 +82,124 @@ def test_readers_see_whole_versions_while_four_processes_replace_partitions(ware
     assert len(seen) > WRITERS, f"only {seen} in {queries} queries"
     last = warehouse.query("select distinct source_offset as version from documents")
     assert last["version"].to_list() == [9 + REPLACEMENTS]
-    assert warehouse.damaged_partitions() == []
+    assert warehouse.damage() == {}
     assert list(warehouse.folder.rglob("*.tmp")) == []
 
 
-def test_version_that_was_replaced_long_ago_is_swept_and_the_newest_stays(
-    warehouse: Warehouse, monkeypatch
-):
-    now = time.time()
-
-    def version(seconds_ago: float) -> Path:
-        monkeypatch.setattr(time, "time", lambda: now - seconds_ago)
-        put(warehouse, "documents", {"title": f"{seconds_ago} seconds ago"})
-        [info] = warehouse.partitions("documents")
-        assert info.path is not None
-        os.utime(info.path, (now - seconds_ago, now - seconds_ago))
-        return info.path
-
-    oldest, old, newest = (version(seconds) for seconds in (9000, 700, 60))
-    monkeypatch.setattr(time, "time", lambda: now)
-    warehouse.store.sweep(())
-    assert not oldest.exists()
-    assert old.exists()
-    assert [info.path for info in warehouse.partitions("documents")] == [newest]
-
-
-def test_the_same_rows_stored_again_are_not_swept(warehouse: Warehouse, monkeypatch):
-    now = time.time()
-    for minutes_ago, title in ((40, "one"), (30, "two"), (0, "one")):
-        monkeypatch.setattr(time, "time", lambda ago=minutes_ago: now - 60 * ago)
-        put(warehouse, "documents", {"title": title})
-    warehouse.store.sweep(())
-    assert warehouse.query("select title from documents").item() == "one"
-
-
-def test_what_a_killed_first_write_left_is_swept_where_a_build_works(warehouse: Warehouse):
-    put(warehouse, "documents", {"title": "never published"})
+def made_long_ago(warehouse: Warehouse, title: str) -> Path:
+    put(warehouse, "documents", {"title": title})
     [info] = warehouse.partitions("documents")
     assert info.path is not None
     os.utime(info.path, (0, 0))
-    catalogue_file(warehouse.folder, SHARD).unlink()
+    return info.path
+
+
+def test_a_superseded_file_stays_for_whoever_reads_it_and_is_swept_later(warehouse: Warehouse):
+    oldest = made_long_ago(warehouse, "oldest")
+    old = made_long_ago(warehouse, "old")
+    newest = made_long_ago(warehouse, "newest")
+    # Superseded just now, however long ago they were written.
+    warehouse.sweep(())
+    assert oldest.exists()
+    assert old.exists()
+    os.utime(oldest, (0, 0))
+    warehouse.sweep(())
+    assert not oldest.exists()
+    assert old.exists()
+    os.utime(old, (0, 0))
+    put(warehouse, "documents", {"title": "last"})
+    assert not old.exists()
+    assert newest.exists()
+
+
+def test_what_a_killed_writer_left_is_swept_where_a_build_works(warehouse: Warehouse):
+    left = made_long_ago(warehouse, "never published")
+    half = left.with_name(f"{left.name}.tmp")
+    half.touch()
+    os.utime(half, (0, 0))
+    remove_partition(warehouse, "documents", SHARD, "all")
     put(warehouse, "candidate_calls")
-    warehouse.store.sweep(())
-    assert info.path.exists()
-    warehouse.store.sweep({SHARD})
-    assert not info.path.exists()
+    warehouse.sweep(())
+    assert left.exists()
+    warehouse.sweep({SHARD})
+    assert not left.exists()
+    assert not half.exists()
     assert warehouse.query("from candidate_calls").height == 1
+
+
+def test_no_file_of_a_shard_without_a_catalogue_is_swept(warehouse: Warehouse):
+    """A copy of the catalogue may be put back."""
+    path = made_long_ago(warehouse, "of a lost catalogue")
+    catalogue = Path(catalogue_file(warehouse.folder, SHARD))
+    content = catalogue.read_bytes()
+    catalogue.unlink()
+    warehouse.sweep({SHARD})
+    catalogue.write_bytes(content[:-1])
+    warehouse.sweep({SHARD})
+    catalogue.write_bytes(content)
+    assert warehouse.query("select title from documents").item() == "of a lost catalogue"
+    assert path.exists()
+
+
+@pytest.mark.parametrize("is_swept", [True, False])
+def test_a_writer_that_paused_before_publishing_publishes_no_missing_file(
+    warehouse: Warehouse, monkeypatch, *, is_swept: bool
+):
+    """A closed lid, a paused container, or the clock of another machine."""
+    put(warehouse, "documents", {"title": "before"})
+    publish = Publisher.publish
+
+    def pause(publisher: Publisher, made: Mapping[str, Sequence[Entry]]) -> None:
+        for shard, entries in made.items():
+            for entry in entries:
+                age = 3600 if is_swept else 60
+                times = time.time() - age
+                os.utime(warehouse.folder / str(entry.path(shard)), (times, times))
+        monkeypatch.undo()
+        # Meanwhile, by another process.
+        warehouse.sweep({SHARD})
+        publish(publisher, made)
+
+    monkeypatch.setattr(Publisher, "publish", pause)
+    if is_swept:
+        with pytest.raises(StorageError, match="was not published: it is gone"):
+            put(warehouse, "documents", {"title": "after"})
+    else:
+        put(warehouse, "documents", {"title": "after"})
+    expected = "before" if is_swept else "after"
+    assert warehouse.query("select title from documents").item() == expected
+    assert warehouse.damage() == {}
+
+
+STOPPED = """
+import pathlib, sys, time
+from warehouse.publishing import locks_in
+with locks_in(pathlib.Path(sys.argv[1]))(sys.argv[2]):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_publications_of_other_shards_do_not_wait_for_a_stopped_process(warehouse: Warehouse):
+    locks = warehouse.folder.parent / "locks"
+    name = f"catalogue of {SHARD}"
+    command = [sys.executable, "-c", STOPPED, str(locks), name]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        holder.send_signal(signal.SIGSTOP)
+        put(warehouse, "documents", shard="shard-00001")
+        asked: list[str] = []
+
+        def named(lock: str) -> FileLock:
+            asked.append(lock)
+            return FileLock(locks / f"{lock}.lock", timeout=0)
+
+        waiting = Warehouse(warehouse.folder, warehouse.database_file, named)
+        with pytest.raises(Timeout):
+            put(waiting, "documents")
+        # The lock is one of the caller's, which say whom they wait for.
+        assert asked == [name]
+        holder.kill()
+    put(waiting, "documents")
+    assert warehouse.query("from documents").height == 2

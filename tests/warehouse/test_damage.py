@@ -1,16 +1,14 @@
+import hashlib
 import io
-import os
 import random
-from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from tests.warehouse.rows import PARTITIONS, SHARD, frame, put, put_calls
-from warehouse import catalogue
 from warehouse.errors import DamagedPartitionError
+from warehouse.layout import catalogue_file
 from warehouse.warehouse import Warehouse
 
 
@@ -37,7 +35,6 @@ DAMAGES = {
     # In the rows of the first column, which no statement here reads.
     "a bit": lambda content: content[:40] + bytes([content[40] ^ 1]) + content[41:],
     "of another home": lambda content: parquet_of_others(),
-    "a folder": None,
 }
 
 
@@ -48,22 +45,69 @@ def parquet_of_others() -> bytes:
     return content.getvalue()
 
 
+def logged(caplog) -> str:
+    text = caplog.text
+    caplog.clear()
+    return text
+
+
+@pytest.mark.parametrize("reading", READINGS)
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_damaged_partition_is_named_whatever_reads_it(
-    warehouse: Warehouse, partition_file: Path, name: str
+def test_a_damaged_partition_is_named_set_aside_and_made_again(
+    warehouse: Warehouse, partition_file: Path, name: str, reading: str
 ):
-    damage = DAMAGES[name]
-    if damage is None:
-        partition_file.unlink()
-        partition_file.mkdir()
-    else:
-        partition_file.write_bytes(damage(partition_file.read_bytes()))
-    for read in READINGS.values():
+    damage, read = DAMAGES[name], READINGS[reading]
+    partition_file.write_bytes(damage(partition_file.read_bytes()))
+    assert list(warehouse.damage()) == [partition_file]
+    for _ in range(2):
         with pytest.raises(DamagedPartitionError, match=partition_file.name):
             read(warehouse)
-    assert warehouse.damaged_partitions() == [partition_file]
     # Other tables are readable beside it.
     assert warehouse.query("select * from candidate_calls").height == 0
+    assert list(warehouse.damage()) == [partition_file]
+    assert warehouse.partition_metadata("documents", SHARD, "all") is None
+    put(warehouse, "documents", {"title": "again"})
+    assert warehouse.query("select title from documents").item() == "again"
+    assert warehouse.damage() == {}
+
+
+def test_damage_of_one_shard_stops_only_who_needs_it(warehouse: Warehouse, caplog):
+    warehouse.prepare()
+    for shard in (SHARD, "shard-00001", "shard-00002"):
+        put(warehouse, "documents", {"document_id": shard}, shard=shard)
+        put(warehouse, "filtered_calls", {"call_id": shard}, shard=shard)
+    [_, flipped_file, _] = [info.path for info in warehouse.partitions("documents")]
+    flipped_file.write_bytes(flipped(flipped_file.read_bytes(), random.Random(1)))
+    catalogue = Path(catalogue_file(warehouse.folder, "shard-00002"))
+    catalogue.write_bytes(catalogue.read_bytes()[:-1])
+    with pytest.raises(DamagedPartitionError, match="shard-0000"):
+        warehouse.query("from documents")
+    lenient = warehouse.skipping_damage()
+    caplog.clear()
+    assert lenient.query("select document_id from documents").item() == SHARD
+    text = logged(caplog)
+    assert "shard 'shard-00001'" in text
+    assert "catalogue of shard 'shard-00002' is damaged" in text
+    # Counts are in the catalogues.
+    assert lenient.query("from decision_counts").height == 2
+    assert [info.shard for info in lenient.partitions("filtered_calls")] == [SHARD, "shard-00001"]
+    with duckdb.connect(str(warehouse.database_file), read_only=True) as connection:
+        shards = connection.execute("select shard from filtered_calls order by all").fetchall()
+    assert shards == [(SHARD,), ("shard-00001",)]
+    # What a build would make again, and nothing else.
+    missing = {
+        (table, shard)
+        for table in ("documents", "filtered_calls")
+        for shard in (SHARD, "shard-00001", "shard-00002")
+        if warehouse.partition_metadata(table, shard, PARTITIONS[table][1]) is None
+    }
+    assert missing == {
+        ("documents", "shard-00001"),
+        ("documents", "shard-00002"),
+        ("filtered_calls", "shard-00002"),
+    }
+    put(warehouse, "documents", shard="shard-00002")
+    assert warehouse.skipping_damage().query("from documents").height == 2
 
 
 def flipped(content: bytes, chance: random.Random) -> bytes:
@@ -83,9 +127,10 @@ def test_no_flipped_bit_gives_other_rows(warehouse: Warehouse):
         info.path.write_bytes(flipped(content, chance))
         with pytest.raises(DamagedPartitionError):
             warehouse.read_partition(table, info.shard, info.name)
+        info.path.write_bytes(flipped(content, chance))
         with pytest.raises(DamagedPartitionError):
             warehouse.query(f"select * from {table}")
-        assert warehouse.damaged_partitions([table]) == [info.path]
+        assert [*warehouse.damage([table])] == [info.path]
         info.path.write_bytes(content)
 
 
@@ -93,106 +138,63 @@ def test_no_flipped_bit_gives_other_metadata_or_counts(warehouse: Warehouse):
     metadata = {"fingerprint": "x" * 32, "parts": '{"seed": "0"}'}
     for table in PARTITIONS:
         put(warehouse, table, **metadata)
-    chance, refused, answered = random.Random(5), 0, Counter()
-    file = warehouse.folder / "catalogue" / f"{SHARD}.json"
+    chance = random.Random(5)
+    file = Path(catalogue_file(warehouse.folder, SHARD))
     content = file.read_bytes()
-    names = ("document_counts", "decision_counts", "cost_counts")
-    counts = {name: warehouse.query(f"from {name}").rows() for name in names}
-    assert [] not in counts.values()
-    for _ in range(400):
+    count = warehouse.query("from decision_counts").rows()
+    assert count
+    of_shard = [(table, name) for table, (shard, name) in PARTITIONS.items() if shard == SHARD]
+    for number in range(400):
         file.write_bytes(flipped(content, chance))
-        for table, (shard, name) in PARTITIONS.items():
-            try:
-                found = warehouse.partition_metadata(table, shard, name)
-            except DamagedPartitionError:
-                refused += 1
-            else:
-                assert found in (metadata, None)
-                answered[table] += found == metadata
-        for name in names:
-            with suppress(DamagedPartitionError):
-                assert warehouse.query(f"from {name}").rows() == counts[name]
-                answered[name] += 1
-    # The last line of the file, and every other but for the names in it.
-    assert refused > 400
-    # What is damaged in one line is asked of the others.
-    assert min(answered[each] for each in (*PARTITIONS, *names)) > 200
+        for table, name in of_shard:
+            assert warehouse.partition_metadata(table, SHARD, name) is None
+        if number % 20:
+            continue
+        with pytest.raises(DamagedPartitionError, match=f"catalogue of shard '{SHARD}' is damaged"):
+            warehouse.query("from decision_counts")
+        assert warehouse.skipping_damage().query("from decision_counts").is_empty()
+        assert [*warehouse.damage()] == [file]
+    file.write_bytes(content)
+    assert warehouse.query("from decision_counts").rows() == count
 
 
-def test_a_line_of_a_catalogue_that_is_damaged_costs_one_partition(warehouse: Warehouse):
-    for table in PARTITIONS:
-        put(warehouse, table, fingerprint="right")
-    file = warehouse.folder / "catalogue" / f"{SHARD}.json"
-    lines = file.read_bytes().split(b"\n")
-    [of_texts] = [line for line in lines if b'"table":"documents"' in line]
-    file.write_bytes(b"\n".join(lines).replace(of_texts, of_texts.replace(b"right", b"wrong")))
-    for read in (
-        lambda: warehouse.partition_metadata("documents", SHARD, "all"),
-        lambda: warehouse.query("from documents"),
-        lambda: warehouse.query("from document_counts"),
-    ):
-        with pytest.raises(DamagedPartitionError, match="'all' of table 'documents'"):
-            read()
-    assert warehouse.query("from filtered_calls").height == 1
-    # Nothing that it may name is swept.
-    texts = [*(warehouse.folder / "documents" / f"shard={SHARD}").iterdir()]
-    for path in texts:
-        os.utime(path, (0, 0))
-    put(warehouse, "candidate_calls")
-    warehouse.store.sweep({SHARD})
-    assert [*(warehouse.folder / "documents" / f"shard={SHARD}").iterdir()] == texts
-    # It is no more right for being written again.
-    with pytest.raises(DamagedPartitionError, match="'all' of table 'documents'"):
-        warehouse.query("from document_counts")
-    # As the error says.
-    file.write_bytes(b"\n".join(line for line in lines if line != of_texts))
-    assert warehouse.partition_metadata("documents", SHARD, "all") is None
-    put(warehouse, "documents")
-    assert warehouse.query("from documents").height == 1
-
-
-@pytest.mark.parametrize("damage", ["cut", "without the end", "of another shard"])
-def test_a_catalogue_that_lacks_lines_is_refused(warehouse: Warehouse, damage: str):
+@pytest.mark.parametrize("damage", ["cut", "empty", "of another shard", "a folder", "no JSON"])
+def test_a_catalogue_that_is_no_document_is_named_and_replaced(
+    warehouse: Warehouse, caplog, damage: str
+):
     for table in PARTITIONS:
         put(warehouse, table)
-    file = warehouse.folder / "catalogue" / f"{SHARD}.json"
-    lines = file.read_bytes().splitlines(keepends=True)
+    file = Path(catalogue_file(warehouse.folder, SHARD))
+    content = file.read_bytes()
     other = file.with_name("all.json").read_bytes()
-    # Each of them ends with a line.
+    body = b'"shard":"' + SHARD.encode() + b'","partitions":[{"table":1}]}'
+    checked = hashlib.sha256(body).hexdigest().encode()
     contents = {
-        "cut": [b"".join(lines[:count]) for count in range(len(lines))],
-        "without the end": [b"".join(lines)[:-1]],
-        "of another shard": [other],
+        "cut": content[:-20],
+        "empty": b"",
+        "of another shard": other,
+        "no JSON": b'{"sha256":"' + checked + b'",' + body,
     }
-    for content in contents[damage]:
-        file.write_bytes(content)
-        with pytest.raises(DamagedPartitionError, match=f"The catalogue '{SHARD}'"):
-            warehouse.query("from document_counts")
-        with pytest.raises(DamagedPartitionError, match=f"The catalogue '{SHARD}'"):
-            put(warehouse, "documents")
-
-
-def test_seals_are_looked_at_only_where_a_catalogue_is_damaged(warehouse: Warehouse, monkeypatch):
-    for table in PARTITIONS:
-        put(warehouse, table, fingerprint="right")
-    file = warehouse.folder / "catalogue" / f"{SHARD}.json"
-    checked, check = list[bytes](), catalogue._check_seal
-    monkeypatch.setattr(
-        catalogue, "_check_seal", lambda line, shard: checked.append(line) or check(line, shard)
-    )
-    warehouse.query("from decision_counts")
-    assert all(b'"retired":' in line for line in checked)
-    file.write_bytes(file.read_bytes().replace(b"right", b"wrong", 1))
-    with suppress(DamagedPartitionError):
-        warehouse.query("from decision_counts")
-    assert any(b'"table":"filtered_calls"' in line for line in checked)
+    file.unlink()
+    if damage == "a folder":
+        file.mkdir()
+    else:
+        file.write_bytes(contents[damage])
+    with pytest.raises(DamagedPartitionError, match=f"catalogue of shard '{SHARD}' is damaged"):
+        warehouse.query("from document_counts")
+    if damage == "a folder":
+        file.rmdir()
+    put(warehouse, "documents", {"title": "again"})
+    assert damage == "a folder" or "It is replaced now" in logged(caplog)
+    assert warehouse.query("select title from documents").item() == "again"
+    assert warehouse.query("from candidate_calls").is_empty()
 
 
 def test_a_partition_whose_file_is_lost_is_made_again(warehouse: Warehouse, partition_file: Path):
     partition_file.unlink()
     assert warehouse.partition_metadata("documents", SHARD, "all") is None
     for read in READINGS.values():
-        with pytest.raises(DamagedPartitionError, match=partition_file.name):
+        with pytest.raises(DamagedPartitionError, match=f"'{partition_file}' is missing"):
             read(warehouse)
     put(warehouse, "documents")
     assert warehouse.query("from documents").height == 1
@@ -207,15 +209,18 @@ def test_foreign_file_is_no_partition(warehouse: Warehouse, partition_file: Path
     with duckdb.connect(str(warehouse.database_file), read_only=True) as connection:
         assert connection.execute("select count(*) from documents").fetchall() == [(500,)]
     assert [info.path for info in warehouse.partitions("documents")] == [partition_file]
-    assert warehouse.damaged_partitions() == []
+    assert warehouse.damage() == {}
 
 
 @pytest.mark.parametrize("is_prepared", [True, False])
-def test_damaged_file_without_rows_is_made_again(warehouse: Warehouse, *, is_prepared: bool):
+def test_a_damaged_file_without_rows_is_made_again(warehouse: Warehouse, *, is_prepared: bool):
     [empty] = (warehouse.folder / "documents" / "shard=none").iterdir()
     empty.write_bytes(b"PAR1")
     if is_prepared:
+        warehouse.database_file.unlink(missing_ok=True)
         warehouse.prepare()
+        with duckdb.connect(str(warehouse.database_file), read_only=True) as connection:
+            assert connection.execute("select count(*) from documents").fetchall() == [(0,)]
     assert warehouse.query("select * from documents").height == 0
 
 

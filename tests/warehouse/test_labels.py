@@ -296,8 +296,8 @@ def test_judgements_outlive_everything_that_is_made_again(warehouse: Warehouse):
     for path in warehouse.folder.rglob("*"):
         if path.is_file():
             os.utime(path, (0, 0))
-    warehouse.store.sweep([SHARD, "all"])
-    warehouse.store.retire(SHARD)
+    warehouse.sweep([SHARD, "all"])
+    warehouse.retire(SHARD)
     (warehouse.folder / "catalogue" / "all.json").unlink()
     put(warehouse, "prompts")
     put_labels(warehouse, {"rater": "Bo"})

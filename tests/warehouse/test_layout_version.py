@@ -21,8 +21,11 @@ def test_partitions_do_not_appear_without_the_layout(tmp_path):
 
 def test_another_layout_and_partitions_without_one_are_refused(warehouse: Warehouse):
     (warehouse.folder / LAYOUT_FILE).write_text("7\n")
-    with pytest.raises(LayoutError, match="version 7"):
+    with pytest.raises(LayoutError, match=r"version 7.*toolformer.yaml.*sources.*labels.jsonl"):
         Warehouse(warehouse.folder, warehouse.database_file)
+    with pytest.raises(LayoutError, match="version 7"):
+        put(warehouse, "documents")
+    (warehouse.folder / LAYOUT_FILE).unlink()
     put(warehouse, "documents")
     (warehouse.folder / LAYOUT_FILE).unlink()
     with pytest.raises(LayoutError, match="version none"):

@@ -1,19 +1,20 @@
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.processes import writing_beside
-from tests.warehouse.rows import SHARD, TEXT, frame, new_warehouse, put
-from warehouse import layout, partitions, published
-from warehouse.catalogue import parsed
+from tests.warehouse.rows import PARTITIONS, SHARD, TEXT, frame, new_warehouse, put
+from warehouse.catalogue import Key, read_catalogue
 from warehouse.errors import PartitionNotFoundError, PartitionValidationError
-from warehouse.layout import catalogue_file
-from warehouse.published import read_catalogue
 from warehouse.schema import table_schema, tables
 from warehouse.warehouse import Warehouse
 
@@ -92,51 +93,70 @@ def test_full_disk_is_an_error_with_the_remedy_and_leaves_the_old_partition(ware
     )
     assert done.returncode == 0, done.stderr
     [info] = warehouse.partitions("documents")
-    assert str(info.path.with_name("all")) in done.stdout
+    assert str(info.path.with_name("all-")) in done.stdout
     assert "bytes free" in done.stdout
     assert warehouse.read_partition("documents", SHARD, "all")["text"].to_list() == [TEXT]
     assert list(info.path.parent.iterdir()) == [info.path]
 
 
-def test_a_version_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
-    finished, flushed = tmp_path / "finished.tmp", []
-    finished.write_bytes(b"rows")
-    monkeypatch.setattr(
-        layout, "flush", lambda path: flushed.append((path == tmp_path, not finished.exists()))
-    )
-    layout.put_in_place(finished, tmp_path, "all")
-    # Its bytes, then its name.
-    assert flushed == [(False, False), (True, True)]
+def killed_after(steps: int, monkeypatch) -> list[str]:
+    """Let the process be killed before it takes another step on the disk; return the steps."""
+    taken: list[str] = []
+
+    def counting(name: str, genuine: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*arguments: Any, **options: Any) -> Any:
+            if len(taken) == steps:
+                raise KeyboardInterrupt
+            taken.append(name)
+            return genuine(*arguments, **options)
+
+        return step
+
+    for name in ("rename", "replace", "write_bytes"):
+        monkeypatch.setattr(Path, name, counting(name, getattr(Path, name)))
+    monkeypatch.setattr(os, "fsync", counting("fsync", os.fsync))
+    monkeypatch.setattr(os, "utime", counting("utime", os.utime))
+    return taken
 
 
-def test_unfinished_files_are_never_read_and_those_of_dead_writers_are_removed(
-    warehouse: Warehouse,
-):
-    write_documents(warehouse, TEXT)
-    folder = warehouse.folder / "documents" / f"shard={SHARD}"
-    with writing_beside(folder / "all.parquet") as path:
-        assert warehouse.query("select count(*) as n from documents")["n"].to_list() == [1]
-        assert len(warehouse.partitions("documents")) == 1
-        write_documents(warehouse, TEXT)
-        assert path.exists()
-    write_documents(warehouse, TEXT)
-    assert len(list(folder.iterdir())) == 1
+@given(steps=st.integers(0, 25), number=st.integers(1, 3))
+def test_after_any_step_of_a_publication_what_is_named_exists_and_is_whole(steps: int, number: int):
+    with tempfile.TemporaryDirectory() as folder:
+        warehouse = new_warehouse(Path(folder))
+        tables = ("candidate_calls", "executed_calls", "documents")[:number]
+
+        def rows(of: str) -> dict[Key, tuple[pl.DataFrame, dict[str, dict[str, str]]]]:
+            metadata = {SHARD: {"of": of}}
+            return {(table, PARTITIONS[table][1]): (frame(table), metadata) for table in tables}
+
+        warehouse.replace_partitions(rows("first"))
+        with pytest.MonkeyPatch.context() as patch:
+            taken = killed_after(steps, patch)
+            with suppress(KeyboardInterrupt):
+                warehouse.replace_partitions(rows("second"))
+        found = {
+            (warehouse.partition_metadata(table, SHARD, PARTITIONS[table][1]) or {}).get("of")
+            for table in tables
+        }
+        # Each table has two flushes before the catalogue has its own.
+        assert found == ({"second"} if "replace" in taken else {"first"})
+        assert warehouse.damage() == {}
+        for table in tables:
+            assert warehouse.query(f"from {table}").height == 1
 
 
 def test_retired_shard_leaves_all_tables_and_is_kept_aside(warehouse: Warehouse):
     for shard in (SHARD, "shard-00001"):
         write_documents(warehouse, TEXT, shard=shard)
         put(warehouse, "candidate_calls", {"call_id": shard}, shard=shard)
-    warehouse.store.retire(SHARD)
-    assert warehouse.store.retired() == {SHARD}
-    [kept] = (warehouse.folder.parent / "retired" / "documents" / f"shard={SHARD}").iterdir()
-    assert pl.read_parquet(kept)["text"].to_list() == [TEXT]
+    warehouse.retire(SHARD)
+    assert warehouse.retired() == {SHARD}
     shards = warehouse.query(
         "select shard from documents union all select shard from candidate_calls"
     )
     assert shards["shard"].to_list() == ["shard-00001"] * 2
-    warehouse.store.retire(SHARD)
-    assert kept.exists()
+    warehouse.restore(SHARD)
+    assert warehouse.read_partition("documents", SHARD, "all")["text"].to_list() == [TEXT]
 
 
 def test_restored_shard_has_its_newest_partitions_and_keeps_what_was_made_anew(
@@ -144,75 +164,36 @@ def test_restored_shard_has_its_newest_partitions_and_keeps_what_was_made_anew(
 ):
     write_documents(warehouse, TEXT)
     put(warehouse, "candidate_calls", {"arguments": "1 + 1"})
-    warehouse.store.retire(SHARD)
+    warehouse.retire(SHARD)
     put(warehouse, "candidate_calls", {"arguments": "2 + 2"})
-    warehouse.store.retire(SHARD)
-    warehouse.store.restore(SHARD)
+    warehouse.retire(SHARD)
+    warehouse.restore(SHARD)
     assert warehouse.read_partition("documents", SHARD, "all")["text"].to_list() == [TEXT]
     rows = warehouse.query("select arguments from candidate_calls")
     assert rows["arguments"].to_list() == ["2 + 2"]
-    assert warehouse.store.retired() == set()
+    assert warehouse.retired() == set()
 
-    warehouse.store.retire(SHARD)
+    warehouse.retire(SHARD)
     put(warehouse, "candidate_calls", {"arguments": "3 + 3"})
-    warehouse.store.restore(SHARD)
+    warehouse.restore(SHARD)
     assert warehouse.query("select arguments from candidate_calls").item() == "3 + 3"
 
 
-@pytest.mark.parametrize("moved_before", range(3))
-@pytest.mark.parametrize("change", ["retire", "restore"])
-def test_a_change_that_was_killed_is_finished(
-    warehouse: Warehouse, monkeypatch, change: str, moved_before: int
-):
+def test_retiring_and_restoring_is_one_step_for_readers(warehouse: Warehouse, monkeypatch):
     write_documents(warehouse, TEXT)
     put(warehouse, "candidate_calls")
-    if change == "restore":
-        warehouse.store.retire(SHARD)
-    genuine, moved = Path.replace, []
-
-    def killed(source: Path, goal: Path) -> Path:
-        if len(moved) == moved_before:
-            raise KeyboardInterrupt
-        moved.append(source)
-        return genuine(source, goal)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", killed)
-        with pytest.raises(KeyboardInterrupt):
-            getattr(warehouse.store, change)(SHARD)
-    getattr(warehouse.store, change)(SHARD)
-    in_corpus = warehouse.folder / "documents" / f"shard={SHARD}"
-    if change == "restore":
-        assert warehouse.query("select count(*) from documents, candidate_calls").item() == 1
-        assert warehouse.store.retired() == set()
-    else:
-        assert warehouse.query("select * from documents").is_empty()
-        assert warehouse.store.retired() == {SHARD}
-    assert in_corpus.exists() == (change == "restore")
-
-
-def test_partitions_are_published_together(warehouse: Warehouse, monkeypatch):
-    def rows(call_id: str) -> dict:
-        tables = ("candidate_calls", "executed_calls")
-        metadata = {SHARD: {"of": call_id}}
-        return {(table, "QA"): (frame(table, {"tool": "QA"}), metadata) for table in tables}
-
-    warehouse.replace_partitions(rows("first"))
-    put_in_place, written = layout.put_in_place, []
-
-    def killed(*arguments: Any) -> Path:
-        if written:
-            raise KeyboardInterrupt
-        written.append(arguments)
-        return put_in_place(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(partitions, "put_in_place", killed)
-        with pytest.raises(KeyboardInterrupt):
-            warehouse.replace_partitions(rows("second"))
-    for table in ("candidate_calls", "executed_calls"):
-        assert warehouse.partition_metadata(table, SHARD, "QA") == {"of": "first"}
-        assert warehouse.query(f"from {table}").height == 1
+    both = "select count(*) as n from documents, candidate_calls"
+    for change, before, after in (("retire", 1, 0), ("restore", 0, 1)):
+        with monkeypatch.context() as patch:
+            killed_after(0, patch)
+            with pytest.raises(KeyboardInterrupt):
+                getattr(warehouse, change)(SHARD)
+        assert warehouse.query(both).item() == before
+        getattr(warehouse, change)(SHARD)
+        assert warehouse.query(both).item() == after
+        # A second time nothing is left to do.
+        getattr(warehouse, change)(SHARD)
+        assert warehouse.query(both).item() == after
 
 
 def test_partitions_of_many_shards_are_as_if_each_was_stored_alone(warehouse: Warehouse, tmp_path):
@@ -232,9 +213,11 @@ def test_partitions_of_many_shards_are_as_if_each_was_stored_alone(warehouse: Wa
         others.replace_partition("documents", key, "all", alone, metadata=metadata[key])
         assert warehouse.read_partition("documents", key, "all").equals(alone)
         assert warehouse.partition_metadata("documents", key, "all") == {"of": key}
-        one, other = (read_catalogue(each.folder, key) for each in (warehouse, others))
-        # Names of files have the digests of their bytes.
-        assert one.lines == other.lines
+        one, other = (
+            read_catalogue(each.folder, key).partitions["documents", "all"]
+            for each in (warehouse, others)
+        )
+        assert (one.rows, one.sha256, one.counts) == (other.rows, other.sha256, other.counts)
     counted = warehouse.query("from document_counts order by shard")
     assert counted["documents"].to_list() == [3] * 38
 
@@ -258,14 +241,14 @@ def test_all_tables_are_listed_as_each_is(warehouse: Warehouse):
 
 def test_nothing_of_a_retired_shard_is_swept(warehouse: Warehouse):
     write_documents(warehouse, TEXT)
-    warehouse.store.retire(SHARD)
+    warehouse.retire(SHARD)
     for title in ("one", "two"):
         # As by a run that did not notice.
         put(warehouse, "documents", {"title": title})
         for path in (warehouse.folder / "documents" / f"shard={SHARD}").iterdir():
             os.utime(path, (0, 0))
-    warehouse.store.sweep({SHARD})
-    warehouse.store.restore(SHARD)
+    warehouse.sweep({SHARD})
+    warehouse.restore(SHARD)
     assert warehouse.query("select title from documents").item() == "two"
 
 
@@ -275,13 +258,17 @@ def test_home_with_odd_characters_works(tmp_path):
     assert warehouse.query("select text from documents")["text"].to_list() == [TEXT]
 
 
-def test_nothing_that_was_published_is_lost_while_a_shared_folder_tells_of_the_version_before(
+def test_nothing_that_was_published_is_lost_while_a_shared_folder_reports_older_times(
     warehouse: Warehouse, monkeypatch
 ):
-    """As NFS does for seconds, of a file that another machine has replaced."""
-    monkeypatch.setattr(published, "_state", lambda path: path.stat() and (1, 1, 1))
+    """As NFS does for seconds, for whoever does not open the file."""
+    genuine = Path.stat
+    stale: dict[Path, os.stat_result] = {}
+    monkeypatch.setattr(
+        Path, "stat", lambda path, **of: stale.setdefault(path, genuine(path, **of))
+    )
     names = ("documents", "rejected_records", "text_marks")
     for table in names:
         put(warehouse, table)
-    content = catalogue_file(warehouse.folder, SHARD).read_bytes()
-    assert {table for table, _ in parsed(content, SHARD).lines} == {*names}
+    monkeypatch.undo()
+    assert {table for table, _ in read_catalogue(warehouse.folder, SHARD).partitions} == {*names}

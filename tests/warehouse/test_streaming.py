@@ -20,7 +20,7 @@ def filled(warehouse: Warehouse) -> Warehouse:
 
 
 def test_all_rows_come_in_order_in_several_batches(filled: Warehouse):
-    with stream_query(filled.folder, SQL, {"round": 1}) as batches:
+    with stream_query(filled.reader, SQL, {"round": 1}) as batches:
         sizes, ids = [], []
         for batch in batches:
             sizes.append(batch.num_rows)
@@ -30,9 +30,9 @@ def test_all_rows_come_in_order_in_several_batches(filled: Warehouse):
 
 
 def test_no_rows_have_a_schema(filled: Warehouse):
-    with pytest.raises(QueryError), stream_query(filled.folder, "select nothing from documents"):
+    with pytest.raises(QueryError), stream_query(filled.reader, "select nothing from documents"):
         pass
-    with stream_query(filled.folder, SQL, {"round": 7}) as batches:
+    with stream_query(filled.reader, SQL, {"round": 7}) as batches:
         assert batches.schema.names == ["call_id"]
         assert pl.DataFrame(pl.from_arrow(batches.read_all())).is_empty()
 
@@ -42,7 +42,7 @@ def test_a_damaged_partition_is_named(filled: Warehouse):
     path.write_bytes(path.read_bytes()[:-100])
     with (
         pytest.raises(DamagedPartitionError, match="filtered_calls"),
-        stream_query(filled.folder, SQL, {"round": 1}),
+        stream_query(filled.reader, SQL, {"round": 1}),
     ):
         pass
 
@@ -50,7 +50,7 @@ def test_a_damaged_partition_is_named(filled: Warehouse):
 @pytest.mark.parametrize("is_named", [False, True], ids=["swept", "lost"])
 def test_partitions_that_go_meanwhile_are_told_from_lost_ones(filled: Warehouse, is_named: bool):
     def read() -> None:
-        with stream_query(filled.folder, SQL, {"round": 1}):
+        with stream_query(filled.reader, SQL, {"round": 1}):
             if not is_named:
                 put(filled, "filtered_calls", {"call_id": "another"})
             path.unlink()
@@ -66,12 +66,12 @@ def test_a_partition_that_is_lost_before_is_named(filled: Warehouse):
     (path,) = (filled.folder / "filtered_calls" / f"shard={SHARD}").iterdir()
     path.unlink()
     with (
-        pytest.raises(DamagedPartitionError, match=f"missing: '{path}'"),
-        stream_query(filled.folder, SQL, {"round": 1}),
+        pytest.raises(DamagedPartitionError, match=f"'{path}' is missing"),
+        stream_query(filled.reader, SQL, {"round": 1}),
     ):
         pass
 
 
 def test_an_error_of_the_reader_is_its_own(filled: Warehouse):
-    with pytest.raises(OSError, match="No space"), stream_query(filled.folder, SQL, {"round": 1}):
+    with pytest.raises(OSError, match="No space"), stream_query(filled.reader, SQL, {"round": 1}):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -5,8 +5,8 @@ import logging
 from toolformer.home.home import Home
 from toolformer.sources.errors import ManifestError
 from toolformer.sources.manifest import Manifest
+from warehouse.catalogue import shards_in
 from warehouse.layout import CATALOGUE_FOLDER
-from warehouse.published import shards_in
 
 _LOGGER = logging.getLogger(__name__)
 _MAX_NAMED = 5

@@ -36,7 +36,7 @@ class Home:
             self.places = places.Home(places.resolved(str(path)))
             places.check_path("The home", self.places.root)
         self.places.check_there()
-        self.warehouse = Warehouse(self.places.warehouse, self.places.database)
+        self.warehouse = Warehouse(self.places.warehouse, self.places.database).skipping_damage()
         log_lost_shards(self.places)
 
     def sql(self, query: str) -> "pl.DataFrame":

@@ -1,5 +1,6 @@
 """Outputs of small shards that are made with one statement, against each made alone."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +11,7 @@ from assets.dataset import shard_run
 from assets.inputs import RUN
 from assets.outputs import Address, PartitionOutput
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
-from warehouse.published import read_catalogue
+from warehouse.catalogue import read_catalogue
 
 pytestmark = pytest.mark.slow
 
@@ -29,9 +30,12 @@ def stored(home: PipelineHome) -> dict[tuple[str, str, str], tuple[int, Mapping[
     return {
         (entry.table, shard, entry.name): (
             entry.rows,
-            {name: entry.metadata[name] for name in entry.metadata.keys() - {RUN, "made_at"}},
+            {name: entry.facts[name] for name in entry.facts.keys() - {RUN, "made_at"}},
             # Relations, which have no order.
-            {name: sorted(map(repr, rows)) for name, rows in entry.counts.items()},
+            {
+                name: sorted(map(repr, rows))
+                for name, rows in json.loads(bytes(entry.counts)).items()
+            },
         )
         for shard in SHARDS
         for entry in read_catalogue(home.home.warehouse, shard).entries(TABLES)

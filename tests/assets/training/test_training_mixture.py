@@ -14,7 +14,7 @@ from assets.training import training_inputs, training_set
 from assets.training.benchmark_texts import benchmark_texts
 from tests.fakes import save_tiny_model
 from tests.materialising import materialise, metadata_of
-from tests.warehouse.rows import CALL, SHARD, new_warehouse, put, put_calls, remove_partition
+from tests.warehouse.rows import CALL, SHARD, new_warehouse, put, put_calls
 from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.home.fingerprints import Fingerprint
 from toolformer.home.resources.settings import SettingsResource
@@ -163,7 +163,8 @@ def test_exclusions_that_were_lost_are_made_again_with_the_texts(home: Home):
     exclusions = home.version("training_exclusions")
     assert home.train_on()["state"] == "up to date"
     assert home.version("training_exclusions") == exclusions
-    remove_partition(home.warehouse, "training_exclusions", ALL, ALL)
+    [info] = home.warehouse.partitions("training_exclusions")
+    info.path.unlink()
     assert home.train_on()["state"] == "done"
     assert home.exclusions().equals(kept)
     assert home.texts().equals(texts)

@@ -68,12 +68,7 @@ def test_no_other_threshold_gains_more_and_none_that_is_larger_as_much(openings,
 @given(OPENINGS, KEPT_WEIGHTS)
 # The middle is itself the probability of an opening.
 @example(
-    [
-        Opening(0.05, 0.25, False, 2),
-        Opening(0.1, -0.25, True),
-        Opening(0.2, -0.25, False),
-    ],
-    0.5,
+    [Opening(0.05, 0.25, False, 2), Opening(0.1, -0.25, True), Opening(0.2, -0.25, False)], 0.5
 )
 def test_behind_a_prompt_the_threshold_is_in_the_middle_of_those_that_gain_alike(
     openings, kept_weight

@@ -58,7 +58,7 @@ def write_report(file: Path, store: Warehouse, settings: Settings) -> "Contents"
     # Loads Dagster and what draws figures.
     from toolformer.home.report.contents import contents_of
 
-    with store.with_counts() as counted:
+    with store.skipping_damage().with_counts() as counted:
         contents = contents_of(counted, settings)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

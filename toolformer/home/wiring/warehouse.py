@@ -16,7 +16,7 @@ def open_warehouse(home: Home) -> Warehouse:
         LockError: machines that share the home would not exclude each other.
         LayoutError: its rows were written with another layout.
     """
-    warehouse = Warehouse(home.warehouse, home.database)
+    warehouse = Warehouse(home.warehouse, home.database, home.output_lock)
     if os.access(home.root, os.W_OK) or not home.warehouse.exists():
         home.check_locks()
         home.remove_abandoned_files()
@@ -25,7 +25,9 @@ def open_warehouse(home: Home) -> Warehouse:
 
 
 def open_to_read(home: Home) -> Warehouse:
-    """Open the warehouse for a command that shows its rows; see `log_lost_shards`."""
-    warehouse = open_warehouse(home)
+    """Open the warehouse for a command that shows its rows.
+
+    Damaged and lost shards are logged and left out.
+    """
     log_lost_shards(home)
-    return warehouse
+    return open_warehouse(home).skipping_damage()

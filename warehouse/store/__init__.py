@@ -1,1 +1,0 @@
-"""Publishes the partitions of a home in its folder; see `partition_store`."""
