@@ -85,14 +85,14 @@ def counted_relation(name: str) -> str:
     """Return the SQL that selects counts from `published`."""
     return (
         "select counted.* from (select unnest((counts -> "
-        f"{sql_literal('$.' + name)})::{_type_of_counts(name)}) as counted from published "
+        f"{sql_literal('$.' + name)})::{type_of_counts(name)}) as counted from published "
         f"where table_name = {sql_literal(COUNTS[name])})"
     )
 
 
 @functools.cache
-def _type_of_counts(name: str) -> str:
-    """The SQL type of counts: a list of structs."""
+def type_of_counts(name: str) -> str:
+    """Return the SQL type of counts: a list of structs."""
     with temporary_tables() as connection:
         connection.execute(tables()[COUNTS[name]].create_statement)
         columns = connection.execute("describe " + sql_texts("counts")[name]).fetchall()

@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from warehouse.connection import open_connection, temporary_tables
-from warehouse.counting import COUNTS, counted_relation
 from warehouse.errors import PartitionsChangingError, QueryError
 from warehouse.needs import Needs, everything, needs_of, of_counts, parsed
 from warehouse.reading import Files, Reader, refused
@@ -123,9 +122,7 @@ def counts_at_once(
     needs = of_counts()
     published = reader.choose(needs).published
     with open_connection() as connection:
-        create_published(connection, published, with_metadata=False)
-        for name in COUNTS:
-            connection.execute(f"create table {name} as {counted_relation(name)}")
+        create_published(connection, needs, published)
         create_statistics_views(connection, needs.views)
         yield lambda sql, values: frame_of(_selection(connection, sql, values))
 

@@ -14,7 +14,7 @@ from warehouse.counting import COUNTS, counts_version, recounted
 from warehouse.damage import verify
 from warehouse.errors import DamagedPartitionError, QueryError
 from warehouse.labels import read_label_lines
-from warehouse.needs import LABELS, METADATA_VIEW, Needs
+from warehouse.needs import LABELS, Needs
 from warehouse.relations import create_label_lines, create_published, create_views, file_list_source
 from warehouse.schema import table_schema
 
@@ -133,8 +133,7 @@ class Reader:
             duckdb.Error: A file is damaged or missing.
         """
         with open_connection() as connection:
-            with_metadata = METADATA_VIEW in needs.views
-            create_published(connection, files.published, with_metadata=with_metadata)
+            create_published(connection, needs, files.published)
             if LABELS in needs.views:
                 create_label_lines(connection, read_label_lines(self.folder))
             create_views(connection, needs, files.sources(self.folder))

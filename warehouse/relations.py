@@ -10,30 +10,36 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from toolformer.base.digests import hex_digest
 from toolformer.base.whole_files import replacing, write_whole
 from warehouse.catalogue import BODY_START, CHECKSUM_START, DIGEST_END, Entry
 from warehouse.connection import MACROS, open_connection, sql_literal, sql_name
-from warehouse.counting import COUNTS, counted_relation, counts_version
+from warehouse.counting import COUNTS, counted_relation, counts_version, type_of_counts
 from warehouse.errors import StorageError
 from warehouse.labels import LABEL_LINES, label_lines_source, labels_file
 from warehouse.layout import CATALOGUE_FOLDER
-from warehouse.needs import STATISTICS_VIEWS, Needs, everything
+from warehouse.needs import METADATA_VIEW, STATISTICS_VIEWS, Needs, everything
 from warehouse.schema import TableSchema, sql_texts, table_schema, tables
 
 if TYPE_CHECKING:
     import duckdb
 
 PUBLISHED = "published"
-"""Relation of the published partitions: table_name, shard, partition, metadata, counts."""
+"""Relation of the published partitions: table_name, shard, partition, metadata and others."""
+
+_PUBLISHED_TYPE = "struct(table_name varchar, shard varchar, partition varchar, metadata json)[]"
+
+_counts_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def create_views(
     connection: "duckdb.DuckDBPyConnection", needs: Needs, sources: Mapping[str, str]
 ) -> None:
-    """Create the views that a statement needs, over the relation `published`.
+    """Create the views that a statement needs, over what `create_published` has created.
 
-    Over `label_lines` too, if the view `labels` is among them.
+    And over `label_lines`, if the view `labels` is among them.
 
     Args:
         sources: The SQL behind `from` that gives the rows of each table that is read.
@@ -45,42 +51,40 @@ def create_views(
         if name in needs.rows:
             columns = shown_columns(table_schema(name))
             _create_view(connection, name, f"select {columns} from {sources[name]}")
-    for name in COUNTS:
-        if name in needs.views:
-            _create_view(connection, name, counted_relation(name))
     create_statistics_views(connection, needs.views)
 
 
 def create_published(
-    connection: "duckdb.DuckDBPyConnection",
-    published: Sequence[tuple[str, Entry]],
-    *,
-    with_metadata: bool,
+    connection: "duckdb.DuckDBPyConnection", needs: Needs, published: Sequence[tuple[str, Entry]]
 ) -> None:
-    """Create the relation `published` from shards and entries.
+    """Create tables of the counts and the metadata that a statement needs.
 
     Args:
-        with_metadata: Whether a view reads the metadata, which is most of a catalogue.
+        published: Shards and entries of the partitions.
     """
-    import pyarrow as pa
+    counts = dict[str, list[bytes]]((name, []) for name in COUNTS if name in needs.views)
+    for _, entry in published if counts else ():
+        for name, counted in _counts_decoder.decode(entry.counts).items():
+            if name in counts and len(rows := bytes(counted)) > len(b"[]"):
+                counts[name].append(rows[1:-1])
+    for name, texts in counts.items():
+        _create_table(connection, name, type_of_counts(name), b"[" + b",".join(texts) + b"]")
+    if METADATA_VIEW in needs.views:
+        metadata = [
+            dict(table_name=each.table, shard=shard, partition=each.name, metadata=each.metadata)
+            for shard, each in published
+        ]
+        _create_table(connection, PUBLISHED, _PUBLISHED_TYPE, msgspec.json.encode(metadata))
 
-    columns = {
-        "table_name": pa.array([entry.table for _, entry in published], pa.string()),
-        "shard": pa.array([shard for shard, _ in published], pa.string()),
-        "partition": pa.array([entry.name for _, entry in published], pa.string()),
-        "counts": pa.array([bytes(entry.counts) for _, entry in published], pa.string()),
-    }
-    metadata = "'{}'::json"
-    if with_metadata:
-        texts = [bytes(entry.metadata) for _, entry in published]
-        columns["metadata"] = pa.array(texts, pa.string())
-        metadata = "metadata::json"
-    connection.register("incoming", pa.table(columns))
+
+def _create_table(
+    connection: "duckdb.DuckDBPyConnection", name: str, kind: str, rows: bytes
+) -> None:
+    """Create a table from one JSON text: DuckDB takes many small values much more slowly."""
     connection.execute(
-        f"create table {PUBLISHED} as "
-        f"select table_name, shard, partition, {metadata} as metadata, counts from incoming"
+        f"create table {name} as select entry.* from (select unnest($rows::json::{kind}) as entry)",
+        {"rows": rows.decode()},
     )
-    connection.unregister("incoming")
 
 
 def create_label_lines(connection: "duckdb.DuckDBPyConnection", lines: Sequence[str]) -> None:
@@ -180,8 +184,7 @@ def glob_source(schema: TableSchema, folder: Path) -> str:
 def published_source(folder: Path) -> str:
     """Return the SQL that reads the catalogues as they are whenever it is run.
 
-    Besides the columns of `create_published` it has the versions of each partition that have files,
-    the newest first. A damaged catalogue gives no rows.
+    The versions are those that have files, the newest first. A damaged catalogue gives no rows.
     """
     pattern = f"home_pattern() || {sql_literal(f'{folder.name}/{CATALOGUE_FOLDER}/*.json')}"
     fields = ("table", "name", "version", "counted_by")
@@ -255,6 +258,8 @@ def write_database(folder: Path, database_file: Path) -> None:
                 connection.execute(macro)
             _create_view(connection, PUBLISHED, published_source(folder))
             _create_view(connection, LABEL_LINES, _label_lines(folder))
+            for name in COUNTS:
+                _create_view(connection, name, counted_relation(name))
             create_views(connection, everything(), _glob_sources(folder))
         fingerprint = _fingerprint(folder, database_file)
         write_whole(_stamp(database_file), fingerprint, is_durable=False)
