@@ -159,7 +159,6 @@ class ShardStage(Stage):
         passes: names of what it does in `stage_costs`.
         tokens_fed: what the model reads for each token of text and for each sample, about; a plan
             expects it where nothing has been measured yet.
-        tokens_of_tool: what a tool with a model reads for each sample, about; likewise.
         compute: a `PartitionRun` to the rows of the output; its docstring describes the asset.
         compute_together: the same for several shards, of a stage that takes no longer than storing
             does, and has no side tables, costs, device and checkpoints.
@@ -177,7 +176,6 @@ class ShardStage(Stage):
     side_tables: tuple[str, ...] = ()
     passes: tuple[str, ...] = ()
     tokens_fed: tuple[int, int] = (0, 0)
-    tokens_of_tool: int = 0
     share: Callable[[Any, str], Any] | None = None
     are_tools_concurrent: bool = False
 

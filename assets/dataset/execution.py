@@ -127,8 +127,6 @@ EXECUTED_CALLS = ShardStage(
         "execution.allows_peeking",
     ),
     passes=("execution",),
-    # QA reads three passages, of each of which it tries a few answers.
-    tokens_of_tool=1000,
     share=texts_and_tokenizer,
     compute=execute_candidates,
     report=report_results,

@@ -14,10 +14,10 @@ from dagster_project.commands.options import RunOptions
 from dagster_project.commands.planning import show_plan, tell_outdated
 from dagster_project.commands.reporting import show_statistics
 from dagster_project.commands.sources import tell_about_sources
-from dagster_project.runs.indexes import PASSAGE_INDEX, indexes_of, planned_indexes
+from dagster_project.runs.forecast import indexes_of, planned_indexes
 from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards
 from dagster_project.runs.planned_run import PlannedRun, raise_all, run_all
-from dagster_project.runs.run_job import dagster_instance, rejected_sources, run_job, was_made
+from dagster_project.runs.run_job import dagster_instance, rejected_sources, run_job
 from toolformer.errors import ToolformerError
 from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.home import Home
@@ -25,7 +25,7 @@ from toolformer.home.partitions import are_shards_registered
 from toolformer.home.report.records import records_read
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.annotator import Annotator
-from toolformer.home.wiring.retriever import SEARCHING_TOOLS
+from toolformer.home.wiring.retriever import PASSAGE_INDEX, SEARCHING_TOOLS
 from toolformer.home.wiring.sampling import check_can_annotate
 from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.home.wiring.warehouse import open_warehouse
@@ -65,7 +65,8 @@ def prepare(
     assets = {planned.asset for planned in stale}
     if indexes := indexes_of(options.tools, settings):
         # Else the UI shows as missing what is there, or what nothing needs.
-        assets |= {asset for asset in (*indexes, PASSAGE_INDEX) if not was_made(instance, asset)}
+        made = instance.get_latest_materialization_event
+        assets |= {asset for asset in (*indexes, PASSAGE_INDEX) if not made(dg.AssetKey(asset))}
     try:
         if assets:
             run(*sorted(assets))

@@ -142,18 +142,23 @@ def _show_preparation(forecast: Forecast) -> None:
 def _show_partitions(forecast: Forecast) -> None:
     import polars as pl
 
-    rows = pl.DataFrame(forecast.partitions)
+    rows = pl.DataFrame(forecast.partitions, schema_overrides={"seconds": pl.Float64})
+    is_measured = pl.col("seconds").is_not_null().all()
     summary = rows.group_by("table", "partition_name", "reason", maintain_order=True).agg(
         pl.len().alias("shards"),
         pl.col("tokens").sum().alias("expected tokens"),
-        pl.col("seconds").sum().round().cast(int).alias("expected seconds"),
+        pl.when(is_measured)
+        .then(pl.col("seconds").sum().round())
+        .cast(int)
+        .alias("expected seconds"),
     )
     console.frame(summary.rename({"table": "stage", "partition_name": "tool", "reason": "why"}))
-    seconds = sum(each.seconds for each in forecast.partitions)
+    expected = f"about {rows['tokens'].sum():,} tokens"
+    if not rows["seconds"].has_nulls():
+        expected += f" and {_time(float(rows['seconds'].sum()))}"
     console.say(
-        f"{rows.height} partitions of {rows['shard'].n_unique()} shards, about "
-        f"{rows['tokens'].sum():,} tokens and {_time(seconds + forecast.preparing_seconds)}, of "
-        f"which {forecast.preparing_seconds} s to start and prepare: expect half to twice as much."
+        f"{rows.height} partitions of {rows['shard'].n_unique()} shards, {expected}: expect half "
+        "to twice as much."
     )
 
 

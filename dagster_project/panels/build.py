@@ -97,8 +97,7 @@ def build(
         ),
     ] = None,
     dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Only show what would be made, why and how long it takes."),
+        bool, typer.Option("--dry-run", help="Only show what would be made, why and at what cost.")
     ] = False,
     force: Force = False,
     changes: Changes = None,

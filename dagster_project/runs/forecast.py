@@ -5,35 +5,51 @@ planned once they are cut; what depends on an index, once it exists.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, partial
 
 from assets.corpus import configured_sources
 from assets.documents import stored_texts
-from dagster_project.runs.indexes import MISSING, OUT_OF_DATE, PlannedIndex, planned_indexes
+from assets.passage_vectors import passage_index_fingerprint
+from assets.search_index import dump_files, wikipedia_index_fingerprint
 from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards
 from toolformer.forward.embedded_model import embedded_model_directory
-from toolformer.forward.model_directory import model_without_weights
+from toolformer.home.expected_errors import EXPECTED_ERRORS
+from toolformer.home.fingerprints import FINGERPRINT, MISSING
 from toolformer.home.home import Home
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.annotator import Annotator
-from toolformer.home.wiring.retriever import tools_searching
+from toolformer.home.wiring.retriever import PASSAGE_INDEX, WIKIPEDIA_INDEX, tools_searching
 from toolformer.home.wiring.sampling import check_can_annotate
-from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
+from toolformer.home.wiring.toolbox import open_toolbox
 from toolformer.sources.ingestion import stale_sources
 from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer.sources.source import Source
+from tools.retrieval.passage_index import passage_index_information
+from tools.retrieval.wikipedia_index import index_information
 from warehouse.layout import name_in_round
 from warehouse.warehouse import Warehouse
 
-# Of English, with most vocabularies.
-_CHARACTERS_PER_TOKEN = 4.0
-# On two cores: to start the program and load a small model; to convert the embedded one; to build
-# the indexes of its excerpt.
-_START_SECONDS, _CONVERSION_SECONDS, _INDEX_SECONDS = 15, 20, 30
-_EMBEDDED_WEIGHTS = 134_515_008
-# A guess: nothing is known of a server before it was asked.
-_SERVED_TOKENS_PER_SECOND = 1500.0
+_OUT_OF_DATE = "out of date"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedIndex:
+    """A search index that is built before the shards.
+
+    Attributes:
+        reason: `missing` or `out of date`.
+        can_be_built: whether its dump and encoder can be read.
+    """
+
+    asset: str
+    reason: str
+    can_be_built: bool
+
+    @property
+    def name(self) -> str:
+        """The words for it in messages."""
+        return "Wikipedia index" if self.asset == WIKIPEDIA_INDEX else "passage index"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,15 +82,8 @@ class Forecast:
     @property
     def is_prepared(self) -> bool:
         """Whether nothing has to be done before the shards are built."""
-        can_be_built = any(index.can_be_built for index in self.indexes)
-        return self.is_converted and not (self.cut or can_be_built)
-
-    @property
-    def preparing_seconds(self) -> int:
-        """About how long it takes before anything is annotated; of a small dump."""
-        is_built = any(index.can_be_built for index in self.indexes)
-        conversion = 0 if self.is_converted else _CONVERSION_SECONDS
-        return _START_SECONDS + conversion + is_built * _INDEX_SECONDS
+        is_index_built = any(index.can_be_built for index in self.indexes)
+        return self.is_converted and not (self.cut or is_index_built)
 
     @property
     def does_anything(self) -> bool:
@@ -111,10 +120,13 @@ def forecast_build(
     chosen = chosen_shards(manifest, shards, settings)
     can_be_planned = is_converted or not warehouse.partitions("candidate_calls")
     # Without its index a tool cannot be opened; with another one it is another tool.
-    missing = _searching(settings, tools, indexes, MISSING) if can_be_planned else []
+    waiting: dict[str, list[str]] = {MISSING: [], _OUT_OF_DATE: []}
+    for index in indexes if can_be_planned else ():
+        if index.can_be_built:
+            waiting[index.reason] += tools_searching(index.asset, settings, tools)
+    missing = list(dict.fromkeys(waiting[MISSING]))
     partitions: list[PlannedPartition] = []
     unavailable: Mapping[str, str] = {}
-    annotator = None
     if can_be_planned:
         named = [name for name in tools if name not in missing] if tools else None
         toolbox = open_toolbox(settings, home, named=named)
@@ -126,10 +138,8 @@ def forecast_build(
             toolbox,
             annotator=annotator.identity if annotator else "not converted",
             force=force,
-            outdated_tools=_searching(settings, tools, indexes, OUT_OF_DATE),
+            outdated_tools=waiting[_OUT_OF_DATE],
             coming_tools=missing,
-            characters_per_token=cache(partial(_characters_per_token, annotator, toolbox)),
-            tokens_per_second=cache(partial(_tokens_per_second, annotator, settings)),
         ).of(chosen)
         if annotator and any(partition.table == "candidate_calls" for partition in partitions):
             check_can_annotate(annotator.location, toolbox.prompts, settings, is_here=False)
@@ -149,38 +159,28 @@ def forecast_build(
     )
 
 
-def _characters_per_token(annotator: Annotator | None, toolbox: Toolbox) -> float:
-    """Of the prompts, as the model's tokenizer cuts them; as usual where there is neither."""
-    text = "".join(filter(None, toolbox.prompts.values()))
-    if annotator is None or not text:
-        return _CHARACTERS_PER_TOKEN
-    from toolformer.forward.tokenization import load_tokenizer
-
-    return len(text) / len(load_tokenizer(annotator.location.directory).encode(text))
+def indexes_of(tools: Collection[str], settings: Settings) -> list[str]:
+    """Return the assets of the indexes that the named, or else the enabled tools search."""
+    both = (WIKIPEDIA_INDEX, PASSAGE_INDEX)
+    return [asset for asset in both if tools_searching(asset, settings, tools)]
 
 
-def _tokens_per_second(annotator: Annotator | None, settings: Settings) -> float:
-    """Of annotation: by what this machine computes, or a guess of a server."""
-    if settings.is_annotated_by_server:
-        return _SERVED_TOKENS_PER_SECOND
-    from toolformer.forward.devices import resolve_device
-    from toolformer.forward.precision import automatic_precisions
-    from toolformer.forward.speed import expected_tokens_per_second
-
-    weights = _EMBEDDED_WEIGHTS
-    if annotator is not None:
-        weights = model_without_weights(annotator.location.directory).num_parameters()
-    section = settings.language_model
-    device, precision = resolve_device(section.device), section.precision
-    if precision == "auto":
-        precision = automatic_precisions(device)[0]
-    return expected_tokens_per_second(weights, device=device, precision=precision)
-
-
-def _searching(
-    settings: Settings, tools: Collection[str], indexes: Sequence[PlannedIndex], reason: str
-) -> list[str]:
-    """The tools of a run that search an index that would be built for this reason."""
-    assets = [index.asset for index in indexes if index.reason == reason and index.can_be_built]
-    names = [name for asset in assets for name in tools_searching(asset, settings, tools)]
-    return list(dict.fromkeys(names))
+def planned_indexes(tools: Collection[str], settings: Settings, home: Home) -> list[PlannedIndex]:
+    """Return the indexes of a run that are missing or out of date; arguments as of `indexes_of`."""
+    planned = []
+    for asset in indexes_of(tools, settings):
+        if asset == WIKIPEDIA_INDEX:
+            information = index_information(home.wikipedia_index)
+            fingerprint_of = wikipedia_index_fingerprint
+        else:
+            information = passage_index_information(home.passage_index)
+            fingerprint_of = passage_index_fingerprint
+        due = None
+        # An index whose sources cannot be read stays as it is.
+        with suppress(*EXPECTED_ERRORS):
+            due = fingerprint_of(settings, dump_files(settings)).digest
+        if information is None:
+            planned.append(PlannedIndex(asset, MISSING, can_be_built=due is not None))
+        elif due not in (None, information[FINGERPRINT]):
+            planned.append(PlannedIndex(asset, _OUT_OF_DATE, can_be_built=True))
+    return planned

@@ -1,7 +1,7 @@
 """Runs that a command plans and executes in its own process."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
@@ -35,7 +35,7 @@ class PlannedRun:
 
 def run_all(
     instance: dg.DagsterInstance,
-    resources: Mapping[str, dict[str, Any]],
+    resources: Mapping[str, Mapping[str, Any]],
     planned: Iterable[PlannedRun],
 ) -> list[RunFailedError]:
     """Execute runs in this process one after the other, to the last even if some fail.
@@ -48,44 +48,34 @@ def run_all(
     """
     failures: list[RunFailedError] = []
     for run in planned:
-        known = set(_PARTITIONS[run.job].get_partition_keys(dynamic_partitions_store=instance))
-        left = tuple(key for key in run.partitions if key in known)
-        if gone := sorted(set(run.partitions).difference(left)):
+        keys = set(run.partitions)
+        known = keys.intersection(
+            _PARTITIONS[run.job].get_partition_keys(dynamic_partitions_store=instance)
+        )
+        if gone := sorted(keys - known):
             failures.append(
                 RunFailedError(
                     "Not made, since Dagster has no partition for them any more: "
-                    f"{', '.join(gone)}. Another command took them out meanwhile, such as "
-                    "`toolformer sources remove`; run the same again."
+                    f"{', '.join(gone)}. Another command removed them meanwhile, such as "
+                    "`toolformer sources remove`. Run the same again."
                 )
             )
-            if not left:
-                continue
-        for partitions in _ranges(instance, replace(run, partitions=left)):
+        for partitions in _ranges(instance, _PARTITIONS[run.job], known) if keys else [()]:
+            given = {"assets": run.assets, "partitions": partitions, "ops": run.ops}
             try:
-                run_job(
-                    instance,
-                    run.job,
-                    resources=dict(resources),
-                    assets=run.assets,
-                    partitions=partitions,
-                    ops=run.ops,
-                )
+                run_job(instance, run.job, resources=resources, **given)
             except RunFailedError as error:
                 failures.append(error)
     return failures
 
 
-def _ranges(instance: dg.DagsterInstance, run: PlannedRun) -> list[Sequence[str]]:
-    """The partitions of a planned run as ranges of neighbours, which one run can be over."""
-    if not run.partitions:
-        return [()]
-    partitions = _PARTITIONS[run.job]
+def _ranges(
+    instance: dg.DagsterInstance, partitions: dg.PartitionsDefinition[Any], keys: Collection[str]
+) -> list[Sequence[str]]:
+    """Return the keys as ranges of neighbours, each for one run."""
     with partition_loading_context(dynamic_partitions_store=instance):
-        subset = partitions.subset_with_partition_keys(run.partitions)
-        return [
-            partitions.get_partition_keys_in_range(key_range)
-            for key_range in subset.get_partition_key_ranges(partitions)
-        ]
+        ranges = partitions.subset_with_partition_keys(keys).get_partition_key_ranges(partitions)
+        return [partitions.get_partition_keys_in_range(each) for each in ranges]
 
 
 def raise_all(failures: Sequence[RunFailedError]) -> None:

@@ -1,10 +1,11 @@
 """Runs started from the command line: in this process, recorded where the Dagster UI shows them."""
 
 import errno
+import functools
 import os
 import sqlite3
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,7 @@ from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
     RemoteRepositoryOrigin,
 )
-from dagster._core.storage.event_log.base import EventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
-from dagster._core.storage.sql import create_engine
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from filelock import Timeout
@@ -61,11 +60,7 @@ _NO_MIRROR = {
         "class": "NoOpComputeLogManager",
     }
 }
-_UNFINISHED = [
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-]
+_UNFINISHED = [dg.DagsterRunStatus[name] for name in ("NOT_STARTED", "STARTING", "STARTED")]
 # SQLite's words; the second when the log of a transaction cannot grow.
 _FULL_DISK = ("disk is full", "disk I/O error")
 
@@ -94,7 +89,7 @@ def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
         reference = InstanceRef.from_dir(str(home.dagster), overrides=_NO_MIRROR)
         with home.records_lock():
             instance = stack.enter_context(dg.DagsterInstance.from_ref(reference))
-            _keep_open(instance.event_log_storage, stack)
+            _keep_open(instance, stack)
             close_dead_runs(instance, home)
         lock = home.process_lock(_PROCESS)
         try:
@@ -104,38 +99,35 @@ def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
             Path(lock.lock_file).unlink(missing_ok=True)
 
 
-def _keep_open(records: EventLogStorage, stack: ExitStack) -> None:
-    """Open each SQLite file of Dagster's events once, where Dagster opens it anew for each event.
+def _keep_open(instance: dg.DagsterInstance, stack: ExitStack) -> None:
+    """Open each SQLite file of Dagster's events once; Dagster opens it again for each event.
 
     Writes then wait for no disk. A power failure may lose the last events.
     """
-    from sqlalchemy import Engine, event
+    from sqlalchemy import Engine, create_engine, event
 
+    records = instance.event_log_storage
     if not isinstance(records, SqliteEventLogStorage):
         return
-    engines: dict[str, Engine] = {}
     open_anew = records._connect
+
+    @functools.cache
+    def engine_of(shard: str) -> Engine:
+        # This creates the file.
+        with open_anew(shard):
+            waiting = {"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}
+            engine = create_engine(records.conn_string_for_shard(shard), connect_args=waiting)
+        event.listen(engine, "connect", lambda file, _: file.execute("PRAGMA synchronous = NORMAL"))
+        stack.callback(engine.dispose)
+        return engine
 
     @contextmanager
     def connect(shard: str) -> Iterator[Any]:
-        if shard not in engines:
-            # Which makes the file.
-            with open_anew(shard):
-                engine = create_engine(
-                    records.conn_string_for_shard(shard),
-                    connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS},
-                )
-            event.listen(engine, "connect", _wait_for_no_disk)
-            engines[shard] = engine
-            stack.callback(engine.dispose)
-        with records._db_lock, engines[shard].begin() as connection:
+        engine = engine_of(shard)
+        with records._db_lock, engine.begin() as connection:
             yield connection
 
     records._connect = connect
-
-
-def _wait_for_no_disk(connection: sqlite3.Connection, _record: object) -> None:
-    connection.execute("PRAGMA synchronous = NORMAL")
 
 
 @contextmanager
@@ -187,7 +179,7 @@ def run_job(
     instance: dg.DagsterInstance,
     job_name: str,
     *,
-    resources: dict[str, dict[str, Any]],
+    resources: Mapping[str, Mapping[str, Any]],
     assets: Collection[str],
     partitions: Sequence[str] = (),
     ops: Mapping[str, Mapping[str, Any]] | None = None,
@@ -224,51 +216,33 @@ def run_job(
         remote_job_origin=REPOSITORY_ORIGIN.get_job_origin(job_name),
     )
     result = execute_run(InMemoryJob(job), run, instance)
+    errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    interruption = dg.DagsterExecutionInterruptedError.__name__
+    if any(error and error.cls_name == interruption for error in errors):
+        raise RunInterruptedError
     if not result.success:
-        if _is_interrupted(result):
-            raise RunInterruptedError
         raise failure_of(result.all_events, result.run_id)
 
 
-def _is_interrupted(result: dg.JobExecutionResult) -> bool:
-    errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
-    return any(
-        error is not None and error.cls_name == dg.DagsterExecutionInterruptedError.__name__
-        for error in errors
-    )
-
-
-def failure_of(events: Iterable[dg.DagsterEvent], run_id: str) -> RunFailedError:
-    """What the failed steps of a run say; else what Dagster says of its end."""
+def failure_of(events: Sequence[dg.DagsterEvent], run_id: str) -> RunFailedError:
+    """Return what the failed steps of a run say, or what Dagster says of its end."""
     messages: list[str] = []
-    end = None
     for event in events:
-        if event.is_run_failure:
-            end = event.message
-        if not event.is_step_failure:
-            continue
-        data = event.step_failure_data
-        failure = data.user_failure_data
-        if failure is not None:
-            if (shards := failure.metadata.get(FAILED_SHARDS)) and not shards.value:
-                # It left out what an earlier stage failed for, which says so itself.
-                continue
-            messages.append(failure.description or "")
-        elif data.error is not None:
+        data = event.step_failure_data if event.is_step_failure else None
+        if data and (failure := data.user_failure_data):
+            # A step without failed shards of its own left out those of an earlier stage.
+            shards = failure.metadata.get(FAILED_SHARDS)
+            messages += [failure.description or ""] if shards is None or shards.value else []
+        elif data and data.error:
             cause = data.error.cause or data.error
             messages.append(f"{event.step_key}: {cause.message.strip()}\n{''.join(cause.stack)}")
-    message = "\n".join(messages) or f"run {run_id} failed{f': {end}' if end else ''}"
-    return RunFailedError(message)
+    ends = [f": {event.message}" for event in events if event.is_run_failure]
+    return RunFailedError("\n".join(messages) or f"run {run_id} failed{''.join(ends)}")
 
 
 def rejected_sources(instance: dg.DagsterInstance) -> dict[str, str]:
-    """Sources that the last `corpus_manifest` could not use, by path, with the error."""
+    """Return the sources that the last `corpus_manifest` could not use, by path, with the error."""
     event = instance.get_latest_materialization_event(dg.AssetKey("corpus_manifest"))
-    materialized = event.asset_materialization if event else None
-    listed = materialized.metadata.get(REJECTED_SOURCES) if materialized else None
+    materialized = event and event.asset_materialization
+    listed = materialized and materialized.metadata.get(REJECTED_SOURCES)
     return dict(listed.value) if isinstance(listed, dg.JsonMetadataValue) else {}  # type: ignore[arg-type]
-
-
-def was_made(instance: dg.DagsterInstance, asset: str) -> bool:
-    """Whether some run has materialised an asset."""
-    return instance.get_latest_materialization_event(dg.AssetKey(asset)) is not None

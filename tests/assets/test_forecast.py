@@ -11,7 +11,6 @@ from dagster_project.commands.options import RunOptions
 from dagster_project.commands.training import train_model
 from dagster_project.runs.forecast import Forecast, forecast_build
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
-from toolformer.forward import speed
 from toolformer.home.settings.settings_file import load_settings
 
 pytestmark = pytest.mark.slow
@@ -63,11 +62,6 @@ def tokens_fed(home: PipelineHome, shard: str) -> int:
 def costs_of_model(home: PipelineHome, before: Mapping[str, tuple[int, int]]) -> set[str]:
     names = made(home, before, ("stage_costs",))
     return {name for name in names if name.rpartition(".")[2] in COSTS.values()}
-
-
-@pytest.fixture(autouse=True)
-def _machine_is_as_fast_each_time(monkeypatch):
-    monkeypatch.setattr(speed, "_operations_per_second", lambda *_: 1e11)
 
 
 @pytest.fixture

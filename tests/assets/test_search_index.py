@@ -15,7 +15,7 @@ from assets.search_index import (
 )
 from dagster_project.commands.building import prepare
 from dagster_project.commands.options import RunOptions
-from dagster_project.runs.indexes import indexes_of
+from dagster_project.runs.forecast import indexes_of
 from dagster_project.runs.run_job import dagster_instance
 from tests.toolformer.sources.conftest import DUMP_HEAD, page_xml
 from toolformer.home.fingerprints import FINGERPRINT, Fingerprint

@@ -11,12 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from signal import SIGINT
 
+import dagster as dg
 import pytest
 import typer
 from ruamel.yaml import YAML
 
 from dagster_project.cli import PANELS, app
-from dagster_project.runs.run_job import dagster_instance, was_made
+from dagster_project.runs.run_job import dagster_instance
 from tests.conftest import REPOSITORY
 from tests.dagster_project.command_line import Outcome
 from tests.fakes import save_taught_model
@@ -256,12 +257,12 @@ def test_the_report_is_an_asset_of_the_ui_unless_it_is_written_elsewhere(
     elsewhere = tmp_path / "report.html"
     assert run("report", "--output", str(elsewhere)).code == 0
     with dagster_instance(Home(home)) as instance:
-        assert not was_made(instance, "report")
+        assert not instance.get_latest_materialization_event(dg.AssetKey("report"))
     outcome = run("report")
     assert "Calculator: 100 % of 1 calls kept" in outcome.out
     assert str(home / "report.html") in outcome.out
     with dagster_instance(Home(home)) as instance:
-        assert was_made(instance, "report")
+        assert instance.get_latest_materialization_event(dg.AssetKey("report"))
     assert (home / "report.html").stat().st_size == elsewhere.stat().st_size
     (home / "report.html").unlink()
     (home / "report.html").mkdir()

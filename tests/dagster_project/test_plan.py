@@ -107,7 +107,9 @@ def test_everything_is_missing_in_an_empty_home(warehouse: Warehouse):
     assert costs["scored_calls"] > 0
     free = ("executed_calls", "filtered_calls", "augmented_texts")
     assert {costs[table] for table in free} == {0}
-    assert all((each.seconds > 0) == (each.tokens > 0) for each in planned)
+    # The home has recorded no costs.
+    unmeasured = {each.table for each in planned if each.seconds is None}
+    assert unmeasured == {"candidate_calls", "executed_calls", "scored_calls"}
 
 
 def test_a_tool_whose_index_is_to_come_is_planned_as_the_others(warehouse: Warehouse):
@@ -115,15 +117,6 @@ def test_a_tool_whose_index_is_to_come_is_planned_as_the_others(warehouse: Wareh
     costs = {each.table: each.tokens for each in planned if each.partition_name == "WikiSearch"}
     assert list(costs) == STAGES[:-1]
     assert {name for name, tokens in costs.items() if tokens} == {"candidate_calls", "scored_calls"}
-
-
-def test_answers_of_a_tool_with_a_model_take_seconds_too(warehouse: Warehouse):
-    toolbox = dataclasses.replace(toolbox_of(), on_device=frozenset({"QA"}))
-    coming = plan_of(warehouse, toolbox=toolbox, coming_tools=["QA", "WikiSearch"])
-    seconds = {each.partition_name: each.seconds for each in coming if "executed" in each.table}
-    assert seconds["QA"] > 1
-    assert seconds["WikiSearch"] == 0
-    assert {each.tokens for each in coming if "executed" in each.table} == {0}
 
 
 def test_each_text_is_a_window_and_costs_nothing_where_another_tool_annotates_it(
@@ -354,7 +347,7 @@ def test_costs_are_those_measured_in_the_same_round_where_it_has_any(built: Ware
     def expected(changes: dict) -> tuple[int, float]:
         planned = plan_of(built, settings_with(changes), toolbox_of("Calendar"), force=True)
         (of_samples,) = [each for each in planned if each.table == "candidate_calls"]
-        return of_samples.tokens, round(of_samples.seconds, 6)
+        return of_samples.tokens, round(of_samples.seconds or 0.0, 6)
 
     # The shard's one text has 19 characters: 100 tokens a character, 950 tokens a second.
     measured(1, 1900)
