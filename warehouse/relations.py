@@ -71,8 +71,13 @@ def create_published(
         _create_table(connection, name, type_of_counts(name), b"[" + b",".join(texts) + b"]")
     if METADATA_VIEW in needs.views:
         metadata = [
-            dict(table_name=each.table, shard=shard, partition=each.name, metadata=each.metadata)
-            for shard, each in published
+            {
+                "table_name": entry.table,
+                "shard": shard,
+                "partition": entry.name,
+                "metadata": entry.metadata,
+            }
+            for shard, entry in published
         ]
         _create_table(connection, PUBLISHED, _PUBLISHED_TYPE, msgspec.json.encode(metadata))
 
