@@ -8,7 +8,6 @@ renames it, so readers see either all partitions of a publication or none. The c
 everything after itself.
 """
 
-import functools
 import hashlib
 import json
 import os
@@ -42,7 +41,8 @@ _REMEMBERED = 64
 _MAX_SUPERSEDED = 3
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+# Not tracked by the garbage collector: there are hundreds of thousands in a large home.
+class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """A published partition.
 
     Attributes:
@@ -175,23 +175,23 @@ def read_file(path: str, shard: str) -> Catalogue | None:
     """
     try:
         descriptor = os.open(path, os.O_RDONLY)
+        try:
+            status = os.fstat(descriptor)
+            key = path, status.st_ino, status.st_size, status.st_mtime_ns
+            found = _known.get(key) or parsed(os.read(descriptor, status.st_size), shard)
+            if len(_known) >= _REMEMBERED:
+                _known.clear()
+            _known[key] = found
+            return found
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise _damaged(shard, error) from error
-    try:
-        status = os.fstat(descriptor)
-        return _read(path, shard, status.st_ino, status.st_size, status.st_mtime_ns)
-    finally:
-        os.close(descriptor)
 
 
-@functools.lru_cache(maxsize=_REMEMBERED)
-def _read(path: str, shard: str, *_state: int) -> Catalogue:
-    try:
-        return parsed(Path(path).read_bytes(), shard)
-    except OSError as error:
-        raise _damaged(shard, error) from error
+_known: dict[tuple[str, int, int, int], Catalogue] = {}
 
 
 def shards_in(folder: Path) -> list[str]:

@@ -71,21 +71,19 @@ class Reader:
         """
         rows: dict[str, list[tuple[str, Entry]]] = {table: [] for table in sorted(needs.rows)}
         published: list[tuple[str, Entry]] = []
+        version = None if needs.views.isdisjoint(COUNTS) else counts_version()
         for catalogue in self.catalogues(needs.tables):
+            shard = catalogue.shard
             for (table, _), entry in catalogue.partitions.items():
-                if table in needs.rows and entry.rows:
-                    rows[table].append((catalogue.shard, entry))
+                if entry.rows and table in needs.rows:
+                    rows[table].append((shard, entry))
                 if table in needs.published:
-                    published.append((catalogue.shard, entry))
-        if needs.views.isdisjoint(COUNTS):
-            return Files(rows, published)
-        counted: list[tuple[str, Entry]] = []
-        for shard, entry in published:
-            with self._skipping():
-                is_counted = entry.counted_by == counts_version()
-                now = entry if is_counted else recounted(self.folder, shard, entry)
-                counted.append((shard, now))
-        return Files(rows, counted)
+                    if version in (None, entry.counted_by):
+                        published.append((shard, entry))
+                    else:
+                        with self._skipping():
+                            published.append((shard, recounted(self.folder, shard, entry)))
+        return Files(rows, published)
 
     def catalogues(self, table_names: Collection[str]) -> Iterator[Catalogue]:
         """Yield the catalogues that may have partitions of these tables, by shard."""

@@ -108,8 +108,8 @@ class Warehouse:
 
     @contextmanager
     def with_counts(self) -> Iterator["Warehouse"]:
-        """Give a snapshot whose counts are read once, for many statements over them."""
-        found = self.snapshot()
+        """Give the same warehouse with counts that are read once, for many statements."""
+        found = self._with_reader(self.reader)
         with counts_at_once(found.reader) as ask:
             found._of_counts = ask
             yield found

@@ -179,7 +179,7 @@ def test_statistics_at_once_are_those_one_by_one_and_read_the_catalogues_once(
 
 def test_counts_at_once_and_rows_are_of_one_moment(warehouse: Warehouse):
     put_calls(warehouse, {"arguments": "1 + 1"}, shard=SHARD)
-    with warehouse.with_counts() as counted:
+    with warehouse.snapshot().with_counts() as counted:
         put_calls(warehouse, {"arguments": "2 + 2"}, shard=SHARD)
         assert counted.query("select count(*) from kept_counts").item() == 1
         assert counted.query("select arguments from candidate_calls").item() == "1 + 1"

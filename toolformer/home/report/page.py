@@ -58,7 +58,8 @@ def write_report(file: Path, store: Warehouse, settings: Settings) -> "Contents"
     # Loads Dagster and what draws figures.
     from toolformer.home.report.contents import contents_of
 
-    with store.skipping_damage().with_counts() as counted:
+    # All figures of a report are of one moment, whatever a build publishes meanwhile.
+    with store.skipping_damage().snapshot().with_counts() as counted:
         contents = contents_of(counted, settings)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
