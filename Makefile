@@ -85,7 +85,7 @@ test-newer: $(STAMP)  ## The fast tests of tools, sources and commands
 	  tests/tools tests/toolformer/sources tests/dagster_project/test_bad_input.py
 
 # Its deadlines are those of a machine of which it has a core.
-test-cluster: $(STAMP)  ## Two nodes of Ray with PostgreSQL and S3, of which some are killed; 4 minutes
+test-cluster: $(STAMP)  ## Two nodes of Ray with PostgreSQL and a shared folder, one is killed; 4 minutes
 	$(BIN)/pytest tests/cluster -m cluster --capture=no
 
 # FAULTS holds further arguments: `make faults FAULTS="--only kills"`.

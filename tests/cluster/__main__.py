@@ -1,54 +1,46 @@
-"""`python -m tests.cluster FOLDER MODEL`: a cluster is built, shaken, and judged.
+"""`python -m tests.cluster FOLDER MODEL`: build a cluster, kill a node, judge the rows.
 
-It runs within `namespace.apart`. What is wrong is said on standard error. Exit code 0: nothing;
-1: something; 2: the cluster did not come to its end.
+It runs within `test_cluster.apart`. What is wrong is written to standard error. Exit code 0:
+nothing; 1: something; 2: the cluster did not come to its end.
 """
 
+import fcntl
+import socket
+import struct
 import sys
-import tempfile
 from pathlib import Path
 
-from tests.cluster import namespace, verdict
 from tests.cluster.cluster import cluster
-from tests.cluster.scenario import Course, play
-from tests.cluster.work import start_reference, write_settings
-from tests.homes import command
+from tests.cluster.scenario import differences, play, say, start_reference
 from tests.processes import ServiceError, finish
 
-_REFERENCE_SECONDS, _SEED_SECONDS = 240.0, 120.0
-_WORDS_SHOWN = 3000
+_REFERENCE_SECONDS = 240.0
+_CHARACTERS_SHOWN = 3000
+_SET_FLAGS, _UP = 0x8914, 0x1
 
 
 def run(folder: Path, model: Path) -> list[str]:
-    """Build the cluster and the reference, let it happen; what is wrong in the end."""
-    course = Course()
+    """Play the scenario beside a build of the reference; returns what is wrong in the end."""
     reference = folder / "reference"
     with cluster(folder, model) as made:
-        course.reached("nodes")
+        say("two nodes")
         building = start_reference(reference, model, folder / "reference.log")
-        write_settings(made.head.disk / "home")
-        seeding = made.head.run(command("cli", "cluster", "seed"), log="seed")
-        finish(seeding, "cluster seed", seconds=_SEED_SECONDS)
-        course.reached("store has the settings")
-        play(made, course)
+        wrong = play(made)
         finish(building, "the reference", seconds=_REFERENCE_SECONDS)
-        course.reached("reference")
-        wrong = verdict.wrong(made, course, reference)
-        course.reached("verdict")
-        return wrong
+        return wrong + differences(made.home, reference)
 
 
 def main() -> int:
     """Run, and say what is wrong."""
     folder, model = map(Path, sys.argv[1:])
-    namespace.raise_loopback()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control, _SET_FLAGS, struct.pack("16sH14x", b"lo", _UP))
     # Others than its owner work there too: PostgreSQL does not run as root.
     folder.chmod(0o755)
-    tempfile.tempdir = str(folder)
     try:
         wrong = run(folder, model)
     except (ServiceError, RuntimeError) as error:
-        # What is wrong comes last: the end of a long output is what is kept of it.
+        # The cause comes last: only the end of a long output is kept.
         sys.stderr.write(f"{last_words(folder)}\n{error}\n")
         return 2
     if wrong:
@@ -58,10 +50,9 @@ def main() -> int:
 
 def last_words(folder: Path) -> str:
     """The ends of all logs."""
-    logs = [*folder.glob("*.log"), *folder.glob("logs/*.log")]
-    logs += folder.glob("*/ray/session_2*/logs/job-driver-*.log")
+    logs = [*folder.glob("*.log"), *folder.glob("ray/session_2*/logs/job-driver-*.log")]
     return "\n".join(
-        f"--- {log.name}\n{log.read_text(errors='replace')[-_WORDS_SHOWN:]}" for log in logs
+        f"--- {log.name}\n{log.read_text(errors='replace')[-_CHARACTERS_SHOWN:]}" for log in logs
     )
 
 

@@ -1,92 +1,158 @@
-"""Two nodes build the same shards; the process of a run and a whole node are killed meanwhile.
+"""A backfill of shards on two nodes, of which the worker is killed in the middle.
 
-1. In the UI, which the head serves, a backfill of the first five shards is launched, and one of all
-   eight. So every partition of five shards is wanted by two runs, of which one is to make it.
-2. When the run on the head has published calls, its process gets -9.
-3. When decisions are published and a run is on the worker, the whole worker gets -9. The worker
-   comes back.
-4. Both backfills succeed, and no run is left.
+1. `dagster job backfill` launches a run per shard.
+2. When a run on the worker has published sampled calls and not yet its augmented texts, the whole
+   worker gets -9. The worker is started again.
+3. The lost run is marked as failed, and nobody retries it: for Dagster a backfill of its command
+   line is over once it is launched (docs/many-machines.md). The other runs end. The same backfill
+   is launched again until all texts are there.
+
+The head is never killed: dagster-ray does not recover from that.
 """
 
 import os
-import signal
+import re
+import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from assets.dataset.stages import PIPELINE
-from tests.browser import Browser
-from tests.cluster.cluster import Cluster
-from tests.cluster.nodes import Node
-from tests.cluster.observed import has_live_daemon, have_ended, published, run_processes
-from tests.cluster.work import CROSSED, SHARDS
-from tests.homes import command
-from tests.processes import await_until
+from tests.cluster.cluster import Cluster, Node, link_model
+from tests.conftest import REPOSITORY
+from tests.faults.comparison import Address, damage_of_rows, partitions_of
+from tests.homes import SmallHome, command, environment_of
+from tests.processes import await_until, finish, start
 
-UI_PORT = 3000
-_SERVICES_SECONDS = 300.0
-_RUN_SECONDS = 300.0
-_END_SECONDS = 600.0
-
-
-@dataclass(slots=True)
-class Course:
-    """What happened: the runs that were killed, by what they lost."""
-
-    killed: dict[str, str] = field(default_factory=dict)
-    _began: float = field(default_factory=time.monotonic)
-
-    def reached(self, what: str) -> None:
-        """Tell of a moment."""
-        sys.stderr.write(f"{time.monotonic() - self._began:6.1f} s: {what}\n")
-        sys.stderr.flush()
+_SHARDS = 4
+_BACKFILLS = 3
+_COMMAND_SECONDS, _RUN_SECONDS, _END_SECONDS = 120.0, 300.0, 300.0
+_RUN = re.compile(rb'"(?:pipeline_run_id|run_id)": "([0-9a-f-]{36})"')
+# Few seconds per shard. Places and calls are proposed, so that most shards have some.
+_SETTINGS: Mapping[str, Any] = {
+    "preset": "demo",
+    "corpus": {
+        "sources": [{"path": "starter-texts", "limit": _SHARDS, "shard_size": 1}],
+        "held_out_every": 0,
+    },
+    # Rows are compared with those of one process.
+    "language_model": {"precision": "float32"},
+    # A calibration would take as long as all the shards.
+    "scoring": {"rescoring": False},
+    "tools": {name: {"is_enabled": False} for name in ("MT", "QA", "WikiSearch", "Facts")},
+}
 
 
-def play(made: Cluster, course: Course) -> None:
-    """Let it happen."""
-    services = made.head.run(command("commands.ui", "-p", str(UI_PORT)), log="services")
-    running = {"Dagster's services": services}
-    browser = Browser(UI_PORT)
-    await_until(
-        lambda: browser.is_there() and has_live_daemon(made),
-        "the UI and the daemon",
-        _SERVICES_SECONDS,
-        running,
-    )
-    course.reached("Dagster's services")
-    for shards in (CROSSED, SHARDS):
-        browser.launch_backfill(list(PIPELINE.names), list(shards))
-    run, process = _run_that_published(made.head, "candidate_calls")
-    os.kill(process, signal.SIGKILL)
-    course.killed[run] = "its process"
-    course.reached("process of a run killed")
-    # The run on the head may be ahead, and make all that both want.
-    run, _ = _run_that_published(made.worker, "filtered_calls", or_another=True)
+def play(made: Cluster) -> list[str]:
+    """Run the scenario; returns what is wrong so far."""
+    SmallHome(made.home).write_settings(_SETTINGS)
+    prepared = made.head.run(command("commands.prepare_home"), log="prepare")
+    finish(prepared, "preparing the home", seconds=_COMMAND_SECONDS)
+    services = {"Dagster's services": made.head.run(command("commands.ui"), log="services")}
+    _backfill(made)
+    middle: set[str] = set()
+
+    def is_in_the_middle() -> bool:
+        done = makers_of(SmallHome(made.home))
+        begun, ended = (_makers(done, name) for name in ("candidate_calls", "augmented_texts"))
+        middle.update(_runs_on(made.worker) & (begun - ended))
+        return bool(middle)
+
+    await_until(is_in_the_middle, "calls of a run on the worker", _RUN_SECONDS, services)
     made.worker.kill()
-    course.killed[run] = "its node"
-    course.reached("node killed")
+    (lost,) = middle
+    in_the_end = published = makers_of(SmallHome(made.home))
+    say(f"the worker is killed, and with it run {lost}")
     made.worker.start()
-    await_until(
-        lambda: have_ended(made, backfills=2),
-        "the end of both backfills and of all runs",
-        _END_SECONDS,
-        running,
-    )
-    course.reached("no run is left")
+    for launched in range(1, _BACKFILLS + 1):
+        await_until(lambda: _have_ended(made), "the end of all runs", _END_SECONDS, services)
+        in_the_end = makers_of(SmallHome(made.home))
+        texts = sum(table == "augmented_texts" for table, _, _ in in_the_end)
+        say(f"no run is left, {texts} of {_SHARDS} shards are made")
+        if texts == _SHARDS or launched == _BACKFILLS:
+            break
+        _backfill(made)
+    return [*_vacuous(made, lost, published), *remade(published, in_the_end)]
 
 
-def _run_that_published(node: Node, table: str, *, or_another: bool = False) -> tuple[str, int]:
-    """Wait for a run on a node that still runs, and until it or another published a partition."""
-    found: list[tuple[str, int]] = []
+def say(what: str) -> None:
+    """Report progress."""
+    sys.stderr.write(f"{time.monotonic():9.1f} s: {what}\n")
 
-    def is_there() -> bool:
-        done = published(node.disk / "home", table)
-        found[:] = [
-            (run, process)
-            for run, process in run_processes(node).items()
-            if done[run] or (or_another and done.total())
-        ]
-        return bool(found)
 
-    await_until(is_there, f"{table} of a run on {node.name}", _RUN_SECONDS)
-    return found[0]
+def start_reference(home: Path, model: Path, log: Path) -> subprocess.Popen[bytes]:
+    """Begin to build the shards in a plain home, in one process."""
+    SmallHome(home).write_settings(_SETTINGS)
+    link_model(model, home)
+    environment = environment_of(home)
+    return start(command("cli", "build"), log=log, environment=environment, folder=REPOSITORY)
+
+
+def differences(home: Path, reference: Path) -> list[str]:
+    """Say which partitions are lost, doubled or wrong."""
+    found, expected = (partitions_of(SmallHome(each)) for each in (home, reference))
+    return damage_of_rows(found, expected).remarks
+
+
+def makers_of(home: SmallHome) -> dict[Address, str]:
+    """The run that made each published partition, of tables that a stage reads."""
+    return {
+        (table, info.shard, info.name): metadata["run"]
+        for table in ("documents", *PIPELINE.names)
+        for info in home.warehouse.partitions(table)
+        if (metadata := home.warehouse.partition_metadata(table, info.shard, info.name))
+    }
+
+
+def remade(before: Mapping[Address, str], after: Mapping[Address, str]) -> list[str]:
+    """Say which partitions that were published when the worker was killed were made again."""
+    return [
+        f"{'/'.join(address)} was made again"
+        for address, run in before.items()
+        if after.get(address) != run
+    ]
+
+
+def _makers(made: Mapping[Address, str], table: str) -> set[str]:
+    return {run for address, run in made.items() if address[0] == table}
+
+
+def _backfill(made: Cluster) -> None:
+    arguments = ("-w", "workspace.yaml", "-j", "build_dataset", "--all", "yes", "--noprompt")
+    dagster = Path(sys.executable).with_name("dagster")
+    launched = made.head.run([dagster, "job", "backfill", *arguments], log="backfill")
+    finish(launched, "dagster job backfill", seconds=_COMMAND_SECONDS)
+    say("a backfill is launched")
+
+
+def _runs_on(node: Node) -> set[str]:
+    """Ids of runs that have a process on a node."""
+    lines = [line for line in node.processes().values() if b"execute_run" in line]
+    return {match[1].decode() for line in lines if (match := _RUN.search(line))}
+
+
+def _instance(made: Cluster):
+    import dagster as dg
+
+    os.environ["DAGSTER_PG_PASSWORD"] = made.head.environment["DAGSTER_PG_PASSWORD"]
+    return dg.DagsterInstance.from_config(made.head.environment["DAGSTER_HOME"])
+
+
+def _have_ended(made: Cluster) -> bool:
+    """Whether all runs are finished in Dagster's records and have no process."""
+    with _instance(made) as instance:
+        are_finished = all(run.is_finished for run in instance.get_runs())
+    return are_finished and not any(map(_runs_on, (made.head, made.worker)))
+
+
+def _vacuous(made: Cluster, lost: str, published: Mapping[Address, str]) -> list[str]:
+    """Say what did not happen, so that the rest proves nothing."""
+    with _instance(made) as instance:
+        run = instance.get_run_by_id(lost)
+    remarks = {
+        "the lost run had published nothing": lost not in published.values(),
+        "the lost run is not marked as failed": run is None or not run.is_failure,
+    }
+    return [remark for remark, is_true in remarks.items() if is_true]
