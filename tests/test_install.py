@@ -85,13 +85,13 @@ def test_every_pod_of_the_chart_has_an_image_that_the_schema_takes_and_a_home_on
     assert {"repository", "pullPolicy"} <= server["image"].keys()
     assert server["image"]["pullPolicy"] in {"Always", "IfNotPresent", "Never"}
     assert all(isinstance(value, str) for value in server["env"].values())
-    (mount,), (volume,) = server["volumeMounts"], server["volumes"]
-    assert mount["name"] == volume["name"]
-    for name in ("TOOLFORMER_HOME", "TOOLFORMER_CACHE"):
-        assert server["env"][name].startswith(f"{mount['mountPath']}/")
+    mounted = {mount["mountPath"]: mount["name"] for mount in server["volumeMounts"]}
+    volumes = {volume["name"]: volume.keys() - {"name"} for volume in server["volumes"]}
+    for name, kind in (("HOME", "persistentVolumeClaim"), ("CACHE", "emptyDir")):
+        assert volumes[mounted[server["env"][f"TOOLFORMER_{name}"]]] == {kind}
     # So a run has them too; named a second time, the pod would have two volumes of one name.
     assert server["includeConfigInLaunchedRuns"] == {"enabled": True}
-    assert values["runLauncher"]["config"]["k8sRunLauncher"].keys() == {"resources"}
+    assert values["runLauncher"]["config"]["k8sRunLauncher"].keys() == {"resources", "runK8sConfig"}
 
 
 # A folder on the Python path comes before what setuptools finds of an editable installation.
