@@ -1,18 +1,16 @@
 """Compares the kept calls of two homes, or of two rounds of one.
 
-Catalogues are read first: partitions that were made of the same, and whose decisions come to the
-same, are not read. Neither are those that a build is making anew: their decisions stand beside
-other candidates.
+Catalogues are read first. Partitions with equal fingerprints and equal decisions are not read, nor
+are those that a build is making again, whose decisions belong to other candidates.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from warehouse.catalogue import Entry
 from warehouse.connection import confine, open_connection
 from warehouse.errors import ComparisonError, PartitionsChangingError
-from warehouse.layout import split_round
+from warehouse.layout import name_in_round
 from warehouse.needs import METADATA_VIEW, Needs
 from warehouse.reading import Files, Reader, refused
 from warehouse.relations import shown_columns
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 TABLES = frozenset({"documents", "candidate_calls", "executed_calls", "filtered_calls"})
 _VIEWS = frozenset({METADATA_VIEW, "decision_counts"})
 _DECIDED = Needs(frozenset(), TABLES, _VIEWS)
-_ROWS = Needs(TABLES, frozenset(), frozenset())
 _CHOSEN = Needs(TABLES, TABLES, _VIEWS)
 _EXAMPLES = 10
 
@@ -35,14 +32,14 @@ _Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What two homes keep.
+    """Kept calls of two homes.
 
     Attributes:
         counts: number of `calls` by `shard`, `tool`, `kept_by` and `why`; see `compared_calls.sql`.
         examples: some that only one keeps, see `compared_examples.sql`.
-        equal: pairs of partitions that were made of the same, and were not read.
-        read: partitions of both homes whose rows were read.
-        unfinished: shards and tools that a build makes anew, in either home.
+        equal: number of pairs of partitions that are equal by their catalogues.
+        read: number of partitions of both homes whose rows were read.
+        unfinished: shards and tools that a build makes again, in either home.
         is_same_model: whether one model annotated both.
     """
 
@@ -68,16 +65,15 @@ def compare_readers(readers: tuple[Reader, Reader], rounds: tuple[int, int]) -> 
         # Without a fingerprint nobody has said what rows were made of.
         equal = {key for key, content in contents[0] & contents[1] if content} - unfinished
         keys = [home.keys() - equal - unfinished for home in homes]
+        folders = [reader.folder for reader in readers]
         limited = map(_limited, files, rounds, keys)
         read = [reader.verified(each) for reader, each in zip(readers, limited, strict=True)]
-        folders = [reader.folder for reader in readers]
         with open_connection() as db:
-            sources = [each.sources(folder) for each, folder in zip(read, folders, strict=True)]
-            _create_views(db, sources, keys)
+            _create_views(db, list(map(Files.sources, read, folders)), keys)
             confine(db, *folders)
             db.execute(queries["compared_calls"])
-            by = "shard, tool, kept_by, why"
-            counts = db.sql(f"select {by}, count(*) as calls from compared_calls group by all").pl()
+            columns = "shard, tool, kept_by, why, count(*) as calls"
+            counts = db.sql(f"select {columns} from compared_calls group by all").pl()
             shown = db.sql(queries["compared_examples"], params={"examples": _EXAMPLES}).pl()
     except duckdb.Error as error:
         if any(reader.choose(_CHOSEN) != each for reader, each in zip(readers, files, strict=True)):
@@ -121,20 +117,13 @@ def _decided(reader: Reader, files: Files, round_number: int) -> dict[_Key, dict
 
 def _limited(files: Files, round_number: int, keys: Collection[_Key]) -> Files:
     """Return the partitions that hold the rows of some shards and tools."""
-    shards = {shard for shard, _ in keys}
-
-    def is_read(shard: str, entry: Entry) -> bool:
-        number, name = split_round(entry.name)
-        if name == ALL:
-            return shard in shards
-        return number == round_number and (shard, name) in keys
-
-    return Files(
-        {
-            table: [(shard, entry) for shard, entry in entries if is_read(shard, entry)]
-            for table, entries in files.rows.items()
-        }
-    )
+    names = {(shard, name_in_round(round_number, tool)) for shard, tool in keys}
+    names |= {(shard, ALL) for shard, _ in keys}
+    chosen = {
+        table: [(shard, entry) for shard, entry in rows if (shard, entry.name) in names]
+        for table, rows in files.rows.items()
+    }
+    return Files(chosen)
 
 
 def _create_views(
@@ -142,14 +131,13 @@ def _create_views(
     sources: Sequence[Mapping[str, str]],
     keys: Sequence[Collection[_Key]],
 ) -> None:
-    """Creates views with the rows of both homes, and with what is compared."""
+    """Create views of the rows of both homes, and of the shards and tools that are compared."""
     import polars as pl
 
     for table in TABLES:
         columns = shown_columns(table_schema(table))
         homes = (
-            f"select {n} as home, {columns} from {of_home[table]}"
-            for n, of_home in enumerate(sources, 1)
+            f"select {n} as home, {columns} from {of[table]}" for n, of in enumerate(sources, 1)
         )
         connection.execute(f"create view {table} as {' union all '.join(homes)}")
     compared = [(n, *key) for n, of_home in enumerate(keys, 1) for key in of_home]

@@ -66,11 +66,9 @@ def everything() -> Needs:
 @functools.cache
 def of_counts() -> Needs:
     """Return the views that counts in catalogues answer, without any rows."""
-    needs = {name: _needs_of_names({name}) for name in _VIEWS}
-    views = (
-        name for name, of in needs.items() if not of.rows and not of.views & {METADATA_VIEW, LABELS}
-    )
-    return Needs(frozenset(), frozenset(COUNTS.values()), frozenset(views))
+    needs = map(_needs_of_names, ({name} for name in _VIEWS))
+    counts = (of.views for of in needs if not of.rows | of.views & {METADATA_VIEW, LABELS})
+    return Needs(frozenset(), frozenset(COUNTS.values()), frozenset().union(*counts))
 
 
 def needs_of(sql: str) -> Needs:

@@ -179,9 +179,7 @@ def read_partition(folder: Path, catalogue: Catalogue, table: str, name: str) ->
         return schema.polars_schema.to_frame()
     content = read_verified(folder, catalogue.shard, entry)
     frame = pl.read_parquet(io.BytesIO(content), hive_partitioning=False)
-    if frame.schema == schema.polars_schema:
-        return frame
-    return frame.select(pl.col(column.name).cast(column.dtype) for column in schema.columns)
+    return frame.select(schema.column_names).cast(schema.polars_schema)
 
 
 def storage_error(path: Path, error: Exception) -> StorageError:

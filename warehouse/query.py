@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from warehouse.connection import open_connection, temporary_tables
 from warehouse.errors import PartitionsChangingError, QueryError
-from warehouse.needs import Needs, everything, needs_of, of_counts, parsed
+from warehouse.needs import Needs, needs_of, of_counts, parsed
 from warehouse.reading import Files, Reader, refused
 from warehouse.relations import create_published, create_statistics_views
 from warehouse.schema import sql_texts
@@ -65,13 +65,8 @@ def run_query(
         try:
             with reader.open_views(needs, files) as connection:
                 return fetch(_selection(connection, sql, parameters))
-        except duckdb.CatalogException as error:
-            if needs == everything():
-                raise refused(error) from error
-            # Once more with every view, so that DuckDB says which name may have been meant.
-            needs = everything()
-            files = _chosen(reader, needs)
         except (
+            duckdb.CatalogException,
             duckdb.ParserException,
             duckdb.BinderException,
             duckdb.PermissionException,

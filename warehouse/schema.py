@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolformer.base.names import did_you_mean
+from warehouse.connection import temporary_tables
 from warehouse.errors import UnknownTableError
 
 if TYPE_CHECKING:
@@ -20,34 +21,21 @@ ALL = "all"
 """Name of a partition that is a shard's only one, and directory key of tables without shards."""
 
 _CROSS_SHARD_TABLES = frozenset(
-    {
-        "prompts",
-        "training_texts",
-        "training_exclusions",
-        "training_metrics",
-        "evaluation_results",
-        "score_intervals",
-        "paired_differences",
-    }
+    (
+        *("prompts", "training_texts", "training_exclusions", "training_metrics"),
+        *("evaluation_results", "score_intervals", "paired_differences"),
+    )
 )
 
-_TABLE = re.compile(r"((?:^--[^\n]*\n)+)create table (\w+) \(\n(.*?)^\);", re.MULTILINE | re.DOTALL)
+_TABLE = re.compile(
+    r"(?P<comment>(?:^--[^\n]*\n)+)create table (?P<name>\w+) (?P<body>\(\n.*?^\);)", re.M | re.S
+)
 _COLUMN = re.compile(
     r"^ {4}(?P<name>\w+) (?P<type>struct\([^()]*\)\[\]|[a-z]+)"
-    r"(?P<required> not null)?(?: check \(.*\))?, +-- (?P<text>.+)$"
+    r"(?P<required> not null)?(?: check \(.*\))?, +-- (?P<text>.+)$",
+    re.M,
 )
-_KEY = re.compile(r"^ {4}primary key \(([^()]+)\),?$", re.MULTILINE)
-# Of a struct: name and type.
-FIELD = re.compile(r"(\w+) (\w+)")
-# SQL types and their names in Polars.
-_DTYPES = {
-    "varchar": "String",
-    "bigint": "Int64",
-    "integer": "Int32",
-    "double": "Float64",
-    "boolean": "Boolean",
-    "date": "Date",
-}
+_KEY = re.compile(r"^ {4}primary key \(([^()]+)\)", re.M)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +46,6 @@ class ColumnSchema:
     type: str
     is_required: bool
     description: str
-
-    @property
-    def dtype(self) -> "pl.DataType":
-        """The Polars type."""
-        return _dtype(self.type)
 
 
 @dataclass(frozen=True)
@@ -87,41 +70,33 @@ class TableSchema:
 
     @functools.cached_property
     def polars_schema(self) -> "pl.Schema":
-        """The columns as a Polars schema."""
-        import polars as pl
-
-        return pl.Schema({column.name: column.dtype for column in self.columns})
+        """The columns as DuckDB gives them to Polars."""
+        with temporary_tables() as connection:
+            connection.execute(self.create_statement)
+            return connection.table(self.name).pl().schema
 
 
 @functools.cache
 def sql_texts(folder: str = "") -> dict[str, str]:
-    """Returns the SQL files in a folder of this package, such as `views`, by name."""
+    """Return the SQL files in a folder of this package, such as `views`, by name."""
     # Not by `importlib.resources`: a home on the Python path has a folder `warehouse` too.
-    files = sorted((Path(__file__).parent / folder).iterdir())
-    return {
-        file.name.removesuffix(".sql"): file.read_text(encoding="utf-8")
-        for file in files
-        if file.name.endswith(".sql")
-    }
+    files = sorted((Path(__file__).parent / folder).glob("*.sql"))
+    return {file.stem: file.read_text(encoding="utf-8") for file in files}
 
 
 @functools.cache
 def tables() -> dict[str, TableSchema]:
-    """Returns every table of `schema.sql` by name, in the order of the file.
+    """Return every table of `schema.sql` by name, in the order of the file.
 
     Example:
         >>> tables()["documents"].primary_key
         ('document_id',)
     """
-    found = _TABLE.finditer(sql_texts()["schema"])
-    return {
-        match[2]: _parse_table(match[2], match[1], match[3], match[0][len(match[1]) :])
-        for match in found
-    }
+    return {each["name"]: _parsed(each) for each in _TABLE.finditer(sql_texts()["schema"])}
 
 
 def table_schema(name: str) -> TableSchema:
-    """Returns one table.
+    """Return one table.
 
     Raises:
         UnknownTableError: `schema.sql` defines no table of that name.
@@ -133,30 +108,14 @@ def table_schema(name: str) -> TableSchema:
     return known[name]
 
 
-def _parse_table(name: str, comment: str, body: str, statement: str) -> TableSchema:
-    described, keys = _KEY.split(body, maxsplit=1)[:2]
-    columns = []
-    for line in described.splitlines():
-        match = _COLUMN.match(line)
-        if match is None:
-            raise ValueError(f"In table '{name}' of schema.sql a line is no column: {line!r}.")
-        is_required = match["required"] is not None
-        columns.append(ColumnSchema(match["name"], match["type"], is_required, match["text"]))
+def _parsed(table: re.Match[str]) -> TableSchema:
     return TableSchema(
-        name=name,
-        description=" ".join(line.removeprefix("--").strip() for line in comment.splitlines()),
-        columns=tuple(columns),
-        primary_key=tuple(part.strip().strip('"') for part in keys.split(",")),
-        create_statement=statement.replace("create table", "create temporary table", 1),
+        name=table["name"],
+        description=" ".join(re.findall(r"^-- (.+)", table["comment"], re.M)),
+        columns=tuple(
+            ColumnSchema(each["name"], each["type"], each["required"] is not None, each["text"])
+            for each in _COLUMN.finditer(table["body"])
+        ),
+        primary_key=tuple(re.findall(r"\w+", _KEY.findall(table["body"])[0])),
+        create_statement=f"create temporary table {table['name']} {table['body']}",
     )
-
-
-@functools.cache
-def _dtype(sql_type: str) -> "pl.DataType":
-    import polars as pl
-
-    if sql_type.startswith("struct("):
-        return pl.List(
-            pl.Struct({field: _dtype(kind) for field, kind in FIELD.findall(sql_type[7:])})
-        )
-    return getattr(pl, _DTYPES[sql_type])()
