@@ -7,6 +7,7 @@ is written.
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 
 import dagster as dg
 
@@ -74,20 +75,25 @@ def changed_settings(store: Warehouse, rounds: Sequence[Settings]) -> dict[str, 
     by_round = {settings.sampling.round: settings for settings in rounds}
     changed = defaultdict[str, dict[str, set[str]]](lambda: defaultdict(set))
     now = dict[str, str]()
-    for stage in PIPELINE:
-        for stored in store.partitions(stage.name) if stage.per == PER_TOOL else ():
-            number, tool = split_round(stored.name)
-            settings = by_round.get(number)
-            if settings is None or tool not in settings.tools.switched_on:
-                continue
-            metadata = store.partition_metadata(stage.name, stored.shard, stored.name) or {}
-            old = stage.settings_in(json.loads(metadata.get(PARTS, "{}")), tool)
-            new = stage.fingerprint(settings, {}, tool_name=tool).parts
-            for path in old.keys() & new.keys():
-                if old[path] != new[path]:
-                    name = path if number == 1 else f"{path}, round {number}"
-                    now[name] = new[path]
-                    changed[name][old[path]].add(stored.shard)
+    stages = {stage.name: stage for stage in PIPELINE if stage.per == PER_TOOL}
+
+    @cache
+    def due(table: str, number: int, tool: str) -> Mapping[str, str]:
+        settings = by_round.get(number)
+        if settings is None or tool not in settings.tools.switched_on:
+            return {}
+        return stages[table].fingerprint(settings, {}, tool_name=tool).parts
+
+    for shard, entry in store.entries(stages):
+        number, tool = split_round(entry.name)
+        if not (new := due(entry.table, number, tool)):
+            continue
+        old = stages[entry.table].settings_in(json.loads(entry.facts.get(PARTS, "{}")), tool)
+        for path in old.keys() & new.keys():
+            if old[path] != new[path]:
+                name = path if number == 1 else f"{path}, round {number}"
+                now[name] = new[path]
+                changed[name][old[path]].add(shard)
     return {
         name: f"now {now[name]}; of stored rows "
         + ", ".join(f"{value} ({len(shards)} shards)" for value, shards in of.items())

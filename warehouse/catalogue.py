@@ -9,7 +9,6 @@ everything after itself.
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -69,7 +68,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     @property
     def facts(self) -> dict[str, str]:
         """The metadata as a dictionary."""
-        return json.loads(bytes(self.metadata))
+        return msgspec.json.decode(self.metadata, type=dict[str, str])
 
     def path(self, shard: str) -> str | None:
         """Return the path of the Parquet file below the warehouse; None without rows."""

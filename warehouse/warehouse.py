@@ -15,15 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolformer.base.whole_files import remove_abandoned
 from warehouse import partitions, relations
-from warehouse.catalogue import (
-    Catalogue,
-    Entry,
-    Key,
-    read_catalogue,
-    retired_in,
-    shards_in,
-    shards_of,
-)
+from warehouse.catalogue import Entry, Key, read_catalogue, retired_in, shards_in, shards_of
 from warehouse.comparison import Comparison, compare_readers
 from warehouse.connection import sql_name
 from warehouse.counting import counts_version, recounted
@@ -259,6 +251,19 @@ class Warehouse:
         ]
         return pl.concat(frames or [table_schema(table).polars_schema.to_frame()])
 
+    def entries(
+        self, table_names: Collection[str], shard: str | None = None
+    ) -> Iterator[tuple[str, Entry]]:
+        """Yield shard and entry of the partitions of tables, by shard, table and name.
+
+        Raises:
+            DamagedPartitionError: A catalogue is damaged.
+        """
+        reader = self.reader if shard is None else replace(self.reader, shards={shard})
+        for catalogue in reader.catalogues(table_names):
+            for entry in catalogue.entries(table_names):
+                yield catalogue.shard, entry
+
     def partitions(self, table: str | None = None, shard: str | None = None) -> list[PartitionInfo]:
         """List the partitions of a table, of one shard or of all, by table, shard and name.
 
@@ -267,18 +272,14 @@ class Warehouse:
             DamagedPartitionError: A catalogue is damaged.
         """
         names = list(tables()) if table is None else [table_schema(table).name]
-        shards = None if shard is None else {shard}
         found = [
-            PartitionInfo(
-                entry.table, catalogue.shard, entry.name, self._path(catalogue, entry), entry.size
-            )
-            for catalogue in replace(self.reader, shards=shards).catalogues(names)
-            for entry in catalogue.entries(names)
+            PartitionInfo(entry.table, key, entry.name, self._path(key, entry), entry.size)
+            for key, entry in self.entries(names, shard)
         ]
         return sorted(found, key=attrgetter("table"))
 
-    def _path(self, catalogue: Catalogue, entry: Entry) -> Path | None:
-        below = entry.path(catalogue.shard)
+    def _path(self, shard: str, entry: Entry) -> Path | None:
+        below = entry.path(shard)
         return None if below is None else self.folder / below
 
     def files(self, table: str) -> list[Path]:
@@ -290,14 +291,9 @@ class Warehouse:
         Raises:
             UnknownTableError: There is no such table.
         """
-        name = table_schema(table).name
-        files = [
-            path
-            for catalogue in self.reader.catalogues([name])
-            for entry in catalogue.entries([name])
-            if (path := self._path(catalogue, entry))
-        ]
-        return files or list(self.folder.glob(f"{name}/shard={EMPTY_SHARD}/*.parquet"))
+        paths = (info.path for info in self.partitions(table))
+        files = [path for path in paths if path]
+        return files or list(self.folder.glob(f"{table}/shard={EMPTY_SHARD}/*.parquet"))
 
     def shards_with(self, table_names: Collection[str]) -> set[str]:
         """Return the shards that have whole partitions of all these tables."""
@@ -424,7 +420,7 @@ class Warehouse:
                 found[Path(catalogue_file(self.folder, shard))] = str(error)
                 continue
             for entry in catalogue.entries(names):
-                if path := self._path(catalogue, entry):
+                if path := self._path(shard, entry):
                     try:
                         if is_damaged(self.folder, shard, entry):
                             found[path] = "has other bytes than were written"

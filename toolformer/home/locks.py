@@ -18,6 +18,7 @@ from toolformer.home.progress import waiting_shown
 # Mount options of NFS and Lustre that make locks local to each machine.
 _LOCKS_OF_ONE_MACHINE = {"nolock", "local_lock=all", "local_lock=flock", "localflock", "noflock"}
 _COMMAND_WIDTH = 100
+_SILENT_SECONDS = 0.5
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -31,7 +32,8 @@ class NamedLock(FileLock):
     def acquire(self, timeout: float | None = None, *arguments: Any, **options: Any) -> Any:
         """See `FileLock`."""
         try:
-            return super().acquire(0)
+            # Catalogues are locked for milliseconds, which nobody needs to know.
+            return super().acquire(0 if timeout == 0 else _SILENT_SECONDS, poll_interval=0.01)
         except Timeout:
             if timeout == 0:
                 raise

@@ -36,12 +36,12 @@ class Home:
             self.places = places.Home(places.resolved(str(path)))
             places.check_path("The home", self.places.root)
         self.places.check_there()
-        self.warehouse = Warehouse(self.places.warehouse, self.places.database).skipping_damage()
+        self.warehouse = Warehouse(self.places.warehouse, self.places.database)
         log_lost_shards(self.places)
 
     def sql(self, query: str) -> "pl.DataFrame":
         """Returns the rows of one `select` over tables and views; see `run_query` for errors."""
-        return self.warehouse.query(query)
+        return self.warehouse.skipping_damage().query(query)
 
     def kept_calls(self) -> "pl.DataFrame":
         """Returns the kept calls, the most helpful first, with the columns of `all_calls`."""
