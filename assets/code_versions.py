@@ -15,8 +15,7 @@ from dagster._core.definitions.data_version import CODE_VERSION_TAG
 
 from assets.stage import ANY_TOOL, Stage, setting_value
 from toolformer.base.beside_models import BESIDE_MODELS
-from toolformer.base.digests import hex_digest
-from toolformer.base.file_digest import file_digest
+from toolformer.base.digests import file_digest, hex_digest
 from toolformer.home.fingerprints import Fingerprint
 from toolformer.home.home import Home
 from toolformer.home.resources.settings import SettingsResource

@@ -21,10 +21,6 @@ class DeviceError(ToolformerError, ValueError):
     """The device that was named cannot be used on this machine."""
 
 
-class DamagedModelError(ToolformerError, ValueError):
-    """The files of a model are not as they were when it was made."""
-
-
 class ServedModelError(ToolformerError, RuntimeError):
     """A server does not answer, or cannot do what the method asks of a model."""
 

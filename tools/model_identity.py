@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from toolformer.base.beside_models import BESIDE_MODELS
-from toolformer.base.digests import digest_of_bytes
-from toolformer.base.file_digest import file_digest
+from toolformer.base.digests import digest_of_bytes, file_digest
 from toolformer.base.named_files import read_named
 
 SAFETENSORS = "*.safetensors"
@@ -18,7 +17,7 @@ _LONGEST_TEXT = 2**28
 def model_identity(directory: Path) -> str:
     """A digest of config, tokenizer and weights.
 
-    Weights are read once: `toolformer.base.file_digest`. What says only how a model is decoded
+    Weights are read once: `toolformer.base.digests`. What says only how a model is decoded
     (`toolformer.base.beside_models`) does not count.
 
     Raises:

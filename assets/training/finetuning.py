@@ -30,7 +30,6 @@ from toolformer.home.partitions import MODELS, register
 from toolformer.home.report import ADDRESS
 from toolformer.home.wiring.annotator import finetuned_model_directory
 from toolformer.home.wiring.evaluated_models import evaluated_model, name_of_variant
-from toolformer.home.wiring.model_damage import check_undamaged
 from toolformer.home.wiring.served import check_has_weights
 from toolformer.training.finetuning import (
     FinetuningParameters,
@@ -107,7 +106,6 @@ class FinetunedModel(ModelOutput):
     def _train(self, work: PlannedTraining, fingerprint: str) -> Progress:
         base, settings = self.run.base_model, self.run.settings
         check_has_weights(base, settings)
-        check_undamaged(base, self.run.home)
         device, training = self.hold_device(), settings.training
         precision = training.precision
         if precision == "auto":

@@ -33,7 +33,7 @@ def show_findings(home: Home, *, is_full: bool, as_json: bool) -> bool:
     if findings or as_json:
         show(findings, as_json=as_json)
     if not as_json:
-        more = "" if is_full else " `--full` reads all that is stored."
+        more = "" if is_full else " `--full` reads all partitions."
         console.say(f"All else that was looked at in {home.root} works.{more}")
     return not any(finding.files for finding in findings)
 
@@ -43,8 +43,8 @@ def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
 
     Args:
         home: the home to look at; it need not exist.
-        is_full: read all models, indexes and partitions to find damage, at one to three
-            seconds per GiB; else this takes a few seconds at most.
+        is_full: read all partitions to find damage, at one to three seconds per GiB; else this
+            takes a few seconds at most.
     """
     findings = guarded("disk", lambda: _disk(home))
     findings += guarded("GPU", _graphics_card)
@@ -56,7 +56,7 @@ def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
         "tools": lambda: _tools(home, settings),
         "isolation of tools": _isolation,
         "manifest": lambda: _manifest(home),
-        "files": lambda: examine_files(home, settings, is_full=is_full),
+        "files": lambda: examine_files(home, is_full=is_full),
     }
     for name, look in looks.items():
         findings += guarded(name, look)

@@ -17,7 +17,7 @@ app.add_typer(tools_app, name="tools")
 def doctor(
     as_json: AsJson = False,
     full: Annotated[
-        bool, typer.Option("--full", help="Read all stored data, to find every damaged file.")
+        bool, typer.Option("--full", help="Read all partitions to find damaged ones.")
     ] = False,
     model: Annotated[
         str | None,

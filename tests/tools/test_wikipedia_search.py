@@ -101,17 +101,13 @@ def test_hybrid_finds_what_shares_no_word_with_the_search_term(tmp_path):
 
 
 @pytest.mark.java
-@pytest.mark.parametrize("ending", [".fdt", ".tim", ".cfs", ".si", "index.json"])
-def test_a_flipped_bit_is_found_when_an_index_is_opened(index_directory, tmp_path, ending):
+@pytest.mark.parametrize("ending", [".fdt", ".tim", ".cfs", ".si"])
+def test_an_index_with_a_torn_file_says_how_to_make_it_again(index_directory, tmp_path, ending):
     directory = shutil.copytree(index_directory, tmp_path / "index")
-    for file in directory.iterdir():
-        if file.name.endswith(ending):
-            content = bytearray(file.read_bytes())
-            # Of JSON a place where it stays what it is in form.
-            content[content.find(b"three") if ending == "index.json" else len(content) // 2] ^= 1
-            file.write_bytes(content)
-            with pytest.raises(ToolUnavailableError, match=r"is damaged.*has other content"):
-                WikiSearch(directory).retriever.rank(["rivers"], 10)
+    for file in directory.glob(f"*{ending}"):
+        file.write_bytes(file.read_bytes()[:-10])
+        with pytest.raises(ToolUnavailableError, match=r"cannot be opened.*Remove .*index"):
+            WikiSearch(directory).retriever.rank(["rivers"], 10)
 
 
 @pytest.mark.java

@@ -17,17 +17,14 @@ import functools
 import json
 import logging
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from pydantic import TypeAdapter
-from pydantic_core import from_json
-
 from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
-from toolformer.base.sealed import sealed, unsealed
 from toolformer.decoding.completions import CLOSED, MinCallProbability
 from toolformer.decoding.opening_thresholds import Opening, best_threshold, threshold_behind_prompt
 from toolformer.errors import ToolformerError
+from toolformer.json_files import read_entries
 
 _LOGGER = logging.getLogger(__name__)
 _warn_once = functools.cache(_LOGGER.warning)
@@ -197,27 +194,24 @@ def choose_min_call_probability(
 
 def min_call_probability_text(chosen: CalibratedProbability) -> str:
     """The file of a choice, as JSON."""
-    return json.dumps(sealed(asdict(chosen)), indent=1) + "\n"
+    return json.dumps(asdict(chosen), indent=1) + "\n"
 
 
 def read_min_call_probability(directory: Path) -> CalibratedProbability | None:
     """What was chosen for the model of a directory; None where nobody has looked.
 
     Raises:
-        ToolformerError: the file is damaged.
+        ToolformerError: the file is not valid.
     """
     file = directory / MIN_CALL_PROBABILITY_FILE
     try:
-        names = [each.name for each in fields(CalibratedProbability)]
-        content = unsealed(from_json(file.read_bytes()), names)
-        stored = TypeAdapter(CalibratedProbability).validate_python(content)
+        stored = read_entries(file, CalibratedProbability)
         values = stored.values
         if stored.reason is None if values is None else not values.is_in_range:
             raise ValueError(f"its values are {values}, its reason {stored.reason!r}")
         return stored
     except (FileNotFoundError, NotADirectoryError):
         return None
-    # Of pydantic, too.
     except ValueError as error:
         raise ToolformerError(
             f"{str(file)!r} is damaged: {error}. Expected what `toolformer train` writes. Delete "

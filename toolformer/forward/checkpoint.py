@@ -1,8 +1,8 @@
 """Intermediate results of a long stage, so that a killed one goes on where it was.
 
 Each step of a stage is one small JSON file that appears whole, by rename. Floats survive JSON
-exactly, so a resumed stage gives the rows of an undisturbed one. A digest in each file binds its
-result to stage and step: a file that was altered, torn or moved here counts as none.
+exactly, so a resumed stage gives the rows of an undisturbed one. A step whose file cannot be read
+is computed again.
 """
 
 import json
@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from toolformer.base.sealed import sealed, unsealed
 from toolformer.base.whole_files import write_whole
 
 # What the steps cost so far (`toolformer.stage_cost`) is stored like a step, and is none.
@@ -20,7 +19,7 @@ COST = "cost"
 
 _LOGGER = logging.getLogger(__name__)
 _FINGERPRINT_FILE = "fingerprint"
-# Raised when the form of a step's file changes: steps of another form are done again.
+# Raised when the format of a step's file changes: steps of another format are computed again.
 _FORM = "3"
 
 
@@ -68,8 +67,8 @@ class Checkpoint:
 
     def store(self, name: str, result: Any) -> Any:
         """Keep the result of a step, replacing an earlier one; returns it as it will be read."""
-        content = sealed({"of": [self._identity, name], "result": result})
-        text = json.dumps(content)
+        # The braces tell a whole file from a torn one, whatever the result is.
+        text = json.dumps({"result": result})
         self._write(self._file(name), text)
         return json.loads(text)["result"]
 
@@ -82,18 +81,15 @@ class Checkpoint:
         return self._folder / f"{name}.json"
 
     def _read(self, name: str) -> list[Any]:
-        """The result of a step; none where there is none that can be trusted."""
+        """Return the result of a step in a list, or an empty list if there is none."""
         file = self._file(name)
         try:
-            content = unsealed(json.loads(file.read_bytes()), ("of", "result"))
+            return [json.loads(file.read_bytes())["result"]]
         except FileNotFoundError:
             return []
-        except ValueError:
-            content = {"of": None}
-        if content["of"] == [self._identity, name]:
-            return [content["result"]]
-        _LOGGER.warning("%s was altered or torn; the step is done again.", file)
-        return []
+        except (LookupError, TypeError, ValueError) as error:
+            _LOGGER.debug("%s cannot be read (%s); the step is computed again.", file, error)
+            return []
 
     def _write(self, file: Path, text: str) -> None:
         # A crash of the machine costs these steps; forcing each to the disk would cost more.

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from toolformer.base.kept_digests import keep_digests
 from toolformer.base.loading import prepare_transformers
 from toolformer.base.whole_files import replacing_folder
 from toolformer.errors import ModelNotFoundError, ModelWriteError
@@ -116,7 +115,6 @@ def _convert(gguf_file: Path, directory: Path) -> None:
         with replacing_folder(directory) as folder:
             plain.save_pretrained(folder)
             AutoTokenizer.from_pretrained(**source).save_pretrained(folder)
-            keep_digests(folder)
             # Written for their owner alone; others on the machine may read a model.
             for file in folder.iterdir():
                 file.chmod(0o644)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from toolformer.base.file_digest import keep_file_digests_in
+from toolformer.base.digests import keep_file_digests_in
 from toolformer.base.whole_files import remove_abandoned
 from toolformer.home.locks import RemovedLock, check_locks, file_lock
 from toolformer.home.settings.errors import SettingsError
@@ -104,7 +104,7 @@ class Home:
     tool_results = _Place("cache/tool_results", of_machine=True)
     """SQLite cache of tool results, shared by all runs of the machine."""
     file_digests = _Place("cache/file_digests", of_machine=True)
-    """Digests of files that the machine has read; see `toolformer.base.file_digest`."""
+    """Digests of files that the machine has read; see `toolformer.base.digests`."""
     table_indexes = _Place("cache/tables", of_machine=True)
     """Indexes of the tables in which tools look up facts."""
     report = _Place("report.html")

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from toolformer.base.digests import digest_of_bytes, hex_digest
-from toolformer.base.file_digest import file_digest
+from toolformer.base.digests import digest_of_bytes, file_digest, hex_digest
 from toolformer.base.names import did_you_mean
 from toolformer.sources.addresses import is_local, located, open_file, source_errors
 from toolformer.sources.compression import COMPRESSION_SUFFIXES, decompressed, split_compression

@@ -2,18 +2,17 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from toolformer.base.sealed import sealed, unsealed
 from toolformer.base.whole_files import write_whole
+from toolformer.json_files import read_entries
 from toolformer.sources.errors import ManifestError, ShardNotFoundError, write_error
 
 ShardStatus = Literal["active", "retired"]
 
-_MANIFEST_VERSION = 1
 _KEY_PREFIX = "shard-"
 _REMEDY = "Put it back from a copy, or begin anew in another folder (TOOLFORMER_HOME)."
 
@@ -53,11 +52,13 @@ class Manifest:
         identities: by normalised path of a source the digest of what it was cut from; there once
             the texts of all its shards are stored.
         shards: in the order of their keys, retired ones too.
+        version: of the file's format.
     """
 
     next_number: int = 0
     identities: dict[str, str] = field(default_factory=dict)
     shards: list[ShardEntry] = field(default_factory=list)
+    version: Literal[1] = 1
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
@@ -72,10 +73,10 @@ class Manifest:
             manifest = _read(path, status.st_ino, status.st_size, status.st_mtime_ns)
         except FileNotFoundError:
             return cls()
-        except (ValueError, LookupError, TypeError) as error:
+        except ValueError as error:
             raise ManifestError(
                 f"The manifest {str(path)!r} cannot be understood: {error}. Expected the file that "
-                f"ingesting wrote, version {_MANIFEST_VERSION}. {_REMEDY}"
+                f"ingesting wrote. {_REMEDY}"
             ) from error
         # Whoever changes it changes a copy.
         identities, shards = dict(manifest.identities), list(manifest.shards)
@@ -83,10 +84,9 @@ class Manifest:
 
     def save(self, folder: Path) -> None:
         """Writes the manifest as a whole, or leaves the old one as it was."""
-        content = sealed({"version": _MANIFEST_VERSION, **asdict(self)})
         path = manifest_path(folder)
         try:
-            write_whole(path, json.dumps(content, indent=1) + "\n")
+            write_whole(path, json.dumps(asdict(self), indent=1) + "\n")
         except OSError as error:
             raise write_error(path, error) from error
 
@@ -149,16 +149,8 @@ def shard_key(number: int) -> str:
 
 @lru_cache(maxsize=1)
 def _read(path: Path, *_state: int) -> Manifest:
-    """What a manifest says; kept, since it is asked for before each partition that is stored."""
-    text = path.read_text(encoding="utf-8")
-    content = unsealed(json.loads(text), ("version", *(each.name for each in fields(Manifest))))
-    if content["version"] != _MANIFEST_VERSION:
-        raise ValueError(f"version {content['version']!r}")
-    return Manifest(
-        next_number=int(content["next_number"]),
-        identities=dict(content["identities"]),
-        shards=[ShardEntry(**entry) for entry in content["shards"]],
-    )
+    """Read a manifest; cached, since it is needed before each partition that is stored."""
+    return read_entries(path, Manifest)
 
 
 def manifest_path(folder: Path) -> Path:

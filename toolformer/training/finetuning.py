@@ -11,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from toolformer.base.beside_models import RECORD_FILE
-from toolformer.base.kept_digests import keep_digests
 from toolformer.base.whole_files import replacing_folder
 from toolformer.errors import TrainingError
 from toolformer.forward.chat_template import plain_template
@@ -141,7 +140,6 @@ def finetune(
         tokens = {name: getattr(asked, name) for name in _TOKENS}
         GenerationConfig(**tokens).save_pretrained(folder)
         (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n")
-        keep_digests(folder)
     for folder in folders:
         clear_state(folder)
     return progress

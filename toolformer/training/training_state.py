@@ -10,16 +10,15 @@ import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter
 from safetensors import SafetensorError
 
-from toolformer.base.sealed import sealed, unsealed
 from toolformer.base.whole_files import replacing_folder, write_whole
 from toolformer.errors import CheckpointError, TrainingError
+from toolformer.json_files import read_entries
 from toolformer.training.perplexity_rise import rises
 from toolformer.training.process_group import ProcessGroup
 from toolformer.training.sharded_tensors import load_tensors, save_tensors
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 _FINGERPRINT_FILE = "fingerprint"
-PROGRESS_FILE = "progress.json"
+_PROGRESS_FILE = "progress.json"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -213,9 +212,7 @@ class TrainingState:
         if newest is None:
             return None
         try:
-            names = [each.name for each in fields(Progress)]
-            stored = unsealed(json.loads((newest / PROGRESS_FILE).read_bytes()), names)
-            progress = TypeAdapter(Progress).validate_python(stored)
+            progress = read_entries(newest / _PROGRESS_FILE, Progress)
         except (OSError, ValueError) as error:
             raise self._damaged(newest, error) from error
         self._saved_candidates = progress.candidates
@@ -262,7 +259,7 @@ class TrainingState:
             self._group.wait()
             save_tensors(_tensors(weights, optimizer), temporary, self._group)
             if is_first:
-                (temporary / PROGRESS_FILE).write_text(json.dumps(sealed(asdict(progress))))
+                (temporary / _PROGRESS_FILE).write_text(json.dumps(asdict(progress)))
         if is_first:
             _remove(state for state in self._folder.glob("state-*") if state != target)
             self._remove_checkpoints_except(progress.candidates)

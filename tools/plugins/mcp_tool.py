@@ -22,8 +22,7 @@ from typing import Annotated
 from pydantic import Field
 
 from toolformer.base.constants import INSTALL_EXTRA
-from toolformer.base.digests import hex_digest
-from toolformer.base.file_digest import file_digest
+from toolformer.base.digests import file_digest, hex_digest
 from toolformer.base.foreign_texts import plain
 from tools.base import with_checked_settings
 from tools.errors import ToolCallError, ToolSettingsError, ToolUnavailableError, changed_tool

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from tools.errors import ToolUnavailableError
-from tools.retrieval.index_folder import check_files
 from tools.retrieval.passage_index import (
     VECTORS_FILE,
     PassageEncoder,
@@ -112,7 +111,6 @@ class PassageVectors:
                 _BUILD_REMEDY,
             )
         if self._opened is None or self._opened[0] != information:
-            check_files(self.directory)
             self._opened = (
                 information,
                 self._encoder(information),
@@ -130,7 +128,9 @@ def _open_faiss_index(file: Path) -> Any:
     except (RuntimeError, MemoryError) as error:
         reason = str(error).rpartition(".cpp:")[2].partition(": ")[2]
         raise ToolUnavailableError(
-            _TOOL_NAME, f"the FAISS index {file} cannot be opened ({reason})", _BUILD_REMEDY
+            _TOOL_NAME,
+            f"the FAISS index {file} cannot be opened ({reason})",
+            f"Remove {file.parent}; the next build makes it again",
         ) from error
     if cells := faiss.try_extract_index_ivf(index):
         cells.nprobe = _PROBES

@@ -9,12 +9,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from toolformer.base.kept_digests import damaged_files, described, keep_digests
 from toolformer.base.whole_files import replacing_folder, write_whole
-from tools.errors import ToolError, ToolUnavailableError
+from tools.errors import ToolError
 
 INFORMATION_FILE = "index.json"
-_TOOL_NAME = "WikiSearch"
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -43,28 +41,8 @@ def read_information(directory: Path, *, index_format: int) -> dict[str, Any] | 
 
 
 def write_information(folder: Path, information: Mapping[str, Any]) -> None:
-    """Write `index.json` and the digests of all files, the last of an index."""
+    """Write `index.json`, the last file of an index."""
     write_whole(folder / INFORMATION_FILE, json.dumps(information, indent=2) + "\n")
-    keep_digests(folder)
-
-
-def check_files(directory: Path) -> None:
-    """Compare an index's files with those that it was built with, to the last bit.
-
-    Every opening reads them all, at one to three seconds per GiB: a flipped bit would change
-    results under the same fingerprint, and leaves size and time of its file as they are. An index
-    built elsewhere has no digests and is taken as it is.
-    """
-    try:
-        damaged = damaged_files(directory)
-    except OSError as error:
-        damaged = {str(error.filename or directory): f"cannot be read ({error.strerror})"}
-    if damaged:
-        raise ToolUnavailableError(
-            _TOOL_NAME,
-            f"the index in {directory} is damaged: {described(damaged)}",
-            f"Remove {directory}; the next build makes it again",
-        )
 
 
 def _check_replaceable(directory: Path) -> None:

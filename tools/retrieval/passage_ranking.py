@@ -12,9 +12,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from toolformer.base.file_digest import file_digest
+from toolformer.base.digests import file_digest
 from tools.errors import ToolDiedError, ToolUnavailableError
-from tools.retrieval.index_folder import check_files
 from tools.retrieval.java import find_java, open_reader, pyserini_jar, refuse_fork, start_jvm
 from tools.retrieval.passages import (
     ENGLISH,
@@ -197,7 +196,6 @@ class PassageRanker:
         if self._searcher is not None and self._searcher_fingerprint == fingerprint:
             return self._searcher
         self.check_available()
-        check_files(self.directory)
         start_jvm(pyserini_jar())
         from jnius import JavaException, autoclass  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -209,10 +207,10 @@ class PassageRanker:
             with closing(open_reader(self.directory)) as reader:
                 fields = autoclass("org.apache.lucene.index.FieldInfos").getIndexedFields(reader)
         except JavaException as error:
-            raise self._unusable(
-                f"cannot be opened ({_first_line(error)})",
-                f"Expected one of Lucene 9, as Pyserini 1 makes it. {_BUILD_REMEDY}",
-            ) from error
+            remedy = f"Expected one of Lucene 9, as Pyserini 1 makes it. {_BUILD_REMEDY}"
+            if index_information(self.directory) is not None:
+                remedy = f"Remove {self.directory}; the next build makes it again"
+            raise self._unusable(f"cannot be opened ({_first_line(error)})", remedy) from error
         if not fields.contains("contents"):
             raise self._unusable(
                 f"is searched by {fields.toString()}, and Pyserini asks for `contents`",

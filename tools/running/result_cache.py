@@ -1,9 +1,9 @@
 """Finished calls on disk, so that no run pays for one twice, over whatever shard.
 
     key     digest of tool, version, arguments and what else the answer depends on
-    value   JSON: what the tool answered, or reason and message of its refusal, and a digest of all
+    value   JSON: the tool's answer, or reason and message of its refusal
 
-A value that its digest does not fit was altered, and counts as none.
+A call whose value cannot be read is made again.
 """
 
 import json
@@ -50,8 +50,7 @@ class ResultCache:
             with cache.transact():
                 for key, outcome in outcomes.items():
                     if outcome.is_lasting:
-                        content = [outcome.result, outcome.reason, outcome.message]
-                        cache.set(key, [*content, _digest(key, content)])
+                        cache.set(key, [outcome.result, outcome.reason, outcome.message])
 
         self._guarded(write, None)
 
@@ -106,20 +105,13 @@ def _disk() -> type:
 
 
 def _outcome(cache: Any, key: str) -> ToolResult | None:
-    """Read a value back; one that was altered, or that this module did not write, is none."""
+    """Return a stored outcome; None if there is none, or none that this module wrote."""
     try:
         stored = cache.get(key)
         if stored is None:
             return None
-        *content, digest = stored
-        if digest != _digest(key, content):
-            raise ValueError("its digest does not fit")
-        answer, reason, message = content
+        answer, reason, message = stored
     except (TypeError, ValueError, zlib.error) as error:
-        _LOGGER.warning("A stored tool result was altered (%s); its call is made again.", error)
+        _LOGGER.debug("A stored tool result cannot be read (%s); the call is made again.", error)
         return None
     return ToolResult(answer, reason, 0.0, from_cache=True, message=message)
-
-
-def _digest(key: str, content: list[str | None]) -> str:
-    return hex_digest(key, json.dumps(content))

@@ -15,8 +15,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from toolformer.base.digests import hex_digest
-from toolformer.base.file_digest import file_digest
+from toolformer.base.digests import file_digest, hex_digest
 from tools.errors import (
     ToolCallError,
     ToolTimeoutError,

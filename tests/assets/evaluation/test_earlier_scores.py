@@ -13,7 +13,7 @@ from assets.evaluation.questions import Questions
 from tests.assets.evaluation.conftest import MODES, QUESTIONS, Sum, questions, scores
 from tests.homes import write_lines
 from toolformer.decoding.completions import MinCallProbability
-from toolformer.errors import DamagedModelError
+from toolformer.errors import ModelNotFoundError
 from toolformer.evaluation.modes import DISABLED, enabled, modes_by_k
 from warehouse.warehouse import Warehouse
 
@@ -114,11 +114,11 @@ def test_a_model_that_cannot_be_loaded_costs_no_earlier_rows(
         modes = [DISABLED, enabled(10, MinCallProbability(0.2, 0.1))]
 
     def refuse(*_, **__) -> None:
-        raise DamagedModelError("The model is damaged.")
+        raise ModelNotFoundError("The model is damaged.")
 
     with monkeypatch.context() as patched:
         patched.setattr(Questions, "ask", refuse)
-        with pytest.raises(DamagedModelError):
+        with pytest.raises(ModelNotFoundError):
             measure(tool=tool, modes=modes)
     assert scores(work) == before
     work, _ = measure(tool=tool, modes=modes)

@@ -18,7 +18,6 @@ from assets.evaluation.text_losses import Losses, mean_loss
 from tests.fakes import TOKENIZERS, save_tiny_model
 from tests.homes import write_lines
 from tests.warehouse.rows import put
-from toolformer.base.kept_digests import DIGESTS_FILE
 from toolformer.errors import OutOfMemoryError
 from toolformer.evaluation.modes import DISABLED
 from toolformer.forward.windows import Window
@@ -93,7 +92,6 @@ def measured(
 def changed_copy(model: Path, folder: Path) -> Path:
     """The model with larger weights in its last norm."""
     shutil.copytree(model, folder)
-    (folder / DIGESTS_FILE).unlink(missing_ok=True)
     weights = load_file(folder / "model.safetensors")
     weights["model.norm.weight"] *= 1.1
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})

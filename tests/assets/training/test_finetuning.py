@@ -213,7 +213,7 @@ def test_what_a_killed_run_with_another_seed_put_by_goes_once_the_model_is_up_to
     assert not checkpoint.exists()
     before = model_identity(home.finetuned_model(1))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("toolformer.training.finetuning.keep_digests", _killed)
+        patched.setattr("toolformer.training.finetuning.load_tokenizer", _killed)
         assert not train(base, "calls", seed=1).success
         # It is gone on with, and stays for that.
         assert not train(base, "calls", seed=1).success

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from toolformer.base import file_digest as module
-from toolformer.base.file_digest import file_digest, keep_file_digests_in
+from toolformer.base import digests as module
+from toolformer.base.digests import file_digest, keep_file_digests_in
 
 
 @pytest.fixture
 def file(tmp_path, monkeypatch) -> Path:
     """A file whose digest may be kept at once, in a folder."""
     monkeypatch.setattr(module, "_SETTLED_SECONDS", -1)
-    monkeypatch.setattr(module, "_KEPT_BYTES", 0)
+    monkeypatch.setattr(module, "_STORED_BYTES", 0)
     monkeypatch.setattr(module, "_folders", [])
-    monkeypatch.setattr(module, "_kept", {})
+    monkeypatch.setattr(module, "_known", {})
     keep_file_digests_in(tmp_path / "kept")
     file = tmp_path / "weights"
     file.write_bytes(bytes(1000))
@@ -39,28 +39,31 @@ def test_an_edit_with_size_and_time_set_back_is_seen(file):
     assert file_digest(file) == hashlib.sha256(bytes(500) + b"x" + bytes(499)).hexdigest() != before
 
 
-def test_another_process_reads_a_file_again_only_where_what_is_kept_is_damaged(file, monkeypatch):
+def test_another_process_reads_a_file_again_only_if_the_stored_digest_is_unreadable(
+    file, monkeypatch
+):
     digest = file_digest(file)
-    module._kept.clear()
-    monkeypatch.setattr(hashlib, "file_digest", None)
-    assert file_digest(file) == digest
-    module._kept.clear()
-    (kept,) = module._folders[0].iterdir()
-    kept.write_text(kept.read_text().replace(digest[:8], "00000000"))
-    monkeypatch.undo()
-    assert file_digest(file) == digest
+    module._known.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(hashlib, "file_digest", None)
+        assert file_digest(file) == digest
+    (entry,) = module._folders[0].iterdir()
+    for content in (b"", bytes(30), entry.read_bytes()[:30], b"7", b"[]", b'["x"]'):
+        module._known.clear()
+        entry.write_bytes(content)
+        assert file_digest(file) == digest
 
 
 def test_a_file_that_was_touched_just_now_is_read_again(file, monkeypatch):
     monkeypatch.setattr(module, "_SETTLED_SECONDS", 1000)
     file_digest(file)
-    assert not module._kept
+    assert not module._known
 
 
 def test_the_digest_of_a_small_file_is_not_written_down(file, monkeypatch):
-    monkeypatch.setattr(module, "_KEPT_BYTES", 1001)
+    monkeypatch.setattr(module, "_STORED_BYTES", 1001)
     file_digest(file)
-    assert module._kept
+    assert module._known
     assert not module._folders[0].exists()
 
 

@@ -1,5 +1,3 @@
-import shutil
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,7 +35,9 @@ def test_steps_of_another_fingerprint_are_thrown_away(tmp_path):
     assert Checkpoint(tmp_path / "stage", fingerprint="b").step("one", never) == 2
 
 
-@pytest.mark.parametrize("torn", [b"", b'[1, 2, "unfin', b"\0\0\0\0", b"\xff\xfe", b"[1]"])
+@pytest.mark.parametrize(
+    "torn", [b"", b'{"result": [1', b"\0\0\0\0", b"\xff\xfe", b"[1]", b"{}", b"7"]
+)
 def test_a_torn_step_is_computed_again(tmp_path, torn):
     checkpoint = Checkpoint(tmp_path / "stage", fingerprint="a")
     checkpoint.step("one", lambda: [1])
@@ -46,26 +46,6 @@ def test_a_torn_step_is_computed_again(tmp_path, torn):
     assert checkpoint.step("one", lambda: [2]) == [2]
     assert checkpoint.step("one", never) == [2]
     assert checkpoint.stored("o*") == [[2]]
-
-
-def test_no_altered_byte_of_a_step_is_used(tmp_path, caplog):
-    checkpoint = Checkpoint(tmp_path / "stage", fingerprint="a")
-    file = tmp_path / "stage" / "one.json"
-    checkpoint.step("one", lambda: [1.5, "x"])
-    stored = file.read_bytes()
-    for place in range(len(stored)):
-        file.write_bytes(stored[:place] + bytes([stored[place] ^ 1]) + stored[place + 1 :])
-        assert checkpoint.step("one", lambda: "again") == "again"
-    assert f"{file} was altered or torn" in caplog.text
-
-
-def test_a_step_of_another_name_or_stage_is_not_used(tmp_path):
-    checkpoint = Checkpoint(tmp_path / "a", fingerprint="a")
-    checkpoint.step("one", lambda: 1)
-    for folder, fingerprint, name in (("a", "a", "two"), ("b", "b", "one")):
-        other = Checkpoint(tmp_path / folder, fingerprint=fingerprint)
-        shutil.copy(tmp_path / "a" / "one.json", tmp_path / folder / f"{name}.json")
-        assert other.step(name, lambda: 2) == 2
 
 
 def test_a_step_that_fails_leaves_nothing(tmp_path):

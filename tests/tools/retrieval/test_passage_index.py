@@ -1,12 +1,10 @@
 """Indexes of dense vectors: built, appearing whole, and searched."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from toolformer.base.kept_digests import DIGESTS_FILE, damaged_files
 from tools.errors import ToolUnavailableError
 from tools.retrieval import passage_index
 from tools.retrieval.dense_ranking import PassageVectors
@@ -60,9 +58,7 @@ def test_an_index_says_what_it_is(built):
     expected = {"fingerprint": "x", "wikipedia_index": "w", "passages": 50, "index": "Flat"}
     assert information.items() >= {**expected, "encoder_identity": ENCODER.identity}.items()
     assert {entry.name for entry in built.parent.iterdir()} <= {"index", "index.lock"}
-    files = {"vectors.faiss", "index.json", DIGESTS_FILE}
-    assert {entry.name for entry in built.iterdir()} == files
-    assert damaged_files(built) == {}
+    assert {entry.name for entry in built.iterdir()} == {"vectors.faiss", "index.json"}
 
 
 def test_a_flat_index_finds_the_largest_inner_products(built):
@@ -112,19 +108,6 @@ def test_many_vectors_are_compressed_and_mostly_found(tmp_path, monkeypatch):
     assert np.mean(shares) > 0.6
 
 
-@pytest.mark.parametrize("name", ["vectors.faiss", "index.json", DIGESTS_FILE])
-def test_a_flipped_bit_is_found_when_an_index_is_opened(tmp_path, name):
-    file = build(tmp_path / "index", 10) / name
-    times = file.stat()
-    content = bytearray(file.read_bytes())
-    content[int(0.6 * len(content))] ^= 1
-    file.write_bytes(content)
-    # As a disk does it.
-    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
-    with pytest.raises(ToolUnavailableError, match=r"passage_index|is damaged.*Remove "):
-        near(tmp_path / "index", "otter")
-
-
 def test_a_missing_or_damaged_index_is_unavailable(tmp_path):
     vectors = vectors_of(tmp_path / "none")
     assert vectors.fingerprint() == "none"
@@ -132,10 +115,8 @@ def test_a_missing_or_damaged_index_is_unavailable(tmp_path):
         with pytest.raises(ToolUnavailableError, match="passage_index"):
             use()
     directory = build(tmp_path / "index", 10)
-    (directory / "vectors.faiss").write_bytes(b"")
-    with pytest.raises(ToolUnavailableError, match="has 0 bytes"):
-        near(directory, "otter")
-    # As an index that was built elsewhere, which has no digests.
-    (directory / DIGESTS_FILE).unlink()
-    with pytest.raises(ToolUnavailableError, match="cannot be opened"):
-        near(directory, "otter")
+    vectors = directory / "vectors.faiss"
+    for content in (vectors.read_bytes()[:-10], b""):
+        vectors.write_bytes(content)
+        with pytest.raises(ToolUnavailableError, match=r"cannot be opened.*Remove .*index"):
+            near(directory, "otter")

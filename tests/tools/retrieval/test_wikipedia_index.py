@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from toolformer.base.kept_digests import damaged_files
 from tools.errors import ToolUnavailableError
 from tools.retrieval.index_folder import IndexBuildError
 from tools.retrieval.passage_ranking import PassageRanker
@@ -39,7 +38,6 @@ def test_index_says_what_it_was_built_from(tmp_path):
     assert seen == [2_000, 2_500]
     assert described(directory) == ("abc", 2_500)
     assert siblings(directory) == {"index"}
-    assert damaged_files(directory) == {}
 
 
 @pytest.mark.java

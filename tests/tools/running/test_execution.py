@@ -237,25 +237,21 @@ def test_a_cache_that_cannot_be_used_costs_no_result(tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        # Of the value, of the bytes that stand for it, and of what kind of value it is.
-        lambda raw, key, other: raw.set(key, ["c", *raw[key][1:]]),
-        lambda raw, key, other: raw.set(key, raw[other]),
-        lambda raw, key, other: raw._sql("UPDATE Cache SET value = substr(value, 1, 9)"),
-        lambda raw, key, other: raw._sql("UPDATE Cache SET mode = 4"),
+        lambda raw, key: raw.set(key, ["c"]),
+        lambda raw, _: raw._sql("UPDATE Cache SET value = substr(value, 1, 9)"),
+        lambda raw, _: raw._sql("UPDATE Cache SET mode = 4"),
     ],
 )
-def test_an_altered_value_is_a_call_not_found(cache, tmp_path, caplog, change):
+def test_a_call_whose_value_cannot_be_read_is_made_again(cache, tmp_path, change):
     import diskcache
 
     execute(Echo(), ["a", "b"], cache=cache)
-    key, other = (outcome_key("Echo", "1", text, "") for text in "ab")
     with diskcache.Cache(str(tmp_path / "cache"), disk=diskcache.JSONDisk) as raw:
-        change(raw, key, other)
+        change(raw, outcome_key("Echo", "1", "a", ""))
     tool = Echo()
     results = execute(tool, ["a", "b"], cache=ResultCache(tmp_path / "cache"))
     assert outcomes(results) == ["a", "b"]
     assert "a" in tool.calls
-    assert "altered" in caplog.text
 
 
 def test_processes_share_a_cache(tmp_path):

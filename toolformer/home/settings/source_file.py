@@ -12,7 +12,6 @@ from pathlib import Path
 
 from pydantic_core import from_json
 
-from toolformer.base.sealed import sealed, unsealed
 from toolformer.base.whole_files import write_whole
 from toolformer.home.settings.corpus_sections import SourceSettings
 from toolformer.home.settings.errors import SettingsError
@@ -41,20 +40,22 @@ def read_sources(file: Path) -> list[SourceSettings]:
     if not file.exists():
         return []
     try:
-        entries = unsealed(from_json(file.read_bytes()), [_KEY])[_KEY]
+        content = from_json(file.read_bytes())
+        if not isinstance(content, dict) or _KEY not in content:
+            raise ValueError(f"it lacks {_KEY}")
     except ValueError as error:
         raise SettingsError(
             f"{file} cannot be used: {error}. Expected it as the program writes it; sources that "
             "you list by hand belong in toolformer.yaml (corpus.sources). Correct it, or move it "
             "aside and ingest your sources again: they get back what was computed from them."
         ) from error
-    return list(validated({"corpus": {"sources": entries}}, origin=str(file)).corpus.sources)
+    return list(validated({"corpus": {_KEY: content[_KEY]}}, origin=str(file)).corpus.sources)
 
 
 def write_added_sources(settings_file: Path, sources: Iterable[SourceSettings]) -> None:
     """Replace the entries of the file; to be called under `Home.shards_lock`."""
     entries = [source.model_dump(exclude_defaults=True, exclude_none=True) for source in sources]
-    write_whole(sources_file(settings_file), json.dumps(sealed({_KEY: entries}), indent=1) + "\n")
+    write_whole(sources_file(settings_file), json.dumps({_KEY: entries}, indent=1) + "\n")
 
 
 def absolute_source(path: str, folder: Path) -> str:

@@ -20,7 +20,6 @@ from toolformer.home.home import Home
 from toolformer.home.locks import holder_of
 from toolformer.home.progress import progress_of, waiting_shown
 from toolformer.home.settings.sections import LanguageModelSettings, Settings
-from toolformer.home.wiring.model_damage import check_undamaged
 from toolformer.home.wiring.served import (
     check_has_weights,
     check_tokenizer_directory,
@@ -144,7 +143,7 @@ class ModelHolder:
             if self._model is None or self._loaded_from != wanted:
                 self.drop_model()
                 try:
-                    self._model = self._loaded(*wanted, settings, home, device)
+                    self._model = self._loaded(*wanted, settings, device)
                     self._loaded_from = wanted
                 except OverflowingModelError as error:
                     if choices[0] != FLOAT16 or named != "auto":
@@ -183,7 +182,7 @@ class ModelHolder:
         if self._copy is None or self._copied_from != wanted:
             self.drop_copy()
             device = self.hold_device(settings, home)
-            self._copy = self._loaded(*wanted, settings, home, device)
+            self._copy = self._loaded(*wanted, settings, device)
             self._copied_from = wanted
         return self._copy
 
@@ -219,13 +218,7 @@ class ModelHolder:
             release_memory()
 
     def _loaded(
-        self,
-        directory: Path,
-        identity: str,
-        precision: str,
-        settings: Settings,
-        home: Home,
-        device: str,
+        self, directory: Path, identity: str, precision: str, settings: Settings, device: str
     ) -> "LanguageModel":
         """The model of a directory, which its identity was taken of.
 
@@ -236,7 +229,6 @@ class ModelHolder:
 
         self.loads += 1
         show = progress_of("loading the model", _LOGGER, detail=f"{directory.name} on {device}")
-        check_undamaged(directory, home)
         model = LanguageModel.load(
             directory,
             precision=precision,
