@@ -14,7 +14,7 @@ import dagster as dg
 from dagster._core.definitions.data_version import CODE_VERSION_TAG
 
 from assets.stage import ANY_TOOL, Stage, setting_value
-from toolformer.base.beside_models import BESIDE_MODELS
+from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.base.digests import file_digest, hex_digest
 from toolformer.home.fingerprints import Fingerprint
 from toolformer.home.home import Home
@@ -95,7 +95,7 @@ def _content(places: Iterable[Path]) -> str:
         file
         for file in places
         # A model card is written anew with each evaluation.
-        if file.is_file() and file.name not in BESIDE_MODELS and file.suffix != ".md"
+        if file.is_file() and file.name != MIN_CALL_PROBABILITY_FILE and file.suffix != ".md"
     )
     return hex_digest(*([file.name, _digest(file)] for file in files))
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from toolformer.base.beside_models import BESIDE_MODELS
+from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.base.digests import digest_of_bytes, file_digest
 from toolformer.base.named_files import read_named
 
@@ -27,7 +27,7 @@ def model_identity(directory: Path) -> str:
     texts = sorted(directory.glob("*.json"))
     texts += [file for file in tokenizer_files(directory) if file not in texts]
     for file in texts:
-        if file.name in BESIDE_MODELS:
+        if file.name == MIN_CALL_PROBABILITY_FILE:
             continue
         parts += file.name.encode(), read_named(file, maximum_bytes=_LONGEST_TEXT)
     weights = sorted(directory.glob(SAFETENSORS))

@@ -12,7 +12,6 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.dagster_project.conftest import Run
 from toolformer.base.named_files import read_named
-from toolformer.base.whole_files import write_new
 from toolformer.errors import DeviceError
 from toolformer.forward.devices import check_device
 from toolformer.home.home import Home
@@ -51,11 +50,11 @@ def test_a_file_system_without_links_takes_new_files_too(tmp_path, monkeypatch):
         raise PermissionError(errno.EPERM, "no links")
 
     monkeypatch.setattr(os, "link", link)
-    write_new(tmp_path / "a", "text")
-    assert (tmp_path / "a").read_text() == "text"
-    with pytest.raises(FileExistsError):
-        write_new(tmp_path / "a", "other")
-    assert (tmp_path / "a").read_text() == "text"
+    write_settings_file(tmp_path / "a", preset="demo")
+    monkeypatch.setattr(Path, "exists", lambda _: False)
+    write_settings_file(tmp_path / "a", preset="laptop")
+    assert load_settings(tmp_path / "a").preset == "demo"
+    assert [each.name for each in tmp_path.iterdir()] == ["a"]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b" \t\n", b"\xef\xbb\xbf"])

@@ -1,1 +1,1 @@
-"""What every package may import. Imports nothing of ours."""
+"""Modules that every package may import; they import nothing of ours."""

@@ -1,9 +1,8 @@
-"""Files beside a model that say how it is decoded: with others it is the same model."""
+"""Names of files in a model directory."""
 
+# Says how a model is decoded, which is no part of its identity.
 MIN_CALL_PROBABILITY_FILE = "min_call_probability.json"
-BESIDE_MODELS = frozenset({MIN_CALL_PROBABILITY_FILE})
-# What the training left beside the weights; it is part of what the model is.
+# Says how a model was trained, which is part of its identity.
 RECORD_FILE = "toolformer.json"
-# Transformers applies it where PEFT is installed, and tells then of the adapter's missing weights
-# alone.
+# Transformers applies it if PEFT is installed, and otherwise reports missing weights only.
 ADAPTER_FILE = "adapter_config.json"

@@ -1,14 +1,14 @@
-"""What strangers write, a server say, as it may stand in messages, logs, rows and on a terminal."""
+"""Makes texts of strangers, such as a server, safe for messages, logs, rows and terminals."""
 
 import re
 
 _LONGEST = 300
-# Ends of lines and tabs are none; halves of a character cannot be written.
+# Control characters but line ends and tabs, and surrogates, which cannot be encoded.
 _STEERING = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def shown(text: object, *, key: str | None = None) -> str:
-    r"""One short line of it, without a key that whoever wrote it was sent; see `plain`.
+    r"""Return a text as one short line, with an API key replaced; see `plain`.
 
     Example:
         >>> shown("\x1b[2Jno s3cret\n here", key="s3cret")
@@ -19,10 +19,5 @@ def shown(text: object, *, key: str | None = None) -> str:
 
 
 def plain(text: str) -> str:
-    r"""The text with what steers a terminal spelt out.
-
-    Example:
-        >>> plain("a\tb\x9b31m")
-        'a\tb\\x9b31m'
-    """
+    """Escape the characters that steer a terminal."""
     return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

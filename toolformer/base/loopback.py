@@ -1,27 +1,20 @@
-"""Which addresses are this machine's, which no proxy of the environment can reach."""
+"""Keeps requests to this machine away from the proxies of the environment."""
 
 import re
 from typing import Any
 from urllib.parse import urlsplit
 
-# 0.0.0.0 is what servers print that listen everywhere.
+# Servers that listen on all addresses print 0.0.0.0.
 _OWN = re.compile(r"localhost|::1|0\.0\.0\.0|127(\.\d+){1,3}")
 
 
 def past_proxies(*urls: str) -> dict[str, Any]:
-    """Arguments of a client of httpx that asks this machine itself, others as variables say.
+    """Return the arguments of an httpx client that uses proxies for other machines only.
 
     Args:
-        urls: all that the client asks.
-
-    Example:
-        >>> past_proxies("http://localhost:8000/v1", "http://[::1]:8000", "https://example.org")
-        {'mounts': {'all://localhost': None, 'all://[::1]': None}, 'trust_env': True}
+        urls: all that the client requests.
     """
     hosts = [urlsplit(url).hostname or "" for url in urls]
-    own = [host for host in hosts if _OWN.fullmatch(host)]
-    return {
-        "mounts": {f"all://[{host}]" if ":" in host else f"all://{host}": None for host in own},
-        # Else a proxy that httpx has no package for, such as one of SOCKS, is an error.
-        "trust_env": len(own) < len(hosts),
-    }
+    own = [f"[{host}]" if ":" in host else host for host in hosts if _OWN.fullmatch(host)]
+    # If set, a proxy that httpx has no package for, such as a SOCKS one, is an error.
+    return {"mounts": {f"all://{host}": None for host in own}, "trust_env": len(own) < len(hosts)}

@@ -1,16 +1,16 @@
-"""What a misspelt name may mean, in the words of every message that says so."""
+"""Suggests what a misspelt name may mean."""
 
 from collections.abc import Iterable
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The nearest known name, as a sentence with a blank in front; nothing where none is near.
+    """Return a blank and a sentence with the nearest known name; "" if none is near.
 
     Example:
         >>> did_you_mean("wiki_search", ["Calculator", "WikiSearch"]), did_you_mean("x", ["QA"])
         (" Did you mean 'WikiSearch'?", '')
     """
-    # Not above: every command starts with the modules that may need it.
+    # Imported here, since every command starts with the modules that may need it.
     import difflib
 
     by_lower_case = {each.lower(): each for each in known}

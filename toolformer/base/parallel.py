@@ -1,4 +1,4 @@
-"""Many short waits at once: for a disk that forces files out, or a store that answers."""
+"""Runs short waits, such as flushes to a disk, concurrently."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -7,10 +7,8 @@ from typing import TypeVar
 _S = TypeVar("_S")
 _T = TypeVar("_T")
 
-_AT_A_TIME = 16
-
 
 def in_parallel(function: Callable[[_S], _T], items: Iterable[_S]) -> list[_T]:
-    """The results for all items, in their order: some at a time take as long as one."""
-    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+    """Return the results for all items in their order, computed by 16 threads."""
+    with ThreadPoolExecutor(16) as pool:
         return list(pool.map(function, items))

@@ -1,8 +1,8 @@
-"""Files that appear whole: written beside their place, forced to the disk, renamed.
+"""Writes files and folders that appear whole: written beside their place, flushed, renamed.
 
-A kill leaves what was there before, and files that end in `.tmp`, for `remove_abandoned`. Whether
-their process lives, the kernel tells: it holds a lock on one of them. Names of machines and numbers
-of processes would not do, since containers share them.
+A kill leaves the old content and temporary files, which `remove_abandoned` removes. While a process
+writes, it holds a lock on one of them, which the kernel releases when the process ends. Containers
+share host names and process ids, so those would not do.
 """
 
 import fcntl
@@ -16,25 +16,24 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# As `beside` names them: what is written, its lock, and the folder whose place it takes.
-_TEMPORARY = re.compile(r"(.+\.[0-9a-f]{16})(?:\.lock|\.old)?\.tmp(?:\.wal)?")
+# The new content, DuckDB's log beside it, the folder that it replaces, and the lock.
+_SUFFIXES = (".tmp", ".tmp.wal", ".old.tmp", ".lock.tmp")
+_TEMPORARY = re.compile(rf"(.+\.[0-9a-f]{{16}})({'|'.join(map(re.escape, _SUFFIXES))})", re.DOTALL)
 
 
 @contextmanager
 def replacing(target: Path, *, is_durable: bool = True) -> Iterator[Path]:
-    """Give a path to write to; after the block, what lies there takes the place of `target`.
+    """Yield a path to write to; after the block, that file replaces `target`.
 
-    Args:
-        target: a file; the folders above are made.
-        is_durable: force it to the disk first, so that it survives a crash of the machine too.
+    A durable file is flushed first, so it also survives a crash of the machine.
 
     Raises:
-        OSError: it cannot be written; the old file is as it was, and nothing is left of the new.
+        OSError: it cannot be written; the old file stays and the new one is removed.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with beside(target) as temporary:
         yield temporary
-        # The clock of a file system ticks slowly, and versions are told apart by their times.
+        # File systems have coarse clocks, and readers tell versions apart by their mtime.
         now = time.time_ns()
         os.utime(temporary, ns=(now, now))
         if is_durable:
@@ -46,23 +45,18 @@ def replacing(target: Path, *, is_durable: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(target: Path, filled: Path | None = None) -> Iterator[Path]:
-    """Give an empty folder to fill; after the block it takes the place of `target`.
+    """Yield an empty folder to fill; after the block, it replaces the folder `target`.
 
-    What earlier kills left beside it is removed first. One between the two renames leaves no folder
-    in the place, until `remove_abandoned` puts the older one back.
-
-    Args:
-        target: a folder, or what is not there yet; the folders above are made.
-        filled: the folder to fill, under a name beside `target` that other processes know; what a
-            kill left in it is removed. By default a name that nobody else uses.
+    A kill between the two renames leaves nothing at `target` until the next call, or
+    `remove_abandoned`, restores the old folder. `filled` names the folder to fill, beside `target`.
 
     Raises:
-        OSError: it cannot be written; the old folder is as it was, and nothing is left of the new.
+        OSError: it cannot be written; the old folder stays and the new one is removed.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(target.parent.glob(f"{glob.escape(target.name)}.*.tmp"))
     with beside(target) as own:
-        temporary, outgoing = filled or own, own.with_suffix(".old.tmp")
+        temporary = filled or own
         _remove(temporary)
         temporary.mkdir()
         try:
@@ -70,11 +64,10 @@ def replacing_folder(target: Path, filled: Path | None = None) -> Iterator[Path]
             for path in (*temporary.rglob("*"), temporary):
                 flush(path)
             if target.exists():
-                target.rename(outgoing)
+                target.rename(own.with_suffix(".old.tmp"))
             temporary.rename(target)
             flush(target.parent)
         finally:
-            _give_back(outgoing, target)
             _remove(temporary)
 
 
@@ -84,83 +77,45 @@ def write_whole(target: Path, text: str, *, is_durable: bool = True) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_new(target: Path, text: str) -> None:
-    """Write a text file that is not there yet, whole or not at all.
-
-    Raises:
-        FileExistsError: it is there, from whoever came first.
-    """
-    with beside(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-        flush(temporary)
-        # A rename would replace what another process wrote; a link refuses.
-        try:
-            os.link(temporary, target)
-        except FileExistsError:
-            raise
-        except OSError:
-            # A file system without links: whoever makes the name may replace it.
-            target.touch(exist_ok=False)
-            temporary.replace(target)
-        flush(target.parent)
-
-
 @contextmanager
 def beside(target: Path) -> Iterator[Path]:
-    """Give a path beside `target` that nobody else uses: `<target>.<random>.tmp`.
+    """Yield a path beside `target` that nobody else uses; it is removed after the block.
 
-    Nobody removes what lies there while this process lives, or one that it has forked meanwhile;
-    behind the block it is removed, with the log that DuckDB keeps beside a file of its own. Where
-    the file system has no locks, a kill leaves it for ever.
+    `remove_abandoned` leaves it alone while this process, or one forked in the block, is alive. On
+    a file system without locks, a kill leaves it for ever.
     """
     while True:
         own = f"{target}.{secrets.token_hex(8)}"
-        temporary, lock = Path(f"{own}.tmp"), Path(f"{own}.lock.tmp")
-        with _opened(lock) as descriptor:
+        with Path(f"{own}.lock.tmp").open("ab") as lock:
             with suppress(OSError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if not os.fstat(descriptor).st_nlink:
-                continue  # Taken for abandoned in the moment before it was locked.
-            try:
-                yield temporary
-            finally:
-                for path in (temporary, Path(f"{temporary}.wal"), lock):
-                    _remove(path)
-            return
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            # Otherwise `remove_abandoned` removed it before it was locked.
+            if os.fstat(lock.fileno()).st_nlink:
+                try:
+                    yield Path(f"{own}.tmp")
+                finally:
+                    _clean_up(own)
+                return
 
 
 def remove_abandoned(paths: Iterable[Path]) -> None:
-    """Remove the temporary files among these whose process was killed, and others of its name.
+    """Remove the temporary files among these paths whose process was killed.
 
-    A folder that was to be replaced returns where nothing had taken its place.
+    A folder that was being replaced is restored, unless another has taken its place.
     """
-    named = ((path, _TEMPORARY.fullmatch(path.name)) for path in paths)
-    for own in {path.with_name(match[1]) for path, match in named if match}:
-        lock = Path(f"{own}.lock.tmp")
-        # Refused where it is locked, or none of ours to remove.
-        with suppress(OSError), _opened(lock) as descriptor:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _give_back(Path(f"{own}.old.tmp"), own.with_suffix(""))
-            for path in (Path(f"{own}.tmp"), Path(f"{own}.tmp.wal"), lock):
-                _remove(path)
+    for own in {match[1] for path in paths if (match := _TEMPORARY.fullmatch(str(path)))}:
+        # Fails if a living process holds the lock, or another user owns it.
+        with suppress(OSError), Path(f"{own}.lock.tmp").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _clean_up(own)
 
 
-@contextmanager
-def _opened(lock: Path) -> Iterator[int]:
-    # No program that this one starts inherits it.
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _give_back(outgoing: Path, target: Path) -> None:
-    """Put a folder back into its place where nothing else has taken that; else remove it."""
+def _clean_up(own: str) -> None:
+    outgoing, target = Path(f"{own}.old.tmp"), Path(own).with_suffix("")
     if outgoing.exists() and not target.exists():
         outgoing.rename(target)
-    else:
-        _remove(outgoing)
+    for suffix in _SUFFIXES:
+        _remove(Path(f"{own}{suffix}"))
 
 
 def _remove(path: Path) -> None:

@@ -11,9 +11,11 @@ the subject alone.
 """
 
 import itertools
+import os
 import shutil
 import sqlite3
 import tempfile
+import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -23,7 +25,6 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from toolformer.base.digests import hex_digest
-from toolformer.base.unused import remove_unused
 from tools.base import Tool, with_checked_settings
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.plugins.table_index import MOST_FACTS, TableIndex, write_index
@@ -53,6 +54,7 @@ _SHOWN = 5
 _READINGS = 3
 _EXAMPLES = 4
 _FACTS_FOR_EXAMPLES = 1000
+_UNUSED_SECONDS = 30 * 24 * 3600.0
 
 _Columns = Annotated[list[str], Field(min_length=1)]
 
@@ -171,7 +173,7 @@ class TableTool(Tool):
         return propose_lookups(document.text, self.index)
 
     def cache_key(self, document: Document) -> None:
-        """Keep no answers: looking one up costs less, and an index may be damaged meanwhile."""
+        """Return None: an answer costs less to look up than to cache."""
 
     def _split(self, arguments: str) -> tuple[str, Sequence[str]]:
         """The subject, which may hold commas, and the relations that go by the name behind it."""
@@ -265,7 +267,7 @@ def _open_index(file: Path, table: Table, readings: int = _READINGS) -> TableInd
     with suppress(OSError, sqlite3.Error, ValueError):
         index = TableIndex(file)
         if state == (index.facts if table.is_query else index.state):
-            remove_unused(file.parent.glob("*.sqlite"), used=file)
+            _remove_unused(used=file)
             return index
     if readings == 0:
         raise ToolSettingsError(
@@ -280,6 +282,16 @@ def _open_index(file: Path, table: Table, readings: int = _READINGS) -> TableInd
         if table.state() == state:
             raise
     return _open_index(file, table, readings - 1)
+
+
+def _remove_unused(*, used: Path) -> None:
+    """Mark an index as used, and remove those that nobody has used for 30 days."""
+    # If no mtime can be set, nothing can be removed either.
+    with suppress(OSError):
+        os.utime(used)
+        for file in used.parent.glob("*.sqlite"):
+            if file.stat().st_mtime < time.time() - _UNUSED_SECONDS:
+                file.unlink()
 
 
 def _joined(values: Sequence[str]) -> str:

@@ -278,7 +278,7 @@ def test_a_query_reads_files_of_the_folder(make, tmp_path):
         ("a.xlsx", "x", "of no known kind.*ends in .csv"),
         ("a.csv", "version https://git-lfs.github.com/spec/v1\noid x\n", "pointer of Git LFS"),
         (None, "missing.csv", "No such file.*Expected a file"),
-        (None, ".", "it is a folder"),
+        (None, ".", "Is a directory"),
         (None, "/dev/zero", "it is no regular file"),
         (None, "~nouser/a.csv", "~nouser/a.csv' cannot be read"),
         (None, "a\0b.csv", r"a\\x00b.csv' cannot be read \(.*embedded null"),

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from toolformer.base.whole_files import write_new
+from toolformer.base.whole_files import beside, flush
 from toolformer.home.settings.errors import SettingsError
 from toolformer.home.settings.evaluation_sections import BASE, FINETUNED
 from toolformer.home.settings.presets import PRESETS
@@ -251,11 +251,22 @@ def _refuse_code(overrides: Mapping[str, Any]) -> None:
 
 
 def write_settings_file(file: Path, *, preset: str) -> None:
-    """Write a file that names a preset, where there is none."""
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):
-            write_new(file, _HEADER.format(preset=preset))
+    """Write a file that names a preset, unless the file exists."""
+    if file.exists():
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with beside(file) as temporary, suppress(FileExistsError):
+        temporary.write_text(_HEADER.format(preset=preset), encoding="utf-8")
+        flush(temporary)
+        try:
+            # Another process may have written the file; a rename would replace it.
+            os.link(temporary, file)
+        except FileExistsError:
+            raise
+        except OSError:
+            # The file system has no hard links.
+            file.touch(exist_ok=False)
+            temporary.replace(file)
 
 
 def _read(file: Path) -> dict[str, Any]:
