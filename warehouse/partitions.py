@@ -4,7 +4,6 @@ Writing goes through a table made from `schema.sql`, so a row that breaks a cons
 before anything on disk changes. Queries are in `query.py`.
 """
 
-import io
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from toolformer.base.whole_files import flush
 from warehouse.catalogue import Catalogue, Entry
 from warehouse.connection import sql_literal, sql_name, temporary_tables
 from warehouse.counting import counts_of, counts_version
-from warehouse.damage import file_sha256, read_verified
+from warehouse.damage import file_sha256, verify
 from warehouse.errors import PartitionNotFoundError, PartitionValidationError, StorageError
 from warehouse.layout import EMPTY_SHARD, catalogue_file, file_path, partition_folder
 from warehouse.schema import TableSchema, table_schema, tables
@@ -177,8 +176,8 @@ def read_partition(folder: Path, catalogue: Catalogue, table: str, name: str) ->
         )
     if not entry.rows:
         return schema.polars_schema.to_frame()
-    content = read_verified(folder, catalogue.shard, entry)
-    frame = pl.read_parquet(io.BytesIO(content), hive_partitioning=False)
+    verify(folder, catalogue.shard, entry)
+    frame = pl.read_parquet(folder / str(entry.path(catalogue.shard)), hive_partitioning=False)
     return frame.select(schema.column_names).cast(schema.polars_schema)
 
 

@@ -19,7 +19,7 @@ from warehouse.catalogue import Entry, Key, read_catalogue, retired_in, shards_i
 from warehouse.comparison import Comparison, compare_readers
 from warehouse.connection import sql_name
 from warehouse.counting import counts_version, recounted
-from warehouse.damage import is_damaged, refuse_known
+from warehouse.damage import problem_of, refuse_known
 from warehouse.errors import DamagedPartitionError
 from warehouse.labels import labels_file
 from warehouse.layout import EMPTY_SHARD, catalogue_file, check_layout, record_layout, split_round
@@ -420,10 +420,7 @@ class Warehouse:
                 found[Path(catalogue_file(self.folder, shard))] = str(error)
                 continue
             for entry in catalogue.entries(names):
-                if path := self._path(shard, entry):
-                    try:
-                        if is_damaged(self.folder, shard, entry):
-                            found[path] = "has other bytes than were written"
-                    except DamagedPartitionError:
-                        found[path] = "is missing or cannot be read"
+                path = self._path(shard, entry)
+                if path and (problem := problem_of(path, entry)):
+                    found[path] = problem
         return found
