@@ -15,7 +15,6 @@ from tests.cluster.scenario import differences, play, say, start_reference
 from tests.processes import ServiceError, finish
 
 _REFERENCE_SECONDS = 240.0
-_CHARACTERS_SHOWN = 3000
 _SET_FLAGS, _UP = 0x8914, 0x1
 
 
@@ -51,9 +50,7 @@ def main() -> int:
 def last_words(folder: Path) -> str:
     """The ends of all logs."""
     logs = [*folder.glob("*.log"), *folder.glob("ray/session_2*/logs/job-driver-*.log")]
-    return "\n".join(
-        f"--- {log.name}\n{log.read_text(errors='replace')[-_CHARACTERS_SHOWN:]}" for log in logs
-    )
+    return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}" for log in logs)
 
 
 if __name__ == "__main__":

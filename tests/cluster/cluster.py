@@ -23,6 +23,7 @@ from tests.processes import answers, await_until, start
 
 _DAGSTER_CONFIG = REPOSITORY / "deploy" / "ray" / "dagster.yaml"
 _GCS_PORT, _DASHBOARD_PORT = 6390, 8290
+_DASHBOARD = f"http://127.0.0.1:{_DASHBOARD_PORT}"
 _START_SECONDS = 120.0
 
 
@@ -113,8 +114,7 @@ def cluster(folder: Path, model: Path) -> Iterator[Cluster]:
             stack.callback(nodes[-1].kill)
         head, worker = nodes
         head.start()
-        address = f"http://127.0.0.1:{_DASHBOARD_PORT}/api/version"
-        await_until(lambda: answers(address), "Ray's head", _START_SECONDS)
+        await_until(lambda: answers(f"{_DASHBOARD}/api/version"), "Ray's head", _START_SECONDS)
         worker.start()
         yield Cluster(home, head, worker)
 
@@ -133,8 +133,7 @@ def _write_dagster_config(folder: Path, port: int) -> None:
     records = config["storage"]["postgres"]["postgres_db"]
     records |= {"hostname": "127.0.0.1", "port": port}
     records |= {"username": "toolformer", "db_name": "postgres"}
-    address = f"http://127.0.0.1:{_DASHBOARD_PORT}"
-    config["run_launcher"]["config"]["ray"] |= {"address": address, "num_cpus": 1}
+    config["run_launcher"]["config"]["ray"] |= {"address": _DASHBOARD, "num_cpus": 1}
     config["run_monitoring"] |= {"poll_interval_seconds": 2}
     config["concurrency"]["runs"]["max_concurrent_runs"] = 2
     folder.mkdir(parents=True)

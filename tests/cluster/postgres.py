@@ -16,11 +16,9 @@ _SECONDS = "60"
 _OWNER = "nobody"
 
 
-def programs_missing() -> str | None:
-    """Why no PostgreSQL can be started here; None where it can."""
-    if _program("initdb") is None or _program("pg_ctl") is None:
-        return "PostgreSQL is not installed: no initdb or no pg_ctl"
-    return None
+def is_installed() -> bool:
+    """Whether a PostgreSQL can be started here."""
+    return None not in (_program("initdb"), _program("pg_ctl"))
 
 
 def _program(name: str) -> str | None:

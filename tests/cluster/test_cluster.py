@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.__main__ import last_words
-from tests.cluster.postgres import programs_missing
+from tests.cluster.postgres import is_installed
 from tests.cluster.scenario import makers_of, remade
 from tests.conftest import REPOSITORY
 from tests.homes import SmallHome
@@ -47,8 +47,8 @@ def test_a_backfill_that_lost_a_node_has_the_rows_of_one_process_when_launched_a
 ):
     for package in _PACKAGES:
         pytest.importorskip(package, reason=f"{package} is not installed (extra `ray`)")
-    if reason := programs_missing():
-        pytest.skip(reason)
+    if not is_installed():
+        pytest.skip("PostgreSQL is not installed")
     if subprocess.run(apart(["true"]), check=False).returncode:
         pytest.skip("unshare makes no namespaces here")
     command = [sys.executable, "-m", "tests.cluster", str(folder), str(embedded_model_path)]
