@@ -1,7 +1,7 @@
 """Reads `schema.sql`: tables, columns with types and descriptions, keys.
 
-Without DuckDB, so that descriptions alone load fast; the tests compare the result with what DuckDB
-makes of the same file.
+By regular expressions, so that descriptions load without DuckDB; the tests compare the result with
+what DuckDB makes of the same file.
 """
 
 import functools
@@ -20,22 +20,12 @@ if TYPE_CHECKING:
 ALL = "all"
 """Name of a partition that is a shard's only one, and directory key of tables without shards."""
 
-_CROSS_SHARD_TABLES = frozenset(
-    (
-        *("prompts", "training_texts", "training_exclusions", "training_metrics"),
-        *("evaluation_results", "score_intervals", "paired_differences"),
-    )
-)
-
 _TABLE = re.compile(
-    r"(?P<comment>(?:^--[^\n]*\n)+)create table (?P<name>\w+) (?P<body>\(\n.*?^\);)", re.M | re.S
+    r"((?:^--.*\n)+)create table (\w+) \((  -- not cut by shard)?\n"
+    r"((?:.+\n)+?) {4}primary key \((.+)\),?\n(?:.+\n)*?\);",
+    re.MULTILINE,
 )
-_COLUMN = re.compile(
-    r"^ {4}(?P<name>\w+) (?P<type>struct\([^()]*\)\[\]|[a-z]+)"
-    r"(?P<required> not null)?(?: check \(.*\))?, +-- (?P<text>.+)$",
-    re.M,
-)
-_KEY = re.compile(r"^ {4}primary key \(([^()]+)\)", re.M)
+_COLUMN = re.compile(r"^ {4}(\w+) (struct\(.+?\)\[\]|\w+)( not null)?.*,  -- (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +40,18 @@ class ColumnSchema:
 
 @dataclass(frozen=True)
 class TableSchema:
-    """One table: its columns in order, its key and the statement that creates it."""
+    """One table: its columns in order, its key and the statement that creates it.
+
+    Attributes:
+        is_cross_shard: Whether the partitions lie under `shard=all`, not in a folder per shard.
+    """
 
     name: str
     description: str
     columns: tuple[ColumnSchema, ...]
     primary_key: tuple[str, ...]
     create_statement: str
-
-    @property
-    def is_cross_shard(self) -> bool:
-        """Whether the table's partitions lie under `shard=all` instead of one folder per shard."""
-        return self.name in _CROSS_SHARD_TABLES
+    is_cross_shard: bool
 
     @functools.cached_property
     def column_names(self) -> tuple[str, ...]:
@@ -70,7 +60,7 @@ class TableSchema:
 
     @functools.cached_property
     def polars_schema(self) -> "pl.Schema":
-        """The columns as DuckDB gives them to Polars."""
+        """The columns as a Polars schema."""
         with temporary_tables() as connection:
             connection.execute(self.create_statement)
             return connection.table(self.name).pl().schema
@@ -92,7 +82,20 @@ def tables() -> dict[str, TableSchema]:
         >>> tables()["documents"].primary_key
         ('document_id',)
     """
-    return {each["name"]: _parsed(each) for each in _TABLE.finditer(sql_texts()["schema"])}
+    return {
+        match[2]: TableSchema(
+            name=match[2],
+            description=" ".join(line.removeprefix("-- ") for line in match[1].splitlines()),
+            columns=tuple(
+                ColumnSchema(name, kind, bool(required), text)
+                for name, kind, required, text in _COLUMN.findall(match[4])
+            ),
+            primary_key=tuple(match[5].split(", ")),
+            create_statement=match[0].removeprefix(match[1]).replace("table", "temporary table", 1),
+            is_cross_shard=bool(match[3]),
+        )
+        for match in _TABLE.finditer(sql_texts()["schema"])
+    }
 
 
 def table_schema(name: str) -> TableSchema:
@@ -106,16 +109,3 @@ def table_schema(name: str) -> TableSchema:
         hint = did_you_mean(name, known)
         raise UnknownTableError(f"Unknown table '{name}'.{hint} Available: {', '.join(known)}.")
     return known[name]
-
-
-def _parsed(table: re.Match[str]) -> TableSchema:
-    return TableSchema(
-        name=table["name"],
-        description=" ".join(re.findall(r"^-- (.+)", table["comment"], re.M)),
-        columns=tuple(
-            ColumnSchema(each["name"], each["type"], each["required"] is not None, each["text"])
-            for each in _COLUMN.finditer(table["body"])
-        ),
-        primary_key=tuple(re.findall(r"\w+", _KEY.findall(table["body"])[0])),
-        create_statement=f"create temporary table {table['name']} {table['body']}",
-    )

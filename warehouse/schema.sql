@@ -4,7 +4,8 @@
 -- that breaks a constraint never reaches the disk; `schema.py` reads the same text for the
 -- descriptions. Form that `schema.py` relies on: the lines of comment right above
 -- `create table` describe the table, and each column stands on a line of its own that ends in
--- its description; further constraints follow after the last column.
+-- its description; the primary key and further constraints follow. `not cut by shard` marks
+-- tables whose partitions belong to no shard.
 --
 -- A NULL passes a CHECK, and DuckDB allows no lambda in one.
 
@@ -71,7 +72,7 @@ create table document_selection (
 );
 
 -- One row per few-shot prompt that calls were sampled with.
-create table prompts (
+create table prompts (  -- not cut by shard
     digest varchar not null,  -- Digest of the text, as the metadata of candidate_calls names it; the key.
     text varchar not null,  -- The prompt P(x), with `{text}` where the text goes.
     primary key (digest)
@@ -216,7 +217,7 @@ create table augmented_texts (
 );
 
 -- One row per text that the model is finetuned on or validated with.
-create table training_texts (
+create table training_texts (  -- not cut by shard
     document_id varchar not null,  -- Document that holds the window.
     window_index integer not null check (window_index >= 0),  -- Number of the window in its document, counted from 0.
     shard varchar not null,  -- Shard of the corpus that the text comes from.
@@ -230,7 +231,7 @@ create table training_texts (
 );
 
 -- One row per text that could have been trained on and is not.
-create table training_exclusions (
+create table training_exclusions (  -- not cut by shard
     document_id varchar not null,  -- Document that holds the window.
     window_index integer not null check (window_index >= 0),  -- Number of the window in its document, counted from 0.
     shard varchar not null,  -- Shard of the corpus that the text comes from.
@@ -266,7 +267,7 @@ create table stage_costs (
 );
 
 -- One row per logged step of a finetuning run.
-create table training_metrics (
+create table training_metrics (  -- not cut by shard
     run varchar not null,  -- Name of the finetuning run.
     step integer not null check (step >= 0),  -- Optimiser steps done so far.
     loss double not null,  -- Mean training loss since the last row, in nats per token.
@@ -281,7 +282,7 @@ create table training_metrics (
 );
 
 -- One row per benchmark item, model and mode.
-create table evaluation_results (
+create table evaluation_results (  -- not cut by shard
     benchmark varchar not null,  -- Name of the benchmark.
     item_id varchar not null,  -- Item of the benchmark.
     model varchar not null,  -- Name of the model.
@@ -314,7 +315,7 @@ create table evaluation_results (
 );
 
 -- One row per benchmark, model and mode: the score with its 95 % interval.
-create table score_intervals (
+create table score_intervals (  -- not cut by shard
     benchmark varchar not null,  -- Name of the benchmark.
     model varchar not null,  -- Name of the model.
     mode varchar not null,  -- How the model was used.
@@ -328,7 +329,7 @@ create table score_intervals (
 );
 
 -- One row per benchmark and two ways of answering its items: how much better the first is, and how sure that is.
-create table paired_differences (
+create table paired_differences (  -- not cut by shard
     benchmark varchar not null,  -- Name of the benchmark.
     model varchar not null,  -- Name of the first model.
     mode varchar not null,  -- How it was used.
