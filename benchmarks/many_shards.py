@@ -9,7 +9,8 @@ that of all threads, and tells more than seconds where other programs share the 
 
 With `--ingest` so many texts become a shard each, as `toolformer ingest` cuts them. Then all that
 a build would publish is written into the catalogues, with the files of one shard in the place of
-all: only what looks for calls could tell the difference.
+all: only what looks for calls could tell the difference. Commands are measured for one shard then,
+and last an ingest while all these shards are out of the corpus.
 
     python -m benchmarks.many_shards --shards 100 1000 [--calls N] [--work FOLDER] [--json FILE]
     python -m benchmarks.many_shards --ingest 10000 [--work FOLDER] [--json FILE]
@@ -18,6 +19,7 @@ all: only what looks for calls could tell the difference.
 import argparse
 import json
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -41,6 +43,8 @@ from benchmarks.shard_homes import (
 )
 from dagster_project.runs.plan import BuildPlan
 from dagster_project.runs.run_job import dagster_instance
+from tests.warehouse.rows import frame
+from toolformer.home.fingerprints import FINGERPRINT, PARTS
 from toolformer.home.home import Home
 from toolformer.home.partitions import register_shards
 from toolformer.home.reading import Home as ReadHome
@@ -48,8 +52,13 @@ from toolformer.home.wiring.warehouse import open_warehouse
 from toolformer.server.labelling import RaterBody, calls_to_label
 from toolformer.sources.ingestion import stale_sources
 from toolformer.sources.manifest import Manifest
+from warehouse.labels import append_label
 from warehouse.needs import STATISTICS_VIEWS
+from warehouse.schema import ALL
+from warehouse.warehouse import Warehouse
 
+_EVALUATIONS, _REPEATED = 3000, 20
+_ONE_SHARD = ("--shards", "shard-00007")
 _OTHER_THRESHOLD = "tools.Calculator.filtering_threshold=0.61"
 # Views with a line for every call are asked for one.
 _OF_CALLS = ("call_provenance", "kept_examples")
@@ -106,6 +115,43 @@ def _used_by(home: Home, *command: str) -> float:
     return round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1)
 
 
+def _publish_evaluation(home: Home) -> float:
+    """Return the milliseconds in which one of 3,000 partitions of an evaluation is published."""
+    metadata = {FINGERPRINT: "0" * 32, PARTS: json.dumps({"settings": "x" * 1500})}
+    with tempfile.TemporaryDirectory(dir=home.root) as folder:
+        warehouse = Warehouse(Path(folder) / "warehouse", Path(folder) / "warehouse.duckdb")
+        rows = frame("evaluation_results", {"benchmark": "facts"})
+        names = [f"facts.model-{number}" for number in range(_EVALUATIONS)]
+        warehouse.replace_partitions(
+            {("evaluation_results", name): (rows, {ALL: metadata}) for name in names}
+        )
+        seconds = []
+        for name in names[:_REPEATED]:
+            began = time.perf_counter()
+            warehouse.replace_partition("evaluation_results", ALL, name, rows, metadata=metadata)
+            seconds.append(time.perf_counter() - began)
+    return round(1000 * statistics.median(seconds), 1)
+
+
+def _store_label(home: Home) -> float:
+    """Return the milliseconds in which a judgement is stored."""
+    label = {"label": "unsure", "rater": "benchmark", "call_id": "none"}
+    began = time.perf_counter()
+    with home.output_lock("labels"):
+        append_label(home.warehouse, label)
+    return round(1000 * (time.perf_counter() - began), 1)
+
+
+def _ingest_beside_retired(home: Home) -> float:
+    """Take all shards out of the corpus; return the seconds of ingesting another text then."""
+    run_command(home.root, "sources", "remove", str(home.root / "texts.jsonl"))
+    another = home.root / "another.jsonl"
+    another.write_text(json.dumps({"text": "Another text. " * 20}) + "\n", encoding="utf-8")
+    began = time.perf_counter()
+    run_command(home.root, "ingest", str(another))
+    return round(time.perf_counter() - began, 1)
+
+
 def _files(home: Home) -> dict[str, int]:
     folders = {"warehouse": home.warehouse, "catalogue": home.warehouse / "catalogue"}
     folders["locks"] = home.root / "locks"
@@ -125,6 +171,20 @@ _STEPS: dict[str, Callable[[Home], Any]] = {
     "register the partitions": _register,
     "register them again": _register,
     "files": _files,
+}
+# Commands as a user runs them, for one shard of many; what they find are processor seconds.
+_OF_ONE_SHARD: dict[str, Callable[[Home], Any]] = {
+    "`stats`": lambda home: _used_by(home, "stats"),
+    "first `build` of one shard": lambda home: _used_by(home, "build", *_ONE_SHARD),
+    "dry run of one shard": lambda home: _used_by(home, "build", "--dry-run", *_ONE_SHARD),
+    "`build` of one shard, nothing to do": lambda home: _used_by(home, "build", *_ONE_SHARD),
+    "`build` of one shard, another τ_f": lambda home: _used_by(
+        home, "build", *_ONE_SHARD, "--set", _OTHER_THRESHOLD
+    ),
+    "publish one of 3,000 evaluations": _publish_evaluation,
+    "store a label": _store_label,
+    # The last one: it takes the shards out.
+    "ingest beside retired shards": _ingest_beside_retired,
 }
 # Commands as a user runs them; what they find are their processor seconds. The last two write.
 _COMMANDS: dict[str, Callable[[Home], Any]] = {
@@ -146,7 +206,7 @@ def _measured(home: Home, step: str) -> dict[str, float | Any]:
     """Seconds, processor seconds and memory of a step in this process."""
     with peak_memory() as peak:
         began, used = time.perf_counter(), time.process_time()
-        found = {**_STEPS, **_OF_ROWS, **_COMMANDS}[step](home)
+        found = {**_STEPS, **_OF_ROWS, **_COMMANDS, **_OF_ONE_SHARD}[step](home)
         seconds, processor = time.perf_counter() - began, time.process_time() - used
     return {
         "seconds": round(seconds, 3),
@@ -191,7 +251,8 @@ def main() -> None:
             figures["ingest_seconds"] = round(ingest(home, options.ingest), 1)
             print(json.dumps(figures))
             fill_catalogues(home)
-            steps = {step: measure(home, step) for step in _STEPS if step != "all views"}
+            names = [step for step in _STEPS if step != "all views"]
+            steps = {step: measure(home, step) for step in (*names, *_OF_ONE_SHARD)}
             figures["steps"] = steps
             print(json.dumps(figures, indent=2))
         steps = (*_STEPS, *_OF_ROWS, *_COMMANDS)
