@@ -176,7 +176,7 @@ def read_file(path: str, shard: str) -> Catalogue | None:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             status = os.fstat(descriptor)
-            key = path, status.st_ino, status.st_size, status.st_mtime_ns
+            key = _state(path, status)
             found = _known.get(key) or parsed(os.read(descriptor, status.st_size), shard)
             if len(_known) >= _REMEMBERED:
                 _known.clear()
@@ -188,6 +188,15 @@ def read_file(path: str, shard: str) -> Catalogue | None:
         return None
     except OSError as error:
         raise _damaged(shard, error) from error
+
+
+def remember(path: Path, catalogue: Catalogue) -> None:
+    """Spare this process from parsing a catalogue that it has just written."""
+    _known[_state(str(path), path.stat())] = catalogue
+
+
+def _state(path: str, status: os.stat_result) -> tuple[str, int, int, int]:
+    return path, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 _known: dict[tuple[str, int, int, int], Catalogue] = {}

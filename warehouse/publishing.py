@@ -15,7 +15,7 @@ from filelock import BaseFileLock, FileLock
 
 from toolformer.base.parallel import in_parallel
 from toolformer.base.whole_files import flush, remove_abandoned, replacing
-from warehouse.catalogue import Catalogue, Entry, read_catalogue, read_file, shards_in
+from warehouse.catalogue import Catalogue, Entry, read_catalogue, read_file, remember, shards_in
 from warehouse.errors import DamagedPartitionError, StorageError
 from warehouse.layout import CATALOGUE_FOLDER, RETIRED, catalogue_file, names_in
 from warehouse.partitions import storage_error
@@ -65,7 +65,10 @@ class Publisher:
                     self._keep_for_readers(old, shard)
             following = current.with_entries(entries)
             self._write(path, following)
-            self._remove_unnamed(following, {entry.table for entry in entries})
+            published = [following.partitions[entry.table, entry.name] for entry in entries]
+            self._remove_old(
+                below for entry in published for below in entry.superseded_paths(shard)
+            )
 
     def _check_there(self, entry: Entry, shard: str) -> None:
         if (below := entry.path(shard)) is None:
@@ -104,6 +107,7 @@ class Publisher:
         try:
             with replacing(path) as temporary:
                 temporary.write_bytes(catalogue.content())
+            remember(path, catalogue)
         except OSError as error:
             raise storage_error(path, error) from error
 

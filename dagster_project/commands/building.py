@@ -31,6 +31,7 @@ from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.home.wiring.warehouse import open_warehouse
 from toolformer.sources.ingestion import stale_sources
 from toolformer.sources.manifest import Manifest
+from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 
@@ -134,7 +135,7 @@ def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) 
         if any(partition.table == "candidate_calls" for partition in plan):
             check_can_annotate(annotator.location, toolbox.prompts, settings, is_here=True)
         if plan:
-            warehouse.sweep({partition.shard for partition in plan})
+            warehouse.sweep({ALL, *(partition.shard for partition in plan)})
             # For each shard the stages from the first on that has something to make.
             runs = _runs(plan, home)
             with console.progress_bars():
