@@ -93,15 +93,16 @@ class Publisher:
 
     def _current(self, shard: str) -> tuple[Path, Catalogue]:
         """Return the catalogue of a shard, retired or not, and its path; empty if it is damaged."""
-        path = Path(catalogue_file(self._folder, shard))
-        retired = Path(catalogue_file(self._folder, shard, is_retired=True))
-        if not path.exists() and retired.exists():
-            path = retired
+        path = active = catalogue_file(self._folder, shard)
         try:
-            return path, read_file(str(path), shard) or Catalogue(shard)
+            found = read_file(active, shard)
+            if found is None:
+                path = catalogue_file(self._folder, shard, is_retired=True)
+                found = read_file(path, shard)
         except DamagedPartitionError as error:
             _LOGGER.warning("%s It is replaced now.", error)
-            return path, Catalogue(shard)
+            return Path(path), Catalogue(shard)
+        return (Path(active), Catalogue(shard)) if found is None else (Path(path), found)
 
     def _write(self, path: Path, catalogue: Catalogue) -> None:
         try:
