@@ -75,7 +75,9 @@ class Publisher:
             return
         path = self._folder / below
         try:
-            is_whole = path.stat().st_size == entry.size
+            # NFS reports a removed file only to a process that opens it.
+            with path.open("rb") as stream:
+                is_whole = os.fstat(stream.fileno()).st_size == entry.size
         except FileNotFoundError:
             is_whole = False
         if not is_whole:
@@ -88,11 +90,16 @@ class Publisher:
     def _keep_for_readers(self, old: Entry, shard: str) -> None:
         """Let the age of a file that is about to be superseded begin now."""
         if below := old.path(shard):
-            with suppress(FileNotFoundError):
+            # Of another user's file the age stays: its readers have to begin again.
+            with suppress(OSError):
                 os.utime(self._folder / below)
 
     def _current(self, shard: str) -> tuple[Path, Catalogue]:
-        """Return the catalogue of a shard, retired or not, and its path; empty if it is damaged."""
+        """Return the catalogue of a shard, retired or not, and its path; empty if it is damaged.
+
+        Raises:
+            StorageError: The catalogue cannot be read. It may be sound, so it is not replaced.
+        """
         path = active = catalogue_file(self._folder, shard)
         try:
             found = read_file(active, shard)
@@ -100,6 +107,8 @@ class Publisher:
                 path = catalogue_file(self._folder, shard, is_retired=True)
                 found = read_file(path, shard)
         except DamagedPartitionError as error:
+            if isinstance(error.__cause__, OSError):
+                raise storage_error(Path(path), error.__cause__) from error
             _LOGGER.warning("%s It is replaced now.", error)
             return Path(path), Catalogue(shard)
         return (Path(active), Catalogue(shard)) if found is None else (Path(path), found)
@@ -184,7 +193,8 @@ class Publisher:
     def _remove_old(self, below: Iterable[str]) -> None:
         limit = None
         for path in map(self._folder.joinpath, below):
-            with suppress(FileNotFoundError):
+            # Gone, or a folder, or another user's, or held open on NFS: no publication fails by it.
+            with suppress(OSError):
                 changed = path.stat().st_mtime
                 # By the clock that stamps files: clocks of machines differ.
                 limit = limit or _time_of_files(path.parent) - KEPT_SECONDS

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from warehouse.connection import open_connection, temporary_tables
 from warehouse.errors import PartitionsChangingError, QueryError
 from warehouse.needs import Needs, needs_of, of_counts, parsed
-from warehouse.reading import Files, Reader, refused
+from warehouse.reading import Files, Reader, changing, refused
 from warehouse.relations import create_published, create_statistics_views
 from warehouse.schema import sql_texts
 
@@ -159,10 +159,7 @@ def stream_query(
         # An error of whoever reads comes by here as well.
         if reader.are_gone(files):
             _chosen(reader, needs)
-            raise PartitionsChangingError(
-                "Partitions were replaced while their rows were read: a build runs. Run the same "
-                "again, or after the build."
-            ) from error
+            raise changing() from error
         if isinstance(error, duckdb.Error):
             raise refused(error) from error
         raise

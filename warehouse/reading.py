@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from warehouse.catalogue import Catalogue, Entry, shards_of
+from warehouse.catalogue import Catalogue, Entry, read_catalogue, shards_of
 from warehouse.connection import confine, open_connection
 from warehouse.counting import COUNTS, counts_version, recounted
 from warehouse.damage import verify
-from warehouse.errors import DamagedPartitionError, QueryError
+from warehouse.errors import DamagedPartitionError, PartitionsChangingError, QueryError
 from warehouse.labels import read_label_lines
 from warehouse.needs import LABELS, Needs
 from warehouse.relations import create_label_lines, create_published, create_views, file_list_source
@@ -99,15 +99,26 @@ class Reader:
 
         Raises:
             DamagedPartitionError: One is damaged or missing.
+            PartitionsChangingError: One was superseded so long ago that its file is gone.
         """
         sound: dict[str, list[tuple[str, Entry]]] = {}
         for table, entries in files.rows.items():
             sound[table] = []
             for shard, entry in entries:
                 with self._skipping():
-                    verify(self.folder, shard, entry)
+                    self._verify(shard, entry)
                     sound[table].append((shard, entry))
         return Files(sound, files.published)
+
+    def _verify(self, shard: str, entry: Entry) -> None:
+        try:
+            verify(self.folder, shard, entry)
+        except DamagedPartitionError as error:
+            # A snapshot may be older than superseded files are kept.
+            newest = read_catalogue(self.folder, shard).partitions.get((entry.table, entry.name))
+            if newest is None or newest.version != entry.version:
+                raise changing() from error
+            raise
 
     def are_gone(self, files: Files) -> bool:
         """Return whether one of these files is there no more."""
@@ -142,6 +153,14 @@ class Reader:
 @functools.cache
 def _log_once(text: str) -> None:
     _LOGGER.warning("%s", text)
+
+
+def changing() -> PartitionsChangingError:
+    """Return the error for rows that a publication replaced while they were needed."""
+    return PartitionsChangingError(
+        "Partitions were replaced while their rows were read: a build runs. Run the same again, or "
+        "after the build."
+    )
 
 
 def refused(error: Exception) -> QueryError:

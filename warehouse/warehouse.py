@@ -86,7 +86,7 @@ class Warehouse:
         return self._with_reader(replace(self.reader, skips_damaged=True))
 
     def snapshot(self, *, is_bounded: bool = False) -> "Warehouse":
-        """Return the warehouse with each shard as it is when it is first asked for.
+        """Return the warehouse with its shards of now, each as it is when it is first asked for.
 
         Superseded files stay for ten minutes, so queries fail if they begin later.
 
@@ -96,7 +96,9 @@ class Warehouse:
         """
         size = _REMEMBERED_BY_SNAPSHOT if is_bounded else None
         catalogue = functools.lru_cache(maxsize=size)(self.reader.catalogue)
-        return self._with_reader(replace(self.reader, catalogue=catalogue))
+        shards = self.reader.shards
+        shards = shards_in(self.folder) if shards is None else shards
+        return self._with_reader(replace(self.reader, catalogue=catalogue, shards=shards))
 
     @contextmanager
     def with_counts(self) -> Iterator["Warehouse"]:

@@ -5,10 +5,12 @@ import json
 import os
 import re
 from functools import partial
+from typing import Any
 
 import polars as pl
 import pytest
 
+from dagster_project.commands import dataset_folder
 from tests.conftest import REPOSITORY
 from tests.dagster_project.exports import ODD, PLAIN, records_of, store, store_calls
 from tests.fakes import save_calling_model
@@ -95,6 +97,57 @@ def test_a_dataset_holds_the_rows_of_the_warehouse(built: Warehouse, run, tmp_pa
     load = partial(datasets.load_dataset, str(folder), split="train", cache_dir=cache)
     assert sorted(load()["document_id"]) == ["d1", "d2"]
     assert sorted(load("kept_calls")["call_id"]) == ["a1", "a4", "b1", "b2"]
+
+
+CHANGES = {
+    "another version": lambda built: store_calls(built, "Calculator", [{"document_id": "d1"}]),
+    "retired": lambda built: built.retire(SHARD),
+    "a new shard": lambda built: [
+        store(built, table, "shard-00007", "Calculator", {"proposed": "call"})
+        for table in ("candidate_calls", "executed_calls", "filtered_calls")
+    ],
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_all_files_of_an_export_are_of_one_moment(
+    built: Warehouse, run, tmp_path, monkeypatch, change: str
+):
+    before, meanwhile = tmp_path / "before", tmp_path / "meanwhile"
+    assert run("export", "dataset", "--output", before).code == 0
+    genuine, written = dataset_folder._write_parquet, []
+
+    def publishing(*arguments: Any) -> Any:
+        written.append(genuine(*arguments))
+        if len(written) == 1:
+            CHANGES[change](built)
+        return written[-1]
+
+    monkeypatch.setattr(dataset_folder, "_write_parquet", publishing)
+    assert run("export", "dataset", "--output", meanwhile).code == 0
+    assert len(written) == 2
+    for file in before.rglob("*"):
+        if file.is_file():
+            assert (meanwhile / file.relative_to(before)).read_bytes() == file.read_bytes()
+
+
+def test_an_export_whose_files_were_superseded_long_ago_says_so(
+    built: Warehouse, run, tmp_path, monkeypatch
+):
+    (path,) = built.files("filtered_calls")[:1]
+    genuine = dataset_folder._write_parquet
+
+    def publishing(*arguments: Any) -> Any:
+        written = genuine(*arguments)
+        store_calls(built, "Calculator", [{"document_id": "d1"}])
+        path.unlink()
+        return written
+
+    monkeypatch.setattr(dataset_folder, "_write_parquet", publishing)
+    outcome = run("export", "dataset", "--output", tmp_path / "dataset")
+    assert outcome.code == 1
+    assert "were replaced while their rows were read: a build runs" in outcome.err
+    assert list(tmp_path.glob("dataset*")) == []
 
 
 def test_the_newest_round_is_exported_unless_one_is_named(built: Warehouse, run, tmp_path):

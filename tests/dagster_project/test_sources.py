@@ -114,6 +114,33 @@ def test_a_removal_that_was_killed_half_way_goes_on(run, ingest, home: Home, wri
     assert registered(home) == set(active(home))
 
 
+@pytest.mark.parametrize("moved", [0, 1, 2])
+def test_shards_that_a_kill_left_half_retired_or_restored_are_moved_by_the_next_command(
+    run, ingest, home: Home, write, monkeypatch, moved: int
+):
+    a, b = write("a.jsonl", 6), write("b.jsonl", 1)
+    ingest(a, b)
+    keys = active(home)
+    genuine = Publisher._move
+    for command in (("sources", "remove", a), ("ingest", a, "--shard-size", 2)):
+        done: list[str] = []
+
+        def killed(publisher: Publisher, shard: str, *, is_retired: bool) -> None:
+            if len(done) == moved:  # noqa: B023
+                raise KeyboardInterrupt
+            done.append(shard)  # noqa: B023
+            genuine(publisher, shard, is_retired=is_retired)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Publisher, "_move", killed)
+            assert run(*command).code != 0
+        assert len(done) == moved
+        assert run(*command).code == 0
+        assert {info.shard for info in warehouse(home).partitions("documents")} == set(active(home))
+        assert registered(home) == set(active(home))
+    assert active(home) == keys
+
+
 def test_rows_of_a_source_that_is_removed_while_they_are_made_are_not_stored(
     run, ingest, home: Home, write
 ):

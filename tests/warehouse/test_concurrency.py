@@ -10,13 +10,17 @@ import duckdb
 import pytest
 from filelock import FileLock, Timeout
 
-from tests.warehouse.rows import SHARD, put, remove_partition
+from tests.conftest import REPOSITORY
+from tests.warehouse.rows import PARTITIONS, SHARD, frame, put, remove_partition
+from toolformer.home.home import Home
+from toolformer.home.wiring.warehouse import open_warehouse
 from warehouse.catalogue import Entry
 from warehouse.errors import StorageError
 from warehouse.layout import catalogue_file
 from warehouse.publishing import Publisher
 from warehouse.warehouse import Warehouse
 
+OF_SHARD = [(table, name) for table, (shard, name) in PARTITIONS.items() if shard == SHARD]
 WRITERS = 4
 ROWS = 400
 REPLACEMENTS = 12
@@ -171,6 +175,68 @@ def test_a_writer_that_paused_before_publishing_publishes_no_missing_file(
     assert warehouse.damage() == {}
 
 
+def test_a_file_that_another_machine_removed_is_not_published_while_nfs_still_lists_it(
+    warehouse: Warehouse, monkeypatch
+):
+    """A laptop that slept: its cached attributes are of before, and only `open` asks the server."""
+    put(warehouse, "documents", {"title": "before"})
+    publish, genuine = Publisher.publish, Path.stat
+    stale: dict[Path, os.stat_result] = {}
+
+    def slept(publisher: Publisher, made: Mapping[str, Sequence[Entry]]) -> None:
+        [path] = [warehouse.folder / str(entry.path(SHARD)) for entry in made[SHARD]]
+        stale[path] = path.stat()
+        path.unlink()
+        monkeypatch.setattr(Path, "stat", lambda of, **how: stale.get(of) or genuine(of, **how))
+        publish(publisher, made)
+
+    monkeypatch.setattr(Publisher, "publish", slept)
+    with pytest.raises(StorageError, match="was not published: it is gone"):
+        put(warehouse, "documents", {"title": "after"})
+    monkeypatch.undo()
+    assert warehouse.query("select title from documents").item() == "before"
+
+
+def test_nothing_that_cannot_be_removed_fails_a_publication(warehouse: Warehouse):
+    """Folders of a file server, files of another user, and files that NFS holds open."""
+    path = made_long_ago(warehouse, "old")
+    for name in ("@eaDir", ".nfs00000001"):
+        path.with_name(name).mkdir()
+        os.utime(path.with_name(name), (0, 0))
+    put(warehouse, "documents", {"title": "new"})
+    warehouse.sweep({SHARD})
+    assert warehouse.query("select title from documents").item() == "new"
+
+
+def test_nothing_accumulates(tmp_path):
+    home = Home(tmp_path)
+    warehouse = open_warehouse(home)
+    for number in range(6):
+        for shard in (SHARD, "shard-00001"):
+            rows = {key: (frame(*key[:1], {"shard": shard}), {shard: {}}) for key in OF_SHARD}
+            warehouse.replace_partitions(rows)
+        put(warehouse, "prompts")
+        if number % 3 == 2:
+            warehouse.retire(SHARD)
+            put(warehouse, "documents", {"title": "As by a run that did not notice."})
+            warehouse.restore(SHARD)
+    # What killed writers leave: a file before its rename, one after it, and a catalogue.
+    [file] = [info.path for info in warehouse.partitions("documents", SHARD)]
+    file.with_name("all-0123456789abcdef.parquet.tmp").touch()
+    file.with_name("all-0123456789abcdef.parquet").touch()
+    Path(f"{catalogue_file(warehouse.folder, SHARD)}.0123456789abcdef.tmp").touch()
+    for path in warehouse.folder.rglob("*"):
+        os.utime(path, (0, 0))
+    warehouse.sweep({SHARD, "shard-00001", "all"})
+    found = {path for path in warehouse.folder.rglob("*") if path.is_file()}
+    empty = set(warehouse.folder.glob("*/shard=none/*.parquet"))
+    named = {info.path for info in warehouse.partitions()}
+    catalogues = {f"{key}.json" for key in (SHARD, "shard-00001", "all", "none")}
+    others = {warehouse.folder / "catalogue" / name for name in catalogues}
+    assert found == named | empty | others | {warehouse.folder / "layout-version"}
+    assert list((tmp_path / "locks").iterdir()) == []
+
+
 STOPPED = """
 import pathlib, sys, time
 from warehouse.publishing import locks_in
@@ -203,3 +269,47 @@ def test_publications_of_other_shards_do_not_wait_for_a_stopped_process(warehous
         holder.kill()
     put(waiting, "documents")
     assert warehouse.query("from documents").height == 2
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from toolformer.home.home import Home
+with Home(Path(sys.argv[1])).output_lock(sys.argv[2]):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+PUBLISHER = """
+import sys
+from pathlib import Path
+from tests.warehouse.rows import put
+from toolformer.home.home import Home
+from toolformer.home.wiring.warehouse import open_warehouse
+put(open_warehouse(Home(Path(sys.argv[1]))), "documents")
+"""
+
+
+def test_a_publication_says_which_stopped_process_it_waits_for_and_can_be_interrupted(tmp_path):
+    home = open_warehouse(Home(tmp_path)).folder.parent
+    name = f"catalogue of {SHARD}"
+
+    def started(code: str, *arguments: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", code, str(home), *map(str, arguments)]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=REPOSITORY, stdout=pipe, stderr=pipe, text=True)
+
+    with started(HOLDER, name) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        holder.send_signal(signal.SIGSTOP)
+        with started(PUBLISHER) as publisher:
+            assert publisher.stderr is not None
+            told = publisher.stderr.readline()
+            assert told == f"waiting for another run (process {holder.pid}) to release {name}\n"
+            publisher.send_signal(signal.SIGINT)
+            assert publisher.wait(10) != 0
+        holder.kill()
+    with started(PUBLISHER) as publisher:
+        assert publisher.wait() == 0
+    assert open_warehouse(Home(tmp_path)).query("from documents").height == 1
+    assert list((home / "locks").iterdir()) == []

@@ -1,13 +1,16 @@
+import errno
 import hashlib
 import io
+import os
 import random
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
 from tests.warehouse.rows import PARTITIONS, SHARD, frame, put, put_calls
-from warehouse.errors import DamagedPartitionError
+from warehouse.errors import DamagedPartitionError, StorageError
 from warehouse.layout import catalogue_file
 from warehouse.warehouse import Warehouse
 
@@ -188,6 +191,33 @@ def test_a_catalogue_that_is_no_document_is_named_and_replaced(
     assert damage == "a folder" or "It is replaced now" in logged(caplog)
     assert warehouse.query("select title from documents").item() == "again"
     assert warehouse.query("from candidate_calls").is_empty()
+
+
+def refusing(patch: pytest.MonkeyPatch, name: str, error: OSError) -> None:
+    """Let the system refuse a file that ends so."""
+    genuine = os.open
+
+    def refused(path: Any, *arguments: Any, **named: Any) -> int:
+        if str(path).endswith(name):
+            raise error
+        return genuine(path, *arguments, **named)
+
+    patch.setattr(os, "open", refused)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.ESTALE, errno.EACCES])
+def test_a_catalogue_that_cannot_be_read_for_a_moment_is_not_replaced(
+    warehouse: Warehouse, monkeypatch, number: int
+):
+    put(warehouse, "documents")
+    put(warehouse, "candidate_calls")
+    with monkeypatch.context() as patch:
+        refusing(patch, f"{SHARD}.json", OSError(number, os.strerror(number)))
+        with pytest.raises(StorageError, match=os.strerror(number)):
+            put(warehouse, "documents", {"title": "later"})
+    assert warehouse.query("from candidate_calls").height == 1
+    put(warehouse, "documents", {"title": "later"})
+    assert warehouse.query("select title from documents, candidate_calls").item() == "later"
 
 
 def test_a_partition_whose_file_is_lost_is_made_again(warehouse: Warehouse, partition_file: Path):

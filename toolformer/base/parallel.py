@@ -10,5 +10,9 @@ _T = TypeVar("_T")
 
 def in_parallel(function: Callable[[_S], _T], items: Iterable[_S]) -> list[_T]:
     """Return the results for all items in their order, computed by 16 threads."""
+    items = list(items)
+    if len(items) == 1:
+        # Ctrl-C ends what this thread waits for, such as a lock, and no wait of another thread.
+        return [function(items[0])]
     with ThreadPoolExecutor(16) as pool:
         return list(pool.map(function, items))
