@@ -89,7 +89,7 @@ test-cluster: $(STAMP)  ## Two nodes of Ray with PostgreSQL and a shared folder,
 	$(BIN)/pytest tests/cluster -m cluster --capture=no
 
 # FAULTS holds further arguments: `make faults FAULTS="--only kills"`.
-faults: $(STAMP)  ## Kills, full disks, crossings; half an hour (SHORT=1: three minutes)
+faults: $(STAMP)  ## Kills, full disks, crossings, flipped bits; half an hour (SHORT=1: three minutes)
 	$(BIN)/python -m tests.faults $(if $(SHORT),--short) $(FAULTS)
 
 # BENCH holds further arguments: `make bench BENCH="--json figures.json"`.

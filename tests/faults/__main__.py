@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.faults.concurrency import cross_commands
 from tests.faults.disk import fill_disks
+from tests.faults.flips import flip_bits
 from tests.faults.history import change_history
 from tests.faults.kills import kill_commands, kill_search
 from tests.faults.tries import Outcome, print_table
@@ -22,6 +23,7 @@ PARTS = {
     "search": kill_search,
     "disk": fill_disks,
     "concurrency": cross_commands,
+    "flips": flip_bits,
     "history": change_history,
 }
 

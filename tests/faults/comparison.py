@@ -117,9 +117,15 @@ def damage_of_leftovers(home: SmallHome) -> Damage:
     from toolformer.sources.ingestion import STAGED
 
     damage = damage_of_the_living(home)
+    _sweep_later(home)
     left = [path for path in home.root.rglob("*.tmp") if path.exists()]
+    left += {*home.home.warehouse.glob("*/shard=[!n]*/*")} - {
+        info.path for info in home.warehouse.partitions()
+    }
     left += [path for path in home.home.checkpoints.rglob("*") if path.is_file()]
-    left += list((home.root / "locks").glob("process-*"))
+    # Those of devices and of Dagster's records are few.
+    locks = (home.root / "locks").iterdir() if (home.root / "locks").exists() else ()
+    left += [path for path in locks if not path.stem.startswith(("device-", "records"))]
     left += list((home.home.sources / STAGED).glob("*"))
     if left:
         named = ", ".join(str(path.relative_to(home.root)) for path in sorted(left)[:3])
@@ -128,6 +134,17 @@ def damage_of_leftovers(home: SmallHome) -> Damage:
         told = [f"Dagster shows {unfinished} unfinished runs"]
         damage.add(Damage(running=unfinished, remarks=told))
     return damage
+
+
+def _sweep_later(home: SmallHome) -> None:
+    """Sweep as ten minutes after a kill, or after a file was superseded."""
+    from warehouse.catalogue import shards_in
+    from warehouse.warehouse import Warehouse
+
+    warehouse = Warehouse(home.home.warehouse, home.home.database, home.home.output_lock)
+    for path in warehouse.folder.glob("*/shard=*/*"):
+        os.utime(path, (0, 0))
+    warehouse.sweep(shards_in(warehouse.folder))
 
 
 def damage_of_the_living(home: SmallHome) -> Damage:
