@@ -115,9 +115,8 @@ def counts_at_once(
         DamagedPartitionError: A catalogue is damaged.
     """
     needs = of_counts()
-    published = reader.choose(needs).published
     with open_connection() as connection:
-        create_published(connection, needs, published)
+        create_published(connection, needs, reader.published(needs))
         create_statistics_views(connection, needs.views)
         yield lambda sql, values: frame_of(_selection(connection, sql, values))
 

@@ -71,19 +71,32 @@ class Reader:
         """
         rows: dict[str, list[tuple[str, Entry]]] = {table: [] for table in sorted(needs.rows)}
         published: list[tuple[str, Entry]] = []
-        version = None if needs.views.isdisjoint(COUNTS) else counts_version()
         for catalogue in self.catalogues(needs.tables):
-            shard = catalogue.shard
             for (table, _), entry in catalogue.partitions.items():
                 if entry.rows and table in needs.rows:
-                    rows[table].append((shard, entry))
-                if table in needs.published:
-                    if version in (None, entry.counted_by):
-                        published.append((shard, entry))
-                    else:
-                        with self._skipping():
-                            published.append((shard, recounted(self.folder, shard, entry)))
+                    rows[table].append((catalogue.shard, entry))
+            published += self._published(catalogue, needs)
         return Files(rows, published)
+
+    def published(self, needs: Needs) -> Iterator[tuple[str, Entry]]:
+        """Yield what `choose` gives as published, holding one catalogue at a time."""
+        for catalogue in self.catalogues(needs.published):
+            yield from self._published(catalogue, needs)
+
+    def _published(self, catalogue: Catalogue, needs: Needs) -> Iterator[tuple[str, Entry]]:
+        shard = catalogue.shard
+        version = None if needs.views.isdisjoint(COUNTS) else counts_version()
+        for (table, _), entry in catalogue.partitions.items():
+            if table not in needs.published:
+                continue
+            if version in (None, entry.counted_by):
+                yield shard, entry
+            else:
+                now = None
+                with self._skipping():
+                    now = recounted(self.folder, shard, entry)
+                if now is not None:
+                    yield shard, now
 
     def catalogues(self, table_names: Collection[str]) -> Iterator[Catalogue]:
         """Yield the catalogues that may have partitions of these tables, by shard."""

@@ -6,7 +6,7 @@ for people, which is written anew beside and renamed, and never opened again by 
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +55,7 @@ def create_views(
 
 
 def create_published(
-    connection: "duckdb.DuckDBPyConnection", needs: Needs, published: Sequence[tuple[str, Entry]]
+    connection: "duckdb.DuckDBPyConnection", needs: Needs, published: Iterable[tuple[str, Entry]]
 ) -> None:
     """Create tables of the counts and the metadata that a statement needs.
 

@@ -165,8 +165,8 @@ def test_statistics_at_once_are_those_one_by_one_and_read_the_catalogues_once(
     assert {"call_statistics", "threshold_sweep", "drop_reasons"} <= set(of_counts)
     one_by_one = {name: random_rows.view(name) for name in of_counts}
     read = []
-    choose = Reader.choose
-    monkeypatch.setattr(Reader, "choose", lambda *of: read.append(of) or choose(*of))
+    catalogues = Reader.catalogues
+    monkeypatch.setattr(Reader, "catalogues", lambda *of: read.append(of) or catalogues(*of))
     with random_rows.with_counts() as counted:
         for name, rows in one_by_one.items():
             assert sorted(counted.view(name).rows(), key=repr) == sorted(rows.rows(), key=repr)
