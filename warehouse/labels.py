@@ -4,28 +4,26 @@ No computer can make a judgement again, so the file is only ever appended to. It
 warehouse's folder, where files are replaced and swept.
 """
 
-import errno
-import functools
 import json
-import logging
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
+
+import msgspec
 
 from toolformer.base.whole_files import flush
-from warehouse.connection import sql_literal
 from warehouse.partitions import storage_error
 from warehouse.schema import sql_texts
-
-LABEL_LINES = "label_lines"
-"""The relation that the view `labels` reads: the lines of the file, in a column `line`."""
 
 REMEDY = "Correct these lines by hand, or copy them from a backup"
 
 _FIELDS = re.findall(r'"(\w+)": "varchar"', sql_texts("views")["labels"])
-_JUDGEMENTS = ("useful", "not_useful", "unsure")
-_LOGGER = logging.getLogger(__name__)
+_JUDGEMENTS = {"label": Literal["useful", "not_useful", "unsure"]}
+_decoder = msgspec.json.Decoder(
+    msgspec.defstruct("Label", [(name, _JUDGEMENTS.get(name, str)) for name in _FIELDS])
+)
 
 
 def labels_file(folder: Path) -> Path:
@@ -42,79 +40,37 @@ def append_label(folder: Path, label: Mapping[str, str]) -> None:
     file = labels_file(folder)
     line = json.dumps(dict(label)).encode() + b"\n"
     try:
-        # The whole line in one write: no other process can write into the middle of it.
-        with file.open("ab+", buffering=0) as stream:
-            if stream.tell():
-                stream.seek(-1, os.SEEK_END)
-                # A writer that was killed, or a full disk, left a line without an end.
-                if stream.read(1) != b"\n":
-                    line = b"\n" + line
-            if stream.write(line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        # The buffer takes a whole line: no other process can write into the middle of it.
+        with file.open("ab+", buffering=2**20) as stream:
+            stream.seek(max(stream.tell() - 1, 0))
+            # A writer that was killed, or a full disk, left a line without an end.
+            if stream.read(1) not in (b"", b"\n"):
+                line = b"\n" + line
+            stream.write(line)
+            stream.flush()
             os.fsync(stream.fileno())
         flush(file.parent)
     except OSError as error:
         raise storage_error(file, error) from error
 
 
-def read_label_lines(folder: Path) -> list[str]:
-    """Return the lines that hold a judgement, and log once how many do not."""
-    lines, damaged = _read(folder)
-    if damaged:
-        _log_once(f"{damage_of_labels(folder)} {REMEDY}.")
-    return lines
-
-
-def damage_of_labels(folder: Path) -> str:
-    """Return what is wrong with the lines that hold no judgement; empty if all hold one."""
-    _, damaged = _read(folder)
-    if not damaged:
-        return ""
-    shown = ", ".join(map(str, damaged[:10])) + (", …" if len(damaged) > 10 else "")
-    return (
-        f"Damaged lines in '{labels_file(folder)}': {len(damaged)}, namely {shown}. The judgements "
-        "in all other lines count."
-    )
-
-
-def label_lines_source(file_sql: str) -> str:
-    """Return the SQL that reads the lines of the file whose path the SQL `file_sql` gives.
-
-    As CSV without separators: DuckDB 1.3 and 1.4 read JSON beyond the end of a damaged line.
-    """
-    return (
-        f"select line from read_csv({file_sql}, columns = {{{sql_literal('line')}: 'varchar'}}, "
-        "header = false, auto_detect = false, delim = '', quote = '', escape = '', "
-        "strict_mode = false, ignore_errors = true)"
-    )
-
-
-@functools.cache
-def _log_once(text: str) -> None:
-    _LOGGER.warning("%s", text)
-
-
-def _read(folder: Path) -> tuple[list[str], list[int]]:
-    """Return the lines with a judgement, and the numbers of those with something else."""
-    try:
-        content = labels_file(folder).read_bytes()
-    except FileNotFoundError:
-        return [], []
+def read_labels(folder: Path) -> tuple[list[str], str]:
+    """Return the lines with a judgement, and which other lines there are; empty if none."""
+    file = labels_file(folder)
     lines: list[str] = []
-    damaged: list[int] = []
+    damaged: list[str] = []
+    content = file.read_bytes() if file.exists() else b""
     for number, line in enumerate(content.split(b"\n"), start=1):
-        if _is_label(line):
+        try:
+            _decoder.decode(line)
             lines.append(line.decode())
-        elif line.strip():
-            damaged.append(number)
-    return lines, damaged
-
-
-def _is_label(line: bytes) -> bool:
-    try:
-        fields = json.loads(line.decode())
-    except ValueError:
-        return False
-    if not isinstance(fields, dict) or any(fields.get(name) is None for name in _FIELDS):
-        return False
-    return fields["label"] in _JUDGEMENTS
+        except ValueError:
+            if line.strip():
+                damaged.append(str(number))
+    if not damaged:
+        return lines, ""
+    shown = ", ".join(damaged[:10]) + (", …" if len(damaged) > 10 else "")
+    return lines, (
+        f"Damaged lines in '{file}': {len(damaged)}, namely {shown}. The judgements in all other "
+        "lines count."
+    )

@@ -13,7 +13,7 @@ from warehouse.connection import confine, open_connection
 from warehouse.counting import COUNTS, counts_version, recounted
 from warehouse.damage import verify
 from warehouse.errors import DamagedPartitionError, PartitionsChangingError, QueryError
-from warehouse.labels import read_label_lines
+from warehouse.labels import REMEDY, read_labels
 from warehouse.needs import LABELS, Needs
 from warehouse.relations import create_label_lines, create_published, create_views, file_list_source
 from warehouse.schema import table_schema
@@ -157,7 +157,10 @@ class Reader:
         with open_connection() as connection:
             create_published(connection, needs, files.published)
             if LABELS in needs.views:
-                create_label_lines(connection, read_label_lines(self.folder))
+                lines, damage = read_labels(self.folder)
+                if damage:
+                    _log_once(f"{damage} {REMEDY}.")
+                create_label_lines(connection, lines)
             create_views(connection, needs, files.sources(self.folder))
             confine(connection, self.folder)
             yield connection

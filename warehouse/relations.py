@@ -18,7 +18,7 @@ from warehouse.catalogue import BODY_START, CHECKSUM_START, DIGEST_END, Entry
 from warehouse.connection import MACROS, open_connection, sql_literal, sql_name
 from warehouse.counting import COUNTS, counted_relation, counts_version, type_of_counts
 from warehouse.errors import StorageError
-from warehouse.labels import LABEL_LINES, label_lines_source, labels_file
+from warehouse.labels import labels_file
 from warehouse.layout import CATALOGUE_FOLDER
 from warehouse.needs import METADATA_VIEW, STATISTICS_VIEWS, Needs, everything
 from warehouse.schema import TableSchema, sql_texts, table_schema, tables
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 PUBLISHED = "published"
 """Relation of the published partitions: table_name, shard, partition, metadata and others."""
+
+LABEL_LINES = "label_lines"
+"""The relation that the view `labels` reads: the lines of the file, in a column `line`."""
 
 _PUBLISHED_TYPE = "struct(table_name varchar, shard varchar, partition varchar, metadata json)[]"
 
@@ -277,7 +280,7 @@ def write_database(folder: Path, database_file: Path) -> None:
 
 def _label_lines(folder: Path) -> str:
     file = f"home_pattern() || {sql_literal(labels_file(folder).name)}"
-    return f"{label_lines_source(file)} where is_own_home()"
+    return f"from lines_of({file}) where is_own_home()"
 
 
 def _glob_sources(folder: Path) -> dict[str, str]:

@@ -20,9 +20,10 @@ def examine_files(home: Home, *, is_full: bool) -> Iterator[Finding]:
 
 
 def _judgements(home: Home) -> Iterator[Finding]:
-    from warehouse.labels import REMEDY, damage_of_labels, labels_file
+    from warehouse.labels import REMEDY, labels_file, read_labels
 
-    if detail := damage_of_labels(home.warehouse):
+    _, detail = read_labels(home.warehouse)
+    if detail:
         files = (str(labels_file(home.warehouse)),)
         yield Finding("judgements", "warning", detail, REMEDY, files)
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.warehouse.rows import CALL, LABEL, SHARD, TEXT, fill, put, put_calls, put_labels
-from warehouse.labels import damage_of_labels, labels_file
+from warehouse.labels import labels_file, read_labels
 from warehouse.warehouse import Warehouse
 
 REDUCTIONS = {"c1": 0.2, "c2": 0.25 - 1e-10, "c3": 3.9, "c4": 7.0, "c5": -0.1}
@@ -265,7 +265,7 @@ def test_a_damaged_line_costs_no_other_judgement(
     assert file.read_bytes().startswith(before)
     numbers = ", ".join(str(number) for number in range(3, 3 + damaged))
     told = f"Damaged lines in '{file}': {damaged}, namely {numbers}. The judgements in all other"
-    assert damage_of_labels(warehouse.folder).startswith(told if damaged else "")
+    assert read_labels(warehouse.folder)[1].startswith(told if damaged else "")
     assert caplog.text.count(told) == bool(damaged)
 
 
@@ -285,7 +285,7 @@ def test_a_judgement_that_the_disk_took_in_part_is_an_error(warehouse: Warehouse
     assert "StorageError: Cannot write" in written.stderr
     put_labels(warehouse, {"rater": "Bo"})
     assert warehouse.query("from labels")["rater"].to_list() == ["Anna", "Bo"]
-    assert "1, namely 2." in damage_of_labels(warehouse.folder)
+    assert "1, namely 2." in read_labels(warehouse.folder)[1]
 
 
 def test_judgements_outlive_everything_that_is_made_again(warehouse: Warehouse):
