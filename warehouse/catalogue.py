@@ -58,8 +58,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     name: str
     version: str
     rows: int
-    size: int
-    sha256: str
+    size: int = 0
+    sha256: str = ""
     metadata: msgspec.Raw = msgspec.Raw(b"{}")
     counts: msgspec.Raw = msgspec.Raw(b"{}")
     counted_by: str = ""

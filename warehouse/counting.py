@@ -8,7 +8,6 @@ relation `published` (`relations.py`).
 import functools
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,11 +45,11 @@ def recounted(folder: Path, shard: str, entry: Entry) -> Entry:
     Raises:
         DamagedPartitionError: The file is damaged or missing.
     """
-    counts: Mapping[str, object] = {}
+    counts = {}
     if entry.rows:
         verify(folder, shard, entry)
+        file = sql_literal(f"{folder}/{entry.path(shard)}")
         with temporary_tables() as connection:
-            file = sql_literal(f"{folder}/{entry.path(shard)}")
             connection.execute(
                 f"create temporary view {sql_name(entry.table)} as "
                 f"from read_parquet({file}, hive_partitioning = false)"
@@ -60,9 +59,7 @@ def recounted(folder: Path, shard: str, entry: Entry) -> Entry:
     return msgspec.structs.replace(entry, counts=content, counted_by=counts_version())
 
 
-def counts_of(
-    connection: "duckdb.DuckDBPyConnection", table: str
-) -> dict[str, dict[str, list[dict[str, Any]]]]:
+def counts_of(connection: "duckdb.DuckDBPyConnection", table: str) -> dict[str, Any]:
     """Count the rows of a table: by shard and the names of `counts/`, lists of rows."""
     statements = (
         f"select {sql_literal(name)}, coalesce(to_json(list(counted)), '[]')::varchar "
@@ -72,12 +69,10 @@ def counts_of(
     )
     # Together they take two thirds of the time.
     together = " union all ".join(statements)
-    rows = connection.execute(together).fetchall() if together else []
-    counted: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for name, counts in rows:
+    counted: dict[str, Any] = {}
+    for name, counts in connection.execute(together).fetchall() if together else ():
         for count in json.loads(counts):
-            of_shard = counted.setdefault(count["shard"], {name: [] for name, _ in rows})
-            of_shard[name].append(count)
+            counted.setdefault(count["shard"], {}).setdefault(name, []).append(count)
     return counted
 
 
@@ -95,6 +90,5 @@ def type_of_counts(name: str) -> str:
     """Return the SQL type of counts: a list of structs."""
     with temporary_tables() as connection:
         connection.execute(tables()[COUNTS[name]].create_statement)
-        columns = connection.execute("describe " + sql_texts("counts")[name]).fetchall()
-    fields = ", ".join(f"{sql_name(column)} {kind}" for column, kind, *_ in columns)
-    return f"struct({fields})[]"
+        statement = f"select typeof(list(counted)) from ({sql_texts('counts')[name]}) as counted"
+        return connection.execute(statement).fetchall()[0][0]

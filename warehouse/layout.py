@@ -19,63 +19,35 @@ from toolformer.base.whole_files import write_whole
 from warehouse.errors import LayoutError, PartitionNameError
 from warehouse.schema import ALL, table_schema, tables
 
-EMPTY_SHARD, EMPTY = "none", "empty"
-"""Directory key of the files without rows, which no catalogue names, and the name of each."""
+EMPTY_SHARD = "none"
+"""Directory key of the files without rows, which no catalogue names."""
 
 LAYOUT_FILE = "layout-version"
 CATALOGUE_FOLDER = "catalogue"
 RETIRED = "retired"
 """Folder of the catalogues of retired shards, below that of the others."""
 
-_SHARD = re.compile(r"[a-z0-9-]+")
-_PARTITION = re.compile(r"[A-Za-z0-9._-]+")
+_SHARD = rf"(?!{EMPTY_SHARD}$)[a-z0-9-]+"
+_PARTITION = r"(?!\.)[A-Za-z0-9._-]+"
 _ROUND = re.compile(r"round-(\d+)\.(.+)")
-_FILE = re.compile(r"(?P<name>.+)-[0-9a-f]{16}\.parquet")
 # Raised when catalogues are written or files are named in another way.
 _FORM = 6
 
 
-def partition_folder(folder: Path, table: str, shard: str, name: str) -> Path:
-    """Return the folder of a partition's file, whether or not there is one.
+def check_names(table: str, shard: str, name: str) -> None:
+    """Raise unless a partition can have these names.
 
     Raises:
         UnknownTableError: There is no such table.
         PartitionNameError: The shard or the name cannot be part of a path.
     """
-    schema = table_schema(table)
-    if not _SHARD.fullmatch(shard) or shard == EMPTY_SHARD:
+    pattern, example = (ALL, ALL) if table_schema(table).is_cross_shard else (_SHARD, "shard-00000")
+    if not (re.fullmatch(pattern, shard) and re.fullmatch(_PARTITION, name)):
         raise PartitionNameError(
-            f"'{shard}' is no shard key: expected lower-case letters, digits and hyphens, "
-            f"such as 'shard-00000', and not '{EMPTY_SHARD}'. Rename the shard."
+            f"Partition '{name}' of shard '{shard}' cannot be stored in table '{table}'. Expected "
+            f"a shard such as '{example}' and a name of letters, digits, '.', '_' and '-' that "
+            "does not begin with '.'. Replace the other characters, for example '/' by '-'."
         )
-    if not _PARTITION.fullmatch(name) or name.startswith("."):
-        raise PartitionNameError(
-            f"'{name}' is no partition name: expected letters, digits, '.', '_' and '-', and no "
-            "'.' in front. Replace the other characters, for example '/' by '-'."
-        )
-    if schema.is_cross_shard and shard != ALL:
-        raise PartitionNameError(
-            f"Table '{table}' does not belong to one shard, but shard '{shard}' was given: "
-            f"expected '{ALL}'."
-        )
-    return folder / schema.name / f"shard={shard}"
-
-
-def shard_of(path: Path) -> str | None:
-    """Return the shard key in the folder's name of a file; None if there is none."""
-    prefix, _, key = path.parent.name.partition("=")
-    return key if prefix == "shard" and _SHARD.fullmatch(key) else None
-
-
-def partition_of(path: Path) -> str | None:
-    """Return the name of the partition that a file belongs to; None if it has another name.
-
-    Example:
-        >>> partition_of(Path("QA-0123456789abcdef.parquet"))
-        'QA'
-    """
-    match = _FILE.fullmatch(path.name)
-    return match["name"] if match else None
 
 
 def file_path(table: str, shard: str, name: str, version: str) -> str:
@@ -109,12 +81,7 @@ def split_round(name: str) -> tuple[int, str]:
 
 
 def name_in_round(round_number: int, name: str) -> str:
-    """Return the name of a partition in a sampling round; the inverse of `split_round`.
-
-    Example:
-        >>> name_in_round(1, "Calculator"), name_in_round(2, "Calculator")
-        ('Calculator', 'round-2.Calculator')
-    """
+    """Return the name of a partition in a sampling round; the inverse of `split_round`."""
     return name if round_number == 1 else f"round-{round_number}.{name}"
 
 
@@ -129,19 +96,16 @@ def layout_version() -> str:
 
 
 def check_layout(folder: Path) -> None:
-    """Refuse a warehouse of another layout; one without partitions may have no version yet.
+    """Refuse a warehouse of another layout; one without files may have no version yet.
 
     Raises:
-        LayoutError: Its version differs, or it has partitions and no version.
+        LayoutError: Its version differs, or it has files and no version.
     """
     file = folder / LAYOUT_FILE
     version = file.read_text(errors="replace").strip() if file.exists() else "none"
     if version == layout_version():
         return
-    partitions = (
-        path for path in folder.glob("*/shard=*/*.parquet") if shard_of(path) != EMPTY_SHARD
-    )
-    if version != "none" or any(partitions):
+    if version != "none" or any(folder.glob("*/shard=*/*.parquet")):
         raise LayoutError(
             f"The warehouse '{folder}' has layout version {version}, expected {layout_version()}: "
             "another state of toolformer wrote it, with other columns or catalogues. Carry over "
@@ -152,12 +116,7 @@ def check_layout(folder: Path) -> None:
 
 
 def record_layout(folder: Path) -> None:
-    """Write the version into a warehouse that has none yet.
-
-    Raises:
-        LayoutError: See `check_layout`.
-    """
+    """Write the version into a warehouse that has none yet; see `check_layout`."""
     check_layout(folder)
-    file = folder / LAYOUT_FILE
-    if not file.exists():
-        write_whole(file, f"{layout_version()}\n")
+    if not (folder / LAYOUT_FILE).exists():
+        write_whole(folder / LAYOUT_FILE, f"{layout_version()}\n")

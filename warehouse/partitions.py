@@ -4,9 +4,10 @@ Writing goes through a table made from `schema.sql`, so a row that breaks a cons
 before anything on disk changes. Queries are in `query.py`.
 """
 
-import secrets
+import io
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -14,22 +15,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from toolformer.base.parallel import in_parallel
-from toolformer.base.whole_files import flush
+from toolformer.base.whole_files import replacing
 from warehouse.catalogue import Catalogue, Entry
 from warehouse.connection import sql_literal, sql_name, temporary_tables
 from warehouse.counting import counts_of, counts_version
 from warehouse.damage import file_sha256, verify
 from warehouse.errors import PartitionNotFoundError, PartitionValidationError, StorageError
-from warehouse.layout import EMPTY_SHARD, catalogue_file, file_path, partition_folder
-from warehouse.schema import TableSchema, table_schema, tables
+from warehouse.layout import EMPTY_SHARD, catalogue_file, check_names
+from warehouse.schema import ALL, table_schema, tables
 
 if TYPE_CHECKING:
     import polars as pl
-
-
-def new_version() -> str:
-    """Return a name that no other publication has."""
-    return secrets.token_hex(8)
 
 
 def write_rows(
@@ -42,32 +38,59 @@ def write_rows(
     version: str,
 ) -> dict[str, Entry]:
     """Write the partitions of one name, by shard; see `Warehouse.replace_partitions`."""
+    import duckdb
+
     from warehouse.validation import check_path_agreement, conform
 
-    targets = {shard: partition_folder(folder, table, shard, name) for shard in metadata}
+    for shard in metadata:
+        check_names(table, shard, name)
     schema = table_schema(table)
     typed = conform(schema, frame)
     check_path_agreement(schema, metadata, name, typed)
-    rows = dict.fromkeys(metadata, typed.height)
-    if len(metadata) > 1:
-        rows = dict.fromkeys(metadata, 0) | dict(typed["shard"].value_counts().iter_rows())
-    # Without rows there is no file.
-    filled = {shard: target for shard, target in targets.items() if rows[shard]}
-    digests, counts = _written(filled, name, schema, typed, rows, version)
-    return {
-        shard: Entry(
-            table=table,
-            name=name,
-            version=version,
-            rows=rows[shard],
-            size=digests[shard][0] if shard in digests else 0,
-            sha256=digests[shard][1] if shard in digests else "",
-            metadata=raw(dict(metadata[shard])),
-            counts=raw(counts.get(shard, {})),
-            counted_by=counts_version(),
-        )
-        for shard in metadata
-    }
+    rows = {ALL: typed.height}
+    if not schema.is_cross_shard:
+        rows = dict(typed["shard"].value_counts().iter_rows())
+    with temporary_tables() as connection:
+        connection.execute(schema.create_statement)
+        connection.register("incoming", typed)
+        try:
+            connection.execute(f"insert into {sql_name(table)} by name from incoming")
+        except duckdb.Error as error:
+            raise PartitionValidationError(
+                f"Table '{table}' refuses the rows of '{name}': {error}. Nothing was written. "
+                "Correct the rows and write the partition again."
+            ) from error
+        counts = counts_of(connection, table) if typed.height else {}
+        copying = Lock()
+
+        def written(shard: str) -> Entry:
+            entry = Entry(
+                table=table,
+                name=name,
+                version=version,
+                rows=rows.get(shard, 0),
+                metadata=raw(dict(metadata[shard])),
+                counts=raw(counts.get(shard, {})),
+                counted_by=counts_version(),
+            )
+            # Without rows there is no file.
+            if (below := entry.path(shard)) is None:
+                return entry
+            chosen = "" if schema.is_cross_shard else f"where shard = {sql_literal(shard)}"
+            # DuckDB gives a column with a dictionary a Bloom filter as well, so that a call or a
+            # document is found without reading the ids of all partitions. By default ids, which
+            # differ in every row, have none.
+            statement = (
+                f"copy (from {sql_name(table)} {chosen}) to $path (format parquet, "
+                f"compression zstd, dictionary_size_limit {entry.rows})"
+            )
+            with storing(folder / below) as temporary:
+                with copying:
+                    connection.execute(statement, {"path": str(temporary)})
+                size, sha256 = temporary.stat().st_size, file_sha256(temporary)
+            return msgspec.structs.replace(entry, size=size, sha256=sha256)
+
+        return dict(zip(metadata, in_parallel(written, metadata), strict=True))
 
 
 def raw(content: object) -> msgspec.Raw:
@@ -83,84 +106,33 @@ def write_empty_files(folder: Path, *, is_renewed: bool) -> None:
     Args:
         is_renewed: Whether files that are there are replaced, since they may be damaged.
     """
+    for table, schema in tables().items():
+        file = folder / table / f"shard={EMPTY_SHARD}" / "empty.parquet"
+        if is_renewed or not file.exists():
+            content = io.BytesIO()
+            schema.polars_schema.to_frame().write_parquet(content)
+            with storing(file) as temporary:
+                temporary.write_bytes(content.getvalue())
     catalogue = Path(catalogue_file(folder, EMPTY_SHARD))
     if not catalogue.exists():
-        catalogue.parent.mkdir(parents=True, exist_ok=True)
-        catalogue.write_bytes(Catalogue(EMPTY_SHARD).content())
-    for table, schema in tables().items():
-        target = folder / table / f"shard={EMPTY_SHARD}"
-        old = list(target.glob("*.parquet"))
-        if is_renewed or not old:
-            none = schema.polars_schema.to_frame()
-            _written({EMPTY_SHARD: target}, "empty", schema, none, {EMPTY_SHARD: 0}, new_version())
-            for file in old:
-                file.unlink(missing_ok=True)
+        with storing(catalogue) as temporary:
+            temporary.write_bytes(Catalogue(EMPTY_SHARD).content())
 
 
-def _written(
-    targets: Mapping[str, Path],
-    name: str,
-    schema: TableSchema,
-    frame: "pl.DataFrame",
-    rows: Mapping[str, int],
-    version: str,
-) -> tuple[dict[str, tuple[int, str]], Mapping[str, object]]:
-    """Write rows that meet `schema.sql`: a file for each shard that has a folder here.
+@contextmanager
+def storing(path: Path) -> Iterator[Path]:
+    """Give a path to write to; after the block its file takes the place of `path`.
 
-    Args:
-        targets: The folders, by shard.
-        rows: How many the frame has, by shard.
-
-    Returns:
-        Size and SHA-256 of the files, and the counts, by shard.
+    Raises:
+        StorageError: The disk refused.
     """
     import duckdb
 
-    if not targets:
-        return {}, {}
-    copying = Lock()
-
-    def copied(shard: str) -> tuple[int, str]:
-        path = targets[shard] / Path(file_path("", shard, name, version)).name
-        chosen = f" where shard = {sql_literal(shard)}" if len(rows) > 1 else ""
-        # DuckDB gives a column with a dictionary a Bloom filter as well, so that a call or a
-        # document is found without reading the ids of all partitions. By default ids, which differ
-        # in every row, have none.
-        statement = (
-            f"copy (from {sql_name(schema.name)}{chosen}) to $path (format parquet, "
-            f"compression zstd, dictionary_size_limit {max(rows[shard], 1)})"
-        )
-        temporary = path.with_name(f"{path.name}.tmp")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with copying:
-                    connection.execute(statement, {"path": str(temporary)})
-                written = temporary.stat().st_size, file_sha256(temporary)
-                flush(temporary)
-                temporary.rename(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-            flush(path.parent)
-        except (duckdb.IOException, OSError) as error:
-            raise storage_error(path, error) from error
-        return written
-
-    with temporary_tables() as connection:
-        connection.execute(schema.create_statement)
-        connection.register("incoming", frame)
-        try:
-            connection.execute(
-                f"insert into {sql_name(schema.name)} by name select * from incoming"
-            )
-        except duckdb.Error as error:
-            raise PartitionValidationError(
-                f"Table '{schema.name}' refuses the rows of '{name}': {error}. Nothing was "
-                "written. Correct the rows and write the partition again."
-            ) from error
-        counts = counts_of(connection, schema.name)
-        return dict(zip(targets, in_parallel(copied, targets), strict=True)), counts
+    try:
+        with replacing(path) as temporary:
+            yield temporary
+    except (duckdb.IOException, OSError) as error:
+        raise storage_error(path, error) from error
 
 
 def read_partition(folder: Path, catalogue: Catalogue, table: str, name: str) -> "pl.DataFrame":

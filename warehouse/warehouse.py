@@ -6,6 +6,7 @@ Nothing is held open between calls, so any number of processes may use the same 
 import functools
 import glob
 import os
+import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -175,7 +176,7 @@ class Warehouse:
             StorageError: The disk refused the write; the old partitions are untouched.
         """
         record_layout(self.folder)
-        version = partitions.new_version()
+        version = secrets.token_hex(8)
         entries: dict[str, list[Entry]] = {}
         for (table, name), (frame, metadata) in made.items():
             written = partitions.write_rows(
