@@ -4,20 +4,17 @@ Catalogues are read first. Partitions with equal fingerprints and equal decision
 are those that a build is making again, whose decisions belong to other candidates.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from warehouse.connection import confine, open_connection
 from warehouse.errors import ComparisonError, PartitionsChangingError
-from warehouse.layout import name_in_round
 from warehouse.needs import METADATA_VIEW, Needs
 from warehouse.reading import Files, Reader, refused
-from warehouse.relations import shown_columns
-from warehouse.schema import ALL, sql_texts, table_schema
+from warehouse.schema import ALL, sql_texts
 
 if TYPE_CHECKING:
-    import duckdb
     import polars as pl
 
 TABLES = frozenset({"documents", "candidate_calls", "executed_calls", "filtered_calls"})
@@ -25,9 +22,6 @@ _VIEWS = frozenset({METADATA_VIEW, "decision_counts"})
 _DECIDED = Needs(frozenset(), TABLES, _VIEWS)
 _CHOSEN = Needs(TABLES, TABLES, _VIEWS)
 _EXAMPLES = 10
-
-# Shard and tool.
-_Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +41,7 @@ class Comparison:
     examples: "pl.DataFrame"
     equal: int
     read: int
-    unfinished: Sequence[_Key]
+    unfinished: Sequence[tuple[str, str]]
     is_same_model: bool
 
 
@@ -58,50 +52,61 @@ def compare_readers(readers: tuple[Reader, Reader], rounds: tuple[int, int]) -> 
 
     queries = sql_texts("queries")
     files = [reader.choose(_CHOSEN) for reader in readers]
+    decided = pl.concat(map(_decided, (1, 2), readers, files, rounds))
+    content, key = pl.col("content"), ("shard", "tool")
+    is_whole = pl.col("is_whole").all().over(key)
+    # Without a fingerprint nobody has said what rows were made of.
+    is_equal = ((content.count() == 2) & (content.n_unique() == 1)).over(key)
+    equal = decided.filter(is_whole & is_equal, home=1)
+    compared = decided.filter(is_whole & ~is_equal)
+    read = [
+        reader.verified(_limited(each, compared.filter(home=home)))
+        for home, (reader, each) in enumerate(zip(readers, files, strict=True), 1)
+    ]
+    folders = [reader.folder for reader in readers]
     try:
-        homes = list(map(_decided, readers, files, rounds))
-        unfinished = {key for home in homes for key in home if not home[key]["is_whole"]}
-        contents = [{(key, row["content"]) for key, row in home.items()} for home in homes]
-        # Without a fingerprint nobody has said what rows were made of.
-        equal = {key for key, content in contents[0] & contents[1] if content} - unfinished
-        keys = [home.keys() - equal - unfinished for home in homes]
-        folders = [reader.folder for reader in readers]
-        limited = map(_limited, files, rounds, keys)
-        read = [reader.verified(each) for reader, each in zip(readers, limited, strict=True)]
         with open_connection() as db:
-            _create_views(db, list(map(Files.sources, read, folders)), keys)
+            first, second = map(Files.sources, read, folders)
+            for table in TABLES:
+                db.execute(
+                    f"create view {table} as select 1 as home, * from {first[table]} "
+                    f"union all by name select 2 as home, * from {second[table]}"
+                )
+            db.register("compared_partitions", compared)
             confine(db, *folders)
             db.execute(queries["compared_calls"])
             columns = "shard, tool, kept_by, why, count(*) as calls"
             counts = db.sql(f"select {columns} from compared_calls group by all").pl()
             shown = db.sql(queries["compared_examples"], params={"examples": _EXAMPLES}).pl()
     except duckdb.Error as error:
-        if any(reader.choose(_CHOSEN) != each for reader, each in zip(readers, files, strict=True)):
+        if any(map(Reader.are_gone, readers, read)):
             raise PartitionsChangingError(
                 "Partitions were replaced while they were compared: a build runs. Run the same "
                 "again, or after the build."
             ) from error
         raise refused(error) from error
-    if not equal and set(counts["why"]) == {"text"}:
+    if equal.is_empty() and set(counts["why"]) == {"text"}:
         raise ComparisonError(
             "No kept call stands in a text that both homes have annotated. Expected homes of the "
             "same sources: a text is the same if it was read from the same place of the same path, "
             "and nobody edited it in between."
         )
-    not_read = [(*key, "both", None, homes[0][key]["kept"]) for key in equal]
-    models = [{row["model"] for row in home.values()} for home in homes]
+    both = pl.lit("both").alias("kept_by"), pl.lit(None).alias("why"), pl.col("kept").alias("calls")
+    models = [set(decided.filter(home=home)["model"]) for home in (1, 2)]
     return Comparison(
-        pl.concat([counts, pl.DataFrame(not_read, counts.schema, orient="row")]),
+        pl.concat([counts, equal.select(*key, *both)], how="vertical_relaxed"),
         shown,
-        equal=len(equal),
-        read=sum(map(len, keys)),
-        unfinished=sorted(unfinished),
+        equal=equal.height,
+        read=compared.height,
+        unfinished=sorted(set(decided.filter(~is_whole).select(key).rows())),
         is_same_model=models[0] == models[1],
     )
 
 
-def _decided(reader: Reader, files: Files, round_number: int) -> dict[_Key, dict[str, Any]]:
+def _decided(home: int, reader: Reader, files: Files, round_number: int) -> "pl.DataFrame":
     """Return the decided partitions of a round of a home, as of `compared_partitions.sql`."""
+    import polars as pl
+
     with reader.open_views(_DECIDED, Files({}, files.published)) as connection:
         rows = connection.sql(sql_texts("queries")["compared_partitions"]).pl()
     of_round = rows.filter(round=round_number)
@@ -112,34 +117,16 @@ def _decided(reader: Reader, files: Files, round_number: int) -> dict[_Key, dict
             f"The home '{reader.folder.parent}' has no decided calls of round {round_number}. "
             f"Expected {expected} `toolformer build` makes them."
         )
-    return {(row["shard"], row["tool"]): row for row in of_round.iter_rows(named=True)}
+    return of_round.with_columns(home=pl.lit(home))
 
 
-def _limited(files: Files, round_number: int, keys: Collection[_Key]) -> Files:
-    """Return the partitions that hold the rows of some shards and tools."""
-    names = {(shard, name_in_round(round_number, tool)) for shard, tool in keys}
-    names |= {(shard, ALL) for shard, _ in keys}
+def _limited(files: Files, compared: "pl.DataFrame") -> Files:
+    """Return the partitions that hold the rows of some decided partitions."""
+    names = set(compared.select("shard", "partition").rows()) | {
+        (s, ALL) for s in compared["shard"]
+    }
     chosen = {
         table: [(shard, entry) for shard, entry in rows if (shard, entry.name) in names]
         for table, rows in files.rows.items()
     }
     return Files(chosen)
-
-
-def _create_views(
-    connection: "duckdb.DuckDBPyConnection",
-    sources: Sequence[Mapping[str, str]],
-    keys: Sequence[Collection[_Key]],
-) -> None:
-    """Create views of the rows of both homes, and of the shards and tools that are compared."""
-    import polars as pl
-
-    for table in TABLES:
-        columns = shown_columns(table_schema(table))
-        homes = (
-            f"select {n} as home, {columns} from {of[table]}" for n, of in enumerate(sources, 1)
-        )
-        connection.execute(f"create view {table} as {' union all '.join(homes)}")
-    compared = [(n, *key) for n, of_home in enumerate(keys, 1) for key in of_home]
-    schema = {"home": pl.Int32, "shard": pl.String, "tool": pl.String}
-    connection.register("compared_partitions", pl.DataFrame(compared, schema, orient="row"))

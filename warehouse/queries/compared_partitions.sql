@@ -1,9 +1,9 @@
 -- The decided partitions of a home, as the catalogues name them.
 --
--- Result: shard, round, tool, content (the fingerprint and what the decisions come to, since a tool
--- that is late answers other calls the next time; NULL without a fingerprint), model (JSON: the
--- annotator's identity), is_whole (false where what the decisions were made from is missing, or was
--- replaced since), kept (calls).
+-- Result: shard, partition, round, tool, content (the fingerprint and what the decisions come to,
+-- since a tool that is late answers other calls the next time; NULL without a fingerprint), model
+-- (JSON: the annotator's identity), is_whole (false where what the decisions were made from is
+-- missing, or was replaced since), kept (calls).
 with made as (
     select
         *,
@@ -13,6 +13,7 @@ with made as (
 )
 select
     decided.shard,
+    decided.partition,
     decided.round,
     decided.tool,
     any_value(decided.fingerprint || coalesce(counted.sums, '')) as content,
