@@ -12,12 +12,8 @@ class UnknownTableError(WarehouseError, LookupError):
     """A table name that `schema.sql` does not define."""
 
 
-class PartitionNameError(WarehouseError, ValueError):
-    """A shard or partition name that cannot be part of a path."""
-
-
 class PartitionValidationError(WarehouseError, ValueError):
-    """A frame whose rows break a constraint of their table; nothing was written."""
+    """Rows that break a constraint of their table, or a name that cannot be part of a path."""
 
 
 class PartitionNotFoundError(WarehouseError, LookupError):

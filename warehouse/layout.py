@@ -16,7 +16,7 @@ from pathlib import Path
 
 from toolformer.base.digests import hex_digest
 from toolformer.base.whole_files import write_whole
-from warehouse.errors import LayoutError, PartitionNameError
+from warehouse.errors import LayoutError, PartitionValidationError
 from warehouse.schema import ALL, table_schema, tables
 
 EMPTY_SHARD = "none"
@@ -39,11 +39,11 @@ def check_names(table: str, shard: str, name: str) -> None:
 
     Raises:
         UnknownTableError: There is no such table.
-        PartitionNameError: The shard or the name cannot be part of a path.
+        PartitionValidationError: The shard or the name cannot be part of a path.
     """
     pattern, example = (ALL, ALL) if table_schema(table).is_cross_shard else (_SHARD, "shard-00000")
     if not (re.fullmatch(pattern, shard) and re.fullmatch(_PARTITION, name)):
-        raise PartitionNameError(
+        raise PartitionValidationError(
             f"Partition '{name}' of shard '{shard}' cannot be stored in table '{table}'. Expected "
             f"a shard such as '{example}' and a name of letters, digits, '.', '_' and '-' that "
             "does not begin with '.'. Replace the other characters, for example '/' by '-'."

@@ -170,8 +170,8 @@ class Warehouse:
 
         Raises:
             UnknownTableError: There is no such table.
-            PartitionNameError: A shard or a name cannot be part of a path.
-            PartitionValidationError: A row breaks a constraint; the old partitions are untouched.
+            PartitionValidationError: A row breaks a constraint, or a shard or a name cannot be part
+                of a path; the old partitions are untouched.
             LayoutError: The warehouse was written with another layout.
             StorageError: The disk refused the write; the old partitions are untouched.
         """
