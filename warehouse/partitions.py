@@ -50,6 +50,19 @@ def write_rows(
     rows = {ALL: typed.height}
     if not schema.is_cross_shard:
         rows = dict(typed["shard"].value_counts().iter_rows())
+    entries = {
+        shard: Entry(
+            table=table,
+            name=name,
+            version=version,
+            rows=rows.get(shard, 0),
+            metadata=raw(dict(of_shard)),
+            counted_by=counts_version(),
+        )
+        for shard, of_shard in metadata.items()
+    }
+    if not typed.height:
+        return entries
     with temporary_tables() as connection:
         connection.execute(schema.create_statement)
         connection.register("incoming", typed)
@@ -60,19 +73,11 @@ def write_rows(
                 f"Table '{table}' refuses the rows of '{name}': {error}. Nothing was written. "
                 "Correct the rows and write the partition again."
             ) from error
-        counts = counts_of(connection, table) if typed.height else {}
+        counts = counts_of(connection, table)
         copying = Lock()
 
         def written(shard: str) -> Entry:
-            entry = Entry(
-                table=table,
-                name=name,
-                version=version,
-                rows=rows.get(shard, 0),
-                metadata=raw(dict(metadata[shard])),
-                counts=raw(counts.get(shard, {})),
-                counted_by=counts_version(),
-            )
+            entry = entries[shard]
             # Without rows there is no file.
             if (below := entry.path(shard)) is None:
                 return entry
@@ -88,9 +93,10 @@ def write_rows(
                 with copying:
                     connection.execute(statement, {"path": str(temporary)})
                 size, sha256 = temporary.stat().st_size, file_sha256(temporary)
-            return msgspec.structs.replace(entry, size=size, sha256=sha256)
+            of_shard = raw(counts.get(shard, {}))
+            return msgspec.structs.replace(entry, size=size, sha256=sha256, counts=of_shard)
 
-        return dict(zip(metadata, in_parallel(written, metadata), strict=True))
+        return dict(zip(entries, in_parallel(written, entries), strict=True))
 
 
 def raw(content: object) -> msgspec.Raw:
