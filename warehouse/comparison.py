@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from warehouse.connection import confine, open_connection
-from warehouse.errors import ComparisonError, PartitionsChangingError
+from warehouse.errors import ComparisonError
 from warehouse.needs import METADATA_VIEW, Needs
-from warehouse.reading import Files, Reader, refused
+from warehouse.reading import Files, Reader, changing, refused
 from warehouse.schema import ALL, sql_texts
 
 if TYPE_CHECKING:
@@ -80,10 +80,7 @@ def compare_readers(readers: tuple[Reader, Reader], rounds: tuple[int, int]) -> 
             shown = db.sql(queries["compared_examples"], params={"examples": _EXAMPLES}).pl()
     except duckdb.Error as error:
         if any(map(Reader.are_gone, readers, read)):
-            raise PartitionsChangingError(
-                "Partitions were replaced while they were compared: a build runs. Run the same "
-                "again, or after the build."
-            ) from error
+            raise changing() from error
         raise refused(error) from error
     if equal.is_empty() and set(counts["why"]) == {"text"}:
         raise ComparisonError(

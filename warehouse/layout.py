@@ -96,16 +96,17 @@ def layout_version() -> str:
 
 
 def check_layout(folder: Path) -> None:
-    """Refuse a warehouse of another layout; one without files may have no version yet.
+    """Refuse a warehouse of another layout; one without rows may have no version yet.
 
     Raises:
-        LayoutError: Its version differs, or it has files and no version.
+        LayoutError: Its version differs, or it has rows and no version.
     """
-    file = folder / LAYOUT_FILE
-    version = file.read_text(errors="replace").strip() if file.exists() else "none"
+    stored = folder / LAYOUT_FILE
+    version = stored.read_text(errors="replace").strip() if stored.exists() else "none"
     if version == layout_version():
         return
-    if version != "none" or any(folder.glob("*/shard=*/*.parquet")):
+    files = folder.glob("*/shard=*/*.parquet")
+    if version != "none" or any(file.parent.name != f"shard={EMPTY_SHARD}" for file in files):
         raise LayoutError(
             f"The warehouse '{folder}' has layout version {version}, expected {layout_version()}: "
             "another state of toolformer wrote it, with other columns or catalogues. Carry over "
