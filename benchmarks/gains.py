@@ -36,7 +36,7 @@ from toolformer.decoding.calibration import min_call_probability_text, read_min_
 from toolformer.home.home import Home
 from toolformer.home.settings.presets import PRESETS
 from toolformer.home.wiring.warehouse import open_warehouse
-from warehouse.query import frame_of, run_query
+from warehouse.warehouse import Warehouse
 
 MATHS = ("asdiv", "svamp", "mawps")
 # How the files of these benchmarks begin.
@@ -315,7 +315,7 @@ def _write_figures(home: Home, name: str, **more: object) -> None:
         "measured_at": time.strftime("%Y-%m-%d"),
     }
     for key, statement in _STATEMENTS.items():
-        figures[key] = run_query(home.warehouse, statement, frame_of).to_dicts()
+        figures[key] = Warehouse(home.warehouse, home.database).query(statement).to_dicts()
     spent = home.root / "processor-seconds.json"
     if spent.exists():
         figures["processor_seconds"] = json.loads(spent.read_text("utf-8"))
