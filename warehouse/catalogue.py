@@ -173,17 +173,13 @@ def read_file(path: str, shard: str) -> Catalogue | None:
         DamagedPartitionError: The file is not as it was written.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            status = os.fstat(descriptor)
-            key = _state(path, status)
-            found = _known.get(key) or parsed(os.read(descriptor, status.st_size), shard)
-            if len(_known) >= _REMEMBERED:
-                _known.clear()
-            _known[key] = found
-            return found
-        finally:
-            os.close(descriptor)
+        with os.fdopen(os.open(path, os.O_RDONLY), "rb") as stream:
+            key = _state(path, os.fstat(stream.fileno()))
+            found = _known.get(key) or parsed(stream.read(), shard)
+        if len(_known) >= _REMEMBERED:
+            _known.clear()
+        _known[key] = found
+        return found
     except FileNotFoundError:
         return None
     except OSError as error:
