@@ -14,11 +14,12 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock
 
 from toolformer.base.parallel import in_parallel
-from toolformer.base.whole_files import flush, remove_abandoned, replacing
+from toolformer.base.whole_files import flush, remove_abandoned
 from warehouse.catalogue import Catalogue, Entry, read_catalogue, read_file, remember, shards_in
+from warehouse.counting import counts_version, recounted
 from warehouse.errors import DamagedPartitionError, StorageError
 from warehouse.layout import CATALOGUE_FOLDER, RETIRED, catalogue_file, names_in
-from warehouse.partitions import storage_error
+from warehouse.partitions import storage_error, storing
 from warehouse.schema import tables
 
 Locks = Callable[[str], BaseFileLock]
@@ -114,23 +115,26 @@ class Publisher:
         return (Path(active), Catalogue(shard)) if found is None else (Path(path), found)
 
     def _write(self, path: Path, catalogue: Catalogue) -> None:
-        try:
-            with replacing(path) as temporary:
-                temporary.write_bytes(catalogue.content())
-            remember(path, catalogue)
-        except OSError as error:
-            raise storage_error(path, error) from error
+        with storing(path) as temporary:
+            temporary.write_bytes(catalogue.content())
+        remember(path, catalogue)
 
-    def recount(self, shard: str, counted: Sequence[Entry]) -> None:
-        """Store the counts of partitions that are still published as they were counted."""
-        with self._lock(shard):
-            path, current = self._current(shard)
-            partitions = dict(current.partitions)
-            for entry in counted:
-                key = entry.table, entry.name
-                if key in partitions and partitions[key].version == entry.version:
-                    partitions[key] = entry
-            self._write(path, Catalogue(shard, partitions))
+    def recount(self) -> None:
+        """Store the counts of all partitions that another version counted."""
+        for shard in shards_in(self._folder):
+            # Whoever reads the damaged partition says so.
+            with suppress(DamagedPartitionError):
+                found = read_catalogue(self._folder, shard).entries()
+                if older := [entry for entry in found if entry.counted_by != counts_version()]:
+                    counted = [recounted(self._folder, shard, entry) for entry in older]
+                    with self._lock(shard):
+                        path, current = self._current(shard)
+                        partitions = dict(current.partitions)
+                        for entry in counted:
+                            key = entry.table, entry.name
+                            if key in partitions and partitions[key].version == entry.version:
+                                partitions[key] = entry
+                        self._write(path, Catalogue(shard, partitions))
 
     def retire(self, shard: str) -> None:
         """Take the partitions of a shard out of the corpus; does nothing if they are out.

@@ -25,6 +25,21 @@ _LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class PartitionInfo:
+    """A published partition.
+
+    Attributes:
+        path: Of its file; None without rows.
+    """
+
+    table: str
+    shard: str
+    name: str
+    path: Path | None
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Files:
     """The partitions that are read, as the catalogues named them at one moment.
 

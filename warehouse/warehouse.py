@@ -9,7 +9,7 @@ import os
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,6 @@ from warehouse import partitions, relations
 from warehouse.catalogue import Entry, Key, read_catalogue, retired_in, shards_in, shards_of
 from warehouse.comparison import Comparison, compare_readers
 from warehouse.connection import sql_name
-from warehouse.counting import counts_version, recounted
 from warehouse.damage import problem_of, refuse_known
 from warehouse.errors import DamagedPartitionError
 from warehouse.labels import labels_file
@@ -27,7 +26,7 @@ from warehouse.layout import EMPTY_SHARD, catalogue_file, check_layout, record_l
 from warehouse.needs import needs_of
 from warehouse.publishing import Locks, Publisher, locks_in
 from warehouse.query import counts_at_once, frame_of, run_query, stream_query
-from warehouse.reading import Reader
+from warehouse.reading import PartitionInfo, Reader
 from warehouse.schema import sql_texts, table_schema, tables
 
 if TYPE_CHECKING:
@@ -36,21 +35,6 @@ if TYPE_CHECKING:
 
 # A plan goes from shard to shard.
 _REMEMBERED_BY_SNAPSHOT = 16
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionInfo:
-    """A published partition.
-
-    Attributes:
-        path: Of its file; None without rows.
-    """
-
-    table: str
-    shard: str
-    name: str
-    path: Path | None
-    bytes: int
 
 
 class Warehouse:
@@ -128,22 +112,8 @@ class Warehouse:
         if not labels_file(self.folder).exists():
             labels_file(self.folder).touch()
         if not is_current:
-            self._recount()
+            self._publisher.recount()
             relations.write_database(self.folder, self.database_file)
-
-    def _recount(self) -> None:
-        """Store the counts of partitions that another version counted."""
-        for shard in shards_in(self.folder):
-            # Whoever reads the damaged partition says so.
-            with suppress(DamagedPartitionError):
-                older = [
-                    entry
-                    for entry in read_catalogue(self.folder, shard).entries()
-                    if entry.counted_by != counts_version()
-                ]
-                if older:
-                    counted = [recounted(self.folder, shard, entry) for entry in older]
-                    self._publisher.recount(shard, counted)
 
     def replace_partition(
         self,
