@@ -3,7 +3,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -280,7 +281,9 @@ with Home(Path(sys.argv[1])).output_lock(sys.argv[2]):
     time.sleep(600)
 """
 PUBLISHER = """
-import sys
+import signal, sys
+# It is ignored in what a shell starts in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from tests.warehouse.rows import put
 from toolformer.home.home import Home
@@ -293,10 +296,18 @@ def test_a_publication_says_which_stopped_process_it_waits_for_and_can_be_interr
     home = open_warehouse(Home(tmp_path)).folder.parent
     name = f"catalogue of {SHARD}"
 
-    def started(code: str, *arguments: object) -> subprocess.Popen[str]:
+    @contextmanager
+    def started(code: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
         command = [sys.executable, "-c", code, str(home), *map(str, arguments)]
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, cwd=REPOSITORY, stdout=pipe, stderr=pipe, text=True)
+        with subprocess.Popen(
+            command, cwd=REPOSITORY, stdout=pipe, stderr=pipe, text=True
+        ) as process:
+            try:
+                yield process
+            finally:
+                # A stopped one, or one that waits for it, would never end.
+                process.kill()
 
     with started(HOLDER, name) as holder:
         assert holder.stdout is not None
@@ -308,7 +319,6 @@ def test_a_publication_says_which_stopped_process_it_waits_for_and_can_be_interr
             assert told == f"waiting for another run (process {holder.pid}) to release {name}\n"
             publisher.send_signal(signal.SIGINT)
             assert publisher.wait(10) != 0
-        holder.kill()
     with started(PUBLISHER) as publisher:
         assert publisher.wait() == 0
     assert open_warehouse(Home(tmp_path)).query("from documents").height == 1

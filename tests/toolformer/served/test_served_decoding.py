@@ -185,7 +185,10 @@ def test_a_canceled_text_does_not_wait_for_the_others_of_its_batch(taught):
         first, _ = [batch.submit(WAITING, each.put) for each in ends]
         assert happens(lambda: batch.active == 2)
         first.cancel()
-        assert ends[0].get(timeout=4) == LiveEnd(None)
+        # A token may have been answered before.
+        while not isinstance(end := ends[0].get(timeout=4), LiveEnd):
+            pass
+        assert end == LiveEnd(None)
         fake.seconds = 0
         while not isinstance(sent := ends[1].get(timeout=20), LiveEnd):
             pass
