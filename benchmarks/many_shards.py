@@ -144,6 +144,9 @@ def _store_label(home: Home) -> float:
 
 def _ingest_beside_retired(home: Home) -> float:
     """Take all shards out of the corpus; return the seconds of ingesting another text then."""
+    settings = json.loads(home.settings_file.read_text(encoding="utf-8"))
+    del settings["corpus"]["sources"]
+    home.settings_file.write_text(json.dumps(settings), encoding="utf-8")
     run_command(home.root, "sources", "remove", str(home.root / "texts.jsonl"))
     another = home.root / "another.jsonl"
     another.write_text(json.dumps({"text": "Another text. " * 20}) + "\n", encoding="utf-8")

@@ -156,6 +156,9 @@ def read_partition(folder: Path, catalogue: Catalogue, table: str, name: str) ->
         return schema.polars_schema.to_frame()
     verify(folder, catalogue.shard, entry)
     frame = pl.read_parquet(folder / str(entry.path(catalogue.shard)), hive_partitioning=False)
+    if frame.schema == schema.polars_schema:
+        # Each operation on a frame takes a third of a millisecond, a small file one.
+        return frame
     return frame.select(schema.column_names).cast(schema.polars_schema)
 
 
