@@ -98,7 +98,8 @@ class Output(ABC):
                 if expected is None:
                     state = UP_TO_DATE
                 elif is_device_held:
-                    state = self._made(expected)
+                    expected.check_agreement()
+                    state = self.make(expected)
                 else:
                     continue
                 # Also where a kill came between storing the output and removing these.
@@ -111,10 +112,6 @@ class Output(ABC):
         stored, expected = self.stored(), self.expected()
         is_stale = self.run.force or expected.fingerprint.difference(stored) is not None
         return expected if is_stale else None
-
-    def _made(self, expected: Expected) -> str:
-        expected.check_agreement()
-        return self.make(expected)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from warehouse.catalogue import Catalogue, Entry, read_catalogue, shards_of
 from warehouse.connection import confine, open_connection
@@ -21,6 +21,7 @@ from warehouse.schema import table_schema
 if TYPE_CHECKING:
     import duckdb
 
+_T = TypeVar("_T")
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -106,20 +107,13 @@ class Reader:
                 continue
             if version in (None, entry.counted_by):
                 yield shard, entry
-            else:
-                now = None
-                with self._skipping():
-                    now = recounted(self.folder, shard, entry)
-                if now is not None:
-                    yield shard, now
+            elif now := self._unless_damaged(recounted, self.folder, shard, entry):
+                yield shard, now
 
     def catalogues(self, table_names: Collection[str]) -> Iterator[Catalogue]:
         """Yield the catalogues that may have partitions of these tables, by shard."""
         for shard in shards_of(self.folder, table_names, self.shards):
-            found = None
-            with self._skipping():
-                found = self.catalogue(shard)
-            if found is not None:
+            if found := self._unless_damaged(self.catalogue, shard):
                 yield found
 
     def verified(self, files: Files) -> Files:
@@ -129,16 +123,13 @@ class Reader:
             DamagedPartitionError: One is damaged or missing.
             PartitionsChangingError: One was superseded so long ago that its file is gone.
         """
-        sound: dict[str, list[tuple[str, Entry]]] = {}
-        for table, entries in files.rows.items():
-            sound[table] = []
-            for shard, entry in entries:
-                with self._skipping():
-                    self._verify(shard, entry)
-                    sound[table].append((shard, entry))
+        sound = {
+            table: [each for each in entries if self._unless_damaged(self._verified, *each)]
+            for table, entries in files.rows.items()
+        }
         return Files(sound, files.published)
 
-    def _verify(self, shard: str, entry: Entry) -> None:
+    def _verified(self, shard: str, entry: Entry) -> Entry:
         try:
             verify(self.folder, shard, entry)
         except DamagedPartitionError as error:
@@ -147,20 +138,22 @@ class Reader:
             if newest is None or newest.version != entry.version:
                 raise changing() from error
             raise
+        return entry
 
     def are_gone(self, files: Files) -> bool:
         """Return whether one of these files is there no more."""
         named = (entry.path(shard) for entries in files.rows.values() for shard, entry in entries)
         return not all((self.folder / str(below)).exists() for below in named)
 
-    @contextmanager
-    def _skipping(self) -> Iterator[None]:
+    def _unless_damaged(self, read: Callable[..., _T], *arguments: Any) -> _T | None:
+        """Return what is read; None if it is damaged and to be left out, which is logged."""
         try:
-            yield
+            return read(*arguments)
         except DamagedPartitionError as error:
             if not self.skips_damaged:
                 raise
             _log_once(f"{error} Its rows are left out.")
+            return None
 
     @contextmanager
     def open_views(self, needs: Needs, files: Files) -> Iterator["duckdb.DuckDBPyConnection"]:
