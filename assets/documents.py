@@ -35,7 +35,7 @@ TEXT_MARKS = "text_marks"
 _TABLES = (REJECTED_RECORDS, READING_LOSSES, TEXT_MARKS, DOCUMENTS)
 # Bumped when the same records give other rows; every source is cut again then, and where other
 # releases of the readers may read them otherwise.
-_VERSION, _READERS = "4", ("mwparserfromhell", "python-dateutil")
+_VERSION, _READERS = "4", ("python-dateutil",)
 _MAX_NAMED = 5
 # Shards of so few are stored together: a statement of DuckDB takes longer than a text.
 _RECORDS_AT_ONCE = 1000
@@ -143,10 +143,7 @@ def _rows(shard: CutShard) -> Iterator[tuple[str, dict[str, Any]]]:
         fields = asdict(parsed)
         if isinstance(parsed, ParsedDocument):
             guess = guess_language(parsed.text)
-            del fields["losses"], fields["calculations"]
-            fields["damaged_spans"] = [
-                {"start": start, "stop": stop} for start, stop in parsed.damaged_spans
-            ]
+            del fields["losses"], fields["calculations"], fields["damaged_spans"]
             yield DOCUMENTS, {**fields, "language": guess and guess.language}
             for number, mark in enumerate(parsed.calculations):
                 of_text = {"document_id": parsed.document_id, "number": number}

@@ -36,16 +36,6 @@ def contexts_in(warehouse: Warehouse, shard: str) -> dict[WindowKey, str]:
     }
 
 
-def damaged_spans_in(warehouse: Warehouse, shard: str) -> dict[str, tuple[tuple[int, int], ...]]:
-    """The sentences of a shard's documents that lost something when they were read, by document."""
-    frame = warehouse.read_partition("documents", shard, ALL)
-    return {
-        document_id: tuple((span["start"], span["stop"]) for span in spans)
-        for document_id, spans in frame.select("document_id", "damaged_spans").iter_rows()
-        if spans
-    }
-
-
 def windows_of(
     documents: Mapping[str, Document],
     tokenizer: Tokenizer,

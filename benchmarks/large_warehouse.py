@@ -20,7 +20,6 @@ _WORD, _WORDS, _WINDOW_TOKENS = " one", 600, 256
 _PARSED, _EXECUTED, _KNOWN, _CHANCE = 0.7, 0.9, 0.6, 200
 _THRESHOLD = 0.75
 _PLACE = ("document_id", "window_index", "position")
-_SPANS = table_schema("documents").polars_schema["damaged_spans"]
 
 
 def identifiers(generator: np.random.Generator, count: int) -> np.ndarray:
@@ -66,7 +65,6 @@ def _drawn(
             "text": [f"{_WORD * _WORDS} {each}".strip() for each in documents],
             "source": "benchmark",
             "source_offset": np.arange(len(documents)),
-            "damaged_spans": pl.Series([[]] * len(documents), dtype=_SPANS),
         }
     )
     yield "documents", ALL, texts

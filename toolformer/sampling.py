@@ -204,19 +204,14 @@ def sample_calls(
 
 
 def allowed_positions(window: Window) -> list[bool]:
-    """Where a call may stand.
+    """Return per position whether a call may stand there.
 
-    At the beginning of a character, not before a `[` of the text, and not in a sentence that lost
-    something when it was read.
+    A call may stand where a character begins, unless a `[` of the text follows.
     """
-    allowed = []
-    for offset in window.offsets:
-        is_before_bracket = offset is not None and window.text[offset:].lstrip(" ").startswith("[")
-        is_damaged = offset is not None and any(
-            start <= window.start + offset < stop for start, stop in window.damaged_spans
-        )
-        allowed.append(offset is not None and not is_before_bracket and not is_damaged)
-    return allowed
+    return [
+        offset is not None and not window.text[offset:].lstrip(" ").startswith("[")
+        for offset in window.offsets
+    ]
 
 
 def sample_shard(

@@ -21,7 +21,6 @@ create table documents (
     language varchar,  -- ISO 639-1 code of the detected language.
     source varchar not null,  -- File or collection that the text was read from.
     source_offset bigint not null check (source_offset >= 0),  -- Place of the record in its source, counted from 0.
-    damaged_spans struct(start integer, stop integer)[] not null,  -- Sentences that lost a template or formula of a wiki's markup, in characters of the text from 0, the end excluded; no call is sampled there.
     primary key (document_id)
 );
 

@@ -1,21 +1,14 @@
 """Sampling candidate calls (paper §2, "Sampling API Calls")."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import polars as pl
 
 from assets.dataset.shard_run import PartitionRun
 from assets.outputs import OutputRows
 from assets.shard_report import ShardReport, ShardRows, state_of
-from assets.shard_texts import (
-    cut_off,
-    damaged_spans_in,
-    documents_in,
-    first_calls_in,
-    typed_frame,
-    windows_of,
-)
+from assets.shard_texts import cut_off, documents_in, first_calls_in, typed_frame, windows_of
 from assets.stage import ANNOTATOR, PER_TOOL, PRECISION, PROMPT, Part, Partition, ShardStage, always
 from toolformer.augmentation import KeptCall
 from toolformer.base.digests import hex_digest
@@ -56,16 +49,14 @@ def sample_calls(work: PartitionRun) -> OutputRows:
     model = work.run.load_annotator()
     checkpoint = work.checkpoint(model.precision)
     meter = CostMeter(model, checkpoint=checkpoint)
-    damaged = damaged_spans_in(work.run.warehouse, partition.shard)
-    cut = [
-        replace(window, damaged_spans=damaged.get(window.document_id, ()))
-        for window in windows_of(
+    cut = list(
+        windows_of(
             selected,
             model.tokenizer,
             window_tokens=settings.corpus.window_tokens,
             max_windows=settings.corpus.max_windows_per_text,
         )
-    ]
+    )
     windows, inserted = cut, FirstCalls(first_calls, model.tokenizer)
     if settings.sampling.is_chained:
         offered = [window for window in cut if window.key in first_calls]

@@ -253,25 +253,6 @@ def test_no_call_stands_inside_a_character_or_before_a_bracket_of_the_text(token
     assert places == [0, 4, 5]
 
 
-def test_no_call_stands_in_a_damaged_sentence_sampled_or_proposed(llama):
-    text = "It has 5. So 6 * 7 = 42 of it. Two."
-    spans = ((9, 30),)
-    assert text[9:30] == " So 6 * 7 = 42 of it."
-    windows = [
-        dataclasses.replace(window, damaged_spans=spans)
-        for window in windows_of(llama.tokenizer, text, window_tokens=12)
-    ]
-    assert len(windows) > 1
-    proposed = [dict.fromkeys(range(len(window.ids)), "6 * 7") for window in windows]
-    for places in (None, proposed):
-        rows = call(llama, windows, EVERYWHERE, proposed=places)
-        offsets = {row.character_offset for row in rows}
-        # Behind its end, in front of the sentence that follows, there may be one.
-        assert min(offsets) < 9
-        assert 30 in offsets
-        assert not offsets & set(range(9, 30))
-
-
 def check(prompt, window, new, context, *, result=1, is_chained=False):
     sizes = {"window_tokens": window, "max_new_tokens": new, "max_result_tokens": result}
     sizes |= {"context_length": context, "is_chained": is_chained}

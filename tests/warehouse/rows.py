@@ -82,7 +82,6 @@ _OF_TABLE: dict[str, dict[str, object]] = {
         "language": "en",
         "source": "starter.jsonl",
         "source_offset": 0,
-        "damaged_spans": [],
     },
     "rejected_records": {
         "source": "starter.jsonl",

@@ -22,13 +22,8 @@ SAMPLED_LOSSES = {
 }
 
 
-def spans(*edges: tuple[int, int]) -> dict[str, object]:
-    return {"damaged_spans": [{"start": start, "stop": stop} for start, stop in edges]}
-
-
 ACCEPTED = [
     *((table, {}) for table in PARTITIONS),
-    ("documents", spans((0, 5), (5, 9))),
     ("candidate_calls", {"status": "dropped", "reason": "not_a_call", "arguments": None}),
     ("candidate_calls", {"status": "dropped", "reason": "duplicate"}),
     ("candidate_calls", {"status": "dropped", "reason": "look_ahead"}),

@@ -25,8 +25,6 @@ class Window:
         ids: its tokens `x`, shape `(n,)`, without a beginning-of-sequence token.
         offsets: for each position the character offset within `text` at which a call would stand,
             None where the token begins inside a character.
-        damaged_spans: start and end of stretches in which no call may stand, in characters of the
-            text that the window is cut from.
     """
 
     document_id: str
@@ -35,7 +33,6 @@ class Window:
     text: str
     ids: tuple[int, ...]
     offsets: tuple[int | None, ...]
-    damaged_spans: tuple[tuple[int, int], ...] = ()
 
     @property
     def key(self) -> WindowKey:
