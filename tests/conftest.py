@@ -57,12 +57,17 @@ def first_home(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _new_homes_are_copies(request, monkeypatch, first_home: Path) -> None:
+def _new_homes_are_copies(request, monkeypatch, first_home: Path, models_folder: Path) -> None:
     """A new home takes files without rows, views and Dagster's databases from the first one.
 
     They are the same everywhere, and writing them takes a second. What the code does about them
-    itself, it does all the same, and finds them there. Tests of the warehouse write them.
+    itself, it does all the same, and finds them there. Tests of the warehouse write them. All
+    homes link to one converted embedded model, which takes half a gigabyte and eight seconds.
     """
+    from toolformer.forward import embedded_model
+
+    linked = partial(_with_links_to_model, models_folder, embedded_model.ensure_embedded_model)
+    monkeypatch.setattr(embedded_model, "ensure_embedded_model", linked)
     relations = sys.modules.get("warehouse.relations")
     if relations and not request.path.is_relative_to(REPOSITORY / "tests" / "warehouse"):
         first, partitions = first_home / "warehouse", sys.modules["warehouse.partitions"]
@@ -95,6 +100,15 @@ def _with_views(
         write(folder, first)
     if not database_file.exists():
         shutil.copy(first, database_file)
+
+
+def _with_links_to_model(shared: Path, ensure: Callable[[Path], Path], folder: Path) -> Path:
+    """Link each file, not the folder: files written next to the model stay in their home."""
+    model = ensure(shared)
+    directory = folder / model.name
+    if not directory.exists():
+        shutil.copytree(model, directory, copy_function=os.symlink)
+    return directory
 
 
 def _with_databases(first: Path, prepare: "Callable[[Home], None]", home: "Home") -> None:
@@ -151,7 +165,7 @@ def outside(tmp_path, monkeypatch) -> Iterator[Outside]:
 def models_folder() -> Path:
     """Where the converted embedded model is kept between test runs."""
     home = Path(os.environ.get("TOOLFORMER_HOME", REPOSITORY / "data"))
-    return home / "models"
+    return home.absolute() / "models"
 
 
 @pytest.fixture(scope="session")
