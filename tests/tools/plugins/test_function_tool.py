@@ -15,6 +15,7 @@ import pandas
 import pytest
 from pydantic import Field, ImportString
 
+from tests.outside import Outside
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.plugins.function_tool import FunctionTool
 from tools.plugins.plugins import is_own_code
@@ -173,9 +174,9 @@ def test_files_that_are_exchanged_are_another_version(version_of):
     ("changed", "is_another"), [("own_dist/rates.py", True), ("dep.py", False)]
 )
 def test_of_installed_packages_only_that_of_the_function_counts(
-    tmp_path, monkeypatch, changed, is_another
+    outside: Outside, monkeypatch, changed, is_another
 ):
-    folder = tmp_path / "site-packages"
+    folder = outside.folder / "site-packages"
     (folder / "own_dist").mkdir(parents=True)
     (folder / "own_dist/__init__.py").write_text(
         "from own_dist import rates\nimport dep\n\ndef f(x: int) -> int:\n    'Adds.'\n"
