@@ -143,7 +143,7 @@ def _rows(shard: CutShard) -> Iterator[tuple[str, dict[str, Any]]]:
         fields = asdict(parsed)
         if isinstance(parsed, ParsedDocument):
             guess = guess_language(parsed.text)
-            del fields["losses"], fields["calculations"], fields["damaged_spans"]
+            del fields["losses"], fields["calculations"]
             yield DOCUMENTS, {**fields, "language": guess and guess.language}
             for number, mark in enumerate(parsed.calculations):
                 of_text = {"document_id": parsed.document_id, "number": number}

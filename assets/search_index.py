@@ -1,8 +1,8 @@
 """The Wikipedia index that WikiSearch and QA search (paper §3)."""
 
 import importlib.metadata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, count
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,17 @@ from assets.stage_asset import asset_of
 from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
 from toolformer.home.progress import progress_of
 from toolformer.home.settings.sections import Settings
-from toolformer.sources.articles import read_articles
-from toolformer.sources.files import SourceFile, detect_format, file_identity, list_files
+from toolformer.sources.files import SourceFile, file_identity, list_files
+from toolformer.sources.readers import read_documents
 from toolformer.sources.reasons import Tally
-from toolformer.sources.source import Source
+from toolformer.sources.records import ParsedDocument, Rejection
+from toolformer.sources.source import WIKIPEDIA_EXCERPT, Source
 from tools.retrieval.passages import Passage, split_passages
 from tools.retrieval.wikipedia_index import build_index, index_information
 
 WIKIPEDIA_INDEX = Stage(
     name="wikipedia_index",
-    version="4",
+    version="5",
     group="prepare",
     kinds=("lucene", "java"),
     settings=("wikipedia_index.passage_words", "wikipedia_index.language"),
@@ -32,35 +33,38 @@ WIKIPEDIA_INDEX = Stage(
 )
 
 
+def _source(settings: Settings) -> Source:
+    return Source(settings.wikipedia_index.source, shard_size=1)
+
+
 def dump_files(settings: Settings) -> list[SourceFile]:
-    """The files of the Wikipedia dump to index, or of its articles as JSON lines.
+    """The files of the articles to index.
 
     Raises:
-        SourceError: there is no such dump.
+        SourceError: there are none.
     """
-    path = settings.wikipedia_index.source
-    # A dump may have any name; JSON lines say so.
-    file_format = "jsonl" if detect_format(path) == "jsonl" else "wikipedia-dump"
-    return list_files(Source(path, format=file_format, shard_size=1))
+    return list_files(_source(settings))
 
 
 def dump_passages(
-    files: Iterable[SourceFile], settings: Settings, tally: Tally | None = None
+    files: Sequence[SourceFile], settings: Settings, tally: Tally | None = None
 ) -> Iterator[Passage]:
-    """The passages of the articles of a dump, in the same order every time, numbered from 0.
+    """The passages of the articles, in the same order every time, numbered from 0.
 
-    The tally counts the pages of a dump, those that are left out with the reason.
+    The tally counts the articles, and the records that give none with the reason.
     """
-    articles = chain.from_iterable(read_articles(file, tally) for file in files)
     numbers = count()
-    for article in articles:
-        yield from split_passages(
-            article.title,
-            [(section.heading, section.text) for section in article.sections],
-            article.url,
-            numbers=numbers,
-            max_words=settings.wikipedia_index.passage_words,
-        )
+    for article in read_documents(_source(settings), list(files)):
+        if tally is not None:
+            tally.count(article.reason if isinstance(article, Rejection) else None)
+        if isinstance(article, ParsedDocument):
+            yield from split_passages(
+                article.title or "",
+                [("", article.text)],
+                article.url or "",
+                numbers=numbers,
+                max_words=settings.wikipedia_index.passage_words,
+            )
 
 
 def wikipedia_index_fingerprint(settings: Settings, files: Sequence[SourceFile]) -> Fingerprint:
@@ -70,9 +74,9 @@ def wikipedia_index_fingerprint(settings: Settings, files: Sequence[SourceFile])
         SourceError: a file cannot be read.
     """
     dump = [file_identity(file) for file in files]
-    # Another release may read markup otherwise; JSON lines have none.
-    if files[0].format == "wikipedia-dump":
-        dump.append(f"mwparserfromhell={importlib.metadata.version('mwparserfromhell')}")
+    # Another release may read markup otherwise.
+    if files[0].format == WIKIPEDIA_EXCERPT:
+        dump.append(f"gensim={importlib.metadata.version('gensim')}")
     return WIKIPEDIA_INDEX.fingerprint(settings, {"dump": dump})
 
 

@@ -3,7 +3,7 @@
 EXAMPLES = {
     "ingest": (
         "toolformer ingest 'news/*.jsonl.gz' --text-column body",
-        "toolformer ingest wiki.xml.bz2 --format wikipedia-dump --limit 10000",
+        "toolformer ingest texts.csv --date-column published --limit 10000",
     ),
     "build": (
         "toolformer build --dry-run",

@@ -71,10 +71,22 @@ _ENTITY = re.compile(r"&(?:#(?:\d{1,7}|[xX][\da-fA-F]{1,6})|(?P<name>[A-Za-z][A-
 # Bytes of UTF-8 as Windows-1252 shows them: those behind the first of a character, and sequences of
 # which no word has the like. A capital letter may stand in front of a closing quotation mark.
 _BEHIND = "[\xa0-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"
+_MISREAD_START = re.compile(rf"[Â-ð]{_BEHIND}")
 _MISREAD = re.compile(
     rf"(?<![A-ZÀ-Þ])[ÂÃ]{_BEHIND}|â[€‚„†ˆ‰œ]{_BEHIND}|ðŸ{_BEHIND}{{2}}"
     rf"|(?:[Ä-ß]{_BEHIND}|[á-ï]{_BEHIND}{{2}}){{2,}}"
 )
+# One of these is in every match. Most texts have none, and looking for them is far cheaper.
+_STARTS = {
+    _ROLE: ("<",),
+    CHAT_MARKS: ("<", "[", "###"),
+    _GADGET: ("<gadget",),
+    _CALL: ("->", "→", "</API>"),
+    _TOOLKEN: (")=",),
+    _CALCULATION: ("<<",),
+    _ANSWERS: ("####",),
+    _LAST_ANSWER: ("####",),
+}
 # What stands around a mark may be one without it. From the second time on a blank stands for a
 # mark, so that nested ones come to an end.
 _STANDS_FOR_MARK = ("", " ", " ", " ")
@@ -136,6 +148,8 @@ def stripped_of_marks(text: str) -> Stripped:
 
     def replace(pattern: re.Pattern[str], filling: Callable[[re.Match[str]], str]) -> int:
         nonlocal text, calculations
+        if not any(start in text for start in _STARTS[pattern]):
+            return 0
         text, calculations, count = _replaced(pattern, filling, text, calculations)
         return count
 
@@ -214,5 +228,5 @@ def count_markup(text: str) -> int:
     is_written = any(tag["end"] or tag["rest"] for tag in tags)
     names = [entity["name"] for entity in _ENTITY.finditer(text)] if "&" in text else []
     entities = sum(name is None or f"{name};" in html5 for name in names)
-    misread = [] if text.isascii() else _MISREAD.findall(text)
+    misread = _MISREAD.findall(text) if _MISREAD_START.search(text) else []
     return len(tags) * is_written + entities + len(misread)

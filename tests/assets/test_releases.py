@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 
 from assets.documents import stored_texts
-from assets.search_index import dump_files, wikipedia_index_fingerprint
-from tests.corpora import cut_corpus, write_texts
+from tests.corpora import cut_corpus
 from tests.homes import SmallHome, write_lines
 from toolformer.home.fingerprints import FINGERPRINT
-from toolformer.home.settings.sections import validated
 from toolformer.sources.ingestion import stale_sources
 from toolformer.sources.source import Source
 from tools.machine_translation import MachineTranslation
@@ -74,18 +72,6 @@ def test_texts_that_are_lost_and_read_otherwise_are_not_those_that_calls_were_ma
     monkeypatch.setattr("toolformer.sources.records.parse_publication_date", lambda _: None)
     cut_corpus(home.home, sources)
     assert fingerprints(home) != before
-
-
-@pytest.mark.parametrize(("name", "is_other"), [("wiki.xml", True), ("wiki.jsonl", False)])
-def test_an_index_of_markup_is_another_where_another_release_reads_it(
-    tmp_path: Path, monkeypatch, name: str, is_other: bool
-):
-    file = write_texts(tmp_path / name, ["Otters swim."])
-    settings = validated({"wikipedia_index": {"source": str(file)}}, origin="test")
-    before = wikipedia_index_fingerprint(settings, dump_files(settings))
-    install(monkeypatch, "mwparserfromhell")
-    after = wikipedia_index_fingerprint(settings, dump_files(settings))
-    assert (after.digest != before.digest) is is_other
 
 
 def test_a_tool_that_tells_languages_has_the_release_that_does_in_its_versions(monkeypatch):

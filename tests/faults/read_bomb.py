@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 # What is imported on the way; its memory is not the file's.
-import mwparserfromhell  # noqa: F401
 import pyarrow.parquet  # noqa: F401
 import zstandard  # noqa: F401
 

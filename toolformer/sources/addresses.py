@@ -1,15 +1,10 @@
-"""The file systems that sources lie on: which are accepted, and what a broken one says.
+"""File systems of sources: local paths, and addresses through fsspec."""
 
-A remote driver raises whatever the libraries below it raise, and may try for minutes. Here all of
-that becomes an `OSError` or a `SourceError`, within a minute where the driver is asynchronous.
-"""
-
-import errno
-import io
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -19,13 +14,12 @@ from toolformer.sources.errors import SourceError
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-# What must be installed for an address that begins so. Others that fsspec knows (archives, chains,
-# caches, version control) name no file that stays where it is.
+# The package that each scheme needs. Others that fsspec knows (archives, chains, caches, version
+# control) name no file that stays where it is.
 _PACKAGES_OF_SCHEME = {
     "http": "aiohttp",
     "https": "aiohttp",
     "s3": "obstore>=0.12,<0.13",
-    "s3a": "obstore>=0.12,<0.13",
     "gs": "gcsfs",
     "gcs": "gcsfs",
     "abfs": "adlfs",
@@ -34,16 +28,16 @@ _PACKAGES_OF_SCHEME = {
     "hf": "huggingface_hub",
 }
 _SCHEME = re.compile(r"([A-Za-z][\w+.-]*):(?://|:.*://)")
-_ANSWER_SECONDS = 60.0
-_BUFFER_BYTES = 1 << 18
+# How long a store that does not answer is asked again.
+_RETRY_TIME = timedelta(seconds=30)
 
 
 def located(address: str) -> tuple["AbstractFileSystem", str, str | None]:
-    """The file system of a path or URI, the path in it, and its kind: file, directory or None.
+    """Return the file system of a path or URI, the path in it, and `file`, `directory` or None.
 
     Raises:
-        SourceError: this kind of address is not supported, its driver is not installed, or there
-            is no answer.
+        SourceError: the scheme is not supported, its driver is not installed, or the file system
+            does not answer.
     """
     import fsspec
 
@@ -67,119 +61,67 @@ def located(address: str) -> tuple["AbstractFileSystem", str, str | None]:
     with source_errors(address):
         try:
             filesystem, path = _remote(address)
-            return filesystem, path, _kind_of(filesystem, path)
         except ImportError as error:
             raise SourceError(
-                f"The source {address!r} cannot be opened: {_words(error)}. Expected a local path "
-                "or an address whose fsspec driver is installed. Install the driver for "
+                f"The source {address!r} cannot be opened: {shown(error).rstrip('.')}. Expected a "
+                "local path or an address whose fsspec driver is installed. Install the driver for "
                 f"{match[1]!r} in this environment (`pip install -c requirements.lock '{package}'` "
                 "in the clone), or copy the files here."
             ) from error
+        # obstore takes a bucket for a file.
+        if address.startswith("s3://") and "/" not in path.strip("/"):
+            return filesystem, path, "directory"
+        # Not by `isfile`, which returns False where there is no network.
+        try:
+            facts = cast("dict[str, Any]", filesystem.info(path))
+        except FileNotFoundError:
+            return filesystem, path, None
+        return filesystem, path, str(facts["type"])
 
 
 def is_local(filesystem: "AbstractFileSystem") -> bool:
-    """Whether its files lie on this machine."""
+    """Return whether the files are on this machine."""
     from fsspec.implementations.local import LocalFileSystem
 
     return isinstance(filesystem, LocalFileSystem)
 
 
 def open_file(filesystem: "AbstractFileSystem", path: str) -> IO[bytes]:
-    """Opens a file for reading; what goes wrong on the way is an `OSError` with a number."""
-    if is_local(filesystem):
-        return cast("IO[bytes]", filesystem.open(path, "rb"))
-    return io.BufferedReader(_RemoteStream(filesystem, path), _BUFFER_BYTES)
+    """Open a file for reading as it is stored."""
+    return cast("IO[bytes]", filesystem.open(path, "rb", compression=None))
 
 
 @contextmanager
 def source_errors(name: str) -> Iterator[None]:
-    """Errors of disks and drivers inside the block become a `SourceError` that names the source."""
+    """Raise errors inside the block as a `SourceError` that names the source.
+
+    Drivers raise whatever the libraries below them raise.
+    """
     try:
         yield
     except SourceError:
         raise
     except Exception as error:
-        raise unreadable(name, error) from error
-
-
-def unreadable(name: str, error: Exception) -> SourceError:
-    """The error for a file that is there and cannot be read."""
-    return SourceError(
-        f"The source {name!r} cannot be read: {_words(error)}. Expected a readable file. Check its "
-        "permissions and the disk or network it is on, then ingest again."
-    )
+        reason = shown(error).rstrip(".") or type(error).__name__
+        raise SourceError(
+            f"The source {name!r} cannot be read: {reason}. Expected a readable file. Check its "
+            "permissions and the disk or network it is on, then ingest again."
+        ) from error
 
 
 def _remote(address: str) -> tuple["AbstractFileSystem", str]:
-    if address.startswith(("s3://", "s3a://")):
-        from toolformer.sources.s3_files import S3FileSystem
-
-        return S3FileSystem(), str(S3FileSystem._strip_protocol(address))
     import fsspec
 
-    # The hub's keeps listings as long as it lives.
+    if address.startswith("s3://"):
+        from obstore.fsspec import register
+
+        register("s3")
+        # Credentials, region and endpoint are obstore's own: AWS_ACCESS_KEY_ID, AWS_REGION,
+        # AWS_ENDPOINT_URL and so on, or the role of the machine. Amazon's endpoints are https
+        # anyway.
+        clients = {"allow_http": True}
+        retries = {"retry_timeout": _RETRY_TIME}
+        return fsspec.url_to_fs(address, client_options=clients, retry_config=retries)
+    # The file system of the hub keeps listings as long as it lives.
     options = {"skip_instance_cache": True} if address.startswith("hf://") else {}
     return fsspec.url_to_fs(address, **options)
-
-
-def _kind_of(filesystem: "AbstractFileSystem", path: str) -> str | None:
-    from fsspec.asyn import AsyncFileSystem, sync
-    from fsspec.exceptions import FSTimeoutError
-
-    # Not by `isfile`, which says no where there is no network.
-    try:
-        if isinstance(filesystem, AsyncFileSystem):
-            facts = sync(filesystem.loop, filesystem._info, path, timeout=_ANSWER_SECONDS)
-        else:
-            facts = filesystem.info(path)
-    except FileNotFoundError:
-        return None
-    except FSTimeoutError as error:
-        raise TimeoutError(f"no answer within {_ANSWER_SECONDS:.0f} seconds") from error
-    return str(cast("dict[str, Any]", facts)["type"])
-
-
-def _words(error: Exception) -> str:
-    """What an error says, on one line."""
-    return shown(error).rstrip(".") or type(error).__name__
-
-
-class _RemoteStream(io.RawIOBase):
-    """A remote file whose errors are `OSError`s with a number, whatever its driver raises."""
-
-    def __init__(self, filesystem: "AbstractFileSystem", path: str) -> None:
-        super().__init__()
-        with _numbered_errors():
-            self._stream = filesystem.open(path, "rb")
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return bool(self._stream.seekable())
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        with _numbered_errors():
-            content = cast(bytes, self._stream.read(len(buffer)))
-        buffer[: len(content)] = content
-        return len(content)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        with _numbered_errors():
-            return self._stream.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._stream.tell()
-
-    def close(self) -> None:
-        if not self.closed:
-            self._stream.close()
-        super().close()
-
-
-@contextmanager
-def _numbered_errors() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        raise OSError(errno.EIO, _words(error)) from error

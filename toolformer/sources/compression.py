@@ -1,123 +1,93 @@
-"""Byte streams of plain and compressed files that say so when they end too early or grow too far.
+"""Decompresses files to their last byte, and raises where they break off.
 
-The file name tells the compression.
+fsspec would infer the codec as well, but its readers lose data silently: that of Zstandard stops
+after the first frame and at a truncated one, those of bzip2 and xz at a damaged second stream.
 """
 
+import bz2
 import io
-from collections.abc import Iterator
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
-from toolformer.sources.errors import DamageError, ExpansionError
-from toolformer.sources.members import CODECS, decompressed_members
+import zstandard
 
-COMPRESSION_SUFFIXES = tuple(CODECS)
+# Zlib and Zstandard return all output of their input at once, and up to 32,768 bytes of each byte.
+_INPUT_BYTES = 1 << 11
+_OUTPUT_BYTES = 1 << 18
+# The limit of `zstd -d`. A larger window is memory that a tiny file can ask for.
+_ZSTANDARD_WINDOW_BYTES = 1 << 27
 
-CHUNK_BYTES = 1 << 18
-# What a record costs beside its text: in its partition, as a row, in time.
-RECORD_BYTES = 500
-# A small file may grow as it likes, up to here.
-_FREE_BYTES = 64 << 20
-# Web text compresses to a third or a tenth; JSON lines that repeat themselves to a thirtieth.
-_USUAL_EXPANSION = 200
-
-
-def usual_file_bytes(stored: int) -> int:
-    """Bytes that a file of so many may grow to where its source does not say; no text is denser."""
-    return _FREE_BYTES + _USUAL_EXPANSION * stored
-
-
-class Allowance:
-    """Counts what a file grows to against the most that it may.
-
-    Args:
-        stored: the file as stored. What was read of it by then counts as stored.
-        maximum_file_bytes: the most; None for what is usual for the bytes stored.
-    """
-
-    def __init__(self, stored: IO[bytes], maximum_file_bytes: int | None) -> None:
-        self._stored = stored
-        self._maximum = maximum_file_bytes
-        self._spent = 0
-
-    def spend(self, count: int) -> None:
-        """Counts bytes that were read, or that a record costs beside them; see `check`."""
-        self.check(count)
-        self._spent += count
-
-    def check(self, count: int) -> None:
-        """Checks that so many further bytes may be read, before they are.
-
-        Raises:
-            ExpansionError: they may not.
-        """
-        maximum = self._maximum
-        if maximum is None:
-            maximum = usual_file_bytes(self._stored.tell())
-        if self._spent + count > maximum:
-            raise ExpansionError(
-                f"It grows to {self._spent + count:,} bytes or more. Expected at most {maximum:,}. "
-                "Raise maximum_file_bytes of the source if it is to be trusted"
-            )
+_DECOMPRESSORS: dict[str, Callable[[], Any]] = {
+    ".gz": lambda: zlib.decompressobj(16 + zlib.MAX_WBITS),
+    ".bz2": bz2.BZ2Decompressor,
+    ".xz": lzma.LZMADecompressor,
+    ".zst": lambda: zstandard.ZstdDecompressor(
+        max_window_size=_ZSTANDARD_WINDOW_BYTES
+    ).decompressobj(),
+}
+COMPRESSION_SUFFIXES = tuple(_DECOMPRESSORS)
 
 
 def split_compression(name: str) -> tuple[str, str]:
-    """Splits a file name into the part without and the suffix of its compression, or nothing."""
+    """Split a file name into the name without compression and its suffix, which may be empty."""
     for suffix in COMPRESSION_SUFFIXES:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)], suffix
     return name, ""
 
 
-class ByteStream(io.RawIOBase):
-    """Reads bytes as soon as there are any.
+def decompressed(stream: IO[bytes], name: str) -> io.BufferedReader:
+    """Return a stream of the decompressed bytes of a file, whose suffix names the compression.
 
-    The readers of the standard library gather the full number of bytes asked for, and lose what
-    they gathered when the data stop in the middle.
+    Reading it raises EOFError if the file breaks off, and the error of the codec if it is damaged.
     """
+    begin = _DECOMPRESSORS.get(split_compression(name)[1])
+    stored = iter(lambda: stream.read(_OUTPUT_BYTES), b"")
+    return io.BufferedReader(
+        _Pieces(_decompress(stream, begin) if begin else stored), _OUTPUT_BYTES
+    )
 
-    def __init__(self, chunks: Iterator[bytes | DamageError], allowance: Allowance) -> None:
+
+def _decompress(stream: IO[bytes], begin: Callable[[], Any]) -> Iterator[bytes]:
+    """Yield the content of all members of a file; a gzip file, for instance, may have several."""
+    decompressor, stored = None, b""
+    # Zero bytes after a member are padding.
+    while stored := stored or stream.read(_INPUT_BYTES):
+        if decompressor is None:
+            if not (stored := stored.lstrip(b"\0")):
+                continue
+            decompressor = begin()
+        if isinstance(decompressor, bz2.BZ2Decompressor | lzma.LZMADecompressor):
+            yield decompressor.decompress(stored, _OUTPUT_BYTES)
+            while not (decompressor.eof or decompressor.needs_input):
+                yield decompressor.decompress(b"", _OUTPUT_BYTES)
+        else:
+            yield decompressor.decompress(stored)
+        stored = b""
+        if decompressor.eof:
+            stored, decompressor = decompressor.unused_data, None
+    if decompressor is not None:
+        raise EOFError("the compressed data break off")
+
+
+class _Pieces(io.RawIOBase):
+    """A stream of pieces of bytes."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
         super().__init__()
-        self._chunks = chunks
+        self._pieces = pieces
         self._rest = memoryview(b"")
-        self.allowance = allowance
-
-    def read(self, size: int = CHUNK_BYTES, /) -> bytes:
-        """Returns up to `size` bytes; none at the end. Can go on after a DamageError."""
-        while not self._rest:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return b""
-            if isinstance(chunk, DamageError):
-                raise chunk
-            self._rest = memoryview(chunk)
-        piece, self._rest = bytes(self._rest[:size]), self._rest[size:]
-        self.allowance.spend(len(piece))
-        return piece
 
     def readable(self) -> bool:
-        """Always True."""
         return True
 
     def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
-        """Fills `buffer` as far as `read` does, for `io.BufferedReader`; returns how far."""
-        chunk = self.read(len(buffer))
-        buffer[: len(chunk)] = chunk
-        return len(chunk)
-
-
-def decompressed(stream: IO[bytes], name: str, maximum_file_bytes: int | None = None) -> ByteStream:
-    """A stream of the decompressed bytes of a stored file, whose last suffix names the compression.
-
-    It raises DamageError for each damaged place, and goes on at the next member when it is read
-    again (`members.py`); EOFError where compressed data stop in the middle, after it has given what
-    comes before; and ExpansionError beyond `maximum_file_bytes` (None for `usual_file_bytes`).
-    """
-    codec = CODECS.get(split_compression(name)[1])
-    chunks = _chunks(stream) if codec is None else decompressed_members(stream, codec)
-    return ByteStream(chunks, Allowance(stream, maximum_file_bytes))
-
-
-def _chunks(stream: Any) -> Iterator[bytes]:
-    read = getattr(stream, "read1", stream.read)
-    while chunk := read(CHUNK_BYTES):
-        yield chunk
+        while not self._rest:
+            if (piece := next(self._pieces, None)) is None:
+                return 0
+            self._rest = memoryview(piece)
+        size = min(len(buffer), len(self._rest))
+        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
+        return size

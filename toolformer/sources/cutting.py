@@ -1,6 +1,6 @@
 """Cuts a source into shards: reads each record once, and stages the texts that it gives.
 
-The staged files belong to no shard yet, and go once the texts are stored elsewhere.
+The staged files belong to no shard yet, and are removed once the texts are stored elsewhere.
 """
 
 import datetime
@@ -11,27 +11,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from toolformer.marks import Calculation
 from toolformer.sources.errors import write_error
 from toolformer.sources.files import SourceFile
 from toolformer.sources.losses import LossKind
-from toolformer.sources.readers import read_raw_records
-from toolformer.sources.records import (
-    ParsedDocument,
-    RawRecord,
-    Rejection,
-    excerpt_of,
-    parse_record,
-)
+from toolformer.sources.readers import read_records
+from toolformer.sources.records import ParsedDocument, Record, Rejection, excerpt_of, parse_record
 from toolformer.sources.source import Source
 
-# Part of every digest: bumped when the form of a raw record changes, or how records are cut.
-CUTTING_VERSION = 2
-# The fields of a source that say how its records are parsed, also part of every digest.
+# Part of every digest: raised when the form of a record changes, or how records are cut.
+CUTTING_VERSION = 3
+# The fields of a source that determine how its records are parsed, also part of every digest.
 _PARSED_BY = (
-    "format",
     "text_column",
     "url_column",
     "date_column",
@@ -41,16 +34,16 @@ _PARSED_BY = (
     "maximum_text_bytes",
 )
 
-# Names of columns can be data, such as a key for each user.
+# Column names can be data, such as a key per user.
 _MOST_LOSSES, _OTHER_COLUMNS = 10_000, "(others)"
 _AS_JSON = json.JSONEncoder(separators=(",", ":"), default=str)
 
-# Called with the name of a source and the number of raw records cut from it so far.
+# Called with the name of a source and the number of records cut from it so far.
 Progress = Callable[[str, int], None]
 
 
 class Loss(NamedTuple):
-    """What is counted: in which file, of which kind, and of which column that was not read."""
+    """Something that is counted: its file, its kind, and the name of an unread column."""
 
     source: str
     kind: LossKind
@@ -63,11 +56,11 @@ class CutShard:
 
     Attributes:
         path: the staged file of its texts.
-        first_record: number of its first raw record within the source, from 0.
-        records: how many raw records it holds.
-        losses: what was lost: how often by file, kind and, where columns were not read, column.
-        digest: digest of its raw records and how they are parsed, 32 hexadecimal digits.
-        parsed_digest: digest of what they gave, likewise.
+        first_record: number of its first record within the source, from 0.
+        records: number of records.
+        losses: number of losses by file, kind and unread column.
+        digest: digest of its records and how they are parsed, 32 hexadecimal digits.
+        parsed_digest: digest of the documents and rejections that they give, likewise.
     """
 
     path: Path
@@ -78,7 +71,7 @@ class CutShard:
     parsed_digest: str
 
     def texts(self) -> Iterator[ParsedDocument | Rejection]:
-        """Yields the documents and rejections in the order of the source."""
+        """Yield the documents and rejections in the order of the source."""
         import zstandard
 
         with zstandard.open(self.path, "rt", encoding="ascii") as lines:
@@ -89,7 +82,6 @@ class CutShard:
                     continue
                 day = fields["published_on"]
                 fields["published_on"] = day and datetime.date.fromisoformat(day)
-                fields["damaged_spans"] = tuple(map(tuple, fields["damaged_spans"]))
                 fields["calculations"] = tuple(map(Calculation._make, fields["calculations"]))
                 yield ParsedDocument(**fields)
 
@@ -97,14 +89,13 @@ class CutShard:
 def cut_source(
     folder: Path, source: Source, files: list[SourceFile], progress: Progress
 ) -> Iterator[CutShard]:
-    """Cuts the files of a source, staging the texts of each shard in an existing folder.
+    """Cut the files of a source, staging the texts of each shard in an existing folder.
 
     Raises:
         SourceError: the source cannot be read.
         CorpusWriteError: the disk is full or the folder not writable.
     """
-    source = source.with_format(files[0].format)
-    records = read_raw_records(source, files)
+    records = read_records(source, files)
     first_record = 0
     # A shard is staged as it is read: peek for its first record, count the rest.
     while (record := next(records, None)) is not None:
@@ -115,43 +106,39 @@ def cut_source(
         progress(source.name, first_record)
 
 
-def _staged(
-    path: Path, first_record: int, source: Source, records: Iterable[RawRecord]
-) -> CutShard:
+def _staged(path: Path, first_record: int, source: Source, records: Iterable[Record]) -> CutShard:
     import zstandard
 
     digest, parsed_digest = (hashlib.blake2b(digest_size=16) for _ in range(2))
     layout = {name: getattr(source, name) for name in _PARSED_BY}
     digest.update(_line({"version": CUTTING_VERSION, "layout": layout}))
     count = 0
-    losses = Counter[Loss]()
+    losses, unread = Counter[Loss](), Counter[tuple[str, tuple[str, ...]]]()
     try:
         with zstandard.open(path, "wb") as file:
             for record in records:
                 count += 1
-                digest.update(_line(_fields(record)))
-                unread = Counter[str]()
-                for parsed in parse_record(record, source, unread):
-                    for kind, number in parsed.losses.items():
-                        losses[Loss(record.source, kind)] += number
-                    line = _line({**_fields(parsed), "losses": {}})
-                    parsed_digest.update(line)
-                    file.write(line)
-                for name, number in unread.items():
-                    loss = Loss(record.source, "unread_columns", excerpt_of(name))
-                    is_named = loss in losses or len(losses) < _MOST_LOSSES
-                    losses[loss if is_named else loss._replace(name=_OTHER_COLUMNS)] += number
+                digest.update(_line([record.source, record.offset, record.reason]))
+                digest.update(record.content)
+                parsed = parse_record(record, source)
+                fields = {name: getattr(parsed, name) for name in parsed.__slots__}
+                for kind, number in fields.pop("losses", {}).items():
+                    losses[Loss(record.source, kind)] += number
+                unread[record.source, record.unread] += 1
+                line = _line(fields)
+                parsed_digest.update(line)
+                file.write(line)
     except OSError as error:
         raise write_error(path, error) from error
+    for (name, columns), number in unread.items():
+        for column in columns:
+            loss = Loss(name, "unread_columns", excerpt_of(column))
+            is_named = loss in losses or len(losses) < _MOST_LOSSES
+            losses[loss if is_named else loss._replace(name=_OTHER_COLUMNS)] += number
     digests = digest.hexdigest(), parsed_digest.hexdigest()
     return CutShard(path, first_record, count, losses, *digests)
 
 
-def _fields(record: RawRecord | ParsedDocument | Rejection) -> dict[str, Any]:
-    """As `dataclasses.asdict`, which takes longer than the rest: it copies all values."""
-    return {name: getattr(record, name) for name in record.__slots__}
-
-
-def _line(content: dict[str, Any]) -> bytes:
-    """JSON in ASCII, in which surrogate escapes survive; dates become ISO 8601."""
+def _line(content: object) -> bytes:
+    """Return JSON in ASCII, in which surrogate escapes survive; dates become ISO 8601."""
     return _AS_JSON.encode(content).encode("ascii") + b"\n"

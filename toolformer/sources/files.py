@@ -1,4 +1,4 @@
-"""Which files a source consists of, in which format, and how to open them."""
+"""Files of a source: which ones, in which format, and how to open them."""
 
 import importlib.util
 import json
@@ -8,17 +8,18 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from toolformer.base.digests import digest_of_bytes, file_digest, hex_digest
 from toolformer.base.names import did_you_mean
 from toolformer.sources.addresses import is_local, located, open_file, source_errors
-from toolformer.sources.compression import COMPRESSION_SUFFIXES, decompressed, split_compression
+from toolformer.sources.compression import COMPRESSION_SUFFIXES, split_compression
 from toolformer.sources.errors import SourceError, SourceNotFoundError
 from toolformer.sources.source import (
     BUILT_IN_SOURCES,
     SOURCE_FORMATS,
     STARTERS,
+    WIKIPEDIA_EXCERPT,
     Source,
     SourceFormat,
 )
@@ -26,76 +27,102 @@ from toolformer.sources.source import (
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
+FileFormat = SourceFormat | Literal["wikipedia-excerpt"]
+
 _FORMAT_OF_SUFFIX: dict[str, SourceFormat] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "jsonl",
+    ".csv": "csv",
+    ".tsv": "csv",
     ".parquet": "parquet",
+    ".arrow": "arrow",
     ".txt": "text",
     ".md": "text",
-    ".warc": "warc",
-    ".wet": "warc",
 }
-# Dumps in parts carry the range of page numbers behind the suffix: `….xml-p1p41242.bz2`.
-_DUMP_NAME = re.compile(r"\.xml(-p\d+\w*(-\w+)?)?$")
-# Of WikiExtractor: articles between `<doc …>` and `</doc>`, or in JSON lines.
+# WikiExtractor's output with --json.
 _EXTRACTED_NAME = re.compile(r"wiki_\d+$")
-# What `datasets` writes beside the Arrow files of a set.
-_ABOUT_ARROW = ("state.json", "dataset_info.json")
-# What the hub and `datasets` keep beside the records of a set.
+# Formats that are not read, by file name, and the form to bring instead.
+_REFUSED = (
+    (
+        re.compile(r"\.xml(-p\d+\w*(-\w+)?)?$"),
+        "XML, such as a Wikipedia dump, is not read: bring Wikipedia as Parquet "
+        "(hf://datasets/wikimedia/wikipedia/20231101.en/*.parquet), other texts as JSON lines",
+    ),
+    (
+        re.compile(r"\.(warc|wet|wat|arc)$"),
+        "Web archives are not read: extract their texts to JSON lines, for instance with "
+        "trafilatura or datatrove",
+    ),
+    (re.compile(r"\.(zip|tar|tgz|7z|rar)$"), "Archives are not read: unpack the files"),
+)
+# Metadata that the hub and `datasets` store beside the records of a set.
 _ABOUT_SET = re.compile(
     r"(readme|licen[cs]e|notice|citation|changelog)\b.*\.(md|txt)"
     r"|(state|dataset_infos?|dataset_dict|croissant|metadata)\.json",
     re.IGNORECASE,
 )
 _EXPECTED_NAMES = (
-    ".jsonl, .ndjson, .json (one object per line), .parquet, .txt, .md, .warc, .wet, .xml for a "
-    "Wikipedia dump, or wiki_00 and so on, as of WikiExtractor; all but .parquet also with "
-    f"{', '.join(COMPRESSION_SUFFIXES)}"
+    ".jsonl, .ndjson, .json (one object per line), .csv, .tsv, .txt or .md, with or without "
+    f"{', '.join(COMPRESSION_SUFFIXES)}, or .parquet or .arrow"
 )
 _EXCERPT_PATTERN = "enwiki-latest-pages-articles1.xml-*-shortened.bz2"
 _DIGESTED_BYTES = 1 << 16
-# Of a file on this machine, above the largest dump of Wikipedia.
+# A larger local file would take minutes to digest.
 _LARGEST_WHOLE = 2**35
-# The last is the hub's.
+# The last one is the hub's.
 _ETAG_KEYS = ("ETag", "etag", "e_tag", "blob_id")
 _VERSION_KEYS = ("mtime", "LastModified", "last_modified", "updated")
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of a source; its name, as the user would write it, is part of every document id."""
+    """One file of a source. Its name, as the user would write it, is part of every document id."""
 
     name: str
     path: str
-    format: SourceFormat
+    format: FileFormat
     filesystem: "AbstractFileSystem"
+
+    def open(self) -> IO[bytes]:
+        """Open the file for reading as it is stored, without decompression."""
+        return open_file(self.filesystem, self.path)
+
+    def state(self) -> tuple[int, str, str]:
+        """Return size, time of the last change and ETag, as far as they are known."""
+        facts = self.filesystem.info(self.path)
+        version, etag = (
+            str(next((facts[key] for key in keys if facts.get(key)), ""))
+            for keys in (_VERSION_KEYS, _ETAG_KEYS)
+        )
+        return int(facts.get("size") or 0), version, etag
 
 
 def detect_format(name: str) -> SourceFormat | None:
-    """Tells the format from a file name; None where it does not say."""
+    """Return the format that a file name says, or None."""
     base, compression = split_compression(posixpath.basename(name).lower())
-    if _DUMP_NAME.search(base):
-        return "wikipedia-dump"
     if _EXTRACTED_NAME.match(base):
-        return "text"
+        return "jsonl"
     detected = _FORMAT_OF_SUFFIX.get(posixpath.splitext(base)[1])
-    # Parquet compresses inside and is read from its end: a compressed one is not a Parquet file.
-    return None if detected == "parquet" and compression else detected
+    # Parquet and Arrow compress inside, and Parquet is read from its end.
+    return None if detected in ("parquet", "arrow") and compression else detected
 
 
 def list_files(source: Source) -> list[SourceFile]:
-    """Lists the files of a source, sorted by name.
+    """List the files of a source, sorted by name.
 
-    Hidden files are left out of a folder, and of a pattern that names none. So are, of a folder
-    with the format `auto`, files whose name tells no format, and a data set's README and metadata.
+    Hidden files are left out of a folder, and of a pattern that does not name them. With the format
+    `auto`, a folder's files of unknown formats, README and metadata are left out as well.
 
     Raises:
-        SourceNotFoundError: there is no such file, or nothing matches the pattern.
-        SourceError: the format is unknown or mixed, the folder holds nothing to read, or the
-            address is not supported or does not answer.
+        SourceNotFoundError: the file does not exist, or nothing matches the pattern.
+        SourceError: the format is unknown, mixed or not read, the folder holds nothing to read, or
+            the address is not supported or does not answer.
     """
-    address = str(built_in_path(source.path)) if source.is_built_in else source.path
+    if source.path == WIKIPEDIA_EXCERPT:
+        filesystem, path, _ = located(str(built_in_path(source.path)))
+        return [SourceFile(WIKIPEDIA_EXCERPT, path, WIKIPEDIA_EXCERPT, filesystem)]
+    address = str(built_in_path(source.path) / "*.jsonl") if source.is_built_in else source.path
     filesystem, path, kind = located(address)
     is_folder = kind == "directory"
     with source_errors(source.path):
@@ -110,6 +137,7 @@ def list_files(source: Source) -> list[SourceFile]:
                 paths = _without_hidden(paths, folder)
         else:
             raise _not_found(source, filesystem, path)
+        paths = _of_saved_sets(filesystem, sorted(map(str, paths)))
     if not paths:
         if is_folder:
             raise SourceError(
@@ -120,8 +148,7 @@ def list_files(source: Source) -> list[SourceFile]:
             f"No file matches the pattern {source.path!r}. Expected at least one. Check the "
             "pattern; `**` stands for folders at any depth."
         )
-    _refuse_arrow(paths, is_folder)
-    source_format, paths = _agreed_format(source, filesystem, sorted(map(str, paths)), is_folder)
+    source_format, paths = _agreed_format(source, paths, is_folder)
     return sorted(
         (SourceFile(_name(source, filesystem, p), p, source_format, filesystem) for p in paths),
         key=lambda file: file.name,
@@ -129,7 +156,7 @@ def list_files(source: Source) -> list[SourceFile]:
 
 
 def files_left_out(source: Source) -> list[str]:
-    """Return the files of a folder that `list_files` leaves out, but for hidden ones.
+    """Return the files of a folder that `list_files` leaves out, except hidden ones.
 
     Returns:
         Their paths within the folder, sorted; none for another kind of source.
@@ -148,29 +175,24 @@ def files_left_out(source: Source) -> list[str]:
     return sorted(path.removeprefix(folder).lstrip("/") for path in paths)
 
 
-def open_stored(file: SourceFile) -> IO[bytes]:
-    """Opens a file for reading as it is stored, without decompression."""
-    return open_file(file.filesystem, file.path)
-
-
 def file_identity(file: SourceFile) -> str:
-    """A digest of the file's name and bytes.
+    """Return a digest of the file's name and bytes.
 
-    Of a file elsewhere the ETag of its store stands for the bytes; without one size, time of
-    change, and first and last bytes do, as for a file here that would take minutes to read.
+    For a remote file the ETag of its store stands for the bytes. Without an ETag, and for a huge
+    local file, size, time of change, and the first and last bytes do.
 
     Raises:
         SourceError: the file cannot be read.
     """
     with source_errors(file.name):
-        size, version, etag = _facts(file)
+        size, version, etag = file.state()
         if is_local(file.filesystem):
             if size <= _LARGEST_WHOLE:
                 return hex_digest(file.name, file.format, file_digest(Path(file.path)))
             version = str(Path(file.path).stat().st_ctime_ns)
         content = json.dumps([file.name, file.format, size, etag or version]).encode()
         if not etag:
-            with open_stored(file) as stream:
+            with file.open() as stream:
                 content += stream.read(_DIGESTED_BYTES)
                 if size > _DIGESTED_BYTES:
                     stream.seek(max(_DIGESTED_BYTES, size - _DIGESTED_BYTES))
@@ -179,7 +201,7 @@ def file_identity(file: SourceFile) -> str:
 
 
 def built_in_path(name: str) -> Path:
-    """Where a built-in source lies on disk."""
+    """Return where a built-in source is on disk."""
     if name in STARTERS:
         return Path(__file__).parents[1] / name.replace("-", "_")
     specification = importlib.util.find_spec("gensim")
@@ -202,46 +224,63 @@ def _without_hidden(paths: list[str], folder: str) -> list[str]:
 
 
 def _files_among(filesystem: "AbstractFileSystem", listing: Any) -> list[str]:
-    """The paths of files: no folders, sockets or pipes."""
+    """Return the paths of regular files."""
     if is_local(filesystem):
         return [path for path in map(str, listing) if filesystem.isfile(path)]
     # Not asked one by one: each question is a request.
     return [str(path) for path, facts in listing.items() if facts["type"] == "file"]
 
 
-def _refuse_arrow(paths: list[str], is_folder: bool) -> None:
-    for path in paths:
-        folder, name = posixpath.split(path)
-        about = (posixpath.join(folder, each) for each in _ABOUT_ARROW)
-        if name.endswith(".arrow") and (not is_folder or any(each in paths for each in about)):
+def _of_saved_sets(filesystem: "AbstractFileSystem", paths: list[str]) -> list[str]:
+    """Leave out Arrow files beside the `state.json` of `save_to_disk` that it does not name.
+
+    `datasets` keeps its caches there as well.
+    """
+    for state in [path for path in paths if posixpath.basename(path) == "state.json"]:
+        folder = posixpath.dirname(state)
+        beside = {path for path in paths if posixpath.dirname(path) == folder}
+        if not any(path.endswith(".arrow") for path in beside):
+            continue
+        if f"{posixpath.dirname(folder)}/dataset_dict.json" in paths:
             raise SourceError(
-                f"{path!r} is an Arrow file, as save_to_disk of datasets writes it. Expected "
-                "Parquet or JSON lines. Write the set as such and name that file (in Python: "
-                f"datasets.load_from_disk({folder!r}).to_parquet(FILE))."
+                f"The folder {posixpath.dirname(folder)!r} holds several splits of a data set. "
+                f"Expected one. Name a split, such as {folder!r}."
             )
+        with filesystem.open(state) as stream:
+            named = [each["filename"] for each in json.load(stream)["_data_files"]]
+        of_set = {f"{folder}/{name}" for name in named}
+        if missing := of_set - beside:
+            raise SourceError(
+                f"The data set {folder!r} lacks {min(missing)!r}, which its state.json names. "
+                "Expected all of its files. Copy or save it again."
+            )
+        others = {path for path in beside if path.endswith(".arrow")} - of_set
+        paths = [path for path in paths if path not in others]
+    return paths
 
 
 def _agreed_format(
-    source: Source, filesystem: "AbstractFileSystem", paths: list[str], is_folder: bool
+    source: Source, paths: list[str], is_folder: bool
 ) -> tuple[SourceFormat, list[str]]:
-    """The one format of all files, and the files that have it."""
+    """Return the one format of all files, and the files that have it."""
     if source.format != "auto":
         return source.format, paths
-    formats: dict[str, SourceFormat] = {}
-    extracted: SourceFormat | None = None
-    for path in paths:
-        known = detect_format(path)
-        if _EXTRACTED_NAME.match(split_compression(posixpath.basename(path))[0]):
-            extracted = known = extracted or _extracted_format(filesystem, path)
-        if known is not None:
-            formats[path] = known
-        elif not is_folder:
-            raise SourceError(
-                f"The format of {path!r} cannot be told from its name. Expected {_EXPECTED_NAMES}. "
-                f"Rename the file or give its format: one of {', '.join(SOURCE_FORMATS)}."
-            )
+    formats: dict[str, SourceFormat] = {
+        path: known for path in paths if (known := detect_format(path))
+    }
+    unknown = next((path for path in paths if path not in formats), None)
+    if unknown and not (is_folder and formats):
+        base = split_compression(posixpath.basename(unknown).lower())[0]
+        for name, why in _REFUSED:
+            if name.search(base):
+                raise SourceError(f"The source {unknown!r} cannot be used. {why}.")
     if is_folder:
         formats = _without_metadata(formats)
+    elif unknown:
+        raise SourceError(
+            f"The format of {unknown!r} cannot be told from its name. Expected {_EXPECTED_NAMES}. "
+            f"Rename the file or give its format: one of {', '.join(SOURCE_FORMATS)}."
+        )
     distinct = sorted(set(formats.values()))
     if not distinct:
         raise SourceError(
@@ -259,14 +298,14 @@ def _agreed_format(
 def _without_metadata(formats: dict[str, SourceFormat]) -> dict[str, SourceFormat]:
     """Leave out metadata in JSON, and a README unless the folder's other files are texts too.
 
-    Beside Parquet files every text and every `.json` file is about the set.
+    Beside Parquet or Arrow files, every text and every `.json` file is about the set.
     """
-    has_parquet = "parquet" in formats.values()
+    has_tables = not {"parquet", "arrow"}.isdisjoint(formats.values())
     about = {
         path
         for path in formats
         if _ABOUT_SET.fullmatch(posixpath.basename(path))
-        or (has_parquet and (formats[path] == "text" or path.endswith(".json")))
+        or (has_tables and (formats[path] == "text" or path.endswith(".json")))
     }
     has_texts_alone = {formats[path] for path in formats.keys() - about} <= {"text"}
     return {
@@ -276,15 +315,9 @@ def _without_metadata(formats: dict[str, SourceFormat]) -> dict[str, SourceForma
     }
 
 
-def _extracted_format(filesystem: "AbstractFileSystem", path: str) -> SourceFormat:
-    with source_errors(path), open_file(filesystem, path) as stored:
-        return "jsonl" if decompressed(stored, path).read(1) == b"{" else "text"
-
-
 def _name(source: Source, filesystem: "AbstractFileSystem", path: str) -> str:
     if source.is_built_in:
-        is_single = source.path not in STARTERS
-        return source.path if is_single else f"{source.path}/{posixpath.basename(path)}"
+        return f"{source.path}/{posixpath.basename(path)}"
     if not is_local(filesystem):
         return str(filesystem.unstrip_protocol(path))
     if source.name.startswith(("/", "~")):
@@ -295,22 +328,12 @@ def _name(source: Source, filesystem: "AbstractFileSystem", path: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _facts(file: SourceFile) -> tuple[int, str, str]:
-    """The size, the time of the last change and the ETag of a file, as far as they are known."""
-    facts = file.filesystem.info(file.path)
-    version, etag = (
-        str(next((facts[key] for key in keys if facts.get(key)), ""))
-        for keys in (_VERSION_KEYS, _ETAG_KEYS)
-    )
-    return int(facts.get("size") or 0), version, etag
-
-
 def _not_found(source: Source, filesystem: "AbstractFileSystem", path: str) -> SourceNotFoundError:
     folder, _, wanted = path.rstrip("/").rpartition("/")
     neighbours: Iterable[str] = ()
     where = ""
     if source.path.startswith("hf://"):
-        # The hub tells nobody of what is hidden from them.
+        # The hub does not reveal that a private repository exists.
         where = " If it is private or gated, set HF_TOKEN, or run `hf auth login`."
     elif not is_local(filesystem):
         pass  # a listing can be long

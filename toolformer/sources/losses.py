@@ -1,17 +1,14 @@
-"""What a record can hold and no document shows, in kinds that are counted."""
+"""Parts of records that a document does not show, counted by kind."""
 
 from collections.abc import Iterable
 from typing import Literal
 
-# `_WORDS` says what is counted under each; under `unread_columns` each column is.
+# Under `unread_columns`, each column is counted by its name.
 LossKind = Literal[
     "dates",
     "addresses",
     "columns",
     "unread_columns",
-    "templates",
-    "formulas",
-    "damaged_bytes",
     "encodings",
     "marks",
     "calls",
@@ -24,9 +21,6 @@ _WORDS: dict[str, str] = {
     "addresses": "addresses and titles that could not be read",
     "columns": "records without a named column",
     "unread_columns": "columns that nothing reads",
-    "templates": "templates that are not in the text",
-    "formulas": "formulas that are not in the text",
-    "damaged_bytes": "damaged bytes that were passed over",
     "encodings": "texts with characters that were taken out or could not be decoded",
     "marks": "marks of other tools in the text, which --strip-marks takes out",
     "calls": "calls in the text, such as [Calculator(2 * 3) -> 6], which --strip-marks takes out",
@@ -37,10 +31,10 @@ _SHOWN_COLUMNS = 20
 
 
 def losses_in_words(losses: Iterable[tuple[str, str, int]]) -> list[tuple[str, int]]:
-    """What was lost as a user reads it, and how often.
+    """Return descriptions of losses with their counts, for users.
 
     Args:
-        losses: kind, name (of a column that nothing reads, else empty) and count, each pair once.
+        losses: kind, name (of an unread column, else empty) and count, each pair once.
 
     Example:
         >>> losses_in_words([("dates", "", 3), ("unread_columns", "id", 5)])

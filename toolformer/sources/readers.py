@@ -1,235 +1,268 @@
-"""Raw records of a source, one at a time; of a damaged file those before and after the damage."""
+"""Records of the files of a source, and the documents that they give."""
 
 import codecs
-import html
+import csv
 import io
-import re
+import json
 from collections.abc import Callable, Iterator, Mapping
-from itertools import chain, count, islice
+from itertools import chain, islice
 from typing import IO, Any
 
+from toolformer.base.foreign_texts import shown
 from toolformer.base.named_files import IS_POINTER, POINTER_START
-from toolformer.sources.addresses import unreadable
 from toolformer.sources.columns import MISSING, column_names, value_at
-from toolformer.sources.compression import CHUNK_BYTES, RECORD_BYTES, ByteStream, decompressed
-from toolformer.sources.errors import DamageError, ExpansionError, SourceError
-from toolformer.sources.files import SourceFile, open_stored
-from toolformer.sources.parquet_rows import read_rows
-from toolformer.sources.reasons import UNREADABLE, Reason
-from toolformer.sources.records import (
-    LINE_BYTES_PER_TEXT_BYTE,
-    RawRecord,
-    damaged_record,
-    excerpt_of,
-    missing_column_error,
-    row_of,
-)
-from toolformer.sources.source import FORMATS_WITH_COLUMNS, Source
-from toolformer.sources.web_archives import read_web_archive
-from toolformer.sources.wikipedia_dump import read_pages
+from toolformer.sources.compression import decompressed, split_compression
+from toolformer.sources.errors import SourceError
+from toolformer.sources.excerpt import read_excerpt
+from toolformer.sources.files import SourceFile
+from toolformer.sources.reasons import Reason
+from toolformer.sources.records import ParsedDocument, Record, Rejection, parse_record
+from toolformer.sources.source import Source
+from toolformer.sources.tables import read_table
 
-CHECKED_RECORDS = 100
-
-_EXCERPT_BYTES = 4_096
-_ARTICLE = re.compile(
-    rb'<doc id="[^"]*"(?: revid="[^"]*")? url="(?P<url>[^"]*)" title="(?P<title>.*)">\s*$'
-)
+# A line holds more than its text: other columns, and up to six bytes for an escaped character.
+_LINE_BYTES_PER_TEXT_BYTE = 8
+# A JSON value takes up to 72 bytes of memory, however short it is written.
+_MAX_JSON_VALUES = 3_000_000
+# Required columns are in the first so many records.
+_CHECKED_RECORDS = 100
+_SHOWN_COLUMNS = 20
+_BLOCK_BYTES = 1 << 18
 
 
-def read_raw_records(source: Source, files: list[SourceFile]) -> Iterator[RawRecord]:
-    """Yields the raw records of the files of a source, at most `source.limit`.
+def read_documents(source: Source, files: list[SourceFile]) -> Iterator[ParsedDocument | Rejection]:
+    """Yield the documents of a source, and the records that give none; see `read_records`."""
+    return (parse_record(record, source) for record in read_records(source, files))
+
+
+def read_records(source: Source, files: list[SourceFile]) -> Iterator[Record]:
+    """Yield the records of the files of a source, at most `source.limit`.
 
     Args:
-        source: with the format of its files.
-        files: as `list_files` gives them.
+        files: as `list_files` returns them.
 
     Raises:
-        SourceError: on the first step, when the source is unreadable or empty, has no column for
-            the text or for a context, or no record has a column that it names; later, when the
-            disk or the network fails or a further Parquet file has no text.
+        SourceError: a file cannot be read to its end, the source is empty, or a named column is in
+            no record; a required column has to be in the first 100.
     """
-    # Read twice, since a hundred records may take more memory than there is.
-    _check(source, files)
-    yield from islice(_records(source, files), source.limit)
-
-
-def _records(
-    source: Source, files: list[SourceFile], per_file: int | None = None
-) -> Iterator[RawRecord]:
-    return chain.from_iterable(islice(_records_of(file, source), per_file) for file in files)
-
-
-def _check(source: Source, files: list[SourceFile]) -> None:
-    """Checks that there are records with the columns they must have, before anything is cut.
-
-    A required column is in the first hundred; a further one that is named may come late. All rows
-    of a Parquet file have the same columns.
-    """
-    per_file = CHECKED_RECORDS if source.format == "parquet" else None
-    most = source.limit and max(source.limit, CHECKED_RECORDS)
     missing = dict(source.named_columns)
-    checked, first, failed, columns = 0, None, None, dict[str, None]()
-    for number, record in enumerate(islice(_records(source, files, per_file), most), 1):
-        if record.reason in UNREADABLE:
-            failed = record
-        elif source.format in FORMATS_WITH_COLUMNS:
-            checked += 1
-            first = first or record.raw
-            found = row_of(record)
-            row = found if isinstance(found, Mapping) else {}
-            for content in [
-                each for each in missing if value_at(row, missing[each]) is not MISSING
-            ]:
-                del missing[content]
-            if number <= CHECKED_RECORDS:
-                columns |= dict.fromkeys([*column_names(row), *record.unread])
-            if not missing:
-                return
-        elif source.format != "text" or not isinstance(record.raw, str) or record.raw.strip():
-            return
-        if number >= CHECKED_RECORDS and (
-            not missing or missing.keys() & source.required_columns.keys()
-        ):
-            break
-    if checked:
-        content = next(iter(missing))
-        raise missing_column_error(source.path, source, content, columns, checked, first)
-    raise _no_records_error(source, len(files), failed)
-
-
-def _no_records_error(source: Source, files: int, failed: RawRecord | None) -> SourceError:
-    if failed is not None:
-        return SourceError(
-            f"The source {source.path!r} cannot be read: {failed.raw} Expected a complete "
-            f"{source.format} file. Fetch or write the file again, or name its format."
-        )
-    return SourceError(
-        f"The source {source.path!r} is empty: no record in {files} file(s). Expected at "
-        f"least one {source.format} record. Check that the file was written to its end."
-    )
-
-
-def _records_of(file: SourceFile, source: Source) -> Iterator[RawRecord]:
-    """Yields the raw records of one file.
-
-    Where the data stop in the middle, are damaged or grow beyond the limit, the last record says
-    so in its `reason`.
-    """
-    offset = 0
-    try:
-        with open_stored(file) as stored:
-            for record in _read(file, stored, source):
-                yield record
-                offset = record.offset + 1
-    except (EOFError, ExpansionError, OSError) as error:
-        # Decompressors and Arrow raise OSError without a number for what is wrong in the data.
-        if isinstance(error, OSError) and error.errno is not None:
-            raise unreadable(file.name, error) from error
-        if isinstance(error, DamageError):
-            yield damaged_record(file.name, offset, error)
-            return
-        reason = _reason_of(error)
-        explanation = f"{file.name}: {str(error) or reason}."
-        yield RawRecord(file.name, offset, excerpt_of(explanation), reason)
-
-
-def _reason_of(error: Exception) -> Reason:
-    if isinstance(error, ExpansionError):
-        return "decompression_limit"
-    return "truncated_source" if isinstance(error, EOFError) else "damaged_source"
-
-
-def _read(file: SourceFile, stored: Any, source: Source) -> Iterator[RawRecord]:
-    if stored.peek(len(POINTER_START)).startswith(POINTER_START):
-        raise OSError(IS_POINTER)
-    if file.format == "parquet":
-        yield from read_rows(file.name, stored, source)
-        return
-    content = decompressed(stored, file.path, source.maximum_file_bytes)
-    for record in _READERS[file.format](file.name, content, source):
-        content.allowance.spend(RECORD_BYTES)
+    names = dict[str, None]()
+    number, first = 0, None
+    records = chain.from_iterable(_records_of(file, source) for file in files)
+    for number, record in enumerate(islice(records, source.limit), 1):
+        first = first or record
+        if missing:
+            # Of tables, the other columns are not read.
+            others = record.unread if record.raw is None else ()
+            names |= dict.fromkeys([*column_names(record.columns), *others])
+            for content in [*missing]:
+                if value_at(record.columns, missing[content]) is not MISSING:
+                    del missing[content]
+            if number == _CHECKED_RECORDS and missing.keys() & source.required_columns.keys():
+                break
         yield record
+    if first is None:
+        raise SourceError(
+            f"The source {source.path!r} is empty: no record in {len(files)} file(s). Expected at "
+            f"least one {files[0].format} record. Check that the file was written to its end."
+        )
+    if missing:
+        content = min(missing, key=[*source.columns_of].index)
+        raise _missing_column_error(source.path, source, content, list(names), number, first)
 
 
-def _read_lines(name: str, content: ByteStream, source: Source) -> Iterator[RawRecord]:
-    longest = source.maximum_text_bytes * LINE_BYTES_PER_TEXT_BYTE
-    lines = io.BufferedReader(content, CHUNK_BYTES)
-    for offset in count():
-        try:
-            line = end = lines.readline(longest + 1)
-            while not end.endswith(b"\n") and (end := lines.readline(CHUNK_BYTES)):
-                pass
-        except DamageError as error:
-            # The line that was begun is lost with it.
-            yield damaged_record(name, offset, error)
-            continue
-        if not line:
-            return
-        is_whole = len(line) <= longest
-        if offset == 0:
+def read_lines(content: IO[bytes], longest: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that are not blank, with their numbers from 0.
+
+    Of a line longer than `longest` bytes, one byte more than that is given.
+    """
+    for number, line in enumerate(iter(lambda: content.readline(longest + 1), b"")):
+        end = line
+        while not end.endswith(b"\n") and (end := content.readline(_BLOCK_BYTES)):
+            pass
+        if number == 0:
             line = line.removeprefix(codecs.BOM_UTF8)
-        if not is_whole:
-            excerpt = line[:_EXCERPT_BYTES].decode("utf-8", "replace")
-            yield RawRecord(name, offset, excerpt_of(excerpt), "too_long")
-        elif line.strip():
-            raw = line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
-            yield RawRecord(name, offset, raw)
+        if line.strip():
+            yield number, line.rstrip(b"\r\n")
+
+
+def json_object(line: bytes) -> Mapping[str, Any] | Reason:
+    """Return the object that a line of JSON holds, or why there is none."""
+    if sum(map(line.count, (b"{", b"[", b","))) > _MAX_JSON_VALUES:
+        return "too_long"
+    try:
+        row = json.loads(line.decode(), object_pairs_hook=_object)
+    except UnicodeDecodeError:
+        return "invalid_utf8"
+    except _RepeatedKeyError:
+        return "repeated_key"
+    except (ValueError, RecursionError):
+        return "invalid_json"
+    return row if isinstance(row, Mapping) else "not_an_object"
+
+
+def read_csv(content: IO[bytes], delimiter: str, longest: int) -> Iterator[list[str]]:
+    """Yield the rows of a table in text, the header first; bytes that are not UTF-8 are escaped.
+
+    Raises:
+        csv.Error: quotes are wrong, or a cell is longer than `longest` characters.
+    """
+    csv.field_size_limit(longest)
+    lines = io.TextIOWrapper(content, "utf-8-sig", "surrogateescape", newline="")
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    try:
+        yield from (row for row in rows if row)
+    except csv.Error as error:
+        raise csv.Error(f"after line {rows.line_num}: {error}") from error
+
+
+class _RepeatedKeyError(ValueError):
+    """An object has two values for one key."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        raise _RepeatedKeyError
+    return row
+
+
+def _records_of(file: SourceFile, source: Source) -> Iterator[Record]:
+    """Yield the records of one file."""
+    number = 0
+    try:
+        before = file.state()
+        with file.open() as stream:
+            start = stream.read(len(POINTER_START))
+            stream.seek(0)
+            if start == POINTER_START:
+                raise OSError(IS_POINTER)
+            for record in _READERS[file.format](file, stream, source):
+                yield record
+                number += 1
+        if file.state() != before:
+            raise OSError("it changed while it was read")
+    except SourceError:
+        raise
+    # Codecs, Arrow and the drivers of remote files have errors of many kinds.
+    except Exception as error:
+        reason = shown(error).rstrip(".") or type(error).__name__
+        place = f" after record {number}" if number else ""
+        raise SourceError(
+            f"The source {file.name!r} cannot be read{place}: {reason}. Expected a whole "
+            f"{file.format} file on a disk or network that answers. Copy or fetch it again, then "
+            "ingest it again; nothing of it was stored."
+        ) from error
+
+
+def _lines(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[Record]:
+    longest = source.maximum_text_bytes * _LINE_BYTES_PER_TEXT_BYTE
+    for offset, line in read_lines(decompressed(stream, file.path), longest):
+        found = "too_long" if len(line) > longest else json_object(line)
+        if isinstance(found, str):
+            yield Record(file.name, offset, {}, line, found)
         else:
-            # A blank line is no record, but takes time.
-            content.allowance.spend(RECORD_BYTES)
+            yield Record(file.name, offset, found, line, unread=source.unread_columns(found))
 
 
-def _read_text(name: str, content: ByteStream, source: Source) -> Iterator[RawRecord]:
-    stream = io.BufferedReader(content, CHUNK_BYTES)
-    if stream.peek().startswith(b"<doc id="):
-        yield from _read_articles(name, stream, source)
-        return
-    text = stream.read(source.maximum_text_bytes + 1)
+def _csv_rows(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[Record]:
+    longest = source.maximum_text_bytes * _LINE_BYTES_PER_TEXT_BYTE
+    is_tsv = split_compression(file.path)[0].lower().endswith(".tsv")
+    rows = read_csv(decompressed(stream, file.path), "\t" if is_tsv else ",", longest)
+    header = next(rows, [])
+    for column in source.columns_of.values():
+        if header.count(column) > 1:
+            raise SourceError(
+                f"The file {file.name!r} has {header.count(column)} columns {column!r}. Expected "
+                "one. Rename the others in the file, or set another column."
+            )
+    unread = source.unread_columns(header)
+    for offset, row in enumerate(rows):
+        if len(row) == len(header):
+            columns = dict(zip(header, row, strict=True))
+            yield Record(file.name, offset, columns, unread=unread)
+        else:
+            yield Record(file.name, offset, {"cells": row}, None, "wrong_column_count")
+
+
+def _table_rows(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[Record]:
+    table = read_table(stream, file.name, [*source.columns_of.values()])
+    for content, column in source.required_columns.items():
+        if table.row_count and column not in table.columns:
+            raise _missing_column_error(file.name, source, content, table.names, table.row_count)
+    unread = source.unread_columns(table.names)
+    for offset, row in enumerate(table.rows):
+        yield Record(file.name, offset, row, unread=unread)
+
+
+def _text(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[Record]:
+    text = decompressed(stream, file.path).read(source.maximum_text_bytes + 1)
+    if text.startswith(b"<doc id="):
+        raise SourceError(
+            f"The file {file.name!r} holds articles between <doc> and </doc>, as WikiExtractor "
+            "writes them. Expected a text per file. Run it with --json, and ingest its files as "
+            "jsonl."
+        )
     if len(text) > source.maximum_text_bytes:
-        excerpt = text[:_EXCERPT_BYTES].decode("utf-8", "replace")
-        yield RawRecord(name, 0, excerpt_of(excerpt), "too_long")
-    else:
-        text = text.removeprefix(codecs.BOM_UTF8)
-        yield RawRecord(name, 0, text.decode("utf-8", "surrogateescape"))
+        yield Record(file.name, 0, {source.text_column: None}, text, "too_long")
+        return
+    content = text.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+    columns = {source.text_column: content}
+    if source.title_column is not None:
+        columns[source.title_column] = file.name.rpartition("/")[2]
+    yield Record(file.name, 0, columns)
 
 
-def _read_articles(name: str, lines: IO[bytes], source: Source) -> Iterator[RawRecord]:
-    """Articles as WikiExtractor writes them: each begins with its title, and is safe in HTML."""
-    number = size = 0
-    head, body = None, list[bytes]()
-    while line := lines.readline(source.maximum_text_bytes * LINE_BYTES_PER_TEXT_BYTE):
-        size += len(line)
-        found = _ARTICLE.match(line)
-        if found if head else not found and line.strip():
-            yield damaged_record(name, number, DamageError("<doc …> or </doc> is missing", size))
-            number, size = number + 1, 0
-        if found:
-            head, body, size = found, [], 0
-        elif head and line.strip() == b"</doc>":
-            url, title = (part.decode("utf-8", "replace") for part in head.groups())
-            if size > source.maximum_text_bytes:
-                yield RawRecord(name, number, excerpt_of(title), "too_long")
-            else:
-                text = html.unescape(b"".join(body).decode("utf-8", "surrogateescape"))
-                text = text.lstrip("\n").removeprefix(f"{title}\n").strip("\n")
-                yield RawRecord(name, number, {"text": text, "title": title, "url": url})
-            number, size, head = number + 1, 0, None
-        elif size <= source.maximum_text_bytes:
-            body.append(line)
-    if head:
-        raise EOFError("the last article has no </doc>")
+def _articles(file: SourceFile, stream: IO[bytes], _: Source) -> Iterator[Record]:
+    for offset, article in enumerate(read_excerpt(stream)):
+        yield Record(file.name, offset, article)
 
 
-def _read_dump(name: str, content: ByteStream, source: Source) -> Iterator[RawRecord]:
-    pages = read_pages(content, maximum_text_bytes=source.maximum_text_bytes)
-    for offset, page in enumerate(pages):
-        is_damage = isinstance(page, DamageError)
-        yield damaged_record(name, offset, page) if is_damage else RawRecord(name, offset, page)
-
-
-_READERS: dict[str, Callable[[str, ByteStream, Source], Iterator[RawRecord]]] = {
-    "jsonl": _read_lines,
-    "text": _read_text,
-    "wikipedia-dump": _read_dump,
-    "warc": read_web_archive,
+_READERS: dict[str, Callable[[SourceFile, IO[bytes], Source], Iterator[Record]]] = {
+    "jsonl": _lines,
+    "csv": _csv_rows,
+    "parquet": _table_rows,
+    "arrow": _table_rows,
+    "text": _text,
+    "wikipedia-excerpt": _articles,
 }
+
+
+def _missing_column_error(
+    name: str,
+    source: Source,
+    content: str,
+    present: list[str],
+    checked: int,
+    first: Record | None = None,
+) -> SourceError:
+    """Return the error for records without a named column.
+
+    Args:
+        content: what the column should hold, as in `Source.named_columns`.
+        present: the columns that the records have; none if no record is an object.
+    """
+    if not present:
+        line = first.raw or b"" if first else b""
+        advice = "An array or a pretty-printed file must be rewritten so (jq -c '.[]' does it)."
+        if line.startswith(b"\x1f\x8b"):
+            advice = (
+                "The first line is gzip: decompress the file (once more, if it was compressed)."
+            )
+        elif line.startswith(b"<doc "):
+            advice = "This is WikiExtractor's own form: run it with --json."
+        elif b"\0" in line or (first and first.reason == "invalid_utf8"):
+            advice = (
+                "The first line is not UTF-8: rewrite the file (iconv -t UTF-8), or fetch it again."
+            )
+        return SourceError(
+            f"None of the first {checked} lines of {name!r} is a JSON object. Expected one object "
+            f"per line, each key once, with the text in {source.text_column!r}. {advice}"
+        )
+    shown_names = ", ".join(present[:_SHOWN_COLUMNS])
+    more = ", …" if len(present) > _SHOWN_COLUMNS else ""
+    return SourceError(
+        f"The source {name!r} has no column {source.columns_of[content]!r} in its first {checked} "
+        f"record(s). Its columns are: {shown_names}{more}. Set {content}_column to the one that "
+        f"holds the {content}."
+    )

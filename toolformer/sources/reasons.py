@@ -1,27 +1,27 @@
-"""Why records give no document, and how many of them did and did not."""
+"""Reasons why records give no document, and a count of records by reason."""
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
-Unreadable = Literal["truncated_source", "damaged_source", "decompression_limit"]
-Reason = (
-    Unreadable
-    | Literal["too_long", "invalid_utf8", "invalid_json", "repeated_key"]
-    | Literal["not_an_object", "empty_text"]
-    | Literal["missing_text", "text_not_a_string", "missing_context", "context_not_a_string"]
-    # Of pages of a Wikipedia dump.
-    | Literal["redirect", "not_an_article", "unparsable_markup", "no_text_after_markup"]
-    # Of records of a web archive.
-    | Literal["html_not_extracted", "http_error", "encoded_response", "not_text"]
-)
-# After it nothing of the file is read.
-UNREADABLE: frozenset[Reason | None] = frozenset(get_args(Unreadable))
+Reason = Literal[
+    "too_long",
+    "invalid_utf8",
+    "invalid_json",
+    "repeated_key",
+    "not_an_object",
+    "wrong_column_count",
+    "empty_text",
+    "missing_text",
+    "text_not_a_string",
+    "missing_context",
+    "context_not_a_string",
+]
 
 
 @dataclass(slots=True)
 class Tally:
-    """How many records were read, and how many of them were rejected for which reason.
+    """Number of records read, and of rejected ones by reason.
 
     Example:
         >>> str(Tally(6, Counter(too_long=2, empty_text=3)))
@@ -33,11 +33,11 @@ class Tally:
 
     @property
     def usable(self) -> int:
-        """Records that were not rejected."""
+        """Number of records that were not rejected."""
         return self.records - self.rejected.total()
 
     def count(self, reason: str | None) -> None:
-        """Counts one record; None stands for one that is usable."""
+        """Count one record; None stands for a usable one."""
         self.records += 1
         if reason is not None:
             self.rejected[reason] += 1
@@ -48,6 +48,6 @@ class Tally:
 
     @property
     def reasons(self) -> str:
-        """The reasons with their records, the commonest first."""
+        """The reasons with their counts, the most frequent first."""
         ordered = sorted(self.rejected.items(), key=lambda item: (-item[1], item[0]))
         return ", ".join(f"{reason} {count}" for reason, count in ordered)

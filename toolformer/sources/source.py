@@ -1,16 +1,15 @@
-"""What a source is: a path, a format, the names of its columns."""
+"""A source of texts: a path, a format, the names of its columns."""
 
 import posixpath
 from collections.abc import Iterable
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal, get_args
 
 from toolformer.sources.errors import SourceError
 
-SourceFormat = Literal["jsonl", "parquet", "text", "wikipedia-dump", "warc"]
+SourceFormat = Literal["jsonl", "csv", "parquet", "arrow", "text"]
 SOURCE_FORMATS: tuple[str, ...] = get_args(SourceFormat)
 GivenFormat = Literal["auto", SourceFormat]
-FORMATS_WITH_COLUMNS = ("jsonl", "parquet")
 
 STARTER_TEXTS, STARTER_SUMS, STARTER_PEOPLE, STARTER_ARTICLES = STARTERS = (
     "starter-texts",
@@ -21,7 +20,7 @@ STARTER_TEXTS, STARTER_SUMS, STARTER_PEOPLE, STARTER_ARTICLES = STARTERS = (
 WIKIPEDIA_EXCERPT = "wikipedia-excerpt"
 BUILT_IN_SOURCES = (*STARTERS, WIKIPEDIA_EXCERPT)
 
-# Names of the columns where a source does not say otherwise.
+# Default names of the columns.
 TEXT_COLUMN, URL_COLUMN, DATE_COLUMN, TITLE_COLUMN = "text", "url", "date", "title"
 
 MAXIMUM_TEXT_BYTES = 5_000_000
@@ -29,23 +28,21 @@ MAXIMUM_TEXT_BYTES = 5_000_000
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Texts that the user points at; the settings check the numbers (`SourceSettings`).
+    """Texts that the user names; the settings check the numbers (`SourceSettings`).
 
     Attributes:
         path: file, folder, glob pattern, URI that fsspec understands, or the name of a built-in
-            source, as in `BUILT_IN_SOURCES`.
+            source (`BUILT_IN_SOURCES`).
         format: `auto` (from the file names) or one of `SOURCE_FORMATS`.
-        text_column, url_column, date_column, title_column: names in JSONL and Parquet, as of
+        text_column, url_column, date_column, title_column: names of columns, as in
             `columns.value_at`; None to ignore addresses, dates or titles.
-        context_column: holds what stands in front of the text in training and is not annotated;
-            where it is named, every record has it.
-        strip_marks: whether marks of tools, and calls, are taken out of texts and contexts (see
-            `toolformer.marks`); else they are counted.
-        limit: at most this many raw records, from the start; None for all.
-        shard_size: raw records in a shard (lines, rows, files; pages of a Wikipedia dump).
-        maximum_text_bytes: texts, and contexts, longer than this in UTF-8 are rejected.
-        maximum_file_bytes: bytes that a file may grow to when it is read, and 500 more for each
-            record or line; None for 64 MiB and 200 times what is stored.
+        context_column: column of a text that precedes the document in training and is not
+            annotated; if set, every record needs it.
+        strip_marks: whether marks of tools, and calls, are removed from texts and contexts (see
+            `toolformer.marks`); otherwise they are counted.
+        limit: maximum number of records, from the start; None for all.
+        shard_size: records per shard (lines, rows or files).
+        maximum_text_bytes: longer texts and contexts are rejected; in bytes of UTF-8.
     """
 
     path: str
@@ -60,7 +57,6 @@ class Source:
     limit: int | None = None
     shard_size: int
     maximum_text_bytes: int = MAXIMUM_TEXT_BYTES
-    maximum_file_bytes: int | None = None
 
     def __post_init__(self) -> None:
         if not self.path.strip():
@@ -72,12 +68,12 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The path in its normal form, by which the manifest knows the source."""
+        """The normalised path, by which the manifest knows the source."""
         return normalised_path(self.path)
 
     @property
     def is_built_in(self) -> bool:
-        """Whether the source comes with the program."""
+        """Whether the source is part of the installation."""
         return self.path in BUILT_IN_SOURCES
 
     @property
@@ -89,41 +85,30 @@ class Source:
 
     @property
     def required_columns(self) -> dict[str, str]:
-        """The columns without which a source cannot be meant, by what they hold; text first."""
+        """The columns that every record needs, by what they hold; text first."""
         context = {} if self.context_column is None else {"context": self.context_column}
         return {"text": self.text_column, **context}
 
     @property
     def named_columns(self) -> dict[str, str]:
-        """The required columns, and those that were named: others may be in no record."""
+        """The required columns, and those without their default name, by what they hold."""
         usual = {"title": TITLE_COLUMN, "url": URL_COLUMN, "date": DATE_COLUMN}
         return {
             content: name for content, name in self.columns_of.items() if usual.get(content) != name
         }
 
-    def unread_columns(self, present: Iterable[str]) -> list[str]:
-        """Those of the columns of a record or file that are not read, not even what is in them."""
+    def unread_columns(self, present: Iterable[str]) -> tuple[str, ...]:
+        """Return the columns of a record of which nothing is read."""
         names = self.columns_of.values()
-        return [
+        return tuple(
             column
             for column in present
             if not any(name == column or name.startswith(f"{column}.") for name in names)
-        ]
-
-    def with_format(self, source_format: SourceFormat) -> "Source":
-        """The source with the format of its files, which have columns where it names a context."""
-        if self.context_column is not None and source_format not in FORMATS_WITH_COLUMNS:
-            raise SourceError(
-                f"Source {self.path!r} names context_column = {self.context_column!r}, but files "
-                f"of the format {source_format} have no columns. Expected one of "
-                f"{', '.join(FORMATS_WITH_COLUMNS)}. Leave context_column out, or write the texts "
-                "as JSON lines."
-            )
-        return replace(self, format=source_format)
+        )
 
 
 def check_path(path: str) -> None:
-    """Refuses a path that cannot be written down, since sources are listed by their paths."""
+    """Raise if a path is not UTF-8, since sources are listed by their paths."""
     try:
         path.encode()
     except UnicodeEncodeError as error:
@@ -134,9 +119,9 @@ def check_path(path: str) -> None:
 
 
 def normalised_path(path: str) -> str:
-    """Drops `./`, doubled slashes and the `file://` scheme; other URIs stay as they are.
+    """Remove `./`, doubled slashes and the `file://` scheme; other URIs stay as they are.
 
-    A folder that happens to be called like a built-in source keeps its `./`.
+    A folder that has the name of a built-in source keeps its `./`.
     """
     given, path = path, path.removeprefix("file://")
     if "://" in path:

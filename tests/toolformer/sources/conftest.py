@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from toolformer.sources.files import list_files
-from toolformer.sources.readers import read_raw_records
-from toolformer.sources.records import ParsedDocument, RawRecord, Rejection, parse_record
+from toolformer.sources.readers import read_documents, read_records
+from toolformer.sources.records import ParsedDocument, Record, Rejection
 from toolformer.sources.source import Source
 
 
@@ -41,15 +41,12 @@ def written(tmp_path, source_of) -> Callable[..., Source]:
     return write
 
 
-def raw_records(source: Source) -> list[RawRecord]:
-    files = list_files(source)
-    return list(read_raw_records(source.with_format(files[0].format), files))
+def records(source: Source) -> list[Record]:
+    return list(read_records(source, list_files(source)))
 
 
 def parsed(source: Source) -> list[ParsedDocument | Rejection]:
-    files = list_files(source)
-    source = source.with_format(files[0].format)
-    return [item for raw in read_raw_records(source, files) for item in parse_record(raw, source)]
+    return list(read_documents(source, list_files(source)))
 
 
 def documents(source: Source) -> list[ParsedDocument]:
@@ -62,18 +59,3 @@ def documents(source: Source) -> list[ParsedDocument]:
 def outcomes(source: Source) -> list[str]:
     """The text of each document, the reason of each rejection."""
     return [item.reason if isinstance(item, Rejection) else item.text for item in parsed(source)]
-
-
-DUMP_HEAD = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" xml:lang="fr">
-<siteinfo><base>https://fr.wikipedia.org/wiki/Accueil</base><namespaces>
-<namespace key="0" /><namespace key="6">Fichier</namespace><namespace key="14">Catégorie</namespace>
-</namespaces></siteinfo>
-"""
-
-
-def page_xml(title: str, text: str, *, namespace: int = 0, redirect: str | None = None) -> str:
-    mark = f'<redirect title="{redirect}" />' if redirect else ""
-    return (
-        f"<page><title>{title}</title><ns>{namespace}</ns><id>{len(title)}</id>{mark}"
-        f"<revision><id>1</id><model>wikitext</model><text>{text}</text></revision></page>\n"
-    )

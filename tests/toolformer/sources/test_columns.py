@@ -1,6 +1,4 @@
-"""Names of columns reach into objects, into JSON text and into structures of Parquet."""
-
-import json
+"""Names of columns reach into objects, and into structures of Parquet."""
 
 import pyarrow
 import pytest
@@ -17,9 +15,8 @@ URL = "https://a.org/2020/05/04/b"
     "row",
     [
         {"metadata": {"url": URL}},
-        {"metadata": json.dumps({"url": URL})},
         {"metadata.url": URL, "metadata": {"url": "another"}},
-        {"metadata": json.dumps({"url": URL}), "metadata.title": "T"},
+        {"metadata": {"url": URL}, "metadata.title": "T"},
     ],
 )
 def test_a_dotted_name_finds_its_value(row):
@@ -28,7 +25,7 @@ def test_a_dotted_name_finds_its_value(row):
 
 def test_names_reach_through_several_objects_whose_keys_may_hold_dots():
     headers = {"warc_headers": {"warc-target-uri": URL, "a.b": 1}}
-    row = {"metadata": json.dumps(headers), "x.y": {"z": 2}, "none": None, "text": "{no JSON"}
+    row = {"metadata": headers, "x.y": {"z": 2}, "none": None, "text": "{no JSON"}
     assert value_at(row, "metadata.warc_headers.warc-target-uri") == URL
     assert value_at(row, "metadata.warc_headers.a.b") == 1
     assert value_at(row, "x.y.z") == 2
@@ -44,7 +41,7 @@ def test_names_reach_through_several_objects_whose_keys_may_hold_dots():
 def test_every_column_option_takes_a_dotted_name(jsonl):
     row = {
         "data": {"body": "4.", "question": "2 + 2?"},
-        "meta": json.dumps({"url": URL, "headline": "T", "created": 1588600000}),
+        "meta": {"url": URL, "headline": "T", "created": 1588600000},
     }
     columns = {"text": "data.body", "context": "data.question", "title": "meta.headline"}
     columns |= {"url": "meta.url", "date": "meta.created"}
@@ -62,10 +59,9 @@ def test_every_column_option_takes_a_dotted_name(jsonl):
         pyarrow.array([{"url": URL}, {"url": None}]).cast(
             pyarrow.struct([("url", pyarrow.large_string())])
         ),
-        pyarrow.array([json.dumps({"url": URL}), "{}"]),
     ],
 )
-def test_structures_and_json_text_of_parquet_are_reached_into(tmp_path, source_of, column):
+def test_structures_of_parquet_are_reached_into(tmp_path, source_of, column):
     path = tmp_path / "a.parquet"
     parquet.write_table(pyarrow.table({"text": ["one", "two"], "meta": column}), path)
     first, second = documents(source_of(path, url_column="meta.url"))

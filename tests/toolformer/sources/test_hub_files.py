@@ -1,12 +1,11 @@
 """Files of a model hub as sources, by `huggingface_hub`'s own file system and a small hub."""
 
-import json
 from collections.abc import Iterator
 
 import pytest
 
 from tests.hub import READER, Hub, connected_hub
-from tests.toolformer.sources.conftest import raw_records
+from tests.toolformer.sources.conftest import records
 from toolformer.sources.errors import SourceError, SourceNotFoundError
 from toolformer.sources.files import file_identity, list_files
 from toolformer.sources.source import Source
@@ -46,7 +45,7 @@ def source(path: str) -> Source:
     ],
 )
 def test_files_of_a_dataset_are_read(path, texts):
-    assert [json.loads(record.raw)["text"] for record in raw_records(source(path))] == texts
+    assert [record.columns["text"] for record in records(source(path))] == texts
 
 
 def test_a_file_that_changed_has_another_identity(hub: Hub):

@@ -74,7 +74,7 @@ def test_the_same_ingest_twice_registers_and_reads_nothing(folder, jsonl, monkey
     source = jsonl("a.jsonl", texts(7))
     first = update(folder, source)
     before = manifest_path(folder).read_bytes()
-    monkeypatch.setattr(cutting, "read_raw_records", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(cutting, "read_records", lambda *_: pytest.fail("read again"))
     second = update(folder, source, source)
     assert (second.added, second.retired, second.rejected_sources) == ([], [], {})
     assert kept(folder, second) == keys(first.added)
@@ -218,7 +218,7 @@ def test_a_source_that_fails_in_the_middle_registers_nothing_half_done(
     a, b = jsonl("a.jsonl", texts(6)), jsonl("b.jsonl", texts(3))
     update(folder, b)
     b = jsonl("b.jsonl", texts(9, "Other"))
-    genuine = cutting.read_raw_records
+    genuine = cutting.read_records
 
     def failing(source, files):
         for count, record in enumerate(genuine(source, files)):
@@ -227,7 +227,7 @@ def test_a_source_that_fails_in_the_middle_registers_nothing_half_done(
             yield record
 
     with monkeypatch.context() as patch:
-        patch.setattr(cutting, "read_raw_records", failing)
+        patch.setattr(cutting, "read_records", failing)
         if raised:
             with pytest.raises(raised, match=r"No space left on device.*Make room|^$"):
                 update(folder, a, b)

@@ -1,25 +1,32 @@
 import bz2
 import gzip
+import io
 import json
+import lzma
 import os
+import shutil
 from datetime import date, datetime
 from decimal import Decimal
 
 import pyarrow
 import pytest
 import zstandard
-from pyarrow import parquet
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import ipc, parquet
 
+from tests.faults.bombs import zstandard_window_of_two_gigabytes
 from tests.toolformer.sources.conftest import documents, outcomes, parsed
-from toolformer.sources import compression
 from toolformer.sources.errors import SourceError, SourceNotFoundError
-from toolformer.sources.files import detect_format, files_left_out
+from toolformer.sources.files import detect_format, files_left_out, list_files
+from toolformer.sources.readers import read_documents, read_lines
 from toolformer.sources.records import ParsedDocument, Rejection
 
 COMPRESSIONS = {
     ".gz": gzip.compress,
     ".bz2": bz2.compress,
-    ".zst": zstandard.ZstdCompressor().compress,
+    ".xz": lzma.compress,
+    ".zst": zstandard.ZstdCompressor(write_checksum=True).compress,
 }
 # Random letters, so that many blocks are stored and most of them are before a cut.
 LINES = "\n".join(json.dumps({"text": os.urandom(400).hex()}) for _ in range(3000)).encode()
@@ -33,13 +40,39 @@ def test_streams_of_every_compression_are_read_to_the_last(written, suffix):
 
 
 @pytest.mark.parametrize("suffix", COMPRESSIONS)
-def test_truncated_file_gives_what_comes_before_and_one_rejection(written, suffix):
+@pytest.mark.parametrize("member", [0, 1])
+def test_a_file_that_breaks_off_is_an_error_that_names_the_place(written, suffix, member):
     stored = COMPRESSIONS[suffix](LINES)
-    *texts, last = parsed(written(f"a.jsonl{suffix}", stored[: len(stored) * 3 // 4]))
-    assert isinstance(last, Rejection)
-    assert (last.reason, last.source_offset) == ("truncated_source", len(texts))
-    assert len(texts) > 1000
-    assert all(isinstance(item, ParsedDocument) for item in texts)
+    source = written(f"a.jsonl{suffix}", stored * member + stored[: len(stored) * 3 // 4])
+    with pytest.raises(SourceError, match=r"'\S+' cannot be read after record (\d+): ") as raised:
+        parsed(source)
+    assert "nothing of it was stored" in str(raised.value)
+
+
+@pytest.mark.parametrize("suffix", COMPRESSIONS)
+@pytest.mark.parametrize("place", [0, 1, 3, 0.5, -1])
+def test_a_changed_byte_in_a_second_member_is_an_error(written, suffix, place):
+    """Libraries ignore what follows the first member if it does not look like another one."""
+    first, second = (COMPRESSIONS[suffix](LINES + b"\n") for _ in range(2))
+    place = int(place * len(second)) if isinstance(place, float) else place % len(second)
+    damaged = second[:place] + bytes([second[place] ^ 0xFF]) + second[place + 1 :]
+    with pytest.raises(SourceError, match="cannot be read after record"):
+        parsed(written(f"a.jsonl{suffix}", first + damaged))
+
+
+def test_zero_bytes_between_and_after_members_are_padding(written):
+    packed = gzip.compress(b'{"text": "one"}\n')
+    assert outcomes(written("a.jsonl.gz", (packed + b"\0" * 5000) * 2)) == ["one"] * 2
+
+
+def test_a_file_that_changes_while_it_is_read_is_an_error(written, tmp_path):
+    source = written("a.jsonl", b'{"text": "one"}\n' * 100_000)
+    items = read_documents(source, list_files(source))
+    assert next(items)
+    with (tmp_path / "a.jsonl").open("ab") as file:
+        file.write(b'{"text": "two"}\n')
+    with pytest.raises(SourceError, match="it changed while it was read"):
+        list(items)
 
 
 def test_a_line_that_is_not_utf8_or_too_long_for_memory_costs_only_itself(written):
@@ -171,13 +204,13 @@ def test_text_column_within_the_first_hundred_records_is_enough(jsonl):
 @pytest.mark.parametrize(
     ("name", "content", "settings"),
     [
-        *((name, b"", {}) for name in ("a.jsonl", "a.jsonl.gz", "a.txt", "a.xml", "a.parquet")),
+        *((name, b"", {}) for name in ("a.jsonl", "a.jsonl.gz", "a.csv", "a.arrow", "a.parquet")),
         ("a.json", b'[\n {\n  "text": "one"\n }\n]', {}),
         ("a.jsonl", b'{"text": "one"}\n' * 200, {"context_column": "question"}),
         ("a.txt", b"text", {"context_column": "question"}),
         ("a.docx", b"text", {}),
         ("a.parquet", b"PAR1 and then nothing of the kind", {}),
-        ("a.xml", b"<html><body/></html>", {}),
+        ("a.csv", b"text\n", {}),
     ],
 )
 def test_a_file_without_a_usable_record_is_an_error(written, name, content, settings):
@@ -210,65 +243,16 @@ def test_why_no_line_is_an_object_is_told(written, name, content, said):
         parsed(written(name, content))
 
 
-@pytest.mark.parametrize("name", ["dataset_info.json", "state.json"])
-def test_a_set_on_disk_is_refused_with_the_remedy(written, tmp_path, source_of, name):
-    written(f"saved/train/{name}", '{"features": {}}')
-    arrow = written("saved/train/data-00000-of-00001.arrow", b"ARROW1")
-    for source in (source_of(tmp_path / "saved"), arrow):
-        with pytest.raises(SourceError, match=r"load_from_disk\(\S+/train\'\)\.to_parquet"):
-            parsed(source)
-    # What only lies there is left out, and told.
-    (tmp_path / "saved" / "train" / name).unlink()
-    written("saved/train/a.jsonl", '{"text": "One."}\n')
-    assert outcomes(source_of(tmp_path / "saved")) == ["One."]
-
-
-EXTRACTED = b"""<doc id="12" url="https://e.org/wiki?curid=12" title="The "Big" M&M">
-The "Big" M&M
-
-A &lt; B.
-
-Two.
-
-</doc>
-<doc id="13" revid="7" url="x" title="Rode">
-Rode
-
-</doc>
-"""
-
-
-@pytest.mark.parametrize("name", ["AA/wiki_00", "AA/wiki_00.bz2", "wiki.txt"])
-def test_files_of_wikiextractor_give_an_article_a_document(written, tmp_path, source_of, name):
-    source = written(f"all/{name}", bz2.compress(EXTRACTED) if name.endswith("2") else EXTRACTED)
-    for each in (source, source_of(tmp_path / "all")):
-        article, empty = parsed(each)
-        assert (article.title, article.url) == ('The "Big" M&M', "https://e.org/wiki?curid=12")
-        assert (article.text, article.source_offset) == ("A < B.\n\nTwo.", 0)
-        assert (empty.reason, empty.source_offset) == ("empty_text", 1)
-
-
 def test_wikiextractors_files_of_json_lines_are_read_as_such(written):
     source = written("wiki_07", '{"id": "1", "title": "Rode", "text": "Rode has 42 houses."}\n')
     assert outcomes(source) == ["Rode has 42 houses."]
 
 
-def test_articles_without_a_beginning_or_an_end_are_counted(written):
-    begun, article = EXTRACTED.split(b"</doc>\n")[:2]
-    content = begun + article + b"Rode has 42 houses.\n</doc>\n\nLost.\n" + begun
-    unfinished, read, lost, cut = parsed(written("wiki_00", content))
-    assert (unfinished.reason, read.text) == ("damaged_source", "Rode has 42 houses.")
-    assert (lost.reason, lost.losses) == ("damaged_source", {"damaged_bytes": 7})
-    assert (cut.reason, cut.source_offset) == ("truncated_source", 3)
-    (long,) = parsed(written("wiki_01", begun + b"</doc>\n", maximum_text_bytes=20))
-    assert (long.reason, long.excerpt) == ("too_long", 'The "Big" M&M')
-
-
 def test_files_of_a_folder_whose_names_tell_no_format_are_told(tmp_path, source_of, written):
-    for name in ("a.jsonl", "b.jsonl.xz", "more/c.csv", ".hidden/d.csv", "more/e.jsonl.gz"):
+    for name in ("a.jsonl", "b.jsonl.lz4", "more/c.pdf", ".hidden/d.pdf", "more/e.jsonl.gz"):
         written(f"folder/{name}", "")
     folder = tmp_path / "folder"
-    assert files_left_out(source_of(folder)) == ["b.jsonl.xz", "more/c.csv"]
+    assert files_left_out(source_of(folder)) == ["b.jsonl.lz4", "more/c.pdf"]
     # As texts all are read.
     assert files_left_out(source_of(folder, format="text")) == []
     assert files_left_out(source_of(folder / "a.jsonl")) == []
@@ -327,11 +311,11 @@ def test_a_source_that_is_not_there_is_named(tmp_path, source_of, written, path,
         parsed(source_of(tmp_path / path))
 
 
-def test_a_disk_error_is_not_taken_for_the_end_of_the_file(written, monkeypatch):
+def test_a_disk_error_is_an_error_that_names_it(written, monkeypatch):
     def fail(self, size=0):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(compression.ByteStream, "read", fail)
+    monkeypatch.setattr("toolformer.sources.readers.read_lines", fail)
     with pytest.raises(SourceError, match="Input/output error"):
         parsed(written("a.jsonl", '{"text": "x"}'))
 
@@ -342,10 +326,169 @@ def test_a_disk_error_is_not_taken_for_the_end_of_the_file(written, monkeypatch)
         ("jsonl", ["a.JSONL", "a.ndjson.zst"]),
         ("parquet", ["a.parquet"]),
         ("text", ["a.md.gz"]),
-        ("wikipedia-dump", ["enwiki-1.xml-p1p41242.bz2", "enwiki-1.xml-p01p03-shortened.bz2"]),
-        ("warc", ["CC-MAIN-20240501-00001.warc.wet.gz", "a.warc"]),
-        (None, ["a.parquet.gz", "archive.tar.gz", "folder.d/a"]),
+        ("csv", ["a.csv", "a.tsv.xz"]),
+        ("arrow", ["data-00000-of-00001.arrow"]),
+        (None, ["a.parquet.gz", "archive.tar.gz", "folder.d/a", "a.warc.gz", "a.xml"]),
     ],
 )
 def test_format_is_told_by_the_file_name(expected, names):
     assert [detect_format(name) for name in names] == [expected] * len(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("enwiki-1.xml-p1p41242.bz2", "hf://datasets/wikimedia/wikipedia"),
+        ("pages.xml", "JSON lines"),
+        ("CC-MAIN-20240501-00001.warc.wet.gz", "extract their texts to JSON lines"),
+        ("a.warc", "extract their texts to JSON lines"),
+        ("texts.zip", "unpack"),
+    ],
+)
+def test_a_format_that_is_not_read_is_refused_with_the_form_to_bring(
+    written, tmp_path, source_of, name, instead
+):
+    for source in (
+        written(f"one/{name}", b"x"),
+        source_of(tmp_path / "one"),
+        source_of(tmp_path / "one/*"),
+    ):
+        with pytest.raises(SourceError, match=instead):
+            parsed(source)
+    # Beside texts it is left out, and reported.
+    written("one/a.jsonl", '{"text": "One."}\n')
+    assert outcomes(source_of(tmp_path / "one")) == ["One."]
+    assert files_left_out(source_of(tmp_path / "one")) == [name]
+
+
+def test_articles_of_wikiextractor_are_refused_with_its_option(written):
+    content = '<doc id="12" url="https://e.org" title="Rode">\nRode\n\nA text.\n</doc>\n'
+    for name in ("wiki_00", "articles.txt"):
+        with pytest.raises(SourceError, match="--json"):
+            parsed(written(name, content))
+
+
+class TestCsv:
+    def test_rows_become_documents(self, written):
+        content = (
+            '\ufefftext,date,url,id\r\n"One, ""two""\nand three.",2013-09-18,https://a.org,007\r\n'
+            "\r\nNaN,,,\r\n,2013-09-18,x,1\r\nshort,x\r\nlong,x,x,x,x\r\n"
+        )
+        first, nan, *rejected = parsed(written("a.csv", content))
+        assert isinstance(first, ParsedDocument)
+        assert isinstance(nan, ParsedDocument)
+        assert (first.text, str(first.published_on)) == ('One, "two"\nand three.', "2013-09-18")
+        assert (first.url, first.losses, first.source_offset) == ("https://a.org", {}, 0)
+        assert (nan.text, nan.published_on, nan.url) == ("NaN", None, None)
+        assert [
+            (each.source_offset, each.reason) for each in rejected if isinstance(each, Rejection)
+        ] == [*((2, "empty_text"), (3, "wrong_column_count"), (4, "wrong_column_count"))]
+
+    def test_tabs_and_compressions_are_read(self, written):
+        content = b"id\ttext\n1\tone, two\n"
+        assert outcomes(written("a.tsv", content)) == ["one, two"]
+        assert outcomes(written("a.tsv.bz2", bz2.compress(content))) == ["one, two"]
+
+    def test_bytes_that_are_not_utf8_cost_their_row(self, written):
+        content = "text,url\ncafé,x\nok,x\n".encode("latin-1")
+        assert outcomes(written("a.csv", content)) == ["invalid_utf8", "ok"]
+
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            ('text\none\n"two\nthree\n', r"after record 1: after line 4: unexpected end of data"),
+            ('text\none\n"two" three\n', r"after record 1: after line 3: .*expected after"),
+            ("body;url\none;x\n", r"no column 'text'.*Its columns are: body;url"),
+            ("text,text\none,x\n", r"has 2 columns 'text'"),
+        ],
+    )
+    def test_a_table_that_cannot_be_read_is_an_error(self, written, content, said):
+        with pytest.raises(SourceError, match=said):
+            parsed(written("a.csv", content))
+
+    def test_a_quote_that_never_ends_does_not_fill_the_memory(self, written):
+        source = written("a.csv", 'text\n"' + "x" * 10_000, maximum_text_bytes=1000)
+        with pytest.raises(SourceError, match="larger than field limit"):
+            parsed(source)
+
+
+class TestSavedSets:
+    """Folders as `datasets.save_to_disk` writes them."""
+
+    def save(self, folder, parts: list[list[str]], *, is_stream: bool = True) -> None:
+        folder.mkdir(parents=True)
+        names = [f"data-{n:05}-of-{len(parts):05}.arrow" for n in range(len(parts))]
+        for name, texts in zip(names, parts, strict=True):
+            table = pyarrow.table({"text": texts, "id": list(range(len(texts)))})
+            new = ipc.new_stream if is_stream else ipc.new_file
+            with new(folder / name, table.schema) as writer:
+                writer.write_table(table, max_chunksize=2)
+        files = [{"filename": name} for name in names]
+        (folder / "state.json").write_text(json.dumps({"_data_files": files}))
+        (folder / "dataset_info.json").write_text("{}")
+
+    @pytest.mark.parametrize("is_stream", [True, False])
+    def test_the_rows_of_all_files_are_read_without_caches(self, tmp_path, source_of, is_stream):
+        self.save(tmp_path / "set", [["one", "two", "three"], ["four"]], is_stream=is_stream)
+        shutil.copy(
+            tmp_path / "set/data-00000-of-00002.arrow", tmp_path / "set/cache-0123456789ab.arrow"
+        )
+        found = documents(source_of(tmp_path / "set"))
+        assert [item.text for item in found] == ["one", "two", "three", "four"]
+        assert [item.source_offset for item in found] == [0, 1, 2, 0]
+        assert outcomes(source_of(tmp_path / "set/data-00001-of-00002.arrow")) == ["four"]
+
+    def test_several_splits_are_refused(self, tmp_path, source_of):
+        for split in ("train", "test"):
+            self.save(tmp_path / "set" / split, [[split]])
+        (tmp_path / "set/dataset_dict.json").write_text("{}")
+        with pytest.raises(SourceError, match=r"several splits.*Name a split, such as '\S+/test'"):
+            parsed(source_of(tmp_path / "set"))
+        assert outcomes(source_of(tmp_path / "set/train")) == ["train"]
+
+    def test_a_missing_file_and_one_that_breaks_off_are_errors(self, tmp_path, source_of):
+        self.save(tmp_path / "set", [["one", "two", "three"], ["four"]])
+        file = tmp_path / "set/data-00000-of-00002.arrow"
+        whole = file.read_bytes()
+        file.unlink()
+        with pytest.raises(SourceError, match=r"lacks '\S+data-00000-of-00002\.arrow'"):
+            parsed(source_of(tmp_path / "set"))
+        # At the end of a batch, in the middle of one, and without its end mark.
+        for end in range(20, len(whole), 8):
+            file.write_bytes(whole[:end])
+            with pytest.raises(SourceError, match="cannot be read"):
+                parsed(source_of(tmp_path / "set"))
+
+
+def test_parquet_that_breaks_off_or_is_damaged_is_an_error(tmp_path, source_of):
+    path = tmp_path / "a.parquet"
+    table = pyarrow.table({"text": [os.urandom(40).hex() for _ in range(500)]})
+    parquet.write_table(table, path, row_group_size=100, write_page_checksum=True)
+    whole = path.read_bytes()
+    for place in range(1000, 20_000, 3000):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(SourceError, match=r"cannot be read"):
+            parsed(source_of(path))
+        path.write_bytes(whole[:place])
+        with pytest.raises(SourceError, match=r"cannot be read"):
+            parsed(source_of(path))
+
+
+def test_a_window_of_two_gigabytes_is_refused(tmp_path, source_of):
+    with pytest.raises(SourceError, match="too much memory"):
+        parsed(source_of(zstandard_window_of_two_gigabytes(tmp_path)))
+
+
+@pytest.mark.parametrize("window_log", [20, 27])
+def test_files_of_long_windows_are_read(written, window_log):
+    parameters = zstandard.ZstdCompressionParameters(window_log=window_log, enable_ldm=True)
+    compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    packed = compressor.compress(LINES) + compressor.flush()
+    assert len(outcomes(written("a.jsonl.zst", packed))) == 3000
+
+
+@given(st.lists(st.sampled_from([b"a", b" ", b"\n", b"\r\n", b"\t", b"bc"])).map(b"".join))
+def test_lines_have_their_numbers_and_are_as_written(content: bytes):
+    lines = [(number, line.rstrip(b"\r")) for number, line in enumerate(content.split(b"\n"))]
+    expected = [(number, line) for number, line in lines if line.strip()]
+    assert list(read_lines(io.BytesIO(content), 1000)) == expected

@@ -7,15 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.toolformer.sources.conftest import DUMP_HEAD, documents, page_xml
 from toolformer.marks import CHAT_MARKS, Calculation
-from toolformer.sources.records import (
-    ParsedDocument,
-    RawRecord,
-    Rejection,
-    document_id,
-    parse_record,
-)
+from toolformer.sources.readers import json_object
+from toolformer.sources.records import ParsedDocument, Record, Rejection, document_id, parse_record
 from toolformer.sources.source import Source
 from tools.calculator import Calculator
 from tools.protocol import Document
@@ -30,8 +24,11 @@ WITH_CONTEXT = source_of_lines(context_column="question", maximum_text_bytes=20)
 
 
 def parse_line(line: str, source: Source = LINES) -> ParsedDocument | Rejection:
-    (parsed,) = parse_record(RawRecord("texts.jsonl", 7, line), source)
-    return parsed
+    raw = line.encode("utf-8", "surrogateescape")
+    found = json_object(raw)
+    if isinstance(found, str):
+        return parse_record(Record("texts.jsonl", 7, {}, raw, found), source)
+    return parse_record(Record("texts.jsonl", 7, found, raw), source)
 
 
 def document_of(line: str, source: Source = LINES) -> ParsedDocument:
@@ -134,7 +131,6 @@ def test_any_line_gives_a_document_or_a_storable_rejection(line):
 
 def test_document_ids_do_not_change_between_releases():
     assert document_id("texts.jsonl", 0) == "9e9a04a2dcf5567609330f667512a614"
-    assert document_id("wikipedia-excerpt", 12, 3) == "6719f0e80ea6a749b56bdb54c9a721d3"
 
 
 MARKED = json.dumps({"text": "48/2 = <<48/2=24>>24.\n#### 24", "question": "Half of 48?<|im_end|>"})
@@ -186,16 +182,3 @@ def test_case_of_chat_marks_is_counted_and_stripped(test_data: Path):
     for line in lines:
         document = document_of(line, source_of_lines(strip_marks=True))
         assert CHAT_MARKS.search(document.text) is None
-
-
-def test_damaged_spans_of_a_page_move_with_the_marks_that_are_taken_out(written):
-    words = "word " * 40
-    page = page_xml(
-        "A", f"{words}&lt;nowiki&gt;&lt;|im_end|&gt;&lt;/nowiki&gt; end. It has {{{{pop|5}}}} of 5."
-    )
-    dump = f"{DUMP_HEAD}{page}</mediawiki>"
-    for strips, marks in ((False, {"marks": 1}), (True, {})):
-        (document,) = documents(written(f"{strips}.xml", dump, strip_marks=strips))
-        ((start, stop),) = document.damaged_spans
-        assert document.text[start:stop] == " It has of 5."
-        assert document.losses == {"templates": 1, **marks}

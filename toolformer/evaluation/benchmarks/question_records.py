@@ -1,56 +1,59 @@
 """Records of question files: JSON lines, a JSON document, ASDiv's XML, TSV or Parquet."""
 
-import codecs
 import csv
-import io
 import json
+import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import Any, TypeAlias
 from xml.etree import ElementTree
 
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkFileError
 from toolformer.evaluation.benchmarks.rows import InvalidRowError, excerpt
-from toolformer.sources.compression import Allowance, decompressed, usual_file_bytes
-from toolformer.sources.errors import ExpansionError
+from toolformer.sources.compression import decompressed
+from toolformer.sources.files import detect_format
+from toolformer.sources.readers import read_csv, read_lines
+from toolformer.sources.tables import read_table
 
 # A record is its columns by name, or why it has none.
 Record: TypeAlias = dict[str, object] | InvalidRowError
 
-# Of one file, decompressed. The largest public one that we know of, TriviaQA's, has about a fifth.
+# Of a JSON document, or a line. The largest public one that we know of, TriviaQA's, has a fifth.
 _MAX_BYTES = 1 << 30
 _EXPECTED = (
-    "JSON lines (an object a line), one JSON document, ASDiv's XML, Parquet, or a table with tabs "
-    "between its columns and their names in the first line"
+    "JSON lines (an object a line), one JSON document, ASDiv's XML, Parquet, CSV, or a table with "
+    "tabs between its columns and their names in the first line"
 )
 
 
 def read_records(path: Path) -> Iterator[tuple[int, Record]]:
-    """Yields the records of a file with their numbers: the line, or the place in the document.
+    """Yield the records of a file with their numbers: the line, or the place in the document.
 
-    JSON lines, XML and Parquet are read as they come; a JSON document is held in memory. The last
-    suffix names the compression, the content the format.
+    JSON lines, tables, XML and Parquet are read as they come; a JSON document is held in memory.
+    The last suffix names the compression, the content the format.
 
     Raises:
-        BenchmarkFileError: It is missing, unreadable, empty, damaged or of an unknown format.
+        BenchmarkFileError: the file is missing, unreadable, empty, damaged or of an unknown format.
     """
     with _clear_errors(path), path.open("rb") as stored:
-        maximum = min(_MAX_BYTES, usual_file_bytes(path.stat().st_size))
         if stored.peek().startswith(b"PAR1"):
-            yield from enumerate(_parquet_records(stored, Allowance(stored, maximum)), 1)
+            rows = read_table(stored, path.name).rows
+            # Decimals and days within lists become texts.
+            records = (json.loads(json.dumps(row, default=str)) for row in rows)
+            yield from enumerate(records, 1)
             return
-        lines = io.BufferedReader(decompressed(stored, path.name, maximum))
-        numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+        lines = read_lines(decompressed(stored, path.name), _MAX_BYTES)
+        numbered = ((number + 1, _checked(line)) for number, line in lines)
         first = next(numbered, None)
         if first is None:
             raise BenchmarkFileError(
                 f"The file {str(path)!r} is empty; expected {_EXPECTED}. Fetch it again."
             )
-        number, line = first[0], first[1].removeprefix(codecs.BOM_UTF8)
-        numbered = chain([(number, line)], numbered)
+        line = first[1]
+        numbered = chain([first], numbered)
         match line.lstrip()[:1]:
             case b"{" if _is_json_line(line):
                 yield from ((number, _record_in(line)) for number, line in numbered)
@@ -58,22 +61,26 @@ def read_records(path: Path) -> Iterator[tuple[int, Record]]:
                 yield from _document_records(list(numbered))
             case b"<":
                 yield from enumerate(_problems_in(line for _, line in numbered), 1)
-            case _ if b"\t" in line:
-                yield from _table_records(line for _, line in numbered)
+            case _ if b"\t" in line or detect_format(path.name) == "csv":
+                stored.seek(0)
+                delimiter = "\t" if b"\t" in line else ","
+                table = read_csv(decompressed(stored, path.name), delimiter, _MAX_BYTES)
+                yield from _table_records(table)
             case _:
                 begin = excerpt(line[:40].decode("utf-8", "replace"))
                 raise ValueError(f"it begins with {begin}")
+
+
+def _checked(line: bytes) -> bytes:
+    if len(line) > _MAX_BYTES:
+        raise ValueError(f"a line of it grows too far, to more than {_MAX_BYTES:,} bytes")
+    return line
 
 
 @contextmanager
 def _clear_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except ExpansionError as error:
-        raise BenchmarkFileError(
-            f"The file {str(path)!r} grows too far when it is unpacked: it is larger than any "
-            "benchmark, or made to fill the disk. If it is to be trusted, cut it into parts."
-        ) from error
     # Decompressors raise EOFError, zlib.error or OSError for what is wrong in the data, the XML
     # parser LookupError for an encoding that it does not know, Arrow also NotImplementedError.
     except (
@@ -83,13 +90,15 @@ def _clear_errors(path: Path) -> Iterator[None]:
         NotImplementedError,
         OSError,
         ValueError,
+        csv.Error,
+        lzma.LZMAError,
         zlib.error,
     ) as error:
         if isinstance(error, BenchmarkFileError):
             raise
         raise BenchmarkFileError(
             f"The file {str(path)!r} cannot be read to its end: {error}. Expected {_EXPECTED}, "
-            "plain or with the suffix of its compression (.gz, .bz2, .zst). Fetch it again."
+            "plain or with the suffix of its compression (.gz, .bz2, .xz, .zst). Fetch it again."
         ) from error
 
 
@@ -116,7 +125,7 @@ def _record_of(content: object) -> Record:
 
 def _document_records(numbered: list[tuple[int, bytes]]) -> Iterator[tuple[int, Record]]:
     try:
-        content = json.loads(b"".join(line for _, line in numbered))
+        content = json.loads(b"\n".join(line for _, line in numbered))
     except (ValueError, RecursionError) as error:
         # Rather lines, the first of which is broken, than a document that is broken.
         lines = [(number, _record_in(line)) for number, line in numbered]
@@ -168,27 +177,13 @@ _DOCUMENTS: dict[str, Callable[[list[object]], Iterable[Record]]] = {
 }
 
 
-def _parquet_records(stored: IO[bytes], allowance: Allowance) -> Iterator[Record]:
-    from pyarrow import parquet
-
-    for batch in parquet.ParquetFile(stored).iter_batches():
-        allowance.spend(batch.nbytes)
-        # Days and decimals become texts.
-        yield from (json.loads(json.dumps(row, default=str)) for row in batch.to_pylist())
-
-
-def _table_records(lines: Iterable[bytes]) -> Iterator[tuple[int, Record]]:
-    rows = csv.DictReader((line.decode("utf-8") for line in lines), delimiter="\t", strict=True)
-    try:
-        for row in rows:
-            number, columns = rows.line_num, len(rows.fieldnames or ())
-            # What is missing is None, and what is too much has None as its name.
-            if None in row or None in row.values():
-                yield number, InvalidRowError(f"it has not {columns} columns as the first line")
-            else:
-                yield number, {**row}
-    except csv.Error as error:
-        raise ValueError(f"behind line {rows.line_num} of its table: {error}") from error
+def _table_records(rows: Iterator[list[str]]) -> Iterator[tuple[int, Record]]:
+    header = next(rows, [])
+    for number, row in enumerate(rows, 2):
+        if len(row) == len(header):
+            yield number, dict(zip(header, row, strict=True))
+        else:
+            yield number, InvalidRowError(f"it has not {len(header)} columns as the first line")
 
 
 def _problems_in(lines: Iterable[bytes]) -> Iterator[Record]:

@@ -44,12 +44,6 @@ class SourceSettings(Section):
     shard_size: int | None = Field(
         None, ge=1, description="records per shard; null: corpus.shard_size"
     )
-    maximum_file_bytes: int | None = Field(
-        None,
-        ge=1,
-        description="maximum size of a decompressed file in bytes, 500 counted extra for each "
-        "record; null: 64 MiB plus 200 times its size",
-    )
     tools: tuple[str, ...] | None = Field(
         None, description="tools that annotate its texts; null: every tool that preselects them"
     )

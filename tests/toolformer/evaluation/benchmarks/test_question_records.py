@@ -4,6 +4,7 @@ import bz2
 import datetime
 import gzip
 import json
+import lzma
 from functools import partial
 
 import polars as pl
@@ -27,6 +28,7 @@ LINES = "\n".join(map(json.dumps, ROWS)).encode()
     [
         ("nq.jsonl.gz", gzip.compress(LINES, mtime=0)),
         ("nq.jsonl.bz2", bz2.compress(LINES)),
+        ("nq.jsonl.xz", lzma.compress(LINES)),
         ("nq.json", json.dumps(ROWS).encode()),
         ("nq.json", json.dumps(ROWS, indent=2).encode()),
         # A byte order mark does not matter.
@@ -63,7 +65,7 @@ def test_parquet_gives_the_items_of_lines(tmp_path, is_list: bool):
     assert items_of(own("own", tmp_path / "own.parquet")) == plain
 
 
-def test_parquet_that_is_none_or_damaged_or_lacks_columns_is_told(tmp_path, monkeypatch):
+def test_parquet_that_is_none_or_damaged_or_lacks_columns_is_told(tmp_path):
     file = tmp_path / "nq.parquet"
     file.write_text("question,answer\nwho,Ada\n")
     with pytest.raises(BenchmarkFileError, match=r"begins with 'question,.*Expected .*Parquet"):
@@ -76,10 +78,6 @@ def test_parquet_that_is_none_or_damaged_or_lacks_columns_is_told(tmp_path, monk
     whole = file.read_bytes()
     file.write_bytes(whole[:-20])
     with pytest.raises(BenchmarkFileError, match=r"cannot be read to its end: .*Parquet"):
-        list(NaturalQuestions(file).items())
-    monkeypatch.setattr(question_records, "_MAX_BYTES", 1 << 20)
-    pl.DataFrame({"question": ["a" * (2 << 20)]}).write_parquet(file)
-    with pytest.raises(BenchmarkFileError, match="grows too far"):
         list(NaturalQuestions(file).items())
 
 
