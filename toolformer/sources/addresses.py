@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from toolformer.base.foreign_texts import shown
 from toolformer.sources.errors import SourceError
@@ -14,19 +14,9 @@ from toolformer.sources.errors import SourceError
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-# The package that each scheme needs. Others that fsspec knows (archives, chains, caches, version
-# control) name no file that stays where it is.
-_PACKAGES_OF_SCHEME = {
-    "http": "aiohttp",
-    "https": "aiohttp",
-    "s3": "obstore>=0.12,<0.13",
-    "gs": "gcsfs",
-    "gcs": "gcsfs",
-    "abfs": "adlfs",
-    "abfss": "adlfs",
-    "az": "adlfs",
-    "hf": "huggingface_hub",
-}
+# Others that fsspec knows (archives, chains, caches, version control) name no file that stays where
+# it is.
+_SCHEMES = ("http", "https", "s3", "gs", "gcs", "abfs", "abfss", "az", "hf")
 _SCHEME = re.compile(r"([A-Za-z][\w+.-]*):(?://|:.*://)")
 # How long a store that does not answer is asked again.
 _RETRY_TIME = timedelta(seconds=30)
@@ -50,23 +40,21 @@ def located(address: str) -> tuple["AbstractFileSystem", str, str | None]:
         path = Path(os.path.abspath(os.path.expanduser(address))).as_posix()  # noqa: PTH100, PTH111
         kind = "file" if local.isfile(path) else "directory" if local.isdir(path) else None
         return local, path, kind
-    package = _PACKAGES_OF_SCHEME.get(match[1])
-    if package is None or "::" in address:
+    if match[1] not in _SCHEMES or "::" in address:
         raise SourceError(
             f"The source {address!r} cannot be used: {match[1]}:// is not supported, or not in "
             "this form. Expected a local path or an address that begins with "
-            f"{', '.join(f'{scheme}://' for scheme in _PACKAGES_OF_SCHEME)}. "
-            "Copy the files here, unpacked."
+            f"{', '.join(f'{scheme}://' for scheme in _SCHEMES)}. Copy the files here, unpacked."
         )
     with source_errors(address):
         try:
             filesystem, path = _remote(address)
         except ImportError as error:
             raise SourceError(
-                f"The source {address!r} cannot be opened: {shown(error).rstrip('.')}. Expected a "
-                "local path or an address whose fsspec driver is installed. Install the driver for "
-                f"{match[1]!r} in this environment (`pip install -c requirements.lock '{package}'` "
-                "in the clone), or copy the files here."
+                f"The source {address!r} cannot be opened: {shown(error).rstrip('.')}. Expected an "
+                "address whose fsspec driver is installed. Install that package in this "
+                "environment with `pip install -c requirements.lock` in the clone (for s3://: "
+                "'.[s3]'), or copy the files here."
             ) from error
         # obstore takes a bucket for a file.
         if address.startswith("s3://") and "/" not in path.strip("/"):
@@ -86,27 +74,26 @@ def is_local(filesystem: "AbstractFileSystem") -> bool:
     return isinstance(filesystem, LocalFileSystem)
 
 
-def open_file(filesystem: "AbstractFileSystem", path: str) -> IO[bytes]:
-    """Open a file for reading as it is stored."""
-    return cast("IO[bytes]", filesystem.open(path, "rb", compression=None))
-
-
 @contextmanager
 def source_errors(name: str) -> Iterator[None]:
-    """Raise errors inside the block as a `SourceError` that names the source.
-
-    Drivers raise whatever the libraries below them raise.
-    """
+    """Raise errors inside the block as a `SourceError` that names the source."""
     try:
         yield
     except SourceError:
         raise
+    # Drivers raise whatever the libraries below them raise.
     except Exception as error:
-        reason = shown(error).rstrip(".") or type(error).__name__
-        raise SourceError(
-            f"The source {name!r} cannot be read: {reason}. Expected a readable file. Check its "
-            "permissions and the disk or network it is on, then ingest again."
-        ) from error
+        raise unreadable(name, error) from error
+
+
+def unreadable(name: str, error: Exception, place: str = "") -> SourceError:
+    """Return the error for a file that is there and cannot be read, or not to its end."""
+    reason = shown(error).rstrip(".") or type(error).__name__
+    return SourceError(
+        f"The source {name!r} cannot be read{place}: {reason}. Expected a whole, readable file. "
+        "Check its permissions and the disk or network it is on, or copy it again; then ingest it "
+        "again. Nothing of it was stored."
+    )
 
 
 def _remote(address: str) -> tuple["AbstractFileSystem", str]:
@@ -117,11 +104,9 @@ def _remote(address: str) -> tuple["AbstractFileSystem", str]:
 
         register("s3")
         # Credentials, region and endpoint are obstore's own: AWS_ACCESS_KEY_ID, AWS_REGION,
-        # AWS_ENDPOINT_URL and so on, or the role of the machine. Amazon's endpoints are https
-        # anyway.
-        clients = {"allow_http": True}
+        # AWS_ENDPOINT_URL and so on, or the role of the machine.
         retries = {"retry_timeout": _RETRY_TIME}
-        return fsspec.url_to_fs(address, client_options=clients, retry_config=retries)
+        return fsspec.url_to_fs(address, client_options={"allow_http": True}, retry_config=retries)
     # The file system of the hub keeps listings as long as it lives.
     options = {"skip_instance_cache": True} if address.startswith("hf://") else {}
     return fsspec.url_to_fs(address, **options)

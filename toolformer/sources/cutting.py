@@ -23,16 +23,8 @@ from toolformer.sources.source import Source
 
 # Part of every digest: raised when the form of a record changes, or how records are cut.
 CUTTING_VERSION = 3
-# The fields of a source that determine how its records are parsed, also part of every digest.
-_PARSED_BY = (
-    "text_column",
-    "url_column",
-    "date_column",
-    "title_column",
-    "context_column",
-    "strip_marks",
-    "maximum_text_bytes",
-)
+# Fields of a source that do not change the texts of its records, or are known by the records.
+_NOT_PARSED_BY = ("path", "format", "limit", "shard_size")
 
 # Column names can be data, such as a key per user.
 _MOST_LOSSES, _OTHER_COLUMNS = 10_000, "(others)"
@@ -75,8 +67,7 @@ class CutShard:
         import zstandard
 
         with zstandard.open(self.path, "rt", encoding="ascii") as lines:
-            for line in lines:
-                fields = json.loads(line)
+            for fields in map(json.loads, lines):
                 if "reason" in fields:
                     yield Rejection(**fields)
                     continue
@@ -110,8 +101,7 @@ def _staged(path: Path, first_record: int, source: Source, records: Iterable[Rec
     import zstandard
 
     digest, parsed_digest = (hashlib.blake2b(digest_size=16) for _ in range(2))
-    layout = {name: getattr(source, name) for name in _PARSED_BY}
-    digest.update(_line({"version": CUTTING_VERSION, "layout": layout}))
+    digest.update(_line([CUTTING_VERSION, _fields(source, but=_NOT_PARSED_BY)]))
     count = 0
     losses, unread = Counter[Loss](), Counter[tuple[str, tuple[str, ...]]]()
     try:
@@ -120,12 +110,12 @@ def _staged(path: Path, first_record: int, source: Source, records: Iterable[Rec
                 count += 1
                 digest.update(_line([record.source, record.offset, record.reason]))
                 digest.update(record.content)
-                parsed = parse_record(record, source)
-                fields = {name: getattr(parsed, name) for name in parsed.__slots__}
-                for kind, number in fields.pop("losses", {}).items():
-                    losses[Loss(record.source, kind)] += number
                 unread[record.source, record.unread] += 1
-                line = _line(fields)
+                parsed = parse_record(record, source)
+                if isinstance(parsed, ParsedDocument):
+                    for kind, number in parsed.losses.items():
+                        losses[Loss(record.source, kind)] += number
+                line = _line(_fields(parsed, but=("losses",)))
                 parsed_digest.update(line)
                 file.write(line)
     except OSError as error:
@@ -137,6 +127,13 @@ def _staged(path: Path, first_record: int, source: Source, records: Iterable[Rec
             losses[loss if is_named else loss._replace(name=_OTHER_COLUMNS)] += number
     digests = digest.hexdigest(), parsed_digest.hexdigest()
     return CutShard(path, first_record, count, losses, *digests)
+
+
+def _fields(
+    content: Source | ParsedDocument | Rejection, but: tuple[str, ...]
+) -> dict[str, object]:
+    """Return fields without copying their values, as `dataclasses.asdict` does."""
+    return {name: getattr(content, name) for name in content.__slots__ if name not in but}
 
 
 def _line(content: object) -> bytes:

@@ -5,14 +5,13 @@ import json
 import os
 import posixpath
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 from toolformer.base.digests import digest_of_bytes, file_digest, hex_digest
 from toolformer.base.names import did_you_mean
-from toolformer.sources.addresses import is_local, located, open_file, source_errors
+from toolformer.sources.addresses import is_local, located, source_errors
 from toolformer.sources.compression import COMPRESSION_SUFFIXES, split_compression
 from toolformer.sources.errors import SourceError, SourceNotFoundError
 from toolformer.sources.source import (
@@ -68,8 +67,6 @@ _EXPECTED_NAMES = (
 )
 _EXCERPT_PATTERN = "enwiki-latest-pages-articles1.xml-*-shortened.bz2"
 _DIGESTED_BYTES = 1 << 16
-# A larger local file would take minutes to digest.
-_LARGEST_WHOLE = 2**35
 # The last one is the hub's.
 _ETAG_KEYS = ("ETag", "etag", "e_tag", "blob_id")
 _VERSION_KEYS = ("mtime", "LastModified", "last_modified", "updated")
@@ -86,7 +83,7 @@ class SourceFile:
 
     def open(self) -> IO[bytes]:
         """Open the file for reading as it is stored, without decompression."""
-        return open_file(self.filesystem, self.path)
+        return cast("IO[bytes]", self.filesystem.open(self.path, "rb"))
 
     def state(self) -> tuple[int, str, str]:
         """Return size, time of the last change and ETag, as far as they are known."""
@@ -124,11 +121,10 @@ def list_files(source: Source) -> list[SourceFile]:
         return [SourceFile(WIKIPEDIA_EXCERPT, path, WIKIPEDIA_EXCERPT, filesystem)]
     address = str(built_in_path(source.path) / "*.jsonl") if source.is_built_in else source.path
     filesystem, path, kind = located(address)
-    is_folder = kind == "directory"
     with source_errors(source.path):
         if kind == "file":
             paths = [path]
-        elif is_folder:
+        elif kind == "directory":
             paths = _files_below(filesystem, path)
         elif wildcard := re.search(r"[*?[]", path):
             paths = _files_among(filesystem, filesystem.glob(path, detail=True))
@@ -137,18 +133,14 @@ def list_files(source: Source) -> list[SourceFile]:
                 paths = _without_hidden(paths, folder)
         else:
             raise _not_found(source, filesystem, path)
-        paths = _of_saved_sets(filesystem, sorted(map(str, paths)))
+        paths = _of_saved_sets(filesystem, sorted(paths))
     if not paths:
-        if is_folder:
-            raise SourceError(
-                f"The folder {source.path!r} is empty. Expected files named {_EXPECTED_NAMES}. "
-                "Put texts there or name another source."
-            )
         raise SourceNotFoundError(
-            f"No file matches the pattern {source.path!r}. Expected at least one. Check the "
-            "pattern; `**` stands for folders at any depth."
+            f"The source {source.path!r} is empty: no file is there, or matches the pattern. "
+            f"Expected files named {_EXPECTED_NAMES}. Check the path; `**` in a pattern stands for "
+            "folders at any depth."
         )
-    source_format, paths = _agreed_format(source, paths, is_folder)
+    source_format, paths = _agreed_format(source, paths, kind == "directory")
     return sorted(
         (SourceFile(_name(source, filesystem, p), p, source_format, filesystem) for p in paths),
         key=lambda file: file.name,
@@ -178,25 +170,22 @@ def files_left_out(source: Source) -> list[str]:
 def file_identity(file: SourceFile) -> str:
     """Return a digest of the file's name and bytes.
 
-    For a remote file the ETag of its store stands for the bytes. Without an ETag, and for a huge
-    local file, size, time of change, and the first and last bytes do.
+    For a remote file the ETag of its store stands for the bytes. Without one, size, time of change,
+    and the first and last bytes do.
 
     Raises:
         SourceError: the file cannot be read.
     """
     with source_errors(file.name):
-        size, version, etag = file.state()
         if is_local(file.filesystem):
-            if size <= _LARGEST_WHOLE:
-                return hex_digest(file.name, file.format, file_digest(Path(file.path)))
-            version = str(Path(file.path).stat().st_ctime_ns)
+            return hex_digest(file.name, file.format, file_digest(Path(file.path)))
+        size, version, etag = file.state()
         content = json.dumps([file.name, file.format, size, etag or version]).encode()
         if not etag:
             with file.open() as stream:
                 content += stream.read(_DIGESTED_BYTES)
-                if size > _DIGESTED_BYTES:
-                    stream.seek(max(_DIGESTED_BYTES, size - _DIGESTED_BYTES))
-                    content += stream.read(_DIGESTED_BYTES)
+                stream.seek(max(0, size - _DIGESTED_BYTES))
+                content += stream.read(_DIGESTED_BYTES)
     return digest_of_bytes(content).hex()
 
 
@@ -330,19 +319,13 @@ def _name(source: Source, filesystem: "AbstractFileSystem", path: str) -> str:
 
 def _not_found(source: Source, filesystem: "AbstractFileSystem", path: str) -> SourceNotFoundError:
     folder, _, wanted = path.rstrip("/").rpartition("/")
-    neighbours: Iterable[str] = ()
-    where = ""
+    neighbours, where = list[str](), ""
     if source.path.startswith("hf://"):
         # The hub does not reveal that a private repository exists.
         where = " If it is private or gated, set HF_TOKEN, or run `hf auth login`."
-    elif not is_local(filesystem):
-        pass  # a listing can be long
-    elif filesystem.isdir(folder or "/"):
-        neighbours = (
-            posixpath.basename(str(entry).rstrip("/"))
-            for entry in filesystem.ls(folder or "/", detail=False)
-        )
-    else:
+    elif is_local(filesystem) and filesystem.isdir(folder or "/"):
+        neighbours = [entry.name for entry in Path(folder or "/").iterdir()]
+    elif is_local(filesystem):
         where = f" There is no folder {folder!r} either."
     hint = did_you_mean(wanted, [*neighbours, *BUILT_IN_SOURCES])
     return SourceNotFoundError(

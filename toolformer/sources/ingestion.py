@@ -1,9 +1,9 @@
-"""Brings the manifest in line with a list of sources; one process at a time.
+"""Syncs the manifest with a list of sources; one process at a time.
 
-Shards whose records are the same as before stay, whatever happened to their files. A source that is
-missing or not listed keeps its shards: a disk that is not mounted, or other settings for one run,
-must not cost what was computed from them. Only `retire_source` removes a source, and records that
-come back get their old shards.
+Shards whose records are unchanged stay, whatever happened to their files. A source that is missing
+or not listed keeps its shards: an unmounted disk, or other settings for one run, must not cost what
+was computed from them. Only `retire_source` removes a source, and records that return get their old
+shards.
 """
 
 import json
@@ -23,19 +23,19 @@ from toolformer.sources.source import Source
 # Folder of the staged texts of the source that is being cut, in the folder of the sources.
 STAGED = "staged"
 
-# Stores the texts of a source: given all its shards, registered by now, with what was cut.
+# Stores the texts of a source, given all its shards, which are registered, and what was cut.
 StoreTexts = Callable[[list[tuple[ShardEntry, CutShard]]], None]
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTexts:
-    """Which texts are stored; where, only the caller knows.
+    """Texts that are stored.
 
     Attributes:
-        version: version of the rules by which records become texts; sources cut by others are cut
-            anew.
-        keys: keys of the shards whose texts are there.
-        retired: keys of the shards whose texts were set aside when they were retired.
+        version: version of the rules by which records become texts; a source that was cut by
+            another version is cut again.
+        keys: keys of the shards with texts.
+        retired: keys of the retired shards with texts.
     """
 
     version: str
@@ -44,17 +44,17 @@ class StoredTexts:
 
     @property
     def all_keys(self) -> set[str]:
-        """Keys of all shards with stored texts, the retired ones included."""
+        """Keys of all shards with texts."""
         return {*self.keys, *self.retired}
 
 
 @dataclass(slots=True)
 class ManifestUpdate:
-    """What an update did.
+    """Result of an update.
 
     Attributes:
-        rejected_sources: by path, why a source could not be used; its shards stay.
-        unlisted: names of sources that have active shards and were not listed.
+        rejected_sources: why a source could not be used, by path; its shards stay.
+        unlisted: names of sources that have active shards and are not listed.
     """
 
     added: list[ShardEntry] = field(default_factory=list)
@@ -71,21 +71,20 @@ def update_manifest(
     held_out_every: int,
     stored: StoredTexts,
     store: StoreTexts,
-    progress: Progress | None = None,
+    progress: Progress = lambda _name, _records: None,
 ) -> ManifestUpdate:
-    """Registers new shards and has their texts stored; retires shards whose records changed.
+    """Register new shards and have their texts stored; retire shards whose records changed.
 
-    A source is read where its files changed, where texts of its shards are missing, and after an
-    update that was interrupted; otherwise it is not. Shards whose records came out the same keep
-    their keys; a retired one with these records is active again. For each source that is read, the
-    manifest is written, then the texts are stored, then the manifest says that the source is done:
-    a kill at any moment loses nothing that was registered, and the next update goes on.
+    A source is read if its files changed, texts of its shards are missing, or an update was
+    interrupted. For each source that is read, the manifest is written, then the texts are stored,
+    then the manifest records that the source is done: a kill at any moment loses nothing that was
+    registered, and the next update continues.
 
     Args:
-        folder: `$TOOLFORMER_HOME/sources`; made where it is missing.
+        folder: `$TOOLFORMER_HOME/sources`; created if missing.
         sources: all of the corpus, in order; one that cannot be used stops no other.
         held_out_every: every n-th shard by number is held out from training; 0 for none.
-        store: what it raises ends the update.
+        store: an exception that it raises ends the update.
 
     Raises:
         ManifestError: the manifest cannot be read, is missing, or is older than the texts.
@@ -95,7 +94,7 @@ def update_manifest(
 
 
 def retire_source(folder: Path, name: str, stored: StoredTexts) -> list[ShardEntry]:
-    """Retires all shards of a source in the manifest, and returns them; see `update_manifest`."""
+    """Retire all shards of a source in the manifest, and return them; see `update_manifest`."""
     update = _Update(folder, stored)
     update.manifest.identities.pop(name, None)
     update.retire(update.active(name))
@@ -106,7 +105,7 @@ def retire_source(folder: Path, name: str, stored: StoredTexts) -> list[ShardEnt
 def stale_sources(
     folder: Path, sources: Sequence[Source], stored: StoredTexts
 ) -> tuple[list[Source], dict[str, SourceError]]:
-    """The sources that `update_manifest` would cut anew, and those it cannot use."""
+    """Return the sources that `update_manifest` would cut, and those that cannot be used."""
     update = _Update(folder, stored)
     stale = [source for source, _, _ in update.stale(sources)]
     return stale, update.result.rejected_sources
@@ -123,14 +122,13 @@ class _Update:
         self.listed: set[str] = set()
 
     def run(
-        self, sources: Sequence[Source], store: StoreTexts, progress: Progress | None
+        self, sources: Sequence[Source], store: StoreTexts, progress: Progress
     ) -> ManifestUpdate:
         self.listed = {source.name for source in sources}
         for source, files, identity in self.stale(sources):
             with self._staging() as staging:
                 try:
-                    tell = progress or (lambda _name, _records: None)
-                    cut = list(cut_source(staging, source, files, tell))
+                    cut = list(cut_source(staging, source, files, progress))
                 except SourceError as error:
                     self.result.rejected_sources[source.path] = error
                     continue
@@ -143,7 +141,7 @@ class _Update:
 
     @contextmanager
     def _staging(self) -> Iterator[Path]:
-        """An empty folder, without what a killed update left in it; removed afterwards."""
+        """Yield an empty folder, without leftovers of a killed update; removed afterwards."""
         staging = self.folder / STAGED
         try:
             shutil.rmtree(staging, ignore_errors=True)
@@ -156,7 +154,7 @@ class _Update:
             shutil.rmtree(staging, ignore_errors=True)
 
     def stale(self, sources: Sequence[Source]) -> Iterator[tuple[Source, list[SourceFile], str]]:
-        """Sources to be cut anew, with their files and identities; the unusable are rejected."""
+        """Yield sources to cut, with their files and identities; reject those of no use."""
         seen: dict[str, Source] = {}
         owner_of_file: dict[str, str] = {}
         for source in sources:
@@ -184,17 +182,19 @@ class _Update:
         return [entry for entry in self.manifest.active_shards if entry.source == name]
 
     def _register(self, name: str, cut: list[CutShard]) -> list[tuple[ShardEntry, CutShard]]:
-        """Gives the shards of a source their keys, and saves the manifest.
+        """Give the shards of a source their keys, and save the manifest.
 
-        Until its texts are stored the manifest does not say what the source was cut from, so an
-        update that is interrupted there cuts it again.
+        Until the texts are stored the manifest has no identity of the source, so an update that is
+        interrupted before cuts it again.
         """
         known = self._known_shards(name)
         registered: list[tuple[ShardEntry, CutShard]] = []
         for shard in cut:
             same = known.get(shard.digest)
             if same is None:
-                entry = self._new_entry(name, shard)
+                key, is_held_out = next(self.new_keys)
+                start, count = shard.first_record, shard.records
+                entry = ShardEntry(key, name, start, count, shard.digest, is_held_out)
                 self.result.added.append(entry)
             else:
                 entry = replace(same, source=name, first_record=shard.first_record, status="active")
@@ -212,35 +212,24 @@ class _Update:
         return registered
 
     def _known_shards(self, name: str) -> dict[str, ShardEntry]:
-        """By digest the shards that these records may get: the source's own, or nobody's."""
+        """Return by digest the shards that these records may get: the source's own, or nobody's."""
         free = [
             entry
             for entry in self.manifest.shards
             if entry.status == "retired" or entry.source == name or entry.source not in self.listed
         ]
-        # The last one counts: rather an active one, rather the source's own, rather a later one.
+        # The last one counts: prefer an active one, one of the source, a later one.
         free.sort(key=lambda entry: (entry.status == "active", entry.source == name))
         return {entry.digest: entry for entry in free}
 
-    def _new_entry(self, name: str, shard: CutShard) -> ShardEntry:
-        key, is_held_out = next(self.new_keys)
-        return ShardEntry(
-            key=key,
-            source=name,
-            first_record=shard.first_record,
-            records=shard.records,
-            digest=shard.digest,
-            is_held_out=is_held_out,
-        )
-
     def retire(self, entries: list[ShardEntry]) -> None:
-        """Marks shards as retired, without saving the manifest."""
+        """Mark shards as retired, without saving the manifest."""
         retired = [replace(entry, status="retired") for entry in entries]
         self.manifest.put(retired)
         self.result.retired += retired
 
     def _identity(self, source: Source, files: list[SourceFile]) -> str:
-        """A digest of all that decides how a source is cut, and what its texts are."""
+        """Return a digest of everything that determines the shards and texts of a source."""
         facts = {
             "version": [CUTTING_VERSION, self.stored.version],
             "source": asdict(source),
@@ -250,7 +239,7 @@ class _Update:
 
 
 def _claim(source: Source, files: list[SourceFile], owner_of_file: dict[str, str]) -> None:
-    """Refuses a file of two sources: its documents would be in the corpus twice."""
+    """Raise if a file belongs to two sources: its documents would be in the corpus twice."""
     for file in files:
         owner = owner_of_file.setdefault(file.path, source.name)
         if owner != source.name:

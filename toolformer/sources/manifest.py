@@ -19,13 +19,13 @@ _REMEDY = "Put it back from a copy, or begin anew in another folder (TOOLFORMER_
 
 @dataclass(frozen=True, slots=True)
 class ShardEntry:
-    """One shard.
+    """A shard.
 
     Attributes:
         key: `shard-00000`; never given to another shard, not even after retirement.
         source: normalised path of the source it was cut from.
         first_record, records, digest: see `cutting.CutShard`.
-        is_held_out: whether it is kept from training; settled when it is registered.
+        is_held_out: whether it is kept from training; decided when it is registered.
         status: `retired` once its records have changed or its source was removed; `active` again
             when the same records come back.
     """
@@ -46,13 +46,13 @@ class ShardEntry:
 
 @dataclass(slots=True)
 class Manifest:
-    """Shards and sources as they are registered.
+    """Registered shards and sources.
 
     Attributes:
-        identities: by normalised path of a source the digest of what it was cut from; there once
-            the texts of all its shards are stored.
-        shards: in the order of their keys, retired ones too.
-        version: of the file's format.
+        identities: digest of what a source was cut from, by its normalised path; present once the
+            texts of all its shards are stored.
+        shards: in the order of their keys, retired ones included.
+        version: version of the file's format.
     """
 
     next_number: int = 0
@@ -62,7 +62,7 @@ class Manifest:
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
-        """Reads the manifest; an empty one where nothing was ever registered.
+        """Read the manifest; it is empty if nothing was ever registered.
 
         Raises:
             ManifestError: the file is not a manifest.
@@ -78,12 +78,12 @@ class Manifest:
                 f"The manifest {str(path)!r} cannot be understood: {error}. Expected the file that "
                 f"ingesting wrote. {_REMEDY}"
             ) from error
-        # Whoever changes it changes a copy.
+        # The cached one is never changed.
         identities, shards = dict(manifest.identities), list(manifest.shards)
         return replace(manifest, identities=identities, shards=shards)
 
     def save(self, folder: Path) -> None:
-        """Writes the manifest as a whole, or leaves the old one as it was."""
+        """Write the manifest atomically."""
         path = manifest_path(folder)
         try:
             write_whole(path, json.dumps(asdict(self), indent=1) + "\n")
@@ -91,18 +91,17 @@ class Manifest:
             raise write_error(path, error) from error
 
     def put(self, entries: Iterable[ShardEntry]) -> None:
-        """Adds shards, or replaces those that have their keys."""
+        """Add shards, or replace those with the same keys."""
         by_key = {entry.key: entry for entry in (*self.shards, *entries)}
         self.shards = list(by_key.values())
 
     def new_keys(
         self, stored_keys: Iterable[str], held_out_every: int
     ) -> Iterator[tuple[str, bool]]:
-        """Numbers new shards: yields the key of each, and whether it is held out.
+        """Yield keys of new shards, and whether each is held out.
 
         Args:
-            stored_keys: under which something is stored; never given to new texts, whatever number
-                is next.
+            stored_keys: keys that are in use, whatever number is next.
             held_out_every: every n-th shard by number is held out; 0 for none.
         """
         taken = {*stored_keys, *(entry.key for entry in self.shards)}
@@ -120,11 +119,11 @@ class Manifest:
 
     @property
     def annotated_shards(self) -> list[ShardEntry]:
-        """Those of them that are annotated and trained on: all that are not held out."""
+        """The active shards that are annotated and trained on: those that are not held out."""
         return [entry for entry in self.active_shards if not entry.is_held_out]
 
     def entry(self, key: str) -> ShardEntry:
-        """The active shard with this key; a `ShardNotFoundError` where there is none."""
+        """Return the active shard with this key, or raise a `ShardNotFoundError`."""
         for entry in self.shards:
             if entry.key == key:
                 if entry.status == "active":
@@ -143,7 +142,7 @@ class Manifest:
 
 
 def shard_key(number: int) -> str:
-    """The key of a shard, such as `shard-00007`."""
+    """Return the key of a shard, such as `shard-00007`."""
     return f"{_KEY_PREFIX}{number:05d}"
 
 
@@ -154,14 +153,12 @@ def _read(path: Path, *_state: int) -> Manifest:
 
 
 def manifest_path(folder: Path) -> Path:
-    """Where the manifest lies in the folder of the sources."""
+    """Return the path of the manifest in the folder of the sources."""
     return folder / "manifest.json"
 
 
 def check_complete(folder: Path, manifest: Manifest, stored_keys: Iterable[str]) -> None:
-    """Refuses a manifest that is older than the stored texts: new shards would take their keys.
-
-    What is called otherwise than shards are is nobody's.
+    """Raise if a manifest is older than the stored texts: new shards would take their keys.
 
     Raises:
         ManifestError: texts are stored under a key that the manifest does not know.

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, islice
 from typing import IO, Any
 
-from toolformer.base.foreign_texts import shown
 from toolformer.base.named_files import IS_POINTER, POINTER_START
+from toolformer.sources.addresses import unreadable
 from toolformer.sources.columns import MISSING, column_names, value_at
 from toolformer.sources.compression import decompressed, split_compression
 from toolformer.sources.errors import SourceError
@@ -146,13 +146,8 @@ def _records_of(file: SourceFile, source: Source) -> Iterator[Record]:
         raise
     # Codecs, Arrow and the drivers of remote files have errors of many kinds.
     except Exception as error:
-        reason = shown(error).rstrip(".") or type(error).__name__
         place = f" after record {number}" if number else ""
-        raise SourceError(
-            f"The source {file.name!r} cannot be read{place}: {reason}. Expected a whole "
-            f"{file.format} file on a disk or network that answers. Copy or fetch it again, then "
-            "ingest it again; nothing of it was stored."
-        ) from error
+        raise unreadable(file.name, error, place) from error
 
 
 def _lines(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[Record]:
@@ -186,12 +181,9 @@ def _csv_rows(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[R
 
 
 def _table_rows(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[Record]:
-    table = read_table(stream, file.name, [*source.columns_of.values()])
-    for content, column in source.required_columns.items():
-        if table.row_count and column not in table.columns:
-            raise _missing_column_error(file.name, source, content, table.names, table.row_count)
-    unread = source.unread_columns(table.names)
-    for offset, row in enumerate(table.rows):
+    names, rows = read_table(stream, file.name, [*source.columns_of.values()])
+    unread = source.unread_columns(names)
+    for offset, row in enumerate(rows):
         yield Record(file.name, offset, row, unread=unread)
 
 
@@ -229,40 +221,29 @@ _READERS: dict[str, Callable[[SourceFile, IO[bytes], Source], Iterator[Record]]]
 
 
 def _missing_column_error(
-    name: str,
-    source: Source,
-    content: str,
-    present: list[str],
-    checked: int,
-    first: Record | None = None,
+    name: str, source: Source, content: str, present: list[str], checked: int, first: Record
 ) -> SourceError:
-    """Return the error for records without a named column.
-
-    Args:
-        content: what the column should hold, as in `Source.named_columns`.
-        present: the columns that the records have; none if no record is an object.
-    """
-    if not present:
-        line = first.raw or b"" if first else b""
-        advice = "An array or a pretty-printed file must be rewritten so (jq -c '.[]' does it)."
-        if line.startswith(b"\x1f\x8b"):
-            advice = (
-                "The first line is gzip: decompress the file (once more, if it was compressed)."
-            )
-        elif line.startswith(b"<doc "):
-            advice = "This is WikiExtractor's own form: run it with --json."
-        elif b"\0" in line or (first and first.reason == "invalid_utf8"):
-            advice = (
-                "The first line is not UTF-8: rewrite the file (iconv -t UTF-8), or fetch it again."
-            )
+    """Return the error for records without the column of a content, such as `text`."""
+    column = source.columns_of[content]
+    if present:
+        names = ", ".join(present[:_SHOWN_COLUMNS])
+        more = ", …" if len(present) > _SHOWN_COLUMNS else ""
         return SourceError(
-            f"None of the first {checked} lines of {name!r} is a JSON object. Expected one object "
-            f"per line, each key once, with the text in {source.text_column!r}. {advice}"
+            f"The source {name!r} has no column {column!r} in its first {checked} record(s). Its "
+            f"columns are: {names}{more}. Set {content}_column to the one that holds the {content}."
         )
-    shown_names = ", ".join(present[:_SHOWN_COLUMNS])
-    more = ", …" if len(present) > _SHOWN_COLUMNS else ""
+    line = first.raw or b""
+    if line.startswith(b"\x1f\x8b"):
+        advice = "The first line is gzip: decompress the file (once more, if it was compressed)."
+    elif line.startswith(b"<doc "):
+        advice = "This is WikiExtractor's own form: run it with --json."
+    elif b"\0" in line or first.reason == "invalid_utf8":
+        advice = (
+            "The first line is not UTF-8: rewrite the file (iconv -t UTF-8), or fetch it again."
+        )
+    else:
+        advice = "An array or a pretty-printed file must be rewritten so (jq -c '.[]' does it)."
     return SourceError(
-        f"The source {name!r} has no column {source.columns_of[content]!r} in its first {checked} "
-        f"record(s). Its columns are: {shown_names}{more}. Set {content}_column to the one that "
-        f"holds the {content}."
+        f"None of the first {checked} lines of {name!r} is a JSON object. Expected one object per "
+        f"line, each key once, with the text in {source.text_column!r}. {advice}"
     )

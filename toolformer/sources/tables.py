@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any
 
 from toolformer.sources.columns import MAX_DEPTH
 from toolformer.sources.errors import SourceError
@@ -18,52 +18,54 @@ _FILE_START = b"ARROW1"
 _STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
 
 
-class Table(NamedTuple):
-    """A Parquet or Arrow file.
+def read_table(
+    stream: IO[bytes], name: str, wanted: Sequence[str] | None = None
+) -> tuple[list[str], Iterator[dict[str, Any]]]:
+    """Return the column names of a Parquet or Arrow file, and its rows.
 
-    Attributes:
-        names: its columns, those in structs as `outer.inner`.
-        columns: the wanted columns that it has.
-        row_count: number of rows; None for an Arrow stream, which does not tell.
-        rows: a dictionary per row, of the wanted columns: texts (bytes that are not UTF-8 as
-            surrogate escapes), days in ISO 8601, other values as in Python; for lists and structs
-            only their type, unless all columns are wanted.
-    """
+    Args:
+        wanted: the columns that are read, as in `columns.value_at`; None for all.
 
-    names: list[str]
-    columns: list[str]
-    row_count: int | None
-    rows: Iterator[dict[str, Any]]
-
-
-def read_table(stream: IO[bytes], name: str, wanted: Sequence[str] | None = None) -> Table:
-    """Open a Parquet or Arrow file; None stands for all columns.
+    Returns:
+        All names, those within structs as `outer.inner`; and a dictionary per row: texts (bytes
+        that are not UTF-8 as surrogate escapes), days in ISO 8601, other values as in Python. Of
+        lists, unless all columns are wanted, there is only the type.
 
     Raises:
         SourceError: the file has a wanted column twice.
-        OSError, pyarrow.ArrowException: the file is damaged; while reading rows too.
+        OSError, pyarrow.ArrowException: the file is damaged; also while rows are read.
     """
-    schema, row_count, batches = _opened(stream)
-    names = list(_names(schema))
-    paths = {
-        column: path
-        for column in (schema.names if wanted is None else wanted)
-        if (path := _path_of(schema, column))
-    }
-    for path in paths.values():
-        if (count := schema.names.count(path[0])) > 1:
+    schema, row_count, batches = _opened(stream, wanted)
+    read = [
+        column
+        for column in schema.names
+        if wanted is None or any(f"{each}.".startswith(f"{column}.") for each in wanted)
+    ]
+    for column in read:
+        if (count := read.count(column)) > 1:
             raise SourceError(
-                f"The file {name!r} has {count} columns {path[0]!r}. Expected one. Rename the "
+                f"The file {name!r} has {count} columns {column!r}. Expected one. Rename the "
                 "others in the file, or set another column."
             )
-    selected = sorted({".".join(path) for path in paths.values()})
-    return Table(
-        names, list(paths), row_count, _rows(batches(selected), paths, row_count, wanted is None)
-    )
+
+    def rows() -> Iterator[dict[str, Any]]:
+        given = 0
+        for batch in batches:
+            of_batch = [column for column in read if column in batch.schema.names]
+            cells = [_values(batch.column(column), wanted is None) for column in of_batch]
+            for number in range(batch.num_rows):
+                yield {column: cells[at][number] for at, column in enumerate(of_batch)}
+            given += batch.num_rows
+        if row_count not in (None, given):
+            raise OSError(f"its footer names {row_count} rows, but it has {given}")
+
+    return list(_names(schema)), rows()
 
 
-def _opened(stream: IO[bytes]) -> tuple["pyarrow.Schema", int | None, Any]:
-    """Return schema, number of rows, and a function that reads batches of columns."""
+def _opened(
+    stream: IO[bytes], wanted: Sequence[str] | None
+) -> tuple["pyarrow.Schema", int | None, Iterable["pyarrow.RecordBatch"]]:
+    """Return schema, number of rows if it is known, and batches."""
     from pyarrow import ipc, parquet
 
     start = stream.read(len(_FILE_START))
@@ -72,24 +74,27 @@ def _opened(stream: IO[bytes]) -> tuple["pyarrow.Schema", int | None, Any]:
         table = parquet.ParquetFile(
             stream, pre_buffer=False, buffer_size=_BUFFER_BYTES, page_checksum_verification=True
         )
-
-        def read(columns: list[str]) -> Iterator["pyarrow.RecordBatch"]:
-            for number in range(table.num_row_groups):
-                group = table.metadata.row_group(number)
-                size = _batch_rows(group.total_byte_size, group.num_rows)
-                yield from table.iter_batches(size, row_groups=[number], columns=columns)
-
-        return table.schema_arrow, table.metadata.num_rows, read
+        groups = [table.metadata.row_group(number) for number in range(table.num_row_groups)]
+        batches = (
+            batch
+            for number, group in enumerate(groups)
+            for batch in table.iter_batches(
+                _batch_rows(group.total_byte_size, group.num_rows),
+                row_groups=[number],
+                columns=wanted,
+            )
+        )
+        return table.schema_arrow, table.metadata.num_rows, batches
     if start == _FILE_START:
         whole = ipc.open_file(stream)
         found = (whole.get_batch(number) for number in range(whole.num_record_batches))
-        return whole.schema, None, lambda _: _slices(found)
+        return whole.schema, None, _slices(found)
     stream.seek(-len(_STREAM_END), os.SEEK_END)
     if stream.read() != _STREAM_END:
         raise EOFError("it breaks off, or is no Parquet or Arrow file")
     stream.seek(0)
     opened = ipc.open_stream(stream)
-    return opened.schema, None, lambda _: _slices(opened)
+    return opened.schema, None, _slices(opened)
 
 
 def _batch_rows(size: int, rows: int) -> int:
@@ -100,29 +105,6 @@ def _slices(batches: Iterable["pyarrow.RecordBatch"]) -> Iterator["pyarrow.Recor
     for batch in batches:
         size = _batch_rows(batch.nbytes, batch.num_rows)
         yield from (batch.slice(start, size) for start in range(0, batch.num_rows, size))
-
-
-def _rows(
-    batches: Iterator["pyarrow.RecordBatch"],
-    paths: dict[str, tuple[str, ...]],
-    row_count: int | None,
-    is_whole: bool,
-) -> Iterator[dict[str, Any]]:
-    from pyarrow import compute
-
-    given = 0
-    for batch in batches:
-        cells: list[list[Any]] = []
-        for first, *inner in paths.values():
-            column = batch.column(first)
-            for name in inner:
-                column = compute.struct_field(column, name)  # pyright: ignore[reportAttributeAccessIssue]
-            cells.append(_values(column, is_whole))
-        for row in zip(*cells, strict=True):
-            yield dict(zip(paths, row, strict=True))
-        given += batch.num_rows
-    if row_count not in (None, given):
-        raise OSError(f"its footer names {row_count} rows, but it has {given}")
 
 
 def _names(fields: Any, depth: int = 1) -> Iterator[str]:
@@ -136,38 +118,29 @@ def _names(fields: Any, depth: int = 1) -> Iterator[str]:
             yield name
 
 
-def _path_of(fields: Any, name: str) -> tuple[str, ...] | None:
-    """Return the column and the nested fields that a name leads to; a literal name comes first."""
-    from pyarrow import types
-
-    end = len(name)
-    while end >= 0:
-        outer, rest = name[:end], name[end + 1 :]
-        if outer in fields.names:
-            kind = fields.field(fields.names.index(outer)).type
-            if not rest:
-                return (outer,)
-            if types.is_struct(kind):
-                inner = _path_of(kind, rest)
-                return inner and (outer, *inner)
-        end = name.rfind(".", 0, end)
-    return None
-
-
 def _values(column: "pyarrow.Array", is_whole: bool) -> list[Any]:
-    """Return the cells of a column as `Table.rows` has them."""
+    """Return the cells of a column as `read_table` says."""
     import pyarrow
     from pyarrow import types
 
     kind = column.type
     if types.is_dictionary(kind):
         return _values(column.cast(kind.value_type), is_whole)
+    if types.is_struct(kind) and kind.num_fields:
+        cells = zip(*(_values(inner, is_whole) for inner in column.flatten()), strict=True)
+        rows = (dict(zip(kind.names, row, strict=True)) for row in cells)
+        given = column.is_valid().to_pylist()
+        return [row if is_given else None for row, is_given in zip(rows, given, strict=True)]
     is_text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-    is_bytes = types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
-    if is_text or is_bytes:
+    if (
+        is_text
+        or types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_binary_view(kind)
+    ):
         # By way of bytes: Parquet does not check that its strings are UTF-8.
-        cells = column.cast(pyarrow.large_binary()).to_pylist()
-        return [None if cell is None else cell.decode("utf-8", "surrogateescape") for cell in cells]
+        texts = column.cast(pyarrow.large_binary()).to_pylist()
+        return [None if text is None else text.decode("utf-8", "surrogateescape") for text in texts]
     if types.is_timestamp(kind) or types.is_date(kind):
         return column.cast(pyarrow.date32(), safe=False).cast(pyarrow.string()).to_pylist()
     # Python has no value for some durations and times of day.

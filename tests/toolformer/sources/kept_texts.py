@@ -24,7 +24,7 @@ def update(
     *sources: Source,
     held_out_every: int = 4,
     version: str = "1",
-    progress: Progress | None = None,
+    progress: Progress = lambda _name, _records: None,
     store_fails_at: str | None = None,
 ) -> ManifestUpdate:
     """Update the manifest, and store the texts of shards that have none.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.toolformer.sources.kept_texts import TEXTS, stored_texts, update
-from toolformer.sources import cutting, files
+from toolformer.sources import cutting
 from toolformer.sources.errors import (
     CorpusWriteError,
     ManifestError,
@@ -92,11 +92,7 @@ def test_a_changed_record_retires_its_shard_and_a_change_undone_restores_it(fold
     assert keys(update(folder, jsonl("a.jsonl", texts(7))).added) == ["shard-00003"]
 
 
-@pytest.mark.parametrize("largest_whole", [10**6, 10**5])
-def test_a_change_in_the_middle_of_a_large_file_is_seen_with_size_and_time_set_back(
-    folder, jsonl, monkeypatch, largest_whole
-):
-    monkeypatch.setattr(files, "_LARGEST_WHOLE", largest_whole)
+def test_a_change_in_the_middle_of_a_file_is_seen_with_size_and_time_set_back(folder, jsonl):
     source = jsonl("a.jsonl", [{"text": letter * 100_000} for letter in "abc"])
     os.utime(source.path, ns=(0, 0))
     update(folder, source)

@@ -46,7 +46,7 @@ def test_a_file_that_breaks_off_is_an_error_that_names_the_place(written, suffix
     source = written(f"a.jsonl{suffix}", stored * member + stored[: len(stored) * 3 // 4])
     with pytest.raises(SourceError, match=r"'\S+' cannot be read after record (\d+): ") as raised:
         parsed(source)
-    assert "nothing of it was stored" in str(raised.value)
+    assert "Nothing of it was stored" in str(raised.value)
 
 
 @pytest.mark.parametrize("suffix", COMPRESSIONS)
@@ -190,7 +190,7 @@ class TestParquet:
         assert second.reason == "missing_context"
         assert isinstance(third, ParsedDocument)
         assert third.context is None
-        with pytest.raises(SourceError, match=r"no column 'q'.*question, title\. Set context_col"):
+        with pytest.raises(SourceError, match=r"no column 'q'.*title, question\. Set context"):
             parsed(source_of(path, context_column="q"))
 
 

@@ -40,7 +40,7 @@ def read_records(path: Path) -> Iterator[tuple[int, Record]]:
     """
     with _clear_errors(path), path.open("rb") as stored:
         if stored.peek().startswith(b"PAR1"):
-            rows = read_table(stored, path.name).rows
+            _, rows = read_table(stored, path.name)
             # Decimals and days within lists become texts.
             records = (json.loads(json.dumps(row, default=str)) for row in rows)
             yield from enumerate(records, 1)
