@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from toolformer.base.parallel import in_parallel
-from toolformer.base.whole_files import replacing
+from toolformer.base.whole_files import remove_abandoned, replacing
 from warehouse.catalogue import Catalogue, Entry
 from warehouse.connection import sql_literal, sql_name, temporary_tables
 from warehouse.counting import counts_of, counts_version
@@ -112,6 +112,8 @@ def write_empty_files(folder: Path, *, is_renewed: bool) -> None:
     Args:
         is_renewed: Whether files that are there are replaced, since they may be damaged.
     """
+    if is_renewed:
+        remove_abandoned(folder.glob(f"*/shard={EMPTY_SHARD}/*.tmp"))
     for table, schema in tables().items():
         file = folder / table / f"shard={EMPTY_SHARD}" / "empty.parquet"
         if is_renewed or not file.exists():

@@ -92,11 +92,10 @@ def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
             _keep_open(instance, stack)
             close_dead_runs(instance, home)
         lock = home.process_lock(_PROCESS)
-        try:
-            with lock:
-                yield instance
-        finally:
-            Path(lock.lock_file).unlink(missing_ok=True)
+        with lock:
+            yield instance
+        # Left after a failure: by it the next command finds runs whose end was not recorded.
+        Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def _keep_open(instance: dg.DagsterInstance, stack: ExitStack) -> None:
