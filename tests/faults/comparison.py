@@ -147,6 +147,18 @@ def _sweep_later(home: SmallHome) -> None:
     warehouse.sweep(shards_in(warehouse.folder))
 
 
+def damage_of_owners(home: SmallHome) -> Damage:
+    """Active shards of sources that are not listed."""
+    from toolformer.home.settings.settings_file import listed_sources
+    from toolformer.sources.manifest import Manifest
+
+    active = Manifest.load(home.home.sources).active_shards
+    unowned = {entry.source for entry in active} - listed_sources(home.home.settings_file)
+    return Damage(
+        wrong=len(unowned), remarks=[f"has shards and is not listed: {name}" for name in unowned]
+    )
+
+
 def damage_of_the_living(home: SmallHome) -> Damage:
     """Held locks and living processes."""
     held, running = _held_locks(home), processes_of(home)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from tests.faults.comparison import Damage, damage_of_rows, partitions_of
+from tests.faults.comparison import Damage, damage_of_owners, damage_of_rows, partitions_of
 from tests.faults.home import Done, FaultyHome
 from tests.faults.injection import Event
 from tests.faults.tries import Outcome, Try, repeat, struck, told_plainly, tries_at_events, try_all
@@ -20,7 +20,7 @@ from tests.faults.undisturbed import Stage, Workshop
 # How often each command meets a full disk, and where: shares of what it writes in all.
 _PLACES = {"ingest": 2, "build": 5, "train": 2, "evaluate": 1}
 _REFUSALS = {
-    "ingest": ("(sources|top)", 2),
+    "ingest": ("(sources|top|warehouse/.*)", 5),
     "build": ("cache/.*", 3),
     "train": ("(cache/.*|models/.*)", 3),
 }
@@ -77,6 +77,7 @@ def _refuse(workshop: Workshop, name: str, stage: Stage, event: Event) -> Damage
 def _after(done: Done, home: FaultyHome, stage: Stage) -> Damage:
     """The user was told, the rows from before are there, and the repeat makes the others."""
     damage = told_plainly(done)
+    damage.add(damage_of_owners(home), "on the full disk")
     before, found = partitions_of(stage.before), partitions_of(home)
     kept = {address: found[address] for address in before if address in found}
     damage.add(damage_of_rows(kept, before), "on the full disk")

@@ -39,8 +39,8 @@ def striking(action: str, home: Path, event: Event, struck: Path) -> dict[str, s
     """The environment of a command that is struck at an event.
 
     Args:
-        action: `kill` the process group, or `full`: from then on no file of the home can be opened
-            for writing.
+        action: `kill`, `interrupt` (as Ctrl-C does) or `terminate` the process group, or `full`:
+            from then on no file of the home can be opened for writing.
         home: root of the home.
         event: which.
         struck: a file that appears at the event.

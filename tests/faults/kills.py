@@ -1,15 +1,19 @@
-"""Commands killed at events: the repeat must end with the rows of an undisturbed run."""
+"""Commands stopped at events: the repeat must end with the rows of an undisturbed run."""
 
 from contextlib import suppress
+from functools import partial
 
-from tests.faults.comparison import Damage, damage_of_the_living, processes_of
-from tests.faults.home import FaultyHome, settings_of
+from tests.faults.comparison import Damage, damage_of_owners, damage_of_the_living, processes_of
+from tests.faults.home import settings_of
 from tests.faults.injection import Event
 from tests.faults.tries import Outcome, Try, repeat, struck, tries_at_events, try_all
 from tests.faults.undisturbed import Stage, Workshop, observed
 from tests.processes import ServiceError, await_until
+from toolformer.home.settings.settings_file import listed_sources
 
 _MOMENTS = "(open|written|before rename|after rename|remove) "
+# Ctrl-C and a terminated run let an ingest remove sources from its list again.
+_ACTIONS_OF_INGEST = ("kill", "interrupt", "terminate")
 # Command, areas of the home, and kills: in all and in the short form.
 _PLAN = (
     ("manifest", "ingest", "sources", 5, 1),
@@ -40,7 +44,8 @@ def kill_commands(workshop: Workshop) -> list[Outcome]:
     tries: list[Try] = []
     for name, command, areas, count, few in _PLAN:
         count = few if workshop.is_short else count
-        tries += _kills_of(workshop, workshop.stages[command], name, areas, count)
+        for action in _ACTIONS_OF_INGEST if command == "ingest" else ("kill",):
+            tries += _stops_of(workshop, workshop.stages[command], name, areas, count, action)
     return try_all(tries)
 
 
@@ -53,27 +58,32 @@ def kill_search(workshop: Workshop) -> list[Outcome]:
     stage = observed("search", ("build", "--tools", "WikiSearch"), before, workshop.folder)
     return try_all(
         [
-            *_kills_of(workshop, stage, "Wikipedia index", "indexes.*", 3),
-            *_kills_of(workshop, stage, "WikiSearch's calls", "warehouse/executed_calls", 1),
+            *_stops_of(workshop, stage, "Wikipedia index", "indexes.*", 3),
+            *_stops_of(workshop, stage, "WikiSearch's calls", "warehouse/executed_calls", 1),
         ]
     )
 
 
-def _kills_of(workshop: Workshop, stage: Stage, name: str, areas: str, count: int) -> list[Try]:
+def _stops_of(
+    workshop: Workshop, stage: Stage, name: str, areas: str, count: int, action: str = "kill"
+) -> list[Try]:
     """Tries at events in some areas of the home, drawn by the seed."""
-    return tries_at_events(workshop, stage, f"kill: {name}", _MOMENTS + areas, count, _kill)
+    act = partial(_stop, action=action)
+    return tries_at_events(workshop, stage, f"{action}: {name}", _MOMENTS + areas, count, act)
 
 
-def _kill(workshop: Workshop, name: str, stage: Stage, event: Event) -> Damage:
-    home, damage = killed(workshop, name, stage, event)
-    damage.add(repeat(home, stage))
-    return damage
+def _stop(workshop: Workshop, name: str, stage: Stage, event: Event, *, action: str) -> Damage:
+    """Stop a command at an event: nobody runs then, all locks are free, and a repeat completes it.
 
-
-def killed(workshop: Workshop, name: str, stage: Stage, event: Event) -> tuple[FaultyHome, Damage]:
-    """Kill a command at an event; right after it nobody runs, and all locks are free."""
-    home, _, damage = struck(workshop, name, stage, event, "kill")
+    An ingest that was interrupted while its source stays listed is completed by a build.
+    """
+    home, done, damage = struck(workshop, name, stage, event, action)
     with suppress(ServiceError):
         await_until(lambda: not processes_of(home), "workers notice it by a pipe", 5)
-    damage.add(damage_of_the_living(home), "after the kill")
-    return home, damage
+    damage.add(damage_of_the_living(home), "afterwards")
+    damage.add(damage_of_owners(home), "afterwards")
+    if done.has_traceback:
+        damage.remarks.append(f"shows the inside of the program: {done.last_words}")
+    is_built = action == "interrupt" and listed_sources(home.home.settings_file)
+    damage.add(repeat(home, workshop.stages["build"] if is_built else stage))
+    return damage

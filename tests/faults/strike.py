@@ -18,6 +18,7 @@ _VARIABLE = "TOOLFORMER_FAULT"
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 # What makes temporary names unique, the same in no two runs.
 _RANDOM = re.compile(r"\.[0-9a-f]{16}(?=(\.lock|\.old)?\.tmp\b)")
+_SIGNALS = {"kill": signal.SIGKILL, "interrupt": signal.SIGINT, "terminate": signal.SIGTERM}
 _DEEP_AREAS = ("warehouse", "cache/checkpoints", "models", "indexes")
 
 
@@ -71,10 +72,10 @@ class _Watch:
     def _strike(self, action: str) -> None:
         with open(self.order["file"], "w"):  # noqa: PTH123
             pass
-        if action == "kill":
-            os.killpg(os.getpgrp(), signal.SIGKILL)
-        elif action == "full":
+        if action == "full":
             self.is_full = True
+        else:
+            os.killpg(os.getpgrp(), _SIGNALS[action])
 
     def hear(self, name: str, arguments: tuple) -> None:
         """An audit hook, called before each operation."""
