@@ -11,7 +11,7 @@ from assets.code_versions import code_version_tags
 from assets.documents import DOCUMENTS, reported_texts, store_texts, stored_texts
 from assets.failures import failure_of
 from assets.run import Run
-from assets.source_list import listing, new_sources, remove_sources
+from assets.source_list import listing
 from assets.stage import Stage
 from assets.stage_asset import asset_of
 from toolformer.errors import ToolformerError
@@ -25,8 +25,8 @@ from toolformer.home.partitions import (
     register_shards,
 )
 from toolformer.home.report.records import reading_losses, records_read
-from toolformer.home.settings.corpus_sections import EMBEDDED_SOURCES
 from toolformer.home.settings.sections import Settings
+from toolformer.home.settings.settings_file import corpus_sources
 from toolformer.sources.cutting import CutShard
 from toolformer.sources.errors import SourceError
 from toolformer.sources.files import files_left_out
@@ -58,8 +58,8 @@ class NewSources(dg.Config):
     )
 
 
-def configured_sources(settings: Settings) -> list[Source]:
-    """The sources of the settings; the embedded corpus where none is listed."""
+def configured_sources(settings: Settings, home: Home) -> list[Source]:
+    """The sources that a run cuts; see `corpus_sources`."""
     return [
         Source(
             **{
@@ -67,11 +67,13 @@ def configured_sources(settings: Settings) -> list[Source]:
                 "shard_size": source.shard_size or settings.corpus.shard_size,
             }
         )
-        for source in settings.corpus.sources or EMBEDDED_SOURCES
+        for source in corpus_sources(settings, Manifest.load(home.sources))
     ]
 
 
-def left_out_files(settings: Settings, paths: Collection[str]) -> list[tuple[str, list[str]]]:
+def left_out_files(
+    home: Home, settings: Settings, paths: Collection[str]
+) -> list[tuple[str, list[str]]]:
     """Of those of some sources that leave files of their folder out, the path and these files.
 
     Raises:
@@ -79,7 +81,7 @@ def left_out_files(settings: Settings, paths: Collection[str]) -> list[tuple[str
     """
     of_sources = [
         (source.path, files_left_out(source))
-        for source in configured_sources(settings)
+        for source in configured_sources(settings, home)
         if source.path in paths
     ]
     return [(path, files) for path, files in of_sources if files]
@@ -133,14 +135,15 @@ def retire_shards_of(
     return retired
 
 
-def _update(run: Run, new: Sequence[str]) -> ManifestUpdate:
-    """Cut the sources; of the new ones, those that cannot be used are not listed any more."""
+def _update(run: Run, asked: Sequence[str]) -> ManifestUpdate:
+    """Cut the sources; of those that were cut or asked for, refuse the ones without a text."""
     context, home, corpus = run.context, run.home, run.settings.corpus
+    sources = configured_sources(run.settings, home)
     # A line for each shard would be an event in Dagster's records.
     shown = cache(partial(run.progress, "reading records"))
     update = update_manifest(
         home.sources,
-        configured_sources(run.settings),
+        sources,
         held_out_every=corpus.held_out_every,
         stored=stored_texts(run.warehouse),
         store=partial(_store_cut, run),
@@ -148,15 +151,14 @@ def _update(run: Run, new: Sequence[str]) -> ManifestUpdate:
     )
     _report_unreported(run, sync_shards(home, run.warehouse, context.instance))
     register_evaluations(context.instance, run.settings.evaluation)
-    _refuse_without_texts(run, update, new)
-    refused = [path for path in new if path in update.rejected_sources]
-    if refused:
-        remove_sources(home, refused)
+    cut = {entry.source for entry in (*update.added, *update.restored)}
+    paths = [*asked, *(source.path for source in sources if source.name in cut)]
+    _refuse_without_texts(run, update, list(dict.fromkeys(paths)))
     return update
 
 
 def _refuse_without_texts(run: Run, update: ManifestUpdate, paths: Sequence[str]) -> None:
-    """Take the shards of sources out again that were listed by this run and hold no text."""
+    """Retire the shards of those of some sources that hold no text."""
     for path in paths:
         active = Manifest.load(run.home.sources).active_shards
         name = normalised_path(path)
@@ -192,20 +194,18 @@ def corpus_manifest(run: Run) -> dg.MaterializeResult:
     with home.shards_lock():
         # Those of the file as it is now, behind what another run has listed meanwhile.
         settings = Run(context).settings
-        new = new_sources(settings, config.new_sources, home.root, config.reading)
-        with listing(home, settings, new):
+        with listing(home, settings, config.new_sources, config.reading) as asked:
             # With the new sources.
             run = Run(context)
             registered = set(context.instance.get_dynamic_partitions(SHARDS_OF_TEXTS.name))
-            update = _update(run, [source.path for source in new])
+            update = _update(run, asked)
         active = Manifest.load(home.sources).active_shards
     rejected = {path: str(error) for path, error in update.rejected_sources.items()}
     for path, why in rejected.items():
         context.log.error(f"{path}: {why}")
     if rejected and not active:
         raise failure_of(ToolformerError(" ".join(rejected.values())))
-    used = [source.path for source in new if source.path not in rejected]
-    left_out = left_out_files(run.settings, used)
+    left_out = left_out_files(home, run.settings, [path for path in asked if path not in rejected])
     return dg.MaterializeResult(
         # By the sources as they are listed now.
         tags=code_version_tags(context, CORPUS_MANIFEST),

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from toolformer.home.home import Home
-from toolformer.home.settings.corpus_sections import EMBEDDED_SOURCES, SourceSettings
+from toolformer.home.settings.corpus_sections import SourceSettings
 from toolformer.home.settings.sections import Settings, validated
-from toolformer.home.settings.settings_file import listed_sources
+from toolformer.home.settings.settings_file import corpus_sources, listed_sources
 from toolformer.home.settings.source_file import absolute_source, added_sources, write_added_sources
 from toolformer.sources.manifest import Manifest
 from toolformer.sources.source import check_path, normalised_path
@@ -37,36 +37,51 @@ def new_sources(
 
 
 @contextmanager
-def listing(home: Home, settings: Settings, new: Sequence[SourceSettings]) -> Iterator[None]:
-    """List new sources in `sources.json`; where the block fails, it is as it was.
+def listing(
+    home: Home, settings: Settings, paths: Sequence[str], reading: Mapping[str, Any]
+) -> Iterator[list[str]]:
+    """List sources in `sources.json`; after the block, remove those of them without shards.
 
-    Behind those that nobody listed and that have shards: the embedded ones, or a preset's. The
-    first source that is listed takes their place, and nothing that was computed is to be lost by
-    it. Under `Home.shards_lock`.
+    However the block ends: a source that cannot be used must not stay listed and fail every later
+    run, and shards that were registered need an owner, whose cutting the next run completes.
+
+    The first source that is listed takes the place of the embedded sources, or the preset's. Those
+    that have shards are listed before it, so that nothing computed is lost. Requires
+    `Home.shards_lock`.
+
+    Args:
+        home: its list is changed.
+        settings: those of the home.
+        paths, reading: see `new_sources`; relative paths are looked up from the home.
+
+    Yields:
+        The paths of these sources that `sources.json` lists, the known ones included.
     """
-    before = added_sources(home.settings_file)
-    if new:
-        write_added_sources(home.settings_file, [*before, *_implied(home, settings, new), *new])
+    new = new_sources(settings, paths, home.root, reading)
+    implied = _implied(home, settings, new)
+    listed = [*added_sources(home.settings_file), *implied, *new]
+    given = {absolute_source(path, home.root) for path in paths}
+    asked = [source for source in listed if source.path in given]
     try:
-        yield
-    except BaseException:
-        # A source that cannot be used must not stay listed and fail every later run.
-        write_added_sources(home.settings_file, before)
-        raise
+        if new:
+            write_added_sources(home.settings_file, listed)
+        yield [source.path for source in asked]
+    finally:
+        owners = {entry.source for entry in Manifest.load(home.sources).active_shards}
+        unused = [source for source in asked if normalised_path(source.path) not in owners]
+        if all(source in unused for source in new):
+            unused += implied
+        if unused:
+            kept = [source for source in listed if source not in unused]
+            write_added_sources(home.settings_file, kept)
 
 
 def _implied(home: Home, settings: Settings, new: Sequence[SourceSettings]) -> list[SourceSettings]:
-    if listed_sources(home.settings_file):
-        return []
-    implied = settings.corpus.sources or EMBEDDED_SOURCES
+    manifest = Manifest.load(home.sources)
+    implied = corpus_sources(settings, manifest)
     names = {normalised_path(source.path) for source in implied}
-    if not any(entry.source in names for entry in Manifest.load(home.sources).active_shards):
+    has_shards = any(entry.source in names for entry in manifest.active_shards)
+    if not new or not has_shards or listed_sources(home.settings_file):
         return []
     given = {source.path for source in new}
     return [source for source in implied if source.path not in given]
-
-
-def remove_sources(home: Home, paths: Sequence[str]) -> None:
-    """Take sources out of `sources.json`; under `Home.shards_lock`."""
-    kept = [source for source in added_sources(home.settings_file) if source.path not in paths]
-    write_added_sources(home.settings_file, kept)

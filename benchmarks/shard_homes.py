@@ -70,7 +70,7 @@ def _toolbox() -> Toolbox:
 
 def sources_of(home: Home) -> list[Source]:
     """The sources of its settings: a file each."""
-    return configured_sources(load_settings(home.settings_file))
+    return configured_sources(load_settings(home.settings_file), home)
 
 
 @cache

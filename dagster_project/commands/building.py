@@ -82,7 +82,7 @@ def _is_cut(home: Home, settings: Settings, instance: dg.DagsterInstance) -> boo
     """Whether the shards and their partitions are those of the sources, and all can be used."""
     # Which texts there are can be seen before it is ready for readers.
     stored = stored_texts(Warehouse(home.warehouse, home.database))
-    cut, rejected = stale_sources(home.sources, configured_sources(settings), stored)
+    cut, rejected = stale_sources(home.sources, configured_sources(settings, home), stored)
     manifest = Manifest.load(home.sources)
     is_whole = bool(manifest.active_shards) and not cut and not rejected
     return is_whole and are_shards_registered(instance, manifest)

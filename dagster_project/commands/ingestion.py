@@ -1,6 +1,6 @@
 """`toolformer ingest`: list sources and cut them into shards."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from dagster_project.runs.run_job import dagster_instance, rejected_sources, run
 from toolformer.errors import ToolformerError
 from toolformer.home.home import Home
 from toolformer.home.report.records import records_read
-from toolformer.home.settings.settings_file import listed_sources, load_settings
+from toolformer.home.settings.settings_file import load_settings
 from toolformer.home.settings.source_file import absolute_source
 from toolformer.home.wiring.warehouse import open_warehouse
 from toolformer.sources.manifest import Manifest, ShardEntry
@@ -41,9 +41,10 @@ def _ingest(home: Home, paths: Sequence[str], reading: Mapping[str, Any]) -> Non
     options = RunOptions()
     settings = options.load_settings(home)
     manifest = Manifest.load(home.sources)
-    new = [source.path for source in new_sources(settings, paths, Path.cwd(), reading)]
-    for path in paths:
-        if absolute_source(path, Path.cwd()) not in new:
+    new = {source.path for source in new_sources(settings, paths, Path.cwd(), reading)}
+    asked = {absolute_source(path, Path.cwd()): path for path in paths}
+    for absolute, path in asked.items():
+        if absolute not in new:
             console.say(
                 f"{path} is listed already. To read it with other options, remove it (`toolformer "
                 "sources "
@@ -58,16 +59,16 @@ def _ingest(home: Home, paths: Sequence[str], reading: Mapping[str, Any]) -> Non
             "prepare",
             resources=options.resources(),
             assets=["corpus_manifest"],
-            ops={"corpus_manifest": {"new_sources": new, "reading": given}},
+            ops={"corpus_manifest": {"new_sources": list(asked), "reading": given}},
         )
         rejected = rejected_sources(instance)
     active = Manifest.load(home.sources).active_shards
-    _report(home, manifest, active, new)
+    _report(home, manifest, active, asked)
     if reading.get("strip_marks"):
-        _report_marks(home, active, new)
-    listed = listed_sources(home.settings_file)
-    refused = [path for path in new if path not in listed]
-    for path, files in left_out_files(load_settings(home.settings_file), new):
+        _report_marks(home, active, asked)
+    settings = load_settings(home.settings_file)
+    refused = asked.keys() - {source.path for source in settings.corpus.sources}
+    for path, files in left_out_files(home, settings, asked.keys() - rejected.keys()):
         more = ", …" if len(files) > _SHOWN_FILES else ""
         console.say(
             f"{len(files)} file(s) of {path} were not read, since their names tell no format or "
@@ -75,17 +76,17 @@ def _ingest(home: Home, paths: Sequence[str], reading: Mapping[str, Any]) -> Non
             f"{', '.join(files[:_SHOWN_FILES])}{more}"
         )
     others = {path: why for path, why in rejected.items() if path not in refused}
-    tell_about_sources(home, load_settings(home.settings_file), others)
+    tell_about_sources(home, settings, others)
     if refused:
         # Another run at the same time can have had the last word on what is rejected.
         unknown = "The source {!r} cannot be used. Ingest it again to see why."
         raise ToolformerError(
-            " ".join(rejected.get(path, unknown.format(path)) for path in refused)
+            " ".join(rejected.get(path, unknown.format(path)) for path in asked if path in refused)
         )
 
 
-def _report_marks(home: Home, active: Sequence[ShardEntry], new: Sequence[str]) -> None:
-    names = {normalised_path(path) for path in new}
+def _report_marks(home: Home, active: Sequence[ShardEntry], paths: Collection[str]) -> None:
+    names = {normalised_path(path) for path in paths}
     keys = [entry.key for entry in active if entry.source in names]
     if not keys:
         return
@@ -102,7 +103,9 @@ def _report_marks(home: Home, active: Sequence[ShardEntry], new: Sequence[str]) 
         )
 
 
-def _report(home: Home, before: Manifest, active: Sequence[ShardEntry], new: Sequence[str]) -> None:
+def _report(
+    home: Home, before: Manifest, active: Sequence[ShardEntry], paths: Collection[str]
+) -> None:
     keys_before = {entry.key for entry in before.active_shards}
     known = {entry.key for entry in before.shards}
     added = [entry for entry in active if entry.key not in known]
@@ -113,7 +116,7 @@ def _report(home: Home, before: Manifest, active: Sequence[ShardEntry], new: Seq
     )
     if restored:
         console.say(f"{len(restored)} shards were restored with all that was computed from them.")
-    names = {normalised_path(path) for path in new}
+    names = {normalised_path(path) for path in paths}
     read = [entry for entry in active if entry.key not in keys_before or entry.source in names]
     if read:
         warehouse = open_warehouse(home)

@@ -90,7 +90,7 @@ def run_recipe(preset: str) -> None:
 def _check_files(home: Home, settings: Settings) -> None:
     """Before anything is done: the first benchmark is read behind the build of a round."""
     if not manifest_path(home.sources).exists():
-        for source in configured_sources(settings):
+        for source in configured_sources(settings, home):
             list_files(source)
     missing = {
         name: path for name, path in settings.evaluation.files.items() if not Path(path).exists()

@@ -18,9 +18,9 @@ from dagster_project.commands.options import RunOptions
 from dagster_project.runs.run_job import dagster_instance
 from toolformer.errors import ToolformerError
 from toolformer.home.home import Home
-from toolformer.home.settings.corpus_sections import EMBEDDED_SOURCES, SourceSettings
+from toolformer.home.settings.corpus_sections import SourceSettings
 from toolformer.home.settings.sections import Settings
-from toolformer.home.settings.settings_file import load_settings, sources_of_user
+from toolformer.home.settings.settings_file import corpus_sources, load_settings, sources_of_user
 from toolformer.home.settings.source_file import absolute_source, added_sources, write_added_sources
 from toolformer.home.wiring.warehouse import open_warehouse
 from toolformer.sources.errors import SourceError, SourceNotFoundError
@@ -42,7 +42,8 @@ def list_sources(*, as_json: bool) -> None:
     records = Counter[str]()
     for entry in active:
         records[entry.source] += entry.records
-    states = {source.name: _state(source, settings) for source in configured_sources(settings)}
+    configured = configured_sources(settings, home)
+    states = {source.name: _state(source, settings) for source in configured}
     states |= {name: "not listed any more" for name in shards if name not in states}
     rows = [
         {"source": name, "shards": shards[name], "records": records[name], "state": state}
@@ -71,17 +72,20 @@ def remove_source(given: str) -> None:
     home = Home.find()
     with home.shards_lock(), dagster_instance(home) as instance:
         settings = RunOptions().load_settings(home)
-        configured = settings.corpus.sources or EMBEDDED_SOURCES
-        name = _known_name(given, configured, Manifest.load(home.sources))
+        manifest = Manifest.load(home.sources)
+        configured = corpus_sources(settings, manifest)
+        name = _known_name(given, configured, manifest)
         if any(normalised_path(source.path) == name for source in configured):
             _unlist(home, configured, name)
         retire_shards_of(home, open_warehouse(home), instance, name)
-        shards = [each for each in Manifest.load(home.sources).shards if each.source == name]
+        manifest = Manifest.load(home.sources)
+        shards = [each for each in manifest.shards if each.source == name]
     console.say(
         f"{name} is removed; its {len(shards)} shards are kept aside, and come back with what was "
         "computed from them when it is ingested again."
     )
-    if not load_settings(home.settings_file).corpus.sources:
+    settings = load_settings(home.settings_file)
+    if not settings.corpus.sources and corpus_sources(settings, manifest):
         console.say("No source is listed now: the next build uses the embedded corpus.")
 
 
@@ -135,7 +139,7 @@ def tell_about_sources(
     for path, error in rejected.items():
         count = shards[normalised_path(path)]
         console.say(f"{error} Its {count} shards stay." if count else error)
-    listed = {source.name for source in configured_sources(settings)}
+    listed = {source.name for source in configured_sources(settings, home)}
     for name in sorted(shards.keys() - listed):
         console.say(
             f"The source {name!r} is not listed in the settings of this run; its {shards[name]} "

@@ -112,7 +112,7 @@ def forecast_build(
     """
     warehouse = Warehouse(home.warehouse, home.database)
     stored = stored_texts(warehouse)
-    cut, rejected = stale_sources(home.sources, configured_sources(settings), stored)
+    cut, rejected = stale_sources(home.sources, configured_sources(settings, home), stored)
     indexes = planned_indexes(tools, settings, home)
     embedded = embedded_model_directory(home.converted_models) / "model.safetensors"
     is_converted = settings.language_model.path != "embedded" or embedded.exists()

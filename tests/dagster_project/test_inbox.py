@@ -218,11 +218,12 @@ def test_the_embedded_corpus_stays_beside_a_new_source_where_it_has_shards(home:
 
     # Whole it has hundreds of shards.
     short = tuple(source.model_copy(update={"limit": 4}) for source in EMBEDDED_SOURCES)
-    for module in ("assets.corpus", "assets.source_list"):
-        monkeypatch.setattr(f"{module}.EMBEDDED_SOURCES", short)
+    monkeypatch.setattr("toolformer.home.settings.settings_file.EMBEDDED_SOURCES", short)
     prepare(home, [])
     assert not listed_sources(home.settings_file)
     embedded = set(sources_with_shards(home))
+    prepare(home, [str(home.inbox / "missing.jsonl")])
+    assert not listed_sources(home.settings_file)
     file = put(home, "news.jsonl")
     prepare(home, [str(file)])
     assert listed_sources(home.settings_file) == {*embedded, str(file)}

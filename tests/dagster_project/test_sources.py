@@ -21,6 +21,7 @@ from tests.warehouse.rows import frame
 from toolformer.home.home import Home
 from toolformer.home.partitions import SHARDS, SHARDS_OF_TEXTS
 from toolformer.home.settings.settings_file import listed_sources, write_settings_file
+from toolformer.home.settings.source_file import sources_file
 from toolformer.sources.errors import ShardNotFoundError
 from toolformer.sources.manifest import Manifest, manifest_path
 from warehouse.catalogue import Catalogue, shards_in
@@ -175,6 +176,33 @@ def test_a_source_with_a_relative_path_is_the_same_from_every_folder(
     home.settings_file.write_text("# All of the preset.\n")
     assert run("sources", "remove", "../a.jsonl")[0] == 0
     assert listed_sources(home.settings_file) == {str(b)}
+
+
+def test_a_source_is_the_same_by_its_address(run, ingest, home: Home, write):
+    a = write("a.jsonl", 2)
+    ingest(a)
+    assert "is listed already" in ingest(a.as_uri())
+    assert listed_sources(home.settings_file) == {str(a)}
+
+
+@pytest.mark.parametrize("preset", ["laptop", "demo"])
+def test_a_home_whose_list_is_lost_gets_no_texts_that_come_with_the_program(
+    run, ingest, home: Home, write, asked: list[list[str]], preset: str
+):
+    write_settings_file(home.settings_file, preset=preset)
+    a, b = write("a.jsonl", 2), write("b.jsonl", 2)
+    ingest(a, b)
+    sources_file(home.settings_file).unlink()
+    states = json.loads(run("sources", "list", "--json").out)
+    assert {row["source"] for row in states} == {str(a), str(b)}
+    build = ("build", "--tools", "Calendar")
+    assert "would be cut" not in run(*build, "--dry-run").out
+    out = run(*build).out
+    assert f"The source '{a}' is not listed in the settings of this run; its 1 shards stay." in out
+    assert asked == [active(home)]
+    assert {entry.source for entry in Manifest.load(home.sources).shards} == {str(a), str(b)}
+    assert "embedded" not in run("sources", "remove", a).out
+    assert ("uses the embedded corpus" in run("sources", "remove", b).out) == (preset == "laptop")
 
 
 def texts_on_disk(home: Home) -> dict[str, int]:

@@ -63,7 +63,7 @@ class ContextHome(SmallHome):
         return SettingsResource(overrides={**self.overrides, "training": of_training})
 
     def ingest(self, instance: dg.DagsterInstance) -> None:
-        sources = configured_sources(self.settings().load())
+        sources = configured_sources(self.settings().load(), self.home)
         assert not cut_corpus(self.home, sources, held_out_every=2).rejected_sources
         manifest = Manifest.load(self.home.sources)
         assert [each.key for each in manifest.active_shards if each.is_held_out] == [HELD_OUT]

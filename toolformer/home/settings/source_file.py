@@ -65,6 +65,7 @@ def absolute_source(path: str, folder: Path) -> str:
 
 def absolute_path(path: str, folder: Path) -> str:
     """A path, from a folder where it is relative; an address such as `s3://…` stays as it is."""
+    path = path.removeprefix("file://")
     if "://" in path:
         return path
     # Not by `Path`, which raises for the home of an unknown user.

@@ -11,8 +11,8 @@ from toolformer.base.whole_files import write_whole
 from toolformer.decoding.calibration import read_min_call_probability
 from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
 from toolformer.home.home import Home
-from toolformer.home.settings.corpus_sections import EMBEDDED_SOURCES
 from toolformer.home.settings.sections import Settings
+from toolformer.home.settings.settings_file import corpus_sources
 from toolformer.sources.manifest import Manifest
 from toolformer.sources.source import STARTERS, WIKIPEDIA_EXCERPT, normalised_path
 from toolformer.training.model_card import CARD_FILE, model_card
@@ -35,9 +35,10 @@ def source_licences(settings: Settings, home: Home) -> list[tuple[str, str]]:
 
     Also of those that are not listed any more: they keep their shards.
     """
-    sources = settings.corpus.sources or EMBEDDED_SOURCES
+    manifest = Manifest.load(home.sources)
+    sources = corpus_sources(settings, manifest)
     listed = {normalised_path(source.path): source.license for source in sources}
-    with_shards = (entry.source for entry in Manifest.load(home.sources).active_shards)
+    with_shards = (entry.source for entry in manifest.active_shards)
     return [
         (Path(name).name, listed.get(name) or _BUILT_IN_LICENCES.get(name, _NOT_STATED))
         for name in dict.fromkeys([*listed, *with_shards])
