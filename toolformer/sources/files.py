@@ -55,7 +55,7 @@ _REFUSED = (
     ),
     (re.compile(r"\.(zip|tar|tgz|7z|rar)$"), "Archives are not read: unpack the files"),
 )
-# Metadata that the hub and `datasets` store beside the records of a set.
+# Metadata beside the records of a set.
 _ABOUT_SET = re.compile(
     r"(readme|licen[cs]e|notice|citation|changelog)\b.*\.(md|txt)"
     r"|(state|dataset_infos?|dataset_dict|croissant|metadata)\.json",
@@ -213,11 +213,12 @@ def _without_hidden(paths: list[str], folder: str) -> list[str]:
 
 
 def _files_among(filesystem: "AbstractFileSystem", listing: Any) -> list[str]:
-    """Return the paths of regular files."""
-    if is_local(filesystem):
-        return [path for path in map(str, listing) if filesystem.isfile(path)]
-    # Not asked one by one: each question is a request.
-    return [str(path) for path, facts in listing.items() if facts["type"] == "file"]
+    """Return the paths of regular files and of links to them: no folders, sockets or pipes."""
+    return [
+        str(path)
+        for path, facts in listing.items()
+        if facts["type"] == "file" or (facts.get("islink") and filesystem.isfile(path))
+    ]
 
 
 def _of_saved_sets(filesystem: "AbstractFileSystem", paths: list[str]) -> list[str]:

@@ -24,8 +24,8 @@ from toolformer.sources.tables import read_table
 _LINE_BYTES_PER_TEXT_BYTE = 8
 # A JSON value takes up to 72 bytes of memory, however short it is written.
 _MAX_JSON_VALUES = 3_000_000
-# Required columns are in the first so many records.
-_CHECKED_RECORDS = 100
+# These columns are in the first so many records.
+_REQUIRED, _CHECKED_RECORDS = ("text", "context"), 100
 _SHOWN_COLUMNS = 20
 _BLOCK_BYTES = 1 << 18
 
@@ -58,7 +58,7 @@ def read_records(source: Source, files: list[SourceFile]) -> Iterator[Record]:
             for content in [*missing]:
                 if value_at(record.columns, missing[content]) is not MISSING:
                     del missing[content]
-            if number == _CHECKED_RECORDS and missing.keys() & source.required_columns.keys():
+            if number == _CHECKED_RECORDS and not missing.keys().isdisjoint(_REQUIRED):
                 break
         yield record
     if first is None:

@@ -79,19 +79,18 @@ class Source:
     @property
     def columns_of(self) -> dict[str, str]:
         """The columns that are read, by what they hold; text first."""
-        optional = {"title": self.title_column, "url": self.url_column, "date": self.date_column}
-        given = {content: name for content, name in optional.items() if name is not None}
-        return self.required_columns | given
-
-    @property
-    def required_columns(self) -> dict[str, str]:
-        """The columns that every record needs, by what they hold; text first."""
-        context = {} if self.context_column is None else {"context": self.context_column}
-        return {"text": self.text_column, **context}
+        columns = {
+            "text": self.text_column,
+            "context": self.context_column,
+            "title": self.title_column,
+            "url": self.url_column,
+            "date": self.date_column,
+        }
+        return {content: name for content, name in columns.items() if name is not None}
 
     @property
     def named_columns(self) -> dict[str, str]:
-        """The required columns, and those without their default name, by what they hold."""
+        """The columns that records must have: text, context, and those that the user named."""
         usual = {"title": TITLE_COLUMN, "url": URL_COLUMN, "date": DATE_COLUMN}
         return {
             content: name for content, name in self.columns_of.items() if usual.get(content) != name
@@ -99,11 +98,9 @@ class Source:
 
     def unread_columns(self, present: Iterable[str]) -> tuple[str, ...]:
         """Return the columns of a record of which nothing is read."""
-        names = self.columns_of.values()
+        names = [f"{name}." for name in self.columns_of.values()]
         return tuple(
-            column
-            for column in present
-            if not any(name == column or name.startswith(f"{column}.") for name in names)
+            column for column in present if not any(name.startswith(f"{column}.") for name in names)
         )
 
 

@@ -492,3 +492,14 @@ def test_lines_have_their_numbers_and_are_as_written(content: bytes):
     lines = [(number, line.rstrip(b"\r")) for number, line in enumerate(content.split(b"\n"))]
     expected = [(number, line) for number, line in lines if line.strip()]
     assert list(read_lines(io.BytesIO(content), 1000)) == expected
+
+
+def test_links_are_followed_and_pipes_are_not_files(tmp_path, source_of):
+    """The cache of the Hugging Face hub has links to files."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (tmp_path / "one.txt").write_text("One.")
+    (folder / "linked.txt").symlink_to(tmp_path / "one.txt")
+    (folder / "broken.txt").symlink_to(tmp_path / "none.txt")
+    os.mkfifo(folder / "pipe.txt")
+    assert outcomes(source_of(folder)) == outcomes(source_of(folder / "*.txt")) == ["One."]
