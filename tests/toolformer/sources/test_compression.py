@@ -2,29 +2,18 @@
 
 import bz2
 import gzip
-import io
 import json
 import lzma
 import os
-import shutil
-from datetime import date, datetime
-from decimal import Decimal
 
-import pyarrow
 import pytest
 import zstandard
-from hypothesis import given
-from hypothesis import strategies as st
-from pyarrow import ipc, parquet
 
 from tests.faults.bombs import zstandard_window_of_two_gigabytes
-from tests.toolformer.sources.conftest import documents, outcomes, parsed
-from toolformer.sources.errors import SourceError, SourceNotFoundError
-from toolformer.sources.files import detect_format, files_left_out, list_files
-from toolformer.sources.readers import read_documents, read_lines
-from toolformer.sources.records import ParsedDocument, Rejection
-
-
+from tests.toolformer.sources.conftest import outcomes, parsed
+from toolformer.sources.errors import SourceError
+from toolformer.sources.files import list_files
+from toolformer.sources.readers import read_documents
 
 COMPRESSIONS = {
     ".gz": gzip.compress,
@@ -90,6 +79,3 @@ def test_files_of_long_windows_are_read(written, window_log):
     compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
     packed = compressor.compress(LINES) + compressor.flush()
     assert len(outcomes(written("a.jsonl.zst", packed))) == 3000
-
-
-@given(st.lists(st.sampled_from([b"a", b" ", b"\n", b"\r\n", b"\t", b"bc"])).map(b"".join))

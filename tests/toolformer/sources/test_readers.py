@@ -4,6 +4,8 @@ import gzip
 import io
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.toolformer.sources.conftest import documents, outcomes, parsed
 from toolformer.sources.errors import SourceError
@@ -105,6 +107,7 @@ def test_articles_of_wikiextractor_are_refused_with_its_option(written):
             parsed(written(name, content))
 
 
+@given(st.lists(st.sampled_from([b"a", b" ", b"\n", b"\r\n", b"\t", b"bc"])).map(b"".join))
 def test_lines_have_their_numbers_and_are_as_written(content: bytes):
     lines = [(number, line.rstrip(b"\r")) for number, line in enumerate(content.split(b"\n"))]
     expected = [(number, line) for number, line in lines if line.strip()]
