@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, islice
 from typing import IO, Any
 
+from toolformer.base.foreign_texts import plain
 from toolformer.base.named_files import IS_POINTER, POINTER_START
 from toolformer.sources.addresses import unreadable
 from toolformer.sources.columns import MISSING, column_names, value_at
@@ -110,10 +111,14 @@ def read_csv(content: IO[bytes], delimiter: str, longest: int) -> Iterator[list[
     csv.field_size_limit(longest)
     lines = io.TextIOWrapper(content, "utf-8-sig", "surrogateescape", newline="")
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    first = 1
     try:
-        yield from (row for row in rows if row)
+        for row in rows:
+            first = rows.line_num + 1
+            if row:
+                yield row
     except csv.Error as error:
-        raise csv.Error(f"after line {rows.line_num}: {error}") from error
+        raise csv.Error(f"in the row that begins in line {first}: {error}") from error
 
 
 class _RepeatedKeyError(ValueError):
@@ -177,7 +182,9 @@ def _csv_rows(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[R
             columns = dict(zip(header, row, strict=True))
             yield Record(file.name, offset, columns, unread=unread)
         else:
-            yield Record(file.name, offset, {"cells": row}, None, "wrong_column_count")
+            # The names of the header count as present.
+            columns = dict.fromkeys(header) | {"cells": row}
+            yield Record(file.name, offset, columns, None, "wrong_column_count")
 
 
 def _table_rows(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[Record]:
@@ -228,9 +235,12 @@ def _missing_column_error(
     if present:
         names = ", ".join(present[:_SHOWN_COLUMNS])
         more = ", …" if len(present) > _SHOWN_COLUMNS else ""
+        advice = f"Set {content}_column to the one that holds the {content}."
+        if not "".join(present).isprintable():
+            advice = "Decompress the file if it is compressed, or rewrite it (iconv -t UTF-8)."
         return SourceError(
             f"The source {name!r} has no column {column!r} in its first {checked} record(s). Its "
-            f"columns are: {names}{more}. Set {content}_column to the one that holds the {content}."
+            f"columns are: {plain(names)}{more}. {advice}"
         )
     line = first.raw or b""
     if line.startswith(b"\x1f\x8b"):

@@ -89,7 +89,7 @@ def _opened(
         whole = ipc.open_file(stream)
         found = (whole.get_batch(number) for number in range(whole.num_record_batches))
         return whole.schema, None, _slices(found)
-    stream.seek(-len(_STREAM_END), os.SEEK_END)
+    stream.seek(max(0, stream.seek(0, os.SEEK_END) - len(_STREAM_END)))
     if stream.read() != _STREAM_END:
         raise EOFError("it breaks off, or is no Parquet or Arrow file")
     stream.seek(0)
