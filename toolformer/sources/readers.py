@@ -53,9 +53,10 @@ def read_records(source: Source, files: list[SourceFile]) -> Iterator[Record]:
     for number, record in enumerate(islice(records, source.limit), 1):
         first = first or record
         if missing:
-            # Of tables, the other columns are not read.
-            others = record.unread if record.raw is None else ()
-            names |= dict.fromkeys([*column_names(record.columns), *others])
+            if number <= _CHECKED_RECORDS:
+                # Of tables, the other columns are not read.
+                others = record.unread if record.raw is None else ()
+                names |= dict.fromkeys([*column_names(record.columns), *others])
             for content in [*missing]:
                 if value_at(record.columns, missing[content]) is not MISSING:
                     del missing[content]
@@ -183,8 +184,8 @@ def _csv_rows(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[R
             yield Record(file.name, offset, columns, unread=unread)
         else:
             # The names of the header count as present.
-            columns = dict.fromkeys(header) | {"cells": row}
-            yield Record(file.name, offset, columns, None, "wrong_column_count")
+            raw = ",".join(row).encode("utf-8", "surrogateescape")
+            yield Record(file.name, offset, dict.fromkeys(header), raw, "wrong_column_count")
 
 
 def _table_rows(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[Record]:
