@@ -114,8 +114,14 @@ class TestCsv:
     @pytest.mark.parametrize(
         ("content", "said"),
         [
-            ('text\none\n"two\nthree\n', r"after record 1: after line 4: unexpected end of data"),
-            ('text\none\n"two" three\n', r"after record 1: after line 3: .*expected after"),
+            (
+                'text\none\n"two\nthree\n',
+                r"after record 1: in the row that begins in line 3: unexpected",
+            ),
+            (
+                'text\none\n"two" three\n',
+                r"after record 1: in the row that begins in line 3: .*expected after",
+            ),
             ("body;url\none;x\n", r"no column 'text'.*Its columns are: body;url"),
             ("text,text\none,x\n", r"has 2 columns 'text'"),
         ],

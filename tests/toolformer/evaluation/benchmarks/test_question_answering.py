@@ -165,5 +165,5 @@ def test_the_rows_of_popqa_are_read_as_json_lines(tmp_path):
 
 def test_a_table_with_an_open_quotation_mark_is_told(tmp_path):
     (tmp_path / "popQA.tsv").write_text('id\tpossible_answers\n1\t"a', encoding="utf-8")
-    with pytest.raises(BenchmarkFileError, match=r"after line 2: unexpected end"):
+    with pytest.raises(BenchmarkFileError, match=r"begins in line 2: unexpected end"):
         list(PopQa(tmp_path / "popQA.tsv").items())
