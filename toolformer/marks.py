@@ -143,6 +143,9 @@ def stripped_of_marks(text: str) -> Stripped:
         >>> stripped_of_marks("She packed 48/2 = <<48/2=24>>24 jars.").calculations
         [Calculation(offset=18, expression='48/2', result='24', tool=None)]
     """
+    # One of these is in every mark.
+    if not any(sign in text for sign in "<[#"):
+        return Stripped(text, 0, [])
     total = solutions = 0
     calculations: list[Calculation] = []
 

@@ -181,11 +181,12 @@ def _parse_text(
     if not isinstance(value, str):
         is_text = name == "text"
         return _rejection(record, "text_not_a_string" if is_text else "context_not_a_string")
-    if _SURROGATE.search(value):
+    has_odd_characters = bool(_UNDECODABLE.search(value))
+    if has_odd_characters and _SURROGATE.search(value):
         return _rejection(record, "invalid_utf8", value)
     if len(value.encode()) > source.maximum_text_bytes:
         return _rejection(record, "too_long", value)
-    return _without_controls(value)
+    return _without_controls(value) if has_odd_characters else value
 
 
 def _without_controls(text: str) -> str:
