@@ -6,8 +6,8 @@ import dagster as dg
 
 from assets.run import Run
 from assets.search_index import (
-    dump_files,
-    dump_passages,
+    article_files,
+    article_passages,
     refresh_index,
     wikipedia_index_fingerprint,
 )
@@ -54,7 +54,7 @@ def passage_index(run: Run) -> dg.MaterializeResult:
     loaded, home = run.settings, run.home
     if not tools_searching(PASSAGE_INDEX.name, loaded, run.named_tools):
         return dg.MaterializeResult(metadata={"state": NOT_NEEDED})
-    files = dump_files(loaded)
+    files = article_files(loaded)
     identity = passage_index_fingerprint(loaded, files)
     progress = progress_of("encoding passages", run.log)
     return refresh_index(
@@ -63,7 +63,7 @@ def passage_index(run: Run) -> dg.MaterializeResult:
         identity,
         passage_index_information,
         lambda: build_passage_index(
-            dump_passages(files, loaded),
+            article_passages(files, loaded),
             home.passage_index,
             open_encoder(
                 loaded.passage_index.model_dump(), lambda: run.holder.hold_device(loaded, home)
@@ -76,7 +76,7 @@ def passage_index(run: Run) -> dg.MaterializeResult:
 
 
 def passage_index_fingerprint(settings: Settings, files: Sequence[SourceFile]) -> Fingerprint:
-    """What the index over `dump_files` depends on.
+    """What the index over `article_files` depends on.
 
     Raises:
         SourceError: a file cannot be read.

@@ -29,55 +29,57 @@ WIKIPEDIA_INDEX = Stage(
     group="prepare",
     kinds=("lucene", "java"),
     settings=("wikipedia_index.passage_words", "wikipedia_index.language"),
-    parts=(Part("dump", ("wikipedia_index.source",)),),
+    parts=(Part("articles", ("wikipedia_index.source",)),),
 )
 
 
-def _source(settings: Settings) -> Source:
-    return Source(settings.wikipedia_index.source, shard_size=1)
-
-
-def dump_files(settings: Settings) -> list[SourceFile]:
-    """The files of the articles to index.
+def article_files(settings: Settings) -> list[SourceFile]:
+    """Return the files of the articles to index.
 
     Raises:
-        SourceError: there are none.
+        SourceError: the source does not exist or cannot be used.
     """
     return list_files(_source(settings))
 
 
-def dump_passages(
-    files: Sequence[SourceFile], settings: Settings, tally: Tally | None = None
+def article_passages(
+    files: list[SourceFile], settings: Settings, tally: Tally | None = None
 ) -> Iterator[Passage]:
-    """The passages of the articles, in the same order every time, numbered from 0.
+    """Yield the passages of all articles, numbered from 0; the order is always the same.
 
-    The tally counts the articles, and the records that give none with the reason.
+    Args:
+        files: as `article_files` returns them.
+        tally: counts the records of the source, and rejected ones by reason.
     """
     numbers = count()
-    for article in read_documents(_source(settings), list(files)):
+    for article in read_documents(_source(settings), files):
         if tally is not None:
             tally.count(article.reason if isinstance(article, Rejection) else None)
         if isinstance(article, ParsedDocument):
             yield from split_passages(
                 article.title or "",
-                [("", article.text)],
+                article.text,
                 article.url or "",
                 numbers=numbers,
                 max_words=settings.wikipedia_index.passage_words,
             )
 
 
+def _source(settings: Settings) -> Source:
+    return Source(settings.wikipedia_index.source, shard_size=1)
+
+
 def wikipedia_index_fingerprint(settings: Settings, files: Sequence[SourceFile]) -> Fingerprint:
-    """What the index over `dump_files` depends on.
+    """Return what the index over `article_files` depends on.
 
     Raises:
         SourceError: a file cannot be read.
     """
-    dump = [file_identity(file) for file in files]
-    # Another release may read markup otherwise.
-    if files[0].format == WIKIPEDIA_EXCERPT:
-        dump.append(f"gensim={importlib.metadata.version('gensim')}")
-    return WIKIPEDIA_INDEX.fingerprint(settings, {"dump": dump})
+    articles = [file_identity(file) for file in files]
+    if settings.wikipedia_index.source == WIKIPEDIA_EXCERPT:
+        # Another release may remove markup in another way.
+        articles.append(f"gensim={importlib.metadata.version('gensim')}")
+    return WIKIPEDIA_INDEX.fingerprint(settings, {"articles": articles})
 
 
 def refresh_index(
@@ -86,11 +88,11 @@ def refresh_index(
     identity: Fingerprint,
     information_of: Callable[[Path], Mapping[str, Any] | None],
     build: Callable[[], object],
-    pages: Tally | None = None,
+    articles: Tally | None = None,
 ) -> dg.MaterializeResult:
     """Build an index unless it is there with the same fingerprint, and show its `index.json`.
 
-    Of a dump it also shows the pages that `build` has counted.
+    It also shows the articles that `build` has counted.
 
     Of two builds at once one waits for the lock of the index.
     """
@@ -112,7 +114,7 @@ def refresh_index(
             "state": DONE if is_stale or run.force else UP_TO_DATE,
             "source": run.settings.wikipedia_index.source,
             "directory": dg.MetadataValue.path(str(directory)),
-            **({"pages": str(pages)} if pages and pages.records else {}),
+            **({"articles": str(articles)} if articles and articles.records else {}),
             **shown,
         },
     )
@@ -120,23 +122,23 @@ def refresh_index(
 
 @asset_of(WIKIPEDIA_INDEX)
 def wikipedia_index(run: Run) -> dg.MaterializeResult:
-    """A Lucene index (Pyserini BM25) over the passages of a Wikipedia dump."""
+    """A Lucene index (Pyserini BM25) over the passages of Wikipedia articles."""
     loaded, home = run.settings, run.home
-    files = dump_files(loaded)
+    files = article_files(loaded)
     identity = wikipedia_index_fingerprint(loaded, files)
     progress = progress_of("indexing passages", run.log)
-    pages = Tally()
+    articles = Tally()
     return refresh_index(
         run,
         home.wikipedia_index,
         identity,
         index_information,
         lambda: build_index(
-            dump_passages(files, loaded, pages),
+            article_passages(files, loaded, articles),
             home.wikipedia_index,
             fingerprint=identity.digest,
             language=loaded.wikipedia_index.language,
             progress=lambda done: progress(done, None),
         ),
-        pages,
+        articles,
     )

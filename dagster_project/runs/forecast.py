@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from assets.corpus import configured_sources
 from assets.documents import stored_texts
 from assets.passage_vectors import passage_index_fingerprint
-from assets.search_index import dump_files, wikipedia_index_fingerprint
+from assets.search_index import article_files, wikipedia_index_fingerprint
 from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards
 from toolformer.forward.embedded_model import embedded_model_directory
 from toolformer.home.expected_errors import EXPECTED_ERRORS
@@ -178,7 +178,7 @@ def planned_indexes(tools: Collection[str], settings: Settings, home: Home) -> l
         due = None
         # An index whose sources cannot be read stays as it is.
         with suppress(*EXPECTED_ERRORS):
-            due = fingerprint_of(settings, dump_files(settings)).digest
+            due = fingerprint_of(settings, article_files(settings)).digest
         if information is None:
             planned.append(PlannedIndex(asset, MISSING, can_be_built=due is not None))
         elif due not in (None, information[FINGERPRINT]):

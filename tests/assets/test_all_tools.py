@@ -1,6 +1,5 @@
 """The real model, index and documents, and all tools that are on by default, at once."""
 
-import bz2
 import gzip
 import json
 import os
@@ -16,13 +15,14 @@ import pytest
 from tests.assets.conftest import PipelineHome
 from tests.homes import small_settings, write_lines
 from toolformer.home.wiring import reader
-from toolformer.sources.files import list_files
-from toolformer.sources.source import WIKIPEDIA_EXCERPT, Source
+from toolformer.sources.excerpt import read_excerpt
+from toolformer.sources.files import built_in_path
+from toolformer.sources.source import WIKIPEDIA_EXCERPT
 
 SHARD = "shard-00000"
 _WORDS = 45
-# Of 206, which take most of the time that the two indexes over them do.
-_PAGES = 60
+# Of 106, which take most of the time that the two indexes over them do.
+_ARTICLES = 20
 _ROUND_2 = {"sampling": {"round": 2, "annotator": "finetuned", "uses_prompt": False}}
 _TRAINING = {
     "steps": 1,
@@ -54,12 +54,10 @@ def starter_texts() -> Iterator[dict]:
     yield from map(json.loads, lines.splitlines())
 
 
-def short_dump(file: Path) -> Path:
-    """The first pages of the dump that the project comes with, as they stand there."""
-    (excerpt,) = list_files(Source(WIKIPEDIA_EXCERPT, shard_size=1))
-    pages = bz2.decompress(Path(excerpt.path).read_bytes()).split(b"</page>")[:_PAGES]
-    file.write_bytes(b"</page>".join([*pages, b"</mediawiki>"]))
-    return file
+def first_articles(file: Path) -> Path:
+    """Write the first articles of the embedded excerpt, as it gives them."""
+    with built_in_path(WIKIPEDIA_EXCERPT).open("rb") as stream:
+        return write_lines(file, [*islice(read_excerpt(stream), _ARTICLES)])
 
 
 @pytest.fixture
@@ -73,8 +71,8 @@ def home(tmp_path, embedded_model_path: Path, monkeypatch) -> PipelineHome:
     made.write_settings(small_settings(embedded_model_path, corpus))
     # As the preset has it: every tool that can run here. MT is on where Apertium is installed.
     tools = {name: {"is_enabled": True, "calls_per_position": 1} for name in ("QA", "MT")}
-    dump = {"source": str(short_dump(tmp_path / "dump.xml"))}
-    made.change_settings({"tools": tools, "wikipedia_index": dump})
+    articles = {"source": str(first_articles(tmp_path / "articles.jsonl"))}
+    made.change_settings({"tools": tools, "wikipedia_index": articles})
     # Reading would take a minute.
     short = replace(reader._READING, passage_words=40, answer_words=3, beam_width=4)
     monkeypatch.setattr(reader, "_READING", short)

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from assets.documents import stored_texts
+from assets.search_index import article_files, wikipedia_index_fingerprint
 from tests.corpora import cut_corpus
 from tests.homes import SmallHome, write_lines
 from toolformer.home.fingerprints import FINGERPRINT
+from toolformer.home.settings.sections import validated
 from toolformer.sources.ingestion import stale_sources
-from toolformer.sources.source import Source
+from toolformer.sources.source import WIKIPEDIA_EXCERPT, Source
 from tools.machine_translation import MachineTranslation
 
 
@@ -72,6 +74,19 @@ def test_texts_that_are_lost_and_read_otherwise_are_not_those_that_calls_were_ma
     monkeypatch.setattr("toolformer.sources.records.parse_publication_date", lambda _: None)
     cut_corpus(home.home, sources)
     assert fingerprints(home) != before
+
+
+@pytest.mark.parametrize("is_other", [True, False])
+def test_the_index_of_the_excerpt_is_another_where_another_release_reads_it(
+    tmp_path: Path, monkeypatch, is_other: bool
+):
+    other = write_lines(tmp_path / "articles.jsonl", [{"title": "Otter", "text": "Otters swim."}])
+    source = WIKIPEDIA_EXCERPT if is_other else str(other)
+    settings = validated({"wikipedia_index": {"source": source}}, origin="test")
+    before = wikipedia_index_fingerprint(settings, article_files(settings))
+    install(monkeypatch, "gensim")
+    after = wikipedia_index_fingerprint(settings, article_files(settings))
+    assert (after.digest != before.digest) is is_other
 
 
 def test_a_tool_that_tells_languages_has_the_release_that_does_in_its_versions(monkeypatch):

@@ -1,15 +1,16 @@
-"""What is told about the pages of a dump that is indexed; Lucene itself stays out of it."""
+"""Which articles are indexed, and when; Lucene itself stays out of it."""
 
 from pathlib import Path
 from types import SimpleNamespace
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from assets.passage_vectors import NOT_NEEDED
 from assets.search_index import (
-    dump_files,
-    dump_passages,
+    article_files,
+    article_passages,
     refresh_index,
     wikipedia_index_fingerprint,
 )
@@ -17,17 +18,53 @@ from dagster_project.commands.building import prepare
 from dagster_project.commands.options import RunOptions
 from dagster_project.runs.forecast import indexes_of
 from dagster_project.runs.run_job import dagster_instance
+from tests.homes import write_lines
 from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
 from toolformer.home.home import Home
 from toolformer.home.settings.sections import Settings, validated
+from toolformer.sources.errors import SourceError
+from toolformer.sources.reasons import Tally
+from toolformer.sources.source import STARTER_ARTICLES, WIKIPEDIA_EXCERPT
+from tools.retrieval.passages import Passage
+
+
+def index_of(source: str) -> tuple[list[Passage], Tally]:
+    settings, tally = validated({"wikipedia_index": {"source": source}}, origin="test"), Tally()
+    return [*article_passages(article_files(settings), settings, tally)], tally
 
 
 def test_no_two_passages_have_the_same_id_whatever_their_titles(tmp_path):
-    file = tmp_path / "articles.jsonl"
-    file.write_text('{"title": "Otter", "text": "Otters swim."}\n' * 3)
-    settings = validated({"wikipedia_index": {"source": str(file)}}, origin="test")
-    passages = [*dump_passages(dump_files(settings), settings)]
+    file = write_lines(
+        tmp_path / "articles.jsonl", [{"title": "Otter", "text": "Otters swim."}] * 3
+    )
+    passages, _ = index_of(str(file))
     assert len({passage.passage_id for passage in passages}) == len(passages) == 3
+
+
+def test_articles_of_wikimedia_are_cut_at_their_headings_and_rejected_records_counted(tmp_path):
+    text = "Otters swim.\n\nUse \n\nNone.\n\nSee also\n\nReferences"
+    columns = {"id": ["1", "2"], "url": ["u", "v"], "title": ["Otter", "B"], "text": [text, None]}
+    for name in ("train-0.parquet", "train-1.parquet"):
+        pl.DataFrame(columns).write_parquet(tmp_path / name)
+    passages, tally = index_of(f"{tmp_path}/*.parquet")
+    assert passages[2:] == [
+        Passage("2", "Otter", "", "Otters swim.", "u"),
+        Passage("3", "Otter", "Use", "None.", "u"),
+    ]
+    assert str(tally) == "4 records read, 2 usable, 2 rejected: missing_text 2"
+
+
+@pytest.mark.parametrize("source", [WIKIPEDIA_EXCERPT, STARTER_ARTICLES])
+def test_built_in_sources_are_indexed_by_their_names(source: str):
+    passages, tally = index_of(source)
+    assert tally.usable == tally.records > 15
+    assert all(passage.title and passage.url and passage.text for passage in passages)
+
+
+def test_a_source_without_texts_is_an_error_that_names_its_columns(tmp_path):
+    file = write_lines(tmp_path / "articles.jsonl", [{"wikipedia_title": "A", "paragraphs": ["B"]}])
+    with pytest.raises(SourceError, match=r"no column 'text'.*wikipedia_title, paragraphs"):
+        index_of(str(file))
 
 
 def test_an_index_that_no_setting_needs_is_not_built_and_not_missing(
@@ -78,7 +115,7 @@ def test_an_index_is_built_in_the_language_of_the_settings(home: Home, corpus_fi
     with dagster_instance(home) as instance:
         prepare(options, home, settings, instance)
     assert built["language"] == "de"
-    files, english = dump_files(settings), validated({}, origin="test")
+    files, english = article_files(settings), validated({}, origin="test")
     assert built["fingerprint"] == wikipedia_index_fingerprint(settings, files).digest
     assert built["fingerprint"] != wikipedia_index_fingerprint(english, files).digest
 

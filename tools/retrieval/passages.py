@@ -1,7 +1,8 @@
 """Passages: what an article is cut into, and how Lucene stores one."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -19,6 +20,9 @@ Language: TypeAlias = Literal[
 ENGLISH = "en"
 # What `read_passage` looks at.
 PASSAGE_FIELDS = ("text", "contents", "title", "section", "url")
+_BLANK_LINES = re.compile(r"\n\s*\n")
+# As in plain texts of Wikipedia, where list items begin with a space.
+_HEADINGS = re.compile(r"((?:\n\n[^\W_a-z](?:[^\n]{0,60}[\w)])?[^\S\n]*(?=\n|$))+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,33 +55,31 @@ class RankedPassage(NamedTuple):
 
 
 def split_passages(
-    title: str,
-    sections: Iterable[tuple[str, str]],
-    url: str = "",
-    *,
-    numbers: Iterator[int],
-    max_words: int = 100,
+    title: str, text: str, url: str = "", *, numbers: Iterator[int], max_words: int = 100
 ) -> Iterator[Passage]:
-    """Cut an article into passages that end with a sentence where possible.
+    r"""Cut an article into passages that end with a sentence where possible.
 
     Sentences are put together until the next would exceed `max_words`; a sentence longer than
-    that is cut between words. No passage spans two sections and no word is lost.
+    that is cut between words. No passage spans two sections, and no word is lost but the headings
+    of sections without text.
 
     Args:
-        sections: Pairs of section title (empty for the introduction) and plain text, in order.
+        text: Plain text. A short line after a blank one is a heading if it ends without a full
+            stop; consecutive headings are joined.
 
     Example:
         >>> from itertools import count
-        >>> sections = [("", "Otters swim. They eat fish.")]
-        >>> passages = split_passages("Otter", sections, numbers=count(7), max_words=3)
-        >>> [(passage.passage_id, passage.text) for passage in passages]
-        [('7', 'Otters swim.'), ('8', 'They eat fish.')]
+        >>> text = "Otters swim. They eat fish.\n\nRange\n\nAsia."
+        >>> passages = split_passages("Otter", text, numbers=count(7), max_words=3)
+        >>> [(passage.passage_id, passage.section, passage.text) for passage in passages]
+        [('7', '', 'Otters swim.'), ('8', '', 'They eat fish.'), ('9', 'Range', 'Asia.')]
     """
     if max_words < 1:
         raise ValueError(f"max_words is {max_words}. Expected at least 1 word per passage.")
-    for section, section_text in sections:
-        for text in _cut(section_text, max_words):
-            yield Passage(str(next(numbers)), _line(title), _line(section), text, url.strip())
+    lead, *others = _HEADINGS.split(_BLANK_LINES.sub("\n\n", text.strip()))
+    for section, section_text in [("", lead), *zip(others[::2], others[1::2], strict=True)]:
+        for passage in _cut(section_text, max_words):
+            yield Passage(str(next(numbers)), _line(title), _line(section), passage, url.strip())
 
 
 def raw_document(passage: Passage) -> str:

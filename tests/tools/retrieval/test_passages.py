@@ -1,3 +1,4 @@
+import re
 from itertools import count
 
 import pytest
@@ -12,30 +13,58 @@ from tools.retrieval.passages import (
     split_passages,
 )
 
-SECTIONS = st.lists(st.tuples(st.text(), st.text()), max_size=4)
 
-
-@given(SECTIONS, st.integers(min_value=1, max_value=12))
-def test_passages_hold_every_word_once_in_order(sections, max_words):
-    passages = list(split_passages("Title", sections, numbers=count(), max_words=max_words))
+@given(st.text(), st.integers(min_value=1, max_value=12))
+def test_passages_hold_every_word_once_in_order(text, max_words):
+    # Only after a blank line there are headings.
+    text = re.sub(r"\n\s*\n", "\n", text)
+    passages = list(split_passages("Title", text, numbers=count(), max_words=max_words))
     words = [word for passage in passages for word in passage.text.split()]
-    assert words == [word for _, text in sections for word in text.split()]
+    assert words == text.split()
     assert all(1 <= len(passage.text.split()) <= max_words for passage in passages)
     assert len({passage.passage_id for passage in passages}) == len(passages)
 
 
 def test_passages_end_with_a_sentence_where_possible_and_never_span_two_sections():
-    sections = [
-        ("", 'One two three. "Four five six." (Seven eight.) Nine ten eleven'),
-        ("Empty", "  "),
-        ("Use", "New."),
-    ]
-    found = split_passages("Suez  Canal", sections, "u", numbers=count(7), max_words=6)
+    text = (
+        'One two three. "Four five six." (Seven eight.) Nine ten eleven\n\nHistory\n\nUse\n\nNew.'
+    )
+    found = split_passages("Suez  Canal", text, "u", numbers=count(7), max_words=6)
     assert list(found) == [
         Passage("7", "Suez Canal", "", 'One two three. "Four five six."', "u"),
         Passage("8", "Suez Canal", "", "(Seven eight.) Nine ten eleven", "u"),
-        Passage("9", "Suez Canal", "Use", "New.", "u"),
+        Passage("9", "Suez Canal", "History Use", "New.", "u"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # As wikimedia/wikipedia has them: blanks after a heading, lists with a blank in front.
+        (
+            "Lead.\n\nUse \n\nOne.\n\nRange\nTwo.",
+            [("", "Lead."), ("Use", "One."), ("Range", "Two.")],
+        ),
+        ("Lead.\n\nUse (new) \n A\n B", [("", "Lead."), ("Use (new)", "A B")]),
+        ("Lead.\n\n A\n B\n\nof it", [("", "Lead. A B of it")]),
+        ("Lead.\r\n\r\nUse\r\n\r\nOne.\r\n", [("", "Lead."), ("Use", "One.")]),
+        ("Lead.\n\nReferences\n\nExternal links", [("", "Lead.")]),
+        # The first line of a text is none, nor is one that is long, ends or is an item.
+        ("Otters swim", [("", "Otters swim")]),
+        ("Use\n\nOne.", [("", "Use One.")]),
+        ("Lead.\n\nThey eat.\nFish", [("", "Lead. They eat. Fish")]),
+        ("Lead.\n\n- A\n- B", [("", "Lead. - A - B")]),
+        (f"Lead.\n\nA{' b' * 40}\nc.", [("", f"Lead. A{' b' * 40} c.")]),
+    ],
+)
+def test_short_lines_after_blank_ones_are_headings(text: str, expected: list[tuple[str, str]]):
+    found = split_passages("Otter", text, numbers=count())
+    assert [(passage.section, passage.text) for passage in found] == expected
+
+
+def test_a_text_of_blank_lines_is_cut_in_a_moment():
+    text = "Lead.\n\n" + "\n" * 300_000 + "\n\nA\n " * 100_000 + " " * 300_000
+    assert [*split_passages("Otter", text, numbers=count())]
 
 
 def test_stored_document_gives_the_passage_back():

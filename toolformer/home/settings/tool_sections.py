@@ -217,8 +217,8 @@ class WikipediaIndexSettings(Section):
 
     source: str = Field(
         "wikipedia-excerpt",
-        description="a Wikipedia XML dump, articles as JSON lines (KILT's knowledge source, or "
-        "title and text), here or at s3://; or the excerpt that is embedded",
+        description="articles with the columns title, text and url: a path as in corpus.sources, "
+        "such as hf://datasets/wikimedia/wikipedia/20231101.en/*.parquet or a local copy",
     )
     passage_words: int = Field(100, ge=10, description="longest passage, in words")
     language: Language = Field(
