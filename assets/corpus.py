@@ -111,7 +111,14 @@ def _store_cut(run: Run, cut: list[tuple[ShardEntry, CutShard]]) -> None:
     """Register the shards that were cut from a source, then store their texts."""
     sync_shards(run.home, run.warehouse, run.context.instance)
     for event in store_texts(run.warehouse, cut, run_id=run.context.run.run_id):
-        run.context.log_event(event)
+        _report(run, event)
+
+
+def _report(run: Run, texts: dg.AssetMaterialization) -> None:
+    """Store an event in Dagster's records, which holds it in memory until somebody takes it."""
+    run.context.log_event(texts)
+    for _ in run.context.op_execution_context.consume_events():
+        pass
 
 
 def _report_unreported(run: Run, active: list[ShardEntry]) -> None:
@@ -123,7 +130,7 @@ def _report_unreported(run: Run, active: list[ShardEntry]) -> None:
             continue
         if texts := run.warehouse.partition_metadata(DOCUMENTS, entry.key, ALL):
             shown = {"records": entry.records}
-            run.context.log_event(reported_texts(entry, texts[FINGERPRINT], metadata=shown))
+            _report(run, reported_texts(entry, texts[FINGERPRINT], metadata=shown))
 
 
 def retire_shards_of(
