@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from polars.testing import assert_frame_equal
 
 from dagster_project.commands import prepare_home
 from dagster_project.definitions import definitions
@@ -119,7 +120,8 @@ def test_a_backfill_of_two_shards_from_the_ui_is_one_run(
         assert set(rows["tool"]) == {"Calendar", "Calculator"}
         expected = built_home.rows(table)
         expected = expected.filter(expected["tool"] != "WikiSearch")
-        assert rows.sort("call_id").equals(expected.sort("call_id")), table
+        # Calls of WikiSearch share batches with others there, which moves losses in the last digits.
+        assert_frame_equal(rows.sort("call_id"), expected.sort("call_id"), abs_tol=2e-5)
     assert home.rows("documents").equals(built_home.rows("documents"))
     # A row count of each shard's own, although one run made both.
     with home.instance() as instance:
