@@ -34,7 +34,7 @@ TEXT_MARKS = "text_marks"
 _TABLES = (REJECTED_RECORDS, READING_LOSSES, TEXT_MARKS, DOCUMENTS)
 # Bumped when the same records give other rows; every source is cut again then, and where other
 # releases of the readers may read them otherwise.
-_VERSION, _READERS = "4", ("python-dateutil",)
+_VERSION, _READERS = "4", ("gensim", "python-dateutil")
 _MAX_NAMED = 5
 # Shards of so few are stored together: a statement of DuckDB takes longer than a text.
 _RECORDS_AT_ONCE = 1000

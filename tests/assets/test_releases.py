@@ -36,8 +36,9 @@ def fingerprints(home: SmallHome) -> dict[str, str]:
     }
 
 
+@pytest.mark.parametrize("package", ["gensim", "python-dateutil"])
 def test_sources_are_read_again_by_another_release_and_texts_that_it_reads_alike_stay(
-    tmp_path: Path, monkeypatch
+    tmp_path: Path, monkeypatch, package: str
 ):
     home = SmallHome(tmp_path / "home")
     records = [{"text": "One.", "date": "5 May 2020"}, {"text": "Two.", "date": "6 May 2020"}]
@@ -47,7 +48,7 @@ def test_sources_are_read_again_by_another_release_and_texts_that_it_reads_alike
     before = fingerprints(home)
     assert stale_sources(home.home.sources, sources, stored_texts(home.warehouse)) == ([], {})
 
-    install(monkeypatch, "python-dateutil")
+    install(monkeypatch, package)
     assert stale_sources(home.home.sources, sources, stored_texts(home.warehouse))[0] == sources
     other = {"5 May 2020": datetime.date(2020, 5, 5)}
     monkeypatch.setattr("toolformer.sources.records.parse_publication_date", other.get)

@@ -120,7 +120,7 @@ def test_a_backfill_of_two_shards_from_the_ui_is_one_run(
         assert set(rows["tool"]) == {"Calendar", "Calculator"}
         expected = built_home.rows(table)
         expected = expected.filter(expected["tool"] != "WikiSearch")
-        # Calls of WikiSearch share batches with others there, which moves losses in the last digits.
+        # There, calls of WikiSearch share batches with others, which changes the last digits.
         assert_frame_equal(rows.sort("call_id"), expected.sort("call_id"), abs_tol=2e-5)
     assert home.rows("documents").equals(built_home.rows("documents"))
     # A row count of each shard's own, although one run made both.

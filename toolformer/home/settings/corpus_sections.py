@@ -52,7 +52,7 @@ class SourceSettings(Section):
     )
 
 
-# The corpus where no source is listed. A page of the excerpt is some eight documents.
+# The corpus if no source is listed. Articles of the excerpt are long.
 EMBEDDED_SOURCES = (
     SourceSettings(path=STARTER_TEXTS),  # pyright: ignore[reportCallIssue]
     SourceSettings(path=WIKIPEDIA_EXCERPT, shard_size=10),  # pyright: ignore[reportCallIssue]
