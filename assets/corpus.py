@@ -1,6 +1,6 @@
 """The corpus: shards cut from the sources (paper §4.1)."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from functools import cache, partial
 from typing import Any
 
@@ -24,15 +24,14 @@ from toolformer.home.partitions import (
     register_evaluations,
     register_shards,
 )
-from toolformer.home.report.records import reading_losses, records_read
+from toolformer.home.report.records import reading_losses
 from toolformer.home.settings.sections import Settings
 from toolformer.home.settings.settings_file import corpus_sources
 from toolformer.sources.cutting import CutShard
-from toolformer.sources.errors import SourceError
 from toolformer.sources.files import files_left_out
 from toolformer.sources.ingestion import ManifestUpdate, retire_source, update_manifest
 from toolformer.sources.manifest import Manifest, ShardEntry
-from toolformer.sources.source import Source, normalised_path
+from toolformer.sources.source import Source
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -142,15 +141,14 @@ def retire_shards_of(
     return retired
 
 
-def _update(run: Run, asked: Sequence[str]) -> ManifestUpdate:
-    """Cut the sources; of those that were cut or asked for, refuse the ones without a text."""
+def _update(run: Run) -> ManifestUpdate:
+    """Cut the sources, and register partitions as the manifest says."""
     context, home, corpus = run.context, run.home, run.settings.corpus
-    sources = configured_sources(run.settings, home)
     # A line for each shard would be an event in Dagster's records.
     shown = cache(partial(run.progress, "reading records"))
     update = update_manifest(
         home.sources,
-        sources,
+        configured_sources(run.settings, home),
         held_out_every=corpus.held_out_every,
         stored=stored_texts(run.warehouse),
         store=partial(_store_cut, run),
@@ -158,26 +156,7 @@ def _update(run: Run, asked: Sequence[str]) -> ManifestUpdate:
     )
     _report_unreported(run, sync_shards(home, run.warehouse, context.instance))
     register_evaluations(context.instance, run.settings.evaluation)
-    cut = {entry.source for entry in (*update.added, *update.restored)}
-    paths = [*asked, *(source.path for source in sources if source.name in cut)]
-    _refuse_without_texts(run, update, list(dict.fromkeys(paths)))
     return update
-
-
-def _refuse_without_texts(run: Run, update: ManifestUpdate, paths: Sequence[str]) -> None:
-    """Retire the shards of those of some sources that hold no text."""
-    for path in paths:
-        active = Manifest.load(run.home.sources).active_shards
-        name = normalised_path(path)
-        tally = records_read(run.warehouse, [entry for entry in active if entry.source == name])
-        if path in update.rejected_sources or tally.usable:
-            continue
-        update.retired += retire_shards_of(run.home, run.warehouse, run.context.instance, name)
-        update.rejected_sources[path] = SourceError(
-            f"No record of the source {path!r} is usable: of {tally.records}, {tally.reasons}. "
-            "Expected at least one text. Correct the file, or how it is read (--format, "
-            "--text-column), and ingest it again."
-        )
 
 
 @asset_of(CORPUS_MANIFEST, config_schema=NewSources.to_config_schema())
@@ -205,7 +184,7 @@ def corpus_manifest(run: Run) -> dg.MaterializeResult:
             # With the new sources.
             run = Run(context)
             registered = set(context.instance.get_dynamic_partitions(SHARDS_OF_TEXTS.name))
-            update = _update(run, asked)
+            update = _update(run)
         active = Manifest.load(home.sources).active_shards
     rejected = {path: str(error) for path, error in update.rejected_sources.items()}
     for path, why in rejected.items():

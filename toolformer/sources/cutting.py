@@ -50,6 +50,7 @@ class CutShard:
         path: the staged file of its texts.
         first_record: number of its first record within the source, from 0.
         records: number of records.
+        rejected: number of rejected records by reason.
         losses: number of losses by file, kind and unread column.
         digest: digest of its records and how they are parsed, 32 hexadecimal digits.
         parsed_digest: digest of the documents and rejections that they give, likewise.
@@ -58,6 +59,7 @@ class CutShard:
     path: Path
     first_record: int
     records: int
+    rejected: Mapping[str, int]
     losses: Mapping[Loss, int]
     digest: str
     parsed_digest: str
@@ -103,7 +105,8 @@ def _staged(path: Path, first_record: int, source: Source, records: Iterable[Rec
     digest, parsed_digest = (hashlib.blake2b(digest_size=16) for _ in range(2))
     digest.update(_line([CUTTING_VERSION, _fields(source, but=_NOT_PARSED_BY)]))
     count = 0
-    losses, unread = Counter[Loss](), Counter[tuple[str, tuple[str, ...]]]()
+    rejected, losses = Counter[str](), Counter[Loss]()
+    unread = Counter[tuple[str, tuple[str, ...]]]()
     try:
         with zstandard.open(path, "wb") as file:
             for record in records:
@@ -115,6 +118,8 @@ def _staged(path: Path, first_record: int, source: Source, records: Iterable[Rec
                 if isinstance(parsed, ParsedDocument):
                     for kind, number in parsed.losses.items():
                         losses[Loss(record.source, kind)] += number
+                else:
+                    rejected[parsed.reason] += 1
                 line = _line(_fields(parsed, but=("losses",)))
                 parsed_digest.update(line)
                 file.write(line)
@@ -126,7 +131,7 @@ def _staged(path: Path, first_record: int, source: Source, records: Iterable[Rec
             is_named = loss in losses or len(losses) < _MOST_LOSSES
             losses[loss if is_named else loss._replace(name=_OTHER_COLUMNS)] += number
     digests = digest.hexdigest(), parsed_digest.hexdigest()
-    return CutShard(path, first_record, count, losses, *digests)
+    return CutShard(path, first_record, count, rejected, losses, *digests)
 
 
 def _fields(

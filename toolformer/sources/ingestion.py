@@ -18,6 +18,7 @@ from toolformer.sources.cutting import CUTTING_VERSION, CutShard, Progress, cut_
 from toolformer.sources.errors import SourceError, write_error
 from toolformer.sources.files import SourceFile, file_identity, list_files
 from toolformer.sources.manifest import Manifest, ShardEntry, check_complete
+from toolformer.sources.reasons import Tally
 from toolformer.sources.source import Source
 
 # Folder of the staged texts of the source that is being cut, in the folder of the sources.
@@ -129,6 +130,7 @@ class _Update:
             with self._staging() as staging:
                 try:
                     cut = list(cut_source(staging, source, files, progress))
+                    _check_usable(source, cut)
                 except SourceError as error:
                     self.result.rejected_sources[source.path] = error
                     continue
@@ -236,6 +238,19 @@ class _Update:
             "files": [file_identity(file) for file in files],
         }
         return hex_digest(json.dumps(facts))
+
+
+def _check_usable(source: Source, cut: Sequence[CutShard]) -> None:
+    """Raise if no record of a source gives a document."""
+    tally = Tally(sum(shard.records for shard in cut))
+    for shard in cut:
+        tally.rejected.update(shard.rejected)
+    if not tally.usable:
+        raise SourceError(
+            f"No record of the source {source.path!r} is usable: of {tally.records}, "
+            f"{tally.reasons}. Expected at least one text. Correct the file, or how it is read "
+            "(--format, --text-column), and ingest it again."
+        )
 
 
 def _claim(source: Source, files: list[SourceFile], owner_of_file: dict[str, str]) -> None:
