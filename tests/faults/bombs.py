@@ -108,9 +108,9 @@ def line_of_gigabytes(folder: Path) -> Path:
 
 @_expected("too_long")
 def text_of_gigabytes(folder: Path) -> Path:
-    """A text file of 300 GB that takes no room on the disk."""
+    """A text file of 3 GB that takes no room on the disk."""
     path = _written(folder / "a.txt", b"x")
-    os.truncate(path, 300 << 30)
+    os.truncate(path, 3 << 30)
     return path
 
 

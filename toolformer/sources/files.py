@@ -259,7 +259,8 @@ def _agreed_format(
         path: known for path in paths if (known := detect_format(path))
     }
     unknown = next((path for path in paths if path not in formats), None)
-    if unknown and not (is_folder and formats):
+    has_records = any(not _ABOUT_SET.fullmatch(posixpath.basename(path)) for path in formats)
+    if unknown and not (is_folder and has_records):
         base = split_compression(posixpath.basename(unknown).lower())[0]
         for name, why in _REFUSED:
             if name.search(base):

@@ -73,8 +73,8 @@ def read_records(source: Source, files: list[SourceFile]) -> Iterator[Record]:
         raise _missing_column_error(source.path, source, content, list(names), number, first)
 
 
-def read_lines(content: IO[bytes], longest: int) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines that are not blank, with their numbers from 0.
+def read_lines(content: IO[bytes], longest: int) -> Iterator[tuple[int, bytes, bool]]:
+    """Yield the lines that are not blank: the number from 0, the line, whether it has an end.
 
     Of a line longer than `longest` bytes, one byte more than that is given.
     """
@@ -85,7 +85,7 @@ def read_lines(content: IO[bytes], longest: int) -> Iterator[tuple[int, bytes]]:
         if number == 0:
             line = line.removeprefix(codecs.BOM_UTF8)
         if line.strip():
-            yield number, line.rstrip(b"\r\n")
+            yield number, line.rstrip(b"\r\n"), end.endswith(b"\n")
 
 
 def json_object(line: bytes) -> Mapping[str, Any] | Reason:
@@ -158,12 +158,16 @@ def _records_of(file: SourceFile, source: Source) -> Iterator[Record]:
 
 def _lines(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[Record]:
     longest = source.maximum_text_bytes * _LINE_BYTES_PER_TEXT_BYTE
-    for offset, line in read_lines(decompressed(stream, file.path), longest):
+    is_begun = False
+    for offset, line, is_ended in read_lines(decompressed(stream, file.path), longest):
         found = "too_long" if len(line) > longest else json_object(line)
-        if isinstance(found, str):
-            yield Record(file.name, offset, {}, line, found)
-        else:
+        if not isinstance(found, str):
+            is_begun = True
             yield Record(file.name, offset, found, line, unread=source.unread_columns(found))
+        elif is_begun and not is_ended and found != "too_long":
+            raise EOFError(f"line {offset + 1}, the last one, breaks off")
+        else:
+            yield Record(file.name, offset, {}, line, found)
 
 
 def _csv_rows(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[Record]:

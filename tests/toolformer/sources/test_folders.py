@@ -133,10 +133,13 @@ def test_a_format_that_is_not_read_is_refused_with_the_form_to_bring(
     ):
         with pytest.raises(SourceError, match=instead):
             parsed(source)
+    written("one/README.txt", "About the set.")
+    with pytest.raises(SourceError, match=instead):
+        parsed(source_of(tmp_path / "one"))
     # Beside texts it is left out, and reported.
     written("one/a.jsonl", '{"text": "One."}\n')
     assert outcomes(source_of(tmp_path / "one")) == ["One."]
-    assert files_left_out(source_of(tmp_path / "one")) == [name]
+    assert files_left_out(source_of(tmp_path / "one")) == sorted([name, "README.txt"])
 
 
 def test_links_are_followed_and_pipes_are_not_files(tmp_path, source_of):

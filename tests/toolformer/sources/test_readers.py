@@ -109,6 +109,21 @@ def test_articles_of_wikiextractor_are_refused_with_its_option(written):
 
 @given(st.lists(st.sampled_from([b"a", b" ", b"\n", b"\r\n", b"\t", b"bc"])).map(b"".join))
 def test_lines_have_their_numbers_and_are_as_written(content: bytes):
-    lines = [(number, line.rstrip(b"\r")) for number, line in enumerate(content.split(b"\n"))]
-    expected = [(number, line) for number, line in lines if line.strip()]
+    *ended, last = content.split(b"\n")
+    lines = [*((line, True) for line in ended), (last, False)]
+    expected = [
+        (number, line.rstrip(b"\r"), is_ended)
+        for number, (line, is_ended) in enumerate(lines)
+        if line.strip()
+    ]
     assert list(read_lines(io.BytesIO(content), 1000)) == expected
+
+
+@pytest.mark.parametrize("last", [b'{"text": "tw', b'{"text": "caf\xc3', b"[1", b"nul"])
+def test_a_last_line_that_breaks_off_is_an_error(written, last):
+    source = written("a.jsonl", b'{"text": "one"}\n\n' + last)
+    with pytest.raises(SourceError, match="after record 1: line 3, the last one, breaks off"):
+        parsed(source)
+    # With an end it is a line like others, and it need not have one.
+    assert len(outcomes(written("a.jsonl", b'{"text": "one"}\n' + last + b"\n"))) == 2
+    assert outcomes(written("a.jsonl", b'{"text": "one"}\n{"text": "two"}')) == ["one", "two"]

@@ -46,7 +46,7 @@ def read_records(path: Path) -> Iterator[tuple[int, Record]]:
             yield from enumerate(records, 1)
             return
         lines = read_lines(decompressed(stored, path.name), _MAX_BYTES)
-        numbered = ((number + 1, _checked(line)) for number, line in lines)
+        numbered = ((number + 1, _checked(line)) for number, line, _ in lines)
         first = next(numbered, None)
         if first is None:
             raise BenchmarkFileError(
