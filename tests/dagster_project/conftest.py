@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 
+from tests.corpora import write_texts
 from tests.dagster_project.command_line import Outcome, run_command
 from tests.dagster_project.exports import fill_for_export
 from toolformer.home.home import Home
@@ -29,3 +31,25 @@ def built(warehouse: Warehouse) -> Warehouse:
 @pytest.fixture
 def run(home: Home, capsys) -> Run:
     return partial(run_command, capsys)
+
+
+@pytest.fixture
+def write(tmp_path) -> Callable[[str, int], Path]:
+    """Writes a file of so many texts."""
+
+    def write_file(name: str, count: int) -> Path:
+        return write_texts(tmp_path / name, [f"Text {n} of {name}." for n in range(count)])
+
+    return write_file
+
+
+@pytest.fixture
+def ingest(run) -> Callable[..., str]:
+    """Ingest files that can be used; what is told."""
+
+    def ingest_files(*files: object, size: int = 2) -> str:
+        code, out, err = run("ingest", *files, "--shard-size", size)
+        assert code == 0, err
+        return out
+
+    return ingest_files

@@ -15,8 +15,6 @@ from assets.dataset.stages import PIPELINE
 from dagster_project.commands import building
 from dagster_project.commands.reporting import show_statistics
 from dagster_project.runs.run_job import dagster_instance
-from tests.corpora import write_texts
-from tests.s3 import running_store
 from tests.warehouse.rows import frame
 from toolformer.home.home import Home
 from toolformer.home.partitions import SHARDS, SHARDS_OF_TEXTS
@@ -31,26 +29,6 @@ from warehouse.warehouse import Warehouse
 STAGES = PIPELINE.names
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write_file(name: str, count: int) -> Path:
-        return write_texts(tmp_path / name, [f"Text {n} of {name}." for n in range(count)])
-
-    return write_file
-
-
-@pytest.fixture
-def ingest(run):
-    """Ingest files that can be used; what is told."""
-
-    def ingest_files(*files: object, size: int = 2) -> str:
-        code, out, err = run("ingest", *files, "--shard-size", size)
-        assert code == 0, err
-        return out
-
-    return ingest_files
 
 
 def active(home: Home) -> list[str]:
@@ -178,13 +156,6 @@ def test_a_source_with_a_relative_path_is_the_same_from_every_folder(
     assert listed_sources(home.settings_file) == {str(b)}
 
 
-def test_a_source_is_the_same_by_its_address(run, ingest, home: Home, write):
-    a = write("a.jsonl", 2)
-    ingest(a)
-    assert "is listed already" in ingest(a.as_uri())
-    assert listed_sources(home.settings_file) == {str(a)}
-
-
 @pytest.mark.parametrize("preset", ["laptop", "demo"])
 def test_a_home_whose_list_is_lost_gets_no_texts_that_come_with_the_program(
     run, ingest, home: Home, write, asked: list[list[str]], preset: str
@@ -306,30 +277,6 @@ def test_ingests_at_once_lose_nothing(home: Home, write):
     assert registered(home) == set(active(home))
 
 
-def test_files_of_a_folder_that_are_not_read_are_told(ingest, write, tmp_path):
-    folder = tmp_path / "texts"
-    folder.mkdir()
-    write("texts/a.jsonl", 2)
-    (folder / "b.jsonl.lz4").write_bytes(b"compressed")
-    assert f"1 file(s) of {folder} were not read, since their names" in ingest(folder)
-
-
-def test_a_source_without_a_usable_record_is_refused_and_leaves_nothing(
-    run, home: Home, write, tmp_path
-):
-    a = write("a.jsonl", 2)
-    bad = tmp_path / "bad.jsonl"
-    bad.write_text('{"text": ""}\n{"text": 3}\n')
-    # The second time its shards come back, and are taken out again.
-    for _ in range(2):
-        refused = run("ingest", bad, a)
-        assert refused.is_one_paragraph_naming(f"'{bad}'", "empty_text 1", "text_not_a_string 1")
-        assert listed_sources(home.settings_file) == {str(a)}
-        (shard,) = active(home)
-        assert registered(home) == {shard}
-    assert Manifest.load(home.sources).entry(shard).source == str(a)
-
-
 @pytest.fixture
 def asked(monkeypatch) -> list[list[str]]:
     """The shards of each build, whose stages are not run."""
@@ -408,20 +355,3 @@ def test_a_missing_source_costs_nothing_and_is_told_until_its_texts_are_gone_too
         f"There are no texts of shard-00000 of the source '{a}'", "toolformer sources remove"
     )
     assert asked[2] == ["shard-00001", "shard-00002"]
-
-
-def test_a_source_in_s3_is_ingested_once_and_keeps_its_shards_when_it_goes(
-    home, run, ingest, monkeypatch
-):
-    with running_store() as store:
-        store.lead_to(monkeypatch)
-        store.make_bucket("corpus")
-        store.put("corpus", "web/a.jsonl", b'{"text": "Text one."}\n{"text": "Text two."}\n')
-        assert "1 new shards with 2 records" in ingest("s3://corpus/web/*.jsonl")
-        assert "0 new shards" in ingest("s3://corpus/web/*.jsonl")
-        assert run("ingest", "s3://nosuch/a.jsonl").is_one_paragraph_naming("NoSuchBucket")
-        assert listed_sources(home.settings_file) == {"s3://corpus/web/*.jsonl"}
-        store.delete("corpus", "web/a.jsonl")
-        assert "missing" in run("sources", "list").out
-    (entry,) = Manifest.load(home.sources).active_shards
-    assert (entry.source, entry.records) == ("s3://corpus/web/*.jsonl", 2)
