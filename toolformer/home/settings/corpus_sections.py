@@ -64,8 +64,8 @@ class CorpusSettings(Section):
 
     sources: tuple[SourceSettings, ...] = Field(
         (),
-        description="the texts; none listed means the embedded corpus (starter-texts and "
-        "wikipedia-excerpt)",
+        description="the texts; none listed means, in a home without shards of its own, the "
+        "embedded corpus (starter-texts and wikipedia-excerpt)",
     )
     shard_size: int = Field(1000, ge=1, description="records per shard, the unit of work")
     window_tokens: int = Field(
