@@ -23,7 +23,7 @@ from toolformer.sources.cutting import CutShard
 from toolformer.sources.ingestion import StoredTexts
 from toolformer.sources.losses import losses_in_words
 from toolformer.sources.manifest import ShardEntry
-from toolformer.sources.records import ParsedDocument
+from toolformer.sources.records import ParsedDocument, fields_of
 from tools.translation.identification import guess_language
 from warehouse.errors import DamagedPartitionError
 from warehouse.schema import ALL
@@ -139,11 +139,9 @@ def _stored(
 def _rows(shard: CutShard) -> Iterator[tuple[str, dict[str, Any]]]:
     """What the records of a shard gave, by the table it stands in."""
     for parsed in shard.texts():
-        # As `dataclasses.asdict`, which copies all values and takes as long as writing them.
-        fields: dict[str, Any] = {name: getattr(parsed, name) for name in parsed.__slots__}
+        fields = fields_of(parsed, but=("losses", "calculations"))
         if isinstance(parsed, ParsedDocument):
             guess = guess_language(parsed.text)
-            del fields["losses"], fields["calculations"]
             yield DOCUMENTS, {**fields, "language": guess and guess.language}
             for number, mark in enumerate(parsed.calculations):
                 of_text = {"document_id": parsed.document_id, "number": number}

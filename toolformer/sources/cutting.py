@@ -18,7 +18,14 @@ from toolformer.sources.errors import write_error
 from toolformer.sources.files import SourceFile
 from toolformer.sources.losses import LossKind
 from toolformer.sources.readers import read_records
-from toolformer.sources.records import ParsedDocument, Record, Rejection, excerpt_of, parse_record
+from toolformer.sources.records import (
+    ParsedDocument,
+    Record,
+    Rejection,
+    excerpt_of,
+    fields_of,
+    parse_record,
+)
 from toolformer.sources.source import Source
 
 # Part of every digest: raised when the form of a record changes, or how records are cut.
@@ -103,7 +110,7 @@ def _staged(path: Path, first_record: int, source: Source, records: Iterable[Rec
     import zstandard
 
     digest, parsed_digest = (hashlib.blake2b(digest_size=16) for _ in range(2))
-    digest.update(_line([CUTTING_VERSION, _fields(source, but=_NOT_PARSED_BY)]))
+    digest.update(_line([CUTTING_VERSION, fields_of(source, but=_NOT_PARSED_BY)]))
     count = 0
     rejected, losses = Counter[str](), Counter[Loss]()
     unread = Counter[tuple[str, tuple[str, ...]]]()
@@ -120,7 +127,7 @@ def _staged(path: Path, first_record: int, source: Source, records: Iterable[Rec
                         losses[Loss(record.source, kind)] += number
                 else:
                     rejected[parsed.reason] += 1
-                line = _line(_fields(parsed, but=("losses",)))
+                line = _line(fields_of(parsed, but=("losses",)))
                 parsed_digest.update(line)
                 file.write(line)
     except OSError as error:
@@ -132,13 +139,6 @@ def _staged(path: Path, first_record: int, source: Source, records: Iterable[Rec
             losses[loss if is_named else loss._replace(name=_OTHER_COLUMNS)] += number
     digests = digest.hexdigest(), parsed_digest.hexdigest()
     return CutShard(path, first_record, count, rejected, losses, *digests)
-
-
-def _fields(
-    content: Source | ParsedDocument | Rejection, but: tuple[str, ...]
-) -> dict[str, object]:
-    """Return fields without copying their values, as `dataclasses.asdict` does."""
-    return {name: getattr(content, name) for name in content.__slots__ if name not in but}
 
 
 def _line(content: object) -> bytes:

@@ -25,6 +25,14 @@ class CorpusWriteError(ToolformerError, OSError):
     """The manifest or a staged text could not be written, for instance on a full disk."""
 
 
+def repeated_column_error(file: str, column: str, count: int) -> SourceError:
+    """Return the error for a file in which several columns have the name of a wanted one."""
+    return SourceError(
+        f"The file {file!r} has {count} columns {column!r}. Expected one. Rename the others in the "
+        "file, or set another column."
+    )
+
+
 def write_error(path: Path, error: OSError) -> CorpusWriteError:
     """Return the error for a file of the corpus that cannot be written."""
     return CorpusWriteError(

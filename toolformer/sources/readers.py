@@ -13,7 +13,7 @@ from toolformer.base.named_files import IS_POINTER, POINTER_START
 from toolformer.sources.addresses import unreadable
 from toolformer.sources.columns import MISSING, column_names, value_at
 from toolformer.sources.compression import decompressed, split_compression
-from toolformer.sources.errors import SourceError
+from toolformer.sources.errors import SourceError, repeated_column_error
 from toolformer.sources.excerpt import read_excerpt
 from toolformer.sources.files import SourceFile
 from toolformer.sources.reasons import Reason
@@ -176,11 +176,8 @@ def _csv_rows(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[R
     rows = read_csv(decompressed(stream, file.path), "\t" if is_tsv else ",", longest)
     header = next(rows, [])
     for column in source.columns_of.values():
-        if header.count(column) > 1:
-            raise SourceError(
-                f"The file {file.name!r} has {header.count(column)} columns {column!r}. Expected "
-                "one. Rename the others in the file, or set another column."
-            )
+        if (count := header.count(column)) > 1:
+            raise repeated_column_error(file.name, column, count)
     unread = source.unread_columns(header)
     for offset, row in enumerate(rows):
         if len(row) == len(header):

@@ -4,7 +4,7 @@ import datetime
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -84,6 +84,11 @@ class Rejection:
     source_offset: int
     reason: str
     excerpt: str
+
+
+def fields_of(content: Source | ParsedDocument | Rejection, but: Iterable[str]) -> dict[str, Any]:
+    """Return fields without copying their values, as `dataclasses.asdict` does."""
+    return {name: getattr(content, name) for name in content.__slots__ if name not in but}
 
 
 def document_id(source: str, offset: int) -> str:

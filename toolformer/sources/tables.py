@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from toolformer.sources.columns import MAX_DEPTH
-from toolformer.sources.errors import SourceError
+from toolformer.sources.errors import repeated_column_error
 
 if TYPE_CHECKING:
     import pyarrow
@@ -43,10 +43,7 @@ def read_table(
     ]
     for column in read:
         if (count := read.count(column)) > 1:
-            raise SourceError(
-                f"The file {name!r} has {count} columns {column!r}. Expected one. Rename the "
-                "others in the file, or set another column."
-            )
+            raise repeated_column_error(name, column, count)
 
     def rows() -> Iterator[dict[str, Any]]:
         given = 0
@@ -135,12 +132,8 @@ def _values(column: "pyarrow.Array", is_whole: bool) -> list[Any]:
         given = column.is_valid().to_pylist()
         return [row if is_given else None for row, is_given in zip(rows, given, strict=True)]
     is_text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-    if (
-        is_text
-        or types.is_binary(kind)
-        or types.is_large_binary(kind)
-        or types.is_binary_view(kind)
-    ):
+    is_bytes = types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
+    if is_text or is_bytes:
         # By way of bytes: Parquet does not check that its strings are UTF-8.
         texts = column.cast(pyarrow.large_binary()).to_pylist()
         return [None if text is None else text.decode("utf-8", "surrogateescape") for text in texts]
