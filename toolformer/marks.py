@@ -120,26 +120,14 @@ def broken_mark(mark: re.Match[str]) -> str:
     return f"{mark[0][0]} {mark[0][1:]}"
 
 
-def strip_marks(text: str) -> tuple[str, int]:
-    r"""Takes the marks out of a text.
+def stripped_of_marks(text: str) -> Stripped:
+    r"""Take the marks out of a text, and return where calculations and calls stood.
 
     A calculation whose result is not written behind it leaves the result.
 
-    Returns:
-        The text without them, and how many marks there were.
-
     Example:
-        >>> strip_marks("She packed 48/2 = <<48/2=24>>24 jars.<|im_end|>\n#### 24")
+        >>> stripped_of_marks("She packed 48/2 = <<48/2=24>>24 jars.<|im_end|>\n#### 24")[:2]
         ('She packed 48/2 = 24 jars.', 3)
-    """
-    text, marks, _ = stripped_of_marks(text)
-    return text, marks
-
-
-def stripped_of_marks(text: str) -> Stripped:
-    """Take the marks out of a text as `strip_marks`, and return where calculations and calls stood.
-
-    Example:
         >>> stripped_of_marks("She packed 48/2 = <<48/2=24>>24 jars.").calculations
         [Calculation(offset=18, expression='48/2', result='24', tool=None)]
     """
