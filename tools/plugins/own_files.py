@@ -1,9 +1,10 @@
-"""The user's own files that a file reaches by its imports, without importing any of them.
+"""The user's own files: which they are, and which of them a file reaches by its imports.
 
-So what was imported before, by other tools say, makes no difference.
+Nothing is imported to find out, so what other tools have imported makes no difference.
 """
 
 import ast
+import sysconfig
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -13,38 +14,43 @@ from itertools import accumulate
 from pathlib import Path
 
 from toolformer.base.digests import digest_of_bytes
-from tools.plugins.plugins import is_own_code
+
+TOOLS_FOLDER = f"{Path(__file__).resolve().parents[1]}/"
+_PYTHON = Path(sysconfig.get_path("stdlib"))
+# The folder of Python is often a link.
+_NOT_OWN = (TOOLS_FOLDER, f"{_PYTHON}/", f"{_PYTHON.resolve()}/")
+_FOLDERS_OF_PACKAGES = frozenset({"site-packages", "dist-packages"})
+
+
+def is_own_code(file: str) -> bool:
+    """Return whether a file is the user's own: not of this project, Python itself or a package."""
+    return not file.startswith(_NOT_OWN) and _FOLDERS_OF_PACKAGES.isdisjoint(Path(file).parts)
 
 
 def digests_of_own_files(roots: Mapping[Path, str | None]) -> list[str]:
-    """Digests of files, and of the user's own modules that they import, and these in turn.
+    """Return digests of files, and of the user's own modules that they import, and these in turn.
 
     Args:
-        roots: The files, and the package of each. Its other modules are the user's own, too.
+        roots: The files, and the package of each, whose other modules count as the user's own.
     """
     packages = {package.partition(".")[0] for package in roots.values() if package}
-    waiting = [("", file.resolve(), package or "") for file, package in roots.items()]
-    digests, seen = dict[Path, str](), set[str]()
+    waiting = [("", file, package or "") for file, package in roots.items()]
+    digests = dict[Path, str]()
     while waiting:
         name, file, package = waiting.pop(0)
-        if file in digests:
+        source = file.resolve()
+        # Environments may be links, and packages be linked into them.
+        is_own = is_own_code(str(file)) and is_own_code(str(source))
+        if source in digests or (name and not is_own and name.partition(".")[0] not in packages):
             continue
-        content = file.read_bytes()
-        digests[file] = f"{name} {digest_of_bytes(content).hex()}"
-        for name, place, within in imported_modules(content, package):
-            if name in seen:
-                continue
-            seen.add(name)
-            source = place.resolve()
-            # Environments may be links, and packages be linked into them.
-            is_own = is_own_code(str(place)) and is_own_code(str(source))
-            if is_own or name.partition(".")[0] in packages:
-                waiting.append((name, source, within))
+        content = source.read_bytes()
+        digests[source] = f"{name} {digest_of_bytes(content).hex()}"
+        waiting += imported_modules(content, package)
     return sorted(digests.values())
 
 
 def imported_modules(content: bytes, package: str) -> Iterator[tuple[str, Path, str]]:
-    """The modules that a source of a package imports, also within functions, and those around them.
+    """Find the modules that a source of a package imports, also in functions, and their packages.
 
     Yields:
         Name, file and package of each that has a file.
@@ -55,11 +61,9 @@ def imported_modules(content: bytes, package: str) -> Iterator[tuple[str, Path, 
     # A compiled module, or one that cannot be imported.
     except (SyntaxError, ValueError):
         return
-    imported = set[str]()
+    imported = {a.name for node in nodes if isinstance(node, ast.Import) for a in node.names}
     for node in nodes:
-        if isinstance(node, ast.Import):
-            imported |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        if isinstance(node, ast.ImportFrom):
             with suppress(ImportError):
                 module = resolve_name("." * node.level + (node.module or ""), package)
                 # What is imported from a package may be a module.
@@ -73,7 +77,6 @@ def imported_modules(content: bytes, package: str) -> Iterator[tuple[str, Path, 
                 spec = find_spec(name) if name == last else PathFinder.find_spec(last, [*folders])
             if spec is None:
                 break
-            if spec.has_location and spec.origin:
-                is_package = spec.submodule_search_locations is not None
-                yield name, Path(spec.origin), name if is_package else name.rpartition(".")[0]
             folders = spec.submodule_search_locations or ()
+            if spec.has_location and spec.origin:
+                yield name, Path(spec.origin), name if folders else name.rpartition(".")[0]

@@ -1,7 +1,7 @@
-"""What a function takes, read from the JSON schema of its arguments.
+"""The parameters of a function, read from the JSON schema of its arguments.
 
-The schema of a Python function comes from pydantic, which reads its annotations. Only what can be
-written between the brackets of a call: text, numbers, truth values and choices.
+Pydantic writes the schema of a Python function. A call can give texts, numbers, truth values and
+choices, so parameters that are objects or lists are left out or refused.
 """
 
 import enum
@@ -20,23 +20,21 @@ from tools.plugins.typed_arguments import Parameter
 
 _TYPES = {"string": str, "integer": int, "number": float, "boolean": bool}
 _LIMITS = {"minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "exclusiveMaximum": "lt"}
-# What is read of a parameter's schema.
+# Keywords on which the parts of a parameter's schema have to agree.
 _READ = frozenset({"type", "enum", "const", "anyOf", "oneOf", *_LIMITS})
-# References and alternatives within each other; one that leads to itself has no end.
+# A reference that leads to itself has no end.
 _DEEPEST = 16
 
 
 def parameters_of_schema(schema: object, tool_name: str) -> list[Parameter]:
     """Read the parameters of a function from the JSON schema of its arguments.
 
-    References within the schema and parts of it (`allOf`) are resolved.
-
     Returns:
         Required ones first; optional ones that cannot be written in calls are left out.
 
     Raises:
-        ToolSettingsError: When the schema is of another form, or a required parameter cannot be
-            written in calls.
+        ToolSettingsError: If the schema is malformed, or a required parameter cannot be written in
+            calls.
     """
     root = _flat(schema, schema)
     properties, required = root.get("properties") or {}, root.get("required") or []
@@ -51,9 +49,7 @@ def parameters_of_schema(schema: object, tool_name: str) -> list[Parameter]:
             f"The parameters of {tool_name} are {schema!r}. Expected a JSON schema of `type: "
             "object` with `properties`, and with a list of names as `required`."
         )
-    alternatives = [
-        _flat(each, schema) for key in ("anyOf", "oneOf") for each in _list(root.get(key))
-    ]
+    alternatives = [each for key in ("anyOf", "oneOf") for each in root.get(key, ())]
     named = {*required, *(name for each in alternatives for name in each.get("properties") or ())}
     if nowhere := sorted(named - properties.keys()):
         raise ToolSettingsError(
@@ -64,44 +60,42 @@ def parameters_of_schema(schema: object, tool_name: str) -> list[Parameter]:
     for name, parameter_schema in properties.items():
         is_required = name in required
         try:
-            flat_schema = _flat(parameter_schema, schema)
-            default = flat_schema.get("default")
-            parameters.append(Parameter(name, _type_of(flat_schema), is_required, default))
+            flat = _flat(parameter_schema, schema)
+            parameters.append(Parameter(name, _type_of(flat), is_required, flat.get("default")))
         except ToolSettingsError as error:
             if is_required:
                 raise ToolSettingsError(f"The parameter {name} of {tool_name}: {error}") from error
     return sorted(parameters, key=lambda parameter: not parameter.is_required)
 
 
-def left_out(schema: Mapping[str, Any], parameters: Iterable[Parameter]) -> list[str]:
-    """The names of those optional parameters of a schema that cannot be written in calls."""
+def left_out(schema: object, parameters: Iterable[Parameter]) -> list[str]:
+    """Return the names of a schema's optional parameters that cannot be written in calls."""
     written = {parameter.name for parameter in parameters}
     return [name for name in _flat(schema, schema).get("properties") or () if name not in written]
 
 
 def schema_of_function(function: Callable[..., object], shown: str) -> dict[str, Any]:
-    """The JSON schema of a function's arguments, read from its annotations.
+    """Return the JSON schema of a function's arguments, read from its annotations.
 
     Raises:
-        ToolSettingsError: When a parameter has no type or one that cannot be written in calls, or
+        ToolSettingsError: If a parameter has no type, has one that cannot be written in calls, or
             cannot be given by name.
     """
     try:
-        for parameter in inspect.signature(function).parameters.values():
+        hints = typing.get_type_hints(function)
+        for name, parameter in inspect.signature(function).parameters.items():
             if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
                 raise ToolSettingsError(
                     f"The function {shown} has the parameter {parameter}. Expected parameters "
                     "that can be given by name; wrap the function in one that has only such."
                 )
-            annotation = typing.get_type_hints(function).get(parameter.name)
-            if annotation is not None and not _is_writable(annotation):
+            if name in hints and not _is_writable(hints[name]):
                 raise ToolSettingsError(
-                    f"The parameter {parameter.name} of the function {shown}: the type "
-                    f"{annotation!r} cannot be written in a call. Expected str, int, float, bool, "
-                    "a Literal or an Enum."
+                    f"The parameter {name} of the function {shown}: the type {hints[name]!r} "
+                    "cannot be written in a call. Expected str, int, float, bool, a Literal or an "
+                    "Enum."
                 )
-        adapter = TypeAdapter[object](function)  # pyright: ignore[reportArgumentType]
-        schema = adapter.json_schema()
+        schema = TypeAdapter[object](function).json_schema()  # pyright: ignore[reportArgumentType]
     except ToolSettingsError:
         raise
     except (PydanticUserError, NameError, TypeError, ValueError) as error:
@@ -109,59 +103,65 @@ def schema_of_function(function: Callable[..., object], shown: str) -> dict[str,
             f"The annotations of the function {shown} cannot be read: {error}. Expected a "
             "function whose parameters are str, int, float, bool, a Literal or an Enum."
         ) from error
-    # Also the optional ones: none of them is left out without a word.
+    # Of the user's own function no optional parameter is left out without a word.
     required = [*schema.get("properties", {})]
     parameters_of_schema({**schema, "required": required}, f"the function {shown}")
     return schema
 
 
 def _is_writable(annotation: object) -> bool:
-    """Whether pydantic makes a plain value of it, and imports nothing that a call names."""
-    arguments = typing.get_args(annotation)
+    """Return whether pydantic makes a plain value of it, and imports nothing that a call names."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return all(kind is types.NoneType or _is_writable(kind) for kind in arguments)
+        return all(map(_is_writable, typing.get_args(annotation)))
     is_enum = isinstance(annotation, type) and issubclass(annotation, enum.Enum)
-    return is_enum or typing.get_origin(annotation) is Literal or annotation in _TYPES.values()
+    is_plain = annotation in (types.NoneType, *_TYPES.values())
+    return is_enum or is_plain or typing.get_origin(annotation) is Literal
 
 
-def _flat(schema: object, whole: object, depth: int = 0) -> Mapping[str, Any]:
-    """A schema with what it refers to, and without the alternative of null."""
-    resolved = _resolved(schema, whole, depth)
-    for key in ("anyOf", "oneOf"):
-        others = [_flat(each, whole, depth + 1) for each in _list(resolved.get(key))]
-        others = [each for each in others if each.get("type") != "null"]
-        if len(others) == 1:
-            rest = {name: value for name, value in resolved.items() if name not in (key, "type")}
-            own_type = {"type": resolved.get("type")} if "type" not in others[0] else {}
-            resolved = _resolved({**rest, **own_type, "allOf": others}, whole, depth + 1)
-        elif others and all("const" in each or "enum" in each for each in others):
-            resolved = {**resolved, "enum": [value for each in others for value in _values(each)]}
-    return resolved
+def _flat(schema: object, whole: object, depth: int = 0) -> dict[str, Any]:
+    """Return a schema merged with its references and parts, and with its only alternative to null.
 
-
-def _resolved(schema: object, whole: object, depth: int) -> Mapping[str, Any]:
-    """A schema with what it refers to and with its parts."""
+    Raises:
+        ToolSettingsError: If a reference leads nowhere or to itself, or parts disagree.
+    """
     if depth > _DEEPEST:
         raise ToolSettingsError("the schema refers to itself, or is nested too deep.")
-    if not isinstance(schema, Mapping):
-        return {}
-    parts = [_at(schema["$ref"], whole)] if "$ref" in schema else []
-    merged = {key: value for key, value in schema.items() if key not in ("$ref", "allOf")}
-    for part in [*parts, *_list(schema.get("allOf"))]:
-        for key, value in _resolved(part, whole, depth + 1).items():
-            own = merged.setdefault(key, value)
-            if key == "properties" and isinstance(own, Mapping) and isinstance(value, Mapping):
-                both = {name: {"allOf": [own[name], value[name]]} for name in own if name in value}
-                merged[key] = {**own, **value, **both}
-            elif key == "required":
-                merged[key] = [*_list(own), *_list(value)]
-            elif key in _READ and own != value:
-                raise ToolSettingsError(f"its parts say {own!r} and {value!r} as `{key}`.")
-    return merged
+    own = dict(schema) if isinstance(schema, Mapping) else {}
+    parts = [_at(own.pop("$ref"), whole)] if "$ref" in own else []
+    parts = [_flat(each, whole, depth + 1) for each in [*parts, *_list(own.pop("allOf", ()))]]
+    for key in ("anyOf", "oneOf"):
+        others = [_flat(each, whole, depth + 1) for each in _list(own.pop(key, ()))]
+        others = [each for each in others if each.get("type") != "null"]
+        choices = [_choices(each) for each in others]
+        if len(others) == 1:
+            parts += others
+        elif others and None not in choices:
+            own["enum"] = [choice for each in choices for choice in each or ()]
+        elif others:
+            own[key] = others
+    names = [name for name in _list(own.get("type")) if name != "null"]
+    if len(names) == 1:
+        own["type"] = names[0]
+    for part in parts:
+        _merge(own, part)
+    return own
+
+
+def _merge(own: dict[str, Any], part: Mapping[str, Any]) -> None:
+    """Add what a part of a schema says to it."""
+    for key, value in part.items():
+        mine = own.setdefault(key, value)
+        if key == "properties" and isinstance(mine, Mapping) and isinstance(value, Mapping):
+            both = {name: {"allOf": [mine[name], value[name]]} for name in mine if name in value}
+            own[key] = {**mine, **value, **both}
+        elif key == "required":
+            own[key] = [*_list(mine), *_list(value)]
+        elif key in _READ and mine != value:
+            raise ToolSettingsError(f"its parts say {mine!r} and {value!r} as `{key}`.")
 
 
 def _at(reference: object, whole: object) -> object:
-    """What a reference names, a pointer into the schema (RFC 6901)."""
+    """Return what a reference names, a pointer into the schema (RFC 6901)."""
     beginning, *path = str(reference).split("/")
     try:
         found: Any = {"#": whole}[beginning]
@@ -180,18 +180,16 @@ def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _values(schema: Mapping[str, Any]) -> Any:
-    return [schema["const"]] if "const" in schema else schema.get("enum")
+def _choices(schema: Mapping[str, Any]) -> list[Any] | None:
+    choices = [schema["const"]] if "const" in schema else schema.get("enum")
+    return choices if isinstance(choices, list) else None
 
 
-def _type_of(schema: Mapping[str, object]) -> object:
-    """The annotation that stands for a schema: a type with its limits, or a Literal."""
-    values = _values(schema)
-    if isinstance(values, list | tuple):
-        return Literal[tuple(value for value in values if value is not None)]
-    names = schema.get("type")
-    names = [name for name in names if name != "null"] if isinstance(names, list) else [names]
-    annotation = _TYPES.get(str(names[0])) if len(names) == 1 else None
+def _type_of(schema: Mapping[str, Any]) -> object:
+    """Return the annotation that stands for a schema: a type with its limits, or a Literal."""
+    if (choices := _choices(schema)) is not None:
+        return Literal[tuple(choice for choice in choices if choice is not None)]
+    annotation = _TYPES.get(str(schema.get("type")))
     if annotation is None:
         raise ToolSettingsError(
             f"the schema {dict(schema)!r} cannot be written in a call. Expected a type of "

@@ -6,7 +6,6 @@ unavailable and never ends a run.
 
 import pkgutil
 import re
-import sysconfig
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,23 +13,8 @@ from pathlib import Path
 
 from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolError, ToolRegistrationError, ToolUnavailableError
+from tools.plugins.own_files import TOOLS_FOLDER, is_own_code
 from tools.syntax import check_arguments, is_tool_name
-
-# Code that is not the user's own: this project, Python itself and installed packages.
-_INSTALLED = [
-    Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")
-]
-# Folders of Python and environments are often links.
-_NOT_OWN = tuple(
-    f"{folder}/"
-    for folder in (
-        Path(__file__).resolve().parents[1],
-        *_INSTALLED,
-        *(folder.resolve() for folder in _INSTALLED),
-    )
-)
-# Of other places, such as the system's and the user's, these names tell.
-_FOLDERS_OF_PACKAGES = frozenset({"site-packages", "dist-packages"})
 
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*(\.\w+)*")
 
@@ -109,24 +93,18 @@ def parse_arguments(tool: Tool, text: str) -> str:
 
 
 def error_location(error: BaseException) -> str:
-    """Where in a user's own file an error was raised, as the insertion ` (my_tools.py:12 in call)`.
+    """Return where an error was raised, as the insertion ` (my_tools.py:12 in call)`.
 
-    Returns:
-        The innermost such frame; where there is none the innermost of all, that of a package. Empty
-        where that is this project's, whose messages say enough.
+    That is the innermost frame in the user's own files, or else in a package. It is empty if the
+    frame is this project's, whose messages say enough.
     """
     frames = traceback.extract_tb(error.__traceback__)
     frames = [frame for frame in frames if not frame.filename.startswith("<")]
     own = [frame for frame in frames if is_own_code(frame.filename)]
     for frame in (own or frames)[-1:]:
-        if not frame.filename.startswith(_NOT_OWN[0]):
+        if not frame.filename.startswith(TOOLS_FOLDER):
             return f" ({Path(frame.filename).name}:{frame.lineno} in {frame.name})"
     return ""
-
-
-def is_own_code(file: str) -> bool:
-    """Whether a file is the user's own: not of this project, Python itself or a package."""
-    return not file.startswith(_NOT_OWN) and _FOLDERS_OF_PACKAGES.isdisjoint(Path(file).parts)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from pydantic import Field, ImportString
 from tests.outside import Outside
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.plugins.function_tool import FunctionTool
-from tools.plugins.plugins import is_own_code
+from tools.plugins.own_files import is_own_code
 from tools.prompting import load_prompt
 from tools.protocol import Document
 

@@ -49,17 +49,17 @@ def test_a_tool_of_an_official_server_answers_as_one_over_streams():
 
 
 FAULTS = {
-    "unauthorized": ((401, HTML, b"<h1>no</h1>"), "it answered 401 Unauthorized: no"),
-    "broken": ((500, HTML, b"oops"), "it answered 500 Internal Server Error: oops"),
+    "unauthorized": ((401, HTML, b"<h1>no</h1>"), "it answered 401 Unauthorized: "),
+    "broken": ((500, HTML, b"oops"), "it answered 500 Internal Server Error: "),
     "error in JSON": (
         (500, JSON, b'{"jsonrpc": "2.0", "id": 1, "error": {"code": -32603, "message": "no"}}'),
         "it answered 500 Internal Server Error: no",
     ),
-    "bad request": ((400, HTML, b"<h1>no</h1>"), "it answered 400 Bad Request: no"),
-    "other JSON": ((422, JSON, b'{"detail": "no"}'), 'Unprocessable Entity: {"detail": "no"}'),
+    "bad request": ((400, HTML, b"<h1>no</h1>"), "it answered 400 Bad Request: "),
+    "other JSON": ((422, JSON, b'{"detail": "no"}'), "it answered 422 Unprocessable Entity"),
     "another method": ((405, {}, b""), "it answered 405 Method Not Allowed"),
     "gone": ((404, {}, b""), "it answered 404 Not Found"),
-    "a page": ((200, HTML, b"<html><h1>Log in"), "Unexpected content type: text/html: Log in"),
+    "a page": ((200, HTML, b"<html><h1>Log in"), "Unexpected content type: text/html"),
     "garbage": ((200, JSON, b"{]"), "Failed to parse JSON response"),
     "no message": ((200, JSON, b"7"), "Failed to parse JSON response"),
     "nothing": ((202, {}, b""), "server answered a request with 202 Accepted"),
@@ -110,7 +110,7 @@ def test_a_server_that_hangs_or_is_not_there_costs_its_seconds(words, server, mo
     assert outcome(tool, deadline_seconds=0.5).reason == "timeout"
     server.answers = {}
     assert tool.call("a b c", DOCUMENT) == "3"
-    monkeypatch.setattr("tools.plugins.mcp_server.SECONDS_TO_START", 2)
+    monkeypatch.setattr("tools.plugins.mcp_tool.SECONDS_TO_START", 2)
     began = time.monotonic()
     for method, said in (("", "not ready within"), ("tools/list", "did not answer within")):
         server.answers = {method: server.hang}
@@ -147,7 +147,7 @@ def test_a_malformed_tool_takes_no_other_away_and_is_refused_by_name(words, serv
 
 
 def test_a_list_of_tools_without_an_end_is_refused(words, server, monkeypatch):
-    monkeypatch.setattr("tools.plugins.mcp_server.SECONDS_TO_START", 2.0)
+    monkeypatch.setattr("tools.plugins.mcp_tool.SECONDS_TO_START", 2.0)
     server.answers = {"tools/list": reply(result={"tools": [], "nextCursor": "more"})}
     with pytest.raises(ToolUnavailableError, match="did not answer within 2 s"):
         words()
@@ -231,7 +231,6 @@ def test_another_server_or_schema_is_another_version_and_only_the_schema_samples
         (400, -32001, False),
         # Of a server that wants to ask the user back.
         (200, -32600, True),
-        (400, -32600, True),
     ],
 )
 def test_wrong_arguments_are_refused_for_ever_and_a_wrong_session_is_not(

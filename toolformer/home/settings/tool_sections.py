@@ -12,8 +12,7 @@ from pydantic_core import InitErrorDetails
 
 from toolformer.home.settings.section import Section, invalid
 from tools.errors import ToolRegistrationError
-from tools.plugins.mcp_http import checked_address
-from tools.plugins.mcp_tool import MCP_TOOL
+from tools.plugins.mcp_tool import MCP_TOOL, checked_address
 from tools.registry import TOOL_NAMES, tool_names
 from tools.retrieval.passages import ENGLISH, Language
 

@@ -1,0 +1,345 @@
+"""A connection to an MCP server: a program over its standard streams, or an address over HTTP.
+
+The SDK's client is asynchronous. It runs in a thread of its own as long as the connection lasts.
+Needs the extra `mcp`.
+"""
+
+import json
+import logging
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError
+from contextlib import asynccontextmanager, suppress
+from typing import IO, Any, TextIO, TypeVar, cast
+
+import anyio
+import httpx2 as httpx
+from anyio.abc import TaskStatus
+from anyio.from_thread import start_blocking_portal
+from mcp import ClientSession, MCPError, StdioServerParameters, stdio_client, types
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
+from pydantic import ValidationError
+
+from toolformer.base import foreign_texts
+from toolformer.base.loopback import past_proxies
+from toolformer.base.names import did_you_mean
+from tools.errors import ToolCallError, ToolSettingsError, TransientToolError, UnknownToolError
+from tools.plugins.parameters import parameters_of_schema
+
+_Answer = TypeVar("_Answer")
+
+_LOGGER = logging.getLogger(__name__)
+_REFUSED = "refused_by_server"
+_LONGEST_LOG = 300
+_LAST_BYTES_OF_LOG = 2**20
+# Ends the server with this process, even if the server is busy and does not see its input close.
+_ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()
+_noisy_servers: set[str] = set()
+# The SDK logs stack traces for noise, and addresses for requests; errors are raised here.
+for _library in ("httpx2", "mcp.client.stdio", "mcp.client.streamable_http"):
+    logging.getLogger(_library).setLevel(logging.CRITICAL)
+
+
+class McpConnection:
+    """A connection to a running MCP server.
+
+    Args:
+        command: Program and arguments, started without a shell and ended with the connection;
+            or the address of a server.
+        environment: Variables of the program besides the few that the SDK passes on.
+        folder: Where the program runs.
+        key: Bearer token for a server at an address; "" for none.
+        secrets: Texts that are masked in whatever is reported about the server.
+        start_seconds: Time limit for the start of the server and for a list of its tools.
+
+    Raises:
+        TransientToolError: If the server is not ready in time, or ends instead.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str] | str,
+        *,
+        environment: Mapping[str, str],
+        folder: str,
+        key: str,
+        secrets: Iterable[str],
+        start_seconds: float,
+    ) -> None:
+        self.name = f"the server {'at ' if isinstance(command, str) else ''}{command}"
+        self._command, self._environment, self._folder = command, environment, folder
+        self._key, self._secrets = key, list(secrets)
+        self._start_seconds = start_seconds
+        self._schemas: dict[str, Any] = {}
+        # Set while the last HTTP response was not a message of the protocol.
+        self._http_status = ""
+        # Quoted when the server fails.
+        self._log: IO[str] = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
+        self._thread = start_blocking_portal(name="mcp-server")
+        self._portal = self._thread.__enter__()
+        try:
+            self._serving, self._session = self._portal.start_task(self._serve)
+        # The SDK raises many types, also in groups.
+        except Exception as error:
+            lost = self._lost(error)
+            self._end_thread()
+            raise lost from error
+        info = self._session.server_info
+        self.server = foreign_texts.shown(f"{info.name} {info.version}") if info else ""
+
+    def has_secret(self, text: str) -> bool:
+        """Return whether a text contains a secret that the server was given."""
+        return any(secret in text for secret in self._secrets)
+
+    def masked(self, text: str) -> str:
+        """Return a text with secrets and the control characters of terminals replaced."""
+        for secret in self._secrets:
+            text = text.replace(secret, "…")
+        return foreign_texts.plain(text)
+
+    def shown(self, text: object) -> str:
+        """Return a text as one short masked line."""
+        return foreign_texts.shown(self.masked(str(text)))
+
+    def find_tool(self, name: str) -> tuple[types.Tool, Any]:
+        """Return a tool of the server, and its input schema as the server wrote it.
+
+        Raises:
+            TransientToolError: If the server ended or did not answer in time.
+            UnknownToolError: If the server has no such tool.
+        """
+
+        async def find() -> types.Tool:
+            names, page = list[str](), types.ListToolsResult(tools=[], next_cursor="")
+            with anyio.fail_after(self._start_seconds):
+                while page.next_cursor is not None:
+                    params = types.PaginatedRequestParams(cursor=page.next_cursor or None)
+                    page = await self._session.list_tools(params=params)
+                    for tool in page.tools:
+                        if tool.name == name:
+                            return tool
+                        names.append(foreign_texts.shown(tool.name))
+            has = self.shown(", ".join(sorted(names))) or "none"
+            hint = self.masked(did_you_mean(name, names))
+            raise UnknownToolError(f"the server has no tool {name!r}.{hint} It has {has}")
+
+        return self._ask(find), self._schemas[name]
+
+    def call(self, name: str, arguments: Mapping[str, object]) -> str | None:
+        """Call a tool of the server; the deadline is that of the process the tool lives in.
+
+        Returns:
+            The text parts of the answer, else its structured content, else the text of the
+            resources in it; None for an empty answer.
+
+        Raises:
+            ToolCallError: With reason `refused_by_server`, `secret_in_answer` or
+                `no_text_in_answer`.
+            TransientToolError: If the server ended.
+        """
+        result = self._ask(lambda: self._session.call_tool(name, dict(arguments)), is_call=True)
+        resources = [part.resource for part in result.content if part.type == "resource"]
+        text = (
+            _joined(part.text for part in result.content if part.type == "text")
+            or _structured_text(result.structured_content)
+            or _joined(part.text for part in resources if hasattr(part, "text"))
+        )
+        if result.is_error:
+            raise ToolCallError(_REFUSED, self.shown(text) or "no reason given")
+        others = [_described(part) for part in result.content if part.type != "text"]
+        if others and not text:
+            held = self.shown(", ".join(others))
+            raise ToolCallError(
+                "no_text_in_answer", f"The answer of {self.name} holds no text, but {held}."
+            )
+        if self.has_secret(text):
+            # Without the secret it would be another answer; with another secret it may be kept.
+            raise ToolCallError(
+                "secret_in_answer",
+                f"The answer of {self.name} holds a secret that it was given, or has the same "
+                "letters by chance: give it a longer one.",
+                is_lasting=False,
+            )
+        return text or None
+
+    def close(self) -> None:
+        """End the server and return when it is gone, after a few seconds at most."""
+        self._serving.cancel()
+        self._end_thread()
+
+    def _end_thread(self) -> None:
+        # The garbage collector may close a connection in the connection's own thread, which then
+        # ends by itself (RuntimeError), or while another thread closes it (ValueError).
+        with suppress(RuntimeError, ValueError):
+            self._thread.__exit__(None, None, None)
+        self._log.close()
+
+    async def _serve(self, *, task_status: TaskStatus[ClientSession]) -> None:
+        """Keep the connection open until cancelled, then end the thread."""
+        try:
+            with anyio.move_on_after(self._start_seconds) as starting:
+                async with (
+                    self._streams() as (read, write),
+                    ClientSession(
+                        dispatcher=_MendingDispatcher(read, write, self._schemas),
+                        message_handler=self._pass_over,
+                    ) as session,
+                ):
+                    await _shake_hands(session)
+                    starting.deadline = math.inf
+                    task_status.started(session)
+                    await anyio.sleep_forever()
+            raise TimeoutError(f"it was not ready within {self._start_seconds:g} s")
+        finally:
+            await self._portal.stop()
+
+    @asynccontextmanager
+    async def _streams(self) -> AsyncIterator[Any]:
+        if not isinstance(self._command, str):
+            program, *arguments = (*_ENDS_WITH_US, *self._command)
+            parameters = StdioServerParameters(
+                command=program,
+                args=arguments,
+                env=dict(self._environment),
+                cwd=self._folder,
+                encoding_error_handler="replace",
+            )
+            async with stdio_client(parameters, errlog=cast("TextIO", self._log)) as streams:
+                yield streams
+            return
+        async with (
+            httpx.AsyncClient(
+                headers={"authorization": f"Bearer {self._key}"} if self._key else {},
+                timeout=httpx.Timeout(self._start_seconds, read=None),
+                event_hooks={"response": [self._note_status]},
+                **past_proxies(self._command),
+            ) as client,
+            streamable_http_client(self._command, http_client=client) as streams,
+        ):
+            yield streams
+
+    async def _note_status(self, response: httpx.Response) -> None:
+        # The SDK does not say which status it got. Our own answers to a server name no method.
+        if b'"method"' in response.request.content:
+            kind = response.headers.get("content-type", "").lower()
+            is_message = kind.startswith(("application/json", "text/event-stream"))
+            status = f"it answered {response.status_code} {response.reason_phrase}"
+            self._http_status = "" if response.is_success and is_message else status
+
+    async def _pass_over(self, message: object) -> None:
+        """Log output that is not a message, and warn of a server's first such line."""
+        if not isinstance(message, ValidationError):
+            return
+        line = self.shown(message.errors()[0]["input"])
+        print(line, file=self._log, flush=True)
+        if line and self.name not in _noisy_servers:
+            _noisy_servers.add(self.name)
+            _LOGGER.warning(
+                "Passed over what is no message, such as %r: %s writes it, and a program should "
+                "write such lines to its error output.",
+                line,
+                self.name,
+            )
+
+    def _ask(self, action: Callable[[], Awaitable[_Answer]], *, is_call: bool = False) -> _Answer:
+        """Run an action of the client in its thread and wait; only a call can be refused."""
+        try:
+            return self._portal.start_task_soon(action).result()
+        except TimeoutError as error:
+            said = f"the server did not answer within {self._start_seconds:g} s"
+            raise self._lost(TimeoutError(said)) from error
+        except MCPError as error:
+            broken = self._http_status or error.code in (types.CONNECTION_CLOSED, types.PARSE_ERROR)
+            if is_call and (error.code == types.INVALID_PARAMS or not broken):
+                raise ToolCallError(_REFUSED, self.shown(error)) from error
+            raise self._lost(error) from error
+        except (ValidationError, RuntimeError, CancelledError) as error:
+            raise self._lost(error) from error
+
+    def _lost(self, error: BaseException) -> TransientToolError:
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        kind = "" if isinstance(error, TimeoutError | MCPError) else type(error).__name__
+        # Further lines quote the message, and may cut a secret in two.
+        said = next(iter(str(error).splitlines()), "")
+        cause = self.shown(": ".join(filter(None, (self._http_status, kind, said)))).rstrip(".: ")
+        log = ""
+        if not self._log.closed:
+            self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - _LAST_BYTES_OF_LOG))
+            log = self.masked(" ".join(self._log.read().split()))[-_LONGEST_LOG:]
+        return TransientToolError(f"{self.name} failed: {cause}{log and f'; it wrote: {log}'}")
+
+
+class _MendingDispatcher(JSONRPCDispatcher[Any]):
+    """Mends answers that the SDK would refuse as a whole.
+
+    Args:
+        schemas: Gets the input schemas of listed tools by name, as the server wrote them.
+    """
+
+    def __init__(self, read: Any, write: Any, schemas: dict[str, Any]) -> None:
+        super().__init__(read, write)
+        self._schemas = schemas
+
+    async def send_raw_request(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        result = await super().send_raw_request(*args, **kwargs)
+        if "structuredContent" in result:
+            # Some servers leave out the empty list.
+            result["content"] = result.get("content") or []
+        if isinstance(tools := result.get("tools"), list):
+            result["tools"] = [
+                self._mended(tool)
+                for tool in tools
+                if isinstance(tool, dict) and isinstance(tool.get("name"), str)
+            ]
+        return result
+
+    def _mended(self, tool: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a tool without a schema that cannot be used, or a form of its answers."""
+        name, schema = tool["name"], tool.get("inputSchema")
+        self._schemas[name] = schema
+        try:
+            parameters_of_schema(schema, name)
+        # Whoever asks for this tool reads its schema again.
+        except ToolSettingsError:
+            schema = {}
+        said = {
+            key: tool[key] for key in ("title", "description") if isinstance(tool.get(key), str)
+        }
+        known = {key: value for key, value in dict(schema or {}).items() if key != "$schema"}
+        return {"name": name, **said, "inputSchema": {**known, "type": "object"}}
+
+
+async def _shake_hands(session: ClientSession) -> None:
+    try:
+        await session.initialize()
+    except MCPError as error:
+        # From the protocol of July 2026 on, a server need not know this handshake.
+        try:
+            await session.discover()
+        except MCPError:
+            raise error from None
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return "\n".join(texts).strip()
+
+
+def _structured_text(content: object) -> str:
+    """Return structured content as JSON; the only value of an object, and texts, as they are."""
+    if isinstance(content, dict) and len(content) == 1:
+        (content,) = content.values()
+    if content in (None, {}, []):
+        return ""
+    return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+
+
+def _described(part: Any) -> str:
+    """Return the kind of a part of an answer, with its media type or address."""
+    resource = getattr(part, "resource", part)
+    about = getattr(resource, "mime_type", None) or getattr(resource, "uri", "")
+    return f"{part.type} {about}".strip()
