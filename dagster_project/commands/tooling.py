@@ -1,27 +1,25 @@
-"""`toolformer tools list`, `try` and `check`: what tools there are, and how one behaves."""
+"""`toolformer tools list`, `try` and `check`: the tools there are, and how one behaves."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
 
 from dagster_project.commands import console
 from dagster_project.commands.completing import given_date
 from dagster_project.commands.options import RunOptions
 from toolformer.home.home import Home
 from toolformer.home.settings.sections import Settings
-from toolformer.home.wiring.toolbox import (
-    execution_limits,
-    open_tool,
-    open_toolbox,
-    options_of,
-    prompt_of,
+from toolformer.home.wiring.toolbox import open_tool, open_toolbox, options_of, prompt_of
+from tools.errors import (
+    CallSyntaxError,
+    ToolCallError,
+    ToolDiedError,
+    ToolError,
+    ToolUnavailableError,
 )
-from tools.base import Tool
-from tools.errors import CallSyntaxError
 from tools.plugins.plugins import parse_arguments
 from tools.protocol import Document, ToolCall
 from tools.registry import check_tool_name, check_usable, create_tool, is_plugin
-from tools.running.contract import ContractFinding, Trial, check_contract
-from tools.running.execution import execute_calls
-from tools.syntax import format_call, strip_quotes
+from tools.running.contract import Trial
+from tools.syntax import clean_result, format_call, strip_quotes
 
 
 def list_tools(*, as_json: bool) -> None:
@@ -30,18 +28,13 @@ def list_tools(*, as_json: bool) -> None:
 
     home = Home.find()
     settings = RunOptions().load_settings(home)
-    toolbox = open_toolbox(settings, home)
     rows = []
     for name in settings.tools.names:
         tool_settings = settings.tools.of(name)
-        state = toolbox.unavailable.get(name, "disabled")
-        if name in toolbox.tools:
-            missing = ", ".join(toolbox.tools[name].left_out)
-            state = f"available, but no call can give {missing}" if missing else "available"
         rows.append(
             {
                 "tool": name,
-                "state": state,
+                "state": _state(name, settings, home),
                 "τ_s": tool_settings.sampling_threshold,
                 "k": tool_settings.positions_per_text,
                 "m": tool_settings.calls_per_position,
@@ -51,6 +44,16 @@ def list_tools(*, as_json: bool) -> None:
             }
         )
     console.frame(pl.DataFrame(rows), as_json=as_json)
+
+
+def _state(name: str, settings: Settings, home: Home) -> str:
+    if name not in settings.tools.switched_on:
+        return "disabled"
+    try:
+        missing = ", ".join(open_toolbox(settings, home, named=[name]).tools[name].left_out)
+    except ToolError as error:
+        return str(error)
+    return f"available, but no call can give {missing}" if missing else "available"
 
 
 def try_tool(name: str, text: str, options: RunOptions, *, today: str | None) -> bool:
@@ -63,11 +66,10 @@ def try_tool(name: str, text: str, options: RunOptions, *, today: str | None) ->
         Whether there is a result.
 
     Raises:
-        UnknownToolError, ToolUnavailableError, ToolSettingsError: there is no tool to try.
+        ToolError: there is no tool to try.
     """
     home = Home.find()
-    settings = options.load_settings(home)
-    tool = open_tool(settings, home, name, while_decoding=True)
+    tool = open_tool(options.load_settings(home), home, name, while_decoding=True)
     check_usable(tool, name)
     try:
         arguments = parse_arguments(tool, strip_quotes(text))
@@ -75,61 +77,58 @@ def try_tool(name: str, text: str, options: RunOptions, *, today: str | None) ->
         console.say(f"no call of {name} ({error.reason}): {error}")
         return False
     document = Document("command-line", text="", published_on=given_date(today))
-    (result,) = execute_calls(tool, [(arguments, document)], limits=execution_limits(settings))
     call = ToolCall(name, arguments)
-    if result.result is None:
-        reason = ": ".join(filter(None, (result.reason, result.message)))
-        console.say(f"{format_call(call).strip()} has no result: {reason}")
-        return False
-    console.say(format_call(call, result.result).strip())
-    return True
+    try:
+        tool.prepare()
+        result = clean_result(tool.call(arguments, document))
+        problem = "" if result else "empty_result: The answer is empty. Expected text."
+    except (ToolDiedError, ToolUnavailableError):
+        raise
+    except ToolError as error:
+        result = ""
+        problem = f"{error.reason}: {error}" if isinstance(error, ToolCallError) else str(error)
+    about = f" has no result: {problem}" if problem else ""
+    console.say(f"{format_call(call, result).strip()}{about}")
+    return not problem
 
 
 def check_tool(name: str, options: RunOptions) -> bool:
-    """Try out what a tool promises, and print what was found.
+    """Run the property tests on a tool and print what they found.
 
     In this process, so that a debugger works; a tool of the user's own may end it.
 
     Returns:
-        Whether no rule is broken.
+        Whether no test failed.
 
     Raises:
-        UnknownToolError, ToolUnavailableError, ToolSettingsError: there is no tool to check.
+        ToolError: there is no tool to check.
     """
     home = Home.find()
     settings = options.load_settings(home)
     check_tool_name(name, targets=settings.tools.targets)
-    states = []
-    for finding in try_rules(name, settings, home):
-        console.say(f"{finding.status}  {finding.rule}: {finding.detail}")
-        states.append(finding.status)
-    console.say(
-        f"{states.count('passed')} passed, {states.count('failed')} failed, "
-        f"{states.count('skipped')} skipped"
-    )
-    return "failed" not in states
+    states = Counter()
+    for rule, status, detail in trial_of(name, settings, home).run():
+        console.say(f"{status}  {rule}: {detail}")
+        states[status] += 1
+    console.say(", ".join(f"{states[state]} {state}" for state in ("passed", "failed", "skipped")))
+    return not states["failed"]
 
 
-def try_rules(name: str, settings: Settings, home: Home) -> Iterator[ContractFinding]:
-    """Try a tool, rule by rule.
+def trial_of(name: str, settings: Settings, home: Home) -> Trial:
+    """Make a tool to be tested in this process.
 
     Raises:
-        ToolError: there is no tool to try.
+        ToolError: there is no tool to test.
     """
     options = options_of(settings, home, name)
     # What the home gives, a path or a model, is no setting that travels.
     given_by_user = settings.tools.of(name).options
     home_options = {option: options.pop(option) for option in options.keys() - given_by_user.keys()}
-
-    def create(given: Mapping[str, object]) -> Tool:
-        return create_tool(name, {**home_options, **given}, targets=settings.tools.targets)
-
-    yield from check_contract(
-        Trial(
-            name,
-            create,
-            options,
-            read_prompt=lambda tool: prompt_of(settings, tool),
-            deadline_seconds=settings.execution.deadline_seconds,
-        )
+    targets = settings.tools.targets
+    return Trial(
+        name,
+        lambda given: create_tool(name, {**home_options, **given}, targets=targets),
+        options,
+        read_prompt=lambda tool: prompt_of(settings, tool),
+        deadline_seconds=settings.execution.deadline_seconds,
     )

@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from dagster_project.commands.doctor import examine
-from dagster_project.commands.tooling import try_rules
+from dagster_project.commands.tooling import trial_of
 from tests.conftest import REPOSITORY
 from tests.tools.plugins.mcp_raw_server import SCHEMA, RawServer
 from toolformer.home.home import Home
@@ -87,6 +87,35 @@ def test_a_refused_call_is_printed_with_what_the_tool_says(run, home):
     assert (code, out) == (1, f"[Calculator(1 / 0) ->] has no result: division_by_zero: {said}\n")
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return {}[arguments]", "Echo: KeyError: 'a word' (echo_module.py:3 in call)"),
+        ("return 5", "The tool answered with int. Expected text (str)."),
+        ("return ' ' + chr(0x200B)", "empty_result: The answer is empty."),
+        ("import os; os._exit(3)", "process_ended: "),
+        ("import time; time.sleep(60)", "longer than 1 s"),
+    ],
+)
+def test_a_call_that_goes_wrong_is_told_in_the_tools_own_words(run, home, outside, body, said):
+    source = f"from tests.outside import ECHO\nexec(ECHO)\ndef call(self, arguments, _): {body}\n"
+    outside.module("echo_module", f"{source}Echo.call = call\n")
+    write_settings(home, f"execution: {{deadline_seconds: 1}}\n{ECHO_SECTION}")
+    code, out, _ = run("tools", "try", "Echo", "a word")
+    assert code == 1
+    assert out.startswith("[Echo(a word) ->] has no result: ")
+    assert said in out
+
+
+def test_one_tool_with_a_wrong_option_hides_no_other(run, home, outside):
+    outside.module("echo_module")
+    write_settings(home, "tools:\n  Echo: {class: 'echo_module:Echo', options: {tims: 2}}\n")
+    code, out, _ = run("tools", "list")
+    assert code == 0
+    assert "available" in line_of(out, "Calculator")
+    assert "unexpected keyword argument 'tims'. Its settings: times." in " ".join(out.split())
+
+
 def test_a_tool_that_cannot_be_tried_is_an_error(run, home, outside):
     write_settings(home, ECHO_SECTION)
     outside.module("echo_module", "import nowhere")
@@ -106,7 +135,7 @@ def test_a_tool_is_checked_with_the_options_that_a_run_gives_it(run, home):
     code, out, _ = run("tools", "check", "Facts")
     assert code == 0
     # Its table comes with the project, under a name that is no file.
-    assert "passed  answers in time, or fails with the right error: " in out
+    assert "passed  answers or fails rightly: " in out
     assert " facts=" in out
 
 
@@ -124,11 +153,11 @@ def test_the_commands_of_the_how_to_take_the_tools_of_a_server(run, home, monkey
         write_settings(home, settings.replace("http://localhost:8931/mcp", server.url))
         *commands, check = [shlex.split(line, comments=True)[1:] for line in commands.splitlines()]
         (code, listed, _), (_, tried, _) = [run(*command) for command in commands]
-        rules = [*try_rules(check[-1], load_settings(home.settings_file), home)]
+        rules = [*trial_of(check[-1], load_settings(home.settings_file), home).run()]
         wrong = {each.name for each in examine(home)}
     assert code == 0
     assert "available" in line_of(listed, "count_words")
     assert "The prompt of get_weather cannot be read" in line_of(listed, "get_weather")
     assert tried == "[count_words(all for one) -> 3]\n"
-    assert {rule.status for rule in rules} == {"passed"}, rules
+    assert {status for _, status, _ in rules} == {"passed"}, rules
     assert not {"tool count_words", "tool get_weather"} & wrong

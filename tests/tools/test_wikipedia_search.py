@@ -21,9 +21,9 @@ from tools.retrieval.passages import Passage
 from tools.retrieval.retrieval_tool import LONGEST_QUERY
 from tools.retrieval.wikipedia_index import build_index
 from tools.retrieval.word_vectors import WordVectors
+from tools.running.contract import NASTY_ARGUMENTS
 from tools.running.deadlines import Limits
 from tools.running.execution import execute_calls
-from tools.running.nasty_arguments import NASTY_ARGUMENTS
 from tools.wikipedia_search import WikiSearch
 
 OTTER = Passage("Otter#0000", "Otter", "", "Otters swim in a river and eat fish.", "")

@@ -11,7 +11,7 @@ from pydantic import Field
 from tools.errors import CallSyntaxError, ToolSettingsError
 from tools.plugins.typed_arguments import Parameter, read_arguments, write_arguments
 from tools.protocol import ToolCall
-from tools.running.nasty_arguments import NASTY_ARGUMENTS
+from tools.running.contract import NASTY_ARGUMENTS
 from tools.syntax import CALL_OPEN, format_call, parse_sample
 
 AMOUNT = Parameter("amount", float)
