@@ -15,16 +15,18 @@ from pathlib import Path
 
 from toolformer.base.digests import digest_of_bytes
 
-TOOLS_FOLDER = f"{Path(__file__).resolve().parents[1]}/"
 _PYTHON = Path(sysconfig.get_path("stdlib"))
 # The folder of Python is often a link.
-_NOT_OWN = (TOOLS_FOLDER, f"{_PYTHON}/", f"{_PYTHON.resolve()}/")
+_FOLDERS = (Path(__file__).resolve().parents[1], _PYTHON, _PYTHON.resolve())
+NOT_OWN = tuple(f"{folder}/" for folder in _FOLDERS)
+"""Folders of this project's tools and of Python itself, as prefixes of their files."""
+
 _FOLDERS_OF_PACKAGES = frozenset({"site-packages", "dist-packages"})
 
 
 def is_own_code(file: str) -> bool:
     """Return whether a file is the user's own: not of this project, Python itself or a package."""
-    return not file.startswith(_NOT_OWN) and _FOLDERS_OF_PACKAGES.isdisjoint(Path(file).parts)
+    return not file.startswith(NOT_OWN) and _FOLDERS_OF_PACKAGES.isdisjoint(Path(file).parts)
 
 
 def digests_of_own_files(roots: Mapping[Path, str | None]) -> list[str]:

@@ -4,16 +4,24 @@ A tool is registered by a line of the settings (`tools.NAME.class`). An error in
 unavailable and never ends a run.
 """
 
-import pkgutil
+import importlib
 import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from toolformer.base.names import did_you_mean
 from tools.base import Tool
-from tools.errors import CallSyntaxError, ToolError, ToolRegistrationError, ToolUnavailableError
-from tools.plugins.own_files import TOOLS_FOLDER, is_own_code
+from tools.errors import (
+    CallSyntaxError,
+    PromptError,
+    ToolError,
+    ToolRegistrationError,
+    ToolSettingsError,
+    ToolUnavailableError,
+)
+from tools.plugins.own_files import NOT_OWN, is_own_code
 from tools.syntax import check_arguments, is_tool_name
 
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*(\.\w+)*")
@@ -47,9 +55,19 @@ def check_registration(name: str, target: str, *, taken: frozenset[str]) -> None
 
 
 def load_plugin(name: str, target: str) -> type[Tool] | Tool:
-    """Import what a plugin's target names; raise ToolUnavailableError where that is no tool."""
+    """Import what a plugin's target names; raise ToolUnavailableError if that is no tool."""
+    module, _, attributes = target.partition(":")
     with plugin_code(name, f"the import of {target}"):
-        found = pkgutil.resolve_name(target)
+        found: object = importlib.import_module(module)
+        for attribute in attributes.split("."):
+            if not hasattr(found, attribute):
+                hint = did_you_mean(attribute, dir(found))
+                raise ToolUnavailableError(
+                    name,
+                    f"{module} has no {attributes!r}",
+                    f"{hint} Correct its class in the settings".strip(),
+                )
+            found = getattr(found, attribute)
     if isinstance(found, Tool) or (isinstance(found, type) and issubclass(found, Tool)):
         return found
     raise ToolUnavailableError(
@@ -95,15 +113,13 @@ def parse_arguments(tool: Tool, text: str) -> str:
 def error_location(error: BaseException) -> str:
     """Return where an error was raised, as the insertion ` (my_tools.py:12 in call)`.
 
-    That is the innermost frame in the user's own files, or else in a package. It is empty if the
-    frame is this project's, whose messages say enough.
+    That is the innermost frame in the user's own files, or else in a package; "" if there is none.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    frames = [frame for frame in frames if not frame.filename.startswith("<")]
+    frames = [frame for frame in frames if not frame.filename.startswith(("<", *NOT_OWN))]
     own = [frame for frame in frames if is_own_code(frame.filename)]
     for frame in (own or frames)[-1:]:
-        if not frame.filename.startswith(TOOLS_FOLDER):
-            return f" ({Path(frame.filename).name}:{frame.lineno} in {frame.name})"
+        return f" ({Path(frame.filename).name}:{frame.lineno} in {frame.name})"
     return ""
 
 
@@ -112,12 +128,14 @@ def plugin_code(tool_name: str, what: str) -> Iterator[None]:
     """Turn whatever foreign code raises inside the block into a ToolUnavailableError."""
     try:
         yield
+    except (PromptError, ToolSettingsError) as error:
+        raise type(error)(f"{error}{error_location(error)}") from error
     except ToolError:
         raise
     except ImportError as error:
         raise ToolUnavailableError(
             tool_name,
-            f"{what} failed: {error}",
+            f"{what} failed: {error}{error_location(error)}",
             "Install what is missing, or put the folder of its file into PYTHONPATH",
         ) from error
     # Foreign code may raise anything, and a module may even call sys.exit.

@@ -6,6 +6,7 @@ from tests.outside import ECHO
 from tools.base import Tool
 from tools.errors import (
     CallSyntaxError,
+    PromptError,
     ToolRegistrationError,
     ToolSettingsError,
     ToolUnavailableError,
@@ -50,8 +51,12 @@ def changed(old: str, new: str) -> str:
 @pytest.mark.parametrize(
     ("source", "word"),
     [
-        ("import nowhere_at_all", "nowhere_at_all"),
-        ("def broken(:", "SyntaxError"),
+        (
+            "import os\nimport nowhere_at_all",
+            r"nowhere_at_all' \(echo_module\.py:2 in <module>\)\.",
+        ),
+        ("def broken(:", r"SyntaxError: invalid syntax \(echo_module\.py, line 1\)\."),
+        ("class Echoes: pass", "echo_module has no 'Echo'. Did you mean 'Echoes'?"),
         ("import sys\nsys.exit('gone')", "SystemExit"),
         ("def Echo(): pass", "FunctionTool"),
         ("class Echo: pass", "not a tool"),
@@ -70,6 +75,22 @@ def test_a_module_or_tool_that_cannot_be_used_is_unavailable_and_says_why(outsid
     outside.module("echo_module", source)
     with pytest.raises(ToolUnavailableError, match=word):
         check_usable(create_tool("Echo", targets=TARGETS), "Echo")
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "said"),
+    [
+        ("f = FunctionTool.from_function(lambda: 1)", ToolSettingsError, "no docstring"),
+        ("f = draft_prompt('Echo', 'Repeats.', ['no call'] * 3)", PromptError, "no call"),
+    ],
+)
+def test_what_this_project_refuses_is_named_with_the_line_of_the_users_file(
+    outside, source, error, said
+):
+    imports = "from tools.plugins.function_tool import FunctionTool, draft_prompt\n"
+    outside.module("echo_module", f"{imports}{source}\n")
+    with pytest.raises(error, match=rf"{said}.*\(echo_module\.py:2 in <module>\)"):
+        create_tool("Echo", targets=TARGETS)
 
 
 def test_a_class_may_take_its_name_and_a_tool_that_is_ready_has_no_settings(outside):
