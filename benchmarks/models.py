@@ -34,7 +34,7 @@ from benchmarks.machine import machine, versions
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
-from toolformer.model_check.comparison import ModelCheck, check_model
+from toolformer.model_check import ModelCheck, check_model
 
 _WINDOW = 16
 # Of a loss in nats, of p_i relative.

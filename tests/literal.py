@@ -1,54 +1,31 @@
-"""The method straight from the formulas: one text, one position, one call at a time.
+"""What tests need beside the reference method: other forms of the loss, ties, recorded draws."""
 
-The oracle of the engine. Nothing is cached, batched or pruned; every number comes from one forward
-pass of the whole model over one sequence.
-"""
-
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from unittest import mock
 
 import torch
 
 from toolformer.forward import branches
 from toolformer.forward.language_model import LanguageModel
-from toolformer.model_check.plain_scores import PlainScores
-from toolformer.model_check.plain_scores import can_be_drawn as _can_be_drawn
-from tools.protocol import ToolCall
-from tools.syntax import call_pieces
+from toolformer.reference import loss, next_token_log_probabilities
 
 # How far rounding moves a log-probability of the embedded model, with room to spare: seen are 4e-5.
 _ROUNDING = 1e-4
-can_be_drawn = partial(_can_be_drawn, rounding=_ROUNDING)
-WEIGHTS = [max(0.0, 1 - 0.2 * t) / 3 for t in range(5)]
 
 
-def next_token_log_probabilities(model: LanguageModel, ids: list[int]) -> torch.Tensor:
-    """log p( · | ids) after the whole sequence, shape (vocabulary,)."""
-    return log_probabilities_behind(model, ids, [])[0]
-
-
-def log_probabilities_behind(
-    model: LanguageModel, context: list[int], tokens: list[int]
-) -> torch.Tensor:
-    """log p( · | context, tokens so far) at each of the tokens and behind them, one row each."""
-    return PlainScores(model).behind(context + tokens, len(context))
-
-
-def prompt_ids(model: LanguageModel, prompt: str, text: str) -> list[int]:
-    """Tokens of P(x), cut where the engine cuts it, so that both feed the same tokens."""
-    return PlainScores(model).prompt_ids(prompt, text)
-
-
-def call_probability(model: LanguageModel, prompt: str, text: str, position: int) -> float:
-    """p_i = p_M(<API> | P(x), x_{1:i-1}), the product over the tokens of <API>."""
-    ids = model.tokenizer.encode(text)
-    context = prompt_ids(model, prompt, text) + ids[:position]
-    opening = model.tokenizer.encode_behind(" [")
-    return math.exp(_log_probability(model, context, opening))
+def form_loss(
+    model: LanguageModel,
+    call: list[int],
+    ids: list[int],
+    position: int,
+    weights: list[float],
+    *,
+    is_inline: bool,
+) -> float:
+    """L_i(z) with other weights, z at its place or in front of the whole text."""
+    before = [*ids[:position], *call] if is_inline else [*call, *ids[:position]]
+    return loss(model, before, ids[position:], weights)
 
 
 def named_tool(
@@ -63,60 +40,13 @@ def named_tool(
     while True:
         scores = next_token_log_probabilities(model, [*ids, *written])
         written.append(int(scores.argmax()))
-        probability *= math.exp(float(scores[written[-1]]))
+        probability *= float(scores[written[-1]].exp())
         text = model.tokenizer.decode_behind(written).lstrip(" ")
         left = [t for t in tools if f"{t}(".startswith(text) or text.startswith(f"{t}(")]
         if not left:
             return None, 0.0
         if len(left) == 1 and text.startswith(left[0]):
             return left[0], probability
-
-
-def _log_probability(model: LanguageModel, context: list[int], tokens: list[int]) -> float:
-    scores = log_probabilities_behind(model, context, tokens)
-    return sum(float(row[token]) for row, token in zip(scores, tokens, strict=False))
-
-
-def sampling_context(
-    model: LanguageModel, prompt: str, text: str, position: int, *, forced: list[str]
-) -> list[int]:
-    """Tokens of [P(x), x_{1:i-1}, <API>], behind which a call is sampled."""
-    ids = model.tokenizer.encode(text)
-    context = prompt_ids(model, prompt, text) + ids[:position]
-    return context + model.tokenizer.encode_pieces(forced)
-
-
-def sample_behind(
-    model: LanguageModel, context: list[int], *, uniforms: list[float], is_finished
-) -> list[int]:
-    """Tokens drawn one by one behind a context."""
-    tokens: list[int] = []
-    for uniform in uniforms:
-        probabilities = next_token_log_probabilities(model, context + tokens).double().exp()
-        # The 256 likeliest tokens in descending order, then the others in the order of their ids.
-        likeliest = probabilities.sort(descending=True, stable=True).indices[:256]
-        others = torch.ones_like(probabilities, dtype=torch.bool)
-        others[likeliest] = False
-        order = torch.cat([likeliest, torch.nonzero(others)[:, 0]])
-        place = int(
-            torch.searchsorted(probabilities[order].cumsum(0), torch.tensor(uniform), right=True)
-        )
-        tokens.append(int(order[min(place, len(order) - 1)]))
-        if ends_call(model, tokens[-1]) or is_finished(
-            [model.tokenizer.decode_behind([token]) for token in tokens]
-        ):
-            break
-    return tokens
-
-
-def ends_call(model: LanguageModel, token: int) -> bool:
-    """Whether a token is no text, so that the call that it is sampled in ends there."""
-    return token in model.end_ids or token in model.tokenizer.special_ids
-
-
-def text_of_call(model: LanguageModel, tokens: Sequence[int]) -> str:
-    """What was sampled, without the token that is no text."""
-    return model.tokenizer.decode([token for token in tokens if not ends_call(model, token)])
 
 
 @contextmanager
@@ -149,73 +79,29 @@ def is_same_or_tie(
     return len(tokens) == len(others)
 
 
-def branch_log_probability(
-    model: LanguageModel,
-    prompt: str,
-    text: str,
-    position: int,
-    forced: list[str],
-    tokens: list[int],
-) -> float:
-    """log p(tokens | P(x), x_{1:i-1}, forced), teacher-forced."""
-    context = sampling_context(model, prompt, text, position, forced=forced)
-    return _log_probability(model, context, tokens)
+def can_be_drawn(
+    log_probabilities: torch.Tensor, uniform: float, token: int, *, rounding: float = _ROUNDING
+) -> bool:
+    """Return whether a random number can draw a token, given the rounding of the logits.
 
+    The tokens whose order among the 256 likeliest is not a matter of rounding bound the part of
+    [0, 1) that belongs to the token. Of the others, which stand in the order of their ids, one can
+    take the place of the 256th token, and all between them move by as much.
 
-@dataclass(frozen=True)
-class LiteralLosses:
-    loss_without_call: float
-    loss_call_without_result: float
-    loss_with_result: float
-
-    @property
-    def loss_reduction(self) -> float:
-        return min(self.loss_without_call, self.loss_call_without_result) - self.loss_with_result
-
-
-def inline_loss(
-    model: LanguageModel, call: list[int], ids: list[int], position: int, weights: list[float]
-) -> float:
-    """L_i(z) with z at its place: -Σ w_{j-i} log p(x_j | x_{1:i-1}, z, x_{i:j-1})."""
-    before = [model.bos_id, *ids[:position], *call]
-    following = ids[position : position + len(weights)]
-    scores = log_probabilities_behind(model, before, following)
-    terms = zip(weights, scores, following, strict=False)
-    return -sum(weight * float(row[token]) for weight, row, token in terms)
-
-
-def form_loss(
-    model: LanguageModel,
-    call: list[int],
-    ids: list[int],
-    position: int,
-    weights: list[float],
-    *,
-    is_inline: bool,
-) -> float:
-    """L_i(z) with other weights, z at its place or in front of the whole text."""
-    if is_inline:
-        return inline_loss(model, call, ids, position, weights)
-    # A call in front is one at place 0 whose window begins further on.
-    return inline_loss(model, call, ids, 0, [0.0] * position + weights)
-
-
-def call_losses(
-    model: LanguageModel, text: str, position: int, call: ToolCall, result: str
-) -> LiteralLosses:
-    """All losses of a call that stands in front of its text, with the paper's weights."""
-    ids = model.tokenizer.encode(text)
-    forms = ([], call_pieces(call, None), call_pieces(call, result))
-    return LiteralLosses(
-        *(
-            form_loss(
-                model,
-                model.tokenizer.encode_pieces(pieces),
-                ids,
-                position,
-                WEIGHTS,
-                is_inline=False,
-            )
-            for pieces in forms
-        )
-    )
+    Args:
+        log_probabilities: Shape `(vocabulary,)`, in nats.
+        rounding: Largest rounding error of a log-probability.
+    """
+    probabilities = log_probabilities.double().exp()
+    likeliest = probabilities.topk(min(256, len(probabilities))).indices
+    if token in likeliest:
+        above = probabilities[log_probabilities > log_probabilities[token] + rounding].sum()
+        upto = probabilities[log_probabilities >= log_probabilities[token] - rounding].sum()
+        slack = rounding
+    else:
+        others = probabilities.clone()
+        others[likeliest] = 0
+        above = probabilities[likeliest].sum() + others[:token].sum()
+        upto = above + probabilities[token]
+        slack = rounding + float(probabilities[likeliest[-1]])
+    return float(above) - slack <= uniform <= float(upto) + slack

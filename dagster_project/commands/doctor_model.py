@@ -130,7 +130,7 @@ def _tokens_a_second(model: "LanguageModel") -> float:
 
 def _agreement(model: "LanguageModel") -> Finding:
     """Its numbers against those of plain transformers, in the precision that it is loaded in."""
-    from toolformer.model_check.comparison import TOLERANCES, check_model
+    from toolformer.model_check import TOLERANCES, check_model
 
     check = check_model(model)
     tolerance = TOLERANCES[model.precision]

@@ -4,10 +4,11 @@ import pytest
 
 from tests.assets.conftest import MakeHome, PipelineHome
 from tests.assets.test_rounds import planned
-from tests.literal import WEIGHTS, inline_loss
+from tests.literal import form_loss
 from toolformer.errors import ToolformerError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.home.expected_errors import RunFailedError
+from toolformer.reference import WEIGHTS
 from tools.protocol import ToolCall
 from tools.syntax import call_pieces
 
@@ -64,7 +65,7 @@ def test_calls_of_a_chained_round_are_those_of_a_text_with_its_first_call(
             ("loss_without_call", []),
             ("loss_with_result", model.tokenizer.encode_pieces(pieces(second))),
         ):
-            literal = inline_loss(model, call, ids, position, WEIGHTS)
+            literal = form_loss(model, call, ids, position, WEIGHTS, is_inline=True)
             assert row[column] == pytest.approx(literal, abs=1e-3)
 
     # Other calls of the round before make it out of date, and nothing else does.

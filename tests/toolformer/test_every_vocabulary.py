@@ -8,7 +8,6 @@ import torch
 from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
-from tests import literal
 from tests.fakes import (
     END,
     START,
@@ -19,6 +18,7 @@ from tests.fakes import (
     tiny_model,
 )
 from tests.toolformer.architectures import windows_of
+from toolformer import reference
 from toolformer.decoding.completions import DecodingParameters, MinCallProbability
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError
@@ -69,12 +69,12 @@ def test_call_probabilities_are_those_of_the_prompt_as_the_tokenizer_makes_it(ea
         context = start + tokenizer.encode(TEXT)[: row.position]
         expected = 1.0
         for token in tokenizer.encode_behind(" ["):
-            scores = literal.next_token_log_probabilities(each_model, context)
+            scores = reference.next_token_log_probabilities(each_model, context)
             expected *= float(scores[token].exp())
             context.append(token)
         assert row.call_probability == pytest.approx(expected, rel=1e-4)
         assert expected == pytest.approx(
-            literal.call_probability(each_model, PROMPT, TEXT, row.position), rel=1e-5
+            reference.call_probability(each_model, PROMPT, TEXT, row.position), rel=1e-5
         )
 
 

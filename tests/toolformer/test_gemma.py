@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from toolformer.forward.language_model import LanguageModel
-from toolformer.model_check.comparison import TOLERANCES, check_model
+from toolformer.model_check import TOLERANCES, check_model
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 

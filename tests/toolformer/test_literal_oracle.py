@@ -1,7 +1,8 @@
 """The engine against the literal formulas, on the embedded model in float32."""
 
-import dataclasses
 import json
+import math
+import statistics
 from collections.abc import Iterator
 from importlib.resources import files
 from itertools import takewhile
@@ -12,13 +13,17 @@ from tests import literal
 from tests.fakes import sampling_parameters
 from tests.toolformer.architectures import windows_of
 from tests.toolformer.scoring.test_losses import score
+from toolformer import reference
+from toolformer.augmentation import KeptCall, augmented_segments, one_call_per_position
 from toolformer.filtering import decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.windows import Window
 from toolformer.samples import CallReader, SampledCall, branch_uniforms, forced_text, sample_text_of
 from toolformer.sampling import sample_calls, sample_shard
 from toolformer.scoring.losses import ScoredCall
-from tools.protocol import ToolCall
+from tools.calculator import Calculator
+from tools.errors import CallSyntaxError, ToolCallError
+from tools.protocol import Document, ToolCall
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
@@ -70,7 +75,7 @@ def drawn_by(row: SampledCall, parameters, draws) -> Iterator[tuple[float, int]]
 
 def context_of(model, row: SampledCall, text: str, *, is_constrained: bool = True) -> list[int]:
     forced = forced_text("Calculator", is_constrained=is_constrained)
-    return literal.sampling_context(model, PROMPT, text, row.position, forced=forced)
+    return reference.sampling_context(model, PROMPT, text, row.position, pieces=forced)
 
 
 @pytest.mark.parametrize("is_constrained", [True, False])
@@ -84,19 +89,19 @@ def test_probabilities_and_sampled_calls_equal_the_literal_ones(
     for row in rows:
         text = TEXTS[int(row.document_id.removeprefix("document-"))]
         if is_constrained and row.sample_index == 0:
-            expected = literal.call_probability(embedded_model, PROMPT, text, row.position)
+            expected = reference.call_probability(embedded_model, PROMPT, text, row.position)
             assert row.call_probability == pytest.approx(expected, abs=1e-5)
         context = context_of(embedded_model, row, text, is_constrained=is_constrained)
         drawn = list(drawn_by(row, parameters, draws))
         tokens = [token for _, token in drawn]
-        expected = literal.log_probabilities_behind(embedded_model, context, tokens)
+        expected = reference.log_probabilities(embedded_model, context, tokens)
         for (uniform, token), scores in zip(drawn, expected, strict=False):
             assert literal.can_be_drawn(scores, uniform, token)
         texts = [embedded_model.tokenizer.decode([token]) for token in tokens]
         is_at_end = len(tokens) == parameters.max_new_tokens
-        is_at_end = is_at_end or literal.ends_call(embedded_model, tokens[-1])
+        is_at_end = is_at_end or reference.ends_text(embedded_model, tokens[-1])
         assert is_at_end or CallReader(is_constrained).is_finished(texts)
-        sampled = literal.text_of_call(embedded_model, tokens)
+        sampled = reference.text_of(embedded_model, tokens)
         assert row.sample_text == sample_text_of(
             sampled, "Calculator", is_constrained=is_constrained
         )
@@ -122,14 +127,86 @@ def test_losses_and_decisions_equal_the_literal_ones(embedded_model, windows, tm
     )
     for call, (document, position, _, result) in zip(scored, calls, strict=True):
         text = TEXTS[int(document.removeprefix("document-"))]
-        expected = literal.call_losses(embedded_model, text, position, call.call, result)
-        for name, loss in dataclasses.asdict(expected).items():
+        expected = reference.call_losses(
+            embedded_model, text, reference.Call(position, call.call, result)
+        )
+        for name in ("loss_without_call", "loss_call_without_result", "loss_with_result"):
+            loss = getattr(expected, name)
             assert getattr(full[call.call_id], name) == pytest.approx(loss, abs=1e-4)
         for threshold in (0.5, 1.0):
             keeps = expected.loss_reduction >= threshold
             assert decide(full[call.call_id], filtering_threshold=threshold).is_kept == keeps
             assert decide(pruned[call.call_id], filtering_threshold=threshold).is_kept == keeps
     assert any(losses_.loss_call_without_result is None for losses_ in pruned.values())
+
+
+def test_the_reference_keeps_the_calls_that_the_engine_keeps(embedded_model, tmp_path, monkeypatch):
+    """With the engine's samples, since a tie may draw another token."""
+    text = "Six crates of 24 bottles make 144, and 12 more make 156."
+    parameters = sampling_parameters(positions_per_text=3, calls_per_position=4)
+    windows, branches, calculator = windows_of(embedded_model.tokenizer, text), [], Calculator()
+    rows = sample_calls(
+        embedded_model,
+        PROMPT,
+        windows,
+        tool_name="Calculator",
+        takes_arguments=True,
+        parse_arguments=str.strip,
+        parameters=parameters,
+        branches=branches,
+    )
+
+    def run_tool(call: ToolCall) -> str | None:
+        try:
+            return calculator.call(calculator.parse_arguments(call.arguments), Document("d", text))
+        except (CallSyntaxError, ToolCallError):
+            return None
+
+    calls = [
+        ScoredCall(row.call_id, windows[0].key, row.position, call, result)
+        for row in rows
+        if row.status == "parsed"
+        for call in [ToolCall("Calculator", row.arguments or "")]
+        if (result := run_tool(call)) is not None
+    ]
+    losses = score(embedded_model, windows, tmp_path, calls)
+    reductions = {
+        (call.position, call.call.arguments): decide(
+            losses[call.call_id], filtering_threshold=-math.inf
+        ).loss_reduction
+        for call in calls
+    }
+    tau_f = statistics.median(reductions.values()) + 1e-3
+    samples = iter([branch.tokens for branch in branches])
+    monkeypatch.setattr(reference, "sample_tokens", lambda *_, **__: next(samples))
+    kept = reference.annotate(
+        embedded_model,
+        PROMPT,
+        text,
+        "Calculator",
+        run_tool,
+        lambda *_: pytest.fail("a token was drawn"),
+        tau_s=parameters.sampling_threshold,
+        tau_f=tau_f,
+        k=parameters.positions_per_text,
+        m=parameters.calls_per_position,
+        max_tokens=parameters.max_new_tokens,
+    )
+    found = {(call.position, call.call.arguments): call.loss_reduction for call in kept}
+    assert 0 < len(found) < len(reductions)
+    expected = {key: value for key, value in reductions.items() if value >= tau_f}
+    assert found == pytest.approx(expected, abs=1e-4)
+    segments = augmented_segments(
+        embedded_model.tokenizer,
+        windows[0].ids,
+        one_call_per_position(
+            KeptCall("c", each.position, 0, "Calculator", each.call.arguments, each.result, value)
+            for each in kept
+            for value in [each.loss_reduction]
+        ),
+    )
+    ids = [token for segment in segments for token in segment.ids]
+    assert reference.augmented_ids(embedded_model, text, kept) == ids
 
 
 STARTER_TEXTS = 3
@@ -183,7 +260,9 @@ def test_samples_are_equal_in_other_batches_and_on_the_plain_path_but_for_roundi
             for uniform, token in drawn_by(row, OF_STARTER_TEXTS, draws):
                 if others[uniform] != token:
                     context = context_of(embedded_model, row, texts[row.document_id])
-                    scores = literal.next_token_log_probabilities(embedded_model, context + before)
+                    scores = reference.next_token_log_probabilities(
+                        embedded_model, context + before
+                    )
                     assert literal.can_be_drawn(scores, uniform, others[uniform])
                     break
                 before.append(token)

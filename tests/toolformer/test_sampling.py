@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests import literal
 from tests.fakes import END, START, byte_tokenizer, sampling_parameters, tiny_model
 from tests.toolformer.architectures import CONTEXT_LENGTH, windows_of
+from toolformer import reference
 from toolformer.errors import SequenceTooLongError
 from toolformer.forward import branches
 from toolformer.forward.checkpoint import Checkpoint
@@ -46,7 +47,7 @@ def text_of(row) -> str:
 def context_of(model, prompt, row, forced=()) -> list[int]:
     """What is fed in front of a call."""
     if prompt is not None:
-        return literal.sampling_context(model, prompt, text_of(row), row.position, forced=forced)
+        return reference.sampling_context(model, prompt, text_of(row), row.position, pieces=forced)
     text_ids = model.tokenizer.encode(text_of(row))
     return [model.bos_id, *text_ids[: row.position], *model.tokenizer.encode_pieces(forced)]
 
@@ -62,7 +63,7 @@ def test_call_probabilities_of_all_positions_equal_the_literal_ones(
     for row in rows:
         context = context_of(each_model, prompt, row)
         (opening,) = each_model.tokenizer.encode(" [")
-        scores = literal.log_probabilities_behind(each_model, context, [])[0]
+        scores = reference.next_token_log_probabilities(each_model, context)
         assert row.call_probability == pytest.approx(math.exp(scores[opening]), abs=1e-5)
 
 
@@ -81,16 +82,17 @@ def test_sampled_calls_equal_the_literal_ones(each_model, each_windows, prompt, 
             7, row.document_id, row.window_index, "QA", row.position, row.sample_index, count=8
         )
         context = context_of(each_model, prompt, row, forced)
-        tokens = literal.sample_behind(
+        tokens = reference.sample_tokens(
             each_model,
             context,
-            uniforms=list(uniforms),
-            is_finished=CallReader(is_constrained).is_finished,
+            list(uniforms).__getitem__,
+            max_tokens=len(uniforms),
+            is_finished=lambda text: CallReader(is_constrained).end(text) is not None,
         )
         assert literal.is_same_or_tie(each_model, context, tokens, branch.tokens)
         equal += branch.tokens == tokens
         assert row.sample_text == sample_text_of(
-            literal.text_of_call(each_model, branch.tokens), "QA", is_constrained=is_constrained
+            reference.text_of(each_model, branch.tokens), "QA", is_constrained=is_constrained
         )
     assert equal >= len(rows) - 2
 
@@ -155,7 +157,7 @@ def test_the_most_probable_of_the_proposed_positions_are_taken_whatever_the_thre
     for number, window in enumerate(windows):
         allowed = allowed_positions(window)
         of_text = {
-            (number, place): literal.call_probability(llama, PROMPT, TEXTS[number], place)
+            (number, place): reference.call_probability(llama, PROMPT, TEXTS[number], place)
             for place in places[number]
             if allowed[place]
         }

@@ -11,6 +11,7 @@ from assets.training.development_texts import DevelopmentText
 from assets.training.opening_gains import measure_openings
 from tests import literal
 from tests.fakes import taught_model
+from toolformer import reference
 from toolformer.calls import call_ids
 from toolformer.decoding.opening_thresholds import Opening
 from toolformer.forward.windows import Window
@@ -101,7 +102,8 @@ def literal_gain(model, text: DevelopmentText, position: int, call: ToolCall, re
     ids = list(text.window.ids)
     written = call_ids(model.tokenizer, call, result)
     alone, with_call = (
-        literal.inline_loss(model, of_call, ids, position, WEIGHTS) for of_call in ([], written)
+        literal.form_loss(model, of_call, ids, position, WEIGHTS, is_inline=True)
+        for of_call in ([], written)
     )
     return alone - with_call
 
@@ -167,7 +169,7 @@ def test_openings_and_gains_are_those_behind_the_context_of_a_text(pupil, tmp_pa
     assert opening.gain == pytest.approx(gain, abs=1e-4)
     (token,) = pupil.tokenizer.encode(" [")
     context = [pupil.bos_id, *pupil.tokenizer.encode("What floats?\nThe boat")]
-    expected = float(literal.next_token_log_probabilities(pupil, context)[token].exp())
+    expected = float(reference.next_token_log_probabilities(pupil, context)[token].exp())
     _, of_name = literal.named_tool(pupil, [*context, token], ["Search"])
     assert opening.probability == pytest.approx(expected * of_name, rel=1e-3)
 

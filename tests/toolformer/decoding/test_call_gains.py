@@ -6,6 +6,7 @@ import torch
 from tests import literal
 from tests.fakes import decoding_parameters, taught_model, tiny_model
 from tests.toolformer.architectures import windows_of
+from toolformer import reference
 from toolformer.calls import call_ids
 from toolformer.decoding.call_gains import AnsweredCall, call_gains, written_calls
 from toolformer.decoding.completions import CLOSED
@@ -76,7 +77,7 @@ def test_the_probability_of_a_call_is_that_of_its_opening_and_its_tools_name(pup
     assert len(found) == 3
     for place, each in found.items():
         ids = [pupil.bos_id, *windows_of(pupil.tokenizer, *TEXTS)[place.row].ids[: place.position]]
-        p_opening = literal.next_token_log_probabilities(pupil, ids)[opening].exp()
+        p_opening = reference.next_token_log_probabilities(pupil, ids)[opening].exp()
         tool, of_name = literal.named_tool(pupil, [*ids, opening], tools)
         assert each.tool == tool
         assert each.probability == pytest.approx(float(p_opening) * of_name, rel=1e-3)
@@ -141,7 +142,7 @@ def test_gains_are_those_of_whole_sequences(pupil, tmp_path):
         call = call_ids(pupil.tokenizer, each.call, each.result)
         ids = list(windows[place.row].ids)
         alone, with_call = (
-            literal.inline_loss(pupil, of_call, ids, place.position, list(WEIGHTS))
+            literal.form_loss(pupil, of_call, ids, place.position, list(WEIGHTS), is_inline=True)
             for of_call in ([], call)
         )
         assert found[place] == pytest.approx(alone - with_call, abs=1e-4)

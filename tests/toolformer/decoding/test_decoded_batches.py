@@ -17,6 +17,7 @@ from tests.toolformer.decoding.conftest import (
     never,
     without_negligible_ranks,
 )
+from toolformer import reference
 from toolformer.decoding.completions import CLOSED, MinCallProbability
 from toolformer.decoding.decoder import complete, longest_prompt_tokens
 from toolformer.decoding.decoding_batch import DecodingBatch
@@ -84,6 +85,33 @@ def test_texts_of_a_batch_are_decoded_as_if_alone(pupil, fed, top_k):
         assert max(map(len, fed)) == rows_at_once
         assert [done for done, _ in progress] == sorted({done for done, _ in progress} - {0})
         assert progress[-1] == (14, 14)
+
+
+@pytest.mark.parametrize("has_answer", [True, False])
+def test_texts_are_those_that_the_reference_decodes(pupil, has_answer):
+    parameters = decoding_parameters(call_top_k=20, max_new_tokens=12)
+
+    def run_tool(call: ToolCall) -> str | None:
+        return f"{call.arguments} = 1" if has_answer else None
+
+    found = complete(
+        pupil,
+        SOME_PROMPTS,
+        parameters=parameters,
+        run_calls=lambda requests: [run_tool(call) for _, call in requests],
+    )
+    assert any(each.calls for each in found) == has_answer
+    for completion in found:
+        expected = reference.complete(
+            pupil,
+            completion.prompt,
+            parameters.tools,
+            run_tool,
+            k=parameters.call_top_k,
+            max_tokens=parameters.max_new_tokens,
+            max_call_tokens=parameters.max_call_tokens,
+        )
+        assert completion.text == expected
 
 
 def test_of_prompts_that_go_on_with_each_other_the_longest_alone_is_fed(pupil, fed):
@@ -197,7 +225,7 @@ def test_network_calls_tools_and_goes_on_from_the_same_keys(pupil):
         prompt = [0, *pupil.tokenizer.encode(completion.prompt)]
         steps = [step for step in completion.trace if step.kind != "undone"]
         tokens = [step.token for step in steps]
-        logits = literal.log_probabilities_behind(pupil, prompt, tokens).clone()
+        logits = reference.log_probabilities(pupil, prompt, tokens).clone()
         *before, last = pupil.tokenizer.encode(" [")
         for place in range(len(steps)):
             # A second call is banned: behind the other tokens of ` [` where there are some.
@@ -221,10 +249,10 @@ def test_a_call_opens_first_where_rank_and_the_tools_probability_both_allow_it(p
         for step in text.trace:
             probability, before = 1.0, [*ids]
             for token in opening:
-                behind = literal.next_token_log_probabilities(pupil, before).exp()
+                behind = reference.next_token_log_probabilities(pupil, before).exp()
                 probability *= float(behind[token])
                 before.append(token)
-            others = literal.next_token_log_probabilities(pupil, ids).exp()
+            others = reference.next_token_log_probabilities(pupil, ids).exp()
             others[opening[0]] = 0
             tool, of_name = literal.named_tool(pupil, [*ids, *opening], ("Calculator", "QA"))
             rank = 1 + int((others > probability).sum())

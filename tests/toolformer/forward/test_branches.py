@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests import literal
 from tests.toolformer.architectures import windows_of
+from toolformer import reference
 from toolformer.forward.branches import sample_branches
 from toolformer.forward.model import Branch, Place
 from toolformer.forward.next_tokens import sample_tokens
@@ -58,9 +58,10 @@ def nodes_fed(groups, *, last_step: int) -> int:
 def assert_literal(model, groups, *, tolerance=1e-4) -> None:
     for (text, position), group in zip(PLACES, groups, strict=True):
         for branch in group:
-            expected = literal.branch_log_probability(
-                model, PROMPT, TEXTS[text], position, FORCED, branch.tokens
+            context = reference.sampling_context(
+                model, PROMPT, TEXTS[text], position, pieces=FORCED
             )
+            expected = reference.log_probability(model, context, branch.tokens)
             assert branch.log_probability == pytest.approx(expected, abs=tolerance)
 
 

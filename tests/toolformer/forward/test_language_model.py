@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM, MptConfig, Recu
 
 from tests.fakes import END, START, byte_tokenizer, tiny_model
 from tests.toolformer.architectures import windows_of
+from toolformer import reference
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.devices import resolve_device
 from toolformer.forward.language_model import LanguageModel
@@ -57,13 +58,13 @@ def test_losses_beside_a_base_model_are_the_literal_sums(llama, monkeypatch):
     for ids, (_, divergences) in zip(texts, found, strict=True):
         for place, divergence in enumerate(divergences):
             q, p = (
-                [-loss for loss in model.losses_of_all([0, *ids[:place]])]
+                reference.next_token_log_probabilities(model, [0, *ids[:place]]).tolist()
                 for model in (llama, base)
             )
-            literal = math.fsum(
+            expected = math.fsum(
                 math.exp(of_base) * (of_base - own) for of_base, own in zip(p, q, strict=True)
             )
-            assert divergence == pytest.approx(literal, abs=1e-5)
+            assert divergence == pytest.approx(expected, abs=1e-5)
             assert divergence > 0.01
     ((_, divergences),) = llama.losses_beside(llama, texts[:1])
     assert divergences == [0.0] * len(texts[0])
@@ -77,9 +78,9 @@ def test_a_banned_token_has_no_chance_and_the_others_have_its_probability(llama)
     assert [losses for losses, _ in beside] == found
     for ids, losses in zip(texts, found, strict=True):
         for place, (token, loss) in enumerate(zip(ids, losses, strict=True)):
-            of_all = llama.losses_of_all([0, *ids[:place]])
-            rest = math.inf if token == banned else math.log1p(-math.exp(-of_all[banned]))
-            assert loss == pytest.approx(of_all[token] + rest, abs=1e-5)
+            of_all = reference.next_token_log_probabilities(llama, [0, *ids[:place]]).tolist()
+            rest = math.inf if token == banned else math.log1p(-math.exp(of_all[banned]))
+            assert loss == pytest.approx(rest - of_all[token], abs=1e-5)
 
 
 def test_the_divergence_of_three_tokens_is_what_is_worked_out_by_hand(monkeypatch):

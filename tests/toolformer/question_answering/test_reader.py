@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fakes import END, tiny_model
-from tests.literal import next_token_log_probabilities
 from tests.toolformer.served.fake_server import serving
 from toolformer.question_answering import reader as reading
 from toolformer.question_answering.answer_beam import line_end_ids
@@ -22,6 +21,7 @@ from toolformer.question_answering.reader import (
     ReadingParameters,
     best_answer,
 )
+from toolformer.reference import next_token_log_probabilities
 from toolformer.served.http_client import CompletionsClient
 from toolformer.served.served_model import ServedModel
 from tools.retrieval.passages import Passage, RankedPassage

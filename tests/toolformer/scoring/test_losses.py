@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests import literal
 from tests.toolformer.architectures import windows_of
+from toolformer import reference
 from toolformer.errors import SequenceTooLongError
 from toolformer.filtering import Baseline, CallLosses, FilterReason, decide
 from toolformer.forward.checkpoint import Checkpoint
@@ -54,7 +55,6 @@ def score(
     calls=CALLS,
     *,
     text_losses=None,
-    start_losses=None,
     pruning_threshold=0.5,
     full_losses=True,
     baseline=Baseline.MINIMUM,
@@ -66,7 +66,6 @@ def score(
         model,
         {(window.document_id, window.index): window for window in windows},
         ScoringParameters(**{"token_budget": 200, **parameters}),
-        start_losses,
     )
     if text_losses is not None:
         scorer.text_losses = text_losses
@@ -124,7 +123,7 @@ def test_losses_equal_the_literal_ones(each_model, each_windows, tmp_path, form,
                 each_model.tokenizer.encode_pieces(pieces),
                 ids,
                 position,
-                literal.WEIGHTS if form is PAPERS_FORM else list(form.weights),
+                reference.WEIGHTS if form is PAPERS_FORM else list(form.weights),
                 is_inline=form.placement is Placement.INLINE,
             )
             assert loss == pytest.approx(expected, abs=1e-4)
@@ -208,23 +207,6 @@ def test_a_text_is_fed_once_for_all_its_calls_and_each_call_only_with_its_window
     expected = text + 3 * (with_result + 4) + with_result + 2 + 2 * (without + 4) + without + 2
     assert len(windows[0].ids) == 52
     assert llama.tokens_fed - before == expected
-
-
-def test_the_loss_of_a_first_token_is_the_one_that_is_known_better(llama, windows, tmp_path):
-    calls = [
-        ScoredCall(str(position), ("document-0", 0), position, QUESTION, "here")
-        for position in (0, 1)
-    ]
-    known = [7.0] * llama.tokenizer.vocabulary_size
-    rough, mended = (
-        score(llama, windows, tmp_path / str(at), calls, start_losses=losses, form=INLINE)
-        for at, losses in enumerate((None, known))
-    )
-    first = literal.inline_loss(llama, [], list(windows[0].ids[:1]), 0, [1.0])
-    expected = rough["0"].loss_without_call + INLINE.weights[0] * (7.0 - first)
-    assert mended["0"].loss_without_call == pytest.approx(expected, abs=1e-4)
-    assert mended["0"].loss_with_result == rough["0"].loss_with_result
-    assert mended["1"] == rough["1"]
 
 
 def one_text_at_a_time(whole):

@@ -1,1 +1,0 @@
-"""A model against plain transformers: whole rows, no cache, one at a time."""
