@@ -20,15 +20,8 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
-CODE, *_ = blocks("python")
+FUNCTION, CLASS = blocks("python")
 SECTION, TABLE_SECTION, MCP_SECTION = (YAML(typ="safe").load(block) for block in blocks("yaml"))
-
-
-@pytest.fixture
-def my_tools(outside) -> None:
-    """The code of the document, in a folder of the user's own."""
-    pytest.importorskip("pint", reason="pint is not installed: pip install pint")
-    outside.module("my_tools", CODE)
 
 
 @pytest.fixture
@@ -36,7 +29,9 @@ def run(tmp_path, monkeypatch, capsys):
     """Runs a command with the section of the document in the settings."""
     home = tmp_path / "home"
     home.mkdir()
-    (home / "toolformer.yaml").write_text(blocks("yaml")[0])
+    (home / "toolformer.yaml").write_text(
+        f"{blocks('yaml')[0]}  UnitConverter: {{class: 'my_classes:UnitConverter'}}\n"
+    )
     monkeypatch.setenv("TOOLFORMER_HOME", str(home))
     monkeypatch.setenv("DAGSTER_HOME", str(home / "dagster"))
 
@@ -50,8 +45,8 @@ def run(tmp_path, monkeypatch, capsys):
 
 def test_the_settings_of_the_document_are_valid():
     settings = validated(merged(preset_values("laptop"), SECTION), origin="the document")
-    assert settings.tools.targets == {"UnitConverter": "my_tools:UnitConverter"}
-    assert settings.tools.of("UnitConverter").filtering_threshold == 0.5
+    assert settings.tools.targets == {"BodyMassIndex": "my_tools:BodyMassIndex"}
+    assert settings.tools.of("BodyMassIndex").filtering_threshold == 0.5
 
 
 def test_the_table_of_the_document_answers(tmp_path):
@@ -77,21 +72,25 @@ def test_the_mcp_settings_of_the_document_name_the_server_that_is_not_there():
 
 
 @pytest.mark.slow
-def test_what_the_document_prints_is_what_is_printed(run, my_tools):
-    shown = [block for block in blocks("console") if block.startswith("$ toolformer tools ")]
-    assert shown
-    for block in shown:
-        for session in block.split("$ toolformer ")[1:]:
-            command, _, printed = session.partition("\n")
-            arguments = re.findall(r'"([^"]*)"|(\S+)', command)
-            _, out = run(*(quoted or plain for quoted, plain in arguments))
-            # Whatever version of pint is installed.
-            out, printed = (re.sub(r"pint=[\d.]+", "pint", each) for each in (out, printed))
-            assert out.strip().splitlines() == printed.strip().splitlines()
+def test_what_the_document_prints_is_what_is_printed(run, outside):
+    outside.module("my_tools", FUNCTION)
+    (block,) = (block for block in blocks("console") if "toolformer tools try" in block)
+    for session in block.split("$ toolformer ")[1:]:
+        command, _, printed = session.partition("\n")
+        arguments = re.findall(r'"([^"]*)"|(\S+)', command)
+        _, out = run(*(quoted or plain for quoted, plain in arguments))
+        assert out.strip().splitlines() == printed.strip().splitlines()
 
 
 @pytest.mark.slow
-def test_the_tool_passes_the_contract_test(run, my_tools):
-    code, out = run("tools", "check", "UnitConverter")
+@pytest.mark.parametrize(
+    ("module", "code", "tool"),
+    [("my_tools", FUNCTION, "BodyMassIndex"), ("my_classes", CLASS, "UnitConverter")],
+)
+def test_the_tools_of_the_document_pass_the_contract_test(run, outside, module, code, tool):
+    if "import pint" in code:
+        pytest.importorskip("pint", reason="pint is not installed: pip install pint")
+    outside.module(module, code)
+    code, out = run("tools", "check", tool)
     assert code == 0, out
     assert "6 passed, 0 failed, 0 skipped" in out

@@ -34,6 +34,7 @@ _Answer = TypeVar("_Answer")
 
 _LOGGER = logging.getLogger(__name__)
 _REFUSED = "refused_by_server"
+_SCHEMA = "schema as the server wrote it"
 _LONGEST_LOG = 300
 _LAST_BYTES_OF_LOG = 2**20
 # Ends the server with this process, even if the server is busy and does not see its input close.
@@ -74,7 +75,6 @@ class McpConnection:
         self._command, self._environment, self._folder = command, environment, folder
         self._key, self._secrets = key, list(secrets)
         self._start_seconds = start_seconds
-        self._schemas: dict[str, Any] = {}
         # Set while the last HTTP response was not a message of the protocol.
         self._http_status = ""
         # Quoted when the server fails.
@@ -105,29 +105,31 @@ class McpConnection:
         """Return a text as one short masked line."""
         return foreign_texts.shown(self.masked(str(text)))
 
-    def find_tool(self, name: str) -> tuple[types.Tool, Any]:
-        """Return a tool of the server, and its input schema as the server wrote it.
+    def find_tool(self, name: str) -> tuple[str, Any]:
+        """Return the description of a tool, and its input schema as the server wrote it.
 
         Raises:
             TransientToolError: If the server ended or did not answer in time.
             UnknownToolError: If the server has no such tool.
         """
 
-        async def find() -> types.Tool:
-            names, page = list[str](), types.ListToolsResult(tools=[], next_cursor="")
+        async def tools_by_name() -> dict[str, types.Tool]:
+            tools, cursor = dict[str, types.Tool](), ""
             with anyio.fail_after(self._start_seconds):
-                while page.next_cursor is not None:
-                    params = types.PaginatedRequestParams(cursor=page.next_cursor or None)
+                while cursor is not None:
+                    params = types.PaginatedRequestParams(cursor=cursor or None)
                     page = await self._session.list_tools(params=params)
-                    for tool in page.tools:
-                        if tool.name == name:
-                            return tool
-                        names.append(foreign_texts.shown(tool.name))
-            has = self.shown(", ".join(sorted(names))) or "none"
-            hint = self.masked(did_you_mean(name, names))
-            raise UnknownToolError(f"the server has no tool {name!r}.{hint} It has {has}")
+                    tools |= {tool.name: tool for tool in page.tools}
+                    cursor = page.next_cursor
+            return tools
 
-        return self._ask(find), self._schemas[name]
+        tools = self._ask(tools_by_name)
+        if name not in tools:
+            has = self.shown(", ".join(sorted(tools))) or "none"
+            hint = self.masked(did_you_mean(name, tools))
+            raise UnknownToolError(f"the server has no tool {name!r}.{hint} It has {has}")
+        tool = tools[name]
+        return tool.description or tool.title or "", (tool.meta or {}).get(_SCHEMA)
 
     def call(self, name: str, arguments: Mapping[str, object]) -> str | None:
         """Call a tool of the server; the deadline is that of the process the tool lives in.
@@ -152,10 +154,8 @@ class McpConnection:
             raise ToolCallError(_REFUSED, self.shown(text) or "no reason given")
         others = [_described(part) for part in result.content if part.type != "text"]
         if others and not text:
-            held = self.shown(", ".join(others))
-            raise ToolCallError(
-                "no_text_in_answer", f"The answer of {self.name} holds no text, but {held}."
-            )
+            said = f"The answer of {self.name} holds no text, but {self.shown(', '.join(others))}."
+            raise ToolCallError("no_text_in_answer", said)
         if self.has_secret(text):
             # Without the secret it would be another answer; with another secret it may be kept.
             raise ToolCallError(
@@ -185,8 +185,7 @@ class McpConnection:
                 async with (
                     self._streams() as (read, write),
                     ClientSession(
-                        dispatcher=_MendingDispatcher(read, write, self._schemas),
-                        message_handler=self._pass_over,
+                        dispatcher=_MendingDispatcher(read, write), message_handler=self._pass_over
                     ) as session,
                 ):
                     await _shake_hands(session)
@@ -239,10 +238,8 @@ class McpConnection:
         if line and self.name not in _noisy_servers:
             _noisy_servers.add(self.name)
             _LOGGER.warning(
-                "Passed over what is no message, such as %r: %s writes it, and a program should "
-                "write such lines to its error output.",
-                line,
-                self.name,
+                f"Passed over what is no message, such as {line!r}: {self.name} writes it, and a "
+                "program should write such lines to its error output."
             )
 
     def _ask(self, action: Callable[[], Awaitable[_Answer]], *, is_call: bool = False) -> _Answer:
@@ -275,15 +272,7 @@ class McpConnection:
 
 
 class _MendingDispatcher(JSONRPCDispatcher[Any]):
-    """Mends answers that the SDK would refuse as a whole.
-
-    Args:
-        schemas: Gets the input schemas of listed tools by name, as the server wrote them.
-    """
-
-    def __init__(self, read: Any, write: Any, schemas: dict[str, Any]) -> None:
-        super().__init__(read, write)
-        self._schemas = schemas
+    """Mends answers that the SDK would refuse as a whole."""
 
     async def send_raw_request(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         result = await super().send_raw_request(*args, **kwargs)
@@ -291,27 +280,24 @@ class _MendingDispatcher(JSONRPCDispatcher[Any]):
             # Some servers leave out the empty list.
             result["content"] = result.get("content") or []
         if isinstance(tools := result.get("tools"), list):
-            result["tools"] = [
-                self._mended(tool)
-                for tool in tools
-                if isinstance(tool, dict) and isinstance(tool.get("name"), str)
-            ]
+            tools = [tool for tool in tools if isinstance(tool, dict)]
+            result["tools"] = [_mended(tool) for tool in tools if isinstance(tool.get("name"), str)]
         return result
 
-    def _mended(self, tool: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a tool without a schema that cannot be used, or a form of its answers."""
-        name, schema = tool["name"], tool.get("inputSchema")
-        self._schemas[name] = schema
-        try:
-            parameters_of_schema(schema, name)
-        # Whoever asks for this tool reads its schema again.
-        except ToolSettingsError:
-            schema = {}
-        said = {
-            key: tool[key] for key in ("title", "description") if isinstance(tool.get(key), str)
-        }
-        known = {key: value for key, value in dict(schema or {}).items() if key != "$schema"}
-        return {"name": name, **said, "inputSchema": {**known, "type": "object"}}
+
+def _mended(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tool with its schema kept apart, and without a form of its answers."""
+    known = schema = tool.get("inputSchema")
+    try:
+        parameters_of_schema(schema, tool["name"])
+    # Whoever asks for this tool reads its schema again.
+    except ToolSettingsError:
+        known = None
+    texts = {
+        key: tool[key] for key in ("name", "title", "description") if type(tool.get(key)) is str
+    }
+    known = {key: value for key, value in (known or {}).items() if key != "$schema"}
+    return {**texts, "inputSchema": {**known, "type": "object"}, "_meta": {_SCHEMA: schema}}
 
 
 async def _shake_hands(session: ClientSession) -> None:

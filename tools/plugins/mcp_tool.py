@@ -95,19 +95,12 @@ class McpTool(FunctionTool):
                 f"{name}: expected either command, with environment, or url, with key_variable."
             )
         self.name, self.tool, self._url = name, tool, url and checked_address(url)
-        variables = environment or {}
-        secrets = {each: value for each, value in variables.items() if _SECRET.search(each)}
-        told = hex_digest(
-            json.dumps(variables | dict.fromkeys(secrets, False), sort_keys=True), size=8
-        )
-        self._server = f"command={command}{f' environment={told}' if variables else ''}"
-        if url:
-            self._server = f"url={url}{f' key_variable={key_variable}' if key_variable else ''}"
-        key = _key_of(key_variable, name)
-        hidden = [value for value in secrets.values() if len(value) >= _SHORTEST_SECRET]
         self._target = self._url or command or []
         self._programs = _programs_of(command or [], folder)
         self._connection: McpConnection | None = None
+        variables, key = environment or {}, _key_of(key_variable, name)
+        secrets = {each: value for each, value in variables.items() if _SECRET.search(each)}
+        hidden = [value for value in secrets.values() if len(value) >= _SHORTEST_SECRET]
         self._options: dict[str, Any] = {
             "environment": variables,
             "folder": folder,
@@ -115,26 +108,28 @@ class McpTool(FunctionTool):
             "secrets": [key] if key else hidden,
             "start_seconds": start_seconds or SECONDS_TO_START,
         }
+        told = hex_digest(
+            json.dumps(variables | dict.fromkeys(secrets, False), sort_keys=True), size=8
+        )
+        digest = variables and hex_digest(told, size=8)
+        of_command = {"command": command, "environment": digest}
+        named = {"url": url, "key_variable": key_variable} if url else of_command
+        self._server = " ".join(f"{option}={value}" for option, value in named.items() if value)
         try:
             connection = self._connected()
-            listed, schema = connection.find_tool(tool)
+            description, schema = connection.find_tool(tool)
             version = self._version(connection, schema)
         except ImportError as error:
             remedy = f"Run `{INSTALL_EXTRA.format('mcp')}` in the clone"
             raise ToolUnavailableError(name, "the package mcp is not installed", remedy) from error
         except (TransientToolError, UnknownToolError, ToolSettingsError) as error:
             said = self._connection.masked(str(error)) if self._connection else str(error)
-            self.close()
-            raise ToolUnavailableError(name, said.rstrip("."), self._remedy(error)) from error
+            raise self._unavailable(said.rstrip("."), self._remedy(error)) from error
         self._looked_until = time.monotonic() + _SECONDS_BETWEEN_LOOKS
-        description = plain((listed.description or listed.title or "").split("\n\n")[0])
+        description = plain(description.split("\n\n")[0])
         if connection.has_secret(f"{connection.server}\n{description}\n{json.dumps(schema)}"):
-            self.close()
-            raise ToolUnavailableError(
-                name,
-                "what the server says of it holds a secret that the server was given",
-                "Give the server a longer one",
-            )
+            said = "what the server says of it holds a secret that the server was given"
+            raise self._unavailable(said, "Give the server a longer one")
         super().__init__(
             name=name,
             description=description or f"The tool {tool} of an MCP server.",
@@ -153,6 +148,10 @@ class McpTool(FunctionTool):
             self._ending()
             self._connection = None
 
+    def _unavailable(self, reason: str, remedy: str) -> ToolUnavailableError:
+        self.close()
+        return ToolUnavailableError(self.name, reason, remedy)
+
     def _remedy(self, error: Exception) -> str:
         if isinstance(error, ToolSettingsError):
             return "Leave it out"
@@ -161,12 +160,12 @@ class McpTool(FunctionTool):
                 "It may still be starting or downloading: run it once by hand, or raise "
                 "start_seconds in its options"
             )
-        if self._url:
-            return (
-                "Start a server that speaks streamable HTTP (not SSE or a websocket), or correct "
-                "url, key_variable and tool in its options"
-            )
-        return "Correct command and tool in its options"
+        if self._url is None:
+            return "Correct command and tool in its options"
+        return (
+            "Start a server that speaks streamable HTTP (not SSE or a websocket), or correct url, "
+            "key_variable and tool in its options"
+        )
 
     def _version(self, connection: "McpConnection", schema: Any) -> str:
         # Calls give values in the order of the parameters.

@@ -137,7 +137,7 @@ def test_a_tool_that_the_server_does_not_have_is_named_with_the_nearest(words):
 
 
 @pytest.mark.parametrize(
-    "malformed", [{}, {"type": "object", "properties": {"a": None}}, {"type": ["object"]}, 7, None]
+    "malformed", [{}, {"type": "object", "properties": {"a": None}}, {"type": ["array"]}, 7, None]
 )
 def test_a_malformed_tool_takes_no_other_away_and_is_refused_by_name(words, server, malformed):
     server.tools["bad"] = malformed
