@@ -1,7 +1,7 @@
-"""A tool made of a Python function of the user's.
+"""A tool made of a Python function.
 
-The function is called with values of the right types; what it raises for want of an answer is data
-about the call.
+The function is called with values of the right types. What it raises if there is no answer becomes
+the reason of a call without a result.
 """
 
 import functools
@@ -25,13 +25,12 @@ from tools.prompting import draft_prompt
 from tools.protocol import Document
 from tools.syntax import is_tool_name
 
-# Beyond, not every whole number has a float of its own.
+# Above, floats do not represent every whole number.
 _LARGEST_WHOLE = 1e15
-# In the text of what has none of its own, such as a generator.
+# In the text of an object without a text of its own, such as a generator.
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+>")
-# None, and what Python, numpy and pandas write of their values that are none.
+# How Python, numpy and pandas write missing values.
 _NO_VALUE = frozenset({"none", "nan", "snan", "nat", "<na>", "inf", "infinity"})
-# How a function says that its arguments have no answer.
 _NO_ANSWER = (ValueError, ArithmeticError, LookupError)
 
 
@@ -41,20 +40,17 @@ class FunctionTool(Tool):
     Args:
         name: As written in calls.
         description: One sentence for people and for the drafted prompt.
-        schema: JSON schema of the arguments. What it says beyond types, choices and limits of
-            numbers is not checked here.
-        function: Gets the values as keyword arguments. Text is the answer as it is; a float has at
-            most twelve digits, and no point where it is whole; other values are as `str` writes
-            them. None, `nan`, NaT, NA and infinity mean that there is no answer, and so does a
-            ValueError, ArithmeticError or LookupError.
+        schema: JSON schema of the arguments. Only types, choices and limits of numbers are checked.
+        function: Gets the values as keyword arguments. A float of its answer is written with at
+            most twelve digits, other values as by `str`. None, `nan`, NaT, NA, infinity, a
+            ValueError, ArithmeticError and LookupError mean that there is no answer.
         version: Changes whenever answers change.
-        examples: Texts with calls in them, for the prompt; see `draft_prompt`. None of them
-            leaves the tool without a prompt of its own.
+        examples: Texts with calls in them, for the prompt; see `draft_prompt`.
         needs_network: Whether the function takes more than this machine.
 
     Raises:
-        ToolSettingsError: When the name or a required parameter cannot be written in calls.
-        PromptError: When an example cannot be used.
+        ToolSettingsError: If the name or a required parameter cannot be written in calls.
+        PromptError: If an example cannot be used.
     """
 
     def __init__(
@@ -101,18 +97,17 @@ class FunctionTool(Tool):
 
         Args:
             function: Its parameters are str, int, float, bool, Literal or Enum, one of these or
-                None, or `Annotated` with limits of pydantic, which calls have to keep.
-            name: Else the function's own.
-            description: Else the first paragraph of the docstring.
-            version: Else a digest of the user's own files: of the function's, of the one that makes
-                the tool, and of those that these import, and these in turn. Give one where answers
-                depend on something else, such as data, a package, or what is imported by a name
-                that is no part of the source.
+                None, or `Annotated` with limits of pydantic.
+            name: By default the function's own.
+            description: By default the first paragraph of the docstring.
+            version: By default a digest of the user's files: the function's, the one that makes the
+                tool, and those that they import. Pass one if answers also depend on data, a package
+                or a dynamic import.
 
         Raises:
-            ToolSettingsError: When a parameter or the description is missing what is needed, or
-                the source cannot be read and there is no version.
-            PromptError: When an example cannot be used.
+            ToolSettingsError: If a parameter cannot be written in calls, or there is no description
+                or source of a version.
+            PromptError: If an example cannot be used.
 
         Example:
             >>> def repeat(word: str, times: int = 2) -> str:
@@ -167,7 +162,7 @@ class FunctionTool(Tool):
         return write_arguments(read_arguments(text, self.parameters), self.parameters)
 
     def named_arguments(self, arguments: str) -> Mapping[str, Any]:
-        """The values of a call by parameter, as JSON holds them; raises as `read_arguments`."""
+        """Return the values of a call by parameter; raise as `read_arguments`."""
         return read_arguments(arguments, self.parameters)
 
     def call(self, arguments: str, document: Document) -> str:  # noqa: ARG002
@@ -183,10 +178,9 @@ class FunctionTool(Tool):
         except ToolCallError:
             raise
         except _NO_ANSWER as error:
-            raise ToolCallError(
-                _snake_case(type(error).__name__),
-                f"{self.name} has no answer to {arguments!r}: {error}",
-            ) from error
+            reason = re.sub("(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
+            said = f"{self.name} has no answer to {arguments!r}: {error}"
+            raise ToolCallError(reason, said) from error
         if not isinstance(answer, str) and str(answer).lstrip("+-").lower() in _NO_VALUE:
             raise ToolCallError("no_answer", f"{self.name} has no answer to {arguments!r}.")
         text = _number_text(answer) if isinstance(answer, float) else str(answer)
@@ -206,17 +200,16 @@ def _number_text(number: float) -> str:
 
 
 def _innermost(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function that decorators and `partial` were given."""
-    function = inspect.unwrap(function)
-    while isinstance(function, functools.partial):
-        function = inspect.unwrap(function.func)
+    """Return the function that decorators and `partial` were given."""
+    while isinstance(function := inspect.unwrap(function), functools.partial):
+        function = function.func
     return function
 
 
 def _source_version(function: Callable[..., Any], shown: str, maker: FrameType) -> str:
     try:
         roots = {Path(inspect.getfile(function)): function.__globals__.get("__package__")}
-        # It has the values that a closure holds. A notebook has no file.
+        # The maker has the values of a closure. A notebook has no file.
         if (file := Path(maker.f_code.co_filename)).is_file():
             roots[file] = maker.f_globals.get("__package__")
         parts = (function.__qualname__, *digests_of_own_files(roots))
@@ -226,7 +219,3 @@ def _source_version(function: Callable[..., Any], shown: str, maker: FrameType) 
             f"The function {shown} is in no file that can be read, so it has no version: {error}. "
             "Give one with `version=`."
         ) from error
-
-
-def _snake_case(name: str) -> str:
-    return "".join(f"_{char.lower()}" if char.isupper() else char for char in name).lstrip("_")

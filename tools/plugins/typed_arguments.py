@@ -2,10 +2,9 @@
 
     text of a call  ->  values by parameter  ->  text in its one normal form
 
-Values are separated by commas and come in the order of the parameters; from the first `name=value`
-on, all are named. A text that holds a comma stands in quotes. The normal form is the same for all
-texts that mean the same call: defaults are left out, numbers have no superfluous digits, and quotes
-stand only where they are needed.
+Values are separated by commas, in the order of the parameters. From the first `name=value` on, all
+are named. A text with a comma is quoted. Texts that mean the same call have the same normal form:
+without defaults, superfluous digits and unnecessary quotes.
 """
 
 import functools
@@ -21,8 +20,8 @@ from pydantic_core import SchemaError
 from tools.errors import CallSyntaxError, ToolSettingsError
 from tools.syntax import check_arguments, strip_quotes
 
-# How values are written in calls. Pydantic alone would also take `1_000`, `1.0` for a whole number
-# and `yes`, which a model may have meant otherwise.
+# Pydantic alone would also take `1_000`, `1.0` for a whole number and `yes`, which a model may have
+# meant otherwise.
 _FORMS: Mapping[object, tuple[re.Pattern[str], str]] = {
     str: (re.compile(r"(?s).+"), "a text that is not empty"),
     int: (re.compile(r"[+-]?[0-9]{1,100}"), "a whole number"),
@@ -33,8 +32,8 @@ _FORMS: Mapping[object, tuple[re.Pattern[str], str]] = {
     bool: (re.compile(r"(?i)true|false"), "true or false"),
 }
 _NAMED = re.compile(r"([^\W\d][\w-]*)\s*=\s*")
-# A value with its name, if any, and the comma behind it. What begins like a name or a quote is read
-# as nothing else.
+# A value with its name, if any, and the comma after it. Text that begins like a name or a quote is
+# read as nothing else.
 _PIECE = re.compile(
     rf"""
     (?>{_NAMED.pattern})?+
@@ -43,8 +42,7 @@ _PIECE = re.compile(
     """,
     re.VERBOSE,
 )
-_QUOTES = ('"', "'")
-# All characters that may open a pair of quotes; one in front of a value asks for quotes around it.
+# A value that begins with one of these needs quotes.
 _OPENING_QUOTES = "\"'“‘«„"
 
 
@@ -54,12 +52,12 @@ class Parameter:
 
     Args:
         name: As in `name=value`.
-        type: What its text is read as: str, int, float, bool, one of these as `Annotated` with
-            limits of pydantic, or a Literal of texts, numbers and truth values.
-        default: What stands for it in a call without it; means nothing where it is required.
+        type: str, int, float, bool, one of these as `Annotated` with limits of pydantic, or a
+            Literal of texts, numbers and truth values.
+        default: Value in calls without the argument; meaningless if it is required.
 
     Raises:
-        ToolSettingsError: When values of the type cannot be written in a call.
+        ToolSettingsError: If values of the type cannot be written in a call.
     """
 
     name: str
@@ -85,15 +83,7 @@ class Parameter:
             ) from error
 
     def read(self, text: str) -> object:
-        """Read one value.
-
-        Raises:
-            CallSyntaxError: With reason `wrong_value`.
-
-        Example:
-            >>> Parameter("count", int).read("012")
-            12
-        """
+        """Read one value; raise CallSyntaxError with reason `wrong_value` if it is none."""
         if typing.get_origin(self.type) is Literal:
             choices = {value_text(value): value for value in typing.get_args(self.type)}
             alike = [choice for choice in choices if choice.lower() == text.lower()]
@@ -134,8 +124,8 @@ def read_arguments(text: str, parameters: Sequence[Parameter]) -> dict[str, obje
     """Read the arguments of a call.
 
     Returns:
-        Value by name; parameters that the call leaves out are not in it. Where the only parameter
-        is a text, everything is its value, commas included.
+        Value by name, without parameters that the call leaves out. If the only parameter is a
+        text, everything is its value, commas included.
 
     Raises:
         CallSyntaxError: With reason `wrong_value`, `missing_argument`, `too_many_arguments`,
@@ -149,30 +139,30 @@ def read_arguments(text: str, parameters: Sequence[Parameter]) -> dict[str, obje
     """
     check_arguments(text)
     text = _unquoted(" ".join(text.split()))
-    names = [parameter.name for parameter in parameters]
-    if [parameter.plain_type for parameter in parameters] == [str]:
+    by_name = {parameter.name: parameter for parameter in parameters}
+    if _is_only_text(parameters):
         given = _named(text)
-        pieces = [given if given and given[0] == names[0] else (None, text)]
-        pieces = [(name, _unquoted(value)) for name, value in pieces if value]
+        name, value = given if given and given[0] in by_name else (None, text)
+        pieces = [(name, _unquoted(value))] if value else []
     else:
         pieces = _pieces(text)
     values: dict[str, object] = {}
     has_named = False
-    for name, value in pieces:
-        if name is None and has_named:
+    for given, value in pieces:
+        if given is None and has_named:
             problem = f"The argument {value!r} has no name, but one before it has"
             raise _refusal("unnamed_after_named", problem, parameters)
-        if name is None and len(values) == len(parameters):
+        if given is None and len(values) == len(parameters):
             problem = f"The call has more arguments than the tool takes: {text!r}"
             raise _refusal("too_many_arguments", problem, parameters)
-        has_named = name is not None
-        name = name or names[len(values)]
-        if name not in names:
+        has_named = given is not None
+        name = given or parameters[len(values)].name
+        if name not in by_name:
             raise _refusal("unknown_argument", f"There is no argument {name!r}", parameters)
         if name in values:
             problem = f"The argument {name} is given twice in {text!r}"
             raise _refusal("argument_given_twice", problem, parameters)
-        values[name] = parameters[names.index(name)].read(value)
+        values[name] = by_name[name].read(value)
     missing = [item.name for item in parameters if item.is_required and item.name not in values]
     if missing:
         problem = f"The call {text!r} has no {', '.join(missing)}"
@@ -188,7 +178,7 @@ def write_arguments(values: Mapping[str, object], parameters: Sequence[Parameter
         those that equal a default.
 
     Raises:
-        CallSyntaxError: With reason `both_quotes` when a text can be put into no kind of quotes.
+        CallSyntaxError: With reason `both_quotes` if a text fits into no kind of quotes.
 
     Example:
         >>> parameters = [Parameter("amount", float), Parameter("unit", str)]
@@ -197,7 +187,6 @@ def write_arguments(values: Mapping[str, object], parameters: Sequence[Parameter
     """
     pieces: list[str] = []
     is_named = False
-    only_text = [parameter.plain_type for parameter in parameters] == [str]
     for parameter in parameters:
         value = values.get(parameter.name)
         is_default = not parameter.is_required and value == parameter.default
@@ -206,7 +195,7 @@ def write_arguments(values: Mapping[str, object], parameters: Sequence[Parameter
             continue
         text = value_text(value)
         given = _named(text)
-        if only_text:
+        if _is_only_text(parameters):
             needs_name = given is not None and given[0] == parameter.name
             return f"{parameter.name}={text}" if needs_name else text
         needs_quotes = "," in text or given is not None or text[0] in _OPENING_QUOTES
@@ -217,11 +206,14 @@ def write_arguments(values: Mapping[str, object], parameters: Sequence[Parameter
     return ", ".join(pieces)
 
 
+def _is_only_text(parameters: Sequence[Parameter]) -> bool:
+    return [parameter.plain_type for parameter in parameters] == [str]
+
+
 def _pieces(text: str) -> list[tuple[str | None, str]]:
-    """Cut arguments at the commas that stand outside quotes; each piece with its name, if any."""
+    """Cut arguments at the commas outside quotes; return each piece with its name, if any."""
     pieces: list[tuple[str | None, str]] = []
-    position = 0
-    has_more = bool(text)
+    position, has_more = 0, bool(text)
     while has_more:
         match = _PIECE.match(text, position)
         if match is None:
@@ -232,26 +224,25 @@ def _pieces(text: str) -> list[tuple[str | None, str]]:
             )
         name, *values, comma = match.groups()
         pieces.append((name, next(value.strip() for value in values if value is not None)))
-        position = match.end()
-        has_more = bool(comma)
+        position, has_more = match.end(), bool(comma)
     return pieces
 
 
 def _named(text: str) -> tuple[str, str] | None:
-    """Take `name=` off the front of a text, or return None where there is none."""
+    """Return the name and the rest of a text that begins with `name=`, else None."""
     match = _NAMED.match(text)
     return (match[1], text[match.end() :]) if match else None
 
 
 def _unquoted(text: str) -> str:
-    """Take off all pairs of enclosing quotes: those of the call and those of the value."""
+    """Remove all pairs of enclosing quotes: those of the call and those of the value."""
     while (inner := strip_quotes(text)) != text:
         text = inner
     return text
 
 
 def _quoted(text: str, name: str) -> str:
-    for quote in _QUOTES:
+    for quote in ('"', "'"):
         if quote not in text:
             return f"{quote}{text}{quote}"
     raise CallSyntaxError(
@@ -262,7 +253,7 @@ def _quoted(text: str, name: str) -> str:
 
 
 def _refusal(reason: str, problem: str, parameters: Sequence[Parameter]) -> CallSyntaxError:
-    """The error for a call that does not have the tool's arguments, optional ones in brackets."""
+    """Return the error for a call that does not have the tool's arguments."""
     names = [item.name if item.is_required else f"({item.name})" for item in parameters]
     form = f"'{', '.join(names)}', and names from the first named one on"
     return CallSyntaxError(reason, f"{problem}. Expected {form if names else 'no arguments'}.")

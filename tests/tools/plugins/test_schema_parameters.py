@@ -72,6 +72,17 @@ TEXT = {"type": "string"}
             Literal["x", "y", "z"],
         ),
         ({"type": ["string", "null"], "anyOf": [TEXT, {"type": "null"}]}, str),
+        # FastMCP, which is pydantic 2.
+        (
+            {"anyOf": [{"$ref": "#/definitions/Unit"}, {"type": "null"}], "title": "U"},
+            Literal["C", "F"],
+        ),
+        ({"anyOf": [{"type": "array", "items": TEXT}, {"type": "null"}]}, None),
+        ({"type": ["string", "null"], "enum": ["x", None]}, Literal["x"]),
+        ({"type": "integer", "enum": [1, 2]}, Literal[1, 2]),
+        ({"const": True}, Literal[True]),
+        ({"$ref": "#/definitions/Tree"}, None),
+        ({"type": ["string", "integer"]}, None),
         ({"anyOf": [TEXT, {"type": "integer"}]}, None),
         ({"$ref": "#/properties/second"}, None),
         ({"$ref": "file:other.json#/Unit"}, None),
@@ -88,6 +99,7 @@ def test_a_parameter_is_what_its_references_and_parts_say_or_is_left_out(schema,
         "definitions": {
             "Unit": {"type": "string", "enum": ["C", "F"]},
             "Again": {"$ref": "#/properties/first"},
+            "Tree": {"type": "object", "properties": {"next": {"$ref": "#/definitions/Tree"}}},
             "a/b c": {"anyOf": [{"type": "integer"}]},
         },
     }
