@@ -5,23 +5,22 @@ choices, so parameters that are objects or lists are left out or refused.
 """
 
 import enum
-import inspect
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import unquote
 
-from pydantic import Field, TypeAdapter
+from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
+from pydantic_core import SchemaError
 
 from tools.errors import ToolSettingsError
-from tools.plugins.typed_arguments import Parameter
+from tools.plugins.typed_arguments import LIMITS, Parameter
 
 _TYPES = {"string": str, "integer": int, "number": float, "boolean": bool}
-_LIMITS = {"minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "exclusiveMaximum": "lt"}
 # Keywords on which the parts of a parameter's schema have to agree.
-_READ = frozenset({"type", "enum", "const", "anyOf", "oneOf", *_LIMITS})
+_READ = frozenset({"type", "enum", "const", "anyOf", "oneOf", *LIMITS})
 # A reference that leads to itself has no end.
 _DEEPEST = 16
 
@@ -61,7 +60,8 @@ def parameters_of_schema(schema: object, tool_name: str) -> list[Parameter]:
         is_required = name in required
         try:
             flat = _flat(parameter_schema, schema)
-            parameters.append(Parameter(name, _type_of(flat), is_required, flat.get("default")))
+            kind, limits = _type_of(flat)
+            parameters.append(Parameter(name, kind, is_required, flat.get("default"), limits))
         except ToolSettingsError as error:
             if is_required:
                 raise ToolSettingsError(f"The parameter {name} of {tool_name}: {error}") from error
@@ -78,34 +78,23 @@ def schema_of_function(function: Callable[..., object], shown: str) -> dict[str,
     """Return the JSON schema of a function's arguments, read from its annotations.
 
     Raises:
-        ToolSettingsError: If a parameter has no type, has one that cannot be written in calls, or
-            cannot be given by name.
+        ToolSettingsError: If a required parameter has no type or one that cannot be written in
+            calls, or an optional one has a type that only looks as if it could.
     """
     try:
         hints = typing.get_type_hints(function)
-        for name, parameter in inspect.signature(function).parameters.items():
-            if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-                raise ToolSettingsError(
-                    f"The function {shown} has the parameter {parameter}. Expected parameters "
-                    "that can be given by name; wrap the function in one that has only such."
-                )
-            if name in hints and not _is_writable(hints[name]):
-                raise ToolSettingsError(
-                    f"The parameter {name} of the function {shown}: the type {hints[name]!r} "
-                    "cannot be written in a call. Expected str, int, float, bool, a Literal or an "
-                    "Enum."
-                )
         schema = TypeAdapter[object](function).json_schema()  # pyright: ignore[reportArgumentType]
-    except ToolSettingsError:
-        raise
-    except (PydanticUserError, NameError, TypeError, ValueError) as error:
+    except (PydanticUserError, SchemaError, NameError, TypeError, ValueError) as error:
         raise ToolSettingsError(
             f"The annotations of the function {shown} cannot be read: {error}. Expected a "
             "function whose parameters are str, int, float, bool, a Literal or an Enum."
         ) from error
-    # Of the user's own function no optional parameter is left out without a word.
-    required = [*schema.get("properties", {})]
-    parameters_of_schema({**schema, "required": required}, f"the function {shown}")
+    for parameter in parameters_of_schema(schema, f"the function {shown}"):
+        if not _is_writable(hint := hints[parameter.name]):
+            raise ToolSettingsError(
+                f"The parameter {parameter.name} of the function {shown}: the type {hint!r} cannot "
+                "be written in a call. Expected str, int, float, bool, a Literal or an Enum."
+            )
     return schema
 
 
@@ -185,19 +174,15 @@ def _choices(schema: Mapping[str, Any]) -> list[Any] | None:
     return choices if isinstance(choices, list) else None
 
 
-def _type_of(schema: Mapping[str, Any]) -> object:
-    """Return the annotation that stands for a schema: a type with its limits, or a Literal."""
+def _type_of(schema: Mapping[str, Any]) -> tuple[object, dict[str, float]]:
+    """Return the type that a schema stands for, or a Literal, and the limits of a number."""
     if (choices := _choices(schema)) is not None:
-        return Literal[tuple(choice for choice in choices if choice is not None)]
-    annotation = _TYPES.get(str(schema.get("type")))
-    if annotation is None:
+        return Literal[tuple(choice for choice in choices if choice is not None)], {}
+    kind = _TYPES.get(str(schema.get("type")))
+    if kind is None:
         raise ToolSettingsError(
             f"the schema {dict(schema)!r} cannot be written in a call. Expected a type of "
             f"{', '.join(_TYPES)}, or an enum."
         )
-    limits: dict[str, Any] = {
-        argument: schema[key]
-        for key, argument in _LIMITS.items()
-        if annotation in (int, float) and type(schema.get(key)) in (int, float)
-    }
-    return Annotated[annotation, Field(**limits)] if limits else annotation
+    limits = {key: schema[key] for key in LIMITS if type(schema.get(key)) in (int, float)}
+    return kind, limits if kind in (int, float) else {}

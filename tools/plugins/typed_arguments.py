@@ -7,23 +7,22 @@ are named. A text with a comma is quoted. Texts that mean the same call have the
 without defaults, superfluous digits and unnecessary quotes.
 """
 
-import functools
+import math
+import operator
 import re
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
-
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic_core import SchemaError
 
 from tools.errors import CallSyntaxError, ToolSettingsError
 from tools.syntax import check_arguments, strip_quotes
 
-# Pydantic alone would also take `1_000`, `1.0` for a whole number and `yes`, which a model may have
-# meant otherwise.
-_FORMS: Mapping[object, tuple[re.Pattern[str], str]] = {
-    str: (re.compile(r"(?s).+"), "a text that is not empty"),
+# A text for each type. Others, such as `1_000`, `1.0` for a whole number and `yes`, may mean
+# something else.
+_FORMS: Mapping[Any, tuple[re.Pattern[str], str]] = {
+    # Half a surrogate pair can be stored nowhere.
+    str: (re.compile(r"[^\ud800-\udfff]+"), "a text that is not empty"),
     int: (re.compile(r"[+-]?[0-9]{1,100}"), "a whole number"),
     float: (
         re.compile(r"[+-]?([0-9]{1,100}(\.[0-9]{0,100})?|\.[0-9]{1,100})([eE][+-]?[0-9]{1,3})?"),
@@ -31,6 +30,14 @@ _FORMS: Mapping[object, tuple[re.Pattern[str], str]] = {
     ),
     bool: (re.compile(r"(?i)true|false"), "true or false"),
 }
+LIMITS: Mapping[str, Any] = {
+    "minimum": operator.ge,
+    "exclusiveMinimum": operator.gt,
+    "maximum": operator.le,
+    "exclusiveMaximum": operator.lt,
+}
+"""Keywords of JSON schema that limit a number."""
+
 _NAMED = re.compile(r"([^\W\d][\w-]*)\s*=\s*")
 # A value with its name, if any, and the comma after it. Text that begins like a name or a quote is
 # read as nothing else.
@@ -52,35 +59,28 @@ class Parameter:
 
     Args:
         name: As in `name=value`.
-        type: str, int, float, bool, one of these as `Annotated` with limits of pydantic, or a
-            Literal of texts, numbers and truth values.
+        type: str, int, float, bool, or a Literal of texts, numbers and truth values.
         default: Value in calls without the argument; meaningless if it is required.
+        limits: Limit of a number by keyword, see `LIMITS`.
 
     Raises:
         ToolSettingsError: If values of the type cannot be written in a call.
     """
 
     name: str
-    type: object
+    type: Any
     is_required: bool = True
     default: object = None
+    limits: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if typing.get_origin(self.type) is Literal:
             _check_choices(typing.get_args(self.type))
-            return
-        if self.plain_type not in _FORMS:
+        elif self.type not in _FORMS:
             raise ToolSettingsError(
                 f"{self.type!r} cannot be written in a call. Expected str, int, float, bool or a "
                 "Literal."
             )
-        try:
-            _adapter(self.type)
-        except SchemaError as error:
-            raise ToolSettingsError(
-                f"The limits in {self.type!r} cannot be checked: {error}. Expected limits of the "
-                "type itself, such as whole numbers for int."
-            ) from error
 
     def read(self, text: str) -> object:
         """Read one value; raise CallSyntaxError with reason `wrong_value` if it is none."""
@@ -91,21 +91,17 @@ class Parameter:
                 return choices[text if text in choices else alike[0]]
             expected = f"one of {', '.join(choices)}"
         else:
-            form, expected = _FORMS[self.plain_type]
-            try:
-                if form.fullmatch(text):
-                    return _adapter(self.type).validate_strings(text)
-            except ValidationError as error:
-                expected += f" ({error.errors()[0]['msg']})"
+            form, expected = _FORMS[self.type]
+            if form.fullmatch(text):
+                value = text.lower() == "true" if self.type is bool else self.type(text)
+                keeps_limits = all(LIMITS[key](value, most) for key, most in self.limits.items())
+                if keeps_limits and value not in (math.inf, -math.inf):
+                    return value
+            if self.limits:
+                expected += f" ({', '.join(f'{key} {most}' for key, most in self.limits.items())})"
         raise CallSyntaxError(
             "wrong_value", f"The argument {self.name} is {text!r}. Expected {expected}."
         )
-
-    @property
-    def plain_type(self) -> object:
-        """The type without limits."""
-        is_annotated = typing.get_origin(self.type) is typing.Annotated
-        return typing.get_args(self.type)[0] if is_annotated else self.type
 
 
 def value_text(value: object) -> str:
@@ -207,7 +203,7 @@ def write_arguments(values: Mapping[str, object], parameters: Sequence[Parameter
 
 
 def _is_only_text(parameters: Sequence[Parameter]) -> bool:
-    return [parameter.plain_type for parameter in parameters] == [str]
+    return [parameter.type for parameter in parameters] == [str]
 
 
 def _pieces(text: str) -> list[tuple[str | None, str]]:
@@ -273,9 +269,3 @@ def _check_choices(choices: Sequence[object]) -> None:
             f"The choices are {texts!r}. Expected different numbers or texts of one line, not "
             "empty and without square brackets."
         )
-
-
-# A type is read for many calls.
-@functools.lru_cache(maxsize=256)
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False))

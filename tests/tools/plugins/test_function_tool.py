@@ -62,7 +62,7 @@ def test_name_description_and_types_come_from_the_function():
     tool = made_of(paint)
     assert tool.name == "paint"
     assert tool.description == "Paints something in a colour."
-    assert [parameter.plain_type for parameter in tool.parameters] == [
+    assert [parameter.type for parameter in tool.parameters] == [
         *(str, int, float, bool),
         *(Literal["light", "dark"], Literal["brush", "roller"], str, str),
     ]
@@ -306,6 +306,17 @@ def test_an_answer_without_a_text_of_its_own_is_an_error_of_the_tool(answer):
         answer_of(give)
 
 
+def test_an_optional_parameter_that_no_call_can_give_is_left_out_and_named():
+    def count(word: str, tags: list[str] | None = None, more: dict[str, int] = {}) -> int:  # noqa: B006
+        """Counts."""
+        return len(word) + len(tags or more)
+
+    tool = made_of(count)
+    assert [parameter.name for parameter in tool.parameters] == ["word"]
+    assert tool.left_out == ["tags", "more"]
+    assert tool.call("mill, oak", DOCUMENT) == "9"
+
+
 def untyped(x) -> str:
     """Has no type."""
     return x
@@ -313,6 +324,16 @@ def untyped(x) -> str:
 
 def imported(x: ImportString) -> str:  # pyright: ignore[reportMissingTypeArgument]
     """Would import what a model wrote."""
+    return str(x)
+
+
+def maybe_imported(x: ImportString | None = None) -> str:  # pyright: ignore[reportMissingTypeArgument]
+    """Would import what a model wrote."""
+    return str(x)
+
+
+def nested(x: list[int]) -> str:
+    """Takes a list."""
     return str(x)
 
 
@@ -326,6 +347,8 @@ def unknown(x: "Nothing") -> str:  # noqa: F821  # pyright: ignore
     [
         (untyped, "cannot be written in a call"),
         (imported, "cannot be written in a call"),
+        (maybe_imported, "cannot be written in a call"),
+        (nested, "parameter x of the function nested: the schema .* cannot be written in a call"),
         (unknown, "cannot be read"),
         (lambda: "x", "has no docstring"),
         (later, "asynchronous"),

@@ -1,12 +1,11 @@
 """Arguments with types: reading them, and their one normal form."""
 
 from enum import Enum
-from typing import Annotated, Literal
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field
 
 from tools.errors import CallSyntaxError, ToolSettingsError
 from tools.plugins.typed_arguments import Parameter, read_arguments, write_arguments
@@ -16,7 +15,7 @@ from tools.syntax import CALL_OPEN, format_call, parse_sample
 
 AMOUNT = Parameter("amount", float)
 UNIT = Parameter("unit", str)
-COUNT = Parameter("count", Annotated[int, Field(ge=0, le=10)], is_required=False, default=3)
+COUNT = Parameter("count", int, False, 3, {"minimum": 0, "maximum": 10})
 LOUD = Parameter("loud", bool, is_required=False, default=False)
 COLOUR = Parameter("colour", Literal["red", "Blue", 7], is_required=False, default="red")
 ALL = [AMOUNT, UNIT, COUNT, LOUD, COLOUR]
@@ -106,7 +105,6 @@ def test_a_text_with_both_quotes_that_needs_quotes_cannot_be_written():
     [
         (list[int], "cannot be written in a call"),
         (Enum, "cannot be written in a call"),
-        (Annotated[int, Field(ge=0.5)], "limits"),
         (Literal["two  words", "b"], "choices"),
         (Literal["a[0]", "b"], "choices"),
         (Literal[b"a", "b"], "choices"),
