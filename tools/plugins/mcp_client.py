@@ -73,7 +73,7 @@ class McpConnection:
     ) -> None:
         self.name = f"the server {'at ' if isinstance(command, str) else ''}{command}"
         self._command, self._environment, self._folder = command, environment, folder
-        self._key, self._secrets = key, list(secrets)
+        self._key, self._secrets = key, [form for each in secrets for form in _written(each)]
         self._start_seconds = start_seconds
         # Set while the last HTTP response was not a message of the protocol.
         self._http_status = ""
@@ -309,6 +309,12 @@ async def _shake_hands(session: ClientSession) -> None:
             await session.discover()
         except MCPError:
             raise error from None
+
+
+def _written(secret: str) -> set[str]:
+    """Return a secret as texts, errors and JSON write it."""
+    escaped = (json.dumps(secret, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False))
+    return {secret, repr(secret)[1:-1], *escaped}
 
 
 def _joined(texts: Iterable[str]) -> str:

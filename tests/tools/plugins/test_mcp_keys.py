@@ -72,6 +72,20 @@ def test_an_answer_with_the_keys_letters_is_refused_and_not_cut(words, server, m
     }
 
 
+def test_a_secret_that_json_escapes_is_found_in_structured_content_and_errors(
+    words, server, monkeypatch
+):
+    key = 'k3y"of\\the-test'
+    monkeypatch.setenv("KEY_OF_THE_TEST", key)
+    tool = words(key_variable="KEY_OF_THE_TEST")
+    content = {"content": [], "structuredContent": {"key": key, "mills": 7}}
+    server.answers = {"tools/call": reply(result=content)}
+    assert outcome(tool).reason == "secret_in_answer"
+    server.answers, server.tools["count"] = {}, {"type": "array", "title": key}
+    with pytest.raises(ToolUnavailableError, match="'title': '…'"):
+        words(key_variable="KEY_OF_THE_TEST")
+
+
 @pytest.mark.parametrize("place", ["server", "schema"])
 def test_a_tool_whose_own_words_hold_the_key_is_unavailable(words, server, monkeypatch, place):
     monkeypatch.setenv("KEY_OF_THE_TEST", KEY)
