@@ -40,8 +40,8 @@ _LAST_BYTES_OF_LOG = 2**20
 # Ends the server with this process, even if the server is busy and does not see its input close.
 _ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()
 _noisy_servers: set[str] = set()
-# The SDK logs stack traces for noise, and addresses for requests; errors are raised here.
-for _library in ("httpx2", "mcp.client.stdio", "mcp.client.streamable_http"):
+# The SDK logs what a server writes, secrets included, with stack traces. Errors are raised here.
+for _library in ("client", "httpx2", "mcp"):
     logging.getLogger(_library).setLevel(logging.CRITICAL)
 
 
@@ -114,13 +114,14 @@ class McpConnection:
         """
 
         async def tools_by_name() -> dict[str, types.Tool]:
-            tools, cursor = dict[str, types.Tool](), ""
+            tools, cursor, has_more = dict[str, types.Tool](), None, True
             with anyio.fail_after(self._start_seconds):
-                while cursor is not None:
-                    params = types.PaginatedRequestParams(cursor=cursor or None)
+                while has_more:
+                    params = types.PaginatedRequestParams(cursor=cursor)
                     page = await self._session.list_tools(params=params)
                     tools |= {tool.name: tool for tool in page.tools}
-                    cursor = page.next_cursor
+                    # Some servers end with an empty one.
+                    has_more = bool(cursor := page.next_cursor)
             return tools
 
         tools = self._ask(tools_by_name)

@@ -108,9 +108,7 @@ class McpTool(FunctionTool):
             "secrets": [key] if key else hidden,
             "start_seconds": start_seconds or SECONDS_TO_START,
         }
-        told = hex_digest(
-            json.dumps(variables | dict.fromkeys(secrets, False), sort_keys=True), size=8
-        )
+        told = json.dumps(variables | dict.fromkeys(secrets, False), sort_keys=True)
         digest = variables and hex_digest(told, size=8)
         of_command = {"command": command, "environment": digest}
         named = {"url": url, "key_variable": key_variable} if url else of_command

@@ -153,6 +153,28 @@ def test_a_list_of_tools_without_an_end_is_refused(words, server, monkeypatch):
         words()
 
 
+def test_an_empty_cursor_ends_a_list_of_tools(words, server):
+    listed = {"tools": [{"name": "count", "inputSchema": SCHEMA}], "nextCursor": ""}
+    server.answers = {"tools/list": reply(result=listed)}
+    assert outcome(words()).result == "2"
+    with pytest.raises(ToolUnavailableError, match=r"no tool 'lines'\. It has count"):
+        words("lines")
+
+
+def test_a_server_that_knows_only_the_protocol_without_a_handshake_answers(words, server):
+    modern = {"resultType": "complete", "ttlMs": 0, "cacheScope": "public"}
+    tools = [{"name": "count", "inputSchema": SCHEMA}]
+    content = [{"type": "text", "text": "2"}]
+    about = {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}
+    server.answers = {
+        "initialize": reply(error={"code": -32601, "message": "Method not found"}),
+        "server/discover": reply(result={**modern, **about}),
+        "tools/list": reply(result={**modern, "tools": tools}),
+        "tools/call": reply(result={**modern, "content": content}),
+    }
+    assert outcome(words()).result == "2"
+
+
 def test_no_text_of_a_server_steers_a_terminal(words, server):
     steering = "\x1b[2J" + "x" * 1000
     server.server_version = "1\x1b[2J"

@@ -120,13 +120,7 @@ def test_a_server_that_ended_is_started_anew(make, tmp_path):
     assert (tmp_path / "mark").exists()
 
 
-@pytest.mark.parametrize(
-    ("tool", "endless"),
-    [
-        ("misbehave", "hang"),
-        *(("calculate", text) for text in ("9**9**9**9", "7**7**7**7**7", "sum(iter(int, 1))")),
-    ],
-)
+@pytest.mark.parametrize(("tool", "endless"), [("misbehave", "hang"), ("calculate", "9**9**9**9")])
 def test_a_server_without_an_end_is_late_and_replaced_for_the_next_call(tool, endless):
     pytest.importorskip("mcp", reason="needs the extra `mcp`")
     limits = {"memory_bytes": 4 * 2**30, "environment": (), "with_network": False}
