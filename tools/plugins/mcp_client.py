@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from typing import IO, Any, TextIO, TypeVar, cast
 
 import anyio
@@ -45,36 +46,37 @@ for _library in ("client", "httpx2", "mcp"):
     logging.getLogger(_library).setLevel(logging.CRITICAL)
 
 
+@dataclass(eq=False, repr=False)
 class McpConnection:
     """A connection to a running MCP server.
 
     Args:
-        command: Program and arguments, started without a shell and ended with the connection;
-            or the address of a server.
+        target: Program and arguments, started without a shell and ended with the connection; or
+            the address of a server.
         environment: Variables of the program besides the few that the SDK passes on.
         folder: Where the program runs.
         key: Bearer token for a server at an address; "" for none.
         secrets: Texts that are masked in whatever is reported about the server.
         start_seconds: Time limit for the start of the server and for a list of its tools.
 
+    Attributes:
+        server: Its name and version, as it says itself.
+
     Raises:
         TransientToolError: If the server is not ready in time, or ends instead.
     """
 
-    def __init__(
-        self,
-        command: Sequence[str] | str,
-        *,
-        environment: Mapping[str, str],
-        folder: str,
-        key: str,
-        secrets: Iterable[str],
-        start_seconds: float,
-    ) -> None:
-        self.name = f"the server {'at ' if isinstance(command, str) else ''}{command}"
-        self._command, self._environment, self._folder = command, environment, folder
-        self._key, self._secrets = key, [form for each in secrets for form in _written(each)]
-        self._start_seconds = start_seconds
+    target: Sequence[str] | str
+    environment: Mapping[str, str]
+    folder: str
+    key: str
+    secrets: Sequence[str]
+    start_seconds: float
+    server: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.name = f"the server {'at ' if isinstance(self.target, str) else ''}{self.target}"
+        self._masked = [form for secret in self.secrets for form in _written(secret)]
         # Set while the last HTTP response was not a message of the protocol.
         self._http_status = ""
         # Quoted when the server fails.
@@ -93,11 +95,11 @@ class McpConnection:
 
     def has_secret(self, text: str) -> bool:
         """Return whether a text contains a secret that the server was given."""
-        return any(secret in text for secret in self._secrets)
+        return any(secret in text for secret in self._masked)
 
     def masked(self, text: str) -> str:
         """Return a text with secrets and the control characters of terminals replaced."""
-        for secret in self._secrets:
+        for secret in self._masked:
             text = text.replace(secret, "…")
         return foreign_texts.plain(text)
 
@@ -115,7 +117,7 @@ class McpConnection:
 
         async def tools_by_name() -> dict[str, types.Tool]:
             tools, cursor, has_more = dict[str, types.Tool](), None, True
-            with anyio.fail_after(self._start_seconds):
+            with anyio.fail_after(self.start_seconds):
                 while has_more:
                     params = types.PaginatedRequestParams(cursor=cursor)
                     page = await self._session.list_tools(params=params)
@@ -182,7 +184,7 @@ class McpConnection:
     async def _serve(self, *, task_status: TaskStatus[ClientSession]) -> None:
         """Keep the connection open until cancelled, then end the thread."""
         try:
-            with anyio.move_on_after(self._start_seconds) as starting:
+            with anyio.move_on_after(self.start_seconds) as starting:
                 async with (
                     self._streams() as (read, write),
                     ClientSession(
@@ -193,19 +195,19 @@ class McpConnection:
                     starting.deadline = math.inf
                     task_status.started(session)
                     await anyio.sleep_forever()
-            raise TimeoutError(f"it was not ready within {self._start_seconds:g} s")
+            raise TimeoutError(f"it was not ready within {self.start_seconds:g} s")
         finally:
             await self._portal.stop()
 
     @asynccontextmanager
     async def _streams(self) -> AsyncIterator[Any]:
-        if not isinstance(self._command, str):
-            program, *arguments = (*_ENDS_WITH_US, *self._command)
+        if not isinstance(self.target, str):
+            program, *arguments = (*_ENDS_WITH_US, *self.target)
             parameters = StdioServerParameters(
                 command=program,
                 args=arguments,
-                env=dict(self._environment),
-                cwd=self._folder,
+                env=dict(self.environment),
+                cwd=self.folder,
                 encoding_error_handler="replace",
             )
             async with stdio_client(parameters, errlog=cast("TextIO", self._log)) as streams:
@@ -213,12 +215,12 @@ class McpConnection:
             return
         async with (
             httpx.AsyncClient(
-                headers={"authorization": f"Bearer {self._key}"} if self._key else {},
-                timeout=httpx.Timeout(self._start_seconds, read=None),
+                headers={"authorization": f"Bearer {self.key}"} if self.key else {},
+                timeout=httpx.Timeout(self.start_seconds, read=None),
                 event_hooks={"response": [self._note_status]},
-                **past_proxies(self._command),
+                **past_proxies(self.target),
             ) as client,
-            streamable_http_client(self._command, http_client=client) as streams,
+            streamable_http_client(self.target, http_client=client) as streams,
         ):
             yield streams
 
@@ -248,7 +250,7 @@ class McpConnection:
         try:
             return self._portal.start_task_soon(action).result()
         except TimeoutError as error:
-            said = f"the server did not answer within {self._start_seconds:g} s"
+            said = f"it did not answer within {self.start_seconds:g} s"
             raise self._lost(TimeoutError(said)) from error
         except MCPError as error:
             broken = self._http_status or error.code in (types.CONNECTION_CLOSED, types.PARSE_ERROR)

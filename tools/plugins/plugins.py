@@ -1,7 +1,7 @@
-"""Tools from outside this project: importing them, and saying what is wrong with one.
+"""Imports tools from outside this project, and says what is wrong with one.
 
-A tool is registered by a line of the settings (`tools.NAME.class`). An error in its module makes it
-unavailable and never ends a run.
+The settings register a tool (`tools.NAME.class`). An error in its module makes it unavailable and
+never ends a run.
 """
 
 import importlib
@@ -31,8 +31,8 @@ def check_registration(name: str, target: str, *, taken: frozenset[str]) -> None
     """Check the name of a tool from outside and its `module:Class`, without importing it.
 
     Raises:
-        ToolRegistrationError: When the name is taken or cannot be written in calls, or the target
-            is no `module:Class`.
+        ToolRegistrationError: If the name is taken or cannot be written in calls, or the target is
+            not `module:Class`.
     """
     if not is_tool_name(name):
         raise ToolRegistrationError(
@@ -79,14 +79,12 @@ def load_plugin(name: str, target: str) -> type[Tool] | Tool:
 
 
 def parse_arguments(tool: Tool, text: str) -> str:
-    """Normalise the arguments of a call with the tool's own method, whatever that does.
-
-    Models write anything, and a method that was not prepared for it must not end a run.
+    """Normalise the arguments of a call with the tool's own method, which may fail on any text.
 
     Raises:
-        CallSyntaxError: When they are no call; with reason `parse_error` when the tool raises what
-            it should not, or returns no line of text.
-        ToolUnavailableError: When the tool finds that it cannot run at all.
+        CallSyntaxError: If they are no call; with reason `parse_error` if the tool raises another
+            error or does not return one line of text.
+        ToolUnavailableError: If the tool finds that it cannot run at all.
     """
     try:
         arguments: object = tool.parse_arguments(text)
@@ -149,7 +147,7 @@ def plugin_code(tool_name: str, what: str) -> Iterator[None]:
 
 
 def check_described(tool: Tool, name: str) -> None:
-    """Raise ToolUnavailableError where a foreign tool does not say of itself what runs ask."""
+    """Raise ToolUnavailableError if a foreign tool does not describe itself."""
     for attribute in ("name", "version", "description"):
         value = getattr(tool, attribute, None)
         if not isinstance(value, str) or not value.strip():
@@ -164,5 +162,5 @@ def check_described(tool: Tool, name: str) -> None:
             f"it calls itself {tool.name!r}",
             f"Register it as {tool.name}, or change the attribute `name` of the class",
         )
-    # A property may fail; what the prompt says is checked where it is read.
+    # A property may fail. The text of the prompt is checked when it is read.
     _ = tool.prompt
