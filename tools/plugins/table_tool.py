@@ -11,26 +11,23 @@ the subject alone.
 """
 
 import itertools
-import os
 import shutil
-import sqlite3
 import tempfile
-import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from toolformer.base.digests import hex_digest
 from tools.base import Tool, with_checked_settings
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
-from tools.plugins.table_index import MOST_FACTS, TableIndex, write_index
+from tools.plugins.table_index import MOST_FACTS, TableIndex
 from tools.plugins.table_names import folded
 from tools.plugins.table_proposals import propose_lookups
-from tools.plugins.table_rows import Table, spoken
+from tools.plugins.table_rows import MISSING, Table, spoken
 from tools.prompting import MIN_EXAMPLES, draft_prompt
 from tools.protocol import Document, Preselection, Proposal
 from tools.syntax import clean_result, single_line
@@ -38,23 +35,14 @@ from tools.syntax import clean_result, single_line
 TABLE_TOOL = "tools.plugins.table_tool:TableTool"
 """What the settings name it by."""
 
-MISSING = ("NULL", "None", "nan", "NaN", "NaT", "<NA>", "#N/A", r"\N")
-"""What pandas, databases and spreadsheets write where there is no value."""
-
-_VERSION = 4
-# An index of more may take longer than the two minutes that a tool has to start.
-_MOST_FACTS = 6_000_000
 _LONGEST_ARGUMENTS = 300
 # Of several values together, in characters: with 64 tokens a result is cut.
 _LONGEST_JOINED = 200
 # Between several values; the first that none of them holds.
 _SEPARATORS = ("; ", " | ")
 _SHOWN = 5
-# Of a table that changes meanwhile.
-_READINGS = 3
 _EXAMPLES = 4
 _FACTS_FOR_EXAMPLES = 1000
-_UNUSED_SECONDS = 30 * 24 * 3600.0
 
 _Columns = Annotated[list[str], Field(min_length=1)]
 
@@ -94,9 +82,9 @@ class TableTool(Tool):
         values: _Columns,
         *,
         description: str | None = None,
-        missing: list[str] | None = None,
-        aliases: list[str] | None = None,
-        examples: list[str] | None = None,
+        missing: Sequence[str] = MISSING,
+        aliases: Sequence[str] = (),
+        examples: Sequence[str] = (),
         folder: str = ".",
         index_folder: str | None = None,
     ) -> None:
@@ -106,16 +94,13 @@ class TableTool(Tool):
             index_folder = tempfile.mkdtemp(prefix="toolformer-table-")
             weakref.finalize(self, shutil.rmtree, index_folder, ignore_errors=True)
         try:
-            read = table_of(table, key, values, folder=folder, missing=missing)
-            # Tools, and homes, with other rows or columns share no file.
-            read_by = hex_digest(_VERSION, read.folder, table, key, values, read.missing, size=8)
-            self.index = _open_index(Path(index_folder) / f"{name}.{read_by}.sqlite", read)
+            read = Table(table, key, values, missing, folder)
+            self.index = TableIndex(Path(index_folder), name, read)
         except ToolSettingsError as error:
             raise ToolSettingsError(f"{name}: {error}.") from error
-        self._aliases = self._read_aliases(aliases or [])
-        content = f"key={list(key)} values={list(values)} facts={self.index.facts}"
-        self.sampling_version = f"{_VERSION} {content}"
-        self.version = f"{self.sampling_version} aliases={hex_digest(*aliases or (), size=8)}"
+        self._aliases = self._read_aliases(aliases)
+        self.sampling_version = self.index.content
+        self.version = f"{self.sampling_version} aliases={hex_digest(*aliases, size=8)}"
         asked = self._relations_text() if self.asks else f"{spoken(values[0])} by {spoken(key[0])}"
         self.description = description or f"Looks up {asked} in a table."
         shown = examples or self._examples()
@@ -247,51 +232,6 @@ class TableTool(Tool):
                 break
         few = itertools.cycle(examples.values())
         return list(itertools.islice(few, max(len(examples), MIN_EXAMPLES)))
-
-
-def table_of(
-    table: str, key: Sequence[str], values: Sequence[str], *, folder: str = ".", **options: Any
-) -> Table:
-    """The table that a tool with these options reads."""
-    given = options.get("missing")
-    absent = MISSING if given is None else given
-    return Table(table, key, values, Path(folder), missing=absent, most=_MOST_FACTS)
-
-
-def _open_index(file: Path, table: Table, readings: int = _READINGS) -> TableIndex:
-    """The index of a table as it is now, written where the file holds none of it.
-
-    A process that reads the one before goes on with that.
-    """
-    state = table.state()
-    with suppress(OSError, sqlite3.Error, ValueError):
-        index = TableIndex(file)
-        if state == (index.facts if table.is_query else index.state):
-            _remove_unused(used=file)
-            return index
-    if readings == 0:
-        raise ToolSettingsError(
-            f"the table {table.table!r} became another whenever it was read, {_READINGS} times. "
-            "Expected a file that nothing writes to, or a query that gives the same rows again"
-        )
-    try:
-        with table.opened() as facts:
-            write_index(file, facts, state)
-    except ToolSettingsError:
-        # What was read of two files together may fit no form.
-        if table.state() == state:
-            raise
-    return _open_index(file, table, readings - 1)
-
-
-def _remove_unused(*, used: Path) -> None:
-    """Mark an index as used, and remove those that nobody has used for 30 days."""
-    # If no mtime can be set, nothing can be removed either.
-    with suppress(OSError):
-        os.utime(used)
-        for file in used.parent.glob("*.sqlite"):
-            if file.stat().st_mtime < time.time() - _UNUSED_SECONDS:
-                file.unlink()
 
 
 def _joined(values: Sequence[str]) -> str:

@@ -175,7 +175,7 @@ def test_csv_is_taken_as_it_is_written(make):
         "twice, not read": "subject,x,x,relation,object\nAnn,1,2,age,7\n",
         "separator": "sep=,\nsubject,relation,object\nAnn,age,7\n",
         "other separator": "SEP=;\r\nsubject;relation;object\r\nAnn;age;7\r\n",
-        "both line ends": 'subject,relation,object\r\nAnn,age,"7"\nBo,age,8\r\n"C\r\n",age,9\n',
+        "semicolons": 'subject;relation;object\r\nAnn;age;7\r\n"C\r\n";"a;b";"1,5"\r\n',
     }.items(),
 )
 def test_what_programs_write_around_the_columns_is_read_past(make, name, content):
@@ -214,7 +214,9 @@ def test_a_time_is_that_of_the_zone_it_was_written_in(
 def test_durations_are_refused(make, tmp_path):
     hours = pa.array([datetime.timedelta(hours=3)])
     parquet.write_table(pa.table({"s": ["a"], "lasts": hours}), tmp_path / "t.parquet")
-    with pytest.raises(ToolSettingsError, match=r"column 'lasts' is of type DURATION. Expected"):
+    with pytest.raises(
+        ToolSettingsError, match=r"column 'lasts' is of type duration.*Expected text"
+    ):
         make("t.parquet", None, key=["s"], values=["lasts"])
 
 
@@ -241,13 +243,13 @@ def test_reading_starts_as_many_threads_on_a_machine_of_many_cores(tmp_path):
     query = (
         "select current_setting('threads') as workers, current_setting('async_threads') as others"
     )
-    with Table(query, ["workers"], ["others"], tmp_path, missing=[], most=9).opened() as table:
-        assert [fact[:3] for fact in table] == [("2", "", "2")]
+    table = Table(query, ["workers"], ["others"], folder=str(tmp_path))
+    assert [*table.facts()] == [("2", "", "2")]
 
 
 def test_a_query_reads_files_of_the_folder(make, tmp_path):
     make()
-    query = "select subject, relation, upper(object) as object from 'facts.csv'; -- all of them"
+    query = "select subject, relation, upper(object) as object from 'facts.csv' -- all of them\n;"
     tool = make(query, None)
     assert answer(tool, "Barack Obama, place of birth") == "HONOLULU"
     (tmp_path / "facts.csv").write_text(FACTS.replace("Honolulu", "Nairobi"))
@@ -261,35 +263,49 @@ def test_a_query_reads_files_of_the_folder(make, tmp_path):
     ("name", "content", "told"),
     [
         ("a.csv", "name,object\na,b\n", r"no column 'subject'. Expected one of name, object"),
-        ("a.csv", "", r"begins with ''. Expected a line with a name for each column"),
-        ("a.csv", "subject,subject\n", "begins with 'subject,subject'.*each that is read once"),
+        ("a.csv", "", "'a.csv' cannot be read: .*at least a single column"),
+        ("a.csv", "subject,subject\n", "more than one column 'subject'"),
         ("a.csv", "subject,relation,object\n", "no row with a key and a value"),
         ("a.csv", "subject,relation,object\na,b,\n,b,c\na,,c\n", "no row with a key and a value"),
         ("a.csv", "subject,relation,object\na,b,c\na,b,c,d\n", "Line: 3.*Expected Number of Col"),
-        ("b.csv", "subject,relation,object\r\na,b,c\na,b,c,d\r\n", "Line: 3.*Expected Number"),
+        ("b.csv", "subject,relation,object\r\na,b,c\r\na,b,c,d\r\n", "Line: 3.*Expected Number"),
+        ("c.csv", 'subject,relation,object\n"a\nb",b,c\na,b\n', "'c.csv'.*Line: 3.*Found: 2"),
+        ("a.csv", "subject,relation,object\r\na,b,c\nd,e,f\r\n", "Expected.*one kind of line ends"),
+        ("a.csv", b"subject,relation,object\na,b,c\xe4\n", "Line: 2.*not utf-8"),
         ("a.csv", 'subject,relation,object\na,b,"c\n', "unterminated quote"),
-        ("a.csv", "subject;relation;object\na;b;c\n", "no column 'subject'"),
+        ("a.csv", "subject:relation:object\na:b:c\n", "no column 'subject'.*subject:relation:"),
+        ("a.csv", "subject;relation;value\na;b;c\n", "no column 'object'. Expected.*, value"),
         ("a.csv", random.Random(0).randbytes(2000), "cannot be read"),
-        ("a.csv.gz", random.Random(0).randbytes(2000), "not a GZIP stream"),
+        ("a.csv.gz", random.Random(0).randbytes(2000), "incorrect header check"),
         ("a.jsonl", random.Random(0).randbytes(2000), "cannot be read: .*JSON"),
-        ("a.parquet", random.Random(0).randbytes(2000), "No magic bytes"),
+        ("a.parquet", random.Random(0).randbytes(2000), "magic bytes not found"),
         ("a.jsonl", '{"subject": "a", "relation": "b", "object": [1]}\n', "lists or objects"),
-        ("a.jsonl", '{"subject": "a", "relation": "b", "object": {"x": 1}}', "'object' holds"),
+        ("a.jsonl", '{"subject": "a", "relation": "b", "object": {"x": 1}}', "'object' is of type"),
+        (
+            "a.jsonl",
+            '{"subject": "a", "relation": "b"}\n[1]\n',
+            "'a.jsonl'.*line 2: Expected OBJECT",
+        ),
+        ("a.jsonl", '{"subject": "a", "subject": "b"}', "line 1: .*duplicate key"),
         ("a.xlsx", "x", "of no known kind.*ends in .csv"),
         ("a.csv", "version https://git-lfs.github.com/spec/v1\noid x\n", "pointer of Git LFS"),
-        (None, "missing.csv", "No such file.*Expected a file"),
+        (None, "missing.csv", "'missing.csv' cannot be read: No such file"),
         (None, ".", "Is a directory"),
         (None, "/dev/zero", "it is no regular file"),
         (None, "~nouser/a.csv", "~nouser/a.csv' cannot be read"),
-        (None, "a\0b.csv", r"a\\x00b.csv' cannot be read \(.*embedded null"),
+        (None, "a\0b.csv", r"a\\x00b.csv' cannot be read: .*embedded null"),
         (None, "from missing.csv", "No files found"),
-        (None, "select 1; select 2", "the query is SELECT, SELECT. Expected one select"),
+        (None, "select 1; select 2", "cannot be read: .*syntax error"),
         (None, "with x as (copy (select 1) to 'evil.csv') from x", "COPY statement"),
-        (None, "with x as (select 1) insert into x values (1)", "is INSERT. Expected one select"),
+        (None, "with x as (select 1) insert into x values (1)", "cannot be read: .*syntax error"),
         (None, "from 'https://example.org/a.csv'", "requires the extension httpfs"),
-        (None, "select 'a' as subject, 'b' as relation, {x: 1} as object", "'object' is of type S"),
-        (None, "select 'a' as subject, 'b' as relation, [1] as object", "is of type INTEGER"),
-        (None, "select 'a'::blob as subject, 'b' as relation, 1 as object", "is of type BLOB"),
+        (
+            None,
+            "select 'a' as subject, 'b' as relation, {x: 1} as object",
+            "'object' is of type struct",
+        ),
+        (None, "select 'a' as subject, 'b' as relation, [1] as object", "is of type list"),
+        (None, "select 'a'::blob as subject, 'b' as relation, 1 as object", "is of type binary"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused_in_one_sentence(
@@ -313,20 +329,12 @@ COMPRESSED = {
 }
 
 
-@pytest.mark.parametrize(
-    ("table", "kind"),
-    [
-        *((f"t.{kind}", kind) for kind in COMPRESSED),
-        ("select * from 't.csv.gz'", "csv.gz"),
-        ("from read_json(['*.jsonl.zst'])", "jsonl.zst"),
-    ],
-)
+@pytest.mark.parametrize(("table", "kind"), [*((f"t.{kind}", kind) for kind in COMPRESSED)])
 def test_every_flipped_bit_of_a_compressed_file_is_refused_or_changes_nothing(
     tmp_path, table, kind
 ):
     def facts():
-        with Table(table, ["s", "r"], ["o"], tmp_path, missing=[], most=99).opened() as read:
-            return sorted(read)
+        return sorted(Table(table, ["s", "r"], ["o"], folder=str(tmp_path)).facts())
 
     whole, file = COMPRESSED[kind], tmp_path / f"t.{kind}"
     file.write_bytes(whole)
@@ -353,29 +361,11 @@ def test_a_compressed_file_that_breaks_off_between_two_rows_is_refused(make):
     whole = zstandard.ZstdCompressor().compress(f"subject,relation,object\n{rows}".encode())
     assert answer(make(whole, "t.csv.zst"), "n7919, age") == "1"
     for share in (0.5, 0.7, 0.99):
-        with pytest.raises(ToolSettingsError, match=r"is damaged \(Truncated"):
+        with pytest.raises(ToolSettingsError, match=r"t.csv.zst' cannot be read: Truncated"):
             make(whole[: int(len(whole) * share)], "t.csv.zst")
-
-
-def test_a_file_of_ten_gigabytes_is_refused_before_it_is_read(make, tmp_path):
-    with (tmp_path / "large.csv").open("wb") as stream:
-        stream.truncate(10 * 10**9)
-    with pytest.raises(ToolSettingsError, match=r"large.csv' has 10.0 GB. Expected at most 2 GB"):
-        make("large.csv", None)
-
-
-def test_more_rows_than_an_index_can_hold_are_refused(make, monkeypatch):
-    monkeypatch.setattr(table_tool, "_MOST_FACTS", 19)
-    assert answer(make(), "IT, field") == "computing"
-    monkeypatch.setattr(table_tool, "_MOST_FACTS", 9)
-    with pytest.raises(ToolSettingsError, match=r"more than 9 values. Expected at most so many"):
-        make()
-    monkeypatch.setattr(table_tool, "_MOST_FACTS", 19)
-    with pytest.raises(ToolSettingsError, match=r"has more than 19 values"):
-        make(key=["subject"], values=["relation", "object"])
 
 
 @pytest.mark.parametrize("settings", [{"key": "subject"}, {"values": []}, {"aliases": "a = b"}])
 def test_settings_of_another_form_are_refused(make, settings: dict[str, Any]):
-    with pytest.raises(ToolSettingsError, match=r"Expected it to be|should have at least 1"):
+    with pytest.raises(ToolSettingsError, match=r"not allowed|a valid list|should have at least 1"):
         make(**settings)

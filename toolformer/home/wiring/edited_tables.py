@@ -7,7 +7,7 @@ the rows are gone. What it still answers it knows, guesses, or has from another 
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 from toolformer.base.digests import number_digest
@@ -20,7 +20,8 @@ from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.toolbox import Toolbox, open_toolbox, options_of
 from tools.plugins.table_index import Fact
 from tools.plugins.table_names import folded
-from tools.plugins.table_tool import TABLE_TOOL, table_of
+from tools.plugins.table_rows import Table
+from tools.plugins.table_tool import TABLE_TOOL
 
 _LONGEST_SUBJECT = 12  # words
 
@@ -64,8 +65,9 @@ def edited_tables(
     asked: dict[str, BenchmarkItem] = {}
     sections = {}
     for name in named:
-        with table_of(**options_of(settings, home, name)).opened() as rows:
-            facts = [Fact(*row) for *row, _ in rows]
+        options = options_of(settings, home, name)
+        read = {each.name: options[each.name] for each in fields(Table) if each.name in options}
+        facts = [Fact(*row) for row in Table(**read).facts()]
         edited, of_table = _edited(facts, _facts_by_item(facts, benchmark, items), benchmark, edit)
         asked |= {item.item_id: item for item in of_table}
         section = (settings.tools.model_extra or {})[name]
