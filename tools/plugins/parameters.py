@@ -78,8 +78,8 @@ def schema_of_function(function: Callable[..., object], shown: str) -> dict[str,
     """Return the JSON schema of a function's arguments, read from its annotations.
 
     Raises:
-        ToolSettingsError: If a required parameter has no type or one that cannot be written in
-            calls, or an optional one has a type that only looks as if it could.
+        ToolSettingsError: If a parameter has no type, a required one has a type that cannot be
+            written in calls, or an optional one has a type that only looks as if it could.
     """
     try:
         hints = typing.get_type_hints(function)
@@ -89,6 +89,12 @@ def schema_of_function(function: Callable[..., object], shown: str) -> dict[str,
             f"The annotations of the function {shown} cannot be read: {error}. Expected a "
             "function whose parameters are str, int, float, bool, a Literal or an Enum."
         ) from error
+    for name in schema.get("properties", {}):
+        if name not in hints:
+            raise ToolSettingsError(
+                f"The parameter {name} of the function {shown} has no type. Expected str, int, "
+                "float, bool, a Literal or an Enum."
+            )
     for parameter in parameters_of_schema(schema, f"the function {shown}"):
         if not _is_writable(hint := hints[parameter.name]):
             raise ToolSettingsError(

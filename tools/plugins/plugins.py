@@ -160,7 +160,7 @@ def check_described(tool: Tool, name: str) -> None:
         raise ToolUnavailableError(
             name,
             f"it calls itself {tool.name!r}",
-            f"Register it as {tool.name}, or change the attribute `name` of the class",
+            f"Register it as {tool.name}, or change its name",
         )
     # A property may fail. The text of the prompt is checked when it is read.
     _ = tool.prompt

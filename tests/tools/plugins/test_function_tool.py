@@ -345,7 +345,7 @@ def unknown(x: "Nothing") -> str:  # noqa: F821  # pyright: ignore
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (untyped, "cannot be written in a call"),
+        (untyped, "parameter x of the function untyped has no type"),
         (imported, "cannot be written in a call"),
         (maybe_imported, "cannot be written in a call"),
         (nested, "parameter x of the function nested: the schema .* cannot be written in a call"),
