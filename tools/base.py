@@ -37,6 +37,8 @@ class Tool(ABC):
         argument_schema: JSON schema of the arguments by name; None where a call has one text.
         left_out: Those of its names that no call can give.
         calls_per_batch: Most calls that `call_batch` gets; what a batch has, is kept.
+        computes: Whether a call computes for seconds, as with a model; it may take ten times as
+            long as others, so that its answer does not depend on how busy the machine is.
         start_seconds: How much longer than its deadline a call may take because what answers it has
             to be started.
     """
@@ -53,6 +55,7 @@ class Tool(ABC):
     argument_schema: Mapping[str, Any] | None = None
     left_out: Sequence[str] = ()
     calls_per_batch: int = 256
+    computes: bool = False
     start_seconds: float = 0.0
 
     @property

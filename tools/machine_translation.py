@@ -41,6 +41,7 @@ class MachineTranslation(Tool):
 
     name = "MT"
     description = "Translates a phrase into English."
+    computes = True
 
     @with_checked_settings
     def __init__(

@@ -28,7 +28,8 @@ class QA(RetrievalTool):
     """
 
     name = "QA"
-    # Seconds each on a processor, and a batch has at most 20 deadlines.
+    computes = True
+    # A batch has at most 20 deadlines.
     calls_per_batch = 16
     description = "Answers a question in a few words found in Wikipedia."
 

@@ -17,11 +17,11 @@ from toolformer.samples import PROPOSED_CALL
 from toolformer.stage_cost import CostMeter
 from tools.errors import changed_tool
 from tools.protocol import Document
-from tools.running.deadlines import MADE_AGAIN
+from tools.running.deadlines import GIVEN_UP
 
 DONE_BUT_GIVEN_UP = (
-    "done, but calls were given up: the tool had no answer to many in a row, or the machine was "
-    "too busy; the next build makes them again"
+    "done, but calls were given up: the tool had no answer to many in a row; the next build makes "
+    "them again"
 )
 
 _DONE_BUT_LOST = (
@@ -86,7 +86,7 @@ def execute_candidates(work: PartitionRun) -> OutputRows:
         {**answer, **common, "call_id": call_id}
         for call_id, answer in zip(calls["call_id"], answers, strict=True)
     ]
-    given_up = sum(answer["reason"] in MADE_AGAIN for answer in answers)
+    given_up = sum(answer["reason"] == GIVEN_UP for answer in answers)
     lost = sum(answer["reason"] in ("timeout", "transient_error") for answer in answers)
     # Out of date at once, so that the next build makes the calls; the stages behind notice.
     unfinished = work.expected.fingerprint.with_parts({"given_up_calls": given_up})

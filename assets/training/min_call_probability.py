@@ -81,8 +81,8 @@ WITHOUT_CALLS = "it was trained without calls, so it has none to open"
 NO_TOOLS = "none of the tools can run here, so no call has a result"
 KEPT = f"kept as it was: {NO_TOOLS}; the next run with tools measures again"
 DONE_BUT_GIVEN_UP = (
-    "done, but calls were given up: the tool had no answer to many in a row, or the machine was "
-    "too busy; the next run measures again"
+    "done, but calls were given up: the tool had no answer to many in a row; the next run measures "
+    "again"
 )
 _GIVEN_UP = "given_up_calls"
 

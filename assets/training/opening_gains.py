@@ -26,7 +26,7 @@ from toolformer.home.wiring.scoring import scoring_parameters
 from tools.base import Tool
 from tools.plugins.plugins import parse_arguments
 from tools.protocol import ToolCall
-from tools.running.deadlines import MADE_AGAIN
+from tools.running.deadlines import GIVEN_UP
 
 # Of openings at other than kept places. What is measured is minutes on a processor.
 _MAX_OTHERS = 400
@@ -149,7 +149,7 @@ def _answered(
             progress=progress_of(f"calling {name}"),
         )
         for (place, call), answer in zip(tool_calls.items(), answers, strict=True):
-            given_up += answer["reason"] in MADE_AGAIN
+            given_up += answer["reason"] == GIVEN_UP
             # Nothing may be left of one that is cut; decoding takes such a call back.
             if answer["result"]:
                 answered[place] = AnsweredCall(call, answer["result"])

@@ -114,11 +114,13 @@ def _tools(home: Home, settings: Settings) -> Iterator[Finding]:
 
 
 def _isolation() -> Iterator[Finding]:
-    from tools.running.worker_process import has_namespaces, isolation_level
+    from tools.running.confinement import has_namespaces, isolation_level
 
     # Only tools of the user's own run there.
     if not has_namespaces():
-        remedy = "Install util-linux and enable user namespaces, or run such tools in a container"
+        remedy = (
+            "Enable user namespaces (on Linux), or run such tools in a container without network"
+        )
         yield Finding("isolation of tools", "warning", isolation_level(), remedy)
 
 

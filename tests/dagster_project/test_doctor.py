@@ -111,7 +111,7 @@ def test_a_look_that_fails_is_a_finding_and_the_others_go_on(home, monkeypatch, 
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("tools.running.worker_process.has_namespaces", fail)
+    monkeypatch.setattr("tools.running.confinement.has_namespaces", fail)
     found = finding(home, "isolation of tools")
     assert (found.status, str(error) in found.detail) == ("warning", True)
     assert finding(home, "tool QA").status == "missing"

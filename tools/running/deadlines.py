@@ -1,7 +1,4 @@
-"""Calls under a deadline: in batches or one by one, again after passing errors.
-
-See `call_threads` for what a deadline counts.
-"""
+"""Calls under a deadline: in batches or one by one, again after errors that may pass."""
 
 import logging
 from collections import Counter
@@ -27,7 +24,7 @@ from tools.errors import (
     reason_word,
 )
 from tools.protocol import LONGEST_MESSAGE, Document, ToolResult
-from tools.running.call_threads import BusyMachineError, answer_in_time
+from tools.running.call_threads import answer_in_time
 from tools.syntax import checked_answer, clean_result
 
 _LOGGER = logging.getLogger(__name__)
@@ -38,15 +35,14 @@ WHOLE_TOOL_ERRORS = (ToolDiedError, ToolUnavailableError)
 # After this many calls in a row without any answer, those that follow are not made: a server that
 # is down would otherwise cost the deadline of thousands of calls.
 MAX_FAILURES_IN_A_ROW = 20
-# The reason of calls that were not made.
+# The reason of calls that were not made; the next build makes them.
 GIVEN_UP = "given_up"
-# That of calls that this machine was too busy for.
-MACHINE_BUSY = "machine_busy"
-# The next build makes these again.
-MADE_AGAIN = (GIVEN_UP, MACHINE_BUSY)
 # A batch gets the sum of its calls' deadlines, but not more than this many of them: a batch that
 # hangs would otherwise hold up a run for as long as hundreds of calls that hang.
 MAX_DEADLINES_PER_BATCH = 20
+# A call that computes for seconds in this process may take this many deadlines: on a clock alone,
+# what it answers would depend on what else the machine does.
+_DEADLINES_TO_COMPUTE = 10
 
 
 @dataclass(frozen=True)
@@ -54,8 +50,8 @@ class Limits:
     """What calls may take.
 
     Attributes:
-        deadline_seconds: Longest time of one call, its repetitions included; in processor time
-            where it computes in this process, up to ten times as long on the clock.
+        deadline_seconds: Longest time of one call, its repetitions included; ten times as long
+            where the tool `computes`.
         attempts: How often a call is made that fails for a reason that may pass.
 
     Raises:
@@ -66,8 +62,9 @@ class Limits:
     attempts: PositiveInt = 3
 
 
-# Reasons of calls that may have a result the next time, though the tool works.
-_ANSWERED = ("tool_error", "secret_in_answer")
+# Reasons of calls that the tool did not answer. Any other refusal is an answer: the caller's
+# arguments may be at fault, even where the same call may have a result the next time.
+_UNANSWERED = ("timeout", "transient_error", "process_ended", "server_died")
 _NOT_MADE = ToolResult(None, GIVEN_UP, 0.0, is_lasting=False)
 
 
@@ -83,7 +80,8 @@ class Calls:
         self._name = tool.name
         self._is_prepared = False
         # A tool in its own process keeps the deadline itself, and may have to start first.
-        self._deadline_seconds = limits.deadline_seconds + tool.start_seconds
+        deadlines = _DEADLINES_TO_COMPUTE if tool.computes else 1
+        self._deadline_seconds = limits.deadline_seconds * deadlines + tool.start_seconds
         self._failures = Counter() if failures is None else failures
         self._reported: set[object] = set()
         self._retrying = Retrying(
@@ -99,14 +97,14 @@ class Calls:
         """Make calls, as one batch where the tool has a method for batches; prepare the tool once.
 
         A batch that raises, comes back too short, or takes longer than its calls may together (at
-        most 20 deadlines) is made again call by call. After 20 calls in a row that failed for
-        reasons that may pass (no answer in time, an error of the network, a process that ended),
-        the rest is given up, for as long as the count of failures lives.
+        most 20 deadlines) is made again call by call. After 20 calls in a row without an answer
+        (none in time, an error of the network, a process that ended), the rest is given up, for as
+        long as the count of failures lives.
 
         Returns:
             One outcome per request, in order. The reason is the tool's own as a word, or `timeout`,
-            `transient_error`, `given_up`, `machine_busy`, or `tool_error` for an exception that the
-            tool should not raise.
+            `transient_error`, `given_up`, or `tool_error` for an exception that the tool should not
+            raise.
 
         Raises:
             ToolDiedError: When the tool says that it stopped working.
@@ -172,13 +170,12 @@ class Calls:
         if isinstance(answer, WHOLE_TOOL_ERRORS):
             raise answer
         outcome = self._read(answer, seconds)
-        self._count(is_failure=not outcome.is_lasting and outcome.reason not in _ANSWERED)
+        self._count(is_failure=not outcome.is_lasting and outcome.reason in _UNANSWERED)
         return outcome
 
     def _read(self, answer: object, seconds: float) -> ToolResult:
         if isinstance(answer, TimeoutError):
-            reason = MACHINE_BUSY if isinstance(answer, BusyMachineError) else "timeout"
-            return ToolResult(None, reason, seconds, is_lasting=False)
+            return ToolResult(None, "timeout", seconds, is_lasting=False)
         if isinstance(answer, ToolCallError | CallSyntaxError):
             is_lasting = getattr(answer, "is_lasting", True)
             reason, message = reason_word(answer.reason), str(answer.message)

@@ -8,14 +8,14 @@ from dataclasses import replace
 from tools.base import Tool
 from tools.errors import changed_tool
 from tools.protocol import NO_ANSWER, Document, ToolCall, ToolResult
-from tools.running.deadlines import MACHINE_BUSY, WHOLE_TOOL_ERRORS, Calls, Limits
+from tools.running.deadlines import WHOLE_TOOL_ERRORS, Calls, Limits
 from tools.running.result_cache import ResultCache, outcome_key
 from tools.syntax import clean_result
 
 _LOGGER = logging.getLogger(__name__)
 
 # Why a call has no result that it may have the next time.
-MAY_PASS = frozenset({"timeout", "transient_error", MACHINE_BUSY})
+MAY_PASS = frozenset({"timeout", "transient_error"})
 
 _Request = tuple[str, Document]
 
@@ -45,8 +45,7 @@ def execute_calls(
     Returns:
         One result per request, in the same order. Failed ones have the reason given by the tool,
         or `timeout`, `transient_error`, `empty_result`, `tool_error` for an exception that the tool
-        should not raise, `given_up` for calls not made after 20 in a row had no answer, or
-        `machine_busy` for one that computes and had too little of a processor.
+        should not raise, or `given_up` for calls not made after 20 in a row had no answer.
 
     Raises:
         ToolDiedError: When the tool says that it stopped working.

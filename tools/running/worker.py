@@ -1,27 +1,15 @@
-"""The process in which a tool from outside runs: `python -m tools.running.worker NUMBER`.
+"""What the process of a tool from outside does for `tools.running.isolation`, as functions.
 
-    parent -> worker    JSON    first what tool to make, then {"method": …, …}
-    parent <- worker    JSON    {"answer": …} or {"error": class, "arguments": […], …}
-
-The number is that of the connection's file descriptor. Nothing is pickled, either way. The tool's
-standard input is empty, and what it forks or starts has no connection. Limits memory, and ends when
-a call takes far longer than it may, whatever code it hangs in: the parent may have been killed.
-Network and process namespaces are the parent's business (`tools.running.isolation`).
+Each returns JSON: `{"answer": …}`, or of an error `{"error": class, "arguments": […], …}` with a
+class of `tools.errors`, so that the tool's own classes stay in its process.
 
 Not the Model Context Protocol: it has calls and none of a tool's other methods, and every worker
 would import its library.
 """
 
-import dataclasses
-import datetime
-import faulthandler
-import os
-import resource
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from json import JSONDecoder, JSONEncoder
-from multiprocessing.connection import Connection
+from json import JSONEncoder
 from typing import Any
 
 from tools.base import DESCRIBED, Tool
@@ -41,130 +29,76 @@ from tools.protocol import LONGEST_MESSAGE, Document
 from tools.registry import create_tool
 from tools.syntax import checked_answer
 
-# Seconds beyond the deadline after which the process ends itself.
-_GRACE_SECONDS = 5.0
 # A tool may replace what the module `json` has.
-_write_json, _read_json = JSONEncoder().encode, JSONDecoder().decode
+_write_json = JSONEncoder().encode
+_made: list[Tool] = []
 
 
-def main() -> None:
-    """Serve the parent until it closes the connection."""
-    connection = Connection(int(sys.argv[1]))
-    os.set_inheritable(connection.fileno(), False)
-    os.register_at_fork(after_in_child=connection.close)
-    own_process = os.getpid()
-    start = _receive(connection)
-    name, target = start["name"], start["target"]
-    _limit_memory(start["memory_bytes"])
-    if start["refuses_sockets"]:
-        _refuse_sockets()
-    sys.path[:0] = [path for path in start["path"] if path not in sys.path]
-    try:
+def make(name: str, target: str, options: Mapping[str, Any]) -> bytes:
+    """Make the tool of this process; answer with its attributes by name."""
+
+    def made() -> dict[str, Any]:
         with plugin_code(name, f"making {target}"):
-            tool = create_tool(name, start["options"], targets={name: target})
-            reply = _bytes({"answer": _description(tool)})
-    except ToolError as error:
-        connection.send_bytes(_bytes(_error(error, name)))
-        return
-    while True:
-        connection.send_bytes(reply)
-        try:
-            request = _receive(connection)
-        except EOFError:
-            return
-        # Not an alarm of the kernel: the first process of a namespace gets none. To the descriptor:
-        # a tool may have put something else in the place of `sys.stderr`.
-        faulthandler.dump_traceback_later(
-            request["deadline_seconds"] + _GRACE_SECONDS, exit=True, file=2
-        )
-        try:
-            # What cannot be written as JSON is an error of the tool.
-            reply = _bytes({"answer": _serve(tool, request, name)})
-        except Exception as error:  # noqa: BLE001
-            reply = _bytes(_error(error, name))
-        if os.getpid() != own_process:
-            # A child that the tool forked and that came back like its parent.
-            os._exit(0)
-        faulthandler.cancel_dump_traceback_later()
+            tool = create_tool(name, options, targets={name: target})
+            description = {attribute: getattr(tool, attribute) for attribute in DESCRIBED}
+            prompt = description["prompt"]
+            if prompt is not None and not isinstance(prompt, str):
+                # A file of the tool's own package, which the parent need not have.
+                description["prompt"] = prompt.read_text("utf-8")
+        _made.append(tool)
+        return description
+
+    return _reply(made, name)
 
 
-def _receive(connection: Connection) -> dict[str, Any]:
-    return _read_json(connection.recv_bytes().decode())
+def ask(name: str, method: str, values: Sequence[Any], named: Mapping[str, Any]) -> bytes:
+    """Call a method of the tool."""
+    (tool,) = _made
+    action = _METHODS.get(method)
+    if action is None:
+        return _reply(lambda: getattr(tool, method)(*values, **named), name)
+    return _reply(lambda: action(tool, *values), name)
 
 
-def _bytes(reply: Mapping[str, Any]) -> bytes:
-    # ASCII: half a surrogate pair in an answer must not end the process.
-    return _write_json(reply).encode()
+def _reply(action: Callable[[], Any], name: str) -> bytes:
+    try:
+        # What cannot be written as JSON is an error of the tool. ASCII: half a surrogate pair in an
+        # answer must not end the process.
+        return _write_json({"answer": action()}).encode()
+    except (Exception, SystemExit) as error:  # noqa: BLE001
+        return _write_json(_error(error, name)).encode()
 
 
-def _limit_memory(memory_bytes: int) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _refuse_sockets() -> None:
-    """Where the system isolates no network: Python code at least gets no sockets."""
-    import socket
-
-    def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(
-            "This tool has no network. A tool that needs it declares `needs_network = True`."
-        )
-
-    for name in ("connect", "connect_ex", "bind", "sendto", "sendmsg"):
-        setattr(socket.socket, name, refuse)
-
-
-def _description(tool: Tool) -> dict[str, Any]:
-    description = {attribute: getattr(tool, attribute) for attribute in DESCRIBED}
-    prompt = description["prompt"]
-    if prompt is not None and not isinstance(prompt, str):
-        # A file of the tool's own package, which the parent need not have.
-        description["prompt"] = prompt.read_text("utf-8")
-    return description
-
-
-def _serve(tool: Tool, request: Mapping[str, Any], name: str) -> Any:
-    """Call one method of the tool; what comes and goes is plain JSON."""
-    arguments, document = request.get("arguments", ""), _document(request.get("document"))
-    methods: dict[str, Callable[[], Any]] = {
-        "parse_arguments": lambda: parse_arguments(tool, arguments),
-        "named_arguments": lambda: tool.named_arguments(arguments),
-        "check_place": lambda: tool.check_place(
-            arguments, before=request["before"], after=request["after"]
-        ),
-        "prepare": tool.prepare,
-        "call": lambda: checked_answer(tool.call(arguments, document)),
-        "call_batch": lambda: _batch(tool, request["requests"], name),
-        "cache_key": lambda: tool.cache_key(document),
-        "preselect": lambda: dataclasses.astuple(tool.preselect(document)),
-        # One more than can be right: `tools.proposing.checked` says so.
-        "proposals": lambda: [
-            [proposal.offset, proposal.arguments]
-            for proposal in islice(tool.proposals(document), len(document.text) + 1)
-        ],
-        "check_available": tool.check_available,
-    }
-    return methods[request["method"]]()
-
-
-def _batch(tool: Tool, requests: Sequence[Any], name: str) -> list[Any]:
-    answers: Any = tool.call_batch([(text, _document(document)) for text, document in requests])
+def _batch(tool: Tool, requests: Sequence[tuple[str, Document]]) -> list[Any]:
+    answers: Any = tool.call_batch(requests)
     if not isinstance(answers, list):
         raise TypeError(f"call_batch gave {type(answers).__name__}. Expected a list of answers.")
     return [
-        _error(answer, name)
+        _error(answer, tool.name)
         if isinstance(answer, BaseException)
         else {"answer": checked_answer(answer)}
         for answer in answers
     ]
 
 
-def _document(fields: Mapping[str, Any] | None) -> Document:
-    if fields is None:
-        return Document("", "")
-    date = fields["published_on"]
-    return Document(**{**fields, "published_on": date and datetime.date.fromisoformat(date)})
+def _preselect(tool: Tool, document: Document) -> tuple[bool, str]:
+    selection = tool.preselect(document)
+    return bool(selection.is_selected), reason_word(selection.reason)
+
+
+def _proposals(tool: Tool, document: Document) -> list[Any]:
+    # One more than can be right: `tools.proposing.checked` says so.
+    proposals = islice(tool.proposals(document), len(document.text) + 1)
+    return [(proposal.offset, proposal.arguments) for proposal in proposals]
+
+
+_METHODS: Mapping[str, Callable[..., Any]] = {
+    "parse_arguments": parse_arguments,
+    "call": lambda tool, *request: checked_answer(tool.call(*request)),
+    "call_batch": _batch,
+    "preselect": _preselect,
+    "proposals": _proposals,
+}
 
 
 def _error(error: BaseException, name: str) -> dict[str, Any]:
@@ -194,7 +128,3 @@ def _error(error: BaseException, name: str) -> dict[str, Any]:
         kind, arguments = TransientToolError, [f"{name}: {said}"[:LONGEST_MESSAGE]]
     is_lasting = getattr(error, "is_lasting", True)
     return {"error": kind.__name__, "arguments": arguments, "is_lasting": bool(is_lasting)}
-
-
-if __name__ == "__main__":
-    main()

@@ -1,5 +1,6 @@
 """Tools from outside: whatever they do, the calls beside them get their answers."""
 
+import gc
 import logging
 import socket
 import subprocess
@@ -25,7 +26,6 @@ from tools.running.deadlines import Limits
 from tools.running.execution import execute_calls
 from tools.running.isolation import IsolatedTool
 from tools.running.result_cache import ResultCache
-from tools.running.worker_process import has_namespaces
 
 WILD_TOOLS = Path(__file__).with_name("wild_tools.py")
 REPOSITORY = Path(__file__).parents[3]
@@ -119,6 +119,10 @@ WILD = {
     "x": "x!a text",
     "hang": "timeout",
     "exit": "process_ended",
+    "exit 0": "process_ended",
+    "segfault": "process_ended",
+    "close": "process_ended",
+    "quit": "tool_error",
     "raise": "tool_error",
     "refuse": "refused",
     "busy": "busy!a text",
@@ -222,6 +226,38 @@ def test_a_tool_gets_no_secrets_but_those_that_it_is_given(make, monkeypatch):
         assert not {"HF_TOKEN", "WEATHER_KEY"} - set(given) & set(names.split())
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_environment_that_the_process_began_with_cannot_be_read(make, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    assert answers(make(), "beginning") == [""]
+
+
+def test_a_process_that_ends_says_how_and_what_it_printed_last(make):
+    with pytest.raises(ToolCallError, match=r"exit status 3: out of words\): it may map 4 GiB"):
+        make().call("exit", DOCUMENT)
+    if sys.platform == "linux":
+        with pytest.raises(ToolCallError, match="exit status SIGSEGV"):
+            make().call("segfault", DOCUMENT)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("exit", ["process_ended"] * 3 + ["given_up"] * 2),
+        ("hang", ["timeout"] * 3 + ["given_up"] * 2),
+        # The caller may be at fault, also where the same call may have a result the next time.
+        ("refuse", ["refused"] * 5),
+        ("later", ["refused"] * 5),
+        ("raise", ["tool_error"] * 5),
+    ],
+)
+def test_only_a_tool_that_gives_no_answers_is_given_up(make, monkeypatch, text, found):
+    monkeypatch.setattr("tools.running.deadlines.MAX_FAILURES_IN_A_ROW", 3)
+    tool = make(deadline_seconds=0.5)
+    assert outcomes(tool, *[text] * 5, deadline_seconds=0.5) == found
+    assert outcomes(tool, "x") == ["x!a text"]
+
+
 def test_an_error_names_the_line_of_the_users_own_file(make, caplog):
     tool = make()
     with pytest.raises(ToolBugError, match=r"JSONDecodeError: .* \(wild_tools.py:\d+ in stumble\)"):
@@ -246,8 +282,7 @@ def test_only_a_tool_that_declares_it_has_the_network(
     make, monkeypatch, name, has_namespaces, answer
 ):
     if not has_namespaces:
-        for module in ("worker_process", "isolation"):
-            monkeypatch.setattr(f"tools.running.{module}.has_namespaces", lambda: False)
+        monkeypatch.setattr("tools.running.isolation.has_namespaces", lambda: False)
     with socket.create_server(("127.0.0.1", 0)) as server:
         found = make(name).call(f"connect {server.getsockname()[1]}", DOCUMENT)
     assert found.startswith(answer)
@@ -262,36 +297,68 @@ def running(command):
     ]
 
 
-@pytest.mark.skipif(not has_namespaces(), reason="this system grants no namespaces")
-def test_nothing_that_the_tool_started_is_left(make):
-    tool = make()
-    tool.call("spawn", DOCUMENT)
-    # For a moment a new process shows no command.
-    assert happens(lambda: running("sleep 4711"))
-    tool.close()
+@pytest.mark.skipif(sys.platform != "linux", reason="orphans are found on Linux only")
+@pytest.mark.parametrize("end", ["close", "exit", "segfault", "hang"])
+def test_nothing_that_the_tool_started_is_left(make, end):
+    tool = make(deadline_seconds=2.0)
+    if end == "close":
+        tool.call("spawn", DOCUMENT)
+        # For a moment a new process shows no command.
+        assert happens(lambda: len(running("sleep 4711")) == 2)
+        tool.close()
+    else:
+        with pytest.raises((ToolCallError, ToolTimeoutError)):
+            tool.call(f"spawn {end}", DOCUMENT)
     assert happens(lambda: not running("sleep 4711"))
+
+
+def test_a_tool_that_nobody_holds_has_no_process(make, module):
+    tool = IsolatedTool("Wild", "wild_tools:Wild", {}, **LIMITS)
+    before = set(psutil.Process().children())
+    assert tool.call("x", DOCUMENT) == "x!a text"
+    (keeper,) = set(psutil.Process().children()) - before
+    del tool
+    gc.collect()
+    assert happens(lambda: not keeper.is_running())
+
+
+OF_A_SCRIPT = """
+import os, psutil, signal, sys, threading, time
+from tools.running.isolation import IsolatedTool
+from tools.protocol import Document
+sys.path.insert(0, {module!r})
+tool = IsolatedTool("Wild", "wild_tools:Wild", {{}}, **{limits})
+print(tool.call("x", Document("d", "")), flush=True)
+"""
+KILLED = """
+call = lambda: tool.call("spawn {text}", Document("d", ""))
+threading.Thread(target=call, daemon=True).start()
+time.sleep(1)
+print(*(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def output_of(command):
+    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=60, check=False, cwd=REPOSITORY)
+    return done.stdout.decode().split()
 
 
 @pytest.mark.parametrize("text", ["x", "hang"])
 def test_a_killed_parent_leaves_no_process(module, text):
-    code = f"""
-import os, sys, signal, threading, time
-from tools.running.isolation import IsolatedTool
-from tools.protocol import Document
-sys.path.insert(0, {str(module)!r})
-tool = IsolatedTool("Wild", "wild_tools:Wild", {{}}, **{ {**LIMITS, "deadline_seconds": 2.0} })
-tool.call("x", Document("d", ""))
-call = lambda: tool.call({text!r}, Document("d", ""))
-threading.Thread(target=call, daemon=True).start()
-time.sleep(0.5)
-print(tool._worker._process.pid, flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=60, check=False, cwd=REPOSITORY)
-    worker = int(done.stdout)
-    # In a call that hangs it ends a few seconds after the deadline.
-    assert happens(lambda: not psutil.pid_exists(worker))
+    limits = {**LIMITS, "deadline_seconds": 600.0}
+    code = OF_A_SCRIPT.format(module=str(module), limits=limits) + KILLED.format(text=text)
+    answer, *processes = output_of([sys.executable, "-c", code])
+    assert answer == "x!"
+    assert len(processes) >= 4
+    assert happens(lambda: not any(psutil.pid_exists(int(each)) for each in processes))
+
+
+def test_a_script_without_a_guard_is_not_run_again_by_the_process(module, tmp_path):
+    script = tmp_path / "script.py"
+    code = OF_A_SCRIPT.format(module=str(module), limits=LIMITS)
+    script.write_text(f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n{code}")
+    assert output_of([sys.executable, str(script)]) == ["x!"]
 
 
 NO_TABLE = {"table": "none.csv", "key": ["a"], "values": ["b"]}

@@ -1,5 +1,6 @@
 """Tools that do what no tool should; the process of a tool imports a copy of this file."""
 
+import ctypes
 import json
 import os
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolCallError, TransientToolError
-from tools.protocol import Preselection, Proposal
+from tools.protocol import Document, Preselection, Proposal
 
 # Not all of these are open in the process of a tool.
 DESCRIPTORS = range(3, 64)
@@ -71,8 +72,18 @@ class Wild(Tool):
     def do_hang(self, _):
         time.sleep(1000)
 
-    def do_exit(self, _):
-        os._exit(3)
+    def do_exit(self, status):
+        os.write(1, b"out of words\n")
+        os._exit(int(status or 3))
+
+    def do_segfault(self, _):
+        ctypes.string_at(0)
+
+    def do_quit(self, _):
+        sys.exit("enough")
+
+    def do_close(self, _):
+        os.closerange(0, 64)
 
     def do_raise(self, _):
         return self.stumble()
@@ -115,8 +126,11 @@ class Wild(Tool):
     def do_surrogate(self, _):
         return "half \ud800 pair"
 
-    def do_spawn(self, _):
-        return str(subprocess.Popen(["sleep", "4711"], start_new_session=True).pid)
+    def do_spawn(self, then):
+        # The second has lost its parent.
+        subprocess.Popen(["sleep", "4711"], start_new_session=True)
+        subprocess.run(["sh", "-c", "sleep 4711 &"], check=True)
+        self.call(then, Document("", ""))
 
     def do_connect(self, port):
         try:
@@ -149,6 +163,9 @@ class Wild(Tool):
 
     def do_environment(self, _):
         return " ".join(sorted(os.environ))
+
+    def do_beginning(self, _):
+        return Path("/proc/self/environ").read_text().strip("\0")
 
 
 class Online(Wild):
