@@ -1,4 +1,4 @@
-"""An MCP server by hand for the tests, which prints between its messages."""
+"""An MCP server by hand for the tests, which prints, and answers out of order."""
 
 import json
 import sys
@@ -46,8 +46,12 @@ def main() -> None:
         request = json.loads(line)
         if "id" in request:
             result = _result(request["method"], request.get("params") or {})
-            reply = {"jsonrpc": "2.0", "id": request["id"], "result": result}
-            _write(json.dumps(reply))
+            # Answers to other requests come before and after.
+            for number in (request["id"] - 1, request["id"], request["id"] + 1):
+                text = {"type": "text", "text": "an answer to another request"}
+                other = {"content": [text]}
+                reply = {"id": number, "result": result if number == request["id"] else other}
+                _write(json.dumps({"jsonrpc": "2.0", **reply}))
 
 
 if __name__ == "__main__":

@@ -155,7 +155,9 @@ def test_no_secret_of_a_servers_variables_is_kept_or_told(make):
         make(command=command, environment=given)
 
 
-def test_what_a_server_prints_between_its_messages_is_passed_over_and_named_once(make, caplog):
+def test_what_a_server_prints_or_answers_out_of_order_is_passed_over_and_noise_is_named_once(
+    make, caplog
+):
     folder = str(Path(__file__).parent)
     noisy = {"command": [sys.executable, "mcp_noisy_server.py"], "folder": folder}
     for _ in range(2):
