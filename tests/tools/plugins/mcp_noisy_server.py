@@ -46,12 +46,11 @@ def main() -> None:
         request = json.loads(line)
         if "id" in request:
             result = _result(request["method"], request.get("params") or {})
-            # Answers to other requests come before and after.
-            for number in (request["id"] - 1, request["id"], request["id"] + 1):
-                text = {"type": "text", "text": "an answer to another request"}
-                other = {"content": [text]}
-                reply = {"id": number, "result": result if number == request["id"] else other}
-                _write(json.dumps({"jsonrpc": "2.0", **reply}))
+            # Answers to an earlier request, and to none.
+            for number in (request["id"] - 1, request["id"] + 1000):
+                other = {"content": [{"type": "text", "text": "another answer"}]}
+                _write(json.dumps({"jsonrpc": "2.0", "id": number, "result": other}))
+            _write(json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}))
 
 
 if __name__ == "__main__":
