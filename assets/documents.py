@@ -24,7 +24,7 @@ from toolformer.sources.ingestion import StoredTexts
 from toolformer.sources.losses import losses_in_words
 from toolformer.sources.manifest import ShardEntry
 from toolformer.sources.records import ParsedDocument, fields_of
-from tools.translation.identification import guess_language
+from tools.translation.languages import guess_language
 from warehouse.errors import DamagedPartitionError
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse

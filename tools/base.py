@@ -1,14 +1,15 @@
-"""What a tool is: its methods, with the defaults that most tools share."""
+"""The base class of tools."""
 
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources.abc import Traversable
+from itertools import islice
 from typing import Any, ParamSpec
 
 from pydantic import ConfigDict, ValidationError, validate_call
 
-from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
+from tools.errors import CallSyntaxError, ToolBugError, ToolCallError, ToolSettingsError
 from tools.protocol import Document, Preselection, Proposal
 from tools.syntax import check_arguments
 
@@ -16,31 +17,29 @@ from tools.syntax import check_arguments
 class Tool(ABC):
     """A tool: text in, text out (paper, section 3).
 
-    Subclasses set the first three attributes, or have properties of these names, and implement
-    `call`. The rest is that of a tool that answers one call at a time, is always available and
-    takes every text.
+    A subclass sets `name`, `version` and `description`, as attributes or properties, and implements
+    `call`. Everything else has a default.
 
     Attributes:
-        name: As written in calls.
-        version: Part of every fingerprint. It names every setting on which results depend, so that
-            a tool with other settings has another version.
+        name: The name in calls.
+        version: Text that changes whenever answers change, for instance with a setting. It is part
+            of every fingerprint: answers are stored and used again while it stays the same.
         description: One sentence for people.
-        takes_arguments: Whether anything can stand between the brackets of a call.
-        arguments_are_content: Whether numbers and names in arguments come from the text, so that
-            those that stand only behind a call could not be known; False where they are a choice,
-            such as the unit that a tool converts to. A change of it needs another `version`.
-        prompt: The few-shot prompt, or its file; None where it lies in `tools/prompts`.
-        needs_network: Whether answering takes more than this machine.
-        sampling_version: What `preselect`, `parse_arguments` and `check_place` depend on: where it
-            stays, calls are made again and not sampled again. None for the version.
-        proposals_version: What `proposals` depend on; None for the version.
-        argument_schema: JSON schema of the arguments by name; None where a call has one text.
-        left_out: Those of its names that no call can give.
-        calls_per_batch: Most calls that `call_batch` gets; what a batch has, is kept.
-        computes: Whether a call computes for seconds, as with a model; it may take ten times as
-            long as others, so that its answer does not depend on how busy the machine is.
-        start_seconds: How much longer than its deadline a call may take because what answers it has
-            to be started.
+        takes_arguments: Whether a call may have text between its brackets.
+        arguments_are_content: Whether numbers and names in arguments come from the text, so that a
+            call must not use those that only occur after it. False if they are a choice, such as
+            the unit to convert to. Change `version` too if you change it.
+        prompt: The few-shot prompt or its file; None for a file in `tools/prompts`.
+        needs_network: Whether answers come from another machine.
+        sampling_version: Version of `preselect`, `parse_arguments` and `check_place`; None for
+            `version`. While it stays the same, calls are made again but not sampled again.
+        proposals_version: Version of `proposals`; None for `version`.
+        argument_schema: JSON schema of the arguments; None if a call takes one text.
+        left_out: Names in the schema that no call can set.
+        calls_per_batch: Most calls that `call_batch` gets at once. Answers are stored per batch.
+        computes: Whether a call computes for seconds, as with a model. Its deadline is ten times as
+            long, so that a busy machine does not change its outcome.
+        start_seconds: Time to start what answers a call, on top of the call's deadline.
     """
 
     name: str
@@ -60,20 +59,41 @@ class Tool(ABC):
 
     @property
     def makes_proposals(self) -> bool:
-        """Whether the class has `proposals` of its own."""
+        """Whether the class overrides `proposals`."""
         return type(self).proposals is not Tool.proposals
 
     @property
     def has_batches(self) -> bool:
-        """Whether the class answers several calls at once by a `call_batch` of its own."""
+        """Whether the class overrides `call_batch`."""
         return type(self).call_batch is not Tool.call_batch
 
-    def parse_arguments(self, text: str) -> str:
-        """Collapse white space and refuse what cannot stand inside a call.
+    @abstractmethod
+    def call(self, arguments: str, document: Document) -> str:
+        """Answer one call.
+
+        Args:
+            arguments: What `parse_arguments` returned.
+            document: The text that the call is in.
 
         Raises:
-            CallSyntaxError: With reason `empty_arguments`, `arrow_in_arguments` or
-                `bracket_in_arguments`.
+            ToolCallError: If there is no answer.
+        """
+
+    def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
+        """Answer several calls; override it if that is faster than one after the other."""
+        answers: list[str | ToolCallError] = []
+        for arguments, document in requests:
+            try:
+                answers.append(self.call(arguments, document))
+            except ToolCallError as error:
+                answers.append(error)
+        return answers
+
+    def parse_arguments(self, text: str) -> str:
+        """Normalise what a model wrote between the brackets; by default its white space.
+
+        Raises:
+            CallSyntaxError: If it is no call of this tool.
         """
         arguments = " ".join(text.split())
         if not arguments:
@@ -86,63 +106,42 @@ class Tool(ABC):
         return arguments
 
     def named_arguments(self, arguments: str) -> Mapping[str, Any]:  # noqa: ARG002
-        """Give nothing: a tool with an `argument_schema` gives the values of a call by name."""
+        """Return the values of a call by name, for a tool with an `argument_schema`."""
         return {}
 
+    def check_available(self) -> None:  # noqa: B027
+        """Raise ToolUnavailableError if something is missing here, without loading anything."""
+
     def prepare(self) -> None:  # noqa: B027
-        """Do nothing: the tool loads nothing that takes longer than a call may.
-
-        Called before the first call and perhaps again; what is loaded then must not be loaded
-        twice.
-        """
-
-    @abstractmethod
-    def call(self, arguments: str, document: Document) -> str:
-        """Answer one call; its arguments are normalised by `parse_arguments`."""
-
-    def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
-        """Answer several calls one after the other."""
-        answers: list[str | ToolCallError] = []
-        for arguments, document in requests:
-            try:
-                answers.append(self.call(arguments, document))
-            except ToolCallError as error:
-                answers.append(error)
-        return answers
+        """Load what takes longer than a call may. Called before the first call, perhaps again."""
 
     def preselect(self, document: Document) -> Preselection:  # noqa: ARG002
-        """Take every text, as the paper does for tools without a heuristic."""
+        """Return whether a text is worth annotating with this tool (paper, appendix A)."""
         return Preselection(is_selected=True, reason="every_text")
 
     def proposals(self, document: Document) -> Sequence[Proposal]:  # noqa: ARG002
-        """Propose nothing: the model's probabilities choose the places, as in the paper.
+        """Return places where a call may help, in any order.
 
-        Returns:
-            Places inside the text, in any order.
+        Without any, the model's probabilities choose the places, as in the paper.
         """
         return ()
 
     def check_place(self, arguments: str, *, before: str, after: str) -> None:  # noqa: B027
-        """Take a call wherever it stands.
+        """Refuse a call that could not be written at its place while decoding.
 
-        A sampling model sees the whole text, a decoding one only what stands before the call: a
-        tool whose arguments could be copied from behind refuses them here.
+        A sampling model sees the whole text, a decoding one only `before`. A tool whose arguments
+        may be copied from `after` refuses them here.
 
         Raises:
-            CallSyntaxError: When the call could not be written at this place.
+            CallSyntaxError: If the call needs text that comes after it.
         """
 
     def cache_key(self, document: Document) -> tuple[str, ...] | None:
-        """The publication date of the text: an answer may depend on it, and on nothing else of it.
+        """Return what an answer depends on besides name, version and arguments.
 
-        Returns:
-            What an answer depends on besides name, version and arguments; None for a tool whose
-            answers must not be kept.
+        By default that is the text's publication date. None if answers must not be stored.
         """
         return (str(document.published_on or ""),)
-
-    def check_available(self) -> None:  # noqa: B027
-        """Do nothing: the tool needs nothing that could be missing."""
 
 
 DESCRIBED = (
@@ -150,16 +149,13 @@ DESCRIBED = (
     "makes_proposals",
     "has_batches",
 )
-"""What a tool says of itself: its attributes that hold wherever it runs."""
+"""Names of the attributes that are the same wherever the tool runs."""
 
 _P = ParamSpec("_P")
 
 
 def with_checked_settings(constructor: Callable[_P, None]) -> Callable[_P, None]:
-    """Have pydantic check what a tool's constructor is given, by its annotations.
-
-    Nothing is converted but whole numbers to floats.
-    """
+    """Have pydantic check a constructor's arguments strictly, by their annotations."""
     config = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
     validated = validate_call(config=config)(constructor)
 
@@ -176,3 +172,33 @@ def with_checked_settings(constructor: Callable[_P, None]) -> Callable[_P, None]
             ) from error
 
     return checked
+
+
+def proposals_of(tool: Tool, document: Document) -> list[Proposal]:
+    """Return a tool's proposals for a text by offset, those of one offset in the tool's order.
+
+    Raises:
+        ToolBugError: If one is no Proposal in the text, or there are more than characters.
+    """
+    length = len(document.text)
+    proposals = list(islice(tool.proposals(document), length + 1))
+    wrong = [proposal for proposal in proposals if not _is_in_text(proposal, length)]
+    if wrong or len(proposals) > length:
+        proposed = repr(wrong[0]) if wrong else f"more than {length} places"
+        raise ToolBugError(
+            f"{tool.name}.proposals",
+            f"The tool {tool.name} proposes {proposed} in the document {document.document_id!r} of "
+            f"{length} characters. Expected instances of tools.protocol.Proposal, at most one for "
+            "each character: the offset, from 0, is that of the character that a call stands in "
+            "front of; the arguments are text, or None. Correct its method `proposals`.",
+        )
+    return sorted(proposals, key=lambda proposal: proposal.offset)
+
+
+def _is_in_text(proposal: object, length: int) -> bool:
+    return (
+        isinstance(proposal, Proposal)
+        and type(proposal.offset) is int
+        and 0 <= proposal.offset < length
+        and (proposal.arguments is None or isinstance(proposal.arguments, str))
+    )

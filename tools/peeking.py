@@ -1,8 +1,7 @@
-"""What the arguments of a call take from behind it: a model that decodes cannot know that.
+"""Detects calls whose arguments use names or numbers that only occur after the call.
 
-A sampling model is shown the whole text, so it can ask with a name or a number that only the text
-behind the call tells. Names are told by their capital letters, so in scripts without them only
-numbers count.
+A sampling model sees the whole text and can write such a call; a decoding one cannot. Names are
+recognised by capital letters, so in scripts without them only numbers count.
 """
 
 import unicodedata
@@ -18,50 +17,37 @@ from tools.numbers import NUMBER, NumberError, digits_of, plain
 _TOKEN = regex.compile(rf"(?P<number>{NUMBER})|(?P<word>\p{{L}}[\p{{L}}\p{{M}}]*)")
 _DIGITS = regex.compile(r"[0-9]*\.?[0-9]+")
 _BEGINS_SENTENCE = regex.compile(r"[.!?…:;•|\n\"“”„«=]")
-# Letters that no decomposition takes to plain ones.
+# Letters that do not decompose to plain ones.
 _PLAIN = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th"}
 )
 
-# In characters; of a longer run of digits the beginning is compared.
+# Of a longer run of digits, only this many characters are compared.
 _LONGEST_NUMBER = 100
-# Words that spell a larger number are read as several, which keeps the values small.
+# Words that spell a larger number are read as several numbers.
 _LARGEST_SPELLED = 10**15
 
 _words = regex.compile(r"\w+").findall
-_SMALL: dict[str, int] = dict(
-    zip(
-        _words(
-            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-            "fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy "
-            "eighty ninety"
-        ),
-        [*range(20), *range(20, 100, 10)],
-        strict=True,
-    )
+_ONES = _words(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen"
 )
-_LARGE: dict[str, int] = {
-    "dozen": 12,
-    "hundred": 100,
-    "thousand": 10**3,
-    "million": 10**6,
-    "billion": 10**9,
+_TENS = _words("twenty thirty forty fifty sixty seventy eighty ninety")
+_SMALL = {word: value for value, word in enumerate(_ONES)} | {
+    word: 20 + 10 * index for index, word in enumerate(_TENS)
 }
-# They tell a number that stands in front; behind a call they are too common to be its source.
-_HINTS = {
-    2: "half halves twice double doubles doubled both pair couple second",
-    3: "third thirds triple triples tripled",
-    4: "quarter quarters fourth fourths",
-    5: "fifth fifths",
-    6: "sixth",
-    7: "seventh",
-    8: "eighth",
-    9: "ninth",
-    10: "tenth tenths",
-    100: "percent",
-}
-_HINT_OF = {word: value for value, words in _HINTS.items() for word in _words(words)}
-# Capital letters at the beginning of a question or sentence make no names of these.
+_LARGE = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9}
+# These make a number known if they come before a call. After it, they are too common to be its
+# source.
+_HINTS = (
+    "half halves twice double doubles doubled both pair couple second",
+    "third thirds triple triples tripled",
+    *("quarter quarters fourth fourths", "fifth fifths", "sixth", "seventh", "eighth", "ninth"),
+    "tenth tenths",
+)
+_HINT_OF = {word: value for value, words in enumerate(_HINTS, 2) for word in _words(words)}
+_HINT_OF["percent"] = 100
+# No names, even with a capital letter.
 _FUNCTION_WORDS = FUNCTION_WORDS | frozenset(
     _words(
         "about above after again all along also although always another any around because before "
@@ -79,11 +65,10 @@ class _Token(NamedTuple):
     """A word or a number.
 
     Attributes:
-        key: What it is compared by: the word without case and accents, or the number's value.
-        end: Where it ends, in characters.
-        has_capital: Whether it is a word with a capital letter.
-        is_name: Whether this letter says that it is a name, since no sentence begins with it.
-        is_hint: Whether it only tells a number, as `half` does.
+        key: The word without case and accents, or the number's value.
+        end: Its end, in characters.
+        is_name: Whether it has a capital letter that is not due to the beginning of a sentence.
+        is_hint: Whether it is a word such as `half` for a number.
     """
 
     key: _Key
@@ -95,16 +80,16 @@ class _Token(NamedTuple):
 
 
 class TextWords:
-    """Numbers and words of a text, prepared for the arguments of many calls.
+    """Numbers and words of a text, indexed for the arguments of many calls.
 
     Args:
-        text: Where the calls stand.
-        *known: What is known in front of all of it, such as its title; None is left out.
+        text: The text with the calls.
+        *known: Texts that are known before it, such as its title.
     """
 
     def __init__(self, text: str, *known: str | None) -> None:
-        # Of each key where its first occurrence ends, and its last; of the last one with a capital
-        # letter, and of the last that is a name.
+        # Ends of each key's first and last occurrence, of the last with a capital letter, and of
+        # the last that is a name.
         self._first: dict[_Key, int] = {}
         self._last: dict[_Key, int] = {}
         self._last_capital: dict[_Key, int] = {}
@@ -121,16 +106,10 @@ class TextWords:
                 self._last_name[token.key] = token.end
 
     def only_behind(self, arguments: str, offset: int) -> list[str]:
-        """Find the numbers and names of arguments that the text has behind a place only.
+        """Return the numbers and names in arguments that the text has only after an offset.
 
-        A capital letter at the beginning of a sentence says nothing alone; a word with one there
-        and one in the arguments counts as a name.
-
-        Args:
-            offset: The place, in characters of the text; what stands across it is behind it.
-
-        Returns:
-            In the order of the arguments, as they are written there, each once.
+        A word with a capital letter at the beginning of a sentence is a name if it also has one in
+        the arguments. A word across the offset is after it.
 
         Example:
             >>> words = TextWords("The canal took 1,200 men. Port Said grew in 1859.", "Suez")
@@ -148,7 +127,7 @@ class TextWords:
         return list(found.values())
 
     def holds(self, arguments: str) -> bool:
-        """Tell whether all numbers and words of arguments stand in the text or are known."""
+        """Return whether all numbers and words of arguments are in the text or known."""
         return all(
             token.key in self._first
             for token in _tokens(arguments)
@@ -156,7 +135,7 @@ class TextWords:
         )
 
     def _counts(self, token: _Token, offset: int) -> bool:
-        """Whether a word of arguments is a number or a name."""
+        """Return whether a word of arguments is a number or a name."""
         if isinstance(token.key, Fraction):
             return token.text[-1].isnumeric()
         return _has_meaning(token.key) and (
@@ -171,7 +150,7 @@ def _has_meaning(word: str) -> bool:
 
 
 def _tokens(text: str) -> Iterator[_Token]:
-    """Yield the words of a text, and its numbers in digits and in words."""
+    """Yield the words of a text and the numbers in digits and words."""
     end = 0
     text = plain(text)
     spelled = _SpelledNumber()
@@ -186,7 +165,7 @@ def _tokens(text: str) -> Iterator[_Token]:
                 yield _Token(Fraction(100), "%", end, is_hint=True)
             continue
         key = _folded(token)
-        # Any capital letter but the first makes a name wherever it stands: eBay, NATO.
+        # A capital letter inside always makes a name: eBay, NATO.
         is_inside = token[1:] != token[1:].lower()
         has_capital = is_inside or token[0] != token[0].lower()
         yield _Token(key, token, end, has_capital, has_capital and (is_inside or not begins))
@@ -197,7 +176,7 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 
 def _values(number: str) -> list[Fraction]:
-    """The value of a number; of one that can be read in several ways, that of each part."""
+    """Return the value of a number, or those of its parts if it has several readings."""
     try:
         return [Fraction(digits_of(number, is_alone=False))]
     except NumberError:
@@ -205,14 +184,14 @@ def _values(number: str) -> list[Fraction]:
 
 
 class _SpelledNumber:
-    """A number in words, as far as it was read: `two hundred and five`."""
+    """Reads a number in words: `two hundred and five`."""
 
     def __init__(self) -> None:
-        # What is before its last "thousand", what is behind it, and where it ends.
+        # Its value up to the last "thousand", the value after that, and its end so far.
         self._whole, self._part, self._end = 0, 0, -1
 
     def values(self, key: str, match: regex.Match[str], between: str) -> Iterable[int]:
-        """Take the next word and return the values that it tells: alone, and with those before."""
+        """Return the values that end with this word: its own, and that with the words before."""
         goes_on = self._end == match.start() - len(between) and between in {" ", "-"}
         if key == "and" and goes_on:
             self._end = match.end()
@@ -229,7 +208,7 @@ class _SpelledNumber:
 
 
 def _folded(word: str) -> str:
-    """Write a word without case and accents."""
+    """Return a word without case and accents."""
     decomposed = unicodedata.normalize("NFKD", word)
     letters = (letter for letter in decomposed if not unicodedata.combining(letter))
     return "".join(letters).casefold().translate(_PLAIN)

@@ -1,7 +1,4 @@
-"""The few-shot prompts with which the language model annotates texts (paper, appendix A.2).
-
-They are files, or drafted from a description and examples.
-"""
+"""The few-shot prompts for annotating texts (paper, appendix A.2): files, or drafts."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +10,9 @@ from tools.errors import PromptError
 
 SLOT = "{text}"
 _ENDING = f"Input: {SLOT}\nOutput:"
-_CALL = re.compile(r"\[(?P<name>[A-Za-z_][A-Za-z0-9_]*)\([^\[\]]*\)\]")
+_ANY_CALL = r"\[[A-Za-z_][A-Za-z0-9_]*\([^\[\]]*\)\]"
+_CALL = re.compile(_ANY_CALL)
+_CALL_AND_SPACE = re.compile(rf" {_ANY_CALL}|{_ANY_CALL} ?")
 _DEMONSTRATION = re.compile(r"^Input: (?P<input>.*)\nOutput: (?P<output>.*)$", re.MULTILINE)
 
 MIN_EXAMPLES = 3
@@ -29,13 +28,11 @@ def load_prompt(
     """Read and check the prompt of a tool.
 
     Args:
-        path: A file of the user's own, in UTF-8; None for the prompt that comes with the tool.
-            Line ends of other systems and line breaks after the last line are forgiven.
-        own: What the tool gives itself, as text or as a file; None for a file of this package.
+        path: The user's file; None for the prompt that comes with the tool.
+        own: The tool's own prompt or its file; None for a file of this package.
 
     Raises:
-        PromptError: When there is no such file, it is not UTF-8 text, or `check_prompt` refuses
-            it.
+        PromptError: If the file cannot be read, or `check_prompt` refuses the prompt.
     """
     source = f"the prompt of {tool_name}" if path is None else str(path)
     file = path or own or _PROMPTS / f"{tool_name}.txt"
@@ -46,13 +43,10 @@ def load_prompt(
 
 
 def load_short_prompt(tool_name: str) -> str:
-    """Read and check the short prompt of a tool: one line of instruction, four short texts.
+    """Read the short prompt of a tool, for small models; raise PromptError if it has none.
 
-    Made for small models: the texts are of the plain form that these annotate, with each call right
-    in front of what it helps to write (of MT, behind the phrase).
-
-    Raises:
-        PromptError: When the tool has none, being from outside.
+    It has a line of instruction and four short, plain texts, with each call right before what it
+    helps to write (in MT's, after the phrase).
     """
     file = _PROMPTS / SHORT / f"{tool_name}.txt"
     if not file.is_file():
@@ -79,16 +73,13 @@ def _read(file: Traversable, tool_name: str, source: str) -> str:
 def draft_prompt(
     name: str, description: str, examples: Sequence[str], *, parameters: Sequence[str] = ()
 ) -> str:
-    """Draft a few-shot prompt, always in the same words.
-
-    A prompt that was written for the tool and tried out is better; this one is a beginning.
+    """Draft a few-shot prompt; one that is written for the tool and tested is better.
 
     Args:
-        examples: At least three texts of one line, each with one or more calls at the place where
-            the result helps to write what follows, as in
-            `It is 12 feet, [UnitConverter(12 feet, metre)] or 3.66 metres, long.`
-        parameters: What stands between the brackets of a call, for the instruction; else it shows
-            the first call of the examples.
+        examples: At least three texts of one line with calls, each before what its result helps to
+            write: `It is 12 feet, [UnitConverter(12 feet, metre)] or 3.66 metres, long.`
+        parameters: Names that the instruction shows between the brackets of a call; without them,
+            it shows the first call of the examples.
 
     Example:
         >>> examples = ["A [Echo(b)] b.", "C [Echo(d)] d.", "E [Echo(f)] f."]
@@ -139,15 +130,11 @@ def demonstrations_of(prompt: str) -> list[tuple[str, list[str]]]:
 
 
 def check_prompt(prompt: str, tool_name: str, *, source: str = "the prompt") -> None:
-    """Check the form of a prompt and the copy rule.
-
-    The copy rule: each demonstration's output without its calls equals its input. A
-    demonstration that breaks it teaches the model to change the text.
+    """Check the form of a prompt, and that its demonstrations only add calls to their texts.
 
     Raises:
-        PromptError: When the prompt does not have exactly one slot, does not end with
-            `Input: {text}` and `Output:`, shows no call or a call of another tool, or breaks the
-            copy rule.
+        PromptError: If it does not end with `Input: {text}` and `Output:`, has that slot elsewhere,
+            shows no call or one of another tool, or changes a text.
     """
     slots = prompt.count(SLOT)
     if slots != 1:
@@ -168,10 +155,11 @@ def check_prompt(prompt: str, tool_name: str, *, source: str = "the prompt") -> 
             f"'Input: …' and 'Output: …' with a call such as '[{tool_name}(…)]' in the output."
         )
     for call in calls:
-        if call["name"] != tool_name:
+        name = call.group()[1:].partition("(")[0]
+        if name != tool_name:
             raise PromptError(
-                f"A demonstration in {source} calls {call['name']}: {call.group()!r}. Expected "
-                f"calls of {tool_name} only, as there is one prompt per tool."
+                f"A demonstration in {source} calls {name}: {call.group()!r}. Expected calls of "
+                f"{tool_name} only, as there is one prompt per tool."
             )
     for shown in demonstrations:
         copied = _without_calls(shown["output"])
@@ -183,16 +171,5 @@ def check_prompt(prompt: str, tool_name: str, *, source: str = "the prompt") -> 
 
 
 def _without_calls(output: str) -> str:
-    """Remove the calls from a demonstration, each with one of the spaces around it."""
-    pieces = []
-    position = 0
-    for call in _CALL.finditer(output):
-        before, end = output[position : call.start()], call.end()
-        if before.endswith(" "):
-            before = before[:-1]
-        elif output.startswith(" ", end):
-            end += 1
-        pieces.append(before)
-        position = end
-    pieces.append(output[position:])
-    return "".join(pieces)
+    """Remove the calls from a demonstration, each with a space before or else after it."""
+    return _CALL_AND_SPACE.sub("", output)

@@ -1,10 +1,14 @@
-"""What passes between tools and everything that uses them: calls, texts, results, proposals."""
+"""The values that pass between tools and the code that uses them."""
 
 import datetime
 from dataclasses import dataclass
 
-# In place of a result where a tool gave no answer, such as in time: another call has none either.
+# In place of a result if a tool did not answer, for instance in time; a second attempt will not
+# either.
 NO_ANSWER = ""
+# Characters of an answer, and of the message of a refused call, that are kept. A tool may give a
+# hundred megabytes, and results are cut far below.
+LONGEST_ANSWER, LONGEST_MESSAGE = 20_000, 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +25,11 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a tool may know about the text that a call stands in.
+    """The text that a call is in, as far as tools may know it.
 
     Attributes:
         document_id: Stable key of the text.
-        title: Title, where the source has one; WikiSearch does not answer with the same article.
+        title: Title given by the source; WikiSearch does not answer from the article of this title.
         published_on: Publication date given by the source; while decoding, the presumed date.
     """
 
@@ -38,17 +42,17 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What became of one call.
+    """The outcome of one call.
 
     Attributes:
-        result: What the tool gave; None where it failed. `execute_calls` makes of it one line
-            that is free of call markers.
-        reason: Short snake_case word for why there is no result; None where there is one.
-        seconds: Time of the call; an equal share of its batch's.
-        is_lasting: Whether the same call would come to the same again: a result, or a refusal of
-            the tool's own, and not a timeout or a crash.
-        from_cache: Whether it was found in a cache instead of computed.
-        message: What the tool said of a call that it refused; None where it did not.
+        result: The tool's answer; None if it failed. `execute_calls` makes it one line without
+            call markers.
+        reason: Short snake_case word for why there is no result; None if there is one.
+        seconds: Time of the call, or its equal share of a batch.
+        is_lasting: Whether the same call would have the same outcome: true for results and for the
+            tool's own refusals, false for timeouts and crashes.
+        from_cache: Whether the outcome comes from a cache.
+        message: The tool's explanation of a refusal.
     """
 
     result: str | None
@@ -61,9 +65,10 @@ class ToolResult:
 
 @dataclass(frozen=True, slots=True)
 class Preselection:
-    """Whether a text is worth annotating with a tool, and why (paper, appendix A).
+    """Whether a text is worth annotating with a tool (paper, appendix A).
 
-    The reason is a short snake_case word, present in both cases.
+    Attributes:
+        reason: Short snake_case word, in both cases.
     """
 
     is_selected: bool
@@ -72,20 +77,13 @@ class Preselection:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A place in a text where a call may help, and perhaps the call (`sampling.proposals`).
+    """A place in a text where a call may help (`sampling.proposals`).
 
     Attributes:
-        offset: Character of the text, from 0, that the call stands in front of: the first of what
-            it helps to predict. A blank before a word stays between call and word.
-        arguments: What the call is given, as text; None where only the place is proposed.
+        offset: Index of the character before which the call is inserted: the first one that it
+            helps to predict. A blank before a word stays between call and word.
+        arguments: Arguments of the call; None if only the place is proposed.
     """
 
     offset: int
     arguments: str | None = None
-
-
-# Characters that are kept of an answer: a tool may give a hundred megabytes, and results are cut
-# far below.
-LONGEST_ANSWER = 20_000
-# The same of what a tool says of a call that it refuses.
-LONGEST_MESSAGE = 2_000

@@ -1,6 +1,6 @@
-"""The tools by name: those of this project and of the settings.
+"""The tools by name: the project's own, and those from outside that the settings name.
 
-Entries name a module and a class, so that listing the tools imports none of them.
+Both are named by module and class, so that listing them imports none.
 """
 
 import importlib
@@ -13,33 +13,27 @@ from tools.base import Tool
 from tools.errors import ToolSettingsError, UnknownToolError
 from tools.plugins.plugins import check_described, check_registration, load_plugin, plugin_code
 
-_ENTRIES: Mapping[str, str] = MappingProxyType(
-    {
-        "QA": "tools.question_answering:QA",
-        "Calculator": "tools.calculator:Calculator",
-        "WikiSearch": "tools.wikipedia_search:WikiSearch",
-        "MT": "tools.machine_translation:MachineTranslation",
-        "Calendar": "tools.calendar:Calendar",
-    }
-)
-
+_ENTRIES = {
+    "QA": "tools.question_answering:QA",
+    "Calculator": "tools.calculator:Calculator",
+    "WikiSearch": "tools.wikipedia_search:WikiSearch",
+    "MT": "tools.machine_translation:MachineTranslation",
+    "Calendar": "tools.calendar:Calendar",
+}
 TOOL_NAMES: tuple[str, ...] = tuple(_ENTRIES)
-"""The tools of this project; `tool_names` also has those from outside."""
-
-# Partitions of all tools together have this name.
+# `all` names the partitions of all tools together.
 _TAKEN = frozenset({*_ENTRIES, "all"})
 _NO_TARGETS: Mapping[str, str] = MappingProxyType({})
 
 
 def tool_names(targets: Mapping[str, str] = _NO_TARGETS) -> tuple[str, ...]:
-    """List all tools without importing them: the project's own, then the others by name.
+    """Return the names of all tools: the project's own, then the others in order.
 
     Args:
-        targets: Name to `module:Class` of tools that the settings name.
+        targets: Name to `module:Class` of the tools from outside.
 
     Raises:
-        ToolRegistrationError: When a tool from outside is registered under a name that cannot be
-            used.
+        ToolRegistrationError: If one of these has a name or target that cannot be used.
     """
     for name, target in targets.items():
         check_registration(name, target, taken=_TAKEN)
@@ -55,14 +49,13 @@ def create_tool(
     """Create a tool.
 
     Args:
-        settings: Keyword arguments of the tool's constructor. The class of a plugin whose
-            constructor takes a `name` gets the tool's own.
+        settings: Keyword arguments of the tool's constructor. If that takes a `name`, a tool from
+            outside gets its own.
 
     Raises:
-        UnknownToolError: When no tool has the name.
-        ToolSettingsError: When the tool does not have one of the settings, lacks one that it
-            needs, or cannot use a value.
-        ToolUnavailableError: When a tool from outside cannot be imported or created.
+        UnknownToolError: If no tool has the name.
+        ToolSettingsError: If a setting is unknown, missing or has a wrong value.
+        ToolUnavailableError: If a tool from outside cannot be imported or created.
 
     Example:
         >>> create_tool("Calculator", {"decimals": 4}).description
@@ -79,32 +72,20 @@ def create_tool(
 
 
 def check_tool_name(name: str, *, targets: Mapping[str, str] = _NO_TARGETS) -> None:
-    """Check that a tool has this name, without importing it.
-
-    Raises:
-        UnknownToolError: When no tool has the name; the message suggests the nearest one.
-    """
-    if name in _ENTRIES:
-        return
-    known = tool_names(targets)
-    if name not in known:
+    """Raise UnknownToolError, which suggests the nearest name, if no tool has this name."""
+    if name not in _ENTRIES and name not in (known := tool_names(targets)):
         raise UnknownToolError(
             f"Unknown tool {name!r}.{did_you_mean(name, known)} Available: {', '.join(known)}."
         )
 
 
 def is_plugin(name: str) -> bool:
-    """Whether a tool of this name comes from outside this project."""
+    """Return whether a tool comes from outside this project."""
     return name not in _ENTRIES
 
 
 def check_usable(tool: Tool, name: str) -> None:
-    """Check that a tool can run here, before anything expensive.
-
-    Raises:
-        ToolUnavailableError: When the tool cannot run, or comes from outside and does not say of
-            itself what it should.
-    """
+    """Raise ToolUnavailableError if a tool cannot run here, or does not describe itself."""
     if not is_plugin(name):
         tool.check_available()
         return
@@ -114,7 +95,7 @@ def check_usable(tool: Tool, name: str) -> None:
 
 
 def _create_plugin(name: str, target: str, settings: dict[str, object]) -> Tool:
-    """Import a plugin and make the tool; a tool that is ready is taken as it is."""
+    """Import and create a tool from outside; it may also name an instance."""
     loaded = load_plugin(name, target)
     if not isinstance(loaded, type):
         if settings:
@@ -134,7 +115,6 @@ def _create_plugin(name: str, target: str, settings: dict[str, object]) -> Tool:
 def _check_settings(
     tool_name: str, settings: Mapping[str, object], signature: inspect.Signature
 ) -> None:
-    """Check the names of settings against a constructor."""
     try:
         signature.bind(**settings)
     except TypeError as error:

@@ -1,8 +1,8 @@
 """The text form of calls: writing, reading, inserting and removing them.
 
-The markers are ordinary text, as in the paper (section 2, footnote 1): `" ["`, `"->"` and `"]"`
-stand for `<API>`, the arrow and `</API>`. A finished text is never searched for calls: they live as
-offsets beside it, because texts contain brackets of their own.
+As in the paper (section 2, footnote 1), `" ["`, `"->"` and `"]"` stand for `<API>`, the arrow and
+`</API>`. Texts contain brackets of their own, so calls are never searched for in a finished text:
+their offsets are stored beside it.
 """
 
 import re
@@ -20,8 +20,8 @@ _ARROW_SIGN = ARROW.strip()
 _QUOTE_PAIRS = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "„": "“"}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CALL_START = re.compile(rf"({_NAME.pattern})\(")
-# Marks of writing direction, joiners and breaks without width, tags. Those that scripts need to be
-# read (U+200C, U+200D, signs over numbers) stay.
+# Marks of writing direction, joiners and breaks without width, and tags, but not those that some
+# scripts need (U+200C, U+200D, signs over numbers).
 _UNSEEN = re.compile(
     "[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f]"
@@ -29,7 +29,7 @@ _UNSEEN = re.compile(
 
 
 def is_tool_name(name: str) -> bool:
-    """Whether a tool can have this name: ASCII letters, digits and `_`, no digit in front.
+    """Return whether a tool can have this name: ASCII letters, digits and `_`, no leading digit.
 
     Example:
         >>> [is_tool_name(name) for name in ("Calculator", "unit-converter", "2nd")]
@@ -41,14 +41,14 @@ def is_tool_name(name: str) -> bool:
 def call_pieces(
     call: ToolCall, result: str | None, *, empty_result_keeps_arrow: bool = True
 ) -> list[str]:
-    """Write a call as the pieces that are encoded one by one.
+    """Return the pieces of a call, which are tokenized separately.
 
-    Encoding the pieces separately keeps `" ["` and `"]"` the same tokens everywhere.
+    So `" ["` and `"]"` are the same tokens everywhere.
 
     Args:
-        result: The result r of e(c, r). None, or empty text, gives e(c, ε).
-        empty_result_keeps_arrow: Whether e(c, ε) is written `[Name(args) ->]`, the literal
-            reading of the paper, or `[Name(args)]`.
+        result: The result r of e(c, r). None or empty text gives e(c, ε).
+        empty_result_keeps_arrow: Whether e(c, ε) is `[Name(args) ->]`, as the paper literally says,
+            or `[Name(args)]`.
 
     Example:
         >>> call_pieces(ToolCall("Calculator", "6 * 7"), "42")
@@ -68,7 +68,7 @@ def call_pieces(
 def format_call(
     call: ToolCall, result: str | None = None, *, empty_result_keeps_arrow: bool = True
 ) -> str:
-    """Write a call as text, with the space in front that belongs to the opening marker.
+    """Return a call as text, with the space that belongs to the opening marker.
 
     Example:
         >>> format_call(ToolCall("Calculator", "6 * 7"), "42")
@@ -78,12 +78,12 @@ def format_call(
 
 
 def parse_sample(sample_text: str, tool_name: str) -> str:
-    """Read the arguments out of a sampled continuation of the opening marker.
+    """Return the arguments in a sampled continuation of the opening marker.
 
     Args:
-        sample_text: Decoded text after `" ["` up to where sampling stopped. What follows the
-            first `]` is ignored: vocabularies have tokens such as `].` or `)]`.
-        tool_name: The only tool whose calls are accepted.
+        sample_text: Decoded text after `" ["`. Text after the first `]` is ignored, since
+            vocabularies have tokens such as `].` and `)]`.
+        tool_name: The only tool that may be called.
 
     Raises:
         CallSyntaxError: With reason `no_closing_bracket`, `not_a_call`, `other_tool`,
@@ -126,11 +126,7 @@ def parse_sample(sample_text: str, tool_name: str) -> str:
 
 
 def check_arguments(arguments: str) -> None:
-    """Refuse arguments that contain a marker.
-
-    Raises:
-        CallSyntaxError: With reason `bracket_in_arguments` or `arrow_in_arguments`.
-    """
+    """Raise CallSyntaxError, `bracket_in_arguments` or `arrow_in_arguments`, for a marker."""
     if "[" in arguments or "]" in arguments:
         raise CallSyntaxError(
             "bracket_in_arguments",
@@ -146,16 +142,11 @@ def check_arguments(arguments: str) -> None:
 
 
 def strip_quotes(arguments: str) -> str:
-    """Remove white space at the ends and one pair of enclosing quotes.
-
-    Quotes are a pair only if neither of them occurs in between, so that `"a" or "b"` keeps its
-    quotes.
+    """Strip white space and one pair of enclosing quotes that do not occur in between.
 
     Example:
-        >>> strip_quotes(' "Suez Canal" ')
-        'Suez Canal'
-        >>> strip_quotes('"a" or "b"')
-        '"a" or "b"'
+        >>> strip_quotes(' "Suez Canal" '), strip_quotes('"a" or "b"')
+        ('Suez Canal', '"a" or "b"')
     """
     arguments = arguments.strip()
     if len(arguments) < 2 or _QUOTE_PAIRS.get(arguments[0]) != arguments[-1]:
@@ -167,19 +158,18 @@ def strip_quotes(arguments: str) -> str:
 
 
 def clean_result(text: str) -> str:
-    """Make a result fit to stand inside a call: one line without markers.
+    """Return a result as one line without markers, for use in a call.
 
-    `[` and `]` become round brackets, `->` becomes the word `to`, control characters become
-    spaces, runs of white space one space; characters that nobody sees, such as those that turn the
-    direction of writing around, are removed. Cleaning twice changes nothing.
+    `[` and `]` become round brackets, `->` becomes `to`, control characters and runs of white space
+    become one space, and invisible characters are removed. Cleaning twice changes nothing.
 
     Example:
         >>> clean_result("B > see [2] -> x")
         'B > see (2) to x'
     """
-    # A lone surrogate cannot be encoded as UTF-8: neither tokenizers nor Parquet take it.
+    # Neither tokenizers nor Parquet take a lone surrogate.
     text = text.encode("utf-8", errors="replace").decode("utf-8")
-    # Before the arrow: a character that vanishes can join '-' and '>'.
+    # Removed before the arrow, since removal can join '-' and '>'.
     text = "".join(" " if unicodedata.category(char) == "Cc" else char for char in text)
     text = _UNSEEN.sub("", text)
     text = text.replace("[", "(").replace("]", ")").replace(_ARROW_SIGN, " to ")
@@ -187,9 +177,7 @@ def clean_result(text: str) -> str:
 
 
 def single_line(text: str) -> str:
-    r"""Put a text on one line, with spaces for what programs and tokenizers refuse.
-
-    That is control characters and halves of surrogate pairs.
+    r"""Put a text on one line, with spaces for control characters and lone surrogates.
 
     Example:
         >>> single_line(" Suez\x00\nCanal ")
@@ -200,11 +188,7 @@ def single_line(text: str) -> str:
 
 
 def checked_answer(answer: object) -> str:
-    """What a tool gave, cut to 20,000 characters: it may give a hundred megabytes.
-
-    Raises:
-        TypeError: It is no text.
-    """
+    """Return a tool's answer, cut to 20,000 characters; raise TypeError if it is no text."""
     if not isinstance(answer, str):
         raise TypeError(f"The tool answered with {type(answer).__name__}. Expected text (str).")
     return answer[:LONGEST_ANSWER]
@@ -214,38 +198,30 @@ def insert_calls(text: str, calls: Sequence[tuple[int, str]]) -> str:
     """Insert calls into a text.
 
     Args:
-        calls: Pairs of character offset in `text` and text to insert there, in any order.
-            Calls with equal offsets stand in the order given.
+        calls: Pairs of character offset in `text` and text to insert there, in any order. Calls
+            with equal offsets keep their order.
 
     Raises:
-        ValueError: When an offset lies outside the text.
+        ValueError: If an offset lies outside the text.
 
     Example:
         >>> insert_calls("A b", [(1, " [QA(b?) -> B]")])
         'A [QA(b?) -> B] b'
     """
-    for offset, _ in calls:
+    pieces, end_of_last = [], 0
+    for offset, call_text in sorted(calls, key=lambda call: call[0]):
         if not 0 <= offset <= len(text):
             raise ValueError(
                 f"A call has the character offset {offset} in a text of {len(text)} characters. "
                 f"Expected 0 to {len(text)}; offsets count characters of the text without calls."
             )
-    ordered = sorted(calls, key=lambda call: call[0])
-    pieces = []
-    end_of_last = 0
-    for offset, call_text in ordered:
         pieces += [text[end_of_last:offset], call_text]
         end_of_last = offset
-    pieces.append(text[end_of_last:])
-    return "".join(pieces)
+    return "".join([*pieces, text[end_of_last:]])
 
 
 def remove_calls(augmented_text: str, calls: Sequence[tuple[int, str]]) -> str:
-    """Undo `insert_calls`.
-
-    Raises:
-        ValueError: When one of the calls does not stand where its offset says.
-    """
+    """Undo `insert_calls`; raise ValueError if a call is not at its offset."""
     pieces = []
     position = 0  # in augmented_text
     restored = 0  # characters of the text without calls before `position`
@@ -257,12 +233,10 @@ def remove_calls(augmented_text: str, calls: Sequence[tuple[int, str]]) -> str:
                 "Expected the calls and offsets that were inserted into this very text."
             )
         pieces.append(augmented_text[position:start])
-        position = start + len(call_text)
-        restored = offset
-    pieces.append(augmented_text[position:])
-    return "".join(pieces)
+        position, restored = start + len(call_text), offset
+    return "".join([*pieces, augmented_text[position:]])
 
 
 def _shortened(text: str) -> str:
-    """Return the text quoted for an error message, at most 60 characters of it."""
+    """Quote at most 60 characters of a text."""
     return repr(text if len(text) <= 60 else f"{text[:57]}...")

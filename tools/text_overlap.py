@@ -1,7 +1,7 @@
-"""What a call's own text shares with a passage, or with a result: sequences of eight words.
+"""Overlap of a call's text with a passage or result, in sequences of eight words.
 
-A search result that holds the text's own sentences makes those sentences easy to predict without
-being of any use, so the filter of the paper would keep such calls for the wrong reason.
+A search result with the text's own sentences makes them easy to predict without being of use, so
+the paper's filter would keep such calls for the wrong reason.
 """
 
 import re
@@ -15,7 +15,7 @@ import regex
 from tools.protocol import Document
 
 GRAM_WORDS = 8
-# The share of a passage's sequences from which on it counts as repeated by a text.
+# A passage counts as repeated by a text from this share of its sequences on.
 OVERLAP_SHARE = 0.5
 
 # To `regex`, unlike `re`, vowel signs and accents are part of a word.
@@ -25,12 +25,12 @@ _Gram: TypeAlias = tuple[str, ...]
 
 
 class LeakCheck:
-    """One text, prepared for the results of many calls."""
+    """A text, indexed for the results of many calls."""
 
     def __init__(self, text: str) -> None:
-        # For each sequence where its first and its last occurrence end.
+        # Ends of each sequence's first and last occurrence.
         self._ends: dict[_Gram, tuple[int, int]] = {}
-        # Places are those of the text itself: folding its case can change its length.
+        # Offsets in the original text, whose length case folding can change.
         words = [(word.group().casefold(), word.end()) for word in _WORD.finditer(text)]
         for number in range(len(words) - GRAM_WORDS + 1):
             gram, ends = zip(*words[number : number + GRAM_WORDS], strict=True)
@@ -38,12 +38,12 @@ class LeakCheck:
             self._ends[gram] = (first_end, ends[-1])
 
     def shares(self, result: str, character_offset: int) -> tuple[float, float] | None:
-        """How much of a result the text repeats, in front of the place of a call and behind it.
+        """Return the shares of a result that the text repeats before and after a call.
 
         Returns:
-            Shares of the result's 8-word sequences that end before and behind the place, 0 to 1;
-            None for a result of fewer than 8 words, which repeats nothing for certain:
-            that a number or a name occurs again is what a call is for.
+            Shares, 0 to 1, of the result's 8-word sequences that end before and after the offset.
+            None for fewer than 8 words: it is the purpose of a call that a number or name occurs
+            again.
 
         Example:
             >>> check = LeakCheck("It is said: one two three four five six seven eight.")
@@ -60,7 +60,7 @@ class LeakCheck:
 
 
 class AskingText:
-    """A call's own text, prepared for comparison with many passages."""
+    """A call's text, indexed for comparison with many passages."""
 
     def __init__(self, document: Document) -> None:
         self._text = document.text
@@ -68,16 +68,12 @@ class AskingText:
         self._title = normalised_title(document.title or "")
 
     def is_own_source(self, *, title: str, url: str, text: str) -> bool:
-        """Tell whether a passage must not answer a call of this text.
-
-        Returns:
-            True for the same address, the same title, or repeated words.
-        """
-        if self._url and normalised_url(url) == self._url:
-            return True
-        if self._title and normalised_title(title) == self._title:
-            return True
-        return self.overlap(text) >= OVERLAP_SHARE
+        """Return whether a passage has the text's address or title, or repeats it."""
+        return (
+            bool(self._url and normalised_url(url) == self._url)
+            or bool(self._title and normalised_title(title) == self._title)
+            or self.overlap(text) >= OVERLAP_SHARE
+        )
 
     def overlap(self, text: str) -> float:
         """Return the share of a passage's 8-word sequences that the text contains."""
@@ -99,10 +95,7 @@ class AskingText:
 
 
 def normalised_url(url: str) -> str:
-    """Bring spellings of one address together.
-
-    Returns:
-        Host without `www.` and the mobile `m.`, decoded path without final slash, and query.
+    """Return host without `www.` and `m.`, decoded path without final slash, and query.
 
     Example:
         >>> normalised_url("http://en.m.wikipedia.org/wiki/Caf%C3%A9_noir/#History")
@@ -119,10 +112,7 @@ def normalised_url(url: str) -> str:
 
 
 def normalised_title(title: str) -> str:
-    """Bring spellings of one title together.
-
-    Returns:
-        Case-folded, with spaces for underscores, without the name of the site.
+    """Fold case, replace underscores by spaces, and remove the name of the site.
 
     Example:
         >>> normalised_title("Suez_Canal – Wikipedia, the free encyclopedia")

@@ -14,7 +14,7 @@ from toolformer.sources.ingestion import StoredTexts, update_manifest
 from toolformer.sources.manifest import ShardEntry
 from toolformer.sources.records import ParsedDocument
 from toolformer.sources.source import Source
-from tools.translation.identification import guess_language
+from tools.translation.languages import guess_language
 
 MEMORY = 1 << 30
 _ARENA_MAX = -8

@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.base import Tool
+from tools.base import Tool, proposals_of
 from tools.calculator import Calculator
 from tools.calendar import Calendar
 from tools.errors import ToolBugError, ToolCallError
 from tools.machine_translation import MachineTranslation
-from tools.proposing.checked import proposals_of
 from tools.proposing.facts import propose_facts, query_before
 from tools.protocol import Document, Proposal
 

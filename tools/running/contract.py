@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
-from tools.base import Tool
+from tools.base import Tool, proposals_of
 from tools.errors import CallSyntaxError, ToolCallError, ToolError, ToolUnavailableError
 from tools.plugins.plugins import check_described, error_location, parse_arguments
 from tools.prompting import demonstrations_of
-from tools.proposing.checked import proposals_of
 from tools.protocol import Document, Preselection
 from tools.running.call_threads import answer_in_time
 from tools.syntax import clean_result, parse_sample

@@ -87,7 +87,7 @@ def _preselect(tool: Tool, document: Document) -> tuple[bool, str]:
 
 
 def _proposals(tool: Tool, document: Document) -> list[Any]:
-    # One more than can be right: `tools.proposing.checked` says so.
+    # One more than can be right: `tools.base.proposals_of` says so.
     proposals = islice(tool.proposals(document), len(document.text) + 1)
     return [(proposal.offset, proposal.arguments) for proposal in proposals]
 

@@ -1,8 +1,7 @@
-"""Translation by Apertium: rules and dictionaries, a Debian package per pair of languages.
+"""Translation by Apertium: rules and dictionaries, one Debian package per pair of languages.
 
-The program is run without a shell; texts are its standard input, never its arguments. It has a
-deadline, and forms a process group with all that it starts, which is ended as a whole: a shell
-script that is killed would otherwise leave its pipeline behind.
+The program runs without a shell, and texts are its standard input, never its arguments. It is a
+script with a pipeline, so it gets a process group, which is killed as a whole at the deadline.
 """
 
 import contextlib
@@ -30,7 +29,7 @@ _REMEDY = (
     "apertium apertium-eng-spa apertium-eng-cat` (more pairs: `apt-cache search apertium`)"
 )
 _MODE_INTO_ENGLISH = re.compile(r"([a-z]{2,3})-(?:eng|en)")
-# Programs and paths of dictionaries and rules, as they stand in the file of a mode.
+# Programs, dictionaries and rules in the file of a mode.
 _NAMED = re.compile(r"[^\s'\"|]+")
 _LISTING_SECONDS = 10.0
 
@@ -39,52 +38,48 @@ _LISTING_SECONDS = 10.0
 _SPECIAL = re.compile(r"[\\\[\]{}^$/@<>~]")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _NOT_TRANSLATED = re.compile(r"(?<!\\)\[[^\]]*\]")
-# The full stop that Apertium's own text filter puts behind every text: it ends a sentence.
+# Apertium's own text filter ends every text with this full stop.
 _BRACKETS = "[]"
 _END_OF_SENTENCE = f".{_BRACKETS}"
 _END_OF_TEXT = "\0"
 
 
 class ApertiumTranslator:
-    """The pairs into English that are installed."""
+    """Translates with the installed pairs into English."""
 
-    # One run takes a tenth of a second before it reads anything.
+    # A run takes a tenth of a second before it reads anything.
     texts_at_once = 256
-
     timeout_seconds = 60.0
 
     def __init__(self, tool_name: str) -> None:
         self.tool_name = tool_name
 
     def identity(self) -> str:
-        """Name the pairs, and programs and data by their content; `none` without any."""
+        """Return a digest of the pairs, their programs and their data; `none` without any."""
         try:
             modes = sorted(self.modes.values())
         except ToolUnavailableError:
             return "pairs=none"
-        files = [path for mode in modes for path in _data_files(self._mode_file(mode))]
+        # A mode is described beside the program's other data.
+        folder = Path(self._program()).resolve().parents[1] / "share" / "apertium" / "modes"
+        files = [path for mode in modes for path in _data_files(folder / f"{mode}.mode")]
         return f"pairs={hex_digest(*modes, *files, *map(file_digest, files))}"
 
     def check_available(self) -> None:
-        """Check that a pair into English is installed."""
+        """Raise ToolUnavailableError unless a pair into English is installed."""
         if not self.modes:
-            raise ToolUnavailableError(
-                self.tool_name, "Apertium has no pair into English installed", _REMEDY
-            )
+            raise self._unavailable("Apertium has no pair into English installed")
 
     @cached_property
     def modes(self) -> Mapping[str, str]:
-        """Apertium's code of each source language, and the mode that translates it into English.
-
-        Raises:
-            ToolUnavailableError: When the program is not there or does not list its modes.
-        """
+        """Apertium's code of each source language, and the mode that translates it into English."""
+        problem = "Apertium does not list its pairs ({})"
         try:
             finished = self._run(["-l"], timeout_seconds=_LISTING_SECONDS)
         except ToolTimeoutError as error:
-            raise self._no_list(str(error)) from error
+            raise self._unavailable(problem.format(error)) from error
         if finished.returncode != 0:
-            raise self._no_list(_complaint(finished))
+            raise self._unavailable(problem.format(_complaint(finished)))
         listed = finished.stdout.decode(errors="replace").split()
         matches = [match for mode in listed if (match := _MODE_INTO_ENGLISH.fullmatch(mode))]
         return {match.group(1): match.group() for match in matches}
@@ -96,13 +91,12 @@ class ApertiumTranslator:
         """Translate texts of one language in one run of the program.
 
         Returns:
-            The translations in order; an error with reason `unsupported_language` for all where no
-            pair is installed.
+            Translations in order; without a pair, an error `unsupported_language` per text.
 
         Raises:
-            TranslationFailedError: When the program fails, or writes what cannot be read.
-            ToolTimeoutError: When it takes too long.
-            ToolUnavailableError: When it cannot be run.
+            TranslationFailedError: If the program fails, or its output cannot be read.
+            ToolTimeoutError: If it takes too long.
+            ToolUnavailableError: If it cannot be run.
         """
         codes = apertium_codes(language)
         mode = next((self.modes[code] for code in codes if code in self.modes), None)
@@ -113,11 +107,11 @@ class ApertiumTranslator:
         if finished.returncode != 0:
             raise TranslationFailedError(f"Apertium failed on {mode}: {_complaint(finished)}.")
         try:
-            # Behind the last text every program of the pipeline adds a null character of its own.
+            # After the last text, each program of the pipeline adds a null character of its own.
             parts = finished.stdout.decode().rstrip(_END_OF_TEXT).split(_END_OF_TEXT)
         except UnicodeDecodeError as error:
             raise TranslationFailedError(f"Apertium wrote no UTF-8 for {mode}: {error}.") from error
-        # The brackets come back from each text: where they lack, texts and answers may not match.
+        # Without the brackets of every text, texts and translations may not match.
         if len(parts) != len(texts) or not all(_BRACKETS in part for part in parts):
             raise TranslationFailedError(
                 f"Apertium did not write one translation for each of {len(texts)} texts in {mode}."
@@ -127,43 +121,28 @@ class ApertiumTranslator:
     def _run(
         self, arguments: Sequence[str], stream: bytes = b"", *, timeout_seconds: float | None = None
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run the program."""
+        seconds = timeout_seconds or self.timeout_seconds
         try:
-            return run_program(
-                [self._program(), *arguments],
-                stream,
-                timeout_seconds=timeout_seconds or self.timeout_seconds,
-            )
+            return run_program([self._program(), *arguments], stream, timeout_seconds=seconds)
         except ToolTimeoutError:
             raise
         except OSError as error:
-            raise ToolUnavailableError(
-                self.tool_name, f"Apertium cannot be run ({error})", _REMEDY
-            ) from error
+            raise self._unavailable(f"Apertium cannot be run ({error})") from error
 
     def _program(self) -> str:
         program = shutil.which(_PROGRAM)
         if program is None:
-            raise ToolUnavailableError(
-                self.tool_name,
-                "no weights of a translation model are given and Apertium is not installed",
-                _REMEDY,
+            raise self._unavailable(
+                "no weights of a translation model are given and Apertium is not installed"
             )
         return program
 
-    def _no_list(self, problem: str) -> ToolUnavailableError:
-        return ToolUnavailableError(
-            self.tool_name, f"Apertium does not list its pairs ({problem})", _REMEDY
-        )
-
-    def _mode_file(self, mode: str) -> Path:
-        """Where the pair's pipeline is described, beside the program's other data."""
-        prefix = Path(self._program()).resolve().parent.parent
-        return prefix / "share" / "apertium" / "modes" / f"{mode}.mode"
+    def _unavailable(self, reason: str) -> ToolUnavailableError:
+        return ToolUnavailableError(self.tool_name, reason, _REMEDY)
 
 
 def _data_files(mode_file: Path) -> list[Path]:
-    """List the file of a mode, and the programs and files that it names, where they are there."""
+    """List the file of a mode, and the programs and files named in it, as far as they exist."""
     if not mode_file.is_file():
         return []
     named = _NAMED.findall(mode_file.read_text(errors="replace"))
@@ -172,18 +151,16 @@ def _data_files(mode_file: Path) -> list[Path]:
 
 
 def _escaped(text: str) -> str:
-    """Write a text in Apertium's stream format."""
     return _SPECIAL.sub(r"\\\g<0>", text) + _END_OF_SENTENCE
 
 
 def _unescaped(output: str) -> str:
-    """Read a text from Apertium's stream format."""
     text = output.replace(_END_OF_SENTENCE, "")
     return " ".join(_ESCAPED.sub(r"\1", _NOT_TRANSLATED.sub("", text)).split())
 
 
 def _complaint(finished: subprocess.CompletedProcess[bytes]) -> str:
-    """The status of a program that failed, and the first line of what it said."""
+    """Return the exit status and the first line of output of a program that failed."""
     message = (finished.stderr or finished.stdout).decode(errors="replace").strip()
     return f"status {finished.returncode}: {message.partition(chr(10))[0][:200] or 'nothing said'}"
 
@@ -194,8 +171,8 @@ def run_program(
     """Run a program to its end.
 
     Raises:
-        OSError: When it cannot be started.
-        ToolTimeoutError: When it took too long; it is ended.
+        OSError: If it cannot be started.
+        ToolTimeoutError: If it takes too long; it is killed with all that it started.
     """
     pipe = subprocess.PIPE
     with subprocess.Popen(
@@ -210,7 +187,7 @@ def run_program(
             ) from error
         finally:
             if process.returncode is None:
-                # Before waiting: its number still belongs to it.
+                # Before waiting, while the process id still belongs to it.
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
     return subprocess.CompletedProcess(arguments, process.wait(), output, errors)

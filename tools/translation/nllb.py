@@ -4,6 +4,7 @@ NLLB reads `<source language> tokens </s>` and writes `<target language> tokens 
 language is forced, always English.
 """
 
+import fnmatch
 import textwrap
 import threading
 import weakref
@@ -25,21 +26,19 @@ _HOW_TO_GET_A_MODEL = (
     "`save_pretrained`, on a machine where you trust them. Where the weights were converted for "
     "another program, name the directory that they were converted from"
 )
-# Names of other files that an error lists, in characters.
-_MAX_LISTED = 200
 # Longest wait at exit for a batch that was left behind.
 _SECONDS_AT_EXIT = 60
 _NO_MODEL = "none"
 
 
 class NllbTranslator:
-    """A model of the NLLB-200 family in a local directory.
+    """Translates with a model of the NLLB-200 family.
 
     Args:
-        directory: As `save_pretrained` writes it: config.json, tokenizer.json, *.safetensors.
-        batch_size: Most texts that `translate` takes.
-        device: Where the model is loaded; a function is asked then, since a run may wait for its
-            device.
+        directory: Model as saved by `save_pretrained`: config.json, tokenizer.json, *.safetensors.
+        batch_size: Most texts that `translate` gets.
+        device: A device, or a function that returns one when the model is loaded, since a run may
+            have to wait for its device.
     """
 
     def __init__(
@@ -63,19 +62,18 @@ class NllbTranslator:
         self._tokenizer: Any = None
         self._model: Any = None
         self._loaded = _NO_MODEL
-        # A call that exceeds its deadline is left behind in its thread, and the tokenizer has the
-        # source language as state: one batch at a time.
+        # One batch at a time: a call that exceeds its deadline goes on in its thread, and the
+        # source language is a state of the tokenizer.
         self._lock = threading.Lock()
-        # Nor may such a thread be inside the model when the interpreter goes: that aborts the
-        # process. The lock is taken at exit, and no further batch begins.
+        # A thread inside the model at the end of the interpreter would abort the process. Taking
+        # the lock at exit keeps another batch from beginning.
         weakref.finalize(self, self._lock.acquire, timeout=_SECONDS_AT_EXIT)
 
     def identity(self) -> str:
-        """Name the model and the decoding; the device does not belong to it."""
+        """Return the model's identity and how it decodes; the device does not matter."""
         return (
-            f"model={self._model_identity()} "
-            f"beam_size={self._beam_size} max_new_tokens={self._max_new_tokens} "
-            f"precision={self._precision}"
+            f"model={self._model_identity()} beam_size={self._beam_size} "
+            f"max_new_tokens={self._max_new_tokens} precision={self._precision}"
         )
 
     def _model_identity(self) -> str:
@@ -85,36 +83,24 @@ class NllbTranslator:
         return _NO_MODEL
 
     def check_available(self) -> None:
-        """Check that the files are there."""
-        directory = self.directory
-        if not directory.is_dir():
-            raise ToolUnavailableError(
-                self.tool_name,
-                f"there is no directory {directory}, which the option model_directory names",
-                "Correct the option, or remove it",
-            )
-        missing = [
-            pattern
-            for pattern in _MODEL_FILES
-            if not any(file.is_file() for file in directory.glob(pattern))
-        ]
+        """Raise ToolUnavailableError if files of the model are missing."""
+        folder = self.directory
+        if not folder.is_dir():
+            problem = f"there is no directory {folder}, which the option model_directory names"
+            raise ToolUnavailableError(self.tool_name, problem, "Correct the option, or remove it")
+        found = sorted(file.name for file in folder.glob("*") if file.is_file())
+        missing = [name for name in _MODEL_FILES if not fnmatch.filter(found, name)]
         if missing:
-            names = ", ".join(sorted(file.name for file in directory.glob("*"))) or "no files"
-            raise ToolUnavailableError(
-                self.tool_name,
-                f"the model in {directory} lacks {' and '.join(missing)}; found there: "
-                f"{textwrap.shorten(names, _MAX_LISTED, placeholder=' …')}",
-                _HOW_TO_GET_A_MODEL,
-            )
-        if (directory / ADAPTER_FILE).exists():
-            raise ToolUnavailableError(
-                self.tool_name,
-                f"the model in {directory} has an adapter ({ADAPTER_FILE})",
-                "Merge it into the model, and name the folder in which that is saved",
-            )
+            listed = textwrap.shorten(", ".join(found) or "no files", 200, placeholder=" …")
+            problem = f"the model in {folder} lacks {' and '.join(missing)}; found there: {listed}"
+            raise ToolUnavailableError(self.tool_name, problem, _HOW_TO_GET_A_MODEL)
+        if ADAPTER_FILE in found:
+            problem = f"the model in {folder} has an adapter ({ADAPTER_FILE})"
+            remedy = "Merge it into the model, and name the folder in which that is saved"
+            raise ToolUnavailableError(self.tool_name, problem, remedy)
 
     def prepare(self) -> None:
-        """Load tokenizer and model, unless those that are there now are loaded."""
+        """Load tokenizer and model, unless these very files are loaded."""
         with self._lock:
             self._load_once()
 
@@ -122,13 +108,12 @@ class NllbTranslator:
         """Translate texts of one language in one batch.
 
         Returns:
-            The translations in order. The error of a text has reason `unsupported_language`, or
-            `too_long` when it has more tokens than the model takes.
+            Translations in order, or errors `unsupported_language` and `too_long`.
 
         Raises:
-            TranslationFailedError: When the model fails on the batch, for lack of memory say.
-            ToolUnavailableError: When the model cannot be loaded.
-            ToolDiedError: When memory does not hold the model.
+            TranslationFailedError: If the model fails on the batch, such as for lack of memory.
+            ToolUnavailableError: If the model cannot be loaded.
+            ToolDiedError: If it does not fit into memory.
         """
         with self._lock:
             self._load_once()
@@ -136,13 +121,11 @@ class NllbTranslator:
             if source is None or not self._knows(source):
                 return [unsupported_language(language, "this NLLB model") for _ in texts]
             self._tokenizer.src_lang = source
-            # A text that spells a special token is translated like any other.
+            # Special tokens in a text are plain text.
             encoded = self._tokenizer([*texts], split_special_tokens=True)["input_ids"]
             limit = self._model.config.max_position_embeddings
             fitting = [index for index, ids in enumerate(encoded) if len(ids) <= limit]
-            answers: list[str | ToolCallError] = [
-                _too_long(len(ids), limit) if len(ids) > limit else "" for ids in encoded
-            ]
+            answers: list[str | ToolCallError] = [_too_long(len(ids), limit) for ids in encoded]
             try:
                 generated = self._generate([encoded[index] for index in fitting]) if fitting else []
             except RuntimeError as error:
@@ -157,7 +140,7 @@ class NllbTranslator:
             return answers
 
     def _load_once(self) -> None:
-        """Load tokenizer and model on first use, and anew where others took their place."""
+        """Load tokenizer and model at first use, and again if the files were replaced."""
         identity = self._model_identity()
         if self._model is not None and self._loaded == identity:
             return
@@ -179,7 +162,6 @@ class NllbTranslator:
             self._model, self._loaded = self._load_model(), identity
 
     def _load_model(self) -> Any:
-        """Load the weights, to where they compute."""
         import torch
         from transformers import M2M100ForConditionalGeneration
 
@@ -204,7 +186,7 @@ class NllbTranslator:
         return model.to(device).eval()
 
     def _generate(self, inputs: list[list[int]]) -> list[list[int]]:
-        """Decode greedily or by beam search, with English forced as the first token."""
+        """Generate translations, with English forced as the first token."""
         import torch
         from transformers import GenerationConfig
 

@@ -1,7 +1,12 @@
 import pytest
 
-from tools.translation.identification import guess_language
-from tools.translation.languages import ENGLISH, NLLB_CODES, NLLB_ENGLISH, apertium_codes
+from tools.translation.languages import (
+    ENGLISH,
+    NLLB_CODES,
+    NLLB_ENGLISH,
+    apertium_codes,
+    guess_language,
+)
 
 
 def test_every_language_has_a_code_that_nllb_knows():

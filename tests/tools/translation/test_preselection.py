@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.protocol import Document
-from tools.translation.identification import Guess
-from tools.translation.preselection import preselect_by_language
+from tools.translation.foreign_text import preselect_by_language
+from tools.translation.languages import Guess
 
 # Ten words each.
 ENGLISH = "The sign at the gate of the park says this:"

@@ -21,9 +21,8 @@ from toolformer.samples import (
     drop_repeated_demonstrations,
 )
 from toolformer.sampling import ProposedCalls, check_context, sample_shard
-from tools.base import Tool
+from tools.base import Tool, proposals_of
 from tools.plugins.plugins import parse_arguments
-from tools.proposing.checked import proposals_of
 from tools.protocol import Document, Proposal
 
 if TYPE_CHECKING:
