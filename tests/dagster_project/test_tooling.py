@@ -136,7 +136,7 @@ def test_a_tool_is_checked_with_the_options_that_a_run_gives_it(run, home):
     assert code == 0
     # Its table comes with the project, under a name that is no file.
     assert "passed  answers or fails rightly: " in out
-    assert " facts=" in out
+    assert " aliases=" in out
 
 
 def test_the_commands_of_the_how_to_take_the_tools_of_a_server(run, home, monkeypatch):

@@ -19,6 +19,7 @@ from tools.plugins.plugins import check_described, error_location, parse_argumen
 from tools.prompting import demonstrations_of
 from tools.protocol import Document, Preselection
 from tools.running.call_threads import answer_in_time
+from tools.running.deadlines import DEADLINES_TO_COMPUTE
 from tools.syntax import clean_result, parse_sample
 
 # What models write at their worst, and mixtures of it.
@@ -188,8 +189,9 @@ class Trial:
 
     def _outcome(self, action: Callable[[], object], calls: int = 1) -> object:
         """Return what an action gives, or its error, within the deadline of some calls."""
+        deadlines = calls * (DEADLINES_TO_COMPUTE if self.tool.computes else 1)
         try:
-            outcome = answer_in_time(action, self.deadline_seconds * calls)
+            outcome = answer_in_time(action, self.deadline_seconds * deadlines)
         except TimeoutError as error:
             return error
         if isinstance(outcome, ToolUnavailableError):

@@ -42,7 +42,7 @@ GIVEN_UP = "given_up"
 MAX_DEADLINES_PER_BATCH = 20
 # A call that computes for seconds in this process may take this many deadlines: on a clock alone,
 # what it answers would depend on what else the machine does.
-_DEADLINES_TO_COMPUTE = 10
+DEADLINES_TO_COMPUTE = 10
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Calls:
         self._name = tool.name
         self._is_prepared = False
         # A tool in its own process keeps the deadline itself, and may have to start first.
-        deadlines = _DEADLINES_TO_COMPUTE if tool.computes else 1
+        deadlines = DEADLINES_TO_COMPUTE if tool.computes else 1
         self._deadline_seconds = limits.deadline_seconds * deadlines + tool.start_seconds
         self._failures = Counter() if failures is None else failures
         self._reported: set[object] = set()
