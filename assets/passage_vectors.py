@@ -30,6 +30,7 @@ PASSAGE_INDEX = Stage(
     group="prepare",
     kinds=("faiss", "python"),
     reads=("wikipedia_index",),
+    settings=("passage_index.index_factory",),
     parts=(
         Part("wikipedia_index", ("wikipedia_index",)),
         Part("encoder", ("passage_index", "question_answering.retriever")),
@@ -70,6 +71,7 @@ def passage_index(run: Run) -> dg.MaterializeResult:
             ),
             fingerprint=identity.digest,
             wikipedia_index=wikipedia_index_fingerprint(loaded, files).digest,
+            index_factory=loaded.passage_index.index_factory,
             progress=lambda done: progress(done, None),
         ),
     )

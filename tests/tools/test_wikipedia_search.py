@@ -151,24 +151,6 @@ def write_lucene_index(folder, *options, documents=FOREIGN):
     return folder
 
 
-def write_plain_lucene_index(folder):
-    """Of a program that is not Pyserini."""
-    start_jvm(pyserini_jar())
-    from jnius import autoclass  # pyright: ignore[reportAttributeAccessIssue]
-
-    lucene = "org.apache.lucene"
-    place = autoclass("java.io.File")(str(folder)).toPath()
-    writer = autoclass(f"{lucene}.index.IndexWriter")(
-        autoclass(f"{lucene}.store.FSDirectory").open(place),
-        autoclass(f"{lucene}.index.IndexWriterConfig")(),
-    )
-    document = autoclass(f"{lucene}.document.Document")()
-    is_stored = autoclass(f"{lucene}.document.Field$Store").YES
-    document.add(autoclass(f"{lucene}.document.TextField")("body", "Otters swim.", is_stored))
-    writer.addDocument(document)
-    writer.close()
-
-
 @pytest.mark.java
 def test_an_index_that_pyserini_made_answers_by_its_raw_documents_or_stored_fields(tmp_path):
     raw = WikiSearch(write_lucene_index(tmp_path / "raw", "-storeRaw"))
@@ -212,9 +194,6 @@ def test_an_index_that_cannot_answer_is_refused_in_a_sentence(tmp_path):
     commit.write_bytes(newer + zlib.crc32(newer).to_bytes(8, "big"))
     with pytest.raises(ToolUnavailableError, match=r"cannot be opened \(.*version.*Lucene 9"):
         WikiSearch(bare).call("otters", ASKING)
-    write_plain_lucene_index(tmp_path / "plain")
-    with pytest.raises(ToolUnavailableError, match=r"is searched by \[body\].*asks for `contents`"):
-        WikiSearch(tmp_path / "plain").call("otters", ASKING)
 
 
 def test_own_article_never_answers():

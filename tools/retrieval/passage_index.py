@@ -1,15 +1,15 @@
 """Builds the index of dense passage vectors that is searched beside BM25, in FAISS.
 
-    passages -> encoder -> vectors in one temporary file -> FAISS index, exact or compressed
+    passages -> encoder -> vectors in one temporary file -> FAISS index
 
 A vector's row is the id of its passage, whose text the Wikipedia index holds. The index is a folder
 that appears whole, by renaming; a build that is killed begins anew.
 """
 
 import importlib.metadata
-import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,18 +29,11 @@ from tools.retrieval.word_vectors import WORDLLAMA, WordVectors
 PASSAGE_INDEX_FORMAT = 2
 VECTORS_FILE = "vectors.faiss"
 FLAT = "Flat"
+"""The exact index, in FAISS's words."""
 
 _CHUNK_PASSAGES = 10_000
-# Up to so many, 200 MB of wordllama's vectors, a question is compared with every passage.
-_FLAT_LIMIT = 200_000
-_SAMPLE_PASSAGES = 100_000
-# What FAISS's authors advise: about 4 cells per square root of the vectors, and at least 39
-# vectors to train a centroid on.
-_CELLS_PER_ROOT = 4
-_TRAINED_ON_PER_CENTROID = 39
-# A power of two: as many parts as divide a vector's dimension become a byte each.
-_CODE_BYTES = 64
-
+# Cells that a search of an index with cells looks into.
+_PROBES = 32
 
 PassageEncoder: TypeAlias = TextEncoder | WordVectors
 
@@ -70,6 +63,7 @@ def build_passage_index(
     *,
     fingerprint: str,
     wikipedia_index: str,
+    index_factory: str = FLAT,
     progress: Callable[[int], None] | None = None,
 ) -> None:
     """Build the index in a folder beside `directory`, as `sole_builder`, and rename it into place.
@@ -78,13 +72,15 @@ def build_passage_index(
         passages: What to index, read once; the id of each is its running number.
         fingerprint: Identifies passages and encoder.
         wikipedia_index: The fingerprint of the index that holds the same passages.
+        index_factory: Names the kind of index, as `faiss.index_factory` takes it.
 
     Raises:
-        IndexBuildError: When there are no passages, or when `directory` holds something else than
-            an index of ours.
+        IndexBuildError: There are no passages, or FAISS cannot make such an index of them.
         ToolUnavailableError: When the encoder cannot be loaded.
         OSError: When the folder cannot be written.
     """
+    import faiss
+
     directory = Path(directory).absolute()
     with sole_builder(
         directory, fingerprint=fingerprint, index_format=PASSAGE_INDEX_FORMAT
@@ -94,9 +90,14 @@ def build_passage_index(
         started = time.perf_counter()
         # Now: whatever lies in its place hours later, the vectors are of this one.
         identity = encoder.identity
+        with _faiss_errors(index_factory):
+            # A wrong name is refused before hours of encoding.
+            index = _empty_index(encoder.encode([]).shape[1], index_factory)
         vectors = _encode(passages, encoder, folder / "vectors.f32", progress)
         encoding_seconds = time.perf_counter() - started
-        layout = _write_faiss_index(vectors, folder / VECTORS_FILE)
+        with _faiss_errors(index_factory):
+            _fill(index, vectors)
+        faiss.write_index(index, str(folder / VECTORS_FILE))
         count, dimension = vectors.shape
         del vectors
         (folder / "vectors.f32").unlink()
@@ -106,7 +107,7 @@ def build_passage_index(
             "wikipedia_index": wikipedia_index,
             "passages": count,
             "dimension": dimension,
-            "index": layout,
+            "index": index_factory,
             **encoder.settings,
             "encoder_identity": identity,
             "bytes": (folder / VECTORS_FILE).stat().st_size,
@@ -151,28 +152,36 @@ def _encode(
     return np.memmap(file, np.float32, mode="r", shape=(count, dimension))
 
 
-def _write_faiss_index(vectors: np.ndarray, file: Path) -> str:
-    """Write an index that compares by inner product; returns its kind in FAISS's words."""
+def _empty_index(dimension: int, index_factory: str) -> Any:
+    """Make an index that compares by inner product."""
     import faiss
 
-    count, dimension = vectors.shape
-    rows = np.arange(count)
-    if count > _SAMPLE_PASSAGES:
-        rows = np.sort(np.random.default_rng(0).choice(count, _SAMPLE_PASSAGES, replace=False))
-    layout = FLAT
-    if count > _FLAT_LIMIT:
-        cells = int(_CELLS_PER_ROOT * math.sqrt(count))
-        cells = min(cells, len(rows) // _TRAINED_ON_PER_CENTROID)
-        # `np`: without FAISS's training for a filter by Hamming distance, which no search here uses
-        # and which takes 90 s however few the vectors are.
-        layout = f"IVF{cells},PQ{math.gcd(_CODE_BYTES, dimension)}np"
-    index: Any = faiss.index_factory(dimension, layout, faiss.METRIC_INNER_PRODUCT)
-    if layout != FLAT:
-        index.train(vectors[rows])
-    for start in range(0, count, _CHUNK_PASSAGES):
+    index: Any = faiss.index_factory(dimension, index_factory, faiss.METRIC_INNER_PRODUCT)
+    if cells := faiss.try_extract_index_ivf(index):
+        cells.nprobe = _PROBES
+    return index
+
+
+def _fill(index: Any, vectors: np.ndarray) -> None:
+    """Train an index, add vectors to it, and make sure that it gives them back by their numbers."""
+    import faiss
+
+    index.train(vectors)
+    for start in range(0, len(vectors), _CHUNK_PASSAGES):
         index.add(vectors[start : start + _CHUNK_PASSAGES])
-    if layout != FLAT:
-        # Where each vector lies, so that it can be read by its number.
-        index.make_direct_map()
-    faiss.write_index(index, str(file))
-    return layout
+    if cells := faiss.try_extract_index_ivf(index):
+        cells.make_direct_map()
+    index.reconstruct(0)
+
+
+@contextmanager
+def _faiss_errors(index_factory: str) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).rpartition(".cpp:")[2].partition(": ")[2]
+        raise IndexBuildError(
+            f"FAISS cannot make an index {index_factory!r} (passage_index.index_factory): "
+            f"{reason}. Expected a string of `faiss.index_factory` whose index returns vectors by "
+            "their numbers, such as Flat, or IVF1024,PQ64np for enough passages."
+        ) from error

@@ -5,16 +5,15 @@ neural encoders, seconds of torch and transformers.
 """
 
 import json
-import logging
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from toolformer.base.digests import file_digest
 from tools.errors import ToolDiedError, ToolUnavailableError
-from tools.retrieval.java import find_java, open_reader, pyserini_jar, refuse_fork, start_jvm
+from tools.retrieval.java import find_java, pyserini_jar, start_jvm
 from tools.retrieval.passages import (
     ENGLISH,
     PASSAGE_FIELDS,
@@ -29,7 +28,6 @@ from tools.syntax import single_line
 
 NO_INDEX = "none"
 
-_LOGGER = logging.getLogger(__name__)
 _TOOL_NAME = "WikiSearch"
 # Anserini's batch search is not safe from two threads of a process, whichever searchers they use:
 # QA and WikiSearch work at the same time, each with a ranker of its own.
@@ -38,13 +36,8 @@ _BUILD_REMEDY = (
     "Materialise wikipedia_index: run `toolformer build`, or press Materialize on that asset in "
     "the UI; or name the folder of another index in tools.WikiSearch.options.index_directory"
 )
-
-
 # Java's, of a batch; rankings do not depend on it.
 _THREADS = 2
-# Passages that are looked for by their own title, or first words, when an index is opened.
-_PROBES = 20
-_PROBE_WORDS, _LONGEST_PROBE = 8, 200
 
 
 class PassageRanker:
@@ -119,7 +112,6 @@ class PassageRanker:
             ToolDiedError: When Lucene fails.
         """
         texts = [_query_text(query) for query in queries]
-        refuse_fork()
         distinct = [text for text in dict.fromkeys(texts) if text]
         rankings: dict[str, list[RankedPassage]] = {"": []}
         if distinct:
@@ -131,7 +123,6 @@ class PassageRanker:
         """Read passages by their ids, which must be in the index."""
         if not passage_ids:
             return {}
-        refuse_fork()
         with _LUCENE:
             searcher = self._open()
             with self._lucene_errors(f"read {len(passage_ids)} passages of {self.directory}"):
@@ -147,7 +138,16 @@ class PassageRanker:
         with self._lucene_errors(f"searched {self.directory} for {len(texts)} queries"):
             queries = _java_list(texts)
             hits = searcher.batch_search(queries, queries, depth, _THREADS)
-            return {text: self._hits(hits.get(text) or ()) for text in texts}
+            return {
+                text: [
+                    RankedPassage(
+                        self._passage(hit.lucene_document, hit.docid),
+                        float(hit.score) / self._temperature,
+                    )
+                    for hit in hits.get(text) or ()
+                ]
+                for text in texts
+            }
 
     @contextmanager
     def _lucene_errors(self, work: str) -> Iterator[None]:
@@ -161,15 +161,6 @@ class PassageRanker:
                 "run the same again. If it fails again, remove that folder, so that the next build "
                 "makes the index anew."
             ) from error
-
-    def _hits(self, documents: Any) -> list[RankedPassage]:
-        return [
-            RankedPassage(
-                self._passage(document.lucene_document, document.docid),
-                float(document.score) / self._temperature,
-            )
-            for document in documents
-        ]
 
     def _passage(self, document: Any, passage_id: str) -> Passage:
         raw = document.get("raw")
@@ -204,54 +195,16 @@ class PassageRanker:
             searcher.set_bm25(float(self._k1), float(self._b))
             if self.language() != ENGLISH:
                 searcher.set_language(self.language())
-            with closing(open_reader(self.directory)) as reader:
-                fields = autoclass("org.apache.lucene.index.FieldInfos").getIndexedFields(reader)
         except JavaException as error:
             remedy = f"Expected one of Lucene 9, as Pyserini 1 makes it. {_BUILD_REMEDY}"
             if index_information(self.directory) is not None:
                 remedy = f"Remove {self.directory}; the next build makes it again"
             raise self._unusable(f"cannot be opened ({_first_line(error)})", remedy) from error
-        if not fields.contains("contents"):
-            raise self._unusable(
-                f"is searched by {fields.toString()}, and Pyserini asks for `contents`",
-                "Build it with `python -m pyserini.index.lucene`",
-            )
         if self._searcher is not None:
             self._searcher.close()
         self._searcher, self._searcher_fingerprint = searcher, fingerprint
         self._is_ours = index_information(self.directory) is not None
-        with self._lucene_errors(f"opened {self.directory}"):
-            self._probe()
         return searcher
-
-    def _probe(self) -> None:
-        """Warn if a passage is not found by its own title, as in an index for another language."""
-        from jnius import autoclass  # pyright: ignore[reportAttributeAccessIssue]
-
-        lucene = "org.apache.lucene"
-        queries = autoclass(f"{lucene}.util.QueryBuilder")(self._searcher.get_analyzer())
-        every_word = autoclass(f"{lucene}.search.BooleanClause$Occur").MUST
-        with closing(open_reader(self.directory)) as reader:
-            searcher = autoclass(f"{lucene}.search.IndexSearcher")(reader)
-            stored, count = reader.storedFields(), reader.maxDoc()
-            for number in range(0, count, max(1, count // _PROBES)):
-                document = stored.document(number)
-                passage = self._passage(document, document.get("id"))
-                text = _query_text(passage.title or " ".join(passage.text.split()[:_PROBE_WORDS]))
-                is_short = len(text) <= _LONGEST_PROBE
-                query = is_short and queries.createBooleanQuery("contents", text, every_word)
-                # None for words that are searched for in no text, such as articles.
-                if query and not searcher.explain(query, number).isMatch():
-                    _LOGGER.warning(
-                        "The search index in %s does not find the passage %r by its own words %r, "
-                        "searched as language %r. Name the language that it was made for in "
-                        "tools.WikiSearch.options.language.",
-                        self.directory,
-                        passage.passage_id,
-                        text,
-                        self.language(),
-                    )
-                    return
 
 
 def _java_list(texts: Iterable[str]) -> Any:

@@ -13,21 +13,13 @@ from typing import Any
 import numpy as np
 
 from toolformer.base.digests import hex_digest_of_file
-from toolformer.base.loading import loading
 from tools.errors import ToolUnavailableError
 
 WORDLLAMA = "wordllama"
 
-_TOOL_NAME = "WikiSearch"
-_REQUIREMENT = "wordllama==0.4.0.post1"
-_REMEDY = f"Run `pip install --no-deps --force-reinstall {_REQUIREMENT}`"
+_REMEDY = "Run `pip install --no-deps wordllama==0.4.0.post1`"
 _WEIGHTS_FILE = "weights/l2_supercat_256.safetensors"
 _TOKENIZER_FILE = "tokenizers/l2_supercat_tokenizer_config.json"
-# Of that release: with other files, questions would be compared with vectors of another kind.
-_DIGESTS = {
-    _WEIGHTS_FILE: "8ca0090ec476a033f1b86907875f5a5e",
-    _TOKENIZER_FILE: "6ee8ea253f9f082348e9f5207c6c2b1d",
-}
 
 
 class WordVectors:
@@ -41,17 +33,7 @@ class WordVectors:
     @property
     def identity(self) -> str:
         """The digest of the weights."""
-        folder = _folder()
-        for name, digest in _DIGESTS.items():
-            try:
-                is_intact = hex_digest_of_file(folder / name) == digest
-            except OSError as error:
-                raise _unavailable(f"{folder / name} cannot be read ({error.strerror})") from error
-            if not is_intact:
-                raise _unavailable(
-                    f"{folder / name} is damaged, or belongs to another release than {_REQUIREMENT}"
-                )
-        return _DIGESTS[_WEIGHTS_FILE]
+        return hex_digest_of_file(_folder() / _WEIGHTS_FILE)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of texts.
@@ -74,10 +56,9 @@ class WordVectors:
         from safetensors.numpy import load_file
         from tokenizers import Tokenizer
 
-        folder, _ = _folder(), self.identity
-        with loading(f"the encoder in {folder}", _unavailable):
-            weights = load_file(folder / _WEIGHTS_FILE)["embedding.weight"].astype(np.float32)
-            tokenizer = Tokenizer.from_file(str(folder / _TOKENIZER_FILE))
+        folder = _folder()
+        weights = load_file(folder / _WEIGHTS_FILE)["embedding.weight"].astype(np.float32)
+        tokenizer = Tokenizer.from_file(str(folder / _TOKENIZER_FILE))
         tokenizer.no_padding()
         tokenizer.no_truncation()
         return weights, tokenizer
@@ -87,9 +68,6 @@ def _folder() -> Path:
     specification = importlib.util.find_spec("wordllama")
     folders = specification.submodule_search_locations if specification else None
     if not folders:
-        raise _unavailable("the package wordllama, whose vectors find passages, is not installed")
+        reason = "the package wordllama, whose vectors find passages, is not installed"
+        raise ToolUnavailableError("WikiSearch", reason, _REMEDY)
     return Path(folders[0])
-
-
-def _unavailable(reason: str) -> ToolUnavailableError:
-    return ToolUnavailableError(_TOOL_NAME, reason, _REMEDY)

@@ -32,7 +32,7 @@ class PlaneEncoder:
     identity = "plane"
 
     def encode(self, texts):
-        return np.array([VECTORS[text] for text in texts], np.float32)
+        return np.array([VECTORS[text] for text in texts], np.float32).reshape(-1, 2)
 
 
 class FixedRanker:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tools.errors import ToolUnavailableError
-from tools.retrieval import passage_index
 from tools.retrieval.dense_ranking import PassageVectors
+from tools.retrieval.index_folder import IndexBuildError
 from tools.retrieval.passage_index import (
     build_passage_index,
     passage_index_information,
@@ -32,9 +32,14 @@ def passages(count: int) -> list[Passage]:
     ]
 
 
-def build(directory: Path, count: int = 50, fingerprint: str = "x") -> Path:
+def build(directory: Path, count: int = 50, fingerprint: str = "x", kind: str = "Flat") -> Path:
     build_passage_index(
-        passages(count), directory, ENCODER, fingerprint=fingerprint, wikipedia_index="w"
+        passages(count),
+        directory,
+        ENCODER,
+        fingerprint=fingerprint,
+        wikipedia_index="w",
+        index_factory=kind,
     )
     return directory
 
@@ -86,26 +91,44 @@ def test_an_index_built_anew_is_opened_again(tmp_path):
         assert len(vectors.near("otter", 100, (), wikipedia_index="w")[1]) == count
 
 
-def test_many_vectors_are_compressed_and_mostly_found(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "kind", ["IVF38,PQ64np", "OPQ64,IVF38,PQ64np", "HNSW16", "SQ8", "IVF38,Flat"]
+)
+def test_the_index_is_of_the_kind_that_is_named_and_finds_most_passages(tmp_path, kind):
     exact = vectors_of(build(tmp_path / "exact", 2_000))
-    for name, value in (
-        ("_FLAT_LIMIT", 500),
-        ("_SAMPLE_PASSAGES", 1_500),
-        ("_CHUNK_PASSAGES", 300),
-    ):
-        monkeypatch.setattr(passage_index, name, value)
-    compressed = vectors_of(build(tmp_path / "index", 2_000))
-    information = passage_index_information(tmp_path / "index")
+    directory = build(tmp_path / "index", 2_000, kind=kind)
+    information = passage_index_information(directory)
     assert information is not None
-    assert information["index"] == "IVF38,PQ64np"
+    assert information["index"] == kind
     shares = []
     for word in WORDS:
         _, expected = exact.near(f"the {word}", 100, (), wikipedia_index="w")
-        _, vectors = compressed.near(f"the {word}", 100, ("3",), wikipedia_index="w")
+        _, vectors = near(directory, f"the {word}", 100, ("3",))
         shares.append(len(vectors.keys() & expected.keys()) / 100)
-        # A vector that is read by its number is that of the passage, a little blurred.
+        # A vector that is read by its number is that of the passage, perhaps a little blurred.
         assert vectors["3"] @ ENCODER.encode([passages(2_000)[3].text])[0] > 0.8
     assert np.mean(shares) > 0.6
+
+
+@pytest.mark.parametrize("kind", ["Flatt", "IVF64,Flat", "PQ7", "LSH", ""])
+def test_a_kind_that_cannot_be_made_is_named_and_leaves_nothing(tmp_path, kind):
+    build(tmp_path / "index", 10)
+    with pytest.raises(IndexBuildError, match=rf"'{kind}' \(passage_index.index_factory\)"):
+        build(tmp_path / "index", 20, kind=kind)
+    assert vectors_of(tmp_path / "index").fingerprint() == "x"
+    assert {entry.name for entry in tmp_path.iterdir()} <= {"index", "index.lock"}
+
+
+def test_a_wrong_kind_is_refused_before_passages_are_encoded(tmp_path):
+    with pytest.raises(IndexBuildError, match="could not parse"):
+        build_passage_index(
+            iter(lambda: pytest.fail("passages were read"), None),
+            tmp_path / "index",
+            ENCODER,
+            fingerprint="x",
+            wikipedia_index="w",
+            index_factory="Flatt",
+        )
 
 
 def test_a_missing_or_damaged_index_is_unavailable(tmp_path):

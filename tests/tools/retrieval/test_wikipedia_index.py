@@ -109,17 +109,7 @@ def test_second_builder_waits_and_finds_the_work_done(tmp_path):
     assert described(directory) == ("x", 4)
 
 
-@pytest.mark.java
-def test_folder_of_somebody_else_is_not_replaced(tmp_path):
-    directory = tmp_path / "photos"
-    directory.mkdir()
-    (directory / "cat.jpg").touch()
-    with pytest.raises(IndexBuildError, match="is not replaced"):
-        build_index(passages(1), directory, fingerprint="x")
-    assert (directory / "cat.jpg").exists()
-
-
 def test_damaged_information_means_no_index(tmp_path):
-    for text in ("{", "[]", '{"format": 0, "fingerprint": "x", "passages": 1}'):
+    for text in ("", "{", "[]", '{"format": 0, "fingerprint": "x", "passages": 1}'):
         (tmp_path / "index.json").write_text(text)
         assert index_information(tmp_path) is None

@@ -239,6 +239,11 @@ class PassageIndexSettings(Section):
     encoder_tokens: int = Field(
         256, ge=8, description="longest text for a Hugging Face encoder, in tokens"
     )
+    index_factory: str = Field(
+        "Flat",
+        description="kind of FAISS index, as `faiss.index_factory` takes it: Flat is exact; "
+        "IVF4096,PQ64np for millions of passages is smaller, faster and approximate",
+    )
 
 
 class QuestionAnsweringSettings(Section):
