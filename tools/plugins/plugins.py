@@ -111,12 +111,13 @@ def parse_arguments(tool: Tool, text: str) -> str:
 def error_location(error: BaseException) -> str:
     """Return where an error was raised, as the insertion ` (my_tools.py:12 in call)`.
 
-    That is the innermost frame in the user's own files, or else in a package; "" if there is none.
+    That is the innermost frame in the user's own files, or else in a package; "" if there is none,
+    and for a package's frame of a ToolError, whose message says enough.
     """
     frames = traceback.extract_tb(error.__traceback__)
     frames = [frame for frame in frames if not frame.filename.startswith(("<", *NOT_OWN))]
     own = [frame for frame in frames if is_own_code(frame.filename)]
-    for frame in (own or frames)[-1:]:
+    for frame in (own if isinstance(error, ToolError) else own or frames)[-1:]:
         return f" ({Path(frame.filename).name}:{frame.lineno} in {frame.name})"
     return ""
 
