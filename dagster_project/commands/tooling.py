@@ -29,17 +29,16 @@ def list_tools(*, as_json: bool) -> None:
     home = Home.find()
     settings = RunOptions().load_settings(home)
     rows = []
-    for name in settings.tools.names:
-        tool_settings = settings.tools.of(name)
+    for name, tool in ((name, settings.tools.of(name)) for name in settings.tools.names):
         rows.append(
             {
                 "tool": name,
                 "state": _state(name, settings, home),
-                "τ_s": tool_settings.sampling_threshold,
-                "k": tool_settings.positions_per_text,
-                "m": tool_settings.calls_per_position,
-                "τ_f": tool_settings.filtering_threshold,
-                "prompt": tool_settings.prompt or ("its own" if is_plugin(name) else "built in"),
+                "τ_s": tool.sampling_threshold,
+                "k": tool.positions_per_text,
+                "m": tool.calls_per_position,
+                "τ_f": tool.filtering_threshold,
+                "prompt": tool.prompt or ("its own" if is_plugin(name) else "built in"),
                 "origin": settings.tools.targets.get(name, "built in"),
             }
         )
@@ -57,17 +56,7 @@ def _state(name: str, settings: Settings, home: Home) -> str:
 
 
 def try_tool(name: str, text: str, options: RunOptions, *, today: str | None) -> bool:
-    """Make one call of a tool and print it; the Calendar answers as in `complete`.
-
-    Args:
-        today: date of the text around the call; by default the present day.
-
-    Returns:
-        Whether there is a result.
-
-    Raises:
-        ToolError: there is no tool to try.
-    """
+    """Make one call, as in `complete` of a text with the date `today`; print and return success."""
     home = Home.find()
     tool = open_tool(options.load_settings(home), home, name, while_decoding=True)
     check_usable(tool, name)
@@ -77,7 +66,6 @@ def try_tool(name: str, text: str, options: RunOptions, *, today: str | None) ->
         console.say(f"no call of {name} ({error.reason}): {error}")
         return False
     document = Document("command-line", text="", published_on=given_date(today))
-    call = ToolCall(name, arguments)
     try:
         tool.prepare()
         result = clean_result(tool.call(arguments, document))
@@ -88,20 +76,14 @@ def try_tool(name: str, text: str, options: RunOptions, *, today: str | None) ->
         result = ""
         problem = f"{error.reason}: {error}" if isinstance(error, ToolCallError) else str(error)
     about = f" has no result: {problem}" if problem else ""
-    console.say(f"{format_call(call, result).strip()}{about}")
+    console.say(f"{format_call(ToolCall(name, arguments), result).strip()}{about}")
     return not problem
 
 
 def check_tool(name: str, options: RunOptions) -> bool:
-    """Run the property tests on a tool and print what they found.
+    """Run the property tests on a tool, print the findings, and return whether none failed.
 
-    In this process, so that a debugger works; a tool of the user's own may end it.
-
-    Returns:
-        Whether no test failed.
-
-    Raises:
-        ToolError: there is no tool to check.
+    They run in this process, so that a debugger works; a tool of the user's own may end it.
     """
     home = Home.find()
     settings = options.load_settings(home)
@@ -115,11 +97,7 @@ def check_tool(name: str, options: RunOptions) -> bool:
 
 
 def trial_of(name: str, settings: Settings, home: Home) -> Trial:
-    """Make a tool to be tested in this process.
-
-    Raises:
-        ToolError: there is no tool to test.
-    """
+    """Make a tool to be tested in this process."""
     options = options_of(settings, home, name)
     # What the home gives, a path or a model, is no setting that travels.
     given_by_user = settings.tools.of(name).options

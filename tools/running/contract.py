@@ -46,10 +46,7 @@ class BrokenRuleError(Exception):
 
 @dataclass
 class Trial:
-    """A tool under test, made by `create`; `read_prompt` gives its prompt or a PromptError.
-
-    Each test returns what it tried, or raises BrokenRuleError.
-    """
+    """A tool under test; each test returns what it tried, or raises BrokenRuleError."""
 
     name: str
     create: Callable[[Mapping[str, object]], Tool]
@@ -128,13 +125,10 @@ class Trial:
             _expect(_told(read), answer, str | ToolCallError, expected)
             self._answered[read, page] = answer
             if isinstance(answer, str) and page is not _PAGE:
-                cleaned = clean_result(answer)
-                if not cleaned or cleaned != " ".join(answer.split()):
-                    raise BrokenRuleError(
-                        f"The answer {_told(answer)} becomes {_told(cleaned)} in a text. Expected "
-                        "text that is not empty and without '[', ']', '->' and characters that "
-                        "nobody sees."
-                    )
+                what, cleaned = f"Cleaning {_told(answer)} for a text", clean_result(answer)
+                _expect(what, cleaned or None, str, "text that is not empty")
+                expected = "no '[', ']', '->' and invisible characters"
+                _expect_same(what, cleaned, " ".join(answer.split()), "the tool", expected)
         answers = [answer for answer in self._answered.values() if isinstance(answer, str)]
         such = f", such as {_told(answers[0])}" if answers else ""
         return f"{len(answers)} of {len(self._answered)} answered{such}"
