@@ -5,7 +5,6 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 from tests.assets.conftest import PipelineHome
 from tests.homes import small_settings, write_lines
-from toolformer.home.wiring import reader
+from toolformer.question_answering import reader
 from toolformer.sources.excerpt import read_excerpt
 from toolformer.sources.files import built_in_path
 from toolformer.sources.source import WIKIPEDIA_EXCERPT
@@ -74,8 +73,7 @@ def home(tmp_path, embedded_model_path: Path, monkeypatch) -> PipelineHome:
     articles = {"source": str(first_articles(tmp_path / "articles.jsonl"))}
     made.change_settings({"tools": tools, "wikipedia_index": articles})
     # Reading would take a minute.
-    short = replace(reader._READING, passage_words=40, answer_words=3, beam_width=4)
-    monkeypatch.setattr(reader, "_READING", short)
+    monkeypatch.setattr(reader, "_PASSAGE_WORDS", 40)
     return made
 
 

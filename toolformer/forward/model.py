@@ -63,22 +63,6 @@ class Branch:
     is_finished: bool = False
 
 
-class Beam(Protocol):
-    """Beginnings of continuations of which some are followed; at first one without tokens each."""
-
-    def log_probabilities(self, tokens: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Log-probabilities of tokens behind each beginning, in nats; at least one of each."""
-        ...
-
-    def follow(self, parents: Sequence[int], tokens: Sequence[int]) -> None:
-        """Go on with beginnings by a token each; those that nothing goes on with are forgotten.
-
-        Args:
-            parents: which of the beginnings each goes on with, in ascending order.
-        """
-        ...
-
-
 class Texts(Protocol):
     """Texts behind one prompt, read once."""
 
@@ -135,8 +119,8 @@ class Texts(Protocol):
         """
         ...
 
-    def beam(self, places: Sequence[Place]) -> Beam:
-        """Beginnings at places, in the order of their rows. This is the last question."""
+    def contexts(self, places: Sequence[Place]) -> "Contexts":
+        """Return texts that grow from places, in the order of their rows."""
         ...
 
 

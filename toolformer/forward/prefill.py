@@ -113,10 +113,9 @@ class ReadTexts:
             losses = iter(losses_of_states(self._model, behind, wanted))
         return [[next(losses) for _ in each.following] for each in continuations]
 
-    def beam(self, places: Sequence[Place]) -> "RowsBeam":
-        """See `Texts.beam`."""
-        rows = self.rows_at(places, shares=True)
-        return RowsBeam(self._model, rows, self._states_at(places))
+    def contexts(self, places: Sequence[Place]) -> Rows:
+        """See `Texts.contexts`."""
+        return self.rows_at(places)
 
     def _states_at(self, places: Sequence[Place]) -> "torch.Tensor":
         import torch
@@ -128,38 +127,6 @@ class ReadTexts:
         """Rows that go on from places; see `Rows.fork`."""
         lengths = [self._starts[row] + position for row, position in places]
         return self._rows.fork([row for row, _ in places], lengths, shares=shares)
-
-
-class RowsBeam:
-    """A `toolformer.forward.model.Beam` of a network.
-
-    Args:
-        rows: what stands in front of the beginnings.
-        states: behind it, shape `(beginnings, hidden)`.
-    """
-
-    def __init__(self, model: Network, rows: Rows, states: "torch.Tensor"):
-        self._model = model
-        self._rows = rows
-        self._states = states
-
-    def log_probabilities(self, tokens: Sequence[Sequence[int]]) -> list[list[float]]:
-        """See `Beam.log_probabilities`."""
-        import torch
-
-        with torch.inference_mode():
-            told = torch.log_softmax(self._model.logits(self._states), dim=-1)
-            rows = [row for row, wanted in enumerate(tokens) for _ in wanted]
-            found = iter(told[rows, [token for wanted in tokens for token in wanted]].tolist())
-        return [[next(found) for _ in wanted] for wanted in tokens]
-
-    def follow(self, parents: Sequence[int], tokens: Sequence[int]) -> None:
-        """See `Beam.follow`."""
-        import torch
-
-        with torch.inference_mode():
-            self._rows = self._rows.fork(parents, shares=True)
-            self._states = self._rows.feed([[token] for token in tokens])
 
 
 def new_rows(model: Network, rows: int) -> Rows:

@@ -194,17 +194,6 @@ class ServedModel:
             losses[place] = -seen.log_probability
         return losses
 
-    def losses_behind(
-        self, rows: Sequence[Sequence[int]], tokens: Sequence[Sequence[int]]
-    ) -> list[list[float]]:
-        """-log p of tokens behind whole rows, in nats."""
-        places = [
-            [(row, len(rows[row]) - 1, token) for token in wanted]
-            for row, wanted in enumerate(tokens)
-        ]
-        losses = self._by_place(rows, [place for of_row in places for place in of_row])
-        return [[losses[place] for place in of_row] for of_row in places]
-
     def losses_of_all(self, row: Sequence[int]) -> NoReturn:
         """No server tells so many numbers; only the second look in float32 asks for them."""
         raise ServedModelError(
@@ -333,33 +322,16 @@ class ServedTexts:
         losses = iter(self._model.losses_at(rows, places))
         return [[next(losses) for _ in each.following] for each in continuations]
 
-    def beam(self, places: Sequence[Place]) -> "ServedBeam":
-        """See `Texts.beam`."""
-        return ServedBeam(self._model, [self._context(place) for place in places])
+    def contexts(self, places: Sequence[Place]) -> ServedContexts:
+        """See `Texts.contexts`."""
+        contexts = [self._context(place) for place in places]
+        return ServedContexts(self._model.found.forms, contexts)
 
     def _end(self, place: Place) -> int:
         return len(self._before[place.row]) + place.position
 
     def _context(self, place: Place) -> list[int]:
         return self._rows[place.row][: self._end(place)]
-
-
-class ServedBeam:
-    """A `toolformer.forward.model.Beam` of a served model; each beginning is a row."""
-
-    def __init__(self, model: ServedModel, rows: Sequence[Sequence[int]]):
-        self._model = model
-        self._rows = rows
-
-    def log_probabilities(self, tokens: Sequence[Sequence[int]]) -> list[list[float]]:
-        """See `Beam.log_probabilities`."""
-        losses = self._model.losses_behind(self._rows, tokens)
-        return [[-loss for loss in of_row] for of_row in losses]
-
-    def follow(self, parents: Sequence[int], tokens: Sequence[int]) -> None:
-        """See `Beam.follow`."""
-        pairs = zip(parents, tokens, strict=True)
-        self._rows = [[*self._rows[parent], token] for parent, token in pairs]
 
 
 class ServedGeometry:

@@ -117,11 +117,10 @@ def test_numbers_come_to_the_host_once_a_question(llama, monkeypatch, logit_rows
     monkeypatch.setattr(torch, "nonzero", counted(torch.nonzero))
     texts = read_texts(llama, TEXTS[:1])
     places = [Place(0, position) for position in range(20)]
-    beam, logits = texts.beam(places[:6]), torch.randn(9, 200)
+    logits = torch.randn(9, 200)
     for question in (
         lambda: texts.losses([(place, 5) for place in places]),
         lambda: texts.ranks(places, 5),
-        lambda: beam.log_probabilities([[5, 6]] * 6),
         lambda: sample_tokens(logits, np.linspace(0, 0.9, 9), rows=range(9), temperature=1.0),
     ):
         waits.clear()

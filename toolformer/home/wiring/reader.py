@@ -8,12 +8,8 @@ from toolformer.home.home import Home
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.model_holder import ModelHolder
 from toolformer.home.wiring.model_location import base_model
-from toolformer.question_answering.reader import LanguageModelReader, ReadingParameters
+from toolformer.question_answering.reader import LanguageModelReader
 from tools.retrieval.retrieval_tool import Reader
-
-_READING = ReadingParameters(
-    passage_words=120, answer_words=6, beam_width=8, min_probability=0.001, question_weight=0.5
-)
 
 
 def open_reader(settings: Settings, home: Home, holder: ModelHolder) -> Reader:
@@ -25,7 +21,6 @@ def open_reader(settings: Settings, home: Home, holder: ModelHolder) -> Reader:
     return LanguageModelReader(
         lambda: base_model(settings, home).load(holder, settings, home),
         identity=lambda: _identity(settings, home),
-        parameters=_READING,
     )
 
 
