@@ -184,10 +184,7 @@ class Trial:
     def _outcome(self, action: Callable[[], object], calls: int = 1) -> object:
         """Return what an action gives, or its error, within the deadline of some calls."""
         deadlines = calls * (DEADLINES_TO_COMPUTE if self.tool.computes else 1)
-        try:
-            outcome = answer_in_time(action, self.deadline_seconds * deadlines)
-        except TimeoutError as error:
-            return error
+        outcome = answer_in_time(action, self.deadline_seconds * deadlines)
         if isinstance(outcome, ToolUnavailableError):
             raise outcome
         return outcome

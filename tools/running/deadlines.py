@@ -19,7 +19,6 @@ from tools.errors import (
     ToolCallError,
     ToolDiedError,
     ToolError,
-    ToolTimeoutError,
     ToolUnavailableError,
     reason_word,
 )
@@ -115,99 +114,70 @@ class Calls:
             self._is_prepared = True
         # The default is a loop. Looping outside of it gives every call a deadline of its own.
         if not requests or not self._tool.has_batches or self._is_given_up:
-            return self._make_singly(requests)
-        return self._make_batch(list(requests))
-
-    def _make_batch(self, batch: list[_Request]) -> list[ToolResult]:
-        deadlines = min(len(batch), MAX_DEADLINES_PER_BATCH)
-        answers, seconds = self._attempt(
-            partial(self._tool.call_batch, batch), self._deadline_seconds * deadlines
-        )
+            return [self._make(request) for request in requests]
+        batch, deadlines = list(requests), min(len(requests), MAX_DEADLINES_PER_BATCH)
+        answers, seconds = self._attempt(partial(self._tool.call_batch, batch), deadlines)
         if isinstance(answers, WHOLE_TOOL_ERRORS):
             raise answers
         if not isinstance(answers, list) or len(answers) != len(batch):
-            if isinstance(answers, TimeoutError):
-                _LOGGER.warning(
-                    "%s did not answer a batch of %d calls in time; its calls are made one by one.",
-                    self._name,
-                    len(batch),
-                )
-            else:
-                self._report_once(answers)
-            return self._make_singly(batch)
-        outcomes = [self._outcome(answer, seconds / len(batch)) for answer in answers]
-        # The batch as a whole went well, and is not made again for a few.
-        again = [
-            index for index, answer in enumerate(answers) if isinstance(answer, ConnectionError)
+            self._report_once(answers)
+            return [self._make(request) for request in batch]
+        return [
+            # The batch as a whole went well, and is not made again for a few.
+            self._make(request)
+            if isinstance(answer, ConnectionError)
+            else self._outcome(answer, seconds / len(batch))
+            for request, answer in zip(batch, answers, strict=True)
         ]
-        repeated = self._make_singly([batch[index] for index in again])
-        for index, outcome in zip(again, repeated, strict=True):
-            outcomes[index] = outcome
-        return outcomes
 
-    def _make_singly(self, requests: Sequence[_Request]) -> list[ToolResult]:
-        outcomes = []
-        for request in requests:
-            if self._is_given_up:
-                outcomes.append(_NOT_MADE)
-                continue
-            answer, seconds = self._attempt(
-                partial(self._tool.call, *request), self._deadline_seconds
-            )
-            outcomes.append(self._outcome(answer, seconds))
-        return outcomes
+    def _make(self, request: _Request) -> ToolResult:
+        if self._is_given_up:
+            return _NOT_MADE
+        return self._outcome(*self._attempt(partial(self._tool.call, *request), deadlines=1))
 
-    def _attempt(self, action: Callable[[], Any], deadline_seconds: float) -> tuple[Any, float]:
+    def _attempt(self, action: Callable[[], Any], deadlines: int) -> tuple[Any, float]:
         """Do it, again where the error may pass; give the answer or error, and the seconds."""
         began = perf_counter()
-        try:
-            answer = answer_in_time(partial(self._retrying, action), deadline_seconds)
-        except ToolTimeoutError as error:
-            answer = error
+        answer = answer_in_time(partial(self._retrying, action), self._deadline_seconds * deadlines)
         return answer, perf_counter() - began
 
     def _outcome(self, answer: object, seconds: float) -> ToolResult:
+        """Read an answer or error, and count how many in a row were none."""
         if isinstance(answer, WHOLE_TOOL_ERRORS):
             raise answer
         outcome = self._read(answer, seconds)
-        self._count(is_failure=not outcome.is_lasting and outcome.reason in _UNANSWERED)
+        if outcome.is_lasting or outcome.reason not in _UNANSWERED:
+            self._failures[self._name] = 0
+        elif not self._is_given_up:
+            self._failures[self._name] += 1
+            if self._is_given_up:
+                _LOGGER.warning(
+                    "%s had no answer to %d calls in a row; its other calls are not made. Check "
+                    "what the tool depends on and whether this machine is too busy, or give its "
+                    "calls a longer deadline (execution.deadline_seconds).",
+                    self._name,
+                    self._failures[self._name],
+                )
         return outcome
 
     def _read(self, answer: object, seconds: float) -> ToolResult:
+        reason, is_lasting, message = "tool_error", False, None
         if isinstance(answer, TimeoutError):
-            return ToolResult(None, "timeout", seconds, is_lasting=False)
-        if isinstance(answer, ToolCallError | CallSyntaxError):
+            reason = "timeout"
+        elif isinstance(answer, ToolCallError | CallSyntaxError):
             is_lasting = getattr(answer, "is_lasting", True)
-            reason, message = reason_word(answer.reason), str(answer.message)
-            if reason != answer.reason:
-                message = f"{answer.reason!r}: {message}"
-            return ToolResult(None, reason, seconds, is_lasting, message=_as_stored(message))
-        if isinstance(answer, ConnectionError):
+            reason = reason_word(answer.reason)
+            said = "" if reason == answer.reason else f"{answer.reason!r}: "
+            message = _as_stored(f"{said}{answer.message}")
+        elif isinstance(answer, ConnectionError):
+            reason = "transient_error"
             # What a library says may hold a key, such as that of an address.
-            said = str(answer) if isinstance(answer, ToolError) else type(answer).__name__
-            message = _as_stored(said)
-            return ToolResult(None, "transient_error", seconds, is_lasting=False, message=message)
-        if answer is not None and not isinstance(answer, BaseException):
-            try:
-                return ToolResult(checked_answer(answer), None, seconds)
-            except TypeError as error:
-                answer = error
-        self._report_once(answer)
-        return ToolResult(None, "tool_error", seconds, is_lasting=False)
-
-    def _count(self, *, is_failure: bool) -> None:
-        """Count failures in a row, and give the tool up when they are too many."""
-        if self._is_given_up:
-            return
-        self._failures[self._name] = self._failures[self._name] + 1 if is_failure else 0
-        if self._is_given_up:
-            _LOGGER.warning(
-                "%s had no answer to %d calls in a row; its other calls are not made. Check what "
-                "the tool depends on and whether this machine is too busy, or give its calls a "
-                "longer deadline (execution.deadline_seconds).",
-                self._name,
-                self._failures[self._name],
-            )
+            message = _as_stored(answer if isinstance(answer, ToolError) else type(answer).__name__)
+        elif isinstance(answer, str):
+            return ToolResult(checked_answer(answer), None, seconds)
+        else:
+            self._report_once(answer)
+        return ToolResult(None, reason, seconds, is_lasting, message=message)
 
     @property
     def _is_given_up(self) -> bool:
@@ -216,19 +186,18 @@ class Calls:
     def _report_once(self, answer: object) -> None:
         """Log what a tool should not have given, once per kind or place: it may be thousands."""
         kind = answer.location if isinstance(answer, ToolBugError) else type(answer)
-        if kind in self._reported:
-            return
-        self._reported.add(kind)
-        # The stack of an error in the tool's own code leads to its process and no further.
-        has_stack = not isinstance(answer, ToolBugError)
-        _LOGGER.warning(
-            "%s gave %s instead of an answer: %s",
-            self._name,
-            type(answer).__name__,
-            answer,
-            exc_info=answer if has_stack and isinstance(answer, BaseException) else None,
-        )
+        if kind not in self._reported:
+            self._reported.add(kind)
+            is_foreign = not isinstance(answer, ToolError)
+            _LOGGER.warning(
+                "%s gave %s instead of an answer: %s",
+                self._name,
+                type(answer).__name__,
+                answer,
+                # The stack of an error of this package leads to the tool's process and no further.
+                exc_info=answer if isinstance(answer, BaseException) and is_foreign else None,
+            )
 
 
-def _as_stored(message: str) -> str | None:
-    return clean_result(message[:LONGEST_MESSAGE]) or None
+def _as_stored(message: object) -> str | None:
+    return clean_result(str(message)[:LONGEST_MESSAGE]) or None

@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from tools.base import Tool
 from tools.errors import changed_tool
@@ -29,11 +30,7 @@ def execute_calls(
     progress: Callable[[int, int], None] = lambda _done, _all: None,
     failures: Counter[str] | None = None,
 ) -> list[ToolResult]:
-    """Run calls of one tool.
-
-    A tool that has a `call_batch` of its own gets whole batches; the calls of other tools are made
-    one by one. Calls that hang are left behind in daemon threads, which never keep the interpreter
-    from exiting.
+    """Run calls of one tool, in batches where it has a `call_batch` of its own.
 
     Args:
         cache: Holds outcomes of earlier calls and gets the new ones; with one, calls that are equal
@@ -43,9 +40,8 @@ def execute_calls(
         failures: See `tools.running.deadlines.Calls`; for tools that are asked time and again.
 
     Returns:
-        One result per request, in the same order. Failed ones have the reason given by the tool,
-        or `timeout`, `transient_error`, `empty_result`, `tool_error` for an exception that the tool
-        should not raise, or `given_up` for calls not made after 20 in a row had no answer.
+        One result per request, in order. The reason of a failed one is `empty_result`, or one of
+        `tools.running.deadlines.Calls.make`.
 
     Raises:
         ToolDiedError: When the tool says that it stopped working.
@@ -59,7 +55,7 @@ def execute_calls(
         [('42', None), (None, 'division_by_zero')]
     """
     calls = Calls(tool, limits=limits, failures=failures)
-    dependencies = cache and _cache_keys(tool, [document for _, document in requests])
+    dependencies = _cache_keys(tool, [document for _, document in requests]) if cache else None
     if cache is None or dependencies is None:
         cache, version = None, ""
         keys = [str(number) for number in range(len(requests))]
@@ -71,19 +67,16 @@ def execute_calls(
             for (arguments, _), dependency in zip(requests, dependencies, strict=True)
         ]
     first = {key: number for number, key in reversed(list(enumerate(keys)))}
-    distinct = list(dict.fromkeys(keys))
-    kept = cache.get(distinct) if cache is not None else [None] * len(distinct)
-    outcome_of = {
-        key: outcome for key, outcome in zip(distinct, kept, strict=True) if outcome is not None
-    }
-    missing = [key for key in distinct if key not in outcome_of]
+    kept = cache.get(list(first)) if cache else [None] * len(first)
+    outcome_of = {key: outcome for key, outcome in zip(first, kept, strict=True) if outcome}
+    missing = [key for key in dict.fromkeys(keys) if key not in outcome_of]
     progress(0, len(missing))
     for start in range(0, len(missing), tool.calls_per_batch):
         batch = missing[start : start + tool.calls_per_batch]
         outcomes = calls.make([requests[first[key]] for key in batch])
         made = dict(zip(batch, outcomes, strict=True))
         outcome_of.update(made)
-        if cache is not None:
+        if cache:
             # Its index, model or data may have been replaced meanwhile.
             if (now := tool.version) != version:
                 raise changed_tool(tool.name, version, now)
@@ -108,13 +101,12 @@ def call_runner(
     on_outcome: Callable[[int, str, str | None], None] | None = None,
     failures: Counter[str] | None = None,
 ) -> Callable[[Sequence[tuple[int, ToolCall]]], list[str | None]]:
-    """What a decoder runs its pending calls with.
+    """Return what a decoder runs its pending calls with.
 
     Args:
-        on_outcome: Told of each call whose it was, the tool, and why there is no result; None where
-            there is one.
-        failures: See `tools.running.deadlines.Calls`; by default they are counted for as long as
-            the function lives.
+        on_outcome: Gets the index of whoever called, the tool, and why there is no result; None
+            where there is one.
+        failures: See `tools.running.deadlines.Calls`; counted for as long as the function lives.
 
     Returns:
         A function from pairs of index into `askers` and call to one result each, free of call
@@ -150,9 +142,9 @@ def call_runner(
 
 
 def _cache_keys(tool: Tool, documents: Sequence[Document]) -> list[tuple[str, ...]] | None:
-    """What the answers depend on; None where one must not be kept or the tool fails to say."""
+    """Return what the answers depend on; None where one must not be kept, or cannot be."""
     try:
-        keys = [tool.cache_key(document) for document in documents]
+        keys: list[Any] = [tool.cache_key(document) for document in documents]
         for key in keys:
             if key is not None and not (
                 isinstance(key, tuple) and all(isinstance(part, str) for part in key)
@@ -170,8 +162,7 @@ def _cache_keys(tool: Tool, documents: Sequence[Document]) -> list[tuple[str, ..
             error,
         )
         return None
-    wanted = [key for key in keys if key is not None]
-    return wanted if len(wanted) == len(keys) else None
+    return None if None in keys else keys
 
 
 def _cleaned(outcome: ToolResult) -> ToolResult:

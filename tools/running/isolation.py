@@ -14,6 +14,7 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from tools import errors
@@ -66,19 +67,18 @@ class IsolatedTool(Tool):
         environment: Sequence[str],
         with_network: bool,
     ) -> None:
-        self._with_network = with_network
         self._registered_name = name
-        self.target = target
-        self.options = dict(options)
-        self.deadline_seconds = deadline_seconds
-        self.memory_bytes = memory_bytes
-        self.environment = tuple(environment)
-        self._pool: WorkerPool | None = None
-        self._description: dict[str, Any] | None = None
-        self._is_prepared = False
+        self._made_of = target, dict(options)
+        self._deadline_seconds = deadline_seconds
+        self._memory_bytes = memory_bytes
+        self._environment = tuple(environment)
+        self._with_network = with_network
         # A tool with an option of this name waits for something else that starts.
         longer = options.get("start_seconds")
         self.start_seconds = _START_SECONDS + (longer if isinstance(longer, int | float) else 0)
+        self._pool: WorkerPool | None = None
+        self._description: dict[str, Any] = {}
+        self._is_prepared = False
         self._lock = threading.RLock()
 
     def parse_arguments(self, text: str) -> str:
@@ -105,12 +105,9 @@ class IsolatedTool(Tool):
     def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
         """Answer several calls, in order, within their deadlines together (at most 20)."""
         deadlines = min(len(requests), MAX_DEADLINES_PER_BATCH)
-        seconds = self.deadline_seconds * deadlines
+        seconds = self._deadline_seconds * deadlines
         replies = self._ask("call_batch", list(requests), deadline_seconds=seconds)
-        answers: list[Any] = [
-            _error(reply) if "error" in reply else reply["answer"] for reply in replies
-        ]
-        return answers
+        return [_error(reply) if "error" in reply else reply["answer"] for reply in replies]
 
     def cache_key(self, document: Document) -> tuple[str, ...] | None:
         """What an answer depends on besides name, version and arguments."""
@@ -135,16 +132,15 @@ class IsolatedTool(Tool):
     def close(self) -> None:
         """End the process and all that the tool started."""
         with self._lock:
-            if self._pool is not None:
+            if self._pool:
                 self._pool.end()
             self._pool = None
 
     def described(self, attribute: str) -> Any:
-        """The value of an attribute; the process is started at first use."""
+        """Return the value of an attribute; the process is started at first use."""
         with self._lock:
-            if self._description is None:
+            if not self._description:
                 self._start()
-            assert self._description is not None
             return self._description[attribute]
 
     def _read(self, method: str, *values: Any, **named: Any) -> Any:
@@ -160,7 +156,7 @@ class IsolatedTool(Tool):
         request = self._registered_name, method, values, named
         with self._lock:
             try:
-                reply = self._exchange(request, deadline_seconds or self.deadline_seconds)
+                reply = self._exchange(request, deadline_seconds or self._deadline_seconds)
             except ToolTimeoutError:
                 self.close()
                 raise
@@ -202,11 +198,11 @@ class IsolatedTool(Tool):
         """Start a process and have the tool made in it; give its attributes by name."""
         closed = "none" if has_namespaces() else "refused"
         pool = WorkerPool(
-            memory_bytes=self.memory_bytes,
-            environment=self.environment,
+            memory_bytes=self._memory_bytes,
+            environment=self._environment,
             network="open" if self._with_network else closed,
         )
-        made = self._registered_name, self.target, self.options
+        made = self._registered_name, *self._made_of
         try:
             description = _answer(pool.ask(worker.make, *made, seconds=self.start_seconds))
             self._pool = pool
@@ -225,29 +221,25 @@ class IsolatedTool(Tool):
 
     def _memory(self) -> str:
         return (
-            f"it may map {self.memory_bytes / 2**30:g} GiB of memory, and so may each process that "
-            "it starts (execution.worker_memory_gib)"
+            f"it may map {self._memory_bytes / 2**30:g} GiB of memory, and so may each process "
+            "that it starts (execution.worker_memory_gib)"
         )
 
 
-def _described(attribute: str) -> Any:
-    """A property with a value that the process gives when it is started."""
-    return property(lambda tool: tool.described(attribute))
-
-
 for _attribute in DESCRIBED:
-    setattr(IsolatedTool, _attribute, _described(_attribute))
+    _get = partial(IsolatedTool.described, attribute=_attribute)
+    setattr(IsolatedTool, _attribute, property(_get))
 
 
 def _answer(reply: bytes) -> Any:
-    """The answer of a reply; raises the error that it holds instead."""
+    """Return the answer of a reply; raise the error that it holds instead."""
     content = json.loads(reply)
     if "error" in content:
         raise _error(content)
     return content["answer"]
 
 
-def _error(reply: Mapping[str, Any]) -> ToolError:
+def _error(reply: Mapping[str, Any]) -> Any:
     error: ToolError = getattr(errors, reply["error"])(*reply["arguments"])
     if isinstance(error, ToolCallError):
         error.is_lasting = reply["is_lasting"]

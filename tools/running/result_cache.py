@@ -1,18 +1,19 @@
 """Finished calls on disk, so that no run pays for one twice, over whatever shard.
 
-    key     digest of tool, version, arguments and what else the answer depends on
-    value   JSON: the tool's answer, or reason and message of its refusal
-
-A call whose value cannot be read is made again.
+key     digest of tool, version, arguments and what else the answer depends on
+value   JSON: the tool's answer, or reason and message of its refusal
 """
 
 import json
 import logging
 import sqlite3
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import diskcache
+from diskcache.core import MODE_BINARY, MODE_RAW
 
 from toolformer.base.digests import hex_digest
 from tools.protocol import ToolResult
@@ -33,51 +34,47 @@ class ResultCache:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._cache: Any = None
+        self._cache: diskcache.Cache | None = None
         self._is_usable = True
 
     def get(self, keys: Sequence[str]) -> list[ToolResult | None]:
-        """What is kept under keys; None where nothing is."""
-        return self._guarded(
-            lambda cache: [_outcome(cache, key) for key in keys], [None] * len(keys)
-        )
+        """Return what is kept under keys; None where nothing is."""
+        kept = self._do(lambda cache: [_outcome(cache, key) for key in keys])
+        return kept or [None] * len(keys)
 
     def keep(self, outcomes: Mapping[str, ToolResult]) -> None:
         """Keep outcomes that the same calls would come to again; the others are not kept."""
 
-        def write(cache: Any) -> None:
+        def write(cache: diskcache.Cache) -> None:
             # One transaction for all; SQLite lets one process write at a time.
             with cache.transact():
                 for key, outcome in outcomes.items():
                     if outcome.is_lasting:
                         cache.set(key, [outcome.result, outcome.reason, outcome.message])
 
-        self._guarded(write, None)
+        self._do(write)
 
-    def _guarded(self, action: Any, otherwise: Any) -> Any:
-        import diskcache
-
-        if not self._is_usable:
-            return otherwise
+    def _do(self, action: Callable[[diskcache.Cache], Any]) -> Any:
+        """Do something with the cache; None where it cannot be used."""
         try:
-            if self._cache is None:
+            if self._cache is None and self._is_usable:
                 self._cache = diskcache.Cache(
-                    str(self._folder), timeout=_LOCK_SECONDS, disk=_disk(), size_limit=_MAX_BYTES
+                    str(self._folder), timeout=_LOCK_SECONDS, disk=_Disk, size_limit=_MAX_BYTES
                 )
-            return action(self._cache)
+            return action(self._cache) if self._cache is not None else None
         except (OSError, sqlite3.Error, diskcache.Timeout, ValueError) as error:
-            self._is_usable = False
+            self._cache, self._is_usable = None, False
             _LOGGER.warning(
                 "The cache of tool results in %s cannot be used (%s); calls are made without it. "
                 "Check free disk space and permissions, or remove the folder.",
                 self._folder,
                 error,
             )
-            return otherwise
+            return None
 
 
 def outcome_key(tool_name: str, version: str, *parts: str) -> str:
-    """A digest of everything that an outcome depends on.
+    """Return a digest of everything that an outcome depends on.
 
     Args:
         parts: Arguments and whatever else; their order counts.
@@ -89,25 +86,19 @@ def outcome_key(tool_name: str, version: str, *parts: str) -> str:
     return hex_digest(json.dumps([tool_name, version, *parts]))
 
 
-def _disk() -> type:
-    from diskcache import JSONDisk
-    from diskcache.core import MODE_BINARY, MODE_RAW
+class _Disk(diskcache.JSONDisk):
+    """Reads what `JSONDisk` writes, and never unpickles, whatever a stranger put there."""
 
-    class Disk(JSONDisk):
-        """Reads what `JSONDisk` writes, and never unpickles, whatever a stranger put there."""
-
-        def fetch(self, mode: int, filename: str, value: object, read: bool) -> Any:
-            if mode not in (MODE_RAW, MODE_BINARY):
-                raise ValueError(f"a value is stored in mode {mode}, which is not JSON")
-            return super().fetch(mode, filename, value, read)
-
-    return Disk
+    def fetch(self, mode: int, filename: str, value: object, read: bool) -> Any:
+        if mode not in (MODE_RAW, MODE_BINARY):
+            raise ValueError(f"a value is stored in mode {mode}, which is not JSON")
+        return super().fetch(mode, filename, value, read)
 
 
-def _outcome(cache: Any, key: str) -> ToolResult | None:
+def _outcome(cache: diskcache.Cache, key: str) -> ToolResult | None:
     """Return a stored outcome; None if there is none, or none that this module wrote."""
     try:
-        stored = cache.get(key)
+        stored: Any = cache.get(key)
         if stored is None:
             return None
         answer, reason, message = stored
