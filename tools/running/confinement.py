@@ -90,6 +90,9 @@ class Confinement:
 
     def _keep(self, worker: int, output: int) -> None:
         """Wait until the worker is to end or has ended, then end all and this process."""
+        # Now: the pool gives this process three seconds to end, also where the machine is busy.
+        import psutil
+
         signal.signal(signal.SIGTERM, lambda *_: sys.exit())
         printed, status = b"", None
         try:
@@ -99,7 +102,13 @@ class Confinement:
                 status = os.waitstatus_to_exitcode(code) if ended else None
             printed = _with_output(printed, output, 0)
         finally:
-            _end_children()
+            # The kernel removes each that ends.
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+            while children := psutil.Process().children(recursive=True):
+                for child in children:
+                    with suppress(psutil.Error):
+                        child.kill()
+                time.sleep(0.01)
             # Our process may be gone.
             with suppress(OSError):
                 self.last_words.send_bytes(_last_words(status, printed).encode())
@@ -176,19 +185,6 @@ def _with_output(printed: bytes, output: int, seconds: float) -> bytes:
         # The tool closed its output.
         time.sleep(seconds)
     return (printed + more)[-_KEPT_BYTES:]
-
-
-def _end_children() -> None:
-    """Kill what this process started and what was left to it."""
-    import psutil
-
-    # The kernel removes each that ends.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    while children := psutil.Process().children(recursive=True):
-        for child in children:
-            with suppress(psutil.Error):
-                child.kill()
-        time.sleep(0.01)
 
 
 def _last_words(status: int | None, printed: bytes) -> str:

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -300,16 +301,16 @@ def running(command):
 @pytest.mark.skipif(sys.platform != "linux", reason="orphans are found on Linux only")
 @pytest.mark.parametrize("end", ["close", "exit", "segfault", "hang"])
 def test_nothing_that_the_tool_started_is_left(make, end):
-    tool = make(deadline_seconds=2.0)
+    tool, seconds = make(deadline_seconds=2.0), f"4711.{os.getpid()}"
     if end == "close":
-        tool.call("spawn", DOCUMENT)
+        tool.call(f"spawn {seconds}", DOCUMENT)
         # For a moment a new process shows no command.
-        assert happens(lambda: len(running("sleep 4711")) == 2)
+        assert happens(lambda: len(running(f"sleep {seconds}")) == 2)
         tool.close()
     else:
         with pytest.raises((ToolCallError, ToolTimeoutError)):
-            tool.call(f"spawn {end}", DOCUMENT)
-    assert happens(lambda: not running("sleep 4711"))
+            tool.call(f"spawn {seconds} {end}", DOCUMENT)
+    assert happens(lambda: not running(f"sleep {seconds}"))
 
 
 def test_a_tool_that_nobody_holds_has_no_process(make, module):
@@ -331,7 +332,7 @@ tool = IsolatedTool("Wild", "wild_tools:Wild", {{}}, **{limits})
 print(tool.call("x", Document("d", "")), flush=True)
 """
 KILLED = """
-call = lambda: tool.call("spawn {text}", Document("d", ""))
+call = lambda: tool.call("spawn 4711 {text}", Document("d", ""))
 threading.Thread(target=call, daemon=True).start()
 time.sleep(1)
 print(*(child.pid for child in psutil.Process().children(recursive=True)), flush=True)

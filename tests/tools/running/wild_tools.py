@@ -126,10 +126,11 @@ class Wild(Tool):
     def do_surrogate(self, _):
         return "half \ud800 pair"
 
-    def do_spawn(self, then):
+    def do_spawn(self, what):
+        seconds, _, then = what.partition(" ")
         # The second has lost its parent.
-        subprocess.Popen(["sleep", "4711"], start_new_session=True)
-        subprocess.run(["sh", "-c", "sleep 4711 &"], check=True)
+        subprocess.Popen(["sleep", seconds], start_new_session=True)
+        subprocess.run(["sh", "-c", f"sleep {seconds} &"], check=True)
         self.call(then, Document("", ""))
 
     def do_connect(self, port):
