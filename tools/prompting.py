@@ -13,7 +13,7 @@ _ENDING = f"Input: {SLOT}\nOutput:"
 _ANY_CALL = r"\[[A-Za-z_][A-Za-z0-9_]*\([^\[\]]*\)\]"
 _CALL = re.compile(_ANY_CALL)
 _CALL_AND_SPACE = re.compile(rf" {_ANY_CALL}|{_ANY_CALL} ?")
-_DEMONSTRATION = re.compile(r"^Input: (?P<input>.*)\nOutput: (?P<output>.*)$", re.MULTILINE)
+_DEMONSTRATION = re.compile(r"^Input: (.*)\nOutput: (.*)$", re.MULTILINE)
 
 MIN_EXAMPLES = 3
 SHORT = "short"
@@ -123,10 +123,8 @@ def demonstrations_of(prompt: str) -> list[tuple[str, list[str]]]:
         >>> demonstrations_of("Input: A b.\nOutput: A [Echo(b)] b.\n\nInput: {text}\nOutput:")
         [('A b.', ['Echo(b)'])]
     """
-    return [
-        (shown["input"], [call.group()[1:-1] for call in _CALL.finditer(shown["output"])])
-        for shown in _DEMONSTRATION.finditer(prompt)
-    ]
+    shown = _DEMONSTRATION.findall(prompt)
+    return [(text, [call[1:-1] for call in _CALL.findall(output)]) for text, output in shown]
 
 
 def check_prompt(prompt: str, tool_name: str, *, source: str = "the prompt") -> None:
@@ -147,26 +145,26 @@ def check_prompt(prompt: str, tool_name: str, *, source: str = "the prompt") -> 
             f"{source} ends with {prompt[-40:]!r}. Expected the last two lines to be "
             f"'Input: {SLOT}' and 'Output:', with nothing after the colon."
         )
-    demonstrations = list(_DEMONSTRATION.finditer(prompt))
-    calls = [call for shown in demonstrations for call in _CALL.finditer(shown["output"])]
+    demonstrations = _DEMONSTRATION.findall(prompt)
+    calls = [call for _, output in demonstrations for call in _CALL.findall(output)]
     if not calls:
         raise PromptError(
             f"No demonstration in {source} has a call. Expected at least one pair of lines "
             f"'Input: …' and 'Output: …' with a call such as '[{tool_name}(…)]' in the output."
         )
     for call in calls:
-        name = call.group()[1:].partition("(")[0]
+        name = call[1:].partition("(")[0]
         if name != tool_name:
             raise PromptError(
-                f"A demonstration in {source} calls {name}: {call.group()!r}. Expected calls of "
+                f"A demonstration in {source} calls {name}: {call!r}. Expected calls of "
                 f"{tool_name} only, as there is one prompt per tool."
             )
-    for shown in demonstrations:
-        copied = _without_calls(shown["output"])
-        if copied != shown["input"]:
+    for text, output in demonstrations:
+        copied = _without_calls(output)
+        if copied != text:
             raise PromptError(
                 f"A demonstration in {source} changes its text: without its calls, the output is "
-                f"{copied!r}, the input is {shown['input']!r}. Make them equal."
+                f"{copied!r}, the input is {text!r}. Make them equal."
             )
 
 

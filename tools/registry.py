@@ -3,7 +3,6 @@
 Both are named by module and class, so that listing them imports none.
 """
 
-import importlib
 import inspect
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -49,26 +48,38 @@ def create_tool(
     """Create a tool.
 
     Args:
-        settings: Keyword arguments of the tool's constructor. If that takes a `name`, a tool from
-            outside gets its own.
+        settings: Keyword arguments of the tool's constructor. If that takes a `name`, it gets the
+            tool's own.
 
     Raises:
         UnknownToolError: If no tool has the name.
         ToolSettingsError: If a setting is unknown, missing or has a wrong value.
-        ToolUnavailableError: If a tool from outside cannot be imported or created.
+        ToolUnavailableError: If the tool cannot be imported or created.
 
     Example:
         >>> create_tool("Calculator", {"decimals": 4}).description
         'Works out an expression of numbers, + - * / and brackets.'
     """
     check_tool_name(name, targets=targets)
-    settings = dict(settings or {})
-    if is_plugin(name):
-        return _create_plugin(name, targets[name], settings)
-    module_name, _, class_name = _ENTRIES[name].partition(":")
-    tool_class = getattr(importlib.import_module(module_name), class_name)
-    _check_settings(name, settings, inspect.signature(tool_class))
-    return tool_class(**settings)
+    target, settings = _ENTRIES.get(name) or targets[name], dict(settings or {})
+    loaded = load_plugin(name, target)
+    if not isinstance(loaded, type):
+        if settings:
+            raise ToolSettingsError(
+                f"{name} was given the settings {', '.join(map(repr, settings))}, but {target} is "
+                "a tool that is ready, which has none. Remove them, or name a class."
+            )
+        return loaded
+    signature = inspect.signature(loaded)
+    if "name" in signature.parameters:
+        settings.setdefault("name", name)
+    try:
+        signature.bind(**settings)
+    except TypeError as error:
+        available = ", ".join(signature.parameters) or "none"
+        raise ToolSettingsError(f"{name}: {error}. Its settings: {available}.") from error
+    with plugin_code(name, f"{target}()"):
+        return loaded(**settings)
 
 
 def check_tool_name(name: str, *, targets: Mapping[str, str] = _NO_TARGETS) -> None:
@@ -92,31 +103,3 @@ def check_usable(tool: Tool, name: str) -> None:
     with plugin_code(name, "its check whether it can run"):
         tool.check_available()
         check_described(tool, name)
-
-
-def _create_plugin(name: str, target: str, settings: dict[str, object]) -> Tool:
-    """Import and create a tool from outside; it may also name an instance."""
-    loaded = load_plugin(name, target)
-    if not isinstance(loaded, type):
-        if settings:
-            raise ToolSettingsError(
-                f"{name} was given the settings {', '.join(map(repr, settings))}, but {target} is "
-                "a tool that is ready, which has none. Remove them, or name a class."
-            )
-        return loaded
-    signature = inspect.signature(loaded)
-    if "name" in signature.parameters:
-        settings.setdefault("name", name)
-    _check_settings(name, settings, signature)
-    with plugin_code(name, f"{target}()"):
-        return loaded(**settings)
-
-
-def _check_settings(
-    tool_name: str, settings: Mapping[str, object], signature: inspect.Signature
-) -> None:
-    try:
-        signature.bind(**settings)
-    except TypeError as error:
-        available = ", ".join(signature.parameters) or "none"
-        raise ToolSettingsError(f"{tool_name}: {error}. Its settings: {available}.") from error
