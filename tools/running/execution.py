@@ -41,7 +41,7 @@ def execute_calls(
 
     Returns:
         One result per request, in order. The reason of a failed one is `empty_result`, or one of
-        `tools.running.deadlines.Calls.make`.
+        `Calls.make` in `tools.running.deadlines`.
 
     Raises:
         ToolDiedError: When the tool says that it stopped working.
