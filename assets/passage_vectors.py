@@ -18,11 +18,8 @@ from toolformer.home.progress import progress_of
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.retriever import tools_searching
 from toolformer.sources.files import SourceFile
-from tools.retrieval.passage_index import (
-    build_passage_index,
-    open_encoder,
-    passage_index_information,
-)
+from tools.retrieval.index_folder import index_information
+from tools.retrieval.passage_index import build_passage_index, open_encoder
 
 PASSAGE_INDEX = Stage(
     name="passage_index",
@@ -62,7 +59,7 @@ def passage_index(run: Run) -> dg.MaterializeResult:
         run,
         home.passage_index,
         identity,
-        passage_index_information,
+        index_information,
         lambda: build_passage_index(
             article_passages(files, loaded),
             home.passage_index,

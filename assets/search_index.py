@@ -20,8 +20,9 @@ from toolformer.sources.readers import read_documents
 from toolformer.sources.reasons import Tally
 from toolformer.sources.records import ParsedDocument, Rejection
 from toolformer.sources.source import WIKIPEDIA_EXCERPT, Source
+from tools.retrieval.index_folder import index_information
 from tools.retrieval.passages import Passage, split_passages
-from tools.retrieval.wikipedia_index import build_index, index_information
+from tools.retrieval.wikipedia_index import build_index
 
 WIKIPEDIA_INDEX = Stage(
     name="wikipedia_index",

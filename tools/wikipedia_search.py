@@ -16,8 +16,7 @@ from tools.base import with_checked_settings
 from tools.errors import ToolCallError
 from tools.proposing.facts import propose_facts, query_before
 from tools.protocol import Document, Proposal
-from tools.retrieval.dense_ranking import PassageVectors
-from tools.retrieval.hybrid_ranking import HybridRetriever
+from tools.retrieval.hybrid_ranking import HybridRetriever, PassageVectors
 from tools.retrieval.passage_ranking import PassageRanker
 from tools.retrieval.passages import BM25_B, BM25_K1, Language, Passage
 from tools.retrieval.retrieval_tool import LONGEST_QUERY, RankedPassage, RetrievalTool

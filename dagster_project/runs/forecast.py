@@ -25,8 +25,7 @@ from toolformer.home.wiring.toolbox import open_toolbox
 from toolformer.sources.ingestion import stale_sources
 from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer.sources.source import Source
-from tools.retrieval.passage_index import passage_index_information
-from tools.retrieval.wikipedia_index import index_information
+from tools.retrieval.index_folder import index_information
 from warehouse.layout import name_in_round
 from warehouse.warehouse import Warehouse
 
@@ -173,7 +172,7 @@ def planned_indexes(tools: Collection[str], settings: Settings, home: Home) -> l
             information = index_information(home.wikipedia_index)
             fingerprint_of = wikipedia_index_fingerprint
         else:
-            information = passage_index_information(home.passage_index)
+            information = index_information(home.passage_index)
             fingerprint_of = passage_index_fingerprint
         due = None
         # An index whose sources cannot be read stays as it is.

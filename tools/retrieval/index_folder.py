@@ -20,18 +20,13 @@ class IndexBuildError(ToolError, RuntimeError):
     """An index cannot be built; what stood in its place is untouched."""
 
 
-def read_information(directory: Path, *, index_format: int) -> dict[str, Any] | None:
-    """Read what is known about an index.
-
-    Returns:
-        At least `fingerprint` and `passages`. None where there is no complete index in this form.
-    """
+def index_information(directory: Path) -> dict[str, Any] | None:
+    """Return what `index.json` says of an index, such as `fingerprint`; None if there is none."""
     try:
-        information = json.loads((Path(directory) / INFORMATION_FILE).read_text("utf-8"))
+        information = json.loads((directory / INFORMATION_FILE).read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    is_known = isinstance(information, dict) and information.get("format") == index_format
-    return information if is_known else None
+    return information if isinstance(information, dict) else None
 
 
 def write_information(folder: Path, information: Mapping[str, Any]) -> None:
@@ -40,7 +35,7 @@ def write_information(folder: Path, information: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def sole_builder(directory: Path, *, fingerprint: str, index_format: int) -> Iterator[Path | None]:
+def sole_builder(directory: Path, *, fingerprint: str) -> Iterator[Path | None]:
     """Build an index while no other process does; the lock is a file beside it.
 
     An earlier index stays until the block is left without an error.
@@ -57,7 +52,7 @@ def sole_builder(directory: Path, *, fingerprint: str, index_format: int) -> Ite
     except Timeout:
         _LOGGER.warning("waiting for another run, which builds %s", directory)
         lock.acquire()
-        builder = read_information(directory, index_format=index_format)
+        builder = index_information(directory)
     try:
         if builder is not None and builder["fingerprint"] == fingerprint:
             yield None

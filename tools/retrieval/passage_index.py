@@ -17,16 +17,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tools.retrieval.encoder import TextEncoder
-from tools.retrieval.index_folder import (
-    IndexBuildError,
-    read_information,
-    sole_builder,
-    write_information,
-)
+from tools.retrieval.index_folder import IndexBuildError, sole_builder, write_information
 from tools.retrieval.passages import Passage
 from tools.retrieval.word_vectors import WORDLLAMA, WordVectors
 
-PASSAGE_INDEX_FORMAT = 2
 VECTORS_FILE = "vectors.faiss"
 FLAT = "Flat"
 """The exact index, in FAISS's words."""
@@ -82,9 +76,7 @@ def build_passage_index(
     import faiss
 
     directory = Path(directory).absolute()
-    with sole_builder(
-        directory, fingerprint=fingerprint, index_format=PASSAGE_INDEX_FORMAT
-    ) as folder:
+    with sole_builder(directory, fingerprint=fingerprint) as folder:
         if folder is None:
             return
         started = time.perf_counter()
@@ -102,7 +94,6 @@ def build_passage_index(
         del vectors
         (folder / "vectors.f32").unlink()
         information = {
-            "format": PASSAGE_INDEX_FORMAT,
             "fingerprint": fingerprint,
             "wikipedia_index": wikipedia_index,
             "passages": count,
@@ -116,11 +107,6 @@ def build_passage_index(
             "faiss_version": importlib.metadata.version("faiss-cpu"),
         }
         write_information(folder, information)
-
-
-def passage_index_information(directory: Path) -> dict[str, Any] | None:
-    """What `build_passage_index` stored about an index, as `read_information`."""
-    return read_information(directory, index_format=PASSAGE_INDEX_FORMAT)
 
 
 def searched_text(passage: Passage) -> str:
@@ -152,6 +138,11 @@ def _encode(
     return np.memmap(file, np.float32, mode="r", shape=(count, dimension))
 
 
+def faiss_reason(error: Exception) -> str:
+    """Return what FAISS says without the place in its source."""
+    return str(error).rpartition(".cpp:")[2].partition(": ")[2]
+
+
 def _empty_index(dimension: int, index_factory: str) -> Any:
     """Make an index that compares by inner product."""
     import faiss
@@ -179,9 +170,8 @@ def _faiss_errors(index_factory: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).rpartition(".cpp:")[2].partition(": ")[2]
         raise IndexBuildError(
             f"FAISS cannot make an index {index_factory!r} (passage_index.index_factory): "
-            f"{reason}. Expected a string of `faiss.index_factory` whose index returns vectors by "
-            "their numbers, such as Flat, or IVF1024,PQ64np for enough passages."
+            f"{faiss_reason(error)}. Expected a string of `faiss.index_factory` whose index "
+            "returns vectors by their numbers, such as Flat, or IVF1024,PQ64np for many passages."
         ) from error

@@ -13,6 +13,7 @@ from typing import Any
 
 from toolformer.base.digests import file_digest
 from tools.errors import ToolDiedError, ToolUnavailableError
+from tools.retrieval.index_folder import index_information
 from tools.retrieval.java import find_java, pyserini_jar, start_jvm
 from tools.retrieval.passages import (
     ENGLISH,
@@ -23,7 +24,6 @@ from tools.retrieval.passages import (
     passage_from_raw,
     read_passage,
 )
-from tools.retrieval.wikipedia_index import index_information
 from tools.syntax import single_line
 
 NO_INDEX = "none"

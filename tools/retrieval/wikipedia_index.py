@@ -10,18 +10,10 @@ import time
 from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from tools.retrieval.index_folder import (
-    IndexBuildError,
-    read_information,
-    sole_builder,
-    write_information,
-)
+from tools.retrieval.index_folder import IndexBuildError, sole_builder, write_information
 from tools.retrieval.java import open_reader, pyserini_jar, start_jvm
 from tools.retrieval.passages import ENGLISH, Language, Passage, raw_document
-
-INDEX_FORMAT = 1
 
 _BATCH_SIZE = 2_000
 _INDEXING_THREADS = 2
@@ -52,14 +44,13 @@ def build_index(
     """
     directory = Path(directory).absolute()
     jar = pyserini_jar()
-    with sole_builder(directory, fingerprint=fingerprint, index_format=INDEX_FORMAT) as folder:
+    with sole_builder(directory, fingerprint=fingerprint) as folder:
         if folder is None:
             return
         started = time.perf_counter()
         start_jvm(jar)
         count = _write_lucene_files(passages, folder, language, progress)
         information = {
-            "format": INDEX_FORMAT,
             "fingerprint": fingerprint,
             "passages": count,
             "bytes": sum(file.stat().st_size for file in folder.iterdir()),
@@ -73,11 +64,6 @@ def build_index(
             },
         }
         write_information(folder, information)
-
-
-def index_information(directory: Path) -> dict[str, Any] | None:
-    """What `build_index` stored about an index, as `read_information`."""
-    return read_information(directory, index_format=INDEX_FORMAT)
 
 
 def _write_lucene_files(

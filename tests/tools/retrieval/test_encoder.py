@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from tools.errors import ToolDiedError, ToolUnavailableError
-from tools.retrieval.dense_ranking import PassageVectors
 from tools.retrieval.encoder import TextEncoder
+from tools.retrieval.hybrid_ranking import PassageVectors
 from tools.retrieval.passage_index import build_passage_index
 from tools.retrieval.passages import Passage
 

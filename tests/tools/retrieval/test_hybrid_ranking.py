@@ -7,8 +7,7 @@ import pytest
 
 from tools.errors import ToolUnavailableError
 from tools.retrieval import hybrid_ranking
-from tools.retrieval.dense_ranking import PassageVectors
-from tools.retrieval.hybrid_ranking import HybridRetriever
+from tools.retrieval.hybrid_ranking import HybridRetriever, PassageVectors
 from tools.retrieval.passage_index import build_passage_index
 from tools.retrieval.passages import Passage, RankedPassage
 
@@ -55,7 +54,7 @@ class FixedRanker:
 
 @pytest.fixture
 def vectors(tmp_path, monkeypatch) -> PassageVectors:
-    monkeypatch.setattr("tools.retrieval.dense_ranking.open_encoder", lambda *_: PlaneEncoder())
+    monkeypatch.setattr("tools.retrieval.hybrid_ranking.open_encoder", lambda *_: PlaneEncoder())
     build_passage_index(
         PASSAGES, tmp_path / "index", PlaneEncoder(), fingerprint="x", wikipedia_index="wikipedia"
     )

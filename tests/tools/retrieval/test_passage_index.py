@@ -6,13 +6,9 @@ import numpy as np
 import pytest
 
 from tools.errors import ToolUnavailableError
-from tools.retrieval.dense_ranking import PassageVectors
-from tools.retrieval.index_folder import IndexBuildError
-from tools.retrieval.passage_index import (
-    build_passage_index,
-    passage_index_information,
-    searched_text,
-)
+from tools.retrieval.hybrid_ranking import PassageVectors
+from tools.retrieval.index_folder import IndexBuildError, index_information
+from tools.retrieval.passage_index import build_passage_index, searched_text
 from tools.retrieval.passages import Passage
 from tools.retrieval.word_vectors import WordVectors
 
@@ -58,7 +54,7 @@ def built(tmp_path_factory) -> Path:
 
 
 def test_an_index_says_what_it_is(built):
-    information = passage_index_information(built)
+    information = index_information(built)
     assert information is not None
     expected = {"fingerprint": "x", "wikipedia_index": "w", "passages": 50, "index": "Flat"}
     assert information.items() >= {**expected, "encoder_identity": ENCODER.identity}.items()
@@ -97,7 +93,7 @@ def test_an_index_built_anew_is_opened_again(tmp_path):
 def test_the_index_is_of_the_kind_that_is_named_and_finds_most_passages(tmp_path, kind):
     exact = vectors_of(build(tmp_path / "exact", 2_000))
     directory = build(tmp_path / "index", 2_000, kind=kind)
-    information = passage_index_information(directory)
+    information = index_information(directory)
     assert information is not None
     assert information["index"] == kind
     shares = []

@@ -8,8 +8,7 @@ from collections.abc import Collection
 from toolformer.home.home import Home
 from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.model_holder import ModelHolder
-from tools.retrieval.dense_ranking import PassageVectors
-from tools.retrieval.hybrid_ranking import HybridRetriever
+from tools.retrieval.hybrid_ranking import HybridRetriever, PassageVectors
 from tools.retrieval.passage_ranking import PassageRanker
 from tools.retrieval.passages import BM25_B, BM25_K1
 from tools.retrieval.retrieval_tool import Retriever
