@@ -13,7 +13,6 @@ import json
 import logging
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -31,7 +30,7 @@ from tools.protocol import Document, Preselection, Proposal
 from tools.running import worker
 from tools.running.confinement import has_namespaces
 from tools.running.deadlines import MAX_DEADLINES_PER_BATCH
-from tools.running.worker_pool import WorkerBrokenError, WorkerEndedError, WorkerPool
+from tools.running.worker_pool import WorkerEndedError, WorkerPool
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -156,7 +155,9 @@ class IsolatedTool(Tool):
         request = self._registered_name, method, values, named
         with self._lock:
             try:
-                reply = self._exchange(request, deadline_seconds or self._deadline_seconds)
+                pool = self._pool or self._start()
+                seconds = deadline_seconds or self._deadline_seconds
+                reply = pool.ask(worker.ask, *request, seconds=seconds)
             except ToolTimeoutError:
                 self.close()
                 raise
@@ -169,14 +170,6 @@ class IsolatedTool(Tool):
                 _LOGGER.warning("%s", message)
                 raise ToolCallError("process_ended", message, is_lasting=False) from None
         return _answer(reply)
-
-    def _exchange(self, request: tuple[Any, ...], seconds: float) -> bytes:
-        if self._pool is not None:
-            # What broke between the calls is not the fault of this one.
-            with suppress(WorkerBrokenError):
-                return self._pool.ask(worker.ask, *request, seconds=seconds)
-            self.close()
-        return self._start().ask(worker.ask, *request, seconds=seconds)
 
     def _start(self) -> WorkerPool:
         """Start the process; without network, unless the tool turns out to declare it."""
@@ -197,11 +190,8 @@ class IsolatedTool(Tool):
     def _made(self) -> tuple[WorkerPool, dict[str, Any]]:
         """Start a process and have the tool made in it; give its attributes by name."""
         closed = "none" if has_namespaces() else "refused"
-        pool = WorkerPool(
-            memory_bytes=self._memory_bytes,
-            environment=self._environment,
-            network="open" if self._with_network else closed,
-        )
+        network = "open" if self._with_network else closed
+        pool = WorkerPool(self._memory_bytes, self._environment, network)
         made = self._registered_name, *self._made_of
         try:
             description = _answer(pool.ask(worker.make, *made, seconds=self.start_seconds))

@@ -7,6 +7,7 @@ Not the Model Context Protocol: it has calls and none of a tool's other methods,
 would import its library.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from json import JSONEncoder
@@ -32,6 +33,7 @@ from tools.syntax import checked_answer
 # A tool may replace what the module `json` has.
 _write_json = JSONEncoder().encode
 _made: list[Tool] = []
+_PROCESS = os.getpid()
 
 
 def make(name: str, target: str, options: Mapping[str, Any]) -> bytes:
@@ -65,8 +67,12 @@ def _reply(action: Callable[[], Any], name: str) -> bytes:
         # What cannot be written as JSON is an error of the tool. ASCII: half a surrogate pair in an
         # answer must not end the process.
         return _write_json({"answer": action()}).encode()
-    except (Exception, SystemExit) as error:  # noqa: BLE001
+    except BaseException as error:  # noqa: BLE001
         return _write_json(_error(error, name)).encode()
+    finally:
+        if os.getpid() != _PROCESS:
+            # A child that the tool forked and that came back like its parent.
+            os._exit(0)
 
 
 def _batch(tool: Tool, requests: Sequence[tuple[str, Document]]) -> list[Any]:

@@ -82,9 +82,6 @@ class Wild(Tool):
     def do_quit(self, _):
         sys.exit("enough")
 
-    def do_close(self, _):
-        os.closerange(0, 64)
-
     def do_raise(self, _):
         return self.stumble()
 
@@ -164,9 +161,6 @@ class Wild(Tool):
 
     def do_environment(self, _):
         return " ".join(sorted(os.environ))
-
-    def do_beginning(self, _):
-        return Path("/proc/self/environ").read_text().strip("\0")
 
 
 class Online(Wild):
