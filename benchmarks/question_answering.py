@@ -25,7 +25,7 @@ from toolformer.home.wiring.model_holder import process_holder
 from toolformer.home.wiring.reader import open_reader
 from toolformer.home.wiring.retriever import open_retriever
 from tools.retrieval.passages import Passage, RankedPassage
-from tools.retrieval.wikipedia_index import build_index, index_information
+from tools.retrieval.wikipedia_index import build_index
 
 _SETS = {
     "NQ-open": "qa/nq_open_dev.jsonl",
@@ -61,7 +61,7 @@ def main() -> None:
         Home(options.home),
         Settings.model_validate({"question_answering": {"retriever": "bm25"}}),
     )
-    if index_information(home.wikipedia_index) is None:
+    if not home.wikipedia_index.exists():
         passages = (
             Passage(str(number), record["title"], "", record["text"], "")
             for number, record in enumerate(_records(data / _PASSAGES))

@@ -73,7 +73,7 @@ def home(tmp_path, embedded_model_path: Path, monkeypatch) -> PipelineHome:
     articles = {"source": str(first_articles(tmp_path / "articles.jsonl"))}
     made.change_settings({"tools": tools, "wikipedia_index": articles})
     # Reading would take a minute.
-    monkeypatch.setattr(reader, "_PASSAGE_WORDS", 40)
+    monkeypatch.setattr(reader, "_MAX_PASSAGE_WORDS", 40)
     return made
 
 

@@ -31,8 +31,7 @@ from tools.retrieval.retrieval_tool import Answer
 
 PROMPT = files("tools.prompts").joinpath("reader.txt").read_text(encoding="utf-8").rstrip("\n")
 _BEFORE_ANSWER = "\nAnswer:"
-# Longer passages are cut there.
-_PASSAGE_WORDS = 120
+_MAX_PASSAGE_WORDS = 120
 _MAX_ANSWER_TOKENS = 24
 # Power of p(q | z) in the weight of a passage.
 _QUESTION_WEIGHT = 0.5
@@ -136,7 +135,7 @@ class _Asked(NamedTuple):
         ids = encode(f" {question}")
         others = [*model.prompt_start, *encode(PROMPT), *ids, *encode(_BEFORE_ANSWER)]
         room = model.context_length - len(others) - _MAX_ANSWER_TOKENS
-        words = f"{ranked.passage.title}. {ranked.passage.text}".split()[:_PASSAGE_WORDS]
+        words = f"{ranked.passage.title}. {ranked.passage.text}".split()[:_MAX_PASSAGE_WORDS]
         while words and len(encode(" ".join(words))) > room:
             words = words[: len(words) // 2]
         return cls(question, ids, " ".join(words), ranked.score)
