@@ -88,7 +88,7 @@ def small_settings(model: Path, corpus: Path) -> dict[str, Any]:
         # One text per batch: more steps for a checkpoint to keep.
         "sampling": {"max_new_tokens": 12, "windows_per_batch": 1},
         "execution": {"max_result_tokens": 24},
-        "scoring": {"rescoring": False, "lowest_threshold": 0.0},
+        "scoring": {"lowest_threshold": 0.0},
         "tools": {
             **{name: dict(tool) for name in TOOLS},
             "Calculator": {**tool, "options": {"weak_share": 1.0}},

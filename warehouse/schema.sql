@@ -142,7 +142,7 @@ create table scored_calls (
     second_swapped_call_id varchar,  -- Call whose result that was; NULL outside of the chance sample, and where the tool has no third result.
     lowest_threshold double not null check (isfinite(lowest_threshold)),  -- Loss reduction below which no further loss was computed, in nats.
     baseline varchar not null check (baseline in ('minimum', 'without_call')),  -- What loss_with_result is compared with: the smaller of the losses without a result, or that without a call alone.
-    precision varchar not null,  -- Floating-point format of the model that gave the losses: float32 also where a call was scored again in it; of a served model what its server says, else unknown.
+    precision varchar not null,  -- Floating-point format of the model that gave the losses: on a processor float32; of a served model what its server says, else unknown.
     round integer not null check (round >= 1),  -- Sampling round, counted from 1.
     primary key (call_id),
     check ((loss_with_swapped_result is null) = (swapped_call_id is null)),
@@ -173,7 +173,7 @@ create table filtered_calls (
     second_swapped_call_id varchar,  -- Call whose result that was; NULL outside of the chance sample, and where the tool has no third result.
     lowest_threshold double not null check (isfinite(lowest_threshold)),  -- Loss reduction below which no further loss was computed, in nats.
     baseline varchar not null check (baseline in ('minimum', 'without_call')),  -- What loss_with_result is compared with: the smaller of the losses without a result, or that without a call alone.
-    precision varchar not null,  -- Floating-point format of the model that gave the losses: float32 also where a call was scored again in it; of a served model what its server says, else unknown.
+    precision varchar not null,  -- Floating-point format of the model that gave the losses: on a processor float32; of a served model what its server says, else unknown.
     loss_reduction double check (not isnan(loss_reduction)),  -- Smaller baseline loss minus loss_with_result, in nats; an upper bound of it where a loss is NULL.
     contrast double,  -- By how much its own result helps more than the swapped one, loss_with_swapped_result minus loss_with_result, in nats; NULL where one of them is.
     is_kept boolean not null,  -- Whether the loss reduction reaches the filtering threshold, and the contrast its own where there is one.
@@ -254,7 +254,7 @@ create table training_exclusions (  -- not cut by shard
 create table stage_costs (
     shard varchar not null,  -- Shard of the corpus.
     tool varchar not null,  -- Name of the tool as written in calls.
-    stage varchar not null,  -- Stage of the pipeline: sampling, execution or scoring; of scoring, counted apart: rescoring (in float32 what comes near the lowest threshold or above it) and swapped_results (calls with the results of others).
+    stage varchar not null,  -- Stage of the pipeline: sampling, execution or scoring; of scoring, counted apart: swapped_results (calls with the results of others).
     round integer not null check (round >= 1),  -- Sampling round, counted from 1.
     candidates bigint not null check (candidates >= 0),  -- Calls that the stage worked on.
     tokens_fed bigint not null check (tokens_fed >= 0),  -- Token positions fed to the language model.

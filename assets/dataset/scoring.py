@@ -11,9 +11,8 @@ from assets.dataset.shard_run import PartitionRun, ShardRun
 from assets.outputs import OutputRows
 from assets.shard_report import ShardReport, ShardRows, state_of
 from assets.shard_texts import documents_in, first_calls_in, typed_frame, windows_of
-from assets.stage import ANNOTATOR, PER_TOOL, PRECISION, Part, Partition, ShardStage, always
+from assets.stage import ANNOTATOR, PER_TOOL, PRECISION, ShardStage, always
 from toolformer.chained_calls import FirstCalls
-from toolformer.forward.precision import FLOAT16, FLOAT32
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 from toolformer.home.progress import ProgressCallback
@@ -37,7 +36,7 @@ def shard_scoring(run: ShardRun, shard: str) -> ShardScoring:
         return FirstCalls(first_calls, tokenizer).insert(windows)
 
     return ShardScoring(
-        load_in=run.load_annotator,
+        load=partial(run.load_annotator, is_scoring=True),
         cut_windows=cut_windows,
         parameters=scoring_parameters(run.settings),
         wanted=losses_wanted(run.settings),
@@ -130,22 +129,14 @@ def _progress(run: ShardRun, shard: str, scored: str, tool_name: str) -> Progres
     return run.progress("scoring calls", shard, tool_name, scored.replace("_", " "))
 
 
-def _is_rescored(partition: Partition) -> bool:
-    """Whether there may be a second look; what bfloat16 scored alone has one."""
-    settings = partition.settings
-    has_none = settings.language_model.precision in {FLOAT16, FLOAT32}
-    has_none |= settings.is_annotated_by_server
-    return settings.scoring.rescoring and not has_none
-
-
 SCORED_CALLS = ShardStage(
     name="scored_calls",
-    version="4",
+    version="5",
     kinds=("pytorch", "duckdb"),
     per=PER_TOOL,
     reads=("executed_calls", "candidate_calls", "documents"),
     reads_round_before=("augmented_texts",),
-    parts=(ANNOTATOR, PRECISION, Part("rescoring", ("scoring.rescoring",), _is_rescored)),
+    parts=(ANNOTATOR, PRECISION),
     settings=(
         "corpus.window_tokens",
         "sampling.seed",
@@ -158,7 +149,7 @@ SCORED_CALLS = ShardStage(
         "scoring.token_budget",
         "scoring.chance_calls",
     ),
-    passes=("scoring", "rescoring", "swapped_results"),
+    passes=("scoring", "swapped_results"),
     tokens_fed=(0, 60),
     share=shard_scoring,
     compute=score_calls,

@@ -260,17 +260,16 @@ class ShardRun(Run):
             # Of all rounds.
             version = data_version_of(self.warehouse, self.stage.name, key)
             yield reports.of(key, metadata, data_version=version)
-        self.holder.drop_copy()
         # Before the failure: the next stage begins once there is an output.
         yield REPORTED
         if failures or left_out:
             raise failure_of_shards(failures, left_out)
 
-    def load_annotator(self, precision: str | None = None) -> "Model":
+    def load_annotator(self, *, is_scoring: bool = False) -> "Model":
         """The annotating model, of a stage that depends on it; see `Annotator.load`."""
         if self.annotator is None:
             raise TypeError(f"{self.stage.name} declares no part ANNOTATOR. Add it to its parts.")
-        return self.annotator.load(self.holder, self.settings, self.home, precision=precision)
+        return self.annotator.load(self.holder, self.settings, self.home, is_scoring=is_scoring)
 
     def check_annotator(self) -> None:
         """See `Annotator.check_served`."""

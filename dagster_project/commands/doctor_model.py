@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dagster_project.commands import console
 from dagster_project.commands.findings import Finding, show
+from toolformer.forward.precision import FLOAT32
 from toolformer.home.home import Home
 from toolformer.home.progress import progress_of
 from toolformer.home.settings.sections import Settings
@@ -82,10 +83,10 @@ def _costs(model: "LanguageModel", directory: Path, settings: Settings) -> Itera
     from toolformer.forward.memory import GIB, memory_needed, whole_memory
 
     training = settings.training
+    # A processor scores in float32, whatever it samples in.
     needed = memory_needed(
         directory,
-        precision=model.precision,
-        has_second_look=settings.scoring.rescoring,
+        precision=FLOAT32 if model.device.type == "cpu" else model.precision,
         lora_rank=training.lora_rank,
         micro_batch_tokens=training.micro_batch_tokens,
         gradient_checkpointing=training.gradient_checkpointing,
@@ -94,7 +95,8 @@ def _costs(model: "LanguageModel", directory: Path, settings: Settings) -> Itera
     remedies = {
         "annotate": (
             needed.annotating,
-            "Set language_model.precision to float16 or bfloat16, and scoring.rescoring to false",
+            "Take a smaller model, a GPU with language_model.precision float16 or bfloat16, or a "
+            "server (language_model.server)",
         ),
         "train": (
             needed.training,

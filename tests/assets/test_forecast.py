@@ -66,12 +66,11 @@ def costs_of_model(home: PipelineHome, before: Mapping[str, tuple[int, int]]) ->
 
 @pytest.fixture
 def new_home(tmp_path, pipeline_settings: dict[str, Any]) -> PipelineHome:
-    """Nothing but settings; losses are of bfloat16, with a second look."""
+    """Nothing but settings; calls are sampled in bfloat16 and scored in float32."""
     home = PipelineHome(tmp_path / "home")
     home.write_settings(pipeline_settings)
     home.change_settings(
         {
-            "scoring": {"rescoring": True},
             "language_model": {"precision": "bfloat16"},
             "tools": {"WikiSearch": {"is_enabled": False}},
         }

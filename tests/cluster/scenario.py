@@ -40,7 +40,6 @@ _SETTINGS: Mapping[str, Any] = {
     # Rows are compared with those of one process.
     "language_model": {"precision": "float32"},
     # A calibration would take as long as all the shards.
-    "scoring": {"rescoring": False},
     "tools": {name: {"is_enabled": False} for name in ("MT", "QA", "WikiSearch", "Facts")},
 }
 

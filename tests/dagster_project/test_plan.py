@@ -174,18 +174,6 @@ def test_a_setting_names_itself_and_reaches_everything_below(
     assert calendar[0].reason == f"changed: {reason}"
 
 
-def test_rescoring_has_a_say_only_where_bfloat16_may_be_chosen(built: Warehouse):
-    changes = {"scoring": {"rescoring": False}}
-    assert plan_of(built, settings_with(changes), toolbox_of(*BOTH)) == []
-    for named, count in {"bfloat16": 2, "auto": 2, "float16": 1, "float32": 1}.items():
-        precision = {"language_model": {"precision": named}}
-        digests = {
-            sampled(given, create_tool("Calendar"), stage="scored_calls").digest
-            for given in (precision, {**precision, **changes})
-        }
-        assert len(digests) == count, named
-
-
 def test_the_precision_of_a_served_model_is_its_servers():
     served = {"language_model": {"server": {"url": "http://localhost:8000", "model": "m"}}}
     tool = create_tool("Calculator", {})

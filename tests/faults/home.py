@@ -132,7 +132,7 @@ def settings_of(ingredients: Ingredients, *, with_search: bool = False) -> dict[
     changes = {
         "language_model": {"precision": "bfloat16", "device": "cpu"},
         "corpus": {"held_out_every": 4},
-        "scoring": {"rescoring": True, "token_budget": 256, "chance_calls": 4},
+        "scoring": {"token_budget": 256, "chance_calls": 4},
         "tools": tools,
         "wikipedia_index": {"source": str(ingredients.articles)},
         "training": {

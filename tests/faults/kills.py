@@ -28,7 +28,6 @@ _PLAN = (
     ("sampling", "build", ".*/(candidate_calls|document_selection)", 6, 1),
     ("execution", "build", "warehouse/executed_calls", 3, 0),
     ("scoring", "build", "(warehouse|cache/checkpoints)/scored_calls", 5, 0),
-    ("rescoring in float32", "build", ".*/rescoring", 3, 1),
     ("decisions", "build", "warehouse/filtered_calls", 3, 0),
     ("costs", "build", "warehouse/stage_costs", 2, 0),
     ("merge", "build", "warehouse/augmented_texts", 3, 0),

@@ -26,9 +26,7 @@ def area_of(path: str) -> str:
     """The part of the home that a path inside it belongs to."""
     for area in _DEEP_AREAS:
         if path.startswith(area + "/"):
-            # The second pass over the same calls counts apart.
-            second = "/rescoring" if "/rescoring/" in path else ""
-            return area + "/" + path[len(area) + 1 :].split("/")[0] + second
+            return area + "/" + path[len(area) + 1 :].split("/")[0]
     folder, slash, _ = path.partition("/")
     return folder if slash else "top"
 

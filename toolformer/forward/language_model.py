@@ -103,14 +103,6 @@ class LanguageModel(Network):
             losses, divergences = (each.split(lengths) for each in torch.cat(found, dim=1))
         return [(a.tolist(), b.tolist()) for a, b in zip(losses, divergences, strict=True)]
 
-    def losses_of_all(self, row: Sequence[int]) -> list[float]:
-        """See `Model.losses_of_all`."""
-        import torch
-
-        with torch.inference_mode():
-            logits = self.logits(self._states_of([row])[0, -1])
-            return (torch.logsumexp(logits, dim=-1) - logits).tolist()
-
     def read(self, prompt: str | None, windows: Sequence[Window]) -> ReadTexts:
         """See `Model.read`; windows are fed together, padded to the longest."""
         return ReadTexts(self, prompt, windows)

@@ -36,8 +36,7 @@ class MemoryNeeded:
     Attributes:
         parameters: how many weights it has.
         weights: of these, in the precision.
-        annotating: these, with the float32 copy for the second look at what bfloat16 scored, and
-            a batch.
+        annotating: these and a batch.
         training_state: weights, gradients and moments, of which none can be missed.
         training: these and a micro-batch.
     """
@@ -53,7 +52,6 @@ def memory_needed(
     path: Path,
     *,
     precision: str,
-    has_second_look: bool = True,
     lora_rank: int | None = None,
     micro_batch_tokens: int = 4096,
     gradient_checkpointing: bool = False,
@@ -64,7 +62,6 @@ def memory_needed(
     Args:
         precision: `float32`, `bfloat16` or `float16`; of training only what stands beside adapters
             is held in it.
-        has_second_look: what a bfloat16 model scores is looked at again in float32.
         lora_rank, micro_batch_tokens, gradient_checkpointing: as of training.
         model: that of the directory without weights, where it is there already.
 
@@ -76,7 +73,6 @@ def memory_needed(
     config = model.config.get_text_config(decoder=True)
     count = model.num_parameters()
     weights = _bytes_of_weights(model, path, precision)
-    has_copy = has_second_look and precision == "bfloat16"
     layers = getattr(config, "num_hidden_layers", 1)
     kept = config.hidden_size * 4 if gradient_checkpointing else activation_bytes(config)
     micro_batch = micro_batch_tokens * (layers * kept + activation_bytes(config))
@@ -86,10 +82,7 @@ def memory_needed(
     return MemoryNeeded(
         parameters=count,
         weights=weights,
-        annotating=weights
-        + has_copy * _bytes_of_weights(model, path, "float32")
-        + _BATCH_TOKENS * activation_bytes(config)
-        + _BATCH_KEYS,
+        annotating=weights + _BATCH_TOKENS * activation_bytes(config) + _BATCH_KEYS,
         training_state=state,
         training=state + micro_batch,
     )
@@ -155,7 +148,7 @@ def check_weights_fit(
     Raises:
         OutOfMemoryError: with the figures, and what to do.
     """
-    needed = memory_needed(path, precision=precision, has_second_look=False, model=model)
+    needed = memory_needed(path, precision=precision, model=model)
     if space is None or needed.annotating <= space:
         return
     if needed.weights <= space:
@@ -167,7 +160,8 @@ def check_weights_fit(
         return
     half = memory_needed(path, precision="bfloat16", model=model).weights
     remedy = "Take a smaller model (language_model.path)"
-    if half <= min(space, needed.weights - 1):
+    # A processor scores in float32 in any case.
+    if device != "cpu" and half <= min(space, needed.weights - 1):
         remedy = "Set language_model.precision to bfloat16 or float16"
     raise OutOfMemoryError(
         f"The {needed.parameters / 1e9:.1f} billion weights of {path.name!r} take "

@@ -327,10 +327,6 @@ class Model(Protocol):
         """
         ...
 
-    def losses_of_all(self, row: Sequence[int]) -> list[float]:
-        """-log p of every token of the vocabulary behind a row of at least one token, in nats."""
-        ...
-
     def read(self, prompt: str | None, windows: Sequence[Window]) -> Texts:
         """Read windows, each with at least one token, behind a prompt.
 

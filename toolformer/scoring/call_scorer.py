@@ -122,21 +122,14 @@ class CallScorer(ABC):
 
     Args:
         windows: windows of the shard, by document and number.
-        start_losses: -log p(x | BOS) in nats for every token x of the vocabulary, by the model in
-            float32: the losses of texts' first tokens in place of the model's own.
     """
 
     def __init__(
-        self,
-        model: Model,
-        windows: Mapping[WindowKey, Window],
-        parameters: ScoringParameters,
-        start_losses: Sequence[float] | None = None,
+        self, model: Model, windows: Mapping[WindowKey, Window], parameters: ScoringParameters
     ):
         self.model = model
         self.windows = windows
         self.weights = parameters.form.weights
-        self.start_losses = start_losses
         self._parameters = parameters
 
     def score(

@@ -123,12 +123,6 @@ class InlineScorer(CallScorer):
             )
         )
         losses = dict(zip(wanted, texts.read.losses(wanted), strict=True))
-        if self.start_losses is not None:
-            losses |= {
-                (place, token): self.start_losses[token]
-                for place, token in wanted
-                if place.position == 0
-            }
         return {
             call_id: weighted_loss([losses[place] for place in call_places], self.weights)
             for call_id, call_places in places.items()

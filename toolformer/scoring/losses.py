@@ -35,14 +35,11 @@ from tools.protocol import ToolCall
 
 
 def scorer_for(
-    model: Model,
-    windows: Mapping[WindowKey, Window],
-    parameters: ScoringParameters,
-    start_losses: Sequence[float] | None = None,
+    model: Model, windows: Mapping[WindowKey, Window], parameters: ScoringParameters
 ) -> CallScorer:
     """What scores calls where the parameters place them; arguments as of `CallScorer`."""
     is_inline = parameters.form.placement is Placement.INLINE
-    return (InlineScorer if is_inline else PrefixScorer)(model, windows, parameters, start_losses)
+    return (InlineScorer if is_inline else PrefixScorer)(model, windows, parameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +63,7 @@ class PrefixScorer(CallScorer):
     def text_losses(self) -> TextLosses:
         """L_i(ε) of the windows, read at need and once for all tools."""
         return TextLosses(
-            self.model,
-            list(self.windows.values()),
-            token_budget=self._parameters.token_budget,
-            start_losses=self.start_losses,
+            self.model, list(self.windows.values()), token_budget=self._parameters.token_budget
         )
 
     def _all_losses(

@@ -14,24 +14,13 @@ class TextLosses:
     The batches follow from the shard's windows alone, so a window's losses do not depend on which
     tools or calls ask for them.
 
-    Args:
-        start_losses: see `toolformer.scoring.call_scorer.CallScorer`.
-
     Attributes:
         is_regrouped: whether memory ran out, so that batches were halved.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        windows: Sequence[Window],
-        *,
-        token_budget: int | None = None,
-        start_losses: Sequence[float] | None = None,
-    ):
+    def __init__(self, model: Model, windows: Sequence[Window], *, token_budget: int | None = None):
         self._model = model
         self._windows = windows
-        self._start_losses = start_losses
         self.is_regrouped = False
         lengths = [len(window.ids) for window in windows]
         token_budget = token_budget or model.geometry.batch_tokens(
@@ -61,10 +50,7 @@ class TextLosses:
             )
             self.is_regrouped |= is_halved
             for index, window_losses in zip(batch, losses, strict=True):
-                window = self._windows[index]
-                if self._start_losses is not None:
-                    window_losses[:1] = [self._start_losses[token] for token in window.ids[:1]]
-                self._losses[window.key] = window_losses
+                self._losses[self._windows[index].key] = window_losses
 
 
 def token_losses(

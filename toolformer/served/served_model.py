@@ -3,9 +3,8 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
-from toolformer.errors import ServedModelError
 from toolformer.forward.model import TOLD_RANKS, Branch, Continuation, GivenToken, Place
 from toolformer.forward.prompt import SplitPrompt
 from toolformer.forward.start_token import end_ids, start_token
@@ -193,13 +192,6 @@ class ServedModel:
         for place, seen in zip(left, self.found.forms.last(asked_rows), strict=True):
             losses[place] = -seen.log_probability
         return losses
-
-    def losses_of_all(self, row: Sequence[int]) -> NoReturn:
-        """No server tells so many numbers; only the second look in float32 asks for them."""
-        raise ServedModelError(
-            f"The losses of a whole vocabulary behind {len(row)} tokens are not to be had of a "
-            "server. Set scoring.rescoring to false."
-        )
 
     def read(self, prompt: str | None, windows: Sequence[Window]) -> "ServedTexts":
         """See `Model.read`."""

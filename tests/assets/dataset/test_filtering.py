@@ -149,30 +149,26 @@ def test_costs_of_an_earlier_making_are_gone_where_nothing_is_scored_now(home: S
     assert home.costs() == {}
 
 
-def test_what_can_be_kept_is_scored_in_float32_and_decided_as_in_float32(
-    home: ScoredHome, tmp_path
-):
-    reported = home.run(0.5, lowest_threshold=0.5)
+def test_a_processor_scores_in_float32_whatever_it_samples_in(home: ScoredHome, tmp_path):
+    reported = home.run(0.5, lowest_threshold=0.5, precision="bfloat16")
     rows = home.rows("scored_calls")
-    again = rows.filter(pl.col("precision") == "float32")
-    assert 0 < again.height < rows.height == len(CALLS)
-    assert set(rows.filter("is_in_chance_sample")["call_id"]) <= set(again["call_id"])
+    assert rows.height == len(CALLS) == reported["scored in float32"]
     assert kept(home.rows()) == kept_in_float32(tmp_path / "exact", 0.5)
-    exact = exact_losses(tmp_path / "again", {key: CALLS[key][2] for key in again["call_id"]})
-    for row in again.iter_rows(named=True):
+    exact = exact_losses(tmp_path / "again", {key: call[2] for key, call in CALLS.items()})
+    with_result = rows.drop_nulls("loss_with_result")
+    for row in with_result.iter_rows(named=True):
         assert row["loss_with_result"] == pytest.approx(
             exact[row["call_id"]].loss_with_result, abs=1e-4
         )
+    assert set(rows.filter("is_in_chance_sample")["call_id"]) <= set(with_result["call_id"])
     swapped = set(rows.filter(pl.col("swapped_call_id").is_not_null())["call_id"])
     assert swapped == kept(home.rows()) | set(rows.filter("is_in_chance_sample")["call_id"])
-    assert reported["scored in float32"] == again.height
     costs = home.costs()
     assert {name: costs[name]["precision"] for name in costs} == {
-        "scoring": "bfloat16",
-        "rescoring": "float32",
+        "scoring": "float32",
         "swapped_results": "float32",
     }
-    assert costs["rescoring"]["candidates"] == again.height
+    assert costs["scoring"]["candidates"] == rows.height
     assert all(each["tokens_fed"] > 0 for each in costs.values())
     assert not list(home.home.checkpoints.rglob("*.json"))
 
@@ -203,8 +199,7 @@ def test_another_choice_of_auto_makes_nothing_stale(home: ScoredHome, request, m
     monkeypatch.setattr(precision, "is_faster_in_bfloat16", lambda: True)
     home.run(0.5, precision="auto", lowest_threshold=0.5)
     before = home.rows()
-    assert set(before["precision"]) == {"bfloat16", "float32"}
-    assert home.costs()["scoring"]["precision"] == "bfloat16"
+    assert set(before["precision"]) == {"float32"}
     monkeypatch.setattr(precision, "is_faster_in_bfloat16", lambda: False)
     request.getfixturevalue("no_model")
     reported = home.run(0.5, precision="auto", lowest_threshold=0.5)
@@ -222,10 +217,3 @@ def test_a_tool_that_always_says_the_same_keeps_no_call_with_a_contrast(home: Sc
     assert reasons <= {"no_swapped_result", "bound_below_lowest_threshold"}
     assert "no_swapped_result" in reasons
     assert home.costs()["swapped_results"]["tokens_fed"] == 0
-
-
-@pytest.mark.parametrize("changes", [{"precision": "float32"}, {"rescoring": False}])
-def test_one_precision_decides_alone_where_that_is_asked_for(home: ScoredHome, changes: dict):
-    home.run(0.0, **changes)
-    assert set(home.rows()["precision"]) == {changes.get("precision", "bfloat16")}
-    assert "rescoring" not in home.costs()

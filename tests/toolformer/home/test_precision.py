@@ -8,7 +8,6 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from toolformer.errors import OverflowingModelError
-from toolformer.forward import precision
 from toolformer.home.home import Home
 from toolformer.home.settings.sections import Settings, validated
 from toolformer.home.wiring import model_holder
@@ -27,20 +26,7 @@ def holder() -> Iterator[ModelHolder]:
     made.release()
 
 
-def test_the_copy_in_the_other_precision_stands_beside_the_model(
-    home: Home, tiny: Path, holder: ModelHolder, monkeypatch
-):
-    monkeypatch.setattr(precision, "is_faster_in_bfloat16", lambda: False)
-    settings = settings_of(tiny)
-    loaded = holder.load(tiny, settings, home)
-    assert holder.load_in("float32", tiny, settings, home) is loaded
-    copy = holder.load_in("bfloat16", tiny, settings, home)
-    assert copy.precision == "bfloat16"
-    assert holder.load_in("bfloat16", tiny, settings, home) is copy
-    assert holder.load(tiny, settings, home) is loaded
-
-
-def test_another_model_beside_the_one_that_is_held_is_never_taken_for_its_copy(
+def test_another_model_beside_the_one_that_is_held_is_never_taken_for_it(
     home: Home, tiny: Path, tmp_path, holder: ModelHolder
 ):
     other = Path(shutil.copytree(tiny, tmp_path / "other"))
@@ -49,7 +35,6 @@ def test_another_model_beside_the_one_that_is_held_is_never_taken_for_its_copy(
     beside = holder.load_beside(other, settings, home, precision="float32")
     assert (beside.name, beside.precision) == ("other", "float32")
     assert holder.load_beside(other, settings, home, precision="float32") is beside
-    assert holder.load_in("float32", tiny, settings, home).name == tiny.name
     assert holder.load(tiny, settings, home) is loaded
 
 

@@ -161,11 +161,6 @@ class ScoringSettings(Section):
         description="maximum tokens of a batch of texts; changes last digits only; chosen for the "
         "device by default",
     )
-    rescoring: bool = Field(
-        True,
-        description="with a bfloat16 model: score calls that come near lowest_threshold or above "
-        "it again in float32, so that the decisions are float32's; needs room for both models",
-    )
     chance_calls: int = Field(
         200,
         ge=0,

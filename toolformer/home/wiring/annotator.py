@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolformer.errors import ModelNotFoundError
+from toolformer.forward.precision import FLOAT32
 from toolformer.home.home import Home
 from toolformer.home.settings.evaluation_sections import BASE, FINETUNED
 from toolformer.home.settings.sections import Settings
@@ -63,22 +64,22 @@ class Annotator:
         return cls(ModelLocation(directory), model_identity(directory))
 
     def load(
-        self, holder: ModelHolder, settings: Settings, home: Home, *, precision: str | None = None
+        self, holder: ModelHolder, settings: Settings, home: Home, *, is_scoring: bool = False
     ) -> "Model":
-        """The model itself, or with a precision a copy in that one beside it; a server has none.
+        """Load the model. To score, a processor loads it in float32, whatever it samples in.
 
         Raises:
             ToolformerError: the directory or server holds another model by now. Its rows would be
                 stored under the fingerprint of the one that is gone.
         """
-        location = self.location
+        location, precision = self.location, None
         if not location.is_served:
             # Training holds the device until its checkpoint is there: looked at once it is ours.
-            holder.hold_device(settings, home)
+            device = holder.hold_device(settings, home)
+            # bfloat16 moves losses by some hundredths of a nat, and decisions with them.
+            precision = FLOAT32 if is_scoring and device == "cpu" else None
         location.check(self.identity, settings)
-        if precision is None or location.is_served:
-            return location.load(holder, settings, home)
-        return holder.load_in(precision, location.directory, settings, home)
+        return location.load(holder, settings, home, precision=precision)
 
     def check_served(self, settings: Settings) -> None:
         """Refuse rows that a server may have made with another model; one loaded here stays.

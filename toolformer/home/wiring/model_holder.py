@@ -61,7 +61,7 @@ def base_model_directory(settings: Settings, home: Home) -> Path:
 
 
 class ModelHolder:
-    """At most one model, while needed a copy in another precision or the base, the device's lock.
+    """Holds at most one model, the base beside it while that is needed, and the device's lock.
 
     Attributes:
         loads: how often a model was loaded.
@@ -157,34 +157,18 @@ class ModelHolder:
                 _tell_once(f"annotation in {choices[0]}: language_model.precision is {named}")
             return self._model
 
-    def load_in(
-        self, precision: str, directory: Path, settings: Settings, home: Home
-    ) -> "LanguageModel":
-        """The model of a directory in a precision; a copy beside the one that is held, or that."""
-        with self._turn:
-            model = self.load(directory, settings, home)
-            if model.precision == precision:
-                return model
-            identity = self._loaded_from[1] if self._loaded_from else model_identity(directory)
-            return self._beside((directory, identity, precision), settings, home)
-
     def load_beside(
         self, directory: Path, settings: Settings, home: Home, *, precision: str
     ) -> "LanguageModel":
         """The model of another directory, beside the one that is held, until `drop_copy`."""
         with self._turn:
             wanted = directory, model_identity(directory), precision
-            return self._beside(wanted, settings, home)
-
-    def _beside(
-        self, wanted: tuple[Path, str, str], settings: Settings, home: Home
-    ) -> "LanguageModel":
-        if self._copy is None or self._copied_from != wanted:
-            self.drop_copy()
-            device = self.hold_device(settings, home)
-            self._copy = self._loaded(*wanted, settings, device)
-            self._copied_from = wanted
-        return self._copy
+            if self._copy is None or self._copied_from != wanted:
+                self.drop_copy()
+                device = self.hold_device(settings, home)
+                self._copy = self._loaded(*wanted, settings, device)
+                self._copied_from = wanted
+            return self._copy
 
     def load_served(self, tokenizer: Path, settings: Settings) -> "ServedModel":
         """The model that a server runs, with its tokenizer's directory; no device is held for it.

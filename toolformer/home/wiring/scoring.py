@@ -28,7 +28,5 @@ def losses_wanted(settings: Settings) -> LossesWanted:
         lowest_threshold=scoring.lowest_threshold,
         chance_calls=scoring.chance_calls,
         seed=settings.sampling.seed,
-        # What a server computes in is its own.
-        is_rescored=scoring.rescoring and not settings.is_annotated_by_server,
         baseline=Baseline(scoring.baseline),
     )
