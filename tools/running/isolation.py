@@ -155,6 +155,9 @@ class IsolatedTool(Tool):
         request = self._registered_name, method, values, named
         with self._lock:
             try:
+                if self._pool is not None and not self._pool.is_active:
+                    # Its process ended between the calls.
+                    self.close()
                 pool = self._pool or self._start()
                 seconds = deadline_seconds or self._deadline_seconds
                 reply = pool.ask(worker.ask, *request, seconds=seconds)

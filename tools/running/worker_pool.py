@@ -7,6 +7,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from multiprocessing.connection import Connection
@@ -23,6 +24,8 @@ from tools.running.confinement import confine
 _SECONDS_TO_END = 10.0
 _FIRST_DESCRIPTOR = 128
 _starting = threading.Lock()
+# The kernel ends a worker with the thread that started it (`confine`), so that thread stays.
+_starter = ThreadPoolExecutor(1, "tool-processes")
 
 
 class WorkerEndedError(Exception):
@@ -58,7 +61,8 @@ class WorkerPool:
         """
         try:
             if not self._process:
-                self._process.append(self._pool.schedule(os.getpid).result(seconds))
+                started = _starter.submit(self._pool.schedule, os.getpid).result()
+                self._process.append(started.result(seconds))
             # Not the pool's own timeout, which kills the worker and leaves what the tool started.
             return self._pool.schedule(function, values).result(seconds)
         except ProcessExpired as error:
@@ -70,6 +74,11 @@ class WorkerPool:
         # A pool that broke, or had ended before.
         except RuntimeError as error:
             raise WorkerEndedError("") from error
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the worker runs, or has still to be started."""
+        return self._pool.active
 
     def end(self) -> None:
         """End the process and all that the tool started."""

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -305,11 +306,35 @@ def test_nothing_that_the_tool_started_is_left(make, end):
     assert happens(lambda: not running(f"sleep {seconds}"))
 
 
+def workers():
+    return {each for each in psutil.Process().children() if "spawn_main" in str(each.cmdline())}
+
+
+def test_a_process_outlives_the_thread_that_first_asked_it(make):
+    before, tool = workers(), make()
+    asking = threading.Thread(target=tool.call, args=("x", DOCUMENT))
+    asking.start()
+    asking.join()
+    started = workers() - before
+    time.sleep(0.5)
+    assert answers(tool, "1") == ["1!a text"]
+    assert workers() - before == started
+
+
+def test_a_process_that_ends_between_calls_is_started_again(make):
+    before, tool = workers(), make()
+    assert answers(tool, "1") == ["1!a text"]
+    (worker,) = workers() - before
+    worker.kill()
+    assert happens(lambda: not tool._pool.is_active)
+    assert answers(tool, "2") == ["2!a text"]
+
+
 def test_a_tool_that_nobody_holds_has_no_process(make, module):
     tool = IsolatedTool("Wild", "wild_tools:Wild", {}, **LIMITS)
-    before = set(psutil.Process().children())
+    before = workers()
     assert tool.call("x", DOCUMENT) == "x!a text"
-    (worker,) = set(psutil.Process().children()) - before
+    (worker,) = workers() - before
     del tool
     gc.collect()
     assert happens(lambda: not worker.is_running())
