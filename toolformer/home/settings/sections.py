@@ -81,9 +81,10 @@ class LanguageModelSettings(Section):
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
-        description="precision of sampling, scoring and decoding; auto: float16 on CUDA from Volta "
-        "on (bfloat16 for a model that overflows in it), bfloat16 on a processor that "
-        "multiplies matrices at least 1.2 times as fast in it, else float32",
+        description="precision of sampling and decoding, and of scoring on a GPU; a processor "
+        "scores in float32. auto: float16 on CUDA from Volta on (bfloat16 for a model that "
+        "overflows in it), bfloat16 on a processor that multiplies matrices at least 1.2 times as "
+        "fast in it, else float32",
     )
     device: str = Field("auto", description="auto, cpu or a CUDA device such as cuda:0")
     bos_token: str | None = Field(
