@@ -47,7 +47,7 @@ def windows(embedded_model) -> list[Window]:
     return windows_of(embedded_model.tokenizer, *TEXTS)
 
 
-def sample(model, windows, parameters) -> list[SampledCall]:
+def sample(model, windows, parameters, branches=None) -> list[SampledCall]:
     return sample_calls(
         model,
         PROMPT,
@@ -56,6 +56,7 @@ def sample(model, windows, parameters) -> list[SampledCall]:
         takes_arguments=True,
         parse_arguments=str.strip,
         parameters=parameters,
+        branches=branches,
     )
 
 
@@ -145,16 +146,7 @@ def test_the_reference_keeps_the_calls_that_the_engine_keeps(embedded_model, tmp
     text = "Six crates of 24 bottles make 144, and 12 more make 156."
     parameters = sampling_parameters(positions_per_text=3, calls_per_position=4)
     windows, branches, calculator = windows_of(embedded_model.tokenizer, text), [], Calculator()
-    rows = sample_calls(
-        embedded_model,
-        PROMPT,
-        windows,
-        tool_name="Calculator",
-        takes_arguments=True,
-        parse_arguments=str.strip,
-        parameters=parameters,
-        branches=branches,
-    )
+    rows = sample(embedded_model, windows, parameters, branches)
 
     def run_tool(call: ToolCall) -> str | None:
         try:
