@@ -220,6 +220,7 @@ def test_what_is_written_between_calls_answers_none(make):
 def test_a_tool_gets_no_secrets_but_those_that_it_is_given(make, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "secret")
     monkeypatch.setenv("WEATHER_KEY", "secret too")
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     for given in ([], ["WEATHER_KEY"]):
         (names,) = answers(make(environment=given), "environment")
         assert {"PATH", "PYTHONPATH", *given} <= set(names.split())
