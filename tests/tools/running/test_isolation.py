@@ -80,6 +80,10 @@ def answers(tool, *texts):
     return found
 
 
+def workers():
+    return {each for each in psutil.Process().children() if "spawn_main" in str(each.cmdline())}
+
+
 def test_it_is_the_tool_that_it_isolates(make):
     tool = make(options={"mark": "#"})
     assert (tool.version, tool.description, tool.prompt) == ("1", "Does anything.", "its prompt")
@@ -203,8 +207,8 @@ def test_what_the_tool_writes_is_no_answer_and_shifts_none(make, meddling):
 def test_a_request_that_the_process_does_not_read_has_its_deadline(make):
     tool = make(deadline_seconds=2.0)
     assert answers(tool, "1") == ["1!a text"]
-    for process in psutil.Process().children(recursive=True):
-        process.suspend()
+    for worker in workers():
+        worker.suspend()
     with pytest.raises(ToolTimeoutError, match="took longer than 2 s"):
         tool.call("x" * 2**22, DOCUMENT)
     assert answers(tool, "2") == ["2!a text"]
@@ -305,10 +309,6 @@ def test_nothing_that_the_tool_started_is_left(make, end):
         with pytest.raises((ToolCallError, ToolTimeoutError)):
             tool.call(f"spawn {seconds} {end}", DOCUMENT)
     assert happens(lambda: not running(f"sleep {seconds}"))
-
-
-def workers():
-    return {each for each in psutil.Process().children() if "spawn_main" in str(each.cmdline())}
 
 
 def test_a_process_outlives_the_thread_that_first_asked_it(make):
