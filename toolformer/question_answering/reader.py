@@ -78,7 +78,12 @@ class LanguageModelReader:
         found: list[tuple[float, dict[str, float]]] = []
         with _tool_errors():
             model = self._load()
-            asked = [_Asked.of(model, question, each) for question, of in requests for each in of]
+            room = _room(model)
+            asked = [
+                _Asked.of(model, question, each, room=room)
+                for question, passages in requests
+                for each in passages
+            ]
             for start in range(0, len(asked), _BATCH_SIZE):
                 together = asked[start : start + _BATCH_SIZE]
                 found += feed_in_halves(together, lambda some: _read(model, some))[0]
@@ -129,12 +134,15 @@ class _Asked(NamedTuple):
     score: float
 
     @classmethod
-    def of(cls, model: Model, question: str, ranked: RankedPassage) -> "_Asked":
-        """Cut the passage to what the context holds, on one line: it cannot pass for a question."""
+    def of(cls, model: Model, question: str, ranked: RankedPassage, *, room: int) -> "_Asked":
+        """Cut the passage to what the context holds, on one line: it cannot pass for a question.
+
+        Args:
+            room: See `_room`.
+        """
         encode = model.tokenizer.encode_behind
         ids = encode(f" {question}")
-        others = [*model.prompt_start, *encode(PROMPT), *ids, *encode(_BEFORE_ANSWER)]
-        room = model.context_length - len(others) - _MAX_ANSWER_TOKENS
+        room -= len(ids) + len(encode(_BEFORE_ANSWER))
         words = f"{ranked.passage.title}. {ranked.passage.text}".split()[:_MAX_PASSAGE_WORDS]
         while words and len(encode(" ".join(words))) > room:
             words = words[: len(words) // 2]
@@ -151,6 +159,12 @@ class _Asked(NamedTuple):
             return False
         is_whole = f" {_key(text)} " in f" {_key(self.text)} "
         return is_whole and not FUNCTION_WORDS.union(_key(self.question).split()).issuperset(words)
+
+
+def _room(model: Model) -> int:
+    """Return how many tokens the context has for a question and a passage."""
+    prompt = len(model.prompt_start) + len(model.tokenizer.encode_behind(PROMPT))
+    return model.context_length - prompt - _MAX_ANSWER_TOKENS
 
 
 def _read(model: Model, asked: Sequence[_Asked]) -> list[tuple[float, dict[str, float]]]:
