@@ -12,7 +12,6 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,7 @@ MISSING = ("NULL", "None", "nan", "NaN", "NaT", "<NA>", "#N/A", r"\N")
 
 _QUERY = re.compile(r"\s*(?:select|from|with)\s", re.IGNORECASE)
 _DELIMITERS = ",;\t|"
+_COMPRESSED = (".gz", ".zst")
 # How spreadsheets name the delimiter, in a line before the header.
 _SEPARATOR = re.compile(r"sep=.\s*", re.IGNORECASE)
 _CONFIG: dict[str, Any] = {
@@ -125,11 +125,12 @@ class Table:
         import pyarrow as pa
 
         is_query, file = _QUERY.match(self.table), self._file
-        kinds = [each for each in file.suffixes if each not in (".gz", ".zst")]
-        # DuckDB does not compare the checksums of compressed files.
-        with nullcontext() if is_query else pa.input_stream(str(file)) as stream:
-            while stream and stream.read(2**20):
-                pass
+        kinds = [each for each in file.suffixes if each not in _COMPRESSED]
+        if not is_query and file.suffix in _COMPRESSED:
+            # DuckDB does not compare the checksums of compressed files.
+            with pa.input_stream(str(file)) as stream:
+                while stream.read(2**20):
+                    pass
         config = {**_CONFIG, "file_search_path": str(Path(self.folder).absolute())}
         with duckdb.connect(":memory:", config=config) as connection:
             names = None
