@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dagster_project.commands import console
 from dagster_project.commands.findings import Finding, show
-from toolformer.forward.precision import FLOAT32
+from toolformer.forward.precision import scoring_precision
 from toolformer.home.home import Home
 from toolformer.home.progress import progress_of
 from toolformer.home.settings.sections import Settings
@@ -83,10 +83,9 @@ def _costs(model: "LanguageModel", directory: Path, settings: Settings) -> Itera
     from toolformer.forward.memory import GIB, memory_needed, whole_memory
 
     training = settings.training
-    # A processor scores in float32, whatever it samples in.
     needed = memory_needed(
         directory,
-        precision=FLOAT32 if model.device.type == "cpu" else model.precision,
+        precision=scoring_precision(str(model.device)) or model.precision,
         lora_rank=training.lora_rank,
         micro_batch_tokens=training.micro_batch_tokens,
         gradient_checkpointing=training.gradient_checkpointing,

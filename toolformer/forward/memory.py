@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from toolformer.errors import OutOfMemoryError
 from toolformer.forward.model_directory import model_without_weights
+from toolformer.forward.precision import scoring_precision
 
 if TYPE_CHECKING:
     import torch
@@ -160,8 +161,7 @@ def check_weights_fit(
         return
     half = memory_needed(path, precision="bfloat16", model=model).weights
     remedy = "Take a smaller model (language_model.path)"
-    # A processor scores in float32 in any case.
-    if device != "cpu" and half <= min(space, needed.weights - 1):
+    if scoring_precision(device) is None and half <= min(space, needed.weights - 1):
         remedy = "Set language_model.precision to bfloat16 or float16"
     raise OutOfMemoryError(
         f"The {needed.parameters / 1e9:.1f} billion weights of {path.name!r} take "

@@ -39,6 +39,14 @@ def automatic_precisions(device: str) -> list[str]:
     return order
 
 
+def scoring_precision(device: str) -> str | None:
+    """Return the precision in which a resolved device scores; None for that of the settings.
+
+    bfloat16 moves losses by some hundredths of a nat, and decisions with them.
+    """
+    return FLOAT32 if device == "cpu" else None
+
+
 def training_precision(device: str) -> str:
     """What `training.precision: auto` stands for on a resolved device."""
     # Gradients underflow in float16 unless the loss is scaled.

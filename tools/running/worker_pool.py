@@ -77,7 +77,7 @@ class WorkerPool:
 
     @property
     def is_active(self) -> bool:
-        """Whether the worker runs, or has still to be started."""
+        """Whether the pool can be asked: its worker has not ended by itself."""
         return self._pool.active
 
     def end(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolformer.errors import ModelNotFoundError
-from toolformer.forward.precision import FLOAT32
+from toolformer.forward.precision import scoring_precision
 from toolformer.home.home import Home
 from toolformer.home.settings.evaluation_sections import BASE, FINETUNED
 from toolformer.home.settings.sections import Settings
@@ -76,8 +76,7 @@ class Annotator:
         if not location.is_served:
             # Training holds the device until its checkpoint is there: looked at once it is ours.
             device = holder.hold_device(settings, home)
-            # bfloat16 moves losses by some hundredths of a nat, and decisions with them.
-            precision = FLOAT32 if is_scoring and device == "cpu" else None
+            precision = scoring_precision(device) if is_scoring else None
         location.check(self.identity, settings)
         return location.load(holder, settings, home, precision=precision)
 
