@@ -19,7 +19,7 @@ from toolformer.base.digests import file_digest, hex_digest
 from toolformer.home.fingerprints import Fingerprint
 from toolformer.home.home import Home
 from toolformer.home.resources.settings import SettingsResource
-from toolformer.home.settings.sections import Settings
+from toolformer.settings.sections import Settings
 from tools.plugins.mcp_tool import MCP_TOOL
 from tools.plugins.own_files import digests_of_own_files, imported_modules
 

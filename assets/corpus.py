@@ -25,8 +25,8 @@ from toolformer.home.partitions import (
     register_shards,
 )
 from toolformer.home.report.records import reading_losses
-from toolformer.home.settings.sections import Settings
-from toolformer.home.settings.settings_file import corpus_sources
+from toolformer.settings.sections import Settings
+from toolformer.settings.settings_file import corpus_sources
 from toolformer.sources.cutting import CutShard
 from toolformer.sources.files import files_left_out
 from toolformer.sources.ingestion import ManifestUpdate, retire_source, update_manifest
@@ -66,7 +66,7 @@ def configured_sources(settings: Settings, home: Home) -> list[Source]:
                 "shard_size": source.shard_size or settings.corpus.shard_size,
             }
         )
-        for source in corpus_sources(settings, Manifest.load(home.sources))
+        for source in corpus_sources(settings, Manifest.load(home.sources).stored_sources)
     ]
 
 

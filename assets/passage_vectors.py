@@ -15,8 +15,8 @@ from assets.stage import Part, Stage, always
 from assets.stage_asset import asset_of
 from toolformer.home.fingerprints import Fingerprint
 from toolformer.home.progress import progress_of
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.retriever import tools_searching
+from toolformer.settings.sections import Settings
 from toolformer.sources.files import SourceFile
 from tools.retrieval.index_folder import index_information
 from tools.retrieval.passage_index import build_passage_index, open_encoder

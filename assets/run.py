@@ -9,10 +9,10 @@ from toolformer.home.home import Home
 from toolformer.home.progress import ProgressCallback, progress_of
 from toolformer.home.resources.settings import SettingsResource
 from toolformer.home.resources.toolbox import ToolboxResource
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.model_holder import ModelHolder, base_model_directory, process_holder
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.settings.sections import Settings
 from warehouse.warehouse import Warehouse
 
 # The resources that every asset asks for: none opens anything before it is used.

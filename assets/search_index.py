@@ -14,12 +14,13 @@ from assets.stage import Part, Stage
 from assets.stage_asset import asset_of
 from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
 from toolformer.home.progress import progress_of
-from toolformer.home.settings.sections import Settings
+from toolformer.settings.corpus_sections import WIKIPEDIA_EXCERPT
+from toolformer.settings.sections import Settings
 from toolformer.sources.files import SourceFile, file_identity, list_files
 from toolformer.sources.readers import read_documents
 from toolformer.sources.reasons import Tally
 from toolformer.sources.records import ParsedDocument, Rejection
-from toolformer.sources.source import WIKIPEDIA_EXCERPT, Source
+from toolformer.sources.source import Source
 from tools.retrieval.index_folder import index_information
 from tools.retrieval.passages import Passage, split_passages
 from tools.retrieval.wikipedia_index import build_index

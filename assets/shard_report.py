@@ -9,7 +9,7 @@ import polars as pl
 
 from assets.outputs import DONE, UP_TO_DATE
 from toolformer.home.metadata import table_markdown
-from toolformer.home.settings.sections import Settings
+from toolformer.settings.sections import Settings
 from toolformer.sources.manifest import ShardEntry
 from toolformer.training.model_card import markdown_table
 from warehouse.layout import split_round

@@ -8,7 +8,7 @@ import polars as pl
 from toolformer.augmentation import KeptCall
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, WindowKey, split_into_windows
-from toolformer.home.settings.sections import Settings
+from toolformer.settings.sections import Settings
 from tools.protocol import Document
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL, table_schema

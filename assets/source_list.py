@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from toolformer.home.home import Home
-from toolformer.home.settings.corpus_sections import SourceSettings
-from toolformer.home.settings.sections import Settings, validated
-from toolformer.home.settings.settings_file import corpus_sources, listed_sources
-from toolformer.home.settings.source_file import absolute_source, added_sources, write_added_sources
+from toolformer.settings.corpus_sections import SourceSettings, normalised_path
+from toolformer.settings.sections import Settings, validated
+from toolformer.settings.settings_file import corpus_sources, listed_sources
+from toolformer.settings.source_file import absolute_source, added_sources, write_added_sources
 from toolformer.sources.manifest import Manifest
-from toolformer.sources.source import check_path, normalised_path
+from toolformer.sources.source import check_path
 
 
 def new_sources(
@@ -67,7 +67,7 @@ def listing(
             write_added_sources(home.settings_file, listed)
         yield [source.path for source in asked]
     finally:
-        owners = {entry.source for entry in Manifest.load(home.sources).active_shards}
+        owners = Manifest.load(home.sources).stored_sources
         unused = [source for source in asked if normalised_path(source.path) not in owners]
         if all(source in unused for source in new):
             unused += implied
@@ -78,7 +78,7 @@ def listing(
 
 def _implied(home: Home, settings: Settings, new: Sequence[SourceSettings]) -> list[SourceSettings]:
     manifest = Manifest.load(home.sources)
-    implied = corpus_sources(settings, manifest)
+    implied = corpus_sources(settings, manifest.stored_sources)
     names = {normalised_path(source.path) for source in implied}
     has_shards = any(entry.source in names for entry in manifest.active_shards)
     if not new or not has_shards or listed_sources(home.settings_file):

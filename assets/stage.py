@@ -14,9 +14,9 @@ from assets.outputs import OutputRows
 from assets.shard_report import ShardReport, ShardRows
 from toolformer.base.digests import hex_digest
 from toolformer.home.fingerprints import Fingerprint
-from toolformer.home.settings.sections import Settings
-from toolformer.home.settings.tool_sections import ToolSettings
 from toolformer.home.wiring.toolbox import Toolbox
+from toolformer.settings.sections import Settings
+from toolformer.settings.tool_sections import ToolSettings
 from toolformer.sources.manifest import ShardEntry
 from tools.base import Tool
 from warehouse.layout import name_in_round
@@ -228,7 +228,7 @@ def setting_value(settings: Settings, path: str, tool_name: str = ALL) -> object
         path: its names from the outermost section on, joined by dots; `*` is the tool.
 
     Example:
-        >>> from toolformer.home.settings.sections import validated
+        >>> from toolformer.settings.sections import validated
         >>> setting_value(validated({}, origin="example"), "tools.*.filtering_threshold", "QA")
         1.0
     """

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from assets.training.benchmark_texts import BenchmarkTexts, add_benchmark, benchmark_texts
 from benchmarks.workload import test_data_file
-from toolformer.home.settings.settings_file import load_settings
+from toolformer.settings.settings_file import load_settings
 from toolformer.training.augmented_text import AugmentedText
 from toolformer.training.decontamination import NgramIndex
 from toolformer.training.exclusions import TrainingTextFilter

@@ -42,7 +42,7 @@ def _of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     from assets.training.planned_training import planned_training
     from toolformer.forward.devices import resolve_device
     from toolformer.home.home import Home
-    from toolformer.home.settings.settings_file import load_settings
+    from toolformer.settings.settings_file import load_settings
     from toolformer.training.finetuning import FinetuningParameters, TrainingJob, finetune
     from toolformer.training.learning_rates import RATES, chosen_rate
     from toolformer.training.training_loss import LossWeights

@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 
 from toolformer.evaluation.scoring import normalised_words, score_qa
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.model_holder import process_holder
 from toolformer.home.wiring.reader import open_reader
 from toolformer.home.wiring.retriever import open_retriever
+from toolformer.settings.sections import Settings
 from tools.retrieval.passages import Passage, RankedPassage
 from tools.retrieval.wikipedia_index import build_index
 

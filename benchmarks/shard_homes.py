@@ -24,11 +24,11 @@ from assets.documents import DOCUMENTS, store_texts, stored_texts
 from benchmarks.large_warehouse import identifiers, shard_frames
 from toolformer.home.fingerprints import PARTS, Fingerprint
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import Settings
-from toolformer.home.settings.settings_file import load_settings
 from toolformer.home.wiring.annotator import Annotator
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.settings.sections import Settings
+from toolformer.settings.settings_file import load_settings
 from toolformer.sources.cutting import CutShard
 from toolformer.sources.ingestion import update_manifest
 from toolformer.sources.manifest import Manifest, ShardEntry

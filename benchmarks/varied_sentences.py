@@ -135,8 +135,8 @@ def _fact(
 def _people() -> dict[tuple[str, str], str]:
     import csv
 
+    from toolformer.settings.corpus_sections import STARTER_PEOPLE
     from toolformer.sources.files import built_in_path
-    from toolformer.sources.source import STARTER_PEOPLE
 
     with (built_in_path(STARTER_PEOPLE) / "people.csv").open(encoding="utf-8") as file:
         return {(row["subject"], row["relation"]): row["value"] for row in csv.DictReader(file)}
@@ -148,7 +148,7 @@ def measure(root: Path) -> list[dict[str, Any]]:
     from dagster_project.commands.options import RunOptions
     from toolformer.evaluation.scoring import score_lama, score_numbers
     from toolformer.home.home import Home
-    from toolformer.home.settings.settings_file import load_settings
+    from toolformer.settings.settings_file import load_settings
 
     home, asked = Home(root), items()
     settings, today = load_settings(home.settings_file), datetime.date(2026, 1, 5)

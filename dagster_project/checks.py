@@ -18,10 +18,10 @@ from assets.stage import PER_TOOL
 from toolformer.home.fingerprints import PARTS
 from toolformer.home.home import Home
 from toolformer.home.report.verdicts import verdicts_of
-from toolformer.home.settings.sections import Settings
-from toolformer.home.settings.settings_file import settings_of_rounds
 from toolformer.home.wiring.warehouse import open_warehouse
 from toolformer.scoring.chance_level import KeptAgainstChance
+from toolformer.settings.sections import Settings
+from toolformer.settings.settings_file import settings_of_rounds
 from warehouse.layout import split_round
 from warehouse.warehouse import Warehouse
 

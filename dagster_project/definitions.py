@@ -20,8 +20,8 @@ from toolformer.home.home import Home
 from toolformer.home.partitions import claim_id
 from toolformer.home.resources.settings import SettingsResource
 from toolformer.home.resources.toolbox import ToolboxResource
-from toolformer.home.settings.sections import RunsSettings
-from toolformer.home.settings.settings_file import settings_of_rounds
+from toolformer.settings.sections import RunsSettings
+from toolformer.settings.settings_file import settings_of_rounds
 
 _LOGGER = logging.getLogger(__name__)
 _SHARDS_PER_RUN, _TOOLS = "runs.shards_per_run", "tools"

@@ -17,7 +17,7 @@ from toolformer.base.digests import digest
 from toolformer.home.expected_errors import EXPECTED_ERRORS, explained
 from toolformer.home.home import Home
 from toolformer.home.resources.settings import SettingsResource
-from toolformer.home.settings.settings_file import listed_sources
+from toolformer.settings.settings_file import listed_sources
 from toolformer.sources.errors import SourceError
 from toolformer.sources.files import list_files
 from toolformer.sources.source import Source, check_path

@@ -17,11 +17,11 @@ from dagster_project.cli import _complete_command
 from dagster_project.examples import EXAMPLES
 from tests.assets.setting_effects import effect
 from tests.view_descriptions import ViewDescription, parse_view_description
-from toolformer.home.settings.corpus_sections import SourceSettings
-from toolformer.home.settings.evaluation_sections import QuestionFileSettings
-from toolformer.home.settings.presets import PRESETS
-from toolformer.home.settings.sections import Settings, validated
-from toolformer.home.settings.tool_sections import (
+from toolformer.settings.corpus_sections import SourceSettings
+from toolformer.settings.evaluation_sections import QuestionFileSettings
+from toolformer.settings.presets import PRESETS
+from toolformer.settings.sections import Settings, validated
+from toolformer.settings.tool_sections import (
     McpServerSettings,
     PluginSettings,
     ToolSettings,

@@ -31,9 +31,9 @@ from dagster_project import cli
 from dagster_project.examples import EXAMPLES
 from tests.conftest import REPOSITORY
 from tests.homes import generated_texts, small_settings
-from toolformer.home.settings import presets
-from toolformer.home.settings.sections import merged
-from toolformer.home.settings.settings_file import preset_values
+from toolformer.settings import presets
+from toolformer.settings.sections import merged
+from toolformer.settings.settings_file import preset_values
 
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "docs" / "first-hour.md"]
 PAGES += sorted((REPOSITORY / "docs" / "how-to").glob("*.md"))
@@ -67,7 +67,7 @@ sys.exit(code)
 SERVER = """
 import datetime
 from dagster_project import cli
-from toolformer.home.settings.presets import PRESETS
+from toolformer.settings.presets import PRESETS
 PRESETS.update({presets!r})
 cli.main({arguments!r})
 """

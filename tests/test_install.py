@@ -111,7 +111,7 @@ class Editable:
 sys.meta_path.insert(sys.meta_path.index(PathFinder) + 1, Editable)
 
 from toolformer.sources.files import built_in_path
-from toolformer.sources.source import STARTER_PEOPLE
+from toolformer.settings.corpus_sections import STARTER_PEOPLE
 from tools.prompting import load_prompt, load_short_prompt
 from warehouse.schema import sql_texts
 

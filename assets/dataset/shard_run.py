@@ -36,9 +36,9 @@ from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.home.expected_errors import EXPECTED_ERRORS, memory_explained
 from toolformer.home.fingerprints import PARTS
 from toolformer.home.progress import ProgressCallback
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.annotator import Annotator
 from toolformer.home.wiring.toolbox import Toolbox
+from toolformer.settings.sections import Settings
 from toolformer.sources.manifest import Manifest
 from warehouse.schema import ALL
 

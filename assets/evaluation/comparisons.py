@@ -16,8 +16,8 @@ from assets.shard_texts import typed_frame
 from assets.stage import Part, Stage
 from toolformer.evaluation.intervals import Metric, paired_difference, score_interval
 from toolformer.evaluation.modes import DISABLED, ENABLED
-from toolformer.home.settings.evaluation_sections import BASE, MODELS_OF_A_HOME
-from toolformer.training.variants import PLAIN
+from toolformer.settings.evaluation_sections import BASE, MODELS_OF_A_HOME
+from toolformer.settings.training_sections import PLAIN
 from warehouse.schema import ALL
 
 EVALUATION_REPORT = Stage(

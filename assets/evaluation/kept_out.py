@@ -9,8 +9,8 @@ from assets.training.benchmark_texts import texts_of_benchmark
 from assets.training.finetuned_model import stored_model
 from assets.training.training_inputs import training_and_held_out_shards
 from toolformer.home.fingerprints import FINGERPRINT, PARTS, Fingerprint
-from toolformer.home.settings.evaluation_sections import PERPLEXITY
 from toolformer.home.wiring.evaluated_models import EvaluatedModel
+from toolformer.settings.evaluation_sections import PERPLEXITY
 from warehouse.schema import ALL
 
 

@@ -11,9 +11,9 @@ from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import DISABLED, Mode
 from toolformer.forward.chat_template import chat_ids, has_chat_template, plain_prompt
 from toolformer.forward.model import Model
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.live_calls import decoding_parameters, live_tools
 from toolformer.home.wiring.toolbox import Toolbox
+from toolformer.settings.sections import Settings
 from tools.errors import ToolUnavailableError
 from tools.running.deadlines import GIVEN_UP, MAX_FAILURES_IN_A_ROW
 from tools.running.execution import MAY_PASS

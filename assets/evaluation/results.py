@@ -32,10 +32,10 @@ from toolformer.evaluation.modes import (
 from toolformer.home.expected_errors import EXPECTED_ERRORS, explained, memory_explained
 from toolformer.home.metadata import table_markdown
 from toolformer.home.partitions import EVALUATIONS_PER_RUN, benchmark_and_model
-from toolformer.home.settings.evaluation_sections import BASE
 from toolformer.home.wiring.evaluated_models import EvaluatedModel, evaluated_model
 from toolformer.home.wiring.live_calls import with_calls
 from toolformer.home.wiring.model_cards import write_model_card
+from toolformer.settings.evaluation_sections import BASE
 from warehouse.schema import ALL
 
 # Of the trigger, as in the paper's table 9.

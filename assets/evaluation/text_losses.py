@@ -25,11 +25,11 @@ from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.model import Model
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
-from toolformer.home.settings.evaluation_sections import BASE, PERPLEXITY
 from toolformer.home.wiring.benchmarks import read_text, text_file
 from toolformer.home.wiring.evaluated_models import base_beside
 from toolformer.home.wiring.model_location import base_model
 from toolformer.scoring.text_losses import token_losses
+from toolformer.settings.evaluation_sections import BASE, PERPLEXITY
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,14 +7,14 @@ from itertools import chain
 from toolformer.base.digests import hex_digest_of_file
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkEntry, BenchmarkItem
 from toolformer.evaluation.benchmarks.dateset import Dateset
-from toolformer.home.settings.evaluation_sections import DATESET, PERPLEXITY
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.benchmarks import (
     configured_benchmark,
     identity_of,
     read_text,
     text_file,
 )
+from toolformer.settings.evaluation_sections import DATESET, PERPLEXITY
+from toolformer.settings.sections import Settings
 from toolformer.training.contexts import text_in_context
 from toolformer.training.decontamination import NgramIndex
 from warehouse.schema import ALL

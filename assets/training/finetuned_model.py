@@ -17,9 +17,9 @@ from toolformer.generation.model_folder import write_custom_generate
 from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
 from toolformer.home.wiring.annotator import finetuned_model_directory
 from toolformer.home.wiring.model_cards import write_model_card
+from toolformer.settings.training_sections import PLAIN
 from toolformer.training.model_card import CARD_FILE
 from toolformer.training.perplexity_rise import perplexity_rise
-from toolformer.training.variants import PLAIN
 from tools.model_identity import chat_template_identity, model_identity
 from warehouse.schema import ALL
 

@@ -34,9 +34,9 @@ from toolformer.decoding.calibration import (
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.home.fingerprints import PARTS
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.evaluated_models import evaluated_model, name_of_variant
-from toolformer.training.variants import PLAIN
+from toolformer.settings.sections import Settings
+from toolformer.settings.training_sections import PLAIN
 from tools.base import Tool
 from tools.model_identity import chat_template_identity, model_identity
 from warehouse.warehouse import Warehouse

@@ -14,10 +14,10 @@ from toolformer.augmentation import KeptCall
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.home.wiring.chats import chats_of
+from toolformer.settings.training_sections import PLAIN
 from toolformer.training.chats import Chats
 from toolformer.training.training_rows import DevelopmentRows
 from toolformer.training.variant_rows import TextWithCalls, VariantRows, variant_rows
-from toolformer.training.variants import PLAIN
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 

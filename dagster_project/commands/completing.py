@@ -15,13 +15,13 @@ from dagster_project.commands.options import RunOptions
 from toolformer.decoding.completions import CLOSED, Completion, MinCallProbability
 from toolformer.errors import ToolformerError
 from toolformer.home.home import Home
-from toolformer.home.settings.errors import SettingsError
-from toolformer.home.settings.evaluation_sections import BASE
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.annotator import finetuned_model_directory, is_trained
 from toolformer.home.wiring.model_holder import ModelHolder
 from toolformer.home.wiring.model_location import ModelLocation, base_model
 from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
+from toolformer.settings.errors import SettingsError
+from toolformer.settings.evaluation_sections import BASE
+from toolformer.settings.sections import Settings
 
 if TYPE_CHECKING:
     from toolformer.decoding.completions import DecodingParameters

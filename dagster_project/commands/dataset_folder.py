@@ -14,8 +14,8 @@ from toolformer.exports.dataset_card import (
     dataset_card,
 )
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.model_cards import source_licences
+from toolformer.settings.sections import Settings
 from warehouse.schema import tables
 from warehouse.warehouse import Warehouse
 

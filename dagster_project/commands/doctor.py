@@ -16,8 +16,8 @@ from toolformer.forward.memory import GIB
 from toolformer.home.home import Home
 from toolformer.home.locks import remedy as remedy_for_locks
 from toolformer.home.locks import why_locks_fail
-from toolformer.home.settings.sections import Settings, validated
-from toolformer.home.settings.settings_file import load_settings, preset_values
+from toolformer.settings.sections import Settings, validated
+from toolformer.settings.settings_file import load_settings, preset_values
 
 _MIN_FREE_DISK = 5 * GIB
 _GPU_SECONDS = 1.5

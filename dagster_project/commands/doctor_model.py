@@ -12,9 +12,9 @@ from dagster_project.commands.findings import Finding, show
 from toolformer.forward.precision import scoring_precision
 from toolformer.home.home import Home
 from toolformer.home.progress import progress_of
-from toolformer.home.settings.sections import Settings
-from toolformer.home.settings.settings_file import load_settings
 from toolformer.home.wiring.model_holder import ModelHolder, base_model_directory
+from toolformer.settings.sections import Settings
+from toolformer.settings.settings_file import load_settings
 
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel

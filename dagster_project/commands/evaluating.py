@@ -25,8 +25,6 @@ from toolformer.home.fingerprints import MISSING
 from toolformer.home.home import Home
 from toolformer.home.partitions import BENCHMARKS, MODELS, evaluation_key, register
 from toolformer.home.report.remarks import remarks_on_scores
-from toolformer.home.settings.evaluation_sections import BASE, EMBEDDED_BENCHMARKS, FINETUNED
-from toolformer.home.settings.sections import Settings, merged
 from toolformer.home.wiring.annotator import finetuned_model_directory
 from toolformer.home.wiring.benchmarks import configured_benchmark, items_of, remarks_on
 from toolformer.home.wiring.evaluated_models import (
@@ -36,7 +34,9 @@ from toolformer.home.wiring.evaluated_models import (
     name_of_variant,
 )
 from toolformer.home.wiring.warehouse import open_warehouse
-from toolformer.training.variants import CALLS
+from toolformer.settings.evaluation_sections import BASE, EMBEDDED_BENCHMARKS, FINETUNED
+from toolformer.settings.sections import Settings, merged
+from toolformer.settings.training_sections import CALLS
 from warehouse.warehouse import Warehouse
 
 _JOB = "evaluate"

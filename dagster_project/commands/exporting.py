@@ -33,10 +33,10 @@ from toolformer.exports.records import (
 from toolformer.exports.template_check import ChatTemplate
 from toolformer.home.home import Home
 from toolformer.home.lost_shards import log_lost_shards
-from toolformer.home.settings.errors import SettingsError
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.toolbox import open_tool
 from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.settings.errors import SettingsError
+from toolformer.settings.sections import Settings
 from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolError
 from warehouse.errors import WarehouseError

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from toolformer.home.home import Home
-from toolformer.home.settings.errors import SettingsError
-from toolformer.home.settings.sections import Settings, merged
-from toolformer.home.settings.settings_file import (
+from toolformer.settings.errors import SettingsError
+from toolformer.settings.sections import Settings, merged
+from toolformer.settings.settings_file import (
     load_settings,
     with_absolute_paths,
     write_settings_file,
 )
-from toolformer.home.settings.yaml_text import YAML_ERRORS, loaded
-from toolformer.training.variants import CALLS
+from toolformer.settings.training_sections import CALLS
+from toolformer.settings.yaml_text import YAML_ERRORS, loaded
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from dagster_project.runs.plan import chosen_shards
 from toolformer.home.expected_errors import EXPECTED_ERRORS, explained
 from toolformer.home.fingerprints import MISSING
 from toolformer.home.home import Home
-from toolformer.home.settings.settings_file import load_settings, settings_of_rounds
 from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.settings.settings_file import load_settings, settings_of_rounds
 from toolformer.sources.manifest import Manifest
 
 _LONGEST_IN_SECONDS = 600

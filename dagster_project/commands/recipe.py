@@ -15,15 +15,15 @@ from dagster_project.commands import console
 from dagster_project.commands.reporting import show_examples
 from toolformer.home.home import Home
 from toolformer.home.report.verdicts import verdicts_of
-from toolformer.home.settings.errors import SettingsError
-from toolformer.home.settings.evaluation_sections import BASE, FACTS, FINETUNED, SUMS
-from toolformer.home.settings.sections import Settings
-from toolformer.home.settings.settings_file import load_settings, write_settings_file
 from toolformer.home.wiring.evaluated_models import name_of_model
 from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.settings.errors import SettingsError
+from toolformer.settings.evaluation_sections import BASE, FACTS, FINETUNED, SUMS
+from toolformer.settings.sections import Settings
+from toolformer.settings.settings_file import load_settings, write_settings_file
+from toolformer.settings.training_sections import PLAIN, SHUFFLED
 from toolformer.sources.files import list_files
 from toolformer.sources.manifest import manifest_path
-from toolformer.training.variants import PLAIN, SHUFFLED
 
 DEMO = "demo"
 _REPORT = ("report",)

@@ -17,12 +17,12 @@ from toolformer.forward.precision import FLOAT32
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import Settings, merged
 from toolformer.home.wiring.annotator import directory_of_model
 from toolformer.home.wiring.model_holder import ModelHolder
 from toolformer.home.wiring.scoring import scoring_parameters
 from toolformer.home.wiring.warehouse import open_warehouse
 from toolformer.scoring.losses import ScoredCall
+from toolformer.settings.sections import Settings, merged
 from tools.protocol import ToolCall
 
 _LOSSES = (

@@ -9,8 +9,8 @@ from dagster_project.commands.options import RunOptions
 from toolformer.home.home import Home
 from toolformer.home.report.records import reading_losses, records_read
 from toolformer.home.report.verdicts import Verdict, verdicts_of
-from toolformer.home.settings.settings_file import load_settings
 from toolformer.home.wiring.warehouse import open_to_read
+from toolformer.settings.settings_file import load_settings
 from toolformer.sources.manifest import ShardEntry
 from toolformer.sources.reasons import Tally
 from warehouse.warehouse import Warehouse

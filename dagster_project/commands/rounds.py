@@ -13,11 +13,11 @@ from dagster_project.commands.training import train_model
 from toolformer.errors import ToolformerError
 from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.home import Home
-from toolformer.home.settings.errors import SettingsError
-from toolformer.home.settings.evaluation_sections import FINETUNED
-from toolformer.home.settings.sections import Settings
-from toolformer.home.settings.settings_file import load_settings, settings_of_rounds
 from toolformer.home.wiring.annotator import finetuned_model_directory
+from toolformer.settings.errors import SettingsError
+from toolformer.settings.evaluation_sections import FINETUNED
+from toolformer.settings.sections import Settings
+from toolformer.settings.settings_file import load_settings, settings_of_rounds
 
 
 def run_rounds(options: RunOptions, *, until: int, dry_run: bool) -> None:

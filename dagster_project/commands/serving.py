@@ -10,12 +10,12 @@ from dagster_project.commands import console
 from dagster_project.commands.completing import live_model
 from dagster_project.commands.options import RunOptions
 from toolformer.home.home import Home
-from toolformer.home.settings.evaluation_sections import BASE
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.annotator import finetuned_model_directory
 from toolformer.home.wiring.evaluated_models import name_of_model, name_of_variant
 from toolformer.home.wiring.warehouse import open_warehouse
 from toolformer.server.web_guard import in_url
+from toolformer.settings.evaluation_sections import BASE
+from toolformer.settings.sections import Settings
 from warehouse.errors import WarehouseError
 
 _LOGGER = logging.getLogger(__name__)

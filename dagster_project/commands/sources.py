@@ -18,15 +18,15 @@ from dagster_project.commands.options import RunOptions
 from dagster_project.runs.run_job import dagster_instance
 from toolformer.errors import ToolformerError
 from toolformer.home.home import Home
-from toolformer.home.settings.corpus_sections import SourceSettings
-from toolformer.home.settings.sections import Settings
-from toolformer.home.settings.settings_file import corpus_sources, load_settings, sources_of_user
-from toolformer.home.settings.source_file import absolute_source, added_sources, write_added_sources
 from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.settings.corpus_sections import BUILT_IN_SOURCES, SourceSettings, normalised_path
+from toolformer.settings.sections import Settings
+from toolformer.settings.settings_file import corpus_sources, load_settings, sources_of_user
+from toolformer.settings.source_file import absolute_source, added_sources, write_added_sources
 from toolformer.sources.errors import SourceError, SourceNotFoundError
 from toolformer.sources.files import list_files
 from toolformer.sources.manifest import Manifest, check_complete
-from toolformer.sources.source import BUILT_IN_SOURCES, Source, normalised_path
+from toolformer.sources.source import Source
 from warehouse.warehouse import Warehouse
 
 
@@ -73,7 +73,7 @@ def remove_source(given: str) -> None:
     with home.shards_lock(), dagster_instance(home) as instance:
         settings = RunOptions().load_settings(home)
         manifest = Manifest.load(home.sources)
-        configured = corpus_sources(settings, manifest)
+        configured = corpus_sources(settings, manifest.stored_sources)
         name = _known_name(given, configured, manifest)
         if any(normalised_path(source.path) == name for source in configured):
             _unlist(home, configured, name)
@@ -85,13 +85,13 @@ def remove_source(given: str) -> None:
         "computed from them when it is ingested again."
     )
     settings = load_settings(home.settings_file)
-    if not settings.corpus.sources and corpus_sources(settings, manifest):
+    if not settings.corpus.sources and corpus_sources(settings, manifest.stored_sources):
         console.say("No source is listed now: the next build uses the embedded corpus.")
 
 
 def _known_name(given: str, configured: Sequence[SourceSettings], manifest: Manifest) -> str:
     shown = {normalised_path(source.path) for source in configured}
-    shown |= {entry.source for entry in manifest.active_shards}
+    shown |= manifest.stored_sources
     # Of one that a kill left half removed, the shards may be retired already.
     known = shown | {entry.source for entry in manifest.shards}
     for name in (

@@ -6,8 +6,8 @@ from dagster_project.commands import console
 from dagster_project.commands.completing import given_date
 from dagster_project.commands.options import RunOptions
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.toolbox import open_tool, open_toolbox, options_of, prompt_of
+from toolformer.settings.sections import Settings
 from tools.errors import (
     CallSyntaxError,
     ToolCallError,

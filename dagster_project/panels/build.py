@@ -16,7 +16,7 @@ from dagster_project.panels.flags import (
     names_in,
 )
 from toolformer.evaluation.modes import StudyName
-from toolformer.sources.source import (
+from toolformer.settings.corpus_sections import (
     DATE_COLUMN,
     TEXT_COLUMN,
     TITLE_COLUMN,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from toolformer.training.variants import Variant
+from toolformer.settings.training_sections import Variant
 
 Changes = Annotated[
     list[str] | None,

@@ -13,8 +13,8 @@ from assets.documents import DOCUMENTS, texts_fingerprint
 from assets.stage import PER_TOOL, Partition, ShardStage
 from toolformer.errors import ToolformerError
 from toolformer.home.fingerprints import FINGERPRINT, MISSING, Fingerprint
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.toolbox import Toolbox
+from toolformer.settings.sections import Settings
 from toolformer.sources.errors import ShardNotFoundError
 from toolformer.sources.manifest import Manifest, ShardEntry
 from warehouse.errors import DamagedPartitionError

@@ -30,7 +30,7 @@ from tests.homes import (
     small_settings,
     write_lines,
 )
-from toolformer.home.settings.sections import merged
+from toolformer.settings.sections import merged
 from warehouse.schema import tables
 
 # That are annotated; a third one is held out.

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from assets.dataset.stages import PIPELINE
 from assets.stage import ANY_TOOL
 from assets.stages import STAGES
-from toolformer.home.settings.sections import Settings
-from toolformer.home.settings.tool_sections import PluginSettings, ToolsSettings
+from toolformer.settings.sections import Settings
+from toolformer.settings.tool_sections import PluginSettings, ToolsSettings
 
 WITHOUT_EFFECT = {
     "preset": "it names the values of other settings",

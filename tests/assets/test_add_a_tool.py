@@ -7,8 +7,8 @@ from ruamel.yaml import YAML
 
 from dagster_project.cli import main
 from tests.conftest import REPOSITORY
-from toolformer.home.settings.sections import merged, validated
-from toolformer.home.settings.settings_file import preset_values
+from toolformer.settings.sections import merged, validated
+from toolformer.settings.settings_file import preset_values
 from tools.errors import ToolUnavailableError
 from tools.protocol import Document
 from tools.registry import create_tool

@@ -14,9 +14,9 @@ import pytest
 from tests.assets.conftest import PipelineHome
 from tests.homes import small_settings, write_lines
 from toolformer.question_answering import reader
+from toolformer.settings.corpus_sections import WIKIPEDIA_EXCERPT
 from toolformer.sources.excerpt import read_excerpt
 from toolformer.sources.files import built_in_path
-from toolformer.sources.source import WIKIPEDIA_EXCERPT
 
 SHARD = "shard-00000"
 _WORDS = 45

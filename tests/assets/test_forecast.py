@@ -11,7 +11,7 @@ from dagster_project.commands.options import RunOptions
 from dagster_project.commands.training import train_model
 from dagster_project.runs.forecast import Forecast, forecast_build
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
-from toolformer.home.settings.settings_file import load_settings
+from toolformer.settings.settings_file import load_settings
 
 pytestmark = pytest.mark.slow
 

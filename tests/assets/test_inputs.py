@@ -16,8 +16,8 @@ from assets.stage import Partition
 from tests.warehouse.rows import SHARD, frame, put, remove_partition, save_manifest
 from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import validated
 from toolformer.home.wiring.toolbox import Toolbox
+from toolformer.settings.sections import validated
 from toolformer.sources.manifest import Manifest
 from warehouse.publishing import Publisher
 from warehouse.warehouse import Warehouse

@@ -68,7 +68,7 @@ def materialise(
     from toolformer.home.partitions import register_evaluations, register_shards
     from toolformer.home.resources.settings import SettingsResource
     from toolformer.home.resources.toolbox import ToolboxResource
-    from toolformer.home.settings.evaluation_sections import EvaluationSettings
+    from toolformer.settings.evaluation_sections import EvaluationSettings
 
     # Each device has a lock of its own; both are the processor here.
     Home.device_lock = lambda self, device: self.output_lock(f"device-{own}")

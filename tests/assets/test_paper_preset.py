@@ -6,12 +6,12 @@ from tests.fakes import byte_tokenizer
 from toolformer.decoding.completions import BY_RANK_ALONE
 from toolformer.filtering import Baseline
 from toolformer.forward.windows import split_into_windows
-from toolformer.home.settings.sections import Settings, validated
-from toolformer.home.settings.settings_file import preset_values
 from toolformer.home.wiring.live_calls import decoding_parameters, with_calls
 from toolformer.home.wiring.sampling import proposed_calls, sampling_parameters
 from toolformer.home.wiring.scoring import losses_wanted, scoring_parameters
 from toolformer.scoring.loss_form import LossForm, Placement
+from toolformer.settings.sections import Settings, validated
+from toolformer.settings.settings_file import preset_values
 from tools.calculator import Calculator
 from tools.protocol import Document
 from tools.registry import TOOL_NAMES

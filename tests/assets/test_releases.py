@@ -11,9 +11,10 @@ from assets.search_index import article_files, wikipedia_index_fingerprint
 from tests.corpora import cut_corpus
 from tests.homes import SmallHome, write_lines
 from toolformer.home.fingerprints import FINGERPRINT
-from toolformer.home.settings.sections import validated
+from toolformer.settings.corpus_sections import WIKIPEDIA_EXCERPT
+from toolformer.settings.sections import validated
 from toolformer.sources.ingestion import stale_sources
-from toolformer.sources.source import WIKIPEDIA_EXCERPT, Source
+from toolformer.sources.source import Source
 from tools.machine_translation import MachineTranslation
 
 

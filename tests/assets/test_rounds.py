@@ -131,9 +131,9 @@ def test_two_rounds_end_to_end(built_home: PipelineHome, copy_of: MakeHome, caps
 def planned(home: PipelineHome, overrides: dict[str, Any]) -> dict[tuple[str, str], str]:
     """What a build with these settings would make of the first shard, and why."""
     from dagster_project.runs.plan import BuildPlan
-    from toolformer.home.settings.settings_file import load_settings
     from toolformer.home.wiring.annotator import Annotator
     from toolformer.home.wiring.toolbox import open_toolbox
+    from toolformer.settings.settings_file import load_settings
     from toolformer.sources.manifest import Manifest
 
     settings = load_settings(home.home.settings_file, overrides=overrides)

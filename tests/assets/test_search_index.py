@@ -21,10 +21,10 @@ from dagster_project.runs.run_job import dagster_instance
 from tests.homes import write_lines
 from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import Settings, validated
+from toolformer.settings.corpus_sections import STARTER_ARTICLES, WIKIPEDIA_EXCERPT
+from toolformer.settings.sections import Settings, validated
 from toolformer.sources.errors import SourceError
 from toolformer.sources.reasons import Tally
-from toolformer.sources.source import STARTER_ARTICLES, WIKIPEDIA_EXCERPT
 from tools.retrieval.passages import Passage
 
 

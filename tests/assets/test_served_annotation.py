@@ -14,7 +14,7 @@ from toolformer.errors import ServedModelError
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
 from toolformer.home.expected_errors import RunFailedError
-from toolformer.home.settings.sections import merged
+from toolformer.settings.sections import merged
 
 pytestmark = pytest.mark.slow
 # Its calls have nothing to sample: the places and losses decide.

@@ -17,7 +17,7 @@ from dagster_project.runs.run_job import failure_of
 from tests.warehouse.rows import new_warehouse, put
 from toolformer.home.home import Home
 from toolformer.home.resources.settings import SettingsResource
-from toolformer.home.settings.sections import validated
+from toolformer.settings.sections import validated
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 

@@ -5,7 +5,7 @@ import pytest
 from assets.training.benchmark_texts import benchmark_texts
 from benchmarks.decontamination import WAYS, shares_found, texts_left_out
 from tests.toolformer.evaluation.benchmarks.test_real_data import FILES
-from toolformer.home.settings.sections import Settings
+from toolformer.settings.sections import Settings
 
 
 @pytest.mark.parametrize("name", [*FILES, "dateset"])

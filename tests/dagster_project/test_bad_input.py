@@ -15,8 +15,8 @@ from toolformer.base.named_files import read_named
 from toolformer.errors import DeviceError
 from toolformer.forward.devices import check_device
 from toolformer.home.home import Home
-from toolformer.home.settings.errors import SettingsError
-from toolformer.home.settings.settings_file import load_settings, write_settings_file
+from toolformer.settings.errors import SettingsError
+from toolformer.settings.settings_file import load_settings, write_settings_file
 from tools.errors import PromptError
 from tools.prompting import load_prompt
 

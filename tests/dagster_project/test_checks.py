@@ -13,8 +13,8 @@ from tests.warehouse.rows import SAMPLED, SHARD, fill, frame, put_calls, save_ma
 from toolformer.home.home import Home
 from toolformer.home.partitions import SHARDS, register
 from toolformer.home.report.verdicts import Verdict
-from toolformer.home.settings.sections import validated
 from toolformer.scoring.chance_level import KeptAgainstChance
+from toolformer.settings.sections import validated
 from warehouse.warehouse import Warehouse
 
 DROPPED = {"is_kept": False, "reason": "below_threshold", "loss_reduction": 0.1}

@@ -14,8 +14,8 @@ from dagster_project.runs.run_job import REPOSITORY_ORIGIN
 from tests.conftest import REPOSITORY
 from tests.generated import graph
 from toolformer.home.home import Home
-from toolformer.home.settings.corpus_sections import SourceSettings
-from toolformer.home.settings.source_file import write_added_sources
+from toolformer.settings.corpus_sections import SourceSettings
+from toolformer.settings.source_file import write_added_sources
 
 HEAVY = ("torch", "transformers", "pyserini", "jnius", "faiss", "duckdb", "matplotlib", "gensim")
 # The stages whose rows depend on the version of each tool that may be called.

@@ -19,7 +19,7 @@ from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
 from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.home import Home
-from toolformer.home.settings.settings_file import load_settings
+from toolformer.settings.settings_file import load_settings
 from toolformer.sources.manifest import Manifest, ShardEntry
 from tools.model_identity import model_identity
 from warehouse.warehouse import Warehouse

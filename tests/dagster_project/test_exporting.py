@@ -19,8 +19,8 @@ from tests.processes import writing_beside
 from tests.warehouse.rows import CALL, SHARD
 from toolformer.augmentation import KeptCall, augmented_text
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import merged
 from toolformer.marks import stripped_of_marks
+from toolformer.settings.sections import merged
 from toolformer.sources.manifest import Manifest, ShardEntry
 from warehouse.warehouse import Warehouse
 

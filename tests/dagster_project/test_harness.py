@@ -11,9 +11,9 @@ from dagster_project.commands.harness import Answers, Generation
 from tests.fakes import ScriptedModel
 from toolformer.decoding.completions import BY_RANK_ALONE, CLOSED
 from toolformer.errors import SequenceTooLongError, UnservedGenerationError
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.model_location import ModelLocation
 from toolformer.home.wiring.toolbox import Toolbox
+from toolformer.settings.sections import Settings
 from tools.calculator import Calculator
 
 GREEDY = {"until": [".", ","], "do_sample": False, "temperature": 0.0}

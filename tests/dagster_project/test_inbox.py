@@ -13,7 +13,7 @@ from dagster_project.sensors import entries_of, inbox
 from tests.corpora import write_texts
 from toolformer.home.home import Home
 from toolformer.home.partitions import SHARDS
-from toolformer.home.settings.settings_file import listed_sources
+from toolformer.settings.settings_file import listed_sources
 from toolformer.sources.manifest import Manifest, manifest_path
 
 
@@ -216,11 +216,11 @@ def sources_with_shards(home: Home) -> list[str]:
 
 
 def test_the_embedded_corpus_stays_beside_a_new_source_where_it_has_shards(home: Home, monkeypatch):
-    from toolformer.home.settings.corpus_sections import EMBEDDED_SOURCES
+    from toolformer.settings.corpus_sections import EMBEDDED_SOURCES
 
     # Whole it has hundreds of shards.
     short = tuple(source.model_copy(update={"limit": 4}) for source in EMBEDDED_SOURCES)
-    monkeypatch.setattr("toolformer.home.settings.settings_file.EMBEDDED_SOURCES", short)
+    monkeypatch.setattr("toolformer.settings.settings_file.EMBEDDED_SOURCES", short)
     prepare(home, [])
     assert not listed_sources(home.settings_file)
     embedded = set(sources_with_shards(home))

@@ -6,7 +6,7 @@ from dagster_project.runs.run_job import dagster_instance
 from tests.s3 import running_store
 from toolformer.home.home import Home
 from toolformer.home.partitions import SHARDS_OF_TEXTS
-from toolformer.home.settings.settings_file import listed_sources
+from toolformer.settings.settings_file import listed_sources
 from toolformer.sources.manifest import Manifest
 
 pytestmark = pytest.mark.slow

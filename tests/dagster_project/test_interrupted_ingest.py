@@ -15,7 +15,7 @@ import pytest
 from dagster_project.definitions import definitions
 from tests.corpora import write_texts
 from toolformer.home.home import Home
-from toolformer.home.settings.settings_file import listed_sources
+from toolformer.settings.settings_file import listed_sources
 from toolformer.sources.manifest import Manifest
 from warehouse.warehouse import Warehouse
 

@@ -25,7 +25,7 @@ from toolformer.home.partitions import (
     register_evaluations,
     register_shards,
 )
-from toolformer.home.settings.evaluation_sections import EMBEDDED_BENCHMARKS, EvaluationSettings
+from toolformer.settings.evaluation_sections import EMBEDDED_BENCHMARKS, EvaluationSettings
 from toolformer.sources.manifest import Manifest
 
 

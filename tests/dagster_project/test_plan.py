@@ -13,9 +13,9 @@ from assets.stage import Partition
 from dagster_project.runs.plan import BuildPlan, PlannedPartition
 from tests.warehouse.rows import frame, remove_partition
 from toolformer.home.fingerprints import Fingerprint
-from toolformer.home.settings.sections import Settings, merged, validated
-from toolformer.home.settings.settings_file import preset_values
 from toolformer.home.wiring.toolbox import Toolbox
+from toolformer.settings.sections import Settings, merged, validated
+from toolformer.settings.settings_file import preset_values
 from toolformer.sources.manifest import ShardEntry
 from tools.base import Tool
 from tools.plugins.function_tool import FunctionTool

@@ -6,10 +6,10 @@ from dagster_project.commands.doctor import examine
 from tests.dagster_project.test_plan import STAGES, plan_of, store, toolbox_of
 from tests.outside import ECHO
 from toolformer.home.home import Home
-from toolformer.home.settings.errors import SettingsError
-from toolformer.home.settings.sections import Settings, merged, validated
-from toolformer.home.settings.settings_file import preset_values
 from toolformer.home.wiring.toolbox import open_toolbox
+from toolformer.settings.errors import SettingsError
+from toolformer.settings.sections import Settings, merged, validated
+from toolformer.settings.settings_file import preset_values
 from tools.errors import PromptError, ToolSettingsError, ToolUnavailableError
 from tools.prompting import load_prompt, load_short_prompt
 from tools.protocol import Document

@@ -12,7 +12,7 @@ import pytest
 from dagster_project.runs.run_job import dagster_instance
 from toolformer.home.home import Home
 from toolformer.home.report.contents import contents_of
-from toolformer.home.settings.settings_file import load_settings
+from toolformer.settings.settings_file import load_settings
 from warehouse.warehouse import Warehouse
 
 pytestmark = pytest.mark.slow

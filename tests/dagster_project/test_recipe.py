@@ -9,7 +9,7 @@ from dagster_project.commands import console, recipe
 from tests.conftest import REPOSITORY
 from tests.warehouse.rows import put
 from toolformer.home.home import Home
-from toolformer.home.settings.settings_file import load_settings
+from toolformer.settings.settings_file import load_settings
 from warehouse.warehouse import Warehouse
 
 ROUND_2 = ("base", "plain-round-2", "shuffled-round-2", "finetuned-round-2")

@@ -13,7 +13,7 @@ from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
 from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import Settings
+from toolformer.settings.sections import Settings
 from tools.model_identity import model_identity
 
 SCHEDULE = """\

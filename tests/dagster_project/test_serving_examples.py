@@ -7,8 +7,8 @@ import pytest
 from dagster_project.commands.serving import right_examples
 from tests.warehouse.rows import put
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.annotator import finetuned_model_directory
+from toolformer.settings.sections import Settings
 from warehouse.warehouse import Warehouse
 
 

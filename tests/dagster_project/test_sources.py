@@ -18,8 +18,8 @@ from dagster_project.runs.run_job import dagster_instance
 from tests.warehouse.rows import frame
 from toolformer.home.home import Home
 from toolformer.home.partitions import SHARDS, SHARDS_OF_TEXTS
-from toolformer.home.settings.settings_file import listed_sources, write_settings_file
-from toolformer.home.settings.source_file import sources_file
+from toolformer.settings.settings_file import listed_sources, write_settings_file
+from toolformer.settings.source_file import sources_file
 from toolformer.sources.errors import ShardNotFoundError
 from toolformer.sources.manifest import Manifest, manifest_path
 from warehouse.catalogue import Catalogue, shards_in

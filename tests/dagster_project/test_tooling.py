@@ -11,7 +11,7 @@ from dagster_project.commands.tooling import trial_of
 from tests.conftest import REPOSITORY
 from tests.tools.plugins.mcp_raw_server import SCHEMA, RawServer
 from toolformer.home.home import Home
-from toolformer.home.settings.settings_file import load_settings
+from toolformer.settings.settings_file import load_settings
 
 # Seconds in all; `make test-fast` leaves them out.
 pytestmark = pytest.mark.slow

@@ -95,7 +95,7 @@ def _files(home: SmallHome) -> dict[str, object]:
     from ruamel.yaml import YAML
     from safetensors import safe_open
 
-    from toolformer.home.settings.source_file import added_sources
+    from toolformer.settings.source_file import added_sources
     from toolformer.sources.manifest import Manifest
 
     file = home.home.settings_file
@@ -149,7 +149,7 @@ def _sweep_later(home: SmallHome) -> None:
 
 def damage_of_owners(home: SmallHome) -> Damage:
     """Active shards of sources that are not listed."""
-    from toolformer.home.settings.settings_file import listed_sources
+    from toolformer.settings.settings_file import listed_sources
     from toolformer.sources.manifest import Manifest
 
     active = Manifest.load(home.home.sources).active_shards

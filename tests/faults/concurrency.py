@@ -142,7 +142,7 @@ def _awaiting_device(
 
 
 def _ingest_at_once(workshop: Workshop) -> Damage:
-    from toolformer.home.settings.source_file import added_sources
+    from toolformer.settings.source_file import added_sources
     from toolformer.sources.manifest import Manifest
 
     home = workshop.stages["ingest"].before.copy(workshop.place("ingests"))

@@ -10,7 +10,7 @@ from tests.faults.comparison import Damage, damage_of
 from tests.faults.home import COMMANDS, SHARDS, FaultyHome
 from tests.faults.tries import Outcome, Try, failure, told_plainly, try_all
 from tests.faults.undisturbed import Workshop
-from toolformer.home.settings.source_file import sources_file
+from toolformer.settings.source_file import sources_file
 
 
 def change_history(workshop: Workshop) -> list[Outcome]:

@@ -124,7 +124,7 @@ def commands(ingredients: Ingredients) -> dict[str, Sequence[str]]:
 
 def settings_of(ingredients: Ingredients, *, with_search: bool = False) -> dict[str, Any]:
     """A tiny run in bfloat16 whose uncertain calls are decided in float32."""
-    from toolformer.home.settings.sections import merged
+    from toolformer.settings.sections import merged
 
     numbers = {"sampling_threshold": 0.0, "positions_per_text": 3}
     tools = {name: {**numbers, "prompt": str(file)} for name, file in ingredients.prompts.items()}

@@ -9,7 +9,7 @@ from tests.faults.injection import Event
 from tests.faults.tries import Outcome, Try, repeat, struck, tries_at_events, try_all
 from tests.faults.undisturbed import Stage, Workshop, observed
 from tests.processes import ServiceError, await_until
-from toolformer.home.settings.settings_file import listed_sources
+from toolformer.settings.settings_file import listed_sources
 
 _MOMENTS = "(open|written|before rename|after rename|remove) "
 # Ctrl-C and a terminated run let an ingest remove sources from its list again.

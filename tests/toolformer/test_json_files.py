@@ -16,9 +16,9 @@ from toolformer.decoding.calibration import (
 )
 from toolformer.decoding.opening_thresholds import Opening
 from toolformer.errors import CheckpointError, ToolformerError
-from toolformer.home.settings.corpus_sections import SourceSettings
-from toolformer.home.settings.errors import SettingsError
-from toolformer.home.settings.source_file import read_sources, sources_file, write_added_sources
+from toolformer.settings.corpus_sections import SourceSettings
+from toolformer.settings.errors import SettingsError
+from toolformer.settings.source_file import read_sources, sources_file, write_added_sources
 from toolformer.sources.errors import ManifestError
 from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
 from toolformer.training.training_state import DevelopmentLoss, Progress, StepReport, TrainingState

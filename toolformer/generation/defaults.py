@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from toolformer.home.settings.annotation_sections import ExecutionSettings
-from toolformer.home.settings.sections import DecodingSettings
+from toolformer.settings.annotation_sections import ExecutionSettings
+from toolformer.settings.sections import DecodingSettings
 
 DEFAULTS = SimpleNamespace(**DecodingSettings().model_dump(), **ExecutionSettings().model_dump())  # pyright: ignore[reportCallIssue]

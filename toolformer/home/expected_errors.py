@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 
 from toolformer.base.loading import enough_memory
 from toolformer.errors import OutOfMemoryError, ToolformerError
-from toolformer.home.settings.errors import SettingsError
+from toolformer.settings.errors import SettingsError
 from tools.errors import ToolError
 from warehouse.errors import WarehouseError
 

@@ -16,8 +16,8 @@ from filelock import FileLock
 from toolformer.base.digests import keep_file_digests_in
 from toolformer.base.whole_files import remove_abandoned
 from toolformer.home.locks import RemovedLock, check_locks, file_lock
-from toolformer.home.settings.errors import SettingsError
-from toolformer.training.variants import CALLS
+from toolformer.settings.errors import SettingsError
+from toolformer.settings.training_sections import CALLS
 
 # An SQLite URI ends at `?` and decodes `%20`. In DuckDB `?`, `*` and `[` are patterns, a backslash
 # is a slash, and a folder `title=x` is the value of a column.

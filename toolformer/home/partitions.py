@@ -15,9 +15,9 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from toolformer.base.whole_files import write_whole
 from toolformer.home.home import Home, home_folder
-from toolformer.home.settings.evaluation_sections import BASE, FINETUNED, EvaluationSettings
+from toolformer.settings.evaluation_sections import BASE, FINETUNED, EvaluationSettings
+from toolformer.settings.training_sections import CALLS
 from toolformer.sources.manifest import Manifest
-from toolformer.training.variants import CALLS
 
 _ID = "home-id"
 # Keys: id and path of each home that has cut its corpus in an instance.

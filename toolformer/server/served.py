@@ -18,12 +18,12 @@ from toolformer.decoding.live_text import LiveRequest
 from toolformer.forward.chat_template import has_chat_template, plain_template
 from toolformer.forward.model import Model
 from toolformer.forward.start_token import start_token
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.live_calls import LiveTools, decoding_parameters, live_tools
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.server.api_errors import ApiError
 from toolformer.server.bodies import CompletionBody, nearest
 from toolformer.server.chat_bodies import ChatCompletionBody
+from toolformer.settings.sections import Settings
 from tools.protocol import ToolCall
 
 _MAX_NEW_TOKENS = 4096

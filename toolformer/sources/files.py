@@ -11,17 +11,17 @@ from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 from toolformer.base.digests import digest_of_bytes, file_digest, hex_digest
 from toolformer.base.names import did_you_mean
-from toolformer.sources.addresses import is_local, located, source_errors
-from toolformer.sources.compression import COMPRESSION_SUFFIXES, split_compression
-from toolformer.sources.errors import SourceError, SourceNotFoundError
-from toolformer.sources.source import (
+from toolformer.settings.corpus_sections import (
     BUILT_IN_SOURCES,
     SOURCE_FORMATS,
     STARTERS,
     WIKIPEDIA_EXCERPT,
-    Source,
     SourceFormat,
 )
+from toolformer.sources.addresses import is_local, located, source_errors
+from toolformer.sources.compression import COMPRESSION_SUFFIXES, split_compression
+from toolformer.sources.errors import SourceError, SourceNotFoundError
+from toolformer.sources.source import Source
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

@@ -137,7 +137,7 @@ class _Update:
                 store(self._register(source.name, cut))
             self.manifest.identities[source.name] = identity
             self.manifest.save(self.folder)
-        active = {entry.source for entry in self.manifest.active_shards}
+        active = self.manifest.stored_sources
         self.result.unlisted = sorted(active - self.listed)
         return self.result
 

@@ -118,6 +118,11 @@ class Manifest:
         return [entry for entry in self.shards if entry.status == "active"]
 
     @property
+    def stored_sources(self) -> set[str]:
+        """The sources that have active shards."""
+        return {entry.source for entry in self.active_shards}
+
+    @property
     def annotated_shards(self) -> list[ShardEntry]:
         """The active shards that are annotated and trained on: those that are not held out."""
         return [entry for entry in self.active_shards if not entry.is_held_out]

@@ -1,27 +1,18 @@
 """A source of texts: a path, a format, the names of its columns."""
 
-import posixpath
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal, get_args
 
-from toolformer.sources.errors import SourceError
-
-SourceFormat = Literal["jsonl", "csv", "parquet", "arrow", "text"]
-SOURCE_FORMATS: tuple[str, ...] = get_args(SourceFormat)
-GivenFormat = Literal["auto", SourceFormat]
-
-STARTER_TEXTS, STARTER_SUMS, STARTER_PEOPLE, STARTER_ARTICLES = STARTERS = (
-    "starter-texts",
-    "starter-sums",
-    "starter-people",
-    "starter-articles",
+from toolformer.settings.corpus_sections import (
+    BUILT_IN_SOURCES,
+    DATE_COLUMN,
+    TEXT_COLUMN,
+    TITLE_COLUMN,
+    URL_COLUMN,
+    GivenFormat,
+    normalised_path,
 )
-WIKIPEDIA_EXCERPT = "wikipedia-excerpt"
-BUILT_IN_SOURCES = (*STARTERS, WIKIPEDIA_EXCERPT)
-
-# Default names of the columns.
-TEXT_COLUMN, URL_COLUMN, DATE_COLUMN, TITLE_COLUMN = "text", "url", "date", "title"
+from toolformer.sources.errors import SourceError
 
 MAXIMUM_TEXT_BYTES = 5_000_000
 
@@ -113,15 +104,3 @@ def check_path(path: str) -> None:
             f"The path {path!r} is not UTF-8. Expected one that can be listed in sources.json. "
             "Rename the file, or name the folder that it lies in, or a pattern."
         ) from error
-
-
-def normalised_path(path: str) -> str:
-    """Remove `./`, doubled slashes and the `file://` scheme; other URIs stay as they are.
-
-    A folder that has the name of a built-in source keeps its `./`.
-    """
-    given, path = path, path.removeprefix("file://")
-    if "://" in path:
-        return path
-    path = posixpath.normpath(path)
-    return f"./{path}" if path in BUILT_IN_SOURCES and path != given else path

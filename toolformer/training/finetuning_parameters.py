@@ -1,6 +1,6 @@
 """The settings of a finetuning run.
 
-Defaults and ranges are in `toolformer/home/settings/training_sections.py`.
+Defaults and ranges are in `toolformer/settings/training_sections.py`.
 """
 
 from dataclasses import dataclass

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from toolformer.decoding.calibration import CalibratedProbability
-from toolformer.training.variants import CALLS, PLAIN, SHUFFLED
+from toolformer.settings.training_sections import CALLS, PLAIN, SHUFFLED
 
 CARD_FILE = "README.md"
 # Of a licence as hubs name it.

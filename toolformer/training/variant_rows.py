@@ -9,10 +9,10 @@ from functools import partial
 from toolformer.augmentation import KeptCall, Segment, augmented_segments, check_places
 from toolformer.base.digests import digest
 from toolformer.forward.tokenization import Tokenizer
+from toolformer.settings.training_sections import PLAIN, SHUFFLED, VARIANTS
 from toolformer.training.chats import Chats
 from toolformer.training.contexts import context_ids
 from toolformer.training.training_rows import PROMPT, TEXT, TrainingRow, kept_tokens, training_row
-from toolformer.training.variants import PLAIN, SHUFFLED, VARIANTS
 
 # Characters of a text that an error shows.
 _SHOWN = 60

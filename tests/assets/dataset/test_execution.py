@@ -16,8 +16,8 @@ from tests.fakes import byte_tokenizer
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.home.fingerprints import Fingerprint
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import validated
 from toolformer.home.wiring.execution import answered_samples
+from toolformer.settings.sections import validated
 from tools.base import Tool
 from tools.errors import ToolDiedError, ToolUnavailableError
 from tools.protocol import Document

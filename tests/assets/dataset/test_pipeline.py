@@ -34,8 +34,8 @@ from toolformer.home.home import Home
 from toolformer.home.partitions import SHARDS, register
 from toolformer.home.resources.settings import SettingsResource
 from toolformer.home.resources.toolbox import ToolboxResource
-from toolformer.home.settings.sections import validated
 from toolformer.home.wiring.toolbox import Toolbox
+from toolformer.settings.sections import validated
 from toolformer.sources.manifest import ShardEntry
 from toolformer.stage_cost import StageCost
 from tools.registry import create_tool

@@ -14,7 +14,7 @@ from assets.evaluation.tables import gains
 from assets.inputs import InputChangedError
 from tests.warehouse.rows import new_warehouse, put
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import Settings
+from toolformer.settings.sections import Settings
 from warehouse.warehouse import Warehouse
 
 # Of five items each; the first is right.

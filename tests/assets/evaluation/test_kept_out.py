@@ -14,8 +14,8 @@ from tests.warehouse.rows import new_warehouse, put
 from toolformer.base.beside_models import RECORD_FILE
 from toolformer.home.fingerprints import Fingerprint
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import validated
 from toolformer.home.wiring.evaluated_models import EvaluatedModel
+from toolformer.settings.sections import validated
 from toolformer.sources.manifest import Manifest, ShardEntry
 from warehouse.warehouse import Warehouse
 

@@ -14,8 +14,8 @@ from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
 from toolformer.evaluation.modes import DISABLED, Mode, enabled, forced
 from toolformer.forward.chat_template import plain_template
-from toolformer.home.settings.sections import Settings, validated
 from toolformer.home.wiring.toolbox import Toolbox
+from toolformer.settings.sections import Settings, validated
 from tools.base import Tool
 from tools.errors import ToolTimeoutError, ToolUnavailableError
 from tools.registry import create_tool

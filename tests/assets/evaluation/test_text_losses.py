@@ -23,10 +23,10 @@ from toolformer.errors import OutOfMemoryError
 from toolformer.evaluation.modes import DISABLED
 from toolformer.forward.windows import Window
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import validated
 from toolformer.home.wiring.evaluated_models import EvaluatedModel
 from toolformer.home.wiring.model_holder import ModelHolder
 from toolformer.home.wiring.toolbox import Toolbox
+from toolformer.settings.sections import validated
 from warehouse.warehouse import Warehouse
 
 TEXT = (

@@ -17,9 +17,9 @@ from tests.homes import SmallHome, write_lines
 from tests.warehouse.rows import CALL, CALL_TABLES, put, put_calls
 from toolformer.home.partitions import register_shards
 from toolformer.home.resources.settings import SettingsResource
+from toolformer.settings.training_sections import VARIANTS
 from toolformer.sources.manifest import Manifest
 from toolformer.sources.records import document_id
-from toolformer.training.variants import VARIANTS
 from warehouse.schema import ALL
 
 TRAINED, HELD_OUT = "shard-00000", "shard-00001"

@@ -15,7 +15,7 @@ from toolformer.forward import precision
 from toolformer.forward.chat_template import plain_template
 from toolformer.home.fingerprints import Fingerprint
 from toolformer.home.home import Home
-from toolformer.training.variants import VARIANTS
+from toolformer.settings.training_sections import VARIANTS
 from tools.model_identity import model_identity
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse

@@ -21,8 +21,8 @@ from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import split_into_windows
 from toolformer.home.fingerprints import FINGERPRINT, PARTS
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.toolbox import Toolbox
+from toolformer.settings.sections import Settings
 from toolformer.training.training_set import is_for_development
 from tools.model_identity import model_identity
 from warehouse.schema import ALL

@@ -16,8 +16,8 @@ from toolformer.calls import call_ids
 from toolformer.decoding.opening_thresholds import Opening
 from toolformer.forward.windows import Window
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import Settings
 from toolformer.loss_weights import window_weights
+from toolformer.settings.sections import Settings
 from toolformer.training.contexts import window_in_context
 from tools.base import Tool
 from tools.errors import ToolCallError

@@ -18,7 +18,7 @@ from tests.warehouse.rows import CALL, SHARD, new_warehouse, put, put_calls
 from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.home.fingerprints import Fingerprint
 from toolformer.home.resources.settings import SettingsResource
-from toolformer.home.settings.evaluation_sections import EMBEDDED_BENCHMARKS
+from toolformer.settings.evaluation_sections import EMBEDDED_BENCHMARKS
 from toolformer.training.words import words_of
 from warehouse.schema import ALL
 

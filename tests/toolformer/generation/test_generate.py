@@ -26,9 +26,9 @@ from toolformer.errors import ModelNotFoundError, UnservedGenerationError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.generation import toolformer_generate
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.live_calls import decoding_parameters, live_tools
 from toolformer.home.wiring.toolbox import Toolbox
+from toolformer.settings.sections import Settings
 from tools.base import Tool
 from tools.calculator import Calculator
 from tools.calendar import Calendar

@@ -4,8 +4,8 @@ import pytest
 
 from tests.fakes import byte_tokenizer
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.execution import answered_calls
+from toolformer.settings.sections import Settings
 from tools.calculator import Calculator
 from tools.protocol import Document
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from toolformer.home.settings.sections import Settings, validated
 from toolformer.home.wiring.benchmarks import configured_benchmark, identity_of, items_of
+from toolformer.settings.sections import Settings, validated
 
 PROBLEMS = [
     {"id": f"p{number}", "question": f"What is {number} plus 1?", "answer": number + 1}

@@ -12,10 +12,10 @@ from filelock import Timeout
 from toolformer.forward import devices
 from toolformer.forward.devices import device_identity, devices_of
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.model_holder import ModelHolder
 from toolformer.home.wiring.retriever import open_retriever
 from toolformer.home.wiring.toolbox import open_tool
+from toolformer.settings.sections import Settings
 from tools.machine_translation import MachineTranslation
 from tools.retrieval.hybrid_ranking import HybridRetriever
 from tools.translation.nllb import NllbTranslator

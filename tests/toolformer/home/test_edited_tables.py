@@ -8,11 +8,11 @@ from tests.homes import write_lines
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import Settings, validated
 from toolformer.home.wiring import edited_tables as module
 from toolformer.home.wiring.benchmarks import configured_benchmark, items_of
 from toolformer.home.wiring.edited_tables import EditedTables, edited_tables
 from toolformer.home.wiring.toolbox import Toolbox, options_of
+from toolformer.settings.sections import Settings, validated
 from tools.errors import ToolCallError
 from tools.plugins.table_tool import TABLE_TOOL, TableTool
 from tools.protocol import Document

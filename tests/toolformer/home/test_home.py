@@ -7,7 +7,7 @@ import pytest
 
 from tests.processes import writing_beside
 from toolformer.home.home import Home
-from toolformer.home.settings.errors import SettingsError
+from toolformer.settings.errors import SettingsError
 
 OF_ONE_MACHINE = {
     "database",

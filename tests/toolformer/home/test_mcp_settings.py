@@ -4,10 +4,10 @@ import traceback
 
 import pytest
 
-from toolformer.home.settings.errors import SettingsError
-from toolformer.home.settings.sections import merged, validated
-from toolformer.home.settings.settings_file import load_settings, preset_values
-from toolformer.home.settings.tool_sections import ToolsSettings
+from toolformer.settings.errors import SettingsError
+from toolformer.settings.sections import merged, validated
+from toolformer.settings.settings_file import load_settings, preset_values
+from toolformer.settings.tool_sections import ToolsSettings
 from tools.plugins.mcp_tool import MCP_TOOL
 
 URL = "http://localhost:8931/mcp"

@@ -14,9 +14,9 @@ from toolformer.decoding.calibration import (
     min_call_probability_text,
 )
 from toolformer.decoding.completions import CLOSED, MinCallProbability
-from toolformer.home.settings.errors import SettingsError
-from toolformer.home.settings.sections import Settings, validated
 from toolformer.home.wiring.live_calls import decoding_parameters, with_calls
+from toolformer.settings.errors import SettingsError
+from toolformer.settings.sections import Settings, validated
 
 
 def settings_with(least: object) -> Settings:

@@ -16,12 +16,12 @@ from toolformer.errors import ModelNotFoundError, ToolformerError
 from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
 from toolformer.forward.language_model import LanguageModel
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import Settings, validated
 from toolformer.home.wiring import model_location
 from toolformer.home.wiring.annotator import Annotator
 from toolformer.home.wiring.model_cards import write_model_card
 from toolformer.home.wiring.model_holder import ModelHolder
 from toolformer.home.wiring.reader import open_reader
+from toolformer.settings.sections import Settings, validated
 from toolformer.sources.manifest import Manifest, ShardEntry
 
 

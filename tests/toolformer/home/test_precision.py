@@ -9,9 +9,9 @@ from safetensors.torch import load_file, save_file
 
 from toolformer.errors import OverflowingModelError
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import Settings, validated
 from toolformer.home.wiring import model_holder
 from toolformer.home.wiring.model_holder import ModelHolder
+from toolformer.settings.sections import Settings, validated
 
 
 def settings_of(model: Path, precision: str = "auto") -> Settings:

@@ -12,7 +12,7 @@ from tests.warehouse.rows import CALL, SAMPLED, TEXT, frame, new_warehouse, put,
 from toolformer.home.report import ADDRESS
 from toolformer.home.report.contents import contents_of
 from toolformer.home.report.page import page_of, write_report
-from toolformer.home.settings.sections import Settings
+from toolformer.settings.sections import Settings
 from warehouse.warehouse import Warehouse
 
 # What a page must never take for its own; 😀 counts twice in a browser.

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, ViewportSize
 from tests.warehouse import rows
 from tests.warehouse.rows import SAMPLED, new_warehouse, put, put_calls
 from toolformer.home.report.page import write_report
-from toolformer.home.settings.sections import Settings
+from toolformer.settings.sections import Settings
 from warehouse.warehouse import Warehouse
 
 pytestmark = pytest.mark.slow

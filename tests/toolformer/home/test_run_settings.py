@@ -8,8 +8,8 @@ import pytest
 from dagster_project.commands.options import RunOptions
 from toolformer.home.home import Home
 from toolformer.home.resources.settings import SettingsResource
-from toolformer.home.settings.errors import SettingsError
-from toolformer.home.settings.sections import Settings
+from toolformer.settings.errors import SettingsError
+from toolformer.settings.sections import Settings
 
 FILE = """\
 preset: small

@@ -17,14 +17,14 @@ from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import Settings, merged, validated
-from toolformer.home.settings.settings_file import preset_values
 from toolformer.home.wiring.annotator import Annotator
 from toolformer.home.wiring.evaluated_models import evaluated_model
 from toolformer.home.wiring.live_calls import decoding_parameters
 from toolformer.home.wiring.model_holder import ModelHolder
 from toolformer.home.wiring.reader import open_reader
 from toolformer.home.wiring.served import open_served, served_identity
+from toolformer.settings.sections import Settings, merged, validated
+from toolformer.settings.settings_file import preset_values
 from tools.model_identity import model_identity
 from tools.retrieval.passages import Passage, RankedPassage
 

@@ -11,8 +11,8 @@ import pytest
 from pydantic import BaseModel
 
 from tests.assets.setting_effects import setting_paths
-from toolformer.home.settings.sections import Settings
-from toolformer.home.settings.tool_sections import PluginSettings
+from toolformer.settings.sections import Settings
+from toolformer.settings.tool_sections import PluginSettings
 from tools.calculator import Calculator
 from tools.calendar import Calendar
 from tools.machine_translation import MachineTranslation

@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from toolformer.home.settings.errors import SettingsError
-from toolformer.home.settings.presets import PRESETS
-from toolformer.home.settings.sections import Settings, merged, validated
-from toolformer.home.settings.settings_file import preset_values
-from toolformer.home.settings.tool_sections import ToolsSettings
+from toolformer.settings.errors import SettingsError
+from toolformer.settings.presets import PRESETS
+from toolformer.settings.sections import Settings, merged, validated
+from toolformer.settings.settings_file import preset_values
+from toolformer.settings.tool_sections import ToolsSettings
 from tools.registry import TOOL_NAMES
 
 nested = st.recursive(

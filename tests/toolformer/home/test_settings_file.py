@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 
 from dagster_project.commands.options import RunOptions
-from toolformer.home.settings.corpus_sections import SourceSettings
-from toolformer.home.settings.errors import SettingsError
-from toolformer.home.settings.presets import PRESETS
-from toolformer.home.settings.sections import Settings
-from toolformer.home.settings.settings_file import (
+from toolformer.settings.corpus_sections import SourceSettings
+from toolformer.settings.errors import SettingsError
+from toolformer.settings.presets import PRESETS
+from toolformer.settings.sections import Settings
+from toolformer.settings.settings_file import (
     listed_sources,
     load_settings,
     preset_values,
     sources_of_user,
     write_settings_file,
 )
-from toolformer.home.settings.source_file import sources_file, write_added_sources
+from toolformer.settings.source_file import sources_file, write_added_sources
 
 FIRST = SourceSettings.model_validate({"path": "/a b.jsonl", "limit": 5})
 EXOTIC = SourceSettings.model_validate({"path": "/é: #", "license": "cc-by-sa-4.0"})

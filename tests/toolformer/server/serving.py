@@ -18,12 +18,12 @@ from toolformer.decoding.completions import MinCallProbability
 from toolformer.decoding.live_batch import LiveBatch
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.server.app import make_app
 from toolformer.server.request_log import log_to_standard_error
 from toolformer.server.running import Server, bound_socket
 from toolformer.server.served import Served
+from toolformer.settings.sections import Settings
 from tools.calculator import Calculator
 from tools.calendar import Calendar
 

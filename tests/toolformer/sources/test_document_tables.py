@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.toolformer.sources.conftest import parsed
+from toolformer.settings.corpus_sections import BUILT_IN_SOURCES
 from toolformer.sources.records import ParsedDocument
-from toolformer.sources.source import BUILT_IN_SOURCES, Source
+from toolformer.sources.source import Source
 
 _FIXTURE = Path(__file__).with_name("document_tables.jsonl")
 SOURCES = [json.loads(line) for line in _FIXTURE.read_text().splitlines()]

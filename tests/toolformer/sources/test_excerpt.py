@@ -6,9 +6,9 @@ from xml.sax.saxutils import escape
 
 import pytest
 
+from toolformer.settings.corpus_sections import WIKIPEDIA_EXCERPT
 from toolformer.sources.excerpt import read_excerpt
 from toolformer.sources.files import built_in_path
-from toolformer.sources.source import WIKIPEDIA_EXCERPT
 
 _PAGE = "<page><title>{}</title><ns>{}</ns><id>1</id><revision><text>{}</text></revision></page>"
 

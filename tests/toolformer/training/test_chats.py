@@ -11,11 +11,11 @@ from toolformer.errors import ChatTemplateError
 from toolformer.forward.start_token import start_token
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.forward.windows import split_into_windows
+from toolformer.settings.training_sections import CALLS, PLAIN, SHUFFLED, VARIANTS
 from toolformer.training.chats import Chats, window_as_trained
 from toolformer.training.training_loss import LossWeights
 from toolformer.training.training_rows import PROMPT, TrainingRow
 from toolformer.training.variant_rows import TextWithCalls, variant_rows
-from toolformer.training.variants import CALLS, PLAIN, SHUFFLED, VARIANTS
 
 BOS = 0
 TEMPLATE = """{% for message in messages %}<|endoftext|>{{ message.role }}: {{ message.content }}\

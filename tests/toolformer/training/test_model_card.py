@@ -2,8 +2,8 @@ import pytest
 from huggingface_hub import ModelCard
 
 from tests.toolformer.training.tiny import record
+from toolformer.settings.training_sections import CALLS, PLAIN, SHUFFLED
 from toolformer.training.model_card import model_card
-from toolformer.training.variants import CALLS, PLAIN, SHUFFLED
 
 
 def test_a_hub_reads_base_and_licence_from_the_card():

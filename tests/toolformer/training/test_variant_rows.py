@@ -8,6 +8,7 @@ from tests.fakes import byte_tokenizer, piece_tokenizer
 from toolformer.augmentation import KeptCall
 from toolformer.errors import ToolformerError
 from toolformer.forward.windows import split_into_windows
+from toolformer.settings.training_sections import CALLS, PLAIN, SHUFFLED, VARIANTS
 from toolformer.training.contexts import window_in_context
 from toolformer.training.training_rows import CALL, RESULT, TEXT, TOOL
 from toolformer.training.variant_rows import (
@@ -16,7 +17,6 @@ from toolformer.training.variant_rows import (
     calls_of_variant,
     variant_rows,
 )
-from toolformer.training.variants import CALLS, PLAIN, SHUFFLED, VARIANTS
 
 TOKENIZER = byte_tokenizer()
 

@@ -4,10 +4,10 @@ from array import array
 from pathlib import Path
 
 from tests.fakes import byte_tokenizer
+from toolformer.settings.training_sections import CALLS
 from toolformer.training.finetuning import FinetuningParameters
 from toolformer.training.training_loss import ALIKE
 from toolformer.training.training_rows import CALL, RESULT, TEXT, TOOL, DevelopmentRows, TrainingRow
-from toolformer.training.variants import CALLS
 
 VOCABULARY = byte_tokenizer().vocabulary_size
 BOS = 0

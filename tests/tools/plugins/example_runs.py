@@ -8,9 +8,9 @@ from pathlib import Path
 from dagster_project.commands.options import RunOptions
 from tests.test_command_blocks import parsed_commands
 from toolformer.home.home import Home
-from toolformer.home.settings.evaluation_sections import BASE, FINETUNED
 from toolformer.home.wiring.evaluated_models import name_of_variant
-from toolformer.training.variants import CALLS
+from toolformer.settings.evaluation_sections import BASE, FINETUNED
+from toolformer.settings.training_sections import CALLS
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 # In place of the installed command: it writes itself down, with its home.

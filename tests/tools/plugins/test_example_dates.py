@@ -7,7 +7,7 @@ import pytest
 from tests.test_command_blocks import blocks, parsed_commands
 from tests.tools.plugins.example_runs import EXAMPLES, commands_of
 from tests.warehouse.rows import new_warehouse
-from toolformer.home.settings.settings_file import load_settings
+from toolformer.settings.settings_file import load_settings
 from tools.errors import CallSyntaxError, ToolCallError
 from tools.prompting import load_prompt
 from tools.protocol import Document

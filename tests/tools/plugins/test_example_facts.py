@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.tools.plugins.example_runs import EXAMPLES, commands_of
-from toolformer.home.settings.settings_file import load_settings
+from toolformer.settings.settings_file import load_settings
 
 EXAMPLE = EXAMPLES / "facts"
 # Enough that there are sentences of subjects who are not asked about.

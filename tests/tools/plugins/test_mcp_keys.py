@@ -17,8 +17,8 @@ from tests.tools.plugins.mcp_raw_server import (
     reply,
 )
 from toolformer.home.home import Home
-from toolformer.home.settings.settings_file import load_settings
 from toolformer.home.wiring.toolbox import open_tool, open_toolbox
+from toolformer.settings.settings_file import load_settings
 from tools.errors import ToolSettingsError, ToolUnavailableError
 from tools.plugins.mcp_tool import MCP_TOOL
 from tools.registry import TOOL_NAMES

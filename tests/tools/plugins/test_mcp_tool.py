@@ -14,8 +14,8 @@ import pytest
 
 from tests.conftest import happens
 from toolformer.home.home import Home
-from toolformer.home.settings.settings_file import load_settings
 from toolformer.home.wiring.toolbox import open_tool
+from toolformer.settings.settings_file import load_settings
 from tools.errors import (
     CallSyntaxError,
     ToolCallError,

@@ -4,8 +4,8 @@ import pytest
 
 from tests.tools.plugins.tables import FACTS, NO_TEXT, answer, indexes
 from toolformer.home.home import Home
-from toolformer.home.settings.settings_file import load_settings
 from toolformer.home.wiring.toolbox import open_tool
+from toolformer.settings.settings_file import load_settings
 from tools.errors import ToolCallError, ToolSettingsError
 from tools.plugins.table_names import folded
 from tools.plugins.table_tool import TABLE_TOOL

@@ -4,7 +4,8 @@ The paper's listings end them with a full stop; it is left out here, since a tex
 cannot end with one. They do not end with a space: the model writes it itself.
 """
 
-QUESTION_PROMPT = "Answer the following question: {question}"
+from toolformer.settings.evaluation_sections import QUESTION_PROMPT
+
 CLOZE_PROMPT = "Please complete the following text so that it is factually correct: {question}"
 PROBLEM_PROMPT = "{question} The answer is"
 PARAGRAPH_PROMPT = (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from toolformer.base.whole_files import write_whole
 from toolformer.errors import ToolformerError
-from toolformer.home.settings.sections import Settings
+from toolformer.settings.sections import Settings
 from warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:

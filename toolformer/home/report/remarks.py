@@ -3,7 +3,7 @@
 Language is lost where perplexity of texts is above the base model's, of models finetuned here.
 """
 
-from toolformer.home.settings.evaluation_sections import MODELS_OF_A_HOME, PERPLEXITY
+from toolformer.settings.evaluation_sections import MODELS_OF_A_HOME, PERPLEXITY
 from toolformer.training.perplexity_rise import perplexity_rise
 from warehouse.warehouse import Warehouse
 

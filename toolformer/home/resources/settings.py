@@ -9,9 +9,9 @@ import dagster as dg
 from pydantic import Field
 
 from toolformer.home.home import Home
-from toolformer.home.settings.errors import SettingsError
-from toolformer.home.settings.sections import Settings, merged
-from toolformer.home.settings.settings_file import load_settings, settings_of_rounds
+from toolformer.settings.errors import SettingsError
+from toolformer.settings.sections import Settings, merged
+from toolformer.settings.settings_file import load_settings, settings_of_rounds
 
 
 class SettingsResource(dg.ConfigurableResource):

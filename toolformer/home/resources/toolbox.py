@@ -8,9 +8,9 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.model_holder import process_holder
 from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
+from toolformer.settings.sections import Settings
 
 
 class ToolboxResource(dg.ConfigurableResource):

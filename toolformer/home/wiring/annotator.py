@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.precision import scoring_precision
 from toolformer.home.home import Home
-from toolformer.home.settings.evaluation_sections import BASE, FINETUNED
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.model_holder import ModelHolder, base_model_directory
 from toolformer.home.wiring.model_location import ModelLocation, base_model
+from toolformer.settings.evaluation_sections import BASE, FINETUNED
+from toolformer.settings.sections import Settings
 from tools.model_identity import model_identity
 
 if TYPE_CHECKING:

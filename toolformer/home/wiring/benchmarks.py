@@ -12,8 +12,8 @@ from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.evaluation.benchmarks.lama import Facts
 from toolformer.evaluation.benchmarks.mathematics import Sums
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
-from toolformer.home.settings.evaluation_sections import DATESET, FACTS, SUMS
-from toolformer.home.settings.sections import Settings
+from toolformer.settings.evaluation_sections import DATESET, FACTS, SUMS
+from toolformer.settings.sections import Settings
 
 _MAX_CHARACTERS = 2**28
 

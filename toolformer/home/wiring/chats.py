@@ -3,7 +3,7 @@
 from toolformer.errors import ChatTemplateError
 from toolformer.forward.start_token import start_token
 from toolformer.forward.tokenization import Tokenizer
-from toolformer.home.settings.sections import Settings
+from toolformer.settings.sections import Settings
 from toolformer.training.chats import Chats
 
 

@@ -16,8 +16,8 @@ from toolformer.errors import ToolformerError
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Edit
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.toolbox import Toolbox, open_toolbox, options_of
+from toolformer.settings.sections import Settings
 from tools.plugins.table_index import Fact
 from tools.plugins.table_names import folded
 from tools.plugins.table_rows import Table

@@ -9,12 +9,12 @@ from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.model import Model
 from toolformer.forward.model_directory import check_model_directory, read_config
 from toolformer.home.home import Home
-from toolformer.home.settings.evaluation_sections import BASE, FINETUNED
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.annotator import has_vocabulary_of, is_trained
 from toolformer.home.wiring.model_holder import ModelHolder
 from toolformer.home.wiring.model_location import ModelLocation, base_model
-from toolformer.training.variants import CALLS
+from toolformer.settings.evaluation_sections import BASE, FINETUNED
+from toolformer.settings.sections import Settings
+from toolformer.settings.training_sections import CALLS
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import WindowKey
 from toolformer.home.home import Home
 from toolformer.home.progress import ProgressCallback
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.toolbox import execution_limits
+from toolformer.settings.sections import Settings
 from tools.base import Tool
 from tools.peeking import TextWords
 from tools.protocol import Document

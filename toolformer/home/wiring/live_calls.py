@@ -9,8 +9,8 @@ from toolformer.decoding.calibration import min_call_probability
 from toolformer.decoding.completions import BY_RANK_ALONE, DecodingParameters, MinCallProbability
 from toolformer.decoding.decoder import RunCalls
 from toolformer.evaluation.modes import Mode, enabled
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.toolbox import Toolbox, execution_limits
+from toolformer.settings.sections import Settings
 from tools.plugins.plugins import parse_arguments
 from tools.protocol import Document
 from tools.running.execution import call_runner

@@ -11,10 +11,10 @@ from toolformer.base.whole_files import write_whole
 from toolformer.decoding.calibration import read_min_call_probability
 from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import Settings
-from toolformer.home.settings.settings_file import corpus_sources
+from toolformer.settings.corpus_sections import STARTERS, WIKIPEDIA_EXCERPT, normalised_path
+from toolformer.settings.sections import Settings
+from toolformer.settings.settings_file import corpus_sources
 from toolformer.sources.manifest import Manifest
-from toolformer.sources.source import STARTERS, WIKIPEDIA_EXCERPT, normalised_path
 from toolformer.training.model_card import CARD_FILE, model_card
 
 _Rows = Sequence[Mapping[str, Any]]
@@ -36,7 +36,7 @@ def source_licences(settings: Settings, home: Home) -> list[tuple[str, str]]:
     Also of those that are not listed any more: they keep their shards.
     """
     manifest = Manifest.load(home.sources)
-    sources = corpus_sources(settings, manifest)
+    sources = corpus_sources(settings, manifest.stored_sources)
     listed = {normalised_path(source.path): source.license for source in sources}
     with_shards = (entry.source for entry in manifest.active_shards)
     return [

@@ -19,13 +19,13 @@ from toolformer.forward.precision import FLOAT16, automatic_precisions
 from toolformer.home.home import Home
 from toolformer.home.locks import holder_of
 from toolformer.home.progress import progress_of, waiting_shown
-from toolformer.home.settings.sections import LanguageModelSettings, Settings
 from toolformer.home.wiring.served import (
     check_has_weights,
     check_tokenizer_directory,
     open_served,
     served_identity,
 )
+from toolformer.settings.sections import LanguageModelSettings, Settings
 from tools.model_identity import model_identity
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from toolformer.errors import ToolformerError
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.model_holder import ModelHolder, base_model_directory
 from toolformer.home.wiring.served import served_identity
+from toolformer.settings.sections import Settings
 from tools.model_identity import model_identity
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ asked.
 """
 
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.model_holder import ModelHolder
 from toolformer.home.wiring.model_location import base_model
 from toolformer.question_answering.reader import LanguageModelReader
+from toolformer.settings.sections import Settings
 from tools.retrieval.retrieval_tool import Reader
 
 

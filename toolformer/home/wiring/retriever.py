@@ -6,8 +6,8 @@ Each index is opened at the first question.
 from collections.abc import Collection
 
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.model_holder import ModelHolder
+from toolformer.settings.sections import Settings
 from tools.retrieval.hybrid_ranking import HybridRetriever, PassageVectors
 from tools.retrieval.passage_ranking import PassageRanker
 from tools.retrieval.passages import BM25_B, BM25_K1

@@ -11,7 +11,6 @@ from toolformer.forward.model_directory import model_without_weights
 from toolformer.forward.precision import automatic_precisions
 from toolformer.forward.windows import Window
 from toolformer.home.progress import ProgressCallback
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.model_location import ModelLocation
 from toolformer.positions import proposed_positions
 from toolformer.samples import (
@@ -21,6 +20,7 @@ from toolformer.samples import (
     drop_repeated_demonstrations,
 )
 from toolformer.sampling import ProposedCalls, check_context, sample_shard
+from toolformer.settings.sections import Settings
 from tools.base import Tool, proposals_of
 from tools.plugins.plugins import parse_arguments
 from tools.protocol import Document, Proposal

@@ -1,11 +1,11 @@
 """How calls are scored, as the settings say."""
 
 from toolformer.filtering import Baseline
-from toolformer.home.settings.sections import Settings
 from toolformer.loss_weights import window_weights
 from toolformer.scoring.call_scorer import ScoringParameters
 from toolformer.scoring.loss_form import LossForm, Placement
 from toolformer.scoring.shard_scoring import LossesWanted
+from toolformer.settings.sections import Settings
 
 
 def scoring_parameters(settings: Settings) -> ScoringParameters:

@@ -11,7 +11,7 @@ from toolformer.base.digests import hex_digest
 from toolformer.errors import ModelNotFoundError, ServedModelError, ToolformerError
 from toolformer.forward.model_directory import configurations
 from toolformer.home.progress import waiting_shown
-from toolformer.home.settings.sections import ServerSettings, Settings
+from toolformer.settings.sections import ServerSettings, Settings
 from tools.model_identity import tokenizer_files
 
 if TYPE_CHECKING:

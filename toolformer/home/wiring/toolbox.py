@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from toolformer.home.home import Home
-from toolformer.home.settings.sections import Settings
 from toolformer.home.wiring.model_holder import ModelHolder, process_holder
 from toolformer.home.wiring.reader import open_reader
 from toolformer.home.wiring.retriever import open_retriever, searches_vectors
+from toolformer.settings.corpus_sections import STARTER_PEOPLE
+from toolformer.settings.sections import Settings
 from toolformer.sources.files import built_in_path
-from toolformer.sources.source import STARTER_PEOPLE
 from tools.base import Tool
 from tools.errors import PromptError, ToolError, ToolUnavailableError
 from tools.plugins.mcp_tool import MCP_TOOL

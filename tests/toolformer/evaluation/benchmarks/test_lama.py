@@ -22,8 +22,8 @@ from toolformer.evaluation.benchmarks.lama import (
     text_before_gap,
 )
 from toolformer.evaluation.benchmarks.rows import LeftOutRowError
+from toolformer.settings.corpus_sections import STARTER_PEOPLE
 from toolformer.sources.files import built_in_path
-from toolformer.sources.source import STARTER_PEOPLE
 
 PROMPT = "Please complete the following text so that it is factually correct: "
 

@@ -12,10 +12,8 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from toolformer.base.names import did_you_mean
-from toolformer.evaluation.benchmarks.catalogue import BENCHMARKS
-from toolformer.evaluation.benchmarks.prompts import QUESTION_PROMPT
-from toolformer.home.settings.section import Section
-from toolformer.training.variants import CALLS, VARIANTS
+from toolformer.settings.section import Section
+from toolformer.settings.training_sections import CALLS, VARIANTS
 
 # Models that are named by what they are and not by a path.
 BASE, FINETUNED = "base", "finetuned"
@@ -28,6 +26,26 @@ _CHAT = "-chat"
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 # What there is without a file of questions.
 EMBEDDED_BENCHMARKS = (PERPLEXITY, DATESET, SUMS, FACTS)
+
+
+# The benchmarks that come as files, in the order of the paper's tables; the last two are none of
+# the paper's.
+BENCHMARKS = (
+    "lama-squad",
+    "lama-google-re",
+    "lama-trex",
+    "asdiv",
+    "svamp",
+    "mawps",
+    "webquestions",
+    "nq",
+    "triviaqa",
+    *(f"mlqa-{language}" for language in ("es", "de", "hi", "vi", "zh", "ar")),
+    "templama",
+    "popqa",
+    "trex11k",
+)
+QUESTION_PROMPT = "Answer the following question: {question}"
 
 
 class QuestionFileSettings(Section):

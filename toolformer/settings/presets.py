@@ -5,7 +5,12 @@ A preset holds only what differs from the paper's values in the sections.
 
 from typing import Any
 
-from toolformer.sources.source import STARTER_ARTICLES, STARTER_PEOPLE, STARTER_SUMS, STARTER_TEXTS
+from toolformer.settings.corpus_sections import (
+    STARTER_ARTICLES,
+    STARTER_PEOPLE,
+    STARTER_SUMS,
+    STARTER_TEXTS,
+)
 from tools.plugins.table_tool import TABLE_TOOL
 
 # A small model hardly ever gives the opening of a call 5 % (8 of 4,096 positions for WikiSearch

@@ -13,10 +13,9 @@ from pathlib import Path
 from pydantic_core import from_json
 
 from toolformer.base.whole_files import write_whole
-from toolformer.home.settings.corpus_sections import SourceSettings
-from toolformer.home.settings.errors import SettingsError
-from toolformer.home.settings.sections import validated
-from toolformer.sources.source import BUILT_IN_SOURCES
+from toolformer.settings.corpus_sections import BUILT_IN_SOURCES, SourceSettings
+from toolformer.settings.errors import SettingsError
+from toolformer.settings.sections import validated
 
 _KEY = "sources"
 

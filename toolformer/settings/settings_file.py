@@ -1,25 +1,26 @@
 """`toolformer.yaml`: the settings of a home, which name a preset and what differs from it."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from toolformer.base.whole_files import beside, flush
-from toolformer.home.settings.corpus_sections import (
+from toolformer.settings.corpus_sections import (
+    BUILT_IN_SOURCES,
     EMBEDDED_SOURCES,
+    WIKIPEDIA_EXCERPT,
     CorpusSettings,
     SourceSettings,
+    normalised_path,
 )
-from toolformer.home.settings.errors import SettingsError
-from toolformer.home.settings.evaluation_sections import BASE, FINETUNED
-from toolformer.home.settings.presets import PRESETS
-from toolformer.home.settings.sections import Settings, merged, validated
-from toolformer.home.settings.source_file import absolute_path, absolute_source, added_sources
-from toolformer.home.settings.yaml_text import read_yaml
-from toolformer.sources.manifest import Manifest
-from toolformer.sources.source import BUILT_IN_SOURCES, WIKIPEDIA_EXCERPT, normalised_path
+from toolformer.settings.errors import SettingsError
+from toolformer.settings.evaluation_sections import BASE, FINETUNED
+from toolformer.settings.presets import PRESETS
+from toolformer.settings.sections import Settings, merged, validated
+from toolformer.settings.source_file import absolute_path, absolute_source, added_sources
+from toolformer.settings.yaml_text import read_yaml
 from tools.prompting import SHORT
 from tools.registry import TOOL_NAMES
 from tools.retrieval.word_vectors import WORDLLAMA
@@ -287,20 +288,22 @@ def listed_sources(file: Path) -> set[str]:
     return sources_of_user(file) | {source.path for source in added_sources(file)}
 
 
-def corpus_sources(settings: Settings, manifest: Manifest) -> Sequence[SourceSettings]:
+def corpus_sources(settings: Settings, stored: Collection[str]) -> Sequence[SourceSettings]:
     """Return the listed sources; if none is listed, the preset's or the embedded ones.
 
     A home with shards of its own whose list is lost or empty is not mixed with these: only those
     that have shards already are returned then.
+
+    Args:
+        stored: the sources that have shards.
     """
     of_preset = CorpusSettings(sources=preset_values(settings.preset)["corpus"]["sources"])  # pyright: ignore[reportCallIssue]
     if settings.corpus.sources not in ((), of_preset.sources):
         return settings.corpus.sources
     implied = settings.corpus.sources or EMBEDDED_SOURCES
-    owners = {entry.source for entry in manifest.active_shards}
-    if owners.issubset(BUILT_IN_SOURCES):
+    if set(BUILT_IN_SOURCES).issuperset(stored):
         return implied
-    return [source for source in implied if normalised_path(source.path) in owners]
+    return [source for source in implied if normalised_path(source.path) in stored]
 
 
 def sources_of_user(file: Path) -> set[str]:

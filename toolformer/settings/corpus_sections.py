@@ -3,18 +3,28 @@
 `sections.py` says what holds for all settings.
 """
 
+import posixpath
+from typing import Literal, get_args
+
 from pydantic import Field
 
-from toolformer.home.settings.section import Section
-from toolformer.sources.source import (
-    DATE_COLUMN,
-    STARTER_TEXTS,
-    TEXT_COLUMN,
-    TITLE_COLUMN,
-    URL_COLUMN,
-    WIKIPEDIA_EXCERPT,
-    GivenFormat,
+from toolformer.settings.section import Section
+
+SourceFormat = Literal["jsonl", "csv", "parquet", "arrow", "text"]
+SOURCE_FORMATS: tuple[str, ...] = get_args(SourceFormat)
+GivenFormat = Literal["auto", SourceFormat]
+
+STARTER_TEXTS, STARTER_SUMS, STARTER_PEOPLE, STARTER_ARTICLES = STARTERS = (
+    "starter-texts",
+    "starter-sums",
+    "starter-people",
+    "starter-articles",
 )
+WIKIPEDIA_EXCERPT = "wikipedia-excerpt"
+BUILT_IN_SOURCES = (*STARTERS, WIKIPEDIA_EXCERPT)
+
+# Default names of the columns.
+TEXT_COLUMN, URL_COLUMN, DATE_COLUMN, TITLE_COLUMN = "text", "url", "date", "title"
 
 
 class SourceSettings(Section):
@@ -82,3 +92,15 @@ class CorpusSettings(Section):
         description="every n-th shard is held out: its texts measure perplexity, and are neither "
         "annotated nor trained on; 0 for none",
     )
+
+
+def normalised_path(path: str) -> str:
+    """Remove `./`, doubled slashes and the `file://` scheme; other URIs stay as they are.
+
+    A folder that has the name of a built-in source keeps its `./`.
+    """
+    given, path = path, path.removeprefix("file://")
+    if "://" in path:
+        return path
+    path = posixpath.normpath(path)
+    return f"./{path}" if path in BUILT_IN_SOURCES and path != given else path

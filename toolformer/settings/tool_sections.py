@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
-from toolformer.home.settings.section import Section, invalid
+from toolformer.settings.section import Section, invalid
 from tools.errors import ToolRegistrationError
 from tools.plugins.mcp_tool import MCP_TOOL, checked_address
 from tools.registry import TOOL_NAMES, tool_names

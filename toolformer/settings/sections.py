@@ -11,24 +11,23 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from toolformer.base.names import did_you_mean
-from toolformer.home.settings.annotation_sections import (
+from toolformer.settings.annotation_sections import (
     ExecutionSettings,
     SamplingSettings,
     ScoringSettings,
 )
-from toolformer.home.settings.corpus_sections import CorpusSettings
-from toolformer.home.settings.errors import SettingsError
-from toolformer.home.settings.evaluation_sections import BASE, EvaluationSettings
-from toolformer.home.settings.section import Section, invalid
-from toolformer.home.settings.tool_sections import (
+from toolformer.settings.corpus_sections import CorpusSettings, normalised_path
+from toolformer.settings.errors import SettingsError
+from toolformer.settings.evaluation_sections import BASE, EvaluationSettings
+from toolformer.settings.section import Section, invalid
+from toolformer.settings.tool_sections import (
     PassageIndexSettings,
     PluginSettings,
     QuestionAnsweringSettings,
     ToolsSettings,
     WikipediaIndexSettings,
 )
-from toolformer.home.settings.training_sections import TrainingSettings
-from toolformer.sources.source import normalised_path
+from toolformer.settings.training_sections import TrainingSettings
 
 PresetName = Literal["paper", "laptop", "demo", "small"]
 

@@ -8,7 +8,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.reader import ReaderError
 
 from toolformer.base.named_files import read_named
-from toolformer.home.settings.errors import SettingsError
+from toolformer.settings.errors import SettingsError
 
 YAML_ERRORS = (YAMLError, RecursionError, ValueError, TypeError)
 # Ten thousand sources take a hundredth.

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from toolformer.home.settings.evaluation_sections import BASE, FINETUNED
-from toolformer.home.settings.section import Section
+from toolformer.settings.evaluation_sections import BASE, FINETUNED
+from toolformer.settings.section import Section
 
 
 class SamplingSettings(Section):
