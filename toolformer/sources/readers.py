@@ -175,6 +175,12 @@ def _csv_rows(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[R
     is_tsv = split_compression(file.path)[0].lower().endswith(".tsv")
     rows = read_csv(decompressed(stream, file.path), "\t" if is_tsv else ",", longest)
     header = next(rows, [])
+    if source.text_column not in header and not "".join(header).isprintable():
+        raise SourceError(
+            f"The first line of {file.name!r} is no header: {plain(','.join(header))}. Expected "
+            f"names of columns, {source.text_column!r} among them. Decompress the file if it is "
+            "compressed, or rewrite it (iconv -t UTF-8)."
+        )
     for column in source.columns_of.values():
         if (count := header.count(column)) > 1:
             raise repeated_column_error(file.name, column, count)
@@ -238,8 +244,6 @@ def _missing_column_error(
         names = ", ".join(present[:_SHOWN_COLUMNS])
         more = ", …" if len(present) > _SHOWN_COLUMNS else ""
         advice = f"Set {content}_column to the one that holds the {content}."
-        if not "".join(present).isprintable():
-            advice = "Decompress the file if it is compressed, or rewrite it (iconv -t UTF-8)."
         return SourceError(
             f"The source {name!r} has no column {column!r} in its first {checked} record(s). Its "
             f"columns are: {plain(names)}{more}. {advice}"

@@ -204,7 +204,18 @@ REFUSED = [
         gzip.compress(as_lines("one")),
         "The first line is gzip",
     ),
-    ("huggingface/datasets#6908", "a.csv", gzip.compress(_csv("text", "one")), "Decompress"),
+    (
+        "huggingface/datasets#6908, with a line break in it",
+        "a.csv",
+        gzip.compress(_csv("text", "one"), mtime=0x0D0D0D0D),
+        "Decompress",
+    ),
+    (
+        "huggingface/datasets#6908, in one line",
+        "a.csv",
+        gzip.compress(_csv("text", "one"), mtime=1),
+        "Decompress",
+    ),
     ("huggingface/datasets#7322", "a.json", b'[{"text": "one"}, {"text": "two"}]\n', "jq -c"),
     ("apache/parquet-java#1688", "a.parquet", b"", "it breaks off, or is no Parquet"),
 ]
