@@ -6,7 +6,7 @@ from unittest import mock
 
 import torch
 
-from toolformer.forward import branches
+from toolformer.forward import prefill
 from toolformer.forward.language_model import LanguageModel
 from toolformer.reference import loss, next_token_log_probabilities
 
@@ -59,8 +59,8 @@ def recorded_draws() -> Iterator[dict[float, int]]:
         draws.update(zip(uniforms.tolist(), tokens, strict=True))
         return tokens, log_probabilities
 
-    sample_tokens = branches.sample_tokens
-    with mock.patch.object(branches, "sample_tokens", recording):
+    sample_tokens = prefill.sample_tokens
+    with mock.patch.object(prefill, "sample_tokens", recording):
         yield draws
 
 

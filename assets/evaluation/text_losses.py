@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, compress
+from typing import TYPE_CHECKING, cast
 
 from assets.earlier_scores import IDENTITY, identity_of
 from assets.evaluation.measured import Measured
@@ -21,7 +22,6 @@ from toolformer.errors import ToolformerError
 from toolformer.evaluation.modes import DISABLED
 from toolformer.forward.batching import plan_batches
 from toolformer.forward.geometry import feed_in_halves
-from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.model import Model
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
@@ -30,6 +30,9 @@ from toolformer.home.wiring.evaluated_models import base_beside
 from toolformer.home.wiring.model_location import base_model
 from toolformer.scoring.text_losses import token_losses
 from toolformer.settings.evaluation_sections import BASE, PERPLEXITY
+
+if TYPE_CHECKING:
+    from toolformer.forward.language_model import LanguageModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,15 +121,15 @@ class Losses(Measured):
         return chosen
 
 
-def _loss_rows(model: Model, base: LanguageModel | None, windows: Sequence[Window]) -> list[dict]:
+def _loss_rows(model: Model, base: "LanguageModel | None", windows: Sequence[Window]) -> list[dict]:
     """Rows of `evaluation_results` without benchmark, model and precision."""
     texts = [list(window.ids) for window in windows]
     # As while decoding: with calls disabled nothing opens one, so no text has one either.
     banned = call_open_id(model.tokenizer)
-    if base is None or not isinstance(model, LanguageModel):
+    if base is None:
         found = [(losses, []) for losses in token_losses(model, texts, banned=banned)]
     else:
-        found = model.losses_beside(base, texts, banned=banned)
+        found = cast("LanguageModel", model).losses_beside(base, texts, banned=banned)
     rows = []
     for window, ids, of_window in zip(windows, texts, found, strict=True):
         counted = [token != banned for token in ids]

@@ -8,6 +8,7 @@ without.
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from assets.run import Workspace
 from assets.training.development_texts import DevelopmentText
@@ -16,7 +17,6 @@ from toolformer.decoding.call_gains import AnsweredCall, call_gains, written_cal
 from toolformer.decoding.opening_thresholds import Opening, sampled
 from toolformer.decoding.triggers import CallChance
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.model import Place
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.home.progress import ProgressCallback
@@ -28,6 +28,9 @@ from tools.plugins.plugins import parse_arguments
 from tools.protocol import ToolCall
 from tools.running.deadlines import GIVEN_UP
 
+if TYPE_CHECKING:
+    from toolformer.forward.language_model import LanguageModel
+
 # Of openings at other than kept places. What is measured is minutes on a processor.
 _MAX_OTHERS = 400
 
@@ -35,7 +38,7 @@ _MAX_OTHERS = 400
 def measure_openings(
     texts: Sequence[DevelopmentText],
     tools: Mapping[str, Tool],
-    load_model: Callable[[], LanguageModel],
+    load_model: Callable[[], "LanguageModel"],
     work: Workspace,
     *,
     progress_of: Callable[[str], ProgressCallback],

@@ -10,7 +10,7 @@ from tests.fakes import END, START, byte_tokenizer, sampling_parameters, tiny_mo
 from tests.toolformer.architectures import CONTEXT_LENGTH, windows_of
 from toolformer import reference
 from toolformer.errors import SequenceTooLongError
-from toolformer.forward import branches
+from toolformer.forward import prefill
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.prefill import rows_before_texts
 from toolformer.forward.tokenization import Tokenizer
@@ -110,7 +110,7 @@ def test_a_sampled_special_token_ends_the_call_and_is_no_part_of_its_arguments(
     def draw(_, uniforms, **others):
         return [next(steps)] * len(uniforms), [0.0] * len(uniforms)
 
-    monkeypatch.setattr(branches, "sample_tokens", draw)
+    monkeypatch.setattr(prefill, "sample_tokens", draw)
     drawn = []
     parameters = sampling_parameters(positions_per_text=1, calls_per_position=1)
     (row,) = call(model, windows_of(model.tokenizer, TEXTS[0]), parameters, branches=drawn)

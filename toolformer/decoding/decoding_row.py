@@ -15,11 +15,11 @@ from toolformer.decoding.completions import (
     UndoneCall,
 )
 from toolformer.decoding.triggers import NO_CHANCE, CallChance
-from toolformer.forward.growing_text import GrowingText
 from toolformer.forward.model import Contexts, NextTokens
 from toolformer.forward.tokenization import (
     MAX_TOKENS_PER_CHARACTER,
     REPLACEMENT_CHARACTER,
+    GrowingText,
     Tokenizer,
 )
 from tools.protocol import ToolCall

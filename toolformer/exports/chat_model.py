@@ -14,7 +14,6 @@ from typing import Any, cast
 from toolformer.errors import ChatTemplateError, ToolformerError
 from toolformer.exports.template_check import ChatTemplate
 from toolformer.forward.devices import resolve_device
-from toolformer.forward.network import Network
 from toolformer.forward.precision import automatic_precisions
 from toolformer.served.chat_client import REFUSED
 
@@ -36,6 +35,8 @@ class ChatModel:
     """
 
     def __init__(self, directory: Path):
+        from toolformer.forward.network import Network
+
         self._template = ChatTemplate(directory)
         _check_calls(self._template, directory)
         device = resolve_device("auto")

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedConfig
 
 _SLIDING = "sliding_attention"
@@ -55,12 +56,12 @@ class AttentionKinds:
 
     def masks(
         self,
-        visible: "torch.Tensor",
-        queries: "torch.Tensor",
-        keys: "torch.Tensor",
+        visible: torch.Tensor,
+        queries: torch.Tensor,
+        keys: torch.Tensor,
         *,
-        dtype: "torch.dtype",
-        device: "torch.device",
+        dtype: torch.dtype,
+        device: torch.device,
     ) -> Any:
         """The masks of all kinds of layers.
 
@@ -73,8 +74,6 @@ class AttentionKinds:
             A mask of shape `(rows or 1, 1, queries, keys)`, or one for each kind by its name. They
             are of floats: eager attention would add booleans as 0 and 1.
         """
-        import torch
-
         # Booleans are moved, and become floats there: fewer bytes.
         visible = visible.to(device)
         if any(self.windows.values()):

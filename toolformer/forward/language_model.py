@@ -3,6 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import torch
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
+
 from toolformer.forward.geometry import NetworkGeometry
 from toolformer.forward.model import GivenToken
 from toolformer.forward.network import Network, check_length
@@ -14,7 +18,6 @@ from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel
 
 
@@ -55,8 +58,6 @@ class LanguageModel(Network):
         banned: int | None = None,
     ) -> list[float]:
         """See `Model.losses_at`; rows are fed together, padded to the longest."""
-        import torch
-
         if not places:
             return []
         row_of, place_of, tokens = torch.tensor(places, device=self.device).unbind(1)
@@ -80,9 +81,6 @@ class LanguageModel(Network):
         Returns:
             For each text both, of shape `(n,)`, in nats.
         """
-        import torch
-        from torch.nn.functional import cross_entropy
-
         lengths = [len(ids) for ids in texts]
         wanted = [token for ids in texts for token in ids]
         found = []
@@ -116,8 +114,6 @@ class LanguageModel(Network):
         counts: Sequence[int],
     ) -> list[tuple[list[GivenToken], LocalNextTokens]]:
         """See `Model.given_tokens`; rows are fed together, padded to the longest."""
-        import torch
-
         found = []
         with torch.inference_mode():
             all_states = self._states_of(rows)
@@ -135,11 +131,8 @@ class LanguageModel(Network):
         """See `Model.contexts`."""
         return new_rows(self, rows)
 
-    def _states_of(self, rows: Sequence[Sequence[int]]) -> "torch.Tensor":
+    def _states_of(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
         """Hidden states of whole rows; that at place t predicts the row's token t + 1."""
-        import torch
-        from torch.nn.utils.rnn import pad_sequence
-
         check_length(self, max(map(len, rows)))
         # Right-padded causal rows need no mask: no token sees what stands behind it.
         input_ids = pad_sequence(
@@ -148,9 +141,7 @@ class LanguageModel(Network):
         return self.hidden_states(input_ids.to(self.device))
 
 
-def _given(logits: "torch.Tensor", ids: Sequence[int], top: int) -> list[GivenToken]:
-    import torch
-
+def _given(logits: torch.Tensor, ids: Sequence[int], top: int) -> list[GivenToken]:
     tokens = torch.tensor(ids, device=logits.device)[:, None]
     rank = (logits > logits.gather(1, tokens)).sum(dim=1, keepdim=True) + 1
     likeliest = logits.topk(min(top, logits.shape[1])).indices

@@ -11,6 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
 from toolformer.base.loading import enough_memory, loading, prepare_transformers
 from toolformer.errors import (
     ModelNotFoundError,
@@ -30,12 +33,10 @@ from toolformer.forward.model_directory import (
     read_config,
     refused,
 )
-from toolformer.forward.shared_heads import share_key_heads
 from toolformer.forward.start_token import check_vocabulary, end_ids, start_token
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
-    import torch
     from transformers import Cache, PreTrainedConfig, PreTrainedModel
 
 _LOGGER = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ _LOGGER = logging.getLogger(__name__)
 # a GPU fewer rows are waited for longer than they are computed.
 LOGIT_ROWS = 128
 _GPU_LOGIT_BYTES = 2**28
+_SHARED_HEADS = "sdpa_shared_heads"
 
 
 class Network:
@@ -68,7 +70,7 @@ class Network:
         bos_token: str | None = None,
     ):
         self.model = model.eval()
-        share_key_heads(model)
+        _share_key_heads(model)
         self.tokenizer = tokenizer
         self.name = name
         self.bos_id = start_token(tokenizer, bos_token)
@@ -113,7 +115,6 @@ class Network:
         """
         check_model_directory(path)
         prepare_transformers()
-        import torch
         from transformers import AutoModelForCausalLM
 
         device = resolve_device(device)
@@ -157,7 +158,7 @@ class Network:
             return cls(model.to(device), tokenizer, name=path.name, bos_token=bos_token)
 
     @property
-    def device(self) -> "torch.device":
+    def device(self) -> torch.device:
         """Where the weights lie."""
         return self.model.device
 
@@ -187,12 +188,12 @@ class Network:
 
     def hidden_states(
         self,
-        input_ids: "torch.Tensor",
+        input_ids: torch.Tensor,
         *,
         cache: "Cache | None" = None,
-        attention_mask: "torch.Tensor | dict[str, torch.Tensor] | None" = None,
-        position_ids: "torch.Tensor | None" = None,
-    ) -> "torch.Tensor":
+        attention_mask: torch.Tensor | dict[str, torch.Tensor] | None = None,
+        position_ids: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Feed tokens through the body.
 
         Args:
@@ -213,9 +214,7 @@ class Network:
             behind["attention_mask"] = attention_mask
         return self._fed(input_ids, use_cache=cache is not None, **behind)[0]
 
-    def own_states(
-        self, input_ids: "torch.Tensor", cache: Any = None
-    ) -> "tuple[torch.Tensor, Any]":
+    def own_states(self, input_ids: torch.Tensor, cache: Any = None) -> tuple[torch.Tensor, Any]:
         """Feed tokens as the model does by itself, behind a cache that it made.
 
         Args:
@@ -230,7 +229,7 @@ class Network:
             return self._fed(input_ids, use_cache=False)[0], None
         return self._fed(input_ids, use_cache=True, **{self._cache_name: cache})
 
-    def _fed(self, input_ids: "torch.Tensor", **arguments: Any) -> "tuple[torch.Tensor, Any]":
+    def _fed(self, input_ids: torch.Tensor, **arguments: Any) -> tuple[torch.Tensor, Any]:
         with self._turn:
             self.tokens_fed += input_ids.numel()
             if self.logits_by == "states":
@@ -245,13 +244,13 @@ class Network:
         return "cache_params" if "cache_params" in fields else "past_key_values"
 
     def masks(
-        self, visible: "torch.Tensor", queries: "torch.Tensor", keys: "torch.Tensor"
-    ) -> "torch.Tensor | dict[str, torch.Tensor]":
+        self, visible: torch.Tensor, queries: torch.Tensor, keys: torch.Tensor
+    ) -> torch.Tensor | dict[str, torch.Tensor]:
         """The attention masks for all kinds of the model's layers; see `AttentionKinds.masks`."""
         dtype, device = self.model.dtype, self.device
         return self.kinds.masks(visible, queries, keys, dtype=dtype, device=device)
 
-    def logits(self, hidden_states: "torch.Tensor") -> "torch.Tensor":
+    def logits(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Next-token logits in float32, shape `(..., vocabulary)`, of `(..., hidden)`."""
         if self.logits_by == "layer":
             return self._head(hidden_states).float()
@@ -259,7 +258,7 @@ class Network:
             return self._logits_of_whole_model(hidden_states)
         return hidden_states.float()
 
-    def check_finite(self, values: "torch.Tensor") -> None:
+    def check_finite(self, values: torch.Tensor) -> None:
         """Refuse a model that gives such states or logits.
 
         Raises:
@@ -274,9 +273,8 @@ class Network:
                 f"(*.safetensors) are damaged, or overflow in {self.precision}. {remedy}."
             )
 
-    def _logits_of_whole_model(self, hidden_states: "torch.Tensor") -> "torch.Tensor":
+    def _logits_of_whole_model(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """The model's own forward pass, in which the body is told what it has computed already."""
-        import torch
         from transformers.modeling_outputs import BaseModelOutputWithPast
 
         flat = hidden_states.reshape(1, -1, hidden_states.shape[-1])
@@ -312,3 +310,50 @@ def _enough_memory(name: str, device: str) -> AbstractContextManager[None]:
         "(language_model.path), a precision of 16 bits (language_model.precision) or a device "
         "with more memory (language_model.device), or end what else uses it.",
     )
+
+
+def _share_key_heads(model: "PreTrainedModel") -> None:
+    """Let query heads on a processor share key heads without a copy of the keys for each.
+
+    Transformers copies keys and values to every query head wherever there is a mask, since kernels
+    of CUDA need it so. The kernel of processors does not, and gives the same bits without.
+    """
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    config = model.config.get_text_config(decoder=True)
+    heads = getattr(config, "num_attention_heads", 0)
+    is_shared = (getattr(config, "num_key_value_heads", None) or heads) < heads
+    if is_shared and model.device.type == "cpu" and config._attn_implementation == "sdpa":
+        AttentionInterface.register(_SHARED_HEADS, _attention)
+        AttentionMaskInterface.register(_SHARED_HEADS, sdpa_mask)
+        model.set_attn_implementation(_SHARED_HEADS)
+
+
+def _attention(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    """See `transformers.AttentionInterface`; keys are not copied where there is a mask.
+
+    A model that was loaded here may be computed elsewhere: FSDP moves it layer by layer.
+    """
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    is_elsewhere = query.device.type != "cpu"
+    if is_elsewhere or attention_mask is None or options.get("position_bias") is not None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    output = scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=attention_mask,
+        dropout_p=options.get("dropout", 0.0),
+        scale=options.get("scaling"),
+        enable_gqa=True,
+    )
+    return output.transpose(1, 2).contiguous(), None

@@ -6,12 +6,10 @@ than the number of tokens with strictly larger logits, and of equal ones the low
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import torch
+import torch
 
 # Sampling cumulates the probabilities of this many tokens in descending order and treats the rest
 # as one bucket: summing a whole vocabulary in id order loses the last digits that make a sample
@@ -28,7 +26,7 @@ class LocalNextTokens:
         log_probabilities: log-probabilities of the ranked tokens, in nats.
     """
 
-    logits: "torch.Tensor"
+    logits: torch.Tensor
     ranked: list[int]
     log_probabilities: list[float]
     call_rank: int
@@ -66,15 +64,13 @@ class LocalNextTokens:
         return replace(self, logits=self.logits.clone())
 
 
-def next_tokens(logits: "torch.Tensor", *, open_id: int, count: int) -> list[LocalNextTokens]:
+def next_tokens(logits: torch.Tensor, *, open_id: int, count: int) -> list[LocalNextTokens]:
     """What is expected behind each row of logits.
 
     Args:
         logits: float32, shape `(rows, vocabulary)`.
         open_id, count: see `toolformer.forward.model.Contexts.next_tokens`.
     """
-    import torch
-
     # With one more, which shows whether equal ones are left out.
     values, tokens = logits.topk(min(count + 1, logits.shape[1]))
     open_ranks, open_log_probabilities = ranks(logits, open_id)
@@ -101,7 +97,7 @@ def next_tokens(logits: "torch.Tensor", *, open_id: int, count: int) -> list[Loc
     return expected
 
 
-def _likeliest(chances: "torch.Tensor", top_p: float) -> "torch.Tensor":
+def _likeliest(chances: torch.Tensor, top_p: float) -> torch.Tensor:
     """Which tokens `top_p` leaves, bool; not sorted, since they are seldom more than hundreds."""
     count, wanted, ranked = 0, 0, chances
     while wanted == count < len(chances):
@@ -115,7 +111,7 @@ def _likeliest(chances: "torch.Tensor", top_p: float) -> "torch.Tensor":
     return (chances > least) | (equal & is_left)
 
 
-def ranks(logits: "torch.Tensor", token: int) -> tuple["torch.Tensor", "torch.Tensor"]:
+def ranks(logits: torch.Tensor, token: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Rank, from 1, and log-probability of a token in each row of logits.
 
     Args:
@@ -135,7 +131,7 @@ def ranks(logits: "torch.Tensor", token: int) -> tuple["torch.Tensor", "torch.Te
 
 
 def sample_tokens(
-    logits: "torch.Tensor", uniforms: np.ndarray, *, rows: Sequence[int], temperature: float
+    logits: torch.Tensor, uniforms: np.ndarray, *, rows: Sequence[int], temperature: float
 ) -> tuple[list[int], list[float]]:
     """Draw tokens by inverting the cumulative distribution at given numbers.
 
@@ -148,8 +144,6 @@ def sample_tokens(
     Returns:
         Tokens, and their log-probabilities at temperature 1 in nats.
     """
-    import torch
-
     total = torch.logsumexp(logits, dim=-1, keepdim=True)
     scaled, normaliser = logits, total
     if temperature != 1:
@@ -177,13 +171,8 @@ def sample_tokens(
 
 
 def _token_of_the_tail(
-    scaled: "torch.Tensor",
-    head: "torch.Tensor",
-    normaliser: "torch.Tensor",
-    remaining: "torch.Tensor",
+    scaled: torch.Tensor, head: torch.Tensor, normaliser: torch.Tensor, remaining: torch.Tensor
 ) -> int:
-    import torch
-
     probabilities = torch.exp(scaled.double() - normaliser.double())
     probabilities[head] = 0.0
     cumulated = probabilities.cumsum(dim=-1)

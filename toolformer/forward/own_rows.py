@@ -9,13 +9,13 @@ method, in batches: rows of a batch have the same length, or are padded behind t
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from toolformer.forward.network import Network, check_length
 from toolformer.forward.rows import Rows
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(slots=True)
@@ -47,10 +47,8 @@ class OwnRows(Rows):
         """See `Rows.length`."""
         return len(self._ids[row])
 
-    def feed(self, tokens: "Sequence[Sequence[int]]") -> "torch.Tensor":
+    def feed(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
         """See `Rows.feed`; rows of the same past must get equally many tokens."""
-        import torch
-
         together: dict[int, list[int]] = {}
         for row, (past, _) in enumerate(self._pasts):
             together.setdefault(id(past), []).append(row)
@@ -65,7 +63,7 @@ class OwnRows(Rows):
                 self._pasts[row], last[row] = (past, place), states[place, -1]
         return torch.stack([last[row] for row in range(len(last))])
 
-    def read(self, tokens: "Sequence[Sequence[int]]") -> "list[torch.Tensor]":
+    def read(self, tokens: Sequence[Sequence[int]]) -> list[torch.Tensor]:
         """See `Rows.read`; the rows go on behind what they began with, and are fed again.
 
         What the model keeps behind padding is of no use.
@@ -80,11 +78,8 @@ class OwnRows(Rows):
             for of_row, ids, new in zip(states, self._ids, tokens, strict=True)
         ]
 
-    def _states(self, rows: Sequence[int]) -> "tuple[torch.Tensor, Any]":
+    def _states(self, rows: Sequence[int]) -> tuple[torch.Tensor, Any]:
         """States behind what is not fed of rows with the same cache, and the model's new cache."""
-        import torch
-        from torch.nn.utils.rnn import pad_sequence
-
         check_length(self._model, max(len(self._ids[row]) for row in rows))
         past, places = self._pasts[rows[0]][0], [self._pasts[row][1] for row in rows]
         cache, device = past.cache, self._model.device

@@ -8,21 +8,20 @@ The last token of a text is not fed: no branch starts behind it.
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import accumulate
-from typing import TYPE_CHECKING
+from itertools import accumulate, groupby
 
-from toolformer.forward.branches import sample_branches
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
 from toolformer.forward.model import Branch, Continuation, Place
 from toolformer.forward.network import Network
-from toolformer.forward.next_tokens import ranks
+from toolformer.forward.next_tokens import ranks, sample_tokens
 from toolformer.forward.own_rows import OwnRows
 from toolformer.forward.prompt import SplitPrompt
 from toolformer.forward.rows import Rows
 from toolformer.forward.shared_rows import SharedRows
 from toolformer.forward.windows import Window
-
-if TYPE_CHECKING:
-    import torch
 
 
 class ReadTexts:
@@ -30,8 +29,6 @@ class ReadTexts:
 
     def __init__(self, model: Network, prompt: str | None, windows: Sequence[Window]):
         """Feed the windows, padded to the longest; see `Model.read`."""
-        import torch
-
         self._model = model
         before = rows_before_texts(model, prompt)
         parts = [_text_part_ids(model, prompt, window.text) for window in windows]
@@ -55,8 +52,6 @@ class ReadTexts:
         most: int | None = None,  # noqa: ARG002
     ) -> list[float]:
         """See `Texts.losses`; all are computed."""
-        import torch
-
         if not places:
             return []
         tokens = torch.tensor([token for _, token in places], device=self._model.device)
@@ -66,8 +61,6 @@ class ReadTexts:
 
     def ranks(self, places: Sequence[Place], token: int) -> list[tuple[int, float]]:
         """See `Texts.ranks`."""
-        import torch
-
         if not places:
             return []
         with torch.inference_mode():
@@ -86,8 +79,6 @@ class ReadTexts:
         is_finished: Callable[[Branch], bool],
     ) -> None:
         """See `Texts.sample`."""
-        import torch
-
         with torch.inference_mode():
             sample_branches(
                 self._model,
@@ -101,8 +92,6 @@ class ReadTexts:
 
     def continuation_losses(self, continuations: Sequence[Continuation]) -> list[list[float]]:
         """See `Texts.continuation_losses`; they are fed as one batch."""
-        import torch
-
         tokens = [token for each in continuations for token in each.following]
         rows = self.rows_at([each.place for each in continuations])
         states = rows.read([each.fed for each in continuations])
@@ -117,9 +106,7 @@ class ReadTexts:
         """See `Texts.contexts`."""
         return self.rows_at(places)
 
-    def _states_at(self, places: Sequence[Place]) -> "torch.Tensor":
-        import torch
-
+    def _states_at(self, places: Sequence[Place]) -> torch.Tensor:
         chosen = [self._firsts[row] + position for row, position in places]
         return self._states[torch.tensor(chosen, device=self._model.device)]
 
@@ -127,6 +114,77 @@ class ReadTexts:
         """Rows that go on from places; see `Rows.fork`."""
         lengths = [self._starts[row] + position for row, position in places]
         return self._rows.fork([row for row, _ in places], lengths, shares=shares)
+
+
+def sample_branches(
+    model: Network,
+    rows: Rows,
+    groups: Sequence[Sequence[Branch]],
+    *,
+    forced_ids: Sequence[int],
+    max_new_tokens: int,
+    temperature: float,
+    is_finished: Callable[[Branch], bool],
+) -> None:
+    """Sample all branches to their end; they are filled in place.
+
+    Args:
+        rows: what stands in front of the branches; of no use afterwards.
+        groups: per row the branches that begin there.
+        forced_ids, temperature, is_finished: see `toolformer.forward.model.Texts.sample`.
+    """
+    if not groups:
+        return
+    states = rows.feed([forced_ids] * len(groups))
+    active = [(node, branch) for node, group in enumerate(groups) for branch in group]
+    for step in range(max_new_tokens):
+        drawn = _draw(model, states, active, step, temperature)
+        for (_, branch), (token, log_probability) in zip(active, drawn, strict=True):
+            branch.tokens.append(token)
+            branch.token_texts.append(model.tokenizer.token_text(token))
+            branch.log_probability += log_probability
+            branch.is_finished = is_finished(branch)
+        going_on = [(node, branch) for node, branch in active if not branch.is_finished]
+        if not going_on or step == max_new_tokens - 1:
+            return
+        # Equal tokens behind one node are one node again, fed once.
+        nodes: dict[tuple[int, int], int] = {}
+        active = [
+            (nodes.setdefault((node, branch.tokens[-1]), len(nodes)), branch)
+            for node, branch in going_on
+        ]
+        # In the order of their parents, as `fork` wants them; branches follow.
+        order = sorted(nodes, key=lambda key: key[0])
+        index_of = {nodes[key]: index for index, key in enumerate(order)}
+        active = sorted(
+            ((index_of[node], branch) for node, branch in active), key=lambda pair: pair[0]
+        )
+        rows = rows.fork([node for node, _ in order], shares=True)
+        states = rows.feed([[token] for _, token in order])
+
+
+def _draw(
+    model: Network,
+    states: torch.Tensor,
+    active: Sequence[tuple[int, Branch]],
+    step: int,
+    temperature: float,
+) -> list[tuple[int, float]]:
+    """The next token of every branch with its log-probability, some nodes at a time."""
+    drawn: list[tuple[int, float]] = []
+    size = model.logit_rows
+    # Branches stand in the order of their nodes.
+    for first, chunk in groupby(active, key=lambda pair: pair[0] // size * size):
+        chunk_branches = list(chunk)
+        logits = model.logits(states[first : first + size])
+        tokens, log_probabilities = sample_tokens(
+            logits,
+            np.array([branch.uniforms[step] for _, branch in chunk_branches]),
+            rows=[node - first for node, _ in chunk_branches],
+            temperature=temperature,
+        )
+        drawn.extend(zip(tokens, log_probabilities, strict=True))
+    return drawn
 
 
 def new_rows(model: Network, rows: int) -> Rows:
@@ -156,7 +214,7 @@ def _text_part_ids(model: Network, prompt: str | None, text: str) -> list[int]:
 
 
 def losses_of_states(
-    model: Network, states: "torch.Tensor", tokens: "torch.Tensor", *, banned: int | None = None
+    model: Network, states: torch.Tensor, tokens: torch.Tensor, *, banned: int | None = None
 ) -> list[float]:
     """Losses of tokens by the states that predict them, in nats.
 
@@ -165,9 +223,6 @@ def losses_of_states(
         tokens: int, shape `(tokens,)`, on the same device.
         banned: see `Model.losses_at`.
     """
-    import torch
-    from torch.nn.functional import cross_entropy
-
     chunks = zip(*(each.split(model.logit_rows) for each in (states, tokens)), strict=True)
     # To the host at once: it waits for the device each time.
     return torch.cat(
@@ -178,10 +233,8 @@ def losses_of_states(
     ).tolist()
 
 
-def without(banned: int | None, logits: "torch.Tensor") -> "torch.Tensor":
+def without(banned: int | None, logits: torch.Tensor) -> torch.Tensor:
     """Logits, shape `(..., vocabulary)`, by which a token has no chance."""
-    import torch
-
     if banned is None:
         return logits
     return logits.index_fill(-1, torch.tensor([banned], device=logits.device), -math.inf)

@@ -8,7 +8,9 @@ its own whole forward pass is served so, and one that does not on the plain path
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from toolformer.base.loading import is_out_of_memory, loading
 from toolformer.errors import ModelNotFoundError
@@ -18,9 +20,6 @@ from toolformer.forward.network import Network
 from toolformer.forward.own_rows import OwnRows
 from toolformer.forward.precision import FLOAT16
 from toolformer.forward.shared_rows import SharedRows
-
-if TYPE_CHECKING:
-    import torch
 
 _LOGGER = logging.getLogger(__name__)
 # How far apart states that should be equal may lie: the mean over tokens of the relative distance,
@@ -73,8 +72,6 @@ def _check_causal(model: Network) -> None:
         ModelNotFoundError: the logits change with what stands behind.
         OverflowingModelError: they are not finite.
     """
-    import torch
-
     row = _probe_row(model, 7)
     with torch.inference_mode():
         logits = model.model(input_ids=_batch(model, [row, row[:4] + row[1:5]]), use_cache=False)
@@ -95,8 +92,6 @@ def _find_head(model: Network) -> None:
     By the output layer; by the model's own forward pass, where it scales or caps them; or not
     from the states alone. The logits are then what is kept of each token instead.
     """
-    import torch
-
     ids = _batch(model, [_probe_row(model, 3)])
     # A cap far above the probe's logits moves them little, and those of other texts more.
     atol, rtol = (1e-5, 1e-4) if model.precision == "float32" else (1e-3, 1e-3)
@@ -120,8 +115,6 @@ def _check_overflow(model: Network) -> None:
     Raises:
         OverflowingModelError: states or logits are not finite.
     """
-    import torch
-
     size = model.text_config.vocab_size
     count = _TOKENS_OF_CHECK.get(model.device.type, 2048)
     tokens = [*range(min(size, count)), *range(0, size, max(1, size // count))]
@@ -155,8 +148,6 @@ def _shared_kinds(model: Network) -> tuple[AttentionKinds, int] | None:
 
 
 def _key_bytes_if_shared(model: Network) -> int | None:
-    import torch
-
     row = _probe_row(model, _SHARED + 2 * _BRANCH)
     shared, first, second = row[: -2 * _BRANCH], row[-2 * _BRANCH : -_BRANCH], row[-_BRANCH:]
     with torch.inference_mode(), small_window(model.text_config, _WINDOW):
@@ -175,8 +166,6 @@ def _key_bytes_if_shared(model: Network) -> int | None:
 
 def _copies_cache(model: Network) -> bool:
     """Whether rows can go on, some tokens at a time, behind copies of the model's own cache."""
-    import torch
-
     opening, first, second = (_probe_row(model, 12)[at:] for at in (0, 1, 3))
     second = [*second, *first[:2]]
     with _unserved(), torch.inference_mode(), small_window(model.text_config, _WINDOW):
@@ -209,8 +198,6 @@ def _unserved() -> Iterator[None]:
 
 def _bytes_of_token(model: Network) -> int:
     """How much the model's own cache grows with a token, in bytes; at least 1."""
-    import torch
-
     with torch.inference_mode():
         caches = [model.own_states(_batch(model, [_probe_row(model, at)]))[1] for at in (4, 8)]
     fewer, more = map(_bytes_of_cache, caches)
@@ -227,12 +214,12 @@ def _bytes_of_cache(cache: Any) -> int:
     )
 
 
-def _are_close(model: Network, states: "torch.Tensor", expected: "torch.Tensor") -> bool:
+def _are_close(model: Network, states: torch.Tensor, expected: torch.Tensor) -> bool:
     """Whether states differ by no more than rounding, in the precision of the model."""
     return _distance(states, expected) < _TOLERANCES[model.precision]
 
 
-def _distance(states: "torch.Tensor", expected: "torch.Tensor") -> float:
+def _distance(states: torch.Tensor, expected: torch.Tensor) -> float:
     distances = (states - expected).float().norm(dim=-1) / expected.float().norm(dim=-1)
     return float(distances.mean())
 
@@ -246,7 +233,5 @@ def _probe_row(model: Network, length: int) -> list[int]:
     ]
 
 
-def _batch(model: Network, rows: Sequence[Sequence[int]]) -> "torch.Tensor":
-    import torch
-
+def _batch(model: Network, rows: Sequence[Sequence[int]]) -> torch.Tensor:
     return torch.tensor(rows, device=model.device)

@@ -2,13 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
+
+import torch
 
 from toolformer.forward.network import Network
 from toolformer.forward.next_tokens import LocalNextTokens, next_tokens
-
-if TYPE_CHECKING:
-    import torch
 
 
 class Rows(ABC):
@@ -22,7 +21,7 @@ class Rows(ABC):
         """See `Contexts.length`."""
 
     @abstractmethod
-    def feed(self, tokens: Sequence[Sequence[int]]) -> "torch.Tensor":
+    def feed(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
         """Append tokens to every row, at least one to each.
 
         Returns:
@@ -30,7 +29,7 @@ class Rows(ABC):
         """
 
     @abstractmethod
-    def read(self, tokens: Sequence[Sequence[int]]) -> "list[torch.Tensor]":
+    def read(self, tokens: Sequence[Sequence[int]]) -> list[torch.Tensor]:
         """Append tokens to rows that were forked from one, padded to the longest.
 
         Args:
@@ -77,8 +76,6 @@ class Rows(ABC):
         self, tokens: Sequence[Sequence[int]], *, open_id: int, count: int
     ) -> list[LocalNextTokens]:
         """See `Contexts.next_tokens`."""
-        import torch
-
         states = self.feed(tokens)
         with torch.inference_mode():
             logits = self._model.logits(states)

@@ -18,11 +18,13 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
+import torch
+from torch.nn.functional import pad
+
 from toolformer.forward.network import Network, check_length
 from toolformer.forward.rows import Rows
 
 if TYPE_CHECKING:
-    import torch
     from transformers import Cache
 
 # Hidden keys are thrown out once there are more of them than this, and than a quarter of the
@@ -34,8 +36,6 @@ class SharedRows(Rows):
     """Rows behind keys that can be shared."""
 
     def __init__(self, model: Network, rows: int):
-        import torch
-
         super().__init__(model)
         self._cache = _cache([])
         # Of the keys of each line; one line where they are the same in all.
@@ -62,7 +62,7 @@ class SharedRows(Rows):
         """See `Rows.length`."""
         return int(self._lengths[row])
 
-    def feed(self, tokens: "Sequence[Sequence[int]]") -> "torch.Tensor":
+    def feed(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
         """See `Rows.feed`."""
         hidden, _, ends = self._fed(tokens)
         last = hidden[self._lines.to(hidden.device), ends.to(hidden.device) - 1]
@@ -72,18 +72,16 @@ class SharedRows(Rows):
             self._throw_out_hidden()
         return last
 
-    def read(self, tokens: "Sequence[Sequence[int]]") -> "list[torch.Tensor]":
+    def read(self, tokens: Sequence[Sequence[int]]) -> list[torch.Tensor]:
         """See `Rows.read`."""
         hidden, begins, ends = self._fed(tokens)
         stretches = zip(self._lines.tolist(), begins.tolist(), ends.tolist(), strict=True)
         return [hidden[line, begin:end] for line, begin, end in stretches]
 
     def _fed(
-        self, tokens: "Sequence[Sequence[int]]"
-    ) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
+        self, tokens: Sequence[Sequence[int]]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Append tokens; the states of all lines, and where each row's tokens begin and end."""
-        import torch
-
         counts = torch.tensor([len(each) for each in tokens])
         check_length(self._model, int((self._lengths + counts).max()))
         firsts = counts.cumsum(0) - counts
@@ -140,8 +138,6 @@ class SharedRows(Rows):
         self, rows: Sequence[int], lengths: Sequence[int] | None = None, *, shares: bool = False
     ) -> Self:
         """See `Rows.fork`."""
-        import torch
-
         chosen = torch.tensor(rows)
         lines, visible, counts = self._lines[chosen], self._visible[chosen], self._lengths[chosen]
         keys = self.keys
@@ -175,9 +171,6 @@ class SharedRows(Rows):
 
     def join(self, others: "Sequence[Self]") -> Self:
         """See `Rows.join`; rows must not share lines."""
-        import torch
-        from torch.nn.functional import pad
-
         if not others:
             return self
         parts = [self, *others]
@@ -199,8 +192,6 @@ class SharedRows(Rows):
 
     def keep(self, rows: Sequence[int]) -> None:
         """See `Rows.keep`; rows must not share lines."""
-        import torch
-
         chosen = torch.tensor(rows)
         places = (chosen != torch.arange(len(rows))).nonzero()[:, 0]
         moved = [each.to(self._model.device) for each in (places, chosen[places])]
@@ -212,7 +203,7 @@ class SharedRows(Rows):
             for layer in layers:
                 layer.keep(len(rows), *moved)
 
-    def _positions_of(self, lines: "torch.Tensor") -> "torch.Tensor":
+    def _positions_of(self, lines: torch.Tensor) -> torch.Tensor:
         return self._positions if len(self._positions) == 1 else self._positions[lines]
 
     def _throw_out_hidden(self) -> None:
@@ -229,16 +220,14 @@ class SharedRows(Rows):
         )
 
 
-def _changed(change: "Callable[[torch.Tensor], torch.Tensor]", rows: SharedRows) -> "Cache":
+def _changed(change: Callable[[torch.Tensor], torch.Tensor], rows: SharedRows) -> "Cache":
     """A cache of what `change` makes of the keys, and of the values, of each layer of the rows."""
-    import torch
-
     layers: Any = rows._cache.layers
     with torch.inference_mode():
         return _cache([(change(each.keys), change(each.values)) for each in layers])
 
 
-def _cache(layers: "list[tuple[torch.Tensor, torch.Tensor]]") -> "Cache":
+def _cache(layers: list[tuple[torch.Tensor, torch.Tensor]]) -> "Cache":
     from transformers import Cache
 
     from toolformer.forward.growing_layer import GrowingLayer

@@ -20,7 +20,6 @@ from toolformer.decoding.calibration import min_call_probability as calibrated_p
 from toolformer.decoding.completions import CLOSED, Completion, DecodingParameters
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError
-from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer, check_writes_calls, load_tokenizer
 from toolformer.generation.defaults import DEFAULTS
 from toolformer.generation.refusals import check_served, check_values, tools_by_name
@@ -35,6 +34,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
     from transformers.generation.utils import GenerateDecoderOnlyOutput
+
+    from toolformer.forward.language_model import LanguageModel
 
 # By model, with what they were made for. Probing a model and reading its tokenizer takes longer
 # than decoding a short answer.
@@ -158,8 +159,10 @@ def _for_prompts(tool: Tool) -> Tool:
 
 def _language_model(
     model: "PreTrainedModel", processing_class: "PreTrainedTokenizerBase | None"
-) -> LanguageModel:
+) -> "LanguageModel":
     """The model as the engine uses it; made anew where it was moved, cast or resized."""
+    from toolformer.forward.language_model import LanguageModel
+
     head = model.get_output_embeddings()
     made_for = (processing_class, model.name_or_path, model.device, model.dtype, head)
     known = _LANGUAGE_MODELS.get(model)
@@ -215,7 +218,7 @@ def _read_tokenizer(model: "PreTrainedModel") -> Tokenizer:
 
 
 def _prompt_ids(
-    input_ids: "torch.Tensor", attention_mask: "torch.Tensor | None", model: LanguageModel
+    input_ids: "torch.Tensor", attention_mask: "torch.Tensor | None", model: "LanguageModel"
 ) -> list[list[int]]:
     """The tokens of each prompt, without padding and without a start in front."""
     mask = input_ids.new_ones(input_ids.shape) if attention_mask is None else attention_mask
@@ -229,7 +232,7 @@ def _prompt_ids(
     return prompts
 
 
-def _end_ids(model: LanguageModel, given: int | Sequence[int] | None) -> frozenset[int]:
+def _end_ids(model: "LanguageModel", given: int | Sequence[int] | None) -> frozenset[int]:
     """Tokens that end a text: the decoder's own, unless `generate` was given others."""
     configured = _id_set(model.model.generation_config.eos_token_id)
     if _id_set(given) == configured:
@@ -245,7 +248,7 @@ def _returned(
     input_ids: "torch.Tensor",
     completions: Sequence[Completion],
     generation_config: Any,
-    model: LanguageModel,
+    model: "LanguageModel",
 ) -> "torch.Tensor | GenerateDecoderOnlyOutput":
     import torch
     from transformers.generation.utils import GenerateDecoderOnlyOutput

@@ -12,7 +12,6 @@ from typing import Any
 from toolformer.base.digests import hex_digest
 from toolformer.errors import DivergedError, TrainingError
 from toolformer.forward.batching import longest_first, plan_batches
-from toolformer.forward.language_model import LanguageModel
 from toolformer.training.low_rank import add_adapters, save_adapters
 from toolformer.training.process_group import ProcessGroup
 from toolformer.training.training_job import TrainingJob
@@ -46,6 +45,8 @@ class Trainer:
         self, job: TrainingJob, *, device: str | None = None, group: ProcessGroup | None = None
     ):
         import torch
+
+        from toolformer.forward.language_model import LanguageModel
 
         device = device or job.device
         parameters = job.parameters

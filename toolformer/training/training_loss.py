@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from toolformer.forward.language_model import LanguageModel
 from toolformer.training.training_rows import TrainingRow
 
 if TYPE_CHECKING:
     import torch
+
+    from toolformer.forward.language_model import LanguageModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,7 @@ CALLS_ALONE = LossWeights(text=0.0, call=1.0, tool=1.0, result=0.0)
 
 
 def add_gradient(
-    model: LanguageModel,
+    model: "LanguageModel",
     rows: Sequence[TrainingRow],
     *,
     weights: LossWeights,
@@ -101,7 +102,7 @@ def add_gradient(
 
 
 def summed_losses(
-    model: LanguageModel,
+    model: "LanguageModel",
     rows: Sequence[TrainingRow],
     *,
     weights: Sequence[LossWeights],
@@ -131,7 +132,7 @@ def summed_losses(
 
 
 def _token_weights(
-    model: LanguageModel, rows: Sequence[TrainingRow], weights: LossWeights
+    model: "LanguageModel", rows: Sequence[TrainingRow], weights: LossWeights
 ) -> "torch.Tensor":
     import torch
 
@@ -143,7 +144,7 @@ def _token_weights(
 
 
 def _fed(
-    model: LanguageModel, rows: Sequence[Sequence[int]]
+    model: "LanguageModel", rows: Sequence[Sequence[int]]
 ) -> tuple["torch.Tensor", "torch.Tensor"]:
     """Hidden states from which the tokens are predicted, and these tokens, padding left out.
 
@@ -165,11 +166,11 @@ def _fed(
     return model.hidden_states(fed.to(model.device))[is_token], targets
 
 
-def _pieces(model: LanguageModel, *tensors: "torch.Tensor") -> "list[tuple[torch.Tensor, ...]]":
+def _pieces(model: "LanguageModel", *tensors: "torch.Tensor") -> "list[tuple[torch.Tensor, ...]]":
     return list(zip(*(each.split(model.logit_rows) for each in tensors), strict=True))
 
 
-def _autocast(model: LanguageModel, precision: str) -> Any:
+def _autocast(model: "LanguageModel", precision: str) -> Any:
     import torch
 
     return torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")

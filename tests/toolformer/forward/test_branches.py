@@ -4,10 +4,9 @@ import torch
 
 from tests.toolformer.architectures import windows_of
 from toolformer import reference
-from toolformer.forward.branches import sample_branches
 from toolformer.forward.model import Branch, Place
 from toolformer.forward.next_tokens import sample_tokens
-from toolformer.forward.prefill import ReadTexts
+from toolformer.forward.prefill import ReadTexts, sample_branches
 from toolformer.samples import CallReader
 
 PROMPT = "Calls.\nIn: {text}\nOutput:"

@@ -3,7 +3,7 @@ import torch
 from transformers.integrations import sdpa_attention
 
 from tests.toolformer.architectures import ARCHITECTURES
-from toolformer.forward import shared_heads
+from toolformer.forward import network
 
 
 def test_query_heads_that_share_keys_give_what_copies_of_the_keys_give():
@@ -32,5 +32,5 @@ def test_where_a_model_was_moved_to_another_device_keys_are_copied(device, is_ow
     monkeypatch.setattr(sdpa_attention, "sdpa_attention_forward", lambda *_, **__: "transformers'")
     query, key = (torch.zeros((1, heads, 3, 8), device=device) for heads in (4, 2))
     mask = torch.zeros((1, 1, 3, 3), device=device)
-    found = shared_heads._attention(torch.nn.Module(), query, key, key, mask)
+    found = network._attention(torch.nn.Module(), query, key, key, mask)
     assert (found == "transformers'") == is_own

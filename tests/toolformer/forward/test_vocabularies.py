@@ -17,10 +17,14 @@ from transformers import PreTrainedTokenizerFast
 from tests.fakes import END, START, TOKENIZERS, byte_tokenizer, piece_tokenizer
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.chat_template import chat_ids, plain_prompt, plain_template
-from toolformer.forward.growing_text import GrowingText
 from toolformer.forward.model_directory import configurations
 from toolformer.forward.start_token import end_ids, start_token
-from toolformer.forward.tokenization import Tokenizer, check_writes_calls, load_tokenizer
+from toolformer.forward.tokenization import (
+    GrowingText,
+    Tokenizer,
+    check_writes_calls,
+    load_tokenizer,
+)
 from toolformer.forward.windows import split_into_windows
 from tools.protocol import ToolCall
 from tools.syntax import call_pieces

@@ -3,9 +3,9 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from toolformer.errors import OutOfMemoryError, ToolformerError
-from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.model import Model
 from toolformer.forward.model_directory import check_model_directory, read_config
 from toolformer.home.home import Home
@@ -15,6 +15,9 @@ from toolformer.home.wiring.model_location import ModelLocation, base_model
 from toolformer.settings.evaluation_sections import BASE, FINETUNED
 from toolformer.settings.sections import Settings
 from toolformer.settings.training_sections import CALLS
+
+if TYPE_CHECKING:
+    from toolformer.forward.language_model import LanguageModel
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -69,11 +72,13 @@ def evaluated_model(key: str, settings: Settings, home: Home) -> EvaluatedModel:
 
 def base_beside(
     model: Model, of: EvaluatedModel, holder: ModelHolder, settings: Settings, home: Home
-) -> LanguageModel | None:
+) -> "LanguageModel | None":
     """The base model in float32, beside another that the holder holds, until `drop_copy`.
 
     None beside itself, and, with a warning, where it cannot be compared with the other.
     """
+    from toolformer.forward.language_model import LanguageModel
+
     if of.name == BASE:
         return None
     base = base_model(settings, home)
@@ -90,7 +95,7 @@ def base_beside(
     return None
 
 
-def _has_logits_of(model: LanguageModel, base: ModelLocation) -> bool:
+def _has_logits_of(model: "LanguageModel", base: ModelLocation) -> bool:
     """Whether there are as many, some of which may stand for no token."""
     of_base = read_config(base.directory).get_text_config(decoder=True)
     return model.text_config.vocab_size == of_base.vocab_size
