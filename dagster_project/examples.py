@@ -17,12 +17,6 @@ EXAMPLES = {
         "toolformer evaluate --study k --benchmarks asdiv",
     ),
     "evaluate harness": ("toolformer evaluate harness run --model toolformer --tasks nq_open",),
-    "evaluate bfcl": (
-        "toolformer evaluate bfcl --url http://localhost:8000 --model my-sft-model --questions "
-        "BFCL_v4_irrelevance.json",
-        "toolformer evaluate bfcl --model ~/my-sft-model --questions BFCL_v4_simple_python.json "
-        "--answers possible_answer/BFCL_v4_simple_python.json",
-    ),
     "recipe": ("toolformer recipe demo", "toolformer recipe small"),
     "stats": ("toolformer stats",),
     "sql": (

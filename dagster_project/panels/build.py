@@ -1,20 +1,11 @@
 """The commands of the panel Build: from texts to a model and what it gains."""
 
 import sys
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from dagster_project.panels.flags import (
-    AsJson,
-    Changes,
-    Force,
-    ToolNames,
-    VariantName,
-    expanded,
-    names_in,
-)
+from dagster_project.panels.flags import AsJson, Changes, Force, ToolNames, VariantName, names_in
 from toolformer.evaluation.modes import StudyName
 from toolformer.settings.corpus_sections import (
     DATE_COLUMN,
@@ -205,25 +196,6 @@ def harness(context: typer.Context) -> None:
 
     sys.argv = ["lm_eval", *context.args]
     cli_evaluate()
-
-
-@evaluate_app.command("bfcl")
-def bfcl(
-    model: Annotated[str, typer.Option(help="Name at the address; without one a directory.")],
-    questions: Annotated[Path, typer.Option(help="BFCL's file, such as simple_python's.")],
-    answers: Annotated[
-        Path | None, typer.Option(help="That in possible_answer. Without one no call is right.")
-    ] = None,
-    url: Annotated[str | None, typer.Option(help="Address; OPENAI_API_KEY is its key.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions.")] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="File for the answers, as JSON lines.", callback=expanded)
-    ] = None,
-) -> None:
-    """Ask a chat model for function calls: BFCL's questions of one turn and one call."""
-    from dagster_project.commands.function_calls import measure_function_calls
-
-    measure_function_calls(url, model, questions, answers, limit=limit, output=output)
 
 
 @app.command()
