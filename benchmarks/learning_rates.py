@@ -43,35 +43,24 @@ def _of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     from toolformer.forward.devices import resolve_device
     from toolformer.home.home import Home
     from toolformer.settings.settings_file import load_settings
-    from toolformer.training.finetuning import FinetuningParameters, TrainingJob, finetune
+    from toolformer.training.finetuning import TrainingJob, finetune
     from toolformer.training.learning_rates import RATES, chosen_rate
-    from toolformer.training.training_loss import LossWeights
 
     home = Home(options.home)
     changes: dict[str, Any] = {"training": {"seed": seed}}
     if options.model is not None:
         changes["language_model"] = {"path": str(options.model)}
     settings = load_settings(home.settings_file, overrides=changes)
-    workspace, training = Workspace(settings, home), settings.training
+    workspace = Workspace(settings, home)
     work = planned_training(workspace)
-    parameters = FinetuningParameters(
-        learning_rate=0.0,
-        warmup_share=training.warmup_share,
-        batch_size=work.batch_size,
-        steps=work.steps,
-        micro_batch_tokens=training.micro_batch_tokens,
-        evaluations=training.evaluations,
-        seed=seed,
-        clip_norm=training.clip_norm,
-        precision="float32",
-        save_every=training.save_every,
-        loss_weights=LossWeights(**training.loss_weights.model_dump()),
-    )
     job = TrainingJob(
         base=workspace.base_model,
         rows=work.rows.rows,
         development=work.development,
-        parameters=parameters,
+        settings=settings.training,
+        steps=work.steps,
+        learning_rate=0.0,
+        precision="float32",
         bos_token=settings.language_model.bos_token,
         device=resolve_device("auto"),
         state_folder=options.work / f"state-{seed}",
@@ -82,9 +71,9 @@ def _of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     print(f"seed {seed}: {chosen.summary}", flush=True)
     trials = [asdict(trial) for trial in chosen.trials]
     found: dict[str, Any] = {"seed": seed, "trials": trials, "seconds": time.monotonic() - began}
-    rates = {chosen.job.parameters.learning_rate, options.against}
+    rates = {chosen.job.learning_rate, options.against}
     for rate in () if options.against is None else sorted(rates):
-        of_rate = replace(job, parameters=replace(parameters, learning_rate=rate))
+        of_rate = replace(job, learning_rate=rate)
         model = options.work / f"model-{seed}-{rate:.0e}"
         progress = finetune(of_rate, model, facts={}, report=lambda _: None)
         best = progress.best

@@ -77,16 +77,12 @@ def _rows(base: Path, documents: Path | None) -> list[list[int]]:
 def _ours(base: Path, rows: Sequence[list[int]]) -> float:
     """Tokens a second of the steps after the first and before the last."""
     from toolformer.forward.devices import resolve_device
-    from toolformer.training.finetuning import (
-        FinetuningParameters,
-        StepReport,
-        TrainingJob,
-        finetune,
-    )
-    from toolformer.training.training_loss import ALIKE
+    from toolformer.settings.training_sections import TrainingSettings
+    from toolformer.training.finetuning import StepReport, TrainingJob, finetune
     from toolformer.training.training_rows import DevelopmentRows, TrainingRow
 
     reports: list[tuple[StepReport, float]] = []
+    settings = {"batch_size": BATCH, "micro_batch_tokens": MICRO_BATCH_TOKENS, "evaluations": 1}
     with tempfile.TemporaryDirectory() as folder:
         # As short as can be: what it costs is not measured.
         shortest = [TrainingRow(tuple(rows[0][:2]), bytes(2))]
@@ -94,19 +90,10 @@ def _ours(base: Path, rows: Sequence[list[int]]) -> float:
             base=base,
             rows=[TrainingRow(tuple(row), bytes(len(row))) for row in rows],
             development=DevelopmentRows(shortest, shortest),
-            parameters=FinetuningParameters(
-                learning_rate=1e-5,
-                warmup_share=0.0,
-                batch_size=BATCH,
-                steps=STEPS,
-                micro_batch_tokens=MICRO_BATCH_TOKENS,
-                evaluations=1,
-                seed=0,
-                clip_norm=1.0,
-                precision="float32",
-                save_every=STEPS,
-                loss_weights=ALIKE,
-            ),
+            settings=TrainingSettings.model_validate({"warmup_share": 0.0, **settings}),
+            steps=STEPS,
+            learning_rate=1e-5,
+            precision="float32",
             bos_token=None,
             device=resolve_device("auto"),
             state_folder=Path(folder) / "state",

@@ -1,7 +1,7 @@
 """The model finetuned on the training set, and its controls (paper §2 and §4.1)."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,24 +31,13 @@ from toolformer.home.report import ADDRESS
 from toolformer.home.wiring.annotator import finetuned_model_directory
 from toolformer.home.wiring.evaluated_models import evaluated_model, name_of_variant
 from toolformer.home.wiring.served import check_has_weights
-from toolformer.training.finetuning import (
-    FinetuningParameters,
-    Progress,
-    StepReport,
-    TrainingJob,
-    finetune,
-)
+from toolformer.training.finetuning import Progress, StepReport, TrainingJob, finetune
 from toolformer.training.learning_rates import RATES, RATES_OF_ADAPTERS, steps_of_trial
 from toolformer.training.model_card import CARD_FILE
-from toolformer.training.training_loss import LossWeights
 from warehouse.schema import ALL
 
 # How long the training took, in the metadata of its curve.
 SECONDS = "seconds"
-# Of the section `training`: how the loop trains.
-_OF_THE_LOOP = {field.name for field in fields(FinetuningParameters)} - {
-    *("learning_rate", "precision", "steps", "loss_weights")
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,19 +106,15 @@ class FinetunedModel(ModelOutput):
             lora_rank=training.lora_rank,
             shares=1 if device == "cpu" else training.processes,
         )
-        parameters = FinetuningParameters(
-            **training.model_dump(include=_OF_THE_LOOP),
-            # Where rates are tried, none of them has this.
-            learning_rate=0.0 if training.learning_rate == "auto" else training.learning_rate,
-            precision=precision,
-            steps=work.steps,
-            loss_weights=LossWeights(**training.loss_weights.model_dump()),
-        )
         job = TrainingJob(
             base=base,
             rows=work.rows.rows,
             development=work.development,
-            parameters=parameters,
+            settings=training,
+            steps=work.steps,
+            # Where rates are tried, none of them has this.
+            learning_rate=0.0 if training.learning_rate == "auto" else training.learning_rate,
+            precision=precision,
             bos_token=settings.language_model.bos_token,
             state_folder=self.leftovers,
             fingerprint=fingerprint,

@@ -6,7 +6,7 @@
 import math
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from toolformer.settings.section import Section
 
@@ -135,3 +135,12 @@ class TrainingSettings(Section):
         if not is_rate:
             raise ValueError("expected a number above 0, or auto")
         return value
+
+    @model_validator(mode="after")
+    def _every_process_has_a_row(self) -> "TrainingSettings":
+        if self.processes > self.batch_size:
+            raise ValueError(
+                f"processes is {self.processes}; expected at most batch_size, which is "
+                f"{self.batch_size}: one without a row would idle"
+            )
+        return self

@@ -16,7 +16,6 @@ from toolformer.errors import TrainingError
 from toolformer.forward.chat_template import plain_template
 from toolformer.forward.start_token import start_token
 from toolformer.forward.tokenization import load_tokenizer
-from toolformer.training.finetuning_parameters import FinetuningParameters
 from toolformer.training.learning_rates import ChosenRate, chosen_rate, state_folder
 from toolformer.training.low_rank import merge_adapters
 from toolformer.training.training_job import TrainingJob
@@ -31,7 +30,7 @@ from toolformer.training.training_state import (
 )
 from tools.model_identity import model_identity
 
-__all__ = ["FinetuningParameters", "Progress", "StepReport", "TrainingJob", "finetune"]
+__all__ = ["Progress", "StepReport", "TrainingJob", "finetune"]
 _TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
@@ -105,8 +104,8 @@ def finetune(
         "fingerprint": job.fingerprint,
         "base": job.base.name,
         "bos_token": job.bos_token,
-        "precision": job.parameters.precision,
-        "parameters": asdict(job.parameters),
+        "precision": job.precision,
+        "parameters": job.recorded_settings,
         "rows": len(job.rows),
         "facts": dict(facts),
         **tried,
@@ -125,10 +124,10 @@ def finetune(
 
     checkpoint = state.checkpoint(best.step)
     with writing(output), replacing_folder(output) as folder:
-        if job.parameters.lora_rank is None:
+        if job.settings.lora_rank is None:
             shutil.copytree(checkpoint, folder, dirs_exist_ok=True)
         else:
-            merge_adapters(job.base, checkpoint, folder, rank=job.parameters.lora_rank)
+            merge_adapters(job.base, checkpoint, folder, rank=job.settings.lora_rank)
         tokenizer = load_tokenizer(job.base)
         if not any(PROMPT in row.kinds for row in job.rows):
             # Behind the base model's template, which it never saw with calls, it hardly calls.

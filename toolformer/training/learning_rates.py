@@ -71,7 +71,7 @@ class ChosenRate:
     def summary(self) -> str:
         """What was chosen and why, in a line."""
         return (
-            f"learning rate {self.job.parameters.learning_rate:.0e}, by the perplexity of the "
+            f"learning rate {self.job.learning_rate:.0e}, by the perplexity of the "
             f"development texts without calls after {self.steps} steps: "
             f"{'; '.join(map(str, self.trials))}; base model: {self.base.perplexity:.2f}"
         )
@@ -104,18 +104,14 @@ def chosen_rate(
             than 0.1 nats above the base model's.
         ToolformerError: as `finetune` does.
     """
-    steps = steps_of_trial(job.parameters.steps)
+    steps = steps_of_trial(job.steps)
     base: DevelopmentLoss | None = None
     trials: list[Trial | DivergedTrial] = []
     sound: list[Trial] = []
     for rate in rates:
-        parameters = replace(job.parameters, learning_rate=rate)
-        folder = state_folder(job, rate)
-        of_rate = replace(
-            job, parameters=parameters, state_folder=folder, base_loss=base, stops_at=steps
-        )
+        trial_job = replace(_at_rate(job, rate), base_loss=base, stops_at=steps)
         try:
-            progress = train_job(of_rate, report(rate))
+            progress = train_job(trial_job, report(rate))
         except DivergedError:
             trials.append(DivergedTrial(rate))
             continue
@@ -145,12 +141,11 @@ def chosen_rate(
     lowest = min(trial.perplexity for trial in sound)
     limit_of = lowest if rises(base.perplexity, lowest) else base.perplexity
     rate = next(trial.learning_rate for trial in sound if not rises(limit_of, trial.perplexity))
-    of_rate = replace(
-        job,
-        parameters=replace(job.parameters, learning_rate=rate),
-        state_folder=state_folder(job, rate),
-    )
-    return ChosenRate(of_rate, steps, base, tuple(trials))
+    return ChosenRate(_at_rate(job, rate), steps, base, tuple(trials))
+
+
+def _at_rate(job: TrainingJob, rate: float) -> TrainingJob:
+    return replace(job, learning_rate=rate, state_folder=state_folder(job, rate))
 
 
 def steps_of_trial(steps: int) -> int:

@@ -12,15 +12,16 @@ from typing import Any
 from toolformer.base.digests import hex_digest
 from toolformer.errors import DivergedError, TrainingError
 from toolformer.forward.batching import longest_first, plan_batches
+from toolformer.settings.training_sections import LossWeightsSettings
 from toolformer.training.low_rank import add_adapters, save_adapters
 from toolformer.training.process_group import ProcessGroup
 from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_loss import (
     ALIKE,
     CALLS_ALONE,
-    LossWeights,
     add_gradient,
     summed_losses,
+    total_weight,
 )
 from toolformer.training.training_rows import TEXT, TrainingRow, batch_rows
 from toolformer.training.training_state import DevelopmentLoss, Progress, StepReport, TrainingState
@@ -49,29 +50,26 @@ class Trainer:
         from toolformer.forward.language_model import LanguageModel
 
         device = device or job.device
-        parameters = job.parameters
+        settings = job.settings
         self._group = group or ProcessGroup()
         self.model = LanguageModel.load(
             job.base,
             # Small steps get lost in bfloat16 weights: what is trained is float32, whatever is
             # computed in. What only stands beside adapters is not.
-            precision="float32" if parameters.lora_rank is None else parameters.precision,
+            precision="float32" if settings.lora_rank is None else job.precision,
             # A device need not hold the whole model: its part is moved there layer by layer.
             device=device if self._group.size == 1 else "cpu",
             bos_token=job.bos_token,
         )
-        self._rows = job.rows
-        self._development, self._base_loss = job.development, job.base_loss
-        self._stops_at = job.stops_at
-        self._parameters = parameters
+        self._job, self._settings = job, settings
         self._check_fit()
-        if parameters.lora_rank is not None:
+        if settings.lora_rank is not None:
             # The same ones in all processes.
-            torch.manual_seed(_seed(parameters.seed, "adapters"))
-            add_adapters(self.model.model, rank=parameters.lora_rank)
-        if parameters.gradient_checkpointing:
+            torch.manual_seed(_seed(settings.seed, "adapters"))
+            add_adapters(self.model.model, rank=settings.lora_rank)
+        if settings.gradient_checkpointing:
             _enable_checkpointing(self.model.model)
-        self._group.divide(self.model.model, parameters.precision)
+        self._group.divide(self.model.model, job.precision)
         self._weights = {
             name: weight
             for name, weight in self.model.model.named_parameters()
@@ -79,7 +77,7 @@ class Trainer:
         }
         self._optimizer = torch.optim.AdamW(
             self._weights.values(),
-            lr=parameters.learning_rate,
+            lr=job.learning_rate,
             betas=_ADAM_BETAS,
             weight_decay=0.0,
             # In place of a copy of the largest weight per step.
@@ -105,23 +103,22 @@ class Trainer:
             TrainingError: the disk is full.
             CheckpointError: the saved state is damaged.
         """
-        parameters = self._parameters
-        began = time.monotonic()
+        job, began = self._job, time.monotonic()
         progress = state.load_progress()
         if progress is None:
-            progress = Progress(base=self._base_loss or self._development_loss(0))
+            progress = Progress(base=job.base_loss or self._development_loss(0))
         elif not self._is_done(progress):
             state.restore(self._weights, self._optimizer)
         began -= progress.seconds
-        for done in progress.history[: self._stops_at]:
+        for done in progress.history[: job.stops_at]:
             report(done)
         while not self._is_done(progress):
             step = progress.step + 1
             loss, tokens = self._step(step)
-            measured, is_scheduled = None, parameters.is_evaluated(step)
-            if is_scheduled or step == self._stops_at:
+            measured, is_scheduled = None, job.is_evaluated(step)
+            if is_scheduled or step == job.stops_at:
                 measured = self._development_loss(step)
-            if measured and self._stops_at is not None:
+            if measured and job.stops_at is not None:
                 progress.trial = measured
             if not is_scheduled:
                 measured = None
@@ -129,7 +126,7 @@ class Trainer:
                 StepReport(
                     step=step,
                     loss=loss,
-                    learning_rate=parameters.learning_rate_at(step),
+                    learning_rate=job.learning_rate_at(step),
                     tokens=progress.tokens + tokens,
                     development_perplexity=measured and measured.perplexity,
                     development_loss=measured and measured.mean,
@@ -139,62 +136,62 @@ class Trainer:
             if progress.step in progress.candidates:
                 self._save_checkpoint(state, progress)
             progress.seconds = time.monotonic() - began
-            if self._is_done(progress) or step % parameters.save_every == 0:
+            if self._is_done(progress) or step % self._settings.save_every == 0:
                 # A run that has no step left needs no weights to go on.
-                is_over = progress.is_over(parameters.steps)
+                is_over = progress.is_over(job.steps)
                 state.save({} if is_over else self._weights, self._optimizer, progress)
             report(progress.history[-1])
         return progress
 
     def _is_done(self, progress: Progress) -> bool:
-        steps = self._parameters.steps
+        steps = self._job.steps
         # A training that had gone on behind its trial is further.
-        return progress.step >= (self._stops_at or steps) or progress.is_over(steps)
+        return progress.step >= (self._job.stops_at or steps) or progress.is_over(steps)
 
     def _step(self, step: int) -> tuple[float, int]:
         """One optimiser step; the mean loss of its batch and the number of its tokens."""
         import torch
 
-        parameters = self._parameters
+        rows, settings = self._job.rows, self._settings
         indices = batch_rows(
-            len(self._rows), batch_size=parameters.batch_size, step=step, seed=parameters.seed
+            len(rows), batch_size=settings.batch_size, step=step, seed=settings.seed
         )
-        batch = [self._rows[index] for index in indices]
-        batch_weight = parameters.loss_weights.total(batch)
+        batch = [rows[index] for index in indices]
+        batch_weight = total_weight(batch, settings.loss_weights)
         # A generator of its own for every step, so that a resumed run draws the same numbers; and
         # in every process, whose rows are others.
         drawn = (step, self._group.rank) if self._group.rank else (step,)
-        torch.manual_seed(_seed(parameters.seed, *drawn))
+        torch.manual_seed(_seed(settings.seed, *drawn))
         self.model.model.train()
         own_loss = 0.0
         for group in self._micro_batches([len(row.ids) for row in batch]):
             own_loss += add_gradient(
                 self.model,
                 [batch[index] for index in group] or [self._weightless],
-                weights=parameters.loss_weights,
+                weights=settings.loss_weights,
                 # Nothing of a row is left that is divided by this.
                 batch_weight=batch_weight if group else math.inf,
-                precision=parameters.precision,
+                precision=self._job.precision,
                 with_weights=self._group.with_weights,
             )
         loss = self._group.total(own_loss)
-        norm: Any = torch.nn.utils.clip_grad_norm_(self._weights.values(), parameters.clip_norm)
+        norm: Any = torch.nn.utils.clip_grad_norm_(self._weights.values(), settings.clip_norm)
         # Where each process holds a part of every weight, the norm has parts too.
         norm = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
         for name, value in (("training loss", loss), ("norm of the gradient", norm)):
             if not math.isfinite(value):
                 raise _not_finite(step, name, value)
         for group in self._optimizer.param_groups:
-            group["lr"] = parameters.learning_rate_at(step)
+            group["lr"] = self._job.learning_rate_at(step)
         self._optimizer.step()
         # Freed before anything is evaluated or saved: as large as the weights.
         self._optimizer.zero_grad(set_to_none=True)
         return loss, sum(len(row.ids) for row in batch)
 
     def _development_loss(self, step: int) -> DevelopmentLoss:
-        rows, weights = self._development, self._parameters.loss_weights
+        rows, weights = self._job.development, self._settings.loss_weights
         # A call of `shuffled` may not fit into its row, and texts may count nothing in training.
-        weights = weights if weights.total(rows.with_calls) else ALIKE
+        weights = weights if total_weight(rows.with_calls, weights) else ALIKE
         with_calls, calls = self._mean_losses(rows.with_calls, [weights, CALLS_ALONE])
         [without_calls] = self._mean_losses(rows.without_calls, [ALIKE])
         assert with_calls is not None
@@ -205,7 +202,7 @@ class Trainer:
         return measured
 
     def _mean_losses(
-        self, rows: Sequence[TrainingRow], weights: Sequence[LossWeights]
+        self, rows: Sequence[TrainingRow], weights: Sequence[LossWeightsSettings]
     ) -> list[float | None]:
         """The mean loss by each of these weights; None where no token of the rows has any."""
         self.model.model.eval()
@@ -215,7 +212,7 @@ class Trainer:
                 self.model,
                 [rows[index] for index in group] or [self._weightless],
                 weights=weights,
-                precision=self._parameters.precision,
+                precision=self._job.precision,
                 with_weights=self._group.with_weights,
             )
             if group:
@@ -224,7 +221,7 @@ class Trainer:
             self._group.total(math.fsum(losses[index] for losses in summed))
             for index in range(len(weights))
         ]
-        weighed = [each.total(rows) for each in weights]
+        weighed = [total_weight(rows, each) for each in weights]
         return [
             total / weight if weight else None
             for total, weight in zip(totals, weighed, strict=True)
@@ -233,7 +230,7 @@ class Trainer:
     def _micro_batches(self, lengths: Sequence[int]) -> list[list[int]]:
         """The rows that this process feeds at once; empty ones where the others feed more often."""
         plans = [
-            micro_batches(lengths, process, self._group.size, self._parameters.micro_batch_tokens)
+            micro_batches(lengths, process, self._group.size, self._settings.micro_batch_tokens)
             for process in range(self._group.size)
         ]
         own = plans[self._group.rank]
@@ -245,7 +242,7 @@ class Trainer:
         return TrainingRow((self.model.bos_id,), bytes([TEXT]))
 
     def _save_checkpoint(self, state: TrainingState, progress: Progress) -> None:
-        if self._parameters.lora_rank is None:
+        if self._settings.lora_rank is None:
             tensors = self._group.whole(self.model.model.state_dict(keep_vars=True))
             save_model = self.model.model.save_pretrained
             state.save_checkpoint(progress, lambda folder: save_model(folder, state_dict=tensors))
@@ -256,7 +253,8 @@ class Trainer:
     def _check_fit(self) -> None:
         embeddings: Any = self.model.model.get_input_embeddings()
         vocabulary = int(embeddings.weight.shape[0])
-        rows = [*self._rows, *self._development.with_calls, *self._development.without_calls]
+        development = self._job.development
+        rows = [*self._job.rows, *development.with_calls, *development.without_calls]
         every = [row.ids for row in rows]
         longest, largest = max(map(len, every)), max(map(max, every))
         if largest >= vocabulary:

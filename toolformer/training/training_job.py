@@ -5,14 +5,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from toolformer.base.digests import hex_digest
 from toolformer.base.loading import is_out_of_memory
 from toolformer.errors import OutOfMemoryError, TrainingError
-from toolformer.training.finetuning_parameters import FinetuningParameters
+from toolformer.settings.training_sections import TrainingSettings
 from toolformer.training.low_rank import check_installed
+from toolformer.training.training_loss import total_weight
 from toolformer.training.training_rows import DevelopmentRows, TrainingRow
 from toolformer.training.training_state import DevelopmentLoss
+
+# The settings that a training follows, as its record lists them: their order too is part of what a
+# model is.
+_RECORDED = (
+    *("learning_rate", "warmup_share", "batch_size", "steps", "micro_batch_tokens", "evaluations"),
+    *("seed", "clip_norm", "precision", "save_every", "loss_weights", "gradient_checkpointing"),
+    *("processes", "lora_rank"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +31,11 @@ class TrainingJob:
 
     Attributes:
         base: directory of the model to begin with.
+        settings: how to train; the three values below stand in place of its own.
+        steps: number of optimiser steps.
+        learning_rate: after the warm-up; constant from there on.
+        precision: precision of the computation, `float32` or `bfloat16` (autocast). Weights that
+            are trained are float32; those beside adapters have this precision.
         bos_token: text of the token in front of every row; None: the one used in scoring.
         device: `cpu` or a CUDA device; several processes take one CUDA device each, from the first
             on.
@@ -38,7 +53,10 @@ class TrainingJob:
     base: Path
     rows: Sequence[TrainingRow]
     development: DevelopmentRows
-    parameters: FinetuningParameters
+    settings: TrainingSettings
+    steps: int
+    learning_rate: float
+    precision: str
     bos_token: str | None
     device: str
     state_folder: Path
@@ -56,7 +74,8 @@ class TrainingJob:
                 "training.max_tokens. Build more shards, lower the filtering thresholds or raise "
                 "training.max_tokens."
             )
-        if weightless := sum(not self.parameters.loss_weights.total([row]) for row in rows):
+        weights = self.settings.loss_weights
+        if weightless := sum(not total_weight([row], weights) for row in rows):
             raise TrainingError(
                 f"{weightless} of {len(rows)} rows have no token that counts in the loss. Set "
                 "training.loss_weights.text above 0; texts without calls consist of nothing else."
@@ -66,10 +85,34 @@ class TrainingJob:
                 "There is no development text, by which the best checkpoint is chosen. Raise "
                 "training.development_share or build more shards."
             )
-        if self.parameters.lora_rank is not None:
+        if self.settings.lora_rank is not None:
             check_installed()
         object.__setattr__(self, "rows", rows)
         object.__setattr__(self, "development", DevelopmentRows(*zip(*measured, strict=True)))
+
+    @property
+    def recorded_settings(self) -> dict[str, Any]:
+        """What the settings and this job say of how to train, for the record of the model."""
+        computed = {
+            "learning_rate": self.learning_rate,
+            "steps": self.steps,
+            "precision": self.precision,
+        }
+        values = self.settings.model_dump() | computed
+        return {name: values[name] for name in _RECORDED}
+
+    def is_evaluated(self, step: int) -> bool:
+        """Return whether development losses are measured behind a step, counted from 1."""
+        evaluations = self.settings.evaluations
+        return step * evaluations // self.steps > (step - 1) * evaluations // self.steps
+
+    def learning_rate_at(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 1.
+
+        The warm-up ends with the step at which the full rate is reached.
+        """
+        warmup_steps = round(self.settings.warmup_share * self.steps)
+        return self.learning_rate * min(1.0, step / warmup_steps if warmup_steps else 1.0)
 
     @cached_property
     def digest(self) -> str:
@@ -97,7 +140,7 @@ def memory_explained(job: TrainingJob) -> Iterator[None]:
             raise
         raise OutOfMemoryError(
             f"The memory of device {job.device!r} does not hold {job.base.name!r}, its gradients "
-            f"and a micro-batch of {job.parameters.micro_batch_tokens} tokens. Lower "
+            f"and a micro-batch of {job.settings.micro_batch_tokens} tokens. Lower "
             "training.micro_batch_tokens, set training.gradient_checkpointing or a "
             "training.lora_rank, or divide the model among several GPUs (training.processes). "
             "Saved steps are kept."

@@ -5,9 +5,9 @@ computed, and differentiated, in pieces of which each is freed before the next.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from toolformer.settings.training_sections import LossWeightsSettings
 from toolformer.training.training_rows import TrainingRow
 
 if TYPE_CHECKING:
@@ -16,45 +16,32 @@ if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LossWeights:
-    """How much a token of each kind counts in the loss; the paper's are all 1.
-
-    Attributes:
-        call: weight of a call's tokens up to its arrow, which the model writes itself.
-        tool: weight of those among them that name the tool.
-        result: weight of the result's tokens and of the bracket behind it, which a tool writes.
-    """
-
-    text: float
-    call: float
-    tool: float
-    result: float
-
-    def of(self, row: TrainingRow) -> list[float]:
-        """The weight of each token of a row."""
-        return [self._by_kind[kind] for kind in row.kinds]
-
-    def total(self, rows: Sequence[TrainingRow]) -> float:
-        """The sum of the weights of all tokens of some rows."""
-        weights = [*enumerate(self._by_kind)]
-        return sum(row.kinds.count(kind) * weight for row in rows for kind, weight in weights)
-
-    @property
-    def _by_kind(self) -> tuple[float, ...]:
-        # In the order of the kinds; the prompt of a chat counts nothing.
-        return self.text, self.call, self.tool, self.result, 0.0
+ALIKE = LossWeightsSettings(text=1.0, call=1.0, tool=1.0, result=1.0)
+CALLS_ALONE = LossWeightsSettings(text=0.0, call=1.0, tool=1.0, result=0.0)
 
 
-ALIKE = LossWeights(text=1.0, call=1.0, tool=1.0, result=1.0)
-CALLS_ALONE = LossWeights(text=0.0, call=1.0, tool=1.0, result=0.0)
+def token_weights(row: TrainingRow, weights: LossWeightsSettings) -> list[float]:
+    """Return the weight of each token of a row."""
+    by_kind = _by_kind(weights)
+    return [by_kind[kind] for kind in row.kinds]
+
+
+def total_weight(rows: Sequence[TrainingRow], weights: LossWeightsSettings) -> float:
+    """Return the sum of the weights of all tokens of some rows."""
+    by_kind = [*enumerate(_by_kind(weights))]
+    return sum(row.kinds.count(kind) * weight for row in rows for kind, weight in by_kind)
+
+
+def _by_kind(weights: LossWeightsSettings) -> tuple[float, ...]:
+    # In the order of the kinds; the prompt of a chat counts nothing.
+    return weights.text, weights.call, weights.tool, weights.result, 0.0
 
 
 def add_gradient(
     model: "LanguageModel",
     rows: Sequence[TrainingRow],
     *,
-    weights: LossWeights,
+    weights: LossWeightsSettings,
     batch_weight: float,
     precision: str,
     with_weights: Callable[..., Any] = lambda compute: compute(),
@@ -75,8 +62,6 @@ def add_gradient(
     import torch
     from torch.nn.functional import cross_entropy
 
-    token_weights = _token_weights(model, rows, weights)
-
     def forward() -> tuple[torch.Tensor, torch.Tensor, float]:
         """The hidden states, and the gradient by them of the loss behind them."""
         with _autocast(model, precision):
@@ -84,7 +69,7 @@ def add_gradient(
         loss = 0.0
         gradients: list[torch.Tensor] = []
         for piece, targets_of_piece, weights_of_piece in _pieces(
-            model, hidden, targets, token_weights
+            model, hidden, targets, _weights(model, rows, weights)
         ):
             leaf = piece.detach().requires_grad_()
             with _autocast(model, precision):
@@ -105,7 +90,7 @@ def summed_losses(
     model: "LanguageModel",
     rows: Sequence[TrainingRow],
     *,
-    weights: Sequence[LossWeights],
+    weights: Sequence[LossWeightsSettings],
     precision: str,
     with_weights: Callable[..., Any] = lambda compute: compute(),
 ) -> list[float]:
@@ -118,7 +103,7 @@ def summed_losses(
 
     def forward() -> list[float]:
         hidden, targets = _fed(model, [row.ids for row in rows])
-        each = [_token_weights(model, rows, one) for one in weights]
+        each = [_weights(model, rows, one) for one in weights]
         sums = [0.0] * len(weights)
         for piece, tokens, *by in _pieces(model, hidden, targets, *each):
             losses = cross_entropy(model.logits(piece), tokens, reduction="none")
@@ -131,12 +116,13 @@ def summed_losses(
         return with_weights(forward)
 
 
-def _token_weights(
-    model: "LanguageModel", rows: Sequence[TrainingRow], weights: LossWeights
+def _weights(
+    model: "LanguageModel", rows: Sequence[TrainingRow], weights: LossWeightsSettings
 ) -> "torch.Tensor":
     import torch
 
-    return torch.tensor([weight for row in rows for weight in weights.of(row)], device=model.device)
+    of_tokens = [weight for row in rows for weight in token_weights(row, weights)]
+    return torch.tensor(of_tokens, device=model.device)
 
 
 # fed:       BOS  x_0  …  x_{n-2}  pad      hidden state j predicts x_j; x_{n-1} predicts

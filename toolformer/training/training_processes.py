@@ -42,7 +42,7 @@ def train_job(job: TrainingJob, report: Callable[[StepReport], None]) -> Progres
     from torch.multiprocessing.spawn import ProcessException, spawn
 
     state = TrainingState(job.state_folder, fingerprint=job.digest)
-    processes, devices = job.parameters.processes, torch.cuda.device_count()
+    processes, devices = job.settings.processes, torch.cuda.device_count()
     if processes == 1:
         # Dropout draws from the global generators; they are given back as they were.
         with torch.random.fork_rng(devices=range(devices)), memory_explained(job):
@@ -98,11 +98,9 @@ def _work(rank: int, job: TrainingJob, port: int, threads: int, queue: Any) -> N
     device = f"cuda:{rank}" if job.device.startswith("cuda") else job.device
     try:
         with memory_explained(job):
-            group = join_group(rank, job.parameters.processes, port=port, device=device)
+            group = join_group(rank, job.settings.processes, port=port, device=device)
             state = TrainingState(job.state_folder, fingerprint=job.digest, group=group)
-            sys.stderr.write(
-                f"Process {rank + 1} of {group.size} on {device}, {job.parameters.precision}.\n"
-            )
+            sys.stderr.write(f"Process {rank + 1} of {group.size} on {device}, {job.precision}.\n")
             trainer = Trainer(job, device=device, group=group)
             # The steps are the same in all of them.
             trainer.run(state, queue.put if group.is_first else lambda _: None)

@@ -75,6 +75,10 @@ def test_no_preset_goes_below_half_the_papers_filtering_threshold(preset: str):
         ({"sampling": {"temperature": float("inf")}}, "sampling.temperature = inf"),
         ({"training": {"learning_rate": float("nan")}}, "training.learning_rate = nan"),
         ({"training": {"learning_rate": 0}}, "a number above 0, or auto"),
+        (
+            {"training": {"processes": 3, "batch_size": 2}},
+            "processes is 3; expected at most batch_size",
+        ),
         ({"training": {"learning_rate": "fast"}}, "training.learning_rate = 'fast'"),
         ({"training": {"loss_weights": {"call": float("inf")}}}, "training.loss_weights.call = in"),
         ({"tools": {"MT": {"options": {"a": [float("inf")]}}}}, "tools.MT.options = {'a': [inf]}"),

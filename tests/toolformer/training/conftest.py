@@ -1,9 +1,7 @@
-from dataclasses import replace
-
 import pytest
 
-from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, ROWS, save_base
-from toolformer.training.finetuning import StepReport, TrainingJob, finetune
+from tests.toolformer.training.tiny import save_base, training_job
+from toolformer.training.finetuning import StepReport, finetune
 
 
 @pytest.fixture(scope="session")
@@ -17,17 +15,7 @@ def base(tmp_path_factory):
 def run(base, tmp_path):
     """Finetune with few words, stopped at a step as by a kill; gives the result and the reports."""
 
-    def run(
-        name="tuned",
-        rows=ROWS,
-        development=DEVELOPMENT,
-        *,
-        stop_at=None,
-        told=lambda step: None,
-        parameters=PARAMETERS,
-        of=base,
-        **changes,
-    ) -> tuple:
+    def run(name="tuned", *, stop_at=None, told=lambda step: None, of=base, **changes) -> tuple:
         reports: list[StepReport] = []
 
         def report(step: StepReport) -> None:
@@ -36,16 +24,7 @@ def run(base, tmp_path):
             if step.step == stop_at:
                 raise KeyboardInterrupt
 
-        job = TrainingJob(
-            base=of,
-            rows=rows,
-            development=development,
-            parameters=replace(parameters, **changes),
-            bos_token=None,
-            state_folder=tmp_path / f"{name}-state",
-            fingerprint="f1",
-            device="cpu",
-        )
+        job = training_job(of, tmp_path / f"{name}-state", **changes)
         result = finetune(job, tmp_path / name, facts={"calls": 5}, report=report)
         return result, reports
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import byte_tokenizer
+from tests.toolformer.training.tiny import loss_weights
 from toolformer.augmentation import KeptCall
 from toolformer.errors import ChatTemplateError
 from toolformer.forward.start_token import start_token
@@ -13,7 +14,7 @@ from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.forward.windows import split_into_windows
 from toolformer.settings.training_sections import CALLS, PLAIN, SHUFFLED, VARIANTS
 from toolformer.training.chats import Chats, window_as_trained
-from toolformer.training.training_loss import LossWeights
+from toolformer.training.training_loss import token_weights, total_weight
 from toolformer.training.training_rows import PROMPT, TrainingRow
 from toolformer.training.variant_rows import TextWithCalls, variant_rows
 
@@ -115,13 +116,13 @@ def test_all_variants_have_the_same_question_and_the_same_words_in_the_answer():
 
 def test_up_to_the_answer_nothing_counts_in_the_loss():
     row = row_of(TextWithCalls(SUM, None, (kept(SUM, " 42"),), False, AT_CALL))
-    weights = LossWeights(text=1.0, call=2.0, tool=4.0, result=3.0)
+    weights = loss_weights(call=2, tool=4, result=3)
     prompt = len(TOKENIZER.encode(asked("Six boxes of 7 are 6 * 7 =").replace("<|", "..")))
     assert row.kinds.count(PROMPT) < prompt
-    of_tokens = weights.of(row)
+    of_tokens = token_weights(row, weights)
     assert not any(of_tokens[: row.kinds.count(PROMPT)])
     assert all(of_tokens[row.kinds.count(PROMPT) :])
-    assert weights.total([row]) == sum(of_tokens)
+    assert total_weight([row], weights) == sum(of_tokens)
 
 
 def test_a_long_context_loses_its_beginning_and_a_text_without_room_stays_plain():

@@ -12,17 +12,17 @@ from tests.toolformer.training.tiny import (
     BOS,
     DEVELOPMENT,
     IDS,
-    PARAMETERS,
     PLAIN,
     ROWS,
+    SETTINGS,
     VOCABULARY,
+    loss_weights,
     row,
     weights,
 )
 from toolformer.errors import CheckpointError, OutOfMemoryError, TrainingError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.training import trainer
-from toolformer.training.training_loss import LossWeights
 from toolformer.training.training_rows import CALL, TOOL, DevelopmentRows
 
 # Seconds in all; `make test-fast` leaves them out.
@@ -76,7 +76,7 @@ def test_one_step_moves_the_weights_as_adam_on_the_mean_loss_does(run, base, tmp
     "by_kind", [(1.0, 1.0, 1.0, 1.0), (1.0, 1.0, 5.0, 0.0), (0.5, 3.0, 2.0, 0.25)]
 )
 def test_tokens_count_in_the_loss_by_their_kind(run, base, by_kind):
-    of_kinds = LossWeights(**dict(zip(("text", "call", "tool", "result"), by_kind, strict=True)))
+    of_kinds = loss_weights(**dict(zip(("text", "call", "tool", "result"), by_kind, strict=True)))
     _, reports = run(loss_weights=of_kinds, micro_batch_tokens=8)
     counted = [by_kind[kind] for each in ROWS for kind in each.kinds]
     losses = token_losses(base, IDS)
@@ -96,7 +96,7 @@ def test_the_best_checkpoint_by_texts_with_and_without_calls_is_kept_and_ends_th
     run, base, tmp_path
 ):
     # Training on words that the development texts lack makes these less likely in time.
-    of_kinds = LossWeights(text=1.0, call=2.0, tool=3.0, result=0.5)
+    of_kinds = loss_weights(call=2, tool=3, result=0.5)
     result, reports = run(
         rows=[row([5], [6], [7], [30, 31, 32])],
         batch_size=1,
@@ -178,10 +178,10 @@ def test_a_resumed_run_does_only_the_steps_that_are_left_and_all_of_them_for_oth
     )
     with pytest.raises(KeyboardInterrupt):
         run(stop_at=6, steps=6, save_every=4)
-    assert sum(fed) == 2 * PARAMETERS.batch_size
+    assert sum(fed) == 2 * SETTINGS.batch_size
     _, reports = run(rows=[row([25], [40, 41, 44])], steps=6, save_every=4)
     assert [report.step for report in reports] == [1, 2, 3, 4, 5, 6]
-    assert reports[0].tokens == PARAMETERS.batch_size * 4
+    assert reports[0].tokens == SETTINGS.batch_size * 4
 
 
 @pytest.mark.parametrize("file", ["*.safetensors", "progress.json"])
@@ -268,8 +268,9 @@ def test_bfloat16_computation_trains_float32_weights(run, base, tmp_path):
 
 def test_development_rows_that_lost_their_calls_are_measured_where_texts_count_nothing(run):
     without = DEVELOPMENT.without_calls
-    calls_alone = LossWeights(text=0.0, call=1.0, tool=1.0, result=1.0)
-    result, _ = run(development=DevelopmentRows(without, without), loss_weights=calls_alone)
+    result, _ = run(
+        development=DevelopmentRows(without, without), loss_weights=loss_weights(text=0)
+    )
     assert (result.base.with_calls, result.base.calls) == (result.base.without_calls, None)
 
 
@@ -280,13 +281,7 @@ def test_development_rows_that_lost_their_calls_are_measured_where_texts_count_n
         ({"development": DevelopmentRows([], [])}, "development_share"),
         ({"rows": [row([VOCABULARY])]}, f"token {VOCABULARY}"),
         ({"rows": [row(*([5] for _ in range(80)))]}, "max_tokens"),
-        (
-            {
-                "rows": [*ROWS, row([5], [6])],
-                "loss_weights": LossWeights(text=0.0, call=1.0, tool=1.0, result=1.0),
-            },
-            "1 of 5",
-        ),
+        ({"rows": [*ROWS, row([5], [6])], "loss_weights": loss_weights(text=0)}, "1 of 5"),
         ({"name": "file/tuned"}, "written"),
     ],
 )

@@ -2,15 +2,14 @@
 
 import json
 import math
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
-from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, row, weights
+from tests.toolformer.training.tiny import row, training_job, weights
 from toolformer.errors import DivergedError, TrainingError
 from toolformer.training import learning_rates, training_processes
-from toolformer.training.finetuning import TrainingJob, finetune
+from toolformer.training.finetuning import finetune
 from toolformer.training.learning_rates import RATES, chosen_rate
 from toolformer.training.training_state import DevelopmentLoss, Progress
 
@@ -24,16 +23,7 @@ RISING = (1e-1, 1e-3, 1e-4, 1e-5)
 @pytest.fixture
 def job(base, tmp_path):
     def job(name="rates", **changes):
-        return TrainingJob(
-            base=base,
-            rows=OTHERS,
-            development=DEVELOPMENT,
-            parameters=replace(PARAMETERS, **STEPS | changes),
-            bos_token=None,
-            state_folder=tmp_path / f"{name}-state",
-            fingerprint="f1",
-            device="cpu",
-        )
+        return training_job(base, tmp_path / f"{name}-state", rows=OTHERS, **STEPS | changes)
 
     return job
 
@@ -70,7 +60,7 @@ def test_the_largest_rate_wins_that_costs_no_language_else_the_largest_near_the_
 ):
     script_trials(monkeypatch, perplexities)
     chosen = choose(job(), RATES)
-    assert chosen.job.parameters.learning_rate == RATES[number]
+    assert chosen.job.learning_rate == RATES[number]
     assert [trial.learning_rate for trial in chosen.trials] == list(RATES[:tried])
 
 
@@ -103,7 +93,7 @@ def test_a_rate_that_costs_five_percent_more_perplexity_than_the_base_model_is_p
     chosen = choose(job(), RISING)
     first, second = chosen.trials
     assert first.perplexity > 1.05 * chosen.base.perplexity >= second.perplexity
-    assert chosen.job.parameters.learning_rate == second.learning_rate == 1e-3
+    assert chosen.job.learning_rate == second.learning_rate == 1e-3
     assert chosen.summary == (
         "learning rate 1e-03, by the perplexity of the development texts without calls after 4 "
         f"steps: 1e-01: {first.perplexity:.2f}; 1e-03: {second.perplexity:.2f}; base model: "
@@ -132,8 +122,8 @@ def test_the_training_goes_on_from_its_trial_and_is_that_of_the_rate_alone(
         report_rate=said.append,
     )
     assert steps_fed == [*2 * [1, 2, 3, 4], *range(5, 21)]
-    assert [chosen.job.parameters.learning_rate for chosen in said] == [1e-3]
-    run("alone", OTHERS, learning_rate=1e-3, **STEPS | {"evaluations": evaluations})
+    assert [chosen.job.learning_rate for chosen in said] == [1e-3]
+    run("alone", rows=OTHERS, learning_rate=1e-3, **STEPS | {"evaluations": evaluations})
     # The measurement at the trial's end does not count unless it was due.
     chosen, alone = (
         json.loads((tmp_path / name / "toolformer.json").read_text())
@@ -195,7 +185,7 @@ def test_a_training_that_was_killed_behind_its_trial_chooses_as_before(job, step
 
 def test_a_rate_that_diverges_is_passed_over_and_where_all_do_there_is_none(job):
     chosen = choose(job(), (1e30, 1e-5, 1e-6))
-    assert chosen.job.parameters.learning_rate == 1e-5
+    assert chosen.job.learning_rate == 1e-5
     assert "1e+30: not finite; 1e-05: " in chosen.summary
     with pytest.raises(TrainingError, match=r"every learning rate.*1e\+31: not finite; 1e\+30"):
         choose(job("none"), (1e31, 1e30))

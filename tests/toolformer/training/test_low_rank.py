@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 
@@ -10,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.toolformer.training.tiny import PARAMETERS, PLAIN, weights
+from tests.toolformer.training.tiny import PLAIN, weights
 from toolformer.errors import TrainingError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.training.low_rank import add_adapters, merge_adapters, save_adapters
@@ -20,13 +19,12 @@ pytestmark = [
     pytest.mark.skipif(find_spec("peft") is None, reason="needs the package peft"),
 ]
 
-SETTINGS = replace(PARAMETERS, steps=6, save_every=4, lora_rank=4)
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 @pytest.fixture
 def run(run):
-    return partial(run, parameters=SETTINGS)
+    return partial(run, steps=6, save_every=4, lora_rank=4)
 
 
 def test_a_plain_model_comes_out_with_the_perplexity_that_was_measured_with_adapters(

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import distributed, multiprocessing
 
 from tests.toolformer.training.group_session import Entry, train_all
-from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, ROWS
+from tests.toolformer.training.tiny import training_job
 from toolformer.training.process_group import ProcessGroup
 from toolformer.training.sharded_tensors import load_tensors
 from toolformer.training.trainer import Trainer
@@ -25,19 +25,18 @@ pytestmark = pytest.mark.slow
 
 # Three rows for two processes, and few enough tokens at once that one of them feeds more often.
 # The one evaluation is at the end, so that the best weights are the last ones.
-SETTINGS = replace(
-    PARAMETERS,
+CHANGES = {
     # Adam makes steps of this size out of gradients as small as rounding.
-    learning_rate=1e-3,
+    "learning_rate": 1e-3,
     # Clipped gradients would be alike where they are not.
-    clip_norm=1e9,
-    batch_size=3,
-    micro_batch_tokens=12,
-    steps=7,
-    save_every=3,
-    evaluations=1,
-    processes=2,
-)
+    "clip_norm": 1e9,
+    "batch_size": 3,
+    "micro_batch_tokens": 12,
+    "steps": 7,
+    "save_every": 3,
+    "evaluations": 1,
+    "processes": 2,
+}
 VARIANTS = {
     "plain": {},
     "checkpointed": {"gradient_checkpointing": True, "clip_norm": 1.0},
@@ -59,16 +58,8 @@ class Session:
 
     def job(self, name: str, variant: str) -> TrainingJob:
         """A job with a state folder of its own."""
-        return TrainingJob(
-            base=self._base,
-            rows=ROWS,
-            development=DEVELOPMENT,
-            parameters=replace(SETTINGS, **VARIANTS[variant]),
-            bos_token=None,
-            device="cpu",
-            state_folder=self.folder / f"{name}-state",
-            fingerprint=variant,
-        )
+        folder = self.folder / f"{name}-state"
+        return training_job(self._base, folder, fingerprint=variant, **CHANGES | VARIANTS[variant])
 
     def plan(self, name: str, variant: str, *, state_of: str = "", **events):
         """Let two processes train a job, or go on with the one of another entry."""

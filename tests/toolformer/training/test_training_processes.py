@@ -5,21 +5,18 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from functools import partial
 
 import psutil
 import pytest
 
 from tests.conftest import REPOSITORY, happens
-from tests.toolformer.training.tiny import PARAMETERS
+from tests.toolformer.training.tiny import ROWS
 from toolformer.errors import TrainingError
 from toolformer.forward.language_model import LanguageModel
-from toolformer.training.training_loss import LossWeights
+from toolformer.training.training_rows import TrainingRow
 
 pytestmark = pytest.mark.slow
-
-SETTINGS = replace(PARAMETERS, learning_rate=1e-3, processes=2)
 
 
 def children_of(parent: int) -> list[psutil.Process]:
@@ -46,7 +43,7 @@ def all_end(processes: list[psutil.Process]) -> bool:
 @pytest.fixture
 def train(run):
     """Finetune in two processes."""
-    return partial(run, parameters=SETTINGS)
+    return partial(run, learning_rate=1e-3, processes=2)
 
 
 def test_a_worker_that_is_killed_is_named_and_the_run_goes_on_from_its_state(train, tmp_path):
@@ -81,15 +78,11 @@ def test_a_worker_that_is_killed_is_named_and_the_run_goes_on_from_its_state(tra
 
 def test_no_worker_survives_the_kill_of_the_process_that_started_it(base, tmp_path):
     script = f"""
-from dataclasses import replace
 from pathlib import Path
-from tests.toolformer.training.tiny import DEVELOPMENT, PARAMETERS, ROWS
-from toolformer.training.finetuning import TrainingJob, finetune
-job = TrainingJob(
-    base=Path({str(base)!r}), rows=ROWS, development=DEVELOPMENT,
-    parameters=replace(PARAMETERS, steps=10**6, processes=2),
-    bos_token=None, state_folder=Path({str(tmp_path / "state")!r}), fingerprint="f1", device="cpu",
-)
+from tests.toolformer.training.tiny import training_job
+from toolformer.training.finetuning import finetune
+state = Path({str(tmp_path / "state")!r})
+job = training_job(Path({str(base)!r}), state, steps=10**6, processes=2)
 report = lambda step: print(step.step, flush=True)
 finetune(job, Path({str(tmp_path / "tuned")!r}), facts={{}}, report=report)
 """
@@ -118,14 +111,14 @@ def test_an_interrupted_call_ends_the_processes(train):
     assert all_end(workers)
 
 
-class FaultyWeights(LossWeights):
-    """Raises in the processes that train."""
+class FaultyKinds(bytes):
+    """Raises in the processes that train: only they look at each token."""
 
-    def of(self, row):
+    def __iter__(self):
         raise RuntimeError("a fault of a library")
 
 
 def test_a_process_that_fails_is_named_with_the_reason(train):
     expected = r"Process \d of the 2 .* failed: RuntimeError: a fault of .*run again.* anew"
     with pytest.raises(TrainingError, match=expected):
-        train(loss_weights=FaultyWeights(text=1.0, call=1.0, tool=1.0, result=1.0))
+        train(rows=[TrainingRow(row.ids, FaultyKinds(row.kinds)) for row in ROWS])

@@ -2,28 +2,18 @@
 
 from array import array
 from pathlib import Path
+from typing import Any
 
 from tests.fakes import byte_tokenizer
-from toolformer.settings.training_sections import CALLS
-from toolformer.training.finetuning import FinetuningParameters
-from toolformer.training.training_loss import ALIKE
+from toolformer.settings.training_sections import CALLS, LossWeightsSettings, TrainingSettings
+from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_rows import CALL, RESULT, TEXT, TOOL, DevelopmentRows, TrainingRow
 
 VOCABULARY = byte_tokenizer().vocabulary_size
 BOS = 0
 
-PARAMETERS = FinetuningParameters(
-    learning_rate=1e-2,
-    warmup_share=0.0,
-    batch_size=4,
-    steps=1,
-    micro_batch_tokens=64,
-    evaluations=1,
-    seed=3,
-    clip_norm=1.0,
-    precision="float32",
-    save_every=100,
-    loss_weights=ALIKE,
+SETTINGS = TrainingSettings.model_validate(
+    {"warmup_share": 0.0, "batch_size": 4, "micro_batch_tokens": 64, "evaluations": 1, "seed": 3}
 )
 
 
@@ -63,6 +53,16 @@ DEVELOPMENT = DevelopmentRows(
     ],
 )
 PLAIN = [each.ids for each in DEVELOPMENT.without_calls]
+OF_JOBS: dict[str, Any] = {
+    "rows": ROWS,
+    "development": DEVELOPMENT,
+    "steps": 1,
+    "learning_rate": 1e-2,
+    "precision": "float32",
+    "bos_token": None,
+    "fingerprint": "f1",
+    "device": "cpu",
+}
 
 
 def save_base(folder: Path) -> None:
@@ -86,6 +86,22 @@ def save_base(folder: Path) -> None:
             )
         ).save_pretrained(folder)
     byte_tokenizer().backend.save_pretrained(folder)
+
+
+def training_job(base: Path, state_folder: Path, **changes) -> TrainingJob:
+    """A training of the tiny model; changes are fields of the job, or settings of any value."""
+    fields = {name: changes.pop(name) for name in [*changes] if name in OF_JOBS}
+    return TrainingJob(
+        base=base,
+        settings=SETTINGS.model_copy(update=changes),
+        state_folder=state_folder,
+        **OF_JOBS | fields,
+    )
+
+
+def loss_weights(**weights: float) -> LossWeightsSettings:
+    """Weights of 1 but for these."""
+    return LossWeightsSettings.model_validate(weights)
 
 
 def weights(folder) -> dict:
