@@ -94,10 +94,11 @@ def _ours(model: Any, prompts: Sequence[str], tools: dict[str, Any]) -> tuple[in
     """Tokens that the model chose, and the seconds until the last text ended."""
     import datetime
 
-    from toolformer.decoding.completions import DecodingParameters
+    from toolformer.decoding.completions import Decoding
     from toolformer.decoding.decoding_row import RowSettings
     from toolformer.decoding.live_batch import LiveBatch
     from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest
+    from toolformer.settings.call_sections import DecodingSettings
     from tools.plugins.plugins import parse_arguments
     from tools.protocol import Document
     from tools.running.deadlines import Limits
@@ -105,7 +106,8 @@ def _ours(model: Any, prompts: Sequence[str], tools: dict[str, Any]) -> tuple[in
 
     asker = Document("prompt", "", published_on=datetime.date(2024, 5, 31))
     run_calls = call_runner(tools, [asker], limits=Limits(10))
-    parameters = DecodingParameters(NEW_TOKENS, 10, 1, 64, 32, tools=tuple(tools))
+    limits = DecodingSettings(max_new_tokens=NEW_TOKENS, call_attempts=1)
+    decoding = Decoding(limits, max_result_tokens=32, tools=tuple(tools))
     ended = threading.Semaphore(0)
     ends: list[LiveEnd] = []
     pieces: list[LivePiece] = []
@@ -118,7 +120,7 @@ def _ours(model: Any, prompts: Sequence[str], tools: dict[str, Any]) -> tuple[in
             ended.release()
 
     batch = LiveBatch(model, max_active=len(prompts), max_waiting=len(prompts))
-    settings = RowSettings(parameters, lambda name, text: parse_arguments(tools[name], text))
+    settings = RowSettings(decoding, lambda name, text: parse_arguments(tools[name], text))
     requests = [
         LiveRequest(prompt, settings, lambda call: run_calls([(0, call)])[0]) for prompt in prompts
     ]

@@ -157,7 +157,7 @@ def measure(root: Path) -> list[dict[str, Any]]:
         for kind, room in (("sums", 16), ("facts", 16), ("questions", 32)):
             of_kind = [item for item in asked if item.kind == kind]
             prompts = [item.prompt for item in of_kind]
-            completions = live.complete(prompts, today, live.parameters(room))
+            completions = live.complete(prompts, today, live.decoding(room))
             for item, completion in zip(of_kind, completions, strict=True):
                 text = completion.text_without_calls
                 is_sum = item.answer.isdigit()

@@ -18,10 +18,11 @@ from tokenizers import Tokenizer as BackendTokenizer
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from toolformer.decoding.completions import DecodingParameters
+from toolformer.decoding.completions import BY_RANK_ALONE, Decoding, MinCallProbability
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.samples import SamplingParameters
+from toolformer.settings.call_sections import DecodingSettings
 
 START, END = "<|endoftext|>", "<|im_end|>"
 # Pairs as the vocabulary writes them: Ġ is the space.
@@ -263,14 +264,14 @@ def sampling_parameters(**changes: Any) -> SamplingParameters:
     return SamplingParameters(**{**chosen, **changes})
 
 
-def decoding_parameters(**changes: Any) -> DecodingParameters:
-    """Two tools, of which one call is made where ` [` is among ten tokens, but for changes."""
-    chosen = {
-        "max_new_tokens": 40,
-        "call_top_k": 10,
-        "max_calls": 1,
-        "max_call_tokens": 64,
-        "max_result_tokens": 128,
-        "tools": ("Calculator", "QA"),
-    }
-    return DecodingParameters(**{**chosen, **changes})
+def decoding_with(
+    *,
+    max_result_tokens: int = 128,
+    tools: tuple[str, ...] = ("Calculator", "QA"),
+    blocked_tools: tuple[str, ...] = (),
+    min_call_probability: MinCallProbability = BY_RANK_ALONE,
+    **settings: int,
+) -> Decoding:
+    """One attempt at a call of one of two tools in a short text, but for what is given."""
+    section = DecodingSettings(**{"max_new_tokens": 40, "call_attempts": 1, **settings})
+    return Decoding(section, max_result_tokens, tools, blocked_tools, min_call_probability)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from toolformer import reference
 from toolformer.augmentation import KeptCall, augmented_segments
-from toolformer.decoding.completions import DecodingParameters
+from toolformer.decoding.completions import Decoding
 from toolformer.decoding.decoder import complete
 from toolformer.forward.attention_masks import attention_window
 from toolformer.forward.checkpoint import Checkpoint
@@ -26,6 +26,7 @@ from toolformer.scoring.call_scorer import Pruning, ScoringParameters
 from toolformer.scoring.loss_form import LossForm, Placement
 from toolformer.scoring.losses import scorer_for
 from toolformer.scoring.scored_call import ScoredCall
+from toolformer.settings.call_sections import DecodingSettings
 from toolformer.training.training_loss import ALIKE, add_gradient, summed_losses
 from toolformer.training.training_rows import training_row
 from tools.protocol import ToolCall
@@ -59,11 +60,8 @@ _SAMPLING = SamplingParameters(
     round=1,
 )
 # A call opens at once, comes to nothing and is taken back.
-_DECODING = DecodingParameters(
-    max_new_tokens=12,
-    call_top_k=1_000_000,
-    max_calls=1,
-    max_call_tokens=4,
+_DECODING = Decoding(
+    DecodingSettings(max_new_tokens=12, call_top_k=1_000_000, max_call_tokens=4, call_attempts=1),
     max_result_tokens=4,
     tools=(_TOOL,),
 )
@@ -240,7 +238,7 @@ class _Check:
         completions = complete(
             self.model,
             prompts,
-            parameters=_DECODING,
+            decoding=_DECODING,
             run_calls=lambda asked: [None for _ in asked],
             end_ids=frozenset(),
         )

@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
-from toolformer.decoding.completions import Completion
+from toolformer.decoding.completions import Completion, Decoding
 from toolformer.decoding.decoder import complete, longest_prompt_tokens
 from toolformer.errors import ChatTemplateError, ToolformerError
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import DISABLED, Mode
 from toolformer.forward.chat_template import chat_ids, has_chat_template, plain_prompt
 from toolformer.forward.model import Model
-from toolformer.home.wiring.live_calls import decoding_parameters, live_tools
+from toolformer.home.wiring.live_calls import live_tools
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.settings.sections import Settings
 from tools.errors import ToolUnavailableError
@@ -32,6 +33,9 @@ class Questions:
         self.benchmark = benchmark
         self.tools = tools
         self._settings = settings
+        self._decoding = Decoding(settings.decoding, settings.execution.max_result_tokens).changed(
+            max_new_tokens=benchmark.stop_rule.max_new_tokens
+        )
         self._without_calls: dict[str, Completion] = {}
 
     def ask(
@@ -75,11 +79,9 @@ class Questions:
         completions = complete(
             model,
             prompts,
-            parameters=decoding_parameters(
-                self._settings,
-                () if mode.is_disabled else tuple(self.tools.tools),
-                max_new_tokens=self.benchmark.stop_rule.max_new_tokens,
-                call_top_k=mode.call_top_k,
+            decoding=replace(
+                self._decoding.changed(call_top_k=mode.call_top_k),
+                tools=() if mode.is_disabled else tuple(self.tools.tools),
                 min_call_probability=mode.min_call_probability,
                 blocked_tools=(*self.benchmark.blocked_tools, *filter(None, [mode.without_tool])),
             ),
@@ -117,13 +119,8 @@ class Questions:
     ) -> tuple[list[BenchmarkItem], list[BenchmarkItem]]:
         """The items that leave room for an answer with a call, and the others."""
         # As for any tool and k, so that all modes ask the same items.
-        parameters = decoding_parameters(
-            self._settings,
-            ("any",),
-            max_new_tokens=self.benchmark.stop_rule.max_new_tokens,
-            call_top_k=1,
-        )
-        max_tokens = longest_prompt_tokens(model, parameters)
+        decoding = replace(self._decoding.changed(call_top_k=1), tools=("any",))
+        max_tokens = longest_prompt_tokens(model, decoding)
         parts: tuple[list[BenchmarkItem], list[BenchmarkItem]] = ([], [])
         for item in items:
             parts[len(self._prompt_ids(model, item)) > max_tokens].append(item)

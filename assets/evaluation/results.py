@@ -18,6 +18,7 @@ from assets.partition_events import REPORTED, PartitionEvents, PartitionReports
 from assets.run import Run
 from assets.stage_asset import asset_of
 from assets.training.training_inputs import LEFT_OUT
+from toolformer.decoding.calibration import min_call_probability
 from toolformer.decoding.completions import CLOSED
 from toolformer.evaluation.modes import (
     DISABLED,
@@ -33,7 +34,6 @@ from toolformer.home.expected_errors import EXPECTED_ERRORS, explained, memory_e
 from toolformer.home.metadata import table_markdown
 from toolformer.home.partitions import EVALUATIONS_PER_RUN, benchmark_and_model
 from toolformer.home.wiring.evaluated_models import EvaluatedModel, evaluated_model
-from toolformer.home.wiring.live_calls import with_calls
 from toolformer.home.wiring.model_cards import write_model_card
 from toolformer.settings.evaluation_sections import BASE
 from warehouse.schema import ALL
@@ -118,7 +118,8 @@ def _modes(
         # Nobody needs to hear that nothing was calibrated for it.
         calls = enabled(settings.decoding.call_top_k, CLOSED)
     else:
-        calls = with_calls(model.directory, settings)
+        least = min_call_probability(model.directory, settings.decoding.min_call_probability)
+        calls = enabled(settings.decoding.call_top_k, least)
     by_k = modes_by_k(_CALL_TOP_KS, with_calls=calls)
     by_edit = modes_by_edit(with_calls=calls)
     with_forced = forced(settings.decoding.call_top_k)

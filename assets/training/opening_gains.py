@@ -14,6 +14,7 @@ from assets.run import Workspace
 from assets.training.development_texts import DevelopmentText
 from toolformer.decoding.call_chances import call_chances
 from toolformer.decoding.call_gains import AnsweredCall, call_gains, written_calls
+from toolformer.decoding.completions import Decoding
 from toolformer.decoding.opening_thresholds import Opening, sampled
 from toolformer.decoding.triggers import CallChance
 from toolformer.forward.checkpoint import Checkpoint
@@ -21,7 +22,6 @@ from toolformer.forward.model import Place
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.home.progress import ProgressCallback
 from toolformer.home.wiring.execution import answered_calls
-from toolformer.home.wiring.live_calls import decoding_parameters
 from toolformer.home.wiring.scoring import scoring_parameters
 from tools.base import Tool
 from tools.plugins.plugins import parse_arguments
@@ -75,7 +75,7 @@ def measure_openings(
         model,
         windows,
         list(measured),
-        parameters=decoding_parameters(settings, tuple(tools)),
+        decoding=Decoding(settings.decoding, settings.execution.max_result_tokens, tuple(tools)),
         parse_arguments=lambda name, arguments: parse_arguments(tools[name], arguments),
         progress=progress_of("writing calls"),
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
-from toolformer.decoding.completions import CLOSED, Completion, MinCallProbability
+from toolformer.decoding.completions import CLOSED, Completion, Decoding, MinCallProbability
 from toolformer.errors import ToolformerError
 from toolformer.home.home import Home
 from toolformer.home.wiring.annotator import finetuned_model_directory, is_trained
@@ -24,7 +24,6 @@ from toolformer.settings.evaluation_sections import BASE
 from toolformer.settings.sections import Settings
 
 if TYPE_CHECKING:
-    from toolformer.decoding.completions import DecodingParameters
     from toolformer.forward.model import Model
 
 # Marks at which a sentence may end, with an abbreviation before them and what is closed there; or
@@ -49,30 +48,18 @@ class LiveModel:
     min_call_probability: MinCallProbability
     load: "Callable[[], Model]"
 
-    def parameters(
-        self,
-        max_new_tokens: int | None = None,
-        *,
-        with_calls: bool = True,
-        blocked_tools: Sequence[str] = (),
-    ) -> "DecodingParameters":
-        """How it continues a text."""
-        from toolformer.home.wiring.live_calls import decoding_parameters
-
-        return decoding_parameters(
-            self.settings,
-            tuple(self.toolbox.tools) if with_calls else (),
-            max_new_tokens=max_new_tokens,
+    def decoding(self, max_new_tokens: int | None = None) -> Decoding:
+        """Return how it continues a text."""
+        section = self.settings.decoding
+        return Decoding(
+            section,
+            self.settings.execution.max_result_tokens,
+            tuple(self.toolbox.tools),
             min_call_probability=self.min_call_probability,
-            blocked_tools=blocked_tools,
-        )
+        ).changed(max_new_tokens=max_new_tokens or section.max_new_tokens)
 
     def complete(
-        self,
-        prompts: Sequence[str],
-        today: datetime.date,
-        parameters: "DecodingParameters",
-        **options: Any,
+        self, prompts: Sequence[str], today: datetime.date, decoding: Decoding, **options: Any
     ) -> list[Completion]:
         """Continue prompts; `options` are those of `toolformer.decoding.decoder.complete`."""
         from toolformer.decoding.decoder import complete
@@ -82,7 +69,7 @@ class LiveModel:
         return complete(
             self.load(),
             prompts,
-            parameters=parameters,
+            decoding=decoding,
             run_calls=tools.run_calls,
             parse_arguments=tools.parse_arguments,
             **options,
@@ -144,11 +131,11 @@ def complete_text(
     settings = options.load_settings(home)
     date = given_date(today)
     with live_model(options, settings, home, model_name=model_name, with_tools=with_calls) as live:
-        parameters = live.parameters(max_tokens)
+        decoding = live.decoding(max_tokens)
         find_end = sentence_end if max_tokens is None else None
-        (completion,) = live.complete([text], date, parameters, find_end=find_end)
+        (completion,) = live.complete([text], date, decoding, find_end=find_end)
     console.say(text + completion.text)
-    _say_why_it_ended(completion, parameters.max_new_tokens)
+    _say_why_it_ended(completion, decoding.settings.max_new_tokens)
     for undone in completion.undone_calls:
         console.say(f"(taken back:{undone.text} – {undone.reason})")
     if show_trace:

@@ -127,11 +127,14 @@ class Answers:
         Raises:
             SequenceTooLongError: no prompt at all would leave room for so many new tokens.
         """
+        decoding = self.live.decoding(way.max_new_tokens)
         return self.live.complete(
             prompts,
             self.today,
-            self.live.parameters(
-                way.max_new_tokens, with_calls=self.with_calls, blocked_tools=self.blocked_tools
+            replace(
+                decoding,
+                tools=decoding.tools if self.with_calls else (),
+                blocked_tools=tuple(self.blocked_tools),
             ),
             prompt_ids=self._fitting(prompts, way),
             stop_texts=way.until,
@@ -143,12 +146,12 @@ class Answers:
     def _fitting(self, prompts: Sequence[str], way: Generation) -> list[list[int]]:
         model = self.live.load()
         # A run without tools is compared with another that has them.
-        parameters = replace(
-            self.live.parameters(way.max_new_tokens),
+        decoding = replace(
+            self.live.decoding(way.max_new_tokens),
             tools=("any",),
             min_call_probability=BY_RANK_ALONE,
         )
-        max_tokens = longest_prompt_tokens(model, parameters)
+        max_tokens = longest_prompt_tokens(model, decoding)
         if max_tokens < 1:
             raise SequenceTooLongError(
                 f"The task asks for up to {way.max_new_tokens} new tokens. With a call, they leave "

@@ -3,10 +3,10 @@
 import pytest
 
 from tests.fakes import byte_tokenizer
+from toolformer.decoding.calibration import min_call_probability
 from toolformer.decoding.completions import BY_RANK_ALONE
 from toolformer.filtering import Baseline
 from toolformer.forward.windows import split_into_windows
-from toolformer.home.wiring.live_calls import decoding_parameters, with_calls
 from toolformer.home.wiring.sampling import proposed_calls, sampling_parameters
 from toolformer.home.wiring.scoring import losses_wanted, scoring_parameters
 from toolformer.scoring.loss_form import LossForm, Placement
@@ -53,7 +53,5 @@ def test_the_model_chooses_the_positions_with_the_prompt_in_one_round(paper: Set
 
 def test_rank_alone_opens_calls_whatever_was_calibrated(paper: Settings, tmp_path):
     (tmp_path / "min_call_probability.json").write_text("not read")
-    mode = with_calls(tmp_path, paper)
-    assert (mode.call_top_k, mode.min_call_probability) == (10, BY_RANK_ALONE)
-    told = decoding_parameters(paper, TOOL_NAMES, min_call_probability=mode.min_call_probability)
-    assert (told.call_top_k, told.min_call_probability) == (10, BY_RANK_ALONE)
+    least = min_call_probability(tmp_path, paper.decoding.min_call_probability)
+    assert (paper.decoding.call_top_k, least) == (10, BY_RANK_ALONE)

@@ -10,9 +10,8 @@ from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from tests.fakes import byte_tokenizer
+from tests.fakes import byte_tokenizer, decoding_with
 from tests.toolformer.architectures import windows_of
-from toolformer.decoding.completions import DecodingParameters
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel
@@ -176,25 +175,17 @@ def check_branches(model: LanguageModel, long: Window, short: Window) -> None:
 
 
 def check_decoding(model: LanguageModel) -> None:
-    parameters = DecodingParameters(
-        max_new_tokens=4,
-        call_top_k=0,
-        max_calls=0,
-        max_call_tokens=1,
-        max_result_tokens=1,
-        tools=(),
-    )
     completions = complete(
         model,
         ["Six times", "Rain fell on the plain and"],
-        parameters=parameters,
+        decoding=decoding_with(max_new_tokens=4, tools=()),
         run_calls=lambda _: [],
         end_ids=frozenset(),
     )
     (opening,) = TOKENIZER.encode(" [")
     for completion in completions:
         ids = [model.bos_id, *TOKENIZER.encode(completion.prompt)]
-        assert len(completion.trace) == parameters.max_new_tokens
+        assert len(completion.trace) == 4
         for step in completion.trace:
             logits = stock(model, ids)[-1]
             logits[opening] = -torch.inf

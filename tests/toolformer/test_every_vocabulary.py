@@ -1,6 +1,5 @@
 """The method with every kind of vocabulary: the literal numbers, and the text that comes back."""
 
-import dataclasses
 import logging
 
 import pytest
@@ -13,13 +12,14 @@ from tests.fakes import (
     START,
     TOKENIZERS,
     byte_tokenizer,
+    decoding_with,
     sampling_parameters,
     taught_model,
     tiny_model,
 )
 from tests.toolformer.architectures import windows_of
 from toolformer import reference
-from toolformer.decoding.completions import DecodingParameters, MinCallProbability
+from toolformer.decoding.completions import MinCallProbability
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.chat_template import chat_ids, plain_prompt, plain_template
@@ -33,11 +33,10 @@ PROMPT = "Calls.\nIn: {text}\nOutput:"
 TEXT = "Six times seven is 42 [sic].\nThe Zoe\u0308 橋 at noon."
 LESSON = "The mill has 6 * 7 [Calculator(6 * 7) -> 42] 42 sacks, at most."
 PLAIN = LESSON.replace(" [Calculator(6 * 7) -> 42]", "")
-WAY = DecodingParameters(
+WAY = decoding_with(
     max_new_tokens=60,
     call_top_k=2,
     min_call_probability=MinCallProbability.everywhere(0.2),
-    max_calls=1,
     max_call_tokens=24,
     max_result_tokens=8,
     tools=("Calculator",),
@@ -86,9 +85,9 @@ def each_pupil(request) -> LanguageModel:
 @pytest.mark.parametrize("prompt", ["The mill has", "The mill has 6", ""])
 def test_answers_with_and_without_a_call_have_the_same_outer_text(each_pupil, prompt):
     run = {"run_calls": lambda requests: ["42" for _ in requests]}
-    (on,) = complete(each_pupil, [prompt], parameters=WAY, **run)
-    off = dataclasses.replace(WAY, call_top_k=0)
-    (without,) = complete(each_pupil, [prompt], parameters=off, **run)
+    (on,) = complete(each_pupil, [prompt], decoding=WAY, **run)
+    off = WAY.changed(call_top_k=0)
+    (without,) = complete(each_pupil, [prompt], decoding=off, **run)
     assert len(on.calls) == 1
     assert prompt + on.text == LESSON
     assert on.calls[0].text == " [Calculator(6 * 7) -> 42]"

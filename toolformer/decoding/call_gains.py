@@ -14,7 +14,7 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from toolformer.calls import call_ids
-from toolformer.decoding.completions import BY_RANK_ALONE, DecodingParameters, TraceStep
+from toolformer.decoding.completions import BY_RANK_ALONE, Decoding, TraceStep
 from toolformer.decoding.decoder import complete, longest_prompt_tokens
 from toolformer.decoding.triggers import tool_meant
 from toolformer.filtering import Baseline
@@ -55,7 +55,7 @@ def written_calls(
     windows: Sequence[Window],
     places: Sequence[Place],
     *,
-    parameters: DecodingParameters,
+    decoding: Decoding,
     parse_arguments: Callable[[str, str], str],
     progress: Callable[[int, int], None],
 ) -> dict[Place, WrittenCall]:
@@ -66,7 +66,7 @@ def written_calls(
 
     Args:
         places: in them, of which k allows a call.
-        parameters: parameters of the decoding that is asked about; a call is opened whatever its
+        decoding: the decoding that is asked about; a call is opened whatever its
             probability.
         parse_arguments: see `toolformer.decoding.decoder.complete`.
 
@@ -74,16 +74,13 @@ def written_calls(
         By place; none where what the model writes names none of the tools, or where there is no
         room for a call in the model's context.
     """
-    # One token behind the call, or in its place, ends the text.
-    parameters = replace(
-        parameters,
-        max_new_tokens=1,
-        max_calls=1,
+    # One token behind the call, or in its place, ends the text. Whether a call has a result is
+    # known later.
+    decoding = replace(
+        decoding.changed(max_new_tokens=1, max_calls=1, call_attempts=1),
         min_call_probability=BY_RANK_ALONE,
-        # Whether a call has a result is known later.
-        call_attempts=1,
     )
-    max_prompt = longest_prompt_tokens(model, parameters)
+    max_prompt = longest_prompt_tokens(model, decoding)
     roomy = [place for place in places if place.position <= max_prompt]
     calls: dict[int, ToolCall] = {}
 
@@ -96,13 +93,13 @@ def written_calls(
         # What is fed are the tokens; nobody reads the prompts of these completions.
         [""] * len(roomy),
         prompt_ids=[windows[place.row].ids[: place.position] for place in roomy],
-        parameters=parameters,
+        decoding=decoding,
         run_calls=note,
         parse_arguments=parse_arguments,
         progress=progress,
     )
     named = (
-        _named_tool(completion.trace, model.tokenizer, parameters.enabled_tools)
+        _named_tool(completion.trace, model.tokenizer, decoding.enabled_tools)
         for completion in completions
     )
     return {

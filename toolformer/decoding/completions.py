@@ -1,20 +1,13 @@
-"""What decoding takes and gives: its parameters, and the completions with their calls."""
+"""What decoding takes and gives: `Decoding`, and the completions with their calls."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Self
+
+from toolformer.settings.call_sections import DecodingSettings
 
 StopReason = Literal["end_of_text", "length", "stop_text"]
 TokenKind = Literal["sampled", "forced", "trigger", "undone"]
-
-_MINIMA = {
-    "max_new_tokens": 1,
-    "max_call_tokens": 1,
-    "max_result_tokens": 1,
-    "call_top_k": 0,
-    "max_calls": 0,
-    "call_attempts": 1,
-}
 
 
 class MinCallProbability(NamedTuple):
@@ -76,41 +69,30 @@ CLOSED = MinCallProbability.everywhere(1.0)
 
 
 @dataclass(frozen=True, slots=True)
-class DecodingParameters:
-    """How to decode (paper §2, "Inference", and §4.2; limits and the undoing of calls are ours).
+class Decoding:
+    """How texts are decoded (paper §2, "Inference", and §4.2): settings, and choices of a run.
+
+    A call does not use up `settings.max_new_tokens`, so that answers with and without a call have
+    the same room.
 
     Attributes:
-        max_new_tokens: most tokens outside calls. A call does not use them up, so that answers
-            with and without a call have the same room.
-        call_top_k: k of the trigger; 1 is plain greedy decoding, 0 disables calls.
-        max_calls: most calls with a result per text; 0 disables calls.
-        min_call_probability: `CLOSED` disables calls.
-        max_call_tokens: a call with more tokens than this before `->` is undone.
-        call_attempts: most calls that are written in turn at a place where one opens, until a tool
-            has a result; see `toolformer.decoding.decoding_row.OpenCall.others`.
+        settings: limits and k. Its minimum probability is not read; see `min_call_probability`.
+        max_result_tokens: longest result of a call, in tokens.
         tools: tools that may be called; none disables calls.
         blocked_tools: tools of the model that may not be called here, whether or not they are
             among `tools`.
+        min_call_probability: what the settings say, or the model's own; `CLOSED` disables calls.
     """
 
-    max_new_tokens: int
-    call_top_k: int
-    max_calls: int
-    max_call_tokens: int
+    settings: DecodingSettings
     max_result_tokens: int
     tools: tuple[str, ...] = ()
     blocked_tools: tuple[str, ...] = ()
     min_call_probability: MinCallProbability = BY_RANK_ALONE
-    call_attempts: int = 1
 
-    def __post_init__(self) -> None:
-        for name, minimum in _MINIMA.items():
-            if (value := getattr(self, name)) < minimum:
-                raise ValueError(f"{name} is {value}; expected at least {minimum}.")
-        if not self.min_call_probability.is_in_range:
-            raise ValueError(
-                f"{self.min_call_probability} has a value out of range; expected 0 to 1."
-            )
+    def changed(self, **settings: object) -> Self:
+        """Return the same with other settings, whose values the caller has checked."""
+        return replace(self, settings=self.settings.model_copy(update=settings))
 
     @property
     def is_disabled(self) -> bool:
@@ -119,7 +101,8 @@ class DecodingParameters:
         Only of that token: a vocabulary may have others that begin with it, such as ` [[`.
         """
         is_closed = self.min_call_probability == CLOSED
-        return is_closed or not self.tools or not self.call_top_k or not self.max_calls
+        has_calls = self.tools and self.settings.call_top_k and self.settings.max_calls
+        return is_closed or not has_calls
 
     @property
     def enabled_tools(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ The caller runs the calls. Trigger and call syntax are in `triggers`.
 
 from collections.abc import Callable, Sequence
 
-from toolformer.decoding.completions import Completion, DecodingParameters
+from toolformer.decoding.completions import Completion, Decoding
 from toolformer.decoding.decoding_batch import DecodingBatch, common_opening
 from toolformer.decoding.decoding_row import DecodingRow, RowSettings
 from toolformer.decoding.triggers import CallChance, first_opening
@@ -34,7 +34,7 @@ def complete(
     model: Model,
     prompts: Sequence[str],
     *,
-    parameters: DecodingParameters,
+    decoding: Decoding,
     run_calls: RunCalls,
     prompt_ids: Sequence[Sequence[int]] | None = None,
     parse_arguments: Callable[[str, str], str] | None = None,
@@ -84,7 +84,7 @@ def complete(
     """
     if prompt_ids is None:
         prompt_ids = [model.tokenizer.encode(prompt) for prompt in prompts]
-    settings = RowSettings(parameters, parse_arguments, stop_texts, find_end=find_end)
+    settings = RowSettings(decoding, parse_arguments, stop_texts, find_end=find_end)
     rows = [
         DecodingRow(index, prompt, [model.bos_id, *ids], model.tokenizer, settings)
         for index, (prompt, ids) in enumerate(zip(prompts, prompt_ids, strict=True))
@@ -92,39 +92,37 @@ def complete(
     if is_forced:
         known = _forced(rows, without_calls or ())
     else:
-        known = _known_without_calls(rows, without_calls, parameters)
+        known = _known_without_calls(rows, without_calls, decoding)
     unknown = [row for row in rows if row.index not in known]
     for row in unknown:
         check_length(model, row, f"Prompt {row.index}")
     if unknown:
         batch = DecodingBatch(model, model.end_ids if end_ids is None else end_ids)
-        row_tokens = max(len(row.pending) for row in unknown) + most_new_tokens(parameters)
+        row_tokens = max(len(row.pending) for row in unknown) + most_new_tokens(decoding)
         max_rows = rows_at_once or model.geometry.rows(row_tokens=row_tokens)
         _decode(unknown, batch, shared_opening(model, unknown), max_rows, run_calls, progress)
     return [known.get(row.index) or row.completion for row in rows]
 
 
 def _known_without_calls(
-    rows: Sequence[DecodingRow],
-    without_calls: Sequence[Completion] | None,
-    parameters: DecodingParameters,
+    rows: Sequence[DecodingRow], without_calls: Sequence[Completion] | None, decoding: Decoding
 ) -> dict[int, Completion]:
     """Completions in which no call can open; the other rows are told to begin where one can."""
     if without_calls is None:
         return {}
-    if parameters.is_disabled:
+    if decoding.is_disabled:
         return dict(enumerate(without_calls))
     ranks = {step.call_rank for completion in without_calls for step in completion.trace}
-    if parameters.call_top_k > TOLD_RANKS and None in ranks:
+    if decoding.settings.call_top_k > TOLD_RANKS and None in ranks:
         # Of a server that told no rank it is not known where a call could open.
         return {}
     known = {}
     for row, completion in zip(rows, without_calls, strict=True):
         opening = first_opening(
             (CallChance(step.call_rank, step.call_probability) for step in completion.trace),
-            call_top_k=parameters.call_top_k,
-            min_call_probability=parameters.min_call_probability,
-            tools=parameters.enabled_tools,
+            call_top_k=decoding.settings.call_top_k,
+            min_call_probability=decoding.min_call_probability,
+            tools=decoding.enabled_tools,
         )
         if opening is None:
             known[row.index] = completion
@@ -154,17 +152,17 @@ def _forced(
     return known
 
 
-def longest_prompt_tokens(model: Model, parameters: DecodingParameters) -> int:
+def longest_prompt_tokens(model: Model, decoding: Decoding) -> int:
     """Most tokens that a prompt may have, without the start token, for `complete` to take it."""
-    return model.context_length - 1 - most_new_tokens(parameters)
+    return model.context_length - 1 - most_new_tokens(decoding)
 
 
-def most_new_tokens(parameters: DecodingParameters) -> int:
+def most_new_tokens(decoding: Decoding) -> int:
     """Most tokens that may follow a prompt, those of calls included."""
-    if parameters.is_disabled:
-        return parameters.max_new_tokens
-    call = parameters.max_call_tokens + parameters.max_result_tokens + _CALL_MARGIN
-    return parameters.max_new_tokens + parameters.max_calls * call
+    if decoding.is_disabled:
+        return decoding.settings.max_new_tokens
+    call = decoding.settings.max_call_tokens + decoding.max_result_tokens + _CALL_MARGIN
+    return decoding.settings.max_new_tokens + decoding.settings.max_calls * call
 
 
 def _decode(
@@ -252,14 +250,14 @@ def shared_opening(model: Model, rows: Sequence[DecodingRow], *, least: int = 1)
 
 def check_length(model: Model, row: DecodingRow, name: str) -> None:
     """Raise SequenceTooLongError, with a name for the prompt, where it leaves no room."""
-    parameters = row.settings.parameters
+    limits = row.decoding.settings
     # Tokens known from a completion without calls are among the new ones.
     start = len(row.pending) - row.prompt_tokens - row.tokens_outside_calls
-    max_prompt_tokens = model.context_length - start - most_new_tokens(parameters)
+    max_prompt_tokens = model.context_length - start - most_new_tokens(row.decoding)
     if row.prompt_tokens > max_prompt_tokens:
         raise SequenceTooLongError(
             f"{name} has {row.prompt_tokens} tokens. Expected at most "
             f"{max(max_prompt_tokens, 0)}: of the model's {model.context_length}, the new tokens "
-            f"({parameters.max_new_tokens}) and {parameters.max_calls} calls of maximum length "
+            f"({limits.max_new_tokens}) and {limits.max_calls} calls of maximum length "
             "need the others. Shorten the prompt or lower max_new_tokens or max_calls."
         )

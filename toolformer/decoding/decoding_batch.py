@@ -17,7 +17,7 @@ from contextlib import suppress
 from itertools import takewhile
 
 from toolformer.calls import call_open_id, cut_result
-from toolformer.decoding.completions import DecodingParameters
+from toolformer.decoding.completions import Decoding
 from toolformer.decoding.decoding_row import DecodingRow, OpenCall, OtherCall
 from toolformer.decoding.triggers import (
     BLOCKED_TOOL,
@@ -115,7 +115,7 @@ class DecodingBatch:
         call, cache = row.open_call, row.cache
         if call is None or call.request is None or cache is None:
             raise ValueError(f"Text {row.index} waits for no result.")
-        limit = row.settings.parameters.max_result_tokens
+        limit = row.decoding.max_result_tokens
         inserted = cut_result(self._tokenizer, result, max_tokens=limit) if result else ""
         if inserted:
             forced = self._tokenizer.encode_pieces([f" {inserted}", CALL_CLOSE])
@@ -133,7 +133,7 @@ class DecodingBatch:
     def _feed(self, rows: Sequence[DecodingRow], cache: Contexts) -> None:
         # At least two: the opening may be banned. Up to k it must be certain where it ranks.
         count = max(
-            2, *(max(row.settings.top_tokens, row.settings.parameters.call_top_k) for row in rows)
+            2, *(max(row.settings.top_tokens, row.decoding.settings.call_top_k) for row in rows)
         )
         expected = cache.next_tokens(
             [row.pending for row in rows], open_id=self._open_id, count=count
@@ -150,7 +150,7 @@ class DecodingBatch:
                 self._choose_outside(row, expected, cache.length(index))
             else:
                 reason = self._choose_inside(row, row.open_call, expected)
-            if row.open_call and not row.settings.parameters.enabled_tools:
+            if row.open_call and not row.decoding.enabled_tools:
                 reason = BLOCKED_TOOL
             if row.open_call and reason is not None:
                 expected = self._undo(row, row.open_call, reason, index, cache)
@@ -165,8 +165,8 @@ class DecodingBatch:
         self._choose_outside(row, expected, 0)
 
     def _choose_outside(self, row: DecodingRow, expected: NextTokens, length: int) -> None:
-        parameters = row.settings.parameters
-        is_open = not (parameters.is_disabled or row.is_banned or row.is_passed)
+        decoding = row.decoding
+        is_open = not (decoding.is_disabled or row.is_banned or row.is_passed)
         call_log_probability = expected.call_log_probability
         chance = CallChance(
             expected.call_rank,
@@ -179,10 +179,10 @@ class DecodingBatch:
             expected.ranked,
             open_token=self._open_id,
             chance=chance,
-            call_top_k=parameters.call_top_k,
+            call_top_k=decoding.settings.call_top_k,
             min_call_probability=smallest(row.min_call_probability),
             calls_so_far=row.calls_so_far,
-            max_calls=parameters.max_calls,
+            max_calls=decoding.settings.max_calls,
             is_disabled=not is_open or row.is_inside_character,
         )
         if token == self._open_id:
@@ -190,7 +190,7 @@ class DecodingBatch:
             return
         if temperature := row.settings.temperature:
             # Samples without calls are the model's own, which may write the bracket as text.
-            banned = None if parameters.is_disabled else self._open_id
+            banned = None if decoding.is_disabled else self._open_id
             token = expected.drawn(
                 row.settings.uniform(), temperature, top_p=row.settings.top_p, banned=banned
             )
@@ -199,7 +199,7 @@ class DecodingBatch:
     def _open(self, row: DecodingRow, before: NextTokens, length: int, chance: CallChance) -> None:
         row.open(self._open_id, before, length=length, chance=chance)
         # Not fed where no tool is left to call: the bracket is undone at once.
-        row.pending = [self._open_id] if row.settings.parameters.enabled_tools else []
+        row.pending = [self._open_id] if row.decoding.enabled_tools else []
 
     def _emit(self, row: DecodingRow, token: int, expected: NextTokens, chance: CallChance) -> None:
         """Add a token outside calls, and see whether the text ends with it."""
@@ -210,18 +210,18 @@ class DecodingBatch:
         row.add_outside(token)
         if row.stop_offset is not None:
             row.stopped_by = "stop_text"
-        elif row.tokens_outside_calls >= row.settings.parameters.max_new_tokens:
+        elif row.tokens_outside_calls >= row.decoding.settings.max_new_tokens:
             row.stopped_by = "length"
         else:
             row.pending = [token]
 
     def _choose_inside(self, row: DecodingRow, call: OpenCall, expected: NextTokens) -> str | None:
         """Choose a token of a call; the reason where the call cannot go on."""
-        parameters = row.settings.parameters
+        decoding = row.decoding
         token = expected.ranked[0]
-        if not call.written.tokens and token in (masked := self._masked_starts(parameters)):
+        if not call.written.tokens and token in (masked := self._masked_starts(decoding)):
             token = expected.likeliest_but(masked)
-        if call.attempts < parameters.call_attempts and "(" in call.written.text:
+        if call.attempts < decoding.settings.call_attempts and "(" in call.written.text:
             row.note_other(call, expected.ranked[1], expected)
         row.record(token, "sampled", expected)
         # No text becomes a special token, so none is part of a call.
@@ -232,8 +232,8 @@ class DecodingBatch:
         try:
             call.request = read_open_call(
                 text,
-                enabled_tools=parameters.enabled_tools,
-                blocked_tools=parameters.blocked_tools,
+                enabled_tools=decoding.enabled_tools,
+                blocked_tools=decoding.blocked_tools,
                 parse_arguments=row.settings.parse_arguments,
             )
             if not call.is_certain:
@@ -243,15 +243,15 @@ class DecodingBatch:
                 call.is_certain = tool is not None
         except CallSyntaxError as error:
             return error.reason
-        if call.request is None and len(call.written.tokens) > parameters.max_call_tokens:
+        if call.request is None and len(call.written.tokens) > decoding.settings.max_call_tokens:
             return TOO_LONG
         row.pending = [token]
         return None
 
-    def _masked_starts(self, parameters: DecodingParameters) -> list[int]:
+    def _masked_starts(self, decoding: Decoding) -> list[int]:
         """First tokens of the names of blocked tools, which no enabled one begins with."""
-        enabled = set(map(self._first_token, parameters.enabled_tools))
-        return sorted(set(map(self._first_token, parameters.blocked_tools)) - enabled)
+        enabled = set(map(self._first_token, decoding.enabled_tools))
+        return sorted(set(map(self._first_token, decoding.blocked_tools)) - enabled)
 
     def _first_token(self, tool_name: str) -> int:
         return self._tokenizer.encode_behind(f"{tool_name}(")[0]
@@ -274,8 +274,8 @@ class DecodingBatch:
 
     def _next_call(self, row: DecodingRow, call: OpenCall) -> OtherCall | None:
         """The beginning of the likeliest call that was not written here; None where none may be."""
-        parameters = row.settings.parameters
-        if not call.is_certain or call.attempts >= parameters.call_attempts:
+        decoding = row.decoding
+        if not call.is_certain or call.attempts >= decoding.settings.call_attempts:
             return None
         special = {*self._end_ids, *self._tokenizer.special_ids}
         for other in sorted(call.others, key=lambda each: -each.log_probability):
@@ -285,8 +285,8 @@ class DecodingBatch:
             with suppress(CallSyntaxError):
                 is_whole = read_open_call(
                     self._tokenizer.decode_behind(other.tokens),
-                    enabled_tools=parameters.enabled_tools,
-                    blocked_tools=parameters.blocked_tools,
+                    enabled_tools=decoding.enabled_tools,
+                    blocked_tools=decoding.blocked_tools,
                     parse_arguments=None,
                 )
                 # One that is whole has shorter arguments, and would be asked before it is fed.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from toolformer.decoding.completions import (
     Completion,
     DecodedCall,
-    DecodingParameters,
+    Decoding,
     StopReason,
     TokenKind,
     TraceStep,
@@ -90,7 +90,7 @@ class RowSettings:
         find_end: see `toolformer.decoding.decoder.complete`.
     """
 
-    parameters: DecodingParameters
+    decoding: Decoding
     parse_arguments: Callable[[str, str], str] | None = None
     stop_texts: tuple[str, ...] = ()
     top_tokens: int = 0
@@ -132,7 +132,7 @@ class DecodingRow:
         has_start: bool = True,
     ):
         self.index = index
-        self.settings = settings
+        self.settings, self.decoding = settings, settings.decoding
         self.prompt_tokens = len(prompt_ids) - has_start
         self.pending = list(prompt_ids)
         self.open_call: OpenCall | None = None
@@ -166,8 +166,8 @@ class DecodingRow:
         """That the call of each tool must have to open as the next token outside calls."""
         # What follows a call is running text, even where the call stands right behind the prompt.
         step = self.tokens_outside_calls + self.calls_so_far
-        parameters = self.settings.parameters
-        return parameters.min_call_probability.at(step, parameters.enabled_tools)
+        decoding = self.decoding
+        return decoding.min_call_probability.at(step, decoding.enabled_tools)
 
     @property
     def tokens_outside_calls(self) -> int:

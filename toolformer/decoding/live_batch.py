@@ -225,10 +225,10 @@ class LiveBatch:
     def _score_prompts(self, rows: Sequence[DecodingRow]) -> None:
         for row, (steps, expected) in zip(rows, prompt_steps(self._model, rows), strict=True):
             self._texts[row].prompt_steps = steps
-            parameters = row.settings.parameters
+            decoding = row.decoding
             if not row.settings.is_continued:
                 row.stopped_by = "length"
-            elif parameters.is_disabled and parameters.max_new_tokens == 1:
+            elif decoding.is_disabled and decoding.settings.max_new_tokens == 1:
                 # It need not be fed again.
                 self._batch.choose_only(row, expected)
 

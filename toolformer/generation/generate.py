@@ -17,18 +17,20 @@ from weakref import WeakKeyDictionary
 
 from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
 from toolformer.decoding.calibration import min_call_probability as calibrated_probability
-from toolformer.decoding.completions import CLOSED, Completion, DecodingParameters
+from toolformer.decoding.completions import CLOSED, Completion, Decoding
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.tokenization import Tokenizer, check_writes_calls, load_tokenizer
-from toolformer.generation.defaults import DEFAULTS
 from toolformer.generation.refusals import check_served, check_values, tools_by_name
+from toolformer.settings.call_sections import DecodingSettings, ExecutionSettings
 from tools.base import Tool
 from tools.calendar import Calendar
 from tools.plugins.plugins import parse_arguments
 from tools.protocol import Document
 from tools.running.deadlines import Limits
 from tools.running.execution import call_runner
+
+_DECODING, _EXECUTION = DecodingSettings(), ExecutionSettings()
 
 if TYPE_CHECKING:
     import torch
@@ -54,13 +56,13 @@ def toolformer_generate(
     *,
     tools: "Sequence[Tool | str | Callable[..., object]] | None" = None,
     date: datetime.date | None = None,
-    call_top_k: int = DEFAULTS.call_top_k,
+    call_top_k: int = _DECODING.call_top_k,
     min_call_probability: float | Mapping[str, float] | None = None,
-    max_calls: int = DEFAULTS.max_calls,
-    max_call_tokens: int = DEFAULTS.max_call_tokens,
-    call_attempts: int = DEFAULTS.call_attempts,
-    max_result_tokens: int = DEFAULTS.max_result_tokens,
-    deadline_seconds: float = DEFAULTS.deadline_seconds,
+    max_calls: int = _DECODING.max_calls,
+    max_call_tokens: int = _DECODING.max_call_tokens,
+    call_attempts: int = _DECODING.call_attempts,
+    max_result_tokens: int = _EXECUTION.max_result_tokens,
+    deadline_seconds: float = _EXECUTION.deadline_seconds,
     processing_class: "PreTrainedTokenizerBase | None" = None,
     **model_kwargs: Any,
 ) -> "torch.Tensor | GenerateDecoderOnlyOutput":
@@ -115,6 +117,17 @@ def toolformer_generate(
     )
     named = {name: _for_prompts(tool) for name, tool in tools_by_name(tools).items()}
     check_values(min_call_probability, named)
+    settings = DecodingSettings(
+        max_new_tokens=generation_config.max_new_tokens or 0,
+        call_top_k=call_top_k,
+        min_call_probability=min_call_probability,
+        max_calls=max_calls,
+        max_call_tokens=max_call_tokens,
+        call_attempts=call_attempts,
+    )
+    execution = ExecutionSettings(
+        max_result_tokens=max_result_tokens, deadline_seconds=deadline_seconds
+    )
     directory = _directory(model)
     language_model = _language_model(model, processing_class)
     prompt_ids = _prompt_ids(input_ids, attention_mask, language_model)
@@ -128,21 +141,17 @@ def toolformer_generate(
         language_model,
         prompts,
         prompt_ids=prompt_ids,
-        parameters=DecodingParameters(
-            max_new_tokens=generation_config.max_new_tokens or 0,
-            call_top_k=call_top_k,
-            max_calls=max_calls,
-            max_call_tokens=max_call_tokens,
-            call_attempts=call_attempts,
-            max_result_tokens=max_result_tokens,
-            tools=tuple(named),
+        decoding=Decoding(
+            settings,
+            execution.max_result_tokens,
+            tuple(named),
             # Without tools there is nothing to open, and nothing to be said of it.
             min_call_probability=calibrated_probability(directory, min_call_probability)
             if named
             else CLOSED,
         ),
         run_calls=call_runner(
-            named, askers, limits=Limits(deadline_seconds, attempts=DEFAULTS.attempts)
+            named, askers, limits=Limits(execution.deadline_seconds, attempts=execution.attempts)
         ),
         parse_arguments=lambda name, text: parse_arguments(named[name], text),
         end_ids=_end_ids(language_model, generation_config.eos_token_id),

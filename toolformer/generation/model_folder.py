@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from toolformer.base.whole_files import replacing_folder
-from toolformer.generation.defaults import DEFAULTS
 
 # Of pyproject.toml, in the form that transformers reads.
 REQUIREMENTS = "torch>=2.13 transformers>=5.20 accelerate>=1.10 diskcache>=5.6 psutil>=6 "
@@ -26,9 +25,6 @@ def generate(inputs=None, *, model, custom_generate=None, **options):
     options["custom_generate"] = toolformer_generate
     return GenerationMixin.generate(model, inputs, **options)
 '''
-_DEFAULTS = f"from types import SimpleNamespace\n\nDEFAULTS = {DEFAULTS!r}\n".replace(
-    "= namespace", "= SimpleNamespace"
-)
 _IMPORT = re.compile(r"^( *from )((?:toolformer|tools)\.\S+)", re.MULTILINE)
 
 
@@ -38,7 +34,7 @@ def write_custom_generate(directory: Path) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    sources = {"toolformer.generation.defaults": _DEFAULTS}
+    sources: dict[str, str] = {}
     wanted = ["toolformer.generation.generate"]
     while wanted:
         if (module := wanted.pop()) not in sources:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from toolformer.decoding.completions import Completion, DecodingParameters, MinCallProbability
+from toolformer.decoding.completions import Completion, Decoding, MinCallProbability
 from toolformer.decoding.decoder import most_new_tokens
 from toolformer.decoding.decoding_row import RowSettings
 from toolformer.decoding.live_batch import LiveBatch
@@ -18,7 +18,7 @@ from toolformer.decoding.live_text import LiveRequest
 from toolformer.forward.chat_template import has_chat_template, plain_template
 from toolformer.forward.model import Model
 from toolformer.forward.start_token import start_token
-from toolformer.home.wiring.live_calls import LiveTools, decoding_parameters, live_tools
+from toolformer.home.wiring.live_calls import LiveTools, live_tools
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.server.api_errors import ApiError
 from toolformer.server.bodies import CompletionBody, nearest
@@ -112,17 +112,19 @@ class Served:
         given, is_continued = body.min_call_probability, body.max_tokens != 0
         if isinstance(given, dict):
             self._check_tools(given, "min_call_probability")
-        parameters = decoding_parameters(
-            self.settings,
+        asked = {
+            "max_new_tokens": body.max_tokens if is_continued else 1,
+            "call_top_k": body.call_top_k,
+            "max_calls": body.max_calls,
+        }
+        decoding = Decoding(
+            self.settings.decoding,
+            self.settings.execution.max_result_tokens,
             tuple(toolbox.tools),
-            max_new_tokens=body.max_tokens if is_continued else 1,
-            call_top_k=body.call_top_k,
             min_call_probability=self.min_call_probability.changed(given),
-        )
-        if body.max_calls is not None:
-            parameters = replace(parameters, max_calls=body.max_calls)
+        ).changed(**{name: value for name, value in asked.items() if value is not None})
         if is_chat:
-            parameters = self._fitted(parameters, body)
+            decoding = self._fitted(decoding, body)
         date = datetime.date.fromisoformat(body.today) if body.today else datetime.date.today()
         prompt_top = body.prompt_top if is_continued else body.prompt_top or 0
         requests = []
@@ -138,7 +140,7 @@ class Served:
             # Each text is that of a request of its own with this seed, as vLLM has it.
             seed = None if body.seed is None else f"{body.seed + index}/0"
             row_settings = RowSettings(
-                parameters,
+                decoding,
                 tools.parse_arguments,
                 body.stop_texts,
                 top_tokens=body.logprobs or 0,
@@ -153,14 +155,14 @@ class Served:
             requests.append(LiveRequest(prompt, row_settings, partial(_run_call, tools), ids))
         return requests
 
-    def _fitted(self, parameters: DecodingParameters, body: CompletionBody) -> DecodingParameters:
+    def _fitted(self, decoding: Decoding, body: CompletionBody) -> Decoding:
         """With as many new tokens as the context has room for behind the prompt, or as wanted."""
         (prompt,) = body.prompts
         ids = prompt if isinstance(prompt, list) else [0, *self.model.tokenizer.encode(prompt)]
-        of_calls = most_new_tokens(parameters) - parameters.max_new_tokens
+        of_calls = most_new_tokens(decoding) - decoding.settings.max_new_tokens
         wanted = body.max_tokens or max(_CHAT_TOKENS, self.settings.decoding.max_new_tokens)
         fitting = min(wanted, self.max_new_tokens, self.model.context_length - len(ids) - of_calls)
-        return replace(parameters, max_new_tokens=max(1, fitting))
+        return decoding.changed(max_new_tokens=max(1, fitting))
 
     def check_ids(self, ids: Sequence[int], param: str) -> None:
         """Refuse tokens that the model does not have.

@@ -1,4 +1,4 @@
-"""Settings of the annotation: sampling, execution and scoring of calls.
+"""Settings of the annotation: sampling and scoring of calls.
 
 `sections.py` says what holds for all settings.
 """
@@ -14,47 +14,54 @@ from toolformer.settings.section import Section
 class SamplingSettings(Section):
     """Sampling of candidate calls (paper §2). The paper gives no temperature, length or seed."""
 
-    max_new_tokens: int = Field(64, ge=1, le=512, description="longest sampled call, in tokens")
-    temperature: float = Field(1.0, gt=0, description="temperature of the sampling distribution")
+    max_new_tokens: int = Field(
+        default=64, ge=1, le=512, description="longest sampled call, in tokens"
+    )
+    temperature: float = Field(
+        default=1.0, gt=0, description="temperature of the sampling distribution"
+    )
     seed: int = Field(
-        0, ge=0, description="random seed of all stages that have no seed of their own"
+        default=0, ge=0, description="random seed of all stages that have no seed of their own"
     )
     is_constrained: bool = Field(
-        True, description="force the tool's name and bracket after ` [`, and `]` once they close"
+        default=True,
+        description="force the tool's name and bracket after ` [`, and `]` once they close",
     )
     proposals: Literal["none", "positions", "calls"] = Field(
-        "none",
+        default="none",
         description="none: p(` [`) chooses where calls are sampled, as in the paper; positions: "
         "the tool proposes where; calls: and, where it can, which call",
     )
     windows_per_batch: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description="texts whose calls are sampled together; changes last digits only; chosen for "
         "the device by default",
     )
     round: int = Field(
-        1, ge=1, description="round of annotation; the rows of each round stand beside the others'"
+        default=1,
+        ge=1,
+        description="round of annotation; the rows of each round stand beside the others'",
     )
     annotator: str = Field(
-        BASE,
+        default=BASE,
         description="model that samples and scores in this round: base (language_model.path), "
         "finetuned (the model trained in the previous round), or a model directory",
     )
     uses_prompt: bool = Field(
-        True,
+        default=True,
         description="show the tool's few-shot prompt while sampling; a finetuned model needs none",
     )
     tools: tuple[str, ...] | None = Field(
-        None, description="tools that annotate in this round; null: all that are enabled"
+        default=None, description="tools that annotate in this round; null: all that are enabled"
     )
     is_chained: bool = Field(
-        False,
+        default=False,
         description="annotate the texts that have a call of the round before: the first one stays "
         "in the text with its result, and further calls are sampled behind it; not in the paper",
     )
     shards: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description="number of shards that a build annotates, taken from all sources alternately, "
         "held-out ones not counted; null: all",
@@ -91,78 +98,46 @@ class SamplingSettings(Section):
         return uses_prompt
 
 
-class ExecutionSettings(Section):
-    """Running the tools (paper §2, "Executing API Calls")."""
-
-    deadline_seconds: float = Field(
-        10.0, gt=0, le=86_400, description="longest time of one call, in seconds"
-    )
-    attempts: int = Field(3, ge=1, description="attempts per call whose failure may be temporary")
-    uses_cache: bool = Field(
-        True, description="keep answers in cache/, so that no call is made twice"
-    )
-    max_result_tokens: int = Field(
-        128,
-        ge=1,
-        description="longest result, in tokens; longer ones are cut, in no word or number",
-    )
-    worker_memory_gib: float = Field(
-        4.0,
-        gt=0,
-        le=1 << 20,
-        description="maximum memory that the process of a plugin tool may map, in GiB",
-    )
-    leak_share: float = Field(
-        0.5,
-        gt=0,
-        le=1,
-        description="share of a result's 8-word sequences from which on the result is dropped, "
-        "because the text behind the call repeats them",
-    )
-    allows_peeking: bool = Field(
-        False,
-        description="make calls whose arguments hold a number or a name that stands only behind "
-        "them in the text, which a model cannot know while it writes; otherwise they are dropped",
-    )
-
-
 class ScoringSettings(Section):
     """The three losses (paper §2, "Filtering API Calls")."""
 
     empty_result_keeps_arrow: bool = Field(
-        True, description="e(c, ε) is `[Tool(args) ->]`; otherwise `[Tool(args)]`"
+        default=True, description="e(c, ε) is `[Tool(args) ->]`; otherwise `[Tool(args)]`"
     )
     placement: Literal["prefix", "inline"] = Field(
-        "prefix",
+        default="prefix",
         description="where a call stands while it is scored: prefix, in front of its text (the "
         "paper); inline, at its place in it, for annotators that know calls",
     )
     baseline: Literal["minimum", "without_call"] = Field(
-        "minimum",
+        default="minimum",
         description="loss that a call with its result has to undercut: minimum, the smaller of the "
         "losses without a call and with a call without result (the paper); or without_call",
     )
     window_tokens: int = Field(
-        5, ge=1, le=512, description="tokens behind the position whose losses count; the paper: 5"
+        default=5,
+        ge=1,
+        le=512,
+        description="tokens behind the position whose losses count; the paper: 5",
     )
     window_weights: Literal["linear", "uniform"] = Field(
-        "linear",
+        default="linear",
         description="weights of these tokens: linear, falling to 0 (the paper); or uniform",
     )
     lowest_threshold: float = Field(
-        0.1,
+        default=0.1,
         ge=0,
         description="lower bound of every filtering_threshold, in nats; a call that cannot reach "
         "it is not scored to the end, so a lower value costs time; a change scores all calls anew",
     )
     token_budget: int | None = Field(
-        None,
+        default=None,
         ge=64,
         description="maximum tokens of a batch of texts; changes last digits only; chosen for the "
         "device by default",
     )
     chance_calls: int = Field(
-        200,
+        default=200,
         ge=0,
         description="maximum number of calls per tool and shard that are also scored with the "
         "result of another call: every tenth, or ten where those are fewer; 0 for none",

@@ -11,11 +11,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from toolformer.base.names import did_you_mean
-from toolformer.settings.annotation_sections import (
-    ExecutionSettings,
-    SamplingSettings,
-    ScoringSettings,
-)
+from toolformer.settings.annotation_sections import SamplingSettings, ScoringSettings
+from toolformer.settings.call_sections import DecodingSettings, ExecutionSettings
 from toolformer.settings.corpus_sections import CorpusSettings, normalised_path
 from toolformer.settings.errors import SettingsError
 from toolformer.settings.evaluation_sections import BASE, EvaluationSettings
@@ -37,7 +34,6 @@ _EXPECTED_FORMS = {
     **dict.fromkeys(("model_type", "dict_type"), "expected a section, such as {name: value}"),
 }
 
-_Probability = Annotated[float, Field(ge=0, le=1)]
 _Address = Annotated[str, Field(pattern=r"^https?://[^@\s]+$")]
 
 
@@ -95,32 +91,6 @@ class LanguageModelSettings(Section):
     server: ServerSettings = ServerSettings()  # pyright: ignore[reportCallIssue]
 
 
-class DecodingSettings(Section):
-    """Decoding with live calls (paper §4.2)."""
-
-    call_top_k: int = Field(
-        10, ge=0, description="k: a call opens where ` [` is among the k likeliest tokens; 0: never"
-    )
-    min_call_probability: _Probability | Mapping[str, _Probability] | None = Field(
-        0.0,
-        description="minimum probability (0 to 1) of ` [` and the name of a tool behind it for a "
-        "call to open; 0: k alone decides; null: the values that `toolformer train` calibrated for "
-        "the model and each tool, one for the first token behind a prompt and one for later ones, "
-        "and no calls without them; a number by tool is for that tool, and the others have theirs",
-    )
-    max_calls: int = Field(1, ge=0, description="maximum number of calls per input")
-    max_call_tokens: int = Field(
-        64, ge=1, description="longest call up to `->`, in tokens; a longer one is undone"
-    )
-    call_attempts: int = Field(
-        3,
-        ge=1,
-        description="maximum number of calls that are written in turn where one opens, until one "
-        "has a result, each the next likeliest; 1: a call without a result is undone at once",
-    )
-    max_new_tokens: int = Field(60, ge=1, description="longest completion, in tokens")
-
-
 class RunsSettings(Section):
     """How work is divided into runs; changes no row."""
 
@@ -144,15 +114,15 @@ class Settings(Section):
     )
     language_model: LanguageModelSettings = LanguageModelSettings()  # pyright: ignore[reportCallIssue]
     corpus: CorpusSettings = CorpusSettings()  # pyright: ignore[reportCallIssue]
-    sampling: SamplingSettings = SamplingSettings()  # pyright: ignore[reportCallIssue]
-    execution: ExecutionSettings = ExecutionSettings()  # pyright: ignore[reportCallIssue]
-    scoring: ScoringSettings = ScoringSettings()  # pyright: ignore[reportCallIssue]
+    sampling: SamplingSettings = SamplingSettings()
+    execution: ExecutionSettings = ExecutionSettings()
+    scoring: ScoringSettings = ScoringSettings()
     tools: ToolsSettings = ToolsSettings()  # pyright: ignore[reportCallIssue]
     wikipedia_index: WikipediaIndexSettings = WikipediaIndexSettings()  # pyright: ignore[reportCallIssue]
     passage_index: PassageIndexSettings = PassageIndexSettings()  # pyright: ignore[reportCallIssue]
     question_answering: QuestionAnsweringSettings = QuestionAnsweringSettings()  # pyright: ignore[reportCallIssue]
     training: TrainingSettings = TrainingSettings()  # pyright: ignore[reportCallIssue]
-    decoding: DecodingSettings = DecodingSettings()  # pyright: ignore[reportCallIssue]
+    decoding: DecodingSettings = DecodingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()  # pyright: ignore[reportCallIssue]
     runs: RunsSettings = RunsSettings()  # pyright: ignore[reportCallIssue]
 

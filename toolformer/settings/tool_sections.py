@@ -20,23 +20,23 @@ from tools.retrieval.passages import ENGLISH, Language
 class ToolSettings(Section):
     """One tool (paper, appendix A, and table 2)."""
 
-    is_enabled: bool = Field(True, description="use the tool where none are named")
+    is_enabled: bool = Field(default=True, description="use the tool where none are named")
     sampling_threshold: float = Field(
-        0.05, ge=0, lt=1, description="τ_s: minimum probability of ` [` at a position"
+        default=0.05, ge=0, lt=1, description="τ_s: minimum probability of ` [` at a position"
     )
-    positions_per_text: int = Field(5, ge=1, description="k: positions sampled per text")
-    calls_per_position: int = Field(5, ge=1, description="m: calls sampled per position")
+    positions_per_text: int = Field(default=5, ge=1, description="k: positions sampled per text")
+    calls_per_position: int = Field(default=5, ge=1, description="m: calls sampled per position")
     filtering_threshold: float = Field(
-        1.0, ge=0, description="τ_f: minimum loss reduction, in nats"
+        default=1.0, ge=0, description="τ_f: minimum loss reduction, in nats"
     )
     contrast_threshold: float | None = Field(
-        None,
+        default=None,
         ge=0,
         description="τ_c, in nats: how much more a call must lower the loss with its own result "
         "than with the result of another call; none in the paper",
     )
     prompt: str | None = Field(
-        None,
+        default=None,
         description="a few-shot prompt file of your own, with {text} where the text goes; or "
         "short, for small models, which the tools of this project have",
     )
@@ -98,24 +98,24 @@ class ToolsSettings(McpServersSettings):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, PluginSettings]  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    QA: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
-    WikiSearch: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
-    Calendar: ToolSettings = ToolSettings()  # pyright: ignore[reportCallIssue]
-    Calculator: ToolSettings = ToolSettings(  # pyright: ignore[reportCallIssue]
+    QA: ToolSettings = ToolSettings()
+    WikiSearch: ToolSettings = ToolSettings()
+    Calendar: ToolSettings = ToolSettings()
+    Calculator: ToolSettings = ToolSettings(
         sampling_threshold=0.0,
         positions_per_text=20,
         calls_per_position=10,
         filtering_threshold=0.5,
         options={"weak_share": 0.01},
     )
-    MT: ToolSettings = ToolSettings(  # pyright: ignore[reportCallIssue]
+    MT: ToolSettings = ToolSettings(
         sampling_threshold=0.0,
         positions_per_text=20,
         calls_per_position=10,
         filtering_threshold=0.5,
     )
     others: ToolSettings = Field(
-        ToolSettings(),  # pyright: ignore[reportCallIssue]
+        ToolSettings(),
         description="defaults of your own tools, where their sections set nothing else",
     )
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.fakes import decoding_parameters, taught_model
+from tests.fakes import decoding_with, taught_model
 from toolformer.decoding.decoder import complete
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.shared_rows import SharedRows
@@ -47,7 +47,7 @@ def complete_one(model, prompt=PROMPT, *, run_calls=never, parse_arguments=None,
     (completion,) = complete(
         model,
         [prompt],
-        parameters=decoding_parameters(**changes),
+        decoding=decoding_with(**changes),
         run_calls=run_calls,
         parse_arguments=parse_arguments,
     )

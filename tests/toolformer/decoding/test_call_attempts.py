@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.fakes import START, ScriptedModel, decoding_parameters
+from tests.fakes import START, ScriptedModel, decoding_with
 from tests.toolformer.decoding.conftest import PLAIN, PROMPT, answer, complete_one
 from toolformer.calls import call_open_id
 from toolformer.decoding.decoder import complete
@@ -91,10 +91,10 @@ def test_arguments_that_the_tool_cannot_read_are_written_otherwise():
 def test_each_call_follows_from_the_model_as_if_it_had_been_fed_alone(pupil, prompt):
     """The calls are those of a search that feeds every text from its beginning."""
     run, asked = asking("the last one")
-    parameters = decoding_parameters(
+    decoding = decoding_with(
         call_top_k=20, max_new_tokens=1, call_attempts=4, max_call_tokens=MOST_TOKENS, tools=TOOLS
     )
-    completion = complete(pupil, [prompt], parameters=parameters, run_calls=run)[0]
+    completion = complete(pupil, [prompt], decoding=decoding, run_calls=run)[0]
     in_front = [pupil.bos_id, *pupil.tokenizer.encode(prompt), call_open_id(pupil.tokenizer)]
     expected = literal_calls(pupil, in_front, attempts=4)
     assert [each.text for each in completion.undone_calls] == expected

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests import literal
-from tests.fakes import decoding_parameters, taught_model, tiny_model
+from tests.fakes import decoding_with, taught_model, tiny_model
 from tests.toolformer.architectures import windows_of
 from toolformer import reference
 from toolformer.calls import call_ids
@@ -48,7 +48,7 @@ def written(model, places, *, parse=lambda _, text: text, **changes) -> dict:
         model,
         windows_of(model.tokenizer, *TEXTS),
         places,
-        parameters=decoding_parameters(**{**now, **limits, **changes}),
+        decoding=decoding_with(**{**now, **limits, **changes}),
         parse_arguments=parse,
         progress=lambda *each: told.append(each),
     )

@@ -7,7 +7,7 @@ import statistics
 import pytest
 
 from tests import literal
-from tests.fakes import ScriptedModel, decoding_parameters
+from tests.fakes import ScriptedModel, decoding_with
 from tests.toolformer.decoding.conftest import (
     LESSONS,
     PLAIN,
@@ -45,7 +45,7 @@ def test_calls_that_are_pending_in_one_step_run_together():
         return [answers[call.arguments] for _, call in requests]
 
     completions = complete(
-        ScriptedModel(texts), prompts, parameters=decoding_parameters(), run_calls=run_calls
+        ScriptedModel(texts), prompts, decoding=decoding_with(), run_calls=run_calls
     )
     written = [completion.prompt + completion.text for completion in completions]
     assert written == texts
@@ -65,10 +65,7 @@ def equals_one(requests):
 
 @pytest.mark.parametrize("top_k", [1, 20])
 def test_texts_of_a_batch_are_decoded_as_if_alone(pupil, fed, top_k):
-    run = {
-        "parameters": decoding_parameters(call_top_k=top_k, max_new_tokens=30),
-        "run_calls": equals_one,
-    }
+    run = {"decoding": decoding_with(call_top_k=top_k, max_new_tokens=30), "run_calls": equals_one}
     alone = [complete(pupil, [prompt], **run)[0] for prompt in SOME_PROMPTS] * 2
     for rows_at_once in (1, 2, 3, 14):
         progress = []
@@ -89,7 +86,7 @@ def test_texts_of_a_batch_are_decoded_as_if_alone(pupil, fed, top_k):
 
 @pytest.mark.parametrize("has_answer", [True, False])
 def test_texts_are_those_that_the_reference_decodes(pupil, has_answer):
-    parameters = decoding_parameters(call_top_k=20, max_new_tokens=12)
+    decoding = decoding_with(call_top_k=20, max_new_tokens=12)
 
     def run_tool(call: ToolCall) -> str | None:
         return f"{call.arguments} = 1" if has_answer else None
@@ -97,7 +94,7 @@ def test_texts_are_those_that_the_reference_decodes(pupil, has_answer):
     found = complete(
         pupil,
         SOME_PROMPTS,
-        parameters=parameters,
+        decoding=decoding,
         run_calls=lambda requests: [run_tool(call) for _, call in requests],
     )
     assert any(each.calls for each in found) == has_answer
@@ -105,11 +102,11 @@ def test_texts_are_those_that_the_reference_decodes(pupil, has_answer):
         expected = reference.complete(
             pupil,
             completion.prompt,
-            parameters.tools,
+            decoding.tools,
             run_tool,
-            k=parameters.call_top_k,
-            max_tokens=parameters.max_new_tokens,
-            max_call_tokens=parameters.max_call_tokens,
+            k=decoding.settings.call_top_k,
+            max_tokens=decoding.settings.max_new_tokens,
+            max_call_tokens=decoding.settings.max_call_tokens,
         )
         assert completion.text == expected
 
@@ -118,10 +115,7 @@ def test_of_prompts_that_go_on_with_each_other_the_longest_alone_is_fed(pupil, f
     whole = pupil.tokenizer.encode("6 times 7 is 42 and yesterday was the day of the note")
     others = pupil.tokenizer.encode("6 times 8 is")
     prompt_ids = [whole[:5], others, whole, whole[:5], whole[:1], whole[:-1]]
-    run = {
-        "parameters": decoding_parameters(call_top_k=20, max_new_tokens=12),
-        "run_calls": equals_one,
-    }
+    run = {"decoding": decoding_with(call_top_k=20, max_new_tokens=12), "run_calls": equals_one}
     alone = [complete(pupil, [""], prompt_ids=[ids], **run)[0] for ids in prompt_ids]
     fed.clear()
     together = complete(pupil, [""] * len(prompt_ids), prompt_ids=prompt_ids, **run)
@@ -141,7 +135,7 @@ def test_texts_that_wait_for_a_result_enter_once_behind_the_opening_that_all_sha
         *(f"{opening}{n} is plain." for n in (4, 5)),
     ]
     prompts = [f"{opening}{n} is" for n in range(6)]
-    run = {"parameters": decoding_parameters(), "run_calls": answer(long)}
+    run = {"decoding": decoding_with(), "run_calls": answer(long)}
     alone = [complete(ScriptedModel(texts), [prompt], **run)[0] for prompt in prompts]
     copied = []
     enter = DecodingBatch.enter
@@ -167,11 +161,11 @@ def test_texts_that_wait_for_a_result_enter_once_behind_the_opening_that_all_sha
     ],
 )
 def test_what_is_known_without_calls_is_not_decoded_again(pupil, top_k, least, fed):
-    chosen = decoding_parameters(call_top_k=top_k, min_call_probability=least, max_new_tokens=30)
-    run = {"parameters": chosen, "run_calls": equals_one}
+    chosen = decoding_with(call_top_k=top_k, min_call_probability=least, max_new_tokens=30)
+    run = {"decoding": chosen, "run_calls": equals_one}
     expected = complete(pupil, SOME_PROMPTS, **run)
-    disabled = decoding_parameters(call_top_k=0, max_new_tokens=30)
-    plain = complete(pupil, SOME_PROMPTS, parameters=disabled, run_calls=never)
+    disabled = decoding_with(call_top_k=0, max_new_tokens=30)
+    plain = complete(pupil, SOME_PROMPTS, decoding=disabled, run_calls=never)
     fed.clear()
     again = complete(pupil, SOME_PROMPTS, without_calls=plain, **run)
     assert again == expected
@@ -186,7 +180,7 @@ def test_a_text_begins_again_where_its_first_call_opens(fed):
     (again,) = complete(
         model,
         [PROMPT],
-        parameters=decoding_parameters(call_top_k=1),
+        decoding=decoding_with(call_top_k=1),
         run_calls=never,
         without_calls=[plain],
     )
@@ -197,13 +191,11 @@ def test_a_text_begins_again_where_its_first_call_opens(fed):
 
 def test_a_prompt_with_just_room_for_its_answer_has_room_for_one_that_is_known():
     model = ScriptedModel([PLAIN], open_ranks={PROMPT + " many": 1})
-    parameters = decoding_parameters(call_top_k=1)
-    room = longest_prompt_tokens(model, parameters)
+    decoding = decoding_with(call_top_k=1)
+    room = longest_prompt_tokens(model, decoding)
     model.context_length += len(model.tokenizer.encode(PROMPT)) - room
     plain = complete_one(model, call_top_k=0)
-    (again,) = complete(
-        model, [PROMPT], parameters=parameters, run_calls=never, without_calls=[plain]
-    )
+    (again,) = complete(model, [PROMPT], decoding=decoding, run_calls=never, without_calls=[plain])
     assert again.undone_calls
 
 
@@ -215,7 +207,7 @@ def test_network_calls_tools_and_goes_on_from_the_same_keys(pupil):
     completions = complete(
         pupil,
         LESSON_PROMPTS,
-        parameters=decoding_parameters(call_top_k=1),
+        decoding=decoding_with(call_top_k=1),
         run_calls=lambda requests: [answers[call.arguments] for _, call in requests],
     )
     for completion, lesson in zip(completions[:3], LESSONS, strict=False):
@@ -241,7 +233,7 @@ def test_a_call_opens_first_where_rank_and_the_tools_probability_both_allow_it(p
     opening = pupil.tokenizer.encode(" [")
     prompts = LESSON_PROMPTS[::2]
     run = {"call_top_k": 0, "max_new_tokens": 20}
-    plain = complete(pupil, prompts, parameters=decoding_parameters(**run), run_calls=never)
+    plain = complete(pupil, prompts, decoding=decoding_with(**run), run_calls=never)
     places = set()
     for prompt, text in zip(prompts, plain, strict=True):
         ids = [0, *pupil.tokenizer.encode(prompt)]

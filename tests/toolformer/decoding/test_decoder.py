@@ -1,11 +1,9 @@
 """One text at a time, by a model that writes what a test wants: its calls, undone ones, its end."""
 
-import math
-
 import pytest
 import torch
 
-from tests.fakes import START, ScriptedModel, decoding_parameters
+from tests.fakes import START, ScriptedModel, decoding_with
 from tests.toolformer.decoding.conftest import PLAIN, PROMPT, answer, complete_one
 from toolformer.decoding.completions import MinCallProbability
 from toolformer.decoding.decoder import longest_prompt_tokens
@@ -206,27 +204,9 @@ def test_no_call_is_opened_inside_a_character():
 def test_too_long_prompt_is_named():
     model = ScriptedModel([PLAIN])
     model.context_length = 300
-    most = longest_prompt_tokens(model, decoding_parameters())
+    most = longest_prompt_tokens(model, decoding_with())
     complete_one(model, "a" * most)
     with pytest.raises(SequenceTooLongError, match=f"at most {most}"):
         complete_one(model, "a" * (most + 1))
-    with_more = [
-        longest_prompt_tokens(model, decoding_parameters(max_calls=calls)) for calls in (2, 3)
-    ]
+    with_more = [longest_prompt_tokens(model, decoding_with(max_calls=calls)) for calls in (2, 3)]
     assert most - with_more[0] == with_more[0] - with_more[1] > 64 + 128
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("max_new_tokens", 0),
-        *(
-            ("min_call_probability", MinCallProbability(*values))
-            for wrong in (-0.1, 1.1, math.nan)
-            for values in ((wrong, 0.5), (0.5, wrong))
-        ),
-    ],
-)
-def test_parameters_out_of_range_are_refused(name, value):
-    with pytest.raises(ValueError, match="expected"):
-        decoding_parameters(**{name: value})

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tests.fakes import ScriptedModel, decoding_parameters, taught_model
+from tests.fakes import ScriptedModel, decoding_with, taught_model
 from tests.toolformer.decoding.conftest import without_negligible_ranks
 from toolformer.decoding.completions import DecodedCall
 from toolformer.decoding.decoder import complete
@@ -34,7 +34,7 @@ def result_of(call) -> str | None:
 
 def request(prompt: str, *, run_call=result_of, stop_texts=(), top=0, **changes) -> LiveRequest:
     limits = {"max_new_tokens": 30, "max_call_tokens": 32, "max_result_tokens": 32, **changes}
-    settings = RowSettings(decoding_parameters(**limits), lambda _tool, text: text, stop_texts, top)
+    settings = RowSettings(decoding_with(**limits), lambda _tool, text: text, stop_texts, top)
     return LiveRequest(prompt, settings, run_call)
 
 
@@ -134,7 +134,7 @@ def test_64_texts_that_arrive_at_random_times_are_each_as_if_alone(started, pupi
         complete(
             pupil,
             [prompt],
-            parameters=request(prompt, **changes).settings.parameters,
+            decoding=request(prompt, **changes).settings.decoding,
             run_calls=lambda requests: [result_of(call) for _, call in requests],
             parse_arguments=lambda _tool, text: text,
         )[0]
@@ -305,7 +305,7 @@ def test_steps_have_the_log_probabilities_of_the_model(started, pupil):
 @pytest.mark.parametrize("stop_texts", [(), ("Q:", "\n\n\n")])
 def test_no_token_of_a_text_is_decoded_again_and_again(pupil, monkeypatch, stop_texts):
     tokenizer, listener = pupil.tokenizer, Listener()
-    settings = RowSettings(decoding_parameters(max_new_tokens=1000), stop_texts=stop_texts)
+    settings = RowSettings(decoding_with(max_new_tokens=1000), stop_texts=stop_texts)
     row = DecodingRow(0, "So", [], tokenizer, settings, has_start=False)
     text = LiveText(LiveRequest("So", settings, result_of), row, listener, lambda: None)
     ids = tokenizer.encode("é, 日本 and 🎉. " * 25)

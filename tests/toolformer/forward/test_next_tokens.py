@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes import ScriptedModel, decoding_parameters, tiny_model
+from tests.fakes import ScriptedModel, decoding_with, tiny_model
 from toolformer.decoding.call_chances import call_chances
 from toolformer.decoding.completions import MinCallProbability
 from toolformer.decoding.decoder import complete
@@ -41,7 +41,7 @@ class FewScores(ScriptedModel):
         return scores
 
 
-parameters = partial(decoding_parameters, max_new_tokens=4, max_call_tokens=4, max_result_tokens=4)
+limited = partial(decoding_with, max_new_tokens=4, max_call_tokens=4, max_result_tokens=4)
 
 
 def unanswered(requests):
@@ -108,8 +108,8 @@ def test_among_equal_tokens_a_call_opens_where_the_text_without_calls_says(
 ):
     rule = {"call_top_k": top_k, "min_call_probability": least}
     model = FewScores(seed, scores)
-    run = {"parameters": parameters(**rule), "run_calls": unanswered}
-    plain = complete(model, PROMPTS, parameters=parameters(tools=()), run_calls=unanswered)
+    run = {"decoding": limited(**rule), "run_calls": unanswered}
+    plain = complete(model, PROMPTS, decoding=limited(tools=()), run_calls=unanswered)
     opened = complete(model, PROMPTS, **run)
     for before, after in zip(plain, opened, strict=True):
         chances = [CallChance(step.call_rank, step.call_probability) for step in before.trace]
@@ -139,8 +139,8 @@ def test_a_call_goes_on_with_the_lowest_of_equal_tokens():
         model._scores = lambda _: torch.zeros(model.tokenizer.vocabulary_size).index_fill(
             0, torch.arange(first), -1.0
         )
-        chosen = parameters(tools=("B", *blocked), blocked_tools=blocked, call_top_k=300)
-        (completion,) = complete(model, ["x"], parameters=chosen, run_calls=unanswered)
+        chosen = limited(tools=("B", *blocked), blocked_tools=blocked, call_top_k=300)
+        (completion,) = complete(model, ["x"], decoding=chosen, run_calls=unanswered)
         assert [step.token for step in completion.trace if step.kind == "undone"][1] == expected
 
 
@@ -150,7 +150,7 @@ def test_ranks_count_logits_alike_where_texts_are_read_and_where_they_are_writte
 ):
     model = tiny_model(seed=4)
     monkeypatch.setattr(model, "logits", lambda states: scale * LanguageModel.logits(model, states))
-    (plain,) = complete(model, ["a"], parameters=parameters(tools=()), run_calls=unanswered)
+    (plain,) = complete(model, ["a"], decoding=limited(tools=()), run_calls=unanswered)
     ids = (*model.tokenizer.encode("a"), *plain.token_ids)
     window = Window("document", 0, 0, "", ids, tuple(range(len(ids))))
     (chances,) = call_chances(model, [window], token_budget=64, progress=lambda *_: None)
@@ -168,7 +168,7 @@ def test_a_rank_counts_the_tokens_that_are_likelier(row):
 
 def test_an_open_call_holds_the_logits_of_its_own_row_alone():
     model = tiny_model()
-    settings = RowSettings(parameters(call_top_k=10_000, max_new_tokens=40))
+    settings = RowSettings(limited(call_top_k=10_000, max_new_tokens=40))
     rows = [
         DecodingRow(number, prompt, [0, *model.tokenizer.encode(prompt)], model.tokenizer, settings)
         for number, prompt in enumerate(PROMPTS)

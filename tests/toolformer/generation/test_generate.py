@@ -20,13 +20,13 @@ from tests.fakes import END, START
 from tests.toolformer.generation.conftest import LESSONS, PROMPTS
 from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
-from toolformer.decoding.completions import BY_RANK_ALONE, MinCallProbability
+from toolformer.decoding.completions import BY_RANK_ALONE, Decoding, MinCallProbability
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError, UnservedGenerationError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.generation import toolformer_generate
-from toolformer.home.wiring.live_calls import decoding_parameters, live_tools
+from toolformer.home.wiring.live_calls import live_tools
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.settings.sections import Settings
 from tools.base import Tool
@@ -84,12 +84,12 @@ def decoded(
     return complete(
         LanguageModel(model, Tokenizer(tokenizer), name="taught"),
         prompts,
-        parameters=decoding_parameters(
-            settings,
+        decoding=Decoding(
+            settings.decoding,
+            settings.execution.max_result_tokens,
             tuple(toolbox.tools),
-            max_new_tokens=max_new_tokens,
             min_call_probability=least,
-        ),
+        ).changed(max_new_tokens=max_new_tokens),
         run_calls=live.run_calls,
         parse_arguments=live.parse_arguments,
     )
@@ -204,6 +204,9 @@ def test_each_tool_needs_the_min_probability_of_its_own(model, tokenizer):
     assert [each.undone_calls for each in completions] == [()] * 5
     with pytest.raises(UnservedGenerationError, match="'QA', which tools= does not have"):
         generate(model, tokenizer, prompts, min_call_probability={"QA": 0.5})
+    for wrong in ({"max_calls": -1}, {"call_attempts": 0}, {"min_call_probability": 1.5}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            generate(model, tokenizer, prompts, all_tools(), **wrong)
 
 
 def test_without_a_calibrated_value_no_call_opens_and_the_log_says_so_once(

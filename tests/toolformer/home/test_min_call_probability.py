@@ -13,8 +13,8 @@ from toolformer.decoding.calibration import (
     ToolThresholds,
     min_call_probability_text,
 )
-from toolformer.decoding.completions import CLOSED, MinCallProbability
-from toolformer.home.wiring.live_calls import decoding_parameters, with_calls
+from toolformer.decoding.completions import CLOSED, Decoding, MinCallProbability
+from toolformer.evaluation.modes import enabled
 from toolformer.settings.errors import SettingsError
 from toolformer.settings.sections import Settings, validated
 
@@ -47,9 +47,6 @@ def test_a_number_is_taken_as_it_is_and_null_stands_for_the_models_own(tmp_path)
     assert min_call_probability(tmp_path, settings_with(None)) == MinCallProbability(
         in_text=0.25, behind_prompt=0.05
     )
-    mode = with_calls(tmp_path, settings_with(None))
-    assert (mode.name, mode.call_top_k) == ("enabled", 10)
-    assert mode.min_call_probability == (0.25, 0.05, {})
 
 
 def test_a_number_by_tool_is_for_that_tool_and_the_others_have_the_models_own(tmp_path, caplog):
@@ -64,7 +61,7 @@ def test_a_number_by_tool_is_for_that_tool_and_the_others_have_the_models_own(tm
     found = min_call_probability(tmp_path, by_hand)
     assert found.at(0, tools) == {"Calculator": 0.5, "WikiSearch": 0, "Calendar": 0.3}
     assert found.at(7, [*tools, "MT"])["MT"] == 0.25
-    columns = with_calls(tmp_path, settings_with(None)).entries
+    columns = enabled(10, min_call_probability(tmp_path, settings_with(None))).entries
     told = json.loads(columns.pop("min_call_probability_by_tool"))
     assert told["Calendar"] == {"in_text": 0.4, "behind_prompt": 0.3}
     assert columns["min_call_probability_behind_prompt"] == 0.05
@@ -86,13 +83,12 @@ def test_a_model_without_a_calibrated_value_opens_no_call_unless_it_is_told_to(
         write(tmp_path, None, None, reason=reason)
     closed = settings_with(None)
     with caplog.at_level(logging.WARNING):
-        # What is evaluated, and what a command decodes.
-        assert with_calls(tmp_path, closed).min_call_probability == CLOSED
+        assert min_call_probability(tmp_path, closed) == CLOSED
         assert min_call_probability(tmp_path, closed) == CLOSED
     (line,) = caplog.messages
     assert "No call opens" in line
     assert (reason or "the model has no min_call_probability.json") in line
     assert "set decoding.min_call_probability to a number" in line
-    parameters = decoding_parameters(closed, ["Calculator"], min_call_probability=CLOSED)
-    assert parameters.is_disabled
-    assert with_calls(tmp_path, settings_with(0)).min_call_probability == (0, 0, {})
+    decoding = Decoding(closed.decoding, 1, ("Calculator",), min_call_probability=CLOSED)
+    assert decoding.is_disabled
+    assert min_call_probability(tmp_path, settings_with(0)) == (0, 0, {})

@@ -10,7 +10,7 @@ import pytest
 
 from dagster_project.commands.completing import live_model
 from dagster_project.commands.options import RunOptions
-from tests.fakes import save_tiny_model, tiny_model
+from tests.fakes import decoding_with, save_tiny_model, tiny_model
 from tests.toolformer.served.fake_server import FakeServer, serving
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError
@@ -19,7 +19,6 @@ from toolformer.forward.tokenization import load_tokenizer
 from toolformer.home.home import Home
 from toolformer.home.wiring.annotator import Annotator
 from toolformer.home.wiring.evaluated_models import evaluated_model
-from toolformer.home.wiring.live_calls import decoding_parameters
 from toolformer.home.wiring.model_holder import ModelHolder
 from toolformer.home.wiring.reader import open_reader
 from toolformer.home.wiring.served import open_served, served_identity
@@ -163,7 +162,7 @@ def test_base_model_decodes_where_its_server_is(base: Path):
         decoded = partial(
             complete,
             prompts=["The mill"],
-            parameters=decoding_parameters(settings, (), max_new_tokens=5),
+            decoding=decoding_with(tools=(), max_new_tokens=5),
             run_calls=lambda _: [],
         )
         with live_model(RunOptions(), settings, home, model_name="base", with_tools=False) as live:

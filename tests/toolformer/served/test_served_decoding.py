@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from tests.conftest import happens
-from tests.fakes import decoding_parameters, taught_model
+from tests.fakes import decoding_with, taught_model
 from tests.toolformer.served.fake_server import served_by
 from toolformer.calls import call_open_id
 from toolformer.decoding.completions import MinCallProbability
@@ -35,8 +35,8 @@ def asked(taught):
         yield pair
 
 
-parameters_of = partial(
-    decoding_parameters, max_new_tokens=8, max_call_tokens=12, max_result_tokens=8, tools=("QA",)
+limited = partial(
+    decoding_with, max_new_tokens=8, max_call_tokens=12, max_result_tokens=8, tools=("QA",)
 )
 
 
@@ -44,7 +44,7 @@ def completed(model, prompts=PROMPTS, *, run_calls=None, **changes):
     return complete(
         model,
         prompts,
-        parameters=parameters_of(**changes),
+        decoding=limited(**changes),
         run_calls=run_calls or (lambda calls: ["42"] * len(calls)),
     )
 
@@ -152,7 +152,7 @@ def test_other_tokens_than_the_likeliest_are_asked_for(local, pair):
 BUSY_SERVERS = pytest.mark.parametrize(
     "failing", [{}, dict.fromkeys(range(9999), 503)], ids=["slow", "busy"]
 )
-WAITING = LiveRequest("The mill", RowSettings(parameters_of(tools=()), str.strip), lambda _: None)
+WAITING = LiveRequest("The mill", RowSettings(limited(tools=()), str.strip), lambda _: None)
 
 
 @BUSY_SERVERS

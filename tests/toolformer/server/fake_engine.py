@@ -67,7 +67,7 @@ class FakeText:
         if asked == "large":
             raise MemoryError
         if asked == "slow":
-            for _ in range(settings.parameters.max_new_tokens):
+            for _ in range(settings.decoding.settings.max_new_tokens):
                 time.sleep(4 * STEP_SECONDS)
                 yield LivePiece(" on", (step(" on"),))
             return "length"
@@ -75,7 +75,7 @@ class FakeText:
             undone = UndoneCall(" [Calculator(1 / 0) ->", "no_result", 1)
             yield LivePiece("", (step(undone.text, "undone"),), undone=undone)
         for place, word in enumerate(self.words(asked)):
-            if place == 2 and asked != "undo" and "Calculator" in settings.parameters.tools:
+            if place == 2 and asked != "undo" and "Calculator" in settings.decoding.tools:
                 begun = time.perf_counter()
                 assert settings.parse_arguments is not None
                 arguments = settings.parse_arguments("Calculator", "6 * 7")

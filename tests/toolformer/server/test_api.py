@@ -158,32 +158,32 @@ def test_default_temperatures_of_clients_sample_between_live_calls(running: Runn
     assert choice["toolformer"]["calls"][0]["result"] == "42"
     settings = running.batch.requests[-1].settings
     assert settings.temperature == sent["temperature"]
-    assert settings.parameters.tools == ("Calculator", "Calendar")
+    assert settings.decoding.tools == ("Calculator", "Calendar")
 
 
 def test_what_is_asked_for_is_what_the_batch_is_told(running: Running):
     calls = {"call_top_k": 2, "min_call_probability": 0.5, "max_calls": 3, "tools": ["Calendar"]}
     running.complete(model="tiny/model", max_tokens=3, stop=["!", "?"], logprobs=4, **calls)
     request = running.batch.requests[-1]
-    parameters = request.settings.parameters
-    assert (parameters.max_new_tokens, parameters.call_top_k) == (3, 2)
-    assert (parameters.max_calls, parameters.min_call_probability) == (3, (0.5, 0.5, {}))
-    assert parameters.tools == ("Calendar",)
+    decoding = request.settings.decoding
+    assert (decoding.settings.max_new_tokens, decoding.settings.call_top_k) == (3, 2)
+    assert (decoding.settings.max_calls, decoding.min_call_probability) == (3, (0.5, 0.5, {}))
+    assert decoding.tools == ("Calendar",)
     assert (request.settings.stop_texts, request.settings.top_tokens) == (("!", "?"), 4)
     running.complete()
-    parameters = running.batch.requests[-1].settings.parameters
-    assert (parameters.max_new_tokens, parameters.max_calls) == (7, 1)
-    assert parameters.min_call_probability == (0.25, 0.125, {})
+    decoding = running.batch.requests[-1].settings.decoding
+    assert (decoding.settings.max_new_tokens, decoding.settings.max_calls) == (7, 1)
+    assert decoding.min_call_probability == (0.25, 0.125, {})
     running.complete(min_call_probability={"Calendar": 0.5})
-    parameters = running.batch.requests[-1].settings.parameters
+    decoding = running.batch.requests[-1].settings.decoding
     tools = ("Calculator", "Calendar")
-    assert parameters.min_call_probability.at(1, tools) == {"Calculator": 0.25, "Calendar": 0.5}
+    assert decoding.min_call_probability.at(1, tools) == {"Calculator": 0.25, "Calendar": 0.5}
     error = running.complete(min_call_probability={"Calender": 0.5}).json()["error"]
     assert (error["param"], "'Calender'" in error["message"]) == ("min_call_probability", True)
-    assert parameters.tools == ("Calculator", "Calendar")
+    assert decoding.tools == ("Calculator", "Calendar")
     (choice,) = running.complete(tools="off").json()["choices"]
     assert (choice["text"], choice["toolformer"]["calls"]) == (" It is 42.", [])
-    assert running.batch.requests[-1].settings.parameters.is_disabled
+    assert running.batch.requests[-1].settings.decoding.is_disabled
 
 
 def test_the_calendar_takes_the_day_that_is_given(running: Running):

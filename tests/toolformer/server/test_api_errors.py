@@ -95,7 +95,7 @@ def test_what_is_asked_about_a_prompt_and_of_samples_is_what_the_batch_is_told(r
     assert ([*first.prompt_ids], [*second.prompt_ids]) == ([40, 41], [42])
     assert first.prompt == byte_tokenizer().decode([40, 41])
     assert first.settings.prompt_top == 3
-    assert first.settings.parameters.is_disabled
+    assert first.settings.decoding.is_disabled
     sampled = {"temperature": 0.5, "top_p": 0.9, "tools": "off", "seed": 7}
     running.complete(["a", "b"], n=2, **sampled)
     requests = running.batch.requests[-4:]

@@ -209,9 +209,9 @@ def test_a_template_that_fails_is_one_sentence(template: str, reason: str):
 def test_an_answer_gets_the_room_that_is_left(running: Running):
     def given(**fields) -> int:
         assert running.chat(**fields).status_code == 200
-        parameters = running.batch.requests[-1].settings.parameters
-        assert most_new_tokens(parameters) + 1 + len("6 * 7") <= 512
-        return parameters.max_new_tokens
+        decoding = running.batch.requests[-1].settings.decoding
+        assert most_new_tokens(decoding) + 1 + len("6 * 7") <= 512
+        return decoding.settings.max_new_tokens
 
     assert given(max_tokens=3) == given(max_completion_tokens=3, max_tokens=9) == 3
     room = given()
