@@ -194,7 +194,7 @@ def corpus_manifest(run: Run) -> dg.MaterializeResult:
     left_out = left_out_files(home, run.settings, [path for path in asked if path not in rejected])
     return dg.MaterializeResult(
         # By the sources as they are listed now.
-        tags=code_version_tags(context, CORPUS_MANIFEST),
+        tags=code_version_tags(context, CORPUS_MANIFEST)(None),
         metadata={
             "dagster/row_count": len(active),
             "shards": len(active),

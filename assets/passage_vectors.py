@@ -4,22 +4,32 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from assets.identities import known
 from assets.run import Run
 from assets.search_index import (
     article_files,
     article_passages,
+    known_articles,
     refresh_index,
     wikipedia_index_fingerprint,
 )
 from assets.stage import Part, Stage, always
 from assets.stage_asset import asset_of
 from toolformer.home.fingerprints import Fingerprint
+from toolformer.home.home import Home
 from toolformer.home.progress import progress_of
 from toolformer.home.wiring.retriever import tools_searching
 from toolformer.settings.sections import Settings
 from toolformer.sources.files import SourceFile
 from tools.retrieval.index_folder import index_information
 from tools.retrieval.passage_index import build_passage_index, open_encoder
+
+
+def _known_encoder(settings: Settings, _home: Home) -> object:
+    encoder = open_encoder(settings.passage_index.model_dump(), lambda: "cpu")
+    searching = tools_searching(PASSAGE_INDEX.name, settings)
+    return searching and known(getattr, encoder, "identity")
+
 
 PASSAGE_INDEX = Stage(
     name="passage_index",
@@ -29,8 +39,8 @@ PASSAGE_INDEX = Stage(
     reads=("wikipedia_index",),
     settings=("passage_index.index_factory",),
     parts=(
-        Part("wikipedia_index", ("wikipedia_index",)),
-        Part("encoder", ("passage_index", "question_answering.retriever")),
+        Part("wikipedia_index", ("wikipedia_index",), known=known_articles),
+        Part("encoder", ("passage_index", "question_answering.retriever"), known=_known_encoder),
     ),
     needs_device=always,
 )

@@ -8,11 +8,13 @@ from typing import Any
 
 import dagster as dg
 
+from assets.identities import known
 from assets.outputs import DONE, UP_TO_DATE
 from assets.run import Run
 from assets.stage import Part, Stage
 from assets.stage_asset import asset_of
 from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
+from toolformer.home.home import Home
 from toolformer.home.progress import progress_of
 from toolformer.settings.corpus_sections import WIKIPEDIA_EXCERPT
 from toolformer.settings.sections import Settings
@@ -25,13 +27,24 @@ from tools.retrieval.index_folder import index_information
 from tools.retrieval.passages import Passage, split_passages
 from tools.retrieval.wikipedia_index import build_index
 
+
+def known_articles(settings: Settings, _home: Home) -> object:
+    """What of the articles stands in the code version: of those elsewhere their address."""
+    source = settings.wikipedia_index.source
+    return source if "://" in source else known(_digest_of_articles, settings)
+
+
+def _digest_of_articles(settings: Settings) -> str:
+    return wikipedia_index_fingerprint(settings, article_files(settings)).digest
+
+
 WIKIPEDIA_INDEX = Stage(
     name="wikipedia_index",
     version="5",
     group="prepare",
     kinds=("lucene", "java"),
     settings=("wikipedia_index.passage_words", "wikipedia_index.language"),
-    parts=(Part("articles", ("wikipedia_index.source",)),),
+    parts=(Part("articles", ("wikipedia_index.source",), known=known_articles),),
 )
 
 

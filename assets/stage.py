@@ -10,10 +10,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from assets.identities import tool_versions
 from assets.outputs import OutputRows
 from assets.shard_report import ShardReport, ShardRows
 from toolformer.base.digests import hex_digest
 from toolformer.home.fingerprints import Fingerprint
+from toolformer.home.home import Home
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.settings.sections import Settings
 from toolformer.settings.tool_sections import ToolSettings
@@ -73,11 +75,13 @@ class Part:
         name: in the fingerprint, and in the reason why an output is out of date.
         value: anything that JSON or `str` can write, and of a shard follows from its source alone;
             None where `Stage.fingerprint` is given it.
+        known: what of it stands in the code version, where `value` is None; by default `settings`.
     """
 
     name: str
     settings: tuple[str, ...] = ()
     value: Callable[[Partition], object] | None = None
+    known: Callable[[Settings, Home], object] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,7 +280,9 @@ TOOL_VERSION = Part(
     lambda partition: partition.tool.version,
 )
 # Of all tools that may be called.
-TOOL_VERSIONS = Part("tool_versions", ("tools.*.is_enabled", *TOOL_VERSION.settings))
+TOOL_VERSIONS = Part(
+    "tool_versions", ("tools.*.is_enabled", *TOOL_VERSION.settings), known=tool_versions
+)
 PROMPT = Part(
     "prompt",
     ("tools.*.prompt", "sampling.uses_prompt"),

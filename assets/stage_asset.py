@@ -55,17 +55,21 @@ def asset_of(
                 made = compute(run)
                 if isinstance(made, dg.MaterializeResult):
                     metadata = {**more, **(made.metadata or {})}
-                    yield made._replace(tags={**tags, **(made.tags or {})}, metadata=metadata)
+                    partition = context.partition_key if context.has_partition_key else None
+                    told = {**tags(partition), **(made.tags or {})}
+                    yield made._replace(tags=told, metadata=metadata)
                     return
                 for event in made:
                     # Dagster's own is among these.
                     metadata = {**more, **(event.metadata or {})}
-                    yield event._replace(tags={**(event.tags or {}), **tags}, metadata=metadata)
+                    partition = getattr(event, "partition", None)
+                    told = {**(event.tags or {}), **tags(partition)}
+                    yield event._replace(tags=told, metadata=metadata)
 
         table = stage.table or stage.name
         every = dg.AllPartitionMapping()
         of_all = [dg.AssetDep(name, partition_mapping=every) for name in stage.reads_all]
-        told: dict[str, Any] = {
+        described: dict[str, Any] = {
             "name": stage.name,
             "group_name": stage.group,
             "kinds": set(stage.kinds),
@@ -75,6 +79,6 @@ def asset_of(
             "metadata": table_metadata(table) if table in tables() else None,
             "required_resource_keys": RESOURCES,
         }
-        return dg.asset(**told | further)(events)
+        return dg.asset(**described | further)(events)
 
     return asset_made_by

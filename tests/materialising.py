@@ -1,6 +1,7 @@
 """Assets made by themselves, outside a build, in the home of the environment."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import dagster as dg
@@ -18,9 +19,15 @@ def materialise(
     tools: Sequence[str] = (),
     force: bool = False,
     raise_on_error: bool = True,
+    instance: dg.DagsterInstance | None = None,
 ) -> dg.ExecuteInProcessResult:
-    """Make these assets, one after the other; all of a shard where the partition is one."""
-    with dg.DagsterInstance.ephemeral() as instance:
+    """Make these assets, one after the other; all of a shard where the partition is one.
+
+    Args:
+        instance: what knows of earlier materialisations; by default a new one.
+    """
+    given = nullcontext(instance) if instance else dg.DagsterInstance.ephemeral()
+    with given as instance:
         if partition is not None and "|" not in partition:
             shards = partition.startswith("shard-")
             register(instance, SHARDS if shards else MODEL_VARIANTS, [partition])

@@ -1,6 +1,14 @@
 """The stage of the evaluation, and the settings that its outputs depend on."""
 
+from collections.abc import Callable
+from pathlib import Path
+
+from assets.identities import base_identity, base_template, known
 from assets.stage import PER_EVALUATION, TOOL_VERSIONS, Part, Stage, always
+from assets.training.benchmark_texts import known_texts
+from toolformer.home.home import Home
+from toolformer.settings.sections import Settings
+from tools.model_identity import chat_template_identity, model_identity
 
 # In every mode an item is left out where no call would have room.
 OF_QUESTIONS = (
@@ -19,6 +27,26 @@ OF_TEXTS = (
     "evaluation.seed",
 )
 
+
+def _known_questions(settings: Settings, _home: Home) -> object:
+    evaluation = settings.evaluation
+    names = (*evaluation.files, *evaluation.questions)
+    return [evaluation.dateset_items, known_texts(settings, names)]
+
+
+def _known_models(
+    settings: Settings, _home: Home, of: Callable[[Path], str] = model_identity
+) -> object:
+    models = {name: known(of, Path(path)) for name, path in settings.evaluation.models.items()}
+    return [models, settings.language_model.bos_token]
+
+
+def _known_templates(settings: Settings, home: Home) -> object:
+    if settings.evaluation.form != "chat":
+        return None
+    return [base_template(settings), _known_models(settings, home, chat_template_identity)]
+
+
 EVALUATION_RESULTS = Stage(
     name="evaluation_results",
     version="7",
@@ -29,11 +57,17 @@ EVALUATION_RESULTS = Stage(
     reads_all=("finetuned_model", "min_call_probability", "documents"),
     settings=(*OF_QUESTIONS, *OF_CALLS, *OF_TEXTS),
     parts=(
-        Part("questions", ("evaluation.files", "evaluation.questions", "evaluation.dateset_items")),
-        Part("items", ("evaluation.items",)),
-        Part("chat_template", ("evaluation.form",)),
         Part(
-            "language_model", ("evaluation.models", "language_model.bos_token", "training.variant")
+            "questions",
+            ("evaluation.files", "evaluation.questions", "evaluation.dateset_items"),
+            known=_known_questions,
+        ),
+        Part("items", ("evaluation.items",)),
+        Part("chat_template", ("evaluation.form",), known=_known_templates),
+        Part(
+            "language_model",
+            ("evaluation.models", "language_model.bos_token", "training.variant"),
+            known=_known_models,
         ),
         Part("blocked_tools"),
         TOOL_VERSIONS,
@@ -42,8 +76,16 @@ EVALUATION_RESULTS = Stage(
         Part("without_tool"),
         Part("is_forced"),
         Part("held_out_documents"),
-        Part("file", ("evaluation.texts",)),
-        Part("base", ("language_model.path", "language_model.server.model")),
+        Part(
+            "file",
+            ("evaluation.texts",),
+            known=lambda settings, _: known_texts(settings, settings.evaluation.texts),
+        ),
+        Part(
+            "base",
+            ("language_model.path", "language_model.server.model"),
+            known=lambda settings, _: base_identity(settings),
+        ),
     ),
     needs_device=always,
 )

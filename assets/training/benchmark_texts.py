@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from assets.identities import known
 from toolformer.base.digests import hex_digest_of_file
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkEntry, BenchmarkItem
 from toolformer.evaluation.benchmarks.dateset import Dateset
@@ -47,10 +48,21 @@ def benchmark_texts(settings: Settings) -> dict[str, BenchmarkTexts]:
     Raises:
         ToolformerError: a file is missing.
     """
+    return {name: texts_of_benchmark(name, settings) for name in _named(settings)}
+
+
+def known_texts(settings: Settings, names: Iterable[str] | None = None) -> dict[str, object]:
+    """What the texts of benchmarks, by default all, depend on; None where a file is missing."""
+    return {
+        name: known(lambda name=name: texts_of_benchmark(name, settings).made_of)
+        for name in names or _named(settings)
+    }
+
+
+def _named(settings: Settings) -> Iterable[str]:
     evaluation = settings.evaluation
     given = (*evaluation.files, *evaluation.questions, *evaluation.texts)
-    named = dict.fromkeys((*evaluation.benchmarks, *given))
-    return {name: texts_of_benchmark(name, settings) for name in named}
+    return dict.fromkeys((*evaluation.benchmarks, *given))
 
 
 def texts_of_benchmark(name: str, settings: Settings) -> BenchmarkTexts:

@@ -8,6 +8,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from assets.identities import base_identity, base_template
 from assets.outputs import Output
 from assets.run import Workspace
 from assets.stage import PER_VARIANT, Part, Stage, always
@@ -51,8 +52,15 @@ FINETUNED_MODEL = Stage(
     ),
     parts=(
         Part("training_set"),
-        Part("language_model", ("language_model.path", "language_model.bos_token")),
-        Part("chat_template"),
+        Part(
+            "language_model",
+            ("language_model.path", "language_model.bos_token"),
+            known=lambda settings, _: [base_identity(settings), settings.language_model.bos_token],
+        ),
+        Part(
+            "chat_template",
+            known=lambda settings, _: settings.training.chat_share and base_template(settings),
+        ),
     ),
     needs_device=always,
 )

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from assets.identities import base_identity
 from assets.inputs import Expected, Input, fingerprints_of, partition_inputs
 from assets.run import Workspace
 from assets.stage import Part, Stage
-from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts
+from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts, known_texts
 from toolformer.errors import ToolformerError
 from toolformer.home.home import Home
 from toolformer.sources.manifest import Manifest
@@ -42,9 +43,13 @@ TRAINING_SET = Stage(
     parts=(
         Part("augmented_texts", ("training.rounds", "sampling.round")),
         Part("held_out_documents", ("corpus.held_out_every",)),
-        Part("benchmarks", _OF_BENCHMARKS),
+        Part("benchmarks", _OF_BENCHMARKS, known=lambda settings, _: known_texts(settings)),
         Part("documents"),
-        Part("tokenizer", ("language_model.path",)),
+        Part(
+            "tokenizer",
+            ("language_model.path",),
+            known=lambda settings, _: settings.training.plain_share and base_identity(settings),
+        ),
     ),
 )
 

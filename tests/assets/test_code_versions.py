@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from dagster_project.definitions import definitions
@@ -20,9 +21,11 @@ def home(tmp_path, monkeypatch) -> None:
     new_warehouse(tmp_path)
 
 
-def is_current(asset: str, overrides: dict[str, Any], partition: str | None = None) -> bool:
+def is_current(
+    asset: str, overrides: dict[str, Any], partition: str | None = None, **how: Any
+) -> bool:
     """Whether what a run made is not shown as made by other code or settings than the file's."""
-    result = materialise(asset, overrides=overrides, partition=partition)
+    result = materialise(asset, overrides=overrides, partition=partition, **how)
     (event,) = result.get_asset_materialization_events()
     (spec,) = definitions().get_assets_def(asset).specs
     return (event.materialization.tags or {})["dagster/code_version"] == spec.code_version
@@ -59,3 +62,19 @@ def test_nor_is_what_has_no_partitions(file: str, tmp_path):
     (tmp_path / "articles.jsonl").write_text(json.dumps(article), encoding="utf-8")
     overrides = {"wikipedia_index": {"source": file}}
     assert is_current("wikipedia_index", overrides) == (file == "wikipedia-excerpt")
+
+
+def test_a_round_is_shown_as_made_with_the_settings_that_it_was_made_with(tmp_path):
+    def built(number: int) -> bool:
+        overrides = {"sampling": {"round": number}}
+        return is_current("filtered_calls", overrides, SHARD, instance=instance)
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert [built(1), built(2)] == [True, True]
+        other = "tools: {Calculator: {filtering_threshold: 0.7}}\n"
+        (tmp_path / "toolformer.yaml").write_text(f"{FILE}{other}", encoding="utf-8")
+        assert [built(2), built(2), built(1)] == [False, False, True]
+        # Each has settings of its own.
+        other = FILE.replace("- {}", f"- {other}")
+        (tmp_path / "toolformer.yaml").write_text(other, encoding="utf-8")
+        assert [built(2), built(1), built(2)] == [False, True, True]

@@ -123,7 +123,7 @@ class TestCodeVersions:
                 {"candidate_calls", "executed_calls", *OF_TOOLS},
             ),
             (
-                "language_model: {path: model}",
+                "{language_model: {path: model}, training: {plain_share: 0.5}}",
                 "model/weights.safetensors",
                 {"candidate_calls", "executed_calls", "scored_calls", "training_set"}
                 | {"finetuned_model", *OF_TOOLS},

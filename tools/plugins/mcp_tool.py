@@ -96,7 +96,7 @@ class McpTool(FunctionTool):
             )
         self.name, self.tool, self._url = name, tool, url and checked_address(url)
         self._target = self._url or command or []
-        self._programs = _programs_of(command or [], folder)
+        self._programs = programs_of(command or [], folder)
         self._connection: McpConnection | None = None
         variables, key = environment or {}, _key_of(key_variable, name)
         secrets = {each: value for each, value in variables.items() if _SECRET.search(each)}
@@ -252,7 +252,7 @@ def _key_of(variable: str | None, tool_name: str) -> str:
     return key
 
 
-def _programs_of(command: Sequence[str], folder: str) -> list[Path]:
+def programs_of(command: Sequence[str], folder: str) -> list[Path]:
     """Return the code files in a command; a program from elsewhere, such as Python, is not one.
 
     Other files may be what the server writes: its log, or its database.

@@ -9,9 +9,8 @@ import dagster as dg
 from pydantic import Field
 
 from toolformer.home.home import Home
-from toolformer.settings.errors import SettingsError
 from toolformer.settings.sections import Settings, merged
-from toolformer.settings.settings_file import load_settings, settings_of_rounds
+from toolformer.settings.settings_file import load_settings
 
 
 class SettingsResource(dg.ConfigurableResource):
@@ -38,19 +37,3 @@ class SettingsResource(dg.ConfigurableResource):
         if variant is not None:
             overrides = merged(overrides, {"training": {"variant": variant}})
         return load_settings(home.settings_file, overrides=overrides)
-
-    def load_rounds(self) -> list[Settings]:
-        """The settings of each round that the file lists, as this run would have them.
-
-        Overrides that are not valid in all of them concern the round of this run alone.
-        """
-        file = Home.find().settings_file
-        own = self.load()
-        if not own.rounds:
-            return [own]
-        try:
-            return settings_of_rounds(file, overrides=self.overrides)
-        except SettingsError:
-            rounds = settings_of_rounds(file)
-        rounds[own.sampling.round - 1] = own
-        return rounds

@@ -1,0 +1,138 @@
+"""Identities of models, tools and files for code versions: what a code location can find out.
+
+It loads in seconds, so no model is converted or loaded, no server asked and no tool's process
+started. What only these know is left out: the embedded model's weights, what a server says of its
+model, and the version that a tool from outside gives itself. The indexes of the home are left out
+too: they are assets, whose data versions Dagster compares.
+"""
+
+import glob
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from toolformer.base.digests import file_digest, hex_digest
+from toolformer.home.expected_errors import EXPECTED_ERRORS
+from toolformer.home.home import Home
+from toolformer.home.wiring.toolbox import Toolbox, open_tool, options_of, prompt_of
+from toolformer.settings.evaluation_sections import BASE, FINETUNED
+from toolformer.settings.sections import Settings
+from tools.model_identity import chat_template_identity, model_identity, tokenizer_files
+from tools.plugins.mcp_tool import MCP_TOOL, programs_of
+from tools.plugins.own_files import digests_of_own_files, imported_modules
+from tools.prompting import SHORT
+from tools.registry import is_plugin
+
+_QUOTED = re.compile(r"""(['"])(.+?)\1""")
+
+
+def known(identify: Callable[..., Any], *arguments: object) -> Any:
+    """Return an identity; None if a file is missing or unreadable, which stops its stage alone."""
+    try:
+        return identify(*arguments)
+    except EXPECTED_ERRORS:
+        return None
+
+
+def base_identity(settings: Settings) -> object:
+    """Identify the base model; the embedded one by its name, a served one by id and tokenizer."""
+    section = settings.language_model
+    if section.server.url:
+        files = tokenizer_files(Path(section.path))
+        return [section.server.model, *(known(file_digest, file) for file in files)]
+    return section.path if section.path == "embedded" else known(model_identity, Path(section.path))
+
+
+def base_template(settings: Settings) -> str | None:
+    """Identify the chat template of the base model, unless it is the embedded one's."""
+    return known(chat_template_identity, Path(settings.language_model.path))
+
+
+def annotator_identity(settings: Settings, home: Home) -> str:
+    """Identify the model that annotates in the round of the settings."""
+    sampling = settings.sampling
+    if sampling.annotator == BASE:
+        return hex_digest(base_identity(settings))
+    is_finetuned = sampling.annotator == FINETUNED
+    directory = home.finetuned_model(sampling.round - 1) if is_finetuned else sampling.annotator
+    return hex_digest(known(model_identity, Path(directory)))
+
+
+def described_toolbox(settings: Settings, home: Home) -> Toolbox:
+    """Return the tools that are switched on, with what is known of their versions and prompts."""
+    tools = {name: _described_tool(settings, home, name) for name in settings.tools.switched_on}
+    prompts = {
+        name: _prompt(settings, tool) if settings.sampling.uses_prompt else None
+        for name, tool in tools.items()
+    }
+    return Toolbox(tools, prompts, {})
+
+
+def tool_versions(settings: Settings, home: Home) -> Mapping[str, str]:
+    """Return what is known of the versions of the tools that are switched on, by name."""
+    return {name: tool.version for name, tool in described_toolbox(settings, home).tools.items()}
+
+
+def _described_tool(settings: Settings, home: Home, name: str) -> Any:
+    """Return what has the attributes of a tool that fingerprints are made of."""
+    options = settings.tools.of(name).options
+    # Nothing is there, so no index either.
+    without_indexes = replace(home, root=home.root / "none")
+    tool = None if is_plugin(name) else known(open_tool, settings, without_indexes, name)
+    version: Any = tool and tool.sampling_version
+    if tool is None:
+        version = hex_digest(options, *_own_files(settings, home, name))
+    # Apertium is a program, which would be started.
+    elif name != "MT" or options.get("model_directory"):
+        if name == "QA":
+            section = settings.language_model
+            precision = None if section.server.url else section.precision
+            read_by = hex_digest(base_identity(settings), precision, section.bos_token)
+            tool.reader = SimpleNamespace(version=lambda: read_by)
+        version = known(getattr, tool, "version")
+    return SimpleNamespace(
+        name=name,
+        version=version,
+        sampling_version=getattr(tool, "sampling_version", None),
+        proposals_version=getattr(tool, "proposals_version", None),
+        makes_proposals=getattr(tool, "makes_proposals", True),
+        prompt=None,
+    )
+
+
+def _own_files(settings: Settings, home: Home, name: str) -> Iterator[object]:
+    """Yield the class of a tool from outside, and digests of its files and those of its options.
+
+    A folder counts by its name alone, and so does what a server's command names besides code: the
+    tool may write there.
+    """
+    target = settings.tools.targets.get(name, "")
+    yield target
+    module = target.partition(":")[0]
+    modules = imported_modules(f"import {module}".encode(), package="")
+    yield known(digests_of_own_files, {file: package for _, file, package in modules})
+    options = options_of(settings, home, name)
+    if target == MCP_TOOL:
+        files = programs_of(options.get("command") or [], str(home.root))
+    else:
+        lists = (value if isinstance(value, list) else [value] for value in options.values())
+        texts = [text for values in lists for text in values if isinstance(text, str)]
+        files = [home.root / os.path.expanduser(text) for text in texts]  # noqa: PTH111
+        # A query names files between quotation marks.
+        for _, pattern in (found for text in texts for found in _QUOTED.findall(text)):
+            named = sorted(glob.glob(pattern, root_dir=home.root, recursive=True))  # noqa: PTH207
+            files += [home.root / name for name in named]
+    # An option may be too long for a path.
+    yield [known(file_digest, file) for file in files if os.path.isfile(file)]  # noqa: PTH113
+
+
+def _prompt(settings: Settings, tool: Any) -> str | None:
+    """Identify the prompt of a tool; None if it is the own one of a tool from outside."""
+    file = settings.tools.of(tool.name).prompt
+    if file and file != SHORT:
+        return known(file_digest, Path(file).expanduser())
+    return known(prompt_of, settings, tool)
