@@ -10,7 +10,7 @@ from filelock import Timeout
 from assets.run import Run
 from assets.shard_texts import typed_frame
 from toolformer.home.fingerprints import FINGERPRINT, PARTS, Fingerprint
-from toolformer.home.wiring.evaluated_models import EvaluatedModel
+from toolformer.home.wiring.models import EvaluatedModel
 from toolformer.settings.sections import Settings
 from warehouse.schema import ALL
 

@@ -19,6 +19,7 @@ from toolformer.base.digests import file_digest, hex_digest
 from toolformer.home.expected_errors import EXPECTED_ERRORS
 from toolformer.home.home import Home
 from toolformer.home.wiring.toolbox import Toolbox, open_tool, options_of, prompt_of
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.evaluation_sections import BASE, FINETUNED
 from toolformer.settings.sections import Settings
 from tools.model_identity import chat_template_identity, model_identity, tokenizer_files
@@ -82,7 +83,7 @@ def _described_tool(settings: Settings, home: Home, name: str) -> Any:
     options = settings.tools.of(name).options
     # Nothing is there, so no index either.
     without_indexes = replace(home, root=home.root / "none")
-    tool = None if is_plugin(name) else known(open_tool, settings, without_indexes, name)
+    tool = None if is_plugin(name) else known(open_tool, Workspace(settings, without_indexes), name)
     version: Any = tool and tool.sampling_version
     if tool is None:
         version = hex_digest(options, *_own_files(settings, home, name))
@@ -115,7 +116,7 @@ def _own_files(settings: Settings, home: Home, name: str) -> Iterator[object]:
     module = target.partition(":")[0]
     modules = imported_modules(f"import {module}".encode(), package="")
     yield known(digests_of_own_files, {file: package for _, file, package in modules})
-    options = options_of(settings, home, name)
+    options = options_of(Workspace(settings, home), name)
     if target == MCP_TOOL:
         files = programs_of(options.get("command") or [], str(home.root))
     else:

@@ -13,9 +13,10 @@ import polars as pl
 from filelock import FileLock
 
 from assets.inputs import Expected
-from assets.run import Run, Workspace
+from assets.run import Run
 from toolformer.base.digests import hex_digest
 from toolformer.home.fingerprints import FINGERPRINT, ROWS, Fingerprint
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.sources.manifest import Manifest
 from toolformer.stage_cost import StageCost
 from warehouse.schema import ALL, table_schema

@@ -73,9 +73,7 @@ def passage_index(run: Run) -> dg.MaterializeResult:
         lambda: build_passage_index(
             article_passages(files, loaded),
             home.passage_index,
-            open_encoder(
-                loaded.passage_index.model_dump(), lambda: run.holder.hold_device(loaded, home)
-            ),
+            open_encoder(loaded.passage_index.model_dump(), run.hold_device),
             fingerprint=identity.digest,
             wikipedia_index=wikipedia_index_fingerprint(loaded, files).digest,
             index_factory=loaded.passage_index.index_factory,

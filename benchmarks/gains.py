@@ -34,7 +34,7 @@ from benchmarks.machine import machine, versions
 from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.decoding.calibration import min_call_probability_text, read_min_call_probability
 from toolformer.home.home import Home
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.workspace import open_warehouse
 from toolformer.settings.presets import PRESETS
 from warehouse.warehouse import Warehouse
 

@@ -38,10 +38,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
-    from assets.run import Workspace
     from assets.training.planned_training import planned_training
     from toolformer.forward.devices import resolve_device
     from toolformer.home.home import Home
+    from toolformer.home.wiring.models import base_model_directory
+    from toolformer.home.wiring.workspace import Workspace
     from toolformer.settings.settings_file import load_settings
     from toolformer.training.finetuning import TrainingJob, finetune
     from toolformer.training.learning_rates import RATES, chosen_rate
@@ -54,7 +55,7 @@ def _of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     workspace = Workspace(settings, home)
     work = planned_training(workspace)
     job = TrainingJob(
-        base=workspace.base_model,
+        base=base_model_directory(workspace),
         rows=work.rows.rows,
         development=work.development,
         settings=settings.training,
@@ -64,7 +65,7 @@ def _of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
         bos_token=settings.language_model.bos_token,
         device=resolve_device("auto"),
         state_folder=options.work / f"state-{seed}",
-        fingerprint=f"{seed}-{workspace.base_model}",
+        fingerprint=f"{seed}-{base_model_directory(workspace)}",
     )
     began = time.monotonic()
     chosen = chosen_rate(job, RATES, lambda _: lambda _: None)

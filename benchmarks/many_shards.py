@@ -48,7 +48,7 @@ from toolformer.home.fingerprints import FINGERPRINT, PARTS
 from toolformer.home.home import Home
 from toolformer.home.partitions import register_shards
 from toolformer.home.reading import Home as ReadHome
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.workspace import open_warehouse
 from toolformer.server.labelling import RaterBody, calls_to_label
 from toolformer.sources.ingestion import stale_sources
 from toolformer.sources.manifest import Manifest

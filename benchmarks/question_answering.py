@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 from toolformer.evaluation.scoring import normalised_words, score_qa
 from toolformer.home.home import Home
-from toolformer.home.wiring.model_holder import process_holder
-from toolformer.home.wiring.reader import open_reader
 from toolformer.home.wiring.retriever import open_retriever
+from toolformer.home.wiring.toolbox import open_reader
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.sections import Settings
 from tools.retrieval.passages import Passage, RankedPassage
 from tools.retrieval.wikipedia_index import build_index
@@ -57,18 +57,17 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write all answers there")
     options = parser.parse_args()
     data = Path(os.environ["TOOLFORMER_TEST_DATA"])
-    home, settings = (
-        Home(options.home),
-        Settings.model_validate({"question_answering": {"retriever": "bm25"}}),
-    )
+    home = Home(options.home)
+    settings = Settings.model_validate({"question_answering": {"retriever": "bm25"}})
+    work = Workspace(settings, home)
     if not home.wikipedia_index.exists():
         passages = (
             Passage(str(number), record["title"], "", record["text"], "")
             for number, record in enumerate(_records(data / _PASSAGES))
         )
         build_index(passages, home.wikipedia_index, fingerprint="test data passages")
-    retriever = open_retriever(settings, home, process_holder())
-    reader = open_reader(settings, home, process_holder())
+    retriever = open_retriever(work)
+    reader = open_reader(work)
     answers: list[dict[str, Any]] = []
     print("set | questions | readable | right at p ≥", *_THRESHOLDS, "| given | not readable")
     for name, file in _SETS.items():

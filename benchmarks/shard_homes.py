@@ -24,9 +24,9 @@ from assets.documents import DOCUMENTS, store_texts, stored_texts
 from benchmarks.large_warehouse import identifiers, shard_frames
 from toolformer.home.fingerprints import PARTS, Fingerprint
 from toolformer.home.home import Home
-from toolformer.home.wiring.annotator import Annotator
+from toolformer.home.wiring.models import Annotator
 from toolformer.home.wiring.toolbox import Toolbox
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.workspace import Workspace, open_warehouse
 from toolformer.settings.sections import Settings
 from toolformer.settings.settings_file import load_settings
 from toolformer.sources.cutting import CutShard
@@ -78,7 +78,7 @@ def described(root: Path) -> tuple[Settings, Toolbox, str]:
     """What fingerprints of a home's partitions depend on besides the texts."""
     home = Home(root)
     settings = load_settings(home.settings_file)
-    return settings, _toolbox(), Annotator.of(settings, home).identity
+    return settings, _toolbox(), Annotator.of(Workspace(settings, home)).identity
 
 
 def warehouse_of(home: Home) -> Warehouse:
@@ -112,7 +112,7 @@ def grow(home: Home, shards: int, calls: int = CALLS) -> None:
         if warehouse.partition_metadata(_LAST_TABLE, entry.key, ALL) is None
     ]
     # Converts the embedded model, once for all processes.
-    Annotator.of(load_settings(home.settings_file), home)
+    Annotator.of(Workspace(load_settings(home.settings_file), home))
     together = [unbuilt[start : start + _TOGETHER] for start in range(0, len(unbuilt), _TOGETHER)]
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         for key in pool.map(_build, repeat(home), together, repeat(calls)):

@@ -145,15 +145,15 @@ def _people() -> dict[tuple[str, str], str]:
 def measure(root: Path) -> list[dict[str, Any]]:
     """Return a row per prompt: the completion of a home's finetuned model, and what is right."""
     from dagster_project.commands.completing import live_model
-    from dagster_project.commands.options import RunOptions
     from toolformer.evaluation.scoring import score_lama, score_numbers
     from toolformer.home.home import Home
+    from toolformer.home.wiring.workspace import Workspace
     from toolformer.settings.settings_file import load_settings
 
     home, asked = Home(root), items()
-    settings, today = load_settings(home.settings_file), datetime.date(2026, 1, 5)
+    work, today = Workspace(load_settings(home.settings_file), home), datetime.date(2026, 1, 5)
     rows: list[dict[str, Any]] = []
-    with live_model(RunOptions(), settings, home, model_name="finetuned") as live:
+    with live_model(work, model_name="finetuned") as live:
         for kind, room in (("sums", 16), ("facts", 16), ("questions", 32)):
             of_kind = [item for item in asked if item.kind == kind]
             prompts = [item.prompt for item in of_kind]

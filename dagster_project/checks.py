@@ -18,7 +18,7 @@ from assets.stage import PER_TOOL
 from toolformer.home.fingerprints import PARTS
 from toolformer.home.home import Home
 from toolformer.home.report.verdicts import verdicts_of
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.workspace import Workspace, open_warehouse
 from toolformer.scoring.chance_level import KeptAgainstChance
 from toolformer.settings.sections import Settings
 from toolformer.settings.settings_file import settings_of_rounds
@@ -47,7 +47,9 @@ def tools_can_run(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult
     """Warn of tools that are left out, with the reason."""
     with expected_errors():
         settings = context.resources.settings.load()
-        return _warning(context.resources.toolbox.open(settings, Home.find()).unavailable)
+        return _warning(
+            context.resources.toolbox.open(Workspace(settings, Home.find())).unavailable
+        )
 
 
 @dg.asset_check(

@@ -73,8 +73,7 @@ def execute_candidates(work: PartitionRun) -> OutputRows:
         ],
         known,
         tokenizer,
-        work.settings,
-        work.run.home,
+        work.run,
         progress=keep_and_show,
     )
     # Once: a version may read the files of an index or a model.

@@ -36,7 +36,7 @@ from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.home.expected_errors import EXPECTED_ERRORS, memory_explained
 from toolformer.home.fingerprints import PARTS
 from toolformer.home.progress import ProgressCallback
-from toolformer.home.wiring.annotator import Annotator
+from toolformer.home.wiring.models import Annotator, base_model_directory
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.settings.sections import Settings
 from toolformer.sources.manifest import Manifest
@@ -215,7 +215,7 @@ class ShardRun(Run):
         self.manifest = Manifest.load(self.home.sources)
         # A stage is given the tools and the model that it declares, and no others.
         self.tools = self.open_toolbox() if stage.per == PER_TOOL else Toolbox({}, {}, {})
-        self.annotator = Annotator.of(self.settings, self.home) if stage.uses_annotator else None
+        self.annotator = Annotator.of(self) if stage.uses_annotator else None
         # How outputs ended that were made with those of other shards.
         self._made: dict[Address, str] = {}
 
@@ -269,7 +269,7 @@ class ShardRun(Run):
         """The annotating model, of a stage that depends on it; see `Annotator.load`."""
         if self.annotator is None:
             raise TypeError(f"{self.stage.name} declares no part ANNOTATOR. Add it to its parts.")
-        return self.annotator.load(self.holder, self.settings, self.home, is_scoring=is_scoring)
+        return self.annotator.load(self, is_scoring=is_scoring)
 
     def check_annotator(self) -> None:
         """See `Annotator.check_served`."""
@@ -279,7 +279,7 @@ class ShardRun(Run):
     @cached_property
     def base_tokenizer(self) -> Tokenizer:
         """The tokenizer of the base model."""
-        return load_tokenizer(self.base_model)
+        return load_tokenizer(base_model_directory(self))
 
     def checkpoint_folder(self, address: Address) -> Path:
         """Where what is finished of an output is put by; removed once the output is there."""

@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterable, Mapping
 
 from assets.inputs import fingerprints_of, partition_inputs
-from assets.run import Workspace
 from assets.training.benchmark_texts import texts_of_benchmark
 from assets.training.finetuned_model import stored_model
 from assets.training.training_inputs import training_and_held_out_shards
 from toolformer.home.fingerprints import FINGERPRINT, PARTS, Fingerprint
-from toolformer.home.wiring.evaluated_models import EvaluatedModel
+from toolformer.home.wiring.models import EvaluatedModel
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.evaluation_sections import PERPLEXITY
 from warehouse.schema import ALL
 

@@ -26,7 +26,7 @@ from toolformer.evaluation.modes import Mode
 from toolformer.forward.model import Model
 from toolformer.home.fingerprints import PARTS, Fingerprint
 from toolformer.home.progress import ProgressCallback
-from toolformer.home.wiring.evaluated_models import EvaluatedModel
+from toolformer.home.wiring.models import EvaluatedModel
 from tools.model_identity import chat_template_identity
 
 TABLE = EVALUATION_RESULTS.name
@@ -50,7 +50,7 @@ class Measured(PartitionOutput):
     def load(self, *, precision: str | None = None) -> Model:
         """See `ModelLocation.load`."""
         run = self.run
-        return self.model.load(run.holder, run.settings, run.home, precision=precision)
+        return self.model.load(run, precision=precision)
 
     def rows(self, loaded: Model, rows: list[dict]) -> pl.DataFrame:
         """Rows with what all of the partition have alike."""

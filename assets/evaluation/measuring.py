@@ -22,7 +22,7 @@ from toolformer.evaluation.modes import Edit, Mode
 from toolformer.home.progress import ProgressCallback
 from toolformer.home.wiring.benchmarks import configured_benchmark, items_of, remarks_on
 from toolformer.home.wiring.edited_tables import EditedTables, edited_tables
-from toolformer.home.wiring.evaluated_models import EvaluatedModel
+from toolformer.home.wiring.models import EvaluatedModel
 from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
 from warehouse.schema import ALL
 
@@ -55,7 +55,7 @@ class Measuring:
     def open(cls, run: Run) -> "Measuring":
         """Open what the settings name, before any expensive load."""
         named = run.named_tools or None
-        tools = open_toolbox(run.settings, run.home, named=named, while_decoding=True)
+        tools = open_toolbox(run, named=named, while_decoding=True)
         return cls(run, tools, training_and_held_out_shards(run.home)[1])
 
     def measure(
@@ -190,8 +190,7 @@ class Measuring:
         """The tables as they are edited under all items, once in a run."""
         made, key = self._edited_tables, (benchmark.name, edit)
         if key not in made:
-            given = self.run.settings, self.run.home, self.tools, benchmark, items
-            made[key] = edited_tables(*given, edit)
+            made[key] = edited_tables(self.run, self.tools, benchmark, items, edit)
         return made[key]
 
     def _items_in_order(self, benchmark: Benchmark) -> list[BenchmarkItem]:

@@ -9,7 +9,7 @@ from assets.stage_asset import asset_of
 from toolformer.home.metadata import table_markdown
 from toolformer.home.report import ADDRESS
 from toolformer.home.report.remarks import remarks_on_scores
-from toolformer.home.wiring.evaluated_models import name_of_model, name_of_variant
+from toolformer.home.wiring.models import name_of_model, name_of_variant
 from warehouse.schema import ALL
 
 

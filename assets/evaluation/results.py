@@ -33,8 +33,8 @@ from toolformer.evaluation.modes import (
 from toolformer.home.expected_errors import EXPECTED_ERRORS, explained, memory_explained
 from toolformer.home.metadata import table_markdown
 from toolformer.home.partitions import EVALUATIONS_PER_RUN, benchmark_and_model
-from toolformer.home.wiring.evaluated_models import EvaluatedModel, evaluated_model
 from toolformer.home.wiring.model_cards import write_model_card
+from toolformer.home.wiring.models import EvaluatedModel, evaluated_model
 from toolformer.settings.evaluation_sections import BASE
 from warehouse.schema import ALL
 
@@ -75,7 +75,7 @@ def evaluation_results(run: Run) -> PartitionEvents:
             name, _ = benchmark_and_model(key)
             began = time.monotonic()
             try:
-                model = evaluated_model(model_key, loaded, run.home)
+                model = evaluated_model(model_key, run)
                 with memory_explained():
                     modes, others = _modes(measuring, model, study)
                     measuring.measure(name, model, modes, others)
@@ -179,4 +179,4 @@ def _write_card(run: Run, model: EvaluatedModel) -> None:
     lock = run.home.output_lock(f"finetuned_model.{model.directory.name}")
     # A model that is made anew meanwhile has other scores.
     with suppress(Timeout), lock.acquire(timeout=0):
-        write_model_card(model.directory, run.base_model, run.settings, run.home, evaluation=rows)
+        write_model_card(model.directory, run, evaluation=rows)

@@ -26,8 +26,7 @@ from toolformer.forward.model import Model
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
 from toolformer.home.wiring.benchmarks import read_text, text_file
-from toolformer.home.wiring.evaluated_models import base_beside
-from toolformer.home.wiring.model_location import base_model
+from toolformer.home.wiring.models import base_beside, base_model
 from toolformer.scoring.text_losses import token_losses
 from toolformer.settings.evaluation_sections import BASE, PERPLEXITY
 
@@ -54,7 +53,7 @@ class Losses(Measured):
             "file": None if documents else hex_digest_of_file(text_file(self.name, settings)),
         }
         if self.model.name != BASE:
-            base = base_model(settings, self.run.home)
+            base = base_model(self.run)
             parts["base"] = None if base.is_served else base.identity(settings)
         fingerprint = EVALUATION_RESULTS.fingerprint(settings, parts, paths=OF_TEXTS)
         return Expected(fingerprint, tuple(documents.values()))
@@ -70,7 +69,7 @@ class Losses(Measured):
             token_budget=settings.scoring.token_budget
             or model.geometry.batch_tokens(window_tokens=settings.corpus.window_tokens),
         )
-        base = base_beside(model, self.model, self.run.holder, settings, self.run.home)
+        base = base_beside(model, self.model, self.run)
         rows: list[dict] = []
         for batch in batches:
             of_batch = [windows[index] for index in batch]

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from assets.run import Workspace
 from assets.shard_texts import contexts_in, documents_in, windows_of
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, WindowKey
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.training.augmented_text import AugmentedText
 from tools.protocol import Document
 

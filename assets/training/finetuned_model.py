@@ -10,14 +10,14 @@ from filelock import FileLock
 
 from assets.identities import base_identity, base_template
 from assets.outputs import Output
-from assets.run import Workspace
 from assets.stage import PER_VARIANT, Part, Stage, always
 from assets.training.training_inputs import training_set_digest
 from toolformer.base.beside_models import RECORD_FILE
 from toolformer.generation.model_folder import write_custom_generate
 from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
-from toolformer.home.wiring.annotator import finetuned_model_directory
 from toolformer.home.wiring.model_cards import write_model_card
+from toolformer.home.wiring.models import base_model_directory, finetuned_model_directory
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.training_sections import PLAIN
 from toolformer.training.model_card import CARD_FILE
 from toolformer.training.perplexity_rise import perplexity_rise
@@ -85,7 +85,7 @@ def why_outdated(work: Workspace) -> str | None:
         ToolformerError: a file of a benchmark is missing, or there is no base model.
     """
     identity = model_fingerprint(work, training_set_digest(work))
-    directory = finetuned_model_directory(work.settings, work.home)
+    directory = finetuned_model_directory(work)
     return identity.difference(stored_model(work, directory))
 
 
@@ -96,10 +96,10 @@ def is_finetuned(work: Workspace) -> bool:
 
 def model_fingerprint(work: Workspace, training_set: str) -> Fingerprint:
     """The fingerprint of the finetuned model, given that of its texts."""
-    identity = [model_identity(work.base_model), work.settings.language_model.bos_token]
+    identity = [model_identity(base_model_directory(work)), work.settings.language_model.bos_token]
     parts = {"training_set": training_set, "language_model": identity}
     if work.settings.training.chat_share:
-        parts["chat_template"] = chat_template_identity(work.base_model)
+        parts["chat_template"] = chat_template_identity(base_model_directory(work))
     return FINETUNED_MODEL.fingerprint(work.settings, parts)
 
 
@@ -144,7 +144,7 @@ class ModelOutput(Output):
         """Write what the model needs on a hub: its card, and code that decodes with calls."""
         if self.run.settings.training.variant != PLAIN:
             write_custom_generate(self.directory)
-        write_model_card(self.directory, self.run.base_model, self.run.settings, self.run.home)
+        write_model_card(self.directory, self.run)
 
     def complete(self) -> None:
         """Do what a kill behind the training left undone."""

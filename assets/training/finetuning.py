@@ -28,8 +28,12 @@ from toolformer.forward.memory import check_training_fits
 from toolformer.forward.precision import training_precision
 from toolformer.home.partitions import MODELS, register
 from toolformer.home.report import ADDRESS
-from toolformer.home.wiring.annotator import finetuned_model_directory
-from toolformer.home.wiring.evaluated_models import evaluated_model, name_of_variant
+from toolformer.home.wiring.models import (
+    base_model_directory,
+    evaluated_model,
+    finetuned_model_directory,
+    name_of_variant,
+)
 from toolformer.home.wiring.served import check_has_weights
 from toolformer.training.finetuning import Progress, StepReport, TrainingJob, finetune
 from toolformer.training.learning_rates import RATES, RATES_OF_ADAPTERS, steps_of_trial
@@ -62,8 +66,9 @@ class FinetunedModel(ModelOutput):
         """See `Output.hold_device`."""
         # The annotating model would take memory that training needs.
         self.run.holder.drop_model()
-        processes = self.run.settings.training.processes
-        return self.run.holder.hold_devices(processes, self.run.settings, self.run.home)
+        settings, home = self.run.settings, self.run.home
+        processes, named = settings.training.processes, settings.language_model.device
+        return self.run.holder.hold_devices(processes, named, home)
 
     def make(self, expected: Expected) -> str:
         """See `Output.make`.
@@ -93,8 +98,8 @@ class FinetunedModel(ModelOutput):
         return DONE
 
     def _train(self, work: PlannedTraining, fingerprint: str) -> Progress:
-        base, settings = self.run.base_model, self.run.settings
-        check_has_weights(base, settings)
+        base, settings = base_model_directory(self.run), self.run.settings
+        check_has_weights(base, settings.language_model.server)
         device, training = self.hold_device(), settings.training
         precision = training.precision
         if precision == "auto":
@@ -158,13 +163,13 @@ def finetuned_model(run: Run) -> dg.MaterializeResult:
     It begins with the base model, also in later rounds of annotation. Each round and variant keeps
     its own directory, since the model of one round annotates the next.
     """
-    directory = finetuned_model_directory(run.settings, run.home)
+    directory = finetuned_model_directory(run)
     model = FinetunedModel(run=run, directory=directory)
     state = model.ensure()
     model.complete()
     name = name_of_variant(run.settings.training.variant)
     # What the model before it scored is not said of this one.
-    empty_earlier_scores(run, evaluated_model(name, run.settings, run.home))
+    empty_earlier_scores(run, evaluated_model(name, run))
     register(run.context.instance, MODELS, [name])
     return dg.MaterializeResult(
         metadata={"state": state, **_report(model)}, data_version=model.data_version()

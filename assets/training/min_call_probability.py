@@ -34,7 +34,7 @@ from toolformer.decoding.calibration import (
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.home.fingerprints import PARTS
-from toolformer.home.wiring.evaluated_models import evaluated_model, name_of_variant
+from toolformer.home.wiring.models import evaluated_model, name_of_variant
 from toolformer.settings.sections import Settings
 from toolformer.settings.training_sections import PLAIN
 from tools.base import Tool
@@ -154,7 +154,13 @@ class Calibration(ModelOutput):
         openings, given_up = measure_openings(
             texts,
             self.tools,
-            partial(run.holder.load, self.directory, run.settings, run.home, precision="float32"),
+            partial(
+                run.holder.load,
+                self.directory,
+                run.settings.language_model,
+                run.home,
+                precision="float32",
+            ),
             run,
             progress_of=partial(run.progress, "calibrating calls"),
         )
@@ -214,7 +220,7 @@ def min_call_probability(run: Run) -> dg.MaterializeResult:
     has none. A model without them opens no calls.
     """
     variant = run.settings.training.variant
-    model = evaluated_model(name_of_variant(variant), run.settings, run.home)
+    model = evaluated_model(name_of_variant(variant), run)
     tools = {} if variant == PLAIN else run.open_toolbox().tools
     calibration = Calibration(run=run, directory=model.directory, tools=tools)
     state = calibration.ensure()

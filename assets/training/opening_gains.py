@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assets.run import Workspace
 from assets.training.development_texts import DevelopmentText
 from toolformer.decoding.call_chances import call_chances
 from toolformer.decoding.call_gains import AnsweredCall, call_gains, written_calls
@@ -23,6 +22,7 @@ from toolformer.forward.tokenization import Tokenizer
 from toolformer.home.progress import ProgressCallback
 from toolformer.home.wiring.execution import answered_calls
 from toolformer.home.wiring.scoring import scoring_parameters
+from toolformer.home.wiring.workspace import Workspace
 from tools.base import Tool
 from tools.plugins.plugins import parse_arguments
 from tools.protocol import ToolCall
@@ -144,12 +144,7 @@ def _answered(
             offset = text.window.start + (text.window.offsets[place.position] or 0)
             requests.append((call.arguments, text.document, offset))
         answers = answered_calls(
-            tools[name],
-            requests,
-            tokenizer,
-            work.settings,
-            work.home,
-            progress=progress_of(f"calling {name}"),
+            tools[name], requests, tokenizer, work, progress=progress_of(f"calling {name}")
         )
         for (place, call), answer in zip(tool_calls.items(), answers, strict=True):
             given_up += answer["reason"] == GIVEN_UP

@@ -8,12 +8,13 @@ from functools import partial
 import polars as pl
 
 from assets.inputs import Input, stored_input
-from assets.run import Workspace
 from assets.training.training_inputs import LEFT_OUT
 from toolformer.augmentation import KeptCall
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.home.wiring.chats import chats_of
+from toolformer.home.wiring.models import base_model_directory
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.training_sections import PLAIN
 from toolformer.training.chats import Chats
 from toolformer.training.training_rows import DevelopmentRows
@@ -77,7 +78,7 @@ def planned_training(work: Workspace) -> PlannedTraining:
     train = texts.filter(split="train")
     if train.is_empty():
         raise _empty_error(work)
-    training, tokenizer = work.settings.training, load_tokenizer(work.base_model)
+    training, tokenizer = work.settings.training, load_tokenizer(base_model_directory(work))
     rows_of = partial(variant_rows, tokenizer, max_tokens=training.max_tokens, seed=training.seed)
     chats = chats_of(tokenizer, work.settings)
     rows = rows_of(_texts_with_calls(train, chats), training.variant, chats=chats)

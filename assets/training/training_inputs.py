@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from assets.identities import base_identity
 from assets.inputs import Expected, Input, fingerprints_of, partition_inputs
-from assets.run import Workspace
 from assets.stage import Part, Stage
 from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts, known_texts
 from toolformer.errors import ToolformerError
 from toolformer.home.home import Home
+from toolformer.home.wiring.models import base_model_directory
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.sources.manifest import Manifest
 from tools.model_identity import model_identity
 from warehouse.layout import name_in_round
@@ -132,7 +133,7 @@ class TrainingInputs:
             paths = (*_OF_TEXTS, *_OF_PLAIN_WINDOWS)
             parts |= {
                 "documents": fingerprints_of(self.documents),
-                "tokenizer": model_identity(work.base_model),
+                "tokenizer": model_identity(base_model_directory(work)),
             }
         inputs = (*self.augmented_texts.values(), *self.held_out.values(), *self.documents.values())
         return Expected(TRAINING_SET.fingerprint(work.settings, parts, paths=paths), inputs)

@@ -10,7 +10,7 @@ import dagster as dg
 
 from assets.inputs import Expected
 from assets.outputs import OutputRows, PartitionOutput
-from assets.run import Run, Workspace
+from assets.run import Run
 from assets.shard_texts import typed_frame
 from assets.stage_asset import asset_of
 from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts, held_out_ngrams
@@ -20,6 +20,8 @@ from toolformer.augmentation import KeptCall
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.forward.windows import WindowKey
 from toolformer.home.metadata import table_markdown
+from toolformer.home.wiring.models import base_model_directory
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.training.augmented_text import AugmentedText
 from toolformer.training.exclusions import Exclusion, TrainingTextFilter
 from toolformer.training.plain_windows import draw_plain_windows
@@ -156,7 +158,7 @@ def _without_calls(
     with_calls: Mapping[WindowKey, str],
     is_wanted: Callable[[str], bool],
 ) -> Iterator[AugmentedText]:
-    tokenizer = load_tokenizer(work.base_model)
+    tokenizer = load_tokenizer(base_model_directory(work))
     windows = windows_without_calls(
         work, shards, tokenizer, with_calls=with_calls, is_wanted=is_wanted
     )

@@ -23,11 +23,10 @@ from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.home import Home
 from toolformer.home.partitions import are_shards_registered
 from toolformer.home.report.records import records_read
-from toolformer.home.wiring.annotator import Annotator
+from toolformer.home.wiring.models import Annotator
 from toolformer.home.wiring.retriever import PASSAGE_INDEX, SEARCHING_TOOLS
 from toolformer.home.wiring.sampling import check_can_annotate
 from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
-from toolformer.home.wiring.warehouse import open_warehouse
 from toolformer.settings.sections import Settings
 from toolformer.sources.ingestion import stale_sources
 from toolformer.sources.manifest import Manifest
@@ -105,22 +104,23 @@ def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) 
     if dry_run:
         show_plan(options, home, shards)
         return
-    settings = options.load_settings(home)
+    work = options.workspace(home)
+    settings = work.settings
     sampling = settings.sampling
     tell_outdated(options, home, [sampling.round - 1] if sampling.is_chained else [])
     # Those that search may need an index that `prepare` builds.
     named = [name for name in options.tools if name not in SEARCHING_TOOLS]
-    toolbox = open_toolbox(settings, home, named=named if options.tools else None)
+    toolbox = open_toolbox(work, named=named if options.tools else None)
     with dagster_instance(home) as instance:
         stale = planned_indexes(options.tools, settings, home)
         unusable = prepare(options, home, settings, instance)
         if stale or len(named) < len(options.tools):
-            toolbox = open_toolbox(settings, home, named=options.tools or None)
+            toolbox = open_toolbox(work, named=options.tools or None)
         _tell_left_out(toolbox)
         chosen = chosen_shards(Manifest.load(home.sources), shards, settings)
-        annotator = Annotator.of(settings, home)
+        annotator = Annotator.of(work)
         # A damaged shard stops no other.
-        warehouse = open_warehouse(home).skipping_damage()
+        warehouse = work.warehouse.skipping_damage()
         if shards:
             warehouse = warehouse.limited_to([entry.key for entry in chosen])
         planning = BuildPlan(

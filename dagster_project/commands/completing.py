@@ -14,11 +14,15 @@ from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from toolformer.decoding.completions import CLOSED, Completion, Decoding, MinCallProbability
 from toolformer.errors import ToolformerError
-from toolformer.home.home import Home
-from toolformer.home.wiring.annotator import finetuned_model_directory, is_trained
 from toolformer.home.wiring.model_holder import ModelHolder
-from toolformer.home.wiring.model_location import ModelLocation, base_model
+from toolformer.home.wiring.models import (
+    ModelLocation,
+    base_model,
+    finetuned_model_directory,
+    is_trained,
+)
 from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.errors import SettingsError
 from toolformer.settings.evaluation_sections import BASE
 from toolformer.settings.sections import Settings
@@ -42,11 +46,16 @@ class LiveModel:
         load: gives the model; the first time it takes long.
     """
 
-    settings: Settings
+    work: Workspace
     toolbox: Toolbox
     location: ModelLocation
     min_call_probability: MinCallProbability
     load: "Callable[[], Model]"
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the command."""
+        return self.work.settings
 
     def decoding(self, max_new_tokens: int | None = None) -> Decoding:
         """Return how it continues a text."""
@@ -78,36 +87,32 @@ class LiveModel:
 
 @contextmanager
 def live_model(
-    options: RunOptions,
-    settings: Settings,
-    home: Home,
-    *,
-    model_name: str | None,
-    with_tools: bool = True,
+    given: Workspace, *, tools: Sequence[str] = (), model_name: str | None, with_tools: bool = True
 ) -> Iterator[LiveModel]:
     """The model that a command names, with its tools; it is let go behind the block.
+
+    Args:
+        tools: that the user asked for; none for all that are enabled.
 
     Raises:
         ToolformerError: there is no such model, or its calibration is damaged.
     """
     from toolformer.decoding.calibration import min_call_probability
 
-    holder = ModelHolder()
+    # Of the model and those of the tools, let go together.
+    work = Workspace(given.settings, given.home, ModelHolder())
     toolbox = Toolbox({}, {}, {})
     if with_tools:
-        toolbox = open_toolbox(
-            settings, home, named=options.tools or None, while_decoding=True, holder=holder
-        )
-    location = named_model(model_name, settings, home)
+        toolbox = open_toolbox(work, named=tools or None, while_decoding=True)
+    location = named_model(model_name, work)
     threshold = CLOSED
     if toolbox.tools:
-        given = settings.decoding.min_call_probability
-        threshold = min_call_probability(location.directory, given)
-    load = partial(location.load, holder, settings, home)
+        named = work.settings.decoding.min_call_probability
+        threshold = min_call_probability(location.directory, named)
     try:
-        yield LiveModel(settings, toolbox, location, threshold, load)
+        yield LiveModel(work, toolbox, location, threshold, partial(location.load, work))
     finally:
-        holder.release()
+        work.holder.release()
 
 
 def complete_text(
@@ -127,10 +132,10 @@ def complete_text(
     """
     import polars as pl
 
-    home = Home.find()
-    settings = options.load_settings(home)
     date = given_date(today)
-    with live_model(options, settings, home, model_name=model_name, with_tools=with_calls) as live:
+    with live_model(
+        options.workspace(), tools=options.tools, model_name=model_name, with_tools=with_calls
+    ) as live:
         decoding = live.decoding(max_tokens)
         find_end = sentence_end if max_tokens is None else None
         (completion,) = live.complete([text], date, decoding, find_end=find_end)
@@ -179,7 +184,7 @@ def _say_why_it_ended(completion: Completion, max_tokens: int) -> None:
         console.note("(The model ended the text at once. It continues beginnings of sentences.)")
 
 
-def named_model(name: str | None, settings: Settings, home: Home) -> ModelLocation:
+def named_model(name: str | None, work: Workspace) -> ModelLocation:
     """Where the model is that a command names.
 
     Raises:
@@ -187,8 +192,8 @@ def named_model(name: str | None, settings: Settings, home: Home) -> ModelLocati
     """
     from toolformer.forward.model_directory import check_model_directory
 
-    finetuned = finetuned_model_directory(settings, home)
-    newest = settings.training_rounds[0]
+    finetuned = finetuned_model_directory(work)
+    newest = work.settings.training_rounds[0]
     suffix = f" of round {newest}" if newest > 1 else ""
     if name in (None, "finetuned"):
         if is_trained(finetuned):
@@ -200,7 +205,7 @@ def named_model(name: str | None, settings: Settings, home: Home) -> ModelLocati
             )
         console.say(f"(There is no finetuned model{suffix} yet; this is the base model.)")
     if name in (None, BASE):
-        return base_model(settings, home)
+        return base_model(work)
     directory = Path(os.path.expanduser(name))  # noqa: PTH111
     check_model_directory(directory)
     return ModelLocation(directory)

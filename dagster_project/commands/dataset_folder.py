@@ -13,8 +13,8 @@ from toolformer.exports.dataset_card import (
     data_file,
     dataset_card,
 )
-from toolformer.home.home import Home
 from toolformer.home.wiring.model_cards import source_licences
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.sections import Settings
 from warehouse.schema import tables
 from warehouse.warehouse import Warehouse
@@ -38,7 +38,7 @@ _ROWS_PER_GROUP = 16_384
 
 
 def write_dataset_folder(
-    folder: Path, warehouse: Warehouse, settings: Settings, home: Home, round_number: int
+    folder: Path, warehouse: Warehouse, work: Workspace, round_number: int
 ) -> dict[str, int]:
     """Fill an empty folder with C* and the kept calls of a round; rows by configuration."""
     configurations: dict[str, Configuration] = {}
@@ -53,8 +53,8 @@ def write_dataset_folder(
         annotators=warehouse.ask("annotators", round=round_number).rows(),
         writers=dict(warehouse.ask("call_writers", round=round_number).iter_rows()),
         tools=tools,
-        settings=_shown(settings, [row["tool"] for row in tools]),
-        sources=source_licences(settings, home),
+        settings=_shown(work.settings, [row["tool"] for row in tools]),
+        sources=source_licences(work),
         configurations=configurations,
     )
     (folder / CARD_FILE).write_text(card, encoding="utf-8")

@@ -96,14 +96,16 @@ def _settings(home: Home) -> tuple[Settings, list[Finding]]:
 
 def _tools(home: Home, settings: Settings) -> Iterator[Finding]:
     from toolformer.home.wiring.toolbox import options_of
+    from toolformer.home.wiring.workspace import Workspace
     from tools.errors import PromptError, ToolSettingsError, ToolUnavailableError
     from tools.registry import check_usable, create_tool
 
+    work = Workspace(settings, home)
     for tool_name in settings.tools.switched_on:
         name = f"tool {tool_name}"
         try:
             tool = create_tool(
-                tool_name, options_of(settings, home, tool_name), targets=settings.tools.targets
+                tool_name, options_of(work, tool_name), targets=settings.tools.targets
             )
             check_usable(tool, tool_name)
         except ToolUnavailableError as error:

@@ -12,7 +12,9 @@ from dagster_project.commands.findings import Finding, show
 from toolformer.forward.precision import scoring_precision
 from toolformer.home.home import Home
 from toolformer.home.progress import progress_of
-from toolformer.home.wiring.model_holder import ModelHolder, base_model_directory
+from toolformer.home.wiring.model_holder import ModelHolder
+from toolformer.home.wiring.models import base_model_directory
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.sections import Settings
 from toolformer.settings.settings_file import load_settings
 
@@ -40,11 +42,11 @@ def show_model(path: str, home: Home, *, as_json: bool) -> bool:
     if path != _EMBEDDED:
         path = os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111
     settings = load_settings(home.settings_file, overrides={"language_model": {"path": path}})
-    directory = base_model_directory(settings, home)
     holder = ModelHolder()
+    directory = base_model_directory(Workspace(settings, home, holder))
     try:
         with console.progress_bars():
-            model = holder.load(directory, settings, home)
+            model = holder.load(directory, settings.language_model, home)
             compared = progress_of("comparing with plain transformers", _LOGGER)
             findings = [*_what_it_is(model), *_costs(model, directory, settings), _agreement(model)]
             compared(1, 1)

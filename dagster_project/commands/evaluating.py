@@ -10,7 +10,6 @@ from assets.evaluation.comparisons import EVALUATION_REPORT
 from assets.evaluation.kept_out import doubt_about
 from assets.evaluation.stage import EVALUATION_RESULTS
 from assets.evaluation.tables import gains, paper_tables
-from assets.run import Workspace
 from assets.training.finetuned_model import why_outdated
 from assets.training.min_call_probability import is_calibrated
 from dagster_project.commands import console
@@ -25,15 +24,14 @@ from toolformer.home.fingerprints import MISSING
 from toolformer.home.home import Home
 from toolformer.home.partitions import BENCHMARKS, MODELS, evaluation_key, register
 from toolformer.home.report.remarks import remarks_on_scores
-from toolformer.home.wiring.annotator import finetuned_model_directory
 from toolformer.home.wiring.benchmarks import configured_benchmark, items_of, remarks_on
-from toolformer.home.wiring.evaluated_models import (
+from toolformer.home.wiring.models import (
     check_model_name,
     evaluated_model,
+    finetuned_model_directory,
     name_of_model,
     name_of_variant,
 )
-from toolformer.home.wiring.warehouse import open_warehouse
 from toolformer.settings.evaluation_sections import BASE, EMBEDDED_BENCHMARKS, FINETUNED
 from toolformer.settings.sections import Settings, merged
 from toolformer.settings.training_sections import CALLS
@@ -70,8 +68,8 @@ def evaluate_models(
         RunFailedError: some could not be measured; the others are, and are shown.
         ToolformerError: there is no such model, or nothing to study.
     """
-    home = Home.find()
-    settings = options.load_settings(home)
+    work = options.workspace()
+    settings, home = work.settings, work.home
     evaluation = settings.evaluation
     benchmarks = [
         name for name in evaluation.benchmarks if not (study and evaluation.is_text(name))
@@ -103,8 +101,7 @@ def evaluate_models(
         for planned in (measured, [PlannedRun(_JOB, (EVALUATION_REPORT.name,))]):
             failures += run_all(instance, options.resources(), planned)
     # What failed does not hide the others.
-    _show(open_warehouse(home), settings)
-    work = Workspace(settings, home)
+    _show(work.warehouse, settings)
     models_of_home = {*named} - {BASE, *evaluation.models}
     tell_outdated(options, home, settings.training_rounds if models_of_home else ())
     # What cannot be read has said why.
@@ -114,7 +111,7 @@ def evaluate_models(
     for name in named:
         # What could not be measured has said why.
         with suppress(ToolformerError):
-            doubt = doubt_about(work, evaluated_model(name, settings, home), benchmarks)
+            doubt = doubt_about(work, evaluated_model(name, work), benchmarks)
             if not doubt and name in models_of_home:
                 doubt = _why_outdated(name, options, home)
             if doubt:
@@ -137,11 +134,11 @@ def _why_outdated(name: str, options: RunOptions, home: Home) -> str | None:
     overrides = {key: value for key, value in options.overrides.items() if key != "evaluation"}
     variant = CALLS if name == FINETUNED else name
     of_variant = merged(overrides, {"training": {"variant": variant}})
-    settings = RunOptions(of_variant).load_settings(home)
-    why, what = why_outdated(Workspace(settings, home)), name
-    if why is None and settings.decoding.min_call_probability is None:
+    work = RunOptions(of_variant).workspace(home)
+    why, what = why_outdated(work), name
+    if why is None and work.settings.decoding.min_call_probability is None:
         what = f"The probability from which calls of {name} open"
-        if not is_calibrated(finetuned_model_directory(settings, home), settings):
+        if not is_calibrated(finetuned_model_directory(work), work.settings):
             why = "other settings, another model, or calls without an answer"
     # Of a model without a record nothing is known.
     if why in (None, MISSING):

@@ -34,9 +34,8 @@ from toolformer.exports.template_check import ChatTemplate
 from toolformer.home.home import Home
 from toolformer.home.lost_shards import log_lost_shards
 from toolformer.home.wiring.toolbox import open_tool
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.workspace import Workspace, open_warehouse
 from toolformer.settings.errors import SettingsError
-from toolformer.settings.sections import Settings
 from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolError
 from warehouse.errors import WarehouseError
@@ -112,12 +111,12 @@ def _write_round(
     write_lines = partial(_write_lines, warehouse, target, round_number, arguments)
     if form == "text":
         return f"{write_lines(text_record)} texts"
-    settings = _settings_of_round(home, round_number)
+    work = _workspace_of_round(home, round_number)
     if form == "dataset":
         with replacing_folder(target) as folder:
-            rows = write_dataset_folder(folder, warehouse, settings, home, round_number)
+            rows = write_dataset_folder(folder, warehouse, work, round_number)
         return f"{rows[TEXTS]:,} texts and {rows[KEPT_CALLS]:,} kept calls"
-    tools = _chat_tools(warehouse, settings, home, round_number)
+    tools = _chat_tools(warehouse, work, round_number)
     if template is not None:
         with warehouse.stream("exported_texts", round=round_number) as batches:
             rows = islice((row for batch in batches for row in batch.to_pylist()), _CHECKED)
@@ -127,12 +126,12 @@ def _write_round(
     return f"{write_lines(partial(chat_record, tools=tools))} conversations"
 
 
-def _settings_of_round(home: Home, round_number: int) -> Settings:
+def _workspace_of_round(home: Home, round_number: int) -> Workspace:
     """The settings of the round; the plain ones where toolformer.yaml no longer has the round."""
     try:
-        return RunOptions(overrides={"sampling": {"round": round_number}}).load_settings(home)
+        return RunOptions(overrides={"sampling": {"round": round_number}}).workspace(home)
     except SettingsError:
-        return RunOptions().load_settings(home)
+        return RunOptions().workspace(home)
 
 
 @contextmanager
@@ -232,23 +231,21 @@ def _check_template(template: ChatTemplate, records: Sequence[Record], directory
     console.say(f"The chat template in '{directory}' keeps all parts of the chats.")
 
 
-def _chat_tools(
-    warehouse: Warehouse, settings: Settings, home: Home, round_number: int
-) -> dict[str, ChatTool]:
+def _chat_tools(warehouse: Warehouse, work: Workspace, round_number: int) -> dict[str, ChatTool]:
     """The tools with calls in the texts of a round, by name; marks in their schemas are broken.
 
     Raises:
         ExportError: a call has arguments that its tool does not take; when it is read.
     """
     rows = warehouse.ask("exported_tools", round=round_number).to_dicts()
-    tools = {row["tool"]: _chat_tool(row, settings, home) for row in rows}
+    tools = {row["tool"]: _chat_tool(row, work) for row in rows}
     return {name: replace(tool, schema=break_marks(tool.schema)) for name, tool in tools.items()}
 
 
-def _chat_tool(row: Mapping[str, Any], settings: Settings, home: Home) -> ChatTool:
+def _chat_tool(row: Mapping[str, Any], work: Workspace) -> ChatTool:
     name = row["tool"]
     try:
-        tool = open_tool(settings, home, name)
+        tool = open_tool(work, name)
         schema, description = tool.argument_schema, tool.description
     except ToolError as error:
         # Its calls are there, and the tool is not registered any more, or cannot run here.

@@ -13,7 +13,6 @@ from dagster_project.commands.completing import given_date, live_model
 from dagster_project.commands.harness import Answers
 from dagster_project.commands.options import RunOptions
 from toolformer.errors import ToolformerError, UnservedGenerationError
-from toolformer.home.home import Home
 from tools.registry import check_tool_name
 
 __all__ = ["HomeModel", "cli_evaluate"]
@@ -42,13 +41,13 @@ class HomeModel(LM):
         model, with_calls, today = (given.get(n, other) for n, other in _OTHERS.items())
         if not isinstance(with_calls, bool):
             raise ToolformerError(f"with_calls is {with_calls!r}. Expected True or False.")
-        options, home = RunOptions.of(changes, tools=tools), Home.find()
-        settings, date = options.load_settings(home), given_date(today)
+        work, date = RunOptions.of(changes, tools=tools).workspace(), given_date(today)
+        settings = work.settings
         for name in blocked:
             check_tool_name(name, targets=settings.tools.targets)
         # Until the process ends: the harness tells a model of no end.
         live = ExitStack().enter_context(
-            live_model(options, settings, home, model_name=model, with_tools=with_calls)
+            live_model(work, tools=tools, model_name=model, with_tools=with_calls)
         )
         super().__init__()
         self._answers = Answers(live, date, with_calls, blocked)

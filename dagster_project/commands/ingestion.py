@@ -14,7 +14,7 @@ from dagster_project.runs.run_job import dagster_instance, rejected_sources, run
 from toolformer.errors import ToolformerError
 from toolformer.home.home import Home
 from toolformer.home.report.records import records_read
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.workspace import open_warehouse
 from toolformer.settings.corpus_sections import normalised_path
 from toolformer.settings.settings_file import load_settings
 from toolformer.settings.source_file import absolute_source

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from toolformer.home.home import Home
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.errors import SettingsError
 from toolformer.settings.sections import Settings, merged
 from toolformer.settings.settings_file import (
@@ -83,6 +84,11 @@ class RunOptions:
         """The settings of this run; the settings file is written at first use."""
         write_settings_file(home.settings_file, preset="laptop")
         return load_settings(home.settings_file, overrides=self._all_overrides(home))
+
+    def workspace(self, home: Home | None = None) -> Workspace:
+        """What the command works with, in the home of the environment unless one is given."""
+        home = home or Home.find()
+        return Workspace(self.load_settings(home), home)
 
     def _all_overrides(self, home: Home) -> Mapping[str, Any]:
         """The overrides, and that the named tools are switched on."""

@@ -10,7 +10,7 @@ from dagster_project.runs.plan import chosen_shards
 from toolformer.home.expected_errors import EXPECTED_ERRORS, explained
 from toolformer.home.fingerprints import MISSING
 from toolformer.home.home import Home
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.workspace import open_warehouse
 from toolformer.settings.settings_file import load_settings, settings_of_rounds
 from toolformer.sources.manifest import Manifest
 

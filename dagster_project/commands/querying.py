@@ -4,7 +4,7 @@ import sys
 
 from dagster_project.commands import console
 from toolformer.home.home import Home
-from toolformer.home.wiring.warehouse import open_to_read
+from toolformer.home.wiring.workspace import open_to_read
 from warehouse.errors import QueryError
 
 _STANDARD_INPUT = "-"

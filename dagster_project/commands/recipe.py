@@ -15,8 +15,8 @@ from dagster_project.commands import console
 from dagster_project.commands.reporting import show_examples
 from toolformer.home.home import Home
 from toolformer.home.report.verdicts import verdicts_of
-from toolformer.home.wiring.evaluated_models import name_of_model
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.models import name_of_model
+from toolformer.home.wiring.workspace import open_warehouse
 from toolformer.settings.errors import SettingsError
 from toolformer.settings.evaluation_sections import BASE, FACTS, FINETUNED, SUMS
 from toolformer.settings.sections import Settings

@@ -17,10 +17,10 @@ from toolformer.forward.precision import FLOAT32
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
 from toolformer.home.home import Home
-from toolformer.home.wiring.annotator import directory_of_model
 from toolformer.home.wiring.model_holder import ModelHolder
+from toolformer.home.wiring.models import directory_of_model
 from toolformer.home.wiring.scoring import scoring_parameters
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.scoring.losses import ScoredCall
 from toolformer.settings.sections import Settings, merged
 from tools.protocol import ToolCall
@@ -71,7 +71,8 @@ def recompute(call: Mapping[str, Any], options: RunOptions, home: Home) -> Recom
     round_overrides = merged(options.overrides, {"sampling": {"round": call["round"]}})
     settings = dataclasses.replace(options, overrides=round_overrides).load_settings(home)
     settings, identity = _as_scored(call, settings)
-    directory = directory_of_model(identity, settings, home)
+    work = Workspace(settings, home, ModelHolder())
+    directory = directory_of_model(identity, work)
     if directory is None:
         raise CannotRecomputeError(
             f"The model that scored this call ({identity}) is neither in {str(home.models)!r} nor "
@@ -92,11 +93,10 @@ def recompute(call: Mapping[str, Any], options: RunOptions, home: Home) -> Recom
         result=call["result"],
     )
     parameters = scoring_parameters(settings)
-    holder = ModelHolder()
     try:
-        model = holder.load(directory, settings, home)
+        model = work.holder.load(directory, settings.language_model, home)
         window = _window_of(call, model.tokenizer, settings)
-        calls = first_calls_in(open_warehouse(home), call["shard"], settings)
+        calls = first_calls_in(work.warehouse, call["shard"], settings)
         first_calls = FirstCalls({key: calls[key]} if key in calls else {}, model.tokenizer)
         [window] = first_calls.insert([window])
         position = first_calls.position_for_model(key, scored.position)
@@ -109,7 +109,7 @@ def recompute(call: Mapping[str, Any], options: RunOptions, home: Home) -> Recom
             form=parameters.form,
         )
     finally:
-        holder.release()
+        work.holder.release()
     losses = explanation.losses
     pairs = [(call[name], getattr(losses, name)) for name in _LOSSES]
     return Recomputation(

@@ -9,7 +9,7 @@ from dagster_project.commands.options import RunOptions
 from toolformer.home.home import Home
 from toolformer.home.report.records import reading_losses, records_read
 from toolformer.home.report.verdicts import Verdict, verdicts_of
-from toolformer.home.wiring.warehouse import open_to_read
+from toolformer.home.wiring.workspace import open_to_read
 from toolformer.settings.settings_file import load_settings
 from toolformer.sources.manifest import ShardEntry
 from toolformer.sources.reasons import Tally

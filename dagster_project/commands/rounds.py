@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from assets.run import Workspace
 from assets.training.finetuned_model import is_finetuned
 from assets.training.min_call_probability import is_calibrated
 from dagster_project.commands import console
@@ -13,7 +12,8 @@ from dagster_project.commands.training import train_model
 from toolformer.errors import ToolformerError
 from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.home import Home
-from toolformer.home.wiring.annotator import finetuned_model_directory
+from toolformer.home.wiring.models import finetuned_model_directory
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.errors import SettingsError
 from toolformer.settings.evaluation_sections import FINETUNED
 from toolformer.settings.sections import Settings
@@ -40,8 +40,9 @@ def run_rounds(options: RunOptions, *, until: int, dry_run: bool) -> None:
         try:
             build_dataset(in_round, shards=(), dry_run=False)
             is_last = number == until
-            if _is_done(settings, home, is_last=is_last) and not options.force:
-                console.say(f"Its model is up to date: {finetuned_model_directory(settings, home)}")
+            work = Workspace(settings, home)
+            if _is_done(work, is_last=is_last) and not options.force:
+                console.say(f"Its model is up to date: {finetuned_model_directory(work)}")
             else:
                 train_model(in_round, is_calibrated=is_last)
         except (RunFailedError, ToolformerError) as error:
@@ -52,14 +53,14 @@ def run_rounds(options: RunOptions, *, until: int, dry_run: bool) -> None:
     console.say("All rounds are built. `toolformer stats` shows what each of them keeps.")
 
 
-def _is_done(settings: Settings, home: Home, *, is_last: bool) -> bool:
+def _is_done(work: Workspace, *, is_last: bool) -> bool:
     """Whether training would do nothing; it is not asked, since it makes its texts first.
 
     The model of an earlier round annotates, for which it needs no calibration.
     """
-    if not is_finetuned(Workspace(settings, home)):
+    if not is_finetuned(work):
         return False
-    return not is_last or is_calibrated(finetuned_model_directory(settings, home), settings)
+    return not is_last or is_calibrated(finetuned_model_directory(work), work.settings)
 
 
 def _rounds_until(options: RunOptions, home: Home, until: int) -> list[Settings]:
@@ -96,10 +97,11 @@ def _show_plans(options: RunOptions, home: Home, rounds: Sequence[Settings]) -> 
             continue
         does_anything = show_plan(options.in_round(number), home, ())
         # A model that only lacks its calibration annotates as it is.
-        is_trained = not does_anything and is_finetuned(Workspace(settings, home))
+        work = Workspace(settings, home)
+        is_trained = not does_anything and is_finetuned(work)
         if not is_trained:
             console.say("Its model would be trained on the calls.")
-        elif _is_done(settings, home, is_last=number == len(rounds)):
+        elif _is_done(work, is_last=number == len(rounds)):
             console.say("Its model is up to date.")
         else:
             console.say("Its model is up to date, and would be calibrated for calls to open.")

@@ -9,13 +9,10 @@ from pathlib import Path
 from dagster_project.commands import console
 from dagster_project.commands.completing import live_model
 from dagster_project.commands.options import RunOptions
-from toolformer.home.home import Home
-from toolformer.home.wiring.annotator import finetuned_model_directory
-from toolformer.home.wiring.evaluated_models import name_of_model, name_of_variant
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.models import finetuned_model_directory, name_of_model, name_of_variant
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.server.web_guard import in_url
 from toolformer.settings.evaluation_sections import BASE
-from toolformer.settings.sections import Settings
 from warehouse.errors import WarehouseError
 
 _LOGGER = logging.getLogger(__name__)
@@ -49,49 +46,49 @@ def serve_model(
     check_names(allowed_hosts, cors_origins)
     log_to_standard_error()
     # Before the model, which takes its time to load.
-    with bound_socket(host, port) as bound:
-        home = Home.find()
-        settings = options.load_settings(home)
-        with live_model(options, settings, home, model_name=model_name) as live:
-            revision = live.location.identity(settings)
-            # In a thread that ends, and torch's pool of threads with it: a second pool beside that
-            # of the thread that decodes slows decoding by a quarter.
-            with ThreadPoolExecutor(1) as loading:
-                model = loading.submit(live.load).result()
-            for tool in live.toolbox.tools.values():
-                tool.prepare()
-            served = Served(
-                model=model,
-                batch=LiveBatch(model, max_active=max_active, max_waiting=_MAX_WAITING),
-                settings=settings,
-                toolbox=live.toolbox,
-                min_call_probability=live.min_call_probability,
-                examples=right_examples(model_name, live.location.directory, settings, home),
-                calls_in_text=calls_in_text,
-                revision=revision,
-            )
-            live.location.check(revision, settings)
-            app = make_app(
-                served,
-                bound_to=host,
-                key=key,
-                logs_prompts=logs_prompts,
-                allowed_hosts=allowed_hosts,
-                cors_origins=cors_origins,
-                further_routes=label_routes(home),
-            )
-            address = f"http://{in_url(host)}:{bound.getsockname()[1]}"
-            names = ", ".join(live.toolbox.tools) or "no tools"
-            started = f"{address} serves {model.name} with {names}. Ctrl-C ends it."
-            served.batch.start()
-            try:
-                Server(app, on_start=lambda: console.say(started)).run([bound])
-            finally:
-                served.batch.close()
+    with (
+        bound_socket(host, port) as bound,
+        live_model(options.workspace(), tools=options.tools, model_name=model_name) as live,
+    ):
+        revision = live.location.identity(live.settings)
+        # In a thread that ends, and torch's pool of threads with it: a second pool beside that
+        # of the thread that decodes slows decoding by a quarter.
+        with ThreadPoolExecutor(1) as loading:
+            model = loading.submit(live.load).result()
+        for tool in live.toolbox.tools.values():
+            tool.prepare()
+        served = Served(
+            model=model,
+            batch=LiveBatch(model, max_active=max_active, max_waiting=_MAX_WAITING),
+            settings=live.settings,
+            toolbox=live.toolbox,
+            min_call_probability=live.min_call_probability,
+            examples=right_examples(model_name, live.location.directory, live.work),
+            calls_in_text=calls_in_text,
+            revision=revision,
+        )
+        live.location.check(revision, live.settings)
+        app = make_app(
+            served,
+            bound_to=host,
+            key=key,
+            logs_prompts=logs_prompts,
+            allowed_hosts=allowed_hosts,
+            cors_origins=cors_origins,
+            further_routes=label_routes(live.work.home),
+        )
+        address = f"http://{in_url(host)}:{bound.getsockname()[1]}"
+        names = ", ".join(live.toolbox.tools) or "no tools"
+        started = f"{address} serves {model.name} with {names}. Ctrl-C ends it."
+        served.batch.start()
+        try:
+            Server(app, on_start=lambda: console.say(started)).run([bound])
+        finally:
+            served.batch.close()
 
 
 def right_examples(
-    model_name: str | None, directory: Path, settings: Settings, home: Home
+    model_name: str | None, directory: Path, work: Workspace
 ) -> list[tuple[str, str]]:
     """What the evaluation of the home asked a model and got a right answer to, by a call.
 
@@ -101,16 +98,16 @@ def right_examples(
     Returns:
         Tools and beginnings of texts.
     """
-    if directory == finetuned_model_directory(settings, home):
-        key = name_of_variant(settings.training.variant)
+    if directory == finetuned_model_directory(work):
+        key = name_of_variant(work.settings.training.variant)
     elif model_name in (None, BASE):
         key = BASE
     else:
         return []
-    if not home.warehouse.is_dir():
+    if not work.home.warehouse.is_dir():
         return []
     try:
-        rows = open_warehouse(home).ask("right_with_call", model=name_of_model(key, settings))
+        rows = work.warehouse.ask("right_with_call", model=name_of_model(key, work.settings))
     except (WarehouseError, OSError) as error:
         # A model serves without its home's warehouse.
         _LOGGER.warning("The page shows examples that were not measured: %s", error)

@@ -18,7 +18,7 @@ from dagster_project.commands.options import RunOptions
 from dagster_project.runs.run_job import dagster_instance
 from toolformer.errors import ToolformerError
 from toolformer.home.home import Home
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.workspace import open_warehouse
 from toolformer.settings.corpus_sections import BUILT_IN_SOURCES, SourceSettings, normalised_path
 from toolformer.settings.sections import Settings
 from toolformer.settings.settings_file import corpus_sources, load_settings, sources_of_user

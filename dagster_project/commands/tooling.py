@@ -5,9 +5,8 @@ from collections import Counter
 from dagster_project.commands import console
 from dagster_project.commands.completing import given_date
 from dagster_project.commands.options import RunOptions
-from toolformer.home.home import Home
 from toolformer.home.wiring.toolbox import open_tool, open_toolbox, options_of, prompt_of
-from toolformer.settings.sections import Settings
+from toolformer.home.wiring.workspace import Workspace
 from tools.errors import (
     CallSyntaxError,
     ToolCallError,
@@ -26,14 +25,14 @@ def list_tools(*, as_json: bool) -> None:
     """Print the tools with their origin, their settings and whether they can run."""
     import polars as pl
 
-    home = Home.find()
-    settings = RunOptions().load_settings(home)
+    work = RunOptions().workspace()
+    settings = work.settings
     rows = []
     for name, tool in ((name, settings.tools.of(name)) for name in settings.tools.names):
         rows.append(
             {
                 "tool": name,
-                "state": _state(name, settings, home),
+                "state": _state(name, work),
                 "τ_s": tool.sampling_threshold,
                 "k": tool.positions_per_text,
                 "m": tool.calls_per_position,
@@ -45,11 +44,11 @@ def list_tools(*, as_json: bool) -> None:
     console.frame(pl.DataFrame(rows), as_json=as_json)
 
 
-def _state(name: str, settings: Settings, home: Home) -> str:
-    if name not in settings.tools.switched_on:
+def _state(name: str, work: Workspace) -> str:
+    if name not in work.settings.tools.switched_on:
         return "disabled"
     try:
-        missing = ", ".join(open_toolbox(settings, home, named=[name]).tools[name].left_out)
+        missing = ", ".join(open_toolbox(work, named=[name]).tools[name].left_out)
     except ToolError as error:
         return str(error)
     return f"available, but no call can give {missing}" if missing else "available"
@@ -57,8 +56,7 @@ def _state(name: str, settings: Settings, home: Home) -> str:
 
 def try_tool(name: str, text: str, options: RunOptions, *, today: str | None) -> bool:
     """Make one call, as in `complete` of a text with the date `today`; print and return success."""
-    home = Home.find()
-    tool = open_tool(options.load_settings(home), home, name, while_decoding=True)
+    tool = open_tool(options.workspace(), name, while_decoding=True)
     check_usable(tool, name)
     try:
         arguments = parse_arguments(tool, strip_quotes(text))
@@ -85,20 +83,19 @@ def check_tool(name: str, options: RunOptions) -> bool:
 
     They run in this process, so that a debugger works; a tool of the user's own may end it.
     """
-    home = Home.find()
-    settings = options.load_settings(home)
-    check_tool_name(name, targets=settings.tools.targets)
+    work = options.workspace()
+    check_tool_name(name, targets=work.settings.tools.targets)
     states = Counter()
-    for rule, status, detail in trial_of(name, settings, home).run():
+    for rule, status, detail in trial_of(name, work).run():
         console.say(f"{status}  {rule}: {detail}")
         states[status] += 1
     console.say(", ".join(f"{states[state]} {state}" for state in ("passed", "failed", "skipped")))
     return not states["failed"]
 
 
-def trial_of(name: str, settings: Settings, home: Home) -> Trial:
+def trial_of(name: str, work: Workspace) -> Trial:
     """Make a tool to be tested in this process."""
-    options = options_of(settings, home, name)
+    settings, options = work.settings, options_of(work, name)
     # What the home gives, a path or a model, is no setting that travels.
     given_by_user = settings.tools.of(name).options
     home_options = {option: options.pop(option) for option in options.keys() - given_by_user.keys()}

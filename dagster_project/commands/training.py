@@ -1,6 +1,5 @@
 """`toolformer train`."""
 
-from assets.run import Workspace
 from assets.training.finetuned_model import record_of, remarks_on, run_of
 from assets.training.planned_training import planned_training
 from dagster_project.commands import console
@@ -9,10 +8,8 @@ from dagster_project.commands.planning import tell_outdated
 from dagster_project.runs.planned_run import PlannedRun, raise_all, run_all
 from dagster_project.runs.run_job import dagster_instance
 from toolformer.decoding.calibration import read_min_call_probability
-from toolformer.home.home import Home
 from toolformer.home.partitions import MODEL_VARIANTS, register
-from toolformer.home.wiring.annotator import finetuned_model_directory
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.models import finetuned_model_directory
 
 
 def train_model(options: RunOptions, *, dry_run: bool = False, is_calibrated: bool = True) -> None:
@@ -24,8 +21,8 @@ def train_model(options: RunOptions, *, dry_run: bool = False, is_calibrated: bo
         dry_run: only up to what is planned.
         is_calibrated: whether to calibrate when calls open; a model that only annotates needs not.
     """
-    home = Home.find()
-    settings = options.load_settings(home)
+    work = options.workspace()
+    settings, home = work.settings, work.home
     with dagster_instance(home) as instance:
         register(instance, MODEL_VARIANTS, [settings.training.variant])
 
@@ -36,7 +33,7 @@ def train_model(options: RunOptions, *, dry_run: bool = False, is_calibrated: bo
                 raise_all(run_all(instance, options.resources(), planned))
 
         run(PlannedRun("train", ("training_set",)))
-        planned = planned_training(Workspace(settings, home))
+        planned = planned_training(work)
         console.say(f"Planned for {settings.training.variant}: {planned.summary}.")
         if dry_run:
             return
@@ -45,11 +42,11 @@ def train_model(options: RunOptions, *, dry_run: bool = False, is_calibrated: bo
             PlannedRun("train", assets, (settings.training.variant,)),
             PlannedRun("train", ("call_statistics",)),
         )
-    directory = finetuned_model_directory(settings, home)
+    directory = finetuned_model_directory(work)
     console.say(f"The finetuned model is in {directory}.")
     record = record_of(directory)
     for sentence in remarks_on(record).values():
         console.say(f"{sentence[0].upper()}{sentence[1:]}")
     if chosen := read_min_call_probability(directory):
         console.say(chosen.summary)
-    console.frame(open_warehouse(home).ask("development_curve", run=run_of(record["fingerprint"])))
+    console.frame(work.warehouse.ask("development_curve", run=run_of(record["fingerprint"])))

@@ -17,10 +17,11 @@ from toolformer.forward.embedded_model import embedded_model_directory
 from toolformer.home.expected_errors import EXPECTED_ERRORS
 from toolformer.home.fingerprints import FINGERPRINT, MISSING
 from toolformer.home.home import Home
-from toolformer.home.wiring.annotator import Annotator
+from toolformer.home.wiring.models import Annotator
 from toolformer.home.wiring.retriever import PASSAGE_INDEX, WIKIPEDIA_INDEX, tools_searching
 from toolformer.home.wiring.sampling import check_can_annotate
 from toolformer.home.wiring.toolbox import open_toolbox
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.sections import Settings
 from toolformer.sources.ingestion import stale_sources
 from toolformer.sources.manifest import Manifest, ShardEntry
@@ -128,9 +129,10 @@ def forecast_build(
     unavailable: Mapping[str, str] = {}
     if can_be_planned:
         named = [name for name in tools if name not in missing] if tools else None
-        toolbox = open_toolbox(settings, home, named=named)
+        work = Workspace(settings, home)
+        toolbox = open_toolbox(work, named=named)
         unavailable = toolbox.unavailable
-        annotator = Annotator.of(settings, home) if is_converted else None
+        annotator = Annotator.of(work) if is_converted else None
         partitions = BuildPlan(
             warehouse,
             settings,

@@ -8,6 +8,7 @@ from polars.testing import assert_frame_equal
 from assets.dataset.stages import PIPELINE
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome, identity, refuse_models
 from tests.homes import TOOLS
+from toolformer.home.wiring.workspace import Workspace
 
 pytestmark = [pytest.mark.java, pytest.mark.slow]
 
@@ -131,7 +132,7 @@ def test_two_rounds_end_to_end(built_home: PipelineHome, copy_of: MakeHome, caps
 def planned(home: PipelineHome, overrides: dict[str, Any]) -> dict[tuple[str, str], str]:
     """What a build with these settings would make of the first shard, and why."""
     from dagster_project.runs.plan import BuildPlan
-    from toolformer.home.wiring.annotator import Annotator
+    from toolformer.home.wiring.models import Annotator
     from toolformer.home.wiring.toolbox import open_toolbox
     from toolformer.settings.settings_file import load_settings
     from toolformer.sources.manifest import Manifest
@@ -140,8 +141,8 @@ def planned(home: PipelineHome, overrides: dict[str, Any]) -> dict[tuple[str, st
     plan = BuildPlan(
         home.warehouse,
         settings,
-        open_toolbox(settings, home.home),
-        annotator=Annotator.of(settings, home.home).identity,
+        open_toolbox(Workspace(settings, home.home)),
+        annotator=Annotator.of(Workspace(settings, home.home)).identity,
         force=False,
     )
     partitions = plan.of(Manifest.load(home.home.sources).active_shards[:1])

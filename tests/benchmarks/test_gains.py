@@ -29,8 +29,8 @@ from toolformer.decoding.calibration import (
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
 from toolformer.home.home import Home
 from toolformer.home.wiring.benchmarks import configured_benchmark
-from toolformer.home.wiring.evaluated_models import check_model_name
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.models import check_model_name
+from toolformer.home.wiring.workspace import open_warehouse
 
 SOLUTION = "He has 1+2 = 3 eggs.\nHe eats 3-1 = 2 eggs."
 PROBLEM = {"id": "a", "question": "How many eggs?", "solution": SOLUTION}

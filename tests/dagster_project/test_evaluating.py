@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from assets.run import Workspace
 from assets.training.benchmark_texts import benchmark_texts
 from assets.training.finetuned_model import model_fingerprint, run_of
 from assets.training.min_call_probability import MIN_CALL_PROBABILITY
@@ -19,6 +18,7 @@ from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
 from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.home import Home
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.settings_file import load_settings
 from toolformer.sources.manifest import Manifest, ShardEntry
 from tools.model_identity import model_identity

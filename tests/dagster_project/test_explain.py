@@ -20,7 +20,7 @@ from toolformer.base.digests import hex_digest
 from toolformer.home.fingerprints import FINGERPRINT, PARTS
 from toolformer.home.home import Home
 from toolformer.home.wiring.model_holder import ModelHolder
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.workspace import open_warehouse
 from tools.prompting import load_short_prompt
 from warehouse.warehouse import Warehouse
 

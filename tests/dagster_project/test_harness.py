@@ -11,8 +11,10 @@ from dagster_project.commands.harness import Answers, Generation
 from tests.fakes import ScriptedModel
 from toolformer.decoding.completions import BY_RANK_ALONE, CLOSED
 from toolformer.errors import SequenceTooLongError, UnservedGenerationError
-from toolformer.home.wiring.model_location import ModelLocation
+from toolformer.home.home import Home
+from toolformer.home.wiring.models import ModelLocation
 from toolformer.home.wiring.toolbox import Toolbox
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.sections import Settings
 from tools.calculator import Calculator
 
@@ -40,7 +42,9 @@ def answers_of(model, *, tools=True, **changes):
     settings = Settings.model_validate(given)
     toolbox = Toolbox({"Calculator": Calculator()} if tools else {}, {}, {})
     threshold = BY_RANK_ALONE if tools else CLOSED
-    live = LiveModel(settings, toolbox, ModelLocation(Path()), threshold, lambda: model)
+    live = LiveModel(
+        Workspace(settings, Home(Path())), toolbox, ModelLocation(Path()), threshold, lambda: model
+    )
     return RecordedAnswers(live, today=datetime.date(2024, 5, 3), **changes)
 
 

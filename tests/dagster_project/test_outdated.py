@@ -11,7 +11,7 @@ from dagster_project.commands.options import RunOptions
 from dagster_project.runs.plan import PlannedPartition
 from tests.warehouse.rows import put, save_manifest
 from toolformer.home.home import Home
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.workspace import open_warehouse
 from toolformer.settings.sections import Settings
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL

@@ -7,6 +7,7 @@ from tests.dagster_project.test_plan import STAGES, plan_of, store, toolbox_of
 from tests.outside import ECHO
 from toolformer.home.home import Home
 from toolformer.home.wiring.toolbox import open_toolbox
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.errors import SettingsError
 from toolformer.settings.sections import Settings, merged, validated
 from toolformer.settings.settings_file import preset_values
@@ -26,7 +27,7 @@ ECHO_SECTION = {"class": "echo_module:Echo"}
 def opened(home: Home, tools: dict, named: tuple[str, ...] | None = None):
     """The toolbox with these settings, without the tools that need more than this."""
     off = {name: {"is_enabled": False} for name in TOOL_NAMES if name != "Calculator"}
-    return open_toolbox(settings_with({**off, **tools}), home, named=named)
+    return open_toolbox(Workspace(settings_with({**off, **tools}), home), named=named)
 
 
 # Settings

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from assets.run import Workspace
 from assets.training.min_call_probability import MIN_CALL_PROBABILITY
 from dagster_project.commands import rounds
 from dagster_project.commands.options import RunOptions
@@ -13,6 +12,7 @@ from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
 from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.home import Home
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.sections import Settings
 from tools.model_identity import model_identity
 

@@ -9,7 +9,7 @@ import pytest
 from dagster_project.commands.building import build_dataset
 from dagster_project.commands.options import RunOptions
 from toolformer.home.home import Home
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.workspace import open_warehouse
 
 TEXTS = (
     ("Snow is expected tomorrow.", "https://a.org/2024/01/08/snow"),

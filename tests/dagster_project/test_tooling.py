@@ -11,6 +11,7 @@ from dagster_project.commands.tooling import trial_of
 from tests.conftest import REPOSITORY
 from tests.tools.plugins.mcp_raw_server import SCHEMA, RawServer
 from toolformer.home.home import Home
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.settings_file import load_settings
 
 # Seconds in all; `make test-fast` leaves them out.
@@ -153,7 +154,7 @@ def test_the_commands_of_the_how_to_take_the_tools_of_a_server(run, home, monkey
         write_settings(home, settings.replace("http://localhost:8931/mcp", server.url))
         *commands, check = [shlex.split(line, comments=True)[1:] for line in commands.splitlines()]
         (code, listed, _), (_, tried, _) = [run(*command) for command in commands]
-        rules = [*trial_of(check[-1], load_settings(home.settings_file), home).run()]
+        rules = [*trial_of(check[-1], Workspace(load_settings(home.settings_file), home)).run()]
         wrong = {each.name for each in examine(home)}
     assert code == 0
     assert "available" in line_of(listed, "count_words")

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from tests.conftest import REPOSITORY
 from tests.warehouse.rows import PARTITIONS, SHARD, frame, put, remove_partition
 from toolformer.home.home import Home
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.workspace import open_warehouse
 from warehouse.catalogue import Entry
 from warehouse.errors import StorageError
 from warehouse.layout import catalogue_file
@@ -287,7 +287,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from tests.warehouse.rows import put
 from toolformer.home.home import Home
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.workspace import open_warehouse
 put(open_warehouse(Home(Path(sys.argv[1]))), "documents")
 """
 

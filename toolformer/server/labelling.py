@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from toolformer.home.expected_errors import EXPECTED_ERRORS, explained
 from toolformer.home.home import Home
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.workspace import open_warehouse
 from toolformer.server.api_errors import ApiError
 from toolformer.server.bodies import parsed_body, read_body
 from warehouse.labels import append_label

@@ -17,6 +17,7 @@ from toolformer.forward.checkpoint import Checkpoint
 from toolformer.home.fingerprints import Fingerprint
 from toolformer.home.home import Home
 from toolformer.home.wiring.execution import answered_samples
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.sections import validated
 from tools.base import Tool
 from tools.errors import ToolDiedError, ToolUnavailableError
@@ -89,8 +90,7 @@ def answers(
         [could_peek] * len(CALLS),
         contexts,
         byte_tokenizer(),
-        settings,
-        Home(folder),
+        Workspace(settings, Home(folder)),
         progress=lambda *_: None,
     )
 
@@ -134,8 +134,7 @@ def test_rows_of_a_tool_that_has_changed_are_not_those_that_were_wanted(tmp_path
         partition=SimpleNamespace(tool=tool, prompt=None),
         read=lambda _: typed_frame("candidate_calls", []),
         checkpoint=lambda: Checkpoint(tmp_path / "checkpoint", fingerprint=""),
-        settings=validated({"preset": "small"}, origin=""),
-        run=SimpleNamespace(home=Home(tmp_path)),
+        run=Workspace(validated({"preset": "small"}, origin=""), Home(tmp_path)),
         progress=lambda _: lambda *_: None,
         expected=SimpleNamespace(fingerprint=wanted),
         keys={},

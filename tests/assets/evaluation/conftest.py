@@ -15,7 +15,7 @@ from tests.homes import write_lines
 from tests.warehouse.rows import new_warehouse
 from toolformer.evaluation.modes import DISABLED, enabled
 from toolformer.home.home import Home
-from toolformer.home.wiring.evaluated_models import EvaluatedModel
+from toolformer.home.wiring.models import EvaluatedModel
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.settings.sections import validated
 from tools.base import Tool

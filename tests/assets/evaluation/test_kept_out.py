@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from assets.evaluation.kept_out import doubt_about
-from assets.run import Workspace
 from assets.training.benchmark_texts import benchmark_texts
 from assets.training.finetuned_model import run_of
 from assets.training.training_inputs import TrainingInputs
@@ -14,7 +13,8 @@ from tests.warehouse.rows import new_warehouse, put
 from toolformer.base.beside_models import RECORD_FILE
 from toolformer.home.fingerprints import Fingerprint
 from toolformer.home.home import Home
-from toolformer.home.wiring.evaluated_models import EvaluatedModel
+from toolformer.home.wiring.models import EvaluatedModel
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.sections import validated
 from toolformer.sources.manifest import Manifest, ShardEntry
 from warehouse.warehouse import Warehouse

@@ -11,7 +11,7 @@ from tests.homes import write_lines
 from toolformer.decoding.completions import MinCallProbability
 from toolformer.evaluation.modes import DISABLED, enabled, modes_by_k
 from toolformer.home.fingerprints import FINGERPRINT, PARTS
-from toolformer.home.wiring.evaluated_models import EvaluatedModel
+from toolformer.home.wiring.models import EvaluatedModel
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 

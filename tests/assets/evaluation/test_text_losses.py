@@ -23,8 +23,8 @@ from toolformer.errors import OutOfMemoryError
 from toolformer.evaluation.modes import DISABLED
 from toolformer.forward.windows import Window
 from toolformer.home.home import Home
-from toolformer.home.wiring.evaluated_models import EvaluatedModel
 from toolformer.home.wiring.model_holder import ModelHolder
+from toolformer.home.wiring.models import EvaluatedModel
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.settings.sections import validated
 from warehouse.warehouse import Warehouse
@@ -72,7 +72,7 @@ def measured(
         warehouse=store,
         force=False,
         holder=holder,
-        hold_device=lambda: holder.hold_device(settings, home),
+        hold_device=lambda: holder.hold_device(settings.language_model.device, home),
         progress=lambda *_: lambda done, total: None,
     )
     measuring = Measuring(run, Toolbox({}, {}, {}), [])

@@ -7,7 +7,6 @@ import dagster as dg
 import pytest
 
 from assets.corpus import configured_sources
-from assets.run import Workspace
 from assets.training.planned_training import planned_training
 from assets.training.training_set import training_set
 from dagster_project.definitions import definitions
@@ -17,6 +16,7 @@ from tests.homes import SmallHome, write_lines
 from tests.warehouse.rows import CALL, CALL_TABLES, put, put_calls
 from toolformer.home.partitions import register_shards
 from toolformer.home.resources.settings import SettingsResource
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.training_sections import VARIANTS
 from toolformer.sources.manifest import Manifest
 from toolformer.sources.records import document_id

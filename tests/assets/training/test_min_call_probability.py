@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import polars as pl
 import pytest
 
-from assets.run import Run, Workspace
+from assets.run import Run
 from assets.training.development_texts import DevelopmentText, development_texts
 from tests.fakes import byte_tokenizer, taught_model
 from tests.materialising import materialise, metadata_of
@@ -22,6 +22,7 @@ from toolformer.forward.windows import split_into_windows
 from toolformer.home.fingerprints import FINGERPRINT, PARTS
 from toolformer.home.home import Home
 from toolformer.home.wiring.toolbox import Toolbox
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.sections import Settings
 from toolformer.training.training_set import is_for_development
 from tools.model_identity import model_identity

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from assets.run import Workspace
 from assets.training import opening_gains
 from assets.training.development_texts import DevelopmentText
 from assets.training.opening_gains import measure_openings
@@ -16,6 +15,7 @@ from toolformer.calls import call_ids
 from toolformer.decoding.opening_thresholds import Opening
 from toolformer.forward.windows import Window
 from toolformer.home.home import Home
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.loss_weights import window_weights
 from toolformer.settings.sections import Settings
 from toolformer.training.contexts import window_in_context

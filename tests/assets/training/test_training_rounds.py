@@ -8,7 +8,6 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from assets.run import Workspace
 from assets.training import finetuned_model, finetuning, training_inputs
 from assets.training.finetuned_model import is_finetuned
 from assets.training.finetuning import FinetunedModel
@@ -16,6 +15,7 @@ from tests.materialising import materialise, metadata_of
 from tests.warehouse.rows import CALL, SHARD, new_warehouse, put, remove_partition
 from toolformer.home.home import Home
 from toolformer.home.resources.settings import SettingsResource
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.training.finetuning import Progress, StepReport
 from toolformer.training.training_state import DevelopmentLoss
 from warehouse.layout import name_in_round

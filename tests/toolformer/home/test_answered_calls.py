@@ -5,6 +5,7 @@ import pytest
 from tests.fakes import byte_tokenizer
 from toolformer.home.home import Home
 from toolformer.home.wiring.execution import answered_calls
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.sections import Settings
 from tools.calculator import Calculator
 from tools.protocol import Document
@@ -24,8 +25,7 @@ def test_a_number_that_is_too_long_is_no_result_and_never_another_number(
         Calculator(),
         [("25 / 2", Document("d", "It is 25 / 2."), 6)],
         byte_tokenizer(),
-        settings,
-        Home(tmp_path),
+        Workspace(settings, Home(tmp_path)),
         progress=lambda done, total: None,
     )
     assert (answer["status"], answer["result"], answer["reason"]) == expected

@@ -15,6 +15,7 @@ from toolformer.home.home import Home
 from toolformer.home.wiring.model_holder import ModelHolder
 from toolformer.home.wiring.retriever import open_retriever
 from toolformer.home.wiring.toolbox import open_tool
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.sections import Settings
 from tools.machine_translation import MachineTranslation
 from tools.retrieval.hybrid_ranking import HybridRetriever
@@ -62,7 +63,7 @@ def test_threads_of_one_run_hold_one_device_together(home, holders, two_gpus):
 
     def hold():
         meeting.wait()
-        got.append(holders[0].hold_device(Settings(), home))
+        got.append(holders[0].hold_device("auto", home))
 
     threads = [threading.Thread(target=hold) for _ in range(4)]
     for thread in threads:
@@ -76,22 +77,21 @@ def test_runs_share_out_the_gpus_and_the_third_waits_for_a_free_one(
     home, holders, two_gpus, caplog
 ):
     first, second, third = holders
-    settings = Settings()
-    assert first.hold_device(settings, home) == "cuda:0"
-    assert second.hold_device(settings, home) == "cuda:1"
+    assert first.hold_device("auto", home) == "cuda:0"
+    assert second.hold_device("auto", home) == "cuda:1"
     # Asked again, a run keeps what it has.
-    assert first.hold_device(settings, home) == "cuda:0"
-    assert waits_until(lambda: third.hold_device(settings, home), second.release) == "cuda:1"
+    assert first.hold_device("auto", home) == "cuda:0"
+    assert waits_until(lambda: third.hold_device("auto", home), second.release) == "cuda:1"
     (line,) = caplog.messages
     assert line.count(f"(process {os.getpid()}) to release cuda:") == 2
 
 
 def test_processes_that_train_together_take_the_gpus_from_the_first_on(home, holders, two_gpus):
     first, second, _ = holders
-    assert first.hold_device(Settings(), home) == "cuda:0"
-    assert second.hold_device(Settings(), home) == "cuda:1"
+    assert first.hold_device("auto", home) == "cuda:0"
+    assert second.hold_device("auto", home) == "cuda:1"
     # What it holds itself is given back: else two such runs would wait for each other.
-    hold_both = partial(second.hold_devices, 2, Settings(), home)
+    hold_both = partial(second.hold_devices, 2, "auto", home)
     assert waits_until(hold_both, first.release) == "cuda:0"
     for device in ("cuda:0", "cuda:1"):
         with pytest.raises(Timeout):
@@ -100,12 +100,12 @@ def test_processes_that_train_together_take_the_gpus_from_the_first_on(home, hol
 
 def test_a_run_that_asks_again_keeps_the_gpus_that_another_waits_for(home, holders, two_gpus):
     first, second, _ = holders
-    assert first.hold_devices(2, Settings(), home) == "cuda:0"
-    waiting = threading.Thread(target=lambda: second.hold_device(Settings(), home))
+    assert first.hold_devices(2, "auto", home) == "cuda:0"
+    waiting = threading.Thread(target=lambda: second.hold_device("auto", home))
     waiting.start()
     # Under its model's lock: the other would take a device given back, and then wait for the lock.
-    assert first.hold_devices(2, Settings(), home) == "cuda:0"
-    assert first.hold_device(Settings(), home) == "cuda:0"
+    assert first.hold_devices(2, "auto", home) == "cuda:0"
+    assert first.hold_device("auto", home) == "cuda:0"
     waiting.join(timeout=1)
     assert waiting.is_alive()
     first.release()
@@ -130,7 +130,7 @@ def test_a_gpu_has_one_lock_whatever_number_a_process_sees_it_under(home, monkey
 
 
 def translation_device(settings: Settings, home: Home, holder: ModelHolder) -> str:
-    tool = open_tool(settings, home, "MT", holder=holder)
+    tool = open_tool(Workspace(settings, home, holder), "MT")
     assert isinstance(tool, MachineTranslation)
     assert isinstance(tool._translator, NllbTranslator)
     device = tool._translator._device
@@ -143,9 +143,9 @@ def test_the_models_of_tools_go_to_the_device_that_the_run_holds(home, holders, 
     settings = Settings.model_validate(
         {"tools": {"MT": {"options": options}}, "question_answering": {"retriever": "hybrid"}}
     )
-    other.hold_device(settings, home)
+    other.hold_device(settings.language_model.device, home)
     assert translation_device(settings, home, ours) == "cuda:1"
-    retriever = open_retriever(settings, home, ours)
+    retriever = open_retriever(Workspace(settings, home, ours))
     assert isinstance(retriever, HybridRetriever)
     assert retriever._vectors._device() == "cuda:1"
     # Unless the user names one.

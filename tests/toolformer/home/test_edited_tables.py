@@ -12,6 +12,7 @@ from toolformer.home.wiring import edited_tables as module
 from toolformer.home.wiring.benchmarks import configured_benchmark, items_of
 from toolformer.home.wiring.edited_tables import EditedTables, edited_tables
 from toolformer.home.wiring.toolbox import Toolbox, options_of
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.sections import Settings, validated
 from tools.errors import ToolCallError
 from tools.plugins.table_tool import TABLE_TOOL, TableTool
@@ -54,9 +55,9 @@ def settings_of(home: Home, **options: object) -> Settings:
     )
 
 
-def opened(settings: Settings, home: Home, **_: object) -> Toolbox:
+def opened(work: Workspace, **_: object) -> Toolbox:
     """The table tool alone, in this process."""
-    return Toolbox({"Facts": TableTool("Facts", **options_of(settings, home, "Facts"))}, {}, {})
+    return Toolbox({"Facts": TableTool("Facts", **options_of(work, "Facts"))}, {}, {})
 
 
 @pytest.fixture
@@ -68,8 +69,8 @@ def edited(home: Home, monkeypatch):
         benchmark = configured_benchmark("own", settings)
         assert isinstance(benchmark, QuestionFile)
         items, _ = items_of(benchmark)
-        tools = opened(settings, home)
-        return edited_tables(settings, home, tools, benchmark, items, edit)
+        tools = opened(Workspace(settings, home))
+        return edited_tables(Workspace(settings, home), tools, benchmark, items, edit)
 
     return made
 
@@ -138,7 +139,7 @@ def test_what_cannot_be_studied_is_told(edited, home):
     without = validated({}, origin="test")
     benchmark = configured_benchmark("own", settings_of(home))
     with pytest.raises(ToolformerError, match=f"Expected one with `class: {TABLE_TOOL}`"):
-        edited_tables(without, home, Toolbox({}, {}, {}), benchmark, [], "deleted")
+        edited_tables(Workspace(without, home), Toolbox({}, {}, {}), benchmark, [], "deleted")
     write_lines(home.root / "own.jsonl", [QUESTIONS[-1]])
     with pytest.raises(ToolformerError, match="No question of 'own' asks for a fact of Facts"):
         edited("deleted")

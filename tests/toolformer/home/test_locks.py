@@ -17,7 +17,7 @@ import pytest
 from toolformer.home import locks
 from toolformer.home.home import Home
 from toolformer.home.locks import LockError, check_locks, file_lock, holder_of, why_locks_fail
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.workspace import open_warehouse
 
 HOLDER = """
 import os, sys

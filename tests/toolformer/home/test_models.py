@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from huggingface_hub import ModelCard
@@ -16,11 +17,12 @@ from toolformer.errors import ModelNotFoundError, ToolformerError
 from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
 from toolformer.forward.language_model import LanguageModel
 from toolformer.home.home import Home
-from toolformer.home.wiring import model_location
-from toolformer.home.wiring.annotator import Annotator
+from toolformer.home.wiring import model_cards
 from toolformer.home.wiring.model_cards import write_model_card
 from toolformer.home.wiring.model_holder import ModelHolder
-from toolformer.home.wiring.reader import open_reader
+from toolformer.home.wiring.models import Annotator
+from toolformer.home.wiring.toolbox import open_reader
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.sections import Settings, validated
 from toolformer.sources.manifest import Manifest, ShardEntry
 
@@ -44,18 +46,18 @@ def put_finetuned(home: Home, tiny: Path, number: int, *, seconds: float) -> Pat
 def test_finetuned_is_the_checkpoint_of_the_round_before_and_no_newer_one(home: Home, tiny: Path):
     first = put_finetuned(home, tiny, 1, seconds=1.0)
     second, third = settings_of(tiny), settings_of(tiny, number=3)
-    before = Annotator.of(second, home)
+    before = Annotator.of(Workspace(second, home))
     assert before.location.directory == first
     with pytest.raises(ModelNotFoundError, match=r"finetuned in round 2.*`toolformer train`"):
-        Annotator.of(third, home)
+        Annotator.of(Workspace(third, home))
     put_finetuned(home, tiny, 2, seconds=2.0)
-    assert Annotator.of(second, home) == before
-    assert Annotator.of(third, home).location.directory == home.finetuned_model(2)
-    assert Annotator.of(third, home).identity != before.identity
+    assert Annotator.of(Workspace(second, home)) == before
+    assert Annotator.of(Workspace(third, home)).location.directory == home.finetuned_model(2)
+    assert Annotator.of(Workspace(third, home)).identity != before.identity
     # Another checkpoint of round 1 is another annotator.
     put_finetuned(home, tiny, 1, seconds=1.1)
-    assert Annotator.of(second, home).location == before.location
-    assert Annotator.of(second, home).identity != before.identity
+    assert Annotator.of(Workspace(second, home)).location == before.location
+    assert Annotator.of(Workspace(second, home)).identity != before.identity
 
 
 def swap_letters(content: dict) -> None:
@@ -78,16 +80,16 @@ def test_an_annotator_with_other_tokens_is_refused(
     change(content)
     (other / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(ModelNotFoundError, match="another vocabulary"):
-        Annotator.of(settings_of(tiny, str(other)), home)
+        Annotator.of(Workspace(settings_of(tiny, str(other)), home))
 
 
 def test_a_checkpoint_replaced_while_a_run_waited_is_not_used(home: Home, tiny: Path):
     put_finetuned(home, tiny, 1, seconds=1.0)
     settings, holder = settings_of(tiny), ModelHolder()
-    annotator = Annotator.of(settings, home)
+    annotator = Annotator.of(Workspace(settings, home))
     put_finetuned(home, tiny, 1, seconds=1.1)
     with pytest.raises(ToolformerError, match="replaced by another"):
-        annotator.load(holder, settings, home)
+        annotator.load(Workspace(settings, home, holder))
     assert holder.loads == 0
     holder.release()
 
@@ -110,19 +112,19 @@ def test_a_model_replaced_while_it_is_loaded_is_not_used(
     monkeypatch.setattr(LanguageModel, "load", slowly)
     holder = ModelHolder()
     with pytest.raises(ToolformerError, match="replaced by another while it was loaded"):
-        holder.load(link, settings_of(link), home)
+        holder.load(link, settings_of(link).language_model, home)
     monkeypatch.undo()
-    assert holder.load(link, settings_of(link), home).name == link.name
+    assert holder.load(link, settings_of(link).language_model, home).name == link.name
     holder.release()
 
 
 def test_the_start_token_is_part_of_the_version_where_it_is_set(tmp_path, monkeypatch):
-    monkeypatch.setattr(model_location, "base_model_directory", lambda *_: tmp_path)
+    monkeypatch.setattr("toolformer.home.wiring.models.base_model_directory", lambda *_: tmp_path)
 
     def version_of(bos_token: str | None) -> str:
         of_model = {"precision": "float32", "device": "cpu", "bos_token": bos_token}
         settings = validated({"language_model": of_model}, origin="test")
-        return open_reader(settings, Home(tmp_path), ModelHolder()).version()
+        return open_reader(Workspace(settings, Home(tmp_path), ModelHolder())).version()
 
     assert version_of("<s>") == f"{version_of(None)} bos_token=<s>"
 
@@ -132,7 +134,8 @@ def card_of(
 ) -> str:
     began = {"base": began_with or Path(base).name}
     (folder / RECORD_FILE).write_text(json.dumps(record() | began))
-    write_model_card(folder, folder / base, settings, Home(folder))
+    with patch.object(model_cards, "base_model_directory", lambda _: folder / base):
+        write_model_card(folder, Workspace(settings, Home(folder)))
     return (folder / "README.md").read_text()
 
 

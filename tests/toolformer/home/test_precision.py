@@ -31,11 +31,11 @@ def test_another_model_beside_the_one_that_is_held_is_never_taken_for_it(
 ):
     other = Path(shutil.copytree(tiny, tmp_path / "other"))
     settings = settings_of(tiny, "bfloat16")
-    loaded = holder.load(tiny, settings, home)
-    beside = holder.load_beside(other, settings, home, precision="float32")
+    loaded = holder.load(tiny, settings.language_model, home)
+    beside = holder.load_beside(other, settings.language_model, home, precision="float32")
     assert (beside.name, beside.precision) == ("other", "float32")
-    assert holder.load_beside(other, settings, home, precision="float32") is beside
-    assert holder.load(tiny, settings, home) is loaded
+    assert holder.load_beside(other, settings.language_model, home, precision="float32") is beside
+    assert holder.load(tiny, settings.language_model, home) is loaded
 
 
 def test_a_model_that_overflows_in_float16_is_held_in_bfloat16(
@@ -45,15 +45,15 @@ def test_a_model_that_overflows_in_float16_is_held_in_bfloat16(
     monkeypatch.setattr(
         model_holder, "automatic_precisions", lambda _: ["float16", "bfloat16", "float32"]
     )
-    assert holder.load(tiny, settings_of(tiny), home).precision == "float16"
+    assert holder.load(tiny, settings_of(tiny).language_model, home).precision == "float16"
     large = tmp_path / "large"
     shutil.copytree(tiny, large)
     weights = load_file(large / "model.safetensors")
     weights["lm_head.weight"] *= 1e5
     save_file(weights, large / "model.safetensors", metadata={"format": "pt"})
-    loaded = holder.load(large, settings_of(large), home)
+    loaded = holder.load(large, settings_of(large).language_model, home)
     assert loaded.precision == "bfloat16"
-    assert holder.load(large, settings_of(large), home) is loaded
+    assert holder.load(large, settings_of(large).language_model, home) is loaded
     assert holder.loads == 3
     with pytest.raises(OverflowingModelError, match="overflow in float16"):
-        holder.load(large, settings_of(large, "float16"), home)
+        holder.load(large, settings_of(large, "float16").language_model, home)

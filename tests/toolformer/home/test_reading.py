@@ -13,7 +13,7 @@ from tests.warehouse.rows import TEXT, fill, new_warehouse, put, put_calls
 from toolformer.errors import ToolformerError
 from toolformer.home import home as places
 from toolformer.home.reading import Home
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.workspace import open_warehouse
 from toolformer.settings.errors import SettingsError
 from warehouse.errors import DamagedPartitionError, LayoutError, QueryError
 

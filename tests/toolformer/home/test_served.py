@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from dagster_project.commands.completing import live_model
-from dagster_project.commands.options import RunOptions
 from tests.fakes import decoding_with, save_tiny_model, tiny_model
 from tests.toolformer.served.fake_server import FakeServer, serving
 from toolformer.decoding.decoder import complete
@@ -17,11 +16,11 @@ from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.home.home import Home
-from toolformer.home.wiring.annotator import Annotator
-from toolformer.home.wiring.evaluated_models import evaluated_model
 from toolformer.home.wiring.model_holder import ModelHolder
-from toolformer.home.wiring.reader import open_reader
+from toolformer.home.wiring.models import Annotator, evaluated_model
 from toolformer.home.wiring.served import open_served, served_identity
+from toolformer.home.wiring.toolbox import open_reader
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.sections import Settings, merged, validated
 from toolformer.settings.settings_file import preset_values
 from tools.model_identity import model_identity
@@ -44,7 +43,7 @@ def settings_of(fake: FakeServer, folder: Path) -> Settings:
 
 def identity(folder: Path, **card: str) -> str:
     with serving(TINY, card=card) as fake:
-        return Annotator.of(settings_of(fake, folder), Home(folder)).identity
+        return Annotator.of(Workspace(settings_of(fake, folder), Home(folder))).identity
 
 
 def test_address_is_no_part_of_the_model_and_what_the_server_says_of_it_is(folder: Path):
@@ -134,19 +133,19 @@ def test_base_model_is_the_served_one_whoever_asks_for_it(base: Path):
     home = Home(base)
 
     def identities(settings: Settings) -> list[str]:
-        live = live_model(RunOptions(), settings, home, model_name="base", with_tools=False)
+        live = live_model(Workspace(settings, home), model_name="base", with_tools=False)
         with live as opened:
             completing = opened.location.identity(settings)
         return [
-            Annotator.of(settings, home).identity,
-            evaluated_model("base", settings, home).identity(settings),
+            Annotator.of(Workspace(settings, home)).identity,
+            evaluated_model("base", Workspace(settings, home)).identity(settings),
             completing,
-            open_reader(settings, home, ModelHolder()).version().rpartition("model=")[2],
+            open_reader(Workspace(settings, home, ModelHolder())).version().rpartition("model=")[2],
         ]
 
     with serving(TINY) as fake, serving(TINY, card={"root": "other"}) as other:
         settings = settings_of(fake, base)
-        assert set(identities(settings)) == {served_identity(settings, base)}
+        assert set(identities(settings)) == {served_identity(settings.language_model.server, base)}
         # Another model behind the same settings makes stale what either of them answered.
         assert not set(identities(settings)) & set(identities(settings_of(other, base)))
         if (base / "model.safetensors").exists():
@@ -165,7 +164,7 @@ def test_base_model_decodes_where_its_server_is(base: Path):
             decoding=decoding_with(tools=(), max_new_tokens=5),
             run_calls=lambda _: [],
         )
-        with live_model(RunOptions(), settings, home, model_name="base", with_tools=False) as live:
+        with live_model(Workspace(settings, home), model_name="base", with_tools=False) as live:
             (theirs,) = decoded(live.load())
     (ours,) = decoded(TINY)
     assert theirs.token_ids == ours.token_ids
@@ -177,7 +176,7 @@ def test_passages_are_read_by_the_served_model(base: Path):
     passage = RankedPassage(Passage("0", "Suez", "", "It opened in 1869.", ""), 0.0)
     with serving(TINY) as fake:
         settings = settings_of(fake, base)
-        open_reader(settings, Home(base), holder).read([("when?", [passage])])
+        open_reader(Workspace(settings, Home(base), holder)).read([("when?", [passage])])
         assert holder.load_served(base, settings).tokens_fed > 0
         assert holder.loads == 0
         holder.release()

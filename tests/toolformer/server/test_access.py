@@ -8,7 +8,7 @@ from tests.toolformer.server.label_home import label_home
 from tests.toolformer.server.serving import Running, serving
 from toolformer.errors import ToolformerError
 from toolformer.home.home import Home
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.workspace import open_warehouse
 from toolformer.server.gate import check_access, check_names
 from toolformer.server.labelling import ADDRESS, label_routes
 from toolformer.server.running import bound_socket

@@ -13,7 +13,7 @@ from tests.toolformer.server.label_home import HOSTILE, label_home
 from tests.toolformer.server.serving import serving
 from tests.toolformer.server.test_page import CONTRASTS, PHONE
 from toolformer.home.home import Home
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.workspace import open_warehouse
 from toolformer.server.labelling import ADDRESS, label_routes
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ from tests.homes import environment_of
 from tests.toolformer.server.label_home import label_home
 from tests.warehouse.rows import CALL, TEXT, new_warehouse, put, put_labels
 from toolformer.home.home import Home
-from toolformer.home.wiring.warehouse import open_warehouse
+from toolformer.home.wiring.workspace import open_warehouse
 from toolformer.server import labelling
 from toolformer.server.labelling import ADDRESS, RaterBody, calls_to_label, label_routes
 from warehouse.layout import name_in_round

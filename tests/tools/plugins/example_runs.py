@@ -8,7 +8,7 @@ from pathlib import Path
 from dagster_project.commands.options import RunOptions
 from tests.test_command_blocks import parsed_commands
 from toolformer.home.home import Home
-from toolformer.home.wiring.evaluated_models import name_of_variant
+from toolformer.home.wiring.models import name_of_variant
 from toolformer.settings.evaluation_sections import BASE, FINETUNED
 from toolformer.settings.training_sections import CALLS
 

@@ -18,6 +18,7 @@ from tests.tools.plugins.mcp_raw_server import (
 )
 from toolformer.home.home import Home
 from toolformer.home.wiring.toolbox import open_tool, open_toolbox
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.settings_file import load_settings
 from tools.errors import ToolSettingsError, ToolUnavailableError
 from tools.plugins.mcp_tool import MCP_TOOL
@@ -155,7 +156,7 @@ def test_tools_of_a_server_run_apart_with_its_key_and_the_network(server, tmp_pa
     home = home_with(server, tmp_path)
     settings = load_settings(home.settings_file)
     assert {"count", "get_weather"} < {*settings.tools.names}
-    tool = open_tool(settings, home, "get_weather")
+    tool = open_tool(Workspace(settings, home), "get_weather")
     assert isinstance(tool, IsolatedTool)
     try:
         assert outcome(tool, "Paris, or Rome").result == "3"
@@ -186,7 +187,7 @@ def test_a_program_that_needs_the_network_has_it_from_its_start_on(server, tmp_p
         json.dumps({"tools": {"Half": {"class": MCP_TOOL, "options": options}}})
     )
     home = Home(tmp_path)
-    with closing(open_tool(load_settings(home.settings_file), home, "Half")) as tool:
+    with closing(open_tool(Workspace(load_settings(home.settings_file), home), "Half")) as tool:
         assert tool.call("10", DOCUMENT) == "5"
 
 
@@ -199,7 +200,7 @@ def test_a_tool_that_the_server_has_no_more_is_left_out_with_the_reason(
     section = f"  get_weather:\n    options: {{examples: {json.dumps(examples)}}}\n"
     home = home_with(server, tmp_path, others + section)
     server.tools.pop("count")
-    toolbox = open_toolbox(load_settings(home.settings_file), home)
+    toolbox = open_toolbox(Workspace(load_settings(home.settings_file), home))
     tool = toolbox.tools["get_weather"]
     assert isinstance(tool, IsolatedTool)
     tool.close()

@@ -15,6 +15,7 @@ import pytest
 from tests.conftest import happens
 from toolformer.home.home import Home
 from toolformer.home.wiring.toolbox import open_tool
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.settings_file import load_settings
 from tools.errors import (
     CallSyntaxError,
@@ -199,7 +200,7 @@ def test_a_command_with_a_relative_path_begins_beside_the_settings_also_in_the_w
         f"      command: ['{sys.executable}', server.py]\n      tool: half\n"
     )
     home = Home(tmp_path)
-    tool = open_tool(load_settings(home.settings_file), home, "Half")
+    tool = open_tool(Workspace(load_settings(home.settings_file), home), "Half")
     assert tool.call("10", DOCUMENT) == "5"
 
 

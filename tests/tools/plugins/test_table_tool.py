@@ -5,6 +5,7 @@ import pytest
 from tests.tools.plugins.tables import FACTS, NO_TEXT, answer, indexes
 from toolformer.home.home import Home
 from toolformer.home.wiring.toolbox import open_tool
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.settings_file import load_settings
 from tools.errors import ToolCallError, ToolSettingsError
 from tools.plugins.table_names import folded
@@ -210,10 +211,10 @@ def test_the_table_of_a_home_lies_beside_its_settings_and_is_read_by_the_worker(
         "      {table: tables/facts.csv, key: [subject, relation], values: [object]}\n"
     )
     home = Home(tmp_path)
-    tool = open_tool(load_settings(home.settings_file), home, "Facts")
+    tool = open_tool(Workspace(load_settings(home.settings_file), home), "Facts")
     assert answer(tool, "Peter F Martin, year of birth") == "1941"
     assert answer(tool, "it, field") == "ambiguous"
     assert [path.name[:6] for path in indexes(home.table_indexes)] == ["Facts."]
     (tmp_path / "tables" / "facts.csv").unlink()
     with pytest.raises(ToolSettingsError, match="cannot be read"):
-        _ = open_tool(load_settings(home.settings_file), home, "Facts").version
+        _ = open_tool(Workspace(load_settings(home.settings_file), home), "Facts").version

@@ -14,7 +14,7 @@ from toolformer.home.plots.style import svg_of
 from toolformer.home.report.remarks import remarks_on_scores
 from toolformer.home.report.texts import ShownTexts, shown_texts
 from toolformer.home.report.verdicts import Verdict, verdicts_of
-from toolformer.home.wiring.evaluated_models import name_of_model
+from toolformer.home.wiring.models import name_of_model
 from toolformer.settings.evaluation_sections import FINETUNED
 from toolformer.settings.sections import Settings
 from toolformer.settings.training_sections import PLAIN, SHUFFLED

@@ -10,6 +10,7 @@ from pydantic import Field, PrivateAttr
 from toolformer.home.home import Home
 from toolformer.home.wiring.model_holder import process_holder
 from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.sections import Settings
 
 
@@ -39,11 +40,11 @@ class ToolboxResource(dg.ConfigurableResource):
                 process_holder().release()
                 Path(lock.lock_file).unlink(missing_ok=True)
 
-    def open(self, settings: Settings, home: Home) -> Toolbox:
+    def open(self, work: Workspace) -> Toolbox:
         """The tools that this run uses; the same ones for all its stages."""
-        if self._opened is None or self._opened[0] != settings:
-            toolbox = open_toolbox(settings, home, named=self.tools or None)
+        if self._opened is None or self._opened[0] != work.settings:
+            toolbox = open_toolbox(work, named=self.tools or None)
             for sentence in toolbox.left_out:
                 dg.get_dagster_logger().warning(sentence)
-            self._opened = settings, toolbox
+            self._opened = work.settings, toolbox
         return self._opened[1]

@@ -17,7 +17,7 @@ from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Edit
 from toolformer.home.home import Home
 from toolformer.home.wiring.toolbox import Toolbox, open_toolbox, options_of
-from toolformer.settings.sections import Settings
+from toolformer.home.wiring.workspace import Workspace
 from tools.plugins.table_index import Fact
 from tools.plugins.table_names import folded
 from tools.plugins.table_rows import Table
@@ -34,8 +34,7 @@ class EditedTables(NamedTuple):
 
 
 def edited_tables(
-    settings: Settings,
-    home: Home,
+    work: Workspace,
     toolbox: Toolbox,
     benchmark: Benchmark,
     items: Sequence[BenchmarkItem],
@@ -55,6 +54,7 @@ def edited_tables(
     Raises:
         ToolformerError: no tool is a table, or no question asks for a fact of one.
     """
+    settings = work.settings
     named = [name for name in toolbox.tools if settings.tools.targets.get(name) == TABLE_TOOL]
     if not named:
         others = ", ".join(toolbox.tools) or "none"
@@ -65,13 +65,13 @@ def edited_tables(
     asked: dict[str, BenchmarkItem] = {}
     sections = {}
     for name in named:
-        options = options_of(settings, home, name)
+        options = options_of(work, name)
         read = {each.name: options[each.name] for each in fields(Table) if each.name in options}
         facts = [Fact(*row) for row in Table(**read).facts()]
         edited, of_table = _edited(facts, _facts_by_item(facts, benchmark, items), benchmark, edit)
         asked |= {item.item_id: item for item in of_table}
         section = (settings.tools.model_extra or {})[name]
-        options = _stored(home, f"{name}.{benchmark.name}.{edit}", edited, section.options)
+        options = _stored(work.home, f"{name}.{benchmark.name}.{edit}", edited, section.options)
         sections[name] = section.model_copy(update={"options": options})
     if not asked:
         raise ToolformerError(
@@ -80,7 +80,8 @@ def edited_tables(
             "their answers, and other values and subjects beside them."
         )
     changed = settings.model_copy(update={"tools": settings.tools.model_copy(update=sections)})
-    opened = open_toolbox(changed, home, named=named, while_decoding=True).tools
+    there = Workspace(changed, work.home, work.holder)
+    opened = open_toolbox(there, named=named, while_decoding=True).tools
     edited_tools = {name: opened.get(name, tool) for name, tool in toolbox.tools.items()}
     return EditedTables(replace(toolbox, tools=edited_tools), asked)
 

@@ -8,10 +8,9 @@ from typing import Any
 from toolformer.calls import cut_result
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import WindowKey
-from toolformer.home.home import Home
 from toolformer.home.progress import ProgressCallback
 from toolformer.home.wiring.toolbox import execution_limits
-from toolformer.settings.sections import Settings
+from toolformer.home.wiring.workspace import Workspace
 from tools.base import Tool
 from tools.peeking import TextWords
 from tools.protocol import Document
@@ -29,15 +28,14 @@ def answered_samples(
     could_peek: Sequence[bool],
     known: Mapping[WindowKey, str],
     tokenizer: Tokenizer,
-    settings: Settings,
-    home: Home,
+    work: Workspace,
     *,
     progress: ProgressCallback,
 ) -> list[dict[str, Any]]:
     """Make calls that were sampled or proposed, but for those that peek.
 
     Args:
-        tool, calls, tokenizer, settings, home, progress: see `answered_calls`.
+        tool, calls, tokenizer, work, progress: see `answered_calls`.
         could_peek: of each call whether what wrote it was shown the text behind it.
         known: what stands in front of texts beside their titles, by their first window.
 
@@ -49,11 +47,9 @@ def answered_samples(
         ToolDiedError, ToolUnavailableError: see `answered_calls`.
     """
     peeked = _peeked(tool, calls, could_peek, known)
-    is_made = [not words or settings.execution.allows_peeking for words in peeked]
+    is_made = [not words or work.settings.execution.allows_peeking for words in peeked]
     answers = iter(
-        answered_calls(
-            tool, list(compress(calls, is_made)), tokenizer, settings, home, progress=progress
-        )
+        answered_calls(tool, list(compress(calls, is_made)), tokenizer, work, progress=progress)
     )
     return [
         {
@@ -99,8 +95,7 @@ def answered_calls(
     tool: Tool,
     calls: Sequence[tuple[str, Document, int]],
     tokenizer: Tokenizer,
-    settings: Settings,
-    home: Home,
+    work: Workspace,
     *,
     progress: ProgressCallback,
 ) -> list[dict[str, Any]]:
@@ -115,14 +110,14 @@ def answered_calls(
     Raises:
         ToolDiedError, ToolUnavailableError: see `execute_calls`.
     """
+    execution = work.settings.execution
     results = execute_calls(
         tool,
         [(arguments, document) for arguments, document, _ in calls],
-        limits=execution_limits(settings),
-        cache=ResultCache(home.tool_results) if settings.execution.uses_cache else None,
+        limits=execution_limits(work.settings),
+        cache=ResultCache(work.home.tool_results) if execution.uses_cache else None,
         progress=progress,
     )
-    execution = settings.execution
     texts = {document.document_id: document.text for _, document, _ in calls}
     check_of = cache(lambda document_id: LeakCheck(texts[document_id]))
     answers = []

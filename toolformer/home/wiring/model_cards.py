@@ -10,9 +10,9 @@ from toolformer.base.beside_models import RECORD_FILE
 from toolformer.base.whole_files import write_whole
 from toolformer.decoding.calibration import read_min_call_probability
 from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
-from toolformer.home.home import Home
+from toolformer.home.wiring.models import base_model_directory
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.corpus_sections import STARTERS, WIKIPEDIA_EXCERPT, normalised_path
-from toolformer.settings.sections import Settings
 from toolformer.settings.settings_file import corpus_sources
 from toolformer.sources.manifest import Manifest
 from toolformer.training.model_card import CARD_FILE, model_card
@@ -30,13 +30,13 @@ _DATASET = re.compile(r"hf://datasets/([^/]+/[^/@]+)")
 _NOT_STATED = "not stated (`license` of the source in toolformer.yaml); see where they come from"
 
 
-def source_licences(settings: Settings, home: Home) -> list[tuple[str, str]]:
+def source_licences(work: Workspace) -> list[tuple[str, str]]:
     """The name of each source, and the licence of its texts or that none is stated, for cards.
 
     Also of those that are not listed any more: they keep their shards.
     """
-    manifest = Manifest.load(home.sources)
-    sources = corpus_sources(settings, manifest.stored_sources)
+    manifest = Manifest.load(work.home.sources)
+    sources = corpus_sources(work.settings, manifest.stored_sources)
     listed = {normalised_path(source.path): source.license for source in sources}
     with_shards = (entry.source for entry in manifest.active_shards)
     return [
@@ -45,21 +45,18 @@ def source_licences(settings: Settings, home: Home) -> list[tuple[str, str]]:
     ]
 
 
-def write_model_card(
-    directory: Path, base: Path, settings: Settings, home: Home, *, evaluation: _Rows = ()
-) -> None:
+def write_model_card(directory: Path, work: Workspace, *, evaluation: _Rows = ()) -> None:
     """Write the card; an earlier one is replaced. It has no part in the model's identity.
 
     Args:
         directory: of the finetuned model.
-        base: directory of the base model of the settings.
-        settings: with the sources of the texts.
         evaluation: rows of `evaluation_summary` of both models.
 
     Raises:
         OSError: it cannot be written.
     """
-    sources = [each.path for each in settings.corpus.sources]
+    base = base_model_directory(work)
+    sources = [each.path for each in work.settings.corpus.sources]
     cached = [_EMBEDDED] if base.name == EMBEDDED_MODEL_NAME else _CACHED.findall(str(base))
     record = json.loads((directory / RECORD_FILE).read_text())
     # The settings may name another one by now.
@@ -70,7 +67,7 @@ def write_model_card(
         base_license=_license_of(base) if is_known else None,
         base_on_hub="/".join(cached[0]) if cached and is_known else "",
         datasets=sorted({name[1] for name in map(_DATASET.match, sources) if name}),
-        sources=source_licences(settings, home),
+        sources=source_licences(work),
         evaluation=evaluation,
         min_call_probability=read_min_call_probability(directory),
     )

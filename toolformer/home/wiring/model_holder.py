@@ -19,12 +19,7 @@ from toolformer.forward.precision import FLOAT16, automatic_precisions
 from toolformer.home.home import Home
 from toolformer.home.locks import holder_of
 from toolformer.home.progress import progress_of, waiting_shown
-from toolformer.home.wiring.served import (
-    check_has_weights,
-    check_tokenizer_directory,
-    open_served,
-    served_identity,
-)
+from toolformer.home.wiring.served import check_has_weights, open_served, served_identity
 from toolformer.settings.sections import LanguageModelSettings, Settings
 from tools.model_identity import model_identity
 
@@ -37,27 +32,6 @@ _LOGGER = logging.getLogger(__name__)
 _tell_once = functools.cache(_LOGGER.info)
 # How often a run that waits for a device looks again.
 _POLL_SECONDS = 0.2
-
-
-def base_model_directory(settings: Settings, home: Home) -> Path:
-    """Directory of the base model, converting the embedded one at first use.
-
-    Where a server annotates it may hold the tokenizer alone.
-
-    Raises:
-        ModelNotFoundError: the path of the settings leads to no model.
-    """
-    from toolformer.forward.embedded_model import ensure_embedded_model
-    from toolformer.forward.model_directory import check_model_directory
-
-    if settings.language_model.path == "embedded":
-        return ensure_embedded_model(home.converted_models)
-    directory = Path(settings.language_model.path)
-    if settings.language_model.server.url:
-        check_tokenizer_directory(directory)
-    else:
-        check_model_directory(directory)
-    return directory
 
 
 class ModelHolder:
@@ -82,24 +56,26 @@ class ModelHolder:
         self._turn = threading.RLock()
         self.loads = 0
 
-    def hold_device(self, settings: Settings, home: Home) -> str:
+    def hold_device(self, named: str, home: Home) -> str:
         """Wait for a device and keep it; returns its name.
 
-        With several GPUs and `device: auto` it is the first that no other run holds, so that runs
-        over different shards share them out.
+        With several GPUs it is the first that no other run holds, so that runs over different
+        shards share them out.
+
+        Args:
+            named: `language_model.device`: a device, or `auto`.
         """
         from toolformer.forward.devices import check_device, devices_of
 
-        if settings.language_model.device != "auto":
-            check_device(settings.language_model.device)
-
+        if named != "auto":
+            check_device(named)
         with self._turn:
             if not self._locks:
-                device, lock = _wait_for(devices_of(settings.language_model.device), home)
+                device, lock = _wait_for(devices_of(named), home)
                 self._locks[device] = lock
             return next(iter(self._locks))
 
-    def hold_devices(self, count: int, settings: Settings, home: Home) -> str:
+    def hold_devices(self, count: int, named: str, home: Home) -> str:
         """Wait for as many GPUs and keep them, from the first on; returns what they are called.
 
         A processor is one device, however many processes share it. Whoever holds these GPUs keeps
@@ -108,11 +84,11 @@ class ModelHolder:
         """
         from toolformer.forward.devices import check_device, resolve_device
 
-        if settings.language_model.device != "auto":
-            check_device(settings.language_model.device)
-        device = resolve_device(settings.language_model.device)
+        if named != "auto":
+            check_device(named)
+        device = resolve_device(named)
         if count == 1 or not device.startswith("cuda"):
-            return self.hold_device(settings, home)
+            return self.hold_device(named, home)
         with self._turn:
             wanted = [f"cuda:{number}" for number in range(count)]
             if list(self._locks) != wanted:
@@ -122,18 +98,23 @@ class ModelHolder:
             return wanted[0]
 
     def load(
-        self, directory: Path, settings: Settings, home: Home, *, precision: str | None = None
+        self,
+        directory: Path,
+        section: LanguageModelSettings,
+        home: Home,
+        *,
+        precision: str | None = None,
     ) -> "LanguageModel":
         """The model that is in a directory now; the one held before is dropped if it is another.
 
         By default in the precision of the settings; `float32` is asked for where a number must not
         depend on the machine.
         """
-        check_has_weights(directory, settings)
+        check_has_weights(directory, section.server)
         with self._turn:
-            device = self.hold_device(settings, home)
+            device = self.hold_device(section.device, home)
             identity = model_identity(directory)
-            named = precision or settings.language_model.precision
+            named = precision or section.precision
             if named == "auto":
                 overflows = {FLOAT16} if identity in self._overflowing else set()
                 choices = [name for name in automatic_precisions(device) if name not in overflows]
@@ -143,7 +124,7 @@ class ModelHolder:
             if self._model is None or self._loaded_from != wanted:
                 self.drop_model()
                 try:
-                    self._model = self._loaded(*wanted, settings, device)
+                    self._model = self._loaded(*wanted, section, device)
                     self._loaded_from = wanted
                 except OverflowingModelError as error:
                     if choices[0] != FLOAT16 or named != "auto":
@@ -152,21 +133,21 @@ class ModelHolder:
                     self._overflowing.add(identity)
             # Not where the error is caught: until then it holds what did not load.
             if self._model is None:
-                return self.load(directory, settings, home, precision=precision)
+                return self.load(directory, section, home, precision=precision)
             if precision is None:
                 _tell_once(f"annotation in {choices[0]}: language_model.precision is {named}")
             return self._model
 
     def load_beside(
-        self, directory: Path, settings: Settings, home: Home, *, precision: str
+        self, directory: Path, section: LanguageModelSettings, home: Home, *, precision: str
     ) -> "LanguageModel":
         """The model of another directory, beside the one that is held, until `drop_copy`."""
         with self._turn:
             wanted = directory, model_identity(directory), precision
             if self._copy is None or self._copied_from != wanted:
                 self.drop_copy()
-                device = self.hold_device(settings, home)
-                self._copy = self._loaded(*wanted, settings, device)
+                device = self.hold_device(section.device, home)
+                self._copy = self._loaded(*wanted, section, device)
                 self._copied_from = wanted
             return self._copy
 
@@ -177,7 +158,10 @@ class ModelHolder:
         another model, or the directory another tokenizer.
         """
         with self._turn:
-            wanted = served_identity(settings, tokenizer), settings.language_model
+            wanted = (
+                served_identity(settings.language_model.server, tokenizer),
+                settings.language_model,
+            )
             if self._served is None or self._served_from != wanted:
                 self._drop_served()
                 self._served = open_served(settings, tokenizer)
@@ -202,7 +186,12 @@ class ModelHolder:
             release_memory()
 
     def _loaded(
-        self, directory: Path, identity: str, precision: str, settings: Settings, device: str
+        self,
+        directory: Path,
+        identity: str,
+        precision: str,
+        section: LanguageModelSettings,
+        device: str,
     ) -> "LanguageModel":
         """The model of a directory, which its identity was taken of.
 
@@ -214,10 +203,7 @@ class ModelHolder:
         self.loads += 1
         show = progress_of("loading the model", _LOGGER, detail=f"{directory.name} on {device}")
         model = LanguageModel.load(
-            directory,
-            precision=precision,
-            device=device,
-            bos_token=settings.language_model.bos_token,
+            directory, precision=precision, device=device, bos_token=section.bos_token
         )
         if model_identity(directory) != identity:
             raise ToolformerError(

@@ -5,8 +5,7 @@ Each index is opened at the first question.
 
 from collections.abc import Collection
 
-from toolformer.home.home import Home
-from toolformer.home.wiring.model_holder import ModelHolder
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.sections import Settings
 from tools.retrieval.hybrid_ranking import HybridRetriever, PassageVectors
 from tools.retrieval.passage_ranking import PassageRanker
@@ -20,11 +19,11 @@ SEARCHING_TOOLS = ("WikiSearch", "QA")
 BM25_TEMPERATURE = 3.0
 
 
-def open_retriever(settings: Settings, home: Home, holder: ModelHolder) -> Retriever:
-    """The retriever that the settings name; `holder` has the device."""
-    is_bm25 = settings.question_answering.retriever == "bm25"
+def open_retriever(work: Workspace) -> Retriever:
+    """The retriever that the settings name."""
+    is_bm25 = work.settings.question_answering.retriever == "bm25"
     ranker = PassageRanker(
-        home.wikipedia_index,
+        work.home.wikipedia_index,
         k1=BM25_K1,
         b=BM25_B,
         # The other retriever has scores, and a temperature, of its own.
@@ -32,7 +31,7 @@ def open_retriever(settings: Settings, home: Home, holder: ModelHolder) -> Retri
     )
     if is_bm25:
         return ranker
-    vectors = PassageVectors(home.passage_index, device=lambda: holder.hold_device(settings, home))
+    vectors = PassageVectors(work.home.passage_index, device=work.hold_device)
     return HybridRetriever(ranker, vectors)
 
 

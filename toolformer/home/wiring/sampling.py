@@ -11,7 +11,7 @@ from toolformer.forward.model_directory import model_without_weights
 from toolformer.forward.precision import automatic_precisions
 from toolformer.forward.windows import Window
 from toolformer.home.progress import ProgressCallback
-from toolformer.home.wiring.model_location import ModelLocation
+from toolformer.home.wiring.models import ModelLocation
 from toolformer.positions import proposed_positions
 from toolformer.samples import (
     SampledCall,

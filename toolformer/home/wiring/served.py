@@ -39,13 +39,13 @@ def check_tokenizer_directory(directory: Path) -> None:
         )
 
 
-def check_has_weights(directory: Path, settings: Settings) -> None:
+def check_has_weights(directory: Path, server: ServerSettings) -> None:
     """Refuse to do without weights what a server does not.
 
     Raises:
         ModelNotFoundError: there is the tokenizer of a served model alone.
     """
-    if settings.language_model.server.url and not any(directory.glob("*.safetensors")):
+    if server.url and not any(directory.glob("*.safetensors")):
         raise ModelNotFoundError(
             f"There are no weights (*.safetensors) in {str(directory)!r}, and the server of "
             "language_model.server only samples, scores and decodes. Training needs the model on "
@@ -53,7 +53,7 @@ def check_has_weights(directory: Path, settings: Settings) -> None:
         )
 
 
-def served_identity(settings: Settings, directory: Path) -> str:
+def served_identity(server: ServerSettings, directory: Path) -> str:
     """What tells a served model from others: its name, what the server says, tokenizer and ends.
 
     And how it is asked for samples, which are of other seeds since they are asked for together. The
@@ -65,7 +65,6 @@ def served_identity(settings: Settings, directory: Path) -> str:
     Raises:
         ServedModelError: the server does not answer, or has no such model.
     """
-    server = settings.language_model.server
     with closing(_client(server)) as client:
         if server in _HAVE_ANSWERED:
             client.is_known()

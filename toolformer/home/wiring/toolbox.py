@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from toolformer.home.home import Home
-from toolformer.home.wiring.model_holder import ModelHolder, process_holder
-from toolformer.home.wiring.reader import open_reader
+from toolformer.home.wiring.models import base_model
 from toolformer.home.wiring.retriever import open_retriever, searches_vectors
+from toolformer.home.wiring.workspace import Workspace
+from toolformer.question_answering.reader import LanguageModelReader
 from toolformer.settings.corpus_sections import STARTER_PEOPLE
 from toolformer.settings.sections import Settings
 from toolformer.sources.files import built_in_path
@@ -19,6 +19,7 @@ from tools.plugins.mcp_tool import MCP_TOOL
 from tools.plugins.table_tool import TABLE_TOOL
 from tools.prompting import SHORT, load_prompt, load_short_prompt
 from tools.registry import check_tool_name, check_usable, create_tool, is_plugin
+from tools.retrieval.retrieval_tool import Reader
 from tools.retrieval.word_vectors import WORDLLAMA
 from tools.running.deadlines import Limits
 from tools.running.isolation import IsolatedTool
@@ -49,26 +50,20 @@ class Toolbox:
 
 
 def open_toolbox(
-    settings: Settings,
-    home: Home,
-    *,
-    named: Collection[str] | None = None,
-    while_decoding: bool = False,
-    holder: ModelHolder | None = None,
+    work: Workspace, *, named: Collection[str] | None = None, while_decoding: bool = False
 ) -> Toolbox:
     """Make the tools and see which are available, before anything expensive.
 
     Args:
         named: tools that the user asked for, which may be none; None for all that are enabled.
         while_decoding: the Calendar answers with the presumed date and not with that of a URL.
-        holder: holder of the model that runs beside the tools, by default the process's own: a
-            tool's model is held there too, since a device has one holder.
 
     Raises:
         UnknownToolError: a name is misspelt.
         ToolUnavailableError: a tool that was named cannot run.
         ToolSettingsError, PromptError: what the settings say of a tool cannot be used.
     """
+    settings = work.settings
     for name in named or ():
         check_tool_name(name, targets=settings.tools.targets)
     chosen = (
@@ -81,7 +76,7 @@ def open_toolbox(
     unavailable: dict[str, str] = {}
     for name in chosen:
         try:
-            tool = open_tool(settings, home, name, while_decoding=while_decoding, holder=holder)
+            tool = open_tool(work, name, while_decoding=while_decoding)
             check_usable(tool, name)
             prompts[name] = prompt_of(settings, tool) if settings.sampling.uses_prompt else None
         except ToolError as error:
@@ -108,21 +103,14 @@ def execution_limits(settings: Settings) -> Limits:
     return Limits(deadline_seconds=execution.deadline_seconds, attempts=execution.attempts)
 
 
-def open_tool(
-    settings: Settings,
-    home: Home,
-    name: str,
-    *,
-    while_decoding: bool = False,
-    holder: ModelHolder | None = None,
-) -> Tool:
+def open_tool(work: Workspace, name: str, *, while_decoding: bool = False) -> Tool:
     """Make one tool as the settings say, whether or not it can run here; see `open_toolbox`.
 
     Raises:
         UnknownToolError: the name is misspelt.
         ToolSettingsError: an option of the tool is misspelt or cannot be used.
     """
-    options = options_of(settings, home, name, while_decoding, holder)
+    settings, options = work.settings, options_of(work, name, while_decoding)
     check_tool_name(name, targets=settings.tools.targets)
     if is_plugin(name):
         target = settings.tools.targets[name]
@@ -167,16 +155,10 @@ def _may_be_left_out(settings: Settings, name: str, error: ToolError) -> bool:
     return is_plugin(name) and not is_users_own
 
 
-def options_of(
-    settings: Settings,
-    home: Home,
-    name: str,
-    while_decoding: bool = False,
-    holder: ModelHolder | None = None,
-) -> dict[str, Any]:
+def options_of(work: Workspace, name: str, while_decoding: bool = False) -> dict[str, Any]:
     """What a tool's constructor is given: the user's options, and what the home and the run say."""
+    settings, home = work.settings, work.home
     options: dict[str, Any] = dict(settings.tools.of(name).options)
-    held_by = holder or process_holder()
     target = settings.tools.targets.get(name)
     if target in (TABLE_TOOL, MCP_TOOL):
         options["folder"] = str(home.root)
@@ -188,15 +170,36 @@ def options_of(
         options.setdefault("index_directory", str(home.wikipedia_index))
         if searches_vectors(settings, name):
             options["passage_index"] = str(home.passage_index)
-            options["device"] = lambda: held_by.hold_device(settings, home)
+            options["device"] = work.hold_device
     if name == "Calculator":
         options.setdefault("seed", settings.sampling.seed)
     if name == "Calendar" and while_decoding:
         options["date_source"] = "published_on"
     if name == "QA":
-        options["retriever"] = open_retriever(settings, home, held_by)
-        options["reader"] = open_reader(settings, home, held_by)
+        options["retriever"] = open_retriever(work)
+        options["reader"] = open_reader(work)
     if name == "MT" and options.get("device", "auto") == "auto":
         # The device that the run holds, and not the first one there is.
-        options["device"] = lambda: held_by.hold_device(settings, home)
+        options["device"] = work.hold_device
     return options
+
+
+def open_reader(work: Workspace) -> Reader:
+    """The base model as QA's reader, loaded at the first question.
+
+    It reads in every round, whichever model annotates: what a tool answers must not change with
+    the model that asks.
+    """
+    return LanguageModelReader(
+        lambda: base_model(work).load(work), identity=lambda: _identity_of_reader(work)
+    )
+
+
+def _identity_of_reader(work: Workspace) -> str:
+    model_settings, base = work.settings.language_model, base_model(work)
+    # What a server says of its model has the precision.
+    parts = [base.identity(work.settings), *([] if base.is_served else [model_settings.precision])]
+    if model_settings.bos_token is not None:
+        # It stands in front of every passage; answers are kept under the version of QA.
+        parts.append(f"bos_token={model_settings.bos_token}")
+    return " ".join(parts)

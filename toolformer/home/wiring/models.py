@@ -1,0 +1,333 @@
+"""Which model is meant: the base model, the annotator of a round, a finetuned one.
+
+M of the paper samples the calls and judges them by its own losses; so the annotator of a round is
+also its scoring model. It is the base model, a model directory, or `finetuned`: the checkpoint of
+the round before, and never "the newest there is". Each round has a checkpoint of its own, so
+training leaves what it was trained on up to date; another checkpoint of round 1 makes round 2
+stale, also where its weights came out equal (`toolformer.json` is part of its identity).
+
+With `language_model.server` set the base model is the served one, whoever asks for it and whether
+or not its directory has weights besides: what is stored under a model's identity must come from the
+model that answered.
+"""
+
+import functools
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from toolformer.errors import ModelNotFoundError, OutOfMemoryError, ToolformerError
+from toolformer.forward.precision import scoring_precision
+from toolformer.home.wiring.served import check_tokenizer_directory, served_identity
+from toolformer.home.wiring.workspace import Workspace
+from toolformer.settings.evaluation_sections import BASE, FINETUNED
+from toolformer.settings.sections import Settings
+from toolformer.settings.training_sections import CALLS
+from tools.model_identity import model_identity
+
+if TYPE_CHECKING:
+    from toolformer.forward.language_model import LanguageModel
+    from toolformer.forward.model import Model
+    from toolformer.served.served_model import ServedModel
+
+_LOGGER = logging.getLogger(__name__)
+# Normalisers and pre-tokenizers cut it in different ways: runs of digits, letters and blanks.
+_PROBE = "In 1869 the MILL's cafe\u0301 sold 12,345.67 m²;\n\n  HelloWorld doesn't 橋"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLocation:
+    """Where a model is.
+
+    Attributes:
+        directory: where it lies; of a served one the tokenizer.
+    """
+
+    directory: Path
+    is_served: bool = False
+
+    def label(self, settings: Settings) -> str:
+        """What to call it: its id on the server, or its directory."""
+        return str(settings.language_model.server.model if self.is_served else self.directory)
+
+    def identity(self, settings: Settings) -> str:
+        """What tells it from other models; see `served_identity`."""
+        if self.is_served:
+            return served_identity(settings.language_model.server, self.directory)
+        return model_identity(self.directory)
+
+    def check(self, identity: str, settings: Settings) -> None:
+        """Raise a ToolformerError where it is no more the model that had this identity."""
+        if self.identity(settings) != identity:
+            raise ToolformerError(
+                f"The model {self.label(settings)!r} was replaced by another model since this run "
+                "began. Run the same again, with the new one."
+            )
+
+    def load(
+        self, work: Workspace, *, precision: str | None = None
+    ) -> "LanguageModel | ServedModel":
+        """The model; where a server runs it, in whatever precision that has."""
+        if self.is_served:
+            return work.holder.load_served(self.directory, work.settings)
+        section = work.settings.language_model
+        return work.holder.load(self.directory, section, work.home, precision=precision)
+
+
+def base_model(work: Workspace) -> ModelLocation:
+    """Where the base model is.
+
+    Raises:
+        ModelNotFoundError: see `base_model_directory`.
+    """
+    is_served = bool(work.settings.language_model.server.url)
+    return ModelLocation(base_model_directory(work), is_served)
+
+
+def base_model_directory(work: Workspace) -> Path:
+    """Directory of the base model, converting the embedded one at first use.
+
+    Where a server annotates it may hold the tokenizer alone.
+
+    Raises:
+        ModelNotFoundError: the path of the settings leads to no model.
+    """
+    from toolformer.forward.embedded_model import ensure_embedded_model
+    from toolformer.forward.model_directory import check_model_directory
+
+    section = work.settings.language_model
+    if section.path == "embedded":
+        return ensure_embedded_model(work.home.converted_models)
+    directory = Path(section.path)
+    if section.server.url:
+        check_tokenizer_directory(directory)
+    else:
+        check_model_directory(directory)
+    return directory
+
+
+@dataclass(frozen=True, slots=True)
+class Annotator:
+    """The model that samples and scores the calls of a round.
+
+    Attributes:
+        identity: what told it from other models at first; part of the fingerprints.
+    """
+
+    location: ModelLocation
+    identity: str
+
+    @classmethod
+    def of(cls, work: Workspace) -> "Annotator":
+        """The annotator that the settings name, without loading it.
+
+        Raises:
+            ModelNotFoundError: there is no such model, or its tokens are not the base model's.
+            ServedModelError: its server does not answer.
+        """
+        if work.settings.sampling.annotator == BASE:
+            location = base_model(work)
+            return cls(location, location.identity(work.settings))
+        directory, base = annotator_directory(work), base_model_directory(work)
+        # Positions are counted in tokens, and training inserts the calls with the base tokenizer.
+        if not has_vocabulary_of(directory, base):
+            raise ModelNotFoundError(
+                f"The annotator in {str(directory)!r} has another vocabulary than the base model "
+                f"in {str(base)!r}, or cuts texts otherwise, so its calls would stand at other "
+                "tokens. Set sampling.annotator to a model that was finetuned from this base "
+                "model, or language_model.path to the base of that one."
+            )
+        return cls(ModelLocation(directory), model_identity(directory))
+
+    def load(self, work: Workspace, *, is_scoring: bool = False) -> "Model":
+        """Load the model. To score, a processor loads it in float32, whatever it samples in.
+
+        Raises:
+            ToolformerError: the directory or server holds another model by now. Its rows would be
+                stored under the fingerprint of the one that is gone.
+        """
+        location, precision = self.location, None
+        if not location.is_served:
+            # Training holds the device until its checkpoint is there: looked at once it is ours.
+            device = work.hold_device()
+            precision = scoring_precision(device) if is_scoring else None
+        location.check(self.identity, work.settings)
+        return location.load(work, precision=precision)
+
+    def check_served(self, settings: Settings) -> None:
+        """Refuse rows that a server may have made with another model; one loaded here stays.
+
+        Raises:
+            ToolformerError: the server holds another model by now.
+            ServedModelError: it does not answer, for long.
+        """
+        if self.location.is_served:
+            self.location.check(self.identity, settings)
+
+
+def annotator_directory(work: Workspace) -> Path:
+    """Directory of an annotator that is not the base model.
+
+    Raises:
+        ModelNotFoundError: there is no model.
+    """
+    from toolformer.forward.model_directory import check_model_directory
+
+    sampling = work.settings.sampling
+    if sampling.annotator == FINETUNED:
+        before = sampling.round - 1
+        directory = work.home.finetuned_model(before)
+        if not is_trained(directory):
+            raise ModelNotFoundError(
+                f"Round {sampling.round} is to be annotated by the model finetuned in round "
+                f"{before}, but there is none in {str(directory)!r}. Train it first, with "
+                f"sampling.round: {before} (`toolformer train`), or name another "
+                "sampling.annotator: base or a model directory."
+            )
+        return directory
+    directory = Path(sampling.annotator)
+    check_model_directory(directory)
+    return directory
+
+
+def directory_of_model(identity: str, work: Workspace) -> Path | None:
+    """Where the model lies whose identity the fingerprints of calls name; None where it is gone.
+
+    What the settings name is looked at, and all models of the home.
+    """
+    named = (work.settings.language_model.path, work.settings.sampling.annotator)
+    directories = [Path(name) for name in named]
+    directories += sorted({*work.home.models.glob("*"), *work.home.converted_models.glob("*")})
+    for directory in directories:
+        if is_trained(directory) and model_identity(directory) == identity:
+            return directory
+    return None
+
+
+def finetuned_model_directory(work: Workspace) -> Path:
+    """Where the model lies that is finetuned as the settings say, trained or not."""
+    settings = work.settings
+    return work.home.finetuned_model(settings.training_rounds[0], settings.training.variant)
+
+
+def is_trained(directory: Path) -> bool:
+    """Whether a finetuned model is there; its folder appears whole."""
+    return any(directory.glob("*.safetensors"))
+
+
+def has_vocabulary_of(directory: Path, other: Path) -> bool:
+    """Whether two models have the same tokens by the same ids, and cut a text into the same."""
+    own, others = (_vocabulary(each, model_identity(each)) for each in (directory, other))
+    return own == others
+
+
+@functools.lru_cache(maxsize=4)
+def _vocabulary(directory: Path, identity: str) -> tuple[dict[str, int], list[int]]:  # noqa: ARG001
+    """Token by text, and a text's; `identity` is for the cache: a checkpoint can be replaced."""
+    from toolformer.forward.tokenization import load_tokenizer
+
+    tokenizer = load_tokenizer(directory)
+    return tokenizer.backend.get_vocab(), tokenizer.encode(_PROBE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluatedModel(ModelLocation):
+    """A model that is measured.
+
+    Attributes:
+        name: as it stands in results, where all variants and rounds are.
+    """
+
+    name: str
+    is_finetuned: bool = False
+
+
+def name_of_variant(variant: str) -> str:
+    """What the model of a variant of training is called where models are measured.
+
+    Example:
+        >>> name_of_variant("calls"), name_of_variant("plain")
+        ('finetuned', 'plain')
+    """
+    return FINETUNED if variant == CALLS else variant
+
+
+def evaluated_model(key: str, work: Workspace) -> EvaluatedModel:
+    """The model of this name, in the round that the settings say.
+
+    Raises:
+        ToolformerError: there is no such name, it has not been trained yet, or nothing is where the
+            settings say.
+    """
+    from toolformer.forward.model_directory import check_model_directory
+
+    settings = work.settings
+    check_model_name(key, settings)
+    if key == BASE:
+        base = base_model(work)
+        return EvaluatedModel(base.directory, base.is_served, name=BASE)
+    if key in settings.evaluation.models:
+        directory = Path(settings.evaluation.models[key])
+        check_model_directory(directory)
+        return EvaluatedModel(directory, name=key)
+    variant = CALLS if key == FINETUNED else key
+    directory = work.home.finetuned_model(settings.training_rounds[0], variant)
+    if not is_trained(directory):
+        raise ToolformerError(
+            f"There is no finetuned model in {str(directory)!r} yet. Materialise partition "
+            f"{variant} of `finetuned_model` first (`toolformer train --variant {variant}`)."
+        )
+    return EvaluatedModel(directory, name=name_of_model(key, settings), is_finetuned=True)
+
+
+def base_beside(model: "Model", of: EvaluatedModel, work: Workspace) -> "LanguageModel | None":
+    """The base model in float32, beside another that the holder holds, until `drop_copy`.
+
+    None beside itself, and, with a warning, where it cannot be compared with the other.
+    """
+    from toolformer.forward.language_model import LanguageModel
+
+    if of.name == BASE:
+        return None
+    base = base_model(work)
+    if base.is_served or not isinstance(model, LanguageModel):
+        why = "is run by a server"
+    elif not (has_vocabulary_of(of.directory, base.directory) and _has_logits_of(model, base)):
+        why = "has another vocabulary"
+    else:
+        try:
+            section = work.settings.language_model
+            return work.holder.load_beside(base.directory, section, work.home, precision="float32")
+        except OutOfMemoryError as error:
+            why = f"has no place in memory beside it ({error})"
+    _LOGGER.warning("%s: no divergence from the base model, which %s", of.name, why)
+    return None
+
+
+def _has_logits_of(model: "LanguageModel", base: ModelLocation) -> bool:
+    """Whether there are as many, some of which may stand for no token."""
+    from toolformer.forward.model_directory import read_config
+
+    of_base = read_config(base.directory).get_text_config(decoder=True)
+    return model.text_config.vocab_size == of_base.vocab_size
+
+
+def check_model_name(key: str, settings: Settings) -> None:
+    """Refuse what is no model's name.
+
+    Raises:
+        ToolformerError: there is no model of this name.
+    """
+    known = settings.evaluation.available_models
+    if key not in known:
+        raise ToolformerError(
+            f"There is no model {key!r}. Expected one of {', '.join(known)}; name a directory of "
+            "your own in evaluation.models."
+        )
+
+
+def name_of_model(key: str, settings: Settings) -> str:
+    """How a finetuned model is called in the results, where all rounds stand."""
+    newest = settings.training_rounds[0]
+    return key if newest == 1 or key == BASE else f"{key}-round-{newest}"
