@@ -25,9 +25,8 @@ from rich.table import Table
 from assets.training.benchmark_texts import BenchmarkTexts, add_benchmark, benchmark_texts
 from benchmarks.workload import test_data_file
 from toolformer.settings.settings_file import load_settings
-from toolformer.training.augmented_text import AugmentedText
-from toolformer.training.decontamination import NgramIndex
-from toolformer.training.exclusions import TrainingTextFilter
+from toolformer.training.shared_words import NgramIndex
+from toolformer.training.training_set import AugmentedText, TrainingTextFilter
 
 _OTHER_WORDS = "The ferry leaves at noon, and whoever waits on the quay has brought bread."
 WAYS: Mapping[str, Callable[[str], tuple[str | None, str]]] = {

@@ -44,8 +44,9 @@ def _of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     from toolformer.home.wiring.models import base_model_directory
     from toolformer.home.wiring.workspace import Workspace
     from toolformer.settings.settings_file import load_settings
-    from toolformer.training.finetuning import TrainingJob, finetune
+    from toolformer.training.finetuning import finetune
     from toolformer.training.learning_rates import RATES, chosen_rate
+    from toolformer.training.training_job import TrainingJob
 
     home = Home(options.home)
     changes: dict[str, Any] = {"training": {"seed": seed}}

@@ -78,7 +78,9 @@ def _ours(base: Path, rows: Sequence[list[int]]) -> float:
     """Tokens a second of the steps after the first and before the last."""
     from toolformer.forward.devices import resolve_device
     from toolformer.settings.training_sections import TrainingSettings
-    from toolformer.training.finetuning import StepReport, TrainingJob, finetune
+    from toolformer.training.finetuning import finetune
+    from toolformer.training.progress import StepReport
+    from toolformer.training.training_job import TrainingJob
     from toolformer.training.training_rows import DevelopmentRows, TrainingRow
 
     reports: list[tuple[StepReport, float]] = []

@@ -7,7 +7,7 @@ from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, WindowKey
 from toolformer.home.wiring.workspace import Workspace
-from toolformer.training.augmented_text import AugmentedText
+from toolformer.training.training_set import AugmentedText
 from tools.protocol import Document
 
 

@@ -20,7 +20,7 @@ from toolformer.home.wiring.models import base_model_directory, finetuned_model_
 from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.training_sections import PLAIN
 from toolformer.training.model_card import CARD_FILE
-from toolformer.training.perplexity_rise import perplexity_rise
+from toolformer.training.progress import perplexity_rise
 from tools.model_identity import chat_template_identity, model_identity
 from warehouse.schema import ALL
 

@@ -35,9 +35,8 @@ from toolformer.home.wiring.models import (
     name_of_variant,
 )
 from toolformer.home.wiring.served import check_has_weights
-from toolformer.training.finetuning import Progress, StepReport, TrainingJob, finetune
-from toolformer.training.learning_rates import RATES, RATES_OF_ADAPTERS, steps_of_trial
 from toolformer.training.model_card import CARD_FILE
+from toolformer.training.progress import Progress, StepReport
 from warehouse.schema import ALL
 
 # How long the training took, in the metadata of its curve.
@@ -98,6 +97,10 @@ class FinetunedModel(ModelOutput):
         return DONE
 
     def _train(self, work: PlannedTraining, fingerprint: str) -> Progress:
+        from toolformer.training.finetuning import finetune
+        from toolformer.training.learning_rates import RATES, RATES_OF_ADAPTERS, steps_of_trial
+        from toolformer.training.training_job import TrainingJob
+
         base, settings = base_model_directory(self.run), self.run.settings
         check_has_weights(base, settings.language_model.server)
         device, training = self.hold_device(), settings.training

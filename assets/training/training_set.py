@@ -22,10 +22,13 @@ from toolformer.forward.windows import WindowKey
 from toolformer.home.metadata import table_markdown
 from toolformer.home.wiring.models import base_model_directory
 from toolformer.home.wiring.workspace import Workspace
-from toolformer.training.augmented_text import AugmentedText
-from toolformer.training.exclusions import Exclusion, TrainingTextFilter
-from toolformer.training.plain_windows import draw_plain_windows
-from toolformer.training.training_set import build_training_set
+from toolformer.training.training_set import (
+    AugmentedText,
+    Exclusion,
+    TrainingTextFilter,
+    build_training_set,
+    draw_plain_windows,
+)
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL
 

@@ -21,7 +21,8 @@ from toolformer.settings.errors import SettingsError
 from toolformer.settings.source_file import read_sources, sources_file, write_added_sources
 from toolformer.sources.errors import ManifestError
 from toolformer.sources.manifest import Manifest, ShardEntry, manifest_path
-from toolformer.training.training_state import DevelopmentLoss, Progress, StepReport, TrainingState
+from toolformer.training.progress import DevelopmentLoss, Progress, StepReport
+from toolformer.training.training_state import TrainingState
 
 CHOSEN = CalibratedProbability(
     *(0.0116, 0.0016, None, 10, 8, 2, 9, 200),

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from transformers import GenerationConfig
+
 from toolformer.base.beside_models import RECORD_FILE
 from toolformer.base.whole_files import replacing_folder
 from toolformer.errors import TrainingError
@@ -18,19 +20,13 @@ from toolformer.forward.start_token import start_token
 from toolformer.forward.tokenization import load_tokenizer
 from toolformer.training.learning_rates import ChosenRate, chosen_rate, state_folder
 from toolformer.training.low_rank import merge_adapters
+from toolformer.training.progress import Progress, StepReport
 from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_processes import train_job
 from toolformer.training.training_rows import PROMPT
-from toolformer.training.training_state import (
-    Progress,
-    StepReport,
-    TrainingState,
-    clear_state,
-    writing,
-)
+from toolformer.training.training_state import TrainingState, clear_state, writing
 from tools.model_identity import model_identity
 
-__all__ = ["Progress", "StepReport", "TrainingJob", "finetune"]
 _TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
@@ -120,8 +116,6 @@ def finetune(
         },
         "history": [asdict(step) for step in progress.history],
     }
-    from transformers import GenerationConfig
-
     checkpoint = state.checkpoint(best.step)
     with writing(output), replacing_folder(output) as folder:
         if job.settings.lora_rank is None:

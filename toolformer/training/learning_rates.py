@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from toolformer.errors import DivergedError, TrainingError
-from toolformer.training.perplexity_rise import rises
+from toolformer.training.progress import DevelopmentLoss, StepReport, rises
 from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_processes import train_job
-from toolformer.training.training_state import DevelopmentLoss, StepReport
 
 RATES = (1e-4, 3e-5, 1e-5, 3e-6)
 # Adapters begin at zero, and take about ten times the rate of all weights.

@@ -5,18 +5,18 @@ trained; in the end they are added to the layers' own weights, so what comes out
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from toolformer.base.constants import INSTALL_EXTRA
 from toolformer.errors import TrainingError
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel
 
 _FILE = "adapters.safetensors"
 # What the adapters add is scaled by alpha / rank. A fixed ratio lets the rank change without the
@@ -37,30 +37,43 @@ def check_installed() -> None:
         )
 
 
-def add_adapters(model: "PreTrainedModel", *, rank: int) -> None:
+def add_adapters(model: PreTrainedModel, *, rank: int) -> Any:
     """Freeze a model and put adapters, which change nothing yet, beside its linear layers.
 
     Draws from torch's global generator. The adapters are float32, whatever the model's weights are.
-    """
-    from peft import inject_adapter_in_model  # pyright: ignore[reportMissingImports]
 
-    with _without_old_name():
-        inject_adapter_in_model(_configuration(rank), model)
+    Returns:
+        PEFT's own view of the model.
+    """
+    from peft import LoraConfig, LoraModel  # pyright: ignore[reportMissingImports]
+
+    configuration = LoraConfig(
+        r=rank,
+        lora_alpha=_ALPHA_OVER_RANK * rank,
+        lora_dropout=0.0,
+        bias="none",
+        # Of the body; the output layer stays as it is.
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    with warnings.catch_warnings():
+        # PEFT 0.21 asks for a property by the name that it had before transformers 5.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        adapted = LoraModel(model, configuration, "default")
     for parameter in model.parameters():
         if parameter.requires_grad:
             # Small steps get lost in bfloat16.
             parameter.data = parameter.data.float()
+    return adapted
 
 
-def save_adapters(adapters: "Mapping[str, torch.Tensor]", folder: Path) -> None:
+def save_adapters(adapters: Mapping[str, Tensor], folder: Path) -> None:
     """Write trained adapters, by name, into a folder that is there.
 
     Raises:
         OSError: the disk is full or cannot be written.
         SafetensorError: likewise.
     """
-    from safetensors.torch import save_file
-
     contiguous = {name: adapter.detach().contiguous() for name, adapter in adapters.items()}
     save_file(contiguous, folder / _FILE)
 
@@ -77,18 +90,11 @@ def merge_adapters(base: Path, adapters: Path, target: Path, *, rank: int) -> No
         OSError: the disk is full or cannot be written.
         SafetensorError: likewise.
     """
-    import torch
-    from peft import get_peft_model  # pyright: ignore[reportMissingImports]
-    from safetensors.torch import load_file
-    from transformers import AutoModelForCausalLM
-
     # From the files and not from memory, where the base may have been rounded to bfloat16.
     model = AutoModelForCausalLM.from_pretrained(
         base, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
     )
-    with _without_old_name():
-        with_adapters: Any = get_peft_model(model, _configuration(rank))
-    trained, model = load_file(adapters / _FILE), with_adapters.get_base_model()
+    adapted, trained = add_adapters(model, rank=rank), load_file(adapters / _FILE)
     wanted = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     if others := sorted(wanted ^ trained.keys()):
         raise TrainingError(
@@ -99,26 +105,4 @@ def merge_adapters(base: Path, adapters: Path, target: Path, *, rank: int) -> No
         )
     # The frozen weights are not among them.
     model.load_state_dict(trained, strict=False)
-    with_adapters.merge_and_unload().save_pretrained(target)
-
-
-@contextmanager
-def _without_old_name() -> Iterator[None]:
-    """PEFT 0.21 asks for a property by the name that it had before transformers 5."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-        yield
-
-
-def _configuration(rank: int) -> Any:
-    from peft import LoraConfig  # pyright: ignore[reportMissingImports]
-
-    return LoraConfig(
-        r=rank,
-        lora_alpha=_ALPHA_OVER_RANK * rank,
-        lora_dropout=0.0,
-        bias="none",
-        # Of the body; the output layer stays as it is.
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
+    adapted.merge_and_unload().save_pretrained(target)

@@ -7,13 +7,17 @@ batch's loss. One process alone has nothing to agree on.
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+from transformers import PreTrainedModel
 
 from toolformer.errors import TrainingError
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel
 
 Result = TypeVar("Result")
 
@@ -42,16 +46,12 @@ class ProcessGroup:
         """Whether this process is the one that writes and reports."""
         return self.rank == 0
 
-    def divide(self, model: "PreTrainedModel", precision: str) -> None:
+    def divide(self, model: PreTrainedModel, precision: str) -> None:
         """Leave each process its part of the weights; called before an optimiser sees them.
 
         Raises:
             TrainingError: the model class has no layers that could be divided.
         """
-        import torch
-        from torch.distributed.device_mesh import init_device_mesh
-        from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-
         if self.size == 1:
             return
         layers = _layers(model)
@@ -66,7 +66,7 @@ class ProcessGroup:
         for layer in layers:
             fully_shard(layer, mesh=mesh, mp_policy=policy)
         # Body and output layer are called one by one, and may share a weight: one root for both.
-        self._root = _whole_model()(model)
+        self._root = _WholeModel(model)
         fully_shard(self._root, mesh=mesh)
         for module in self._root.modules():
             if isinstance(module, FSDPModule):
@@ -79,8 +79,6 @@ class ProcessGroup:
 
         All processes have to run as many.
         """
-        import torch
-
         if self.size == 1:
             return compute()
         result = self._root(compute)
@@ -91,9 +89,6 @@ class ProcessGroup:
 
     def total(self, value: float) -> float:
         """The sum over the processes; the same number in all of them."""
-        import torch
-        from torch import distributed
-
         if self.size == 1:
             return value
         total = torch.tensor(value, dtype=torch.float64)
@@ -105,16 +100,14 @@ class ProcessGroup:
         # A sum and not a barrier, which would go over the graphics devices.
         self.total(0.0)
 
-    def whole(self, tensors: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"]:
+    def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """All tensors of a model whole, in the first process; all have to call it.
 
         Tensors of two names are one again.
         """
-        from torch.distributed.tensor import DTensor
-
         if self.size == 1:
             return dict(tensors)
-        gathered: dict[int, torch.Tensor] = {}
+        gathered: dict[int, Tensor] = {}
         for tensor in tensors.values():
             if id(tensor) not in gathered:
                 # One after the other, and away from the device: it does not hold them all.
@@ -132,10 +125,6 @@ def join_group(rank: int, size: int, *, port: int, device: str) -> ProcessGroup:
     Raises:
         torch.distributed.DistError: the process that started them has ended.
     """
-    import torch
-    from torch import distributed
-    from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
-
     store = TCPStore("localhost", port, is_master=False, timeout=_TIME_TO_MEET)
     kind = torch.device(device).type
     if kind == "cuda":
@@ -148,7 +137,7 @@ def join_group(rank: int, size: int, *, port: int, device: str) -> ProcessGroup:
     return ProcessGroup(rank, size, kind)
 
 
-def _layers(model: Any) -> list["torch.nn.Module"]:
+def _layers(model: Any) -> list[torch.nn.Module]:
     names = set(model._no_split_modules or ())
     layers = [module for module in model.modules() if type(module).__name__ in names]
     if not layers:
@@ -159,17 +148,12 @@ def _layers(model: Any) -> list["torch.nn.Module"]:
     return layers
 
 
-def _whole_model() -> type["torch.nn.Module"]:
-    import torch
+class _WholeModel(torch.nn.Module):
+    """Runs what it is given, as its own forward pass."""
 
-    class WholeModel(torch.nn.Module):
-        """Runs what it is given, as its own forward pass."""
+    def __init__(self, model: torch.nn.Module):
+        super().__init__()
+        self.model = model
 
-        def __init__(self, model: torch.nn.Module):
-            super().__init__()
-            self.model = model
-
-        def forward(self, compute: Callable[[], Any]) -> Any:
-            return compute()
-
-    return WholeModel
+    def forward(self, compute: Callable[[], Any]) -> Any:
+        return compute()

@@ -9,12 +9,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+
 from toolformer.base.digests import hex_digest
 from toolformer.errors import DivergedError, TrainingError
 from toolformer.forward.batching import longest_first, plan_batches
+from toolformer.forward.language_model import LanguageModel
 from toolformer.settings.training_sections import LossWeightsSettings
 from toolformer.training.low_rank import add_adapters, save_adapters
 from toolformer.training.process_group import ProcessGroup
+from toolformer.training.progress import DevelopmentLoss, Progress, StepReport
 from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_loss import (
     ALIKE,
@@ -24,7 +28,7 @@ from toolformer.training.training_loss import (
     total_weight,
 )
 from toolformer.training.training_rows import TEXT, TrainingRow, batch_rows
-from toolformer.training.training_state import DevelopmentLoss, Progress, StepReport, TrainingState
+from toolformer.training.training_state import TrainingState
 
 _ADAM_BETAS = (0.9, 0.999)
 
@@ -45,10 +49,6 @@ class Trainer:
     def __init__(
         self, job: TrainingJob, *, device: str | None = None, group: ProcessGroup | None = None
     ):
-        import torch
-
-        from toolformer.forward.language_model import LanguageModel
-
         device = device or job.device
         settings = job.settings
         self._group = group or ProcessGroup()
@@ -150,8 +150,6 @@ class Trainer:
 
     def _step(self, step: int) -> tuple[float, int]:
         """One optimiser step; the mean loss of its batch and the number of its tokens."""
-        import torch
-
         rows, settings = self._job.rows, self._settings
         indices = batch_rows(
             len(rows), batch_size=settings.batch_size, step=step, seed=settings.seed

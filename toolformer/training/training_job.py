@@ -1,20 +1,18 @@
 """A finetuning run that has not begun."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from toolformer.base.digests import hex_digest
-from toolformer.base.loading import is_out_of_memory
-from toolformer.errors import OutOfMemoryError, TrainingError
+from toolformer.errors import TrainingError
 from toolformer.settings.training_sections import TrainingSettings
 from toolformer.training.low_rank import check_installed
+from toolformer.training.progress import DevelopmentLoss
 from toolformer.training.training_loss import total_weight
 from toolformer.training.training_rows import DevelopmentRows, TrainingRow
-from toolformer.training.training_state import DevelopmentLoss
 
 # The settings that a training follows, as its record lists them: their order too is part of what a
 # model is.
@@ -124,24 +122,3 @@ class TrainingJob:
             "",
             *(hex_digest(*pair) for pair in measured),
         )
-
-
-@contextmanager
-def memory_explained(job: TrainingJob) -> Iterator[None]:
-    """Say what to do where a model and its training do not fit into memory.
-
-    Raises:
-        OutOfMemoryError: instead of the library's own error.
-    """
-    try:
-        yield
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        raise OutOfMemoryError(
-            f"The memory of device {job.device!r} does not hold {job.base.name!r}, its gradients "
-            f"and a micro-batch of {job.settings.micro_batch_tokens} tokens. Lower "
-            "training.micro_batch_tokens, set training.gradient_checkpointing or a "
-            "training.lora_rank, or divide the model among several GPUs (training.processes). "
-            "Saved steps are kept."
-        ) from error

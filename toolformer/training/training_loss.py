@@ -5,16 +5,16 @@ computed, and differentiated, in pieces of which each is freed before the next.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
+
+from toolformer.forward.language_model import LanguageModel
 from toolformer.settings.training_sections import LossWeightsSettings
 from toolformer.training.training_rows import TrainingRow
-
-if TYPE_CHECKING:
-    import torch
-
-    from toolformer.forward.language_model import LanguageModel
-
 
 ALIKE = LossWeightsSettings(text=1.0, call=1.0, tool=1.0, result=1.0)
 CALLS_ALONE = LossWeightsSettings(text=0.0, call=1.0, tool=1.0, result=0.0)
@@ -38,7 +38,7 @@ def _by_kind(weights: LossWeightsSettings) -> tuple[float, ...]:
 
 
 def add_gradient(
-    model: "LanguageModel",
+    model: LanguageModel,
     rows: Sequence[TrainingRow],
     *,
     weights: LossWeightsSettings,
@@ -59,15 +59,13 @@ def add_gradient(
     Returns:
         These rows' share of the batch's mean loss, in nats per token.
     """
-    import torch
-    from torch.nn.functional import cross_entropy
 
-    def forward() -> tuple[torch.Tensor, torch.Tensor, float]:
+    def forward() -> tuple[Tensor, Tensor, float]:
         """The hidden states, and the gradient by them of the loss behind them."""
         with _autocast(model, precision):
             hidden, targets = _fed(model, [row.ids for row in rows])
         loss = 0.0
-        gradients: list[torch.Tensor] = []
+        gradients: list[Tensor] = []
         for piece, targets_of_piece, weights_of_piece in _pieces(
             model, hidden, targets, _weights(model, rows, weights)
         ):
@@ -87,7 +85,7 @@ def add_gradient(
 
 
 def summed_losses(
-    model: "LanguageModel",
+    model: LanguageModel,
     rows: Sequence[TrainingRow],
     *,
     weights: Sequence[LossWeightsSettings],
@@ -98,8 +96,6 @@ def summed_losses(
 
     The arguments are those of `add_gradient`; no gradient is left.
     """
-    import torch
-    from torch.nn.functional import cross_entropy
 
     def forward() -> list[float]:
         hidden, targets = _fed(model, [row.ids for row in rows])
@@ -117,10 +113,8 @@ def summed_losses(
 
 
 def _weights(
-    model: "LanguageModel", rows: Sequence[TrainingRow], weights: LossWeightsSettings
-) -> "torch.Tensor":
-    import torch
-
+    model: LanguageModel, rows: Sequence[TrainingRow], weights: LossWeightsSettings
+) -> Tensor:
     of_tokens = [weight for row in rows for weight in token_weights(row, weights)]
     return torch.tensor(of_tokens, device=model.device)
 
@@ -129,17 +123,12 @@ def _weights(
 # predicted: x_0  x_1  …  x_{n-1}   –       nothing and is not fed
 
 
-def _fed(
-    model: "LanguageModel", rows: Sequence[Sequence[int]]
-) -> tuple["torch.Tensor", "torch.Tensor"]:
+def _fed(model: LanguageModel, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Hidden states from which the tokens are predicted, and these tokens, padding left out.
 
     Returns:
         Shapes `(tokens, hidden)` and `(tokens,)`.
     """
-    import torch
-    from torch.nn.utils.rnn import pad_sequence
-
     # Right-padded causal rows need no attention mask: no token sees what stands behind it.
     fed = pad_sequence(
         [torch.tensor([model.bos_id, *row[:-1]]) for row in rows],
@@ -152,11 +141,9 @@ def _fed(
     return model.hidden_states(fed.to(model.device))[is_token], targets
 
 
-def _pieces(model: "LanguageModel", *tensors: "torch.Tensor") -> "list[tuple[torch.Tensor, ...]]":
+def _pieces(model: LanguageModel, *tensors: Tensor) -> list[tuple[Tensor, ...]]:
     return list(zip(*(each.split(model.logit_rows) for each in tensors), strict=True))
 
 
-def _autocast(model: "LanguageModel", precision: str) -> Any:
-    import torch
-
+def _autocast(model: LanguageModel, precision: str) -> Any:
     return torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")

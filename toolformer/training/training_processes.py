@@ -7,17 +7,23 @@ Whatever way this process ends, or the call, they end too.
 
 import signal
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
-from toolformer.errors import ToolformerError, TrainingError
+import torch
+from torch import distributed
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
+from torch.multiprocessing import get_context
+from torch.multiprocessing.spawn import ProcessContext, ProcessException, spawn
+
+from toolformer.base.loading import is_out_of_memory
+from toolformer.errors import OutOfMemoryError, ToolformerError, TrainingError
 from toolformer.training.process_group import join_group
+from toolformer.training.progress import Progress, StepReport
 from toolformer.training.trainer import Trainer
-from toolformer.training.training_job import TrainingJob, memory_explained
-from toolformer.training.training_state import Progress, StepReport, TrainingState
-
-if TYPE_CHECKING:
-    from torch.multiprocessing.spawn import ProcessContext, ProcessException
+from toolformer.training.training_job import TrainingJob
+from toolformer.training.training_state import TrainingState
 
 # How often steps are reported and ended processes noticed.
 _POLL_SECONDS = 0.1
@@ -36,16 +42,11 @@ def train_job(job: TrainingJob, report: Callable[[StepReport], None]) -> Progres
         TrainingError: one of several processes ended; or there are fewer devices than processes.
         ToolformerError: as `finetune` does.
     """
-    import torch
-    from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
-    from torch.multiprocessing import get_context
-    from torch.multiprocessing.spawn import ProcessException, spawn
-
     state = TrainingState(job.state_folder, fingerprint=job.digest)
     processes, devices = job.settings.processes, torch.cuda.device_count()
     if processes == 1:
         # Dropout draws from the global generators; they are given back as they were.
-        with torch.random.fork_rng(devices=range(devices)), memory_explained(job):
+        with torch.random.fork_rng(devices=range(devices)), _memory_explained(job):
             return Trainer(job).run(state, report)
     if job.device.startswith("cuda") and processes > devices:
         raise TrainingError(
@@ -89,15 +90,12 @@ def _report_messages(queue: Any, report: Callable[[StepReport], None]) -> None:
 
 def _work(rank: int, job: TrainingJob, port: int, threads: int, queue: Any) -> None:
     """Train the job with the others: what each of the processes does."""
-    import torch
-    from torch import distributed
-
     # What the end of the parent sends; a script that runs in the background ignores it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(threads)
     device = f"cuda:{rank}" if job.device.startswith("cuda") else job.device
     try:
-        with memory_explained(job):
+        with _memory_explained(job):
             group = join_group(rank, job.settings.processes, port=port, device=device)
             state = TrainingState(job.state_folder, fingerprint=job.digest, group=group)
             sys.stderr.write(f"Process {rank + 1} of {group.size} on {device}, {job.precision}.\n")
@@ -111,9 +109,7 @@ def _work(rank: int, job: TrainingJob, port: int, threads: int, queue: Any) -> N
     distributed.destroy_process_group()
 
 
-def _error(
-    error: "ProcessException", context: "ProcessContext", state: TrainingState
-) -> TrainingError:
+def _error(error: ProcessException, context: ProcessContext, state: TrainingState) -> TrainingError:
     """The error to raise: a process that was ended by a signal before those that missed it."""
     processes = len(context.processes)
     step = state.saved_step
@@ -133,3 +129,24 @@ def _error(
         f"Process {error.error_index} of the {processes} processes of the training failed: "
         f"{last_line}. {remedy}"
     )
+
+
+@contextmanager
+def _memory_explained(job: TrainingJob) -> Iterator[None]:
+    """Say what to do where a model and its training do not fit into memory.
+
+    Raises:
+        OutOfMemoryError: instead of the library's own error.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(
+            f"The memory of device {job.device!r} does not hold {job.base.name!r}, its gradients "
+            f"and a micro-batch of {job.settings.micro_batch_tokens} tokens. Lower "
+            "training.micro_batch_tokens, set training.gradient_checkpointing or a "
+            "training.lora_rank, or divide the model among several GPUs (training.processes). "
+            "Saved steps are kept."
+        ) from error

@@ -1,17 +1,127 @@
 """The training set: C* of all shards deduplicated, decontaminated, split and capped per tool.
 
-Paper §4.1.
+Paper §4.1. Windows of C without any call may stand beside C*, since texts that all hold calls may
+teach a model to call everywhere.
 """
 
+import heapq
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from toolformer.augmentation import KeptCall
 from toolformer.base.digests import digest
-from toolformer.training.augmented_text import AugmentedText
-from toolformer.training.exclusions import OVER_CAP, Exclusion, TrainingTextFilter
+from toolformer.forward.windows import WindowKey
+from toolformer.training.contexts import text_in_context
+from toolformer.training.shared_words import NearDuplicateIndex, NgramIndex
 
+# Why a text is not trained on, in the order in which it is looked for: the text is there already
+# but for white space, it shares words with a held-out one, it is nearly the same as one that
+# stayed, all of its tools are at the cap.
+DUPLICATE_TEXT = "duplicate_text"
+SHARES_NGRAM = "shares_ngram"
+NEAR_DUPLICATE = "near_duplicate"
+OVER_CAP = "over_cap"
 _DIGEST_BITS = 64
+# The first share of the documents whose windows are looked at, and what it grows by: cutting a
+# whole corpus into windows for a few of them would take hours.
+_FIRST_SHARE, _GROWTH = 1 / 64, 8
+# So many windows to choose from for each that is wanted; else more documents are looked at.
+_CHOICE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentedText:
+    """One window of C, or of C* with its calls beside it.
+
+    Attributes:
+        window_index: number of the window within its text, from 0.
+        text: the characters of the window, without calls.
+        calls: its kept calls, at most one per position, from left to right; none in a plain window.
+        context: what stands in front of the document in training; None where it has none, and for
+            all but its first window.
+    """
+
+    document_id: str
+    window_index: int
+    shard: str
+    text: str
+    calls: tuple[KeptCall, ...]
+    round: int
+    context: str | None
+
+    @property
+    def key(self) -> WindowKey:
+        """Which window it is, whatever the round."""
+        return self.document_id, self.window_index
+
+    @property
+    def tools(self) -> frozenset[str]:
+        """Names of the tools with a call in this text."""
+        return frozenset(call.tool for call in self.calls)
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """A text that is not trained on, and why.
+
+    Attributes:
+        reason: one of the four above.
+        held_out_set: name of the benchmark or other set whose words it shares.
+        shared_ngram: these words.
+        similar_to: the text that it was left out for, of `DUPLICATE_TEXT` and `NEAR_DUPLICATE`;
+            that one was let through, and may be over the cap afterwards.
+        similarity: similarity of the two, at most 1; of `NEAR_DUPLICATE`.
+    """
+
+    text: AugmentedText
+    reason: str
+    held_out_set: str | None = None
+    shared_ngram: str | None = None
+    similar_to: WindowKey | None = None
+    similarity: float | None = None
+
+    @property
+    def counted_as(self) -> str:
+        """The reason, with the name of the held-out set where there is one."""
+        return f"{self.reason}_with_{self.held_out_set}" if self.held_out_set else self.reason
+
+
+class TrainingTextFilter:
+    """Lets through what is neither there already nor held out; remembers what it let through.
+
+    Args:
+        held_out: what no text may share words with.
+        near_duplicate_similarity: see `NearDuplicateIndex`; None lets near duplicates through.
+    """
+
+    def __init__(self, held_out: NgramIndex, *, near_duplicate_similarity: float | None):
+        similarity = near_duplicate_similarity
+        self._held_out = held_out
+        self._seen: dict[bytes, WindowKey] = {}
+        self._alike = None if similarity is None else NearDuplicateIndex(similarity)
+
+    def exclusion_of(self, text: AugmentedText) -> Exclusion | None:
+        """Why the text is left out; None where it stays, and later ones are compared with it."""
+        # All that is learnt but the calls.
+        whole = text_in_context(text.context, text.text)
+        without_layout = digest(" ".join(whole.split()))
+        if without_layout in self._seen:
+            return Exclusion(text, DUPLICATE_TEXT, similar_to=self._seen[without_layout])
+        # A question of few words is held out as a whole, and so is compared as a whole too.
+        parts = [whole] if text.context is None else [whole, text.context]
+        overlap = next(filter(None, map(self._held_out.first_overlap, parts)), None)
+        if overlap is not None:
+            return Exclusion(
+                text, SHARES_NGRAM, held_out_set=overlap.name, shared_ngram=overlap.ngram
+            )
+        similar = self._alike and self._alike.find_or_add(text.key, whole)
+        if similar:
+            return Exclusion(
+                text, NEAR_DUPLICATE, similar_to=similar.key, similarity=similar.similarity
+            )
+        self._seen[without_layout] = text.key
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +193,67 @@ def build_training_set(
         exclusions=(*exclusions, *(Exclusion(text, OVER_CAP) for text in over_cap)),
         without_call=len(texts) - len(with_calls),
     )
+
+
+def draw_plain_windows(
+    windows: Callable[[Callable[[str], bool]], Iterable[AugmentedText]],
+    *,
+    wanted: int,
+    development_share: float,
+    development_documents: Collection[str],
+    seed: int,
+    text_filter: TrainingTextFilter,
+) -> tuple[list[AugmentedText], list[Exclusion]]:
+    """Draw windows at random, with equal chances.
+
+    Of a large corpus only the windows of a random part of its documents are looked at. Documents
+    of the development side have none, so that no document has windows on both sides.
+
+    Args:
+        windows: gives the windows without calls of the documents that its argument accepts; asked
+            again for more documents where those it gave are too few.
+        development_share: share of the documents set aside, in [0, 1).
+        development_documents: those that were, by `build_training_set`.
+        text_filter: what it holds back is not drawn; it knows the texts with calls already.
+
+    Returns:
+        `wanted` windows, or all there are, in the order in which they were drawn; and drawn ones
+        that may not be trained on.
+    """
+    texts: list[AugmentedText] = []
+    exclusions: list[Exclusion] = []
+    seen: set[WindowKey] = set()
+    share = _FIRST_SHARE
+
+    def is_looked_at(document_id: str) -> bool:
+        return (
+            random_rank(seed, "plain", document_id) < share * 2**64
+            and document_id not in development_documents
+            and not is_for_development(document_id, development_share)
+        )
+
+    while len(texts) < wanted:
+        max_drawn = _CHOICE * (wanted - len(texts))
+        drawn = heapq.nsmallest(
+            max_drawn,
+            (text for text in windows(is_looked_at) if text.key not in seen),
+            key=lambda text: (random_rank(seed, "plain", *text.key), text.key),
+        )
+        if len(drawn) < max_drawn and share < 1:
+            share = min(share * _GROWTH, 1)
+            continue
+        for text in drawn:
+            if len(texts) == wanted:
+                break
+            seen.add(text.key)
+            exclusion = text_filter.exclusion_of(text)
+            if exclusion is None:
+                texts.append(text)
+            else:
+                exclusions.append(exclusion)
+        if len(drawn) < max_drawn:
+            break
+    return texts, exclusions
 
 
 def is_for_development(document_id: str, development_share: float) -> bool:

@@ -2,161 +2,39 @@
 
 Weights and optimiser moments lie in safetensors files, everything else in JSON, so reading a state
 never runs code. A state or checkpoint appears whole, by rename. Several processes write a state
-together, and any number of processes goes on from it.
+together, by `torch.distributed.checkpoint`, and any number of processes goes on from it.
 """
 
 import json
-import math
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
+from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import (
+    HuggingFaceStorageReader,
+    HuggingFaceStorageWriter,
+)
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
+from torch.optim import Optimizer
 
 from toolformer.base.whole_files import replacing_folder, write_whole
 from toolformer.errors import CheckpointError, TrainingError
 from toolformer.json_files import read_entries
-from toolformer.training.perplexity_rise import rises
 from toolformer.training.process_group import ProcessGroup
-from toolformer.training.sharded_tensors import load_tensors, save_tensors
-
-if TYPE_CHECKING:
-    import torch
-    from torch.optim import Optimizer
+from toolformer.training.progress import Progress
 
 _FINGERPRINT_FILE = "fingerprint"
 _PROGRESS_FILE = "progress.json"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
-
-
-# The training ends where so many measurements in a row were no better than the best.
-_PATIENCE = 3
-
-
-@dataclass(frozen=True, slots=True)
-class DevelopmentLoss:
-    """Mean losses of the development texts, in nats per token.
-
-    Attributes:
-        with_calls: of the texts with their calls; tokens count as in training.
-        without_calls: of the same texts without calls.
-        calls: of the calls alone, up to their arrows; None where the texts have none.
-    """
-
-    with_calls: float
-    without_calls: float
-    calls: float | None = None
-
-    @property
-    def mean(self) -> float:
-        """Of all tokens: both losses count alike."""
-        return (self.with_calls + self.without_calls) / 2
-
-    @property
-    def perplexity(self) -> float:
-        """Perplexity of the texts without calls."""
-        # Above this the exponential overflows; no model that learns comes near.
-        return math.exp(min(self.without_calls, 700.0))
-
-
-@dataclass(frozen=True, slots=True)
-class StepReport:
-    """One optimiser step.
-
-    Attributes:
-        step: number of the step, from 1.
-        loss: mean training loss of the step's batch before the step, in nats per token.
-        tokens: tokens trained on so far, this step included.
-        development_perplexity: of the texts without calls, after the step; None where it was not
-            measured.
-        development_loss: `DevelopmentLoss.mean` after the step, likewise.
-        call_loss: `DevelopmentLoss.calls` after the step, likewise.
-    """
-
-    step: int
-    loss: float
-    learning_rate: float
-    tokens: int
-    development_perplexity: float | None
-    development_loss: float | None = None
-    call_loss: float | None = None
-
-
-def candidates(history: Iterable[StepReport]) -> list[StepReport]:
-    """Return the measurements that may be the best at the end of a run, the best so far first.
-
-    The best is, of all measurements whose perplexity is at most 5 % above the lowest, the one with
-    the lowest call loss: a model learns early when to call, and late what to ask. The tokens of
-    calls are too few for the loss of all tokens to tell. Without calls that loss decides; of equal
-    measurements the earliest is the best.
-
-    A measurement can become the best while a lower perplexity may still exclude all better ones.
-    """
-    measured = [
-        (step.development_perplexity, loss if step.call_loss is None else step.call_loss, step)
-        for step in history
-        if step.development_perplexity is not None and (loss := step.development_loss) is not None
-    ]
-    lowest = min((perplexity for perplexity, *_ in measured), default=math.inf)
-    found: list[StepReport] = []
-    lowest_found = math.inf
-    for perplexity, _, step in sorted(measured, key=lambda each: (each[1], each[2].step)):
-        if perplexity < lowest_found and not rises(lowest, perplexity):
-            found.append(step)
-            lowest_found = perplexity
-    return found
-
-
-@dataclass(slots=True)
-class Progress:
-    """What is known of a run besides weights and optimiser.
-
-    Attributes:
-        base: what was measured before the first step.
-        seconds: time spent so far, interrupted runs included.
-        trial: newest measurement while the run was the trial of a learning rate. The one after the
-            last step of the trial is not part of the history unless it was due there anyway.
-    """
-
-    base: DevelopmentLoss
-    seconds: float = 0.0
-    trial: DevelopmentLoss | None = None
-    history: list[StepReport] = field(default_factory=list)
-
-    @property
-    def step(self) -> int:
-        """Number of steps done."""
-        return self.history[-1].step if self.history else 0
-
-    @property
-    def tokens(self) -> int:
-        """Tokens trained on so far."""
-        return self.history[-1].tokens if self.history else 0
-
-    @property
-    def candidates(self) -> list[int]:
-        """Steps whose checkpoints may be the best at the end, the best so far first."""
-        return [each.step for each in candidates(self.history)]
-
-    @property
-    def best(self) -> StepReport:
-        """The best checkpoint; the last step of a run is always measured."""
-        return candidates(self.history)[0]
-
-    def is_over(self, steps: int) -> bool:
-        """Return whether no step is left, or the last three measurements were no better.
-
-        A measurement is better if it was the best when it was made.
-        """
-        measured = [each for each in self.history if each.development_loss is not None]
-        newest = range(len(measured), 0, -1)[:_PATIENCE]
-        return self.step >= steps or (
-            len(newest) == _PATIENCE
-            and all(candidates(measured[:count])[0] != measured[count - 1] for count in newest)
-        )
+# Tensors that one file holds: its bytes stand in memory twice more while it is written.
+_FILE_BYTES = 2**27
 
 
 class TrainingState:
@@ -218,7 +96,7 @@ class TrainingState:
         self._saved_candidates = progress.candidates
         return progress
 
-    def restore(self, weights: "Mapping[str, torch.Tensor]", optimizer: "Optimizer") -> None:
+    def restore(self, weights: Mapping[str, Tensor], optimizer: Optimizer) -> None:
         """Put weights and optimiser moments of the newest state in place.
 
         Args:
@@ -227,21 +105,18 @@ class TrainingState:
             optimizer: has moments of all of them already, which are overwritten too.
 
         Raises:
-            CheckpointError: there is no state, or it is damaged or belongs to another model.
+            CheckpointError: it is damaged or belongs to another model.
         """
         newest = self._newest_state()
-        if newest is None:
-            raise CheckpointError(f"There is no saved training state in {str(self._folder)!r}.")
+        assert newest is not None
         try:
             load_tensors(_tensors(weights, optimizer), newest, self._group)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        except OSError as error:
             raise self._damaged(newest, error) from error
         for moments in optimizer.state.values():
             moments["step"].fill_(_step_of(newest))
 
-    def save(
-        self, weights: "Mapping[str, torch.Tensor]", optimizer: "Optimizer", progress: Progress
-    ) -> None:
+    def save(self, weights: Mapping[str, Tensor], optimizer: Optimizer, progress: Progress) -> None:
         """Save everything that a later run needs to go on after `progress.step`.
 
         Args:
@@ -333,9 +208,7 @@ def _step_of(state: Path) -> int:
     return int(state.name.removeprefix("state-"))
 
 
-def _tensors(
-    weights: "Mapping[str, torch.Tensor]", optimizer: "Optimizer"
-) -> "dict[str, torch.Tensor]":
+def _tensors(weights: Mapping[str, Tensor], optimizer: Optimizer) -> dict[str, Tensor]:
     """What a state holds: weights and their moments, by name."""
     tensors = {f"weights.{name}": weight.detach() for name, weight in weights.items()}
     for moment in _MOMENTS:
@@ -352,3 +225,52 @@ def _remove(paths: Iterable[Path]) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], folder: Path, group: ProcessGroup) -> None:
+    """Write tensors, whole or in parts (`DTensor`); all processes have to call it.
+
+    The headers of the files say which part of which tensor they hold. The usual index of torch is a
+    pickle, which can run code when it is read; this form has none.
+
+    Raises:
+        OSError: a process could not write.
+    """
+    if not tensors:
+        return
+    files: dict[str, int] = {}
+    number, filled = 1, 0
+    for name, tensor in tensors.items():
+        if filled >= _FILE_BYTES:
+            number, filled = number + 1, 0
+        files[name] = number
+        filled += tensor.numel() * tensor.element_size()
+    writer = HuggingFaceStorageWriter(
+        str(folder), fqn_to_index_mapping=files, save_distributed=True
+    )
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with _error_of_the_process_that_failed():
+        save(contiguous, storage_writer=writer, no_dist=group.size == 1)
+
+
+def load_tensors(tensors: Mapping[str, Tensor], folder: Path, group: ProcessGroup) -> None:
+    """Overwrite tensors by name, however they are divided here; all processes have to call it.
+
+    Raises:
+        OSError: a file cannot be read, or lacks a tensor of this shape.
+    """
+    reader = HuggingFaceStorageReader(str(folder))
+    with _error_of_the_process_that_failed():
+        load(dict(tensors), storage_reader=reader, no_dist=group.size == 1)
+
+
+@contextmanager
+def _error_of_the_process_that_failed() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # One process alone is no oversight.
+        warnings.filterwarnings("ignore", message=r"torch\.distributed is disabled")
+        try:
+            yield
+        except CheckpointException as error:
+            process, (cause, _) = next(iter(error.failures.items()))
+            raise OSError(f"{type(cause).__name__} in process {process}: {cause}") from error

@@ -7,7 +7,6 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from assets.training import finetuning
 from tests.fakes import byte_tokenizer, save_tiny_model
 from tests.materialising import failure_of, materialise, metadata_of
 from tests.warehouse.rows import CALL, new_warehouse, put
@@ -122,7 +121,7 @@ def test_a_learning_rate_that_is_chosen_stands_beside_the_model_and_is_told(home
 def test_where_every_learning_rate_diverges_the_losses_are_told_and_there_is_no_model(
     home: Home, base: Path, monkeypatch
 ):
-    monkeypatch.setattr(finetuning, "RATES", (1e31, 1e30, 1e29, 1e28))
+    monkeypatch.setattr("toolformer.training.learning_rates.RATES", (1e31, 1e30, 1e29, 1e28))
     told = failure_of(train(base, "calls", learning_rate="auto"))
     assert "Training diverges at every learning rate" in told
     assert "1e+30: not finite" in told

@@ -19,7 +19,7 @@ from toolformer.evaluation.benchmarks.dateset import Dateset
 from toolformer.home.fingerprints import Fingerprint
 from toolformer.home.resources.settings import SettingsResource
 from toolformer.settings.evaluation_sections import EMBEDDED_BENCHMARKS
-from toolformer.training.words import words_of
+from toolformer.training.shared_words import words_of
 from warehouse.schema import ALL
 
 HELD_OUT = "shard-00009"

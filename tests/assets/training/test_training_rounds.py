@@ -16,8 +16,7 @@ from tests.warehouse.rows import CALL, SHARD, new_warehouse, put, remove_partiti
 from toolformer.home.home import Home
 from toolformer.home.resources.settings import SettingsResource
 from toolformer.home.wiring.workspace import Workspace
-from toolformer.training.finetuning import Progress, StepReport
-from toolformer.training.training_state import DevelopmentLoss
+from toolformer.training.progress import DevelopmentLoss, Progress, StepReport
 from warehouse.layout import name_in_round
 from warehouse.warehouse import Warehouse
 

@@ -1,7 +1,8 @@
 import pytest
 
 from tests.toolformer.training.tiny import save_base, training_job
-from toolformer.training.finetuning import StepReport, finetune
+from toolformer.training.finetuning import finetune
+from toolformer.training.progress import StepReport
 
 
 @pytest.fixture(scope="session")

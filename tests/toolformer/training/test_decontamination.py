@@ -2,8 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolformer.training.decontamination import NgramIndex, Overlap
-from toolformer.training.words import words_of
+from toolformer.training.shared_words import NgramIndex, Overlap, words_of
 
 
 def overlap(index: NgramIndex, text: str) -> str | None:

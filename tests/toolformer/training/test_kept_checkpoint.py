@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.toolformer.training.tiny import weights
+from toolformer.training.progress import DevelopmentLoss, Progress, StepReport
 from toolformer.training.trainer import Trainer
-from toolformer.training.training_state import DevelopmentLoss, Progress, StepReport
 
 
 def measured(step, perplexity, mean, calls):

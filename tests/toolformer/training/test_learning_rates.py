@@ -11,7 +11,7 @@ from toolformer.errors import DivergedError, TrainingError
 from toolformer.training import learning_rates, training_processes
 from toolformer.training.finetuning import finetune
 from toolformer.training.learning_rates import RATES, chosen_rate
-from toolformer.training.training_state import DevelopmentLoss, Progress
+from toolformer.training.progress import DevelopmentLoss, Progress
 
 STEPS = {"steps": 20, "batch_size": 2, "evaluations": 5}
 # Words that the development texts lack: the larger the rate, the less likely are the others.

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolformer.training.near_duplicates import NearDuplicateIndex, Similar, _shingles
-from toolformer.training.words import words_of
+from toolformer.training.shared_words import NearDuplicateIndex, Similar, _shingles, words_of
 
 
 def shingles(text: str) -> set[tuple[str, ...]]:

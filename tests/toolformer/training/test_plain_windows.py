@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tests.toolformer.training.test_training_set import build, text, text_filter
-from toolformer.training.augmented_text import AugmentedText
-from toolformer.training.exclusions import Exclusion
-from toolformer.training.plain_windows import draw_plain_windows
-from toolformer.training.training_set import is_for_development
+from toolformer.training.training_set import (
+    AugmentedText,
+    Exclusion,
+    draw_plain_windows,
+    is_for_development,
+)
 
 
 class Corpus:

@@ -16,10 +16,10 @@ from torch import distributed, multiprocessing
 from tests.toolformer.training.group_session import Entry, train_all
 from tests.toolformer.training.tiny import training_job
 from toolformer.training.process_group import ProcessGroup
-from toolformer.training.sharded_tensors import load_tensors
+from toolformer.training.progress import StepReport
 from toolformer.training.trainer import Trainer
 from toolformer.training.training_job import TrainingJob
-from toolformer.training.training_state import StepReport, TrainingState
+from toolformer.training.training_state import TrainingState, load_tensors
 
 pytestmark = pytest.mark.slow
 

@@ -6,10 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolformer.augmentation import KeptCall
-from toolformer.training.augmented_text import AugmentedText
-from toolformer.training.decontamination import NgramIndex
-from toolformer.training.exclusions import TrainingTextFilter
-from toolformer.training.training_set import TrainingSet, build_training_set
+from toolformer.training.shared_words import NgramIndex
+from toolformer.training.training_set import (
+    AugmentedText,
+    TrainingSet,
+    TrainingTextFilter,
+    build_training_set,
+)
 
 SENTENCE = "one two three four five six seven eight nine ten"
 

@@ -4,7 +4,7 @@ Language is lost where perplexity of texts is above the base model's, of models 
 """
 
 from toolformer.settings.evaluation_sections import MODELS_OF_A_HOME, PERPLEXITY
-from toolformer.training.perplexity_rise import perplexity_rise
+from toolformer.training.progress import perplexity_rise
 from warehouse.warehouse import Warehouse
 
 

@@ -8,7 +8,7 @@ import pytest
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem, StopRule
 from toolformer.evaluation.benchmarks.catalogue import BENCHMARKS
 from toolformer.evaluation.benchmarks.dateset import Dateset
-from toolformer.training.words import words_of
+from toolformer.training.shared_words import words_of
 
 VECTORS = json.loads(
     (Path(__file__).parents[3] / "vectors" / "vectors.json").read_text(encoding="utf-8")
