@@ -252,18 +252,16 @@ def sample_shard(
             (window, calls) for window, calls in zip(windows, proposed, strict=True) if calls
         ]
         windows, proposed = [window for window, _ in with_calls], [calls for _, calls in with_calls]
+    branches = parameters.positions_per_text * parameters.calls_per_position
+    # The text stands in the prompt and behind it, and both are held twice for a moment.
+    keys = shared_tokens(model.tokenizer, prompt) + 4 * window_tokens
+    keys += branches * parameters.max_new_tokens
     # Stored, so that a resumed shard goes on with it, whatever memory is free by then.
     geometry = checkpoint.step(
         "geometry",
         lambda: {
             "windows_per_batch": windows_per_batch
-            or model.geometry.windows_per_batch(
-                windows=len(windows),
-                branches_per_window=parameters.positions_per_text * parameters.calls_per_position,
-                window_tokens=window_tokens,
-                prompt_tokens=shared_tokens(model.tokenizer, prompt),
-                max_new_tokens=parameters.max_new_tokens,
-            )
+            or model.geometry.windows_per_batch(windows=len(windows), branches=branches, keys=keys)
         },
     )
     order = longest_first([len(window.ids) for window in windows])

@@ -163,7 +163,7 @@ def check_branches(model: LanguageModel, long: Window, short: Window) -> None:
     front = prompt.shared_ids(TOKENIZER)
     read = model.read(PROMPT, [long, short])
     starts = [(long, 3), (long, 9), (short, 2)]
-    rows = read.rows_at([Place(0, 3), Place(0, 9), Place(1, 2)], shares=True)
+    rows = read.contexts([Place(0, 3), Place(0, 9), Place(1, 2)], shares=True)
     rows.feed([[50, 51], [60, 61], [70, 71]])
     states = rows.fork([0, 1, 1, 2], shares=True).feed([[52], [62], [63], [72]])
     tokens = [[50, 51, 52], [60, 61, 62], [60, 61, 63], [70, 71, 72]]

@@ -229,10 +229,10 @@ def _read_in_front(rows: Sequence[DecodingRow], opening: Contexts) -> Contexts:
             longest.append(row.pending[:-1])
         of_row.append(len(longest) - 1)
     if len(longest) == len(rows) or not longest[0]:
-        return opening.take([0] * len(rows))
-    read = opening.take([0] * len(longest))
-    read.append(longest)
-    read = read.take(of_row)
+        return opening.fork([0] * len(rows))
+    read = opening.fork([0] * len(longest))
+    read.feed(longest)
+    read = read.fork(of_row)
     for index, row in enumerate(rows):
         read.forget(index, opening.length(0) + len(row.pending) - 1)
         row.pending = row.pending[-1:]
@@ -244,7 +244,7 @@ def shared_opening(model: Model, rows: Sequence[DecodingRow], *, least: int = 1)
     shared = common_opening([row.pending[:-1] for row in rows]) if len(rows) > 1 else []
     opening = model.contexts(1)
     if len(shared) >= least:
-        opening.append([shared])
+        opening.feed([shared])
     return opening
 
 

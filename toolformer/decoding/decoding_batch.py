@@ -89,7 +89,7 @@ class DecodingBatch:
             if row.awaited is None:
                 stays.append(index)
             else:
-                row.cache = self._cache.take([index])
+                row.cache = self._cache.fork([index])
                 waiting.append((row, row.awaited))
         if not stays:
             self._cache = self._model.contexts(0)

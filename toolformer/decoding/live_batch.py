@@ -218,7 +218,7 @@ class LiveBatch:
             opening = shared_opening(self._model, going_on, least=_SHARED_TOKENS)
             for row in going_on:
                 row.pending = row.pending[opening.length(0) :]
-            self._batch.enter(going_on, opening.take([0] * len(going_on)))
+            self._batch.enter(going_on, opening.fork([0] * len(going_on)))
         if entering:
             self._send_on(entering)
 

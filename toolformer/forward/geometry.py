@@ -74,25 +74,15 @@ class NetworkGeometry:
         is_fed_again = self._model.is_plain or self._is_on_gpu
         return 1 if is_fed_again else _PROCESSOR_KEYS_PER_TOKEN
 
-    def windows_per_batch(
-        self,
-        *,
-        windows: int,
-        branches_per_window: int,
-        window_tokens: int,
-        prompt_tokens: int,
-        max_new_tokens: int,
-    ) -> int:
+    def windows_per_batch(self, *, windows: int, branches: int, keys: int) -> int:
         """See `Geometry.windows_per_batch`."""
-        # The text stands in the prompt and behind it, and both are held twice for a moment.
-        keys = prompt_tokens + 4 * window_tokens + branches_per_window * max_new_tokens
-        copies = branches_per_window if self._model.is_plain else 1
+        copies = branches if self._model.is_plain else 1
         window_bytes = copies * keys * self._model.key_bytes
         if not self._is_on_gpu:
-            branches = _PROCESSOR_BRANCHES // branches_per_window
-            return max(1, min(windows, branches, _PROCESSOR_KEY_BYTES // window_bytes))
+            at_once = _PROCESSOR_BRANCHES // branches
+            return max(1, min(windows, at_once, _PROCESSOR_KEY_BYTES // window_bytes))
         held = self._share_of_free() // 2 // window_bytes
-        return max(1, min(_GPU_BRANCHES // branches_per_window, held))
+        return max(1, min(_GPU_BRANCHES // branches, held))
 
     def rows(self, *, row_tokens: int) -> int:
         """See `Geometry.rows`."""

@@ -197,7 +197,7 @@ class Contexts(Protocol):
         """How many tokens a row has."""
         ...
 
-    def append(self, tokens: Sequence[Sequence[int]]) -> None:
+    def feed(self, tokens: Sequence[Sequence[int]]) -> object:
         """Append tokens to every row, at least one to each."""
         ...
 
@@ -216,7 +216,7 @@ class Contexts(Protocol):
         """Forget all but the first `length` tokens of a row."""
         ...
 
-    def take(self, rows: Sequence[int]) -> Self:
+    def fork(self, rows: Sequence[int]) -> Self:
         """Some of the rows, at least one, each as often as it is named; these stay as they are."""
         ...
 
@@ -245,22 +245,12 @@ class Geometry(Protocol):
         """
         ...
 
-    def windows_per_batch(
-        self,
-        *,
-        windows: int,
-        branches_per_window: int,
-        window_tokens: int,
-        prompt_tokens: int,
-        max_new_tokens: int,
-    ) -> int:
-        """How many texts are sampled together.
+    def windows_per_batch(self, *, windows: int, branches: int, keys: int) -> int:
+        """How many of some texts are sampled together.
 
         Args:
-            branches_per_window: `k · m`.
-            window_tokens: most tokens of a window.
-            prompt_tokens: length of the few-shot prompt.
-            max_new_tokens: longest call.
+            branches: sampled at each text, `k · m`.
+            keys: most tokens that are held for each text with its branches.
         """
         ...
 

@@ -51,7 +51,9 @@ class LocalNextTokens:
         logits, uniforms = self.logits.clone(), np.array([uniform])
         if top_p < 1:
             chances = (logits.double() / temperature).softmax(dim=-1)
-            logits.masked_fill_(~_likeliest(chances, top_p), float("-inf"))
+            ranked, order = chances.sort(descending=True, stable=True)
+            left = 1 + int((ranked.cumsum(dim=-1)[:-1] < top_p).sum())
+            logits[order[left:]] = float("-inf")
         if banned is not None:
             logits[banned] = float("-inf")
             if logits.max() == float("-inf"):
@@ -95,20 +97,6 @@ def next_tokens(logits: torch.Tensor, *, open_id: int, count: int) -> list[Local
             )
         )
     return expected
-
-
-def _likeliest(chances: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Which tokens `top_p` leaves, bool; not sorted, since they are seldom more than hundreds."""
-    count, wanted, ranked = 0, 0, chances
-    while wanted == count < len(chances):
-        count = min(4 * count + 256, len(chances))
-        ranked = chances.topk(count).values
-        wanted = 1 + int((ranked.cumsum(dim=-1)[:-1] < top_p).sum())
-    least = ranked[wanted - 1]
-    equal = chances == least
-    # Of equal ones the lowest comes first.
-    is_left = equal.cumsum(dim=-1) <= wanted - (ranked > least).sum()
-    return (chances > least) | (equal & is_left)
 
 
 def ranks(logits: torch.Tensor, token: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -31,7 +31,13 @@ class ReadTexts:
         """Feed the windows, padded to the longest; see `Model.read`."""
         self._model = model
         before = rows_before_texts(model, prompt)
-        parts = [_text_part_ids(model, prompt, window.text) for window in windows]
+        # Between the shared part and each text's own tokens; at least one.
+        parts = [
+            [model.bos_id]
+            if prompt is None
+            else SplitPrompt.of(prompt).text_part_ids(model.tokenizer, window.text)
+            for window in windows
+        ]
         self._starts = [before.length(0) + len(part) for part in parts]
         self._rows = before.fork([0] * len(windows))
         states = self._rows.read(
@@ -78,22 +84,43 @@ class ReadTexts:
         temperature: float,
         is_finished: Callable[[Branch], bool],
     ) -> None:
-        """See `Texts.sample`."""
+        """See `Texts.sample`.
+
+        Branches with the same tokens so far are one node, which is fed once:
+
+            step 0:  forced ` [Tool(`        one node per chosen position, all its branches in it
+            step 1:  ` 2`, ` 2`, ` 17`       two nodes
+            step 2:  …                       finished branches have left
+        """
+        model = self._model
         with torch.inference_mode():
-            sample_branches(
-                self._model,
-                self.rows_at(places, shares=True),
-                groups,
-                forced_ids=forced_ids,
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                is_finished=is_finished,
-            )
+            rows = self.contexts(places, shares=True)
+            states = rows.feed([forced_ids] * len(groups))
+            # In the order of their nodes.
+            active = [(node, branch) for node, group in enumerate(groups) for branch in group]
+            for step in range(max_new_tokens):
+                drawn = _draw(model, states, active, step, temperature)
+                for (_, branch), (token, log_probability) in zip(active, drawn, strict=True):
+                    branch.tokens.append(token)
+                    branch.token_texts.append(model.tokenizer.token_text(token))
+                    branch.log_probability += log_probability
+                    branch.is_finished = is_finished(branch)
+                active = [(node, branch) for node, branch in active if not branch.is_finished]
+                if not active or step == max_new_tokens - 1:
+                    return
+                nodes: dict[tuple[int, int], int] = {}
+                active = [
+                    (nodes.setdefault((node, branch.tokens[-1]), len(nodes)), branch)
+                    for node, branch in active
+                ]
+                active.sort(key=lambda pair: pair[0])
+                rows = rows.fork([node for node, _ in nodes], shares=True)
+                states = rows.feed([[token] for _, token in nodes])
 
     def continuation_losses(self, continuations: Sequence[Continuation]) -> list[list[float]]:
         """See `Texts.continuation_losses`; they are fed as one batch."""
         tokens = [token for each in continuations for token in each.following]
-        rows = self.rows_at([each.place for each in continuations])
+        rows = self.contexts([each.place for each in continuations])
         states = rows.read([each.fed for each in continuations])
         followed = zip(states, continuations, strict=True)
         with torch.inference_mode():
@@ -102,65 +129,14 @@ class ReadTexts:
             losses = iter(losses_of_states(self._model, behind, wanted))
         return [[next(losses) for _ in each.following] for each in continuations]
 
-    def contexts(self, places: Sequence[Place]) -> Rows:
-        """See `Texts.contexts`."""
-        return self.rows_at(places)
+    def contexts(self, places: Sequence[Place], *, shares: bool = False) -> Rows:
+        """See `Texts.contexts` and, of `shares`, `Rows.fork`."""
+        lengths = [self._starts[row] + position for row, position in places]
+        return self._rows.fork([row for row, _ in places], lengths, shares=shares)
 
     def _states_at(self, places: Sequence[Place]) -> torch.Tensor:
         chosen = [self._firsts[row] + position for row, position in places]
         return self._states[torch.tensor(chosen, device=self._model.device)]
-
-    def rows_at(self, places: Sequence[Place], *, shares: bool = False) -> Rows:
-        """Rows that go on from places; see `Rows.fork`."""
-        lengths = [self._starts[row] + position for row, position in places]
-        return self._rows.fork([row for row, _ in places], lengths, shares=shares)
-
-
-def sample_branches(
-    model: Network,
-    rows: Rows,
-    groups: Sequence[Sequence[Branch]],
-    *,
-    forced_ids: Sequence[int],
-    max_new_tokens: int,
-    temperature: float,
-    is_finished: Callable[[Branch], bool],
-) -> None:
-    """Sample all branches to their end; they are filled in place.
-
-    Args:
-        rows: what stands in front of the branches; of no use afterwards.
-        groups: per row the branches that begin there.
-        forced_ids, temperature, is_finished: see `toolformer.forward.model.Texts.sample`.
-    """
-    if not groups:
-        return
-    states = rows.feed([forced_ids] * len(groups))
-    active = [(node, branch) for node, group in enumerate(groups) for branch in group]
-    for step in range(max_new_tokens):
-        drawn = _draw(model, states, active, step, temperature)
-        for (_, branch), (token, log_probability) in zip(active, drawn, strict=True):
-            branch.tokens.append(token)
-            branch.token_texts.append(model.tokenizer.token_text(token))
-            branch.log_probability += log_probability
-            branch.is_finished = is_finished(branch)
-        going_on = [(node, branch) for node, branch in active if not branch.is_finished]
-        if not going_on or step == max_new_tokens - 1:
-            return
-        # Equal tokens behind one node are one node again, fed once.
-        nodes: dict[tuple[int, int], int] = {}
-        active = [
-            (nodes.setdefault((node, branch.tokens[-1]), len(nodes)), branch)
-            for node, branch in going_on
-        ]
-        # In the order of their parents, as `fork` wants them; branches follow.
-        order = sorted(nodes, key=lambda key: key[0])
-        index_of = {nodes[key]: index for index, key in enumerate(order)}
-        active = sorted(
-            ((index_of[node], branch) for node, branch in active), key=lambda pair: pair[0]
-        )
-        rows = rows.fork([node for node, _ in order], shares=True)
-        states = rows.feed([[token] for _, token in order])
 
 
 def _draw(
@@ -173,7 +149,6 @@ def _draw(
     """The next token of every branch with its log-probability, some nodes at a time."""
     drawn: list[tuple[int, float]] = []
     size = model.logit_rows
-    # Branches stand in the order of their nodes.
     for first, chunk in groupby(active, key=lambda pair: pair[0] // size * size):
         chunk_branches = list(chunk)
         logits = model.logits(states[first : first + size])
@@ -204,13 +179,6 @@ def rows_before_texts(model: Network, prompt: str | None) -> Rows:
             before.feed([[*model.prompt_start, *shared]])
         model.prefixes[prompt] = before
     return model.prefixes[prompt]
-
-
-def _text_part_ids(model: Network, prompt: str | None, text: str) -> list[int]:
-    """Tokens between the shared part and the text's own tokens; at least one."""
-    if prompt is None:
-        return [model.bos_id]
-    return SplitPrompt.of(prompt).text_part_ids(model.tokenizer, text)
 
 
 def losses_of_states(

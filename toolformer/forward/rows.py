@@ -1,24 +1,21 @@
 """Rows of tokens that a model has read, and goes on with: all that is asked of its passes."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
 import torch
 
+from toolformer.forward.model import Contexts
 from toolformer.forward.network import Network
 from toolformer.forward.next_tokens import LocalNextTokens, next_tokens
 
 
-class Rows(ABC):
-    """`toolformer.forward.model.Contexts` of a network, which fork besides."""
+class Rows(Contexts):
+    """Contexts of a network, which fork besides."""
 
     def __init__(self, model: Network):
         self._model = model
-
-    @abstractmethod
-    def length(self, row: int) -> int:
-        """See `Contexts.length`."""
 
     @abstractmethod
     def feed(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -40,10 +37,6 @@ class Rows(ABC):
         """
 
     @abstractmethod
-    def forget(self, row: int, length: int) -> None:
-        """See `Contexts.forget`; the row shares nothing."""
-
-    @abstractmethod
     def fork(
         self, rows: Sequence[int], lengths: Sequence[int] | None = None, *, shares: bool = False
     ) -> Self:
@@ -55,22 +48,6 @@ class Rows(ABC):
             shares: whether they go on side by side behind the same text, which is not copied. These
                 rows are used up then, and the new ones get equally many tokens in every feed.
         """
-
-    @abstractmethod
-    def keep(self, rows: Sequence[int]) -> None:
-        """See `Contexts.keep`."""
-
-    @abstractmethod
-    def join(self, others: Sequence[Any]) -> Self:
-        """See `Contexts.join`."""
-
-    def append(self, tokens: Sequence[Sequence[int]]) -> None:
-        """See `Contexts.append`."""
-        self.feed(tokens)
-
-    def take(self, rows: Sequence[int]) -> Self:
-        """See `Contexts.take`."""
-        return self.fork(rows)
 
     def next_tokens(
         self, tokens: Sequence[Sequence[int]], *, open_id: int, count: int

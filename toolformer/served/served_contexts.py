@@ -90,8 +90,8 @@ class ServedContexts:
         """See `Contexts.length`."""
         return len(self._rows[row])
 
-    def append(self, tokens: Sequence[Sequence[int]]) -> None:
-        """See `Contexts.append`."""
+    def feed(self, tokens: Sequence[Sequence[int]]) -> None:
+        """See `Contexts.feed`."""
         for row, new in zip(self._rows, tokens, strict=True):
             row += new
 
@@ -99,7 +99,7 @@ class ServedContexts:
         self, tokens: Sequence[Sequence[int]], *, open_id: int, count: int
     ) -> list[ServedNextTokens]:
         """See `Contexts.next_tokens`."""
-        self.append(tokens)
+        self.feed(tokens)
         all_told = self._forms.likeliest(self._rows, max(TOLD_RANKS, count + 1))
         all_ranked = [sorted(told, key=lambda token: (-told[token], token)) for told in all_told]
         # What is not told is less likely than the first `count`, unless the last are all equal.
@@ -120,8 +120,8 @@ class ServedContexts:
         """See `Contexts.forget`."""
         del self._rows[row][length:]
 
-    def take(self, rows: Sequence[int]) -> "ServedContexts":
-        """See `Contexts.take`."""
+    def fork(self, rows: Sequence[int]) -> "ServedContexts":
+        """See `Contexts.fork`."""
         return ServedContexts(self._forms, [self._rows[row] for row in rows])
 
     def keep(self, rows: Sequence[int]) -> None:

@@ -336,15 +336,7 @@ class ServedGeometry:
         """See `Geometry.batch_tokens`."""
         return max(window_tokens, _BATCH_TOKENS)
 
-    def windows_per_batch(
-        self,
-        *,
-        windows: int,
-        branches_per_window: int,  # noqa: ARG002
-        window_tokens: int,  # noqa: ARG002
-        prompt_tokens: int,  # noqa: ARG002
-        max_new_tokens: int,  # noqa: ARG002
-    ) -> int:
+    def windows_per_batch(self, *, windows: int, branches: int, keys: int) -> int:  # noqa: ARG002
         """See `Geometry.windows_per_batch`."""
         return max(1, min(windows, _BATCH_TEXTS))
 

@@ -6,7 +6,7 @@ from tests.toolformer.architectures import windows_of
 from toolformer import reference
 from toolformer.forward.model import Branch, Place
 from toolformer.forward.next_tokens import sample_tokens
-from toolformer.forward.prefill import ReadTexts, sample_branches
+from toolformer.forward.prefill import ReadTexts
 from toolformer.samples import CallReader
 
 PROMPT = "Calls.\nIn: {text}\nOutput:"
@@ -33,16 +33,14 @@ def branch_groups(places=PLACES, *, per_position=3, count=8):
 
 
 def sample(model, texts, groups, places=PLACES, *, max_new_tokens=8, is_finished=None):
-    with torch.inference_mode():
-        sample_branches(
-            model,
-            texts.rows_at(places, shares=True),
-            groups,
-            forced_ids=model.tokenizer.encode_pieces(FORCED),
-            max_new_tokens=max_new_tokens,
-            temperature=1.0,
-            is_finished=is_finished or (lambda branch: False),
-        )
+    texts.sample(
+        places,
+        groups,
+        forced_ids=model.tokenizer.encode_pieces(FORCED),
+        max_new_tokens=max_new_tokens,
+        temperature=1.0,
+        is_finished=is_finished or (lambda branch: False),
+    )
 
 
 def nodes_fed(groups, *, last_step: int) -> int:

@@ -74,7 +74,7 @@ def test_cache_gives_the_logits_of_feeding_everything_from_scratch(data):
         if len(texts) > 1 and data.draw(st.booleans()):
             left = data.draw(st.integers(0, len(texts) - 1))
             if data.draw(st.booleans()):
-                away.append((cache.take([left]), texts[left]))
+                away.append((cache.fork([left]), texts[left]))
             kept = data.draw(st.permutations([at for at in range(len(texts)) if at != left]))
             cache.keep(kept)
             texts = [texts[place] for place in kept]
@@ -86,8 +86,8 @@ def test_copies_of_a_cache_go_on_behind_its_text_and_leave_it_as_it_is(monkeypat
     opening = [0, *range(5, 45)]
     cache = NETWORK.contexts(1)
     cache.feed([opening])
-    rows = cache.take([0, 0])
-    entering = cache.take([0])
+    rows = cache.fork([0, 0])
+    entering = cache.fork([0])
     assert_goes_on(fed(cache, [[30]])[0], NETWORK, [*opening, 30])
     rows.feed([[7, 8, 9], [10]])
     assert_goes_on(fed(cache, [[31]])[0], NETWORK, [*opening, 30, 31])
@@ -110,7 +110,7 @@ def test_keys_of_texts_stay_where_they_are_while_another_leaves_and_comes_back(
     cache.feed(texts)
     layers: Any = [] if is_plain else cache._cache.layers
     before = [layer.keys.data_ptr() for layer in layers]
-    away = cache.take([left])
+    away = cache.fork([left])
     cache.keep(kept)
     cache.feed([[11], [12]])
     away.feed([[13, 14]])
@@ -125,7 +125,7 @@ def test_keys_of_texts_stay_where_they_are_while_another_leaves_and_comes_back(
 def test_a_row_that_forgets_what_was_not_fed_goes_on_behind_what_was(monkeypatch):
     monkeypatch.setattr(NETWORK, "is_plain", True)
     cache = NETWORK.contexts(1)
-    cache.append([[0, 9, 8, 7]])
+    cache.feed([[0, 9, 8, 7]])
     seen = []
     own_states = type(NETWORK).own_states
     monkeypatch.setattr(

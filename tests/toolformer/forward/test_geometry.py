@@ -14,15 +14,10 @@ from toolformer.forward.geometry import (
 )
 
 
-def windows_per_batch(model, **changes) -> int:
-    values = {
-        "windows": 1000,
-        "branches_per_window": 25,
-        "window_tokens": 256,
-        "prompt_tokens": 400,
-        "max_new_tokens": 64,
-    }
-    return NetworkGeometry(model).windows_per_batch(**{**values, **changes})
+def windows_per_batch(model, *, windows=1000, branches=25, window_tokens=256) -> int:
+    keys = 400 + 4 * window_tokens + 64 * branches
+    geometry = NetworkGeometry(model)
+    return geometry.windows_per_batch(windows=windows, branches=branches, keys=keys)
 
 
 def feed(folder, compute, *, size=4) -> tuple[list, list[tuple[int, int]]]:
@@ -111,10 +106,8 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(tmp_path):
 
 @pytest.mark.parametrize(("branches", "windows"), [(25, 32), (200, 4), (5000, 1)])
 def test_a_processor_decodes_about_as_many_branches_whatever_the_tool(branches, windows):
-    assert windows_per_batch(tiny_model(), branches_per_window=branches) == windows
-    assert windows_per_batch(tiny_model(), branches_per_window=branches, windows=3) == min(
-        windows, 3
-    )
+    assert windows_per_batch(tiny_model(), branches=branches) == windows
+    assert windows_per_batch(tiny_model(), branches=branches, windows=3) == min(windows, 3)
     assert NetworkGeometry(tiny_model()).batch_tokens(window_tokens=256) == 1024
 
 
@@ -188,7 +181,7 @@ def test_rows_that_do_not_fit_together_are_worked_on_by_halves():
 
 def test_keys_of_long_windows_bound_a_batch_on_a_processor():
     model = tiny_model()
-    short = windows_per_batch(model, branches_per_window=6)
+    short = windows_per_batch(model, branches=6)
     # The tiny model's keys take a few hundred bytes a token.
-    long = windows_per_batch(model, branches_per_window=6, window_tokens=100_000)
+    long = windows_per_batch(model, branches=6, window_tokens=100_000)
     assert 1 <= long < short
