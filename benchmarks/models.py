@@ -34,7 +34,7 @@ from benchmarks.machine import machine, versions
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
-from toolformer.model_check import ModelCheck, check_model
+from toolformer.model_check import check_model, faults
 
 _WINDOW = 16
 # Of a loss in nats, of p_i relative.
@@ -136,7 +136,7 @@ class Row:
     architecture: str
     path: str | None = None
     start_token: str = ""
-    check: ModelCheck | None = None
+    check: dict[str, float] | None = None
     problem: str = ""
     seconds: float = 0.0
 
@@ -145,7 +145,7 @@ class Row:
         """What is wrong with it; a refusal is not."""
         if self.check is None:
             return [] if self.problem.startswith("refused") else [self.problem]
-        return self.check.faults(_TOLERANCE)
+        return faults(self.check, _TOLERANCE)
 
 
 def network(family: str, vocabulary_size: int) -> transformers.PreTrainedModel:
@@ -175,7 +175,7 @@ def row_of(family: str, folder: Path) -> Row:
     where = "everywhere" if model.prompt_start else "not in prompts"
     start_token = f"{model.tokenizer.token_text(model.bos_id)} {where}"
     try:
-        check, problem = check_model(model, with_gradient=True), ""
+        check, problem = check_model(model), ""
     except Exception as error:  # noqa: BLE001
         check, problem = None, f"fails: {_described(error)}"
     seconds = round(time.monotonic() - began, 1)
