@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 _SLIDING = "sliding_attention"
 # Windows that attention layers keep themselves, where masks do not reach them.
@@ -50,18 +50,12 @@ class AttentionKinds:
             return [cls({"": window}), *([by_kind] if kinds else [])]
         return [by_kind, cls({"": window})]
 
-    def with_window(self, window: int) -> "AttentionKinds":
-        """The same kinds with another window where there is one."""
-        return AttentionKinds({kind: own and window for kind, own in self.windows.items()})
-
     def masks(
         self,
         visible: torch.Tensor,
         queries: torch.Tensor,
         keys: torch.Tensor,
-        *,
-        dtype: torch.dtype,
-        device: torch.device,
+        model: "PreTrainedModel",
     ) -> Any:
         """The masks of all kinds of layers.
 
@@ -69,22 +63,23 @@ class AttentionKinds:
             visible: which keys each query may see, bool, shape `(rows or 1, queries, keys)`.
             queries: positions of the queries, int, shape `(rows or 1, queries)`.
             keys: positions of the keys, int, shape `(rows or 1, keys)`.
+            model: has their type and device.
 
         Returns:
             A mask of shape `(rows or 1, 1, queries, keys)`, or one for each kind by its name. They
             are of floats: eager attention would add booleans as 0 and 1.
         """
         # Booleans are moved, and become floats there: fewer bytes.
-        visible = visible.to(device)
+        visible = visible.to(model.device)
         if any(self.windows.values()):
-            queries, keys = queries.to(device), keys.to(device)
+            queries, keys = queries.to(model.device), keys.to(model.device)
         masks: dict[str, torch.Tensor] = {}
         for kind, window in self.windows.items():
             seen = visible
             if window is not None:
                 seen = visible & (queries[:, :, None] - keys[:, None, :] < window)
-            mask = torch.zeros(seen.shape, dtype=dtype, device=device)
-            masks[kind] = mask.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
+            mask = torch.zeros(seen.shape, dtype=model.dtype, device=model.device)
+            masks[kind] = mask.masked_fill_(~seen, torch.finfo(model.dtype).min)[:, None]
         return masks.get("", masks)
 
 

@@ -9,8 +9,9 @@ import functools
 import importlib.util
 import io
 import logging
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 from filelock import FileLock
 
@@ -67,27 +68,9 @@ def ensure_embedded_model(models_folder: Path) -> Path:
     return directory
 
 
-@contextlib.contextmanager
-def _parsing_once() -> Iterator[None]:
-    """Transformers parses the file for each of configuration, weights and tokenizer.
-
-    And it lists the names that tensors can have for each module of the model.
-    """
-    import gguf
-
-    parts = {name: getattr(gguf, name) for name in ("GGUFReader", "get_tensor_name_map")}
-    try:
-        for name, part in parts.items():
-            setattr(gguf, name, functools.cache(part))
-        yield
-    finally:
-        for name, part in parts.items():
-            setattr(gguf, name, part)
-
-
-@_parsing_once()
 def _convert(gguf_file: Path, directory: Path) -> None:
     prepare_transformers()
+    import gguf
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -100,9 +83,13 @@ def _convert(gguf_file: Path, directory: Path) -> None:
         # what it says there depends on whether transformers was imported before it was offline.
         "local_files_only": True,
     }
-    # Transformers draws a bar here that no setting of its own switches off.
-    with contextlib.redirect_stderr(io.StringIO()):
+    # Transformers parses the file for each of configuration, weights and tokenizer, and lists the
+    # names of tensors for each module of the model. It draws a bar that no setting switches off.
+    slow = ("GGUFReader", "get_tensor_name_map")
+    once: dict[str, Any] = {name: functools.cache(getattr(gguf, name)) for name in slow}
+    with mock.patch.multiple(gguf, **once), contextlib.redirect_stderr(io.StringIO()):
         quantised = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(**source)
     # A model loaded from GGUF refuses to be saved (it counts as quantised), although its weights
     # are plain tensors by now; so they move into a fresh model of the same configuration.
     quantised.config.__dict__.pop("quantization_config", None)
@@ -114,7 +101,7 @@ def _convert(gguf_file: Path, directory: Path) -> None:
     try:
         with replacing_folder(directory) as folder:
             plain.save_pretrained(folder)
-            AutoTokenizer.from_pretrained(**source).save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
             # Written for their owner alone; others on the machine may read a model.
             for file in folder.iterdir():
                 file.chmod(0o644)

@@ -4,8 +4,6 @@ Pure arithmetic, but for looking at how much is left, and giving some back.
 """
 
 import ctypes
-import gc
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig, PreTrainedModel
 
-_LOGGER = logging.getLogger(__name__)
 GIB = 2**30
 _BYTES_OF_WEIGHT = {"float32": 4, "bfloat16": 2, "float16": 2}
 # A float32 weight that is trained, its gradient, and its two moments.
@@ -56,7 +53,6 @@ def memory_needed(
     lora_rank: int | None = None,
     micro_batch_tokens: int = 4096,
     gradient_checkpointing: bool = False,
-    model: "PreTrainedModel | None" = None,
 ) -> MemoryNeeded:
     """What annotation and training of a model need; its weights are not read.
 
@@ -64,16 +60,17 @@ def memory_needed(
         precision: `float32`, `bfloat16` or `float16`; of training only what stands beside adapters
             is held in it.
         lora_rank, micro_batch_tokens, gradient_checkpointing: as of training.
-        model: that of the directory without weights, where it is there already.
 
     Raises:
         ModelNotFoundError: transformers does not know such a model.
     """
-    if model is None:
-        model = model_without_weights(path)
+    model = model_without_weights(path)
     config = model.config.get_text_config(decoder=True)
     count = model.num_parameters()
-    weights = _bytes_of_weights(model, path, precision)
+    weights = count * _BYTES_OF_WEIGHT[precision]
+    if hasattr(model.config, "quantization_config"):
+        # Fewer bits a weight: at least what the files hold.
+        weights = min(weights, sum(file.stat().st_size for file in path.glob("*.safetensors")))
     layers = getattr(config, "num_hidden_layers", 1)
     kept = config.hidden_size * 4 if gradient_checkpointing else activation_bytes(config)
     micro_batch = micro_batch_tokens * (layers * kept + activation_bytes(config))
@@ -100,15 +97,17 @@ def machine_memory() -> tuple[int, int]:
     import psutil
 
     memory = psutil.virtual_memory()
-    limit = _number(_CGROUP / "memory.max")
-    if limit is None:
+    try:
+        limit, used = (
+            int((_CGROUP / name).read_text()) for name in ("memory.max", "memory.current")
+        )
+    # Nothing limits it: there is no such file, or it says "max".
+    except (OSError, ValueError):
         return memory.total, memory.available
-    used = _number(_CGROUP / "memory.current") or 0
+    stat = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
     # Files that were read count as used, and give way.
-    for line in _lines(_CGROUP / "memory.stat"):
-        name, _, value = line.partition(" ")
-        used -= int(value) if name == "file" else 0
-    return min(memory.total, limit), min(memory.available, max(limit - used, 0))
+    left = limit - used + int(stat["file"])
+    return min(memory.total, limit), min(memory.available, max(left, 0))
 
 
 def available_memory(device: "str | torch.device") -> int | None:
@@ -136,30 +135,20 @@ def whole_memory(device: str) -> int | None:
     return torch.cuda.mem_get_info(device)[1] if device.startswith("cuda") else None
 
 
-def check_weights_fit(
-    model: "PreTrainedModel", path: Path, *, precision: str, device: str, space: int | None
-) -> None:
+def check_weights_fit(path: Path, *, precision: str, device: str, space: int | None) -> None:
     """Refuse a model whose weights alone do not fit, before they are read.
 
     Args:
-        model: the model of this directory without weights.
         device: a resolved device.
         space: bytes that it has for them; None where that is not known.
 
     Raises:
         OutOfMemoryError: with the figures, and what to do.
     """
-    needed = memory_needed(path, precision=precision, model=model)
-    if space is None or needed.annotating <= space:
+    needed = memory_needed(path, precision=precision)
+    if space is None or needed.weights <= space:
         return
-    if needed.weights <= space:
-        _LOGGER.warning(
-            "%s needs about %.1f GiB in %s, of which %.1f are weights; device %s has %.1f GiB",
-            *(path.name, needed.annotating / GIB, precision),
-            *(needed.weights / GIB, device, space / GIB),
-        )
-        return
-    half = memory_needed(path, precision="bfloat16", model=model).weights
+    half = memory_needed(path, precision="bfloat16").weights
     remedy = "Take a smaller model (language_model.path)"
     if scoring_precision(device) is None and half <= min(space, needed.weights - 1):
         remedy = "Set language_model.precision to bfloat16 or float16"
@@ -201,14 +190,6 @@ def check_training_fits(
     )
 
 
-def _bytes_of_weights(model: "PreTrainedModel", path: Path, precision: str) -> int:
-    weights = model.num_parameters() * _BYTES_OF_WEIGHT[precision]
-    if hasattr(model.config, "quantization_config"):
-        # Fewer bits a weight: at least what the files hold.
-        weights = min(weights, sum(file.stat().st_size for file in path.glob("*.safetensors")))
-    return weights
-
-
 def _adapter_weights(model: "PreTrainedModel", rank: int) -> int:
     """Two narrow matrices beside each linear layer of the body."""
     embeddings = (model.get_input_embeddings(), model.get_output_embeddings())
@@ -220,22 +201,11 @@ def _adapter_weights(model: "PreTrainedModel", rank: int) -> int:
     )
 
 
-def _number(file: Path) -> int | None:
-    text = "".join(_lines(file))
-    return int(text) if text.isdigit() else None
-
-
-def _lines(file: Path) -> list[str]:
-    return file.read_text().splitlines() if file.is_file() else []
-
-
 def release_memory() -> None:
     """Give back what is not in use any more, on the device too."""
-    import torch
+    from accelerate.utils.memory import clear_device_cache
 
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    clear_device_cache(garbage_collection=True)
     # The C library keeps what was freed between things in use; only glibc can be asked for it.
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
         trim(0)

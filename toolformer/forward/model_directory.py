@@ -134,11 +134,11 @@ def check_all_read(model: "PreTrainedModel", unexpected: Iterable[str], path: Pa
         ModelNotFoundError: names some of the weights.
     """
     prefix = model.base_model_prefix
-    parts = {_of_any_layer(_owner(name)) for name, _ in model.named_parameters()}
+    parts = {_part(name) for name, _ in model.named_parameters()}
     left_out = [
         name
         for name in sorted(unexpected)
-        if not parts.isdisjoint(map(_of_any_layer, (_owner(name), f"{prefix}.{_owner(name)}")))
+        if not parts.isdisjoint((_part(name), _part(f"{prefix}.{name}")))
     ]
     if left_out:
         layers = getattr(model.config.get_text_config(), "num_hidden_layers", "its")
@@ -150,13 +150,9 @@ def check_all_read(model: "PreTrainedModel", unexpected: Iterable[str], path: Pa
         )
 
 
-def _owner(weight: str) -> str:
-    """The part of a model that a weight belongs to."""
-    return weight.rpartition(".")[0]
-
-
-def _of_any_layer(part: str) -> str:
-    return re.sub(r"(?<![^.])\d+(?![^.])", "#", part)
+def _part(weight: str) -> str:
+    """The part of a model that a weight belongs to, in whichever layer."""
+    return re.sub(r"(?<![^.])\d+(?![^.])", "#", weight.rpartition(".")[0])
 
 
 def refused(reason: str) -> ModelNotFoundError:
@@ -181,12 +177,3 @@ def context_length(config: "PreTrainedConfig", name: str) -> int:
             # Where one text of a batch is longer, all of them stand at other angles.
             length = min(length, rope.get("original_max_position_embeddings", length))
     return length
-
-
-def context_length_of(path: Path) -> int:
-    """Most tokens that the model of a directory takes; its weights are not read.
-
-    Raises:
-        ModelNotFoundError: its configuration cannot be used.
-    """
-    return context_length(read_config(path).get_text_config(decoder=True), path.name)

@@ -29,7 +29,6 @@ from toolformer.forward.model_directory import (
     check_model_directory,
     check_weight_files,
     context_length,
-    model_without_weights,
     read_config,
     refused,
 )
@@ -119,9 +118,7 @@ class Network:
 
         device = resolve_device(device)
         config = read_config(path)
-        empty = model_without_weights(path)
-        space = available_memory(device)
-        check_weights_fit(empty, path, precision=precision, device=device, space=space)
+        check_weights_fit(path, precision=precision, device=device, space=available_memory(device))
         tokenizer = load_tokenizer(path)
         check_vocabulary(tokenizer, None, config, path.name)
         start_token(tokenizer, bos_token)
@@ -200,7 +197,7 @@ class Network:
             input_ids: int, shape `(batch, position)`. Right-padded causal rows need no mask.
             cache: keys and values of what stands before; grows by `position`. Without one nothing
                 is kept.
-            attention_mask: of `masks`. Needed whenever there is a cache: without a mask
+            attention_mask: of `kinds`. Needed whenever there is a cache: without a mask
                 scaled_dot_product_attention sees only the last keys.
             position_ids: int, shape `(batch or 1, position)`.
 
@@ -242,13 +239,6 @@ class Network:
     def _cache_name(self) -> str:
         fields = inspect.signature(self._body.forward).parameters
         return "cache_params" if "cache_params" in fields else "past_key_values"
-
-    def masks(
-        self, visible: torch.Tensor, queries: torch.Tensor, keys: torch.Tensor
-    ) -> torch.Tensor | dict[str, torch.Tensor]:
-        """The attention masks for all kinds of the model's layers; see `AttentionKinds.masks`."""
-        dtype, device = self.model.dtype, self.device
-        return self.kinds.masks(visible, queries, keys, dtype=dtype, device=device)
 
     def logits(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Next-token logits in float32, shape `(..., vocabulary)`, of `(..., hidden)`."""

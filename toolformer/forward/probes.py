@@ -8,7 +8,6 @@ its own whole forward pass is served so, and one that does not on the plain path
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 
@@ -51,12 +50,11 @@ def probe(model: Network) -> None:
         _find_head(model)
         if model.precision == FLOAT16:
             _check_overflow(model)
-        shared = _shared_kinds(model)
-    model.is_plain = shared is None
-    model.kinds, model.key_bytes = shared or (AttentionKinds({"": None}), 0)
-    if shared is None:
-        model.copies_cache = _copies_cache(model)
+        kinds = _shared_kinds(model)
+        model.is_plain, model.kinds = kinds is None, kinds or AttentionKinds({"": None})
+        model.copies_cache = kinds is not None or _copies_cache(model)
         model.key_bytes = _bytes_of_token(model)
+    if model.is_plain:
         _LOGGER.warning(
             "%s is fed on the plain path, a row for each context and continuation: right, and "
             "several times slower than models of keys that continuations share",
@@ -130,24 +128,22 @@ def _check_overflow(model: Network) -> None:
                 model.check_finite(model.logits(piece))
 
 
-def _shared_kinds(model: Network) -> tuple[AttentionKinds, int] | None:
-    """How branches can go on side by side behind the keys of a text that they share.
+def _shared_kinds(model: Network) -> AttentionKinds | None:
+    """By which masks branches can go on side by side behind the keys of a text that they share.
 
-    Returns:
-        The kinds of masks that the class takes, and the bytes of a token's keys and values in all
-        layers; None where no masks give what each branch gives alone, as with layers that keep
-        states instead of keys.
+    None where no masks give what each branch gives alone, as with layers that keep states instead
+    of keys.
     """
     for kinds in AttentionKinds.of(model.text_config):
         with _unserved():
-            model.kinds = kinds.with_window(_WINDOW)
-            key_bytes = _key_bytes_if_shared(model)
-            if key_bytes is not None:
-                return kinds, key_bytes
+            windows = {kind: own and _WINDOW for kind, own in kinds.windows.items()}
+            model.kinds = AttentionKinds(windows)
+            if _are_keys_shared(model):
+                return kinds
     return None
 
 
-def _key_bytes_if_shared(model: Network) -> int | None:
+def _are_keys_shared(model: Network) -> bool:
     row = _probe_row(model, _SHARED + 2 * _BRANCH)
     shared, first, second = row[: -2 * _BRANCH], row[-2 * _BRANCH : -_BRANCH], row[-_BRANCH:]
     with torch.inference_mode(), small_window(model.text_config, _WINDOW):
@@ -160,8 +156,7 @@ def _key_bytes_if_shared(model: Network) -> int | None:
     rounding, behind_gap = _distance(of_first, expected[0]), _distance(of_second, expected[1])
     least = max(_TOLERANCES["float32"], _ROUNDINGS * torch.finfo(model.model.dtype).eps)
     is_shared = behind_gap < _TIMES_ROUNDING * rounding + least
-    is_shared &= _are_close(model, torch.stack([of_first, of_second]), expected)
-    return rows.key_bytes if is_shared else None
+    return is_shared and _are_close(model, torch.stack([of_first, of_second]), expected)
 
 
 def _copies_cache(model: Network) -> bool:
@@ -200,18 +195,17 @@ def _bytes_of_token(model: Network) -> int:
     """How much the model's own cache grows with a token, in bytes; at least 1."""
     with torch.inference_mode():
         caches = [model.own_states(_batch(model, [_probe_row(model, at)]))[1] for at in (4, 8)]
-    fewer, more = map(_bytes_of_cache, caches)
-    return max(1, (more - fewer) // 4)
-
-
-def _bytes_of_cache(cache: Any) -> int:
-    return sum(
-        state.nbytes
-        for layer in (cache.layers if cache is not None else ())
-        for value in vars(layer).values()
-        for state in (value.values() if isinstance(value, dict) else (value,))
-        if hasattr(state, "nbytes")
+    fewer, more = (
+        sum(
+            state.nbytes
+            for layer in (cache.layers if cache is not None else ())
+            for value in vars(layer).values()
+            for state in (value.values() if isinstance(value, dict) else (value,))
+            if hasattr(state, "nbytes")
+        )
+        for cache in caches
     )
+    return max(1, (more - fewer) // 4)
 
 
 def _are_close(model: Network, states: torch.Tensor, expected: torch.Tensor) -> bool:

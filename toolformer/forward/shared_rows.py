@@ -51,13 +51,6 @@ class SharedRows(Rows):
         """Keys held per line, hidden ones included."""
         return self._visible.shape[1]
 
-    @property
-    def key_bytes(self) -> int:
-        """Bytes of a token's keys and values in all layers."""
-        layers: Any = self._cache.layers
-        held = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
-        return held // (self._line_count * self.keys)
-
     def length(self, row: int) -> int:
         """See `Rows.length`."""
         return int(self._lengths[row])
@@ -118,7 +111,7 @@ class SharedRows(Rows):
             hidden = model.hidden_states(
                 ids.to(model.device),
                 cache=self._cache,
-                attention_mask=model.masks(visible, places, self._positions),
+                attention_mask=model.kinds.masks(visible, places, self._positions, model.model),
                 # Some classes, such as OPT, would read positions from the mask, and not from this.
                 position_ids=places.to(model.device),
             )

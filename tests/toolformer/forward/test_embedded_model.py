@@ -90,7 +90,7 @@ def test_a_killed_conversion_leaves_nothing_that_looks_like_a_model(wheel, tmp_p
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(transformers.AutoTokenizer, "from_pretrained", die)
+        patch.setattr(transformers.PreTrainedTokenizerBase, "save_pretrained", die)
         with pytest.raises(KeyboardInterrupt):
             ensure_embedded_model(tmp_path / "models")
     directory = embedded_model_directory(tmp_path / "models")

@@ -15,7 +15,7 @@ def test_query_heads_that_share_keys_give_what_copies_of_the_keys_give():
     # The last tokens do not see the third: transformers makes no such mask itself.
     visible = torch.ones((1, 6, 6), dtype=torch.bool).tril()
     visible[:, 3:, 2] = False
-    mask = model.masks(visible, places, places)
+    mask = model.kinds.masks(visible, places, places, model.model)
     states = []
     for name in ("sdpa_shared_heads", "sdpa"):
         model.model.set_attn_implementation(name)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.devices import check_device, resolve_device
 from toolformer.forward.memory import check_weights_fit, whole_memory
-from toolformer.forward.model_directory import model_without_weights
 from toolformer.forward.precision import automatic_precisions
 from toolformer.forward.windows import Window
 from toolformer.home.progress import ProgressCallback
@@ -57,22 +56,22 @@ def check_can_annotate(
         OutOfMemoryError: its weights take more memory than the device has.
         SequenceTooLongError: a sampled or a scored row may not fit its context.
     """
-    from toolformer.forward.model_directory import context_length_of
+    from toolformer.forward.model_directory import context_length, read_config
     from toolformer.forward.tokenization import load_tokenizer
 
     if model.is_served:
         # It says what it takes when it is first asked.
         return
     directory = model.directory
-    tokenizer, context_length = load_tokenizer(directory), context_length_of(directory)
+    tokenizer, config = load_tokenizer(directory), read_config(directory)
+    length = context_length(config.get_text_config(decoder=True), directory.name)
     for name, prompt in prompts.items():
-        _check_context(name, prompt, tokenizer, settings, context_length)
+        _check_context(name, prompt, tokenizer, settings, length)
     if is_here:
         named = settings.language_model.precision
         device = resolve_device(settings.language_model.device)
         check_device(device)
         check_weights_fit(
-            model_without_weights(directory),
             directory,
             precision=automatic_precisions(device)[0] if named == "auto" else named,
             device=device,
