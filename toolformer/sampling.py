@@ -18,8 +18,7 @@ from toolformer.forward.batching import longest_first
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.geometry import feed_in_batches
 from toolformer.forward.model import Branch, Model, Place, Texts
-from toolformer.forward.prompt import SplitPrompt
-from toolformer.forward.windows import Window
+from toolformer.forward.windows import SplitPrompt, Window
 from toolformer.positions import choose_positions
 from toolformer.samples import (
     NOT_PROPOSED,

@@ -16,8 +16,7 @@ from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.model import Place
-from toolformer.forward.prompt import SplitPrompt
-from toolformer.forward.windows import Window
+from toolformer.forward.windows import SplitPrompt, Window
 
 # Warnings of model classes that this project does not choose.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]

@@ -51,10 +51,7 @@ class NetworkGeometry:
 
     def __init__(self, model: "Network"):
         self._model = model
-
-    @property
-    def _is_on_gpu(self) -> bool:
-        return self._model.device.type == "cuda"
+        self._is_on_gpu = model.device.type == "cuda"
 
     def batch_tokens(self, *, window_tokens: int) -> int:
         """See `Geometry.batch_tokens`."""

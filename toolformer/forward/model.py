@@ -1,11 +1,10 @@
-"""What the method asks of a language model, whoever runs it.
+"""The protocols through which the method asks a language model, whoever runs it.
 
-    sampling    how likely ` [` is in front of each token of texts behind P(x); continuations there
-    scoring     -log p of given tokens behind given tokens
-    decoding    the next token behind each of several texts that grow, with its likeliest
+    sampling    probability of ` [` before each token of texts after P(x); continuations there
+    scoring     -log p of given tokens after given tokens
+    decoding    the next token of each of several growing texts, with the likeliest ones
 
-Modules of the method know these protocols alone. `language_model` answers by passes of a network,
-`toolformer.served` by requests to a server.
+`language_model` answers by passes of a network, `toolformer.served` by requests to a server.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,24 +16,22 @@ import numpy as np
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 
-# So many ranks every model tells; see `NextTokens.call_rank`. vLLM tells no more without a flag.
+# Ranks that every model reports; see `NextTokens.call_rank`. vLLM needs a flag to report more.
 TOLD_RANKS = 20
 
 
 class Place(NamedTuple):
-    """A place in one of several texts: in front of its token at this position, both from 0."""
+    """A place in one of several texts: before its token at this position, both from 0."""
 
     row: int
     position: int
 
 
 class Continuation(NamedTuple):
-    """Tokens that go on with a text from a place of it, and those that are predicted behind them.
+    """Tokens that continue a text from a place, and those predicted after them, at least one each.
 
     Attributes:
-        place: the text in front of it is what the tokens stand behind.
-        tokens: at least one.
-        following: at least one; fed too, but for the last.
+        following: fed too, but for the last.
     """
 
     place: Place
@@ -43,7 +40,7 @@ class Continuation(NamedTuple):
 
     @property
     def fed(self) -> tuple[int, ...]:
-        """All tokens of it that are fed."""
+        """The tokens that are fed."""
         return (*self.tokens, *self.following[:-1])
 
 
@@ -76,8 +73,8 @@ class Texts(Protocol):
         """-log p of tokens at places, behind the prompt and the text in front, in nats.
 
         Args:
-            min_probability: of tokens that are less likely, it may be infinite.
-            most: and of those that so many others of the same row exceed.
+            min_probability: the loss of a less likely token may be infinite.
+            most: so may that of a token that so many others of the same row exceed.
         """
         ...
 
@@ -100,19 +97,15 @@ class Texts(Protocol):
         Args:
             places: in the order of their rows; at least one. This is the last question.
             groups: the branches that start at each place.
-            forced_ids: tokens that stand in front of what is sampled; at least one.
-            temperature: temperature of the sampling distribution; 1 is the model's own.
-            is_finished: whether a branch ends with the token that it has got.
+            forced_ids: tokens before what is sampled; at least one.
+            temperature: 1 is the model's own distribution.
+            is_finished: whether a branch ends with its last token.
 
         Paper: §2, "Sampling API Calls".
         """
-        ...
 
     def continuation_losses(self, continuations: Sequence[Continuation]) -> list[list[float]]:
-        """-log p of the tokens behind continuations, in nats.
-
-        Args:
-            continuations: at least one.
+        """-log p of the tokens after continuations, at least one, in nats.
 
         Returns:
             Shape `(continuations, following)`, ragged.
@@ -140,8 +133,7 @@ class NextTokens(Protocol):
     def call_rank(self) -> int | None:
         """Rank of the token that opens a call, from 1.
 
-        A server need not tell it where it is above `TOLD_RANKS` and above the `count` that was
-        asked for: it is None then.
+        None if a server does not report it, above `TOLD_RANKS` and the `count` asked for.
         """
         ...
 
@@ -164,10 +156,9 @@ class NextTokens(Protocol):
         """The token that a random number in [0, 1) draws at a temperature above 0.
 
         Args:
-            top_p: only the likeliest tokens have a chance, as few as have this probability in all
-                at that temperature; always the likeliest one.
-            banned: a token that has no chance; where it alone is left, the likeliest other is
-                taken.
+            top_p: only the fewest likeliest tokens with this total probability at that temperature
+                have a chance; always the likeliest one.
+            banned: a token without a chance; if it alone is left, the likeliest other is taken.
         """
         ...
 
@@ -199,22 +190,19 @@ class Contexts(Protocol):
 
     def feed(self, tokens: Sequence[Sequence[int]]) -> object:
         """Append tokens to every row, at least one to each."""
-        ...
 
     def next_tokens(
         self, tokens: Sequence[Sequence[int]], *, open_id: int, count: int
     ) -> Sequence[NextTokens]:
-        """Append tokens to every row, and see what is expected behind them.
+        """Append tokens to every row, at least one each, and return what is expected after them.
 
         Args:
-            tokens: at least one for each row.
             count: how many of the likeliest tokens are wanted; no more than there are.
         """
         ...
 
     def forget(self, row: int, length: int) -> None:
         """Forget all but the first `length` tokens of a row."""
-        ...
 
     def fork(self, rows: Sequence[int]) -> Self:
         """Some of the rows, at least one, each as often as it is named; these stay as they are."""
@@ -222,7 +210,6 @@ class Contexts(Protocol):
 
     def keep(self, rows: Sequence[int]) -> None:
         """Leave these rows, at least one, in this order; one that keeps its place is not copied."""
-        ...
 
     def join(self, others: Sequence[Self]) -> Self:
         """The rows of all these, which have at least one each; they are used up."""
@@ -238,11 +225,7 @@ class Geometry(Protocol):
         ...
 
     def batch_tokens(self, *, window_tokens: int) -> int:
-        """Most tokens of one batch, in scoring and in reading texts.
-
-        Args:
-            window_tokens: most tokens of a window.
-        """
+        """Most tokens of a batch, in scoring and reading; a window has at most `window_tokens`."""
         ...
 
     def windows_per_batch(self, *, windows: int, branches: int, keys: int) -> int:
@@ -255,11 +238,7 @@ class Geometry(Protocol):
         ...
 
     def rows(self, *, row_tokens: int) -> int:
-        """How many texts are completed together.
-
-        Args:
-            row_tokens: most tokens of a text, prompt and completion.
-        """
+        """How many texts of at most `row_tokens`, prompt and completion, are completed together."""
         ...
 
 
@@ -267,11 +246,10 @@ class Model(Protocol):
     """A causal language model.
 
     Attributes:
-        bos_id: the token in front of every scored text, so that its first token has a probability.
-        prompt_start: stands in front of few-shot prompts: the start token where the tokenizer
-            itself puts one in front of every text, else nothing.
-        loss_noise: standard deviation of a token's loss when the same is asked again, where that
-            was measured; None on this machine.
+        bos_id: the token before every scored text, so that its first token has a probability.
+        prompt_start: what few-shot prompts begin with: the start token if the tokenizer itself puts
+            one before every text, else nothing.
+        loss_noise: standard deviation of a token's loss when a server is asked again, if measured.
     """
 
     name: str
@@ -312,13 +290,13 @@ class Model(Protocol):
 
         Args:
             rows: token ids, ragged; all that is fed, with the start token.
-            places: row, place of the token that is the last in front, token, for each wanted loss.
+            places: row, place of the last token before it, token, for each wanted loss.
             banned: a token whose probability is 0; those of the others sum to 1.
         """
         ...
 
     def read(self, prompt: str | None, windows: Sequence[Window]) -> Texts:
-        """Read windows, each with at least one token, behind a prompt.
+        """Read windows of at least one token after a prompt.
 
         Args:
             prompt: with the slot `{text}` exactly once; None for the start token alone.
@@ -335,12 +313,11 @@ class Model(Protocol):
         ...
 
     def ask_while(self, is_wanted: Callable[[], bool]) -> None:
-        """Break off what is asked of a server once this is false; here a pass goes on to its end.
+        """Break off requests to a server once this is false; a pass goes on to its end.
 
         Args:
             is_wanted: called about once a second by the threads that wait for an answer.
         """
-        ...
 
     def given_tokens(
         self,

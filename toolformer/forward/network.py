@@ -4,7 +4,6 @@ Weights are read from safetensors only: a pickled checkpoint can run code when i
 """
 
 import inspect
-import logging
 import threading
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -38,7 +37,6 @@ from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 if TYPE_CHECKING:
     from transformers import Cache, PreTrainedConfig, PreTrainedModel
 
-_LOGGER = logging.getLogger(__name__)
 # Rows of the output layer computed at once: bounds the memory of full-vocabulary logits. On a
 # processor, more than 32 MiB at once are taken from the system, and given back, for every piece; on
 # a GPU fewer rows are waited for longer than they are computed.
@@ -74,9 +72,6 @@ class Network:
         self.name = name
         self.bos_id = start_token(tokenizer, bos_token)
         self.prompt_start = [self.bos_id] if tokenizer.start_ids else []
-        if not tokenizer.start_ids and bos_token is None:
-            start = tokenizer.token_text(self.bos_id)
-            _LOGGER.info("%s puts no start token in front of texts: %r is taken", name, start)
         check_vocabulary(tokenizer, self.bos_id, model.config, name)
         self.context_length = context_length(self.text_config, name)
         self.tokens_fed = 0
@@ -184,12 +179,7 @@ class Network:
         return max(LOGIT_ROWS, _GPU_LOGIT_BYTES // (4 * self.text_config.vocab_size))
 
     def hidden_states(
-        self,
-        input_ids: torch.Tensor,
-        *,
-        cache: "Cache | None" = None,
-        attention_mask: torch.Tensor | dict[str, torch.Tensor] | None = None,
-        position_ids: torch.Tensor | None = None,
+        self, input_ids: torch.Tensor, *, cache: "Cache | None" = None, **behind: Any
     ) -> torch.Tensor:
         """Feed tokens through the body.
 
@@ -197,18 +187,16 @@ class Network:
             input_ids: int, shape `(batch, position)`. Right-padded causal rows need no mask.
             cache: keys and values of what stands before; grows by `position`. Without one nothing
                 is kept.
-            attention_mask: of `kinds`. Needed whenever there is a cache: without a mask
-                scaled_dot_product_attention sees only the last keys.
-            position_ids: int, shape `(batch or 1, position)`.
+            behind: beside a cache, `position_ids` of shape `(batch or 1, position)`, and an
+                `attention_mask` of `kinds`: scaled_dot_product_attention would see only the last
+                keys.
 
         Returns:
             The last hidden states, shape `(batch, position, hidden)`; of a model whose logits do
             not follow from them, the logits.
         """
-        behind: dict[str, Any] = {}
         if cache is not None:
-            behind = {"past_key_values": cache, "position_ids": position_ids}
-            behind["attention_mask"] = attention_mask
+            behind["past_key_values"] = cache
         return self._fed(input_ids, use_cache=cache is not None, **behind)[0]
 
     def own_states(self, input_ids: torch.Tensor, cache: Any = None) -> tuple[torch.Tensor, Any]:

@@ -2,12 +2,8 @@
 
 import functools
 import time
-from pathlib import Path
 
 FLOAT32, BFLOAT16, FLOAT16 = "float32", "bfloat16", "float16"
-_PROCESSOR = Path("/proc/cpuinfo")
-# Flags of processors that compute in bfloat16 themselves.
-_BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 # 16 bits round, so they are taken where they are at least so many times as fast as float32.
 _LEAST_GAIN = 1.2
 # Rows, inputs and outputs of a layer's product that is timed, and how often.
@@ -55,17 +51,11 @@ def training_precision(device: str) -> str:
 
 @functools.cache
 def is_faster_in_bfloat16() -> bool:
-    """Whether this processor has instructions for bfloat16, and they are worth it.
+    """Time the product of a small model's layer, and return whether bfloat16 is worth it.
 
-    Those without emulate it and take many times as long. With AVX512-BF16 alone some take half the
-    time of float32 and others twice it, so the product of a small model's layer is timed.
+    Processors without instructions for it emulate it and take many times as long; with AVX512-BF16
+    alone some take half the time of float32 and others twice it.
     """
-    try:
-        about = _PROCESSOR.read_text(errors="replace")
-    except OSError:
-        return False
-    if _BFLOAT16_FLAGS.isdisjoint(about.split()):
-        return False
     # In turns, and the best one counts: what else the machine does slows both down.
     turns = [[_seconds_of_product(name) for name in (FLOAT32, BFLOAT16)] for _ in range(_TURNS)]
     in_float32, in_bfloat16 = map(min, zip(*turns, strict=True))

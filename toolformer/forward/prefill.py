@@ -18,10 +18,9 @@ from toolformer.forward.model import Branch, Continuation, Place
 from toolformer.forward.network import Network
 from toolformer.forward.next_tokens import ranks, sample_tokens
 from toolformer.forward.own_rows import OwnRows
-from toolformer.forward.prompt import SplitPrompt
 from toolformer.forward.rows import Rows
 from toolformer.forward.shared_rows import SharedRows
-from toolformer.forward.windows import Window
+from toolformer.forward.windows import SplitPrompt, Window
 
 
 class ReadTexts:

@@ -1,4 +1,4 @@
-"""Windows: parts of a text that fit prompt and context of the model."""
+"""Windows: parts of a text that fit prompt and context of the model; and the prompt's own parts."""
 
 import itertools
 from collections.abc import Iterator
@@ -11,6 +11,8 @@ _BOUNDARY_SEARCH_SHARE = 0.25
 # Characters tokenised at once while looking for boundaries, per token of a window. English text
 # has about 4 characters a token; more than that costs only time, less costs only another turn.
 _CHARACTERS_PER_TOKEN = 6
+
+TEXT_SLOT = "{text}"
 
 # Which window it is: its text, and its number there, from 0.
 WindowKey = tuple[str, int]
@@ -101,3 +103,33 @@ def _boundary(stretch: str, offsets: list[int | None], limit: int) -> int:
     # No space near: any token that begins a character, and at the least one character, so that
     # cutting always moves on.
     return next((boundary for boundary in places if boundary), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitPrompt:
+    """A prompt cut at its slot.
+
+    Attributes:
+        prefix: what stands before the text, without the space at its end.
+        before_text: that space. It belongs to the first word of the text, because vocabularies
+            hold ` word` as one token.
+    """
+
+    prefix: str
+    before_text: str
+    after_text: str
+
+    @classmethod
+    def of(cls, prompt: str) -> "SplitPrompt":
+        """Cut a prompt that holds the slot exactly once; `tools.prompting` checks that."""
+        before, _, after = prompt.partition(TEXT_SLOT)
+        prefix = before.rstrip(" ")
+        return cls(prefix, before[len(prefix) :], after)
+
+    def shared_ids(self, tokenizer: Tokenizer) -> list[int]:
+        """Tokens of the prefix, without a start token."""
+        return tokenizer.encode(self.prefix)
+
+    def text_part_ids(self, tokenizer: Tokenizer, text: str) -> list[int]:
+        """What is fed for one text between the shared prefix and the text's own tokens."""
+        return tokenizer.encode_behind(f"{self.before_text}{text}{self.after_text}")

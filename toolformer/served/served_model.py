@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from toolformer.forward.model import TOLD_RANKS, Branch, Continuation, GivenToken, Place
-from toolformer.forward.prompt import SplitPrompt
 from toolformer.forward.start_token import end_ids, start_token
 from toolformer.forward.tokenization import Tokenizer
-from toolformer.forward.windows import Window
+from toolformer.forward.windows import SplitPrompt, Window
 from toolformer.served.answers import TokenScore
 from toolformer.served.completion_forms import seed_of
 from toolformer.served.handshake import server_capabilities
