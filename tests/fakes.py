@@ -194,7 +194,7 @@ class ScriptedModel:
     prompt_start: Sequence[int] = ()
     end_ids = frozenset({0, 1})
     precision = "float32"
-    contexts, geometry = LanguageModel.contexts, LanguageModel.geometry
+    contexts, rows_at_once = LanguageModel.contexts, LanguageModel.rows_at_once
     given_tokens, ask_while = LanguageModel.given_tokens, LanguageModel.ask_while
 
     def __init__(self, texts: Sequence[str], open_ranks: Mapping[str, int] | None = None):
@@ -203,6 +203,8 @@ class ScriptedModel:
         self.key_bytes = 16
         self.device = torch.device("cpu")
         self.model = SimpleNamespace(dtype=torch.float32)
+        # Zero where a key is visible.
+        self.kinds = SimpleNamespace(masks=lambda v, *_: torch.where(v, 0.0, -1.0)[:, None])
         self.vocabulary_size = self.tokenizer.vocabulary_size
         self.asked: list[str] = []
         self._texts = list(texts)
@@ -225,10 +227,6 @@ class ScriptedModel:
 
     def logits(self, hidden_states):
         return hidden_states
-
-    def masks(self, visible, queries, keys):
-        """Zero where a key is visible, as `LanguageModel.masks` has it."""
-        return torch.where(visible, 0.0, -1.0)[:, None]
 
     def _scores(self, context: str) -> torch.Tensor:
         self.asked.append(context)

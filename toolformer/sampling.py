@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 from toolformer.calls import call_open_id
 from toolformer.errors import SequenceTooLongError
-from toolformer.forward.batching import longest_first
+from toolformer.forward.batching import feed_in_batches, longest_first
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.geometry import feed_in_batches
 from toolformer.forward.model import Branch, Model, Place, Texts
 from toolformer.forward.windows import SplitPrompt, Window
 from toolformer.positions import choose_positions
@@ -260,7 +259,7 @@ def sample_shard(
         "geometry",
         lambda: {
             "windows_per_batch": windows_per_batch
-            or model.geometry.windows_per_batch(windows=len(windows), branches=branches, keys=keys)
+            or model.windows_per_batch(windows=len(windows), branches=branches, keys=keys)
         },
     )
     order = longest_first([len(window.ids) for window in windows])

@@ -14,7 +14,7 @@ from toolformer.augmentation import KeptCall
 from toolformer.base.digests import hex_digest
 from toolformer.chained_calls import FirstCalls
 from toolformer.errors import ToolformerError
-from toolformer.forward.geometry import geometry_metadata
+from toolformer.forward.batching import geometry_metadata
 from toolformer.forward.windows import Window, WindowKey
 from toolformer.home.wiring.sampling import sampled_calls
 from toolformer.stage_cost import CostMeter

@@ -20,8 +20,7 @@ from toolformer.base.digests import digest, hex_digest_of_file
 from toolformer.calls import call_open_id
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.modes import DISABLED
-from toolformer.forward.batching import plan_batches
-from toolformer.forward.geometry import feed_in_halves
+from toolformer.forward.batching import feed_in_halves, plan_batches
 from toolformer.forward.model import Model
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
@@ -67,7 +66,7 @@ class Losses(Measured):
         batches = plan_batches(
             [len(window.ids) for window in windows],
             token_budget=settings.scoring.token_budget
-            or model.geometry.batch_tokens(window_tokens=settings.corpus.window_tokens),
+            or model.batch_tokens(window_tokens=settings.corpus.window_tokens),
         )
         base = base_beside(model, self.model, self.run)
         rows: list[dict] = []

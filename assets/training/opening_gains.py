@@ -63,7 +63,7 @@ def measure_openings(
     settings, model = work.settings, load_model()
     windows = [text.window for text in texts]
     # Fits the longest text, with which the calls of one that is scored share their keys.
-    token_budget = settings.scoring.token_budget or model.geometry.batch_tokens(
+    token_budget = settings.scoring.token_budget or model.batch_tokens(
         window_tokens=max(len(window.ids) for window in windows)
     )
     call_top_k = settings.decoding.call_top_k

@@ -99,7 +99,7 @@ def complete(
     if unknown:
         batch = DecodingBatch(model, model.end_ids if end_ids is None else end_ids)
         row_tokens = max(len(row.pending) for row in unknown) + most_new_tokens(decoding)
-        max_rows = rows_at_once or model.geometry.rows(row_tokens=row_tokens)
+        max_rows = rows_at_once or model.rows_at_once(row_tokens=row_tokens)
         _decode(unknown, batch, shared_opening(model, unknown), max_rows, run_calls, progress)
     return [known.get(row.index) or row.completion for row in rows]
 

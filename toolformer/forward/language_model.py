@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
-from toolformer.forward.geometry import NetworkGeometry
+from toolformer.forward.memory import activation_bytes, available_memory, whole_memory
 from toolformer.forward.model import GivenToken
 from toolformer.forward.network import Network, check_length
 from toolformer.forward.next_tokens import LocalNextTokens, next_tokens
@@ -19,6 +19,25 @@ from toolformer.forward.windows import Window
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+# On a processor: larger batches leave its cache, smaller ones starve its matrix products; and so
+# many branches decode at the same time. The keys of long windows bound them further: a shard of
+# whole web pages has hundreds, each of which holds 40 MiB or more.
+_PROCESSOR_BATCH_TOKENS = 1024
+_PROCESSOR_BRANCHES = 800
+_PROCESSOR_KEY_BYTES = 2**30
+# Rows behind copies of their texts' keys: so many keys are counted as one token of the batch. On a
+# GPU memory is the bound, and a key takes about as much of it as a token that is fed.
+_PROCESSOR_KEYS_PER_TOKEN = 8
+# So many texts are completed at the same time; with more of them, the weights that a step reads are
+# no longer what it waits for. Few texts grow as long as they may, so the bytes are seldom reached.
+_PROCESSOR_ROWS = 128
+_PROCESSOR_ROW_BYTES = 2**31
+# On a GPU: enough rows to keep it busy, as far as this share of the free memory reaches.
+_GPU_BATCH_TOKENS = 16384
+_GPU_BRANCHES = 8192
+_GPU_ROWS = 512
+_MEMORY_SHARE = 0.5
 
 
 class LanguageModel(Network):
@@ -45,10 +64,41 @@ class LanguageModel(Network):
     def ask_while(self, is_wanted: Callable[[], bool]) -> None:
         """See `Model.ask_while`."""
 
+    def batch_tokens(self, *, window_tokens: int) -> int:
+        """See `Model.batch_tokens`."""
+        if self.device.type != "cuda":
+            return _PROCESSOR_BATCH_TOKENS
+        # Of what the weights leave, whoever uses it now: tools of a shard are scored one after the
+        # other, also by several processes, and L(ε) of all is of the same batches.
+        space = whole_memory(str(self.device)) or 0
+        space -= self.model.get_memory_footprint()
+        # Half of the share for the batch that is running, half for the keys of the windows.
+        held = int(space * _MEMORY_SHARE) // 2 // activation_bytes(self.text_config)
+        return max(window_tokens, min(_GPU_BATCH_TOKENS, held))
+
     @property
-    def geometry(self) -> NetworkGeometry:
-        """See `Model.geometry`."""
-        return NetworkGeometry(self)
+    def keys_per_token(self) -> int:
+        """See `Model.keys_per_token`."""
+        is_fed_again = self.is_plain or self.device.type == "cuda"
+        return 1 if is_fed_again else _PROCESSOR_KEYS_PER_TOKEN
+
+    def windows_per_batch(self, *, windows: int, branches: int, keys: int) -> int:
+        """See `Model.windows_per_batch`."""
+        copies = branches if self.is_plain else 1
+        window_bytes = copies * keys * self.key_bytes
+        if self.device.type != "cuda":
+            at_once = _PROCESSOR_BRANCHES // branches
+            return max(1, min(windows, at_once, _PROCESSOR_KEY_BYTES // window_bytes))
+        held = _share_of_free(self.device) // 2 // window_bytes
+        return max(1, min(_GPU_BRANCHES // branches, held))
+
+    def rows_at_once(self, *, row_tokens: int) -> int:
+        """See `Model.rows_at_once`."""
+        # A batch that takes others in is held twice for a moment.
+        row_bytes = 2 * row_tokens * self.key_bytes
+        if self.device.type != "cuda":
+            return max(1, min(_PROCESSOR_ROWS, _PROCESSOR_ROW_BYTES // row_bytes))
+        return max(1, min(_GPU_ROWS, _share_of_free(self.device) // row_bytes))
 
     def losses_at(
         self,
@@ -154,3 +204,7 @@ def _given(logits: torch.Tensor, ids: Sequence[int], top: int) -> list[GivenToke
         GivenToken(int(rank), own, list(zip(map(int, others[:width]), others[width:], strict=True)))
         for rank, own, *others in numbers
     ]
+
+
+def _share_of_free(device: torch.device) -> int:
+    return int((available_memory(device) or 0) * _MEMORY_SHARE)

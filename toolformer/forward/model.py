@@ -216,34 +216,8 @@ class Contexts(Protocol):
         ...
 
 
-class Geometry(Protocol):
-    """How much is asked of a model at once, where the user does not say."""
-
-    @property
-    def keys_per_token(self) -> int:
-        """How many tokens of a text in front of a continuation count as one of its own."""
-        ...
-
-    def batch_tokens(self, *, window_tokens: int) -> int:
-        """Most tokens of a batch, in scoring and reading; a window has at most `window_tokens`."""
-        ...
-
-    def windows_per_batch(self, *, windows: int, branches: int, keys: int) -> int:
-        """How many of some texts are sampled together.
-
-        Args:
-            branches: sampled at each text, `k · m`.
-            keys: most tokens that are held for each text with its branches.
-        """
-        ...
-
-    def rows(self, *, row_tokens: int) -> int:
-        """How many texts of at most `row_tokens`, prompt and completion, are completed together."""
-        ...
-
-
 class Model(Protocol):
-    """A causal language model.
+    """A causal language model; it says how much is asked of it at once, unless the user does.
 
     Attributes:
         bos_id: the token before every scored text, so that its first token has a probability.
@@ -275,8 +249,25 @@ class Model(Protocol):
         ...
 
     @property
-    def geometry(self) -> Geometry:
-        """How much is asked of it at once."""
+    def keys_per_token(self) -> int:
+        """How many tokens of a text in front of a continuation count as one of its own."""
+        ...
+
+    def batch_tokens(self, *, window_tokens: int) -> int:
+        """Most tokens of a batch, in scoring and reading; a window has at most `window_tokens`."""
+        ...
+
+    def windows_per_batch(self, *, windows: int, branches: int, keys: int) -> int:
+        """How many of some texts are sampled together.
+
+        Args:
+            branches: sampled at each text, `k · m`.
+            keys: most tokens that are held for each text with its branches.
+        """
+        ...
+
+    def rows_at_once(self, *, row_tokens: int) -> int:
+        """How many texts of at most `row_tokens`, prompt and completion, are completed together."""
         ...
 
     def losses_at(

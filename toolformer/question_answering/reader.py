@@ -22,7 +22,7 @@ import regex
 
 from toolformer.base.constants import FUNCTION_WORDS
 from toolformer.errors import ModelNotFoundError, OutOfMemoryError, ServedModelError
-from toolformer.forward.geometry import feed_in_halves
+from toolformer.forward.batching import feed_in_halves
 from toolformer.forward.model import TOLD_RANKS, Model, Place
 from toolformer.forward.windows import Window
 from tools.errors import ToolDiedError, ToolUnavailableError

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 from toolformer.calls import call_ids
 from toolformer.errors import SequenceTooLongError
 from toolformer.filtering import Baseline, CallLosses, reaches
-from toolformer.forward.batching import end_of_batch, longest_first
+from toolformer.forward.batching import end_of_batch, feed_in_batches, longest_first
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.geometry import feed_in_batches
 from toolformer.forward.model import Model
 from toolformer.forward.windows import Window, WindowKey
 from toolformer.scoring.loss_form import PAPERS_FORM, LossForm
@@ -184,9 +183,7 @@ class CallScorer(ABC):
 
     def _token_budget(self) -> int:
         longest = max((len(window.ids) for window in self.windows.values()), default=0)
-        return self._parameters.token_budget or self.model.geometry.batch_tokens(
-            window_tokens=longest
-        )
+        return self._parameters.token_budget or self.model.batch_tokens(window_tokens=longest)
 
     def call_ids(self, call: ToolCall, result: str | None, *, text_tokens: int) -> list[int]:
         """Return the tokens of a call with this result, or without one.

@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from toolformer.forward.batching import plan_batches
-from toolformer.forward.geometry import feed_in_halves
+from toolformer.forward.batching import feed_in_halves, plan_batches
 from toolformer.forward.model import Continuation, Place, Texts
 from toolformer.forward.windows import WindowKey
 from toolformer.loss_weights import weighted_loss
@@ -143,7 +142,7 @@ class InlineScorer(CallScorer):
         branches = list(dict.fromkeys(branch for branch in branch_of.values() if branch.following))
         losses = {branch: 0.0 for branch in branch_of.values() if not branch.following}
         # Each row copies the keys of the text before it.
-        per_token = self.model.geometry.keys_per_token
+        per_token = self.model.keys_per_token
         sizes = [len(branch.fed) + branch.place.position // per_token for branch in branches]
         for batch in plan_batches(sizes, token_budget=texts.work.token_budget):
             in_batch = [branches[index] for index in batch]

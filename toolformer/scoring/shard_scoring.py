@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from toolformer.base.digests import hex_digest
 from toolformer.filtering import Baseline, CallLosses, decide
+from toolformer.forward.batching import geometry_metadata
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.geometry import geometry_metadata
 from toolformer.forward.windows import Window, WindowKey
 from toolformer.scoring.call_scorer import CallScorer, Pruning, ScoringParameters
 from toolformer.scoring.chance_level import chance_sample_size

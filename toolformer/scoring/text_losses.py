@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from toolformer.forward.batching import plan_batches
-from toolformer.forward.geometry import feed_in_halves
+from toolformer.forward.batching import feed_in_halves, plan_batches
 from toolformer.forward.model import Model
 from toolformer.forward.windows import Window, WindowKey
 
@@ -23,9 +22,7 @@ class TextLosses:
         self._windows = windows
         self.is_regrouped = False
         lengths = [len(window.ids) for window in windows]
-        token_budget = token_budget or model.geometry.batch_tokens(
-            window_tokens=max(lengths, default=0)
-        )
+        token_budget = token_budget or model.batch_tokens(window_tokens=max(lengths, default=0))
         self._batch_of = {
             windows[index].key: tuple(batch)
             for batch in plan_batches(lengths, token_budget=token_budget)

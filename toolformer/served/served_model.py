@@ -38,6 +38,9 @@ class ServedModel:
         ServedModelError: the server cannot do what annotation needs.
     """
 
+    # The text in front of a continuation is fed again.
+    keys_per_token = 1
+
     def __init__(
         self,
         client: CompletionsClient,
@@ -57,7 +60,6 @@ class ServedModel:
         # `unknown` where the server does not tell.
         self.precision = self.found.precision
         self.loss_noise: float | None = self.found.noise
-        self.geometry = ServedGeometry()
         # Beside a row: the token that its last loss is of, and one that has to be asked for.
         self.context_length = self.found.context_length - 2
 
@@ -73,6 +75,18 @@ class ServedModel:
     def tokens_fed(self) -> int:
         """See `Model.tokens_fed`; by the server's count, which has what its cache spared it."""
         return self._client.tokens_fed
+
+    def batch_tokens(self, *, window_tokens: int) -> int:
+        """See `Model.batch_tokens`."""
+        return max(window_tokens, _BATCH_TOKENS)
+
+    def windows_per_batch(self, *, windows: int, branches: int, keys: int) -> int:  # noqa: ARG002
+        """See `Model.windows_per_batch`."""
+        return max(1, min(windows, _BATCH_TEXTS))
+
+    def rows_at_once(self, *, row_tokens: int) -> int:  # noqa: ARG002
+        """See `Model.rows_at_once`."""
+        return _BATCH_TEXTS
 
     def losses_at(
         self,
@@ -323,25 +337,6 @@ class ServedTexts:
 
     def _context(self, place: Place) -> list[int]:
         return self._rows[place.row][: self._end(place)]
-
-
-class ServedGeometry:
-    """A `toolformer.forward.model.Geometry` for a server, which makes batches of its own."""
-
-    # The text in front of a continuation is fed again.
-    keys_per_token = 1
-
-    def batch_tokens(self, *, window_tokens: int) -> int:
-        """See `Geometry.batch_tokens`."""
-        return max(window_tokens, _BATCH_TOKENS)
-
-    def windows_per_batch(self, *, windows: int, branches: int, keys: int) -> int:  # noqa: ARG002
-        """See `Geometry.windows_per_batch`."""
-        return max(1, min(windows, _BATCH_TEXTS))
-
-    def rows(self, *, row_tokens: int) -> int:  # noqa: ARG002
-        """See `Geometry.rows`."""
-        return _BATCH_TEXTS
 
 
 def _log_rest(loss: float) -> float:

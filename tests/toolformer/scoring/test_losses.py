@@ -11,8 +11,8 @@ from tests.toolformer.architectures import windows_of
 from toolformer import reference
 from toolformer.errors import SequenceTooLongError
 from toolformer.filtering import Baseline, CallLosses, FilterReason, decide
+from toolformer.forward.batching import is_regrouped
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.geometry import is_regrouped
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.prefill import ReadTexts
 from toolformer.loss_weights import window_weights
