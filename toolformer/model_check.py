@@ -1,8 +1,4 @@
-"""Compares the engine's numbers for one model with the reference method.
-
-The engine shares, caches and batches. This shows whoever brings a model whether it is served
-exactly.
-"""
+"""Compares the engine, which shares, caches and batches, with the reference method for a model."""
 
 import math
 import tempfile
@@ -32,8 +28,7 @@ from tools.protocol import ToolCall
 _TOOL, _ARGUMENTS, _RESULT = "Calculator", "48 * 3", "144"
 _CALL = ToolCall(_TOOL, _ARGUMENTS)
 _PROMPT = (
-    "Add calls.\n\n"
-    "Input: Six crates of 24 make 144.\n"
+    "Add calls.\n\nInput: Six crates of 24 make 144.\n"
     "Output: Six crates of 24 make [Calculator(6 * 24)] 144.\n\n"
     "Input: {text}\nOutput:"
 )
@@ -64,16 +59,16 @@ _DECODING = Decoding(
     tools=(_TOOL,),
 )
 
+_Windows = Mapping[WindowKey, Window]
+
 
 def check_model(model: LanguageModel) -> dict[str, float]:
     """Return the largest differences of a model's numbers from the reference.
 
     Returns:
-        `call_probability`: of p_i, relative to it, or to 1e-12 if it is smaller. The others in
-        nats: `samples`, of the log-probability of a sample, per token; `losses` and
-        `inline_losses`, of the three losses of a call in front of its text and at its place;
-        `training_loss`, of the mean loss of a batch; `decoded`, of the log-probability of a decoded
-        token, or by how much another is likelier.
+        `call_probability`: relative to p_i, or to 1e-12 if it is smaller. In nats: `samples`, per
+        token; `losses` and `inline_losses`, of a call before its text and at its place;
+        `training_loss`, of a batch; `decoded`, of a token, or by how much another is likelier.
     """
     windows = _windows(model)
     call_probability, samples = _sampling(model, windows)
@@ -102,10 +97,9 @@ def _windows(model: LanguageModel) -> dict[WindowKey, Window]:
     window = attention_window(model.text_config) or 0
     count = len(model.tokenizer.encode(_TEXT))
     times = 1 + (window // count if window <= _LONGEST_WINDOW else 0)
-    texts = {"long": (_TEXT * times).strip(), "short": _SHORT_TEXT}
     return {
         one.key: one
-        for name, text in texts.items()
+        for name, text in (("long", (_TEXT * times).strip()), ("short", _SHORT_TEXT))
         for one in split_into_windows(name, text, model.tokenizer, window_tokens=4096)
     }
 
@@ -116,7 +110,7 @@ def _places(window: Window) -> list[int]:
     return sorted({places[0], places[len(places) // 2], places[-1]})
 
 
-def _sampling(model: LanguageModel, windows: Mapping[WindowKey, Window]) -> tuple[float, float]:
+def _sampling(model: LanguageModel, windows: _Windows) -> tuple[float, float]:
     """Compare p_i and samples, teacher-forced."""
     branches: list[Branch] = []
     rows = sample_calls(
@@ -143,9 +137,7 @@ def _sampling(model: LanguageModel, windows: Mapping[WindowKey, Window]) -> tupl
     return max(relative), max(samples)
 
 
-def _scoring(
-    model: LanguageModel, windows: Mapping[WindowKey, Window], placement: Placement
-) -> float:
+def _scoring(model: LanguageModel, windows: _Windows, placement: Placement) -> float:
     """Compare the three losses of calls."""
     calls = [
         ScoredCall(f"{window.document_id}-{place}", window.key, place, _CALL, _RESULT)
@@ -170,11 +162,11 @@ def _scoring(
         )
         for name in ("loss_without_call", "loss_call_without_result", "loss_with_result"):
             found = getattr(losses[call.call_id], name)
-            differences.append(math.inf if found is None else abs(found - getattr(expected, name)))
+            differences.append(abs(found - getattr(expected, name)))
     return max(differences)
 
 
-def _training(model: LanguageModel, windows: Mapping[WindowKey, Window]) -> float:
+def _training(model: LanguageModel, windows: _Windows) -> float:
     """Compare the mean loss of a batch of texts with calls."""
     rows, expected, tokens = [], 0.0, 0
     for window in windows.values():
@@ -194,7 +186,7 @@ def _training(model: LanguageModel, windows: Mapping[WindowKey, Window]) -> floa
     return abs(summed - expected) / tokens
 
 
-def _decoding(model: LanguageModel, windows: Mapping[WindowKey, Window]) -> float:
+def _decoding(model: LanguageModel, windows: _Windows) -> float:
     """Compare greedy tokens of texts decoded together, teacher-forced."""
     completions = complete(
         model,

@@ -49,13 +49,7 @@ class ReadTexts:
         )
         self._firsts = [0, *accumulate(len(window.ids) for window in windows)]
 
-    def losses(
-        self,
-        places: Sequence[tuple[Place, int]],
-        *,
-        min_probability: float = 0.0,  # noqa: ARG002
-        most: int | None = None,  # noqa: ARG002
-    ) -> list[float]:
+    def losses(self, places: Sequence[tuple[Place, int]], **_: object) -> list[float]:
         """See `Texts.losses`; all are computed."""
         if not places:
             return []
