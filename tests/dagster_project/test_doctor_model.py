@@ -85,4 +85,4 @@ def test_the_embedded_model_is_named_without_a_path(small_home, folder, capsys, 
         "toolformer.forward.embedded_model.ensure_embedded_model", lambda _folder: folder
     )
     detail = findings(capsys, "embedded")["plain transformers"]["detail"]
-    assert detail.startswith("largest differences: losses")
+    assert detail.startswith("largest differences: call probability")
