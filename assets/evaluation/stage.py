@@ -31,7 +31,8 @@ OF_TEXTS = (
 def _known_questions(settings: Settings, _home: Home) -> object:
     evaluation = settings.evaluation
     names = (*evaluation.files, *evaluation.questions)
-    return [evaluation.dateset_items, known_texts(settings, names)]
+    described = [each.model_dump(exclude={"path"}) for each in evaluation.questions.values()]
+    return [evaluation.dateset_items, known_texts(settings, names), described]
 
 
 def _known_models(
