@@ -119,7 +119,7 @@ def _measure_growth(home: Home, data: Path, seed: int, sizes: list[int]) -> None
     settings["tools"] = {name: {"is_enabled": False} for name in ("Calendar", "WikiSearch")}
     # The cap is there for the balance of several tools.
     settings["training"] |= {"max_texts_per_tool": 25_000}
-    first, second = PRESETS["small"][1]["rounds"]
+    first, second = PRESETS["small"]["rounds"]
     settings["rounds"] = [
         {**first, "sampling": {**first["sampling"], "shards": min(sizes[0], 150) // _SHARD}},
         second,
@@ -209,7 +209,7 @@ def _measure_both(home: Home, data: Path, seed: int, size: int, model: Path | No
     settings["training"] |= facts["training"]
     settings["rounds"] = [
         {**entry, "sampling": {**entry["sampling"], "shards": None}}
-        for entry in PRESETS["small"][1]["rounds"]
+        for entry in PRESETS["small"]["rounds"]
     ]
     settings["evaluation"]["questions"] |= evaluation["questions"]
     settings["evaluation"] |= {

@@ -146,7 +146,7 @@ def _tool_defaults(name: str) -> str:
 def _in_presets(names: list[str]) -> str:
     """What each preset sets; of a tool's setting for each tool."""
     parts = []
-    for preset, (_, changes) in PRESETS.items():
+    for preset, changes in PRESETS.items():
         if names[:2] == ["tools", ANY_TOOL]:
             of_tools = changes.get("tools", {})
             values = {tool: of[names[2]] for tool, of in of_tools.items() if names[2] in of}

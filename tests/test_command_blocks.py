@@ -171,7 +171,7 @@ def shell(tmp_path_factory) -> Iterator[Shell]:
     del tiny["preset"], tiny["corpus"]["sources"], tiny["corpus"]["held_out_every"]
     with pytest.MonkeyPatch.context() as patch:
         for name, values in PRESETS.items():
-            patch.setitem(presets.PRESETS, name, (None, merged(values, tiny)))
+            patch.setitem(presets.PRESETS, name, merged(values, {**tiny, "preset": None}))
         shell = Shell(folder)
         shell.run("toolformer ingest 'news/*.jsonl.gz' --text-column body --shard-size 3")
         shell.run("toolformer build; toolformer train")
@@ -195,8 +195,8 @@ def test_the_blocks_of_a_page_run(shell: Shell, page: Path, monkeypatch):
     for text in blocks(page, "yaml"):
         settings = YAML(typ="safe").load(text.replace("~", str(shell.folder)))
         settings.pop("preset", None)
-        for name, (_, values) in presets.PRESETS.items():
-            monkeypatch.setitem(presets.PRESETS, name, (None, merged(values, settings)))
+        for name, values in presets.PRESETS.items():
+            monkeypatch.setitem(presets.PRESETS, name, merged(values, settings))
     shell.run("\n".join(blocks(page, "bash")))
 
 

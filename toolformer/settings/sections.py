@@ -1,7 +1,7 @@
 """All settings of a run, with their meaning, their bounds and the paper's values as defaults.
 
 The sections of corpus, annotation, tools, training and evaluation stand in modules of their own
-(`corpus_sections.py` …), the short ones here. No other place has default numbers; `presets.py`
+(`corpus_sections.py` …), the short ones here. No other place has default numbers; `presets.yaml`
 names what a smaller set-up changes.
 """
 

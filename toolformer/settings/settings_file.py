@@ -72,7 +72,8 @@ def preset_values(preset: str) -> dict[str, Any]:
             f"There is no preset {preset!r}. Expected one of {', '.join(PRESETS)}. Correct the "
             "line `preset:` in toolformer.yaml."
         )
-    base, changes = PRESETS[preset]
+    changes = PRESETS[preset]
+    base = changes.get("preset")
     values = preset_values(base) if base else Settings().model_dump()  # pyright: ignore[reportCallIssue]
     return merged(values, {**changes, "preset": preset})
 
