@@ -4,7 +4,7 @@ from statistics import mean
 
 import pytest
 
-from toolformer.evaluation.benchmarks.catalogue import BENCHMARKS
+from toolformer.settings.evaluation_sections import BENCHMARKS
 from warehouse.warehouse import Warehouse
 
 PAPER_MODELS = (

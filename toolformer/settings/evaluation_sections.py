@@ -7,6 +7,8 @@ import datetime
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from string import Formatter
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -14,6 +16,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from toolformer.base.names import did_you_mean
 from toolformer.settings.section import Section
 from toolformer.settings.training_sections import CALLS, VARIANTS
+from toolformer.settings.yaml_text import loaded
 
 # Models that are named by what they are and not by a path.
 BASE, FINETUNED = "base", "finetuned"
@@ -28,23 +31,6 @@ _NAME = re.compile(r"[A-Za-z0-9_-]+")
 EMBEDDED_BENCHMARKS = (PERPLEXITY, DATESET, SUMS, FACTS)
 
 
-# The benchmarks that come as files, in the order of the paper's tables; the last two are none of
-# the paper's.
-BENCHMARKS = (
-    "lama-squad",
-    "lama-google-re",
-    "lama-trex",
-    "asdiv",
-    "svamp",
-    "mawps",
-    "webquestions",
-    "nq",
-    "triviaqa",
-    *(f"mlqa-{language}" for language in ("es", "de", "hi", "vi", "zh", "ar")),
-    "templama",
-    "popqa",
-    "trex11k",
-)
 QUESTION_PROMPT = "Answer the following question: {question}"
 
 
@@ -52,11 +38,15 @@ class QuestionFileSettings(Section):
     """A benchmark from a question file of your own."""
 
     path: str = Field(description="JSON (also lines), Parquet, a table with tabs; also compressed")
-    question: str = Field("question", description="column with the question")
-    answers: str = Field(
+    question: str | tuple[str, ...] = Field(
+        "question",
+        description="column with the question; `body + question` joins two columns; of a list, the "
+        "first that a row has",
+    )
+    answers: str | tuple[str, ...] = Field(
         "answers",
         description="column with the accepted answer, or a list; of a solution, what follows its "
-        "last ####",
+        "last ####; of a list of columns, all that a row has",
     )
     context: str | None = Field(None, description="column with a text that the question is about")
     date: str | None = Field(None, description="column with what the Calendar takes for today")
@@ -77,6 +67,70 @@ class QuestionFileSettings(Section):
     stop_texts: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         (), description="texts that end an answer"
     )
+    id: str | tuple[str, ...] = Field(
+        "id", description="column with the row's own id; of a list, the first that a row has"
+    )
+    group: str | tuple[str, ...] = Field(
+        (),
+        description="column by which results can be split (`item_group`); numbers are grouped by "
+        "powers of ten; of a list, the first that a row has",
+    )
+    gap: str | None = Field(
+        None,
+        min_length=1,
+        description="text such as [MASK] that stands for the answer in a statement; the text "
+        "before it is asked, and a statement with words after it is left out",
+    )
+    has_text_after_gap: bool = Field(
+        False, description="whether statements with text after their first gap are asked too"
+    )
+    has_question_mark: bool = Field(
+        False, description="whether a question mark is added to questions without one"
+    )
+    has_one_answer: bool = Field(
+        False, description="whether rows with several different answers are left out"
+    )
+
+    @field_validator("prompt")
+    @classmethod
+    def _prompt_fits_the_columns(cls, prompt: str, info: ValidationInfo) -> str:
+        expected = {"question", "context"} if info.data.get("context") else {"question"}
+        try:
+            parts = [part[1:] for part in Formatter().parse(prompt) if part[1] is not None]
+        except ValueError as error:
+            raise ValueError(
+                f"The prompt {prompt!r} cannot be filled: {error}. Write other braces twice."
+            ) from error
+        if {name for name, *_ in parts} != expected or any(form or way for _, form, way in parts):
+            fields = " and ".join(f"{{{name}}}" for name in sorted(expected))
+            raise ValueError(
+                f"The prompt {prompt!r} has other fields to fill than {fields}. Correct them, name "
+                "the column of the context, or write other braces twice."
+            )
+        return prompt
+
+
+class ShippedQuestions(QuestionFileSettings):
+    """A benchmark of `benchmarks.yaml`, whose comments say what its own fields mean.
+
+    `evaluation.files` gives the path.
+    """
+
+    path: str = ""
+    version: str = "1"
+    files: tuple[str, ...] = ()
+    group_of_all: str | None = None
+
+
+def _shipped_questions() -> Mapping[str, ShippedQuestions]:
+    text = Path(__file__).with_name("benchmarks.yaml").read_text(encoding="utf-8")
+    entries = loaded(text).items()
+    return MappingProxyType({name: ShippedQuestions(**entry) for name, entry in entries})
+
+
+SHIPPED_QUESTIONS = _shipped_questions()
+# The benchmarks that come as files, in the order of the paper's tables.
+BENCHMARKS = tuple(name for name in SHIPPED_QUESTIONS if name not in EMBEDDED_BENCHMARKS)
 
 
 class EvaluationSettings(Section):

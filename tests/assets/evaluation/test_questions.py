@@ -15,6 +15,7 @@ from toolformer.evaluation.benchmarks.question_file import QuestionFile
 from toolformer.evaluation.modes import DISABLED, Mode, enabled, forced
 from toolformer.forward.chat_template import plain_template
 from toolformer.home.wiring.toolbox import Toolbox
+from toolformer.settings.evaluation_sections import QuestionFileSettings
 from toolformer.settings.sections import Settings, validated
 from tools.base import Tool
 from tools.errors import ToolTimeoutError, ToolUnavailableError
@@ -29,10 +30,14 @@ QUESTIONS = [
 TEXTS = ["Q: Six times seven? It is 41 so.", "Q: Why? Just because so."]
 
 
+def described(first_words: int = 20) -> QuestionFileSettings:
+    return QuestionFileSettings(path="own.jsonl", prompt="Q: {question}", first_words=first_words)
+
+
 @pytest.fixture
 def benchmark(tmp_path) -> QuestionFile:
     file = write_lines(tmp_path / "own.jsonl", QUESTIONS)
-    return QuestionFile("own", file, prompt="Q: {question}", first_words=5)
+    return QuestionFile("own", file, described(first_words=5))
 
 
 def calling_model(*elsewhere: str) -> ScriptedModel:
@@ -176,7 +181,7 @@ def test_a_tool_that_stays_down_ends_the_benchmark_and_is_given_up_once(tmp_path
     sums = [{"question": f"{number}?", "answers": ["1"]} for number in range(25)]
     file = write_lines(tmp_path / "own.jsonl", sums)
     texts = [f"Q: {number}? [Calculator({number} * 9) -> 1] 1" for number in range(25)]
-    benchmark = QuestionFile("own", file, prompt="Q: {question}")
+    benchmark = QuestionFile("own", file, described())
     settings = Settings()
     tool, made = Broken(), []
     toolbox = Toolbox({"Calculator": tool}, {}, {})
@@ -202,7 +207,7 @@ def test_without_a_tool_no_call_of_it_is_made(benchmark: QuestionFile):
 
 def test_the_calendar_says_a_fixed_day_where_an_item_has_none(tmp_path):
     file = write_lines(tmp_path / "own.jsonl", [{"question": "Now?", "answers": ["Thursday"]}])
-    benchmark = QuestionFile("own", file, prompt="Q: {question}")
+    benchmark = QuestionFile("own", file, described())
     settings = Settings()
     today = settings.evaluation.today
     assert today == datetime.date(2023, 2, 9)

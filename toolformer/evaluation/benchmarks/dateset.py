@@ -31,9 +31,9 @@ from dateutil.relativedelta import relativedelta
 
 from toolformer.base.digests import number_digest
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem, StopRule
-from toolformer.evaluation.benchmarks.prompts import question_prompt
 from toolformer.evaluation.dateset_templates import COMBINATIONS, Combination, Moment
 from toolformer.evaluation.scoring import score_lama
+from toolformer.settings.evaluation_sections import QUESTION_PROMPT
 
 FIRST_CURRENT_DATE = datetime.date(2010, 1, 1)
 LAST_CURRENT_DATE = datetime.date(2025, 12, 31)
@@ -106,7 +106,7 @@ def _questions(
             continue
         yield BenchmarkItem(
             item_id=f"dateset-{combination.name}-{number:04d}",
-            prompt=question_prompt(query.question),
+            prompt=QUESTION_PROMPT.format(question=query.question),
             gold=query.gold,
             current_date=moment.current,
             group=combination.kind,

@@ -1,115 +1,281 @@
-"""A benchmark from a question file of the user's own."""
+"""Questions with their accepted answers from a file, as a description says."""
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
-from string import Formatter
-from typing import Literal
 
 from toolformer.base.digests import hex_digest
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkEntry, StopRule
-from toolformer.evaluation.benchmarks.prompts import QUESTION_PROMPT
-from toolformer.evaluation.benchmarks.question_benchmark import QuestionBenchmark
-from toolformer.evaluation.benchmarks.rows import Asked, InvalidRowError, Row, excerpt, names_choice
+from toolformer.evaluation.benchmarks.benchmark import (
+    Benchmark,
+    BenchmarkEntry,
+    BenchmarkFileError,
+    BenchmarkItem,
+    CountedBy,
+    LeftOutItem,
+    StopRule,
+)
+from toolformer.evaluation.benchmarks.question_records import Record, read_records
+from toolformer.evaluation.benchmarks.question_rows import (
+    InvalidRowError,
+    Row,
+    excerpt,
+    names_choice,
+)
 from toolformer.evaluation.scoring import (
     answered_number,
     contains_answer,
     last_number,
+    normalised_words,
     score_numbers,
     score_rounded_numbers,
 )
+from toolformer.settings.evaluation_sections import QuestionFileSettings, ShippedQuestions
+from toolformer.sources.columns import column_names
 
-Scoring = Literal["words", "number", "last-number"]
+# A file is of an unknown format if none of its first rows has a question.
+_CHECKED_ROWS = 100
+# What these columns hold belongs to the question. A shipped description that does not read one that
+# a file has would ask something else.
+_PARTS_OF_QUESTIONS = (
+    *("body", "question_body", "story", "stories", "background", "scenario", "premise", "premises"),
+    *("context", "contexts", "passage", "passages", "paragraph", "paragraphs", "text", "problem"),
+    *("article", "articles", "document", "documents", "support", "supports", "facts"),
+    *("numbers", "choices", "options", "table", "tables"),
+)
+# Some copies of word problems have the numbers in a column of their own.
+_PLACEHOLDER = re.compile(r"\bN_[0-9]+|\bnumber[0-9]+")
 _NUMBER_OF = {"number": answered_number, "last-number": last_number}
+_ADVICE = "or describe this one as a question file of your own (evaluation.questions)"
+MASK_NOT_LAST = "mask_not_last"
 
 
-class QuestionFile(QuestionBenchmark):
-    """Questions with their accepted answers, a row each; described by `QuestionFileSettings`.
+class QuestionFile(Benchmark):
+    """Questions with their accepted answers, one per row.
 
-    Raises:
-        ValueError: The prompt does not fit the columns.
+    Args:
+        path: of the file; for a shipped description that names `files`, also of their folder.
     """
 
-    def __init__(
-        self,
-        name: str,
-        path: Path,
-        *,
-        question: str = "question",
-        answers: str = "answers",
-        context: str | None = None,
-        date: str | None = None,
-        prompt: str = QUESTION_PROMPT,
-        scoring: Scoring = "words",
-        first_words: int = 20,
-        blocked_tools: tuple[str, ...] = (),
-        max_new_tokens: int = 40,
-        stop_texts: tuple[str, ...] = (),
-    ) -> None:
-        super().__init__(path)
-        _check_prompt(prompt, with_context=context is not None)
+    def __init__(self, name: str, path: Path, described: QuestionFileSettings) -> None:
         self.name = name
-        self.blocked_tools = blocked_tools
-        self.stop_rule = StopRule(max_new_tokens, stop_texts)
-        self.formats = ((question, self._read_row),)
-        self.has_exact_names = True
-        self._question, self._answers = question, answers
-        self._context, self._date = context, date
-        self.prompt_template, self._scoring = prompt, scoring
-        if scoring in _NUMBER_OF:
-            self.rule = partial(score_numbers, number_of=_NUMBER_OF[scoring])
-            self.rounded_rule = partial(score_rounded_numbers, number_of=_NUMBER_OF[scoring])
-        else:
-            self.rule = partial(contains_answer, first_words=first_words)
-        made_of = (question, answers, context, date, prompt, scoring, first_words)
+        self.blocked_tools = described.blocked_tools
+        self.stop_rule = StopRule(described.max_new_tokens, described.stop_texts)
+        self.version = _version_of(described)
+        self._path = path
+        self._described = described
+        self._shipped = described if isinstance(described, ShippedQuestions) else None
+        self._questions = _listed(described.question)
         self._remarks = Counter[str]()
-        self.version = f"4-{hex_digest(*made_of, size=8)}"
+        self._rule: Callable[[str, Sequence[str]], bool]
+        self._rounded_rule: Callable[[str, Sequence[str]], bool] | None = None
+        if number_of := _NUMBER_OF.get(described.scoring):
+            self._rule = partial(score_numbers, number_of=number_of)
+            self._rounded_rule = partial(score_rounded_numbers, number_of=number_of)
+        else:
+            self._rule = partial(contains_answer, first_words=described.first_words)
 
-    def items(self) -> Iterator[BenchmarkEntry]:
-        """Read the questions one by one; see `Benchmark`."""
-        self._remarks.clear()
-        yield from super().items()
+    def score(self, item: BenchmarkItem, output: str) -> bool:
+        """Return whether an output is right; see `Benchmark`."""
+        return self._rule(output, item.gold) or self.counted_by(item, output) == "rounded_number"
+
+    def counted_by(self, item: BenchmarkItem, output: str) -> CountedBy:
+        """Return the rule that decides; see `Benchmark`."""
+        if self._rounded_rule is None:
+            return "words"
+        is_equal = self._rule(output, item.gold)
+        is_rounded = not is_equal and self._rounded_rule(output, item.gold)
+        return "rounded_number" if is_rounded else "number"
 
     def remarks(self) -> Mapping[str, int]:
         """Return what answers are; see `Benchmark`."""
         return self._remarks
 
-    def _read_row(self, row: Row) -> Asked:
-        is_number = self._scoring in _NUMBER_OF
-        date = self._date
-        asked = Asked(
-            row.text(self._question),
-            row.numbers(self._answers) if is_number else row.listed_texts(self._answers),
-            context=row.text(self._context) if self._context is not None else "",
-            date=row.year_or_date(date) if date is not None and date in row else None,
+    def files(self) -> Sequence[Path]:
+        """Return the files that are read; see `Benchmark`."""
+        if not self._path.is_dir():
+            if not self._path.exists():
+                raise BenchmarkFileError(
+                    f"There is nothing at {str(self._path)!r}, where the questions of "
+                    f"{self.name!r} are expected. Correct the path, or fetch them."
+                )
+            return [self._path]
+        patterns = self._shipped.files if self._shipped else ()
+        paths = chain.from_iterable(self._path.glob(pattern) for pattern in patterns)
+        files = sorted(file for file in paths if not file.name.startswith("."))
+        if not files:
+            raise BenchmarkFileError(
+                f"The folder {str(self._path)!r} holds no file of {self.name!r}; expected "
+                f"{_either(patterns) or 'a file, no folder'}. Name the file, or the folder that "
+                "holds it."
+            )
+        return files
+
+    def items(self) -> Iterator[BenchmarkEntry]:
+        """Yield the questions one by one; see `Benchmark`."""
+        self._remarks.clear()
+        used: dict[str, int] = {}
+        for file, number, record in self._checked_records():
+            place = f"{file.name}, row {number}"
+            try:
+                if isinstance(record, InvalidRowError):
+                    raise record
+                item = self._item(Row(record, is_folded=self._shipped is not None), place)
+            except InvalidRowError as error:
+                yield LeftOutItem(place, str(error))
+                continue
+            item_id = item.item_id or f"{file.name.partition('.json')[0]}-{number}"
+            yield replace(item, item_id=_unused(item_id, used))
+
+    def _checked_records(self) -> Iterator[tuple[Path, int, Record]]:
+        records = (
+            (file, number, record) for file in self.files() for number, record in read_records(file)
         )
+        first = list(islice(records, _CHECKED_ROWS))
+        rows = [record for _, _, record in first if not isinstance(record, InvalidRowError)]
+        if not any(self._has_question(row) for row in rows):
+            columns = sorted({column for row in rows for column in column_names(row)})
+            wrong = f": {first[0][2]}" if first and not columns else ""
+            message = f"the columns {', '.join(columns)[:200]}" if columns else f"none{wrong}"
+            raise BenchmarkFileError(
+                f"What is at {str(self._path)!r} has no known format of {self.name!r}: its first "
+                f"{len(first)} rows have {message}; expected a column "
+                f"{_either(self._questions)}. Correct it, or name another file. "
+                "evaluation.questions says how to read a file of your own."
+            )
+        yield from chain(first, records)
+
+    def _has_question(self, record: Mapping[str, object]) -> bool:
+        try:
+            row = Row(record, is_folded=self._shipped is not None)
+        except InvalidRowError:
+            return True
+        return any(all(map(row.has_column, each.split(" + "))) for each in self._questions)
+
+    def _item(self, row: Row, place: str) -> BenchmarkItem:
+        """Return the item of a row, with an empty id if the row has none of its own."""
+        described, shipped = self._described, self._shipped
+        question = self._question(row)
+        answers = _listed(described.answers)
+        gold = row.numbers(*answers) if self._rounded_rule else row.texts(*answers)
+        if described.has_one_answer and len(gold) > 1:
+            raise InvalidRowError(f"it has {len(gold)} answers; expected one")
+        context = row.text(described.context) if described.context else ""
+        date = described.date if shipped or (described.date or "") in row else None
+        self._check_whole(row, question, place)
+        if not shipped:
+            self._check_choices(row, gold)
+        if row.has_marked_answers:
+            self._remarks["are what follows the last #### of a solution"] += 1
+        asked = question
+        if described.has_question_mark and not question.endswith("?"):
+            asked += "?"
+        return BenchmarkItem(
+            item_id=row.identity(_listed(described.id)) or "",
+            prompt=described.prompt.format(question=asked, context=context),
+            gold=gold,
+            current_date=row.year_or_date(date) if date else None,
+            group=(shipped and shipped.group_of_all) or row.group(_listed(described.group)),
+            bare_texts=tuple(filter(None, (question, context))),
+        )
+
+    def _question(self, row: Row) -> str:
+        column = next((c for c in self._questions if all(p in row for p in c.split(" + "))), None)
+        if column is None:
+            raise InvalidRowError(f"expected a value in column {_either(self._questions)}")
+        parts = column.split(" + ")
+        if self._described.gap is None:
+            return " ".join(map(row.text, parts))
+        # Each object of a list has a statement of its own, of which the first that fits is asked.
+        if row.is_within_list(column):
+            statements = row.texts(column)
+        else:
+            statements = (" ".join(text for part in parts for text in row.texts(part)),)
+        return self._text_before_gap(statements)
+
+    def _text_before_gap(self, statements: Sequence[str]) -> str:
+        """Return the part of the first fitting statement that a model continues.
+
+        The paper asks only statements whose mask is the last token. A full stop behind it, or
+        another sign that is no word, does not count: it would leave out nearly all of them.
+        """
+        gap = str(self._described.gap)
+        for statement in statements:
+            shown = f"the statement {excerpt(statement)}"
+            before, *after = statement.split(gap)
+            if not after:
+                raise InvalidRowError(f"{shown} has no gap; expected {gap}")
+            is_last = len(after) == 1 and not normalised_words(after[0])
+            if not (is_last or self._described.has_text_after_gap):
+                continue
+            if not normalised_words(before):
+                raise InvalidRowError(f"{shown} has no words before {gap}")
+            return before.strip()
+        raise InvalidRowError(MASK_NOT_LAST)
+
+    def _check_whole(self, row: Row, question: str, place: str) -> None:
+        """Refuse a file of a shipped benchmark of which a part of the question is not asked."""
+        if not self._shipped:
+            return
+        unread = [] if self._described.context else row.unread(_PARTS_OF_QUESTIONS)
+        if unread:
+            columns = " and ".join(map(repr, unread))
+            raise BenchmarkFileError(
+                f"{place} of {str(self._path)!r} has {columns}, which this form of {self.name!r} "
+                "does not have, so that the question would be asked without it. Name the "
+                "benchmark's own file, take the column out if it does not belong to the question, "
+                f"{_ADVICE}."
+            )
+        if self._rounded_rule and (placeholder := _PLACEHOLDER.search(question)):
+            raise BenchmarkFileError(
+                f"{place} of {str(self._path)!r} has {placeholder[0]!r} where a number belongs; "
+                "expected questions with their numbers. Name the benchmark's own file, put the "
+                f"numbers in, {_ADVICE}."
+            )
+
+    def _check_choices(self, row: Row, gold: Sequence[str]) -> None:
+        """Leave out an answer that only names a choice, and remark on choices beside others."""
         choices = row.choices()
         texts = [text for of_column in choices.values() for text in of_column]
         columns = " and ".join(map(repr, choices))
-        if all(names_choice(answer, texts) for answer in asked.answers):
+        if all(names_choice(answer, texts) for answer in gold):
             raise InvalidRowError(
-                f"column {self._answers!r} is {excerpt(asked.answers[0])}, which names one of the "
+                f"column {self._described.answers!r} is {excerpt(gold[0])}, which names one of the "
                 f"choices in {columns}; expected the answer itself, since choices are not asked"
             )
         if choices:
             self._remarks[f"belong to choices in {columns}, which the prompts do not show"] += 1
-        if row.has_marked_answers:
-            self._remarks["are what follows the last #### of a solution"] += 1
-        return asked
 
 
-def _check_prompt(prompt: str, *, with_context: bool) -> None:
-    expected = {"question", "context"} if with_context else {"question"}
-    try:
-        parts = [part[1:] for part in Formatter().parse(prompt) if part[1] is not None]
-    except ValueError as error:
-        raise ValueError(
-            f"The prompt {prompt!r} cannot be filled: {error}. Write other braces twice."
-        ) from error
-    if {name for name, *_ in parts} != expected or any(form or way for _, form, way in parts):
-        places = " and ".join(f"{{{name}}}" for name in sorted(expected))
-        raise ValueError(
-            f"The prompt {prompt!r} has other fields to fill than {places}. Correct them, name the "
-            "column of the context, or write other braces twice."
-        )
+def _version_of(described: QuestionFileSettings) -> str:
+    if isinstance(described, ShippedQuestions):
+        return described.version
+    made_of = [
+        *(described.question, described.answers, described.context, described.date),
+        *(described.prompt, described.scoring, described.first_words),
+    ]
+    others = {"id", "group", "gap", "has_text_after_gap", "has_question_mark", "has_one_answer"}
+    if given := described.model_dump(include=others, exclude_defaults=True):
+        made_of.append(given)
+    return f"4-{hex_digest(*made_of, size=8)}"
+
+
+def _listed(columns: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (columns,) if isinstance(columns, str) else columns
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(map(repr, names))
+
+
+def _unused(item_id: str, used: dict[str, int]) -> str:
+    """Return the id, with a number after it if an earlier row has it."""
+    unused = item_id
+    while unused in used:
+        used[item_id] += 1
+        unused = f"{item_id}#{used[item_id]}"
+    used[unused] = 1
+    return unused

@@ -6,13 +6,11 @@ from pathlib import Path
 from toolformer.base.digests import hex_digest, hex_digest_of_file
 from toolformer.base.named_files import check_regular
 from toolformer.errors import ToolformerError
+from toolformer.evaluation.benchmarks import question_file
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
-from toolformer.evaluation.benchmarks.catalogue import BENCHMARKS
 from toolformer.evaluation.benchmarks.dateset import Dateset
-from toolformer.evaluation.benchmarks.lama import Facts
-from toolformer.evaluation.benchmarks.mathematics import Sums
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
-from toolformer.settings.evaluation_sections import DATESET, FACTS, SUMS
+from toolformer.settings.evaluation_sections import DATESET, FACTS, SHIPPED_QUESTIONS, SUMS
 from toolformer.settings.sections import Settings
 
 _MAX_CHARACTERS = 2**28
@@ -22,28 +20,23 @@ def configured_benchmark(name: str, settings: Settings) -> Benchmark:
     """The benchmark of this name, as the settings describe it.
 
     Raises:
-        ToolformerError: the settings say no file for it, or what they say does not fit.
+        ToolformerError: the settings say no file for it.
     """
     evaluation = settings.evaluation
     if name == DATESET:
         return Dateset(seed=evaluation.seed, count=evaluation.dateset_items)
-    if name == SUMS:
-        return Sums()
-    if name == FACTS:
-        return Facts()
+    if name in (SUMS, FACTS):
+        file = Path(question_file.__file__).with_name(f"{name}.jsonl")
+        return QuestionFile(name, file, SHIPPED_QUESTIONS[name])
     if name in evaluation.questions:
-        described = evaluation.questions[name].model_dump()
-        path = Path(described.pop("path"))
-        try:
-            return QuestionFile(name, path, **described)
-        except ValueError as error:
-            raise ToolformerError(f"evaluation.questions.{name}: {error}") from error
+        described = evaluation.questions[name]
+        return QuestionFile(name, Path(described.path), described)
     if name not in evaluation.files:
         raise ToolformerError(
             f"The questions of {name!r} are not part of this project. Get them from where they "
             f"were published and name the file as evaluation.files.{name} in toolformer.yaml."
         )
-    return BENCHMARKS[name](Path(evaluation.files[name]))
+    return QuestionFile(name, Path(evaluation.files[name]), SHIPPED_QUESTIONS[name])
 
 
 def text_file(name: str, settings: Settings) -> Path:

@@ -4,6 +4,18 @@ import json
 from pathlib import Path
 
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, LeftOutItem
+from toolformer.evaluation.benchmarks.question_file import QuestionFile
+from toolformer.settings.evaluation_sections import SHIPPED_QUESTIONS, QuestionFileSettings
+
+
+def shipped(name: str, path: Path) -> QuestionFile:
+    return QuestionFile(name, path, SHIPPED_QUESTIONS[name])
+
+
+def own(name: str, path: Path, **described: object) -> QuestionFile:
+    return QuestionFile(
+        name, path, QuestionFileSettings.model_validate({"path": str(path), **described})
+    )
 
 
 def write_lines(path: Path, *rows: object) -> Path:

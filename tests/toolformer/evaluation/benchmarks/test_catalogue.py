@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.toolformer.evaluation.benchmarks.question_files import shipped
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem, StopRule
-from toolformer.evaluation.benchmarks.catalogue import BENCHMARKS
 from toolformer.evaluation.benchmarks.dateset import Dateset
+from toolformer.settings.evaluation_sections import BENCHMARKS
 from toolformer.training.shared_words import words_of
 
 VECTORS = json.loads(
     (Path(__file__).parents[3] / "vectors" / "vectors.json").read_text(encoding="utf-8")
 )["scoring"]
 SHIPPED: dict[str, Benchmark] = {
-    **{name: BENCHMARKS[name](Path(name)) for name in BENCHMARKS},
+    **{name: shipped(name, Path(name)) for name in BENCHMARKS},
     "dateset": Dateset(seed=0),
 }
 # By the first word of its name: the rule that the paper applies (the word limits stand in the

@@ -2,7 +2,12 @@ import datetime
 
 import pytest
 
-from tests.toolformer.evaluation.benchmarks.question_files import items_of, left_out_of, write_lines
+from tests.toolformer.evaluation.benchmarks.question_files import (
+    items_of,
+    left_out_of,
+    own,
+    write_lines,
+)
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkFileError, BenchmarkItem, StopRule
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
 from toolformer.home.wiring import benchmarks as wiring
@@ -20,7 +25,7 @@ ROW = {
 def doors(folder, *rows, **changes):
     file = write_lines(folder / "doors.jsonl", *(rows or (ROW,)))
     columns = {"question": "asked", "answers": "known", **changes}
-    return QuestionFile("doors", file, **columns)
+    return own("doors", file, **columns)
 
 
 def test_columns_prompt_date_tools_and_stop_rule_are_the_users(tmp_path):
@@ -43,7 +48,7 @@ def test_columns_prompt_date_tools_and_stop_rule_are_the_users(tmp_path):
 def test_answers_of_a_table_are_a_list_as_json(tmp_path):
     file = tmp_path / "doors.tsv"
     file.write_text('asked\tknown\nHow wide?\t"[""12"", ""twelve""]"\nHow?\twide\n')
-    items = items_of(QuestionFile("doors", file, question="asked", answers="known"))
+    items = items_of(own("doors", file, question="asked", answers="known"))
     assert [item.gold for item in items] == [("12", "twelve"), ("wide",)]
 
 
@@ -65,7 +70,10 @@ def test_answers_are_scored_as_wanted(tmp_path):
     ("content", "told"),
     [
         (b'{"Asked": "How wide?", "known": 12}', "have the columns Asked, known; expected a"),
-        ('{"asked": "Wie groß?"}'.encode("latin-1"), "have none: it is not JSON ('utf-8' codec"),
+        (
+            '{"asked": "Wie groß?"}'.encode("latin-1"),
+            "have none: it is 'invalid_utf8'; expected a JSON",
+        ),
         (b"asked\tknown\nHow wide?\t12\t13", "have none: it has not 2 columns as the first"),
         (b"[]", "0 rows have none; expected a column 'asked'"),
     ],
@@ -84,7 +92,7 @@ def test_a_file_of_other_columns_says_why_and_where_they_are_named(tmp_path, con
 )
 def test_what_the_calculator_gives_is_right_by_a_rule_that_is_named(test_data, decimals, rules):
     file = test_data / "cases/10-two-decimals/questions.jsonl"
-    benchmark = QuestionFile("shares", file, prompt="{question}", scoring="number")
+    benchmark = own("shares", file, prompt="{question}", scoring="number")
     counted = []
     for item in items_of(benchmark):
         expression = item.prompt.rpartition(",")[2].rpartition("is")[2].strip(" =")
@@ -193,6 +201,32 @@ def test_dotted_names_reach_into_objects_as_in_ingest(tmp_path):
     benchmark = doors(tmp_path, row, question="asked.body", answers="known.value")
     (reason,) = left_out_of(benchmark).values()
     assert reason.startswith("column 'known.value' is missing among 'asked.body, known.aliases")
+
+
+def test_statements_ids_and_groups_of_a_file_of_ones_own_are_read_as_of_a_shipped_one(tmp_path):
+    rows = [
+        {"key": 7, "text": "It is ___ wide.", "wide": "12", "unit": 30},
+        {"key": 8, "head": "A door.", "text": "Its width is ___.", "tall": ["9"], "unit": "feet"},
+        {"key": 9, "text": "How wide", "wide": ["1", "2"], "unit": "feet"},
+    ]
+    described = {
+        "question": ["head + text", "text"],
+        "answers": ["wide", "tall"],
+        "id": "key",
+        "group": "unit",
+        "prompt": "{question}",
+    }
+    benchmark = doors(tmp_path, *rows, **described, has_question_mark=True, has_one_answer=True)
+    assert wiring.items_of(benchmark)[0] == [
+        BenchmarkItem("7", "It is ___ wide.?", ("12",), group="unit 10-99"),
+        BenchmarkItem("8", "A door. Its width is ___.?", ("9",), group="feet"),
+    ]
+    assert left_out_of(benchmark) == {"doors.jsonl, row 3": "it has 2 answers; expected one"}
+    cut = doors(tmp_path, *rows[:2], **described, gap="___")
+    assert [item.prompt for item in wiring.items_of(cut)[0]] == ["A door. Its width is"]
+    begun = doors(tmp_path, *rows[:2], **described, gap="___", has_text_after_gap=True)
+    assert [item.prompt for item in items_of(begun)] == ["It is", "A door. Its width is"]
+    assert len({each.version for each in (benchmark, cut, begun)}) == 3
 
 
 @pytest.mark.parametrize(

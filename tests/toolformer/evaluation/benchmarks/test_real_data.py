@@ -4,9 +4,8 @@ import json
 
 import pytest
 
+from tests.toolformer.evaluation.benchmarks.question_files import shipped
 from toolformer.evaluation.benchmarks.benchmark import LeftOutItem
-from toolformer.evaluation.benchmarks.catalogue import BENCHMARKS
-from toolformer.evaluation.benchmarks.mlqa import LANGUAGES
 
 FILES = {
     "lama-squad": "lama/lama_squad.jsonl",
@@ -21,7 +20,7 @@ FILES = {
     "templama": "temporal/templama_test.jsonl.gz",
     **{
         f"mlqa-{language}": f"mlqa_standin_xquad/xquad_{language}_q_en_ctx.jsonl.gz"
-        for language in LANGUAGES
+        for language in ("es", "de", "hi", "vi", "zh", "ar")
     },
 }
 CLOZE = [name for name in FILES if "lama" in name]
@@ -35,7 +34,7 @@ def manifest(test_data):
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_row_is_asked_or_left_out_as_the_manifest_counts(test_data, manifest, name):
-    entries = list(BENCHMARKS[name](test_data / FILES[name]).items())
+    entries = list(shipped(name, test_data / FILES[name]).items())
     reasons = [entry.reason for entry in entries if isinstance(entry, LeftOutItem)]
     assert len(entries) == manifest[FILES[name]]["rows"]
     assert set(reasons) <= ({"mask_not_last"} if name in CLOZE else set())
