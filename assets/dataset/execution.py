@@ -1,7 +1,10 @@
 """Executing candidate calls with the tools (paper §2, "Executing API Calls")."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import compress
+from typing import Any
 
 import polars as pl
 
@@ -12,13 +15,19 @@ from assets.shard_texts import contexts_in, documents_in, first_calls_in, typed_
 from assets.stage import PER_TOOL, TOOL_VERSION, ShardStage
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import WindowKey
-from toolformer.home.wiring.execution import answered_samples
+from toolformer.home.progress import ProgressCallback
+from toolformer.home.wiring.execution import answered_calls
+from toolformer.home.wiring.workspace import Workspace
 from toolformer.samples import PROPOSED_CALL
 from toolformer.stage_cost import CostMeter
+from tools.base import Tool
 from tools.errors import changed_tool
+from tools.peeking import TextWords
 from tools.protocol import Document
 from tools.running.deadlines import GIVEN_UP
 
+# Why a call is not made: see `answered_samples`.
+PEEKS = "peeks"
 DONE_BUT_GIVEN_UP = (
     "done, but calls were given up: the tool had no answer to many in a row; the next build makes "
     "them again"
@@ -108,6 +117,75 @@ def report_results(rows: ShardRows, report: ShardReport) -> None:
     arguments = rows.of("candidate_calls").select("call_id", "arguments")
     answered = executed.join(arguments, on="call_id", maintain_order="left")
     report.preview_each_tool(answered.select("tool", "arguments", "result", "duration_ms"))
+
+
+def answered_samples(
+    tool: Tool,
+    calls: Sequence[tuple[str, Document, int]],
+    could_peek: Sequence[bool],
+    known: Mapping[WindowKey, str],
+    tokenizer: Tokenizer,
+    work: Workspace,
+    *,
+    progress: ProgressCallback,
+) -> list[dict[str, Any]]:
+    """Make calls that were sampled or proposed, but for those that peek.
+
+    Args:
+        tool, calls, tokenizer, work, progress: see `answered_calls`.
+        could_peek: of each call whether what wrote it was shown the text behind it.
+        known: what stands in front of texts beside their titles, by their first window.
+
+    Returns:
+        See `answered_calls`, with `peeks`: whether the arguments hold a number or a name that the
+        text has behind the call, but neither in front of it nor in what is known.
+
+    Raises:
+        ToolDiedError, ToolUnavailableError: see `answered_calls`.
+    """
+    peeked = _peeked(tool, calls, could_peek, known)
+    is_made = [not words or work.settings.execution.allows_peeking for words in peeked]
+    answers = iter(
+        answered_calls(tool, list(compress(calls, is_made)), tokenizer, work, progress=progress)
+    )
+    return [
+        {
+            **(
+                next(answers)
+                if made
+                else {
+                    "status": "failed",
+                    "result": None,
+                    "reason": PEEKS,
+                    "message": f"Only behind the call: {', '.join(words)}.",
+                    "duration_ms": 0.0,
+                    "from_cache": False,
+                }
+            ),
+            "peeks": bool(words),
+        }
+        for made, words in zip(is_made, peeked, strict=True)
+    ]
+
+
+def _peeked(
+    tool: Tool,
+    calls: Sequence[tuple[str, Document, int]],
+    could_peek: Sequence[bool],
+    known: Mapping[WindowKey, str],
+) -> list[list[str]]:
+    """Of each call the words that peek; the words of the texts are not kept while calls run."""
+    words_of = cache(
+        lambda document: TextWords(
+            document.text, document.title, known.get((document.document_id, 0))
+        )
+    )
+    return [
+        words_of(document).only_behind(arguments, offset)
+        if was_shown and tool.arguments_are_content
+        else []
+        for (arguments, document, offset), was_shown in zip(calls, could_peek, strict=True)
+    ]
 
 
 EXECUTED_CALLS = ShardStage(

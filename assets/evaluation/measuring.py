@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from assets.earlier_scores import empty_earlier_scores, empty_scores
+from assets.evaluation.edited_tables import EditedTables, edited_tables
 from assets.evaluation.measured import TABLE, Answers, Measured
 from assets.evaluation.questions import Questions
 from assets.evaluation.text_losses import Losses
@@ -21,7 +22,6 @@ from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Edit, Mode
 from toolformer.home.progress import ProgressCallback
 from toolformer.home.wiring.benchmarks import configured_benchmark, items_of, remarks_on
-from toolformer.home.wiring.edited_tables import EditedTables, edited_tables
 from toolformer.home.wiring.models import EvaluatedModel
 from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
 from warehouse.schema import ALL

@@ -8,13 +8,13 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from assets.dataset.execution import PEEKS
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.recomputation import CannotRecomputeError, Recomputation, recompute
 from toolformer.filtering import FilterReason
 from toolformer.forward.precision import FLOAT32
 from toolformer.home.reading import Home
-from toolformer.home.wiring.execution import PEEKS
 from tools.protocol import ToolCall
 from tools.syntax import format_call
 

@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 
-from assets.dataset.execution import execute_candidates
+from assets.dataset.execution import answered_samples, execute_candidates
 from assets.dataset.tool_threads import done_together
 from assets.shard_texts import typed_frame
 from tests.fakes import byte_tokenizer
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.home.fingerprints import Fingerprint
 from toolformer.home.home import Home
-from toolformer.home.wiring.execution import answered_samples
 from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.sections import validated
 from tools.base import Tool

@@ -4,13 +4,13 @@ from contextlib import suppress
 
 import pytest
 
+from assets.evaluation import edited_tables as module
+from assets.evaluation.edited_tables import EditedTables, edited_tables
 from tests.homes import write_lines
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
 from toolformer.home.home import Home
-from toolformer.home.wiring import edited_tables as module
 from toolformer.home.wiring.benchmarks import configured_benchmark, items_of
-from toolformer.home.wiring.edited_tables import EditedTables, edited_tables
 from toolformer.home.wiring.toolbox import Toolbox, options_of
 from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.sections import Settings, validated
