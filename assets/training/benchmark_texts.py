@@ -16,8 +16,8 @@ from toolformer.home.wiring.benchmarks import (
 )
 from toolformer.settings.evaluation_sections import DATESET, PERPLEXITY
 from toolformer.settings.sections import Settings
-from toolformer.training.contexts import text_in_context
 from toolformer.training.shared_words import NgramIndex
+from toolformer.training.training_set import text_in_context
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 

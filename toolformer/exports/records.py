@@ -25,7 +25,7 @@ from typing import Any
 from toolformer.augmentation import KeptCall, augmented_text
 from toolformer.base.digests import hex_digest
 from toolformer.marks import CHAT_MARKS, broken_mark
-from toolformer.training.contexts import text_in_context
+from toolformer.training.training_set import text_in_context
 
 # What the user says where a text has no context.
 INSTRUCTION = "Write a text. Call a tool where its result helps."

@@ -1,37 +1,69 @@
-"""Texts to train on that are written as the model's own chat template writes a conversation.
+"""What stands in front of a text in training: its context, or a question in a chat.
+
+    What is two and two?       the context, closed by a line break and never annotated
+    Two and two is 4.          the text, with its calls
+
+The two are tokenised apart, so the text has the tokens that were annotated. A share of the texts is
+written as the model's own chat template writes a conversation:
 
     user        the context of the text; of one without context its beginning
     assistant   the text, or what is left of it, with its calls
 
-Not in the paper. So whoever opens a chat client sees a model that calls there too. Up to the answer
-nothing counts in the loss: users and the template write it, and never the model.
+Chats are not in the paper: with them the model calls tools in chat clients too. Tokens before the
+answer have no weight in the loss, since users and the template write them.
 """
 
 import datetime
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from toolformer.forward.chat_template import chat_ids
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, WindowKey
-from toolformer.training.contexts import window_in_context
-from toolformer.training.training_set import random_rank
+from toolformer.training.training_set import random_rank, text_in_context
 
 # For templates that tell the date: rows are the same on any day.
 _TODAY = datetime.date(2023, 2, 9)
 
 
-class Chat(NamedTuple):
-    """A text as a conversation.
+def context_ids(tokenizer: Tokenizer, context: str, *, room: int) -> list[int]:
+    """Return at most `room` tokens of a context; of a longer one the beginning is cut off."""
+    ids = tokenizer.encode(text_in_context(context, ""))
+    return ids[max(len(ids) - room, 0) :]
 
-    Attributes:
-        prompt: tokens up to the answer, without the start token.
-        answer: position in the text at which the answer begins.
+
+def window_in_context(
+    window: Window, context: str | None, tokenizer: Tokenizer, *, max_tokens: int
+) -> Window:
+    """Return a window behind its context, as in a training row without calls.
+
+    No call can stand in the context. `start` moves with it, and may be negative: `start` and an
+    offset still give a place in the document.
+
+    Args:
+        max_tokens: maximum length of a training row, the beginning-of-sequence token included.
     """
+    if context is None:
+        return window
+    ids = context_ids(tokenizer, context, room=max_tokens - 1 - len(window.ids))
+    in_front = text_in_context(context, "")
+    if ids != tokenizer.encode(in_front):
+        in_front = tokenizer.decode_behind(ids)
+    return _window_behind(window, in_front, ids)
 
-    prompt: list[int]
-    answer: int
+
+def _window_behind(window: Window, in_front: str, ids: Sequence[int], *, first: int = 0) -> Window:
+    """Return a window, from its token `first` on, behind another text and its tokens."""
+    cut = (window.offsets[first] or 0) if first else 0
+    moved = len(in_front) - cut
+    behind = (None if offset is None else moved + offset for offset in window.offsets[first:])
+    return replace(
+        window,
+        start=window.start - moved,
+        text=in_front + window.text[cut:],
+        ids=(*ids, *window.ids[first:]),
+        offsets=(*[None] * len(ids), *behind),
+    )
 
 
 class Chats:
@@ -55,7 +87,7 @@ class Chats:
         self.frame = len(self._prompt("a"))
 
     def draw(self, key: WindowKey) -> float | None:
-        """The number in [0, 1) that says where a chosen text is cut; None of texts that stay plain.
+        """Return where in [0, 1) a chosen text is cut; None for a text that stays plain.
 
         It follows from text and seed alone, so all variants have the same texts in the same form.
         """
@@ -71,8 +103,8 @@ class Chats:
         context: str | None,
         room: int,
         draw: float,
-    ) -> Chat | None:
-        """A text, or a part of it, as a conversation.
+    ) -> tuple[int, list[int]] | None:
+        """Write a text, or a part of it, as a conversation.
 
         With a context the answer is the text. Else every other text is cut right in front of its
         first call, and the others before any of their words up to there: the answers of chat
@@ -85,7 +117,8 @@ class Chats:
             room: most tokens of a context, whose beginning goes where it is longer.
 
         Returns:
-            None where nothing stands in front of the answer.
+            Position in the text at which the answer begins, and the tokens before it without the
+            start token; None if nothing stands in front of the answer.
         """
         if context is not None:
             asked, answer = self._tokenizer.encode(context), 0
@@ -105,7 +138,7 @@ class Chats:
                 return None
             asked = ids[tokens.start : answer]
         question = self._tokenizer.decode_behind(asked).strip()
-        return Chat(self._prompt(question), answer) if question else None
+        return (answer, self._prompt(question)) if question else None
 
     def _prompt(self, question: str) -> list[int]:
         turns = [{"role": "user", "content": question}]
@@ -121,16 +154,15 @@ def window_as_trained(
     chats: Chats | None,
     max_tokens: int,
 ) -> Window:
-    """A window of a text as in a training row without calls: as a chat, or behind its context.
+    """Return a window as in a training row without calls: as a chat, or behind its context.
 
     Args:
         first_call: position of its first kept call; None where it has none.
         chats: what writes chats; None where none is wanted.
-        tokenizer, max_tokens: see `window_in_context`.
+        max_tokens: maximum length of a training row, the beginning-of-sequence token included.
     """
-    draw = None if chats is None else chats.draw(window.key)
     chat = None
-    if chats is not None and draw is not None:
+    if chats is not None and (draw := chats.draw(window.key)) is not None:
         chat = chats.chat(
             window.ids,
             tokens=range(len(window.ids)),
@@ -141,16 +173,5 @@ def window_as_trained(
         )
     if chat is None:
         return window_in_context(window, context, tokenizer, max_tokens=max_tokens)
-    in_front, cut = tokenizer.decode_behind(chat.prompt), window.offsets[chat.answer] or 0
-    moved = len(in_front) - cut
-    behind = window.offsets[chat.answer :]
-    return replace(
-        window,
-        start=window.start - moved,
-        text=in_front + window.text[cut:],
-        ids=(*chat.prompt, *window.ids[chat.answer :]),
-        offsets=(
-            *[None] * len(chat.prompt),
-            *(None if offset is None else moved + offset for offset in behind),
-        ),
-    )
+    answer, prompt = chat
+    return _window_behind(window, tokenizer.decode_behind(prompt), prompt, first=answer)

@@ -42,15 +42,11 @@ def finetune(
 ) -> Progress:
     """Train a model and keep its best checkpoint.
 
-    At even distances and at the end the losses of the development texts with calls and without
-    are measured; `candidates` of `training_state` says which checkpoint is the best. Where three
-    measurements in a row are no better, the training ends. The base model
-    is measured too but is no candidate. A killed run goes on from its last saved state, with the
-    numbers of an undisturbed one on the same devices; on more or fewer of them, or divided
-    otherwise, within rounding.
-
-    One process trains in this very process. Several are started by `torch.multiprocessing`; none of
-    them outlives this call, or this process.
+    At even distances and at the end the losses of the development texts with and without calls are
+    measured. `progress.candidates` says which checkpoint is the best; the base model is none. The
+    training ends early if three measurements in a row are no better. A killed run goes on from its
+    last saved state, with the numbers of an undisturbed one on the same devices; on more or fewer
+    of them within rounding.
 
     Args:
         job: its state is removed when the output is there.
@@ -60,13 +56,9 @@ def finetune(
         report: called after every step, and first for the steps of an interrupted run or a trial.
         report_trial: see `report` of `chosen_rate`.
 
-    Returns:
-        All steps, and which was the best.
-
     Raises:
-        TrainingError: rows of another model, a base that is replaced meanwhile, a loss that is not
-            finite, no rate that suits, a folder that cannot be written, fewer devices than
-            processes, or a process that ended.
+        TrainingError: the base is replaced meanwhile, a loss is not finite, no rate suits, a folder
+            cannot be written, there are fewer devices than processes, or a process ended.
         ModelNotFoundError: the job's base holds no usable model.
         CheckpointError: the saved state is damaged.
         OutOfMemoryError: model and micro-batch do not fit the device; saved steps are kept.
@@ -139,14 +131,13 @@ def finetune(
 
 
 def _check_output(output: Path) -> None:
-    """Tell before hours of training that the result cannot be put where it shall go."""
-    if output.exists() and not (output / RECORD_FILE).exists():
-        is_empty_folder = output.is_dir() and not any(output.iterdir())
-        if not is_empty_folder:
-            raise TrainingError(
-                f"{str(output)!r} is there and is no finetuned model (it has no {RECORD_FILE}); it "
-                "is not overwritten. Name another output folder or move this one away."
-            )
+    """Raise before hours of training if the result cannot be put where it shall go."""
+    is_empty_folder = output.is_dir() and not any(output.iterdir())
+    if output.exists() and not is_empty_folder and not (output / RECORD_FILE).exists():
+        raise TrainingError(
+            f"{str(output)!r} exists and is no finetuned model (it has no {RECORD_FILE}); it is "
+            "not overwritten. Name another output folder or move this one away."
+        )
     trial = output.parent / f".{output.name}.trial.tmp"
     with writing(output):
         trial.mkdir(parents=True, exist_ok=True)

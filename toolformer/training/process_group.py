@@ -17,8 +17,6 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
-from toolformer.errors import TrainingError
-
 Result = TypeVar("Result")
 
 # The others wait while the first one writes a checkpoint, however slow the disk is. Processes that
@@ -47,14 +45,9 @@ class ProcessGroup:
         return self.rank == 0
 
     def divide(self, model: PreTrainedModel, precision: str) -> None:
-        """Leave each process its part of the weights; called before an optimiser sees them.
-
-        Raises:
-            TrainingError: the model class has no layers that could be divided.
-        """
+        """Leave each process its part of the weights; called before an optimiser sees them."""
         if self.size == 1:
             return
-        layers = _layers(model)
         mesh = init_device_mesh(self._device, (self.size,))
         # The layers' weights travel as what autocast would make of them; gradients are added up,
         # and residuals kept, in float32, as in one process.
@@ -63,7 +56,8 @@ class ProcessGroup:
             reduce_dtype=torch.float32,
             cast_forward_inputs=False,
         )
-        for layer in layers:
+        names: Any = model._no_split_modules or ()
+        for layer in [each for each in model.modules() if type(each).__name__ in names]:
             fully_shard(layer, mesh=mesh, mp_policy=policy)
         # Body and output layer are called one by one, and may share a weight: one root for both.
         self._root = _WholeModel(model)
@@ -135,17 +129,6 @@ def join_group(rank: int, size: int, *, port: int, device: str) -> ProcessGroup:
         backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE
     )
     return ProcessGroup(rank, size, kind)
-
-
-def _layers(model: Any) -> list[torch.nn.Module]:
-    names = set(model._no_split_modules or ())
-    layers = [module for module in model.modules() if type(module).__name__ in names]
-    if not layers:
-        raise TrainingError(
-            f"The model class {type(model).__name__} names no layers, by which its weights could "
-            "be divided. Set training.processes to 1."
-        )
-    return layers
 
 
 class _WholeModel(torch.nn.Module):

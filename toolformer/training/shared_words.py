@@ -10,15 +10,13 @@ import unicodedata
 from collections import defaultdict
 from functools import lru_cache
 from itertools import product
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, cast
 
+import numpy as np
 import regex
 
 from toolformer.base.constants import FUNCTION_WORDS
 from toolformer.base.digests import digest_of_bytes, number_digest
-
-if TYPE_CHECKING:
-    import numpy as np
 
 _FURTHER_COMMON_WORDS = """
 about after again all also always any around back because become before best big both call came can
@@ -84,17 +82,6 @@ def readings_of(text: str) -> list[list[str]]:
     return [list(words) for words in dict.fromkeys(readings)]
 
 
-class Overlap(NamedTuple):
-    """What a text shares with a held-out one.
-
-    Attributes:
-        ngram: the first shared words, in lower case and without punctuation.
-    """
-
-    name: str
-    ngram: str
-
-
 class NgramIndex:
     """Word n-grams of held-out texts, each with the name of the set that it comes from.
 
@@ -106,7 +93,7 @@ class NgramIndex:
         >>> index = NgramIndex()
         >>> index.add_question("riddles", "What has keys but opens no door?")
         >>> index.first_overlap('He asked: "What has KEYS but opens no door?"')
-        Overlap(name='riddles', ngram='what has keys but opens no door')
+        ('riddles', 'what has keys but opens no door')
         >>> index.first_overlap("What has keys, then?")
     """
 
@@ -147,41 +134,32 @@ class NgramIndex:
                 self._lengths[words[0]].add(len(words))
                 self._name_of_run.setdefault(_digest(words), name)
 
-    def first_overlap(self, text: str) -> Overlap | None:
-        """The first words of the text that a held-out text has too, None where there are none.
+    def first_overlap(self, text: str) -> tuple[str, str] | None:
+        """Return the first words of the text that a held-out text has too, after its set's name.
 
         Words that stand in several sets belong to the one that was added first.
+
+        Returns:
+            The name, and the words in lower case without punctuation; None if nothing is shared.
         """
         overlaps = (self._first_overlap_of(words) for words in readings_of(text))
         return next(filter(None, overlaps), None)
 
-    def _first_overlap_of(self, words: list[str]) -> Overlap | None:
+    def _first_overlap_of(self, words: list[str]) -> tuple[str, str] | None:
         name = self._name_of_short_text.get(_digest(words)) if len(words) < self._n else None
         if name is not None:
-            return Overlap(name, " ".join(words))
+            return name, " ".join(words)
         for start, word in enumerate(words):
             for length in (self._n, *self._lengths.get(word, ())):
                 run = words[start : start + length]
                 name = self._name_of_run.get(_digest(run)) if len(run) == length else None
                 if name is not None:
-                    return Overlap(name, " ".join(run))
+                    return name, " ".join(run)
         return None
 
 
 def _digest(words: list[str]) -> bytes:
     return digest_of_bytes(" ".join(words).encode(), size=8)
-
-
-class Similar(NamedTuple):
-    """A text that another one is like.
-
-    Attributes:
-        key: key of the text, as it was given to `find_or_add`.
-        similarity: shared word sequences of both, divided by all that either has; at most 1.
-    """
-
-    key: Any
-    similarity: float
 
 
 class NearDuplicateIndex:
@@ -194,7 +172,7 @@ class NearDuplicateIndex:
         >>> index = NearDuplicateIndex(similarity=0.5)
         >>> index.find_or_add("a", "One two three four five six seven eight nine.")
         >>> index.find_or_add("b", "One two three four five six seven eight, nine ten")
-        Similar(key='a', similarity=0.8333333333333334)
+        ('a', 0.8333333333333334)
         >>> index.find_or_add("c", "One two three. Four five six! Nine?")
     """
 
@@ -204,13 +182,17 @@ class NearDuplicateIndex:
         self._similarity = similarity
         self._empty = MinHash(_PERMUTATIONS, seed=_SEED, hashfunc=int, scheme="affine32")
         self._candidates = MinHashLSH(num_perm=_PERMUTATIONS, params=_bands(similarity))
-        self._keys: list[object] = []
+        self._keys: list[Any] = []
         self._shingles: list[np.ndarray] = []
 
-    def find_or_add(self, key: object, text: str) -> Similar | None:
-        """The text there that this one is most like; where none is like it, it is added.
+    def find_or_add(self, key: Any, text: str) -> tuple[Any, float] | None:
+        """Return the text that this one is most like; add this one if none is like it.
 
         A text without words is like no other.
+
+        Returns:
+            The key of the other text, and the similarity: shared word sequences of both, divided by
+            all that either has.
         """
         shingles = _shingles(text)
         if not shingles.size:
@@ -222,7 +204,7 @@ class NearDuplicateIndex:
         alike = [(_jaccard(shingles, self._shingles[index]), index) for index in sorted(places)]
         similarity, index = max(alike, key=lambda pair: pair[0], default=(0.0, -1))
         if similarity >= self._similarity:
-            return Similar(self._keys[index], similarity)
+            return self._keys[index], similarity
         self._candidates.insert(len(self._keys), sketch, check_duplication=False)
         self._keys.append(key)
         self._shingles.append(shingles)
@@ -242,10 +224,8 @@ def _bands(similarity: float) -> tuple[int, int]:
     )
 
 
-def _shingles(text: str) -> "np.ndarray":
+def _shingles(text: str) -> np.ndarray:
     """Distinct word sequences of a text as sorted numbers of 64 bits."""
-    import numpy as np
-
     words = np.array([_number(word) for word in words_of(text)], dtype=np.uint64)
     sequences = max(len(words) - _SHINGLE_WORDS, 0) + 1
     numbers = np.zeros(sequences if len(words) else 0, dtype=np.uint64)
@@ -255,8 +235,6 @@ def _shingles(text: str) -> "np.ndarray":
     return np.unique(numbers)
 
 
-def _jaccard(left: "np.ndarray", right: "np.ndarray") -> float:
-    import numpy as np
-
+def _jaccard(left: np.ndarray, right: np.ndarray) -> float:
     shared = len(np.intersect1d(left, right, assume_unique=True))
     return shared / (len(left) + len(right) - shared)

@@ -7,6 +7,7 @@ all tokens of the batch, whoever fed them.
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -108,7 +109,7 @@ class Trainer:
         if progress is None:
             progress = Progress(base=job.base_loss or self._development_loss(0))
         elif not self._is_done(progress):
-            state.restore(self._weights, self._optimizer)
+            state.restore(self._weights, self._optimizer, progress)
         began -= progress.seconds
         for done in progress.history[: job.stops_at]:
             report(done)
@@ -192,17 +193,16 @@ class Trainer:
         weights = weights if total_weight(rows.with_calls, weights) else ALIKE
         with_calls, calls = self._mean_losses(rows.with_calls, [weights, CALLS_ALONE])
         [without_calls] = self._mean_losses(rows.without_calls, [ALIKE])
-        assert with_calls is not None
-        assert without_calls is not None
-        measured = DevelopmentLoss(with_calls, without_calls, calls)
+        has_calls = total_weight(rows.with_calls, CALLS_ALONE) > 0
+        measured = DevelopmentLoss(with_calls, without_calls, calls if has_calls else None)
         if not math.isfinite(measured.mean):
             raise _not_finite(step, "development loss", measured.mean)
         return measured
 
     def _mean_losses(
         self, rows: Sequence[TrainingRow], weights: Sequence[LossWeightsSettings]
-    ) -> list[float | None]:
-        """The mean loss by each of these weights; None where no token of the rows has any."""
+    ) -> list[float]:
+        """Return the mean loss by each of these weights; 0 if no token of the rows has any."""
         self.model.model.eval()
         summed: list[list[float]] = []
         for group in self._micro_batches([len(row.ids) for row in rows]):
@@ -219,10 +219,9 @@ class Trainer:
             self._group.total(math.fsum(losses[index] for losses in summed))
             for index in range(len(weights))
         ]
-        weighed = [total_weight(rows, each) for each in weights]
         return [
-            total / weight if weight else None
-            for total, weight in zip(totals, weighed, strict=True)
+            total / (total_weight(rows, each) or 1.0)
+            for total, each in zip(totals, weights, strict=True)
         ]
 
     def _micro_batches(self, lengths: Sequence[int]) -> list[list[int]]:
@@ -242,24 +241,15 @@ class Trainer:
     def _save_checkpoint(self, state: TrainingState, progress: Progress) -> None:
         if self._settings.lora_rank is None:
             tensors = self._group.whole(self.model.model.state_dict(keep_vars=True))
-            save_model = self.model.model.save_pretrained
-            state.save_checkpoint(progress, lambda folder: save_model(folder, state_dict=tensors))
+            write = partial(self.model.model.save_pretrained, state_dict=tensors)
         else:
-            adapters = self._group.whole(self._weights)
-            state.save_checkpoint(progress, lambda folder: save_adapters(adapters, folder))
+            write = partial(save_adapters, self._group.whole(self._weights))
+        state.save_checkpoint(progress, write)
 
     def _check_fit(self) -> None:
-        embeddings: Any = self.model.model.get_input_embeddings()
-        vocabulary = int(embeddings.weight.shape[0])
         development = self._job.development
         rows = [*self._job.rows, *development.with_calls, *development.without_calls]
-        every = [row.ids for row in rows]
-        longest, largest = max(map(len, every)), max(map(max, every))
-        if largest >= vocabulary:
-            raise TrainingError(
-                f"A row holds token {largest}, but {self.model.name!r} knows only {vocabulary}. "
-                "Expected rows made with this model's tokenizer; build the training set again."
-            )
+        longest = max(len(row.ids) for row in rows)
         if longest > self.model.context_length:
             raise TrainingError(
                 f"A row has {longest} tokens, but {self.model.name!r} takes at most "
@@ -292,14 +282,12 @@ def micro_batches(
 
 
 def _not_finite(step: int, name: str, value: float) -> TrainingError:
-    remedy = (
-        "The base model cannot be measured: look at its weights and at the texts."
-        if step == 0
-        else "Training diverged: set a smaller training.learning_rate, or float32 as "
-        "training.precision."
+    what = f"The {name} at step {step} is {value}; expected a finite number."
+    if step == 0:
+        return TrainingError(f"{what} Look at the weights of the base model and at the texts.")
+    return DivergedError(
+        f"{what} Set a smaller training.learning_rate, or float32 as training.precision."
     )
-    kind = TrainingError if step == 0 else DivergedError
-    return kind(f"The {name} at step {step} is {value}; expected a finite number. {remedy}")
 
 
 def _seed(*parts: object) -> int:

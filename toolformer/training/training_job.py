@@ -91,12 +91,9 @@ class TrainingJob:
     @property
     def recorded_settings(self) -> dict[str, Any]:
         """What the settings and this job say of how to train, for the record of the model."""
-        computed = {
-            "learning_rate": self.learning_rate,
-            "steps": self.steps,
-            "precision": self.precision,
+        values = self.settings.model_dump() | {
+            name: getattr(self, name) for name in ("learning_rate", "steps", "precision")
         }
-        values = self.settings.model_dump() | computed
         return {name: values[name] for name in _RECORDED}
 
     def is_evaluated(self, step: int) -> bool:

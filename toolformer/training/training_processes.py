@@ -110,24 +110,20 @@ def _work(rank: int, job: TrainingJob, port: int, threads: int, queue: Any) -> N
 
 
 def _error(error: ProcessException, context: ProcessContext, state: TrainingState) -> TrainingError:
-    """The error to raise: a process that was ended by a signal before those that missed it."""
-    processes = len(context.processes)
-    step = state.saved_step
-    begins = f"goes on behind step {step}" if step else "begins anew: no state was saved yet"
-    remedy = f"Nothing that was saved is lost: run again, and it {begins}."
-    for rank, process in enumerate(context.processes):
+    """Return the error to raise: a process that a signal ended before those that missed it."""
+    rank, reason = error.error_index, f"failed: {error.msg.strip().splitlines()[-1]}"
+    for number, process in enumerate(context.processes):
         # The others are ended by SIGTERM when one has failed.
         if process.exitcode < 0 and process.exitcode != -signal.SIGTERM:
-            name = signal.Signals(-process.exitcode).name
-            why = " (the system does that where memory runs out)" if name == "SIGKILL" else ""
-            return TrainingError(
-                f"Process {rank} of the {processes} processes of the training was ended by "
-                f"{name}{why}. {remedy}"
-            )
-    last_line = error.msg.strip().splitlines()[-1]
+            rank, reason = number, f"was ended by {signal.Signals(-process.exitcode).name}"
+            break
+    if reason.endswith("SIGKILL"):
+        reason += " (the system does that where memory runs out)"
+    saved = state.load_progress()
+    begins = f"goes on behind step {saved.step}" if saved else "begins anew: no state was saved yet"
     return TrainingError(
-        f"Process {error.error_index} of the {processes} processes of the training failed: "
-        f"{last_line}. {remedy}"
+        f"Process {rank} of the {len(context.processes)} processes of the training {reason}. "
+        f"Nothing that was saved is lost: run again, and it {begins}."
     )
 
 

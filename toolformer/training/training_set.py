@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from toolformer.augmentation import KeptCall
 from toolformer.base.digests import digest
 from toolformer.forward.windows import WindowKey
-from toolformer.training.contexts import text_in_context
 from toolformer.training.shared_words import NearDuplicateIndex, NgramIndex
 
 # Why a text is not trained on, in the order in which it is looked for: the text is there already
@@ -28,6 +27,18 @@ _DIGEST_BITS = 64
 _FIRST_SHARE, _GROWTH = 1 / 64, 8
 # So many windows to choose from for each that is wanted; else more documents are looked at.
 _CHOICE = 4
+
+
+def text_in_context(context: str | None, text: str) -> str:
+    r"""Return the text with its context, as training sees them.
+
+    Example:
+        >>> text_in_context("What is two and two?", "Two and two is 4.")
+        'What is two and two?\nTwo and two is 4.'
+        >>> text_in_context(None, "Two and two is 4.")
+        'Two and two is 4.'
+    """
+    return text if context is None else f"{context}\n{text}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +112,15 @@ class TrainingTextFilter:
         self._seen: dict[bytes, WindowKey] = {}
         self._alike = None if similarity is None else NearDuplicateIndex(similarity)
 
+    def keeps(self, text: AugmentedText, exclusions: list[Exclusion]) -> bool:
+        """Return whether a text stays; if not, add the reason to `exclusions`."""
+        exclusion = self.exclusion_of(text)
+        if exclusion is not None:
+            exclusions.append(exclusion)
+        return exclusion is None
+
     def exclusion_of(self, text: AugmentedText) -> Exclusion | None:
-        """Why the text is left out; None where it stays, and later ones are compared with it."""
+        """Return why the text is left out; None if it stays, to compare later ones with it."""
         # All that is learnt but the calls.
         whole = text_in_context(text.context, text.text)
         without_layout = digest(" ".join(whole.split()))
@@ -112,14 +130,11 @@ class TrainingTextFilter:
         parts = [whole] if text.context is None else [whole, text.context]
         overlap = next(filter(None, map(self._held_out.first_overlap, parts)), None)
         if overlap is not None:
-            return Exclusion(
-                text, SHARES_NGRAM, held_out_set=overlap.name, shared_ngram=overlap.ngram
-            )
-        similar = self._alike and self._alike.find_or_add(text.key, whole)
-        if similar:
-            return Exclusion(
-                text, NEAR_DUPLICATE, similar_to=similar.key, similarity=similar.similarity
-            )
+            name, ngram = overlap
+            return Exclusion(text, SHARES_NGRAM, held_out_set=name, shared_ngram=ngram)
+        if similar := self._alike and self._alike.find_or_add(text.key, whole):
+            other, similarity = similar
+            return Exclusion(text, NEAR_DUPLICATE, similar_to=other, similarity=similarity)
         self._seen[without_layout] = text.key
         return None
 
@@ -152,36 +167,27 @@ def build_training_set(
 ) -> TrainingSet:
     """Choose the texts to train on.
 
-    In this order: texts without a call go; what the filter holds back goes, that is, copies, texts
-    that share words with held-out ones, and near duplicates; whole documents are split off for
-    development; the rest is capped per tool. So the development side depends neither on the cap
-    nor on the seed, and runs can be compared by their perplexity.
+    In this order: texts without a call are left out; copies, texts that share words with held-out
+    ones and near duplicates are left out; whole documents are split off for development; the rest
+    is capped per tool. So the development side depends neither on the cap nor on the seed, and runs
+    can be compared by their perplexity.
 
-    The cap counts texts with a kept call of the tool. Texts are taken in a random order given by
-    the seed. A text is left out when all of its tools are at the cap; one that has a call of a
-    tool with room stays with all of its calls, so that a rare tool loses nothing to a common one,
-    and a common tool can end above the cap by such texts.
+    The cap counts texts with a kept call of the tool, in a random order given by the seed. A text
+    is left out if all of its tools are at the cap, so a rare tool loses nothing to a common one,
+    and a common tool can end above the cap.
 
     Args:
-        texts: C* of all shards. Their order matters only for which of two equal or nearly equal
-            texts stays.
-        max_texts_per_tool: at least 1; the paper has 25,000.
+        texts: C* of all shards. Of two equal or nearly equal texts the first stays.
         development_share: share of the documents set aside, in [0, 1). Above 0 it is at least
-            one document where there are two.
-        text_filter: decides what goes; it has seen all that stayed afterwards.
+            one document if there are two.
+        text_filter: afterwards it knows all texts that stayed.
 
     Paper:
         §4.1 (25,000 per tool). How they are chosen, and the split, is ours.
     """
     with_calls = [text for text in texts if text.calls]
     exclusions: list[Exclusion] = []
-    clean: list[AugmentedText] = []
-    for text in with_calls:
-        exclusion = text_filter.exclusion_of(text)
-        if exclusion is None:
-            clean.append(text)
-        else:
-            exclusions.append(exclusion)
+    clean = [text for text in with_calls if text_filter.keeps(text, exclusions)]
     held_out = _development_documents({text.document_id for text in clean}, development_share)
     development = [text for text in clean if text.document_id in held_out]
     train, over_cap = _capped(
@@ -206,15 +212,14 @@ def draw_plain_windows(
 ) -> tuple[list[AugmentedText], list[Exclusion]]:
     """Draw windows at random, with equal chances.
 
-    Of a large corpus only the windows of a random part of its documents are looked at. Documents
-    of the development side have none, so that no document has windows on both sides.
+    Of a large corpus only the windows of a random part of its documents are looked at. No window is
+    drawn from a document of the development side.
 
     Args:
-        windows: gives the windows without calls of the documents that its argument accepts; asked
-            again for more documents where those it gave are too few.
-        development_share: share of the documents set aside, in [0, 1).
-        development_documents: those that were, by `build_training_set`.
-        text_filter: what it holds back is not drawn; it knows the texts with calls already.
+        windows: returns the windows without calls of the documents that its argument accepts;
+            called again for more documents if those are too few.
+        development_documents: documents that `build_training_set` set aside.
+        text_filter: knows the texts with calls already.
 
     Returns:
         `wanted` windows, or all there are, in the order in which they were drawn; and drawn ones
@@ -246,11 +251,8 @@ def draw_plain_windows(
             if len(texts) == wanted:
                 break
             seen.add(text.key)
-            exclusion = text_filter.exclusion_of(text)
-            if exclusion is None:
+            if text_filter.keeps(text, exclusions):
                 texts.append(text)
-            else:
-                exclusions.append(exclusion)
         if len(drawn) < max_drawn:
             break
     return texts, exclusions

@@ -40,11 +40,10 @@ _FILE_BYTES = 2**27
 class TrainingState:
     """The folder of one run; what another run left in it is removed first.
 
-    Where several processes train, each of them has one of these, and all call what saves or
-    restores.
+    If several processes train, each of them has one of these, and all call what saves or restores.
 
     Args:
-        folder: made when missing; only what this class writes is ever removed from it.
+        folder: made if missing; only what this class writes is ever removed from it.
         fingerprint: fingerprint of everything that the numbers of the run follow from.
         group: the processes that train; this one alone by default.
 
@@ -74,19 +73,13 @@ class TrainingState:
         for leftover in (f"{_FINGERPRINT_FILE}.*.tmp", ".state-*.tmp", ".checkpoint-*.tmp"):
             _remove(self._folder.glob(leftover))
 
-    @property
-    def saved_step(self) -> int:
-        """Steps done in the newest saved state; 0 where there is none."""
-        newest = self._newest_state()
-        return 0 if newest is None else _step_of(newest)
-
     def load_progress(self) -> Progress | None:
-        """The progress of the newest saved state, None where there is none.
+        """Return the progress of the newest saved state, None if there is none.
 
         Raises:
             CheckpointError: the state is damaged.
         """
-        newest = self._newest_state()
+        newest = max(self._folder.glob("state-*"), default=None)
         if newest is None:
             return None
         try:
@@ -96,37 +89,34 @@ class TrainingState:
         self._saved_candidates = progress.candidates
         return progress
 
-    def restore(self, weights: Mapping[str, Tensor], optimizer: Optimizer) -> None:
-        """Put weights and optimiser moments of the newest state in place.
+    def restore(
+        self, weights: Mapping[str, Tensor], optimizer: Optimizer, progress: Progress
+    ) -> None:
+        """Overwrite weights, by name, and optimiser moments with those of a saved state.
 
-        Args:
-            weights: those that are trained, by name; they are overwritten. However many processes
-                share them here, and shared them when the state was saved.
-            optimizer: has moments of all of them already, which are overwritten too.
+        The state may have been saved by more or fewer processes.
 
         Raises:
             CheckpointError: it is damaged or belongs to another model.
         """
-        newest = self._newest_state()
-        assert newest is not None
+        newest = self._state_after(progress.step)
         try:
             load_tensors(_tensors(weights, optimizer), newest, self._group)
         except OSError as error:
             raise self._damaged(newest, error) from error
         for moments in optimizer.state.values():
-            moments["step"].fill_(_step_of(newest))
+            moments["step"].fill_(progress.step)
 
     def save(self, weights: Mapping[str, Tensor], optimizer: Optimizer, progress: Progress) -> None:
         """Save everything that a later run needs to go on after `progress.step`.
 
         Args:
             weights: those that are trained, by name; none behind the last step.
-            optimizer: has moments of all of them.
 
         Raises:
             TrainingError: the disk is full or cannot be written.
         """
-        target = self._folder / f"state-{progress.step:08d}"
+        target = self._state_after(progress.step)
         # All processes write into one folder, which the first one makes.
         temporary = target.with_name(f".{target.name}.tmp")
         is_first = self._group.is_first
@@ -169,8 +159,8 @@ class TrainingState:
         kept = {self.checkpoint(step) for step in steps}
         _remove(each for each in self._folder.glob("checkpoint-*") if each not in kept)
 
-    def _newest_state(self) -> Path | None:
-        return max(self._folder.glob("state-*"), default=None)
+    def _state_after(self, step: int) -> Path:
+        return self._folder / f"state-{step:08d}"
 
     def _damaged(self, state: Path, error: Exception) -> CheckpointError:
         return CheckpointError(
@@ -204,12 +194,8 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _step_of(state: Path) -> int:
-    return int(state.name.removeprefix("state-"))
-
-
 def _tensors(weights: Mapping[str, Tensor], optimizer: Optimizer) -> dict[str, Tensor]:
-    """What a state holds: weights and their moments, by name."""
+    """Return what a state holds: weights and their moments, by name."""
     tensors = {f"weights.{name}": weight.detach() for name, weight in weights.items()}
     for moment in _MOMENTS:
         tensors |= {

@@ -1,17 +1,15 @@
 """Rows to train on of the finetuned model and of its controls, from the same texts."""
 
-import dataclasses
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 
 from toolformer.augmentation import KeptCall, Segment, augmented_segments, check_places
 from toolformer.base.digests import digest
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.settings.training_sections import PLAIN, SHUFFLED, VARIANTS
-from toolformer.training.chats import Chats
-from toolformer.training.contexts import context_ids
+from toolformer.training.chats import Chats, context_ids
 from toolformer.training.training_rows import PROMPT, TEXT, TrainingRow, kept_tokens, training_row
 
 # Characters of a text that an error shows.
@@ -63,7 +61,7 @@ def variant_rows(
     seed: int,
     chats: Chats | None = None,
 ) -> VariantRows:
-    """The rows of a variant.
+    """Return the rows of a variant.
 
     Which part of a long text is kept, and where a chat's answer begins, is decided by its calls in
     C*, for every variant; a row that other calls make longer is cut at its end. A context has the
@@ -71,13 +69,11 @@ def variant_rows(
     text. A row that begins within its text has none, since the text does not go on from there.
 
     Args:
-        variant: one of `VARIANTS`.
         max_tokens: maximum length of a row, the beginning-of-sequence token included.
         chats: writes those with a `chat_draw` as chats, but where nothing would stand in front of
             the answer, or one of the variants' rows would have no room for it; None writes none.
 
     Raises:
-        ValueError: there is no such variant.
         ToolformerError: calls were counted in the tokens of another vocabulary.
     """
     # One place of the row belongs to the beginning-of-sequence token.
@@ -98,88 +94,83 @@ def variant_rows(
         tokens = kept_tokens(kept_segments, max_tokens=length)
         if tokens is None:
             continue
-        row_with = partial(_row, tokenizer, ids, length)
-        room = partial(_room, row_with, [calls[index] for calls in calls_by_variant], length)
-        chat = None if chats is None else _chat(chats, text, ids, kept_segments, length, room)
+        others = [calls_of_other[index] for calls_of_other in calls_by_variant]
+        tokenised = _TokenisedText(tokenizer, ids, length, others)
+        chat = None if chats is None else _chat(chats, text, tokenised, kept_segments)
         if chat is not None:
             tokens, prompt = chat
             written += 1
-            row = row_with(tokens, calls_of_text, prompt, PROMPT)
+            row = tokenised.row(tokens, calls_of_text, prompt, PROMPT)
         else:
             context: list[int] = []
             if text.context is not None and tokens.start == 0:
-                context = context_ids(tokenizer, text.context, room=room(tokens))
-            row = row_with(tokens, calls_of_text, context)
+                context = context_ids(tokenizer, text.context, room=tokenised.room(tokens))
+            row = tokenised.row(tokens, calls_of_text, context)
         rows.append(row)
         calls.update(call.tool for call in calls_of_text if call.position in tokens)
     return VariantRows(tuple(rows), dict(sorted(calls.items())), len(texts) - len(rows), written)
 
 
-def _row(
-    tokenizer: Tokenizer,
-    ids: Sequence[int],
-    length: int,
-    tokens: range,
-    calls: Sequence[KeptCall],
-    context: Sequence[int] = (),
-    context_kind: int = TEXT,
-) -> TrainingRow:
-    segments = augmented_segments(tokenizer, ids, calls)
-    return training_row(
-        segments, tokens, max_tokens=length, context=context, context_kind=context_kind
-    )
+@dataclass(frozen=True, slots=True)
+class _TokenisedText:
+    """A text in tokens.
 
+    Attributes:
+        length: maximum length of a row.
+        others: the calls of each variant that what stands in front has to leave room for.
+    """
 
-def _room(
-    row_with: Callable[..., TrainingRow],
-    others: Sequence[Sequence[KeptCall]],
-    length: int,
-    tokens: range,
-) -> int:
-    """Tokens that the longest of the variants' rows leaves."""
-    return length - max(len(row_with(tokens, calls).ids) for calls in others)
+    tokenizer: Tokenizer
+    ids: Sequence[int]
+    length: int
+    others: Sequence[Sequence[KeptCall]]
+
+    def row(
+        self,
+        tokens: range,
+        calls: Sequence[KeptCall],
+        context: Sequence[int] = (),
+        kind: int = TEXT,
+    ) -> TrainingRow:
+        segments = augmented_segments(self.tokenizer, self.ids, calls)
+        return training_row(
+            segments, tokens, max_tokens=self.length, context=context, context_kind=kind
+        )
+
+    def room(self, tokens: range) -> int:
+        """Return how many tokens the longest of the variants' rows leaves."""
+        return self.length - max(len(self.row(tokens, calls).ids) for calls in self.others)
 
 
 def _chat(
-    chats: Chats,
-    text: TextWithCalls,
-    ids: Sequence[int],
-    kept_segments: Sequence[Segment],
-    length: int,
-    room: Callable[[range], int],
+    chats: Chats, text: TextWithCalls, tokenised: _TokenisedText, kept_segments: Sequence[Segment]
 ) -> tuple[range, list[int]] | None:
-    """The tokens of a text that are a chat's answer, and what stands in front of them."""
+    """Return the tokens of a text that are a chat's answer, and what stands in front of them."""
     if text.chat_draw is None:
         return None
-    tokens = kept_tokens(kept_segments, max_tokens=length - chats.frame)
+    tokens = kept_tokens(kept_segments, max_tokens=tokenised.length - chats.frame)
     if not tokens:
         return None
-    has_context = text.context is not None and not tokens.start
+    positions = [call.position for call in text.kept if call.position in tokens]
     chat = chats.chat(
-        ids,
+        tokenised.ids,
         tokens=tokens,
-        first_call=min(
-            (call.position for call in text.kept if call.position in tokens), default=None
-        ),
-        context=text.context if has_context else None,
-        room=room(tokens) - chats.frame,
+        first_call=min(positions, default=None),
+        context=None if tokens.start else text.context,
+        room=tokenised.room(tokens) - chats.frame,
         draw=text.chat_draw,
     )
-    if chat is None or len(chat.prompt) > room(range(chat.answer, tokens.stop)):
+    if chat is None:
         return None
-    return range(chat.answer, tokens.stop), chat.prompt
+    first, prompt = chat
+    answer = range(first, tokens.stop)
+    return (answer, prompt) if len(prompt) <= tokenised.room(answer) else None
 
 
 def calls_of_variant(
     texts: Sequence[TextWithCalls], variant: str, *, seed: int
 ) -> list[tuple[KeptCall, ...]]:
-    """The calls of each text in a variant.
-
-    Raises:
-        ValueError: there is no such variant.
-    """
-    if variant not in VARIANTS:
-        raise ValueError(f"unknown variant {variant!r}; expected one of {', '.join(VARIANTS)}")
+    """Return the calls of each text in a variant."""
     if variant == PLAIN:
         return [() for _ in texts]
     if variant == SHUFFLED:
@@ -190,28 +181,27 @@ def calls_of_variant(
 def _shuffled(
     calls_of_texts: Sequence[tuple[KeptCall, ...]], seed: int
 ) -> list[tuple[KeptCall, ...]]:
-    """Every result goes to another call of its tool.
+    """Return every call with the result of another call of its tool.
 
     Calls with equal results stand together, in an order given by the seed, and all results move on
     by as many places as the commonest result has. So no call gets a result like its own, as long as
     no result is that of more than half of the calls.
     """
-    by_tool: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-    for text, calls in enumerate(calls_of_texts):
-        for index, call in enumerate(calls):
-            by_tool[call.tool].append((text, index))
-    shuffled = [list(calls) for calls in calls_of_texts]
-    for places in by_tool.values():
+    calls = list(chain.from_iterable(calls_of_texts))
+    results = [call.result for call in calls]
+    for tool in {call.tool for call in calls}:
         order = sorted(
-            places,
-            key=lambda where: (
-                digest(seed, shuffled[where[0]][where[1]].result),
-                digest(seed, shuffled[where[0]][where[1]].call_id),
+            (number for number, call in enumerate(calls) if call.tool == tool),
+            key=lambda number: (
+                digest(seed, calls[number].result),
+                digest(seed, calls[number].call_id),
             ),
         )
-        results = [calls_of_texts[text][index].result for text, index in order]
-        commonest = max(Counter(results).values())
-        for number, (text, index) in enumerate(order):
-            other = results[(number + commonest) % len(results)]
-            shuffled[text][index] = dataclasses.replace(shuffled[text][index], result=other)
-    return [tuple(calls) for calls in shuffled]
+        commonest = max(Counter(calls[number].result for number in order).values())
+        for place, number in enumerate(order):
+            results[number] = calls[order[(place + commonest) % len(order)]].result
+    others = iter(results)
+    return [
+        tuple(replace(call, result=next(others)) for call in calls_of_text)
+        for calls_of_text in calls_of_texts
+    ]

@@ -18,7 +18,7 @@ from toolformer.home.home import Home
 from toolformer.home.wiring.workspace import Workspace
 from toolformer.loss_weights import window_weights
 from toolformer.settings.sections import Settings
-from toolformer.training.contexts import window_in_context
+from toolformer.training.chats import window_in_context
 from tools.base import Tool
 from tools.errors import ToolCallError
 from tools.protocol import Document, ToolCall

@@ -15,7 +15,6 @@ from tests.toolformer.training.tiny import (
     PLAIN,
     ROWS,
     SETTINGS,
-    VOCABULARY,
     loss_weights,
     row,
     weights,
@@ -279,7 +278,6 @@ def test_development_rows_that_lost_their_calls_are_measured_where_texts_count_n
     [
         ({"rows": []}, "no text"),
         ({"development": DevelopmentRows([], [])}, "development_share"),
-        ({"rows": [row([VOCABULARY])]}, f"token {VOCABULARY}"),
         ({"rows": [row(*([5] for _ in range(80)))]}, "max_tokens"),
         ({"rows": [*ROWS, row([5], [6])], "loss_weights": loss_weights(text=0)}, "1 of 5"),
         ({"name": "file/tuned"}, "written"),

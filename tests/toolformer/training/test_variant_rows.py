@@ -9,7 +9,7 @@ from toolformer.augmentation import KeptCall
 from toolformer.errors import ToolformerError
 from toolformer.forward.windows import split_into_windows
 from toolformer.settings.training_sections import CALLS, PLAIN, SHUFFLED, VARIANTS
-from toolformer.training.contexts import window_in_context
+from toolformer.training.chats import window_in_context
 from toolformer.training.training_rows import CALL, RESULT, TEXT, TOOL
 from toolformer.training.variant_rows import (
     TextWithCalls,
