@@ -19,7 +19,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
-from benchmarks.workload import ToolWorkload, accept_arguments
+from benchmarks.workload import SAMPLING, ToolWorkload, accept_arguments
 from toolformer.calls import call_ids, call_open_id
 from toolformer.filtering import CallLosses
 from toolformer.forward.tokenization import Tokenizer
@@ -28,8 +28,8 @@ from toolformer.loss_weights import weighted_loss
 from toolformer.positions import choose_positions
 from toolformer.samples import SampledCall, forced_text, read_samples
 from toolformer.sampling import allowed_positions
-from toolformer.scoring.loss_form import PAPERS_FORM, LossForm, Placement
-from toolformer.scoring.scored_call import ScoredCall
+from toolformer.scoring.call_scorer import ScoredCall
+from toolformer.settings.annotation_sections import ScoringSettings
 from tools.prompting import SLOT
 
 BATCH_SIZE = 16
@@ -93,7 +93,7 @@ class LiteralEngine:
             probabilities = self._call_probabilities(prompt, list(document.ids))
             for position in choose_positions(
                 probabilities,
-                sampling_threshold=tool.parameters().sampling_threshold,
+                sampling_threshold=tool.settings.sampling_threshold,
                 positions_per_text=tool.positions_per_text,
                 is_allowed=allowed_positions(document),
             ):
@@ -104,13 +104,12 @@ class LiteralEngine:
     @torch.inference_mode()
     def sample(self, tool: ToolWorkload, contexts: Sequence[Context]) -> list[SampledCall]:
         """The m samples of each context, every sample a row with its whole context."""
-        parameters = tool.parameters()
         owners = [number for number in range(len(contexts)) for _ in range(tool.calls_per_position)]
-        torch.manual_seed(parameters.seed)
+        torch.manual_seed(SAMPLING.seed)
         texts: dict[int, list[str]] = {}
         for start in range(0, len(owners), self.batch_size):
             batch = owners[start : start + self.batch_size]
-            sampled = self._generate([contexts[number].ids for number in batch], parameters)
+            sampled = self._generate([contexts[number].ids for number in batch])
             for number, text in zip(batch, sampled, strict=True):
                 texts.setdefault(number, []).append(text)
         return [
@@ -123,7 +122,7 @@ class LiteralEngine:
                 of_context,
                 tool_name=tool.name,
                 parse_arguments=accept_arguments,
-                parameters=parameters,
+                sampling=SAMPLING,
             )
         ]
 
@@ -134,17 +133,17 @@ class LiteralEngine:
         open_id = call_open_id(self._tokenizer)
         return of_text.softmax(dim=-1)[:, open_id].tolist()
 
-    def _generate(self, contexts: Sequence[list[int]], parameters: Any) -> list[str]:
+    def _generate(self, contexts: Sequence[list[int]]) -> list[str]:
         input_ids, attention_mask = self._padded(contexts, on_the_left=True)
         output = self._model.generate(
             input_ids=input_ids,
             attention_mask=attention_mask,
             generation_config=GenerationConfig(
                 do_sample=True,
-                temperature=parameters.temperature,
+                temperature=SAMPLING.temperature,
                 top_k=0,
                 top_p=1.0,
-                max_new_tokens=parameters.max_new_tokens,
+                max_new_tokens=SAMPLING.max_new_tokens,
                 eos_token_id=self._stop_ids,
                 pad_token_id=self._bos_id,
             ),
@@ -163,7 +162,7 @@ class LiteralEngine:
         calls: Sequence[ScoredCall],
         *,
         is_sorted: bool = False,
-        form: LossForm = PAPERS_FORM,
+        scoring: ScoringSettings,
     ) -> dict[str, CallLosses]:
         """All three losses of every call.
 
@@ -171,17 +170,17 @@ class LiteralEngine:
             documents: those that the calls stand in.
             calls: with their results.
             is_sorted: rows by length, longest first; otherwise in the order in which they arise.
-            form: where a call stands, and which tokens count.
+            scoring: where a call stands, and which tokens count.
         """
         windows = {(window.document_id, window.index): window for window in documents}
-        rows = [row for call in calls for row in self._rows_of(call, windows[call.window], form)]
+        rows = [row for call in calls for row in self._rows_of(call, windows[call.window], scoring)]
         order = list(range(len(rows)))
         if is_sorted:
             order.sort(key=lambda index: -len(rows[index].ids))
         losses = [0.0] * len(rows)
         for start in range(0, len(rows), self.batch_size):
             batch = order[start : start + self.batch_size]
-            of_batch = self._row_losses([rows[index] for index in batch], form)
+            of_batch = self._row_losses([rows[index] for index in batch], scoring)
             for index, loss in zip(batch, of_batch, strict=True):
                 losses[index] = loss
         of_call = iter(losses)
@@ -190,19 +189,19 @@ class LiteralEngine:
                 loss_without_call=next(of_call),
                 loss_call_without_result=next(of_call),
                 loss_with_result=next(of_call),
-                tokens_used=form.tokens_used(len(windows[call.window].ids), call.position),
+                tokens_used=scoring.tokens_used(len(windows[call.window].ids), call.position),
             )
             for call in calls
         }
 
-    def _rows_of(self, call: ScoredCall, window: Window, form: LossForm) -> list[_Row]:
+    def _rows_of(self, call: ScoredCall, window: Window, scoring: ScoringSettings) -> list[_Row]:
         prefixes = [
             [],
             call_ids(self._tokenizer, call.call, None),
             call_ids(self._tokenizer, call.call, call.result),
         ]
-        text = list(window.ids[: call.position + len(form.weights)])
-        place = call.position if form.placement is Placement.INLINE else 0
+        text = list(window.ids[: call.position + len(scoring.token_weights)])
+        place = call.position if scoring.placement == "inline" else 0
         return [
             _Row(
                 [self._bos_id, *text[:place], *prefix, *text[place:]],
@@ -211,7 +210,7 @@ class LiteralEngine:
             for prefix in prefixes
         ]
 
-    def _row_losses(self, rows: Sequence[_Row], form: LossForm) -> list[float]:
+    def _row_losses(self, rows: Sequence[_Row], scoring: ScoringSettings) -> list[float]:
         input_ids, attention_mask = self._padded([row.ids for row in rows], on_the_left=False)
         logits = self._model(
             input_ids=input_ids, attention_mask=attention_mask, use_cache=False
@@ -221,7 +220,7 @@ class LiteralEngine:
             predicted = logits[index, row.begin - 1 : len(row.ids) - 1].float().log_softmax(dim=-1)
             tokens = torch.tensor(row.ids[row.begin :])
             of_tokens = (-predicted.gather(1, tokens[:, None])[:, 0]).tolist()
-            losses.append(weighted_loss(of_tokens, form.weights))
+            losses.append(weighted_loss(of_tokens, scoring.token_weights))
         return losses
 
     def _padded(

@@ -60,7 +60,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.schedule import Schedule
     from benchmarks.workload import (
         RESULT_TOKENS,
-        SEED,
+        SAMPLING,
         default_documents_file,
         later_round,
         paper_workloads,
@@ -95,7 +95,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         "quick": options.quick,
         "model": str(path),
         "documents": str(file),
-        "seed": SEED,
+        "seed": SAMPLING.seed,
         "result_tokens": RESULT_TOKENS,
         "seconds": time.monotonic() - began,
         "tools": {costs.tool.title: tool_figures(costs) for costs in measured},

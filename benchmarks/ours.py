@@ -7,19 +7,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.workload import ToolWorkload, accept_arguments
+from benchmarks.workload import SAMPLING, ToolWorkload, accept_arguments
 from toolformer.filtering import CallLosses
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import Window
 from toolformer.samples import SampledCall
 from toolformer.sampling import sample_shard
-from toolformer.scoring.call_scorer import Pruning, ScoringParameters
+from toolformer.scoring.call_scorer import ScoredCall
 from toolformer.scoring.losses import scorer_for
-from toolformer.scoring.scored_call import ScoredCall
-
-# `scoring.lowest_threshold`: what a build prunes at.
-LOWEST_THRESHOLD = 0.1
 
 
 def sample(
@@ -34,7 +30,8 @@ def sample(
             tool_name=tool.name,
             takes_arguments=True,
             parse_arguments=accept_arguments,
-            parameters=tool.parameters(),
+            tool=tool.settings,
+            sampling=SAMPLING,
             window_tokens=max(len(document.ids) for document in documents),
             checkpoint=Checkpoint(Path(folder) / "sampling", fingerprint="benchmark"),
             progress=lambda _done, _total: None,
@@ -51,13 +48,11 @@ def score(
 ) -> dict[str, CallLosses]:
     """The losses of the calls; L(ε) of the documents included, though other tools share it."""
     windows = {(document.document_id, document.index): document for document in documents}
-    scorer = scorer_for(model, windows, ScoringParameters(tool.form))
+    scorer = scorer_for(model, windows, tool.scoring)
     with tempfile.TemporaryDirectory() as folder:
         return scorer.score(
             calls,
-            pruning=Pruning(
-                LOWEST_THRESHOLD, {call.call_id for call in calls} if full_losses else set()
-            ),
+            exact={call.call_id for call in calls} if full_losses else set(),
             checkpoint=Checkpoint(Path(folder) / "scoring", fingerprint="benchmark"),
             progress=lambda _done, _total: None,
         )

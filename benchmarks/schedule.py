@@ -16,7 +16,7 @@ from benchmarks.workload import ToolWorkload, calls_of, calls_to_score, candidat
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import Window
 from toolformer.samples import SampledCall
-from toolformer.scoring.scored_call import ScoredCall
+from toolformer.scoring.call_scorer import ScoredCall
 
 # Documents that the literal engine samples at once.
 _GROUP_SIZE = 2
@@ -82,10 +82,10 @@ class Schedule:
         calls: Sequence[ScoredCall],
         turn: int,
     ) -> dict[str, Cost]:
-        model, stock, form = self.model, self.stock, tool.form
+        model, stock, scoring = self.model, self.stock, tool.scoring
         ways = [
-            (BATCHED, stock, lambda: stock.score(documents, calls, form=form)),
-            (SORTED, stock, lambda: stock.score(documents, calls, form=form, is_sorted=True)),
+            (BATCHED, stock, lambda: stock.score(documents, calls, scoring=scoring)),
+            (SORTED, stock, lambda: stock.score(documents, calls, scoring=scoring, is_sorted=True)),
             (OURS, model, lambda: ours.score(model, tool, documents, calls)),
         ]
         costs = {}

@@ -17,15 +17,15 @@ from pathlib import Path
 from toolformer.calls import cut_result
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
-from toolformer.samples import SampledCall, SamplingParameters
-from toolformer.scoring.loss_form import PAPERS_FORM, LossForm, Placement
-from toolformer.scoring.scored_call import ScoredCall
+from toolformer.samples import SampledCall
+from toolformer.scoring.call_scorer import ScoredCall
+from toolformer.settings.annotation_sections import SamplingSettings, ScoringSettings
+from toolformer.settings.tool_sections import ToolSettings
 from tools.prompting import load_prompt
 from tools.protocol import ToolCall
 
 MIN_NUMBERS = 4
-MAX_NEW_TOKENS = 24
-SEED = 0
+SAMPLING = SamplingSettings(max_new_tokens=24)
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 # As the laptop preset cuts results; nearly all passages of a real index are longer.
 RESULT_TOKENS = 64
@@ -46,7 +46,7 @@ class ToolWorkload:
         positions_per_text: k.
         calls_per_position: m.
         documents: on how many it is measured.
-        form: of the losses.
+        scoring: form of the losses.
     """
 
     name: str
@@ -54,24 +54,20 @@ class ToolWorkload:
     positions_per_text: int
     calls_per_position: int
     documents: int
-    form: LossForm = PAPERS_FORM
+    scoring: ScoringSettings = ScoringSettings()  # noqa: RUF009 (it is frozen)
 
     @property
     def title(self) -> str:
         """The name, and the round where it is not the first."""
         return self.name if self.prompt is not None else f"{self.name}, later round"
 
-    def parameters(self) -> SamplingParameters:
-        """Sampling as measured: the k largest p_i whatever τ_s, tool name forced."""
-        return SamplingParameters(
-            sampling_threshold=-1.0,
+    @property
+    def settings(self) -> ToolSettings:
+        """Sampling as measured: the k largest p_i, whatever they are."""
+        return ToolSettings(
+            sampling_threshold=0.0,
             positions_per_text=self.positions_per_text,
             calls_per_position=self.calls_per_position,
-            max_new_tokens=MAX_NEW_TOKENS,
-            temperature=1.0,
-            seed=SEED,
-            is_constrained=True,
-            round=1,
         )
 
 
@@ -93,7 +89,7 @@ def quick_workloads() -> list[ToolWorkload]:
 
 def later_round(tool: ToolWorkload) -> ToolWorkload:
     """The tool in the hands of a Toolformer: no prompt, and calls scored at their places."""
-    return replace(tool, prompt=None, form=LossForm(Placement.INLINE))
+    return replace(tool, prompt=None, scoring=ScoringSettings(placement="inline"))
 
 
 def accept_arguments(text: str) -> str:

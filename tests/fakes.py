@@ -21,9 +21,13 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from toolformer.decoding.completions import BY_RANK_ALONE, Decoding, MinCallProbability
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
-from toolformer.samples import SamplingParameters
+from toolformer.settings.annotation_sections import SamplingSettings
 from toolformer.settings.call_sections import DecodingSettings
+from toolformer.settings.tool_sections import ToolSettings
 
+# Two short samples at each of two positions.
+TOOL = ToolSettings(sampling_threshold=0.0, positions_per_text=2, calls_per_position=2)
+SAMPLING = SamplingSettings(max_new_tokens=8, seed=7)
 START, END = "<|endoftext|>", "<|im_end|>"
 # Pairs as the vocabulary writes them: Ġ is the space.
 _MERGES = [("Ġ", "["), ("-", ">"), ("Ġ", "->"), (")", "]"), ("Q", "A"), ("a", "l"), ("C", "al")]
@@ -245,21 +249,6 @@ class ScriptedModel:
         scores[encode(" [")] = -101.0
         scores[ranked] = -torch.arange(len(ranked), dtype=torch.float32)
         return scores
-
-
-def sampling_parameters(**changes: Any) -> SamplingParameters:
-    """Two positions with two short samples each, but for what is changed."""
-    chosen = {
-        "sampling_threshold": 0.0,
-        "positions_per_text": 2,
-        "calls_per_position": 2,
-        "max_new_tokens": 8,
-        "temperature": 1.0,
-        "seed": 7,
-        "is_constrained": True,
-        "round": 1,
-    }
-    return SamplingParameters(**{**chosen, **changes})
 
 
 def decoding_with(

@@ -16,8 +16,8 @@ from toolformer.filtering import Baseline, CallLosses
 from toolformer.forward.model import Model
 from toolformer.forward.windows import Window
 from toolformer.loss_weights import weighted_loss
-from toolformer.scoring.loss_form import LossForm, Placement
-from toolformer.scoring.scored_call import ScoredCall
+from toolformer.scoring.call_scorer import ScoredCall
+from toolformer.settings.annotation_sections import ScoringSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class CallExplanation:
     tokens: tuple[ExplainedToken, ...]
     losses: CallLosses
 
-    def gains(self, baseline: Baseline = Baseline.MINIMUM) -> list[float]:
+    def gains(self, baseline: Baseline = "minimum") -> list[float]:
         """What each token adds to the loss reduction, in nats; together they are L_i⁻ - L_i⁺.
 
         Args:
@@ -57,7 +57,7 @@ class CallExplanation:
         """
         alone = self.losses.loss_call_without_result
         is_alone_better = alone is not None and alone < self.losses.loss_without_call
-        compares_alone = baseline is Baseline.MINIMUM and is_alone_better
+        compares_alone = baseline == "minimum" and is_alone_better
         return [
             token.weight
             * (
@@ -74,8 +74,7 @@ def explain_call(
     call: ScoredCall,
     *,
     swapped_result: str | None,
-    empty_result_keeps_arrow: bool,
-    form: LossForm,
+    scoring: ScoringSettings,
 ) -> CallExplanation:
     """Compute all losses of one call, token by token.
 
@@ -87,25 +86,25 @@ def explain_call(
     """
 
     def ids_of(result: str | None) -> list[int]:
-        return call_ids(
-            model.tokenizer, call.call, result, empty_result_keeps_arrow=empty_result_keeps_arrow
-        )
+        keeps_arrow = scoring.empty_result_keeps_arrow
+        return call_ids(model.tokenizer, call.call, result, empty_result_keeps_arrow=keeps_arrow)
 
     texts = [[], ids_of(None), ids_of(call.result)]
     if swapped_result is not None:
         texts.append(ids_of(swapped_result))
     columns = [
         [-loss for loss in text_losses]
-        for text_losses in _losses_behind(model, window, call, texts, form)
+        for text_losses in _losses_behind(model, window, call, texts, scoring)
     ]
-    losses = [weighted_loss([-score for score in column], form.weights) for column in columns]
+    weights = scoring.token_weights
+    losses = [weighted_loss([-score for score in column], weights) for column in columns]
     without_call, call_alone, with_result, *swapped = columns
     positions = range(call.position, call.position + len(without_call))
     tokens = tuple(
         ExplainedToken(
             position=position,
             text=model.tokenizer.token_text(window.ids[position]),
-            weight=form.weights[t],
+            weight=weights[t],
             without_call=without_call[t],
             call_without_result=call_alone[t],
             with_result=with_result[t],
@@ -126,11 +125,15 @@ def explain_call(
 
 
 def _losses_behind(
-    model: Model, window: Window, call: ScoredCall, texts: Sequence[list[int]], form: LossForm
+    model: Model,
+    window: Window,
+    call: ScoredCall,
+    texts: Sequence[list[int]],
+    scoring: ScoringSettings,
 ) -> list[list[float]]:
     """Losses of the tokens behind the position, for each text z that stands for the call."""
-    end = call.position + form.tokens_used(len(window.ids), call.position)
-    stands_at = call.position if form.placement is Placement.INLINE else 0
+    end = call.position + scoring.tokens_used(len(window.ids), call.position)
+    stands_at = call.position if scoring.placement == "inline" else 0
     # The last token that counts is predicted and predicts nothing: it is not fed.
     rows = [
         [model.bos_id, *window.ids[:stands_at], *z, *window.ids[stands_at : end - 1]] for z in texts

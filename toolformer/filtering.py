@@ -6,8 +6,13 @@ Pure functions on losses.
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from toolformer.base.constants import THRESHOLD_TOLERANCE
+
+# L_i⁻, what a call with its result has to be better than: the smaller of the losses without a
+# result (the paper), or that without a call alone.
+Baseline = Literal["minimum", "without_call"]
 
 
 class FilterReason(StrEnum):
@@ -21,16 +26,6 @@ class FilterReason(StrEnum):
     BOUND_BELOW_LOWEST_THRESHOLD = "bound_below_lowest_threshold"
     NOT_FINITE = "not_finite"
     NO_TEXT_AFTER_POSITION = "no_text_after_position"
-
-
-class Baseline(StrEnum):
-    """L_i⁻, what a call with its result has to be better than.
-
-    The smaller of the losses without a result (the paper), or that without a call alone.
-    """
-
-    MINIMUM = "minimum"
-    WITHOUT_CALL = "without_call"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +67,7 @@ def reaches(value: float, threshold: float) -> bool:
 
 
 def decide(
-    losses: CallLosses, *, filtering_threshold: float, baseline: Baseline = Baseline.MINIMUM
+    losses: CallLosses, *, filtering_threshold: float, baseline: Baseline = "minimum"
 ) -> FilterDecision:
     """Keep a call iff L_i⁻ - L_i⁺ >= τ_f, where L_i⁻ = min(L_i(ε), L_i(e(c, ε))).
 
@@ -86,7 +81,7 @@ def decide(
     if losses.tokens_used == 0:
         return FilterDecision(False, FilterReason.NO_TEXT_AFTER_POSITION, 0.0)
     without_call, without_result = losses.loss_without_call, losses.loss_call_without_result
-    if baseline is Baseline.WITHOUT_CALL:
+    if baseline == "without_call":
         without_result = without_call
     known = (without_call, losses.loss_with_result, without_result)
     if not all(math.isfinite(loss) for loss in known if loss is not None):

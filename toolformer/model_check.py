@@ -14,13 +14,12 @@ from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.model import Branch
 from toolformer.forward.windows import Window, WindowKey, split_into_windows
-from toolformer.samples import SamplingParameters
 from toolformer.sampling import allowed_positions, sample_calls
-from toolformer.scoring.call_scorer import Pruning, ScoringParameters
-from toolformer.scoring.loss_form import LossForm, Placement
+from toolformer.scoring.call_scorer import ScoredCall
 from toolformer.scoring.losses import scorer_for
-from toolformer.scoring.scored_call import ScoredCall
+from toolformer.settings.annotation_sections import SamplingSettings, ScoringSettings
 from toolformer.settings.call_sections import DecodingSettings
+from toolformer.settings.tool_sections import ToolSettings
 from toolformer.training.training_loss import ALIKE, summed_losses
 from toolformer.training.training_rows import training_row
 from tools.protocol import ToolCall
@@ -42,16 +41,8 @@ _LEAST = 1e-12
 # Largest rounding error of a log-probability in nats, with room for large models: in 16 bits six
 # times the measured standard deviation of a loss.
 TOLERANCES = {"float32": 5e-4, "float16": 0.03, "bfloat16": 0.3}
-_SAMPLING = SamplingParameters(
-    sampling_threshold=0.0,
-    positions_per_text=3,
-    calls_per_position=2,
-    max_new_tokens=6,
-    temperature=1.0,
-    seed=7,
-    is_constrained=True,
-    round=1,
-)
+_TOOL_SETTINGS = ToolSettings(sampling_threshold=0.0, positions_per_text=3, calls_per_position=2)
+_SAMPLING = SamplingSettings(max_new_tokens=6, seed=7)
 # A call opens at once, comes to nothing and is taken back.
 _DECODING = Decoding(
     DecodingSettings(max_new_tokens=12, call_top_k=1_000_000, max_call_tokens=4, call_attempts=1),
@@ -75,8 +66,8 @@ def check_model(model: LanguageModel) -> dict[str, float]:
     return {
         "call_probability": call_probability,
         "samples": samples,
-        "losses": _scoring(model, windows, Placement.PREFIX),
-        "inline_losses": _scoring(model, windows, Placement.INLINE),
+        "losses": _scoring(model, windows, ScoringSettings()),
+        "inline_losses": _scoring(model, windows, ScoringSettings(placement="inline")),
         "training_loss": _training(model, windows),
         "decoded": _decoding(model, windows),
     }
@@ -120,7 +111,8 @@ def _sampling(model: LanguageModel, windows: _Windows) -> tuple[float, float]:
         tool_name=_TOOL,
         takes_arguments=True,
         parse_arguments=str.strip,
-        parameters=_SAMPLING,
+        tool=_TOOL_SETTINGS,
+        sampling=_SAMPLING,
         proposed=[dict.fromkeys(_places(window)) for window in windows.values()],
         branches=branches,
     )
@@ -137,18 +129,18 @@ def _sampling(model: LanguageModel, windows: _Windows) -> tuple[float, float]:
     return max(relative), max(samples)
 
 
-def _scoring(model: LanguageModel, windows: _Windows, placement: Placement) -> float:
+def _scoring(model: LanguageModel, windows: _Windows, scoring: ScoringSettings) -> float:
     """Compare the three losses of calls."""
     calls = [
         ScoredCall(f"{window.document_id}-{place}", window.key, place, _CALL, _RESULT)
         for window in windows.values()
         for place in _places(window)
     ]
-    scorer = scorer_for(model, windows, ScoringParameters(LossForm(placement)))
+    scorer = scorer_for(model, windows, scoring)
     with tempfile.TemporaryDirectory() as folder:
         losses = scorer.score(
             calls,
-            pruning=Pruning(0.0, {call.call_id for call in calls}),
+            exact={call.call_id for call in calls},
             checkpoint=Checkpoint(Path(folder) / "scoring", fingerprint="check"),
             progress=lambda _done, _total: None,
         )
@@ -158,7 +150,7 @@ def _scoring(model: LanguageModel, windows: _Windows, placement: Placement) -> f
             model,
             windows[call.window].text,
             reference.Call(call.position, _CALL, _RESULT),
-            is_inline=placement is Placement.INLINE,
+            is_inline=scoring.placement == "inline",
         )
         for name in ("loss_without_call", "loss_call_without_result", "loss_with_result"):
             found = getattr(losses[call.call_id], name)

@@ -7,6 +7,7 @@ import numpy as np
 
 from toolformer.base.digests import digest, hex_digest
 from toolformer.forward.windows import Window
+from toolformer.settings.annotation_sections import SamplingSettings
 from tools.errors import CallSyntaxError
 from tools.peeking import TextWords
 from tools.prompting import demonstrations_of
@@ -22,30 +23,6 @@ REPEATS_DEMONSTRATION = "repeats_demonstration"
 NOT_PROPOSED = "none"
 PROPOSED_POSITION = "position"
 PROPOSED_CALL = "call"
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingParameters:
-    """The paper's parameters of sampling, and our decisions where it is silent.
-
-    Attributes:
-        sampling_threshold: τ_s.
-        positions_per_text: k.
-        calls_per_position: m.
-        max_new_tokens: most tokens of one sample after the forced ones.
-        is_constrained: the tool's name and `(` are forced after ` [`, and `]` once the brackets
-            opened so are closed; otherwise all of the call is sampled.
-        round: which round of annotation, from 1.
-    """
-
-    sampling_threshold: float
-    positions_per_text: int
-    calls_per_position: int
-    max_new_tokens: int
-    temperature: float
-    seed: int
-    is_constrained: bool
-    round: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +139,7 @@ def read_samples(
     *,
     tool_name: str,
     parse_arguments: Callable[[str], str],
-    parameters: SamplingParameters,
+    sampling: SamplingSettings,
     proposed: str = NOT_PROPOSED,
 ) -> Iterator[SampledCall]:
     """Parse the samples of one position; equal calls after the first are duplicates.
@@ -177,7 +154,7 @@ def read_samples(
         sample_text = (
             text
             if proposed == PROPOSED_CALL
-            else sample_text_of(text, tool_name, is_constrained=parameters.is_constrained)
+            else sample_text_of(text, tool_name, is_constrained=sampling.is_constrained)
         )
         arguments: str | None = None
         reason: str | None = None
@@ -195,12 +172,7 @@ def read_samples(
             seen.add(arguments)
         yield SampledCall(
             call_id=call_id(
-                window.document_id,
-                window.index,
-                tool_name,
-                position,
-                sample_index,
-                parameters.round,
+                window.document_id, window.index, tool_name, position, sample_index, sampling.round
             ),
             document_id=window.document_id,
             window_index=window.index,

@@ -25,12 +25,14 @@ from toolformer.samples import (
     PROPOSED_POSITION,
     CallReader,
     SampledCall,
-    SamplingParameters,
     branch_uniforms,
     forced_text,
     proposed_text,
     read_samples,
 )
+from toolformer.settings.annotation_sections import SamplingSettings
+from toolformer.settings.sections import Settings
+from toolformer.settings.tool_sections import ToolSettings
 
 if TYPE_CHECKING:
     from toolformer.forward.tokenization import Tokenizer
@@ -47,26 +49,24 @@ def check_context(
     tool_name: str,
     prompt: str | None,
     tokenizer: "Tokenizer",
+    settings: Settings,
     *,
-    window_tokens: int,
-    max_new_tokens: int,
-    max_result_tokens: int,
-    is_chained: bool,
     context_length: int,
 ) -> None:
     """Raise if a sampled or a scored row may not fit the context; needs no weights.
 
-    Args:
-        is_chained: whether each text has a first call with its result already.
-
     Raises:
         SequenceTooLongError: with the window size that would fit, or the prompt where none does.
     """
+    window_tokens = settings.corpus.window_tokens
+    max_new_tokens = settings.sampling.max_new_tokens
+    max_result_tokens = settings.execution.max_result_tokens
     shared = shared_tokens(tokenizer, prompt)
     # The text stands in the prompt and again as the beginning of the output. Tokenised inside
     # the prompt it can come out a little longer than alone.
     copies = 1 if prompt is None else 2
     # Brackets, the tool's name and the arrow of each call are not counted in its limits.
+    is_chained = settings.sampling.is_chained
     first = max_new_tokens + max_result_tokens + 16 if is_chained else 0
     rows = (
         (
@@ -120,7 +120,8 @@ def sample_calls(
     tool_name: str,
     takes_arguments: bool,
     parse_arguments: Callable[[str], str],
-    parameters: SamplingParameters,
+    tool: ToolSettings,
+    sampling: SamplingSettings,
     proposed: Sequence[ProposedCalls] | None = None,
     branches: list[Branch] | None = None,
 ) -> list[SampledCall]:
@@ -139,7 +140,7 @@ def sample_calls(
     Returns:
         One row per sample or proposed call, by window, position and sample index.
     """
-    is_settled = parameters.is_constrained and not takes_arguments
+    is_settled = sampling.is_constrained and not takes_arguments
     allowed = [allowed_positions(window) for window in windows]
     if proposed is not None:
         allowed = [
@@ -151,36 +152,36 @@ def sample_calls(
         window.up_to(_last(places) + 1) for window, places in zip(windows, allowed, strict=True)
     ]
     texts = model.read(prompt, read)
-    chosen = _choose(texts, call_open_id(model.tokenizer), allowed, parameters, proposed)
+    chosen = _choose(texts, call_open_id(model.tokenizer), allowed, tool, proposed)
     sampled = [] if is_settled else [each for each in chosen if each.arguments is None]
     for each in sampled:
         window = windows[each.place.row]
         each.branches = [
             Branch(
                 branch_uniforms(
-                    parameters.seed,
+                    sampling.seed,
                     window.document_id,
                     window.index,
                     tool_name,
                     each.place.position,
                     sample_index,
-                    count=parameters.max_new_tokens,
+                    count=sampling.max_new_tokens,
                 )
             )
-            for sample_index in range(parameters.calls_per_position)
+            for sample_index in range(tool.calls_per_position)
         ]
     # Neither end of a text nor another special token is text, so none is part of a call.
     ends = model.end_ids | model.tokenizer.special_ids
-    is_closed = CallReader(parameters.is_constrained).is_finished
+    is_closed = CallReader(sampling.is_constrained).is_finished
     if sampled:
         texts.sample(
             [each.place for each in sampled],
             [each.branches for each in sampled],
             forced_ids=model.tokenizer.encode_pieces(
-                forced_text(tool_name, is_constrained=parameters.is_constrained)
+                forced_text(tool_name, is_constrained=sampling.is_constrained)
             ),
-            max_new_tokens=parameters.max_new_tokens,
-            temperature=parameters.temperature,
+            max_new_tokens=sampling.max_new_tokens,
+            temperature=sampling.temperature,
             is_finished=lambda branch: branch.tokens[-1] in ends or is_closed(branch.token_texts),
         )
     if branches is not None:
@@ -195,7 +196,7 @@ def sample_calls(
             each.texts(model.tokenizer, tool_name, ends),
             tool_name=tool_name,
             parse_arguments=parse_arguments,
-            parameters=parameters,
+            sampling=sampling,
             proposed=each.proposed(is_chosen_by_tool=proposed is not None),
         )
     ]
@@ -220,11 +221,11 @@ def sample_shard(
     tool_name: str,
     takes_arguments: bool,
     parse_arguments: Callable[[str], str],
-    parameters: SamplingParameters,
+    tool: ToolSettings,
+    sampling: SamplingSettings,
     window_tokens: int,
     checkpoint: Checkpoint,
     progress: Callable[[int, int], None],
-    windows_per_batch: int | None = None,
     proposed: Sequence[ProposedCalls] | None = None,
 ) -> list[SampledCall]:
     """Sample the calls of one tool for all windows of a shard, batch by batch.
@@ -233,9 +234,8 @@ def sample_shard(
     never from what happens to be left to do: numbers are bit-equal only in equal batches.
 
     Args:
-        model, tool_name, takes_arguments, parse_arguments, parameters: see `sample_calls`.
+        model, tool_name, takes_arguments, parse_arguments, tool, sampling: see `sample_calls`.
         windows: windows of the shard's preselected texts.
-        windows_per_batch: fed together; chosen for the device by default.
         proposed: see `sample_calls`; one for each window.
 
     Returns:
@@ -250,15 +250,15 @@ def sample_shard(
             (window, calls) for window, calls in zip(windows, proposed, strict=True) if calls
         ]
         windows, proposed = [window for window, _ in with_calls], [calls for _, calls in with_calls]
-    branches = parameters.positions_per_text * parameters.calls_per_position
+    branches = tool.positions_per_text * tool.calls_per_position
     # The text stands in the prompt and behind it, and both are held twice for a moment.
     keys = shared_tokens(model.tokenizer, prompt) + 4 * window_tokens
-    keys += branches * parameters.max_new_tokens
+    keys += branches * sampling.max_new_tokens
     # Stored, so that a resumed shard goes on with it, whatever memory is free by then.
     geometry = checkpoint.step(
         "geometry",
         lambda: {
-            "windows_per_batch": windows_per_batch
+            "windows_per_batch": sampling.windows_per_batch
             or model.windows_per_batch(windows=len(windows), branches=branches, keys=keys)
         },
     )
@@ -277,7 +277,8 @@ def sample_shard(
                 tool_name=tool_name,
                 takes_arguments=takes_arguments,
                 parse_arguments=parse_arguments,
-                parameters=parameters,
+                tool=tool,
+                sampling=sampling,
                 proposed=proposed and [proposed[index] for index in order[start:end]],
             )
         ],
@@ -331,7 +332,7 @@ def _choose(
     texts: Texts,
     open_id: int,
     allowed: Sequence[Sequence[bool]],
-    parameters: SamplingParameters,
+    tool: ToolSettings,
     proposed: Sequence[ProposedCalls] | None,
 ) -> list[_ChosenPosition]:
     """The positions of all windows that get calls, in their order.
@@ -346,11 +347,11 @@ def _choose(
     ]
     probabilities = [[0.0] * len(row_allowed) for row_allowed in allowed]
     # A position below the threshold is not chosen, but where the tool proposes it.
-    threshold = parameters.sampling_threshold if proposed is None else -math.inf
+    threshold = tool.sampling_threshold if proposed is None else -math.inf
     losses = texts.losses(
         [(place, open_id) for place in places],
         min_probability=max(threshold, 0.0),
-        most=parameters.positions_per_text,
+        most=tool.positions_per_text,
     )
     for place, loss in zip(places, losses, strict=True):
         probabilities[place.row][place.position] = math.exp(-loss)
@@ -364,7 +365,7 @@ def _choose(
         for position in choose_positions(
             row_probabilities,
             sampling_threshold=threshold,
-            positions_per_text=parameters.positions_per_text,
+            positions_per_text=tool.positions_per_text,
             is_allowed=allowed[row],
         )
     ]

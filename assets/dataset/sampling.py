@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 
 import polars as pl
 
@@ -16,9 +17,13 @@ from toolformer.chained_calls import FirstCalls
 from toolformer.errors import ToolformerError
 from toolformer.forward.batching import geometry_metadata
 from toolformer.forward.windows import Window, WindowKey
-from toolformer.home.wiring.sampling import sampled_calls
+from toolformer.positions import proposed_positions
+from toolformer.samples import drop_misplaced, drop_repeated_demonstrations
+from toolformer.sampling import ProposedCalls, check_context, sample_shard
 from toolformer.stage_cost import CostMeter
-from tools.protocol import Document, Preselection
+from tools.base import Tool, proposals_of
+from tools.plugins.plugins import parse_arguments
+from tools.protocol import Document, Preselection, Proposal
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
@@ -62,16 +67,25 @@ def sample_calls(work: PartitionRun) -> OutputRows:
         offered = [window for window in cut if window.key in first_calls]
         _check_windows(offered, first_calls, work.read("augmented_texts"))
         windows = list(inserted.insert(offered))
-    samples = sampled_calls(
+    tool, prompt, tokenizer = partition.tool, partition.prompt, model.tokenizer
+    check_context(tool.name, prompt, tokenizer, settings, context_length=model.context_length)
+    samples = sample_shard(
         model,
-        partition.tool,
-        partition.prompt,
-        selected,
+        prompt,
         windows,
-        settings,
+        tool_name=tool.name,
+        takes_arguments=tool.takes_arguments,
+        parse_arguments=partial(parse_arguments, tool),
+        tool=settings.tools.of(tool.name),
+        sampling=settings.sampling,
+        window_tokens=settings.corpus.window_tokens,
         checkpoint=checkpoint,
         progress=work.progress("sampling calls"),
+        proposed=proposed_calls(tool, selected, windows, settings.sampling.proposals),
     )
+    titles = {key: document.title for key, document in selected.items()}
+    samples = drop_repeated_demonstrations(samples, windows, prompt, titles)
+    samples = drop_misplaced(samples, windows, tool.check_place)
     geometry = geometry_metadata(checkpoint)
     inside_letters = sum(window.offsets.count(None) for window in cut)
     candidates = sum(sample.status == "parsed" for sample in samples)
@@ -100,6 +114,37 @@ def sample_calls(work: PartitionRun) -> OutputRows:
         },
         costs=[meter.cost("sampling", candidates=candidates)],
     )
+
+
+def proposed_calls(
+    tool: Tool, documents: Mapping[str, Document], windows: Sequence[Window], kind: str
+) -> list[ProposedCalls] | None:
+    """What the tool proposes in each window; None where p_i alone chooses the positions.
+
+    Args:
+        documents: by id, those that the tool selected.
+        kind: `sampling.proposals`.
+
+    Raises:
+        ToolBugError: a proposal lies outside its text.
+    """
+    if kind == "none" or not tool.makes_proposals:
+        return None
+    proposals = {key: proposals_of(tool, document) for key, document in documents.items()}
+    if kind == "positions":
+        proposals = {
+            key: [Proposal(proposal.offset) for proposal in tool_proposals]
+            for key, tool_proposals in proposals.items()
+        }
+    return [
+        proposed_positions(
+            proposals[window.document_id],
+            start=window.start,
+            text=window.text,
+            offsets=window.offsets,
+        )
+        for window in windows
+    ]
 
 
 def _check_windows(

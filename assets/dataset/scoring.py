@@ -16,8 +16,7 @@ from toolformer.chained_calls import FirstCalls
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 from toolformer.home.progress import ProgressCallback
-from toolformer.home.wiring.scoring import losses_wanted, scoring_parameters
-from toolformer.scoring.losses import ScoredCall
+from toolformer.scoring.call_scorer import ScoredCall
 from toolformer.scoring.shard_scoring import CallScore, ShardScoring
 from tools.protocol import ToolCall
 
@@ -38,8 +37,8 @@ def shard_scoring(run: ShardRun, shard: str) -> ShardScoring:
     return ShardScoring(
         load=partial(run.load_annotator, is_scoring=True),
         cut_windows=cut_windows,
-        parameters=scoring_parameters(run.settings),
-        wanted=losses_wanted(run.settings),
+        scoring=run.settings.scoring,
+        seed=run.settings.sampling.seed,
         progress=partial(_progress, run, shard),
     )
 

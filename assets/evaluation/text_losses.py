@@ -26,7 +26,7 @@ from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
 from toolformer.home.wiring.benchmarks import read_text, text_file
 from toolformer.home.wiring.models import base_beside, base_model
-from toolformer.scoring.text_losses import token_losses
+from toolformer.scoring.losses import token_losses
 from toolformer.settings.evaluation_sections import BASE, PERPLEXITY
 
 if TYPE_CHECKING:

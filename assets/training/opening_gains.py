@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assets.training.development_texts import DevelopmentText
-from toolformer.decoding.call_chances import call_chances
-from toolformer.decoding.call_gains import AnsweredCall, call_gains, written_calls
+from toolformer.decoding.call_gains import AnsweredCall, call_chances, call_gains, written_calls
 from toolformer.decoding.completions import Decoding
 from toolformer.decoding.opening_thresholds import Opening, sampled
 from toolformer.decoding.triggers import CallChance
@@ -21,7 +20,6 @@ from toolformer.forward.model import Place
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.home.progress import ProgressCallback
 from toolformer.home.wiring.execution import answered_calls
-from toolformer.home.wiring.scoring import scoring_parameters
 from toolformer.home.wiring.workspace import Workspace
 from tools.base import Tool
 from tools.plugins.plugins import parse_arguments
@@ -83,13 +81,12 @@ def measure_openings(
     del model
     made = {place: each.call for place, each in calls.items() if each.call is not None}
     answered, given_up = _answered(made, texts, tools, tokenizer, work, progress_of=progress_of)
-    parameters = scoring_parameters(settings)
     with tempfile.TemporaryDirectory() as scratch:
         gains = call_gains(
             load_model(),
             windows,
             answered,
-            weights=parameters.form.weights,
+            scoring=settings.scoring,
             token_budget=token_budget,
             checkpoint=Checkpoint(Path(scratch), fingerprint=""),
             progress=progress_of("scoring"),

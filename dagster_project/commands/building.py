@@ -23,9 +23,8 @@ from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.home import Home
 from toolformer.home.partitions import are_shards_registered
 from toolformer.home.report.records import records_read
-from toolformer.home.wiring.models import Annotator
+from toolformer.home.wiring.models import Annotator, check_can_annotate
 from toolformer.home.wiring.retriever import PASSAGE_INDEX, SEARCHING_TOOLS
-from toolformer.home.wiring.sampling import check_can_annotate
 from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.settings.sections import Settings
 from toolformer.sources.ingestion import stale_sources

@@ -12,16 +12,15 @@ from dagster_project.commands.options import RunOptions
 from toolformer.chained_calls import FirstCalls
 from toolformer.errors import ToolformerError
 from toolformer.explanation import ExplainedToken, explain_call
-from toolformer.filtering import Baseline, CallLosses
+from toolformer.filtering import CallLosses
 from toolformer.forward.precision import FLOAT32
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
 from toolformer.home.home import Home
 from toolformer.home.wiring.model_holder import ModelHolder
 from toolformer.home.wiring.models import directory_of_model
-from toolformer.home.wiring.scoring import scoring_parameters
 from toolformer.home.wiring.workspace import Workspace
-from toolformer.scoring.losses import ScoredCall
+from toolformer.scoring.call_scorer import ScoredCall
 from toolformer.settings.sections import Settings, merged
 from tools.protocol import ToolCall
 
@@ -92,7 +91,6 @@ def recompute(call: Mapping[str, Any], options: RunOptions, home: Home) -> Recom
         call=ToolCall(call["tool"], call["arguments"]),
         result=call["result"],
     )
-    parameters = scoring_parameters(settings)
     try:
         model = work.holder.load(directory, settings.language_model, home)
         window = _window_of(call, model.tokenizer, settings)
@@ -105,8 +103,7 @@ def recompute(call: Mapping[str, Any], options: RunOptions, home: Home) -> Recom
             window,
             dataclasses.replace(scored, position=position),
             swapped_result=call["swapped_result"],
-            empty_result_keeps_arrow=parameters.empty_result_keeps_arrow,
-            form=parameters.form,
+            scoring=settings.scoring,
         )
     finally:
         work.holder.release()
@@ -116,7 +113,7 @@ def recompute(call: Mapping[str, Any], options: RunOptions, home: Home) -> Recom
         model=str(directory),
         placement=settings.scoring.placement,
         tokens=explanation.tokens,
-        gains=tuple(explanation.gains(Baseline(call["baseline"]))),
+        gains=tuple(explanation.gains(call["baseline"])),
         losses=losses,
         largest_difference=max(
             abs(stored - now) for stored, now in pairs if stored is not None and now is not None

@@ -2,14 +2,11 @@
 
 import pytest
 
+from assets.dataset.sampling import proposed_calls
 from tests.fakes import byte_tokenizer
 from toolformer.decoding.calibration import min_call_probability
 from toolformer.decoding.completions import BY_RANK_ALONE
-from toolformer.filtering import Baseline
 from toolformer.forward.windows import split_into_windows
-from toolformer.home.wiring.sampling import proposed_calls, sampling_parameters
-from toolformer.home.wiring.scoring import losses_wanted, scoring_parameters
-from toolformer.scoring.loss_form import LossForm, Placement
 from toolformer.settings.sections import Settings, validated
 from toolformer.settings.settings_file import preset_values
 from tools.calculator import Calculator
@@ -22,17 +19,14 @@ def paper() -> Settings:
     return validated(preset_values("paper"), origin="paper")
 
 
-def test_losses_are_those_in_front_of_the_text_over_five_falling_weights(paper: Settings, tmp_path):
-    told = scoring_parameters(paper)
+def test_losses_are_those_in_front_of_the_text_over_five_falling_weights(paper: Settings):
+    scoring = paper.scoring
     # Equal to the last bit, or stored losses would not be those of today.
-    weights = (5 / 15, 4 / 15, 3 / 15, 2 / 15, 1 / 15)
-    assert told.form == LossForm(Placement.PREFIX, weights)
-    assert losses_wanted(paper).baseline == Baseline.MINIMUM
-    other = {"baseline": "without_call", "placement": "inline", "window_weights": "uniform"}
-    changed = validated({"scoring": other}, origin="test")
-    assert losses_wanted(changed).baseline == Baseline.WITHOUT_CALL
-    assert scoring_parameters(changed).form == LossForm(Placement.INLINE, (0.2,) * 5)
-    assert told.empty_result_keeps_arrow
+    assert scoring.token_weights == (5 / 15, 4 / 15, 3 / 15, 2 / 15, 1 / 15)
+    assert (scoring.placement, scoring.baseline) == ("prefix", "minimum")
+    assert scoring.empty_result_keeps_arrow
+    uniform = validated({"scoring": {"window_weights": "uniform"}}, origin="test")
+    assert uniform.scoring.token_weights == (0.2,) * 5
 
 
 def test_the_model_chooses_the_positions_with_the_prompt_in_one_round(paper: Settings):
@@ -44,11 +38,11 @@ def test_the_model_chooses_the_positions_with_the_prompt_in_one_round(paper: Set
     assert paper.sampling.uses_prompt
     assert paper.sampling.shards is None
     assert paper.rounds == ()
+    sampling = paper.sampling
+    assert (sampling.temperature, sampling.is_constrained, sampling.round) == (1.0, True, 1)
     for name in TOOL_NAMES:
         of_tool = paper.tools.of(name)
         assert (of_tool.contrast_threshold, of_tool.prompt) == (None, None)
-        told = sampling_parameters(paper, name)
-        assert (told.temperature, told.is_constrained, told.round) == (1.0, True, 1)
 
 
 def test_rank_alone_opens_calls_whatever_was_calibrated(paper: Settings, tmp_path):

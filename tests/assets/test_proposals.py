@@ -1,8 +1,8 @@
 """Which proposals of a text belong to which of its windows; `test_pipeline` builds with them."""
 
+from assets.dataset.sampling import proposed_calls
 from tests.fakes import byte_tokenizer
 from toolformer.forward.windows import split_into_windows
-from toolformer.home.wiring.sampling import proposed_calls
 from tools.calculator import Calculator
 from tools.plugins.function_tool import FunctionTool
 from tools.protocol import Document

@@ -7,12 +7,11 @@ from benchmarks.batched_literal import LiteralEngine, stop_token_ids
 from tests import literal
 from tests.fakes import byte_tokenizer, tiny_model
 from toolformer.calls import call_ids
-from toolformer.loss_weights import window_weights
-from toolformer.scoring.loss_form import PAPERS_FORM, LossForm, Placement
-from toolformer.scoring.losses import ScoredCall
+from toolformer.scoring.call_scorer import ScoredCall
+from toolformer.settings.annotation_sections import ScoringSettings
 from tools.protocol import ToolCall
 
-INLINE = LossForm(Placement.INLINE)
+INLINE = ScoringSettings(placement="inline")
 
 
 def _calls(documents):
@@ -65,26 +64,30 @@ def test_every_sample_feeds_its_padded_context_and_all_steps_of_its_batch(
     assert stock.tokens_fed - before == sum(len(batch) * (max(batch) + 23) for batch in batches)
 
 
-@pytest.mark.parametrize("form", [PAPERS_FORM, INLINE], ids=["in front", "at its place"])
-def test_scoring_feeds_three_padded_rows_for_each_call(small, form):
+@pytest.mark.parametrize("scoring", [ScoringSettings(), INLINE], ids=["in front", "at its place"])
+def test_scoring_feeds_three_padded_rows_for_each_call(small, scoring):
     call = _calls(small.documents)[0]
     # BOS and the text to position 5 + 5; ` [`, `C al`, `culator(`, … one token per byte but for
     # ` [`, `Cal` and ` ->`.
     text = 1 + 10
     call_tokens = 1 + 1 + len("culator(") + len("48 * 3") + len(")")
     with_result = call_tokens + 1 + len(" 144") + 1
-    small.stock.score(small.documents, [call], form=form)
+    small.stock.score(small.documents, [call], scoring=scoring)
     assert small.stock.tokens_fed == 3 * (text + with_result)
 
 
 @pytest.mark.parametrize(
-    "form",
-    [PAPERS_FORM, INLINE, LossForm(Placement.INLINE, window_weights(8, are_linear=False))],
+    "scoring",
+    [
+        ScoringSettings(),
+        INLINE,
+        ScoringSettings(placement="inline", window_tokens=8, window_weights="uniform"),
+    ],
     ids=["in front", "at its place", "eight tokens"],
 )
-def test_batched_losses_are_those_of_the_formulas(small, form):
+def test_batched_losses_are_those_of_the_formulas(small, scoring):
     calls = _calls(small.documents)
-    losses = small.stock.score(small.documents, calls, form=form)
+    losses = small.stock.score(small.documents, calls, scoring=scoring)
     ids_of = {document.document_id: list(document.ids) for document in small.documents}
     for call in calls:
         with_result, without_result = (
@@ -101,7 +104,7 @@ def test_batched_losses_are_those_of_the_formulas(small, form):
                 written,
                 ids_of[call.window[0]],
                 call.position,
-                [*form.weights],
-                is_inline=form.placement == Placement.INLINE,
+                [*scoring.token_weights],
+                is_inline=scoring.placement == "inline",
             )
             assert loss == pytest.approx(expected, abs=1e-5)

@@ -2,7 +2,7 @@
 
 from benchmarks import ours
 from benchmarks.workload import later_round
-from toolformer.scoring.losses import ScoredCall
+from toolformer.scoring.call_scorer import ScoredCall
 from tools.protocol import ToolCall
 
 
@@ -36,5 +36,5 @@ def test_a_later_round_feeds_less_than_half_of_the_batched_literal_tokens(small)
     sampled, of_stock = small.model.tokens_fed, small.stock.tokens_fed
     calls = _calls(small.documents)
     ours.score(small.model, tool, small.documents, calls, full_losses=True)
-    small.stock.score(small.documents, calls, form=tool.form)
+    small.stock.score(small.documents, calls, scoring=tool.scoring)
     assert 2 * (small.model.tokens_fed - sampled) < small.stock.tokens_fed - of_stock

@@ -9,11 +9,12 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.fakes import (
     END,
+    SAMPLING,
     START,
     TOKENIZERS,
+    TOOL,
     byte_tokenizer,
     decoding_with,
-    sampling_parameters,
     taught_model,
     tiny_model,
 )
@@ -57,7 +58,8 @@ def test_call_probabilities_are_those_of_the_prompt_as_the_tokenizer_makes_it(ea
         tool_name="Calendar",
         takes_arguments=False,
         parse_arguments=str.strip,
-        parameters=sampling_parameters(positions_per_text=1000),
+        tool=TOOL.model_copy(update={"positions_per_text": 1000}),
+        sampling=SAMPLING,
     )
     assert len(rows) > 30
     tokenizer = each_model.tokenizer

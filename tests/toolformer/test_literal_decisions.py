@@ -1,7 +1,8 @@
-"""Which calls are kept, by every form, baseline and contrast, against the literal formulas."""
+"""Which calls are kept, by every scoring, baseline and contrast, against the literal formulas."""
 
 import itertools
 from statistics import mean
+from typing import get_args
 
 import pytest
 
@@ -10,18 +11,16 @@ from tests.toolformer.architectures import windows_of
 from tests.toolformer.scoring.test_losses import CALLS, TEXTS, score
 from toolformer.filtering import Baseline, decide
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.loss_weights import window_weights
-from toolformer.scoring.call_scorer import ScoringParameters
-from toolformer.scoring.loss_form import PAPERS_FORM, LossForm, Placement
 from toolformer.scoring.losses import scorer_for
 from toolformer.scoring.swapped_results import SwappedResults
+from toolformer.settings.annotation_sections import ScoringSettings
 from tools.syntax import call_pieces
 
 FORMS = [
-    PAPERS_FORM,
-    LossForm(Placement.INLINE),
-    LossForm(Placement.INLINE, window_weights(32, are_linear=False)),
-    LossForm(weights=window_weights(3, are_linear=False)),
+    ScoringSettings(),
+    ScoringSettings(placement="inline"),
+    ScoringSettings(placement="inline", window_tokens=32, window_weights="uniform"),
+    ScoringSettings(window_tokens=3, window_weights="uniform"),
 ]
 
 
@@ -31,8 +30,8 @@ def middles(values: list[float]) -> list[float]:
     return [mean(pair) for pair in pairs if pair[1] - pair[0] > 1e-3]
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_the_calls_that_the_formulas_keep_are_kept(llama, tokenizer, tmp_path, form):
+@pytest.mark.parametrize("scoring", FORMS)
+def test_the_calls_that_the_formulas_keep_are_kept(llama, tokenizer, tmp_path, scoring):
     windows = {
         (window.document_id, window.index): window for window in windows_of(tokenizer, *TEXTS)
     }
@@ -46,8 +45,8 @@ def test_the_calls_that_the_formulas_keep_are_kept(llama, tokenizer, tmp_path, f
             tokenizer.encode_pieces(pieces),
             list(windows[by_id[call_id].window].ids),
             by_id[call_id].position,
-            list(form.weights),
-            is_inline=form.placement is Placement.INLINE,
+            list(scoring.token_weights),
+            is_inline=scoring.placement == "inline",
         )
 
     without, call_only, own, other = {}, {}, {}, {}
@@ -56,14 +55,16 @@ def test_the_calls_that_the_formulas_keep_are_kept(llama, tokenizer, tmp_path, f
         call_only[call_id] = literal_loss(call_id, call_pieces(call.call, None))
         own[call_id] = literal_loss(call_id, call_pieces(call.call, call.result))
         other[call_id] = literal_loss(call_id, call_pieces(call.call, swapped[call_id].result))
-    found_other = scorer_for(llama, windows, ScoringParameters(form, 60)).score_results(
+    found_other = scorer_for(
+        llama, windows, scoring.model_copy(update={"token_budget": 60})
+    ).score_results(
         list(swapped.values()),
         checkpoint=Checkpoint(tmp_path / "swapped", fingerprint="x"),
         progress=lambda *_: None,
     )
     decisions = set()
-    for baseline in Baseline:
-        is_minimum = baseline is Baseline.MINIMUM
+    for baseline in get_args(Baseline):
+        is_minimum = baseline == "minimum"
         better_than = {
             call_id: min(loss, call_only[call_id]) if is_minimum else loss
             for call_id, loss in without.items()
@@ -74,8 +75,8 @@ def test_the_calls_that_the_formulas_keep_are_kept(llama, tokenizer, tmp_path, f
                 list(windows.values()),
                 tmp_path / f"{baseline}-{tau_f}",
                 full_losses=False,
-                pruning_threshold=tau_f,
-                form=form,
+                lowest_threshold=tau_f,
+                scoring=scoring,
                 baseline=baseline,
             )
             for tau_c in (None, *middles([other[call_id] - own[call_id] for call_id in by_id])):

@@ -10,7 +10,7 @@ from itertools import takewhile
 import pytest
 
 from tests import literal
-from tests.fakes import sampling_parameters
+from tests.fakes import SAMPLING, TOOL
 from tests.toolformer.architectures import windows_of
 from tests.toolformer.scoring.test_losses import score
 from toolformer import reference
@@ -20,7 +20,9 @@ from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.windows import Window
 from toolformer.samples import CallReader, SampledCall, branch_uniforms, forced_text, sample_text_of
 from toolformer.sampling import sample_calls, sample_shard
-from toolformer.scoring.losses import ScoredCall
+from toolformer.scoring.call_scorer import ScoredCall
+from toolformer.settings.annotation_sections import SamplingSettings
+from toolformer.settings.tool_sections import ToolSettings
 from tools.calculator import Calculator
 from tools.errors import CallSyntaxError, ToolCallError
 from tools.protocol import Document, ToolCall
@@ -47,7 +49,7 @@ def windows(embedded_model) -> list[Window]:
     return windows_of(embedded_model.tokenizer, *TEXTS)
 
 
-def sample(model, windows, parameters, branches=None) -> list[SampledCall]:
+def sample(model, windows, tool=TOOL, sampling=SAMPLING, branches=None) -> list[SampledCall]:
     return sample_calls(
         model,
         PROMPT,
@@ -55,21 +57,22 @@ def sample(model, windows, parameters, branches=None) -> list[SampledCall]:
         tool_name="Calculator",
         takes_arguments=True,
         parse_arguments=str.strip,
-        parameters=parameters,
+        tool=tool,
+        sampling=sampling,
         branches=branches,
     )
 
 
-def drawn_by(row: SampledCall, parameters, draws) -> Iterator[tuple[float, int]]:
+def drawn_by(row: SampledCall, sampling, draws) -> Iterator[tuple[float, int]]:
     """The random numbers of a sample, each with the token that was drawn by it."""
     uniforms = branch_uniforms(
-        parameters.seed,
+        sampling.seed,
         row.document_id,
         row.window_index,
         "Calculator",
         row.position,
         row.sample_index,
-        count=parameters.max_new_tokens,
+        count=sampling.max_new_tokens,
     ).tolist()
     return ((uniform, draws[uniform]) for uniform in takewhile(draws.__contains__, uniforms))
 
@@ -83,9 +86,9 @@ def context_of(model, row: SampledCall, text: str, *, is_constrained: bool = Tru
 def test_probabilities_and_sampled_calls_equal_the_literal_ones(
     embedded_model, windows, is_constrained
 ):
-    parameters = sampling_parameters(is_constrained=is_constrained)
+    sampling = SAMPLING.model_copy(update={"is_constrained": is_constrained})
     with literal.recorded_draws() as draws:
-        rows = sample(embedded_model, windows, parameters)
+        rows = sample(embedded_model, windows, sampling=sampling)
     assert len(rows) >= 10
     for row in rows:
         text = TEXTS[int(row.document_id.removeprefix("document-"))]
@@ -93,13 +96,13 @@ def test_probabilities_and_sampled_calls_equal_the_literal_ones(
             expected = reference.call_probability(embedded_model, PROMPT, text, row.position)
             assert row.call_probability == pytest.approx(expected, abs=1e-5)
         context = context_of(embedded_model, row, text, is_constrained=is_constrained)
-        drawn = list(drawn_by(row, parameters, draws))
+        drawn = list(drawn_by(row, sampling, draws))
         tokens = [token for _, token in drawn]
         expected = reference.log_probabilities(embedded_model, context, tokens)
         for (uniform, token), scores in zip(drawn, expected, strict=False):
             assert literal.can_be_drawn(scores, uniform, token)
         texts = [embedded_model.tokenizer.decode([token]) for token in tokens]
-        is_at_end = len(tokens) == parameters.max_new_tokens
+        is_at_end = len(tokens) == sampling.max_new_tokens
         is_at_end = is_at_end or reference.ends_text(embedded_model, tokens[-1])
         assert is_at_end or CallReader(is_constrained).is_finished(texts)
         sampled = reference.text_of(embedded_model, tokens)
@@ -144,9 +147,9 @@ def test_losses_and_decisions_equal_the_literal_ones(embedded_model, windows, tm
 def test_the_reference_keeps_the_calls_that_the_engine_keeps(embedded_model, tmp_path, monkeypatch):
     """With the engine's samples, since a tie may draw another token."""
     text = "Six crates of 24 bottles make 144, and 12 more make 156."
-    parameters = sampling_parameters(positions_per_text=3, calls_per_position=4)
+    tool = ToolSettings(sampling_threshold=0, positions_per_text=3, calls_per_position=4)
     windows, branches, calculator = windows_of(embedded_model.tokenizer, text), [], Calculator()
-    rows = sample(embedded_model, windows, parameters, branches)
+    rows = sample(embedded_model, windows, tool, branches=branches)
 
     def run_tool(call: ToolCall) -> str | None:
         try:
@@ -178,11 +181,11 @@ def test_the_reference_keeps_the_calls_that_the_engine_keeps(embedded_model, tmp
         "Calculator",
         run_tool,
         lambda *_: pytest.fail("a token was drawn"),
-        tau_s=parameters.sampling_threshold,
+        tau_s=tool.sampling_threshold,
         tau_f=tau_f,
-        k=parameters.positions_per_text,
-        m=parameters.calls_per_position,
-        max_tokens=parameters.max_new_tokens,
+        k=tool.positions_per_text,
+        m=tool.calls_per_position,
+        max_tokens=SAMPLING.max_new_tokens,
     )
     found = {(call.position, call.call.arguments): call.loss_reduction for call in kept}
     assert 0 < len(found) < len(reductions)
@@ -202,9 +205,8 @@ def test_the_reference_keeps_the_calls_that_the_engine_keeps(embedded_model, tmp
 
 
 STARTER_TEXTS = 3
-OF_STARTER_TEXTS = sampling_parameters(
-    positions_per_text=4, calls_per_position=4, max_new_tokens=6, seed=3
-)
+FOUR = ToolSettings(sampling_threshold=0, positions_per_text=4, calls_per_position=4)
+OF_STARTER_TEXTS = SamplingSettings(max_new_tokens=6, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -227,11 +229,13 @@ def test_samples_are_equal_in_other_batches_and_on_the_plain_path_but_for_roundi
                 tool_name="Calculator",
                 takes_arguments=True,
                 parse_arguments=str.strip,
-                parameters=OF_STARTER_TEXTS,
+                tool=FOUR,
+                sampling=OF_STARTER_TEXTS.model_copy(
+                    update={"windows_per_batch": windows_per_batch}
+                ),
                 window_tokens=48,
                 checkpoint=Checkpoint(tmp_path / folder, fingerprint="x"),
                 progress=lambda done, total: None,
-                windows_per_batch=windows_per_batch,
             )
         return rows, draws
 

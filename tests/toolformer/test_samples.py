@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes import sampling_parameters
 from tests.toolformer.architectures import windows_of
 from toolformer.forward.windows import Window
 from toolformer.samples import (
@@ -18,6 +17,7 @@ from toolformer.samples import (
     read_samples,
     sample_text_of,
 )
+from toolformer.settings.annotation_sections import SamplingSettings
 from tools.errors import CallSyntaxError
 
 PIECES = st.lists(
@@ -91,7 +91,7 @@ def read(window, sampled, *, position=3, **changes):
             sampled,
             tool_name="Calculator",
             parse_arguments=refuse_letters,
-            parameters=sampling_parameters(**changes),
+            sampling=SamplingSettings(**changes),
         )
     )
 

@@ -1,4 +1,3 @@
-import dataclasses
 import math
 
 import pytest
@@ -6,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import literal
-from tests.fakes import END, START, byte_tokenizer, sampling_parameters, tiny_model
+from tests.fakes import END, SAMPLING, START, TOOL, byte_tokenizer, tiny_model
 from tests.toolformer.architectures import CONTEXT_LENGTH, windows_of
 from toolformer import reference
 from toolformer.errors import SequenceTooLongError
@@ -16,23 +15,22 @@ from toolformer.forward.prefill import rows_before_texts
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.samples import CallReader, branch_uniforms, forced_text, sample_text_of
 from toolformer.sampling import allowed_positions, check_context, sample_calls, sample_shard
+from toolformer.settings.annotation_sections import SamplingSettings
+from toolformer.settings.call_sections import ExecutionSettings
+from toolformer.settings.corpus_sections import CorpusSettings
+from toolformer.settings.sections import Settings
+from toolformer.settings.tool_sections import ToolSettings
 
 PROMPT = "Calls.\nIn: {text}\nOutput:"
 TEXTS = ("Six times seven is 42.", "Rain.", "„É“ 🌋 [sic]")
-PARAMETERS = sampling_parameters(positions_per_text=3)
-EVERYWHERE = dataclasses.replace(PARAMETERS, positions_per_text=1000)
+THREE = TOOL.model_copy(update={"positions_per_text": 3})
+EVERYWHERE = TOOL.model_copy(update={"positions_per_text": 1000})
 
 
-def call(model, windows, parameters=PARAMETERS, *, prompt=PROMPT, **changes):
-    options = {"takes_arguments": True, "proposed": None, **changes}
+def call(model, windows, tool=THREE, *, prompt=PROMPT, **changes):
+    options = {"takes_arguments": True, "sampling": SAMPLING, **changes}
     return sample_calls(
-        model,
-        prompt,
-        windows,
-        tool_name="QA",
-        parse_arguments=str.strip,
-        parameters=parameters,
-        **options,
+        model, prompt, windows, tool_name="QA", parse_arguments=str.strip, tool=tool, **options
     )
 
 
@@ -72,8 +70,8 @@ def test_call_probabilities_of_all_positions_equal_the_literal_ones(
 )
 def test_sampled_calls_equal_the_literal_ones(each_model, each_windows, prompt, is_constrained):
     drawn = []
-    parameters = sampling_parameters(is_constrained=is_constrained)
-    rows = call(each_model, each_windows, parameters, prompt=prompt, branches=drawn)
+    sampling = SAMPLING.model_copy(update={"is_constrained": is_constrained})
+    rows = call(each_model, each_windows, TOOL, prompt=prompt, sampling=sampling, branches=drawn)
     assert len(rows) == 3 * 2 * 2
     forced = forced_text("QA", is_constrained=is_constrained)
     equal = 0
@@ -112,8 +110,8 @@ def test_a_sampled_special_token_ends_the_call_and_is_no_part_of_its_arguments(
 
     monkeypatch.setattr(prefill, "sample_tokens", draw)
     drawn = []
-    parameters = sampling_parameters(positions_per_text=1, calls_per_position=1)
-    (row,) = call(model, windows_of(model.tokenizer, TEXTS[0]), parameters, branches=drawn)
+    tool = ToolSettings(sampling_threshold=0, positions_per_text=1, calls_per_position=1)
+    (row,) = call(model, windows_of(model.tokenizer, TEXTS[0]), tool, branches=drawn)
     assert drawn[0].tokens == written
     assert (row.sample_text, row.reason) == ("QA(Who", "no_closing_bracket")
 
@@ -137,7 +135,7 @@ def test_the_company_of_a_text_does_not_change_its_calls(each_model, each_window
 
 def test_another_seed_gives_other_samples_at_the_same_places(llama, windows):
     first = call(llama, windows)
-    other = call(llama, windows, dataclasses.replace(PARAMETERS, seed=8))
+    other = call(llama, windows, sampling=SAMPLING.model_copy(update={"seed": 8}))
     assert probabilities(other) == probabilities(first)
     assert [row.sample_text for row in other] != [row.sample_text for row in first]
 
@@ -148,9 +146,9 @@ PROPOSED = [{0: None, 3: "6 * 7", 9: None, 12: None}, {}, {2: None, 3: "a (b"}]
 
 def test_the_most_probable_of_the_proposed_positions_are_taken_whatever_the_threshold(llama):
     windows = windows_of(llama.tokenizer, *TEXTS)
-    parameters = dataclasses.replace(PARAMETERS, positions_per_text=2, sampling_threshold=0.9)
+    tool = TOOL.model_copy(update={"sampling_threshold": 0.9})
     places = [dict.fromkeys(of_text) for of_text in PROPOSED]
-    rows = call(llama, windows, parameters, proposed=places)
+    rows = call(llama, windows, tool, proposed=places)
     assert {row.proposed for row in rows} == {"position"}
     # The literal choice: p_i of every position, then the two largest of those proposed.
     expected = {}
@@ -173,10 +171,10 @@ def test_the_most_probable_of_the_proposed_positions_are_taken_whatever_the_thre
 
 def test_a_proposed_call_is_the_candidate_and_the_other_places_are_sampled(llama):
     windows = windows_of(llama.tokenizer, *TEXTS)
-    parameters = dataclasses.replace(EVERYWHERE, sampling_threshold=0.9)
-    rows = call(llama, windows, parameters, proposed=PROPOSED)
+    tool = EVERYWHERE.model_copy(update={"sampling_threshold": 0.9})
+    rows = call(llama, windows, tool, proposed=PROPOSED)
     places = [dict.fromkeys(of_text) for of_text in PROPOSED]
-    sampled = call(llama, windows, parameters, proposed=places)
+    sampled = call(llama, windows, tool, proposed=places)
     proposed = [row for row in rows if row.proposed == "call"]
     assert [
         (row.document_id, row.position, row.sample_index, row.sample_text, row.arguments)
@@ -224,7 +222,7 @@ def test_text_tokens_are_fed_once_and_forced_ones_once_per_position(llama, windo
         len(encode(f" {text}\nOutput:")) + len(encode(text)) - 1 for text in TEXTS
     )
     before = llama.tokens_fed
-    call(llama, windows, dataclasses.replace(PARAMETERS, max_new_tokens=1))
+    call(llama, windows, sampling=SAMPLING.model_copy(update={"max_new_tokens": 1}))
     forced = len(encode(" [")) + len(encode("QA("))
     assert llama.tokens_fed - before == texts + 3 * 3 * forced
     before = llama.tokens_fed
@@ -244,7 +242,7 @@ def test_there_is_no_second_pass_when_no_position_qualifies_or_no_argument_is_sa
         ("QA()]", "", "parsed")
     }
     before = llama.tokens_fed
-    assert call(llama, windows, dataclasses.replace(PARAMETERS, sampling_threshold=1.0)) == []
+    assert call(llama, windows, ToolSettings(sampling_threshold=0.999)) == []
     assert llama.tokens_fed - before == first_pass
 
 
@@ -256,9 +254,14 @@ def test_no_call_stands_inside_a_character_or_before_a_bracket_of_the_text(token
 
 
 def check(prompt, window, new, context, *, result=1, is_chained=False):
-    sizes = {"window_tokens": window, "max_new_tokens": new, "max_result_tokens": result}
-    sizes |= {"context_length": context, "is_chained": is_chained}
-    check_context("QA", prompt, byte_tokenizer(), **sizes)
+    settings = Settings().model_copy(
+        update={
+            "corpus": CorpusSettings.model_construct(window_tokens=window),
+            "sampling": SamplingSettings.model_construct(max_new_tokens=new, is_chained=is_chained),
+            "execution": ExecutionSettings(max_result_tokens=result),
+        }
+    )
+    check_context("QA", prompt, byte_tokenizer(), settings, context_length=context)
 
 
 @given(
@@ -308,8 +311,8 @@ def shard(model, windows, folder, *, progress=lambda done, total: None, per_batc
         "tool_name": "QA",
         "takes_arguments": True,
         "parse_arguments": str.strip,
-        "parameters": PARAMETERS,
-        "windows_per_batch": per_batch,
+        "tool": THREE,
+        "sampling": SAMPLING.model_copy(update={"windows_per_batch": per_batch}),
         "window_tokens": 64,
         "checkpoint": Checkpoint(folder, fingerprint="x"),
         "progress": progress,

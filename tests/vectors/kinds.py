@@ -16,7 +16,7 @@ from toolformer.evaluation import scoring
 from toolformer.filtering import CallLosses, decide
 from toolformer.loss_weights import TOKEN_WEIGHTS, weighted_loss
 from toolformer.positions import choose_positions
-from toolformer.scoring.loss_form import PAPERS_FORM
+from toolformer.settings.annotation_sections import ScoringSettings
 from tools.errors import CallSyntaxError
 from tools.protocol import Document
 from tools.registry import create_tool
@@ -74,7 +74,7 @@ def _filter(
     ]
     if {len(values) for values in losses} != {n_tokens} or not 0 <= position <= n_tokens:
         raise CaseError("the log-probabilities, position and n_tokens do not fit each other")
-    used = PAPERS_FORM.tokens_used(n_tokens, position)
+    used = ScoringSettings().tokens_used(n_tokens, position)
     without, call_only, with_result = (weighted_loss(values[position:]) for values in losses)
     losses_of_call = CallLosses(
         loss_without_call=without,

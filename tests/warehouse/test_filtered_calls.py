@@ -123,7 +123,7 @@ def test_the_statement_decides_as_the_engine_does(
     of_contrast = {FilterReason.BELOW_CONTRAST, FilterReason.NO_SWAPPED_RESULT}
     assert set(decided["reason"]) == set(FilterReason) - (of_contrast if tau_c is None else set())
     for row in decided.iter_rows(named=True):
-        own, baseline = losses_of(row), Baseline(row["baseline"])
+        own, baseline = losses_of(row), row["baseline"]
         expected = decision_on(own, tau_f, tau_c, baseline)
         assert (row["is_kept"], row["reason"]) == (expected.is_kept, expected.reason.value), row
         assert row["loss_reduction"] == expected.loss_reduction

@@ -1,4 +1,4 @@
-"""What the calls that a model writes itself gain at given places of texts, in nats.
+"""How likely calls open in texts, and what the calls that a model writes itself gain there.
 
     text:     x_0 … x_{p-1} | x_p x_{p+1} …                    L(text alone), from p on
     call:     x_0 … x_{p-1} [Tool(a) -> r] x_p x_{p+1} …       L(text with the call), from p on
@@ -13,21 +13,60 @@ from dataclasses import replace
 from itertools import takewhile
 from typing import NamedTuple
 
-from toolformer.calls import call_ids
+from toolformer.calls import call_ids, call_open_id
 from toolformer.decoding.completions import BY_RANK_ALONE, Decoding, TraceStep
 from toolformer.decoding.decoder import complete, longest_prompt_tokens
-from toolformer.decoding.triggers import tool_meant
-from toolformer.filtering import Baseline
+from toolformer.decoding.triggers import NO_CHANCE, CallChance, tool_meant
+from toolformer.forward.batching import plan_batches
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.model import Model, Place
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
-from toolformer.scoring.call_scorer import Pruning, ScoringParameters
-from toolformer.scoring.loss_form import LossForm, Placement
+from toolformer.scoring.call_scorer import ScoredCall
 from toolformer.scoring.losses import scorer_for
-from toolformer.scoring.scored_call import ScoredCall
+from toolformer.settings.annotation_sections import ScoringSettings
 from tools.errors import CallSyntaxError
 from tools.protocol import ToolCall
+
+
+def call_chances(
+    model: Model,
+    windows: Sequence[Window],
+    *,
+    token_budget: int,
+    progress: Callable[[int, int], None],
+) -> list[list[CallChance]]:
+    """Rank and probability of ` [` in front of every token, as decoding would find them.
+
+    Each text is fed once, and read without calls:
+
+        fed row:       start | x_0 x_1 … x_{n-2}
+        chances row:     0     1   2  …   n-1      of ` [` in front of x_0 … x_{n-1}
+
+    Args:
+        windows: texts, each with at least one token.
+
+    Returns:
+        Per text its chances, shape `(n,)`; without rank inside a character.
+    """
+    chances = [[NO_CHANCE] * len(window.ids) for window in windows]
+    open_id = call_open_id(model.tokenizer)
+    done = 0
+    for batch in plan_batches([len(window.ids) for window in windows], token_budget=token_budget):
+        texts = model.read(None, [windows[index] for index in batch])
+        places = [
+            Place(row, position)
+            for row, index in enumerate(batch)
+            for position, offset in enumerate(windows[index].offsets)
+            if offset is not None
+        ]
+        for place, (rank, log_probability) in zip(
+            places, texts.ranks(places, open_id), strict=True
+        ):
+            chances[batch[place.row]][place.position] = CallChance(rank, math.exp(log_probability))
+        done += len(batch)
+        progress(done, len(windows))
+    return chances
 
 
 class AnsweredCall(NamedTuple):
@@ -134,7 +173,7 @@ def call_gains(
     windows: Sequence[Window],
     answered: Mapping[Place, AnsweredCall],
     *,
-    weights: tuple[float, ...],
+    scoring: ScoringSettings,
     token_budget: int,
     checkpoint: Checkpoint,
     progress: Callable[[int, int], None],
@@ -142,7 +181,7 @@ def call_gains(
     """By how much each call with its result lowers the loss of the text behind it.
 
     Args:
-        weights: weights of the tokens from a place on.
+        scoring: says which tokens count; calls stand at their places, whatever it says.
 
     Returns:
         By place, in nats; none where call and text do not fit the model's context, and 0 where a
@@ -161,20 +200,23 @@ def call_gains(
             result=answered_call.result,
         )
         for place, answered_call in answered.items()
-        if place.position + len(call_ids(model.tokenizer, *answered_call)) + len(weights)
+        if place.position + len(call_ids(model.tokenizer, *answered_call)) + scoring.window_tokens
         <= model.context_length
     }
     scorer = scorer_for(
         model,
         {window.key: window for window in texts},
-        ScoringParameters(LossForm(Placement.INLINE, weights), token_budget),
+        # No loss is negative, so each call gets its first two.
+        scoring.model_copy(
+            update={
+                "placement": "inline",
+                "baseline": "without_call",
+                "lowest_threshold": 0.0,
+                "token_budget": token_budget,
+            }
+        ),
     )
-    losses = scorer.score(
-        list(calls.values()),
-        pruning=Pruning(-math.inf, baseline=Baseline.WITHOUT_CALL),
-        checkpoint=checkpoint,
-        progress=progress,
-    )
+    losses = scorer.score(list(calls.values()), checkpoint=checkpoint, progress=progress)
     gains = {}
     for place, call in calls.items():
         call_losses = losses[call.call_id]

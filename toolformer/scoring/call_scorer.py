@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 
 from toolformer.calls import call_ids
 from toolformer.errors import SequenceTooLongError
-from toolformer.filtering import Baseline, CallLosses, reaches
+from toolformer.filtering import CallLosses, reaches
 from toolformer.forward.batching import end_of_batch, feed_in_batches, longest_first
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.model import Model
 from toolformer.forward.windows import Window, WindowKey
-from toolformer.scoring.loss_form import PAPERS_FORM, LossForm
-from toolformer.scoring.scored_call import ScoredCall
+from toolformer.settings.annotation_sections import ScoringSettings
 from tools.protocol import ToolCall
 
 # Losses by call, in nats.
@@ -25,43 +24,20 @@ Losses = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class ScoringParameters:
-    """How calls are scored.
+class ScoredCall:
+    """A call that is to be scored: where it stands, and what it says.
 
     Attributes:
-        token_budget: most tokens of a batch; chosen for the device by default.
-        empty_result_keeps_arrow: e(c, ε) is `[Tool(args) ->]`, literally e(c, r) with an empty
-            result; otherwise `[Tool(args)]`.
+        window: document and number of its window.
+        position: 0-based, in the window.
+        result: one line without markers.
     """
 
-    form: LossForm = PAPERS_FORM
-    token_budget: int | None = None
-    empty_result_keeps_arrow: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Pruning:
-    """Which losses of a call can still change its decision.
-
-    Attributes:
-        threshold: a call whose reduction cannot reach it needs no further loss, in nats.
-        exact: ids of calls that need all three losses all the same.
-        baseline: what a call has to be better than; says whether L(e(c, ε)) is ever needed.
-    """
-
-    threshold: float
-    exact: Collection[str] = frozenset()
-    baseline: Baseline = Baseline.MINIMUM
-
-    def may_pass(self, call_id: str, reduction_bound: float) -> bool:
-        """Whether a call whose loss falls by no more than this needs a further loss."""
-        # NaN reaches nothing, and needs no further loss to be rejected.
-        return call_id in self.exact or reaches(reduction_bound, self.threshold)
-
-    def needs_call_alone(self, call_id: str, reduction_bound: float) -> bool:
-        """Whether a call with this bound, from two losses, needs L(e(c, ε)) as the third."""
-        is_wanted = call_id in self.exact or self.baseline is Baseline.MINIMUM
-        return is_wanted and self.may_pass(call_id, reduction_bound)
+    call_id: str
+    window: WindowKey
+    position: int
+    call: ToolCall
+    result: str
 
 
 class AllLosses(NamedTuple):
@@ -123,19 +99,17 @@ class CallScorer(ABC):
         windows: windows of the shard, by document and number.
     """
 
-    def __init__(
-        self, model: Model, windows: Mapping[WindowKey, Window], parameters: ScoringParameters
-    ):
+    def __init__(self, model: Model, windows: Mapping[WindowKey, Window], scoring: ScoringSettings):
         self.model = model
         self.windows = windows
-        self.weights = parameters.form.weights
-        self._parameters = parameters
+        self.scoring = scoring
+        self.weights = scoring.token_weights
 
     def score(
         self,
         calls: Sequence[ScoredCall],
         *,
-        pruning: Pruning,
+        exact: Collection[str] = (),
         checkpoint: Checkpoint,
         progress: Callable[[int, int], None],
     ) -> dict[str, CallLosses]:
@@ -143,6 +117,8 @@ class CallScorer(ABC):
 
         Args:
             calls: executed calls with their results, in any order.
+            exact: ids of calls that get all three losses. Of other calls a loss is left out if
+                they cannot reach the lowest threshold any more.
             progress: told rows done and rows in all; the total grows by the second kind of rows.
                 Of calls at their places, texts.
 
@@ -150,14 +126,14 @@ class CallScorer(ABC):
             SequenceTooLongError: a row does not fit the model's context.
             OutOfMemoryError: a single row does not fit the device's memory.
         """
-        losses = self._all_losses(calls, pruning, self._pass(checkpoint, progress))
-        form, windows = self._parameters.form, self.windows
+        losses = self._all_losses(calls, exact, self._pass(checkpoint, progress))
+        scoring, windows = self.scoring, self.windows
         return {
             call.call_id: CallLosses(
                 loss_without_call=losses.without_call[call.call_id],
                 loss_with_result=losses.with_result.get(call.call_id),
                 loss_call_without_result=losses.call_without_result.get(call.call_id),
-                tokens_used=form.tokens_used(len(windows[call.window].ids), call.position),
+                tokens_used=scoring.tokens_used(len(windows[call.window].ids), call.position),
             )
             for call in calls
         }
@@ -183,7 +159,7 @@ class CallScorer(ABC):
 
     def _token_budget(self) -> int:
         longest = max((len(window.ids) for window in self.windows.values()), default=0)
-        return self._parameters.token_budget or self.model.batch_tokens(window_tokens=longest)
+        return self.scoring.token_budget or self.model.batch_tokens(window_tokens=longest)
 
     def call_ids(self, call: ToolCall, result: str | None, *, text_tokens: int) -> list[int]:
         """Return the tokens of a call with this result, or without one.
@@ -194,7 +170,7 @@ class CallScorer(ABC):
         Raises:
             SequenceTooLongError: the row does not fit the model's context.
         """
-        keeps_arrow = self._parameters.empty_result_keeps_arrow
+        keeps_arrow = self.scoring.empty_result_keeps_arrow
         ids = call_ids(self.model.tokenizer, call, result, empty_result_keeps_arrow=keeps_arrow)
         # The start token takes the place of the text's last token, which is not fed.
         if (tokens := len(ids) + text_tokens) > self.model.context_length:
@@ -208,33 +184,35 @@ class CallScorer(ABC):
 
     @abstractmethod
     def _all_losses(
-        self, calls: Sequence[ScoredCall], pruning: Pruning, work: ScoringPass
+        self, calls: Sequence[ScoredCall], exact: Collection[str], work: ScoringPass
     ) -> AllLosses: ...
 
     @abstractmethod
     def _result_losses(self, calls: Sequence[ScoredCall], work: ScoringPass) -> Losses: ...
 
+    def _pruned(
+        self,
+        calls: Sequence[ScoredCall],
+        without_call: Losses,
+        exact: Collection[str],
+        losses_of: Callable[[Sequence[ScoredCall], bool], Losses],
+    ) -> AllLosses:
+        """Compute losses in the order that saves most: with the result, then without it.
 
-def pruned_losses(
-    calls: Sequence[ScoredCall],
-    without_call: Losses,
-    pruning: Pruning,
-    losses_of: Callable[[Sequence[ScoredCall], bool], Losses],
-) -> AllLosses:
-    """The losses of calls in the order that saves most: with the result, then without it.
+        Args:
+            losses_of: the losses of some calls with (True) or without (False) their results.
+        """
 
-    Args:
-        losses_of: the losses of some calls with (True) or without (False) their results.
-    """
-    promising = [
-        call for call in calls if pruning.may_pass(call.call_id, without_call[call.call_id])
-    ]
-    with_result = losses_of(promising, True)
-    still_open = [
-        call
-        for call in promising
-        if pruning.needs_call_alone(
-            call.call_id, without_call[call.call_id] - with_result[call.call_id]
-        )
-    ]
-    return AllLosses(without_call, with_result, losses_of(still_open, False))
+        def may_pass(call: ScoredCall, reduction_bound: float) -> bool:
+            # NaN reaches nothing, and needs no further loss to be rejected.
+            return call.call_id in exact or reaches(reduction_bound, self.scoring.lowest_threshold)
+
+        promising = [call for call in calls if may_pass(call, without_call[call.call_id])]
+        with_result = losses_of(promising, True)
+        still_open = [
+            call
+            for call in promising
+            if (call.call_id in exact or self.scoring.baseline == "minimum")
+            and may_pass(call, without_call[call.call_id] - with_result[call.call_id])
+        ]
+        return AllLosses(without_call, with_result, losses_of(still_open, False))

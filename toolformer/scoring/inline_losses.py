@@ -10,7 +10,7 @@ are. A branch sees the text in front of it through the keys that all calls of th
 reading of a text is enough for the losses of its calls with and without them.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,15 +18,7 @@ from toolformer.forward.batching import feed_in_halves, plan_batches
 from toolformer.forward.model import Continuation, Place, Texts
 from toolformer.forward.windows import WindowKey
 from toolformer.loss_weights import weighted_loss
-from toolformer.scoring.call_scorer import (
-    AllLosses,
-    CallScorer,
-    Losses,
-    Pruning,
-    ScoringPass,
-    pruned_losses,
-)
-from toolformer.scoring.scored_call import ScoredCall
+from toolformer.scoring.call_scorer import AllLosses, CallScorer, Losses, ScoredCall, ScoringPass
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +34,13 @@ class InlineScorer(CallScorer):
     """Scores calls at their places, all calls of some texts together; tells texts as rows done."""
 
     def _all_losses(
-        self, calls: Sequence[ScoredCall], pruning: Pruning, work: ScoringPass
+        self, calls: Sequence[ScoredCall], exact: Collection[str], work: ScoringPass
     ) -> AllLosses:
         def compute(texts: _TextsOfCalls, calls: Sequence[ScoredCall]) -> AllLosses:
-            return pruned_losses(
+            return self._pruned(
                 calls,
                 self._losses_without_call(texts, calls),
-                pruning,
+                exact,
                 lambda some, has_result: self._losses(texts, some, has_result=has_result),
             )
 

@@ -11,35 +11,26 @@ Computed are only those losses that can still change a decision. How a call is s
 at its place in the text is in `toolformer.scoring.inline_losses`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from toolformer.forward.batching import feed_in_halves, plan_batches
 from toolformer.forward.model import Model
 from toolformer.forward.windows import Window, WindowKey
 from toolformer.loss_weights import weighted_loss
-from toolformer.scoring.call_scorer import (
-    AllLosses,
-    CallScorer,
-    Losses,
-    Pruning,
-    ScoringParameters,
-    ScoringPass,
-    pruned_losses,
-)
+from toolformer.scoring.call_scorer import AllLosses, CallScorer, Losses, ScoredCall, ScoringPass
 from toolformer.scoring.inline_losses import InlineScorer
-from toolformer.scoring.loss_form import Placement
-from toolformer.scoring.scored_call import ScoredCall
-from toolformer.scoring.text_losses import TextLosses
+from toolformer.settings.annotation_sections import ScoringSettings
 from tools.protocol import ToolCall
 
 
 def scorer_for(
-    model: Model, windows: Mapping[WindowKey, Window], parameters: ScoringParameters
+    model: Model, windows: Mapping[WindowKey, Window], scoring: ScoringSettings
 ) -> CallScorer:
-    """What scores calls where the parameters place them; arguments as of `CallScorer`."""
-    is_inline = parameters.form.placement is Placement.INLINE
-    return (InlineScorer if is_inline else PrefixScorer)(model, windows, parameters)
+    """Return what scores calls where the settings place them; arguments as of `CallScorer`."""
+    is_inline = scoring.placement == "inline"
+    return (InlineScorer if is_inline else PrefixScorer)(model, windows, scoring)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +47,73 @@ class _Row:
     positions: list[int]
 
 
+class TextLosses:
+    """L_i(ε) for all positions of all windows of a shard.
+
+    The batches follow from the shard's windows alone, so a window's losses do not depend on which
+    tools or calls ask for them.
+
+    Attributes:
+        is_regrouped: whether memory ran out, so that batches were halved.
+    """
+
+    def __init__(self, model: Model, windows: Sequence[Window], *, token_budget: int | None = None):
+        self._model = model
+        self._windows = windows
+        self.is_regrouped = False
+        lengths = [len(window.ids) for window in windows]
+        token_budget = token_budget or model.batch_tokens(window_tokens=max(lengths, default=0))
+        self._batch_of = {
+            windows[index].key: tuple(batch)
+            for batch in plan_batches(lengths, token_budget=token_budget)
+            for index in batch
+        }
+        self._losses: dict[WindowKey, list[float]] = {}
+
+    def token_losses(self, window: WindowKey) -> list[float]:
+        """-log p(x_j | BOS, x_{<j}) for all tokens of a window, in nats."""
+        self.read([window])
+        return self._losses[window]
+
+    def read(self, windows: Iterable[WindowKey]) -> None:
+        """Feed the batches of these windows that were not fed before."""
+        batches = dict.fromkeys(
+            self._batch_of[window] for window in windows if window not in self._losses
+        )
+        for batch in batches:
+            losses, is_halved = feed_in_halves(
+                [list(self._windows[index].ids) for index in batch],
+                lambda texts: token_losses(self._model, texts),
+            )
+            self.is_regrouped |= is_halved
+            for index, window_losses in zip(batch, losses, strict=True):
+                self._losses[self._windows[index].key] = window_losses
+
+
+def token_losses(
+    model: Model, texts: Sequence[Sequence[int]], *, banned: int | None = None
+) -> list[list[float]]:
+    """Losses of all tokens of a batch of texts, in nats.
+
+    Args:
+        texts: token ids without a beginning-of-sequence token, which is put in front; fed as one
+            batch.
+        banned: see `Model.losses_at`.
+
+    Returns:
+        Shape `(texts, n)`, ragged.
+    """
+    rows = [[model.bos_id, *ids[:-1]] for ids in texts]
+    places = [
+        (row, position, ids[position])
+        for row, ids in enumerate(texts)
+        for position in range(len(ids))
+    ]
+    # ids[place] stands at row place + 1, so logits row `place` predicts it.
+    losses = iter(model.losses_at(rows, places, banned=banned))
+    return [[next(losses) for _ in ids] for ids in texts]
+
+
 class PrefixScorer(CallScorer):
     """Scores calls as prefixes: equal calls of a window share one row."""
 
@@ -63,16 +121,16 @@ class PrefixScorer(CallScorer):
     def text_losses(self) -> TextLosses:
         """L_i(ε) of the windows, read at need and once for all tools."""
         return TextLosses(
-            self.model, list(self.windows.values()), token_budget=self._parameters.token_budget
+            self.model, list(self.windows.values()), token_budget=self.scoring.token_budget
         )
 
     def _all_losses(
-        self, calls: Sequence[ScoredCall], pruning: Pruning, work: ScoringPass
+        self, calls: Sequence[ScoredCall], exact: Collection[str], work: ScoringPass
     ) -> AllLosses:
-        return pruned_losses(
+        return self._pruned(
             calls,
             self._losses_without_call(calls, work),
-            pruning,
+            exact,
             lambda some, has_result: self._losses(some, work, has_result=has_result),
         )
 

@@ -14,15 +14,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from toolformer.base.digests import hex_digest
-from toolformer.filtering import Baseline, CallLosses, decide
+from toolformer.filtering import CallLosses, decide
 from toolformer.forward.batching import geometry_metadata
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.windows import Window, WindowKey
-from toolformer.scoring.call_scorer import CallScorer, Pruning, ScoringParameters
+from toolformer.scoring.call_scorer import CallScorer, ScoredCall
 from toolformer.scoring.chance_level import chance_sample_size
 from toolformer.scoring.losses import scorer_for
-from toolformer.scoring.scored_call import ScoredCall
 from toolformer.scoring.swapped_results import SwappedCall, SwappedResults
+from toolformer.settings.annotation_sections import ScoringSettings
 from toolformer.stage_cost import CostMeter, StageCost, together
 
 if TYPE_CHECKING:
@@ -31,29 +31,6 @@ if TYPE_CHECKING:
 
 # Given a pass over calls, and what it depends on: keeps the pass's finished batches.
 CheckpointOf = Callable[[str, str], Checkpoint]
-
-
-@dataclass(frozen=True, slots=True)
-class LossesWanted:
-    """Which losses are computed.
-
-    Attributes:
-        lowest_threshold: no threshold in nats that decides on the calls is lower.
-        chance_calls: most calls of the chance sample.
-        seed: seed of the sample, and of the choice of swapped results.
-        baseline: what a call with its result has to be better than.
-    """
-
-    lowest_threshold: float
-    chance_calls: int
-    seed: int
-    baseline: Baseline = Baseline.MINIMUM
-
-    def is_reached(self, losses: CallLosses) -> bool:
-        """Whether the reduction of a call reaches the lowest threshold."""
-        return decide(
-            losses, filtering_threshold=self.lowest_threshold, baseline=self.baseline
-        ).is_kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +71,7 @@ class ShardScoring:
 
     Args:
         load: loads the scoring model M, in the precision in which it scores.
+        seed: seed of the chance sample, and of the choice of swapped results.
         progress: gives the callback of a pass, by its name and that of the tool.
     """
 
@@ -102,14 +80,14 @@ class ShardScoring:
         *,
         load: Callable[[], "Model"],
         cut_windows: Callable[["Tokenizer"], Iterable[Window]],
-        parameters: ScoringParameters,
-        wanted: LossesWanted,
+        scoring: ScoringSettings,
+        seed: int,
         progress: Callable[[str, str], Callable[[int, int], None]],
     ):
         self._load = load
         self._cut_windows = cut_windows
-        self._parameters = parameters
-        self._wanted = wanted
+        self._scoring = scoring
+        self._seed = seed
         self._progress = progress
 
     @cached_property
@@ -122,7 +100,7 @@ class ShardScoring:
 
     @cached_property
     def _scorer(self) -> CallScorer:
-        return scorer_for(self._model, self._windows, self._parameters)
+        return scorer_for(self._model, self._windows, self._scoring)
 
     def score(
         self, tool_name: str, calls: Sequence[ScoredCall], checkpoint: CheckpointOf
@@ -134,18 +112,15 @@ class ShardScoring:
         """
         if not calls:
             return ToolScores({})
-        wanted, others = self._wanted, SwappedResults(calls, seed=self._wanted.seed)
-        sample_size = chance_sample_size(len(calls), max_size=wanted.chance_calls)
+        others = SwappedResults(calls, seed=self._seed)
+        sample_size = chance_sample_size(len(calls), max_size=self._scoring.chance_calls)
         sample = set(others.sample(sample_size))
         meter, kept = self._pass("scoring", checkpoint, [call.call_id for call in calls])
         own = self._scorer.score(
-            calls,
-            pruning=Pruning(wanted.lowest_threshold, sample, wanted.baseline),
-            checkpoint=kept,
-            progress=self._progress("scoring", tool_name),
+            calls, exact=sample, checkpoint=kept, progress=self._progress("scoring", tool_name)
         )
         cost = meter.cost("scoring", candidates=len(calls))
-        reached = {key for key, losses in own.items() if wanted.is_reached(losses)}
+        reached = {key for key, losses in own.items() if self._is_reached(losses)}
         swapped = others.of(reached | sample)
         with_swapped, swapped_cost = self._with_results(
             tool_name, swapped, checkpoint, name="swapped"
@@ -154,7 +129,7 @@ class ShardScoring:
         lucky = {
             key: scored
             for key, scored in second.items()
-            if wanted.is_reached(replace(own[key], loss_with_result=with_swapped[key]))
+            if self._is_reached(replace(own[key], loss_with_result=with_swapped[key]))
         }
         with_second, second_cost = self._with_results(
             tool_name, lucky, checkpoint, name="second-swapped"
@@ -172,6 +147,11 @@ class ShardScoring:
         }
         cost_of_swapped = together((swapped_cost, second_cost), candidates=len(swapped))
         return ToolScores(scores, (cost, cost_of_swapped), geometry_metadata(kept))
+
+    def _is_reached(self, losses: CallLosses) -> bool:
+        """Return whether the reduction of a call reaches the lowest threshold."""
+        lowest, baseline = self._scoring.lowest_threshold, self._scoring.baseline
+        return decide(losses, filtering_threshold=lowest, baseline=baseline).is_kept
 
     def _with_results(
         self,

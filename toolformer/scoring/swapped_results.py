@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from toolformer.base.digests import digest
-from toolformer.scoring.scored_call import ScoredCall
+from toolformer.scoring.call_scorer import ScoredCall
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from toolformer.filtering import Baseline
+from toolformer.loss_weights import window_weights
 from toolformer.settings.evaluation_sections import BASE, FINETUNED
 from toolformer.settings.section import Section
 
@@ -109,7 +111,7 @@ class ScoringSettings(Section):
         description="where a call stands while it is scored: prefix, in front of its text (the "
         "paper); inline, at its place in it, for annotators that know calls",
     )
-    baseline: Literal["minimum", "without_call"] = Field(
+    baseline: Baseline = Field(
         default="minimum",
         description="loss that a call with its result has to undercut: minimum, the smaller of the "
         "losses without a call and with a call without result (the paper); or without_call",
@@ -142,3 +144,12 @@ class ScoringSettings(Section):
         description="maximum number of calls per tool and shard that are also scored with the "
         "result of another call: every tenth, or ten where those are fewer; 0 for none",
     )
+
+    @property
+    def token_weights(self) -> tuple[float, ...]:
+        """Weights w_t of the tokens from the position on; they sum to 1."""
+        return window_weights(self.window_tokens, are_linear=self.window_weights == "linear")
+
+    def tokens_used(self, text_tokens: int, position: int) -> int:
+        """Return how many of a text's tokens carry weight at a position."""
+        return min(self.window_tokens, max(0, text_tokens - position))

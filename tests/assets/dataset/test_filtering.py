@@ -15,9 +15,9 @@ from toolformer.filtering import CallLosses, decide
 from toolformer.forward import precision
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.windows import split_into_windows
-from toolformer.scoring.call_scorer import Pruning, ScoringParameters
-from toolformer.scoring.loss_form import PAPERS_FORM
-from toolformer.scoring.losses import ScoredCall, scorer_for
+from toolformer.scoring.call_scorer import ScoredCall
+from toolformer.scoring.losses import scorer_for
+from toolformer.settings.annotation_sections import ScoringSettings
 from tools.protocol import ToolCall
 
 # Seconds each; `make test-fast` leaves them out.
@@ -106,7 +106,7 @@ def exact_losses(folder: Path, results: Mapping[str, str]) -> dict[str, CallLoss
     scorer = scorer_for(
         model,
         {(window.document_id, window.index): window for window in windows},
-        ScoringParameters(PAPERS_FORM, 1024),
+        ScoringSettings(token_budget=1024),
     )
     return scorer.score(
         [
@@ -120,7 +120,7 @@ def exact_losses(folder: Path, results: Mapping[str, str]) -> dict[str, CallLoss
             for call_id, (position, arguments, _) in CALLS.items()
             if call_id in results
         ],
-        pruning=Pruning(0.0, exact=set(results)),
+        exact=set(results),
         checkpoint=Checkpoint(folder, fingerprint="x"),
         progress=lambda *_: None,
     )

@@ -20,7 +20,7 @@ from toolformer.decoding.calibration import (
     min_call_probability_text,
     read_min_call_probability,
 )
-from toolformer.decoding.call_chances import call_chances
+from toolformer.decoding.call_gains import call_chances
 from toolformer.decoding.completions import MinCallProbability
 from toolformer.decoding.opening_thresholds import (
     Opening,

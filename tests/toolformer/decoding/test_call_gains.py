@@ -12,6 +12,7 @@ from toolformer.decoding.call_gains import AnsweredCall, call_gains, written_cal
 from toolformer.decoding.completions import CLOSED
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.model import Place
+from toolformer.settings.annotation_sections import ScoringSettings
 from tools.errors import CallSyntaxError
 from tools.protocol import ToolCall
 
@@ -30,7 +31,8 @@ TEXTS = (
 # Behind the words that the lessons have in front of their calls; `al` is one token.
 AT = 12
 EVERY = [Place(0, AT), Place(1, AT - 1), Place(2, AT), Place(3, AT)]
-WEIGHTS = (0.4, 0.3, 0.2, 0.1)
+SCORING = ScoringSettings(window_tokens=4)
+WEIGHTS = SCORING.token_weights
 SIX, HALF = ToolCall("Calculator", "6 * 7"), ToolCall("Calculator", "9 / 2")
 
 
@@ -111,7 +113,7 @@ def gains(model, answered, tmp_path, *, token_budget=64):
         model,
         windows_of(model.tokenizer, *TEXTS),
         answered,
-        weights=WEIGHTS,
+        scoring=SCORING,
         token_budget=token_budget,
         checkpoint=Checkpoint(tmp_path / str(token_budget), fingerprint="x"),
         progress=lambda done, total: None,

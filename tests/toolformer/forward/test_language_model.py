@@ -20,7 +20,7 @@ from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.model import Place
 from toolformer.forward.prefill import rows_before_texts
 from toolformer.forward.tokenization import Tokenizer
-from toolformer.scoring.text_losses import token_losses
+from toolformer.scoring.losses import token_losses
 
 PROMPT = "Calls.\nIn: {text}\nOutput:"
 

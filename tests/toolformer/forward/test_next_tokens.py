@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes import ScriptedModel, decoding_with, tiny_model
-from toolformer.decoding.call_chances import call_chances
+from toolformer.decoding.call_gains import call_chances
 from toolformer.decoding.completions import MinCallProbability
 from toolformer.decoding.decoder import complete
 from toolformer.decoding.decoding_batch import DecodingBatch

@@ -10,18 +10,15 @@ from tests import literal
 from tests.toolformer.architectures import windows_of
 from toolformer import reference
 from toolformer.errors import SequenceTooLongError
-from toolformer.filtering import Baseline, CallLosses, FilterReason, decide
+from toolformer.filtering import CallLosses, FilterReason, decide
 from toolformer.forward.batching import is_regrouped
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.prefill import ReadTexts
-from toolformer.loss_weights import window_weights
 from toolformer.scoring import losses as losses_module
-from toolformer.scoring import text_losses as text_losses_module
-from toolformer.scoring.call_scorer import Pruning, ScoringParameters
-from toolformer.scoring.loss_form import PAPERS_FORM, LossForm, Placement
-from toolformer.scoring.losses import ScoredCall, scorer_for
-from toolformer.scoring.text_losses import TextLosses
+from toolformer.scoring.call_scorer import ScoredCall
+from toolformer.scoring.losses import TextLosses, scorer_for
+from toolformer.settings.annotation_sections import ScoringSettings
 from tools.protocol import ToolCall
 from tools.syntax import call_pieces
 
@@ -55,32 +52,32 @@ def score(
     calls=CALLS,
     *,
     text_losses=None,
-    pruning_threshold=0.5,
     full_losses=True,
-    baseline=Baseline.MINIMUM,
     progress=lambda done, total: None,
-    **parameters,
+    scoring=ScoringSettings(),  # noqa: B008 (it is frozen)
+    **changes,
 ):
-    exact = {call.call_id for call in calls} if full_losses else set()
-    scorer = scorer_for(
-        model,
-        {(window.document_id, window.index): window for window in windows},
-        ScoringParameters(**{"token_budget": 200, **parameters}),
-    )
+    by_key = {(window.document_id, window.index): window for window in windows}
+    # A copy is not checked: any budget and threshold will do.
+    limits = {"token_budget": 200, "lowest_threshold": 0.5, **changes}
+    scorer = scorer_for(model, by_key, scoring.model_copy(update=limits))
     if text_losses is not None:
         scorer.text_losses = text_losses
     return scorer.score(
         calls,
-        pruning=Pruning(pruning_threshold, exact, baseline),
+        exact={call.call_id for call in calls} if full_losses else set(),
         checkpoint=Checkpoint(folder, fingerprint="x"),
         progress=progress,
     )
 
 
-def test_a_call_that_needs_all_losses_has_the_third_whatever_it_has_to_be_better_than():
-    pruning = Pruning(0.5, {"sampled"}, Baseline.WITHOUT_CALL)
-    assert pruning.needs_call_alone("sampled", -1.0)
-    assert not pruning.needs_call_alone("other", 1.0)
+def test_a_call_that_needs_all_losses_has_the_third_whatever_it_has_to_be_better_than(
+    llama, windows, tmp_path
+):
+    for needs_all in (True, False):
+        options = {"full_losses": needs_all, "baseline": "without_call"}
+        found = score(llama, windows, tmp_path / str(needs_all), **options)
+        assert {each.loss_call_without_result is None for each in found.values()} == {not needs_all}
 
 
 def assert_close(losses: dict[str, CallLosses], others: dict[str, CallLosses], tolerance: float):
@@ -92,21 +89,23 @@ def assert_close(losses: dict[str, CallLosses], others: dict[str, CallLosses], t
 
 
 FORMS = [
-    PAPERS_FORM,
+    ScoringSettings(),
     # Also windows longer than the paper's, and of one token.
-    LossForm(weights=window_weights(1, are_linear=True)),
-    LossForm(weights=window_weights(3, are_linear=False)),
-    LossForm(weights=window_weights(40, are_linear=True)),
-    LossForm(Placement.INLINE),
-    LossForm(Placement.INLINE, window_weights(32, are_linear=False)),
+    ScoringSettings(window_tokens=1),
+    ScoringSettings(window_tokens=3, window_weights="uniform"),
+    ScoringSettings(window_tokens=40),
+    ScoringSettings(placement="inline"),
+    ScoringSettings(placement="inline", window_tokens=32, window_weights="uniform"),
 ]
 INLINE, LONG_INLINE = FORMS[-2:]
 
 
-@pytest.mark.parametrize(("form", "keeps_arrow"), [*((f, True) for f in FORMS), (FORMS[0], False)])
-def test_losses_equal_the_literal_ones(each_model, each_windows, tmp_path, form, keeps_arrow):
+@pytest.mark.parametrize(
+    ("scoring", "keeps_arrow"), [*((f, True) for f in FORMS), (FORMS[0], False)]
+)
+def test_losses_equal_the_literal_ones(each_model, each_windows, tmp_path, scoring, keeps_arrow):
     scored = score(
-        each_model, each_windows, tmp_path, form=form, empty_result_keeps_arrow=keeps_arrow
+        each_model, each_windows, tmp_path, scoring=scoring, empty_result_keeps_arrow=keeps_arrow
     )
     for call, (document, position, tool_call, result) in zip(CALLS, CASES, strict=True):
         ids, got = list(each_windows[document].ids), scored[call.call_id]
@@ -123,37 +122,42 @@ def test_losses_equal_the_literal_ones(each_model, each_windows, tmp_path, form,
                 each_model.tokenizer.encode_pieces(pieces),
                 ids,
                 position,
-                reference.WEIGHTS if form is PAPERS_FORM else list(form.weights),
-                is_inline=form.placement is Placement.INLINE,
+                reference.WEIGHTS if scoring is FORMS[0] else list(scoring.token_weights),
+                is_inline=scoring.placement == "inline",
             )
             assert loss == pytest.approx(expected, abs=1e-4)
-        assert got.tokens_used == min(len(form.weights), len(ids) - position)
+        assert got.tokens_used == min(scoring.window_tokens, len(ids) - position)
 
 
-@pytest.mark.parametrize("placement", Placement)
+@pytest.mark.parametrize("placement", ["prefix", "inline"])
 def test_a_row_that_does_not_fit_the_context_is_refused_with_its_counts(
     llama, windows, tmp_path, monkeypatch, placement
 ):
-    form, call = LossForm(placement, (1.0, 1.0)), CALLS[4]
+    scoring, call = ScoringSettings(placement=placement, window_tokens=2), CALLS[4]
     ids = llama.tokenizer.encode_pieces(call_pieces(call.call, call.result))
     # It stands in front of the last token, in whose place the start token is fed.
     text = len(windows[0].ids)
     needed = len(ids) + text
     monkeypatch.setattr(llama, "context_length", needed)
-    expected = score(llama, windows, tmp_path / "fits", [call], form=form)
+    expected = score(llama, windows, tmp_path / "fits", [call], scoring=scoring)
     assert expected[call.call_id].loss_with_result is not None
     monkeypatch.setattr(llama, "context_length", needed - 1)
     counts = f"Calculator has {len(ids)} tokens .* {text}: {needed} in all.* {needed - 1},"
     with pytest.raises(SequenceTooLongError, match=counts):
-        score(llama, windows, tmp_path / "long", [call], form=form)
+        score(llama, windows, tmp_path / "long", [call], scoring=scoring)
 
 
-@pytest.mark.parametrize("form", [PAPERS_FORM, LONG_INLINE])
-def test_batches_and_order_do_not_change_losses(each_model, each_windows, tmp_path, form):
-    scored = score(each_model, each_windows, tmp_path / "a", form=form)
-    one_by_one = score(each_model, each_windows, tmp_path / "b", form=form, token_budget=1)
+@pytest.mark.parametrize("scoring", [ScoringSettings(), LONG_INLINE])
+def test_batches_and_order_do_not_change_losses(each_model, each_windows, tmp_path, scoring):
+    scored = score(each_model, each_windows, tmp_path / "a", scoring=scoring)
+    one_by_one = score(each_model, each_windows, tmp_path / "b", scoring=scoring, token_budget=1)
     backwards = score(
-        each_model, each_windows[::-1], tmp_path / "c", CALLS[::-1], form=form, token_budget=100_000
+        each_model,
+        each_windows[::-1],
+        tmp_path / "c",
+        CALLS[::-1],
+        scoring=scoring,
+        token_budget=100_000,
     )
     assert_close(scored, one_by_one, 1e-5)
     assert_close(scored, backwards, 1e-5)
@@ -197,7 +201,7 @@ def test_a_text_is_fed_once_for_all_its_calls_and_each_call_only_with_its_window
     calls += [dataclasses.replace(calls[0], call_id="again")]
     calls += [dataclasses.replace(calls[0], call_id="other", result="hers")]
     before = llama.tokens_fed
-    score(llama, windows, tmp_path, calls, token_budget=1, form=INLINE)
+    score(llama, windows, tmp_path, calls, token_budget=1, scoring=INLINE)
     with_result, without = (
         len(llama.tokenizer.encode_pieces(call_pieces(QUESTION, result)))
         for result in ("here", None)
@@ -220,28 +224,28 @@ def one_text_at_a_time(whole):
 
 
 @pytest.mark.parametrize(
-    ("form", "owner", "name"),
+    ("scoring", "owner", "name"),
     [
-        (PAPERS_FORM, text_losses_module, "token_losses"),
+        (ScoringSettings(), losses_module, "token_losses"),
         (INLINE, LanguageModel, "read"),
         (INLINE, ReadTexts, "continuation_losses"),
     ],
 )
 def test_memory_that_runs_out_halves_the_texts_and_marks_the_partition(
-    llama, windows, tmp_path, monkeypatch, form, owner, name
+    llama, windows, tmp_path, monkeypatch, scoring, owner, name
 ):
-    undisturbed = score(llama, windows, tmp_path / "a", form=form)
+    undisturbed = score(llama, windows, tmp_path / "a", scoring=scoring)
     assert not is_regrouped(Checkpoint(tmp_path / "a", fingerprint="x"))
     monkeypatch.setattr(owner, name, one_text_at_a_time(getattr(owner, name)))
-    assert_close(score(llama, windows, tmp_path / "b", form=form), undisturbed, 1e-5)
+    assert_close(score(llama, windows, tmp_path / "b", scoring=scoring), undisturbed, 1e-5)
     assert is_regrouped(Checkpoint(tmp_path / "b", fingerprint="x"))
 
 
-@pytest.mark.parametrize("form", [PAPERS_FORM, INLINE])
+@pytest.mark.parametrize("scoring", [ScoringSettings(), INLINE])
 @pytest.mark.parametrize("full_losses", [True, False])
-def test_a_call_after_the_last_token_has_no_loss(llama, windows, tmp_path, form, full_losses):
+def test_a_call_after_the_last_token_has_no_loss(llama, windows, tmp_path, scoring, full_losses):
     calls = [ScoredCall(str(at), ("document-1", 0), at, QUESTION, "here") for at in (4, 5)]
-    scored = score(llama, windows, tmp_path, calls, form=form, full_losses=full_losses)
+    scored = score(llama, windows, tmp_path, calls, scoring=scoring, full_losses=full_losses)
     behind = scored["5"]
     assert (behind.loss_without_call, behind.tokens_used) == (0.0, 0)
     assert behind.loss_with_result == (0.0 if full_losses else None)
@@ -257,11 +261,11 @@ ANY_LOSS = st.floats(0, 8) | st.sampled_from([math.inf, math.nan])
 @settings(deadline=None)
 @given(
     triples=st.lists(st.tuples(ANY_LOSS, ANY_LOSS, ANY_LOSS), min_size=1, max_size=6),
-    pruning_threshold=st.floats(-1, 4),
+    lowest_threshold=st.floats(-1, 4),
     above=st.floats(0, 2),
 )
 def test_pruning_changes_no_decision_for_any_losses(
-    tokenizer, tmp_path_factory, triples, pruning_threshold, above
+    tokenizer, tmp_path_factory, triples, lowest_threshold, above
 ):
     (window,) = windows_of(tokenizer, "Twenty bytes of text")
     calls = [
@@ -290,10 +294,10 @@ def test_pruning_changes_no_decision_for_any_losses(
                 calls,
                 text_losses=object(),
                 full_losses=full_losses,
-                pruning_threshold=pruning_threshold,
+                lowest_threshold=lowest_threshold,
             )
         return [
-            decide(scored[call.call_id], filtering_threshold=pruning_threshold + above)
+            decide(scored[call.call_id], filtering_threshold=lowest_threshold + above)
             for call in calls
         ]
 
@@ -311,16 +315,18 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize(
-    ("form", "steps"), [*((PAPERS_FORM, steps) for steps in (1, 4, 8, 11)), (INLINE, 1)]
+    ("scoring", "steps"), [*((ScoringSettings(), steps) for steps in (1, 4, 8, 11)), (INLINE, 1)]
 )
 def test_interrupted_scoring_goes_on_with_the_unfinished_batches(
-    llama, windows, tmp_path, form, steps
+    llama, windows, tmp_path, scoring, steps
 ):
     def attempt(folder, progress=lambda *counts: None):
         before = llama.tokens_fed
         scored = None
         with contextlib.suppress(KilledError):
-            scored = score(llama, windows, folder, token_budget=60, progress=progress, form=form)
+            scored = score(
+                llama, windows, folder, token_budget=60, progress=progress, scoring=scoring
+            )
         return scored, llama.tokens_fed - before
 
     told = []

@@ -15,9 +15,9 @@ from toolformer.filtering import CallLosses, decide
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.language_model import LanguageModel
 from toolformer.scoring import shard_scoring
-from toolformer.scoring.call_scorer import ScoringParameters
-from toolformer.scoring.losses import ScoredCall
-from toolformer.scoring.shard_scoring import LossesWanted, ShardScoring, ToolScores
+from toolformer.scoring.call_scorer import ScoredCall
+from toolformer.scoring.shard_scoring import ShardScoring, ToolScores
+from toolformer.settings.annotation_sections import ScoringSettings
 from tools.protocol import ToolCall
 
 LOWEST = 0.5
@@ -53,15 +53,15 @@ def copy_in(dtype: torch.dtype, model: LanguageModel) -> LanguageModel:
     return LanguageModel(copy.to(dtype=dtype), model.tokenizer, name=model.name)
 
 
-WANTED = LossesWanted(lowest_threshold=LOWEST, chance_calls=6, seed=0)
+SCORING = ScoringSettings(lowest_threshold=LOWEST, chance_calls=6, token_budget=200)
 
 
-def scoring_with(load, *texts: str, wanted: LossesWanted = WANTED) -> ShardScoring:
+def scoring_with(load, *texts: str) -> ShardScoring:
     return ShardScoring(
         load=load,
         cut_windows=lambda tokenizer: windows_of(tokenizer, *texts),
-        parameters=ScoringParameters(token_budget=200),
-        wanted=wanted,
+        scoring=SCORING,
+        seed=0,
         progress=lambda stage, tool: lambda done, total: None,
     )
 
@@ -74,7 +74,7 @@ def below(folder):
 def test_decisions_at_any_threshold_are_those_of_all_losses(tmp_path, threshold):
     model = tiny_model()
     windows = windows_of(model.tokenizer, *TEXTS * 3)
-    exact = score(model, windows, tmp_path / "exact", MORE_CALLS, pruning_threshold=LOWEST)
+    exact = score(model, windows, tmp_path / "exact", MORE_CALLS, lowest_threshold=LOWEST)
     found = scoring_with(lambda: model, *TEXTS * 3).score("Calculator", MORE_CALLS, below(tmp_path))
     assert found.scores.keys() == exact.keys()
     for call_id, losses in exact.items():
@@ -86,7 +86,11 @@ def test_decisions_at_any_threshold_are_those_of_all_losses(tmp_path, threshold)
 def test_what_reaches_the_lowest_threshold_has_a_swapped_loss(tmp_path):
     scoring = scoring_with(tiny_model, *TEXTS * 3)
     found = scoring.score("Calculator", MORE_CALLS, below(tmp_path))
-    reached = {key for key, each in found.scores.items() if WANTED.is_reached(each.losses)}
+    reached = {
+        key
+        for key, each in found.scores.items()
+        if decide(each.losses, filtering_threshold=LOWEST).is_kept
+    }
     sample = {key for key, each in found.scores.items() if each.is_in_chance_sample}
     assert 0 < len(reached) < len(MORE_CALLS)
     assert len(sample) == 6

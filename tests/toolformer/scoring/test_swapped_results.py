@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from toolformer.scoring.call_scorer import ScoredCall
 from toolformer.scoring.chance_level import KeptAgainstChance, chance_sample_size
-from toolformer.scoring.losses import ScoredCall
 from toolformer.scoring.swapped_results import SwappedResults
 from tools.protocol import ToolCall
 

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from tests.fakes import byte_tokenizer, sampling_parameters
+from tests.fakes import SAMPLING, byte_tokenizer
 from tests.toolformer.architectures import windows_of
 from tests.toolformer.served.fake_server import served_by
 from toolformer.calls import call_open_id
@@ -13,10 +13,10 @@ from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.model import Branch, Continuation, Place
 from toolformer.samples import CallReader, branch_uniforms
 from toolformer.sampling import sample_calls
-from toolformer.scoring.call_scorer import Pruning, ScoringParameters
-from toolformer.scoring.loss_form import PAPERS_FORM, Placement
+from toolformer.scoring.call_scorer import ScoredCall
 from toolformer.scoring.losses import scorer_for
-from toolformer.scoring.scored_call import ScoredCall
+from toolformer.settings.annotation_sections import ScoringSettings
+from toolformer.settings.tool_sections import ToolSettings
 from tools.protocol import ToolCall
 
 PROMPT = "Calls.\nIn: {text}\nOutput:"
@@ -64,7 +64,8 @@ def call_probabilities(model, windows, *, threshold: float, most: int) -> dict:
         tool_name="QA",
         takes_arguments=False,
         parse_arguments=str.strip,
-        parameters=sampling_parameters(sampling_threshold=threshold, positions_per_text=most),
+        tool=ToolSettings(sampling_threshold=threshold, positions_per_text=most),
+        sampling=SAMPLING,
     )
     return {(row.document_id, row.position): row.call_probability for row in rows}
 
@@ -142,7 +143,7 @@ def test_places_that_nobody_asked_for_are_not_read(local, pair, monkeypatch):
 
     def spoilt(body):
         whole = answer(body)
-        whole["choices"][0]["prompt_logprobs"][1:3] = ["no form", None]
+        whole["choices"][0]["prompt_logprobs"][1:3] = ["no scoring", None]
         return whole
 
     expected = local.losses_at([row], [(0, 2, 60), (0, 3, 70)])
@@ -225,7 +226,7 @@ def test_call_positions_and_probabilities_equal_those_of_the_same_model_here(loc
     assert len(ours) == 2 * len(TEXTS)
 
 
-@pytest.mark.parametrize("placement", list(Placement))
+@pytest.mark.parametrize("placement", ["prefix", "inline"])
 def test_losses_of_calls_equal_those_of_the_same_model_here(local, pair, tmp_path, placement):
     windows = windows_of(local.tokenizer, *TEXTS)
     by_key = {(window.document_id, window.index): window for window in windows}
@@ -234,13 +235,15 @@ def test_losses_of_calls_equal_those_of_the_same_model_here(local, pair, tmp_pat
         for number, key in enumerate(by_key)
         for at in (0, 4, 9)
     ]
-    form = dataclasses.replace(PAPERS_FORM, placement=placement)
+    scoring = ScoringSettings(
+        placement=placement, empty_result_keeps_arrow=False, lowest_threshold=0
+    )
 
     def scored(model):
-        scorer = scorer_for(model, by_key, ScoringParameters(form, empty_result_keeps_arrow=False))
+        scorer = scorer_for(model, by_key, scoring)
         return scorer.score(
             calls,
-            pruning=Pruning(-99.0),
+            exact={call.call_id for call in calls},
             checkpoint=Checkpoint(tmp_path / str(id(model)), fingerprint=""),
             progress=lambda *_: None,
         )

@@ -13,12 +13,15 @@ model that answered.
 
 import functools
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolformer.errors import ModelNotFoundError, OutOfMemoryError, ToolformerError
-from toolformer.forward.precision import scoring_precision
+from toolformer.forward.devices import check_device, resolve_device
+from toolformer.forward.memory import check_weights_fit, whole_memory
+from toolformer.forward.precision import automatic_precisions, scoring_precision
 from toolformer.home.wiring.served import check_tokenizer_directory, served_identity
 from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.evaluation_sections import BASE, FINETUNED
@@ -164,6 +167,43 @@ class Annotator:
         """
         if self.location.is_served:
             self.location.check(self.identity, settings)
+
+
+def check_can_annotate(
+    model: ModelLocation, prompts: Mapping[str, str | None], settings: Settings, *, is_here: bool
+) -> None:
+    """Refuse, before weights are read, a model that no device or no window has room for.
+
+    Args:
+        is_here: it computes on this machine.
+
+    Raises:
+        OutOfMemoryError: its weights take more memory than the device has.
+        SequenceTooLongError: a sampled or a scored row may not fit its context.
+    """
+    from toolformer.forward.model_directory import context_length, read_config
+    from toolformer.forward.tokenization import load_tokenizer
+    from toolformer.sampling import check_context
+
+    if model.is_served:
+        # It says what it takes when it is first asked.
+        return
+    directory = model.directory
+    tokenizer, config = load_tokenizer(directory), read_config(directory)
+    length = context_length(config.get_text_config(decoder=True), directory.name)
+    for name, prompt in prompts.items():
+        check_context(name, prompt, tokenizer, settings, context_length=length)
+    if is_here:
+        named = settings.language_model.precision
+        device = resolve_device(settings.language_model.device)
+        check_device(device)
+        check_weights_fit(
+            directory,
+            precision=automatic_precisions(device)[0] if named == "auto" else named,
+            device=device,
+            # Another run may use it now, and this one will wait for its end.
+            space=whole_memory(device),
+        )
 
 
 def annotator_directory(work: Workspace) -> Path:
