@@ -16,9 +16,8 @@ from assets.training.corpus_windows import other_window_error, windows_without_c
 from toolformer.augmentation import KeptCall, check_restores
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
-from toolformer.home.wiring.chats import chats_of
 from toolformer.home.wiring.workspace import Workspace
-from toolformer.training.chats import window_as_trained
+from toolformer.training.chats import chats_of, window_as_trained
 from toolformer.training.training_set import is_for_development, random_rank
 from tools.protocol import Document
 from warehouse.schema import ALL

@@ -12,11 +12,10 @@ from assets.training.training_inputs import LEFT_OUT
 from toolformer.augmentation import KeptCall
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import load_tokenizer
-from toolformer.home.wiring.chats import chats_of
 from toolformer.home.wiring.models import base_model_directory
 from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.training_sections import PLAIN
-from toolformer.training.chats import Chats
+from toolformer.training.chats import Chats, chats_of
 from toolformer.training.training_rows import DevelopmentRows
 from toolformer.training.variant_rows import TextWithCalls, VariantRows, variant_rows
 from warehouse.schema import ALL

@@ -17,9 +17,12 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import replace
 
+from toolformer.errors import ChatTemplateError
 from toolformer.forward.chat_template import chat_ids
+from toolformer.forward.start_token import start_token
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, WindowKey
+from toolformer.settings.sections import Settings
 from toolformer.training.training_set import random_rank, text_in_context
 
 # For templates that tell the date: rows are the same on any day.
@@ -175,3 +178,13 @@ def window_as_trained(
         return window_in_context(window, context, tokenizer, max_tokens=max_tokens)
     answer, prompt = chat
     return _window_behind(window, tokenizer.decode_behind(prompt), prompt, first=answer)
+
+
+def chats_of(tokenizer: Tokenizer, settings: Settings) -> Chats | None:
+    """Return what writes texts as chats; None if none is wanted, or no template takes a question."""
+    share, seed = settings.training.chat_share, settings.training.seed
+    start = start_token(tokenizer, settings.language_model.bos_token)
+    try:
+        return Chats(tokenizer, start, share=share, seed=seed) if share else None
+    except ChatTemplateError:
+        return None
