@@ -181,7 +181,7 @@ def window_as_trained(
 
 
 def chats_of(tokenizer: Tokenizer, settings: Settings) -> Chats | None:
-    """Return what writes texts as chats; None if none is wanted, or no template takes a question."""
+    """Return what writes texts as chats; None if none is wanted or no template takes a question."""
     share, seed = settings.training.chat_share, settings.training.seed
     start = start_token(tokenizer, settings.language_model.bos_token)
     try:
