@@ -257,7 +257,8 @@ _EDITS = {
     b"Norway": b"Sweden",
     b"plus 1": b"plus 2",
     b"heats its": b"cools its",
-    b"version = '1'": b"version = '2'",
+    # Of another size: Python takes a compiled module of a file of equal size and second.
+    b"version = '1'": b"version = '1.1'",
     b"segments of 1": b"segments of 2",
     b"Add calls to": b"Put calls of",
 }

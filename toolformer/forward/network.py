@@ -4,6 +4,7 @@ Weights are read from safetensors only: a pickled checkpoint can run code when i
 """
 
 import inspect
+import logging
 import threading
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -37,6 +38,7 @@ from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 if TYPE_CHECKING:
     from transformers import Cache, PreTrainedConfig, PreTrainedModel
 
+_LOGGER = logging.getLogger(__name__)
 # Rows of the output layer computed at once: bounds the memory of full-vocabulary logits. On a
 # processor, more than 32 MiB at once are taken from the system, and given back, for every piece; on
 # a GPU fewer rows are waited for longer than they are computed.
@@ -72,6 +74,9 @@ class Network:
         self.name = name
         self.bos_id = start_token(tokenizer, bos_token)
         self.prompt_start = [self.bos_id] if tokenizer.start_ids else []
+        if not tokenizer.start_ids and bos_token is None:
+            start = tokenizer.token_text(self.bos_id)
+            _LOGGER.info("%s puts no start token in front of texts: %r is taken", name, start)
         check_vocabulary(tokenizer, self.bos_id, model.config, name)
         self.context_length = context_length(self.text_config, name)
         self.tokens_fed = 0

@@ -72,7 +72,7 @@ def options_of(tool: str) -> set[str]:
 def is_module(name: str) -> bool:
     """Whether a dotted name is a file, a module, or what a module defines."""
     path = ROOT / name.replace(".", "/")
-    if name.endswith((".md", ".py")) or path.exists() or path.with_suffix(".py").exists():
+    if name.endswith((".md", ".py", ".yaml")) or path.exists() or path.with_suffix(".py").exists():
         return True
     *_, module, member = name.split(".")
     files = (file for folder in PACKAGES for file in (ROOT / folder).glob(f"**/{module}.py"))

@@ -72,6 +72,6 @@ def test_no_two_texts_that_stay_are_alike_and_each_that_goes_is_like_one(given_t
             assert not alike
             stayed.append(number)
         else:
-            key, similarity = found
+            key, measured = found
             assert key in alike
-            assert similarity == jaccard(text, given_texts[key])
+            assert measured == jaccard(text, given_texts[key])
