@@ -89,7 +89,8 @@ def check_context(
     if needed <= context_length:
         return
     fitting = min(
-        (context_length - others - 16) * 16 // (16 * copies + 1) for copies, others, *_ in rows
+        (16 * (context_length - others - 16) + 15) // (16 * copies + 1)
+        for copies, others, *_ in rows
     )
     figures = (
         f"{text}{f', a first call of {first} with its result' if first else ''} and {call} need "

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests import literal
@@ -272,6 +272,7 @@ def check(prompt, window, new, context, *, result=1, is_chained=False):
     context=st.integers(64, 2048),
     more=st.fixed_dictionaries({"result": st.integers(1, 300), "is_chained": st.booleans()}),
 )
+@example(prompt=None, window=9, new=1, context=64, more={"result": 11, "is_chained": True})
 def test_the_window_size_named_in_the_error_fits(prompt, window, new, context, more):
     shared = 0 if prompt is None else len(prompt) - len(" {text}")
     try:
