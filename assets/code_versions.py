@@ -15,6 +15,7 @@ from assets.stage import PER_TOOL, ShardStage, Stage, setting_value
 from toolformer.home.fingerprints import Fingerprint
 from toolformer.home.home import Home
 from toolformer.home.resources.settings import SettingsResource
+from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.settings.sections import Settings
 from toolformer.settings.settings_file import settings_of_rounds
 from toolformer.sources.manifest import ShardEntry
@@ -71,9 +72,11 @@ def _known(stage: Stage, settings: Settings, home: Home) -> dict[str, object]:
     if isinstance(stage, ShardStage):
         # Whether there is an input of the round before, and whose calls are merged.
         chained = stage.reads_round_before and settings.sampling.is_chained
-        merged = settings.tools.switched_on if stage.per != PER_TOOL else ()
+        is_per_tool = stage.per == PER_TOOL
+        merged = () if is_per_tool else settings.tools.switched_on
         values: dict[str, object] = {"is_chained": bool(chained), "tools": merged}
-        toolbox, annotator = described_toolbox(settings, home), annotator_identity(settings, home)
+        toolbox = described_toolbox(settings, home) if is_per_tool else Toolbox({}, {}, {})
+        annotator = annotator_identity(settings, home) if stage.uses_annotator else ""
         for partition in stage.partitions(settings, _ANY_SHARD, toolbox, annotator):
             for name, part in stage.own_fingerprint(partition).parts.items():
                 values |= {} if name in _OF_OUTPUT else {f"{partition.tool_name} {name}": part}
