@@ -7,6 +7,14 @@ from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, LeftOutIte
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
 from toolformer.settings.evaluation_sections import SHIPPED_QUESTIONS, QuestionFileSettings
 
+CLOZE = "Please complete the following text so that it is factually correct: "
+ASKED = "Answer the following question: "
+PARAGRAPH = (
+    "Your task is to answer a question based on the following paragraph: Ada lives in Turin. "
+    "Now answer the following question in English: ¿Dónde vive Ada?"
+)
+QUESTIONS = ("nq", "triviaqa", "webquestions")
+
 
 def shipped(name: str, path: Path) -> QuestionFile:
     return QuestionFile(name, path, SHIPPED_QUESTIONS[name])
@@ -44,3 +52,7 @@ def left_out_of(benchmark) -> dict[str, str]:
         for entry in benchmark.items()
         if isinstance(entry, LeftOutItem)
     }
+
+
+def item(item_id: str, prompt: str, *gold: str, group: str | None = None) -> BenchmarkItem:
+    return BenchmarkItem(item_id, prompt, gold, group=group)
