@@ -16,7 +16,6 @@ EXAMPLES = {
         "toolformer evaluate --benchmarks asdiv,svamp --models base,finetuned --limit 200",
         "toolformer evaluate --study k --benchmarks asdiv",
     ),
-    "evaluate harness": ("toolformer evaluate harness run --model toolformer --tasks nq_open",),
     "recipe": ("toolformer recipe demo", "toolformer recipe small"),
     "stats": ("toolformer stats",),
     "sql": (

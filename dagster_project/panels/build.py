@@ -1,6 +1,5 @@
 """The commands of the panel Build: from texts to a model and what it gains."""
 
-import sys
 from typing import Annotated, Literal
 
 import typer
@@ -18,8 +17,6 @@ from toolformer.settings.corpus_sections import (
 RecipeName = Literal["demo", "small"]
 
 app = typer.Typer()
-evaluate_app = typer.Typer(invoke_without_command=True)
-app.add_typer(evaluate_app, name="evaluate")
 
 
 @app.command()
@@ -128,9 +125,8 @@ def train(
     train_model(options, dry_run=dry_run)
 
 
-@evaluate_app.callback()
+@app.command()
 def evaluate(
-    context: typer.Context,
     benchmarks: Annotated[
         str | None, typer.Option(help="Benchmarks, comma-separated; `--list` names all.")
     ] = None,
@@ -158,13 +154,6 @@ def evaluate(
     changes: Changes = None,
 ) -> None:
     """Measure models by benchmarks, calls disabled and enabled; by default base and finetuned."""
-    if context.invoked_subcommand is not None:
-        if given := [name for name, value in context.params.items() if value]:
-            raise typer.BadParameter(
-                f"These options belong to the benchmarks: {', '.join(given)}. Those of "
-                f"{context.invoked_subcommand} stand behind it."
-            )
-        return
     from dagster_project.commands.evaluating import evaluate_models, list_benchmarks
     from dagster_project.commands.options import RunOptions
 
@@ -180,22 +169,6 @@ def evaluate(
         list_benchmarks(options, as_json=as_json)
     else:
         evaluate_models(options, models=names_in(models), study=study)
-
-
-# All options are the harness's, --help too.
-_PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-
-
-@evaluate_app.command("harness", context_settings=_PASSED_ON)
-def harness(context: typer.Context) -> None:
-    """Run lm-evaluation-harness's own command, which knows `--model toolformer` here."""
-    from dagster_project.commands.harness import check_installed
-
-    check_installed()
-    from dagster_project.commands.harness_model import cli_evaluate
-
-    sys.argv = ["lm_eval", *context.args]
-    cli_evaluate()
 
 
 @app.command()
