@@ -49,10 +49,10 @@ from toolformer.home.home import Home
 from toolformer.home.partitions import register_shards
 from toolformer.home.reading import Home as ReadHome
 from toolformer.home.wiring.workspace import open_warehouse
-from toolformer.server.labelling import RaterBody, calls_to_label
 from toolformer.sources.ingestion import stale_sources
 from toolformer.sources.manifest import Manifest
-from warehouse.labels import append_label
+from warehouse.label_sheets import draw_sheet
+from warehouse.labels import append_labels
 from warehouse.needs import STATISTICS_VIEWS
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
@@ -138,7 +138,7 @@ def _store_label(home: Home) -> float:
     label = {"label": "unsure", "rater": "benchmark", "call_id": "none"}
     began = time.perf_counter()
     with home.output_lock("labels"):
-        append_label(home.warehouse, label)
+        append_labels(home.warehouse, [label])
     return round(1000 * (time.perf_counter() - began), 1)
 
 
@@ -201,7 +201,7 @@ _COMMANDS: dict[str, Callable[[Home], Any]] = {
 # Read rows. What explaining finds are its milliseconds.
 _OF_ROWS: dict[str, Callable[[Home], Any]] = {
     "explain": _explain,
-    "calls to label": lambda home: len(calls_to_label(home, RaterBody(rater="Anna"))["calls"]),
+    "calls to label": lambda home: draw_sheet(open_warehouse(home), "Anna").sheet.height,
 }
 
 

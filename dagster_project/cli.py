@@ -13,7 +13,7 @@ from dagster_project.panels import build, look, maintain, use
 # The panels of the help, and the commands in each, in this order.
 PANELS = {
     "Build": ("ingest", "build", "train", "evaluate", "recipe"),
-    "Look": ("stats", "sql", "report", "explain", "compare", "export"),
+    "Look": ("stats", "sql", "report", "explain", "compare", "labels", "export"),
     "Use": ("complete", "serve"),
     "Maintain": ("doctor", "sources", "tools"),
 }

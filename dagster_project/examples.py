@@ -29,6 +29,8 @@ EXAMPLES = {
         "toolformer compare ~/news ~/news-lower-threshold",
         "toolformer compare ~/news ~/news --rounds 1 2",
     ),
+    "labels draw": ("toolformer labels draw --judge Anna --output anna.csv",),
+    "labels read": ("toolformer labels read anna.csv --judge Anna",),
     "export": (
         "toolformer export dataset --output calls",
         "toolformer export sft --output chats.jsonl --check-template ~/models/SmolLM3-3B",

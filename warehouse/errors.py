@@ -42,3 +42,7 @@ class LayoutError(WarehouseError, ValueError):
 
 class ComparisonError(WarehouseError, ValueError):
     """Two homes of which there is nothing to compare."""
+
+
+class SheetError(WarehouseError, ValueError):
+    """A sheet of judgements that cannot be read or written."""

@@ -7,7 +7,7 @@ warehouse's folder, where files are replaced and swept.
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -18,11 +18,12 @@ from warehouse.partitions import storage_error
 from warehouse.schema import sql_texts
 
 REMEDY = "Correct these lines by hand, or copy them from a backup"
+Label = Literal["useful", "not_useful", "unsure"]
 
 _FIELDS = re.findall(r'"(\w+)": "varchar"', sql_texts("views")["labels"])
-_JUDGEMENTS = {"label": Literal["useful", "not_useful", "unsure"]}
+_REQUIRED = [(name, str) for name in _FIELDS if name not in ("label", "note")]
 _decoder = msgspec.json.Decoder(
-    msgspec.defstruct("Label", [(name, _JUDGEMENTS.get(name, str)) for name in _FIELDS])
+    msgspec.defstruct("Judgement", [*_REQUIRED, ("label", Label), ("note", str, "")])
 )
 
 
@@ -31,22 +32,21 @@ def labels_file(folder: Path) -> Path:
     return folder.parent / "labels.jsonl"
 
 
-def append_label(folder: Path, label: Mapping[str, str]) -> None:
-    """Append a judgement and flush it to the disk. The caller holds the home's lock `labels`.
+def append_labels(folder: Path, labels: Iterable[Mapping[str, str]]) -> None:
+    """Append judgements and flush them to the disk. The caller holds the home's lock `labels`.
 
     Raises:
-        StorageError: The disk refused the line, or took only its beginning.
+        StorageError: The disk refused the lines, or took only the first ones.
     """
     file = labels_file(folder)
-    line = json.dumps(dict(label)).encode() + b"\n"
+    lines = b"".join(json.dumps(dict(label)).encode() + b"\n" for label in labels)
     try:
-        # The buffer takes a whole line: no other process can write into the middle of it.
-        with file.open("ab+", buffering=2**20) as stream:
+        with file.open("ab+") as stream:
             stream.seek(max(stream.tell() - 1, 0))
             # A writer that was killed, or a full disk, left a line without an end.
             if stream.read(1) not in (b"", b"\n"):
-                line = b"\n" + line
-            stream.write(line)
+                lines = b"\n" + lines
+            stream.write(lines)
             stream.flush()
             os.fsync(stream.fileno())
         flush(file.parent)

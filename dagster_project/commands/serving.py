@@ -36,7 +36,6 @@ def serve_model(
     from toolformer.decoding.live_batch import LiveBatch
     from toolformer.server.app import make_app
     from toolformer.server.gate import KEY_VARIABLE, check_access, check_names
-    from toolformer.server.labelling import label_routes
     from toolformer.server.request_log import log_to_standard_error
     from toolformer.server.running import Server, bound_socket
     from toolformer.server.served import Served
@@ -75,7 +74,6 @@ def serve_model(
             logs_prompts=logs_prompts,
             allowed_hosts=allowed_hosts,
             cors_origins=cors_origins,
-            further_routes=label_routes(live.work.home),
         )
         address = f"http://{in_url(host)}:{bound.getsockname()[1]}"
         names = ", ".join(live.toolbox.tools) or "no tools"

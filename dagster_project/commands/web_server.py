@@ -15,7 +15,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from toolformer.home.home import Home
 from toolformer.home.report import ADDRESS as REPORT
-from toolformer.server.labelling import label_routes
 from toolformer.server.web_guard import foreign_page, media_type, wrong_host
 
 
@@ -64,13 +63,12 @@ def _refused(reason: str, *, status: int = 403) -> PlainTextResponse:
 
 
 def with_own_pages(app: Starlette) -> Starlette:
-    """The application, which now has the pages of the home as well: report and labels."""
+    """The application, which now has the report of the home as well."""
     # In front: Dagster answers every other address with its own page.
     app.router.routes[:0] = [
         # The graph with the asset `report` chosen: beside it stands the link to the report.
         Route("/", lambda _: RedirectResponse("/asset-groups/report")),
         Route(REPORT, _report),
-        *label_routes(Home.find()),
     ]
     return app
 

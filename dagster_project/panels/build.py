@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dagster_project.panels.flags import AsJson, Changes, Force, ToolNames, VariantName, names_in
+from dagster_project.commands.flags import AsJson, Changes, Force, ToolNames, VariantName, names_in
 from toolformer.evaluation.modes import StudyName
 from toolformer.settings.corpus_sections import (
     DATE_COLUMN,

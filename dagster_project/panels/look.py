@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from dagster_project.commands import export_formats
-from dagster_project.panels.flags import AsJson, Changes, expanded
+from dagster_project.commands import export_formats, labels
+from dagster_project.commands.flags import AsJson, Changes, expanded
 
 app = typer.Typer()
+app.add_typer(labels.app, name="labels")
 
 
 @app.command()

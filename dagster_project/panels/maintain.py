@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from dagster_project.panels.flags import AsJson, Changes, ToolName
+from dagster_project.commands.flags import AsJson, Changes, ToolName
 
 app = typer.Typer()
 sources_app = typer.Typer(help="The sources of the corpus.", no_args_is_help=True)

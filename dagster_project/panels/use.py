@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from dagster_project.panels.flags import Changes, ModelName, Today, ToolNames, names_in
+from dagster_project.commands.flags import Changes, ModelName, Today, ToolNames, names_in
 
 app = typer.Typer()
 

@@ -11,7 +11,7 @@ import polars as pl
 from toolformer.base.whole_files import write_whole
 from toolformer.sources.manifest import Manifest, ShardEntry
 from warehouse.catalogue import Catalogue, read_catalogue
-from warehouse.labels import append_label
+from warehouse.labels import append_labels
 from warehouse.layout import catalogue_file
 from warehouse.schema import ALL, TableSchema, sql_texts, table_schema, tables
 from warehouse.warehouse import Warehouse
@@ -259,8 +259,8 @@ def put_calls(
 
 def put_labels(warehouse: Warehouse, *changes: dict[str, str]) -> None:
     """Append such judgements, one unchanged one without any."""
-    for number, change in enumerate(changes or ({},)):
-        append_label(warehouse.folder, LABEL | {"label_id": f"l{number}"} | change)
+    labels = [LABEL | {"label_id": f"l{n}"} | change for n, change in enumerate(changes or ({},))]
+    append_labels(warehouse.folder, labels)
 
 
 def new_warehouse(folder: Path) -> Warehouse:

@@ -197,20 +197,20 @@ def test_draw_has_of_each_tool_the_same_number_in_turn(warehouse: Warehouse):
         )
     ]
     put(warehouse, "augmented_texts", {"calls": calls})
-    drawn = warehouse.ask("calls_to_label", per_tool=3)
+    drawn = warehouse.ask("calls_to_label", per_tool=3, call_ids=[])
     assert drawn["tool"].to_list() == ["A", "B"] * 3
     assert drawn["call_id"].n_unique() == 6
-    assert drawn.equals(warehouse.ask("calls_to_label", per_tool=3))
+    assert drawn.equals(warehouse.ask("calls_to_label", per_tool=3, call_ids=[]))
 
 
 def test_context_of_a_call_ends_with_its_window(warehouse: Warehouse):
     text = "é" * 700 + "→" * 400
     call = CALL | {"character_offset": 700}
     put(warehouse, "augmented_texts", {"text": text, "calls": [call]})
-    [drawn] = warehouse.ask("calls_to_label", per_tool=1).rows(named=True)
+    [drawn] = warehouse.ask("calls_to_label", per_tool=1, call_ids=[]).rows(named=True)
     assert (drawn["text_before"], drawn["text_after"]) == ("é" * 600, "→" * 300)
     put(warehouse, "augmented_texts", {"calls": [CALL | {"character_offset": 0}]})
-    [drawn] = warehouse.ask("calls_to_label", per_tool=1).rows(named=True)
+    [drawn] = warehouse.ask("calls_to_label", per_tool=1, call_ids=[]).rows(named=True)
     assert (drawn["text_before"], drawn["text_after"]) == ("", TEXT)
 
 
@@ -218,7 +218,7 @@ def test_call_of_several_rounds_is_drawn_once_and_counts_in_each(warehouse: Ware
     put(warehouse, "augmented_texts")
     put(warehouse, "augmented_texts", {"round": 2}, name="round-2.all")
     put_labels(warehouse)
-    assert warehouse.ask("calls_to_label", per_tool=5).height == 1
+    assert warehouse.ask("calls_to_label", per_tool=5, call_ids=[]).height == 1
     counted = warehouse.query(
         "select round, useful from label_precision where min_reduction is null"
     )
@@ -276,9 +276,9 @@ def test_a_judgement_that_the_disk_took_in_part_is_an_error(warehouse: Warehouse
         "import resource, sys\n"
         "from pathlib import Path\n"
         "from tests.warehouse.rows import LABEL\n"
-        "from warehouse.labels import append_label\n"
+        "from warehouse.labels import append_labels\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)\n"
-        "append_label(Path(sys.argv[1]), LABEL | {'label_id': 'l2'})\n"
+        "append_labels(Path(sys.argv[1]), [LABEL | {'label_id': 'l2'}])\n"
     )
     command = [sys.executable, "-c", code, str(warehouse.folder), str(size + 40)]
     written = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)

@@ -1,7 +1,7 @@
 """The routes of the server."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from toolformer.server.tokenizing import add_tokenizer_routes
 _PAGE = Path(__file__).parent / "page"
 _NOT_FOUND = (
     "There is nothing at this address. Expected /v1/completions, /v1/chat/completions, "
-    "/v1/models, /tokenizer_info, /tokenize, /detokenize, /health, /toolformer/labels/ or /."
+    "/v1/models, /tokenizer_info, /tokenize, /detokenize, /health or /."
 )
 
 
@@ -40,14 +40,12 @@ def make_app(
     logs_prompts: bool,
     allowed_hosts: Collection[str] = (),
     cors_origins: Collection[str] = (),
-    further_routes: Sequence[Route] = (),
 ) -> ASGIApp:
     """The application, behind its gate.
 
     Args:
         logs_prompts: whether the log has the texts of prompts.
         bound_to, key, allowed_hosts, cors_origins: see `Gate`.
-        further_routes: of other pages; what they answer to GET needs no key.
     """
     # Its pages of documentation would load scripts from elsewhere.
     app = FastAPI(title="toolformer", docs_url=None, redoc_url=None, redirect_slashes=False)
@@ -101,8 +99,6 @@ def make_app(
     page = {"/", *(f"/{file.name}" for file in _PAGE.iterdir())}
     # Not mounted: that would answer for methods that the other addresses do not take.
     app.routes.extend(Route(path, StaticFiles(directory=_PAGE, html=True)) for path in page)
-    app.routes.extend(further_routes)
-    page |= {route.path for route in further_routes if "GET" in (route.methods or ())}
     gate = Gate(
         app,
         bound_to=bound_to,

@@ -4,7 +4,7 @@
 -- Columns:
 --   label_id: random; the key
 --   labelled_at: when (UTC, ISO 8601)
---   rater: who, by the name that was typed in
+--   rater: name of the person, as given to `toolformer labels read --judge`
 --   label: whether the result helps to write what follows: useful, not_useful or unsure
 --   call_id: call of candidate_calls; this and the columns below say what the person saw
 --   document_id: document that the call stands in
@@ -13,6 +13,7 @@
 --   result: result of the call
 --   text_before: up to 600 characters of its window before the call
 --   text_after: up to 300 characters after the call
+--   note: remark of the person; empty without one
 with judgements as (
     select unnest(
         from_json(
@@ -22,12 +23,12 @@ with judgements as (
                 "label_id": "varchar", "labelled_at": "varchar", "rater": "varchar",
                 "label": "varchar", "call_id": "varchar", "document_id": "varchar",
                 "tool": "varchar", "arguments": "varchar", "result": "varchar",
-                "text_before": "varchar", "text_after": "varchar"
+                "text_before": "varchar", "text_after": "varchar", "note": "varchar"
             }'
         )
     )
     from label_lines
 )
-select *
+select * replace (coalesce(note, '') as note)
 from judgements
-where columns(*) is not null and label in ('useful', 'not_useful', 'unsure')
+where columns(* exclude (note)) is not null and label in ('useful', 'not_useful', 'unsure')

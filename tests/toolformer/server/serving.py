@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import httpx2 as httpx
-from starlette.routing import Route
 
 from dagster_project.commands import console
 from tests.fakes import byte_tokenizer
@@ -95,7 +94,6 @@ def made_server(
     calls_in_text=True,
     allowed_hosts: Sequence[str] = (),
     cors_origins: Sequence[str] = (),
-    further_routes: Sequence[Route] = (),
     **options,
 ):
     """A server, its socket and its address."""
@@ -107,7 +105,6 @@ def made_server(
         logs_prompts=logs_prompts,
         allowed_hosts=allowed_hosts,
         cors_origins=cors_origins,
-        further_routes=further_routes,
     )
     bound = bound_socket("127.0.0.1", 0)
     return Server(app, **options), bound, f"http://127.0.0.1:{bound.getsockname()[1]}"

@@ -4,17 +4,12 @@ import socket
 
 import pytest
 
-from tests.toolformer.server.label_home import label_home
 from tests.toolformer.server.serving import Running, serving
 from toolformer.errors import ToolformerError
-from toolformer.home.home import Home
-from toolformer.home.wiring.workspace import open_warehouse
 from toolformer.server.gate import check_access, check_names
-from toolformer.server.labelling import ADDRESS, label_routes
 from toolformer.server.running import bound_socket
 
 KEY = "gehëim"
-AUTHORIZED = {"authorization": f"Bearer {KEY}".encode()}
 
 
 @pytest.fixture(scope="module")
@@ -34,24 +29,6 @@ def test_without_the_key_only_page_and_health_answer(locked: Running, given: str
     assert client.post("/v1/completions", headers=headers, json={}).status_code == 401
     for path in ("/", "/index.html", "/health"):
         assert client.get(path, headers=headers).status_code == 200
-
-
-def test_labels_need_the_key_and_a_page_of_the_server(tmp_path):
-    with serving(key=KEY, further_routes=label_routes(label_home(tmp_path))) as running:
-        client, asked = running.client, {"rater": "Anna"}
-        for name in ("", "labels.js", "server.js"):
-            assert client.get(f"{ADDRESS}{name}").status_code == 200
-        for path in ("calls", "label"):
-            assert client.post(f"{ADDRESS}{path}", json=asked).status_code == 401
-            wrong = client.get(f"{ADDRESS}{path}", headers=AUTHORIZED)
-            assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
-            for header in ("origin", "host"):
-                headers = AUTHORIZED | {header: "http://evil.example"}
-                refused = client.post(f"{ADDRESS}{path}", json=asked, headers=headers)
-                assert refused.status_code == {"origin": 403, "host": 421}[header]
-        answer = client.post(f"{ADDRESS}calls", json=asked, headers=AUTHORIZED)
-        assert len(answer.json()["calls"]) == 6
-        assert open_warehouse(Home(tmp_path)).query("from labels").is_empty()
 
 
 @pytest.mark.parametrize(

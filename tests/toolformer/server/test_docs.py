@@ -10,10 +10,8 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.fakes import byte_tokenizer
 from tests.toolformer.server.serving import Running, serving
-from toolformer.home.home import Home
 from toolformer.server.bodies import CompletionBody
 from toolformer.server.chat_bodies import WITHOUT_EFFECT, ChatBody
-from toolformer.server.labelling import label_routes
 
 PAGE = (REPOSITORY / "docs" / "serving.md").read_text()
 # A command, and what it answers where the page shows JSON.
@@ -22,9 +20,8 @@ STREAMED = "-sN"
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    routes = label_routes(Home(tmp_path_factory.mktemp("home")))
-    with serving(name="toolformer", further_routes=routes) as started:
+def running():
+    with serving(name="toolformer") as started:
         yield started
 
 

@@ -13,7 +13,6 @@ import pytest
 pytest.importorskip("playwright", reason="needs the extra `clients`")
 from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.toolformer.server.label_home import HOSTILE
 from tests.toolformer.server.serving import Running, serving
 
 pytestmark = pytest.mark.slow
@@ -21,6 +20,7 @@ PHONE = {"width": 375, "height": 800}
 KEY = "a-key"
 # As behind a proxy.
 PREFIX = "/under/a/prefix"
+HOSTILE = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
 
 
 @pytest.fixture

@@ -1,8 +1,5 @@
 "use strict";
 (() => {
-  // A page of a file has no server.
-  const link = document.getElementById("label-link");
-  if (location.protocol !== "file:") Object.assign(link, { href: "labels/", hidden: false });
   const form = document.getElementById("filters");
   if (!form) return;
   const texts = JSON.parse(document.getElementById("data").textContent);
