@@ -11,7 +11,6 @@ from dagster_project.commands.completing import live_model
 from dagster_project.commands.options import RunOptions
 from toolformer.home.wiring.models import finetuned_model_directory, name_of_model, name_of_variant
 from toolformer.home.wiring.workspace import Workspace
-from toolformer.server.web_guard import in_url
 from toolformer.settings.evaluation_sections import BASE
 from warehouse.errors import WarehouseError
 
@@ -27,29 +26,23 @@ def serve_model(
     host: str,
     port: int,
     max_active: int,
-    logs_prompts: bool,
     calls_in_text: bool,
     allowed_hosts: Sequence[str],
     cors_origins: Sequence[str],
 ) -> None:
     """Serve a model until SIGTERM or SIGINT."""
     from toolformer.decoding.live_batch import LiveBatch
-    from toolformer.server.app import make_app
-    from toolformer.server.gate import KEY_VARIABLE, check_access, check_names
-    from toolformer.server.request_log import log_to_standard_error
-    from toolformer.server.running import Server, bound_socket
+    from toolformer.server.app import KEY_VARIABLE, check_access, make_app
+    from toolformer.server.running import bound_socket, serve
     from toolformer.server.served import Served
 
     key = os.environ.get(KEY_VARIABLE) or None
     check_access(host, key)
-    check_names(allowed_hosts, cors_origins)
-    log_to_standard_error()
     # Before the model, which takes its time to load.
     with (
         bound_socket(host, port) as bound,
         live_model(options.workspace(), tools=options.tools, model_name=model_name) as live,
     ):
-        revision = live.location.identity(live.settings)
         # In a thread that ends, and torch's pool of threads with it: a second pool beside that
         # of the thread that decodes slows decoding by a quarter.
         with ThreadPoolExecutor(1) as loading:
@@ -64,23 +57,15 @@ def serve_model(
             min_call_probability=live.min_call_probability,
             examples=right_examples(model_name, live.location.directory, live.work),
             calls_in_text=calls_in_text,
-            revision=revision,
         )
-        live.location.check(revision, live.settings)
-        app = make_app(
-            served,
-            bound_to=host,
-            key=key,
-            logs_prompts=logs_prompts,
-            allowed_hosts=allowed_hosts,
-            cors_origins=cors_origins,
-        )
-        address = f"http://{in_url(host)}:{bound.getsockname()[1]}"
+        app = make_app(served, key=key, allowed_hosts=allowed_hosts, cors_origins=cors_origins)
+        address = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
         names = ", ".join(live.toolbox.tools) or "no tools"
-        started = f"{address} serves {model.name} with {names}. Ctrl-C ends it."
+        bound.listen()
+        console.say(f"{address} serves {model.name} with {names}. Ctrl-C ends it.")
         served.batch.start()
         try:
-            Server(app, on_start=lambda: console.say(started)).run([bound])
+            serve(app, bound)
         finally:
             served.batch.close()
 

@@ -52,20 +52,20 @@ def serve(
     max_active: Annotated[
         int, typer.Option(min=1, help="Maximum texts that are decoded at the same time.")
     ] = 32,
-    log_prompts: Annotated[
-        bool, typer.Option("--log-prompts", help="Also write prompts into the log.")
-    ] = False,
     no_calls_in_text: Annotated[
         bool,
         typer.Option("--no-calls-in-text", help="Leave the calls out of the texts of answers."),
     ] = False,
     allowed_host: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Another name of the server. Repeatable."),
+        typer.Option(metavar="NAME", help="Another name of a server without a key. Repeatable."),
     ] = None,
     cors_origin: Annotated[
         list[str] | None,
-        typer.Option(metavar="ORIGIN", help="A site whose pages may ask. Repeatable."),
+        typer.Option(
+            metavar="ORIGIN",
+            help="A site whose pages may ask, such as https://chat.example.org. Repeatable.",
+        ),
     ] = None,
     tools: ToolNames = None,
     model: ModelName = None,
@@ -81,7 +81,6 @@ def serve(
         host=host,
         port=port,
         max_active=max_active,
-        logs_prompts=log_prompts,
         calls_in_text=not no_calls_in_text,
         allowed_hosts=allowed_host or (),
         cors_origins=cors_origin or (),

@@ -155,15 +155,6 @@ class DecodingBatch:
             if row.open_call and reason is not None:
                 expected = self._undo(row, row.open_call, reason, index, cache)
 
-    def choose_only(self, row: DecodingRow, expected: NextTokens) -> None:
-        """Choose the one token of a row that may have no other, and no calls; it never enters.
-
-        Args:
-            expected: behind its prompt, which was fed elsewhere.
-        """
-        row.pending = []
-        self._choose_outside(row, expected, 0)
-
     def _choose_outside(self, row: DecodingRow, expected: NextTokens, length: int) -> None:
         decoding = row.decoding
         is_open = not (decoding.is_disabled or row.is_banned or row.is_passed)

@@ -79,10 +79,6 @@ class RowSettings:
     Attributes:
         parse_arguments, stop_texts: see `toolformer.decoding.decoder.complete`.
         top_tokens: so many of the likeliest tokens are recorded at each step.
-        listed_tokens: are recorded in place of these, where there are any.
-        prompt_top: so many of the likeliest tokens are wanted at each place of the prompt; None
-            where nothing is asked about it.
-        is_continued: whether anything is to follow the prompt; where not, it is asked about.
         temperature: of the model's own distribution, from which the text outside calls is drawn;
             0 decodes greedily.
         top_p: see `toolformer.forward.model.NextTokens.drawn`.
@@ -94,9 +90,6 @@ class RowSettings:
     parse_arguments: Callable[[str, str], str] | None = None
     stop_texts: tuple[str, ...] = ()
     top_tokens: int = 0
-    listed_tokens: tuple[int, ...] = ()
-    prompt_top: int | None = None
-    is_continued: bool = True
     temperature: float = 0.0
     top_p: float = 1.0
     uniform: Callable[[], float] = random.random
@@ -107,11 +100,11 @@ class DecodingRow:
     """One text of a batch.
 
     Args:
-        has_start: whether the first of these is the start token, put in front of the prompt.
+        prompt_ids: the start token and the tokens of the prompt.
 
     Attributes:
         index: place of its prompt among all prompts.
-        prompt_tokens: tokens of the prompt, without the start token that was put in front.
+        prompt_tokens: number of tokens of the prompt without the start token.
         pending: tokens that are chosen, but not fed yet.
         is_banned: whether no further call may be opened, because one was taken back.
         is_passed: whether none opens at the next token, because no tool is likely enough there.
@@ -128,12 +121,10 @@ class DecodingRow:
         prompt_ids: Sequence[int],
         tokenizer: Tokenizer,
         settings: RowSettings,
-        *,
-        has_start: bool = True,
     ):
         self.index = index
         self.settings, self.decoding = settings, settings.decoding
-        self.prompt_tokens = len(prompt_ids) - has_start
+        self.prompt_tokens = len(prompt_ids) - 1
         self.pending = list(prompt_ids)
         self.open_call: OpenCall | None = None
         self.is_banned = False
@@ -234,7 +225,7 @@ class DecodingRow:
         log_probability, top = None, ()
         if expected is not None:
             log_probability = expected.log_probability(token)
-            others = self.settings.listed_tokens or expected.ranked[: self.settings.top_tokens]
+            others = expected.ranked[: self.settings.top_tokens]
             top = tuple((other, text(other), expected.log_probability(other)) for other in others)
         return TraceStep(token, text(token), kind, *chance, log_probability, top)
 

@@ -16,7 +16,6 @@ from toolformer.decoding.decoder import check_length, shared_opening
 from toolformer.decoding.decoding_batch import DecodingBatch
 from toolformer.decoding.decoding_row import DecodingRow
 from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest, LiveText
-from toolformer.decoding.prompt_steps import prompt_steps
 from toolformer.errors import ToolformerError
 from toolformer.forward.model import Model
 from tools.protocol import NO_ANSWER, ToolCall
@@ -87,11 +86,11 @@ class LiveBatch:
             QueueFullError: no place is free, and as many texts wait as may.
             BatchClosedError: `close` was called.
         """
-        ids, tokenizer = request.prompt_ids, self._model.tokenizer
-        has_start = ids is None
+        tokenizer, ids = self._model.tokenizer, request.prompt_ids
         if ids is None:
-            ids = [self._model.bos_id, *tokenizer.encode(request.prompt)]
-        row = DecodingRow(0, request.prompt, ids, tokenizer, request.settings, has_start=has_start)
+            ids = tokenizer.encode(request.prompt)
+        ids = [self._model.bos_id, *ids]
+        row = DecodingRow(0, request.prompt, ids, tokenizer, request.settings)
         check_length(self._model, row, "The prompt")
         text = LiveText(request, row, send, self._wake)
         with self._changed:
@@ -212,25 +211,12 @@ class LiveBatch:
                 text = self._queue.popleft()
                 self._texts[text.row] = text
                 entering.append(text.row)
-        if scored := [row for row in entering if row.settings.prompt_top is not None]:
-            self._score_prompts(scored)
-        if going_on := [row for row in entering if row.stopped_by is None]:
-            opening = shared_opening(self._model, going_on, least=_SHARED_TOKENS)
-            for row in going_on:
-                row.pending = row.pending[opening.length(0) :]
-            self._batch.enter(going_on, opening.fork([0] * len(going_on)))
         if entering:
+            opening = shared_opening(self._model, entering, least=_SHARED_TOKENS)
+            for row in entering:
+                row.pending = row.pending[opening.length(0) :]
+            self._batch.enter(entering, opening.fork([0] * len(entering)))
             self._send_on(entering)
-
-    def _score_prompts(self, rows: Sequence[DecodingRow]) -> None:
-        for row, (steps, expected) in zip(rows, prompt_steps(self._model, rows), strict=True):
-            self._texts[row].prompt_steps = steps
-            decoding = row.decoding
-            if not row.settings.is_continued:
-                row.stopped_by = "length"
-            elif decoding.is_disabled and decoding.settings.max_new_tokens == 1:
-                # It need not be fed again.
-                self._batch.choose_only(row, expected)
 
     def _make_call(self, text: LiveText, call: ToolCall) -> None:
         began = time.perf_counter()

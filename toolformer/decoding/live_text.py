@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from toolformer.decoding.completions import Completion, DecodedCall, TraceStep, UndoneCall
 from toolformer.decoding.decoding_row import DecodingRow, RowSettings
-from toolformer.decoding.prompt_steps import PromptStep
 from toolformer.forward.tokenization import REPLACEMENT_CHARACTER
 from tools.protocol import ToolCall
 
@@ -21,8 +20,7 @@ class LiveRequest:
     """A text to continue.
 
     Attributes:
-        prompt_ids: the prompt's tokens, fed as they are; None for those of its text behind the
-            start token.
+        prompt_ids: tokens of the prompt without a start token; by default those of its text.
         run_call: the result of a call, free of call markers, or None; called in a thread of its own
             and returns within the tool's deadline.
     """
@@ -73,9 +71,6 @@ class LiveText:
         wake: tells the batch that the text was canceled.
 
     Attributes:
-        prompt_ids: without the start token that was put in front.
-        prompt_steps: what the model expected in the prompt, where that was asked for; known before
-            the end is sent.
         is_canceled: whether nobody waits for it any more.
         seconds: how long the tools took, for each call with a result.
     """
@@ -88,8 +83,6 @@ class LiveText:
         wake: Callable[[], None],
     ):
         self.request, self.row, self.send = request, row, send
-        self.prompt_ids = row.pending[len(row.pending) - row.prompt_tokens :]
-        self.prompt_steps: Sequence[PromptStep] = ()
         self.is_canceled = False
         self.seconds: list[float] = []
         self._wake = wake

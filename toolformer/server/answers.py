@@ -1,234 +1,177 @@
-"""Choices in OpenAI's shape for completions, with the calls beside the text."""
+"""The choices of an answer in OpenAI's shape, with the calls beside the text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from toolformer.decoding.completions import Completion, DecodedCall, TraceStep
-from toolformer.decoding.live_text import LivePiece, LiveText, before_stop, uncertain_characters
-from toolformer.decoding.prompt_steps import PromptStep, TokenOffsets
-from toolformer.forward.tokenization import Tokenizer
-from toolformer.server.bodies import CompletionBody
+from toolformer.decoding.completions import Completion, TraceStep
+from toolformer.decoding.live_text import LivePiece
+from toolformer.forward.tokenization import REPLACEMENT_CHARACTER, GrowingText
+from toolformer.server.chat_bodies import Body
 
-# JSON has no infinity; this is what OpenAI writes for it.
+# JSON has no infinity; this is the number that OpenAI writes for it.
 _MIN_LOG_PROBABILITY = -9999.0
 _FINISH_REASONS = {"end_of_text": "stop", "stop_text": "stop", "length": "length"}
-_OF_CALLS = ("tool", "arguments", "result", "character_offset", "milliseconds")
 
 
 class Choice:
-    """One continued prompt, piece by piece.
+    """One choice of a completion, chunk by chunk.
 
     Args:
-        index: its place among the choices.
-        has_calls: whether the calls stand in its text.
+        written: collects the tokens of the text; empty.
+        has_calls: whether the calls stand in the text.
     """
 
-    def __init__(
-        self,
-        index: int,
-        prompt: str,
-        body: CompletionBody,
-        tokenizer: Tokenizer,
-        *,
-        has_calls: bool,
-    ) -> None:
-        self._index = index
-        self._echo = prompt if body.echo else ""
-        self._body = body
+    def __init__(self, index: int, body: Body, written: GrowingText, *, has_calls: bool) -> None:
+        self._index, self._body, self._written = index, body, written
         self._has_calls = has_calls
-        self._offsets = TokenOffsets(tokenizer, len(self._echo))
         self._parts: list[Mapping[str, Any]] = []
-        # Of the completion's trace, without what was undone.
-        self._steps_told = 0
-        self._token_ids: list[int] = []
-        # Outside calls, where they do not stand in the text.
-        self._text = ""
-        self._characters_sent = 0
-        # Whether a stop text has come about that a call stood in the midst of.
-        self._is_cut = False
 
     def beginning(self) -> dict[str, Any] | None:
-        """The chunk in front of all others, where there is one: the prompt, to be repeated."""
-        return self._made(self._echo) if self._echo else None
+        """Return the chunk before all others, if there is one."""
+        return None
 
     def part(self, piece: LivePiece) -> dict[str, Any]:
-        """The chunk of a piece."""
-        if self._is_cut:
-            # The decoder does not see where the text has ended.
-            piece = LivePiece("", ())
+        """Return the chunk of a piece."""
         ours: dict[str, Any] = {}
-        if piece.call is not None:
-            ours["call"] = _answered(piece.call, piece.seconds)
-        if (undone := piece.undone) is not None:
-            told = {"text": undone.text, "reason": undone.reason, "undone": True}
-            ours["call"] = {**dict.fromkeys(_OF_CALLS), **told}
+        if piece.call is not None or piece.undone is not None:
+            ours["call"] = _call(piece)
         if self._body.call_probabilities:
             ours["tokens"] = [
                 {"text": step.text, "kind": step.kind, "call_probability": step.call_probability}
                 for step in piece.steps
             ]
-        kept = [step for step in piece.steps if step.kind != "undone"]
-        self._steps_told += len(kept)
-        text = piece.text
-        if not self._has_calls and piece.call is not None:
-            text, kept = "", []
-        self._token_ids += [step.token for step in kept]
-        offsets = [self._offsets.add(step.token, step.text) for step in kept]
-        logprobs = self._log_probabilities(kept, offsets)
-        part = self._made(text if self._has_calls else self._new(text), ours, logprobs=logprobs)
+        if piece.call is not None and not self._has_calls:
+            part = self._made("", ours)
+        else:
+            part = self._made(piece.text, ours, piece.steps)
         self._parts.append(part)
         return part
 
     def end(self, completion: Completion) -> dict[str, Any]:
-        """The last chunk, with the token that ended the text."""
-        without_calls = self._without_calls(completion)
-        text = "" if self._has_calls else without_calls[self._characters_sent :]
-        ours = {"text_without_calls": without_calls}
-        return self._made(text, ours, logprobs=self._rest(completion), ended=completion)
+        """Return the last chunk."""
+        return self._made("", {"text_without_calls": completion.text_without_calls}, (), completion)
 
-    def whole(self, completion: Completion, text: LiveText) -> dict[str, Any]:
-        """All of it.
-
-        Args:
-            text: what was submitted for it.
-        """
+    def whole(self, completion: Completion) -> dict[str, Any]:
+        """Return all chunks in one."""
         parts = [part["toolformer"] for part in self._parts]
-        without_calls = self._without_calls(completion)
         ours: dict[str, Any] = {
-            "text_without_calls": without_calls,
-            # Its stop text may have come about around a call.
-            "calls": [
-                part["call"]
-                for part in parts
-                if "call" in part and (part["call"]["character_offset"] or 0) <= len(without_calls)
-            ],
+            "text_without_calls": completion.text_without_calls,
+            "calls": [part["call"] for part in parts if "call" in part],
         }
         if self._body.call_probabilities:
             ours["tokens"] = [token for part in parts for token in part["tokens"]]
-        logprobs = self._log_probabilities([], [])
-        if logprobs is not None:
-            if echoed := text.prompt_steps if self._body.echo else ():
-                logprobs = _log_probabilities(echoed, [step.offset for step in echoed], self._body)
-            for more in (*(part["logprobs"] for part in self._parts), self._rest(completion)):
-                for name, values in (more or {}).items():
-                    logprobs[name] += values
-        told = self._echo + self.told(completion)
-        made = self._made(told, ours, logprobs=logprobs, ended=completion)
-        if self._body.prompt_logprobs is not None:
-            made["prompt_logprobs"] = [
-                _prompt_log_probabilities(step, self._body.prompt_logprobs)
-                for step in text.prompt_steps
-            ]
-        if self._body.return_token_ids:
-            ids = [*self._token_ids, *(step.token for step in self._rest_steps(completion))]
-            made |= {"prompt_token_ids": text.prompt_ids, "token_ids": ids}
+        made = self._made(self.text(completion), ours, (), completion)
+        for part in self._parts:
+            for name, values in (part["logprobs"] or {}).items():
+                made["logprobs"][name] += values
         return made
 
-    def told(self, completion: Completion) -> str:
-        """The text of the answer, with its calls if they stand in texts."""
-        return completion.text if self._has_calls else self._without_calls(completion)
-
-    def _new(self, text: str) -> str:
-        """What may be sent where this is added to the text outside calls."""
-        self._text += text
-        certain = before_stop(self._text, self._body.stop_texts)
-        self._is_cut = len(certain) < len(self._text)
-        if not self._is_cut:
-            held_back = uncertain_characters(certain, self._body.stop_texts)
-            certain = certain[: len(certain) - held_back]
-        new = certain[self._characters_sent :]
-        self._characters_sent += len(new)
-        return new
-
-    def _without_calls(self, completion: Completion) -> str:
-        text = completion.text_without_calls
-        return text if self._has_calls else before_stop(text, self._body.stop_texts)
-
-    def _rest(self, completion: Completion) -> dict[str, list[Any]] | None:
-        steps = self._rest_steps(completion)
-        return self._log_probabilities(steps, [self._offsets.end] * len(steps))
-
-    def _rest_steps(self, completion: Completion) -> list[TraceStep]:
-        kept = [step for step in completion.trace if step.kind != "undone"]
-        return [] if self._is_cut else kept[self._steps_told :]
-
-    def _log_probabilities(
-        self, steps: Sequence[TraceStep], offsets: Sequence[int], /
-    ) -> dict[str, list[Any]] | None:
-        """OpenAI's `logprobs`, where they are asked for."""
-        is_wanted = self._body.logprobs is not None
-        return _log_probabilities(steps, offsets, self._body) if is_wanted else None
+    def text(self, completion: Completion) -> str:
+        """Return the text of the answer."""
+        return completion.text if self._has_calls else completion.text_without_calls
 
     def _made(
         self,
         text: str,
-        ours: Mapping[str, Any] | None = None,
-        *,
-        logprobs: Mapping[str, Any] | None = None,
+        ours: Mapping[str, Any],
+        steps: Sequence[TraceStep] = (),
         ended: Completion | None = None,
     ) -> dict[str, Any]:
+        kept = [step for step in steps if step.kind != "undone"]
         return {
             "index": self._index,
             "text": text,
-            "finish_reason": ended
-            and _FINISH_REASONS["stop_text" if self._is_cut else ended.stopped_by],
-            "logprobs": logprobs,
-            "toolformer": {**(ours or {})},
+            "finish_reason": ended and _FINISH_REASONS[ended.stopped_by],
+            "logprobs": None if self._body.top_tokens is None else self._log_probabilities(kept),
+            "toolformer": {**ours},
+        }
+
+    def _log_probabilities(self, steps: Sequence[TraceStep]) -> dict[str, list[Any]]:
+        offsets = []
+        for step in steps:
+            # Parts of a character begin together.
+            offsets.append(len(self._written.text.rstrip(REPLACEMENT_CHARACTER)))
+            self._written.add(step.token)
+        return {
+            "tokens": [step.text for step in steps],
+            "token_logprobs": [_finite(step.log_probability) for step in steps],
+            "top_logprobs": [_likeliest(step) for step in steps],
+            "text_offset": offsets,
         }
 
 
-def _answered(call: DecodedCall, seconds: float) -> dict[str, Any]:
-    return {
-        "tool": call.tool,
-        "arguments": call.arguments,
-        "result": call.result,
-        "text": call.text,
-        "character_offset": call.character_offset,
-        "milliseconds": round(1000 * seconds, 3),
-        "undone": False,
+class ChatChoice(Choice):
+    """One answer to a chat, chunk by chunk, without the blanks that it begins with."""
+
+    _has_begun = False
+
+    def beginning(self) -> dict[str, Any]:
+        """Return the chunk with the role."""
+        return self._event(self._made("", {}), role="assistant", content="")
+
+    def part(self, piece: LivePiece) -> dict[str, Any]:
+        """Return the chunk of a piece."""
+        return self._event(super().part(piece))
+
+    def end(self, completion: Completion) -> dict[str, Any]:
+        """Return the last chunk."""
+        return self._event(super().end(completion))
+
+    def whole(self, completion: Completion) -> dict[str, Any]:
+        """Return all chunks in one."""
+        made = super().whole(completion)
+        message = {"role": "assistant", "content": made.pop("text").lstrip(), "refusal": None}
+        return {**made, "message": message}
+
+    def _event(self, made: dict[str, Any], **delta: Any) -> dict[str, Any]:
+        made = dict(made)
+        text = made.pop("text")
+        if new := text if self._has_begun else text.lstrip():
+            self._has_begun = True
+            delta["content"] = new
+        return {**made, "delta": delta}
+
+    def _log_probabilities(self, steps: Sequence[TraceStep]) -> dict[str, list[Any]]:
+        content = []
+        for step in steps:
+            # The model did not choose results.
+            if step.log_probability is not None:
+                top = [_token(text, value) for _, text, value in step.top]
+                content.append({**_token(step.text, step.log_probability), "top_logprobs": top})
+        return {"content": content}
+
+
+def _call(piece: LivePiece) -> dict[str, Any]:
+    call, undone = piece.call, piece.undone
+    told = {
+        "tool": call and call.tool,
+        "arguments": call and call.arguments,
+        "result": call and call.result,
+        "character_offset": call and call.character_offset,
+        "milliseconds": call and round(1000 * piece.seconds, 3),
+        "undone": undone is not None,
     }
+    if undone is not None:
+        return {**told, "text": undone.text, "reason": undone.reason}
+    return {**told, "text": piece.text}
 
 
-def _log_probabilities(
-    steps: Sequence[TraceStep | PromptStep], offsets: Sequence[int], body: CompletionBody
-) -> dict[str, list[Any]]:
-    """OpenAI's `logprobs` of steps that begin at offsets."""
-
-    def name(token: int, text: str) -> str:
-        return f"token_id:{token}" if body.return_tokens_as_token_ids else text
-
-    def likeliest(step: TraceStep | PromptStep) -> dict[str, float] | None:
-        of_prompt = isinstance(step, PromptStep)
-        if step.log_probability is None:
-            return None if of_prompt else {}
-        top = step.top[: body.logprobs] if of_prompt else step.top
-        named: dict[str, float] = {}
-        for token, text, value in (*top, (step.token, step.text, step.log_probability)):
-            key = name(token, text)
-            # Parts of characters share their text, which then stands for the likeliest.
-            named[key] = max(value, named.get(key, _MIN_LOG_PROBABILITY))
-        return named
-
-    return {
-        "tokens": [name(step.token, step.text) for step in steps],
-        "token_logprobs": [finite(step.log_probability) for step in steps],
-        "top_logprobs": [likeliest(step) for step in steps],
-        "text_offset": list(offsets),
-    }
-
-
-def _prompt_log_probabilities(step: PromptStep, count: int) -> dict[str, Any] | None:
-    """A place of vLLM's `prompt_logprobs`: the given token, and so many of the likeliest."""
+def _likeliest(step: TraceStep) -> dict[str, float]:
+    """Return OpenAI's `top_logprobs` of a token: the most likely ones, and the token itself."""
     if step.log_probability is None:
-        return None
-    others = [(rank, *other) for rank, other in enumerate(step.top[:count], start=1)]
-    given = (step.rank, step.token, step.text, step.log_probability)
-    return {
-        str(token): {"logprob": finite(value), "rank": rank, "decoded_token": text}
-        for rank, token, text, value in (*others, given)
-    }
+        return {}
+    named: dict[str, float] = {}
+    for _, text, value in (*step.top, (step.token, step.text, step.log_probability)):
+        # Parts of characters share their text, which then stands for the likeliest.
+        named[text] = max(value, named.get(text, _MIN_LOG_PROBABILITY))
+    return named
 
 
-def finite(log_probability: float | None) -> float | None:
-    """A log probability that JSON can hold."""
+def _token(text: str, log_probability: float) -> dict[str, Any]:
+    # The text of a part of a character does not say which bytes it has.
+    written = None if REPLACEMENT_CHARACTER in text else list(text.encode())
+    return {"token": text, "logprob": _finite(log_probability), "bytes": written}
+
+
+def _finite(log_probability: float | None) -> float | None:
     return None if log_probability is None else max(log_probability, _MIN_LOG_PROBABILITY)

@@ -1,23 +1,25 @@
 """Errors in the shape that clients of OpenAI's API read."""
 
+import reprlib
+from collections.abc import Mapping
+
+from fastapi.exceptions import RequestValidationError
+from pydantic.fields import FieldInfo
 from starlette.responses import JSONResponse
 
+from toolformer.base.names import did_you_mean
+
 RETRY_SECONDS = 5
-_TYPES = {
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    429: "rate_limit_error",
-}
+_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
 class ApiError(Exception):
-    """What a client is told instead of an answer.
+    """An error that a client gets instead of an answer.
 
     Args:
-        message: what was wrong, what was expected, what to do.
-        param: the field of the request that it is about.
-        code: a word for programs.
+        message: what is wrong, what was expected, what to do.
+        param: field of the request that is wrong.
+        code: name of the error for programs.
     """
 
     def __init__(
@@ -44,30 +46,59 @@ class ApiError(Exception):
 
     @property
     def response(self) -> JSONResponse:
-        """The response; with `Retry-After` where the error is temporary."""
+        """The response, with `Retry-After` if the error is temporary."""
         headers = {"retry-after": str(RETRY_SECONDS)} if self.status in (429, 503) else None
         return JSONResponse(self.body, self.status, headers)
 
 
 def closing() -> ApiError:
-    """The server is about to end."""
+    """Return the error for texts that a closing server does not finish."""
     return ApiError(503, "The server is closing. Try again when it has restarted.", code="closing")
 
 
 def out_of_memory() -> ApiError:
-    """The device does not hold the texts that are written at the same time."""
+    """Return the error for texts that the memory of the device cannot hold together."""
     return ApiError(
         503,
         "The memory of the server's device ran out. Try again with a shorter prompt, a smaller "
-        "max_tokens or n, or when fewer texts are written at the same time.",
+        "max_tokens or n, or when the server writes fewer texts.",
         code="out_of_memory",
     )
 
 
-def internal(request_id: str) -> ApiError:
-    """A bug, whose traceback is in the log."""
-    return ApiError(
-        500,
-        f"The server failed on this request. Its log has the details of request {request_id}.",
-        code="internal_error",
-    )
+def internal() -> ApiError:
+    """Return the error for a defect, whose traceback is in the log."""
+    message = "The server failed on this request. Its log has the details."
+    return ApiError(500, message, code="internal_error")
+
+
+def nearest(name: str, known: Mapping[str, object]) -> str:
+    """Return the sentence that names what a misspelt name may mean, or all known names."""
+    return did_you_mean(name, known).lstrip() or f"Expected one of {', '.join(known)}."
+
+
+def wrong_body(error: RequestValidationError, known: Mapping[str, FieldInfo]) -> ApiError:
+    """Return the error that names the first wrong field of a request, or a misspelt one.
+
+    Args:
+        known: fields of the request by name.
+    """
+    faults, body = error.errors(), error.body
+    if faults[0]["type"] == "json_invalid":
+        return ApiError(400, f"The body is not JSON: {faults[0]['ctx']['error']}.")
+    if not isinstance(body, dict):
+        return ApiError(
+            400,
+            f"The body is {reprlib.repr(body)}. Expected a JSON object such as "
+            '{"prompt": "Today is"}, and the header `Content-Type: application/json`.',
+        )
+    # A misspelt field may be why another is missing.
+    for fault in faults:
+        if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 2:
+            name = str(fault["loc"][1])
+            message = f"There is no field {reprlib.repr(name)}. {nearest(name, known)}"
+            return ApiError(400, message, param=name[:64], code="unknown_field")
+    name = str(faults[0]["loc"][1])
+    given = reprlib.repr(body[name]) if name in body else "missing"
+    message = f"{name} is {given}. Expected {known[name].description}."
+    return ApiError(400, message, param=name)

@@ -1,150 +1,156 @@
-"""The routes of the server."""
+"""The routes of the server, and who may use them."""
 
-import asyncio
-from collections.abc import Collection
-from functools import partial
+import hmac
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Header, Request
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
 
-from toolformer.forward.start_token import start_token
-from toolformer.server.api_errors import ApiError, internal
-from toolformer.server.bodies import CompletionBody, TextBody, parsed_body, read_body
+from toolformer.errors import ToolformerError
+from toolformer.server.api_errors import ApiError, internal, wrong_body
+from toolformer.server.bodies import CompletionBody
 from toolformer.server.chat_bodies import ChatBody
 from toolformer.server.exchange import Exchange
-from toolformer.server.gate import Gate
-from toolformer.server.request_log import LEFT
 from toolformer.server.served import Served
-from toolformer.server.tokenizing import add_tokenizer_routes
 
+KEY_VARIABLE = "TOOLFORMER_API_KEY"
+MAX_BODY_BYTES = 2**20
+_LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 _PAGE = Path(__file__).parent / "page"
-_NOT_FOUND = (
-    "There is nothing at this address. Expected /v1/completions, /v1/chat/completions, "
-    "/v1/models, /tokenizer_info, /tokenize, /detokenize, /health or /."
-)
+_ERRORS = {
+    404: "There is nothing at this address. Expected /v1/completions, /v1/chat/completions, "
+    "/v1/models, /health or /.",
+    405: "This address does not take the method. The header Allow names those that it takes.",
+    413: f"The body is too large. Expected at most {MAX_BODY_BYTES} bytes.",
+}
+
+
+def check_access(host: str, key: str | None) -> None:
+    """Raise if a server without a key would answer other machines.
+
+    Raises:
+        ToolformerError: says what to set.
+    """
+    if host.lower() not in _LOOPBACK and not key:
+        raise ToolformerError(
+            f"--host {host} lets other machines ask, and there is no key. Set {KEY_VARIABLE} to a "
+            "long secret that clients send as `Authorization: Bearer …`, or leave out --host."
+        )
 
 
 def make_app(
     served: Served,
     *,
-    bound_to: str,
-    key: str | None,
-    logs_prompts: bool,
-    allowed_hosts: Collection[str] = (),
-    cors_origins: Collection[str] = (),
-) -> ASGIApp:
-    """The application, behind its gate.
+    key: str | None = None,
+    allowed_hosts: Sequence[str] = (),
+    cors_origins: Sequence[str] = (),
+) -> FastAPI:
+    """Return the application.
 
     Args:
-        logs_prompts: whether the log has the texts of prompts.
-        bound_to, key, allowed_hosts, cors_origins: see `Gate`.
+        key: secret that clients must send; None lets all ask.
+        allowed_hosts: names of the server besides those of the loopback address. With a key all
+            names are allowed: a page that reaches the server by a name of its own (DNS rebinding)
+            has no key.
+        cors_origins: sites whose pages may ask.
     """
-    # Its pages of documentation would load scripts from elsewhere.
-    app = FastAPI(title="toolformer", docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.exception_handlers |= {
-        ApiError: _tell,
-        HTTPException: _tell_of_address,
-        ClientDisconnect: _tell_nobody,
-        Exception: _tell_of_bug,
-    }
+    app = FastAPI(
+        title="toolformer",
+        # Its pages of documentation would load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        max_body_size=MAX_BODY_BYTES,
+        # Without leave, pages of other sites cannot send JSON, and other bodies are refused.
+        strict_content_type=True,
+        middleware=[
+            Middleware(
+                TrustedHostMiddleware,
+                allowed_hosts=["*"] if key else [*_LOOPBACK, *allowed_hosts],
+                www_redirect=False,
+            ),
+            Middleware(
+                CORSMiddleware,
+                allow_origins=cors_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["*"],
+                expose_headers=["retry-after"],
+                allow_private_network=True,
+            ),
+        ],
+        exception_handlers={
+            ApiError: _answer_error,
+            RequestValidationError: _answer_error,
+            HTTPException: _answer_error,
+            Exception: _answer_error,
+        },
+    )
+    api = APIRouter(prefix="/v1", dependencies=[Depends(_key_check(key))])
 
     @app.get("/health")
     async def health() -> Response:
-        batch = served.batch
+        batch, name = served.batch, served.model.name
         return JSONResponse(
-            {
-                "status": "ok",
-                "model": served.model.name,
-                "active": batch.active,
-                "waiting": batch.waiting,
-            }
+            {"status": "ok", "model": name, "active": batch.active, "waiting": batch.waiting}
         )
 
-    @app.get("/v1/models")
+    @api.get("/models")
     async def list_models() -> Response:
         return JSONResponse({"object": "list", "data": [served.description]})
 
-    @app.get("/v1/models/{name:path}")
+    @api.get("/models/{name:path}")
     async def show_model(name: str) -> Response:
         served.check_name(name)
         return JSONResponse(served.description)
 
-    @app.post("/v1/completions", openapi_extra=_taken_body(CompletionBody))
-    async def complete(request: Request) -> Response:
-        body = parsed_body(await read_body(request), CompletionBody)
-        record = request.state.record
-        record.further |= {"prompts": body.prompts} if logs_prompts else {}
-        return await Exchange(served, body, record).answer(request.receive)
+    @api.post("/completions")
+    async def complete(body: CompletionBody, request: Request) -> Response:
+        return await Exchange(served, body).answer(request.receive)
 
-    @app.post("/v1/chat/completions", openapi_extra=_taken_body(ChatBody))
-    async def answer_chat(request: Request) -> Response:
-        chat = parsed_body(await read_body(request), ChatBody)
-        start = start_token(served.model.tokenizer, served.settings.language_model.bos_token)
-        # In a thread: a long chat takes a while to be cut into tokens.
-        prompted = partial(chat.as_completion, served.model.tokenizer, start)
-        body = await asyncio.to_thread(prompted)
-        record = request.state.record
-        record.further |= {"messages": chat.messages} if logs_prompts else {}
-        return await Exchange(served, body, record).answer(request.receive)
+    @api.post("/chat/completions")
+    async def answer_chat(body: ChatBody, request: Request) -> Response:
+        return await Exchange(served, body).answer(request.receive)
 
-    add_tokenizer_routes(app, served)
-    page = {"/", *(f"/{file.name}" for file in _PAGE.iterdir())}
+    app.include_router(api)
     # Not mounted: that would answer for methods that the other addresses do not take.
-    app.routes.extend(Route(path, StaticFiles(directory=_PAGE, html=True)) for path in page)
-    gate = Gate(
-        app,
-        bound_to=bound_to,
-        key=key,
-        free_paths={"/health", *page},
-        allowed_hosts={name.lower() for name in allowed_hosts},
-        cors_origins=cors_origins,
-    )
-    if not cors_origins:
-        return gate
-    # In front, since a browser asks for leave without the key.
-    return CORSMiddleware(
-        gate,
-        allow_origins=cors_origins,
-        allow_methods=["GET", "POST"],
-        allow_headers=["*"],
-        expose_headers=["retry-after", "x-request-id"],
-        allow_private_network=True,
-    )
+    for path in ("/", *(f"/{file.name}" for file in _PAGE.iterdir())):
+        app.routes.append(Route(path, StaticFiles(directory=_PAGE, html=True)))
+    return app
 
 
-def _taken_body(kind: type[TextBody]) -> dict[str, Any]:
-    schema = kind.model_json_schema()
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+def _key_check(key: str | None) -> Callable[..., None]:
+    expected = f"Bearer {key}".encode()
+
+    def check(authorization: Annotated[str, Header()] = "") -> None:
+        # Headers are decoded as latin-1.
+        if key and not hmac.compare_digest(authorization.encode("latin-1"), expected):
+            raise ApiError(
+                401,
+                "The key is missing or wrong. Expected the header `Authorization: Bearer …` with "
+                f"the server's {KEY_VARIABLE}.",
+                code="invalid_api_key",
+            )
+
+    return check
 
 
-async def _tell(_: Request, error: Any) -> Response:
-    return error.response
-
-
-async def _tell_of_address(_: Request, error: Any) -> Response:
-    headers = dict(error.headers or {})
-    message = _NOT_FOUND if error.status_code == 404 else f"{error.detail}."
-    if error.status_code == 405:
-        # Files of the page name none.
-        methods = headers.setdefault("Allow", "GET, HEAD")
-        message = f"This address does not take the method. Expected {methods}."
-    response = ApiError(error.status_code, message).response
-    response.headers.update(headers)
-    return response
-
-
-async def _tell_nobody(request: Request, _: Any) -> Response:
-    request.state.record.has_left = True
-    return Response(status_code=LEFT)
-
-
-async def _tell_of_bug(request: Request, _: Any) -> Response:
-    return internal(request.state.record.request_id).response
+async def _answer_error(request: Request, error: Any) -> Response:
+    if isinstance(error, RequestValidationError):
+        kind = ChatBody if "chat" in request.url.path else CompletionBody
+        return wrong_body(error, kind.model_fields).response
+    if isinstance(error, HTTPException):
+        message = _ERRORS.get(error.status_code, f"{error.detail}.")
+        response = ApiError(error.status_code, message).response
+        response.headers.update(error.headers or {})
+        return response
+    # Defects are logged with their traceback by uvicorn.
+    return (error if isinstance(error, ApiError) else internal()).response

@@ -1,11 +1,11 @@
 """The body of `POST /v1/chat/completions`, and the prompt that its messages become.
 
-Of models without a chat template the prompt is the texts of the messages, which the model goes on
-with. One that was finetuned here on no chats has a template that writes the same.
+For models without a chat template the prompt is the texts of the messages, which the model
+continues. A model that was finetuned here on no chats has a template that writes the same.
 """
 
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -14,13 +14,13 @@ from toolformer.errors import ChatTemplateError
 from toolformer.forward.chat_template import chat_ids, has_chat_template, plain_prompt
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.server.api_errors import ApiError
-from toolformer.server.bodies import MAX_LOGPROBS, CompletionBody, TextBody
+from toolformer.server.bodies import MAX_LOGPROBS, CompletionBody, SharedBody
 
 WITHOUT_EFFECT = (
     *("metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"),
     *("parallel_tool_calls", "chat_id", "session_id", "id"),
 )
-"""Fields that clients send for their own ends."""
+"""Fields that clients send for purposes of their own."""
 _ROLES = ("system", "developer", "user", "assistant")
 _OF_MESSAGES = (
     *("role", "content", "name", "id"),
@@ -28,14 +28,10 @@ _OF_MESSAGES = (
 )
 
 
-class ChatCompletionBody(CompletionBody):
-    """What is asked of a chat whose messages have become a prompt."""
+class ChatBody(SharedBody):
+    """A request to answer a chat."""
 
     PROMPT: ClassVar[str] = "messages"
-
-
-class ChatBody(TextBody):
-    """A request to answer a chat."""
 
     messages: list[dict[str, Any]] = Field(
         min_length=1, description="a list of messages, each with a role and content"
@@ -55,32 +51,53 @@ class ChatBody(TextBody):
 
     @model_validator(mode="before")
     @classmethod
-    def _leave_out(cls, fields: dict[str, Any]) -> dict[str, Any]:
+    def _leave_out(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
         return {name: value for name, value in fields.items() if name not in WITHOUT_EFFECT}
 
-    def as_completion(self, tokenizer: Tokenizer, start: int) -> ChatCompletionBody:
-        """What continues the prompt that the messages become as this request wants it.
+    @property
+    def token_limit(self) -> int | None:
+        """See `CompletionBody.token_limit`."""
+        return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def top_tokens(self) -> int | None:
+        """See `CompletionBody.top_tokens`."""
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+    @property
+    def named_tools(self) -> list[str] | Literal["off"] | None:
+        """See `CompletionBody.named_tools`."""
+        return "off" if self.tool_choice == "none" else self.tools
+
+    def shows_calls(self, default: bool) -> bool:  # noqa: ARG002
+        """Return whether the content has the calls; only if the request asks for that."""
+        return bool(self.calls_in_text)
+
+    def prompts(self, tokenizer: Tokenizer, start: int) -> list[tuple[str, list[int]]]:
+        """Return the one text to continue, with its token ids after the start token.
 
         Raises:
-            ApiError: a message cannot be answered to, the template refuses it or fails, or two
-                fields do not go together.
+            ApiError: a message cannot be answered, or the model's template refuses it or fails.
         """
         turns = list(map(_turn, range(len(self.messages)), self.messages))
         if not any(turn["role"] == "user" for turn in turns):
             raise _refused("messages", "has none of the role user", "at least one")
         if self.top_logprobs is not None and not self.logprobs:
             raise _refused("top_logprobs", f"is {self.top_logprobs}", "logprobs besides, true")
-        has_template = has_chat_template(tokenizer)
-        changed = {
-            "prompt": _prompt(tokenizer, turns, start) if has_template else plain_prompt(turns),
-            "max_tokens": self.max_completion_tokens or self.max_tokens,
-            "logprobs": (self.top_logprobs or 0) if self.logprobs else None,
-            "tools": "off" if self.tool_choice == "none" else self.tools,
-            "calls_in_text": bool(self.calls_in_text),
-        }
-        shared = {name: getattr(self, name) for name in TextBody.model_fields}
-        # Its fields have been checked.
-        return ChatCompletionBody.model_construct(**shared | changed)
+        if not has_chat_template(tokenizer):
+            text = plain_prompt(turns)
+            return [(text, tokenizer.encode(text))]
+        try:
+            ids = chat_ids(tokenizer, turns, start=start)
+        except ChatTemplateError as error:
+            what = f"do not go through the model's chat template ({error})"
+            raise _refused("messages", what, "roles in an order that it knows") from error
+        return [(tokenizer.decode(ids), ids)]
+
+
+Body = CompletionBody | ChatBody
 
 
 def _refused(where: str, what: str, expected: str) -> ApiError:
@@ -88,7 +105,7 @@ def _refused(where: str, what: str, expected: str) -> ApiError:
 
 
 def _turn(place: int, message: Mapping[str, Any]) -> dict[str, str]:
-    """A message as templates take it, with its role and its text alone."""
+    """Return a message as templates take it, with its role and its text alone."""
     where, role = f"messages[{place}]", message.get("role")
     if role not in _ROLES:
         expected = f"one of {', '.join(_ROLES)}: results of tools are the server's own"
@@ -103,14 +120,6 @@ def _turn(place: int, message: Mapping[str, Any]) -> dict[str, str]:
         if not isinstance(text, str):
             expected = 'a text, or parts such as {"type": "text", "text": "a"}: text alone is read'
             raise _refused(where, f"has the content {reprlib.repr(part)}", expected)
-        texts.append(text)
+        # Half a surrogate pair, as of a cut emoji, becomes a question mark.
+        texts.append(text.encode(errors="replace").decode())
     return {"role": "system" if role == "developer" else role, "content": "\n".join(texts)}
-
-
-def _prompt(tokenizer: Tokenizer, turns: Sequence[Mapping[str, str]], start: int) -> list[int]:
-    """Token ids behind the start token, by the model's chat template."""
-    try:
-        return [start, *chat_ids(tokenizer, turns, start=start)]
-    except ChatTemplateError as error:
-        what = f"do not go through the model's chat template ({error})"
-        raise _refused("messages", what, "roles in an order that it knows") from error

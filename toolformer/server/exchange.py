@@ -1,9 +1,8 @@
-"""One request: its texts go into the batch, and the completions to the client."""
+"""One request: its texts go into the batch, and what is decoded to the client."""
 
 import asyncio
 import contextlib
 import json
-import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
@@ -18,36 +17,25 @@ from toolformer.decoding.completions import Completion
 from toolformer.decoding.live_batch import BatchClosedError, QueueFullError
 from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveText
 from toolformer.errors import SequenceTooLongError
-from toolformer.server.answers import Choice
+from toolformer.forward.tokenization import GrowingText
+from toolformer.server.answers import ChatChoice, Choice
 from toolformer.server.api_errors import ApiError, closing, internal, out_of_memory
-from toolformer.server.bodies import CompletionBody
-from toolformer.server.chat_answers import ChatChoice
-from toolformer.server.chat_bodies import ChatCompletionBody
-from toolformer.server.request_log import LEFT, RequestRecord
+from toolformer.server.chat_bodies import Body, ChatBody
 from toolformer.server.served import Served
-
-_LOGGER = logging.getLogger(__name__)
 
 
 class Exchange:
-    """The texts of one request.
+    """The texts of one request, and the answer that they become."""
 
-    Args:
-        record: counts them.
-    """
-
-    def __init__(self, served: Served, body: CompletionBody, record: RequestRecord) -> None:
-        self._served = served
-        self._body = body
-        self._record = record
+    def __init__(self, served: Served, body: Body) -> None:
+        self._served, self._body = served, body
         self._loop = asyncio.get_running_loop()
         self._arrivals: asyncio.Queue[tuple[int, LivePiece | LiveEnd]] = asyncio.Queue()
         self._texts: list[LiveText] = []
         self._choices: list[Choice] = []
         self._completions: dict[int, Completion] = {}
-        self._is_over = False
-        self._is_chat = is_chat = isinstance(body, ChatCompletionBody)
-        self._kind = ChatChoice if is_chat else Choice
+        self._completion_tokens = 0
+        self._is_chat = is_chat = isinstance(body, ChatBody)
         name = "chat.completion" if is_chat else "text_completion"
         self._envelope = {
             "id": f"{'chat' if is_chat else ''}cmpl-{uuid4().hex}",
@@ -57,120 +45,89 @@ class Exchange:
         }
 
     async def answer(self, receive: Receive) -> Response:
-        """The answer, whole or as a stream.
+        """Return the answer, whole or as a stream.
 
         Args:
             receive: of the request, whose body has been read: the next message is that the client
                 left.
 
         Raises:
-            ApiError: there is no room, the server closes, or a prompt is too long.
+            ApiError: there is no room, the server closes, or the request cannot be served.
         """
-        await self._begin()
+        # In a thread: a long prompt takes a while to be cut into tokens.
+        await asyncio.to_thread(self._submit)
         self._watcher = asyncio.create_task(self._cancel_when_left(receive))
         if self._body.stream:
             return StreamingResponse(self._events(), media_type="text/event-stream")
-        try:
-            async for _ in self._parts():
-                pass
-        except ApiError:
-            if self._record.has_left:
-                return Response(status_code=LEFT)
-            raise
-        samples = self._body.n or 1
+        async for _ in self._parts():
+            pass
         choices = [
-            # What is known of a prompt is known of the first text behind it.
-            choice.whole(self._completions[index], self._texts[index - index % samples])
-            for index, choice in enumerate(self._choices)
+            choice.whole(self._completions[index]) for index, choice in enumerate(self._choices)
         ]
-        return JSONResponse(self._enveloped(choices, usage=self._record.usage))
+        return JSONResponse(self._enveloped(choices, usage=self._usage))
 
-    def _enveloped(self, choices: Sequence[Mapping[str, Any]], **further: Any) -> dict[str, Any]:
-        return {**self._envelope, "choices": choices, **further}
-
-    async def _begin(self) -> None:
+    def _submit(self) -> None:
         requests = self._served.live_requests(self._body)
-        wanted = self._body.calls_in_text
-        has_calls = self._served.calls_in_text if wanted is None else wanted
-        tokenizer = self._served.model.tokenizer
+        has_calls = self._body.shows_calls(self._served.calls_in_text)
+        kind = ChatChoice if self._is_chat else Choice
         try:
             for index, request in enumerate(requests):
-                choice = self._kind(
-                    index, request.prompt, self._body, tokenizer, has_calls=has_calls
-                )
-                self._choices.append(choice)
-                # In a thread: a long prompt takes a while to be cut into tokens.
-                text = await asyncio.to_thread(
-                    self._served.batch.submit, request, partial(self._arrive, index)
-                )
-                self._texts.append(text)
-                if index % (self._body.n or 1) == 0:
-                    self._record.prompt_tokens += len(text.prompt_ids)
+                is_behind = bool(request.prompt_ids)
+                written = GrowingText(self._served.model.tokenizer, is_behind=is_behind)
+                self._choices.append(kind(index, self._body, written, has_calls=has_calls))
+                send = partial(self._arrive, index)
+                self._texts.append(self._served.batch.submit(request, send))
         except (QueueFullError, BatchClosedError, SequenceTooLongError) as error:
+            self._cancel()
             raise _refused(error, self._body.PROMPT) from error
-        finally:
-            if len(self._texts) < len(requests):
-                self._cancel()
 
     def _arrive(self, index: int, item: LivePiece | LiveEnd) -> None:
-        """Called from the batch's thread."""
+        """Take over what the batch's thread has decoded."""
         # The loop ends with the server, which need not wait for texts that are cancelled.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._arrivals.put_nowait, (index, item))
 
     async def _cancel_when_left(self, receive: Receive) -> None:
-        # Also comes when the answer was sent.
+        # Also comes when the answer was sent, and the texts have ended.
         while (await receive())["type"] != "http.disconnect":
             pass
-        if not self._is_over:
-            self._record.has_left = True
-            self._cancel()
+        self._cancel()
 
     def _cancel(self) -> None:
         for text in self._texts:
             text.cancel()
 
     async def _parts(self) -> AsyncIterator[dict[str, Any]]:
-        """The chunks of all texts as they come.
+        """Yield the chunks of all texts as they come.
 
         Raises:
-            ApiError: a text failed or was cancelled, or a chat would be answered with nothing.
+            ApiError: a text failed or was cancelled, or no answer to a chat has a word.
         """
         try:
             while len(self._completions) < len(self._texts):
                 index, item = await self._arrivals.get()
                 if isinstance(item, LivePiece):
-                    self._record.count(item)
+                    self._completion_tokens += sum(step.kind != "undone" for step in item.steps)
                     yield self._choices[index].part(item)
                 elif item.completion is None:
-                    self._is_over = True
-                    raise self._failure(item)
+                    raise _failure(item)
                 else:
                     self._completions[index] = item.completion
-                    self._is_over = len(self._completions) == len(self._texts)
-                    if self._is_over and self._is_chat and self._is_empty:
+                    is_last = len(self._completions) == len(self._texts)
+                    if is_last and self._is_chat and self._is_empty:
                         raise self._served.empty_answer(self._completions.values())
                     yield self._choices[index].end(item.completion)
         finally:
-            # Also where the answer is given up in the middle.
+            # Also if the answer is given up before its end.
             self._cancel()
 
     @property
     def _is_empty(self) -> bool:
-        """Whether no answer has a word, and none was ended by its limit, which is told."""
+        """Whether no answer has a word, and none was ended by its limit, which the client sees."""
         return not any(
-            completion.stopped_by == "length" or self._choices[index].told(completion).strip()
+            completion.stopped_by == "length" or self._choices[index].text(completion).strip()
             for index, completion in self._completions.items()
         )
-
-    def _failure(self, end: LiveEnd) -> ApiError:
-        if end.error is None:
-            return closing()
-        request_id = self._record.request_id
-        _LOGGER.error(
-            "a text failed", exc_info=end.error, extra={"fields": {"request_id": request_id}}
-        )
-        return out_of_memory() if is_out_of_memory(end.error) else internal(request_id)
 
     async def _events(self) -> AsyncIterator[str]:
         try:
@@ -180,14 +137,33 @@ class Exchange:
             async for part in self._parts():
                 yield _event(self._enveloped([part]))
             if self._body.stream_options and self._body.stream_options.include_usage:
-                yield _event(self._enveloped([], usage=self._record.usage))
+                yield _event(self._enveloped([], usage=self._usage))
             yield "data: [DONE]\n\n"
         except ApiError as error:
             yield _event(error.body)
 
+    def _enveloped(self, choices: Sequence[Mapping[str, Any]], **further: Any) -> dict[str, Any]:
+        return {**self._envelope, "choices": choices, **further}
+
+    @property
+    def _usage(self) -> dict[str, int]:
+        """Token counts as in OpenAI's API; those of calls and results count as completion."""
+        of_prompts = sum(text.row.prompt_tokens for text in self._texts[:: self._body.n or 1])
+        return {
+            "prompt_tokens": of_prompts,
+            "completion_tokens": self._completion_tokens,
+            "total_tokens": of_prompts + self._completion_tokens,
+        }
+
 
 def _event(content: dict[str, Any]) -> str:
     return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"
+
+
+def _failure(end: LiveEnd) -> ApiError:
+    if end.error is None:
+        return closing()
+    return out_of_memory() if is_out_of_memory(end.error) else internal()
 
 
 def _refused(error: Exception, param: str) -> ApiError:

@@ -1,114 +1,51 @@
-"""Runs the server: listens, serves, and stops on a signal."""
+"""The socket and the options of the web server, which is uvicorn."""
 
-import asyncio
-import resource
+import contextlib
+import signal
 import socket
-from collections.abc import Callable
-from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from toolformer.errors import ToolformerError
 
 CLOSING_SECONDS = 30
-"""How long texts that are decoded may go on after the signal to end."""
-IDLE_SECONDS = 5
-"""Seconds within which a connection must send a request, up to its body."""
-# Half of the files that the process may open: the tools and the model need some, too.
-_MAX_CONNECTIONS = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 4096) // 2
+"""How long texts may go on after the signal to end."""
+_HEADERS = [
+    (
+        "content-security-policy",
+        "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    ("cache-control", "no-cache"),
+]
 
 
-class _Connection(H11Protocol):
-    """Closes itself if no request arrives; uvicorn waits for a first one, or a half one, forever.
-
-    If too many are open, the one that has waited longest for a client makes room.
-    """
-
-    _idle_since: float
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first request."""
-        super().connection_made(transport)
-        self._await_request(None)
-        if len(self.connections) > _MAX_CONNECTIONS:
-            others = (each for each in self.connections if isinstance(each, _Connection))
-            idle = (each for each in others if each._is_idle)
-            min(idle, key=lambda each: each._idle_since, default=self).transport.close()
-
-    def on_response_complete(self) -> None:
-        """Wait for the next request."""
-        answered = self.cycle
-        super().on_response_complete()
-        self._await_request(answered)
-
-    @property
-    def _is_idle(self) -> bool:
-        cycle = self.cycle
-        awaits_client = not cycle or cycle.response_complete or cycle.more_body
-        return awaits_client and not self.transport.is_closing()
-
-    def _await_request(self, answered: RequestResponseCycle | None) -> None:
-        self._idle_since = self.loop.time()
-        self.loop.call_later(IDLE_SECONDS, self._close_unless_asked, answered)
-
-    def _close_unless_asked(self, answered: RequestResponseCycle | None) -> None:
-        if self.cycle is answered:
-            self.transport.close()
+def make_server(app: ASGIApp, *, closing_seconds: int = CLOSING_SECONDS) -> uvicorn.Server:
+    """Return a server that answers until a signal, and then lets what runs finish."""
+    config = uvicorn.Config(app, headers=_HEADERS, timeout_graceful_shutdown=closing_seconds)
+    return uvicorn.Server(config)
 
 
-class Server(uvicorn.Server):
-    """Answers until SIGTERM or SIGINT; then what runs may finish, and nobody is listened to."""
-
-    def __init__(
-        self, app: ASGIApp, *, on_start: Callable[[], None], closing_seconds: int = CLOSING_SECONDS
-    ) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                # Not what else is installed: what is tested is what runs.
-                http=_Connection,
-                loop="asyncio",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                # As many are accepted at once, before one of them can make room.
-                backlog=_MAX_CONNECTIONS // 8,
-                timeout_graceful_shutdown=closing_seconds,
-            )
-        )
-        self._on_start = on_start
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen."""
-        await super().startup(sockets)
-        self._on_start()
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Close; at a second signal end at once."""
-        # Not uvicorn's own: behind the end that raises the signal again, and the model and its
-        # tools would not be closed.
-        self.force_exit = self.should_exit
-        self.should_exit = True
+def serve(app: ASGIApp, bound: socket.socket) -> None:
+    """Answer until SIGTERM or SIGINT."""
+    # uvicorn raises the signal again when it has closed. SIGTERM would then end the process at
+    # once, and nobody would close the model and the processes of the tools.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
+        make_server(app).run([bound])
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
-    """A socket that has the port but does not listen yet.
+    """Return a socket that has the port but does not listen yet.
 
     Raises:
         ToolformerError: the address or port cannot be had.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        bound = socket.socket(family, kind, protocol)
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(address)
         except OSError:
             bound.close()

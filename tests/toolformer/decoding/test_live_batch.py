@@ -306,7 +306,7 @@ def test_steps_have_the_log_probabilities_of_the_model(started, pupil):
 def test_no_token_of_a_text_is_decoded_again_and_again(pupil, monkeypatch, stop_texts):
     tokenizer, listener = pupil.tokenizer, Listener()
     settings = RowSettings(decoding_with(max_new_tokens=1000), stop_texts=stop_texts)
-    row = DecodingRow(0, "So", [], tokenizer, settings, has_start=False)
+    row = DecodingRow(0, "So", [pupil.bos_id, *tokenizer.encode("So")], tokenizer, settings)
     text = LiveText(LiveRequest("So", settings, result_of), row, listener, lambda: None)
     ids = tokenizer.encode("é, 日本 and 🎉. " * 25)
     decoded = []

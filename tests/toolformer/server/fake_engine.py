@@ -10,11 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 from toolformer.decoding.completions import Completion, DecodedCall, TraceStep, UndoneCall
 from toolformer.decoding.live_batch import BatchClosedError, QueueFullError
 from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest
-from toolformer.decoding.prompt_steps import PromptStep
 from toolformer.errors import SequenceTooLongError
 from tools.protocol import ToolCall
 
@@ -45,8 +45,7 @@ class FakeText:
     request: LiveRequest
     listener: Listener
     batch: "FakeBatch"
-    prompt_ids: list[int]
-    prompt_steps: Sequence[PromptStep] = ()
+    row: SimpleNamespace
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def cancel(self) -> None:
@@ -141,8 +140,8 @@ class FakeBatch:
                 raise BatchClosedError("closed")
             if self.active == self.max_active and self.waiting == self.max_waiting:
                 raise QueueFullError("full")
-            ids = request.prompt_ids or range(len(request.prompt.split()))
-            text = FakeText(request, listener, self, list(ids))
+            row = SimpleNamespace(prompt_tokens=len(request.prompt.split()))
+            text = FakeText(request, listener, self, row)
             self.requests.append(request)
             self._queue.append(text)
             self._fill()

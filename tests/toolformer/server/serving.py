@@ -1,7 +1,6 @@
 """A real server in a thread, or in a process of its own, over the fake engine."""
 
 import contextlib
-import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ from types import SimpleNamespace
 import httpx2 as httpx
 
 from dagster_project.commands import console
+from tests.conftest import happens
 from tests.fakes import byte_tokenizer
 from tests.toolformer.server.fake_engine import FakeBatch
 from toolformer.decoding.completions import MinCallProbability
@@ -19,8 +19,7 @@ from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.server.app import make_app
-from toolformer.server.request_log import log_to_standard_error
-from toolformer.server.running import Server, bound_socket
+from toolformer.server.running import bound_socket, make_server, serve
 from toolformer.server.served import Served
 from toolformer.settings.sections import Settings
 from tools.calculator import Calculator
@@ -29,18 +28,13 @@ from tools.calendar import Calendar
 
 def made_served(
     batch: FakeBatch | LiveBatch,
-    name: str,
+    name="tiny/model",
     examples: Sequence[tuple[str, str]] = (),
     tokenizer: Tokenizer | None = None,
-    calls_in_text: bool = True,
+    calls_in_text=True,
 ) -> Served:
-    tokenizer = tokenizer or byte_tokenizer()
     model = SimpleNamespace(
-        name=name,
-        precision="float32",
-        context_length=512,
-        tokenizer=tokenizer,
-        vocabulary_size=tokenizer.vocabulary_size,
+        name=name, context_length=512, tokenizer=tokenizer or byte_tokenizer(), bos_id=0
     )
     tools = {"Calculator": Calculator(), "Calendar": Calendar(date_source="published_on")}
     unavailable = {"QA": "The tool QA is unavailable: there is no index. Make one."}
@@ -83,57 +77,44 @@ class Running:
         return self.client.post("/v1/chat/completions", json={"messages": messages, **fields})
 
 
-def made_server(
+@contextlib.contextmanager
+def _served(
     batch: FakeBatch | LiveBatch,
     *,
-    name="tiny/model",
     key=None,
-    logs_prompts=False,
-    examples: Sequence[tuple[str, str]] = (),
-    tokenizer: Tokenizer | None = None,
-    calls_in_text=True,
     allowed_hosts: Sequence[str] = (),
     cors_origins: Sequence[str] = (),
+    closing_seconds=0,
     **options,
-):
-    """A server, its socket and its address."""
-    served = made_served(batch, name, examples, tokenizer, calls_in_text)
+) -> Iterator[httpx.Client]:
+    """Serve until the block is left; options as of `made_served`."""
     app = make_app(
-        served,
-        bound_to="127.0.0.1",
+        made_served(batch, **options),
         key=key,
-        logs_prompts=logs_prompts,
         allowed_hosts=allowed_hosts,
         cors_origins=cors_origins,
     )
-    bound = bound_socket("127.0.0.1", 0)
-    return Server(app, **options), bound, f"http://127.0.0.1:{bound.getsockname()[1]}"
-
-
-@contextlib.contextmanager
-def serving(
-    batch: FakeBatch | None = None, *, closing_seconds: float = 0.0, **options
-) -> Iterator[Running]:
-    """Serve until the block is left; options as of `made_server`."""
-    batch, started = batch or FakeBatch(), threading.Event()
-    served = made_server(batch, on_start=started.set, closing_seconds=closing_seconds, **options)
-    with _running(*served, started) as client:
-        yield Running(client, batch)
-    batch.close()
-
-
-@contextlib.contextmanager
-def _running(server, bound, address, started) -> Iterator[httpx.Client]:
+    server, bound = make_server(app, closing_seconds=closing_seconds), bound_socket("127.0.0.1", 0)
+    address = f"http://127.0.0.1:{bound.getsockname()[1]}"
     thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
     thread.start()
-    assert started.wait(10)
+    assert happens(lambda: server.started)
     with httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
         try:
             yield client
         finally:
-            server.handle_exit(signal.SIGTERM, None)
+            server.should_exit = True
             thread.join(15)
     assert not thread.is_alive()
+    batch.close()
+
+
+@contextlib.contextmanager
+def serving(batch: FakeBatch | None = None, **options) -> Iterator[Running]:
+    """Serve the fake engine; options as of `_served`."""
+    batch = batch or FakeBatch()
+    with _served(batch, **options) as client:
+        yield Running(client, batch)
 
 
 @contextlib.contextmanager
@@ -141,21 +122,17 @@ def serving_model(model: LanguageModel, *, max_active=4, **options) -> Iterator[
     """Serve a model, decoded by the real batch."""
     batch = LiveBatch(model, max_active=max_active, max_waiting=64)
     batch.start()
-    served = made_server(
-        batch, tokenizer=model.tokenizer, on_start=(started := threading.Event()).set, **options
-    )
-    with _running(*served, started) as client:
+    with _served(batch, tokenizer=model.tokenizer, **options) as client:
         yield client
-    batch.close()
 
 
 def main() -> None:
     """Serve in this process; the address is printed."""
-    log_to_standard_error()
-    server, bound, address = made_server(
-        FakeBatch(), on_start=lambda: console.say(address), closing_seconds=20
-    )
-    server.run([bound])
+    bound = bound_socket("127.0.0.1", 0)
+    bound.listen()
+    console.say(f"http://127.0.0.1:{bound.getsockname()[1]}")
+    serve(make_app(made_served(FakeBatch())), bound)
+    console.say("closed")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from tests.toolformer.server.serving import Running, serving
 from tests.toolformer.server.test_api import events
 from tests.toolformer.server.test_api_errors import error_of
 from toolformer.decoding.decoder import most_new_tokens
-from toolformer.server.request_log import REQUESTS
 
 TEXT = "It is 42."
 TEMPLATE = """{% for message in messages %}{% if message.role == 'system' %}\
@@ -94,7 +93,7 @@ def test_a_model_with_a_template_of_its_own_is_not_said_to_know_no_chats():
     with with_template("{{ messages[0].content }}") as own:
         message = error_of(own.chat("silent"))["message"]
     assert message == (
-        "The answer is empty. Ask in other words, or have /v1/completions go on with a text."
+        "The answer is empty. Ask in other words, or have /v1/completions continue a text."
     )
 
 
@@ -149,7 +148,7 @@ def test_without_a_template_the_model_goes_on_with_what_was_said(running: Runnin
     assert running.chat(HISTORY, stop=["!"]).status_code == 200
     request = running.batch.requests[-1]
     assert request.prompt == "Be brief.\n\n6 * 7\n\nIt is 42.\n\nAnd\n8?"
-    assert request.prompt_ids is None
+    assert request.prompt_ids == byte_tokenizer().encode(request.prompt)
     assert request.settings.stop_texts == ("!",)
 
 
@@ -161,14 +160,15 @@ def test_the_models_own_template_makes_the_prompt_with_its_special_tokens_alone(
         request = own.batch.requests[-1]
     start, end = 0, 1
     ids = list(request.prompt_ids)
-    assert [token for token in ids if token in (start, end)] == [start, end] * 3 + [start]
+    # The first start token is the one before every text.
+    assert [token for token in ids if token in (start, end)] == [end, start] * 3
     told = byte_tokenizer().decode(ids)
-    assert told.startswith("<|endoftext|>user: a < |im_end|> b<|im_end|><|endoftext|>assistant: It")
+    assert told.startswith("user: a < |im_end|> b<|im_end|><|endoftext|>assistant: It")
     assert told.endswith("And\n8?<|im_end|><|endoftext|>assistant:")
     assert request.settings.stop_texts == ()
 
 
-def test_a_chat_stands_behind_the_start_token_with_its_system_prompt_and_earlier_calls():
+def test_a_chat_has_its_system_prompt_and_earlier_calls():
     # As a chat client sends back what it has shown, with calls in the text and without.
     written = {"role": "assistant", "content": ANSWER.lstrip()}
     with with_template(
@@ -180,9 +180,7 @@ def test_a_chat_stands_behind_the_start_token_with_its_system_prompt_and_earlier
         request = own.batch.requests[-1]
     assert message_of(answer)["content"] == TEXT
     assert answer.json()["choices"][0]["toolformer"]["calls"][0]["text"] == CALL
-    # As trained: the template writes no start token.
-    assert request.prompt_ids[0] == 0
-    assert byte_tokenizer().decode(request.prompt_ids[1:]) == (
+    assert byte_tokenizer().decode(request.prompt_ids) == (
         "system: Be brief.|user: 6 * 7|assistant: It is [Calculator(6 * 7) -> 42] 42.|"
         "user: 6 * 7|assistant: It is 42.|user: 6 * 7|"
     )
@@ -277,15 +275,3 @@ def test_other_models_too_many_answers_and_bugs_are_told_as_in_completions(runni
     streamed = running.chat("fail", stream=True).text.split("\n\n")
     assert json.loads(streamed[-2].removeprefix("data: "))["error"]["type"] == "server_error"
     assert running.client.get("/v1/chat/completions").status_code == 405
-
-
-def test_messages_stand_in_the_log_where_prompts_may(caplog):
-    caplog.set_level("INFO", REQUESTS.name)
-    for logs_prompts in (False, True):
-        caplog.clear()
-        with serving(logs_prompts=logs_prompts) as logging:
-            request_id = logging.chat("a secret").headers["x-request-id"]
-        # Of a request of the test before, the line may come late.
-        told = [vars(one)["fields"] for one in caplog.records if one.name == REQUESTS.name]
-        (fields,) = (each for each in told if each["request_id"] == request_id)
-        assert ("a secret" in str(fields)) is logs_prompts

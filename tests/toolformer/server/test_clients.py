@@ -2,14 +2,12 @@
 
 import json
 import socket
-from collections.abc import Callable
 
 import pytest
 
 from tests.conftest import happens
 from tests.toolformer.server.fake_engine import FakeBatch
 from tests.toolformer.server.serving import Running, serving
-from toolformer.server.request_log import LEFT, REQUESTS
 
 
 def connection(running: Running, body: bytes, *, length: int | None = None) -> socket.socket:
@@ -28,16 +26,7 @@ def slow(prompts: str | list[str], *, stream: bool = True) -> bytes:
     return json.dumps({"prompt": prompts, "stream": stream, "max_tokens": 512}).encode()
 
 
-@pytest.fixture
-def left(caplog) -> Callable[[], int]:
-    """How many requests have ended because their clients left."""
-    caplog.set_level("INFO", REQUESTS.name)
-    return lambda: sum(
-        record.fields["status"] == LEFT for record in caplog.records if record.name == REQUESTS.name
-    )
-
-
-def test_fifty_clients_that_vanish_in_mid_stream_leave_all_places_free(left):
+def test_fifty_clients_that_vanish_in_mid_stream_leave_all_places_free():
     with serving(FakeBatch(max_active=50, max_waiting=0)) as running:
         connections = [connection(running, slow("slow")) for _ in range(50)]
         assert happens(lambda: running.batch.active == 50, seconds=20)
@@ -48,7 +37,6 @@ def test_fifty_clients_that_vanish_in_mid_stream_leave_all_places_free(left):
         for opened in connections:
             opened.close()
         assert running.batch.is_idle_soon()
-        assert happens(lambda: left() == 50, seconds=120)
         assert running.complete().status_code == 200
 
 
@@ -60,14 +48,9 @@ def test_a_client_that_does_not_wait_for_its_answer_frees_its_places(stream: boo
         assert running.batch.is_idle_soon(1)
 
 
-def test_a_client_that_keeps_its_body_back_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr("toolformer.server.bodies.BODY_SECONDS", 0.1)
-    with serving() as running, connection(running, b'{"pro', length=99) as opened:
-        assert opened.recv(1000).startswith(b"HTTP/1.1 408 ")
-
-
-def test_a_client_that_leaves_within_its_body_takes_no_place(left):
+def test_a_client_that_leaves_within_its_body_takes_no_place(capfd):
     with serving() as running:
         connection(running, b'{"pro', length=99).close()
-        assert happens(lambda: left() == 1)
-        assert not running.batch.requests
+        assert running.complete().status_code == 200
+        assert len(running.batch.requests) == 1
+    assert "Traceback" not in capfd.readouterr().err
