@@ -199,7 +199,7 @@ class ScriptedModel:
     end_ids = frozenset({0, 1})
     precision = "float32"
     contexts, rows_at_once = LanguageModel.contexts, LanguageModel.rows_at_once
-    given_tokens, ask_while = LanguageModel.given_tokens, LanguageModel.ask_while
+    ask_while = LanguageModel.ask_while
 
     def __init__(self, texts: Sequence[str], open_ranks: Mapping[str, int] | None = None):
         self.tokenizer = byte_tokenizer()
@@ -209,7 +209,6 @@ class ScriptedModel:
         self.model = SimpleNamespace(dtype=torch.float32)
         # Zero where a key is visible.
         self.kinds = SimpleNamespace(masks=lambda v, *_: torch.where(v, 0.0, -1.0)[:, None])
-        self.vocabulary_size = self.tokenizer.vocabulary_size
         self.asked: list[str] = []
         self._texts = list(texts)
         self._open_ranks = dict(open_ranks or {})

@@ -8,9 +8,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 from toolformer.forward.memory import activation_bytes, available_memory, whole_memory
-from toolformer.forward.model import GivenToken
 from toolformer.forward.network import Network, check_length
-from toolformer.forward.next_tokens import LocalNextTokens, next_tokens
 from toolformer.forward.prefill import ReadTexts, losses_of_states, new_rows, without
 from toolformer.forward.probes import probe
 from toolformer.forward.rows import Rows
@@ -55,11 +53,6 @@ class LanguageModel(Network):
     ):
         super().__init__(model, tokenizer, name=name, bos_token=bos_token)
         probe(self)
-
-    @property
-    def vocabulary_size(self) -> int:
-        """See `Model.vocabulary_size`."""
-        return min(self.tokenizer.vocabulary_size, self.text_config.vocab_size)
 
     def ask_while(self, is_wanted: Callable[[], bool]) -> None:
         """See `Model.ask_while`."""
@@ -155,28 +148,6 @@ class LanguageModel(Network):
         """See `Model.read`; windows are fed together, padded to the longest."""
         return ReadTexts(self, prompt, windows)
 
-    def given_tokens(
-        self,
-        rows: Sequence[Sequence[int]],
-        *,
-        top: Sequence[int],
-        open_id: int,
-        counts: Sequence[int],
-    ) -> list[tuple[list[GivenToken], LocalNextTokens]]:
-        """See `Model.given_tokens`; rows are fed together, padded to the longest."""
-        found = []
-        with torch.inference_mode():
-            all_states = self._states_of(rows)
-            for row, states, row_top, count in zip(rows, all_states, top, counts, strict=True):
-                given: list[GivenToken] = []
-                for begin in range(0, len(row) - 1, self.logit_rows):
-                    ids = row[begin + 1 : begin + 1 + self.logit_rows]
-                    given += _given(self.logits(states[begin : begin + len(ids)]), ids, row_top)
-                last = self.logits(states[len(row) - 1 : len(row)])
-                (behind,) = next_tokens(last, open_id=open_id, count=count)
-                found.append((given, behind))
-        return found
-
     def contexts(self, rows: int) -> Rows:
         """See `Model.contexts`."""
         return new_rows(self, rows)
@@ -189,21 +160,6 @@ class LanguageModel(Network):
             [torch.tensor(row) for row in rows], batch_first=True, padding_value=self.bos_id
         )
         return self.hidden_states(input_ids.to(self.device))
-
-
-def _given(logits: torch.Tensor, ids: Sequence[int], top: int) -> list[GivenToken]:
-    tokens = torch.tensor(ids, device=logits.device)[:, None]
-    rank = (logits > logits.gather(1, tokens)).sum(dim=1, keepdim=True) + 1
-    likeliest = logits.topk(min(top, logits.shape[1])).indices
-    # As the losses of scoring are computed, so that both have the same last digits.
-    found = logits.log_softmax(dim=1).gather(1, torch.cat([tokens, likeliest], dim=1))
-    # To the host at once. Doubles hold all of them exactly.
-    numbers = torch.cat([rank.double(), found[:, :1], likeliest, found[:, 1:]], dim=1).tolist()
-    width = likeliest.shape[1]
-    return [
-        GivenToken(int(rank), own, list(zip(map(int, others[:width]), others[width:], strict=True)))
-        for rank, own, *others in numbers
-    ]
 
 
 def _share_of_free(device: torch.device) -> int:

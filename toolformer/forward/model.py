@@ -167,20 +167,6 @@ class NextTokens(Protocol):
         ...
 
 
-class GivenToken(NamedTuple):
-    """What was expected in place of a token that was given.
-
-    Attributes:
-        rank: of the token, from 1; see `NextTokens`.
-        log_probability: of the token, in nats.
-        top: the likeliest tokens there, best first, each with its log-probability.
-    """
-
-    rank: int
-    log_probability: float
-    top: list[tuple[int, float]]
-
-
 class Contexts(Protocol):
     """Texts that grow token by token, a row each, and can forget their last tokens."""
 
@@ -298,31 +284,9 @@ class Model(Protocol):
         """So many empty texts."""
         ...
 
-    @property
-    def vocabulary_size(self) -> int:
-        """Token ids below this may be fed."""
-        ...
-
     def ask_while(self, is_wanted: Callable[[], bool]) -> None:
         """Break off requests to a server once this is false; a pass goes on to its end.
 
         Args:
             is_wanted: called about once a second by the threads that wait for an answer.
         """
-
-    def given_tokens(
-        self,
-        rows: Sequence[Sequence[int]],
-        *,
-        top: Sequence[int],
-        open_id: int,
-        counts: Sequence[int],
-    ) -> Sequence[tuple[list[GivenToken], NextTokens]]:
-        """What is expected in place of each token of rows but the first, and behind all.
-
-        Args:
-            rows: token ids, ragged; all that is fed.
-            top: for each row how many of the likeliest tokens are wanted in place of its tokens.
-            open_id, counts: behind each row; see `Contexts.next_tokens`.
-        """
-        ...

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from toolformer.forward.model import TOLD_RANKS, Branch, Continuation, GivenToken, Place
+from toolformer.forward.model import TOLD_RANKS, Branch, Continuation, Place
 from toolformer.forward.start_token import end_ids, start_token
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import SplitPrompt, Window
@@ -13,7 +13,7 @@ from toolformer.served.answers import TokenScore
 from toolformer.served.completion_forms import seed_of
 from toolformer.served.handshake import server_capabilities
 from toolformer.served.http_client import IN_FLIGHT, CompletionsClient
-from toolformer.served.served_contexts import ServedContexts, ServedNextTokens
+from toolformer.served.served_contexts import ServedContexts
 
 # So many tokens and texts are asked about between two checkpoints: twice what is in flight, since
 # the slowest of a batch is waited for at its end.
@@ -52,7 +52,6 @@ class ServedModel:
         self._client = client
         self.name = client.model
         self.tokenizer = tokenizer
-        self.vocabulary_size = tokenizer.vocabulary_size
         self.bos_id = start_token(tokenizer, bos_token)
         self.prompt_start = [self.bos_id] if tokenizer.start_ids else []
         self.end_ids = end_ids(tokenizer, self.bos_id, configurations)
@@ -213,27 +212,6 @@ class ServedModel:
     def contexts(self, rows: int) -> ServedContexts:
         """See `Model.contexts`."""
         return ServedContexts(self.found.forms, [[] for _ in range(rows)])
-
-    def given_tokens(
-        self,
-        rows: Sequence[Sequence[int]],
-        *,
-        top: Sequence[int],
-        open_id: int,
-        counts: Sequence[int],
-    ) -> list[tuple[list[GivenToken], ServedNextTokens]]:
-        """See `Model.given_tokens`."""
-        behind = self.contexts(len(rows)).next_tokens(rows, open_id=open_id, count=max(counts))
-        all_seen = self.found.forms.prompts(rows, top=max(top))
-        found = []
-        for row, seen, wanted, expected in zip(rows, all_seen, top, behind, strict=True):
-            given = []
-            for token, place in zip(row[1:], seen[1:], strict=True):
-                values = {other: each.log_probability for other, each in place.items()}
-                likeliest = sorted(values.items(), key=lambda pair: (-pair[1], pair[0]))[:wanted]
-                given.append(GivenToken(place[token].rank, values[token], likeliest))
-            found.append((given, expected))
-        return found
 
 
 class ServedTexts:

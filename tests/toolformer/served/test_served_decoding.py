@@ -108,21 +108,6 @@ def test_completions_without_calls_are_used_only_as_far_as_ranks_were_told(taugh
         assert_equal(completed(served, **parameters), completed(taught, **parameters))
 
 
-def test_expected_tokens_within_prompts_equal_those_of_the_same_model_here(taught, asked):
-    open_id = call_open_id(taught.tokenizer)
-    rows = [[taught.bos_id, *taught.tokenizer.encode(prompt)] for prompt in PROMPTS]
-    options = {"top": [0, 3], "open_id": open_id, "counts": [2, 5]}
-    theirs = asked[1].given_tokens(rows, **options)
-    for (given, behind), (wanted, here) in zip(
-        theirs, taught.given_tokens(rows, **options), strict=True
-    ):
-        assert [each.rank for each in given] == [each.rank for each in wanted]
-        assert behind.ranked[:2] == here.ranked[:2]
-        for each, other in zip(given, wanted, strict=True):
-            assert each.log_probability == pytest.approx(other.log_probability, abs=1e-5)
-            assert [token for token, _ in each.top] == [token for token, _ in other.top]
-
-
 def test_other_tokens_than_the_likeliest_are_asked_for(local, pair):
     row, open_id = [[0, 40, 50]], call_open_id(local.tokenizer)
     (theirs,) = pair[1].contexts(1).next_tokens(row, open_id=open_id, count=2)

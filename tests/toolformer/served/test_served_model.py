@@ -106,8 +106,8 @@ def test_losses_without_a_banned_token_are_those_of_the_same_model_here(local, p
     windows = windows_of(local.tokenizer, *TEXTS)
     rows = [[0, *window.ids] for window in windows]
     places = [(0, at, rows[0][at + 1]) for at in range(len(rows[0]) - 1)]
-    (likely,) = pair[1].given_tokens(rows[:1], top=[1], open_id=50, counts=[1])[0][0][2].top
-    for banned in (50, likely[0]):
+    (behind,) = local.contexts(1).next_tokens([rows[0][:3]], open_id=50, count=1)
+    for banned in (50, behind.ranked[0]):
         expected = local.losses_at(rows, places, banned=banned)
         assert pair[1].losses_at(rows, places, banned=banned) == pytest.approx(expected, abs=1e-3)
 
