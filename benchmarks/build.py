@@ -30,16 +30,16 @@ from stage_costs c group by tool order by tool
 """
 
 
-def run_command(home: Path, *arguments: str) -> float:
-    """Run `toolformer` on a home; give the seconds."""
+def run_command(home: Path, *arguments: str, module: str = "dagster_project.cli") -> float:
+    """Run `toolformer`, or a measurement, on a home; return the seconds."""
     began = time.monotonic()
     subprocess.run(
-        [sys.executable, "-m", "dagster_project.cli", *arguments],
+        [sys.executable, "-m", module, *arguments],
         check=True,
         env={**os.environ, "TOOLFORMER_HOME": str(home)},
     )
     seconds = time.monotonic() - began
-    print(f"$ toolformer {' '.join(arguments)}  ({seconds:.1f} s)", flush=True)
+    print(f"$ python -m {module} {' '.join(arguments)}  ({seconds:.1f} s)", flush=True)
     return seconds
 
 

@@ -240,7 +240,7 @@ def _measure_openings(home: Home, round_number: int = 1) -> None:
     in_round = ("--set", f"sampling.round={round_number}")
     named = ("--set", f"evaluation.models.{one_value.name}={one_value}")
     run_command(home.root, "evaluate", "--models", f"finetuned,{one_value.name}", *named, *in_round)
-    run_command(home.root, "evaluate", "--study", "openings", *in_round)
+    run_command(home.root, "openings", *in_round, module="benchmarks.studies")
     _write_figures(home, "figures-openings.json", chosen=chosen.summary)
 
 

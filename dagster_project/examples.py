@@ -14,7 +14,6 @@ EXAMPLES = {
     "evaluate": (
         "toolformer evaluate --list",
         "toolformer evaluate --benchmarks asdiv,svamp --models base,finetuned --limit 200",
-        "toolformer evaluate --study k --benchmarks asdiv",
     ),
     "recipe": ("toolformer recipe demo", "toolformer recipe small"),
     "stats": ("toolformer stats",),

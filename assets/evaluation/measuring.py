@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from assets.earlier_scores import empty_earlier_scores, empty_scores
-from assets.evaluation.edited_tables import EditedTables, edited_tables
 from assets.evaluation.measured import TABLE, Answers, Measured
 from assets.evaluation.questions import Questions
 from assets.evaluation.text_losses import Losses
@@ -17,13 +16,14 @@ from assets.outputs import DONE, UP_TO_DATE
 from assets.run import Run
 from assets.training.training_inputs import training_and_held_out_shards
 from toolformer.base.digests import number_digest
-from toolformer.errors import ToolformerError
+from toolformer.decoding.calibration import min_call_probability
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
-from toolformer.evaluation.modes import Edit, Mode
+from toolformer.evaluation.modes import Mode, enabled
 from toolformer.home.progress import ProgressCallback
 from toolformer.home.wiring.benchmarks import configured_benchmark, items_of, remarks_on
 from toolformer.home.wiring.models import EvaluatedModel
 from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
+from toolformer.settings.sections import Settings
 from warehouse.schema import ALL
 
 # Minutes of work on two cores, so little is lost; enough to keep a batch full.
@@ -49,7 +49,6 @@ class Measuring:
     states: dict[str, Counter[str]] = field(default_factory=dict)
     items_asked: dict[str, str] = field(default_factory=dict)
     rows_left_out: dict[str, int] = field(default_factory=dict)
-    _edited_tables: dict[tuple[str, str], EditedTables] = field(default_factory=dict)
 
     @classmethod
     def open(cls, run: Run) -> "Measuring":
@@ -58,15 +57,11 @@ class Measuring:
         tools = open_toolbox(run, named=named, while_decoding=True)
         return cls(run, tools, training_and_held_out_shards(run.home)[1])
 
-    def measure(
-        self, name: str, model: EvaluatedModel, modes: Sequence[Mode], others: Sequence[Mode] = ()
-    ) -> None:
+    def measure(self, name: str, model: EvaluatedModel, modes: Sequence[Mode]) -> None:
         """Measure a model by the benchmark of this name, wherever its partitions are out of date.
 
         Args:
             modes: how it is used; a text has one mode, calls disabled.
-            others: in which it may have been used by a study. Rows of these stay where they would
-                be made again as they are.
         """
         evaluation = self.run.settings.evaluation
         if evaluation.is_text(name):
@@ -74,7 +69,7 @@ class Measuring:
         else:
             # The base model beside this one is kept from text to text, and takes memory here.
             self.run.holder.drop_copy()
-            self._ask(name, model, modes, [mode for mode in others if mode not in modes])
+            self._ask(name, model, modes)
         # They would stand beside the new ones in the report and on the model's card.
         empty_earlier_scores(self.run, model)
 
@@ -102,18 +97,20 @@ class Measuring:
     def _results(self, name: str) -> str:
         return self.run.settings.evaluation.result_name(name)
 
-    def _ask(
-        self, name: str, model: EvaluatedModel, modes: Sequence[Mode], others: Sequence[Mode]
-    ) -> None:
+    def asked_in(
+        self, _mode: Mode, _benchmark: Benchmark, items: Sequence[BenchmarkItem]
+    ) -> tuple[Toolbox, Mapping[str, BenchmarkItem]]:
+        """Return the tools of a mode, and by id the items that it asks."""
+        return self.tools, {item.item_id: item for item in items}
+
+    def _ask(self, name: str, model: EvaluatedModel, modes: Sequence[Mode]) -> None:
         benchmark = configured_benchmark(name, self.run.settings)
         items = self._items_in_order(benchmark)
         count = min(self.run.settings.evaluation.items or len(items), len(items))
-        others = [mode for mode in others if self._can_stay(benchmark, items, model, mode)]
         is_all = count == len(items)
         self.items_asked[name] = f"all {count}" if is_all else f"the first {count} of {len(items)}"
         answers = self._answers(benchmark, items, count, model, modes)
-        unasked = self._answers(benchmark, items, 0, model, others)
-        unanswered = {part.address[2]: part for part in (*answers, *unasked) if not part.count}
+        unanswered = {part.address[2]: part for part in answers if not part.count}
         asked = {part.address[2] for part in answers if part.count}
         prefix = f"{self._results(name)}.{model.name}."
         clear_up = partial(self._empty_stale, prefix, asked, unanswered)
@@ -138,18 +135,15 @@ class Measuring:
         show = self.run.progress("evaluating", model.name, name, f"{asked} items")
         answers: list[Answers] = []
         total, done = count * len(modes), 0
+        by_mode = [(mode, *self.asked_in(mode, benchmark, items)) for mode in modes]
         for number, start in enumerate(range(0, len(items), _ITEMS_PER_PART)):
-            part = items[start : start + _ITEMS_PER_PART]
-            ids = [item.item_id for item in part]
+            ids = [item.item_id for item in items[start : start + _ITEMS_PER_PART]]
             of_part = Questions(benchmark, self.tools, self.run.settings)
-            for mode in modes:
-                questions, asked_of_part = of_part, part
-                asked_items = len(part[: max(count - start, 0)])
-                if mode.edit:
-                    tools, edited = self._edited(benchmark, items, mode.edit)
+            for mode, tools, asked_items in by_mode:
+                questions = of_part
+                if tools is not self.tools:
                     questions = Questions(benchmark, tools, self.run.settings)
-                    asked_of_part = [edited[id_] for id_ in ids if id_ in edited]
-                    asked_items = sum(id_ in edited for id_ in ids[:asked_items])
+                wanted = sum(id_ in asked_items for id_ in ids[: max(count - start, 0)])
                 answers.append(
                     Answers(
                         address=(TABLE, ALL, f"{name}.{model.name}.{mode.name}.{number:04d}"),
@@ -160,38 +154,12 @@ class Measuring:
                         progress=partial(_show_total, show, done, total),
                         questions=questions,
                         mode=mode,
-                        items=asked_of_part,
-                        count=asked_items,
+                        items=[asked_items[id_] for id_ in ids if id_ in asked_items],
+                        count=wanted,
                     )
                 )
-                done += asked_items
+                done += wanted
         return answers
-
-    def _can_stay(
-        self, asked: Benchmark, items: Sequence[BenchmarkItem], model: EvaluatedModel, mode: Mode
-    ) -> bool:
-        """Whether rows of a mode can stay: tables are edited again only where there are some."""
-        if mode.edit is None:
-            return True
-        prefix = f"{self._results(asked.name)}.{model.name}.{mode.name}."
-        stored = self.run.warehouse.partitions(TABLE)
-        if not any(part.name.startswith(prefix) for part in stored):
-            return False
-        try:
-            self._edited(asked, items, mode.edit)
-        except ToolformerError:
-            # They may be of other tools, or of other questions.
-            return False
-        return True
-
-    def _edited(
-        self, benchmark: Benchmark, items: Sequence[BenchmarkItem], edit: Edit
-    ) -> EditedTables:
-        """The tables as they are edited under all items, once in a run."""
-        made, key = self._edited_tables, (benchmark.name, edit)
-        if key not in made:
-            made[key] = edited_tables(self.run, self.tools, benchmark, items, edit)
-        return made[key]
 
     def _items_in_order(self, benchmark: Benchmark) -> list[BenchmarkItem]:
         """The items in a fixed random order, so that every part is a fair sample."""
@@ -222,6 +190,12 @@ class Measuring:
     def _ensure(self, output: Measured) -> None:
         state = output.ensure()
         self.states.setdefault(f"{output.name} with {output.model.name}", Counter())[state] += 1
+
+
+def enabled_for(model: EvaluatedModel, settings: Settings) -> Mode:
+    """Return calls as the settings want them, or else as the model was calibrated."""
+    least = min_call_probability(model.directory, settings.decoding.min_call_probability)
+    return enabled(settings.decoding.call_top_k, least)
 
 
 def _show_total(

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import get_args
 
 import dagster as dg
 import polars as pl
@@ -11,49 +10,25 @@ from filelock import Timeout
 
 from assets.evaluation.kept_out import doubt_about
 from assets.evaluation.measured import TABLE
-from assets.evaluation.measuring import Measuring, describe_states
+from assets.evaluation.measuring import Measuring, describe_states, enabled_for
 from assets.evaluation.stage import EVALUATION_RESULTS
 from assets.outputs import data_version_of
 from assets.partition_events import REPORTED, PartitionEvents, PartitionReports
 from assets.run import Run
 from assets.stage_asset import asset_of
 from assets.training.training_inputs import LEFT_OUT
-from toolformer.decoding.calibration import min_call_probability
-from toolformer.decoding.completions import CLOSED
-from toolformer.evaluation.modes import (
-    DISABLED,
-    Mode,
-    StudyName,
-    enabled,
-    forced,
-    modes_by_edit,
-    modes_by_k,
-    modes_without_each,
-)
+from toolformer.evaluation.modes import DISABLED, Mode
 from toolformer.home.expected_errors import EXPECTED_ERRORS, explained, memory_explained
 from toolformer.home.metadata import table_markdown
 from toolformer.home.partitions import EVALUATIONS_PER_RUN, benchmark_and_model
 from toolformer.home.wiring.model_cards import write_model_card
 from toolformer.home.wiring.models import EvaluatedModel, evaluated_model
 from toolformer.settings.evaluation_sections import BASE
+from toolformer.settings.sections import Settings
 from warehouse.schema import ALL
 
-# Of the trigger, as in the paper's table 9.
-_CALL_TOP_KS = (0, 1, 3, 10)
-_STUDY = dg.Field(
-    dg.Enum("Study", [dg.EnumValue(name) for name in get_args(StudyName)]),
-    is_required=False,
-    description="further modes: k (calls by k of the trigger, table 9), tools (without each tool), "
-    "sizes (with calls, the base model too), openings (each answer with a call that is forced), "
-    "tables (the facts that are asked for changed, and deleted)",
-)
 
-
-@asset_of(
-    EVALUATION_RESULTS,
-    backfill_policy=dg.BackfillPolicy.multi_run(EVALUATIONS_PER_RUN),
-    config_schema={"study": _STUDY},
-)
+@asset_of(EVALUATION_RESULTS, backfill_policy=dg.BackfillPolicy.multi_run(EVALUATIONS_PER_RUN))
 def evaluation_results(run: Run) -> PartitionEvents:
     """One row = one benchmark item, by benchmark, item, model and mode.
 
@@ -61,13 +36,12 @@ def evaluation_results(run: Run) -> PartitionEvents:
     knows no calls, has them disabled unless `decoding.min_call_probability` is set. Models are
     `base`, `finetuned`, the controls `plain` and `shuffled`, and those of
     `evaluation.models`; one that was finetuned on a later round has `-round-2` and so on behind its
-    name. `study` adds the modes of a study. Of texts the perplexity is measured, with calls
-    disabled. A benchmark that cannot be measured does not keep the others of a run from it.
+    name. Of texts the perplexity is measured, with calls disabled. A benchmark that cannot be
+    measured does not keep the others of a run from it.
     """
     errors: dict[str, Exception] = {}
     measuring = Measuring.open(run)
     context, loaded = run.context, run.settings
-    study = context.op_execution_context.op_config.get("study")
     reports = PartitionReports(context)
     for model_key, keys in _by_model(context.partition_keys).items():
         finished: EvaluatedModel | None = None
@@ -77,8 +51,7 @@ def evaluation_results(run: Run) -> PartitionEvents:
             try:
                 model = evaluated_model(model_key, run)
                 with memory_explained():
-                    modes, others = _modes(measuring, model, study)
-                    measuring.measure(name, model, modes, others)
+                    measuring.measure(name, model, _modes(model, loaded))
             except EXPECTED_ERRORS as error:
                 context.log.error(f"{name} with {model_key}: {error}")
                 errors[f"{name} with {model_key}"] = error
@@ -100,41 +73,11 @@ def evaluation_results(run: Run) -> PartitionEvents:
     yield REPORTED
 
 
-def _modes(
-    measuring: Measuring, model: EvaluatedModel, study: StudyName | None
-) -> tuple[list[Mode], list[Mode]]:
-    """How a model is used: without calls, and with them where it may open any; then as in a study.
-
-    The base model opens none unless `decoding.min_call_probability` is set: it was not taught
-    calls, so none was calibrated for it. A study leaves out no mode of other runs: Dagster takes a
-    partition that was reported for one that is up to date.
-
-    Returns:
-        These modes, and all modes that a run of these settings may use.
-    """
-    settings = measuring.run.settings
-    is_base = model.name == BASE and settings.decoding.min_call_probability is None
-    if is_base and study is None:
-        # Nobody needs to hear that nothing was calibrated for it.
-        calls = enabled(settings.decoding.call_top_k, CLOSED)
-    else:
-        least = min_call_probability(model.directory, settings.decoding.min_call_probability)
-        calls = enabled(settings.decoding.call_top_k, least)
-    by_k = modes_by_k(_CALL_TOP_KS, with_calls=calls)
-    by_edit = modes_by_edit(with_calls=calls)
-    with_forced = forced(settings.decoding.call_top_k)
-    without = modes_without_each(measuring.tools.tools, with_calls=calls)
-    if study == "k":
-        modes = by_k if is_base or calls in by_k else [*by_k, calls]
-    elif study == "tools":
-        modes = without
-    elif study == "tables":
-        modes = [DISABLED, calls, *by_edit]
-    elif study == "openings":
-        modes = [DISABLED, calls, with_forced]
-    else:
-        modes = [DISABLED] if is_base and study is None else [DISABLED, calls]
-    return modes, [*by_k, *without, with_forced, *by_edit]
+def _modes(model: EvaluatedModel, settings: Settings) -> list[Mode]:
+    """Return calls disabled and, unless the model was never taught calls, enabled."""
+    if model.name == BASE and settings.decoding.min_call_probability is None:
+        return [DISABLED]
+    return [DISABLED, enabled_for(model, settings)]
 
 
 def _by_model(keys: Iterable[str]) -> dict[str, list[str]]:

@@ -18,7 +18,6 @@ from dagster_project.commands.planning import tell_outdated
 from dagster_project.runs.planned_run import PlannedRun, raise_all, run_all
 from dagster_project.runs.run_job import dagster_instance
 from toolformer.errors import ToolformerError
-from toolformer.evaluation.modes import StudyName
 from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.fingerprints import MISSING
 from toolformer.home.home import Home
@@ -54,34 +53,21 @@ def list_benchmarks(options: RunOptions, *, as_json: bool) -> None:
     console.frame(pl.DataFrame(rows), as_json=as_json)
 
 
-def evaluate_models(
-    options: RunOptions, *, models: Sequence[str] = (), study: StudyName | None = None
-) -> None:
-    """Measure models by the benchmarks of the settings, and print what came of it.
+def evaluate_models(options: RunOptions, *, models: Sequence[str] = ()) -> None:
+    """Measure models by the benchmarks of the settings, and print the scores.
 
     Args:
-        models: by name; where there are none, base and the one that `training.variant` says; that
-            one alone for studies, but for sizes all of them and those of `evaluation.models`.
-        study: in its modes, and by the benchmarks that have questions.
+        models: By name; by default base and the one that `training.variant` names.
 
     Raises:
-        RunFailedError: some could not be measured; the others are, and are shown.
-        ToolformerError: there is no such model, or nothing to study.
+        RunFailedError: Some could not be measured; the others are, and are shown.
+        ToolformerError: There is no such model.
     """
     work = options.workspace()
     settings, home = work.settings, work.home
     evaluation = settings.evaluation
-    benchmarks = [
-        name for name in evaluation.benchmarks if not (study and evaluation.is_text(name))
-    ]
-    if study and not benchmarks:
-        raise ToolformerError(
-            "No benchmark of evaluation.benchmarks has questions, so there is nothing to study. "
-            "Name some (`toolformer evaluate --list` shows them)."
-        )
-    finetuned = name_of_variant(settings.training.variant)
-    default = {None: (BASE, finetuned), "sizes": (BASE, finetuned, *evaluation.models)}
-    named = tuple(models) or default.get(study, (finetuned,))
+    benchmarks = list(evaluation.benchmarks)
+    named = tuple(models) or (BASE, name_of_variant(settings.training.variant))
     for name in named:
         check_model_name(name, settings)
     failures: list[RunFailedError] = []
@@ -94,7 +80,6 @@ def evaluate_models(
                 _JOB,
                 (EVALUATION_RESULTS.name,),
                 tuple(evaluation_key(name, model) for name in benchmarks),
-                {EVALUATION_RESULTS.name: {"study": study}} if study else {},
             )
             for model in named
         ]
@@ -171,6 +156,6 @@ def _show(store: Warehouse, settings: Settings) -> None:
         console.frame(calibration.drop("model"))
     console.say(
         'More: `toolformer sql "select * from evaluation_difference"`, `evaluation_table`, '
-        "`call_calibration`, `call_use`, `table_edits`, each item in `evaluation_results`; a page "
+        "`call_calibration`, `call_use`, each item in `evaluation_results`; a page "
         "of it all: `toolformer report`."
     )

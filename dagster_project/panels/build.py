@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 import typer
 
 from dagster_project.commands.flags import AsJson, Changes, Force, ToolNames, VariantName, names_in
-from toolformer.evaluation.modes import StudyName
 from toolformer.settings.corpus_sections import (
     DATE_COLUMN,
     TEXT_COLUMN,
@@ -133,14 +132,6 @@ def evaluate(
     models: Annotated[
         str | None, typer.Option(help="Models, comma-separated: base, finetuned, plain, your own …")
     ] = None,
-    study: Annotated[
-        StudyName | None,
-        typer.Option(
-            help="A study of the paper: k of the trigger, single tools left out, sizes; "
-            "openings: what a call would do in answers without one; or tables: the facts that are "
-            "asked for changed, and deleted (the view `table_edits`)."
-        ),
-    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Maximum items of each benchmark.")
     ] = None,
@@ -168,7 +159,7 @@ def evaluate(
     if list_all:
         list_benchmarks(options, as_json=as_json)
     else:
-        evaluate_models(options, models=names_in(models), study=study)
+        evaluate_models(options, models=names_in(models))
 
 
 @app.command()

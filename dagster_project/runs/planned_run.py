@@ -1,7 +1,7 @@
 """Runs that a command plans and executes in its own process."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -30,7 +30,6 @@ class PlannedRun:
     job: str
     assets: tuple[str, ...]
     partitions: tuple[str, ...] = ()
-    ops: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def run_all(
@@ -61,7 +60,7 @@ def run_all(
                 )
             )
         for partitions in _ranges(instance, _PARTITIONS[run.job], known) if keys else [()]:
-            given = {"assets": run.assets, "partitions": partitions, "ops": run.ops}
+            given = {"assets": run.assets, "partitions": partitions}
             try:
                 run_job(instance, run.job, resources=resources, **given)
             except RunFailedError as error:

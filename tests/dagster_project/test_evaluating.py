@@ -26,17 +26,15 @@ from warehouse.warehouse import Warehouse
 
 
 @pytest.mark.parametrize(
-    ("flags", "models", "study"),
+    ("flags", "models"),
     [
-        ((), ["base", "finetuned"], None),
-        (("--study", "k"), ["finetuned"], "k"),
-        (("--study", "tools", "--variant", "plain"), ["plain"], "tools"),
-        (("--study", "sizes"), ["base", "finetuned", "large"], "sizes"),
-        (("--study", "k", "--models", "large,base"), ["large", "base"], "k"),
+        ((), ["base", "finetuned"]),
+        (("--variant", "plain"), ["base", "plain"]),
+        (("--models", "large,base"), ["large", "base"]),
     ],
 )
-def test_a_study_asks_its_models_by_the_benchmarks_that_have_questions(
-    run, home: Path, monkeypatch, flags: tuple[str, ...], models: list[str], study: str | None
+def test_each_model_is_asked_by_all_benchmarks(
+    run, home: Path, monkeypatch, flags: tuple[str, ...], models: list[str]
 ):
     started: list[PlannedRun] = []
 
@@ -47,18 +45,9 @@ def test_a_study_asks_its_models_by_the_benchmarks_that_have_questions(
     monkeypatch.setattr(evaluating, "run_all", run_all)
     command = ("evaluate", "--benchmarks", "perplexity,dateset", "--set")
     assert run(*command, "evaluation.models={large: large}", *flags).code == 0
-    benchmarks = ["dateset"] if study else ["perplexity", "dateset"]
-    ops = {"evaluation_results": {"study": study}} if study else {}
+    keys = {model: (f"perplexity|{model}", f"dateset|{model}") for model in models}
     assert started == [
-        *(
-            PlannedRun(
-                "evaluate",
-                ("evaluation_results",),
-                tuple(f"{benchmark}|{model}" for benchmark in benchmarks),
-                ops,
-            )
-            for model in models
-        ),
+        *(PlannedRun("evaluate", ("evaluation_results",), keys[model]) for model in models),
         PlannedRun("evaluate", ("evaluation_report",)),
     ]
 
@@ -73,11 +62,8 @@ def test_what_answers_are_and_rows_left_out_are_told(run, home: Path, monkeypatc
     assert "gsm: 1 of 1 answers are what follows the last #### of a solution.\n" in outcome.out
 
 
-def test_a_study_without_questions_and_of_an_unknown_model_is_refused(run, home: Path):
-    command = ("evaluate", "--study", "k", "--benchmarks")
-    outcome = run(*command, "perplexity")
-    assert outcome.is_one_paragraph_naming("evaluation.benchmarks", "questions", "--list")
-    outcome = run(*command, "dateset", "--models", "largest")
+def test_an_unknown_model_is_refused(run, home: Path):
+    outcome = run("evaluate", "--benchmarks", "dateset", "--models", "largest")
     assert outcome.is_one_paragraph_naming("'largest'", "evaluation.models")
 
 

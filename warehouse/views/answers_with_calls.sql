@@ -19,7 +19,7 @@
 --   is_needless_call: it called, though it is right with calls disabled
 --   is_missing_call: it called no tool, though it is wrong with calls disabled
 --   score_if_forced: score of its answer where its own call opens at the one place of the answer
---     without calls where ` [` is likeliest; NULL until `toolformer evaluate --study openings`
+--     without calls where ` [` is likeliest; NULL until `python -m benchmarks.studies openings`
 --   is_unused_result: the result is right, and the answer wrong
 select
     benchmark,

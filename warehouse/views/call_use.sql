@@ -16,7 +16,7 @@
 --   undone_calls: missing calls that the model wrote, and that were taken back, mostly since the tool
 --     had no result: these no lower threshold wins (`answers_with_calls.undone_call`)
 --   right_if_forced: missing calls whose answer is right where the model's own call opens all the
---     same; NULL until `toolformer evaluate --study openings`. These a lower
+--     same; NULL until `python -m benchmarks.studies openings`. These a lower
 --     `decoding.min_call_probability` can win; the others need other calls, so more annotation
 --   forced_share: share of these among the missing calls that the study asked
 --   unused_results: items with a call whose result is right as the answer, and that are wrong

@@ -1,5 +1,5 @@
 -- What a model does with tables that were edited under its questions, after
--- `toolformer evaluate --study tables`.
+-- `python -m benchmarks.studies tables`.
 --
 -- Of the items that ask for a fact of a table; intervals of the scores are in score_intervals.
 --

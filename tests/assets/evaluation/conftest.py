@@ -67,7 +67,6 @@ def measure(tmp_path, file: Path, monkeypatch) -> Callable[..., Any]:
     def measured(
         *,
         modes=MODES,
-        others=(),
         tool: Tool | None = None,
         force: bool = False,
         template: str | None = None,
@@ -97,7 +96,7 @@ def measure(tmp_path, file: Path, monkeypatch) -> Callable[..., Any]:
             progress=lambda *_: lambda done, total: None,
         )
         work = Measuring(run, Toolbox({"Calculator": tool or Sum()}, {}, {}), [])
-        work.measure(benchmark, EvaluatedModel(directory, name="base"), modes, others)
+        work.measure(benchmark, EvaluatedModel(directory, name="base"), modes)
         return work, model.asked
 
     return measured

@@ -1,8 +1,6 @@
 """Scores of before beside new ones: which stay, and which go."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,30 +12,17 @@ from tests.assets.evaluation.conftest import MODES, QUESTIONS, Sum, questions, s
 from tests.homes import write_lines
 from toolformer.decoding.completions import MinCallProbability
 from toolformer.errors import ModelNotFoundError
-from toolformer.evaluation.modes import DISABLED, enabled, modes_by_k
+from toolformer.evaluation.modes import DISABLED, Mode, enabled
 from warehouse.warehouse import Warehouse
 
 
-def test_rows_of_a_study_stay_while_they_would_be_made_again_and_no_longer(measure):
-    likely = enabled(10, MinCallProbability(0.2, 0.1))
-    by_k = modes_by_k([0, 1, 10], with_calls=likely)
-    without = replace(likely, name="without-Calculator", without_tool="Calculator")
-    measure(modes=[*by_k, likely, without])
-
-    def modes_left(**changed: Any) -> set[str]:
-        work, _ = measure(others=[*by_k, changed.pop("without", without)], **changed)
-        return {mode for _, mode in scores(work)}
-
-    every = {"disabled", "enabled", "k-1", "k-10", "without-Calculator"}
-    assert modes_left(modes=[DISABLED, likely]) == every
-    # They are about rank alone; what is left out of is not.
-    likelier = enabled(10, MinCallProbability(0.3, 0.1))
-    changed = replace(likelier, name="without-Calculator", without_tool="Calculator")
-    left = modes_left(modes=[DISABLED, likelier], without=changed)
-    assert left == every - {"without-Calculator"}
-    tool = Sum()
-    tool.version = "2"
-    assert modes_left(modes=[DISABLED, likelier], tool=tool) == {"disabled", "enabled"}
+def test_rows_of_other_modes_go_with_the_next_measurement(measure):
+    modes = {each.name: each for each in (*MODES, Mode("k-1", 1), Mode("k-3", 3))}
+    work, _ = measure(modes=list(modes.values()))
+    assert {mode for _, mode in scores(work)} == {*modes}
+    work, asked = measure()
+    assert {mode for _, mode in scores(work)} == {"disabled", "enabled"}
+    assert not asked
 
 
 def test_a_model_that_took_anothers_place_has_no_scores_of_that_one_by_another_benchmark(
@@ -92,7 +77,7 @@ def test_items_that_are_gone_leave_no_rows_behind(measure, file: Path):
 
 
 def test_rows_of_a_model_that_was_replaced_go_in_every_mode(measure, tmp_path):
-    measure(modes=modes_by_k([0, 1, 10], with_calls=enabled(10)))
+    measure(modes=[*MODES, Mode("k-1", 1)])
     (tmp_path / "model" / "config.json").write_text('{"retrained": true}')
     work, _ = measure(modes=[DISABLED])
     assert {mode for _, mode in scores(work)} == {"disabled"}

@@ -9,7 +9,7 @@ from assets.evaluation.measured import TABLE
 from tests.assets.evaluation.conftest import DECIMALS, MODES, QUESTIONS, Sum, scores
 from tests.homes import write_lines
 from toolformer.decoding.completions import MinCallProbability
-from toolformer.evaluation.modes import DISABLED, enabled, modes_by_k
+from toolformer.evaluation.modes import DISABLED, Mode, enabled
 from toolformer.home.fingerprints import FINGERPRINT, PARTS
 from toolformer.home.wiring.models import EvaluatedModel
 from warehouse.schema import ALL
@@ -32,13 +32,13 @@ def test_items_are_stored_in_parts_and_are_then_up_to_date(measure):
     assert (work.states, asked) == ({"own with base": {"up to date": 6}}, [])
 
 
-def test_another_min_probability_asks_again_with_calls_and_a_study_of_k_does_without(measure):
+def test_another_min_probability_asks_again_with_calls_and_other_modes_keep_their_own(measure):
     measure()
     likely = enabled(10, MinCallProbability(0.2, 0.1))
     work, _ = measure(modes=[DISABLED, likely])
     assert work.states == {"own with base": {"up to date": 3, "done": 3}}
-    work, _ = measure(modes=modes_by_k([0, 10], with_calls=likely), others=[likely])
-    assert work.states == {"own with base": {"up to date": 3, "done": 3}}
+    work, _ = measure(modes=[DISABLED, likely, Mode("k-10", 10)])
+    assert work.states == {"own with base": {"up to date": 6, "done": 3}}
     rows = work.run.warehouse.query(
         "select distinct mode, call_top_k, min_call_probability, min_call_probability_behind_prompt"
         " from evaluation_results"

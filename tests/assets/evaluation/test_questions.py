@@ -12,7 +12,7 @@ from toolformer.decoding.completions import MinCallProbability
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
-from toolformer.evaluation.modes import DISABLED, Mode, enabled, forced
+from toolformer.evaluation.modes import DISABLED, Mode, enabled
 from toolformer.forward.chat_template import plain_template
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.settings.evaluation_sections import QuestionFileSettings
@@ -110,7 +110,8 @@ def test_a_forced_call_opens_where_it_is_likeliest_whatever_its_probability(benc
     # Without that nothing would open: its probability is far below what calls need.
     model = calling_model()
     least = enabled(1, MinCallProbability.everywhere(0.9))
-    for modes in ([DISABLED, least, forced(1)], [forced(1)]):
+    forced = Mode("forced", 1, is_forced=True)
+    for modes in ([DISABLED, least, forced], [forced]):
         # What it writes without calls is asked for where it is not known.
         questions = questions_of(benchmark)
         rows = {mode.name: rows_of(questions, model, mode, items_of(benchmark)) for mode in modes}

@@ -4,8 +4,8 @@ from contextlib import suppress
 
 import pytest
 
-from assets.evaluation import edited_tables as module
-from assets.evaluation.edited_tables import EditedTables, edited_tables
+from benchmarks import edited_tables as module
+from benchmarks.edited_tables import EditedTables, edited_tables
 from tests.homes import write_lines
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.benchmarks.question_file import QuestionFile

@@ -8,13 +8,12 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from toolformer.base.digests import number_digest
 from toolformer.base.whole_files import write_whole
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
-from toolformer.evaluation.modes import Edit
 from toolformer.home.home import Home
 from toolformer.home.wiring.toolbox import Toolbox, open_toolbox, options_of
 from toolformer.home.wiring.workspace import Workspace
@@ -23,6 +22,8 @@ from tools.plugins.table_names import folded
 from tools.plugins.table_rows import Table
 from tools.plugins.table_tool import TABLE_TOOL
 
+# What is done to the facts that questions ask for.
+Edit = Literal["changed", "deleted"]
 _LONGEST_SUBJECT = 12  # words
 
 
