@@ -45,10 +45,6 @@ class ChatTemplateError(ToolformerError, ValueError):
     """A model's chat template does not write a conversation."""
 
 
-class UnservedGenerationError(ToolformerError, ValueError):
-    """Transformers' `generate`, or a task, asks for what decoding with calls cannot do."""
-
-
 class TrainingError(ToolformerError, ValueError):
     """There is nothing to train on, or training diverged."""
 

@@ -13,12 +13,10 @@ from assets.outputs import Output
 from assets.stage import PER_VARIANT, Part, Stage, always
 from assets.training.training_inputs import training_set_digest
 from toolformer.base.beside_models import RECORD_FILE
-from toolformer.generation.model_folder import write_custom_generate
 from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
 from toolformer.home.wiring.model_cards import write_model_card
 from toolformer.home.wiring.models import base_model_directory, finetuned_model_directory
 from toolformer.home.wiring.workspace import Workspace
-from toolformer.settings.training_sections import PLAIN
 from toolformer.training.model_card import CARD_FILE
 from toolformer.training.progress import perplexity_rise
 from tools.model_identity import chat_template_identity, model_identity
@@ -141,9 +139,7 @@ class ModelOutput(Output):
         return True
 
     def write_card(self) -> None:
-        """Write what the model needs on a hub: its card, and code that decodes with calls."""
-        if self.run.settings.training.variant != PLAIN:
-            write_custom_generate(self.directory)
+        """Write the model's card, which model hubs show."""
         write_model_card(self.directory, self.run)
 
     def complete(self) -> None:

@@ -1,12 +1,18 @@
-"""A home in Python, for reading: its rows as Polars frames, its kept calls, one call explained."""
+"""A home in Python, for reading: its rows as Polars frames, its calls, its model and tools."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ToolformerError
 from toolformer.home import home as places
 from toolformer.home.lost_shards import log_lost_shards
+from toolformer.home.wiring.models import finetuned_model_directory
+from toolformer.home.wiring.toolbox import open_toolbox
+from toolformer.home.wiring.workspace import Workspace
+from toolformer.settings.settings_file import load_settings
+from tools.base import Tool
 from warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -38,6 +44,20 @@ class Home:
         self.places.check_there()
         self.warehouse = Warehouse(self.places.warehouse, self.places.database)
         log_lost_shards(self.places)
+
+    @cached_property
+    def _workspace(self) -> Workspace:
+        return Workspace(load_settings(self.places.settings_file), self.places)
+
+    @property
+    def model(self) -> Path:
+        """Folder of the model that toolformer.yaml's settings finetune, trained or not."""
+        return finetuned_model_directory(self._workspace)
+
+    @cached_property
+    def tools(self) -> list[Tool]:
+        """The tools that toolformer.yaml enables and that can run here, ready for `complete`."""
+        return list(open_toolbox(self._workspace, while_decoding=True).tools.values())
 
     def sql(self, query: str) -> "pl.DataFrame":
         """Returns the rows of one `select` over tables and views; see `run_query` for errors."""

@@ -58,7 +58,7 @@ def model_card(
         library_name="transformers",
         pipeline_tag="text-generation",
         license=word if LICENCE_WORD.fullmatch(word) else "other",
-        tags=["toolformer", *(["tool-use", "custom_generate"] if has_calls else [])],
+        tags=["toolformer", *(["tool-use"] if has_calls else [])],
     )
     tool_counts = ", ".join(f"{count:,} of {tool}" for tool, count in calls.items())
     parts = [
@@ -97,11 +97,18 @@ def model_card(
 
 
 _USE = """\
-The model writes ` [Tool(arguments) ->`, and whoever decodes has to run the call and put the \
-result and `]` behind it. Decoded otherwise it invents results. Transformers puts them in by \
-`model.generate(**inputs, custom_generate="{name}", trust_remote_code=True, tools=["Calculator"], \
-max_new_tokens=60)`, which runs the code in `custom_generate/`: read it first. `tools` takes \
-"Calculator", "Calendar" and typed functions, which are called by their names."""
+The model writes ` [Tool(arguments) ->`; the program that decodes has to run the call and to \
+insert its result and `]`. Without that the model invents results. In a clone of toolformer:
+
+```python
+from toolformer import complete
+
+answer = complete("36 boxes of 45 eggs are 36 * 45 =", "{name}", tools=["Calculator"])
+print(answer.text, answer.calls)
+```
+
+`hf upload OWNER/{name} {name}` puts the folder on a hub, and \
+`hf download OWNER/{name} --local-dir {name}` fetches it."""
 
 _LIMITS = """\
 - It calls a tool where that lowered the loss of its base model, not where a person would; calls \

@@ -87,8 +87,6 @@ def test_each_variant_is_a_model_with_its_record_curve_and_card(home: Home, base
         assert json.loads((folder / "toolformer.json").read_text())["facts"]["variant"] == variant
         assert ("It is a control." in (folder / "README.md").read_text()) == (variant != "calls")
         assert each["model card"] == (folder / "README.md").read_text()
-        # Transformers decodes with it wherever it is there and code is trusted.
-        assert (folder / "custom_generate" / "generate.py").is_file() == (variant != "plain")
     curves = Warehouse(home.warehouse, home.database).read_partitions("training_metrics", ALL)
     by_variant = curves.group_by("variant").agg(pl.col("step").sort())
     assert dict(by_variant.iter_rows()) == {variant: [1, 2] for variant in VARIANTS}

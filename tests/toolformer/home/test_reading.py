@@ -39,6 +39,18 @@ def test_a_home_is_read_in_python_and_stays_as_it_is(root: Path):
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 
 
+def test_the_model_and_the_tools_of_a_home_are_those_of_its_settings(root: Path, tmp_path):
+    copy = shutil.copytree(root, tmp_path / "home")
+    (copy / "toolformer.yaml").write_text(
+        "sampling: {round: 2}\ntools: {QA: {is_enabled: false}, WikiSearch: {is_enabled: false},"
+        " MT: {is_enabled: false}}"
+    )
+    home = Home(copy)
+    assert home.model == copy / "models" / "toolformer-round-2"
+    assert [tool.name for tool in home.tools] == ["Calculator", "Calendar"]
+    assert home.tools is home.tools
+
+
 @pytest.mark.parametrize("is_opened_by_a_command", [True, False])
 def test_reading_writes_nothing_into_a_home_that_nobody_has_prepared(
     root: Path, tmp_path, monkeypatch, *, is_opened_by_a_command: bool
