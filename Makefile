@@ -61,9 +61,11 @@ $(STAMP): $(DEPENDENCIES) pyproject.toml
 demo: $(STAMP)  ## The whole pipeline on the embedded model and texts, in minutes
 	$(BIN)/toolformer recipe demo
 
-ui: $(STAMP)  ## Dagster on the loopback address (UI_PORT=3000); an empty home is prepared first
-	$(BIN)/python -m dagster_project.commands.prepare_home
-	$(BIN)/python -m dagster_project.commands.ui -p $(UI_PORT)
+# Dagster wants an absolute path. The home's own dagster.yaml is never replaced.
+ui: $(STAMP)  ## `dagster dev` on the loopback address (UI_PORT=3000)
+	@mkdir -p "$$DAGSTER_HOME"
+	@test -e "$$DAGSTER_HOME/dagster.yaml" || cp dagster_project/dagster.yaml "$$DAGSTER_HOME"
+	DAGSTER_HOME="$$(cd "$$DAGSTER_HOME" && pwd)" $(BIN)/dagster dev --host 127.0.0.1 --port $(UI_PORT)
 
 # Two tests at a time, each with one thread: two with two threads would wait for each other's.
 # Files come in their order: those of tests/assets take longest, and at the end one worker would be

@@ -5,7 +5,7 @@ import dagster as dg
 from assets.run import Run
 from assets.stage import Stage
 from assets.stage_asset import FOLLOWS, asset_of
-from toolformer.home.report import ADDRESS
+from toolformer.home.plots.style import markdown_image
 from toolformer.home.report.page import write_report
 from toolformer.home.report.verdicts import verdicts_markdown
 
@@ -22,16 +22,25 @@ REPORT = Stage(
 def report(run: Run) -> dg.MaterializeResult:
     """One HTML page for everybody: kept calls against chance, gains, costs, texts with their calls.
 
-    **[Open the report](/toolformer/report)**, where this UI is the one that `make ui` starts. The
-    file needs no network and can be passed on; `toolformer report` writes it wherever you say.
+    Each materialisation has the path of the file, and its figures. The file needs no
+    network and can be passed on. `toolformer report` writes it wherever you say.
     """
     file = run.home.report
     contents = write_report(file, run.warehouse, run.settings)
+    figures = {
+        "gains": contents.gain_pictures,
+        "kept calls by filtering threshold": contents.sweeps,
+        "training": contents.training,
+    }
     return dg.MaterializeResult(
         metadata={
-            "report": dg.MetadataValue.url(ADDRESS),
             "file": dg.MetadataValue.path(str(file)),
             "verdicts": dg.MetadataValue.md(verdicts_markdown(contents.verdicts)),
+            **{
+                name: dg.MetadataValue.md("\n\n".join(markdown_image(*each) for each in pictures))
+                for name, pictures in figures.items()
+                if pictures
+            },
             "texts shown": contents.texts.texts,
             "bytes": file.stat().st_size,
         }

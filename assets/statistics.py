@@ -8,7 +8,6 @@ import dagster as dg
 from assets.run import Run
 from assets.stage import Stage
 from assets.stage_asset import FOLLOWS, asset_of
-from toolformer.home.report import ADDRESS
 from toolformer.home.report.verdicts import Verdict, verdicts_markdown, verdicts_of
 
 CALL_STATISTICS = Stage(
@@ -25,7 +24,7 @@ CALL_STATISTICS = Stage(
 def call_statistics(run: Run) -> dg.MaterializeResult:
     """Numbers of the calls so far, of the round of annotation that the settings name.
 
-    The [page of the report](/toolformer/report) has funnel, thresholds and texts of all rounds;
+    The HTML file of the asset `report` has funnel, thresholds and texts of all rounds.
     `toolformer stats` prints why calls were dropped.
     """
     loaded, store = run.settings, run.warehouse.skipping_damage()
@@ -41,7 +40,6 @@ def call_statistics(run: Run) -> dg.MaterializeResult:
             "kept": int(statistics["kept"].sum()),
             "tokens fed": int(statistics["tokens_fed"].sum()),
             "seconds of computing": round(float(statistics["seconds"].sum()), 1),
-            "report": dg.MetadataValue.url(ADDRESS),
         }
     )
 

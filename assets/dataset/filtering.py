@@ -14,7 +14,7 @@ from warehouse.query import ask_frames
 def decide_calls(work: PartitionRun) -> OutputRows:
     """Losses and decisions; one row = one executed call, kept or with the reason why not.
 
-    The [report](/toolformer/report) shows calls in their texts. So does, of kept calls,
+    The HTML file of the asset `report` shows calls in their texts. So does, for kept calls,
     `toolformer sql "select text_before, call, text_after from kept_examples"`.
 
     One SQL statement over `scored_calls`, so that another filtering or contrast threshold needs no

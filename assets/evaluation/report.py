@@ -7,7 +7,6 @@ from assets.evaluation.tables import gains
 from assets.run import Run
 from assets.stage_asset import asset_of
 from toolformer.home.metadata import table_markdown
-from toolformer.home.report import ADDRESS
 from toolformer.home.report.remarks import remarks_on_scores
 from toolformer.home.wiring.models import name_of_model, name_of_variant
 from warehouse.schema import ALL
@@ -19,7 +18,7 @@ def evaluation_report(run: Run) -> dg.MaterializeResult:
 
     Scores go into `score_intervals`, paired differences into `paired_differences`. The views
     `evaluation_table`, `evaluation_difference`, `call_calibration` and `call_use` have them with
-    the paper's, the [page of the report](/toolformer/report) shows them.
+    the paper's. The HTML file of the asset `report` shows them.
     """
     loaded, store = run.settings, run.warehouse
     measured = compare(run)
@@ -29,7 +28,6 @@ def evaluation_report(run: Run) -> dg.MaterializeResult:
         metadata={
             f"what {model} gains from calls": table_markdown(gained, rows=40),
             **{f"remark: {of}": said for of, said in remarks_on_scores(store).items()},
-            "report": dg.MetadataValue.url(ADDRESS),
             "dagster/row_count": store.read_partitions("score_intervals", ALL).height,
             "benchmarks": len(measured),
         }

@@ -27,7 +27,6 @@ from assets.training.planned_training import PlannedTraining, planned_training, 
 from toolformer.forward.memory import check_training_fits
 from toolformer.forward.precision import training_precision
 from toolformer.home.partitions import MODELS, register
-from toolformer.home.report import ADDRESS
 from toolformer.home.wiring.models import (
     base_model_directory,
     evaluated_model,
@@ -203,5 +202,4 @@ def _report(model: FinetunedModel) -> dict[str, Any]:
         "development perplexity of the base model": result["base_perplexity"],
         "best development perplexity": result["best_perplexity"],
         # It has the curve.
-        "report": dg.MetadataValue.url(ADDRESS),
     }

@@ -29,6 +29,7 @@ from tests.processes import await_until, finish, start
 _SHARDS = 4
 _BACKFILLS = 3
 _COMMAND_SECONDS, _RUN_SECONDS, _END_SECONDS = 120.0, 300.0, 300.0
+_DAGSTER = Path(sys.executable).with_name("dagster")
 _RUN = re.compile(rb'"(?:pipeline_run_id|run_id)": "([0-9a-f-]{36})"')
 # Few seconds per shard. Places and calls are proposed, so that most shards have some.
 _SETTINGS: Mapping[str, Any] = {
@@ -47,9 +48,9 @@ _SETTINGS: Mapping[str, Any] = {
 def play(made: Cluster) -> list[str]:
     """Run the scenario; returns what is wrong so far."""
     SmallHome(made.home).write_settings(_SETTINGS)
-    prepared = made.head.run(command("commands.prepare_home"), log="prepare")
-    finish(prepared, "preparing the home", seconds=_COMMAND_SECONDS)
-    services = {"Dagster's services": made.head.run(command("commands.ui"), log="services")}
+    ingested = made.head.run(command("cli", "ingest", "starter-texts"), log="ingest")
+    finish(ingested, "ingesting the texts", seconds=_COMMAND_SECONDS)
+    services = {"Dagster's services": made.head.run([_DAGSTER, "dev"], log="services")}
     _backfill(made)
     middle: set[str] = set()
 
@@ -120,8 +121,7 @@ def _makers(made: Mapping[Address, str], table: str) -> set[str]:
 
 def _backfill(made: Cluster) -> None:
     arguments = ("-w", "workspace.yaml", "-j", "build_dataset", "--all", "yes", "--noprompt")
-    dagster = Path(sys.executable).with_name("dagster")
-    launched = made.head.run([dagster, "job", "backfill", *arguments], log="backfill")
+    launched = made.head.run([_DAGSTER, "job", "backfill", *arguments], log="backfill")
     finish(launched, "dagster job backfill", seconds=_COMMAND_SECONDS)
     say("a backfill is launched")
 

@@ -1,8 +1,10 @@
 """What Dagster is told: the graph, its jobs, and what loading it costs."""
 
+import os
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -64,6 +66,19 @@ def test_dagster_commands_and_dg_load_the_same_module():
     project = tomllib.loads((REPOSITORY / "dg.toml").read_text())["project"]
     assert project["code_location_name"] == entry["python_module"]["location_name"]
     assert project["code_location_target_module"] == entry["python_module"]["module_name"]
+
+
+@pytest.mark.slow
+def test_dg_loads_the_definitions(tmp_path):
+    dg = Path(sys.executable).with_name("dg")
+    if not dg.exists():
+        pytest.skip("dagster-dg-cli is not installed (extra `clients`)")
+    environment = {**os.environ, "TOOLFORMER_HOME": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
+    checked = subprocess.run(
+        [dg, "check", "defs"], cwd=REPOSITORY, env=environment, capture_output=True, text=True
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert "All definitions loaded successfully." in checked.stdout
 
 
 class TestCodeVersions:

@@ -108,7 +108,7 @@ class Home:
     table_indexes = _Place("cache/tables", of_machine=True)
     """Indexes of the tables in which tools look up facts."""
     report = _Place("report.html")
-    """Report that the UI opens."""
+    """HTML page of the asset `report`."""
     dagster = _Place("dagster", of_machine=True)
     """DAGSTER_HOME, with the logs of processes and, by default, SQLite databases."""
 

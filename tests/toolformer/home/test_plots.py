@@ -1,12 +1,13 @@
 """Drawings of the report; builds, trainings and evaluations draw every figure."""
 
+import base64
 import re
 from xml.etree import ElementTree
 
 import polars as pl
 
 from toolformer.home.plots.figures import threshold_plot, training_curve
-from toolformer.home.plots.style import FAINT, GRID, TEXT, svg_of
+from toolformer.home.plots.style import FAINT, GRID, TEXT, markdown_image, svg_of
 
 
 def sweep() -> pl.DataFrame:
@@ -30,6 +31,16 @@ def test_the_drawing_takes_its_ink_from_the_page_and_says_what_it_shows():
     assert svg_of(threshold_plot(sweep()), "another name") != drawing
     # One panel alone is named by the page.
     assert "QA" not in words
+
+
+def test_a_drawing_is_an_image_in_markdown_without_the_colours_of_a_page():
+    image = markdown_image("QA", svg_of(threshold_plot(sweep()), "thresholds"))
+    found = re.fullmatch(r"!\[QA\]\(data:image/svg\+xml;base64,(.+)\)", image)
+    assert found
+    drawing = base64.b64decode(found[1]).decode()
+    assert ElementTree.fromstring(drawing).get("style") == "background: white"
+    assert TEXT in drawing
+    assert "var(" not in drawing
 
 
 def test_the_training_curve_shows_what_the_kept_checkpoint_is_chosen_by():

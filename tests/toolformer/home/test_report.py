@@ -4,14 +4,10 @@ import json
 import re
 
 import pytest
-from starlette.applications import Starlette
-from starlette.testclient import TestClient
 
-from dagster_project.commands.web_server import with_own_pages
 from tests.warehouse.rows import CALL, SAMPLED, TEXT, frame, new_warehouse, put, put_calls
-from toolformer.home.report import ADDRESS
 from toolformer.home.report.contents import contents_of
-from toolformer.home.report.page import page_of, write_report
+from toolformer.home.report.page import page_of
 from toolformer.settings.sections import Settings
 from warehouse.warehouse import Warehouse
 
@@ -251,15 +247,3 @@ def test_a_strangers_text_is_shown_and_does_nothing(store):
     assert "".join(part for part in text["parts"] if isinstance(part, str)) == (
         f"See {STRANGE} and more."
     )
-
-
-def test_the_web_server_shows_the_report_of_its_home(store, tmp_path, monkeypatch):
-    monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path))
-    client = TestClient(with_own_pages(Starlette()))
-    missing = client.get(ADDRESS)
-    assert missing.status_code == 404
-    assert "toolformer report" in missing.text
-    write_report(tmp_path / "report.html", store, Settings())
-    found = client.get(ADDRESS)
-    assert found.headers["content-type"].startswith("text/html")
-    assert "What the tools brought" in found.text

@@ -1,5 +1,6 @@
 """How the figures of the report look: colours, panels, text, and the drawing."""
 
+import base64
 import io
 from typing import TYPE_CHECKING, Any
 
@@ -92,3 +93,11 @@ def svg_of(figure: "Figure", name: str) -> str:
     for colour, variable in _PAGE_COLOURS.items():
         text = text.replace(colour, f"var({variable})")
     return text
+
+
+def markdown_image(caption: str, svg: str) -> str:
+    """Return an `svg_of` element as a Markdown image, on white, since an image has no page."""
+    for colour, variable in _PAGE_COLOURS.items():
+        svg = svg.replace(f"var({variable})", colour)
+    content = svg.replace("<svg", '<svg style="background: white"', 1).encode()
+    return f"![{caption}](data:image/svg+xml;base64,{base64.b64encode(content).decode()})"
