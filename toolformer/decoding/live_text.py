@@ -152,11 +152,6 @@ def _take(steps: list[TraceStep], kind: str) -> tuple[TraceStep, ...]:
     return taken
 
 
-def before_stop(text: str, stop_texts: Sequence[str]) -> str:
-    """The text up to a stop text; one with a call in its midst the decoder does not see."""
-    return min((text.partition(stop)[0] for stop in stop_texts), key=len, default=text)
-
-
 def uncertain_characters(text: str, stop_texts: tuple[str, ...]) -> int:
     """How many of the last characters may become others, or the beginning of a stop text.
 

@@ -9,9 +9,11 @@ call is made where the Calculator may be called.
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
+from tests.conftest import happens
 from toolformer.decoding.completions import Completion, DecodedCall, TraceStep, UndoneCall
 from toolformer.decoding.live_batch import BatchClosedError, QueueFullError
 from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest
@@ -44,23 +46,25 @@ def step(text: str, kind="sampled", probability: float | None = 0.125) -> TraceS
 class FakeText:
     request: LiveRequest
     listener: Listener
-    batch: "FakeBatch"
     row: SimpleNamespace
+    number: int
+    ending: Future[None] = field(default_factory=Future)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def cancel(self) -> None:
         self.cancelled.set()
-        self.batch.leave_queue(self)
+        if self.ending.cancel():
+            self.listener(LiveEnd(None))
 
     def words(self, asked: str) -> Sequence[str]:
-        every_other = WORDS[: 3 * (self.batch.requests.index(self.request) % 2)]
+        every_other = WORDS if self.number % 2 else ()
         few = {"silent": (), "mumbled": (" ", "\n", " "), "moody": every_other}
         return few.get(asked, WORDS)
 
     def pieces(self):
         """Pieces, then how the text ended."""
         request, settings = self.request, self.request.settings
-        asked = request.prompt.removeprefix("<|endoftext|>")
+        asked = request.prompt
         if asked == "fail":
             raise ValueError("the batch has a bug")
         if asked == "large":
@@ -108,26 +112,28 @@ class FakeText:
             end = LiveEnd(completion)
         except (ValueError, MemoryError) as error:
             end = LiveEnd(None, error=error)
-        self.batch.ended(self)
         self.listener(end)
 
 
 class FakeBatch:
     def __init__(self, model: object = None, *, max_active: int = 4, max_waiting: int = 4):
-        self.max_active, self.max_waiting = max_active, max_waiting
+        self.max_active, self._most = max_active, max_active + max_waiting
         self.requests: list[LiveRequest] = []
-        self._running: list[FakeText] = []
-        self._queue: list[FakeText] = []
-        self._change = threading.Condition(threading.RLock())
+        self._texts: list[FakeText] = []
+        self._pool = ThreadPoolExecutor(max_active)
         self._is_closed = False
 
     @property
     def active(self) -> int:
-        return len(self._running)
+        return min(self._unfinished, self.max_active)
 
     @property
     def waiting(self) -> int:
-        return len(self._queue)
+        return self._unfinished - self.active
+
+    @property
+    def _unfinished(self) -> int:
+        return sum(not text.ending.done() for text in self._texts)
 
     def start(self) -> None:
         pass
@@ -135,48 +141,22 @@ class FakeBatch:
     def submit(self, request: LiveRequest, listener: Listener) -> FakeText:
         if len(request.prompt) > LONGEST_PROMPT:
             raise SequenceTooLongError(f"The prompt has {len(request.prompt)} tokens.")
-        with self._change:
-            if self._is_closed:
-                raise BatchClosedError("closed")
-            if self.active == self.max_active and self.waiting == self.max_waiting:
-                raise QueueFullError("full")
-            row = SimpleNamespace(prompt_tokens=len(request.prompt.split()))
-            text = FakeText(request, listener, self, row)
-            self.requests.append(request)
-            self._queue.append(text)
-            self._fill()
+        if self._is_closed:
+            raise BatchClosedError("closed")
+        if self._unfinished == self._most:
+            raise QueueFullError("full")
+        row = SimpleNamespace(prompt_tokens=len(request.prompt.split()))
+        self.requests.append(request)
+        text = FakeText(request, listener, row, len(self.requests))
+        text.ending = self._pool.submit(text.run)
+        self._texts.append(text)
         return text
 
-    def ended(self, text: FakeText) -> None:
-        with self._change:
-            self._running.remove(text)
-            self._fill()
-
-    def leave_queue(self, text: FakeText) -> None:
-        with self._change:
-            if text not in self._queue:
-                return
-            self._queue.remove(text)
-            self._change.notify_all()
-        text.listener(LiveEnd(None))
-
     def close(self) -> None:
-        with self._change:
-            self._is_closed = True
-            for text in [*self._running, *self._queue]:
-                text.cancel()
-            self._change.wait_for(self._is_idle, 5)
+        self._is_closed = True
+        for text in self._texts:
+            text.cancel()
+        self._pool.shutdown()
 
     def is_idle_soon(self, seconds: float = 30) -> bool:
-        with self._change:
-            return self._change.wait_for(self._is_idle, seconds)
-
-    def _is_idle(self) -> bool:
-        return not self._running and not self._queue
-
-    def _fill(self) -> None:
-        while self._queue and self.active < self.max_active:
-            text = self._queue.pop(0)
-            self._running.append(text)
-            threading.Thread(target=text.run, daemon=True).start()
-        self._change.notify_all()
+        return happens(lambda: not self._unfinished, seconds=seconds)

@@ -108,30 +108,6 @@ def test_the_server_decides_where_a_request_does_not_whether_calls_stand_in_text
         assert model["toolformer"]["calls_in_text"] is False
 
 
-# What their clients send unasked.
-LANGCHAIN = {
-    "temperature": 0.7,
-    "max_tokens": 256,
-    "top_p": 1,
-    "frequency_penalty": 0,
-    "presence_penalty": 0,
-    "n": 1,
-    "seed": None,
-    "logprobs": None,
-    "stop": ["Observation:"],
-}
-LLAMA_INDEX = {"temperature": 0.1, "max_tokens": 200, "stream": False}
-
-
-@pytest.mark.parametrize("sent", [LANGCHAIN, LLAMA_INDEX], ids=["LangChain", "LlamaIndex"])
-def test_default_temperatures_of_clients_sample_between_live_calls(running: Running, sent: dict):
-    (choice,) = running.complete(["6 * 7"], model="tiny/model", **sent).json()["choices"]
-    assert choice["toolformer"]["calls"][0]["result"] == "42"
-    settings = running.batch.requests[-1].settings
-    assert settings.temperature == sent["temperature"]
-    assert settings.decoding.tools == ("Calculator", "Calendar")
-
-
 def test_what_is_asked_for_is_what_the_batch_is_told(running: Running):
     calls = {"call_top_k": 2, "min_call_probability": 0.5, "max_calls": 3, "tools": ["Calendar"]}
     running.complete(model="tiny/model", max_tokens=3, stop=["!", "?"], logprobs=4, **calls)
@@ -217,30 +193,3 @@ def test_a_model_is_described_with_what_it_was_measured_to_get_right():
     assert model["toolformer"]["examples"] == [
         {"tool": tool, "text": text} for tool, text in examples
     ]
-
-
-# The official client
-
-
-def test_the_official_client_completes_streams_and_reads_errors(running: Running):
-    openai = pytest.importorskip("openai", reason="needs the extra `clients`")
-    with openai.OpenAI(
-        base_url=f"{running.client.base_url}/v1", api_key="none", max_retries=0
-    ) as client:
-        assert [model.id for model in client.models.list()] == ["tiny/model"]
-        assert client.models.retrieve("tiny/model").owned_by == "toolformer"
-        asked = {"model": "tiny/model", "prompt": "6 * 7", "temperature": 0}
-        whole = client.completions.create(**asked, logprobs=2, extra_body={"max_calls": 1})
-        assert whole.choices[0].text == ANSWER
-        assert whole.choices[0].logprobs.token_logprobs[0] == -0.5
-        assert whole.choices[0].toolformer["calls"][0]["result"] == "42"
-        parts = list(
-            client.completions.create(**asked, stream=True, stream_options={"include_usage": True})
-        )
-        assert "".join(part.choices[0].text for part in parts if part.choices) == ANSWER
-        assert parts[-1].usage.prompt_tokens == 3
-        with pytest.raises(openai.BadRequestError) as caught:
-            client.completions.create(**{**asked, "n": 2})
-        assert caught.value.param == "n"
-        with pytest.raises(openai.APIError, match="The server failed"):
-            list(client.completions.create(**{**asked, "prompt": "fail"}, stream=True))
