@@ -123,7 +123,7 @@ def make_app(
     app.include_router(api)
     # Not mounted: that would answer for methods that the other addresses do not take.
     for path in ("/", *(f"/{file.name}" for file in _PAGE.iterdir())):
-        app.routes.append(Route(path, StaticFiles(directory=_PAGE, html=True)))
+        app.routes.append(Route(path, StaticFiles(directory=_PAGE, html=True), methods=["GET"]))
     return app
 
 

@@ -133,9 +133,11 @@ def test_other_addresses_methods_and_models_are_refused(running: Running):
     for method, path, allowed in (
         ("GET", "/v1/completions", "POST"),
         ("DELETE", "/v1/models", "GET"),
+        ("POST", "/page.js", "GET, HEAD"),
     ):
         refused = client.request(method, path)
-        assert (refused.status_code, refused.headers["allow"]) == (405, allowed)
+        assert refused.status_code == 405
+        assert set(refused.headers["allow"].split(", ")) == set(allowed.split(", "))
         assert "does not take the method" in error_of(refused)["message"]
     for answer in (running.complete(model="gpt-4"), client.get("/v1/models/gpt-4")):
         assert answer.status_code == 404
