@@ -32,7 +32,7 @@ EXAMPLES = {
     "labels read": ("toolformer labels read anna.csv --judge Anna",),
     "export": (
         "toolformer export dataset --output calls",
-        "toolformer export sft --output chats.jsonl --check-template ~/models/SmolLM3-3B",
+        "toolformer export sft --output chats.jsonl",
     ),
     "complete": (
         'toolformer complete "A box has 36 eggs, so 45 boxes have 36 * 45 ="',

@@ -2,21 +2,20 @@
 
 import glob
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from dagster_project.commands import console
 from dagster_project.commands.dataset_folder import write_dataset_folder
-from dagster_project.commands.export_formats import ArgumentsForm, ExportFormat
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.planning import tell_outdated
 from toolformer.base.whole_files import remove_abandoned, replacing, replacing_folder
-from toolformer.errors import ChatTemplateError, ExportError
+from toolformer.errors import ExportError
+from toolformer.exports import ArgumentsForm, ExportFormat
 from toolformer.exports.dataset_card import KEPT_CALLS, TEXTS
 from toolformer.exports.records import (
     ChatTool,
@@ -30,7 +29,6 @@ from toolformer.exports.records import (
     with_json_texts,
     without_marks,
 )
-from toolformer.exports.template_check import ChatTemplate
 from toolformer.home.home import Home
 from toolformer.home.lost_shards import log_lost_shards
 from toolformer.home.wiring.toolbox import open_tool
@@ -41,9 +39,6 @@ from tools.errors import CallSyntaxError, ToolError
 from warehouse.errors import WarehouseError
 from warehouse.warehouse import Warehouse
 
-# Templates go by turns, tools and arguments, which soon repeat.
-_CHECKED = 1_000
-
 
 def write_export(
     form: ExportFormat,
@@ -52,18 +47,16 @@ def write_export(
     *,
     round_number: int | None,
     arguments: ArgumentsForm = "objects",
-    template: Path | None = None,
 ) -> None:
-    """Write an export, whole or not at all, and say what is in it.
+    """Write an export, whole or not at all, and print what is in it.
 
     Args:
-        output: the file; of a dataset the folder.
-        round_number: number of the round of annotation; by default the newest with kept calls.
-        arguments: of chats: arguments and schemas of tools as objects or as JSON texts.
-        template: directory of a tokenizer, whose chat template must keep all parts of chats.
+        output: File to write; for a dataset the folder.
+        round_number: Round of annotation; by default the newest one with kept calls.
+        arguments: Whether chats have arguments and schemas of tools as objects or as JSON texts.
 
     Raises:
-        ExportError: there is nothing to export, no place for it, or the template loses a part.
+        ExportError: If there is nothing to export, or it cannot be written there.
     """
     with _explained_refusals(output):
         target = _free_target(output, home, form)
@@ -73,7 +66,7 @@ def write_export(
     with _explained_refusals(output):
         chosen = _round_with_calls(warehouse, round_number)
         tell_outdated(RunOptions(), home, [chosen])
-        written = _write_round(form, home, warehouse, target, chosen, arguments, template)
+        written = _write_round(form, home, warehouse, target, chosen, arguments)
     console.say(f"Round {chosen}: {written}, in {output}.")
 
 
@@ -105,9 +98,8 @@ def _write_round(
     target: Path,
     round_number: int,
     arguments: ArgumentsForm,
-    template: Path | None,
 ) -> str:
-    """Write a round in a format; what was written."""
+    """Write a round in a format, and return what was written."""
     write_lines = partial(_write_lines, warehouse, target, round_number, arguments)
     if form == "text":
         return f"{write_lines(text_record)} texts"
@@ -117,12 +109,6 @@ def _write_round(
             rows = write_dataset_folder(folder, warehouse, work, round_number)
         return f"{rows[TEXTS]:,} texts and {rows[KEPT_CALLS]:,} kept calls"
     tools = _chat_tools(warehouse, work, round_number)
-    if template is not None:
-        with warehouse.stream("exported_texts", round=round_number) as batches:
-            rows = islice((row for batch in batches for row in batch.to_pylist()), _CHECKED)
-            records = [without_marks(chat_record(row, tools)) for row in rows]
-        checked = ChatTemplate(template, as_json=arguments == "json")
-        _check_template(checked, records, template)
     return f"{write_lines(partial(chat_record, tools=tools))} conversations"
 
 
@@ -136,11 +122,7 @@ def _workspace_of_round(home: Home, round_number: int) -> Workspace:
 
 @contextmanager
 def _explained_refusals(output: Path) -> Iterator[None]:
-    """Tell what the disk refuses while `output` is written.
-
-    Raises:
-        ExportError: it refused.
-    """
+    """Turn what the disk refuses while `output` is written into an ExportError."""
     try:
         yield
     except WarehouseError:
@@ -202,33 +184,6 @@ def _write_lines(
     if marked:
         console.say(f"Marks such as <|im_end|> are broken by a blank in {marked:,} records.")
     return f"{count:,}"
-
-
-def _check_template(template: ChatTemplate, records: Sequence[Record], directory: Path) -> None:
-    """Say what a chat template loses of conversations, or of a system message in front.
-
-    Raises:
-        ExportError: it loses a part of a conversation.
-    """
-    losses: dict[str, Record] = {}
-    for record in records:
-        for part, value in template.lost_parts(record).items():
-            if part not in losses:
-                console.say(f"Lost is {part} ({value}), in document {record['document_id']}.")
-            losses.setdefault(part, record)
-    if losses:
-        record = next(iter(losses.values()))
-        with suppress(ChatTemplateError):
-            console.say(f"Of {record['document_id']} it makes:\n{template.write(record)}")
-        raise ExportError(
-            f"The chat template in '{directory}' loses {', '.join(losses)}. Nothing is written. "
-            "Save one there that keeps them (tokenizer.chat_template), try --arguments json, take "
-            "another model, or leave out --check-template."
-        )
-    chat = [{"role": "system", "content": "Be brief."}, *records[0]["messages"]]
-    for part in template.lost_parts({**records[0], "messages": chat}):
-        console.say(f"Behind a system message, which no chat has, it would lose {part}.")
-    console.say(f"The chat template in '{directory}' keeps all parts of the chats.")
 
 
 def _chat_tools(warehouse: Warehouse, work: Workspace, round_number: int) -> dict[str, ChatTool]:

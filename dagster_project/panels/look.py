@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from dagster_project.commands import export_formats, labels
+from dagster_project.commands import labels
 from dagster_project.commands.flags import AsJson, Changes, expanded
+from toolformer.exports import ArgumentsForm, ExportFormat
 
 app = typer.Typer()
 app.add_typer(labels.app, name="labels")
@@ -106,11 +107,9 @@ def compare(
     comparing.compare((first, second), rounds, as_json=as_json)
 
 
-@app.command(help=export_formats.HELP)
+@app.command()
 def export(
-    form: Annotated[
-        export_formats.ExportFormat, typer.Argument(help="What to write.", metavar="FORMAT")
-    ],
+    form: Annotated[ExportFormat, typer.Argument(help="What to write.", metavar="FORMAT")],
     output: Annotated[
         Path,
         typer.Option(
@@ -121,32 +120,30 @@ def export(
         int | None, typer.Option("--round", min=1, help="Round of annotation. Default: the newest.")
     ] = None,
     arguments: Annotated[
-        export_formats.ArgumentsForm,
+        ArgumentsForm,
         typer.Option(
             help="Arguments and tools of sft as objects, or as JSON texts, which every reader "
             "leaves as they are."
         ),
     ] = "objects",
-    check_template: Annotated[
-        Path | None,
-        typer.Option(
-            help="For sft: folder of a tokenizer. Where its chat template drops a part of the "
-            "chats, say which, and write nothing.",
-            metavar="DIR",
-            callback=expanded,
-        ),
-    ] = None,
 ) -> None:
-    """Write the augmented texts and their calls for other programs."""
+    """Write the augmented texts C* and their calls for other programs.
+
+    FORMAT is one of these; docs/export.md says how to read each.
+
+    \b
+    dataset     a folder for datasets.load_dataset: Parquet and a card that
+                describes each column of the texts and of the kept calls
+    sft         JSON lines for TRL's SFTTrainer: messages (with tool_calls), tools
+    text        JSON lines: texts with their calls in line, as in the paper
+    """  # noqa: D301 – Click keeps the lines after a backspace as they are.
     from toolformer.home.home import Home
 
     if arguments != "objects" and form != "sft":
         raise typer.BadParameter(
             f"{form} has no arguments by name. Leave it out.", param_hint="--arguments"
         )
-    if check_template is not None and form != "sft":
-        raise typer.BadParameter("Only sft has chats.", param_hint="--check-template")
     from dagster_project.commands.exporting import write_export
 
-    given = {"round_number": round_number, "arguments": arguments, "template": check_template}
+    given = {"round_number": round_number, "arguments": arguments}
     write_export(form, Home.find(), output, **given)

@@ -16,12 +16,6 @@ import pytest
 from tests.dagster_project.exports import call, records_of, store, store_calls
 from tests.fakes import byte_tokenizer
 from tests.outside import Outside
-from tests.toolformer.exports.test_template_check import (
-    DROPS_CALLS,
-    DROPS_SYSTEM,
-    RAISES,
-    save_template,
-)
 from tests.warehouse.rows import SHARD
 from toolformer.home.home import Home
 from warehouse.warehouse import Warehouse
@@ -104,17 +98,11 @@ def test_every_reader_gives_json_texts_as_they_were(built, run, tmp_path):
                     assert arguments == told["function"]["arguments"], name
 
 
-@pytest.mark.parametrize(
-    ("flag", "value", "said"),
-    [
-        ("--arguments", "json", "has no arguments by name"),
-        ("--check-template", "model", "Only sft has chats"),
-    ],
-)
-def test_flags_of_chats_are_refused_for_texts(built, run, tmp_path, flag, value, said):
-    outcome = run("export", "text", "--output", tmp_path / "x", flag, value)
+def test_arguments_of_chats_are_refused_for_texts(built, run, tmp_path):
+    outcome = run("export", "text", "--output", tmp_path / "x", "--arguments", "json")
     assert outcome.code == 2
-    assert said in " ".join(re.sub("[│╭╮╰╯─]", "", outcome.err).split())
+    said = " ".join(re.sub("[│╭╮╰╯─]", "", outcome.err).split())
+    assert "has no arguments by name" in said
 
 
 @pytest.mark.parametrize("source", ["case", "own"])
@@ -248,26 +236,3 @@ def test_load_dataset_gives_the_rows_of_the_newest_export(
         assert export(here) == texts(here) == sentences
     fill_with(built, ["Five 12."])
     assert export(there) == texts(there) == ["Five 12."]
-
-
-def test_an_export_is_written_where_the_template_keeps_all(built, run, tmp_path):
-    template = save_template(tmp_path / "model", DROPS_SYSTEM)
-    chats = tmp_path / "chats.jsonl"
-    outcome = run("export", "sft", "--output", chats, "--check-template", template)
-    assert outcome.code == 0
-    assert "which no chat has, it would lose the system message." in outcome.out
-    assert "keeps all parts of the chats" in outcome.out
-    assert len(records_of(chats)) == 2
-
-
-@pytest.mark.parametrize(("template", "told"), [(DROPS_CALLS, "6 sacks"), (RAISES, "Only user")])
-def test_nothing_is_written_where_the_template_loses_a_part(
-    built, run, tmp_path, template: str, told: str
-):
-    folder = save_template(tmp_path / "model", template)
-    chats = tmp_path / "chats.jsonl"
-    outcome = run("export", "sft", "--output", chats, "--check-template", folder)
-    lost = "all of it" if template == RAISES else "a call's name, a call's arguments"
-    assert outcome.is_one_paragraph_naming(lost, "Nothing is written")
-    assert told in outcome.out
-    assert not chats.exists()

@@ -11,7 +11,7 @@ from toolformer.forward.tokenization import Tokenizer
 from toolformer.marks import broken_mark
 
 # What the expressions of a template may raise besides.
-FAILURES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+_FAILURES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 # What templates write a date with, besides names.
 _NUMBER_CODES = "dmyYjHMS"
 _PLAIN = (
@@ -64,7 +64,7 @@ def chat_ids(
         ids: Any = tokenizer.backend.apply_chat_template(safe_turns, **options)
         if not ids:
             raise ValueError("it leaves nothing of them")
-    except (TemplateError, *FAILURES) as error:
+    except (TemplateError, *_FAILURES) as error:
         raise ChatTemplateError(" ".join(str(error).split()).rstrip(".")) from error
     return list(ids[ids[0] == start :])
 
