@@ -8,9 +8,9 @@ Dagster shows what was made with others as out of date, and `annotate_new_shards
 from collections.abc import Callable, Mapping, Sequence
 
 import dagster as dg
-from dagster._core.definitions.data_version import CODE_VERSION_TAG
 
 from assets.identities import annotator_identity, described_toolbox
+from assets.partition_events import CODE_VERSION_TAG
 from assets.stage import PER_TOOL, ShardStage, Stage, setting_value
 from toolformer.home.fingerprints import Fingerprint
 from toolformer.home.home import Home

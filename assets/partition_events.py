@@ -7,13 +7,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.assets.definition.asset_spec import AssetExecutionType
-from dagster._core.definitions.data_version import (
-    DATA_VERSION_IS_USER_PROVIDED_TAG,
-    DATA_VERSION_TAG,
+
+from assets.dagster_internals import (
+    SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION,
+    AssetExecutionType,
+    get_output_asset_events,
 )
-from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
-from dagster._core.execution.plan.execute_step import _get_output_asset_events
+
+# Of a materialisation.
+CODE_VERSION_TAG = "dagster/code_version"
+_DATA_VERSION_TAG = "dagster/data_version"
+_DATA_VERSION_IS_USER_PROVIDED_TAG = "dagster/data_version_is_user_provided"
 
 # What the body of such an asset yields.
 PartitionEvents = Iterator[dg.AssetMaterialization | dg.MaterializeResult]
@@ -32,7 +36,7 @@ class PartitionReports:
         (output,) = step.op_def.output_defs
         self._events = {
             event.partition: event
-            for event in _get_output_asset_events(
+            for event in get_output_asset_events(
                 context.asset_key,
                 context.partition_keys,
                 dg.Output(None),
@@ -64,4 +68,4 @@ class PartitionReports:
 
 def data_version_tags(data_version: str) -> dict[str, str]:
     """The tags of a materialisation that tell Dagster the data version."""
-    return {DATA_VERSION_TAG: data_version, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}
+    return {_DATA_VERSION_TAG: data_version, _DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}

@@ -18,6 +18,8 @@ _LONGEST_COMMAND = 300
 # The first and the last partition of a run over several.
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
+# On the runs that a sensor requests: its name.
+SENSOR_NAME_TAG = "dagster/sensor_name"
 # How often Dagster retries a run whose process was lost, instead of what dagster.yaml says.
 MAX_RETRIES_TAG = "dagster/max_retries"
 # Of a run that does another one again: which.

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.tags import SENSOR_NAME_TAG
 
 from dagster_project.jobs import JOBS
+from dagster_project.run_tags import SENSOR_NAME_TAG
 from toolformer.base.digests import digest
 from toolformer.home.expected_errors import EXPECTED_ERRORS, explained
 from toolformer.home.home import Home

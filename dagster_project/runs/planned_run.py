@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.partitions.context import partition_loading_context
 
 from dagster_project.runs.run_job import run_job
 from toolformer.home.expected_errors import RunFailedError
@@ -72,7 +71,7 @@ def _ranges(
     instance: dg.DagsterInstance, partitions: dg.PartitionsDefinition[Any], keys: Collection[str]
 ) -> list[Sequence[str]]:
     """Return the keys as ranges of neighbours, each for one run."""
-    with partition_loading_context(dynamic_partitions_store=instance):
+    with dg.partition_loading_context(dynamic_partitions_store=instance):
         ranges = partitions.subset_with_partition_keys(keys).get_partition_key_ranges(partitions)
         return [partitions.get_partition_keys_in_range(each) for each in ranges]
 

@@ -1,7 +1,6 @@
 """Runs started from the command line: in this process, recorded where the Dagster UI shows them."""
 
 import errno
-import functools
 import os
 import sqlite3
 import uuid
@@ -11,19 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
-from dagster._core.execution.api import execute_run
-from dagster._core.instance.ref import InstanceRef
-from dagster._core.remote_origin import (
-    ManagedGrpcPythonEnvCodeLocationOrigin,
-    RemoteRepositoryOrigin,
-)
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
-from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from filelock import Timeout
 
+from assets.dagster_internals import (
+    NO_MIRROR,
+    REPOSITORY_ORIGIN,
+    InMemoryJob,
+    InstanceRef,
+    execute_run,
+    keep_records_open,
+)
 from assets.failures import FAILED_SHARDS
 from dagster_project.run_tags import (
     LAUNCHED_BY_UI_TAG,
@@ -43,23 +39,7 @@ from toolformer.home.partitions import claim_id
 
 # Dagster warns where one lies in the folder that `make ui` is run in.
 _INSTANCE_CONFIG = Path(__file__).resolve().parents[1] / "dagster.yaml"
-# What `dagster dev` reads in workspace.yaml, which only a clone has: its pages of jobs and times
-# show no run of another one.
-REPOSITORY_ORIGIN = RemoteRepositoryOrigin(
-    ManagedGrpcPythonEnvCodeLocationOrigin(
-        LoadableTargetOrigin(module_name="dagster_project.definitions"), location_name="toolformer"
-    ),
-    SINGLETON_REPOSITORY_NAME,
-)
 _PROCESS = f"process-{uuid.uuid4().hex}"
-# A command prints to its own terminal. To mirror that into Dagster's records takes processes beside
-# it, and Ctrl-C reaches these too: they end with a traceback.
-_NO_MIRROR = {
-    "compute_logs": {
-        "module": "dagster._core.storage.noop_compute_log_manager",
-        "class": "NoOpComputeLogManager",
-    }
-}
 _UNFINISHED = [dg.DagsterRunStatus[name] for name in ("NOT_STARTED", "STARTING", "STARTED")]
 # SQLite's words; the second when the log of a transaction cannot grow.
 _FULL_DISK = ("disk is full", "disk I/O error")
@@ -86,47 +66,16 @@ def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
     claim_id(home)
     prepare_dagster_home(home)
     with _clear_errors_of_records(home.dagster), ExitStack() as stack:
-        reference = InstanceRef.from_dir(str(home.dagster), overrides=_NO_MIRROR)
+        reference = InstanceRef.from_dir(str(home.dagster), overrides=NO_MIRROR)
         with home.records_lock():
             instance = stack.enter_context(dg.DagsterInstance.from_ref(reference))
-            _keep_open(instance, stack)
+            keep_records_open(instance, stack)
             close_dead_runs(instance, home)
         lock = home.process_lock(_PROCESS)
         with lock:
             yield instance
         # Left after a failure: by it the next command finds runs whose end was not recorded.
         Path(lock.lock_file).unlink(missing_ok=True)
-
-
-def _keep_open(instance: dg.DagsterInstance, stack: ExitStack) -> None:
-    """Open each SQLite file of Dagster's events once; Dagster opens it again for each event.
-
-    Writes then wait for no disk. A power failure may lose the last events.
-    """
-    from sqlalchemy import Engine, create_engine, event
-
-    records = instance.event_log_storage
-    if not isinstance(records, SqliteEventLogStorage):
-        return
-    open_anew = records._connect
-
-    @functools.cache
-    def engine_of(shard: str) -> Engine:
-        # This creates the file.
-        with open_anew(shard):
-            waiting = {"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}
-            engine = create_engine(records.conn_string_for_shard(shard), connect_args=waiting)
-        event.listen(engine, "connect", lambda file, _: file.execute("PRAGMA synchronous = NORMAL"))
-        stack.callback(engine.dispose)
-        return engine
-
-    @contextmanager
-    def connect(shard: str) -> Iterator[Any]:
-        engine = engine_of(shard)
-        with records._db_lock, engine.begin() as connection:
-            yield connection
-
-    records._connect = connect
 
 
 @contextmanager

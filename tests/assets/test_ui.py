@@ -13,7 +13,6 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from dagster_project.definitions import definitions
-from dagster_project.runs.run_job import dagster_instance, run_job
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
 from tests.browser import Browser, with_impatient_daemon
 from tests.conftest import REPOSITORY
@@ -45,9 +44,8 @@ def free_port() -> int:
 def home(prepared_home: PipelineHome, copy_of: MakeHome) -> PipelineHome:
     made = copy_of(prepared_home)
     made.change_settings({"tools": {"WikiSearch": {"is_enabled": False}}})
-    with made.entered(), dagster_instance(made.home) as instance:
-        # Registers the partitions of a copied home.
-        run_job(instance, "prepare", resources={}, assets=["corpus_manifest"])
+    # Registers the partitions of a copied home.
+    made.prepare()
     return made
 
 

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from dagster._core.workspace.load import location_origins_from_yaml_paths
 
+from assets.dagster_internals import REPOSITORY_ORIGIN
 from assets.dataset.stages import PIPELINE
 from dagster_project.definitions import definitions, definitions_of
-from dagster_project.runs.run_job import REPOSITORY_ORIGIN
 from tests.conftest import REPOSITORY
 from tests.generated import graph
 from toolformer.home.home import Home
