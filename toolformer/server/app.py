@@ -1,7 +1,7 @@
 """The routes of the server, and who may use them."""
 
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -127,10 +127,10 @@ def make_app(
     return app
 
 
-def _key_check(key: str | None) -> Callable[..., None]:
+def _key_check(key: str | None) -> Callable[..., Awaitable[None]]:
     expected = f"Bearer {key}".encode()
 
-    def check(authorization: Annotated[str, Header()] = "") -> None:
+    async def check(authorization: Annotated[str, Header()] = "") -> None:
         # Headers are decoded as latin-1.
         if key and not hmac.compare_digest(authorization.encode("latin-1"), expected):
             raise ApiError(

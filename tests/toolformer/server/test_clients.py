@@ -66,6 +66,14 @@ def test_chats_of_programs_are_answered(running: Running, sent: dict[str, Any]):
     assert running.batch.requests[-1].settings.temperature == sent.get("temperature", 0)
 
 
+def test_lm_evaluation_harness_is_answered(running: Running):
+    # As 0.4.13 asks for a task that generates texts; for two questions at once.
+    sent = {"prompt": ["6 * 7", "6 * 7"], "model": MODEL, "max_tokens": 20, "temperature": 0}
+    answer = running.complete(**sent, stop=["!", "\n\n"], seed=1234)
+    assert answer.status_code == 200, answer.text
+    assert [choice["text"] for choice in answer.json()["choices"]] == [ANSWER] * 2
+
+
 def test_openai_completes_and_reads_errors(address: str):
     openai = pytest.importorskip("openai", reason="needs the extra `clients`")
     with openai.OpenAI(base_url=address, api_key="none", max_retries=0) as client:

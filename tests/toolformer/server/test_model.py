@@ -139,12 +139,3 @@ def test_a_stop_text_ends_an_answer_and_its_tokens_keep_their_log_probabilities(
         (stopped,) = asked(client, LESSON[:6], stop=[" is"], logprobs=0, tools="off")
     assert (stopped["text"], stopped["finish_reason"]) == (LESSON[6:9], "stop")
     assert "".join(stopped["logprobs"]["tokens"]) == LESSON[6:12]
-
-
-def test_texts_that_arrive_together_are_each_as_if_alone(client):
-    alone = asked(client, TEXT, max_tokens=20)[0]["text"]
-    body = {"prompt": TEXT, "max_tokens": 20, "stream": True}
-    with client.stream("POST", "/v1/completions", json=body) as streamed:
-        together = asked(client, [TEXT, TEXT[:9]], max_tokens=20)
-        assert streamed.read().endswith(b"data: [DONE]\n\n")
-    assert together[0]["text"] == alone
