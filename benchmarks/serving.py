@@ -98,7 +98,7 @@ def _ours(model: Any, prompts: Sequence[str], tools: dict[str, Any]) -> tuple[in
     from toolformer.decoding.decoding_row import RowSettings
     from toolformer.decoding.live_batch import LiveBatch
     from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest
-    from toolformer.settings.call_sections import DecodingSettings
+    from toolformer.settings.annotation_sections import DecodingSettings
     from tools.plugins.plugins import parse_arguments
     from tools.protocol import Document
     from tools.running.deadlines import Limits

@@ -21,8 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from toolformer.decoding.completions import BY_RANK_ALONE, Decoding, MinCallProbability
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
-from toolformer.settings.annotation_sections import SamplingSettings
-from toolformer.settings.call_sections import DecodingSettings
+from toolformer.settings.annotation_sections import DecodingSettings, SamplingSettings
 from toolformer.settings.tool_sections import ToolSettings
 
 # Two short samples at each of two positions.

@@ -17,8 +17,11 @@ from toolformer.forward.windows import Window, WindowKey, split_into_windows
 from toolformer.sampling import allowed_positions, sample_calls
 from toolformer.scoring.call_scorer import ScoredCall
 from toolformer.scoring.losses import scorer_for
-from toolformer.settings.annotation_sections import SamplingSettings, ScoringSettings
-from toolformer.settings.call_sections import DecodingSettings
+from toolformer.settings.annotation_sections import (
+    DecodingSettings,
+    SamplingSettings,
+    ScoringSettings,
+)
 from toolformer.settings.tool_sections import ToolSettings
 from toolformer.training.training_loss import ALIKE, summed_losses
 from toolformer.training.training_rows import training_row

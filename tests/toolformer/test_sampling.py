@@ -15,8 +15,7 @@ from toolformer.forward.prefill import rows_before_texts
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.samples import CallReader, branch_uniforms, forced_text, sample_text_of
 from toolformer.sampling import allowed_positions, check_context, sample_calls, sample_shard
-from toolformer.settings.annotation_sections import SamplingSettings
-from toolformer.settings.call_sections import ExecutionSettings
+from toolformer.settings.annotation_sections import ExecutionSettings, SamplingSettings
 from toolformer.settings.corpus_sections import CorpusSettings
 from toolformer.settings.sections import Settings
 from toolformer.settings.tool_sections import ToolSettings

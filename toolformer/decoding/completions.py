@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Self
 
-from toolformer.settings.call_sections import DecodingSettings
+from toolformer.settings.annotation_sections import DecodingSettings
 
 StopReason = Literal["end_of_text", "length", "stop_text"]
 TokenKind = Literal["sampled", "forced", "trigger", "undone"]

@@ -11,8 +11,12 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from toolformer.base.names import did_you_mean
-from toolformer.settings.annotation_sections import SamplingSettings, ScoringSettings
-from toolformer.settings.call_sections import DecodingSettings, ExecutionSettings
+from toolformer.settings.annotation_sections import (
+    DecodingSettings,
+    ExecutionSettings,
+    SamplingSettings,
+    ScoringSettings,
+)
 from toolformer.settings.corpus_sections import CorpusSettings, normalised_path
 from toolformer.settings.errors import SettingsError
 from toolformer.settings.evaluation_sections import BASE, EvaluationSettings
