@@ -1,8 +1,8 @@
-"""Continuous batching: texts join a batch that is being decoded, and leave it as they end.
+"""Continuous batching: texts join a batch that is being decoded, and leave it when they end.
 
-A text pauses behind the arrow of a call while its tool runs in a thread, and the others go on; the
-result is then fed in one piece. What a text gets does not depend on the others, but for the last
-digits of its numbers.
+A text pauses after the arrow of a call while its tool runs in a thread, and the others go on. The
+result is then fed in one piece. A text does not depend on the others, except in the last digits of
+its numbers.
 """
 
 import logging
@@ -21,9 +21,9 @@ from toolformer.forward.model import Model
 from tools.protocol import NO_ANSWER, ToolCall
 
 _LOGGER = logging.getLogger(__name__)
-# Tokens of prompts that are fed between two steps, padding included: the others wait for them.
+# Most tokens of prompts that are fed between two steps, padding included: the other texts wait.
 _ENTERING_TOKENS = 2048
-# What texts that enter together begin with is fed once if it is longer: feeding it is a step more.
+# A prefix that texts share when they enter is fed once if it is longer: that takes another step.
 _SHARED_TOKENS = 32
 
 
@@ -32,7 +32,7 @@ class QueueFullError(ToolformerError):
 
 
 class BatchClosedError(ToolformerError):
-    """No text is taken in any more."""
+    """The batch takes no more texts."""
 
 
 class LiveBatch:
@@ -40,7 +40,8 @@ class LiveBatch:
 
     Args:
         model: the model; nobody else uses it meanwhile.
-        max_active: texts that are decoded at the same time, those that wait for a tool included.
+        max_active: maximum number of texts decoded together, including those waiting for a tool.
+        max_waiting: maximum number of texts in the queue.
     """
 
     def __init__(self, model: Model, *, max_active: int, max_waiting: int):
@@ -50,7 +51,7 @@ class LiveBatch:
         self._changed = threading.Condition()
         self._queue: deque[LiveText] = deque()
         self._texts: dict[DecodingRow, LiveText] = {}
-        # Results that tools have given since the last step, with the seconds that they took.
+        # Results of tools since the last step, each with the seconds that the tool took.
         self._results: list[tuple[LiveText, str | None, float]] = []
         self._tools = ThreadPoolExecutor(max_active, thread_name_prefix="call")
         self._is_closed = False
@@ -59,31 +60,31 @@ class LiveBatch:
 
     @property
     def active(self) -> int:
-        """Texts that are being decoded."""
+        """Number of texts that are being decoded."""
         return len(self._texts)
 
     @property
     def waiting(self) -> int:
-        """Texts that wait for a place."""
+        """Number of texts in the queue."""
         return len(self._queue)
 
     def start(self) -> None:
-        """Begin to decode."""
+        """Start decoding."""
         self._thread.start()
 
     def submit(self, request: LiveRequest, send: Callable[[LivePiece | LiveEnd], None]) -> LiveText:
-        """Have a text continued.
+        """Queue a text.
 
         Args:
-            send: gets the pieces, and at last one end; called in the thread that decodes, so it
-                must return at once, and raise nothing.
+            send: receives the pieces and then one end. The decoding thread calls it, so it must
+                return at once and raise nothing.
 
         Returns:
             The text, which can be canceled.
 
         Raises:
             SequenceTooLongError: the prompt leaves no room for its continuation.
-            QueueFullError: no place is free, and as many texts wait as may.
+            QueueFullError: the batch and the queue are full.
             BatchClosedError: `close` was called.
         """
         tokenizer, ids = self._model.tokenizer, request.prompt_ids
@@ -109,7 +110,7 @@ class LiveBatch:
         return text
 
     def close(self) -> None:
-        """Take no further text in, and cancel those that are there."""
+        """Cancel all texts and take no more."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
@@ -133,7 +134,7 @@ class LiveBatch:
                     self._batch.step()
                     self._send_on(self._batch.rows)
             except Exception as error:
-                # Memory ran out, or there is a defect: these texts end, and others can be taken in.
+                # Memory ran out, or there is a defect: these texts end, and the batch goes on.
                 self._batch = self._new_batch()
                 is_wanted = self._is_wanted()
                 texts, self._texts = list(self._texts.values()), {}
@@ -143,7 +144,7 @@ class LiveBatch:
                     text.send(LiveEnd(None, error if is_wanted else None))
 
     def _wait_for_work(self) -> bool:
-        """Wait until there is something to do; whether there is, and not only the end."""
+        """Wait for work; return False when the batch is closed and empty."""
         with self._changed:
             while True:
                 texts = (*self._queue, *self._texts.values())
@@ -165,19 +166,19 @@ class LiveBatch:
             del self._texts[text.row]
 
     def _tell_canceled(self) -> list[LiveText]:
-        """End canceled texts; return those that are being decoded."""
+        """Send the end of canceled texts; return those that are being decoded."""
         with self._changed:
             canceled = [text for text in self._queue if text.is_canceled]
             self._queue = deque(text for text in self._queue if not text.is_canceled)
         active = [text for text in self._texts.values() if text.is_canceled]
         for text in (*canceled, *active):
             text.send(LiveEnd(None))
-            # In the midst of a step its row still gets a token.
+            # During a step its row still gets a token.
             text.send = _send_nothing
         return active
 
     def _is_wanted(self) -> bool:
-        """Return whether anybody waits for the step, and end canceled texts meanwhile."""
+        """Return whether a client waits for this step; end canceled texts meanwhile."""
         if threading.current_thread() is not self._thread:
             # A tool asks the same model, and has a deadline of its own.
             return True
@@ -231,7 +232,7 @@ class LiveBatch:
             self._changed.notify()
 
     def _send_on(self, rows: Sequence[DecodingRow]) -> None:
-        """Send what is new of some rows, and have the calls made that are complete."""
+        """Send new pieces of some rows and start their complete calls."""
         for row in rows:
             self._texts[row].send_new()
             if row.stopped_by is not None:
@@ -241,4 +242,4 @@ class LiveBatch:
 
 
 def _send_nothing(_: LivePiece | LiveEnd) -> None:
-    """Drop what a text sends after its end."""
+    """Drop pieces of a text that was canceled."""

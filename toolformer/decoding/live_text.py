@@ -1,9 +1,9 @@
-"""A text that is decoded for somebody who waits for it: what was asked, and the pieces it comes in.
+"""A text that is decoded for a waiting client: the request, and the pieces of the answer.
 
     sampled    Six times seven is [ Calculator(6 * 7) -> 42 ] 42
     pieces    |Six| times| seven| is|[Calculator(6 * 7) -> 42]| 42|
 
-A call comes in one piece once it has its result: until then it may be taken back.
+A call is one piece, sent when it has its result: until then it may be taken back.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,8 +21,8 @@ class LiveRequest:
 
     Attributes:
         prompt_ids: tokens of the prompt without a start token; by default those of its text.
-        run_call: the result of a call, free of call markers, or None; called in a thread of its own
-            and returns within the tool's deadline.
+        run_call: returns the result of a call without call markers, or None. It runs in a thread of
+            its own and returns within the tool's deadline.
     """
 
     prompt: str
@@ -33,14 +33,13 @@ class LiveRequest:
 
 @dataclass(frozen=True, slots=True)
 class LivePiece:
-    """What was decoded since the last piece.
+    """The part of a text that was decoded since the last piece.
 
     Attributes:
-        text: with calls, as the model wrote them. It ends within no character, and has no part of
-            a stop text.
-        call: the call with a result that `text` is, where it is one.
-        seconds: how long its tool took.
-        undone: a call that was taken back; `text` is empty then.
+        text: whole characters without any part of a stop text, or a whole call.
+        call: the call, if the piece is one.
+        seconds: duration of the call's tool.
+        undone: a call that was taken back; `text` is then empty.
     """
 
     text: str
@@ -52,10 +51,11 @@ class LivePiece:
 
 @dataclass(frozen=True, slots=True)
 class LiveEnd:
-    """How a text ended.
+    """The end of a text.
 
     Attributes:
-        completion: None where it was canceled or failed.
+        completion: None if the text was canceled or failed.
+        error: the failure.
     """
 
     completion: Completion | None
@@ -67,12 +67,12 @@ class LiveText:
 
     Args:
         row: its place in the batch.
-        send: gets the pieces and then the end; must not raise.
-        wake: tells the batch that the text was canceled.
+        send: receives the pieces and then the end; must not raise.
+        wake: notifies the batch that the text was canceled.
 
     Attributes:
-        is_canceled: whether nobody waits for it any more.
-        seconds: how long the tools took, for each call with a result.
+        is_canceled: whether no client waits for it.
+        seconds: duration of the tool, for each call with a result.
     """
 
     def __init__(
@@ -89,17 +89,17 @@ class LiveText:
         self._steps_seen = 0
         self._calls_sent = 0
         self._undone_sent = 0
-        # Of the text since the last call: the steps that are held back, and what is sent of it.
+        # Since the last call: steps that are held back, and the number of characters sent.
         self._held_back: list[TraceStep] = []
         self._characters_sent = 0
 
     def cancel(self) -> None:
-        """Give its place free within a step; its end has no completion."""
+        """Cancel the text; its place is free after the current step."""
         self.is_canceled = True
         self._wake()
 
     def send_new(self) -> None:
-        """Send what is new, and the end where the text has ended."""
+        """Send new pieces, and the end if the text has ended."""
         for piece in self._new_pieces():
             self.send(piece)
         if self.row.stopped_by is not None:
@@ -132,20 +132,20 @@ class LiveText:
         yield from self._plain_piece(is_last=self.row.stopped_by is not None)
 
     def _plain_piece(self, *, is_last: bool) -> Iterator[LivePiece]:
-        """The text since the last piece; up to where more of it may belong to a stop text."""
+        """Yield the text since the last piece, up to where a stop text may begin."""
         text = self.row.segment(self._calls_sent)
         if not is_last:
             text = text[: len(text) - uncertain_characters(text, self.request.settings.stop_texts)]
         new = text[self._characters_sent :]
         self._characters_sent += len(new)
-        # Without text where its tokens are of a stop text alone.
+        # Its text is empty if all its tokens belong to a stop text.
         if new or (is_last and self._held_back):
             steps, self._held_back = self._held_back, []
             yield LivePiece(new, tuple(steps))
 
 
 def _take(steps: list[TraceStep], kind: str) -> tuple[TraceStep, ...]:
-    """Take the first steps out, as far as they are of one kind."""
+    """Remove and return the leading steps of one kind."""
     count = next((at for at, step in enumerate(steps) if step.kind != kind), len(steps))
     taken = tuple(steps[:count])
     del steps[:count]
@@ -153,7 +153,7 @@ def _take(steps: list[TraceStep], kind: str) -> tuple[TraceStep, ...]:
 
 
 def uncertain_characters(text: str, stop_texts: tuple[str, ...]) -> int:
-    """How many of the last characters may become others, or the beginning of a stop text.
+    """Return how many of the last characters are unfinished or may begin a stop text.
 
     Example:
         >>> uncertain_characters("so Q", ("Q:",)), uncertain_characters("so", ("Q:",))
