@@ -14,14 +14,11 @@ from urllib.parse import urlsplit
 import pytest
 
 READER = "hf_reads"
-# A dataset, or a model, which has no prefix where files are fetched.
-_REPOSITORY = re.compile(
-    r"(?:/api/(?:datasets|models)/|/datasets/|/)(ada/[\w-]+)(?:\.git)?(?:/(.*))?$"
-)
+_REPOSITORY = re.compile(r"(?:/api)?/datasets/(ada/[\w-]+)(?:\.git)?(?:/(.*))?$")
 
 
 class Hub(ThreadingHTTPServer):
-    """Datasets and models of the account `ada`, and what was asked for.
+    """Datasets of the account `ada`, and the requests for them.
 
     Attributes:
         repositories: for each its commits, each with its files by name.
@@ -44,19 +41,6 @@ class Hub(ThreadingHTTPServer):
 
 
 @contextmanager
-def running_hub() -> Iterator[Hub]:
-    hub = Hub()
-    thread = Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield hub
-    finally:
-        hub.shutdown()
-        thread.join()
-        hub.server_close()
-
-
-@contextmanager
 def connected_hub(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Hub]:
     """A hub that `huggingface_hub` asks as its reader; what it caches lies in the folder."""
     from huggingface_hub import constants
@@ -67,11 +51,18 @@ def connected_hub(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Hub
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "hub-cache"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "no-token"))
     monkeypatch.setenv("HF_TOKEN", READER)
-    with running_hub() as hub:
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        address = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
+    hub = Hub()
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    address = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
+    thread = Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
         yield hub
+    finally:
+        hub.shutdown()
+        thread.join()
+        hub.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):
