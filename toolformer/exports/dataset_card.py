@@ -1,7 +1,4 @@
-"""The card of an exported dataset: its README, in the form that `datasets` and model hubs read.
-
-Says what is in it, how it came about and under which licences.
-"""
+"""The card of an exported dataset: its README, in the form that `datasets` and model hubs read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +15,7 @@ class Configuration:
     """A part of a dataset.
 
     Attributes:
-        size: bytes of its files.
+        size: Size of the files, in bytes.
     """
 
     rows: int
@@ -28,7 +25,7 @@ class Configuration:
 
 
 def data_file(configuration: str) -> str:
-    """Where the files of a configuration lie below the folder, as a pattern."""
+    """Return the files of a configuration as a pattern relative to the folder."""
     return f"data/{configuration}/*.parquet"
 
 
@@ -42,15 +39,15 @@ def dataset_card(
     sources: Sequence[tuple[str, str]],
     configurations: Mapping[str, Configuration],
 ) -> str:
-    """The card, whose head tells `datasets.load_dataset` which files belong to what.
+    """Return the card, whose head lists the files of each configuration for `load_dataset`.
 
     Args:
-        annotators: name and precision of each model that annotated.
-        writers: number of calls in the texts by writer; empty if there are none.
-        tools: rows of `exported_tools`.
-        settings: what was set, by dotted name.
-        sources: where the texts come from, each with its licence.
-        configurations: by name, that of the texts first.
+        annotators: Name and precision of each model that annotated.
+        writers: Number of calls in the texts by writer; empty if there are none.
+        tools: Rows of `exported_tools`.
+        settings: Values of settings by dotted name.
+        sources: Names of the sources, each with its licence.
+        configurations: Configurations by name, the texts first.
     """
     from huggingface_hub import DatasetCardData
 
@@ -67,8 +64,8 @@ def dataset_card(
             }
             for name in configurations
         ],
-        # `datasets` knows a folder by its name and its card: without these it would give the rows
-        # of an earlier export, or of another folder of that name, out of its cache.
+        # The cache of `datasets` knows a folder by its name and card alone. Without these entries
+        # it would return the rows of an earlier export, or of another folder of the same name.
         dataset_info=[
             {
                 "config_name": name,
@@ -93,8 +90,8 @@ def dataset_card(
         *(_contents(name, each) for name, each in configurations.items()),
         "Read a configuration with "
         f'`datasets.load_dataset(FOLDER, "{TEXTS}", split="train")`. '
-        "The calls of a text are offsets beside it; they are never to be searched for in it, since "
-        "texts have brackets of their own.",
+        "The calls of a text are offsets beside it. Do not search for them in the text, which may "
+        "have brackets of its own.",
         "## How it came about",
         f"Round {round_number} of annotation, by {models or 'a model'}."
         f"{f' {call_writers(writers)}' if writers else ''}",
@@ -111,7 +108,7 @@ def dataset_card(
 
 _WHAT_IT_IS = """\
 Texts with calls of tools, which a language model wrote or the tools proposed \
-(`sampling.proposals` below). A call was kept because its result made the text behind it likelier, \
+(`sampling.proposals` below). A call was kept because its result made the text after it likelier, \
 by at least τ_f (Toolformer, Schick et al. 2023, arXiv 2302.04761). No person labelled anything. \
 Made with `toolformer export dataset`."""
 
@@ -131,7 +128,7 @@ def _contents(name: str, configuration: Configuration) -> str:
 
 
 def _license(sources: Sequence[tuple[str, str]]) -> str:
-    """The licence as a hub names it; `other` for several, or for words instead of a name."""
+    """Return the licence as a hub names it; `other` for several, or for words that are no name."""
     licences = {licence for _, licence in sources}
     named = licences.pop() if len(licences) == 1 else ""
     return named if LICENCE_WORD.fullmatch(named) else "other"

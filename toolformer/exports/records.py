@@ -1,20 +1,20 @@
-"""The records of an export, one per line: in line, or as a chat.
+"""Records of an export, one per line: texts with calls in line, or chats.
 
-Every field is filled in every record, so that whoever guesses types from the first lines guesses
-right. Chats have the form that TRL and chat templates take:
+Every record has a value in every field, so readers that infer types from the first lines infer the
+right ones. Chats have the form that TRL and chat templates take:
 
     Out of 1400, 400 (or [Calculator(400 / 1400) -> 0.29] 29%) passed.
 
 becomes
 
-    user       what stands in front of the text, or an instruction
+    user       the text's context, or an instruction
     assistant  Out of 1400, 400 (or        and the call of Calculator
     tool       0.29
     assistant   29%) passed.
 
-So the model writes the text and decides itself when it calls, as in the paper. What the assistant
-says is the text without its calls, character for character, as long as no mark of a chat template
-stands in it.
+So the model writes the text and decides when to call, as in the paper. The assistant's contents
+joined are the text without its calls, character for character, unless it has marks of chat
+templates.
 """
 
 import json
@@ -27,16 +27,16 @@ from toolformer.base.digests import hex_digest
 from toolformer.marks import CHAT_MARKS, broken_mark
 from toolformer.training.training_set import text_in_context
 
-# What the user says where a text has no context.
+# The user's message if a text has no context.
 INSTRUCTION = "Write a text. Call a tool where its result helps."
-# Name of the one parameter of a tool that takes a text: what stands between a call's brackets.
+# Parameter of a tool that takes one text: all that is between the brackets of its calls.
 INPUT = "input"
 
 Record = dict[str, Any]
 Row = Mapping[str, Any]
 
 IDS = ("document_id", "window_index", "shard", "round", "split")
-# What a template or a tokenizer may read of a record.
+# Fields that a template or a tokenizer reads.
 _READ = ("text", "messages")
 # Templates of Mistral's v3 family refuse ids of any other length; this one every template takes.
 _ID_LENGTH = 9
@@ -44,11 +44,11 @@ _ID_LENGTH = 9
 
 @dataclass(frozen=True, slots=True)
 class ChatTool:
-    """A tool as chats show it.
+    """A tool as chats declare it.
 
     Attributes:
-        schema: its name, what it does and its parameters, as a JSON schema.
-        values: the arguments of a call by name, from the text between its brackets.
+        schema: Name, description and parameters, as a JSON schema.
+        values: Function from the text between a call's brackets to its arguments by name.
     """
 
     schema: Mapping[str, Any]
@@ -56,7 +56,7 @@ class ChatTool:
 
 
 def text_record(row: Row) -> Record:
-    """A row of `exported_texts` in the paper's form, with its context in front as in training."""
+    """Return a row of `exported_texts` in the paper's form, after its context as in training."""
     return {
         **_ids(row),
         "text": text_in_context(row["context"], augmented_text(row["text"], _calls(row))),
@@ -64,7 +64,7 @@ def text_record(row: Row) -> Record:
 
 
 def chat_record(row: Row, tools: Mapping[str, ChatTool]) -> Record:
-    """A row of `exported_texts` as a conversation (TRL: language modelling, conversational)."""
+    """Return a row of `exported_texts` as a conversation that TRL's SFTTrainer takes."""
     return {
         **_ids(row),
         "messages": chat_messages(row["text"], _calls(row), row["context"], tools),
@@ -73,13 +73,13 @@ def chat_record(row: Row, tools: Mapping[str, ChatTool]) -> Record:
 
 
 def text_tool(name: str, description: str, *, has_input: bool, needs_input: bool) -> ChatTool:
-    """A tool whose calls have a text between their brackets, or nothing.
+    """Return a tool whose calls have one text, or nothing, between their brackets.
 
     Args:
-        name: name of the tool, as written in calls.
-        description: one sentence.
-        has_input: whether anything can stand between the brackets of its calls.
-        needs_input: whether something always does.
+        name: Name as written in calls.
+        description: One sentence.
+        has_input: Whether a call can have a text.
+        needs_input: Whether every call has one.
     """
     parameter = {"type": "string", "description": f"What {name} is asked."}
     parameters = {
@@ -91,10 +91,10 @@ def text_tool(name: str, description: str, *, has_input: bool, needs_input: bool
 
 
 def tool_schema(name: str, description: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """A tool as `get_json_schema` of transformers writes one.
+    """Return a tool as transformers' `get_json_schema` writes one.
 
     Args:
-        parameters: the JSON schema of its arguments.
+        parameters: JSON schema of the arguments.
     """
     function = {"name": name, "description": description, "parameters": dict(parameters)}
     return {"type": "function", "function": function}
@@ -103,7 +103,7 @@ def tool_schema(name: str, description: str, parameters: Mapping[str, Any]) -> d
 def chat_messages(
     text: str, calls: Sequence[KeptCall], context: str | None, tools: Mapping[str, ChatTool]
 ) -> list[Record]:
-    """A text of C* without calls, and its calls from left to right, as a conversation."""
+    """Return a text of C* without calls, and its calls from left to right, as a conversation."""
     messages = [_user_message(context)]
     end_of_last = 0
     for call in calls:
@@ -118,7 +118,7 @@ def chat_messages(
 
 
 def chat_id(call_id: str) -> str:
-    """The id of a call in chats: nine letters and digits.
+    """Return the id of a call in chats: nine letters and digits.
 
     Example:
         >>> chat_id("3f9a")
@@ -128,10 +128,10 @@ def chat_id(call_id: str) -> str:
 
 
 def without_marks(record: Record) -> Record:
-    """The same record, in which no template or tokenizer finds the edge of a turn in a text.
+    """Return the record with the marks of chat templates broken, so that no text ends a turn.
 
-    Marks such as `<|im_end|>` get a blank behind their first character, in all that a template or a
-    tokenizer reads. What it does not read, such as ids, stays as it is.
+    Marks such as `<|im_end|>` get a blank after their first character, in the fields that a
+    template or a tokenizer reads. Other fields, such as ids, stay as they are.
 
     Example:
         >>> without_marks({"text": "It ends.<|im_end|>", "split": "train"})
@@ -153,10 +153,10 @@ def break_marks(value: Any) -> Any:
 
 
 def with_json_texts(record: Record) -> Record:
-    """The same chat with arguments and schemas as JSON texts.
+    """Return the chat with arguments and schemas as JSON texts.
 
-    Arrow gives all objects of a column the same fields, so readers without a type for JSON would
-    fill those that another call has with null.
+    Arrow gives all objects of a column the same fields. Readers without a type for JSON would fill
+    the fields of other calls with null.
     """
     messages = [_with_json_arguments(message) for message in record["messages"]]
     return {**record, "messages": messages, "tools": _json(record["tools"])}

@@ -1,7 +1,4 @@
-"""The model card of a finetuned model: its README, in the form that model hubs read.
-
-Says what the model was trained on, how, what came out and what it must not be taken for.
-"""
+"""The card of a finetuned model: its README, in the form that model hubs read."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,15 +8,15 @@ from toolformer.decoding.calibration import CalibratedProbability
 from toolformer.settings.training_sections import CALLS, PLAIN, SHUFFLED
 
 CARD_FILE = "README.md"
-# Of a licence as hubs name it.
+# The name of a licence on a hub.
 LICENCE_WORD = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _WHAT_IT_IS = {
     CALLS: "It was finetuned on texts with calls of tools, each kept because its result made the "
     "text after it likelier (Toolformer, Schick et al. 2023, arXiv 2302.04761).",
     PLAIN: "**It is a control.** It was finetuned on the texts of a Toolformer model without any "
-    "call, and tells what the texts alone teach.",
+    "call, and shows what the texts alone teach.",
     SHUFFLED: "**It is a control.** It was finetuned as a Toolformer model, but every call has the "
-    "result of another call of its tool; it tells what calls teach whose results mean nothing.",
+    "result of another call of its tool. It shows what calls with meaningless results teach.",
 }
 
 
@@ -34,18 +31,19 @@ def model_card(
     evaluation: Sequence[Mapping[str, Any]] = (),
     min_call_probability: CalibratedProbability | None = None,
 ) -> str:
-    """The card.
+    """Return the card.
 
     Args:
-        record: the model's `toolformer.json`.
-        base_license: licence of the base model as a hub names it, such as `apache-2.0`; None where
-            its directory does not say.
-        base_on_hub, datasets: names on the hub of the base model and of what has the texts.
-        sources: where the texts come from, each with its licence.
-        evaluation: rows of `evaluation_summary` of this model and its base; empty before it was
-            measured.
-        min_call_probability: how likely its opening has to be for a call; None before it was
-            calibrated.
+        record: The model's `toolformer.json`.
+        base_license: Licence of the base model as a hub names it, such as `apache-2.0`; None if
+            its folder does not state one.
+        base_on_hub: Name of the base model on the hub; empty if it is not known.
+        datasets: Names of the texts' datasets on the hub.
+        sources: Names of the sources, each with its licence.
+        evaluation: Rows of `evaluation_summary` of this model and its base; empty before the model
+            was measured.
+        min_call_probability: Calibrated probabilities at which calls open; None before the model
+            was calibrated.
     """
     from huggingface_hub import ModelCardData
 
@@ -76,7 +74,7 @@ def model_card(
             ("setting", "value"),
             {**record["parameters"], "computed in": record["precision"]}.items(),
         ),
-        "## What came out",
+        "## Results",
         "Perplexity of the development texts, without calls: "
         f"{result['base_perplexity']:.2f} before training, {result['best_perplexity']:.2f} at "
         f"step {result['best_step']}, whose weights these are.",
@@ -122,10 +120,10 @@ controls, with calls enabled and disabled."""
 
 
 def call_writers(calls: Mapping[str, int]) -> str:
-    """Return the sentence that says who wrote kept calls.
+    """Return the sentence that says who wrote the kept calls.
 
     Args:
-        calls: number of calls by writer, as of `call_writers.sql`.
+        calls: Number of calls by writer, from `call_writers.sql`.
 
     Example:
         >>> call_writers({"rules of the tools": 212, "the model `tiny`": 28})
@@ -155,7 +153,7 @@ def _evaluation_table(evaluation: Sequence[Mapping[str, Any]]) -> str:
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table of a card."""
+    """Return a table of a card."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(map(_escaped, line))} |" for line in lines)
 
