@@ -144,7 +144,7 @@ def _people() -> dict[tuple[str, str], str]:
 
 def measure(root: Path) -> list[dict[str, Any]]:
     """Return a row per prompt: the completion of a home's finetuned model, and what is right."""
-    from dagster_project.commands.completing import live_model
+    from dagster_project.commands.complete import live_model
     from toolformer.evaluation.scoring import score_lama, score_numbers
     from toolformer.home.home import Home
     from toolformer.home.wiring.workspace import Workspace

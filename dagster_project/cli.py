@@ -1,39 +1,71 @@
-"""The `toolformer` command: the same stages and settings as the Dagster UI, without a browser."""
+"""The `toolformer` command: the stages and settings of the Dagster UI, without a browser.
+
+A command is a function in the module of its name in `dagster_project/commands`.
+"""
 
 import gc
 import sys
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from dagster_project.commands import console
 from dagster_project.examples import EXAMPLES
-from dagster_project.panels import build, look, maintain, use
 
-# The panels of the help, and the commands in each, in this order.
+# Panels of the help with their commands, and the line that the help shows for each.
 PANELS = {
-    "Build": ("ingest", "build", "train", "evaluate", "recipe"),
-    "Look": ("stats", "sql", "report", "explain", "compare", "labels", "export"),
-    "Use": ("complete", "serve"),
-    "Maintain": ("doctor", "sources", "tools"),
+    "Build": {
+        "ingest": "List sources of text and cut them into shards.",
+        "build": "Sample, execute and filter calls, and merge the kept ones into the texts.",
+        "train": "Finetune the model, or a control, on the augmented texts of all shards.",
+        "evaluate": "Measure models on benchmarks, with calls disabled and enabled.",
+        "recipe": "Run build, train, evaluate and report in turn.",
+    },
+    "Look": {
+        "stats": "Show how many calls were kept and why, at which thresholds, with examples.",
+        "sql": "Query calls, losses, reasons, texts and scores in SQL.",
+        "report": "Write an HTML page of calls, gains and costs, and the texts with their calls.",
+        "explain": "Show a call in its text, its losses token by token, and the decision.",
+        "compare": "Show which calls two homes keep, and why only one keeps the others.",
+        "labels": "Let people judge kept calls in a spreadsheet.",
+        "export": "Write the augmented texts and their calls for other programs.",
+    },
+    "Use": {
+        "complete": "Continue a text to the end of its sentence, calling tools on the way.",
+        "serve": "Serve the model with live calls: OpenAI's API, and a page at /.",
+    },
+    "Maintain": {
+        "doctor": "Show what is missing on this machine and how to get it.",
+        "sources": "List and remove the sources of the corpus.",
+        "tools": "List, try and check the tools.",
+    },
 }
-# These begin nothing: where there is no home, they make none.
+# These only read: they do not create a home.
 _READING = (*PANELS["Look"], "sources", "train")
 _COLLECTIONS_BEFORE_A_FULL_ONE = 100
 
+
+class _Commands(TyperGroup):
+    """Knows only names and help lines; imports a command's module when the command is named."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """See `TyperGroup.resolve_command`."""
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, command(name) if name else found, rest
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     # Inherited by every command.
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-app.add_typer(build.app)
-app.add_typer(look.app)
-app.add_typer(use.app)
-app.add_typer(maintain.app)
 
 
-def _tell_version(is_asked: bool) -> None:
+def _show_version(is_asked: bool) -> None:
     if is_asked:
         from importlib.metadata import version
 
@@ -46,7 +78,7 @@ def toolformer(
     context: typer.Context,
     _version: Annotated[
         bool,
-        typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version."),
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
     ] = False,
     _quiet: Annotated[
         bool,
@@ -65,27 +97,29 @@ def toolformer(
         Home.find().check_there()
 
 
-def _complete_command() -> Any:
-    """The command with its panels; `-q` and examples with every sub-command as well."""
-    command: Any = typer.main.get_command(app)
-    (quiet,) = (option for option in command.params if option.name == "_quiet")
+def program() -> Any:
+    """Return the whole command."""
+    group: Any = typer.main.get_command(app)
+    for panel, lines in PANELS.items():
+        for name, line in lines.items():
+            group.add_command(TyperCommand(name, help=line, rich_help_panel=panel))
+    return group
 
-    def add_option_and_examples(group: Any, path: str) -> None:
-        for name, below in group.commands.items():
-            below.params.append(quiet)
-            if lines := EXAMPLES.get(path + name):
-                below.epilog = "Examples:\n\n" + "\n\n".join(lines)
-            if hasattr(below, "commands"):
-                add_option_and_examples(below, f"{path}{name} ")
 
-    add_option_and_examples(command, "")
-    ordered = {}
-    for panel, names in PANELS.items():
-        for name in names:
-            ordered[name] = command.commands[name]
-            ordered[name].rich_help_panel = panel
-    command.commands = ordered
-    return command
+def command(name: str) -> Any:
+    """Import a command, and give it and the commands below it `-q` and examples."""
+    module = import_module(f"dagster_project.commands.{name}")
+    found: Any = typer.main.get_group(module.app).commands[name]
+    (quiet,) = (option for option in program().params if option.name == "_quiet")
+    for path, below in ((name, found), *_below(name, found)):
+        below.params.append(quiet)
+        if lines := EXAMPLES.get(path):
+            below.epilog = "Examples:\n\n" + "\n\n".join(lines)
+    return found
+
+
+def _below(name: str, group: Any) -> list[tuple[str, Any]]:
+    return [(f"{name} {each}", found) for each, found in getattr(group, "commands", {}).items()]
 
 
 def main(arguments: list[str] | None = None) -> Any:
@@ -95,7 +129,7 @@ def main(arguments: list[str] | None = None) -> Any:
     # What is imported stays: looking through it for garbage takes a tenth of a short command.
     gc.set_threshold(*gc.get_threshold()[:2], _COLLECTIONS_BEFORE_A_FULL_ONE)
     with explained_errors():
-        _complete_command()(arguments)
+        program()(arguments)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from assets.stage import ANY_TOOL
-from dagster_project.cli import _complete_command
+from dagster_project.cli import PANELS, command, program
 from dagster_project.examples import EXAMPLES
 from tests.assets.setting_effects import effect
 from tests.view_descriptions import ViewDescription, parse_view_description
@@ -87,15 +87,16 @@ def tables_page() -> str:
 
 def commands_page() -> str:
     """Every command with its options."""
-    command = _complete_command()
+    whole = program()
     head = f"""# Commands
 
 {_MADE}
 
 `toolformer COMMAND --help` shows the same. `toolformer --install-completion` completes commands, \
 options and their values in your shell."""
-    own = f"## `toolformer`\n\n{_options(command, typer.Context(command))}"
-    return "\n\n".join([head, own, *_commands(command, "toolformer")]) + "\n"
+    own = f"## `toolformer`\n\n{_options(whole, typer.Context(whole))}"
+    commands = {name: command(name) for lines in PANELS.values() for name in lines}
+    return "\n\n".join([head, own, *_commands(commands, "toolformer")]) + "\n"
 
 
 PAGES: dict[str, Callable[[], str]] = {
@@ -235,21 +236,20 @@ def _view_of(title: str, text: str) -> str:
     return f"### `{title}`\n\n{described.description}\n\n{_table(['column', 'meaning'], rows)}"
 
 
-def _commands(group: Any, path: str) -> Iterator[str]:
-    for name, command in group.commands.items():
+def _commands(commands: Mapping[str, Any], path: str) -> Iterator[str]:
+    for name, found in commands.items():
         full = f"{path} {name}"
-        context = typer.Context(command, info_name=full)
-        usage = " ".join([full, *command.collect_usage_pieces(context)])
-        about, *more = (command.help or "").split("\n\n\b\n")
+        context = typer.Context(found, info_name=full)
+        usage = " ".join([full, *found.collect_usage_pieces(context)])
+        about, *more = (found.help or "").split("\n\n\b\n")
         parts = [f"## `{full}`", about, f"`{usage}`"]
         for block in more:
             listed, *behind = block.split("\n\n")
             parts += [f"```text\n{listed}\n```", *behind]
         if lines := EXAMPLES.get(full.removeprefix("toolformer ")):
             parts.append("```text\n" + "\n".join(lines) + "\n```")
-        yield "\n\n".join([*parts, _options(command, context)])
-        if hasattr(command, "commands"):
-            yield from _commands(command, full)
+        yield "\n\n".join([*parts, _options(found, context)])
+        yield from _commands(getattr(found, "commands", {}), full)
 
 
 def _options(command: Any, context: typer.Context) -> str:

@@ -209,7 +209,7 @@ def parsed_commands(script: str) -> list[Context]:
     """The commands of `toolformer` in a script; fails on one that its command line would refuse."""
     commands = []
     for line in re.findall(r"\btoolformer (.+)", script):
-        command = cli._complete_command()
+        command = cli.program()
         words = shlex.split(re.split("&&| > ", line)[0], comments=True)
         context = command.make_context("toolformer", words)
         # Behind a command that is no group: those of another program.
@@ -221,13 +221,13 @@ def parsed_commands(script: str) -> list[Context]:
 
 
 def test_the_help_of_every_command_has_an_example_with_the_right_flags():
-    command = cli._complete_command()
+    commands = {name: cli.command(name) for lines in cli.PANELS.values() for name in lines}
     paths = [
         path
-        for name, group in command.commands.items()
+        for name, group in commands.items()
         for path in [f"{name} {below}" for below in getattr(group, "commands", ())] or [name]
     ]
-    assert set(paths) == set(EXAMPLES)
+    assert {*paths} == set(EXAMPLES)
     for path, lines in EXAMPLES.items():
         assert all(f"toolformer {path}" in line for line in lines)
         parsed_commands("\n".join(lines))

@@ -8,10 +8,15 @@ import subprocess
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from dagster_project.commands import console
 from dagster_project.commands.doctor_damage import examine_files
+from dagster_project.commands.doctor_model import show_model
 from dagster_project.commands.findings import Finding, guarded, named, show
+from dagster_project.commands.flags import AsJson
 from toolformer.forward.memory import GIB
 from toolformer.home.home import Home
 from toolformer.home.locks import remedy as remedy_for_locks
@@ -23,19 +28,41 @@ _MIN_FREE_DISK = 5 * GIB
 _GPU_SECONDS = 1.5
 
 
-def show_findings(home: Home, *, is_full: bool, as_json: bool) -> bool:
-    """Examine a home and print what needs a remedy.
+app = typer.Typer()
 
-    Returns:
-        Whether no file is damaged.
+
+@app.command()
+def doctor(
+    as_json: AsJson = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Read all partitions to find damaged ones.")
+    ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead load this model (a directory, or `embedded`), compare its numbers with "
+            "those of plain transformers, and say what it costs; exit code 1 where they differ.",
+            metavar="PATH",
+        ),
+    ] = None,
+) -> None:
+    """Show what is missing on this machine and how to get it.
+
+    The exit code is 1 if a file is damaged.
     """
-    findings = examine(home, is_full=is_full)
+    home = Home.find()
+    if model is not None:
+        if not show_model(model, home, as_json=as_json):
+            raise typer.Exit(1)
+        return
+    findings = examine(home, is_full=full)
     if findings or as_json:
         show(findings, as_json=as_json)
     if not as_json:
-        more = "" if is_full else " `--full` reads all partitions."
+        more = "" if full else " `--full` reads all partitions."
         console.say(f"All else that was looked at in {home.root} works.{more}")
-    return not any(finding.files for finding in findings)
+    if any(finding.files for finding in findings):
+        raise typer.Exit(1)
 
 
 def examine(home: Home, *, is_full: bool = False) -> list[Finding]:

@@ -7,11 +7,17 @@ import typer
 
 from dagster_project.commands import console
 from dagster_project.commands.flags import expanded
+from toolformer.errors import ToolformerError
+from toolformer.home.home import Home
+from toolformer.home.wiring.workspace import open_warehouse
+from warehouse.label_sheets import draw_sheet, read_sheet, store_judgements, write_sheet
 
-app = typer.Typer(help="Judgements of people on kept calls.", no_args_is_help=True)
+app = typer.Typer()
+labels_app = typer.Typer(help="Let people judge kept calls in a spreadsheet.", no_args_is_help=True)
+app.add_typer(labels_app, name="labels")
 
 
-@app.command()
+@labels_app.command()
 def draw(
     output: Annotated[
         Path, typer.Option(help="CSV file to write; it must not exist yet.", callback=expanded)
@@ -22,11 +28,6 @@ def draw(
     ] = None,
 ) -> None:
     """Write a random sample of kept calls, up to 100 per tool, to a sheet for a spreadsheet."""
-    from toolformer.errors import ToolformerError
-    from toolformer.home.home import Home
-    from toolformer.home.wiring.workspace import open_warehouse
-    from warehouse.label_sheets import draw_sheet, write_sheet
-
     drawn = draw_sheet(open_warehouse(Home.find()), judge)
     if not drawn.sampled:
         raise ToolformerError("No call is kept yet. Run `toolformer build` first.")
@@ -41,7 +42,7 @@ def draw(
     )
 
 
-@app.command()
+@labels_app.command()
 def read(
     sheet: Annotated[
         Path, typer.Argument(help="The sheet, saved as CSV.", metavar="FILE", callback=expanded)
@@ -49,10 +50,6 @@ def read(
     judge: Annotated[str, typer.Option(help="Name of the person who filled the sheet.")],
 ) -> None:
     """Store the judgements of a sheet; reading it again stores only what changed in it."""
-    from toolformer.home.home import Home
-    from toolformer.home.wiring.workspace import open_warehouse
-    from warehouse.label_sheets import read_sheet, store_judgements
-
     name = judge.strip()
     if not name:
         raise typer.BadParameter("It is empty. Give the name of the person.", param_hint="--judge")

@@ -9,10 +9,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
 
 from assets.corpus import configured_sources
 from dagster_project.commands import console
-from dagster_project.commands.reporting import show_examples
+from dagster_project.commands.stats import show_examples
 from toolformer.home.home import Home
 from toolformer.home.report.verdicts import verdicts_of
 from toolformer.home.wiring.models import name_of_model
@@ -26,6 +29,7 @@ from toolformer.sources.files import list_files
 from toolformer.sources.manifest import manifest_path
 
 DEMO = "demo"
+RecipeName = Literal["demo", "small"]
 _REPORT = ("report",)
 _CONTROLS = (PLAIN, SHUFFLED)
 # What is asked by the benchmarks that come with the project.
@@ -42,29 +46,24 @@ _NEXT = """\
   toolformer ingest FILE …                            your own texts (in another home)"""
 
 
-def run_recipe(preset: str) -> None:
-    """Run the commands of a recipe in turn, up to the first that fails, and say what came of it.
+app = typer.Typer()
 
-    What is up to date is not done again, so a recipe that was killed goes on where it was.
 
-    Args:
-        preset: the recipe's. A new home gets the settings of the demo.
-
-    Raises:
-        SettingsError, SourceError: the home has other settings, or names a missing file.
-        SystemExit: a command failed, and said why. What was finished stays.
-    """
+@app.command()
+def recipe(name: Annotated[RecipeName, typer.Argument(help="Recipe name.")]) -> None:
+    """Run build, train, evaluate and report in turn."""
+    # What is up to date is not done again, so a recipe that was killed goes on where it was.
     began = time.monotonic()
     home = Home.find()
-    if preset == DEMO:
-        write_settings_file(home.settings_file, preset=preset)
+    if name == DEMO:
+        write_settings_file(home.settings_file, preset=name)
     settings = load_settings(home.settings_file)
-    if settings.preset != preset or not settings.corpus.sources:
-        new = "an empty folder" if preset == DEMO else "a home with examples/small/toolformer.yaml"
+    if settings.preset != name or not settings.corpus.sources:
+        new = "an empty folder" if name == DEMO else "a home with examples/small/toolformer.yaml"
         raise SettingsError(
             f"{home.settings_file} is not set up for this recipe: its preset is "
             f"{settings.preset!r}, and it lists {len(settings.corpus.sources)} sources. Expected "
-            f"preset {preset!r} and sources of texts. Run `toolformer recipe {preset}` with "
+            f"preset {name!r} and sources of texts. Run `toolformer recipe {name}` with "
             f"TOOLFORMER_HOME set to {new}."
         )
     _check_files(home, settings)

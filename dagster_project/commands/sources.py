@@ -8,12 +8,15 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import polars as pl
+import typer
 
 from assets.corpus import configured_sources, retire_shards_of
 from assets.documents import stored_texts
 from dagster_project.commands import console
+from dagster_project.commands.flags import AsJson
 from dagster_project.commands.options import RunOptions
 from dagster_project.runs.run_job import dagster_instance
 from toolformer.errors import ToolformerError
@@ -29,9 +32,14 @@ from toolformer.sources.manifest import Manifest, check_complete
 from toolformer.sources.source import Source
 from warehouse.warehouse import Warehouse
 
+app = typer.Typer()
+sources_app = typer.Typer(help="List and remove the sources of the corpus.", no_args_is_help=True)
+app.add_typer(sources_app, name="sources")
 
-def list_sources(*, as_json: bool) -> None:
-    """Show each source with its shards and records, and whether it is listed and there."""
+
+@sources_app.command("list")
+def list_sources(as_json: AsJson = False) -> None:
+    """List the sources with their shards and records, and whether they are listed and exist."""
     home = Home.find()
     settings = load_settings(home.settings_file)
     stored = stored_texts(Warehouse(home.warehouse, home.database))
@@ -62,13 +70,13 @@ def _state(source: Source, settings: Settings) -> str:
     return "listed" if settings.corpus.sources else "embedded; no source is listed"
 
 
-def remove_source(given: str) -> None:
-    """Take a source out of the list and retire its shards.
-
-    Raises:
-        ToolformerError: there is no such source, it is the last and comes with the program, or the
-            user lists it.
-    """
+@sources_app.command("remove")
+def remove_source(
+    given: Annotated[
+        str, typer.Argument(help="The source, as `sources list` shows it.", metavar="SOURCE")
+    ],
+) -> None:
+    """Take a source out of sources.json and its shards out of the corpus."""
     home = Home.find()
     with home.shards_lock(), dagster_instance(home) as instance:
         settings = RunOptions().load_settings(home)

@@ -15,11 +15,10 @@ import polars as pl
 import pytest
 from ruamel.yaml import YAML
 
-from dagster_project.commands.building import build_dataset, prepare
-from dagster_project.commands.evaluating import evaluate_models
+from dagster_project.commands.build import build_dataset, prepare, run_rounds
+from dagster_project.commands.evaluate import evaluate_models
 from dagster_project.commands.options import RunOptions
-from dagster_project.commands.rounds import run_rounds
-from dagster_project.commands.training import train_model
+from dagster_project.commands.train import train_model
 from dagster_project.runs import run_job
 from tests.fakes import save_calling_model
 from tests.homes import (

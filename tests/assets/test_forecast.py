@@ -8,7 +8,7 @@ import pytest
 
 from assets.dataset.stages import PIPELINE
 from dagster_project.commands.options import RunOptions
-from dagster_project.commands.training import train_model
+from dagster_project.commands.train import train_model
 from dagster_project.runs.forecast import Forecast, forecast_build
 from tests.assets.conftest import SHARDS, MakeHome, PipelineHome
 from toolformer.settings.settings_file import load_settings

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from dagster_project.checks import checks_of
-from dagster_project.commands.reporting import show_examples
+from dagster_project.commands.stats import show_examples
 from dagster_project.definitions import definitions
 from tests.warehouse import rows
 from tests.warehouse.rows import SAMPLED, SHARD, fill, frame, put_calls, save_manifest

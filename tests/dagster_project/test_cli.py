@@ -4,10 +4,12 @@ import csv
 import io
 import json
 import os
+import pkgutil
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from signal import SIGINT
 
@@ -16,7 +18,7 @@ import pytest
 import typer
 from ruamel.yaml import YAML
 
-from dagster_project.cli import PANELS, app
+from dagster_project import cli, commands
 from dagster_project.runs.run_job import dagster_instance
 from tests.conftest import REPOSITORY
 from tests.dagster_project.command_line import Outcome
@@ -81,12 +83,23 @@ def test_the_help_has_the_commands_in_four_panels(run):
     assert "tools" in outcome.out + outcome.err
     help_text = run("--help")
     assert help_text.code == 0
-    names = [name for panel, names in PANELS.items() for name in (f"─ {panel} ", *names)]
+    names = [name for panel, lines in cli.PANELS.items() for name in (f"─ {panel} ", *lines)]
     places = [help_text.out.index(name if "─" in name else f"│ {name} ") for name in names]
     assert places == sorted(places)
-    assert help_text.out.count("─ ") == 1 + len(PANELS)
-    listed = sorted(name for names in PANELS.values() for name in names)
-    assert listed == sorted(vars(typer.main.get_command(app))["commands"])
+    assert help_text.out.count("─ ") == 1 + len(cli.PANELS)
+
+
+def test_every_command_of_a_module_is_in_the_help_with_the_line_of_its_own_help():
+    of_modules = {}
+    for found in pkgutil.iter_modules(commands.__path__):
+        module = import_module(f"{commands.__name__}.{found.name}")
+        if isinstance(getattr(module, "app", None), typer.Typer):
+            (name,) = typer.main.get_group(module.app).commands
+            assert name == found.name
+            of_modules[name] = (cli.command(name).help or "").partition("\n\n")[0]
+    assert of_modules == {
+        name: line for lines in cli.PANELS.values() for name, line in lines.items()
+    }
 
 
 def test_the_shell_completes_commands_and_values():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dagster_project.commands.completing import sentence_end
+from dagster_project.commands.complete import sentence_end
 from tests.fakes import save_taught_model
 
 

@@ -44,7 +44,7 @@ def test_the_jobs_have_their_assets():
     [
         ("dagster_project.definitions", HEAVY),
         ("dagster_project.cli", ("dagster", "polars", *HEAVY)),
-        ("dagster_project.commands.reporting", ("dagster", "polars", *HEAVY)),
+        ("dagster_project.commands.stats", ("dagster", "polars", *HEAVY)),
     ],
 )
 def test_code_location_command_line_and_statistics_import_nothing_heavy(

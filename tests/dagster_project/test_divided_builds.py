@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 import pytest
 
-from dagster_project.commands import building
+from dagster_project.commands import build
 from dagster_project.runs import planned_run
 from dagster_project.runs.plan import PlannedPartition
 from dagster_project.runs.planned_run import PlannedRun, run_all
@@ -20,7 +20,7 @@ def test_a_stage_runs_too_whose_checkpoint_a_kill_left_behind(home: Home):
     (home.checkpoints / "scored_calls" / KEYS[0] / "Calendar").mkdir(parents=True)
     (home.checkpoints / "filtered_calls" / KEYS[1]).mkdir(parents=True)
     plan = [PlannedPartition(key, "augmented_texts", "all", "missing") for key in KEYS[:2]]
-    assert building._runs(plan, home) == [
+    assert build._runs(plan, home) == [
         PlannedRun("build_dataset", ("scored_calls", "augmented_texts"), (KEYS[0],)),
         PlannedRun("build_dataset", ("augmented_texts",), (KEYS[1],)),
     ]

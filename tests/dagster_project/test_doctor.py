@@ -131,14 +131,14 @@ def test_the_locks_of_both_folders_of_a_cluster_are_tried(home, tmp_path, monkey
     assert "TOOLFORMER_CACHE" in finding(split, "locks of the machine").remedy
 
 
-def test_what_works_is_not_listed(home, capsys, monkeypatch):
-    assert doctor.show_findings(home, is_full=False, as_json=False)
-    first = capsys.readouterr().out
+def test_what_works_is_not_listed(run, monkeypatch):
+    code, first, _ = run("doctor")
+    assert code == 0
     assert "All else that was looked at" in first
     assert "tool Calculator" not in first
     monkeypatch.setattr(doctor, "_MIN_FREE_DISK", 10**18)
-    assert doctor.show_findings(home, is_full=False, as_json=False)
-    assert "GiB free for" in capsys.readouterr().out
+    code, out, _ = run("doctor")
+    assert (code, "GiB free for" in out) == (0, True)
 
 
 @pytest.mark.parametrize(("torch", "is_told"), [("2.9.0+cu130", False), ("2.9.0+cpu", True)])

@@ -10,7 +10,7 @@ from assets.training.benchmark_texts import benchmark_texts
 from assets.training.finetuned_model import model_fingerprint, run_of
 from assets.training.min_call_probability import MIN_CALL_PROBABILITY
 from assets.training.training_inputs import TrainingInputs
-from dagster_project.commands import evaluating
+from dagster_project.commands import evaluate
 from dagster_project.runs.planned_run import PlannedRun
 from tests.toolformer.evaluation.benchmarks.question_files import write_lines
 from tests.warehouse.rows import SHARD, put
@@ -42,7 +42,7 @@ def test_each_model_is_asked_by_all_benchmarks(
         started.extend(given[-1])
         return []
 
-    monkeypatch.setattr(evaluating, "run_all", run_all)
+    monkeypatch.setattr(evaluate, "run_all", run_all)
     command = ("evaluate", "--benchmarks", "perplexity,dateset", "--set")
     assert run(*command, "evaluation.models={large: large}", *flags).code == 0
     keys = {model: (f"perplexity|{model}", f"dateset|{model}") for model in models}
@@ -53,7 +53,7 @@ def test_each_model_is_asked_by_all_benchmarks(
 
 
 def test_what_answers_are_and_rows_left_out_are_told(run, home: Path, monkeypatch, tmp_path):
-    monkeypatch.setattr(evaluating, "run_all", lambda *_given: [])
+    monkeypatch.setattr(evaluate, "run_all", lambda *_given: [])
     file = tmp_path / "gsm.jsonl"
     write_lines(file, {"question": "How many?", "answer": "2*3=6\n#### 6"}, {"question": "Why?"})
     described = f"evaluation.questions.gsm={{path: {file}, answers: answer}}"
@@ -70,7 +70,7 @@ def test_an_unknown_model_is_refused(run, home: Path):
 def test_a_model_that_training_would_make_anew_is_told(
     run, home: Home, warehouse: Warehouse, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(evaluating, "run_all", lambda *_, **__: [])
+    monkeypatch.setattr(evaluate, "run_all", lambda *_, **__: [])
     base, directory = tmp_path / "base", home.finetuned_model(1)
     for folder in (base, directory):
         folder.mkdir(parents=True)

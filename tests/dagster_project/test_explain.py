@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from dagster_project.cli import main
-from dagster_project.commands.building import build_dataset
+from dagster_project.commands.build import build_dataset
 from dagster_project.commands.options import RunOptions
 from tests.fakes import save_tiny_model
 from tests.warehouse.rows import SHARD, frame

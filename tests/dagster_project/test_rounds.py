@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from assets.training.min_call_probability import MIN_CALL_PROBABILITY
-from dagster_project.commands import rounds
+from dagster_project.commands import build
 from dagster_project.commands.options import RunOptions
 from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
@@ -86,7 +86,7 @@ def project(home: Home, monkeypatch) -> Project:
     home.root.mkdir()
     home.settings_file.write_text(SCHEDULE)
     for name in ("build_dataset", "train_model", "is_finetuned", "show_plan"):
-        monkeypatch.setattr(rounds, name, getattr(made, name))
+        monkeypatch.setattr(build, name, getattr(made, name))
     return made
 
 

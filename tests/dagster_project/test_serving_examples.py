@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dagster_project.commands.serving import right_examples
+from dagster_project.commands.serve import right_examples
 from tests.warehouse.rows import put
 from toolformer.home.home import Home
 from toolformer.home.wiring.models import finetuned_model_directory

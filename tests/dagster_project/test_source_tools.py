@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dagster_project.commands.building import build_dataset
+from dagster_project.commands.build import build_dataset
 from dagster_project.commands.options import RunOptions
 from toolformer.home.home import Home
 from toolformer.home.wiring.workspace import open_warehouse

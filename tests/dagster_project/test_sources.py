@@ -12,8 +12,8 @@ import dagster as dg
 import pytest
 
 from assets.dataset.stages import PIPELINE
-from dagster_project.commands import building
-from dagster_project.commands.reporting import show_statistics
+from dagster_project.commands import build
+from dagster_project.commands.stats import show_statistics
 from dagster_project.runs.run_job import dagster_instance
 from tests.warehouse.rows import frame
 from toolformer.home.home import Home
@@ -286,11 +286,11 @@ def asked(monkeypatch) -> list[list[str]]:
         asked.append(sorted({key for planned in given[2] for key in planned.partitions}))
         return []
 
-    monkeypatch.setattr(building, "run_all", run_all)
-    monkeypatch.setattr(building, "show_statistics", lambda *_, **__: None)
+    monkeypatch.setattr(build, "run_all", run_all)
+    monkeypatch.setattr(build, "show_statistics", lambda *_, **__: None)
     annotator = SimpleNamespace(identity="m", location=None)
-    monkeypatch.setattr(building.Annotator, "of", lambda *_: annotator)
-    monkeypatch.setattr(building, "check_can_annotate", lambda *_, **__: None)
+    monkeypatch.setattr(build.Annotator, "of", lambda *_: annotator)
+    monkeypatch.setattr(build, "check_can_annotate", lambda *_, **__: None)
     return asked
 
 
@@ -316,7 +316,7 @@ def test_a_held_out_shard_is_told_and_not_annotated(
 def test_statistics_of_named_shards_are_told_to_be_of_these(
     run, ingest, home: Home, write, asked: list[list[str]], monkeypatch
 ):
-    monkeypatch.setattr(building, "show_statistics", show_statistics)
+    monkeypatch.setattr(build, "show_statistics", show_statistics)
     ingest(write("a.jsonl", 4))
     first, *others = active(home)
     for shards in ([first], [first, *others], []):

@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from dagster_project.commands.doctor import examine
-from dagster_project.commands.tooling import trial_of
+from dagster_project.commands.tools import trial_of
 from tests.conftest import REPOSITORY
 from tests.tools.plugins.mcp_raw_server import SCHEMA, RawServer
 from toolformer.home.home import Home

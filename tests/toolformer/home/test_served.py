@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dagster_project.commands.completing import live_model
+from dagster_project.commands.complete import live_model
 from tests.fakes import decoding_with, save_tiny_model, tiny_model
 from tests.toolformer.served.fake_server import FakeServer, serving
 from toolformer.decoding.decoder import complete

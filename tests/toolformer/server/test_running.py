@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 from starlette.testclient import TestClient
 
-from dagster_project.commands import completing
+from dagster_project.commands import complete
 from tests.conftest import REPOSITORY, happens
 from tests.dagster_project.command_line import run_command
 from tests.fakes import ScriptedModel
@@ -73,9 +73,9 @@ def test_the_command_serves_the_model_of_the_home(tmp_path, monkeypatch, capsys)
 
     monkeypatch.setenv("TOOLFORMER_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(live_batch, "LiveBatch", FakeBatch)
-    location = completing.ModelLocation(tmp_path / "small")
-    monkeypatch.setattr(completing, "named_model", lambda *_: location)
-    monkeypatch.setattr(completing.ModelHolder, "load", lambda *_, **__: ScriptedModel([]))
+    location = complete.ModelLocation(tmp_path / "small")
+    monkeypatch.setattr(complete, "named_model", lambda *_: location)
+    monkeypatch.setattr(complete.ModelHolder, "load", lambda *_, **__: ScriptedModel([]))
     monkeypatch.setattr(uvicorn.Server, "run", ask)
     asked = ["--tools", "Calculator", "--port", 0, "--set", "decoding.min_call_probability=0.5"]
     asked += ["--no-calls-in-text", "--allowed-host", "svc", "--cors-origin", origin]

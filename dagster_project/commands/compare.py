@@ -1,11 +1,13 @@
 """`toolformer compare`: what two homes keep, or two rounds of one, and why not the same."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import polars as pl
+import typer
 
 from dagster_project.commands import console
+from dagster_project.commands.flags import AsJson
 from toolformer.home.reading import Home
 from warehouse.comparison import Comparison
 
@@ -20,16 +22,21 @@ _REASONS = {
 }
 
 
-def compare(folders: tuple[str, str], rounds: tuple[int, int], *, as_json: bool) -> None:
-    """Print the kept calls of two homes by tool and shard, and ten examples in their texts.
+app = typer.Typer()
 
-    Raises:
-        ComparisonError: there is nothing to compare.
-    """
-    first, second = map(Home, folders)
-    found = first.warehouse.compare(second.warehouse, rounds)
-    named = [f"{path}, round {number}" for path, number in zip(folders, rounds, strict=True)]
-    homes = {"first": named[0], "second": named[1]}
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="Folder of a home.", metavar="HOME_A")],
+    second: Annotated[str, typer.Argument(help="Another, or the same.", metavar="HOME_B")],
+    rounds: Annotated[
+        tuple[int, int], typer.Option(min=1, help="Round of annotation of each.", metavar="A B")
+    ] = (1, 1),
+    as_json: AsJson = False,
+) -> None:
+    """Show which calls two homes keep, and why only one keeps the others."""
+    found = Home(first).warehouse.compare(Home(second).warehouse, rounds)
+    homes = {"first": f"{first}, round {rounds[0]}", "second": f"{second}, round {rounds[1]}"}
     notes, tables = list(_notes_of(found)), {by: _kept_calls(found, by) for by in ("tool", "shard")}
     if as_json:
         rows = {f"by_{by}": frame.to_dicts() for by, frame in tables.items()}

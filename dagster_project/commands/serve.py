@@ -2,12 +2,15 @@
 
 import logging
 import os
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from dagster_project.commands import console
-from dagster_project.commands.completing import live_model
+from dagster_project.commands.complete import live_model
+from dagster_project.commands.flags import Changes, ModelName, ToolNames, names_in
 from dagster_project.commands.options import RunOptions
 from toolformer.home.wiring.models import finetuned_model_directory, name_of_model, name_of_variant
 from toolformer.home.wiring.workspace import Workspace
@@ -19,53 +22,77 @@ _LOGGER = logging.getLogger(__name__)
 _MAX_WAITING = 64
 
 
-def serve_model(
-    options: RunOptions,
-    *,
-    model_name: str | None,
-    host: str,
-    port: int,
-    max_active: int,
-    calls_in_text: bool,
-    allowed_hosts: Sequence[str],
-    cors_origins: Sequence[str],
+app = typer.Typer()
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen on; beyond this machine needs TOOLFORMER_API_KEY."),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any.")] = 8000,
+    max_active: Annotated[
+        int, typer.Option(min=1, help="Maximum texts that are decoded at the same time.")
+    ] = 32,
+    no_calls_in_text: Annotated[
+        bool,
+        typer.Option("--no-calls-in-text", help="Leave the calls out of the texts of answers."),
+    ] = False,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Another name of a server without a key. Repeatable."),
+    ] = None,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN",
+            help="A site whose pages may ask, such as https://chat.example.org. Repeatable.",
+        ),
+    ] = None,
+    tools: ToolNames = None,
+    model: ModelName = None,
+    changes: Changes = None,
 ) -> None:
-    """Serve a model until SIGTERM or SIGINT."""
+    """Serve the model with live calls: OpenAI's API, and a page at /."""
     from toolformer.decoding.live_batch import LiveBatch
+    from toolformer.server import running
     from toolformer.server.app import KEY_VARIABLE, check_access, make_app
-    from toolformer.server.running import bound_socket, serve
     from toolformer.server.served import Served
 
+    options = RunOptions.of(changes, tools=names_in(tools))
     key = os.environ.get(KEY_VARIABLE) or None
     check_access(host, key)
     # Before the model, which takes its time to load.
     with (
-        bound_socket(host, port) as bound,
-        live_model(options.workspace(), tools=options.tools, model_name=model_name) as live,
+        running.bound_socket(host, port) as bound,
+        live_model(options.workspace(), tools=options.tools, model_name=model) as live,
     ):
         # In a thread that ends, and torch's pool of threads with it: a second pool beside that
         # of the thread that decodes slows decoding by a quarter.
         with ThreadPoolExecutor(1) as loading:
-            model = loading.submit(live.load).result()
+            loaded = loading.submit(live.load).result()
         for tool in live.toolbox.tools.values():
             tool.prepare()
         served = Served(
-            model=model,
-            batch=LiveBatch(model, max_active=max_active, max_waiting=_MAX_WAITING),
+            model=loaded,
+            batch=LiveBatch(loaded, max_active=max_active, max_waiting=_MAX_WAITING),
             settings=live.settings,
             toolbox=live.toolbox,
             min_call_probability=live.min_call_probability,
-            examples=right_examples(model_name, live.location.directory, live.work),
-            calls_in_text=calls_in_text,
+            examples=right_examples(model, live.location.directory, live.work),
+            calls_in_text=not no_calls_in_text,
         )
-        app = make_app(served, key=key, allowed_hosts=allowed_hosts, cors_origins=cors_origins)
+        app = make_app(
+            served, key=key, allowed_hosts=allowed_host or (), cors_origins=cors_origin or ()
+        )
         address = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
         names = ", ".join(live.toolbox.tools) or "no tools"
         bound.listen()
-        console.say(f"{address} serves {model.name} with {names}. Ctrl-C ends it.")
+        console.say(f"{address} serves {loaded.name} with {names}. Ctrl-C ends it.")
         served.batch.start()
         try:
-            serve(app, bound)
+            running.serve(app, bound)
         finally:
             served.batch.close()
 

@@ -1,16 +1,15 @@
-"""`toolformer stats` and `toolformer report`: print what the views say, or make a page of it."""
+"""`toolformer stats`: print what the views say of the calls."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from dagster_project.commands import console
-from dagster_project.commands.options import RunOptions
 from toolformer.home.home import Home
 from toolformer.home.report.records import reading_losses, records_read
 from toolformer.home.report.verdicts import Verdict, verdicts_of
 from toolformer.home.wiring.workspace import open_to_read
-from toolformer.settings.settings_file import load_settings
 from toolformer.sources.manifest import ShardEntry
 from toolformer.sources.reasons import Tally
 from warehouse.warehouse import Warehouse
@@ -21,8 +20,12 @@ if TYPE_CHECKING:
 _EXAMPLES_PER_TOOL = 3
 
 
-def show_all_statistics() -> None:
-    """Print the statistics views of the home, and examples."""
+app = typer.Typer()
+
+
+@app.command()
+def stats() -> None:
+    """Show how many calls were kept and why, at which thresholds, with examples."""
     home = Home.find()
     with open_to_read(home).with_counts() as warehouse:
         show_statistics(warehouse, records_read(warehouse))
@@ -42,7 +45,7 @@ def show_statistics(
     console.frame(_readable(warehouse.view("threshold_sweep")))
     console.heading("Kept calls against chance")
     verdicts = verdicts_of(warehouse)
-    _say_verdicts(verdicts)
+    say_verdicts(verdicts)
     if not examples:
         return
     console.heading("Dropped")
@@ -61,30 +64,8 @@ def show_losses(warehouse: Warehouse, entries: Sequence[ShardEntry]) -> None:
             console.table([title, "count"], [(words, f"{count:,}") for words, count in losses])
 
 
-def make_report(output: Path | None) -> None:
-    """Make the asset `report`, or write the page elsewhere, and print its verdicts.
-
-    Raises:
-        ToolformerError: the file cannot be written, or something else is there.
-    """
-    home = Home.find()
-    if output is None:
-        from dagster_project.runs.run_job import dagster_instance, run_job
-
-        with dagster_instance(home) as instance:
-            run_job(instance, "evaluate", assets=["report"], resources=RunOptions().resources())
-        verdicts = verdicts_of(open_to_read(home))
-    else:
-        from toolformer.home.report.page import check_page, write_report
-
-        check_page(output)
-        settings = load_settings(home.settings_file)
-        verdicts = write_report(output, open_to_read(home), settings).verdicts
-    _say_verdicts(verdicts)
-    console.say(f"Report: {output or home.report}")
-
-
-def _say_verdicts(verdicts: Iterable[Verdict]) -> None:
+def say_verdicts(verdicts: Iterable[Verdict]) -> None:
+    """Print for each tool whether its calls are kept more often than by chance."""
     for verdict in verdicts:
         console.say(f"{verdict.of}: {verdict.against_chance.sentence}")
 

@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from dagster_project.commands import console
 from dagster_project.commands.dataset_folder import write_dataset_folder
+from dagster_project.commands.flags import expanded
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.planning import tell_outdated
 from toolformer.base.whole_files import remove_abandoned, replacing, replacing_folder
@@ -39,25 +42,44 @@ from tools.errors import CallSyntaxError, ToolError
 from warehouse.errors import WarehouseError
 from warehouse.warehouse import Warehouse
 
+app = typer.Typer()
 
-def write_export(
-    form: ExportFormat,
-    home: Home,
-    output: Path,
-    *,
-    round_number: int | None,
-    arguments: ArgumentsForm = "objects",
+
+@app.command()
+def export(
+    form: Annotated[ExportFormat, typer.Argument(help="What to write.", metavar="FORMAT")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            help="File to write, for a dataset the folder; nothing may be there.", callback=expanded
+        ),
+    ],
+    round_number: Annotated[
+        int | None, typer.Option("--round", min=1, help="Round of annotation. Default: the newest.")
+    ] = None,
+    arguments: Annotated[
+        ArgumentsForm,
+        typer.Option(
+            help="Arguments and tools of sft as objects, or as JSON texts, which every reader "
+            "leaves as they are."
+        ),
+    ] = "objects",
 ) -> None:
-    """Write an export, whole or not at all, and print what is in it.
+    """Write the augmented texts and their calls for other programs.
 
-    Args:
-        output: File to write; for a dataset the folder.
-        round_number: Round of annotation; by default the newest one with kept calls.
-        arguments: Whether chats have arguments and schemas of tools as objects or as JSON texts.
+    FORMAT is one of these; docs/export.md says how to read each.
 
-    Raises:
-        ExportError: If there is nothing to export, or it cannot be written there.
-    """
+    \b
+    dataset     a folder for datasets.load_dataset: Parquet and a card that
+                describes each column of the texts and of the kept calls
+    sft         JSON lines for TRL's SFTTrainer: messages (with tool_calls), tools
+    text        JSON lines: texts with their calls in line, as in the paper
+    """  # noqa: D301 – Click keeps the lines after a backspace as they are.
+    if arguments != "objects" and form != "sft":
+        raise typer.BadParameter(
+            f"{form} has no arguments by name. Leave it out.", param_hint="--arguments"
+        )
+    home = Home.find()
     with _explained_refusals(output):
         target = _free_target(output, home, form)
     log_lost_shards(home)

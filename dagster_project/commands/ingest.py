@@ -2,39 +2,82 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from assets.corpus import left_out_files
 from assets.source_list import new_sources
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
-from dagster_project.commands.reporting import show_losses
 from dagster_project.commands.sources import tell_about_sources
+from dagster_project.commands.stats import show_losses
 from dagster_project.runs.run_job import dagster_instance, rejected_sources, run_job
 from toolformer.errors import ToolformerError
 from toolformer.home.home import Home
 from toolformer.home.report.records import records_read
 from toolformer.home.wiring.workspace import open_warehouse
-from toolformer.settings.corpus_sections import normalised_path
+from toolformer.settings.corpus_sections import (
+    DATE_COLUMN,
+    TEXT_COLUMN,
+    TITLE_COLUMN,
+    URL_COLUMN,
+    GivenFormat,
+    normalised_path,
+)
 from toolformer.settings.settings_file import load_settings
 from toolformer.settings.source_file import absolute_source
 from toolformer.sources.manifest import Manifest, ShardEntry
 
 _SHOWN_FILES = 10
 
+app = typer.Typer()
 
-def ingest_sources(paths: Sequence[str], reading: Mapping[str, Any]) -> None:
-    """List sources in `sources.json` and cut them into shards, as the asset `corpus_manifest` does.
 
-    Args:
-        reading: how they are read, as an entry of `corpus.sources` says it.
-
-    Raises:
-        ToolformerError: one of them cannot be used; it is not listed.
-    """
+@app.command()
+def ingest(
+    sources: Annotated[
+        list[str], typer.Argument(help="Files, folders or globs.", metavar="SOURCE…")
+    ],
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of records, from the start.")
+    ] = None,
+    shard_size: Annotated[int | None, typer.Option(min=1, help="Records per shard.")] = None,
+    file_format: Annotated[
+        GivenFormat, typer.Option("--format", help="Format of the files. Default: by their names.")
+    ] = "auto",
+    text_column: Annotated[str, typer.Option(help="Column with the text.")] = TEXT_COLUMN,
+    url_column: Annotated[str, typer.Option(help="Column with the address.")] = URL_COLUMN,
+    date_column: Annotated[
+        str, typer.Option(help="Column with the publication date.")
+    ] = DATE_COLUMN,
+    title_column: Annotated[str, typer.Option(help="Column with the title.")] = TITLE_COLUMN,
+    context_column: Annotated[
+        str | None, typer.Option(help="Column whose text precedes the document in training.")
+    ] = None,
+    strip_marks: Annotated[
+        bool,
+        typer.Option(
+            "--strip-marks",
+            help="Take out chat marks such as <|im_end|>, GSM8K's << >> and ####, and calls.",
+        ),
+    ] = False,
+) -> None:
+    """List sources of text and cut them into shards."""
+    reading = {
+        "limit": limit,
+        "shard_size": shard_size,
+        "format": file_format,
+        "text_column": text_column,
+        "url_column": url_column,
+        "date_column": date_column,
+        "title_column": title_column,
+        "context_column": context_column,
+        "strip_marks": strip_marks,
+    }
     # One after the other: each says what it has added.
     with Home.find().output_lock("ingest"):
-        _ingest(Home.find(), paths, reading)
+        _ingest(Home.find(), sources, {key: value for key, value in reading.items() if value})
 
 
 def _ingest(home: Home, paths: Sequence[str], reading: Mapping[str, Any]) -> None:
@@ -51,15 +94,13 @@ def _ingest(home: Home, paths: Sequence[str], reading: Mapping[str, Any]) -> Non
                 "remove`) and ingest it again, or list it in toolformer.yaml, whose entry takes "
                 "precedence."
             )
-    # Dagster's configuration takes no null.
-    given = {name: value for name, value in reading.items() if value is not None}
     with dagster_instance(home) as instance:
         run_job(
             instance,
             "prepare",
             resources=options.resources(),
             assets=["corpus_manifest"],
-            ops={"corpus_manifest": {"new_sources": list(asked), "reading": given}},
+            ops={"corpus_manifest": {"new_sources": list(asked), "reading": dict(reading)}},
         )
         rejected = rejected_sources(instance)
     active = Manifest.load(home.sources).active_shards

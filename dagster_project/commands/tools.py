@@ -1,9 +1,14 @@
 """`toolformer tools list`, `try` and `check`: the tools there are, and how one behaves."""
 
 from collections import Counter
+from typing import Annotated
+
+import polars as pl
+import typer
 
 from dagster_project.commands import console
-from dagster_project.commands.completing import given_date
+from dagster_project.commands.complete import given_date
+from dagster_project.commands.flags import AsJson, Changes, ToolName
 from dagster_project.commands.options import RunOptions
 from toolformer.home.wiring.toolbox import open_tool, open_toolbox, options_of, prompt_of
 from toolformer.home.wiring.workspace import Workspace
@@ -20,11 +25,14 @@ from tools.registry import check_tool_name, check_usable, create_tool, is_plugin
 from tools.running.contract import Trial
 from tools.syntax import clean_result, format_call, strip_quotes
 
+app = typer.Typer()
+tools_app = typer.Typer(help="List, try and check the tools.", no_args_is_help=True)
+app.add_typer(tools_app, name="tools")
 
-def list_tools(*, as_json: bool) -> None:
-    """Print the tools with their origin, their settings and whether they can run."""
-    import polars as pl
 
+@tools_app.command("list")
+def list_tools(as_json: AsJson = False) -> None:
+    """List the tools: where they come from, their settings, and whether they can run here."""
     work = RunOptions().workspace()
     settings = work.settings
     rows = []
@@ -54,19 +62,34 @@ def _state(name: str, work: Workspace) -> str:
     return f"available, but no call can give {missing}" if missing else "available"
 
 
-def try_tool(name: str, text: str, options: RunOptions, *, today: str | None) -> bool:
-    """Make one call, as in `complete` of a text with the date `today`; print and return success."""
-    tool = open_tool(options.workspace(), name, while_decoding=True)
+@tools_app.command("try", context_settings={"ignore_unknown_options": True})
+def try_tool(
+    name: ToolName,
+    arguments: Annotated[
+        str,
+        typer.Argument(
+            help="Arguments of the call, as between its brackets; put `--` first where they begin "
+            "with a dash."
+        ),
+    ] = "",
+    today: Annotated[
+        str | None,
+        typer.Option("--date", help="Date of the call's text, YYYY-MM-DD. Default: today."),
+    ] = None,
+    changes: Changes = None,
+) -> None:
+    """Make one call and print it with its result, or why there is none."""
+    tool = open_tool(RunOptions.of(changes).workspace(), name, while_decoding=True)
     check_usable(tool, name)
     try:
-        arguments = parse_arguments(tool, strip_quotes(text))
+        parsed = parse_arguments(tool, strip_quotes(arguments))
     except CallSyntaxError as error:
         console.say(f"no call of {name} ({error.reason}): {error}")
-        return False
+        raise typer.Exit(1) from None
     document = Document("command-line", text="", published_on=given_date(today))
     try:
         tool.prepare()
-        result = clean_result(tool.call(arguments, document))
+        result = clean_result(tool.call(parsed, document))
         problem = "" if result else "empty_result: The answer is empty. Expected text."
     except (ToolDiedError, ToolUnavailableError):
         raise
@@ -74,23 +97,24 @@ def try_tool(name: str, text: str, options: RunOptions, *, today: str | None) ->
         result = ""
         problem = f"{error.reason}: {error}" if isinstance(error, ToolCallError) else str(error)
     about = f" has no result: {problem}" if problem else ""
-    console.say(f"{format_call(ToolCall(name, arguments), result).strip()}{about}")
-    return not problem
+    console.say(f"{format_call(ToolCall(name, parsed), result).strip()}{about}")
+    if problem:
+        raise typer.Exit(1)
 
 
-def check_tool(name: str, options: RunOptions) -> bool:
-    """Run the property tests on a tool, print the findings, and return whether none failed.
-
-    They run in this process, so that a debugger works; a tool of the user's own may end it.
-    """
-    work = options.workspace()
+@tools_app.command("check")
+def check_tool(name: ToolName, changes: Changes = None) -> None:
+    """Try out what a tool promises: prompt, arguments, errors, deadline, batches, settings."""
+    # In this process, so that a debugger works; a tool of the user's own may end it.
+    work = RunOptions.of(changes).workspace()
     check_tool_name(name, targets=work.settings.tools.targets)
     states = Counter()
     for rule, status, detail in trial_of(name, work).run():
         console.say(f"{status}  {rule}: {detail}")
         states[status] += 1
     console.say(", ".join(f"{states[state]} {state}" for state in ("passed", "failed", "skipped")))
-    return not states["failed"]
+    if states["failed"]:
+        raise typer.Exit(1)
 
 
 def trial_of(name: str, work: Workspace) -> Trial:

@@ -8,9 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import polars as pl
+import typer
 
 from dagster_project.commands import console
+from dagster_project.commands.flags import Changes, ModelName, Today, ToolNames, names_in
 from dagster_project.commands.options import RunOptions
 from toolformer.decoding.completions import CLOSED, Completion, Decoding, MinCallProbability
 from toolformer.errors import ToolformerError
@@ -36,6 +40,8 @@ _SENTENCE_END = re.compile(
     r"(?P<short>\b(?:[^\W\d_]|Mrs?|Ms|Dr|Prof|St|[JS]r|Gen|Col|Capt|Rev|Nos?|vol|ca|cf|vs|Inc|Ltd|Co))?"
     r"""(?P<mark>[.!?…]+)["'”’»)\]]*(?=\s+(?P<next>\S))|[。！？]|(?<=\S)(?=\s*\n)"""
 )
+
+app = typer.Typer()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,26 +121,29 @@ def live_model(
         work.holder.release()
 
 
-def complete_text(
-    text: str,
-    options: RunOptions,
-    *,
-    with_calls: bool,
-    show_trace: bool,
-    model_name: str | None,
-    today: str | None,
-    max_tokens: int | None,
+@app.command()
+def complete(
+    text: Annotated[str, typer.Argument(help="The text to continue.")],
+    tools: ToolNames = None,
+    no_tools: Annotated[bool, typer.Option("--no-tools", help="Disable calls.")] = False,
+    trace: Annotated[bool, typer.Option("--trace", help="Show every token.")] = False,
+    model: ModelName = None,
+    today: Today = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Write up to this many tokens. Default: to the end of the sentence, and at most "
+            "decoding.max_new_tokens.",
+        ),
+    ] = None,
+    changes: Changes = None,
 ) -> None:
-    """Continue a text with live calls and print it, with every token where that is wanted.
-
-    Args:
-        max_tokens: most tokens outside calls; None ends the text with its sentence.
-    """
-    import polars as pl
-
+    """Continue a text to the end of its sentence, calling tools on the way."""
     date = given_date(today)
+    options = RunOptions.of(changes, tools=names_in(tools))
     with live_model(
-        options.workspace(), tools=options.tools, model_name=model_name, with_tools=with_calls
+        options.workspace(), tools=options.tools, model_name=model, with_tools=not no_tools
     ) as live:
         decoding = live.decoding(max_tokens)
         find_end = sentence_end if max_tokens is None else None
@@ -143,7 +152,7 @@ def complete_text(
     _say_why_it_ended(completion, decoding.settings.max_new_tokens)
     for undone in completion.undone_calls:
         console.say(f"(taken back:{undone.text} – {undone.reason})")
-    if show_trace:
+    if trace:
         steps = [
             {
                 "token": repr(step.text),

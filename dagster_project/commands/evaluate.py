@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
 
 import polars as pl
+import typer
 
 from assets.evaluation.comparisons import EVALUATION_REPORT
 from assets.evaluation.kept_out import doubt_about
@@ -13,6 +15,7 @@ from assets.evaluation.tables import gains, paper_tables
 from assets.training.finetuned_model import why_outdated
 from assets.training.min_call_probability import is_calibrated
 from dagster_project.commands import console
+from dagster_project.commands.flags import AsJson, Changes, Force, ToolNames, VariantName, names_in
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.planning import tell_outdated
 from dagster_project.runs.planned_run import PlannedRun, raise_all, run_all
@@ -39,7 +42,48 @@ from warehouse.warehouse import Warehouse
 _JOB = "evaluate"
 
 
-def list_benchmarks(options: RunOptions, *, as_json: bool) -> None:
+app = typer.Typer()
+
+
+@app.command()
+def evaluate(
+    benchmarks: Annotated[
+        str | None, typer.Option(help="Benchmarks, comma-separated; `--list` names all.")
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(help="Models, comma-separated: base, finetuned, plain, your own …")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Maximum items of each benchmark.")
+    ] = None,
+    list_all: Annotated[
+        bool, typer.Option("--list", help="List all benchmarks and what they need; run none.")
+    ] = False,
+    as_json: AsJson = False,
+    variant: VariantName = None,
+    tools: ToolNames = None,
+    force: Force = False,
+    changes: Changes = None,
+) -> None:
+    """Measure models on benchmarks, with calls disabled and enabled.
+
+    By default base and finetuned.
+    """
+    options = RunOptions.of(
+        changes,
+        force=force,
+        tools=names_in(tools),
+        variant=variant,
+        benchmarks=names_in(benchmarks),
+        items=limit,
+    )
+    if list_all:
+        _list_benchmarks(options, as_json=as_json)
+    else:
+        evaluate_models(options, models=names_in(models))
+
+
+def _list_benchmarks(options: RunOptions, *, as_json: bool) -> None:
     """Print every benchmark, and what it reads or needs."""
     evaluation = options.load_settings(Home.find()).evaluation
     rows = []

@@ -1,8 +1,13 @@
-"""`toolformer train`."""
+"""`toolformer train`: finetune a model on the augmented texts."""
+
+from typing import Annotated
+
+import typer
 
 from assets.training.finetuned_model import record_of, remarks_on, run_of
 from assets.training.planned_training import planned_training
 from dagster_project.commands import console
+from dagster_project.commands.flags import Changes, VariantName
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.planning import tell_outdated
 from dagster_project.runs.planned_run import PlannedRun, raise_all, run_all
@@ -10,6 +15,23 @@ from dagster_project.runs.run_job import dagster_instance
 from toolformer.decoding.calibration import read_min_call_probability
 from toolformer.home.partitions import MODEL_VARIANTS, register
 from toolformer.home.wiring.models import finetuned_model_directory
+
+app = typer.Typer()
+
+
+@app.command()
+def train(
+    variant: VariantName = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Make the training set and say what is planned.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Train also what is up to date, or on too few texts.")
+    ] = False,
+    changes: Changes = None,
+) -> None:
+    """Finetune the model, or a control, on the augmented texts of all shards."""
+    train_model(RunOptions.of(changes, force=force, variant=variant), dry_run=dry_run)
 
 
 def train_model(options: RunOptions, *, dry_run: bool = False, is_calibrated: bool = True) -> None:

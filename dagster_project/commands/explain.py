@@ -3,13 +3,15 @@
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.table import Table
 from rich.text import Text
 
 from assets.dataset.execution import PEEKS
 from dagster_project.commands import console
+from dagster_project.commands.flags import AsJson, Changes
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.recomputation import CannotRecomputeError, Recomputation, recompute
 from toolformer.filtering import FilterReason
@@ -35,26 +37,28 @@ _DECISIONS = {
 }
 
 
-def explain(call_id: str, options: RunOptions, *, with_model: bool, as_json: bool) -> None:
-    """Print a call, as far as it came, and its losses token by token where it was scored.
+app = typer.Typer()
 
-    Args:
-        call_id: enough of its beginning to tell it from others.
-        as_json: print the row of `explained_call.sql`, with `recomputation` (or null) and
-            `not_recomputed`, the reason why not (or null), in place of tables.
 
-    Raises:
-        ToolformerError: there is no such call, or there are several.
-    """
+@app.command()
+def explain(
+    call_id: Annotated[str, typer.Argument(help="Id of the call, or the beginning of it.")],
+    no_model: Annotated[
+        bool, typer.Option("--no-model", help="Show only what is stored, without loading a model.")
+    ] = False,
+    as_json: AsJson = False,
+    changes: Changes = None,
+) -> None:
+    """Show a call in its text, its losses token by token, and the decision."""
     home = Home()
     call = home.explain(call_id)
     recomputation, why_not = None, "--no-model was given"
     if call["filtering_threshold"] is None:
         why_not = "it has no losses"
-    elif with_model:
+    elif not no_model:
         try:
             with console.progress_bars():
-                recomputation, why_not = recompute(call, options, home.places), None
+                recomputation, why_not = recompute(call, RunOptions.of(changes), home.places), None
         except CannotRecomputeError as error:
             why_not = str(error)
     if as_json:
@@ -62,7 +66,7 @@ def explain(call_id: str, options: RunOptions, *, with_model: bool, as_json: boo
         console.document({**call, "recomputation": tokens, "not_recomputed": why_not})
     else:
         _show_call(call, recomputation)
-        if why_not is not None and with_model and call["filtering_threshold"] is not None:
+        if why_not is not None and not no_model and call["filtering_threshold"] is not None:
             console.say(f"\nThe losses are not computed again. {why_not}")
 
 

@@ -1,1 +1,0 @@
-"""The commands and their flags, a module for each panel of the help."""
