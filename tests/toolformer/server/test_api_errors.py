@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.conftest import happens
 from tests.toolformer.server.fake_engine import FakeBatch
 from tests.toolformer.server.serving import Running, serving
 
@@ -152,7 +153,7 @@ def test_memory_that_runs_out_is_a_503_that_says_what_to_lower(running):
     assert "memory" in json.loads(streamed.text.removeprefix("data: "))["error"]["message"]
 
 
-def test_a_bug_is_a_500_without_a_traceback_which_is_in_the_log(running, capfd, monkeypatch):
+def test_a_bug_is_a_500_without_a_traceback_which_is_in_the_log(running, caplog, monkeypatch):
     from toolformer.server.exchange import Exchange
 
     answer = running.complete("fail")
@@ -167,6 +168,7 @@ def test_a_bug_is_a_500_without_a_traceback_which_is_in_the_log(running, capfd, 
     assert answer.status_code == 500
     assert "Its log has the details" in error_of(answer)["message"]
     assert "Traceback" not in answer.text
+    assert happens(lambda: "'NoneType' object is not callable" in caplog.text)
 
 
 def test_a_full_queue_is_a_429_and_frees_what_the_request_had():
