@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,8 @@ import torch
 import toolformer
 from tests.conftest import REPOSITORY
 from tests.fakes import save_taught_model
+from tests.test_command_blocks import blocks
+from tests.warehouse.rows import new_warehouse
 from toolformer import Tool, complete
 from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
 from toolformer.decoding import decoder
@@ -305,15 +306,17 @@ def test_the_embedded_model_completes_as_transformers_does(embedded_model_path, 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/how-to/use.md", "docs/how-to/hub.md"])
 def test_the_blocks_of_the_documents_run(calibrated_folder, tmp_path, monkeypatch, capsys, page):
-    for where in ("data/models/toolformer", "model"):
-        (tmp_path / where).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / where).symlink_to(calibrated_folder)
+    new_warehouse(tmp_path / "data")
+    off = ", ".join(f"{name}: {{is_enabled: false}}" for name in ("QA", "WikiSearch", "MT"))
+    (tmp_path / "data" / "toolformer.yaml").write_text(f"tools: {{{off}}}")
+    for model in ("data/models/toolformer", "model"):
+        (tmp_path / model).parent.mkdir(exist_ok=True)
+        (tmp_path / model).symlink_to(calibrated_folder)
     monkeypatch.chdir(tmp_path)
-    text = (REPOSITORY / page).read_text(encoding="utf-8")
-    block, *_ = re.findall(r"(?ms)^```python\n(.*?)^```$", text)
     names = {}
-    exec(block, names)
-    assert isinstance(names["answer"].text, str)
+    for block in blocks(REPOSITORY / page, "python"):
+        exec(block, names)
+        assert names["answer"].token_ids
     if page == "README.md":
         assert "[Calculator(36 * 45) -> 1620] 1620." in capsys.readouterr().out
         assert names["answer"].calls[0].result == "1620"

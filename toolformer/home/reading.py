@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 from toolformer.errors import ToolformerError
 from toolformer.home import home as places
 from toolformer.home.lost_shards import log_lost_shards
-from toolformer.home.wiring.models import finetuned_model_directory
-from toolformer.home.wiring.toolbox import open_toolbox
-from toolformer.home.wiring.workspace import Workspace
-from toolformer.settings.settings_file import load_settings
-from tools.base import Tool
 from warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from toolformer.home.wiring.workspace import Workspace
+    from tools.base import Tool
 
 # How many calls an error names where the beginning of an id fits several.
 _NAMED = 5
@@ -45,19 +43,30 @@ class Home:
         self.warehouse = Warehouse(self.places.warehouse, self.places.database)
         log_lost_shards(self.places)
 
-    @cached_property
-    def _workspace(self) -> Workspace:
-        return Workspace(load_settings(self.places.settings_file), self.places)
-
     @property
     def model(self) -> Path:
-        """Folder of the model that toolformer.yaml's settings finetune, trained or not."""
+        """Folder of the model that the settings finetune, trained or not; for `complete`."""
+        from toolformer.home.wiring.models import finetuned_model_directory
+
         return finetuned_model_directory(self._workspace)
 
     @cached_property
-    def tools(self) -> list[Tool]:
-        """The tools that toolformer.yaml enables and that can run here, ready for `complete`."""
+    def tools(self) -> "list[Tool]":
+        """The tools that the settings enable and that can run here; for `complete`.
+
+        Raises:
+            ToolSettingsError: The settings of a tool cannot be used.
+        """
+        from toolformer.home.wiring.toolbox import open_toolbox
+
         return list(open_toolbox(self._workspace, while_decoding=True).tools.values())
+
+    @cached_property
+    def _workspace(self) -> "Workspace":
+        from toolformer.home.wiring.workspace import Workspace
+        from toolformer.settings.settings_file import load_settings
+
+        return Workspace(load_settings(self.places.settings_file), self.places)
 
     def sql(self, query: str) -> "pl.DataFrame":
         """Returns the rows of one `select` over tables and views; see `run_query` for errors."""
