@@ -142,14 +142,15 @@ def _named(tools: Sequence[AnyTool]) -> dict[str, Tool]:
     """Return the tools by name, in their order."""
     by_name: dict[str, Tool] = {}
     for tool in map(_tool, tools):
-        if not is_tool_name(tool.name) or tool.name in by_name:
-            problem = "is there twice" if tool.name in by_name else "cannot be written in a call"
+        name = str(getattr(tool, "name", ""))
+        if not is_tool_name(name) or name in by_name:
+            problem = "is there twice" if name in by_name else "cannot be written in a call"
             raise ToolSettingsError(
-                f"tools has a tool named {tool.name!r}, a name that {problem}. Expected one tool "
-                "per name, of ASCII letters, digits and '_', without a digit in front."
+                f"tools has a tool named {name!r}, a name that {problem}. Expected one tool per "
+                "name, of ASCII letters, digits and '_', without a digit in front."
             )
-        check_usable(tool, tool.name)
-        by_name[tool.name] = tool
+        check_usable(tool, name)
+        by_name[name] = tool
     return by_name
 
 

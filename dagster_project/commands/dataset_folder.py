@@ -40,7 +40,7 @@ _ROWS_PER_GROUP = 16_384
 def write_dataset_folder(
     folder: Path, warehouse: Warehouse, work: Workspace, round_number: int
 ) -> dict[str, int]:
-    """Fill an empty folder with C* and the kept calls of a round; rows by configuration."""
+    """Write C* and the kept calls of a round to an empty folder; return rows by configuration."""
     configurations: dict[str, Configuration] = {}
     for name, query in _QUERIES.items():
         with warehouse.stream(query, round=round_number) as batches:
@@ -98,7 +98,10 @@ def _meaning(column: str) -> str:
 
 
 def _shown(settings: Settings, tools: list[str]) -> dict[str, object]:
-    """What decided on the calls; no paths and no options of tools, which may be private."""
+    """Return the settings that decided on the calls, without paths and options of tools.
+
+    These may be private.
+    """
     shown: dict[str, object] = {
         f"{section}.{name}": value
         for section in _SHOWN_SECTIONS

@@ -93,10 +93,11 @@ def export(
 
 
 def _free_target(output: Path, home: Home, form: ExportFormat) -> Path:
-    """The place to write to, free of what killed exports to it left half written.
+    """Return the path to write to, and remove what killed exports left beside it.
 
     Raises:
-        ExportError: it lies in the home, or something is there; of a dataset an empty folder may.
+        ExportError: If the path lies in the home, or something is there. A dataset may be written
+            into an empty folder.
     """
     target = output.absolute()
     places = (home.root.resolve(), home.machine.resolve())
@@ -135,7 +136,7 @@ def _write_round(
 
 
 def _workspace_of_round(home: Home, round_number: int) -> Workspace:
-    """The settings of the round; the plain ones where toolformer.yaml no longer has the round."""
+    """Return the workspace of a round, or of the settings alone if they no longer have it."""
     try:
         return RunOptions(overrides={"sampling": {"round": round_number}}).workspace(home)
     except SettingsError:
@@ -187,7 +188,7 @@ def _write_lines(
     arguments: ArgumentsForm,
     record: Callable[[Row], Record],
 ) -> str:
-    """Write the texts as JSON lines, with marks of chat templates broken; how many."""
+    """Write the texts as JSON lines, with chat marks broken, and return how many were written."""
     count = marked = 0
     with (
         replacing(target) as temporary,
@@ -209,10 +210,9 @@ def _write_lines(
 
 
 def _chat_tools(warehouse: Warehouse, work: Workspace, round_number: int) -> dict[str, ChatTool]:
-    """The tools with calls in the texts of a round, by name; marks in their schemas are broken.
+    """Return the tools with calls in the texts of a round by name, with chat marks broken.
 
-    Raises:
-        ExportError: a call has arguments that its tool does not take; when it is read.
+    Their `values` raise ExportError for arguments that the tool no longer takes.
     """
     rows = warehouse.ask("exported_tools", round=round_number).to_dicts()
     tools = {row["tool"]: _chat_tool(row, work) for row in rows}
@@ -225,7 +225,7 @@ def _chat_tool(row: Mapping[str, Any], work: Workspace) -> ChatTool:
         tool = open_tool(work, name)
         schema, description = tool.argument_schema, tool.description
     except ToolError as error:
-        # Its calls are there, and the tool is not registered any more, or cannot run here.
+        # The tool is no longer registered, or cannot run here.
         console.say(
             f"The tool {name} cannot be opened, so its calls have all arguments in one text: "
             f"{error}"
@@ -244,6 +244,6 @@ def _values(tool: Tool, arguments: str) -> Mapping[str, object]:
         return tool.named_arguments(arguments)
     except CallSyntaxError as error:
         raise ExportError(
-            f"The call {tool.name}({arguments}) has other arguments than the tool takes now: "
-            f"{error} Run `toolformer build`, which makes the calls of a changed tool anew."
+            f"The call {tool.name}({arguments}) has arguments that the tool no longer takes: "
+            f"{error} Run `toolformer build`, which makes the calls of a changed tool again."
         ) from error

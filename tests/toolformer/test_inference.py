@@ -222,6 +222,11 @@ class Misnamed(Calculator):
     name = "not-a-name"
 
 
+class Nameless(Tool):
+    def call(self, arguments, document):
+        return "yes"
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "named"),
     [
@@ -230,6 +235,7 @@ class Misnamed(Calculator):
         ({"tools": [Calculator]}, ToolSettingsError, "which is no tool"),
         ({"tools": ["Calculator"] * 2}, ToolSettingsError, "'Calculator'.* is there twice"),
         ({"tools": [Misnamed()]}, ToolSettingsError, "'not-a-name'.* cannot be written"),
+        ({"tools": [Nameless()]}, ToolSettingsError, "named '', a name that cannot be written"),
         ({"min_call_probability": {"QA": 0.5}}, ToolSettingsError, "'QA', which is not in tools"),
         ({"min_call_probability": 1.5}, ValueError, "min_call_probability"),
         ({"max_calls": -1}, ValueError, "max_calls"),
