@@ -32,8 +32,7 @@ from assets.evaluation.measuring import Measuring, enabled_for
 from assets.run import Run
 from benchmarks.edited_tables import Edit, edited_tables
 from dagster_project.commands import console
-from dagster_project.commands.flags import names_in
-from dagster_project.commands.options import RunOptions
+from dagster_project.commands.options import RunOptions, names_in
 from toolformer.decoding.completions import BY_RANK_ALONE
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem

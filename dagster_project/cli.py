@@ -111,15 +111,12 @@ def command(name: str) -> Any:
     module = import_module(f"dagster_project.commands.{name}")
     found: Any = typer.main.get_group(module.app).commands[name]
     (quiet,) = (option for option in program().params if option.name == "_quiet")
-    for path, below in ((name, found), *_below(name, found)):
-        below.params.append(quiet)
+    below = {f"{name} {each}": sub for each, sub in getattr(found, "commands", {}).items()}
+    for path, each in {name: found, **below}.items():
+        each.params.append(quiet)
         if lines := EXAMPLES.get(path):
-            below.epilog = "Examples:\n\n" + "\n\n".join(lines)
+            each.epilog = "Examples:\n\n" + "\n\n".join(lines)
     return found
-
-
-def _below(name: str, group: Any) -> list[tuple[str, Any]]:
-    return [(f"{name} {each}", found) for each, found in getattr(group, "commands", {}).items()]
 
 
 def main(arguments: list[str] | None = None) -> Any:

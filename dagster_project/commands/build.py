@@ -14,8 +14,7 @@ from assets.documents import MissingTextsError, stored_texts
 from assets.training.finetuned_model import is_finetuned
 from assets.training.min_call_probability import is_calibrated
 from dagster_project.commands import console
-from dagster_project.commands.flags import Changes, Force, ToolNames, names_in
-from dagster_project.commands.options import RunOptions
+from dagster_project.commands.options import Changes, Force, RunOptions, ToolNames, names_in
 from dagster_project.commands.planning import show_plan, tell_outdated
 from dagster_project.commands.sources import tell_about_sources
 from dagster_project.commands.stats import show_statistics
@@ -31,10 +30,9 @@ from toolformer.home.partitions import are_shards_registered
 from toolformer.home.report.records import records_read
 from toolformer.home.wiring.models import Annotator, check_can_annotate, finetuned_model_directory
 from toolformer.home.wiring.retriever import PASSAGE_INDEX, SEARCHING_TOOLS
-from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
+from toolformer.home.wiring.toolbox import open_toolbox
 from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.errors import SettingsError
-from toolformer.settings.evaluation_sections import FINETUNED
 from toolformer.settings.sections import Settings
 from toolformer.settings.settings_file import load_settings, settings_of_rounds
 from toolformer.sources.ingestion import stale_sources
@@ -73,12 +71,14 @@ def build(
     """Sample, execute and filter calls, and merge the kept ones into the texts."""
     options = RunOptions.of(changes, force=force, tools=names_in(tools))
     chosen = names_in(shards)
-    if rounds is None:
-        build_dataset(options, shards=chosen, dry_run=dry_run)
-    elif chosen:
+    if rounds and chosen:
         raise typer.BadParameter("--rounds builds all shards. Leave --shards out.")
-    else:
+    if rounds:
         run_rounds(options, until=rounds, dry_run=dry_run)
+    elif dry_run:
+        show_plan(options, Home.find(), chosen)
+    else:
+        build_dataset(options, chosen)
 
 
 def prepare(
@@ -134,8 +134,8 @@ def _is_cut(home: Home, settings: Settings, instance: dg.DagsterInstance) -> boo
     return is_whole and are_shards_registered(instance, manifest)
 
 
-def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) -> None:
-    """Run the stages of the shards, or say what they would do.
+def build_dataset(options: RunOptions, shards: Sequence[str] = ()) -> None:
+    """Prepare the home and run the stages of the shards.
 
     Args:
         shards: only these keys and ranges of numbers; none for all.
@@ -148,9 +148,6 @@ def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) 
             the others are built.
     """
     home = Home.find()
-    if dry_run:
-        show_plan(options, home, shards)
-        return
     work = options.workspace(home)
     settings = work.settings
     sampling = settings.sampling
@@ -163,7 +160,8 @@ def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) 
         unusable = prepare(options, home, settings, instance)
         if stale or len(named) < len(options.tools):
             toolbox = open_toolbox(work, named=options.tools or None)
-        _tell_left_out(toolbox)
+        for sentence in toolbox.left_out:
+            console.say(sentence)
         chosen = chosen_shards(Manifest.load(home.sources), shards, settings)
         annotator = Annotator.of(work)
         # A damaged shard stops no other.
@@ -209,11 +207,6 @@ def build_dataset(options: RunOptions, *, shards: Sequence[str], dry_run: bool) 
         )
 
 
-def _tell_left_out(toolbox: Toolbox) -> None:
-    for sentence in toolbox.left_out:
-        console.say(sentence)
-
-
 def _runs(plan: Sequence[PlannedPartition], home: Home) -> list[PlannedRun]:
     """One planned run for all shards that have something to make in the same stages.
 
@@ -241,16 +234,20 @@ def run_rounds(options: RunOptions, *, until: int, dry_run: bool) -> None:
     """
     home = Home.find()
     rounds = _rounds_until(options, home, until)
-    if dry_run:
-        _show_plans(options, home, rounds)
-        return
     for number, settings in enumerate(rounds, start=1):
         console.heading(f"Round {number} of {until}")
-        in_round = options.in_round(number)
+        in_round, is_last = options.in_round(number), number == until
+        work = Workspace(settings, home)
+        if dry_run:
+            if show_plan(in_round, home, ()) or not _is_done(work, is_last=is_last):
+                console.say(
+                    "Its model would be trained or calibrated; then later rounds can be planned."
+                )
+                return
+            console.say("Its model is up to date.")
+            continue
         try:
-            build_dataset(in_round, shards=(), dry_run=False)
-            is_last = number == until
-            work = Workspace(settings, home)
+            build_dataset(in_round)
             if _is_done(work, is_last=is_last) and not options.force:
                 console.say(f"Its model is up to date: {finetuned_model_directory(work)}")
             else:
@@ -260,7 +257,8 @@ def run_rounds(options: RunOptions, *, until: int, dry_run: bool) -> None:
                 f"Round {number} of {until}: {error}\nCommands for this round alone need `--set "
                 f"sampling.round={number}`. The same command goes on from here."
             ) from error
-    console.say("All rounds are built. `toolformer stats` shows what each of them keeps.")
+    if not dry_run:
+        console.say("All rounds are built. `toolformer stats` shows what each of them keeps.")
 
 
 def _is_done(work: Workspace, *, is_last: bool) -> bool:
@@ -293,25 +291,3 @@ def _rounds_until(options: RunOptions, home: Home, until: int) -> list[Settings]
                 "later; set it in the entry of the round, or remove it."
             )
     return rounds[:until]
-
-
-def _show_plans(options: RunOptions, home: Home, rounds: Sequence[Settings]) -> None:
-    is_trained = True
-    for number, settings in enumerate(rounds, start=1):
-        console.heading(f"Round {number} of {len(rounds)}")
-        if settings.sampling.annotator == FINETUNED and not is_trained:
-            console.say(
-                f"The model of round {number - 1} annotates it. Its plan is known once that model "
-                "is trained."
-            )
-            continue
-        does_anything = show_plan(options.in_round(number), home, ())
-        # A model that only lacks its calibration annotates as it is.
-        work = Workspace(settings, home)
-        is_trained = not does_anything and is_finetuned(work)
-        if not is_trained:
-            console.say("Its model would be trained on the calls.")
-        elif _is_done(work, is_last=number == len(rounds)):
-            console.say("Its model is up to date.")
-        else:
-            console.say("Its model is up to date, and would be calibrated for calls to open.")

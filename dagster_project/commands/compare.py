@@ -7,7 +7,7 @@ import polars as pl
 import typer
 
 from dagster_project.commands import console
-from dagster_project.commands.flags import AsJson
+from dagster_project.commands.options import AsJson
 from toolformer.home.reading import Home
 from warehouse.comparison import Comparison
 

@@ -1,11 +1,10 @@
 """`toolformer complete`: continue a text with live calls."""
 
-import datetime
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,8 +13,14 @@ import polars as pl
 import typer
 
 from dagster_project.commands import console
-from dagster_project.commands.flags import Changes, ModelName, Today, ToolNames, names_in
-from dagster_project.commands.options import RunOptions
+from dagster_project.commands.options import (
+    Changes,
+    Day,
+    ModelName,
+    RunOptions,
+    ToolNames,
+    names_in,
+)
 from toolformer.decoding.completions import CLOSED, Completion, Decoding, MinCallProbability
 from toolformer.errors import ToolformerError
 from toolformer.home.wiring.model_holder import ModelHolder
@@ -27,7 +32,6 @@ from toolformer.home.wiring.models import (
 )
 from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.home.wiring.workspace import Workspace
-from toolformer.settings.errors import SettingsError
 from toolformer.settings.evaluation_sections import BASE
 from toolformer.settings.sections import Settings
 
@@ -74,7 +78,7 @@ class LiveModel:
         ).changed(max_new_tokens=max_new_tokens or section.max_new_tokens)
 
     def complete(
-        self, prompts: Sequence[str], today: datetime.date, decoding: Decoding, **options: Any
+        self, prompts: Sequence[str], today: date, decoding: Decoding, **options: Any
     ) -> list[Completion]:
         """Continue prompts; `options` are those of `toolformer.decoding.decoder.complete`."""
         from toolformer.decoding.decoder import complete
@@ -128,7 +132,7 @@ def complete(
     no_tools: Annotated[bool, typer.Option("--no-tools", help="Disable calls.")] = False,
     trace: Annotated[bool, typer.Option("--trace", help="Show every token.")] = False,
     model: ModelName = None,
-    today: Today = None,
+    today: Day = None,
     max_tokens: Annotated[
         int | None,
         typer.Option(
@@ -140,14 +144,15 @@ def complete(
     changes: Changes = None,
 ) -> None:
     """Continue a text to the end of its sentence, calling tools on the way."""
-    date = given_date(today)
     options = RunOptions.of(changes, tools=names_in(tools))
     with live_model(
         options.workspace(), tools=options.tools, model_name=model, with_tools=not no_tools
     ) as live:
         decoding = live.decoding(max_tokens)
         find_end = sentence_end if max_tokens is None else None
-        (completion,) = live.complete([text], date, decoding, find_end=find_end)
+        (completion,) = live.complete(
+            [text], (today or datetime.now()).date(), decoding, find_end=find_end
+        )
     console.say(text + completion.text)
     _say_why_it_ended(completion, decoding.settings.max_new_tokens)
     for undone in completion.undone_calls:
@@ -215,20 +220,6 @@ def named_model(name: str | None, work: Workspace) -> ModelLocation:
         console.say(f"(There is no finetuned model{suffix} yet; this is the base model.)")
     if name in (None, BASE):
         return base_model(work)
-    directory = Path(os.path.expanduser(name))  # noqa: PTH111
+    directory = Path(name).expanduser()
     check_model_directory(directory)
     return ModelLocation(directory)
-
-
-def given_date(given: str | None) -> datetime.date:
-    """The date that a flag names; the present day without one.
-
-    Raises:
-        SettingsError: it is no date.
-    """
-    if given is None:
-        return datetime.date.today()
-    try:
-        return datetime.date.fromisoformat(given)
-    except ValueError as error:
-        raise SettingsError(f"{given!r} is not a date. Expected YYYY-MM-DD.") from error

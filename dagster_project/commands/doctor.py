@@ -13,10 +13,9 @@ from typing import Annotated
 import typer
 
 from dagster_project.commands import console
-from dagster_project.commands.doctor_damage import examine_files
 from dagster_project.commands.doctor_model import show_model
 from dagster_project.commands.findings import Finding, guarded, named, show
-from dagster_project.commands.flags import AsJson
+from dagster_project.commands.options import AsJson
 from toolformer.forward.memory import GIB
 from toolformer.home.home import Home
 from toolformer.home.locks import remedy as remedy_for_locks
@@ -26,6 +25,8 @@ from toolformer.settings.settings_file import load_settings, preset_values
 
 _MIN_FREE_DISK = 5 * GIB
 _GPU_SECONDS = 1.5
+# Every row of a partition is read to find damage; more than this would take more than a second.
+_MAX_BYTES_READ = 128 * 2**20
 
 
 app = typer.Typer()
@@ -213,3 +214,43 @@ def _manifest(home: Home) -> Iterator[Finding]:
         names = ", ".join(sorted({shard.source for shard in lost}))
         remedy = f"Run `toolformer build`, which cuts their sources again: {names}"
         yield Finding("manifest", "missing", detail, remedy)
+
+
+def examine_files(home: Home, *, is_full: bool) -> Iterator[Finding]:
+    """Look for damaged partitions and judgements.
+
+    Args:
+        is_full: read all partitions; else those of the smallest tables, up to 128 MiB.
+    """
+    yield from guarded("judgements", lambda: _judgements(home))
+    yield from guarded("partitions", lambda: _partitions(home, is_full))
+
+
+def _judgements(home: Home) -> Iterator[Finding]:
+    from warehouse.labels import REMEDY, labels_file, read_labels
+
+    _, detail = read_labels(home.warehouse)
+    if detail:
+        files = (str(labels_file(home.warehouse)),)
+        yield Finding("judgements", "warning", detail, REMEDY, files)
+
+
+def _partitions(home: Home, is_full: bool) -> Iterator[Finding]:
+    from warehouse.schema import tables
+    from warehouse.warehouse import Warehouse
+
+    warehouse = Warehouse(home.warehouse, home.database).skipping_damage()
+    sizes = dict.fromkeys(tables(), 0)
+    for info in warehouse.partitions():
+        sizes[info.table] += info.bytes
+    read, examined = 0, []
+    for table in sorted(sizes, key=sizes.__getitem__):
+        read += sizes[table]
+        if read > _MAX_BYTES_READ and not is_full:
+            break
+        examined.append(table)
+    if damaged := sorted(warehouse.damage(examined)):
+        names = named([str(path.relative_to(home.warehouse.absolute())) for path in damaged])
+        detail = f"{len(damaged)} damaged or missing: {names}"
+        remedy = f"Remove these files in {home.warehouse}; the next build makes them again"
+        yield Finding("partitions", "warning", detail, remedy, tuple(map(str, damaged)))

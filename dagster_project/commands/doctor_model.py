@@ -1,8 +1,6 @@
 """`toolformer doctor --model`: loads one model, compares it with plain transformers."""
 
 import logging
-import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 _EMBEDDED = "embedded"
-# Enough that computing takes longer than reading the weights.
-_SPEED_TOKENS = 256
 
 
 def show_model(path: str, home: Home, *, as_json: bool) -> bool:
@@ -40,7 +36,7 @@ def show_model(path: str, home: Home, *, as_json: bool) -> bool:
         ToolformerError: it cannot be used.
     """
     if path != _EMBEDDED:
-        path = os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111
+        path = str(Path(path).expanduser().absolute())
     settings = load_settings(home.settings_file, overrides={"language_model": {"path": path}})
     holder = ModelHolder()
     directory = base_model_directory(Workspace(settings, home, holder))
@@ -113,22 +109,6 @@ def _costs(model: "LanguageModel", directory: Path, settings: Settings) -> Itera
             yield Finding(f"memory to {work}", "ok", detail)
         else:
             yield Finding(f"memory to {work}", "warning", detail, remedy)
-    yield Finding("speed", "ok", f"{_tokens_a_second(model):,.0f} tokens a second read")
-
-
-def _tokens_a_second(model: "LanguageModel") -> float:
-    import torch
-
-    width = min(_SPEED_TOKENS, model.context_length)
-    ids = torch.full((1, width), model.bos_id, device=model.device)
-    seconds = []
-    with torch.inference_mode():
-        for _ in range(2):
-            began = time.perf_counter()
-            # A number is read back, so a GPU has computed it.
-            model.hidden_states(ids)[0, 0, 0].item()
-            seconds.append(time.perf_counter() - began)
-    return width / min(seconds)
 
 
 def _agreement(model: "LanguageModel") -> Finding:

@@ -15,8 +15,15 @@ from assets.evaluation.tables import gains, paper_tables
 from assets.training.finetuned_model import why_outdated
 from assets.training.min_call_probability import is_calibrated
 from dagster_project.commands import console
-from dagster_project.commands.flags import AsJson, Changes, Force, ToolNames, VariantName, names_in
-from dagster_project.commands.options import RunOptions
+from dagster_project.commands.options import (
+    AsJson,
+    Changes,
+    Force,
+    RunOptions,
+    ToolNames,
+    VariantName,
+    names_in,
+)
 from dagster_project.commands.planning import tell_outdated
 from dagster_project.runs.planned_run import PlannedRun, raise_all, run_all
 from dagster_project.runs.run_job import dagster_instance

@@ -11,9 +11,13 @@ from rich.text import Text
 
 from assets.dataset.execution import PEEKS
 from dagster_project.commands import console
-from dagster_project.commands.flags import AsJson, Changes
-from dagster_project.commands.options import RunOptions
-from dagster_project.commands.recomputation import CannotRecomputeError, Recomputation, recompute
+from dagster_project.commands.options import AsJson, Changes, RunOptions
+from dagster_project.commands.recomputation import (
+    LOSSES,
+    CannotRecomputeError,
+    Recomputation,
+    recompute,
+)
 from toolformer.filtering import FilterReason
 from toolformer.forward.precision import FLOAT32
 from toolformer.home.reading import Home
@@ -122,25 +126,13 @@ def _context(call: Mapping[str, Any]) -> tuple[str, str]:
 def _show_tokens(call: Mapping[str, Any], recomputation: Recomputation) -> None:
     losses = recomputation.losses
     rows = [
-        (
-            # Quoted, so that spaces and line breaks are seen.
-            json.dumps(token.text, ensure_ascii=False),
-            _number(token.weight),
-            _number(token.without_call),
-            _number(token.call_without_result),
-            _number(token.with_result),
-            _number(token.with_swapped_result),
-            _number(gain),
+        # Quoted, so that spaces and line breaks are seen.
+        (json.dumps(text, ensure_ascii=False), *map(_number, (*numbers, gain)))
+        for (_, text, *numbers), gain in zip(
+            map(dataclasses.astuple, recomputation.tokens), recomputation.gains, strict=True
         )
-        for token, gain in zip(recomputation.tokens, recomputation.gains, strict=True)
     ]
-    sums = (
-        losses.loss_without_call,
-        losses.loss_call_without_result,
-        losses.loss_with_result,
-        losses.loss_with_swapped_result,
-        sum(recomputation.gains),
-    )
+    sums = (*(getattr(losses, name) for name in LOSSES), sum(recomputation.gains))
     console.heading(
         "log p of the tokens behind the call, in nats, with the call "
         f"{_PLACES[recomputation.placement]}"

@@ -13,7 +13,6 @@ import typer
 
 from dagster_project.commands import console
 from dagster_project.commands.dataset_folder import write_dataset_folder
-from dagster_project.commands.flags import expanded
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.planning import tell_outdated
 from toolformer.base.whole_files import remove_abandoned, replacing, replacing_folder
@@ -49,10 +48,7 @@ app = typer.Typer()
 def export(
     form: Annotated[ExportFormat, typer.Argument(help="What to write.", metavar="FORMAT")],
     output: Annotated[
-        Path,
-        typer.Option(
-            help="File to write, for a dataset the folder; nothing may be there.", callback=expanded
-        ),
+        Path, typer.Option(help="File to write, for a dataset the folder; nothing may be there.")
     ],
     round_number: Annotated[
         int | None, typer.Option("--round", min=1, help="Round of annotation. Default: the newest.")

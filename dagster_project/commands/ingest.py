@@ -89,10 +89,8 @@ def _ingest(home: Home, paths: Sequence[str], reading: Mapping[str, Any]) -> Non
     for absolute, path in asked.items():
         if absolute not in new:
             console.say(
-                f"{path} is listed already. To read it with other options, remove it (`toolformer "
-                "sources "
-                "remove`) and ingest it again, or list it in toolformer.yaml, whose entry takes "
-                "precedence."
+                f"{path} is listed already. To read it with other options, run `toolformer sources "
+                "remove` and ingest it again, or list it in toolformer.yaml, which wins."
             )
     with dagster_instance(home) as instance:
         run_job(
@@ -112,9 +110,8 @@ def _ingest(home: Home, paths: Sequence[str], reading: Mapping[str, Any]) -> Non
     for path, files in left_out_files(home, settings, asked.keys() - rejected.keys()):
         more = ", …" if len(files) > _SHOWN_FILES else ""
         console.say(
-            f"{len(files)} file(s) of {path} were not read, since their names tell no format or "
-            "they describe the data set: "
-            f"{', '.join(files[:_SHOWN_FILES])}{more}"
+            f"{len(files)} file(s) of {path} were not read, since their names show no format or "
+            f"they describe the data set: {', '.join(files[:_SHOWN_FILES])}{more}"
         )
     others = {path: why for path, why in rejected.items() if path not in refused}
     tell_about_sources(home, settings, others)
@@ -129,19 +126,12 @@ def _ingest(home: Home, paths: Sequence[str], reading: Mapping[str, Any]) -> Non
 def _report_marks(home: Home, active: Sequence[ShardEntry], paths: Collection[str]) -> None:
     names = {normalised_path(path) for path in paths}
     keys = [entry.key for entry in active if entry.source in names]
-    if not keys:
-        return
     counts = "select count(*) - count(called_tool), count(called_tool) from text_marks"
     marks, calls = open_warehouse(home).limited_to(keys).query(counts).row(0)
-    if marks:
-        console.say(f"{marks:,} calculations that people marked are kept in the table text_marks.")
-    if calls:
-        console.say(f"{calls:,} calls that were taken out are kept in the table text_marks.")
-    if not marks + calls:
-        console.say(
-            "No text marks a calculation, so text_marks stays empty and no filter can be judged by "
-            "it. Expected marks such as <<48/2=24>> in the column of the text."
-        )
+    console.say(
+        f"The table text_marks keeps {marks:,} calculations that people marked, and {calls:,} "
+        "calls, which were taken out of the texts."
+    )
 
 
 def _report(

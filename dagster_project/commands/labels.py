@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from dagster_project.commands import console
-from dagster_project.commands.flags import expanded
 from toolformer.errors import ToolformerError
 from toolformer.home.home import Home
 from toolformer.home.wiring.workspace import open_warehouse
@@ -19,9 +18,7 @@ app.add_typer(labels_app, name="labels")
 
 @labels_app.command()
 def draw(
-    output: Annotated[
-        Path, typer.Option(help="CSV file to write; it must not exist yet.", callback=expanded)
-    ],
+    output: Annotated[Path, typer.Option(help="CSV file to write; it must not exist yet.")],
     judge: Annotated[
         str | None,
         typer.Option(help="Leave out what this person has judged. Default: the whole sample."),
@@ -44,9 +41,7 @@ def draw(
 
 @labels_app.command()
 def read(
-    sheet: Annotated[
-        Path, typer.Argument(help="The sheet, saved as CSV.", metavar="FILE", callback=expanded)
-    ],
+    sheet: Annotated[Path, typer.Argument(help="The sheet, saved as CSV.", metavar="FILE")],
     judge: Annotated[str, typer.Option(help="Name of the person who filled the sheet.")],
 ) -> None:
     """Store the judgements of a sheet; reading it again stores only what changed in it."""

@@ -24,7 +24,7 @@ from toolformer.scoring.call_scorer import ScoredCall
 from toolformer.settings.sections import Settings, merged
 from tools.protocol import ToolCall
 
-_LOSSES = (
+LOSSES = (
     "loss_without_call",
     "loss_call_without_result",
     "loss_with_result",
@@ -108,7 +108,7 @@ def recompute(call: Mapping[str, Any], options: RunOptions, home: Home) -> Recom
     finally:
         work.holder.release()
     losses = explanation.losses
-    pairs = [(call[name], getattr(losses, name)) for name in _LOSSES]
+    pairs = [(call[name], getattr(losses, name)) for name in LOSSES]
     return Recomputation(
         model=str(directory),
         placement=settings.scoring.placement,

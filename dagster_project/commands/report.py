@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from dagster_project.commands import console
-from dagster_project.commands.flags import expanded
 from dagster_project.commands.options import RunOptions
 from dagster_project.commands.stats import say_verdicts
 from toolformer.home.home import Home
@@ -25,7 +24,6 @@ def report(
         typer.Option(
             help="File to write. Default: report.html in the home, which the UI opens.",
             show_default=False,
-            callback=expanded,
         ),
     ] = None,
 ) -> None:

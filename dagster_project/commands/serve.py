@@ -10,8 +10,7 @@ import typer
 
 from dagster_project.commands import console
 from dagster_project.commands.complete import live_model
-from dagster_project.commands.flags import Changes, ModelName, ToolNames, names_in
-from dagster_project.commands.options import RunOptions
+from dagster_project.commands.options import Changes, ModelName, RunOptions, ToolNames, names_in
 from toolformer.home.wiring.models import finetuned_model_directory, name_of_model, name_of_variant
 from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.evaluation_sections import BASE

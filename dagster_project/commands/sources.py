@@ -16,8 +16,7 @@ import typer
 from assets.corpus import configured_sources, retire_shards_of
 from assets.documents import stored_texts
 from dagster_project.commands import console
-from dagster_project.commands.flags import AsJson
-from dagster_project.commands.options import RunOptions
+from dagster_project.commands.options import AsJson, RunOptions
 from dagster_project.runs.run_job import dagster_instance
 from toolformer.errors import ToolformerError
 from toolformer.home.home import Home
@@ -102,11 +101,8 @@ def _known_name(given: str, configured: Sequence[SourceSettings], manifest: Mani
     shown |= manifest.stored_sources
     # Of one that a kill left half removed, the shards may be retired already.
     known = shown | {entry.source for entry in manifest.shards}
-    for name in (
-        given,
-        normalised_path(given),
-        normalised_path(absolute_source(given, Path.cwd())),
-    ):
+    absolute = normalised_path(absolute_source(given, Path.cwd()))
+    for name in (given, normalised_path(given), absolute):
         if name in known:
             return name
     raise SourceNotFoundError(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dagster_project.commands import console
-from dagster_project.commands.flags import AsJson
+from dagster_project.commands.options import AsJson
 from toolformer.home.home import Home
 from toolformer.home.wiring.workspace import open_to_read
 from warehouse.errors import QueryError

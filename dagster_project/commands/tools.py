@@ -1,15 +1,14 @@
 """`toolformer tools list`, `try` and `check`: the tools there are, and how one behaves."""
 
 from collections import Counter
+from datetime import datetime
 from typing import Annotated
 
 import polars as pl
 import typer
 
 from dagster_project.commands import console
-from dagster_project.commands.complete import given_date
-from dagster_project.commands.flags import AsJson, Changes, ToolName
-from dagster_project.commands.options import RunOptions
+from dagster_project.commands.options import AsJson, Changes, RunOptions, ToolName
 from toolformer.home.wiring.toolbox import open_tool, open_toolbox, options_of, prompt_of
 from toolformer.home.wiring.workspace import Workspace
 from tools.errors import (
@@ -73,8 +72,10 @@ def try_tool(
         ),
     ] = "",
     today: Annotated[
-        str | None,
-        typer.Option("--date", help="Date of the call's text, YYYY-MM-DD. Default: today."),
+        datetime | None,
+        typer.Option(
+            "--date", formats=["%Y-%m-%d"], help="Date of the call's text. Default: today."
+        ),
     ] = None,
     changes: Changes = None,
 ) -> None:
@@ -86,7 +87,7 @@ def try_tool(
     except CallSyntaxError as error:
         console.say(f"no call of {name} ({error.reason}): {error}")
         raise typer.Exit(1) from None
-    document = Document("command-line", text="", published_on=given_date(today))
+    document = Document("command-line", text="", published_on=(today or datetime.now()).date())
     try:
         tool.prepare()
         result = clean_result(tool.call(parsed, document))

@@ -7,8 +7,7 @@ import typer
 from assets.training.finetuned_model import record_of, remarks_on, run_of
 from assets.training.planned_training import planned_training
 from dagster_project.commands import console
-from dagster_project.commands.flags import Changes, VariantName
-from dagster_project.commands.options import RunOptions
+from dagster_project.commands.options import Changes, RunOptions, VariantName
 from dagster_project.commands.planning import tell_outdated
 from dagster_project.runs.planned_run import PlannedRun, raise_all, run_all
 from dagster_project.runs.run_job import dagster_instance

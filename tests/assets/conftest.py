@@ -72,7 +72,7 @@ class PipelineHome(SmallHome):
     ) -> None:
         options = RunOptions(overrides or {}, force, tuple(tools))
         with self.entered():
-            build_dataset(options, shards=shards, dry_run=False)
+            build_dataset(options, shards)
 
     def train(self, *, overrides: Mapping[str, Any] | None = None, force: bool = False) -> None:
         with self.entered():

@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from benchmarks import gains
-from dagster_project.commands.flags import names_in
-from dagster_project.commands.options import RunOptions
+from dagster_project.commands.options import RunOptions, names_in
 from tests.conftest import REPOSITORY
 from tests.test_command_blocks import parsed_commands
 from toolformer.decoding.calibration import (

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dagster_project.commands.doctor import Finding
-from dagster_project.commands.doctor_damage import examine_files
+from dagster_project.commands.doctor import Finding, examine_files
 from tests.corpora import cut_corpus, write_texts
 from tests.dagster_project.test_doctor import filled_warehouse, finding, truncate, works
 from tests.warehouse.rows import LABEL
@@ -68,7 +67,7 @@ def test_a_damaged_judgement_is_a_finding_that_no_advice_removes(home):
 
 
 def test_partitions_of_any_size_are_read_in_full(home, monkeypatch):
-    monkeypatch.setattr("dagster_project.commands.doctor_damage._MAX_BYTES_READ", 0)
+    monkeypatch.setattr("dagster_project.commands.doctor._MAX_BYTES_READ", 0)
     filled_warehouse(home)
     path = next(home.warehouse.glob("documents/shard=shard-*/*.parquet"))
     truncate(path)

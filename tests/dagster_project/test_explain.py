@@ -58,7 +58,7 @@ def made_home(folder: Path, *, scoring: str = "") -> Home:
     # A letter is a token, and a prompt has hundreds.
     save_tiny_model(folder / "model", context_length=2048)
     with in_home(home):
-        build_dataset(RunOptions.of(None, tools=[TOOL]), shards=(), dry_run=False)
+        build_dataset(RunOptions.of(None, tools=[TOOL]))
     return home
 
 

@@ -33,7 +33,7 @@ def test_a_source_that_is_for_other_tools_has_no_calls_of_this_one(
     (tmp_path / "texts.jsonl").write_text("\n".join(lines))
     shutil.copytree(tiny, tmp_path / "model")
     options = RunOptions.of(["tools.Calendar.prompt=short"], tools=["Calendar"])
-    build_dataset(options, shards=[], dry_run=False)
+    build_dataset(options)
     store = open_warehouse(home)
     selection = store.read_partitions("document_selection", "shard-00000")
     assert selection["reason"].to_list() == ["left_to_other_tools"] * len(TEXTS)
