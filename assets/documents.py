@@ -17,7 +17,7 @@ from assets.shard_report import ShardReport
 from assets.shard_texts import typed_frame
 from toolformer.errors import ToolformerError
 from toolformer.home.fingerprints import FINGERPRINT, ROWS, Fingerprint
-from toolformer.home.metadata import table_metadata
+from toolformer.home.metadata import file_paths, table_metadata
 from toolformer.home.partitions import SHARDS_OF_TEXTS
 from toolformer.sources.cutting import CutShard
 from toolformer.sources.ingestion import StoredTexts
@@ -133,7 +133,8 @@ def _stored(
         of_shard = {
             table: of_shards[table].get((entry.key,), frames[table].clear()) for table in _TABLES
         }
-        yield _reported(entry, metadata[entry.key][FINGERPRINT], of_shard)
+        files = file_paths(warehouse, DOCUMENTS, entry.key)
+        yield _reported(entry, metadata[entry.key][FINGERPRINT], of_shard, files)
 
 
 def _rows(shard: CutShard) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -163,7 +164,10 @@ def _is_stored(warehouse: Warehouse, table: str, shard: str, digest: str) -> boo
 
 
 def _reported(
-    entry: ShardEntry, version: str, frames: Mapping[str, pl.DataFrame]
+    entry: ShardEntry,
+    version: str,
+    frames: Mapping[str, pl.DataFrame],
+    files: Mapping[str, dg.PathMetadataValue],
 ) -> dg.AssetMaterialization:
     """How many records of a shard became texts, why others did not, and what was lost."""
     texts, rejected = frames[DOCUMENTS], frames[REJECTED_RECORDS]
@@ -177,7 +181,8 @@ def _reported(
         losses = frames[READING_LOSSES].group_by("kind", "name", maintain_order=True)
         report.count(dict(losses_in_words(losses.agg(pl.col("count").sum()).iter_rows())))
     report.preview = texts.select("text", "title", "published_on", "language", "url")
-    return reported_texts(entry, version, description=report.flow, metadata=report.metadata())
+    shown = {**report.metadata(), **files}
+    return reported_texts(entry, version, description=report.flow, metadata=shown)
 
 
 def reported_texts(entry: ShardEntry, version: str, **shown: Any) -> dg.AssetMaterialization:

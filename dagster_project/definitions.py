@@ -24,6 +24,8 @@ from toolformer.settings.sections import RunsSettings
 from toolformer.settings.settings_file import settings_of_rounds
 
 _LOGGER = logging.getLogger(__name__)
+# Whom the UI names beside each asset.
+_OWNERS = ["team:toolformer"]
 _SHARDS_PER_RUN, _TOOLS = "runs.shards_per_run", "tools"
 # One process per run: the model is loaded once for all stages and shards of a run. A stage that
 # failed for some shards gave its output for the others, and the next goes on with these.
@@ -51,8 +53,11 @@ def definitions_of(home: Home) -> dg.Definitions:
 
     def told(spec: dg.AssetSpec) -> dg.AssetSpec:
         version = by_settings.get(spec.key.to_user_string(), spec.code_version)
-        spec = spec.replace_attributes(code_version=version, **broken)
-        return spec.merge_attributes(metadata={"settings": problem}) if problem else spec
+        spec = spec.replace_attributes(code_version=version, owners=_OWNERS, **broken)
+        more = {"settings": problem} if problem else {}
+        if table := spec.metadata.get("dagster/table_name"):
+            more["dagster/uri"] = (home.warehouse / table).as_uri()
+        return spec.merge_attributes(metadata=more)
 
     defined = [
         documents,

@@ -35,6 +35,7 @@ from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.home.expected_errors import EXPECTED_ERRORS, memory_explained
 from toolformer.home.fingerprints import PARTS
+from toolformer.home.metadata import file_paths
 from toolformer.home.progress import ProgressCallback
 from toolformer.home.wiring.models import Annotator, base_model_directory
 from toolformer.home.wiring.toolbox import Toolbox
@@ -255,6 +256,7 @@ class ShardRun(Run):
                 "preset": self.settings.preset,
                 **({"round": self.settings.sampling.round} if self.stage.has_rounds else {}),
                 **report.metadata(),
+                **file_paths(self.warehouse, self.stage.name, key),
                 "seconds": round(seconds, 2),
             }
             # Of all rounds.

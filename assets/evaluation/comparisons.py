@@ -25,6 +25,7 @@ EVALUATION_REPORT = Stage(
     version="1",
     group="evaluate",
     kinds=("duckdb", "python"),
+    table="score_intervals",
     reads_all=(EVALUATION_RESULTS.name,),
     settings=("evaluation.seed",),
     parts=(Part("scores"),),

@@ -55,6 +55,18 @@ def test_code_location_command_line_and_statistics_import_nothing_heavy(
     assert done.stdout.strip() == "[]"
 
 
+def test_the_ui_names_owner_and_rows_of_each_asset(home: Home):
+    specs = definitions_of(home).resolve_all_asset_specs()
+    assert all(spec.owners == ["team:toolformer"] for spec in specs)
+    folders = {
+        spec.key.to_user_string(): spec.metadata["dagster/uri"]
+        for spec in specs
+        if "dagster/table_name" in spec.metadata
+    }
+    assert set(PIPELINE.names) < folders.keys()
+    assert folders["training_set"] == (home.warehouse / "training_texts").as_uri()
+
+
 def test_dagster_commands_and_dg_load_the_same_module():
     (location,) = location_origins_from_yaml_paths([str(REPOSITORY / "workspace.yaml")])
     assert location == REPOSITORY_ORIGIN.code_location_origin

@@ -8,6 +8,7 @@ import dagster as dg
 import polars as pl
 
 from warehouse.schema import table_schema
+from warehouse.warehouse import Warehouse
 
 # Of `corpus_manifest`: the sources that could not be used, by path, with the error.
 REJECTED_SOURCES = "rejected sources"
@@ -82,6 +83,15 @@ def table_metadata(table: str) -> dict[str, Any]:
         UnknownTableError: `schema.sql` defines no table of that name.
     """
     return {"dagster/column_schema": column_schema(table), "dagster/table_name": table}
+
+
+def file_paths(warehouse: Warehouse, table: str, shard: str) -> dict[str, dg.PathMetadataValue]:
+    """Return the Parquet files of a shard in a table, by partition, with a button that copies."""
+    return {
+        f"file: {info.name}": dg.MetadataValue.path(str(info.path))
+        for info in warehouse.partitions(table, shard)
+        if info.path
+    }
 
 
 def _line(cells: Any) -> str:
