@@ -2,6 +2,7 @@
 
 import warnings
 
-# Backfill policies are marked beta in Dagster 1.13; the warning would stand six times before every
-# command's output. Drop the filter when they leave beta.
+# Backfill policies are marked beta in Dagster 1.13, and partitions of checks preview. Each command
+# would print both warnings. Drop the filters when these are stable.
 warnings.filterwarnings("ignore", message="Parameter `backfill_policy`")
+warnings.filterwarnings("ignore", message="Specifying a partitions_def on an AssetCheckSpec")

@@ -10,13 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
 import dagster as dg
+import polars as pl
 
+from assets.dataset.execution import PEEKS
 from assets.dataset.stages import PIPELINE
 from assets.failures import expected_errors
 from assets.run import RESOURCES
 from assets.stage import PER_TOOL
 from toolformer.home.fingerprints import PARTS
 from toolformer.home.home import Home
+from toolformer.home.partitions import SHARDS
 from toolformer.home.report.verdicts import verdicts_of
 from toolformer.home.wiring.workspace import Workspace, open_warehouse
 from toolformer.scoring.chance_level import KeptAgainstChance
@@ -29,6 +32,8 @@ from warehouse.warehouse import Warehouse
 _FEWEST_CALLS = 30
 # Of scored calls; the paper's table 2 keeps a few per cent.
 _FEWEST_KEPT = 0.001
+# As for the share of a shard's calls that failed.
+_FEWEST_MADE = 10
 _DESCRIPTION = (
     "Of the tool's scored calls, of all shards, some are kept, and more with their own results "
     f"than with swapped ones; of fewer than {_FEWEST_CALLS} calls neither is asked. Where not, the "
@@ -65,6 +70,56 @@ def settings_are_current() -> dg.AssetCheckResult:
     with expected_errors():
         rounds = settings_of_rounds(home.settings_file)
         return _warning(changed_settings(open_warehouse(home).skipping_damage(), rounds))
+
+
+@dg.asset_check(
+    asset="executed_calls",
+    description="At most half of the calls of a tool failed in the shard, if at least "
+    f"{_FEWEST_MADE} were made. Failed calls are stored with the reason and come into no text. If "
+    "most fail, the tool is down, or the model does not know how to call it.",
+    partitions_def=SHARDS,
+)
+def most_calls_have_results(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """Warn of tools for which more than half of a shard's calls failed."""
+    store, severity = open_warehouse(Home.find()), dg.AssetCheckSeverity.WARN
+    keys = context.op_execution_context.partition_keys
+    with expected_errors():
+        problems = {key: failing_tools(store, key) for key in keys}
+    for key, found in problems.items():
+        # Dagster stores what is returned for a partition only in a run of one.
+        if not context.op_execution_context.has_partition_key:
+            evaluation = dg.AssetCheckEvaluation(
+                dg.AssetKey("executed_calls"),
+                "most_calls_have_results",
+                passed=not found,
+                severity=severity,
+                description=" ".join(found) or None,
+                partition=key,
+            )
+            # Missing in the type of the argument, not in the function.
+            context.op_execution_context.log_event(evaluation)  # pyright: ignore[reportArgumentType]
+    all_found = [problem for found in problems.values() for problem in found]
+    return dg.AssetCheckResult(
+        passed=not all_found, severity=severity, description=" ".join(all_found) or None
+    )
+
+
+def failing_tools(store: Warehouse, shard: str) -> list[str]:
+    """Return a message for each tool that failed for more than half of the calls of a shard."""
+    made = store.read_partitions("executed_calls", shard).filter(pl.col("reason").ne_missing(PEEKS))
+    found = []
+    for (tool,), calls in made.group_by("tool", maintain_order=True):
+        failed = calls.filter(status="failed")
+        if calls.height < _FEWEST_MADE or 2 * failed.height <= calls.height:
+            continue
+        reasons = failed["reason"].value_counts().sort("count", "reason", descending=[True, False])
+        reason, count = reasons.row(0)
+        found.append(
+            f"{failed.height} of {calls.height} calls of {tool} failed in {shard}, most often with "
+            f"'{reason}' ({count}). Expected results for at least half of them. Read `message` in "
+            "`executed_calls`, then correct the tool or its prompt."
+        )
+    return found
 
 
 def _warning(found: Mapping[str, str]) -> dg.AssetCheckResult:
@@ -124,7 +179,8 @@ def checks_of(tools: Sequence[str]) -> list[dg.AssetChecksDefinition]:
                 metadata={verdict.of: verdict.against_chance.sentence for verdict in found},
             )
 
-    return [tools_can_run, settings_are_current, *([calls_help] if specs else [])]
+    of_tools = [calls_help] if specs else []
+    return [tools_can_run, settings_are_current, most_calls_have_results, *of_tools]
 
 
 def _is_plausible(found: KeptAgainstChance) -> bool:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import dagster as dg
 import pytest
 
-from dagster_project.checks import checks_of
+from dagster_project.checks import checks_of, failing_tools, most_calls_have_results
 from dagster_project.commands.stats import show_examples
 from dagster_project.definitions import definitions
+from dagster_project.run_tags import RANGE_END_TAG, RANGE_START_TAG
 from tests.warehouse import rows
 from tests.warehouse.rows import SAMPLED, SHARD, fill, frame, put_calls, save_manifest
 from toolformer.home.home import Home
@@ -78,6 +79,52 @@ def test_the_newest_round_of_a_tool_decides(warehouse: Warehouse):
     put(warehouse, 2, kept=10, dropped=90)
     assert is_calculator_fine()
     assert len(outcomes()["Calculator_calls_help"].metadata) == 2
+
+
+def test_a_tool_is_named_that_failed_for_more_than_half_of_a_shards_calls(warehouse: Warehouse):
+    def answered(tool: str, reasons: Sequence[str | None]) -> None:
+        failed = {"status": "failed", "result": None}
+        calls = [
+            {"call_id": f"{tool} {index}", "tool": tool, "reason": reason}
+            | {"peeks": reason == "peeks"}
+            | (failed if reason else {})
+            for index, reason in enumerate(reasons)
+        ]
+        made = frame("executed_calls", *calls)
+        warehouse.replace_partition("executed_calls", SHARD, tool, made, metadata={})
+
+    answered("Calculator", ["division_by_zero"] * 2 + ["timeout"] * 9 + [None] * 10)
+    answered("Calendar", ["timeout"] * 5 + [None] * 5)
+    # Calls that were not made, and too few that were.
+    answered("QA", ["peeks"] * 20 + ["timeout"] * 9)
+    (found,) = failing_tools(warehouse, SHARD)
+    assert found.startswith(
+        f"11 of 21 calls of Calculator failed in {SHARD}, most often with 'timeout' (9)."
+    )
+
+
+@pytest.mark.parametrize("shards", [[SHARD], [SHARD, "shard-00002"]])
+def test_the_check_of_results_is_stored_for_each_shard_of_a_run(home: Home, shards: list[str]):
+    save_manifest(home.sources)
+    store = rows.new_warehouse(home.root)
+    failed = {"status": "failed", "result": None, "reason": "timeout"}
+    calls = [{"call_id": str(index), **failed} for index in range(10)]
+    made = frame("executed_calls", *calls)
+    store.replace_partition("executed_calls", SHARD, "Calculator", made, metadata={})
+
+    @dg.asset(name="executed_calls", partitions_def=SHARDS)
+    def executed() -> None:
+        pass
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        register(instance, SHARDS, shards)
+        tags = {RANGE_START_TAG: shards[0], RANGE_END_TAG: shards[-1]}
+        of_one = {"partition_key": SHARD} if len(shards) == 1 else {"tags": tags}
+        result = dg.materialize([executed, most_calls_have_results], instance=instance, **of_one)
+    found = {each.partition: each.passed for each in result.get_asset_check_evaluations()}
+    assert found == {shard: shard != SHARD for shard in shards} | (
+        {None: False} if len(shards) > 1 else {}
+    )
 
 
 @pytest.mark.parametrize(
