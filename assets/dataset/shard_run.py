@@ -1,6 +1,7 @@
 """The run of a stage over shards: outputs replaced only when stale, and failures kept apart."""
 
 import json
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +47,11 @@ from warehouse.schema import ALL
 if TYPE_CHECKING:
     from toolformer.forward.model import Model
 
+_LOGGER = logging.getLogger(__name__)
 NOT_SAMPLED = "not sampled"
+# Of a step in which a tool gave up, after 10, 30 and 70 s. It is no `retry_policy` of the asset:
+# by one, Dagster would also retry bugs and interrupted steps.
+RETRIES = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL)
 # Of each a lock is held; of more texts, rows take memory and longer than statements.
 _SHARDS_TOGETHER, _RECORDS_TOGETHER = 64, 4096
 # Gives what a stage makes once per shard, made of the inputs in these versions.
@@ -184,6 +189,7 @@ class _StageOutput(PartitionOutput):
     def finished(self, work: PartitionRun, made: OutputRows) -> OutputRows:
         """What the stage made, with what is stored besides."""
         self.run.check_annotator()
+        self.run.is_unfinished |= made.made_of is not None
         stage = self.run.stage
         named = {*made.side_tables, *(cost.stage for cost in made.costs)}
         if undeclared := named - {*stage.side_tables, *stage.passes}:
@@ -217,6 +223,8 @@ class ShardRun(Run):
         # A stage is given the tools and the model that it declares, and no others.
         self.tools = self.open_toolbox() if stage.per == PER_TOOL else Toolbox({}, {}, {})
         self.annotator = Annotator.of(self) if stage.uses_annotator else None
+        # Whether rows were out of date at once, since a tool gave up.
+        self.is_unfinished = False
         # How outputs ended that were made with those of other shards.
         self._made: dict[Address, str] = {}
 
@@ -226,6 +234,7 @@ class ShardRun(Run):
         One that an earlier stage of the run failed for is left out.
 
         Raises:
+            dg.RetryRequested: after all shards, if a tool gave up; see `RETRIES`.
             dg.Failure: after all shards, naming those that failed and why.
         """
         began = time.monotonic()
@@ -262,6 +271,11 @@ class ShardRun(Run):
             # Of all rounds.
             version = data_version_of(self.warehouse, self.stage.name, key)
             yield reports.of(key, metadata, data_version=version)
+        attempt = self.context.retry_number + 1
+        if self.is_unfinished and attempt <= RETRIES.max_retries:
+            seconds = RETRIES.calculate_delay(attempt)
+            _LOGGER.warning("Calls that were given up are made again in %d s.", seconds)
+            raise dg.RetryRequested(RETRIES.max_retries, seconds)
         # Before the failure: the next stage begins once there is an output.
         yield REPORTED
         if failures or left_out:

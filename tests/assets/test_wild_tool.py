@@ -1,5 +1,7 @@
 """A tool from outside that hangs, dies and floods: the shards are finished all the same."""
 
+import dagster as dg
+import polars as pl
 import psutil
 import pytest
 
@@ -78,15 +80,24 @@ def test_the_shards_are_finished_whatever_it_does_and_no_process_is_left(
     with monkeypatch.context() as patch:
         # However few calls the model writes.
         patch.setattr("tools.running.deadlines.MAX_FAILURES_IN_A_ROW", 2)
+        patch.setattr("assets.dataset.shard_run.RETRIES", dg.RetryPolicy(max_retries=2))
         home.build(tools=["Wild"])
     failed = home.rows("executed_calls")
     assert set(failed["reason"]) == {"transient_error", "given_up"}
     for shard in SHARDS:
         calls = failed.filter(shard=shard)
-        told = home.metadata("executed_calls", shard)["partitions"]
+        metadata = home.metadata("executed_calls", shard)
+        assert pl.read_parquet(metadata["file: Wild"]).height == calls.height
+        told = metadata["partitions"]
         # The tool is given up behind two failures, so with more calls some are not made.
         assert (DONE_BUT_GIVEN_UP in told) == (calls.height > 2)
         assert ("could not be reached" in told) == (0 < calls.height <= 2)
+
+    # The step was tried again, and the build went on.
+    with home.instance() as instance:
+        (run_id, *_) = home.run_ids("build_dataset")
+        restarted = instance.all_logs(run_id, dg.DagsterEventType.STEP_RESTARTED)
+    assert [entry.step_key for entry in restarted] == ["executed_calls"] * 2
 
     # What was given up is tried again without being asked for.
     down.unlink()
