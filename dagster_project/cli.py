@@ -3,7 +3,6 @@
 A command is a function in the module of its name in `dagster_project/commands`.
 """
 
-import gc
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -44,7 +43,6 @@ PANELS = {
 }
 # These only read: they do not create a home.
 _READING = (*PANELS["Look"], "sources", "train")
-_COLLECTIONS_BEFORE_A_FULL_ONE = 100
 
 
 class _Commands(TyperGroup):
@@ -123,8 +121,6 @@ def main(arguments: list[str] | None = None) -> Any:
     """Run the command; an expected error is one paragraph and exit code 1."""
     from dagster_project.commands.errors import explained_errors
 
-    # What is imported stays: looking through it for garbage takes a tenth of a short command.
-    gc.set_threshold(*gc.get_threshold()[:2], _COLLECTIONS_BEFORE_A_FULL_ONE)
     with explained_errors():
         program()(arguments)
 

@@ -84,16 +84,13 @@ def build(
 def prepare(
     options: RunOptions, home: Home, settings: Settings, instance: dg.DagsterInstance
 ) -> dict[str, str]:
-    """Cut the corpus and build the indexes where that was not done or the settings changed.
-
-    What goes wrong is told: a source that cannot be used, and an index that cannot be built while
-    no tool that searches was named (it is left out then).
+    """Cut the corpus and build the indexes, unless both are up to date.
 
     Returns:
         Sources that cannot be used and have no shards, by path, with the reason.
 
     Raises:
-        RunFailedError: there is no corpus, or a named tool has no index.
+        RunFailedError: There is no corpus, or a named tool has no index.
     """
 
     def run(*assets: str) -> None:

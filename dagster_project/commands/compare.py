@@ -21,7 +21,6 @@ _REASONS = {
     "text": "no such text, or no calls of the tool in it",
 }
 
-
 app = typer.Typer()
 
 

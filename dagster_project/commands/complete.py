@@ -33,7 +33,6 @@ from toolformer.home.wiring.models import (
 from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.evaluation_sections import BASE
-from toolformer.settings.sections import Settings
 
 if TYPE_CHECKING:
     from toolformer.forward.model import Model
@@ -62,20 +61,15 @@ class LiveModel:
     min_call_probability: MinCallProbability
     load: "Callable[[], Model]"
 
-    @property
-    def settings(self) -> Settings:
-        """The settings of the command."""
-        return self.work.settings
-
     def decoding(self, max_new_tokens: int | None = None) -> Decoding:
         """Return how it continues a text."""
-        section = self.settings.decoding
+        settings = self.work.settings
         return Decoding(
-            section,
-            self.settings.execution.max_result_tokens,
+            settings.decoding,
+            settings.execution.max_result_tokens,
             tuple(self.toolbox.tools),
             min_call_probability=self.min_call_probability,
-        ).changed(max_new_tokens=max_new_tokens or section.max_new_tokens)
+        ).changed(max_new_tokens=max_new_tokens or settings.decoding.max_new_tokens)
 
     def complete(
         self, prompts: Sequence[str], today: date, decoding: Decoding, **options: Any
@@ -84,7 +78,7 @@ class LiveModel:
         from toolformer.decoding.decoder import complete
         from toolformer.home.wiring.live_calls import live_tools
 
-        tools = live_tools(self.toolbox, self.settings, prompts, [today] * len(prompts))
+        tools = live_tools(self.toolbox, self.work.settings, prompts, [today] * len(prompts))
         return complete(
             self.load(),
             prompts,

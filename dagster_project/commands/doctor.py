@@ -28,7 +28,6 @@ _GPU_SECONDS = 1.5
 # Every row of a partition is read to find damage; more than this would take more than a second.
 _MAX_BYTES_READ = 128 * 2**20
 
-
 app = typer.Typer()
 
 

@@ -48,7 +48,6 @@ from warehouse.warehouse import Warehouse
 
 _JOB = "evaluate"
 
-
 app = typer.Typer()
 
 

@@ -40,7 +40,6 @@ _DECISIONS = {
     FilterReason.NO_TEXT_AFTER_POSITION: "no text follows the call",
 }
 
-
 app = typer.Typer()
 
 
@@ -111,16 +110,13 @@ def _in_its_text(call: Mapping[str, Any]) -> Iterator[str | tuple[str, str]]:
 
 
 def _context(call: Mapping[str, Any]) -> tuple[str, str]:
-    """The text around a call; a word that the cut goes through is left out."""
+    """Return the text around a call."""
     if call["text"] is None:
         return "(the text is not stored) ", ""
     offset = call["character_offset"]
     before, after = call["text"][:offset], call["text"][offset:]
-    if len(before) > _CONTEXT:
-        before = "… " + before[-_CONTEXT:].partition(" ")[2]
-    if len(after) > _CONTEXT:
-        after = after[:_CONTEXT].rpartition(" ")[0] + " …"
-    return before, after
+    start, end = "…" * (len(before) > _CONTEXT), "…" * (len(after) > _CONTEXT)
+    return start + before[-_CONTEXT:], after[:_CONTEXT] + end
 
 
 def _show_tokens(call: Mapping[str, Any], recomputation: Recomputation) -> None:

@@ -2,8 +2,7 @@
 
 import glob
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -38,7 +37,6 @@ from toolformer.home.wiring.workspace import Workspace, open_warehouse
 from toolformer.settings.errors import SettingsError
 from tools.base import Tool
 from tools.errors import CallSyntaxError, ToolError
-from warehouse.errors import WarehouseError
 from warehouse.warehouse import Warehouse
 
 app = typer.Typer()
@@ -76,15 +74,13 @@ def export(
             f"{form} has no arguments by name. Leave it out.", param_hint="--arguments"
         )
     home = Home.find()
-    with _explained_refusals(output):
-        target = _free_target(output, home, form)
+    target = _free_target(output, home, form)
     log_lost_shards(home)
     # All files of an export are of one moment, whatever a build publishes meanwhile.
     warehouse = open_warehouse(home).snapshot()
-    with _explained_refusals(output):
-        chosen = _round_with_calls(warehouse, round_number)
-        tell_outdated(RunOptions(), home, [chosen])
-        written = _write_round(form, home, warehouse, target, chosen, arguments)
+    chosen = _round_with_calls(warehouse, round_number)
+    tell_outdated(RunOptions(), home, [chosen])
+    written = _write_round(form, home, warehouse, target, chosen, arguments)
     console.say(f"Round {chosen}: {written}, in {output}.")
 
 
@@ -137,20 +133,6 @@ def _workspace_of_round(home: Home, round_number: int) -> Workspace:
         return RunOptions(overrides={"sampling": {"round": round_number}}).workspace(home)
     except SettingsError:
         return RunOptions().workspace(home)
-
-
-@contextmanager
-def _explained_refusals(output: Path) -> Iterator[None]:
-    """Turn what the disk refuses while `output` is written into an ExportError."""
-    try:
-        yield
-    except WarehouseError:
-        raise
-    except OSError as error:
-        raise ExportError(
-            f"Cannot write '{output}': {error}. Nothing is left of it. Check the free space and "
-            "the permissions of its folder, or choose another place, and run the same again."
-        ) from error
 
 
 def _round_with_calls(warehouse: Warehouse, wanted: int | None) -> int:

@@ -1,6 +1,6 @@
 """`toolformer ingest`: list sources and cut them into shards."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -102,9 +102,11 @@ def _ingest(home: Home, paths: Sequence[str], reading: Mapping[str, Any]) -> Non
         )
         rejected = rejected_sources(instance)
     active = Manifest.load(home.sources).active_shards
-    _report(home, manifest, active, asked)
+    names = {normalised_path(path) for path in asked}
+    of_these = [entry for entry in active if entry.source in names]
+    _report(home, manifest, active, of_these)
     if reading.get("strip_marks"):
-        _report_marks(home, active, asked)
+        _report_marks(home, of_these)
     settings = load_settings(home.settings_file)
     refused = asked.keys() - {source.path for source in settings.corpus.sources}
     for path, files in left_out_files(home, settings, asked.keys() - rejected.keys()):
@@ -119,14 +121,13 @@ def _ingest(home: Home, paths: Sequence[str], reading: Mapping[str, Any]) -> Non
         # Another run at the same time can have had the last word on what is rejected.
         unknown = "The source {!r} cannot be used. Ingest it again to see why."
         raise ToolformerError(
-            " ".join(rejected.get(path, unknown.format(path)) for path in asked if path in refused)
+            " ".join(rejected.get(path, unknown.format(path)) for path in sorted(refused))
         )
 
 
-def _report_marks(home: Home, active: Sequence[ShardEntry], paths: Collection[str]) -> None:
-    names = {normalised_path(path) for path in paths}
-    keys = [entry.key for entry in active if entry.source in names]
+def _report_marks(home: Home, shards: Sequence[ShardEntry]) -> None:
     counts = "select count(*) - count(called_tool), count(called_tool) from text_marks"
+    keys = [entry.key for entry in shards]
     marks, calls = open_warehouse(home).limited_to(keys).query(counts).row(0)
     console.say(
         f"The table text_marks keeps {marks:,} calculations that people marked, and {calls:,} "
@@ -135,7 +136,7 @@ def _report_marks(home: Home, active: Sequence[ShardEntry], paths: Collection[st
 
 
 def _report(
-    home: Home, before: Manifest, active: Sequence[ShardEntry], paths: Collection[str]
+    home: Home, before: Manifest, active: Sequence[ShardEntry], asked: Sequence[ShardEntry]
 ) -> None:
     keys_before = {entry.key for entry in before.active_shards}
     known = {entry.key for entry in before.shards}
@@ -147,8 +148,7 @@ def _report(
     )
     if restored:
         console.say(f"{len(restored)} shards were restored with all that was computed from them.")
-    names = {normalised_path(path) for path in paths}
-    read = [entry for entry in active if entry.key not in keys_before or entry.source in names]
+    read = [entry for entry in active if entry.key not in keys_before or entry in asked]
     if read:
         warehouse = open_warehouse(home)
         console.say(f"{records_read(warehouse, read)}.")

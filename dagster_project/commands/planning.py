@@ -14,8 +14,6 @@ from toolformer.home.wiring.workspace import open_warehouse
 from toolformer.settings.settings_file import load_settings, settings_of_rounds
 from toolformer.sources.manifest import Manifest
 
-_LONGEST_IN_SECONDS = 600
-
 
 def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
     """Say what a build of these shards would do, and what it would prepare first.
@@ -155,12 +153,8 @@ def _show_partitions(forecast: Forecast) -> None:
     console.frame(summary.rename({"table": "stage", "partition_name": "tool", "reason": "why"}))
     expected = f"about {rows['tokens'].sum():,} tokens"
     if not rows["seconds"].has_nulls():
-        expected += f" and {_time(float(rows['seconds'].sum()))}"
+        expected += f" and {rows['seconds'].sum() / 60:.1f} minutes"
     console.say(
         f"{rows.height} partitions of {rows['shard'].n_unique()} shards, {expected}: expect half "
         "to twice as much."
     )
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < _LONGEST_IN_SECONDS else f"{seconds / 60:.0f} minutes"

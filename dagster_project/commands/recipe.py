@@ -45,7 +45,6 @@ _NEXT = """\
   toolformer sql "select * from kept_examples"        all kept calls
   toolformer ingest FILE …                            your own texts (in another home)"""
 
-
 app = typer.Typer()
 
 

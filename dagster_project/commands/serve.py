@@ -20,7 +20,6 @@ _LOGGER = logging.getLogger(__name__)
 # Texts that wait for a place; more are refused.
 _MAX_WAITING = 64
 
-
 app = typer.Typer()
 
 
@@ -76,7 +75,7 @@ def serve(
         served = Served(
             model=loaded,
             batch=LiveBatch(loaded, max_active=max_active, max_waiting=_MAX_WAITING),
-            settings=live.settings,
+            settings=live.work.settings,
             toolbox=live.toolbox,
             min_call_probability=live.min_call_probability,
             examples=right_examples(model, live.location.directory, live.work),

@@ -13,7 +13,6 @@ from warehouse.errors import QueryError
 
 _STANDARD_INPUT = "-"
 
-
 app = typer.Typer()
 
 
@@ -66,13 +65,8 @@ def _statement(query: str | None) -> str:
             "There is no query. Expected one such as `toolformer sql 'select * from call_funnel'`, "
             "or one that is piped in (`toolformer sql - < QUERY.sql`)."
         )
-    try:
-        # Editors of some systems mark a file as UTF-8.
-        text = sys.stdin.buffer.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise QueryError(
-            "The standard input is no text in UTF-8. Expected one query. Save it as UTF-8."
-        ) from error
+    # Some editors begin a file with a byte order mark. DuckDB refuses what is no text.
+    text = sys.stdin.buffer.read().decode("utf-8-sig", errors="replace")
     if not text.strip():
         raise QueryError("The standard input is empty. Expected one query.")
     return text

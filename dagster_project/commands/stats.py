@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _EXAMPLES_PER_TOOL = 3
 
-
 app = typer.Typer()
 
 

@@ -8,7 +8,7 @@ import polars as pl
 import typer
 
 from dagster_project.commands import console
-from dagster_project.commands.options import AsJson, Changes, RunOptions, ToolName
+from dagster_project.commands.options import AsJson, Changes, Day, RunOptions, ToolName
 from toolformer.home.wiring.toolbox import open_tool, open_toolbox, options_of, prompt_of
 from toolformer.home.wiring.workspace import Workspace
 from tools.errors import (
@@ -71,12 +71,7 @@ def try_tool(
             "with a dash."
         ),
     ] = "",
-    today: Annotated[
-        datetime | None,
-        typer.Option(
-            "--date", formats=["%Y-%m-%d"], help="Date of the call's text. Default: today."
-        ),
-    ] = None,
+    today: Day = None,
     changes: Changes = None,
 ) -> None:
     """Make one call and print it with its result, or why there is none."""

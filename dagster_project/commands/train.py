@@ -46,7 +46,6 @@ def train_model(options: RunOptions, *, dry_run: bool = False, is_calibrated: bo
     settings, home = work.settings, work.home
     with dagster_instance(home) as instance:
         register(instance, MODEL_VARIANTS, [settings.training.variant])
-
         tell_outdated(options, home, settings.training_rounds)
 
         def run(*planned: PlannedRun) -> None:

@@ -229,7 +229,7 @@ def test_a_full_disk_leaves_nothing(built: Warehouse, run, tmp_path, monkeypatch
 
     monkeypatch.setattr(os, "fsync", full)
     outcome = run("export", form, "--output", tmp_path / "export")
-    assert outcome.is_one_paragraph_naming("Check the free space")
+    assert outcome.is_one_paragraph_naming("The disk is full", "Free some space")
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 

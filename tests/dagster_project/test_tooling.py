@@ -76,7 +76,7 @@ def test_a_call_is_made_and_printed_with_its_result(run, home, outside):
     for arguments, printed in (
         (["Calculator", "6  * 7"], "[Calculator(6 * 7) -> 42]"),
         (["Calculator", "-6 * 7"], "[Calculator(-6 * 7) -> -42]"),
-        (["Calendar", "--date", "2024-05-03"], friday),
+        (["Calendar", "--today", "2024-05-03"], friday),
         (["Echo", "'a word'"], "[Echo(a word) -> a word]"),
     ):
         assert run("tools", "try", *arguments) == (0, f"{printed}\n", "")
@@ -128,7 +128,7 @@ def test_a_tool_that_cannot_be_tried_is_an_error(run, home, outside):
         (["try", "QA", "who"], "unavailable"),
     ):
         assert run("tools", *arguments).is_one_paragraph_naming(message)
-    code, _, err = run("tools", "try", "Calendar", "--date", "3 May")
+    code, _, err = run("tools", "try", "Calendar", "--today", "3 May")
     assert (code, "3 May" in err) == (2, True)
 
 
