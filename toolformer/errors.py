@@ -30,11 +30,7 @@ class NoAnswersError(ServedModelError):
 
 
 class PassingError(NoAnswersError):
-    """The server may answer if it is asked again, after so many seconds at the earliest."""
-
-    def __init__(self, told: str, seconds: int = 0):
-        super().__init__(told)
-        self.seconds = seconds
+    """The server may answer if it is asked again."""
 
 
 class SequenceTooLongError(ToolformerError, ValueError):

@@ -20,7 +20,6 @@ class StageCost:
         candidates: calls that it was done with.
         tokens_fed: padding included.
         seconds: seconds of work; what a killed process had begun and not stored is in neither.
-        loss_noise: see `Model.loss_noise`.
     """
 
     stage: str
@@ -29,7 +28,6 @@ class StageCost:
     seconds: float
     model: str | None
     precision: str | None
-    loss_noise: float | None
 
 
 def together(costs: Sequence[StageCost], *, candidates: int) -> StageCost:
@@ -78,7 +76,6 @@ class CostMeter:
             seconds=seconds,
             model=model.name if model else None,
             precision=model.precision if model else None,
-            loss_noise=model.loss_noise if model else None,
         )
 
     def _spent(self) -> tuple[float, float]:

@@ -261,7 +261,6 @@ create table stage_costs (
     seconds double not null check (seconds >= 0),  -- Wall-clock time of the stage, in seconds.
     model varchar,  -- Language model; NULL for a stage that uses none.
     precision varchar,  -- Floating-point format of the model; of a served one what its server says, else unknown; NULL for a stage that uses none.
-    loss_noise double,  -- Standard deviation of a token's loss when a server is asked for the same again in another order, in nats, measured at its first use; NULL for a model on this machine.
     primary key (shard, tool, stage, round)
 );
 

@@ -41,8 +41,6 @@ _MEMORY_SHARE = 0.5
 class LanguageModel(Network):
     """A `toolformer.forward.model.Model` that is a network."""
 
-    loss_noise: float | None = None
-
     def __init__(
         self,
         model: "PreTrainedModel",

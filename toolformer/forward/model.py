@@ -209,7 +209,6 @@ class Model(Protocol):
         bos_id: the token before every scored text, so that its first token has a probability.
         prompt_start: what few-shot prompts begin with: the start token if the tokenizer itself puts
             one before every text, else nothing.
-        loss_noise: standard deviation of a token's loss when a server is asked again, if measured.
     """
 
     name: str
@@ -217,7 +216,6 @@ class Model(Protocol):
     bos_id: int
     prompt_start: list[int]
     context_length: int
-    loss_noise: float | None
 
     @property
     def tokens_fed(self) -> int:

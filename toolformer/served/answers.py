@@ -1,4 +1,4 @@
-"""What servers answer, in the forms of vLLM: anything else is refused when it is read."""
+"""Answers of a server in the form of vLLM; anything else is refused when it is read."""
 
 from typing import Annotated, Any, TypeVar
 
@@ -8,20 +8,20 @@ from pydantic.dataclasses import dataclass
 from toolformer.base.foreign_texts import shown
 from toolformer.errors import ServedModelError
 
-# A certain token's log probability may be rounded to more than 0.
+# The log-probability of a certain token may be rounded to more than 0.
 ROUNDED_ZERO = 0.01
-NAME = "token_id:"
+_NAME = "token_id:"
 _Form = TypeVar("_Form")
 
 
 def _id_of(name: object) -> object:
-    if not isinstance(name, str) or not name.startswith(NAME):
+    if not isinstance(name, str) or not name.startswith(_NAME):
         raise ValueError
-    return name.removeprefix(NAME)
+    return name.removeprefix(_NAME)
 
 
 def _of_the_model(told: object, info: ValidationInfo) -> str | None:
-    """As it may be kept: it becomes part of rows."""
+    """Make a text of the server safe to store, since it becomes part of rows."""
     return None if told is None else shown(told, key=info.context)
 
 
@@ -33,34 +33,21 @@ _OfTheModel = Annotated[str | None, BeforeValidator(_of_the_model)]
 
 
 @dataclass(frozen=True, slots=True)
-class OwnCard:
-    """What `toolformer serve` says besides."""
-
-    context_length: _Length | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Card:
-    """What a server says of a model."""
+    """A model in the answer of `/v1/models`."""
 
     id: str
     max_model_len: _Length | None = None
-    toolformer: OwnCard | None = None
-    # What makes its numbers others. vLLM says `root`.
+    # Models that differ in these give other numbers. vLLM reports `root`.
     root: _OfTheModel = None
     revision: _OfTheModel = None
     dtype: _OfTheModel = None
     quantization: _OfTheModel = None
 
-    @property
-    def of_the_model(self) -> list[str | None]:
-        """What tells it from other models of its name."""
-        return [self.root, self.revision, self.dtype, self.quantization]
-
 
 @dataclass(frozen=True, slots=True)
 class TokenScore:
-    """A token at a place: its log probability in nats, its rank from 1, and how it is spelt."""
+    """Score of a token at a place: log-probability in nats, rank from 1, and spelling."""
 
     log_probability: Annotated[_LogProbability, Field(alias="logprob")]
     rank: _Length
@@ -69,7 +56,7 @@ class TokenScore:
 
 @dataclass(frozen=True, slots=True)
 class Logprobs:
-    """The tokens behind a prompt."""
+    """The tokens after a prompt."""
 
     tokens: list[_TokenId] | None = None
     token_logprobs: list[_LogProbability] | None = None
@@ -78,11 +65,11 @@ class Logprobs:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One continuation, with what was asked about the prompt.
+    """One continuation.
 
     Attributes:
-        prompt_logprobs: at each place what `SEEN` has, of which most is seldom wanted: a megabyte
-            of a text.
+        prompt_logprobs: scores of the places of the prompt, as `SEEN` reads them. They are read
+            later: a text has a megabyte of them, most of it unused.
     """
 
     index: _Count = 0
@@ -93,7 +80,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How many tokens were fed and written."""
+    """Numbers of tokens that were fed and written."""
 
     prompt_tokens: _Count
     completion_tokens: _Count | None = None
@@ -107,25 +94,25 @@ class Completions:
     usage: Usage
 
 
-# Of the models of a server, of which the form of others is no matter.
+# The form of other models does not matter.
 CARDS = TypeAdapter(list[dict[str, Any]])
 CARD, COMPLETIONS = TypeAdapter(Card), TypeAdapter(Completions)
 SEEN = TypeAdapter(list[dict[int, TokenScore] | None])
 
 
 def another_answer(url: str, what: str) -> ServedModelError:
-    """The error for an answer that engines do not give, in words behind `The server at …`."""
+    """Return the error for an answer that no engine gives; `what` follows "The server at …"."""
     return ServedModelError(
-        f"The server at {url} {what}. Expected the form of OpenAI's completions: take an engine "
-        "such as `vllm serve` (0.6 or newer), without a proxy that changes answers."
+        f"The server at {url} {what}. Expected the form of OpenAI's completions. Use an engine "
+        "such as `vllm serve`, without a proxy that changes answers."
     )
 
 
 def in_form(answer: object, form: TypeAdapter[_Form], url: str, key: str | None) -> _Form:
-    """An answer in the form that it must have.
+    """Read an answer.
 
     Raises:
-        ServedModelError: what stands where, what was expected there, and what to do.
+        ServedModelError: names the field that has another form.
     """
     try:
         return form.validate_python(answer, context=key)
@@ -134,5 +121,5 @@ def in_form(answer: object, form: TypeAdapter[_Form], url: str, key: str | None)
         told = shown(repr(first["input"]), key=key)
         where = shown(".".join(map(str, first["loc"])), key=key) or "all of it"
         what = f"answered in another form than vLLM: {where} is {told} ({first['msg']})"
-        # Without its cause, which has what was told with a key in it.
+        # Without the cause, which may have the key.
         raise another_answer(url, what) from None

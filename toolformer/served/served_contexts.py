@@ -1,27 +1,24 @@
-"""Texts that grow at a server: decoding, a request for each token of each text.
+"""Texts that grow at a server while they are decoded: one request per token and text.
 
-A server reads a text anew each time, but for what its prefix caching spares it.
+The server reads a text anew each time, except for the prefix in its cache.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from toolformer.errors import ServedModelError
 from toolformer.forward.model import TOLD_RANKS
-from toolformer.served.completion_forms import CompletionForms, seed_of
-
-# Of a place where another token than the opening of a call is wanted.
-_DRAWS = 8
+from toolformer.served.completion_forms import CompletionForms
 
 
 @dataclass(frozen=True, slots=True)
 class ServedNextTokens:
-    """A `toolformer.forward.model.NextTokens` as a server tells it.
+    """A `toolformer.forward.model.NextTokens` that a server reported.
 
     Attributes:
-        context: the text in front.
-        told: log-probabilities of tokens, in nats, the ranked ones among them.
+        context: the tokens before it.
+        told: log-probabilities of tokens in nats, with those of all ranked tokens.
     """
 
     forms: CompletionForms
@@ -32,7 +29,7 @@ class ServedNextTokens:
     call_log_probability: float | None
 
     def log_probability(self, token: int) -> float:
-        """See `NextTokens.log_probability`; of a token that is not ranked it is a request."""
+        """See `NextTokens.log_probability`; a token that is not ranked costs a request."""
         if token not in self.told:
             (seen,) = self.forms.last([[*self.context, token]])
             self.told[token] = seen.log_probability
@@ -42,37 +39,22 @@ class ServedNextTokens:
         """See `NextTokens.likeliest_but`.
 
         Raises:
-            ServedModelError: the server tells no others.
+            ServedModelError: the server reports no other token.
         """
         for token in self.ranked:
             if token not in tokens:
                 return token
         raise ServedModelError(
-            f"The {len(self.ranked)} likeliest tokens that the server tells all begin the names of "
-            "blocked tools. Expected another one among them: block fewer tools."
+            f"The {len(self.ranked)} likeliest tokens that the server reports all begin the names "
+            "of blocked tools. Expected at least one other token. Block fewer tools."
         )
 
-    def drawn(
-        self, uniform: float, temperature: float, *, top_p: float = 1.0, banned: int | None = None
-    ) -> int:
-        """See `NextTokens.drawn`; the server draws, seeded by the random number.
-
-        A banned token is drawn again, and after some draws the likeliest other one is taken.
-        """
-        seed = seed_of(uniform)
-        for attempt in range(_DRAWS):
-            ((((token, log_probability),),),) = self.forms.samples(
-                [self.context],
-                [seed ^ attempt],
-                max_new_tokens=1,
-                temperature=temperature,
-                # Servers refuse 0; so little leaves the likeliest token alone.
-                top_p=max(top_p, 1e-9),
-            )
-            self.told[token] = log_probability
-            if token != banned:
-                return token
-        return self.likeliest_but([] if banned is None else [banned])
+    def drawn(self, uniform: float, temperature: float, **_: Any) -> int:  # noqa: ARG002
+        """Raise a `ServedModelError`: no single tokens are drawn at a server."""
+        raise ServedModelError(
+            f"The temperature is {temperature:g}, and a served model decodes greedily. Expected 0. "
+            "Leave the temperature out, or run the model on this machine."
+        )
 
     def kept(self) -> Self:
         """See `NextTokens.kept`."""
@@ -101,20 +83,14 @@ class ServedContexts:
         """See `Contexts.next_tokens`."""
         self.feed(tokens)
         all_told = self._forms.likeliest(self._rows, max(TOLD_RANKS, count + 1))
-        all_ranked = [sorted(told, key=lambda token: (-told[token], token)) for told in all_told]
-        # What is not told is less likely than the first `count`, unless the last are all equal.
-        unclear = [
-            (row, told)
-            for row, told, ranked in zip(self._rows, all_told, all_ranked, strict=True)
-            if open_id not in told and told[ranked[-1]] == told[ranked[count - 1]]
-        ]
-        asked = self._forms.last([[*row, open_id] for row, _ in unclear])
-        for (_, told), seen in zip(unclear, asked, strict=True):
-            told[open_id] = seen.log_probability
-        return [
-            _expected(self._forms, tuple(row), told, ranked, open_id)
-            for row, told, ranked in zip(self._rows, all_told, all_ranked, strict=True)
-        ]
+        found = []
+        for row, told in zip(self._rows, all_told, strict=True):
+            ranked = sorted(told, key=lambda token, told=told: (-told[token], token))
+            call = told.get(open_id)
+            # All likelier tokens are reported too.
+            rank = None if call is None else 1 + sum(value > call for value in told.values())
+            found.append(ServedNextTokens(self._forms, tuple(row), told, ranked, rank, call))
+        return found
 
     def forget(self, row: int, length: int) -> None:
         """See `Contexts.forget`."""
@@ -131,18 +107,3 @@ class ServedContexts:
     def join(self, others: Sequence["ServedContexts"]) -> "ServedContexts":
         """See `Contexts.join`."""
         return ServedContexts(self._forms, [row for each in (self, *others) for row in each._rows])
-
-
-def _expected(
-    forms: CompletionForms,
-    context: tuple[int, ...],
-    told: dict[int, float],
-    ranked: list[int],
-    open_id: int,
-) -> ServedNextTokens:
-    call = told.get(open_id)
-    rank = None
-    # All that are likelier are told.
-    if call is not None and call >= told[ranked[-1]]:
-        rank = 1 + sum(told[token] > call for token in ranked)
-    return ServedNextTokens(forms, context, told, ranked, rank, call)

@@ -8,7 +8,7 @@ names what a smaller set-up changes.
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from toolformer.base.names import did_you_mean
 from toolformer.settings.annotation_sections import (
@@ -44,10 +44,8 @@ _Address = Annotated[str, Field(pattern=r"^https?://[^@\s]+$")]
 class ServerSettings(Section):
     """A server that runs the model for annotation (vLLM's completions)."""
 
-    url: tuple[_Address, ...] = Field(
-        (),
-        description="its address, such as http://localhost:8000, or those of several servers of "
-        "the same model, which are asked in turn; none: the model runs here",
+    url: _Address | None = Field(
+        None, description="its address, such as http://localhost:8000; none: the model runs here"
     )
     model: str | None = Field(
         None, min_length=1, description="the model's id, as the server's /v1/models says it"
@@ -57,11 +55,6 @@ class ServerSettings(Section):
         pattern=r"^[A-Z][A-Z0-9_]*$",
         description="name of the environment variable that holds its key, never the key itself",
     )
-
-    @field_validator("url", mode="before")
-    @classmethod
-    def _one_may_stand_alone(cls, value: object) -> object:
-        return [value] if isinstance(value, str) else value or ()
 
     @model_validator(mode="after")
     def _is_whole(self) -> "ServerSettings":

@@ -1,8 +1,7 @@
-"""The served model of a home: what tells it from others, and what is warned of."""
+"""The served model of a home, and its identity."""
 
 import contextlib
 import json
-import logging
 from functools import partial
 from pathlib import Path
 
@@ -66,7 +65,7 @@ def test_files_that_name_the_special_tokens_are_part_of_the_model(folder: Path):
     known = [identity(folder)]
     for file, content in {
         "special_tokens_map.json": {"bos_token": "a"},
-        "added_tokens.json": {"<x>": TINY.vocabulary_size},
+        "added_tokens.json": {"<x>": TINY.tokenizer.vocabulary_size},
     }.items():
         (folder / file).write_text(json.dumps(content))
         known.append(identity(folder))
@@ -106,19 +105,6 @@ def test_a_served_model_is_opened_anew_where_server_or_tokenizer_have_another(fo
         holder.release()
 
 
-@pytest.mark.parametrize(("faults", "is_warned"), [({"noisy"}, True), (set(), False)])
-def test_threshold_that_noise_can_reach_is_warned_of(folder: Path, caplog, faults, is_warned):
-    with serving(TINY, faults=faults) as fake, caplog.at_level(logging.WARNING):
-        settings = settings_of(fake, folder)
-        tools = {"Calendar": {"filtering_threshold": 0.05}}
-        low = {"tools": tools, "scoring": {"lowest_threshold": 0.0}}
-        settings = validated(merged(settings.model_dump(), low), origin="")
-        with contextlib.closing(open_served(settings, folder)) as model:
-            assert (model.found.noise > 0.05) == is_warned
-    assert ("tools.Calendar.filtering_threshold is 0.05" in caplog.text) == is_warned
-    assert "tools.WikiSearch" not in caplog.text
-
-
 @pytest.fixture(params=["tokenizer", "tokenizer and weights"])
 def base(request, folder: Path) -> Path:
     """The directory of a base model that a server runs."""
@@ -149,7 +135,7 @@ def test_base_model_is_the_served_one_whoever_asks_for_it(base: Path):
         # Another model behind the same settings makes stale what either of them answered.
         assert not set(identities(settings)) & set(identities(settings_of(other, base)))
         if (base / "model.safetensors").exists():
-            here = merged(settings.model_dump(), {"language_model": {"server": {"url": []}}})
+            here = merged(settings.model_dump(), {"language_model": {"server": {"url": None}}})
             local = identities(validated(here, origin=""))
             assert local == [model_identity(base)] * 3 + [f"{model_identity(base)} auto"]
             assert not set(local) & set(identities(settings))

@@ -123,7 +123,7 @@ def test_an_answer_says_more_than_the_question(model):
 
 
 def test_a_served_model_reads_what_the_same_model_reads_here(model):
-    with serving(model) as fake, closing(CompletionsClient([fake.url], "tiny")) as client:
+    with serving(model) as fake, closing(CompletionsClient(fake.url, "tiny")) as client:
         served = ServedModel(client, model.tokenizer)
         for passages in (PASSAGES, PASSAGES[1:2]):
             ours, theirs = (read_answer(each, QUESTION, passages) for each in (model, served))

@@ -26,10 +26,10 @@ class FakeServer:
     """What the server has, and what it does wrong.
 
     Attributes:
-        faults: `start_token`, `processed`, `no_listing`, `small_top`, `mixes_answers`,
-            `error_inside`, `other_words`, `no_prompt_logprobs`, `noisy`, `no_number`,
+        faults: `start_token`, `processed`, `small_top`, `mixes_answers`,
+            `error_inside`, `other_words`, `no_prompt_logprobs`, `no_number`,
             `not_a_number`, `probabilities`, `words_for_ids`, `no_tokens`, `stops_short` (what
-            completes a stop text is left out), `no_stops`, `own_seeds` (of several samples),
+            completes a stop text is left out), `no_stops`, `one_seed` (of several samples),
             `one_sample`.
         failing: statuses of answers by their number, from 0; 0 cuts the connection, and with 200
             the text is broken off behind its first token.
@@ -37,6 +37,7 @@ class FakeServer:
         card: what `/v1/models` says of the model besides.
         bodies: what was asked.
         asked: how often.
+        waiting: requests that were received.
     """
 
     model: LanguageModel
@@ -48,6 +49,7 @@ class FakeServer:
     card: dict[str, str] = field(default_factory=dict)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     asked: int = 0
+    waiting: int = 0
     turn: Any = field(default_factory=threading.Lock)
 
     def answer(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,7 +65,7 @@ class FakeServer:
         usage = {"prompt_tokens": len(fed), "completion_tokens": 0}
         choices = []
         for index in range(1 if "one_sample" in self.faults else body.get("n", 1)):
-            seed = (body.get("seed") or 0) + index * (7 if "own_seeds" in self.faults else 1)
+            seed = (body.get("seed") or 0) + index * ("one_seed" not in self.faults)
             logprobs, count = self._continued(fed, scores[-1], {**body, "seed": seed})
             choices.append({"index": index, "text": "", "logprobs": logprobs})
             usage["completion_tokens"] += count
@@ -76,8 +78,6 @@ class FakeServer:
         with torch.inference_mode():
             states = self.model.hidden_states(torch.tensor([row]))
             logits = self.model.logits(states[0])
-        if "noisy" in self.faults:
-            logits = logits + 0.1 * torch.randn(logits.shape)
         return logits.log_softmax(dim=-1)
 
     def _of_prompt(self, row: list[int], scores: torch.Tensor, top: int) -> Any:
@@ -118,19 +118,12 @@ class FakeServer:
         chance = torch.Generator().manual_seed(body["seed"])
         logprobs: dict[str, Any] = {"tokens": [], "token_logprobs": [], "top_logprobs": []}
         temperature = body["temperature"] or 1e-3
-        # vLLM refuses it.
-        assert body.get("top_p", 1) > 0
         for _ in range(body["max_tokens"]):
             sampled = scores / temperature
-            order = sampled.argsort(descending=True)
-            before = sampled[order].softmax(dim=-1).cumsum(dim=-1).roll(1)
-            before[0] = -1
-            sampled[order[before >= body.get("top_p", 1)]] = -float("inf")
             token = int(torch.multinomial(sampled.softmax(dim=-1), 1, generator=chance))
             told = sampled.log_softmax(dim=-1) if "processed" in self.faults else scores
-            listed = [] if "no_listing" in self.faults else body.get("logprob_token_ids", [])
             top = 5 if "small_top" in self.faults else body.get("logprobs") or 0
-            names = [token, *(listed or told.topk(top).indices.tolist())]
+            names = [token, *told.topk(top).indices.tolist()]
             logprobs["tokens"].append(f"token_id:{token}")
             logprobs["token_logprobs"].append(self._told(float(told[token])))
             logprobs["top_logprobs"].append(
@@ -164,6 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         fake: FakeServer = self.server.fake
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        fake.waiting += 1
         time.sleep(fake.seconds)
         with fake.turn:
             fake.bodies.append(body)
@@ -230,7 +224,7 @@ def served_by(local: LanguageModel, **options: Any) -> Iterator[tuple[FakeServer
 def client_of(
     fake: FakeServer, *, model: str = "tiny", key: str | None = None
 ) -> CompletionsClient:
-    return CompletionsClient([fake.url], model, key=key)
+    return CompletionsClient(fake.url, model, key=key)
 
 
 @contextlib.contextmanager

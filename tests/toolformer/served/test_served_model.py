@@ -9,6 +9,7 @@ from tests.fakes import SAMPLING, byte_tokenizer
 from tests.toolformer.architectures import windows_of
 from tests.toolformer.served.fake_server import served_by
 from toolformer.calls import call_open_id
+from toolformer.errors import ServedModelError
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.model import Branch, Continuation, Place
 from toolformer.samples import CallReader, branch_uniforms
@@ -70,14 +71,12 @@ def call_probabilities(model, windows, *, threshold: float, most: int) -> dict:
     return {(row.document_id, row.position): row.call_probability for row in rows}
 
 
-@pytest.mark.parametrize("faults", [set(), {"no_listing"}])
-def test_losses_of_texts_equal_those_of_the_same_model_here(local, faults):
+@pytest.mark.parametrize("prompt", [PROMPT, None])
+def test_losses_of_texts_equal_those_of_the_same_model_here(local, pair, prompt):
     windows = windows_of(local.tokenizer, *TEXTS)
     places = places_of(windows, call_open_id(local.tokenizer))
-    with served_by(local, faults=faults) as (_, served):
-        for prompt in (PROMPT, None):
-            losses = served.read(prompt, windows).losses(places)
-            assert losses == pytest.approx(local.read(prompt, windows).losses(places), abs=1e-5)
+    losses = pair[1].read(prompt, windows).losses(places)
+    assert losses == pytest.approx(local.read(prompt, windows).losses(places), abs=1e-5)
 
 
 def test_ranks_and_continuations_equal_those_of_the_same_model_here(local, pair):
@@ -132,9 +131,6 @@ def test_likeliest_tokens_of_a_text_spare_requests_where_the_threshold_lets_them
     assert told[0] == told[2] == 1 < told[1] < told[3] < len(places)
     # Too few are told, and the likeliest of the others spare some of the rest.
     assert 1 + 3 <= told[4] < told[3]
-    fake.bodies.clear()
-    served.read(PROMPT, windows).losses(places[:1])
-    assert "logprob_token_ids" in fake.bodies[0]
 
 
 def test_places_that_nobody_asked_for_are_not_read(local, pair, monkeypatch):
@@ -175,44 +171,42 @@ def test_samples_have_the_log_probabilities_of_the_model_and_end_as_its_own(loca
         assert len(branch.tokens) == 5 or branch.tokens[-1] == 1
 
 
-def test_samples_end_at_the_server_where_the_call_does_and_are_the_same(local):
-    windows = windows_of(local.tokenizer, *TEXTS)
+def test_samples_of_a_place_are_one_request_that_ends_them_where_the_call_ends(local, pair):
+    fake, served = pair
+    windows, groups = windows_of(local.tokenizer, *TEXTS), groups_of({2: 20, 1: 10}, tokens=12)
 
     def is_read(branch: Branch) -> bool:
         return CallReader(True).is_finished(branch.token_texts)
 
-    def sampled(served):
-        groups = groups_of({2: 20}, tokens=12)
-        sample(served.read(None, windows), [Place(0, 2)], groups, tokens=12, is_finished=is_read)
-        return [(branch.tokens, branch.is_finished) for branch in groups[0]]
-
-    told = []
-    # Some engines leave out the bracket that ends a call, or take no stop texts.
-    for faults in (set(), {"stops_short"}, {"no_stops"}):
-        with served_by(local, faults=faults) as (fake, served):
-            assert served.found.stops_samples is not bool(faults)
-            fake.bodies.clear()
-            told.append(sampled(served))
-            stops = {tuple(body.get("stop", ())) for body in fake.bodies}
-            assert stops == {() if faults else ("]", "\n")}
-    assert told[0] == told[1] == told[2]
-    assert any(is_finished for _, is_finished in told[0])
+    fake.bodies.clear()
+    texts = served.read(None, windows)
+    sample(texts, [Place(0, 2), Place(1, 1)], groups, tokens=12, is_finished=is_read)
+    assert sorted(body["n"] for body in fake.bodies) == [10, 20]
+    assert {tuple(body["stop"]) for body in fake.bodies} == {("]", "\n")}
+    branches = [branch for group in groups for branch in group]
+    assert len({tuple(branch.tokens) for branch in branches}) > 10
+    assert any(branch.is_finished for branch in branches)
+    for branch in branches:
+        assert not {"]", "\n"} & set("".join(branch.token_texts[:-1]))
+        assert branch.is_finished or branch.tokens[-1] == 1 or len(branch.tokens) == 12
 
 
-def test_samples_of_a_place_are_the_same_asked_for_together_and_one_by_one(local):
-    windows = windows_of(local.tokenizer, *TEXTS)
-    told, asked = [], []
-    # Some engines count other seeds, or give one sample whatever is asked for.
-    for faults in (set(), {"own_seeds"}, {"one_sample"}):
-        groups = groups_of({2: 10, 1: 10}, tokens=4)
-        with served_by(local, faults=faults) as (fake, served):
-            fake.bodies.clear()
-            sample(served.read(None, windows), [Place(0, 2), Place(1, 1)], groups, tokens=4)
-            asked.append(sorted(body.get("n", 1) for body in fake.bodies))
-        told.append([branch.tokens for group in groups for branch in group])
-    assert asked == [[2, 2, 8, 8], [1] * 20, [1] * 20]
-    assert told[0] == told[1] == told[2]
-    assert len(set(map(tuple, told[0]))) > 10
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [("stops_short", "without the token that completes"), ("no_stops", "stop is not supported")],
+)
+def test_server_that_leaves_out_the_bracket_of_a_call_is_refused(local, fault, message):
+    windows, groups = windows_of(local.tokenizer, *TEXTS), groups_of({2: 20}, tokens=12)
+    with served_by(local, faults={fault}) as (_, served):
+        texts = served.read(None, windows)
+        with pytest.raises(ServedModelError, match=message):
+            sample(
+                texts,
+                [Place(0, 2)],
+                groups,
+                tokens=12,
+                is_finished=lambda branch: CallReader(True).is_finished(branch.token_texts),
+            )
 
 
 def test_call_positions_and_probabilities_equal_those_of_the_same_model_here(local, pair):

@@ -11,7 +11,6 @@ from tests.toolformer.served.fake_server import ONE_TOKEN, asking, client_of, se
 from tests.toolformer.served.test_served_model import PROMPT, TEXTS, places_of
 from toolformer.calls import call_open_id
 from toolformer.errors import NoAnswersError, PassingError, ServedModelError
-from toolformer.forward.model import TOLD_RANKS, Place
 from toolformer.served import http_client
 from toolformer.served.http_client import CompletionsClient
 from toolformer.served.served_model import ServedModel
@@ -28,24 +27,18 @@ def wanted(local):
 @pytest.mark.parametrize(
     ("status", "error"), [(503, PassingError), (401, NoAnswersError), (402, NoAnswersError)]
 )
-def test_server_that_is_busy_while_it_is_looked_at_settles_nothing(
+def test_server_that_is_busy_while_it_is_probed_is_not_called_unfit(
     local, monkeypatch, status, error
 ):
     monkeypatch.setattr(http_client, "_FIRST_PATIENCE", 0.1)
-    for asked in ({"prompt_logprobs": TOLD_RANKS}, {"logprob_token_ids"}):
-        with asking(local) as (fake, client):
-            answer, busy = fake.answer, {"error": {"message": "busy", "code": status}}
-
-            def answered(body, answer=answer, asked=asked, busy=busy):
-                is_asked = all(
-                    name in body and (not isinstance(asked, dict) or body[name] == asked[name])
-                    for name in asked
-                )
-                return busy if is_asked else answer(body)
-
-            monkeypatch.setattr(fake, "answer", answered)
-            with pytest.raises(error, match=rf"answered {status} \(busy\)"):
-                ServedModel(client, local.tokenizer)
+    with asking(local) as (fake, client):
+        answer, busy = fake.answer, {"error": {"message": "busy", "code": status}}
+        # The probe of the last token of the vocabulary.
+        monkeypatch.setattr(
+            fake, "answer", lambda body: busy if body.get("prompt_logprobs") == 0 else answer(body)
+        )
+        with pytest.raises(error, match=rf"answered {status} \(busy\)"):
+            ServedModel(client, local.tokenizer)
 
 
 @pytest.mark.parametrize("failing", [{}, dict.fromkeys(range(99), 503)], ids=["slow", "busy"])
@@ -63,23 +56,13 @@ def test_closing_ends_what_another_thread_asks_at_once(local, failing):
 
         asking = threading.Thread(target=ask)
         asking.start()
-        assert happens(lambda: fake.asked > 3 or len(client._sockets))
+        assert happens(lambda: fake.asked > 3 or fake.waiting)
         asking.join(0.3)
         assert asking.is_alive()
         client.close()
         asking.join(5)
         assert not asking.is_alive()
         assert errors
-
-
-def test_server_that_tells_too_few_likeliest_tokens_is_asked_place_by_place(local):
-    windows, open_id = windows_of(local.tokenizer, *TEXTS), call_open_id(local.tokenizer)
-    places = [(Place(0, at), open_id) for at in range(1, 6)]
-    with served_by(local, faults={"small_top"}) as (fake, served):
-        fake.bodies.clear()
-        losses = served.read(None, windows).losses(places, min_probability=0.05)
-        assert len(fake.bodies) == len(places)
-    assert losses == pytest.approx(local.read(None, windows).losses(places), abs=1e-5)
 
 
 def test_other_name_missing_key_and_silent_address_say_what_to_set(local, monkeypatch):
@@ -143,9 +126,9 @@ def test_server_that_ends_and_is_started_again_loses_nothing(local, wanted):
         port = int(fake.url.rpartition(":")[2])
         texts = served.read(PROMPT, windows)
     # Its client is closed with the first server; the second has one of its own.
-    client = CompletionsClient([fake.url], "tiny")
+    client = CompletionsClient(fake.url, "tiny")
     client.is_known()
-    served._client = served.found.forms._client = client
+    served._client = served.forms._client = client
     asking = threading.Thread(target=lambda: answers.extend(texts.losses(places)))
     asking.start()
     asking.join(0.3)
@@ -172,7 +155,7 @@ def test_who_watches_sees_what_is_waited_for_until_it_answers(local, monkeypatch
     # Answers take longer than whoever watches should wait for a word.
     with (
         serving(local, seconds=0.4, failing=dict(failing)) as fake,
-        contextlib.closing(CompletionsClient([fake.url], "tiny", waiting=waiting)) as client,
+        contextlib.closing(CompletionsClient(fake.url, "tiny", waiting=waiting)) as client,
     ):
         client.described()
         assert not shown
@@ -181,25 +164,6 @@ def test_who_watches_sees_what_is_waited_for_until_it_answers(local, monkeypatch
     failed = f"waiting: The server at {fake.url}/v1 answered 503 (full)"
     expected = [silent, "over", *([failed, "over"] if failing else [])]
     assert shown == expected
-
-
-def test_servers_of_the_same_model_are_asked_in_turn_and_one_that_ends_costs_waiting(local, wanted):
-    windows, places, losses = wanted
-    with serving(local) as first:
-        with (
-            serving(local) as second,
-            contextlib.closing(CompletionsClient([first.url, second.url], "tiny")) as client,
-        ):
-            served = ServedModel(client, local.tokenizer)
-            assert abs(first.asked - second.asked) <= 1
-            asked = first.asked
-        # Its connections are closed with the client.
-        client = CompletionsClient([first.url, second.url], "tiny")
-        client.is_known()
-        served._client = served.found.forms._client = client
-        with contextlib.closing(client):
-            assert served.read(PROMPT, windows).losses(places) == losses
-        assert first.asked > asked
 
 
 def test_equal_rows_are_asked_once_and_tokens_are_those_that_the_server_counted(local):

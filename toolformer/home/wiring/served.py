@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 # They are waited for, if they are started again.
 _HAVE_ANSWERED: set[ServerSettings] = set()
-# Below so many standard deviations of the noise a reduction may be nothing else.
-_DEVIATIONS = 3
 
 
 def check_tokenizer_directory(directory: Path) -> None:
@@ -72,7 +70,8 @@ def served_identity(server: ServerSettings, directory: Path) -> str:
     _HAVE_ANSWERED.add(server)
     ours = [file.read_bytes().hex() for file in tokenizer_files(directory)]
     ours.append(json.dumps(configurations(directory)))
-    return hex_digest("served: seeds that count up", card.id, *card.of_the_model, *ours)
+    theirs = card.id, card.root, card.revision, card.dtype, card.quantization
+    return hex_digest("served: seeds that count up", *theirs, *ours)
 
 
 def open_served(settings: Settings, directory: Path) -> "ServedModel":
@@ -98,19 +97,6 @@ def open_served(settings: Settings, directory: Path) -> "ServedModel":
         raise
     ends = [model.tokenizer.token_text(token) for token in sorted(model.end_ids)]
     _LOGGER.info("texts of the served model end with %s", " or ".join(map(repr, ends)))
-    thresholds = {
-        name: settings.tools.of(name).filtering_threshold for name in settings.tools.names
-    }
-    for name, threshold in thresholds.items():
-        if 0 < threshold < _DEVIATIONS * model.found.noise:
-            _LOGGER.warning(
-                "tools.%s.filtering_threshold is %g, and losses of the served model are noisy by "
-                "%.2g nats: calls may be kept by noise. Serve it in float32 or float16, without "
-                "prefix caching (--no-enable-prefix-caching), or raise the threshold.",
-                name,
-                threshold,
-                model.found.noise,
-            )
     return model
 
 
@@ -126,4 +112,4 @@ def _client(server: ServerSettings) -> "CompletionsClient":
                 "one line, and language_model.server.key_variable says that it holds the server's "
                 "key. Set it."
             )
-    return CompletionsClient(server.url, str(server.model), key=key, waiting=waiting_shown)
+    return CompletionsClient(str(server.url), str(server.model), key=key, waiting=waiting_shown)
