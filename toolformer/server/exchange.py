@@ -16,7 +16,7 @@ from toolformer.base.loading import is_out_of_memory
 from toolformer.decoding.completions import Completion
 from toolformer.decoding.live_batch import BatchClosedError, QueueFullError
 from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveText
-from toolformer.errors import SequenceTooLongError
+from toolformer.errors import SequenceTooLongError, ServedModelError
 from toolformer.forward.tokenization import GrowingText
 from toolformer.server.answers import ChatChoice, Choice
 from toolformer.server.api_errors import ApiError, closing, internal, out_of_memory
@@ -163,6 +163,8 @@ def _event(content: dict[str, Any]) -> str:
 def _failure(end: LiveEnd) -> ApiError:
     if end.error is None:
         return closing()
+    if isinstance(end.error, ServedModelError):
+        return ApiError(502, str(end.error), code="model_server_failed")
     return out_of_memory() if is_out_of_memory(end.error) else internal()
 
 

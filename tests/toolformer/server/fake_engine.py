@@ -17,7 +17,7 @@ from tests.conftest import happens
 from toolformer.decoding.completions import Completion, DecodedCall, TraceStep, UndoneCall
 from toolformer.decoding.live_batch import BatchClosedError, QueueFullError
 from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest
-from toolformer.errors import SequenceTooLongError
+from toolformer.errors import SequenceTooLongError, ServedModelError
 from tools.protocol import ToolCall
 
 LONGEST_PROMPT = 20_000
@@ -69,6 +69,8 @@ class FakeText:
             raise ValueError("the batch has a bug")
         if asked == "large":
             raise MemoryError
+        if asked == "remote":
+            raise ServedModelError("The server at http://a does not answer. Start it.")
         if asked == "slow":
             for _ in range(settings.decoding.settings.max_new_tokens):
                 time.sleep(4 * STEP_SECONDS)
@@ -110,7 +112,7 @@ class FakeText:
                 trace=tuple(one for piece in pieces for one in piece.steps),
             )
             end = LiveEnd(completion)
-        except (ValueError, MemoryError) as error:
+        except (ValueError, MemoryError, ServedModelError) as error:
             end = LiveEnd(None, error=error)
         self.listener(end)
 

@@ -153,6 +153,12 @@ def test_memory_that_runs_out_is_a_503_that_says_what_to_lower(running):
     assert "memory" in json.loads(streamed.text.removeprefix("data: "))["error"]["message"]
 
 
+def test_an_error_of_the_server_that_runs_the_model_is_passed_on(running):
+    answer = running.complete("remote")
+    assert (answer.status_code, error_of(answer)["code"]) == (502, "model_server_failed")
+    assert "does not answer. Start it." in error_of(answer)["message"]
+
+
 def test_a_bug_is_a_500_without_a_traceback_which_is_in_the_log(running, caplog, monkeypatch):
     from toolformer.server.exchange import Exchange
 
