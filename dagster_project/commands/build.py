@@ -122,7 +122,7 @@ def prepare(
 
 
 def _is_cut(home: Home, settings: Settings, instance: dg.DagsterInstance) -> bool:
-    """Whether the shards and their partitions are those of the sources, and all can be used."""
+    """Return whether the shards are those of the sources, and every source can be used."""
     # Which texts there are can be seen before it is ready for readers.
     stored = stored_texts(Warehouse(home.warehouse, home.database))
     cut, rejected = stale_sources(home.sources, configured_sources(settings, home), stored)
@@ -205,7 +205,7 @@ def build_dataset(options: RunOptions, shards: Sequence[str] = ()) -> None:
 
 
 def _runs(plan: Sequence[PlannedPartition], home: Home) -> list[PlannedRun]:
-    """One planned run for all shards that have something to make in the same stages.
+    """Return one planned run per set of stages, with all shards that need these stages.
 
     Or to remove: where a kill came between an output and the end of its checkpoint.
     """
@@ -259,7 +259,7 @@ def run_rounds(options: RunOptions, *, until: int, dry_run: bool) -> None:
 
 
 def _is_done(work: Workspace, *, is_last: bool) -> bool:
-    """Whether training would do nothing; it is not asked, since it makes its texts first.
+    """Return whether training would do nothing, without making its training set.
 
     The model of an earlier round annotates, for which it needs no calibration.
     """
@@ -269,7 +269,7 @@ def _is_done(work: Workspace, *, is_last: bool) -> bool:
 
 
 def _rounds_until(options: RunOptions, home: Home, until: int) -> list[Settings]:
-    """The settings of each round up to the last one, each of which trains a model of its own."""
+    """Return the settings of each round; every round trains a model of its own."""
     file = home.settings_file
     # Refuses a round that the options name and the file does not list. `RunOptions.load_settings`
     # would write the file, and a dry run writes nothing.

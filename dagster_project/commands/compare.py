@@ -56,7 +56,7 @@ def compare(
 
 
 def _kept_calls(found: Comparison, by: str) -> pl.DataFrame:
-    """How many calls of each tool or shard are kept, by which home, and why not by the other."""
+    """Count the kept calls by tool or shard, by home, and by why the other home drops them."""
     calls = pl.col("calls")
     reasons = {why: calls.filter(pl.col("why") == why).sum() for why in _REASONS}
     counted = found.counts.group_by(by, "kept_by").agg(calls.sum(), **reasons)
@@ -66,7 +66,7 @@ def _kept_calls(found: Comparison, by: str) -> pl.DataFrame:
 
 
 def _notes_of(found: Comparison) -> Iterator[str]:
-    """What a reader has to know of the numbers, a sentence each."""
+    """Yield the remarks without which the numbers mislead, one sentence each."""
     if not found.is_same_model:
         yield (
             "The two were annotated by different models: their losses are not comparable, and a "

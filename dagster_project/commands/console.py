@@ -1,4 +1,4 @@
-"""What the command line prints: tables, progress bars, errors. The only place that does."""
+"""Output of the command line: tables, progress bars, errors."""
 
 import json
 import math
@@ -79,7 +79,7 @@ def be_quiet(context: typer.Context, is_asked: bool) -> None:
 
 
 def is_quiet() -> bool:
-    """Whether no progress is shown."""
+    """Return whether progress is hidden."""
     return _is_quiet
 
 

@@ -112,7 +112,7 @@ def _graphics_card() -> Iterator[Finding]:
 
 
 def _settings(home: Home) -> tuple[Settings, list[Finding]]:
-    """The settings, or those of the default preset where the file is not valid."""
+    """Return the settings, or the default preset's if the file is not valid."""
     file = home.settings_file
     try:
         return load_settings(file), []
@@ -154,7 +154,7 @@ def _isolation() -> Iterator[Finding]:
 
 
 def _locks(home: Home) -> Iterator[Finding]:
-    """Whether locks in the folder of this machine, and in that of all, exclude others."""
+    """Check that locks exclude other processes, in the machine's folder and in the shared one."""
     for folder in dict.fromkeys((home.machine, home.root)):
         if folder.is_dir() and (why := why_locks_fail(folder)):
             name = "shared locks" if folder == home.root else "locks of the machine"
@@ -163,7 +163,7 @@ def _locks(home: Home) -> Iterator[Finding]:
 
 
 def _language_model(home: Home, settings: Settings) -> Iterator[Finding]:
-    """The base model: there, or still to be converted."""
+    """Check that the base model exists or can be converted."""
     from toolformer.errors import ModelNotFoundError
     from toolformer.forward.embedded_model import embedded_model_directory, gguf_file
     from toolformer.forward.model_directory import check_model_directory, check_weight_files
@@ -190,7 +190,7 @@ def _language_model(home: Home, settings: Settings) -> Iterator[Finding]:
 
 
 def _manifest(home: Home) -> Iterator[Finding]:
-    """The list of shards, and whether their texts are there."""
+    """Check the list of shards and that their texts exist."""
     from assets.documents import stored_texts
     from toolformer.sources.errors import ManifestError
     from toolformer.sources.manifest import Manifest, check_complete, manifest_path

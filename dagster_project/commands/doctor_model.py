@@ -112,7 +112,7 @@ def _costs(model: "LanguageModel", directory: Path, settings: Settings) -> Itera
 
 
 def _agreement(model: "LanguageModel") -> Finding:
-    """Its numbers against those of plain transformers, in the precision that it is loaded in."""
+    """Compare the model with plain transformers, in the precision it is loaded in."""
     from toolformer.model_check import TOLERANCES, check_model, faults
 
     check = check_model(model)

@@ -1,4 +1,4 @@
-"""What a command prints when something goes wrong or it is interrupted."""
+"""Messages for errors and interrupts of a command."""
 
 import os
 import sys
@@ -40,7 +40,7 @@ def explained_errors() -> Iterator[None]:
 
 
 def _interrupts() -> tuple[type[BaseException], ...]:
-    """What Ctrl-C raises: outside of Dagster's steps, and within, where Dagster is loaded."""
+    """Return the exceptions that Ctrl-C raises, Dagster's own included if it is loaded."""
     # It may be loaded in part, when the interrupt comes at that moment.
     dagster_error = getattr(sys.modules.get("dagster"), "DagsterExecutionInterruptedError", None)
     return (KeyboardInterrupt,) if dagster_error is None else (KeyboardInterrupt, dagster_error)

@@ -164,7 +164,7 @@ def _remark_on_questions(name: str, settings: Settings) -> None:
 
 
 def _why_outdated(name: str, options: RunOptions, home: Home) -> str | None:
-    """A sentence where training would make the model of this name, or its calibration, anew."""
+    """Return a sentence if training would replace the model or its calibration."""
     # What was chosen to be measured is not what a training set is to leave out.
     overrides = {key: value for key, value in options.overrides.items() if key != "evaluation"}
     variant = CALLS if name == FINETUNED else name
@@ -185,7 +185,7 @@ def _why_outdated(name: str, options: RunOptions, home: Home) -> str | None:
 
 
 def _show(store: Warehouse, settings: Settings) -> None:
-    """The scores that this command asked for, and what calls gain."""
+    """Print the scores of the chosen benchmarks and the gains from calls."""
     evaluation = settings.evaluation
     chosen = pl.col("benchmark").is_in([*map(evaluation.result_name, evaluation.benchmarks)])
     table = store.view("evaluation_table").filter(chosen)

@@ -92,7 +92,7 @@ def _show_call(call: Mapping[str, Any], recomputation: Recomputation | None) -> 
 
 
 def _in_its_text(call: Mapping[str, Any]) -> Iterator[str | tuple[str, str]]:
-    """The parts of the text with the call."""
+    """Yield the parts of the text with the call."""
     before, after = _context(call)
     yield before
     if call["arguments"] is None:
@@ -143,7 +143,7 @@ def _show_tokens(call: Mapping[str, Any], recomputation: Recomputation) -> None:
 
 
 def _facts_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What is stored of a call, a row of `explained_call.sql`: labels and values."""
+    """Yield labels and values of a row of `explained_call.sql`."""
     yield "tool", f"{call['tool']}, round {call['round']}"
     if call["arguments"]:
         yield "arguments", call["arguments"]
@@ -202,7 +202,7 @@ def _losses_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _status_of(call: Mapping[str, Any]) -> str:
-    """How far a call came and why no further; of a scored call the decision in words."""
+    """Return the last stage a call reached and why, or the decision if it was scored."""
     reason = call["reason"]
     because = f": {reason.replace('_', ' ')}" if reason else ""
     if call["filtering_threshold"] is not None:

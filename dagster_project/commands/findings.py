@@ -13,7 +13,7 @@ _MAX_NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes:
         status: `ok`; `warning` for something that works less well or will stop working; `missing`
@@ -39,7 +39,7 @@ def show(findings: Sequence[Finding], *, as_json: bool) -> None:
 
 
 def guarded(name: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
-    """The findings of one look; what it raises is a finding too."""
+    """Run a check; an exception becomes a finding."""
     from toolformer.errors import ToolformerError
     from tools.errors import ToolError
     from warehouse.errors import WarehouseError
@@ -59,6 +59,6 @@ def guarded(name: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
 
 
 def named(names: Sequence[str]) -> str:
-    """Some names in one line; of many the first."""
+    """Join names, the first five if there are more."""
     more = len(names) - _MAX_NAMED
     return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

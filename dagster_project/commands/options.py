@@ -102,22 +102,22 @@ class RunOptions:
         return cls(overrides, force, tuple(tools))
 
     def in_round(self, number: int) -> "RunOptions":
-        """The same for a round, and its model of the calls, which annotates the next."""
+        """Return the options for a round and its `calls` model, which annotates the next round."""
         changes = {"sampling": {"round": number}, "training": {"variant": CALLS}}
         return replace(self, overrides=merged(self.overrides, changes), is_for_rounds=True)
 
     def load_settings(self, home: Home) -> Settings:
-        """The settings of this run; the settings file is written at first use."""
+        """Load the settings of this run; write the settings file if there is none."""
         write_settings_file(home.settings_file, preset="laptop")
         return load_settings(home.settings_file, overrides=self._all_overrides(home))
 
     def workspace(self, home: Home | None = None) -> Workspace:
-        """What the command works with, in the home of the environment unless one is given."""
+        """Return the workspace of a home, by default of TOOLFORMER_HOME."""
         home = home or Home.find()
         return Workspace(self.load_settings(home), home)
 
     def _all_overrides(self, home: Home) -> Mapping[str, Any]:
-        """The overrides, and that the named tools are switched on."""
+        """Return the overrides, with the named tools enabled."""
         if not self.tools:
             return self.overrides
         given = load_settings(home.settings_file, overrides=self.overrides)
@@ -126,7 +126,7 @@ class RunOptions:
         return merged(self.overrides, tools)
 
     def resources(self) -> dict[str, dict[str, Any]]:
-        """The same as configuration of the Dagster resources, which check nothing but types."""
+        """Return the options as configuration of the Dagster resources."""
         settings: dict[str, Any] = {"force": self.force}
         home = Home.find()
         if overrides := self._all_overrides(home):

@@ -86,7 +86,7 @@ def recipe(name: Annotated[RecipeName, typer.Argument(help="Recipe name.")]) -> 
 
 
 def _check_files(home: Home, settings: Settings) -> None:
-    """Before anything is done: the first benchmark is read behind the build of a round."""
+    """Raise if a source or benchmark file is missing, before hours of work."""
     if not manifest_path(home.sources).exists():
         for source in configured_sources(settings, home):
             list_files(source)
@@ -113,7 +113,7 @@ def run_command(*arguments: str, is_shown: bool) -> int:
 
 
 def _steps(settings: Settings) -> list[Sequence[str]]:
-    """The commands of a recipe: one with rounds has controls, too."""
+    """Return the commands of a recipe; with rounds it also trains controls."""
     if not settings.rounds:
         return [("build",), ("train",), ("evaluate",), _REPORT]
     last = len(settings.rounds)

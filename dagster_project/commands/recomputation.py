@@ -33,7 +33,7 @@ LOSSES = (
 
 
 class CannotRecomputeError(ToolformerError):
-    """What the losses were computed from is not here."""
+    """Model, result or text from which the losses were computed is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def recompute(call: Mapping[str, Any], options: RunOptions, home: Home) -> Recom
 
 
 def _as_scored(call: Mapping[str, Any], settings: Settings) -> tuple[Settings, str]:
-    """The settings that the call was scored with, in float32; and the model's identity."""
+    """Return the settings of the scoring, in float32, and the model's identity."""
     parts = json.loads(call["scoring_parts"])
     identity, bos_token = json.loads(parts["language_model"])
     values = {path: json.loads(value) for path, value in parts.items() if "." in path}
@@ -139,7 +139,7 @@ def _as_scored(call: Mapping[str, Any], settings: Settings) -> tuple[Settings, s
 
 
 def _window_of(call: Mapping[str, Any], tokenizer: Tokenizer, settings: Settings) -> Window:
-    """The window that a call stands in, cut as it was when the call was sampled."""
+    """Return the window of a call, cut as when the call was sampled."""
     windows = split_into_windows(
         call["document_id"],
         call["text"] or "",
