@@ -35,7 +35,7 @@ def test_the_drawing_takes_its_ink_from_the_page_and_says_what_it_shows():
 
 def test_a_drawing_is_an_image_in_markdown_without_the_colours_of_a_page():
     image = markdown_image("QA", svg_of(threshold_plot(sweep()), "thresholds"))
-    found = re.fullmatch(r"!\[QA\]\(data:image/svg\+xml;base64,(.+)\)", image)
+    found = re.fullmatch(r"QA\n\n!\[QA\]\(data:image/svg\+xml;base64,(.+)\)", image)
     assert found
     drawing = base64.b64decode(found[1]).decode()
     assert ElementTree.fromstring(drawing).get("style") == "background: white"

@@ -96,8 +96,10 @@ def svg_of(figure: "Figure", name: str) -> str:
 
 
 def markdown_image(caption: str, svg: str) -> str:
-    """Return an `svg_of` element as a Markdown image, on white, since an image has no page."""
+    """Return an `svg_of` element as a Markdown image on white, below its caption."""
     for colour, variable in _PAGE_COLOURS.items():
         svg = svg.replace(f"var({variable})", colour)
     content = svg.replace("<svg", '<svg style="background: white"', 1).encode()
-    return f"![{caption}](data:image/svg+xml;base64,{base64.b64encode(content).decode()})"
+    return (
+        f"{caption}\n\n![{caption}](data:image/svg+xml;base64,{base64.b64encode(content).decode()})"
+    )
