@@ -8,6 +8,8 @@
 - `get_output_asset_events`, `AssetExecutionType`: Dagster reports the partitions of a run when its
   step ends, and none if it fails. We report each when it is made, with the tags that Dagster would
   give it, such as the data versions of its inputs, by which the UI finds what is out of date.
+- `AssetCheckEvaluationTargetMaterializationData`: for the UI, an evaluation of no materialisation
+  is none.
 - `SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION` keeps Dagster from reporting them again.
 """
 
@@ -17,6 +19,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 from dagster._core.definitions.assets.definition.asset_spec import AssetExecutionType
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
@@ -36,6 +41,7 @@ __all__ = [
     "NO_MIRROR",
     "REPOSITORY_ORIGIN",
     "SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION",
+    "AssetCheckEvaluationTargetMaterializationData",
     "AssetExecutionType",
     "InMemoryJob",
     "InstanceRef",

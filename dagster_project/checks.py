@@ -12,6 +12,7 @@ from functools import cache
 import dagster as dg
 import polars as pl
 
+from assets.dagster_internals import AssetCheckEvaluationTargetMaterializationData
 from assets.dataset.execution import PEEKS
 from assets.dataset.stages import PIPELINE
 from assets.failures import expected_errors
@@ -81,26 +82,32 @@ def settings_are_current() -> dg.AssetCheckResult:
 )
 def most_calls_have_results(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Warn of tools for which more than half of a shard's calls failed."""
-    store, severity = open_warehouse(Home.find()), dg.AssetCheckSeverity.WARN
-    keys = context.op_execution_context.partition_keys
+    store = open_warehouse(Home.find()).skipping_damage()
+    asset, severity = dg.AssetKey("executed_calls"), dg.AssetCheckSeverity.WARN
+    run = context.op_execution_context
     with expected_errors():
-        problems = {key: failing_tools(store, key) for key in keys}
-    for key, found in problems.items():
-        # Dagster stores what is returned for a partition only in a run of one.
-        if not context.op_execution_context.has_partition_key:
+        problems = {key: " ".join(failing_tools(store, key)) for key in run.partition_keys}
+    # Dagster stores what is returned for a partition only in a run of one.
+    for key, found in () if run.has_partition_key else problems.items():
+        made = dg.AssetRecordsFilter(asset, asset_partitions=[key])
+        # None of a shard that failed.
+        for last in context.instance.fetch_materializations(made, limit=1).records:
             evaluation = dg.AssetCheckEvaluation(
-                dg.AssetKey("executed_calls"),
+                asset,
                 "most_calls_have_results",
                 passed=not found,
+                target_materialization_data=AssetCheckEvaluationTargetMaterializationData(
+                    storage_id=last.storage_id, run_id=last.run_id, timestamp=last.timestamp
+                ),
                 severity=severity,
-                description=" ".join(found) or None,
+                description=found or None,
                 partition=key,
             )
             # Missing in the type of the argument, not in the function.
-            context.op_execution_context.log_event(evaluation)  # pyright: ignore[reportArgumentType]
-    all_found = [problem for found in problems.values() for problem in found]
+            run.log_event(evaluation)  # pyright: ignore[reportArgumentType]
+    all_found = " ".join(filter(None, problems.values()))
     return dg.AssetCheckResult(
-        passed=not all_found, severity=severity, description=" ".join(all_found) or None
+        passed=not all_found, severity=severity, description=all_found or None
     )
 
 
