@@ -218,7 +218,7 @@ def test_a_stage_that_reads_what_it_does_not_declare_fails(home: Warehouse):
 
 def count_with_cost(work: PartitionRun) -> OutputRows:
     """Texts, and what counting them cost."""
-    cost = StageCost("counting", 1, 20, 0.5, *[None] * 3)
+    cost = StageCost("counting", 1, 20, 0.5, None, None)
     return dataclasses.replace(count_texts(work), costs=[cost])
 
 
