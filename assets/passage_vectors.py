@@ -18,7 +18,7 @@ from assets.stage_asset import asset_of
 from toolformer.home.fingerprints import Fingerprint
 from toolformer.home.home import Home
 from toolformer.home.progress import progress_of
-from toolformer.home.wiring.retriever import tools_searching
+from toolformer.home.wiring.toolbox import tools_searching
 from toolformer.settings.sections import Settings
 from toolformer.sources.files import SourceFile
 from tools.retrieval.index_folder import index_information

@@ -20,8 +20,7 @@ from typing import Any, NamedTuple
 
 from toolformer.evaluation.scoring import normalised_words, score_qa
 from toolformer.home.home import Home
-from toolformer.home.wiring.retriever import open_retriever
-from toolformer.home.wiring.toolbox import open_reader
+from toolformer.home.wiring.toolbox import open_reader, open_retriever
 from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.sections import Settings
 from tools.retrieval.passages import Passage, RankedPassage

@@ -12,7 +12,7 @@ from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import DISABLED, Mode
 from toolformer.forward.chat_template import chat_ids, has_chat_template, plain_prompt
 from toolformer.forward.model import Model
-from toolformer.home.wiring.live_calls import live_tools
+from toolformer.home.wiring.execution import live_calls
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.settings.sections import Settings
 from tools.errors import ToolUnavailableError
@@ -69,7 +69,7 @@ class Questions:
             without_calls = self._known_without_calls(short)
         failed: set[int] = set()
         prompts = [item.prompt for item in short]
-        tools = live_tools(
+        run_calls = live_calls(
             self.tools,
             self._settings,
             prompts,
@@ -85,9 +85,9 @@ class Questions:
                 min_call_probability=mode.min_call_probability,
                 blocked_tools=(*self.benchmark.blocked_tools, *filter(None, [mode.without_tool])),
             ),
-            run_calls=tools.run_calls,
+            run_calls=run_calls,
             prompt_ids=[self._prompt_ids(model, item) for item in short],
-            parse_arguments=tools.parse_arguments,
+            parse_arguments=self.tools.parse_arguments,
             stop_texts=self.benchmark.stop_rule.stop_texts,
             without_calls=without_calls,
             is_forced=mode.is_forced,

@@ -25,6 +25,7 @@ from assets.training.finetuned_model import (
 )
 from assets.training.planned_training import PlannedTraining, planned_training, stored_training_set
 from toolformer.forward.memory import check_training_fits
+from toolformer.forward.model_directory import check_model_directory
 from toolformer.forward.precision import training_precision
 from toolformer.home.partitions import MODELS, register
 from toolformer.home.wiring.models import (
@@ -33,7 +34,6 @@ from toolformer.home.wiring.models import (
     finetuned_model_directory,
     name_of_variant,
 )
-from toolformer.home.wiring.served import check_has_weights
 from toolformer.training.model_card import CARD_FILE
 from toolformer.training.progress import Progress, StepReport
 from warehouse.schema import ALL
@@ -101,7 +101,7 @@ class FinetunedModel(ModelOutput):
         from toolformer.training.training_job import TrainingJob
 
         base, settings = base_model_directory(self.run), self.run.settings
-        check_has_weights(base, settings.language_model.server)
+        check_model_directory(base)
         device, training = self.hold_device(), settings.training
         precision = training.precision
         if precision == "auto":

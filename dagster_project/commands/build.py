@@ -29,8 +29,7 @@ from toolformer.home.home import Home
 from toolformer.home.partitions import are_shards_registered
 from toolformer.home.report.records import records_read
 from toolformer.home.wiring.models import Annotator, check_can_annotate, finetuned_model_directory
-from toolformer.home.wiring.retriever import PASSAGE_INDEX, SEARCHING_TOOLS
-from toolformer.home.wiring.toolbox import open_toolbox
+from toolformer.home.wiring.toolbox import PASSAGE_INDEX, SEARCHING_TOOLS, open_toolbox
 from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.errors import SettingsError
 from toolformer.settings.sections import Settings

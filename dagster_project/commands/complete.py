@@ -76,15 +76,14 @@ class LiveModel:
     ) -> list[Completion]:
         """Continue prompts; `options` are those of `toolformer.decoding.decoder.complete`."""
         from toolformer.decoding.decoder import complete
-        from toolformer.home.wiring.live_calls import live_tools
+        from toolformer.home.wiring.execution import live_calls
 
-        tools = live_tools(self.toolbox, self.work.settings, prompts, [today] * len(prompts))
         return complete(
             self.load(),
             prompts,
             decoding=decoding,
-            run_calls=tools.run_calls,
-            parse_arguments=tools.parse_arguments,
+            run_calls=live_calls(self.toolbox, self.work.settings, prompts, [today] * len(prompts)),
+            parse_arguments=self.toolbox.parse_arguments,
             **options,
         )
 

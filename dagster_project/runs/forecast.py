@@ -18,8 +18,12 @@ from toolformer.home.expected_errors import EXPECTED_ERRORS
 from toolformer.home.fingerprints import FINGERPRINT, MISSING
 from toolformer.home.home import Home
 from toolformer.home.wiring.models import Annotator, check_can_annotate
-from toolformer.home.wiring.retriever import PASSAGE_INDEX, WIKIPEDIA_INDEX, tools_searching
-from toolformer.home.wiring.toolbox import open_toolbox
+from toolformer.home.wiring.toolbox import (
+    PASSAGE_INDEX,
+    WIKIPEDIA_INDEX,
+    open_toolbox,
+    tools_searching,
+)
 from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.sections import Settings
 from toolformer.sources.ingestion import stale_sources

@@ -23,7 +23,7 @@ from toolformer.decoding.calibration import CalibratedProbability, min_call_prob
 from toolformer.decoding.completions import BY_RANK_ALONE, Decoding, MinCallProbability
 from toolformer.errors import DeviceError, ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel
-from toolformer.home.wiring.live_calls import live_tools
+from toolformer.home.wiring.execution import live_calls
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.settings.sections import Settings
 from tools.calculator import Calculator
@@ -95,7 +95,6 @@ def decoded(folder, least=BY_RANK_ALONE, top_k=1, tools=True):
     settings = Settings.model_validate({"decoding": {"call_top_k": top_k, "max_new_tokens": 40}})
     tools = [Calculator(), Calendar(date_source="published_on"), Friend()] if tools else []
     toolbox = Toolbox({tool.name: tool for tool in tools}, {}, {})
-    live = live_tools(toolbox, settings, PROMPTS, [DAY] * len(PROMPTS))
     return decoder.complete(
         LanguageModel.load(folder, device="cpu"),
         PROMPTS,
@@ -105,8 +104,8 @@ def decoded(folder, least=BY_RANK_ALONE, top_k=1, tools=True):
             tuple(toolbox.tools),
             min_call_probability=least,
         ),
-        run_calls=live.run_calls,
-        parse_arguments=live.parse_arguments,
+        run_calls=live_calls(toolbox, settings, PROMPTS, [DAY] * len(PROMPTS)),
+        parse_arguments=toolbox.parse_arguments,
     )
 
 

@@ -11,13 +11,13 @@ from functools import partial
 from typing import Any
 
 from toolformer.decoding.completions import Completion, Decoding, MinCallProbability
-from toolformer.decoding.decoder import most_new_tokens
+from toolformer.decoding.decoder import RunCalls, most_new_tokens
 from toolformer.decoding.decoding_row import RowSettings
 from toolformer.decoding.live_batch import LiveBatch
 from toolformer.decoding.live_text import LiveRequest
 from toolformer.forward.chat_template import has_chat_template, plain_template
 from toolformer.forward.model import Model
-from toolformer.home.wiring.live_calls import LiveTools, live_tools
+from toolformer.home.wiring.execution import live_calls
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.server.api_errors import ApiError, nearest
 from toolformer.server.chat_bodies import Body, ChatBody
@@ -108,21 +108,20 @@ class Served:
         for index in range(count):
             prompt, ids = prompts[index // samples]
             # Failures are counted anew: a tool that was down must be asked again later.
-            tools = live_tools(
-                replace(toolbox, failures=Counter()), self.settings, [prompt], [date]
-            )
+            own = replace(toolbox, failures=Counter())
+            run_calls = live_calls(own, self.settings, [prompt], [date])
             # Each text is that of a request of its own with this seed, as vLLM has it.
             seed = None if body.seed is None else f"{body.seed + index}/0"
             row_settings = RowSettings(
                 decoding,
-                tools.parse_arguments,
+                own.parse_arguments,
                 body.stop_texts,
                 top_tokens=body.top_tokens or 0,
                 temperature=body.temperature or 0.0,
                 top_p=1.0 if body.top_p is None else body.top_p,
                 uniform=random.Random(seed).random,
             )
-            requests.append(LiveRequest(prompt, row_settings, partial(_run_call, tools), ids))
+            requests.append(LiveRequest(prompt, row_settings, partial(_run_call, run_calls), ids))
         return requests
 
     def _decoding(self, body: Body, tools: tuple[str, ...]) -> Decoding:
@@ -203,5 +202,5 @@ class Served:
                 raise ApiError(400, message, param=param)
 
 
-def _run_call(tools: LiveTools, call: ToolCall) -> str | None:
-    return tools.run_calls([(0, call)])[0]
+def _run_call(run_calls: RunCalls, call: ToolCall) -> str | None:
+    return run_calls([(0, call)])[0]

@@ -13,8 +13,7 @@ from toolformer.forward import devices
 from toolformer.forward.devices import device_identity, devices_of
 from toolformer.home.home import Home
 from toolformer.home.wiring.model_holder import ModelHolder
-from toolformer.home.wiring.retriever import open_retriever
-from toolformer.home.wiring.toolbox import open_tool
+from toolformer.home.wiring.toolbox import open_retriever, open_tool
 from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.sections import Settings
 from tools.machine_translation import MachineTranslation

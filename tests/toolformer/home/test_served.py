@@ -84,24 +84,26 @@ def test_texts_of_a_served_model_end_as_its_generation_config_says_beside_the_to
     local = save_tiny_model(tmp_path_factory.mktemp("model"), context_length=2048)
     (local / "generation_config.json").write_text(ends)
     with serving(TINY) as fake:
-        with contextlib.closing(open_served(settings_of(fake, folder), folder)) as model:
+        with contextlib.closing(
+            open_served(settings_of(fake, folder).language_model, folder)
+        ) as model:
             assert model.end_ids == LanguageModel.load(local, device="cpu").end_ids == {0, 1, 7}
         (folder / "generation_config.json").write_text('{"eos_token_id": "</s>"}')
         with pytest.raises(ModelNotFoundError, match=r"eos_token_id is '</s>'.*Expected"):
-            open_served(settings_of(fake, folder), folder)
+            open_served(settings_of(fake, folder).language_model, folder)
 
 
 def test_a_served_model_is_opened_anew_where_server_or_tokenizer_have_another(folder: Path):
     holder = ModelHolder()
     with serving(TINY) as fake:
         settings = settings_of(fake, folder)
-        first = holder.load_served(folder, settings)
-        assert holder.load_served(folder, settings) is first
+        first = holder.load_served(folder, settings.language_model)
+        assert holder.load_served(folder, settings.language_model) is first
         (folder / "generation_config.json").write_text('{"eos_token_id": 7}')
-        second = holder.load_served(folder, settings)
+        second = holder.load_served(folder, settings.language_model)
         assert second.end_ids == {0, 1, 7}
         fake.card["dtype"] = "float16"
-        assert holder.load_served(folder, settings).precision == "float16"
+        assert holder.load_served(folder, settings.language_model).precision == "float16"
         holder.release()
 
 
@@ -163,7 +165,7 @@ def test_passages_are_read_by_the_served_model(base: Path):
     with serving(TINY) as fake:
         settings = settings_of(fake, base)
         open_reader(Workspace(settings, Home(base), holder)).read([("when?", [passage])])
-        assert holder.load_served(base, settings).tokens_fed > 0
+        assert holder.load_served(base, settings.language_model).tokens_fed > 0
         assert holder.loads == 0
         holder.release()
 
@@ -171,7 +173,7 @@ def test_passages_are_read_by_the_served_model(base: Path):
 def test_another_server_in_the_settings_is_asked_from_then_on(folder: Path):
     holder = ModelHolder()
     with serving(TINY) as one, serving(TINY) as other:
-        first = holder.load_served(folder, settings_of(one, folder))
-        assert holder.load_served(folder, settings_of(one, folder)) is first
-        assert holder.load_served(folder, settings_of(other, folder)) is not first
+        first = holder.load_served(folder, settings_of(one, folder).language_model)
+        assert holder.load_served(folder, settings_of(one, folder).language_model) is first
+        assert holder.load_served(folder, settings_of(other, folder).language_model) is not first
         holder.release()

@@ -13,15 +13,9 @@ from toolformer.evaluation.benchmarks.question_file import QuestionFile
 from toolformer.settings.evaluation_sections import DATESET, FACTS, SHIPPED_QUESTIONS, SUMS
 from toolformer.settings.sections import Settings
 
-_MAX_CHARACTERS = 2**28
-
 
 def configured_benchmark(name: str, settings: Settings) -> Benchmark:
-    """The benchmark of this name, as the settings describe it.
-
-    Raises:
-        ToolformerError: the settings say no file for it.
-    """
+    """Return the benchmark of this name; raise a ToolformerError if the settings name no file."""
     evaluation = settings.evaluation
     if name == DATESET:
         return Dateset(seed=evaluation.seed, count=evaluation.dateset_items)
@@ -40,11 +34,7 @@ def configured_benchmark(name: str, settings: Settings) -> Benchmark:
 
 
 def text_file(name: str, settings: Settings) -> Path:
-    """The file of a text whose perplexity is measured.
-
-    Raises:
-        ToolformerError: there is none.
-    """
+    """Return the file of a text for perplexity; raise a ToolformerError if there is none."""
     path = Path(settings.evaluation.texts[name])
     if not path.is_file():
         raise ToolformerError(
@@ -55,21 +45,14 @@ def text_file(name: str, settings: Settings) -> Path:
 
 
 def read_text(name: str, settings: Settings) -> str:
-    """The text of this name.
-
-    Raises:
-        ToolformerError: its file is missing, damaged, or no text in UTF-8.
-    """
+    """Return the text of this name; raise a ToolformerError if it is damaged or no UTF-8."""
     import fsspec
 
     path = text_file(name, settings)
     try:
         check_regular(path)
         with fsspec.open(str(path), "rt", encoding="utf-8", compression="infer") as file:
-            text = file.read(_MAX_CHARACTERS + 1)  # type: ignore[attr-defined]
-        if len(text) > _MAX_CHARACTERS:
-            raise OSError(f"it has more than {_MAX_CHARACTERS:,} characters")
-        return text
+            return file.read()  # type: ignore[attr-defined]
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise ToolformerError(
             f"evaluation.texts.{name}: {str(path)!r} cannot be read: {error}. Expected a text in "
@@ -78,23 +61,16 @@ def read_text(name: str, settings: Settings) -> str:
 
 
 def identity_of(benchmark: Benchmark) -> str:
-    """What its items, prompts and scores depend on, in a few characters.
-
-    Raises:
-        ToolformerError: a file is missing.
-    """
+    """Return a digest of all that the items, prompts and scores of a benchmark depend on."""
     files = [hex_digest_of_file(file) for file in benchmark.files()]
     return hex_digest(benchmark.name, benchmark.version, benchmark.stop_rule, *files)
 
 
 def items_of(benchmark: Benchmark) -> tuple[list[BenchmarkItem], list[str]]:
-    """All items of a benchmark, and why other rows of its file are none.
-
-    Returns:
-        Items in their order, and for each row that is left out where it stands and the reason.
+    """Return the items of a benchmark, and the location and reason per row that is left out.
 
     Raises:
-        ToolformerError: a file cannot be read, or holds no item.
+        ToolformerError: a file cannot be read, or has no item.
     """
     items: list[BenchmarkItem] = []
     left_out: list[str] = []

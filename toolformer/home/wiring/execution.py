@@ -1,17 +1,21 @@
-"""How calls are made, as the settings say: with deadline and cache, cut, and without leaks."""
+"""Makes calls as the settings say: of samples with cache and leak check, and while decoding."""
 
-from collections.abc import Sequence
+import datetime
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 from toolformer.calls import cut_result
+from toolformer.decoding.decoder import RunCalls
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.home.progress import ProgressCallback
-from toolformer.home.wiring.toolbox import execution_limits
+from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.home.wiring.workspace import Workspace
+from toolformer.settings.sections import Settings
 from tools.base import Tool
 from tools.protocol import Document
-from tools.running.execution import execute_calls
+from tools.running.deadlines import Limits
+from tools.running.execution import call_runner, execute_calls
 from tools.running.result_cache import ResultCache
 from tools.text_overlap import LeakCheck
 
@@ -27,10 +31,10 @@ def answered_calls(
     """Make calls of one tool; cut the results to their length, and drop those that are leaks.
 
     Args:
-        calls: of each the arguments, its text, and the character of the text that it stands at.
+        calls: the arguments, the document and the character offset in its text per call.
 
     Returns:
-        For each call what `executed_calls` says of its result, by column.
+        The columns of `executed_calls` that describe the result, per call.
 
     Raises:
         ToolDiedError, ToolUnavailableError: see `execute_calls`.
@@ -39,42 +43,65 @@ def answered_calls(
     results = execute_calls(
         tool,
         [(arguments, document) for arguments, document, _ in calls],
-        limits=execution_limits(work.settings),
+        limits=_limits(work.settings),
         cache=ResultCache(work.home.tool_results) if execution.uses_cache else None,
         progress=progress,
     )
-    texts = {document.document_id: document.text for _, document, _ in calls}
-    check_of = cache(lambda document_id: LeakCheck(texts[document_id]))
+    check_of = cache(LeakCheck)
     answers = []
     for (_, document, offset), result in zip(calls, results, strict=True):
-        answer = {
-            "status": "failed" if result.result is None else "executed",
-            "result": result.result,
-            "reason": result.reason,
-            "message": result.message,
-            "duration_ms": result.seconds * 1000,
-            "from_cache": result.from_cache,
-            "repeated_before": None,
-            "repeated_after": None,
-        }
+        shares = text = None
+        reason = result.reason
         if result.result is not None:
-            cut = cut_result(tokenizer, result.result, max_tokens=execution.max_result_tokens)
-            check = check_of(document.document_id)
-            answer["result"] = cut
-            answer.update(_leak_columns(check, cut, offset, execution.leak_share))
-            if not cut:
-                answer.update(status="failed", result=None, reason="result_too_long")
-        answers.append(answer)
+            text = cut_result(tokenizer, result.result, max_tokens=execution.max_result_tokens)
+            shares = check_of(document.text).shares(text, offset)
+            if not text:
+                text, reason = None, "result_too_long"
+            elif shares and shares[1] >= execution.leak_share:
+                text, reason = None, "leak"
+        before, after = shares or (None, None)
+        answers.append(
+            {
+                "status": "failed" if text is None else "executed",
+                "result": text,
+                "reason": reason,
+                "message": result.message,
+                "duration_ms": result.seconds * 1000,
+                "from_cache": result.from_cache,
+                "repeated_before": before,
+                "repeated_after": after,
+            }
+        )
     return answers
 
 
-def _leak_columns(check: LeakCheck, result: str, offset: int, leak_share: float) -> dict[str, Any]:
-    """How much of a result repeats its text, and what becomes of one that is a leak."""
-    shares = check.shares(result, offset)
-    if shares is None:
-        return {}
-    before, after = shares
-    columns = {"repeated_before": before, "repeated_after": after}
-    if after < leak_share:
-        return columns
-    return {**columns, "status": "failed", "result": None, "reason": "leak"}
+def live_calls(
+    toolbox: Toolbox,
+    settings: Settings,
+    prompts: Sequence[str],
+    dates: Sequence[datetime.date],
+    *,
+    on_outcome: Callable[[int, str, str | None], None] | None = None,
+) -> RunCalls:
+    """Return the `run_calls` of `toolformer.decoding.decoder.complete` for some prompts.
+
+    Args:
+        dates: today's date for the Calendar, per prompt.
+        on_outcome: see `tools.running.execution.call_runner`; gets indices into `prompts`.
+    """
+    askers = [
+        Document(document_id=f"prompt-{number}", text=prompt, published_on=date)
+        for number, (prompt, date) in enumerate(zip(prompts, dates, strict=True))
+    ]
+    return call_runner(
+        toolbox.tools,
+        askers,
+        limits=_limits(settings),
+        on_outcome=on_outcome,
+        failures=toolbox.failures,
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    execution = settings.execution
+    return Limits(deadline_seconds=execution.deadline_seconds, attempts=execution.attempts)

@@ -8,10 +8,12 @@ import functools
 import logging
 import threading
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from toolformer.errors import OverflowingModelError, ToolformerError
 from toolformer.forward.memory import release_memory
@@ -19,8 +21,8 @@ from toolformer.forward.precision import FLOAT16, automatic_precisions
 from toolformer.home.home import Home
 from toolformer.home.locks import holder_of
 from toolformer.home.progress import progress_of, waiting_shown
-from toolformer.home.wiring.served import check_has_weights, open_served, served_identity
-from toolformer.settings.sections import LanguageModelSettings, Settings
+from toolformer.home.wiring.served import open_served, served_identity
+from toolformer.settings.sections import LanguageModelSettings
 from tools.model_identity import model_identity
 
 if TYPE_CHECKING:
@@ -28,9 +30,7 @@ if TYPE_CHECKING:
     from toolformer.served.served_model import ServedModel
 
 _LOGGER = logging.getLogger(__name__)
-# Into the log of a run, whose process is its own.
-_tell_once = functools.cache(_LOGGER.info)
-# How often a run that waits for a device looks again.
+_log_once = functools.cache(_LOGGER.info)
 _POLL_SECONDS = 0.2
 
 
@@ -110,32 +110,30 @@ class ModelHolder:
         By default in the precision of the settings; `float32` is asked for where a number must not
         depend on the machine.
         """
-        check_has_weights(directory, section.server)
         with self._turn:
             device = self.hold_device(section.device, home)
             identity = model_identity(directory)
             named = precision or section.precision
+            choices = [named]
             if named == "auto":
                 overflows = {FLOAT16} if identity in self._overflowing else set()
                 choices = [name for name in automatic_precisions(device) if name not in overflows]
-            else:
-                choices = [named]
             wanted = directory, identity, choices[0]
-            if self._model is None or self._loaded_from != wanted:
-                self.drop_model()
-                try:
+            try:
+                if self._loaded_from != wanted:
+                    self.drop_model()
                     self._model = self._loaded(*wanted, section, device)
                     self._loaded_from = wanted
-                except OverflowingModelError as error:
-                    if choices[0] != FLOAT16 or named != "auto":
-                        raise
-                    _LOGGER.info("%s", error)
-                    self._overflowing.add(identity)
-            # Not where the error is caught: until then it holds what did not load.
+            except OverflowingModelError as error:
+                if choices[0] != FLOAT16 or named != "auto":
+                    raise
+                _LOGGER.info("%s", error)
+                self._overflowing.add(identity)
+            # Only here, since the caught error holds the model that did not load.
             if self._model is None:
                 return self.load(directory, section, home, precision=precision)
             if precision is None:
-                _tell_once(f"annotation in {choices[0]}: language_model.precision is {named}")
+                _log_once(f"annotation in {choices[0]}: language_model.precision is {named}")
             return self._model
 
     def load_beside(
@@ -151,20 +149,17 @@ class ModelHolder:
                 self._copied_from = wanted
             return self._copy
 
-    def load_served(self, tokenizer: Path, settings: Settings) -> "ServedModel":
+    def load_served(self, tokenizer: Path, section: LanguageModelSettings) -> "ServedModel":
         """The model that a server runs, with its tokenizer's directory; no device is held for it.
 
         The server is looked at once, until everything is released, or it or the settings have
         another model, or the directory another tokenizer.
         """
         with self._turn:
-            wanted = (
-                served_identity(settings.language_model.server, tokenizer),
-                settings.language_model,
-            )
+            wanted = served_identity(section.server, tokenizer), section
             if self._served is None or self._served_from != wanted:
                 self._drop_served()
-                self._served = open_served(settings, tokenizer)
+                self._served = open_served(section, tokenizer)
                 self._served_from = wanted
             return self._served
 
@@ -223,37 +218,26 @@ class ModelHolder:
 
 
 def _wait_for(devices: list[str], home: Home) -> tuple[str, FileLock]:
-    """The first of the devices that no other run holds, with its lock."""
-    held = _first_free(devices, home)
-    if held is not None:
-        return held
-    holders = {name: holder_of(Path(_lock(name, home).lock_file)) for name in devices}
-    whom = ", or for ".join(f"{holder} to release {name}" for name, holder in holders.items())
-    with waiting_shown(f"waiting for {whom}", _LOGGER):
-        while held is None:
-            time.sleep(_POLL_SECONDS)
-            held = _first_free(devices, home)
+    """Return the first of the devices that no other run holds, with its lock."""
+    from toolformer.forward.devices import device_identity
+
+    locks = {name: home.device_lock(device_identity(name)) for name in devices}
+    held = _first_free(locks)
+    if held is None:
+        holders = {name: holder_of(Path(lock.lock_file)) for name, lock in locks.items()}
+        whom = ", or for ".join(f"{holder} to release {name}" for name, holder in holders.items())
+        with waiting_shown(f"waiting for {whom}", _LOGGER):
+            while (held := _first_free(locks)) is None:
+                time.sleep(_POLL_SECONDS)
     return held
 
 
-def _first_free(devices: list[str], home: Home) -> tuple[str, FileLock] | None:
-    """The first device whose lock can be had at once, with the lock."""
-    from filelock import Timeout
-
-    for device in devices:
-        lock = _lock(device, home)
-        try:
+def _first_free(locks: Mapping[str, FileLock]) -> tuple[str, FileLock] | None:
+    for name, lock in locks.items():
+        with suppress(Timeout):
             lock.acquire(timeout=0)
-        except Timeout:
-            continue
-        return device, lock
+            return name, lock
     return None
-
-
-def _lock(device: str, home: Home) -> FileLock:
-    from toolformer.forward.devices import device_identity
-
-    return home.device_lock(device_identity(device))
 
 
 _HOLDER = ModelHolder()

@@ -1,14 +1,12 @@
-"""Which model is meant: the base model, the annotator of a round, a finetuned one.
+"""Finds the models that the settings name: the base model, annotators and finetuned models.
 
-M of the paper samples the calls and judges them by its own losses; so the annotator of a round is
-also its scoring model. It is the base model, a model directory, or `finetuned`: the checkpoint of
-the round before, and never "the newest there is". Each round has a checkpoint of its own, so
-training leaves what it was trained on up to date; another checkpoint of round 1 makes round 2
-stale, also where its weights came out equal (`toolformer.json` is part of its identity).
+M of the paper samples the calls and judges them by its own losses, so the annotator of a round is
+also its scoring model. `finetuned` is the checkpoint of the round before; each round has its own,
+so training leaves its inputs up to date. Another checkpoint of round 1 makes round 2 stale, even if
+the weights are equal: `toolformer.json` is part of a model's identity.
 
-With `language_model.server` set the base model is the served one, whoever asks for it and whether
-or not its directory has weights besides: what is stored under a model's identity must come from the
-model that answered.
+With `language_model.server` the base model is always the served one, even if its directory has
+weights: rows stored under a model's identity must come from that model.
 """
 
 import functools
@@ -41,60 +39,47 @@ _PROBE = "In 1869 the MILL's cafe\u0301 sold 12,345.67 m²;\n\n  HelloWorld does
 
 @dataclass(frozen=True, slots=True)
 class ModelLocation:
-    """Where a model is.
-
-    Attributes:
-        directory: where it lies; of a served one the tokenizer.
-    """
+    """The directory of a model; of a served one, the directory of its tokenizer."""
 
     directory: Path
     is_served: bool = False
 
-    def label(self, settings: Settings) -> str:
-        """What to call it: its id on the server, or its directory."""
-        return str(settings.language_model.server.model if self.is_served else self.directory)
-
     def identity(self, settings: Settings) -> str:
-        """What tells it from other models; see `served_identity`."""
+        """Return the digest of the model; see `model_identity` and `served_identity`."""
         if self.is_served:
             return served_identity(settings.language_model.server, self.directory)
         return model_identity(self.directory)
 
     def check(self, identity: str, settings: Settings) -> None:
-        """Raise a ToolformerError where it is no more the model that had this identity."""
+        """Raise a ToolformerError if the model has another identity by now."""
         if self.identity(settings) != identity:
+            name = settings.language_model.server.model if self.is_served else self.directory
             raise ToolformerError(
-                f"The model {self.label(settings)!r} was replaced by another model since this run "
+                f"The model {str(name)!r} was replaced by another model since this run "
                 "began. Run the same again, with the new one."
             )
 
     def load(
         self, work: Workspace, *, precision: str | None = None
     ) -> "LanguageModel | ServedModel":
-        """The model; where a server runs it, in whatever precision that has."""
-        if self.is_served:
-            return work.holder.load_served(self.directory, work.settings)
+        """Load the model; a server runs it in a precision of its own."""
         section = work.settings.language_model
+        if self.is_served:
+            return work.holder.load_served(self.directory, section)
         return work.holder.load(self.directory, section, work.home, precision=precision)
 
 
 def base_model(work: Workspace) -> ModelLocation:
-    """Where the base model is.
-
-    Raises:
-        ModelNotFoundError: see `base_model_directory`.
-    """
+    """Return where the base model is; see `base_model_directory`."""
     is_served = bool(work.settings.language_model.server.url)
     return ModelLocation(base_model_directory(work), is_served)
 
 
 def base_model_directory(work: Workspace) -> Path:
-    """Directory of the base model, converting the embedded one at first use.
-
-    Where a server annotates it may hold the tokenizer alone.
+    """Return the directory of the base model; convert the embedded one at first use.
 
     Raises:
-        ModelNotFoundError: the path of the settings leads to no model.
+        ModelNotFoundError: there is no model, or, with a server, no tokenizer.
     """
     from toolformer.forward.embedded_model import ensure_embedded_model
     from toolformer.forward.model_directory import check_model_directory
@@ -115,7 +100,7 @@ class Annotator:
     """The model that samples and scores the calls of a round.
 
     Attributes:
-        identity: what told it from other models at first; part of the fingerprints.
+        identity: its digest when the run began; part of the fingerprints.
     """
 
     location: ModelLocation
@@ -123,16 +108,31 @@ class Annotator:
 
     @classmethod
     def of(cls, work: Workspace) -> "Annotator":
-        """The annotator that the settings name, without loading it.
+        """Return the annotator that the settings name, without loading it.
 
         Raises:
             ModelNotFoundError: there is no such model, or its tokens are not the base model's.
             ServedModelError: its server does not answer.
         """
-        if work.settings.sampling.annotator == BASE:
+        from toolformer.forward.model_directory import check_model_directory
+
+        sampling = work.settings.sampling
+        if sampling.annotator == BASE:
             location = base_model(work)
             return cls(location, location.identity(work.settings))
-        directory, base = annotator_directory(work), base_model_directory(work)
+        directory = Path(sampling.annotator)
+        if sampling.annotator == FINETUNED:
+            before = sampling.round - 1
+            directory = work.home.finetuned_model(before)
+            if not is_trained(directory):
+                raise ModelNotFoundError(
+                    f"Round {sampling.round} is to be annotated by the model finetuned in round "
+                    f"{before}, but there is none in {str(directory)!r}. Train it first, with "
+                    f"sampling.round: {before} (`toolformer train`), or name another "
+                    "sampling.annotator: base or a model directory."
+                )
+        check_model_directory(directory)
+        base = base_model_directory(work)
         # Positions are counted in tokens, and training inserts the calls with the base tokenizer.
         if not has_vocabulary_of(directory, base):
             raise ModelNotFoundError(
@@ -172,21 +172,21 @@ class Annotator:
 def check_can_annotate(
     model: ModelLocation, prompts: Mapping[str, str | None], settings: Settings, *, is_here: bool
 ) -> None:
-    """Refuse, before weights are read, a model that no device or no window has room for.
+    """Check a model before its weights are read.
 
     Args:
-        is_here: it computes on this machine.
+        is_here: whether it computes on this machine.
 
     Raises:
         OutOfMemoryError: its weights take more memory than the device has.
-        SequenceTooLongError: a sampled or a scored row may not fit its context.
+        SequenceTooLongError: a sampled or scored row may not fit its context.
     """
     from toolformer.forward.model_directory import context_length, read_config
     from toolformer.forward.tokenization import load_tokenizer
     from toolformer.sampling import check_context
 
     if model.is_served:
-        # It says what it takes when it is first asked.
+        # Its server reports the context length when it is first asked.
         return
     directory = model.directory
     tokenizer, config = load_tokenizer(directory), read_config(directory)
@@ -206,40 +206,11 @@ def check_can_annotate(
         )
 
 
-def annotator_directory(work: Workspace) -> Path:
-    """Directory of an annotator that is not the base model.
-
-    Raises:
-        ModelNotFoundError: there is no model.
-    """
-    from toolformer.forward.model_directory import check_model_directory
-
-    sampling = work.settings.sampling
-    if sampling.annotator == FINETUNED:
-        before = sampling.round - 1
-        directory = work.home.finetuned_model(before)
-        if not is_trained(directory):
-            raise ModelNotFoundError(
-                f"Round {sampling.round} is to be annotated by the model finetuned in round "
-                f"{before}, but there is none in {str(directory)!r}. Train it first, with "
-                f"sampling.round: {before} (`toolformer train`), or name another "
-                "sampling.annotator: base or a model directory."
-            )
-        return directory
-    directory = Path(sampling.annotator)
-    check_model_directory(directory)
-    return directory
-
-
 def directory_of_model(identity: str, work: Workspace) -> Path | None:
-    """Where the model lies whose identity the fingerprints of calls name; None where it is gone.
-
-    What the settings name is looked at, and all models of the home.
-    """
+    """Return the directory, of the settings or the home, of the model with this identity."""
     named = (work.settings.language_model.path, work.settings.sampling.annotator)
-    directories = [Path(name) for name in named]
-    directories += sorted({*work.home.models.glob("*"), *work.home.converted_models.glob("*")})
-    for directory in directories:
+    stored = sorted({*work.home.models.glob("*"), *work.home.converted_models.glob("*")})
+    for directory in [*map(Path, named), *stored]:
         if is_trained(directory) and model_identity(directory) == identity:
             return directory
     return None
@@ -273,11 +244,7 @@ def _vocabulary(directory: Path, identity: str) -> tuple[dict[str, int], list[in
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluatedModel(ModelLocation):
-    """A model that is measured.
-
-    Attributes:
-        name: as it stands in results, where all variants and rounds are.
-    """
+    """A model that is measured; `name` is its name in results, with variant and round."""
 
     name: str
     is_finetuned: bool = False
@@ -294,11 +261,10 @@ def name_of_variant(variant: str) -> str:
 
 
 def evaluated_model(key: str, work: Workspace) -> EvaluatedModel:
-    """The model of this name, in the round that the settings say.
+    """Return the model of this name, in the round of the settings.
 
     Raises:
-        ToolformerError: there is no such name, it has not been trained yet, or nothing is where the
-            settings say.
+        ToolformerError: there is no such name or no such model yet.
     """
     from toolformer.forward.model_directory import check_model_directory
 
@@ -322,18 +288,25 @@ def evaluated_model(key: str, work: Workspace) -> EvaluatedModel:
 
 
 def base_beside(model: "Model", of: EvaluatedModel, work: Workspace) -> "LanguageModel | None":
-    """The base model in float32, beside another that the holder holds, until `drop_copy`.
+    """Load the base model in float32, beside the model that is held, until `drop_copy`.
 
-    None beside itself, and, with a warning, where it cannot be compared with the other.
+    Returns:
+        None for the base model itself, and, with a warning, if the two cannot be compared.
     """
     from toolformer.forward.language_model import LanguageModel
+    from toolformer.forward.model_directory import read_config
 
     if of.name == BASE:
         return None
     base = base_model(work)
     if base.is_served or not isinstance(model, LanguageModel):
         why = "is run by a server"
-    elif not (has_vocabulary_of(of.directory, base.directory) and _has_logits_of(model, base)):
+    elif (
+        not has_vocabulary_of(of.directory, base.directory)
+        # Some logits may belong to no token.
+        or model.text_config.vocab_size
+        != read_config(base.directory).get_text_config(decoder=True).vocab_size
+    ):
         why = "has another vocabulary"
     else:
         try:
@@ -345,20 +318,8 @@ def base_beside(model: "Model", of: EvaluatedModel, work: Workspace) -> "Languag
     return None
 
 
-def _has_logits_of(model: "LanguageModel", base: ModelLocation) -> bool:
-    """Whether there are as many, some of which may stand for no token."""
-    from toolformer.forward.model_directory import read_config
-
-    of_base = read_config(base.directory).get_text_config(decoder=True)
-    return model.text_config.vocab_size == of_base.vocab_size
-
-
 def check_model_name(key: str, settings: Settings) -> None:
-    """Refuse what is no model's name.
-
-    Raises:
-        ToolformerError: there is no model of this name.
-    """
+    """Raise a ToolformerError if there is no model of this name."""
     known = settings.evaluation.available_models
     if key not in known:
         raise ToolformerError(
@@ -368,6 +329,6 @@ def check_model_name(key: str, settings: Settings) -> None:
 
 
 def name_of_model(key: str, settings: Settings) -> str:
-    """How a finetuned model is called in the results, where all rounds stand."""
+    """Return the name of a finetuned model in results, where all rounds are."""
     newest = settings.training_rounds[0]
     return key if newest == 1 or key == BASE else f"{key}-round-{newest}"

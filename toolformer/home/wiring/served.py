@@ -3,15 +3,15 @@
 import json
 import logging
 import os
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolformer.base.digests import hex_digest
-from toolformer.errors import ModelNotFoundError, ServedModelError, ToolformerError
+from toolformer.errors import ModelNotFoundError, ServedModelError
 from toolformer.forward.model_directory import configurations
 from toolformer.home.progress import waiting_shown
-from toolformer.settings.sections import ServerSettings, Settings
+from toolformer.settings.sections import LanguageModelSettings, ServerSettings
 from tools.model_identity import tokenizer_files
 
 if TYPE_CHECKING:
@@ -19,16 +19,12 @@ if TYPE_CHECKING:
     from toolformer.served.served_model import ServedModel
 
 _LOGGER = logging.getLogger(__name__)
-# They are waited for, if they are started again.
+# Servers that are waited for if they are restarted.
 _HAVE_ANSWERED: set[ServerSettings] = set()
 
 
 def check_tokenizer_directory(directory: Path) -> None:
-    """Refuse a directory without the tokenizer of a served model.
-
-    Raises:
-        ModelNotFoundError: there is none.
-    """
+    """Raise ModelNotFoundError if the tokenizer of the served model is not in a directory."""
     if not any(directory.glob("tokenizer*.json")):
         raise ModelNotFoundError(
             f"There is no tokenizer (tokenizer.json) in {str(directory)!r}. With "
@@ -37,28 +33,10 @@ def check_tokenizer_directory(directory: Path) -> None:
         )
 
 
-def check_has_weights(directory: Path, server: ServerSettings) -> None:
-    """Refuse to do without weights what a server does not.
-
-    Raises:
-        ModelNotFoundError: there is the tokenizer of a served model alone.
-    """
-    if server.url and not any(directory.glob("*.safetensors")):
-        raise ModelNotFoundError(
-            f"There are no weights (*.safetensors) in {str(directory)!r}, and the server of "
-            "language_model.server only samples, scores and decodes. Training needs the model on "
-            "this machine: set language_model.path to its directory."
-        )
-
-
 def served_identity(server: ServerSettings, directory: Path) -> str:
-    """What tells a served model from others: its name, what the server says, tokenizer and ends.
+    """Return a digest of the model's name, its card, its tokenizer and its configurations.
 
-    And how it is asked for samples, which are of other seeds since they are asked for together. The
-    address does not: the same model elsewhere is the same model.
-
-    Args:
-        directory: has the tokenizer, and maybe the configurations that say what ends a text.
+    The address is no part of it: the same model on another server is the same model.
 
     Raises:
         ServedModelError: the server does not answer, or has no such model.
@@ -74,8 +52,8 @@ def served_identity(server: ServerSettings, directory: Path) -> str:
     return hex_digest("served: seeds that count up", *theirs, *ours)
 
 
-def open_served(settings: Settings, directory: Path) -> "ServedModel":
-    """The served model, whose server is looked at now; close it.
+def open_served(section: LanguageModelSettings, directory: Path) -> "ServedModel":
+    """Connect to the served model and probe its server; close it.
 
     Raises:
         ServedModelError: it cannot do what annotation needs.
@@ -83,18 +61,15 @@ def open_served(settings: Settings, directory: Path) -> "ServedModel":
     from toolformer.forward.tokenization import load_tokenizer
     from toolformer.served.served_model import ServedModel
 
-    section = settings.language_model
-    client = _client(section.server)
-    try:
+    with ExitStack() as opened:
+        client = opened.enter_context(closing(_client(section.server)))
         model = ServedModel(
             client,
             load_tokenizer(directory),
             bos_token=section.bos_token,
             configurations=configurations(directory),
         )
-    except ToolformerError:
-        client.close()
-        raise
+        opened.pop_all()
     ends = [model.tokenizer.token_text(token) for token in sorted(model.end_ids)]
     _LOGGER.info("texts of the served model end with %s", " or ".join(map(repr, ends)))
     return model

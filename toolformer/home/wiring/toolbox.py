@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from toolformer.home.wiring.models import base_model
-from toolformer.home.wiring.retriever import open_retriever, searches_vectors
 from toolformer.home.wiring.workspace import Workspace
 from toolformer.question_answering.reader import LanguageModelReader
 from toolformer.settings.corpus_sections import STARTER_PEOPLE
@@ -16,13 +15,22 @@ from toolformer.sources.files import built_in_path
 from tools.base import Tool
 from tools.errors import PromptError, ToolError, ToolUnavailableError
 from tools.plugins.mcp_tool import MCP_TOOL
+from tools.plugins.plugins import parse_arguments
 from tools.plugins.table_tool import TABLE_TOOL
 from tools.prompting import SHORT, load_prompt, load_short_prompt
 from tools.registry import check_tool_name, check_usable, create_tool, is_plugin
-from tools.retrieval.retrieval_tool import Reader
+from tools.retrieval.hybrid_ranking import HybridRetriever, PassageVectors
+from tools.retrieval.passage_ranking import PassageRanker
+from tools.retrieval.passages import BM25_B, BM25_K1
+from tools.retrieval.retrieval_tool import Reader, Retriever
 from tools.retrieval.word_vectors import WORDLLAMA
-from tools.running.deadlines import Limits
 from tools.running.isolation import IsolatedTool
+
+# Names of the assets that build them.
+WIKIPEDIA_INDEX, PASSAGE_INDEX = "wikipedia_index", "passage_index"
+SEARCHING_TOOLS = ("WikiSearch", "QA")
+# Difference of BM25 scores that makes a passage e times as probable to the reader.
+BM25_TEMPERATURE = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +38,10 @@ class Toolbox:
     """The tools that can run, and why the others cannot.
 
     Attributes:
-        tools: by name, in a fixed order.
-        prompts: few-shot prompts of these tools; None where sampling leaves them out.
-        unavailable: name to reason and remedy.
-        on_device: the tools that have a model on the device, loaded before their first call.
+        tools: tools by name, in a fixed order.
+        prompts: few-shot prompts of these tools; None if sampling leaves them out.
+        unavailable: reason and remedy by name.
+        on_device: tools with a model on the device, loaded before their first call.
         failures: see `tools.running.deadlines.Calls`; of calls that a model makes.
     """
 
@@ -48,20 +56,24 @@ class Toolbox:
         """A sentence for each tool that cannot run."""
         return [f"{name} is left out: {why}" for name, why in self.unavailable.items()]
 
+    def parse_arguments(self, name: str, text: str) -> str:
+        """Return the arguments of a call of a tool in normal form; see `parse_arguments`."""
+        return parse_arguments(self.tools[name], text)
+
 
 def open_toolbox(
     work: Workspace, *, named: Collection[str] | None = None, while_decoding: bool = False
 ) -> Toolbox:
-    """Make the tools and see which are available, before anything expensive.
+    """Create the tools and check which can run, before anything expensive.
 
     Args:
-        named: tools that the user asked for, which may be none; None for all that are enabled.
-        while_decoding: the Calendar answers with the presumed date and not with that of a URL.
+        named: tools that the user asked for, possibly none; by default all that are enabled.
+        while_decoding: the Calendar answers with the date of the text, not with that of its URL.
 
     Raises:
         UnknownToolError: a name is misspelt.
-        ToolUnavailableError: a tool that was named cannot run.
-        ToolSettingsError, PromptError: what the settings say of a tool cannot be used.
+        ToolUnavailableError: a named tool cannot run.
+        ToolSettingsError, PromptError: a setting of a tool cannot be used.
     """
     settings = work.settings
     for name in named or ():
@@ -85,22 +97,13 @@ def open_toolbox(
             unavailable[name] = str(error)
         else:
             tools[name] = tool
-    return Toolbox(tools, prompts, unavailable, _on_device(settings))
-
-
-def _on_device(settings: Settings) -> frozenset[str]:
-    names = {"QA"}
+    on_device = {"QA"}
     if settings.tools.MT.options.get("model_directory"):
-        names.add("MT")
-    if searches_vectors(settings, "WikiSearch") and settings.passage_index.encoder != WORDLLAMA:
-        names.add("WikiSearch")
-    return frozenset(names)
-
-
-def execution_limits(settings: Settings) -> Limits:
-    """What calls of a run may take."""
-    execution = settings.execution
-    return Limits(deadline_seconds=execution.deadline_seconds, attempts=execution.attempts)
+        on_device.add("MT")
+    has_vectors = _searches_vectors(settings, "WikiSearch")
+    if has_vectors and settings.passage_index.encoder != WORDLLAMA:
+        on_device.add("WikiSearch")
+    return Toolbox(tools, prompts, unavailable, frozenset(on_device))
 
 
 def open_tool(work: Workspace, name: str, *, while_decoding: bool = False) -> Tool:
@@ -141,18 +144,13 @@ def prompt_of(settings: Settings, tool: Tool) -> str:
 
 
 def _may_be_left_out(settings: Settings, name: str, error: ToolError) -> bool:
-    """Whether a tool that nobody named is left out for this error.
+    """Return whether the other tools can go on without a tool that nobody named.
 
-    What the user wrote about a tool is an error; what a package from outside brings along makes
-    its tool unavailable, and the others go on.
+    A mistake in the user's settings is an error; a mistake in a package from outside is not.
     """
-    if isinstance(error, ToolUnavailableError):
-        return True
-    tool_settings = settings.tools.of(name)
-    is_users_own = bool(
-        tool_settings.prompt if isinstance(error, PromptError) else tool_settings.options
-    )
-    return is_plugin(name) and not is_users_own
+    tool = settings.tools.of(name)
+    is_users_own = bool(tool.prompt if isinstance(error, PromptError) else tool.options)
+    return isinstance(error, ToolUnavailableError) or (is_plugin(name) and not is_users_own)
 
 
 def options_of(work: Workspace, name: str, while_decoding: bool = False) -> dict[str, Any]:
@@ -168,7 +166,7 @@ def options_of(work: Workspace, name: str, while_decoding: bool = False) -> dict
         options["index_folder"] = str(home.table_indexes)
     if name == "WikiSearch":
         options.setdefault("index_directory", str(home.wikipedia_index))
-        if searches_vectors(settings, name):
+        if _searches_vectors(settings, name):
             options["passage_index"] = str(home.passage_index)
             options["device"] = work.hold_device
     if name == "Calculator":
@@ -185,21 +183,60 @@ def options_of(work: Workspace, name: str, while_decoding: bool = False) -> dict
 
 
 def open_reader(work: Workspace) -> Reader:
-    """The base model as QA's reader, loaded at the first question.
+    """Return the base model as QA's reader, loaded at the first question.
 
-    It reads in every round, whichever model annotates: what a tool answers must not change with
-    the model that asks.
+    It reads in every round: the answer of a tool must not depend on the model that asks.
     """
-    return LanguageModelReader(
-        lambda: base_model(work).load(work), identity=lambda: _identity_of_reader(work)
-    )
+    section = work.settings.language_model
+
+    def identity() -> str:
+        base = base_model(work)
+        # The digest of a served model includes its precision.
+        parts = [base.identity(work.settings), *([] if base.is_served else [section.precision])]
+        if section.bos_token is not None:
+            parts.append(f"bos_token={section.bos_token}")
+        return " ".join(parts)
+
+    return LanguageModelReader(lambda: base_model(work).load(work), identity=identity)
 
 
-def _identity_of_reader(work: Workspace) -> str:
-    model_settings, base = work.settings.language_model, base_model(work)
-    # What a server says of its model has the precision.
-    parts = [base.identity(work.settings), *([] if base.is_served else [model_settings.precision])]
-    if model_settings.bos_token is not None:
-        # It stands in front of every passage; answers are kept under the version of QA.
-        parts.append(f"bos_token={model_settings.bos_token}")
-    return " ".join(parts)
+def open_retriever(work: Workspace) -> Retriever:
+    """Return QA's retriever: BM25, alone or with vectors (paper §3, Atlas).
+
+    Each index is opened at the first question.
+    """
+    is_bm25 = work.settings.question_answering.retriever == "bm25"
+    # The hybrid retriever has scores and a temperature of its own.
+    temperature = BM25_TEMPERATURE if is_bm25 else 1.0
+    index = work.home.wikipedia_index
+    ranker = PassageRanker(index, k1=BM25_K1, b=BM25_B, temperature=temperature)
+    if is_bm25:
+        return ranker
+    vectors = PassageVectors(work.home.passage_index, device=work.hold_device)
+    return HybridRetriever(ranker, vectors)
+
+
+def tools_searching(index: str, settings: Settings, named: Collection[str] = ()) -> list[str]:
+    """Return the tools of a run that search an index of the home.
+
+    Args:
+        index: `WIKIPEDIA_INDEX` or `PASSAGE_INDEX`.
+        named: tools that the user asked for; by default those that are enabled.
+    """
+
+    def searches(name: str) -> bool:
+        if index == PASSAGE_INDEX:
+            return _searches_vectors(settings, name)
+        return name == "QA" or "index_directory" not in settings.tools.WikiSearch.options
+
+    return [
+        name
+        for name in SEARCHING_TOOLS
+        if (name in named if named else settings.tools.of(name).is_enabled) and searches(name)
+    ]
+
+
+def _searches_vectors(settings: Settings, name: str) -> bool:
+    if name == "QA":
+        return settings.question_answering.retriever != "bm25"
+    return settings.tools.WikiSearch.options.get("retriever") == "hybrid"
