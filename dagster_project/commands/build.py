@@ -174,7 +174,7 @@ def build_dataset(options: RunOptions, shards: Sequence[str] = ()) -> None:
         )
         plan = planning.of(chosen)
         if any(partition.table == "candidate_calls" for partition in plan):
-            check_can_annotate(annotator.location, toolbox.prompts, settings, is_here=True)
+            check_can_annotate(annotator.location, toolbox.prompts, settings)
         if plan:
             warehouse.sweep({ALL, *(partition.shard for partition in plan)})
             # For each shard the stages from the first on that has something to make.

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from assets.shard_texts import first_calls_in
@@ -18,10 +19,11 @@ from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
 from toolformer.home.home import Home
 from toolformer.home.wiring.model_holder import ModelHolder
-from toolformer.home.wiring.models import directory_of_model
+from toolformer.home.wiring.models import is_trained
 from toolformer.home.wiring.workspace import Workspace
 from toolformer.scoring.call_scorer import ScoredCall
 from toolformer.settings.sections import Settings, merged
+from tools.model_identity import model_identity
 from tools.protocol import ToolCall
 
 LOSSES = (
@@ -71,7 +73,10 @@ def recompute(call: Mapping[str, Any], options: RunOptions, home: Home) -> Recom
     settings = dataclasses.replace(options, overrides=round_overrides).load_settings(home)
     settings, identity = _as_scored(call, settings)
     work = Workspace(settings, home, ModelHolder())
-    directory = directory_of_model(identity, work)
+    named = (settings.language_model.path, settings.sampling.annotator)
+    stored = sorted({*home.models.glob("*"), *home.converted_models.glob("*")})
+    directories = filter(is_trained, [*map(Path, named), *stored])
+    directory = next((each for each in directories if model_identity(each) == identity), None)
     if directory is None:
         raise CannotRecomputeError(
             f"The model that scored this call ({identity}) is neither in {str(home.models)!r} nor "

@@ -146,7 +146,7 @@ def forecast_build(
             coming_tools=missing,
         ).of(chosen)
         if annotator and any(partition.table == "candidate_calls" for partition in partitions):
-            check_can_annotate(annotator.location, toolbox.prompts, settings, is_here=False)
+            check_can_annotate(annotator.location, toolbox.prompts, settings)
     executed = {stored.name for stored in warehouse.partitions("executed_calls")}
     return Forecast(
         cut=cut,

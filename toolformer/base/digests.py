@@ -48,7 +48,7 @@ def number_digest(*parts: object, size: int = 8, separator: str = _SEPARATOR) ->
     return int.from_bytes(digest(*parts, size=size, separator=separator), "big")
 
 
-def hex_digest_of_file(file: Path, *, size: int = 16) -> str:
+def hex_digest_of_file(file: Path) -> str:
     """Return the BLAKE2b of a file in hexadecimal.
 
     Raises:
@@ -56,7 +56,7 @@ def hex_digest_of_file(file: Path, *, size: int = 16) -> str:
     """
     check_regular(file)
     with file.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=size)).hexdigest()
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def keep_file_digests_in(folder: Path) -> None:

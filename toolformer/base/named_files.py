@@ -1,7 +1,6 @@
 """Reads files that a person names, and refuses devices, pipes and pointers of Git LFS."""
 
 import errno
-import stat
 from pathlib import Path
 
 POINTER_START = b"version https://git-lfs.github.com/spec/"
@@ -14,8 +13,7 @@ def check_regular(file: Path) -> None:
     Raises:
         OSError: it is a folder, a device, a pipe, a socket or a pointer, or does not exist.
     """
-    mode = file.stat().st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+    if file.exists() and not (file.is_file() or file.is_dir()):
         raise OSError(errno.EINVAL, "it is no regular file", str(file))
     with file.open("rb") as stream:
         if stream.read(len(POINTER_START)) == POINTER_START:

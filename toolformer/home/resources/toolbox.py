@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from toolformer.home.home import Home
-from toolformer.home.wiring.model_holder import process_holder
+from toolformer.home.wiring.model_holder import PROCESS_HOLDER
 from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.sections import Settings
@@ -37,7 +37,7 @@ class ToolboxResource(dg.ConfigurableResource):
                 yield self
             finally:
                 self._opened = None
-                process_holder().release()
+                PROCESS_HOLDER.release()
                 Path(lock.lock_file).unlink(missing_ok=True)
 
     def open(self, work: Workspace) -> Toolbox:

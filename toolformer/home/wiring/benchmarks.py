@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from toolformer.base.digests import hex_digest, hex_digest_of_file
-from toolformer.base.named_files import check_regular
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.benchmarks import question_file
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
@@ -50,7 +49,6 @@ def read_text(name: str, settings: Settings) -> str:
 
     path = text_file(name, settings)
     try:
-        check_regular(path)
         with fsspec.open(str(path), "rt", encoding="utf-8", compression="infer") as file:
             return file.read()  # type: ignore[attr-defined]
     except (OSError, EOFError, UnicodeDecodeError) as error:

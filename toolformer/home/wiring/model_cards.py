@@ -31,10 +31,7 @@ _NOT_STATED = "not stated (`license` of the source in toolformer.yaml); see wher
 
 
 def source_licences(work: Workspace) -> list[tuple[str, str]]:
-    """The name of each source, and the licence of its texts or that none is stated, for cards.
-
-    Also of those that are not listed any more: they keep their shards.
-    """
+    """Return name and licence per source that is listed, or was and still has shards."""
     manifest = Manifest.load(work.home.sources)
     sources = corpus_sources(work.settings, manifest.stored_sources)
     listed = {normalised_path(source.path): source.license for source in sources}
@@ -46,14 +43,11 @@ def source_licences(work: Workspace) -> list[tuple[str, str]]:
 
 
 def write_model_card(directory: Path, work: Workspace, *, evaluation: _Rows = ()) -> None:
-    """Write the card; an earlier one is replaced. It has no part in the model's identity.
+    """Write or replace the card, which is no part of the model's identity.
 
     Args:
-        directory: of the finetuned model.
+        directory: directory of the finetuned model.
         evaluation: rows of `evaluation_summary` of both models.
-
-    Raises:
-        OSError: it cannot be written.
     """
     base = base_model_directory(work)
     sources = [each.path for each in work.settings.corpus.sources]
@@ -75,7 +69,7 @@ def write_model_card(directory: Path, work: Workspace, *, evaluation: _Rows = ()
 
 
 def _license_of(base: Path) -> str | None:
-    """What the card of the base model says; None where there is no card or no one word in it."""
+    """Return the licence in the card of the base model; None if there is none or no text."""
     if base.name == EMBEDDED_MODEL_NAME:
         return _APACHE
     from huggingface_hub import ModelCard

@@ -4,7 +4,6 @@ While a model is held, the process holds its device's file lock: another run on 
 waits, and goes on the moment this process ends, however it ends.
 """
 
-import functools
 import logging
 import threading
 import time
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from toolformer.served.served_model import ServedModel
 
 _LOGGER = logging.getLogger(__name__)
-_log_once = functools.cache(_LOGGER.info)
 _POLL_SECONDS = 0.2
 
 
@@ -57,10 +55,7 @@ class ModelHolder:
         self.loads = 0
 
     def hold_device(self, named: str, home: Home) -> str:
-        """Wait for a device and keep it; returns its name.
-
-        With several GPUs it is the first that no other run holds, so that runs over different
-        shards share them out.
+        """Wait for a device, of several GPUs the first that is free, keep it and return its name.
 
         Args:
             named: `language_model.device`: a device, or `auto`.
@@ -76,18 +71,16 @@ class ModelHolder:
             return next(iter(self._locks))
 
     def hold_devices(self, count: int, named: str, home: Home) -> str:
-        """Wait for as many GPUs and keep them, from the first on; returns what they are called.
+        """Wait for a number of GPUs and keep them; return the name of the first.
 
-        A processor is one device, however many processes share it. Whoever holds these GPUs keeps
-        them. Others are given back first, and GPUs are taken in order, so that no two runs wait for
-        each other.
+        Other GPUs are released first, and GPUs are taken in order, so that no two runs wait for
+        each other. Processes share the processor, which is one device.
         """
         from toolformer.forward.devices import check_device, resolve_device
 
         if named != "auto":
             check_device(named)
-        device = resolve_device(named)
-        if count == 1 or not device.startswith("cuda"):
+        if count == 1 or not resolve_device(named).startswith("cuda"):
             return self.hold_device(named, home)
         with self._turn:
             wanted = [f"cuda:{number}" for number in range(count)]
@@ -105,36 +98,34 @@ class ModelHolder:
         *,
         precision: str | None = None,
     ) -> "LanguageModel":
-        """The model that is in a directory now; the one held before is dropped if it is another.
+        """Return the model that is in a directory now; drop the model held before if it differs.
 
-        By default in the precision of the settings; `float32` is asked for where a number must not
-        depend on the machine.
+        Args:
+            precision: by default that of the settings; float32 if results must not depend on the
+                machine.
         """
         with self._turn:
             device = self.hold_device(section.device, home)
             identity = model_identity(directory)
             named = precision or section.precision
-            choices = [named]
+            chosen = named
             if named == "auto":
-                overflows = {FLOAT16} if identity in self._overflowing else set()
-                choices = [name for name in automatic_precisions(device) if name not in overflows]
-            wanted = directory, identity, choices[0]
+                chosen, *others = automatic_precisions(device)
+                if identity in self._overflowing:
+                    chosen = others[0]
+            wanted = directory, identity, chosen
             try:
                 if self._loaded_from != wanted:
                     self.drop_model()
                     self._model = self._loaded(*wanted, section, device)
                     self._loaded_from = wanted
             except OverflowingModelError as error:
-                if choices[0] != FLOAT16 or named != "auto":
+                if named != "auto" or chosen != FLOAT16:
                     raise
                 _LOGGER.info("%s", error)
                 self._overflowing.add(identity)
             # Only here, since the caught error holds the model that did not load.
-            if self._model is None:
-                return self.load(directory, section, home, precision=precision)
-            if precision is None:
-                _log_once(f"annotation in {choices[0]}: language_model.precision is {named}")
-            return self._model
+            return self._model or self.load(directory, section, home, precision=precision)
 
     def load_beside(
         self, directory: Path, section: LanguageModelSettings, home: Home, *, precision: str
@@ -150,10 +141,9 @@ class ModelHolder:
             return self._copy
 
     def load_served(self, tokenizer: Path, section: LanguageModelSettings) -> "ServedModel":
-        """The model that a server runs, with its tokenizer's directory; no device is held for it.
+        """Return the model that a server runs; connect anew if its identity or settings changed.
 
-        The server is looked at once, until everything is released, or it or the settings have
-        another model, or the directory another tokenizer.
+        No device is held for it.
         """
         with self._turn:
             wanted = served_identity(section.server, tokenizer), section
@@ -188,15 +178,13 @@ class ModelHolder:
         section: LanguageModelSettings,
         device: str,
     ) -> "LanguageModel":
-        """The model of a directory, which its identity was taken of.
-
-        Raises:
-            ToolformerError: by now it holds another, or parts of two.
-        """
+        """Load the model of a directory; raise a ToolformerError if its identity changed."""
         from toolformer.forward.language_model import LanguageModel
 
         self.loads += 1
-        show = progress_of("loading the model", _LOGGER, detail=f"{directory.name} on {device}")
+        show = progress_of(
+            "loading the model", _LOGGER, detail=f"{directory.name} in {precision} on {device}"
+        )
         model = LanguageModel.load(
             directory, precision=precision, device=device, bos_token=section.bos_token
         )
@@ -240,9 +228,4 @@ def _first_free(locks: Mapping[str, FileLock]) -> tuple[str, FileLock] | None:
     return None
 
 
-_HOLDER = ModelHolder()
-
-
-def process_holder() -> ModelHolder:
-    """The holder of this process."""
-    return _HOLDER
+PROCESS_HOLDER = ModelHolder()

@@ -17,9 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolformer.errors import ModelNotFoundError, OutOfMemoryError, ToolformerError
-from toolformer.forward.devices import check_device, resolve_device
-from toolformer.forward.memory import check_weights_fit, whole_memory
-from toolformer.forward.precision import automatic_precisions, scoring_precision
+from toolformer.forward.precision import scoring_precision
 from toolformer.home.wiring.served import check_tokenizer_directory, served_identity
 from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.evaluation_sections import BASE, FINETUNED
@@ -144,43 +142,29 @@ class Annotator:
         return cls(ModelLocation(directory), model_identity(directory))
 
     def load(self, work: Workspace, *, is_scoring: bool = False) -> "Model":
-        """Load the model. To score, a processor loads it in float32, whatever it samples in.
+        """Load the model; to score on a processor, in float32.
 
         Raises:
-            ToolformerError: the directory or server holds another model by now. Its rows would be
-                stored under the fingerprint of the one that is gone.
+            ToolformerError: it was replaced, so rows would be stored under a wrong fingerprint.
         """
         location, precision = self.location, None
         if not location.is_served:
-            # Training holds the device until its checkpoint is there: looked at once it is ours.
+            # Training holds the device until its checkpoint is whole, so wait before checking.
             device = work.hold_device()
             precision = scoring_precision(device) if is_scoring else None
         location.check(self.identity, work.settings)
         return location.load(work, precision=precision)
 
     def check_served(self, settings: Settings) -> None:
-        """Refuse rows that a server may have made with another model; one loaded here stays.
-
-        Raises:
-            ToolformerError: the server holds another model by now.
-            ServedModelError: it does not answer, for long.
-        """
+        """Raise a ToolformerError if the server has another model by now, or does not answer."""
         if self.location.is_served:
             self.location.check(self.identity, settings)
 
 
 def check_can_annotate(
-    model: ModelLocation, prompts: Mapping[str, str | None], settings: Settings, *, is_here: bool
+    model: ModelLocation, prompts: Mapping[str, str | None], settings: Settings
 ) -> None:
-    """Check a model before its weights are read.
-
-    Args:
-        is_here: whether it computes on this machine.
-
-    Raises:
-        OutOfMemoryError: its weights take more memory than the device has.
-        SequenceTooLongError: a sampled or scored row may not fit its context.
-    """
+    """Raise SequenceTooLongError if a sampled or scored row may not fit the model's context."""
     from toolformer.forward.model_directory import context_length, read_config
     from toolformer.forward.tokenization import load_tokenizer
     from toolformer.sampling import check_context
@@ -193,27 +177,6 @@ def check_can_annotate(
     length = context_length(config.get_text_config(decoder=True), directory.name)
     for name, prompt in prompts.items():
         check_context(name, prompt, tokenizer, settings, context_length=length)
-    if is_here:
-        named = settings.language_model.precision
-        device = resolve_device(settings.language_model.device)
-        check_device(device)
-        check_weights_fit(
-            directory,
-            precision=automatic_precisions(device)[0] if named == "auto" else named,
-            device=device,
-            # Another run may use it now, and this one will wait for its end.
-            space=whole_memory(device),
-        )
-
-
-def directory_of_model(identity: str, work: Workspace) -> Path | None:
-    """Return the directory, of the settings or the home, of the model with this identity."""
-    named = (work.settings.language_model.path, work.settings.sampling.annotator)
-    stored = sorted({*work.home.models.glob("*"), *work.home.converted_models.glob("*")})
-    for directory in [*map(Path, named), *stored]:
-        if is_trained(directory) and model_identity(directory) == identity:
-            return directory
-    return None
 
 
 def finetuned_model_directory(work: Workspace) -> Path:

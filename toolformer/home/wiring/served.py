@@ -53,11 +53,7 @@ def served_identity(server: ServerSettings, directory: Path) -> str:
 
 
 def open_served(section: LanguageModelSettings, directory: Path) -> "ServedModel":
-    """Connect to the served model and probe its server; close it.
-
-    Raises:
-        ServedModelError: it cannot do what annotation needs.
-    """
+    """Connect to the served model; raise ServedModelError if its server cannot annotate."""
     from toolformer.forward.tokenization import load_tokenizer
     from toolformer.served.served_model import ServedModel
 

@@ -5,7 +5,7 @@ from functools import cached_property
 
 from toolformer.home.home import Home
 from toolformer.home.lost_shards import log_lost_shards
-from toolformer.home.wiring.model_holder import ModelHolder, process_holder
+from toolformer.home.wiring.model_holder import PROCESS_HOLDER, ModelHolder
 from toolformer.settings.sections import Settings
 from warehouse.warehouse import Warehouse
 
@@ -19,7 +19,7 @@ class Workspace:
     """
 
     def __init__(self, settings: Settings, home: Home, holder: ModelHolder | None = None):
-        self.settings, self.home, self.holder = settings, home, holder or process_holder()
+        self.settings, self.home, self.holder = settings, home, holder or PROCESS_HOLDER
 
     @cached_property
     def warehouse(self) -> Warehouse:
@@ -32,9 +32,7 @@ class Workspace:
 
 
 def open_warehouse(home: Home) -> Warehouse:
-    """The warehouse, ready for readers; what killed processes left half written is gone.
-
-    In a home that may not be written it is as it lies there.
+    """Open the warehouse, and remove what killed processes left if the home is writable.
 
     Raises:
         LockError: machines that share the home would not exclude each other.
@@ -49,9 +47,6 @@ def open_warehouse(home: Home) -> Warehouse:
 
 
 def open_to_read(home: Home) -> Warehouse:
-    """Open the warehouse for a command that shows its rows.
-
-    Damaged and lost shards are logged and left out.
-    """
+    """Open the warehouse to show its rows; damaged and lost shards are logged and left out."""
     log_lost_shards(home)
     return open_warehouse(home).skipping_damage()
