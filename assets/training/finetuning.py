@@ -24,8 +24,8 @@ from assets.training.finetuned_model import (
     stored_model,
 )
 from assets.training.planned_training import PlannedTraining, planned_training, stored_training_set
+from toolformer.errors import ModelNotFoundError
 from toolformer.forward.memory import check_training_fits
-from toolformer.forward.model_directory import check_model_directory
 from toolformer.forward.precision import training_precision
 from toolformer.home.partitions import MODELS, register
 from toolformer.home.wiring.models import (
@@ -101,7 +101,12 @@ class FinetunedModel(ModelOutput):
         from toolformer.training.training_job import TrainingJob
 
         base, settings = base_model_directory(self.run), self.run.settings
-        check_model_directory(base)
+        if settings.language_model.server.url and not any(base.glob("*.safetensors")):
+            raise ModelNotFoundError(
+                f"There are no weights (*.safetensors) in {str(base)!r}, and the server of "
+                "language_model.server only samples, scores and decodes. Training needs the model "
+                "on this machine. Set language_model.path to its directory."
+            )
         device, training = self.hold_device(), settings.training
         precision = training.precision
         if precision == "auto":
