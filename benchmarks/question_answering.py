@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from toolformer.evaluation.scoring import normalised_words, score_qa
+from toolformer.evaluation.scoring import contains_answer, normalised_words
 from toolformer.home.home import Home
 from toolformer.home.wiring.toolbox import open_reader, open_retriever
 from toolformer.home.wiring.workspace import Workspace
@@ -87,7 +87,8 @@ def main() -> None:
                     "readable": is_readable,
                     "answer": answer.text if answer else None,
                     "probability": answer.probability if answer else 0.0,
-                    "right": bool(answer and score_qa(answer.text, question.accepted)),
+                    "right": answer is not None
+                    and contains_answer(answer.text, question.accepted, first_words=20),
                 }
                 for (question, _, is_readable), answer in zip(some, found, strict=True)
             ]

@@ -145,7 +145,7 @@ def _people() -> dict[tuple[str, str], str]:
 def measure(root: Path) -> list[dict[str, Any]]:
     """Return a row per prompt: the completion of a home's finetuned model, and what is right."""
     from dagster_project.commands.complete import live_model
-    from toolformer.evaluation.scoring import score_lama, score_numbers
+    from toolformer.evaluation.scoring import answered_number, contains_answer, is_number_right
     from toolformer.home.home import Home
     from toolformer.home.wiring.workspace import Workspace
     from toolformer.settings.settings_file import load_settings
@@ -165,9 +165,10 @@ def measure(root: Path) -> list[dict[str, Any]]:
                     is_right = item.answer in text.replace(",", "")
                 elif is_sum:
                     # A later sum has an answer of its own.
-                    is_right = score_numbers(text.partition("=")[0], [item.answer])
+                    number = answered_number(text.partition("=")[0])
+                    is_right = is_number_right(number, [item.answer])
                 else:
-                    is_right = score_lama(text, [item.answer])
+                    is_right = contains_answer(text, [item.answer], first_words=5)
                 is_called = any(
                     call.arguments.replace(" ", "") == item.arguments.replace(" ", "")
                     for call in completion.calls

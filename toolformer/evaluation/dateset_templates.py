@@ -1,9 +1,9 @@
 """The templates of DATESET in our own words, their options and the answers to a filled one."""
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from types import MappingProxyType
+from itertools import chain, product
 from typing import Literal, NamedTuple
 
 from dateutil.relativedelta import relativedelta
@@ -13,8 +13,15 @@ from toolformer.base.constants import MONTHS, WEEKDAYS
 Unit = Literal["days", "weeks", "months", "years"]
 DatePart = Literal["weekday", "day_of_month", "month", "year"]
 
-UNITS: tuple[Unit, ...] = ("days", "weeks", "months", "years")
+# Of a month that is too short for the day, its end counts.
+UNITS: Mapping[Unit, relativedelta] = {
+    "days": relativedelta(days=1),
+    "weeks": relativedelta(weeks=1),
+    "months": relativedelta(months=1),
+    "years": relativedelta(years=1),
+}
 # Federal holidays that bear one name in all years of the range; Juneteenth is one since 2021 only.
+# The thirds of the year are our way to fill nine combinations and to spread the holidays.
 HOLIDAYS = {
     "january_to_april": ("New Year's Day", "Martin Luther King Jr. Day", "Washington's Birthday"),
     "may_to_august": ("Memorial Day", "Independence Day"),
@@ -88,8 +95,8 @@ def _ask_day_distance(moment: Moment, _number: int, direction: str) -> Query:
 def _ask_past_part(moment: Moment, number: int, part: DatePart) -> Query:
     # The distance is that of the past date in whole units, so the date asked for may be later.
     # Days always fit, since the past date is at least one day ago.
-    units: list[Unit] = [UNITS[(number + index) % len(UNITS)] for index in range(len(UNITS))]
-    steps = (_step_back(moment, unit) for unit in units)
+    units, first = tuple(UNITS), number % len(UNITS)
+    steps = (_step_back(moment, unit) for unit in units[first:] + units[:first])
     distance, day = next(step for step in steps if step is not None)
     return Query(f"Which {_PART_NAMES[part]} was it {distance} ago?", part_answers(day, part))
 
@@ -98,7 +105,7 @@ def _step_back(moment: Moment, unit: Unit) -> tuple[str, datetime.date] | None:
     count = whole_units(unit, moment.past, moment.current)
     if count == 0:
         return None
-    day = go_back(moment.current, count, unit)
+    day = moment.current - count * UNITS[unit]
     # One month before 31 March is a matter of taste, so such distances are not asked for.
     if unit in ("months", "years") and day.day != moment.current.day:
         return None
@@ -153,12 +160,12 @@ def _counted(count: int, unit: Unit) -> str:
 
 
 def written_date(day: datetime.date) -> str:
-    """A date as the calendar tool writes it, without the weekday: `May 3, 2024`."""
+    """Return a date as the calendar tool writes it, without the weekday: `May 3, 2024`."""
     return f"{MONTHS[day.month - 1]} {day.day}, {day.year}"
 
 
 def whole_units(unit: Unit, earlier: datetime.date, later: datetime.date) -> int:
-    """The whole days, weeks, months or years between two dates, rounded down."""
+    """Return the whole days, weeks, months or years between two dates, rounded down."""
     if unit == "days":
         return (later - earlier).days
     if unit == "weeks":
@@ -167,15 +174,8 @@ def whole_units(unit: Unit, earlier: datetime.date, later: datetime.date) -> int
     return distance.years if unit == "years" else 12 * distance.years + distance.months
 
 
-def go_back(day: datetime.date, count: int, unit: Unit) -> datetime.date:
-    """The date some units before; the end of its month where that is too short for the day."""
-    if unit in ("days", "weeks"):
-        return day - datetime.timedelta(days=count * (7 if unit == "weeks" else 1))
-    return day - relativedelta(months=count * (12 if unit == "years" else 1))
-
-
 def part_answers(day: datetime.date, part: DatePart) -> tuple[str, ...]:
-    """The accepted names of a part of a date; of a day of the month `3` and `3rd`."""
+    """Return the accepted names of a part of a date; of a day of the month `3` and `3rd`."""
     match part:
         case "weekday":
             return (WEEKDAYS[day.weekday()],)
@@ -188,26 +188,18 @@ def part_answers(day: datetime.date, part: DatePart) -> tuple[str, ...]:
 
 
 def number_answers(number: int) -> tuple[str, ...]:
-    """A number in digits, from 1,000 on with and without comma."""
+    """Return a number in digits, from 1,000 on with and without comma."""
     return tuple(dict.fromkeys((str(number), f"{number:,}")))
 
 
 @lru_cache(maxsize=64)
 def holiday_dates(year: int) -> Mapping[str, datetime.date]:
-    """The dates of `HOLIDAYS`: the days themselves, also where a weekend moves the day off."""
+    """Return the dates of `HOLIDAYS`: the days themselves, even if a weekend moves the day off."""
     import holidays
 
     calendar = holidays.country_holidays("US", years=year, observed=False, language="en_US")
-    dates: dict[str, datetime.date] = {}
-    for name in (name for names in HOLIDAYS.values() for name in names):
-        days = calendar.get_named(name, lookup="exact")
-        if len(days) != 1:
-            raise LookupError(
-                f"The holidays package gives {len(days)} dates for {name!r} in {year}; expected "
-                "one. Install the version of the lock file."
-            )
-        dates[name] = days[0]
-    return MappingProxyType(dates)
+    names = chain.from_iterable(HOLIDAYS.values())
+    return {name: calendar.get_named(name, lookup="exact")[0] for name in names}
 
 
 def _ordinal(number: int) -> str:
@@ -216,25 +208,18 @@ def _ordinal(number: int) -> str:
     return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th') }"
 
 
-COMBINATIONS: tuple[Combination, ...] = (
-    *(Combination("day_distance", (way,), _ask_day_distance) for way in _DIRECTIONS),
-    *(Combination("past_part", (part,), _ask_past_part) for part in _PART_NAMES),
-    *(Combination("future_part", (part,), _ask_future_part) for part in _PART_NAMES),
-    *(Combination("weekday_of_date", (way,), _ask_weekday) for way in _DIRECTIONS),
-    *(
-        Combination("relative_day", (part, day), _ask_relative_day)
-        for part in _PART_NAMES
-        for day in _RELATIVE_DAYS
-    ),
-    *(
-        Combination("holiday_part", (part, third), _ask_holiday_part)
-        for part in _PART_PREPOSITIONS
-        for third in HOLIDAYS
-    ),
+_KINDS: tuple[tuple[str, Callable[..., Query | None], tuple[Iterable[str], ...]], ...] = (
+    ("day_distance", _ask_day_distance, (_DIRECTIONS,)),
+    ("past_part", _ask_past_part, (_PART_NAMES,)),
+    ("future_part", _ask_future_part, (_PART_NAMES,)),
+    ("weekday_of_date", _ask_weekday, (_DIRECTIONS,)),
+    ("relative_day", _ask_relative_day, (_PART_NAMES, _RELATIVE_DAYS)),
+    ("holiday_part", _ask_holiday_part, (_PART_PREPOSITIONS, HOLIDAYS)),
     # A holiday of the same year is never a whole year away, so years are not asked for.
-    *(
-        Combination("holiday_distance", (unit, way), _ask_holiday_distance)
-        for unit in ("days", "weeks", "months")
-        for way in _DIRECTIONS
-    ),
+    ("holiday_distance", _ask_holiday_distance, (("days", "weeks", "months"), _DIRECTIONS)),
+)
+COMBINATIONS = tuple(
+    Combination(kind, options, build)
+    for kind, build, choices in _KINDS
+    for options in product(*choices)
 )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
+import scipy
 
 Metric: TypeAlias = Literal["accuracy", "perplexity"]
 Values: TypeAlias = Sequence[float] | np.ndarray
@@ -110,28 +111,17 @@ def paired_difference(
 
 
 def _wilson_interval(scores: np.ndarray) -> ScoreInterval:
-    from scipy.stats import binomtest
-
     # Not the bootstrap: 0 right of 50 is 0 in every resample, which would claim certainty.
-    bounds = binomtest(int(scores.sum()), scores.size).proportion_ci(
+    bounds = scipy.stats.binomtest(int(scores.sum()), scores.size).proportion_ci(
         confidence_level=CONFIDENCE_LEVEL, method="wilson"
     )
     return ScoreInterval(float(scores.mean()), float(bounds.low), float(bounds.high))
 
 
 def _accuracy_difference(first: np.ndarray, other: np.ndarray, seed: int) -> PairedDifference:
-    from scipy.stats import binomtest
-
     items = first.size
     better = int(np.count_nonzero(first > other))
     worse = int(np.count_nonzero(first < other))
-    low, high = _accuracy_bounds(items, better, worse, seed)
-    # Where the two never differ, nothing speaks against chance.
-    p_value = float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
-    return PairedDifference(items, better, worse, (better - worse) / items, low, high, p_value)
-
-
-def _accuracy_bounds(items: int, better: int, worse: int, seed: int) -> tuple[float, float]:
     # An item's difference is 1, 0 or -1. A resample of items is therefore known by how often each
     # of the three occurs in it, and these counts are one draw from a multinomial distribution:
     # the same bootstrap, without drawing the items one by one.
@@ -148,7 +138,11 @@ def _accuracy_bounds(items: int, better: int, worse: int, seed: int) -> tuple[fl
     tail = (1 - CONFIDENCE_LEVEL) / 2
     low, high = np.quantile(differences, [tail, 1 - tail])
     # Not the minus zero that a mirrored 0 is.
-    return float(low) + 0.0, float(high) + 0.0
+    low, high = float(low) + 0.0, float(high) + 0.0
+    # If the two never differ, nothing speaks against chance.
+    p_value = scipy.stats.binomtest(better, better + worse).pvalue if better + worse else 1.0
+    difference = (better - worse) / items
+    return PairedDifference(items, better, worse, difference, low, high, float(p_value))
 
 
 def _perplexity_difference(
@@ -180,9 +174,7 @@ def _perplexity_change(
 def _bootstrap_interval(
     data: tuple[np.ndarray, ...], statistic: Callable[..., np.ndarray], seed: int
 ) -> tuple[float, float]:
-    from scipy.stats import bootstrap
-
-    bounds = bootstrap(
+    bounds = scipy.stats.bootstrap(
         data,
         statistic,
         paired=True,
@@ -197,15 +189,13 @@ def _bootstrap_interval(
 
 
 def _sign_flip_p_value(differences: np.ndarray, seed: int) -> float:
-    from scipy.stats import monte_carlo_test, permutation_test
-
     # Flipping a zero changes nothing, as with the items on which McNemar's two agree.
     differing = differences[differences != 0]
     # One difference is as extreme as its opposite, which is all there is to compare it with.
     if differing.size <= 1:
         return 1.0
     if differing.size <= math.log2(RESAMPLES):
-        every_flip = permutation_test(
+        every_flip = scipy.stats.permutation_test(
             (differing,), np.sum, permutation_type="samples", n_resamples=RESAMPLES
         )
         return float(every_flip.pvalue)
@@ -216,7 +206,7 @@ def _sign_flip_p_value(differences: np.ndarray, seed: int) -> float:
 
     # Not `permutation_test`: with random flips it shuffles pairs one by one and goes through the
     # items in Python, which is tens of times slower for 1,000 items and worse for more.
-    random_flips = monte_carlo_test(
+    random_flips = scipy.stats.monte_carlo_test(
         differing,
         flipped,
         np.sum,

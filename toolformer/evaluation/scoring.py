@@ -6,10 +6,9 @@ the first words.
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
-from functools import partial
 from itertools import islice
 
 import regex
@@ -43,27 +42,20 @@ def normalised_words(text: str) -> list[str]:
 
 
 def contains_answer(prediction: str, gold: Sequence[str], *, first_words: int) -> bool:
-    """Tell whether all words of an answer stand side by side within the first words of an output.
+    """Return whether an answer's words stand side by side within the first words of an output.
 
     Args:
         prediction: The model's output without the prompt and without calls.
         gold: The accepted answers, at least one; any of them counts.
-        first_words: How many words are looked at.
+        first_words: Number of words that count. Of the paper: 5 for LAMA and the temporal sets
+            (sections 4.2.1 and 4.2.5), 20 for questions (4.2.3), 10 for MLQA (4.2.4).
 
     Example:
-        >>> score_lama("a small town near Lyon in France", ["Lyon"])
+        >>> contains_answer("a small town near Lyon in France", ["Lyon"], first_words=5)
         True
     """
     words = list(islice(normalised_words(prediction), first_words))
     return any(_occurs(normalised_words(answer), words) for answer in gold)
-
-
-# Paper, section 4.2.1; also for the temporal sets (section 4.2.5).
-score_lama = partial(contains_answer, first_words=5)
-# Section 4.2.3.
-score_qa = partial(contains_answer, first_words=20)
-# Section 4.2.4; the answers are in English.
-score_mlqa = partial(contains_answer, first_words=10)
 
 
 def answered_number(text: str) -> Decimal | None:
@@ -85,8 +77,7 @@ def answered_number(text: str) -> Decimal | None:
 def last_number(text: str) -> Decimal | None:
     """Find the last number; see `answered_number`.
 
-    For solutions in several steps, each of which has a number; not from the paper, whose rule takes
-    the first.
+    Not from the paper: it suits solutions in several steps, each of which has a number.
 
     Example:
         >>> last_number("48 / 2 = 24 clips in May, and 48 + 24 = 72 in all.")
@@ -96,44 +87,28 @@ def last_number(text: str) -> Decimal | None:
     return _value_of(last)
 
 
-def score_numbers(
-    prediction: str,
-    gold: Sequence[str],
-    *,
-    number_of: Callable[[str], Decimal | None] = answered_number,
-) -> bool:
-    """Tell whether the number an output gives equals one of the answers to within 1e-4.
-
-    Paper: section 4.2.2.
+def is_number_right(number: Decimal | None, gold: Sequence[str]) -> bool:
+    """Return whether a number equals one of the answers to within 1e-4 (paper, section 4.2.2).
 
     Example:
-        >>> score_numbers("the sum 9+5=14.", ["14"])
+        >>> is_number_right(answered_number("the sum 9+5=14."), ["14"])
         True
     """
-    number = number_of(prediction)
     return number is not None and any(
         abs(float(number) - float(answer)) <= NUMBER_TOLERANCE for answer in gold
     )
 
 
-def score_rounded_numbers(
-    prediction: str,
-    gold: Sequence[str],
-    *,
-    number_of: Callable[[str], Decimal | None] = answered_number,
-) -> bool:
-    """Tell whether the number an output gives is one of the answers as the Calculator rounds it.
+def is_number_rounded(number: Decimal | None, gold: Sequence[str]) -> bool:
+    """Return whether a number is one of the answers as the Calculator rounds it.
 
-    That is to two decimals, or to three; what is rounded to more equals the answer to within 1e-4.
-    It is written with two decimals at least, as the Calculator does: 63 is a guess for 62.999.
+    The Calculator rounds to two decimals, or to three; an answer rounded to more equals the number
+    to within 1e-4. It writes at least two decimals: 63 is a guess for 62.999.
 
     Example:
-        >>> score_numbers("5 / 8 = 0.63", ["0.625"]), score_rounded_numbers("0.63", ["0.625"])
-        (False, True)
-        >>> score_rounded_numbers("0.00", ["0.004"]), score_rounded_numbers("0", ["0.004"])
-        (True, False)
+        >>> [is_number_rounded(Decimal(text), ["0.004"]) for text in ("0.00", "0")]
+        [True, False]
     """
-    number = number_of(prediction)
     if number is None or not f"{number:f}".partition(".")[2][1:]:
         return False
     values = [rounded(Fraction(answer), decimals) for answer in gold for decimals in (2, 3)]

@@ -86,12 +86,12 @@ class Benchmark(ABC):
     version: str = "1"
 
     def files(self) -> Sequence[Path]:
-        """The files that are read, for fingerprints; none where the questions are generated."""
+        """Return the files that are read, for fingerprints; none if questions are generated."""
         return []
 
     @abstractmethod
     def items(self) -> Iterator[BenchmarkEntry]:
-        """Reads the questions one by one; also what is not asked or cannot be read, in its place.
+        """Yield the questions one by one; also what is not asked or cannot be read, in its place.
 
         Raises:
             BenchmarkFileError: A file is missing, empty, damaged or of an unknown format. What
@@ -100,10 +100,10 @@ class Benchmark(ABC):
 
     @abstractmethod
     def score(self, item: BenchmarkItem, output: str) -> bool:
-        """Tells whether an output, without the prompt and without calls, is right."""
+        """Return whether an output, without the prompt and without calls, is right."""
 
     def counted_by(self, item: BenchmarkItem, output: str) -> CountedBy:  # noqa: ARG002
-        """The rule that decides whether an output is right; it is the same in every mode."""
+        """Return the rule that decides whether an output is right; the same in every mode."""
         return "words"
 
     def remarks(self) -> Mapping[str, int]:

@@ -2,21 +2,8 @@
 
 Every question goes with a presumed current date, which the calendar tool returns when it is
 called. The paper names the seven kinds of question, their options and their counts, but not how
-its dates lead to these counts. They are all multiples of 200, so we read them as 200 queries for
-each combination of options:
-
-| kind               | combinations                                               |  n | queries |
-|--------------------|------------------------------------------------------------|----|---------|
-| `day_distance`     | past, future                                               |  2 |     400 |
-| `past_part`        | 4 parts; the units of the distance alternate               |  4 |     800 |
-| `future_part`      | 4 parts                                                    |  4 |     800 |
-| `weekday_of_date`  | past, future                                               |  2 |     400 |
-| `relative_day`     | 4 parts × 5 relative days; the day fixes the verb          | 20 |   4,000 |
-| `holiday_part`     | 3 parts × 3 thirds of the year; the date fixes the verb    |  9 |   1,800 |
-| `holiday_distance` | 3 units × (past, future)                                   |  6 |   1,200 |
-
-Whole years to a holiday of the same year are always zero, hence three units in the last kind. The
-thirds of the year are our way to fill nine combinations and to spread the holidays.
+its dates lead to these counts. All counts are multiples of 200, so each of the 47 combinations of
+options in `dateset_templates.py` gets 200 queries.
 
 Order and choice come from hashes instead of a random generator: equal seeds give equal items on
 every Python version.
@@ -32,14 +19,14 @@ from dateutil.relativedelta import relativedelta
 from toolformer.base.digests import number_digest
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem, StopRule
 from toolformer.evaluation.dateset_templates import COMBINATIONS, Combination, Moment
-from toolformer.evaluation.scoring import score_lama
+from toolformer.evaluation.scoring import contains_answer
 from toolformer.settings.evaluation_sections import QUESTION_PROMPT
 
 FIRST_CURRENT_DATE = datetime.date(2010, 1, 1)
 LAST_CURRENT_DATE = datetime.date(2025, 12, 31)
-# Somewhat more than the queries of a combination, since some dates fit no holiday.
+# Somewhat more than the queries per combination, since some dates fit no holiday.
 _CURRENT_DATES = 500
-_QUERIES_PER_COMBINATION = 200
+_QUERIES = 200
 _YEARS_AROUND = 4
 
 
@@ -59,7 +46,7 @@ class Dateset(Benchmark):
         self._count = count
 
     def items(self) -> Iterator[BenchmarkItem]:
-        """Generates the questions, ordered by kind and combination (paper, section 4.2.5).
+        """Generate the questions, ordered by kind and combination (paper, section 4.2.5).
 
         Every current date has one past and one future date at most four years away. Within one
         combination no current date is used twice.
@@ -68,15 +55,13 @@ class Dateset(Benchmark):
         items = [
             item
             for combination in COMBINATIONS
-            for item in islice(
-                _questions(combination, moments, self._seed), _QUERIES_PER_COMBINATION
-            )
+            for item in islice(_questions(combination, moments, self._seed), _QUERIES)
         ]
         yield from items if self._count is None else _sample(items, self._count, self._seed)
 
     def score(self, item: BenchmarkItem, output: str) -> bool:
-        """An accepted answer is among the first five words."""
-        return score_lama(output, item.gold)
+        """Return whether an accepted answer is among the first five words."""
+        return contains_answer(output, item.gold, first_words=5)
 
 
 def _moments(seed: int) -> list[Moment]:
@@ -101,18 +86,16 @@ def _questions(
 ) -> Iterator[BenchmarkItem]:
     number = 0
     for moment in sorted(moments, key=lambda moment: _draw(seed, combination.name, moment.current)):
-        query = combination.build(moment, number, *combination.options)
-        if query is None:
-            continue
-        yield BenchmarkItem(
-            item_id=f"dateset-{combination.name}-{number:04d}",
-            prompt=QUESTION_PROMPT.format(question=query.question),
-            gold=query.gold,
-            current_date=moment.current,
-            group=combination.kind,
-            bare_texts=(query.question,),
-        )
-        number += 1
+        if query := combination.build(moment, number, *combination.options):
+            yield BenchmarkItem(
+                item_id=f"dateset-{combination.name}-{number:04d}",
+                prompt=QUESTION_PROMPT.format(question=query.question),
+                gold=query.gold,
+                current_date=moment.current,
+                group=combination.kind,
+                bare_texts=(query.question,),
+            )
+            number += 1
 
 
 def _sample(items: Sequence[BenchmarkItem], count: int, seed: int) -> list[BenchmarkItem]:

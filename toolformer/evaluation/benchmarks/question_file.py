@@ -2,9 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
@@ -28,10 +27,10 @@ from toolformer.evaluation.benchmarks.question_rows import (
 from toolformer.evaluation.scoring import (
     answered_number,
     contains_answer,
+    is_number_right,
+    is_number_rounded,
     last_number,
     normalised_words,
-    score_numbers,
-    score_rounded_numbers,
 )
 from toolformer.settings.evaluation_sections import QuestionFileSettings, ShippedQuestions
 from toolformer.sources.columns import column_names
@@ -70,25 +69,21 @@ class QuestionFile(Benchmark):
         self._shipped = described if isinstance(described, ShippedQuestions) else None
         self._questions = _listed(described.question)
         self._remarks = Counter[str]()
-        self._rule: Callable[[str, Sequence[str]], bool]
-        self._rounded_rule: Callable[[str, Sequence[str]], bool] | None = None
-        if number_of := _NUMBER_OF.get(described.scoring):
-            self._rule = partial(score_numbers, number_of=number_of)
-            self._rounded_rule = partial(score_rounded_numbers, number_of=number_of)
-        else:
-            self._rule = partial(contains_answer, first_words=described.first_words)
+        self._number_of = _NUMBER_OF.get(described.scoring)
 
     def score(self, item: BenchmarkItem, output: str) -> bool:
         """Return whether an output is right; see `Benchmark`."""
-        return self._rule(output, item.gold) or self.counted_by(item, output) == "rounded_number"
+        if self._number_of is None:
+            return contains_answer(output, item.gold, first_words=self._described.first_words)
+        number = self._number_of(output)
+        return is_number_right(number, item.gold) or is_number_rounded(number, item.gold)
 
     def counted_by(self, item: BenchmarkItem, output: str) -> CountedBy:
         """Return the rule that decides; see `Benchmark`."""
-        if self._rounded_rule is None:
+        if self._number_of is None:
             return "words"
-        is_equal = self._rule(output, item.gold)
-        is_rounded = not is_equal and self._rounded_rule(output, item.gold)
-        return "rounded_number" if is_rounded else "number"
+        is_right = is_number_right(self._number_of(output), item.gold)
+        return "rounded_number" if self.score(item, output) and not is_right else "number"
 
     def remarks(self) -> Mapping[str, int]:
         """Return what answers are; see `Benchmark`."""
@@ -160,13 +155,14 @@ class QuestionFile(Benchmark):
         described, shipped = self._described, self._shipped
         question = self._question(row)
         answers = _listed(described.answers)
-        gold = row.numbers(*answers) if self._rounded_rule else row.texts(*answers)
+        gold = row.numbers(*answers) if self._number_of else row.texts(*answers)
         if described.has_one_answer and len(gold) > 1:
             raise InvalidRowError(f"it has {len(gold)} answers; expected one")
         context = row.text(described.context) if described.context else ""
         date = described.date if shipped or (described.date or "") in row else None
-        self._check_whole(row, question, place)
-        if not shipped:
+        if shipped:
+            self._check_whole(row, question, place)
+        else:
             self._check_choices(row, gold)
         if row.has_marked_answers:
             self._remarks["are what follows the last #### of a solution"] += 1
@@ -218,8 +214,6 @@ class QuestionFile(Benchmark):
 
     def _check_whole(self, row: Row, question: str, place: str) -> None:
         """Refuse a file of a shipped benchmark of which a part of the question is not asked."""
-        if not self._shipped:
-            return
         unread = [] if self._described.context else row.unread(_PARTS_OF_QUESTIONS)
         if unread:
             columns = " and ".join(map(repr, unread))
@@ -229,7 +223,7 @@ class QuestionFile(Benchmark):
                 "benchmark's own file, take the column out if it does not belong to the question, "
                 f"{_ADVICE}."
             )
-        if self._rounded_rule and (placeholder := _PLACEHOLDER.search(question)):
+        if self._number_of and (placeholder := _PLACEHOLDER.search(question)):
             raise BenchmarkFileError(
                 f"{place} of {str(self._path)!r} has {placeholder[0]!r} where a number belongs; "
                 "expected questions with their numbers. Name the benchmark's own file, put the "

@@ -27,6 +27,10 @@ _EXPECTED = (
 )
 # A JSON document that is an object has its rows in a list below one of these: TriviaQA, SQuAD.
 _ROWS_OF_DOCUMENTS = ("Data", "data")
+# Decompressors raise EOFError, zlib.error or OSError for damage, the XML parser LookupError for an
+# unknown encoding, Arrow also NotImplementedError.
+_DAMAGE = (EOFError, LookupError, NotImplementedError, OSError, ValueError)
+_DAMAGE += (ElementTree.ParseError, csv.Error, lzma.LZMAError, zlib.error)
 Record: TypeAlias = Mapping[str, Any] | InvalidRowError
 """Columns of a row by name, or why it has none."""
 
@@ -67,21 +71,9 @@ def read_records(path: Path) -> Iterator[tuple[int, Record]]:
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    # Decompressors raise EOFError, zlib.error or OSError for damage, the XML parser LookupError
-    # for an unknown encoding, Arrow also NotImplementedError.
-    except (
-        ElementTree.ParseError,
-        EOFError,
-        LookupError,
-        NotImplementedError,
-        OSError,
-        ValueError,
-        csv.Error,
-        lzma.LZMAError,
-        zlib.error,
-    ) as error:
-        if isinstance(error, BenchmarkFileError):
-            raise
+    except BenchmarkFileError:
+        raise
+    except _DAMAGE as error:
         raise BenchmarkFileError(
             f"The file {str(path)!r} cannot be read to its end: {error}. Expected {_EXPECTED}, "
             "plain or with the suffix of its compression (.gz, .bz2, .xz, .zst). Fetch it again."
