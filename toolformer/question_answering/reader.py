@@ -33,7 +33,6 @@ PROMPT = files("tools.prompts").joinpath("reader.txt").read_text(encoding="utf-8
 _BEFORE_ANSWER = "\nAnswer:"
 _MAX_PASSAGE_WORDS = 120
 _MAX_ANSWER_TOKENS = 24
-# Power of p(q | z) in the weight of a passage.
 _QUESTION_WEIGHT = 0.5
 # First tokens that are tried in each passage; each is continued greedily.
 _FIRST_TOKENS = 4
@@ -41,7 +40,6 @@ _FIRST_TOKENS = 4
 _LIKELIEST = TOLD_RANKS - 1
 # Log-probability of beginnings that are given up.
 _LEAST = math.log(1e-3)
-# Passages that are fed together.
 _BATCH_SIZE = 8
 
 
@@ -78,11 +76,8 @@ class LanguageModelReader:
         found: list[tuple[float, dict[str, float]]] = []
         with _tool_errors():
             model = self._load()
-            room = _room(model)
             asked = [
-                _Asked.of(model, question, each, room=room)
-                for question, passages in requests
-                for each in passages
+                _Asked.of(model, question, each) for question, some in requests for each in some
             ]
             for start in range(0, len(asked), _BATCH_SIZE):
                 together = asked[start : start + _BATCH_SIZE]
@@ -134,15 +129,12 @@ class _Asked(NamedTuple):
     score: float
 
     @classmethod
-    def of(cls, model: Model, question: str, ranked: RankedPassage, *, room: int) -> "_Asked":
-        """Cut the passage to what the context holds, on one line: it cannot pass for a question.
-
-        Args:
-            room: See `_room`.
-        """
+    def of(cls, model: Model, question: str, ranked: RankedPassage) -> "_Asked":
+        """Cut the passage to what the context holds, on one line: it cannot pass for a question."""
         encode = model.tokenizer.encode_behind
         ids = encode(f" {question}")
-        room -= len(ids) + len(encode(_BEFORE_ANSWER))
+        fed = [*model.prompt_start, *encode(PROMPT), *ids, *encode(_BEFORE_ANSWER)]
+        room = model.context_length - len(fed) - _MAX_ANSWER_TOKENS
         words = f"{ranked.passage.title}. {ranked.passage.text}".split()[:_MAX_PASSAGE_WORDS]
         while words and len(encode(" ".join(words))) > room:
             words = words[: len(words) // 2]
@@ -159,12 +151,6 @@ class _Asked(NamedTuple):
             return False
         is_whole = f" {_key(text)} " in f" {_key(self.text)} "
         return is_whole and not FUNCTION_WORDS.union(_key(self.question).split()).issuperset(words)
-
-
-def _room(model: Model) -> int:
-    """Return how many tokens the context has for a question and a passage."""
-    prompt = len(model.prompt_start) + len(model.tokenizer.encode_behind(PROMPT))
-    return model.context_length - prompt - _MAX_ANSWER_TOKENS
 
 
 def _read(model: Model, asked: Sequence[_Asked]) -> list[tuple[float, dict[str, float]]]:
