@@ -1,10 +1,7 @@
-"""Settings of calls: how they are sampled, executed, scored, and decoded.
-
-`sections.py` says what holds for all settings.
-"""
+"""Settings of calls: how they are sampled, executed, scored, and decoded."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -40,13 +37,10 @@ class SamplingSettings(Section):
     windows_per_batch: int | None = Field(
         default=None,
         ge=1,
-        description="texts whose calls are sampled together; changes last digits only; chosen for "
-        "the device by default",
+        description="texts sampled together; changes last digits only; null: set by the device",
     )
     round: int = Field(
-        default=1,
-        ge=1,
-        description="round of annotation; the rows of each round stand beside the others'",
+        default=1, ge=1, description="round of annotation; each round has its own rows"
     )
     annotator: str = Field(
         default=BASE,
@@ -54,16 +48,15 @@ class SamplingSettings(Section):
         "finetuned (the model trained in the previous round), or a model directory",
     )
     uses_prompt: bool = Field(
-        default=True,
-        description="show the tool's few-shot prompt while sampling; a finetuned model needs none",
+        default=True, description="show the tool's prompt when sampling; finetuned models need none"
     )
     tools: tuple[str, ...] | None = Field(
         default=None, description="tools that annotate in this round; null: all that are enabled"
     )
     is_chained: bool = Field(
         default=False,
-        description="annotate the texts that have a call of the round before: the first one stays "
-        "in the text with its result, and further calls are sampled behind it; not in the paper",
+        description="annotate the texts that got a call in the previous round: the first call "
+        "stays with its result, and further calls are sampled after it; not in the paper",
     )
     shards: int | None = Field(
         default=None,
@@ -72,25 +65,15 @@ class SamplingSettings(Section):
         "held-out ones not counted; null: all",
     )
 
-    @field_validator("annotator")
+    @field_validator("annotator", "is_chained")
     @classmethod
-    def _has_earlier_round(cls, annotator: str, info: ValidationInfo) -> str:
-        if annotator == FINETUNED and info.data.get("round") == 1:
+    def _has_earlier_round(cls, value: Any, info: ValidationInfo) -> Any:
+        if value in (FINETUNED, True) and info.data.get("round") == 1:
             raise ValueError(
-                "no round before round 1 has a finetuned model that could annotate; set "
-                "sampling.round to 2 or more, or annotator to base or a model directory"
+                "no round before round 1 has a finetuned model that could annotate, or calls to "
+                "build on; set sampling.round to 2 or more, or leave this setting out"
             )
-        return annotator
-
-    @field_validator("is_chained")
-    @classmethod
-    def _chain_has_earlier_round(cls, is_chained: bool, info: ValidationInfo) -> bool:
-        if is_chained and info.data.get("round") == 1:
-            raise ValueError(
-                "round 1 has no round before it whose calls stand in its texts; set sampling.round "
-                "to 2 or more, or write it into a later entry of `rounds`"
-            )
-        return is_chained
+        return value
 
     @field_validator("uses_prompt")
     @classmethod
@@ -120,14 +103,10 @@ class ScoringSettings(Section):
         "losses without a call and with a call without result (the paper); or without_call",
     )
     window_tokens: int = Field(
-        default=5,
-        ge=1,
-        le=512,
-        description="tokens behind the position whose losses count; the paper: 5",
+        default=5, ge=1, le=512, description="tokens from the position on whose losses count"
     )
     window_weights: Literal["linear", "uniform"] = Field(
-        default="linear",
-        description="weights of these tokens: linear, falling to 0 (the paper); or uniform",
+        default="linear", description="weights of these tokens: linear falls to 0 (the paper)"
     )
     lowest_threshold: float = Field(
         default=0.1,
@@ -138,8 +117,7 @@ class ScoringSettings(Section):
     token_budget: int | None = Field(
         default=None,
         ge=64,
-        description="maximum tokens of a batch of texts; changes last digits only; chosen for the "
-        "device by default",
+        description="maximum tokens per batch; changes last digits only; null: set by the device",
     )
     chance_calls: int = Field(
         default=200,
@@ -171,15 +149,10 @@ class ExecutionSettings(Section):
         default=True, description="keep answers in cache/, so that no call is made twice"
     )
     max_result_tokens: int = Field(
-        default=128,
-        ge=1,
-        description="longest result, in tokens; longer ones are cut, in no word or number",
+        default=128, ge=1, description="longest result, in tokens; longer ones are cut at a word"
     )
     worker_memory_gib: float = Field(
-        default=4.0,
-        gt=0,
-        le=1 << 20,
-        description="maximum memory that the process of a plugin tool may map, in GiB",
+        default=4.0, gt=0, le=1 << 20, description="GiB that a plugin tool's process may map"
     )
     leak_share: float = Field(
         default=0.5,
@@ -190,7 +163,7 @@ class ExecutionSettings(Section):
     )
     allows_peeking: bool = Field(
         default=False,
-        description="make calls whose arguments hold a number or a name that stands only behind "
+        description="make calls whose arguments hold a number or a name that only appears after "
         "them in the text, which a model cannot know while it writes; otherwise they are dropped",
     )
 
@@ -199,16 +172,14 @@ class DecodingSettings(Section):
     """Decoding with live calls (paper §4.2)."""
 
     call_top_k: int = Field(
-        default=10,
-        ge=0,
-        description="k: a call opens where ` [` is among the k likeliest tokens; 0: never",
+        default=10, ge=0, description="k: a call opens if ` [` is among the k likeliest; 0: never"
     )
     min_call_probability: _Probability | Mapping[str, _Probability] | None = Field(
         default=0.0,
-        description="minimum probability (0 to 1) of ` [` and the name of a tool behind it for a "
-        "call to open; 0: k alone decides; null: the values that `toolformer train` calibrated for "
-        "the model and each tool, one for the first token behind a prompt and one for later ones, "
-        "and no calls without them; a number by tool is for that tool, and the others have theirs",
+        description="minimum probability (0 to 1) of ` [` and a tool's name after it for a call to "
+        "open; 0: k alone decides; null: the values that `toolformer train` calibrated per tool, "
+        "one for the first token after a prompt and one for later ones, and no calls without them; "
+        "a map sets it for single tools, and the others keep theirs",
     )
     max_calls: int = Field(default=1, ge=0, description="maximum number of calls per input")
     max_call_tokens: int = Field(

@@ -1,7 +1,4 @@
-"""Settings of the sources and of how their texts are cut.
-
-`sections.py` says what holds for all settings.
-"""
+"""Settings of the sources and of how their texts are cut."""
 
 import posixpath
 from typing import Literal, get_args

@@ -1,15 +1,11 @@
-"""Settings of the benchmarks.
-
-`sections.py` says what holds for all settings.
-"""
+"""Settings of the benchmarks."""
 
 import datetime
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from string import Formatter
-from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -122,13 +118,10 @@ class ShippedQuestions(QuestionFileSettings):
     group_of_all: str | None = None
 
 
-def _shipped_questions() -> Mapping[str, ShippedQuestions]:
-    text = Path(__file__).with_name("benchmarks.yaml").read_text(encoding="utf-8")
-    entries = loaded(text).items()
-    return MappingProxyType({name: ShippedQuestions(**entry) for name, entry in entries})
-
-
-SHIPPED_QUESTIONS = _shipped_questions()
+_ENTRIES = loaded(Path(__file__).with_name("benchmarks.yaml").read_text(encoding="utf-8")).items()
+SHIPPED_QUESTIONS: Mapping[str, ShippedQuestions] = {
+    name: ShippedQuestions(**entry) for name, entry in _ENTRIES
+}
 # The benchmarks that come as files, in the order of the paper's tables.
 BENCHMARKS = tuple(name for name in SHIPPED_QUESTIONS if name not in EMBEDDED_BENCHMARKS)
 
@@ -143,16 +136,13 @@ class EvaluationSettings(Section):
         default_factory=dict, description="question files of your own, by the name you give them"
     )
     texts: Mapping[str, str] = Field(
-        default_factory=dict,
-        description="text files whose perplexity is measured, by the name you give them: WikiText",
+        default_factory=dict, description="texts whose perplexity is measured, by names you choose"
     )
     models: Mapping[str, str] = Field(
-        default_factory=dict,
-        description="directories of more models to measure, by the name you give them",
+        default_factory=dict, description="directories of further models, by names you choose"
     )
     benchmarks: tuple[str, ...] = Field(
-        (PERPLEXITY, DATESET),
-        description="benchmarks to run; `toolformer evaluate --list` names all",
+        (PERPLEXITY, DATESET), description="benchmarks to run (all: `toolformer evaluate --list`)"
     )
     form: Literal["plain", "chat"] = Field(
         "plain",
@@ -165,17 +155,15 @@ class EvaluationSettings(Section):
     )
     today: datetime.date = Field(
         datetime.date(2023, 2, 9),
-        description="date of the Calendar where an item has none of its own; fixed, so that "
-        "results can be repeated",
+        description="date of the Calendar for items without one; fixed, so that results can be "
+        "repeated",
     )
     perplexity_windows: int = Field(
         10_000, ge=1, description="maximum windows of the texts whose perplexity is measured"
     )
     dateset_items: int = Field(9_400, ge=1, le=9_400, description="number of DATESET questions")
     batch_size: int | None = Field(
-        None,
-        ge=1,
-        description="maximum prompts decoded at the same time; null: as many as fit on the device",
+        None, ge=1, description="prompts decoded together; null: as many as fit on the device"
     )
     seed: int = Field(0, ge=0, description="random seed of the items that are generated or chosen")
 
@@ -223,9 +211,7 @@ class EvaluationSettings(Section):
 
     @field_validator("texts", "questions", "models")
     @classmethod
-    def _names_are_free(
-        cls, named: Mapping[str, object], info: ValidationInfo
-    ) -> Mapping[str, object]:
+    def _names_are_free(cls, named: Any, info: ValidationInfo) -> Any:
         taken = (*EMBEDDED_BENCHMARKS, *BENCHMARKS, *info.data.get("questions", {}))
         if info.field_name == "models":
             taken = MODELS_OF_A_HOME
@@ -248,9 +234,7 @@ class EvaluationSettings(Section):
 
     @field_validator("benchmarks")
     @classmethod
-    def _benchmarks_are_known(
-        cls, benchmarks: tuple[str, ...], info: ValidationInfo
-    ) -> tuple[str, ...]:
+    def _are_known(cls, benchmarks: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         own = (*info.data.get("questions", {}), *info.data.get("texts", {}))
         _check_names(
             benchmarks,
@@ -261,11 +245,7 @@ class EvaluationSettings(Section):
         return tuple(dict.fromkeys(benchmarks))
 
 
-def _check_names(
-    names: Mapping[str, str] | tuple[str, ...],
-    known: Mapping[str, object] | tuple[str, ...],
-    remedy: str,
-) -> None:
+def _check_names(names: Iterable[str], known: Sequence[str], remedy: str) -> None:
     for name in names:
         if name not in known:
             hint = did_you_mean(name, known)

@@ -34,10 +34,6 @@ class Section(BaseModel):
 
 def invalid(path: tuple[str | int, ...], value: Any, error: str) -> ValidationError:
     """The error for a value that a validator of several settings refuses."""
-    problem: InitErrorDetails = {
-        "type": "value_error",
-        "loc": path,
-        "input": value,
-        "ctx": {"error": error},
-    }
+    problem: InitErrorDetails = {"type": "value_error", "loc": path, "input": value}
+    problem["ctx"] = {"error": error}
     return ValidationError.from_exception_data("Settings", [problem])

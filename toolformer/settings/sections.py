@@ -68,22 +68,21 @@ class LanguageModelSettings(Section):
 
     path: str = Field(
         "embedded",
-        description="directory as `save_pretrained` writes it, or `embedded` for the model that "
-        "comes with the project. The paper uses GPT-J. Of a served model its tokenizer is enough.",
+        description="directory as `save_pretrained` writes it (of a served model the tokenizer is "
+        "enough), or `embedded` for the model that comes with the project; the paper: GPT-J",
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
-        description="precision of sampling and decoding, and of scoring on a GPU; a processor "
-        "scores in float32. auto: float16 on CUDA from Volta on (bfloat16 for a model that "
-        "overflows in it), bfloat16 on a processor that multiplies matrices at least 1.2 times as "
-        "fast in it, else float32",
+        description="precision of the model, except that a CPU scores in float32; auto: float16 on "
+        "CUDA from Volta on (bfloat16 if the model overflows in it), bfloat16 on a CPU that "
+        "multiplies matrices at least 1.2 times as fast in it, else float32",
     )
     device: str = Field("auto", description="auto, cpu or a CUDA device such as cuda:0")
     bos_token: str | None = Field(
         None,
-        description="token in front of every scored text, so that its first token has a "
-        "probability; by default the one that the tokenizer itself puts there, which then stands "
-        "in front of prompts too, or else <|endoftext|> where the vocabulary has it",
+        description="token before every scored text, so that its first token has a probability; "
+        "null: the tokenizer's own, which then starts prompts too, or else <|endoftext|> if the "
+        "vocabulary has it",
     )
     server: ServerSettings = ServerSettings()  # pyright: ignore[reportCallIssue]
 

@@ -1,7 +1,4 @@
-"""Settings of the tools, and of what WikiSearch and QA search and read.
-
-`sections.py` says what holds for all settings.
-"""
+"""Settings of the tools, and of what WikiSearch and QA search and read."""
 
 import re
 from collections.abc import Mapping
@@ -72,14 +69,11 @@ class McpServerSettings(Section):
         "address, never the key itself",
     )
     start_seconds: float | None = Field(
-        None,
-        gt=0,
-        description="longest time until it is ready, such as for a program that downloads "
-        "something at its first start; null: 30",
+        None, gt=0, description="longest start, which may include a download, in seconds; null: 30"
     )
     allow: tuple[str, ...] = Field(
         min_length=1,
-        description="names of its tools that are taken; `_` stands in calls for what cannot be "
+        description="names of its tools that are taken; in calls, `_` replaces what cannot be "
         "written there",
     )
 
@@ -87,9 +81,7 @@ class McpServerSettings(Section):
 class McpServersSettings(Section):
     """Tools that are taken from servers."""
 
-    from_mcp: tuple[McpServerSettings, ...] = Field(
-        (), description="servers of which several tools are taken at once"
-    )
+    from_mcp: tuple[McpServerSettings, ...] = Field((), description="servers to take tools from")
 
 
 class ToolsSettings(McpServersSettings):
@@ -114,10 +106,7 @@ class ToolsSettings(McpServersSettings):
         calls_per_position=10,
         filtering_threshold=0.5,
     )
-    others: ToolSettings = Field(
-        ToolSettings(),
-        description="defaults of your own tools, where their sections set nothing else",
-    )
+    others: ToolSettings = Field(ToolSettings(), description="defaults of your own tools")
 
     @model_validator(mode="before")
     @classmethod
@@ -131,12 +120,8 @@ class ToolsSettings(McpServersSettings):
     @property
     def targets(self) -> dict[str, str]:
         """Name to `module:Class` of the tools that are named here."""
-        own = self.model_extra or {}
-        return {
-            name: tool_settings.target
-            for name, tool_settings in own.items()
-            if tool_settings.target
-        }
+        own = (self.model_extra or {}).items()
+        return {name: settings.target for name, settings in own if settings.target}
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,7 +1,4 @@
-"""Settings of the finetuning and its controls.
-
-`sections.py` says what holds for all settings.
-"""
+"""Settings of the finetuning and its controls."""
 
 import math
 from typing import Annotated, Any, Literal, get_args
@@ -101,7 +98,7 @@ class TrainingSettings(Section):
         1,
         ge=1,
         description="processes that train together, each with a part of every weight (FSDP2): one "
-        "per GPU, or sharing the processor's cores",
+        "per GPU, or sharing the CPU's cores",
     )
     lora_rank: int | None = Field(
         None,
@@ -110,10 +107,7 @@ class TrainingSettings(Section):
         "not fit otherwise; null trains all weights",
     )
     evaluations: int = Field(
-        4,
-        ge=1,
-        description="how often a training measures its development texts, last step "
-        "included; the paper: every 500 of 2,000 steps",
+        4, ge=1, description="how often training measures its development texts, last step included"
     )
     save_every: int = Field(100, ge=1, description="steps between states a killed run resumes from")
     clip_norm: float = Field(1.0, gt=0, description="maximum gradient norm; the paper gives none")
