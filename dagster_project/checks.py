@@ -113,16 +113,16 @@ def most_calls_have_results(context: dg.AssetCheckExecutionContext) -> dg.AssetC
 
 def failing_tools(store: Warehouse, shard: str) -> list[str]:
     """Return a message for each tool that failed for more than half of the calls of a shard."""
-    made = store.read_partitions("executed_calls", shard).filter(pl.col("reason").ne_missing(PEEKS))
-    found = []
+    counts = store.query("from execution_counts order by tool", shards=[shard])
+    made, found = counts.filter(pl.col("reason").ne_missing(PEEKS)), []
     for (tool,), calls in made.group_by("tool", maintain_order=True):
-        failed = calls.filter(status="failed")
-        if calls.height < _FEWEST_MADE or 2 * failed.height <= calls.height:
+        reasons = calls.filter(status="failed").group_by("reason").agg(pl.col("calls").sum())
+        total, failed = calls["calls"].sum(), reasons["calls"].sum()
+        if total < _FEWEST_MADE or 2 * failed <= total:
             continue
-        reasons = failed["reason"].value_counts().sort("count", "reason", descending=[True, False])
-        reason, count = reasons.row(0)
+        reason, count = reasons.sort("calls", "reason", descending=[True, False]).row(0)
         found.append(
-            f"{failed.height} of {calls.height} calls of {tool} failed in {shard}, most often with "
+            f"{failed} of {total} calls of {tool} failed in {shard}, most often with "
             f"'{reason}' ({count}). Expected results for at least half of them. Read `message` in "
             "`executed_calls`, then correct the tool or its prompt."
         )
