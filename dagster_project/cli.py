@@ -108,7 +108,7 @@ def command(name: str) -> Any:
     """Import a command, and give it and the commands below it `-q` and examples."""
     module = import_module(f"dagster_project.commands.{name}")
     found: Any = typer.main.get_group(module.app).commands[name]
-    (quiet,) = (option for option in program().params if option.name == "_quiet")
+    (quiet,) = (each for each in typer.main.get_command(app).params if each.name == "_quiet")
     below = {f"{name} {each}": sub for each, sub in getattr(found, "commands", {}).items()}
     for path, each in {name: found, **below}.items():
         each.params.append(quiet)
