@@ -1,8 +1,8 @@
-"""What `training.learning_rate: auto` chooses, and what comes of it against a fixed rate.
+"""Compare training at the rate that `training.learning_rate: auto` chooses with a fixed rate.
 
-Trains on the training set of a home, which stays as it is, with its settings. For each seed, which
-is that of the order of rows: the trials, and with `--against` the whole training at the chosen rate
-and at the fixed one. Measured are the development texts of the home. Goes on where it was killed.
+Trains on the training set of a home, which stays as it is, with its settings. Per seed, which is
+that of the order of rows, it trains at the chosen rate, and with `--against` at a fixed one, and
+measures the development texts of the home. Goes on where it was killed.
 
     python -m benchmarks.learning_rates --home HOME --work FOLDER [--seeds 0 1 2] [--against 2e-5]
         [--model DIR] [--json FILE]
@@ -11,6 +11,7 @@ and at the fixed one. Measured are the development texts of the home. Goes on wh
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def _of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     from toolformer.home.wiring.workspace import Workspace
     from toolformer.settings.settings_file import load_settings
     from toolformer.training.finetuning import finetune
-    from toolformer.training.learning_rates import RATES, chosen_rate
+    from toolformer.training.learning_rates import RATES, ChosenRate
     from toolformer.training.training_job import TrainingJob
 
     home = Home(options.home)
@@ -68,27 +69,31 @@ def _of_seed(options: argparse.Namespace, seed: int) -> dict[str, Any]:
         state_folder=options.work / f"state-{seed}",
         fingerprint=f"{seed}-{base_model_directory(workspace)}",
     )
-    began = time.monotonic()
-    chosen = chosen_rate(job, RATES, lambda _: lambda _: None)
-    print(f"seed {seed}: {chosen.summary}", flush=True)
-    trials = [asdict(trial) for trial in chosen.trials]
-    found: dict[str, Any] = {"seed": seed, "trials": trials, "seconds": time.monotonic() - began}
-    rates = {chosen.job.learning_rate, options.against}
-    for rate in () if options.against is None else sorted(rates):
-        of_rate = replace(job, learning_rate=rate)
-        model = options.work / f"model-{seed}-{rate:.0e}"
-        progress = finetune(of_rate, model, facts={}, report=lambda _: None)
+    said: list[ChosenRate] = []
+    trainings: list[tuple[str, TrainingJob, Sequence[float]]] = [("auto", job, RATES)]
+    if options.against is not None:
+        at_fixed = replace(job, learning_rate=options.against)
+        trainings.append((f"{options.against:.0e}", at_fixed, ()))
+    found: dict[str, Any] = {"seed": seed}
+    for name, training, rates in trainings:
+        model = options.work / f"model-{seed}-{name}"
+        began = time.monotonic()
+        progress = finetune(
+            training, model, rates=rates, facts={}, report=lambda _: None, report_rate=said.append
+        )
         best = progress.best
         measured = {"base": asdict(progress.base), "best": asdict(best)}
-        found[f"{rate:.0e}"] = {**measured, "best_step": best.step, "seconds": progress.seconds}
+        seconds = time.monotonic() - began
+        found[name] = {**measured, "best_step": best.step, "seconds": seconds}
         print(
-            f"seed {seed}, {rate:.0e}: development loss {progress.base.mean:.3f} to "
+            f"seed {seed}, {name}: development loss {progress.base.mean:.3f} to "
             f"{best.development_loss:.3f}, perplexity without calls "
             f"{progress.base.perplexity:.2f} to {best.development_perplexity:.2f}, step "
             f"{best.step} of {work.steps}",
             flush=True,
         )
-    return found
+    print(f"seed {seed}: {said[0].summary}", flush=True)
+    return {**found, "trials": [asdict(trial) for trial in said[0].trials]}
 
 
 if __name__ == "__main__":

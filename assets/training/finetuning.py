@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from toolformer.errors import ModelNotFoundError
 from toolformer.forward.memory import check_training_fits
 from toolformer.forward.precision import training_precision
 from toolformer.home.partitions import MODELS, register
+from toolformer.home.progress import ProgressCallback
 from toolformer.home.wiring.models import (
     base_model_directory,
     evaluated_model,
@@ -135,11 +137,15 @@ class FinetunedModel(ModelOutput):
         rates = ()
         if training.learning_rate == "auto":
             rates = RATES if training.lora_rank is None else RATES_OF_ADAPTERS
-        show = self.run.progress("finetuning", training.variant)
+
+        @cache
+        def show() -> ProgressCallback:
+            """Begin what is shown behind the trial, which has words of its own."""
+            return self.run.progress("finetuning", training.variant)
 
         def report_trial(rate: float) -> Callable[[StepReport], None]:
-            rate_told = f"learning rate {rate:.0e}"
-            show_trial = self.run.progress("trying", training.variant, rate_told)
+            trial = f"trying learning rate {rate:.0e}"
+            show_trial = self.run.progress(trial, training.variant)
             return lambda step: show_trial(step.step, steps_of_trial(work.steps))
 
         return finetune(
@@ -153,7 +159,7 @@ class FinetunedModel(ModelOutput):
                 "texts without a call that fits": work.rows.texts_without_row,
                 "chats": work.rows.chats,
             },
-            report=lambda step: show(step.step, work.steps),
+            report=lambda step: show()(step.step, work.steps),
             report_trial=report_trial,
             report_rate=lambda chosen: self.run.log.info(chosen.summary),
         )

@@ -18,7 +18,7 @@ from toolformer.errors import TrainingError
 from toolformer.forward.chat_template import plain_template
 from toolformer.forward.start_token import start_token
 from toolformer.forward.tokenization import load_tokenizer
-from toolformer.training.learning_rates import ChosenRate, chosen_rate, state_folder
+from toolformer.training.learning_rates import ChosenRate, train_at_chosen_rate, trial_folder
 from toolformer.training.low_rank import merge_adapters
 from toolformer.training.progress import Progress, StepReport
 from toolformer.training.training_job import TrainingJob
@@ -51,10 +51,11 @@ def finetune(
     Args:
         job: its state is removed when the output is there.
         output: directory of the finetuned model; appears whole, replaces an earlier one.
-        rates: learning rates to choose from, in falling order (`chosen_rate`); none: the job's.
+        rates: learning rates to choose from, in falling order (`train_at_chosen_rate`); none: the
+            job's.
         facts: what else the output's `toolformer.json` shall say of the rows.
-        report: called after every step, and first for the steps of an interrupted run or a trial.
-        report_trial: see `report` of `chosen_rate`.
+        report: called after every step, and first for the steps of an interrupted run.
+        report_trial: called after the steps of a trial instead; see `train_at_chosen_rate`.
 
     Raises:
         TrainingError: the base is replaced meanwhile, a loss is not finite, no rate suits, a folder
@@ -69,14 +70,15 @@ def finetune(
     """
     _check_output(output)
     base = model_identity(job.base)
-    folders, tried = [job.state_folder], {}
+    folders = [job.state_folder, *(trial_folder(job, rate) for rate in rates)]
+    tried = {}
     if rates:
-        folders = [state_folder(job, rate) for rate in rates]
-        chosen = chosen_rate(job, rates, report_trial)
+        chosen, progress = train_at_chosen_rate(job, rates, report, report_trial)
         report_rate(chosen)
         job, trials = chosen.job, [asdict(trial) for trial in chosen.trials]
         tried = {"learning_rates": {"summary": chosen.summary, "trials": trials}}
-    progress = train_job(job, report)
+    else:
+        progress = train_job(job, report)
     if model_identity(job.base) != base:
         # A rate may have been tried, or a run have gone on, with another one than was begun with.
         for folder in folders:

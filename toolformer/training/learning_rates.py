@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from toolformer.errors import DivergedError, TrainingError
-from toolformer.training.progress import DevelopmentLoss, StepReport, rises
+from toolformer.forward.memory import release_memory
+from toolformer.training.progress import DevelopmentLoss, Progress, StepReport, rises
 from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_processes import train_job
 
@@ -20,17 +21,17 @@ RATES_OF_ADAPTERS = (1e-3, 3e-4, 1e-4, 3e-5)
 _SHARE_OF_STEPS = 1 / 5
 # After fewer, the warm-up counts for more than the rate.
 _FEWEST_STEPS = 4
-# Nats by which the development loss of a diverged trial is above the base model's.
+# A trial has diverged if it raises the development loss by more than this, in nats per token.
 _DIVERGED = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A rate that was tried.
+    """Result of trying a learning rate.
 
     Attributes:
         perplexity: of the development texts without calls, after the trial's last step.
-        loss: development loss there.
+        loss: development loss after that step.
     """
 
     learning_rate: float
@@ -43,7 +44,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class DivergedTrial:
-    """A rate at which a loss was not finite."""
+    """A learning rate at which a loss became infinite or NaN."""
 
     learning_rate: float
 
@@ -53,11 +54,11 @@ class DivergedTrial:
 
 @dataclass(frozen=True, slots=True)
 class ChosenRate:
-    """The rates that were tried, and the training that goes on.
+    """The learning rates that were tried, and the one that was taken.
 
     Attributes:
-        job: the training at the chosen rate; its state has the steps of the trial.
-        steps: of each trial.
+        job: the training at the chosen rate, which has ended.
+        steps: number of steps of each trial.
         trials: in falling order of their rates.
     """
 
@@ -68,7 +69,7 @@ class ChosenRate:
 
     @property
     def summary(self) -> str:
-        """What was chosen and why, in a line."""
+        """The choice and its reason, in one line."""
         return (
             f"learning rate {self.job.learning_rate:.0e}, by the perplexity of the "
             f"development texts without calls after {self.steps} steps: "
@@ -76,27 +77,28 @@ class ChosenRate:
         )
 
 
-def chosen_rate(
+def train_at_chosen_rate(
     job: TrainingJob,
     rates: Sequence[float],
-    report: Callable[[float], Callable[[StepReport], None]],
-) -> ChosenRate:
-    """Begin the training at falling rates until one costs the model no language.
+    report: Callable[[StepReport], None],
+    report_trial: Callable[[float], Callable[[StepReport], None]],
+) -> tuple[ChosenRate, Progress]:
+    """Train at the largest of some learning rates that costs the model no language.
 
-    Each rate is trained for a fifth of the steps, or four if those are more. The first rate wins
-    whose perplexity of the development texts without calls is then at most 5 % above the base
-    model's. If there is none, the largest rate wins whose perplexity is at most 5 % above the
-    lowest. The training goes on from the trial of its rate, so only the other trials cost time. A
-    killed run goes on.
+    The first fifth of a training, at least four steps, is the trial of its rate. If the perplexity
+    of the development texts without calls is then at most 5 % above the base model's, the training
+    goes on to its end. Otherwise it stops, and the next rate is tried. If all trials fail, the
+    model is trained anew at the largest rate whose perplexity is at most 5 % above the lowest.
 
-    The texts with their calls do not count: after a few steps a larger rate has always learnt more
-    of how calls are written.
+    The texts with calls do not decide: after a few steps a larger rate has always learnt more of
+    how calls are written.
 
     Args:
-        job: the training, whose rate is not used. Each rate has a folder in its state's folder.
+        job: the training, whose rate is not used. Each trial has a folder in its state folder.
         rates: two or more, in falling order.
-        report: called with each rate that is tried; what it returns is called after every step, and
-            first for the steps of an interrupted run.
+        report: called after every step behind a trial.
+        report_trial: called with each rate that is tried. Its result is called after every step of
+            the trial, and first for the steps of an interrupted run.
 
     Raises:
         TrainingError: every rate diverges: a loss is not finite, or the development loss is more
@@ -108,50 +110,66 @@ def chosen_rate(
     trials: list[Trial | DivergedTrial] = []
     sound: list[Trial] = []
     for rate in rates:
-        trial_job = replace(_at_rate(job, rate), base_loss=base, stops_at=steps)
+        at_rate = replace(
+            job,
+            learning_rate=rate,
+            state_folder=trial_folder(job, rate),
+            base_loss=base,
+            trial_steps=steps,
+        )
+        # The model of the trial before is not in use any more.
+        release_memory()
         try:
-            progress = train_job(trial_job, report(rate))
+            progress = train_job(at_rate, _by_phase(steps, report_trial(rate), report))
         except DivergedError:
             trials.append(DivergedTrial(rate))
             continue
         base, measured = progress.base, progress.trial
-        # The last step of a trial is measured.
         assert measured is not None
         trial = Trial(rate, measured.perplexity, measured.mean)
         trials.append(trial)
-        if trial.loss > base.mean + _DIVERGED:
-            continue
-        sound.append(trial)
-        if not rises(base.perplexity, trial.perplexity):
-            break
+        if not progress.has_failed:
+            return ChosenRate(at_rate, steps, base, tuple(trials)), progress
+        if trial.loss <= base.mean + _DIVERGED:
+            sound.append(trial)
     if base is None or not sound:
-        of_base = "" if base is None else f", where the base model has {base.mean:.3f}"
-        losses = "; ".join(
-            f"{trial.learning_rate:.0e}: {trial.loss:.3f}"
-            if isinstance(trial, Trial)
-            else str(trial)
-            for trial in trials
-        )
-        raise TrainingError(
-            f"Training diverges at every learning rate: after {steps} steps the development loss "
-            f"is {losses}{of_base}; expected a rate at which it falls. Look at the texts, raise "
-            "training.batch_size, or set training.learning_rate yourself. No model was stored."
-        )
+        raise _diverged(trials, base, steps)
     lowest = min(trial.perplexity for trial in sound)
-    limit_of = lowest if rises(base.perplexity, lowest) else base.perplexity
-    rate = next(trial.learning_rate for trial in sound if not rises(limit_of, trial.perplexity))
-    return ChosenRate(_at_rate(job, rate), steps, base, tuple(trials))
+    rate = next(trial.learning_rate for trial in sound if not rises(lowest, trial.perplexity))
+    anew = replace(job, learning_rate=rate, base_loss=base)
+    release_memory()
+    return ChosenRate(anew, steps, base, tuple(trials)), train_job(anew, report)
 
 
-def _at_rate(job: TrainingJob, rate: float) -> TrainingJob:
-    return replace(job, learning_rate=rate, state_folder=state_folder(job, rate))
+def _by_phase(
+    steps: int, report_trial: Callable[[StepReport], None], report: Callable[[StepReport], None]
+) -> Callable[[StepReport], None]:
+    def by_phase(step: StepReport) -> None:
+        (report_trial if step.step <= steps else report)(step)
+
+    return by_phase
+
+
+def _diverged(
+    trials: Sequence[Trial | DivergedTrial], base: DevelopmentLoss | None, steps: int
+) -> TrainingError:
+    of_base = "" if base is None else f", where the base model has {base.mean:.3f}"
+    losses = "; ".join(
+        f"{trial.learning_rate:.0e}: {trial.loss:.3f}" if isinstance(trial, Trial) else str(trial)
+        for trial in trials
+    )
+    return TrainingError(
+        f"Training diverges at every learning rate: after {steps} steps the development loss "
+        f"is {losses}{of_base}; expected a rate at which it falls. Look at the texts, raise "
+        "training.batch_size, or set training.learning_rate yourself. No model was stored."
+    )
+
+
+def trial_folder(job: TrainingJob, rate: float) -> Path:
+    """Return where the state of a training at one of the rates lies."""
+    return job.state_folder / f"{rate:.0e}"
 
 
 def steps_of_trial(steps: int) -> int:
-    """How many of the steps of a training a rate is tried for."""
+    """Return how many of the steps of a training are the trial of its learning rate."""
     return min(steps, max(_FEWEST_STEPS, math.ceil(steps * _SHARE_OF_STEPS)))
-
-
-def state_folder(job: TrainingJob, rate: float) -> Path:
-    """Where the state of the training at one of the rates lies."""
-    return job.state_folder / f"{rate:.0e}"

@@ -91,8 +91,8 @@ class Progress:
     Attributes:
         base: what was measured before the first step.
         seconds: time spent so far, interrupted runs included.
-        trial: newest measurement while the run was the trial of a learning rate. The one after the
-            last step of the trial is not part of the history unless it was due there anyway.
+        trial: measured after the last step of the trial of a learning rate. It is not part of the
+            history unless a measurement was due there.
     """
 
     base: DevelopmentLoss
@@ -113,7 +113,12 @@ class Progress:
     @property
     def candidates(self) -> list[int]:
         """Steps whose checkpoints may be the best at the end, the best so far first."""
-        return [each.step for each in candidates(self.history)]
+        return [] if self.has_failed else [each.step for each in candidates(self.history)]
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the trial of the learning rate cost the model language."""
+        return self.trial is not None and rises(self.base.perplexity, self.trial.perplexity)
 
     @property
     def best(self) -> StepReport:
@@ -121,16 +126,16 @@ class Progress:
         return candidates(self.history)[0]
 
     def is_over(self, steps: int) -> bool:
-        """Return whether no step is left, or the last three measurements were no better.
+        """Return whether no step is left, the trial failed, or three measurements were no better.
 
         A measurement is better if it was the best when it was made.
         """
         measured = [each for each in self.history if each.development_loss is not None]
         newest = range(len(measured), 0, -1)[:_PATIENCE]
-        return self.step >= steps or (
-            len(newest) == _PATIENCE
-            and all(candidates(measured[:count])[0] != measured[count - 1] for count in newest)
+        has_stalled = len(newest) == _PATIENCE and all(
+            candidates(measured[:count])[0] != measured[count - 1] for count in newest
         )
+        return self.has_failed or has_stalled or self.step >= steps
 
 
 def rises(before: float, after: float) -> bool:

@@ -96,7 +96,7 @@ class Trainer:
         """Do the steps that are left, fewer where three measurements in a row were no better.
 
         Args:
-            state: state of the run; made with the same group.
+            state: state of the run, which is not over; made with the same group.
             report: called after every step, and first for those that were done before.
 
         Raises:
@@ -108,18 +108,18 @@ class Trainer:
         progress = state.load_progress()
         if progress is None:
             progress = Progress(base=job.base_loss or self._development_loss(0))
-        elif not self._is_done(progress):
+        else:
             state.restore(self._weights, self._optimizer, progress)
         began -= progress.seconds
-        for done in progress.history[: job.stops_at]:
+        for done in progress.history:
             report(done)
-        while not self._is_done(progress):
+        while not progress.is_over(job.steps):
             step = progress.step + 1
             loss, tokens = self._step(step)
             measured, is_scheduled = None, job.is_evaluated(step)
-            if is_scheduled or step == job.stops_at:
+            if is_scheduled or step == job.trial_steps:
                 measured = self._development_loss(step)
-            if measured and job.stops_at is not None:
+            if step == job.trial_steps:
                 progress.trial = measured
             if not is_scheduled:
                 measured = None
@@ -137,17 +137,12 @@ class Trainer:
             if progress.step in progress.candidates:
                 self._save_checkpoint(state, progress)
             progress.seconds = time.monotonic() - began
-            if self._is_done(progress) or step % self._settings.save_every == 0:
-                # A run that has no step left needs no weights to go on.
-                is_over = progress.is_over(job.steps)
+            is_over = progress.is_over(job.steps)
+            if is_over or step % self._settings.save_every == 0:
+                # A run that is over needs no weights to go on.
                 state.save({} if is_over else self._weights, self._optimizer, progress)
             report(progress.history[-1])
         return progress
-
-    def _is_done(self, progress: Progress) -> bool:
-        steps = self._job.steps
-        # A training that had gone on behind its trial is further.
-        return progress.step >= (self._job.stops_at or steps) or progress.is_over(steps)
 
     def _step(self, step: int) -> tuple[float, int]:
         """One optimiser step; the mean loss of its batch and the number of its tokens."""

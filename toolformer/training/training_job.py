@@ -42,7 +42,8 @@ class TrainingJob:
             `toolformer.json` of the model. A state of another one, or of other rows, is not gone on
             with.
         base_loss: what the base model was measured to have; None: it is measured first.
-        stops_at: step behind which it stops, measured, until it is gone on with; None: the last.
+        trial_steps: number of steps after which the training ends if the perplexity without calls
+            is more than 5 % above the base model's; None for a training that is no trial.
 
     Raises:
         TrainingError: nothing to train or measure on, or a package is missing.
@@ -60,7 +61,7 @@ class TrainingJob:
     state_folder: Path
     fingerprint: str
     base_loss: DevelopmentLoss | None = None
-    stops_at: int | None = None
+    trial_steps: int | None = None
 
     def __post_init__(self) -> None:
         rows = [row for row in self.rows if row.ids]

@@ -43,6 +43,12 @@ def train_job(job: TrainingJob, report: Callable[[StepReport], None]) -> Progres
         ToolformerError: as `finetune` does.
     """
     state = TrainingState(job.state_folder, fingerprint=job.digest)
+    progress = state.load_progress()
+    if progress is not None and progress.is_over(job.steps):
+        # No model is loaded for a training that has ended.
+        for step in progress.history:
+            report(step)
+        return progress
     processes, devices = job.settings.processes, torch.cuda.device_count()
     if processes == 1:
         # Dropout draws from the global generators; they are given back as they were.

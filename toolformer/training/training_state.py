@@ -188,9 +188,9 @@ def writing(path: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         raise TrainingError(
             f"{str(path)!r} cannot be written: {error}. Training needs about six times the size of "
-            "the float32 weights on disk, once more for each of training.evaluations, and four "
-            "times more for each learning rate that `auto` tries. Free space or choose another "
-            "folder and run again; a run that has saved its state goes on from there."
+            "the float32 weights on disk, and once more for each of training.evaluations. Free "
+            "space or choose another folder and run again; a run that has saved its state goes on "
+            "from there."
         ) from error
 
 

@@ -10,7 +10,7 @@ from tests.toolformer.training.tiny import row, training_job, weights
 from toolformer.errors import DivergedError, TrainingError
 from toolformer.training import learning_rates, training_processes
 from toolformer.training.finetuning import finetune
-from toolformer.training.learning_rates import RATES, chosen_rate
+from toolformer.training.learning_rates import RATES, train_at_chosen_rate
 from toolformer.training.progress import DevelopmentLoss, Progress
 
 STEPS = {"steps": 20, "batch_size": 2, "evaluations": 5}
@@ -41,7 +41,8 @@ def steps_fed(monkeypatch):
 
 
 def choose(job, rates, told=lambda _: None):
-    return chosen_rate(job, rates, lambda _: told)
+    """The choice; what is told are the steps of the trials."""
+    return train_at_chosen_rate(job, rates, lambda _: None, lambda _: told)[0]
 
 
 @pytest.mark.parametrize(
@@ -79,12 +80,14 @@ def script_trials(monkeypatch, perplexities):
     base, left = DevelopmentLoss(math.log(20), math.log(20)), iter(perplexities)
 
     def train_job(job, _):
-        loss = math.log(next(left))
+        # Where all trials have failed, the chosen rate is trained at without one.
+        loss = math.log(20 if job.trial_steps is None else next(left))
         if math.isnan(loss):
             raise DivergedError("not finite")
         # At perplexities up to 27 the calls are learnt.
         with_calls = loss if loss > 3.4 else 2.0
-        return Progress(base=base, trial=DevelopmentLoss(with_calls, loss))
+        trial = None if job.trial_steps is None else DevelopmentLoss(with_calls, loss)
+        return Progress(base=base, trial=trial)
 
     monkeypatch.setattr(learning_rates, "train_job", train_job)
 
@@ -103,9 +106,11 @@ def test_a_rate_that_costs_five_percent_more_perplexity_than_the_base_model_is_p
 
 @pytest.mark.parametrize(("steps", "of_trial"), [(3, 3), (15, 4), (40, 8), (41, 9)])
 def test_a_trial_has_a_fifth_of_the_steps_and_at_least_four(job, steps_fed, steps, of_trial):
-    chosen = choose(job(steps=steps), (1e-5, 1e-6))
+    told = []
+    chosen = choose(job(steps=steps, evaluations=1), (1e-5, 1e-6), told.append)
     assert chosen.steps == of_trial
-    assert steps_fed == list(range(1, of_trial + 1))
+    assert steps_fed == list(range(1, steps + 1))
+    assert [step.step for step in told] == steps_fed[:of_trial]
 
 
 @pytest.mark.parametrize("evaluations", [5, 2])
@@ -136,7 +141,7 @@ def test_the_training_goes_on_from_its_trial_and_is_that_of_the_rate_alone(
     assert not [path for path in (tmp_path / "chosen-state").rglob("*") if path.is_file()]
 
 
-def test_killed_trials_go_on(job, steps_fed):
+def test_killed_trials_go_on_and_load_no_model_for_those_that_failed(job, steps_fed, monkeypatch):
     undisturbed, told = [], []
     expected = choose(job("undisturbed"), RISING, undisturbed.append)
     steps_fed.clear()
@@ -147,11 +152,56 @@ def test_killed_trials_go_on(job, steps_fed):
 
     with pytest.raises(KeyboardInterrupt):
         choose(job("killed", save_every=1), RISING, kill)
+    loaded, load = [], training_processes.Trainer
+
+    def counted(job):
+        loaded.append(job.learning_rate)
+        return load(job)
+
+    monkeypatch.setattr(training_processes, "Trainer", counted)
     steps_fed.clear()
     resumed = choose(job("killed", save_every=1), RISING, told.append)
-    assert steps_fed == [4]
+    assert steps_fed == list(range(4, 21))
+    assert loaded == [1e-3]
     assert told == undisturbed
     assert resumed.trials == expected.trials
+
+
+def test_a_trial_that_fails_leaves_no_weights(job):
+    choose(job("failed", save_every=1), RISING)
+    first = job("failed").state_folder / "1e-01"
+    assert {path.name for path in first.rglob("*") if path.is_file()} == {
+        "fingerprint",
+        "progress.json",
+    }
+
+
+def test_where_every_trial_fails_the_model_is_trained_anew_at_the_chosen_rate(
+    job, steps_fed, run, tmp_path, monkeypatch
+):
+    said, measure = [], training_processes.Trainer._development_loss
+
+    def measured(trainer, step):
+        if step == trainer._job.trial_steps:
+            # The base model has a perplexity of 1207, and a development loss of 6.95.
+            return DevelopmentLoss(6.0, math.log(1300))
+        return measure(trainer, step)
+
+    monkeypatch.setattr(training_processes.Trainer, "_development_loss", measured)
+    finetune(
+        job("chosen"),
+        tmp_path / "chosen",
+        rates=(1e-3, 1e-4),
+        facts={},
+        report=lambda _: None,
+        report_rate=said.append,
+    )
+    assert steps_fed == [*2 * [1, 2, 3, 4], *range(1, len(steps_fed) - 7)]
+    assert said[0].job.learning_rate == 1e-3
+    run("alone", rows=OTHERS, learning_rate=1e-3, **STEPS)
+    found, alone = weights(tmp_path / "chosen"), weights(tmp_path / "alone")
+    assert all((found[name] == alone[name]).all() for name in alone)
+    assert not [path for path in (tmp_path / "chosen-state").rglob("*") if path.is_file()]
 
 
 def test_a_training_that_was_killed_behind_its_trial_chooses_as_before(job, steps_fed, tmp_path):
@@ -180,7 +230,7 @@ def test_a_training_that_was_killed_behind_its_trial_chooses_as_before(job, step
     train(lambda _: None)
     assert steps_fed == list(range(10, 21))
     assert told == trial_steps
-    assert said[0] == said[1]
+    assert said[0].trials == choose(job("undisturbed"), RISING).trials
 
 
 def test_a_rate_that_diverges_is_passed_over_and_where_all_do_there_is_none(job):
