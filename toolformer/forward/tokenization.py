@@ -82,6 +82,7 @@ class Tokenizer:
     Attributes:
         backend: the same as a tokenizer of transformers, for what the library does not do.
         special_ids: tokens that no text becomes.
+        is_alike_behind: whether texts have the same tokens at the beginning and after other text.
         prefix: what `decode_behind` puts in front of the text that `decode` gives.
 
     Raises:
@@ -99,7 +100,8 @@ class Tokenizer:
         parts = own.normalizer, own.pre_tokenizer, own.decoder
         behind = _parts_behind(*parts)
         self._behind: Any = _rules(own, *behind)
-        self._beginning: Any = self._behind if behind[:2] == parts[:2] else _rules(own, *parts)
+        self.is_alike_behind = behind[:2] == parts[:2]
+        self._beginning: Any = self._behind if self.is_alike_behind else _rules(own, *parts)
         self._token_texts: dict[int, str] = {}
         self._divides = behind[2] is not None and bool(
             _DIVIDING.fullmatch(_decoding_steps(json.loads(behind[2].__getstate__())))

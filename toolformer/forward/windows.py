@@ -59,50 +59,108 @@ def split_into_windows(
         text: the text; an empty one has no windows.
         window_tokens: most tokens of a window, at least 1.
     """
-    start = 0
+    start, known = 0, _NOTHING
     for index in itertools.count():
         if start >= len(text):
             return
-        window = _first_window(document_id, text, start, index, tokenizer, window_tokens)
-        yield window
-        start += len(window.text)
+        stretch = _next_stretch(text, start, known, tokenizer, window_tokens)
+        own, known = _first_window(stretch, tokenizer, window_tokens, is_behind=start > 0)
+        yield Window(document_id, index, start, own.text, own.ids, own.offsets)
+        start += len(own.text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """Part of a text, with its tokens and their offsets as a `Window` has them."""
+
+    text: str
+    ids: tuple[int, ...]
+    offsets: tuple[int | None, ...]
+
+    def divides(self, position: int) -> bool:
+        """Return whether the text could be cut at a position without changing its tokens.
+
+        It could if a token begins at the space after a word: tokenizers look no further.
+        """
+        at = self.offsets[position]
+        return bool(at) and self.text[at] == " " and not self.text[at - 1].isspace()
+
+    def part(self, first: int, last: int) -> "_Stretch":
+        """Return the text between two positions at which it could be cut; 0 is the beginning."""
+        begin, end = self.offsets[first] or 0, self.offsets[last]
+        offsets = (
+            None if offset is None else offset - begin for offset in self.offsets[first:last]
+        )
+        return _Stretch(self.text[begin:end], self.ids[first:last], tuple(offsets))
+
+
+_NOTHING = _Stretch("", (), ())
+
+
+def _encoded(
+    text: str, tokenizer: Tokenizer, *, is_behind: bool, known: _Stretch = _NOTHING
+) -> _Stretch:
+    """Return a text with its tokens; those of `known`, its beginning, are not taken again."""
+    shift = len(known.text)
+    ids, offsets = tokenizer.encode_with_offsets(text[shift:], is_behind=is_behind or shift > 0)
+    moved = (None if offset is None else offset + shift for offset in offsets)
+    return _Stretch(text, (*known.ids, *ids), (*known.offsets, *moved))
+
+
+def _next_stretch(
+    text: str, start: int, known: _Stretch, tokenizer: Tokenizer, window_tokens: int
+) -> _Stretch:
+    """Return more of a text than a window holds, or all that is left."""
+    # Never cut the stretch to be tokenised inside the window that is looked for: one that holds
+    # fewer tokens than needed is doubled.
+    length = max(window_tokens * _CHARACTERS_PER_TOKEN, len(known.text))
+    while True:
+        part = text[start : start + length]
+        stretch = _encoded(part, tokenizer, is_behind=start > 0, known=known)
+        if len(stretch.ids) > window_tokens or start + length >= len(text):
+            return stretch
+        length *= 2
 
 
 def _first_window(
-    document_id: str, text: str, start: int, index: int, tokenizer: Tokenizer, window_tokens: int
-) -> Window:
-    is_behind = start > 0
-    # Never cut the stretch to be tokenised inside the window that is looked for: one that holds
-    # fewer tokens than needed is doubled.
-    stretch_length = max(window_tokens, 1) * _CHARACTERS_PER_TOKEN
-    while True:
-        stretch = text[start : start + stretch_length]
-        ids, offsets = tokenizer.encode_with_offsets(stretch, is_behind=is_behind)
-        if len(ids) > window_tokens or start + stretch_length >= len(text):
-            break
-        stretch_length *= 2
+    stretch: _Stretch, tokenizer: Tokenizer, window_tokens: int, *, is_behind: bool
+) -> tuple[_Stretch, _Stretch]:
+    """Return the first window of a stretch, and what is known of the text after it."""
+    if len(stretch.ids) <= window_tokens:
+        return stretch, _NOTHING
     limit = window_tokens
     while True:
-        end = len(stretch) if len(ids) <= limit else _boundary(stretch, offsets, limit)
-        own_ids, own_offsets = tokenizer.encode_with_offsets(stretch[:end], is_behind=is_behind)
+        position = _boundary(stretch, limit)
+        if position is not None and stretch.divides(position):
+            last = position
+            if is_behind or tokenizer.is_alike_behind:
+                # The tokens at the end may change with the text that follows.
+                places = range(len(stretch.ids) - 1, position, -1)
+                last = next(filter(stretch.divides, places), position)
+            return stretch.part(0, position), stretch.part(position, last)
+        # At the least one character, so that cutting always moves on.
+        end = 1 if position is None else stretch.offsets[position]
+        own = _encoded(stretch.text[:end], tokenizer, is_behind=is_behind)
         # Cutting can split a token in two, so the count is taken again.
-        if len(own_ids) <= window_tokens or limit == 1:
-            return Window(
-                document_id, index, start, stretch[:end], tuple(own_ids), tuple(own_offsets)
-            )
+        if len(own.ids) <= window_tokens or limit == 1:
+            return own, _NOTHING
         limit -= 1
 
 
-def _boundary(stretch: str, offsets: list[int | None], limit: int) -> int:
-    """Character offset at which the window ends: before a space when one is near."""
+def _boundary(stretch: _Stretch, limit: int) -> int | None:
+    """Return the position at which the window ends: before a space when one is near.
+
+    None if all of its tokens belong to the first character.
+    """
     earliest = max(1, int(limit * (1 - _BOUNDARY_SEARCH_SHARE)))
-    places = [offsets[boundary] for boundary in range(limit, 0, -1)]
-    for boundary in places[: limit - earliest + 1]:
-        if boundary and stretch[boundary].isspace():
-            return boundary
-    # No space near: any token that begins a character, and at the least one character, so that
-    # cutting always moves on.
-    return next((boundary for boundary in places if boundary), 1)
+    # Any token that begins a character would do.
+    places = [
+        (position, at) for position in range(limit, 0, -1) if (at := stretch.offsets[position])
+    ]
+    for position, at in places:
+        if position >= earliest and stretch.text[at].isspace():
+            return position
+    return places[0][0] if places else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.fakes import TOKENIZERS
 from toolformer.forward.windows import split_into_windows
 
 ALPHABET = st.sampled_from("aCQAl  []()->é中🌋\n") | st.characters(codec="utf-8")
@@ -67,6 +69,39 @@ def test_a_window_does_not_depend_on_what_lies_far_behind_it(tokenizer):
     # Nor is that read.
     far = text + "y z" * 300_000
     assert next(split_into_windows("document", far, tokenizer, window_tokens=32)) == alone
+
+
+@pytest.mark.parametrize(
+    ("text", "window_tokens"), [("The mill sold bread. ", 64), ("The mill sold bread. " * 40, 32)]
+)
+def test_each_window_of_a_text_of_words_takes_one_tokenisation(
+    tokenizer, monkeypatch, text, window_tokens
+):
+    encoded, encode = [], tokenizer.encode_with_offsets
+    monkeypatch.setattr(
+        tokenizer,
+        "encode_with_offsets",
+        lambda text, *, is_behind: encoded.append(text) or encode(text, is_behind=is_behind),
+    )
+    windows = split(tokenizer, text, window_tokens)
+    assert len(encoded) == len(windows)
+    # The end of what was tokenised for a window is no more than a word.
+    assert len("".join(encoded)) < len(text) + 8 * len(windows)
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The mill (1869)  sold 1,200 bags.\n\nIt was\tits last: \u00c9te\u0301 🌉 ended! " * 4,
+        "Donaudampfschifffahrt" * 9 + " the mill" * 30 + " \n" * 30,
+    ],
+)
+def test_windows_have_the_tokens_that_their_text_has_alone(kind, text):
+    tokenizer = TOKENIZERS[kind]()
+    for window in split(tokenizer, text, 24):
+        ids, offsets = tokenizer.encode_with_offsets(window.text, is_behind=window.start > 0)
+        assert (list(window.ids), list(window.offsets)) == (ids, offsets)
 
 
 class LastCharacterCostsTwo:
