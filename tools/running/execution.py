@@ -143,13 +143,15 @@ def call_runner(
 
 def _cache_keys(tool: Tool, documents: Sequence[Document]) -> list[tuple[str, ...]] | None:
     """Return what the answers depend on; None where one must not be kept, or cannot be."""
+    keys: dict[Document, tuple[str, ...]] = {}
     try:
-        keys: list[Any] = [tool.cache_key(document) for document in documents]
-        for key in keys:
-            if key is not None and not (
-                isinstance(key, tuple) and all(isinstance(part, str) for part in key)
-            ):
+        for document in dict.fromkeys(documents):
+            key: Any = tool.cache_key(document)
+            if key is None:
+                return None
+            if not (isinstance(key, tuple) and all(isinstance(part, str) for part in key)):
                 raise TypeError(f"it gave {key!r}")
+            keys[document] = key
     except WHOLE_TOOL_ERRORS:
         raise
     except Exception as error:  # noqa: BLE001
@@ -162,7 +164,7 @@ def _cache_keys(tool: Tool, documents: Sequence[Document]) -> list[tuple[str, ..
             error,
         )
         return None
-    return None if None in keys else keys
+    return [keys[document] for document in documents]
 
 
 def _cleaned(outcome: ToolResult) -> ToolResult:

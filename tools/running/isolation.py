@@ -76,6 +76,8 @@ class IsolatedTool(Tool):
         longer = options.get("start_seconds")
         self.start_seconds = _START_SECONDS + (longer if isinstance(longer, int | float) else 0)
         self._pool: WorkerPool | None = None
+        # The document that was sent last, which the process keeps.
+        self._sent: Document | None = None
         self._description: dict[str, Any] = {}
         self._is_prepared = False
         self._lock = threading.RLock()
@@ -133,7 +135,7 @@ class IsolatedTool(Tool):
         with self._lock:
             if self._pool:
                 self._pool.end()
-            self._pool = None
+            self._pool = self._sent = None
 
     def described(self, attribute: str) -> Any:
         """Return the value of an attribute; the process is started at first use."""
@@ -152,15 +154,19 @@ class IsolatedTool(Tool):
     def _ask(
         self, method: str, *values: Any, deadline_seconds: float | None = None, **named: Any
     ) -> Any:
-        request = self._registered_name, method, values, named
+        document = values[-1] if values and isinstance(values[-1], Document) else None
         with self._lock:
             try:
                 if self._pool is not None and not self._pool.is_active:
                     # Its process ended between the calls.
                     self.close()
                 pool = self._pool or self._start()
+                if document is not None and document == self._sent:
+                    values = (*values[:-1], None)
+                request = self._registered_name, method, values, named
                 seconds = deadline_seconds or self._deadline_seconds
                 reply = pool.ask(worker.ask, *request, seconds=seconds)
+                self._sent = document or self._sent
             except ToolTimeoutError:
                 self.close()
                 raise

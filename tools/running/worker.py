@@ -33,6 +33,8 @@ from tools.syntax import checked_answer
 # A tool may replace what the module `json` has.
 _write_json = JSONEncoder().encode
 _made: list[Tool] = []
+# The document that was sent last.
+_document: list[Document] = []
 _PROCESS = os.getpid()
 
 
@@ -54,8 +56,12 @@ def make(name: str, target: str, options: Mapping[str, Any]) -> bytes:
 
 
 def ask(name: str, method: str, values: Sequence[Any], named: Mapping[str, Any]) -> bytes:
-    """Call a method of the tool."""
+    """Call a method of the tool; None at the end stands for the document that was sent last."""
     (tool,) = _made
+    if values and values[-1] is None:
+        values = (*values[:-1], *_document)
+    elif values and isinstance(values[-1], Document):
+        _document[:] = values[-1:]
     action = _METHODS.get(method)
     if action is None:
         return _reply(lambda: getattr(tool, method)(*values, **named), name)

@@ -219,6 +219,24 @@ def test_without_a_usable_cache_key_nothing_is_kept(cache, key):
         assert (result.result, result.from_cache) == ("a", False)
 
 
+@pytest.mark.parametrize(("key_of_b", "expected"), [(("2",), "abc"), (None, "ab")])
+def test_a_document_is_asked_once_for_its_cache_key_and_none_after_one_without(
+    cache, key_of_b, expected
+):
+    asked = []
+
+    class Asked(Echo):
+        def cache_key(self, document):
+            asked.append(document.document_id)
+            return key_of_b if document.document_id == "b" else ("1",)
+
+    documents = [Document(name, "a text") for name in "abc"]
+    requests = [(arguments, document) for document in documents for arguments in "xy"]
+    results = execute_calls(Asked(), requests, limits=Limits(5), cache=cache)
+    assert outcomes(results) == ["x", "y"] * 3
+    assert asked == list(expected)
+
+
 def test_progress_is_told_batch_by_batch(cache):
     for used in (cache, None):
         told = []
