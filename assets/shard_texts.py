@@ -15,25 +15,24 @@ from warehouse.schema import ALL, table_schema
 from warehouse.warehouse import Warehouse
 
 
-def documents_in(warehouse: Warehouse, shard: str) -> dict[str, Document]:
-    """The documents of a shard that has been read, by id."""
-    frame = warehouse.read_partition("documents", shard, ALL)
-    return {
-        row["document_id"]: Document(**{name: row[name] for name in Document.__slots__})
-        for row in frame.iter_rows(named=True)
-    }
+def texts_in(warehouse: Warehouse, shard: str) -> tuple[dict[str, Document], dict[WindowKey, str]]:
+    """Return the documents of a shard by id, and their contexts by window.
 
-
-def contexts_in(warehouse: Warehouse, shard: str) -> dict[WindowKey, str]:
-    """The contexts of a shard's documents by window: only the first of a document has one.
-
-    They are no part of `Document`: before training only what a call may know is held against them.
+    Only the first window of a document has a context. Contexts are no part of `Document`: before
+    training only what a call may know is held against them.
     """
-    frame = warehouse.read_partition("documents", shard, ALL).drop_nulls("context")
-    return {
-        (document_id, 0): context
-        for document_id, context in frame.select("document_id", "context").iter_rows()
+    frame = warehouse.read_partition("documents", shard, ALL)
+    documents = {
+        row["document_id"]: Document(**row)
+        for row in frame.select(Document.__slots__).iter_rows(named=True)
     }
+    contexts = frame.select("document_id", "context").drop_nulls("context").iter_rows()
+    return documents, {(document_id, 0): context for document_id, context in contexts}
+
+
+def documents_in(warehouse: Warehouse, shard: str) -> dict[str, Document]:
+    """Return the documents of a shard by id."""
+    return texts_in(warehouse, shard)[0]
 
 
 def windows_of(

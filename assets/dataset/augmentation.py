@@ -7,7 +7,7 @@ import polars as pl
 from assets.dataset.shard_run import PartitionRun
 from assets.outputs import OutputRows
 from assets.shard_report import ShardReport, ShardRows
-from assets.shard_texts import contexts_in, documents_in, first_calls_in, typed_frame, windows_of
+from assets.shard_texts import first_calls_in, texts_in, typed_frame, windows_of
 from assets.stage import PER_SHARD, ShardStage
 from toolformer.augmentation import KeptCall, check_restores, one_call_per_position
 from toolformer.forward.windows import WindowKey
@@ -33,10 +33,10 @@ def augment_texts(work: PartitionRun) -> OutputRows:
     if kept.is_empty():
         return OutputRows(typed_frame("augmented_texts", []))
     with_calls, window_tokens = set(kept["document_id"]), work.settings.corpus.window_tokens
-    texts = {key: text for key, text in documents_in(warehouse, shard).items() if key in with_calls}
+    documents, contexts = texts_in(warehouse, shard)
+    texts = {key: text for key, text in documents.items() if key in with_calls}
     cut = windows_of(texts, work.run.base_tokenizer, window_tokens=window_tokens)
     windows = {window.key: window for window in cut}
-    contexts = contexts_in(warehouse, shard)
     # In a chained round a text keeps the call that the others were sampled behind.
     first_calls = first_calls_in(warehouse, shard, work.settings)
     calls: dict[WindowKey, list[KeptCall]] = {}

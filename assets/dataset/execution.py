@@ -11,7 +11,7 @@ import polars as pl
 from assets.dataset.shard_run import PartitionRun, ShardRun
 from assets.outputs import DONE, OutputRows
 from assets.shard_report import ShardReport, ShardRows
-from assets.shard_texts import contexts_in, documents_in, first_calls_in, typed_frame
+from assets.shard_texts import first_calls_in, texts_in, typed_frame
 from assets.stage import PER_TOOL, TOOL_VERSION, ShardStage
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import WindowKey
@@ -44,12 +44,12 @@ def texts_and_tokenizer(
     run: ShardRun, shard: str
 ) -> tuple[Mapping[str, Document], Mapping[WindowKey, str], Tokenizer]:
     """The texts of a shard by id, what is known before them, and what counts tokens of results."""
-    known = contexts_in(run.warehouse, shard)
+    documents, known = texts_in(run.warehouse, shard)
     # In a chained round the result of the first call stands in front of all others.
     for (document_id, _), call in first_calls_in(run.warehouse, shard, run.settings).items():
         key = document_id, 0
         known[key] = f"{known.get(key, '')} {call.result}"
-    return documents_in(run.warehouse, shard), known, run.base_tokenizer
+    return documents, known, run.base_tokenizer
 
 
 def execute_candidates(work: PartitionRun) -> OutputRows:

@@ -1,12 +1,12 @@
 """Sampling candidate calls (paper §2, "Sampling API Calls")."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 
 import polars as pl
 
-from assets.dataset.shard_run import PartitionRun
+from assets.dataset.shard_run import PartitionRun, ShardRun
 from assets.outputs import OutputRows
 from assets.shard_report import ShardReport, ShardRows, state_of
 from assets.shard_texts import cut_off, documents_in, first_calls_in, typed_frame, windows_of
@@ -16,6 +16,7 @@ from toolformer.base.digests import hex_digest
 from toolformer.chained_calls import FirstCalls
 from toolformer.errors import ToolformerError
 from toolformer.forward.batching import geometry_metadata
+from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, WindowKey
 from toolformer.positions import proposed_positions
 from toolformer.samples import drop_misplaced, drop_repeated_demonstrations
@@ -32,6 +33,27 @@ CUT_OFF = "texts cut off at corpus.max_windows_per_text"
 INSIDE_LETTERS = "tokens that begin inside a letter, where no call can stand"
 
 
+# Cuts the text of an id into windows.
+CutText = Callable[[str, Tokenizer], Sequence[Window]]
+
+
+def texts_and_windows(run: ShardRun, shard: str) -> tuple[Mapping[str, Document], CutText]:
+    """Return the texts of a shard by id, and what cuts each into windows, once for all tools."""
+    texts, corpus = documents_in(run.warehouse, shard), run.settings.corpus
+
+    @cache
+    def cut_text(document_id: str, tokenizer: Tokenizer) -> Sequence[Window]:
+        windows = windows_of(
+            {document_id: texts[document_id]},
+            tokenizer,
+            window_tokens=corpus.window_tokens,
+            max_windows=corpus.max_windows_per_text,
+        )
+        return tuple(windows)
+
+    return texts, cut_text
+
+
 def sample_calls(work: PartitionRun) -> OutputRows:
     """Calls that the language model wrote or the tool proposed; one row = one, by `call_id`.
 
@@ -39,7 +61,7 @@ def sample_calls(work: PartitionRun) -> OutputRows:
     which model a round is annotated by, the settings say (`sampling.annotator`).
     """
     partition, settings = work.partition, work.settings
-    texts: Mapping[str, Document] = work.shared
+    texts, cut_text = work.shared
     first_calls = first_calls_in(work.run.warehouse, partition.shard, settings)
     with_calls = (
         {document_id for document_id, _ in first_calls} if settings.sampling.is_chained else texts
@@ -54,14 +76,7 @@ def sample_calls(work: PartitionRun) -> OutputRows:
     model = work.run.load_annotator()
     checkpoint = work.checkpoint(model.precision)
     meter = CostMeter(model, checkpoint=checkpoint)
-    cut = list(
-        windows_of(
-            selected,
-            model.tokenizer,
-            window_tokens=settings.corpus.window_tokens,
-            max_windows=settings.corpus.max_windows_per_text,
-        )
-    )
+    cut: list[Window] = [window for key in selected for window in cut_text(key, model.tokenizer)]
     windows, inserted = cut, FirstCalls(first_calls, model.tokenizer)
     if settings.sampling.is_chained:
         offered = [window for window in cut if window.key in first_calls]
@@ -181,9 +196,10 @@ def report_samples(rows: ShardRows, report: ShardReport) -> None:
     """How many samples of a shard can be read as calls, and why others cannot."""
     samples = rows.of("candidate_calls")
     parsed = samples.filter(pl.col("status") == "parsed")
+    texts = rows.warehouse.entries(["documents"], rows.entry.key)
     report.count_flow(
         {
-            "texts in": rows.of("documents").height,
+            "texts in": sum(entry.rows for _, entry in texts),
             "samples": samples.height,
             "candidates": parsed.height,
             "dropped": samples.height - parsed.height,
@@ -267,7 +283,7 @@ CANDIDATE_CALLS = ShardStage(
     ),
     passes=("sampling",),
     tokens_fed=(2, 12),
-    share=lambda run, shard: documents_in(run.warehouse, shard),
+    share=texts_and_windows,
     compute=sample_calls,
     report=report_samples,
     needs_device=always,

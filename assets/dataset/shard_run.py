@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import dagster as dg
 import polars as pl
 
 from assets.dataset.pipeline import Pipeline
-from assets.dataset.tool_threads import done_together
+from assets.dataset.tool_threads import done_together, made_once
 from assets.failures import failed_shards, failure_of_shards
 from assets.inputs import RUN, Expected, NoCallsError
 from assets.outputs import (
@@ -305,7 +305,7 @@ class ShardRun(Run):
         entry = self.manifest.entry(shard)
         report.outputs |= {name: f"left out: {why}" for name, why in self.tools.unavailable.items()}
         share = self.stage.share
-        shared = lru_cache(maxsize=1)(lambda _: share(self, shard) if share else None)
+        shared = made_once(lambda _: share(self, shard) if share else None)
         identity = self.annotator.identity if self.annotator else ""
         partitions = {
             partition.tool_name: partition

@@ -1,7 +1,9 @@
 """Runs the tools of a shard at the same time, each in a thread."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import lru_cache
+from typing import Any
 
 from tools.errors import ToolDiedError
 from tools.running.deadlines import WHOLE_TOOL_ERRORS
@@ -41,3 +43,14 @@ def done_together(work: Mapping[str, Callable[[], str]]) -> dict[str, str]:
     if errors:
         raise ToolDiedError(" ".join(f"{name}: {error}" for name, error in errors.items()))
     return states
+
+
+def made_once(make: Callable[[Any], Any]) -> Callable[[Hashable], Any]:
+    """Return a function that keeps its newest value, which threads that ask together all get."""
+    made, lock = lru_cache(maxsize=1)(make), threading.Lock()
+
+    def get(made_of: Hashable) -> Any:
+        with lock:
+            return made(made_of)
+
+    return get

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from assets.shard_texts import contexts_in, documents_in, windows_of
+from assets.shard_texts import texts_in, windows_of
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, WindowKey
@@ -35,8 +35,7 @@ def windows_without_calls(
     """
     corpus, newest_round = work.settings.corpus, work.settings.training_rounds[0]
     for shard in shards:
-        documents = documents_in(work.warehouse, shard)
-        contexts = contexts_in(work.warehouse, shard)
+        documents, contexts = texts_in(work.warehouse, shard)
         windows = windows_of(
             {key: document for key, document in documents.items() if is_wanted(key)},
             tokenizer,

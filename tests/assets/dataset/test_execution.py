@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from assets.dataset.execution import answered_samples, execute_candidates
-from assets.dataset.tool_threads import done_together
+from assets.dataset.tool_threads import done_together, made_once
 from assets.shard_texts import typed_frame
 from tests.fakes import byte_tokenizer
 from toolformer.forward.checkpoint import Checkpoint
@@ -46,6 +46,33 @@ def test_tools_work_at_the_same_time_and_an_error_of_one_stops_no_other():
     assert sorted(done) == ["b", "c"]
     with pytest.raises(ToolDiedError, match="a: its process ended"):
         done_together(work(ToolDiedError("its process ended")))
+
+
+def test_threads_that_ask_together_get_one_value_and_another_version_gets_another():
+    made, meeting = [], threading.Barrier(3, timeout=10)
+
+    def make(version: int) -> object:
+        made.append(version)
+        # Long enough for the others to ask meanwhile.
+        threading.Event().wait(0.05)
+        return object()
+
+    get = made_once(make)
+
+    def ask(found: list[object], version: int) -> None:
+        meeting.wait()
+        found.append(get(version))
+
+    for version in (1, 2):
+        found: list[object] = []
+        threads = [threading.Thread(target=ask, args=(found, version)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == 3
+        assert len(set(map(id, found))) == 1
+    assert made == [1, 2]
 
 
 class Repeat(Tool):
