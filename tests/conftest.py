@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -76,6 +76,13 @@ def _new_homes_are_copies(request, monkeypatch, first_home: Path, models_folder:
         named = partial(_with_views, first_home / "views.duckdb", relations.write_database)
         monkeypatch.setattr(relations, "write_database", named)
         monkeypatch.setattr(relations, "is_current", lambda _, database: database.exists())
+    if sql := sys.modules.get("dagster._core.storage.sql"):
+        read = partial(_read_once, sql.ScriptDirectory.from_config)
+        monkeypatch.setattr(sql.ScriptDirectory, "from_config", read)
+    if internals := sys.modules.get("assets.dagster_internals"):
+        records = internals.SqliteEventLogStorage
+        tables = _with_tables(first_home / "run.db", records._initdb)
+        monkeypatch.setattr(records, "_initdb", tables)
     if run_job := sys.modules.get("dagster_project.runs.run_job"):
         begun = partial(_with_databases, first_home / "dagster", run_job.prepare_dagster_home)
         monkeypatch.setattr(run_job, "prepare_dagster_home", begun)
@@ -121,6 +128,32 @@ def _with_databases(first: Path, prepare: "Callable[[Home], None]", home: "Home"
     if not home.dagster.exists():
         shutil.copytree(first, home.dagster, ignore=shutil.ignore_patterns("dagster.yaml"))
     prepare(home)
+
+
+def _with_tables(first: Path, create: Callable[..., None]) -> Callable[..., None]:
+    """Dagster gives the records of each run a file of their own."""
+
+    def created(storage: object, engine: Any, **options: bool) -> None:
+        file = Path(engine.url.database)
+        is_new = not file.exists()
+        if is_new and first.exists():
+            shutil.copy(first, file)
+        create(storage, engine, **options)
+        if is_new and not first.exists():
+            shutil.copy(file, first)
+
+    return created
+
+
+_MIGRATIONS: dict[str, Any] = {}
+
+
+def _read_once(read: Callable[[Any], Any], config: Any) -> Any:
+    """The migrations of Dagster's tables, which it reads anew for each database."""
+    folder = config.get_main_option("script_location")
+    if folder not in _MIGRATIONS:
+        _MIGRATIONS[folder] = read(config)
+    return _MIGRATIONS[folder]
 
 
 def happens(what: Callable[[], object], *, seconds: float = 30) -> bool:
