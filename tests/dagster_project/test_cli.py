@@ -232,7 +232,8 @@ def test_a_source_that_cannot_be_used_leaves_the_settings_as_they_were(
         ([str(empty)], ["empty.jsonl"]),
         ([str(broken)], ["broken.parquet"]),
         ([str(folder)], [str(folder)]),
-        ([str(other), "--text-column", "body"], ["body"]),
+        ([str(other), "--text-column", "body"], ["no column 'body'", "text, url"]),
+        ([str(other), "--date-column", "created"], ["no column 'created'", "text, url"]),
     ):
         outcome = run("ingest", *arguments)
         assert outcome.code == 1, arguments

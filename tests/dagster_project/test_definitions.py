@@ -137,13 +137,7 @@ class TestCodeVersions:
     @pytest.mark.parametrize(
         ("settings", "file", "expected"),
         [
-            ("tools: {Calculator: {prompt: own.txt}}", "own.txt", {"candidate_calls"}),
-            (
-                "tools: {Facts: {class: 'tools.plugins.table_tool:TableTool', options: "
-                "{table: facts.csv, key: [a], values: [b]}}}",
-                "facts.csv",
-                {"candidate_calls", "executed_calls", *OF_TOOLS},
-            ),
+            # What other files change, `test_plan_and_code_versions` says.
             (
                 "tools: {Mark: {class: 'of_this_test:tool'}}",
                 "beside_this_test.py",
@@ -154,11 +148,6 @@ class TestCodeVersions:
                 "model/weights.safetensors",
                 {"candidate_calls", "executed_calls", "scored_calls", "training_set"}
                 | {"finetuned_model", *OF_TOOLS},
-            ),
-            (
-                "evaluation: {files: {svamp: questions.json}}",
-                "questions.json",
-                {"training_set", "evaluation_results"},
             ),
             # Which texts there are, the manifest knows: a new one changes no other.
             ("corpus: {sources: [{path: texts.jsonl}]}", "texts.jsonl", set()),

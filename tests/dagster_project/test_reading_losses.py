@@ -106,11 +106,6 @@ def test_each_source_has_a_table_of_its_own(run, home: Home, texts: Path, tmp_pa
     assert out.index(f"lost or left in: {other}") < out.index("columns that nothing reads: score")
 
 
-def test_a_named_column_that_is_nowhere_is_refused_with_those_there_are(run, home: Home, texts):
-    refused = run("ingest", texts, "--date-column", "created")
-    assert refused.is_one_paragraph_naming("no column 'created'", "text, date, id, meta.lang, url")
-
-
 def test_a_file_whose_name_is_no_utf8_is_ingested_or_refused_in_words(home: Home, tmp_path):
     folder = tmp_path / "texts"
     folder.mkdir()
