@@ -30,7 +30,7 @@ _PROCESSOR_KEYS_PER_TOKEN = 8
 # So many texts are completed at the same time; with more of them, the weights that a step reads are
 # no longer what it waits for. Few texts grow as long as they may, so the bytes are seldom reached.
 _PROCESSOR_ROWS = 128
-_PROCESSOR_ROW_BYTES = 2**31
+_PROCESSOR_ROW_BYTES = 2**30
 # On a GPU: enough rows to keep it busy, as far as this share of the free memory reaches.
 _GPU_BATCH_TOKENS = 16384
 _GPU_BRANCHES = 8192
