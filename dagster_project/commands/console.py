@@ -133,14 +133,14 @@ def _cell(value: Any) -> str:
 def progress_bars() -> Iterator[None]:
     """Show the progress of what happens inside the block: a bar for each stage.
 
-    Without a screen it is a line for each stage, and one every two minutes while it takes longer.
+    Without a screen it is a line for each stage, and one every 30 seconds while it takes longer.
     """
     if _is_quiet:
         yield
         return
     if not _ERR.is_terminal:
         lines = LogReporter(
-            lambda line: _ERR.print(_escaped(line), soft_wrap=True), names_stages=True, seconds=120
+            lambda line: _ERR.print(_escaped(line), soft_wrap=True), names_stages=True, seconds=30
         )
         with shown_by(lines):
             yield

@@ -184,3 +184,19 @@ def test_the_demo_ends_with_a_sentence_for_each_of_its_two_gains(
     assert "gets 0 right without calls and 38 with calls (p = 1e-06, " in said
     assert "Of 20 facts about people that no text names, the finetuned model gets 0 right " in said
     assert "gets 0 right without calls and 19 with calls" in said
+
+
+def test_the_demo_says_how_long_it_will_still_take(
+    commands: Commands, warehouse: Warehouse, run, monkeypatch
+):
+    monkeypatch.setattr(recipe, "_TIMES_ANNOTATION", {"train": 0.9, "evaluate": 0.5, "report": 0.1})
+    put(warehouse, "stage_costs", {"seconds": 60.0})
+    put(warehouse, "stage_costs", {"seconds": 40.0}, shard="shard-00001")
+    said = run("recipe", "demo")[1].splitlines()
+    assert said[0] == recipe._DEMO_TAKES
+    assert [line.partition("    ")[2] for line in said if line.startswith("$ toolformer")] == [
+        "step 1 of 4",
+        "step 2 of 4, about 150 s left",
+        "step 3 of 4, about 60 s left",
+        "step 4 of 4, about 10 s left",
+    ]
