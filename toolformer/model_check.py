@@ -122,6 +122,8 @@ def _sampling(model: LanguageModel, windows: _Windows) -> tuple[float, float]:
     relative, samples = [], []
     for row, branch in zip(rows, branches, strict=True):
         text = windows[row.document_id, row.window_index].text
+        # Of these samples the probabilities were computed.
+        assert row.call_probability is not None
         expected = reference.call_probability(model, _PROMPT, text, row.position)
         relative.append(abs(row.call_probability - expected) / max(expected, _LEAST))
         context = reference.sampling_context(

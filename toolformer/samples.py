@@ -29,7 +29,8 @@ PROPOSED_CALL = "call"
 class SampledCall:
     """One sample, or proposed call, parsed or not.
 
-    `arguments` is None where it could not be parsed.
+    `arguments` is None if they could not be parsed. `call_probability` is None if all proposals of
+    the tool were taken, so that no position had to be chosen.
     """
 
     call_id: str
@@ -37,7 +38,7 @@ class SampledCall:
     window_index: int
     position: int
     character_offset: int
-    call_probability: float
+    call_probability: float | None
     sample_index: int
     arguments: str | None
     sample_text: str
@@ -134,7 +135,7 @@ def branch_uniforms(
 def read_samples(
     window: Window,
     position: int,
-    call_probability: float,
+    call_probability: float | None,
     sampled: Sequence[str],
     *,
     tool_name: str,

@@ -2,7 +2,8 @@
 
 One pass over the texts gives p_i at all positions; the m samples at the k chosen positions are then
 decoded together over the same keys and values, so no text token is fed twice. A tool may propose
-positions, and calls that need no sampling.
+positions, and calls that need no sampling. A text with no more than k proposals, all of them calls,
+is not fed: there is nothing to choose, so p_i is not known.
 """
 
 import itertools
@@ -237,7 +238,8 @@ def sample_shard(
     Args:
         model, tool_name, takes_arguments, parse_arguments, tool, sampling: see `sample_calls`.
         windows: windows of the shard's preselected texts.
-        proposed: see `sample_calls`; one for each window.
+        proposed: see `sample_calls`; one for each window. Where a tool proposes at most k calls,
+            all are taken without a pass of the model, and without p_i.
 
     Returns:
         One row per sample, in the order of the windows.
@@ -246,11 +248,29 @@ def sample_shard(
         SequenceTooLongError: a row does not fit the model's context; see `check_context`.
         OutOfMemoryError: a single window does not fit the device's memory.
     """
+    index_of = {window.key: index for index, window in enumerate(windows)}
+    rows: list[SampledCall] = []
     if proposed is not None:
-        with_calls = [
-            (window, calls) for window, calls in zip(windows, proposed, strict=True) if calls
-        ]
-        windows, proposed = [window for window, _ in with_calls], [calls for _, calls in with_calls]
+        open_choices: list[tuple[Window, ProposedCalls]] = []
+        for window, calls in zip(windows, proposed, strict=True):
+            allowed = itertools.compress(itertools.count(), allowed_positions(window))
+            placed = {position: calls[position] for position in allowed if position in calls}
+            if len(placed) > tool.positions_per_text or None in placed.values():
+                open_choices.append((window, placed))
+                continue
+            for position, arguments in placed.items():
+                rows += read_samples(
+                    window,
+                    position,
+                    None,
+                    [proposed_text(tool_name, str(arguments))],
+                    tool_name=tool_name,
+                    parse_arguments=parse_arguments,
+                    sampling=sampling,
+                    proposed=PROPOSED_CALL,
+                )
+        windows = [window for window, _ in open_choices]
+        proposed = [placed for _, placed in open_choices]
     branches = tool.positions_per_text * tool.calls_per_position
     # The text stands in the prompt and behind it, and both are held twice for a moment.
     keys = shared_tokens(model.tokenizer, prompt) + 4 * window_tokens
@@ -264,7 +284,6 @@ def sample_shard(
         },
     )
     order = longest_first([len(window.ids) for window in windows])
-    rows: list[SampledCall] = []
     batches = feed_in_batches(
         len(windows),
         size=geometry["windows_per_batch"],
@@ -289,7 +308,6 @@ def sample_shard(
     for _, end, stored in batches:
         rows.extend(SampledCall(**row) for row in stored)
         progress(end, len(windows))
-    index_of = {window.key: index for index, window in enumerate(windows)}
     return sorted(
         rows,
         key=lambda row: (

@@ -86,7 +86,7 @@ create table candidate_calls (
     window_index integer not null check (window_index >= 0),  -- Number of the window in its document, counted from 0.
     position integer not null check (position >= 0),  -- Token of the window that the call stands in front of, counted from 0.
     character_offset integer not null check (character_offset >= 0),  -- Place of the call in the document's text, in characters from 0.
-    call_probability double not null check (call_probability between 0 and 1),  -- Probability of a call's start at the position, p_i in the paper.
+    call_probability double check (call_probability between 0 and 1),  -- Probability of a call's start at the position, p_i in the paper; NULL where all calls that the tool proposed were taken, so that nothing was chosen by it.
     sample_index integer not null check (sample_index >= 0),  -- Number of the sample at its position, counted from 0.
     arguments varchar,  -- Normalised arguments; NULL only for a sample dropped before they were parsed.
     sample_text varchar not null,  -- What stands after the opening marker, written by the model or proposed by the tool.

@@ -254,7 +254,7 @@ def _state(partition: Partition, geometry: Mapping[str, str]) -> str:
 
 CANDIDATE_CALLS = ShardStage(
     name="candidate_calls",
-    version="6",
+    version="7",
     kinds=("pytorch", "duckdb"),
     per=PER_TOOL,
     reads=("documents",),

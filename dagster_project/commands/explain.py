@@ -163,10 +163,12 @@ def _facts_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "document", ", ".join(filter(None, (call["title"], call["url"], identity)))
     if call["source"] is not None:
         yield "source", f"{call['source']}, record {call['source_offset']}"
+    probability = call["call_probability"]
     yield (
         "place",
         f"window {call['window_index']}, token {call['position']}, character "
-        f"{call['character_offset']}; p(' [') = {call['call_probability']:.4g}",
+        f"{call['character_offset']}"
+        + ("" if probability is None else f"; p(' [') = {probability:.4g}"),
     )
     yield "model", call["model"] or "not stored"
     digest = call["prompt_digest"]

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given
@@ -329,7 +330,7 @@ def test_a_shard_has_the_rows_of_its_windows_in_their_order(llama, windows, tmp_
 
 
 def test_a_window_without_proposals_is_not_read(llama, windows, tmp_path):
-    told, proposed = [], [{}, {0: "[x]"}, {0: "Who?"}]
+    told, proposed = [], [{}, {0: None}, {0: None}]
     rows = shard(
         llama, windows, tmp_path / "a", proposed=proposed, progress=lambda *n: told.append(n)
     )
@@ -338,6 +339,21 @@ def test_a_window_without_proposals_is_not_read(llama, windows, tmp_path):
     before = llama.tokens_fed
     assert shard(llama, windows, tmp_path / "b", proposed=[{}, {}, {}]) == []
     assert llama.tokens_fed == before
+
+
+def test_up_to_k_proposed_calls_are_taken_without_a_pass_and_more_by_their_probability(
+    llama, windows, tmp_path
+):
+    proposed = [{3: "6 * 7", 0: "Who?"}, {0: "[x]"}, {3: "a (b"}]
+    one, two = (EVERYWHERE.model_copy(update={"positions_per_text": k}) for k in (1, 2))
+    before = llama.tokens_fed
+    rows = shard(llama, windows, tmp_path / "two", proposed=proposed, tool=two)
+    assert llama.tokens_fed == before
+    chosen = call(llama, windows, two, proposed=proposed)
+    assert [replace(row, call_probability=None) for row in chosen] == rows
+    fewer = shard(llama, windows, tmp_path / "one", proposed=proposed, tool=one)
+    assert fewer[0].position == max(chosen[:2], key=lambda row: row.call_probability or 0).position
+    assert [row.call_probability is None for row in fewer] == [False, True, True]
 
 
 class KilledError(Exception):

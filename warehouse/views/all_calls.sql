@@ -16,7 +16,7 @@
 --   proposed: what the tool proposed: none, the position or the whole call
 --   peeks: whether its arguments hold a number or a name that stands only behind it; NULL for a
 --     sample that is no candidate
---   call_probability: p_i of its position
+--   call_probability: p_i of its position; NULL where all proposals of the tool were taken
 --   loss_without_call: in nats; this and the columns below are NULL for a call that was not scored
 --   loss_call_without_result: in nats; NULL also where it was not needed, as are those below
 --   loss_with_result: in nats

@@ -55,7 +55,7 @@
       [call.kept ? "kept" : "dropped", call.kept ? "" : (call.reason ?? "").replaceAll("_", " ")],
       ["result", call.result ?? "none"],
       ["gain", call.gain === null ? "not scored" : `${atMost}${call.gain} nats`],
-      ["p( [)", String(call.probability)],
+      ...(call.probability === null ? [] : [["p( [)", String(call.probability)]]),
       ["written by", WRITERS[call.proposed]],
       ["token by token", element("code", "", `toolformer explain ${call.id}`)],
     ];
