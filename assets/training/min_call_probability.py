@@ -44,7 +44,7 @@ from warehouse.warehouse import Warehouse
 _MODEL = "language_model"
 MIN_CALL_PROBABILITY = Stage(
     name="min_call_probability",
-    version="10",
+    version="11",
     group="train",
     kinds=("pytorch", "python"),
     per=PER_VARIANT,

@@ -29,8 +29,9 @@ from tools.running.deadlines import GIVEN_UP
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
 
-# Of openings at other than kept places. What is measured is minutes on a processor.
-_MAX_OTHERS = 400
+# Openings that are measured at other than kept places, per text. Each costs a written call, a
+# result and two losses.
+_OTHERS_PER_TEXT = 2
 
 
 def measure_openings(
@@ -117,7 +118,7 @@ def _to_measure(
     others = sorted(openings.keys() - kept, key=lambda place: (-openings[place], place))
     return {
         **dict.fromkeys(sorted(openings.keys() & kept), 1),
-        **dict(sampled(others, count=_MAX_OTHERS)),
+        **dict(sampled(others, count=_OTHERS_PER_TEXT * len(texts))),
     }
 
 

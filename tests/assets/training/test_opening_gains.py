@@ -12,7 +12,7 @@ from tests import literal
 from tests.fakes import taught_model
 from toolformer import reference
 from toolformer.calls import call_ids
-from toolformer.decoding.opening_thresholds import Opening
+from toolformer.decoding.opening_thresholds import Opening, sampled
 from toolformer.forward.windows import Window
 from toolformer.home.home import Home
 from toolformer.home.wiring.workspace import Workspace
@@ -64,6 +64,12 @@ class Search(Tool):
         if answer is None or answer == document.title:
             raise ToolCallError("not_found", "nothing")
         return answer
+
+
+@pytest.fixture(autouse=True)
+def every_opening(monkeypatch):
+    """All openings of these few texts are measured."""
+    monkeypatch.setattr(opening_gains, "_OTHERS_PER_TEXT", 100)
 
 
 @pytest.fixture(scope="module")
@@ -143,8 +149,16 @@ def test_of_many_openings_the_kept_ones_and_a_sample_of_the_others_are_measured(
 ):
     texts = [*texts_of(pupil), *(text_of(pupil, BOAT) for _ in range(8))]
     every, _ = measured(pupil, Search(), tmp_path, texts)
-    monkeypatch.setattr(opening_gains, "_MAX_OTHERS", 3)
+    counts = []
+
+    def few(ranked, *, count):
+        counts.append(count)
+        return sampled(ranked, count=3)
+
+    monkeypatch.setattr(opening_gains, "_OTHERS_PER_TEXT", 2)
+    monkeypatch.setattr(opening_gains, "sampled", few)
     some, _ = measured(pupil, Search(), tmp_path, texts)
+    assert counts == [2 * len(texts)]
     kept, of_others = (
         [[each for each in found if each.is_kept == is_kept] for found in (every, some)]
         for is_kept in (True, False)
