@@ -70,6 +70,8 @@ def home(tmp_path, embedded_model_path: Path, monkeypatch) -> PipelineHome:
     made.write_settings(small_settings(embedded_model_path, corpus))
     # As the preset has it: every tool that can run here. MT is on where Apertium is installed.
     tools = {name: {"is_enabled": True, "calls_per_position": 1} for name in ("QA", "MT")}
+    # Reading takes most of the time of a build.
+    tools["QA"]["options"] = {"passages": 2}
     articles = {"source": str(first_articles(tmp_path / "articles.jsonl"))}
     made.change_settings({"tools": tools, "wikipedia_index": articles})
     # Reading would take a minute.
@@ -101,7 +103,7 @@ def test_default_tools_build_real_documents_together_and_the_model_that_learned_
     assert set(home.rows("filtered_calls", shards=[SHARD])["tool"]) == executed
 
     # Finetuned on what was kept, it answers questions and annotates the next round.
-    home.change_settings({"training": _TRAINING, "evaluation": {"dateset_items": 2}})
+    home.change_settings({"training": _TRAINING, "evaluation": {"dateset_items": 1}})
     home.train()
     home.evaluate("dateset")
     answered = home.warehouse.query("select distinct model, mode from evaluation_results")

@@ -57,7 +57,8 @@ def test_a_shard_that_a_run_with_other_settings_made_is_not_shown_as_current(
 
 
 @pytest.mark.parametrize("file", ["wikipedia-excerpt", "articles.jsonl"])
-def test_nor_is_what_has_no_partitions(file: str, tmp_path):
+def test_nor_is_what_has_no_partitions(file: str, tmp_path, monkeypatch):
+    monkeypatch.setattr("assets.search_index.build_index", lambda *_, **__: None)
     article = {"id": "1", "title": "Dairy", "text": "A dairy heats its milk. " * 9}
     (tmp_path / "articles.jsonl").write_text(json.dumps(article), encoding="utf-8")
     overrides = {"wikipedia_index": {"source": file}}

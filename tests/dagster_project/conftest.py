@@ -1,5 +1,6 @@
 """The warehouse of the home, and commands run in this process."""
 
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from tests.corpora import write_texts
 from tests.dagster_project.command_line import Outcome, run_command
 from tests.dagster_project.exports import fill_for_export
+from tests.warehouse.rows import new_warehouse
 from toolformer.home.home import Home
 from warehouse.warehouse import Warehouse
 
@@ -22,10 +24,19 @@ def warehouse(home: Home) -> Warehouse:
     return opened
 
 
+@pytest.fixture(scope="session")
+def exportable(tmp_path_factory) -> Path:
+    """A home with calls to export; copied, never changed."""
+    root = tmp_path_factory.mktemp("exportable") / "home"
+    fill_for_export(new_warehouse(root))
+    return root
+
+
 @pytest.fixture
-def built(warehouse: Warehouse) -> Warehouse:
+def built(home: Home, warehouse: Warehouse, exportable: Path) -> Warehouse:
     """With calls to export."""
-    return fill_for_export(warehouse)
+    shutil.copytree(exportable, home.root, dirs_exist_ok=True)
+    return warehouse
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -11,8 +12,9 @@ from assets.dataset.stages import PIPELINE
 from assets.documents import DOCUMENTS, texts_fingerprint
 from assets.stage import Partition
 from dagster_project.runs.plan import BuildPlan, PlannedPartition
-from tests.warehouse.rows import frame, remove_partition
+from tests.warehouse.rows import frame, new_warehouse, remove_partition
 from toolformer.home.fingerprints import Fingerprint
+from toolformer.home.home import Home
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.settings.sections import Settings, merged, validated
 from toolformer.settings.settings_file import preset_values
@@ -85,9 +87,16 @@ def sampled(
     return PIPELINE.fingerprint(PIPELINE[stage], partition, inputs)
 
 
+@pytest.fixture(scope="module")
+def built_home(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("built") / "home"
+    store(new_warehouse(root), settings_with(), toolbox_of("Calculator", "Calendar"))
+    return root
+
+
 @pytest.fixture
-def built(warehouse: Warehouse) -> Warehouse:
-    store(warehouse, settings_with(), toolbox_of("Calculator", "Calendar"))
+def built(home: Home, warehouse: Warehouse, built_home: Path) -> Warehouse:
+    shutil.copytree(built_home, home.root, dirs_exist_ok=True)
     return warehouse
 
 

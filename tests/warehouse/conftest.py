@@ -27,8 +27,16 @@ def shared_warehouse(tmp_path_factory, prepared_folder: Path) -> Warehouse:
     return Warehouse(home / "warehouse", home / "warehouse.duckdb")
 
 
+@pytest.fixture(scope="session")
+def filled_home(tmp_path_factory, prepared_folder: Path) -> Path:
+    home = tmp_path_factory.mktemp("filled")
+    shutil.copytree(prepared_folder, home / "warehouse")
+    fill(Warehouse(home / "warehouse", home / "warehouse.duckdb"))
+    return home
+
+
 @pytest.fixture
-def filled(warehouse: Warehouse) -> Warehouse:
+def filled(tmp_path, filled_home: Path) -> Warehouse:
     """With one row in every table."""
-    fill(warehouse)
-    return warehouse
+    shutil.copytree(filled_home, tmp_path, dirs_exist_ok=True)
+    return Warehouse(tmp_path / "warehouse", tmp_path / "warehouse.duckdb")
