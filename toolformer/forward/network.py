@@ -54,6 +54,8 @@ class Network:
         is_plain: whether texts are fed on the plain path.
         kinds: the masks that it takes, where it is not.
         copies_cache: whether rows can go on behind copies of the model's own cache.
+        pads_cache: whether rows of different lengths can go on together behind one, in which the
+            keys of shorter rows are padded in front.
         logits_by: by what states become logits: the output "layer", the whole "model", or nothing
             further where they are the logits ("states").
         key_bytes: bytes of one token's keys and values in all layers.
@@ -87,7 +89,7 @@ class Network:
         self._head: Any = model.get_output_embeddings()
         # See `probes`, which finds out what these are.
         self.logits_by: Literal["layer", "model", "states"] = "layer"
-        self.is_plain, self.copies_cache = False, True
+        self.is_plain, self.copies_cache, self.pads_cache = False, True, True
         self.kinds, self.key_bytes = AttentionKinds({"": None}), 0
 
     @classmethod
@@ -204,12 +206,16 @@ class Network:
             behind["past_key_values"] = cache
         return self._fed(input_ids, use_cache=cache is not None, **behind)[0]
 
-    def own_states(self, input_ids: torch.Tensor, cache: Any = None) -> tuple[torch.Tensor, Any]:
+    def own_states(
+        self, input_ids: torch.Tensor, cache: Any = None, **behind: torch.Tensor
+    ) -> tuple[torch.Tensor, Any]:
         """Feed tokens as the model does by itself, behind a cache that it made.
 
         Args:
-            input_ids: int, shape `(batch, position)`, all of the same length so far.
-            cache: what an earlier call returned for what stands before.
+            input_ids: int, shape `(batch, position)`.
+            cache: what earlier calls returned for what stands before.
+            behind: beside a cache with padding, `position_ids` of the shape of `input_ids`, and an
+                `attention_mask` of shape `(batch, position in the cache and behind it)`.
 
         Returns:
             States as of `hidden_states`, and the cache; None where the cache does not serve, so
@@ -217,7 +223,7 @@ class Network:
         """
         if not self.copies_cache:
             return self._fed(input_ids, use_cache=False)[0], None
-        return self._fed(input_ids, use_cache=True, **{self._cache_name: cache})
+        return self._fed(input_ids, use_cache=True, **{self._cache_name: cache}, **behind)
 
     def _fed(self, input_ids: torch.Tensor, **arguments: Any) -> tuple[torch.Tensor, Any]:
         with self._turn:

@@ -52,7 +52,11 @@ def probe(model: Network) -> None:
             _check_overflow(model)
         kinds = _shared_kinds(model)
         model.is_plain, model.kinds = kinds is None, kinds or AttentionKinds({"": None})
-        model.copies_cache = kinds is not None or _copies_cache(model)
+        if model.is_plain:
+            model.pads_cache = False
+            model.copies_cache = _goes_on(model, [5, 5])
+            model.pads_cache = True
+            model.pads_cache = model.copies_cache and _goes_on(model, [7, 2, 5])
         model.key_bytes = _bytes_of_token(model)
     if model.is_plain:
         _LOGGER.warning(
@@ -159,22 +163,35 @@ def _are_keys_shared(model: Network) -> bool:
     return is_shared and _are_close(model, torch.stack([of_first, of_second]), expected)
 
 
-def _copies_cache(model: Network) -> bool:
-    """Whether rows can go on, some tokens at a time, behind copies of the model's own cache."""
-    opening, first, second = (_probe_row(model, 12)[at:] for at in (0, 1, 3))
-    second = [*second, *first[:2]]
+def _goes_on(model: Network, lengths: Sequence[int]) -> bool:
+    """Whether rows can go on, some tokens at a time, behind copies of the model's own cache.
+
+    Args:
+        lengths: how many tokens are fed to rows apart, before the rows are fed together.
+    """
+    opening, *texts = (_probe_row(model, 14)[at:][:12] for at in range(1 + len(lengths)))
+    begun = [text[:length] for text, length in zip(texts, lengths, strict=True)]
     with _unserved(), torch.inference_mode(), small_window(model.text_config, _WINDOW):
-        opened, texts = OwnRows(model, 1), (first, second)
+        whole = model.hidden_states(_batch(model, [opening + text for text in texts]))
+        whole = whole[:, len(opening) :]
+        opened = OwnRows(model, 1)
         opened.feed([opening])
-        read = opened.fork([0, 0]).read([each[:5] for each in texts])
-        rows = opened.fork([0, 0], shares=True)
-        rows.feed([second[:5], first[:5]])
-        rows = rows.fork([1, 0], shares=True)
+        read = opened.fork([0] * len(texts)).read(begun)
+        apart = [opened.fork([0]) for _ in texts]
+        for row, tokens in zip(apart, begun, strict=True):
+            row.feed([tokens])
+        rows, order = apart[0].join(apart[1:]), list(range(len(texts)))
+        states = [each[-2:] for each in read]
+        expected = [each[:length][-2:] for each, length in zip(whole, lengths, strict=True)]
         # Some classes compute a single token in another way than several.
-        fed = [rows.feed([each[at : at + 1] for each in texts]) for at in range(5, len(first))]
-        states = torch.cat([torch.stack(read), torch.stack(fed, dim=1)], dim=1)
-        whole = model.hidden_states(_batch(model, [opening + first, opening + second]))
-        return _are_close(model, states, whole[:, len(opening) :])
+        for count in (1, 2, 1):
+            starts = [rows.length(row) - len(opening) for row in range(len(order))]
+            places = list(zip(order, starts, strict=True))
+            states.append(rows.feed([texts[at][start : start + count] for at, start in places]))
+            expected += [whole[at, start + count - 1][None] for at, start in places]
+            rows = rows.fork([len(order) - 1, len(order) - 2], shares=True)
+            order = order[:-3:-1]
+        return _are_close(model, torch.cat(states), torch.cat(expected))
     return False
 
 

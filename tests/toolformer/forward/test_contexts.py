@@ -1,5 +1,6 @@
 """Keys of texts that grow, are cut, copied and put together: the logits of whole rows."""
 
+from functools import lru_cache
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.fakes import byte_tokenizer, tiny_model
+from tests.toolformer.architectures import ARCHITECTURES
 from toolformer.errors import SequenceTooLongError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.rows import Rows
@@ -19,11 +21,16 @@ pytestmark = pytest.mark.slow
 NETWORK = tiny_model()
 
 
-def fed(rows, tokens):
+@lru_cache
+def plain_network(name: str) -> LanguageModel:
+    return ARCHITECTURES[name]()
+
+
+def fed(rows, tokens, model=NETWORK):
     """The logits behind them."""
     states = rows.feed(tokens)
     with torch.inference_mode():
-        return NETWORK.logits(states)
+        return model.logits(states)
 
 
 @pytest.mark.parametrize("is_plain", [False, True])
@@ -49,7 +56,18 @@ def assert_goes_on(logits, model, ids):
 @settings(deadline=None)
 @given(st.data())
 def test_cache_gives_the_logits_of_feeding_everything_from_scratch(data):
-    model, rows = NETWORK, data.draw(st.integers(1, 3))
+    check_cache(NETWORK, data)
+
+
+@pytest.mark.parametrize("name", ["llama_plain", "qwen3_next"])
+@settings(deadline=None, max_examples=25)
+@given(data=st.data())
+def test_copied_caches_give_the_logits_of_feeding_everything_from_scratch(name, data):
+    check_cache(plain_network(name), data)
+
+
+def check_cache(model, data):
+    rows = data.draw(st.integers(1, 3))
     cache = model.contexts(rows)
     texts: list[list[int]] = [[] for _ in range(rows)]
     away: list[tuple[Rows, list[int]]] = []
@@ -57,7 +75,7 @@ def test_cache_gives_the_logits_of_feeding_everything_from_scratch(data):
     for _ in range(data.draw(st.integers(1, 5))):
         width = data.draw(st.sampled_from([1, 3, 40]))
         new = [data.draw(st.lists(token, min_size=1, max_size=width)) for _ in texts]
-        logits = fed(cache, new)
+        logits = fed(cache, new, model)
         texts = [text + tokens for text, tokens in zip(texts, new, strict=True)]
         for place, text in enumerate(texts):
             assert cache.length(place) == len(text)
