@@ -14,6 +14,7 @@ that the passage has there. (Lewis et al., 2020, marginalise the same way over f
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib.resources import files
 from itertools import islice
 from typing import NamedTuple
@@ -24,6 +25,7 @@ from toolformer.base.constants import FUNCTION_WORDS
 from toolformer.errors import ModelNotFoundError, OutOfMemoryError, ServedModelError
 from toolformer.forward.batching import feed_in_halves
 from toolformer.forward.model import TOLD_RANKS, Model, Place
+from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 from tools.errors import ToolDiedError, ToolUnavailableError
 from tools.retrieval.passages import RankedPassage
@@ -40,7 +42,8 @@ _FIRST_TOKENS = 4
 _LIKELIEST = TOLD_RANKS - 1
 # Log-probability of beginnings that are given up.
 _LEAST = math.log(1e-3)
-_BATCH_SIZE = 8
+# Rows of one passage that are held at once: itself, a copy, and the copies for its answers.
+_ROWS = 2 + _FIRST_TOKENS
 
 
 class LanguageModelReader:
@@ -76,11 +79,14 @@ class LanguageModelReader:
         found: list[tuple[float, dict[str, float]]] = []
         with _tool_errors():
             model = self._load()
-            asked = [
-                _Asked.of(model, question, each) for question, some in requests for each in some
-            ]
-            for start in range(0, len(asked), _BATCH_SIZE):
-                together = asked[start : start + _BATCH_SIZE]
+            asked = [each for request in requests for each in _asked(model, *request)]
+            size = model.windows_per_batch(
+                windows=len(asked),
+                branches=_FIRST_TOKENS,
+                keys=_ROWS * max((each.row_tokens for each in asked), default=1),
+            )
+            for start in range(0, len(asked), size):
+                together = asked[start : start + size]
                 found += feed_in_halves(together, lambda some: _read(model, some))[0]
         of_passages = iter(found)
         return [best_answer(list(islice(of_passages, len(passages)))) for _, passages in requests]
@@ -121,24 +127,20 @@ def best_answer(found: Sequence[tuple[float, dict[str, float]]]) -> Answer | Non
 
 
 class _Asked(NamedTuple):
-    """A question about one passage, with the retriever's score of the passage."""
+    """A question about one passage.
+
+    Attributes:
+        ids: tokens of the question.
+        text: the passage on one line.
+        score: the retriever's score of the passage.
+        row_tokens: number of tokens of the prompt with passage, question and longest answer.
+    """
 
     question: str
     ids: list[int]
     text: str
     score: float
-
-    @classmethod
-    def of(cls, model: Model, question: str, ranked: RankedPassage) -> "_Asked":
-        """Cut the passage to what the context holds, on one line: it cannot pass for a question."""
-        encode = model.tokenizer.encode_behind
-        ids = encode(f" {question}")
-        fed = [*model.prompt_start, *encode(PROMPT), *ids, *encode(_BEFORE_ANSWER)]
-        room = model.context_length - len(fed) - _MAX_ANSWER_TOKENS
-        words = f"{ranked.passage.title}. {ranked.passage.text}".split()[:_MAX_PASSAGE_WORDS]
-        while words and len(encode(" ".join(words))) > room:
-            words = words[: len(words) // 2]
-        return cls(question, ids, " ".join(words), ranked.score)
+    row_tokens: int
 
     def begins(self, text: str) -> bool:
         """Return whether the passage goes on with a text; its last character may be incomplete."""
@@ -151,6 +153,25 @@ class _Asked(NamedTuple):
             return False
         is_whole = f" {_key(text)} " in f" {_key(self.text)} "
         return is_whole and not FUNCTION_WORDS.union(_key(self.question).split()).issuperset(words)
+
+
+def _asked(model: Model, question: str, passages: Sequence[RankedPassage]) -> Iterator[_Asked]:
+    """Cut passages to what the context holds, each on one line: it cannot pass for a question."""
+    encode, start = model.tokenizer.encode_behind, len(model.prompt_start)
+    ids = encode(f" {question}")
+    shared = sum(len(_encoded(model.tokenizer, text)) for text in (PROMPT, _BEFORE_ANSWER))
+    around = start + shared + len(ids) + _MAX_ANSWER_TOKENS
+    for passage, score in passages:
+        words = f"{passage.title}. {passage.text}".split()[:_MAX_PASSAGE_WORDS]
+        while (length := len(encode(" ".join(words)))) > model.context_length - around and words:
+            words = words[: len(words) // 2]
+        yield _Asked(question, ids, " ".join(words), score, around + length)
+
+
+@lru_cache(maxsize=2)
+def _encoded(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
+    """Return the tokens of a text that all passages of a model have in common."""
+    return tuple(tokenizer.encode_behind(text))
 
 
 def _read(model: Model, asked: Sequence[_Asked]) -> list[tuple[float, dict[str, float]]]:
@@ -166,12 +187,12 @@ def _read(model: Model, asked: Sequence[_Asked]) -> list[tuple[float, dict[str, 
         for each in asked
     ]
     # For each row its passage, and the tokens and log-probability of an answer's beginning.
-    rows = [(row, list[int](), 0.0) for row in range(len(asked)) for _ in range(_FIRST_TOKENS)]
-    contexts = texts.contexts([Place(row, len(asked[row].ids)) for row, _, _ in rows])
-    fed = [model.tokenizer.encode_behind(_BEFORE_ANSWER)] * len(rows)
+    rows = [(passage, list[int](), 0.0) for passage in range(len(asked))]
+    contexts = texts.contexts([Place(row, len(each.ids)) for row, each in enumerate(asked)])
+    fed: list[Sequence[int]] = [_encoded(model.tokenizer, _BEFORE_ANSWER)] * len(rows)
     while rows:
         expected = contexts.next_tokens(fed, open_id=model.bos_id, count=_LIKELIEST)
-        going: dict[int, tuple[int, list[int], float]] = {}
+        going: list[tuple[int, tuple[int, list[int], float]]] = []
         for row, ((passage, tokens, log), nexts) in enumerate(zip(rows, expected, strict=True)):
             logs = {
                 token: log + nexts.log_probability(token) for token in nexts.ranked[:_LIKELIEST]
@@ -180,15 +201,21 @@ def _read(model: Model, asked: Sequence[_Asked]) -> list[tuple[float, dict[str, 
             if stops and asked[passage].is_answer(decode(tokens)):
                 text, answers = decode(tokens).strip(" .,;:"), found[passage][1]
                 answers[text] = answers.get(text, 0.0) + sum(math.exp(logs[t]) for t in stops)
-            likely = (t for t in logs if logs[t] > _LEAST and t not in stops)
-            longer = [t for t in likely if asked[passage].begins(decode([*tokens, t]))]
-            # Each row of a passage begins with another token, and goes on with the likeliest.
-            wanted = 0 if tokens else row % _FIRST_TOKENS
-            if wanted < len(longer) and len(tokens) < _MAX_ANSWER_TOKENS:
-                going[row] = passage, [*tokens, longer[wanted]], logs[longer[wanted]]
-        rows, fed = list(going.values()), [tokens[-1:] for _, tokens, _ in going.values()]
-        if rows:
-            contexts.keep(list(going))
+            if len(tokens) < _MAX_ANSWER_TOKENS:
+                likely = (t for t in logs if logs[t] > _LEAST and t not in stops)
+                longer = (t for t in likely if asked[passage].begins(decode([*tokens, t])))
+                # A passage has several first tokens, each of which goes on with the likeliest.
+                going += (
+                    (row, (passage, [*tokens, token], logs[token]))
+                    for token in islice(longer, 1 if tokens else _FIRST_TOKENS)
+                )
+        is_first = not rows[0][1]
+        rows, sources = [each for _, each in going], [row for row, _ in going]
+        fed = [tokens[-1:] for _, tokens, _ in rows]
+        if rows and is_first:
+            contexts = contexts.fork(sources)
+        elif rows:
+            contexts.keep(sources)
     return found
 
 
