@@ -13,7 +13,7 @@ The caller runs the calls. Trigger and call syntax are in `triggers`.
 from collections.abc import Callable, Sequence
 
 from toolformer.decoding.completions import Completion, Decoding
-from toolformer.decoding.decoding_batch import DecodingBatch, common_opening
+from toolformer.decoding.decoding_batch import DecodingBatch, common_opening, goes_on_with
 from toolformer.decoding.decoding_row import DecodingRow, RowSettings
 from toolformer.decoding.triggers import CallChance, first_opening
 from toolformer.errors import SequenceTooLongError
@@ -81,6 +81,7 @@ def complete(
     Raises:
         SequenceTooLongError: a prompt leaves no room for its continuation; see
             `longest_prompt_tokens`.
+        OutOfMemoryError: memory does not hold a single prompt.
     """
     if prompt_ids is None:
         prompt_ids = [model.tokenizer.encode(prompt) for prompt in prompts]
@@ -183,9 +184,7 @@ def _decode(
         elif waiting and len(batch.rows) <= max_rows * _REFILL_BELOW:
             room = max_rows - len(batch.rows)
             entering, waiting = waiting[:room], waiting[room:]
-            for row in entering:
-                row.pending = row.pending[opening.length(0) :]
-            batch.enter(entering, _read_in_front(entering, opening))
+            batch.enter(entering, opening)
         else:
             batch.step()
         asking = batch.take_out()
@@ -203,40 +202,12 @@ def _in_order_of_feeding(rows: Sequence[DecodingRow]) -> list[DecodingRow]:
     """Behind each row those whose prompts it goes on with; so that little is padded, by length."""
     families: list[list[DecodingRow]] = []
     for row in sorted(rows, key=lambda row: row.pending, reverse=True):
-        if families and _goes_on_with(families[-1][0].pending, row.pending):
+        if families and goes_on_with(families[-1][0].pending, row.pending):
             families[-1].append(row)
         else:
             families.append([row])
     families.sort(key=lambda family: (-len(family[0].pending), family[0].index))
     return [row for family in families for row in family]
-
-
-def _goes_on_with(tokens: Sequence[int], beginning: Sequence[int]) -> bool:
-    return tokens[: len(beginning)] == beginning
-
-
-def _read_in_front(rows: Sequence[DecodingRow], opening: Contexts) -> Contexts:
-    """What stands in front of what is pending of each row, and is not pending any more.
-
-    Args:
-        rows: in their order of feeding.
-        opening: what all of them begin with; their pending tokens go on with it.
-    """
-    longest: list[list[int]] = []
-    of_row = []
-    for row in rows:
-        if not longest or not _goes_on_with(longest[-1], row.pending[:-1]):
-            longest.append(row.pending[:-1])
-        of_row.append(len(longest) - 1)
-    if len(longest) == len(rows) or not longest[0]:
-        return opening.fork([0] * len(rows))
-    read = opening.fork([0] * len(longest))
-    read.feed(longest)
-    read = read.fork(of_row)
-    for index, row in enumerate(rows):
-        read.forget(index, opening.length(0) + len(row.pending) - 1)
-        row.pending = row.pending[-1:]
-    return read
 
 
 def shared_opening(model: Model, rows: Sequence[DecodingRow], *, least: int = 1) -> Contexts:

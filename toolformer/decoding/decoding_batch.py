@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import takewhile
+from typing import NamedTuple
 
 from toolformer.calls import call_open_id, cut_result
 from toolformer.decoding.completions import Decoding
@@ -30,10 +31,19 @@ from toolformer.decoding.triggers import (
     smallest,
     tool_meant,
 )
+from toolformer.forward.batching import feed_in_halves
 from toolformer.forward.model import Contexts, Model, NextTokens
 from tools.errors import CallSyntaxError
 from tools.protocol import NO_ANSWER, ToolCall
 from tools.syntax import CALL_CLOSE
+
+
+class _Read(NamedTuple):
+    """Rows whose pending tokens were fed, and what the model expects behind each."""
+
+    rows: Sequence[DecodingRow]
+    cache: Contexts
+    expected: Sequence[NextTokens]
 
 
 class DecodingBatch:
@@ -52,14 +62,25 @@ class DecodingBatch:
         # Its rows are those of `rows`, in that order.
         self._cache = model.contexts(0)
 
-    def enter(self, rows: Sequence[DecodingRow], read: Contexts) -> None:
+    def enter(self, rows: Sequence[DecodingRow], opening: Contexts) -> None:
         """Take new rows in: feed what is pending of each, and choose its next token.
 
+        Rows that memory does not hold together are fed by halves.
+
         Args:
-            rows: at least one.
-            read: what stands in front of what is pending of each; it is used up.
+            rows: at least one; behind each those whose prompts it goes on with.
+            opening: a row of what all of them begin with.
+
+        Raises:
+            OutOfMemoryError: A single row does not fit; none has entered then.
         """
-        self._join(rows, read)
+
+        def read(some: list[DecodingRow]) -> list[_Read]:
+            cache = _read_in_front(some, opening)
+            fed = [row.pending[cache.length(index) :] for index, row in enumerate(some)]
+            return [self._read(some, cache, fed)]
+
+        self._join(feed_in_halves(list(rows), read)[0])
 
     def resume(self, rows: Sequence[DecodingRow]) -> None:
         """Take rows in again that `answer` was called for: their results are fed in one piece.
@@ -70,11 +91,12 @@ class DecodingBatch:
         caches = [row.cache for row in rows if row.cache is not None]
         for row in rows:
             row.cache = None
-        self._join(rows, caches[0].join(caches[1:]))
+        cache = caches[0].join(caches[1:])
+        self._join([self._read(rows, cache, [row.pending for row in rows])])
 
     def step(self) -> None:
         """Feed the pending token of every row, and choose the next one."""
-        self._feed(self.rows, self._cache)
+        self._choose(self._read(self.rows, self._cache, [row.pending for row in self.rows]))
 
     def take_out(self, others: Sequence[DecodingRow] = ()) -> list[tuple[DecodingRow, ToolCall]]:
         """Take out the rows that have ended, and those that wait for the result of a call.
@@ -125,22 +147,27 @@ class DecodingBatch:
                 call.others.clear()
             self._advance(row, self._undo(row, call, NO_RESULT, 0, cache), 0, cache)
 
-    def _join(self, rows: Sequence[DecodingRow], cache: Contexts) -> None:
-        self._feed(rows, cache)
-        self._cache = self._cache.join([cache]) if self.rows else cache
-        self.rows += rows
+    def _join(self, parts: Sequence[_Read]) -> None:
+        for part in parts:
+            self._choose(part)
+        first, *others = [*([self._cache] if self.rows else []), *(part.cache for part in parts)]
+        self._cache = first.join(others)
+        self.rows += [row for part in parts for row in part.rows]
 
-    def _feed(self, rows: Sequence[DecodingRow], cache: Contexts) -> None:
+    def _read(
+        self, rows: Sequence[DecodingRow], cache: Contexts, fed: Sequence[Sequence[int]]
+    ) -> _Read:
         # At least two: the opening may be banned. Up to k it must be certain where it ranks.
         count = max(
             2, *(max(row.settings.top_tokens, row.decoding.settings.call_top_k) for row in rows)
         )
-        expected = cache.next_tokens(
-            [row.pending for row in rows], open_id=self._open_id, count=count
-        )
-        for index, row in enumerate(rows):
+        expected = cache.next_tokens(fed, open_id=self._open_id, count=count)
+        return _Read(rows, cache, expected)
+
+    def _choose(self, part: _Read) -> None:
+        for index, row in enumerate(part.rows):
             row.pending = []
-            self._advance(row, expected[index], index, cache)
+            self._advance(row, part.expected[index], index, part.cache)
 
     def _advance(self, row: DecodingRow, expected: NextTokens, index: int, cache: Contexts) -> None:
         """Choose the next token; twice or three times where a call cannot even begin."""
@@ -296,3 +323,31 @@ def common_opening(rows: Sequence[list[int]]) -> list[int]:
     # In lexicographic order all rows lie between these two, and begin with what they share.
     pairs = zip(min(rows), max(rows), strict=False)
     return [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
+
+
+def goes_on_with(tokens: Sequence[int], beginning: Sequence[int]) -> bool:
+    """Return whether tokens begin with others."""
+    return tokens[: len(beginning)] == beginning
+
+
+def _read_in_front(rows: Sequence[DecodingRow], opening: Contexts) -> Contexts:
+    """Return contexts of the opening or, if one prompt begins another, of all but the last tokens.
+
+    Args:
+        rows, opening: see `DecodingBatch.enter`.
+    """
+    longest: list[list[int]] = []
+    of_row = []
+    for row in rows:
+        in_front = row.pending[opening.length(0) : -1]
+        if not longest or not goes_on_with(longest[-1], in_front):
+            longest.append(in_front)
+        of_row.append(len(longest) - 1)
+    if len(longest) == len(rows) or not longest[0]:
+        return opening.fork([0] * len(rows))
+    read = opening.fork([0] * len(longest))
+    read.feed(longest)
+    read = read.fork(of_row)
+    for index, row in enumerate(rows):
+        read.forget(index, len(row.pending) - 1)
+    return read

@@ -16,8 +16,8 @@ from toolformer.decoding.decoder import check_length, shared_opening
 from toolformer.decoding.decoding_batch import DecodingBatch
 from toolformer.decoding.decoding_row import DecodingRow
 from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest, LiveText
-from toolformer.errors import ToolformerError
-from toolformer.forward.model import Model
+from toolformer.errors import OutOfMemoryError, ToolformerError
+from toolformer.forward.model import Contexts, Model
 from tools.protocol import NO_ANSWER, ToolCall
 
 _LOGGER = logging.getLogger(__name__)
@@ -137,11 +137,9 @@ class LiveBatch:
                 # Memory ran out, or there is a defect: these texts end, and the batch goes on.
                 self._batch = self._new_batch()
                 is_wanted = self._is_wanted()
-                texts, self._texts = list(self._texts.values()), {}
                 if is_wanted:
-                    _LOGGER.exception("%s texts could not be decoded", len(texts))
-                for text in texts:
-                    text.send(LiveEnd(None, error if is_wanted else None))
+                    _LOGGER.exception("%s texts could not be decoded", len(self._texts))
+                self._end(list(self._texts), error if is_wanted else None)
 
     def _wait_for_work(self) -> bool:
         """Wait for work; return False when the batch is closed and empty."""
@@ -214,10 +212,25 @@ class LiveBatch:
                 entering.append(text.row)
         if entering:
             opening = shared_opening(self._model, entering, least=_SHARED_TOKENS)
-            for row in entering:
-                row.pending = row.pending[opening.length(0) :]
-            self._batch.enter(entering, opening.fork([0] * len(entering)))
-            self._send_on(entering)
+            self._enter(entering, opening)
+
+    def _enter(self, rows: Sequence[DecodingRow], opening: Contexts) -> None:
+        """Take rows into the batch, but for those that memory does not hold even alone."""
+        try:
+            self._batch.enter(rows, opening)
+        except OutOfMemoryError as error:
+            if len(rows) == 1:
+                _LOGGER.exception("A text could not be decoded")
+                self._end(rows, error)
+            else:
+                for row in rows:
+                    self._enter([row], opening)
+        else:
+            self._send_on(rows)
+
+    def _end(self, rows: Sequence[DecodingRow], error: Exception | None) -> None:
+        for row in rows:
+            self._texts.pop(row).send(LiveEnd(None, error))
 
     def _make_call(self, text: LiveText, call: ToolCall) -> None:
         began = time.perf_counter()

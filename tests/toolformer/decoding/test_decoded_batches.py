@@ -5,6 +5,7 @@ import math
 import statistics
 
 import pytest
+import torch
 
 from tests import literal
 from tests.fakes import ScriptedModel, decoding_with
@@ -21,6 +22,7 @@ from toolformer import reference
 from toolformer.decoding.completions import CLOSED, MinCallProbability
 from toolformer.decoding.decoder import complete, longest_prompt_tokens
 from toolformer.decoding.decoding_batch import DecodingBatch
+from toolformer.errors import OutOfMemoryError
 from tools.protocol import ToolCall
 
 # Seconds in all; `make test-fast` leaves them out.
@@ -282,3 +284,38 @@ def test_a_call_opens_first_where_rank_and_the_tools_probability_both_allow_it(p
                 assert step.call_probability == pytest.approx(chances[opened][1], rel=1e-3)
             places.add(opened)
     assert len(places) > 1
+
+
+def holding(model, monkeypatch, tokens: int) -> list[int]:
+    """Let memory run out above so many tokens of a pass; the list gets those of each pass."""
+    passes, hidden_states = [], type(model).hidden_states
+
+    def hidden_states_within(input_ids, **behind):
+        passes.append(input_ids.numel())
+        if input_ids.numel() > tokens:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return hidden_states(model, input_ids, **behind)
+
+    monkeypatch.setattr(model, "hidden_states", hidden_states_within)
+    return passes
+
+
+def test_prompts_that_memory_does_not_hold_together_enter_by_halves(monkeypatch):
+    texts = [f"{name} is {name * 40} [QA({name}) -> so] {name}." for name in "ABCDEFG"]
+    prompts = [text[:45] for text in texts]
+    run = {"decoding": decoding_with(), "run_calls": answer("so")}
+    expected = complete(ScriptedModel(texts), prompts, **run)
+    model = ScriptedModel(texts)
+    passes = holding(model, monkeypatch, 100)
+    assert complete(model, prompts, **run) == expected
+    # The start token, which all share; then seven, three, one and two, four, two and two.
+    of_prompts = [1, *(45 * rows for rows in (7, 3, 1, 2, 4, 2, 2))]
+    assert passes[: len(of_prompts)] == of_prompts
+    assert [each.prompt + each.text for each in expected] == texts
+
+
+def test_a_prompt_that_memory_does_not_hold_alone_is_refused(monkeypatch):
+    model = ScriptedModel(["A is B."])
+    holding(model, monkeypatch, 3)
+    with pytest.raises(OutOfMemoryError, match="does not hold a single text"):
+        complete(model, ["A is"], decoding=decoding_with(), run_calls=never)

@@ -14,7 +14,7 @@ from toolformer.decoding.decoder import complete
 from toolformer.decoding.decoding_row import DecodingRow, RowSettings
 from toolformer.decoding.live_batch import BatchClosedError, LiveBatch, QueueFullError
 from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest, LiveText
-from toolformer.errors import SequenceTooLongError
+from toolformer.errors import OutOfMemoryError, SequenceTooLongError
 
 pytestmark = pytest.mark.slow
 
@@ -240,6 +240,26 @@ def test_a_defect_ends_the_texts_and_not_the_batch(started, pupil, caplog, monke
     batch.submit(request(PROMPTS[0]), following)
     assert following.end().completion is not None
     assert "could not be decoded" in caplog.text
+
+
+def test_a_prompt_that_memory_does_not_hold_ends_alone(started, pupil, monkeypatch):
+    hidden_states = pupil.hidden_states
+
+    def hidden_states_within(input_ids, **behind):
+        if input_ids.numel() > 60:
+            raise MemoryError
+        return hidden_states(input_ids, **behind)
+
+    monkeypatch.setattr(pupil, "hidden_states", hidden_states_within)
+    batch = started(pupil)
+    prompts = [PROMPTS[0], PROMPTS[0] * 6, *PROMPTS[1:]]
+    listeners = [Listener() for _ in prompts]
+    for prompt, listener in zip(prompts, listeners, strict=True):
+        batch.submit(request(prompt), listener)
+    failed = [listener.end().error for listener in listeners]
+    assert [type(error) for error in failed] == [
+        OutOfMemoryError if prompt == PROMPTS[0] * 6 else type(None) for prompt in prompts
+    ]
 
 
 @pytest.mark.parametrize(
