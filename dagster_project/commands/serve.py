@@ -31,8 +31,13 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any.")] = 8000,
     max_active: Annotated[
-        int, typer.Option(min=1, help="Maximum texts that are decoded at the same time.")
-    ] = 32,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Maximum texts that are decoded at the same time; by default what the device "
+            "takes.",
+        ),
+    ] = None,
     no_calls_in_text: Annotated[
         bool,
         typer.Option("--no-calls-in-text", help="Leave the calls out of the texts of answers."),

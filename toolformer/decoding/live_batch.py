@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from toolformer.decoding.decoder import check_length, shared_opening
+from toolformer.decoding.decoder import check_length, most_new_tokens, shared_opening
 from toolformer.decoding.decoding_batch import DecodingBatch
 from toolformer.decoding.decoding_row import DecodingRow
 from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest, LiveText
@@ -40,20 +40,25 @@ class LiveBatch:
 
     Args:
         model: the model; nobody else uses it meanwhile.
-        max_active: maximum number of texts decoded together, including those waiting for a tool.
+        max_active: maximum number of texts decoded together, including those waiting for a tool; by
+            default as many as the model takes of their lengths.
         max_waiting: maximum number of texts in the queue.
+
+    Attributes:
+        max_active: maximum number of texts decoded together, however short.
     """
 
-    def __init__(self, model: Model, *, max_active: int, max_waiting: int):
+    def __init__(self, model: Model, *, max_waiting: int, max_active: int | None = None):
         self._model = model
-        self.max_active, self._max_waiting = max_active, max_waiting
+        self._given, self._max_waiting = max_active, max_waiting
+        self.max_active = max_active or model.rows_at_once(row_tokens=1)
         self._batch = self._new_batch()
         self._changed = threading.Condition()
         self._queue: deque[LiveText] = deque()
         self._texts: dict[DecodingRow, LiveText] = {}
         # Results of tools since the last step, each with the seconds that the tool took.
         self._results: list[tuple[LiveText, str | None, float]] = []
-        self._tools = ThreadPoolExecutor(max_active, thread_name_prefix="call")
+        self._tools = ThreadPoolExecutor(self.max_active, thread_name_prefix="call")
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="decoding", daemon=True)
         model.ask_while(self._is_wanted)
@@ -99,7 +104,7 @@ class LiveBatch:
                 raise BatchClosedError(
                     "The server is closing and takes no more texts. Try again later."
                 )
-            free = self.max_active - len(self._texts)
+            free = max(0, self._places(row) - len(self._texts))
             if len(self._queue) >= free + self._max_waiting:
                 raise QueueFullError(
                     f"{len(self._queue)} texts wait already. Expected at most {self._max_waiting}; "
@@ -151,7 +156,7 @@ class LiveBatch:
                         return False
                     for text in texts:
                         text.is_canceled = True
-                can_enter = self._queue and len(self._texts) < self.max_active
+                can_enter = self._queue and len(self._texts) < self._places(self._queue[0].row)
                 is_any_canceled = any(text.is_canceled for text in texts)
                 if self._batch.rows or self._results or can_enter or is_any_canceled:
                     return True
@@ -203,7 +208,7 @@ class LiveBatch:
         entering: list[DecodingRow] = []
         with self._changed:
             longest = 0
-            while self._queue and len(self._texts) < self.max_active:
+            while self._queue and len(self._texts) < self._places(self._queue[0].row):
                 longest = max(longest, len(self._queue[0].row.pending))
                 if entering and longest * (len(entering) + 1) > _ENTERING_TOKENS:
                     break
@@ -231,6 +236,16 @@ class LiveBatch:
     def _end(self, rows: Sequence[DecodingRow], error: Exception | None) -> None:
         for row in rows:
             self._texts.pop(row).send(LiveEnd(None, error))
+
+    def _places(self, row: DecodingRow) -> int:
+        """Return how many texts can be decoded together, this one and those that are among them."""
+        if self._given:
+            return self._given
+        lengths = (
+            1 + each.prompt_tokens + most_new_tokens(each.decoding)
+            for each in (row, *tuple(self._texts))
+        )
+        return self._model.rows_at_once(row_tokens=max(lengths))
 
     def _make_call(self, text: LiveText, call: ToolCall) -> None:
         began = time.perf_counter()

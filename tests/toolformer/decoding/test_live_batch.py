@@ -67,7 +67,7 @@ class Listener:
 def started() -> Iterator:
     batches = []
 
-    def start(model, *, max_active=8, max_waiting=100) -> LiveBatch:
+    def start(model, *, max_active: int | None = 8, max_waiting=100) -> LiveBatch:
         batch = LiveBatch(model, max_active=max_active, max_waiting=max_waiting)
         batch.start()
         batches.append(batch)
@@ -260,6 +260,21 @@ def test_a_prompt_that_memory_does_not_hold_ends_alone(started, pupil, monkeypat
     assert [type(error) for error in failed] == [
         OutOfMemoryError if prompt == PROMPTS[0] * 6 else type(None) for prompt in prompts
     ]
+
+
+def test_the_model_says_how_many_texts_of_their_lengths_are_decoded_together(
+    started, pupil, fed, monkeypatch
+):
+    # Three of the short ones, or a long one by itself.
+    monkeypatch.setattr(pupil, "rows_at_once", lambda *, row_tokens: max(1, 180 // row_tokens))
+    batch = started(pupil, max_active=None)
+    short, long = (request("So", tools=(), max_new_tokens=count) for count in (50, 150))
+    listeners = [Listener() for _ in range(8)]
+    for listener, each in zip(listeners, [short] * 4 + [long] + [short] * 3, strict=True):
+        batch.submit(each, listener)
+    assert all(listener.end().completion for listener in listeners)
+    assert max(map(len, fed)) == 3
+    assert batch.max_active == 180
 
 
 @pytest.mark.parametrize(
