@@ -27,12 +27,13 @@ def materialise(
         instance: what knows of earlier materialisations; by default a new one.
     """
     given = nullcontext(instance) if instance else dg.DagsterInstance.ephemeral()
+    defined = definitions()
     with given as instance:
         if partition is not None and "|" not in partition:
             shards = partition.startswith("shard-")
             register(instance, SHARDS if shards else MODEL_VARIANTS, [partition])
         return dg.materialize(
-            [definitions().get_assets_def(name) for name in names],
+            [defined.get_assets_def(name) for name in names],
             partition_key=partition,
             instance=instance,
             resources={

@@ -4,6 +4,7 @@ Does not wait for what a process serves; whoever starts one knows how to ask it.
 """
 
 import ctypes
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -12,7 +13,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any
 
 _SET_PARENT_DEATH_SIGNAL = 1
 _LIBC = ctypes.CDLL(None)
@@ -74,6 +77,17 @@ def writing_beside(target: Path) -> Iterator[Path]:
         assert process.stdout
         yield Path(process.stdout.readline().rstrip())
         process.kill()
+
+
+@contextmanager
+def imported_once(*modules: str) -> Iterator[Any]:
+    """A context for processes; one that they are forked from imports these modules for all."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*modules])
+    yield context
+    # By itself it ends when this process does, seconds later.
+    server: Any = forkserver._forkserver
+    server._stop()
 
 
 def await_until(

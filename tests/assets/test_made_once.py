@@ -4,18 +4,17 @@ Each process stands for a run; with two devices neither waits for the device of 
 """
 
 import json
-import multiprocessing
 import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.fakes import save_tiny_model
+from tests.processes import imported_once
 from tests.toolformer.training.tiny import record
 from tests.warehouse.rows import CALL, CALL_TABLES, new_warehouse, put, put_calls, save_manifest
 from toolformer.base.beside_models import RECORD_FILE
@@ -145,13 +144,8 @@ def home(tmp_path, model_directory: Path) -> Home:
 
 @pytest.fixture(scope="module")
 def context() -> Iterator[Any]:
-    """Starts processes; what they import is imported once, by the one that they are forked from."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "dagster_project.definitions", "transformers"])
-    yield context
-    # By itself it ends when this process does, seconds later.
-    server: Any = forkserver._forkserver
-    server._stop()
+    with imported_once(__name__, "dagster_project.definitions", "transformers") as context:
+        yield context
 
 
 @pytest.mark.parametrize(("devices", "steps"), [(1, ON_DEVICE), (2, STEPS)])

@@ -3,8 +3,6 @@
 import itertools
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +10,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from dagster_project.cli import main
 from dagster_project.commands import build
 from dagster_project.commands.stats import show_statistics
 from dagster_project.runs.run_job import dagster_instance
+from tests.processes import imported_once
 from tests.warehouse.rows import frame
 from toolformer.home.home import Home
 from toolformer.home.partitions import SHARDS, SHARDS_OF_TEXTS
@@ -257,23 +257,25 @@ def test_a_kill_while_texts_are_stored_costs_nothing(run, ingest, home: Home, wr
     assert reported == set(active(home))
 
 
+def ingest_alone(root: str, file: str) -> None:
+    """What a process does."""
+    os.environ["TOOLFORMER_HOME"] = root
+    main(["ingest", file])
+
+
 def test_ingests_at_once_lose_nothing(home: Home, write):
     write_settings_file(home.settings_file, preset="laptop")
     empty = write("empty.jsonl", 1)
     empty.write_text("\n")
     files = [*(write(f"{n}.jsonl", 4) for n in range(2)), empty]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "dagster_project.cli", "ingest", str(file)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=dict(os.environ),
-        )
-        for file in files
-    ]
-    outcomes = [(*process.communicate(timeout=300), process.returncode) for process in processes]
-    assert [code for _, _, code in outcomes] == [0, 0, 1], outcomes
+    with imported_once(__name__, "dagster_project.definitions") as context:
+        given = [(str(home.root), str(file)) for file in files]
+        processes = [context.Process(target=ingest_alone, args=each) for each in given]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(timeout=300)
+    assert [process.exitcode for process in processes] == [0, 0, 1]
     assert listed_sources(home.settings_file) == set(map(str, files[:2]))
     assert len(active(home)) == 2
     assert registered(home) == set(active(home))
