@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
 
 from toolformer.base.loading import enough_memory, loading, prepare_transformers
 from toolformer.errors import (
@@ -32,6 +31,7 @@ from toolformer.forward.model_directory import (
     read_config,
     refused,
 )
+from toolformer.forward.shared_heads import share_key_heads
 from toolformer.forward.start_token import check_vocabulary, end_ids, start_token
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 
@@ -44,7 +44,6 @@ _LOGGER = logging.getLogger(__name__)
 # a GPU fewer rows are waited for longer than they are computed.
 LOGIT_ROWS = 128
 _GPU_LOGIT_BYTES = 2**28
-_SHARED_HEADS = "sdpa_shared_heads"
 
 
 class Network:
@@ -71,7 +70,7 @@ class Network:
         bos_token: str | None = None,
     ):
         self.model = model.eval()
-        _share_key_heads(model)
+        share_key_heads(model)
         self.tokenizer = tokenizer
         self.name = name
         self.bos_id = start_token(tokenizer, bos_token)
@@ -299,51 +298,3 @@ def _enough_memory(name: str, device: str) -> AbstractContextManager[None]:
         "(language_model.path), a precision of 16 bits (language_model.precision) or a device "
         "with more memory (language_model.device), or end what else uses it.",
     )
-
-
-def _share_key_heads(model: "PreTrainedModel") -> None:
-    """Let query heads on a processor share key heads without a copy of the keys for each.
-
-    Transformers copies keys and values to every query head wherever there is a mask, because the
-    kernels of CUDA need the copies. The kernel of processors does not; without them shared rows
-    take a third less time, and last digits differ.
-    """
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-
-    config = model.config.get_text_config(decoder=True)
-    heads = getattr(config, "num_attention_heads", 0)
-    is_shared = (getattr(config, "num_key_value_heads", None) or heads) < heads
-    if is_shared and model.device.type == "cpu" and config._attn_implementation == "sdpa":
-        AttentionInterface.register(_SHARED_HEADS, _attention)
-        AttentionMaskInterface.register(_SHARED_HEADS, sdpa_mask)
-        model.set_attn_implementation(_SHARED_HEADS)
-
-
-def _attention(
-    module: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    **options: Any,
-) -> tuple[torch.Tensor, None]:
-    """See `transformers.AttentionInterface`; keys are not copied where there is a mask.
-
-    A model that was loaded here may be computed elsewhere: FSDP moves it layer by layer.
-    """
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
-    is_elsewhere = query.device.type != "cpu"
-    if is_elsewhere or attention_mask is None or options.get("position_bias") is not None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-    output = scaled_dot_product_attention(
-        query,
-        key,
-        value,
-        attn_mask=attention_mask,
-        dropout_p=options.get("dropout", 0.0),
-        scale=options.get("scaling"),
-        enable_gqa=True,
-    )
-    return output.transpose(1, 2).contiguous(), None
