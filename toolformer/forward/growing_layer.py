@@ -45,7 +45,7 @@ class GrowingLayer(DynamicLayer):
     def keep(self, rows: int, places: torch.Tensor, moved: torch.Tensor) -> None:
         """Leave so many rows, some of them at other places than before; the others stay there."""
         self._hold(len(self.keys), self.get_seq_length(), like=(self.keys, self.values))
-        for each in (self.keys, self.values):
+        for each in (self.keys, self.values) if len(places) else ():
             each[places] = each[moved]
         self.keys, self.values = self.keys[:rows], self.values[:rows]
 
@@ -66,8 +66,11 @@ class GrowingLayer(DynamicLayer):
     def _hold(self, rows: int, count: int, *, like: tuple[torch.Tensor, torch.Tensor]) -> None:
         """Make these so many rows and keys; what is new of them is not set."""
         if not self._room or len(self._room[0]) < rows or self._room[0].shape[2] < count:
-            shape = [rows, like[0].shape[1], count + count // 8 + 32]
-            held = (self.keys, self.values) if self.get_seq_length() else ()
+            before = self.get_seq_length()
+            # Branches side by side append many keys at every step.
+            further = max(count // 8 + 32, min(4 * (count - before), before // 2))
+            shape = [rows, like[0].shape[1], count + further]
+            held = (self.keys, self.values) if before else ()
             self._room = tuple(each.new_empty((*shape, each.shape[3])) for each in like)
             for room, each in zip(self._room, held, strict=False):
                 room[: len(each), :, : each.shape[2]] = each

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 # Hidden keys are thrown out once there are more of them than this, and than a quarter of the
 # longest row.
 _MAX_HIDDEN_KEYS = 64
+# Lines without a row are still fed. They are dropped once they are this share of all lines, since
+# the lines that move to their places are copied.
+_MAX_IDLE_LINES = 1 / 8
 
 
 class SharedRows(Rows):
@@ -40,8 +43,9 @@ class SharedRows(Rows):
         self._cache = _cache([])
         # Of the keys of each line; one line where they are the same in all.
         self._positions = torch.empty((1, 0), dtype=torch.long)
-        # Of each row its line, in ascending order, which keys of it the row sees, and how many.
-        self._lines = torch.arange(rows)
+        # Of each row its line, which keys of it the row sees, and how many. Rows of the same line
+        # follow each other.
+        self._lines, self._line_count = torch.arange(rows), rows
         self._visible = torch.empty((rows, 0), dtype=torch.bool)
         self._lengths = torch.zeros(rows, dtype=torch.long)
         self._shares_lines = False
@@ -78,8 +82,9 @@ class SharedRows(Rows):
         counts = torch.tensor([len(each) for each in tokens])
         check_length(self._model, int((self._lengths + counts).max()))
         firsts = counts.cumsum(0) - counts
-        # Rows of a line follow each other, in the cache as here.
-        begins = firsts - firsts[torch.searchsorted(self._lines, self._lines)]
+        # Tokens of a line's rows follow each other, in the cache as here.
+        _, line, of_line = self._lines.unique_consecutive(return_inverse=True, return_counts=True)
+        begins = firsts - firsts[of_line.cumsum(0) - of_line][line]
         ends = begins + counts
         before, shape = self.keys, (self._line_count, int(ends.max()))
         room = torch.arange(shape[1])
@@ -89,7 +94,7 @@ class SharedRows(Rows):
         ids = torch.zeros(shape, dtype=torch.long)
         ids[of_token] = torch.tensor([*chain.from_iterable(tokens)])
         own = (room >= begins[:, None]) & (room < ends[:, None])
-        if len(counts) == shape[0] and self._visible.all():
+        if len(counts) == len(of_line) == shape[0] and self._visible.all():
             # One mask for all: tokens see all before them, and padding stands behind them.
             places = before + room[None]
             visible = torch.ones((1, shape[1], before + shape[1]), dtype=torch.bool).tril(before)
@@ -117,11 +122,6 @@ class SharedRows(Rows):
             )
         return hidden, begins, ends
 
-    @property
-    def _line_count(self) -> int:
-        # Every line has a row.
-        return int(self._lines[-1]) + 1
-
     def forget(self, row: int, length: int) -> None:
         """See `Rows.forget`."""
         self._visible[row] &= self._positions_of(self._lines[row : row + 1])[0] < length
@@ -141,11 +141,10 @@ class SharedRows(Rows):
                 # What stands behind the last key that is seen is not copied.
                 keys = int(visible.any(0).nonzero().max()) + 1
         fork = type(self)(self._model, len(rows))
-        if shares:
-            lines, fork._lines = lines.unique(return_inverse=True)
-        fork._shares_lines = shares
         fork._visible, fork._lengths = visible[:, :keys], counts
-        if shares and len(lines) == self._line_count:
+        if shares:
+            fork._lines, fork._shares_lines = self._without_idle_lines(lines), True
+            fork._line_count = self._line_count
             fork._positions, fork._cache = self._positions, self._cache
             return fork
         fork._positions = self._positions_of(lines)[:, :keys]
@@ -176,7 +175,8 @@ class SharedRows(Rows):
             )
         )
         self._lengths = torch.cat([part._lengths for part in parts])
-        self._lines = torch.arange(len(self._lengths))
+        self._line_count = len(self._lengths)
+        self._lines = torch.arange(self._line_count)
         layers: Any = zip(*(part._cache.layers for part in parts), strict=True)
         with torch.inference_mode():
             for first, *behind in layers:
@@ -186,15 +186,31 @@ class SharedRows(Rows):
     def keep(self, rows: Sequence[int]) -> None:
         """See `Rows.keep`; rows must not share lines."""
         chosen = torch.tensor(rows)
-        places = (chosen != torch.arange(len(rows))).nonzero()[:, 0]
-        moved = [each.to(self._model.device) for each in (places, chosen[places])]
-        self._positions = self._positions_of(chosen)
+        self._move_lines(chosen)
         self._visible, self._lengths = self._visible[chosen], self._lengths[chosen]
         self._lines = torch.arange(len(rows))
+
+    def _without_idle_lines(self, lines: torch.Tensor) -> torch.Tensor:
+        """Drop lines other than these, once they are many, and return where these are then."""
+        used = lines.unique()
+        if self._line_count - len(used) < _MAX_IDLE_LINES * self._line_count:
+            return lines
+        # The last ones move to the places of those that leave.
+        order, new_lines = torch.arange(len(used)), torch.arange(self._line_count)
+        places, moved = order[~torch.isin(order, used)], used[used >= len(used)]
+        order[places], new_lines[moved] = moved, places
+        self._move_lines(order)
+        return new_lines[lines]
+
+    def _move_lines(self, order: torch.Tensor) -> None:
+        """Leave these lines, in this order; one that keeps its place is not copied."""
+        places = (order != torch.arange(len(order))).nonzero()[:, 0]
+        moved = [each.to(self._model.device) for each in (places, order[places])]
+        self._positions, self._line_count = self._positions_of(order), len(order)
         layers: Any = self._cache.layers
         with torch.inference_mode():
             for layer in layers:
-                layer.keep(len(rows), *moved)
+                layer.keep(len(order), *moved)
 
     def _positions_of(self, lines: torch.Tensor) -> torch.Tensor:
         return self._positions if len(self._positions) == 1 else self._positions[lines]

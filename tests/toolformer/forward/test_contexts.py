@@ -159,6 +159,41 @@ def test_a_row_that_forgets_what_was_not_fed_goes_on_behind_what_was(monkeypatch
     assert seen[1:] == [[[0, 9, 8, 6]]]
 
 
+def test_lines_of_ended_texts_leave_once_they_are_an_eighth():
+    cache = NETWORK.contexts(12)
+    texts = [[0, *range(20, 20 + length)] for length in range(4, 16)]
+    cache.feed(texts)
+    left = list(range(12))
+    cache = cache.fork(left, [len(text) for text in texts], shares=True)
+    lines_fed = []
+    for step, gone in enumerate([{3}, set(), {0, 11}, {6}, {1, 2, 4, 5}]):
+        # Two rows of each text, of which the first goes on.
+        rows = [row for row, text in enumerate(left) if text not in gone for _ in range(2)]
+        left = [text for text in left if text not in gone]
+        cache, before = cache.fork(rows, shares=True), NETWORK.tokens_fed
+        tokens = [[30 + step], [60 + step]] * len(left)
+        logits = fed(cache, tokens)
+        lines_fed.append((NETWORK.tokens_fed - before) // 2)
+        for place, text in enumerate(left):
+            for row, token in enumerate((30 + step, 60 + step)):
+                assert_goes_on(logits[2 * place + row], NETWORK, [*texts[text], token])
+            texts[text].append(30 + step)
+        cache = cache.fork(range(0, len(rows), 2), shares=True)
+    assert lines_fed == [12, 12, 9, 9, 4]
+
+
+def test_lines_that_stay_are_not_copied_when_others_leave():
+    cache = NETWORK.contexts(8)
+    cache.feed([[0, 9 + text, 8, 7] for text in range(8)])
+    layers: Any = cache._cache.layers
+    before = [(layer.keys.data_ptr(), layer.keys.clone()) for layer in layers]
+    cache = cache.fork([0, 3, 4, 5, 6, 7], shares=True)
+    for layer, (place, keys) in zip(cache._cache.layers, before, strict=True):
+        assert layer.keys.data_ptr() == place
+        # The last lines are at the places of those that left.
+        assert torch.equal(layer.keys, keys[[0, 6, 7, 3, 4, 5]])
+
+
 def test_hidden_keys_are_thrown_out():
     cache = SharedRows(NETWORK, 2)
     steady, forgetful = [0], [0]
