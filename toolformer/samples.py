@@ -75,12 +75,14 @@ class CallReader:
                     return index + 1
         return None
 
+    @staticmethod
+    def may_finish(token_text: str) -> bool:
+        """Whether a sample can end with a token of this text."""
+        return any(mark in token_text for mark in ("]", "\n", "[", ")"))
+
     def is_finished(self, token_texts: Sequence[str]) -> bool:
         """Whether the sampled tokens so far need no continuation."""
-        newest = token_texts[-1]
-        if not any(mark in newest for mark in ("]", "\n", "[", ")")):
-            return False
-        return self.end("".join(token_texts)) is not None
+        return self.may_finish(token_texts[-1]) and self.end("".join(token_texts)) is not None
 
 
 def forced_text(tool_name: str, *, is_constrained: bool) -> list[str]:

@@ -174,7 +174,7 @@ def sample_calls(
         ]
     # Neither end of a text nor another special token is text, so none is part of a call.
     ends = model.end_ids | model.tokenizer.special_ids
-    is_closed = CallReader(sampling.is_constrained).is_finished
+    reader, token_text = CallReader(sampling.is_constrained), model.tokenizer.token_text
     if sampled:
         texts.sample(
             [each.place for each in sampled],
@@ -184,7 +184,10 @@ def sample_calls(
             ),
             max_new_tokens=sampling.max_new_tokens,
             temperature=sampling.temperature,
-            is_finished=lambda branch: branch.tokens[-1] in ends or is_closed(branch.token_texts),
+            may_finish=lambda token: token in ends or reader.may_finish(token_text(token)),
+            is_finished=lambda branch: (
+                branch.tokens[-1] in ends or reader.is_finished(branch.token_texts)
+            ),
         )
     if branches is not None:
         branches += itertools.chain.from_iterable(each.branches for each in sampled)

@@ -90,6 +90,7 @@ class Texts(Protocol):
         forced_ids: Sequence[int],
         max_new_tokens: int,
         temperature: float,
+        may_finish: Callable[[int], bool],
         is_finished: Callable[[Branch], bool],
     ) -> None:
         """Sample continuations of the texts; the branches are filled in place.
@@ -99,6 +100,7 @@ class Texts(Protocol):
             groups: the branches that start at each place.
             forced_ids: tokens before what is sampled; at least one.
             temperature: 1 is the model's own distribution.
+            may_finish: whether a branch can end with a token; if not, no branch is asked.
             is_finished: whether a branch ends with its last token.
 
         Paper: §2, "Sampling API Calls".

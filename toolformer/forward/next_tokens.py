@@ -48,7 +48,7 @@ class LocalNextTokens:
         self, uniform: float, temperature: float, *, top_p: float = 1.0, banned: int | None = None
     ) -> int:
         """See `NextTokens.drawn`."""
-        logits, uniforms = self.logits.clone(), np.array([uniform])
+        logits = self.logits.clone()
         if top_p < 1:
             chances = (logits.double() / temperature).softmax(dim=-1)
             ranked, order = chances.sort(descending=True, stable=True)
@@ -58,8 +58,10 @@ class LocalNextTokens:
             logits[banned] = float("-inf")
             if logits.max() == float("-inf"):
                 return self.likeliest_but([banned])
-        (token,), _ = sample_tokens(logits[None], uniforms, rows=[0], temperature=temperature)
-        return token
+        tokens, _ = sample_tokens(
+            logits[None], np.array([uniform]), rows=np.array([0]), temperature=temperature
+        )
+        return int(tokens[0])
 
     def kept(self) -> Self:
         """The same for longer than a step: the logits of the other rows can be freed."""
@@ -119,8 +121,8 @@ def ranks(logits: torch.Tensor, token: int) -> tuple[torch.Tensor, torch.Tensor]
 
 
 def sample_tokens(
-    logits: torch.Tensor, uniforms: np.ndarray, *, rows: Sequence[int], temperature: float
-) -> tuple[list[int], list[float]]:
+    logits: torch.Tensor, uniforms: np.ndarray, *, rows: np.ndarray, temperature: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw tokens by inverting the cumulative distribution at given numbers.
 
     Args:
@@ -130,7 +132,7 @@ def sample_tokens(
         temperature: above 0.
 
     Returns:
-        Tokens, and their log-probabilities at temperature 1 in nats.
+        Tokens, and their log-probabilities at temperature 1 in nats, of shape `(branches,)`.
     """
     total = torch.logsumexp(logits, dim=-1, keepdim=True)
     scaled, normaliser = logits, total
@@ -140,32 +142,39 @@ def sample_tokens(
     head_size = min(_HEAD_TOKENS, logits.shape[-1])
     top, order = torch.topk(scaled, head_size, dim=-1)
     cumulated = torch.exp(top.double() - normaliser.double()).cumsum(dim=-1)
-    row = torch.tensor(rows, device=logits.device)
+    row = torch.from_numpy(rows).to(logits.device)
     drawn = torch.from_numpy(uniforms).to(logits.device)[:, None]
     places = torch.searchsorted(cumulated[row], drawn, right=True)[:, 0]
     tokens = order[row, places.clamp(max=head_size - 1)]
-    chosen = logits[row, tokens] - total[row, 0]
-    # To the host at once: it waits for the device each time. Doubles hold all of them exactly.
-    numbers = torch.stack([tokens.double(), chosen.double(), places.double()]).tolist()
-    found, log_probabilities = list(map(int, numbers[0])), numbers[1]
-    for index, place in enumerate(numbers[2]):
-        if place >= head_size:
-            node = rows[index]
-            found[index] = _token_of_the_tail(
-                scaled[node], order[node], normaliser[node], drawn[index] - cumulated[node, -1]
-            )
-            log_probabilities[index] = float(logits[node, found[index]] - total[node, 0])
-    return found, log_probabilities
+    found, log_probabilities, places = _on_host(tokens, logits[row, tokens] - total[row, 0], places)
+    if len(in_tail := np.flatnonzero(places >= head_size)):
+        row, drawn = (each[torch.from_numpy(in_tail).to(each.device)] for each in (row, drawn))
+        remaining = drawn - cumulated[row, -1:]
+        tokens = _tokens_of_the_tail(scaled[row], order[row], normaliser[row], remaining)
+        found[in_tail], log_probabilities[in_tail] = _on_host(
+            tokens, logits[row, tokens] - total[row, 0]
+        )
+    return found.astype(int), log_probabilities
 
 
-def _token_of_the_tail(
+def _on_host(*numbers: torch.Tensor) -> np.ndarray:
+    """All at once, since the host waits for the device each time. Doubles hold them exactly."""
+    return torch.stack([each.double() for each in numbers]).cpu().numpy()
+
+
+def _tokens_of_the_tail(
     scaled: torch.Tensor, head: torch.Tensor, normaliser: torch.Tensor, remaining: torch.Tensor
-) -> int:
-    probabilities = torch.exp(scaled.double() - normaliser.double())
-    probabilities[head] = 0.0
-    cumulated = probabilities.cumsum(dim=-1)
-    token = int(torch.searchsorted(cumulated, remaining, right=True)[0])
-    if token < len(cumulated):
-        return token
+) -> torch.Tensor:
+    """Return the tokens at which the probability beyond the head reaches what remains.
+
+    Args:
+        scaled: float32, shape `(draws, vocabulary)`.
+        head: the likeliest tokens, best first, shape `(draws, head)`.
+        normaliser, remaining: shape `(draws, 1)`.
+    """
+    # In place: probabilities of a whole vocabulary take twice the memory of its logits.
+    probabilities = scaled.double().sub_(normaliser.double()).exp_()
+    cumulated = probabilities.scatter_(1, head, 0.0).cumsum_(dim=1)
+    tokens = torch.searchsorted(cumulated, remaining, right=True)
     # Rounding can leave the number just above the sum; the likeliest token then.
-    return int(head[0])
+    return torch.where(tokens < cumulated.shape[1], tokens, head[:, :1])[:, 0]

@@ -8,7 +8,7 @@ The last token of a text is not fed: no branch starts behind it.
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import accumulate, groupby
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -75,6 +75,7 @@ class ReadTexts:
         forced_ids: Sequence[int],
         max_new_tokens: int,
         temperature: float,
+        may_finish: Callable[[int], bool],
         is_finished: Callable[[Branch], bool],
     ) -> None:
         """See `Texts.sample`.
@@ -86,29 +87,46 @@ class ReadTexts:
             step 2:  …                       finished branches have left
         """
         model = self._model
+        branches = [branch for group in groups for branch in group]
+        uniforms = np.stack([branch.uniforms[:max_new_tokens] for branch in branches])
+        tokens, log_probabilities = np.zeros(uniforms.shape, dtype=int), np.zeros(len(branches))
+        # Of each token of the vocabulary; -1 before it is drawn.
+        may_end = np.full(model.text_config.vocab_size, -1, dtype=np.int8)
+
+        def fill(index: int, count: int) -> Branch:
+            branch = branches[index]
+            branch.tokens = tokens[index, :count].tolist()
+            branch.token_texts = list(map(model.tokenizer.token_text, branch.tokens))
+            branch.log_probability = float(log_probabilities[index])
+            return branch
+
+        # The branches that go on, in the order of their nodes, and these.
+        active = np.arange(len(branches))
+        nodes = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
         with torch.inference_mode():
             rows = self.contexts(places, shares=True)
             states = rows.feed([forced_ids] * len(groups))
-            # In the order of their nodes.
-            active = [(node, branch) for node, group in enumerate(groups) for branch in group]
             for step in range(max_new_tokens):
-                drawn = _draw(model, states, active, step, temperature)
-                for (_, branch), (token, log_probability) in zip(active, drawn, strict=True):
-                    branch.tokens.append(token)
-                    branch.token_texts.append(model.tokenizer.token_text(token))
-                    branch.log_probability += log_probability
+                newest, chosen = _draw(model, states, nodes, uniforms[active, step], temperature)
+                tokens[active, step] = newest
+                log_probabilities[active] += chosen
+                for token in np.unique(newest[may_end[newest] < 0]).tolist():
+                    may_end[token] = may_finish(token)
+                goes_on = may_end[newest] == 0
+                for at in np.flatnonzero(~goes_on):
+                    branch = fill(active[at], step + 1)
                     branch.is_finished = is_finished(branch)
-                active = [(node, branch) for node, branch in active if not branch.is_finished]
-                if not active or step == max_new_tokens - 1:
-                    return
-                nodes: dict[tuple[int, int], int] = {}
-                active = [
-                    (nodes.setdefault((node, branch.tokens[-1]), len(nodes)), branch)
-                    for node, branch in active
-                ]
-                active.sort(key=lambda pair: pair[0])
-                rows = rows.fork([node for node, _ in nodes], shares=True)
-                states = rows.feed([[token] for _, token in nodes])
+                    goes_on[at] = not branch.is_finished
+                active, nodes, newest = active[goes_on], nodes[goes_on], newest[goes_on]
+                if not len(active) or step == max_new_tokens - 1:
+                    break
+                of_branch, first = _distinct(nodes, newest)
+                rows = rows.fork(nodes[first].tolist(), shares=True)
+                states = rows.feed(newest[first, None].tolist())
+                by_node = of_branch.argsort(kind="stable")
+                active, nodes = active[by_node], of_branch[by_node]
+        for index in active.tolist():
+            fill(index, max_new_tokens)
 
     def continuation_losses(self, continuations: Sequence[Continuation]) -> list[list[float]]:
         """See `Texts.continuation_losses`; they are fed as one batch."""
@@ -135,24 +153,44 @@ class ReadTexts:
 def _draw(
     model: Network,
     states: torch.Tensor,
-    active: Sequence[tuple[int, Branch]],
-    step: int,
+    nodes: np.ndarray,
+    uniforms: np.ndarray,
     temperature: float,
-) -> list[tuple[int, float]]:
-    """The next token of every branch with its log-probability, some nodes at a time."""
-    drawn: list[tuple[int, float]] = []
+) -> tuple[np.ndarray, np.ndarray]:
+    """The next token of every branch with its log-probability, some nodes at a time.
+
+    Args:
+        states: shape `(nodes, hidden)`.
+        nodes, uniforms: of each branch, in the order of the nodes; shape `(branches,)`.
+    """
     size = model.logit_rows
-    for first, chunk in groupby(active, key=lambda pair: pair[0] // size * size):
-        chunk_branches = list(chunk)
-        logits = model.logits(states[first : first + size])
-        tokens, log_probabilities = sample_tokens(
-            logits,
-            np.array([branch.uniforms[step] for _, branch in chunk_branches]),
-            rows=[node - first for node, _ in chunk_branches],
-            temperature=temperature,
+    edges = np.searchsorted(nodes, range(size, len(states), size))
+    chunks = zip(states.split(size), np.split(nodes, edges), np.split(uniforms, edges), strict=True)
+    drawn = [
+        sample_tokens(
+            model.logits(of_chunk), numbers, rows=rows - index * size, temperature=temperature
         )
-        drawn.extend(zip(tokens, log_probabilities, strict=True))
-    return drawn
+        for index, (of_chunk, rows, numbers) in enumerate(chunks)
+    ]
+    tokens, log_probabilities = zip(*drawn, strict=True)
+    return np.concatenate(tokens), np.concatenate(log_probabilities)
+
+
+def _distinct(nodes: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number the distinct pairs of node and token in the order of their first branches.
+
+    Returns:
+        The number of each branch's pair, and the first branch of each pair.
+
+    Example:
+        >>> numbers, first = _distinct(np.array([0, 0, 0, 1]), np.array([7, 5, 7, 7]))
+        >>> numbers.tolist(), first.tolist()
+        ([0, 1, 0, 2], [0, 1, 3])
+    """
+    pairs = nodes * (tokens.max() + 1) + tokens
+    _, first, number = np.unique(pairs, return_index=True, return_inverse=True)
+    order = first.argsort()
+    return order.argsort()[number], first[order]
 
 
 def new_rows(model: Network, rows: int) -> Rows:

@@ -224,6 +224,7 @@ class ServedTexts:
         forced_ids: Sequence[int],
         max_new_tokens: int,
         temperature: float,
+        may_finish: Callable[[int], bool],
         is_finished: Callable[[Branch], bool],
     ) -> None:
         """See `Texts.sample`; the seeds of a place count up from its first random number."""
@@ -242,7 +243,7 @@ class ServedTexts:
                     branch.tokens.append(token)
                     branch.token_texts.append(tokenizer.token_text(token))
                     branch.log_probability += log_probability
-                    branch.is_finished = is_finished(branch)
+                    branch.is_finished = may_finish(token) and is_finished(branch)
                     if branch.is_finished:
                         break
                 is_cut = len(branch.tokens) < max_new_tokens and not branch.is_finished

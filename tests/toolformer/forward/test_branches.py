@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.toolformer.architectures import windows_of
 from toolformer import reference
@@ -39,6 +41,7 @@ def sample(model, texts, groups, places=PLACES, *, max_new_tokens=8, is_finished
         forced_ids=model.tokenizer.encode_pieces(FORCED),
         max_new_tokens=max_new_tokens,
         temperature=1.0,
+        may_finish=lambda token: True,
         is_finished=is_finished or (lambda branch: False),
     )
 
@@ -101,24 +104,30 @@ def test_chunks_of_the_output_layer_do_not_mix_up_branches(llama, monkeypatch):
     assert_literal(llama, groups)
 
 
-@pytest.mark.parametrize("logit_rows", [4, 1000])
-def test_numbers_come_to_the_host_once_a_question(llama, monkeypatch, logit_rows):
-    monkeypatch.setattr(type(llama), "logit_rows", logit_rows)
-    waits = []
+@pytest.fixture
+def waits(monkeypatch) -> list[torch.Tensor]:
+    """Return the tensors of which numbers came to the host."""
+    found = []
 
     def counted(method):
-        return lambda tensor, *given: waits.append(tensor) or method(tensor, *given)
+        return lambda tensor, *given: found.append(tensor) or method(tensor, *given)
 
     for name in ("tolist", "item", "nonzero", "cpu", "__int__", "__float__", "__bool__"):
         monkeypatch.setattr(torch.Tensor, name, counted(getattr(torch.Tensor, name)))
     monkeypatch.setattr(torch, "nonzero", counted(torch.nonzero))
+    return found
+
+
+@pytest.mark.parametrize("logit_rows", [4, 1000])
+def test_numbers_come_to_the_host_once_a_question(llama, monkeypatch, waits, logit_rows):
+    monkeypatch.setattr(type(llama), "logit_rows", logit_rows)
     texts = read_texts(llama, TEXTS[:1])
     places = [Place(0, position) for position in range(20)]
     logits = torch.randn(9, 200)
     for question in (
         lambda: texts.losses([(place, 5) for place in places]),
         lambda: texts.ranks(places, 5),
-        lambda: sample_tokens(logits, np.linspace(0, 0.9, 9), rows=range(9), temperature=1.0),
+        lambda: sample_tokens(logits, np.linspace(0, 0.9, 9), rows=np.arange(9), temperature=1.0),
     ):
         waits.clear()
         question()
@@ -175,13 +184,13 @@ def test_sampling_inverts_the_cumulative_distribution(vocabulary, temperature):
     logits = torch.randn(40, vocabulary, generator=generator)
     uniforms = np.random.default_rng(vocabulary).random(40)
     tokens, log_probabilities = sample_tokens(
-        logits, uniforms, rows=range(len(uniforms)), temperature=temperature
+        logits, uniforms, rows=np.arange(40), temperature=temperature
     )
     expected = [
         literal_token(row, uniform, temperature)
         for row, uniform in zip(logits, uniforms, strict=True)
     ]
-    assert tokens == expected
+    assert tokens.tolist() == expected
     # Whatever the temperature of the draw, the model's own probability is reported.
     own = torch.log_softmax(logits, dim=-1)
     assert log_probabilities == pytest.approx(
@@ -189,14 +198,53 @@ def test_sampling_inverts_the_cumulative_distribution(vocabulary, temperature):
     )
 
 
+def token_drawn_alone(logits: torch.Tensor, uniform: float, temperature: float) -> int:
+    """Return the token of one row, shape `(1, vocabulary)`, by itself."""
+    (scaled,), (normaliser,) = logits / temperature, (logits / temperature).logsumexp(dim=-1)
+    top, order = scaled.topk(256)
+    cumulated = torch.exp(top.double() - normaliser.double()).cumsum(0)
+    place = int(torch.searchsorted(cumulated, uniform, right=True))
+    if place < len(order):
+        return int(order[place])
+    probabilities = torch.exp(scaled.double() - normaliser.double())
+    probabilities[order] = 0.0
+    remaining = uniform - float(cumulated[-1])
+    token = int(torch.searchsorted(probabilities.cumsum(0), remaining, right=True))
+    return token if token < len(scaled) else int(order[0])
+
+
+@given(
+    seed=st.integers(0, 1000),
+    spread=st.sampled_from([0.0, 0.5, 2.0, 6.0]),
+    temperature=st.sampled_from([0.7, 1.0]),
+    branches=st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1, exclude_max=True)), min_size=1),
+)
+def test_tokens_drawn_together_equal_those_drawn_alone(seed, spread, temperature, branches):
+    logits = torch.randn(4, 600, generator=torch.Generator().manual_seed(seed)) * spread
+    rows, uniforms = map(np.array, zip(*branches, strict=True))
+    tokens, log_probabilities = sample_tokens(logits, uniforms, rows=rows, temperature=temperature)
+    assert tokens.tolist() == [
+        token_drawn_alone(logits[row : row + 1], uniform, temperature) for row, uniform in branches
+    ]
+    own = (logits - logits.logsumexp(dim=1, keepdim=True))[rows, tokens]
+    assert log_probabilities.tolist() == own.tolist()
+
+
+def test_all_draws_beyond_the_likeliest_come_to_the_host_at_once(waits):
+    sample_tokens(
+        torch.zeros(9, 700), np.linspace(0, 0.99, 90), rows=np.arange(90) % 9, temperature=1.0
+    )
+    assert len(waits) == 2
+
+
 @pytest.mark.parametrize("vocabulary", [5, 256, 700])
 def test_the_ends_of_the_unit_interval_draw_possible_tokens(vocabulary):
     logits = torch.randn(50, vocabulary, generator=torch.Generator().manual_seed(1)) * 3
     logits[:, 2] = -torch.inf
-    lowest, _ = sample_tokens(logits, np.zeros(50), rows=range(50), temperature=1.0)
-    assert lowest == logits.argmax(dim=-1).tolist()
+    lowest, _ = sample_tokens(logits, np.zeros(50), rows=np.arange(50), temperature=1.0)
+    assert lowest.tolist() == logits.argmax(dim=-1).tolist()
     highest, log_probabilities = sample_tokens(
-        logits, np.full(50, np.nextafter(1.0, 0.0)), rows=range(50), temperature=1.0
+        logits, np.full(50, np.nextafter(1.0, 0.0)), rows=np.arange(50), temperature=1.0
     )
     assert all(0 <= token < vocabulary for token in highest)
     assert np.isfinite(log_probabilities).all()

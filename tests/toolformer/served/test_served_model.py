@@ -53,6 +53,7 @@ def sample(read, places, groups, *, tokens: int, temperature=1.0, is_finished=No
         forced_ids=FORCED,
         max_new_tokens=tokens,
         temperature=temperature,
+        may_finish=lambda token: True,
         is_finished=is_finished or (lambda branch: len(branch.tokens) == tokens),
     )
 
