@@ -70,7 +70,12 @@ ui: $(STAMP)  ## `dagster dev` on the loopback address (UI_PORT=3000)
 # Two tests at a time, each with one thread: two with two threads would wait for each other's.
 # Files come in their order: those of tests/assets take longest, and at the end one worker would be
 # left alone with them.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --durations 20 -p no:langsmith_plugin
+# Their files are in memory where that has room: each commit to a database waits for a disk.
+ifndef TMPDIR
+MEMORY := $(shell awk '/^MemAvailable/ { exit $$2 < 8 * 2 ^ 20 }' /proc/meminfo 2>/dev/null \
+  && df --output=avail -k /dev/shm 2>/dev/null | awk 'END { exit $$1 < 4 * 2 ^ 20 }' && echo /dev/shm)
+endif
+PYTEST := $(if $(MEMORY),TMPDIR=$(MEMORY) )OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --durations 20 -p no:langsmith_plugin
 
 test: $(STAMP)  ## All tests but the simulated cluster
 	$(PYTEST)
