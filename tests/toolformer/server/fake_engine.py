@@ -118,11 +118,14 @@ class FakeText:
 
 
 class FakeBatch:
-    def __init__(self, model: object = None, *, max_active: int = 4, max_waiting: int = 4):
-        self.max_active, self._most = max_active, max_active + max_waiting
+    def __init__(
+        self, model: object = None, *, max_active: int | None = None, max_waiting: int = 4
+    ):
+        self.max_active = max_active or 4
+        self._most = self.max_active + max_waiting
         self.requests: list[LiveRequest] = []
         self._texts: list[FakeText] = []
-        self._pool = ThreadPoolExecutor(max_active)
+        self._pool = ThreadPoolExecutor(self.max_active)
         self._is_closed = False
 
     @property
