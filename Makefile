@@ -11,6 +11,8 @@ TORCH_VERSION := 2.13.0
 # alone) or auto: default where an NVIDIA driver is found, else cpu.
 TORCH ?= auto
 TORCH_BUILD := $(if $(filter auto,$(TORCH)),$(if $(shell command -v nvidia-smi 2>/dev/null),default,cpu),$(TORCH))
+# pip compiles one file after the other; compileall uses all cores, at the end.
+INSTALL := $(BIN)/pip install --quiet --no-compile
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 export TOOLFORMER_HOME ?= $(CURDIR)/data
@@ -41,17 +43,19 @@ $(DEPENDENCIES): requirements.lock
 	  { echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) --version). Set PYTHON=…"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 ifeq ($(TORCH_BUILD),cpu)
-	$(BIN)/pip install --quiet --no-deps --retries 0 --extra-index-url $(TORCH_CPU_INDEX) torch==$(TORCH_VERSION) \
-	  || $(BIN)/pip install --quiet --no-deps torch==$(TORCH_VERSION)
+	$(INSTALL) --no-deps --retries 0 --extra-index-url $(TORCH_CPU_INDEX) torch==$(TORCH_VERSION) \
+	  || $(INSTALL) --no-deps torch==$(TORCH_VERSION)
 else ifneq ($(TORCH_BUILD),none)
-	$(BIN)/pip install --quiet torch==$(TORCH_VERSION)
+	$(INSTALL) torch==$(TORCH_VERSION)
 endif
-	$(BIN)/pip install --quiet --no-deps -r requirements.lock
+	$(INSTALL) --no-deps -r requirements.lock
 ifneq ($(TORCH_BUILD),none)
 # A Python for which no CPU build was found has the CUDA build, which needs what it declares.
 	@$(BIN)/python -c 'import torch' 2>/dev/null \
 	  || $(BIN)/pip install --quiet -c requirements.lock torch==$(TORCH_VERSION)
 endif
+# Some packages hold files for other versions of Python, which cannot be compiled.
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
 $(STAMP): $(DEPENDENCIES) pyproject.toml
