@@ -76,9 +76,6 @@ def _new_homes_are_copies(request, monkeypatch, first_home: Path, models_folder:
         named = partial(_with_views, first_home / "views.duckdb", relations.write_database)
         monkeypatch.setattr(relations, "write_database", named)
         monkeypatch.setattr(relations, "is_current", lambda _, database: database.exists())
-    if sql := sys.modules.get("dagster._core.storage.sql"):
-        read = partial(_read_once, sql.ScriptDirectory.from_config)
-        monkeypatch.setattr(sql.ScriptDirectory, "from_config", read)
     if internals := sys.modules.get("assets.dagster_internals"):
         records = internals.SqliteEventLogStorage
         tables = _with_tables(first_home / "run.db", records._initdb)
@@ -143,17 +140,6 @@ def _with_tables(first: Path, create: Callable[..., None]) -> Callable[..., None
             shutil.copy(file, first)
 
     return created
-
-
-_MIGRATIONS: dict[str, Any] = {}
-
-
-def _read_once(read: Callable[[Any], Any], config: Any) -> Any:
-    """The migrations of Dagster's tables, which it reads anew for each database."""
-    folder = config.get_main_option("script_location")
-    if folder not in _MIGRATIONS:
-        _MIGRATIONS[folder] = read(config)
-    return _MIGRATIONS[folder]
 
 
 def happens(what: Callable[[], object], *, seconds: float = 30) -> bool:
