@@ -11,7 +11,7 @@ TORCH_VERSION := 2.13.0
 # alone) or auto: default where an NVIDIA driver is found, else cpu.
 TORCH ?= auto
 TORCH_BUILD := $(if $(filter auto,$(TORCH)),$(if $(shell command -v nvidia-smi 2>/dev/null),default,cpu),$(TORCH))
-# pip compiles one file after the other; compileall uses all cores, at the end.
+# Python compiles what it imports. Most modules that are installed are never imported.
 INSTALL := $(BIN)/pip install --quiet --no-compile
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
@@ -54,8 +54,6 @@ ifneq ($(TORCH_BUILD),none)
 	@$(BIN)/python -c 'import torch' 2>/dev/null \
 	  || $(BIN)/pip install --quiet -c requirements.lock torch==$(TORCH_VERSION)
 endif
-# Some packages hold files for other versions of Python, which cannot be compiled.
-	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
 $(STAMP): $(DEPENDENCIES) pyproject.toml
