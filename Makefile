@@ -11,14 +11,14 @@ TORCH_VERSION := 2.13.0
 # alone) or auto: default where an NVIDIA driver is found, else cpu.
 TORCH ?= auto
 TORCH_BUILD := $(if $(filter auto,$(TORCH)),$(if $(shell command -v nvidia-smi 2>/dev/null),default,cpu),$(TORCH))
-# Python compiles what it imports. Most modules that are installed are never imported.
-INSTALL := $(BIN)/pip install --quiet --no-compile
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 export TOOLFORMER_HOME ?= $(CURDIR)/data
 export DAGSTER_HOME := $(or $(TOOLFORMER_CACHE),$(TOOLFORMER_HOME))/dagster
 # Nothing is fetched from a model hub at run time.
 export HF_HUB_OFFLINE := 1
+# Python compiles what it imports. Most modules that pip installs are never imported.
+export PIP_COMPILE ?= 0
 # Threads spin briefly when they wait for each other, then sleep: spinning for long, as is the
 # default, slows two runs on the same cores down tenfold; sleeping at once halves the speed of one.
 export GOMP_SPINCOUNT ?= 10000
@@ -43,12 +43,12 @@ $(DEPENDENCIES): requirements.lock
 	  { echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) --version). Set PYTHON=…"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 ifeq ($(TORCH_BUILD),cpu)
-	$(INSTALL) --no-deps --retries 0 --extra-index-url $(TORCH_CPU_INDEX) torch==$(TORCH_VERSION) \
-	  || $(INSTALL) --no-deps torch==$(TORCH_VERSION)
+	$(BIN)/pip install --quiet --no-deps --retries 0 --extra-index-url $(TORCH_CPU_INDEX) torch==$(TORCH_VERSION) \
+	  || $(BIN)/pip install --quiet --no-deps torch==$(TORCH_VERSION)
 else ifneq ($(TORCH_BUILD),none)
-	$(INSTALL) torch==$(TORCH_VERSION)
+	$(BIN)/pip install --quiet torch==$(TORCH_VERSION)
 endif
-	$(INSTALL) --no-deps -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps -r requirements.lock
 ifneq ($(TORCH_BUILD),none)
 # A Python for which no CPU build was found has the CUDA build, which needs what it declares.
 	@$(BIN)/python -c 'import torch' 2>/dev/null \
