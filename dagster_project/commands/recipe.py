@@ -34,7 +34,7 @@ _REPORT = ("report",)
 _CONTROLS = (PLAIN, SHUFFLED)
 # Time of the demo's later commands in that of its annotation: alike on all measured machines.
 _TIMES_ANNOTATION = {"train": 1.3, "evaluate": 0.5, "report": 0.07}
-_DEMO_TAKES = "On two cores this takes about 5 minutes with AVX-512, and 10 with AVX2."
+_DEMO_TAKES = "On two cores this takes about 10 minutes with AVX2, and less with AVX-512."
 # What is asked by the benchmarks that come with the project.
 _ASKED = {
     SUMS: "sums in sentences that it was not trained on",
