@@ -1,1 +1,1 @@
-"""Modules that every package may import; they import nothing of ours."""
+"""Helpers that every package may import; they import no other package of the project."""

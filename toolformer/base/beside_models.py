@@ -1,8 +1,8 @@
 """Names of files in a model directory."""
 
-# Says how a model is decoded, which is no part of its identity.
+# Settings for decoding with a model. They are not part of the model's identity.
 MIN_CALL_PROBABILITY_FILE = "min_call_probability.json"
-# Says how a model was trained, which is part of its identity.
+# Record of a model's training. It is part of the model's identity.
 RECORD_FILE = "toolformer.json"
-# Transformers applies it if PEFT is installed, and otherwise reports missing weights only.
+# Transformers applies an adapter if PEFT is installed; otherwise it only reports missing weights.
 ADAPTER_FILE = "adapter_config.json"

@@ -1,4 +1,4 @@
-"""Digests of values and files; Python's own `hash` is salted per process."""
+"""Computes digests of values and files. Python's `hash` is salted per process, so it cannot."""
 
 import hashlib
 import json
@@ -12,34 +12,29 @@ from toolformer.base.named_files import check_regular
 from toolformer.base.whole_files import write_whole
 
 _LOGGER = logging.getLogger(__name__)
-# No text that is digested contains it, so two values never look like two others.
+# No digested text contains this character, so different values never join to the same text.
 _SEPARATOR = "\x1f"
-# A file that changed more recently may change again within one tick of the file system's clock.
+# A file that changed more recently may change again within one tick of the file system's clock,
+# so its digest is not cached.
 _SETTLED_SECONDS = 2
-# Each process reads a smaller file again, in a tenth of a second.
+# Digests of smaller files are not shared between processes: computing one takes 0.1 seconds.
 _STORED_BYTES = 2**27
-# The digest of a file by its state, by resolved path; and where other processes find it.
+# {resolved path: {state: digest}}, and the folder where processes share these digests.
 _known: dict[Path, dict[str, str]] = {}
 _folders: list[Path] = []
 
 
 def digest(*parts: object, size: int = 16, separator: str = _SEPARATOR) -> bytes:
-    """Return the BLAKE2b, of `size` bytes, of some values written as text and joined."""
+    """Return the BLAKE2b digest, of `size` bytes, of the values' texts joined by `separator`."""
     return digest_of_bytes(separator.join(map(str, parts)).encode(), size=size)
 
 
 def digest_of_bytes(content: bytes, *, size: int = 16) -> bytes:
-    """Return the BLAKE2b of some bytes."""
     return hashlib.blake2b(content, digest_size=size).digest()
 
 
 def hex_digest(*parts: object, size: int = 16) -> str:
-    """Return `digest` in hexadecimal, two characters per byte.
-
-    Example:
-        >>> hex_digest("text", 1, size=4)
-        '776f846f'
-    """
+    """Return `digest` in hexadecimal, two characters per byte."""
     return digest(*parts, size=size).hex()
 
 
@@ -49,30 +44,19 @@ def number_digest(*parts: object, size: int = 8, separator: str = _SEPARATOR) ->
 
 
 def hex_digest_of_file(file: Path) -> str:
-    """Return the BLAKE2b of a file in hexadecimal.
-
-    Raises:
-        OSError: it cannot be read, or is no regular file.
-    """
+    """Return the BLAKE2b digest of a regular file in hexadecimal."""
     check_regular(file)
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def keep_file_digests_in(folder: Path) -> None:
-    """Share what `file_digest` reads of large files with other processes, in a folder."""
+    """Share the digests of large files with other processes, through files in a folder."""
     _folders[:] = [folder]
 
 
 def file_digest(file: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal, computed once until the file changes.
-
-    It counts as changed if its inode, size, mtime or ctime is another: whoever edits a file and
-    restores its size and mtime still changes its ctime.
-
-    Raises:
-        OSError: it cannot be read, or is no regular file.
-    """
+    """Return the SHA-256 digest of a file, cached until its inode, size, mtime or ctime changes."""
     check_regular(file)
     path = file.resolve()
     state, size = _state(path), path.stat().st_size
@@ -84,7 +68,7 @@ def file_digest(file: Path) -> str:
     if state in _known.get(path, ()):
         return _known[path][state]
     if size > 2**30:
-        _LOGGER.info("computing the digest of %s once: %.1f GB", path, size / 1e9)
+        _LOGGER.info("computing the digest of %s (%.1f GB), once", path, size / 1e9)
     with path.open("rb") as stream:
         computed = hashlib.file_digest(stream, "sha256").hexdigest()
     is_settled = time.time() - path.stat().st_ctime > _SETTLED_SECONDS

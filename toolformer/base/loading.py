@@ -1,4 +1,4 @@
-"""Turns what goes wrong while a model is loaded and used into errors that say what to do."""
+"""Converts errors of the libraries that load and run models into errors that say what to do."""
 
 import os
 import sys
@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _MAX_CHARACTERS = 300
-# Messages of CUDA, cuBLAS and file mappings that accelerate does not know.
-_SIGNS = ("error: out of memory", "cublas_status_alloc_failed", "cannot allocate memory")
+# Out-of-memory messages of CUDA, cuBLAS and file mappings that accelerate does not recognise.
+_OUT_OF_MEMORY = ("error: out of memory", "cublas_status_alloc_failed", "cannot allocate memory")
 
 
 def prepare_transformers() -> None:
-    """Import transformers such that it downloads nothing and draws no progress bars."""
-    # Read when it is imported.
+    """Import transformers so that it downloads nothing and draws no progress bars."""
+    # Transformers reads this variable when it is imported.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from transformers.utils import logging
 
@@ -22,15 +22,14 @@ def prepare_transformers() -> None:
 
 @contextmanager
 def loading(what: str, refused: Callable[[str], Exception]) -> Iterator[None]:
-    """Refuse a file that a library cannot load in the block.
+    """Raise `refused(sentence)` if the block fails, unless memory ran out.
 
-    Args:
-        refused: makes the error to raise from a sentence without its full stop.
+    The sentence has no full stop. An error that already has the class of `refused` passes through.
     """
     try:
         yield
-    # Transformers raises whatever a wrong value leads to, and tokenizers raises Exception itself:
-    # no list of classes holds them all.
+    # A wrong value can make transformers raise any exception, and tokenizers raises Exception
+    # itself, so no list of classes would be complete.
     except Exception as error:
         if is_out_of_memory(error):
             raise
@@ -43,7 +42,7 @@ def loading(what: str, refused: Callable[[str], Exception]) -> Iterator[None]:
 
 @contextmanager
 def enough_memory(kind: type[Exception], sentences: str) -> Iterator[None]:
-    """Raise an error of a kind, with a message, if memory runs out in the block."""
+    """Raise `kind(sentences)` if memory runs out in the block."""
     try:
         yield
     except Exception as error:
@@ -53,13 +52,13 @@ def enough_memory(kind: type[Exception], sentences: str) -> Iterator[None]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory ran out, of the machine or of the device."""
+    """Return whether the machine or the device ran out of memory."""
     if isinstance(error, MemoryError):
         return True
-    # Only torch raises other kinds.
+    # Only torch reports it by another class.
     if "torch" not in sys.modules or not isinstance(error, RuntimeError):
         return False
     from accelerate.utils.memory import should_reduce_batch_size
 
     text = str(error).lower()
-    return should_reduce_batch_size(error) or any(sign in text for sign in _SIGNS)
+    return should_reduce_batch_size(error) or any(sign in text for sign in _OUT_OF_MEMORY)

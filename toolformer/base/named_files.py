@@ -1,31 +1,23 @@
-"""Reads files that a person names, and refuses devices, pipes and pointers of Git LFS."""
+"""Reads files that users name; refuses devices, pipes and Git LFS pointers."""
 
 import errno
 from pathlib import Path
 
 POINTER_START = b"version https://git-lfs.github.com/spec/"
-IS_POINTER = "it is a pointer of Git LFS: fetch the file itself with `git lfs pull`"
+IS_POINTER = "it is a Git LFS pointer; fetch the file itself with `git lfs pull`"
 
 
 def check_regular(file: Path) -> None:
-    """Refuse what is no regular file, which would be read for ever, and pointers of Git LFS.
-
-    Raises:
-        OSError: it is a folder, a device, a pipe, a socket or a pointer, or does not exist.
-    """
+    """Raise OSError for devices and pipes, whose reading may never end, and Git LFS pointers."""
     if file.exists() and not (file.is_file() or file.is_dir()):
-        raise OSError(errno.EINVAL, "it is no regular file", str(file))
+        raise OSError(errno.EINVAL, "it is not a regular file", str(file))
     with file.open("rb") as stream:
         if stream.read(len(POINTER_START)) == POINTER_START:
             raise OSError(errno.EINVAL, IS_POINTER, str(file))
 
 
 def read_named(file: Path, *, maximum_bytes: int) -> bytes:
-    """Read a regular file.
-
-    Raises:
-        OSError: it cannot be read, is no regular file, or is longer than the maximum.
-    """
+    """Read a regular file; raise OSError if it is longer than `maximum_bytes`."""
     check_regular(file)
     with file.open("rb") as stream:
         content = stream.read(maximum_bytes + 1)

@@ -1,16 +1,11 @@
-"""Suggests what a misspelt name may mean."""
+"""Suggests the known name that a misspelt one may mean."""
 
 from collections.abc import Iterable
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a blank and a sentence with the nearest known name; "" if none is near.
-
-    Example:
-        >>> did_you_mean("wiki_search", ["Calculator", "WikiSearch"]), did_you_mean("x", ["QA"])
-        (" Did you mean 'WikiSearch'?", '')
-    """
-    # Imported here, since every command starts with the modules that may need it.
+    """Return " Did you mean 'X'?" with the nearest known name, or "" if no name is near."""
+    # Every command imports this module at start, and difflib is rarely needed.
     import difflib
 
     by_lower_case = {each.lower(): each for each in known}

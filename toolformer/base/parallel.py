@@ -1,4 +1,4 @@
-"""Runs short waits, such as flushes to a disk, concurrently."""
+"""Runs short blocking operations, such as flushes to disk, concurrently."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,10 +9,10 @@ _T = TypeVar("_T")
 
 
 def in_parallel(function: Callable[[_S], _T], items: Iterable[_S]) -> list[_T]:
-    """Return the results for all items in their order, computed by 16 threads."""
+    """Return the results for all items, in their order, computed by up to 16 threads."""
     items = list(items)
     if len(items) == 1:
-        # Ctrl-C ends what this thread waits for, such as a lock, and no wait of another thread.
+        # Ctrl-C interrupts a wait of the main thread, such as for a lock, but not of a pool thread.
         return [function(items[0])]
     with ThreadPoolExecutor(16) as pool:
         return list(pool.map(function, items))

@@ -1,8 +1,8 @@
-"""Writes files and folders that appear whole: written beside their place, flushed, renamed.
+"""Writes files and folders atomically: to a temporary path, flushed, then renamed.
 
-A kill leaves the old content and temporary files, which `remove_abandoned` removes. While a process
-writes, it holds a lock on one of them, which the kernel releases when the process ends. Containers
-share host names and process ids, so those would not do.
+A killed process leaves the old content and temporary files, which `remove_abandoned` removes. A
+writing process holds a lock on one of the temporary files, which the kernel releases when the
+process ends. Host names and process ids would not do, since containers share them.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# The new content, DuckDB's log beside it, the folder that it replaces, and the lock.
+# The new content, DuckDB's log of it, the folder that it replaces, and the lock.
 _SUFFIXES = (".tmp", ".tmp.wal", ".old.tmp", ".lock.tmp")
 _TEMPORARY = re.compile(rf"(.+\.[0-9a-f]{{16}})({'|'.join(map(re.escape, _SUFFIXES))})", re.DOTALL)
 
@@ -25,15 +25,13 @@ _TEMPORARY = re.compile(rf"(.+\.[0-9a-f]{{16}})({'|'.join(map(re.escape, _SUFFIX
 def replacing(target: Path, *, is_durable: bool = True) -> Iterator[Path]:
     """Yield a path to write to; after the block, that file replaces `target`.
 
-    A durable file is flushed first, so it also survives a crash of the machine.
-
-    Raises:
-        OSError: it cannot be written; the old file stays and the new one is removed.
+    A durable file is flushed first, so it also survives a crash of the machine. If the block or a
+    write fails, the old file stays and the new one is removed.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with beside(target) as temporary:
         yield temporary
-        # File systems have coarse clocks, and readers tell versions apart by their mtime.
+        # File systems have coarse clocks, and readers distinguish versions by their mtime.
         now = time.time_ns()
         os.utime(temporary, ns=(now, now))
         if is_durable:
@@ -45,18 +43,15 @@ def replacing(target: Path, *, is_durable: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(target: Path, filled: Path | None = None) -> Iterator[Path]:
-    """Yield an empty folder to fill; after the block, it replaces the folder `target`.
+    """Yield an empty folder to fill, `filled` if given; after the block, it replaces `target`.
 
-    A kill between the two renames leaves nothing at `target` until the next call, or
-    `remove_abandoned`, restores the old folder. `filled` names the folder to fill, beside `target`.
-
-    Raises:
-        OSError: it cannot be written; the old folder stays and the new one is removed.
+    If the block fails, the old folder stays. A kill between the two renames leaves nothing at
+    `target` until the next call, or `remove_abandoned`, restores the old folder.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(target.parent.glob(f"{glob.escape(target.name)}.*.tmp"))
-    with beside(target) as own:
-        temporary = filled or own
+    with beside(target) as unique:
+        temporary = filled or unique
         _remove(temporary)
         temporary.mkdir()
         try:
@@ -64,7 +59,7 @@ def replacing_folder(target: Path, filled: Path | None = None) -> Iterator[Path]
             for path in (*temporary.rglob("*"), temporary):
                 flush(path)
             if target.exists():
-                target.rename(own.with_suffix(".old.tmp"))
+                target.rename(unique.with_suffix(".old.tmp"))
             temporary.rename(target)
             flush(target.parent)
         finally:
@@ -72,50 +67,46 @@ def replacing_folder(target: Path, filled: Path | None = None) -> Iterator[Path]
 
 
 def write_whole(target: Path, text: str, *, is_durable: bool = True) -> None:
-    """Replace a text file; see `replacing`."""
     with replacing(target, is_durable=is_durable) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 @contextmanager
 def beside(target: Path) -> Iterator[Path]:
-    """Yield a path beside `target` that nobody else uses; it is removed after the block.
+    """Yield a unique temporary path next to `target`; it is removed after the block.
 
-    `remove_abandoned` leaves it alone while this process, or one forked in the block, is alive. On
-    a file system without locks, a kill leaves it for ever.
+    `remove_abandoned` keeps it while this process, or one forked in the block, is alive. On a file
+    system without locks, the files of a killed process are never removed.
     """
     while True:
-        own = f"{target}.{secrets.token_hex(8)}"
-        with Path(f"{own}.lock.tmp").open("ab") as lock:
+        stem = f"{target}.{secrets.token_hex(8)}"
+        with Path(f"{stem}.lock.tmp").open("ab") as lock:
             with suppress(OSError):
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            # Otherwise `remove_abandoned` removed it before it was locked.
+            # With no link left, `remove_abandoned` removed the file before it was locked.
             if os.fstat(lock.fileno()).st_nlink:
                 try:
-                    yield Path(f"{own}.tmp")
+                    yield Path(f"{stem}.tmp")
                 finally:
-                    _clean_up(own)
+                    _clean_up(stem)
                 return
 
 
 def remove_abandoned(paths: Iterable[Path]) -> None:
-    """Remove the temporary files among these paths whose process was killed.
-
-    A folder that was being replaced is restored, unless another has taken its place.
-    """
-    for own in {match[1] for path in paths if (match := _TEMPORARY.fullmatch(str(path)))}:
-        # Fails if a living process holds the lock, or another user owns it.
-        with suppress(OSError), Path(f"{own}.lock.tmp").open("ab") as lock:
+    """Remove the temporary files of killed processes; restore the folders they were replacing."""
+    for stem in {match[1] for path in paths if (match := _TEMPORARY.fullmatch(str(path)))}:
+        # Opening or locking fails if a living process holds the lock or another user owns the file.
+        with suppress(OSError), Path(f"{stem}.lock.tmp").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _clean_up(own)
+            _clean_up(stem)
 
 
-def _clean_up(own: str) -> None:
-    outgoing, target = Path(f"{own}.old.tmp"), Path(own).with_suffix("")
-    if outgoing.exists() and not target.exists():
-        outgoing.rename(target)
+def _clean_up(stem: str) -> None:
+    replaced, target = Path(f"{stem}.old.tmp"), Path(stem).with_suffix("")
+    if replaced.exists() and not target.exists():
+        replaced.rename(target)
     for suffix in _SUFFIXES:
-        _remove(Path(f"{own}{suffix}"))
+        _remove(Path(f"{stem}{suffix}"))
 
 
 def _remove(path: Path) -> None:
@@ -126,7 +117,7 @@ def _remove(path: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Force a file, or the names in a folder, to the disk."""
+    """Flush a file, or a folder's list of names, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -76,7 +76,7 @@ PACKED = gzip.compress(b'{"text": "one"}\n', mtime=0)
         ("a.jsonl", PACKED, "is gzip"),
         ("a.jsonl.gz", gzip.compress(PACKED, mtime=0), "is gzip"),
         *(
-            (name, LFS_POINTER, "pointer of Git LFS")
+            (name, LFS_POINTER, "Git LFS pointer")
             for name in ("a.jsonl.gz", "a.txt", "a.parquet")
         ),
     ],
