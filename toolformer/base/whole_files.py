@@ -25,8 +25,7 @@ _TEMPORARY = re.compile(rf"(.+\.[0-9a-f]{{16}})({'|'.join(map(re.escape, _SUFFIX
 def replacing(target: Path, *, is_durable: bool = True) -> Iterator[Path]:
     """Yield a path to write to; after the block, that file replaces `target`.
 
-    A durable file is flushed first, so it also survives a crash of the machine. If the block or a
-    write fails, the old file stays and the new one is removed.
+    A durable file is flushed first and survives a machine crash. After an error the old file stays.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with beside(target) as temporary:
