@@ -75,10 +75,7 @@ PACKED = gzip.compress(b'{"text": "one"}\n', mtime=0)
         ("a.jsonl", '{"text": "café"}\n'.encode("latin-1"), "not UTF-8"),
         ("a.jsonl", PACKED, "is gzip"),
         ("a.jsonl.gz", gzip.compress(PACKED, mtime=0), "is gzip"),
-        *(
-            (name, LFS_POINTER, "Git LFS pointer")
-            for name in ("a.jsonl.gz", "a.txt", "a.parquet")
-        ),
+        *((name, LFS_POINTER, "Git LFS pointer") for name in ("a.jsonl.gz", "a.txt", "a.parquet")),
     ],
 )
 def test_why_no_line_is_an_object_is_told(written, name, content, said):
