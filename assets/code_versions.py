@@ -1,8 +1,8 @@
-"""The code version that Dagster has of each stage: its version, and what its rows depend on.
+"""Computes the code version of each stage's asset: the stage's version and a digest per round.
 
-What rows depend on is the part of their fingerprints that is the same in all shards, as far as it
-can be found out in passing (`assets/identities.py`), for each round that the settings list. So
-Dagster shows what was made with others as out of date, and `annotate_new_shards` makes it again.
+A digest covers the parts of the fingerprints that are the same in all shards and that a code
+location can compute cheaply (`assets/identities.py`). When it changes, Dagster shows the asset's
+partitions as stale, and the sensor `annotate_new_shards` materialises them again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,29 +20,28 @@ from toolformer.settings.sections import Settings
 from toolformer.settings.settings_file import settings_of_rounds
 from toolformer.sources.manifest import ShardEntry
 
-# Each round and each variant of the model has outputs of its own.
-_OF_OUTPUT = ("sampling.round", "training.variant")
-# Of a source that no setting names: what a source says of its tools concerns its own shards.
+# Each round and variant has its own partitions, so these settings never make a partition stale.
+_SELECTS_OUTPUT = ("sampling.round", "training.variant")
+# A shard of no configured source: the tools that a source allows matter only to its own shards.
 _ANY_SHARD = ShardEntry("", "", 0, 0, "", is_held_out=False)
-# Between the digests of rounds in a code version.
+# Separates the digests of the rounds.
 _SEPARATOR = "-"
 
 
 def code_version(stage: Stage, rounds: Sequence[Settings], home: Home) -> str:
-    """Return the code version of a stage's asset: the stage's, and a digest for each round."""
-    if not set(stage.all_settings).difference(_OF_OUTPUT):
+    if not set(stage.all_settings).difference(_SELECTS_OUTPUT):
         return stage.version
-    digests = (Fingerprint.of(_known(stage, each, home)).digest[:12] for each in rounds)
+    digests = (Fingerprint.of(_known_parts(stage, each, home)).digest[:12] for each in rounds)
     return f"{stage.version}{_SEPARATOR}{_SEPARATOR.join(digests)}"
 
 
 def code_version_tags(
     context: dg.AssetExecutionContext, stage: Stage
 ) -> Callable[[str | None], Mapping[str, str]]:
-    """Return the tags of a partition's materialisation, by the settings and files as they are now.
+    """Return a function from a partition to the code version tag of its materialisation.
 
-    The digest of another round is that of the last materialisation: its rows were not made again.
-    Dagster would take the version of the file when the process began, whatever the run overrides.
+    It uses the settings and files of this run; Dagster would ignore the run's overrides. Digests
+    of other rounds come from the last materialisation, as this run does not make their rows.
     """
     resource: SettingsResource = context.resources.settings
     home, own = Home.find(), resource.load()
@@ -67,10 +66,9 @@ def code_version_tags(
     return tags
 
 
-def _known(stage: Stage, settings: Settings, home: Home) -> dict[str, object]:
-    """Return what is known of the fingerprints of a stage's outputs, by name."""
+def _known_parts(stage: Stage, settings: Settings, home: Home) -> dict[str, object]:
     if isinstance(stage, ShardStage):
-        # Whether there is an input of the round before, and whose calls are merged.
+        # A chained round has one more input; a stage with one output per shard merges all tools.
         chained = stage.reads_round_before and settings.sampling.is_chained
         is_per_tool = stage.per == PER_TOOL
         merged = () if is_per_tool else settings.tools.switched_on
@@ -79,14 +77,14 @@ def _known(stage: Stage, settings: Settings, home: Home) -> dict[str, object]:
         annotator = annotator_identity(settings, home) if stage.uses_annotator else ""
         for partition in stage.partitions(settings, _ANY_SHARD, toolbox, annotator):
             for name, part in stage.own_fingerprint(partition).parts.items():
-                values |= {} if name in _OF_OUTPUT else {f"{partition.tool_name} {name}": part}
+                values |= {} if name in _SELECTS_OUTPUT else {f"{partition.tool_name} {name}": part}
         return values
     values = {"code_version": stage.version} | _values(settings, stage.settings)
     for part in stage.parts:
-        told = part.known(settings, home) if part.known else _values(settings, part.settings)
-        values[part.name] = told
+        value = part.known(settings, home) if part.known else _values(settings, part.settings)
+        values[part.name] = value
     return values
 
 
 def _values(settings: Settings, paths: Sequence[str]) -> dict[str, object]:
-    return {path: setting_value(settings, path) for path in paths if path not in _OF_OUTPUT}
+    return {path: setting_value(settings, path) for path in paths if path not in _SELECTS_OUTPUT}

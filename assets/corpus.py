@@ -1,4 +1,4 @@
-"""The corpus: shards cut from the sources (paper §4.1)."""
+"""Cuts the sources of the corpus into shards and stores their texts (paper §4.1)."""
 
 from collections.abc import Collection
 from functools import cache, partial
@@ -45,20 +45,19 @@ CORPUS_MANIFEST = Stage(
 
 
 class NewSources(dg.Config):
-    """Sources that are listed in `sources.json` before the corpus is cut."""
+    """Sources to add to `sources.json` before the corpus is cut."""
 
     new_sources: list[str] = Field(
         default=[],
-        description="files or folders of texts; one that cannot be used is taken out again",
+        description="Files or folders of texts to add. Unusable ones are not kept in the list.",
     )
     reading: dict[str, Any] = Field(
         default={},
-        description="how these are read, as in an entry of corpus.sources: {text_column: body}",
+        description="How to read them, as in an entry of corpus.sources: {text_column: body}",
     )
 
 
 def configured_sources(settings: Settings, home: Home) -> list[Source]:
-    """The sources that a run cuts; see `corpus_sources`."""
     return [
         Source(
             **{
@@ -73,11 +72,7 @@ def configured_sources(settings: Settings, home: Home) -> list[Source]:
 def left_out_files(
     home: Home, settings: Settings, paths: Collection[str]
 ) -> list[tuple[str, list[str]]]:
-    """Of those of some sources that leave files of their folder out, the path and these files.
-
-    Raises:
-        SourceError: one is gone.
-    """
+    """Return the unread files in folders of sources; raise SourceError if a source is gone."""
     of_sources = [
         (source.path, files_left_out(source))
         for source in configured_sources(settings, home)
@@ -87,13 +82,9 @@ def left_out_files(
 
 
 def sync_shards(home: Home, warehouse: Warehouse, instance: dg.DagsterInstance) -> list[ShardEntry]:
-    """Move partitions aside or back, and register partitions, as the manifest says.
+    """Set aside, restore and register shards as the manifest says; return the active ones.
 
-    Looks at all shards and not at what changed, so that it finishes what a kill left half done.
-    To be called under `Home.shards_lock`.
-
-    Returns:
-        The active shards.
+    Checks all shards, to complete what a killed run began. The caller holds `Home.shards_lock`.
     """
     manifest = Manifest.load(home.sources)
     aside = warehouse.retired()
@@ -107,21 +98,20 @@ def sync_shards(home: Home, warehouse: Warehouse, instance: dg.DagsterInstance) 
 
 
 def _store_cut(run: Run, cut: list[tuple[ShardEntry, CutShard]]) -> None:
-    """Register the shards that were cut from a source, then store their texts."""
     sync_shards(run.home, run.warehouse, run.context.instance)
     for event in store_texts(run.warehouse, cut, run_id=run.context.run.run_id):
         _report(run, event)
 
 
 def _report(run: Run, texts: dg.AssetMaterialization) -> None:
-    """Store an event in Dagster's records, which holds it in memory until somebody takes it."""
+    """Log an event, and consume it from the queue in which Dagster would keep it in memory."""
     run.context.log_event(texts)
     for _ in run.context.op_execution_context.consume_events():
         pass
 
 
 def _report_unreported(run: Run, active: list[ShardEntry]) -> None:
-    """Report texts stored by another machine or before a kill, which this instance lacks."""
+    """Report texts that another machine or a killed run stored without telling this instance."""
     reported = run.context.instance.get_materialized_partitions(dg.AssetKey(DOCUMENTS))
     stored = stored_texts(run.warehouse).keys
     for entry in active:
@@ -135,16 +125,15 @@ def _report_unreported(run: Run, active: list[ShardEntry]) -> None:
 def retire_shards_of(
     home: Home, warehouse: Warehouse, instance: dg.DagsterInstance, name: str
 ) -> list[ShardEntry]:
-    """Take the shards of a source out of the corpus; under `Home.shards_lock`."""
+    """Retire the shards of a source; the caller holds `Home.shards_lock`."""
     retired = retire_source(home.sources, name, stored_texts(warehouse))
     sync_shards(home, warehouse, instance)
     return retired
 
 
 def _update(run: Run) -> ManifestUpdate:
-    """Cut the sources, and register partitions as the manifest says."""
     context, home, corpus = run.context, run.home, run.settings.corpus
-    # A line for each shard would be an event in Dagster's records.
+    # One progress line per source: each line becomes an event in Dagster's database.
     shown = cache(partial(run.progress, "reading records"))
     update = update_manifest(
         home.sources,
@@ -161,27 +150,27 @@ def _update(run: Run) -> ManifestUpdate:
 
 @asset_of(CORPUS_MANIFEST, config_schema=NewSources.to_config_schema())
 def corpus_manifest(run: Run) -> dg.MaterializeResult:
-    """The shards of the corpus, cut from the sources: registered as partitions, with their texts.
+    """Shards of the corpus, cut from the sources and registered as partitions.
 
-    Each source is read once, and its texts are stored as partitions of `documents`. Keys are never
-    renumbered or given to other records. The same sources register nothing new; records that
-    changed retire their shards, whose partitions are moved aside, and bring them back when they
-    return. A source that is missing or not listed keeps its shards.
+    Each source is read once, and its texts become partitions of `documents`. Keys are never
+    renumbered or reused for other records. Unchanged sources register nothing new. When records
+    change, their shards are retired and their partitions set aside; both are restored if the
+    records return. A source that is missing or no longer listed keeps its shards.
     """
     context, home = run.context, run.home
     if others := other_homes(context.instance, home):
         context.log.warning(
-            f"This Dagster instance has shards of another home as well: {', '.join(others)}. "
-            "Expected one home per instance: their partitions are kept apart, but their assets "
-            "have the same names, and Dagster takes what one home made for the other's. Set "
-            "DAGSTER_HOME to a folder of this home's own, or its database in dagster.yaml."
+            f"This Dagster instance also has shards of another home: {', '.join(others)}. "
+            "Expected one home per instance: the homes have separate partitions, but their assets "
+            "share names, so Dagster takes materialisations of one home for those of the other. "
+            "Give this home its own DAGSTER_HOME, or its own database in dagster.yaml."
         )
     config = NewSources(**context.op_execution_context.op_config)
     with home.shards_lock():
-        # Those of the file as it is now, behind what another run has listed meanwhile.
+        # Load the settings under the lock: another run may have listed sources meanwhile.
         settings = Run(context).settings
-        with listing(home, settings, config.new_sources, config.reading) as asked:
-            # With the new sources.
+        with listing(home, settings, config.new_sources, config.reading) as listed_paths:
+            # Load the settings again, now with the new sources.
             run = Run(context)
             registered = set(context.instance.get_dynamic_partitions(SHARDS_OF_TEXTS.name))
             update = _update(run)
@@ -191,9 +180,11 @@ def corpus_manifest(run: Run) -> dg.MaterializeResult:
         context.log.error(f"{path}: {why}")
     if rejected and not active:
         raise failure_of(ToolformerError(" ".join(rejected.values())))
-    left_out = left_out_files(home, run.settings, [path for path in asked if path not in rejected])
+    left_out = left_out_files(
+        home, run.settings, [path for path in listed_paths if path not in rejected]
+    )
     return dg.MaterializeResult(
-        # By the sources as they are listed now.
+        # Computed after listing, so that the code version covers the new sources.
         tags=code_version_tags(context, CORPUS_MANIFEST)(None),
         metadata={
             "dagster/row_count": len(active),

@@ -1,16 +1,14 @@
-"""Private names of Dagster 1.13.27, which an upgrade may change; no other module imports one.
+"""Collects the private names of Dagster 1.13.27 that the project needs; an upgrade may change them.
 
-- `REPOSITORY_ORIGIN`, `InMemoryJob`, `execute_run`: runs of commands have the code location of the
-  UI, which lists them by it and needs it to launch them again. `dg.execute_job` gives a run none,
-  and `execute_in_process` replaces the executor.
-- `InstanceRef`, `NO_MIRROR`: `dg.DagsterInstance.from_config` takes no overrides of dagster.yaml.
-- `keep_records_open`: no setting opens the SQLite files of events once.
-- `get_output_asset_events`, `AssetExecutionType`: Dagster reports the partitions of a run when its
-  step ends, and none if it fails. We report each when it is made, with the tags that Dagster would
-  give it, such as the data versions of its inputs, by which the UI finds what is out of date.
-- `AssetCheckEvaluationTargetMaterializationData`: for the UI, an evaluation of no materialisation
-  is none.
-- `SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION` keeps Dagster from reporting them again.
+- `REPOSITORY_ORIGIN`, `InMemoryJob`, `execute_run`: give runs of commands the code location of the
+  UI, which lists and relaunches them by it. `dg.execute_job` sets none, and `execute_in_process`
+  replaces the executor.
+- `InstanceRef`, `NO_MIRROR`: `dg.DagsterInstance.from_config` cannot override dagster.yaml.
+- `keep_records_open`: Dagster has no setting that keeps the SQLite files of events open.
+- `get_output_asset_events`, `AssetExecutionType`: we report each partition when it is made, with
+  the tags that Dagster would add at the end of the step. The UI finds stale partitions by them.
+- `SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION`: keeps Dagster from reporting partitions again.
+- `AssetCheckEvaluationTargetMaterializationData`: the UI ignores evaluations of checks without it.
 """
 
 import functools
@@ -51,16 +49,16 @@ __all__ = [
 ]
 
 get_output_asset_events = _get_output_asset_events
-# What `dagster dev` reads in workspace.yaml, which only a clone has: its pages of jobs and times
-# show no run of another one.
+# The code location in workspace.yaml, a file that only a clone has. The UI shows a run on the pages
+# of jobs and on the timeline only if the run has the same code location.
 REPOSITORY_ORIGIN = RemoteRepositoryOrigin(
     ManagedGrpcPythonEnvCodeLocationOrigin(
         LoadableTargetOrigin(module_name="dagster_project.definitions"), location_name="toolformer"
     ),
     SINGLETON_REPOSITORY_NAME,
 )
-# A command prints to its own terminal. To mirror that into Dagster's records takes processes beside
-# it, and Ctrl-C reaches these too: they end with a traceback.
+# A command prints to its own terminal. Dagster would copy that output with extra processes, which
+# print a traceback on Ctrl-C.
 NO_MIRROR = {
     "compute_logs": {
         "module": "dagster._core.storage.noop_compute_log_manager",
@@ -70,22 +68,22 @@ NO_MIRROR = {
 
 
 def keep_records_open(instance: dg.DagsterInstance, stack: ExitStack) -> None:
-    """Open each SQLite file of Dagster's events once; Dagster opens it again for each event.
+    """Keep the SQLite files of Dagster's events open; Dagster reopens them for each event.
 
-    Writes then wait for no disk, and a build of 30 shards whose threshold changed takes 7 s instead
-    of 16 s. A power failure may lose the last events.
+    Writes no longer wait for the disk, so a power failure may lose the last events. A build of 30
+    shards after a change of threshold takes 7 s instead of 16 s.
     """
     from sqlalchemy import Engine, create_engine, event
 
     records = instance.event_log_storage
     if not isinstance(records, SqliteEventLogStorage):
         return
-    open_anew = records._connect
+    original_connect = records._connect
 
     @functools.cache
     def engine_of(shard: str) -> Engine:
-        # This creates the file.
-        with open_anew(shard):
+        # The original method also creates the file.
+        with original_connect(shard):
             waiting = {"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}
             engine = create_engine(records.conn_string_for_shard(shard), connect_args=waiting)
         event.listen(engine, "connect", lambda file, _: file.execute("PRAGMA synchronous = NORMAL"))

@@ -1,6 +1,6 @@
-"""The texts of the corpus (paper §4.1): stored while a source is cut, one partition per shard.
+"""Stores the texts of the corpus while a source is cut, one partition per shard (paper §4.1).
 
-An asset that no run makes by itself: `corpus_manifest` stores and reports its partitions.
+No run materialises this asset on its own: `corpus_manifest` stores and reports its partitions.
 """
 
 import importlib.metadata
@@ -32,38 +32,33 @@ from warehouse.warehouse import Warehouse
 DOCUMENTS, REJECTED_RECORDS, READING_LOSSES = "documents", "rejected_records", "reading_losses"
 TEXT_MARKS = "text_marks"
 _TABLES = (REJECTED_RECORDS, READING_LOSSES, TEXT_MARKS, DOCUMENTS)
-# Bumped when the same records give other rows; every source is cut again then, and where other
-# releases of the readers may read them otherwise.
+# Bump the version when the same records give other rows: every source is then cut again. Sources
+# are also cut again after an upgrade of these readers, which may read records differently.
 _VERSION, _READERS = "4", ("gensim", "python-dateutil")
 _MAX_NAMED = 5
-# Shards of so few are stored together: a statement of DuckDB takes longer than a text.
+# Small shards are stored together, up to this many records: one SQL statement costs more than one
+# text.
 _RECORDS_AT_ONCE = 1000
 
 
 class MissingTextsError(ToolformerError):
-    """Texts of registered shards are gone.
-
-    Args:
-        entries: the shards, at least one.
-    """
-
     def __init__(self, entries: Sequence[ShardEntry]):
         named = [f"{entry.key} of the source {entry.source!r}" for entry in entries[:_MAX_NAMED]]
         more = len(entries) - len(named)
         shards = ", ".join(named) + (f" and of {more} more" if more else "")
         super().__init__(
-            f"There are no texts of {shards}. Expected those that were stored when the source was "
-            "cut. Make the source available again and run `toolformer build`: it is cut again, and "
-            "the shards keep their keys. Or take it out with `toolformer sources remove`."
+            f"There are no texts of {shards}. Expected the texts stored when the source was cut. "
+            "Make the source available again and run `toolformer build`, which cuts it again and "
+            "keeps the keys of its shards. Or remove the source with `toolformer sources remove`."
         )
 
 
 documents = dg.AssetSpec(
     DOCUMENTS,
-    description="The texts of a shard; one row = one text, keyed by `document_id`. Stored when "
-    "`corpus_manifest` cuts a source. A record that cannot become a text is counted and kept with "
-    "its reason in `rejected_records`; what else could not be read is counted in `reading_losses`; "
-    "calculations and calls that the texts marked are in `text_marks`.",
+    description="The texts of a shard; one row = one text, keyed by `document_id`. "
+    "`corpus_manifest` stores them when it cuts a source. `rejected_records` has the records that "
+    "cannot become texts, with the reason. `reading_losses` counts other content that could not be "
+    "read. `text_marks` has the calculations and calls annotated in the texts.",
     group_name="prepare",
     kinds={"polars", "duckdb"},
     partitions_def=SHARDS_OF_TEXTS,
@@ -74,13 +69,13 @@ documents = dg.AssetSpec(
 
 
 def texts_fingerprint(entry: ShardEntry, cut: CutShard | None = None) -> Fingerprint:
-    """What the texts of a shard are made of, and once cut, what they are; alike on all machines."""
+    """Return a fingerprint that is equal on all machines; with `cut`, it covers the parsed rows."""
     rows = {ROWS: cut.parsed_digest} if cut else {}
     return Fingerprint.of({"code_version": _VERSION, "records": entry.digest, **rows})
 
 
 def stored_texts(warehouse: Warehouse) -> StoredTexts:
-    """Which shards have their texts and rejected records in the warehouse, or set aside from it."""
+    """Return the shards whose tables are all in the warehouse, and those that are set aside."""
     stored = warehouse.shards_with(_TABLES)
     readers = (f"{name}={importlib.metadata.version(name)}" for name in _READERS)
     return StoredTexts(" ".join((_VERSION, *readers)), stored, warehouse.retired())
@@ -89,13 +84,9 @@ def stored_texts(warehouse: Warehouse) -> StoredTexts:
 def store_texts(
     warehouse: Warehouse, cut: Iterable[tuple[ShardEntry, CutShard]], *, run_id: str
 ) -> Iterator[dg.AssetMaterialization]:
-    """Store what the records of shards gave, in the order of the source, unless it is stored.
+    """Store cut shards in the order of the source, and yield one Dagster event for each.
 
-    Yields:
-        The events for Dagster; none for a shard whose texts were there, which are not read then.
-
-    Raises:
-        PartitionValidationError, StorageError: they cannot be stored.
+    A shard that is stored already is not read again and gives no event.
     """
     together: list[tuple[ShardEntry, CutShard]] = []
     records = 0
@@ -106,13 +97,13 @@ def store_texts(
         together.append((entry, shard))
         records += entry.records
         if records >= _RECORDS_AT_ONCE:
-            yield from _stored(warehouse, together, run_id)
+            yield from _store(warehouse, together, run_id)
             together, records = [], 0
     if together:
-        yield from _stored(warehouse, together, run_id)
+        yield from _store(warehouse, together, run_id)
 
 
-def _stored(
+def _store(
     warehouse: Warehouse, together: Sequence[tuple[ShardEntry, CutShard]], run_id: str
 ) -> Iterator[dg.AssetMaterialization]:
     rows: dict[str, list[dict[str, Any]]] = {table: [] for table in _TABLES}
@@ -124,7 +115,7 @@ def _stored(
         entry.key: {**texts_fingerprint(entry, shard).metadata(), RUN: run_id}
         for entry, shard in together
     }
-    # All of them: what was published together stands or falls together.
+    # One publication for all tables: after a kill, either all of a shard is stored or nothing.
     store_partitions(warehouse, {(table, ALL): (frames[table], metadata) for table in _TABLES})
     of_shards = {
         table: frame.partition_by("shard", as_dict=True) for table, frame in frames.items()
@@ -134,21 +125,27 @@ def _stored(
             table: of_shards[table].get((entry.key,), frames[table].clear()) for table in _TABLES
         }
         files = file_paths(warehouse, DOCUMENTS, entry.key)
-        yield _reported(entry, metadata[entry.key][FINGERPRINT], of_shard, files)
+        yield _event(entry, metadata[entry.key][FINGERPRINT], of_shard, files)
 
 
 def _rows(shard: CutShard) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What the records of a shard gave, by the table it stands in."""
     for parsed in shard.texts():
         fields = fields_of(parsed, but=("losses", "calculations"))
         if isinstance(parsed, ParsedDocument):
             guess = guess_language(parsed.text)
             yield DOCUMENTS, {**fields, "language": guess and guess.language}
-            for number, mark in enumerate(parsed.calculations):
-                of_text = {"document_id": parsed.document_id, "number": number}
-                said = {"expression": mark.expression, "result": mark.result}
-                place = {"character_offset": mark.offset, "called_tool": mark.tool}
-                yield TEXT_MARKS, {**of_text, **place, **said}
+            for number, annotation in enumerate(parsed.calculations):
+                yield (
+                    TEXT_MARKS,
+                    {
+                        "document_id": parsed.document_id,
+                        "number": number,
+                        "character_offset": annotation.offset,
+                        "called_tool": annotation.tool,
+                        "expression": annotation.expression,
+                        "result": annotation.result,
+                    },
+                )
         else:
             yield REJECTED_RECORDS, fields
     for loss, count in sorted(shard.losses.items()):
@@ -163,13 +160,12 @@ def _is_stored(warehouse: Warehouse, table: str, shard: str, digest: str) -> boo
     return metadata is not None and metadata.get(FINGERPRINT) == digest
 
 
-def _reported(
+def _event(
     entry: ShardEntry,
     version: str,
     frames: Mapping[str, pl.DataFrame],
     files: Mapping[str, dg.PathMetadataValue],
 ) -> dg.AssetMaterialization:
-    """How many records of a shard became texts, why others did not, and what was lost."""
     texts, rejected = frames[DOCUMENTS], frames[REJECTED_RECORDS]
     report = ShardReport(rows=texts.height)
     report.count_flow(
@@ -186,10 +182,6 @@ def _reported(
 
 
 def reported_texts(entry: ShardEntry, version: str, **shown: Any) -> dg.AssetMaterialization:
-    """The event for Dagster that a shard's texts are stored; `shown` is its further fields.
-
-    Args:
-        version: fingerprint of the texts.
-    """
+    """Return the Dagster event for a stored shard; `version` is the fingerprint of its texts."""
     tags = data_version_tags(version)
     return dg.AssetMaterialization(DOCUMENTS, partition=entry.key, tags=tags, **shown)

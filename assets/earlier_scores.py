@@ -1,4 +1,4 @@
-"""Scores of an earlier model of a name: nobody may take them for those of the present one."""
+"""Removes the scores of replaced models, so that nobody takes them for the current model's."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -15,24 +15,21 @@ from toolformer.settings.sections import Settings
 from warehouse.schema import ALL
 
 EVALUATED = "evaluation_results"
-# The part of a fingerprint that names the model.
+# The part of a fingerprint that identifies the model.
 IDENTITY = "language_model"
-# The fingerprint of a partition whose rows were taken out.
+# Metadata of a partition without rows.
 _EMPTY = {FINGERPRINT: ""}
-# The columns that name models, of the tables that are computed from scores.
+# Columns with model names, for each table that is computed from scores.
 _COMPARED = {"score_intervals": ["model"], "paired_differences": ["model", "other_model"]}
 
 
 def identity_of(model: EvaluatedModel, settings: Settings) -> list[str | None]:
-    """What tells a model that is measured from others of its name."""
+    """Return what distinguishes a measured model from others of the same name."""
     return [model.identity(settings), settings.language_model.bos_token]
 
 
 def empty_earlier_scores(run: Run, model: EvaluatedModel) -> None:
-    """Leave no rows of an earlier model of this name, whatever it was measured by.
-
-    Nor what was computed from them, which comes again with the next report.
-    """
+    """Remove all scores of earlier models of this name, and the comparisons made from them."""
     now = Fingerprint.of({IDENTITY: identity_of(model, run.settings)}).parts[IDENTITY]
     found = run.warehouse.ask(
         "results_of_earlier_models", shards=(), model=model.name, identity=now
@@ -41,35 +38,35 @@ def empty_earlier_scores(run: Run, model: EvaluatedModel) -> None:
         empty_scores(run, name, lambda stored: json.loads(stored[PARTS]).get(IDENTITY) != now)
     compared = run.warehouse.ask("comparisons_of_earlier_scores", shards=(), model=model.name)
     for benchmark in compared["benchmark"]:
-        _leave_out(run, benchmark, model.name)
+        _remove_comparisons(run, benchmark, model.name)
 
 
 def empty_scores(run: Run, name: str, is_stale: Callable[[Mapping[str, str]], bool]) -> None:
-    """Take out the rows of a partition if what it was made from says so."""
-    # Another run that has the lock is about to replace it.
+    # If another run holds the lock, it is about to replace the partition.
     lock = run.home.partition_lock(EVALUATED, ALL, name)
     with suppress(Timeout), lock.acquire(timeout=0):
         stored = run.warehouse.partition_metadata(EVALUATED, ALL, name)
         if stored is None or stored[FINGERPRINT] == _EMPTY[FINGERPRINT] or not is_stale(stored):
             return
-        run.log.info(f"{name} is emptied: its rows were made from something else")
+        run.log.info(
+            f"Removed the rows of {name}: they were made with another model or other settings."
+        )
         run.warehouse.replace_partition(
             EVALUATED, ALL, name, typed_frame(EVALUATED, []), metadata=_EMPTY
         )
 
 
-def _leave_out(run: Run, benchmark: str, model: str) -> None:
-    """Take a model out of the intervals and differences of a benchmark."""
+def _remove_comparisons(run: Run, benchmark: str, model: str) -> None:
     store = run.warehouse
     with run.home.partition_lock("score_intervals", ALL, benchmark):
-        made = {}
+        remaining = {}
         for table, columns in _COMPARED.items():
             stored = store.partition_metadata(table, ALL, benchmark)
             if stored is None:
-                # Its file is lost: the report makes both again.
+                # The file is lost, and the next report makes both tables again.
                 return
             rows = store.read_partition(table, ALL, benchmark)
-            left = rows.filter(pl.all_horizontal(pl.col(name) != model for name in columns))
-            # What the rows of other models were computed from stays known.
-            made[table, benchmark] = left, {ALL: {**stored, **_EMPTY}}
-        store.replace_partitions(made)
+            kept = rows.filter(pl.all_horizontal(pl.col(name) != model for name in columns))
+            # The metadata of the other models' rows stays, without a fingerprint.
+            remaining[table, benchmark] = kept, {ALL: {**stored, **_EMPTY}}
+        store.replace_partitions(remaining)

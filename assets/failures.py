@@ -1,4 +1,4 @@
-"""Expected errors as failures of an asset: they say what to do, and are not retried."""
+"""Turns expected errors into Dagster failures that say what to do and are not retried."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,13 +8,12 @@ import dagster as dg
 
 from toolformer.home.expected_errors import EXPECTED_ERRORS, explained, memory_explained
 
-# Metadata of the failure of a stage: the shards that it failed for itself.
+# Metadata of a failed step: the shards that failed in this stage, not in an earlier one.
 FAILED_SHARDS = "failed shards"
 
 
 @contextmanager
 def expected_errors() -> Iterator[None]:
-    """Errors of input and set-up inside the block become failures that say what to do."""
     try:
         with memory_explained():
             yield
@@ -23,31 +22,25 @@ def expected_errors() -> Iterator[None]:
 
 
 def failure_of(error: Exception) -> dg.Failure:
-    """An expected error as a failure that says what to do and is not retried."""
     return dg.Failure(description=explained(error), allow_retries=False)
 
 
 def failure_of_shards(errors: Mapping[str, Exception], left_out: Sequence[str]) -> dg.Failure:
-    """A failure that is not retried and says what is wrong with which shards.
-
-    Args:
-        left_out: shards that an earlier stage of the run failed for, whose failure says why.
-    """
+    """Return a failure that explains each error; `left_out` failed in an earlier stage."""
     lines = [f"{shard}: {explained(error)}" for shard, error in errors.items()]
     if errors:
         lines.insert(
             0,
-            f"{len(errors)} shard{'s' if len(errors) > 1 else ''} failed; what the others made is "
-            "stored, and a re-run costs only the failed ones.",
+            f"{len(errors)} shard{'s' if len(errors) > 1 else ''} failed. The others are "
+            "stored; running again repeats only the failed ones.",
         )
     if left_out:
-        lines.append(f"Left out, since an earlier stage failed for them: {', '.join(left_out)}.")
+        lines.append(f"Skipped because an earlier stage failed: {', '.join(left_out)}.")
     metadata = {FAILED_SHARDS: dg.MetadataValue.json(list(errors))}
     return dg.Failure(description="\n".join(lines), metadata=metadata, allow_retries=False)
 
 
 def failed_shards(context: dg.AssetExecutionContext, stages: Collection[str]) -> set[str]:
-    """The shards for which one of these stages failed earlier in the run."""
     records = context.instance.get_records_for_run(
         context.run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE
     ).records

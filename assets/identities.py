@@ -1,9 +1,8 @@
-"""Identities of models, tools and files for code versions: what a code location can find out.
+"""Identifies models, tools and files for code versions, as far as a code location can.
 
-It loads in seconds, so no model is converted or loaded, no server asked and no tool's process
-started. What only these know is left out: the embedded model's weights, what a server says of its
-model, and the version that a tool from outside gives itself. The indexes of the home are left out
-too: they are assets, whose data versions Dagster compares.
+A code location must load in seconds, so it loads no model, asks no server and starts no tool. Code
+versions therefore ignore the weights of the embedded model and what a server or a third-party tool
+reports. They also ignore indexes: these are assets, whose data versions Dagster compares.
 """
 
 import glob
@@ -32,7 +31,7 @@ _QUOTED = re.compile(r"""(['"])(.+?)\1""")
 
 
 def known(identify: Callable[..., Any], *arguments: object) -> Any:
-    """Return an identity; None if a file is missing or unreadable, which stops its stage alone."""
+    """Return an identity; None if a file is missing or unreadable, so that only its stage fails."""
     try:
         return identify(*arguments)
     except EXPECTED_ERRORS:
@@ -40,7 +39,7 @@ def known(identify: Callable[..., Any], *arguments: object) -> Any:
 
 
 def base_identity(settings: Settings) -> object:
-    """Identify the base model; the embedded one by its name, a served one by id and tokenizer."""
+    """Identify the base model: embedded by name, served by id and tokenizer, else by its files."""
     section = settings.language_model
     if section.server.url:
         files = tokenizer_files(Path(section.path))
@@ -49,12 +48,10 @@ def base_identity(settings: Settings) -> object:
 
 
 def base_template(settings: Settings) -> str | None:
-    """Identify the chat template of the base model, unless it is the embedded one's."""
     return known(chat_template_identity, Path(settings.language_model.path))
 
 
 def annotator_identity(settings: Settings, home: Home) -> str:
-    """Identify the model that annotates in the round of the settings."""
     sampling = settings.sampling
     if sampling.annotator == BASE:
         return hex_digest(base_identity(settings))
@@ -64,7 +61,7 @@ def annotator_identity(settings: Settings, home: Home) -> str:
 
 
 def described_toolbox(settings: Settings, home: Home) -> Toolbox:
-    """Return the tools that are switched on, with what is known of their versions and prompts."""
+    """Return stand-ins for the enabled tools, with the versions and prompts that are known."""
     tools = {name: _described_tool(settings, home, name) for name in settings.tools.switched_on}
     prompts = {
         name: _prompt(settings, tool) if settings.sampling.uses_prompt else None
@@ -74,26 +71,24 @@ def described_toolbox(settings: Settings, home: Home) -> Toolbox:
 
 
 def tool_versions(settings: Settings, home: Home) -> Mapping[str, str]:
-    """Return what is known of the versions of the tools that are switched on, by name."""
     return {name: tool.version for name, tool in described_toolbox(settings, home).tools.items()}
 
 
 def _described_tool(settings: Settings, home: Home, name: str) -> Any:
-    """Return what has the attributes of a tool that fingerprints are made of."""
     options = settings.tools.of(name).options
-    # Nothing is there, so no index either.
+    # A home without files, so that no version depends on an index.
     without_indexes = replace(home, root=home.root / "none")
     tool = None if is_plugin(name) else known(open_tool, Workspace(settings, without_indexes), name)
     version: Any = tool and tool.sampling_version
     if tool is None:
         version = hex_digest(options, *_own_files(settings, home, name))
-    # Apertium is a program, which would be started.
+    # Without a model directory MT uses Apertium, a program that would have to be started.
     elif name != "MT" or options.get("model_directory"):
         if name == "QA":
             section = settings.language_model
             precision = None if section.server.url else section.precision
-            read_by = hex_digest(base_identity(settings), precision, section.bos_token)
-            tool.reader = SimpleNamespace(version=lambda: read_by)
+            reader_version = hex_digest(base_identity(settings), precision, section.bos_token)
+            tool.reader = SimpleNamespace(version=lambda: reader_version)
         version = known(getattr, tool, "version")
     return SimpleNamespace(
         name=name,
@@ -106,10 +101,9 @@ def _described_tool(settings: Settings, home: Home, name: str) -> Any:
 
 
 def _own_files(settings: Settings, home: Home, name: str) -> Iterator[object]:
-    """Yield the class of a tool from outside, and digests of its files and those of its options.
+    """Yield the class of a third-party tool, and digests of its code and of files in its options.
 
-    A folder counts by its name alone, and so does what a server's command names besides code: the
-    tool may write there.
+    Folders and data files of a server's command count only by name: the tool may write to them.
     """
     target = settings.tools.targets.get(name, "")
     yield target
@@ -123,16 +117,16 @@ def _own_files(settings: Settings, home: Home, name: str) -> Iterator[object]:
         lists = (value if isinstance(value, list) else [value] for value in options.values())
         texts = [text for values in lists for text in values if isinstance(text, str)]
         files = [home.root / os.path.expanduser(text) for text in texts]  # noqa: PTH111
-        # A query names files between quotation marks.
+        # An option may be a query, which names files in quotation marks.
         for _, pattern in (found for text in texts for found in _QUOTED.findall(text)):
             named = sorted(glob.glob(pattern, root_dir=home.root, recursive=True))  # noqa: PTH207
             files += [home.root / name for name in named]
-    # An option may be too long for a path.
+    # An option may be too long for a path, for which `isfile` returns False.
     yield [known(file_digest, file) for file in files if os.path.isfile(file)]  # noqa: PTH113
 
 
 def _prompt(settings: Settings, tool: Any) -> str | None:
-    """Identify the prompt of a tool; None if it is the own one of a tool from outside."""
+    """Identify the prompt of a tool; None if a third-party tool brings its own."""
     file = settings.tools.of(tool.name).prompt
     if file and file != SHORT:
         return known(file_digest, Path(file).expanduser())

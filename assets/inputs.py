@@ -1,8 +1,7 @@
-"""What an output is made of: partitions, each in the version that its fingerprint was taken from.
+"""Records the partitions that an output is made from, with their versions.
 
-Other runs may replace a partition at any moment. So a stage looks at its inputs when it begins to
-make an output, reads their rows, and looks again before it publishes: rows of one version under
-the fingerprint of another would count as up to date for ever.
+Another run may replace an input at any moment. So a stage records its inputs before it reads them
+and compares them again before it publishes; otherwise stale rows would count as up to date.
 """
 
 import json
@@ -16,27 +15,26 @@ from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 MADE_FROM = "made_from"
-# The Dagster run that made a partition, in its metadata.
+# Metadata key: id of the Dagster run that made a partition.
 RUN = "run"
 
 
 class NoCallsError(ToolformerError):
-    """A tool has no rows of a table that an output is made of."""
+    """Error for a tool without rows in a table that an output reads."""
 
 
 class InputChangedError(ToolformerError):
-    """Another run replaced what an output is made of while it was made."""
+    """Error for an input that another run replaced while an output was made from it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A partition that is read.
+    """A stored partition that an output reads.
 
     Attributes:
-        version: tells it from what stood and will stand in its place, of equal fingerprint too.
-        made_from: fingerprints that its own inputs had, and theirs, by name.
-        parts: parts of the fingerprint, as JSON.
-        run: Dagster run that made it; empty where none did.
+        version: unique per publication, even if the fingerprint is the same.
+        made_from: fingerprints of its direct and indirect inputs, by name.
+        run: id of the Dagster run that made it, or empty.
     """
 
     table: str
@@ -50,49 +48,37 @@ class Input:
 
     @property
     def name(self) -> str:
-        """Table, shard and partition in words."""
+        """Table, shard and partition, for messages and for `made_from` of later outputs."""
         return f"{self.table} of {self.shard}, {self.partition_name}"
 
     def tools_behind(self, table: str) -> list[str]:
-        """The tools whose partitions of a table it was made from, of all rounds before it too."""
+        """Return the tools whose partitions of `table` it was made from, in any round."""
         of_table = (name for name in self.made_from if name.startswith(f"{table} of "))
         return sorted({split_round(name.rpartition(", ")[2])[1] for name in of_table})
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """An output as it would be made now."""
-
     fingerprint: Fingerprint
     inputs: tuple[Input, ...] = field(default=())
 
     def metadata(self) -> dict[str, str]:
-        """What is stored with the output."""
         made_from: dict[str, str] = {}
         for stage_input in self.inputs:
             made_from |= {**stage_input.made_from, stage_input.name: stage_input.fingerprint}
         return {**self.fingerprint.metadata(), MADE_FROM: json.dumps(made_from)}
 
     def check_agreement(self) -> None:
-        """Refuse inputs that were not made from each other.
-
-        Raises:
-            InputChangedError: one was replaced after another was made from it, and rows of the two
-                do not belong together.
-        """
+        """Raise InputChangedError if an input was replaced after another was made from it."""
         mismatch = find_mismatch(self.inputs)
         if mismatch is not None:
             raise InputChangedError(
-                f"{mismatch}: another run works on this shard with other settings, or was stopped. "
-                "Wait until it has ended, then run the same again."
+                f"{mismatch}. Another run works on this shard with other settings, or was stopped "
+                "before it finished. Wait until it has ended, then run the same again."
             )
 
     def check_unchanged(self, now: "Expected") -> None:
-        """Refuse to publish what was made of inputs that are not there any more.
-
-        Raises:
-            InputChangedError: it would be made of something else by now.
-        """
+        """Raise InputChangedError if the output would be made from something else by now."""
         if now == self:
             return
         newest = {stage_input.name: stage_input for stage_input in now.inputs}
@@ -100,14 +86,13 @@ class Expected:
         runs = sorted({newest[name].run for name in changed if name in newest} - {""})
         others = f"another run ({', '.join(runs)})" if runs else "another run"
         raise InputChangedError(
-            f"{', '.join(changed) or 'A model or tool'} was replaced while rows were made of it: "
-            f"{others} works here with other settings. The rows were not stored. Wait until it "
-            "has ended, then run the same again."
+            f"{', '.join(changed) or 'A model or tool'} was replaced while rows were made from it: "
+            f"{others} works here with other settings. The new rows were not stored. Wait until "
+            "the other run has ended, then run the same again."
         )
 
 
 def stored_input(warehouse: Warehouse, table: str, shard: str, partition_name: str) -> Input | None:
-    """A partition as it is now; None where there is none."""
     newest = warehouse.partition_version(table, shard, partition_name)
     if newest is None:
         return None
@@ -127,18 +112,16 @@ def stored_input(warehouse: Warehouse, table: str, shard: str, partition_name: s
 def partition_inputs(
     warehouse: Warehouse, table: str, shards: Iterable[str], *, partition_name: str = ALL
 ) -> dict[str, Input]:
-    """The partitions of this name of these shards, where there are any."""
     partitions = {shard: stored_input(warehouse, table, shard, partition_name) for shard in shards}
     return {shard: partition for shard, partition in partitions.items() if partition is not None}
 
 
 def fingerprints_of(inputs: Mapping[str, Input]) -> dict[str, str]:
-    """Their fingerprints, named as they are."""
     return {name: stage_input.fingerprint for name, stage_input in inputs.items()}
 
 
 def find_mismatch(inputs: Iterable[Input]) -> str | None:
-    """What was replaced after another of these was made from it, as a clause; None without."""
+    """Say, in a clause, which input was replaced after another was made from it; None if none."""
     inputs = tuple(inputs)
     fingerprints = {stage_input.name: stage_input.fingerprint for stage_input in inputs}
     for stage_input in inputs:
@@ -149,5 +132,4 @@ def find_mismatch(inputs: Iterable[Input]) -> str | None:
 
 
 def merged_part(table: str, tool_name: str) -> str:
-    """The part of a fingerprint that names the rows of one of several tools that were merged."""
     return f"{table}.{tool_name}"

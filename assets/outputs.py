@@ -1,4 +1,8 @@
-"""Outputs that are made once: looked at, waited for, looked at again, made, stored."""
+"""Makes an output once, even if several runs need it at the same time.
+
+Each run checks whether the output is stale, waits for its lock, checks again, and only then makes
+and publishes it.
+"""
 
 import datetime
 import shutil
@@ -23,7 +27,7 @@ from warehouse.schema import ALL, table_schema
 from warehouse.validation import conform
 from warehouse.warehouse import Warehouse
 
-# Columns that differ between equal rows: how an answer was come by.
+# Columns that may differ between equal rows: they say how an answer was obtained.
 _VOLATILE = ("duration_ms", "from_cache")
 UP_TO_DATE = "up to date"
 DONE = "done"
@@ -33,64 +37,51 @@ Address = tuple[str, str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Output(ABC):
-    """What a stage makes and stores once, also when several runs ask for it at the same time."""
+    """Something that a stage makes and stores: a partition, or files in a model's directory."""
 
     run: Run
 
     @property
     @abstractmethod
     def lock(self) -> FileLock:
-        """Make the output once: of two processes, the second finds it made."""
+        """Lock to hold while the output is checked and made."""
 
     @abstractmethod
     def expected(self) -> Expected:
-        """What it would be made of now; asked again after every wait, and before it is stored."""
+        """Return what it would be made from now; called after every wait and before publishing."""
 
     @abstractmethod
     def stored(self) -> Mapping[str, str] | None:
-        """What the stored one was made of; None where there is none."""
+        """Return the metadata of the stored output; None if there is none."""
 
     @abstractmethod
     def make(self, expected: Expected) -> str:
-        """Make and store it; return how that ended."""
+        """Make and store the output; return its state for the report."""
 
     @property
     def needs_device(self) -> bool:
-        """Whether `make` needs the device that `hold_device` waits for."""
         return False
 
     def hold_device(self) -> object:
-        """Wait for the device and keep it."""
         return self.run.hold_device()
 
     @property
     def leftovers(self) -> Path | None:
-        """The folder in which `make` puts by what it has; removed once the output is there."""
+        """Folder for unfinished work of `make`, removed once the output is stored."""
         return None
 
     def is_stale(self) -> bool:
-        """Whether it is to be made."""
         return self.expected_if_stale() is not None
 
     def data_version(self) -> dg.DataVersion:
-        """What Dagster is told of the stored one: equal where it was made of the same."""
         return dg.DataVersion((self.stored() or {})[FINGERPRINT])
 
     def ensure(self) -> str:
-        """Make it unless it is up to date, or has become so by the time its lock is ours.
-
-        Returns:
-            What `make` returned, or `up to date`.
-
-        Raises:
-            InputChangedError: its inputs do not belong together, or were replaced while it was
-                made.
-            ShardNotFoundError: see `publish`.
-        """
+        """Make the output if it is stale; return its state, `up to date` if it was not."""
         is_device_held = not self.needs_device
         while True:
-            # The device before the lock: a run keeps the device until it ends, and one that held
-            # the lock and waited for the device would wait for a run that waits for the lock.
+            # Take the device before the lock. A run keeps the device until it ends, so a run that
+            # held the lock and waited for the device could deadlock with one that has the device.
             if not is_device_held and self.is_stale():
                 self.hold_device()
                 is_device_held = True
@@ -103,13 +94,12 @@ class Output(ABC):
                     state = self.make(expected)
                 else:
                     continue
-                # Also where a kill came between storing the output and removing these.
+                # Also if it is up to date: a kill may have come between storing and removing.
                 if self.leftovers is not None:
                     shutil.rmtree(self.leftovers, ignore_errors=True)
                 return state
 
     def expected_if_stale(self) -> Expected | None:
-        """What it is to be made of; None where it is up to date."""
         stored, expected = self.stored(), self.expected()
         is_stale = self.run.force or expected.fingerprint.difference(stored) is not None
         return expected if is_stale else None
@@ -117,13 +107,9 @@ class Output(ABC):
 
 @dataclass(frozen=True, slots=True)
 class OutputRows:
-    """A partition that was made.
+    """Computed rows of a partition, and of the side tables published with it.
 
-    Attributes:
-        metadata: stored with them, besides the fingerprint.
-        state: how the making ended, for the report.
-        side_tables: rows of other tables that belong to them, by table.
-        made_of: where that is not what was expected, so that they are out of date at once.
+    `made_of` replaces the expected fingerprint, so that unfinished rows are stale at once.
     """
 
     rows: pl.DataFrame
@@ -138,10 +124,7 @@ class OutputRows:
 class PartitionOutput(Output):
     """A partition of the warehouse.
 
-    Attributes:
-        address: table, shard and name of the partition.
-        is_foretold: whether its fingerprint is asked for before its rows are known, as those of
-            what follows from its inputs alone can be.
+    If `is_foretold`, the fingerprint must be known early, so it leaves out the digest of the rows.
     """
 
     address: Address
@@ -149,75 +132,60 @@ class PartitionOutput(Output):
 
     @property
     def sides(self) -> Mapping[str, str]:
-        """By table the partitions of the rows that are made with these, also where there are none.
-
-        They are published with these, all at once.
-        """
+        """Partitions that are published together with this one, by table, even if empty."""
         return {}
 
     @abstractmethod
     def compute(self, expected: Expected) -> OutputRows:
-        """The rows, of what was looked at."""
+        """Return the rows, made from the expected inputs."""
 
     @property
     def lock(self) -> FileLock:
-        """See `Output.lock`."""
         return self.run.home.partition_lock(*self.address)
 
     def stored(self) -> Mapping[str, str] | None:
-        """See `Output.stored`."""
         return self.run.warehouse.partition_metadata(*self.address)
 
     def make(self, expected: Expected) -> str:
-        """See `Output.make`."""
         made = self.compute(expected)
         publish(self.run, self.partitions(expected, made))
         return made.state
 
     def partitions(self, expected: Expected, made: OutputRows) -> "Made":
-        """What is stored of it.
-
-        Raises:
-            InputChangedError: its inputs were replaced while it was made.
-        """
+        """Return what to publish; raise InputChangedError if an input was replaced meanwhile."""
         own_table, shard, own_name = self.address
         expected.check_unchanged(self.expected())
         made_of = made.made_of or expected.fingerprint
         if not self.is_foretold:
-            # Tools may answer otherwise the next time, and other devices sample otherwise: then
-            # what was made of those rows is out of date.
+            # The same inputs can give other rows, since tools and devices may answer differently.
+            # The digest of the rows then makes everything downstream stale.
             rows = conform(table_schema(own_table), made.rows).drop(*_VOLATILE, strict=False)
             made_of = made_of.with_parts({ROWS: hex_digest(*rows.iter_rows())})
-        # With the same fingerprint, by which they are known to belong to these.
-        of_sides = {**expected.metadata(), **made_of.metadata()}
+        # Side tables get the same fingerprint, which shows that they belong to these rows.
+        shared_metadata = {**expected.metadata(), **made_of.metadata()}
         parts = {
-            (table, name): (made.side_tables[table], {shard: of_sides})
+            (table, name): (made.side_tables[table], {shard: shared_metadata})
             for table, name in self.sides.items()
         }
-        parts[own_table, own_name] = made.rows, {shard: {**of_sides, **made.metadata}}
+        parts[own_table, own_name] = made.rows, {shard: {**shared_metadata, **made.metadata}}
         return parts
 
 
 def data_version_of(warehouse: Warehouse, table: str, shard: str, begin: str = "") -> str:
-    """A digest of the fingerprints of a shard's partitions, as far as their names begin so.
-
-    Args:
-        begin: the first parts of the names, such as `svamp.finetuned.`
-    """
+    """Return a digest of the fingerprints of the partitions whose names begin with `begin`."""
     names = [info.name for info in warehouse.partitions(table, shard)]
-    of_these = [name for name in names if f"{name}.".startswith(begin)]
-    stored = {name: warehouse.partition_metadata(table, shard, name) for name in of_these}
+    matching = [name for name in names if f"{name}.".startswith(begin)]
+    stored = {name: warehouse.partition_metadata(table, shard, name) for name in matching}
     return Fingerprint.of(
         {name: metadata and metadata.get(FINGERPRINT) for name, metadata in stored.items()}
     ).digest
 
 
 Made = Mapping[tuple[str, str], tuple[pl.DataFrame, Mapping[str, Mapping[str, str]]]]
-"""By table and name the rows of partitions, and by shard their metadata."""
+"""Rows by table and partition name, each with the metadata of its shards."""
 
 
 def joined(parts: Iterable[Made]) -> Made:
-    """The partitions of several shards."""
     frames: dict[tuple[str, str], list[pl.DataFrame]] = {}
     of_shards: dict[tuple[str, str], dict[str, Mapping[str, str]]] = {}
     for made in parts:
@@ -228,11 +196,9 @@ def joined(parts: Iterable[Made]) -> Made:
 
 
 def publish(run: Workspace, made: Made) -> None:
-    """Store partitions, unless a shard was taken out of the corpus while they were made.
+    """Store partitions, or raise ShardNotFoundError if a shard was retired while they were made.
 
-    Raises:
-        ShardNotFoundError: a shard is retired. Rows stored now would count, and later win over
-            those that come back with the shard.
+    Rows of a retired shard would count, and would win over the rows that are restored with it.
     """
     if shards := {shard for _, of_shards in made.values() for shard in of_shards} - {ALL}:
         manifest = Manifest.load(run.home.sources)
@@ -242,7 +208,6 @@ def publish(run: Workspace, made: Made) -> None:
 
 
 def store_partitions(warehouse: Warehouse, made: Made) -> None:
-    """Store partitions, each with the present time in its metadata."""
     made_at = {"made_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
     with_time = {
         key: (rows, {shard: {**metadata, **made_at} for shard, metadata in of_shards.items()})

@@ -1,6 +1,6 @@
-"""Materialisations of a run over partitions, each reported when its partition is made.
+"""Reports each partition of a run to Dagster when it is made.
 
-Dagster reports all partitions of a run when the step returns its output, and none where it fails.
+Dagster itself reports all partitions when the step ends, and none if the step fails.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,22 +14,18 @@ from assets.dagster_internals import (
     get_output_asset_events,
 )
 
-# Of a materialisation.
 CODE_VERSION_TAG = "dagster/code_version"
 _DATA_VERSION_TAG = "dagster/data_version"
 _DATA_VERSION_IS_USER_PROVIDED_TAG = "dagster/data_version_is_user_provided"
 
-# What the body of such an asset yields.
+# Type of what the function of a partitioned asset yields.
 PartitionEvents = Iterator[dg.AssetMaterialization | dg.MaterializeResult]
-# The output of a step that has reported its partitions: Dagster then adds no reports of its own.
+# Last event of a step that has reported its partitions, so that Dagster does not report them too.
 REPORTED = dg.MaterializeResult(metadata={SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True})
 
 
 class PartitionReports:
-    """The materialisations that Dagster would report of a run's partitions at its end.
-
-    They have its tags, which the data version is one of.
-    """
+    """Materialisations of a run's partitions, with the tags that Dagster would give them."""
 
     def __init__(self, context: dg.AssetExecutionContext):
         step = context.op_execution_context.get_step_execution_context()
@@ -50,12 +46,7 @@ class PartitionReports:
     def of(
         self, partition: str, metadata: Mapping[str, Any], *, data_version: str | None = None
     ) -> dg.AssetMaterialization:
-        """The materialisation of a partition that is made.
-
-        Args:
-            data_version: equal where the rows are; None for Dagster's, which also follows from
-                the partitions that ran together.
-        """
+        """Return a materialisation; Dagster's default data version depends on the whole run."""
         event = self._events[partition]
         assert isinstance(event, dg.AssetMaterialization)
         tags = dict(event.tags or {})
@@ -67,5 +58,4 @@ class PartitionReports:
 
 
 def data_version_tags(data_version: str) -> dict[str, str]:
-    """The tags of a materialisation that tell Dagster the data version."""
     return {_DATA_VERSION_TAG: data_version, _DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}

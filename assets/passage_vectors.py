@@ -1,4 +1,4 @@
-"""The index of dense passage vectors, searched beside BM25 (paper §3, Atlas)."""
+"""Builds the index of dense passage vectors, searched along with BM25 (paper §3, Atlas)."""
 
 from collections.abc import Sequence
 
@@ -46,18 +46,18 @@ PASSAGE_INDEX = Stage(
 )
 
 NOT_NEEDED = (
-    "not needed: no tool of the run searches vectors (QA by question_answering.retriever, "
-    "WikiSearch by tools.WikiSearch.options.retriever)"
+    "not needed: no tool of the run searches vectors (see question_answering.retriever for QA, "
+    "tools.WikiSearch.options.retriever for WikiSearch)"
 )
 
 
 @asset_of(PASSAGE_INDEX)
 def passage_index(run: Run) -> dg.MaterializeResult:
-    """A FAISS index of dense vectors over the passages that the Wikipedia index holds.
+    """FAISS index of dense vectors over the passages of the Wikipedia index.
 
-    It is built where a tool of the run searches it: QA unless `question_answering.retriever` is
-    `bm25`, WikiSearch where `tools.WikiSearch.options.retriever` is `hybrid`. Else this only says
-    so, and an index that is there stays as it is.
+    It is built if a tool of the run searches it: QA unless `question_answering.retriever` is
+    `bm25`, WikiSearch if `tools.WikiSearch.options.retriever` is `hybrid`. Otherwise the state says
+    that it is not needed, and an existing index stays unchanged.
     """
     loaded, home = run.settings, run.home
     if not tools_searching(PASSAGE_INDEX.name, loaded, run.named_tools):
@@ -83,12 +83,7 @@ def passage_index(run: Run) -> dg.MaterializeResult:
 
 
 def passage_index_fingerprint(settings: Settings, files: Sequence[SourceFile]) -> Fingerprint:
-    """What the index over `article_files` depends on.
-
-    Raises:
-        SourceError: a file cannot be read.
-        ToolError, OSError: the encoder cannot be read.
-    """
+    """Return the fingerprint; raise SourceError, ToolError or OSError if a file is unreadable."""
     encoder = open_encoder(settings.passage_index.model_dump(), lambda: "cpu")
     return PASSAGE_INDEX.fingerprint(
         settings,

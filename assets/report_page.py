@@ -1,4 +1,4 @@
-"""The report as an asset: one page about all that was built."""
+"""Writes the report as an asset: one HTML page about everything that was built."""
 
 import dagster as dg
 
@@ -20,10 +20,10 @@ REPORT = Stage(
 
 @asset_of(REPORT, automation_condition=FOLLOWS)
 def report(run: Run) -> dg.MaterializeResult:
-    """One HTML page for everybody: kept calls against chance, gains, costs, texts with their calls.
+    """One HTML page about everything: kept calls against chance, gains, costs, texts with calls.
 
-    Each materialisation has the path of the file, and its figures. The file needs no
-    network and can be passed on. `toolformer report` writes it wherever you say.
+    The metadata shows the path of the file, and its figures. The file works offline and can be
+    passed on. `toolformer report` writes it to a path of your choice.
     """
     file = run.home.report
     contents = write_report(file, run.warehouse, run.settings)

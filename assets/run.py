@@ -1,4 +1,4 @@
-"""A Dagster run as an asset sees it: a workspace, with the context and the tools of the run."""
+"""Gives an asset its Dagster run: a workspace with the context and the tools of the run."""
 
 import dagster as dg
 
@@ -9,19 +9,12 @@ from toolformer.home.resources.toolbox import ToolboxResource
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.home.wiring.workspace import Workspace
 
-# The resources that every asset asks for: none opens anything before it is used.
+# Resources that every asset requires; none opens anything before it is used.
 RESOURCES = {"settings", "toolbox"}
 
 
 class Run(Workspace):
-    """The run of an asset.
-
-    Args:
-        variant: variant of the finetuned model, which wins over the setting.
-
-    Raises:
-        SettingsError: the settings are not valid.
-    """
+    """Workspace of an asset's run; `variant` wins over the setting `training.variant`."""
 
     def __init__(self, context: dg.AssetExecutionContext, *, variant: str | None = None):
         resource: SettingsResource = context.resources.settings
@@ -31,15 +24,13 @@ class Run(Workspace):
 
     @property
     def named_tools(self) -> list[str]:
-        """The tools that the run names; none for all."""
+        """Names of the tools to which the run is limited; empty for all tools."""
         resource: ToolboxResource = self.context.resources.toolbox
         return resource.tools
 
     def open_toolbox(self) -> Toolbox:
-        """The tools, as a build uses them."""
         resource: ToolboxResource = self.context.resources.toolbox
         return resource.open(self)
 
     def progress(self, work: str, *details: str) -> ProgressCallback:
-        """Shows how far a long piece of work is; see `progress_of`."""
         return progress_of(work, self.log, detail=", ".join(details))

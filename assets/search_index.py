@@ -1,4 +1,4 @@
-"""The Wikipedia index that WikiSearch and QA search (paper §3)."""
+"""Builds the Wikipedia index that WikiSearch and QA search (paper §3)."""
 
 import importlib.metadata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ from tools.retrieval.wikipedia_index import build_index
 
 
 def known_articles(settings: Settings, _home: Home) -> object:
-    """What of the articles stands in the code version: of those elsewhere their address."""
+    """Return what identifies the articles in the code version; remote ones count by address."""
     source = settings.wikipedia_index.source
     return source if "://" in source else known(_digest_of_articles, settings)
 
@@ -49,23 +49,14 @@ WIKIPEDIA_INDEX = Stage(
 
 
 def article_files(settings: Settings) -> list[SourceFile]:
-    """Return the files of the articles to index.
-
-    Raises:
-        SourceError: the source does not exist or cannot be used.
-    """
+    """List the files of the articles; raise SourceError if the source cannot be used."""
     return list_files(_source(settings))
 
 
 def article_passages(
     files: list[SourceFile], settings: Settings, tally: Tally | None = None
 ) -> Iterator[Passage]:
-    """Yield the passages of all articles, numbered from 0; the order is always the same.
-
-    Args:
-        files: as `article_files` returns them.
-        tally: counts the records of the source, and rejected ones by reason.
-    """
+    """Yield all passages, numbered from 0 in a fixed order; `tally` counts records by outcome."""
     numbers = count()
     for article in read_documents(_source(settings), files):
         if tally is not None:
@@ -85,14 +76,10 @@ def _source(settings: Settings) -> Source:
 
 
 def wikipedia_index_fingerprint(settings: Settings, files: Sequence[SourceFile]) -> Fingerprint:
-    """Return what the index over `article_files` depends on.
-
-    Raises:
-        SourceError: a file cannot be read.
-    """
+    """Return the fingerprint of the index; raise SourceError if a file cannot be read."""
     articles = [file_identity(file) for file in files]
     if settings.wikipedia_index.source == WIKIPEDIA_EXCERPT:
-        # Another release may remove markup in another way.
+        # Another release of gensim may strip markup differently.
         articles.append(f"gensim={importlib.metadata.version('gensim')}")
     return WIKIPEDIA_INDEX.fingerprint(settings, {"articles": articles})
 
@@ -105,11 +92,9 @@ def refresh_index(
     build: Callable[[], object],
     articles: Tally | None = None,
 ) -> dg.MaterializeResult:
-    """Build an index unless it is there with the same fingerprint, and show its `index.json`.
+    """Build an index unless it exists with the same fingerprint, and report its `index.json`.
 
-    It also shows the articles that `build` has counted.
-
-    Of two builds at once one waits for the lock of the index.
+    The report includes `articles`, counted by `build`. A lock makes concurrent builds wait.
     """
     run.home.check_locks()
     information = information_of(directory)
@@ -122,7 +107,7 @@ def refresh_index(
         if isinstance(value, str | int | float)
     }
     return dg.MaterializeResult(
-        # Materialised again, an index that is the same makes nothing behind it stale.
+        # An unchanged index makes nothing downstream stale when it is materialised again.
         data_version=dg.DataVersion(identity.digest),
         metadata={
             **({"dagster/row_count": shown["passages"]} if shown else {}),
@@ -137,7 +122,7 @@ def refresh_index(
 
 @asset_of(WIKIPEDIA_INDEX)
 def wikipedia_index(run: Run) -> dg.MaterializeResult:
-    """A Lucene index (Pyserini BM25) over the passages of Wikipedia articles."""
+    """Lucene index (Pyserini BM25) over the passages of Wikipedia articles."""
     loaded, home = run.settings, run.home
     files = article_files(loaded)
     identity = wikipedia_index_fingerprint(loaded, files)

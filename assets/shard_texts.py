@@ -1,4 +1,4 @@
-"""The texts of a shard as the stages see them: documents, their windows, the preselection."""
+"""Reads the texts of a shard for the stages: documents, their windows, and earlier calls."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -16,10 +16,9 @@ from warehouse.warehouse import Warehouse
 
 
 def texts_in(warehouse: Warehouse, shard: str) -> tuple[dict[str, Document], dict[WindowKey, str]]:
-    """Return the documents of a shard by id, and their contexts by window.
+    """Return the documents of a shard by id, and the contexts of their first windows.
 
-    Only the first window of a document has a context. Contexts are no part of `Document`: before
-    training only what a call may know is held against them.
+    Before training, contexts serve only to check what a call may know; `Document` has none.
     """
     frame = warehouse.read_partition("documents", shard, ALL)
     documents = {
@@ -31,7 +30,6 @@ def texts_in(warehouse: Warehouse, shard: str) -> tuple[dict[str, Document], dic
 
 
 def documents_in(warehouse: Warehouse, shard: str) -> dict[str, Document]:
-    """Return the documents of a shard by id."""
     return texts_in(warehouse, shard)[0]
 
 
@@ -42,7 +40,6 @@ def windows_of(
     window_tokens: int,
     max_windows: int | None = None,
 ) -> Iterator[Window]:
-    """The windows of these documents, in order; at most `max_windows` of each document."""
     for document in documents.values():
         windows = split_into_windows(
             document.document_id, document.text, tokenizer, window_tokens=window_tokens
@@ -51,7 +48,6 @@ def windows_of(
 
 
 def cut_off(documents: Mapping[str, Document], windows: Iterable[Window]) -> int:
-    """How many documents go on behind the last of their windows."""
     ends = {window.document_id: window.start + len(window.text) for window in windows}
     return sum(len(document.text) > ends.get(key, 0) for key, document in documents.items())
 
@@ -59,7 +55,7 @@ def cut_off(documents: Mapping[str, Document], windows: Iterable[Window]) -> int
 def first_calls_in(
     warehouse: Warehouse, shard: str, settings: Settings
 ) -> dict[WindowKey, KeptCall]:
-    """The first call of each text of the round before; none where calls are not chained."""
+    """Return the first call of each text in the previous round; empty if rounds are not chained."""
     sampling = settings.sampling
     if not sampling.is_chained:
         return {}
@@ -72,6 +68,5 @@ def first_calls_in(
 
 
 def typed_frame(table: str, rows: list[dict]) -> pl.DataFrame:
-    """Rows as a frame with the types of a warehouse table."""
     schema = table_schema(table).polars_schema
     return pl.DataFrame(rows, schema=schema, orient="row") if rows else schema.to_frame()

@@ -1,4 +1,4 @@
-"""The list of sources that the program keeps for a home, and how sources are added."""
+"""Adds sources to `sources.json`, the list that the program keeps in a home."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,15 +17,10 @@ from toolformer.sources.source import check_path
 def new_sources(
     settings: Settings, paths: Sequence[str], folder: Path, reading: Mapping[str, Any]
 ) -> list[SourceSettings]:
-    """Those of some sources that are not listed.
+    """Return the sources that are not listed yet; relative paths refer to the absolute `folder`.
 
-    Args:
-        paths: paths of the sources; relative ones are looked up from `folder`, which is absolute.
-        reading: how they are read, as an entry of `corpus.sources` says it.
-
-    Raises:
-        SettingsError: what is said of how they are read is not valid.
-        SourceError: a path is not UTF-8.
+    Raises SettingsError if `reading`, the other keys of their entries, is not valid, and
+    SourceError if a path is not UTF-8.
     """
     for path in paths:
         check_path(path)
@@ -40,35 +35,25 @@ def new_sources(
 def listing(
     home: Home, settings: Settings, paths: Sequence[str], reading: Mapping[str, Any]
 ) -> Iterator[list[str]]:
-    """List sources in `sources.json`; after the block, remove those of them without shards.
+    """List sources and yield their paths; after the block, remove those that have no shards.
 
-    However the block ends: a source that cannot be used must not stay listed and fail every later
-    run, and shards that were registered need an owner, whose cutting the next run completes.
-
-    The first source that is listed takes the place of the embedded sources, or the preset's. Those
-    that have shards are listed before it, so that nothing computed is lost. Requires
-    `Home.shards_lock`.
-
-    Args:
-        home: its list is changed.
-        settings: those of the home.
-        paths, reading: see `new_sources`; relative paths are looked up from the home.
-
-    Yields:
-        The paths of these sources that `sources.json` lists, the known ones included.
+    Removal also follows an error, since an unusable source would fail every later run. A source
+    with registered shards stays, so that the next run completes its cutting. The first listed
+    source replaces those of the preset or the embedded ones. If these have shards, they are listed
+    too, so that nothing computed is lost. The caller holds `Home.shards_lock`.
     """
     new = new_sources(settings, paths, home.root, reading)
     implied = _implied(home, settings, new)
     listed = [*added_sources(home.settings_file), *implied, *new]
     given = {absolute_source(path, home.root) for path in paths}
-    asked = [source for source in listed if source.path in given]
+    requested = [source for source in listed if source.path in given]
     try:
         if new:
             write_added_sources(home.settings_file, listed)
-        yield [source.path for source in asked]
+        yield [source.path for source in requested]
     finally:
         owners = Manifest.load(home.sources).stored_sources
-        unused = [source for source in asked if normalised_path(source.path) not in owners]
+        unused = [source for source in requested if normalised_path(source.path) not in owners]
         if all(source in unused for source in new):
             unused += implied
         if unused:

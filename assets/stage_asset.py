@@ -1,4 +1,4 @@
-"""The asset of a stage, as its declaration says."""
+"""Builds the Dagster asset of a stage from its declaration."""
 
 import inspect
 from collections.abc import Callable
@@ -22,25 +22,23 @@ _PARTITIONS: dict[str, dg.PartitionsDefinition[Any]] = {
     PER_EVALUATION: EVALUATIONS,
 }
 _Condition = dg.AutomationCondition
-# What shows all shards: made again once what it shows was, and nothing of that is being made.
+# For assets that summarise all shards: run again after an upstream asset, once none is running.
 FOLLOWS = (
     _Condition.any_deps_updated().since(_Condition.newly_requested() | _Condition.newly_updated())
     & ~_Condition.any_deps_in_progress()
     & ~_Condition.in_progress()
-).with_label("follows what it shows")
-# What a stage makes, as Dagster takes it.
+).with_label("after its upstream assets")
+# What the function of an asset returns.
 Materialised = dg.MaterializeResult | PartitionEvents
 
 
 def asset_of(
     stage: Stage, *, begin: Callable[[dg.AssetExecutionContext], Run] | None = None, **further: Any
 ) -> Callable[[Callable[[Any], Materialised]], dg.AssetsDefinition]:
-    """Make a function of a run the asset of a stage; expected errors of it become failures.
+    """Return a decorator that turns a function of a run into the asset of a stage.
 
-    Args:
-        begin: the run that the function is given; None for that of the partition's variant.
-        further: of `dg.asset`, what does not follow from a declaration. The description is the
-            docstring of the function unless it is among these.
+    The docstring of the function is the asset's description. `begin` makes its run, by default a
+    `Run` of the partition's variant. `further` overrides arguments of `dg.asset`.
     """
 
     def asset_made_by(compute: Callable[[Any], Materialised]) -> dg.AssetsDefinition:
@@ -48,7 +46,7 @@ def asset_of(
             with expected_errors():
                 variant = context.partition_key if stage.per == PER_VARIANT else None
                 run = begin(context) if begin else Run(context, variant=variant)
-                # Before the work: settings and files may be edited while it lasts.
+                # Compute the tags first: settings and files may be edited while the function runs.
                 tags = code_version_tags(context, stage)
                 changed = {"overrides": dg.MetadataValue.json(run.overrides)}
                 more = changed if run.overrides else {}
@@ -56,15 +54,15 @@ def asset_of(
                 if isinstance(made, dg.MaterializeResult):
                     metadata = {**more, **(made.metadata or {})}
                     partition = context.partition_key if context.has_partition_key else None
-                    told = {**tags(partition), **(made.tags or {})}
-                    yield made._replace(tags=told, metadata=metadata)
+                    event_tags = {**tags(partition), **(made.tags or {})}
+                    yield made._replace(tags=event_tags, metadata=metadata)
                     return
                 for event in made:
-                    # Dagster's own is among these.
                     metadata = {**more, **(event.metadata or {})}
                     partition = getattr(event, "partition", None)
-                    told = {**(event.tags or {}), **tags(partition)}
-                    yield event._replace(tags=told, metadata=metadata)
+                    # Replaces the code version tag that Dagster has set.
+                    event_tags = {**(event.tags or {}), **tags(partition)}
+                    yield event._replace(tags=event_tags, metadata=metadata)
 
         table = stage.table or stage.name
         every = dg.AllPartitionMapping()

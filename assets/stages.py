@@ -1,4 +1,4 @@
-"""All stages of the pipeline, in its order."""
+"""Lists all stages of the project in the order in which they run."""
 
 from assets.corpus import CORPUS_MANIFEST
 from assets.dataset.stages import PIPELINE

@@ -1,4 +1,4 @@
-"""How many calls were sampled and kept, at what cost, in numbers (paper, table 2)."""
+"""Reports how many calls were sampled and kept, and at what cost (paper, table 2)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,9 +22,9 @@ CALL_STATISTICS = Stage(
 
 @asset_of(CALL_STATISTICS, automation_condition=FOLLOWS)
 def call_statistics(run: Run) -> dg.MaterializeResult:
-    """Numbers of the calls so far, of the round of annotation that the settings name.
+    """How many calls were sampled and kept in the round of the settings, and their cost.
 
-    The HTML file of the asset `report` has funnel, thresholds and texts of all rounds.
+    The HTML page of the asset `report` shows funnel, thresholds and texts of all rounds.
     `toolformer stats` prints why calls were dropped.
     """
     loaded, store = run.settings, run.warehouse.skipping_damage()
@@ -34,7 +34,7 @@ def call_statistics(run: Run) -> dg.MaterializeResult:
     return dg.MaterializeResult(
         metadata={
             **_results(verdicts),
-            # Dagster plots numbers over the runs.
+            # Dagster plots these numbers over runs.
             "round": number,
             "candidates": int(statistics["candidates"].sum()),
             "kept": int(statistics["kept"].sum()),
@@ -45,7 +45,6 @@ def call_statistics(run: Run) -> dg.MaterializeResult:
 
 
 def _results(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """The verdicts on all tools, then the shares of each as numbers."""
     shares = {
         f"{name}: {verdict.tool}": share
         for verdict in verdicts

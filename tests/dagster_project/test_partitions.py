@@ -132,7 +132,7 @@ def test_homes_and_other_projects_in_an_instance_keep_their_partitions(tmp_path,
         assert len(first) == 3
         shutil.copytree(one.root, copy.root)
         (warning,) = cut(instance, copy, monkeypatch, texts=1)
-        assert f"has shards of another home as well: {one.root}." in warning
+        assert f"also has shards of another home: {one.root}." in warning
         assert (len(names(copy)), names(one)) == (4, first)
         link = tmp_path / "link"
         link.symlink_to(one.root)
