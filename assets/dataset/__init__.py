@@ -1,1 +1,1 @@
-"""The stages of `build_dataset`, and what makes their outputs, shard by shard."""
+"""The stages of `build_dataset`, which run shard by shard."""

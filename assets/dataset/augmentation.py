@@ -1,4 +1,4 @@
-"""Kept calls of all tools merged into the texts: C* (paper §2)."""
+"""Merges the kept calls of all tools into the texts, which gives C* (paper §2)."""
 
 from dataclasses import asdict, replace
 
@@ -14,11 +14,11 @@ from toolformer.forward.windows import WindowKey
 
 
 def augment_texts(work: PartitionRun) -> OutputRows:
-    """The augmented corpus C*; one row = one window with its calls, by `document_id` and `window`.
+    """Augmented corpus C*; one row = one window with its calls, by `document_id` and `window`.
 
-    Only calls of the same round of annotation are merged, and at most one per position stays. Calls
-    are offsets beside the text; that taking them out gives the text back is checked for every row.
-    A tool whose partitions do not belong together (its calls are being made again) is left out.
+    Only calls of the same round are merged, at most one per position. Calls are stored as offsets
+    next to the text. For every row we check that removing the calls restores the text. A tool is
+    left out while its calls are made again, because its partitions do not belong together then.
     """
     warehouse, shard = work.run.warehouse, work.partition.shard
     kept = (
@@ -27,7 +27,7 @@ def augment_texts(work: PartitionRun) -> OutputRows:
         .select("call_id", "loss_reduction")
         .join(work.read("candidate_calls"), on="call_id")
         .join(work.read("executed_calls").select("call_id", "result"), on="call_id")
-        # The order of sampling breaks ties between calls, in whatever order partitions are read.
+        # Ties between calls are broken by the order of sampling, not by the order of reading.
         .sort("document_id", "window_index", "position", "tool", "sample_index")
     )
     if kept.is_empty():
@@ -37,7 +37,7 @@ def augment_texts(work: PartitionRun) -> OutputRows:
     texts = {key: text for key, text in documents.items() if key in with_calls}
     cut = windows_of(texts, work.run.base_tokenizer, window_tokens=window_tokens)
     windows = {window.key: window for window in cut}
-    # In a chained round a text keeps the call that the others were sampled behind.
+    # In a chained round a text keeps the call after which the others were sampled.
     first_calls = first_calls_in(warehouse, shard, work.settings)
     calls: dict[WindowKey, list[KeptCall]] = {}
     for row in kept.iter_rows(named=True):
@@ -69,7 +69,6 @@ def augment_texts(work: PartitionRun) -> OutputRows:
 
 
 def report_texts(rows: ShardRows, report: ShardReport) -> None:
-    """How many texts of a shard have calls, and the first of these."""
     texts = rows.of("augmented_texts")
     report.count_flow(
         {

@@ -1,4 +1,4 @@
-"""Executing candidate calls with the tools (paper §2, "Executing API Calls")."""
+"""Executes candidate calls with the tools (paper §2, "Executing API Calls")."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,15 +26,15 @@ from tools.peeking import TextWords
 from tools.protocol import Document
 from tools.running.deadlines import GIVEN_UP
 
-# Why a call is not made: see `answered_samples`.
+# Reason code of calls that are not made; see `answered_samples`.
 PEEKS = "peeks"
 DONE_BUT_GIVEN_UP = (
-    "done, but calls were given up: the tool had no answer to many in a row; the next build makes "
+    "done, but calls were given up after the tool failed many times in a row; the next build makes "
     "them again"
 )
 
 _DONE_BUT_LOST = (
-    "done, but {} calls had no answer, since what the tool asks could not be reached or took "
+    "done, but {} calls had no answer: a service of the tool was unreachable, or the call took "
     "longer than execution.deadline_seconds; `toolformer build --force` with --tools and "
     "--shards makes them again"
 )
@@ -43,9 +43,9 @@ _DONE_BUT_LOST = (
 def texts_and_tokenizer(
     run: ShardRun, shard: str
 ) -> tuple[Mapping[str, Document], Mapping[WindowKey, str], Tokenizer]:
-    """The texts of a shard by id, what is known before them, and what counts tokens of results."""
+    """Return texts by id, what is known before each, and the tokenizer that measures results."""
     documents, known = texts_in(run.warehouse, shard)
-    # In a chained round the result of the first call stands in front of all others.
+    # In a chained round the result of the first call comes before all other calls.
     for (document_id, _), call in first_calls_in(run.warehouse, shard, run.settings).items():
         key = document_id, 0
         known[key] = f"{known.get(key, '')} {call.result}"
@@ -53,10 +53,10 @@ def texts_and_tokenizer(
 
 
 def execute_candidates(work: PartitionRun) -> OutputRows:
-    """What the tools answered; one row = one call's result or why there is none, by `call_id`.
+    """Answers of the tools; one row = one call with its result or why it has none, by `call_id`.
 
-    A call whose arguments peek at the text behind it is not made, unless
-    `execution.allows_peeking`.
+    A call peeks if its arguments use text that follows it. Such a call is not made, unless
+    `execution.allows_peeking` is set.
     """
     texts, known, tokenizer = work.shared
     tool = work.partition.tool
@@ -75,7 +75,7 @@ def execute_candidates(work: PartitionRun) -> OutputRows:
                 "arguments", "document_id", "character_offset"
             ).iter_rows()
         ],
-        # Without a prompt a model reads a text only as far as the call that it samples.
+        # Without a prompt the model reads a text only up to the call that it samples.
         [
             work.partition.prompt is not None or proposed == PROPOSED_CALL
             for proposed in calls["proposed"]
@@ -85,7 +85,7 @@ def execute_candidates(work: PartitionRun) -> OutputRows:
         work.run,
         progress=keep_and_show,
     )
-    # Once: a version may read the files of an index or a model.
+    # Read the version only once: it may hash the files of an index or a model.
     version, expected = tool.version, json.loads(work.expected.fingerprint.parts[TOOL_VERSION.name])
     if version != expected:
         raise changed_tool(tool.name, expected, version)
@@ -96,7 +96,7 @@ def execute_candidates(work: PartitionRun) -> OutputRows:
     ]
     given_up = sum(answer["reason"] == GIVEN_UP for answer in answers)
     lost = sum(answer["reason"] in ("timeout", "transient_error") for answer in answers)
-    # Out of date at once, so that the next build makes the calls; the stages behind notice.
+    # Stale at once, so that the next build makes these calls and the later stages again.
     unfinished = work.expected.fingerprint.with_parts({"given_up_calls": given_up})
     return OutputRows(
         typed_frame("executed_calls", rows),
@@ -107,7 +107,6 @@ def execute_candidates(work: PartitionRun) -> OutputRows:
 
 
 def report_results(rows: ShardRows, report: ShardReport) -> None:
-    """How many calls of a shard were executed, and why others have no result."""
     results = rows.of("executed_calls")
     executed = results.filter(pl.col("status") == "executed")
     failed = results.height - executed.height
@@ -129,19 +128,13 @@ def answered_samples(
     *,
     progress: ProgressCallback,
 ) -> list[dict[str, Any]]:
-    """Make calls that were sampled or proposed, but for those that peek.
+    """Make calls like `answered_calls`, except those that peek, and add the column `peeks`.
+
+    A call peeks if its arguments hold a number or a name that occurs in the text only after it.
 
     Args:
-        tool, calls, tokenizer, work, progress: see `answered_calls`.
-        could_peek: of each call whether what wrote it was shown the text behind it.
-        known: what stands in front of texts beside their titles, by their first window.
-
-    Returns:
-        See `answered_calls`, with `peeks`: whether the arguments hold a number or a name that the
-        text has behind the call, but neither in front of it nor in what is known.
-
-    Raises:
-        ToolDiedError, ToolUnavailableError: see `answered_calls`.
+        could_peek: per call, whether the model or tool that wrote it saw the text after it.
+        known: what else comes before a text besides its title, by its first window.
     """
     peeked = _peeked(tool, calls, could_peek, known)
     is_made = [not words or work.settings.execution.allows_peeking for words in peeked]
@@ -174,7 +167,7 @@ def _peeked(
     could_peek: Sequence[bool],
     known: Mapping[WindowKey, str],
 ) -> list[list[str]]:
-    """Of each call the words that peek; the words of the texts are not kept while calls run."""
+    """Return the words that peek per call; the cache of words is freed before calls are made."""
     words_of = cache(
         lambda document: TextWords(
             document.text, document.title, known.get((document.document_id, 0))
@@ -207,7 +200,7 @@ EXECUTED_CALLS = ShardStage(
     share=texts_and_tokenizer,
     compute=execute_candidates,
     report=report_results,
-    # A tool with a model waits for the device where no call's deadline runs.
+    # A tool with a model waits for the device here, before the deadline of a call starts.
     needs_device=lambda partition: partition.tool_name in partition.toolbox.on_device,
     are_tools_concurrent=True,
 )

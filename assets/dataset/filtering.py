@@ -1,4 +1,4 @@
-"""The decision which calls are kept (paper §2, "Filtering API Calls")."""
+"""Decides which calls are kept (paper §2, "Filtering API Calls")."""
 
 from collections.abc import Sequence
 
@@ -14,11 +14,9 @@ from warehouse.query import ask_frames
 def decide_calls(work: PartitionRun) -> OutputRows:
     """Losses and decisions; one row = one executed call, kept or with the reason why not.
 
-    The HTML file of the asset `report` shows calls in their texts. So does, for kept calls,
+    An SQL statement decides from `scored_calls`, so a new filtering or contrast threshold needs no
+    model. The HTML page of the asset `report` shows calls in their texts. For kept calls, so does
     `toolformer sql "select text_before, call, text_after from kept_examples"`.
-
-    One SQL statement over `scored_calls`, so that another filtering or contrast threshold needs no
-    model.
     """
     return _decide_together([work])[0]
 
@@ -38,7 +36,6 @@ def _decide_together(works: Sequence[PartitionRun]) -> list[OutputRows]:
 
 
 def report_decisions(rows: ShardRows, report: ShardReport) -> None:
-    """How many calls of a shard are kept, and those that help most."""
     decided = rows.of("filtered_calls")
     kept = decided.filter("is_kept")
     dropped = decided.height - kept.height

@@ -1,4 +1,4 @@
-"""Stages that are run shard by shard: whose rows an output is made of, and from which tools'."""
+"""Finds the inputs of an output among the stages that run shard by shard."""
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -12,22 +12,22 @@ from warehouse.layout import name_in_round
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
-# Stands for a tool in the address of what a chained round reads of the round before.
+# Takes the place of the tool in the key of an input from the previous round.
 ROUND_BEFORE = "round before"
 
 
 class Pipeline:
-    """Stages, each of which reads `documents` and tables of those before it only."""
+    """Stages in order; each reads only `documents` and tables of earlier stages."""
 
     def __init__(self, stages: Sequence[ShardStage]):
         self._stages = {stage.name: stage for stage in stages}
-        # Of each partition of a plan they are asked several times.
+        # Computed here, since a plan needs them several times per partition.
         self._sources: dict[str, set[str]] = {DOCUMENTS: set()}
         self._nearest: dict[str, tuple[str, ...]] = {}
         for stage in stages:
-            behind = {source for read in stage.reads for source in self._sources[read]}
-            self._sources[stage.name] = behind.union(stage.reads)
-            self._nearest[stage.name] = tuple(read for read in stage.reads if read not in behind)
+            indirect = {source for read in stage.reads for source in self._sources[read]}
+            self._sources[stage.name] = indirect.union(stage.reads)
+            self._nearest[stage.name] = tuple(read for read in stage.reads if read not in indirect)
 
     def __iter__(self) -> Iterator[ShardStage]:
         return iter(self._stages.values())
@@ -37,43 +37,32 @@ class Pipeline:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the stages, which are those of their tables and assets."""
         return tuple(self._stages)
 
     def is_per_tool(self, table: str) -> bool:
-        """Whether a table that stages read has one partition per shard and tool."""
         return table != DOCUMENTS and self[table].per == PER_TOOL
 
     def nearest_inputs(self, stage: ShardStage) -> tuple[str, ...]:
-        """The inputs of a stage without those that another of its inputs was made from.
-
-        The fingerprint of the other one names these already.
-        """
+        """Return the inputs of a stage that the fingerprint of another input does not cover."""
         return self._nearest[stage.name]
 
     def made_from(self, table: str) -> set[str]:
-        """The tables that a table's rows come from, over all stages before it."""
+        """Return all tables upstream of a table."""
         return self._sources[table]
 
     def is_merging(self, stage: ShardStage) -> bool:
-        """Whether one output of a stage is made from the rows of all tools."""
         return stage.per != PER_TOOL and bool(self._tables_of_tools(stage))
 
     def fingerprint(
         self, stage: ShardStage, partition: Partition, made: Mapping[tuple[str, str], str]
     ) -> Fingerprint:
-        """What an output is made of, given what stands before it; see `input_parts`."""
         parts = self.input_parts(stage, partition, made)
         return stage.own_fingerprint(partition).with_parts(parts)
 
     def input_parts(
         self, stage: ShardStage, partition: Partition, made: Mapping[tuple[str, str], str]
     ) -> dict[str, str]:
-        """The parts of a fingerprint that name what an output reads.
-
-        Args:
-            made: fingerprints of the inputs by table and tool; a merging stage merges these tools.
-        """
+        """Return fingerprint parts for the inputs; `made` has their digests by table and tool."""
         inputs = {
             f"{table} of the {ROUND_BEFORE}": made[table, ROUND_BEFORE]
             for table in stage.reads_round_before
@@ -93,17 +82,15 @@ class Pipeline:
         return inputs
 
     def expected(self, stage: ShardStage, partition: Partition, warehouse: Warehouse) -> Expected:
-        """An output as it would be made now.
+        """Return what an output would be made from now.
 
-        Raises:
-            NoCallsError: the tool has no rows of a table that the stage reads.
-            MissingTextsError: the texts of the shard are gone.
-            ToolformerError: the shard has no rows of another table.
+        Raises NoCallsError if the tool has no rows of an input, and MissingTextsError if the texts
+        of the shard are missing.
         """
         inputs: dict[tuple[str, str], Input] = {}
         if self.is_merging(stage):
             if DOCUMENTS in stage.reads:
-                # Else every tool would be left out, and the rows be none.
+                # Raise if the texts are missing. Otherwise every tool would be left out, silently.
                 self._input(DOCUMENTS, ALL, partition, warehouse)
             merged, _ = self.merged(stage, partition, warehouse)
             for name, partitions in merged.items():
@@ -120,29 +107,24 @@ class Pipeline:
     def of_round_before(
         self, stage: ShardStage, partition: Partition, warehouse: Warehouse
     ) -> dict[tuple[str, str], Input]:
-        """What an output reads of the round before: nothing where calls are not chained.
-
-        Raises:
-            ToolformerError: the round before has not annotated the shard, or with tools that are
-                switched off now.
-        """
+        """Return the inputs from the previous round, none unless rounds are chained."""
         sampling, inputs = partition.settings.sampling, {}
         for table in stage.reads_round_before if sampling.is_chained else ():
             name = name_in_round(sampling.round - 1, ALL)
             before = stored_input(warehouse, table, partition.shard, name)
             if before is None:
                 raise ToolformerError(
-                    f"Round {sampling.round} is chained (sampling.is_chained), and round "
+                    f"Round {sampling.round} is chained (sampling.is_chained), but round "
                     f"{sampling.round - 1} has not annotated {partition.shard!r}. Build that round "
-                    "first, or give both the same sampling.shards."
+                    "first, or give both rounds the same sampling.shards."
                 )
             tools = before.tools_behind(self._tables_of_tools(self[table])[0])
             if off := [name for name in tools if not partition.settings.tools.of(name).is_enabled]:
                 raise ToolformerError(
-                    f"Round {sampling.round} is chained, and the texts that it goes on with have "
-                    f"calls of tools that are switched off now: {', '.join(off)}. Build the rounds "
-                    "before first (`toolformer build --set sampling.round=1`), or switch them on; "
-                    "sampling.tools names the tools that annotate in a round."
+                    f"Round {sampling.round} is chained, but texts of the previous round have "
+                    f"calls of tools that are switched off now: {', '.join(off)}. Switch these "
+                    "tools on, or build the earlier rounds again without them (`toolformer build "
+                    "--set sampling.round=1`). To limit the tools of a round, set sampling.tools."
                 )
             inputs[table, ROUND_BEFORE] = before
         return inputs
@@ -155,15 +137,11 @@ class Pipeline:
         *,
         besides: Collection[str] = (),
     ) -> tuple[dict[str, tuple[Input, ...]], dict[str, str]]:
-        """What the calls of each tool of a shard are merged from, whether or not it is here.
+        """Return the partitions to merge by tool, and by tool why others are left out.
 
-        Args:
-            stage, partition: the output; a tool is merged that has rows of the nearest table.
-            besides: tools that are not looked at.
-
-        Returns:
-            By tool its partitions and those of the shard; and why other tools are left out: they
-            are switched off, or theirs do not belong together until the tool is built again.
+        Stored calls count even if their tool cannot run here. A tool is left out if it is switched
+        off, or if its partitions do not belong together until it is built again. Tools among
+        `besides` are ignored.
         """
         shard, settings = partition.shard, partition.settings
         round_number = settings.sampling.round
@@ -191,7 +169,7 @@ class Pipeline:
                 left_out[name] = "a partition of its calls is missing"
             elif mismatch is not None:
                 left_out[name] = mismatch
-            # Calls that were sampled in other windows stand at other places.
+            # Calls that were sampled in other windows have other positions.
             elif sampled_in not in (None, json.dumps(settings.corpus.window_tokens)):
                 left_out[name] = f"sampled in windows of {sampled_in} tokens"
             else:
@@ -216,13 +194,13 @@ class Pipeline:
         return stored
 
     def _tables_of_tools(self, stage: ShardStage) -> list[str]:
-        """The tables with one output per tool that a stage reads, the nearest first."""
+        """Return the tables with one output per tool that a stage reads, the nearest first."""
         nearest = self.nearest_inputs(stage)
         tables_of_tools = [table for table in stage.reads if self.is_per_tool(table)]
         return sorted(tables_of_tools, key=lambda table: table not in nearest)
 
 
 def _window_tokens(partitions: Iterable[Input]) -> str | None:
-    """The window length with which the candidates among these were sampled, as JSON."""
+    """Return the window length with which the candidates were sampled, as JSON."""
     sampled = (partition for partition in partitions if partition.table == "candidate_calls")
     return next((candidates.parts.get("corpus.window_tokens") for candidates in sampled), None)

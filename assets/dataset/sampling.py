@@ -1,4 +1,4 @@
-"""Sampling candidate calls (paper §2, "Sampling API Calls")."""
+"""Samples candidate calls (paper §2, "Sampling API Calls")."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -28,17 +28,17 @@ from tools.protocol import Document, Preselection, Proposal
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
-# What the metadata of an output, and the report, say of texts with more windows than are annotated.
+# Keys of stored metadata, and labels in the report.
 CUT_OFF = "texts cut off at corpus.max_windows_per_text"
 INSIDE_LETTERS = "tokens that begin inside a letter, where no call can stand"
 
 
-# Cuts the text of an id into windows.
+# Cuts the text with this id into windows.
 CutText = Callable[[str, Tokenizer], Sequence[Window]]
 
 
 def texts_and_windows(run: ShardRun, shard: str) -> tuple[Mapping[str, Document], CutText]:
-    """Return the texts of a shard by id, and what cuts each into windows, once for all tools."""
+    """Return texts by id, and a function that cuts each into windows once for all tools."""
     texts, corpus = documents_in(run.warehouse, shard), run.settings.corpus
 
     @cache
@@ -55,10 +55,10 @@ def texts_and_windows(run: ShardRun, shard: str) -> tuple[Mapping[str, Document]
 
 
 def sample_calls(work: PartitionRun) -> OutputRows:
-    """Calls that the language model wrote or the tool proposed; one row = one, by `call_id`.
+    """Candidate calls of the model, or proposed by the tool; one row = one sample, by `call_id`.
 
-    A sample that cannot be read as a call stays, with its reason. One partition per tool and round;
-    which model a round is annotated by, the settings say (`sampling.annotator`).
+    A sample that is no valid call is kept with the reason. There is one partition per tool and
+    round. The setting `sampling.annotator` names the model that annotates a round.
     """
     partition, settings = work.partition, work.settings
     texts, cut_text = work.shared
@@ -134,14 +134,9 @@ def sample_calls(work: PartitionRun) -> OutputRows:
 def proposed_calls(
     tool: Tool, documents: Mapping[str, Document], windows: Sequence[Window], kind: str
 ) -> list[ProposedCalls] | None:
-    """What the tool proposes in each window; None where p_i alone chooses the positions.
+    """Return the tool's proposals per window; None if p_i alone chooses the positions.
 
-    Args:
-        documents: by id, those that the tool selected.
-        kind: `sampling.proposals`.
-
-    Raises:
-        ToolBugError: a proposal lies outside its text.
+    `kind` is `sampling.proposals`. Raises ToolBugError if a proposal lies outside its text.
     """
     if kind == "none" or not tool.makes_proposals:
         return None
@@ -165,26 +160,25 @@ def proposed_calls(
 def _check_windows(
     windows: Sequence[Window], first_calls: Mapping[WindowKey, KeptCall], before: pl.DataFrame
 ) -> None:
-    """Refuse windows that are not those whose first call the round before found."""
+    """Raise if a window differs from the one in which the previous round found its first call."""
     columns = before.select("document_id", "window_index", "text").iter_rows()
     texts = {(document_id, index): text for document_id, index, text in columns}
     for window in windows:
         call = first_calls[window.key]
-        place = window.offsets[call.position : call.position + 1]
-        if window.text != texts[window.key] or place != (call.character_offset,):
+        offset = window.offsets[call.position : call.position + 1]
+        if window.text != texts[window.key] or offset != (call.character_offset,):
             raise ToolformerError(
-                f"Window {window.index} of document {window.document_id} is not the one that the "
-                "round before annotated, whose call would stand elsewhere in it: windows or tokens "
-                "were others then. Expected the same corpus.window_tokens and base model in both "
-                "rounds. Set them as they were, or build the round before again."
+                f"Window {window.index} of document {window.document_id} differs from the window "
+                "that the previous round annotated, so its call would be misplaced. Expected the "
+                "same corpus.window_tokens and base model in both rounds. Restore these settings, "
+                "or build the previous round again."
             )
 
 
 def keep_prompt(warehouse: Warehouse, prompt: str) -> None:
-    """Store a prompt under its digest, unless it is there.
+    """Store a prompt under the digest by which fingerprints name it; its file may change.
 
-    Fingerprints name it by its digest, and the file that it was read from may change. Two runs may
-    store the same; their rows are equal, so whichever came first has stored both.
+    Two runs may store the same prompt at once, because their rows are equal.
     """
     digest = hex_digest(prompt)
     if warehouse.partition_version("prompts", ALL, digest) is None:
@@ -193,7 +187,6 @@ def keep_prompt(warehouse: Warehouse, prompt: str) -> None:
 
 
 def report_samples(rows: ShardRows, report: ShardReport) -> None:
-    """How many samples of a shard can be read as calls, and why others cannot."""
     samples = rows.of("candidate_calls")
     parsed = samples.filter(pl.col("status") == "parsed")
     texts = rows.warehouse.entries(["documents"], rows.entry.key)
@@ -214,7 +207,7 @@ def report_samples(rows: ShardRows, report: ShardReport) -> None:
     )
 
 
-# In a chained round a text is offered for further calls only.
+# A chained round samples only in texts that have a call already.
 _WITHOUT_FIRST_CALL = Preselection(is_selected=False, reason="no_call_in_round_before")
 
 
@@ -229,7 +222,7 @@ def _preselection(partition: Partition, document: Document) -> Preselection:
 
 
 def _proposals(partition: Partition) -> object:
-    """What proposes positions or calls; None where p_i alone chooses them."""
+    """Identify what proposes positions or calls; None if p_i alone chooses positions."""
     kind, tool = partition.settings.sampling.proposals, partition.tool
     if kind == "none" or not tool.makes_proposals:
         return None
@@ -237,18 +230,17 @@ def _proposals(partition: Partition) -> object:
 
 
 def _sampling_version(partition: Partition) -> str:
-    """What preselection and parsing depend on; an index, which only changes answers, does not."""
+    """Return the tool's version without what only affects answers, such as an index."""
     return partition.tool.sampling_version or partition.tool.version
 
 
 def _state(partition: Partition, geometry: Mapping[str, str]) -> str:
-    """How the output was made, and that its tool proposes nothing where the settings ask for it."""
     state, kind = state_of(geometry), partition.settings.sampling.proposals
     if kind == "none" or partition.tool.makes_proposals:
         return state
     return (
-        f"{state}; sampling.proposals is {kind!r}, but the tool has no method `proposals`: the "
-        "model chose where its calls were sampled"
+        f"{state}; sampling.proposals is {kind!r}, but the tool has no method `proposals`, so the "
+        "model chose the positions"
     )
 
 

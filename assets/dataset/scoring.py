@@ -1,4 +1,4 @@
-"""The losses of executed calls, whatever threshold decides on them (paper §2)."""
+"""Computes the losses of executed calls, from which thresholds decide later (paper §2)."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
@@ -20,12 +20,12 @@ from toolformer.scoring.call_scorer import ScoredCall
 from toolformer.scoring.shard_scoring import CallScore, ShardScoring
 from tools.protocol import ToolCall
 
-# Stand beside the losses too, so that statistics need no join.
+# Stored with the losses too, so that statistics need no join.
 _OF_CANDIDATE = ("call_id", "document_id", "window_index", "position", "proposed")
 
 
 def shard_scoring(run: ShardRun, shard: str) -> ShardScoring:
-    """Scores the calls of all tools of a shard, whose texts are read by the model once."""
+    """Return a scorer for all tools of a shard, so that the model reads each text only once."""
     documents = documents_in(run.warehouse, shard)
     first_calls = first_calls_in(run.warehouse, shard, run.settings)
 
@@ -46,10 +46,10 @@ def shard_scoring(run: ShardRun, shard: str) -> ShardScoring:
 def score_calls(work: PartitionRun) -> OutputRows:
     """Losses of the executed calls; one row = one call with all its losses, by `call_id`.
 
-    They are those of the model that sampled the calls: without the call, without its result, with
-    its result, and, where a contrast or the chance level asks for it, with the result of another
-    call. No threshold has a part in them but `scoring.lowest_threshold`, below which further losses
-    are left out.
+    The model that sampled a call computes the loss of the text without the call, with the call but
+    without its result, and with the result; for contrasts and the chance level, also with the
+    result of another call. Losses do not depend on thresholds, except that further losses are left
+    out below `scoring.lowest_threshold`.
     """
     candidates = work.read("candidate_calls")
     first_calls = FirstCalls(
@@ -63,7 +63,7 @@ def score_calls(work: PartitionRun) -> OutputRows:
         )
     ]
     scoring: ShardScoring = work.shared
-    # A folder for each pass, below that of the output, so that all go when the output is there.
+    # The folders of all passes are inside that of the output, which is removed with the last.
     scored = scoring.score(
         work.partition.tool_name, calls, lambda name, state: work.checkpoint(state, within=name)
     )
@@ -82,7 +82,6 @@ def score_calls(work: PartitionRun) -> OutputRows:
 
 
 def report_losses(rows: ShardRows, report: ShardReport) -> None:
-    """How many calls of a shard were scored how, and at what cost."""
     scored = rows.of("scored_calls")
     report.count_flow(
         {
@@ -99,8 +98,7 @@ def report_losses(rows: ShardRows, report: ShardReport) -> None:
 def calls_to_score(
     executed: pl.DataFrame, candidates: pl.DataFrame, tool_name: str
 ) -> list[ScoredCall]:
-    """The calls of one tool that have a result, in the order of the candidates."""
-    # Left join: the order of the results is that of the candidates, the same in every run.
+    # The left join keeps the order of the results: that of the candidates, equal in every run.
     calls = executed.filter(pl.col("status") == "executed").join(
         candidates.select("call_id", "document_id", "window_index", "position", "arguments"),
         on="call_id",

@@ -1,4 +1,4 @@
-"""The assets of the stages that a build runs shard by shard."""
+"""Builds the assets of the stages that run shard by shard."""
 
 import inspect
 from collections.abc import Iterator
@@ -10,23 +10,23 @@ from assets.dataset.pipeline import Pipeline
 from assets.dataset.shard_run import ShardRun
 from assets.stage_asset import asset_of
 
-# Not made shard by shard, so each materialisation is one for all shards.
+# These are not partitioned by shard, so one materialisation concerns all shards.
 _INDEXES = dg.AssetSelection.assets("wikipedia_index", "passage_index")
 _OF_ALL_SHARDS = dg.AssetSelection.assets("corpus_manifest") | _INDEXES
 
 _Condition = dg.AutomationCondition
-# What the sensor `annotate_new_shards` runs. A shard that failed waits for a person or a change.
+# What the sensor `annotate_new_shards` runs. A failed shard waits for a person or a change.
 NEW_OR_STALE = (
     (
-        # Also what is missing at the first look, unlike Dagster's `eager`.
+        # Unlike Dagster's `eager`, also what is missing at the first evaluation.
         _Condition.missing().newly_true()
         | _Condition.code_version_changed()
-        # A new manifest changes no shard that has its key already.
+        # A new manifest never changes the shards that it had before.
         | _Condition.any_deps_updated().ignore(_OF_ALL_SHARDS)
-        # An index is materialised with every `prepare`, and rarely another one.
+        # Every `prepare` materialises the indexes, but they rarely change.
         | _Condition.any_deps_match(_Condition.data_version_changed()).allow(_INDEXES)
     ).since(_Condition.newly_requested() | _Condition.newly_updated())
-    # Without an index the tools that search it are left out, and the others go on.
+    # Without an index, the tools that search it are left out, and the others run.
     & ~_Condition.any_deps_missing().ignore(_INDEXES)
     & ~_Condition.any_deps_in_progress()
     & ~_Condition.in_progress()
@@ -34,7 +34,7 @@ NEW_OR_STALE = (
 
 
 def shard_assets(pipeline: Pipeline, *, shards_per_run: int) -> Iterator[dg.AssetsDefinition]:
-    """The assets of a pipeline, named as its stages, with one partition per shard."""
+    """Yield the assets of a pipeline, named like its stages, with one partition per shard."""
     for stage in pipeline:
         asset = asset_of(
             stage,

@@ -1,4 +1,4 @@
-"""The run of a stage over shards: outputs replaced only when stale, and failures kept apart."""
+"""Runs a stage over shards: replaces only stale outputs, and isolates failed shards."""
 
 import json
 import logging
@@ -49,23 +49,18 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 NOT_SAMPLED = "not sampled"
-# Of a step in which a tool gave up, after 10, 30 and 70 s. It is no `retry_policy` of the asset:
-# by one, Dagster would also retry bugs and interrupted steps.
+# For a step in which calls were given up, after 10, 30 and 70 s. By a `retry_policy` of the asset
+# Dagster would also retry bugs and interrupted steps.
 RETRIES = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL)
-# Of each a lock is held; of more texts, rows take memory and longer than statements.
+# Limits of a batch: each shard takes a lock, and beyond this many records batching saves little.
 _SHARDS_TOGETHER, _RECORDS_TOGETHER = 64, 4096
-# Gives what a stage makes once per shard, made of the inputs in these versions.
+# Returns what a stage makes once per shard, given the versions of the shard's inputs.
 Share = Callable[[tuple[str, ...]], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionRun:
-    """One output being made.
-
-    Attributes:
-        expected: what it is made of.
-        address: table, shard and name of its partition.
-    """
+    """One output while it is made."""
 
     run: "ShardRun"
     partition: Partition
@@ -75,12 +70,11 @@ class PartitionRun:
 
     @property
     def settings(self) -> Settings:
-        """The settings of the run."""
         return self.run.settings
 
     @property
     def keys(self) -> dict[str, object]:
-        """The columns that all rows of the output have alike."""
+        """Columns that are equal in all rows of the output."""
         return {
             "shard": self.partition.shard,
             "tool": self.partition.tool_name,
@@ -89,7 +83,7 @@ class PartitionRun:
 
     @property
     def shared(self) -> Any:
-        """What the stage makes once per shard."""
+        """Value that the outputs of all tools of the shard share."""
         pipeline = self.run.pipeline
         versions = (
             stage_input.version
@@ -99,11 +93,7 @@ class PartitionRun:
         return self._shared(tuple(versions))
 
     def read(self, table: str) -> pl.DataFrame:
-        """The rows of an input, those of all tools one behind the other where they are merged.
-
-        Raises:
-            ValueError: the declaration of the stage does not name it.
-        """
+        """Return the rows of an input, those of all tools if the stage merges them."""
         stage = self.run.stage
         if table not in (*stage.reads, *stage.reads_round_before):
             raise ValueError(
@@ -118,76 +108,65 @@ class PartitionRun:
         return pl.concat(frames or [typed_frame(table, [])])
 
     def checkpoint(self, depends_on: str = "", *, within: str = "") -> Checkpoint:
-        """Where what is finished of the output is put by.
+        """Open the checkpoint of the output, or that of one pass in the folder `within`.
 
-        Args:
-            depends_on: what it was computed with besides what the fingerprint says.
-            within: folder of one pass of several.
+        `depends_on` is what the steps depend on besides the fingerprint.
         """
         folder = self.run.checkpoint_folder(self.address) / within
         digest = self.expected.fingerprint.digest
         checkpoint = Checkpoint(folder, fingerprint=f"{digest} {depends_on}".rstrip())
-        # Each step, since a run may end before its rows are there, and the next one go on.
+        # Check at each step: a run may end before it stores its rows, and the next one resumes.
         checkpoint.before_storing = self.run.check_annotator
         if checkpoint.resumed_steps:
             self.run.context.log.info(
-                f"{self.partition.shard} {self.partition.tool_name}: going on after "
+                f"{self.partition.shard} {self.partition.tool_name}: resuming after "
                 f"{checkpoint.resumed_steps} finished steps"
             )
         return checkpoint
 
     def progress(self, work: str) -> ProgressCallback:
-        """Shows how far a long piece of work is; see `progress_of`."""
         return self.run.progress(work, self.partition.shard, self.partition.tool_name)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _StageOutput(PartitionOutput):
-    """One output of a stage, as it is stored."""
-
     run: "ShardRun"
     partition: Partition
     shared: Share
 
     @property
     def needs_device(self) -> bool:
-        """See `Output.needs_device`."""
         needs_device = self.run.stage.needs_device
         return needs_device is not None and needs_device(self.partition)
 
     def hold_device(self) -> object:
-        """See `Output.hold_device`; a server has devices of its own."""
+        """Wait for the device, unless a server runs the model on its own devices."""
         if self.run.annotator is not None and self.run.annotator.location.is_served:
             return None
         return super().hold_device()
 
     @property
     def leftovers(self) -> Path:
-        """See `Output.leftovers`."""
         return self.run.checkpoint_folder(self.address)
 
     @property
     def sides(self) -> Mapping[str, str]:
-        """See `PartitionOutput.sides`."""
         stage, name = self.run.stage, self.address[2]
         costs = {"stage_costs": f"{name}.{stage.passes[0]}"} if stage.passes else {}
         return {**dict.fromkeys(stage.side_tables, name), **costs}
 
     def expected(self) -> Expected:
-        """See `Output.expected`."""
         return self.run.pipeline.expected(self.run.stage, self.partition, self.run.warehouse)
 
     def compute(self, expected: Expected) -> OutputRows:
-        """See `PartitionOutput.compute`."""
         work = self.work(expected)
         return self.finished(work, self.run.stage.compute(work))
 
     def work(self, expected: Expected) -> PartitionRun:
-        """What the stage is given."""
         return PartitionRun(self.run, self.partition, expected, self.address, self.shared)
 
     def finished(self, work: PartitionRun, made: OutputRows) -> OutputRows:
-        """What the stage made, with what is stored besides."""
+        """Check what the stage made, and add costs and metadata to it."""
         self.run.check_annotator()
         self.run.is_unfinished |= made.made_of is not None
         stage = self.run.stage
@@ -200,7 +179,7 @@ class _StageOutput(PartitionOutput):
             raise ValueError(
                 f"The stage {stage.name!r} did not make {missing}, which its declaration names."
             )
-        # All of a stage in one partition, so that no cost of an earlier making stays.
+        # All costs of an output are in one partition, so that none of an earlier run remains.
         costs = [{**work.keys, **asdict(cost)} for cost in made.costs]
         side_tables = {**made.side_tables, "stage_costs": typed_frame("stage_costs", costs)}
         metadata = {**made.metadata, RUN: self.run.context.run.run_id}
@@ -208,11 +187,10 @@ class _StageOutput(PartitionOutput):
 
 
 class ShardRun(Run):
-    """A stage working on the shards of one run.
+    """Run of a stage over shards.
 
-    Raises:
-        EXPECTED_ERRORS: the settings, the home, a tool or the model cannot be used. That is looked
-            at first, before any expensive load.
+    Settings, home, tools and model are checked before anything expensive is loaded; each may raise
+    one of EXPECTED_ERRORS.
     """
 
     def __init__(self, context: dg.AssetExecutionContext, pipeline: Pipeline, stage: ShardStage):
@@ -220,28 +198,25 @@ class ShardRun(Run):
         self.pipeline, self.stage = pipeline, stage
         _ = self.warehouse
         self.manifest = Manifest.load(self.home.sources)
-        # A stage is given the tools and the model that it declares, and no others.
+        # Open only what the stage declares.
         self.tools = self.open_toolbox() if stage.per == PER_TOOL else Toolbox({}, {}, {})
         self.annotator = Annotator.of(self) if stage.uses_annotator else None
-        # Whether rows were out of date at once, since a tool gave up.
+        # Whether an output is stale at once because calls were given up.
         self.is_unfinished = False
-        # How outputs ended that were made with those of other shards.
+        # States of the outputs that were made in a batch of shards.
         self._made: dict[Address, str] = {}
 
     def run(self) -> PartitionEvents:
-        """Work on every shard of the run, and report it; one that fails does not stop the others.
+        """Make and report every shard, except those that failed in an earlier stage of the run.
 
-        One that an earlier stage of the run failed for is left out.
-
-        Raises:
-            dg.RetryRequested: after all shards, if a tool gave up; see `RETRIES`.
-            dg.Failure: after all shards, naming those that failed and why.
+        After all shards, raises dg.RetryRequested if calls were given up (see `RETRIES`), or
+        dg.Failure if a shard failed.
         """
         began = time.monotonic()
         failures: dict[str, Exception] = {}
         reports = PartitionReports(self.context)
         failed_before = failed_shards(self.context, self.pipeline.made_from(self.stage.name))
-        # Dagster reads all that are registered whenever it is asked.
+        # Dagster reads all registered partitions whenever it is asked for these.
         keys = self.context.partition_keys
         left_out = [key for key in keys if key in failed_before]
         left = [key for key in keys if key not in failed_before]
@@ -268,7 +243,7 @@ class ShardRun(Run):
                 **file_paths(self.warehouse, self.stage.name, key),
                 "seconds": round(seconds, 2),
             }
-            # Of all rounds.
+            # Covers all rounds.
             version = data_version_of(self.warehouse, self.stage.name, key)
             yield reports.of(key, metadata, data_version=version)
         attempt = self.context.retry_number + 1
@@ -276,29 +251,28 @@ class ShardRun(Run):
             seconds = RETRIES.calculate_delay(attempt)
             _LOGGER.warning("Calls that were given up are made again in %d s.", seconds)
             raise dg.RetryRequested(RETRIES.max_retries, seconds)
-        # Before the failure: the next stage begins once there is an output.
+        # Yield before the failure: the next stage begins only if there is an output.
         yield REPORTED
         if failures or left_out:
             raise failure_of_shards(failures, left_out)
 
     def load_annotator(self, *, is_scoring: bool = False) -> "Model":
-        """The annotating model, of a stage that depends on it; see `Annotator.load`."""
         if self.annotator is None:
-            raise TypeError(f"{self.stage.name} declares no part ANNOTATOR. Add it to its parts.")
+            raise TypeError(
+                f"The stage {self.stage.name!r} loads the annotating model, which its declaration "
+                "does not name. Add ANNOTATOR to its parts."
+            )
         return self.annotator.load(self, is_scoring=is_scoring)
 
     def check_annotator(self) -> None:
-        """See `Annotator.check_served`."""
         if self.annotator is not None:
             self.annotator.check_served(self.settings)
 
     @cached_property
     def base_tokenizer(self) -> Tokenizer:
-        """The tokenizer of the base model."""
         return load_tokenizer(base_model_directory(self))
 
     def checkpoint_folder(self, address: Address) -> Path:
-        """Where what is finished of an output is put by; removed once the output is there."""
         return self.home.checkpoints.joinpath(*address)
 
     def _make_shard(self, shard: str, report: ShardReport) -> None:
@@ -335,16 +309,15 @@ class ShardRun(Run):
         self.stage.report(rows, report)
 
     def _make_together(self, shards: Sequence[str]) -> None:
-        """Make outputs of small shards at once, where the stage can: statements take their time.
+        """Make the outputs of small shards in one batch, if the stage can, to save SQL statements.
 
-        Where one of them fails, each is made alone thereafter: it says what is wrong, and stops no
-        other.
+        If the batch fails, each shard is made alone afterwards, so that only the faulty one fails.
         """
         compute, outputs = self.stage.compute_together, defaultdict[str, list[_StageOutput]](list)
         if compute is None:
             return
         with suppress(*EXPECTED_ERRORS):
-            # All runs in this order, so that no two wait for each other.
+            # All runs take the locks in this order, so that none deadlock.
             entries = [self.manifest.entry(shard) for shard in sorted(shards)]
             if sum(entry.records for entry in entries) <= _RECORDS_TOGETHER:
                 for entry in entries:
@@ -354,9 +327,9 @@ class ShardRun(Run):
             with suppress(*EXPECTED_ERRORS), memory_explained(), ExitStack() as stack:
                 for output in of_tool:
                     stack.enter_context(output.lock)
-                looked_at = [(output, output.expected_if_stale()) for output in of_tool]
-                self._made |= {each.address: UP_TO_DATE for each, due in looked_at if not due}
-                stale = [(output, output.work(each)) for output, each in looked_at if each]
+                checked = [(output, output.expected_if_stale()) for output in of_tool]
+                self._made |= {each.address: UP_TO_DATE for each, due in checked if not due}
+                stale = [(output, output.work(each)) for output, each in checked if each]
                 if not stale:
                     continue
                 for _, work in stale:
@@ -370,13 +343,12 @@ class ShardRun(Run):
                 self._made |= {work.address: rows.state for (_, work), rows in made}
 
     def _import_transformers(self) -> None:
-        """Before threads start: those that import it together fail on its lazy modules."""
+        """Import before threads start: concurrent first imports fail on its lazy modules."""
         _ = self.base_tokenizer
         if self.tools.on_device & self.tools.tools.keys():
             from transformers import AutoTokenizer  # noqa: F401
 
     def _make(self, partition: Partition, shared: Share) -> str:
-        """Make an output unless it is up to date; returns how that ended."""
         output = self._output(partition, shared)
         try:
             return self._made.pop(output.address, None) or output.ensure()

@@ -1,9 +1,9 @@
-"""The pipeline: the stages that are run shard by shard, in the order of the paper (§2).
+"""Lists the stages that run shard by shard, in the order of the paper (§2).
 
     documents (stored as the corpus is cut) ─▶ candidate_calls ─▶ executed_calls ─▶ scored_calls
               ─▶ filtered_calls ─▶ augmented_texts
 
-Who needs to know a stage reads its declaration here: the assets, the plan of a build, the commands.
+Assets, build plans and commands read the declarations of the stages here.
 """
 
 from assets.dataset.augmentation import AUGMENTED_TEXTS

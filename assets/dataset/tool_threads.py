@@ -1,4 +1,4 @@
-"""Runs the tools of a shard at the same time, each in a thread."""
+"""Runs the tools of a shard concurrently, each in a thread."""
 
 import threading
 from collections.abc import Callable, Hashable, Mapping
@@ -10,17 +10,10 @@ from tools.running.deadlines import WHOLE_TOOL_ERRORS
 
 
 def done_together(work: Mapping[str, Callable[[], str]]) -> dict[str, str]:
-    """Make the outputs of several tools at the same time, and wait for all of them.
+    """Make the outputs of several tools concurrently; return their states in the same order.
 
-    In daemon threads, unlike those of an executor: an interrupt ends the process at once, and what
-    is unfinished then was not published.
-
-    Returns:
-        By tool, in the same order, how it ended.
-
-    Raises:
-        ToolDiedError: a tool was down for all its calls; the others are finished all the same.
-        Exception: what else the work raised.
+    The threads are daemons, unlike those of an executor, so that an interrupt ends the process at
+    once; unfinished outputs are not published. All tools finish before an error is raised.
     """
     states: dict[str, str] = dict.fromkeys(work, "")
     errors: dict[str, Exception] = {}
@@ -29,7 +22,7 @@ def done_together(work: Mapping[str, Callable[[], str]]) -> dict[str, str]:
         try:
             states[name] = work[name]()
         except Exception as error:  # noqa: BLE001
-            # The waiting thread raises it again.
+            # The main thread raises it again.
             errors[name] = error
 
     threads = [threading.Thread(target=do, args=(name,), name=name, daemon=True) for name in work]
@@ -46,7 +39,7 @@ def done_together(work: Mapping[str, Callable[[], str]]) -> dict[str, str]:
 
 
 def made_once(make: Callable[[Any], Any]) -> Callable[[Hashable], Any]:
-    """Return a function that keeps its newest value, which threads that ask together all get."""
+    """Return a function that caches its newest value; concurrent callers get the same value."""
     made, lock = lru_cache(maxsize=1)(make), threading.Lock()
 
     def get(made_of: Hashable) -> Any:
