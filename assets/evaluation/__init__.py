@@ -1,1 +1,1 @@
-"""Measuring models: their answers and losses, item by item, and what these say together."""
+"""Evaluation of models: answers and losses item by item, and the comparisons made from them."""

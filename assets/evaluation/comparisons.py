@@ -1,4 +1,4 @@
-"""Scores with intervals, and which of them are compared with which (paper §4.2, tables 3 to 7)."""
+"""Computes scores with intervals, and compares models and modes (paper §4.2, tables 3 to 7)."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -42,27 +42,23 @@ class _Cell(NamedTuple):
 
     @property
     def round(self) -> str | None:
-        """The round that the model was trained on, where its name says one."""
+        """Round that the model was trained on; None if its name has none."""
         return self.model.rpartition("-round-")[2] if "-round-" in self.model else None
 
 
-# The scores of each.
+# Scores by model and mode.
 Cells = Mapping[_Cell, pl.DataFrame]
 
 
 def compare(run: Run) -> dict[str, Metric]:
-    """Bring intervals and differences in line of all benchmarks that have scores.
-
-    Returns:
-        The metric of each of these.
-    """
+    """Update intervals and differences of all benchmarks with scores; return their metrics."""
     benchmarks: dict[str, Metric] = dict(run.warehouse.ask("measured_benchmarks").iter_rows())
     for name, metric in benchmarks.items():
         _compare_benchmark(run, name, metric)
     return benchmarks
 
 
-# A run that measures meanwhile stores a part every few minutes; comparing takes seconds.
+# Comparing takes seconds, and a concurrent evaluation stores a partition only every few minutes.
 @retry(retry=retry_if_exception_type(InputChangedError), stop=stop_after_attempt(3), reraise=True)
 def _compare_benchmark(run: Run, name: str, metric: Metric) -> None:
     _Comparison(run=run, address=("score_intervals", ALL, name), metric=metric).ensure()
@@ -70,22 +66,17 @@ def _compare_benchmark(run: Run, name: str, metric: Metric) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Comparison(PartitionOutput):
-    """The intervals of a benchmark, and beside them its differences."""
-
     metric: Metric
 
     @property
     def benchmark(self) -> str:
-        """Its name."""
         return self.address[2]
 
     @property
     def sides(self) -> Mapping[str, str]:
-        """See `PartitionOutput.sides`."""
         return {"paired_differences": self.benchmark}
 
     def expected(self) -> Expected:
-        """See `Output.expected`."""
         partitions = (
             stored_input(self.run.warehouse, EVALUATION_RESULTS.name, ALL, stored.name)
             for stored in self.run.warehouse.partitions(EVALUATION_RESULTS.name)
@@ -96,7 +87,6 @@ class _Comparison(PartitionOutput):
         return Expected(EVALUATION_REPORT.fingerprint(self.run.settings, parts), inputs)
 
     def compute(self, expected: Expected) -> OutputRows:  # noqa: ARG002
-        """See `PartitionOutput.compute`."""
         scores = self.run.warehouse.ask("item_scores", benchmark=self.benchmark)
         by_cell = scores.partition_by("model", "mode", as_dict=True)
         cells = {_Cell(*key): frame for key, frame in by_cell.items()}
@@ -127,7 +117,7 @@ def _intervals(cells: Cells, metric: Metric, seed: int) -> list[dict]:
 def _differences(cells: Cells, metric: Metric, seed: int) -> list[dict]:
     rows = []
     for cell, other in compared(cells):
-        # Losses per token are compared of texts of as many tokens alone.
+        # Losses per token are compared only for texts with equal numbers of tokens.
         same = ["item_id", "question", "score_weight"]
         both = cells[cell].join(cells[other], on=same, suffix="_of_other")
         if both.is_empty():
@@ -145,10 +135,10 @@ def _differences(cells: Cells, metric: Metric, seed: int) -> list[dict]:
 
 
 def compared(cells: Iterable[tuple[str, str]]) -> Iterator[tuple[_Cell, _Cell]]:
-    """Which ways of answering are compared, the later one first.
+    """Yield the pairs to compare, each with the later cell first.
 
-    One model in two modes; two models in the same mode, disabled or enabled; and what a model does
-    with calls against what base and `plain` of its round, the baselines, do without.
+    These are one model in two modes; two models in the same mode, disabled or enabled; and a model
+    with calls against the baselines without calls: base, and `plain` of its round.
     """
     in_order = sorted((_Cell(*cell) for cell in cells), key=_rank)
     for other, cell in combinations(in_order, 2):
@@ -165,7 +155,7 @@ def compared(cells: Iterable[tuple[str, str]]) -> Iterator[tuple[_Cell, _Cell]]:
 
 
 def _rank(cell: _Cell) -> tuple[int, str, int, str]:
-    """Controls before the models that are judged by them, and disabled before enabled."""
+    """Rank controls before the models compared with them, and disabled before enabled."""
     kind = cell.model.partition("-round-")[0]
     order = (BASE, *MODELS_OF_A_HOME[2:], MODELS_OF_A_HOME[1])
     model_rank = order.index(kind) if kind in order else len(order)

@@ -1,4 +1,4 @@
-"""Whether what a finetuned model is measured by was kept out of its training."""
+"""Checks whether the benchmarks of a finetuned model were kept out of its training."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -15,33 +15,32 @@ from warehouse.schema import ALL
 
 
 def doubt_about(work: Workspace, model: EvaluatedModel, benchmarks: Iterable[str]) -> str | None:
-    """A sentence where a model may have been trained on what it is measured by; else None.
+    """Return a warning if a model of this home may have been trained on texts of its benchmarks.
 
-    A training set leaves out what its benchmarks and held-out shards have, as they were when it was
-    made. Of another model than a finetuned one of this home nothing is known.
-
-    Raises:
-        ToolformerError: a file of one of the benchmarks is missing.
+    Its training set excluded the benchmarks and held-out shards of that time. They may be different
+    now. Raises ToolformerError if a file of a benchmark is missing.
     """
     trained = stored_model(work, model.directory) if model.is_finetuned else None
     if trained is None:
         return None
     kept_out = _kept_out(work, json.loads(json.loads(trained[PARTS])["training_set"]))
     if kept_out is None:
-        why = "is not known, since the training set that it is of was replaced"
-        return f"Whether {model.name} was trained on what it is measured by {why}."
+        return (
+            f"{model.name} may have been trained on texts of its benchmarks: its training set was "
+            "replaced, so this cannot be checked."
+        )
     doubtful = [name for name in benchmarks if kept_out.get(name) != _now(work, name)]
     if not doubtful:
         return None
     return (
-        f"{model.name} may have been trained on texts of {', '.join(doubtful)}: added or changed "
-        "since its training set was made, which left out those of before. Run `toolformer train`, "
-        "then `toolformer evaluate` again."
+        f"{model.name} may have been trained on texts of {', '.join(doubtful)}: these benchmarks "
+        "were added or changed after its training set was made. Run `toolformer train`, then "
+        "`toolformer evaluate` again."
     )
 
 
 def _kept_out(work: Workspace, training_set: str) -> Mapping[str, object] | None:
-    """What the texts of each benchmark were made of that a training set leaves out."""
+    """Return the identities of the texts that a training set excludes, by benchmark."""
     stored = work.warehouse.partition_metadata("training_texts", ALL, ALL)
     if stored is None or stored[FINGERPRINT] != training_set:
         return None
@@ -55,5 +54,5 @@ def _now(work: Workspace, name: str) -> object:
         _, held_out = training_and_held_out_shards(work.home)
         return fingerprints_of(partition_inputs(work.warehouse, "documents", held_out))
     made_of = texts_of_benchmark(name, work.settings).made_of
-    # As a fingerprint has it.
+    # In the form in which fingerprints store it.
     return json.loads(Fingerprint.of({name: made_of}).parts[name])

@@ -1,11 +1,11 @@
-"""What a model is measured by, as outputs; here the answers to some of a benchmark's questions.
+"""Stores the answers to a benchmark in partitions of some items each.
 
     svamp.finetuned.disabled.0000   250 items, calls disabled
     svamp.finetuned.enabled.0000    the same items, calls enabled
     svamp.finetuned.disabled.0001   …
 
-A run that asks fewer items (`evaluation.items`) asks the first ones of these parts, and takes
-nothing away from what is stored of the same model under the same settings.
+A run with fewer items (`evaluation.items`) asks the first ones. It removes no stored answers of the
+same model under the same settings.
 """
 
 import json
@@ -36,7 +36,7 @@ _UNFINISHED_OF = "unfinished_of"
 
 @dataclass(frozen=True, kw_only=True)
 class Measured(PartitionOutput):
-    """A partition of `evaluation_results`: a model measured by the benchmark of this name."""
+    """A partition of `evaluation_results`: results of a model on the benchmark `name`."""
 
     name: str
     model: EvaluatedModel
@@ -44,29 +44,20 @@ class Measured(PartitionOutput):
 
     @property
     def needs_device(self) -> bool:
-        """See `Output.needs_device`."""
         return not self.model.is_served
 
     def load(self, *, precision: str | None = None) -> Model:
-        """See `ModelLocation.load`."""
         run = self.run
         return self.model.load(run, precision=precision)
 
     def rows(self, loaded: Model, rows: list[dict]) -> pl.DataFrame:
-        """Rows with what all of the partition have alike."""
         same = {"benchmark": self.name, "model": self.model.name, "precision": loaded.precision}
         return typed_frame(TABLE, [{**same, **row} for row in rows])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answers(Measured):
-    """The answers to a part of a benchmark's items, in one mode.
-
-    Attributes:
-        questions: asks them; one for all modes of the part.
-        count: how many of these this run asks, from the first on.
-        before_storing: called once there are new rows, and before they are stored.
-    """
+    """Answers to some items of a benchmark in one mode; a run asks the first `count` of them."""
 
     questions: Questions
     mode: Mode
@@ -76,9 +67,9 @@ class Answers(Measured):
 
     @property
     def held_items(self) -> Sequence[BenchmarkItem]:
-        """Those that its partition holds, of this model under these settings; else none."""
+        """Items that the partition already holds for this model and these settings."""
         stored = self.stored() or {}
-        # From the first item of its part on.
+        # Stored items are always the first ones.
         count = int(json.loads(stored.get(PARTS, "{}")).get("items", 0))
         held = self.items[:count]
         asked = self._fingerprint(held)
@@ -87,15 +78,12 @@ class Answers(Measured):
 
     @property
     def _wanted_items(self) -> Sequence[BenchmarkItem]:
-        """Those that are asked, and never fewer than its partition holds."""
         return max(self.items[: self.count], self.held_items, key=len)
 
     def expected(self) -> Expected:
-        """See `Output.expected`."""
         return Expected(self._fingerprint(self._wanted_items))
 
     def compute(self, expected: Expected) -> OutputRows:
-        """See `PartitionOutput.compute`."""
         digest = expected.fingerprint.digest
         loaded = self.load()
         rows = self.questions.ask(
@@ -110,12 +98,12 @@ class Answers(Measured):
         self.before_storing()
         if not failed:
             return OutputRows(frame)
-        # Out of date at once, so that the next run asks; the answers of the others stay.
+        # Stale at once, so that the next run asks the failed items; the other answers are kept.
         unfinished = expected.fingerprint.with_parts({"failed_calls": failed})
         return OutputRows(frame, {_UNFINISHED_OF: digest}, DONE_BUT_FAILED, made_of=unfinished)
 
     def _fingerprint(self, items: Sequence[BenchmarkItem]) -> Fingerprint:
-        """Of the answers to some of its items; tools and calls count only with calls."""
+        """Return the fingerprint of answers; settings of tools and calls count only with calls."""
         benchmark, settings, mode = self.questions.benchmark, self.run.settings, self.mode
         parts: dict[str, object] = {
             "questions": questions_digest(benchmark, items),
@@ -125,7 +113,7 @@ class Answers(Measured):
         of_questions = OF_QUESTIONS
         if settings.evaluation.form == "chat":
             parts["chat_template"] = chat_template_identity(self.model.directory)
-            # Templates may tell the date.
+            # A template may contain the date.
             of_questions = (*OF_QUESTIONS, "evaluation.today")
         if mode.is_disabled:
             return EVALUATION_RESULTS.fingerprint(settings, parts, paths=of_questions)
@@ -141,7 +129,7 @@ class Answers(Measured):
         return EVALUATION_RESULTS.fingerprint(settings, parts, paths=(*OF_QUESTIONS, *OF_CALLS))
 
     def _answered(self, digest: str) -> dict[str, Mapping[str, object]]:
-        """Rows by item of a partition in which some calls had failed because a tool was down."""
+        """Return the answers to keep, by item, if the last run was unfinished: a tool was down."""
         stored = self.stored()
         if self.run.force or stored is None or stored.get(_UNFINISHED_OF) != digest:
             return {}
@@ -151,7 +139,6 @@ class Answers(Measured):
 
 
 def questions_digest(benchmark: Benchmark, items: Sequence[BenchmarkItem]) -> str:
-    """A digest of the questions of a part, and of how they are asked and scored."""
     return hex_digest(
         benchmark.name,
         benchmark.version,

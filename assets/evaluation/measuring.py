@@ -1,6 +1,6 @@
-"""A model measured by a benchmark, part by part, each part and mode a partition of its own.
+"""Measures a model on a benchmark in parts, so that a killed run keeps the finished parts.
 
-A part that is finished stays when a run is killed.
+Each part and mode is a partition of its own.
 """
 
 from collections import Counter
@@ -26,22 +26,15 @@ from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.settings.sections import Settings
 from warehouse.schema import ALL
 
-# Minutes of work on two cores, so little is lost; enough to keep a batch full.
+# Takes minutes on two cores, so a kill loses little, and still fills a batch.
 _ITEMS_PER_PART = 250
-# Of the rows that a benchmark leaves out, so many are named.
-_NAMED = 5
+# Number of unusable rows of a benchmark that are logged.
+_MAX_NAMED = 5
 
 
 @dataclass(slots=True)
 class Measuring:
-    """What measuring needs, and what came of it.
-
-    Attributes:
-        held_out: keys of the shards that perplexity is measured on.
-        states: how many partitions were made or up to date, by benchmark and model.
-        items_asked: which items this run asks, in words, by benchmark.
-        rows_left_out: rows of its file that are not asked, by benchmark.
-    """
+    """Evaluation of models in one run, with the counts that its report shows."""
 
     run: Run
     tools: Toolbox
@@ -52,25 +45,21 @@ class Measuring:
 
     @classmethod
     def open(cls, run: Run) -> "Measuring":
-        """Open what the settings name, before any expensive load."""
+        """Open the tools before anything expensive is loaded."""
         named = run.named_tools or None
         tools = open_toolbox(run, named=named, while_decoding=True)
         return cls(run, tools, training_and_held_out_shards(run.home)[1])
 
     def measure(self, name: str, model: EvaluatedModel, modes: Sequence[Mode]) -> None:
-        """Measure a model by the benchmark of this name, wherever its partitions are out of date.
-
-        Args:
-            modes: how it is used; a text has one mode, calls disabled.
-        """
+        """Make the stale partitions of a model on a benchmark; texts ignore `modes`."""
         evaluation = self.run.settings.evaluation
         if evaluation.is_text(name):
             self._read(name, model)
         else:
-            # The base model beside this one is kept from text to text, and takes memory here.
+            # The copy of the base model serves only texts, and takes memory here.
             self.run.holder.drop_copy()
             self._ask(name, model, modes)
-        # They would stand beside the new ones in the report and on the model's card.
+        # Earlier scores would appear next to the new ones in the report and on the model's card.
         empty_earlier_scores(self.run, model)
 
     def _read(self, name: str, model: EvaluatedModel) -> None:
@@ -87,7 +76,7 @@ class Measuring:
         self._ensure(losses)
 
     def left_out(self, name: str, model: EvaluatedModel) -> dict[str, int]:
-        """What has no score, by reason, in whichever run it was measured."""
+        """Return the number of items without a score by reason, from all runs."""
         results = self._results(name)
         rows = self.run.warehouse.ask("items_without_score", benchmark=results, model=model.name)
         reasons = dict(rows.iter_rows())
@@ -100,7 +89,6 @@ class Measuring:
     def asked_in(
         self, _mode: Mode, _benchmark: Benchmark, items: Sequence[BenchmarkItem]
     ) -> tuple[Toolbox, Mapping[str, BenchmarkItem]]:
-        """Return the tools of a mode, and by id the items that it asks."""
         return self.tools, {item.item_id: item for item in items}
 
     def _ask(self, name: str, model: EvaluatedModel, modes: Sequence[Mode]) -> None:
@@ -118,7 +106,7 @@ class Measuring:
             if part.count:
                 self._ensure(replace(part, before_storing=clear_up))
                 part.progress(part.count, None)
-        # Where all were up to date.
+        # Needed if all parts were up to date.
         clear_up()
 
     def _answers(
@@ -129,7 +117,6 @@ class Measuring:
         model: EvaluatedModel,
         modes: Sequence[Mode],
     ) -> list[Answers]:
-        """All parts in all modes, of which the first `count` items are asked."""
         name = self._results(benchmark.name)
         asked = self.items_asked[benchmark.name]
         show = self.run.progress("evaluating", model.name, name, f"{asked} items")
@@ -150,7 +137,7 @@ class Measuring:
                         run=self.run,
                         name=name,
                         model=model,
-                        # The whole, and not the part, is what somebody waits for.
+                        # People wait for the whole benchmark, not for a part.
                         progress=partial(_show_total, show, done, total),
                         questions=questions,
                         mode=mode,
@@ -162,12 +149,14 @@ class Measuring:
         return answers
 
     def _items_in_order(self, benchmark: Benchmark) -> list[BenchmarkItem]:
-        """The items in a fixed random order, so that every part is a fair sample."""
+        """Return the items in a fixed random order, so that every part is a fair sample."""
         items, left_out = items_of(benchmark)
-        for row in left_out[:_NAMED]:
+        for row in left_out[:_MAX_NAMED]:
             self.run.log.warning(f"{benchmark.name} leaves out {row}")
-        if len(left_out) > _NAMED:
-            self.run.log.warning(f"{benchmark.name} leaves out {len(left_out) - _NAMED} more rows.")
+        if len(left_out) > _MAX_NAMED:
+            self.run.log.warning(
+                f"{benchmark.name} leaves out {len(left_out) - _MAX_NAMED} more rows."
+            )
         for remark in remarks_on(benchmark, items):
             self.run.log.warning(remark)
         self.rows_left_out[benchmark.name] = len(left_out)
@@ -175,11 +164,9 @@ class Measuring:
         return sorted(items, key=lambda item: number_digest(seed, item.item_id))
 
     def _empty_stale(self, prefix: str, asked: Set[str], unanswered: Mapping[str, Answers]) -> None:
-        """Leave no rows of other items, another model or other settings, in whatever mode.
+        """Remove rows of other items, models or settings, in modes that are not asked now too.
 
-        A run that is stopped, and a mode that this one does not ask in, would leave them beside
-        the new ones. So would a run of fewer items those that were asked under other settings.
-        Not before there are new rows: a model that cannot be loaded costs no old ones.
+        Called only when there are new rows: a model that cannot be loaded costs no old ones.
         """
         for part in self.run.warehouse.partitions(TABLE):
             name = part.name
@@ -193,7 +180,7 @@ class Measuring:
 
 
 def enabled_for(model: EvaluatedModel, settings: Settings) -> Mode:
-    """Return calls as the settings want them, or else as the model was calibrated."""
+    """Return the mode with calls, by the settings or else by the model's calibration."""
     least = min_call_probability(model.directory, settings.decoding.min_call_probability)
     return enabled(settings.decoding.call_top_k, least)
 
@@ -205,6 +192,5 @@ def _show_total(
 
 
 def describe_states(states: Mapping[str, int]) -> str:
-    """How many partitions were made how, in words: `2 done, 1 up to date`."""
     in_order = sorted(states, key=lambda state: (state == UP_TO_DATE, state != DONE))
     return ", ".join(f"{states[state]} {state}" for state in in_order)

@@ -1,4 +1,4 @@
-"""A benchmark's questions, asked in one mode (paper §4.2)."""
+"""Asks the questions of a benchmark in one mode (paper §4.2)."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -23,10 +23,10 @@ PROMPT_TOO_LONG, TOOL_FAILED = "prompt_too_long", "tool_failed"
 
 
 class Questions:
-    """Items of a benchmark, asked of one model in one mode after the other.
+    """Items of a benchmark, asked of one model in several modes.
 
-    What the model wrote without calls is remembered: up to its first call a text is the same with
-    them, which is not decoded again.
+    Completions without calls are kept: with calls, a completion is the same up to its first call,
+    so this prefix is not decoded again.
     """
 
     def __init__(self, benchmark: Benchmark, tools: Toolbox, settings: Settings):
@@ -47,19 +47,10 @@ class Questions:
         known: Mapping[str, Mapping[str, object]],
         progress: Callable[[int, int], None],
     ) -> list[dict]:
-        """Ask every item that has no answer yet.
+        """Ask items without a `known` answer; return rows without benchmark, model and precision.
 
-        Args:
-            model: the same one each time.
-            known: rows by item of an earlier time, which are taken over.
-
-        Returns:
-            Rows of `evaluation_results` without benchmark, model and precision. An item whose call
-            had no answer because its tool was down has no score, and the reason `tool_failed`.
-
-        Raises:
-            ToolUnavailableError: a tool had no answer 20 times in a row.
-            ToolformerError: questions are chats, and the model's chat template takes none.
+        The model must be the same in every call. An item whose tool was down has no score and the
+        reason `tool_failed`. Raises ToolUnavailableError if a tool fails 20 times in a row.
         """
         asked_items = [item for item in items if item.item_id not in known]
         short, long = self._by_length(model, asked_items)
@@ -117,17 +108,17 @@ class Questions:
     def _by_length(
         self, model: Model, items: Sequence[BenchmarkItem]
     ) -> tuple[list[BenchmarkItem], list[BenchmarkItem]]:
-        """The items that leave room for an answer with a call, and the others."""
-        # As for any tool and k, so that all modes ask the same items.
+        """Split items into those that leave room for an answer with a call, and the others."""
+        # Independent of tools and k, so that all modes ask the same items.
         decoding = replace(self._decoding.changed(call_top_k=1), tools=("any",))
         max_tokens = longest_prompt_tokens(model, decoding)
-        parts: tuple[list[BenchmarkItem], list[BenchmarkItem]] = ([], [])
+        short_and_long: tuple[list[BenchmarkItem], list[BenchmarkItem]] = ([], [])
         for item in items:
-            parts[len(self._prompt_ids(model, item)) > max_tokens].append(item)
-        return parts
+            short_and_long[len(self._prompt_ids(model, item)) > max_tokens].append(item)
+        return short_and_long
 
     def _prompt_ids(self, model: Model, item: BenchmarkItem) -> list[int]:
-        """What is fed for an item, behind the start token."""
+        """Return the tokens of an item without the start token."""
         evaluation = self._settings.evaluation
         if evaluation.form == "plain":
             return model.tokenizer.encode(item.prompt)
@@ -139,8 +130,8 @@ class Questions:
             return chat_ids(model.tokenizer, turns, start=model.bos_id, today=today)
         except ChatTemplateError as error:
             raise ToolformerError(
-                f"Chats cannot be asked for: no question goes through the model's chat template "
-                f"({error}). Expected another template, or evaluation.form plain."
+                f"The model's chat template cannot render a question ({error}). Use a model with "
+                "another template, or set evaluation.form to plain."
             ) from error
 
     def _answer(self, item: BenchmarkItem, completion: Completion, *, has_failed: bool) -> dict:
@@ -165,12 +156,12 @@ class Questions:
 
 
 def _note_failure(failed: set[int], index: int, tool: str, reason: str | None) -> None:
-    """Note whose call found its tool down; raise where the tool was given up."""
+    """Record the item whose tool was down; raise if the tool was given up."""
     if reason == GIVEN_UP:
         raise ToolUnavailableError(
             tool,
             f"it had no answer {MAX_FAILURES_IN_A_ROW} times in a row",
-            "What was finished before is stored. See that the tool runs (`toolformer tools "
+            "The parts finished before are stored. Check that the tool runs (`toolformer tools "
             f"check {tool}`), then run the same again",
         )
     if reason in MAY_PASS:

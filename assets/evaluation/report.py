@@ -1,4 +1,4 @@
-"""Which benchmark gained from calls, by how much, and how sure that is."""
+"""Reports how much each benchmark gains from calls, with confidence intervals."""
 
 import dagster as dg
 
@@ -14,11 +14,11 @@ from warehouse.schema import ALL
 
 @asset_of(EVALUATION_REPORT)
 def evaluation_report(run: Run) -> dg.MaterializeResult:
-    """Scores of all models and modes with 95 % intervals, and what calls gain, of all results.
+    """Scores of all models and modes with 95 % intervals, and the gains from calls.
 
-    Scores go into `score_intervals`, paired differences into `paired_differences`. The views
-    `evaluation_table`, `evaluation_difference`, `call_calibration` and `call_use` have them with
-    the paper's. The HTML file of the asset `report` shows them.
+    Scores are in `score_intervals`, paired differences in `paired_differences`. The views
+    `evaluation_table`, `evaluation_difference`, `call_calibration` and `call_use` add the paper's
+    scores. The HTML page of the asset `report` shows them.
     """
     loaded, store = run.settings, run.warehouse
     measured = compare(run)

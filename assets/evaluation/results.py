@@ -1,4 +1,4 @@
-"""The benchmarks (paper §4.2–4.3): perplexity, and questions with calls enabled and disabled."""
+"""Measures perplexity, and questions with calls enabled and disabled (paper §4.2 and §4.3)."""
 
 import time
 from collections.abc import Iterable
@@ -30,14 +30,13 @@ from warehouse.schema import ALL
 
 @asset_of(EVALUATION_RESULTS, backfill_policy=dg.BackfillPolicy.multi_run(EVALUATIONS_PER_RUN))
 def evaluation_results(run: Run) -> PartitionEvents:
-    """One row = one benchmark item, by benchmark, item, model and mode.
+    """Results of benchmarks; one row = one item, by benchmark, item, model and mode.
 
-    One partition = one benchmark with one model, calls disabled and enabled; the base model, which
-    knows no calls, has them disabled unless `decoding.min_call_probability` is set. Models are
-    `base`, `finetuned`, the controls `plain` and `shuffled`, and those of
-    `evaluation.models`; one that was finetuned on a later round has `-round-2` and so on behind its
-    name. Of texts the perplexity is measured, with calls disabled. A benchmark that cannot be
-    measured does not keep the others of a run from it.
+    One partition = one benchmark with one model, with calls disabled and enabled. The base model
+    was never taught calls, so it has them disabled unless `decoding.min_call_probability` is set.
+    Models are `base`, `finetuned`, the controls `plain` and `shuffled`, and `evaluation.models`. A
+    suffix such as `-round-2` names the later round on which a model was finetuned. Texts are
+    measured by perplexity, with calls disabled. A failed benchmark does not stop the others.
     """
     errors: dict[str, Exception] = {}
     measuring = Measuring.open(run)
@@ -67,21 +66,20 @@ def evaluation_results(run: Run) -> PartitionEvents:
         raise dg.Failure(
             description="Not measured: "
             + " ".join(f"{key}: {explained(error)}" for key, error in errors.items())
-            + (f" Measured were {', '.join(measuring.states)}." if measuring.states else ""),
+            + (f" Measured: {', '.join(measuring.states)}." if measuring.states else ""),
             allow_retries=False,
         )
     yield REPORTED
 
 
 def _modes(model: EvaluatedModel, settings: Settings) -> list[Mode]:
-    """Return calls disabled and, unless the model was never taught calls, enabled."""
     if model.name == BASE and settings.decoding.min_call_probability is None:
         return [DISABLED]
     return [DISABLED, enabled_for(model, settings)]
 
 
 def _by_model(keys: Iterable[str]) -> dict[str, list[str]]:
-    """Keys of partitions by their models, so that each model is loaded once."""
+    """Group partition keys by model, so that each model is loaded once."""
     grouped: dict[str, list[str]] = {}
     for key in keys:
         grouped.setdefault(benchmark_and_model(key)[1], []).append(key)
@@ -91,7 +89,6 @@ def _by_model(keys: Iterable[str]) -> dict[str, list[str]]:
 def _report(
     measuring: Measuring, name: str, model: EvaluatedModel, seconds: float
 ) -> dict[str, object]:
-    """What one partition came to."""
     store = measuring.run.warehouse
     results = measuring.run.settings.evaluation.result_name(name)
     summary = store.view("evaluation_summary").filter(benchmark=results, model=model.name)
@@ -120,6 +117,6 @@ def _write_card(run: Run, model: EvaluatedModel) -> None:
     summary = run.warehouse.view("evaluation_summary")
     rows = summary.filter(pl.col("model").is_in([BASE, model.name])).to_dicts()
     lock = run.home.output_lock(f"finetuned_model.{model.directory.name}")
-    # A model that is made anew meanwhile has other scores.
+    # If another run holds the lock, it trains the model again and these scores are outdated.
     with suppress(Timeout), lock.acquire(timeout=0):
         write_model_card(model.directory, run, evaluation=rows)

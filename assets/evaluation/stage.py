@@ -1,4 +1,4 @@
-"""The stage of the evaluation, and the settings that its outputs depend on."""
+"""Declares the evaluation stage and the settings on which its outputs depend."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ from toolformer.home.home import Home
 from toolformer.settings.sections import Settings
 from tools.model_identity import chat_template_identity, model_identity
 
-# In every mode an item is left out where no call would have room.
+# Room for a call counts in every mode: an item that leaves none is asked in no mode.
 OF_QUESTIONS = (
     "language_model.precision",
     "evaluation.batch_size",
@@ -19,7 +19,7 @@ OF_QUESTIONS = (
     "execution.max_result_tokens",
 )
 OF_CALLS = ("decoding.call_attempts", "execution.deadline_seconds", "evaluation.today")
-# Losses of texts are always of float32.
+# Losses of texts are always computed in float32, so no precision is listed.
 OF_TEXTS = (
     "corpus.window_tokens",
     "scoring.token_budget",

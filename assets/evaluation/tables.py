@@ -1,4 +1,4 @@
-"""Scores laid out as the paper lays them out: models below each other, benchmarks side by side."""
+"""Lays out scores as in the paper: one row per model, one column per benchmark."""
 
 import polars as pl
 
@@ -6,17 +6,14 @@ from toolformer.evaluation.modes import DISABLED, ENABLED
 
 
 def paper_tables(table: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """The view `evaluation_table` as one table per heading of the paper.
+    """Return the view `evaluation_table` as one table per heading of the paper, in its order.
 
-    Returns:
-        By heading, in the paper's order: a column with model and mode, and one per benchmark with
-        the score in percent (of texts the perplexity), its 95 % interval and of how many items; of
-        texts KL(base ‖ model) besides.
+    Scores are in percent; texts have perplexity and KL(base ‖ model) instead.
     """
     score, low, high = (pl.col(name).round(1) for name in ("score", "low", "high"))
     is_paper = pl.col("source") == "paper"
     rounded = pl.col("divergence_from_base").round(4)
-    divergence = pl.format(", {} nats a token from base", rounded).fill_null("")
+    divergence = pl.format(", {} nats per token from base", rounded).fill_null("")
     labelled = table.with_columns(
         pl.col("family").fill_null("other"),
         pl.when(is_paper)
@@ -37,7 +34,7 @@ def paper_tables(table: pl.DataFrame) -> dict[str, pl.DataFrame]:
 
 
 def gains(differences: pl.DataFrame, *, model: str) -> pl.DataFrame:
-    """What calls gain over the model's answers without, of the view `evaluation_difference`."""
+    """Return the rows of `evaluation_difference` that compare a model with and without calls."""
     others = {"other_model": model, "other_mode": DISABLED.name}
     pair = {"model": model, "mode": ENABLED, **others}
     return differences.filter(**pair).drop(*pair)

@@ -1,6 +1,6 @@
-"""The losses of a text as an output: of the held-out shards, or of a text file (paper §4.3).
+"""Measures losses on the held-out shards or on a text file (paper §4.3).
 
-Beside them stands how far the model is from the base model there.
+Each row also has the divergence of the model from the base model.
 """
 
 import math
@@ -35,18 +35,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Losses(Measured):
-    """The losses of a text, or of the held-out shards by their keys, with calls disabled.
+    """Losses of a text or of the held-out shards, with calls disabled.
 
-    So p(` [`) is 0, and its places are left out of every model's mean (paper §4.2, "disabled").
+    So p(` [`) is 0, and tokens ` [` are left out of every model's mean (paper §4.2, "disabled").
     """
 
     held_out: Sequence[str]
 
     def expected(self) -> Expected:
-        """See `Output.expected`."""
         settings, documents = self.run.settings, self._documents()
         parts = {
-            # Of the model that is there now: another run may train it while this one waits.
+            # Read the model's identity again: another run may train it while this one waits.
             IDENTITY: identity_of(self.model, settings),
             "held_out_documents": fingerprints_of(documents),
             "file": None if documents else hex_digest_of_file(text_file(self.name, settings)),
@@ -58,7 +57,6 @@ class Losses(Measured):
         return Expected(fingerprint, tuple(documents.values()))
 
     def compute(self, expected: Expected) -> OutputRows:
-        """See `PartitionOutput.compute`."""
         model = self.load(precision="float32")
         shards = sorted(document.shard for document in expected.inputs)
         windows = self._chosen(self._windows(model.tokenizer, shards))
@@ -77,16 +75,15 @@ class Losses(Measured):
         return OutputRows(self.rows(model, sorted(rows, key=lambda row: row["item_id"])))
 
     def _documents(self) -> dict[str, Input]:
-        """The held-out shards, where perplexity is measured on them; else none."""
         if self.name != PERPLEXITY:
             return {}
         documents = partition_inputs(self.run.warehouse, "documents", self.held_out)
         if not documents:
             raise ToolformerError(
-                "There is no held-out shard with documents, so perplexity has nothing to measure. "
-                "Cut the corpus into at least corpus.held_out_every shards (a smaller "
-                "corpus.shard_size before the first ingest, or a smaller held_out_every) and build "
-                "them, or leave `perplexity` out of evaluation.benchmarks."
+                "There is no held-out shard with documents, so perplexity cannot be measured. "
+                "Expected at least corpus.held_out_every shards: lower held_out_every, or set a "
+                "smaller corpus.shard_size before the first ingest, and build the shards. Or "
+                "remove `perplexity` from evaluation.benchmarks."
             )
         return documents
 
@@ -104,7 +101,7 @@ class Losses(Measured):
         )
 
     def _chosen(self, windows: Iterable[Window]) -> list[Window]:
-        """A random choice that does not change when other windows come or go."""
+        """Choose windows at random, so that other windows do not change the choice."""
         evaluation = self.run.settings.evaluation
 
         def rank(window: Window) -> bytes:
@@ -113,16 +110,16 @@ class Losses(Measured):
         chosen = sorted(windows, key=rank)[: evaluation.perplexity_windows]
         if not chosen:
             raise ToolformerError(
-                "The text is empty, so there is no loss to measure. Expected a text in UTF-8; "
-                "correct the path in evaluation.texts."
+                "The text is empty, so there is no loss to measure. Expected a text in UTF-8. "
+                "Correct the path in evaluation.texts."
             )
         return chosen
 
 
 def _loss_rows(model: Model, base: "LanguageModel | None", windows: Sequence[Window]) -> list[dict]:
-    """Rows of `evaluation_results` without benchmark, model and precision."""
+    """Return rows without benchmark, model and precision."""
     texts = [list(window.ids) for window in windows]
-    # As while decoding: with calls disabled nothing opens one, so no text has one either.
+    # With calls disabled, decoding never opens a call, so texts count none either.
     banned = call_open_id(model.tokenizer)
     if base is None:
         found = [(losses, []) for losses in token_losses(model, texts, banned=banned)]
@@ -148,7 +145,7 @@ def _loss_rows(model: Model, base: "LanguageModel | None", windows: Sequence[Win
 
 
 def mean_loss(losses: Sequence[float]) -> dict:
-    """The mean over the tokens of a window, in nats; none, and why, where there is no number."""
+    """Return the mean loss per token in nats; if there is none, the reason."""
     if not losses:
         return {"score": None, "score_weight": 0.0, "reason": "empty"}
     is_finite = all(map(math.isfinite, losses))

@@ -187,7 +187,7 @@ def test_what_is_printed_has_the_divergence_beside_the_perplexity(tiny: Path, tm
     table = store.view("evaluation_table")
     assert table["divergence_from_base"].to_list() == [mean]
     (cell,) = paper_tables(table)["other"]["own"]
-    assert cell.endswith(f"items, {mean:.4f} nats a token from base")
+    assert cell.endswith(f"items, {mean:.4f} nats per token from base")
 
 
 def test_the_base_model_is_loaded_once_beside_another_for_all_texts(tiny: Path, tmp_path):
