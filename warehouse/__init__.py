@@ -1,1 +1,1 @@
-"""The warehouse: DuckDB over one Parquet file per partition."""
+"""Stores all tables of the project: one Parquet file per partition, queried with DuckDB."""

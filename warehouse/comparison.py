@@ -1,7 +1,7 @@
-"""Compares the kept calls of two homes, or of two rounds of one.
+"""Compares the kept calls of two homes, or of two rounds of one home.
 
-Catalogues are read first. Partitions with equal fingerprints and equal decisions are not read, nor
-are those that a build is making again, whose decisions belong to other candidates.
+Partitions are skipped if both catalogues have the same fingerprint and the same decisions. Those
+that a build is replacing are skipped too, since their decisions belong to earlier candidates.
 """
 
 from collections.abc import Sequence
@@ -26,15 +26,14 @@ _EXAMPLES = 10
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Kept calls of two homes.
+    """Result of comparing the kept calls of two homes.
 
     Attributes:
-        counts: number of `calls` by `shard`, `tool`, `kept_by` and `why`; see `compared_calls.sql`.
-        examples: some that only one keeps, see `compared_examples.sql`.
-        equal: number of pairs of partitions that are equal by their catalogues.
-        read: number of partitions of both homes whose rows were read.
-        unfinished: shards and tools that a build makes again, in either home.
-        is_same_model: whether one model annotated both.
+        counts: Number of `calls` by `shard`, `tool`, `kept_by` and `why`; see `compared_calls.sql`.
+        examples: Some calls that only one home keeps; see `compared_examples.sql`.
+        equal: Number of pairs of partitions that are equal according to the catalogues.
+        read: Number of partitions, in both homes together, whose rows were read.
+        unfinished: Shards and tools that a build is replacing in either home.
     """
 
     counts: "pl.DataFrame"
@@ -46,7 +45,6 @@ class Comparison:
 
 
 def compare_readers(readers: tuple[Reader, Reader], rounds: tuple[int, int]) -> Comparison:
-    """Compare the kept calls of two warehouses; see `Warehouse.compare`."""
     import duckdb
     import polars as pl
 
@@ -55,7 +53,7 @@ def compare_readers(readers: tuple[Reader, Reader], rounds: tuple[int, int]) -> 
     decided = pl.concat(map(_decided, (1, 2), readers, files, rounds))
     content, key = pl.col("content"), ("shard", "tool")
     is_whole = pl.col("is_whole").all().over(key)
-    # Without a fingerprint nobody has said what rows were made of.
+    # Without a fingerprint it is unknown what the rows were computed from.
     is_equal = ((content.count() == 2) & (content.n_unique() == 1)).over(key)
     equal = decided.filter(is_whole & is_equal, home=1)
     compared = decided.filter(is_whole & ~is_equal)
@@ -84,9 +82,9 @@ def compare_readers(readers: tuple[Reader, Reader], rounds: tuple[int, int]) -> 
         raise refused(error) from error
     if equal.is_empty() and set(counts["why"]) == {"text"}:
         raise ComparisonError(
-            "No kept call stands in a text that both homes have annotated. Expected homes of the "
-            "same sources: a text is the same if it was read from the same place of the same path, "
-            "and nobody edited it in between."
+            "No kept call is in a text that both homes have annotated. Expected two homes with the "
+            "same sources. Two texts are the same if both were read at the same offset of the same "
+            "path and are equal."
         )
     both = pl.lit("both").alias("kept_by"), pl.lit(None).alias("why"), pl.col("kept").alias("calls")
     models = [set(decided.filter(home=home)["model"]) for home in (1, 2)]
@@ -101,7 +99,6 @@ def compare_readers(readers: tuple[Reader, Reader], rounds: tuple[int, int]) -> 
 
 
 def _decided(home: int, reader: Reader, files: Files, round_number: int) -> "pl.DataFrame":
-    """Return the decided partitions of a round of a home, as of `compared_partitions.sql`."""
     import polars as pl
 
     with reader.open_views(_DECIDED, Files({}, files.published)) as connection:
@@ -109,16 +106,15 @@ def _decided(home: int, reader: Reader, files: Files, round_number: int) -> "pl.
     of_round = rows.filter(round=round_number)
     if of_round.is_empty():
         named = ", ".join(map(str, rows["round"].unique().sort()))
-        expected = f"one of {named}, by --rounds." if named else "a home that was built."
+        expected = f"one of the rounds {named} (--rounds)" if named else "a home that was built"
         raise ComparisonError(
             f"The home '{reader.folder.parent}' has no decided calls of round {round_number}. "
-            f"Expected {expected} `toolformer build` makes them."
+            f"Expected {expected}. Run `toolformer build` to make the calls of a round."
         )
     return of_round.with_columns(home=pl.lit(home))
 
 
 def _limited(files: Files, compared: "pl.DataFrame") -> Files:
-    """Return the partitions that hold the rows of some decided partitions."""
     names = set(compared.select("shard", "partition").rows()) | {
         (s, ALL) for s in compared["shard"]
     }

@@ -1,8 +1,7 @@
-"""Counts of a partition's rows, taken when it is written and stored in its shard's catalogue.
+"""Counts the rows of a partition when it is written; its shard's catalogue stores the counts.
 
-Statistics of any number of rows then cost no more than reading the catalogues. Each file of
-`counts/` counts the rows of one table; the view of the same name reads these counts from the
-relation `published` (`relations.py`).
+Statistics therefore read catalogues and no rows. Each file in `counts/` counts the rows of one
+table. In `warehouse.duckdb` a view of the same name reads the stored counts (`relations.py`).
 """
 
 import functools
@@ -23,28 +22,26 @@ if TYPE_CHECKING:
     import duckdb
 
 _COMMENT = re.compile(r"--.*")
-# What a file of ours selects from.
+# Finds the relations that a SQL file of this package reads. It also matches comments, so no comment
+# may name a table or view right after "from" or "join".
 RELATION = re.compile(r"\b(?:from|join) (\w+)")
 COUNTS = {
     name: next(word for word in RELATION.findall(text) if word in tables())
     for name, text in sql_texts("counts").items()
 }
-"""Names of the files in `counts/`, with the table whose rows each counts."""
+"""Table that each file in `counts/` counts, by the file's name."""
 
 
 @functools.cache
 def counts_version() -> str:
-    """Return a digest of the SQL of all counts, to tell older counts from those taken now."""
+    """Return a digest of the SQL of all counts; counts with another digest are stale."""
+    # Only the text of comments is removed: the digest depends on the number of comment lines.
     texts = {name: _COMMENT.sub("", text) for name, text in sql_texts("counts").items()}
     return hex_digest(json.dumps(texts), size=8)
 
 
 def recounted(folder: Path, shard: str, entry: Entry) -> Entry:
-    """Return a partition with counts taken from its file.
-
-    Raises:
-        DamagedPartitionError: The file is damaged or missing.
-    """
+    """Return the entry with counts taken from its file, which is verified first."""
     counts = {}
     if entry.rows:
         verify(folder, shard, entry)
@@ -60,24 +57,23 @@ def recounted(folder: Path, shard: str, entry: Entry) -> Entry:
 
 
 def counts_of(connection: "duckdb.DuckDBPyConnection", table: str) -> dict[str, Any]:
-    """Count the rows of a table: by shard and the names of `counts/`, lists of rows."""
+    """Count the rows of a table; return lists of result rows by shard and by name in `counts/`."""
     statements = (
         f"select {sql_literal(name)}, coalesce(to_json(list(counted)), '[]')::varchar "
         f"from ({text}) as counted"
         for name, text in sql_texts("counts").items()
         if COUNTS[name] == table
     )
-    # Together they take two thirds of the time.
-    together = " union all ".join(statements)
+    # One combined statement takes two thirds of the time of several.
+    combined = " union all ".join(statements)
     counted: dict[str, Any] = {}
-    for name, counts in connection.execute(together).fetchall() if together else ():
+    for name, counts in connection.execute(combined).fetchall() if combined else ():
         for count in json.loads(counts):
             counted.setdefault(count["shard"], {}).setdefault(name, []).append(count)
     return counted
 
 
 def counted_relation(name: str) -> str:
-    """Return the SQL that selects counts from `published`."""
     return (
         "select counted.* from (select unnest((counts -> "
         f"{sql_literal('$.' + name)})::{type_of_counts(name)}) as counted from published "
@@ -87,7 +83,6 @@ def counted_relation(name: str) -> str:
 
 @functools.cache
 def type_of_counts(name: str) -> str:
-    """Return the SQL type of counts: a list of structs."""
     with temporary_tables() as connection:
         connection.execute(tables()[COUNTS[name]].create_statement)
         statement = f"select typeof(list(counted)) from ({sql_texts('counts')[name]}) as counted"

@@ -1,6 +1,6 @@
-"""Compares Parquet files with the digests in catalogues, before anything is decoded.
+"""Compares Parquet files with their digests in the catalogue before they are decoded.
 
-Flipped bits can decode to other rows. Each file is compared once per process.
+Without that, flipped bits could decode to wrong rows. Each process compares a file only once.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ from pathlib import Path
 from warehouse.catalogue import Entry
 from warehouse.errors import DamagedPartitionError
 
-# Files never change, so one comparison is enough.
+# By path. Published files never change, so one comparison is enough.
 _verified: set[str] = set()
 _damaged: dict[str, DamagedPartitionError] = {}
 
@@ -18,41 +18,34 @@ _DAMAGED = "has other bytes than were written"
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def refuse_known(path: str) -> None:
-    """Raise again if this process has renamed a damaged file; to be called if it is missing.
+    """Raise DamagedPartitionError if a missing file was renamed by this process as damaged.
 
-    The run that found it fails, instead of going on as if there had never been a partition.
-
-    Raises:
-        DamagedPartitionError: This process has.
+    Otherwise the run that found the damage would continue as if the partition had never existed.
     """
     if path in _damaged:
         raise _damaged[path]
 
 
 def verify(folder: Path, shard: str, entry: Entry) -> None:
-    """Compare the file of a partition with its digest, unless this process has done so.
+    """Raise DamagedPartitionError if a partition's file is missing, unreadable or damaged.
 
     A damaged file is renamed, so that the next build makes the partition again.
-
-    Raises:
-        DamagedPartitionError: The file is missing, or other than it was written.
     """
     path = folder / str(entry.path(shard))
     if str(path) in _verified and path.exists():
         return
     if problem := problem_of(path, entry):
-        raise _refused(path, shard, entry, problem)
+        raise _damage_error(path, shard, entry, problem)
     _verified.add(str(path))
 
 
 def problem_of(path: Path, entry: Entry) -> str | None:
-    """Return what is wrong with the file of a partition; None if it is as it was written."""
+    """Return what is wrong with the file of a partition, None if nothing is."""
     try:
         return None if file_sha256(path) == entry.sha256 else _DAMAGED
     except FileNotFoundError:
@@ -61,14 +54,14 @@ def problem_of(path: Path, entry: Entry) -> str | None:
         return f"cannot be read ({error.strerror or error})"
 
 
-def _refused(path: Path, shard: str, entry: Entry, problem: str) -> DamagedPartitionError:
+def _damage_error(path: Path, shard: str, entry: Entry, problem: str) -> DamagedPartitionError:
     refuse_known(str(path))
     remedy = "Restore a copy of it, or run"
     if problem == _DAMAGED:
-        aside = path.with_name(f"{path.name}.damaged")
+        renamed = path.with_name(f"{path.name}.damaged")
         try:
-            path.rename(aside)
-            remedy = f"The file was renamed to '{aside.name}'. Run"
+            path.rename(renamed)
+            remedy = f"The file was renamed to '{renamed.name}'. Run"
         except OSError:
             remedy = "Remove the file, and run"
     error = DamagedPartitionError(

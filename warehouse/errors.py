@@ -1,15 +1,12 @@
-"""The errors of the warehouse package.
-
-Every message says what is wrong with which value, what was expected and what to do.
-"""
+"""Errors that the warehouse raises on purpose; all derive from `WarehouseError`."""
 
 
 class WarehouseError(Exception):
-    """Root of every error that the warehouse raises on purpose."""
+    pass
 
 
 class UnknownTableError(WarehouseError, LookupError):
-    """A table name that `schema.sql` does not define."""
+    pass
 
 
 class PartitionValidationError(WarehouseError, ValueError):
@@ -17,32 +14,32 @@ class PartitionValidationError(WarehouseError, ValueError):
 
 
 class PartitionNotFoundError(WarehouseError, LookupError):
-    """A partition that was asked for and does not exist."""
+    pass
 
 
 class DamagedPartitionError(WarehouseError, ValueError):
-    """A partition file that cannot be read; the message names it and the remedy."""
+    """A partition file or a catalogue that is damaged, missing or unreadable."""
 
 
 class StorageError(WarehouseError, OSError):
-    """The file system refused a write: disk full, no permission, read-only."""
+    pass
 
 
 class QueryError(WarehouseError, ValueError):
-    """A query that DuckDB or the read-only rule refused."""
+    pass
 
 
 class PartitionsChangingError(WarehouseError, RuntimeError):
-    """A query met replaced partitions at every attempt."""
+    """Partitions were replaced while a query read them."""
 
 
 class LayoutError(WarehouseError, ValueError):
-    """A warehouse that was written with another layout."""
+    """A warehouse that was written with other columns or file names."""
 
 
 class ComparisonError(WarehouseError, ValueError):
-    """Two homes of which there is nothing to compare."""
+    pass
 
 
 class SheetError(WarehouseError, ValueError):
-    """A sheet of judgements that cannot be read or written."""
+    pass

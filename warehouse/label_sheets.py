@@ -1,8 +1,8 @@
-"""Sheets of kept calls for people to judge: CSV files that a person fills in a spreadsheet.
+"""Writes and reads sheets of kept calls: CSV files in which people judge calls.
 
-A sheet shows neither losses nor decisions, so that they cannot influence the judgement. A row is
-identified by its `id`, which changes with everything that the row shows. The other columns are only
-read by people, so it does not matter what a spreadsheet makes of them.
+A sheet hides losses and decisions, which could influence the judgement. Column `id` identifies a
+row and changes with everything that the row shows. Of the other columns only `label` and `note` are
+read back, so a spreadsheet may reformat the rest.
 """
 
 import io
@@ -18,45 +18,38 @@ from warehouse.labels import Label, append_labels
 from warehouse.partitions import storage_error
 from warehouse.warehouse import Warehouse
 
-# Per tool: the 95 % interval of its precision is then at most 20 percentage points wide.
-_PER_TOOL = 100
-# A spreadsheet takes a cell such as `=1+1` for a formula, `1/3` for a date and `007` for a number,
-# but none that begins with one of these.
+# With 100 calls the 95 % interval of a tool's precision is at most 20 percentage points wide.
+_CALLS_PER_TOOL = 100
+# These prefixes keep a spreadsheet from reading a cell as a formula (`=1+1`), date (`1/3`) or
+# number (`007`).
 _CONTEXT, _RESULT = "… {}", "→ {}"
 _CALL_OF_ID = r"^call-(.+)-[0-9a-f]{8}$"
 _SHOWN = ["call_id", "document_id", "tool", "arguments", "result", "text_before", "text_after"]
-_NAMED = 10
+_MAX_PROBLEMS_SHOWN = 10
 
 
 class Draw(NamedTuple):
-    """Calls for a person to judge.
-
-    Attributes:
-        sheet: One row per call that the person has not judged.
-        sampled: Number of calls in the sample, judged ones included.
-    """
+    """Unjudged calls as a sheet, and the size of the sample that also includes judged calls."""
 
     sheet: pl.DataFrame
     sampled: int
 
 
 class Stored(NamedTuple):
-    """Numbers of judgements in a sheet that were stored, or already stored with the same values."""
-
     new: int
     unchanged: int
 
 
 def draw_sheet(warehouse: Warehouse, judge: str | None) -> Draw:
-    """Draw up to 100 kept calls per tool, and leave out those that `judge` has judged.
+    """Draw up to 100 kept calls per tool, without those that `judge` has already judged.
 
-    The draw is repeatable, and the same for all people. Tools take turns, so the beginning of a
-    sheet is a fair sample as well.
+    The sample is the same for everyone. Tools alternate, so the first rows of a sheet are a fair
+    sample too.
     """
-    shards = warehouse.ask("shards_to_label", per_tool=_PER_TOOL)["shard"]
-    near = warehouse.limited_to(shards.to_list())
-    drawn = near.ask("calls_to_label", per_tool=_PER_TOOL, call_ids=[])
-    judged = near.ask("judged_by_rater", rater=judge)
+    shards = warehouse.ask("shards_to_label", per_tool=_CALLS_PER_TOOL)["shard"]
+    limited = warehouse.limited_to(shards.to_list())
+    drawn = limited.ask("calls_to_label", per_tool=_CALLS_PER_TOOL, call_ids=[])
+    judged = limited.ask("judged_by_rater", rater=judge)
     left = drawn.join(judged, on=["call_id", "round"], how="anti", maintain_order="left")
     sheet = left.select(
         "id",
@@ -72,12 +65,7 @@ def draw_sheet(warehouse: Warehouse, judge: str | None) -> Draw:
 
 
 def write_sheet(sheet: pl.DataFrame, file: Path) -> None:
-    """Write a sheet as CSV with a byte order mark, without which Excel misreads UTF-8.
-
-    Raises:
-        SheetError: The file exists.
-        StorageError: The disk refused the write.
-    """
+    """Write a new CSV file with a byte order mark, without which Excel misreads UTF-8."""
     try:
         with file.open("xb") as stream:
             sheet.write_csv(stream, include_bom=True, quote_style="always")
@@ -93,12 +81,8 @@ def write_sheet(sheet: pl.DataFrame, file: Path) -> None:
 def read_sheet(file: Path) -> pl.DataFrame:
     """Read a sheet as spreadsheets save it: with commas, semicolons or tabs, columns in any order.
 
-    Returns:
-        `row` (its number in the spreadsheet), `id`, `label` in the spelling of the view `labels`
-        (empty if the call is not judged) and `note`.
-
-    Raises:
-        SheetError: The file is not such a sheet.
+    The result has columns `row` (number in the spreadsheet), `id`, `label` in the spelling of the
+    view `labels` (empty if the call is not judged) and `note`.
     """
     try:
         text = file.read_text("utf-8-sig")
@@ -126,24 +110,19 @@ def read_sheet(file: Path) -> pl.DataFrame:
 def store_judgements(warehouse: Warehouse, judge: str, rows: pl.DataFrame) -> Stored:
     """Append the judgements of a sheet that differ from the person's newest ones.
 
-    The caller holds the home's lock `labels`.
-
-    Args:
-        rows: Result of `read_sheet`; rows without a label are left out.
-
-    Raises:
-        SheetError: A label or an id is unknown, or two rows judge the same call. Nothing is stored.
-        StorageError: The disk refused the write.
+    The caller must hold the home's lock `labels`. If any row is invalid, SheetError is raised and
+    nothing is stored.
     """
     rows = rows.filter(pl.col("label") != "")
     ids = rows["id"].str.extract(_CALL_OF_ID).drop_nulls()
     calls = warehouse.ask("calls_to_label", per_tool=0, call_ids=ids.to_list())
     if problems := _problems(rows, set(calls["id"])):
-        more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+        shown = "; ".join(problems[:_MAX_PROBLEMS_SHOWN])
+        num_hidden = len(problems) - _MAX_PROBLEMS_SHOWN
+        more = f"; and {num_hidden} more" if num_hidden > 0 else ""
         raise SheetError(
-            f"Nothing is stored, because the sheet has mistakes: {'; '.join(problems[:_NAMED])}"
-            f"{more}. Correct these rows, or delete those whose call is no longer kept, and read "
-            "the sheet again."
+            f"Nothing is stored, because the sheet has mistakes: {shown}{more}. Correct these "
+            "rows, or delete those whose call is no longer kept, and read the sheet again."
         )
     judged = rows.drop("row").join(calls, on="id").select(*_SHOWN, "label", "note")
     newest = warehouse.query(
@@ -162,7 +141,6 @@ def store_judgements(warehouse: Warehouse, judge: str, rows: pl.DataFrame) -> St
 
 
 def _problems(rows: pl.DataFrame, known: set[str]) -> list[str]:
-    """Return what is wrong with rows, in their order."""
     first: dict[str, int] = {}
     problems = []
     for row, call, label in rows.select("row", "id", "label").iter_rows():

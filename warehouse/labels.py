@@ -1,7 +1,7 @@
-"""Judgements of people: `labels.jsonl` in the home, one JSON object per line.
+"""Reads and appends human judgements in the home's `labels.jsonl`, one JSON object per line.
 
-No computer can make a judgement again, so the file is only ever appended to. It lies outside the
-warehouse's folder, where files are replaced and swept.
+A build cannot recompute a judgement. The file is therefore append-only and stored outside the
+warehouse's folder, in which files are replaced and removed.
 """
 
 import json
@@ -28,22 +28,17 @@ _decoder = msgspec.json.Decoder(
 
 
 def labels_file(folder: Path) -> Path:
-    """Return the path of the judgements, in the home that holds this warehouse folder."""
     return folder.parent / "labels.jsonl"
 
 
 def append_labels(folder: Path, labels: Iterable[Mapping[str, str]]) -> None:
-    """Append judgements and flush them to the disk. The caller holds the home's lock `labels`.
-
-    Raises:
-        StorageError: The disk refused the lines, or took only the first ones.
-    """
+    """Append judgements and flush them to disk. The caller must hold the home's lock `labels`."""
     file = labels_file(folder)
     lines = b"".join(json.dumps(dict(label)).encode() + b"\n" for label in labels)
     try:
         with file.open("ab+") as stream:
             stream.seek(max(stream.tell() - 1, 0))
-            # A writer that was killed, or a full disk, left a line without an end.
+            # A killed writer or a full disk can leave a last line without a line break.
             if stream.read(1) not in (b"", b"\n"):
                 lines = b"\n" + lines
             stream.write(lines)
@@ -55,7 +50,7 @@ def append_labels(folder: Path, labels: Iterable[Mapping[str, str]]) -> None:
 
 
 def read_labels(folder: Path) -> tuple[list[str], str]:
-    """Return the lines with a judgement, and which other lines there are; empty if none."""
+    """Return the lines that hold a judgement, and a warning that lists damaged lines, or ""."""
     file = labels_file(folder)
     lines: list[str] = []
     damaged: list[str] = []
@@ -71,6 +66,6 @@ def read_labels(folder: Path) -> tuple[list[str], str]:
         return lines, ""
     shown = ", ".join(damaged[:10]) + (", …" if len(damaged) > 10 else "")
     return lines, (
-        f"Damaged lines in '{file}': {len(damaged)}, namely {shown}. The judgements in all other "
-        "lines count."
+        f"'{file}' has damaged lines ({len(damaged)} in total): {shown}. The judgements in all "
+        "other lines count."
     )

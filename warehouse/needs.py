@@ -1,4 +1,4 @@
-"""Finds out what a statement reads: rows of tables, entries of catalogues, and views over these."""
+"""Finds out which rows of tables, entries of catalogues and views a statement reads."""
 
 import functools
 from collections.abc import Collection
@@ -10,19 +10,17 @@ from warehouse.counting import COUNTS, RELATION
 from warehouse.schema import sql_texts, tables
 
 METADATA_VIEW = "partition_metadata"
-"""The view of the metadata that partitions were published with."""
-
 LABELS = "labels"
-"""The view of people's judgements, which are stored in a file of their own."""
+"""View of human judgements; it reads `labels.jsonl`, not a partition."""
 
 _RELATIONS = {name: RELATION.findall(text) for name, text in sql_texts("views").items()}
 STATISTICS_VIEWS = tuple(
     name for name in TopologicalSorter(_RELATIONS).static_order() if name in _RELATIONS
 )
-"""Names of the views in `views/`, each after those that it selects from."""
+"""Views in `views/`, each after the views that it reads."""
 
 _VIEWS = frozenset((*COUNTS, *STATISTICS_VIEWS))
-# Table functions that read no table.
+# Table functions, which appear among the relations of a statement but read no table.
 _GENERATORS = frozenset({"unnest", "range", "generate_series"})
 _SYNTAX = """
     select
@@ -38,9 +36,9 @@ class Needs:
     """What a statement reads.
 
     Attributes:
-        rows: tables whose rows are read.
-        published: tables whose entries in the catalogues are read.
-        views: names of `COUNTS` and `STATISTICS_VIEWS`.
+        rows: Tables whose rows are read.
+        published: Tables whose entries in catalogues are read.
+        views: Names in `COUNTS` and `STATISTICS_VIEWS`.
     """
 
     rows: frozenset[str]
@@ -49,40 +47,29 @@ class Needs:
 
     @property
     def tables(self) -> frozenset[str]:
-        """All tables of which anything is read."""
         return self.rows | self.published
 
     @property
     def are_counts(self) -> bool:
-        """Whether only counts are read."""
         return not self.rows and self.views <= of_counts().views
 
 
 def everything() -> Needs:
-    """Return all tables and views."""
     return Needs(frozenset(tables()), frozenset(tables()), _VIEWS)
 
 
 @functools.cache
 def of_counts() -> Needs:
-    """Return the views that counts in catalogues answer, without any rows."""
+    """Return the needs of all views that can be answered with stored counts only."""
     needs = map(_needs_of_names, ({name} for name in _VIEWS))
     counts = (of.views for of in needs if not of.rows | of.views & {METADATA_VIEW, LABELS})
     return Needs(frozenset(), frozenset(COUNTS.values()), frozenset().union(*counts))
 
 
 def needs_of(sql: str) -> Needs:
-    """Return what a statement reads, directly or through views.
-
-    A statement needs everything if it asks for DuckDB's own catalogue, names relations in strings
-    (`from query('…')`), or names an unknown one, for which DuckDB then suggests another.
-
-    Example:
-        >>> sorted(needs_of("select count(*) from stage_costs").rows)
-        ['stage_costs']
-        >>> sorted(needs_of("select 1").tables)
-        []
-    """
+    """Return what a statement reads, directly or through views."""
+    # Everything, if a statement reads DuckDB's own catalogue, names relations in strings (`from
+    # query('…')`), or names an unknown relation: DuckDB then suggests a similar name.
     nodes, names = parsed(sql)
     known = names <= _VIEWS | tables().keys()
     return _needs_of_names(names) if nodes and known else everything()
@@ -90,15 +77,10 @@ def needs_of(sql: str) -> Needs:
 
 @functools.lru_cache(maxsize=1024)
 def parsed(sql: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Parse a statement with DuckDB.
-
-    Returns:
-        The kinds of its queries, such as `SELECT_NODE`, and the relations that it reads. Both are
-        empty if it is no select statement.
-    """
+    """Return kinds of queries (`SELECT_NODE`, …) and relations, both empty if not a select."""
     with temporary_tables() as connection:
         [(types, names, ctes)] = connection.execute(_SYNTAX, {"sql": sql}).fetchall()
-    # A `with` clause may read the table that it is named like.
+    # A `with` clause may have the name of a table that it reads.
     defined = set(map(str.lower, ctes)) - _VIEWS - tables().keys()
     nodes = frozenset(name for name in types if name.endswith("_NODE"))
     return nodes, frozenset(map(str.lower, names)) - defined - _GENERATORS

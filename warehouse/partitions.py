@@ -1,7 +1,7 @@
-"""Writes and reads the rows of partitions. Rows count once a catalogue names their file.
+"""Writes and reads the rows of partitions. Rows become visible once a catalogue names their file.
 
-Writing goes through a table made from `schema.sql`, so a row that breaks a constraint is found
-before anything on disk changes. Queries are in `query.py`.
+Rows are first inserted into a table made by `schema.sql`, so a row that breaks a constraint is
+found before anything on disk changes. Queries are in `query.py`.
 """
 
 import io
@@ -37,7 +37,6 @@ def write_rows(
     *,
     version: str,
 ) -> dict[str, Entry]:
-    """Write the partitions of one name, by shard; see `Warehouse.replace_partitions`."""
     import duckdb
 
     from warehouse.validation import check_path_agreement, conform
@@ -78,18 +77,18 @@ def write_rows(
 
         def written(shard: str) -> Entry:
             entry = entries[shard]
-            # Without rows there is no file.
-            if (below := entry.path(shard)) is None:
+            # A partition without rows has no file.
+            if (path := entry.path(shard)) is None:
                 return entry
-            chosen = "" if schema.is_cross_shard else f"where shard = {sql_literal(shard)}"
-            # DuckDB gives a column with a dictionary a Bloom filter as well, so that a call or a
-            # document is found without reading the ids of all partitions. By default ids, which
-            # differ in every row, have none.
+            where = "" if schema.is_cross_shard else f"where shard = {sql_literal(shard)}"
+            # DuckDB writes a Bloom filter for every column with a dictionary. The limit gives one
+            # to ids too, which differ in every row, so that a call or a document is found without
+            # reading the ids of all partitions.
             statement = (
-                f"copy (from {sql_name(table)} {chosen}) to $path (format parquet, "
+                f"copy (from {sql_name(table)} {where}) to $path (format parquet, "
                 f"compression zstd, dictionary_size_limit {entry.rows})"
             )
-            with storing(folder / below) as temporary:
+            with storing(folder / path) as temporary:
                 with copying:
                     connection.execute(statement, {"path": str(temporary)})
                 size, sha256 = temporary.stat().st_size, file_sha256(temporary)
@@ -100,18 +99,11 @@ def write_rows(
 
 
 def raw(content: object) -> msgspec.Raw:
-    """Return content as JSON that an entry holds."""
     return msgspec.Raw(msgspec.json.encode(content))
 
 
 def write_empty_files(folder: Path, *, is_renewed: bool) -> None:
-    """Write a file without rows for each table, for the views of `warehouse.duckdb`.
-
-    And a catalogue that names none of them.
-
-    Args:
-        is_renewed: Whether files that are there are replaced, since they may be damaged.
-    """
+    """Write the empty files and catalogue that `warehouse.duckdb` needs; see `layout.py`."""
     if is_renewed:
         remove_abandoned(folder.glob(f"*/shard={EMPTY_SHARD}/*.tmp"))
     for table, schema in tables().items():
@@ -129,11 +121,7 @@ def write_empty_files(folder: Path, *, is_renewed: bool) -> None:
 
 @contextmanager
 def storing(path: Path) -> Iterator[Path]:
-    """Give a path to write to; after the block its file takes the place of `path`.
-
-    Raises:
-        StorageError: The disk refused.
-    """
+    """Yield a temporary path whose file replaces `path`; raise StorageError on failure."""
     import duckdb
 
     try:
@@ -144,7 +132,6 @@ def storing(path: Path) -> Iterator[Path]:
 
 
 def read_partition(folder: Path, catalogue: Catalogue, table: str, name: str) -> "pl.DataFrame":
-    """Return the rows of one partition; see `Warehouse.read_partition`."""
     import polars as pl
 
     schema = table_schema(table)
@@ -159,17 +146,16 @@ def read_partition(folder: Path, catalogue: Catalogue, table: str, name: str) ->
     verify(folder, catalogue.shard, entry)
     frame = pl.read_parquet(folder / str(entry.path(catalogue.shard)), hive_partitioning=False)
     if frame.schema == schema.polars_schema:
-        # Each operation on a frame takes a third of a millisecond, a small file one.
+        # An operation on a frame takes a third of a millisecond, reading a small file only one.
         return frame
     return frame.select(schema.column_names).cast(schema.polars_schema)
 
 
 def storage_error(path: Path, error: Exception) -> StorageError:
-    """Return the error for a write that the disk refused."""
     existing = next((parent for parent in path.parents if parent.exists()), Path(path.anchor))
     free = shutil.disk_usage(existing).free
     return StorageError(
         f"Cannot write '{path}': {error}. There are {free:,} bytes free on that disk. Free some "
         "space, check the permissions of the folder or move TOOLFORMER_HOME, then run the same "
-        "command again; every partition written before is intact."
+        "command again. Every partition written before is intact."
     )

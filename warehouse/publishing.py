@@ -1,7 +1,7 @@
-"""Publishes partitions: replaces catalogues under the lock of their shard.
+"""Publishes partitions by replacing a shard's catalogue under the shard's lock.
 
-A kill between any two steps leaves the old catalogue, or the new one with all its files. Files that
-no catalogue names are removed later; see `sweep`.
+A process that is killed at any step leaves the old catalogue or the new one with all its files.
+`Publisher.sweep` later removes files that no catalogue names.
 """
 
 import logging
@@ -23,18 +23,16 @@ from warehouse.partitions import storage_error, storing
 from warehouse.schema import tables
 
 Locks = Callable[[str], BaseFileLock]
-"""Gives the lock of a name, which no other process of any machine holds at the same time."""
+"""Returns the lock of a name, exclusive among all processes on all machines."""
 
-# Queries that began with a superseded file read it this long. A file that its writer has not
-# published by then is removed, and its publication fails.
+# Superseded files stay on disk this long for queries that still read them. A new file that is not
+# published by then is removed too, and its publication fails.
 KEPT_SECONDS = 600.0
 
 _LOGGER = logging.getLogger(__name__)
 
 
 def locks_in(folder: Path) -> Locks:
-    """Return plain file locks in a folder."""
-
     def lock(name: str) -> BaseFileLock:
         folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder / f"{name}.lock", thread_local=False)
@@ -43,17 +41,14 @@ def locks_in(folder: Path) -> Locks:
 
 
 class Publisher:
-    """Changes the catalogues of a warehouse."""
-
     def __init__(self, folder: Path, locks: Locks):
         self._folder = folder
         self._locks = locks
 
     def publish(self, made: Mapping[str, Sequence[Entry]]) -> None:
-        """Replace partitions by ones whose files were written; of each shard all at once.
+        """Publish entries whose files were written, atomically per shard.
 
-        Raises:
-            StorageError: The disk refused, or a file is gone. Shards published before stay so.
+        If one shard fails with a StorageError, others may have been published.
         """
         in_parallel(lambda shard: self._publish(shard, made[shard]), made)
 
@@ -61,45 +56,43 @@ class Publisher:
         with self._lock(shard):
             path, current = self._current(shard)
             for entry in entries:
-                self._check_there(entry, shard)
+                self._check_file(entry, shard)
                 if old := current.partitions.get((entry.table, entry.name)):
-                    self._keep_for_readers(old, shard)
+                    self._reset_age(old, shard)
             following = current.with_entries(entries)
             self._write(path, following)
             published = [following.partitions[entry.table, entry.name] for entry in entries]
             self._remove_old(
-                below for entry in published for below in entry.superseded_paths(shard)
+                relative for entry in published for relative in entry.superseded_paths(shard)
             )
 
-    def _check_there(self, entry: Entry, shard: str) -> None:
-        if (below := entry.path(shard)) is None:
+    def _check_file(self, entry: Entry, shard: str) -> None:
+        if (relative := entry.path(shard)) is None:
             return
-        path = self._folder / below
+        path = self._folder / relative
         try:
-            # NFS reports a removed file only to a process that opens it.
+            # NFS reports that a file was removed only to a process that opens it.
             with path.open("rb") as stream:
                 is_whole = os.fstat(stream.fileno()).st_size == entry.size
         except FileNotFoundError:
             is_whole = False
         if not is_whole:
             raise StorageError(
-                f"'{path}' was not published: it is gone, since its writer paused for longer than "
-                f"{KEPT_SECONDS / 60:.0f} minutes or somebody removed it. Nothing was replaced. "
-                "Run the same again."
+                f"'{path}' was not published: the file is missing or incomplete. Its writer paused "
+                f"for longer than {KEPT_SECONDS / 60:.0f} minutes, or the file was removed. "
+                "Nothing was replaced. Run the same command again."
             )
 
-    def _keep_for_readers(self, old: Entry, shard: str) -> None:
-        """Let the age of a file that is about to be superseded begin now."""
-        if below := old.path(shard):
-            # Of another user's file the age stays: its readers have to begin again.
+    def _reset_age(self, old: Entry, shard: str) -> None:
+        if relative := old.path(shard):
+            # Another user's file keeps its age, so its readers may have to start again.
             with suppress(OSError):
-                os.utime(self._folder / below)
+                os.utime(self._folder / relative)
 
     def _current(self, shard: str) -> tuple[Path, Catalogue]:
-        """Return the catalogue of a shard, retired or not, and its path; empty if it is damaged.
+        """Return path and content of a shard's catalogue, retired or not; empty if it is damaged.
 
-        Raises:
-            StorageError: The catalogue cannot be read. It may be sound, so it is not replaced.
+        An unreadable catalogue may be intact. It is not replaced, and StorageError is raised.
         """
         path = active = catalogue_file(self._folder, shard)
         try:
@@ -110,7 +103,7 @@ class Publisher:
         except DamagedPartitionError as error:
             if isinstance(error.__cause__, OSError):
                 raise storage_error(Path(path), error.__cause__) from error
-            _LOGGER.warning("%s It is replaced now.", error)
+            _LOGGER.warning("%s The catalogue is replaced now.", error)
             return Path(path), Catalogue(shard)
         return (Path(active), Catalogue(shard)) if found is None else (Path(path), found)
 
@@ -120,9 +113,8 @@ class Publisher:
         remember(path, catalogue)
 
     def recount(self) -> None:
-        """Store the counts of all partitions that another version counted."""
         for shard in shards_in(self._folder):
-            # Whoever reads the damaged partition says so.
+            # Damage is reported when the partition is read.
             with suppress(DamagedPartitionError):
                 found = read_catalogue(self._folder, shard).entries()
                 if older := [entry for entry in found if entry.counted_by != counts_version()]:
@@ -137,15 +129,9 @@ class Publisher:
                         self._write(path, Catalogue(shard, partitions))
 
     def retire(self, shard: str) -> None:
-        """Take the partitions of a shard out of the corpus; does nothing if they are out.
-
-        Raises:
-            StorageError: The file system refused.
-        """
         self._move(shard, is_retired=True)
 
     def restore(self, shard: str) -> None:
-        """Take the partitions of a retired shard into the corpus again; see `retire`."""
         self._move(shard, is_retired=False)
 
     def _move(self, shard: str, *, is_retired: bool) -> None:
@@ -157,7 +143,7 @@ class Publisher:
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with suppress(FileNotFoundError):
-                    # One rename: readers see the shard or do not, and a kill leaves no half.
+                    # The rename is atomic: readers see the whole shard or nothing of it.
                     source.rename(target)
                     flush(target.parent)
                     flush(source.parent)
@@ -165,10 +151,9 @@ class Publisher:
                 raise storage_error(target, error) from error
 
     def sweep(self, shards: Collection[str]) -> None:
-        """Remove superseded files, and files of killed writers, that nobody reads any more.
+        """Remove superseded files after their grace period.
 
-        Args:
-            shards: All files of these are looked at; of other shards only the superseded ones.
+        In the given shards also remove files that no catalogue names, left by killed writers.
         """
         folder = self._folder / CATALOGUE_FOLDER
         remove_abandoned([*folder.glob("*.tmp"), *(folder / RETIRED).glob("*.tmp")])
@@ -176,32 +161,33 @@ class Publisher:
             with suppress(DamagedPartitionError):
                 if shard in shards:
                     with self._lock(shard):
-                        # Without a catalogue all files may be wanted once a copy is put back.
+                        # Without a catalogue keep all files: a backup of it may be restored.
                         if catalogue := read_file(catalogue_file(self._folder, shard), shard):
                             self._remove_unnamed(catalogue, tables())
                 else:
                     catalogue = read_catalogue(self._folder, shard)
                     entries = (entry for entry in catalogue.entries() if entry.superseded)
-                    # Versions are never named again, so no lock is needed.
+                    # A superseded version never becomes current again, so no lock is needed.
                     self._remove_old(
-                        below for entry in entries for below in entry.superseded_paths(shard)
+                        relative for entry in entries for relative in entry.superseded_paths(shard)
                     )
 
     def _remove_unnamed(self, catalogue: Catalogue, table_names: Collection[str]) -> None:
         shard = catalogue.shard
         named = {entry.path(shard) for entry in catalogue.entries(table_names)}
         folders = (f"{table}/shard={shard}" for table in table_names)
-        found = (f"{below}/{name}" for below in folders for name in names_in(self._folder / below))
-        self._remove_old(below for below in found if below not in named)
+        found = (f"{each}/{name}" for each in folders for name in names_in(self._folder / each))
+        self._remove_old(relative for relative in found if relative not in named)
 
-    def _remove_old(self, below: Iterable[str]) -> None:
+    def _remove_old(self, paths: Iterable[str]) -> None:
         limit = None
-        for path in map(self._folder.joinpath, below):
-            # Gone, or a folder, or another user's, or held open on NFS: no publication fails by it.
+        for path in map(self._folder.joinpath, paths):
+            # A publication must not fail because a file is missing, a folder, another user's, or
+            # open on NFS.
             with suppress(OSError):
                 changed = path.stat().st_mtime
-                # By the clock that stamps files: clocks of machines differ.
-                limit = limit or _time_of_files(path.parent) - KEPT_SECONDS
+                # Clocks of machines differ, so the clock of the file system decides.
+                limit = limit or _file_system_time(path.parent) - KEPT_SECONDS
                 if changed < limit:
                     path.unlink()
 
@@ -209,6 +195,6 @@ class Publisher:
         return self._locks(f"catalogue of {shard}")
 
 
-def _time_of_files(folder: Path) -> float:
+def _file_system_time(folder: Path) -> float:
     with tempfile.TemporaryFile(dir=folder) as probe:
         return os.fstat(probe.fileno()).st_mtime

@@ -1,8 +1,8 @@
-"""Runs one reading statement over the views.
+"""Runs select statements over the views.
 
-The versions of the partitions are chosen once, before the statement runs, so each partition is read
-as it was at one moment. Of a user's statements only a single select is accepted, and the connection
-sees no file outside the warehouse and no network.
+The versions of all partitions are chosen before the statement runs, so it reads a snapshot. Only a
+single select statement is accepted, and the connection reads no file outside the warehouse and no
+network.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,15 +23,14 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-# One run and three repetitions.
 _MAX_ATTEMPTS = 4
 _ROWS_PER_BATCH = 4096
 
 _READING_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
 
-_WHOLE_NUMBERS = {"tinyint", "smallint", "integer", "bigint", "hugeint"}
+_SIGNED = {"tinyint", "smallint", "integer", "bigint", "hugeint"}
 _UNSIGNED = {"utinyint", "usmallint", "uinteger", "ubigint"}
-_KEPT_TYPES = {"boolean", "varchar", "float", "double", "decimal", *_WHOLE_NUMBERS, *_UNSIGNED}
+_KEPT_TYPES = {"boolean", "varchar", "float", "double", "decimal", *_SIGNED, *_UNSIGNED}
 
 
 def run_query(
@@ -42,19 +41,16 @@ def run_query(
     *,
     is_compared: bool = True,
 ) -> _T:
-    """Run one select statement over the tables and views.
+    """Run one select statement, with parameters as `$name`, over the tables and views.
 
-    Args:
-        sql: The statement, with parameters as `$name`.
-        fetch: Takes the rows, such as `frame_of`. Called again if files were replaced meanwhile.
-            Dates, and whatever else is no number, truth value, list or struct, are the text that
-            DuckDB writes.
-        is_compared: Whether the digests of all files are compared first, which reads them whole.
+    Numbers, booleans, lists and structs keep their types; all other values, such as dates, become
+    DuckDB's text. `fetch` reads the rows, and is called again if files were replaced meanwhile.
+    `is_compared` checks the digests of all files first, which reads each file whole.
 
     Raises:
-        QueryError: The statement is no single select or DuckDB refused it.
-        DamagedPartitionError: A partition of a table in the statement cannot be read.
-        PartitionsChangingError: Partitions were replaced at every attempt.
+        QueryError: The statement is not a single select, or DuckDB refused it.
+        DamagedPartitionError: A partition that the statement reads is damaged or missing.
+        PartitionsChangingError: Partitions were replaced during every attempt.
     """
     import duckdb
 
@@ -78,8 +74,8 @@ def run_query(
             failure = error
     raise PartitionsChangingError(
         f"Partitions of {', '.join(sorted(needs.tables))} were replaced during each of "
-        f"{_MAX_ATTEMPTS} attempts of the query (last error: {failure}). Run it again, or after "
-        "the build."
+        f"{_MAX_ATTEMPTS} attempts of the query (last error: {failure}). Run it again, or wait for "
+        "the end of the build."
     ) from failure
 
 
@@ -89,13 +85,8 @@ def _chosen(reader: Reader, needs: Needs, *, is_compared: bool = True) -> Files:
 
 
 def _newer(reader: Reader, needs: Needs, files: Files, error: Exception) -> Files:
-    """Return the files that replaced those over which DuckDB failed.
-
-    Raises:
-        DamagedPartitionError: A file is damaged or missing.
-        QueryError: Nothing was replaced, so the statement is at fault.
-    """
     newer = _chosen(reader, needs)
+    # Nothing was replaced, so the statement caused the error.
     if newer.rows == files.rows:
         raise refused(error) from error
     return newer
@@ -105,15 +96,7 @@ def _newer(reader: Reader, needs: Needs, files: Files, error: Exception) -> File
 def counts_at_once(
     reader: Reader,
 ) -> Iterator[Callable[[str, Mapping[str, object]], "pl.DataFrame"]]:
-    """Read the counts of all partitions once, for any number of statements over them.
-
-    Yields:
-        A function that runs a statement of the project that reads nothing but counts, with its
-        parameters.
-
-    Raises:
-        DamagedPartitionError: A catalogue is damaged.
-    """
+    """Read the counts of all partitions once and yield a function that queries only them."""
     needs = of_counts()
     with open_connection() as connection:
         create_published(connection, needs, reader.published(needs))
@@ -122,7 +105,7 @@ def counts_at_once(
 
 
 def ask_frames(name: str, frames: Mapping[str, "pl.DataFrame"], **values: object) -> "pl.DataFrame":
-    """Run a query of `queries/` over frames in place of its tables."""
+    """Run `queries/<name>.sql` over frames instead of tables."""
     with temporary_tables() as connection:
         for table, rows in frames.items():
             connection.register(table, rows)
@@ -133,17 +116,10 @@ def ask_frames(name: str, frames: Mapping[str, "pl.DataFrame"], **values: object
 def stream_query(
     reader: Reader, sql: str, parameters: Mapping[str, object] | None = None
 ) -> Iterator["pa.RecordBatchReader"]:
-    """Run a query of the project whose rows can be read inside the block, however many.
+    """Run a query of the project and yield its rows as a stream, for results larger than memory.
 
-    It is not repeated if partitions are replaced: its first rows are used by then.
-
-    Yields:
-        The batches, with their schema. Sorting spills where TMPDIR says.
-
-    Raises:
-        DamagedPartitionError: A partition cannot be read.
-        PartitionsChangingError: A superseded file was removed while rows were read.
-        QueryError: DuckDB refused the statement, or could not go on with it.
+    It raises the errors of `run_query` but makes one attempt: the caller may have used the first
+    rows by the time that partitions are replaced.
     """
     import duckdb
     import pyarrow as pa
@@ -155,7 +131,7 @@ def stream_query(
             relation = connection.sql(sql, params=dict(parameters or {}))
             yield relation.to_arrow_reader(_ROWS_PER_BATCH)
     except (duckdb.Error, pa.ArrowException, OSError) as error:
-        # An error of whoever reads comes by here as well.
+        # The error may also come from the caller's block.
         if reader.are_gone(files):
             _chosen(reader, needs)
             raise changing() from error
@@ -186,16 +162,16 @@ def _selection(
             f"The result has two columns '{twice}'; expected one name per column. "
             "Give one of them another name with `as`."
         )
-    # Polars lacks a value for some dates, times, intervals and wide numbers.
+    # Polars cannot represent every date, time, interval and wide number.
     columns = [
-        duckdb.SQLExpression(f"#{number}").cast(_held_by_polars(kind)).alias(name)
+        duckdb.SQLExpression(f"#{number}").cast(_polars_type(kind)).alias(name)
         for number, (name, kind) in enumerate(zip(names, relation.types, strict=True), start=1)
     ]
     return relation.select(*columns)
 
 
 def frame_of(relation: "duckdb.DuckDBPyRelation") -> "pl.DataFrame":
-    """Return the rows; wide integers, such as those of `sum`, become Int64 if they fit."""
+    """Return the rows as a frame; wide integers, as from `sum`, become Int64 if they fit."""
     import polars as pl
 
     frame = relation.pl()
@@ -207,7 +183,7 @@ def frame_of(relation: "duckdb.DuckDBPyRelation") -> "pl.DataFrame":
 
 
 def _without_semicolons(sql: str) -> str:
-    """Blank the semicolons, so that the statement can be a subquery even if a comment follows."""
+    # A semicolon would end the subquery that the statement becomes, even before a comment.
     import duckdb
 
     text = bytearray(sql.encode())
@@ -217,14 +193,14 @@ def _without_semicolons(sql: str) -> str:
     return text.decode()
 
 
-def _held_by_polars(kind: Any) -> Any:
+def _polars_type(kind: Any) -> Any:
     import duckdb
     from duckdb.sqltypes import VARCHAR
 
     if kind.id in _KEPT_TYPES:
         return kind
     if kind.id in ("list", "array"):
-        return duckdb.list_type(_held_by_polars(kind.children[0][1]))
+        return duckdb.list_type(_polars_type(kind.children[0][1]))
     if kind.id == "struct":
-        return duckdb.struct_type({name: _held_by_polars(inner) for name, inner in kind.children})
+        return duckdb.struct_type({name: _polars_type(inner) for name, inner in kind.children})
     return VARCHAR

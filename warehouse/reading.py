@@ -1,4 +1,4 @@
-"""Chooses the partitions that a statement reads, and opens views over them."""
+"""Chooses the partitions that a statement reads and opens views over them."""
 
 import functools
 import logging
@@ -27,11 +27,7 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PartitionInfo:
-    """A published partition.
-
-    Attributes:
-        path: Of its file; None without rows.
-    """
+    """A published partition; `path` is None if it has no rows and thus no file."""
 
     table: str
     shard: str
@@ -42,18 +38,17 @@ class PartitionInfo:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The partitions that are read, as the catalogues named them at one moment.
+    """Snapshot of the partitions that a statement reads.
 
     Attributes:
-        rows: Shard and entry of the partitions that have rows, by table.
-        published: Shard and entry of the partitions whose catalogues are read.
+        rows: Shard and entry of each partition with rows to read, by table.
+        published: Shard and entry of each partition whose counts or metadata are read.
     """
 
     rows: Mapping[str, Sequence[tuple[str, Entry]]]
     published: Sequence[tuple[str, Entry]] = ()
 
     def sources(self, folder: Path) -> dict[str, str]:
-        """Return the SQL behind `from` that reads each table."""
         return {
             table: file_list_source(
                 table_schema(table), [f"{folder}/{entry.path(shard)}" for shard, entry in entries]
@@ -64,14 +59,13 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """How partitions are chosen.
+    """Chooses the partitions that statements read.
 
     Attributes:
         folder: Folder of the warehouse.
-        catalogue: Gives the catalogue of a shard.
-        shards: Only these are read of tables that are cut by shard; None reads all.
-        skips_damaged: Whether damaged and missing files are logged and left out. Else they are
-            errors.
+        catalogue: Returns the catalogue of a shard.
+        shards: Limits tables that are cut by shard; None reads all shards.
+        skips_damaged: Whether damaged and missing files are logged and skipped, not raised.
     """
 
     folder: Path
@@ -80,11 +74,6 @@ class Reader:
     skips_damaged: bool = False
 
     def choose(self, needs: Needs) -> Files:
-        """Return the newest versions of the partitions that are read.
-
-        Raises:
-            DamagedPartitionError: A catalogue is damaged.
-        """
         rows: dict[str, list[tuple[str, Entry]]] = {table: [] for table in sorted(needs.rows)}
         published: list[tuple[str, Entry]] = []
         for catalogue in self.catalogues(needs.tables):
@@ -95,7 +84,7 @@ class Reader:
         return Files(rows, published)
 
     def published(self, needs: Needs) -> Iterator[tuple[str, Entry]]:
-        """Yield what `choose` gives as published, holding one catalogue at a time."""
+        """Yield `Files.published` of `choose` with one catalogue in memory at a time."""
         for catalogue in self.catalogues(needs.published):
             yield from self._published(catalogue, needs)
 
@@ -111,29 +100,23 @@ class Reader:
                 yield shard, now
 
     def catalogues(self, table_names: Collection[str]) -> Iterator[Catalogue]:
-        """Yield the catalogues that may have partitions of these tables, by shard."""
         for shard in shards_of(self.folder, table_names, self.shards):
             if found := self._unless_damaged(self.catalogue, shard):
                 yield found
 
     def verified(self, files: Files) -> Files:
-        """Return the files whose bytes are those that were written; see `verify`.
-
-        Raises:
-            DamagedPartitionError: One is damaged or missing.
-            PartitionsChangingError: One was superseded so long ago that its file is gone.
-        """
-        sound = {
+        """Compare the files with their digests and return them without skipped ones."""
+        intact = {
             table: [each for each in entries if self._unless_damaged(self._verified, *each)]
             for table, entries in files.rows.items()
         }
-        return Files(sound, files.published)
+        return Files(intact, files.published)
 
     def _verified(self, shard: str, entry: Entry) -> Entry:
         try:
             verify(self.folder, shard, entry)
         except DamagedPartitionError as error:
-            # A snapshot may be older than superseded files are kept.
+            # A snapshot may be older than the grace period of superseded files.
             newest = read_catalogue(self.folder, shard).partitions.get((entry.table, entry.name))
             if newest is None or newest.version != entry.version:
                 raise changing() from error
@@ -141,12 +124,10 @@ class Reader:
         return entry
 
     def are_gone(self, files: Files) -> bool:
-        """Return whether one of these files is there no more."""
-        named = (entry.path(shard) for entries in files.rows.values() for shard, entry in entries)
-        return not all((self.folder / str(below)).exists() for below in named)
+        paths = (entry.path(shard) for entries in files.rows.values() for shard, entry in entries)
+        return not all((self.folder / str(path)).exists() for path in paths)
 
     def _unless_damaged(self, read: Callable[..., _T], *arguments: Any) -> _T | None:
-        """Return what is read; None if it is damaged and to be left out, which is logged."""
         try:
             return read(*arguments)
         except DamagedPartitionError as error:
@@ -157,11 +138,7 @@ class Reader:
 
     @contextmanager
     def open_views(self, needs: Needs, files: Files) -> Iterator["duckdb.DuckDBPyConnection"]:
-        """Open a connection with the views over these files, which sees no other file.
-
-        Raises:
-            duckdb.Error: A file is damaged or missing.
-        """
+        """Open a connection with views over the files, confined to the warehouse."""
         with open_connection() as connection:
             create_published(connection, needs, files.published)
             if LABELS in needs.views:
@@ -180,13 +157,11 @@ def _log_once(text: str) -> None:
 
 
 def changing() -> PartitionsChangingError:
-    """Return the error for rows that a publication replaced while they were needed."""
     return PartitionsChangingError(
-        "Partitions were replaced while their rows were read: a build runs. Run the same again, or "
-        "after the build."
+        "Partitions were replaced while their rows were read: a build is running. Run the same "
+        "command again, or wait for the end of the build."
     )
 
 
 def refused(error: Exception) -> QueryError:
-    """Return the error for a statement that DuckDB does not run."""
     return QueryError(f"DuckDB refused the query: {error}\nCorrect the statement and run it again.")

@@ -1,7 +1,7 @@
-"""Creates the views: each table over its partitions, their counts, and those of `views/*.sql`.
+"""Creates the views: tables over their partitions, counts, and the statistics in `views/*.sql`.
 
-The same views go into an in-memory connection for our own queries and into `warehouse.duckdb`
-for people, which is written anew beside and renamed, and never opened again by this code.
+The project's own queries use them in a database in memory. `warehouse.duckdb` has the same views
+for people. It is written to a temporary file and renamed, and this code never opens it again.
 """
 
 import json
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     import duckdb
 
 PUBLISHED = "published"
-"""Relation of the published partitions: table_name, shard, partition, metadata and others."""
+"""Relation with one row per published partition: table_name, shard, partition, metadata, …"""
 
 LABEL_LINES = "label_lines"
-"""The relation that the view `labels` reads: the lines of the file, in a column `line`."""
+"""Relation with the lines of `labels.jsonl` in a column `line`; the view `labels` reads it."""
 
 _PUBLISHED_TYPE = "struct(table_name varchar, shard varchar, partition varchar, metadata json)[]"
 
@@ -40,15 +40,9 @@ _counts_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 def create_views(
     connection: "duckdb.DuckDBPyConnection", needs: Needs, sources: Mapping[str, str]
 ) -> None:
-    """Create the views that a statement needs, over what `create_published` has created.
+    """Create the views that a statement needs; `sources` is SQL for each table's `from` clause.
 
-    And over `label_lines`, if the view `labels` is among them.
-
-    Args:
-        sources: The SQL behind `from` that gives the rows of each table that is read.
-
-    Raises:
-        duckdb.Error: A partition is damaged, or was moved away at that moment.
+    Call `create_published` first, and `create_label_lines` if the view `labels` is needed.
     """
     for name in tables():
         if name in needs.rows:
@@ -60,11 +54,6 @@ def create_views(
 def create_published(
     connection: "duckdb.DuckDBPyConnection", needs: Needs, published: Iterable[tuple[str, Entry]]
 ) -> None:
-    """Create tables of the counts and the metadata that a statement needs.
-
-    Args:
-        published: Shards and entries of the partitions.
-    """
     counts = dict[str, list[bytes]]((name, []) for name in COUNTS if name in needs.views)
     for _, entry in published if counts else ():
         for name, counted in _counts_decoder.decode(entry.counts).items():
@@ -88,7 +77,7 @@ def create_published(
 def _create_table(
     connection: "duckdb.DuckDBPyConnection", name: str, kind: str, rows: bytes
 ) -> None:
-    """Create a table from one JSON text: DuckDB takes many small values much more slowly."""
+    # DuckDB reads one JSON text much faster than many small values.
     connection.execute(
         f"create table {name} as select entry.* from (select unnest($rows::json::{kind}) as entry)",
         {"rows": rows.decode()},
@@ -96,7 +85,6 @@ def _create_table(
 
 
 def create_label_lines(connection: "duckdb.DuckDBPyConnection", lines: Sequence[str]) -> None:
-    """Create the relation that the view `labels` reads."""
     statement = f"create table {LABEL_LINES} as select unnest($lines::varchar[]) as line"
     connection.execute(statement, {"lines": lines})
 
@@ -104,7 +92,6 @@ def create_label_lines(connection: "duckdb.DuckDBPyConnection", lines: Sequence[
 def create_statistics_views(
     connection: "duckdb.DuckDBPyConnection", names: Collection[str]
 ) -> None:
-    """Create statistics views over views or tables."""
     for name in STATISTICS_VIEWS:
         if name in names:
             _create_view(connection, name, sql_texts("views")[name])
@@ -115,26 +102,25 @@ def _create_view(connection: "duckdb.DuckDBPyConnection", name: str, text: str) 
 
 
 def shown_columns(schema: TableSchema) -> str:
-    """Return the SQL that selects a table's columns, in an order that no file decides."""
+    """Return the select list of a table, in the order of `schema.sql` instead of a file's."""
     return ", ".join(map(sql_name, schema.column_names))
 
 
 def file_list_source(schema: TableSchema, files: Collection[str]) -> str:
-    """Return the SQL that reads these files of a table."""
     if files:
-        listed = ", ".join(map(sql_literal, files))
-        return f"read_parquet([{listed}], {_partitioning(schema)})"
+        literals = ", ".join(map(sql_literal, files))
+        return f"read_parquet([{literals}], {_partitioning(schema)})"
     columns = ", ".join(f"null::{each.type} as {sql_name(each.name)}" for each in schema.columns)
     return f"(select {columns} where false)"
 
 
 def _home_macros(folder: Path, database_file: Path) -> tuple[str, ...]:
-    """Return the macros by which views of a database file find the home's files.
+    """Return the macros with which the views of a database file find the home's files.
 
-    The home is where the database is, so that a copy of a home reads its own rows. The one thing
-    that a view can learn about its database's path is the default of `temp_directory`. If that was
-    changed, if the database is attached to another, or if it lies in a folder of its own, the home
-    is the recorded one, and the database must lie where it was written.
+    The home is the folder of the database file, so a copied home reads its own rows. A view learns
+    that folder only through the default of `temp_directory`. If the setting was changed, if the
+    database is attached to another, or if it is stored outside the home, the views read the
+    recorded home, and the database must be where it was written.
     """
     recorded = sql_literal(f"{folder.parent}/")
     own = sql_literal(f"(.*/)?{re.escape(database_file.name)}[.]tmp")
@@ -145,7 +131,7 @@ def _home_macros(folder: Path, database_file: Path) -> tuple[str, ...]:
         "create macro home_folder() as case when is_beside_home() "
         f"then regexp_extract(current_setting('temp_directory'), {own}, 1) else {recorded} end",
         "create macro home_pattern() as regexp_replace(home_folder(), '([*?[])', '[\\1]', 'g')",
-        # Where two are attached, the path of neither says which of them is asked.
+        # With two databases of this name attached, neither path says which one runs the view.
         f"""create macro is_own_home() as (
             select case when count(*) = 1 and (
                 is_beside_home() or max(path) = {sql_literal(str(database_file))}
@@ -165,11 +151,11 @@ def _foreign(database_file: Path) -> str:
 
 
 def glob_source(schema: TableSchema, folder: Path) -> str:
-    """Return the SQL that reads the partitions of a table as they are whenever it is run.
+    """Return the SQL that reads the partitions of a table that are current when it is run.
 
-    DuckDB lists the folder once for each pattern, in the order of the join, and reads the
-    catalogues after that. So of each partition the newest file in the first list is chosen. The
-    second list has it, since superseded files stay for a while.
+    DuckDB lists the folder once for each pattern, in join order, and reads the catalogues last. The
+    newest version that the first list contains is read. The second list contains it too, since
+    superseded files stay on disk for a while.
     """
     files = f"home_pattern() || {sql_literal(f'{folder.name}/{schema.name}/*/*.parquet')}"
     chosen = f"""(
@@ -190,9 +176,9 @@ def glob_source(schema: TableSchema, folder: Path) -> str:
 
 
 def published_source(folder: Path) -> str:
-    """Return the SQL that reads the catalogues as they are whenever it is run.
+    """Return the SQL that reads the catalogues that are current when it is run.
 
-    The versions are those that have files, the newest first. A damaged catalogue gives no rows.
+    Column `versions` lists versions with files, newest first. Damaged catalogues yield no rows.
     """
     pattern = f"home_pattern() || {sql_literal(f'{folder.name}/{CATALOGUE_FOLDER}/*.json')}"
     fields = ("table", "name", "version", "counted_by")
@@ -224,8 +210,7 @@ def published_source(folder: Path) -> str:
 
 
 def _partitioning(schema: TableSchema) -> str:
-    # A table that is not cut by shard keeps its own `shard` column: the directory must not
-    # overrule it.
+    # In a table that is not cut by shard, the directory key must not overrule the column `shard`.
     return (
         "hive_partitioning = false"
         if schema.is_cross_shard
@@ -234,27 +219,19 @@ def _partitioning(schema: TableSchema) -> str:
 
 
 def is_current(folder: Path, database_file: Path) -> bool:
-    """Return whether the database file has the views that `write_database` would write.
-
-    What it was made from is stored in a small file beside it, because opening the database would
-    fail while somebody else has it open.
-    """
-    stamp = _stamp(database_file)
-    # Bytes: a damaged one may be no text.
-    is_there = database_file.exists() and stamp.exists()
-    return is_there and stamp.read_bytes() == _fingerprint(folder, database_file).encode()
+    # The fingerprint is stored in a file next to the database, because the database cannot be
+    # opened while another process has it open.
+    stored = _fingerprint_file(database_file)
+    exists = database_file.exists() and stored.exists()
+    # The bytes of a damaged file may not decode, so text is encoded instead.
+    return exists and stored.read_bytes() == _fingerprint(folder, database_file).encode()
 
 
-def _stamp(database_file: Path) -> Path:
+def _fingerprint_file(database_file: Path) -> Path:
     return database_file.with_name(f"{database_file.name}.views")
 
 
 def write_database(folder: Path, database_file: Path) -> None:
-    """Write the database file with all views.
-
-    Raises:
-        StorageError: The disk refused the write.
-    """
     import duckdb
 
     try:
@@ -270,11 +247,11 @@ def write_database(folder: Path, database_file: Path) -> None:
                 _create_view(connection, name, counted_relation(name))
             create_views(connection, everything(), _glob_sources(folder))
         fingerprint = _fingerprint(folder, database_file)
-        write_whole(_stamp(database_file), fingerprint, is_durable=False)
+        write_whole(_fingerprint_file(database_file), fingerprint, is_durable=False)
     except (OSError, duckdb.Error) as error:
         raise StorageError(
             f"Cannot write '{database_file}': {error}. Check the permissions and the free space "
-            "of its folder. The rows themselves are intact."
+            "of its folder. The rows in the warehouse are intact."
         ) from error
 
 

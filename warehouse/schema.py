@@ -1,7 +1,7 @@
-"""Reads `schema.sql`: tables, columns with types and descriptions, keys.
+"""Reads tables, columns, descriptions and keys from `schema.sql`.
 
-By regular expressions, so that descriptions load without DuckDB; the tests compare the result with
-what DuckDB makes of the same file.
+Regular expressions parse the file, so descriptions load without DuckDB. Tests compare the result
+with the tables that DuckDB creates from the same file.
 """
 
 import functools
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 ALL = "all"
-"""Name of a partition that is a shard's only one, and directory key of tables without shards."""
+"""Name of a shard's only partition, and the shard key of tables that are not cut by shard."""
 
 _TABLE = re.compile(
     r"((?:^--.*\n)+)create table (\w+) \((  -- not cut by shard)?\n"
@@ -30,8 +30,6 @@ _COLUMN = re.compile(r"^ {4}(\w+) (struct\(.+?\)\[\]|\w+)( not null)?.*,  -- (.+
 
 @dataclass(frozen=True, slots=True)
 class ColumnSchema:
-    """One column: its name, SQL type and meaning."""
-
     name: str
     type: str
     is_required: bool
@@ -40,11 +38,7 @@ class ColumnSchema:
 
 @dataclass(frozen=True)
 class TableSchema:
-    """One table: its columns in order, its key and the statement that creates it.
-
-    Attributes:
-        is_cross_shard: Whether the partitions lie under `shard=all`, not in a folder per shard.
-    """
+    """A table; if `is_cross_shard`, its partitions are stored under `shard=all`."""
 
     name: str
     description: str
@@ -55,12 +49,10 @@ class TableSchema:
 
     @functools.cached_property
     def column_names(self) -> tuple[str, ...]:
-        """The columns' names in order."""
         return tuple(column.name for column in self.columns)
 
     @functools.cached_property
     def polars_schema(self) -> "pl.Schema":
-        """The columns as a Polars schema."""
         with temporary_tables() as connection:
             connection.execute(self.create_statement)
             return connection.table(self.name).pl().schema
@@ -68,20 +60,14 @@ class TableSchema:
 
 @functools.cache
 def sql_texts(folder: str = "") -> dict[str, str]:
-    """Return the SQL files in a folder of this package, such as `views`, by name."""
-    # Not by `importlib.resources`: a home on the Python path has a folder `warehouse` too.
+    """Return the text of the SQL files in a folder of this package, such as `views`, by name."""
+    # `importlib.resources` could find the folder `warehouse` of a home on the Python path.
     files = sorted((Path(__file__).parent / folder).glob("*.sql"))
     return {file.stem: file.read_text(encoding="utf-8") for file in files}
 
 
 @functools.cache
 def tables() -> dict[str, TableSchema]:
-    """Return every table of `schema.sql` by name, in the order of the file.
-
-    Example:
-        >>> tables()["documents"].primary_key
-        ('document_id',)
-    """
     return {
         match[2]: TableSchema(
             name=match[2],
@@ -99,11 +85,6 @@ def tables() -> dict[str, TableSchema]:
 
 
 def table_schema(name: str) -> TableSchema:
-    """Return one table.
-
-    Raises:
-        UnknownTableError: `schema.sql` defines no table of that name.
-    """
     known = tables()
     if name not in known:
         hint = did_you_mean(name, known)

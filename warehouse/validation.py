@@ -1,7 +1,7 @@
-"""Checks a frame before it is written, as far as the constraints of `schema.sql` cannot.
+"""Checks a frame before it is written for what the constraints of `schema.sql` cannot catch.
 
 DuckDB fills missing columns, casts and rounds without an error, and does not know the path that the
-rows are written to. It does check NOT NULL, CHECK and PRIMARY KEY.
+rows are written to.
 """
 
 from collections.abc import Collection
@@ -19,11 +19,7 @@ _REMEDY = "Nothing was written; correct the rows and write the partition again."
 
 
 def conform(schema: TableSchema, frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the frame with the columns of the table in its order; absent optional ones are null.
-
-    Raises:
-        PartitionValidationError: A column is unknown, missing or not of its type.
-    """
+    """Return the frame with the table's columns in order; missing optional columns become null."""
     expected = schema.polars_schema
     for name, dtype in frame.schema.items():
         if name not in expected:
@@ -53,19 +49,16 @@ def conform(schema: TableSchema, frame: pl.DataFrame) -> pl.DataFrame:
 def check_path_agreement(
     schema: TableSchema, shards: Collection[str], name: str, frame: pl.DataFrame
 ) -> None:
-    """Check that the rows belong to the partitions that they are written to.
+    """Raise PartitionValidationError if a row contradicts the path that it is written to.
 
-    Views take the shard from the path, and would silently overrule another one in the rows.
-
-    Raises:
-        PartitionValidationError: A row names another shard, tool, round, run or benchmark.
+    Views take the shard from the path, which would silently overrule another shard in the rows.
     """
     round_number, rest = split_round(name)
     expected: dict[str, Collection[object]] = {"tool": [rest], "run": [name], "benchmark": [name]}
     if not schema.is_cross_shard:
         expected |= {"shard": shards, "round": [round_number]}
     if schema.name == "stage_costs":
-        # The name ends in the first pass whose costs are stored.
+        # The name ends with the first pass whose costs are stored.
         expected["tool"] = [rest.rpartition(".")[0]]
     elif schema.name == "evaluation_results":
         # The name begins with the benchmark.
@@ -77,5 +70,5 @@ def check_path_agreement(
             raise PartitionValidationError(
                 f"Table '{schema.name}': a row has {column} = {differing[0]!r}, but partition "
                 f"'{name}' is for {' or '.join(map(repr, list(expected[column])[:2])) or 'none'}. "
-                f"Write each {column} to its own partition. Nothing was written."
+                f"Nothing was written. Write each {column} to its own partition."
             )

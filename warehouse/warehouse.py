@@ -1,6 +1,6 @@
-"""The warehouse as the rest of the project sees it: one object over one folder.
+"""The interface of this package: a `Warehouse` reads and writes the partitions in one folder.
 
-Nothing is held open between calls, so any number of processes may use the same folder.
+It keeps no file open between calls, so any number of processes may use the same folder.
 """
 
 import functools
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-# A plan goes from shard to shard.
-_REMEMBERED_BY_SNAPSHOT = 16
+_CATALOGUES_OF_BOUNDED_SNAPSHOT = 16
 
 
 class Warehouse:
-    """DuckDB over one Parquet file per partition. Until it is prepared, reading writes nothing.
+    """One Parquet file per partition, queried with DuckDB.
+
+    Methods that read raise DamagedPartitionError if a file or catalogue is damaged, and
+    UnknownTableError for unknown tables. Methods that write raise StorageError if the disk refuses.
+    The constructor raises LayoutError for a warehouse with other columns or file names.
 
     Args:
         database_file: DuckDB file with the same views, for people and their tools.
-        locks: Give the locks under which catalogues change; by default files beside the folder.
-
-    Raises:
-        LayoutError: The warehouse was written with another layout.
+        locks: Returns the lock that guards a catalogue; by default a lock file in `../locks`.
     """
 
     def __init__(self, folder: Path, database_file: Path, locks: Locks | None = None):
@@ -58,28 +58,24 @@ class Warehouse:
         self._of_counts: Callable[[str, Mapping[str, object]], pl.DataFrame] | None = None
 
     def _with_reader(self, reader: Reader) -> "Warehouse":
-        found = Warehouse(self.folder, self.database_file, self._locks)
-        found.reader = reader
-        return found
+        warehouse = Warehouse(self.folder, self.database_file, self._locks)
+        warehouse.reader = reader
+        return warehouse
 
     def limited_to(self, shards: Collection[str]) -> "Warehouse":
-        """Return the same warehouse, of which only the partitions of some shards are queried."""
         return self._with_reader(replace(self.reader, shards=shards))
 
     def skipping_damage(self) -> "Warehouse":
-        """Return the same warehouse, whose queries log damaged partitions and leave them out."""
+        """Return the same warehouse with queries that log damaged partitions and skip them."""
         return self._with_reader(replace(self.reader, skips_damaged=True))
 
     def snapshot(self, *, is_bounded: bool = False) -> "Warehouse":
-        """Return the warehouse with its shards of now, each as it is when it is first asked for.
+        """Return the warehouse with its present shards, each frozen when first read.
 
-        Superseded files stay for ten minutes, so queries fail if they begin later.
-
-        Args:
-            is_bounded: Whether only the last shards are remembered, for whoever goes from shard to
-                shard.
+        Queries more than ten minutes later may fail, since superseded files are removed by then.
+        `is_bounded` keeps only the last catalogues, for callers that go shard by shard.
         """
-        size = _REMEMBERED_BY_SNAPSHOT if is_bounded else None
+        size = _CATALOGUES_OF_BOUNDED_SNAPSHOT if is_bounded else None
         catalogue = functools.lru_cache(maxsize=size)(self.reader.catalogue)
         shards = self.reader.shards
         shards = shards_in(self.folder) if shards is None else shards
@@ -87,25 +83,17 @@ class Warehouse:
 
     @contextmanager
     def with_counts(self) -> Iterator["Warehouse"]:
-        """Give the same warehouse with counts that are read once, for many statements."""
-        found = self._with_reader(self.reader)
-        with counts_at_once(found.reader) as ask:
-            found._of_counts = ask
-            yield found
+        """Yield the same warehouse with all counts read once, for many statements."""
+        warehouse = self._with_reader(self.reader)
+        with counts_at_once(warehouse.reader) as ask:
+            warehouse._of_counts = ask
+            yield warehouse
 
     def prepare(self) -> None:
-        """Make the warehouse ready for readers; does nothing if it is already.
-
-        Write the files without rows, remove what killed writers of the database left behind, and
-        write the database file again if a view or the folder has changed.
-
-        Raises:
-            LayoutError: The warehouse was written with another layout.
-            StorageError: The disk refused a write.
-        """
+        """Create what readers need: empty files and an up-to-date database file. Idempotent."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        beside = self.database_file.parent.glob(f"{glob.escape(self.database_file.name)}.*.tmp*")
-        remove_abandoned(beside)
+        pattern = f"{glob.escape(self.database_file.name)}.*.tmp*"
+        remove_abandoned(self.database_file.parent.glob(pattern))
         record_layout(self.folder)
         is_current = relations.is_current(self.folder, self.database_file)
         partitions.write_empty_files(self.folder, is_renewed=not is_current)
@@ -124,26 +112,18 @@ class Warehouse:
         *,
         metadata: Mapping[str, str],
     ) -> int:
-        """Replace one partition; see `replace_partitions`. Return the number of rows."""
         self.replace_partitions({(table, partition_name): (frame, {shard: metadata})})
         return frame.height
 
     def replace_partitions(
         self, made: Mapping[Key, tuple["pl.DataFrame", Mapping[str, Mapping[str, str]]]]
     ) -> None:
-        """Replace partitions by the rows of frames: of each shard all at once.
+        """Replace partitions with the rows of frames, atomically per shard.
 
-        Args:
-            made: By table and name the rows of some shards, in the order they are to have (columns
-                are matched by name), and by shard facts kept beside them, such as the fingerprint.
-                Of a table that is not cut by shard the shard is `all`.
-
-        Raises:
-            UnknownTableError: There is no such table.
-            PartitionValidationError: A row breaks a constraint, or a shard or a name cannot be part
-                of a path; the old partitions are untouched.
-            LayoutError: The warehouse was written with another layout.
-            StorageError: The disk refused the write; the old partitions are untouched.
+        `made` has rows and metadata by table and partition name. A frame has the rows of one or
+        more shards in the order to store; columns are matched by name. Metadata is given by shard
+        (`all` if the table is not cut by shard). If a row breaks a constraint,
+        PartitionValidationError is raised and nothing is replaced.
         """
         record_layout(self.folder)
         version = secrets.token_hex(8)
@@ -159,11 +139,7 @@ class Warehouse:
     def partition_metadata(
         self, table: str, shard: str, partition_name: str
     ) -> dict[str, str] | None:
-        """Return the metadata written with a partition.
-
-        None without a partition, and if it, one published with it, or the catalogue of its shard is
-        damaged or missing: then it is made again.
-        """
+        """Return a partition's metadata; None if `partition_version` returns None or raises."""
         try:
             version = self.partition_version(table, shard, partition_name)
         except DamagedPartitionError:
@@ -173,23 +149,20 @@ class Warehouse:
     def partition_version(
         self, table: str, shard: str, partition_name: str
     ) -> tuple[str, dict[str, str]] | None:
-        """Return the version of a partition and its metadata.
+        """Return version and metadata of a partition.
 
-        None without a partition, and if its file, or one published with it, is missing.
-
-        Raises:
-            DamagedPartitionError: This process has found its file damaged, or its catalogue is.
+        None if it does not exist, or if its file or another one of the same publication is missing.
         """
         catalogue = self.reader.catalogue(shard)
         entry = catalogue.partitions.get((table, partition_name))
         if entry is None or not all(
-            self._is_there(each, shard) for each in catalogue.published_with(entry)
+            self._has_file(each, shard) for each in catalogue.published_with(entry)
         ):
             return None
         return entry.version, entry.facts
 
-    def _is_there(self, entry: Entry, shard: str) -> bool:
-        # Asked for each partition of each plan: paths as objects take twice the time.
+    def _has_file(self, entry: Entry, shard: str) -> bool:
+        # A plan checks every partition, and `Path` objects take twice the time of strings.
         path = f"{self.folder}/{entry.path(shard)}" if entry.rows else str(self.folder)
         if os.path.exists(path):  # noqa: PTH110
             return True
@@ -197,23 +170,13 @@ class Warehouse:
         return False
 
     def read_partition(self, table: str, shard: str, partition_name: str) -> "pl.DataFrame":
-        """Return the rows of one partition in the order they were written.
-
-        Raises:
-            PartitionNotFoundError: The partition does not exist.
-            DamagedPartitionError: Its file, or the catalogue, is damaged or missing.
-        """
+        """Return the rows of a partition in stored order; raise PartitionNotFoundError."""
         catalogue = self.reader.catalogue(shard)
         return partitions.read_partition(self.folder, catalogue, table, partition_name)
 
     def read_partitions(
         self, table: str, shard: str, *, round_number: int | None = None
     ) -> "pl.DataFrame":
-        """Return the rows of all partitions of one shard by name, or of one sampling round.
-
-        Raises:
-            DamagedPartitionError: A file, or the catalogue, is damaged or missing.
-        """
         import polars as pl
 
         catalogue = self.reader.catalogue(shard)
@@ -227,23 +190,14 @@ class Warehouse:
     def entries(
         self, table_names: Collection[str], shard: str | None = None
     ) -> Iterator[tuple[str, Entry]]:
-        """Yield shard and entry of the partitions of tables, by shard, table and name.
-
-        Raises:
-            DamagedPartitionError: A catalogue is damaged.
-        """
+        """Yield shard and entry of the partitions of tables, sorted by shard, table and name."""
         reader = self.reader if shard is None else replace(self.reader, shards={shard})
         for catalogue in reader.catalogues(table_names):
             for entry in catalogue.entries(table_names):
                 yield catalogue.shard, entry
 
     def partitions(self, table: str | None = None, shard: str | None = None) -> list[PartitionInfo]:
-        """List the partitions of a table, of one shard or of all, by table, shard and name.
-
-        Raises:
-            UnknownTableError: There is no such table.
-            DamagedPartitionError: A catalogue is damaged.
-        """
+        """List partitions, by default of all tables and shards, sorted by table, shard and name."""
         names = list(tables()) if table is None else [table_schema(table).name]
         found = [
             PartitionInfo(entry.table, key, entry.name, self._path(key, entry), entry.size)
@@ -252,53 +206,47 @@ class Warehouse:
         return sorted(found, key=attrgetter("table"))
 
     def _path(self, shard: str, entry: Entry) -> Path | None:
-        below = entry.path(shard)
-        return None if below is None else self.folder / below
+        relative = entry.path(shard)
+        return None if relative is None else self.folder / relative
 
     def files(self, table: str) -> list[Path]:
-        """List the files that hold a table's rows now, for programs that read Parquet themselves.
+        """List the files of a table's current rows, for programs that read Parquet themselves.
 
-        Beside them lie superseded files, for queries that began with those. Of an empty table it is
-        the file without rows, if the warehouse was prepared: it has the columns.
-
-        Raises:
-            UnknownTableError: There is no such table.
+        The same folders also contain superseded files, for queries that still read them. If the
+        table has no rows, the list has one file with its columns, once the warehouse is prepared.
         """
         paths = (info.path for info in self.partitions(table))
         files = [path for path in paths if path]
         return files or list(self.folder.glob(f"{table}/shard={EMPTY_SHARD}/*.parquet"))
 
     def shards_with(self, table_names: Collection[str]) -> set[str]:
-        """Return the shards that have whole partitions of all these tables."""
+        """Return the shards that have partitions of all these tables, with no file missing."""
         found = set()
         for catalogue in replace(self.reader, skips_damaged=True).catalogues(table_names):
             entries = list(catalogue.entries(table_names))
             with suppress(DamagedPartitionError):
-                are_there = all(self._is_there(entry, catalogue.shard) for entry in entries)
-                if are_there and {entry.table for entry in entries}.issuperset(table_names):
+                is_whole = all(self._has_file(entry, catalogue.shard) for entry in entries)
+                if is_whole and {entry.table for entry in entries}.issuperset(table_names):
                     found.add(catalogue.shard)
         return found
 
     def retired(self) -> set[str]:
-        """Return the shards that were taken out of the corpus."""
         return retired_in(self.folder)
 
     def retire(self, shard: str) -> None:
-        """Take the partitions of a shard out of the corpus; see `Publisher.retire`."""
+        """Remove the partitions of a shard from the corpus without deleting files."""
         self._publisher.retire(shard)
 
     def restore(self, shard: str) -> None:
-        """Take the partitions of a retired shard into the corpus again."""
         self._publisher.restore(shard)
 
     def sweep(self, shards: Collection[str]) -> None:
-        """Remove files that nobody reads any more; see `Publisher.sweep`."""
         self._publisher.sweep(shards)
 
     def partition_names(self, table: str, shard: str, *, round_number: int) -> list[str]:
-        """List the names of a shard's partitions of one sampling round, without the round."""
-        named = [split_round(info.name) for info in self.partitions(table, shard)]
-        return [name for number, name in named if number == round_number]
+        """List a shard's partition names of a sampling round, without their prefix `round-<n>.`."""
+        split = [split_round(info.name) for info in self.partitions(table, shard)]
+        return [name for number, name in split if number == round_number]
 
     def query(
         self,
@@ -308,24 +256,17 @@ class Warehouse:
         shards: Collection[str] | None = None,
         is_compared: bool = True,
     ) -> "pl.DataFrame":
-        """Run one select statement over the tables and statistics views; see `run_query`.
-
-        By default it reads the shards of `limited_to`, else all.
-        """
+        """Run one select statement; see `run_query`. `shards` replaces the limit of this object."""
         if self._of_counts and shards is None and needs_of(sql).are_counts:
             return self._of_counts(sql, parameters or {})
         reader = self.reader if shards is None else replace(self.reader, shards=shards)
         return run_query(reader, sql, frame_of, parameters, is_compared=is_compared)
 
     def fetch_rows(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Return columns and rows of a person's statement, as Python values; see `run_query`.
-
-        Frames take long to load.
-        """
+        """Run a user's statement and return column names and rows without loading Polars."""
         return run_query(self.reader, sql, lambda found: (found.columns, found.fetchall()))
 
     def view(self, name: str, *, round_number: int | None = None) -> "pl.DataFrame":
-        """Return the rows of a statistics view in its own order."""
         if round_number is None:
             return self.query(f"select * from {sql_name(name)}")
         statement = f"select * exclude (round) from {sql_name(name)} where round = $round"
@@ -339,18 +280,14 @@ class Warehouse:
         is_compared: bool = True,
         **values: object,
     ) -> "pl.DataFrame":
-        """Return the rows of a query of the project; see `query`."""
+        """Run the statement in `queries/<name>.sql` with `values` as parameters; see `query`."""
         sql = sql_texts("queries")[name]
         return self.query(sql, values, shards=shards, is_compared=is_compared)
 
     def best_examples(self, of: Iterable[tuple[int, str]], *, per_tool: int) -> "pl.DataFrame":
-        """Return the kept calls that help most in their texts: see `kept_calls_in_text.sql`.
+        """Return the most helpful kept calls per pair of round and tool, at most ten each.
 
-        Of a tool with a contrast threshold each of them also helps more than with another call's
-        result, and by how much decides which come first.
-
-        Args:
-            per_tool: At most so many of each tool and round, and at most ten.
+        The smaller of loss reduction and contrast ranks them. Columns: `kept_calls_in_text.sql`.
         """
         pairs = list(of)
         best = self.ask(
@@ -366,24 +303,13 @@ class Warehouse:
         )
 
     def compare(self, other: "Warehouse", rounds: tuple[int, int] = (1, 1)) -> Comparison:
-        """Compare the kept calls of a round with those of another warehouse, or round.
-
-        Raises:
-            ComparisonError: A round has no decided calls, or no text of a kept call is in both.
-            DamagedPartitionError, LayoutError, PartitionsChangingError: As of `query`.
-        """
         return compare_readers((self.reader, other.reader), rounds)
 
     def stream(self, name: str, **values: object) -> AbstractContextManager["pa.RecordBatchReader"]:
-        """Give the rows of a query of the project batch by batch; see `stream_query`."""
         return stream_query(self.reader, sql_texts("queries")[name], values)
 
     def damage(self, table_names: Iterable[str] | None = None) -> dict[Path, str]:
-        """Return what is wrong with files and catalogues, by path.
-
-        Args:
-            table_names: Files of these tables are compared with their digests; by default of all.
-        """
+        """Check catalogues and files of tables, by default of all; return problems by path."""
         names = list(tables() if table_names is None else table_names)
         found: dict[Path, str] = {}
         for shard in shards_of(self.folder, names):

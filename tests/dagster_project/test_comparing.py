@@ -88,11 +88,11 @@ def test_homes_that_cannot_be_compared_are_refused(run: Run, homes, tmp_path):
     done = run("compare", homes[0], empty)
     assert done.is_one_paragraph_naming(f"'{empty}' has no decided calls of round 1", "build")
     done = run("compare", *homes, "--rounds", "1", "2")
-    assert done.is_one_paragraph_naming(f"'{homes[1]}' has no decided calls of round 2", "one of 1")
+    assert done.is_one_paragraph_naming(f"'{homes[1]}' has no decided calls of round 2", "rounds 1")
     (homes[1] / "warehouse" / "layout-version").write_text("0\n")
     done = run("compare", *homes)
     expected = f"has layout version 0, expected {layout_version()}"
-    assert done.is_one_paragraph_naming(expected, "Carry over")
+    assert done.is_one_paragraph_naming(expected, "Copy what")
 
 
 def test_neither_home_needs_to_be_that_of_the_environment(run: Run, homes, home: Home):

@@ -62,7 +62,7 @@ def test_a_damaged_judgement_is_a_finding_that_no_advice_removes(home):
     file.write_bytes(json.dumps(LABEL | {"label_id": "l1"}).encode() + b"\n{\n")
     (found,) = damaged(home, is_full=False)
     assert (found.name, found.files) == ("judgements", (str(file),))
-    assert found.detail.startswith(f"Damaged lines in '{file}': 1, namely 2.")
+    assert found.detail.startswith(f"'{file}' has damaged lines (1 in total): 2.")
     assert "emove" not in found.remedy
 
 

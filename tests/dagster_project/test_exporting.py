@@ -146,7 +146,7 @@ def test_an_export_whose_files_were_superseded_long_ago_says_so(
     monkeypatch.setattr(dataset_folder, "_write_parquet", publishing)
     outcome = run("export", "dataset", "--output", tmp_path / "dataset")
     assert outcome.code == 1
-    assert "were replaced while their rows were read: a build runs" in outcome.err
+    assert "were replaced while their rows were read: a build is running" in outcome.err
     assert list(tmp_path.glob("dataset*")) == []
 
 

@@ -264,7 +264,7 @@ def test_homes_without_a_text_in_common_are_refused(homes):
     put_home(homes[0], {})
     put(homes[1], "documents", {"document_id": "d9"})
     put_home(homes[1], {"document_id": "d9"})
-    with pytest.raises(ComparisonError, match="No kept call stands in a text that both"):
+    with pytest.raises(ComparisonError, match="No kept call is in a text that both"):
         homes[0].compare(homes[1])
 
 

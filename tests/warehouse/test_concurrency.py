@@ -167,7 +167,7 @@ def test_a_writer_that_paused_before_publishing_publishes_no_missing_file(
 
     monkeypatch.setattr(Publisher, "publish", pause)
     if is_swept:
-        with pytest.raises(StorageError, match="was not published: it is gone"):
+        with pytest.raises(StorageError, match="was not published: the file is missing"):
             put(warehouse, "documents", {"title": "after"})
     else:
         put(warehouse, "documents", {"title": "after"})
@@ -192,7 +192,7 @@ def test_a_file_that_another_machine_removed_is_not_published_while_nfs_still_li
         publish(publisher, made)
 
     monkeypatch.setattr(Publisher, "publish", slept)
-    with pytest.raises(StorageError, match="was not published: it is gone"):
+    with pytest.raises(StorageError, match="was not published: the file is missing"):
         put(warehouse, "documents", {"title": "after"})
     monkeypatch.undo()
     assert warehouse.query("select title from documents").item() == "before"

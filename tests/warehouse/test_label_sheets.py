@@ -95,7 +95,7 @@ def test_only_texts_of_shards_with_calls_of_the_draw_are_read(warehouse: Warehou
         drawn = warehouse.ask("calls_to_label", **of)
         assert drawn.equals(warehouse.ask("calls_to_label", shards=shards, **of))
         assert len(shards) <= 2 * per_tool
-    monkeypatch.setattr(label_sheets, "_PER_TOOL", 3)
+    monkeypatch.setattr(label_sheets, "_CALLS_PER_TOOL", 3)
     sheet = draw_sheet(warehouse, "Anna").sheet
     assert Counter(sheet["tool"]) == {"Calculator": 3, "QA": 3}
     read = warehouse.ask("shards_to_label", per_tool=3)["shard"].to_list()

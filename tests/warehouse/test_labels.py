@@ -264,7 +264,7 @@ def test_a_damaged_line_costs_no_other_judgement(
         assert connection.sql("select rater from labels").fetchall() == [(name,) for name in raters]
     assert file.read_bytes().startswith(before)
     numbers = ", ".join(str(number) for number in range(3, 3 + damaged))
-    told = f"Damaged lines in '{file}': {damaged}, namely {numbers}. The judgements in all other"
+    told = f"'{file}' has damaged lines ({damaged} in total): {numbers}. The judgements in all"
     assert read_labels(warehouse.folder)[1].startswith(told if damaged else "")
     assert caplog.text.count(told) == bool(damaged)
 

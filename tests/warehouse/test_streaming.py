@@ -58,7 +58,7 @@ def test_partitions_that_go_meanwhile_are_told_from_lost_ones(filled: Warehouse,
 
     (path,) = (filled.folder / "filtered_calls" / f"shard={SHARD}").iterdir()
     error = DamagedPartitionError if is_named else PartitionsChangingError
-    with pytest.raises(error, match=path.name if is_named else "a build runs"):
+    with pytest.raises(error, match=path.name if is_named else "a build is running"):
         read()
 
 

@@ -1,1 +1,1 @@
-"""What is counted of the rows of a partition, as SQL files, one relation each."""
+"""SQL files that each count the rows of one table."""

@@ -1,1 +1,1 @@
-"""The statistics of the warehouse as SQL files, one view each."""
+"""SQL files that each define one statistics view."""
