@@ -1,4 +1,4 @@
-"""C* and its calls in the forms that other programs train on and publish."""
+"""Converts C* and its calls to formats that other programs train on and publish."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""The card of an exported dataset: its README, in the form that `datasets` and model hubs read."""
+"""Writes the dataset card: the README of an export, in the format of `datasets` and hubs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,7 @@ TEXTS, KEPT_CALLS = "augmented_texts", "kept_calls"
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """A part of a dataset.
-
-    Attributes:
-        size: Size of the files, in bytes.
-    """
+    """Configuration of a dataset in the sense of `datasets`; `size` is in bytes."""
 
     rows: int
     size: int
@@ -25,7 +21,7 @@ class Configuration:
 
 
 def data_file(configuration: str) -> str:
-    """Return the files of a configuration as a pattern relative to the folder."""
+    """Return the glob pattern of a configuration's files, relative to the folder."""
     return f"data/{configuration}/*.parquet"
 
 
@@ -39,15 +35,15 @@ def dataset_card(
     sources: Sequence[tuple[str, str]],
     configurations: Mapping[str, Configuration],
 ) -> str:
-    """Return the card, whose head lists the files of each configuration for `load_dataset`.
+    """Return the card as Markdown with a YAML header, which `load_dataset` reads.
 
     Args:
-        annotators: Name and precision of each model that annotated.
-        writers: Number of calls in the texts by writer; empty if there are none.
+        annotators: Name and precision of each annotating model.
+        writers: Number of calls by writer; see `call_writers`.
         tools: Rows of `exported_tools`.
         settings: Values of settings by dotted name.
-        sources: Names of the sources, each with its licence.
-        configurations: Configurations by name, the texts first.
+        sources: Name and licence of each source.
+        configurations: Configurations by name, with the texts first.
     """
     from huggingface_hub import DatasetCardData
 
@@ -64,8 +60,8 @@ def dataset_card(
             }
             for name in configurations
         ],
-        # The cache of `datasets` knows a folder by its name and card alone. Without these entries
-        # it would return the rows of an earlier export, or of another folder of the same name.
+        # `datasets` caches a folder by its name and card only. Without these entries it would
+        # return the rows of an earlier export, or of another folder with the same name.
         dataset_info=[
             {
                 "config_name": name,
@@ -85,41 +81,42 @@ def dataset_card(
     parts = [
         f"---\n{head.to_yaml()}\n---",
         "# A corpus augmented with tool calls",
-        _WHAT_IT_IS,
+        _DESCRIPTION,
         "## Contents",
         *(_contents(name, each) for name, each in configurations.items()),
-        "Read a configuration with "
+        "Load a configuration with "
         f'`datasets.load_dataset(FOLDER, "{TEXTS}", split="train")`. '
-        "The calls of a text are offsets beside it. Do not search for them in the text, which may "
-        "have brackets of its own.",
-        "## How it came about",
-        f"Round {round_number} of annotation, by {models or 'a model'}."
+        "The calls of a text are stored next to it, with character offsets. Do not search the "
+        "text for calls: it may contain brackets of its own.",
+        "## Annotation process",
+        f"The calls were annotated in round {round_number} by {models or 'a model'}."
         f"{f' {call_writers(writers)}' if writers else ''}",
         markdown_table(("tool", "calls in the texts", "τ_f (nats)", "version"), tool_rows),
-        "What was set when this was exported:",
+        "Settings at the time of the export:",
         markdown_table(("setting", "value"), sorted(settings.items())),
-        "## Limits",
-        _LIMITS,
+        "## Limitations",
+        _LIMITATIONS,
         "## Licences",
         "\n".join(f"- texts of `{name}`: {licence}" for name, licence in sources),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-_WHAT_IT_IS = """\
-Texts with calls of tools, which a language model wrote or the tools proposed \
-(`sampling.proposals` below). A call was kept because its result made the text after it likelier, \
-by at least τ_f (Toolformer, Schick et al. 2023, arXiv 2302.04761). No person labelled anything. \
-Made with `toolformer export dataset`."""
+_DESCRIPTION = """\
+This dataset contains texts with tool calls. A language model wrote the calls, or rules of the \
+tools proposed them (see `sampling.proposals` below). A call was kept if its result lowered the \
+model's loss on the text after it by at least τ_f (Toolformer, Schick et al. 2023, \
+arXiv 2302.04761). There was no human labelling. The dataset was exported with \
+`toolformer export dataset`."""
 
-_LIMITS = """\
-- A call stands where it lowered the loss of the model above, not where a person would put it. \
-Calls and their arguments can be wrong, and so can the tools' answers.
-- The texts are as they were in their sources, with the bias and the errors of those.
-- Texts are neither distinct nor free of benchmark questions. `split` tells which of them the \
-training set of this project took (`train`, `development`) and which not (`none`).
-- Marks of chat templates, such as `<|im_end|>`, are as they stood in the source: a tokenizer \
-makes special tokens of them unless it is told not to."""
+_LIMITATIONS = """\
+- Calls are at positions where they lowered the loss of the annotating model, not where a person \
+would put them. Calls, arguments and the tools' answers can be wrong.
+- The texts are unchanged and have the biases and errors of their sources.
+- The texts may contain duplicates and benchmark questions. The column `split` says whether the \
+project's own training set uses a text (`train`, `development`) or not (`none`).
+- Chat-template markers such as `<|im_end|>` are unchanged. A tokenizer may turn them into special \
+tokens unless it is told not to."""
 
 
 def _contents(name: str, configuration: Configuration) -> str:
@@ -128,7 +125,7 @@ def _contents(name: str, configuration: Configuration) -> str:
 
 
 def _license(sources: Sequence[tuple[str, str]]) -> str:
-    """Return the licence as a hub names it; `other` for several, or for words that are no name."""
+    """Return the common licence if it has the form of a hub's identifier, else `other`."""
     licences = {licence for _, licence in sources}
     named = licences.pop() if len(licences) == 1 else ""
     return named if LICENCE_WORD.fullmatch(named) else "other"

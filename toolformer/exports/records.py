@@ -1,20 +1,16 @@
-"""Records of an export, one per line: texts with calls in line, or chats.
+"""Builds the JSON records of an export: texts with inline calls, or chats for TRL.
 
-Every record has a value in every field, so readers that infer types from the first lines infer the
-right ones. Chats have the form that TRL and chat templates take:
+No field is ever missing, so readers that infer types from the first lines work. A chat splits a
+text at its calls:
 
     Out of 1400, 400 (or [Calculator(400 / 1400) -> 0.29] 29%) passed.
 
-becomes
-
     user       the text's context, or an instruction
-    assistant  Out of 1400, 400 (or        and the call of Calculator
+    assistant  Out of 1400, 400 (or        with a call of Calculator
     tool       0.29
     assistant   29%) passed.
 
-So the model writes the text and decides when to call, as in the paper. The assistant's contents
-joined are the text without its calls, character for character, unless it has marks of chat
-templates.
+The contents of the assistant's messages add up to the text without calls.
 """
 
 import json
@@ -29,7 +25,7 @@ from toolformer.training.training_set import text_in_context
 
 # The user's message if a text has no context.
 INSTRUCTION = "Write a text. Call a tool where its result helps."
-# Parameter of a tool that takes one text: all that is between the brackets of its calls.
+# Parameter of a tool with one text argument: everything between the brackets of its calls.
 INPUT = "input"
 
 Record = dict[str, Any]
@@ -38,25 +34,20 @@ Row = Mapping[str, Any]
 IDS = ("document_id", "window_index", "shard", "round", "split")
 # Fields that a template or a tokenizer reads.
 _READ = ("text", "messages")
-# Templates of Mistral's v3 family refuse ids of any other length; this one every template takes.
+# Mistral's v3 templates reject ids of any other length.
 _ID_LENGTH = 9
 
 
 @dataclass(frozen=True, slots=True)
 class ChatTool:
-    """A tool as chats declare it.
-
-    Attributes:
-        schema: Name, description and parameters, as a JSON schema.
-        values: Function from the text between a call's brackets to its arguments by name.
-    """
+    """Tool declaration for chats: JSON schema, and a parser of the text between the brackets."""
 
     schema: Mapping[str, Any]
     values: Callable[[str], Mapping[str, Any]]
 
 
 def text_record(row: Row) -> Record:
-    """Return a row of `exported_texts` in the paper's form, after its context as in training."""
+    """Return a row of `exported_texts` with inline calls, after its context as in training."""
     return {
         **_ids(row),
         "text": text_in_context(row["context"], augmented_text(row["text"], _calls(row))),
@@ -64,7 +55,7 @@ def text_record(row: Row) -> Record:
 
 
 def chat_record(row: Row, tools: Mapping[str, ChatTool]) -> Record:
-    """Return a row of `exported_texts` as a conversation that TRL's SFTTrainer takes."""
+    """Return a row of `exported_texts` as a conversation for TRL's `SFTTrainer`."""
     return {
         **_ids(row),
         "messages": chat_messages(row["text"], _calls(row), row["context"], tools),
@@ -73,14 +64,7 @@ def chat_record(row: Row, tools: Mapping[str, ChatTool]) -> Record:
 
 
 def text_tool(name: str, description: str, *, has_input: bool, needs_input: bool) -> ChatTool:
-    """Return a tool whose calls have one text, or nothing, between their brackets.
-
-    Args:
-        name: Name as written in calls.
-        description: One sentence.
-        has_input: Whether a call can have a text.
-        needs_input: Whether every call has one.
-    """
+    """Return a tool with one text argument, which may be absent or optional."""
     parameter = {"type": "string", "description": f"What {name} is asked."}
     parameters = {
         "type": "object",
@@ -91,11 +75,7 @@ def text_tool(name: str, description: str, *, has_input: bool, needs_input: bool
 
 
 def tool_schema(name: str, description: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a tool as transformers' `get_json_schema` writes one.
-
-    Args:
-        parameters: JSON schema of the arguments.
-    """
+    """Return a tool declaration in the format of transformers' `get_json_schema`."""
     function = {"name": name, "description": description, "parameters": dict(parameters)}
     return {"type": "function", "function": function}
 
@@ -103,7 +83,6 @@ def tool_schema(name: str, description: str, parameters: Mapping[str, Any]) -> d
 def chat_messages(
     text: str, calls: Sequence[KeptCall], context: str | None, tools: Mapping[str, ChatTool]
 ) -> list[Record]:
-    """Return a text of C* without calls, and its calls from left to right, as a conversation."""
     messages = [_user_message(context)]
     end_of_last = 0
     for call in calls:
@@ -118,20 +97,15 @@ def chat_messages(
 
 
 def chat_id(call_id: str) -> str:
-    """Return the id of a call in chats: nine letters and digits.
-
-    Example:
-        >>> chat_id("3f9a")
-        'f5334b04a'
-    """
+    """Return the id of a call in chats: nine letters and digits."""
     return hex_digest(call_id)[:_ID_LENGTH]
 
 
 def without_marks(record: Record) -> Record:
-    """Return the record with the marks of chat templates broken, so that no text ends a turn.
+    """Return the record with broken chat-template markers, so that no text can end a turn.
 
-    Marks such as `<|im_end|>` get a blank after their first character, in the fields that a
-    template or a tokenizer reads. Other fields, such as ids, stay as they are.
+    Markers such as `<|im_end|>` get a blank after their first character, but only in fields that a
+    template or tokenizer reads.
 
     Example:
         >>> without_marks({"text": "It ends.<|im_end|>", "split": "train"})
@@ -141,9 +115,9 @@ def without_marks(record: Record) -> Record:
 
 
 def break_marks(value: Any) -> Any:
-    """Break the marks of chat templates in all texts of a value, but not in names of fields."""
+    """Break the chat-template markers in all strings of a value, except field names."""
     if isinstance(value, str):
-        # The halves of two marks could make a third.
+        # Breaking two markers could produce a third one.
         while CHAT_MARKS.search(value):
             value = CHAT_MARKS.sub(broken_mark, value)
         return value
@@ -153,10 +127,9 @@ def break_marks(value: Any) -> Any:
 
 
 def with_json_texts(record: Record) -> Record:
-    """Return the chat with arguments and schemas as JSON texts.
+    """Return the chat with arguments and schemas as JSON strings.
 
-    Arrow gives all objects of a column the same fields. Readers without a type for JSON would fill
-    the fields of other calls with null.
+    Otherwise Arrow would give all calls the same argument fields and fill missing ones with null.
     """
     messages = [_with_json_arguments(message) for message in record["messages"]]
     return {**record, "messages": messages, "tools": _json(record["tools"])}

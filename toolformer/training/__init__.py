@@ -1,1 +1,1 @@
-"""From C* to a finetuned model: the training set, its rows and loss, and the loop."""
+"""Finetuning on C*: training set, rows, loss and training loop."""

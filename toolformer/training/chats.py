@@ -1,16 +1,16 @@
-"""What stands in front of a text in training: its context, or a question in a chat.
+"""Prepends contexts to training texts, and writes a share of the texts as chats.
 
-    What is two and two?       the context, closed by a line break and never annotated
-    Two and two is 4.          the text, with its calls
+    What is two and two?       the context, which ends with a line break and has no calls
+    Two and two is 4.          the text with its calls
 
-The two are tokenised apart, so the text has the tokens that were annotated. A share of the texts is
-written as the model's own chat template writes a conversation:
+Context and text are tokenised separately, so the text keeps the tokens that were annotated. A chat
+follows the chat template of the model:
 
-    user        the context of the text; of one without context its beginning
-    assistant   the text, or what is left of it, with its calls
+    user        the context of the text or, without a context, its beginning
+    assistant   the (remaining) text with its calls
 
-Chats are not in the paper: with them the model calls tools in chat clients too. Tokens before the
-answer have no weight in the loss, since users and the template write them.
+The paper has no chats; they make the model call tools in chat clients too. Tokens before the answer
+have no weight in the loss, because the user and the template write them.
 """
 
 import datetime
@@ -25,12 +25,12 @@ from toolformer.forward.windows import Window, WindowKey
 from toolformer.settings.sections import Settings
 from toolformer.training.training_set import random_rank, text_in_context
 
-# For templates that tell the date: rows are the same on any day.
+# Fixed date for templates that state the current date, so that rows do not depend on the day.
 _TODAY = datetime.date(2023, 2, 9)
 
 
 def context_ids(tokenizer: Tokenizer, context: str, *, room: int) -> list[int]:
-    """Return at most `room` tokens of a context; of a longer one the beginning is cut off."""
+    """Return the tokens of a context, without its beginning if it has more than `room` tokens."""
     ids = tokenizer.encode(text_in_context(context, ""))
     return ids[max(len(ids) - room, 0) :]
 
@@ -38,49 +38,46 @@ def context_ids(tokenizer: Tokenizer, context: str, *, room: int) -> list[int]:
 def window_in_context(
     window: Window, context: str | None, tokenizer: Tokenizer, *, max_tokens: int
 ) -> Window:
-    """Return a window behind its context, as in a training row without calls.
+    """Return a window with its context prepended, as in a training row without calls.
 
-    No call can stand in the context. `start` moves with it, and may be negative: `start` and an
-    offset still give a place in the document.
-
-    Args:
-        max_tokens: maximum length of a training row, the beginning-of-sequence token included.
+    The context's tokens have no offsets, so no call can be inserted there. `start` is moved back by
+    the context's length and may be negative, so that `start` plus an offset is still a position in
+    the document. `max_tokens` is the maximum length of a training row, including the
+    beginning-of-sequence token.
     """
     if context is None:
         return window
     ids = context_ids(tokenizer, context, room=max_tokens - 1 - len(window.ids))
-    in_front = text_in_context(context, "")
-    if ids != tokenizer.encode(in_front):
-        in_front = tokenizer.decode_behind(ids)
-    return _window_behind(window, in_front, ids)
+    prefix = text_in_context(context, "")
+    if ids != tokenizer.encode(prefix):
+        prefix = tokenizer.decode_behind(ids)
+    return _with_prefix(window, prefix, ids)
 
 
-def _window_behind(window: Window, in_front: str, ids: Sequence[int], *, first: int = 0) -> Window:
-    """Return a window, from its token `first` on, behind another text and its tokens."""
+def _with_prefix(
+    window: Window, prefix: str, prefix_ids: Sequence[int], *, first: int = 0
+) -> Window:
+    """Return the window from its token `first` on, after a prefix with the given tokens."""
     cut = (window.offsets[first] or 0) if first else 0
-    moved = len(in_front) - cut
-    behind = (None if offset is None else moved + offset for offset in window.offsets[first:])
+    shift = len(prefix) - cut
+    offsets = (None if offset is None else shift + offset for offset in window.offsets[first:])
     return replace(
         window,
-        start=window.start - moved,
-        text=in_front + window.text[cut:],
-        ids=(*ids, *window.ids[first:]),
-        offsets=(*[None] * len(ids), *behind),
+        start=window.start - shift,
+        text=prefix + window.text[cut:],
+        ids=(*prefix_ids, *window.ids[first:]),
+        offsets=(*[None] * len(prefix_ids), *offsets),
     )
 
 
 class Chats:
-    """Writes a share of the texts as conversations.
-
-    Args:
-        share: of the texts, in [0, 1].
-        seed: seed of the choice of texts, and of where they are cut.
+    """Writes a share of the training texts, in [0, 1], as conversations.
 
     Attributes:
-        frame: tokens that the template puts around a question.
+        frame: Number of tokens that the template adds around a question.
 
     Raises:
-        ChatTemplateError: the model has no template, or none that takes a question.
+        ChatTemplateError: The model has no chat template, or its template rejects a question.
     """
 
     def __init__(self, tokenizer: Tokenizer, start: int, *, share: float, seed: int) -> None:
@@ -90,9 +87,9 @@ class Chats:
         self.frame = len(self._prompt("a"))
 
     def draw(self, key: WindowKey) -> float | None:
-        """Return where in [0, 1) a chosen text is cut; None for a text that stays plain.
+        """Return a number in [0, 1) that decides where a text is cut; None for no chat.
 
-        It follows from text and seed alone, so all variants have the same texts in the same form.
+        Depends only on text and seed, so all variants write the same texts as chats.
         """
         rank = random_rank(self._seed, "chat", *key) / 2**64
         return rank / self._share if rank < self._share else None
@@ -107,25 +104,22 @@ class Chats:
         room: int,
         draw: float,
     ) -> tuple[int, list[int]] | None:
-        """Write a text, or a part of it, as a conversation.
+        """Return where the answer begins in the text, and the prompt's ids without start token.
 
-        With a context the answer is the text. Else every other text is cut right in front of its
-        first call, and the others before any of their words up to there: the answers of chat
-        clients begin with a call or come to one later.
+        With a context, the context is the question and the text the answer. Otherwise half of the
+        texts are cut right before their first call, and the others before a random word up to that
+        call, because answers in chats may start with a call or reach one later. Returns None if
+        the question would be empty.
 
         Args:
-            ids: tokens of the text, without calls.
-            tokens: positions of those that stand in the row.
-            first_call: position of the first kept call among them; None where there is none.
-            room: most tokens of a context, whose beginning goes where it is longer.
-
-        Returns:
-            Position in the text at which the answer begins, and the tokens before it without the
-            start token; None if nothing stands in front of the answer.
+            ids: Tokens of the text without calls.
+            tokens: Range of the tokens that the row keeps.
+            first_call: Position of the first kept call in that range, if any.
+            room: Maximum number of tokens of the context. A longer one loses its beginning.
         """
         if context is not None:
-            asked, answer = self._tokenizer.encode(context), 0
-            asked = asked[max(len(asked) - max(room, 0), 0) :]
+            question_ids, answer = self._tokenizer.encode(context), 0
+            question_ids = question_ids[max(len(question_ids) - max(room, 0), 0) :]
         else:
             end = tokens.stop if first_call is None else first_call + 1
             words = [
@@ -139,8 +133,8 @@ class Chats:
                 answer = words[int(2 * draw % 1 * len(words))]
             else:
                 return None
-            asked = ids[tokens.start : answer]
-        question = self._tokenizer.decode_behind(asked).strip()
+            question_ids = ids[tokens.start : answer]
+        question = self._tokenizer.decode_behind(question_ids).strip()
         return (answer, self._prompt(question)) if question else None
 
     def _prompt(self, question: str) -> list[int]:
@@ -157,12 +151,12 @@ def window_as_trained(
     chats: Chats | None,
     max_tokens: int,
 ) -> Window:
-    """Return a window as in a training row without calls: as a chat, or behind its context.
+    """Return a window as in a training row without calls: as a chat, or with its context.
 
     Args:
-        first_call: position of its first kept call; None where it has none.
-        chats: what writes chats; None where none is wanted.
-        max_tokens: maximum length of a training row, the beginning-of-sequence token included.
+        first_call: Position of the first kept call, if any.
+        chats: Writer of chats; None writes no chats.
+        max_tokens: Maximum length of a training row, including the beginning-of-sequence token.
     """
     chat = None
     if chats is not None and (draw := chats.draw(window.key)) is not None:
@@ -177,11 +171,11 @@ def window_as_trained(
     if chat is None:
         return window_in_context(window, context, tokenizer, max_tokens=max_tokens)
     answer, prompt = chat
-    return _window_behind(window, tokenizer.decode_behind(prompt), prompt, first=answer)
+    return _with_prefix(window, tokenizer.decode_behind(prompt), prompt, first=answer)
 
 
 def chats_of(tokenizer: Tokenizer, settings: Settings) -> Chats | None:
-    """Return what writes texts as chats; None if none is wanted or no template takes a question."""
+    """Return the writer of chats, or None if `training.chat_share` is 0 or no template works."""
     share, seed = settings.training.chat_share, settings.training.seed
     start = start_token(tokenizer, settings.language_model.bos_token)
     try:

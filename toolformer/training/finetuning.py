@@ -1,7 +1,7 @@
-"""Finetuning on C* with the ordinary language modelling loss (paper §2, §4.1).
+"""Finetunes a model on C* with the standard language modelling loss (paper §2, §4.1).
 
-All tokens count, calls and results included; a beginning-of-sequence token stands in front, as
-in scoring, and each text is a row of its own.
+The loss covers all tokens, including calls and results. Each text is a row of its own and starts
+with a beginning-of-sequence token, as in scoring.
 """
 
 import json
@@ -40,33 +40,32 @@ def finetune(
     report_trial: Callable[[float], Callable[[StepReport], None]] = lambda _: lambda _: None,
     report_rate: Callable[[ChosenRate], None] = lambda _: None,
 ) -> Progress:
-    """Train a model and keep its best checkpoint.
+    """Train a model and store its best checkpoint.
 
-    At even distances and at the end the losses of the development texts with and without calls are
-    measured. `progress.candidates` says which checkpoint is the best; the base model is none. The
-    training ends early if three measurements in a row are no better. A killed run goes on from its
-    last saved state, with the numbers of an undisturbed one on the same devices; on more or fewer
-    of them within rounding.
+    Development losses are measured at regular intervals and after the last step, and training
+    stops early after three measurements without a new best (see `progress.candidates`). A killed
+    run resumes from its last saved state. The results equal those of an uninterrupted run on the
+    same devices, and differ by rounding on more or fewer devices.
+
+    The paper (§4.1) uses batches of 128, a learning rate of 1e-5, linear warm-up over 10 % of the
+    steps, and at most 2,000 steps with evaluations every 500. AdamW without weight decay, its
+    betas and gradient clipping are our choice.
 
     Args:
-        job: its state is removed when the output is there.
-        output: directory of the finetuned model; appears whole, replaces an earlier one.
-        rates: learning rates to choose from, in falling order (`train_at_chosen_rate`); none: the
-            job's.
-        facts: what else the output's `toolformer.json` shall say of the rows.
-        report: called after every step, and first for the steps of an interrupted run.
-        report_trial: called after the steps of a trial instead; see `train_at_chosen_rate`.
+        job: The training. Its state is removed once the output is complete.
+        output: Directory of the finetuned model; replaced atomically.
+        rates: Learning rates to try, in descending order; empty uses the job's rate.
+        facts: Facts about the rows to record in the output's `toolformer.json`.
+        report: Called after every step, and at first for the steps of an interrupted run.
+        report_trial: See `train_at_chosen_rate`.
 
     Raises:
-        TrainingError: the base is replaced meanwhile, a loss is not finite, no rate suits, a folder
-            cannot be written, there are fewer devices than processes, or a process ended.
-        ModelNotFoundError: the job's base holds no usable model.
-        CheckpointError: the saved state is damaged.
-        OutOfMemoryError: model and micro-batch do not fit the device; saved steps are kept.
-
-    Paper:
-        §4.1: batch 128, learning rate 1e-5, linear warmup over the first 10 %, at most 2,000
-        steps, evaluation every 500. AdamW without decay, betas, clipping: ours.
+        TrainingError: The base model was replaced during training, a loss is not finite, every
+            rate diverges, a folder cannot be written, there are fewer devices than processes, or a
+            process ended.
+        ModelNotFoundError: The job's base directory holds no usable model.
+        CheckpointError: The saved state is damaged.
+        OutOfMemoryError: Model and micro-batch do not fit on the device.
     """
     _check_output(output)
     base = model_identity(job.base)
@@ -80,16 +79,16 @@ def finetune(
     else:
         progress = train_job(job, report)
     if model_identity(job.base) != base:
-        # A rate may have been tried, or a run have gone on, with another one than was begun with.
+        # Some trials or steps may have used the old base model and others the new one.
         for folder in folders:
             clear_state(folder)
         raise TrainingError(
-            f"The base model in {str(job.base)!r} was replaced by another while it was trained. No "
-            "model was stored. Run the same again, with the new one."
+            f"The base model in {str(job.base)!r} was replaced during training. No model was "
+            "stored. Run the same command again to train the new base model."
         )
     state = TrainingState(job.state_folder, fingerprint=job.digest)
     best = progress.best
-    # Without times: it is part of what the model is, and made again the model is the same.
+    # Contains no times: the record is part of the model's identity, which must be reproducible.
     record = {
         "fingerprint": job.fingerprint,
         "base": job.base.name,
@@ -118,13 +117,13 @@ def finetune(
             merge_adapters(job.base, checkpoint, folder, rank=job.settings.lora_rank)
         tokenizer = load_tokenizer(job.base)
         if not any(PROMPT in row.kinds for row in job.rows):
-            # Behind the base model's template, which it never saw with calls, it hardly calls.
+            # The model never saw calls after the base model's template, so it would rarely call.
             start = start_token(tokenizer, job.bos_token)
             tokenizer.backend.chat_template = plain_template(tokenizer, start)
         tokenizer.backend.save_pretrained(folder)
-        # Of what the base model asks of `generate`, such as sampling, the tokens alone stay.
-        asked = GenerationConfig.from_pretrained(folder)
-        tokens = {name: getattr(asked, name) for name in _TOKENS}
+        # Keep the special tokens of the base model's generation config, but not its sampling.
+        inherited = GenerationConfig.from_pretrained(folder)
+        tokens = {name: getattr(inherited, name) for name in _TOKENS}
         GenerationConfig(**tokens).save_pretrained(folder)
         (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n")
     for folder in folders:
@@ -133,14 +132,14 @@ def finetune(
 
 
 def _check_output(output: Path) -> None:
-    """Raise before hours of training if the result cannot be put where it shall go."""
+    """Raise if the output cannot be written, before hours of training."""
     is_empty_folder = output.is_dir() and not any(output.iterdir())
     if output.exists() and not is_empty_folder and not (output / RECORD_FILE).exists():
         raise TrainingError(
-            f"{str(output)!r} exists and is no finetuned model (it has no {RECORD_FILE}); it is "
-            "not overwritten. Name another output folder or move this one away."
+            f"{str(output)!r} is not empty and contains no {RECORD_FILE}, so it is not a finetuned "
+            "model and is not overwritten. Choose another output folder or move this one away."
         )
-    trial = output.parent / f".{output.name}.trial.tmp"
+    probe = output.parent / f".{output.name}.trial.tmp"
     with writing(output):
-        trial.mkdir(parents=True, exist_ok=True)
-        trial.rmdir()
+        probe.mkdir(parents=True, exist_ok=True)
+        probe.rmdir()

@@ -1,7 +1,7 @@
-"""Choice of the learning rate: the largest that does not cost the model language.
+"""Chooses the largest learning rate that does not harm the model's perplexity without calls.
 
-The paper has one rate for its model (1e-5, §4.1). Ten times that suits a small one, and another of
-its size forgets at that rate, in a few steps, what it knew.
+The paper uses a fixed rate of 1e-5 (§4.1). Small models vary: some train well at ten times that
+rate, while others of the same size forget within a few steps.
 """
 
 import math
@@ -16,22 +16,22 @@ from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_processes import train_job
 
 RATES = (1e-4, 3e-5, 1e-5, 3e-6)
-# Adapters begin at zero, and take about ten times the rate of all weights.
+# Adapters start at zero and need about ten times the rate of full finetuning.
 RATES_OF_ADAPTERS = (1e-3, 3e-4, 1e-4, 3e-5)
-_SHARE_OF_STEPS = 1 / 5
-# After fewer, the warm-up counts for more than the rate.
-_FEWEST_STEPS = 4
-# A trial has diverged if it raises the development loss by more than this, in nats per token.
-_DIVERGED = 0.1
+_TRIAL_SHARE = 1 / 5
+# In a shorter trial, the warm-up matters more than the rate.
+_MIN_TRIAL_STEPS = 4
+# A trial has diverged if the development loss rises by more than this, in nats per token.
+_MAX_LOSS_RISE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Result of trying a learning rate.
+    """Result of the trial of a learning rate, measured after its last step.
 
     Attributes:
-        perplexity: of the development texts without calls, after the trial's last step.
-        loss: development loss after that step.
+        perplexity: Perplexity of the development texts without calls.
+        loss: Development loss.
     """
 
     learning_rate: float
@@ -44,7 +44,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class DivergedTrial:
-    """A learning rate at which a loss became infinite or NaN."""
+    """Trial of a learning rate at which a loss became infinite or NaN."""
 
     learning_rate: float
 
@@ -54,12 +54,13 @@ class DivergedTrial:
 
 @dataclass(frozen=True, slots=True)
 class ChosenRate:
-    """The learning rates that were tried, and the one that was taken.
+    """The chosen learning rate and the trials that led to it.
 
     Attributes:
-        job: the training at the chosen rate, which has ended.
-        steps: number of steps of each trial.
-        trials: in falling order of their rates.
+        job: The finished training at the chosen rate.
+        steps: Number of steps per trial.
+        base: Development losses of the base model.
+        trials: Trials in descending order of their rates.
     """
 
     job: TrainingJob
@@ -69,7 +70,7 @@ class ChosenRate:
 
     @property
     def summary(self) -> str:
-        """The choice and its reason, in one line."""
+        """The choice and its reason in one line."""
         return (
             f"learning rate {self.job.learning_rate:.0e}, by the perplexity of the "
             f"development texts without calls after {self.steps} steps: "
@@ -83,32 +84,32 @@ def train_at_chosen_rate(
     report: Callable[[StepReport], None],
     report_trial: Callable[[float], Callable[[StepReport], None]],
 ) -> tuple[ChosenRate, Progress]:
-    """Train at the largest of some learning rates that costs the model no language.
+    """Train at the largest learning rate that does not harm the perplexity without calls.
 
-    The first fifth of a training, at least four steps, is the trial of its rate. If the perplexity
+    The trial of a rate is the first fifth of its training, at least four steps. If the perplexity
     of the development texts without calls is then at most 5 % above the base model's, the training
-    goes on to its end. Otherwise it stops, and the next rate is tried. If all trials fail, the
-    model is trained anew at the largest rate whose perplexity is at most 5 % above the lowest.
+    continues to its end. Otherwise it stops and the next rate is tried. If all trials fail, the
+    model is trained again at the largest rate whose perplexity is at most 5 % above the lowest.
 
-    The texts with calls do not decide: after a few steps a larger rate has always learnt more of
-    how calls are written.
+    The loss of texts with calls does not decide: after a few steps it always favours larger rates,
+    which learn the syntax of calls sooner.
 
     Args:
-        job: the training, whose rate is not used. Each trial has a folder in its state folder.
-        rates: two or more, in falling order.
-        report: called after every step behind a trial.
-        report_trial: called with each rate that is tried. Its result is called after every step of
-            the trial, and first for the steps of an interrupted run.
+        job: The training. Its own rate is ignored. Trials use subfolders of its state folder.
+        rates: Two or more rates in descending order.
+        report: Called after every step that is not part of a trial.
+        report_trial: Called with each rate that is tried; returns the function to call after every
+            step of the trial, and at first for the steps of an interrupted run.
 
     Raises:
-        TrainingError: every rate diverges: a loss is not finite, or the development loss is more
-            than 0.1 nats above the base model's.
-        ToolformerError: as `finetune` does.
+        TrainingError: Every rate diverges: a loss is not finite, or the development loss rises by
+            more than 0.1 nats per token.
+        ToolformerError: See `finetune`.
     """
     steps = steps_of_trial(job.steps)
     base: DevelopmentLoss | None = None
     trials: list[Trial | DivergedTrial] = []
-    sound: list[Trial] = []
+    stable: list[Trial] = []
     for rate in rates:
         at_rate = replace(
             job,
@@ -117,7 +118,7 @@ def train_at_chosen_rate(
             base_loss=base,
             trial_steps=steps,
         )
-        # The model of the trial before is not in use any more.
+        # Free the model of the previous trial.
         release_memory()
         try:
             progress = train_job(at_rate, _by_phase(steps, report_trial(rate), report))
@@ -130,15 +131,15 @@ def train_at_chosen_rate(
         trials.append(trial)
         if not progress.has_failed:
             return ChosenRate(at_rate, steps, base, tuple(trials)), progress
-        if trial.loss <= base.mean + _DIVERGED:
-            sound.append(trial)
-    if base is None or not sound:
+        if trial.loss <= base.mean + _MAX_LOSS_RISE:
+            stable.append(trial)
+    if base is None or not stable:
         raise _diverged(trials, base, steps)
-    lowest = min(trial.perplexity for trial in sound)
-    rate = next(trial.learning_rate for trial in sound if not rises(lowest, trial.perplexity))
-    anew = replace(job, learning_rate=rate, base_loss=base)
+    lowest = min(trial.perplexity for trial in stable)
+    rate = next(trial.learning_rate for trial in stable if not rises(lowest, trial.perplexity))
+    restarted = replace(job, learning_rate=rate, base_loss=base)
     release_memory()
-    return ChosenRate(anew, steps, base, tuple(trials)), train_job(anew, report)
+    return ChosenRate(restarted, steps, base, tuple(trials)), train_job(restarted, report)
 
 
 def _by_phase(
@@ -153,23 +154,24 @@ def _by_phase(
 def _diverged(
     trials: Sequence[Trial | DivergedTrial], base: DevelopmentLoss | None, steps: int
 ) -> TrainingError:
-    of_base = "" if base is None else f", where the base model has {base.mean:.3f}"
+    versus_base = "" if base is None else f" (base model: {base.mean:.3f})"
     losses = "; ".join(
         f"{trial.learning_rate:.0e}: {trial.loss:.3f}" if isinstance(trial, Trial) else str(trial)
         for trial in trials
     )
     return TrainingError(
-        f"Training diverges at every learning rate: after {steps} steps the development loss "
-        f"is {losses}{of_base}; expected a rate at which it falls. Look at the texts, raise "
-        "training.batch_size, or set training.learning_rate yourself. No model was stored."
+        f"Training diverges at every learning rate. Development loss after {steps} steps: "
+        f"{losses}{versus_base}. Expected at least one rate at which it does not rise. Check the "
+        "training texts, raise training.batch_size, or set training.learning_rate to a number. "
+        "No model was stored."
     )
 
 
 def trial_folder(job: TrainingJob, rate: float) -> Path:
-    """Return where the state of a training at one of the rates lies."""
+    """Return the state folder of a trial."""
     return job.state_folder / f"{rate:.0e}"
 
 
 def steps_of_trial(steps: int) -> int:
-    """Return how many of the steps of a training are the trial of its learning rate."""
-    return min(steps, max(_FEWEST_STEPS, math.ceil(steps * _SHARE_OF_STEPS)))
+    """Return the number of steps of a trial in a training of `steps` steps."""
+    return min(steps, max(_MIN_TRIAL_STEPS, math.ceil(steps * _TRIAL_SHARE)))

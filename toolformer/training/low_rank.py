@@ -1,7 +1,7 @@
-"""Low-rank adapters (LoRA, by PEFT) for models that are too large to be trained as a whole.
+"""Trains models that are too large for full finetuning with low-rank adapters (LoRA, by PEFT).
 
-Each linear layer of the body gets a product of two narrow matrices beside it. They alone are
-trained; in the end they are added to the layers' own weights, so what comes out is a plain model.
+All linear layers except the output layer get adapters, and only these are trained. At the end they
+are merged into the weights, so the result is an ordinary model.
 """
 
 import warnings
@@ -19,31 +19,24 @@ from toolformer.base.constants import INSTALL_EXTRA
 from toolformer.errors import TrainingError
 
 _FILE = "adapters.safetensors"
-# What the adapters add is scaled by alpha / rank. A fixed ratio lets the rank change without the
-# learning rate; 2 is the usual one.
+# LoRA scales the adapters' output by alpha / rank. With a fixed ratio, the learning rate need not
+# change with the rank; 2 is common.
 _ALPHA_OVER_RANK = 2
 
 
 def check_installed() -> None:
-    """Tell before anything is loaded that PEFT is missing.
-
-    Raises:
-        TrainingError: names the command that installs it.
-    """
+    """Raise a `TrainingError` with the installation command if PEFT is missing."""
     if find_spec("peft") is None:
         raise TrainingError(
-            "training.lora_rank needs the package peft, which is not installed. Run "
-            f"`{INSTALL_EXTRA.format('lora')}` in the clone, or leave training.lora_rank empty."
+            "training.lora_rank is set, but the package peft is not installed. Run "
+            f"`{INSTALL_EXTRA.format('lora')}` in the clone, or remove training.lora_rank."
         )
 
 
 def add_adapters(model: PreTrainedModel, *, rank: int) -> Any:
-    """Freeze a model and put adapters, which change nothing yet, beside its linear layers.
+    """Freeze a model, add adapters that initially change nothing, and return PEFT's wrapper.
 
-    Draws from torch's global generator. The adapters are float32, whatever the model's weights are.
-
-    Returns:
-        PEFT's own view of the model.
+    Draws from PyTorch's global generator. The adapters are float32, whatever the model's precision.
     """
     from peft import LoraConfig, LoraModel  # pyright: ignore[reportMissingImports]
 
@@ -52,45 +45,42 @@ def add_adapters(model: PreTrainedModel, *, rank: int) -> Any:
         lora_alpha=_ALPHA_OVER_RANK * rank,
         lora_dropout=0.0,
         bias="none",
-        # Of the body; the output layer stays as it is.
+        # PEFT excludes the output layer.
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
     with warnings.catch_warnings():
-        # PEFT 0.21 asks for a property by the name that it had before transformers 5.
+        # PEFT 0.21 reads a property by its name from before transformers 5.
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
         adapted = LoraModel(model, configuration, "default")
     for parameter in model.parameters():
         if parameter.requires_grad:
-            # Small steps get lost in bfloat16.
+            # Small updates are lost in bfloat16.
             parameter.data = parameter.data.float()
     return adapted
 
 
 def save_adapters(adapters: Mapping[str, Tensor], folder: Path) -> None:
-    """Write trained adapters, by name, into a folder that is there.
+    """Write adapters by name into an existing folder.
 
     Raises:
-        OSError: the disk is full or cannot be written.
-        SafetensorError: likewise.
+        OSError: The disk is full or not writable. `SafetensorError` is possible as well.
     """
     contiguous = {name: adapter.detach().contiguous() for name, adapter in adapters.items()}
     save_file(contiguous, folder / _FILE)
 
 
 def merge_adapters(base: Path, adapters: Path, target: Path, *, rank: int) -> None:
-    """Write a model with trained adapters added to its weights, in float32.
+    """Merge adapters into the weights of their base model and save it in float32.
 
     Args:
-        base: directory of the model that they were trained beside.
-        target: folder that is there; gets config and weights.
+        target: Existing folder for the config and the weights.
 
     Raises:
-        TrainingError: the adapters are not those of the base model's layers.
-        OSError: the disk is full or cannot be written.
-        SafetensorError: likewise.
+        TrainingError: The adapters do not match the layers of the base model.
+        OSError: The disk is full or not writable. `SafetensorError` is possible as well.
     """
-    # From the files and not from memory, where the base may have been rounded to bfloat16.
+    # Reload the base, since the model in memory may have been rounded to bfloat16.
     model = AutoModelForCausalLM.from_pretrained(
         base, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
     )
@@ -99,10 +89,10 @@ def merge_adapters(base: Path, adapters: Path, target: Path, *, rank: int) -> No
     if others := sorted(wanted ^ trained.keys()):
         raise TrainingError(
             f"The adapters in {str(adapters)!r} do not match the layers of {base.name!r}: "
-            f"{', '.join(others[:3])} ({len(others)} in all) are in only one of them. Expected the "
-            "model and the versions of transformers and peft that they were trained with. Use "
-            f"those, or remove {str(adapters.parent)!r} and train again."
+            f"only one of them has {', '.join(others[:3])} ({len(others)} in all). Use the model "
+            "and the versions of transformers and peft with which the adapters were trained, or "
+            f"remove {str(adapters.parent)!r} and train again."
         )
-    # The frozen weights are not among them.
+    # Not strict, because the frozen weights are missing from `trained`.
     model.load_state_dict(trained, strict=False)
     adapted.merge_and_unload().save_pretrained(target)

@@ -1,4 +1,4 @@
-"""The card of a finetuned model: its README, in the form that model hubs read."""
+"""Writes the model card: the README of a finetuned model, in the format of model hubs."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,15 +8,16 @@ from toolformer.decoding.calibration import CalibratedProbability
 from toolformer.settings.training_sections import CALLS, PLAIN, SHUFFLED
 
 CARD_FILE = "README.md"
-# The name of a licence on a hub.
+# Identifier of a licence on a hub.
 LICENCE_WORD = re.compile(r"[a-z0-9][a-z0-9.-]*")
-_WHAT_IT_IS = {
-    CALLS: "It was finetuned on texts with calls of tools, each kept because its result made the "
-    "text after it likelier (Toolformer, Schick et al. 2023, arXiv 2302.04761).",
-    PLAIN: "**It is a control.** It was finetuned on the texts of a Toolformer model without any "
-    "call, and shows what the texts alone teach.",
-    SHUFFLED: "**It is a control.** It was finetuned as a Toolformer model, but every call has the "
-    "result of another call of its tool. It shows what calls with meaningless results teach.",
+_DESCRIPTIONS = {
+    CALLS: "It was finetuned on texts with tool calls. A call was kept only if its result helped "
+    "the base model predict the text after it (Toolformer, Schick et al. 2023, arXiv 2302.04761).",
+    PLAIN: "**It is a control.** It was finetuned on the texts of a Toolformer model, but without "
+    "the calls. It shows how much of an improvement comes from the texts themselves.",
+    SHUFFLED: "**It is a control.** It was finetuned on the texts of a Toolformer model, but every "
+    "call has the result of another call of the same tool. It shows how much of an improvement "
+    "comes from calls whose results are meaningless.",
 }
 
 
@@ -31,19 +32,17 @@ def model_card(
     evaluation: Sequence[Mapping[str, Any]] = (),
     min_call_probability: CalibratedProbability | None = None,
 ) -> str:
-    """Return the card.
+    """Return the card as Markdown with a YAML header.
 
     Args:
-        record: The model's `toolformer.json`.
-        base_license: Licence of the base model as a hub names it, such as `apache-2.0`; None if
-            its folder does not state one.
-        base_on_hub: Name of the base model on the hub; empty if it is not known.
-        datasets: Names of the texts' datasets on the hub.
-        sources: Names of the sources, each with its licence.
-        evaluation: Rows of `evaluation_summary` of this model and its base; empty before the model
-            was measured.
-        min_call_probability: Calibrated probabilities at which calls open; None before the model
-            was calibrated.
+        record: Contents of the model's `toolformer.json`.
+        base_license: Licence of the base model, such as `apache-2.0`; None if its folder does not
+            state one.
+        base_on_hub: Name of the base model on the hub; empty if unknown.
+        datasets: Hub names of the datasets that the texts come from.
+        sources: Name and licence of each source.
+        evaluation: Rows of `evaluation_summary` of this model and its base, if it was evaluated.
+        min_call_probability: Calibrated thresholds, if the model was calibrated.
     """
     from huggingface_hub import ModelCardData
 
@@ -62,31 +61,36 @@ def model_card(
     parts = [
         f"---\n{head.to_yaml()}\n---",
         f"# {name}",
-        f"A language model finetuned from `{record['base']}`. {_WHAT_IT_IS[variant]}",
-        *(["## Use", _USE.format(name=name), *_opening(min_call_probability)] if has_calls else []),
-        "## What it was trained on",
-        f"{record['rows']:,} texts with {sum(calls.values()):,} calls"
-        f"{f' ({tool_counts})' if tool_counts else ''}; {result['tokens']:,} tokens in "
+        f"This language model was finetuned from `{record['base']}`. {_DESCRIPTIONS[variant]}",
+        *(
+            ["## Usage", _USAGE.format(name=name), *_threshold(min_call_probability)]
+            if has_calls
+            else []
+        ),
+        "## Training data",
+        f"The model was trained on {record['rows']:,} texts with {sum(calls.values()):,} calls"
+        f"{f' ({tool_counts})' if tool_counts else ''}: {result['tokens']:,} tokens in "
         f"{result['steps']:,} steps.",
         *([call_writers(writers)] if has_calls and writers else []),
-        "## How",
+        "## Training procedure",
         markdown_table(
             ("setting", "value"),
             {**record["parameters"], "computed in": record["precision"]}.items(),
         ),
-        "## Results",
-        "Perplexity of the development texts, without calls: "
-        f"{result['base_perplexity']:.2f} before training, {result['best_perplexity']:.2f} at "
-        f"step {result['best_step']}, whose weights these are.",
+        "## Evaluation",
+        "The perplexity of the development texts without calls was "
+        f"{result['base_perplexity']:.2f} before training. It is {result['best_perplexity']:.2f} "
+        f"for these weights, which are those of step {result['best_step']}.",
         _evaluation_table(evaluation)
-        or f"Not measured otherwise (`toolformer evaluate --variant {variant}`).",
-        "## Limits",
-        _LIMITS,
+        or "The model has not been evaluated on benchmarks. Run "
+        f"`toolformer evaluate --variant {variant}`.",
+        "## Limitations",
+        _LIMITATIONS,
         "## Licences",
         "\n".join(
             [
                 f"- base model `{record['base']}`: "
-                f"{base_license or 'not stated in its directory; see where it came from'}",
+                f"{base_license or 'not stated in its folder; check where you obtained it'}",
                 *(f"- texts of `{source}`: {licence}" for source, licence in sources),
             ]
         ),
@@ -94,9 +98,9 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-_USE = """\
-The model writes ` [Tool(arguments) ->`; the program that decodes has to run the call and to \
-insert its result and `]`. Without that the model invents results. In a clone of toolformer:
+_USAGE = """\
+The model writes ` [Tool(arguments) ->`. The decoding program must then run the call and insert \
+its result and `]`; otherwise the model makes up a result. In a clone of toolformer:
 
 ```python
 from toolformer import complete
@@ -105,25 +109,22 @@ answer = complete("36 boxes of 45 eggs are 36 * 45 =", "{name}", tools=["Calcula
 print(answer.text, answer.calls)
 ```
 
-`hf upload OWNER/{name} {name}` puts the folder on a hub, and \
-`hf download OWNER/{name} --local-dir {name}` fetches it."""
+`hf upload OWNER/{name} {name}` uploads the folder to the hub, and \
+`hf download OWNER/{name} --local-dir {name}` downloads it."""
 
-_LIMITS = """\
-- It calls a tool where that lowered the loss of its base model, not where a person would; calls \
-and their arguments can be wrong, and so can the tools' answers.
-- It is a language model, no assistant. It inherits what its base model gets wrong and the bias of \
-the texts.
-- One call cannot use the result of another, and no tool is asked twice about the same thing \
-(§7 of the paper).
-- A development perplexity says nothing about whether tools help. Compare the model with its \
-controls, with calls enabled and disabled."""
+_LIMITATIONS = """\
+- The model calls a tool where that lowered the loss of its base model, not where a person would. \
+Calls, arguments and the tools' answers can be wrong.
+- It is a language model, not an assistant. It inherits the errors of its base model and the \
+biases of the texts.
+- A call cannot use the result of another call, and the model does not repeat a call with a \
+refined query (§7 of the paper).
+- The development perplexity does not show whether tools help. For that, compare the model with \
+its controls, with calls enabled and disabled."""
 
 
 def call_writers(calls: Mapping[str, int]) -> str:
-    """Return the sentence that says who wrote the kept calls.
-
-    Args:
-        calls: Number of calls by writer, from `call_writers.sql`.
+    """Return the sentence that says who wrote the kept calls, from `call_writers.sql`.
 
     Example:
         >>> call_writers({"rules of the tools": 212, "the model `tiny`": 28})
@@ -133,12 +134,13 @@ def call_writers(calls: Mapping[str, int]) -> str:
     return f"Of {sum(calls.values()):,} kept calls, {wrote}."
 
 
-def _opening(chosen: CalibratedProbability | None) -> list[str]:
-    if chosen is None:
+def _threshold(calibrated: CalibratedProbability | None) -> list[str]:
+    if calibrated is None:
         return []
     return [
-        "With `decoding.min_call_probability: null` a call opens only where ` [` also has a "
-        f"probability that was calibrated for it, with k = {chosen.call_top_k}. {chosen.summary}"
+        "With `decoding.min_call_probability: null`, a call also requires that ` [` reaches a "
+        f"calibrated probability. It was calibrated with k = {calibrated.call_top_k}. "
+        f"{calibrated.summary}"
     ]
 
 
@@ -153,7 +155,6 @@ def _evaluation_table(evaluation: Sequence[Mapping[str, Any]]) -> str:
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table of a card."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(map(_escaped, line))} |" for line in lines)
 

@@ -1,8 +1,8 @@
-"""The processes that train one model together, seen from one of them.
+"""Shards one model across several training processes (FSDP2) and lets them communicate.
 
-Each holds a part of every weight, gradient and moment (FSDP2); a layer's weights are put together
-while it computes. Gradients are added, never averaged: each row's is already its share of the whole
-batch's loss. One process alone has nothing to agree on.
+Every process holds a shard of each weight, gradient and moment. A layer's weights are gathered
+while it computes. Gradients are summed, not averaged, because each micro-batch already contributes
+its share of the loss of the whole batch.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,19 +19,19 @@ from transformers import PreTrainedModel
 
 Result = TypeVar("Result")
 
-# The others wait while the first one writes a checkpoint, however slow the disk is. Processes that
-# die are noticed at once by other means.
-_PATIENCE = timedelta(hours=2)
-_TIME_TO_MEET = timedelta(seconds=60)
+# Long, since all processes wait while the first one writes a checkpoint to a possibly slow disk.
+# The parent process notices at once if a process dies.
+_COLLECTIVE_TIMEOUT = timedelta(hours=2)
+_CONNECT_TIMEOUT = timedelta(seconds=60)
 
 
 class ProcessGroup:
-    """One process by itself, or one of several (`join_group`).
+    """Group of training processes as seen by one of them; `join_group` creates one of several.
 
     Args:
-        rank: number of this process, from 0.
-        size: how many there are.
-        device: kind of this process's device, such as `cuda`.
+        rank: Number of this process, from 0.
+        size: Number of processes.
+        device: Type of this process's device, such as `cuda`.
     """
 
     def __init__(self, rank: int = 0, size: int = 1, device: str = "cpu"):
@@ -41,16 +41,16 @@ class ProcessGroup:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process is the one that writes and reports."""
+        """Whether this process writes files and reports steps."""
         return self.rank == 0
 
-    def divide(self, model: PreTrainedModel, precision: str) -> None:
-        """Leave each process its part of the weights; called before an optimiser sees them."""
+    def shard(self, model: PreTrainedModel, precision: str) -> None:
+        """Shard the weights across the processes. Must precede the creation of the optimiser."""
         if self.size == 1:
             return
         mesh = init_device_mesh(self._device, (self.size,))
-        # The layers' weights travel as what autocast would make of them; gradients are added up,
-        # and residuals kept, in float32, as in one process.
+        # Layer weights are gathered in the precision to which autocast would convert them.
+        # Gradients are summed and residuals kept in float32, as with a single process.
         policy = MixedPrecisionPolicy(
             param_dtype=torch.bfloat16 if precision == "bfloat16" else None,
             reduce_dtype=torch.float32,
@@ -59,30 +59,31 @@ class ProcessGroup:
         names: Any = model._no_split_modules or ()
         for layer in [each for each in model.modules() if type(each).__name__ in names]:
             fully_shard(layer, mesh=mesh, mp_policy=policy)
-        # Body and output layer are called one by one, and may share a weight: one root for both.
+        # Body and output layer are called separately but may share a weight, so they need a
+        # common root.
         self._root = _WholeModel(model)
         fully_shard(self._root, mesh=mesh)
         for module in self._root.modules():
             if isinstance(module, FSDPModule):
                 module.set_gradient_divide_factor(1.0)
-                # The only kind of reduction that gloo knows too.
+                # Gloo supports no other reduction.
                 module.set_force_sum_reduction_for_comms(True)
 
-    def with_weights(self, compute: Callable[[], Result]) -> Result:
-        """Run a forward pass, in which the weights outside the layers are whole.
+    def with_full_weights(self, compute: Callable[[], Result]) -> Result:
+        """Run a forward pass with the weights outside the layers gathered.
 
-        All processes have to run as many.
+        All processes must run equally many forward passes.
         """
         if self.size == 1:
             return compute()
         result = self._root(compute)
         if not torch.is_grad_enabled():
-            # No backward pass comes that would do it.
+            # Without gradients, no backward pass follows that would reshard.
             self._root.reshard()
         return result
 
-    def total(self, value: float) -> float:
-        """The sum over the processes; the same number in all of them."""
+    def sum(self, value: float) -> float:
+        """Return the sum over all processes, which is identical in each of them."""
         if self.size == 1:
             return value
         total = torch.tensor(value, dtype=torch.float64)
@@ -90,49 +91,49 @@ class ProcessGroup:
         return total.item()
 
     def wait(self) -> None:
-        """Wait until all processes have come here."""
-        # A sum and not a barrier, which would go over the graphics devices.
-        self.total(0.0)
+        """Wait until all processes have called this."""
+        # Not a barrier, which would run on the GPUs.
+        self.sum(0.0)
 
-    def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """All tensors of a model whole, in the first process; all have to call it.
+    def gather(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the full tensors in the first process, and empty ones in the others.
 
-        Tensors of two names are one again.
+        All processes must call this. Tied weights, which have two names, stay one tensor.
         """
         if self.size == 1:
             return dict(tensors)
         gathered: dict[int, Tensor] = {}
         for tensor in tensors.values():
             if id(tensor) not in gathered:
-                # One after the other, and away from the device: it does not hold them all.
+                # One tensor at a time and to the CPU, since all may not fit on the device.
                 one = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
                 gathered[id(tensor)] = one.detach().cpu() if self.is_first else one.new_empty(0)
         return {name: gathered[id(tensor)] for name, tensor in tensors.items()}
 
 
 def join_group(rank: int, size: int, *, port: int, device: str) -> ProcessGroup:
-    """Meet the other processes of this machine; each calls it once.
+    """Join the process group of this machine. Each process calls this once.
 
     Args:
-        port: where the `TCPStore` of the process that started them listens.
+        port: Port of the `TCPStore` of the parent process.
 
     Raises:
-        torch.distributed.DistError: the process that started them has ended.
+        torch.distributed.DistError: The parent process has ended.
     """
-    store = TCPStore("localhost", port, is_master=False, timeout=_TIME_TO_MEET)
+    store = TCPStore("localhost", port, is_master=False, timeout=_CONNECT_TIMEOUT)
     kind = torch.device(device).type
     if kind == "cuda":
         torch.cuda.set_device(device)
-    # What is planned and counted goes over the processor, also beside graphics devices.
+    # CPU tensors, such as sums of losses, use Gloo even if the model is on GPUs.
     backend = "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"
     distributed.init_process_group(
-        backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE
+        backend, store=store, rank=rank, world_size=size, timeout=_COLLECTIVE_TIMEOUT
     )
     return ProcessGroup(rank, size, kind)
 
 
 class _WholeModel(torch.nn.Module):
-    """Runs what it is given, as its own forward pass."""
+    """FSDP root whose forward pass runs a given function, so that FSDP gathers the weights."""
 
     def __init__(self, model: torch.nn.Module):
         super().__init__()

@@ -1,12 +1,12 @@
-"""What a finetuning run has measured, and which of its checkpoints is the best."""
+"""Records the measurements of a finetuning run and selects its best checkpoint."""
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-# Share of the perplexity before training; what other texts than those it is measured on cost.
-_WITHOUT_A_WORD = 0.05
-# The training ends where so many measurements in a row were no better than the best.
+# Tolerated relative rise of the perplexity without calls, before it counts as a loss of language.
+_MAX_PERPLEXITY_RISE = 0.05
+# Training stops early after this many consecutive measurements without a new best.
 _PATIENCE = 3
 
 
@@ -15,9 +15,9 @@ class DevelopmentLoss:
     """Mean losses of the development texts, in nats per token.
 
     Attributes:
-        with_calls: of the texts with their calls; tokens count as in training.
-        without_calls: of the same texts without calls.
-        calls: of the calls alone, up to their arrows; None where the texts have none.
+        with_calls: Loss of the texts with calls; tokens are weighted as in training.
+        without_calls: Loss of the same texts without calls.
+        calls: Loss of the calls only, up to their arrows; None if no text has a call.
     """
 
     with_calls: float
@@ -26,28 +26,29 @@ class DevelopmentLoss:
 
     @property
     def mean(self) -> float:
-        """Of all tokens: both losses count alike."""
+        """Mean of the losses with and without calls."""
         return (self.with_calls + self.without_calls) / 2
 
     @property
     def perplexity(self) -> float:
         """Perplexity of the texts without calls."""
-        # Above this the exponential overflows; no model that learns comes near.
+        # The exponential overflows above this; no useful model comes near.
         return math.exp(min(self.without_calls, 700.0))
 
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """One optimiser step.
+    """Result of one optimiser step.
+
+    The development values are measured after the step; they are None if nothing was measured.
 
     Attributes:
-        step: number of the step, from 1.
-        loss: mean training loss of the step's batch before the step, in nats per token.
-        tokens: tokens trained on so far, this step included.
-        development_perplexity: of the texts without calls, after the step; None where it was not
-            measured.
-        development_loss: `DevelopmentLoss.mean` after the step, likewise.
-        call_loss: `DevelopmentLoss.calls` after the step, likewise.
+        step: Number of the step, from 1.
+        loss: Mean training loss of the batch before the step, in nats per token.
+        tokens: Number of tokens trained on so far, including this step.
+        development_perplexity: Perplexity of the texts without calls.
+        development_loss: `DevelopmentLoss.mean`.
+        call_loss: `DevelopmentLoss.calls`; also None if the texts have no calls.
     """
 
     step: int
@@ -60,14 +61,13 @@ class StepReport:
 
 
 def candidates(history: Iterable[StepReport]) -> list[StepReport]:
-    """Return the measurements that may be the best at the end of a run, the best so far first.
+    """Return the measurements that can still become the best of a run, the best so far first.
 
-    The best is, of all measurements whose perplexity is at most 5 % above the lowest, the one with
-    the lowest call loss: a model learns early when to call, and late what to ask. The tokens of
-    calls are too few for the loss of all tokens to tell. Without calls that loss decides; of equal
-    measurements the earliest is the best.
-
-    A measurement can become the best while a lower perplexity may still exclude all better ones.
+    The best measurement has the lowest call loss among those whose perplexity is at most 5 % above
+    the lowest. The call loss decides because a model learns late what to ask, and calls have too
+    few tokens to influence the loss of all tokens. Without calls, that loss decides. The earliest
+    wins a tie. A later, lower perplexity can still exclude the best so far; the others are kept as
+    candidates for that case.
     """
     measured = [
         (step.development_perplexity, loss if step.call_loss is None else step.call_loss, step)
@@ -86,13 +86,13 @@ def candidates(history: Iterable[StepReport]) -> list[StepReport]:
 
 @dataclass(slots=True)
 class Progress:
-    """What is known of a run besides weights and optimiser.
+    """State of a run other than weights and optimiser moments.
 
     Attributes:
-        base: what was measured before the first step.
-        seconds: time spent so far, interrupted runs included.
-        trial: measured after the last step of the trial of a learning rate. It is not part of the
-            history unless a measurement was due there.
+        base: Losses before the first step.
+        seconds: Time spent so far, including interrupted runs.
+        trial: Losses after the last step of a learning-rate trial. The history has them only if
+            a measurement was scheduled at that step.
     """
 
     base: DevelopmentLoss
@@ -102,33 +102,31 @@ class Progress:
 
     @property
     def step(self) -> int:
-        """Number of steps done."""
         return self.history[-1].step if self.history else 0
 
     @property
     def tokens(self) -> int:
-        """Tokens trained on so far."""
         return self.history[-1].tokens if self.history else 0
 
     @property
     def candidates(self) -> list[int]:
-        """Steps whose checkpoints may be the best at the end, the best so far first."""
+        """Steps whose checkpoints can still be the best at the end, the best so far first."""
         return [] if self.has_failed else [each.step for each in candidates(self.history)]
 
     @property
     def has_failed(self) -> bool:
-        """Whether the trial of the learning rate cost the model language."""
+        """Whether perplexity rose by more than 5 % during the trial of the learning rate."""
         return self.trial is not None and rises(self.base.perplexity, self.trial.perplexity)
 
     @property
     def best(self) -> StepReport:
-        """The best checkpoint; the last step of a run is always measured."""
+        """The best measurement. There is one at the end of a run: the last step is measured."""
         return candidates(self.history)[0]
 
     def is_over(self, steps: int) -> bool:
-        """Return whether no step is left, the trial failed, or three measurements were no better.
+        """Return whether all steps are done, the trial failed, or the run has stalled.
 
-        A measurement is better if it was the best when it was made.
+        A run has stalled if none of the last three measurements was the best when it was made.
         """
         measured = [each for each in self.history if each.development_loss is not None]
         newest = range(len(measured), 0, -1)[:_PATIENCE]
@@ -139,26 +137,24 @@ class Progress:
 
 
 def rises(before: float, after: float) -> bool:
-    """Whether a perplexity is more than 5 % above an earlier one."""
-    return after / before - 1 > _WITHOUT_A_WORD
+    """Return whether a perplexity rose by more than 5 %."""
+    return after / before - 1 > _MAX_PERPLEXITY_RISE
 
 
 def perplexity_rise(before: float, after: float, *, of: str) -> str | None:
-    """A sentence where perplexity rose by more than 5 %: by how much, and what to do.
+    """Return a warning if perplexity rose by more than 5 %, else None.
 
     Args:
-        before, after: perplexity before and after training, with calls disabled.
-        of: what was measured, such as `the development texts`.
-
-    Example:
-        >>> perplexity_rise(20.0, 20.9, of="the development texts") is None
-        True
+        before: Perplexity before training, with calls disabled.
+        after: Perplexity after training, with calls disabled.
+        of: The measured texts, such as `the development texts`.
     """
     if not rises(before, after):
         return None
     rise = after / before - 1
     return (
         f"Perplexity of {of} without calls rose by {rise:.0%}, from {before:.2f} to {after:.2f}: "
-        "the model has lost language. Lower training.learning_rate (auto tries some), or "
-        "training.epochs, or train on more texts, also such without calls (training.plain_share)."
+        "the model has become worse at language modelling. Lower training.learning_rate (`auto` "
+        "tries several) or training.epochs, or train on more texts, including texts without calls "
+        "(training.plain_share)."
     )

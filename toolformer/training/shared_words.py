@@ -1,9 +1,8 @@
-"""Words that texts share: with held-out texts, and with each other.
+"""Finds training texts that overlap with held-out texts, and near duplicates among texts.
 
-A model that was trained on a benchmark's own sentences shows a gain that is none. Shared runs of
-words tell held-out texts, also where apostrophes or hyphens are left out or are blanks. Of nearly
-equal texts MinHash finds the candidates, and each pair is compared word for word, so the threshold
-is exact. Paraphrases and translations are not found.
+Overlap with held-out texts is a shared word n-gram (decontamination); spelling variants of
+apostrophes and hyphens count as equal. Near duplicates are found by MinHash, then compared by exact
+Jaccard similarity. Neither method finds paraphrases or translations.
 """
 
 import unicodedata
@@ -28,30 +27,32 @@ same say says see shall should show something still take tell thing things think
 two up us use used very want way we well went what why woman word work world yes yet you your
 """
 _COMMON_WORDS = FUNCTION_WORDS | frozenset(_FURTHER_COMMON_WORDS.split())
-# Words of a sequence, as in Lee et al. 2021 (arXiv 2107.06499).
+# Words per shingle, as in Lee et al. 2021 (arXiv 2107.06499).
 _SHINGLE_WORDS = 5
 _PERMUTATIONS = 128
-# Chance that a pair that is just similar enough is not looked at; of a pair more alike it is less.
-_MISSED = 1e-4
-# Not a setting: which texts go must not depend on the seed, and neither must the development side.
+# Maximum probability that a pair exactly at the similarity threshold is missed.
+_MAX_MISS_PROBABILITY = 1e-4
+# Fixed, so that neither the removed texts nor the development set depend on the setting `seed`.
 _SEED = 1
-# Odd, so that no word's bits are lost in the product.
+# Odd, so that the multiplication modulo 2**64 loses no bits.
 _MULTIPLIER = 0x9E3779B97F4A7C15
 _number = lru_cache(maxsize=2**18)(number_digest)
-# Chinese and Japanese are written without spaces: each character counts as a word.
+# Chinese and Japanese are written without spaces, so each character counts as a word.
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}"
-# A vowel sign of an Indic script is a mark, and part of its word.
+# \p{M} keeps the vowel signs of Indic scripts within their words.
 _WORD = regex.compile(rf"[{_UNSPACED}]|[[\p{{L}}\p{{M}}\p{{N}}]--[{_UNSPACED}]]+", regex.VERSION1)
-# Marks within a word, which copies of a text leave out, or write a blank for.
-_MARKS = str.maketrans({**dict.fromkeys("’‘ʼʻ", "'"), **dict.fromkeys("‐‑\u00ad", "-")})
+# Typographic variants of apostrophes and hyphens, and the soft hyphen.
+_PUNCTUATION_VARIANTS = str.maketrans(
+    {**dict.fromkeys("’‘ʼʻ", "'"), **dict.fromkeys("‐‑\u00ad", "-")}
+)
 _APOSTROPHES = regex.compile(r"(?<=[\w-])'+(?=[\w-])")
 _HYPHENS = regex.compile(r"(?<=\w)-+(?=\w)")
-# Tokenised texts have `do n't` and `Lyon 's`.
+# Pre-tokenised texts write `do n't` and `Lyon 's`.
 _BLANK_BEFORE_ENDING = regex.compile(r"(?<=\w) (?=(?:n't|'(?:s|re|ve|ll|d|m))\b)")
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text in order, in lower case.
+    """Return the words of a text in lower case, without punctuation.
 
     Example:
         >>> words_of("“What has KEYS?” — 1,024 doors…")
@@ -62,32 +63,28 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFKC", text).lower())
 
 
-def readings_of(text: str) -> list[list[str]]:
-    """The words of a text, with apostrophes and hyphens read as blanks, and as nothing.
-
-    Returns:
-        One list for each reading that differs, that with blanks first.
+def spelling_variants(text: str) -> list[list[str]]:
+    """Return the distinct word lists of a text with apostrophes and hyphens as blanks or removed.
 
     Example:
-        >>> readings_of("It's well-known.")
+        >>> spelling_variants("It's well-known.")
         [['it', 's', 'well', 'known'], ['it', 's', 'wellknown'], ['its', 'well', 'known'], \
 ['its', 'wellknown']]
     """
-    text = _BLANK_BEFORE_ENDING.sub("", text.translate(_MARKS))
+    text = _BLANK_BEFORE_ENDING.sub("", text.translate(_PUNCTUATION_VARIANTS))
     texts = (
         _HYPHENS.sub(hyphen, _APOSTROPHES.sub(apostrophe, text))
         for apostrophe, hyphen in product((" ", ""), repeat=2)
     )
-    readings = (tuple(words_of(each)) for each in dict.fromkeys(texts))
-    return [list(words) for words in dict.fromkeys(readings)]
+    variants = (tuple(words_of(each)) for each in dict.fromkeys(texts))
+    return [list(words) for words in dict.fromkeys(variants)]
 
 
 class NgramIndex:
-    """Word n-grams of held-out texts, each with the name of the set that it comes from.
+    """Word n-grams of held-out texts, each with the name of its set, such as a benchmark.
 
-    Kept are 8-byte digests, not words: two of a hundred million n-grams share one by chance with
-    a probability below 0.1 %, and then at worst a text too many is dropped. A shared run of 13
-    words is hardly ever chance.
+    The index stores 8-byte digests. Among a hundred million n-grams, the probability of any
+    collision is below 0.1 %, and a collision only drops one training text too many.
 
     Example:
         >>> index = NgramIndex()
@@ -107,42 +104,33 @@ class NgramIndex:
     def add(self, name: str, text: str) -> None:
         """Add the n-grams of one held-out text.
 
-        A text of fewer than `n` words counts as a whole: it overlaps only with a text of exactly
-        these words. A held-out page "Contact us" would otherwise throw out every text with these
-        two words.
-
-        Args:
-            name: the held-out set, for example a benchmark.
-            text: without words it adds nothing.
+        A text of fewer than `n` words overlaps only with a text of exactly these words. Otherwise a
+        held-out page "Contact us" would exclude every text that contains these two words.
         """
-        for words in readings_of(text):
+        for words in spelling_variants(text):
             if 0 < len(words) < self._n:
                 self._name_of_short_text.setdefault(_digest(words), name)
             for start in range(len(words) - self._n + 1):
                 self._name_of_run.setdefault(_digest(words[start : start + self._n]), name)
 
     def add_question(self, name: str, text: str) -> None:
-        """Add the bare question or statement of a benchmark's item, without its task prompt.
+        """Add the question or statement of a benchmark item, without its task prompt.
 
-        As `add`; besides, a question of 2 to `n` - 1 words overlaps with every text in which these
-        words follow each other, if one of them at least is not among the commonest English words.
-        "Who is it?" alone says nothing of the benchmark.
+        Unlike with `add`, a question of 2 to `n` - 1 words also overlaps with every text that
+        contains it, unless it consists of common English words only, such as "Who is it?".
         """
         self.add(name, text)
-        for words in readings_of(text):
+        for words in spelling_variants(text):
             if 1 < len(words) < self._n and not _COMMON_WORDS.issuperset(words):
                 self._lengths[words[0]].add(len(words))
                 self._name_of_run.setdefault(_digest(words), name)
 
     def first_overlap(self, text: str) -> tuple[str, str] | None:
-        """Return the first words of the text that a held-out text has too, after its set's name.
+        """Return the held-out set and the words of the first overlap, or None if there is none.
 
-        Words that stand in several sets belong to the one that was added first.
-
-        Returns:
-            The name, and the words in lower case without punctuation; None if nothing is shared.
+        Words that occur in several sets are attributed to the set that was added first.
         """
-        overlaps = (self._first_overlap_of(words) for words in readings_of(text))
+        overlaps = (self._first_overlap_of(words) for words in spelling_variants(text))
         return next(filter(None, overlaps), None)
 
     def _first_overlap_of(self, words: list[str]) -> tuple[str, str] | None:
@@ -163,10 +151,10 @@ def _digest(words: list[str]) -> bytes:
 
 
 class NearDuplicateIndex:
-    """Texts of which no two have a Jaccard similarity of at least `similarity`, in (0, 1].
+    """Texts whose pairwise Jaccard similarity is below `similarity`, which lies in (0, 1].
 
-    Two texts are compared by their sets of sequences of five words; of a text with fewer words the
-    whole is its only sequence. Memory grows with the texts: about 20 KB for one of 700 words.
+    The similarity compares sets of five-word shingles. A shorter text is one shingle. A text of
+    700 words takes about 20 KB of memory.
 
     Example:
         >>> index = NearDuplicateIndex(similarity=0.5)
@@ -186,23 +174,21 @@ class NearDuplicateIndex:
         self._shingles: list[np.ndarray] = []
 
     def find_or_add(self, key: Any, text: str) -> tuple[Any, float] | None:
-        """Return the text that this one is most like; add this one if none is like it.
+        """Return the key of the most similar text and its similarity, or None.
 
-        A text without words is like no other.
-
-        Returns:
-            The key of the other text, and the similarity: shared word sequences of both, divided by
-            all that either has.
+        If no text is similar enough, this text is added, unless it has no words.
         """
         shingles = _shingles(text)
         if not shingles.size:
             return None
         sketch = self._empty.copy()
         sketch.update_batch((shingles & 0xFFFFFFFF).tolist())
-        places = cast("list[int]", self._candidates.query(sketch))
-        # In the order in which they were added: of texts equally alike `max` takes the first.
-        alike = [(_jaccard(shingles, self._shingles[index]), index) for index in sorted(places)]
-        similarity, index = max(alike, key=lambda pair: pair[0], default=(0.0, -1))
+        candidates = cast("list[int]", self._candidates.query(sketch))
+        # Sorted, so that `max` returns the text that was added first among equally similar ones.
+        scored = [
+            (_jaccard(shingles, self._shingles[index]), index) for index in sorted(candidates)
+        ]
+        similarity, index = max(scored, key=lambda pair: pair[0], default=(0.0, -1))
         if similarity >= self._similarity:
             return self._keys[index], similarity
         self._candidates.insert(len(self._keys), sketch, check_duplication=False)
@@ -212,25 +198,25 @@ class NearDuplicateIndex:
 
 
 def _bands(similarity: float) -> tuple[int, int]:
-    """Bands of the sketch and values of each: the longest bands that miss hardly a pair.
+    """Return the number of LSH bands and the rows per band: the longest bands that miss few pairs.
 
-    Two texts are compared where all values of a band agree, each with the chance `similarity`.
-    Longer bands leave fewer pairs to compare, shorter ones miss fewer.
+    A pair becomes a candidate if all rows of a band agree; each row agrees with probability
+    `similarity`. Longer bands yield fewer candidates but miss more pairs.
     """
     return next(
         (_PERMUTATIONS // rows, rows)
         for rows in range(_PERMUTATIONS // 2, 0, -1)
-        if rows == 1 or (1 - similarity**rows) ** (_PERMUTATIONS // rows) <= _MISSED
+        if rows == 1 or (1 - similarity**rows) ** (_PERMUTATIONS // rows) <= _MAX_MISS_PROBABILITY
     )
 
 
 def _shingles(text: str) -> np.ndarray:
-    """Distinct word sequences of a text as sorted numbers of 64 bits."""
+    """Return the sorted, distinct 64-bit hashes of the shingles of a text."""
     words = np.array([_number(word) for word in words_of(text)], dtype=np.uint64)
     sequences = max(len(words) - _SHINGLE_WORDS, 0) + 1
     numbers = np.zeros(sequences if len(words) else 0, dtype=np.uint64)
     for start in range(min(_SHINGLE_WORDS, len(words))):
-        # Wraps around, as meant.
+        # The arithmetic is meant to wrap around modulo 2**64.
         numbers = numbers * np.uint64(_MULTIPLIER) + words[start : start + sequences]
     return np.unique(numbers)
 

@@ -1,7 +1,7 @@
-"""One process of a finetuning run: a model, its optimiser, and the steps (paper §4.1).
+"""Runs the training loop of one process: model, optimiser and steps (paper §4.1).
 
-Alone or with others, the rows of a step follow from seed and step, and its loss is the mean over
-all tokens of the batch, whoever fed them.
+Seed and step number determine the rows of a batch, whatever the number of processes. The loss is
+the mean over all tokens of the batch, across processes.
 """
 
 import math
@@ -23,7 +23,7 @@ from toolformer.training.progress import DevelopmentLoss, Progress, StepReport
 from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_loss import (
     ALIKE,
-    CALLS_ALONE,
+    CALLS_ONLY,
     add_gradient,
     summed_losses,
     total_weight,
@@ -35,16 +35,16 @@ _ADAM_BETAS = (0.9, 0.999)
 
 
 class Trainer:
-    """A model, its optimiser and its rows.
+    """Model, optimiser and rows of one process.
 
     Args:
-        job: the same in all processes that train together.
-        device: device of this process; that of the job by default.
-        group: these processes; this one alone by default.
+        job: The training, the same in all processes of the group.
+        device: Device of this process; by default that of the job.
+        group: Group of processes; by default only this process.
 
     Raises:
-        TrainingError: rows of another model, or a model that the parameters do not fit.
-        ModelNotFoundError: there is no usable model to begin with.
+        TrainingError: A row is longer than the context of the model.
+        ModelNotFoundError: The base directory holds no usable model.
     """
 
     def __init__(
@@ -55,22 +55,23 @@ class Trainer:
         self._group = group or ProcessGroup()
         self.model = LanguageModel.load(
             job.base,
-            # Small steps get lost in bfloat16 weights: what is trained is float32, whatever is
-            # computed in. What only stands beside adapters is not.
+            # Small updates are lost in bfloat16, so trained weights are float32 whatever the
+            # precision of the computation. The frozen weights of a LoRA run need not be.
             precision="float32" if settings.lora_rank is None else job.precision,
-            # A device need not hold the whole model: its part is moved there layer by layer.
+            # With several processes, no device has to hold the whole model. Its shard is moved
+            # to the device layer by layer.
             device=device if self._group.size == 1 else "cpu",
             bos_token=job.bos_token,
         )
         self._job, self._settings = job, settings
         self._check_fit()
         if settings.lora_rank is not None:
-            # The same ones in all processes.
+            # All processes must draw the same adapters.
             torch.manual_seed(_seed(settings.seed, "adapters"))
             add_adapters(self.model.model, rank=settings.lora_rank)
         if settings.gradient_checkpointing:
             _enable_checkpointing(self.model.model)
-        self._group.divide(self.model.model, job.precision)
+        self._group.shard(self.model.model, job.precision)
         self._weights = {
             name: weight
             for name, weight in self.model.model.named_parameters()
@@ -81,10 +82,10 @@ class Trainer:
             lr=job.learning_rate,
             betas=_ADAM_BETAS,
             weight_decay=0.0,
-            # In place of a copy of the largest weight per step.
+            # Avoids a copy of the largest weight at every step.
             fused=self.model.device.type in ("cpu", "cuda"),
         )
-        # Made now, so that those of a saved state can be put in their place.
+        # Created now, so that a saved state can be loaded into these tensors.
         for weight in self._weights.values():
             self._optimizer.state[weight] = {
                 "step": torch.zeros((), device=weight.device),
@@ -93,16 +94,16 @@ class Trainer:
             }
 
     def run(self, state: TrainingState, report: Callable[[StepReport], None]) -> Progress:
-        """Do the steps that are left, fewer where three measurements in a row were no better.
+        """Run the remaining steps, or fewer if training stops early.
 
         Args:
-            state: state of the run, which is not over; made with the same group.
-            report: called after every step, and first for those that were done before.
+            state: State of an unfinished run, created with the same group.
+            report: Called after every step, and at first for the steps of an interrupted run.
 
         Raises:
-            DivergedError: a loss is not finite.
-            TrainingError: the disk is full.
-            CheckpointError: the saved state is damaged.
+            DivergedError: A loss is not finite.
+            TrainingError: The disk is full.
+            CheckpointError: The saved state is damaged.
         """
         job, began = self._job, time.monotonic()
         progress = state.load_progress()
@@ -139,38 +140,38 @@ class Trainer:
             progress.seconds = time.monotonic() - began
             is_over = progress.is_over(job.steps)
             if is_over or step % self._settings.save_every == 0:
-                # A run that is over needs no weights to go on.
+                # A finished run has no steps to resume, so its weights are not saved.
                 state.save({} if is_over else self._weights, self._optimizer, progress)
             report(progress.history[-1])
         return progress
 
     def _step(self, step: int) -> tuple[float, int]:
-        """One optimiser step; the mean loss of its batch and the number of its tokens."""
+        """Do one optimiser step and return the mean loss and the number of tokens of its batch."""
         rows, settings = self._job.rows, self._settings
         indices = batch_rows(
             len(rows), batch_size=settings.batch_size, step=step, seed=settings.seed
         )
         batch = [rows[index] for index in indices]
         batch_weight = total_weight(batch, settings.loss_weights)
-        # A generator of its own for every step, so that a resumed run draws the same numbers; and
-        # in every process, whose rows are others.
-        drawn = (step, self._group.rank) if self._group.rank else (step,)
-        torch.manual_seed(_seed(settings.seed, *drawn))
+        # Seed each step anew, so that a resumed run draws the same dropout masks. Processes have
+        # different seeds because they have different rows.
+        seed_parts = (step, self._group.rank) if self._group.rank else (step,)
+        torch.manual_seed(_seed(settings.seed, *seed_parts))
         self.model.model.train()
         own_loss = 0.0
         for group in self._micro_batches([len(row.ids) for row in batch]):
             own_loss += add_gradient(
                 self.model,
-                [batch[index] for index in group] or [self._weightless],
+                [batch[index] for index in group] or [self._dummy_row],
                 weights=settings.loss_weights,
-                # Nothing of a row is left that is divided by this.
+                # Dividing by infinity removes the dummy row from loss and gradient.
                 batch_weight=batch_weight if group else math.inf,
                 precision=self._job.precision,
-                with_weights=self._group.with_weights,
+                with_full_weights=self._group.with_full_weights,
             )
-        loss = self._group.total(own_loss)
+        loss = self._group.sum(own_loss)
         norm: Any = torch.nn.utils.clip_grad_norm_(self._weights.values(), settings.clip_norm)
-        # Where each process holds a part of every weight, the norm has parts too.
+        # The norm of sharded weights is itself a DTensor.
         norm = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
         for name, value in (("training loss", loss), ("norm of the gradient", norm)):
             if not math.isfinite(value):
@@ -178,17 +179,18 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = self._job.learning_rate_at(step)
         self._optimizer.step()
-        # Freed before anything is evaluated or saved: as large as the weights.
+        # Gradients are as large as the weights, so free them before evaluating or saving.
         self._optimizer.zero_grad(set_to_none=True)
         return loss, sum(len(row.ids) for row in batch)
 
     def _development_loss(self, step: int) -> DevelopmentLoss:
         rows, weights = self._job.development, self._settings.loss_weights
-        # A call of `shuffled` may not fit into its row, and texts may count nothing in training.
+        # The weights can all be 0: text tokens may have none, and truncation of the variant
+        # `shuffled` may have removed every call.
         weights = weights if total_weight(rows.with_calls, weights) else ALIKE
-        with_calls, calls = self._mean_losses(rows.with_calls, [weights, CALLS_ALONE])
+        with_calls, calls = self._mean_losses(rows.with_calls, [weights, CALLS_ONLY])
         [without_calls] = self._mean_losses(rows.without_calls, [ALIKE])
-        has_calls = total_weight(rows.with_calls, CALLS_ALONE) > 0
+        has_calls = total_weight(rows.with_calls, CALLS_ONLY) > 0
         measured = DevelopmentLoss(with_calls, without_calls, calls if has_calls else None)
         if not math.isfinite(measured.mean):
             raise _not_finite(step, "development loss", measured.mean)
@@ -197,21 +199,21 @@ class Trainer:
     def _mean_losses(
         self, rows: Sequence[TrainingRow], weights: Sequence[LossWeightsSettings]
     ) -> list[float]:
-        """Return the mean loss by each of these weights; 0 if no token of the rows has any."""
+        """Return the mean loss for each set of weights; 0 if no token of the rows has weight."""
         self.model.model.eval()
         summed: list[list[float]] = []
         for group in self._micro_batches([len(row.ids) for row in rows]):
             losses = summed_losses(
                 self.model,
-                [rows[index] for index in group] or [self._weightless],
+                [rows[index] for index in group] or [self._dummy_row],
                 weights=weights,
                 precision=self._job.precision,
-                with_weights=self._group.with_weights,
+                with_full_weights=self._group.with_full_weights,
             )
             if group:
                 summed.append(losses)
         totals = [
-            self._group.total(math.fsum(losses[index] for losses in summed))
+            self._group.sum(math.fsum(losses[index] for losses in summed))
             for index in range(len(weights))
         ]
         return [
@@ -220,7 +222,10 @@ class Trainer:
         ]
 
     def _micro_batches(self, lengths: Sequence[int]) -> list[list[int]]:
-        """The rows that this process feeds at once; empty ones where the others feed more often."""
+        """Return this process's micro-batches, padded with empty ones to the count of the others.
+
+        All processes must run equally many forward passes.
+        """
         plans = [
             micro_batches(lengths, process, self._group.size, self._settings.micro_batch_tokens)
             for process in range(self._group.size)
@@ -229,16 +234,16 @@ class Trainer:
         return own + [[] for _ in range(max(map(len, plans)) - len(own))]
 
     @property
-    def _weightless(self) -> TrainingRow:
-        """A row to feed for the others' sake."""
+    def _dummy_row(self) -> TrainingRow:
+        """Row to feed in an empty micro-batch, where other processes still have rows."""
         return TrainingRow((self.model.bos_id,), bytes([TEXT]))
 
     def _save_checkpoint(self, state: TrainingState, progress: Progress) -> None:
         if self._settings.lora_rank is None:
-            tensors = self._group.whole(self.model.model.state_dict(keep_vars=True))
+            tensors = self._group.gather(self.model.model.state_dict(keep_vars=True))
             write = partial(self.model.model.save_pretrained, state_dict=tensors)
         else:
-            write = partial(save_adapters, self._group.whole(self._weights))
+            write = partial(save_adapters, self._group.gather(self._weights))
         state.save_checkpoint(progress, write)
 
     def _check_fit(self) -> None:
@@ -247,29 +252,26 @@ class Trainer:
         longest = max(len(row.ids) for row in rows)
         if longest > self.model.context_length:
             raise TrainingError(
-                f"A row has {longest} tokens, but {self.model.name!r} takes at most "
-                f"{self.model.context_length}. Set training.max_tokens to at most that."
+                f"The longest row has {longest} tokens, but the context of {self.model.name!r} is "
+                f"{self.model.context_length} tokens. Lower training.max_tokens to at most "
+                f"{self.model.context_length}."
             )
 
 
 def micro_batches(
     lengths: Sequence[int], process: int, processes: int, token_budget: int
 ) -> list[list[int]]:
-    """The rows that one process feeds at once, as indices into `lengths`.
+    """Return the micro-batches of one process as indices into `lengths`.
 
-    Rows are dealt out to the processes from the longest to the shortest, so that each has about as
-    many tokens.
+    Rows are dealt to the processes from longest to shortest, so each gets about as many tokens.
 
     Args:
-        lengths: tokens of each row of the whole batch.
-        process: number of the process, from 0.
-        processes: how many share the batch.
+        lengths: Number of tokens of each row of the whole batch.
+        process: Number of the process, from 0.
 
     Example:
         >>> micro_batches([9, 4, 4, 8], 0, 2, token_budget=8)
         [[0], [1]]
-        >>> micro_batches([9, 4], 2, 3, token_budget=9)
-        []
     """
     own = sorted(longest_first(lengths)[process::processes])
     batches = plan_batches([lengths[row] for row in own], token_budget=token_budget)
@@ -279,9 +281,9 @@ def micro_batches(
 def _not_finite(step: int, name: str, value: float) -> TrainingError:
     what = f"The {name} at step {step} is {value}; expected a finite number."
     if step == 0:
-        return TrainingError(f"{what} Look at the weights of the base model and at the texts.")
+        return TrainingError(f"{what} Check the weights of the base model and the training texts.")
     return DivergedError(
-        f"{what} Set a smaller training.learning_rate, or float32 as training.precision."
+        f"{what} Set a smaller training.learning_rate, or set training.precision to float32."
     )
 
 
@@ -290,6 +292,6 @@ def _seed(*parts: object) -> int:
 
 
 def _enable_checkpointing(model: Any) -> None:
-    # transformers 5 renamed it and warns on the old name; its earlier releases know only that.
+    # transformers 5 renamed the method and warns about the old name, which older releases need.
     enable = getattr(model, "activation_checkpointing_enable", None)
     (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})

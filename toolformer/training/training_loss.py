@@ -1,7 +1,7 @@
-"""The language modelling loss of rows and its gradient, in little memory.
+"""Computes the language modelling loss of rows, and its gradient, with little memory.
 
-Logits over the whole vocabulary would be the largest thing in memory, so the output layer is
-computed, and differentiated, in pieces of which each is freed before the next.
+Logits over the whole vocabulary would dominate memory. The output layer is therefore computed and
+differentiated in chunks, each of which is freed before the next.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,23 +17,22 @@ from toolformer.settings.training_sections import LossWeightsSettings
 from toolformer.training.training_rows import TrainingRow
 
 ALIKE = LossWeightsSettings(text=1.0, call=1.0, tool=1.0, result=1.0)
-CALLS_ALONE = LossWeightsSettings(text=0.0, call=1.0, tool=1.0, result=0.0)
+CALLS_ONLY = LossWeightsSettings(text=0.0, call=1.0, tool=1.0, result=0.0)
 
 
 def token_weights(row: TrainingRow, weights: LossWeightsSettings) -> list[float]:
-    """Return the weight of each token of a row."""
     by_kind = _by_kind(weights)
     return [by_kind[kind] for kind in row.kinds]
 
 
 def total_weight(rows: Sequence[TrainingRow], weights: LossWeightsSettings) -> float:
-    """Return the sum of the weights of all tokens of some rows."""
+    """Return the sum of the weights of all tokens."""
     by_kind = [*enumerate(_by_kind(weights))]
     return sum(row.kinds.count(kind) * weight for row in rows for kind, weight in by_kind)
 
 
 def _by_kind(weights: LossWeightsSettings) -> tuple[float, ...]:
-    # In the order of the kinds; the prompt of a chat counts nothing.
+    # In the order of the kinds. The prompt of a chat has no weight.
     return weights.text, weights.call, weights.tool, weights.result, 0.0
 
 
@@ -44,42 +43,40 @@ def add_gradient(
     weights: LossWeightsSettings,
     batch_weight: float,
     precision: str,
-    with_weights: Callable[..., Any] = lambda compute: compute(),
+    with_full_weights: Callable[..., Any] = lambda compute: compute(),
 ) -> float:
-    """Add the gradient of some rows of a batch to that of the weights.
+    """Accumulate the gradient of a micro-batch and return its share of the batch's mean loss.
+
+    The loss is in nats per token. Each row is fed after a beginning-of-sequence token.
 
     Args:
-        model: with float32 weights.
-        rows: fed as one, each with a beginning-of-sequence token in front.
-        batch_weight: weight of all tokens of the whole batch together. The parts of a batch add up
-            to its mean loss per unit of weight, however it is divided.
+        model: A model with float32 weights.
+        batch_weight: Total weight of all tokens of the batch. Losses are divided by it, so those
+            of the micro-batches add up to the mean loss of the batch.
         precision: `float32` or `bfloat16`.
-        with_weights: runs the forward pass, with the weights that this process holds parts of.
-
-    Returns:
-        These rows' share of the batch's mean loss, in nats per token.
+        with_full_weights: Runs the forward pass while this process has the full weights.
     """
 
     def forward() -> tuple[Tensor, Tensor, float]:
-        """The hidden states, and the gradient by them of the loss behind them."""
+        """Return the hidden states, the gradient of the loss with respect to them, and the loss."""
         with _autocast(model, precision):
-            hidden, targets = _fed(model, [row.ids for row in rows])
+            hidden, targets = _hidden_states_and_targets(model, [row.ids for row in rows])
         loss = 0.0
         gradients: list[Tensor] = []
-        for piece, targets_of_piece, weights_of_piece in _pieces(
+        for chunk, chunk_targets, chunk_weights in _chunks(
             model, hidden, targets, _weights(model, rows, weights)
         ):
-            leaf = piece.detach().requires_grad_()
+            leaf = chunk.detach().requires_grad_()
             with _autocast(model, precision):
                 logits = model.logits(leaf)
-            losses = cross_entropy(logits, targets_of_piece, reduction="none")
-            piece_loss = (losses * weights_of_piece).sum() / batch_weight
-            piece_loss.backward()
+            losses = cross_entropy(logits, chunk_targets, reduction="none")
+            chunk_loss = (losses * chunk_weights).sum() / batch_weight
+            chunk_loss.backward()
             gradients.append(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad)
-            loss += piece_loss.item()
+            loss += chunk_loss.item()
         return hidden, torch.cat(gradients), loss
 
-    hidden, gradient, loss = with_weights(forward)
+    hidden, gradient, loss = with_full_weights(forward)
     hidden.backward(gradient)
     return loss
 
@@ -90,58 +87,61 @@ def summed_losses(
     *,
     weights: Sequence[LossWeightsSettings],
     precision: str,
-    with_weights: Callable[..., Any] = lambda compute: compute(),
+    with_full_weights: Callable[..., Any] = lambda compute: compute(),
 ) -> list[float]:
-    """Sums of -log p over all tokens of some rows, in nats, by each of these weights.
+    """Return the weighted sum of -log p over all tokens, in nats, once per set of weights.
 
-    The arguments are those of `add_gradient`; no gradient is left.
+    Computes no gradient; see `add_gradient` for the arguments.
     """
 
     def forward() -> list[float]:
-        hidden, targets = _fed(model, [row.ids for row in rows])
-        each = [_weights(model, rows, one) for one in weights]
+        hidden, targets = _hidden_states_and_targets(model, [row.ids for row in rows])
+        weight_tensors = [_weights(model, rows, each) for each in weights]
         sums = [0.0] * len(weights)
-        for piece, tokens, *by in _pieces(model, hidden, targets, *each):
-            losses = cross_entropy(model.logits(piece), tokens, reduction="none")
+        for chunk, chunk_targets, *chunk_weights in _chunks(
+            model, hidden, targets, *weight_tensors
+        ):
+            losses = cross_entropy(model.logits(chunk), chunk_targets, reduction="none")
             sums = [
-                total + (losses * one).sum().item() for total, one in zip(sums, by, strict=True)
+                total + (losses * each).sum().item()
+                for total, each in zip(sums, chunk_weights, strict=True)
             ]
         return sums
 
     with torch.no_grad(), _autocast(model, precision):
-        return with_weights(forward)
+        return with_full_weights(forward)
 
 
 def _weights(
     model: LanguageModel, rows: Sequence[TrainingRow], weights: LossWeightsSettings
 ) -> Tensor:
-    of_tokens = [weight for row in rows for weight in token_weights(row, weights)]
-    return torch.tensor(of_tokens, device=model.device)
+    per_token = [weight for row in rows for weight in token_weights(row, weights)]
+    return torch.tensor(per_token, device=model.device)
 
 
-# fed:       BOS  x_0  …  x_{n-2}  pad      hidden state j predicts x_j; x_{n-1} predicts
-# predicted: x_0  x_1  …  x_{n-1}   –       nothing and is not fed
+# Alignment: hidden state j predicts x_j. The last token predicts nothing, so it is not fed.
+#
+#   input:   BOS  x_0  …  x_{n-2}  pad
+#   target:  x_0  x_1  …  x_{n-1}   –
 
 
-def _fed(model: LanguageModel, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Hidden states from which the tokens are predicted, and these tokens, padding left out.
-
-    Returns:
-        Shapes `(tokens, hidden)` and `(tokens,)`.
-    """
-    # Right-padded causal rows need no attention mask: no token sees what stands behind it.
-    fed = pad_sequence(
+def _hidden_states_and_targets(
+    model: LanguageModel, rows: Sequence[Sequence[int]]
+) -> tuple[Tensor, Tensor]:
+    """Return hidden states `(tokens, hidden)` and the tokens they predict `(tokens,)`, unpadded."""
+    # Right-padded causal rows need no attention mask, since no token attends to later tokens.
+    inputs = pad_sequence(
         [torch.tensor([model.bos_id, *row[:-1]]) for row in rows],
         batch_first=True,
         padding_value=model.bos_id,
     )
     lengths = torch.tensor([len(row) for row in rows])
-    is_token = (torch.arange(fed.shape[1]) < lengths[:, None]).to(model.device)
+    is_token = (torch.arange(inputs.shape[1]) < lengths[:, None]).to(model.device)
     targets = torch.tensor([token for row in rows for token in row], device=model.device)
-    return model.hidden_states(fed.to(model.device))[is_token], targets
+    return model.hidden_states(inputs.to(model.device))[is_token], targets
 
 
-def _pieces(model: LanguageModel, *tensors: Tensor) -> list[tuple[Tensor, ...]]:
+def _chunks(model: LanguageModel, *tensors: Tensor) -> list[tuple[Tensor, ...]]:
     return list(zip(*(each.split(model.logit_rows) for each in tensors), strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Rows of token ids for finetuning: what of a long text is kept, and in which order rows come."""
+"""Builds the rows of token ids for finetuning, truncates long texts and orders the rows."""
 
 from array import array
 from collections.abc import Sequence
@@ -8,20 +8,20 @@ from functools import lru_cache
 from toolformer.augmentation import Segment
 from toolformer.base.digests import digest
 
-# Kinds of tokens, each with a weight of its own in the loss.
+# Kinds of tokens. Each kind has its own weight in the loss.
 TEXT, CALL, TOOL, RESULT, PROMPT = range(5)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingRow:
-    """What a model is trained on at once.
+    """One training sequence.
 
     Attributes:
-        ids: its tokens, without the beginning-of-sequence token; in an array they take a tenth of
-            the memory, in each process that trains.
-        kinds: kind of each token, `TEXT`, `CALL` (a call up to its arrow), `TOOL` (the name of the
-            tool in it), `RESULT` (the result and the bracket behind it, which are never generated)
-            or `PROMPT` (of a chat up to the answer, which counts nothing).
+        ids: Token ids without the beginning-of-sequence token. `training_row` stores them in an
+            `array`, which takes a tenth of the memory of a list.
+        kinds: Kind of each token: `TEXT`; `CALL`, a call up to its arrow; `TOOL`, the tool's name
+            in a call; `RESULT`, the result and the closing bracket, which the model never
+            generates; `PROMPT`, a chat up to the answer, which has no weight in the loss.
     """
 
     ids: Sequence[int]
@@ -30,11 +30,11 @@ class TrainingRow:
 
 @dataclass(frozen=True, slots=True)
 class DevelopmentRows:
-    """Texts to measure on, none of which is trained on.
+    """Rows of the held-out development texts.
 
     Attributes:
-        with_calls: their rows as the variant is trained.
-        without_calls: the rows of the same texts without calls, in the same order.
+        with_calls: Rows in the form that the variant is trained on.
+        without_calls: Rows of the same texts without calls, in the same order.
     """
 
     with_calls: Sequence[TrainingRow]
@@ -42,19 +42,13 @@ class DevelopmentRows:
 
 
 def kept_tokens(segments: Sequence[Segment], *, max_tokens: int) -> range | None:
-    """Which tokens of a text with calls stand in its row.
+    """Return the range of a text's tokens that its row keeps, counted without calls.
 
-    The row begins with the text. Where that would leave out all of its calls, it begins later:
-    around the first call that fits, with half of what is left for the text behind the call (which
-    is where a model learns what the result is good for) and half for the text before it.
-
-    Args:
-        max_tokens: maximum length of the row, calls included, without the beginning-of-sequence
-            token.
-
-    Returns:
-        Positions of the text's tokens, counted without calls; None where no call fits together
-        with a token behind it.
+    The row begins with the text unless that would leave out all calls. Then it is centred on the
+    first call that fits: half of the remaining room is for text after the call, from which the
+    model learns what the result is good for, and half for text before it. Returns None if no call
+    fits together with a token after it. `max_tokens` includes calls but not the
+    beginning-of-sequence token.
 
     Example:
         >>> text = [Segment([token], None) for token in (1, 2, 3, 4, 5)]
@@ -64,14 +58,14 @@ def kept_tokens(segments: Sequence[Segment], *, max_tokens: int) -> range | None
     lengths = [len(segment.ids) for segment in segments]
     calls = [index for index, segment in enumerate(segments) if segment.request_length is not None]
     start, end = 0, _end(lengths, 0, max_tokens)
-    # A call at the very end has no text behind it.
+    # `- 1`, since a call at the very end would have no text after it.
     if calls and calls[0] >= end - 1:
         call = next((index for index in calls if lengths[index] < max_tokens), None)
         if call is None:
             return None
         start = _start(lengths, call, max_tokens)
         if start < call and start - 1 in calls:
-            # The call right before this token did not fit.
+            # Skip a token whose own call did not fit.
             start += 1
         end = _end(lengths, start, max_tokens)
     before = start - sum(index < start for index in calls)
@@ -87,21 +81,13 @@ def training_row(
     context: Sequence[int] = (),
     context_kind: int = TEXT,
 ) -> TrainingRow:
-    """The row of some tokens of a text, with the calls that stand in front of one of them.
+    """Return the row of a range of a text's tokens, with the calls before each of them.
 
     Args:
-        tokens: positions of the text's tokens, counted without calls; `kept_tokens` of the same
-            text, or of the text with other calls: then the row is cut at the end, between
-            segments, where it is too long.
-        max_tokens: maximum length of the row, without the beginning-of-sequence token.
-        context: tokens in front of the text.
-
-    Example:
-        >>> text = [Segment([token], None) for token in (1, 2, 3, 4, 5)]
-        >>> segments = text[:3] + [Segment([70, 71, 72], 2)] + text[3:]
-        >>> row = training_row(segments, range(2, 4), max_tokens=5)
-        >>> list(row.ids), list(row.kinds)
-        ([3, 70, 71, 72, 4], [0, 1, 1, 3, 0])
+        tokens: Result of `kept_tokens`, possibly for the same text with other calls. A row that is
+            then too long is truncated between segments.
+        max_tokens: Maximum length of the row, without the beginning-of-sequence token.
+        context: Tokens before the text.
     """
     ids = list(context)
     kinds = bytearray([context_kind] * len(ids))
@@ -117,14 +103,14 @@ def training_row(
         if segment.request_length is None:
             kinds.append(TEXT)
         else:
-            behind_name = segment.request_length - 1 - segment.name_length
-            kinds += bytes([CALL, *[TOOL] * segment.name_length, *[CALL] * behind_name])
+            after_name = segment.request_length - 1 - segment.name_length
+            kinds += bytes([CALL, *[TOOL] * segment.name_length, *[CALL] * after_name])
             kinds += bytes([RESULT] * (len(segment.ids) - segment.request_length))
     return TrainingRow(array("i", ids), bytes(kinds))
 
 
 def _end(lengths: Sequence[int], start: int, max_tokens: int) -> int:
-    """The first segment that does not fit any more into a row that begins at `start`."""
+    """Return the first segment that no longer fits into a row that begins at `start`."""
     tokens = 0
     for index in range(start, len(lengths)):
         tokens += lengths[index]
@@ -144,21 +130,14 @@ def _start(lengths: Sequence[int], call: int, max_tokens: int) -> int:
 
 
 def batch_rows(rows: int, *, batch_size: int, step: int, seed: int) -> list[int]:
-    """The rows of one optimiser step.
+    """Return the indices of the rows of an optimiser step, which is counted from 1.
 
-    All rows come once per epoch, in an order of its own. A batch goes on into the next epoch, so
-    every batch is full.
-
-    Args:
-        rows: number of rows, at least 1.
-        step: number of the step, from 1.
-
-    Returns:
-        Indices of rows. They follow from the arguments alone, so a resumed run sees the rows of an
-        undisturbed one.
+    Each epoch shuffles the rows anew, and batches cross epoch boundaries, so every batch is full.
+    The result depends only on the arguments, so a resumed run sees the same rows.
     """
-    places = (divmod(number, rows) for number in range((step - 1) * batch_size, step * batch_size))
-    return [_epoch_order(rows, epoch, seed)[index] for epoch, index in places]
+    numbers = range((step - 1) * batch_size, step * batch_size)
+    epochs_and_indices = (divmod(number, rows) for number in numbers)
+    return [_epoch_order(rows, epoch, seed)[index] for epoch, index in epochs_and_indices]
 
 
 @lru_cache(maxsize=2)

@@ -1,7 +1,7 @@
-"""The training set: C* of all shards deduplicated, decontaminated, split and capped per tool.
+"""Builds the training set: deduplicates, decontaminates, splits and caps C* (paper §4.1).
 
-Paper §4.1. Windows of C without any call may stand beside C*, since texts that all hold calls may
-teach a model to call everywhere.
+Windows of C without calls ("plain windows") can be added. A model that is trained only on texts
+with calls may learn to call everywhere.
 """
 
 import heapq
@@ -14,43 +14,35 @@ from toolformer.base.digests import digest
 from toolformer.forward.windows import WindowKey
 from toolformer.training.shared_words import NearDuplicateIndex, NgramIndex
 
-# Why a text is not trained on, in the order in which it is looked for: the text is there already
-# but for white space, it shares words with a held-out one, it is nearly the same as one that
-# stayed, all of its tools are at the cap.
+# Reasons to exclude a text, in the order in which they are checked: it equals an earlier text
+# except for white space, it shares an n-gram with a held-out text, it is a near duplicate of an
+# accepted text, or all of its tools are at the cap.
 DUPLICATE_TEXT = "duplicate_text"
 SHARES_NGRAM = "shares_ngram"
 NEAR_DUPLICATE = "near_duplicate"
 OVER_CAP = "over_cap"
 _DIGEST_BITS = 64
-# The first share of the documents whose windows are looked at, and what it grows by: cutting a
-# whole corpus into windows for a few of them would take hours.
+# Initial share of the documents that are cut into windows, and its growth factor. Cutting a whole
+# corpus to draw a few windows would take hours.
 _FIRST_SHARE, _GROWTH = 1 / 64, 8
-# So many windows to choose from for each that is wanted; else more documents are looked at.
-_CHOICE = 4
+# Number of candidate windows per wanted window. If there are fewer, the share grows.
+_CANDIDATES_PER_WINDOW = 4
 
 
 def text_in_context(context: str | None, text: str) -> str:
-    r"""Return the text with its context, as training sees them.
-
-    Example:
-        >>> text_in_context("What is two and two?", "Two and two is 4.")
-        'What is two and two?\nTwo and two is 4.'
-        >>> text_in_context(None, "Two and two is 4.")
-        'Two and two is 4.'
-    """
+    """Return the text after its context and a line break, or only the text if it has none."""
     return text if context is None else f"{context}\n{text}"
 
 
 @dataclass(frozen=True, slots=True)
 class AugmentedText:
-    """One window of C, or of C* with its calls beside it.
+    """Window of C, or of C* with its kept calls stored separately.
 
     Attributes:
-        window_index: number of the window within its text, from 0.
-        text: the characters of the window, without calls.
-        calls: its kept calls, at most one per position, from left to right; none in a plain window.
-        context: what stands in front of the document in training; None where it has none, and for
-            all but its first window.
+        window_index: Number of the window within its document, from 0.
+        text: Characters of the window, without calls.
+        calls: Kept calls from left to right, at most one per position; empty in a plain window.
+        context: Text that training prepends to the document; None for all windows but the first.
     """
 
     document_id: str
@@ -63,26 +55,25 @@ class AugmentedText:
 
     @property
     def key(self) -> WindowKey:
-        """Which window it is, whatever the round."""
+        """Key of the window, equal in all rounds."""
         return self.document_id, self.window_index
 
     @property
     def tools(self) -> frozenset[str]:
-        """Names of the tools with a call in this text."""
         return frozenset(call.tool for call in self.calls)
 
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """A text that is not trained on, and why.
+    """Text that is excluded from training, and the reason.
 
     Attributes:
-        reason: one of the four above.
-        held_out_set: name of the benchmark or other set whose words it shares.
-        shared_ngram: these words.
-        similar_to: the text that it was left out for, of `DUPLICATE_TEXT` and `NEAR_DUPLICATE`;
-            that one was let through, and may be over the cap afterwards.
-        similarity: similarity of the two, at most 1; of `NEAR_DUPLICATE`.
+        reason: One of the four constants above.
+        held_out_set: Name of the benchmark or other held-out set (`SHARES_NGRAM`).
+        shared_ngram: Words shared with that set.
+        similar_to: Text that it duplicates (`DUPLICATE_TEXT`, `NEAR_DUPLICATE`). That text passed
+            the filter but may later be over the cap.
+        similarity: Jaccard similarity to that text (`NEAR_DUPLICATE`).
     """
 
     text: AugmentedText
@@ -94,61 +85,59 @@ class Exclusion:
 
     @property
     def counted_as(self) -> str:
-        """The reason, with the name of the held-out set where there is one."""
+        """The reason and, if there is one, the name of the held-out set."""
         return f"{self.reason}_with_{self.held_out_set}" if self.held_out_set else self.reason
 
 
 class TrainingTextFilter:
-    """Lets through what is neither there already nor held out; remembers what it let through.
+    """Excludes texts that overlap with held-out texts or duplicate an accepted text.
 
-    Args:
-        held_out: what no text may share words with.
-        near_duplicate_similarity: see `NearDuplicateIndex`; None lets near duplicates through.
+    Accepted texts are remembered, to compare later ones with them. If `near_duplicate_similarity`
+    is None, near duplicates are accepted (see `NearDuplicateIndex`).
     """
 
     def __init__(self, held_out: NgramIndex, *, near_duplicate_similarity: float | None):
         similarity = near_duplicate_similarity
         self._held_out = held_out
         self._seen: dict[bytes, WindowKey] = {}
-        self._alike = None if similarity is None else NearDuplicateIndex(similarity)
+        self._near_duplicates = None if similarity is None else NearDuplicateIndex(similarity)
 
     def keeps(self, text: AugmentedText, exclusions: list[Exclusion]) -> bool:
-        """Return whether a text stays; if not, add the reason to `exclusions`."""
+        """Return whether a text is accepted; if not, append the reason to `exclusions`."""
         exclusion = self.exclusion_of(text)
         if exclusion is not None:
             exclusions.append(exclusion)
         return exclusion is None
 
     def exclusion_of(self, text: AugmentedText) -> Exclusion | None:
-        """Return why the text is left out; None if it stays, to compare later ones with it."""
-        # All that is learnt but the calls.
+        """Return why a text is excluded; if it is not, remember it and return None."""
         whole = text_in_context(text.context, text.text)
-        without_layout = digest(" ".join(whole.split()))
-        if without_layout in self._seen:
-            return Exclusion(text, DUPLICATE_TEXT, similar_to=self._seen[without_layout])
-        # A question of few words is held out as a whole, and so is compared as a whole too.
-        parts = [whole] if text.context is None else [whole, text.context]
-        overlap = next(filter(None, map(self._held_out.first_overlap, parts)), None)
+        normalized = digest(" ".join(whole.split()))
+        if normalized in self._seen:
+            return Exclusion(text, DUPLICATE_TEXT, similar_to=self._seen[normalized])
+        # A short held-out text only matches as a whole, so the context is also checked separately.
+        checked = [whole] if text.context is None else [whole, text.context]
+        overlap = next(filter(None, map(self._held_out.first_overlap, checked)), None)
         if overlap is not None:
             name, ngram = overlap
             return Exclusion(text, SHARES_NGRAM, held_out_set=name, shared_ngram=ngram)
-        if similar := self._alike and self._alike.find_or_add(text.key, whole):
+        if similar := self._near_duplicates and self._near_duplicates.find_or_add(text.key, whole):
             other, similarity = similar
             return Exclusion(text, NEAR_DUPLICATE, similar_to=other, similarity=similarity)
-        self._seen[without_layout] = text.key
+        self._seen[normalized] = text.key
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """What a model is finetuned and measured on.
+    """Texts that a model is finetuned and measured on.
 
     Attributes:
-        train: texts to train on, ordered by document and window.
-        development: texts for the development perplexity, in the same order; no document has
-            windows on both sides.
-        exclusions: texts that were left out, in the order in which they were.
-        without_call: number of texts that hold no call; they are no part of C*.
+        train: Training texts, ordered by document and window.
+        development: Texts for the development perplexity, in the same order. No document has
+            windows in both sets.
+        exclusions: Excluded texts in the order of their exclusion.
+        without_call: Number of texts without a call, which do not belong to C*.
     """
 
     train: tuple[AugmentedText, ...]
@@ -165,25 +154,23 @@ def build_training_set(
     seed: int,
     text_filter: TrainingTextFilter,
 ) -> TrainingSet:
-    """Choose the texts to train on.
+    """Select the training and development texts.
 
-    In this order: texts without a call are left out; copies, texts that share words with held-out
-    ones and near duplicates are left out; whole documents are split off for development; the rest
-    is capped per tool. So the development side depends neither on the cap nor on the seed, and runs
-    can be compared by their perplexity.
+    Texts without a call, duplicates, overlaps with held-out texts and near duplicates are removed
+    first. Then whole documents are split off for development, and the rest is capped per tool. The
+    development set therefore depends on neither cap nor seed, so perplexities of different runs are
+    comparable.
 
     The cap counts texts with a kept call of the tool, in a random order given by the seed. A text
-    is left out if all of its tools are at the cap, so a rare tool loses nothing to a common one,
-    and a common tool can end above the cap.
+    is removed only if all of its tools are at the cap, so rare tools lose nothing to common ones,
+    and a common tool can exceed the cap. The paper caps at 25,000 texts per tool (§4.1); the order
+    and the split are our choice.
 
     Args:
-        texts: C* of all shards. Of two equal or nearly equal texts the first stays.
-        development_share: share of the documents set aside, in [0, 1). Above 0 it is at least
-            one document if there are two.
-        text_filter: afterwards it knows all texts that stayed.
-
-    Paper:
-        §4.1 (25,000 per tool). How they are chosen, and the split, is ours.
+        texts: C* of all shards. The first of several duplicates is kept.
+        development_share: Share of the documents for development, in [0, 1). If it is above 0 and
+            there are at least two documents, both sets get at least one.
+        text_filter: Filter, which then remembers all accepted texts.
     """
     with_calls = [text for text in texts if text.calls]
     exclusions: list[Exclusion] = []
@@ -210,27 +197,24 @@ def draw_plain_windows(
     seed: int,
     text_filter: TrainingTextFilter,
 ) -> tuple[list[AugmentedText], list[Exclusion]]:
-    """Draw windows at random, with equal chances.
+    """Draw plain windows uniformly at random, and return them and the excluded ones.
 
-    Of a large corpus only the windows of a random part of its documents are looked at. No window is
-    drawn from a document of the development side.
+    Returns `wanted` windows, or fewer if the corpus has fewer, in the order in which they were
+    drawn. Only a random share of the documents of a large corpus is cut into windows. Development
+    documents are never drawn from.
 
     Args:
-        windows: returns the windows without calls of the documents that its argument accepts;
-            called again for more documents if those are too few.
-        development_documents: documents that `build_training_set` set aside.
-        text_filter: knows the texts with calls already.
-
-    Returns:
-        `wanted` windows, or all there are, in the order in which they were drawn; and drawn ones
-        that may not be trained on.
+        windows: Returns the windows without calls of all documents that its argument accepts;
+            called again with a larger share of the documents if those are too few.
+        development_documents: Documents that `build_training_set` split off.
+        text_filter: Filter that already knows the texts with calls.
     """
     texts: list[AugmentedText] = []
     exclusions: list[Exclusion] = []
     seen: set[WindowKey] = set()
     share = _FIRST_SHARE
 
-    def is_looked_at(document_id: str) -> bool:
+    def is_candidate(document_id: str) -> bool:
         return (
             random_rank(seed, "plain", document_id) < share * 2**64
             and document_id not in development_documents
@@ -238,10 +222,10 @@ def draw_plain_windows(
         )
 
     while len(texts) < wanted:
-        max_drawn = _CHOICE * (wanted - len(texts))
+        max_drawn = _CANDIDATES_PER_WINDOW * (wanted - len(texts))
         drawn = heapq.nsmallest(
             max_drawn,
-            (text for text in windows(is_looked_at) if text.key not in seen),
+            (text for text in windows(is_candidate) if text.key not in seen),
             key=lambda text: (random_rank(seed, "plain", *text.key), text.key),
         )
         if len(drawn) < max_drawn and share < 1:
@@ -259,15 +243,15 @@ def draw_plain_windows(
 
 
 def is_for_development(document_id: str, development_share: float) -> bool:
-    """Whether a document belongs to the development side, where there are many documents.
+    """Return whether a document belongs to the development set of a large corpus.
 
-    By its digest and not by rank: more documents do not move those there are to the other side.
+    The digest of the document decides, so new documents do not move existing ones.
     """
     return random_rank("development", document_id) < development_share * 2**_DIGEST_BITS
 
 
 def random_rank(*parts: object) -> int:
-    """A number of 64 bits that looks random, and is the same for the same values."""
+    """Return a pseudo-random 64-bit number that depends only on the arguments."""
     return int.from_bytes(digest(*parts, size=_DIGEST_BITS // 8), "little")
 
 
@@ -276,8 +260,8 @@ def _development_documents(documents: set[str], share: float) -> set[str]:
         documents, key=lambda document: (random_rank("development", document), document)
     )
     chosen = [document for document in ranked if is_for_development(document, share)]
-    # A handful of documents can all fall on one side, which would leave nothing to train on or
-    # no way to tell the best checkpoint.
+    # A handful of documents can all fall into one set. That would leave nothing to train on, or
+    # nothing to select the best checkpoint by.
     if share > 0 and len(ranked) > 1:
         chosen = ranked[: min(max(len(chosen), 1), len(ranked) - 1)]
     elif len(chosen) == len(ranked):
@@ -288,16 +272,16 @@ def _development_documents(documents: set[str], share: float) -> set[str]:
 def _capped(
     texts: Sequence[AugmentedText], cap: int, seed: int
 ) -> tuple[list[AugmentedText], list[AugmentedText]]:
-    """What stays under the cap, and what does not."""
-    taken: Counter[str] = Counter()
+    """Return the texts that stay under the cap and those that do not."""
+    counts: Counter[str] = Counter()
     kept: list[AugmentedText] = []
     over_cap: list[AugmentedText] = []
-    by_chance = sorted(texts, key=lambda text: (random_rank(seed, *text.key), _key(text)))
-    for text in by_chance:
-        if all(taken[tool] >= cap for tool in text.tools):
+    shuffled = sorted(texts, key=lambda text: (random_rank(seed, *text.key), _key(text)))
+    for text in shuffled:
+        if all(counts[tool] >= cap for tool in text.tools):
             over_cap.append(text)
             continue
-        taken.update(text.tools)
+        counts.update(text.tools)
         kept.append(text)
     return kept, over_cap
 

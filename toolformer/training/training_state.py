@@ -1,8 +1,8 @@
-"""The state of a finetuning run on disk: a killed run goes on, the best checkpoint is kept.
+"""Saves the state of a finetuning run, so that a killed run can resume, and its checkpoints.
 
-Weights and optimiser moments lie in safetensors files, everything else in JSON, so reading a state
-never runs code. A state or checkpoint appears whole, by rename. Several processes write a state
-together, by `torch.distributed.checkpoint`, and any number of processes goes on from it.
+Weights and optimiser moments are stored as safetensors and everything else as JSON, so loading a
+state never runs code. States and checkpoints appear by atomic rename. Several processes save one
+state together through `torch.distributed.checkpoint`; any number of processes can resume from it.
 """
 
 import json
@@ -33,22 +33,18 @@ from toolformer.training.progress import Progress
 _FINGERPRINT_FILE = "fingerprint"
 _PROGRESS_FILE = "progress.json"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
-# Tensors that one file holds: its bytes stand in memory twice more while it is written.
+# Target size of a tensor file. Writing a file needs twice its size in additional memory.
 _FILE_BYTES = 2**27
 
 
 class TrainingState:
-    """The folder of one run; what another run left in it is removed first.
+    """State folder of one run. Opening it removes the state of a run with another fingerprint.
 
-    If several processes train, each of them has one of these, and all call what saves or restores.
-
-    Args:
-        folder: made if missing; only what this class writes is ever removed from it.
-        fingerprint: fingerprint of everything that the numbers of the run follow from.
-        group: the processes that train; this one alone by default.
+    If several processes train, each creates its own instance, and all of them must call the methods
+    that save or restore. Files that this class did not write are never removed.
 
     Raises:
-        TrainingError: the folder cannot be written.
+        TrainingError: The folder cannot be written.
     """
 
     def __init__(self, folder: Path, *, fingerprint: str, group: ProcessGroup | None = None):
@@ -69,15 +65,15 @@ class TrainingState:
                 write_whole(marker, fingerprint)
 
     def remove_leftovers(self) -> None:
-        """Remove what a killed process had begun to write."""
+        """Remove temporary files of a killed process."""
         for leftover in (f"{_FINGERPRINT_FILE}.*.tmp", ".state-*.tmp", ".checkpoint-*.tmp"):
             _remove(self._folder.glob(leftover))
 
     def load_progress(self) -> Progress | None:
-        """Return the progress of the newest saved state, None if there is none.
+        """Return the progress of the newest saved state, or None if nothing was saved.
 
         Raises:
-            CheckpointError: the state is damaged.
+            CheckpointError: The state is damaged.
         """
         newest = max(self._folder.glob("state-*"), default=None)
         if newest is None:
@@ -92,12 +88,10 @@ class TrainingState:
     def restore(
         self, weights: Mapping[str, Tensor], optimizer: Optimizer, progress: Progress
     ) -> None:
-        """Overwrite weights, by name, and optimiser moments with those of a saved state.
-
-        The state may have been saved by more or fewer processes.
+        """Load weights and optimiser moments from the state saved after `progress.step`.
 
         Raises:
-            CheckpointError: it is damaged or belongs to another model.
+            CheckpointError: The state is damaged or belongs to another model.
         """
         newest = self._state_after(progress.step)
         try:
@@ -108,16 +102,17 @@ class TrainingState:
             moments["step"].fill_(progress.step)
 
     def save(self, weights: Mapping[str, Tensor], optimizer: Optimizer, progress: Progress) -> None:
-        """Save everything that a later run needs to go on after `progress.step`.
+        """Save everything that a run needs to resume after `progress.step`.
 
         Args:
-            weights: those that are trained, by name; none behind the last step.
+            weights: The trained weights by name. Empty after the last step: only the progress is
+                needed then.
 
         Raises:
-            TrainingError: the disk is full or cannot be written.
+            TrainingError: The disk is full or not writable.
         """
         target = self._state_after(progress.step)
-        # All processes write into one folder, which the first one makes.
+        # All processes write into the same folder. The first process creates it.
         temporary = target.with_name(f".{target.name}.tmp")
         is_first = self._group.is_first
         with writing(target), replacing_folder(target, temporary) if is_first else nullcontext():
@@ -132,16 +127,16 @@ class TrainingState:
         self._group.wait()
 
     def save_checkpoint(self, progress: Progress, write: Callable[[Path], object]) -> None:
-        """Save the weights after the newest step, and remove those that are no candidates now.
+        """Save a checkpoint of the newest step and remove those that can no longer be the best.
 
-        The candidates of the newest saved state stay until the next state is saved: a killed run
-        goes back to that state.
+        Candidates of the newest saved state are kept until the next state is saved, because a
+        killed run resumes from that state.
 
         Args:
-            write: writes them into the folder that it is given; called in the first process alone.
+            write: Writes the checkpoint into the given folder. Only the first process calls it.
 
         Raises:
-            TrainingError: the disk is full or cannot be written.
+            TrainingError: The disk is full or not writable.
         """
         if self._group.is_first:
             checkpoint = self.checkpoint(progress.step)
@@ -152,7 +147,6 @@ class TrainingState:
         self._group.wait()
 
     def checkpoint(self, step: int) -> Path:
-        """Return the folder with the weights after `step`."""
         return self._folder / f"checkpoint-{step:08d}"
 
     def _remove_checkpoints_except(self, steps: Iterable[int]) -> None:
@@ -164,13 +158,13 @@ class TrainingState:
 
     def _damaged(self, state: Path, error: Exception) -> CheckpointError:
         return CheckpointError(
-            f"The saved training state {str(state)!r} cannot be used: {error}. Expected the state "
-            f"of this very run. Remove {str(self._folder)!r} to train from the beginning."
+            f"The saved training state {str(state)!r} cannot be loaded: {error}. Expected an "
+            f"intact state of this run. Remove {str(self._folder)!r} to train from the beginning."
         )
 
 
 def clear_state(folder: Path) -> None:
-    """Remove everything that `TrainingState` wrote into a folder."""
+    """Remove everything that `TrainingState` wrote into the folder."""
     (folder / _FINGERPRINT_FILE).unlink(missing_ok=True)
     _remove(folder.glob("state-*"))
     _remove(folder.glob("checkpoint-*"))
@@ -178,24 +172,19 @@ def clear_state(folder: Path) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn failures to write below `path` into an error that says what to do.
-
-    Raises:
-        TrainingError: instead of `OSError` and `SafetensorError`.
-    """
+    """Convert `OSError` and `SafetensorError` while writing `path` to `TrainingError`."""
     try:
         yield
     except (OSError, SafetensorError) as error:
         raise TrainingError(
-            f"{str(path)!r} cannot be written: {error}. Training needs about six times the size of "
-            "the float32 weights on disk, and once more for each of training.evaluations. Free "
-            "space or choose another folder and run again; a run that has saved its state goes on "
-            "from there."
+            f"{str(path)!r} cannot be written: {error}. Training needs disk space for about six "
+            "times the float32 weights, plus once their size for each of training.evaluations. "
+            "Free space or choose another folder, then run again: training resumes from the last "
+            "saved state."
         ) from error
 
 
 def _tensors(weights: Mapping[str, Tensor], optimizer: Optimizer) -> dict[str, Tensor]:
-    """Return what a state holds: weights and their moments, by name."""
     tensors = {f"weights.{name}": weight.detach() for name, weight in weights.items()}
     for moment in _MOMENTS:
         tensors |= {
@@ -205,7 +194,6 @@ def _tensors(weights: Mapping[str, Tensor], optimizer: Optimizer) -> dict[str, T
 
 
 def _remove(paths: Iterable[Path]) -> None:
-    """Remove files and folders; those that are not there count as removed."""
     for path in list(paths):
         if path.is_dir():
             shutil.rmtree(path)
@@ -214,13 +202,13 @@ def _remove(paths: Iterable[Path]) -> None:
 
 
 def save_tensors(tensors: Mapping[str, Tensor], folder: Path, group: ProcessGroup) -> None:
-    """Write tensors, whole or in parts (`DTensor`); all processes have to call it.
+    """Write tensors, which may be sharded (`DTensor`). Every process of the group must call this.
 
-    The headers of the files say which part of which tensor they hold. The usual index of torch is a
-    pickle, which can run code when it is read; this form has none.
+    The file headers record which shard of which tensor a file holds. PyTorch's default format
+    would add an index as a pickle, which can run code when it is loaded.
 
     Raises:
-        OSError: a process could not write.
+        OSError: A process could not write.
     """
     if not tensors:
         return
@@ -240,10 +228,10 @@ def save_tensors(tensors: Mapping[str, Tensor], folder: Path, group: ProcessGrou
 
 
 def load_tensors(tensors: Mapping[str, Tensor], folder: Path, group: ProcessGroup) -> None:
-    """Overwrite tensors by name, however they are divided here; all processes have to call it.
+    """Load tensors in place, whatever their sharding. Every process of the group must call this.
 
     Raises:
-        OSError: a file cannot be read, or lacks a tensor of this shape.
+        OSError: A file cannot be read, or lacks a tensor of the expected name and shape.
     """
     reader = HuggingFaceStorageReader(str(folder))
     with _error_of_the_process_that_failed():
@@ -253,7 +241,7 @@ def load_tensors(tensors: Mapping[str, Tensor], folder: Path, group: ProcessGrou
 @contextmanager
 def _error_of_the_process_that_failed() -> Iterator[None]:
     with warnings.catch_warnings():
-        # One process alone is no oversight.
+        # A single process is intended.
         warnings.filterwarnings("ignore", message=r"torch\.distributed is disabled")
         try:
             yield

@@ -1,4 +1,4 @@
-"""Rows to train on of the finetuned model and of its controls, from the same texts."""
+"""Builds the training rows of the finetuned model and of its controls from the same texts."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,8 @@ from toolformer.settings.training_sections import PLAIN, SHUFFLED, VARIANTS
 from toolformer.training.chats import Chats, context_ids
 from toolformer.training.training_rows import PROMPT, TEXT, TrainingRow, kept_tokens, training_row
 
-# Characters of a text that an error shows.
-_SHOWN = 60
+# Length of the excerpt in an error, in characters.
+_MAX_EXCERPT = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,11 @@ class TextWithCalls:
     """A text to train on.
 
     Attributes:
-        text: without calls.
-        context: what stands in front of it; None where nothing does.
-        kept: its calls in C*, at most one per position.
-        is_behind: whether other text stood in front of it in its document.
-        chat_draw: see `Chats.draw`; None where it is no chat.
+        text: The text without calls.
+        context: Context before the text, if any.
+        kept: Calls of the text in C*, at most one per position.
+        is_behind: Whether other text precedes it in its document.
+        chat_draw: Result of `Chats.draw`; None if the text is not written as a chat.
     """
 
     text: str
@@ -37,13 +37,13 @@ class TextWithCalls:
 
 @dataclass(frozen=True, slots=True)
 class VariantRows:
-    """What one variant is trained on.
+    """Training rows of one variant.
 
     Attributes:
-        rows: rows of the texts that have one, in their order; the same texts for every variant.
-        calls: how many calls of each tool stand in them.
-        texts_without_row: texts of which no kept call fits into a row.
-        chats: how many rows are chats.
+        rows: Rows in the order of their texts. All variants have rows of the same texts.
+        calls: Number of calls in the rows, by tool.
+        texts_without_row: Number of texts of which no kept call fits into a row.
+        chats: Number of rows that are chats.
     """
 
     rows: tuple[TrainingRow, ...]
@@ -63,33 +63,33 @@ def variant_rows(
 ) -> VariantRows:
     """Return the rows of a variant.
 
-    Which part of a long text is kept, and where a chat's answer begins, is decided by its calls in
-    C*, for every variant; a row that other calls make longer is cut at its end. A context has the
-    room that the longest of the variants' rows leaves: its beginning goes before anything of a
-    text. A row that begins within its text has none, since the text does not go on from there.
+    The calls in C* decide for every variant which part of a long text is kept and where the answer
+    of a chat begins. A row that becomes longer with other calls is truncated at its end. A context
+    gets the room that the longest row of any variant leaves; a longer context loses its beginning.
+    A row that begins within its text has no context, since the two would not be adjacent.
 
     Args:
-        max_tokens: maximum length of a row, the beginning-of-sequence token included.
-        chats: writes those with a `chat_draw` as chats, but where nothing would stand in front of
-            the answer, or one of the variants' rows would have no room for it; None writes none.
+        max_tokens: Maximum length of a row, including the beginning-of-sequence token.
+        chats: Writes the texts with a `chat_draw` as chats, unless the question would be empty or
+            would not fit into the row of some variant. None writes no chats.
 
     Raises:
-        ToolformerError: calls were counted in the tokens of another vocabulary.
+        ToolformerError: Calls have positions in the tokens of another vocabulary.
     """
-    # One place of the row belongs to the beginning-of-sequence token.
+    # One token is the beginning-of-sequence token.
     length = max_tokens - 1
     own_calls = calls_of_variant(texts, variant, seed=seed)
-    # Of all variants only where something in front has to leave room for them.
-    is_led = chats is not None or any(text.context is not None for text in texts)
+    # The calls of the other variants only matter for the room that a context or question gets.
+    has_contexts = chats is not None or any(text.context is not None for text in texts)
     calls_by_variant = [
-        calls_of_variant(texts, other, seed=seed) for other in (VARIANTS if is_led else ())
+        calls_of_variant(texts, other, seed=seed) for other in (VARIANTS if has_contexts else ())
     ]
     rows: list[TrainingRow] = []
     calls: Counter[str] = Counter()
-    written = 0
+    num_chats = 0
     for index, (text, calls_of_text) in enumerate(zip(texts, own_calls, strict=True)):
         ids, offsets = tokenizer.encode_with_offsets(text.text, is_behind=text.is_behind)
-        check_places(text.kept, offsets, of=f"the text {text.text[:_SHOWN]!r}")
+        check_places(text.kept, offsets, of=f"the text {text.text[:_MAX_EXCERPT]!r}")
         kept_segments = augmented_segments(tokenizer, ids, text.kept)
         tokens = kept_tokens(kept_segments, max_tokens=length)
         if tokens is None:
@@ -99,7 +99,7 @@ def variant_rows(
         chat = None if chats is None else _chat(chats, text, tokenised, kept_segments)
         if chat is not None:
             tokens, prompt = chat
-            written += 1
+            num_chats += 1
             row = tokenised.row(tokens, calls_of_text, prompt, PROMPT)
         else:
             context: list[int] = []
@@ -108,22 +108,22 @@ def variant_rows(
             row = tokenised.row(tokens, calls_of_text, context)
         rows.append(row)
         calls.update(call.tool for call in calls_of_text if call.position in tokens)
-    return VariantRows(tuple(rows), dict(sorted(calls.items())), len(texts) - len(rows), written)
+    return VariantRows(tuple(rows), dict(sorted(calls.items())), len(texts) - len(rows), num_chats)
 
 
 @dataclass(frozen=True, slots=True)
 class _TokenisedText:
-    """A text in tokens.
+    """A text as token ids, with the calls that each variant inserts into it.
 
     Attributes:
-        length: maximum length of a row.
-        others: the calls of each variant that what stands in front has to leave room for.
+        max_length: Maximum length of a row, without the beginning-of-sequence token.
+        calls_by_variant: Calls of each variant; empty if nothing has to leave room for them.
     """
 
     tokenizer: Tokenizer
     ids: Sequence[int]
-    length: int
-    others: Sequence[Sequence[KeptCall]]
+    max_length: int
+    calls_by_variant: Sequence[Sequence[KeptCall]]
 
     def row(
         self,
@@ -134,21 +134,22 @@ class _TokenisedText:
     ) -> TrainingRow:
         segments = augmented_segments(self.tokenizer, self.ids, calls)
         return training_row(
-            segments, tokens, max_tokens=self.length, context=context, context_kind=kind
+            segments, tokens, max_tokens=self.max_length, context=context, context_kind=kind
         )
 
     def room(self, tokens: range) -> int:
-        """Return how many tokens the longest of the variants' rows leaves."""
-        return self.length - max(len(self.row(tokens, calls).ids) for calls in self.others)
+        """Return the number of tokens that the longest row of any variant leaves."""
+        longest = max(len(self.row(tokens, calls).ids) for calls in self.calls_by_variant)
+        return self.max_length - longest
 
 
 def _chat(
     chats: Chats, text: TextWithCalls, tokenised: _TokenisedText, kept_segments: Sequence[Segment]
 ) -> tuple[range, list[int]] | None:
-    """Return the tokens of a text that are a chat's answer, and what stands in front of them."""
+    """Return the range of tokens that are the answer and the ids of the prompt; None if no chat."""
     if text.chat_draw is None:
         return None
-    tokens = kept_tokens(kept_segments, max_tokens=tokenised.length - chats.frame)
+    tokens = kept_tokens(kept_segments, max_tokens=tokenised.max_length - chats.frame)
     if not tokens:
         return None
     positions = [call.position for call in text.kept if call.position in tokens]
@@ -170,7 +171,7 @@ def _chat(
 def calls_of_variant(
     texts: Sequence[TextWithCalls], variant: str, *, seed: int
 ) -> list[tuple[KeptCall, ...]]:
-    """Return the calls of each text in a variant."""
+    """Return the calls of each text that a variant is trained on."""
     if variant == PLAIN:
         return [() for _ in texts]
     if variant == SHUFFLED:
@@ -181,11 +182,10 @@ def calls_of_variant(
 def _shuffled(
     calls_of_texts: Sequence[tuple[KeptCall, ...]], seed: int
 ) -> list[tuple[KeptCall, ...]]:
-    """Return every call with the result of another call of its tool.
+    """Replace the result of every call by the result of another call of the same tool.
 
-    Calls with equal results stand together, in an order given by the seed, and all results move on
-    by as many places as the commonest result has. So no call gets a result like its own, as long as
-    no result is that of more than half of the calls.
+    Calls are ordered so that equal results are adjacent, and results are then rotated by the count
+    of the most common one. No call keeps an equal result unless more than half of them share it.
     """
     calls = list(chain.from_iterable(calls_of_texts))
     results = [call.result for call in calls]
@@ -197,9 +197,9 @@ def _shuffled(
                 digest(seed, calls[number].call_id),
             ),
         )
-        commonest = max(Counter(calls[number].result for number in order).values())
-        for place, number in enumerate(order):
-            results[number] = calls[order[(place + commonest) % len(order)]].result
+        shift = max(Counter(calls[number].result for number in order).values())
+        for position, number in enumerate(order):
+            results[number] = calls[order[(position + shift) % len(order)]].result
     others = iter(results)
     return [
         tuple(replace(call, result=next(others)) for call in calls_of_text)

@@ -173,9 +173,9 @@ def test_the_page_says_which_model_lost_language_by_how_much_and_what_to_do(stor
     told = re.findall(r"<p>(perplexity, .*?)</p>", page)
     assert told == [
         "perplexity, plain-round-2: Perplexity of the held-out texts without calls rose by "
-        "22%, from 20.09 to 24.53: the model has lost language. Lower training.learning_rate "
-        "(auto tries some), or training.epochs, or train on more texts, also such without "
-        "calls (training.plain_share)."
+        "22%, from 20.09 to 24.53: the model has become worse at language modelling. Lower "
+        "training.learning_rate (`auto` tries several) or training.epochs, or train on more "
+        "texts, including texts without calls (training.plain_share)."
     ]
 
 

@@ -237,7 +237,7 @@ def test_a_base_that_is_replaced_meanwhile_gives_no_model_and_no_state(run, base
         another = {name: tensor.flip(0) for name, tensor in weights(base).items()}
         save_file(another, own / "model.safetensors", {"format": "pt"})
 
-    with pytest.raises(TrainingError, match="was replaced by another while it was trained"):
+    with pytest.raises(TrainingError, match="was replaced during training"):
         run(steps=2, of=own, told=replace_base)
     assert weights(tmp_path / "tuned").keys() == kept.keys()
     assert all(torch.equal(kept[name], now) for name, now in weights(tmp_path / "tuned").items())

@@ -58,8 +58,8 @@ def test_a_worker_that_is_killed_is_named_and_the_run_goes_on_from_its_state(tra
 
     with pytest.raises(TrainingError) as raised:
         train(told=kill_one, **settings)
-    assert "Process 1 of the 2 processes of the training was ended by SIGKILL" in str(raised.value)
-    saved = int(str(raised.value).partition("goes on behind step ")[2].rstrip("."))
+    assert "Process 1 of the 2 training processes was ended by SIGKILL" in str(raised.value)
+    saved = int(str(raised.value).partition("resumes after step ")[2].rstrip("."))
     assert saved in (10, 20)
     assert all_end(workers)
     assert not (tmp_path / "tuned").exists()
@@ -119,6 +119,6 @@ class FaultyKinds(bytes):
 
 
 def test_a_process_that_fails_is_named_with_the_reason(train):
-    expected = r"Process \d of the 2 .* failed: RuntimeError: a fault of .*run again.* anew"
+    expected = r"Process \d of the 2 .* failed: RuntimeError: a fault of .* again.* the beginning"
     with pytest.raises(TrainingError, match=expected):
         train(rows=[TrainingRow(row.ids, FaultyKinds(row.kinds)) for row in ROWS])
