@@ -1,14 +1,7 @@
 """Prepends contexts to training texts, and writes a share of the texts as chats.
 
-    What is two and two?       the context, which ends with a line break and has no calls
-    Two and two is 4.          the text with its calls
-
-Context and text are tokenised separately, so the text keeps the tokens that were annotated. A chat
-follows the chat template of the model:
-
-    user        the context of the text or, without a context, its beginning
-    assistant   the (remaining) text with its calls
-
+Context and text are tokenised separately, so the text keeps the tokens that were annotated. In a
+chat, the context or else the beginning of the text is the user's message, and the rest the answer.
 The paper has no chats; they make the model call tools in chat clients too. Tokens before the answer
 have no weight in the loss, because the user and the template write them.
 """
@@ -40,10 +33,8 @@ def window_in_context(
 ) -> Window:
     """Return a window with its context prepended, as in a training row without calls.
 
-    The context's tokens have no offsets, so no call can be inserted there. `start` is moved back by
-    the context's length and may be negative, so that `start` plus an offset is still a position in
-    the document. `max_tokens` is the maximum length of a training row, including the
-    beginning-of-sequence token.
+    The context's tokens have no offsets, so no call can be inserted there. `start` may become
+    negative, so that `start` plus an offset is still a position in the document.
     """
     if context is None:
         return window
@@ -57,7 +48,6 @@ def window_in_context(
 def _with_prefix(
     window: Window, prefix: str, prefix_ids: Sequence[int], *, first: int = 0
 ) -> Window:
-    """Return the window from its token `first` on, after a prefix with the given tokens."""
     cut = (window.offsets[first] or 0) if first else 0
     shift = len(prefix) - cut
     offsets = (None if offset is None else shift + offset for offset in window.offsets[first:])
@@ -71,14 +61,7 @@ def _with_prefix(
 
 
 class Chats:
-    """Writes a share of the training texts, in [0, 1], as conversations.
-
-    Attributes:
-        frame: Number of tokens that the template adds around a question.
-
-    Raises:
-        ChatTemplateError: The model has no chat template, or its template rejects a question.
-    """
+    """Writes a share of the training texts, in [0, 1], as conversations."""
 
     def __init__(self, tokenizer: Tokenizer, start: int, *, share: float, seed: int) -> None:
         self._tokenizer = tokenizer
@@ -106,16 +89,10 @@ class Chats:
     ) -> tuple[int, list[int]] | None:
         """Return where the answer begins in the text, and the prompt's ids without start token.
 
-        With a context, the context is the question and the text the answer. Otherwise half of the
-        texts are cut right before their first call, and the others before a random word up to that
-        call, because answers in chats may start with a call or reach one later. Returns None if
-        the question would be empty.
-
-        Args:
-            ids: Tokens of the text without calls.
-            tokens: Range of the tokens that the row keeps.
-            first_call: Position of the first kept call in that range, if any.
-            room: Maximum number of tokens of the context. A longer one loses its beginning.
+        With a context, the context is the question, without its beginning if it has more than
+        `room` tokens. Otherwise half of the texts are cut right before their first call, and the
+        others before a random word up to that call, because answers in chats may start with a call
+        or reach one later. Returns None if the question would be empty.
         """
         if context is not None:
             question_ids, answer = self._tokenizer.encode(context), 0
@@ -151,13 +128,7 @@ def window_as_trained(
     chats: Chats | None,
     max_tokens: int,
 ) -> Window:
-    """Return a window as in a training row without calls: as a chat, or with its context.
-
-    Args:
-        first_call: Position of the first kept call, if any.
-        chats: Writer of chats; None writes no chats.
-        max_tokens: Maximum length of a training row, including the beginning-of-sequence token.
-    """
+    """Return a window as in a training row without calls: as a chat, or with its context."""
     chat = None
     if chats is not None and (draw := chats.draw(window.key)) is not None:
         chat = chats.chat(

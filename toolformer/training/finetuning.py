@@ -40,12 +40,12 @@ def finetune(
     report_trial: Callable[[float], Callable[[StepReport], None]] = lambda _: lambda _: None,
     report_rate: Callable[[ChosenRate], None] = lambda _: None,
 ) -> Progress:
-    """Train a model and store its best checkpoint.
+    """Train a model and store its best checkpoint in `output`, which is replaced atomically.
 
     Development losses are measured at regular intervals and after the last step, and training
-    stops early after three measurements without a new best (see `progress.candidates`). A killed
-    run resumes from its last saved state. The results equal those of an uninterrupted run on the
-    same devices, and differ by rounding on more or fewer devices.
+    stops early after three measurements without a new best. A killed run resumes from its last
+    saved state. The results equal those of an uninterrupted run on the same devices, and differ by
+    rounding on more or fewer devices.
 
     The paper (§4.1) uses batches of 128, a learning rate of 1e-5, linear warm-up over 10 % of the
     steps, and at most 2,000 steps with evaluations every 500. AdamW without weight decay, its
@@ -53,19 +53,9 @@ def finetune(
 
     Args:
         job: The training. Its state is removed once the output is complete.
-        output: Directory of the finetuned model; replaced atomically.
         rates: Learning rates to try, in descending order; empty uses the job's rate.
         facts: Facts about the rows to record in the output's `toolformer.json`.
         report: Called after every step, and at first for the steps of an interrupted run.
-        report_trial: See `train_at_chosen_rate`.
-
-    Raises:
-        TrainingError: The base model was replaced during training, a loss is not finite, every
-            rate diverges, a folder cannot be written, there are fewer devices than processes, or a
-            process ended.
-        ModelNotFoundError: The job's base directory holds no usable model.
-        CheckpointError: The saved state is damaged.
-        OutOfMemoryError: Model and micro-batch do not fit on the device.
     """
     _check_output(output)
     base = model_identity(job.base)

@@ -27,12 +27,7 @@ _MAX_LOSS_RISE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Result of the trial of a learning rate, measured after its last step.
-
-    Attributes:
-        perplexity: Perplexity of the development texts without calls.
-        loss: Development loss.
-    """
+    """Development losses after the trial of a learning rate; the perplexity is without calls."""
 
     learning_rate: float
     perplexity: float
@@ -44,8 +39,6 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class DivergedTrial:
-    """Trial of a learning rate at which a loss became infinite or NaN."""
-
     learning_rate: float
 
     def __str__(self) -> str:
@@ -54,15 +47,6 @@ class DivergedTrial:
 
 @dataclass(frozen=True, slots=True)
 class ChosenRate:
-    """The chosen learning rate and the trials that led to it.
-
-    Attributes:
-        job: The finished training at the chosen rate.
-        steps: Number of steps per trial.
-        base: Development losses of the base model.
-        trials: Trials in descending order of their rates.
-    """
-
     job: TrainingJob
     steps: int
     base: DevelopmentLoss
@@ -70,7 +54,6 @@ class ChosenRate:
 
     @property
     def summary(self) -> str:
-        """The choice and its reason in one line."""
         return (
             f"learning rate {self.job.learning_rate:.0e}, by the perplexity of the "
             f"development texts without calls after {self.steps} steps: "
@@ -90,21 +73,11 @@ def train_at_chosen_rate(
     of the development texts without calls is then at most 5 % above the base model's, the training
     continues to its end. Otherwise it stops and the next rate is tried. If all trials fail, the
     model is trained again at the largest rate whose perplexity is at most 5 % above the lowest.
-
     The loss of texts with calls does not decide: after a few steps it always favours larger rates,
     which learn the syntax of calls sooner.
 
-    Args:
-        job: The training. Its own rate is ignored. Trials use subfolders of its state folder.
-        rates: Two or more rates in descending order.
-        report: Called after every step that is not part of a trial.
-        report_trial: Called with each rate that is tried; returns the function to call after every
-            step of the trial, and at first for the steps of an interrupted run.
-
-    Raises:
-        TrainingError: Every rate diverges: a loss is not finite, or the development loss rises by
-            more than 0.1 nats per token.
-        ToolformerError: See `finetune`.
+    Rates are in descending order; the job's own rate is ignored. `report_trial` returns the
+    function to call after every step of a trial, `report` is called after all other steps.
     """
     steps = steps_of_trial(job.steps)
     base: DevelopmentLoss | None = None
@@ -168,10 +141,8 @@ def _diverged(
 
 
 def trial_folder(job: TrainingJob, rate: float) -> Path:
-    """Return the state folder of a trial."""
     return job.state_folder / f"{rate:.0e}"
 
 
 def steps_of_trial(steps: int) -> int:
-    """Return the number of steps of a trial in a training of `steps` steps."""
     return min(steps, max(_MIN_TRIAL_STEPS, math.ceil(steps * _TRIAL_SHARE)))

@@ -1,7 +1,7 @@
 """Trains models that are too large for full finetuning with low-rank adapters (LoRA, by PEFT).
 
-All linear layers except the output layer get adapters, and only these are trained. At the end they
-are merged into the weights, so the result is an ordinary model.
+Only the adapters are trained. At the end they are merged into the weights, so the result is an
+ordinary model.
 """
 
 import warnings
@@ -34,10 +34,7 @@ def check_installed() -> None:
 
 
 def add_adapters(model: PreTrainedModel, *, rank: int) -> Any:
-    """Freeze a model, add adapters that initially change nothing, and return PEFT's wrapper.
-
-    Draws from PyTorch's global generator. The adapters are float32, whatever the model's precision.
-    """
+    """Freeze a model, add float32 adapters that change nothing yet, and return PEFT's wrapper."""
     from peft import LoraConfig, LoraModel  # pyright: ignore[reportMissingImports]
 
     configuration = LoraConfig(
@@ -61,25 +58,12 @@ def add_adapters(model: PreTrainedModel, *, rank: int) -> Any:
 
 
 def save_adapters(adapters: Mapping[str, Tensor], folder: Path) -> None:
-    """Write adapters by name into an existing folder.
-
-    Raises:
-        OSError: The disk is full or not writable. `SafetensorError` is possible as well.
-    """
     contiguous = {name: adapter.detach().contiguous() for name, adapter in adapters.items()}
     save_file(contiguous, folder / _FILE)
 
 
 def merge_adapters(base: Path, adapters: Path, target: Path, *, rank: int) -> None:
-    """Merge adapters into the weights of their base model and save it in float32.
-
-    Args:
-        target: Existing folder for the config and the weights.
-
-    Raises:
-        TrainingError: The adapters do not match the layers of the base model.
-        OSError: The disk is full or not writable. `SafetensorError` is possible as well.
-    """
+    """Merge adapters into the weights of their base model and save it in float32."""
     # Reload the base, since the model in memory may have been rounded to bfloat16.
     model = AutoModelForCausalLM.from_pretrained(
         base, dtype=torch.float32, use_safetensors=True, trust_remote_code=False

@@ -36,13 +36,9 @@ def model_card(
 
     Args:
         record: Contents of the model's `toolformer.json`.
-        base_license: Licence of the base model, such as `apache-2.0`; None if its folder does not
-            state one.
-        base_on_hub: Name of the base model on the hub; empty if unknown.
-        datasets: Hub names of the datasets that the texts come from.
+        base_license: Licence of the base model, such as `apache-2.0`, if its folder states one.
         sources: Name and licence of each source.
-        evaluation: Rows of `evaluation_summary` of this model and its base, if it was evaluated.
-        min_call_probability: Calibrated thresholds, if the model was calibrated.
+        evaluation: Rows of `evaluation_summary` of this model and its base.
     """
     from huggingface_hub import ModelCardData
 
@@ -124,12 +120,7 @@ its controls, with calls enabled and disabled."""
 
 
 def call_writers(calls: Mapping[str, int]) -> str:
-    """Return the sentence that says who wrote the kept calls, from `call_writers.sql`.
-
-    Example:
-        >>> call_writers({"rules of the tools": 212, "the model `tiny`": 28})
-        'Of 240 kept calls, rules of the tools wrote 212, the model `tiny` wrote 28.'
-    """
+    """Return the sentence that says who wrote the kept calls, from `call_writers.sql`."""
     wrote = ", ".join(f"{writer} wrote {count:,}" for writer, count in calls.items())
     return f"Of {sum(calls.values()):,} kept calls, {wrote}."
 

@@ -26,13 +26,7 @@ _CONNECT_TIMEOUT = timedelta(seconds=60)
 
 
 class ProcessGroup:
-    """Group of training processes as seen by one of them; `join_group` creates one of several.
-
-    Args:
-        rank: Number of this process, from 0.
-        size: Number of processes.
-        device: Type of this process's device, such as `cuda`.
-    """
+    """Group of training processes as seen by one of them; `join_group` creates one of several."""
 
     def __init__(self, rank: int = 0, size: int = 1, device: str = "cpu"):
         self.rank, self.size = rank, size
@@ -41,7 +35,6 @@ class ProcessGroup:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes files and reports steps."""
         return self.rank == 0
 
     def shard(self, model: PreTrainedModel, precision: str) -> None:
@@ -83,7 +76,6 @@ class ProcessGroup:
         return result
 
     def sum(self, value: float) -> float:
-        """Return the sum over all processes, which is identical in each of them."""
         if self.size == 1:
             return value
         total = torch.tensor(value, dtype=torch.float64)
@@ -91,7 +83,6 @@ class ProcessGroup:
         return total.item()
 
     def wait(self) -> None:
-        """Wait until all processes have called this."""
         # Not a barrier, which would run on the GPUs.
         self.sum(0.0)
 
@@ -112,14 +103,7 @@ class ProcessGroup:
 
 
 def join_group(rank: int, size: int, *, port: int, device: str) -> ProcessGroup:
-    """Join the process group of this machine. Each process calls this once.
-
-    Args:
-        port: Port of the `TCPStore` of the parent process.
-
-    Raises:
-        torch.distributed.DistError: The parent process has ended.
-    """
+    """Join the process group of this machine through the parent's `TCPStore` at `port`."""
     store = TCPStore("localhost", port, is_master=False, timeout=_CONNECT_TIMEOUT)
     kind = torch.device(device).type
     if kind == "cuda":

@@ -14,10 +14,8 @@ _PATIENCE = 3
 class DevelopmentLoss:
     """Mean losses of the development texts, in nats per token.
 
-    Attributes:
-        with_calls: Loss of the texts with calls; tokens are weighted as in training.
-        without_calls: Loss of the same texts without calls.
-        calls: Loss of the calls only, up to their arrows; None if no text has a call.
+    `with_calls` weighs tokens as in training. `calls` covers only calls up to their arrows; it is
+    None if no text has a call.
     """
 
     with_calls: float
@@ -26,7 +24,6 @@ class DevelopmentLoss:
 
     @property
     def mean(self) -> float:
-        """Mean of the losses with and without calls."""
         return (self.with_calls + self.without_calls) / 2
 
     @property
@@ -40,15 +37,9 @@ class DevelopmentLoss:
 class StepReport:
     """Result of one optimiser step.
 
-    The development values are measured after the step; they are None if nothing was measured.
-
-    Attributes:
-        step: Number of the step, from 1.
-        loss: Mean training loss of the batch before the step, in nats per token.
-        tokens: Number of tokens trained on so far, including this step.
-        development_perplexity: Perplexity of the texts without calls.
-        development_loss: `DevelopmentLoss.mean`.
-        call_loss: `DevelopmentLoss.calls`; also None if the texts have no calls.
+    The loss is that of the batch before the step, in nats per token. `tokens` counts all tokens
+    trained on so far. Development values are from after the step; they are None if none were
+    measured.
     """
 
     step: int
@@ -66,8 +57,7 @@ def candidates(history: Iterable[StepReport]) -> list[StepReport]:
     The best measurement has the lowest call loss among those whose perplexity is at most 5 % above
     the lowest. The call loss decides because a model learns late what to ask, and calls have too
     few tokens to influence the loss of all tokens. Without calls, that loss decides. The earliest
-    wins a tie. A later, lower perplexity can still exclude the best so far; the others are kept as
-    candidates for that case.
+    wins a tie. A later, lower perplexity can still exclude the best measurement so far.
     """
     measured = [
         (step.development_perplexity, loss if step.call_loss is None else step.call_loss, step)
@@ -86,14 +76,7 @@ def candidates(history: Iterable[StepReport]) -> list[StepReport]:
 
 @dataclass(slots=True)
 class Progress:
-    """State of a run other than weights and optimiser moments.
-
-    Attributes:
-        base: Losses before the first step.
-        seconds: Time spent so far, including interrupted runs.
-        trial: Losses after the last step of a learning-rate trial. The history has them only if
-            a measurement was scheduled at that step.
-    """
+    """State of a run besides weights and moments; `seconds` includes interrupted runs."""
 
     base: DevelopmentLoss
     seconds: float = 0.0
@@ -120,7 +103,6 @@ class Progress:
 
     @property
     def best(self) -> StepReport:
-        """The best measurement. There is one at the end of a run: the last step is measured."""
         return candidates(self.history)[0]
 
     def is_over(self, steps: int) -> bool:
@@ -142,13 +124,7 @@ def rises(before: float, after: float) -> bool:
 
 
 def perplexity_rise(before: float, after: float, *, of: str) -> str | None:
-    """Return a warning if perplexity rose by more than 5 %, else None.
-
-    Args:
-        before: Perplexity before training, with calls disabled.
-        after: Perplexity after training, with calls disabled.
-        of: The measured texts, such as `the development texts`.
-    """
+    """Return a warning if perplexity without calls rose by more than 5 %, else None."""
     if not rises(before, after):
         return None
     rise = after / before - 1

@@ -55,22 +55,14 @@ def words_of(text: str) -> list[str]:
     """Return the words of a text in lower case, without punctuation.
 
     Example:
-        >>> words_of("“What has KEYS?” — 1,024 doors…")
-        ['what', 'has', 'keys', '1', '024', 'doors']
-        >>> words_of("谁写了 दिल्ली?")
-        ['谁', '写', '了', 'दिल्ली']
+        >>> words_of("“What has KEYS?” 谁写了")
+        ['what', 'has', 'keys', '谁', '写', '了']
     """
     return _WORD.findall(unicodedata.normalize("NFKC", text).lower())
 
 
 def spelling_variants(text: str) -> list[list[str]]:
-    """Return the distinct word lists of a text with apostrophes and hyphens as blanks or removed.
-
-    Example:
-        >>> spelling_variants("It's well-known.")
-        [['it', 's', 'well', 'known'], ['it', 's', 'wellknown'], ['its', 'well', 'known'], \
-['its', 'wellknown']]
-    """
+    """Return the distinct word lists of a text: apostrophes and hyphens become blanks or vanish."""
     text = _BLANK_BEFORE_ENDING.sub("", text.translate(_PUNCTUATION_VARIANTS))
     texts = (
         _HYPHENS.sub(hyphen, _APOSTROPHES.sub(apostrophe, text))
@@ -81,17 +73,10 @@ def spelling_variants(text: str) -> list[list[str]]:
 
 
 class NgramIndex:
-    """Word n-grams of held-out texts, each with the name of its set, such as a benchmark.
+    """Word n-grams of held-out texts, with the name of the set they come from.
 
-    The index stores 8-byte digests. Among a hundred million n-grams, the probability of any
-    collision is below 0.1 %, and a collision only drops one training text too many.
-
-    Example:
-        >>> index = NgramIndex()
-        >>> index.add_question("riddles", "What has keys but opens no door?")
-        >>> index.first_overlap('He asked: "What has KEYS but opens no door?"')
-        ('riddles', 'what has keys but opens no door')
-        >>> index.first_overlap("What has keys, then?")
+    Stores 8-byte digests. Among a hundred million n-grams, the probability of any collision is
+    below 0.1 %, and a collision only excludes one training text too many.
     """
 
     def __init__(self, n: int = 13):
@@ -102,7 +87,7 @@ class NgramIndex:
         self._lengths: defaultdict[str, set[int]] = defaultdict(set)
 
     def add(self, name: str, text: str) -> None:
-        """Add the n-grams of one held-out text.
+        """Add the n-grams of a held-out text.
 
         A text of fewer than `n` words overlaps only with a text of exactly these words. Otherwise a
         held-out page "Contact us" would exclude every text that contains these two words.
@@ -114,10 +99,10 @@ class NgramIndex:
                 self._name_of_run.setdefault(_digest(words[start : start + self._n]), name)
 
     def add_question(self, name: str, text: str) -> None:
-        """Add the question or statement of a benchmark item, without its task prompt.
+        """Add a benchmark's question, without its task prompt.
 
         Unlike with `add`, a question of 2 to `n` - 1 words also overlaps with every text that
-        contains it, unless it consists of common English words only, such as "Who is it?".
+        contains it, unless all of its words are common, as in "Who is it?".
         """
         self.add(name, text)
         for words in spelling_variants(text):
@@ -126,10 +111,7 @@ class NgramIndex:
                 self._name_of_run.setdefault(_digest(words), name)
 
     def first_overlap(self, text: str) -> tuple[str, str] | None:
-        """Return the held-out set and the words of the first overlap, or None if there is none.
-
-        Words that occur in several sets are attributed to the set that was added first.
-        """
+        """Return the name of a held-out set and the words of the first overlap, if there is one."""
         overlaps = (self._first_overlap_of(words) for words in spelling_variants(text))
         return next(filter(None, overlaps), None)
 
@@ -151,17 +133,9 @@ def _digest(words: list[str]) -> bytes:
 
 
 class NearDuplicateIndex:
-    """Texts whose pairwise Jaccard similarity is below `similarity`, which lies in (0, 1].
+    """Texts whose pairwise Jaccard similarity of five-word shingles is below `similarity`.
 
-    The similarity compares sets of five-word shingles. A shorter text is one shingle. A text of
-    700 words takes about 20 KB of memory.
-
-    Example:
-        >>> index = NearDuplicateIndex(similarity=0.5)
-        >>> index.find_or_add("a", "One two three four five six seven eight nine.")
-        >>> index.find_or_add("b", "One two three four five six seven eight, nine ten")
-        ('a', 0.8333333333333334)
-        >>> index.find_or_add("c", "One two three. Four five six! Nine?")
+    A text of 700 words takes about 20 KB. The similarity lies in (0, 1].
     """
 
     def __init__(self, similarity: float):
@@ -174,10 +148,7 @@ class NearDuplicateIndex:
         self._shingles: list[np.ndarray] = []
 
     def find_or_add(self, key: Any, text: str) -> tuple[Any, float] | None:
-        """Return the key of the most similar text and its similarity, or None.
-
-        If no text is similar enough, this text is added, unless it has no words.
-        """
+        """Return key and similarity of the most similar text, or add this text and return None."""
         shingles = _shingles(text)
         if not shingles.size:
             return None
@@ -198,11 +169,7 @@ class NearDuplicateIndex:
 
 
 def _bands(similarity: float) -> tuple[int, int]:
-    """Return the number of LSH bands and the rows per band: the longest bands that miss few pairs.
-
-    A pair becomes a candidate if all rows of a band agree; each row agrees with probability
-    `similarity`. Longer bands yield fewer candidates but miss more pairs.
-    """
+    """Return number and size of the LSH bands: the largest size that misses few pairs."""
     return next(
         (_PERMUTATIONS // rows, rows)
         for rows in range(_PERMUTATIONS // 2, 0, -1)
@@ -211,7 +178,6 @@ def _bands(similarity: float) -> tuple[int, int]:
 
 
 def _shingles(text: str) -> np.ndarray:
-    """Return the sorted, distinct 64-bit hashes of the shingles of a text."""
     words = np.array([_number(word) for word in words_of(text)], dtype=np.uint64)
     sequences = max(len(words) - _SHINGLE_WORDS, 0) + 1
     numbers = np.zeros(sequences if len(words) else 0, dtype=np.uint64)

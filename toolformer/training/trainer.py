@@ -35,18 +35,6 @@ _ADAM_BETAS = (0.9, 0.999)
 
 
 class Trainer:
-    """Model, optimiser and rows of one process.
-
-    Args:
-        job: The training, the same in all processes of the group.
-        device: Device of this process; by default that of the job.
-        group: Group of processes; by default only this process.
-
-    Raises:
-        TrainingError: A row is longer than the context of the model.
-        ModelNotFoundError: The base directory holds no usable model.
-    """
-
     def __init__(
         self, job: TrainingJob, *, device: str | None = None, group: ProcessGroup | None = None
     ):
@@ -94,16 +82,9 @@ class Trainer:
             }
 
     def run(self, state: TrainingState, report: Callable[[StepReport], None]) -> Progress:
-        """Run the remaining steps, or fewer if training stops early.
+        """Run the remaining steps of an unfinished run, or fewer if training stops early.
 
-        Args:
-            state: State of an unfinished run, created with the same group.
-            report: Called after every step, and at first for the steps of an interrupted run.
-
-        Raises:
-            DivergedError: A loss is not finite.
-            TrainingError: The disk is full.
-            CheckpointError: The saved state is damaged.
+        `report` is called after every step, and at first for the steps of an interrupted run.
         """
         job, began = self._job, time.monotonic()
         progress = state.load_progress()
@@ -222,10 +203,7 @@ class Trainer:
         ]
 
     def _micro_batches(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Return this process's micro-batches, padded with empty ones to the count of the others.
-
-        All processes must run equally many forward passes.
-        """
+        """Return this process's micro-batches, with empty ones if other processes have more."""
         plans = [
             micro_batches(lengths, process, self._group.size, self._settings.micro_batch_tokens)
             for process in range(self._group.size)
@@ -261,13 +239,9 @@ class Trainer:
 def micro_batches(
     lengths: Sequence[int], process: int, processes: int, token_budget: int
 ) -> list[list[int]]:
-    """Return the micro-batches of one process as indices into `lengths`.
+    """Return the micro-batches of one process (from 0) as indices into `lengths`.
 
     Rows are dealt to the processes from longest to shortest, so each gets about as many tokens.
-
-    Args:
-        lengths: Number of tokens of each row of the whole batch.
-        process: Number of the process, from 0.
 
     Example:
         >>> micro_batches([9, 4, 4, 8], 0, 2, token_budget=8)

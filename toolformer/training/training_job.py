@@ -26,23 +26,17 @@ _RECORDED = (
 class TrainingJob:
     """Finetuning run to start or resume. Empty rows are dropped.
 
+    `steps`, `learning_rate` and `precision` override the values in `settings`. Trained weights are
+    float32 whatever the precision; the frozen weights of a LoRA run are not. Several processes use
+    the CUDA devices from number 0.
+
     Attributes:
-        base: Directory of the base model.
-        settings: Settings of the run. `steps`, `learning_rate` and `precision` override its own.
-        learning_rate: Learning rate after the warm-up; it stays constant from then on.
-        precision: Precision of the computation, `float32` or `bfloat16` (autocast). Trained weights
-            are always float32; the frozen weights of a LoRA run have this precision.
         bos_token: Text of the token before every row; None uses the same token as scoring.
-        device: `cpu` or a CUDA device. Several processes use the CUDA devices from number 0.
-        fingerprint: Fingerprint of base model, parameters and the inputs of the rows, recorded in
-            the model's `toolformer.json`. A state with another fingerprint or other rows is not
-            resumed.
+        fingerprint: Fingerprint of base model, parameters and the inputs of the rows. A state with
+            another fingerprint or other rows is not resumed.
         base_loss: Losses of the base model; None measures them first.
         trial_steps: Number of steps after which training stops if the perplexity without calls is
             more than 5 % above the base model's; None if the run is not a learning-rate trial.
-
-    Raises:
-        TrainingError: There is nothing to train or measure on, or a package is missing.
     """
 
     base: Path

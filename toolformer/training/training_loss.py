@@ -26,7 +26,6 @@ def token_weights(row: TrainingRow, weights: LossWeightsSettings) -> list[float]
 
 
 def total_weight(rows: Sequence[TrainingRow], weights: LossWeightsSettings) -> float:
-    """Return the sum of the weights of all tokens."""
     by_kind = [*enumerate(_by_kind(weights))]
     return sum(row.kinds.count(kind) * weight for row in rows for kind, weight in by_kind)
 
@@ -47,14 +46,9 @@ def add_gradient(
 ) -> float:
     """Accumulate the gradient of a micro-batch and return its share of the batch's mean loss.
 
-    The loss is in nats per token. Each row is fed after a beginning-of-sequence token.
-
-    Args:
-        model: A model with float32 weights.
-        batch_weight: Total weight of all tokens of the batch. Losses are divided by it, so those
-            of the micro-batches add up to the mean loss of the batch.
-        precision: `float32` or `bfloat16`.
-        with_full_weights: Runs the forward pass while this process has the full weights.
+    The loss is in nats per token. Losses are divided by `batch_weight`, the total weight of all
+    tokens of the batch, so those of the micro-batches add up to the mean loss of the batch.
+    `with_full_weights` runs the forward pass while this process has the full weights.
     """
 
     def forward() -> tuple[Tensor, Tensor, float]:

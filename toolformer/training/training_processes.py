@@ -33,13 +33,7 @@ _SECONDS_TO_END = 5.0
 def train_job(job: TrainingJob, report: Callable[[StepReport], None]) -> Progress:
     """Train a job, from its saved state if there is one.
 
-    Args:
-        job: The training to run or resume.
-        report: Called after every step, and at first for the steps of an interrupted run.
-
-    Raises:
-        TrainingError: A process ended, or there are fewer devices than processes.
-        ToolformerError: See `finetune`.
+    `report` is called after every step, and at first for the steps of an interrupted run.
     """
     state = TrainingState(job.state_folder, fingerprint=job.digest)
     progress = state.load_progress()

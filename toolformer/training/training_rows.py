@@ -14,11 +14,10 @@ TEXT, CALL, TOOL, RESULT, PROMPT = range(5)
 
 @dataclass(frozen=True, slots=True)
 class TrainingRow:
-    """One training sequence.
+    """One training sequence without its beginning-of-sequence token.
 
     Attributes:
-        ids: Token ids without the beginning-of-sequence token. `training_row` stores them in an
-            `array`, which takes a tenth of the memory of a list.
+        ids: Token ids, in an `array` because a list would take ten times the memory.
         kinds: Kind of each token: `TEXT`; `CALL`, a call up to its arrow; `TOOL`, the tool's name
             in a call; `RESULT`, the result and the closing bracket, which the model never
             generates; `PROMPT`, a chat up to the answer, which has no weight in the loss.
@@ -30,12 +29,7 @@ class TrainingRow:
 
 @dataclass(frozen=True, slots=True)
 class DevelopmentRows:
-    """Rows of the held-out development texts.
-
-    Attributes:
-        with_calls: Rows in the form that the variant is trained on.
-        without_calls: Rows of the same texts without calls, in the same order.
-    """
+    """Rows of the same held-out texts, with the calls of the variant and without calls."""
 
     with_calls: Sequence[TrainingRow]
     without_calls: Sequence[TrainingRow]
@@ -49,11 +43,6 @@ def kept_tokens(segments: Sequence[Segment], *, max_tokens: int) -> range | None
     model learns what the result is good for, and half for text before it. Returns None if no call
     fits together with a token after it. `max_tokens` includes calls but not the
     beginning-of-sequence token.
-
-    Example:
-        >>> text = [Segment([token], None) for token in (1, 2, 3, 4, 5)]
-        >>> kept_tokens(text[:3] + [Segment([70, 71, 72], 2)] + text[3:], max_tokens=5)
-        range(2, 4)
     """
     lengths = [len(segment.ids) for segment in segments]
     calls = [index for index, segment in enumerate(segments) if segment.request_length is not None]
@@ -83,11 +72,8 @@ def training_row(
 ) -> TrainingRow:
     """Return the row of a range of a text's tokens, with the calls before each of them.
 
-    Args:
-        tokens: Result of `kept_tokens`, possibly for the same text with other calls. A row that is
-            then too long is truncated between segments.
-        max_tokens: Maximum length of the row, without the beginning-of-sequence token.
-        context: Tokens before the text.
+    `tokens` may come from the same text with other calls. A row that is then too long is truncated
+    between segments.
     """
     ids = list(context)
     kinds = bytearray([context_kind] * len(ids))
@@ -110,7 +96,6 @@ def training_row(
 
 
 def _end(lengths: Sequence[int], start: int, max_tokens: int) -> int:
-    """Return the first segment that no longer fits into a row that begins at `start`."""
     tokens = 0
     for index in range(start, len(lengths)):
         tokens += lengths[index]
@@ -133,7 +118,6 @@ def batch_rows(rows: int, *, batch_size: int, step: int, seed: int) -> list[int]
     """Return the indices of the rows of an optimiser step, which is counted from 1.
 
     Each epoch shuffles the rows anew, and batches cross epoch boundaries, so every batch is full.
-    The result depends only on the arguments, so a resumed run sees the same rows.
     """
     numbers = range((step - 1) * batch_size, step * batch_size)
     epochs_and_indices = (divmod(number, rows) for number in numbers)

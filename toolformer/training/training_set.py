@@ -36,13 +36,9 @@ def text_in_context(context: str | None, text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class AugmentedText:
-    """Window of C, or of C* with its kept calls stored separately.
+    """Window of C, or of C* with its kept calls from left to right, at most one per position.
 
-    Attributes:
-        window_index: Number of the window within its document, from 0.
-        text: Characters of the window, without calls.
-        calls: Kept calls from left to right, at most one per position; empty in a plain window.
-        context: Text that training prepends to the document; None for all windows but the first.
+    Only the first window of a document has a `context`, which training prepends.
     """
 
     document_id: str
@@ -55,7 +51,6 @@ class AugmentedText:
 
     @property
     def key(self) -> WindowKey:
-        """Key of the window, equal in all rounds."""
         return self.document_id, self.window_index
 
     @property
@@ -65,15 +60,9 @@ class AugmentedText:
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """Text that is excluded from training, and the reason.
+    """Text that is excluded from training, and the reason (one of the four constants above).
 
-    Attributes:
-        reason: One of the four constants above.
-        held_out_set: Name of the benchmark or other held-out set (`SHARES_NGRAM`).
-        shared_ngram: Words shared with that set.
-        similar_to: Text that it duplicates (`DUPLICATE_TEXT`, `NEAR_DUPLICATE`). That text passed
-            the filter but may later be over the cap.
-        similarity: Jaccard similarity to that text (`NEAR_DUPLICATE`).
+    The text in `similar_to` passed the filter but may itself be over the cap.
     """
 
     text: AugmentedText
@@ -92,8 +81,7 @@ class Exclusion:
 class TrainingTextFilter:
     """Excludes texts that overlap with held-out texts or duplicate an accepted text.
 
-    Accepted texts are remembered, to compare later ones with them. If `near_duplicate_similarity`
-    is None, near duplicates are accepted (see `NearDuplicateIndex`).
+    If `near_duplicate_similarity` is None, near duplicates are accepted.
     """
 
     def __init__(self, held_out: NgramIndex, *, near_duplicate_similarity: float | None):
@@ -130,15 +118,7 @@ class TrainingTextFilter:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """Texts that a model is finetuned and measured on.
-
-    Attributes:
-        train: Training texts, ordered by document and window.
-        development: Texts for the development perplexity, in the same order. No document has
-            windows in both sets.
-        exclusions: Excluded texts in the order of their exclusion.
-        without_call: Number of texts without a call, which do not belong to C*.
-    """
+    """Training and development texts, ordered by document and window. The two share no document."""
 
     train: tuple[AugmentedText, ...]
     development: tuple[AugmentedText, ...]
@@ -154,23 +134,17 @@ def build_training_set(
     seed: int,
     text_filter: TrainingTextFilter,
 ) -> TrainingSet:
-    """Select the training and development texts.
+    """Select the training and development texts from C* of all shards.
 
     Texts without a call, duplicates, overlaps with held-out texts and near duplicates are removed
     first. Then whole documents are split off for development, and the rest is capped per tool. The
     development set therefore depends on neither cap nor seed, so perplexities of different runs are
-    comparable.
+    comparable. If possible, both sets get at least one document.
 
     The cap counts texts with a kept call of the tool, in a random order given by the seed. A text
     is removed only if all of its tools are at the cap, so rare tools lose nothing to common ones,
     and a common tool can exceed the cap. The paper caps at 25,000 texts per tool (§4.1); the order
     and the split are our choice.
-
-    Args:
-        texts: C* of all shards. The first of several duplicates is kept.
-        development_share: Share of the documents for development, in [0, 1). If it is above 0 and
-            there are at least two documents, both sets get at least one.
-        text_filter: Filter, which then remembers all accepted texts.
     """
     with_calls = [text for text in texts if text.calls]
     exclusions: list[Exclusion] = []
@@ -199,15 +173,9 @@ def draw_plain_windows(
 ) -> tuple[list[AugmentedText], list[Exclusion]]:
     """Draw plain windows uniformly at random, and return them and the excluded ones.
 
-    Returns `wanted` windows, or fewer if the corpus has fewer, in the order in which they were
-    drawn. Only a random share of the documents of a large corpus is cut into windows. Development
-    documents are never drawn from.
-
-    Args:
-        windows: Returns the windows without calls of all documents that its argument accepts;
-            called again with a larger share of the documents if those are too few.
-        development_documents: Documents that `build_training_set` split off.
-        text_filter: Filter that already knows the texts with calls.
+    Returns fewer than `wanted` windows only if the corpus has fewer. `windows` is called with a
+    predicate that accepts a share of the documents, and called again if that share was too small.
+    Development documents are never drawn from.
     """
     texts: list[AugmentedText] = []
     exclusions: list[Exclusion] = []
@@ -272,7 +240,6 @@ def _development_documents(documents: set[str], share: float) -> set[str]:
 def _capped(
     texts: Sequence[AugmentedText], cap: int, seed: int
 ) -> tuple[list[AugmentedText], list[AugmentedText]]:
-    """Return the texts that stay under the cap and those that do not."""
     counts: Counter[str] = Counter()
     kept: list[AugmentedText] = []
     over_cap: list[AugmentedText] = []

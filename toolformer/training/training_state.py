@@ -42,9 +42,6 @@ class TrainingState:
 
     If several processes train, each creates its own instance, and all of them must call the methods
     that save or restore. Files that this class did not write are never removed.
-
-    Raises:
-        TrainingError: The folder cannot be written.
     """
 
     def __init__(self, folder: Path, *, fingerprint: str, group: ProcessGroup | None = None):
@@ -65,16 +62,11 @@ class TrainingState:
                 write_whole(marker, fingerprint)
 
     def remove_leftovers(self) -> None:
-        """Remove temporary files of a killed process."""
         for leftover in (f"{_FINGERPRINT_FILE}.*.tmp", ".state-*.tmp", ".checkpoint-*.tmp"):
             _remove(self._folder.glob(leftover))
 
     def load_progress(self) -> Progress | None:
-        """Return the progress of the newest saved state, or None if nothing was saved.
-
-        Raises:
-            CheckpointError: The state is damaged.
-        """
+        """Return the progress of the newest saved state, or None if nothing was saved."""
         newest = max(self._folder.glob("state-*"), default=None)
         if newest is None:
             return None
@@ -88,11 +80,7 @@ class TrainingState:
     def restore(
         self, weights: Mapping[str, Tensor], optimizer: Optimizer, progress: Progress
     ) -> None:
-        """Load weights and optimiser moments from the state saved after `progress.step`.
-
-        Raises:
-            CheckpointError: The state is damaged or belongs to another model.
-        """
+        """Load weights and optimiser moments from the state saved after `progress.step`."""
         newest = self._state_after(progress.step)
         try:
             load_tensors(_tensors(weights, optimizer), newest, self._group)
@@ -102,15 +90,7 @@ class TrainingState:
             moments["step"].fill_(progress.step)
 
     def save(self, weights: Mapping[str, Tensor], optimizer: Optimizer, progress: Progress) -> None:
-        """Save everything that a run needs to resume after `progress.step`.
-
-        Args:
-            weights: The trained weights by name. Empty after the last step: only the progress is
-                needed then.
-
-        Raises:
-            TrainingError: The disk is full or not writable.
-        """
+        """Save what a run needs to resume after `progress.step`; at its end, without weights."""
         target = self._state_after(progress.step)
         # All processes write into the same folder. The first process creates it.
         temporary = target.with_name(f".{target.name}.tmp")
@@ -130,13 +110,7 @@ class TrainingState:
         """Save a checkpoint of the newest step and remove those that can no longer be the best.
 
         Candidates of the newest saved state are kept until the next state is saved, because a
-        killed run resumes from that state.
-
-        Args:
-            write: Writes the checkpoint into the given folder. Only the first process calls it.
-
-        Raises:
-            TrainingError: The disk is full or not writable.
+        killed run resumes from that state. Only the first process calls `write`.
         """
         if self._group.is_first:
             checkpoint = self.checkpoint(progress.step)
@@ -164,7 +138,6 @@ class TrainingState:
 
 
 def clear_state(folder: Path) -> None:
-    """Remove everything that `TrainingState` wrote into the folder."""
     (folder / _FINGERPRINT_FILE).unlink(missing_ok=True)
     _remove(folder.glob("state-*"))
     _remove(folder.glob("checkpoint-*"))
@@ -206,9 +179,6 @@ def save_tensors(tensors: Mapping[str, Tensor], folder: Path, group: ProcessGrou
 
     The file headers record which shard of which tensor a file holds. PyTorch's default format
     would add an index as a pickle, which can run code when it is loaded.
-
-    Raises:
-        OSError: A process could not write.
     """
     if not tensors:
         return
@@ -228,11 +198,7 @@ def save_tensors(tensors: Mapping[str, Tensor], folder: Path, group: ProcessGrou
 
 
 def load_tensors(tensors: Mapping[str, Tensor], folder: Path, group: ProcessGroup) -> None:
-    """Load tensors in place, whatever their sharding. Every process of the group must call this.
-
-    Raises:
-        OSError: A file cannot be read, or lacks a tensor of the expected name and shape.
-    """
+    """Load tensors in place, whatever their sharding. Every process of the group must call this."""
     reader = HuggingFaceStorageReader(str(folder))
     with _error_of_the_process_that_failed():
         load(dict(tensors), storage_reader=reader, no_dist=group.size == 1)

@@ -18,12 +18,9 @@ _MAX_EXCERPT = 60
 
 @dataclass(frozen=True, slots=True)
 class TextWithCalls:
-    """A text to train on.
+    """Text to train on, with its calls in C* (at most one per position).
 
     Attributes:
-        text: The text without calls.
-        context: Context before the text, if any.
-        kept: Calls of the text in C*, at most one per position.
         is_behind: Whether other text precedes it in its document.
         chat_draw: Result of `Chats.draw`; None if the text is not written as a chat.
     """
@@ -37,13 +34,9 @@ class TextWithCalls:
 
 @dataclass(frozen=True, slots=True)
 class VariantRows:
-    """Training rows of one variant.
+    """Training rows of one variant, in the order of their texts.
 
-    Attributes:
-        rows: Rows in the order of their texts. All variants have rows of the same texts.
-        calls: Number of calls in the rows, by tool.
-        texts_without_row: Number of texts of which no kept call fits into a row.
-        chats: Number of rows that are chats.
+    All variants have rows of the same texts, and none of a text whose kept calls do not fit.
     """
 
     rows: tuple[TrainingRow, ...]
@@ -61,22 +54,15 @@ def variant_rows(
     seed: int,
     chats: Chats | None = None,
 ) -> VariantRows:
-    """Return the rows of a variant.
+    """Return the rows of a variant, of at most `max_tokens` tokens including the start token.
 
     The calls in C* decide for every variant which part of a long text is kept and where the answer
     of a chat begins. A row that becomes longer with other calls is truncated at its end. A context
     gets the room that the longest row of any variant leaves; a longer context loses its beginning.
-    A row that begins within its text has no context, since the two would not be adjacent.
-
-    Args:
-        max_tokens: Maximum length of a row, including the beginning-of-sequence token.
-        chats: Writes the texts with a `chat_draw` as chats, unless the question would be empty or
-            would not fit into the row of some variant. None writes no chats.
-
-    Raises:
-        ToolformerError: Calls have positions in the tokens of another vocabulary.
+    A row that begins within its text has no context, since the two would not be adjacent. A text
+    with a `chat_draw` becomes a chat unless the question would be empty or would not fit.
     """
-    # One token is the beginning-of-sequence token.
+    # Leave room for the beginning-of-sequence token.
     length = max_tokens - 1
     own_calls = calls_of_variant(texts, variant, seed=seed)
     # The calls of the other variants only matter for the room that a context or question gets.
@@ -113,12 +99,7 @@ def variant_rows(
 
 @dataclass(frozen=True, slots=True)
 class _TokenisedText:
-    """A text as token ids, with the calls that each variant inserts into it.
-
-    Attributes:
-        max_length: Maximum length of a row, without the beginning-of-sequence token.
-        calls_by_variant: Calls of each variant; empty if nothing has to leave room for them.
-    """
+    """Text as token ids, with the calls of each variant; `max_length` is that of its row."""
 
     tokenizer: Tokenizer
     ids: Sequence[int]
@@ -171,7 +152,6 @@ def _chat(
 def calls_of_variant(
     texts: Sequence[TextWithCalls], variant: str, *, seed: int
 ) -> list[tuple[KeptCall, ...]]:
-    """Return the calls of each text that a variant is trained on."""
     if variant == PLAIN:
         return [() for _ in texts]
     if variant == SHUFFLED:
