@@ -1,1 +1,1 @@
-"""Benchmarks: prompts, questions and scoring rules (paper §4.2–4.3)."""
+"""Benchmarks, scoring rules and confidence intervals (paper §4.2–4.3)."""

@@ -1,4 +1,4 @@
-"""The templates of DATESET in our own words, their options and the answers to a filled one."""
+"""Defines the question templates of DATESET in our own words, with options and answers."""
 
 import datetime
 from collections.abc import Callable, Iterable, Mapping
@@ -13,15 +13,15 @@ from toolformer.base.constants import MONTHS, WEEKDAYS
 Unit = Literal["days", "weeks", "months", "years"]
 DatePart = Literal["weekday", "day_of_month", "month", "year"]
 
-# Of a month that is too short for the day, its end counts.
+# `relativedelta` clips the day to the end of a shorter month.
 UNITS: Mapping[Unit, relativedelta] = {
     "days": relativedelta(days=1),
     "weeks": relativedelta(weeks=1),
     "months": relativedelta(months=1),
     "years": relativedelta(years=1),
 }
-# Federal holidays that bear one name in all years of the range; Juneteenth is one since 2021 only.
-# The thirds of the year are our way to fill nine combinations and to spread the holidays.
+# Federal holidays with the same name in all years of the range; Juneteenth exists only since 2021.
+# Splitting the year into thirds is our way to get nine combinations and to spread the holidays.
 HOLIDAYS = {
     "january_to_april": ("New Year's Day", "Martin Luther King Jr. Day", "Washington's Birthday"),
     "may_to_august": ("Memorial Day", "Independence Day"),
@@ -52,7 +52,7 @@ _DIRECTIONS = ("past", "future")
 
 
 class Moment(NamedTuple):
-    """A presumed current date with one date before and one after it."""
+    """Presumed current date with one date before and one date after it."""
 
     current: datetime.date
     past: datetime.date
@@ -60,17 +60,17 @@ class Moment(NamedTuple):
 
 
 class Query(NamedTuple):
-    """A filled template and its accepted answers."""
+    """Filled template and its accepted answers."""
 
     question: str
     gold: tuple[str, ...]
 
 
 class Combination(NamedTuple):
-    """One kind of question with its options chosen.
+    """Kind of question with chosen options.
 
-    `build` takes a moment, the number of the query within the combination (free choices alternate
-    with it) and the options; it gives None where the moment does not fit.
+    `build` takes a moment, the number of the query within the combination, which varies free
+    choices, and the options. It returns None if the moment does not fit.
     """
 
     kind: str
@@ -79,7 +79,6 @@ class Combination(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Kind and options, joined by hyphens."""
         return "-".join((self.kind, *self.options))
 
 
@@ -93,8 +92,8 @@ def _ask_day_distance(moment: Moment, _number: int, direction: str) -> Query:
 
 
 def _ask_past_part(moment: Moment, number: int, part: DatePart) -> Query:
-    # The distance is that of the past date in whole units, so the date asked for may be later.
-    # Days always fit, since the past date is at least one day ago.
+    # The distance to the past date is rounded down to whole units, so the date that is asked for
+    # may be later. Days always fit, since the past date is at least one day ago.
     units, first = tuple(UNITS), number % len(UNITS)
     steps = (_step_back(moment, unit) for unit in units[first:] + units[:first])
     distance, day = next(step for step in steps if step is not None)
@@ -106,7 +105,7 @@ def _step_back(moment: Moment, unit: Unit) -> tuple[str, datetime.date] | None:
     if count == 0:
         return None
     day = moment.current - count * UNITS[unit]
-    # One month before 31 March is a matter of taste, so such distances are not asked for.
+    # "One month before 31 March" is ambiguous, so such distances are not asked for.
     if unit in ("months", "years") and day.day != moment.current.day:
         return None
     return _counted(count, unit), day
@@ -160,12 +159,11 @@ def _counted(count: int, unit: Unit) -> str:
 
 
 def written_date(day: datetime.date) -> str:
-    """Return a date as the calendar tool writes it, without the weekday: `May 3, 2024`."""
+    """Return a date like the calendar tool, but without the weekday: `May 3, 2024`."""
     return f"{MONTHS[day.month - 1]} {day.day}, {day.year}"
 
 
 def whole_units(unit: Unit, earlier: datetime.date, later: datetime.date) -> int:
-    """Return the whole days, weeks, months or years between two dates, rounded down."""
     if unit == "days":
         return (later - earlier).days
     if unit == "weeks":
@@ -175,7 +173,6 @@ def whole_units(unit: Unit, earlier: datetime.date, later: datetime.date) -> int
 
 
 def part_answers(day: datetime.date, part: DatePart) -> tuple[str, ...]:
-    """Return the accepted names of a part of a date; of a day of the month `3` and `3rd`."""
     match part:
         case "weekday":
             return (WEEKDAYS[day.weekday()],)
@@ -188,13 +185,13 @@ def part_answers(day: datetime.date, part: DatePart) -> tuple[str, ...]:
 
 
 def number_answers(number: int) -> tuple[str, ...]:
-    """Return a number in digits, from 1,000 on with and without comma."""
+    """Return the number without and, from 1,000, with a thousands separator."""
     return tuple(dict.fromkeys((str(number), f"{number:,}")))
 
 
 @lru_cache(maxsize=64)
 def holiday_dates(year: int) -> Mapping[str, datetime.date]:
-    """Return the dates of `HOLIDAYS`: the days themselves, even if a weekend moves the day off."""
+    """Return the dates of `HOLIDAYS`, ignoring substitute days for holidays on weekends."""
     import holidays
 
     calendar = holidays.country_holidays("US", years=year, observed=False, language="en_US")

@@ -1,8 +1,8 @@
-"""How sure a score is: 95 % intervals, and paired differences with a test.
+"""Computes 95 % intervals of scores, and paired differences with significance tests.
 
-The paper gives no intervals and no tests; the methods are those of Wilson (1927), Efron (1979),
-McNemar (1947) and Fisher (1935). Nothing is corrected for many comparisons. Items count as
-independent of each other, so that windows of one long text make intervals a little too narrow.
+The paper reports neither. The methods are those of Wilson (1927), Efron (1979), McNemar (1947) and
+Fisher (1935), without correction for multiple comparisons. Items are assumed to be independent, so
+the intervals are slightly too narrow if items are windows of the same text.
 """
 
 import math
@@ -17,16 +17,16 @@ Metric: TypeAlias = Literal["accuracy", "perplexity"]
 Values: TypeAlias = Sequence[float] | np.ndarray
 
 CONFIDENCE_LEVEL = 0.95
-# One less than a round number: with the observed value added, shares come out in ten thousandths.
+# Together with the observed value there are 10,000 values, so p-values are round.
 RESAMPLES = 9_999
 
-# Random numbers that are held at once: 2 MiB in each array, whatever the number of items.
+# Maximum number of random values per array, which takes 2 MiB.
 _BATCH_VALUES = 2**18
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreInterval:
-    """A score (share of correct items, or perplexity) with the bounds of its 95 % interval."""
+    """Score (share of correct items, or perplexity) and its 95 % interval."""
 
     score: float
     low: float
@@ -35,14 +35,11 @@ class ScoreInterval:
 
 @dataclass(frozen=True, slots=True)
 class PairedDifference:
-    """The difference between two models or modes on the same items.
+    """Difference between two models or modes on the same items, with its 95 % interval.
 
-    Attributes:
-        better, worse: Number of items on which the first is better, or worse.
-        difference: Score of the first minus score of the other, in the unit of the score. An
-            accuracy is better when it is positive, a perplexity when it is negative.
-        low, high: Bounds of the difference's 95 % interval.
-        p_value: Two-sided; how often chance alone would give a difference at least as large.
+    `difference` is the first score minus the other: positive accuracy differences and negative
+    perplexity differences are better. `better` and `worse` count items from the view of the first.
+    The p-value is two-sided.
     """
 
     items: int
@@ -55,31 +52,21 @@ class PairedDifference:
 
 
 def score_interval(scores: Values, weights: Values, *, metric: Metric, seed: int) -> ScoreInterval:
-    """Give the score of a model on a benchmark with its 95 % interval.
+    """Return the score of a model on a benchmark with its 95 % interval.
 
-    Accuracy has the interval of Wilson (1927), which is not empty where every item is wrong or
-    every item is right. Perplexity has the percentile interval of the bootstrap over items
-    (Efron, 1979); it is empty where all losses are the same.
+    Accuracy uses Wilson's interval, which has a positive width even if every item is right or
+    wrong. Perplexity uses the percentile bootstrap over items (Efron, 1979).
 
     Args:
-        scores: Scores of each item, shape (item,): 0 or 1 for accuracy, mean loss in nats per token
-            for perplexity.
-        weights: Weights of each item, shape (item,): the tokens for perplexity, all equal for
-            accuracy.
-        metric: What the scores are.
-        seed: Start of the random numbers; the same seed gives the same interval.
-
-    Example:
-        >>> interval = score_interval([1, 0, 0, 1], [1, 1, 1, 1], metric="accuracy", seed=0)
-        >>> print(f"{interval.score} ({interval.low:.2f} to {interval.high:.2f})")
-        0.5 (0.15 to 0.85)
+        scores: Score per item: 0 or 1 for accuracy, mean loss in nats per token for perplexity.
+        weights: Weight per item: number of tokens for perplexity, all equal for accuracy.
     """
     values, weighed = _arrays(scores, weights)
     if metric == "accuracy":
         return _wilson_interval(values)
     sums = (values * weighed, weighed)
     score = float(_perplexity(*sums, axis=-1))
-    # The bootstrap refuses a single item, and equal losses would leave it with rounding errors.
+    # SciPy's bootstrap rejects a single item, and equal losses would yield only rounding errors.
     if _is_constant(values):
         return ScoreInterval(score, score, score)
     return ScoreInterval(score, *_bootstrap_interval(sums, _perplexity, seed))
@@ -88,21 +75,12 @@ def score_interval(scores: Values, weights: Values, *, metric: Metric, seed: int
 def paired_difference(
     scores: Values, other_scores: Values, weights: Values, *, metric: Metric, seed: int
 ) -> PairedDifference:
-    """Compare two models, or two modes of one, item by item.
+    """Compare two models, or two modes of one model, item by item; see `score_interval`.
 
-    The interval is the percentile interval of the paired bootstrap (Efron, 1979); it is empty
-    where all items differ by the same. The test is that of McNemar (1947) in its exact form for
-    accuracy. For perplexity it is the sign-flip test of Fisher (1935) on the differences of the
-    losses, each times its tokens: exact for a few items, over random flips for more.
-
-    Exchanging the two negates difference and interval, and leaves the p-value. Scores of both are
-    given in the same order of items; the arguments are those of `score_interval`.
-
-    Example:
-        >>> with_calls, without = [1, 1, 1, 0], [1, 0, 0, 0]
-        >>> result = paired_difference(with_calls, without, [1] * 4, metric="accuracy", seed=0)
-        >>> result.difference, result.better, result.worse, result.p_value
-        (0.5, 2, 0, 0.5)
+    The interval is the percentile interval of the paired bootstrap (Efron, 1979). The test is the
+    exact form of McNemar's (1947) for accuracy. For perplexity it is Fisher's (1935) sign-flip test
+    on the loss differences times tokens: exact for few items, with random flips for more. Swapping
+    the two models negates difference and interval and keeps the p-value.
     """
     first, other, weighed = _arrays(scores, other_scores, weights)
     if metric == "accuracy":
@@ -111,7 +89,7 @@ def paired_difference(
 
 
 def _wilson_interval(scores: np.ndarray) -> ScoreInterval:
-    # Not the bootstrap: 0 right of 50 is 0 in every resample, which would claim certainty.
+    # With 0 of 50 items right, every bootstrap resample would be 0, which would suggest certainty.
     bounds = scipy.stats.binomtest(int(scores.sum()), scores.size).proportion_ci(
         confidence_level=CONFIDENCE_LEVEL, method="wilson"
     )
@@ -122,24 +100,24 @@ def _accuracy_difference(first: np.ndarray, other: np.ndarray, seed: int) -> Pai
     items = first.size
     better = int(np.count_nonzero(first > other))
     worse = int(np.count_nonzero(first < other))
-    # An item's difference is 1, 0 or -1. A resample of items is therefore known by how often each
-    # of the three occurs in it, and these counts are one draw from a multinomial distribution:
-    # the same bootstrap, without drawing the items one by one.
+    # An item's difference is 1, 0 or -1, so a resample is determined by the counts of these three
+    # values. Drawing the counts from a multinomial distribution is the same bootstrap as drawing
+    # the items one by one.
     more, fewer = max(better, worse), min(better, worse)
     counts = np.array([more, items - more - fewer, fewer])
     draws = np.random.default_rng(seed).multinomial(items, counts / items, size=RESAMPLES)
     differences = (draws[:, 0] - draws[:, 2]) / items
-    # The rarer kind stands last in the draw, so that exchanging the two gives the mirror image.
-    # Where neither is rarer the distribution is its own mirror image, and so must the draws be.
+    # The rarer value comes last in the draw, so that swapping the models mirrors the result. If
+    # neither is rarer, the distribution is symmetric, and the draws are made symmetric too.
     if better < worse:
         differences = -differences
     elif better == worse:
         differences = np.concatenate([differences, -differences])
     tail = (1 - CONFIDENCE_LEVEL) / 2
     low, high = np.quantile(differences, [tail, 1 - tail])
-    # Not the minus zero that a mirrored 0 is.
+    # Adding 0.0 turns a mirrored -0.0 into 0.0.
     low, high = float(low) + 0.0, float(high) + 0.0
-    # If the two never differ, nothing speaks against chance.
+    # Without any difference, chance is a sufficient explanation.
     p_value = scipy.stats.binomtest(better, better + worse).pvalue if better + worse else 1.0
     difference = (better - worse) / items
     return PairedDifference(items, better, worse, difference, low, high, float(p_value))
@@ -161,7 +139,7 @@ def _perplexity_difference(
 
 
 def _perplexity(loss_sums: np.ndarray, tokens: np.ndarray, axis: int) -> np.ndarray:
-    # Loss sums are in nats per item. The tokens are resampled with them, as they vary by item too.
+    # Tokens are resampled together with the loss sums (in nats), since they vary by item too.
     return np.exp(loss_sums.sum(axis=axis) / tokens.sum(axis=axis))
 
 
@@ -189,9 +167,9 @@ def _bootstrap_interval(
 
 
 def _sign_flip_p_value(differences: np.ndarray, seed: int) -> float:
-    # Flipping a zero changes nothing, as with the items on which McNemar's two agree.
+    # Flipping the sign of zero changes nothing. McNemar's test drops such items as well.
     differing = differences[differences != 0]
-    # One difference is as extreme as its opposite, which is all there is to compare it with.
+    # A single difference is exactly as extreme as its only alternative, the flipped one.
     if differing.size <= 1:
         return 1.0
     if differing.size <= math.log2(RESAMPLES):
@@ -204,8 +182,8 @@ def _sign_flip_p_value(differences: np.ndarray, seed: int) -> float:
     def flipped(size: tuple[int, int]) -> np.ndarray:
         return np.where(generator.integers(0, 2, size=size, dtype=bool), differing, -differing)
 
-    # Not `permutation_test`: with random flips it shuffles pairs one by one and goes through the
-    # items in Python, which is tens of times slower for 1,000 items and worse for more.
+    # `permutation_test` with random flips loops over the items in Python. For 1,000 items it is
+    # tens of times slower than this.
     random_flips = scipy.stats.monte_carlo_test(
         differing,
         flipped,

@@ -1,4 +1,4 @@
-"""How a model is used while it is measured (paper §4.2, §4.4, table 9)."""
+"""Defines the modes in which a model is evaluated (paper §4.2, §4.4, table 9)."""
 
 import json
 from dataclasses import dataclass
@@ -9,13 +9,10 @@ from toolformer.decoding.completions import BY_RANK_ALONE, MinCallProbability
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """One way of using a model, by its name in results.
+    """Way of using a model during evaluation.
 
-    Attributes:
-        call_top_k: k of the trigger; 0 disables calls.
-        without_tool: A tool that may not be called here, besides those that a benchmark blocks.
-        is_forced: Whether the model's own call opens, whatever its probability, at the one place
-            of its answer without calls where ` [` is likeliest.
+    A `call_top_k` of 0 disables calls. If `is_forced`, a call opens, whatever its probability, at
+    the position of the answer without calls where ` [` is most likely.
     """
 
     name: str
@@ -26,7 +23,6 @@ class Mode:
 
     @property
     def entries(self) -> dict[str, Any]:
-        """It and what opens its calls, as columns of `evaluation_results`."""
         least = self.min_call_probability.entries
         by_tool = least.pop("min_call_probability_by_tool")
         return {
@@ -38,7 +34,6 @@ class Mode:
 
     @property
     def is_disabled(self) -> bool:
-        """Whether no tool may be called."""
         return not self.call_top_k
 
 
@@ -47,5 +42,4 @@ ENABLED = "enabled"
 
 
 def enabled(call_top_k: int, min_call_probability: MinCallProbability = BY_RANK_ALONE) -> Mode:
-    """Calls as the settings want them."""
     return Mode(ENABLED, call_top_k, min_call_probability=min_call_probability)

@@ -1,7 +1,6 @@
-"""Scoring rules of the benchmarks: is a model's output counted as correct?
+"""Scores model outputs: decides whether an output counts as correct.
 
-The caller removes every call from the output first, so that the words of a call never count among
-the first words.
+The caller removes all calls from an output first, so their words are not among its first words.
 """
 
 import re
@@ -16,11 +15,11 @@ import regex
 from tools.numbers import NUMBER, START, NumberError, digits_of, plain, rounded
 
 NUMBER_TOLERANCE = 1e-4
-# Symbols too: ASCII counts $ + < = > ^ ` | ~ among punctuation, Unicode files them under S.
+# \p{S} is needed because Unicode classifies the ASCII punctuation $ + < = > ^ ` | ~ as symbols.
 _EDGES = regex.compile(r"^[\p{P}\p{S}]+|(?<![\p{P}\p{S}])[\p{P}\p{S}]++$")
 
-# A minus sign that follows a digit or a letter is an operator ("9-5"). The rest of a fraction, of a
-# mixed number or of a time says that the digits alone are not the number.
+# A minus sign after a digit or letter is an operator ("9-5"). `rest` matches the remainder of a
+# fraction, mixed number or time, whose leading digits are not the number.
 _NUMBER = re.compile(
     rf"{START}(?P<sign>-?)(?P<digits>{NUMBER})"
     r"(?P<rest>(?:(?:(?: and)? |-)[0-9]+)?(?:[/∕⁄:][0-9]+)+)?"
@@ -28,42 +27,25 @@ _NUMBER = re.compile(
 
 
 def normalised_words(text: str) -> list[str]:
-    """Split a text into the words that are compared.
-
-    Words are separated by white space, lower-cased and freed of punctuation and symbols at their
-    edges. What then is empty (a dash between spaces) is no word. Articles stay.
-
-    Example:
-        >>> normalised_words("The capital is – of course – “Oslo”!")
-        ['the', 'capital', 'is', 'of', 'course', 'oslo']
-    """
+    """Return the lower-cased words of a text without punctuation and symbols at their edges."""
     words = (_EDGES.sub("", unicodedata.normalize("NFC", word.lower())) for word in text.split())
     return [word for word in words if word]
 
 
 def contains_answer(prediction: str, gold: Sequence[str], *, first_words: int) -> bool:
-    """Return whether an answer's words stand side by side within the first words of an output.
+    """Return whether the words of an accepted answer occur in sequence among the first words.
 
-    Args:
-        prediction: The model's output without the prompt and without calls.
-        gold: The accepted answers, at least one; any of them counts.
-        first_words: Number of words that count. Of the paper: 5 for LAMA and the temporal sets
-            (sections 4.2.1 and 4.2.5), 20 for questions (4.2.3), 10 for MLQA (4.2.4).
-
-    Example:
-        >>> contains_answer("a small town near Lyon in France", ["Lyon"], first_words=5)
-        True
+    The paper compares 5 words for LAMA and the temporal sets (§4.2.1, §4.2.5), 20 for questions
+    (§4.2.3) and 10 for MLQA (§4.2.4).
     """
     words = list(islice(normalised_words(prediction), first_words))
     return any(_occurs(normalised_words(answer), words) for answer in gold)
 
 
 def answered_number(text: str) -> Decimal | None:
-    """Find the number that counts as the answer; None where the text has none.
+    """Return the first number after the first `=` or else of the text; None if there is none.
 
-    It is the first number after the first `=` sign, or the first number of the text where there is
-    no `=` or no number follows it. Currency signs are ignored. One that can be read in more than
-    one way counts as none, and so does a fraction, which is a sum not worked out, or a time.
+    Currency signs are ignored. Ambiguous numbers, fractions and times do not count.
 
     Example:
         >>> answered_number("She pays -$1,250.50 in all.")
@@ -75,49 +57,33 @@ def answered_number(text: str) -> Decimal | None:
 
 
 def last_number(text: str) -> Decimal | None:
-    """Find the last number; see `answered_number`.
-
-    Not from the paper: it suits solutions in several steps, each of which has a number.
-
-    Example:
-        >>> last_number("48 / 2 = 24 clips in May, and 48 + 24 = 72 in all.")
-        Decimal('72')
-    """
+    """Return the last number, as used for solutions with several steps; not from the paper."""
     *_, last = None, *_NUMBER.finditer(_without_currency_signs(plain(text)))
     return _value_of(last)
 
 
 def is_number_right(number: Decimal | None, gold: Sequence[str]) -> bool:
-    """Return whether a number equals one of the answers to within 1e-4 (paper, section 4.2.2).
-
-    Example:
-        >>> is_number_right(answered_number("the sum 9+5=14."), ["14"])
-        True
-    """
+    """Return whether a number equals an accepted answer to within 1e-4 (paper §4.2.2)."""
     return number is not None and any(
         abs(float(number) - float(answer)) <= NUMBER_TOLERANCE for answer in gold
     )
 
 
 def is_number_rounded(number: Decimal | None, gold: Sequence[str]) -> bool:
-    """Return whether a number is one of the answers as the Calculator rounds it.
+    """Return whether a number is an accepted answer rounded to two or three decimals.
 
-    The Calculator rounds to two decimals, or to three; an answer rounded to more equals the number
-    to within 1e-4. It writes at least two decimals: 63 is a guess for 62.999.
-
-    Example:
-        >>> [is_number_rounded(Decimal(text), ["0.004"]) for text in ("0.00", "0")]
-        [True, False]
+    The number must have at least two decimals, as the Calculator writes them: 63 could be a guess
+    for 62.999.
     """
     if number is None or not f"{number:f}".partition(".")[2][1:]:
         return False
     values = [rounded(Fraction(answer), decimals) for answer in gold for decimals in (2, 3)]
-    # No value that rounds to zero has a sign.
+    # The Calculator writes zero without a sign.
     return any(number == value and number.is_signed() == (value < 0) for value in values)
 
 
 def _occurs(answer: list[str], words: list[str]) -> bool:
-    # An answer of punctuation alone has no words, and an empty list would occur everywhere.
+    # An answer that is only punctuation has no words, and an empty list would occur everywhere.
     if not answer:
         return False
     starts = range(len(words) - len(answer) + 1)
@@ -136,5 +102,6 @@ def _value_of(match: re.Match[str] | None) -> Decimal | None:
 
 
 def _without_currency_signs(text: str) -> str:
-    # After a minus the sign vanishes ("-$5" is -5), elsewhere it becomes a space ("US$5" holds 5).
+    # After a minus, the currency sign is removed ("-$5" is -5). Elsewhere it becomes a space, so
+    # that "US$5" contains the number 5.
     return regex.sub(r"\p{Sc}", " ", regex.sub(r"(?<=-)\p{Sc}+", "", text))

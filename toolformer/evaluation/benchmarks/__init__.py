@@ -1,1 +1,1 @@
-"""The paper's benchmarks (§4.2): their questions, prompts, blocked tools and scoring rules."""
+"""Benchmarks of the paper (§4.2): questions, prompts, blocked tools and scoring rules."""

@@ -1,4 +1,4 @@
-"""What a benchmark is: questions with a prompt, and a rule that says which outputs are right."""
+"""Defines the interface of a benchmark: questions with prompts, and a scoring rule."""
 
 import datetime
 from abc import ABC, abstractmethod
@@ -11,7 +11,7 @@ from toolformer.errors import ToolformerError
 
 
 class BenchmarkFileError(ToolformerError, ValueError):
-    """The file of a benchmark is missing, unreadable, damaged, empty or of an unknown format."""
+    """Error for a benchmark file that is missing, damaged, empty or of an unknown format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +19,11 @@ class BenchmarkItem:
     """One question.
 
     Attributes:
-        item_id: Unique within the benchmark, and the same at every reading.
-        prompt: What the model continues; does not end with white space.
-        gold: The accepted answers as text, at least one; any of them counts.
-        current_date: What the Calendar takes for today; None where it does not matter.
-        group: What results may be split by: a relation, a language, a kind of question.
-        bare_texts: What the prompt asks without the words of the task: the question or statement,
-            and the paragraph that it is about. No text that is trained on may share them.
+        item_id: Id that is unique within the benchmark and stable across reads.
+        gold: Accepted answers, at least one; any of them counts.
+        group: Category to split results by, such as a relation or language.
+        bare_texts: Question and paragraph without the words of the task prompt. No training text
+            may overlap with them.
     """
 
     item_id: str
@@ -38,33 +36,29 @@ class BenchmarkItem:
 
 @dataclass(frozen=True, slots=True)
 class LeftOutItem:
-    """A row that is not asked.
+    """Row of a file that is not asked, such as `test.jsonl, row 17`.
 
-    Attributes:
-        location: File and row, such as "test.jsonl, row 17".
-        reason: `mask_not_last`: a model that writes from left to right cannot fill this gap.
-            `answer_not_one_number`: the rule for numbers cannot score this problem. Of a row that
-            cannot be read: the column, what stands in it and what was expected.
+    The reason is `mask_not_last` if text follows the gap, which a left-to-right model cannot fill.
+    Otherwise it names the faulty column, its value and what was expected.
     """
 
     location: str
     reason: str
 
 
-# Rules of scoring: words are compared, or numbers; or the answer is right only as an accepted
-# number that is rounded as the Calculator does.
+# Scoring rules: compare words, compare numbers, or accept a number only because it equals an
+# accepted answer as rounded by the Calculator.
 CountedBy: TypeAlias = Literal["words", "number", "rounded_number"]
 BenchmarkEntry: TypeAlias = BenchmarkItem | LeftOutItem
 
 
 @dataclass(frozen=True, slots=True)
 class StopRule:
-    """When decoding of an answer ends, besides at the end-of-text token.
+    """Rule that ends an answer, in addition to the end-of-text token.
 
-    The paper gives no rule, so the benchmarks here have nothing but a limit of tokens. It leaves
-    room for the words that are counted, at about two tokens a word, and somewhat more. Stop texts
-    count outside calls. There is none at a line break: models that were tuned on instructions often
-    begin with one and then give the right answer, and a stop there would make it wrong.
+    The paper has no such rule. Our benchmarks use only a token limit, with about two tokens per
+    counted word and some slack. They do not stop at a line break, because instruction-tuned models
+    often begin with one before the right answer. Stop texts within calls do not count.
     """
 
     max_new_tokens: int
@@ -72,12 +66,12 @@ class StopRule:
 
 
 class Benchmark(ABC):
-    """A set of questions with its protocol (paper, section 4.2).
+    """Set of questions with its protocol (paper §4.2).
 
     Attributes:
-        blocked_tools: Tools that must not be called, since they would give the answer away.
-        version: Part of fingerprints: changes whenever prompts, choice of items or scoring change.
-            What the files hold is not in it.
+        blocked_tools: Tools that must not be called because they would give the answer away.
+        version: Part of fingerprints; changes with prompts, item selection or scoring. It does not
+            cover the contents of the files.
     """
 
     name: str
@@ -86,34 +80,32 @@ class Benchmark(ABC):
     version: str = "1"
 
     def files(self) -> Sequence[Path]:
-        """Return the files that are read, for fingerprints; none if questions are generated."""
+        """Return the files to include in fingerprints; none if questions are generated."""
         return []
 
     @abstractmethod
     def items(self) -> Iterator[BenchmarkEntry]:
-        """Yield the questions one by one; also what is not asked or cannot be read, in its place.
+        """Yield the questions and, at their positions, the rows that are not asked.
 
-        Raises:
-            BenchmarkFileError: A file is missing, empty, damaged or of an unknown format. What
-                stands before a damaged part may have been yielded.
+        Raises `BenchmarkFileError`, possibly after items that precede a damaged part of a file.
         """
 
     @abstractmethod
     def score(self, item: BenchmarkItem, output: str) -> bool:
-        """Return whether an output, without the prompt and without calls, is right."""
+        """Return whether an output, without prompt and calls, is right."""
 
     def counted_by(self, item: BenchmarkItem, output: str) -> CountedBy:  # noqa: ARG002
         """Return the rule that decides whether an output is right; the same in every mode."""
         return "words"
 
     def remarks(self) -> Mapping[str, int]:
-        """Return remarks on the answers of the items last read, each with its number of items."""
+        """Return remarks on the answers of the items read last, with their numbers of items."""
         return {}
 
     def is_answerable(self, item: BenchmarkItem) -> bool:
-        """Return whether an accepted answer is right as far as decoding can write it on one line.
+        """Return whether an accepted answer scores as right on one line within the token limit.
 
-        Every token writes at most one word.
+        Assumes that a token writes at most one word.
         """
         return any(
             "\n" not in answer and self.score(item, self._as_decoded(answer))

@@ -1,12 +1,9 @@
-"""DATESET: questions about dates that only one who knows today's date can answer (paper §4.2.5).
+"""Generates DATESET: date questions that require knowing the current date (paper §4.2.5).
 
-Every question goes with a presumed current date, which the calendar tool returns when it is
-called. The paper names the seven kinds of question, their options and their counts, but not how
-its dates lead to these counts. All counts are multiples of 200, so each of the 47 combinations of
-options in `dateset_templates.py` gets 200 queries.
-
-Order and choice come from hashes instead of a random generator: equal seeds give equal items on
-every Python version.
+The calendar tool returns the presumed current date of a question. The paper gives the seven kinds
+of question, their options and counts, but not how dates were drawn. All counts are multiples of
+200, so each of the 47 combinations of options gets 200 queries. Hashes replace a random generator,
+so equal seeds give equal items on every Python version.
 """
 
 import datetime
@@ -24,18 +21,14 @@ from toolformer.settings.evaluation_sections import QUESTION_PROMPT
 
 FIRST_CURRENT_DATE = datetime.date(2010, 1, 1)
 LAST_CURRENT_DATE = datetime.date(2025, 12, 31)
-# Somewhat more than the queries per combination, since some dates fit no holiday.
+# More than the queries per combination, since some dates fit no holiday.
 _CURRENT_DATES = 500
 _QUERIES = 200
 _YEARS_AROUND = 4
 
 
 class Dateset(Benchmark):
-    """Questions about dates, each with a presumed today.
-
-    Args:
-        count: How many questions, with every kind among them; None for all 9,400.
-    """
+    """Questions about dates: `count` of them, including every kind, or all 9,400 if None."""
 
     name = "dateset"
     stop_rule = StopRule(max_new_tokens=40)
@@ -46,10 +39,10 @@ class Dateset(Benchmark):
         self._count = count
 
     def items(self) -> Iterator[BenchmarkItem]:
-        """Generate the questions, ordered by kind and combination (paper, section 4.2.5).
+        """Generate the questions, ordered by kind and combination.
 
-        Every current date has one past and one future date at most four years away. Within one
-        combination no current date is used twice.
+        Every current date has one past and one future date at most four years away, and occurs at
+        most once per combination.
         """
         moments = _moments(self._seed)
         items = [
@@ -60,7 +53,6 @@ class Dateset(Benchmark):
         yield from items if self._count is None else _sample(items, self._count, self._seed)
 
     def score(self, item: BenchmarkItem, output: str) -> bool:
-        """Return whether an accepted answer is among the first five words."""
         return contains_answer(output, item.gold, first_words=5)
 
 
@@ -99,10 +91,10 @@ def _questions(
 
 
 def _sample(items: Sequence[BenchmarkItem], count: int, seed: int) -> list[BenchmarkItem]:
-    """A part of the set in which every kind is represented, in the order of the items.
+    """Return a sample that covers every kind, in the order of the items.
 
-    The kinds take turns, within a kind its combinations, until each combination has given one
-    item; then the next round begins. So 7 items cover all kinds and 47 all combinations.
+    The kinds take turns, and so do the combinations within a kind. So 7 items cover all kinds and
+    47 items all combinations.
     """
     strata: dict[str | None, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for index, item in enumerate(items):
@@ -120,5 +112,5 @@ def _sample(items: Sequence[BenchmarkItem], count: int, seed: int) -> list[Bench
 
 
 def _draw(*key: object) -> int:
-    """Map a key to a number that looks random and is the same everywhere."""
+    """Return a pseudo-random number that depends only on the key."""
     return number_digest(*key, separator="|")

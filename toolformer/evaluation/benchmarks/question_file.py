@@ -1,4 +1,4 @@
-"""Questions with their accepted answers from a file, as a description says."""
+"""Reads questions with accepted answers from a file, as its description in the settings says."""
 
 import re
 from collections import Counter
@@ -35,29 +35,25 @@ from toolformer.evaluation.scoring import (
 from toolformer.settings.evaluation_sections import QuestionFileSettings, ShippedQuestions
 from toolformer.sources.columns import column_names
 
-# A file is of an unknown format if none of its first rows has a question.
+# A file has an unknown format if none of its first rows has a question.
 _CHECKED_ROWS = 100
-# What these columns hold belongs to the question. A shipped description that does not read one that
-# a file has would ask something else.
-_PARTS_OF_QUESTIONS = (
+# Columns that belong to the question. A shipped description that ignored one of them would ask an
+# incomplete question.
+_QUESTION_COLUMNS = (
     *("body", "question_body", "story", "stories", "background", "scenario", "premise", "premises"),
     *("context", "contexts", "passage", "passages", "paragraph", "paragraphs", "text", "problem"),
     *("article", "articles", "document", "documents", "support", "supports", "facts"),
     *("numbers", "choices", "options", "table", "tables"),
 )
-# Some copies of word problems have the numbers in a column of their own.
+# Some copies of word problems have the numbers in a separate column.
 _PLACEHOLDER = re.compile(r"\bN_[0-9]+|\bnumber[0-9]+")
 _NUMBER_OF = {"number": answered_number, "last-number": last_number}
-_ADVICE = "or describe this one as a question file of your own (evaluation.questions)"
+_ADVICE = "or describe the file's columns in evaluation.questions"
 MASK_NOT_LAST = "mask_not_last"
 
 
 class QuestionFile(Benchmark):
-    """Questions with their accepted answers, one per row.
-
-    Args:
-        path: of the file; for a shipped description that names `files`, also of their folder.
-    """
+    """Questions with their accepted answers, from a file or from the `files` of a folder."""
 
     def __init__(self, name: str, path: Path, described: QuestionFileSettings) -> None:
         self.name = name
@@ -72,30 +68,26 @@ class QuestionFile(Benchmark):
         self._number_of = _NUMBER_OF.get(described.scoring)
 
     def score(self, item: BenchmarkItem, output: str) -> bool:
-        """Return whether an output is right; see `Benchmark`."""
         if self._number_of is None:
             return contains_answer(output, item.gold, first_words=self._described.first_words)
         number = self._number_of(output)
         return is_number_right(number, item.gold) or is_number_rounded(number, item.gold)
 
     def counted_by(self, item: BenchmarkItem, output: str) -> CountedBy:
-        """Return the rule that decides; see `Benchmark`."""
         if self._number_of is None:
             return "words"
         is_right = is_number_right(self._number_of(output), item.gold)
         return "rounded_number" if self.score(item, output) and not is_right else "number"
 
     def remarks(self) -> Mapping[str, int]:
-        """Return what answers are; see `Benchmark`."""
         return self._remarks
 
     def files(self) -> Sequence[Path]:
-        """Return the files that are read; see `Benchmark`."""
         if not self._path.is_dir():
             if not self._path.exists():
                 raise BenchmarkFileError(
-                    f"There is nothing at {str(self._path)!r}, where the questions of "
-                    f"{self.name!r} are expected. Correct the path, or fetch them."
+                    f"{str(self._path)!r} does not exist. Expected the questions of "
+                    f"{self.name!r} there. Correct the path, or download the questions."
                 )
             return [self._path]
         patterns = self._shipped.files if self._shipped else ()
@@ -103,24 +95,23 @@ class QuestionFile(Benchmark):
         files = sorted(file for file in paths if not file.name.startswith("."))
         if not files:
             raise BenchmarkFileError(
-                f"The folder {str(self._path)!r} holds no file of {self.name!r}; expected "
-                f"{_either(patterns) or 'a file, no folder'}. Name the file, or the folder that "
-                "holds it."
+                f"The folder {str(self._path)!r} contains no file of {self.name!r}. Expected "
+                f"{_either(patterns) or 'the path of a file'}. Set the path to the file or its "
+                "folder."
             )
         return files
 
     def items(self) -> Iterator[BenchmarkEntry]:
-        """Yield the questions one by one; see `Benchmark`."""
         self._remarks.clear()
         used: dict[str, int] = {}
         for file, number, record in self._checked_records():
-            place = f"{file.name}, row {number}"
+            location = f"{file.name}, row {number}"
             try:
                 if isinstance(record, InvalidRowError):
                     raise record
-                item = self._item(Row(record, is_folded=self._shipped is not None), place)
+                item = self._item(Row(record, is_folded=self._shipped is not None), location)
             except InvalidRowError as error:
-                yield LeftOutItem(place, str(error))
+                yield LeftOutItem(location, str(error))
                 continue
             item_id = item.item_id or f"{file.name.partition('.json')[0]}-{number}"
             yield replace(item, item_id=_unused(item_id, used))
@@ -133,13 +124,13 @@ class QuestionFile(Benchmark):
         rows = [record for _, _, record in first if not isinstance(record, InvalidRowError)]
         if not any(self._has_question(row) for row in rows):
             columns = sorted({column for row in rows for column in column_names(row)})
-            wrong = f": {first[0][2]}" if first and not columns else ""
-            message = f"the columns {', '.join(columns)[:200]}" if columns else f"none{wrong}"
+            error = f" (row {first[0][1]}: {first[0][2]})" if first and not columns else ""
+            found = f"the columns {', '.join(columns)[:200]}" if columns else f"no columns{error}"
             raise BenchmarkFileError(
-                f"What is at {str(self._path)!r} has no known format of {self.name!r}: its first "
-                f"{len(first)} rows have {message}; expected a column "
-                f"{_either(self._questions)}. Correct it, or name another file. "
-                "evaluation.questions says how to read a file of your own."
+                f"{str(self._path)!r} does not have the format of {self.name!r}: its first "
+                f"{len(first)} rows have {found}. Expected a column {_either(self._questions)}. "
+                "Correct the file, use another one, or describe its columns in "
+                "evaluation.questions."
             )
         yield from chain(first, records)
 
@@ -150,8 +141,7 @@ class QuestionFile(Benchmark):
             return True
         return any(all(map(row.has_column, each.split(" + "))) for each in self._questions)
 
-    def _item(self, row: Row, place: str) -> BenchmarkItem:
-        """Return the item of a row, with an empty id if the row has none of its own."""
+    def _item(self, row: Row, location: str) -> BenchmarkItem:
         described, shipped = self._described, self._shipped
         question = self._question(row)
         answers = _listed(described.answers)
@@ -161,11 +151,11 @@ class QuestionFile(Benchmark):
         context = row.text(described.context) if described.context else ""
         date = described.date if shipped or (described.date or "") in row else None
         if shipped:
-            self._check_whole(row, question, place)
+            self._check_whole(row, question, location)
         else:
             self._check_choices(row, gold)
         if row.has_marked_answers:
-            self._remarks["are what follows the last #### of a solution"] += 1
+            self._remarks["are the text after the last #### of a solution"] += 1
         asked = question
         if described.has_question_mark and not question.endswith("?"):
             asked += "?"
@@ -181,11 +171,13 @@ class QuestionFile(Benchmark):
     def _question(self, row: Row) -> str:
         column = next((c for c in self._questions if all(p in row for p in c.split(" + "))), None)
         if column is None:
-            raise InvalidRowError(f"expected a value in column {_either(self._questions)}")
+            raise InvalidRowError(
+                f"it has no question; expected a value in column {_either(self._questions)}"
+            )
         parts = column.split(" + ")
         if self._described.gap is None:
             return " ".join(map(row.text, parts))
-        # Each object of a list has a statement of its own, of which the first that fits is asked.
+        # Each object of a list has its own statement. The first one that fits is asked.
         if row.is_within_list(column):
             statements = row.texts(column)
         else:
@@ -193,10 +185,10 @@ class QuestionFile(Benchmark):
         return self._text_before_gap(statements)
 
     def _text_before_gap(self, statements: Sequence[str]) -> str:
-        """Return the part of the first fitting statement that a model continues.
+        """Return the part of a statement before its gap, for the first statement that fits.
 
-        The paper asks only statements whose mask is the last token. A full stop behind it, or
-        another sign that is no word, does not count: it would leave out nearly all of them.
+        The paper asks only statements whose mask is the last token. Punctuation after the mask does
+        not count here, since otherwise hardly any statement would remain.
         """
         gap = str(self._described.gap)
         for statement in statements:
@@ -212,33 +204,32 @@ class QuestionFile(Benchmark):
             return before.strip()
         raise InvalidRowError(MASK_NOT_LAST)
 
-    def _check_whole(self, row: Row, question: str, place: str) -> None:
-        """Refuse a file of a shipped benchmark of which a part of the question is not asked."""
-        unread = [] if self._described.context else row.unread(_PARTS_OF_QUESTIONS)
+    def _check_whole(self, row: Row, question: str, location: str) -> None:
+        """Raise if a row of a shipped benchmark has columns of the question that are not asked."""
+        unread = [] if self._described.context else row.unread(_QUESTION_COLUMNS)
         if unread:
             columns = " and ".join(map(repr, unread))
             raise BenchmarkFileError(
-                f"{place} of {str(self._path)!r} has {columns}, which this form of {self.name!r} "
-                "does not have, so that the question would be asked without it. Name the "
-                "benchmark's own file, take the column out if it does not belong to the question, "
-                f"{_ADVICE}."
+                f"{location} of {str(self._path)!r} has {columns}, which prompts of {self.name!r} do "
+                "not contain, so the question may be incomplete. Use the benchmark's original "
+                f"file, remove the column if it does not belong to the question, {_ADVICE}."
             )
         if self._number_of and (placeholder := _PLACEHOLDER.search(question)):
             raise BenchmarkFileError(
-                f"{place} of {str(self._path)!r} has {placeholder[0]!r} where a number belongs; "
-                "expected questions with their numbers. Name the benchmark's own file, put the "
-                f"numbers in, {_ADVICE}."
+                f"{location} of {str(self._path)!r} has {placeholder[0]!r} where a number belongs. "
+                "Expected questions that contain their numbers. Use the benchmark's original file, "
+                f"insert the numbers, {_ADVICE}."
             )
 
     def _check_choices(self, row: Row, gold: Sequence[str]) -> None:
-        """Leave out an answer that only names a choice, and remark on choices beside others."""
+        """Raise if an answer only names a choice; record a remark if there are choices."""
         choices = row.choices()
         texts = [text for of_column in choices.values() for text in of_column]
         columns = " and ".join(map(repr, choices))
         if all(names_choice(answer, texts) for answer in gold):
             raise InvalidRowError(
                 f"column {self._described.answers!r} is {excerpt(gold[0])}, which names one of the "
-                f"choices in {columns}; expected the answer itself, since choices are not asked"
+                f"choices in {columns}; expected the answer itself, since prompts have no choices"
             )
         if choices:
             self._remarks[f"belong to choices in {columns}, which the prompts do not show"] += 1
@@ -266,7 +257,7 @@ def _either(names: Sequence[str]) -> str:
 
 
 def _unused(item_id: str, used: dict[str, int]) -> str:
-    """Return the id, with a number after it if an earlier row has it."""
+    """Return the id, with a number appended if an earlier row has it."""
     unused = item_id
     while unused in used:
         used[item_id] += 1

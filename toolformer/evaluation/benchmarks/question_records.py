@@ -1,4 +1,4 @@
-"""Records of question files: JSON lines, a JSON document, ASDiv's XML, CSV, TSV or Parquet."""
+"""Reads the records of question files: JSON (lines), CSV, TSV, Parquet or ASDiv's XML."""
 
 import codecs
 import csv
@@ -19,35 +19,32 @@ from toolformer.sources.files import detect_format
 from toolformer.sources.readers import json_object, read_csv, read_lines
 from toolformer.sources.tables import read_table
 
-# Of a line. The largest public file that we know of, TriviaQA's, has a fifth.
+# Maximum length of a line. The longest that we know of, in TriviaQA, has a fifth of it.
 _MAX_BYTES = 1 << 30
 _EXPECTED = (
-    "JSON lines (an object a line), one JSON document, ASDiv's XML, Parquet, CSV, or a table with "
-    "tabs between its columns and their names in the first line"
+    "JSON lines (one object per line), a JSON document, ASDiv's XML, Parquet, or CSV or TSV with "
+    "column names in the first line"
 )
-# A JSON document that is an object has its rows in a list below one of these: TriviaQA, SQuAD.
+# Keys of the list of rows in a JSON document that is an object: TriviaQA, SQuAD.
 _ROWS_OF_DOCUMENTS = ("Data", "data")
-# Decompressors raise EOFError, zlib.error or OSError for damage, the XML parser LookupError for an
-# unknown encoding, Arrow also NotImplementedError.
+# Damaged files raise EOFError, zlib.error or OSError in decompressors, LookupError in the XML
+# parser (unknown encodings), and also NotImplementedError in Arrow.
 _DAMAGE = (EOFError, LookupError, NotImplementedError, OSError, ValueError)
 _DAMAGE += (ElementTree.ParseError, csv.Error, lzma.LZMAError, zlib.error)
 Record: TypeAlias = Mapping[str, Any] | InvalidRowError
-"""Columns of a row by name, or why it has none."""
+"""Columns of a row by name, or the error of an unusable row."""
 
 
 def read_records(path: Path) -> Iterator[tuple[int, Record]]:
-    """Yield the records of a file with their numbers: the line, or the place in the document.
+    """Yield the records of a file with their line numbers or positions in the document.
 
-    JSON lines, tables, XML and Parquet are read as they come; a JSON document is held in memory.
-    The last suffix names the compression, the content the format.
-
-    Raises:
-        BenchmarkFileError: the file is unreadable, empty, damaged or of an unknown format.
+    All formats but JSON documents are streamed. The last suffix determines the compression, the
+    content the format. Raises `BenchmarkFileError` if the file cannot be read.
     """
     with _readable(path), path.open("rb") as stored:
         if stored.peek().startswith(b"PAR1"):
             _, rows = read_table(stored, path.name)
-            # Decimals and days within lists become texts.
+            # Decimals and dates within lists become strings.
             yield from enumerate((json.loads(json.dumps(row, default=str)) for row in rows), 1)
             return
         content = decompressed(stored, path.name)
@@ -55,7 +52,7 @@ def read_records(path: Path) -> Iterator[tuple[int, Record]]:
         line = begin.partition(b"\n")[0]
         if not begin:
             raise BenchmarkFileError(
-                f"The file {str(path)!r} is empty; expected {_EXPECTED}. Fetch it again."
+                f"The file {str(path)!r} is empty. Expected {_EXPECTED}. Download it again."
             )
         if begin[:1] in b"{[":
             yield from _json_records(content)
@@ -75,8 +72,8 @@ def _readable(path: Path) -> Iterator[None]:
         raise
     except _DAMAGE as error:
         raise BenchmarkFileError(
-            f"The file {str(path)!r} cannot be read to its end: {error}. Expected {_EXPECTED}, "
-            "plain or with the suffix of its compression (.gz, .bz2, .xz, .zst). Fetch it again."
+            f"The file {str(path)!r} cannot be read to its end: {error}. Expected {_EXPECTED}; a "
+            "compressed file needs the suffix .gz, .bz2, .xz or .zst. Download it again."
         ) from error
 
 
@@ -90,7 +87,7 @@ def _json_records(content: IO[bytes]) -> Iterator[tuple[int, Record]]:
         try:
             rows = _listed_rows(json.loads(b"\n".join(line for _, line in lines)))
         except (ValueError, RecursionError):
-            # JSON lines of which the first is broken, rather than a broken document.
+            # The content is JSON lines with a broken first line, rather than a broken document.
             rows = None
         if rows is not None:
             flat = chain.from_iterable(map(_questions_in, rows))
@@ -103,7 +100,7 @@ def _json_records(content: IO[bytes]) -> Iterator[tuple[int, Record]]:
 
 def _checked(line: bytes) -> bytes:
     if len(line) > _MAX_BYTES:
-        raise ValueError(f"a line of it grows too far, to more than {_MAX_BYTES:,} bytes")
+        raise ValueError(f"a line has more than {_MAX_BYTES:,} bytes")
     return line
 
 
@@ -121,7 +118,7 @@ def _listed_rows(document: object) -> list[object] | None:
 
 
 def _questions_in(row: object) -> Iterator[object]:
-    """Yield the questions below an article of SQuAD, each with the columns around it."""
+    """Yield the questions of a SQuAD article, each with the columns of the levels above it."""
     for key in ("paragraphs", "qas"):
         if isinstance(row, dict) and isinstance(row.get(key), list):
             around = {name: value for name, value in row.items() if name != key}
@@ -146,4 +143,5 @@ def _table_records(content: IO[bytes], delimiter: str) -> Iterator[tuple[int, Re
         if len(row) == len(header):
             yield number, dict(zip(header, row, strict=True))
         else:
-            yield number, InvalidRowError(f"it has not {len(header)} columns as the first line")
+            message = f"it has {len(row)} columns; expected {len(header)}, as in the first line"
+            yield number, InvalidRowError(message)

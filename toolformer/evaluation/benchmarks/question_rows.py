@@ -1,4 +1,4 @@
-"""One row of a question file: its columns, or why it cannot be used."""
+"""Reads the columns of one row of a question file."""
 
 import datetime
 import json
@@ -14,42 +14,41 @@ from toolformer.sources.columns import MISSING, column_names, value_at
 from tools.numbers import NUMBER, NumberError, digits_of, plain
 
 _LONGEST_EXCERPT = 60
-# A unit may follow a number in brackets: "9 (apples)".
+# A unit in brackets may follow a number: "9 (apples)".
 _NUMBER_AND_UNIT = re.compile(rf"(?:(?P<sign>-)|\+)?(?P<digits>{NUMBER})\.?\s*(?:\([^()]*\))?")
-# Columns with the answers to choose from, such as choices, option1, mc1_targets, or A, B, C and D.
+# Columns of choices, such as choices, option1, mc1_targets, or A, B, C and D.
 _CHOICES = re.compile(
     r"(answer_?)?(choice|option|candidate|alternative|ending)s?[ _-]?[a-e\d]?|answer[ _-]?[a-e]"
     r"|multiple_choice_targets|mc\d_targets|(op|sol)[_-]?[a-e\d]|(?-i:[A-E])"
     r"|(?P<wrong>(distractor|(incorrect|wrong)[ _-]?answer)s?[ _-]?\d?)",
     re.IGNORECASE,
 )
-# A name of a choice: B, (b), 3.
+# Label of a choice: B, (b), 3.
 _CHOICE_NAME = re.compile(r"\(?(?:[A-Za-z]|(?P<number>\d{1,2}))[).]?")
-# A list or object as Python prints it: "['Rome', 'Roma']".
+# List or object in Python's notation: "['Rome', 'Roma']".
 _WRITTEN_LIST = re.compile(r"\[(?:\s*['\"].*)?\]|\{\s*['\"].*\}", re.DOTALL)
-# WebQuestions writes lists so: (list (description "Jazmyn Bieber") (description Abduction))
+# List in WebQuestions' notation: (list (description "Jazmyn Bieber") (description Abduction))
 _DESCRIPTIONS = "(list"
 _DESCRIPTION = re.compile(r'\((?:description|number) (?:"((?:[^"\\]|\\.)*)"|([^()"]+))\)')
 
 
 class InvalidRowError(ValueError):
-    """A row cannot be used; the message names the column and what was expected."""
+    """Error for an unusable row; the message names the column and the expected value."""
 
 
 class Row:
-    """Reads the columns of a row; raises InvalidRowError for a value of another kind.
+    """Columns of a row; raises `InvalidRowError` for a value of the wrong kind.
 
-    A dotted name reaches into objects, and into each object of a list.
-
-    Args:
-        is_folded: whether columns are found by their names in lower case with underscores.
-            Published copies of a benchmark differ there (`Solution-Type`, `solution_type`).
+    A dotted name refers to a field of an object, or of each object in a list. If `is_folded`,
+    column names ignore case and hyphens, which differ among copies of a benchmark.
     """
 
     def __init__(self, columns: Mapping[str, Any], *, is_folded: bool = False) -> None:
         names = {folded_name(name): name for name in columns} if is_folded else {}
         if is_folded and len(names) < len(columns):
-            raise InvalidRowError(f"two columns of {excerpt(', '.join(columns))} have one name")
+            raise InvalidRowError(
+                f"two of the columns {excerpt(', '.join(columns))} differ only in case or hyphens"
+            )
         if is_folded:
             names = {folded_name(name): name for name in column_names(columns)} | names
         self._names = names
@@ -61,11 +60,11 @@ class Row:
         return self._value(column) not in (None, "", MISSING)
 
     def has_column(self, column: str) -> bool:
-        """Return whether the row has a value for a column, which may be null."""
+        """Return whether the row has a value for a column, possibly null."""
         return self._value(column) is not MISSING
 
     def unread(self, columns: Sequence[str]) -> list[str]:
-        """Return those of these columns that hold texts or lists, none of which was read."""
+        """Return which of these columns hold texts or lists that have not been read."""
         unread = {column: self._value(column) for column in columns if column not in self._read}
         return [
             self._names.get(column, column)
@@ -74,9 +73,9 @@ class Row:
         ]
 
     def choices(self) -> dict[str, list[str]]:
-        """Return the choices that an answer may name, by the column that holds them.
+        """Return the choices that an answer may name, by column.
 
-        Columns of wrong answers alone are among them, without their texts: no answer names these.
+        Columns of wrong answers are included without their texts, since no answer names these.
         """
         found: dict[str, list[str]] = {}
         for name in column_names(self._columns):
@@ -93,63 +92,60 @@ class Row:
         return found
 
     def is_within_list(self, column: str) -> bool:
-        """Return whether a dotted name leads through a list of objects."""
         outer = column.rpartition(".")[0]
         return bool(outer) and isinstance(self._value(outer), list)
 
     def text(self, column: str) -> str:
-        """Return a text of valid Unicode, not blank, without white space at its ends."""
+        """Return a non-blank text of valid Unicode, stripped."""
         value = self._value(column)
         if not isinstance(value, str) or not value.strip() or not _is_unicode(value):
             raise self._not("a text", column)
         return value.strip()
 
     def texts(self, *columns: str) -> tuple[str, ...]:
-        """Return all different texts and numbers of these columns, at least one.
+        """Return all distinct texts and numbers of these columns, at least one.
 
-        A list, also as JSON or as WebQuestions writes it, holds several; blank ones are passed
-        over. Of a solution that ends like GSM8K's (`… #### 72`) the text after the marks counts.
-        Objects with a `text` (SQuAD's) or a `name` (TempLAMA's) count as these, and objects with
-        lists of them, as copies in columns have them; in another object no text is looked for if
-        other columns have some.
+        A list, also one as a JSON string or in WebQuestions' notation, holds several; blank texts
+        are skipped. After a solution like GSM8K's (`… #### 72`), the text after the marker counts.
+        Objects count as their `text` (SQuAD) or `name` (TempLAMA), which may be lists. Texts are
+        searched in other objects only if no other column has any.
         """
         given = [column for column in columns if column in self]
-        told = [column for column in given if not isinstance(_named(self._value(column)), dict)]
+        plain_columns = [each for each in given if not isinstance(_named(self._value(each)), dict)]
         if not given:
-            raise self._not("a text, or a list of at least one", *columns)
-        found = chain.from_iterable(self._answers_in(column) for column in told or given)
+            raise self._not("a text or a non-empty list of texts", *columns)
+        found = chain.from_iterable(self._answers_in(each) for each in plain_columns or given)
         return tuple(dict.fromkeys(found))
 
     def numbers(self, *columns: str) -> tuple[str, ...]:
-        """Return numbers in digits, of texts that say one, perhaps with its unit in brackets."""
+        """Return numbers in digits; a text may have a unit in brackets after its number."""
         numbers = [_number_in(text) for text in self.texts(*columns)]
         if None in numbers:
             raise self._not("a number, such as 1,234.5", *columns)
         return tuple(number for number in numbers if number is not None)
 
     def year_or_date(self, column: str) -> datetime.date:
-        """Return a date such as 2014-03-30; of a year alone, such as 2014, its middle."""
+        """Return an ISO date, or the middle of a year such as 2014."""
         text = _as_text(self._value(column)) or ""
         try:
             return datetime.date.fromisoformat(f"{text}-07-01" if len(text) == 4 else text)
         except ValueError as error:
-            raise self._not("a date as YYYY-MM-DD, or a year", column) from error
+            raise self._not("a date YYYY-MM-DD or a year", column) from error
 
     def group(self, columns: Sequence[str]) -> str | None:
-        """Return the first value of these columns: of a number its power of ten."""
+        """Return the first value of these columns as a group; a number becomes its power of ten."""
         column = next((column for column in columns if column in self), None)
         if column is None:
             return None
         if (text := _as_text(self._value(column))) is None:
             raise self._not("a text or a number", column)
         if (number := _number_in(text)) is None:
-            # Google-RE writes paths: /people/person/date_of_birth.
+            # Groups of Google-RE are paths: /people/person/date_of_birth.
             return text.rpartition("/")[2]
         digits = len(number.partition(".")[0])
         return f"{column} " + ("0-9" if digits == 1 else f"1{'0' * (digits - 1)}-{'9' * digits}")
 
     def identity(self, columns: Sequence[str]) -> str | None:
-        """Return the row's own id from the first of these columns that has one."""
         return next(filter(None, (_as_text(self._value(column)) for column in columns)), None)
 
     def _answers_in(self, column: str) -> list[str]:
@@ -164,9 +160,9 @@ class Row:
         values = value if isinstance(value, list) else [value]
         texts = [self._without_solution(_as_text(_named(each))) for each in values]
         if None in texts or not any(texts):
-            raise self._not("a text, or a list of at least one", column)
+            raise self._not("a text or a non-empty list of texts", column)
         if any(_WRITTEN_LIST.fullmatch(text) for text in texts if text):
-            raise self._not("a list as JSON has it, not one within a text", column)
+            raise self._not("a JSON list, not a list within a text", column)
         return [text for text in texts if text]
 
     def _without_solution(self, text: str | None) -> str | None:
@@ -194,18 +190,13 @@ class Row:
             name, value = next(iter(given.items()))
             return InvalidRowError(f"column {name!r} is {excerpt(value)}; expected {expected}")
         return InvalidRowError(
-            f"column {' or '.join(map(repr, values))} is missing among "
+            f"column {' or '.join(map(repr, values))} is missing; the row has "
             f"{excerpt(', '.join(column_names(self._columns)))}; expected {expected}"
         )
 
 
 def names_choice(answer: str, choices: Sequence[str]) -> bool:
-    """Return whether an answer is the letter or the number of a choice, and none of the choices.
-
-    Example:
-        >>> [names_choice(answer, ["41", "42"]) for answer in ("B", "1", "42", "forty-two")]
-        [True, True, False, False]
-    """
+    """Return whether an answer is the letter or number of a choice and not itself a choice."""
     found = _CHOICE_NAME.fullmatch(answer)
     if not choices or answer in choices or found is None:
         return False
@@ -213,24 +204,21 @@ def names_choice(answer: str, choices: Sequence[str]) -> bool:
 
 
 def folded_name(name: str) -> str:
-    """Return the name of a column as all copies of a benchmark have it: `solution_type`."""
-    # Converters of XML put an @ before attributes.
+    """Return a column name as all copies of a benchmark have it: `solution_type`."""
+    # XML converters prefix attributes with an @.
     return name.lower().removeprefix("@").replace("-", "_")
 
 
 def excerpt(value: object) -> str:
-    """Return the beginning of a value, for messages."""
     shown = repr(value).encode("utf-8", "backslashreplace").decode()
     return shown if len(shown) <= _LONGEST_EXCERPT else f"{shown[:_LONGEST_EXCERPT]}…"
 
 
 def _named(value: object) -> object:
-    """Return the text of an object with a `text` or `name`; another value as it is."""
     return value.get("text", value.get("name", value)) if isinstance(value, dict) else value
 
 
 def _listed(text: str) -> object:
-    """Return the list that a text holds as JSON; the text if it holds none."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -238,7 +226,7 @@ def _listed(text: str) -> object:
 
 
 def _texts_in(value: object) -> list[str]:
-    """Return the texts of a list, of objects with a `text`, or of objects by letter."""
+    """Return the texts of a list, of objects with a `text`, or of an object's values."""
     if isinstance(value, Mapping):
         value = value.get("text", [*value.values()])
     if isinstance(value, list):
@@ -251,13 +239,13 @@ def _as_text(value: object) -> str | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, (int, float)):
-        # A whole number may be too large for a float, and so for `math.isfinite`.
+        # `math.isfinite` would fail for an integer that is too large for a float.
         return _written(value) if abs(value) <= sys.float_info.max else None
     return value.strip() if isinstance(value, str) and _is_unicode(value) else None
 
 
 def _written(number: float) -> str:
-    """Return a number in digits, without exponent or empty decimals: `51`, `0.0000001`."""
+    """Return a number in digits, without exponent or trailing zeros: `51`, `0.0000001`."""
     return str(number) if isinstance(number, int) else f"{Decimal(repr(number)).normalize():f}"
 
 
@@ -275,5 +263,5 @@ def _number_in(text: str) -> str | None:
 
 
 def _is_unicode(text: str) -> bool:
-    # JSON can hold half a surrogate pair, which neither tokenizers nor Parquet take.
+    # JSON can contain lone surrogates, which neither tokenizers nor Parquet accept.
     return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -69,13 +69,16 @@ def test_answers_are_scored_as_wanted(tmp_path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b'{"Asked": "How wide?", "known": 12}', "have the columns Asked, known; expected a"),
+        (b'{"Asked": "How wide?", "known": 12}', "have the columns Asked, known. Expected a"),
         (
             '{"asked": "Wie groß?"}'.encode("latin-1"),
-            "have none: it is 'invalid_utf8'; expected a JSON",
+            "have no columns (row 1: it is 'invalid_utf8'; expected a JSON",
         ),
-        (b"asked\tknown\nHow wide?\t12\t13", "have none: it has not 2 columns as the first"),
-        (b"[]", "0 rows have none; expected a column 'asked'"),
+        (
+            b"asked\tknown\nHow wide?\t12\t13",
+            "have no columns (row 2: it has 3 columns; expected 2, as in the first line)",
+        ),
+        (b"[]", "0 rows have no columns. Expected a column 'asked'"),
     ],
 )
 def test_a_file_of_other_columns_says_why_and_where_they_are_named(tmp_path, content, told):
@@ -84,7 +87,7 @@ def test_a_file_of_other_columns_says_why_and_where_they_are_named(tmp_path, con
     with pytest.raises(BenchmarkFileError) as raised:
         items_of(benchmark)
     assert told in str(raised.value)
-    assert "evaluation.questions says how to read a file of your own" in str(raised.value)
+    assert "describe its columns in evaluation.questions" in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +113,7 @@ def test_a_row_without_a_date_has_none_and_a_bad_one_is_rejected(tmp_path):
     assert (first.current_date, empty.current_date) == (None, None)
     assert second.current_date == datetime.date(2014, 7, 1)
     assert left_out_of(benchmark) == {
-        "doors.jsonl, row 4": "column 'day' is 'soon'; expected a date as YYYY-MM-DD, or a year"
+        "doors.jsonl, row 4": "column 'day' is 'soon'; expected a date YYYY-MM-DD or a year"
     }
 
 
@@ -124,7 +127,7 @@ SOLUTION = {"asked": "How many?", "known": "6*4=<<6*4=24>>24 buns.\n24*3=72 ####
 @pytest.mark.parametrize("scoring", ["words", "number", "last-number"])
 def test_the_answer_of_a_solution_is_what_follows_its_last_marks(tmp_path, scoring):
     benchmark = doors(tmp_path, SOLUTION, ROW, scoring="words")
-    told = ["doors: 1 of 2 answers are what follows the last #### of a solution."]
+    told = ["doors: 1 of 2 answers are the text after the last #### of a solution."]
     # Reading twice counts once.
     assert told_of(benchmark) == told_of(benchmark) == told
     assert items_of(benchmark)[0].gold == ("1,072",)
@@ -174,7 +177,7 @@ def test_an_answer_that_names_a_choice_is_left_out_and_choices_are_told(
     assert [item.gold for item in wiring.items_of(benchmark)[0]] == [("42",), ("12", "twelve")]
     assert left_out_of(benchmark) == {
         "doors.jsonl, row 1": f"column 'known' is '{known}', which names one of the choices in "
-        f"'{named}'; expected the answer itself, since choices are not asked"
+        f"'{named}'; expected the answer itself, since prompts have no choices"
     }
     assert told_of(benchmark) == [
         f"doors: 1 of 2 answers belong to choices in '{named}', which the prompts do not show."
@@ -196,11 +199,11 @@ def test_dotted_names_reach_into_objects_as_in_ingest(tmp_path):
     columns = {"question": "asked.body", "answers": "known.aliases", "date": "a.day"}
     (item,) = items_of(doors(tmp_path, row, **columns))
     assert (item.gold, item.current_date) == (("12", "twelve"), datetime.date(2014, 7, 1))
-    with pytest.raises(BenchmarkFileError, match=r"a\.day, asked\.body, known\.aliases; expected"):
+    with pytest.raises(BenchmarkFileError, match=r"a\.day, asked\.body, known\.aliases\. Expected"):
         items_of(doors(tmp_path, row, question="asked.title"))
     benchmark = doors(tmp_path, row, question="asked.body", answers="known.value")
     (reason,) = left_out_of(benchmark).values()
-    assert reason.startswith("column 'known.value' is missing among 'asked.body, known.aliases")
+    assert reason.startswith("column 'known.value' is missing; the row has 'asked.body, known.al")
 
 
 def test_statements_ids_and_groups_of_a_file_of_ones_own_are_read_as_of_a_shipped_one(tmp_path):

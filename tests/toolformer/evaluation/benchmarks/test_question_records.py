@@ -74,7 +74,7 @@ def test_parquet_that_is_none_or_damaged_or_lacks_columns_is_told(tmp_path):
     with pytest.raises(BenchmarkFileError, match=r"begins with 'question,.*Expected .*Parquet"):
         list(shipped("nq", file).items())
     pl.DataFrame({"query": ["who"]}).write_parquet(file)
-    with pytest.raises(BenchmarkFileError, match="the columns query; expected a column 'question'"):
+    with pytest.raises(BenchmarkFileError, match=r"columns query\. Expected a column"):
         list(shipped("nq", file).items())
     pl.DataFrame({"question": ["who"]}).write_parquet(file)
     assert (
@@ -161,7 +161,7 @@ def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(question_records, "_MAX_BYTES", 1 << 20)
     file = tmp_path / "nq.jsonl.gz"
     file.write_bytes(gzip.compress(b'{"question": "' + b"a" * (2 << 20)))
-    with pytest.raises(BenchmarkFileError, match="grows too far"):
+    with pytest.raises(BenchmarkFileError, match="a line has more than"):
         list(shipped("nq", file).items())
 
 

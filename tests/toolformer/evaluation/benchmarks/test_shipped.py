@@ -196,7 +196,7 @@ def test_bad_evidences_are_rejected(tmp_path, evidences):
 
 def test_a_folder_without_its_files_is_named(tmp_path):
     (tmp_path / "readme.txt").write_text("{}")
-    with pytest.raises(BenchmarkFileError, match=r"no file of 'lama-trex'; expected '\*\.jsonl'"):
+    with pytest.raises(BenchmarkFileError, match=r"no file of 'lama-trex'. Expected '\*\.jsonl'"):
         list(shipped("lama-trex", tmp_path).items())
 
 
@@ -294,7 +294,7 @@ def test_copies_with_other_names_of_columns_are_asked_with_their_story(tmp_path,
 def test_a_file_with_a_part_of_the_question_that_is_not_asked_is_refused(tmp_path, extra, named):
     row = {"sQuestion": "How many?", "lSolutions": [6], **extra}
     file = write_lines(tmp_path / "mawps.jsonl", {**row, **dict.fromkeys(extra)}, row)
-    with pytest.raises(BenchmarkFileError, match=f"row 2 of .* has {named}, which this form"):
+    with pytest.raises(BenchmarkFileError, match=f"row 2 of .* has {named}, which prompts of"):
         items_of(shipped("mawps", file))
 
 

@@ -83,7 +83,7 @@ def test_all_columns_with_answers_count_but_no_list_as_python_prints_it(
     file = write_lines(tmp_path / "copy.jsonl", {"question": "Which star is near?", **given})
     if answers is None:
         (reason,) = left_out_of(shipped(name, file)).values()
-        assert re.search(r"expected a list as JSON has it|or a list of at least one", reason)
+        assert re.search(r"expected a JSON list|or a non-empty list of texts", reason)
     else:
         (item,) = items_of(shipped(name, file))
         assert item.gold == answers
@@ -109,9 +109,9 @@ def test_the_table_of_popqa_is_read_by_popularity(tmp_path):
         item("8", f"{ASKED}What is the capital of Hill?", "Rome", "3", group="s_pop 10000-99999"),
     ]
     assert left_out_of(benchmark) == {
-        "popQA.tsv, row 4": "column 'possible_answers' is \"['Rome']\"; expected a list as JSON "
-        "has it, not one within a text",
-        "popQA.tsv, row 5": "it has not 7 columns as the first line",
+        "popQA.tsv, row 4": "column 'possible_answers' is \"['Rome']\"; expected a JSON list, not "
+        "a list within a text",
+        "popQA.tsv, row 5": "it has 4 columns; expected 7, as in the first line",
     }
 
 
@@ -152,4 +152,4 @@ def test_bad_parts_of_a_document_are_rejected_and_reading_goes_on(tmp_path):
     reasons = left_out_of(benchmark)
     assert list(reasons) == [f"mlqa.json, row {number}" for number in (2, 3, 5, 6, 7)]
     assert next(iter(reasons.values())).startswith("column 'answers' is missing")
-    assert list(reasons.values())[2] == "expected a value in column 'question'"
+    assert list(reasons.values())[2] == "it has no question; expected a value in column 'question'"
