@@ -210,8 +210,8 @@ class QuestionFile(Benchmark):
         if unread:
             columns = " and ".join(map(repr, unread))
             raise BenchmarkFileError(
-                f"{location} of {str(self._path)!r} has {columns}, which prompts of {self.name!r} do "
-                "not contain, so the question may be incomplete. Use the benchmark's original "
+                f"{location} of {str(self._path)!r} has {columns}, which prompts of {self.name!r} "
+                "do not contain, so the question may be incomplete. Use the benchmark's original "
                 f"file, remove the column if it does not belong to the question, {_ADVICE}."
             )
         if self._number_of and (placeholder := _PLACEHOLDER.search(question)):
