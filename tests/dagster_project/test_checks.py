@@ -56,7 +56,7 @@ def test_each_tool_that_is_switched_on_has_a_check_of_its_own(warehouse: Warehou
         for tool in ("QA", "Calculator", "MT", "Calendar")
     }
     told = found["Calculator_calls_help"].metadata["Calculator"].value
-    assert "not told apart from chance" in str(told)
+    assert "not distinguishable from chance" in str(told)
 
 
 def test_a_tool_warns_where_enough_calls_say_that_it_helps_none(warehouse: Warehouse):
@@ -134,7 +134,7 @@ def test_the_check_of_results_is_stored_for_each_shard_of_a_run(home: Home, shar
     ("found", "line"),
     [
         (KeptAgainstChance(30, 60, 0, 30, 0, 15), "⟦[Calculator(400 / 1400) -> 0.29]⟧"),
-        (KeptAgainstChance(25, 144, 5, 30, 1, 5), "none is shown; not told apart from chance"),
+        (KeptAgainstChance(25, 144, 5, 30, 1, 5), "none is shown; not distinguishable from chance"),
         (KeptAgainstChance(25, 144, 0, 0, 0, 0), "the chance level was not measured"),
         (
             KeptAgainstChance(0, 144, 0, 30, 0, 0),

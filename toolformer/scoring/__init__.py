@@ -1,1 +1,1 @@
-"""The losses behind a call: with its result, without, and with a swapped result (paper: §2)."""
+"""Losses that decide about a call: with its result, without it, and with a swapped one (§2)."""

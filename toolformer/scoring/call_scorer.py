@@ -1,7 +1,7 @@
-"""What scores the calls of a shard: what both placements of a call have in common.
+"""Base class of the two scorers of calls.
 
-Where a call stands while it is scored is the matter of the two that there are:
-`toolformer.scoring.inline_losses`, and in front of its text `toolformer.scoring.losses`.
+`toolformer.scoring.losses` scores a call as a prefix of its text, as the paper does, and
+`toolformer.scoring.inline_losses` at its position in the text.
 """
 
 from abc import ABC, abstractmethod
@@ -19,19 +19,13 @@ from toolformer.forward.windows import Window, WindowKey
 from toolformer.settings.annotation_sections import ScoringSettings
 from tools.protocol import ToolCall
 
-# Losses by call, in nats.
+# {call id: loss in nats}
 Losses = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredCall:
-    """A call that is to be scored: where it stands, and what it says.
-
-    Attributes:
-        window: document and number of its window.
-        position: 0-based, in the window.
-        result: one line without markers.
-    """
+    """A call to score; `position` is 0-based in the window, `result` is one line without markers."""
 
     call_id: str
     window: WindowKey
@@ -41,7 +35,7 @@ class ScoredCall:
 
 
 class AllLosses(NamedTuple):
-    """L_i(ε) of all calls; L_i(e(c, r)) and L_i(e(c, ε)) of those that still need them."""
+    """L_i(ε) of all calls; L_i(e(c, r)) and L_i(e(c, ε)) of the calls that still need them."""
 
     without_call: Losses
     with_result: Losses
@@ -49,10 +43,9 @@ class AllLosses(NamedTuple):
 
 
 class ScoringPass:
-    """One pass over the calls of a tool, whose finished batches are kept.
+    """One pass over the calls of a tool.
 
-    Args:
-        progress: told rows done and rows in all; the total grows with each kind of rows.
+    `progress` receives the numbers of finished and planned rows. Each `in_batches` plans more rows.
     """
 
     def __init__(
@@ -66,15 +59,7 @@ class ScoringPass:
     def in_batches(
         self, lengths: Sequence[int], compute: Callable[[Sequence[int]], Any], *, label: str
     ) -> Iterator[tuple[Sequence[int], Any]]:
-        """Work on rows batch by batch, the longest first.
-
-        Args:
-            compute: some rows' indices to a result that JSON can hold.
-            label: label of the steps, unique within the pass.
-
-        Yields:
-            The indices of a batch, and its result.
-        """
+        """Yield each batch's row indices and its JSON-compatible result, the longest rows first."""
         order = longest_first(lengths)
         in_order = [lengths[index] for index in order]
         self._planned += len(order)
@@ -93,12 +78,6 @@ class ScoringPass:
 
 
 class CallScorer(ABC):
-    """Scores the calls of a shard with one model.
-
-    Args:
-        windows: windows of the shard, by document and number.
-    """
-
     def __init__(self, model: Model, windows: Mapping[WindowKey, Window], scoring: ScoringSettings):
         self.model = model
         self.windows = windows
@@ -113,18 +92,11 @@ class CallScorer(ABC):
         checkpoint: Checkpoint,
         progress: Callable[[int, int], None],
     ) -> dict[str, CallLosses]:
-        """All losses that decisions on the calls of one tool need, by call.
+        """Return the losses that decisions on the calls of one tool need, by call id.
 
-        Args:
-            calls: executed calls with their results, in any order.
-            exact: ids of calls that get all three losses. Of other calls a loss is left out if
-                they cannot reach the lowest threshold any more.
-            progress: told rows done and rows in all; the total grows by the second kind of rows.
-                Of calls at their places, texts.
-
-        Raises:
-            SequenceTooLongError: a row does not fit the model's context.
-            OutOfMemoryError: a single row does not fit the device's memory.
+        Calls in `exact` get all three losses. For other calls, a loss is None once the call can no
+        longer reach the lowest threshold. Raise SequenceTooLongError if a row exceeds the model's
+        context, and OutOfMemoryError if a single row exceeds the device's memory.
         """
         losses = self._all_losses(calls, exact, self._pass(checkpoint, progress))
         scoring, windows = self.scoring, self.windows
@@ -145,15 +117,11 @@ class CallScorer(ABC):
         checkpoint: Checkpoint,
         progress: Callable[[int, int], None],
     ) -> Losses:
-        """L_i⁺ alone of the calls of one tool with these results; arguments as of `score`.
-
-        Raises:
-            OutOfMemoryError: a single row does not fit the device's memory.
-        """
+        """Return only L_i⁺, by call id; errors as for `score`."""
         return self._result_losses(calls, self._pass(checkpoint, progress))
 
     def _pass(self, checkpoint: Checkpoint, progress: Callable[[int, int], None]) -> ScoringPass:
-        # Stored, so that a resumed shard goes on with it, however much memory is free by then.
+        # Stored so that a resumed shard keeps its batches, however much memory is free by then.
         geometry = checkpoint.step("geometry", lambda: {"token_budget": self._token_budget()})
         return ScoringPass(geometry["token_budget"], checkpoint, progress)
 
@@ -162,23 +130,16 @@ class CallScorer(ABC):
         return self.scoring.token_budget or self.model.batch_tokens(window_tokens=longest)
 
     def call_ids(self, call: ToolCall, result: str | None, *, text_tokens: int) -> list[int]:
-        """Return the tokens of a call with this result, or without one.
-
-        Args:
-            text_tokens: number of tokens of the text in the row of the call.
-
-        Raises:
-            SequenceTooLongError: the row does not fit the model's context.
-        """
+        """Encode a call; raise SequenceTooLongError if call and text exceed the model's context."""
         keeps_arrow = self.scoring.empty_result_keeps_arrow
         ids = call_ids(self.model.tokenizer, call, result, empty_result_keeps_arrow=keeps_arrow)
-        # The start token takes the place of the text's last token, which is not fed.
+        # The row has a start token, and the text's last token is not fed: this is its length.
         if (tokens := len(ids) + text_tokens) > self.model.context_length:
             raise SequenceTooLongError(
-                f"A call of {call.tool_name} has {len(ids)} tokens with its result, and the text "
-                f"in its row {text_tokens}: {tokens} in all. Expected at most "
-                f"{self.model.context_length}, which the model takes. Lower corpus.window_tokens "
-                "or execution.max_result_tokens."
+                f"A call of {call.tool_name} and its text need {tokens} tokens: {len(ids)} for the "
+                f"call with its result and {text_tokens} for the text. Expected at most "
+                f"{self.model.context_length}, the model's context length. Lower "
+                "corpus.window_tokens or execution.max_result_tokens."
             )
         return ids
 
@@ -197,22 +158,18 @@ class CallScorer(ABC):
         exact: Collection[str],
         losses_of: Callable[[Sequence[ScoredCall], bool], Losses],
     ) -> AllLosses:
-        """Compute losses in the order that saves most: with the result, then without it.
-
-        Args:
-            losses_of: the losses of some calls with (True) or without (False) their results.
-        """
+        """Compute losses with results, then without, only for calls that can still be kept."""
 
         def may_pass(call: ScoredCall, reduction_bound: float) -> bool:
-            # NaN reaches nothing, and needs no further loss to be rejected.
+            # NaN never reaches a threshold: the filter rejects the call without further losses.
             return call.call_id in exact or reaches(reduction_bound, self.scoring.lowest_threshold)
 
         promising = [call for call in calls if may_pass(call, without_call[call.call_id])]
         with_result = losses_of(promising, True)
-        still_open = [
+        undecided = [
             call
             for call in promising
             if (call.call_id in exact or self.scoring.baseline == "minimum")
             and may_pass(call, without_call[call.call_id] - with_result[call.call_id])
         ]
-        return AllLosses(without_call, with_result, losses_of(still_open, False))
+        return AllLosses(without_call, with_result, losses_of(undecided, False))

@@ -1,13 +1,11 @@
-"""Losses of calls that stand at their places in the text.
+"""Scores calls at their positions in the text.
 
-    ids:       BOS | x_0 … x_{p-1} | x_p … x_{p+w-2}        fed once, for all calls of the text
+    text:      BOS | x_0 … x_{p-1} | x_p … x_{p+w-2}        fed once, for all calls of the text
     branch:                        | z_1 … z_l x_p … x_{p+w-2}
-    its states predict x_p … x_{p+w-1} without a call
-    state of z_l predicts x_p, state of x_{p+t} predicts x_{p+t+1}; x_{p+w-1} is not fed
 
-The call z is joined to the text as in C*: its tokens between those of the text, which stay as they
-are. A branch sees the text in front of it through the keys that all calls of the text share. So one
-reading of a text is enough for the losses of its calls with and without them.
+The states of the text predict x_p … x_{p+w-1} without the call z, and those of the branch with it.
+As in C*, the tokens of z stand between those of the text, which do not change. A branch attends to
+the text before it through keys that all calls of the text share.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -23,7 +21,7 @@ from toolformer.scoring.call_scorer import AllLosses, CallScorer, Losses, Scored
 
 @dataclass(frozen=True, slots=True)
 class _TextsOfCalls:
-    """Some texts that were read, and the row of each; the pass that they are read for."""
+    """Texts that were fed together, the row of each, and the pass that fed them."""
 
     read: Texts
     rows: Mapping[WindowKey, int]
@@ -31,7 +29,7 @@ class _TextsOfCalls:
 
 
 class InlineScorer(CallScorer):
-    """Scores calls at their places, all calls of some texts together; tells texts as rows done."""
+    """Scores calls at their positions, text by text; progress counts texts."""
 
     def _all_losses(
         self, calls: Sequence[ScoredCall], exact: Collection[str], work: ScoringPass
@@ -45,8 +43,8 @@ class InlineScorer(CallScorer):
             )
 
         all_losses = AllLosses({}, {}, {})
-        to_the_last = len(self.weights)
-        for batch_losses in self._in_texts(calls, compute, work, behind=to_the_last, label="all"):
+        following = len(self.weights)
+        for batch_losses in self._in_texts(calls, compute, work, following=following, label="all"):
             for into, losses in zip(all_losses, batch_losses, strict=True):
                 into.update(losses)
         return all_losses
@@ -56,8 +54,8 @@ class InlineScorer(CallScorer):
             return self._losses(texts, calls, has_result=True)
 
         losses: Losses = {}
-        # The token behind the last call is not fed.
-        for batch_losses in self._in_texts(calls, compute, work, behind=1, label="results"):
+        # One token, which is predicted and not fed: the text ends before its last call.
+        for batch_losses in self._in_texts(calls, compute, work, following=1, label="results"):
             losses |= batch_losses
         return losses
 
@@ -67,26 +65,23 @@ class InlineScorer(CallScorer):
         compute: Callable[[_TextsOfCalls, Sequence[ScoredCall]], Any],
         work: ScoringPass,
         *,
-        behind: int,
+        following: int,
         label: str,
     ) -> Iterator[Any]:
-        """What is computed for the calls of some texts at a time.
+        """Yield `compute` of each batch of texts and their calls; JSON must be able to hold it.
 
-        Args:
-            compute: some texts and their calls to a result that JSON can hold.
-            behind: how many tokens behind its last call a text is predicted.
+        A text ends `following` tokens after its last call. Its last token is not fed.
         """
         calls_of_window: dict[WindowKey, list[ScoredCall]] = {}
         for call in calls:
             calls_of_window.setdefault(call.window, []).append(call)
         keys = list(calls_of_window)
-        # Up to so many tokens behind the last call; the last of them is not fed.
         texts = [
-            self.windows[key].up_to(max(call.position for call in window_calls) + behind)
+            self.windows[key].up_to(max(call.position for call in window_calls) + following)
             for key, window_calls in calls_of_window.items()
         ]
 
-        def of_batch(batch: Sequence[int]) -> Any:
+        def compute_batch(batch: Sequence[int]) -> Any:
             read = self.model.read(None, [texts[index] for index in batch])
             rows = {keys[index]: row for row, index in enumerate(batch)}
             return compute(
@@ -95,32 +90,29 @@ class InlineScorer(CallScorer):
             )
 
         for _, batch_results in work.in_batches(
-            [len(text.ids) for text in texts], of_batch, label=label
+            [len(text.ids) for text in texts], compute_batch, label=label
         ):
             yield batch_results
 
     def _losses_without_call(self, texts: _TextsOfCalls, calls: Sequence[ScoredCall]) -> Losses:
-        """L_i(ε) of the texts as they were read, only where a token carries weight."""
-        places = {
+        """Return L_i(ε) from the texts as they were fed, computed only for tokens with weight."""
+        targets = {
             call.call_id: [
                 (Place(texts.rows[call.window], call.position + t), token)
                 for t, token in enumerate(self._following(call))
             ]
             for call in calls
         }
-        wanted = list(
-            dict.fromkeys(
-                call_place for call_places in places.values() for call_place in call_places
-            )
+        unique = list(
+            dict.fromkeys(target for call_targets in targets.values() for target in call_targets)
         )
-        losses = dict(zip(wanted, texts.read.losses(wanted), strict=True))
+        losses = dict(zip(unique, texts.read.losses(unique), strict=True))
         return {
-            call_id: weighted_loss([losses[place] for place in call_places], self.weights)
-            for call_id, call_places in places.items()
+            call_id: weighted_loss([losses[target] for target in call_targets], self.weights)
+            for call_id, call_targets in targets.items()
         }
 
     def _following(self, call: ScoredCall) -> tuple[int, ...]:
-        """The tokens behind a call that carry weight."""
         return self.windows[call.window].ids[call.position : call.position + len(self.weights)]
 
     def _losses(
@@ -130,10 +122,10 @@ class InlineScorer(CallScorer):
             call.call_id: self._branch(texts.rows[call.window], call, has_result=has_result)
             for call in calls
         }
-        # Equal ones are fed once. Behind the last token nothing is predicted, nor fed.
+        # Equal branches are fed once. A call after the last token predicts nothing and is not fed.
         branches = list(dict.fromkeys(branch for branch in branch_of.values() if branch.following))
         losses = {branch: 0.0 for branch in branch_of.values() if not branch.following}
-        # Each row copies the keys of the text before it.
+        # Each row of a batch copies the keys of the text before its call.
         per_token = self.model.keys_per_token
         sizes = [len(branch.fed) + branch.place.position // per_token for branch in branches]
         for batch in plan_batches(sizes, token_budget=texts.work.token_budget):

@@ -1,14 +1,11 @@
-"""The losses of calls that stand in front of their texts (paper §2, "Filtering API Calls").
-
-In the paper's form the call stands as a prefix z before the whole text, after the
-beginning-of-sequence token; the few-shot prompt is not part of what is fed:
+"""Scores calls as prefixes of their texts (paper §2, "Filtering API Calls").
 
     ids:     BOS | z_1 … z_l | x_0 … x_{p+3}
     row:      0    1  …   l    l+1 …
-    logits row l+p+t predicts x_{p+t}, t = 0 … 4; x_{p+4} predicts nothing that is wanted: not fed
 
-Computed are only those losses that can still change a decision. How a call is scored
-at its place in the text is in `toolformer.scoring.inline_losses`.
+The logits of row l+p+t predict x_{p+t}, t = 0 … 4. The last token x_{p+4} predicts nothing that is
+needed, so it is not fed. Nor is the few-shot prompt. Only losses that can still change a decision
+are computed.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -28,19 +25,13 @@ from tools.protocol import ToolCall
 def scorer_for(
     model: Model, windows: Mapping[WindowKey, Window], scoring: ScoringSettings
 ) -> CallScorer:
-    """Return what scores calls where the settings place them; arguments as of `CallScorer`."""
     is_inline = scoring.placement == "inline"
     return (InlineScorer if is_inline else PrefixScorer)(model, windows, scoring)
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One sequence to feed, and the positions whose losses are read from it.
-
-    Attributes:
-        text: to the last token that carries weight for the last position.
-        positions: from left to right.
-    """
+    """One sequence to feed, and the ascending positions of the text whose losses it gives."""
 
     prefix: list[int]
     text: tuple[int, ...]
@@ -50,11 +41,8 @@ class _Row:
 class TextLosses:
     """L_i(ε) for all positions of all windows of a shard.
 
-    The batches follow from the shard's windows alone, so a window's losses do not depend on which
-    tools or calls ask for them.
-
-    Attributes:
-        is_regrouped: whether memory ran out, so that batches were halved.
+    Batches depend only on the shard's windows, so a window's losses are the same whichever tools
+    and calls need them. `is_regrouped` is true if memory ran out and batches were halved.
     """
 
     def __init__(self, model: Model, windows: Sequence[Window], *, token_budget: int | None = None):
@@ -71,12 +59,11 @@ class TextLosses:
         self._losses: dict[WindowKey, list[float]] = {}
 
     def token_losses(self, window: WindowKey) -> list[float]:
-        """-log p(x_j | BOS, x_{<j}) for all tokens of a window, in nats."""
+        """Return -log p(x_j | BOS, x_{<j}) for all tokens of a window, in nats."""
         self.read([window])
         return self._losses[window]
 
     def read(self, windows: Iterable[WindowKey]) -> None:
-        """Feed the batches of these windows that were not fed before."""
         batches = dict.fromkeys(
             self._batch_of[window] for window in windows if window not in self._losses
         )
@@ -93,33 +80,24 @@ class TextLosses:
 def token_losses(
     model: Model, texts: Sequence[Sequence[int]], *, banned: int | None = None
 ) -> list[list[float]]:
-    """Losses of all tokens of a batch of texts, in nats.
-
-    Args:
-        texts: token ids without a beginning-of-sequence token, which is put in front; fed as one
-            batch.
-        banned: see `Model.losses_at`.
-
-    Returns:
-        Shape `(texts, n)`, ragged.
-    """
+    """Feed texts, without start tokens, as one batch; return the loss of each token in nats."""
     rows = [[model.bos_id, *ids[:-1]] for ids in texts]
     places = [
         (row, position, ids[position])
         for row, ids in enumerate(texts)
         for position in range(len(ids))
     ]
-    # ids[place] stands at row place + 1, so logits row `place` predicts it.
+    # ids[position] is fed in row position + 1, so the logits of row `position` predict it.
     losses = iter(model.losses_at(rows, places, banned=banned))
     return [[next(losses) for _ in ids] for ids in texts]
 
 
 class PrefixScorer(CallScorer):
-    """Scores calls as prefixes: equal calls of a window share one row."""
+    """Scores calls as prefixes; equal calls of a window share one row."""
 
     @cached_property
     def text_losses(self) -> TextLosses:
-        """L_i(ε) of the windows, read at need and once for all tools."""
+        """L_i(ε) of the windows, computed on demand and once for all tools."""
         return TextLosses(
             self.model, list(self.windows.values()), token_budget=self.scoring.token_budget
         )
@@ -150,18 +128,18 @@ class PrefixScorer(CallScorer):
             }
 
         losses = work.checkpoint.step("without-call", compute)
-        # Its batches are those of the shard's texts, which no partition keeps.
+        # All tools share these batches, so no other step records for this tool's metadata that
+        # they were halved.
         work.checkpoint.step("texts-regrouped", lambda: text_losses.is_regrouped)
         return losses
 
     def _losses(
         self, calls: Sequence[ScoredCall], work: ScoringPass, *, has_result: bool
     ) -> Losses:
-        """The loss of every call at its position, with or without its result."""
         rows, row_of_call = self._plan_rows(calls, has_result=has_result)
         losses: dict[tuple[int, int], float] = {}
         batches = work.in_batches(
-            # With BOS, and without the last token of the text.
+            # The row has a start token but not the text's last token.
             [len(row.prefix) + len(row.text) for row in rows],
             lambda batch: self._score_batch([rows[index] for index in batch]),
             label="with-result" if has_result else "without-result",
@@ -213,5 +191,5 @@ class PrefixScorer(CallScorer):
         ]
 
     def _weighted(self, row: _Row, position: int) -> range:
-        """Places of the text tokens that carry weight for a position."""
+        """Return the positions of the text's tokens that carry weight for `position`."""
         return range(position, min(position + len(self.weights), len(row.text)))

@@ -1,11 +1,11 @@
-"""The losses of a shard's calls: all that decisions on them can ask for (paper §2).
+"""Computes the losses of a shard's calls that filtering can need (paper §2).
 
-    calls ─▶ own losses, pruned below the lowest threshold
-          ─▶ L_i⁺ with the result of another call, of what reaches it and of the chance sample
-          ─▶ the same with a third call's result, of the chance sample where a contrast compares
+    all calls ─▶ losses with their own results, pruned below the lowest threshold
+              ─▶ L_i⁺ with another call's result: calls that reach it, and the chance sample
+              ─▶ L_i⁺ with a third call's result: sampled calls that reach it with the second one
 
-Filtering thresholds play no part here; `warehouse/queries/filtered_calls.sql` decides. The model is
-loaded when it is first needed.
+The third step gives a contrast on the chance sample its comparison. Filtering thresholds are not
+applied here but in `warehouse/queries/filtered_calls.sql`. The model is loaded on first use.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from toolformer.forward.model import Model
     from toolformer.forward.tokenization import Tokenizer
 
-# Given a pass over calls, and what it depends on: keeps the pass's finished batches.
+# Returns the checkpoint of a pass, given its name and a digest of what it depends on.
 CheckpointOf = Callable[[str, str], Checkpoint]
 
 
@@ -38,11 +38,9 @@ class CallScore:
     """All losses of a call.
 
     Attributes:
-        losses: with its own result, and with that of another call where it was needed.
-        is_in_chance_sample: whether it is also looked at with a swapped result in place of its own.
-        swapped_call_id: call whose result the swapped one is.
-        second_swapped_call_id: call whose result a contrast of the swapped one compares with.
-        loss_with_second_swapped_result: with that result, in nats.
+        swapped_call_id: call that the swapped result comes from.
+        second_swapped_call_id: call whose result a contrast compares the swapped result with.
+        loss_with_second_swapped_result: loss with the result of that call, in nats.
     """
 
     losses: CallLosses
@@ -55,11 +53,7 @@ class CallScore:
 
 @dataclass(frozen=True, slots=True)
 class ToolScores:
-    """The scores of one tool's calls in one shard.
-
-    Attributes:
-        geometry: the batches of the passes with the calls' own results.
-    """
+    """Scores of one tool's calls in one shard; `geometry` holds batch sizes of the first step."""
 
     scores: Mapping[str, CallScore]
     costs: tuple[StageCost, ...] = ()
@@ -67,12 +61,9 @@ class ToolScores:
 
 
 class ShardScoring:
-    """Scores the calls of one shard. Its texts are read without calls once, for all tools.
+    """Scores the calls of one shard; a text without calls is fed once for all tools.
 
-    Args:
-        load: loads the scoring model M, in the precision in which it scores.
-        seed: seed of the chance sample, and of the choice of swapped results.
-        progress: gives the callback of a pass, by its name and that of the tool.
+    `progress` returns the callback of a pass, given the names of the pass and the tool.
     """
 
     def __init__(
@@ -105,11 +96,6 @@ class ShardScoring:
     def score(
         self, tool_name: str, calls: Sequence[ScoredCall], checkpoint: CheckpointOf
     ) -> ToolScores:
-        """All losses of one tool's executed calls that decisions can ask for.
-
-        Raises:
-            OutOfMemoryError: a single row does not fit the device's memory.
-        """
         if not calls:
             return ToolScores({})
         others = SwappedResults(calls, seed=self._seed)
@@ -126,13 +112,13 @@ class ShardScoring:
             tool_name, swapped, checkpoint, name="swapped"
         )
         second = others.second_of([swapped[key] for key in sample])
-        lucky = {
+        passing = {
             key: scored
             for key, scored in second.items()
             if self._is_reached(replace(own[key], loss_with_result=with_swapped[key]))
         }
         with_second, second_cost = self._with_results(
-            tool_name, lucky, checkpoint, name="second-swapped"
+            tool_name, passing, checkpoint, name="second-swapped"
         )
         scores = {
             key: CallScore(
@@ -149,7 +135,6 @@ class ShardScoring:
         return ToolScores(scores, (cost, cost_of_swapped), geometry_metadata(kept))
 
     def _is_reached(self, losses: CallLosses) -> bool:
-        """Return whether the reduction of a call reaches the lowest threshold."""
         lowest, baseline = self._scoring.lowest_threshold, self._scoring.baseline
         return decide(losses, filtering_threshold=lowest, baseline=baseline).is_kept
 
@@ -161,7 +146,6 @@ class ShardScoring:
         *,
         name: str,
     ) -> tuple[dict[str, float], StageCost]:
-        """Compute L_i⁺ of calls with swapped results, and what it cost."""
         meter, kept = self._pass(name, checkpoint, swapped)
         losses = self._scorer.score_results(
             [swapped_call.call for swapped_call in swapped.values()],
@@ -173,6 +157,5 @@ class ShardScoring:
     def _pass(
         self, name: str, checkpoint: CheckpointOf, calls: Iterable[str]
     ) -> tuple[CostMeter, Checkpoint]:
-        """Begin a pass over calls, whose finished batches belong to them and the precision."""
         kept = checkpoint(name, hex_digest(self._model.precision, *sorted(calls)))
         return CostMeter(self._model, checkpoint=kept), kept

@@ -87,7 +87,7 @@ def data_of(page: str) -> list[dict]:
 def test_the_page_says_what_was_kept_against_chance_and_shows_each_text_with_its_calls(store):
     fill(store)
     page = page_of(contents_of(store, Settings()))
-    assert "not told apart from chance (50 % of 2 calls kept, 100 % of 1 with swapped" in page
+    assert "not distinguishable from chance (50 % of 2 calls kept, 100 % of 1 with swapped" in page
     (text,) = data_of(page)
     assert "".join(part for part in text["parts"] if isinstance(part, str)) == TEXT
     before, dropped, between, kept, behind = text["parts"]
