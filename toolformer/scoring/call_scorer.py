@@ -25,7 +25,7 @@ Losses = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class ScoredCall:
-    """A call to score; `position` is 0-based in the window, `result` is one line without markers."""
+    """A call to score; `position` is 0-based in its window, `result` a line without markers."""
 
     call_id: str
     window: WindowKey

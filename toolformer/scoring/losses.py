@@ -82,13 +82,13 @@ def token_losses(
 ) -> list[list[float]]:
     """Feed texts, without start tokens, as one batch; return the loss of each token in nats."""
     rows = [[model.bos_id, *ids[:-1]] for ids in texts]
-    places = [
+    targets = [
         (row, position, ids[position])
         for row, ids in enumerate(texts)
         for position in range(len(ids))
     ]
     # ids[position] is fed in row position + 1, so the logits of row `position` predict it.
-    losses = iter(model.losses_at(rows, places, banned=banned))
+    losses = iter(model.losses_at(rows, targets, banned=banned))
     return [[next(losses) for _ in ids] for ids in texts]
 
 

@@ -2,10 +2,10 @@
 
     all calls ─▶ losses with their own results, pruned below the lowest threshold
               ─▶ L_i⁺ with another call's result: calls that reach it, and the chance sample
-              ─▶ L_i⁺ with a third call's result: sampled calls that reach it with the second one
+              ─▶ L_i⁺ with a third call's result: sampled calls that reach it with another's
 
-The third step gives a contrast on the chance sample its comparison. Filtering thresholds are not
-applied here but in `warehouse/queries/filtered_calls.sql`. The model is loaded on first use.
+For calls of the chance sample, a contrast compares the second step with the third. Thresholds are
+applied later, in `warehouse/queries/filtered_calls.sql`. The model is loaded on first use.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -59,7 +59,7 @@ class SwappedResults:
 class _LaterCalls:
     """Calls after a point of the order, without those that can never be chosen next.
 
-    Keeps searches short even if a shard has 100,000 calls of one text, or only two results. A search
+    Keeps searches short even if a shard has 100,000 calls of one text or only two results. A search
     excludes at most two results, so the nearest three results of a text suffice. It avoids at most
     one text, so the nearest two texts with a result suffice.
     """
