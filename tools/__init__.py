@@ -1,1 +1,1 @@
-"""The tools: what a call can ask, how calls are written, and the few-shot prompts."""
+"""Tools: what calls can ask, how calls are written, and the few-shot prompts."""

@@ -1,4 +1,4 @@
-"""The base class of tools."""
+"""Defines the base class of tools, and checks of their settings and proposals."""
 
 import functools
 from abc import ABC, abstractmethod
@@ -15,31 +15,23 @@ from tools.syntax import check_arguments
 
 
 class Tool(ABC):
-    """A tool: text in, text out (paper, section 3).
+    """Base class of tools: text in, text out (paper, §3).
 
-    A subclass sets `name`, `version` and `description`, as attributes or properties, and implements
-    `call`. Everything else has a default.
+    Subclasses set `name`, `version` and `description` and implement `call`.
 
     Attributes:
-        name: The name in calls.
-        version: Text that changes whenever answers change, for instance with a setting. It is part
-            of every fingerprint: answers are stored and used again while it stays the same.
-        description: One sentence for people.
-        takes_arguments: Whether a call may have text between its brackets.
-        arguments_are_content: Whether numbers and names in arguments come from the text, so that a
-            call must not use those that only occur after it. False if they are a choice, such as
-            the unit to convert to. Change `version` too if you change it.
-        prompt: The few-shot prompt or its file; None for a file in `tools/prompts`.
-        needs_network: Whether answers come from another machine.
+        version: Changes whenever answers change: stored answers are reused while it stays the same.
+        arguments_are_content: Whether calls with names or numbers from after the call are refused.
+            False if arguments are a choice, such as a unit. A change needs a new `version`.
+        prompt: Few-shot prompt or its file; None for a file in `tools/prompts`.
         sampling_version: Version of `preselect`, `parse_arguments` and `check_place`; None for
-            `version`. While it stays the same, calls are made again but not sampled again.
+            `version`. While it stays the same, calls are executed again but not sampled again.
         proposals_version: Version of `proposals`; None for `version`.
         argument_schema: JSON schema of the arguments; None if a call takes one text.
-        left_out: Names in the schema that no call can set.
-        calls_per_batch: Most calls that `call_batch` gets at once. Answers are stored per batch.
-        computes: Whether a call computes for seconds, as with a model. Its deadline is ten times as
-            long, so that a busy machine does not change its outcome.
-        start_seconds: Time to start what answers a call, on top of the call's deadline.
+        left_out: Arguments in the schema that no call can set.
+        computes: Whether a call takes seconds of computation. Its deadline is then ten times as
+            long, so that load on the machine does not change outcomes.
+        start_seconds: Seconds added to the deadline of a call, in case a server must start first.
     """
 
     name: str
@@ -59,28 +51,18 @@ class Tool(ABC):
 
     @property
     def makes_proposals(self) -> bool:
-        """Whether the class overrides `proposals`."""
         return type(self).proposals is not Tool.proposals
 
     @property
     def has_batches(self) -> bool:
-        """Whether the class overrides `call_batch`."""
         return type(self).call_batch is not Tool.call_batch
 
     @abstractmethod
     def call(self, arguments: str, document: Document) -> str:
-        """Answer one call.
-
-        Args:
-            arguments: What `parse_arguments` returned.
-            document: The text that the call is in.
-
-        Raises:
-            ToolCallError: If there is no answer.
-        """
+        """Answer a call with parsed arguments; raise ToolCallError if there is no answer."""
 
     def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
-        """Answer several calls; override it if that is faster than one after the other."""
+        """Answer several calls in order. Override it if a batch is faster than single calls."""
         answers: list[str | ToolCallError] = []
         for arguments, document in requests:
             try:
@@ -90,11 +72,7 @@ class Tool(ABC):
         return answers
 
     def parse_arguments(self, text: str) -> str:
-        """Normalise what a model wrote between the brackets; by default its white space.
-
-        Raises:
-            CallSyntaxError: If it is no call of this tool.
-        """
+        """Normalise the text between the brackets; raise CallSyntaxError if it is no valid call."""
         arguments = " ".join(text.split())
         if not arguments:
             raise CallSyntaxError(
@@ -106,41 +84,28 @@ class Tool(ABC):
         return arguments
 
     def named_arguments(self, arguments: str) -> Mapping[str, Any]:  # noqa: ARG002
-        """Return the values of a call by name, for a tool with an `argument_schema`."""
+        """Return the arguments of a call by name, if the tool has an `argument_schema`."""
         return {}
 
     def check_available(self) -> None:  # noqa: B027
-        """Raise ToolUnavailableError if something is missing here, without loading anything."""
+        """Raise ToolUnavailableError if something is missing, without loading anything."""
 
     def prepare(self) -> None:  # noqa: B027
-        """Load what takes longer than a call may. Called before the first call, perhaps again."""
+        """Load what takes longer than a deadline. Called before the first call, perhaps again."""
 
     def preselect(self, document: Document) -> Preselection:  # noqa: ARG002
         """Return whether a text is worth annotating with this tool (paper, appendix A)."""
         return Preselection(is_selected=True, reason="every_text")
 
     def proposals(self, document: Document) -> Sequence[Proposal]:  # noqa: ARG002
-        """Return places where a call may help, in any order.
-
-        Without any, the model's probabilities choose the places, as in the paper.
-        """
+        """Return positions where a call may help, in any order; by default, the model chooses."""
         return ()
 
     def check_place(self, arguments: str, *, before: str, after: str) -> None:  # noqa: B027
-        """Refuse a call that could not be written at its place while decoding.
-
-        A sampling model sees the whole text, a decoding one only `before`. A tool whose arguments
-        may be copied from `after` refuses them here.
-
-        Raises:
-            CallSyntaxError: If the call needs text that comes after it.
-        """
+        """Raise CallSyntaxError if a call needs text that only appears after it."""
 
     def cache_key(self, document: Document) -> tuple[str, ...] | None:
-        """Return what an answer depends on besides name, version and arguments.
-
-        By default that is the text's publication date. None if answers must not be stored.
-        """
+        """Return what else than arguments an answer depends on; None if it must not be stored."""
         return (str(document.published_on or ""),)
 
 
@@ -149,13 +114,13 @@ DESCRIBED = (
     "makes_proposals",
     "has_batches",
 )
-"""Names of the attributes that are the same wherever the tool runs."""
+"""Names of the attributes that have the same value in every process."""
 
 _P = ParamSpec("_P")
 
 
 def with_checked_settings(constructor: Callable[_P, None]) -> Callable[_P, None]:
-    """Have pydantic check a constructor's arguments strictly, by their annotations."""
+    """Raise ToolSettingsError if a constructor's arguments do not match their annotations."""
     config = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
     validated = validate_call(config=config)(constructor)
 
@@ -175,22 +140,18 @@ def with_checked_settings(constructor: Callable[_P, None]) -> Callable[_P, None]
 
 
 def proposals_of(tool: Tool, document: Document) -> list[Proposal]:
-    """Return a tool's proposals for a text by offset, those of one offset in the tool's order.
-
-    Raises:
-        ToolBugError: If one is no Proposal in the text, or there are more than characters.
-    """
+    """Return a tool's proposals by offset; raise ToolBugError if they do not fit the text."""
     length = len(document.text)
     proposals = list(islice(tool.proposals(document), length + 1))
     wrong = [proposal for proposal in proposals if not _is_in_text(proposal, length)]
     if wrong or len(proposals) > length:
-        proposed = repr(wrong[0]) if wrong else f"more than {length} places"
+        proposed = repr(wrong[0]) if wrong else f"more than {length} positions"
         raise ToolBugError(
             f"{tool.name}.proposals",
             f"The tool {tool.name} proposes {proposed} in the document {document.document_id!r} of "
-            f"{length} characters. Expected instances of tools.protocol.Proposal, at most one for "
-            "each character: the offset, from 0, is that of the character that a call stands in "
-            "front of; the arguments are text, or None. Correct its method `proposals`.",
+            f"{length} characters. Expected at most one tools.protocol.Proposal per character, "
+            "with the offset (from 0) of the character after the call, and with arguments that "
+            "are text or None. Correct the tool's method `proposals`.",
         )
     return sorted(proposals, key=lambda proposal: proposal.offset)
 

@@ -1,7 +1,6 @@
-"""The calculator: the four basic operations on exact numbers (paper, section 3 and appendix A).
+"""Implements the Calculator: basic operations on exact numbers (paper, §3 and appendix A).
 
-An expression is never evaluated as Python. It is parsed to a syntax tree, of which a few kinds of
-node are allowed.
+Expressions are never evaluated as Python code; only a few kinds of syntax nodes are allowed.
 """
 
 import ast
@@ -22,17 +21,17 @@ from tools.protocol import Document, Preselection, Proposal
 
 _BINARY = {ast.Add: add, ast.Sub: sub, ast.Mult: mul, ast.Div: truediv}
 _OPERATIONS: dict[type, Callable[..., Any]] = {**_BINARY, ast.USub: neg, ast.UAdd: pos}
-# Limits of an expression: characters, nested brackets or signs in a row, absolute value.
+# Limits of an expression: characters, nested brackets or consecutive signs, absolute value.
 _MAX_CHARACTERS, _MAX_DEPTH, _MAX_MAGNITUDE = 100, 20, 10**15
 _LIMITS = (
     f"max_characters={_MAX_CHARACTERS} max_depth={_MAX_DEPTH} "
     f"max_magnitude={float(_MAX_MAGNITUDE)!r}"
 )
 
-# `5.` is a number here, where no sentence can end.
+# Expressions contain no sentences, so the point of `5.` belongs to the number.
 _OPERAND = re.compile(rf"{NUMBER}\.?")
 _SIGNS = str.maketrans({**dict.fromkeys("×⋅∙∗✕✖", "*"), **dict.fromkeys("÷∕⁄", "/")})
-# Not in 0x10, which is sixteen elsewhere.
+# The x of 0x10 does not multiply: most languages read 0x10 as sixteen.
 _TIMES = re.compile(r"(?<=[0-9)])(?<!(?<![0-9.,])0)(\s*)[xX](?=\s*[-0-9.(])")
 _ALLOWED_CHARACTERS = frozenset("0123456789+-*/() ")
 _OTHER_OPERATORS = frozenset("%^&|~@<>=!⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -52,17 +51,10 @@ _MESSAGES = {
 
 
 class Calculator(Tool):
-    """Works out an expression of numbers, `+ - * /` and brackets.
+    """Tool that evaluates expressions of numbers, `+ - * /` and brackets.
 
-    The paper leaves the syntax open. Brackets and signs are allowed here, and numbers are read as
-    in `tools/numbers.py`: a comma only joins groups of three digits. `×`, `x` between numbers, and
-    `·` with blanks around it (`5·3` may be 5.3) mean `*`, `÷` means `/`, and `−` means `-`. All
-    else is refused, including `%`, `**` and names.
-
-    Args:
-        weak_share: Share, 0 to 1, of the texts to keep that only hold three numbers (paper: 0.01).
-        decimals: Most decimals of a result (paper: 2); at least two unless it is whole.
-        seed: Seed of the choice by `weak_share`.
+    `×`, `x` between numbers, and `·` between blanks mean `*` (`5·3` may be 5.3). `weak_share` and
+    `seed` are those of `preselect_by_numbers`; `decimals` is the maximum in a result (paper: 2).
     """
 
     name = "Calculator"
@@ -85,37 +77,18 @@ class Calculator(Tool):
         self.version = f"2 {_LIMITS} {selection} decimals={decimals}"
 
     def call(self, arguments: str, document: Document) -> str:  # noqa: ARG002
-        """Work out one expression.
-
-        Raises:
-            ToolCallError: With a reason of `_MESSAGES` or NumberError.
-
-        Example:
-            >>> Calculator().call("(5 + 1) * 3", Document("example", ""))
-            '18'
-        """
         return format_number(_evaluated(arguments), decimals=self.decimals)
 
     def preselect(self, document: Document) -> Preselection:
-        """Apply the number rules of the paper's appendix A to a text."""
         return preselect_by_numbers(document, weak_share=self.weak_share, seed=self.seed)
 
     def proposals(self, document: Document) -> Sequence[Proposal]:
-        """Propose numbers after `=`, with the expression before it, and after "in total" etc."""
+        """Propose numbers after "in total" etc., or after `=` with the expression before it."""
         return propose_numbers(document.text, _computes)
 
 
 def format_number(value: Fraction, *, decimals: int) -> str:
-    """Write a number as the paper does: whole without decimals, else at least two.
-
-    The exact value decides: 1/1000 is `0.00`, and a negative value that rounds to zero has no sign.
-
-    Example:
-        >>> [format_number(Fraction(text), decimals=2) for text in ("18/7", "80", "-1/1000")]
-        ['2.57', '80', '0.00']
-        >>> [format_number(Fraction(text), decimals=4) for text in ("18/7", "5/8", "1/2")]
-        ['2.5714', '0.625', '0.50']
-    """
+    """Format a number as in the paper: an integer without decimals, else at least two."""
     if value.denominator == 1:
         return str(value.numerator)
     units = int(rounded(value, decimals) * 10**decimals)
@@ -133,7 +106,6 @@ def _computes(expression: str) -> bool:
 
 
 def _evaluated(text: str) -> Fraction:
-    """Check an expression character by character, parse it, and walk its syntax tree."""
     length = len(" ".join(text.split()))
     if not length:
         raise _error("empty")
@@ -152,11 +124,11 @@ def _evaluated(text: str) -> Fraction:
         return f" {len(values) - 1} "
 
     try:
-        # A value may have no digits of its own (a third), so its place in the list is parsed.
-        places = " ".join(_OPERAND.sub(number_in, expression).replace("·", "*").split())
-        if other := next((char for char in places if char not in _ALLOWED_CHARACTERS), None):
+        # Some values, such as 1/3, have no exact decimals. Python therefore parses their indices.
+        indexed = " ".join(_OPERAND.sub(number_in, expression).replace("·", "*").split())
+        if other := next((char for char in indexed if char not in _ALLOWED_CHARACTERS), None):
             raise _error("syntax_error", f"{text!r} contains {other!r}")
-        return _value(ast.parse(places, mode="eval").body, values)
+        return _value(ast.parse(indexed, mode="eval").body, values)
     except NumberError as error:
         raise ToolCallError(error.reason, str(error)) from error
     except SyntaxError as error:
@@ -166,12 +138,11 @@ def _evaluated(text: str) -> Fraction:
 
 
 def _value(node: ast.expr, values: Sequence[Fraction], *, signs: int = 0) -> Fraction:
-    """Return the value of one node, which is never above the largest magnitude."""
     if signs > _MAX_DEPTH:
         raise _error("too_deep")
     match node:
-        case ast.Constant(value=int(place)):
-            value = values[place]
+        case ast.Constant(value=int(index)):
+            value = values[index]
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATIONS:
             value = _OPERATIONS[type(op)](_value(operand, values, signs=signs + 1))
         case ast.BinOp(left=left, op=op, right=right):

@@ -1,6 +1,6 @@
-"""The calendar: the current day of a text (paper, section 3 and appendix A).
+"""Implements the Calendar: the current date of a text (paper, §3 and appendix A).
 
-That is the date in the document's URL or the one given by its source, never the wall clock.
+The date comes from the document's URL or from its source, never from the clock.
 """
 
 import datetime
@@ -15,12 +15,12 @@ from tools.base import Tool, with_checked_settings
 from tools.errors import CallSyntaxError, ToolCallError
 from tools.protocol import Document, Preselection, Proposal
 
-# A part with hyphens may go on after the day.
+# A path segment may continue after a day with hyphens (`2024-05-03-fair`).
 _DATE_IN_PATH = re.compile(
     r"(?<=/)([0-9]{4})([/-]?)([0-9]{2})\2([0-9]{2})(?:(?<=-[0-9]{2})(?![0-9])|(?=/|\Z))"
 )
 _ANY_WEEKDAY = "|".join(WEEKDAYS)
-# May and March are words of their own, so they need a day or a year beside them.
+# "May" and "March" are also ordinary words, so they only count next to a day or a year.
 _ANY_MONTH = "|".join(month for month in MONTHS if month not in ("March", "May"))
 _DAY = r"[0-3]?[0-9](?:st|nd|rd|th)?"
 _SAYS_DAY = re.compile(
@@ -32,13 +32,13 @@ _SAYS_DAY = re.compile(
 
 
 class Calendar(Tool):
-    """Says what day it is.
+    """Tool that answers with the current date.
 
     Args:
-        date_source: `url` for the date in the document's URL, as in the paper; `published_on` for
-            the date that comes with the document, which while decoding is the presumed day.
-        latest_date: Latest date that a URL can name, usually that of the crawl. By default the
-            document's `published_on`, or else the end of 2099.
+        date_source: `url` as in the paper, or `published_on`: the date given by the source or,
+            while decoding, the presumed date.
+        latest_date: Latest date accepted in a URL; None for `published_on`, or else the end of
+            2099.
     """
 
     name = "Calendar"
@@ -58,7 +58,6 @@ class Calendar(Tool):
         self.version = f"2 date_source={self.date_source} latest_date={self.latest_date}"
 
     def parse_arguments(self, text: str) -> str:
-        """Raise CallSyntaxError for anything but white space."""
         if text.strip():
             raise CallSyntaxError(
                 "arguments_given",
@@ -67,25 +66,24 @@ class Calendar(Tool):
         return ""
 
     def call(self, arguments: str, document: Document) -> str:  # noqa: ARG002
-        """Say what day it is; raise ToolCallError `no_date` if the document has none."""
         date = self._date_of(document)
         if date is None:
             raise ToolCallError(
                 "no_date",
                 f"The {self.date_source} of the document {document.document_id!r} is "
                 f"{getattr(document, self.date_source)!s:.200}. Expected a date from "
-                f"{EARLIEST_DATE.year} to {LATEST_DATE.year}, and in a URL none after latest_date "
-                "or published_on.",
+                f"{EARLIEST_DATE.year} to {LATEST_DATE.year}. A date in a URL must not be after "
+                "latest_date or published_on.",
             )
         weekday, month, year = _parts(date)
         return f"Today is {weekday}, {month} {date.day}, {year}."
 
     def cache_key(self, document: Document) -> tuple[str, ...] | None:  # noqa: ARG002
-        """Return None: looking an answer up takes longer than giving it."""
+        """Return None: computing an answer is faster than looking it up."""
         return None
 
     def preselect(self, document: Document) -> Preselection:
-        """Select texts that have a date, about 18 % in the paper."""
+        """Select texts that have a date (about 18 % in the paper)."""
         has_date = self._date_of(document) is not None
         if self.date_source == "published_on":
             reason = "date_given" if has_date else "no_date_given"
@@ -98,17 +96,7 @@ class Calendar(Tool):
         return Preselection(is_selected=has_date, reason=reason)
 
     def proposals(self, document: Document) -> Sequence[Proposal]:
-        """Propose places before the document's own weekday, month or year.
-
-        The Calculator's heuristics look for a result in the text in the same way (paper, appendix
-        A). In a document without a date, places before all words of date and time.
-
-        Example:
-            >>> text = "It may rain on Sunday, 4 May 2025, or tomorrow; 1,999 tickets are sold."
-            >>> places = Calendar().proposals(Document("example", text))
-            >>> [text[each.offset :].split()[0] for each in places]
-            ['Sunday,', 'May', '2025,', 'tomorrow;']
-        """
+        """Propose positions before the text's own weekday, month or year; without a date, all."""
         date = self._date_of(document)
         return [
             Proposal(match.start(), "")
@@ -128,22 +116,14 @@ class Calendar(Tool):
 
 
 def date_in_url(url: str, latest: datetime.date) -> datetime.date | None:
-    """Return the date in the path of a URL.
-
-    That is `/YYYY/MM/DD` as three parts, a part that begins with `YYYY-MM-DD`, or a part
-    `YYYYMMDD`.
-
-    Example:
-        >>> date_in_url("https://example.org/2024/05/03/fair.html", datetime.date(2024, 12, 31))
-        datetime.date(2024, 5, 3)
-    """
-    # `urlsplit` refuses some real URLs.
+    """Return the first valid date in a path: `/YYYY/MM/DD`, `/YYYY-MM-DD…` or `/YYYYMMDD`."""
+    # `urlsplit` raises an error for some real URLs.
     path = re.split(r"[?#]", url, maxsplit=1)[0]
     path = (path.partition("://")[2] or path).strip()
     for year, _, month, day in _DATE_IN_PATH.findall(path):
         try:
             date = datetime.date(int(year), int(month), int(day))
-        except ValueError:  # no such day, for example 31 February
+        except ValueError:  # a day that does not exist, such as 31 February
             continue
         if EARLIEST_DATE <= date <= latest:
             return date

@@ -1,4 +1,4 @@
-"""The errors of the tools package: each is a `ToolError` and a fitting builtin error."""
+"""Defines the errors of the tools package: each is a `ToolError` and a fitting built-in error."""
 
 import re
 
@@ -6,54 +6,49 @@ _LONGEST_REASON = 100
 
 
 def reason_word(reason: object) -> str:
-    """Turn any reason into a snake_case word, as stored in tables.
-
-    Example:
-        >>> reason_word("HTTP 404: Not Found"), reason_word("")
-        ('http_404_not_found', 'no_reason')
-    """
+    """Convert a reason to snake_case of at most 100 characters, as stored in tables."""
     words = re.findall("[a-z0-9]+", str(reason).lower())
     return "_".join(words)[:_LONGEST_REASON] or "no_reason"
 
 
 class ToolError(Exception):
-    """Root of all errors of the tools package."""
+    """Base class of all errors of the tools package."""
 
 
 class UnknownToolError(ToolError, LookupError):
-    """No tool has this name."""
+    """Error for a name that no tool has."""
 
 
 class ToolSettingsError(ToolError, ValueError):
-    """A tool does not have a setting, or cannot use its value."""
+    """Error for a setting that a tool does not have, or a value that it cannot use."""
 
 
 class ToolRegistrationError(ToolError, ValueError):
-    """A tool cannot be registered under this name or with this target."""
+    """Error for a name or target under which no tool can be registered."""
 
 
 class PromptError(ToolError, ValueError):
-    """A prompt cannot be used to annotate texts."""
+    """Error for a prompt that cannot be used to annotate texts."""
 
 
 class ToolTimeoutError(ToolError, TimeoutError):
-    """A tool did not answer in time."""
+    """Error for a tool that did not answer in time."""
 
 
 class TransientToolError(ToolError, ConnectionError):
-    """A call failed for a reason that may pass; it is retried a few times."""
+    """Error that may go away by itself; the call is retried a few times."""
 
 
 class ToolDiedError(ToolError, RuntimeError):
-    """A tool stopped working during a run; none of its results may be published."""
+    """Error for a tool that failed during a run, none of whose results may be published."""
 
 
 class TranslationFailedError(ToolError, RuntimeError):
-    """A batch of texts could not be translated; single texts may be."""
+    """Error for a batch of texts; each text may still be translatable by itself."""
 
 
 class ToolBugError(ToolError, RuntimeError):
-    """A tool raised an unexpected error, at a `location` in its code."""
+    """Unexpected error inside a tool, at a `location` in its code."""
 
     def __init__(self, location: str, message: str) -> None:
         super().__init__(location, message)
@@ -65,8 +60,6 @@ class ToolBugError(ToolError, RuntimeError):
 
 
 class _ReasonedError(ToolError, ValueError):
-    """An error about one call: a `reason` in snake_case, one per kind, and a `message`."""
-
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(reason, message)
         self.reason = reason
@@ -77,14 +70,13 @@ class _ReasonedError(ToolError, ValueError):
 
 
 class CallSyntaxError(_ReasonedError):
-    """A text is not a call of the tool."""
+    """Error for a text that is not a call of the tool."""
 
 
 class ToolCallError(_ReasonedError):
-    """A well-formed call has no answer, for example a division by zero.
+    """Error for a well-formed call without an answer, such as a division by zero.
 
-    Args:
-        is_lasting: Whether the same call would be refused again; only then it is stored.
+    `is_lasting` says whether the same call would fail again; only then the error is stored.
     """
 
     def __init__(self, reason: str, message: str, *, is_lasting: bool = True) -> None:
@@ -93,11 +85,9 @@ class ToolCallError(_ReasonedError):
 
 
 class ToolUnavailableError(ToolError, RuntimeError):
-    """A tool cannot run at all here.
+    """Error for a tool that cannot run on this machine.
 
-    Args:
-        reason: What is missing, a clause without a full stop.
-        remedy: What to do about it, a sentence without a full stop.
+    `reason` is a clause and `remedy` a sentence, both without a final full stop.
     """
 
     def __init__(self, tool_name: str, reason: str, remedy: str) -> None:
@@ -112,6 +102,6 @@ class ToolUnavailableError(ToolError, RuntimeError):
 
 def changed_tool(tool_name: str, was: str, now: str) -> ToolUnavailableError:
     """Return the error for a tool whose version changed during a run."""
-    reason = f"it changed while it was in use (it was {was!r}, and now: {now})"
-    remedy = "Run the same again, and what the former one answered is made anew"
+    reason = f"it changed while it was in use, from version {was!r} to: {now}"
+    remedy = "Run the same command again: it recomputes the answers of the earlier version"
     return ToolUnavailableError(tool_name, reason, remedy)

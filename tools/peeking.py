@@ -1,7 +1,7 @@
-"""Detects calls whose arguments use names or numbers that only occur after the call.
+"""Detects calls whose arguments use names or numbers that only appear after the call.
 
-A sampling model sees the whole text and can write such a call; a decoding one cannot. Names are
-recognised by capital letters, so in scripts without them only numbers count.
+A model that samples calls sees the whole text and can write such a call; a model that decodes
+cannot. Names are recognised by capital letters, so only numbers count in scripts without them.
 """
 
 import unicodedata
@@ -17,12 +17,12 @@ from tools.numbers import NUMBER, NumberError, digits_of, plain
 _TOKEN = regex.compile(rf"(?P<number>{NUMBER})|(?P<word>\p{{L}}[\p{{L}}\p{{M}}]*)")
 _DIGITS = regex.compile(r"[0-9]*\.?[0-9]+")
 _BEGINS_SENTENCE = regex.compile(r"[.!?…:;•|\n\"“”„«=]")
-# Letters that do not decompose to plain ones.
+# Letters that Unicode does not decompose into ASCII letters.
 _PLAIN = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th"}
 )
 
-# Of a longer run of digits, only this many characters are compared.
+# Only this many characters of a longer run of digits are compared.
 _LONGEST_NUMBER = 100
 # Words that spell a larger number are read as several numbers.
 _LARGEST_SPELLED = 10**15
@@ -37,8 +37,8 @@ _SMALL = {word: value for value, word in enumerate(_ONES)} | {
     word: 20 + 10 * index for index, word in enumerate(_TENS)
 }
 _LARGE = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9}
-# These make a number known if they come before a call. After it, they are too common to be its
-# source.
+# Before a call, these words make a number known. After it, they are too common to be the source of
+# a number.
 _HINTS = (
     "half halves twice double doubles doubled both pair couple second",
     "third thirds triple triples tripled",
@@ -47,7 +47,7 @@ _HINTS = (
 )
 _HINT_OF = {word: value for value, words in enumerate(_HINTS, 2) for word in _words(words)}
 _HINT_OF["percent"] = 100
-# No names, even with a capital letter.
+# Words that are never names, even with a capital letter.
 _FUNCTION_WORDS = FUNCTION_WORDS | frozenset(
     _words(
         "about above after again all along also although always another any around because before "
@@ -62,14 +62,7 @@ _Key: TypeAlias = str | Fraction
 
 
 class _Token(NamedTuple):
-    """A word or a number.
-
-    Attributes:
-        key: The word without case and accents, or the number's value.
-        end: Its end, in characters.
-        is_name: Whether it has a capital letter that is not due to the beginning of a sentence.
-        is_hint: Whether it is a word such as `half` for a number.
-    """
+    """Word without case and accents or value of a number (`key`), and the offset of its end."""
 
     key: _Key
     text: str
@@ -80,16 +73,11 @@ class _Token(NamedTuple):
 
 
 class TextWords:
-    """Numbers and words of a text, indexed for the arguments of many calls.
-
-    Args:
-        text: The text with the calls.
-        *known: Texts that are known before it, such as its title.
-    """
+    """Index of a text's numbers and words. `known` texts, such as a title, come before it."""
 
     def __init__(self, text: str, *known: str | None) -> None:
-        # Ends of each key's first and last occurrence, of the last with a capital letter, and of
-        # the last that is a name.
+        # End offsets per key: of its first occurrence, its last, its last with a capital letter,
+        # and its last as a name.
         self._first: dict[_Key, int] = {}
         self._last: dict[_Key, int] = {}
         self._last_capital: dict[_Key, int] = {}
@@ -106,36 +94,28 @@ class TextWords:
                 self._last_name[token.key] = token.end
 
     def only_behind(self, arguments: str, offset: int) -> list[str]:
-        """Return the numbers and names in arguments that the text has only after an offset.
+        """Return the numbers and names in arguments that the text contains only after an offset.
 
-        A word with a capital letter at the beginning of a sentence is a name if it also has one in
-        the arguments. A word across the offset is after it.
-
-        Example:
-            >>> words = TextWords("The canal took 1,200 men. Port Said grew in 1859.", "Suez")
-            >>> words.only_behind("Which year did Port Said at Suez get 1200 men: 1859?", 25)
-            ['Port', 'Said', '1859']
-            >>> words.only_behind("Port Said 1859", 49)
-            []
+        A capitalised word at the beginning of a sentence is a name if the arguments capitalise it
+        too. A word across the offset counts as after it.
         """
         found: dict[_Key, str] = {}
         for token in _tokens(arguments):
-            is_behind = self._last.get(token.key, 0) > offset
+            is_after = self._last.get(token.key, 0) > offset
             is_before = self._first.get(token.key, offset + 1) <= offset
-            if is_behind and not is_before and self._counts(token, offset):
+            if is_after and not is_before and self._is_number_or_name(token, offset):
                 found.setdefault(token.key, token.text)
         return list(found.values())
 
     def holds(self, arguments: str) -> bool:
-        """Return whether all numbers and words of arguments are in the text or known."""
+        """Return whether the text or a known text contains all numbers and words of arguments."""
         return all(
             token.key in self._first
             for token in _tokens(arguments)
             if isinstance(token.key, Fraction) or _has_meaning(token.key)
         )
 
-    def _counts(self, token: _Token, offset: int) -> bool:
-        """Return whether a word of arguments is a number or a name."""
+    def _is_number_or_name(self, token: _Token, offset: int) -> bool:
         if isinstance(token.key, Fraction):
             return token.text[-1].isnumeric()
         return _has_meaning(token.key) and (
@@ -150,13 +130,13 @@ def _has_meaning(word: str) -> bool:
 
 
 def _tokens(text: str) -> Iterator[_Token]:
-    """Yield the words of a text and the numbers in digits and words."""
+    """Yield the words of a text, and its numbers in digits or words."""
     end = 0
     text = plain(text)
     spelled = _SpelledNumber()
     for match in _TOKEN.finditer(text):
         token, between = match.group(), text[end : match.start()]
-        begins = end == 0 or _BEGINS_SENTENCE.search(between) is not None
+        begins_sentence = end == 0 or _BEGINS_SENTENCE.search(between) is not None
         end = match.end()
         if match.lastgroup == "number":
             for value in _values(token):
@@ -165,18 +145,19 @@ def _tokens(text: str) -> Iterator[_Token]:
                 yield _Token(Fraction(100), "%", end, is_hint=True)
             continue
         key = _folded(token)
-        # A capital letter inside always makes a name: eBay, NATO.
-        is_inside = token[1:] != token[1:].lower()
-        has_capital = is_inside or token[0] != token[0].lower()
-        yield _Token(key, token, end, has_capital, has_capital and (is_inside or not begins))
+        # A capital letter inside a word always makes it a name: eBay, NATO.
+        has_inner_capital = token[1:] != token[1:].lower()
+        has_capital = has_inner_capital or token[0] != token[0].lower()
+        is_name = has_capital and (has_inner_capital or not begins_sentence)
+        yield _Token(key, token, end, has_capital, is_name)
         for value in spelled.values(key, match, between):
-            # "one" is a pronoun as well.
+            # "one" may also be a pronoun.
             is_hint = value == 1 or key in _HINT_OF
             yield _Token(Fraction(value), token, end, is_hint=is_hint)
 
 
 def _values(number: str) -> list[Fraction]:
-    """Return the value of a number, or those of its parts if it has several readings."""
+    """Return the value of a number, or of each of its parts if it has several readings."""
     try:
         return [Fraction(digits_of(number, is_alone=False))]
     except NumberError:
@@ -184,14 +165,14 @@ def _values(number: str) -> list[Fraction]:
 
 
 class _SpelledNumber:
-    """Reads a number in words: `two hundred and five`."""
+    """Reader of numbers in words, such as `two hundred and five`."""
 
     def __init__(self) -> None:
-        # Its value up to the last "thousand", the value after that, and its end so far.
+        # Value up to the last "thousand", value of the words after it, and end of the last word.
         self._whole, self._part, self._end = 0, 0, -1
 
     def values(self, key: str, match: regex.Match[str], between: str) -> Iterable[int]:
-        """Return the values that end with this word: its own, and that with the words before."""
+        """Return the values that end with this word: its own, and that of all words so far."""
         goes_on = self._end == match.start() - len(between) and between in {" ", "-"}
         if key == "and" and goes_on:
             self._end = match.end()
@@ -208,7 +189,6 @@ class _SpelledNumber:
 
 
 def _folded(word: str) -> str:
-    """Return a word without case and accents."""
     decomposed = unicodedata.normalize("NFKD", word)
     letters = (letter for letter in decomposed if not unicodedata.combining(letter))
     return "".join(letters).casefold().translate(_PLAIN)

@@ -1,4 +1,4 @@
-"""The few-shot prompts for annotating texts (paper, appendix A.2): files, or drafts."""
+"""Loads, drafts and checks the few-shot prompts for annotating texts (paper, appendix A.2)."""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _DEMONSTRATION = re.compile(r"^Input: (.*)\nOutput: (.*)$", re.MULTILINE)
 
 MIN_EXAMPLES = 3
 SHORT = "short"
-"""What the settings call the short prompts that come with the project."""
+"""Value of the setting `prompt` that selects the built-in short prompts."""
 _PROMPTS = Path(__file__).with_name("prompts")
 _MAX_PROMPT_BYTES = 2**20
 
@@ -25,15 +25,7 @@ _MAX_PROMPT_BYTES = 2**20
 def load_prompt(
     tool_name: str, path: Path | None = None, *, own: str | Traversable | None = None
 ) -> str:
-    """Read and check the prompt of a tool.
-
-    Args:
-        path: The user's file; None for the prompt that comes with the tool.
-        own: The tool's own prompt or its file; None for a file of this package.
-
-    Raises:
-        PromptError: If the file cannot be read, or `check_prompt` refuses the prompt.
-    """
+    """Read and check a prompt: the file at `path`, else `own`, else a file of this package."""
     source = f"the prompt of {tool_name}" if path is None else str(path)
     file = path or own or _PROMPTS / f"{tool_name}.txt"
     prompt = file if isinstance(file, str) else _read(file, tool_name, source)
@@ -43,16 +35,12 @@ def load_prompt(
 
 
 def load_short_prompt(tool_name: str) -> str:
-    """Read the short prompt of a tool, for small models; raise PromptError if it has none.
-
-    It has a line of instruction and four short, plain texts, with each call right before what it
-    helps to write (in MT's, after the phrase).
-    """
+    """Read the short prompt of a tool, for small models; raise PromptError if it has none."""
     file = _PROMPTS / SHORT / f"{tool_name}.txt"
     if not file.is_file():
         raise PromptError(
-            f"{tool_name} has no short prompt; the tools of this project have one. Leave `prompt` "
-            "out for the tool's own, or name a file."
+            f"{tool_name} has no short prompt; only built-in tools have one. Remove `prompt` to "
+            "use the tool's own prompt, or name a file."
         )
     return load_prompt(tool_name, own=file)
 
@@ -65,8 +53,8 @@ def _read(file: Traversable, tool_name: str, source: str) -> str:
     except (OSError, UnicodeError) as error:
         raise PromptError(
             f"The prompt of {tool_name} cannot be read from {source}: {error}. Expected a text "
-            "file in UTF-8 with an instruction and demonstrations; name one in the tool's "
-            "settings, or give the tool's class a `prompt`."
+            "file in UTF-8 with an instruction and demonstrations. Name one in the tool's "
+            "settings, or set `prompt` in the tool's class."
         ) from error
 
 
@@ -75,24 +63,14 @@ def draft_prompt(
 ) -> str:
     """Draft a few-shot prompt; one that is written for the tool and tested is better.
 
-    Args:
-        examples: At least three texts of one line with calls, each before what its result helps to
-            write: `It is 12 feet, [UnitConverter(12 feet, metre)] or 3.66 metres, long.`
-        parameters: Names that the instruction shows between the brackets of a call; without them,
-            it shows the first call of the examples.
-
-    Example:
-        >>> examples = ["A [Echo(b)] b.", "C [Echo(d)] d.", "E [Echo(f)] f."]
-        >>> prompt = draft_prompt("Echo", "Repeats a word.", examples, parameters=["word"])
-        >>> prompt.splitlines()[0][-77:]
-        'Repeats a word. A call looks like this: "[Echo(word)]". Some examples follow.'
-        >>> prompt.splitlines()[2:4]
-        ['Input: A b.', 'Output: A [Echo(b)] b.']
+    Each example is one line, with each call before the text that its result helps to write. The
+    instruction shows a call with `parameters` or, if there are none, the first call of the
+    examples.
     """
     if len(examples) < MIN_EXAMPLES:
         raise PromptError(
             f"There are {len(examples)} examples for the prompt of {name}. Expected at least "
-            f"{MIN_EXAMPLES} texts with calls in them."
+            f"{MIN_EXAMPLES} texts with calls."
         )
     calls, demonstrations = [f"[{name}({', '.join(parameters)})]"] if parameters else [], []
     for example in examples:
@@ -101,7 +79,7 @@ def draft_prompt(
         if "\n" in shown or call is None:
             raise PromptError(
                 f"The example {example!r} for the prompt of {name} is not one line with a call. "
-                f"Expected a text with '[{name}(…)]' at the place of the call."
+                f"Expected one line of text that contains '[{name}(…)]'."
             )
         calls.append(call.group())
         demonstrations.append(f"Input: {_without_calls(shown)}\nOutput: {shown}")
@@ -117,23 +95,13 @@ def draft_prompt(
 
 
 def demonstrations_of(prompt: str) -> list[tuple[str, list[str]]]:
-    r"""List what a prompt demonstrates.
-
-    Example:
-        >>> demonstrations_of("Input: A b.\nOutput: A [Echo(b)] b.\n\nInput: {text}\nOutput:")
-        [('A b.', ['Echo(b)'])]
-    """
+    """Return the text of each demonstration, with its calls as `Name(arguments)`."""
     shown = _DEMONSTRATION.findall(prompt)
     return [(text, [call[1:-1] for call in _CALL.findall(output)]) for text, output in shown]
 
 
 def check_prompt(prompt: str, tool_name: str, *, source: str = "the prompt") -> None:
-    """Check the form of a prompt, and that its demonstrations only add calls to their texts.
-
-    Raises:
-        PromptError: If it does not end with `Input: {text}` and `Output:`, has that slot elsewhere,
-            shows no call or one of another tool, or changes a text.
-    """
+    """Raise PromptError if the form is wrong or a demonstration does more than add calls."""
     slots = prompt.count(SLOT)
     if slots != 1:
         raise PromptError(
@@ -169,5 +137,5 @@ def check_prompt(prompt: str, tool_name: str, *, source: str = "the prompt") -> 
 
 
 def _without_calls(output: str) -> str:
-    """Remove the calls from a demonstration, each with a space before or else after it."""
+    """Remove calls, each with a space before it or, if there is none, after it."""
     return _CALL_AND_SPACE.sub("", output)

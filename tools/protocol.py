@@ -1,23 +1,19 @@
-"""The values that pass between tools and the code that uses them."""
+"""Defines the values that tools exchange with the code that uses them."""
 
 import datetime
 from dataclasses import dataclass
 
-# In place of a result if a tool did not answer, for instance in time; a second attempt will not
-# either.
+# Result of a call that the tool did not answer, for instance in time. Another attempt at the call
+# would get no answer either.
 NO_ANSWER = ""
-# Characters of an answer, and of the message of a refused call, that are kept. A tool may give a
-# hundred megabytes, and results are cut far below.
+# Maximum numbers of characters kept. A tool may return a hundred megabytes, and results are later
+# cut to much less.
 LONGEST_ANSWER, LONGEST_MESSAGE = 20_000, 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call c = (a_c, i_c): the name of a tool and its input (paper, section 2).
-
-    Attributes:
-        arguments: The text between the brackets, without enclosing quotes.
-    """
+    """Call c = (a_c, i_c): the name of a tool and its input, without quotes (paper, §2)."""
 
     tool_name: str
     arguments: str
@@ -25,12 +21,9 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The text that a call is in, as far as tools may know it.
+    """Text that contains a call, as far as tools may know it.
 
-    Attributes:
-        document_id: Stable key of the text.
-        title: Title given by the source; WikiSearch does not answer from the article of this title.
-        published_on: Publication date given by the source; while decoding, the presumed date.
+    `published_on` is given by the source; while decoding, it is the presumed date.
     """
 
     document_id: str
@@ -42,16 +35,14 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """The outcome of one call.
+    """Outcome of one call.
 
     Attributes:
-        result: The tool's answer; None if it failed. `execute_calls` makes it one line without
-            call markers.
-        reason: Short snake_case word for why there is no result; None if there is one.
-        seconds: Time of the call, or its equal share of a batch.
-        is_lasting: Whether the same call would have the same outcome: true for results and for the
-            tool's own refusals, false for timeouts and crashes.
-        from_cache: Whether the outcome comes from a cache.
+        result: The tool's answer, as one line without call markers; None if the call failed.
+        reason: Reason for the failure in snake_case; None if there is a result.
+        seconds: Duration of the call, or its equal share of a batch.
+        is_lasting: Whether the same call would have the same outcome; not after timeouts and
+            crashes.
         message: The tool's explanation of a refusal.
     """
 
@@ -65,11 +56,7 @@ class ToolResult:
 
 @dataclass(frozen=True, slots=True)
 class Preselection:
-    """Whether a text is worth annotating with a tool (paper, appendix A).
-
-    Attributes:
-        reason: Short snake_case word, in both cases.
-    """
+    """Decision whether to annotate a text with a tool, with a snake_case reason in both cases."""
 
     is_selected: bool
     reason: str
@@ -77,12 +64,10 @@ class Preselection:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A place in a text where a call may help (`sampling.proposals`).
+    """Position in a text where a call may help (`sampling.proposals`).
 
-    Attributes:
-        offset: Index of the character before which the call is inserted: the first one that it
-            helps to predict. A blank before a word stays between call and word.
-        arguments: Arguments of the call; None if only the place is proposed.
+    The call is inserted before the character at `offset`, so that a space before a word stays
+    between call and word. If `arguments` is None, only the position is proposed.
     """
 
     offset: int

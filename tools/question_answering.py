@@ -1,8 +1,8 @@
-"""QA: a short answer to a question, found in passages (paper, section 3: Atlas).
+"""Implements QA: short answers to questions, found in passages (paper, §3: Atlas).
 
-A retriever ranks passages, the text's own are passed over, and a reader looks for the answer in
-the best of the rest. Both are handed over, because a reader needs a model and this package has
-none.
+A retriever ranks passages, the text's own passages are skipped, and a reader finds the answer in
+the best of the others. Retriever and reader are passed in: a reader needs a model, and this package
+has none.
 """
 
 from collections.abc import Sequence
@@ -19,17 +19,14 @@ from tools.text_overlap import OVERLAP_SHARE
 
 
 class QA(RetrievalTool):
-    """Answers a question in a few words of a passage that is not the asking text's own.
+    """Tool that answers a question in a few words.
 
-    Args:
-        passages: Passages that are read, at least 1.
-        depth: Passages that are ranked before those of the text itself are passed over.
-        min_probability: Answers that the reader finds less probable are not given, 0 to 1.
+    The reader gets the best `passages` of the first `depth`, without the text's own.
     """
 
     name = "QA"
     computes = True
-    # A batch has at most 20 deadlines.
+    # A batch gets the time of at most 20 deadlines (`MAX_DEADLINES_PER_BATCH`).
     calls_per_batch = 16
     description = "Answers a question in a few words found in Wikipedia."
 
@@ -45,7 +42,7 @@ class QA(RetrievalTool):
     ) -> None:
         if depth < passages:
             raise ToolSettingsError(
-                f"QA: depth is {depth}. Expected at least {passages}, the passages to read."
+                f"QA: depth is {depth}. Expected at least {passages}, the value of passages."
             )
         self.retriever = retriever
         self.reader = reader
@@ -53,10 +50,9 @@ class QA(RetrievalTool):
         self.depths = (depth,)
         self.min_probability = min_probability
 
-    # A property, because answers change when an index is built anew during the tool's life.
+    # A property, since answers change if an index is rebuilt while the tool exists.
     @property
     def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Everything that answers depend on, index and model included."""
         return (
             f"{self.sampling_version} passages={self.passages} depth={self.depths[0]} "
             f"min_probability={self.min_probability:g} overlap_share={OVERLAP_SHARE:g} "
@@ -64,22 +60,17 @@ class QA(RetrievalTool):
         )
 
     def proposals(self, document: Document) -> Sequence[Proposal]:
-        """Propose names, years and numbers; the question is the model's."""
+        """Propose positions of names, years and numbers; the model writes the questions."""
         return propose_facts(document.text)
 
     def prepare(self) -> None:
-        """Load the reader's model."""
         with self._named_errors():
             self.reader.prepare()
 
     def read(
         self, requests: Sequence[tuple[str, Sequence[RankedPassage]]]
     ) -> list[str | ToolCallError]:
-        """Answer questions from their passages.
-
-        Returns:
-            One entry per request: the answer, or a `ToolCallError` with reason `unsure`.
-        """
+        """Return an answer per request, or a ToolCallError with reason `unsure`."""
         return [
             self._answer(question, answer)
             for (question, _), answer in zip(requests, self.reader.read(requests), strict=True)

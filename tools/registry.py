@@ -1,6 +1,6 @@
-"""The tools by name: the project's own, and those from outside that the settings name.
+"""Finds and creates tools by name: built-in ones, and plugins that the settings name.
 
-Both are named by module and class, so that listing them imports none.
+Tools are registered as `module:Class`, so that listing them imports none.
 """
 
 import inspect
@@ -20,22 +20,15 @@ _ENTRIES = {
     "Calendar": "tools.calendar:Calendar",
 }
 TOOL_NAMES: tuple[str, ...] = tuple(_ENTRIES)
-# `all` names the partitions of all tools together.
-_TAKEN = frozenset({*_ENTRIES, "all"})
+# `all` is reserved for the partitions of all tools together.
+_RESERVED = frozenset({*_ENTRIES, "all"})
 _NO_TARGETS: Mapping[str, str] = MappingProxyType({})
 
 
 def tool_names(targets: Mapping[str, str] = _NO_TARGETS) -> tuple[str, ...]:
-    """Return the names of all tools: the project's own, then the others in order.
-
-    Args:
-        targets: Name to `module:Class` of the tools from outside.
-
-    Raises:
-        ToolRegistrationError: If one of these has a name or target that cannot be used.
-    """
+    """Return the names of all tools: the built-in ones, then those in `targets` in sorted order."""
     for name, target in targets.items():
-        check_registration(name, target, taken=_TAKEN)
+        check_registration(name, target, taken=_RESERVED)
     return (*TOOL_NAMES, *sorted(targets))
 
 
@@ -45,29 +38,15 @@ def create_tool(
     *,
     targets: Mapping[str, str] = _NO_TARGETS,
 ) -> Tool:
-    """Create a tool.
-
-    Args:
-        settings: Keyword arguments of the tool's constructor. If that takes a `name`, it gets the
-            tool's own.
-
-    Raises:
-        UnknownToolError: If no tool has the name.
-        ToolSettingsError: If a setting is unknown, missing or has a wrong value.
-        ToolUnavailableError: If the tool cannot be imported or created.
-
-    Example:
-        >>> create_tool("Calculator", {"decimals": 4}).description
-        'Works out an expression of numbers, + - * / and brackets.'
-    """
+    """Create a tool with `settings`, and with its `name` if the constructor takes one."""
     check_tool_name(name, targets=targets)
     target, settings = _ENTRIES.get(name) or targets[name], dict(settings or {})
     loaded = load_plugin(name, target)
     if not isinstance(loaded, type):
         if settings:
             raise ToolSettingsError(
-                f"{name} was given the settings {', '.join(map(repr, settings))}, but {target} is "
-                "a tool that is ready, which has none. Remove them, or name a class."
+                f"{name} has the settings {', '.join(map(repr, settings))}, but {target} is an "
+                "object, which takes no settings. Remove them, or name a class."
             )
         return loaded
     signature = inspect.signature(loaded)
@@ -91,12 +70,11 @@ def check_tool_name(name: str, *, targets: Mapping[str, str] = _NO_TARGETS) -> N
 
 
 def is_plugin(name: str) -> bool:
-    """Return whether a tool comes from outside this project."""
     return name not in _ENTRIES
 
 
 def check_usable(tool: Tool, name: str) -> None:
-    """Raise ToolUnavailableError if a tool cannot run here, or does not describe itself."""
+    """Raise ToolUnavailableError if a tool cannot run here or lacks a proper description."""
     if not is_plugin(name):
         tool.check_available()
         return

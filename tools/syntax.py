@@ -1,8 +1,8 @@
-"""The text form of calls: writing, reading, inserting and removing them.
+"""Writes, parses, inserts and removes the text form of calls.
 
-As in the paper (section 2, footnote 1), `" ["`, `"->"` and `"]"` stand for `<API>`, the arrow and
-`</API>`. Texts contain brackets of their own, so calls are never searched for in a finished text:
-their offsets are stored beside it.
+As in the paper (§2, footnote 1), `" ["`, `"->"` and `"]"` represent `<API>`, the arrow and
+`</API>`. Texts contain brackets of their own, so finished texts are never searched for calls: the
+offsets of calls are stored separately.
 """
 
 import re
@@ -20,21 +20,16 @@ _ARROW_SIGN = ARROW.strip()
 _QUOTE_PAIRS = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "„": "“"}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CALL_START = re.compile(rf"({_NAME.pattern})\(")
-# Marks of writing direction, joiners and breaks without width, and tags, but not those that some
-# scripts need (U+200C, U+200D, signs over numbers).
-_UNSEEN = re.compile(
+# Invisible characters: direction marks, zero-width joiners and breaks, and tags. Those that some
+# scripts need are kept (U+200C, U+200D, signs over numbers).
+_INVISIBLE = re.compile(
     "[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f]"
 )
 
 
 def is_tool_name(name: str) -> bool:
-    """Return whether a tool can have this name: ASCII letters, digits and `_`, no leading digit.
-
-    Example:
-        >>> [is_tool_name(name) for name in ("Calculator", "unit-converter", "2nd")]
-        [True, False, False]
-    """
+    """Return whether a name is of ASCII letters, digits and `_`, without a leading digit."""
     return _NAME.fullmatch(name) is not None
 
 
@@ -43,18 +38,12 @@ def call_pieces(
 ) -> list[str]:
     """Return the pieces of a call, which are tokenized separately.
 
-    So `" ["` and `"]"` are the same tokens everywhere.
-
-    Args:
-        result: The result r of e(c, r). None or empty text gives e(c, ε).
-        empty_result_keeps_arrow: Whether e(c, ε) is `[Name(args) ->]`, as the paper literally says,
-            or `[Name(args)]`.
+    Hence `" ["` and `"]"` are the same tokens everywhere. Without a result, the call is e(c, ε):
+    `[Name(args) ->]` as in the paper or, if `empty_result_keeps_arrow` is false, `[Name(args)]`.
 
     Example:
         >>> call_pieces(ToolCall("Calculator", "6 * 7"), "42")
         [' [', 'Calculator(', '6 * 7', ')', ' ->', ' 42', ']']
-        >>> call_pieces(ToolCall("Calendar", ""), None)
-        [' [', 'Calendar(', ')', ' ->', ']']
     """
     pieces = [CALL_OPEN, f"{call.tool_name}(", call.arguments, ")"]
     if result:
@@ -68,30 +57,14 @@ def call_pieces(
 def format_call(
     call: ToolCall, result: str | None = None, *, empty_result_keeps_arrow: bool = True
 ) -> str:
-    """Return a call as text, with the space that belongs to the opening marker.
-
-    Example:
-        >>> format_call(ToolCall("Calculator", "6 * 7"), "42")
-        ' [Calculator(6 * 7) -> 42]'
-    """
+    """Return a call as text, with the space that belongs to the opening marker."""
     return "".join(call_pieces(call, result, empty_result_keeps_arrow=empty_result_keeps_arrow))
 
 
 def parse_sample(sample_text: str, tool_name: str) -> str:
-    """Return the arguments in a sampled continuation of the opening marker.
+    """Return the arguments of a call in a sampled continuation of `" ["`.
 
-    Args:
-        sample_text: Decoded text after `" ["`. Text after the first `]` is ignored, since
-            vocabularies have tokens such as `].` and `)]`.
-        tool_name: The only tool that may be called.
-
-    Raises:
-        CallSyntaxError: With reason `no_closing_bracket`, `not_a_call`, `other_tool`,
-            `bracket_in_arguments` or `arrow_in_arguments`.
-
-    Example:
-        >>> parse_sample('QA("Who painted The Night Watch?")]. It', "QA")
-        'Who painted The Night Watch?'
+    Text after the first `]` is ignored, since vocabularies have tokens such as `].` and `)]`.
     """
     body, bracket, _ = sample_text.partition(CALL_CLOSE)
     if not bracket:
@@ -126,28 +99,23 @@ def parse_sample(sample_text: str, tool_name: str) -> str:
 
 
 def check_arguments(arguments: str) -> None:
-    """Raise CallSyntaxError, `bracket_in_arguments` or `arrow_in_arguments`, for a marker."""
+    """Raise CallSyntaxError if arguments contain a square bracket or an arrow."""
     if "[" in arguments or "]" in arguments:
         raise CallSyntaxError(
             "bracket_in_arguments",
-            f"The arguments {_shortened(arguments)} contain a square bracket, which marks the "
-            "edge of a call. Expected arguments without '[' and ']'.",
+            f"The arguments {_shortened(arguments)} contain a square bracket, which opens or "
+            "closes a call. Expected arguments without '[' and ']'.",
         )
     if _ARROW_SIGN in arguments:
         raise CallSyntaxError(
             "arrow_in_arguments",
-            f"The arguments {_shortened(arguments)} contain '->', which marks the result of a "
-            "call. Expected arguments without '->'.",
+            f"The arguments {_shortened(arguments)} contain '->', which separates a call from "
+            "its result. Expected arguments without '->'.",
         )
 
 
 def strip_quotes(arguments: str) -> str:
-    """Strip white space and one pair of enclosing quotes that do not occur in between.
-
-    Example:
-        >>> strip_quotes(' "Suez Canal" '), strip_quotes('"a" or "b"')
-        ('Suez Canal', '"a" or "b"')
-    """
+    """Strip white space and one pair of enclosing quotes that do not occur in between."""
     arguments = arguments.strip()
     if len(arguments) < 2 or _QUOTE_PAIRS.get(arguments[0]) != arguments[-1]:
         return arguments
@@ -158,31 +126,18 @@ def strip_quotes(arguments: str) -> str:
 
 
 def clean_result(text: str) -> str:
-    """Return a result as one line without markers, for use in a call.
-
-    `[` and `]` become round brackets, `->` becomes `to`, control characters and runs of white space
-    become one space, and invisible characters are removed. Cleaning twice changes nothing.
-
-    Example:
-        >>> clean_result("B > see [2] -> x")
-        'B > see (2) to x'
-    """
-    # Neither tokenizers nor Parquet take a lone surrogate.
+    """Return a result as one line without markers and invisible characters (idempotent)."""
+    # Neither tokenizers nor Parquet accept a lone surrogate.
     text = text.encode("utf-8", errors="replace").decode("utf-8")
-    # Removed before the arrow, since removal can join '-' and '>'.
+    # Invisible characters are removed before arrows, since this can join '-' and '>'.
     text = "".join(" " if unicodedata.category(char) == "Cc" else char for char in text)
-    text = _UNSEEN.sub("", text)
+    text = _INVISIBLE.sub("", text)
     text = text.replace("[", "(").replace("]", ")").replace(_ARROW_SIGN, " to ")
     return " ".join(text.split())
 
 
 def single_line(text: str) -> str:
-    r"""Put a text on one line, with spaces for control characters and lone surrogates.
-
-    Example:
-        >>> single_line(" Suez\x00\nCanal ")
-        'Suez Canal'
-    """
+    """Put a text on one line; control characters and lone surrogates become spaces."""
     chars = (" " if unicodedata.category(char) in ("Cc", "Cs") else char for char in text)
     return " ".join("".join(chars).split())
 
@@ -195,19 +150,7 @@ def checked_answer(answer: object) -> str:
 
 
 def insert_calls(text: str, calls: Sequence[tuple[int, str]]) -> str:
-    """Insert calls into a text.
-
-    Args:
-        calls: Pairs of character offset in `text` and text to insert there, in any order. Calls
-            with equal offsets keep their order.
-
-    Raises:
-        ValueError: If an offset lies outside the text.
-
-    Example:
-        >>> insert_calls("A b", [(1, " [QA(b?) -> B]")])
-        'A [QA(b?) -> B] b'
-    """
+    """Insert calls at character offsets of the text. Calls with equal offsets keep their order."""
     pieces, end_of_last = [], 0
     for offset, call_text in sorted(calls, key=lambda call: call[0]):
         if not 0 <= offset <= len(text):
@@ -229,8 +172,8 @@ def remove_calls(augmented_text: str, calls: Sequence[tuple[int, str]]) -> str:
         start = position + offset - restored
         if not augmented_text.startswith(call_text, start) or start < position:
             raise ValueError(
-                f"The call {_shortened(call_text)} does not stand at character offset {offset}. "
-                "Expected the calls and offsets that were inserted into this very text."
+                f"The call {_shortened(call_text)} is not at character offset {offset}. Expected "
+                "the calls and offsets that were inserted into this text."
             )
         pieces.append(augmented_text[position:start])
         position, restored = start + len(call_text), offset
@@ -238,5 +181,4 @@ def remove_calls(augmented_text: str, calls: Sequence[tuple[int, str]]) -> str:
 
 
 def _shortened(text: str) -> str:
-    """Quote at most 60 characters of a text."""
     return repr(text if len(text) <= 60 else f"{text[:57]}...")

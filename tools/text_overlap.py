@@ -1,7 +1,7 @@
-"""Overlap of a call's text with a passage or result, in sequences of eight words.
+"""Measures the overlap of a call's text with a passage or result, in sequences of eight words.
 
-A search result with the text's own sentences makes them easy to predict without being of use, so
-the paper's filter would keep such calls for the wrong reason.
+A result that repeats sentences of the text makes them easy to predict without being useful. The
+paper's filter would keep such calls for the wrong reason.
 """
 
 import re
@@ -15,22 +15,22 @@ import regex
 from tools.protocol import Document
 
 GRAM_WORDS = 8
-# A passage counts as repeated by a text from this share of its sequences on.
+# A text repeats a passage if it contains at least this share of the passage's sequences.
 OVERLAP_SHARE = 0.5
 
-# To `regex`, unlike `re`, vowel signs and accents are part of a word.
+# Unlike in `re`, vowel signs and accents are part of a word in `regex`.
 _WORD = regex.compile(r"\w+")
 _SITE_NAME = re.compile(r"\s+[-–—|]\s+wikipedia\b.*$")
 _Gram: TypeAlias = tuple[str, ...]
 
 
 class LeakCheck:
-    """A text, indexed for the results of many calls."""
+    """Index of a text, for checking the results of many calls."""
 
     def __init__(self, text: str) -> None:
-        # Ends of each sequence's first and last occurrence.
+        # End offsets of the first and the last occurrence of each sequence.
         self._ends: dict[_Gram, tuple[int, int]] = {}
-        # Offsets in the original text, whose length case folding can change.
+        # Offsets are those of the original text, since case folding can change its length.
         words = [(word.group().casefold(), word.end()) for word in _WORD.finditer(text)]
         for number in range(len(words) - GRAM_WORDS + 1):
             gram, ends = zip(*words[number : number + GRAM_WORDS], strict=True)
@@ -40,15 +40,8 @@ class LeakCheck:
     def shares(self, result: str, character_offset: int) -> tuple[float, float] | None:
         """Return the shares of a result that the text repeats before and after a call.
 
-        Returns:
-            Shares, 0 to 1, of the result's 8-word sequences that end before and after the offset.
-            None for fewer than 8 words: it is the purpose of a call that a number or name occurs
-            again.
-
-        Example:
-            >>> check = LeakCheck("It is said: one two three four five six seven eight.")
-            >>> check.shares("One two three four five six seven eight nine", 0)
-            (0.0, 0.5)
+        Shares (0 to 1) count the result's 8-word sequences. None for fewer than 8 words: a short
+        result, such as a number or name, is meant to occur again.
         """
         grams = _grams_of(_words_of(result))
         if not grams:
@@ -60,7 +53,7 @@ class LeakCheck:
 
 
 class AskingText:
-    """A call's text, indexed for comparison with many passages."""
+    """Index of the text that contains a call, for comparison with many passages."""
 
     def __init__(self, document: Document) -> None:
         self._text = document.text
@@ -68,7 +61,7 @@ class AskingText:
         self._title = normalised_title(document.title or "")
 
     def is_own_source(self, *, title: str, url: str, text: str) -> bool:
-        """Return whether a passage has the text's address or title, or repeats it."""
+        """Return whether the text has the passage's address or title, or repeats the passage."""
         return (
             bool(self._url and normalised_url(url) == self._url)
             or bool(self._title and normalised_title(title) == self._title)
@@ -95,16 +88,11 @@ class AskingText:
 
 
 def normalised_url(url: str) -> str:
-    """Return host without `www.` and `m.`, decoded path without final slash, and query.
-
-    Example:
-        >>> normalised_url("http://en.m.wikipedia.org/wiki/Caf%C3%A9_noir/#History")
-        'en.wikipedia.org/wiki/Café_noir'
-    """
+    """Return host without `www.` and `m.`, decoded path without final slash, and query."""
     url = url.strip()
     try:
         parts = urlsplit(url if "://" in url else f"//{url}")
-    except ValueError:  # such as an unclosed bracket in the host
+    except ValueError:  # for example an unclosed bracket in the host
         return url
     labels = [label for label in parts.netloc.casefold().split(".") if label not in ("www", "m")]
     path = unquote(parts.path).replace(" ", "_").rstrip("/")
@@ -112,12 +100,7 @@ def normalised_url(url: str) -> str:
 
 
 def normalised_title(title: str) -> str:
-    """Fold case, replace underscores by spaces, and remove the name of the site.
-
-    Example:
-        >>> normalised_title("Suez_Canal – Wikipedia, the free encyclopedia")
-        'suez canal'
-    """
+    """Fold case, replace underscores by spaces, and remove a suffix such as " – Wikipedia"."""
     return _SITE_NAME.sub("", " ".join(title.replace("_", " ").split()).casefold())
 
 

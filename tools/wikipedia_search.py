@@ -1,8 +1,8 @@
-"""WikiSearch: BM25 over passages of Wikipedia (paper, section 3), or BM25 with dense vectors.
+"""Implements WikiSearch: BM25 over passages of Wikipedia (paper, §3), or BM25 with dense vectors.
 
-Answers with one snippet, `Title > Section > text`: the beginning of a passage, or the sentences
-that are nearest to the search term. A text never answers its own calls: passages of its own
-article, and passages that it repeats, are passed over.
+The answer is one snippet, `Title > Section > text`: the beginning of a passage, or the sentences
+closest to the search term. A text never answers its own calls: passages of its own article, and
+passages that it repeats, are skipped.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,23 +29,17 @@ _PROPOSED_WORDS = 10
 
 
 class WikiSearch(RetrievalTool):
-    """Searches Wikipedia and answers with the best passage that is not the text's own.
+    """Tool that searches Wikipedia and answers with the best passage that is not the text's own.
 
     Args:
-        index_directory: Folder made by `build_index`, or an index made by Pyserini; see
-            `PassageRanker`.
-        k1: BM25's saturation of term frequency, at least 0.
-        b: BM25's weight of passage length, 0 to 1.
-        snippet_words: Most words of a passage in an answer (the paper does not say; 100).
-        depth: Passages fetched before those of the text itself are passed over; where all are,
-            ten times as many are looked at.
-        sentences: Sentences of a passage in an answer, those that share most words with the search
+        index_directory: Folder written by `build_index`, or an index made by Pyserini.
+        depth: Number of passages to rank before the text's own are skipped. If all of them are, ten
+            times as many are ranked.
+        sentences: Number of sentences in an answer, those that share most words with the search
             term; None for the beginning of the passage.
-        retriever: `bm25`, the paper's, or `hybrid`: see `tools.retrieval.hybrid_ranking`.
-        passage_index: Folder made by `build_passage_index` over the same passages, for `hybrid`.
-        device: Gives the device of a Hugging Face encoder, for `hybrid`.
-        language: Of the index, such as `de`; None for the one that its `index.json` names, else
-            English.
+        passage_index: Folder written by `build_passage_index` over the same passages, for `hybrid`.
+        device: Function that returns the device of the encoder, for `hybrid`.
+        language: Language of the index; None for the one in its `index.json`, or else English.
     """
 
     name = "WikiSearch"
@@ -74,10 +68,9 @@ class WikiSearch(RetrievalTool):
             vectors = PassageVectors(Path(passage_index), device=device)
             self.retriever = HybridRetriever(self.retriever, vectors)
 
-    # A property, because answers change when the index is built anew during the tool's life.
+    # A property, since answers change if the index is rebuilt while the tool exists.
     @property
     def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Everything that answers depend on, the fingerprint of the index included."""
         return (
             f"{self.sampling_version} snippet_words={self.snippet_words} depth={self.depths[0]} "
             f"overlap_share={OVERLAP_SHARE:g} sentences={self.sentences} "
@@ -85,7 +78,7 @@ class WikiSearch(RetrievalTool):
         )
 
     def proposals(self, document: Document) -> Sequence[Proposal]:
-        """Propose names, years and numbers; the search term is title and ten words in front."""
+        """Propose names, years and numbers, with title and ten preceding words as search term."""
         return [
             replace(
                 proposal,
@@ -102,46 +95,29 @@ class WikiSearch(RetrievalTool):
         ]
 
     def compared(self, query: str, passage: Passage) -> Sequence[str]:
-        """The passage, and what is shown of it: a long one may be copied there alone."""
+        """Return the part of a passage that is shown, which alone may be a copy, and all of it."""
         shown = cut_words(self._shortened(passage, query).text, self.snippet_words)
         return (shown, passage.text)
 
     def read(
         self, requests: Sequence[tuple[str, Sequence[RankedPassage]]]
     ) -> list[str | ToolCallError]:
-        """Write the first passage of each request as an answer.
-
-        Returns:
-            `Title > Section > text`, without the section where the passage has none.
-        """
+        """Return the first passage of each request as a snippet."""
         return [
             format_snippet(self._shortened(passages[0].passage, query), self.snippet_words)
             for query, passages in requests
         ]
 
     def _shortened(self, passage: Passage, query: str) -> Passage:
-        """The passage with the sentences that an answer is made of."""
         if self.sentences is None:
             return passage
         return replace(passage, text=best_sentences(passage.text, query, self.sentences))
 
 
 def format_snippet(passage: Passage, snippet_words: int) -> str:
-    """Write a passage as an answer.
-
-    Example:
-        >>> format_snippet(Passage("1", "Suez Canal", "History", "It opened in 1869.", ""), 3)
-        'Suez Canal > History > It opened in'
-    """
     parts = (passage.title, passage.section, cut_words(passage.text, snippet_words))
     return " > ".join(part for part in map(clean_result, parts) if part)
 
 
 def cut_words(text: str, max_words: int) -> str:
-    """Return the first words of a text, with single spaces between them.
-
-    Example:
-        >>> cut_words("The canal  opened in 1869.", 3)
-        'The canal opened'
-    """
     return " ".join(text.split()[:max_words])

@@ -97,7 +97,7 @@ def test_results_are_exact_and_rounded_half_away_from_zero_or_say_why_there_is_n
 
 
 def test_a_refused_number_is_named_with_the_rule():
-    with pytest.raises(ToolCallError, match=r"'1\.234,50' is no number .* groups of three digits"):
+    with pytest.raises(ToolCallError, match=r"'1\.234,50' cannot be .* groups of three digits"):
         Calculator().call("2 * 1.234,50", NOWHERE)
 
 

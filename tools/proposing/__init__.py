@@ -1,1 +1,1 @@
-"""Where calls may help, read off a text: the rules behind `sampling.proposals`."""
+"""Rules for `sampling.proposals`: where in a text a call may help."""

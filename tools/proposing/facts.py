@@ -1,7 +1,7 @@
-"""Words of a text that a search may find: names, years and numbers.
+"""Proposes calls for words that a search may find: names, years and numbers.
 
-Only their first occurrence counts, since the text then says them itself, and not the beginning of a
-sentence, where any word has a capital letter.
+Only the first occurrence of a word counts, since later the text itself contains it. Beginnings of
+sentences do not count, since any word has a capital letter there.
 """
 
 import re
@@ -11,19 +11,12 @@ from tools.protocol import Proposal
 from tools.syntax import clean_result
 
 _TOKEN = re.compile(rf"(?P<word>[^\W\d_][\w'’-]*)|(?P<number>(?<![\w$€£¥.,/-]){NUMBER}(?![\w/-]))")
-# Titles and abbreviations end no sentence, but a name after one is left out all the same.
+# A name after an abbreviation such as "Dr." is also left out, although no sentence begins there.
 _ENDS_SENTENCE = re.compile(r"[.!?…:;•|\n\"“”„«]")
 _PRONOUN = re.compile(r"I(?:['’]\w+)?")
 
 
 def propose_facts(text: str) -> list[Proposal]:
-    """Propose places before names, years and numbers that are new and begin no sentence.
-
-    Example:
-        >>> text = "The canal of Suez opened in 1869. Ships from Port Said use Suez since 1869."
-        >>> [text[each.offset :].split()[0] for each in propose_facts(text)]
-        ['Suez', '1869.', 'Port']
-    """
     proposals: list[Proposal] = []
     seen: set[str] = set()
     end, follows_name = 0, False
@@ -32,7 +25,7 @@ def propose_facts(text: str) -> list[Proposal]:
         begins_sentence = end == 0 or _ENDS_SENTENCE.search(between) is not None
         is_name = token[0].isupper() and len(token) > 1 and not _PRONOUN.fullmatch(token)
         if is_name or match.lastgroup == "number":
-            # "Port Said" is one name; in "In Paris" at a beginning, the name is not certain.
+            # "Port Said" is one name. "In Paris" at the beginning of a sentence may also be one.
             goes_on = follows_name and between == " "
             if not begins_sentence and not goes_on and token not in seen:
                 proposals.append(Proposal(match.start()))
@@ -42,19 +35,8 @@ def propose_facts(text: str) -> list[Proposal]:
 
 
 def query_before(text: str, offset: int, *, title: str | None, words: int, characters: int) -> str:
-    """Return title and last words before a place as a search term, on one line without markers.
-
-    Args:
-        words: Most words before the place.
-        characters: Longest search term; the first of these words are dropped to fit.
-
-    Example:
-        >>> query_before(
-        ...     "The canal opened in 1869.", 20, title="Suez Canal", words=3, characters=300
-        ... )
-        'Suez Canal canal opened in'
-    """
-    # More than these characters are never shown.
+    """Return title and last words before an offset as a search term of limited length."""
+    # Characters farther away never fit into the search term.
     known = clean_result(text[max(0, offset - 2 * characters) : offset]).split()[-words:]
     heading = clean_result(title or "")[:characters].rstrip()
     while known and len(" ".join((heading, *known))) > characters:
