@@ -1,1 +1,1 @@
-"""From C* to a model: the texts that are trained on, what is left out of them, and finetuning."""
+"""Training: chooses texts from C*, finetunes the model, and calibrates when it opens calls."""

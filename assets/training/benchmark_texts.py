@@ -1,4 +1,4 @@
-"""The texts of the benchmarks: no training text may share words with them."""
+"""Reads the texts of the benchmarks, with which no training text may share word sequences."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,12 +26,11 @@ HELD_OUT_SHARDS = "held_out_shards"
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkTexts:
-    """The texts of one benchmark.
+    """Texts of one benchmark.
 
     Attributes:
-        made_of: what they depend on besides the code, as values that JSON has; part of the
-            training set's fingerprint.
-        are_questions: they are bare questions or statements, of which short ones are held out
+        made_of: what the texts depend on besides the code, as JSON values for fingerprints.
+        are_questions: whether they are bare questions or statements. Short ones are then held out
             inside longer texts too.
     """
 
@@ -41,18 +40,15 @@ class BenchmarkTexts:
 
 
 def benchmark_texts(settings: Settings) -> dict[str, BenchmarkTexts]:
-    """The texts of every benchmark that the settings name, whether it is run or not.
+    """Return the texts of every benchmark in the settings, whether or not it is run.
 
-    Perplexity is measured on the held-out shards, which are kept out whatever is measured.
-
-    Raises:
-        ToolformerError: a file is missing.
+    Perplexity has none here: its held-out shards are always kept out of training.
     """
     return {name: texts_of_benchmark(name, settings) for name in _named(settings)}
 
 
 def known_texts(settings: Settings, names: Iterable[str] | None = None) -> dict[str, object]:
-    """What the texts of benchmarks, by default all, depend on; None where a file is missing."""
+    """Return what the texts of (all) benchmarks depend on; None if a file is missing."""
     return {
         name: known(lambda name=name: texts_of_benchmark(name, settings).made_of)
         for name in names or _named(settings)
@@ -66,11 +62,10 @@ def _named(settings: Settings) -> Iterable[str]:
 
 
 def texts_of_benchmark(name: str, settings: Settings) -> BenchmarkTexts:
-    """The texts of one of them; see `benchmark_texts`."""
     if name == PERPLEXITY:
         return BenchmarkTexts(None, lambda: ())
     if name == DATESET:
-        # All questions that there can be, however many are asked.
+        # All possible questions, however many are asked.
         seed = settings.evaluation.seed
         return BenchmarkTexts(seed, lambda: _bare_texts(Dateset(seed=seed).items()))
     if name in settings.evaluation.texts:
@@ -89,7 +84,7 @@ def _bare_texts(entries: Iterable[BenchmarkEntry]) -> Iterator[str]:
 def held_out_ngrams(
     warehouse: Warehouse, held_out_shards: Sequence[str], benchmarks: Mapping[str, BenchmarkTexts]
 ) -> NgramIndex:
-    """The word sequences of the held-out shards, contexts included, and of these benchmarks."""
+    """Index the word sequences of the held-out shards, with contexts, and of these benchmarks."""
     index = NgramIndex()
     for shard in held_out_shards:
         documents = warehouse.read_partition("documents", shard, ALL)
@@ -101,7 +96,6 @@ def held_out_ngrams(
 
 
 def add_benchmark(index: NgramIndex, name: str, benchmark: BenchmarkTexts) -> None:
-    """Add the texts of a benchmark to the words that no text of training may share."""
     add = index.add_question if benchmark.are_questions else index.add
     for text in benchmark.read():
         add(name, text)

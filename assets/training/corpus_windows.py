@@ -1,4 +1,4 @@
-"""The windows of C without calls, as training and calibration draw from them."""
+"""Finds the windows of C without calls, from which training and calibration draw."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -19,19 +19,10 @@ def windows_without_calls(
     with_calls: Mapping[WindowKey, str],
     is_wanted: Callable[[str], bool],
 ) -> Iterator[tuple[Document, Window, AugmentedText]]:
-    """The windows of some documents that hold no call, shard by shard.
+    """Yield document, window and training text of windows without calls, shard by shard.
 
-    Args:
-        tokenizer: tokenizer of the base model; every annotator has the same vocabulary.
-        with_calls: text of every window of C* in these shards.
-        is_wanted: whether a document's windows are wanted, by its id.
-
-    Yields:
-        The document, the window with its tokens, and as it is trained on, of the newest round.
-
-    Raises:
-        ToolformerError: the windows with calls are cut in another way; a plain one could overlap
-            with them.
+    `with_calls` has the text of every window of C* in these shards. Raises ToolformerError if these
+    were cut differently, since windows without calls could overlap with them.
     """
     corpus, newest_round = work.settings.corpus, work.settings.training_rounds[0]
     for shard in shards:
@@ -60,10 +51,11 @@ def windows_without_calls(
 
 
 def other_window_error(key: WindowKey, shard: str) -> ToolformerError:
-    """What is said where a text with calls is no window of its document as windows are cut now."""
+    """Return the error for a stored text that matches no window of its document any more."""
     document_id, window_index = key
     return ToolformerError(
-        f"Window {window_index} of document {document_id} is not the one that was "
-        f"annotated: stored calls come from another model or window size. Build {shard} again with "
-        "`toolformer build`. Plain windows can be left out of training (training.plain_share: 0)."
+        f"Window {window_index} of document {document_id} is not the one that was annotated. "
+        "Expected the same base model and corpus.window_tokens as for the stored calls. Build "
+        f"{shard} again with `toolformer build`, or train without plain windows "
+        "(training.plain_share: 0)."
     )

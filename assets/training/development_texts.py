@@ -1,7 +1,7 @@
-"""Texts that a model was not trained on, with the places of their kept calls, or without any.
+"""Selects texts for calibration on which the model was not trained, with and without kept calls.
 
-Both come from documents of the development side. With calls: the development texts of the training
-set. Without: the other windows of such documents, in which nothing was kept.
+Texts with calls are the development texts of the training set. Texts without calls are other
+windows of development documents.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,19 +22,18 @@ from toolformer.training.training_set import is_for_development, random_rank
 from tools.protocol import Document
 from warehouse.schema import ALL
 
-# Of either kind. Several calls are written, executed and scored in each, which is minutes for 200
-# texts on a processor; ten times the minimum of texts with calls still tells thresholds apart.
+# Per kind. Several calls per text are written, executed and scored, which takes minutes for 200
+# texts on a CPU. Ten times the minimum number of texts with calls suffices to compare thresholds.
 _MAX_TEXTS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class DevelopmentText:
-    """A text of the development side.
+    """A text of a development document.
 
     Attributes:
-        window: its tokens, behind those of its context, or as a chat.
-        document: that the window is of, as the tools know it.
-        call_positions: where its kept calls stand, counted in these tokens, each with its tool.
+        window: tokens as trained on: after those of the context, or as a chat.
+        call_positions: tool of each kept call, by token position in `window`.
     """
 
     window: Window
@@ -45,13 +44,9 @@ class DevelopmentText:
 def development_texts(
     work: Workspace, shards: Sequence[str], tokenizer: Tokenizer
 ) -> list[DevelopmentText]:
-    """Some of these texts, at random: at most 100 with calls, and 100 without.
+    """Draw at most 100 texts with calls and 100 without from these shards.
 
-    Args:
-        shards: whose documents are stored; texts of others are left out.
-
-    Raises:
-        ToolformerError: windows are cut in another way than the training set's, or in other tokens.
+    Raises ToolformerError if the training set's windows were cut differently.
     """
     texts = work.warehouse.read_partition("training_texts", ALL, ALL)
     as_trained = partial(
@@ -86,11 +81,11 @@ def _with_calls(
         for document_id, document in documents_in(work.warehouse, shard).items()
         if document_id in wanted
     }
-    # Cut again: the training set does not say where in the document a window is.
+    # Cut again, because the training set does not store the position of a window in its document.
     cut = windows_of(documents, tokenizer, window_tokens=settings.corpus.window_tokens)
     windows = {window.key: window for window in cut}
     for row in rows:
-        # Not there where its shard was filled anew.
+        # The shard may have other documents by now.
         if row["document_id"] not in documents:
             continue
         key = row["document_id"], row["window_index"]
@@ -100,8 +95,8 @@ def _with_calls(
         check_restores(window, [KeptCall(**call) for call in row["calls"]])
         calls = [call["position"] for call in row["calls"]]
         whole = as_trained(window, row["context"], min(calls, default=None))
-        ahead = len(whole.ids) - len(window.ids)
-        positions = {ahead + call["position"]: call["tool"] for call in row["calls"]}
+        prefix_tokens = len(whole.ids) - len(window.ids)
+        positions = {prefix_tokens + call["position"]: call["tool"] for call in row["calls"]}
         yield DevelopmentText(whole, documents[row["document_id"]], positions)
 
 
@@ -115,7 +110,7 @@ def _without_calls(
     training = work.settings.training
     trained_on = set(texts.filter(split="train")["document_id"])
     held_back = set(texts.filter(split="development")["document_id"])
-    # Texts with calls that were left out of the training set are no texts without calls.
+    # Texts excluded from the training set have calls, so they do not count as texts without calls.
     excluded = work.warehouse.read_partition("training_exclusions", ALL, ALL)
     left_out = set(excluded.select("document_id", "window_index").iter_rows())
 

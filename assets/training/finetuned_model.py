@@ -1,4 +1,4 @@
-"""The directory of a finetuned model: what it depends on, and whether it is up to date."""
+"""Describes the directory of a finetuned model: its fingerprint, and whether it is stale."""
 
 import json
 from collections.abc import Mapping
@@ -65,22 +65,19 @@ FINETUNED_MODEL = Stage(
 
 
 def run_of(fingerprint: str) -> str:
-    """How the curve of a training is named."""
+    """Return the name under which the curve of a training is stored."""
     return f"finetuning-{fingerprint[:12]}"
 
 
 def record_of(directory: Path) -> dict[str, Any]:
-    """What the training of a finetuned model left beside its weights."""
     return json.loads((directory / RECORD_FILE).read_text())
 
 
 def why_outdated(work: Workspace) -> str | None:
-    """Why the model that the settings describe is not up to date; None where it is.
+    """Return why the model of the settings is stale; None if it is up to date.
 
-    The stored training set may be that of another round: it is not asked.
-
-    Raises:
-        ToolformerError: a file of a benchmark is missing, or there is no base model.
+    Ignores the stored training set, which may be that of another round. Raises ToolformerError if a
+    file of a benchmark or the base model is missing.
     """
     identity = model_fingerprint(work, training_set_digest(work))
     directory = finetuned_model_directory(work)
@@ -88,12 +85,10 @@ def why_outdated(work: Workspace) -> str | None:
 
 
 def is_finetuned(work: Workspace) -> bool:
-    """Whether the model that the settings describe is up to date; see `why_outdated`."""
     return why_outdated(work) is None
 
 
 def model_fingerprint(work: Workspace, training_set: str) -> Fingerprint:
-    """The fingerprint of the finetuned model, given that of its texts."""
     identity = [model_identity(base_model_directory(work)), work.settings.language_model.bos_token]
     parts = {"training_set": training_set, "language_model": identity}
     if work.settings.training.chat_share:
@@ -102,22 +97,22 @@ def model_fingerprint(work: Workspace, training_set: str) -> Fingerprint:
 
 
 def remarks_on(record: Mapping[str, Any]) -> dict[str, str]:
-    """What a model's record says in sentences: how its rate was chosen, and what it lost."""
+    """Return sentences from a model's record: the choice of its rate, and a rise in perplexity."""
     result, rates = record["result"], record.get("learning_rates")
     rise = perplexity_rise(
         result["base_perplexity"], result["best_perplexity"], of="the development texts"
     )
-    said = {"learning rate": rates and rates["summary"], "perplexity": rise}
-    return {name: sentence for name, sentence in said.items() if sentence}
+    remarks = {"learning rate": rates and rates["summary"], "perplexity": rise}
+    return {name: sentence for name, sentence in remarks.items() if sentence}
 
 
 def stored_model(work: Workspace, directory: Path) -> dict[str, str] | None:
-    """What the model in a directory was trained on; None where it, or its curve, is not there."""
+    """Return the metadata of the model in a directory; None without the model or its curve."""
     try:
         fingerprint = str(record_of(directory)["fingerprint"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    # The curve of an earlier training stays when the model is replaced by another's.
+    # The warehouse keeps the curve of an earlier training when the model is replaced.
     curve = work.warehouse.partition_metadata("training_metrics", ALL, run_of(fingerprint))
     return curve if curve and curve.get(FINGERPRINT) == fingerprint else None
 
@@ -130,19 +125,17 @@ class ModelOutput(Output):
 
     @property
     def lock(self) -> FileLock:
-        """The model's own: nobody trains it anew while it is calibrated."""
+        """Lock of the model, so that no run trains it while another calibrates it."""
         return self.run.home.output_lock(f"finetuned_model.{self.directory.name}")
 
     @property
     def needs_device(self) -> bool:
-        """See `Output.needs_device`."""
         return True
 
     def write_card(self) -> None:
-        """Write the model's card, which model hubs show."""
         write_model_card(self.directory, self.run)
 
     def complete(self) -> None:
-        """Do what a kill behind the training left undone."""
+        """Write the model card if a run was killed after training."""
         if not (self.directory / CARD_FILE).exists():
             self.write_card()

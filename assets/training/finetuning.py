@@ -1,4 +1,4 @@
-"""The model finetuned on the training set, and its controls (paper §2 and §4.1)."""
+"""Finetunes the model and its controls on the training set (paper §2 and §4.1)."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -40,30 +40,25 @@ from toolformer.training.model_card import CARD_FILE
 from toolformer.training.progress import Progress, StepReport
 from warehouse.schema import ALL
 
-# How long the training took, in the metadata of its curve.
+# Metadata key of a curve: duration of the training.
 SECONDS = "seconds"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinetunedModel(ModelOutput):
-    """The model of the run's variant, in a directory of its own."""
-
     def expected(self) -> Expected:
-        """See `Output.expected`."""
         texts = stored_training_set(self.run.warehouse)
         return Expected(model_fingerprint(self.run, texts.fingerprint), (texts,))
 
     def stored(self) -> dict[str, str] | None:
-        """See `Output.stored`."""
         return stored_model(self.run, self.directory)
 
     @property
     def leftovers(self) -> Path:
-        """See `Output.leftovers`; what a killed run with other settings has put by goes too."""
+        """Checkpoints of the training; those of runs with other settings are removed too."""
         return self.run.home.checkpoints / f"finetuned_model.{self.directory.name}"
 
     def hold_device(self) -> str:
-        """See `Output.hold_device`."""
         # The annotating model would take memory that training needs.
         self.run.holder.drop_model()
         settings, home = self.run.settings, self.run.home
@@ -71,13 +66,8 @@ class FinetunedModel(ModelOutput):
         return self.run.holder.hold_devices(processes, named, home)
 
     def make(self, expected: Expected) -> str:
-        """See `Output.make`.
-
-        Raises:
-            ToolformerError: there is too little to train on.
-        """
         work = planned_training(self.run)
-        # From here on nothing but these rows and the base model is read.
+        # After this check, the run reads only these rows and the base model.
         expected.check_unchanged(self.expected())
         variant = self.run.settings.training.variant
         self.run.log.info(f"{variant}: {work.summary}")
@@ -105,9 +95,9 @@ class FinetunedModel(ModelOutput):
         base, settings = base_model_directory(self.run), self.run.settings
         if settings.language_model.server.url and not any(base.glob("*.safetensors")):
             raise ModelNotFoundError(
-                f"There are no weights (*.safetensors) in {str(base)!r}, and the server of "
-                "language_model.server only samples, scores and decodes. Training needs the model "
-                "on this machine. Set language_model.path to its directory."
+                f"There are no weights (*.safetensors) in {str(base)!r}. Training needs them on "
+                "this machine, since the server of language_model.server cannot train. Set "
+                "language_model.path to a directory with the weights."
             )
         device, training = self.hold_device(), settings.training
         precision = training.precision
@@ -126,7 +116,7 @@ class FinetunedModel(ModelOutput):
             development=work.development,
             settings=training,
             steps=work.steps,
-            # Where rates are tried, none of them has this.
+            # A trial of learning rates replaces this value.
             learning_rate=0.0 if training.learning_rate == "auto" else training.learning_rate,
             precision=precision,
             bos_token=settings.language_model.bos_token,
@@ -140,7 +130,7 @@ class FinetunedModel(ModelOutput):
 
         @cache
         def show() -> ProgressCallback:
-            """Begin what is shown behind the trial, which has words of its own."""
+            """Start this progress only after the trial, which shows its own."""
             return self.run.progress("finetuning", training.variant)
 
         def report_trial(rate: float) -> Callable[[StepReport], None]:
@@ -167,21 +157,20 @@ class FinetunedModel(ModelOutput):
 
 @asset_of(FINETUNED_MODEL)
 def finetuned_model(run: Run) -> dg.MaterializeResult:
-    """The model M finetuned on C*: a directory with config, tokenizer and safetensors weights.
+    """Model finetuned on C*: a directory with config, tokenizer and safetensors weights.
 
-    One partition = one variant. `calls` is the paper's model. The others are controls on the same
-    texts, in the same order: `plain` without calls, `shuffled` with results exchanged between the
-    calls of a tool. Add the partition of a control by its name to train it, and then to measure it.
-
-    It begins with the base model, also in later rounds of annotation. Each round and variant keeps
-    its own directory, since the model of one round annotates the next.
+    One partition = one variant. `calls` is the model of the paper. The others are controls on the
+    same texts in the same order: `plain` has no calls, `shuffled` has results exchanged between
+    calls of a tool. To train and measure a control, add a partition with its name. Training starts
+    from the base model in every round. Each round and variant has its own directory, because the
+    model of one round annotates the next.
     """
     directory = finetuned_model_directory(run)
     model = FinetunedModel(run=run, directory=directory)
     state = model.ensure()
     model.complete()
     name = name_of_variant(run.settings.training.variant)
-    # What the model before it scored is not said of this one.
+    # The scores of the replaced model do not apply to this one.
     empty_earlier_scores(run, evaluated_model(name, run))
     register(run.context.instance, MODELS, [name])
     return dg.MaterializeResult(
@@ -190,7 +179,6 @@ def finetuned_model(run: Run) -> dg.MaterializeResult:
 
 
 def _report(model: FinetunedModel) -> dict[str, Any]:
-    """What the page of the asset shows."""
     record, training = record_of(model.directory), model.run.settings.training
     curve = model.run.warehouse.read_partition(
         "training_metrics", ALL, run_of(record["fingerprint"])

@@ -1,6 +1,6 @@
-"""How likely a call must be for a finetuned model to open it, calibrated on development texts.
+"""Calibrates how likely a call must be for a finetuned model to open it, on development texts.
 
-The paper has no such number: there k alone decides (§4.2).
+The paper has no such threshold: there only k decides (§4.2).
 """
 
 import json
@@ -61,7 +61,7 @@ MIN_CALL_PROBABILITY = Stage(
         "execution.leak_share",
         "decoding.call_top_k",
         "decoding.max_call_tokens",
-        # As long may a text be with its context.
+        # Maximum length of a text with its context.
         "training.max_tokens",
         "training.chat_share",
         "training.development_share",
@@ -81,24 +81,19 @@ WITHOUT_CALLS = "it was trained without calls, so it has none to open"
 NO_TOOLS = "none of the tools can run here, so no call has a result"
 KEPT = f"kept as it was: {NO_TOOLS}; the next run with tools measures again"
 DONE_BUT_GIVEN_UP = (
-    "done, but calls were given up: the tool had no answer to many in a row; the next run measures "
-    "again"
+    "done, but calls were given up after the tool failed many times in a row; the next run "
+    "measures again"
 )
 _GIVEN_UP = "given_up_calls"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration(ModelOutput):
-    """`min_call_probability.json` in the directory of a finetuned model.
-
-    Attributes:
-        tools: that may be called, by name.
-    """
+    """The file `min_call_probability.json` in the directory of a finetuned model."""
 
     tools: Mapping[str, Tool]
 
     def expected(self) -> Expected:
-        """See `Output.expected`."""
         store = self.run.warehouse
         texts = stored_training_set(store)
         excluded = stored_training_set(store, "training_exclusions")
@@ -112,16 +107,14 @@ class Calibration(ModelOutput):
         }
         if settings.training.chat_share:
             parts["chat_template"] = chat_template_identity(self.directory)
-        # The probabilities are of float32.
+        # Probabilities are computed in float32, so no precision is included.
         fingerprint = MIN_CALL_PROBABILITY.fingerprint(settings, parts)
         return Expected(fingerprint, (texts, excluded, *documents.values()))
 
     def stored(self) -> Mapping[str, str] | None:
-        """See `Output.stored`."""
         return _stored(self.directory)
 
     def make(self, expected: Expected) -> str:
-        """See `Output.make`."""
         chosen, given_up = self._choose()
         if chosen.reason == NO_TOOLS and self.stored() is not None:
             return KEPT
@@ -129,7 +122,7 @@ class Calibration(ModelOutput):
         expected.check_unchanged(self.expected())
         made_from = expected.fingerprint
         if given_up:
-            # Out of date at once, so that the next run measures again.
+            # Stale at once, so that the next run measures again.
             made_from = made_from.with_parts({_GIVEN_UP: given_up})
         stored = replace(chosen, made_from=made_from.metadata())
         write_whole(self.directory / MIN_CALL_PROBABILITY_FILE, min_call_probability_text(stored))
@@ -137,7 +130,7 @@ class Calibration(ModelOutput):
         return DONE_BUT_GIVEN_UP if given_up else DONE
 
     def _choose(self) -> tuple[CalibratedProbability, int]:
-        """The choice, and how many calls were given up on the way."""
+        """Return the calibration and the number of calls that were given up."""
         run = self.run
         k = run.settings.decoding.call_top_k
         if run.settings.training.variant == PLAIN:
@@ -146,7 +139,7 @@ class Calibration(ModelOutput):
         texts = development_texts(run, shards, tokenizer)
         with_calls = sum(bool(text.call_positions) for text in texts)
         without_calls = len(texts) - with_calls
-        # The model is not loaded for nothing.
+        # Check this before the model is loaded.
         reason = why_too_few(with_calls=with_calls)
         reason = reason or (None if self.tools else NO_TOOLS)
         if reason is not None:
@@ -164,35 +157,34 @@ class Calibration(ModelOutput):
             run,
             progress_of=partial(run.progress, "calibrating calls"),
         )
-        kept_places = sum(len(text.call_positions) for text in texts)
+        num_kept = sum(len(text.call_positions) for text in texts)
         texts_by_tool = Counter(tool for text in texts for tool in {*text.call_positions.values()})
-        places = sum(offset is not None for text in texts for offset in text.window.offsets)
+        num_positions = sum(offset is not None for text in texts for offset in text.window.offsets)
         chosen = choose_min_call_probability(
             openings,
             call_top_k=k,
             texts_with_calls=with_calls,
             texts_without_calls=without_calls,
-            kept_places=kept_places,
-            other_places=places - kept_places,
+            kept_places=num_kept,
+            other_places=num_positions - num_kept,
             texts_by_tool=texts_by_tool,
         )
         return chosen, given_up
 
 
 def _documents(store: Warehouse) -> dict[str, Input]:
-    """The documents of the shards that its texts come from, where they are still there."""
+    """Return the stored documents of the shards in the training set."""
     return partition_inputs(store, "documents", store.ask("training_shards")["shard"].to_list())
 
 
 def is_calibrated(directory: Path, settings: Settings) -> bool:
-    """Whether a choice by these settings, for this model, is stored in its directory.
+    """Return whether the model has a calibration with these settings.
 
-    What else it would be made from now is not known while the training set of another round is
-    stored.
+    Ignores the training set: the stored one may be that of another round.
     """
     stored = json.loads((_stored(directory) or {}).get(PARTS, "{}"))
-    known = MIN_CALL_PROBABILITY.fingerprint(settings, {_MODEL: _model(directory, settings)}).parts
-    return _GIVEN_UP not in stored and known.items() <= stored.items()
+    needed = MIN_CALL_PROBABILITY.fingerprint(settings, {_MODEL: _model(directory, settings)}).parts
+    return _GIVEN_UP not in stored and needed.items() <= stored.items()
 
 
 def _model(directory: Path, settings: Settings) -> list[str | None]:
@@ -200,7 +192,7 @@ def _model(directory: Path, settings: Settings) -> list[str | None]:
 
 
 def _stored(directory: Path) -> Mapping[str, str] | None:
-    """What the stored choice was made from; None where there is none that can be read."""
+    """Return what the stored calibration was made from; None without a readable one."""
     try:
         stored = read_min_call_probability(directory)
     except ToolformerError:
@@ -210,14 +202,14 @@ def _stored(directory: Path) -> Mapping[str, str] | None:
 
 @asset_of(MIN_CALL_PROBABILITY)
 def min_call_probability(run: Run) -> dg.MaterializeResult:
-    """`min_call_probability.json` beside the model: how likely a call has to be for it to open.
+    """How likely a call must be for a finetuned model to open it: `min_call_probability.json`.
 
-    One partition = one variant of the finetuned model. Decoding takes its values, for the first
-    token behind a prompt and for later ones, where `decoding.min_call_probability` is null: those
-    of the tool where at least eight development texts have its calls, else those of all tools. With
-    them the model's own calls, with their results, gain most on development texts; of those that
-    gain as much behind a prompt, within one standard error, it is the middle. The control `plain`
-    has none. A model without them opens no calls.
+    One partition = one variant of the model. Decoding uses these values if
+    `decoding.min_call_probability` is null: one for the first token after a prompt, one for later
+    tokens. A tool has its own values if at least eight development texts have its calls. The values
+    are those with which the model's own calls gain most on development texts. After a prompt, the
+    middle of all values within one standard error of the best is taken. The control `plain` has no
+    values, and a model without values opens no calls.
     """
     variant = run.settings.training.variant
     model = evaluated_model(name_of_variant(variant), run)
@@ -233,20 +225,19 @@ def min_call_probability(run: Run) -> dg.MaterializeResult:
 
 
 def _report(chosen: CalibratedProbability) -> dict[str, Any]:
-    """What the asset shows."""
     values: dict[str, Any] = {"minimum call probability": "none", "reason": chosen.reason or ""}
     if chosen.values is not None:
         values = {
             "minimum call probability": chosen.values.in_text,
-            "minimum call probability behind a prompt": chosen.values.behind_prompt,
+            "minimum call probability after a prompt": chosen.values.behind_prompt,
             **{
-                f"minimum call probability of {tool}": f"{own.in_text:.4g}, behind a prompt "
+                f"minimum call probability of {tool}": f"{own.in_text:.4g}, after a prompt "
                 f"{own.behind_prompt:.4g}; {own.texts_with_calls} texts with its calls"
                 for tool, own in chosen.min_call_probability_by_tool.items()
             },
             "choice": chosen.summary,
-            "kept places": chosen.kept_places,
-            "other places": chosen.other_places,
+            "kept positions": chosen.kept_places,
+            "other positions": chosen.other_places,
             "openings measured": len(chosen.openings),
         }
     return {

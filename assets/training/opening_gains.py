@@ -1,8 +1,7 @@
-"""What a model's calls would gain in development texts, wherever one could open.
+"""Measures how much a model's calls would gain at positions where a call could open.
 
-At each of these places that is measured the model writes its own call as decoding does, the tools
-answer it as annotation has them answer, and the loss of the text behind it is taken with and
-without.
+At each measured position the model writes its own call as in decoding, and the tools answer it as
+in annotation. The gain is the difference of the loss of the following text without and with it.
 """
 
 import tempfile
@@ -29,8 +28,8 @@ from tools.running.deadlines import GIVEN_UP
 if TYPE_CHECKING:
     from toolformer.forward.language_model import LanguageModel
 
-# Openings that are measured at other than kept places, per text. Each costs a written call, a
-# result and two losses.
+# Openings measured per text besides those at kept positions. Each costs a written call, its result
+# and two losses.
 _OTHERS_PER_TEXT = 2
 
 
@@ -42,26 +41,18 @@ def measure_openings(
     *,
     progress_of: Callable[[str], ProgressCallback],
 ) -> tuple[list[Opening], int]:
-    """Openings of texts, with their probabilities and gains: at all kept places, and some others.
+    """Return openings at all kept positions and some others, and the number of calls given up.
 
-    A text is read four times at most: for the chances, to its last opening, alone, and with its
-    calls. For each opening at most `decoding.max_call_tokens` tokens are written. For 200 texts of
-    256 tokens, half of them with a kept call, that is about 200,000 tokens fed.
+    The gain is 0 if a call has no result, for example because it is too long; what decoding would
+    write instead is not measured. A position where the model names no tool has no opening.
 
-    Args:
-        load_model: called again after the tools, one of which may have taken the model's place.
-        work: has the answers of earlier calls.
-        progress_of: the progress of a step, by what it is called.
-
-    Returns:
-        What was measured, and how many calls were given up, because their tool had no answer to
-        many in a row. Where the model names none of the tools no call opens, so there is no
-        opening. The gain is 0 where the call is too long, say, or has no result: what decoding
-        would write in its place is not looked at.
+    Each text is read at most four times, and each opening costs at most
+    `decoding.max_call_tokens`: about 200,000 tokens for 200 texts of 256 tokens, half of them with
+    a kept call. `load_model` is called again after the tools, which may have unloaded the model.
     """
     settings, model = work.settings, load_model()
     windows = [text.window for text in texts]
-    # Fits the longest text, with which the calls of one that is scored share their keys.
+    # Fits the longest text, whose keys all its calls share when they are scored.
     token_budget = settings.scoring.token_budget or model.batch_tokens(
         window_tokens=max(len(window.ids) for window in windows)
     )
@@ -107,7 +98,7 @@ def measure_openings(
 def _to_measure(
     texts: Sequence[DevelopmentText], chances: Sequence[Sequence[CallChance]], call_top_k: int
 ) -> dict[Place, int]:
-    """Places where a call can open, each with the number of those that it stands for."""
+    """Return positions where a call can open, each with the number of positions it represents."""
     openings = {
         Place(number, at): probability
         for number, text_chances in enumerate(chances)
@@ -131,7 +122,7 @@ def _answered(
     *,
     progress_of: Callable[[str], ProgressCallback],
 ) -> tuple[dict[Place, AnsweredCall], int]:
-    """The calls that have a result, and how many were not made."""
+    """Return the calls with a result, and the number of calls given up."""
     answered: dict[Place, AnsweredCall] = {}
     given_up = 0
     for name in sorted({call.tool_name for call in calls.values()}):
@@ -146,7 +137,7 @@ def _answered(
         )
         for (place, call), answer in zip(tool_calls.items(), answers, strict=True):
             given_up += answer["reason"] == GIVEN_UP
-            # Nothing may be left of one that is cut; decoding takes such a call back.
+            # A result may be empty after it is cut; decoding then removes the call.
             if answer["result"]:
                 answered[place] = AnsweredCall(call, answer["result"])
     return answered, given_up

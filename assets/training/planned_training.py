@@ -1,4 +1,4 @@
-"""What the model is trained on, and in how many steps (paper §4.1)."""
+"""Plans a training: its rows, and the number of steps (paper §4.1)."""
 
 import math
 from collections.abc import Mapping
@@ -24,11 +24,7 @@ from warehouse.warehouse import Warehouse
 
 @dataclass(frozen=True, slots=True)
 class PlannedTraining:
-    """What a run will train on, and in how many steps.
-
-    Attributes:
-        call_writers: number of kept calls in the texts by writer, see `call_writers.sql`.
-    """
+    """Rows and steps of a training; `call_writers` counts kept calls as `call_writers.sql` does."""
 
     rows: VariantRows
     development: DevelopmentRows
@@ -39,7 +35,6 @@ class PlannedTraining:
 
     @property
     def summary(self) -> str:
-        """The plan in a line."""
         rows = self.rows.rows
         epochs = self.steps * self.batch_size / max(len(rows), 1)
         tokens = round(sum(len(row.ids) for row in rows) * epochs)
@@ -50,28 +45,19 @@ class PlannedTraining:
         )
 
     def check_size(self, min_texts: int) -> None:
-        """Refuse a training set on which nothing can be learnt but its texts.
-
-        Raises:
-            ToolformerError: it has fewer texts than `training.min_texts`.
-        """
+        """Raise if the training set is so small that the model would only memorise it."""
         texts = len(self.rows.rows)
         if texts < min_texts:
             raise ToolformerError(
-                f"The training set has {texts} texts; expected at least {min_texts} "
-                "(training.min_texts), since a model learns so few by heart and nothing else. "
-                "Build more shards or lower the filtering thresholds (tools.*.filtering_threshold)."
-                " To train all the same: `toolformer train --force`, or `force: true` in the "
-                "Launchpad."
+                f"The training set has {texts} texts, which a model would only memorise. Expected "
+                f"at least {min_texts} (training.min_texts). Build more shards or lower the "
+                "filtering thresholds (tools.*.filtering_threshold). To train anyway, use "
+                "`toolformer train --force`, or `force: true` in the Launchpad."
             )
 
 
 def planned_training(work: Workspace) -> PlannedTraining:
-    """What a run with these settings would train on, and in how many steps.
-
-    Raises:
-        ToolformerError: there is no training set, or none that can be used.
-    """
+    """Plan a training with these settings; raise without a usable training set."""
     stored_training_set(work.warehouse)
     texts = work.warehouse.read_partition("training_texts", ALL, ALL)
     train = texts.filter(split="train")
@@ -81,11 +67,11 @@ def planned_training(work: Workspace) -> PlannedTraining:
     rows_of = partial(variant_rows, tokenizer, max_tokens=training.max_tokens, seed=training.seed)
     chats = chats_of(tokenizer, work.settings)
     rows = rows_of(_texts_with_calls(train, chats), training.variant, chats=chats)
-    told = ""
+    chat_remark = ""
     if training.chat_share:
-        none = "; the model has no chat template that takes a question, so none is a chat"
-        told = none if chats is None else f"; {rows.chats:,} of the texts are chats"
-    # Plain, so that figures with any share can be compared.
+        none = "; the model has no chat template that takes a question, so no text is a chat"
+        chat_remark = none if chats is None else f"; {rows.chats:,} of the texts are chats"
+    # Never as chats, so that losses are comparable whatever the share of chats.
     development = _texts_with_calls(texts.filter(split="development"), None)
     return PlannedTraining(
         rows,
@@ -96,21 +82,16 @@ def planned_training(work: Workspace) -> PlannedTraining:
         training.steps
         or planned_steps(len(rows.rows), batch_size=training.batch_size, epochs=training.epochs),
         dict(work.warehouse.ask("call_writers", round=None).iter_rows()),
-        told,
+        chat_remark,
     )
 
 
 def planned_steps(texts: int, *, batch_size: int, epochs: float) -> int:
-    """Optimiser steps in which each text comes as often as there are epochs."""
     return max(1, math.ceil(epochs * texts / batch_size))
 
 
 def stored_training_set(warehouse: Warehouse, table: str = "training_texts") -> Input:
-    """The training set as it is now, or what was left out of it; its rows are not read.
-
-    Raises:
-        ToolformerError: there is none.
-    """
+    """Return the stored training set, or its exclusions, without rows; raise if there is none."""
     stored = stored_input(warehouse, table, ALL, ALL)
     if stored is None:
         raise ToolformerError("There is no training set yet. Materialise `training_set` first.")

@@ -1,4 +1,4 @@
-"""What the training set is made of: C* of all shards, and what it must share no words with."""
+"""Finds the inputs of the training set: C* of all shards, and the texts to keep out of it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from tools.model_identity import model_identity
 from warehouse.layout import name_in_round
 from warehouse.schema import ALL
 
-# Begins the names of the counts of what was left out, in the metadata of the training set.
+# Prefix of metadata keys of the training set that count excluded texts by reason.
 LEFT_OUT = "left out: "
 _OF_TEXTS = (
     "training.max_texts_per_tool",
@@ -25,7 +25,7 @@ _OF_TEXTS = (
     "training.seed",
 )
 _OF_PLAIN_WINDOWS = ("training.plain_share", "corpus.window_tokens", "corpus.max_windows_per_text")
-# What benchmarks ask, which no text that is trained on may share.
+# Settings of the benchmarks, whose texts are kept out of training.
 _OF_BENCHMARKS = (
     "evaluation.files",
     "evaluation.questions",
@@ -57,12 +57,11 @@ TRAINING_SET = Stage(
 
 @dataclass(frozen=True, slots=True)
 class TrainingInputs:
-    """What the training set would be made of now.
+    """What the training set would be made from now.
 
     Attributes:
         built: C* by round and shard, the newest round first.
-        documents: documents of the shards of C*, where plain windows are drawn from them; else
-            none.
+        documents: documents of the shards of C* if plain windows are drawn from them, else none.
         missing: shards without augmented texts, each with its round.
     """
 
@@ -74,7 +73,6 @@ class TrainingInputs:
 
     @classmethod
     def look(cls, work: Workspace, benchmarks: Mapping[str, BenchmarkTexts]) -> "TrainingInputs":
-        """Look at what is stored; `benchmark_texts` gives the benchmarks."""
         store, settings = work.warehouse, work.settings
         trained, held_out = training_and_held_out_shards(work.home)
         built = {
@@ -100,15 +98,10 @@ class TrainingInputs:
 
     @property
     def augmented_texts(self) -> dict[str, Input]:
-        """C*, by round and shard."""
         return {name_in_round(*key): stored for key, stored in self.built.items()}
 
     def check_built(self, rounds: Sequence[int]) -> None:
-        """See that C* of these rounds has been built.
-
-        Raises:
-            ToolformerError: that of a round has not.
-        """
+        """Raise if C* of one of these rounds has not been built."""
         built = {number for number, _ in self.built}
         for number in rounds:
             if number in built:
@@ -121,14 +114,13 @@ class TrainingInputs:
             )
 
     def expected(self, work: Workspace) -> Expected:
-        """The training set as it would be made of this."""
         paths = _OF_TEXTS
         parts: dict[str, object] = {
             "augmented_texts": fingerprints_of(self.augmented_texts),
             "held_out_documents": fingerprints_of(self.held_out),
             "benchmarks": {name: texts.made_of for name, texts in self.benchmarks.items()},
         }
-        # Only plain windows are cut here; the others come as they are stored.
+        # Only plain windows depend on documents and tokenizer; texts with calls are stored.
         if work.settings.training.plain_share:
             paths = (*_OF_TEXTS, *_OF_PLAIN_WINDOWS)
             parts |= {
@@ -140,7 +132,6 @@ class TrainingInputs:
 
 
 def training_and_held_out_shards(home: Home) -> tuple[list[str], list[str]]:
-    """Keys of the active shards that are trained on, and of those that never are."""
     manifest = Manifest.load(home.sources)
     return (
         [entry.key for entry in manifest.annotated_shards],
@@ -149,10 +140,6 @@ def training_and_held_out_shards(home: Home) -> tuple[list[str], list[str]]:
 
 
 def training_set_digest(work: Workspace) -> str:
-    """The fingerprint of the training set as it would be made now, whichever is stored.
-
-    Raises:
-        ToolformerError: a file of a benchmark is missing.
-    """
+    """Return the fingerprint that a new training set would have, whichever one is stored."""
     inputs = TrainingInputs.look(work, benchmark_texts(work.settings))
     return inputs.expected(work).fingerprint.digest

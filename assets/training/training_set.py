@@ -1,4 +1,4 @@
-"""The training set: C* of all shards, ready for training (paper §2)."""
+"""Builds the training set from C* of all shards (paper §2)."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,12 +40,12 @@ PLAIN_TEXTS = "plain texts"
 def training_set(run: Run) -> dg.MaterializeResult:
     """C* of all shards, ready for training; one row = one window, by `document_id` and `window`.
 
-    Of the rounds of annotation those that `training.rounds` names, by default the newest. A text
-    that several of them annotated counts once, with the calls of the newest: losses of different
-    annotators cannot be compared, so calls of different rounds do not compete for a position.
-    Held-out shards stay out, and so do duplicates and texts that share 13 words in a row with a
-    held-out text or a benchmark; the table `training_exclusions` names each. The texts of each
-    tool are capped. `training.plain_share` puts windows without calls beside them.
+    `training.rounds` names the rounds of annotation, by default the newest. If several of them
+    annotated a text, it has the calls of the newest: losses of different annotators cannot be
+    compared, so calls of different rounds do not compete for a position. Left out are held-out
+    shards, duplicates, and texts that share 13 consecutive words with a held-out text or a
+    benchmark; `training_exclusions` lists them. The number of texts per tool is capped.
+    `training.plain_share` adds windows without calls.
     """
     texts = TrainingTexts(
         run=run, address=(TEXTS, ALL, ALL), benchmarks=benchmark_texts(run.settings)
@@ -59,38 +59,26 @@ def training_set(run: Run) -> dg.MaterializeResult:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingTexts(PartitionOutput):
-    """The texts that are trained on, and before them the list of those that are left out.
-
-    Attributes:
-        benchmarks: see `benchmark_texts`.
-    """
+    """The texts to train on, published together with the list of excluded texts."""
 
     benchmarks: Mapping[str, BenchmarkTexts]
-    # Of the model of each round it is asked, while the texts of one are stored.
+    # The model of any round needs this fingerprint, but the texts of only one round are stored.
     is_foretold = True
 
     def inputs(self) -> TrainingInputs:
-        """What is stored now."""
         return TrainingInputs.look(self.run, self.benchmarks)
 
     @property
     def sides(self) -> Mapping[str, str]:
-        """See `PartitionOutput.sides`."""
         return {EXCLUSIONS: self.address[2]}
 
     def expected(self) -> Expected:
-        """See `Output.expected`.
-
-        Raises:
-            ToolformerError: C* of a round has not been built.
-        """
         inputs = self.inputs()
         inputs.check_built(self.run.settings.training_rounds)
         return inputs.expected(self.run)
 
     def compute(self, expected: Expected) -> OutputRows:  # noqa: ARG002
-        """See `PartitionOutput.compute`."""
-        # Before they are stored it is seen whether they are those of `expected` still.
+        # These inputs are compared with `expected` before the rows are published.
         chosen = choose_texts(self.run, self.inputs())
         for name, count in chosen.metadata.items():
             self.run.log.info(f"{name}: {count}")
@@ -98,11 +86,7 @@ class TrainingTexts(PartitionOutput):
 
 
 def choose_texts(work: Workspace, inputs: TrainingInputs) -> OutputRows:
-    """Choose what is trained on; counts are metadata of it.
-
-    Raises:
-        ToolformerError: what is read does not belong together.
-    """
+    """Choose the texts to train on; the metadata counts texts by reason of exclusion."""
     training, texts = work.settings.training, list(_with_calls(work, inputs))
     held_out = held_out_ngrams(work.warehouse, sorted(inputs.held_out), inputs.benchmarks)
     text_filter = TrainingTextFilter(
@@ -115,7 +99,7 @@ def choose_texts(work: Workspace, inputs: TrainingInputs) -> OutputRows:
         seed=training.seed,
         text_filter=text_filter,
     )
-    # As many as make up their share of all training texts.
+    # The number of plain windows that gives them their share of all training texts.
     wanted = round(len(chosen.train) * training.plain_share / (1 - training.plain_share))
     with_calls = {text.key: text.text for text in texts}
     plain, plain_exclusions = draw_plain_windows(
@@ -147,7 +131,7 @@ def choose_texts(work: Workspace, inputs: TrainingInputs) -> OutputRows:
 
 
 def _with_calls(work: Workspace, inputs: TrainingInputs) -> Iterator[AugmentedText]:
-    """C*, the newest round first: of texts that are equal the first stays."""
+    """Yield C*, the newest round first, because the first of equal texts is kept."""
     for number, shard in inputs.built:
         rows = work.warehouse.read_partition("augmented_texts", shard, name_in_round(number, ALL))
         for row in rows.drop("first_call_id", "window_offset").iter_rows(named=True):
@@ -193,7 +177,6 @@ def _exclusion_row(exclusion: Exclusion) -> dict[str, object]:
 
 
 def _report(texts: TrainingTexts, inputs: TrainingInputs) -> dict[str, Any]:
-    """What the page of the asset shows."""
     stored = texts.stored() or {}
     rows = texts.run.warehouse.read_partition(TEXTS, ALL, ALL)
     excluded = texts.run.warehouse.view("training_exclusion_summary")

@@ -169,7 +169,7 @@ def test_a_share_of_the_texts_are_chats_where_the_model_has_a_template(home: Con
     assert "chat" not in planned(chat_share=0).summary
     told = planned(chat_share=1).summary
     assert told.endswith(
-        "; the model has no chat template that takes a question, so none is a chat"
+        "; the model has no chat template that takes a question, so no text is a chat"
     )
     assert planned(chat_share=1).rows == planned(chat_share=0).rows
     (tmp_path / "model" / "chat_template.jinja").write_text(

@@ -208,8 +208,7 @@ def test_the_values_are_those_with_which_the_models_own_calls_gain_most(home: Ho
     assert said["tools"] == "Calculator, Calendar"
     assert said["minimum call probability"] == chosen.min_call_probability
     assert (
-        said["minimum call probability behind a prompt"]
-        == chosen.min_call_probability_behind_prompt
+        said["minimum call probability after a prompt"] == chosen.min_call_probability_behind_prompt
     )
     assert chosen.summary in (directory / "README.md").read_text()
     # The Calendar has the date of each text, not the one that decoding presumes.
