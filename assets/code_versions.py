@@ -69,9 +69,9 @@ def code_version_tags(
 def _known_parts(stage: Stage, settings: Settings, home: Home) -> dict[str, object]:
     if isinstance(stage, ShardStage):
         # A chained round has one more input; a stage with one output per shard merges all tools.
-        chained = stage.reads_round_before and settings.sampling.is_chained
+        chained = stage.reads_previous_round and settings.sampling.is_chained
         is_per_tool = stage.per == PER_TOOL
-        merged = () if is_per_tool else settings.tools.switched_on
+        merged = () if is_per_tool else settings.tools.enabled_names
         values: dict[str, object] = {"is_chained": bool(chained), "tools": merged}
         toolbox = described_toolbox(settings, home) if is_per_tool else Toolbox({}, {}, {})
         annotator = annotator_identity(settings, home) if stage.uses_annotator else ""
@@ -81,7 +81,11 @@ def _known_parts(stage: Stage, settings: Settings, home: Home) -> dict[str, obje
         return values
     values = {"code_version": stage.version} | _values(settings, stage.settings)
     for part in stage.parts:
-        value = part.known(settings, home) if part.known else _values(settings, part.settings)
+        value = (
+            part.code_version_value(settings, home)
+            if part.code_version_value
+            else _values(settings, part.settings)
+        )
         values[part.name] = value
     return values
 

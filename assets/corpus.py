@@ -28,7 +28,7 @@ from toolformer.home.report.records import reading_losses
 from toolformer.settings.sections import Settings
 from toolformer.settings.settings_file import corpus_sources
 from toolformer.sources.cutting import CutShard
-from toolformer.sources.files import files_left_out
+from toolformer.sources.files import skipped_files
 from toolformer.sources.ingestion import ManifestUpdate, retire_source, update_manifest
 from toolformer.sources.manifest import Manifest, ShardEntry
 from toolformer.sources.source import Source
@@ -69,12 +69,12 @@ def configured_sources(settings: Settings, home: Home) -> list[Source]:
     ]
 
 
-def left_out_files(
+def skipped_files_by_source(
     home: Home, settings: Settings, paths: Collection[str]
 ) -> list[tuple[str, list[str]]]:
     """Return the unread files in folders of sources; raise SourceError if a source is gone."""
     of_sources = [
-        (source.path, files_left_out(source))
+        (source.path, skipped_files(source))
         for source in configured_sources(settings, home)
         if source.path in paths
     ]
@@ -180,7 +180,7 @@ def corpus_manifest(run: Run) -> dg.MaterializeResult:
         context.log.error(f"{path}: {why}")
     if rejected and not active:
         raise failure_of(ToolformerError(" ".join(rejected.values())))
-    left_out = left_out_files(
+    left_out = skipped_files_by_source(
         home, run.settings, [path for path in listed_paths if path not in rejected]
     )
     return dg.MaterializeResult(

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import dagster as dg
 
-from toolformer.home.expected_errors import EXPECTED_ERRORS, explained, memory_explained
+from toolformer.home.expected_errors import EXPECTED_ERRORS, explain_out_of_memory, explained
 
 # Metadata of a failed step: the shards that failed in this stage, not in an earlier one.
 FAILED_SHARDS = "failed shards"
@@ -15,7 +15,7 @@ FAILED_SHARDS = "failed shards"
 @contextmanager
 def expected_errors() -> Iterator[None]:
     try:
-        with memory_explained():
+        with explain_out_of_memory():
             yield
     except EXPECTED_ERRORS as error:
         raise failure_of(error) from error

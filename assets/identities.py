@@ -23,14 +23,14 @@ from toolformer.settings.evaluation_sections import BASE, FINETUNED
 from toolformer.settings.sections import Settings
 from tools.model_identity import chat_template_identity, model_identity, tokenizer_files
 from tools.plugins.mcp_tool import MCP_TOOL, programs_of
-from tools.plugins.own_files import digests_of_own_files, imported_modules
+from tools.plugins.user_files import digests_of_user_files, imported_modules
 from tools.prompting import SHORT
 from tools.registry import is_plugin
 
 _QUOTED = re.compile(r"""(['"])(.+?)\1""")
 
 
-def known(identify: Callable[..., Any], *arguments: object) -> Any:
+def identity_or_none(identify: Callable[..., Any], *arguments: object) -> Any:
     """Return an identity; None if a file is missing or unreadable, so that only its stage fails."""
     try:
         return identify(*arguments)
@@ -43,12 +43,16 @@ def base_identity(settings: Settings) -> object:
     section = settings.language_model
     if section.server.url:
         files = tokenizer_files(Path(section.path))
-        return [section.server.model, *(known(file_digest, file) for file in files)]
-    return section.path if section.path == "embedded" else known(model_identity, Path(section.path))
+        return [section.server.model, *(identity_or_none(file_digest, file) for file in files)]
+    return (
+        section.path
+        if section.path == "embedded"
+        else identity_or_none(model_identity, Path(section.path))
+    )
 
 
 def base_template(settings: Settings) -> str | None:
-    return known(chat_template_identity, Path(settings.language_model.path))
+    return identity_or_none(chat_template_identity, Path(settings.language_model.path))
 
 
 def annotator_identity(settings: Settings, home: Home) -> str:
@@ -57,12 +61,12 @@ def annotator_identity(settings: Settings, home: Home) -> str:
         return hex_digest(base_identity(settings))
     is_finetuned = sampling.annotator == FINETUNED
     directory = home.finetuned_model(sampling.round - 1) if is_finetuned else sampling.annotator
-    return hex_digest(known(model_identity, Path(directory)))
+    return hex_digest(identity_or_none(model_identity, Path(directory)))
 
 
 def described_toolbox(settings: Settings, home: Home) -> Toolbox:
     """Return stand-ins for the enabled tools, with the versions and prompts that are known."""
-    tools = {name: _described_tool(settings, home, name) for name in settings.tools.switched_on}
+    tools = {name: _described_tool(settings, home, name) for name in settings.tools.enabled_names}
     prompts = {
         name: _prompt(settings, tool) if settings.sampling.uses_prompt else None
         for name, tool in tools.items()
@@ -78,7 +82,11 @@ def _described_tool(settings: Settings, home: Home, name: str) -> Any:
     options = settings.tools.of(name).options
     # A home without files, so that no version depends on an index.
     without_indexes = replace(home, root=home.root / "none")
-    tool = None if is_plugin(name) else known(open_tool, Workspace(settings, without_indexes), name)
+    tool = (
+        None
+        if is_plugin(name)
+        else identity_or_none(open_tool, Workspace(settings, without_indexes), name)
+    )
     version: Any = tool and tool.sampling_version
     if tool is None:
         version = hex_digest(options, *_own_files(settings, home, name))
@@ -89,7 +97,7 @@ def _described_tool(settings: Settings, home: Home, name: str) -> Any:
             precision = None if section.server.url else section.precision
             reader_version = hex_digest(base_identity(settings), precision, section.bos_token)
             tool.reader = SimpleNamespace(version=lambda: reader_version)
-        version = known(getattr, tool, "version")
+        version = identity_or_none(getattr, tool, "version")
     return SimpleNamespace(
         name=name,
         version=version,
@@ -109,7 +117,7 @@ def _own_files(settings: Settings, home: Home, name: str) -> Iterator[object]:
     yield target
     module = target.partition(":")[0]
     modules = imported_modules(f"import {module}".encode(), package="")
-    yield known(digests_of_own_files, {file: package for _, file, package in modules})
+    yield identity_or_none(digests_of_user_files, {file: package for _, file, package in modules})
     options = options_of(Workspace(settings, home), name)
     if target == MCP_TOOL:
         files = programs_of(options.get("command") or [], str(home.root))
@@ -122,12 +130,12 @@ def _own_files(settings: Settings, home: Home, name: str) -> Iterator[object]:
             named = sorted(glob.glob(pattern, root_dir=home.root, recursive=True))  # noqa: PTH207
             files += [home.root / name for name in named]
     # An option may be too long for a path, for which `isfile` returns False.
-    yield [known(file_digest, file) for file in files if os.path.isfile(file)]  # noqa: PTH113
+    yield [identity_or_none(file_digest, file) for file in files if os.path.isfile(file)]  # noqa: PTH113
 
 
 def _prompt(settings: Settings, tool: Any) -> str | None:
     """Identify the prompt of a tool; None if a third-party tool brings its own."""
     file = settings.tools.of(tool.name).prompt
     if file and file != SHORT:
-        return known(file_digest, Path(file).expanduser())
-    return known(prompt_of, settings, tool)
+        return identity_or_none(file_digest, Path(file).expanduser())
+    return identity_or_none(prompt_of, settings, tool)

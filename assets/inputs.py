@@ -51,7 +51,7 @@ class Input:
         """Table, shard and partition, for messages and for `made_from` of later outputs."""
         return f"{self.table} of {self.shard}, {self.partition_name}"
 
-    def tools_behind(self, table: str) -> list[str]:
+    def upstream_tools(self, table: str) -> list[str]:
         """Return the tools whose partitions of `table` it was made from, in any round."""
         of_table = (name for name in self.made_from if name.startswith(f"{table} of "))
         return sorted({split_round(name.rpartition(", ")[2])[1] for name in of_table})

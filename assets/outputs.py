@@ -66,7 +66,7 @@ class Output(ABC):
         return self.run.hold_device()
 
     @property
-    def leftovers(self) -> Path | None:
+    def scratch_folder(self) -> Path | None:
         """Folder for unfinished work of `make`, removed once the output is stored."""
         return None
 
@@ -95,8 +95,8 @@ class Output(ABC):
                 else:
                     continue
                 # Also if it is up to date: a kill may have come between storing and removing.
-                if self.leftovers is not None:
-                    shutil.rmtree(self.leftovers, ignore_errors=True)
+                if self.scratch_folder is not None:
+                    shutil.rmtree(self.scratch_folder, ignore_errors=True)
                 return state
 
     def expected_if_stale(self) -> Expected | None:
@@ -117,21 +117,22 @@ class OutputRows:
     state: str = DONE
     side_tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     costs: Sequence[StageCost] = ()
-    made_of: Fingerprint | None = None
+    actual_fingerprint: Fingerprint | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartitionOutput(Output):
     """A partition of the warehouse.
 
-    If `is_foretold`, the fingerprint must be known early, so it leaves out the digest of the rows.
+    If `fingerprint_omits_rows`, the fingerprint must be known early, so it leaves out the digest
+    of the rows.
     """
 
     address: Address
-    is_foretold: ClassVar[bool] = False
+    fingerprint_omits_rows: ClassVar[bool] = False
 
     @property
-    def sides(self) -> Mapping[str, str]:
+    def side_partitions(self) -> Mapping[str, str]:
         """Partitions that are published together with this one, by table, even if empty."""
         return {}
 
@@ -151,12 +152,12 @@ class PartitionOutput(Output):
         publish(self.run, self.partitions(expected, made))
         return made.state
 
-    def partitions(self, expected: Expected, made: OutputRows) -> "Made":
+    def partitions(self, expected: Expected, made: OutputRows) -> "PartitionRows":
         """Return what to publish; raise InputChangedError if an input was replaced meanwhile."""
         own_table, shard, own_name = self.address
         expected.check_unchanged(self.expected())
-        made_of = made.made_of or expected.fingerprint
-        if not self.is_foretold:
+        made_of = made.actual_fingerprint or expected.fingerprint
+        if not self.fingerprint_omits_rows:
             # The same inputs can give other rows, since tools and devices may answer differently.
             # The digest of the rows then makes everything downstream stale.
             rows = conform(table_schema(own_table), made.rows).drop(*_VOLATILE, strict=False)
@@ -165,7 +166,7 @@ class PartitionOutput(Output):
         shared_metadata = {**expected.metadata(), **made_of.metadata()}
         parts = {
             (table, name): (made.side_tables[table], {shard: shared_metadata})
-            for table, name in self.sides.items()
+            for table, name in self.side_partitions.items()
         }
         parts[own_table, own_name] = made.rows, {shard: {**shared_metadata, **made.metadata}}
         return parts
@@ -181,11 +182,11 @@ def data_version_of(warehouse: Warehouse, table: str, shard: str, begin: str = "
     ).digest
 
 
-Made = Mapping[tuple[str, str], tuple[pl.DataFrame, Mapping[str, Mapping[str, str]]]]
+PartitionRows = Mapping[tuple[str, str], tuple[pl.DataFrame, Mapping[str, Mapping[str, str]]]]
 """Rows by table and partition name, each with the metadata of its shards."""
 
 
-def joined(parts: Iterable[Made]) -> Made:
+def merge_shards(parts: Iterable[PartitionRows]) -> PartitionRows:
     frames: dict[tuple[str, str], list[pl.DataFrame]] = {}
     of_shards: dict[tuple[str, str], dict[str, Mapping[str, str]]] = {}
     for made in parts:
@@ -195,7 +196,7 @@ def joined(parts: Iterable[Made]) -> Made:
     return {key: (pl.concat(frames[key]), of_shards[key]) for key in frames}
 
 
-def publish(run: Workspace, made: Made) -> None:
+def publish(run: Workspace, made: PartitionRows) -> None:
     """Store partitions, or raise ShardNotFoundError if a shard was retired while they were made.
 
     Rows of a retired shard would count, and would win over the rows that are restored with it.
@@ -207,7 +208,7 @@ def publish(run: Workspace, made: Made) -> None:
     store_partitions(run.warehouse, made)
 
 
-def store_partitions(warehouse: Warehouse, made: Made) -> None:
+def store_partitions(warehouse: Warehouse, made: PartitionRows) -> None:
     made_at = {"made_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
     with_time = {
         key: (rows, {shard: {**metadata, **made_at} for shard, metadata in of_shards.items()})

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from assets.identities import known
+from assets.identities import identity_or_none
 from assets.run import Run
 from assets.search_index import (
     article_files,
     article_passages,
-    known_articles,
+    articles_identity,
     refresh_index,
     wikipedia_index_fingerprint,
 )
-from assets.stage import Part, Stage, always
+from assets.stage import FingerprintPart, Stage, always
 from assets.stage_asset import asset_of
 from toolformer.home.fingerprints import Fingerprint
 from toolformer.home.home import Home
@@ -28,7 +28,7 @@ from tools.retrieval.passage_index import build_passage_index, open_encoder
 def _known_encoder(settings: Settings, _home: Home) -> object:
     encoder = open_encoder(settings.passage_index.model_dump(), lambda: "cpu")
     searching = tools_searching(PASSAGE_INDEX.name, settings)
-    return searching and known(getattr, encoder, "identity")
+    return searching and identity_or_none(getattr, encoder, "identity")
 
 
 PASSAGE_INDEX = Stage(
@@ -39,8 +39,14 @@ PASSAGE_INDEX = Stage(
     reads=("wikipedia_index",),
     settings=("passage_index.index_factory",),
     parts=(
-        Part("wikipedia_index", ("wikipedia_index",), known=known_articles),
-        Part("encoder", ("passage_index", "question_answering.retriever"), known=_known_encoder),
+        FingerprintPart(
+            "wikipedia_index", ("wikipedia_index",), code_version_value=articles_identity
+        ),
+        FingerprintPart(
+            "encoder",
+            ("passage_index", "question_answering.retriever"),
+            code_version_value=_known_encoder,
+        ),
     ),
     needs_device=always,
 )

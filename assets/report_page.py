@@ -4,7 +4,7 @@ import dagster as dg
 
 from assets.run import Run
 from assets.stage import Stage
-from assets.stage_asset import FOLLOWS, asset_of
+from assets.stage_asset import REFRESH_AFTER_DEPENDENCIES, asset_of
 from toolformer.home.plots.style import markdown_image
 from toolformer.home.report.page import write_report
 from toolformer.home.report.verdicts import verdicts_markdown
@@ -18,7 +18,7 @@ REPORT = Stage(
 )
 
 
-@asset_of(REPORT, automation_condition=FOLLOWS)
+@asset_of(REPORT, automation_condition=REFRESH_AFTER_DEPENDENCIES)
 def report(run: Run) -> dg.MaterializeResult:
     """One HTML page about everything: kept calls against chance, gains, costs, texts with calls.
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import dagster as dg
 
-from assets.identities import known
+from assets.identities import identity_or_none
 from assets.outputs import DONE, UP_TO_DATE
 from assets.run import Run
-from assets.stage import Part, Stage
+from assets.stage import FingerprintPart, Stage
 from assets.stage_asset import asset_of
 from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
 from toolformer.home.home import Home
@@ -28,10 +28,10 @@ from tools.retrieval.passages import Passage, split_passages
 from tools.retrieval.wikipedia_index import build_index
 
 
-def known_articles(settings: Settings, _home: Home) -> object:
+def articles_identity(settings: Settings, _home: Home) -> object:
     """Return what identifies the articles in the code version; remote ones count by address."""
     source = settings.wikipedia_index.source
-    return source if "://" in source else known(_digest_of_articles, settings)
+    return source if "://" in source else identity_or_none(_digest_of_articles, settings)
 
 
 def _digest_of_articles(settings: Settings) -> str:
@@ -44,7 +44,11 @@ WIKIPEDIA_INDEX = Stage(
     group="prepare",
     kinds=("lucene", "java"),
     settings=("wikipedia_index.passage_words", "wikipedia_index.language"),
-    parts=(Part("articles", ("wikipedia_index.source",), known=known_articles),),
+    parts=(
+        FingerprintPart(
+            "articles", ("wikipedia_index.source",), code_version_value=articles_identity
+        ),
+    ),
 )
 
 

@@ -47,7 +47,7 @@ def windows_of(
         yield from islice(windows, max_windows)
 
 
-def cut_off(documents: Mapping[str, Document], windows: Iterable[Window]) -> int:
+def count_truncated(documents: Mapping[str, Document], windows: Iterable[Window]) -> int:
     ends = {window.document_id: window.start + len(window.text) for window in windows}
     return sum(len(document.text) > ends.get(key, 0) for key, document in documents.items())
 

@@ -59,7 +59,7 @@ class Partition:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FingerprintPart:
     """Named part of a fingerprint that is neither an input nor a single setting.
 
     Attributes:
@@ -71,7 +71,7 @@ class Part:
     name: str
     settings: tuple[str, ...] = ()
     value: Callable[[Partition], object] | None = None
-    known: Callable[[Settings, Home], object] | None = None
+    code_version_value: Callable[[Settings, Home], object] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ class Stage:
     reads_all: tuple[str, ...] = ()
     table: str | None = None
     settings: tuple[str, ...] = ()
-    parts: tuple[Part, ...] = ()
+    parts: tuple[FingerprintPart, ...] = ()
     needs_device: Callable[[Any], bool] | None = None
 
     @property
@@ -134,12 +134,12 @@ class ShardStage(Stage):
     """Declaration of a stage that is run shard by shard.
 
     Attributes:
-        reads_round_before: tables that it reads from the previous round if rounds are chained.
+        reads_previous_round: tables that it reads from the previous round if rounds are chained.
         side_tables: further tables that `compute` fills; they are published with its own.
         tokens_fed: rough number of tokens fed per token of text and per sample, for plans made
             before costs have been measured.
         compute: returns the rows for a `PartitionRun`; its docstring describes the asset.
-        compute_together: `compute` for several shards; no side tables, costs, device, checkpoints.
+        compute_batch: `compute` for several shards; no side tables, costs, device, checkpoints.
         share: returns what all tools of a shard share, given a `ShardRun` and the shard. It runs
             once per version of the shard's texts.
     """
@@ -147,14 +147,14 @@ class ShardStage(Stage):
     group: str = "build_dataset"
     per: Literal["shard", "tool"] = "tool"
     compute: Callable[[Any], OutputRows]
-    compute_together: Callable[[Sequence[Any]], list[OutputRows]] | None = None
+    compute_batch: Callable[[Sequence[Any]], list[OutputRows]] | None = None
     report: Callable[[ShardRows, ShardReport], None]
-    reads_round_before: tuple[str, ...] = ()
+    reads_previous_round: tuple[str, ...] = ()
     reads_indexes: tuple[str, ...] = ()
     side_tables: tuple[str, ...] = ()
     passes: tuple[str, ...] = ()
     tokens_fed: tuple[int, int] = (0, 0)
-    share: Callable[[Any, str], Any] | None = None
+    prepare_shard: Callable[[Any, str], Any] | None = None
     are_tools_concurrent: bool = False
 
     @property
@@ -164,7 +164,7 @@ class ShardStage(Stage):
     @property
     def all_settings(self) -> tuple[str, ...]:
         # A chained round has one more input; a stage with one output per shard merges all tools.
-        chained = ("sampling.is_chained",) if self.reads_round_before else ()
+        chained = ("sampling.is_chained",) if self.reads_previous_round else ()
         merged = ("tools.*.is_enabled",) if self.per != PER_TOOL else ()
         return (*super(ShardStage, self).all_settings, *chained, *merged)
 
@@ -208,7 +208,7 @@ def always(_partition: Partition) -> bool:
 
 
 # Annotation does not depend on the asset of the finetuned model, which would be a cycle.
-ANNOTATOR = Part(
+ANNOTATOR = FingerprintPart(
     "language_model",
     (
         *("language_model.path", "language_model.bos_token", "language_model.server.model"),
@@ -217,7 +217,7 @@ ANNOTATOR = Part(
     lambda partition: [partition.annotator, partition.settings.language_model.bos_token],
 )
 _PRECISION = "language_model.precision"
-PRECISION = Part(
+PRECISION = FingerprintPart(
     _PRECISION,
     (_PRECISION,),
     # A server chooses its precision itself.
@@ -227,7 +227,7 @@ PRECISION = Part(
         else partition.settings.language_model.precision
     ),
 )
-TOOL_VERSION = Part(
+TOOL_VERSION = FingerprintPart(
     "tool_version",
     (
         *("tools.*.options", "tools.*.class", "wikipedia_index", "passage_index"),
@@ -238,10 +238,12 @@ TOOL_VERSION = Part(
     lambda partition: partition.tool.version,
 )
 # Versions of all tools that may be called.
-TOOL_VERSIONS = Part(
-    "tool_versions", ("tools.*.is_enabled", *TOOL_VERSION.settings), known=tool_versions
+TOOL_VERSIONS = FingerprintPart(
+    "tool_versions",
+    ("tools.*.is_enabled", *TOOL_VERSION.settings),
+    code_version_value=tool_versions,
 )
-PROMPT = Part(
+PROMPT = FingerprintPart(
     "prompt",
     ("tools.*.prompt", "sampling.uses_prompt"),
     lambda partition: partition.prompt and hex_digest(partition.prompt),

@@ -23,7 +23,7 @@ _PARTITIONS: dict[str, dg.PartitionsDefinition[Any]] = {
 }
 _Condition = dg.AutomationCondition
 # For assets that summarise all shards: run again after an upstream asset, once none is running.
-FOLLOWS = (
+REFRESH_AFTER_DEPENDENCIES = (
     _Condition.any_deps_updated().since(_Condition.newly_requested() | _Condition.newly_updated())
     & ~_Condition.any_deps_in_progress()
     & ~_Condition.in_progress()

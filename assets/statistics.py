@@ -7,7 +7,7 @@ import dagster as dg
 
 from assets.run import Run
 from assets.stage import Stage
-from assets.stage_asset import FOLLOWS, asset_of
+from assets.stage_asset import REFRESH_AFTER_DEPENDENCIES, asset_of
 from toolformer.home.report.verdicts import Verdict, verdicts_markdown, verdicts_of
 
 CALL_STATISTICS = Stage(
@@ -20,7 +20,7 @@ CALL_STATISTICS = Stage(
 )
 
 
-@asset_of(CALL_STATISTICS, automation_condition=FOLLOWS)
+@asset_of(CALL_STATISTICS, automation_condition=REFRESH_AFTER_DEPENDENCIES)
 def call_statistics(run: Run) -> dg.MaterializeResult:
     """How many calls were sampled and kept in the round of the settings, and their cost.
 

@@ -26,7 +26,7 @@ from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 from toolformer.loss_weights import weighted_loss
 from toolformer.positions import choose_positions
-from toolformer.samples import SampledCall, forced_text, read_samples
+from toolformer.samples import SampledCall, forced_text, parse_samples
 from toolformer.sampling import allowed_positions
 from toolformer.scoring.call_scorer import ScoredCall
 from toolformer.settings.annotation_sections import ScoringSettings
@@ -115,7 +115,7 @@ class LiteralEngine:
         return [
             sample
             for number, of_context in texts.items()
-            for sample in read_samples(
+            for sample in parse_samples(
                 contexts[number].document,
                 contexts[number].position,
                 contexts[number].call_probability,

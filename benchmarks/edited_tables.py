@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Literal, NamedTuple
 
+from toolformer.base.atomic_files import write_atomically
 from toolformer.base.digests import number_digest
-from toolformer.base.whole_files import write_whole
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.home.home import Home
@@ -154,7 +154,7 @@ def _stored(
     content = "".join(f"{json.dumps(fact._asdict())}\n" for fact in facts)
     if not file.is_file() or file.read_text() != content:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, content)
+        write_atomically(file, content)
     left = {folded(fact.relation) for fact in facts}
     given = options.get("aliases") or ()
     aliases = [line for line in given if folded(line.rpartition("=")[2]) in left]

@@ -31,7 +31,7 @@ import yaml
 
 from benchmarks.build import run_command
 from benchmarks.machine import machine, versions
-from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
+from toolformer.base.model_files import MIN_CALL_PROBABILITY_FILE
 from toolformer.decoding.calibration import min_call_probability_text, read_min_call_probability
 from toolformer.home.home import Home
 from toolformer.home.wiring.workspace import open_warehouse

@@ -28,12 +28,12 @@ from typing import get_args
 import dagster as dg
 
 from assets.evaluation.comparisons import compare
-from assets.evaluation.measuring import Measuring, enabled_for
+from assets.evaluation.evaluator import Evaluator, enabled_for
 from assets.run import Run
 from benchmarks.edited_tables import Edit, edited_tables
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions, names_in
-from toolformer.decoding.completions import BY_RANK_ALONE
+from toolformer.decoding.completions import BY_RANK_ONLY
 from toolformer.errors import ToolformerError
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import DISABLED, Mode
@@ -54,17 +54,17 @@ _CALL_TOP_KS = (0, 1, 3, 10)
 _EDITS: tuple[Edit, ...] = get_args(Edit)
 
 
-class StudyMeasuring(Measuring):
+class StudyEvaluator(Evaluator):
     """Asks over edited tables in the modes that are named after an edit."""
 
-    def asked_in(
+    def tools_and_items(
         self, mode: Mode, benchmark: Benchmark, items: Sequence[BenchmarkItem]
     ) -> tuple[Toolbox, Mapping[str, BenchmarkItem]]:
-        """See `Measuring.asked_in`."""
+        """See `Evaluator.tools_and_items`."""
         for edit in _EDITS:
             if mode.name == edit:
                 return edited_tables(self.run, self.tools, benchmark, items, edit)
-        return super().asked_in(mode, benchmark, items)
+        return super().tools_and_items(mode, benchmark, items)
 
 
 def study_modes(study: str, calls: Mode, tools: Iterable[str]) -> list[Mode]:
@@ -86,7 +86,7 @@ def study_modes(study: str, calls: Mode, tools: Iterable[str]) -> list[Mode]:
     further: list[Mode] = []
     if study == "k":
         # By rank alone: none of these asks for a probability.
-        known = {0, calls.call_top_k if calls.min_call_probability == BY_RANK_ALONE else 0}
+        known = {0, calls.call_top_k if calls.min_call_probability == BY_RANK_ONLY else 0}
         further = [Mode(f"k-{k}", k) for k in _CALL_TOP_KS if k not in known]
         return [DISABLED, *further, calls]
     if study == "tools":
@@ -125,7 +125,7 @@ def run_studies(studies: Sequence[str], options: RunOptions, models: Sequence[st
     named = tuple(models) or (every if "sizes" in studies else (finetuned,))
     for name in named:
         check_model_name(name, run.settings)
-    measuring = StudyMeasuring.open(run)
+    measuring = StudyEvaluator.open(run)
     for name in named:
         model = evaluated_model(name, run)
         calls = enabled_for(model, run.settings)

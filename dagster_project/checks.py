@@ -23,7 +23,7 @@ from toolformer.home.home import Home
 from toolformer.home.partitions import SHARDS
 from toolformer.home.report.verdicts import verdicts_of
 from toolformer.home.wiring.workspace import Workspace, open_warehouse
-from toolformer.scoring.chance_level import KeptAgainstChance
+from toolformer.scoring.chance_level import ChanceComparison
 from toolformer.settings.sections import Settings
 from toolformer.settings.settings_file import settings_of_rounds
 from warehouse.layout import split_round
@@ -144,7 +144,7 @@ def changed_settings(store: Warehouse, rounds: Sequence[Settings]) -> dict[str, 
     @cache
     def due(table: str, number: int, tool: str) -> Mapping[str, str]:
         settings = by_round.get(number)
-        if settings is None or tool not in settings.tools.switched_on:
+        if settings is None or tool not in settings.tools.enabled_names:
             return {}
         return stages[table].fingerprint(settings, {}, tool_name=tool).parts
 
@@ -190,7 +190,7 @@ def checks_of(tools: Sequence[str]) -> list[dg.AssetChecksDefinition]:
     return [tools_can_run, settings_are_current, most_calls_have_results, *of_tools]
 
 
-def _is_plausible(found: KeptAgainstChance) -> bool:
+def _is_plausible(found: ChanceComparison) -> bool:
     """Whether nothing speaks against a tool, also where too little was measured to tell."""
     if found.scored >= _FEWEST_CALLS and found.kept < _FEWEST_KEPT * found.scored:
         return False

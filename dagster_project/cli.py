@@ -92,7 +92,7 @@ def toolformer(
     if context.invoked_subcommand in _READING and not is_helping:
         from toolformer.home.home import Home
 
-        Home.find().check_there()
+        Home.find().check_exists()
 
 
 def program() -> Any:

@@ -87,7 +87,7 @@ def _by_settings(home: Home) -> tuple[Mapping[str, Any], str]:
         claim_id(home)
         rounds = settings_of_rounds(home.settings_file)
         versions = {stage.name: code_version(stage, rounds, home) for stage in STAGES}
-        tools = list(dict.fromkeys(name for each in rounds for name in each.tools.switched_on))
+        tools = list(dict.fromkeys(name for each in rounds for name in each.tools.enabled_names))
         return {**versions, _SHARDS_PER_RUN: rounds[0].runs.shards_per_run, _TOOLS: tools}, ""
     except EXPECTED_ERRORS as error:
         problem = explained(error)

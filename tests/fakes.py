@@ -18,7 +18,7 @@ from tokenizers import Tokenizer as BackendTokenizer
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from toolformer.decoding.completions import BY_RANK_ALONE, Decoding, MinCallProbability
+from toolformer.decoding.completions import BY_RANK_ONLY, Decoding, MinCallProbability
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.settings.annotation_sections import DecodingSettings, SamplingSettings
@@ -254,7 +254,7 @@ def decoding_with(
     max_result_tokens: int = 128,
     tools: tuple[str, ...] = ("Calculator", "QA"),
     blocked_tools: tuple[str, ...] = (),
-    min_call_probability: MinCallProbability = BY_RANK_ALONE,
+    min_call_probability: MinCallProbability = BY_RANK_ONLY,
     **settings: int,
 ) -> Decoding:
     """One attempt at a call of one of two tools in a short text, but for what is given."""

@@ -41,7 +41,7 @@ def named_tool(
         scores = next_token_log_probabilities(model, [*ids, *written])
         written.append(int(scores.argmax()))
         probability *= float(scores[written[-1]].exp())
-        text = model.tokenizer.decode_behind(written).lstrip(" ")
+        text = model.tokenizer.decode_continuation(written).lstrip(" ")
         left = [t for t in tools if f"{t}(".startswith(text) or text.startswith(f"{t}(")]
         if not left:
             return None, 0.0

@@ -23,7 +23,7 @@ _POLL_SECONDS = 0.5
 _WRITER = """
 import sys
 from pathlib import Path
-from toolformer.base.whole_files import beside
+from toolformer.base.atomic_files import beside
 with beside(Path(sys.argv[1])) as path:
     path.write_text("half")
     print(path, flush=True)

@@ -106,20 +106,22 @@ def augmented_segments(
     return segments
 
 
-def check_restores(window: Window, calls: Sequence[KeptCall]) -> None:
+def check_round_trip(window: Window, calls: Sequence[KeptCall]) -> None:
     """Assert that taking the calls out by their offsets gives the text back.
 
     Raises:
         ToolformerError: an offset or a position does not belong to this window.
     """
     named = f"window {window.index} of document {window.document_id}"
-    check_places(calls, window.offsets, of=named)
+    check_call_offsets(calls, window.offsets, of=named)
     inserted = [(call.character_offset, call.text) for call in calls]
     if remove_calls(insert_calls(window.text, inserted), inserted) != window.text:
         raise _misplaced(calls, named)
 
 
-def check_places(calls: Sequence[KeptCall], offsets: Sequence[int | None], *, of: str) -> None:
+def check_call_offsets(
+    calls: Sequence[KeptCall], offsets: Sequence[int | None], *, of: str
+) -> None:
     """Refuse calls whose tokens do not begin where they stand: they were counted in others.
 
     Args:

@@ -49,7 +49,7 @@ def name_ids(tokenizer: Tokenizer, call: ToolCall) -> list[int]:
 
 def call_open_id(tokenizer: Tokenizer) -> int:
     """The token `" ["` that opens a call; `check_writes_calls` refuses vocabularies without it."""
-    (open_id,) = tokenizer.encode_behind(CALL_OPEN)
+    (open_id,) = tokenizer.encode_continuation(CALL_OPEN)
     return open_id
 
 

@@ -25,11 +25,11 @@ class ServedModelError(ToolformerError, RuntimeError):
     """A server does not answer, or cannot do what the method asks of a model."""
 
 
-class NoAnswersError(ServedModelError):
+class ServerUnavailableError(ServedModelError):
     """The server answers nobody, or nobody with this key, whatever is asked."""
 
 
-class PassingError(NoAnswersError):
+class TransientServerError(ServerUnavailableError):
     """The server may answer if it is asked again."""
 
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from toolformer.base.beside_models import RECORD_FILE
+from toolformer.base.model_files import RECORD_FILE
 from toolformer.decoding import decoder
 from toolformer.decoding.calibration import min_call_probability as calibrated_probability
 from toolformer.decoding.completions import CLOSED, Completion, Decoding

@@ -23,7 +23,7 @@ from toolformer.settings.annotation_sections import (
     ScoringSettings,
 )
 from toolformer.settings.tool_sections import ToolSettings
-from toolformer.training.training_loss import ALIKE, summed_losses
+from toolformer.training.training_loss import EQUAL_WEIGHTS, summed_losses
 from toolformer.training.training_rows import training_row
 from tools.protocol import ToolCall
 
@@ -179,7 +179,7 @@ def _training(model: LanguageModel, windows: _Windows) -> float:
         expected += len(ids) * reference.training_loss(model, ids)
         tokens += len(ids)
     # "float32" says that weights are taken as they are.
-    [summed] = summed_losses(model, rows, weights=[ALIKE], precision="float32")
+    [summed] = summed_losses(model, rows, weights=[EQUAL_WEIGHTS], precision="float32")
     return abs(summed - expected) / tokens
 
 

@@ -98,7 +98,7 @@ def prompt_ids(model: LanguageModel, prompt: str, text: str) -> list[int]:
     """
     before, after = prompt.split("{text}")
     shared, tokenizer = before.rstrip(" "), model.tokenizer
-    rest = tokenizer.encode_behind(f"{before[len(shared) :]}{text}{after}")
+    rest = tokenizer.encode_continuation(f"{before[len(shared) :]}{text}{after}")
     return [*_prompt_start(model), *tokenizer.encode(shared), *rest]
 
 
@@ -155,7 +155,7 @@ def sample_tokens(
         number = torch.tensor(draw(len(tokens)))
         at = int(torch.searchsorted(probabilities[order].cumsum(0), number, right=True))
         tokens.append(int(order[min(at, len(order) - 1)]))
-        if ends_text(model, tokens[-1]) or is_finished(model.tokenizer.decode_behind(tokens)):
+        if ends_text(model, tokens[-1]) or is_finished(model.tokenizer.decode_continuation(tokens)):
             break
     return tokens
 
@@ -330,7 +330,7 @@ def complete(
             break
         ids.append(token)
         left -= 1
-    return tokenizer.decode_behind(ids[start:])
+    return tokenizer.decode_continuation(ids[start:])
 
 
 def _call_ids(
@@ -344,7 +344,7 @@ def _call_ids(
     written: list[int] = []
     while len(written) < max_tokens:
         written.append(int(next_token_log_probabilities(model, [*ids, *written]).argmax()))
-        text = model.tokenizer.decode_behind(written)
+        text = model.tokenizer.decode_continuation(written)
         if ARROW in text:
             name = text.lstrip().partition("(")[0]
             try:

@@ -134,7 +134,7 @@ def branch_uniforms(
     return np.random.Generator(np.random.Philox(key=key)).random(count)
 
 
-def read_samples(
+def parse_samples(
     window: Window,
     position: int,
     call_probability: float | None,
@@ -192,7 +192,7 @@ def read_samples(
 
 
 def drop_misplaced(
-    samples: Sequence[SampledCall], windows: Sequence[Window], check_place: Callable[..., None]
+    samples: Sequence[SampledCall], windows: Sequence[Window], check_position: Callable[..., None]
 ) -> list[SampledCall]:
     """Drop the calls that could not be written where they stand.
 
@@ -202,7 +202,7 @@ def drop_misplaced(
 
     Args:
         samples: parsed or not; only parsed ones are looked at.
-        check_place: the method of the tool that is called, see `Tool.check_place`; raises
+        check_position: the method of the tool that is called, see `Tool.check_position`; raises
             CallSyntaxError.
 
     Returns:
@@ -215,7 +215,7 @@ def drop_misplaced(
             window = by_key[sample.document_id, sample.window_index]
             offset = sample.character_offset - window.start
             try:
-                check_place(
+                check_position(
                     sample.arguments, before=window.text[:offset], after=window.text[offset:]
                 )
             except CallSyntaxError as error:
@@ -260,7 +260,7 @@ def drop_repeated_demonstrations(
             and _without_edges(sample.arguments) in demonstrated
         ):
             text = by_key[sample.document_id, sample.window_index].text
-            if not TextWords(text, titles[sample.document_id]).holds(sample.arguments):
+            if not TextWords(text, titles[sample.document_id]).contains_all(sample.arguments):
                 sample = replace(sample, status="dropped", reason=REPEATS_DEMONSTRATION)
         checked.append(sample)
     return checked

@@ -17,7 +17,7 @@ from toolformer.calls import call_open_id
 from toolformer.errors import SequenceTooLongError
 from toolformer.forward.batching import feed_in_batches, longest_first
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.model import Branch, Model, Place, Texts
+from toolformer.forward.model import Branch, Model, TextPosition, Texts
 from toolformer.forward.windows import SplitPrompt, Window
 from toolformer.positions import choose_positions
 from toolformer.samples import (
@@ -28,8 +28,8 @@ from toolformer.samples import (
     SampledCall,
     branch_uniforms,
     forced_text,
+    parse_samples,
     proposed_text,
-    read_samples,
 )
 from toolformer.settings.annotation_sections import SamplingSettings
 from toolformer.settings.sections import Settings
@@ -194,7 +194,7 @@ def sample_calls(
     return [
         row
         for each in chosen
-        for row in read_samples(
+        for row in parse_samples(
             windows[each.place.row],
             each.place.position,
             each.call_probability,
@@ -262,7 +262,7 @@ def sample_shard(
                 open_choices.append((window, placed))
                 continue
             for position, arguments in placed.items():
-                rows += read_samples(
+                rows += parse_samples(
                     window,
                     position,
                     None,
@@ -330,7 +330,7 @@ class _ChosenPosition:
         branches: what is sampled there; none where the call is settled.
     """
 
-    place: Place
+    place: TextPosition
     call_probability: float
     arguments: str | None
     branches: list[Branch] = field(default_factory=list)
@@ -340,7 +340,7 @@ class _ChosenPosition:
         if self.arguments is not None:
             return [proposed_text(tool_name, self.arguments)]
         return [
-            tokenizer.decode_behind([token for token in branch.tokens if token not in ends])
+            tokenizer.decode_continuation([token for token in branch.tokens if token not in ends])
             for branch in self.branches
         ] or [")"]
 
@@ -363,7 +363,7 @@ def _choose(
         allowed: only proposed ones where the tool proposes some.
     """
     places = [
-        Place(row, position)
+        TextPosition(row, position)
         for row, row_allowed in enumerate(allowed)
         for position in itertools.compress(itertools.count(), row_allowed)
     ]
@@ -379,7 +379,7 @@ def _choose(
         probabilities[place.row][place.position] = math.exp(-loss)
     return [
         _ChosenPosition(
-            Place(row, position),
+            TextPosition(row, position),
             row_probabilities[position],
             proposed[row].get(position) if proposed else None,
         )

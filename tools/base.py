@@ -21,16 +21,17 @@ class Tool(ABC):
 
     Attributes:
         version: Changes whenever answers change: stored answers are reused while it stays the same.
-        arguments_are_content: Whether calls with names or numbers from after the call are refused.
+        arguments_come_from_text: Whether calls with names or numbers from after the call are
+            refused.
             False if arguments are a choice, such as a unit. A change needs a new `version`.
         prompt: Few-shot prompt or its file; None for a file in `tools/prompts`.
-        sampling_version: Version of `preselect`, `parse_arguments` and `check_place`; None for
+        sampling_version: Version of `preselect`, `parse_arguments` and `check_position`; None for
             `version`. While it stays the same, calls are executed again but not sampled again.
         proposals_version: Version of `proposals`; None for `version`.
         argument_schema: JSON schema of the arguments; None if a call takes one text.
         left_out: Arguments in the schema that no call can set.
-        computes: Whether a call takes seconds of computation. Its deadline is then ten times as
-            long, so that load on the machine does not change outcomes.
+        is_compute_bound: Whether a call takes seconds of computation. Its deadline is then ten
+            times as long, so that load on the machine does not change outcomes.
         start_seconds: Seconds added to the deadline of a call, in case a server must start first.
     """
 
@@ -38,15 +39,15 @@ class Tool(ABC):
     version: str
     description: str
     takes_arguments: bool = True
-    arguments_are_content: bool = True
+    arguments_come_from_text: bool = True
     prompt: str | Traversable | None = None
     needs_network: bool = False
     sampling_version: str | None = None
     proposals_version: str | None = None
     argument_schema: Mapping[str, Any] | None = None
-    left_out: Sequence[str] = ()
+    omitted_arguments: Sequence[str] = ()
     calls_per_batch: int = 256
-    computes: bool = False
+    is_compute_bound: bool = False
     start_seconds: float = 0.0
 
     @property
@@ -54,7 +55,7 @@ class Tool(ABC):
         return type(self).proposals is not Tool.proposals
 
     @property
-    def has_batches(self) -> bool:
+    def supports_batches(self) -> bool:
         return type(self).call_batch is not Tool.call_batch
 
     @abstractmethod
@@ -101,7 +102,7 @@ class Tool(ABC):
         """Return positions where a call may help, in any order; by default, the model chooses."""
         return ()
 
-    def check_place(self, arguments: str, *, before: str, after: str) -> None:  # noqa: B027
+    def check_position(self, arguments: str, *, before: str, after: str) -> None:  # noqa: B027
         """Raise CallSyntaxError if a call needs text that only appears after it."""
 
     def cache_key(self, document: Document) -> tuple[str, ...] | None:
@@ -109,10 +110,10 @@ class Tool(ABC):
         return (str(document.published_on or ""),)
 
 
-DESCRIBED = (
+DESCRIBED_ATTRIBUTES = (
     *(attribute for attribute in Tool.__annotations__ if attribute != "start_seconds"),
     "makes_proposals",
-    "has_batches",
+    "supports_batches",
 )
 """Names of the attributes that have the same value in every process."""
 

@@ -5,7 +5,7 @@ import re
 _LONGEST_REASON = 100
 
 
-def reason_word(reason: object) -> str:
+def reason_code(reason: object) -> str:
     """Convert a reason to snake_case of at most 100 characters, as stored in tables."""
     words = re.findall("[a-z0-9]+", str(reason).lower())
     return "_".join(words)[:_LONGEST_REASON] or "no_reason"
@@ -76,12 +76,12 @@ class CallSyntaxError(_ReasonedError):
 class ToolCallError(_ReasonedError):
     """Error for a well-formed call without an answer, such as a division by zero.
 
-    `is_lasting` says whether the same call would fail again; only then the error is stored.
+    `is_permanent` says whether the same call would fail again; only then the error is stored.
     """
 
-    def __init__(self, reason: str, message: str, *, is_lasting: bool = True) -> None:
+    def __init__(self, reason: str, message: str, *, is_permanent: bool = True) -> None:
         super().__init__(reason, message)
-        self.is_lasting = is_lasting
+        self.is_permanent = is_permanent
 
 
 class ToolUnavailableError(ToolError, RuntimeError):
@@ -100,7 +100,7 @@ class ToolUnavailableError(ToolError, RuntimeError):
         return f"The tool {self.tool_name} is unavailable: {self.reason}. {self.remedy}."
 
 
-def changed_tool(tool_name: str, was: str, now: str) -> ToolUnavailableError:
+def tool_changed_error(tool_name: str, was: str, now: str) -> ToolUnavailableError:
     """Return the error for a tool whose version changed during a run."""
     reason = f"it changed while it was in use, from version {was!r} to: {now}"
     remedy = "Run the same command again: it recomputes the answers of the earlier version"

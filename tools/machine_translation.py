@@ -16,7 +16,7 @@ from tools.errors import CallSyntaxError, ToolCallError, TranslationFailedError
 from tools.protocol import Document, Preselection, Proposal
 from tools.syntax import single_line
 from tools.translation.apertium import ApertiumTranslator
-from tools.translation.foreign_text import (
+from tools.translation.language_rules import (
     CHUNK_TOKENS,
     LONGEST_PHRASE,
     preselect_by_language,
@@ -35,7 +35,7 @@ class MachineTranslation(Tool):
 
     name = "MT"
     description = "Translates a phrase into English."
-    computes = True
+    is_compute_bound = True
 
     @with_checked_settings
     def __init__(
@@ -108,7 +108,7 @@ class MachineTranslation(Tool):
         """Propose to translate each phrase in another script or language, right after it."""
         return propose_translations(document.text)
 
-    def check_place(self, arguments: str, *, before: str, after: str) -> None:
+    def check_position(self, arguments: str, *, before: str, after: str) -> None:
         """Raise CallSyntaxError unless the phrase appears before the call."""
         phrase = _comparable(arguments)
         if phrase in _comparable(before):
@@ -156,8 +156,8 @@ class MachineTranslation(Tool):
         # Longest first: batches need little padding, and a lack of memory shows at once.
         ordered = sorted(phrases, key=len, reverse=True)
         answers: list[str | ToolCallError] = []
-        for start in range(0, len(ordered), self._translator.texts_at_once):
-            batch = ordered[start : start + self._translator.texts_at_once]
+        for start in range(0, len(ordered), self._translator.max_batch_size):
+            batch = ordered[start : start + self._translator.max_batch_size]
             answers += self._translate_batch(batch, language)
         return {
             phrase: _checked(phrase, answer)
@@ -170,7 +170,7 @@ class MachineTranslation(Tool):
         except TranslationFailedError as error:
             if len(phrases) == 1:
                 # Memory may suffice at another time, so the failure is not permanent.
-                return [ToolCallError("translation_failed", str(error), is_lasting=False)]
+                return [ToolCallError("translation_failed", str(error), is_permanent=False)]
         return [
             answer for phrase in phrases for answer in self._translate_batch([phrase], language)
         ]

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
 from toolformer.base.digests import digest_of_bytes, file_digest
-from toolformer.base.named_files import read_named
+from toolformer.base.model_files import MIN_CALL_PROBABILITY_FILE
+from toolformer.base.regular_files import read_regular
 
 SAFETENSORS = "*.safetensors"
 
@@ -22,7 +22,7 @@ def model_identity(directory: Path) -> str:
     for file in texts:
         if file.name == MIN_CALL_PROBABILITY_FILE:
             continue
-        parts += file.name.encode(), read_named(file, maximum_bytes=_LONGEST_TEXT)
+        parts += file.name.encode(), read_regular(file, maximum_bytes=_LONGEST_TEXT)
     weights = sorted(directory.glob(SAFETENSORS))
     parts += (f"{file.name} {file_digest(file)}".encode() for file in weights)
     return digest_of_bytes(b"".join(parts)).hex()
@@ -31,7 +31,7 @@ def model_identity(directory: Path) -> str:
 def chat_template_identity(directory: Path) -> str:
     """Return a digest of chat_template.jinja, which `model_identity` ignores."""
     file = directory / "chat_template.jinja"
-    text = read_named(file, maximum_bytes=_LONGEST_TEXT) if file.exists() else b""
+    text = read_regular(file, maximum_bytes=_LONGEST_TEXT) if file.exists() else b""
     return digest_of_bytes(text).hex()
 
 

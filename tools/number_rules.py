@@ -97,7 +97,7 @@ def _find_numbers(text: str) -> list[tuple[str, int]]:
     for token, match in enumerate(_TOKEN.finditer(text)):
         if match.lastgroup == "number":
             with suppress(NumberError):
-                numbers.append((digits_of(match[0], is_alone=False), token))
+                numbers.append((digits_of(match[0], is_single_number=False), token))
     return numbers
 
 

@@ -68,13 +68,14 @@ def plain(text: str) -> str:
     return text if text.isascii() else text.translate(_PLAIN)
 
 
-def digits_of(number: str, *, is_alone: bool = True) -> str:
+def digits_of(number: str, *, is_single_number: bool = True) -> str:
     """Return the value of a match of `NUMBER` as text for `Fraction`; raise NumberError if unclear.
 
-    `is_alone` means that `5 200` must be one number, as in a cell; in a sentence it may be two.
+    `is_single_number` means that `5 200` must be one number, as in a cell; in a sentence it may be
+    two.
     """
     match = _READABLE.fullmatch(number)
-    is_list = match is not None and match["mark"] == " " and not is_alone
+    is_list = match is not None and match["mark"] == " " and not is_single_number
     if match is None or is_list or len(number) > _MAX_CHARACTERS:
         raise NumberError(number)
     whole = "".join(filter(str.isdigit, match["whole"] or ""))

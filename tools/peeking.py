@@ -93,7 +93,7 @@ class TextWords:
             if token.is_name:
                 self._last_name[token.key] = token.end
 
-    def only_behind(self, arguments: str, offset: int) -> list[str]:
+    def only_after(self, arguments: str, offset: int) -> list[str]:
         """Return the numbers and names in arguments that the text contains only after an offset.
 
         A capitalised word at the beginning of a sentence is a name if the arguments capitalise it
@@ -107,7 +107,7 @@ class TextWords:
                 found.setdefault(token.key, token.text)
         return list(found.values())
 
-    def holds(self, arguments: str) -> bool:
+    def contains_all(self, arguments: str) -> bool:
         """Return whether the text or a known text contains all numbers and words of arguments."""
         return all(
             token.key in self._first
@@ -159,7 +159,7 @@ def _tokens(text: str) -> Iterator[_Token]:
 def _values(number: str) -> list[Fraction]:
     """Return the value of a number, or of each of its parts if it has several readings."""
     try:
-        return [Fraction(digits_of(number, is_alone=False))]
+        return [Fraction(digits_of(number, is_single_number=False))]
     except NumberError:
         return [Fraction(part[:_LONGEST_NUMBER]) for part in _DIGITS.findall(number)]
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from toolformer.base.named_files import read_named
+from toolformer.base.regular_files import read_regular
 from tools.errors import PromptError
 
 SLOT = "{text}"
@@ -48,7 +48,7 @@ def load_short_prompt(tool_name: str) -> str:
 def _read(file: Traversable, tool_name: str, source: str) -> str:
     try:
         if isinstance(file, Path):
-            return read_named(file, maximum_bytes=_MAX_PROMPT_BYTES).decode("utf-8")
+            return read_regular(file, maximum_bytes=_MAX_PROMPT_BYTES).decode("utf-8")
         return file.read_bytes().decode("utf-8")
     except (OSError, UnicodeError) as error:
         raise PromptError(

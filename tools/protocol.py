@@ -41,7 +41,7 @@ class ToolResult:
         result: The tool's answer, as one line without call markers; None if the call failed.
         reason: Reason for the failure in snake_case; None if there is a result.
         seconds: Duration of the call, or its equal share of a batch.
-        is_lasting: Whether the same call would have the same outcome; not after timeouts and
+        is_permanent: Whether the same call would have the same outcome; not after timeouts and
             crashes.
         message: The tool's explanation of a refusal.
     """
@@ -49,7 +49,7 @@ class ToolResult:
     result: str | None
     reason: str | None
     seconds: float
-    is_lasting: bool = True
+    is_permanent: bool = True
     from_cache: bool = False
     message: str | None = None
 

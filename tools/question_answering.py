@@ -25,7 +25,7 @@ class QA(RetrievalTool):
     """
 
     name = "QA"
-    computes = True
+    is_compute_bound = True
     # A batch gets the time of at most 20 deadlines (`MAX_DEADLINES_PER_BATCH`).
     calls_per_batch = 16
     description = "Answers a question in a few words found in Wikipedia."

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from toolformer.base.names import did_you_mean
 from tools.base import Tool
 from tools.errors import ToolSettingsError, UnknownToolError
-from tools.plugins.plugins import check_described, check_registration, load_plugin, plugin_code
+from tools.plugins.plugins import check_description, check_registration, load_plugin, plugin_code
 
 _ENTRIES = {
     "QA": "tools.question_answering:QA",
@@ -80,4 +80,4 @@ def check_usable(tool: Tool, name: str) -> None:
         return
     with plugin_code(name, "its check whether it can run"):
         tool.check_available()
-        check_described(tool, name)
+        check_description(tool, name)

@@ -52,7 +52,7 @@ class LeakCheck:
         return before / len(grams), after / len(grams)
 
 
-class AskingText:
+class DocumentMatcher:
     """Index of the text that contains a call, for comparison with many passages."""
 
     def __init__(self, document: Document) -> None:

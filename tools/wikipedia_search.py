@@ -94,7 +94,7 @@ class WikiSearch(RetrievalTool):
             for proposal in propose_facts(document.text)
         ]
 
-    def compared(self, query: str, passage: Passage) -> Sequence[str]:
+    def compared_texts(self, query: str, passage: Passage) -> Sequence[str]:
         """Return the part of a passage that is shown, which alone may be a copy, and all of it."""
         shown = cut_words(self._shortened(passage, query).text, self.snippet_words)
         return (shown, passage.text)

@@ -40,7 +40,7 @@ def counts_version() -> str:
     return hex_digest(json.dumps(texts), size=8)
 
 
-def recounted(folder: Path, shard: str, entry: Entry) -> Entry:
+def with_new_counts(folder: Path, shard: str, entry: Entry) -> Entry:
     """Return the entry with counts taken from its file, which is verified first."""
     counts = {}
     if entry.rows:

@@ -22,7 +22,7 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def refuse_known(path: str) -> None:
+def raise_if_found_damaged(path: str) -> None:
     """Raise DamagedPartitionError if a missing file was renamed by this process as damaged.
 
     Otherwise the run that found the damage would continue as if the partition had never existed.
@@ -39,12 +39,12 @@ def verify(folder: Path, shard: str, entry: Entry) -> None:
     path = folder / str(entry.path(shard))
     if str(path) in _verified and path.exists():
         return
-    if problem := problem_of(path, entry):
+    if problem := find_problem(path, entry):
         raise _damage_error(path, shard, entry, problem)
     _verified.add(str(path))
 
 
-def problem_of(path: Path, entry: Entry) -> str | None:
+def find_problem(path: Path, entry: Entry) -> str | None:
     """Return what is wrong with the file of a partition, None if nothing is."""
     try:
         return None if file_sha256(path) == entry.sha256 else _DAMAGED
@@ -55,7 +55,7 @@ def problem_of(path: Path, entry: Entry) -> str | None:
 
 
 def _damage_error(path: Path, shard: str, entry: Entry, problem: str) -> DamagedPartitionError:
-    refuse_known(str(path))
+    raise_if_found_damaged(str(path))
     remedy = "Restore a copy of it, or run"
     if problem == _DAMAGED:
         renamed = path.with_name(f"{path.name}.damaged")

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from toolformer.base.whole_files import flush
+from toolformer.base.atomic_files import flush
 from warehouse.partitions import storage_error
 from warehouse.schema import sql_texts
 

@@ -14,8 +14,8 @@ import os
 import re
 from pathlib import Path
 
+from toolformer.base.atomic_files import write_atomically
 from toolformer.base.digests import hex_digest
-from toolformer.base.whole_files import write_whole
 from warehouse.errors import LayoutError, PartitionValidationError
 from warehouse.schema import ALL, table_schema, tables
 
@@ -101,4 +101,4 @@ def check_layout(folder: Path) -> None:
 def record_layout(folder: Path) -> None:
     check_layout(folder)
     if not (folder / LAYOUT_FILE).exists():
-        write_whole(folder / LAYOUT_FILE, f"{layout_version()}\n")
+        write_atomically(folder / LAYOUT_FILE, f"{layout_version()}\n")

@@ -50,8 +50,8 @@ class Needs:
         return self.rows | self.published
 
     @property
-    def are_counts(self) -> bool:
-        return not self.rows and self.views <= of_counts().views
+    def is_counts_only(self) -> bool:
+        return not self.rows and self.views <= counts_only_needs().views
 
 
 def everything() -> Needs:
@@ -59,7 +59,7 @@ def everything() -> Needs:
 
 
 @functools.cache
-def of_counts() -> Needs:
+def counts_only_needs() -> Needs:
     """Return the needs of all views that can be answered with stored counts only."""
     needs = map(_needs_of_names, ({name} for name in _VIEWS))
     counts = (of.views for of in needs if not of.rows | of.views & {METADATA_VIEW, LABELS})

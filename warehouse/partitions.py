@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from toolformer.base.atomic_files import remove_abandoned, replacing
 from toolformer.base.parallel import in_parallel
-from toolformer.base.whole_files import remove_abandoned, replacing
 from warehouse.catalogue import Catalogue, Entry
 from warehouse.connection import sql_literal, sql_name, temporary_tables
 from warehouse.counting import counts_of, counts_version

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock
 
+from toolformer.base.atomic_files import flush, remove_abandoned
 from toolformer.base.parallel import in_parallel
-from toolformer.base.whole_files import flush, remove_abandoned
 from warehouse.catalogue import Catalogue, Entry, read_catalogue, read_file, remember, shards_in
-from warehouse.counting import counts_version, recounted
+from warehouse.counting import counts_version, with_new_counts
 from warehouse.errors import DamagedPartitionError, StorageError
 from warehouse.layout import CATALOGUE_FOLDER, RETIRED, catalogue_file, names_in
 from warehouse.partitions import storage_error, storing
@@ -27,7 +27,7 @@ Locks = Callable[[str], BaseFileLock]
 
 # Superseded files stay on disk this long for queries that still read them. A new file that is not
 # published by then is removed too, and its publication fails.
-KEPT_SECONDS = 600.0
+GRACE_SECONDS = 600.0
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Publisher:
         if not is_whole:
             raise StorageError(
                 f"'{path}' was not published: the file is missing or incomplete. Its writer paused "
-                f"for longer than {KEPT_SECONDS / 60:.0f} minutes, or the file was removed. "
+                f"for longer than {GRACE_SECONDS / 60:.0f} minutes, or the file was removed. "
                 "Nothing was replaced. Run the same command again."
             )
 
@@ -118,7 +118,7 @@ class Publisher:
             with suppress(DamagedPartitionError):
                 found = read_catalogue(self._folder, shard).entries()
                 if older := [entry for entry in found if entry.counted_by != counts_version()]:
-                    counted = [recounted(self._folder, shard, entry) for entry in older]
+                    counted = [with_new_counts(self._folder, shard, entry) for entry in older]
                     with self._lock(shard):
                         path, current = self._current(shard)
                         partitions = dict(current.partitions)
@@ -187,7 +187,7 @@ class Publisher:
             with suppress(OSError):
                 changed = path.stat().st_mtime
                 # Clocks of machines differ, so the clock of the file system decides.
-                limit = limit or _file_system_time(path.parent) - KEPT_SECONDS
+                limit = limit or _file_system_time(path.parent) - GRACE_SECONDS
                 if changed < limit:
                     path.unlink()
 

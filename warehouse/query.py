@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from warehouse.connection import open_connection, temporary_tables
 from warehouse.errors import PartitionsChangingError, QueryError
-from warehouse.needs import Needs, needs_of, of_counts, parsed
+from warehouse.needs import Needs, counts_only_needs, needs_of, parsed
 from warehouse.reading import Files, Reader, changing, refused
 from warehouse.relations import create_published, create_statistics_views
 from warehouse.schema import sql_texts
@@ -39,13 +39,13 @@ def run_query(
     fetch: Callable[["duckdb.DuckDBPyRelation"], _T],
     parameters: Mapping[str, object] | None = None,
     *,
-    is_compared: bool = True,
+    verifies_digests: bool = True,
 ) -> _T:
     """Run one select statement, with parameters as `$name`, over the tables and views.
 
     Numbers, booleans, lists and structs keep their types; all other values, such as dates, become
     DuckDB's text. `fetch` reads the rows, and is called again if files were replaced meanwhile.
-    `is_compared` checks the digests of all files first, which reads each file whole.
+    `verifies_digests` checks the digests of all files first, which reads each file whole.
 
     Raises:
         QueryError: The statement is not a single select, or DuckDB refused it.
@@ -55,7 +55,7 @@ def run_query(
     import duckdb
 
     needs = needs_of(sql)
-    files = _chosen(reader, needs, is_compared=is_compared)
+    files = _chosen(reader, needs, verifies_digests=verifies_digests)
     failure: duckdb.Error | None = None
     for _ in range(_MAX_ATTEMPTS):
         try:
@@ -79,9 +79,9 @@ def run_query(
     ) from failure
 
 
-def _chosen(reader: Reader, needs: Needs, *, is_compared: bool = True) -> Files:
+def _chosen(reader: Reader, needs: Needs, *, verifies_digests: bool = True) -> Files:
     files = reader.choose(needs)
-    return reader.verified(files) if is_compared else files
+    return reader.verified(files) if verifies_digests else files
 
 
 def _newer(reader: Reader, needs: Needs, files: Files, error: Exception) -> Files:
@@ -93,18 +93,20 @@ def _newer(reader: Reader, needs: Needs, files: Files, error: Exception) -> File
 
 
 @contextmanager
-def counts_at_once(
+def preloaded_counts(
     reader: Reader,
 ) -> Iterator[Callable[[str, Mapping[str, object]], "pl.DataFrame"]]:
     """Read the counts of all partitions once and yield a function that queries only them."""
-    needs = of_counts()
+    needs = counts_only_needs()
     with open_connection() as connection:
         create_published(connection, needs, reader.published(needs))
         create_statistics_views(connection, needs.views)
         yield lambda sql, values: frame_of(_selection(connection, sql, values))
 
 
-def ask_frames(name: str, frames: Mapping[str, "pl.DataFrame"], **values: object) -> "pl.DataFrame":
+def query_frames(
+    name: str, frames: Mapping[str, "pl.DataFrame"], **values: object
+) -> "pl.DataFrame":
     """Run `queries/<name>.sql` over frames instead of tables."""
     with temporary_tables() as connection:
         for table, rows in frames.items():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from warehouse.catalogue import Catalogue, Entry, read_catalogue, shards_of
 from warehouse.connection import confine, open_connection
-from warehouse.counting import COUNTS, counts_version, recounted
+from warehouse.counting import COUNTS, counts_version, with_new_counts
 from warehouse.damage import verify
 from warehouse.errors import DamagedPartitionError, PartitionsChangingError, QueryError
 from warehouse.labels import REMEDY, read_labels
@@ -96,7 +96,7 @@ class Reader:
                 continue
             if version in (None, entry.counted_by):
                 yield shard, entry
-            elif now := self._unless_damaged(recounted, self.folder, shard, entry):
+            elif now := self._unless_damaged(with_new_counts, self.folder, shard, entry):
                 yield shard, now
 
     def catalogues(self, table_names: Collection[str]) -> Iterator[Catalogue]:

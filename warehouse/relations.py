@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from toolformer.base.atomic_files import replacing, write_atomically
 from toolformer.base.digests import hex_digest
-from toolformer.base.whole_files import replacing, write_whole
 from warehouse.catalogue import BODY_START, CHECKSUM_START, DIGEST_END, Entry
 from warehouse.connection import MACROS, open_connection, sql_literal, sql_name
 from warehouse.counting import COUNTS, counted_relation, counts_version, type_of_counts
@@ -46,7 +46,7 @@ def create_views(
     """
     for name in tables():
         if name in needs.rows:
-            columns = shown_columns(table_schema(name))
+            columns = select_list(table_schema(name))
             _create_view(connection, name, f"select {columns} from {sources[name]}")
     create_statistics_views(connection, needs.views)
 
@@ -101,7 +101,7 @@ def _create_view(connection: "duckdb.DuckDBPyConnection", name: str, text: str) 
     connection.execute(f"create view {sql_name(name)} as {text}")
 
 
-def shown_columns(schema: TableSchema) -> str:
+def select_list(schema: TableSchema) -> str:
     """Return the select list of a table, in the order of `schema.sql` instead of a file's."""
     return ", ".join(map(sql_name, schema.column_names))
 
@@ -247,7 +247,7 @@ def write_database(folder: Path, database_file: Path) -> None:
                 _create_view(connection, name, counted_relation(name))
             create_views(connection, everything(), _glob_sources(folder))
         fingerprint = _fingerprint(folder, database_file)
-        write_whole(_fingerprint_file(database_file), fingerprint, is_durable=False)
+        write_atomically(_fingerprint_file(database_file), fingerprint, is_durable=False)
     except (OSError, duckdb.Error) as error:
         raise StorageError(
             f"Cannot write '{database_file}': {error}. Check the permissions and the free space "

@@ -9,8 +9,8 @@ from itertools import accumulate
 
 import polars as pl
 
-from toolformer.base.foreign_texts import shown
 from toolformer.base.names import did_you_mean
+from toolformer.base.untrusted_text import shown
 from warehouse.errors import PartitionValidationError
 from warehouse.layout import split_round
 from warehouse.schema import TableSchema

@@ -14,18 +14,18 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolformer.base.whole_files import remove_abandoned
+from toolformer.base.atomic_files import remove_abandoned
 from warehouse import partitions, relations
 from warehouse.catalogue import Entry, Key, read_catalogue, retired_in, shards_in, shards_of
 from warehouse.comparison import Comparison, compare_readers
 from warehouse.connection import sql_name
-from warehouse.damage import problem_of, refuse_known
+from warehouse.damage import find_problem, raise_if_found_damaged
 from warehouse.errors import DamagedPartitionError
 from warehouse.labels import labels_file
 from warehouse.layout import EMPTY_SHARD, catalogue_file, check_layout, record_layout, split_round
 from warehouse.needs import needs_of
 from warehouse.publishing import Locks, Publisher, locks_in
-from warehouse.query import counts_at_once, frame_of, run_query, stream_query
+from warehouse.query import frame_of, preloaded_counts, run_query, stream_query
 from warehouse.reading import PartitionInfo, Reader
 from warehouse.schema import sql_texts, table_schema, tables
 
@@ -69,13 +69,13 @@ class Warehouse:
         """Return the same warehouse with queries that log damaged partitions and skip them."""
         return self._with_reader(replace(self.reader, skips_damaged=True))
 
-    def snapshot(self, *, is_bounded: bool = False) -> "Warehouse":
+    def snapshot(self, *, has_bounded_cache: bool = False) -> "Warehouse":
         """Return the warehouse with its present shards, each frozen when first read.
 
         Queries more than ten minutes later may fail, since superseded files are removed by then.
-        `is_bounded` keeps only the last catalogues, for callers that go shard by shard.
+        `has_bounded_cache` keeps only the last catalogues, for callers that go shard by shard.
         """
-        size = _CATALOGUES_OF_BOUNDED_SNAPSHOT if is_bounded else None
+        size = _CATALOGUES_OF_BOUNDED_SNAPSHOT if has_bounded_cache else None
         catalogue = functools.lru_cache(maxsize=size)(self.reader.catalogue)
         shards = self.reader.shards
         shards = shards_in(self.folder) if shards is None else shards
@@ -85,7 +85,7 @@ class Warehouse:
     def with_counts(self) -> Iterator["Warehouse"]:
         """Yield the same warehouse with all counts read once, for many statements."""
         warehouse = self._with_reader(self.reader)
-        with counts_at_once(warehouse.reader) as ask:
+        with preloaded_counts(warehouse.reader) as ask:
             warehouse._of_counts = ask
             yield warehouse
 
@@ -166,7 +166,7 @@ class Warehouse:
         path = f"{self.folder}/{entry.path(shard)}" if entry.rows else str(self.folder)
         if os.path.exists(path):  # noqa: PTH110
             return True
-        refuse_known(path)
+        raise_if_found_damaged(path)
         return False
 
     def read_partition(self, table: str, shard: str, partition_name: str) -> "pl.DataFrame":
@@ -254,13 +254,13 @@ class Warehouse:
         parameters: Mapping[str, object] | None = None,
         *,
         shards: Collection[str] | None = None,
-        is_compared: bool = True,
+        verifies_digests: bool = True,
     ) -> "pl.DataFrame":
         """Run one select statement; see `run_query`. `shards` replaces the limit of this object."""
-        if self._of_counts and shards is None and needs_of(sql).are_counts:
+        if self._of_counts and shards is None and needs_of(sql).is_counts_only:
             return self._of_counts(sql, parameters or {})
         reader = self.reader if shards is None else replace(self.reader, shards=shards)
-        return run_query(reader, sql, frame_of, parameters, is_compared=is_compared)
+        return run_query(reader, sql, frame_of, parameters, verifies_digests=verifies_digests)
 
     def fetch_rows(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Run a user's statement and return column names and rows without loading Polars."""
@@ -277,12 +277,12 @@ class Warehouse:
         name: str,
         *,
         shards: Collection[str] | None = None,
-        is_compared: bool = True,
+        verifies_digests: bool = True,
         **values: object,
     ) -> "pl.DataFrame":
         """Run the statement in `queries/<name>.sql` with `values` as parameters; see `query`."""
         sql = sql_texts("queries")[name]
-        return self.query(sql, values, shards=shards, is_compared=is_compared)
+        return self.query(sql, values, shards=shards, verifies_digests=verifies_digests)
 
     def best_examples(self, of: Iterable[tuple[int, str]], *, per_tool: int) -> "pl.DataFrame":
         """Return the most helpful kept calls per pair of round and tool, at most ten each.
@@ -320,6 +320,6 @@ class Warehouse:
                 continue
             for entry in catalogue.entries(names):
                 path = self._path(shard, entry)
-                if path and (problem := problem_of(path, entry)):
+                if path and (problem := find_problem(path, entry)):
                     found[path] = problem
         return found

@@ -9,7 +9,7 @@ from assets.outputs import OutputRows
 from assets.shard_report import ShardReport, ShardRows
 from assets.shard_texts import first_calls_in, texts_in, typed_frame, windows_of
 from assets.stage import PER_SHARD, ShardStage
-from toolformer.augmentation import KeptCall, check_restores, one_call_per_position
+from toolformer.augmentation import KeptCall, check_round_trip, one_call_per_position
 from toolformer.forward.windows import WindowKey
 
 
@@ -51,7 +51,7 @@ def augment_texts(work: PartitionRun) -> OutputRows:
             continue
         first = first_calls.get(key)
         merged = one_call_per_position([*([first] if first else []), *calls[key]])
-        check_restores(window, merged)
+        check_round_trip(window, merged)
         rows.append(
             {
                 "document_id": window.document_id,
@@ -91,8 +91,8 @@ AUGMENTED_TEXTS = ShardStage(
     kinds=("polars", "duckdb"),
     per=PER_SHARD,
     reads=("filtered_calls", "executed_calls", "candidate_calls", "documents"),
-    reads_round_before=("augmented_texts",),
+    reads_previous_round=("augmented_texts",),
     compute=augment_texts,
-    compute_together=lambda works: list(map(augment_texts, works)),
+    compute_batch=lambda works: list(map(augment_texts, works)),
     report=report_texts,
 )

@@ -21,7 +21,7 @@ from toolformer.home.wiring.workspace import Workspace
 from toolformer.samples import PROPOSED_CALL
 from toolformer.stage_cost import CostMeter
 from tools.base import Tool
-from tools.errors import changed_tool
+from tools.errors import tool_changed_error
 from tools.peeking import TextWords
 from tools.protocol import Document
 from tools.running.deadlines import GIVEN_UP
@@ -88,7 +88,7 @@ def execute_candidates(work: PartitionRun) -> OutputRows:
     # Read the version only once: it may hash the files of an index or a model.
     version, expected = tool.version, json.loads(work.expected.fingerprint.parts[TOOL_VERSION.name])
     if version != expected:
-        raise changed_tool(tool.name, expected, version)
+        raise tool_changed_error(tool.name, expected, version)
     common = {**work.keys, "tool_version": version}
     rows = [
         {**answer, **common, "call_id": call_id}
@@ -102,7 +102,7 @@ def execute_candidates(work: PartitionRun) -> OutputRows:
         typed_frame("executed_calls", rows),
         state=DONE_BUT_GIVEN_UP if given_up else _DONE_BUT_LOST.format(lost) if lost else DONE,
         costs=[meter.cost("execution", candidates=calls.height)],
-        made_of=unfinished if given_up else None,
+        actual_fingerprint=unfinished if given_up else None,
     )
 
 
@@ -174,8 +174,8 @@ def _peeked(
         )
     )
     return [
-        words_of(document).only_behind(arguments, offset)
-        if was_shown and tool.arguments_are_content
+        words_of(document).only_after(arguments, offset)
+        if was_shown and tool.arguments_come_from_text
         else []
         for (arguments, document, offset), was_shown in zip(calls, could_peek, strict=True)
     ]
@@ -187,7 +187,7 @@ EXECUTED_CALLS = ShardStage(
     kinds=("python", "duckdb"),
     per=PER_TOOL,
     reads=("candidate_calls", "documents"),
-    reads_round_before=("augmented_texts",),
+    reads_previous_round=("augmented_texts",),
     reads_indexes=("wikipedia_index", "passage_index"),
     parts=(TOOL_VERSION,),
     settings=(
@@ -197,7 +197,7 @@ EXECUTED_CALLS = ShardStage(
         "execution.allows_peeking",
     ),
     passes=("execution",),
-    share=texts_and_tokenizer,
+    prepare_shard=texts_and_tokenizer,
     compute=execute_candidates,
     report=report_results,
     # A tool with a model waits for the device here, before the deadline of a call starts.

@@ -8,7 +8,7 @@ from assets.dataset.shard_run import PartitionRun
 from assets.outputs import OutputRows
 from assets.shard_report import ShardReport, ShardRows
 from assets.stage import PER_TOOL, ShardStage
-from warehouse.query import ask_frames
+from warehouse.query import query_frames
 
 
 def decide_calls(work: PartitionRun) -> OutputRows:
@@ -23,7 +23,7 @@ def decide_calls(work: PartitionRun) -> OutputRows:
 
 def _decide_together(works: Sequence[PartitionRun]) -> list[OutputRows]:
     partition = works[0].partition
-    decided = ask_frames(
+    decided = query_frames(
         "filtered_calls",
         {"scored_calls": pl.concat(work.read("scored_calls") for work in works)},
         tool=partition.tool_name,
@@ -63,6 +63,6 @@ FILTERED_CALLS = ShardStage(
     reads=("scored_calls",),
     settings=("tools.*.filtering_threshold", "tools.*.contrast_threshold"),
     compute=decide_calls,
-    compute_together=_decide_together,
+    compute_batch=_decide_together,
     report=report_decisions,
 )

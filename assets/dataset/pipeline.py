@@ -13,7 +13,7 @@ from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 # Takes the place of the tool in the key of an input from the previous round.
-ROUND_BEFORE = "round before"
+PREVIOUS_ROUND = "round before"
 
 
 class Pipeline:
@@ -42,7 +42,7 @@ class Pipeline:
     def is_per_tool(self, table: str) -> bool:
         return table != DOCUMENTS and self[table].per == PER_TOOL
 
-    def nearest_inputs(self, stage: ShardStage) -> tuple[str, ...]:
+    def direct_inputs(self, stage: ShardStage) -> tuple[str, ...]:
         """Return the inputs of a stage that the fingerprint of another input does not cover."""
         return self._nearest[stage.name]
 
@@ -64,11 +64,11 @@ class Pipeline:
     ) -> dict[str, str]:
         """Return fingerprint parts for the inputs; `made` has their digests by table and tool."""
         inputs = {
-            f"{table} of the {ROUND_BEFORE}": made[table, ROUND_BEFORE]
-            for table in stage.reads_round_before
-            if (table, ROUND_BEFORE) in made
+            f"{table} of the {PREVIOUS_ROUND}": made[table, PREVIOUS_ROUND]
+            for table in stage.reads_previous_round
+            if (table, PREVIOUS_ROUND) in made
         }
-        for table in self.nearest_inputs(stage):
+        for table in self.direct_inputs(stage):
             if not self.is_per_tool(table):
                 inputs[table] = made[table, ALL]
             elif stage.per == PER_TOOL:
@@ -100,16 +100,16 @@ class Pipeline:
             for table in stage.reads:
                 name = partition.tool_name if self.is_per_tool(table) else ALL
                 inputs[table, name] = self._input(table, name, partition, warehouse)
-        inputs |= self.of_round_before(stage, partition, warehouse)
+        inputs |= self.previous_round_inputs(stage, partition, warehouse)
         made = {address: stage_input.fingerprint for address, stage_input in inputs.items()}
         return Expected(self.fingerprint(stage, partition, made), tuple(inputs.values()))
 
-    def of_round_before(
+    def previous_round_inputs(
         self, stage: ShardStage, partition: Partition, warehouse: Warehouse
     ) -> dict[tuple[str, str], Input]:
         """Return the inputs from the previous round, none unless rounds are chained."""
         sampling, inputs = partition.settings.sampling, {}
-        for table in stage.reads_round_before if sampling.is_chained else ():
+        for table in stage.reads_previous_round if sampling.is_chained else ():
             name = name_in_round(sampling.round - 1, ALL)
             before = stored_input(warehouse, table, partition.shard, name)
             if before is None:
@@ -118,7 +118,7 @@ class Pipeline:
                     f"{sampling.round - 1} has not annotated {partition.shard!r}. Build that round "
                     "first, or give both rounds the same sampling.shards."
                 )
-            tools = before.tools_behind(self._tables_of_tools(self[table])[0])
+            tools = before.upstream_tools(self._tables_of_tools(self[table])[0])
             if off := [name for name in tools if not partition.settings.tools.of(name).is_enabled]:
                 raise ToolformerError(
                     f"Round {sampling.round} is chained, but texts of the previous round have "
@@ -126,7 +126,7 @@ class Pipeline:
                     "tools on, or build the earlier rounds again without them (`toolformer build "
                     "--set sampling.round=1`). To limit the tools of a round, set sampling.tools."
                 )
-            inputs[table, ROUND_BEFORE] = before
+            inputs[table, PREVIOUS_ROUND] = before
         return inputs
 
     def merged(
@@ -195,7 +195,7 @@ class Pipeline:
 
     def _tables_of_tools(self, stage: ShardStage) -> list[str]:
         """Return the tables with one output per tool that a stage reads, the nearest first."""
-        nearest = self.nearest_inputs(stage)
+        nearest = self.direct_inputs(stage)
         tables_of_tools = [table for table in stage.reads if self.is_per_tool(table)]
         return sorted(tables_of_tools, key=lambda table: table not in nearest)
 

@@ -9,8 +9,23 @@ import polars as pl
 from assets.dataset.shard_run import PartitionRun, ShardRun
 from assets.outputs import OutputRows
 from assets.shard_report import ShardReport, ShardRows, state_of
-from assets.shard_texts import cut_off, documents_in, first_calls_in, typed_frame, windows_of
-from assets.stage import ANNOTATOR, PER_TOOL, PRECISION, PROMPT, Part, Partition, ShardStage, always
+from assets.shard_texts import (
+    count_truncated,
+    documents_in,
+    first_calls_in,
+    typed_frame,
+    windows_of,
+)
+from assets.stage import (
+    ANNOTATOR,
+    PER_TOOL,
+    PRECISION,
+    PROMPT,
+    FingerprintPart,
+    Partition,
+    ShardStage,
+    always,
+)
 from toolformer.augmentation import KeptCall
 from toolformer.base.digests import hex_digest
 from toolformer.chained_calls import FirstCalls
@@ -100,7 +115,7 @@ def sample_calls(work: PartitionRun) -> OutputRows:
     )
     titles = {key: document.title for key, document in selected.items()}
     samples = drop_repeated_demonstrations(samples, windows, prompt, titles)
-    samples = drop_misplaced(samples, windows, tool.check_place)
+    samples = drop_misplaced(samples, windows, tool.check_position)
     geometry = geometry_metadata(checkpoint)
     inside_letters = sum(window.offsets.count(None) for window in cut)
     candidates = sum(sample.status == "parsed" for sample in samples)
@@ -116,7 +131,11 @@ def sample_calls(work: PartitionRun) -> OutputRows:
     ]
     return OutputRows(
         typed_frame("candidate_calls", rows),
-        {**geometry, CUT_OFF: str(cut_off(selected, cut)), INSIDE_LETTERS: str(inside_letters)},
+        {
+            **geometry,
+            CUT_OFF: str(count_truncated(selected, cut)),
+            INSIDE_LETTERS: str(inside_letters),
+        },
         _state(partition, geometry),
         side_tables={
             "document_selection": typed_frame(
@@ -250,15 +269,15 @@ CANDIDATE_CALLS = ShardStage(
     kinds=("pytorch", "duckdb"),
     per=PER_TOOL,
     reads=("documents",),
-    reads_round_before=("augmented_texts",),
+    reads_previous_round=("augmented_texts",),
     side_tables=("document_selection",),
     parts=(
         ANNOTATOR,
         PRECISION,
         PROMPT,
-        Part("tool_version", ("tools.*.options", "tools.*.class"), _sampling_version),
-        Part("proposals", ("sampling.proposals",), _proposals),
-        Part("is_annotated", ("corpus.sources", "sampling.tools"), _is_annotated),
+        FingerprintPart("tool_version", ("tools.*.options", "tools.*.class"), _sampling_version),
+        FingerprintPart("proposals", ("sampling.proposals",), _proposals),
+        FingerprintPart("is_annotated", ("corpus.sources", "sampling.tools"), _is_annotated),
     ),
     settings=(
         "corpus.window_tokens",
@@ -275,7 +294,7 @@ CANDIDATE_CALLS = ShardStage(
     ),
     passes=("sampling",),
     tokens_fed=(2, 12),
-    share=texts_and_windows,
+    prepare_shard=texts_and_windows,
     compute=sample_calls,
     report=report_samples,
     needs_device=always,

@@ -132,7 +132,7 @@ SCORED_CALLS = ShardStage(
     kinds=("pytorch", "duckdb"),
     per=PER_TOOL,
     reads=("executed_calls", "candidate_calls", "documents"),
-    reads_round_before=("augmented_texts",),
+    reads_previous_round=("augmented_texts",),
     parts=(ANNOTATOR, PRECISION),
     settings=(
         "corpus.window_tokens",
@@ -148,7 +148,7 @@ SCORED_CALLS = ShardStage(
     ),
     passes=("scoring", "swapped_results"),
     tokens_fed=(0, 60),
-    share=shard_scoring,
+    prepare_shard=shard_scoring,
     compute=score_calls,
     report=report_losses,
     needs_device=always,

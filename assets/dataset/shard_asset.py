@@ -40,7 +40,7 @@ def shard_assets(pipeline: Pipeline, *, shards_per_run: int) -> Iterator[dg.Asse
             stage,
             begin=partial(ShardRun, pipeline=pipeline, stage=stage),
             description=inspect.getdoc(stage.compute),
-            deps=[*pipeline.nearest_inputs(stage), *stage.reads_indexes],
+            deps=[*pipeline.direct_inputs(stage), *stage.reads_indexes],
             backfill_policy=dg.BackfillPolicy.multi_run(shards_per_run),
             automation_condition=NEW_OR_STALE,
         )

@@ -15,7 +15,7 @@ import dagster as dg
 import polars as pl
 
 from assets.dataset.pipeline import Pipeline
-from assets.dataset.tool_threads import done_together, made_once
+from assets.dataset.tool_threads import cache_latest, run_tools_concurrently
 from assets.failures import failed_shards, failure_of_shards
 from assets.inputs import RUN, Expected, NoCallsError
 from assets.outputs import (
@@ -24,7 +24,7 @@ from assets.outputs import (
     OutputRows,
     PartitionOutput,
     data_version_of,
-    joined,
+    merge_shards,
     publish,
 )
 from assets.partition_events import REPORTED, PartitionEvents, PartitionReports
@@ -34,7 +34,7 @@ from assets.shard_texts import typed_frame
 from assets.stage import PER_TOOL, Partition, ShardStage
 from toolformer.forward.checkpoint import Checkpoint
 from toolformer.forward.tokenization import Tokenizer, load_tokenizer
-from toolformer.home.expected_errors import EXPECTED_ERRORS, memory_explained
+from toolformer.home.expected_errors import EXPECTED_ERRORS, explain_out_of_memory
 from toolformer.home.fingerprints import PARTS
 from toolformer.home.metadata import file_paths
 from toolformer.home.progress import ProgressCallback
@@ -95,7 +95,7 @@ class PartitionRun:
     def read(self, table: str) -> pl.DataFrame:
         """Return the rows of an input, those of all tools if the stage merges them."""
         stage = self.run.stage
-        if table not in (*stage.reads, *stage.reads_round_before):
+        if table not in (*stage.reads, *stage.reads_previous_round):
             raise ValueError(
                 f"The stage {stage.name!r} reads {table!r}, which its declaration does not name. "
                 "Add it to `reads`."
@@ -146,11 +146,11 @@ class _StageOutput(PartitionOutput):
         return super().hold_device()
 
     @property
-    def leftovers(self) -> Path:
+    def scratch_folder(self) -> Path:
         return self.run.checkpoint_folder(self.address)
 
     @property
-    def sides(self) -> Mapping[str, str]:
+    def side_partitions(self) -> Mapping[str, str]:
         stage, name = self.run.stage, self.address[2]
         costs = {"stage_costs": f"{name}.{stage.passes[0]}"} if stage.passes else {}
         return {**dict.fromkeys(stage.side_tables, name), **costs}
@@ -168,7 +168,7 @@ class _StageOutput(PartitionOutput):
     def finished(self, work: PartitionRun, made: OutputRows) -> OutputRows:
         """Check what the stage made, and add costs and metadata to it."""
         self.run.check_annotator()
-        self.run.is_unfinished |= made.made_of is not None
+        self.run.is_unfinished |= made.actual_fingerprint is not None
         stage = self.run.stage
         named = {*made.side_tables, *(cost.stage for cost in made.costs)}
         if undeclared := named - {*stage.side_tables, *stage.passes}:
@@ -226,7 +226,7 @@ class ShardRun(Run):
             report = ShardReport()
             shard_began = time.monotonic()
             try:
-                with memory_explained():
+                with explain_out_of_memory():
                     self._make_shard(key, report)
             except EXPECTED_ERRORS as error:
                 self.context.log.error(f"{self.stage.name} {key}: {error}")
@@ -278,8 +278,8 @@ class ShardRun(Run):
     def _make_shard(self, shard: str, report: ShardReport) -> None:
         entry = self.manifest.entry(shard)
         report.outputs |= {name: f"left out: {why}" for name, why in self.tools.unavailable.items()}
-        share = self.stage.share
-        shared = made_once(lambda _: share(self, shard) if share else None)
+        share = self.stage.prepare_shard
+        shared = cache_latest(lambda _: share(self, shard) if share else None)
         identity = self.annotator.identity if self.annotator else ""
         partitions = {
             partition.tool_name: partition
@@ -291,7 +291,7 @@ class ShardRun(Run):
                 name: partial(self._make, partition, shared)
                 for name, partition in partitions.items()
             }
-            report.outputs.update(done_together(work))
+            report.outputs.update(run_tools_concurrently(work))
         else:
             for name, partition in partitions.items():
                 report.outputs[name] = self._make(partition, shared)
@@ -313,7 +313,7 @@ class ShardRun(Run):
 
         If the batch fails, each shard is made alone afterwards, so that only the faulty one fails.
         """
-        compute, outputs = self.stage.compute_together, defaultdict[str, list[_StageOutput]](list)
+        compute, outputs = self.stage.compute_batch, defaultdict[str, list[_StageOutput]](list)
         if compute is None:
             return
         with suppress(*EXPECTED_ERRORS):
@@ -324,7 +324,7 @@ class ShardRun(Run):
                     for each in self.stage.partitions(self.settings, entry, self.tools, ""):
                         outputs[each.tool_name].append(self._output(each, lambda _: None))
         for of_tool in outputs.values():
-            with suppress(*EXPECTED_ERRORS), memory_explained(), ExitStack() as stack:
+            with suppress(*EXPECTED_ERRORS), explain_out_of_memory(), ExitStack() as stack:
                 for output in of_tool:
                     stack.enter_context(output.lock)
                 checked = [(output, output.expected_if_stale()) for output in of_tool]
@@ -339,7 +339,7 @@ class ShardRun(Run):
                     output.partitions(work.expected, output.finished(work, rows))
                     for (output, work), rows in made
                 )
-                publish(self, joined(stored))
+                publish(self, merge_shards(stored))
                 self._made |= {work.address: rows.state for (_, work), rows in made}
 
     def _import_transformers(self) -> None:

@@ -9,7 +9,7 @@ from tools.errors import ToolDiedError
 from tools.running.deadlines import WHOLE_TOOL_ERRORS
 
 
-def done_together(work: Mapping[str, Callable[[], str]]) -> dict[str, str]:
+def run_tools_concurrently(work: Mapping[str, Callable[[], str]]) -> dict[str, str]:
     """Make the outputs of several tools concurrently; return their states in the same order.
 
     The threads are daemons, unlike those of an executor, so that an interrupt ends the process at
@@ -38,7 +38,7 @@ def done_together(work: Mapping[str, Callable[[], str]]) -> dict[str, str]:
     return states
 
 
-def made_once(make: Callable[[Any], Any]) -> Callable[[Hashable], Any]:
+def cache_latest(make: Callable[[Any], Any]) -> Callable[[Hashable], Any]:
     """Return a function that caches its newest value; concurrent callers get the same value."""
     made, lock = lru_cache(maxsize=1)(make), threading.Lock()
 

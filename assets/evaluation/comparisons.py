@@ -13,7 +13,7 @@ from assets.inputs import Expected, InputChangedError, stored_input
 from assets.outputs import OutputRows, PartitionOutput
 from assets.run import Run
 from assets.shard_texts import typed_frame
-from assets.stage import Part, Stage
+from assets.stage import FingerprintPart, Stage
 from toolformer.evaluation.intervals import Metric, paired_difference, score_interval
 from toolformer.evaluation.modes import DISABLED, ENABLED
 from toolformer.settings.evaluation_sections import BASE, MODELS_OF_A_HOME
@@ -28,7 +28,7 @@ EVALUATION_REPORT = Stage(
     table="score_intervals",
     reads_all=(EVALUATION_RESULTS.name,),
     settings=("evaluation.seed",),
-    parts=(Part("scores"),),
+    parts=(FingerprintPart("scores"),),
 )
 
 _MODES = (DISABLED.name, ENABLED)
@@ -73,7 +73,7 @@ class _Comparison(PartitionOutput):
         return self.address[2]
 
     @property
-    def sides(self) -> Mapping[str, str]:
+    def side_partitions(self) -> Mapping[str, str]:
         return {"paired_differences": self.benchmark}
 
     def expected(self) -> Expected:

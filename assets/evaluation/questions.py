@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from toolformer.decoding.completions import Completion, Decoding
-from toolformer.decoding.decoder import complete, longest_prompt_tokens
+from toolformer.decoding.decoder import complete, max_prompt_length
 from toolformer.errors import ChatTemplateError, ToolformerError
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import DISABLED, Mode
@@ -17,7 +17,7 @@ from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.settings.sections import Settings
 from tools.errors import ToolUnavailableError
 from tools.running.deadlines import GIVEN_UP, MAX_FAILURES_IN_A_ROW
-from tools.running.execution import MAY_PASS
+from tools.running.execution import TRANSIENT_REASONS
 
 PROMPT_TOO_LONG, TOOL_FAILED = "prompt_too_long", "tool_failed"
 
@@ -111,7 +111,7 @@ class Questions:
         """Split items into those that leave room for an answer with a call, and the others."""
         # Independent of tools and k, so that all modes ask the same items.
         decoding = replace(self._decoding.changed(call_top_k=1), tools=("any",))
-        max_tokens = longest_prompt_tokens(model, decoding)
+        max_tokens = max_prompt_length(model, decoding)
         short_and_long: tuple[list[BenchmarkItem], list[BenchmarkItem]] = ([], [])
         for item in items:
             short_and_long[len(self._prompt_ids(model, item)) > max_tokens].append(item)
@@ -164,7 +164,7 @@ def _note_failure(failed: set[int], index: int, tool: str, reason: str | None) -
             "The parts finished before are stored. Check that the tool runs (`toolformer tools "
             f"check {tool}`), then run the same again",
         )
-    if reason in MAY_PASS:
+    if reason in TRANSIENT_REASONS:
         failed.add(index)
 
 

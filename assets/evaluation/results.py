@@ -8,9 +8,9 @@ import dagster as dg
 import polars as pl
 from filelock import Timeout
 
-from assets.evaluation.kept_out import doubt_about
-from assets.evaluation.measured import TABLE
-from assets.evaluation.measuring import Measuring, describe_states, enabled_for
+from assets.evaluation.answers import TABLE
+from assets.evaluation.contamination import contamination_warning
+from assets.evaluation.evaluator import Evaluator, describe_states, enabled_for
 from assets.evaluation.stage import EVALUATION_RESULTS
 from assets.outputs import data_version_of
 from assets.partition_events import REPORTED, PartitionEvents, PartitionReports
@@ -18,7 +18,7 @@ from assets.run import Run
 from assets.stage_asset import asset_of
 from assets.training.training_inputs import LEFT_OUT
 from toolformer.evaluation.modes import DISABLED, Mode
-from toolformer.home.expected_errors import EXPECTED_ERRORS, explained, memory_explained
+from toolformer.home.expected_errors import EXPECTED_ERRORS, explain_out_of_memory, explained
 from toolformer.home.metadata import table_markdown
 from toolformer.home.partitions import EVALUATIONS_PER_RUN, benchmark_and_model
 from toolformer.home.wiring.model_cards import write_model_card
@@ -39,7 +39,7 @@ def evaluation_results(run: Run) -> PartitionEvents:
     measured by perplexity, with calls disabled. A failed benchmark does not stop the others.
     """
     errors: dict[str, Exception] = {}
-    measuring = Measuring.open(run)
+    measuring = Evaluator.open(run)
     context, loaded = run.context, run.settings
     reports = PartitionReports(context)
     for model_key, keys in _by_model(context.partition_keys).items():
@@ -49,7 +49,7 @@ def evaluation_results(run: Run) -> PartitionEvents:
             began = time.monotonic()
             try:
                 model = evaluated_model(model_key, run)
-                with memory_explained():
+                with explain_out_of_memory():
                     measuring.measure(name, model, _modes(model, loaded))
             except EXPECTED_ERRORS as error:
                 context.log.error(f"{name} with {model_key}: {error}")
@@ -87,7 +87,7 @@ def _by_model(keys: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _report(
-    measuring: Measuring, name: str, model: EvaluatedModel, seconds: float
+    measuring: Evaluator, name: str, model: EvaluatedModel, seconds: float
 ) -> dict[str, object]:
     store = measuring.run.warehouse
     results = measuring.run.settings.evaluation.result_name(name)
@@ -95,7 +95,7 @@ def _report(
     examples = store.ask("evaluation_examples", benchmark=results, model=model.name)
     left_out = measuring.left_out(name, model)
     state = describe_states(measuring.states[f"{results} with {model.name}"])
-    doubt = doubt_about(measuring.run, model, [name])
+    doubt = contamination_warning(measuring.run, model, [name])
     if doubt is not None:
         measuring.run.log.warning(doubt)
     scores = summary.drop_nulls("score").select("mode", "score").iter_rows()

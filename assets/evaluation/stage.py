@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from assets.identities import base_identity, base_template, known
-from assets.stage import PER_EVALUATION, TOOL_VERSIONS, Part, Stage, always
-from assets.training.benchmark_texts import known_texts
+from assets.identities import base_identity, base_template, identity_or_none
+from assets.stage import PER_EVALUATION, TOOL_VERSIONS, FingerprintPart, Stage, always
+from assets.training.benchmark_texts import benchmark_identities
 from toolformer.home.home import Home
 from toolformer.settings.sections import Settings
 from tools.model_identity import chat_template_identity, model_identity
@@ -32,13 +32,15 @@ def _known_questions(settings: Settings, _home: Home) -> object:
     evaluation = settings.evaluation
     names = (*evaluation.files, *evaluation.questions)
     described = [each.model_dump(exclude={"path"}) for each in evaluation.questions.values()]
-    return [evaluation.dateset_items, known_texts(settings, names), described]
+    return [evaluation.dateset_items, benchmark_identities(settings, names), described]
 
 
 def _known_models(
     settings: Settings, _home: Home, of: Callable[[Path], str] = model_identity
 ) -> object:
-    models = {name: known(of, Path(path)) for name, path in settings.evaluation.models.items()}
+    models = {
+        name: identity_or_none(of, Path(path)) for name, path in settings.evaluation.models.items()
+    }
     return [models, settings.language_model.bos_token]
 
 
@@ -58,34 +60,36 @@ EVALUATION_RESULTS = Stage(
     reads_all=("finetuned_model", "min_call_probability", "documents"),
     settings=(*OF_QUESTIONS, *OF_CALLS, *OF_TEXTS),
     parts=(
-        Part(
+        FingerprintPart(
             "questions",
             ("evaluation.files", "evaluation.questions", "evaluation.dateset_items"),
-            known=_known_questions,
+            code_version_value=_known_questions,
         ),
-        Part("items", ("evaluation.items",)),
-        Part("chat_template", ("evaluation.form",), known=_known_templates),
-        Part(
+        FingerprintPart("items", ("evaluation.items",)),
+        FingerprintPart("chat_template", ("evaluation.form",), code_version_value=_known_templates),
+        FingerprintPart(
             "language_model",
             ("evaluation.models", "language_model.bos_token", "training.variant"),
-            known=_known_models,
+            code_version_value=_known_models,
         ),
-        Part("blocked_tools"),
+        FingerprintPart("blocked_tools"),
         TOOL_VERSIONS,
-        Part("call_top_k", ("decoding.call_top_k",)),
-        Part("min_call_probability", ("decoding.min_call_probability",)),
-        Part("without_tool"),
-        Part("is_forced"),
-        Part("held_out_documents"),
-        Part(
+        FingerprintPart("call_top_k", ("decoding.call_top_k",)),
+        FingerprintPart("min_call_probability", ("decoding.min_call_probability",)),
+        FingerprintPart("without_tool"),
+        FingerprintPart("is_forced"),
+        FingerprintPart("held_out_documents"),
+        FingerprintPart(
             "file",
             ("evaluation.texts",),
-            known=lambda settings, _: known_texts(settings, settings.evaluation.texts),
+            code_version_value=lambda settings, _: benchmark_identities(
+                settings, settings.evaluation.texts
+            ),
         ),
-        Part(
+        FingerprintPart(
             "base",
             ("language_model.path", "language_model.server.model"),
-            known=lambda settings, _: base_identity(settings),
+            code_version_value=lambda settings, _: base_identity(settings),
         ),
     ),
     needs_device=always,

@@ -10,12 +10,12 @@ from functools import partial
 from itertools import chain, compress
 from typing import TYPE_CHECKING, cast
 
-from assets.earlier_scores import IDENTITY, identity_of
-from assets.evaluation.measured import Measured
+from assets.evaluation.answers import EvaluationPartition
 from assets.evaluation.stage import EVALUATION_RESULTS, OF_TEXTS
 from assets.inputs import Expected, Input, fingerprints_of, partition_inputs
 from assets.outputs import OutputRows
 from assets.shard_texts import documents_in, windows_of
+from assets.stale_scores import IDENTITY, identity_of
 from toolformer.base.digests import digest, hex_digest_of_file
 from toolformer.calls import call_open_id
 from toolformer.errors import ToolformerError
@@ -25,7 +25,7 @@ from toolformer.forward.model import Model
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window, split_into_windows
 from toolformer.home.wiring.benchmarks import read_text, text_file
-from toolformer.home.wiring.models import base_beside, base_model
+from toolformer.home.wiring.models import base_model, load_base_for_comparison
 from toolformer.scoring.losses import token_losses
 from toolformer.settings.evaluation_sections import BASE, PERPLEXITY
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Losses(Measured):
+class Losses(EvaluationPartition):
     """Losses of a text or of the held-out shards, with calls disabled.
 
     So p(` [`) is 0, and tokens ` [` are left out of every model's mean (paper §4.2, "disabled").
@@ -66,7 +66,7 @@ class Losses(Measured):
             token_budget=settings.scoring.token_budget
             or model.batch_tokens(window_tokens=settings.corpus.window_tokens),
         )
-        base = base_beside(model, self.model, self.run)
+        base = load_base_for_comparison(model, self.model, self.run)
         rows: list[dict] = []
         for batch in batches:
             of_batch = [windows[index] for index in batch]
@@ -124,7 +124,7 @@ def _loss_rows(model: Model, base: "LanguageModel | None", windows: Sequence[Win
     if base is None:
         found = [(losses, []) for losses in token_losses(model, texts, banned=banned)]
     else:
-        found = cast("LanguageModel", model).losses_beside(base, texts, banned=banned)
+        found = cast("LanguageModel", model).losses_and_divergences(base, texts, banned=banned)
     rows = []
     for window, ids, of_window in zip(windows, texts, found, strict=True):
         counted = [token != banned for token in ids]

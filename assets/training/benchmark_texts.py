@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from assets.identities import known
+from assets.identities import identity_or_none
 from toolformer.base.digests import hex_digest_of_file
 from toolformer.evaluation.benchmarks.benchmark import BenchmarkEntry, BenchmarkItem
 from toolformer.evaluation.benchmarks.dateset import Dateset
@@ -34,7 +34,7 @@ class BenchmarkTexts:
             inside longer texts too.
     """
 
-    made_of: object
+    identity: object
     read: Callable[[], Iterable[str]]
     are_questions: bool = True
 
@@ -47,10 +47,12 @@ def benchmark_texts(settings: Settings) -> dict[str, BenchmarkTexts]:
     return {name: texts_of_benchmark(name, settings) for name in _named(settings)}
 
 
-def known_texts(settings: Settings, names: Iterable[str] | None = None) -> dict[str, object]:
+def benchmark_identities(
+    settings: Settings, names: Iterable[str] | None = None
+) -> dict[str, object]:
     """Return what the texts of (all) benchmarks depend on; None if a file is missing."""
     return {
-        name: known(lambda name=name: texts_of_benchmark(name, settings).made_of)
+        name: identity_or_none(lambda name=name: texts_of_benchmark(name, settings).identity)
         for name in names or _named(settings)
     }
 

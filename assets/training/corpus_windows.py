@@ -36,7 +36,7 @@ def windows_without_calls(
         for window in windows:
             key = window.key
             if with_calls.get(key, window.text) != window.text:
-                raise other_window_error(key, shard)
+                raise window_mismatch_error(key, shard)
             if key not in with_calls:
                 text = AugmentedText(
                     document_id=window.document_id,
@@ -50,7 +50,7 @@ def windows_without_calls(
                 yield documents[window.document_id], window, text
 
 
-def other_window_error(key: WindowKey, shard: str) -> ToolformerError:
+def window_mismatch_error(key: WindowKey, shard: str) -> ToolformerError:
     """Return the error for a stored text that matches no window of its document any more."""
     document_id, window_index = key
     return ToolformerError(

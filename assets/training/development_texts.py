@@ -12,13 +12,13 @@ from itertools import islice
 import polars as pl
 
 from assets.shard_texts import documents_in, windows_of
-from assets.training.corpus_windows import other_window_error, windows_without_calls
-from toolformer.augmentation import KeptCall, check_restores
+from assets.training.corpus_windows import window_mismatch_error, windows_without_calls
+from toolformer.augmentation import KeptCall, check_round_trip
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 from toolformer.home.wiring.workspace import Workspace
-from toolformer.training.chats import chats_of, window_as_trained
-from toolformer.training.training_set import is_for_development, random_rank
+from toolformer.training.chats import chat_formatter, window_as_trained
+from toolformer.training.training_set import is_development_document, random_rank
 from tools.protocol import Document
 from warehouse.schema import ALL
 
@@ -52,7 +52,7 @@ def development_texts(
     as_trained = partial(
         window_as_trained,
         tokenizer=tokenizer,
-        chats=chats_of(tokenizer, work.settings),
+        chats=chat_formatter(tokenizer, work.settings),
         max_tokens=work.settings.training.max_tokens,
     )
     return [
@@ -91,8 +91,8 @@ def _with_calls(
         key = row["document_id"], row["window_index"]
         window = windows.get(key)
         if window is None or window.text != row["text"]:
-            raise other_window_error(key, row["shard"])
-        check_restores(window, [KeptCall(**call) for call in row["calls"]])
+            raise window_mismatch_error(key, row["shard"])
+        check_round_trip(window, [KeptCall(**call) for call in row["calls"]])
         calls = [call["position"] for call in row["calls"]]
         whole = as_trained(window, row["context"], min(calls, default=None))
         prefix_tokens = len(whole.ids) - len(window.ids)
@@ -128,7 +128,7 @@ def _without_calls(
             document_id in held_back
             or (
                 document_id not in trained_on
-                and is_for_development(document_id, training.development_share)
+                and is_development_document(document_id, training.development_share)
             )
         ),
     )

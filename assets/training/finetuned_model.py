@@ -10,15 +10,15 @@ from filelock import FileLock
 
 from assets.identities import base_identity, base_template
 from assets.outputs import Output
-from assets.stage import PER_VARIANT, Part, Stage, always
+from assets.stage import PER_VARIANT, FingerprintPart, Stage, always
 from assets.training.training_inputs import training_set_digest
-from toolformer.base.beside_models import RECORD_FILE
+from toolformer.base.model_files import RECORD_FILE
 from toolformer.home.fingerprints import FINGERPRINT, Fingerprint
 from toolformer.home.wiring.model_cards import write_model_card
 from toolformer.home.wiring.models import base_model_directory, finetuned_model_directory
 from toolformer.home.wiring.workspace import Workspace
 from toolformer.training.model_card import CARD_FILE
-from toolformer.training.progress import perplexity_rise
+from toolformer.training.progress import perplexity_warning
 from tools.model_identity import chat_template_identity, model_identity
 from warehouse.schema import ALL
 
@@ -49,31 +49,36 @@ FINETUNED_MODEL = Stage(
         "training.seed",
     ),
     parts=(
-        Part("training_set"),
-        Part(
+        FingerprintPart("training_set"),
+        FingerprintPart(
             "language_model",
             ("language_model.path", "language_model.bos_token"),
-            known=lambda settings, _: [base_identity(settings), settings.language_model.bos_token],
+            code_version_value=lambda settings, _: [
+                base_identity(settings),
+                settings.language_model.bos_token,
+            ],
         ),
-        Part(
+        FingerprintPart(
             "chat_template",
-            known=lambda settings, _: settings.training.chat_share and base_template(settings),
+            code_version_value=lambda settings, _: (
+                settings.training.chat_share and base_template(settings)
+            ),
         ),
     ),
     needs_device=always,
 )
 
 
-def run_of(fingerprint: str) -> str:
+def training_run_name(fingerprint: str) -> str:
     """Return the name under which the curve of a training is stored."""
     return f"finetuning-{fingerprint[:12]}"
 
 
-def record_of(directory: Path) -> dict[str, Any]:
+def read_training_record(directory: Path) -> dict[str, Any]:
     return json.loads((directory / RECORD_FILE).read_text())
 
 
-def why_outdated(work: Workspace) -> str | None:
+def why_stale(work: Workspace) -> str | None:
     """Return why the model of the settings is stale; None if it is up to date.
 
     Ignores the stored training set, which may be that of another round. Raises ToolformerError if a
@@ -85,7 +90,7 @@ def why_outdated(work: Workspace) -> str | None:
 
 
 def is_finetuned(work: Workspace) -> bool:
-    return why_outdated(work) is None
+    return why_stale(work) is None
 
 
 def model_fingerprint(work: Workspace, training_set: str) -> Fingerprint:
@@ -99,7 +104,7 @@ def model_fingerprint(work: Workspace, training_set: str) -> Fingerprint:
 def remarks_on(record: Mapping[str, Any]) -> dict[str, str]:
     """Return sentences from a model's record: the choice of its rate, and a rise in perplexity."""
     result, rates = record["result"], record.get("learning_rates")
-    rise = perplexity_rise(
+    rise = perplexity_warning(
         result["base_perplexity"], result["best_perplexity"], of="the development texts"
     )
     remarks = {"learning rate": rates and rates["summary"], "perplexity": rise}
@@ -109,11 +114,13 @@ def remarks_on(record: Mapping[str, Any]) -> dict[str, str]:
 def stored_model(work: Workspace, directory: Path) -> dict[str, str] | None:
     """Return the metadata of the model in a directory; None without the model or its curve."""
     try:
-        fingerprint = str(record_of(directory)["fingerprint"])
+        fingerprint = str(read_training_record(directory)["fingerprint"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     # The warehouse keeps the curve of an earlier training when the model is replaced.
-    curve = work.warehouse.partition_metadata("training_metrics", ALL, run_of(fingerprint))
+    curve = work.warehouse.partition_metadata(
+        "training_metrics", ALL, training_run_name(fingerprint)
+    )
     return curve if curve and curve.get(FINGERPRINT) == fingerprint else None
 
 

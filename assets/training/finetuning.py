@@ -9,20 +9,20 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.earlier_scores import empty_earlier_scores
 from assets.inputs import Expected
 from assets.outputs import DONE, publish
 from assets.run import Run
 from assets.shard_texts import typed_frame
 from assets.stage_asset import asset_of
+from assets.stale_scores import clear_stale_scores
 from assets.training.finetuned_model import (
     FINETUNED_MODEL,
     ModelOutput,
     model_fingerprint,
-    record_of,
+    read_training_record,
     remarks_on,
-    run_of,
     stored_model,
+    training_run_name,
 )
 from assets.training.planned_training import PlannedTraining, planned_training, stored_training_set
 from toolformer.errors import ModelNotFoundError
@@ -54,7 +54,7 @@ class FinetunedModel(ModelOutput):
         return stored_model(self.run, self.directory)
 
     @property
-    def leftovers(self) -> Path:
+    def scratch_folder(self) -> Path:
         """Checkpoints of the training; those of runs with other settings are removed too."""
         return self.run.home.checkpoints / f"finetuned_model.{self.directory.name}"
 
@@ -75,7 +75,7 @@ class FinetunedModel(ModelOutput):
             work.check_size(self.run.settings.training.min_texts)
         digest = expected.fingerprint.digest
         progress = self._train(work, digest)
-        name = run_of(digest)
+        name = training_run_name(digest)
         of_all = {"run": name, "variant": variant}
         rows = [
             {**of_all, **asdict(step), "is_kept": step.step == progress.best.step}
@@ -120,7 +120,7 @@ class FinetunedModel(ModelOutput):
             learning_rate=0.0 if training.learning_rate == "auto" else training.learning_rate,
             precision=precision,
             bos_token=settings.language_model.bos_token,
-            state_folder=self.leftovers,
+            state_folder=self.scratch_folder,
             fingerprint=fingerprint,
             device=device,
         )
@@ -171,7 +171,7 @@ def finetuned_model(run: Run) -> dg.MaterializeResult:
     model.complete()
     name = name_of_variant(run.settings.training.variant)
     # The scores of the replaced model do not apply to this one.
-    empty_earlier_scores(run, evaluated_model(name, run))
+    clear_stale_scores(run, evaluated_model(name, run))
     register(run.context.instance, MODELS, [name])
     return dg.MaterializeResult(
         metadata={"state": state, **_report(model)}, data_version=model.data_version()
@@ -179,9 +179,9 @@ def finetuned_model(run: Run) -> dg.MaterializeResult:
 
 
 def _report(model: FinetunedModel) -> dict[str, Any]:
-    record, training = record_of(model.directory), model.run.settings.training
+    record, training = read_training_record(model.directory), model.run.settings.training
     curve = model.run.warehouse.read_partition(
-        "training_metrics", ALL, run_of(record["fingerprint"])
+        "training_metrics", ALL, training_run_name(record["fingerprint"])
     )
     result = record["result"]
     seconds = (model.stored() or {}).get(SECONDS)

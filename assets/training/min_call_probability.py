@@ -16,20 +16,20 @@ import dagster as dg
 from assets.inputs import Expected, Input, fingerprints_of, partition_inputs
 from assets.outputs import DONE
 from assets.run import Run
-from assets.stage import PER_VARIANT, TOOL_VERSIONS, Part, Stage, always
+from assets.stage import PER_VARIANT, TOOL_VERSIONS, FingerprintPart, Stage, always
 from assets.stage_asset import asset_of
 from assets.training.development_texts import development_texts
 from assets.training.finetuned_model import ModelOutput
 from assets.training.opening_gains import measure_openings
 from assets.training.planned_training import stored_training_set
-from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
-from toolformer.base.whole_files import write_whole
+from toolformer.base.atomic_files import write_atomically
+from toolformer.base.model_files import MIN_CALL_PROBABILITY_FILE
 from toolformer.decoding.calibration import (
     CalibratedProbability,
     choose_min_call_probability,
     min_call_probability_text,
     read_min_call_probability,
-    why_too_few,
+    too_few_texts_reason,
 )
 from toolformer.errors import ToolformerError
 from toolformer.forward.tokenization import load_tokenizer
@@ -68,10 +68,10 @@ MIN_CALL_PROBABILITY = Stage(
         "training.seed",
     ),
     parts=(
-        Part("training_set"),
-        Part("documents"),
-        Part(_MODEL, ("language_model.bos_token",)),
-        Part("chat_template"),
+        FingerprintPart("training_set"),
+        FingerprintPart("documents"),
+        FingerprintPart(_MODEL, ("language_model.bos_token",)),
+        FingerprintPart("chat_template"),
         TOOL_VERSIONS,
     ),
     needs_device=always,
@@ -125,7 +125,9 @@ class Calibration(ModelOutput):
             # Stale at once, so that the next run measures again.
             made_from = made_from.with_parts({_GIVEN_UP: given_up})
         stored = replace(chosen, made_from=made_from.metadata())
-        write_whole(self.directory / MIN_CALL_PROBABILITY_FILE, min_call_probability_text(stored))
+        write_atomically(
+            self.directory / MIN_CALL_PROBABILITY_FILE, min_call_probability_text(stored)
+        )
         self.write_card()
         return DONE_BUT_GIVEN_UP if given_up else DONE
 
@@ -140,7 +142,7 @@ class Calibration(ModelOutput):
         with_calls = sum(bool(text.call_positions) for text in texts)
         without_calls = len(texts) - with_calls
         # Check this before the model is loaded.
-        reason = why_too_few(with_calls=with_calls)
+        reason = too_few_texts_reason(with_calls=with_calls)
         reason = reason or (None if self.tools else NO_TOOLS)
         if reason is not None:
             return CalibratedProbability(None, None, reason, k, with_calls, without_calls), 0

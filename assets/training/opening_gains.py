@@ -15,7 +15,7 @@ from toolformer.decoding.completions import Decoding
 from toolformer.decoding.opening_thresholds import Opening, sampled
 from toolformer.decoding.triggers import CallChance
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.model import Place
+from toolformer.forward.model import TextPosition
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.home.progress import ProgressCallback
 from toolformer.home.wiring.execution import answered_calls
@@ -97,15 +97,17 @@ def measure_openings(
 
 def _to_measure(
     texts: Sequence[DevelopmentText], chances: Sequence[Sequence[CallChance]], call_top_k: int
-) -> dict[Place, int]:
+) -> dict[TextPosition, int]:
     """Return positions where a call can open, each with the number of positions it represents."""
     openings = {
-        Place(number, at): probability
+        TextPosition(number, at): probability
         for number, text_chances in enumerate(chances)
         for at, (rank, probability) in enumerate(text_chances)
         if rank is not None and probability is not None and rank <= call_top_k
     }
-    kept = {Place(number, at) for number, text in enumerate(texts) for at in text.call_positions}
+    kept = {
+        TextPosition(number, at) for number, text in enumerate(texts) for at in text.call_positions
+    }
     others = sorted(openings.keys() - kept, key=lambda place: (-openings[place], place))
     return {
         **dict.fromkeys(sorted(openings.keys() & kept), 1),
@@ -114,16 +116,16 @@ def _to_measure(
 
 
 def _answered(
-    calls: Mapping[Place, ToolCall],
+    calls: Mapping[TextPosition, ToolCall],
     texts: Sequence[DevelopmentText],
     tools: Mapping[str, Tool],
     tokenizer: Tokenizer,
     work: Workspace,
     *,
     progress_of: Callable[[str], ProgressCallback],
-) -> tuple[dict[Place, AnsweredCall], int]:
+) -> tuple[dict[TextPosition, AnsweredCall], int]:
     """Return the calls with a result, and the number of calls given up."""
-    answered: dict[Place, AnsweredCall] = {}
+    answered: dict[TextPosition, AnsweredCall] = {}
     given_up = 0
     for name in sorted({call.tool_name for call in calls.values()}):
         tool_calls = {place: call for place, call in calls.items() if call.tool_name == name}

@@ -15,7 +15,7 @@ from toolformer.forward.tokenization import load_tokenizer
 from toolformer.home.wiring.models import base_model_directory
 from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.training_sections import PLAIN
-from toolformer.training.chats import Chats, chats_of
+from toolformer.training.chats import Chats, chat_formatter
 from toolformer.training.training_rows import DevelopmentRows
 from toolformer.training.variant_rows import TextWithCalls, VariantRows, variant_rows
 from warehouse.schema import ALL
@@ -65,7 +65,7 @@ def planned_training(work: Workspace) -> PlannedTraining:
         raise _empty_error(work)
     training, tokenizer = work.settings.training, load_tokenizer(base_model_directory(work))
     rows_of = partial(variant_rows, tokenizer, max_tokens=training.max_tokens, seed=training.seed)
-    chats = chats_of(tokenizer, work.settings)
+    chats = chat_formatter(tokenizer, work.settings)
     rows = rows_of(_texts_with_calls(train, chats), training.variant, chats=chats)
     chat_remark = ""
     if training.chat_share:

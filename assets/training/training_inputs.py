@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from assets.identities import base_identity
 from assets.inputs import Expected, Input, fingerprints_of, partition_inputs
-from assets.stage import Part, Stage
-from assets.training.benchmark_texts import BenchmarkTexts, benchmark_texts, known_texts
+from assets.stage import FingerprintPart, Stage
+from assets.training.benchmark_texts import BenchmarkTexts, benchmark_identities, benchmark_texts
 from toolformer.errors import ToolformerError
 from toolformer.home.home import Home
 from toolformer.home.wiring.models import base_model_directory
@@ -42,14 +42,20 @@ TRAINING_SET = Stage(
     table="training_texts",
     settings=(*_OF_TEXTS, *_OF_PLAIN_WINDOWS),
     parts=(
-        Part("augmented_texts", ("training.rounds", "sampling.round")),
-        Part("held_out_documents", ("corpus.held_out_every",)),
-        Part("benchmarks", _OF_BENCHMARKS, known=lambda settings, _: known_texts(settings)),
-        Part("documents"),
-        Part(
+        FingerprintPart("augmented_texts", ("training.rounds", "sampling.round")),
+        FingerprintPart("held_out_documents", ("corpus.held_out_every",)),
+        FingerprintPart(
+            "benchmarks",
+            _OF_BENCHMARKS,
+            code_version_value=lambda settings, _: benchmark_identities(settings),
+        ),
+        FingerprintPart("documents"),
+        FingerprintPart(
             "tokenizer",
             ("language_model.path",),
-            known=lambda settings, _: settings.training.plain_share and base_identity(settings),
+            code_version_value=lambda settings, _: (
+                settings.training.plain_share and base_identity(settings)
+            ),
         ),
     ),
 )
@@ -72,7 +78,7 @@ class TrainingInputs:
     missing: list[str]
 
     @classmethod
-    def look(cls, work: Workspace, benchmarks: Mapping[str, BenchmarkTexts]) -> "TrainingInputs":
+    def load(cls, work: Workspace, benchmarks: Mapping[str, BenchmarkTexts]) -> "TrainingInputs":
         store, settings = work.warehouse, work.settings
         trained, held_out = training_and_held_out_shards(work.home)
         built = {
@@ -118,7 +124,7 @@ class TrainingInputs:
         parts: dict[str, object] = {
             "augmented_texts": fingerprints_of(self.augmented_texts),
             "held_out_documents": fingerprints_of(self.held_out),
-            "benchmarks": {name: texts.made_of for name, texts in self.benchmarks.items()},
+            "benchmarks": {name: texts.identity for name, texts in self.benchmarks.items()},
         }
         # Only plain windows depend on documents and tokenizer; texts with calls are stored.
         if work.settings.training.plain_share:
@@ -141,5 +147,5 @@ def training_and_held_out_shards(home: Home) -> tuple[list[str], list[str]]:
 
 def training_set_digest(work: Workspace) -> str:
     """Return the fingerprint that a new training set would have, whichever one is stored."""
-    inputs = TrainingInputs.look(work, benchmark_texts(work.settings))
+    inputs = TrainingInputs.load(work, benchmark_texts(work.settings))
     return inputs.expected(work).fingerprint.digest

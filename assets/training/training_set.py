@@ -63,13 +63,13 @@ class TrainingTexts(PartitionOutput):
 
     benchmarks: Mapping[str, BenchmarkTexts]
     # The model of any round needs this fingerprint, but the texts of only one round are stored.
-    is_foretold = True
+    fingerprint_omits_rows = True
 
     def inputs(self) -> TrainingInputs:
-        return TrainingInputs.look(self.run, self.benchmarks)
+        return TrainingInputs.load(self.run, self.benchmarks)
 
     @property
-    def sides(self) -> Mapping[str, str]:
+    def side_partitions(self) -> Mapping[str, str]:
         return {EXCLUSIONS: self.address[2]}
 
     def expected(self) -> Expected:
@@ -112,7 +112,7 @@ def choose_texts(work: Workspace, inputs: TrainingInputs) -> OutputRows:
     )
     train = sorted([*chosen.train, *plain], key=lambda text: text.key)
     exclusions = [*chosen.exclusions, *plain_exclusions]
-    left_out = Counter(exclusion.counted_as for exclusion in exclusions)
+    left_out = Counter(exclusion.reason_with_set for exclusion in exclusions)
     if chosen.without_call:
         left_out["no_call"] = chosen.without_call
     counts = {f"{LEFT_OUT}{reason}": str(count) for reason, count in sorted(left_out.items())}

@@ -15,13 +15,13 @@ from assets.training.finetuned_model import is_finetuned
 from assets.training.min_call_probability import is_calibrated
 from dagster_project.commands import console
 from dagster_project.commands.options import Changes, Force, RunOptions, ToolNames, names_in
-from dagster_project.commands.planning import show_plan, tell_outdated
-from dagster_project.commands.sources import tell_about_sources
+from dagster_project.commands.planning import report_outdated, show_plan
+from dagster_project.commands.sources import report_source_problems
 from dagster_project.commands.stats import show_statistics
 from dagster_project.commands.train import train_model
 from dagster_project.runs.forecast import indexes_of, planned_indexes
 from dagster_project.runs.plan import BuildPlan, PlannedPartition, chosen_shards
-from dagster_project.runs.planned_run import PlannedRun, raise_all, run_all
+from dagster_project.runs.planned_run import PlannedRun, execute_runs, raise_failures
 from dagster_project.runs.run_job import dagster_instance, rejected_sources, run_job
 from toolformer.errors import ToolformerError
 from toolformer.home.expected_errors import RunFailedError
@@ -101,7 +101,7 @@ def prepare(
     if not _is_cut(home, settings, instance):
         run("corpus_manifest")
         rejected = rejected_sources(instance)
-    unusable = tell_about_sources(home, settings, rejected)
+    unusable = report_source_problems(home, settings, rejected)
     stale = planned_indexes(options.tools, settings, home)
     for planned in stale:
         console.say(f"Building the {planned.name} first; this is done once.")
@@ -147,7 +147,7 @@ def build_dataset(options: RunOptions, shards: Sequence[str] = ()) -> None:
     work = options.workspace(home)
     settings = work.settings
     sampling = settings.sampling
-    tell_outdated(options, home, [sampling.round - 1] if sampling.is_chained else [])
+    report_outdated(options, home, [sampling.round - 1] if sampling.is_chained else [])
     # Those that search may need an index that `prepare` builds.
     named = [name for name in options.tools if name not in SEARCHING_TOOLS]
     toolbox = open_toolbox(work, named=named if options.tools else None)
@@ -170,7 +170,7 @@ def build_dataset(options: RunOptions, shards: Sequence[str] = ()) -> None:
             toolbox,
             annotator=annotator.identity,
             force=options.force,
-            are_texts_coming=False,
+            plans_missing_texts=False,
         )
         plan = planning.of(chosen)
         if any(partition.table == "candidate_calls" for partition in plan):
@@ -180,7 +180,7 @@ def build_dataset(options: RunOptions, shards: Sequence[str] = ()) -> None:
             # For each shard the stages from the first on that has something to make.
             runs = _runs(plan, home)
             with console.progress_bars():
-                raise_all(run_all(instance, options.resources(), runs))
+                raise_failures(execute_runs(instance, options.resources(), runs))
     tally = records_read(warehouse)
     if plan:
         with warehouse.with_counts() as counted:
@@ -193,8 +193,8 @@ def build_dataset(options: RunOptions, shards: Sequence[str] = ()) -> None:
             "least one text. Correct the files, or how they are read (corpus.sources in "
             "toolformer.yaml), and build again."
         )
-    if planning.without_texts:
-        raise MissingTextsError(planning.without_texts)
+    if planning.shards_without_texts:
+        raise MissingTextsError(planning.shards_without_texts)
     if unusable:
         raise ToolformerError(
             "Everything else is built, but these sources cannot be used and have no shards: "

@@ -22,8 +22,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from toolformer.base.foreign_texts import plain
-from toolformer.home.progress import LogReporter, ProgressCallback, shown_by
+from toolformer.base.untrusted_text import plain
+from toolformer.home.progress import LogReporter, ProgressCallback, show_progress_with
 
 if TYPE_CHECKING:
     import polars as pl
@@ -142,7 +142,7 @@ def progress_bars() -> Iterator[None]:
         lines = LogReporter(
             lambda line: _ERR.print(_escaped(line), soft_wrap=True), names_stages=True, seconds=30
         )
-        with shown_by(lines):
+        with show_progress_with(lines):
             yield
         return
     columns = (
@@ -162,5 +162,5 @@ def progress_bars() -> Iterator[None]:
         progress.update(tasks[stage], completed=0, total=None, detail=_escaped(detail))
         return lambda done, total: progress.update(tasks[stage], completed=done, total=total)
 
-    with Progress(*columns, console=_ERR) as progress, shown_by(start):
+    with Progress(*columns, console=_ERR) as progress, show_progress_with(start):
         yield

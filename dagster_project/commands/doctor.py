@@ -128,7 +128,7 @@ def _tools(home: Home, settings: Settings) -> Iterator[Finding]:
     from tools.registry import check_usable, create_tool
 
     work = Workspace(settings, home)
-    for tool_name in settings.tools.switched_on:
+    for tool_name in settings.tools.enabled_names:
         name = f"tool {tool_name}"
         try:
             tool = create_tool(

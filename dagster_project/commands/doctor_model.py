@@ -78,7 +78,7 @@ def _what_it_is(model: "LanguageModel") -> Iterator[Finding]:
 
 
 def _costs(model: "LanguageModel", directory: Path, settings: Settings) -> Iterator[Finding]:
-    from toolformer.forward.memory import GIB, memory_needed, whole_memory
+    from toolformer.forward.memory import GIB, memory_needed, total_memory
 
     training = settings.training
     needed = memory_needed(
@@ -88,7 +88,7 @@ def _costs(model: "LanguageModel", directory: Path, settings: Settings) -> Itera
         micro_batch_tokens=training.micro_batch_tokens,
         gradient_checkpointing=training.gradient_checkpointing,
     )
-    there = whole_memory(str(model.device))
+    there = total_memory(str(model.device))
     remedies = {
         "annotate": (
             needed.annotating,

@@ -10,8 +10,8 @@ from toolformer.home.expected_errors import (
     EXPECTED_ERRORS,
     RunFailedError,
     RunInterruptedError,
+    explain_out_of_memory,
     explained,
-    memory_explained,
 )
 
 _COMMAND_ERRORS = (*EXPECTED_ERRORS, RunFailedError)
@@ -23,7 +23,7 @@ INTERRUPTED = 130
 def explained_errors() -> Iterator[None]:
     """An expected error is one paragraph and exit code 1; an interrupt says what becomes of it."""
     try:
-        with memory_explained():
+        with explain_out_of_memory():
             yield
     except _COMMAND_ERRORS as error:
         console.error(explained(error))

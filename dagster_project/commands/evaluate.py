@@ -9,10 +9,10 @@ import polars as pl
 import typer
 
 from assets.evaluation.comparisons import EVALUATION_REPORT
-from assets.evaluation.kept_out import doubt_about
+from assets.evaluation.contamination import contamination_warning
 from assets.evaluation.stage import EVALUATION_RESULTS
 from assets.evaluation.tables import gains, paper_tables
-from assets.training.finetuned_model import why_outdated
+from assets.training.finetuned_model import why_stale
 from assets.training.min_call_probability import is_calibrated
 from dagster_project.commands import console
 from dagster_project.commands.options import (
@@ -24,8 +24,8 @@ from dagster_project.commands.options import (
     VariantName,
     names_in,
 )
-from dagster_project.commands.planning import tell_outdated
-from dagster_project.runs.planned_run import PlannedRun, raise_all, run_all
+from dagster_project.commands.planning import report_outdated
+from dagster_project.runs.planned_run import PlannedRun, execute_runs, raise_failures
 from dagster_project.runs.run_job import dagster_instance
 from toolformer.errors import ToolformerError
 from toolformer.home.expected_errors import RunFailedError
@@ -134,11 +134,11 @@ def evaluate_models(options: RunOptions, *, models: Sequence[str] = ()) -> None:
             for model in named
         ]
         for planned in (measured, [PlannedRun(_JOB, (EVALUATION_REPORT.name,))]):
-            failures += run_all(instance, options.resources(), planned)
+            failures += execute_runs(instance, options.resources(), planned)
     # What failed does not hide the others.
     _show(work.warehouse, settings)
     models_of_home = {*named} - {BASE, *evaluation.models}
-    tell_outdated(options, home, settings.training_rounds if models_of_home else ())
+    report_outdated(options, home, settings.training_rounds if models_of_home else ())
     # What cannot be read has said why.
     for name in set(benchmarks).intersection(evaluation.sources) - set(evaluation.texts):
         with suppress(ToolformerError):
@@ -146,12 +146,12 @@ def evaluate_models(options: RunOptions, *, models: Sequence[str] = ()) -> None:
     for name in named:
         # What could not be measured has said why.
         with suppress(ToolformerError):
-            doubt = doubt_about(work, evaluated_model(name, work), benchmarks)
+            doubt = contamination_warning(work, evaluated_model(name, work), benchmarks)
             if not doubt and name in models_of_home:
                 doubt = _why_outdated(name, options, home)
             if doubt:
                 console.say(doubt)
-    raise_all(failures)
+    raise_failures(failures)
 
 
 def _remark_on_questions(name: str, settings: Settings) -> None:
@@ -170,7 +170,7 @@ def _why_outdated(name: str, options: RunOptions, home: Home) -> str | None:
     variant = CALLS if name == FINETUNED else name
     of_variant = merged(overrides, {"training": {"variant": variant}})
     work = RunOptions(of_variant).workspace(home)
-    why, what = why_outdated(work), name
+    why, what = why_stale(work), name
     if why is None and work.settings.decoding.min_call_probability is None:
         what = f"The probability from which calls of {name} open"
         if not is_calibrated(finetuned_model_directory(work), work.settings):

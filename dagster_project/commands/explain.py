@@ -61,7 +61,7 @@ def explain(
     elif not no_model:
         try:
             with console.progress_bars():
-                recomputation, why_not = recompute(call, RunOptions.of(changes), home.places), None
+                recomputation, why_not = recompute(call, RunOptions.of(changes), home.paths), None
         except CannotRecomputeError as error:
             why_not = str(error)
     if as_json:

@@ -13,8 +13,8 @@ import typer
 from dagster_project.commands import console
 from dagster_project.commands.dataset_folder import write_dataset_folder
 from dagster_project.commands.options import RunOptions
-from dagster_project.commands.planning import tell_outdated
-from toolformer.base.whole_files import remove_abandoned, replacing, replacing_folder
+from dagster_project.commands.planning import report_outdated
+from toolformer.base.atomic_files import atomic_folder, remove_abandoned, replacing
 from toolformer.errors import ExportError
 from toolformer.exports import ArgumentsForm, ExportFormat
 from toolformer.exports.dataset_card import KEPT_CALLS, TEXTS
@@ -22,13 +22,13 @@ from toolformer.exports.records import (
     ChatTool,
     Record,
     Row,
-    break_marks,
+    break_chat_markers,
     chat_record,
     text_record,
     text_tool,
     tool_schema,
-    with_json_texts,
-    without_marks,
+    with_chat_markers_broken,
+    with_json_strings,
 )
 from toolformer.home.home import Home
 from toolformer.home.lost_shards import log_lost_shards
@@ -79,7 +79,7 @@ def export(
     # All files of an export are of one moment, whatever a build publishes meanwhile.
     warehouse = open_warehouse(home).snapshot()
     chosen = _round_with_calls(warehouse, round_number)
-    tell_outdated(RunOptions(), home, [chosen])
+    report_outdated(RunOptions(), home, [chosen])
     written = _write_round(form, home, warehouse, target, chosen, arguments)
     console.say(f"Round {chosen}: {written}, in {output}.")
 
@@ -120,7 +120,7 @@ def _write_round(
         return f"{write_lines(text_record)} texts"
     work = _workspace_of_round(home, round_number)
     if form == "dataset":
-        with replacing_folder(target) as folder:
+        with atomic_folder(target) as folder:
             rows = write_dataset_folder(folder, warehouse, work, round_number)
         return f"{rows[TEXTS]:,} texts and {rows[KEPT_CALLS]:,} kept calls"
     tools = _chat_tools(warehouse, work, round_number)
@@ -176,10 +176,10 @@ def _write_lines(
         for batch in batches:
             for row in batch.to_pylist():
                 whole = record(row)
-                written = without_marks(whole)
+                written = with_chat_markers_broken(whole)
                 marked += written != whole
                 if arguments == "json":
-                    written = with_json_texts(written)
+                    written = with_json_strings(written)
                 file.write(json.dumps(written, ensure_ascii=False) + "\n")
             count += batch.num_rows
     if marked:
@@ -194,7 +194,9 @@ def _chat_tools(warehouse: Warehouse, work: Workspace, round_number: int) -> dic
     """
     rows = warehouse.ask("exported_tools", round=round_number).to_dicts()
     tools = {row["tool"]: _chat_tool(row, work) for row in rows}
-    return {name: replace(tool, schema=break_marks(tool.schema)) for name, tool in tools.items()}
+    return {
+        name: replace(tool, schema=break_chat_markers(tool.schema)) for name, tool in tools.items()
+    }
 
 
 def _chat_tool(row: Mapping[str, Any], work: Workspace) -> ChatTool:

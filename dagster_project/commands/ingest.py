@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from assets.corpus import left_out_files
+from assets.corpus import skipped_files_by_source
 from assets.source_list import new_sources
 from dagster_project.commands import console
 from dagster_project.commands.options import RunOptions
-from dagster_project.commands.sources import tell_about_sources
+from dagster_project.commands.sources import report_source_problems
 from dagster_project.commands.stats import show_losses
 from dagster_project.runs.run_job import dagster_instance, rejected_sources, run_job
 from toolformer.errors import ToolformerError
@@ -109,14 +109,14 @@ def _ingest(home: Home, paths: Sequence[str], reading: Mapping[str, Any]) -> Non
         _report_marks(home, of_these)
     settings = load_settings(home.settings_file)
     refused = asked.keys() - {source.path for source in settings.corpus.sources}
-    for path, files in left_out_files(home, settings, asked.keys() - rejected.keys()):
+    for path, files in skipped_files_by_source(home, settings, asked.keys() - rejected.keys()):
         more = ", …" if len(files) > _SHOWN_FILES else ""
         console.say(
             f"{len(files)} file(s) of {path} were not read, since their names show no format or "
             f"they describe the data set: {', '.join(files[:_SHOWN_FILES])}{more}"
         )
     others = {path: why for path, why in rejected.items() if path not in refused}
-    tell_about_sources(home, settings, others)
+    report_source_problems(home, settings, others)
     if refused:
         # Another run at the same time can have had the last word on what is rejected.
         unknown = "The source {!r} cannot be used. Ingest it again to see why."

@@ -65,13 +65,13 @@ class RunOptions:
 
     Attributes:
         tools: only these tools, also one that is switched off.
-        is_for_rounds: whether the overrides hold for all rounds, one of which they name.
+        applies_to_all_rounds: whether the overrides hold for all rounds, one of which they name.
     """
 
     overrides: Mapping[str, Any] = field(default_factory=dict)
     force: bool = False
     tools: tuple[str, ...] = ()
-    is_for_rounds: bool = False
+    applies_to_all_rounds: bool = False
 
     @classmethod
     def of(
@@ -104,7 +104,7 @@ class RunOptions:
     def in_round(self, number: int) -> "RunOptions":
         """Return the options for a round and its `calls` model, which annotates the next round."""
         changes = {"sampling": {"round": number}, "training": {"variant": CALLS}}
-        return replace(self, overrides=merged(self.overrides, changes), is_for_rounds=True)
+        return replace(self, overrides=merged(self.overrides, changes), applies_to_all_rounds=True)
 
     def load_settings(self, home: Home) -> Settings:
         """Load the settings of this run; write the settings file if there is none."""

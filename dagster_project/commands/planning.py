@@ -43,7 +43,7 @@ def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
     return forecast.does_anything
 
 
-def tell_outdated(options: RunOptions, home: Home, rounds: Iterable[int]) -> None:
+def report_outdated(options: RunOptions, home: Home, rounds: Iterable[int]) -> None:
     """Say which calls of these rounds, and texts behind them, a build would make anew.
 
     What is missing is not told: who builds some shards or tools knows that. That shards were
@@ -68,7 +68,7 @@ def _outdated(options: RunOptions, home: Home, number: int) -> Iterator[str]:
         # Who built it knows with which settings.
         return
     # What is changed for another round is not changed for this one.
-    changes = options if options.is_for_rounds or own in (None, number) else RunOptions()
+    changes = options if options.applies_to_all_rounds or own in (None, number) else RunOptions()
     settings = changes.in_round(number).load_settings(home)
     if settings.sampling.is_chained:
         yield from _outdated(options, home, number - 1)
@@ -93,7 +93,7 @@ def _outdated(options: RunOptions, home: Home, number: int) -> Iterator[str]:
     if settings.is_annotated_by_server:
         # Which model that is, the server alone knows; while others train or export it may be off.
         return
-    named = sorted(tools.intersection(settings.tools.switched_on))
+    named = sorted(tools.intersection(settings.tools.enabled_names))
     forecast = forecast_build(settings, home, tools=named, shards=shards)
     older = [each for each in forecast.partitions if each.reason != MISSING]
     counts = Counter(each.table for each in older)

@@ -11,7 +11,7 @@ from dagster_project.commands.stats import say_verdicts
 from toolformer.home.home import Home
 from toolformer.home.report.page import check_page, write_report
 from toolformer.home.report.verdicts import verdicts_of
-from toolformer.home.wiring.workspace import open_to_read
+from toolformer.home.wiring.workspace import open_for_reading
 from toolformer.settings.settings_file import load_settings
 
 app = typer.Typer()
@@ -34,10 +34,10 @@ def report(
 
         with dagster_instance(home) as instance:
             run_job(instance, "evaluate", assets=["report"], resources=RunOptions().resources())
-        verdicts = verdicts_of(open_to_read(home))
+        verdicts = verdicts_of(open_for_reading(home))
     else:
         check_page(output)
         settings = load_settings(home.settings_file)
-        verdicts = write_report(output, open_to_read(home), settings).verdicts
+        verdicts = write_report(output, open_for_reading(home), settings).verdicts
     say_verdicts(verdicts)
     console.say(f"Report: {output or home.report}")

@@ -61,7 +61,7 @@ def serve(
     from toolformer.decoding.live_batch import LiveBatch
     from toolformer.server import running
     from toolformer.server.app import KEY_VARIABLE, check_access, make_app
-    from toolformer.server.served import Served
+    from toolformer.server.model_service import ModelService
 
     options = RunOptions.of(changes, tools=names_in(tools))
     key = os.environ.get(KEY_VARIABLE) or None
@@ -77,13 +77,13 @@ def serve(
             loaded = loading.submit(live.load).result()
         for tool in live.toolbox.tools.values():
             tool.prepare()
-        served = Served(
+        served = ModelService(
             model=loaded,
             batch=LiveBatch(loaded, max_active=max_active, max_waiting=_MAX_WAITING),
             settings=live.work.settings,
             toolbox=live.toolbox,
             min_call_probability=live.min_call_probability,
-            examples=right_examples(model, live.location.directory, live.work),
+            examples=correctly_answered_examples(model, live.location.directory, live.work),
             calls_in_text=not no_calls_in_text,
         )
         app = make_app(
@@ -100,7 +100,7 @@ def serve(
             served.batch.close()
 
 
-def right_examples(
+def correctly_answered_examples(
     model_name: str | None, directory: Path, work: Workspace
 ) -> list[tuple[str, str]]:
     """What the evaluation of the home asked a model and got a right answer to, by a call.

@@ -128,7 +128,7 @@ def _unlist(home: Home, configured: Sequence[SourceSettings], name: str) -> None
     write_added_sources(home.settings_file, kept)
 
 
-def tell_about_sources(
+def report_source_problems(
     home: Home, settings: Settings, rejected: Mapping[str, str]
 ) -> dict[str, str]:
     """Say which sources could not be used, and which are not listed any more.

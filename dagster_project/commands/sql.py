@@ -8,7 +8,7 @@ import typer
 from dagster_project.commands import console
 from dagster_project.commands.options import AsJson
 from toolformer.home.home import Home
-from toolformer.home.wiring.workspace import open_to_read
+from toolformer.home.wiring.workspace import open_for_reading
 from warehouse.errors import QueryError
 
 _STANDARD_INPUT = "-"
@@ -40,7 +40,7 @@ def sql(
     ] = None,
 ) -> None:
     """Query calls, losses, reasons, texts and scores in SQL."""
-    warehouse = open_to_read(Home.find())
+    warehouse = open_for_reading(Home.find())
     if files is None:
         columns, rows = warehouse.fetch_rows(_statement(query))
         console.table(columns, rows, "json" if as_json else "csv" if as_csv else "table")

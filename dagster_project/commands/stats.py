@@ -9,7 +9,7 @@ from dagster_project.commands import console
 from toolformer.home.home import Home
 from toolformer.home.report.records import reading_losses, records_read
 from toolformer.home.report.verdicts import Verdict, verdicts_of
-from toolformer.home.wiring.workspace import open_to_read
+from toolformer.home.wiring.workspace import open_for_reading
 from toolformer.sources.manifest import ShardEntry
 from toolformer.sources.reasons import Tally
 from warehouse.warehouse import Warehouse
@@ -26,7 +26,7 @@ app = typer.Typer()
 def stats() -> None:
     """Show how many calls were kept and why, at which thresholds, with examples."""
     home = Home.find()
-    with open_to_read(home).with_counts() as warehouse:
+    with open_for_reading(home).with_counts() as warehouse:
         show_statistics(warehouse, records_read(warehouse))
 
 

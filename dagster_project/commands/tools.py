@@ -52,10 +52,10 @@ def list_tools(as_json: AsJson = False) -> None:
 
 
 def _state(name: str, work: Workspace) -> str:
-    if name not in work.settings.tools.switched_on:
+    if name not in work.settings.tools.enabled_names:
         return "disabled"
     try:
-        missing = ", ".join(open_toolbox(work, named=[name]).tools[name].left_out)
+        missing = ", ".join(open_toolbox(work, named=[name]).tools[name].omitted_arguments)
     except ToolError as error:
         return str(error)
     return f"available, but no call can give {missing}" if missing else "available"
@@ -105,7 +105,7 @@ def check_tool(name: ToolName, changes: Changes = None) -> None:
     work = RunOptions.of(changes).workspace()
     check_tool_name(name, targets=work.settings.tools.targets)
     states = Counter()
-    for rule, status, detail in trial_of(name, work).run():
+    for rule, status, detail in contract_trial(name, work).run():
         console.say(f"{status}  {rule}: {detail}")
         states[status] += 1
     console.say(", ".join(f"{states[state]} {state}" for state in ("passed", "failed", "skipped")))
@@ -113,7 +113,7 @@ def check_tool(name: ToolName, changes: Changes = None) -> None:
         raise typer.Exit(1)
 
 
-def trial_of(name: str, work: Workspace) -> Trial:
+def contract_trial(name: str, work: Workspace) -> Trial:
     """Make a tool to be tested in this process."""
     settings, options = work.settings, options_of(work, name)
     # What the home gives, a path or a model, is no setting that travels.

@@ -4,12 +4,12 @@ from typing import Annotated
 
 import typer
 
-from assets.training.finetuned_model import record_of, remarks_on, run_of
+from assets.training.finetuned_model import read_training_record, remarks_on, training_run_name
 from assets.training.planned_training import planned_training
 from dagster_project.commands import console
 from dagster_project.commands.options import Changes, RunOptions, VariantName
-from dagster_project.commands.planning import tell_outdated
-from dagster_project.runs.planned_run import PlannedRun, raise_all, run_all
+from dagster_project.commands.planning import report_outdated
+from dagster_project.runs.planned_run import PlannedRun, execute_runs, raise_failures
 from dagster_project.runs.run_job import dagster_instance
 from toolformer.decoding.calibration import read_min_call_probability
 from toolformer.home.partitions import MODEL_VARIANTS, register
@@ -46,11 +46,11 @@ def train_model(options: RunOptions, *, dry_run: bool = False, is_calibrated: bo
     settings, home = work.settings, work.home
     with dagster_instance(home) as instance:
         register(instance, MODEL_VARIANTS, [settings.training.variant])
-        tell_outdated(options, home, settings.training_rounds)
+        report_outdated(options, home, settings.training_rounds)
 
         def run(*planned: PlannedRun) -> None:
             with console.progress_bars():
-                raise_all(run_all(instance, options.resources(), planned))
+                raise_failures(execute_runs(instance, options.resources(), planned))
 
         run(PlannedRun("train", ("training_set",)))
         planned = planned_training(work)
@@ -64,9 +64,11 @@ def train_model(options: RunOptions, *, dry_run: bool = False, is_calibrated: bo
         )
     directory = finetuned_model_directory(work)
     console.say(f"The finetuned model is in {directory}.")
-    record = record_of(directory)
+    record = read_training_record(directory)
     for sentence in remarks_on(record).values():
         console.say(f"{sentence[0].upper()}{sentence[1:]}")
     if chosen := read_min_call_probability(directory):
         console.say(chosen.summary)
-    console.frame(work.warehouse.ask("development_curve", run=run_of(record["fingerprint"])))
+    console.frame(
+        work.warehouse.ask("development_curve", run=training_run_name(record["fingerprint"]))
+    )

@@ -142,8 +142,8 @@ def forecast_build(
             toolbox,
             annotator=annotator.identity if annotator else "not converted",
             force=force,
-            outdated_tools=waiting[_OUT_OF_DATE],
-            coming_tools=missing,
+            tools_with_stale_index=waiting[_OUT_OF_DATE],
+            tools_without_index=missing,
         ).of(chosen)
         if annotator and any(partition.table == "candidate_calls" for partition in partitions):
             check_can_annotate(annotator.location, toolbox.prompts, settings)

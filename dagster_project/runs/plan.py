@@ -97,11 +97,13 @@ class BuildPlan:
     """Compares what is stored with what the settings ask for.
 
     Attributes:
-        outdated_tools: tools whose index is to be built anew, so that they are other tools then.
-        are_texts_coming: whether texts that are not there will be; else their shards are left out.
-        coming_tools: tools whose index is missing, so that they cannot be asked for a version yet:
-            what they have no rows of is planned.
-        without_texts: shards that were left out.
+        tools_with_stale_index: tools whose index is to be built anew, so that they are other tools
+            then.
+        plans_missing_texts: whether texts that are not there will be; else their shards are left
+            out.
+        tools_without_index: tools whose index is missing, so that they cannot be asked for a
+            version yet: what they have no rows of is planned.
+        shards_without_texts: shards that were left out.
     """
 
     warehouse: Warehouse
@@ -110,13 +112,13 @@ class BuildPlan:
     _: KW_ONLY
     annotator: str
     force: bool
-    outdated_tools: Collection[str] = ()
-    are_texts_coming: bool = True
-    coming_tools: Collection[str] = ()
-    without_texts: list[ShardEntry] = field(default_factory=list, init=False)
+    tools_with_stale_index: Collection[str] = ()
+    plans_missing_texts: bool = True
+    tools_without_index: Collection[str] = ()
+    shards_without_texts: list[ShardEntry] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
-        self.warehouse = self.warehouse.skipping_damage().snapshot(is_bounded=True)
+        self.warehouse = self.warehouse.skipping_damage().snapshot(has_bounded_cache=True)
         self._own_fingerprints: dict[tuple[str, str, str], Fingerprint] = {}
 
     @cached_property
@@ -152,27 +154,27 @@ class BuildPlan:
         # Damaged texts are cut again.
         with suppress(DamagedPartitionError):
             texts = self.warehouse.partition_metadata(DOCUMENTS, entry.key, ALL)
-        if texts is None and not self.are_texts_coming:
-            self.without_texts.append(entry)
+        if texts is None and not self.plans_missing_texts:
+            self.shards_without_texts.append(entry)
             return planned
         # The fingerprint of texts is known before they are cut.
         texts = texts or texts_fingerprint(entry).metadata()
         # Fingerprints that the outputs of the shard have once they are made, by table and tool.
         made = {(DOCUMENTS, ALL): texts[FINGERPRINT]}
         for stage in PIPELINE:
-            for name in self.coming_tools if stage.per == PER_TOOL else ():
+            for name in self.tools_without_index if stage.per == PER_TOOL else ():
                 if not stored(stage, name):
                     add(stage, name, MISSING)
             for partition in stage.partitions(self.settings, entry, self.toolbox, self.annotator):
                 name = partition.tool_name
-                before = PIPELINE.of_round_before(stage, partition, self.warehouse)
+                before = PIPELINE.previous_round_inputs(stage, partition, self.warehouse)
                 inputs = {
                     **self._of_other_tools(stage, partition),
                     **{address: each.fingerprint for address, each in before.items()},
                     **made,
                 }
                 parts = PIPELINE.input_parts(stage, partition, inputs)
-                if stage.reads_indexes and name in self.outdated_tools:
+                if stage.reads_indexes and name in self.tools_with_stale_index:
                     parts["tool_version"] = "with the index to come"
                 fingerprint = self._own_fingerprint(stage, partition).with_parts(parts)
                 metadata = stored(stage, name)

@@ -31,7 +31,7 @@ class PlannedRun:
     partitions: tuple[str, ...] = ()
 
 
-def run_all(
+def execute_runs(
     instance: dg.DagsterInstance,
     resources: Mapping[str, Mapping[str, Any]],
     planned: Iterable[PlannedRun],
@@ -76,7 +76,7 @@ def _ranges(
         return [partitions.get_partition_keys_in_range(each) for each in ranges]
 
 
-def raise_all(failures: Sequence[RunFailedError]) -> None:
+def raise_failures(failures: Sequence[RunFailedError]) -> None:
     """Raise what runs said, as one `RunFailedError`, if any failed."""
     if failures:
         raise RunFailedError("\n".join(str(failure) for failure in failures))

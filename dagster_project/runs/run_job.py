@@ -30,7 +30,7 @@ from dagster_project.run_tags import (
     process_of,
     tags_of_command,
 )
-from toolformer.base.whole_files import write_whole
+from toolformer.base.atomic_files import write_atomically
 from toolformer.errors import ToolformerError
 from toolformer.home.expected_errors import RunFailedError, RunInterruptedError
 from toolformer.home.home import Home
@@ -50,7 +50,7 @@ def prepare_dagster_home(home: Home) -> None:
     home.dagster.mkdir(parents=True, exist_ok=True)
     target = home.dagster / "dagster.yaml"
     if not target.exists():
-        write_whole(target, _INSTANCE_CONFIG.read_text(encoding="utf-8"))
+        write_atomically(target, _INSTANCE_CONFIG.read_text(encoding="utf-8"))
     os.environ["DAGSTER_HOME"] = str(home.dagster)
 
 

@@ -136,7 +136,7 @@ def once(tmp_path_factory) -> Once:
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
     shared.mkdir(exist_ok=True)
 
-    def made_once(name: str, make: Callable[[Path], object]) -> Path:
+    def cache_latest(name: str, make: Callable[[Path], object]) -> Path:
         made, begun = shared / name, shared / f"{name}.begun"
         with (shared / f"{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -145,7 +145,7 @@ def once(tmp_path_factory) -> Once:
                 begun.rename(made)
         return made
 
-    return made_once
+    return cache_latest
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from tests.assets.conftest import PipelineHome
 from tests.homes import small_settings, write_lines
 from toolformer.question_answering import reader
 from toolformer.settings.corpus_sections import WIKIPEDIA_EXCERPT
-from toolformer.sources.excerpt import read_excerpt
+from toolformer.sources.excerpt import read_wikipedia_excerpt
 from toolformer.sources.files import built_in_path
 
 SHARD = "shard-00000"
@@ -56,7 +56,7 @@ def starter_texts() -> Iterator[dict]:
 def first_articles(file: Path) -> Path:
     """Write the first articles of the embedded excerpt, as it gives them."""
     with built_in_path(WIKIPEDIA_EXCERPT).open("rb") as stream:
-        return write_lines(file, [*islice(read_excerpt(stream), _ARTICLES)])
+        return write_lines(file, [*islice(read_wikipedia_excerpt(stream), _ARTICLES)])
 
 
 @pytest.fixture

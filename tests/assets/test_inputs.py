@@ -151,7 +151,7 @@ class WithOwnCosts(FilteredCalls):
     runs: ClassVar[list[str]] = []
 
     @property
-    def sides(self) -> dict[str, str]:
+    def side_partitions(self) -> dict[str, str]:
         return {"rejected_records": TOOL, "stage_costs": f"{TOOL}.sampling"}
 
     def compute(self, expected: Expected) -> OutputRows:

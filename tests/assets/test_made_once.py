@@ -17,7 +17,7 @@ from tests.fakes import save_tiny_model
 from tests.processes import imported_once
 from tests.toolformer.training.tiny import record
 from tests.warehouse.rows import CALL, CALL_TABLES, new_warehouse, put, put_calls, save_manifest
-from toolformer.base.beside_models import RECORD_FILE
+from toolformer.base.model_files import RECORD_FILE
 from toolformer.home.home import Home
 from toolformer.sources.manifest import Manifest
 

@@ -5,7 +5,7 @@ import pytest
 from assets.dataset.sampling import proposed_calls
 from tests.fakes import byte_tokenizer
 from toolformer.decoding.calibration import min_call_probability
-from toolformer.decoding.completions import BY_RANK_ALONE
+from toolformer.decoding.completions import BY_RANK_ONLY
 from toolformer.forward.windows import split_into_windows
 from toolformer.settings.sections import Settings, validated
 from toolformer.settings.settings_file import preset_values
@@ -48,4 +48,4 @@ def test_the_model_chooses_the_positions_with_the_prompt_in_one_round(paper: Set
 def test_rank_alone_opens_calls_whatever_was_calibrated(paper: Settings, tmp_path):
     (tmp_path / "min_call_probability.json").write_text("not read")
     least = min_call_probability(tmp_path, paper.decoding.min_call_probability)
-    assert (paper.decoding.call_top_k, least) == (10, BY_RANK_ALONE)
+    assert (paper.decoding.call_top_k, least) == (10, BY_RANK_ONLY)

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from assets.code_versions import code_version
 from assets.dataset.stages import PIPELINE
-from assets.evaluation.measured import questions_digest
+from assets.evaluation.answers import questions_digest
 from assets.passage_vectors import passage_index_fingerprint
 from assets.search_index import article_files, wikipedia_index_fingerprint
 from assets.stages import STAGES

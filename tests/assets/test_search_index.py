@@ -71,7 +71,7 @@ def test_an_index_that_no_setting_needs_is_not_built_and_not_missing(
     home: Home, corpus_file: Path, monkeypatch
 ):
     asset = dg.AssetKey("passage_index")
-    monkeypatch.setattr("dagster_project.commands.build.tell_about_sources", lambda *_: {})
+    monkeypatch.setattr("dagster_project.commands.build.report_source_problems", lambda *_: {})
     monkeypatch.setattr("assets.search_index.refresh_index", lambda *_: dg.MaterializeResult())
     built: list[str] = []
     monkeypatch.setattr(
@@ -103,7 +103,7 @@ def test_an_index_that_no_setting_needs_is_not_built_and_not_missing(
 
 def test_an_index_is_built_in_the_language_of_the_settings(home: Home, corpus_file, monkeypatch):
     built = {}
-    monkeypatch.setattr("dagster_project.commands.build.tell_about_sources", lambda *_: {})
+    monkeypatch.setattr("dagster_project.commands.build.report_source_problems", lambda *_: {})
     monkeypatch.setattr("assets.search_index.build_index", lambda *_, **given: built.update(given))
     overrides = {
         "corpus": {"sources": [{"path": str(corpus_file)}]},

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from assets.dataset.sampling import texts_and_windows
-from assets.shard_texts import cut_off, texts_in, windows_of
+from assets.shard_texts import count_truncated, texts_in, windows_of
 from tests.fakes import tiny_model
 from tests.warehouse.rows import SHARD, new_warehouse, put
 from toolformer.settings.sections import validated
@@ -22,13 +22,13 @@ def test_a_long_text_has_no_more_windows_than_asked_for_and_is_counted():
     tokenizer = tiny_model().tokenizer
     every = list(windows_of(DOCUMENTS, tokenizer, window_tokens=16))
     assert "".join(each.text for each in every if each.document_id == "long") == "1234567890" * 100
-    assert cut_off(DOCUMENTS, every) == 0
+    assert count_truncated(DOCUMENTS, every) == 0
 
     first = list(windows_of(DOCUMENTS, tokenizer, window_tokens=16, max_windows=3))
     of_long = [each for each in first if each.document_id == "long"]
     assert of_long == [each for each in every if each.document_id == "long"][:3]
     assert [each.text for each in first if each.document_id == "short"] == ["one two"]
-    assert cut_off(DOCUMENTS, first) == 1
+    assert count_truncated(DOCUMENTS, first) == 1
 
 
 def test_documents_and_their_contexts_take_one_read(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from assets.inputs import Expected, stored_input
 from assets.outputs import OutputRows, PartitionOutput
 from assets.run import Run
 from assets.shard_texts import typed_frame
-from assets.stage import Part, Stage
+from assets.stage import FingerprintPart, Stage
 from assets.stage_asset import asset_of
 from dagster_project.definitions import definitions
 from dagster_project.runs.run_job import failure_of
@@ -29,7 +29,7 @@ TEXT_LENGTHS = Stage(
     reads=("training_set",),
     table="training_metrics",
     settings=("training.max_tokens",),
-    parts=(Part("training_set", ("training.seed",)),),
+    parts=(FingerprintPart("training_set", ("training.seed",)),),
 )
 
 

@@ -16,7 +16,7 @@ _STARTERS = ("starter_texts", "starter_sums", "starter_people", "starter_article
 
 
 @pytest.fixture(scope="module")
-def known_texts() -> list[str]:
+def benchmark_identities() -> list[str]:
     """Texts that the demo trains on, and prompts that it evaluates."""
     package = files("toolformer")
     lines = [
@@ -42,11 +42,11 @@ def test_every_form_is_asked_ten_times_and_every_question_twice():
     assert by_kind == {"sums": [10] * 20, "facts": [10] * 10, "questions": [2] * 10}
 
 
-def test_no_form_and_no_person_is_known_to_the_model(known_texts):
-    assert not [name for name in PEOPLE for text in known_texts if name in text]
+def test_no_form_and_no_person_is_known_to_the_model(benchmark_identities):
+    assert not [name for name in PEOPLE for text in benchmark_identities if name in text]
     known = {
         tuple(words[start : start + _SHARED_WORDS + 1])
-        for text in known_texts
+        for text in benchmark_identities
         for words in [normalised_words(text)]
         for start in range(len(words) - _SHARED_WORDS)
     }

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.dagster_project.conftest import Run
-from toolformer.base.named_files import read_named
+from toolformer.base.regular_files import read_regular
 from toolformer.errors import DeviceError
 from toolformer.forward.devices import check_device
 from toolformer.home.home import Home
@@ -117,7 +117,7 @@ def test_a_file_that_settings_name_is_regular_and_bounded(tmp_path, named: str):
     (tmp_path / "long").write_text("x" * (2**20 + 1))
     file = tmp_path / named
     with pytest.raises(OSError, match=named):
-        read_named(file, maximum_bytes=2**20)
+        read_regular(file, maximum_bytes=2**20)
     with pytest.raises(PromptError, match=named):
         load_prompt("Calculator", file)
 

@@ -14,7 +14,7 @@ from tests.warehouse.rows import SAMPLED, SHARD, fill, frame, put_calls, save_ma
 from toolformer.home.home import Home
 from toolformer.home.partitions import SHARDS, register
 from toolformer.home.report.verdicts import Verdict
-from toolformer.scoring.chance_level import KeptAgainstChance
+from toolformer.scoring.chance_level import ChanceComparison
 from toolformer.settings.sections import validated
 from warehouse.warehouse import Warehouse
 
@@ -38,7 +38,7 @@ def put(
 
 def outcomes(**tools: dict) -> dict[str, dg.AssetCheckResult]:
     """What the checks of the tools that are switched on say, by name."""
-    *_, check = checks_of(validated({"tools": tools}, origin="test").tools.switched_on)
+    *_, check = checks_of(validated({"tools": tools}, origin="test").tools.enabled_names)
     return {str(result.check_name): result for result in check()}
 
 
@@ -133,17 +133,14 @@ def test_the_check_of_results_is_stored_for_each_shard_of_a_run(home: Home, shar
 @pytest.mark.parametrize(
     ("found", "line"),
     [
-        (KeptAgainstChance(30, 60, 0, 30, 0, 15), "⟦[Calculator(400 / 1400) -> 0.29]⟧"),
-        (KeptAgainstChance(25, 144, 5, 30, 1, 5), "none is shown; not distinguishable from chance"),
-        (KeptAgainstChance(25, 144, 0, 0, 0, 0), "the chance level was not measured"),
-        (
-            KeptAgainstChance(0, 144, 0, 30, 0, 0),
-            "Calculator: none is shown; 0 % of 144 calls kept",
-        ),
+        (ChanceComparison(30, 60, 0, 30, 0, 15), "⟦[Calculator(400 / 1400) -> 0.29]⟧"),
+        (ChanceComparison(25, 144, 5, 30, 1, 5), "none is shown; not distinguishable from chance"),
+        (ChanceComparison(25, 144, 0, 0, 0, 0), "the chance level was not measured"),
+        (ChanceComparison(0, 144, 0, 30, 0, 0), "Calculator: none is shown; 0 % of 144 calls kept"),
     ],
 )
 def test_a_tool_has_examples_only_where_it_is_above_chance(
-    warehouse: Warehouse, capsys, found: KeptAgainstChance, line: str
+    warehouse: Warehouse, capsys, found: ChanceComparison, line: str
 ):
     # One kept call of the Calculator, in round 1.
     fill(warehouse)

@@ -8,7 +8,7 @@ import pytest
 from dagster_project.commands import build
 from dagster_project.runs import planned_run
 from dagster_project.runs.plan import PlannedPartition
-from dagster_project.runs.planned_run import PlannedRun, run_all
+from dagster_project.runs.planned_run import PlannedRun, execute_runs
 from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.home import Home
 from toolformer.home.partitions import BENCHMARKS, MODEL_VARIANTS, MODELS, SHARDS, register
@@ -53,7 +53,7 @@ def test_a_run_is_over_a_range_of_partitions(
         register(instance, MODEL_VARIANTS, ["calls"])
         register(instance, BENCHMARKS, ["svamp", "asdiv", "lama"])
         register(instance, MODELS, ["base", "finetuned"])
-        failures = run_all(instance, {}, [PlannedRun(job, ("any",), tuple(keys))])
+        failures = execute_runs(instance, {}, [PlannedRun(job, ("any",), tuple(keys))])
     assert asked == ranges
     assert len(failures) == len(ranges)
 
@@ -67,7 +67,9 @@ def test_what_another_command_took_out_is_named_and_the_others_are_made(monkeypa
     monkeypatch.setattr(planned_run, "run_job", run_job)
     with dg.DagsterInstance.ephemeral() as instance:
         register(instance, SHARDS, KEYS[:2])
-        [failure] = run_all(instance, {}, [PlannedRun("build_dataset", ("any",), tuple(KEYS[:3]))])
+        [failure] = execute_runs(
+            instance, {}, [PlannedRun("build_dataset", ("any",), tuple(KEYS[:3]))]
+        )
     assert asked == [KEYS[:2]]
     assert str(failure).startswith(
         f"Not made, since Dagster has no partition for them any more: {KEYS[2]}."

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from assets.training.benchmark_texts import benchmark_texts
-from assets.training.finetuned_model import model_fingerprint, run_of
+from assets.training.finetuned_model import model_fingerprint, training_run_name
 from assets.training.min_call_probability import MIN_CALL_PROBABILITY
 from assets.training.training_inputs import TrainingInputs
 from dagster_project.commands import evaluate
 from dagster_project.runs.planned_run import PlannedRun
 from tests.toolformer.evaluation.benchmarks.question_files import write_lines
 from tests.warehouse.rows import SHARD, put
-from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
+from toolformer.base.model_files import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
 from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.home import Home
@@ -38,11 +38,11 @@ def test_each_model_is_asked_by_all_benchmarks(
 ):
     started: list[PlannedRun] = []
 
-    def run_all(*given: Any) -> list[RunFailedError]:
+    def execute_runs(*given: Any) -> list[RunFailedError]:
         started.extend(given[-1])
         return []
 
-    monkeypatch.setattr(evaluate, "run_all", run_all)
+    monkeypatch.setattr(evaluate, "execute_runs", execute_runs)
     command = ("evaluate", "--benchmarks", "perplexity,dateset", "--set")
     assert run(*command, "evaluation.models={large: large}", *flags).code == 0
     keys = {model: (f"perplexity|{model}", f"dateset|{model}") for model in models}
@@ -53,7 +53,7 @@ def test_each_model_is_asked_by_all_benchmarks(
 
 
 def test_what_answers_are_and_rows_left_out_are_told(run, home: Path, monkeypatch, tmp_path):
-    monkeypatch.setattr(evaluate, "run_all", lambda *_given: [])
+    monkeypatch.setattr(evaluate, "execute_runs", lambda *_given: [])
     file = tmp_path / "gsm.jsonl"
     write_lines(file, {"question": "How many?", "answer": "2*3=6\n#### 6"}, {"question": "Why?"})
     described = f"evaluation.questions.gsm={{path: {file}, answers: answer}}"
@@ -70,7 +70,7 @@ def test_an_unknown_model_is_refused(run, home: Path):
 def test_a_model_that_training_would_make_anew_is_told(
     run, home: Home, warehouse: Warehouse, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(evaluate, "run_all", lambda *_, **__: [])
+    monkeypatch.setattr(evaluate, "execute_runs", lambda *_, **__: [])
     base, directory = tmp_path / "base", home.finetuned_model(1)
     for folder in (base, directory):
         folder.mkdir(parents=True)
@@ -78,10 +78,10 @@ def test_a_model_that_training_would_make_anew_is_told(
             (folder / name).write_text("{}")
     home.settings_file.write_text(f"language_model: {{path: {base}}}\n")
     work = Workspace(load_settings(home.settings_file), home)
-    made = TrainingInputs.look(work, benchmark_texts(work.settings)).expected(work).fingerprint
+    made = TrainingInputs.load(work, benchmark_texts(work.settings)).expected(work).fingerprint
     put(warehouse, "training_texts", {}, **made.metadata())
     model = model_fingerprint(work, made.digest)
-    curve = run_of(model.digest)
+    curve = training_run_name(model.digest)
     put(warehouse, "training_metrics", {"run": curve}, name=curve, **model.metadata())
     (directory / RECORD_FILE).write_text(json.dumps({"fingerprint": model.digest}))
 

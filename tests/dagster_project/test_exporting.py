@@ -19,7 +19,7 @@ from tests.processes import writing_beside
 from tests.warehouse.rows import CALL, SHARD
 from toolformer.augmentation import KeptCall, augmented_text
 from toolformer.home.home import Home
-from toolformer.marks import stripped_of_marks
+from toolformer.markup import strip_markup
 from toolformer.settings.sections import merged
 from toolformer.sources.manifest import Manifest, ShardEntry
 from warehouse.warehouse import Warehouse
@@ -49,7 +49,7 @@ def test_texts_have_their_calls_in_line_and_chats_beside(built: Warehouse, run, 
     assert [record["split"] for record in records] == ["none", "train"]
     assert "🗼" in odd
     assert "so [Calculator(2 * 6) -> 12] 12" in plain
-    cleaned = [stripped_of_marks(record["text"]).text for record in records]
+    cleaned = [strip_markup(record["text"]).text for record in records]
     assert cleaned == ["How many\nsacks?\n" + PLAIN, ODD]
     trained = built.read_partition("training_texts", "all", "all")
     earlier = trained.with_columns(text=pl.lit("What stood there before."))

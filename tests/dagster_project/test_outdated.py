@@ -64,7 +64,7 @@ def test_of_rounds_whose_settings_are_not_known_nothing_is_said(
     for number in (1, 2):
         texts_of(home, 1, number)
     home.settings_file.write_text(f"preset: laptop\n{file}\n")
-    planning.tell_outdated(RunOptions(overrides), home, [1, 2])
+    planning.report_outdated(RunOptions(overrides), home, [1, 2])
     expected = ["", " --set sampling.round=2"]
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition("`")[2].partition("`")[0] for line in lines] == [
@@ -80,7 +80,7 @@ def test_of_a_chained_round_the_round_whose_calls_it_goes_on_with_is_told_once(
     for number in (1, 2):
         texts_of(home, 1, number)
     home.settings_file.write_text("preset: laptop\nrounds: [{}, {sampling: {is_chained: true}}]\n")
-    planning.tell_outdated(RunOptions(), home, asked)
+    planning.report_outdated(RunOptions(), home, asked)
     first, second = capsys.readouterr().out.splitlines()
     assert "`toolformer build` brings" in first
     assert "`toolformer build --set sampling.round=2` brings" in second
@@ -110,7 +110,7 @@ def test_flags_hold_for_the_round_before_where_they_are_of_all_rounds(
         return planned(settings, *given, **named)
 
     monkeypatch.setattr(planning, "forecast_build", forecast)
-    planning.tell_outdated(options, home, [1])
+    planning.report_outdated(options, home, [1])
     assert f"`toolformer build`{same} brings" in capsys.readouterr().out
 
 
@@ -120,7 +120,7 @@ def test_shards_that_were_built_and_are_left_out_now_are_told_and_named(tmp_path
 
     def told(limit: str) -> list[str]:
         options = RunOptions({"sampling": {"shards": int(limit)}})
-        planning.tell_outdated(options, home, [1])
+        planning.report_outdated(options, home, [1])
         return capsys.readouterr().out.splitlines()
 
     [outdated] = told("4")

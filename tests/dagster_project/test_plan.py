@@ -122,7 +122,7 @@ def test_everything_is_missing_in_an_empty_home(warehouse: Warehouse):
 
 
 def test_a_tool_whose_index_is_to_come_is_planned_as_the_others(warehouse: Warehouse):
-    planned = plan_of(warehouse, coming_tools=["WikiSearch"])
+    planned = plan_of(warehouse, tools_without_index=["WikiSearch"])
     costs = {each.table: each.tokens for each in planned if each.partition_name == "WikiSearch"}
     assert list(costs) == STAGES[:-1]
     assert {name for name, tokens in costs.items() if tokens} == {"candidate_calls", "scored_calls"}

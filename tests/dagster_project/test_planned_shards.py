@@ -69,13 +69,15 @@ def test_shards_without_texts_are_left_out_where_none_will_come(warehouse: Wareh
     file = Path(catalogue_file(warehouse.folder, damaged.key))
     file.write_bytes(file.read_bytes().replace(b'"made_at"', b'"made_by"'))
     given = {"annotator": "model-1", "force": False}
-    plan = BuildPlan(warehouse, settings_with(), toolbox_of(*BOTH), are_texts_coming=False, **given)
+    plan = BuildPlan(
+        warehouse, settings_with(), toolbox_of(*BOTH), plans_missing_texts=False, **given
+    )
     assert plan.of([ENTRY, gone, damaged]) == []
-    assert plan.without_texts == [gone, damaged]
+    assert plan.shards_without_texts == [gone, damaged]
     file.unlink()
     plan = BuildPlan(warehouse, settings_with(), toolbox_of(*BOTH), **given)
     assert {each.shard for each in plan.of([ENTRY, gone])} == {gone.key}
-    assert plan.without_texts == []
+    assert plan.shards_without_texts == []
 
 
 def test_what_is_worked_out_once_for_a_source_is_not_taken_for_another(warehouse: Warehouse):

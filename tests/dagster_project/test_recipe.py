@@ -132,8 +132,8 @@ def test_the_table_says_what_calls_gain_over_each_control(
     monkeypatch.setattr(console, "frame", shown.append)
     assert run("recipe", "small")[0] == 0
     (gains,) = shown
-    shown_columns = ("benchmark", "against", "share_with_call", "score", "score_of_other")
-    assert gains.select(shown_columns).rows() == [
+    select_list = ("benchmark", "against", "share_with_call", "score", "score_of_other")
+    assert gains.select(select_list).rows() == [
         ("dateset", "its calls disabled", 0.7, 70.0, 60.0),
         ("dateset", plain, 0.7, 70.0, 20.0),
         ("dateset", shuffled, 0.7, 70.0, 50.0),

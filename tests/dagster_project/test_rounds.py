@@ -8,7 +8,7 @@ import pytest
 from assets.training.min_call_probability import MIN_CALL_PROBABILITY
 from dagster_project.commands import build
 from dagster_project.commands.options import RunOptions
-from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
+from toolformer.base.model_files import MIN_CALL_PROBABILITY_FILE
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
 from toolformer.home.expected_errors import RunFailedError
 from toolformer.home.home import Home

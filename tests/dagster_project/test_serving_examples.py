@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dagster_project.commands.serve import right_examples
+from dagster_project.commands.serve import correctly_answered_examples
 from tests.warehouse.rows import put
 from toolformer.home.home import Home
 from toolformer.home.wiring.models import finetuned_model_directory
@@ -34,17 +34,17 @@ def test_examples_are_those_that_the_served_model_got_right(measured: Home):
         ("base", base, [("QA", "Of base")]),
         ("/elsewhere", Path("/elsewhere"), []),
     ):
-        assert right_examples(name, directory, Workspace(settings, measured)) == shown
+        assert correctly_answered_examples(name, directory, Workspace(settings, measured)) == shown
 
 
 def test_examples_of_a_later_round_are_those_of_its_model(measured: Home):
     settings = Settings.model_validate({"sampling": {"round": 2}, "training": {"rounds": [1, 2]}})
     finetuned = finetuned_model_directory(Workspace(settings, measured))
-    found = right_examples(None, finetuned, Workspace(settings, measured))
+    found = correctly_answered_examples(None, finetuned, Workspace(settings, measured))
     assert found == [("QA", "Of finetuned-round-2")]
 
 
 def test_a_home_that_measured_nothing_has_no_examples(home: Home, warehouse: Warehouse):
     assert warehouse.folder.is_dir()
     work = Workspace(Settings(), home)
-    assert right_examples(None, finetuned_model_directory(work), work) == []
+    assert correctly_answered_examples(None, finetuned_model_directory(work), work) == []

@@ -286,11 +286,11 @@ def asked(monkeypatch) -> list[list[str]]:
     """The shards of each build, whose stages are not run."""
     asked: list[list[str]] = []
 
-    def run_all(*given: Any, **_: object) -> list[Exception]:
+    def execute_runs(*given: Any, **_: object) -> list[Exception]:
         asked.append(sorted({key for planned in given[2] for key in planned.partitions}))
         return []
 
-    monkeypatch.setattr(build, "run_all", run_all)
+    monkeypatch.setattr(build, "execute_runs", execute_runs)
     monkeypatch.setattr(build, "show_statistics", lambda *_, **__: None)
     annotator = SimpleNamespace(identity="m", location=None)
     monkeypatch.setattr(build.Annotator, "of", lambda *_: annotator)

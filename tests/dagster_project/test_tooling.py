@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from dagster_project.commands.doctor import examine
-from dagster_project.commands.tools import trial_of
+from dagster_project.commands.tools import contract_trial
 from tests.conftest import REPOSITORY
 from tests.tools.plugins.mcp_raw_server import SCHEMA, RawServer
 from toolformer.home.home import Home
@@ -155,7 +155,9 @@ def test_the_commands_of_the_how_to_take_the_tools_of_a_server(run, home, monkey
         write_settings(home, settings.replace("http://localhost:8931/mcp", server.url))
         *commands, check = [shlex.split(line, comments=True)[1:] for line in commands.splitlines()]
         (code, listed, _), (_, tried, _) = [run(*command) for command in commands]
-        rules = [*trial_of(check[-1], Workspace(load_settings(home.settings_file), home)).run()]
+        rules = [
+            *contract_trial(check[-1], Workspace(load_settings(home.settings_file), home)).run()
+        ]
         wrong = {each.name for each in examine(home)}
     assert code == 0
     assert "available" in line_of(listed, "count_words")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import REPOSITORY
-from toolformer.base.whole_files import write_whole
+from toolformer.base.atomic_files import write_atomically
 
 _STRIKE = Path(__file__).with_name("strike.py")
 
@@ -59,7 +59,7 @@ def striking(action: str, home: Path, event: Event, struck: Path) -> dict[str, s
 def _environment(order: dict) -> dict[str, str]:
     # Python imports a module of this name at its start, wherever it is on the path.
     folder = Path(order["file"]).parent / "injected"
-    write_whole(folder / "sitecustomize.py", _STRIKE.read_text(), is_durable=False)
+    write_atomically(folder / "sitecustomize.py", _STRIKE.read_text(), is_durable=False)
     return {
         "TOOLFORMER_FAULT": json.dumps(order),
         "PYTHONPATH": os.pathsep.join((str(folder), str(REPOSITORY))),
@@ -71,7 +71,9 @@ def recorded(file: Path) -> list[Event]:
     return [Event(*json.loads(line)) for line in file.read_text().splitlines()]
 
 
-def drawn(events: Sequence[Event], pattern: str, count: int, chance: random.Random) -> list[Event]:
+def sampled(
+    events: Sequence[Event], pattern: str, count: int, chance: random.Random
+) -> list[Event]:
     """Events whose kind matches a pattern, spread over kinds, then over numbers.
 
     Every kind has its turn before one is drawn again: a command opens hundreds of checkpoints, and

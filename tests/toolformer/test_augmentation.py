@@ -7,7 +7,7 @@ from toolformer.augmentation import (
     KeptCall,
     augmented_segments,
     augmented_text,
-    check_restores,
+    check_round_trip,
     one_call_per_position,
 )
 from toolformer.errors import ToolformerError
@@ -54,7 +54,7 @@ def windows_with_calls(draw, tokenizer):
 @given(data=st.data())
 def test_stripping_merged_calls_restores_the_text(tokenizer, data):
     window, calls = data.draw(windows_with_calls(tokenizer))
-    check_restores(window, calls)
+    check_round_trip(window, calls)
     augmented = augmented_text(window.text, calls)
     inserted = [(call.character_offset, call.text) for call in calls]
     assert remove_calls(augmented, inserted) == window.text
@@ -106,4 +106,4 @@ def test_a_call_that_does_not_fit_its_window_is_refused(tokenizer, position, off
     (window,) = windows_of(tokenizer, TEXT)
     stray = kept(position, offset=offset, call_id="stray")
     with pytest.raises(ToolformerError, match=r"'stray'.*window 0 of document document-0.*rebuild"):
-        check_restores(window, [kept(1, offset=1), stray])
+        check_round_trip(window, [kept(1, offset=1), stray])

@@ -15,7 +15,7 @@ from tests.toolformer.architectures import windows_of
 from toolformer.decoding.decoder import complete
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.model import Place
+from toolformer.forward.model import TextPosition
 from toolformer.forward.windows import SplitPrompt, Window
 
 # Warnings of model classes that this project does not choose.
@@ -162,7 +162,7 @@ def check_branches(model: LanguageModel, long: Window, short: Window) -> None:
     front = prompt.shared_ids(TOKENIZER)
     read = model.read(PROMPT, [long, short])
     starts = [(long, 3), (long, 9), (short, 2)]
-    rows = read.contexts([Place(0, 3), Place(0, 9), Place(1, 2)], shares=True)
+    rows = read.contexts([TextPosition(0, 3), TextPosition(0, 9), TextPosition(1, 2)], shares=True)
     rows.feed([[50, 51], [60, 61], [70, 71]])
     states = rows.fork([0, 1, 1, 2], shares=True).feed([[52], [62], [63], [72]])
     tokens = [[50, 51, 52], [60, 61, 62], [60, 61, 63], [70, 71, 72]]

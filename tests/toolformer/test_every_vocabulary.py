@@ -68,7 +68,7 @@ def test_call_probabilities_are_those_of_the_prompt_as_the_tokenizer_makes_it(ea
     for row in rows[::5]:
         context = start + tokenizer.encode(TEXT)[: row.position]
         expected = 1.0
-        for token in tokenizer.encode_behind(" ["):
+        for token in tokenizer.encode_continuation(" ["):
             scores = reference.next_token_log_probabilities(each_model, context)
             expected *= float(scores[token].exp())
             context.append(token)
@@ -111,7 +111,7 @@ def test_a_chat_by_the_plain_template_is_the_prompt_of_its_text(each_model, monk
 
 
 def test_an_answer_ends_at_a_token_that_shows_a_line_end(each_model):
-    tokens = each_model.tokenizer.encode_behind("Oslo\n")
+    tokens = each_model.tokenizer.encode_continuation("Oslo\n")
     assert "\n" in each_model.tokenizer.token_text(tokens[-1])
 
 

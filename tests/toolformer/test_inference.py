@@ -17,10 +17,10 @@ from tests.fakes import save_taught_model
 from tests.test_command_blocks import blocks
 from tests.warehouse.rows import new_warehouse
 from toolformer import Tool, complete
-from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
+from toolformer.base.model_files import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
 from toolformer.decoding import decoder
 from toolformer.decoding.calibration import CalibratedProbability, min_call_probability_text
-from toolformer.decoding.completions import BY_RANK_ALONE, Decoding, MinCallProbability
+from toolformer.decoding.completions import BY_RANK_ONLY, Decoding, MinCallProbability
 from toolformer.errors import DeviceError, ModelNotFoundError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.home.wiring.execution import live_calls
@@ -90,7 +90,7 @@ def completed(folder, **options):
     return [complete(prompt, folder, **options) for prompt in PROMPTS]
 
 
-def decoded(folder, least=BY_RANK_ALONE, top_k=1, tools=True):
+def decoded(folder, least=BY_RANK_ONLY, top_k=1, tools=True):
     """The completions of the prompts by the way of `toolformer complete`."""
     settings = Settings.model_validate({"decoding": {"call_top_k": top_k, "max_new_tokens": 40}})
     tools = [Calculator(), Calendar(date_source="published_on"), Friend()] if tools else []
@@ -166,7 +166,7 @@ def test_the_start_token_of_its_training_stands_in_front(folder):
     with torch.no_grad():
         logits = model.model(torch.tensor([[model.bos_id, *prompt, *new[:-1]]])).logits[0]
     # Without tools no call opens.
-    logits[:, model.tokenizer.encode_behind(" [")] = -torch.inf
+    logits[:, model.tokenizer.encode_continuation(" [")] = -torch.inf
     assert new == logits.argmax(-1)[len(prompt) :].tolist()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
+from toolformer.base.model_files import MIN_CALL_PROBABILITY_FILE
 from toolformer.decoding.calibration import (
     CalibratedProbability,
     min_call_probability_text,

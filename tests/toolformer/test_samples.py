@@ -14,7 +14,7 @@ from toolformer.samples import (
     call_id,
     drop_misplaced,
     drop_repeated_demonstrations,
-    read_samples,
+    parse_samples,
     sample_text_of,
 )
 from toolformer.settings.annotation_sections import SamplingSettings
@@ -84,7 +84,7 @@ def refuse_letters(arguments: str) -> str:
 
 def read(window, sampled, *, position=3, **changes):
     return list(
-        read_samples(
+        parse_samples(
             window,
             position,
             0.25,
@@ -173,7 +173,7 @@ def sample(number: int, document_id: str, index: int, offset: int, **changes) ->
     )
 
 
-def only_behind(arguments: str, *, before: str, after: str) -> None:
+def only_after(arguments: str, *, before: str, after: str) -> None:
     if arguments not in before:
         raise CallSyntaxError("look_ahead" if arguments in after else "not_in_text", "No.")
 
@@ -199,7 +199,7 @@ def test_a_call_is_checked_against_the_window_that_it_stands_in():
         sample(5, "d", 0, 0, status="dropped", reason="duplicate"),
         sample(6, "d", 0, 0, status="dropped", reason="no_closing_bracket", arguments=None),
     ]
-    checked = drop_misplaced(samples, windows, only_behind)
+    checked = drop_misplaced(samples, windows, only_after)
     assert [each.reason for each in checked] == [
         None,
         "look_ahead",

@@ -23,7 +23,7 @@ ENGLISH = "The suspension bridge has crossed the river for a hundred years"
 class Reverser:
     """Writes texts backwards; some it refuses, or raises an error at."""
 
-    texts_at_once = 3
+    max_batch_size = 3
 
     def __init__(self):
         self.batches = []
@@ -113,7 +113,7 @@ def test_arguments_are_one_line_of_printable_text(tool):
 )
 def test_only_what_stands_in_front_of_a_call_may_be_translated(tool, before, after, expected):
     try:
-        reason = tool.check_place("La casa junto al mar", before=before, after=after)
+        reason = tool.check_position("La casa junto al mar", before=before, after=after)
     except CallSyntaxError as error:
         reason = error.reason
     assert reason == expected

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
+from toolformer.base.model_files import MIN_CALL_PROBABILITY_FILE
 from tools.model_identity import model_identity
 
 

@@ -12,12 +12,12 @@ from tools.numbers import NUMBER, START, NumberError, digits_of, plain
 REFUSED = None
 
 
-def numbers_in(text: str, *, is_alone: bool = True) -> list[Fraction | None]:
+def numbers_in(text: str, *, is_single_number: bool = True) -> list[Fraction | None]:
     """The numbers of a text; None for one that cannot be read."""
     found = []
     for match in re.finditer(START + NUMBER, plain(text)):
         try:
-            found.append(Fraction(digits_of(match[0], is_alone=is_alone)))
+            found.append(Fraction(digits_of(match[0], is_single_number=is_single_number)))
         except NumberError:
             found.append(REFUSED)
     return found
@@ -71,7 +71,7 @@ def test_what_stands_apart_is_several_numbers():
     assert numbers_in("2003 200, 12 34 and 9-5") == [2003, 200, 12, 34, 9, 5]
     assert numbers_in("1.5 200") == [Fraction("1.5"), 200]
     # In a sentence these may be bottles of 200 ml.
-    assert numbers_in("5 200 ml bottles", is_alone=False) == [REFUSED]
+    assert numbers_in("5 200 ml bottles", is_single_number=False) == [REFUSED]
 
 
 def test_the_rest_of_a_name_is_no_number():

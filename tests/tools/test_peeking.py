@@ -12,7 +12,7 @@ from tools.peeking import TextWords
 def peeked(text: str, arguments: str, *known: str | None) -> list[str]:
     """Of a text in which `|` marks the place of the call."""
     before, _, behind = text.partition("|")
-    return TextWords(before + behind, *known).only_behind(arguments, len(before))
+    return TextWords(before + behind, *known).only_after(arguments, len(before))
 
 
 # Of the case: the beginning of a text, up to the place of a call, with arguments and what of them
@@ -39,7 +39,7 @@ def test_arguments_of_the_case_are_held_against_what_stands_before(
     file = test_data / "cases/01-future-arguments/texts.jsonl"
     texts = [json.loads(line)["text"] for line in file.read_text(encoding="utf-8").splitlines()]
     [text] = [text for text in texts if text.startswith(beginning)]
-    assert TextWords(text).only_behind(arguments, len(beginning)) == expected
+    assert TextWords(text).only_after(arguments, len(beginning)) == expected
 
 
 @pytest.mark.parametrize(
@@ -113,10 +113,10 @@ def test_only_what_the_arguments_hold_is_found_and_nothing_that_stands_in_front(
     before, behind, arguments
 ):
     words = TextWords(before + " " + behind)
-    found = words.only_behind(arguments, len(before))
+    found = words.only_after(arguments, len(before))
     assert all(word in arguments for word in found)
-    assert TextWords(before, arguments, behind).only_behind(arguments, 0) == []
-    assert words.only_behind(arguments, len(before + behind) + 1) == []
+    assert TextWords(before, arguments, behind).only_after(arguments, 0) == []
+    assert words.only_after(arguments, len(before + behind) + 1) == []
 
 
 @pytest.mark.parametrize(
@@ -130,4 +130,4 @@ def test_only_what_the_arguments_hold_is_found_and_nothing_that_stands_in_front(
     ],
 )
 def test_a_text_holds_arguments_of_which_it_has_all_numbers_and_words(text, arguments, expected):
-    assert TextWords(text).holds(arguments) == expected
+    assert TextWords(text).contains_all(arguments) == expected

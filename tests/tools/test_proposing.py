@@ -292,7 +292,7 @@ def test_a_place_stands_behind_its_phrase(before, phrase, between, following):
     before += phrase + between
     (found,) = MT.proposals(Document("d", before + following))
     assert (found.offset, found.arguments) == (len(before), phrase)
-    MT.check_place(MT.parse_arguments(phrase), before=before, after=following)
+    MT.check_position(MT.parse_arguments(phrase), before=before, after=following)
 
 
 @pytest.mark.parametrize(

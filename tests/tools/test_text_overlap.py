@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.protocol import Document
-from tools.text_overlap import GRAM_WORDS, AskingText, LeakCheck, normalised_title, normalised_url
+from tools.text_overlap import (
+    GRAM_WORDS,
+    DocumentMatcher,
+    LeakCheck,
+    normalised_title,
+    normalised_url,
+)
 
 WORDS = st.sampled_from(["a", "b", "c"])
 TEXT = "Once one two three four five six seven eight. Later nine ten eleven twelve."
@@ -59,8 +65,8 @@ def test_letters_that_folding_makes_longer_shift_no_place(letter):
 SUEZ = "https://en.wikipedia.org/wiki/Suez_Canal"
 
 
-def asking(text: str = "Something else.", **fields) -> AskingText:
-    return AskingText(Document("d", text, **fields))
+def asking(text: str = "Something else.", **fields) -> DocumentMatcher:
+    return DocumentMatcher(Document("d", text, **fields))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from toolformer.augmentation import KeptCall, augmented_text, one_call_per_position
-from toolformer.decoding.triggers import CallChance, next_emission
+from toolformer.decoding.triggers import CallChance, choose_token
 from toolformer.evaluation import scoring
 from toolformer.filtering import CallLosses, decide
 from toolformer.loss_weights import TOKEN_WEIGHTS, weighted_loss
@@ -180,7 +180,7 @@ def _trigger(ranked_tokens: Sequence[str], k: int, calls_so_far: int, disabled: 
     if not isinstance(disabled, bool):
         raise CaseError(f"disabled is {disabled!r}; expected true or false")
     rank = ranked_tokens.index(CALL_OPEN) + 1 if CALL_OPEN in ranked_tokens else None
-    token = next_emission(
+    token = choose_token(
         ranked_tokens,
         open_token=CALL_OPEN,
         chance=CallChance(rank, 1.0),

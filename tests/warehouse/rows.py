@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from toolformer.base.whole_files import write_whole
+from toolformer.base.atomic_files import write_atomically
 from toolformer.sources.manifest import Manifest, ShardEntry
 from warehouse.catalogue import Catalogue, read_catalogue
 from warehouse.labels import append_labels
@@ -282,7 +282,7 @@ def remove_partition(warehouse: Warehouse, table: str, shard: str, partition_nam
     partitions = dict(read_catalogue(warehouse.folder, shard).partitions)
     del partitions[table, partition_name]
     content = Catalogue(shard, partitions).content().decode()
-    write_whole(Path(catalogue_file(warehouse.folder, shard)), content)
+    write_atomically(Path(catalogue_file(warehouse.folder, shard)), content)
 
 
 def save_manifest(sources: Path, *shards: str) -> list[ShardEntry]:

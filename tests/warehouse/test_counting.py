@@ -161,9 +161,11 @@ def test_statistics_read_no_file_of_a_partition(warehouse: Warehouse):
 def test_statistics_at_once_are_those_one_by_one_and_read_the_catalogues_once(
     random_rows: Warehouse, monkeypatch
 ):
-    of_counts = [name for name in STATISTICS_VIEWS if needs_of(f"from {name}").are_counts]
-    assert {"call_statistics", "threshold_sweep", "drop_reasons"} <= set(of_counts)
-    one_by_one = {name: random_rows.view(name) for name in of_counts}
+    counts_only_needs = [
+        name for name in STATISTICS_VIEWS if needs_of(f"from {name}").is_counts_only
+    ]
+    assert {"call_statistics", "threshold_sweep", "drop_reasons"} <= set(counts_only_needs)
+    one_by_one = {name: random_rows.view(name) for name in counts_only_needs}
     read = []
     catalogues = Reader.catalogues
     monkeypatch.setattr(Reader, "catalogues", lambda *of: read.append(of) or catalogues(*of))
@@ -205,7 +207,7 @@ def test_counts_that_are_missing_or_older_are_taken_again(
         random_rows.database_file.unlink()
         random_rows.prepare()
         # They are stored.
-        monkeypatch.setattr(reading, "recounted", None)
+        monkeypatch.setattr(reading, "with_new_counts", None)
     for name, rows in right.items():
         assert random_rows.query(f"from {name} order by all").equals(rows), name
 

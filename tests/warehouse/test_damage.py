@@ -279,4 +279,4 @@ def test_calls_of_a_shard_are_joined_without_the_files_of_other_shards(warehouse
         [other] = warehouse.partitions(table, "shard-00009")
         other.path.write_bytes(b"")
     statement = f"select call_id, result, is_kept, title from all_calls where shard = '{SHARD}'"
-    assert warehouse.query(statement, is_compared=False)["call_id"].to_list() == ["c1"]
+    assert warehouse.query(statement, verifies_digests=False)["call_id"].to_list() == ["c1"]

@@ -8,8 +8,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from toolformer.base.named_files import check_regular
-from toolformer.base.whole_files import write_whole
+from toolformer.base.atomic_files import write_atomically
+from toolformer.base.regular_files import check_regular
 
 _LOGGER = logging.getLogger(__name__)
 # No digested text contains this character, so different values never join to the same text.
@@ -50,7 +50,7 @@ def hex_digest_of_file(file: Path) -> str:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def keep_file_digests_in(folder: Path) -> None:
+def cache_file_digests_in(folder: Path) -> None:
     """Share the digests of large files with other processes, through files in a folder."""
     _folders[:] = [folder]
 
@@ -76,7 +76,7 @@ def file_digest(file: Path) -> str:
         _known[path] = {state: computed}
         for entry in stored:
             with suppress(OSError):
-                write_whole(entry, json.dumps(_known[path]), is_durable=False)
+                write_atomically(entry, json.dumps(_known[path]), is_durable=False)
     return computed
 
 

@@ -41,7 +41,7 @@ def loading(what: str, refused: Callable[[str], Exception]) -> Iterator[None]:
 
 
 @contextmanager
-def enough_memory(kind: type[Exception], sentences: str) -> Iterator[None]:
+def out_of_memory_as(kind: type[Exception], sentences: str) -> Iterator[None]:
     """Raise `kind(sentences)` if memory runs out in the block."""
     try:
         yield

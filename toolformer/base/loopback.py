@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 _LOCAL = re.compile(r"localhost|::1|0\.0\.0\.0|127(\.\d+){1,3}")
 
 
-def past_proxies(*urls: str) -> dict[str, Any]:
+def bypass_proxies(*urls: str) -> dict[str, Any]:
     """Return arguments for an httpx client that uses proxies only for hosts other than this one."""
     hosts = [urlsplit(url).hostname or "" for url in urls]
     local = [f"[{host}]" if ":" in host else host for host in hosts if _LOCAL.fullmatch(host)]

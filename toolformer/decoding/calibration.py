@@ -10,7 +10,7 @@ is right for a tool with many texts says nothing about a tool that the model har
 Each is two, for two uses. Within a text that goes on every place counts once. A prompt is a
 prefix that ends at a place, and its author ends it where something is wanted: there the prefixes
 that end at kept places count as much, all together, as those that end elsewhere. Prompts are not
-development texts, though: see `threshold_behind_prompt`.
+development texts, though: see `prompt_threshold`.
 """
 
 import functools
@@ -20,11 +20,11 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
+from toolformer.base.model_files import MIN_CALL_PROBABILITY_FILE
 from toolformer.decoding.completions import CLOSED, MinCallProbability
-from toolformer.decoding.opening_thresholds import Opening, best_threshold, threshold_behind_prompt
+from toolformer.decoding.opening_thresholds import Opening, best_threshold, prompt_threshold
 from toolformer.errors import ToolformerError
-from toolformer.json_files import read_entries
+from toolformer.json_files import read_dataclass
 
 _LOGGER = logging.getLogger(__name__)
 _warn_once = functools.cache(_LOGGER.warning)
@@ -130,7 +130,7 @@ class CalibratedProbability:
         )
 
 
-def why_too_few(*, with_calls: int) -> str | None:
+def too_few_texts_reason(*, with_calls: int) -> str | None:
     """Why so many texts cannot tell thresholds apart; None where they can."""
     if with_calls >= MIN_TEXTS_WITH_CALLS:
         return None
@@ -163,7 +163,7 @@ def choose_min_call_probability(
     kept_weight = max(other_places, 1) / kept_places
 
     def chosen(of: Sequence[Opening]) -> tuple[float, float]:
-        return best_threshold(of), threshold_behind_prompt(of, kept_weight=kept_weight)
+        return best_threshold(of), prompt_threshold(of, kept_weight=kept_weight)
 
     by_tool = {
         tool: ToolThresholds(*chosen(of_tool), texts_by_tool[tool])
@@ -205,7 +205,7 @@ def read_min_call_probability(directory: Path) -> CalibratedProbability | None:
     """
     file = directory / MIN_CALL_PROBABILITY_FILE
     try:
-        stored = read_entries(file, CalibratedProbability)
+        stored = read_dataclass(file, CalibratedProbability)
         values = stored.values
         if stored.reason is None if values is None else not values.is_in_range:
             raise ValueError(f"its values are {values}, its reason {stored.reason!r}")

@@ -14,12 +14,12 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from toolformer.calls import call_ids, call_open_id
-from toolformer.decoding.completions import BY_RANK_ALONE, Decoding, TraceStep
-from toolformer.decoding.decoder import complete, longest_prompt_tokens
-from toolformer.decoding.triggers import NO_CHANCE, CallChance, tool_meant
+from toolformer.decoding.completions import BY_RANK_ONLY, Decoding, TraceStep
+from toolformer.decoding.decoder import complete, max_prompt_length
+from toolformer.decoding.triggers import NO_CHANCE, CallChance, identify_tool
 from toolformer.forward.batching import plan_batches
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.model import Model, Place
+from toolformer.forward.model import Model, TextPosition
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 from toolformer.scoring.call_scorer import ScoredCall
@@ -55,7 +55,7 @@ def call_chances(
     for batch in plan_batches([len(window.ids) for window in windows], token_budget=token_budget):
         texts = model.read(None, [windows[index] for index in batch])
         places = [
-            Place(row, position)
+            TextPosition(row, position)
             for row, index in enumerate(batch)
             for position, offset in enumerate(windows[index].offsets)
             if offset is not None
@@ -92,12 +92,12 @@ class WrittenCall(NamedTuple):
 def written_calls(
     model: Model,
     windows: Sequence[Window],
-    places: Sequence[Place],
+    places: Sequence[TextPosition],
     *,
     decoding: Decoding,
     parse_arguments: Callable[[str, str], str],
     progress: Callable[[int, int], None],
-) -> dict[Place, WrittenCall]:
+) -> dict[TextPosition, WrittenCall]:
     """The calls that decoding would make if it opened one at each place.
 
     Behind the text in front of a place the model goes on to the arrow; the call is then noted and
@@ -117,9 +117,9 @@ def written_calls(
     # known later.
     decoding = replace(
         decoding.changed(max_new_tokens=1, max_calls=1, call_attempts=1),
-        min_call_probability=BY_RANK_ALONE,
+        min_call_probability=BY_RANK_ONLY,
     )
-    max_prompt = longest_prompt_tokens(model, decoding)
+    max_prompt = max_prompt_length(model, decoding)
     roomy = [place for place in places if place.position <= max_prompt]
     calls: dict[int, ToolCall] = {}
 
@@ -151,7 +151,7 @@ def written_calls(
 def _named_tool(
     trace: Sequence[TraceStep], tokenizer: Tokenizer, tools: Sequence[str]
 ) -> tuple[str, float] | None:
-    """The tool whose call was taken back, and its probability; see `tool_meant`."""
+    """The tool whose call was taken back, and its probability; see `identify_tool`."""
     undone: Iterator[TraceStep] = takewhile(lambda step: step.kind == "undone", trace)
     opening = next(undone, None)
     probability, tokens = (opening and opening.call_probability) or 0.0, []
@@ -160,7 +160,7 @@ def _named_tool(
         tokens.append(step.token)
         probability *= math.exp(step.log_probability or 0.0)
         try:
-            tool = tool_meant(tokenizer.decode_behind(tokens), probability, least=least)
+            tool = identify_tool(tokenizer.decode_continuation(tokens), probability, least=least)
         except CallSyntaxError:
             return None
         if tool is not None:
@@ -171,13 +171,13 @@ def _named_tool(
 def call_gains(
     model: Model,
     windows: Sequence[Window],
-    answered: Mapping[Place, AnsweredCall],
+    answered: Mapping[TextPosition, AnsweredCall],
     *,
     scoring: ScoringSettings,
     token_budget: int,
     checkpoint: Checkpoint,
     progress: Callable[[int, int], None],
-) -> dict[Place, float]:
+) -> dict[TextPosition, float]:
     """By how much each call with its result lowers the loss of the text behind it.
 
     Args:

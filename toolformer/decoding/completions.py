@@ -13,8 +13,8 @@ TokenKind = Literal["sampled", "forced", "trigger", "undone"]
 class MinCallProbability(NamedTuple):
     """How likely a call of a tool has to be for it to open, besides the rank of ` [`.
 
-    What is compared is p(` [`) · p(tool | ` [`); see `toolformer.decoding.triggers.tool_meant`. 0
-    leaves k alone to decide, as in the paper; 1 opens none.
+    What is compared is p(` [`) · p(tool | ` [`); see `toolformer.decoding.triggers.identify_tool`.
+    0 leaves k alone to decide, as in the paper; 1 opens none.
 
     Attributes:
         in_text: for every token but the first one.
@@ -64,7 +64,7 @@ class MinCallProbability(NamedTuple):
         }
 
 
-BY_RANK_ALONE = MinCallProbability.everywhere(0.0)
+BY_RANK_ONLY = MinCallProbability.everywhere(0.0)
 CLOSED = MinCallProbability.everywhere(1.0)
 
 
@@ -88,7 +88,7 @@ class Decoding:
     max_result_tokens: int
     tools: tuple[str, ...] = ()
     blocked_tools: tuple[str, ...] = ()
-    min_call_probability: MinCallProbability = BY_RANK_ALONE
+    min_call_probability: MinCallProbability = BY_RANK_ONLY
 
     def changed(self, **settings: object) -> Self:
         """Return the same with other settings, whose values the caller has checked."""

@@ -17,7 +17,7 @@ from toolformer.decoding.decoding_batch import DecodingBatch, common_opening, go
 from toolformer.decoding.decoding_row import DecodingRow, RowSettings
 from toolformer.decoding.triggers import CallChance, first_opening
 from toolformer.errors import SequenceTooLongError
-from toolformer.forward.model import TOLD_RANKS, Contexts, Model
+from toolformer.forward.model import REPORTED_RANKS, Contexts, Model
 from toolformer.forward.tokenization import REPLACEMENT_CHARACTER
 from tools.protocol import ToolCall
 
@@ -80,7 +80,7 @@ def complete(
 
     Raises:
         SequenceTooLongError: a prompt leaves no room for its continuation; see
-            `longest_prompt_tokens`.
+            `max_prompt_length`.
         OutOfMemoryError: memory does not hold a single prompt.
     """
     if prompt_ids is None:
@@ -99,7 +99,7 @@ def complete(
         check_length(model, row, f"Prompt {row.index}")
     if unknown:
         batch = DecodingBatch(model, model.end_ids if end_ids is None else end_ids)
-        row_tokens = max(len(row.pending) for row in unknown) + most_new_tokens(decoding)
+        row_tokens = max(len(row.pending) for row in unknown) + max_tokens_after_prompt(decoding)
         max_rows = rows_at_once or model.rows_at_once(row_tokens=row_tokens)
         _decode(unknown, batch, shared_opening(model, unknown), max_rows, run_calls, progress)
     return [known.get(row.index) or row.completion for row in rows]
@@ -114,7 +114,7 @@ def _known_without_calls(
     if decoding.is_disabled:
         return dict(enumerate(without_calls))
     ranks = {step.call_rank for completion in without_calls for step in completion.trace}
-    if decoding.settings.call_top_k > TOLD_RANKS and None in ranks:
+    if decoding.settings.call_top_k > REPORTED_RANKS and None in ranks:
         # Of a server that told no rank it is not known where a call could open.
         return {}
     known = {}
@@ -153,12 +153,12 @@ def _forced(
     return known
 
 
-def longest_prompt_tokens(model: Model, decoding: Decoding) -> int:
+def max_prompt_length(model: Model, decoding: Decoding) -> int:
     """Most tokens that a prompt may have, without the start token, for `complete` to take it."""
-    return model.context_length - 1 - most_new_tokens(decoding)
+    return model.context_length - 1 - max_tokens_after_prompt(decoding)
 
 
-def most_new_tokens(decoding: Decoding) -> int:
+def max_tokens_after_prompt(decoding: Decoding) -> int:
     """Most tokens that may follow a prompt, those of calls included."""
     if decoding.is_disabled:
         return decoding.settings.max_new_tokens
@@ -224,7 +224,7 @@ def check_length(model: Model, row: DecodingRow, name: str) -> None:
     limits = row.decoding.settings
     # Tokens known from a completion without calls are among the new ones.
     start = len(row.pending) - row.prompt_tokens - row.tokens_outside_calls
-    max_prompt_tokens = model.context_length - start - most_new_tokens(row.decoding)
+    max_prompt_tokens = model.context_length - start - max_tokens_after_prompt(row.decoding)
     if row.prompt_tokens > max_prompt_tokens:
         raise SequenceTooLongError(
             f"{name} has {row.prompt_tokens} tokens. Expected at most "

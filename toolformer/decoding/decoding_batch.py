@@ -26,10 +26,10 @@ from toolformer.decoding.triggers import (
     NO_RESULT,
     TOO_LONG,
     CallChance,
-    next_emission,
+    choose_token,
+    identify_tool,
     read_open_call,
     smallest,
-    tool_meant,
 )
 from toolformer.forward.batching import feed_in_halves
 from toolformer.forward.model import Contexts, Model, NextTokens
@@ -193,7 +193,7 @@ class DecodingBatch:
         if row.is_forced:
             self._open(row, expected.kept(), length, chance)
             return
-        token = next_emission(
+        token = choose_token(
             expected.ranked,
             open_token=self._open_id,
             chance=chance,
@@ -209,7 +209,7 @@ class DecodingBatch:
         if temperature := row.settings.temperature:
             # Samples without calls are the model's own, which may write the bracket as text.
             banned = None if decoding.is_disabled else self._open_id
-            token = expected.drawn(
+            token = expected.sampled(
                 row.settings.uniform(), temperature, top_p=row.settings.top_p, banned=banned
             )
         self._emit(row, token, expected, chance)
@@ -238,7 +238,7 @@ class DecodingBatch:
         decoding = row.decoding
         token = expected.ranked[0]
         if not call.written.tokens and token in (masked := self._masked_starts(decoding)):
-            token = expected.likeliest_but(masked)
+            token = expected.most_likely_except(masked)
         if call.attempts < decoding.settings.call_attempts and "(" in call.written.text:
             row.note_other(call, expected.ranked[1], expected)
         row.record(token, "sampled", expected)
@@ -257,7 +257,7 @@ class DecodingBatch:
             if not call.is_certain:
                 call.probability *= math.exp(expected.log_probability(token))
                 least = row.min_call_probability
-                tool = tool_meant(text, call.probability, least=least)
+                tool = identify_tool(text, call.probability, least=least)
                 call.is_certain = tool is not None
         except CallSyntaxError as error:
             return error.reason
@@ -272,7 +272,7 @@ class DecodingBatch:
         return sorted(set(map(self._first_token, decoding.blocked_tools)) - enabled)
 
     def _first_token(self, tool_name: str) -> int:
-        return self._tokenizer.encode_behind(f"{tool_name}(")[0]
+        return self._tokenizer.encode_continuation(f"{tool_name}(")[0]
 
     def _undo(
         self, row: DecodingRow, call: OpenCall, reason: str, index: int, cache: Contexts
@@ -302,7 +302,7 @@ class DecodingBatch:
             # Of what cannot become a call the next one is looked at.
             with suppress(CallSyntaxError):
                 is_whole = read_open_call(
-                    self._tokenizer.decode_behind(other.tokens),
+                    self._tokenizer.decode_continuation(other.tokens),
                     enabled_tools=decoding.enabled_tools,
                     blocked_tools=decoding.blocked_tools,
                     parse_arguments=None,

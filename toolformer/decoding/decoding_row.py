@@ -19,7 +19,7 @@ from toolformer.forward.model import Contexts, NextTokens
 from toolformer.forward.tokenization import (
     MAX_TOKENS_PER_CHARACTER,
     REPLACEMENT_CHARACTER,
-    GrowingText,
+    IncrementalDecoder,
     Tokenizer,
 )
 from tools.protocol import ToolCall
@@ -66,7 +66,7 @@ class OpenCall:
     trace_start: int
     probability: float
     is_certain: bool
-    written: GrowingText
+    written: IncrementalDecoder
     others: list[OtherCall] = field(default_factory=list)
     attempts: int = 1
     request: ToolCall | None = None
@@ -81,7 +81,7 @@ class RowSettings:
         top_tokens: so many of the likeliest tokens are recorded at each step.
         temperature: of the model's own distribution, from which the text outside calls is drawn;
             0 decodes greedily.
-        top_p: see `toolformer.forward.model.NextTokens.drawn`.
+        top_p: see `toolformer.forward.model.NextTokens.sampled`.
         uniform: gives the numbers in [0, 1) that a text is drawn with.
         find_end: see `toolformer.decoding.decoder.complete`.
     """
@@ -137,7 +137,7 @@ class DecodingRow:
         self._prompt = prompt
         self._tokenizer = tokenizer
         # Tokens outside calls, cut where the calls stand: one more than there are calls.
-        self._segments: list[GrowingText] = []
+        self._segments: list[IncrementalDecoder] = []
         self._begin_segment()
         self._calls: list[tuple[ToolCall, str, str]] = []  # with result and text
         self._trace: list[TraceStep] = []
@@ -176,7 +176,9 @@ class DecodingRow:
         return self._segments[index].text[: self.stop_offset if is_last else None]
 
     def _begin_segment(self) -> None:
-        self._segments.append(GrowingText(self._tokenizer, is_behind=not self._is_beginning))
+        self._segments.append(
+            IncrementalDecoder(self._tokenizer, is_continuation=not self._is_beginning)
+        )
         # Characters of it in which no stop text is looked for again.
         self._searched = 0
 
@@ -189,7 +191,7 @@ class DecodingRow:
     def is_inside_character(self) -> bool:
         """Whether the output ends within a character of several tokens."""
         tail = self._segments[-1].tokens[-MAX_TOKENS_PER_CHARACTER:]
-        return self._tokenizer.decode_behind(tail).endswith(REPLACEMENT_CHARACTER)
+        return self._tokenizer.decode_continuation(tail).endswith(REPLACEMENT_CHARACTER)
 
     def begin_with(self, steps: Sequence[TraceStep]) -> None:
         """Put tokens outside calls behind the prompt before anything is decoded."""
@@ -247,7 +249,7 @@ class DecodingRow:
         is_certain = self.is_forced or not any(self.min_call_probability.values())
         self.is_forced = False
         probability = chance.probability or 0.0
-        written = GrowingText(self._tokenizer, is_behind=True)
+        written = IncrementalDecoder(self._tokenizer, is_continuation=True)
         self.open_call = OpenCall(
             open_id, before, length, len(self._trace), probability, is_certain, written
         )
@@ -262,7 +264,7 @@ class DecodingRow:
     def write_other(self, call: OpenCall, other: OtherCall, reason: str) -> None:
         """Take a call back and begin another one in its place."""
         self._record_undone(call, reason)
-        written = GrowingText(self._tokenizer, is_behind=True)
+        written = IncrementalDecoder(self._tokenizer, is_continuation=True)
         for token in other.tokens:
             written.add(token)
         self.open_call = replace(
@@ -280,7 +282,7 @@ class DecodingRow:
         for token in forced:
             self.record(token, "forced")
         self.pending = [*self.pending, *forced]
-        text = self._tokenizer.decode_behind([call.open_id, *call.written.tokens, *forced])
+        text = self._tokenizer.decode_continuation([call.open_id, *call.written.tokens, *forced])
         self._calls.append((request, result, text))
         self._begin_segment()
         self.open_call = None
@@ -300,7 +302,7 @@ class DecodingRow:
         self.is_banned = True
 
     def _record_undone(self, call: OpenCall, reason: str) -> None:
-        text = self._tokenizer.decode_behind([call.open_id, *call.written.tokens])
+        text = self._tokenizer.decode_continuation([call.open_id, *call.written.tokens])
         undone = [replace(step, kind="undone") for step in self._trace[call.trace_start :]]
         self._trace[call.trace_start :] = undone
         self.undone_calls.append(UndoneCall(text, reason, len(undone)))

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from toolformer.decoding.decoder import check_length, most_new_tokens, shared_opening
+from toolformer.decoding.decoder import check_length, max_tokens_after_prompt, shared_opening
 from toolformer.decoding.decoding_batch import DecodingBatch
 from toolformer.decoding.decoding_row import DecodingRow
 from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest, LiveText
@@ -242,7 +242,7 @@ class LiveBatch:
         if self._given:
             return self._given
         lengths = (
-            1 + each.prompt_tokens + most_new_tokens(each.decoding)
+            1 + each.prompt_tokens + max_tokens_after_prompt(each.decoding)
             for each in (row, *tuple(self._texts))
         )
         return self._model.rows_at_once(row_tokens=max(lengths))

@@ -91,7 +91,7 @@ def best_threshold(openings: Iterable[Opening], *, kept_weight: float = 1.0) -> 
     return best
 
 
-def threshold_behind_prompt(openings: Sequence[Opening], *, kept_weight: float) -> float:
+def prompt_threshold(openings: Sequence[Opening], *, kept_weight: float) -> float:
     """The middle of the thresholds that cannot be told from the best one.
 
     Few openings lie between a low threshold and one ten times as high, so that their totals differ
@@ -111,7 +111,7 @@ def threshold_behind_prompt(openings: Sequence[Opening], *, kept_weight: float) 
 
     Example:
         >>> openings = [Opening(0.4, 2, True), Opening(0.01, 0.5, True), Opening(0.01, -0.4, False)]
-        >>> best_threshold(openings), round(threshold_behind_prompt(openings, kept_weight=1), 3)
+        >>> best_threshold(openings), round(prompt_threshold(openings, kept_weight=1), 3)
         (0.01, 0.063)
     """
 

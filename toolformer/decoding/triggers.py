@@ -45,7 +45,7 @@ class CallChance(NamedTuple):
 NO_CHANCE = CallChance(None, None)
 
 
-def next_emission(
+def choose_token(
     ranked_tokens: Sequence[TokenT],
     *,
     open_token: TokenT,
@@ -72,9 +72,9 @@ def next_emission(
     Example:
         >>> rule = dict(call_top_k=3, min_call_probability=0, max_calls=1, is_disabled=False)
         >>> third, first = CallChance(3, 0.1), CallChance(1, 0.5)
-        >>> next_emission([" the", " a"], open_token=" [", chance=third, calls_so_far=0, **rule)
+        >>> choose_token([" the", " a"], open_token=" [", chance=third, calls_so_far=0, **rule)
         ' ['
-        >>> next_emission([" [", " the"], open_token=" [", chance=first, calls_so_far=1, **rule)
+        >>> choose_token([" [", " the"], open_token=" [", chance=first, calls_so_far=1, **rule)
         ' the'
     """
     rule = {"call_top_k": call_top_k, "min_call_probability": min_call_probability}
@@ -133,7 +133,7 @@ def smallest(least: Mapping[str, float]) -> float:
     return min(least.values(), default=0.0)
 
 
-def tool_meant(text: str, probability: float, *, least: Mapping[str, float]) -> str | None:
+def identify_tool(text: str, probability: float, *, least: Mapping[str, float]) -> str | None:
     """The tool whose call opens, once its name has been written and is likely enough.
 
     Compared with a tool's value is p(` [`) · p(tool | ` [`), where p(tool | ` [`) is the product of
@@ -155,9 +155,9 @@ def tool_meant(text: str, probability: float, *, least: Mapping[str, float]) -> 
 
     Example:
         >>> least = {"Calculator": 0.2, "Calendar": 0.05}
-        >>> tool_meant("Cal", 0.1, least=least) is None
+        >>> identify_tool("Cal", 0.1, least=least) is None
         True
-        >>> tool_meant("Calendar", 0.1, least=least)
+        >>> identify_tool("Calendar", 0.1, least=least)
         'Calendar'
     """
     start = text.lstrip(" ")

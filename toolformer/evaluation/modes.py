@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from toolformer.decoding.completions import BY_RANK_ALONE, MinCallProbability
+from toolformer.decoding.completions import BY_RANK_ONLY, MinCallProbability
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Mode:
     name: str
     call_top_k: int
     without_tool: str | None = None
-    min_call_probability: MinCallProbability = BY_RANK_ALONE
+    min_call_probability: MinCallProbability = BY_RANK_ONLY
     is_forced: bool = False
 
     @property
@@ -41,5 +41,5 @@ DISABLED = Mode("disabled", 0)
 ENABLED = "enabled"
 
 
-def enabled(call_top_k: int, min_call_probability: MinCallProbability = BY_RANK_ALONE) -> Mode:
+def enabled(call_top_k: int, min_call_probability: MinCallProbability = BY_RANK_ONLY) -> Mode:
     return Mode(ENABLED, call_top_k, min_call_probability=min_call_probability)

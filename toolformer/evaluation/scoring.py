@@ -94,7 +94,7 @@ def _value_of(match: re.Match[str] | None) -> Decimal | None:
     if match is None or match["rest"]:
         return None
     try:
-        digits = digits_of(match["digits"], is_alone=False)
+        digits = digits_of(match["digits"], is_single_number=False)
     except NumberError:
         return None
     above, _, below = digits.partition("/")

@@ -20,7 +20,7 @@ from typing import Any
 
 from toolformer.augmentation import KeptCall, augmented_text
 from toolformer.base.digests import hex_digest
-from toolformer.marks import CHAT_MARKS, broken_mark
+from toolformer.markup import CHAT_MARKUP, defused_markup
 from toolformer.training.training_set import text_in_context
 
 # The user's message if a text has no context.
@@ -101,32 +101,35 @@ def chat_id(call_id: str) -> str:
     return hex_digest(call_id)[:_ID_LENGTH]
 
 
-def without_marks(record: Record) -> Record:
+def with_chat_markers_broken(record: Record) -> Record:
     """Return the record with broken chat-template markers, so that no text can end a turn.
 
     Markers such as `<|im_end|>` get a blank after their first character, but only in fields that a
     template or tokenizer reads.
 
     Example:
-        >>> without_marks({"text": "It ends.<|im_end|>", "split": "train"})
+        >>> with_chat_markers_broken({"text": "It ends.<|im_end|>", "split": "train"})
         {'text': 'It ends.< |im_end|>', 'split': 'train'}
     """
-    return {name: break_marks(value) if name in _READ else value for name, value in record.items()}
+    return {
+        name: break_chat_markers(value) if name in _READ else value
+        for name, value in record.items()
+    }
 
 
-def break_marks(value: Any) -> Any:
+def break_chat_markers(value: Any) -> Any:
     """Break the chat-template markers in all strings of a value, except field names."""
     if isinstance(value, str):
         # Breaking two markers could produce a third one.
-        while CHAT_MARKS.search(value):
-            value = CHAT_MARKS.sub(broken_mark, value)
+        while CHAT_MARKUP.search(value):
+            value = CHAT_MARKUP.sub(defused_markup, value)
         return value
     if isinstance(value, Mapping):
-        return {name: break_marks(inner) for name, inner in value.items()}
-    return [break_marks(inner) for inner in value] if isinstance(value, list) else value
+        return {name: break_chat_markers(inner) for name, inner in value.items()}
+    return [break_chat_markers(inner) for inner in value] if isinstance(value, list) else value
 
 
-def with_json_texts(record: Record) -> Record:
+def with_json_strings(record: Record) -> Record:
     """Return the chat with arguments and schemas as JSON strings.
 
     Otherwise Arrow would give all calls the same argument fields and fill missing ones with null.

@@ -8,7 +8,7 @@ from typing import Any
 from toolformer.base.constants import MONTHS, WEEKDAYS
 from toolformer.errors import ChatTemplateError
 from toolformer.forward.tokenization import Tokenizer
-from toolformer.marks import broken_mark
+from toolformer.markup import defused_markup
 
 # What the expressions of a template may raise besides.
 _FAILURES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
@@ -56,7 +56,9 @@ def chat_ids(
         raise ChatTemplateError("the model has none")
     names = {tokenizer.token_text(token) for token in tokenizer.special_ids}
     special = re.compile("|".join(re.escape(name) for name in names if len(name) > 1) or r"(?!)")
-    safe_turns = [{**turn, "content": special.sub(broken_mark, turn["content"])} for turn in turns]
+    safe_turns = [
+        {**turn, "content": special.sub(defused_markup, turn["content"])} for turn in turns
+    ]
     options: dict[str, Any] = {"add_generation_prompt": True, "return_dict": False}
     try:
         if today is not None:

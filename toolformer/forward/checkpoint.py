@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from toolformer.base.whole_files import write_whole
+from toolformer.base.atomic_files import write_atomically
 
 # What the steps cost so far (`toolformer.stage_cost`) is stored like a step, and is none.
 COST = "cost"
@@ -93,4 +93,4 @@ class Checkpoint:
 
     def _write(self, file: Path, text: str) -> None:
         # A crash of the machine costs these steps; forcing each to the disk would cost more.
-        write_whole(file, text, is_durable=False)
+        write_atomically(file, text, is_durable=False)

@@ -15,8 +15,8 @@ from unittest import mock
 
 from filelock import FileLock
 
+from toolformer.base.atomic_files import atomic_folder
 from toolformer.base.loading import prepare_transformers
-from toolformer.base.whole_files import replacing_folder
 from toolformer.errors import ModelNotFoundError, ModelWriteError
 
 EMBEDDED_MODEL_NAME = "smollm2-135m-instruct"
@@ -99,7 +99,7 @@ def _convert(gguf_file: Path, directory: Path) -> None:
     if quantised.config.tie_word_embeddings:
         plain.tie_weights()
     try:
-        with replacing_folder(directory) as folder:
+        with atomic_folder(directory) as folder:
             plain.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
             # Written for their owner alone; others on the machine may read a model.

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
-from toolformer.forward.memory import activation_bytes, available_memory, whole_memory
+from toolformer.forward.memory import activation_bytes, available_memory, total_memory
 from toolformer.forward.network import Network, check_length
 from toolformer.forward.prefill import ReadTexts, losses_of_states, new_rows, without
 from toolformer.forward.probes import probe
@@ -61,7 +61,7 @@ class LanguageModel(Network):
             return _PROCESSOR_BATCH_TOKENS
         # Of what the weights leave, whoever uses it now: tools of a shard are scored one after the
         # other, also by several processes, and L(ε) of all is of the same batches.
-        space = whole_memory(str(self.device)) or 0
+        space = total_memory(str(self.device)) or 0
         space -= self.model.get_memory_footprint()
         # Half of the share for the batch that is running, half for the keys of the windows.
         held = int(space * _MEMORY_SHARE) // 2 // activation_bytes(self.text_config)
@@ -106,7 +106,7 @@ class LanguageModel(Network):
             states = self._states_of(rows)
             return losses_of_states(self, states[row_of, place_of], tokens, banned=banned)
 
-    def losses_beside(
+    def losses_and_divergences(
         self, base: "LanguageModel", texts: Sequence[Sequence[int]], *, banned: int | None = None
     ) -> list[tuple[list[float], list[float]]]:
         """Losses of all tokens of texts, and how far what is expected there is from a base model's.

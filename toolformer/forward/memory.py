@@ -126,7 +126,7 @@ def available_memory(device: "str | torch.device") -> int | None:
     return torch.cuda.mem_get_info(device)[0] + idle
 
 
-def whole_memory(device: str) -> int | None:
+def total_memory(device: str) -> int | None:
     """Bytes that a device has, whoever uses them now; None where that is not known."""
     import torch
 

@@ -17,10 +17,10 @@ from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 
 # Ranks that every model reports; see `NextTokens.call_rank`. vLLM needs a flag to report more.
-TOLD_RANKS = 20
+REPORTED_RANKS = 20
 
 
-class Place(NamedTuple):
+class TextPosition(NamedTuple):
     """A place in one of several texts: before its token at this position, both from 0."""
 
     row: int
@@ -34,7 +34,7 @@ class Continuation(NamedTuple):
         following: fed too, but for the last.
     """
 
-    place: Place
+    place: TextPosition
     tokens: tuple[int, ...]
     following: tuple[int, ...]
 
@@ -65,7 +65,7 @@ class Texts(Protocol):
 
     def losses(
         self,
-        places: Sequence[tuple[Place, int]],
+        places: Sequence[tuple[TextPosition, int]],
         *,
         min_probability: float = 0.0,
         most: int | None = None,
@@ -78,13 +78,13 @@ class Texts(Protocol):
         """
         ...
 
-    def ranks(self, places: Sequence[Place], token: int) -> list[tuple[int, float]]:
+    def ranks(self, places: Sequence[TextPosition], token: int) -> list[tuple[int, float]]:
         """Rank, from 1, and log-probability in nats of a token at places; see `NextTokens`."""
         ...
 
     def sample(
         self,
-        places: Sequence[Place],
+        places: Sequence[TextPosition],
         groups: Sequence[Sequence[Branch]],
         *,
         forced_ids: Sequence[int],
@@ -114,7 +114,7 @@ class Texts(Protocol):
         """
         ...
 
-    def contexts(self, places: Sequence[Place]) -> "Contexts":
+    def contexts(self, places: Sequence[TextPosition]) -> "Contexts":
         """Return texts that grow from places, in the order of their rows."""
         ...
 
@@ -135,7 +135,7 @@ class NextTokens(Protocol):
     def call_rank(self) -> int | None:
         """Rank of the token that opens a call, from 1.
 
-        None if a server does not report it, above `TOLD_RANKS` and the `count` asked for.
+        None if a server does not report it, above `REPORTED_RANKS` and the `count` asked for.
         """
         ...
 
@@ -148,11 +148,11 @@ class NextTokens(Protocol):
         """Log-probability of a token, in nats."""
         ...
 
-    def likeliest_but(self, tokens: Sequence[int]) -> int:
+    def most_likely_except(self, tokens: Sequence[int]) -> int:
         """The likeliest token that is none of these."""
         ...
 
-    def drawn(
+    def sampled(
         self, uniform: float, temperature: float, *, top_p: float = 1.0, banned: int | None = None
     ) -> int:
         """The token that a random number in [0, 1) draws at a temperature above 0.

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolformer.base.beside_models import ADAPTER_FILE
 from toolformer.base.loading import loading
-from toolformer.base.named_files import check_regular
+from toolformer.base.model_files import ADAPTER_FILE
+from toolformer.base.regular_files import check_regular
 from toolformer.errors import ModelNotFoundError
 
 if TYPE_CHECKING:

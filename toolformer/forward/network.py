@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 
-from toolformer.base.loading import enough_memory, loading, prepare_transformers
+from toolformer.base.loading import loading, out_of_memory_as, prepare_transformers
 from toolformer.errors import (
     ModelNotFoundError,
     OutOfMemoryError,
@@ -52,11 +52,11 @@ class Network:
     Attributes:
         is_plain: whether texts are fed on the plain path.
         kinds: the masks that it takes, where it is not.
-        copies_cache: whether rows can go on behind copies of the model's own cache.
-        pads_cache: whether rows of different lengths can go on together behind one, in which the
+        can_copy_cache: whether rows can go on behind copies of the model's own cache.
+        can_pad_cache: whether rows of different lengths can go on together behind one, in which the
             keys of shorter rows are padded in front.
-        logits_by: by what states become logits: the output "layer", the whole "model", or nothing
-            further where they are the logits ("states").
+        logits_source: by what states become logits: the output "layer", the whole "model", or
+            nothing further where they are the logits ("states").
         key_bytes: bytes of one token's keys and values in all layers.
         prefixes: what was fed of prompts, see `prefill`.
     """
@@ -87,8 +87,8 @@ class Network:
         self._body: Any = model.base_model
         self._head: Any = model.get_output_embeddings()
         # See `probes`, which finds out what these are.
-        self.logits_by: Literal["layer", "model", "states"] = "layer"
-        self.is_plain, self.copies_cache, self.pads_cache = False, True, True
+        self.logits_source: Literal["layer", "model", "states"] = "layer"
+        self.is_plain, self.can_copy_cache, self.can_pad_cache = False, True, True
         self.kinds, self.key_bytes = AttentionKinds({"": None}), 0
 
     @classmethod
@@ -220,14 +220,14 @@ class Network:
             States as of `hidden_states`, and the cache; None where the cache does not serve, so
             that everything is fed again.
         """
-        if not self.copies_cache:
+        if not self.can_copy_cache:
             return self._fed(input_ids, use_cache=False)[0], None
         return self._fed(input_ids, use_cache=True, **{self._cache_name: cache}, **behind)
 
     def _fed(self, input_ids: torch.Tensor, **arguments: Any) -> tuple[torch.Tensor, Any]:
         with self._turn:
             self.tokens_fed += input_ids.numel()
-            if self.logits_by == "states":
+            if self.logits_source == "states":
                 outputs = self.model(input_ids=input_ids, **arguments)
                 return outputs.logits, outputs.get(self._cache_name)
             outputs = self._body(input_ids=input_ids, **arguments)
@@ -240,9 +240,9 @@ class Network:
 
     def logits(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Next-token logits in float32, shape `(..., vocabulary)`, of `(..., hidden)`."""
-        if self.logits_by == "layer":
+        if self.logits_source == "layer":
             return self._head(hidden_states).float()
-        if self.logits_by == "model":
+        if self.logits_source == "model":
             return self._logits_of_whole_model(hidden_states)
         return hidden_states.float()
 
@@ -292,7 +292,7 @@ def check_length(model: Network, tokens: int) -> None:
 
 
 def _enough_memory(name: str, device: str) -> AbstractContextManager[None]:
-    return enough_memory(
+    return out_of_memory_as(
         OutOfMemoryError,
         f"The memory of device {device!r} does not hold the model {name!r}. Take a smaller model "
         "(language_model.path), a precision of 16 bits (language_model.precision) or a device "

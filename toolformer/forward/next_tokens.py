@@ -38,16 +38,16 @@ class LocalNextTokens:
             return self.log_probabilities[self.ranked.index(token)]
         return float(self.logits.log_softmax(dim=-1)[token])
 
-    def likeliest_but(self, tokens: Sequence[int]) -> int:
-        """See `NextTokens.likeliest_but`."""
+    def most_likely_except(self, tokens: Sequence[int]) -> int:
+        """See `NextTokens.most_likely_except`."""
         logits = self.logits.clone()
         logits[tokens] = float("-inf")
         return int(logits.argmax())
 
-    def drawn(
+    def sampled(
         self, uniform: float, temperature: float, *, top_p: float = 1.0, banned: int | None = None
     ) -> int:
-        """See `NextTokens.drawn`."""
+        """See `NextTokens.sampled`."""
         logits = self.logits.clone()
         if top_p < 1:
             chances = (logits.double() / temperature).softmax(dim=-1)
@@ -57,7 +57,7 @@ class LocalNextTokens:
         if banned is not None:
             logits[banned] = float("-inf")
             if logits.max() == float("-inf"):
-                return self.likeliest_but([banned])
+                return self.most_likely_except([banned])
         tokens, _ = sample_tokens(
             logits[None], np.array([uniform]), rows=np.array([0]), temperature=temperature
         )

@@ -75,7 +75,10 @@ class OwnRows(Rows):
         """Return what is equal for rows that can be fed together."""
         model, fed = self._model, self._fed(row)
         # Without a cache nothing is kept of padding.
-        return model.copies_cache and (fed > 0 if model.pads_cache else fed, self.length(row) - fed)
+        return model.can_copy_cache and (
+            fed > 0 if model.can_pad_cache else fed,
+            self.length(row) - fed,
+        )
 
     def read(self, tokens: Sequence[Sequence[int]]) -> list[torch.Tensor]:
         """See `Rows.read`; the rows stay where they were in the cache, and are fed again.

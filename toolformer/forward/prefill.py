@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from toolformer.forward.model import Branch, Continuation, Place
+from toolformer.forward.model import Branch, Continuation, TextPosition
 from toolformer.forward.network import Network
 from toolformer.forward.next_tokens import ranks, sample_tokens
 from toolformer.forward.own_rows import OwnRows
@@ -49,7 +49,7 @@ class ReadTexts:
         )
         self._firsts = [0, *accumulate(len(window.ids) for window in windows)]
 
-    def losses(self, places: Sequence[tuple[Place, int]], **_: object) -> list[float]:
+    def losses(self, places: Sequence[tuple[TextPosition, int]], **_: object) -> list[float]:
         """See `Texts.losses`; all are computed."""
         if not places:
             return []
@@ -58,7 +58,7 @@ class ReadTexts:
             states = self._states_at([place for place, _ in places])
             return losses_of_states(self._model, states, tokens)
 
-    def ranks(self, places: Sequence[Place], token: int) -> list[tuple[int, float]]:
+    def ranks(self, places: Sequence[TextPosition], token: int) -> list[tuple[int, float]]:
         """See `Texts.ranks`."""
         if not places:
             return []
@@ -69,7 +69,7 @@ class ReadTexts:
 
     def sample(
         self,
-        places: Sequence[Place],
+        places: Sequence[TextPosition],
         groups: Sequence[Sequence[Branch]],
         *,
         forced_ids: Sequence[int],
@@ -140,12 +140,12 @@ class ReadTexts:
             losses = iter(losses_of_states(self._model, behind, wanted))
         return [[next(losses) for _ in each.following] for each in continuations]
 
-    def contexts(self, places: Sequence[Place], *, shares: bool = False) -> Rows:
+    def contexts(self, places: Sequence[TextPosition], *, shares: bool = False) -> Rows:
         """See `Texts.contexts` and, of `shares`, `Rows.fork`."""
         lengths = [self._starts[row] + position for row, position in places]
         return self._rows.fork([row for row, _ in places], lengths, shares=shares)
 
-    def _states_at(self, places: Sequence[Place]) -> torch.Tensor:
+    def _states_at(self, places: Sequence[TextPosition]) -> torch.Tensor:
         chosen = [self._firsts[row] + position for row, position in places]
         return self._states[torch.tensor(chosen, device=self._model.device)]
 

@@ -53,10 +53,10 @@ def probe(model: Network) -> None:
         kinds = _shared_kinds(model)
         model.is_plain, model.kinds = kinds is None, kinds or AttentionKinds({"": None})
         if model.is_plain:
-            model.pads_cache = False
-            model.copies_cache = _goes_on(model, [5, 5])
-            model.pads_cache = True
-            model.pads_cache = model.copies_cache and _goes_on(model, [7, 2, 5])
+            model.can_pad_cache = False
+            model.can_copy_cache = _goes_on(model, [5, 5])
+            model.can_pad_cache = True
+            model.can_pad_cache = model.can_copy_cache and _goes_on(model, [7, 2, 5])
         model.key_bytes = _bytes_of_token(model)
     if model.is_plain:
         _LOGGER.warning(
@@ -100,12 +100,12 @@ def _find_head(model: Network) -> None:
     with torch.inference_mode():
         whole = model.model(input_ids=ids, use_cache=False).logits.float()
         model.check_finite(whole)
-        for model.logits_by in ("layer", "model"):
+        for model.logits_source in ("layer", "model"):
             with _unserved():
                 logits = model.logits(model.hidden_states(ids))
                 if torch.allclose(logits, whole, atol=atol, rtol=rtol):
                     return
-    model.logits_by = "states"
+    model.logits_source = "states"
 
 
 def _check_overflow(model: Network) -> None:

@@ -82,8 +82,9 @@ class Tokenizer:
     Attributes:
         backend: the same as a tokenizer of transformers, for what the library does not do.
         special_ids: tokens that no text becomes.
-        is_alike_behind: whether texts have the same tokens at the beginning and after other text.
-        prefix: what `decode_behind` puts in front of the text that `decode` gives.
+        encodes_continuations_alike: whether texts have the same tokens at the beginning and after
+            other text.
+        prefix: what `decode_continuation` puts in front of the text that `decode` gives.
 
     Raises:
         ModelNotFoundError: it does not tell where its tokens stand in a text.
@@ -100,8 +101,10 @@ class Tokenizer:
         parts = own.normalizer, own.pre_tokenizer, own.decoder
         behind = _parts_behind(*parts)
         self._behind: Any = _rules(own, *behind)
-        self.is_alike_behind = behind[:2] == parts[:2]
-        self._beginning: Any = self._behind if self.is_alike_behind else _rules(own, *parts)
+        self.encodes_continuations_alike = behind[:2] == parts[:2]
+        self._beginning: Any = (
+            self._behind if self.encodes_continuations_alike else _rules(own, *parts)
+        )
         self._token_texts: dict[int, str] = {}
         self._divides = behind[2] is not None and bool(
             _DIVIDING.fullmatch(_decoding_steps(json.loads(behind[2].__getstate__())))
@@ -121,7 +124,7 @@ class Tokenizer:
                 spelled = map(own.token_to_id, name)
                 known = (unknown if character is None else character for character in spelled)
                 self._spelled[token] = [character for character in known if character is not None]
-        self.prefix = " " if self.encode("a") != self.encode_behind("a") else ""
+        self.prefix = " " if self.encode("a") != self.encode_continuation("a") else ""
 
     @cached_property
     def start_ids(self) -> tuple[int, ...]:
@@ -134,13 +137,15 @@ class Tokenizer:
         """Token ids of a text from its beginning, without special tokens and truncation."""
         return self.encode_each([text])[0]
 
-    def encode_behind(self, text: str) -> list[int]:
+    def encode_continuation(self, text: str) -> list[int]:
         """Token ids of a text that stands behind other text."""
-        return self.encode_each([text], is_behind=True)[0]
+        return self.encode_each([text], is_continuation=True)[0]
 
-    def encode_each(self, texts: Iterable[str], *, is_behind: bool = False) -> list[list[int]]:
+    def encode_each(
+        self, texts: Iterable[str], *, is_continuation: bool = False
+    ) -> list[list[int]]:
         """The same of several texts, faster than one by one."""
-        rules = self._behind if is_behind else self._beginning
+        rules = self._behind if is_continuation else self._beginning
         encoded = rules.encode_batch(list(texts), add_special_tokens=False)
         return [self._spelled_out(each.ids) for each in encoded]
 
@@ -150,22 +155,22 @@ class Tokenizer:
         Separately, so that a closing bracket is always the same token, whatever stands before it
         (the vocabulary has `)]` as one token).
         """
-        return [token for ids in self.encode_each(pieces, is_behind=True) for token in ids]
+        return [token for ids in self.encode_each(pieces, is_continuation=True) for token in ids]
 
     def encode_with_offsets(
-        self, text: str, *, is_behind: bool = False
+        self, text: str, *, is_continuation: bool = False
     ) -> tuple[list[int], list[int | None]]:
         """Token ids, and for each position the character offset at which its token begins.
 
         Args:
-            is_behind: whether the text stands behind other text.
+            is_continuation: whether the text stands behind other text.
 
         Returns:
             Two lists of length `n`. The offset is None where the token begins inside a character
             (byte-level vocabularies split characters such as emoji), or inside a letter that the
             vocabulary's normaliser composes or takes apart: no call can stand there.
         """
-        rules = self._behind if is_behind else self._beginning
+        rules = self._behind if is_continuation else self._beginning
         encoded = rules.encode(text, add_special_tokens=False)
         inside = self._inside_letters(text)
         ids: list[int] = []
@@ -204,16 +209,16 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids` from its beginning, special tokens included."""
-        return self.decode_behind(ids).removeprefix(self.prefix)
+        return self.decode_continuation(ids).removeprefix(self.prefix)
 
-    def decode_behind(self, ids: Sequence[int]) -> str:
+    def decode_continuation(self, ids: Sequence[int]) -> str:
         """The text of `ids` that stand behind others, all spaces kept, special tokens included."""
         return self._behind.decode(list(ids), skip_special_tokens=False)
 
     def token_text(self, token: int) -> str:
         """The text of a token behind others; a part of a character is the replacement character."""
         if token not in self._token_texts:
-            self._token_texts[token] = self.decode_behind([token])
+            self._token_texts[token] = self.decode_continuation([token])
         return self._token_texts[token]
 
     def divides(self, token: int) -> bool:
@@ -233,17 +238,17 @@ class Tokenizer:
         return self._behind.get_vocab_size(with_added_tokens=True)
 
 
-class GrowingText:
-    """At each token the text that `Tokenizer.decode` or `decode_behind` gives of all so far.
+class IncrementalDecoder:
+    """At each token the text that `Tokenizer.decode` or `decode_continuation` gives of all so far.
 
     Only the tokens since the last place at which that text divides are decoded again: those of a
     character, and those of a run of bytes in vocabularies of SentencePiece's kind.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, is_behind: bool):
+    def __init__(self, tokenizer: Tokenizer, *, is_continuation: bool):
         self.tokens: list[int] = []
         self._tokenizer = tokenizer
-        self._prefix = "" if is_behind else tokenizer.prefix
+        self._prefix = "" if is_continuation else tokenizer.prefix
         self._settled = ""
         # The tokens behind what is settled, and their text.
         self._open: list[int] = []
@@ -263,7 +268,7 @@ class GrowingText:
         """Add a token."""
         self.tokens.append(token)
         self._open.append(token)
-        before, self._tail = self._tail, self._tokenizer.decode_behind(self._open)
+        before, self._tail = self._tail, self._tokenizer.decode_continuation(self._open)
         if self._tokenizer.divides(token) and (
             self._tail == before + self._tokenizer.token_text(token)
         ):
@@ -290,7 +295,7 @@ def check_writes_calls(tokenizer: Tokenizer) -> None:
                 "are written into texts and read out of them, so the same text was expected. Use a "
                 "model whose vocabulary keeps letters, accents, spaces, brackets and line ends."
             )
-    opening = [tokenizer.token_text(token) for token in tokenizer.encode_behind(CALL_OPEN)]
+    opening = [tokenizer.token_text(token) for token in tokenizer.encode_continuation(CALL_OPEN)]
     if len(opening) != 1:
         raise ModelNotFoundError(
             f"The model's vocabulary (tokenizer.json) writes {CALL_OPEN!r}, which opens a call, as "

@@ -64,7 +64,7 @@ def split_into_windows(
         if start >= len(text):
             return
         stretch = _next_stretch(text, start, known, tokenizer, window_tokens)
-        own, known = _first_window(stretch, tokenizer, window_tokens, is_behind=start > 0)
+        own, known = _first_window(stretch, tokenizer, window_tokens, is_continuation=start > 0)
         yield Window(document_id, index, start, own.text, own.ids, own.offsets)
         start += len(own.text)
 
@@ -98,11 +98,13 @@ _NOTHING = _Stretch("", (), ())
 
 
 def _encoded(
-    text: str, tokenizer: Tokenizer, *, is_behind: bool, known: _Stretch = _NOTHING
+    text: str, tokenizer: Tokenizer, *, is_continuation: bool, known: _Stretch = _NOTHING
 ) -> _Stretch:
     """Return a text with its tokens; those of `known`, its beginning, are not taken again."""
     shift = len(known.text)
-    ids, offsets = tokenizer.encode_with_offsets(text[shift:], is_behind=is_behind or shift > 0)
+    ids, offsets = tokenizer.encode_with_offsets(
+        text[shift:], is_continuation=is_continuation or shift > 0
+    )
     moved = (None if offset is None else offset + shift for offset in offsets)
     return _Stretch(text, (*known.ids, *ids), (*known.offsets, *moved))
 
@@ -116,14 +118,14 @@ def _next_stretch(
     length = max(window_tokens * _CHARACTERS_PER_TOKEN, len(known.text))
     while True:
         part = text[start : start + length]
-        stretch = _encoded(part, tokenizer, is_behind=start > 0, known=known)
+        stretch = _encoded(part, tokenizer, is_continuation=start > 0, known=known)
         if len(stretch.ids) > window_tokens or start + length >= len(text):
             return stretch
         length *= 2
 
 
 def _first_window(
-    stretch: _Stretch, tokenizer: Tokenizer, window_tokens: int, *, is_behind: bool
+    stretch: _Stretch, tokenizer: Tokenizer, window_tokens: int, *, is_continuation: bool
 ) -> tuple[_Stretch, _Stretch]:
     """Return the first window of a stretch, and what is known of the text after it."""
     if len(stretch.ids) <= window_tokens:
@@ -133,14 +135,14 @@ def _first_window(
         position = _boundary(stretch, limit)
         if position is not None and stretch.divides(position):
             last = position
-            if is_behind or tokenizer.is_alike_behind:
+            if is_continuation or tokenizer.encodes_continuations_alike:
                 # The tokens at the end may change with the text that follows.
                 places = range(len(stretch.ids) - 1, position, -1)
                 last = next(filter(stretch.divides, places), position)
             return stretch.part(0, position), stretch.part(position, last)
         # At the least one character, so that cutting always moves on.
         end = 1 if position is None else stretch.offsets[position]
-        own = _encoded(stretch.text[:end], tokenizer, is_behind=is_behind)
+        own = _encoded(stretch.text[:end], tokenizer, is_continuation=is_continuation)
         # Cutting can split a token in two, so the count is taken again.
         if len(own.ids) <= window_tokens or limit == 1:
             return own, _NOTHING
@@ -190,4 +192,4 @@ class SplitPrompt:
 
     def text_part_ids(self, tokenizer: Tokenizer, text: str) -> list[int]:
         """What is fed for one text between the shared prefix and the text's own tokens."""
-        return tokenizer.encode_behind(f"{self.before_text}{text}{self.after_text}")
+        return tokenizer.encode_continuation(f"{self.before_text}{text}{self.after_text}")

@@ -6,7 +6,7 @@ Imported without Dagster, which commands that only read do not load.
 import errno
 from contextlib import AbstractContextManager
 
-from toolformer.base.loading import enough_memory
+from toolformer.base.loading import out_of_memory_as
 from toolformer.errors import OutOfMemoryError, ToolformerError
 from toolformer.settings.errors import SettingsError
 from tools.errors import ToolError
@@ -25,9 +25,9 @@ class RunInterruptedError(Exception):
     """A run was interrupted, by Ctrl-C say; what its stages had finished is stored."""
 
 
-def memory_explained() -> AbstractContextManager[None]:
+def explain_out_of_memory() -> AbstractContextManager[None]:
     """Where nobody nearer to it says what to do when memory runs out."""
-    return enough_memory(
+    return out_of_memory_as(
         OutOfMemoryError,
         "The memory of the machine, or of its graphics device, ran out. What was computed is kept. "
         "Take a smaller model or a device with more memory, end what else uses it, or lower "

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from toolformer.base.digests import keep_file_digests_in
-from toolformer.base.whole_files import remove_abandoned
+from toolformer.base.atomic_files import remove_abandoned
+from toolformer.base.digests import cache_file_digests_in
 from toolformer.home.locks import RemovedLock, check_locks, file_lock
 from toolformer.settings.errors import SettingsError
 from toolformer.settings.training_sections import CALLS
@@ -119,10 +119,10 @@ class Home:
         home = cls(home_folder(), resolved(cache) if cache else None)
         check_path("TOOLFORMER_HOME", home.root)
         check_path("TOOLFORMER_CACHE", home.machine)
-        keep_file_digests_in(home.file_digests)
+        cache_file_digests_in(home.file_digests)
         return home
 
-    def check_there(self) -> None:
+    def check_exists(self) -> None:
         """Raise `SettingsError` if there is no home in the folder: its name may be mistyped."""
         if not (self.settings_file.exists() or self.warehouse.exists()):
             raise SettingsError(

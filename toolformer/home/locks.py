@@ -11,9 +11,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from toolformer.base.whole_files import beside
+from toolformer.base.atomic_files import beside
 from toolformer.errors import ToolformerError
-from toolformer.home.progress import waiting_shown
+from toolformer.home.progress import show_waiting
 
 # Mount options of NFS and Lustre that make locks local to each machine.
 _LOCKS_OF_ONE_MACHINE = {"nolock", "local_lock=all", "local_lock=flock", "localflock", "noflock"}
@@ -38,7 +38,7 @@ class NamedLock(FileLock):
             if timeout == 0:
                 raise
         file = Path(self.lock_file)
-        with waiting_shown(f"waiting for {holder_of(file)} to release {file.stem}", _LOGGER):
+        with show_waiting(f"waiting for {holder_of(file)} to release {file.stem}", _LOGGER):
             return super().acquire(timeout, *arguments, **options)
 
 

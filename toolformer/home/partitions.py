@@ -13,7 +13,7 @@ import dagster as dg
 from sqlalchemy.exc import IntegrityError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
-from toolformer.base.whole_files import write_whole
+from toolformer.base.atomic_files import write_atomically
 from toolformer.home.home import Home, home_folder
 from toolformer.settings.evaluation_sections import BASE, FINETUNED, EvaluationSettings
 from toolformer.settings.training_sections import CALLS
@@ -72,7 +72,7 @@ def claim_id(home: Home) -> None:
         known, path = _id_and_path(home)
         if not known or _is_copy(home, known, Path(path)):
             known = token_hex(4)
-        write_whole(home.root / _ID, f"{known} {home.root}")
+        write_atomically(home.root / _ID, f"{known} {home.root}")
 
 
 def _is_copy(home: Home, known: str, path: Path) -> bool:

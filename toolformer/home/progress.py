@@ -72,7 +72,7 @@ _reporter: ProgressReporter | None = None
 
 
 @contextmanager
-def shown_by(reporter: ProgressReporter) -> Iterator[None]:
+def show_progress_with(reporter: ProgressReporter) -> Iterator[None]:
     """Show progress by this reporter while the block runs; used by the command line."""
     global _reporter
     before, _reporter = _reporter, reporter
@@ -83,7 +83,7 @@ def shown_by(reporter: ProgressReporter) -> Iterator[None]:
 
 
 @contextmanager
-def waiting_shown(line: str, log: logging.Logger) -> Iterator[None]:
+def show_waiting(line: str, log: logging.Logger) -> Iterator[None]:
     """Say whom this process waits for in the block: where it shows progress, else in the log."""
     if _reporter is None:
         # Warnings reach the error output of a command that shows no progress.

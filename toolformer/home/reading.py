@@ -35,13 +35,13 @@ class Home:
 
     def __init__(self, path: str | Path | None = None):
         if path is None:
-            self.places = places.Home.find()
+            self.paths = places.Home.find()
         else:
-            self.places = places.Home(places.resolved(str(path)))
-            places.check_path("The home", self.places.root)
-        self.places.check_there()
-        self.warehouse = Warehouse(self.places.warehouse, self.places.database)
-        log_lost_shards(self.places)
+            self.paths = places.Home(places.resolved(str(path)))
+            places.check_path("The home", self.paths.root)
+        self.paths.check_exists()
+        self.warehouse = Warehouse(self.paths.warehouse, self.paths.database)
+        log_lost_shards(self.paths)
 
     @property
     def model(self) -> Path:
@@ -66,7 +66,7 @@ class Home:
         from toolformer.home.wiring.workspace import Workspace
         from toolformer.settings.settings_file import load_settings
 
-        return Workspace(load_settings(self.places.settings_file), self.places)
+        return Workspace(load_settings(self.paths.settings_file), self.paths)
 
     def sql(self, query: str) -> "pl.DataFrame":
         """Returns the rows of one `select` over tables and views; see `run_query` for errors."""
@@ -88,12 +88,12 @@ class Home:
         may_have_it = self.warehouse.ask("shards_with_calls", beginning=call_id)["shard"]
         near = self.warehouse.limited_to(may_have_it.to_list())
         # Where it is said to be, digests are compared before anything is told of it.
-        named = near.ask("call_named", is_compared=False, call_id=call_id)
+        named = near.ask("call_named", verifies_digests=False, call_id=call_id)
         shards = dict(named.iter_rows())
         if not shards:
             # Looks at the ids of all calls of these shards.
             calls = near.ask(
-                "calls_beginning", is_compared=False, beginning=call_id, max_calls=_NAMED + 1
+                "calls_beginning", verifies_digests=False, beginning=call_id, max_calls=_NAMED + 1
             )
             shards = dict(calls.iter_rows())
         if not shards:

@@ -24,7 +24,7 @@ import regex
 from toolformer.base.constants import FUNCTION_WORDS
 from toolformer.errors import ModelNotFoundError, OutOfMemoryError, ServedModelError
 from toolformer.forward.batching import feed_in_halves
-from toolformer.forward.model import TOLD_RANKS, Model, Place
+from toolformer.forward.model import REPORTED_RANKS, Model, TextPosition
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 from tools.errors import ToolDiedError, ToolUnavailableError
@@ -39,7 +39,7 @@ _QUESTION_WEIGHT = 0.5
 # First tokens that are tried in each passage; each is continued greedily.
 _FIRST_TOKENS = 4
 # Next tokens that are considered: as many as every server lists.
-_LIKELIEST = TOLD_RANKS - 1
+_LIKELIEST = REPORTED_RANKS - 1
 # Log-probability of beginnings that are given up.
 _LEAST = math.log(1e-3)
 # Rows of one passage that are held at once: itself, a copy, and the copies for its answers.
@@ -157,7 +157,7 @@ class _Asked(NamedTuple):
 
 def _asked(model: Model, question: str, passages: Sequence[RankedPassage]) -> Iterator[_Asked]:
     """Cut passages to what the context holds, each on one line: it cannot pass for a question."""
-    encode, start = model.tokenizer.encode_behind, len(model.prompt_start)
+    encode, start = model.tokenizer.encode_continuation, len(model.prompt_start)
     ids = encode(f" {question}")
     shared = sum(len(_encoded(model.tokenizer, text)) for text in (PROMPT, _BEFORE_ANSWER))
     around = start + shared + len(ids) + _MAX_ANSWER_TOKENS
@@ -171,16 +171,18 @@ def _asked(model: Model, question: str, passages: Sequence[RankedPassage]) -> It
 @lru_cache(maxsize=2)
 def _encoded(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
     """Return the tokens of a text that all passages of a model have in common."""
-    return tuple(tokenizer.encode_behind(text))
+    return tuple(tokenizer.encode_continuation(text))
 
 
 def _read(model: Model, asked: Sequence[_Asked]) -> list[tuple[float, dict[str, float]]]:
     """Return for each passage what `best_answer` takes."""
-    decode, ends = model.tokenizer.decode_behind, model.end_ids | model.tokenizer.special_ids
+    decode, ends = model.tokenizer.decode_continuation, model.end_ids | model.tokenizer.special_ids
     # The last token of a window is never fed.
     windows = [Window("", 0, 0, each.text, (*each.ids, 0), ()) for each in asked]
     texts = model.read(PROMPT, windows)
-    places = [(Place(row, at), t) for row, one in enumerate(asked) for at, t in enumerate(one.ids)]
+    places = [
+        (TextPosition(row, at), t) for row, one in enumerate(asked) for at, t in enumerate(one.ids)
+    ]
     losses = iter(texts.losses(places))
     found: list[tuple[float, dict[str, float]]] = [
         (each.score - _QUESTION_WEIGHT * math.fsum(islice(losses, len(each.ids))), {})
@@ -188,7 +190,7 @@ def _read(model: Model, asked: Sequence[_Asked]) -> list[tuple[float, dict[str, 
     ]
     # For each row its passage, and the tokens and log-probability of an answer's beginning.
     rows = [(passage, list[int](), 0.0) for passage in range(len(asked))]
-    contexts = texts.contexts([Place(row, len(each.ids)) for row, each in enumerate(asked)])
+    contexts = texts.contexts([TextPosition(row, len(each.ids)) for row, each in enumerate(asked)])
     fed: list[Sequence[int]] = [_encoded(model.tokenizer, _BEFORE_ANSWER)] * len(rows)
     while rows:
         expected = contexts.next_tokens(fed, open_id=model.bos_id, count=_LIKELIEST)

@@ -23,7 +23,7 @@ def chance_sample_size(calls: int, *, max_size: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptAgainstChance:
+class ChanceComparison:
     """Numbers of calls that the filter keeps with their own results and with swapped ones.
 
     Attributes:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolformer.forward.batching import feed_in_halves, plan_batches
-from toolformer.forward.model import Continuation, Place, Texts
+from toolformer.forward.model import Continuation, TextPosition, Texts
 from toolformer.forward.windows import WindowKey
 from toolformer.loss_weights import weighted_loss
 from toolformer.scoring.call_scorer import AllLosses, CallScorer, Losses, ScoredCall, ScoringPass
@@ -98,7 +98,7 @@ class InlineScorer(CallScorer):
         """Return L_i(ε) from the texts as they were fed, computed only for tokens with weight."""
         targets = {
             call.call_id: [
-                (Place(texts.rows[call.window], call.position + t), token)
+                (TextPosition(texts.rows[call.window], call.position + t), token)
                 for t, token in enumerate(self._following(call))
             ]
             for call in calls
@@ -144,4 +144,4 @@ class InlineScorer(CallScorer):
             call.result if has_result else None,
             text_tokens=call.position + len(following),
         )
-        return Continuation(Place(row, call.position), tuple(ids), following)
+        return Continuation(TextPosition(row, call.position), tuple(ids), following)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, ValidationInfo
 from pydantic.dataclasses import dataclass
 
-from toolformer.base.foreign_texts import shown
+from toolformer.base.untrusted_text import shown
 from toolformer.errors import ServedModelError
 
 # The log-probability of a certain token may be rounded to more than 0.
@@ -68,7 +68,8 @@ class Choice:
     """One continuation.
 
     Attributes:
-        prompt_logprobs: scores of the places of the prompt, as `SEEN` reads them. They are read
+        prompt_logprobs: scores of the places of the prompt, as `PROMPT_SCORES` reads them. They
+            are read
             later: a text has a megabyte of them, most of it unused.
     """
 
@@ -97,10 +98,10 @@ class Completions:
 # The form of other models does not matter.
 CARDS = TypeAdapter(list[dict[str, Any]])
 CARD, COMPLETIONS = TypeAdapter(Card), TypeAdapter(Completions)
-SEEN = TypeAdapter(list[dict[int, TokenScore] | None])
+PROMPT_SCORES = TypeAdapter(list[dict[int, TokenScore] | None])
 
 
-def another_answer(url: str, what: str) -> ServedModelError:
+def unexpected_answer(url: str, what: str) -> ServedModelError:
     """Return the error for an answer that no engine gives; `what` follows "The server at …"."""
     return ServedModelError(
         f"The server at {url} {what}. Expected the form of OpenAI's completions. Use an engine "
@@ -122,4 +123,4 @@ def in_form(answer: object, form: TypeAdapter[_Form], url: str, key: str | None)
         where = shown(".".join(map(str, first["loc"])), key=key) or "all of it"
         what = f"answered in another form than vLLM: {where} is {told} ({first['msg']})"
         # Without the cause, which may have the key.
-        raise another_answer(url, what) from None
+        raise unexpected_answer(url, what) from None

@@ -8,11 +8,11 @@ answers must agree.
 import logging
 from collections.abc import Sequence
 
-from toolformer.errors import NoAnswersError, ServedModelError
-from toolformer.forward.model import TOLD_RANKS
+from toolformer.errors import ServedModelError, ServerUnavailableError
+from toolformer.forward.model import REPORTED_RANKS
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.served.answers import Card
-from toolformer.served.completion_forms import CompletionForms
+from toolformer.served.completion_requests import CompletionRequests
 from toolformer.served.http_client import CompletionsClient
 
 _LOGGER = logging.getLogger(__name__)
@@ -28,32 +28,32 @@ _SAMPLED_TOKENS, _TEMPERATURE = 8, 2.0
 
 def check_server(
     client: CompletionsClient, tokenizer: Tokenizer, bos_id: int
-) -> tuple[CompletionForms, Card]:
+) -> tuple[CompletionRequests, Card]:
     """Probe a server, and return how it is asked and what it reports of the model.
 
     Raises:
         ServedModelError: names what the server lacks, and the flag that helps.
     """
-    card = client.described()
+    card = client.model_card()
     vocabulary = tokenizer.backend.get_vocab().values()
-    forms = CompletionForms(client, ids=max(vocabulary) + 1)
+    forms = CompletionRequests(client, ids=max(vocabulary) + 1)
     row = [bos_id, *tokenizer.encode(_PROBE)]
     _check_vocabulary(client, forms, row, max(set(vocabulary) - tokenizer.special_ids))
     _check_samples(client, forms, row)
-    client.is_known()
+    client.extend_patience()
     _LOGGER.info("the served model %s at %s: %s", client.model, client.url, card)
     return forms, card
 
 
 def _check_vocabulary(
-    client: CompletionsClient, forms: CompletionForms, row: Sequence[int], last: int
+    client: CompletionsClient, forms: CompletionRequests, row: Sequence[int], last: int
 ) -> None:
     """Raise if the vocabulary is not the tokenizer's, as far as the server spells tokens out."""
     remedy = (
         "Set language_model.path to the folder with the tokenizer of the model that "
         f"{client.model!r} is."
     )
-    (seen,) = forms.prompts([row], top=TOLD_RANKS)
+    (seen,) = forms.prompts([row], top=REPORTED_RANKS)
     spelled = "".join(
         place[token].decoded_token or "" for token, place in zip(row[1:], seen[1:], strict=True)
     )
@@ -64,7 +64,7 @@ def _check_vocabulary(
         )
     try:
         forms.prompts([[*row, last]])
-    except NoAnswersError:
+    except ServerUnavailableError:
         raise
     except ServedModelError as error:
         raise ServedModelError(
@@ -77,7 +77,9 @@ def _letters(text: str) -> str:
     return "".join(character for character in text if character.isascii() and character.isalnum())
 
 
-def _check_samples(client: CompletionsClient, forms: CompletionForms, row: Sequence[int]) -> None:
+def _check_samples(
+    client: CompletionsClient, forms: CompletionRequests, row: Sequence[int]
+) -> None:
     """Raise if samples have other log-probabilities than prompts, or are all the same."""
     (samples,) = forms.samples(
         [row], [1], [2], max_new_tokens=_SAMPLED_TOKENS, temperature=_TEMPERATURE

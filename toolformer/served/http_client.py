@@ -18,17 +18,17 @@ from pydantic_core import from_json
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
-from toolformer.base.foreign_texts import shown
-from toolformer.base.loopback import past_proxies
-from toolformer.errors import NoAnswersError, PassingError, ServedModelError
+from toolformer.base.loopback import bypass_proxies
+from toolformer.base.untrusted_text import shown
+from toolformer.errors import ServedModelError, ServerUnavailableError, TransientServerError
 from toolformer.served.answers import (
     CARD,
     CARDS,
     COMPLETIONS,
     Card,
     Choice,
-    another_answer,
     in_form,
+    unexpected_answer,
 )
 
 _Answer = TypeVar("_Answer")
@@ -63,7 +63,7 @@ _REMEDIES = {
     404: "Expected /v1/models and /v1/completions; a service that only chats has none. Use an "
     "engine that has them, such as vLLM.",
 }
-# Shows a line while the block is left open; see `toolformer.home.progress.waiting_shown`.
+# Shows a line while the block is left open; see `toolformer.home.progress.show_waiting`.
 Waiting = Callable[[str, logging.Logger], AbstractContextManager[None]]
 
 
@@ -104,7 +104,7 @@ class CompletionsClient:
                 verify=certificates,
                 timeout=_TIMEOUT,
                 limits=httpx.Limits(max_connections=IN_FLIGHT // _POOLS),
-                **past_proxies(self.url),
+                **bypass_proxies(self.url),
             )
             for _ in range(_POOLS)
         ]
@@ -132,11 +132,11 @@ class CompletionsClient:
         for pool in self._pools:
             await pool.aclose()
 
-    def is_known(self) -> None:
+    def extend_patience(self) -> None:
         """Wait for the server from now on if it is restarted, since it was found fit."""
         self._patience = _LATER_PATIENCE
 
-    def described(self) -> Card:
+    def model_card(self) -> Card:
         """Return what `/v1/models` says of the model.
 
         Raises:
@@ -172,18 +172,18 @@ class CompletionsClient:
         answer = self.in_form(await self._once("POST", "completions", body), COMPLETIONS)
         # vLLM answers so, with the tokens until then, when it is paused or ended meanwhile.
         if any(choice.finish_reason == "abort" for choice in answer.choices):
-            raise PassingError(
+            raise TransientServerError(
                 f"The server at {self.url} broke off an answer. What was computed is kept. Run the "
                 "same again later."
             )
         if answer.usage.prompt_tokens != sent:
             counted = answer.usage.prompt_tokens
             what = f"was sent {sent} tokens and counted {counted}, perhaps with a start of its own"
-            raise another_answer(self.url, what)
+            raise unexpected_answer(self.url, what)
         choices = sorted(answer.choices, key=lambda choice: choice.index)
         if [choice.index for choice in choices] != list(range(count)):
             given = [choice.index for choice in choices]
-            raise another_answer(self.url, f"was asked for {count} texts and gave {given}")
+            raise unexpected_answer(self.url, f"was asked for {count} texts and gave {given}")
         self.tokens_fed += sent + (answer.usage.completion_tokens or 0)
         return choices
 
@@ -202,7 +202,9 @@ class CompletionsClient:
         try:
             return self._awaited(future)
         except CancelledError as error:
-            raise PassingError(f"The connection to the server at {self.url} was closed.") from error
+            raise TransientServerError(
+                f"The connection to the server at {self.url} was closed."
+            ) from error
         finally:
             # Also on Ctrl-C.
             future.cancel()
@@ -222,10 +224,10 @@ class CompletionsClient:
         """Return the reason to show for a long wait; None if an answer came recently.
 
         Raises:
-            PassingError: no answer is wanted any more.
+            TransientServerError: no answer is wanted any more.
         """
         if not self.is_wanted():
-            raise PassingError(f"Nobody waits any more for the server at {self.url}.")
+            raise TransientServerError(f"Nobody waits any more for the server at {self.url}.")
         seconds = time.monotonic() - max(begun, self._answered)
         if self._failure and seconds >= _SECONDS_OF_FAILURE:
             return f"waiting: {self._failure}"
@@ -235,7 +237,7 @@ class CompletionsClient:
 
     async def _with_patience(self, ask: _Ask[_Answer]) -> _Answer:
         answer = await AsyncRetrying(
-            retry=retry_if_exception_type(PassingError),
+            retry=retry_if_exception_type(TransientServerError),
             wait=wait_random_exponential(multiplier=0.1, max=_LONGEST_WAIT),
             # Meanwhile the server may have become known.
             stop=lambda state: (
@@ -256,14 +258,14 @@ class CompletionsClient:
         """Return the JSON object that the server answers.
 
         Raises:
-            PassingError: another request may be answered.
-            NoAnswersError: no request will be answered.
+            TransientServerError: another request may be answered.
+            ServerUnavailableError: no request will be answered.
             ServedModelError: the server refused this request.
         """
         try:
             response = await next(self._next_pool).request(method, path, content=content)
         except httpx.RequestError as error:
-            raise PassingError(
+            raise TransientServerError(
                 f"The server at {self.url} does not answer ({type(error).__name__}: "
                 f"{self.shown(error)}). What was computed is kept. Start the server, or correct "
                 "its address (language_model.server.url), and run the same again."
@@ -283,9 +285,11 @@ class CompletionsClient:
             error = error.get("message") or error
         message = f"The server at {self.url} answered {status} ({self.shown(error).rstrip('.')})."
         if status in _PASSING_STATUSES or status >= httpx.codes.INTERNAL_SERVER_ERROR:
-            return PassingError(f"{message} What was computed is kept. Run the same again later.")
+            return TransientServerError(
+                f"{message} What was computed is kept. Run the same again later."
+            )
         # The key is wrong, or what was paid for is used up.
-        kind = NoAnswersError if status in (401, 402) else ServedModelError
+        kind = ServerUnavailableError if status in (401, 402) else ServedModelError
         return kind(f"{message} {_REMEDIES.get(status, '')}".rstrip())
 
     def in_form(self, told: object, form: TypeAdapter[_Form]) -> _Form:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from toolformer.errors import ServedModelError
-from toolformer.forward.model import TOLD_RANKS
-from toolformer.served.completion_forms import CompletionForms
+from toolformer.forward.model import REPORTED_RANKS
+from toolformer.served.completion_requests import CompletionRequests
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class ServedNextTokens:
         told: log-probabilities of tokens in nats, with those of all ranked tokens.
     """
 
-    forms: CompletionForms
+    forms: CompletionRequests
     context: tuple[int, ...]
     told: dict[int, float]
     ranked: list[int]
@@ -35,8 +35,8 @@ class ServedNextTokens:
             self.told[token] = seen.log_probability
         return self.told[token]
 
-    def likeliest_but(self, tokens: Sequence[int]) -> int:
-        """See `NextTokens.likeliest_but`.
+    def most_likely_except(self, tokens: Sequence[int]) -> int:
+        """See `NextTokens.most_likely_except`.
 
         Raises:
             ServedModelError: the server reports no other token.
@@ -49,7 +49,7 @@ class ServedNextTokens:
             "of blocked tools. Expected at least one other token. Block fewer tools."
         )
 
-    def drawn(self, uniform: float, temperature: float, **_: Any) -> int:  # noqa: ARG002
+    def sampled(self, uniform: float, temperature: float, **_: Any) -> int:  # noqa: ARG002
         """Raise a `ServedModelError`: no single tokens are drawn at a server."""
         raise ServedModelError(
             f"The temperature is {temperature:g}, and a served model decodes greedily. Expected 0. "
@@ -64,7 +64,7 @@ class ServedNextTokens:
 class ServedContexts:
     """A `toolformer.forward.model.Contexts` of a served model: the tokens of its rows."""
 
-    def __init__(self, forms: CompletionForms, rows: Sequence[Sequence[int]]):
+    def __init__(self, forms: CompletionRequests, rows: Sequence[Sequence[int]]):
         self._forms = forms
         self._rows = [list(row) for row in rows]
 
@@ -82,7 +82,7 @@ class ServedContexts:
     ) -> list[ServedNextTokens]:
         """See `Contexts.next_tokens`."""
         self.feed(tokens)
-        all_told = self._forms.likeliest(self._rows, max(TOLD_RANKS, count + 1))
+        all_told = self._forms.likeliest(self._rows, max(REPORTED_RANKS, count + 1))
         found = []
         for row, told in zip(self._rows, all_told, strict=True):
             ranked = sorted(told, key=lambda token, told=told: (-told[token], token))

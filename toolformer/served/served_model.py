@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from toolformer.errors import ServedModelError
-from toolformer.forward.model import TOLD_RANKS, Branch, Continuation, Place
+from toolformer.forward.model import REPORTED_RANKS, Branch, Continuation, TextPosition
 from toolformer.forward.start_token import end_ids, start_token
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import SplitPrompt, Window
 from toolformer.served.answers import TokenScore
-from toolformer.served.completion_forms import seed_of
+from toolformer.served.completion_requests import seed_of
 from toolformer.served.handshake import check_server
 from toolformer.served.http_client import IN_FLIGHT, CompletionsClient
 from toolformer.served.served_contexts import ServedContexts
@@ -138,11 +138,11 @@ class ServedModel:
         losses: dict[tuple[int, int, int], float] = {}
         bounds: dict[tuple[int, int, int], float] = {}
         by_row: list[list[tuple[int, int, int]]] = []
-        for of_row in self._seen(rows, places, top=TOLD_RANKS):
+        for of_row in self._seen(rows, places, top=REPORTED_RANKS):
             for place, seen in of_row:
                 values = sorted((each.log_probability for each in seen.values()), reverse=True)
                 # No token that is left out is likelier than the last one reported.
-                bounds[place] = min(math.exp(values[TOLD_RANKS - 1]), 1 / (TOLD_RANKS + 1))
+                bounds[place] = min(math.exp(values[REPORTED_RANKS - 1]), 1 / (REPORTED_RANKS + 1))
                 if place[2] in seen:
                     losses[place] = -seen[place[2]].log_probability
             by_row.append(sorted(dict(of_row), key=bounds.__getitem__, reverse=True))
@@ -198,7 +198,7 @@ class ServedTexts:
 
     def losses(
         self,
-        places: Sequence[tuple[Place, int]],
+        places: Sequence[tuple[TextPosition, int]],
         *,
         min_probability: float = 0.0,
         most: int | None = None,
@@ -211,14 +211,14 @@ class ServedTexts:
             most=most,
         )
 
-    def ranks(self, places: Sequence[Place], token: int) -> list[tuple[int, float]]:
+    def ranks(self, places: Sequence[TextPosition], token: int) -> list[tuple[int, float]]:
         """See `Texts.ranks`; vLLM counts equally likely tokens as likelier ones."""
         seen = self._model.forms.last([[*self._context(place), token] for place in places])
         return [(each.rank, each.log_probability) for each in seen]
 
     def sample(
         self,
-        places: Sequence[Place],
+        places: Sequence[TextPosition],
         groups: Sequence[Sequence[Branch]],
         *,
         forced_ids: Sequence[int],
@@ -265,15 +265,15 @@ class ServedTexts:
         losses = iter(self._model.losses_at(rows, places))
         return [[next(losses) for _ in each.following] for each in continuations]
 
-    def contexts(self, places: Sequence[Place]) -> ServedContexts:
+    def contexts(self, places: Sequence[TextPosition]) -> ServedContexts:
         """See `Texts.contexts`."""
         contexts = [self._context(place) for place in places]
         return ServedContexts(self._model.forms, contexts)
 
-    def _end(self, place: Place) -> int:
+    def _end(self, place: TextPosition) -> int:
         return len(self._before[place.row]) + place.position
 
-    def _context(self, place: Place) -> list[int]:
+    def _context(self, place: TextPosition) -> list[int]:
         return self._rows[place.row][: self._end(place)]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from toolformer.decoding.completions import Completion, TraceStep
 from toolformer.decoding.live_text import LivePiece
-from toolformer.forward.tokenization import REPLACEMENT_CHARACTER, GrowingText
+from toolformer.forward.tokenization import REPLACEMENT_CHARACTER, IncrementalDecoder
 from toolformer.server.chat_bodies import Body
 
 # JSON has no infinity; this is the number that OpenAI writes for it.
@@ -21,7 +21,9 @@ class Choice:
         has_calls: whether the calls stand in the text.
     """
 
-    def __init__(self, index: int, body: Body, written: GrowingText, *, has_calls: bool) -> None:
+    def __init__(
+        self, index: int, body: Body, written: IncrementalDecoder, *, has_calls: bool
+    ) -> None:
         self._index, self._body, self._written = index, body, written
         self._has_calls = has_calls
         self._parts: list[Mapping[str, Any]] = []

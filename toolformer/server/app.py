@@ -19,8 +19,8 @@ from toolformer.errors import ToolformerError
 from toolformer.server.api_errors import ApiError, internal, wrong_body
 from toolformer.server.bodies import CompletionBody
 from toolformer.server.chat_bodies import ChatBody
-from toolformer.server.exchange import Exchange
-from toolformer.server.served import Served
+from toolformer.server.model_service import ModelService
+from toolformer.server.request_handler import RequestHandler
 
 KEY_VARIABLE = "TOOLFORMER_API_KEY"
 MAX_BODY_BYTES = 2**20
@@ -48,7 +48,7 @@ def check_access(host: str, key: str | None) -> None:
 
 
 def make_app(
-    served: Served,
+    served: ModelService,
     *,
     key: str | None = None,
     allowed_hosts: Sequence[str] = (),
@@ -114,11 +114,11 @@ def make_app(
 
     @api.post("/completions")
     async def complete(body: CompletionBody, request: Request) -> Response:
-        return await Exchange(served, body).answer(request.receive)
+        return await RequestHandler(served, body).answer(request.receive)
 
     @api.post("/chat/completions")
     async def answer_chat(body: ChatBody, request: Request) -> Response:
-        return await Exchange(served, body).answer(request.receive)
+        return await RequestHandler(served, body).answer(request.receive)
 
     app.include_router(api)
     # Not mounted: that would answer for methods that the other addresses do not take.

@@ -16,7 +16,7 @@ from toolformer.forward.tokenization import Tokenizer
 from toolformer.server.api_errors import ApiError
 from toolformer.server.bodies import MAX_LOGPROBS, CompletionBody, SharedBody
 
-WITHOUT_EFFECT = (
+IGNORED_FIELDS = (
     *("metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"),
     *("parallel_tool_calls", "chat_id", "session_id", "id"),
 )
@@ -54,7 +54,7 @@ class ChatBody(SharedBody):
     def _leave_out(cls, fields: Any) -> Any:
         if not isinstance(fields, dict):
             return fields
-        return {name: value for name, value in fields.items() if name not in WITHOUT_EFFECT}
+        return {name: value for name, value in fields.items() if name not in IGNORED_FIELDS}
 
     @property
     def token_limit(self) -> int | None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from toolformer.base.whole_files import beside, flush
+from toolformer.base.atomic_files import beside, flush
 from toolformer.settings.corpus_sections import (
     BUILT_IN_SOURCES,
     EMBEDDED_SOURCES,

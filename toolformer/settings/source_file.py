@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic_core import from_json
 
-from toolformer.base.whole_files import write_whole
+from toolformer.base.atomic_files import write_atomically
 from toolformer.settings.corpus_sections import BUILT_IN_SOURCES, SourceSettings
 from toolformer.settings.errors import SettingsError
 from toolformer.settings.sections import validated
@@ -54,7 +54,7 @@ def read_sources(file: Path) -> list[SourceSettings]:
 def write_added_sources(settings_file: Path, sources: Iterable[SourceSettings]) -> None:
     """Replace the entries of the file; to be called under `Home.shards_lock`."""
     entries = [source.model_dump(exclude_defaults=True, exclude_none=True) for source in sources]
-    write_whole(sources_file(settings_file), json.dumps({_KEY: entries}, indent=1) + "\n")
+    write_atomically(sources_file(settings_file), json.dumps({_KEY: entries}, indent=1) + "\n")
 
 
 def absolute_source(path: str, folder: Path) -> str:

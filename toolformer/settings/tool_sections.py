@@ -129,7 +129,7 @@ class ToolsSettings(McpServersSettings):
         return tool_names(self.targets)
 
     @property
-    def switched_on(self) -> tuple[str, ...]:
+    def enabled_names(self) -> tuple[str, ...]:
         """Those of `names` that are used where none are named."""
         return tuple(name for name in self.names if self.of(name).is_enabled)
 

@@ -7,7 +7,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.reader import ReaderError
 
-from toolformer.base.named_files import read_named
+from toolformer.base.regular_files import read_regular
 from toolformer.settings.errors import SettingsError
 
 YAML_ERRORS = (YAMLError, RecursionError, ValueError, TypeError)
@@ -32,7 +32,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
     """
     text = ""
     try:
-        text = read_named(file, maximum_bytes=_MAX_BYTES).decode("utf-8-sig")
+        text = read_regular(file, maximum_bytes=_MAX_BYTES).decode("utf-8-sig")
         content = loaded(text) if text.strip() else None
     except YAML_ERRORS as error:
         raise SettingsError(

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from toolformer.base.foreign_texts import shown
+from toolformer.base.untrusted_text import shown
 from toolformer.sources.errors import SourceError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
-from toolformer.marks import Calculation
+from toolformer.markup import Calculation
 from toolformer.sources.errors import write_error
 from toolformer.sources.files import SourceFile
 from toolformer.sources.losses import LossKind

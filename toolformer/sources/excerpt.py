@@ -35,7 +35,7 @@ _AFTER = (
 )
 
 
-def read_excerpt(stream: IO[bytes]) -> Iterator[dict[str, str]]:
+def read_wikipedia_excerpt(stream: IO[bytes]) -> Iterator[dict[str, str]]:
     """Yield title, text and url of each article of a dump compressed by bzip2; no redirects.
 
     Paragraphs are separated by blank lines, and headings are paragraphs.

@@ -147,7 +147,7 @@ def list_files(source: Source) -> list[SourceFile]:
     )
 
 
-def files_left_out(source: Source) -> list[str]:
+def skipped_files(source: Source) -> list[str]:
     """Return the files of a folder that `list_files` leaves out, except hidden ones.
 
     Returns:

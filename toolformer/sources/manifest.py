@@ -7,8 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from toolformer.base.whole_files import write_whole
-from toolformer.json_files import read_entries
+from toolformer.base.atomic_files import write_atomically
+from toolformer.json_files import read_dataclass
 from toolformer.sources.errors import ManifestError, ShardNotFoundError, write_error
 
 ShardStatus = Literal["active", "retired"]
@@ -86,7 +86,7 @@ class Manifest:
         """Write the manifest atomically."""
         path = manifest_path(folder)
         try:
-            write_whole(path, json.dumps(asdict(self), indent=1) + "\n")
+            write_atomically(path, json.dumps(asdict(self), indent=1) + "\n")
         except OSError as error:
             raise write_error(path, error) from error
 
@@ -154,7 +154,7 @@ def shard_key(number: int) -> str:
 @lru_cache(maxsize=1)
 def _read(path: Path, *_state: int) -> Manifest:
     """Read a manifest; cached, since it is needed before each partition that is stored."""
-    return read_entries(path, Manifest)
+    return read_dataclass(path, Manifest)
 
 
 def manifest_path(folder: Path) -> Path:

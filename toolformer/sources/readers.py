@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, islice
 from typing import IO, Any
 
-from toolformer.base.foreign_texts import plain
-from toolformer.base.named_files import IS_POINTER, POINTER_START
+from toolformer.base.regular_files import LFS_POINTER_ERROR, POINTER_START
+from toolformer.base.untrusted_text import plain
 from toolformer.sources.addresses import unreadable
 from toolformer.sources.columns import MISSING, column_names, value_at
 from toolformer.sources.compression import decompressed, split_compression
 from toolformer.sources.errors import SourceError, repeated_column_error
-from toolformer.sources.excerpt import read_excerpt
+from toolformer.sources.excerpt import read_wikipedia_excerpt
 from toolformer.sources.files import SourceFile
 from toolformer.sources.reasons import Reason
 from toolformer.sources.records import ParsedDocument, Record, Rejection, parse_record
@@ -69,7 +69,7 @@ def read_records(source: Source, files: list[SourceFile]) -> Iterator[Record]:
             f"least one {files[0].format} record. Check that the file was written to its end."
         )
     if missing:
-        content = min(missing, key=[*source.columns_of].index)
+        content = min(missing, key=[*source.columns_by_role].index)
         raise _missing_column_error(source.path, source, content, list(names), number, first)
 
 
@@ -142,7 +142,7 @@ def _records_of(file: SourceFile, source: Source) -> Iterator[Record]:
             start = stream.read(len(POINTER_START))
             stream.seek(0)
             if start == POINTER_START:
-                raise OSError(IS_POINTER)
+                raise OSError(LFS_POINTER_ERROR)
             for record in _READERS[file.format](file, stream, source):
                 yield record
                 number += 1
@@ -181,7 +181,7 @@ def _csv_rows(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[R
             f"names of columns, {source.text_column!r} among them. Decompress the file if it is "
             "compressed, or rewrite it (iconv -t UTF-8)."
         )
-    for column in source.columns_of.values():
+    for column in source.columns_by_role.values():
         if (count := header.count(column)) > 1:
             raise repeated_column_error(file.name, column, count)
     unread = source.unread_columns(header)
@@ -196,7 +196,7 @@ def _csv_rows(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[R
 
 
 def _table_rows(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[Record]:
-    names, rows = read_table(stream, file.name, [*source.columns_of.values()])
+    names, rows = read_table(stream, file.name, [*source.columns_by_role.values()])
     unread = source.unread_columns(names)
     for offset, row in enumerate(rows):
         yield Record(file.name, offset, row, unread=unread)
@@ -221,7 +221,7 @@ def _text(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[Recor
 
 
 def _articles(file: SourceFile, stream: IO[bytes], _: Source) -> Iterator[Record]:
-    for offset, article in enumerate(read_excerpt(stream)):
+    for offset, article in enumerate(read_wikipedia_excerpt(stream)):
         yield Record(file.name, offset, article)
 
 
@@ -239,7 +239,7 @@ def _missing_column_error(
     name: str, source: Source, content: str, present: list[str], checked: int, first: Record
 ) -> SourceError:
     """Return the error for records without the column of a content, such as `text`."""
-    column = source.columns_of[content]
+    column = source.columns_by_role[content]
     if present:
         names = ", ".join(present[:_SHOWN_COLUMNS])
         more = ", …" if len(present) > _SHOWN_COLUMNS else ""

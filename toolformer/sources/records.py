@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from toolformer.base.digests import hex_digest
-from toolformer.marks import Calculation, count_markup, count_unread, stripped_of_marks
+from toolformer.markup import Calculation, count_html, count_unreadable, strip_markup
 from toolformer.sources.columns import MISSING, value_at
 from toolformer.sources.dates import parse_publication_date
 from toolformer.sources.losses import LossKind
@@ -117,7 +117,9 @@ def parse_record(record: Record, source: Source) -> ParsedDocument | Rejection:
     """Return the document of a record, or the reason why it has none."""
     if record.reason is not None:
         return _rejection(record, record.reason)
-    fields = {name: value_at(record.columns, column) for name, column in source.columns_of.items()}
+    fields = {
+        name: value_at(record.columns, column) for name, column in source.columns_by_role.items()
+    }
     text = _parse_text(record, source, "text", fields["text"])
     if isinstance(text, Rejection):
         return text
@@ -134,15 +136,13 @@ def parse_record(record: Record, source: Source) -> ParsedDocument | Rejection:
     losses["columns"] += sum(fields[content] is MISSING for content in source.named_columns)
     written = (fields["text"], fields.get("context"), title, url)
     losses["encodings"] += any(isinstance(t, str) and bool(_UNDECODABLE.search(t)) for t in written)
-    losses["markup"] += count_markup(text) + count_markup(context)
-    stripped, marks, calculations = stripped_of_marks(text)
+    losses["markup"] += count_html(text) + count_html(context)
+    stripped, marks, calculations = strip_markup(text)
     # Most records have no context.
-    stripped_context, context_marks, of_context = (
-        stripped_of_marks(context) if context else ("", 0, ())
-    )
+    stripped_context, context_marks, of_context = strip_markup(context) if context else ("", 0, ())
     if source.strip_marks:
         text, context = stripped, stripped_context
-        losses["unread_marks"] += count_unread(text)
+        losses["unread_marks"] += count_unreadable(text)
         if not text.strip():
             return _rejection(record, "empty_text", fields["text"])
     else:

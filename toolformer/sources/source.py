@@ -30,7 +30,7 @@ class Source:
         context_column: column of a text that precedes the document in training and is not
             annotated; if set, every record needs it.
         strip_marks: whether marks of tools, and calls, are removed from texts and contexts (see
-            `toolformer.marks`); otherwise they are counted.
+            `toolformer.markup`); otherwise they are counted.
         limit: maximum number of records, from the start; None for all.
         shard_size: records per shard (lines, rows or files).
         maximum_text_bytes: longer texts and contexts are rejected; in bytes of UTF-8.
@@ -68,7 +68,7 @@ class Source:
         return self.path in BUILT_IN_SOURCES
 
     @property
-    def columns_of(self) -> dict[str, str]:
+    def columns_by_role(self) -> dict[str, str]:
         """The columns that are read, by what they hold; text first."""
         columns = {
             "text": self.text_column,
@@ -84,12 +84,14 @@ class Source:
         """The columns that records must have: text, context, and those that the user named."""
         usual = {"title": TITLE_COLUMN, "url": URL_COLUMN, "date": DATE_COLUMN}
         return {
-            content: name for content, name in self.columns_of.items() if usual.get(content) != name
+            content: name
+            for content, name in self.columns_by_role.items()
+            if usual.get(content) != name
         }
 
     def unread_columns(self, present: Iterable[str]) -> tuple[str, ...]:
         """Return the columns of a record of which nothing is read."""
-        names = [f"{name}." for name in self.columns_of.values()]
+        names = [f"{name}." for name in self.columns_by_role.values()]
         return tuple(
             column for column in present if not any(name.startswith(f"{column}.") for name in names)
         )

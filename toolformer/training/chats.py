@@ -41,7 +41,7 @@ def window_in_context(
     ids = context_ids(tokenizer, context, room=max_tokens - 1 - len(window.ids))
     prefix = text_in_context(context, "")
     if ids != tokenizer.encode(prefix):
-        prefix = tokenizer.decode_behind(ids)
+        prefix = tokenizer.decode_continuation(ids)
     return _with_prefix(window, prefix, ids)
 
 
@@ -111,7 +111,7 @@ class Chats:
             else:
                 return None
             question_ids = ids[tokens.start : answer]
-        question = self._tokenizer.decode_behind(question_ids).strip()
+        question = self._tokenizer.decode_continuation(question_ids).strip()
         return (answer, self._prompt(question)) if question else None
 
     def _prompt(self, question: str) -> list[int]:
@@ -142,10 +142,10 @@ def window_as_trained(
     if chat is None:
         return window_in_context(window, context, tokenizer, max_tokens=max_tokens)
     answer, prompt = chat
-    return _with_prefix(window, tokenizer.decode_behind(prompt), prompt, first=answer)
+    return _with_prefix(window, tokenizer.decode_continuation(prompt), prompt, first=answer)
 
 
-def chats_of(tokenizer: Tokenizer, settings: Settings) -> Chats | None:
+def chat_formatter(tokenizer: Tokenizer, settings: Settings) -> Chats | None:
     """Return the writer of chats, or None if `training.chat_share` is 0 or no template works."""
     share, seed = settings.training.chat_share, settings.training.seed
     start = start_token(tokenizer, settings.language_model.bos_token)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from transformers import GenerationConfig
 
-from toolformer.base.beside_models import RECORD_FILE
-from toolformer.base.whole_files import replacing_folder
+from toolformer.base.atomic_files import atomic_folder
+from toolformer.base.model_files import RECORD_FILE
 from toolformer.errors import TrainingError
 from toolformer.forward.chat_template import plain_template
 from toolformer.forward.start_token import start_token
@@ -100,7 +100,7 @@ def finetune(
         "history": [asdict(step) for step in progress.history],
     }
     checkpoint = state.checkpoint(best.step)
-    with writing(output), replacing_folder(output) as folder:
+    with writing(output), atomic_folder(output) as folder:
         if job.settings.lora_rank is None:
             shutil.copytree(checkpoint, folder, dirs_exist_ok=True)
         else:

@@ -123,7 +123,7 @@ def rises(before: float, after: float) -> bool:
     return after / before - 1 > _MAX_PERPLEXITY_RISE
 
 
-def perplexity_rise(before: float, after: float, *, of: str) -> str | None:
+def perplexity_warning(before: float, after: float, *, of: str) -> str | None:
     """Return a warning if perplexity without calls rose by more than 5 %, else None."""
     if not rises(before, after):
         return None

@@ -22,8 +22,8 @@ from toolformer.training.process_group import ProcessGroup
 from toolformer.training.progress import DevelopmentLoss, Progress, StepReport
 from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_loss import (
-    ALIKE,
     CALLS_ONLY,
+    EQUAL_WEIGHTS,
     add_gradient,
     summed_losses,
     total_weight,
@@ -168,9 +168,9 @@ class Trainer:
         rows, weights = self._job.development, self._settings.loss_weights
         # The weights can all be 0: text tokens may have none, and truncation of the variant
         # `shuffled` may have removed every call.
-        weights = weights if total_weight(rows.with_calls, weights) else ALIKE
+        weights = weights if total_weight(rows.with_calls, weights) else EQUAL_WEIGHTS
         with_calls, calls = self._mean_losses(rows.with_calls, [weights, CALLS_ONLY])
-        [without_calls] = self._mean_losses(rows.without_calls, [ALIKE])
+        [without_calls] = self._mean_losses(rows.without_calls, [EQUAL_WEIGHTS])
         has_calls = total_weight(rows.with_calls, CALLS_ONLY) > 0
         measured = DevelopmentLoss(with_calls, without_calls, calls if has_calls else None)
         if not math.isfinite(measured.mean):

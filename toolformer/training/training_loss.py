@@ -16,7 +16,7 @@ from toolformer.forward.language_model import LanguageModel
 from toolformer.settings.training_sections import LossWeightsSettings
 from toolformer.training.training_rows import TrainingRow
 
-ALIKE = LossWeightsSettings(text=1.0, call=1.0, tool=1.0, result=1.0)
+EQUAL_WEIGHTS = LossWeightsSettings(text=1.0, call=1.0, tool=1.0, result=1.0)
 CALLS_ONLY = LossWeightsSettings(text=0.0, call=1.0, tool=1.0, result=0.0)
 
 

@@ -73,7 +73,7 @@ class Exclusion:
     similarity: float | None = None
 
     @property
-    def counted_as(self) -> str:
+    def reason_with_set(self) -> str:
         """The reason and, if there is one, the name of the held-out set."""
         return f"{self.reason}_with_{self.held_out_set}" if self.held_out_set else self.reason
 
@@ -186,7 +186,7 @@ def draw_plain_windows(
         return (
             random_rank(seed, "plain", document_id) < share * 2**64
             and document_id not in development_documents
-            and not is_for_development(document_id, development_share)
+            and not is_development_document(document_id, development_share)
         )
 
     while len(texts) < wanted:
@@ -210,7 +210,7 @@ def draw_plain_windows(
     return texts, exclusions
 
 
-def is_for_development(document_id: str, development_share: float) -> bool:
+def is_development_document(document_id: str, development_share: float) -> bool:
     """Return whether a document belongs to the development set of a large corpus.
 
     The digest of the document decides, so new documents do not move existing ones.
@@ -227,7 +227,7 @@ def _development_documents(documents: set[str], share: float) -> set[str]:
     ranked = sorted(
         documents, key=lambda document: (random_rank("development", document), document)
     )
-    chosen = [document for document in ranked if is_for_development(document, share)]
+    chosen = [document for document in ranked if is_development_document(document, share)]
     # A handful of documents can all fall into one set. That would leave nothing to train on, or
     # nothing to select the best checkpoint by.
     if share > 0 and len(ranked) > 1:

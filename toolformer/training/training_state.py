@@ -24,9 +24,9 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.optim import Optimizer
 
-from toolformer.base.whole_files import replacing_folder, write_whole
+from toolformer.base.atomic_files import atomic_folder, write_atomically
 from toolformer.errors import CheckpointError, TrainingError
-from toolformer.json_files import read_entries
+from toolformer.json_files import read_dataclass
 from toolformer.training.process_group import ProcessGroup
 from toolformer.training.progress import Progress
 
@@ -59,7 +59,7 @@ class TrainingState:
             self.remove_leftovers()
             if not marker.exists() or marker.read_bytes() != fingerprint.encode():
                 clear_state(self._folder)
-                write_whole(marker, fingerprint)
+                write_atomically(marker, fingerprint)
 
     def remove_leftovers(self) -> None:
         for leftover in (f"{_FINGERPRINT_FILE}.*.tmp", ".state-*.tmp", ".checkpoint-*.tmp"):
@@ -71,7 +71,7 @@ class TrainingState:
         if newest is None:
             return None
         try:
-            progress = read_entries(newest / _PROGRESS_FILE, Progress)
+            progress = read_dataclass(newest / _PROGRESS_FILE, Progress)
         except (OSError, ValueError) as error:
             raise self._damaged(newest, error) from error
         self._saved_candidates = progress.candidates
@@ -95,7 +95,7 @@ class TrainingState:
         # All processes write into the same folder. The first process creates it.
         temporary = target.with_name(f".{target.name}.tmp")
         is_first = self._group.is_first
-        with writing(target), replacing_folder(target, temporary) if is_first else nullcontext():
+        with writing(target), atomic_folder(target, temporary) if is_first else nullcontext():
             self._group.wait()
             save_tensors(_tensors(weights, optimizer), temporary, self._group)
             if is_first:
@@ -115,7 +115,7 @@ class TrainingState:
         if self._group.is_first:
             checkpoint = self.checkpoint(progress.step)
             temporary = checkpoint.with_name(f".{checkpoint.name}.tmp")
-            with writing(checkpoint), replacing_folder(checkpoint, temporary):
+            with writing(checkpoint), atomic_folder(checkpoint, temporary):
                 write(temporary)
             self._remove_checkpoints_except([*progress.candidates, *self._saved_candidates])
         self._group.wait()

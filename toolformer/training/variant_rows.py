@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from toolformer.augmentation import KeptCall, Segment, augmented_segments, check_places
+from toolformer.augmentation import KeptCall, Segment, augmented_segments, check_call_offsets
 from toolformer.base.digests import digest
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.settings.training_sections import PLAIN, SHUFFLED, VARIANTS
@@ -21,14 +21,14 @@ class TextWithCalls:
     """Text to train on, with its calls in C* (at most one per position).
 
     Attributes:
-        is_behind: Whether other text precedes it in its document.
+        is_continuation: Whether other text precedes it in its document.
         chat_draw: Result of `Chats.draw`; None if the text is not written as a chat.
     """
 
     text: str
     context: str | None
     kept: tuple[KeptCall, ...]
-    is_behind: bool = False
+    is_continuation: bool = False
     chat_draw: float | None = None
 
 
@@ -74,8 +74,10 @@ def variant_rows(
     calls: Counter[str] = Counter()
     num_chats = 0
     for index, (text, calls_of_text) in enumerate(zip(texts, own_calls, strict=True)):
-        ids, offsets = tokenizer.encode_with_offsets(text.text, is_behind=text.is_behind)
-        check_places(text.kept, offsets, of=f"the text {text.text[:_MAX_EXCERPT]!r}")
+        ids, offsets = tokenizer.encode_with_offsets(
+            text.text, is_continuation=text.is_continuation
+        )
+        check_call_offsets(text.kept, offsets, of=f"the text {text.text[:_MAX_EXCERPT]!r}")
         kept_segments = augmented_segments(tokenizer, ids, text.kept)
         tokens = kept_tokens(kept_segments, max_tokens=length)
         if tokens is None:

@@ -18,9 +18,9 @@ from pydantic import validate_call
 from toolformer.base.digests import hex_digest
 from tools.base import Tool
 from tools.errors import ToolCallError, ToolSettingsError
-from tools.plugins.own_files import digests_of_own_files
-from tools.plugins.parameters import left_out, parameters_of_schema, schema_of_function
+from tools.plugins.parameters import omitted_arguments, parameters_of_schema, schema_of_function
 from tools.plugins.typed_arguments import read_arguments, write_arguments
+from tools.plugins.user_files import digests_of_user_files
 from tools.prompting import draft_prompt
 from tools.protocol import Document
 from tools.syntax import is_tool_name
@@ -73,7 +73,7 @@ class FunctionTool(Tool):
         self.description = " ".join(description.split())
         self.parameters = tuple(parameters_of_schema(schema, name))
         self.argument_schema = schema
-        self.left_out = left_out(schema, self.parameters)
+        self.omitted_arguments = omitted_arguments(schema, self.parameters)
         self.function = function
         self.version = version
         self.needs_network = needs_network
@@ -212,7 +212,7 @@ def _source_version(function: Callable[..., Any], shown: str, maker: FrameType) 
         # The maker has the values of a closure. A notebook has no file.
         if (file := Path(maker.f_code.co_filename)).is_file():
             roots[file] = maker.f_globals.get("__package__")
-        parts = (function.__qualname__, *digests_of_own_files(roots))
+        parts = (function.__qualname__, *digests_of_user_files(roots))
         return f"files {hex_digest(*parts, size=8)}"
     except OSError as error:
         raise ToolSettingsError(

@@ -25,8 +25,8 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from pydantic import ValidationError
 
-from toolformer.base import foreign_texts
-from toolformer.base.loopback import past_proxies
+from toolformer.base import untrusted_text
+from toolformer.base.loopback import bypass_proxies
 from toolformer.base.names import did_you_mean
 from tools.errors import ToolCallError, ToolSettingsError, TransientToolError, UnknownToolError
 from tools.plugins.parameters import parameters_of_schema
@@ -91,7 +91,7 @@ class McpConnection:
             self._end_thread()
             raise lost from error
         info = self._session.server_info
-        self.server = foreign_texts.shown(f"{info.name} {info.version}") if info else ""
+        self.server = untrusted_text.shown(f"{info.name} {info.version}") if info else ""
 
     def has_secret(self, text: str) -> bool:
         """Return whether a text contains a secret that the server was given."""
@@ -101,11 +101,11 @@ class McpConnection:
         """Return a text with secrets and the control characters of terminals replaced."""
         for secret in self._masked:
             text = text.replace(secret, "…")
-        return foreign_texts.plain(text)
+        return untrusted_text.plain(text)
 
     def shown(self, text: object) -> str:
         """Return a text as one short masked line."""
-        return foreign_texts.shown(self.masked(str(text)))
+        return untrusted_text.shown(self.masked(str(text)))
 
     def find_tool(self, name: str) -> tuple[str, Any]:
         """Return the description of a tool, and its input schema as the server wrote it.
@@ -165,7 +165,7 @@ class McpConnection:
                 "secret_in_answer",
                 f"The answer of {self.name} holds a secret that it was given, or has the same "
                 "letters by chance: give it a longer one.",
-                is_lasting=False,
+                is_permanent=False,
             )
         return text or None
 
@@ -218,7 +218,7 @@ class McpConnection:
                 headers={"authorization": f"Bearer {self.key}"} if self.key else {},
                 timeout=httpx.Timeout(self.start_seconds, read=None),
                 event_hooks={"response": [self._note_status]},
-                **past_proxies(self.target),
+                **bypass_proxies(self.target),
             ) as client,
             streamable_http_client(self.target, http_client=client) as streams,
         ):

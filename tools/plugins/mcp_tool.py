@@ -21,7 +21,7 @@ from pydantic import Field
 
 from toolformer.base.constants import INSTALL_EXTRA
 from toolformer.base.digests import file_digest, hex_digest
-from toolformer.base.foreign_texts import plain
+from toolformer.base.untrusted_text import plain
 from tools.base import with_checked_settings
 from tools.errors import (
     ToolCallError,
@@ -29,7 +29,7 @@ from tools.errors import (
     ToolUnavailableError,
     TransientToolError,
     UnknownToolError,
-    changed_tool,
+    tool_changed_error,
 )
 from tools.plugins.function_tool import FunctionTool
 from tools.plugins.parameters import parameters_of_schema
@@ -194,7 +194,7 @@ class McpTool(FunctionTool):
             if self._url:
                 raise
             said = f"{self.name}: {error}."
-            raise ToolCallError("server_died", said, is_lasting=False) from error
+            raise ToolCallError("server_died", said, is_permanent=False) from error
 
     def _answer(self, values: Mapping[str, object]) -> str | None:
         connection = self._connected()
@@ -216,7 +216,7 @@ class McpTool(FunctionTool):
         except (UnknownToolError, ToolSettingsError) as error:
             now = str(error)
         if now != self.version:
-            raise changed_tool(self.name, self.version, connection.masked(now))
+            raise tool_changed_error(self.name, self.version, connection.masked(now))
         self._looked_until = time.monotonic() + _SECONDS_BETWEEN_LOOKS
 
     def _connected(self) -> "McpConnection":

@@ -68,7 +68,7 @@ def parameters_of_schema(schema: object, tool_name: str) -> list[Parameter]:
     return sorted(parameters, key=lambda parameter: not parameter.is_required)
 
 
-def left_out(schema: object, parameters: Iterable[Parameter]) -> list[str]:
+def omitted_arguments(schema: object, parameters: Iterable[Parameter]) -> list[str]:
     """Return the names of a schema's optional parameters that cannot be written in calls."""
     written = {parameter.name for parameter in parameters}
     return [name for name in _flat(schema, schema).get("properties") or () if name not in written]

@@ -21,7 +21,7 @@ from tools.errors import (
     ToolSettingsError,
     ToolUnavailableError,
 )
-from tools.plugins.own_files import NOT_OWN, is_own_code
+from tools.plugins.user_files import NON_USER_FOLDERS, is_user_code
 from tools.syntax import check_arguments, is_tool_name
 
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*(\.\w+)*")
@@ -115,8 +115,8 @@ def error_location(error: BaseException) -> str:
     and for a package's frame of a ToolError, whose message says enough.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    frames = [frame for frame in frames if not frame.filename.startswith(("<", *NOT_OWN))]
-    own = [frame for frame in frames if is_own_code(frame.filename)]
+    frames = [frame for frame in frames if not frame.filename.startswith(("<", *NON_USER_FOLDERS))]
+    own = [frame for frame in frames if is_user_code(frame.filename)]
     for frame in (own if isinstance(error, ToolError) else own or frames)[-1:]:
         return f" ({Path(frame.filename).name}:{frame.lineno} in {frame.name})"
     return ""
@@ -147,7 +147,7 @@ def plugin_code(tool_name: str, what: str) -> Iterator[None]:
         ) from error
 
 
-def check_described(tool: Tool, name: str) -> None:
+def check_description(tool: Tool, name: str) -> None:
     """Raise ToolUnavailableError if a foreign tool does not describe itself."""
     for attribute in ("name", "version", "description"):
         value = getattr(tool, attribute, None)

@@ -8,13 +8,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+from toolformer.base.atomic_files import replacing
 from toolformer.base.digests import hex_digest
-from toolformer.base.whole_files import replacing
 from tools.plugins.table_names import folded
 from tools.plugins.table_rows import Table
 
 # Most distinct facts of a subject, and values of one relation, that are read.
-MOST_FACTS = 1000
+MAX_FACTS = 1000
 _VERSION = 5
 
 
@@ -98,7 +98,7 @@ class TableIndex:
         """Return facts at the beginning of the table."""
         return self._facts("* from facts order by rowid", most=count)
 
-    def _facts(self, selected: str, *values: object, most: int = MOST_FACTS) -> list[Fact]:
+    def _facts(self, selected: str, *values: object, most: int = MAX_FACTS) -> list[Fact]:
         rows = self._connection.execute(f"select {selected} limit ?", (*values, most))
         return [Fact(*row) for row in rows]
 

@@ -24,7 +24,7 @@ from pydantic import Field
 from toolformer.base.digests import hex_digest
 from tools.base import Tool, with_checked_settings
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
-from tools.plugins.table_index import MOST_FACTS, TableIndex
+from tools.plugins.table_index import MAX_FACTS, TableIndex
 from tools.plugins.table_names import folded
 from tools.plugins.table_proposals import propose_lookups
 from tools.plugins.table_rows import MISSING, Table, spoken
@@ -243,7 +243,7 @@ def _joined(values: Sequence[str]) -> str:
         answer = separator.join(values)
         if len(answer) <= _LONGEST_JOINED:
             return answer
-    count = len(values) if len(values) < MOST_FACTS else f"{MOST_FACTS} or more"
+    count = len(values) if len(values) < MAX_FACTS else f"{MAX_FACTS} or more"
     raise ToolCallError(
         "too_many_values",
         f"The table has {count} values, which do not fit in a result: {_listed(values)}.",

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from toolformer.base.beside_models import ADAPTER_FILE
-from toolformer.base.loading import enough_memory, loading, prepare_transformers
+from toolformer.base.loading import loading, out_of_memory_as, prepare_transformers
+from toolformer.base.model_files import ADAPTER_FILE
 from tools.errors import ToolDiedError, ToolUnavailableError
 from tools.model_identity import model_identity
 
@@ -65,7 +65,7 @@ class TextEncoder:
             ToolUnavailableError: The encoder cannot be loaded.
             ToolDiedError: The device's memory does not hold it and a batch.
         """
-        with enough_memory(
+        with out_of_memory_as(
             ToolDiedError,
             f"The memory of the device does not hold the encoder in {self.directory} and "
             f"{_BATCH_SIZE} texts of {self._max_tokens} tokens. Lower "

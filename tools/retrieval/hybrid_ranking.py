@@ -52,7 +52,7 @@ class PassageVectors:
         """Check index and encoder by looking at files."""
         self._encoder(self._information())
 
-    def near(
+    def nearest(
         self, question: str, depth: int, further: Sequence[str], *, wikipedia_index: str
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Find the passages of the largest inner products with a question.
@@ -158,7 +158,7 @@ class HybridRetriever:
         fingerprint = self._ranker.fingerprint()
         for query, hits in zip(queries, self._ranker.rank(queries, depth), strict=True):
             lexical = {hit.passage.passage_id: hit.score / hits[0].score for hit in hits}
-            query_vector, vectors = self._vectors.near(
+            query_vector, vectors = self._vectors.nearest(
                 query, depth, [*lexical], wikipedia_index=fingerprint
             )
             scores.append(

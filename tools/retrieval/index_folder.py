@@ -9,7 +9,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from toolformer.base.whole_files import replacing_folder, write_whole
+from toolformer.base.atomic_files import atomic_folder, write_atomically
 from tools.errors import ToolError
 
 INFORMATION_FILE = "index.json"
@@ -31,11 +31,11 @@ def index_information(directory: Path) -> dict[str, Any] | None:
 
 def write_information(folder: Path, information: Mapping[str, Any]) -> None:
     """Write `index.json`, the last file of an index."""
-    write_whole(folder / INFORMATION_FILE, json.dumps(information, indent=2) + "\n")
+    write_atomically(folder / INFORMATION_FILE, json.dumps(information, indent=2) + "\n")
 
 
 @contextmanager
-def sole_builder(directory: Path, *, fingerprint: str) -> Iterator[Path | None]:
+def exclusive_build(directory: Path, *, fingerprint: str) -> Iterator[Path | None]:
     """Build an index while no other process does; the lock is a file beside it.
 
     An earlier index stays until the block is left without an error.
@@ -57,7 +57,7 @@ def sole_builder(directory: Path, *, fingerprint: str) -> Iterator[Path | None]:
         if builder is not None and builder["fingerprint"] == fingerprint:
             yield None
         else:
-            with replacing_folder(directory) as folder:
+            with atomic_folder(directory) as folder:
                 yield folder
     finally:
         lock.release()

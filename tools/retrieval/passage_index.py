@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tools.retrieval.encoder import TextEncoder
-from tools.retrieval.index_folder import IndexBuildError, sole_builder, write_information
+from tools.retrieval.index_folder import IndexBuildError, exclusive_build, write_information
 from tools.retrieval.passages import Passage
 from tools.retrieval.word_vectors import WORDLLAMA, WordVectors
 
@@ -60,7 +60,7 @@ def build_passage_index(
     index_factory: str = FLAT,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Build the index in a folder beside `directory`, as `sole_builder`, and rename it into place.
+    """Build the index next to `directory` under `exclusive_build`, then rename it to `directory`.
 
     Args:
         passages: What to index, read once; the id of each is its running number.
@@ -76,7 +76,7 @@ def build_passage_index(
     import faiss
 
     directory = Path(directory).absolute()
-    with sole_builder(directory, fingerprint=fingerprint) as folder:
+    with exclusive_build(directory, fingerprint=fingerprint) as folder:
         if folder is None:
             return
         started = time.perf_counter()

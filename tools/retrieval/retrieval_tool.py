@@ -21,7 +21,7 @@ from tools.errors import CallSyntaxError, ToolCallError, ToolUnavailableError
 from tools.protocol import Document
 from tools.retrieval.passages import Passage, RankedPassage
 from tools.syntax import single_line, strip_quotes
-from tools.text_overlap import AskingText
+from tools.text_overlap import DocumentMatcher
 
 LONGEST_QUERY = 300  # characters; a longer one is no query but a copied text
 
@@ -117,7 +117,7 @@ class RetrievalTool(Tool):
     ) -> list[str | ToolCallError]:
         """Answer queries from passages, at least one each."""
 
-    def compared(self, query: str, passage: Passage) -> Sequence[str]:  # noqa: ARG002
+    def compared_texts(self, query: str, passage: Passage) -> Sequence[str]:  # noqa: ARG002
         """The texts that make a passage the asking text's own, where that repeats one of them."""
         return (passage.text,)
 
@@ -160,19 +160,19 @@ class RetrievalTool(Tool):
             found = dict(zip(queries, ranked, strict=True))
             for place in places:
                 query, document = requests[place]
-                foreign = self._foreign(query, found[query], AskingText(document))
+                foreign = self._foreign(query, found[query], DocumentMatcher(document))
                 chosen[place] = tuple(islice(foreign, self.passages))
             places = [each for each in places if found[requests[each][0]] and not chosen[each]]
         return chosen
 
     def _foreign(
-        self, query: str, found: Sequence[RankedPassage], asking: AskingText
+        self, query: str, found: Sequence[RankedPassage], asking: DocumentMatcher
     ) -> Iterator[RankedPassage]:
         for ranked in found:
             passage = ranked.passage
             if not any(
                 asking.is_own_source(title=passage.title, url=passage.url, text=text)
-                for text in self.compared(query, passage)
+                for text in self.compared_texts(query, passage)
             ):
                 yield ranked
 

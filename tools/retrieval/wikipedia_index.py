@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 
-from tools.retrieval.index_folder import IndexBuildError, sole_builder, write_information
+from tools.retrieval.index_folder import IndexBuildError, exclusive_build, write_information
 from tools.retrieval.java import open_reader, pyserini_jar, start_jvm
 from tools.retrieval.passages import ENGLISH, Language, Passage, raw_document
 
@@ -28,7 +28,7 @@ def build_index(
     language: Language = ENGLISH,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Build the index in a folder beside `directory`, as `sole_builder`, and rename it into place.
+    """Build the index next to `directory` under `exclusive_build`, then rename it to `directory`.
 
     Args:
         passages: What to index, read once. Ids must be unique, which is not checked.
@@ -44,7 +44,7 @@ def build_index(
     """
     directory = Path(directory).absolute()
     jar = pyserini_jar()
-    with sole_builder(directory, fingerprint=fingerprint) as folder:
+    with exclusive_build(directory, fingerprint=fingerprint) as folder:
         if folder is None:
             return
         started = time.perf_counter()

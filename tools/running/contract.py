@@ -15,11 +15,11 @@ from typing import Any
 
 from tools.base import Tool, proposals_of
 from tools.errors import CallSyntaxError, ToolCallError, ToolError, ToolUnavailableError
-from tools.plugins.plugins import check_described, error_location, parse_arguments
+from tools.plugins.plugins import check_description, error_location, parse_arguments
 from tools.prompting import demonstrations_of
 from tools.protocol import Document, Preselection
 from tools.running.call_threads import answer_in_time
-from tools.running.deadlines import DEADLINES_TO_COMPUTE
+from tools.running.deadlines import COMPUTE_DEADLINE_FACTOR
 from tools.syntax import clean_result, parse_sample
 
 # What models write at their worst, and mixtures of it.
@@ -77,7 +77,7 @@ class Trial:
     def describes_itself(self) -> str:
         """Check name, version, description and prompt, and that the prompt shows its calls."""
         try:
-            check_described(self.tool, self.name)
+            check_description(self.tool, self.name)
             self.read_prompt(self.tool)
         except ToolError as error:
             raise BrokenRuleError(str(error)) from error
@@ -85,7 +85,7 @@ class Trial:
             what = f"Reading [{call}], a call of the prompt,"
             _expect(what, self._read[call], str, "a call that the tool takes")
         about = f"version {_told(self.tool.version)}, {len(self._shown)} calls in the prompt"
-        missing = ", ".join(self.tool.left_out)
+        missing = ", ".join(self.tool.omitted_arguments)
         return f"{about}, no call can give {missing}" if missing else about
 
     def reads_what_models_write(self) -> str:
@@ -137,7 +137,7 @@ class Trial:
         """Check the answers of another instance in another order, in batches if it has them."""
         self.tool.check_available()
         fresh = self.create(self.settings)
-        how = "in a batch from a fresh tool" if fresh.has_batches else "from a fresh tool"
+        how = "in a batch from a fresh tool" if fresh.supports_batches else "from a fresh tool"
         for again in (how, f"{how} asked again"):
             self._compare(fresh, again, "the same, as answers are stored")
         return f"{len(self._answered)} calls"
@@ -183,7 +183,7 @@ class Trial:
 
     def _outcome(self, action: Callable[[], object], calls: int = 1) -> object:
         """Return what an action gives, or its error, within the deadline of some calls."""
-        deadlines = calls * (DEADLINES_TO_COMPUTE if self.tool.computes else 1)
+        deadlines = calls * (COMPUTE_DEADLINE_FACTOR if self.tool.is_compute_bound else 1)
         outcome = answer_in_time(action, self.deadline_seconds * deadlines)
         if isinstance(outcome, ToolUnavailableError):
             raise outcome

@@ -20,7 +20,7 @@ from tools.errors import (
     ToolDiedError,
     ToolError,
     ToolUnavailableError,
-    reason_word,
+    reason_code,
 )
 from tools.protocol import LONGEST_MESSAGE, Document, ToolResult
 from tools.running.call_threads import answer_in_time
@@ -41,7 +41,7 @@ GIVEN_UP = "given_up"
 MAX_DEADLINES_PER_BATCH = 20
 # A call that computes for seconds in this process may take this many deadlines: on a clock alone,
 # what it answers would depend on what else the machine does.
-DEADLINES_TO_COMPUTE = 10
+COMPUTE_DEADLINE_FACTOR = 10
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Limits:
 
     Attributes:
         deadline_seconds: Longest time of one call, its repetitions included; ten times as long
-            where the tool `computes`.
+            where the tool `is_compute_bound`.
         attempts: How often a call is made that fails for a reason that may pass.
 
     Raises:
@@ -64,7 +64,7 @@ class Limits:
 # Reasons of calls that the tool did not answer. Any other refusal is an answer: the caller's
 # arguments may be at fault, even where the same call may have a result the next time.
 _UNANSWERED = ("timeout", "transient_error", "process_ended", "server_died")
-_NOT_MADE = ToolResult(None, GIVEN_UP, 0.0, is_lasting=False)
+_NOT_MADE = ToolResult(None, GIVEN_UP, 0.0, is_permanent=False)
 
 
 class Calls:
@@ -79,7 +79,7 @@ class Calls:
         self._name = tool.name
         self._is_prepared = False
         # A tool in its own process keeps the deadline itself, and may have to start first.
-        deadlines = DEADLINES_TO_COMPUTE if tool.computes else 1
+        deadlines = COMPUTE_DEADLINE_FACTOR if tool.is_compute_bound else 1
         self._deadline_seconds = limits.deadline_seconds * deadlines + tool.start_seconds
         self._failures = Counter() if failures is None else failures
         self._reported: set[object] = set()
@@ -113,7 +113,7 @@ class Calls:
             self._tool.prepare()
             self._is_prepared = True
         # The default is a loop. Looping outside of it gives every call a deadline of its own.
-        if not requests or not self._tool.has_batches or self._is_given_up:
+        if not requests or not self._tool.supports_batches or self._is_given_up:
             return [self._make(request) for request in requests]
         batch, deadlines = list(requests), min(len(requests), MAX_DEADLINES_PER_BATCH)
         answers, seconds = self._attempt(partial(self._tool.call_batch, batch), deadlines)
@@ -146,7 +146,7 @@ class Calls:
         if isinstance(answer, WHOLE_TOOL_ERRORS):
             raise answer
         outcome = self._read(answer, seconds)
-        if outcome.is_lasting or outcome.reason not in _UNANSWERED:
+        if outcome.is_permanent or outcome.reason not in _UNANSWERED:
             self._failures[self._name] = 0
         elif not self._is_given_up:
             self._failures[self._name] += 1
@@ -161,12 +161,12 @@ class Calls:
         return outcome
 
     def _read(self, answer: object, seconds: float) -> ToolResult:
-        reason, is_lasting, message = "tool_error", False, None
+        reason, is_permanent, message = "tool_error", False, None
         if isinstance(answer, TimeoutError):
             reason = "timeout"
         elif isinstance(answer, ToolCallError | CallSyntaxError):
-            is_lasting = getattr(answer, "is_lasting", True)
-            reason = reason_word(answer.reason)
+            is_permanent = getattr(answer, "is_permanent", True)
+            reason = reason_code(answer.reason)
             said = "" if reason == answer.reason else f"{answer.reason!r}: "
             message = _as_stored(f"{said}{answer.message}")
         elif isinstance(answer, ConnectionError):
@@ -177,7 +177,7 @@ class Calls:
             return ToolResult(checked_answer(answer), None, seconds)
         else:
             self._report_once(answer)
-        return ToolResult(None, reason, seconds, is_lasting, message=message)
+        return ToolResult(None, reason, seconds, is_permanent, message=message)
 
     @property
     def _is_given_up(self) -> bool:

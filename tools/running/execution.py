@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tools.base import Tool
-from tools.errors import changed_tool
+from tools.errors import tool_changed_error
 from tools.protocol import NO_ANSWER, Document, ToolCall, ToolResult
 from tools.running.deadlines import WHOLE_TOOL_ERRORS, Calls, Limits
 from tools.running.result_cache import ResultCache, outcome_key
@@ -16,7 +16,7 @@ from tools.syntax import clean_result
 _LOGGER = logging.getLogger(__name__)
 
 # Why a call has no result that it may have the next time.
-MAY_PASS = frozenset({"timeout", "transient_error"})
+TRANSIENT_REASONS = frozenset({"timeout", "transient_error"})
 
 _Request = tuple[str, Document]
 
@@ -79,7 +79,7 @@ def execute_calls(
         if cache:
             # Its index, model or data may have been replaced meanwhile.
             if (now := tool.version) != version:
-                raise changed_tool(tool.name, version, now)
+                raise tool_changed_error(tool.name, version, now)
             # A run that is killed has kept the batches before.
             cache.keep(made)
         progress(start + len(batch), len(missing))
@@ -133,7 +133,7 @@ def call_runner(
                 failures=failures,
             )
             for index, outcome in zip(places, outcomes, strict=True):
-                results[index] = outcome.result if outcome.is_lasting else NO_ANSWER
+                results[index] = outcome.result if outcome.is_permanent else NO_ANSWER
                 if on_outcome is not None:
                     on_outcome(calls[index][0], name, outcome.reason)
         return results

@@ -17,14 +17,14 @@ from functools import partial
 from typing import Any
 
 from tools import errors
-from tools.base import DESCRIBED, Tool
+from tools.base import DESCRIBED_ATTRIBUTES, Tool
 from tools.errors import (
     CallSyntaxError,
     ToolCallError,
     ToolError,
     ToolTimeoutError,
     ToolUnavailableError,
-    changed_tool,
+    tool_changed_error,
 )
 from tools.protocol import Document, Preselection, Proposal
 from tools.running import worker
@@ -90,9 +90,9 @@ class IsolatedTool(Tool):
         """Return the values of a call by parameter; raise CallSyntaxError when they are no call."""
         return self._read("named_arguments", arguments)
 
-    def check_place(self, arguments: str, *, before: str, after: str) -> None:
+    def check_position(self, arguments: str, *, before: str, after: str) -> None:
         """Raise CallSyntaxError when a call could not be written at its place in a text."""
-        self._read("check_place", arguments, before=before, after=after)
+        self._read("check_position", arguments, before=before, after=after)
 
     def prepare(self) -> None:
         """Let the tool load what its calls need; every process that is started anew does so too."""
@@ -177,7 +177,7 @@ class IsolatedTool(Tool):
                     f"{self._memory()}."
                 )
                 _LOGGER.warning("%s", message)
-                raise ToolCallError("process_ended", message, is_lasting=False) from None
+                raise ToolCallError("process_ended", message, is_permanent=False) from None
         return _answer(reply)
 
     def _start(self) -> WorkerPool:
@@ -191,7 +191,7 @@ class IsolatedTool(Tool):
         self._description = now
         if before and before["version"] != now["version"]:
             self.close()
-            raise changed_tool(self._registered_name, before["version"], now["version"])
+            raise tool_changed_error(self._registered_name, before["version"], now["version"])
         if self._is_prepared:
             self._ask("prepare", deadline_seconds=self.start_seconds)
         return pool
@@ -225,7 +225,7 @@ class IsolatedTool(Tool):
         )
 
 
-for _attribute in DESCRIBED:
+for _attribute in DESCRIBED_ATTRIBUTES:
     _get = partial(IsolatedTool.described, attribute=_attribute)
     setattr(IsolatedTool, _attribute, property(_get))
 
@@ -241,5 +241,5 @@ def _answer(reply: bytes) -> Any:
 def _error(reply: Mapping[str, Any]) -> Any:
     error: ToolError = getattr(errors, reply["error"])(*reply["arguments"])
     if isinstance(error, ToolCallError):
-        error.is_lasting = reply["is_lasting"]
+        error.is_permanent = reply["is_permanent"]
     return error

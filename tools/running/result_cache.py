@@ -49,7 +49,7 @@ class ResultCache:
             # One transaction for all; SQLite lets one process write at a time.
             with cache.transact():
                 for key, outcome in outcomes.items():
-                    if outcome.is_lasting:
+                    if outcome.is_permanent:
                         cache.set(key, [outcome.result, outcome.reason, outcome.message])
 
         self._do(write)

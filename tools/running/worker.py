@@ -13,7 +13,7 @@ from itertools import islice
 from json import JSONEncoder
 from typing import Any
 
-from tools.base import DESCRIBED, Tool
+from tools.base import DESCRIBED_ATTRIBUTES, Tool
 from tools.errors import (
     CallSyntaxError,
     ToolBugError,
@@ -23,7 +23,7 @@ from tools.errors import (
     ToolTimeoutError,
     ToolUnavailableError,
     TransientToolError,
-    reason_word,
+    reason_code,
 )
 from tools.plugins.plugins import error_location, parse_arguments, plugin_code
 from tools.protocol import LONGEST_MESSAGE, Document
@@ -44,7 +44,9 @@ def make(name: str, target: str, options: Mapping[str, Any]) -> bytes:
     def made() -> dict[str, Any]:
         with plugin_code(name, f"making {target}"):
             tool = create_tool(name, options, targets={name: target})
-            description = {attribute: getattr(tool, attribute) for attribute in DESCRIBED}
+            description = {
+                attribute: getattr(tool, attribute) for attribute in DESCRIBED_ATTRIBUTES
+            }
             prompt = description["prompt"]
             if prompt is not None and not isinstance(prompt, str):
                 # A file of the tool's own package, which the parent need not have.
@@ -95,7 +97,7 @@ def _batch(tool: Tool, requests: Sequence[tuple[str, Document]]) -> list[Any]:
 
 def _preselect(tool: Tool, document: Document) -> tuple[bool, str]:
     selection = tool.preselect(document)
-    return bool(selection.is_selected), reason_word(selection.reason)
+    return bool(selection.is_selected), reason_code(selection.reason)
 
 
 def _proposals(tool: Tool, document: Document) -> list[Any]:
@@ -120,7 +122,7 @@ def _error(error: BaseException, name: str) -> dict[str, Any]:
     kind: type[ToolError]
     kind, arguments = ToolBugError, [location, f"{name}: {text}"]
     if isinstance(error, CallSyntaxError):
-        kind, arguments = CallSyntaxError, [reason_word(error.reason), str(error)[:LONGEST_MESSAGE]]
+        kind, arguments = CallSyntaxError, [reason_code(error.reason), str(error)[:LONGEST_MESSAGE]]
     elif isinstance(error, ToolCallError):
         kind, arguments = ToolCallError, [str(error.reason), str(error)[:LONGEST_MESSAGE]]
     elif isinstance(error, ToolUnavailableError):
@@ -138,5 +140,5 @@ def _error(error: BaseException, name: str) -> dict[str, Any]:
         # It is stored. What a library says may hold a key, such as that of an address.
         said = str(error) if isinstance(error, ToolError) else type(error).__name__ + location
         kind, arguments = TransientToolError, [f"{name}: {said}"[:LONGEST_MESSAGE]]
-    is_lasting = getattr(error, "is_lasting", True)
-    return {"error": kind.__name__, "arguments": arguments, "is_lasting": bool(is_lasting)}
+    is_permanent = getattr(error, "is_permanent", True)
+    return {"error": kind.__name__, "arguments": arguments, "is_permanent": bool(is_permanent)}

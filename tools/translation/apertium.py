@@ -48,7 +48,7 @@ class ApertiumTranslator:
     """Translates with the installed pairs into English."""
 
     # A run takes a tenth of a second before it reads anything.
-    texts_at_once = 256
+    max_batch_size = 256
     timeout_seconds = 60.0
 
     def __init__(self, tool_name: str) -> None:

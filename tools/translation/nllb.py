@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from toolformer.base.beside_models import ADAPTER_FILE
-from toolformer.base.loading import enough_memory, loading, prepare_transformers
+from toolformer.base.loading import loading, out_of_memory_as, prepare_transformers
+from toolformer.base.model_files import ADAPTER_FILE
 from tools.errors import ToolCallError, ToolDiedError, ToolUnavailableError, TranslationFailedError
 from tools.model_identity import SAFETENSORS, model_identity
 from tools.translation.languages import NLLB_CODES, NLLB_ENGLISH, unsupported_language
@@ -54,7 +54,7 @@ class NllbTranslator:
     ) -> None:
         self.tool_name = tool_name
         self.directory = directory
-        self.texts_at_once = batch_size
+        self.max_batch_size = batch_size
         self._beam_size = beam_size
         self._max_new_tokens = max_new_tokens
         self._device = device
@@ -146,7 +146,7 @@ class NllbTranslator:
             return
         self._model = None
         self.check_available()
-        no_memory = enough_memory(
+        no_memory = out_of_memory_as(
             ToolDiedError,
             f"The memory of the device does not hold the translation model in {self.directory}. "
             "Take a smaller one, or set tools.MT.options.precision to bfloat16 or "

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from assets.dataset.execution import answered_samples, execute_candidates
-from assets.dataset.tool_threads import done_together, made_once
+from assets.dataset.tool_threads import cache_latest, run_tools_concurrently
 from assets.shard_texts import typed_frame
 from tests.fakes import byte_tokenizer
 from toolformer.forward.checkpoint import Checkpoint
@@ -39,13 +39,13 @@ def test_tools_work_at_the_same_time_and_an_error_of_one_stops_no_other():
             **{name: partial(meet, name) for name in ("b", "c")},
         }
 
-    assert done_together(work(None)) == {"a": "a done", "b": "b done", "c": "c done"}
+    assert run_tools_concurrently(work(None)) == {"a": "a done", "b": "b done", "c": "c done"}
     done.clear()
     with pytest.raises(ValueError, match="no answer"):
-        done_together(work(ValueError("no answer")))
+        run_tools_concurrently(work(ValueError("no answer")))
     assert sorted(done) == ["b", "c"]
     with pytest.raises(ToolDiedError, match="a: its process ended"):
-        done_together(work(ToolDiedError("its process ended")))
+        run_tools_concurrently(work(ToolDiedError("its process ended")))
 
 
 def test_threads_that_ask_together_get_one_value_and_another_version_gets_another():
@@ -57,7 +57,7 @@ def test_threads_that_ask_together_get_one_value_and_another_version_gets_anothe
         threading.Event().wait(0.05)
         return object()
 
-    get = made_once(make)
+    get = cache_latest(make)
 
     def ask(found: list[object], version: int) -> None:
         meeting.wait()
@@ -147,7 +147,7 @@ def test_the_context_of_a_text_is_known_and_a_choice_of_the_caller_is_no_content
     # Nor is what a model wrote that was not shown what stands behind.
     unseen = answers(Repeat(), tmp_path, could_peek=False)
     tool = Repeat()
-    tool.arguments_are_content = False
+    tool.arguments_come_from_text = False
     for each in (rows, unseen, answers(tool, tmp_path)):
         assert [row["peeks"] for row in each] == [False] * len(CALLS)
 

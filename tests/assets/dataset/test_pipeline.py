@@ -171,7 +171,9 @@ def test_a_toy_stage_has_a_fingerprint_whose_parts_are_what_it_declares(home: Wa
 def test_libraries_are_imported_before_the_threads_of_a_stage_start(home: Warehouse, monkeypatch):
     order: list[str] = []
     monkeypatch.setattr(ShardRun, "_import_transformers", lambda _: order.append("import"))
-    monkeypatch.setattr(shard_run, "done_together", lambda _: order.append("threads") or {})
+    monkeypatch.setattr(
+        shard_run, "run_tools_concurrently", lambda _: order.append("threads") or {}
+    )
     materialise(PIPELINE, "executed_calls")
     assert order == ["import", "threads"] * 2
 
@@ -199,7 +201,7 @@ def test_a_stage_that_merges_tools_reads_the_rows_of_all_whatever_the_order_of_i
     home: Warehouse,
 ):
     pipeline = Pipeline([*PIPELINE, TOY, MERGING])
-    assert pipeline.nearest_inputs(MERGING) == ("document_selection",)
+    assert pipeline.direct_inputs(MERGING) == ("document_selection",)
     materialise(pipeline, TOY.name)
     partition = next(
         MERGING.partitions(validated({}, origin="test"), ENTRY, Toolbox({}, {}, {}), "m")
@@ -267,7 +269,7 @@ def test_stages_name_earlier_stages_and_tables_that_exist():
         assert stage.name not in earlier
         earlier.append(stage.name)
     for stage in PIPELINE:
-        assert {stage.name, *stage.side_tables, *stage.reads_round_before} <= tables().keys()
+        assert {stage.name, *stage.side_tables, *stage.reads_previous_round} <= tables().keys()
         assert set(stage.reads_indexes) <= {"wikipedia_index", "passage_index"}
         # Which only tools from outside have: `TOOL_VERSION` is for all.
         assert not {"tools.*.class", "tools.*.environment"}.intersection(stage.settings)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from assets.evaluation import measuring
-from assets.evaluation.measuring import Measuring
+from assets.evaluation import evaluator
+from assets.evaluation.evaluator import Evaluator
 from tests.fakes import ScriptedModel
 from tests.homes import write_lines
 from tests.warehouse.rows import new_warehouse
@@ -56,7 +56,7 @@ def questions(count: int) -> list[dict[str, Any]]:
 @pytest.fixture
 def measure(tmp_path, file: Path, monkeypatch) -> Callable[..., Any]:
     """Measures, two items a part; returns what was asked, by how often."""
-    monkeypatch.setattr(measuring, "_ITEMS_PER_PART", 2)
+    monkeypatch.setattr(evaluator, "_ITEMS_PER_PART", 2)
     home = Home(tmp_path / "home")
     directory = tmp_path / "model"
     directory.mkdir()
@@ -72,7 +72,7 @@ def measure(tmp_path, file: Path, monkeypatch) -> Callable[..., Any]:
         template: str | None = None,
         benchmark: str = "own",
         **evaluation: Any,
-    ) -> tuple[Measuring, list[str]]:
+    ) -> tuple[Evaluator, list[str]]:
         asked = [*range(20), *DECIMALS]
         with_calls = [f"Q: Is it {n}? [Calculator({n} + 0) -> 1] {n}" for n in asked]
         model = ScriptedModel([*with_calls, *(f"Q: Is it {n}? {n}" for n in asked)])
@@ -91,17 +91,19 @@ def measure(tmp_path, file: Path, monkeypatch) -> Callable[..., Any]:
             warehouse=store,
             force=force,
             log=logging.getLogger("test"),
-            holder=SimpleNamespace(load=lambda *_, precision: model, drop_copy=lambda: None),
+            holder=SimpleNamespace(
+                load=lambda *_, precision: model, drop_second_model=lambda: None
+            ),
             hold_device=lambda: "cpu",
             progress=lambda *_: lambda done, total: None,
         )
-        work = Measuring(run, Toolbox({"Calculator": tool or Sum()}, {}, {}), [])
+        work = Evaluator(run, Toolbox({"Calculator": tool or Sum()}, {}, {}), [])
         work.measure(benchmark, EvaluatedModel(directory, name="base"), modes)
         return work, model.asked
 
     return measured
 
 
-def scores(work: Measuring) -> dict[tuple[str, str], float | None]:
+def scores(work: Evaluator) -> dict[tuple[str, str], float | None]:
     rows = work.run.warehouse.query("select item_id, mode, score from evaluation_results").rows()
     return {(item, mode): score for item, mode, score in rows}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from assets.evaluation.measured import Answers
+from assets.evaluation.answers import Answers
 from assets.evaluation.text_losses import Losses
 from tests.dagster_project.test_plan import settings_with
 from toolformer.decoding.completions import MinCallProbability

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from assets.evaluation.measuring import Measuring
+from assets.evaluation.evaluator import Evaluator
 from assets.evaluation.tables import paper_tables
 from assets.evaluation.text_losses import Losses, mean_loss
 from tests.fakes import TOKENIZERS, save_tiny_model
@@ -75,7 +75,7 @@ def measured(
         hold_device=lambda: holder.hold_device(settings.language_model.device, home),
         progress=lambda *_: lambda done, total: None,
     )
-    measuring = Measuring(run, Toolbox({}, {}, {}), [])
+    measuring = Evaluator(run, Toolbox({}, {}, {}), [])
     try:
         for name, directory in others.items():
             model = EvaluatedModel(directory, name=name)
@@ -164,7 +164,7 @@ def test_nor_has_one_beside_which_the_base_model_has_no_place(
     def refuse(*_: Any, **__: Any) -> None:
         raise OutOfMemoryError("7.0 GiB")
 
-    monkeypatch.setattr(ModelHolder, "load_beside", refuse)
+    monkeypatch.setattr(ModelHolder, "load_second_model", refuse)
     other = changed_copy(tiny, tmp_path / "other")
     assert set(divergences_of(measured(tiny, {"other": other}, tmp_path))) == {None}
     assert "which has no place in memory beside it (7.0 GiB)" in caplog.text

@@ -12,10 +12,10 @@ from tests.fakes import byte_tokenizer, taught_model
 from tests.materialising import materialise, metadata_of
 from tests.toolformer.training.tiny import record
 from tests.warehouse.rows import CALL, SHARD, new_warehouse, put
-from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
+from toolformer.base.model_files import MIN_CALL_PROBABILITY_FILE, RECORD_FILE
 from toolformer.decoding.calibration import read_min_call_probability
 from toolformer.decoding.completions import MinCallProbability
-from toolformer.decoding.opening_thresholds import best_threshold, threshold_behind_prompt
+from toolformer.decoding.opening_thresholds import best_threshold, prompt_threshold
 from toolformer.errors import ToolformerError
 from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.windows import split_into_windows
@@ -24,7 +24,7 @@ from toolformer.home.home import Home
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.home.wiring.workspace import Workspace
 from toolformer.settings.sections import Settings
-from toolformer.training.training_set import is_for_development
+from toolformer.training.training_set import is_development_document
 from tools.model_identity import model_identity
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
@@ -43,7 +43,7 @@ OVERRIDES = {
     "training": {"development_share": SHARE},
 }
 _NAMES = [f"d{number}" for number in range(60)]
-HELD_BACK = [name for name in _NAMES if is_for_development(name, SHARE)]
+HELD_BACK = [name for name in _NAMES if is_development_document(name, SHARE)]
 TRAINED_ON = [name for name in _NAMES if name not in HELD_BACK][:3]
 # With a kept call in the first window; the others hold none.
 WITH_CALLS, PLAIN, LEFT_OUT = HELD_BACK[:9], HELD_BACK[9], HELD_BACK[10]
@@ -200,7 +200,7 @@ def test_the_values_are_those_with_which_the_models_own_calls_gain_most(home: Ho
         assert each.probability == pytest.approx(likeliest.probability, rel=1e-3)
     assert chosen.values == MinCallProbability(
         best_threshold(chosen.openings),
-        threshold_behind_prompt(chosen.openings, kept_weight=chosen.other_places / 9),
+        prompt_threshold(chosen.openings, kept_weight=chosen.other_places / 9),
     )
     # Two others per text.
     assert len(others) <= 2 * (9 + 22)

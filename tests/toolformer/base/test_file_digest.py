@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from toolformer.base import digests as module
-from toolformer.base.digests import file_digest, keep_file_digests_in
+from toolformer.base.digests import cache_file_digests_in, file_digest
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def file(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(module, "_STORED_BYTES", 0)
     monkeypatch.setattr(module, "_folders", [])
     monkeypatch.setattr(module, "_known", {})
-    keep_file_digests_in(tmp_path / "kept")
+    cache_file_digests_in(tmp_path / "kept")
     file = tmp_path / "weights"
     file.write_bytes(bytes(1000))
     return file

@@ -3,7 +3,7 @@
 import httpx2 as httpx
 import pytest
 
-from toolformer.base.loopback import past_proxies
+from toolformer.base.loopback import bypass_proxies
 
 OWN = (
     *("http://localhost:8000/v1", "http://LOCALHOST", "http://127.0.0.1:8931/mcp"),
@@ -17,7 +17,7 @@ def client(monkeypatch: pytest.MonkeyPatch, proxy: str, *urls: str) -> httpx.Cli
         monkeypatch.setenv(name, proxy)
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
-    return httpx.Client(**past_proxies(*urls))
+    return httpx.Client(**bypass_proxies(*urls))
 
 
 def is_asked(client: httpx.Client, url: str) -> bool:

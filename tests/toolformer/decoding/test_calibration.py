@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.fakes import tiny_model
 from tests.toolformer.architectures import windows_of
-from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
+from toolformer.base.model_files import MIN_CALL_PROBABILITY_FILE
 from toolformer.decoding.calibration import (
     CalibratedProbability,
     ToolThresholds,
@@ -25,8 +25,8 @@ from toolformer.decoding.completions import MinCallProbability
 from toolformer.decoding.opening_thresholds import (
     Opening,
     best_threshold,
+    prompt_threshold,
     sampled,
-    threshold_behind_prompt,
 )
 from toolformer.errors import ToolformerError
 
@@ -83,7 +83,7 @@ def test_behind_a_prompt_the_threshold_is_in_the_middle_of_those_that_gain_alike
         standard_error = math.sqrt(sum(gain**2 for gain in gains))
         if gained - total_gain(openings, other, kept_weight) <= standard_error:
             alike.append(other)
-    chosen = threshold_behind_prompt(openings, kept_weight=kept_weight)
+    chosen = prompt_threshold(openings, kept_weight=kept_weight)
     middle = math.sqrt(best * max(alike))
     # A threshold opens the openings that are as likely as itself.
     opened = [each.probability for each in openings if each.probability >= middle]
@@ -101,11 +101,11 @@ def test_threshold_behind_a_prompt_keeps_openings_that_gain_though_one_heavy_ope
     kept = {0.99: 3.0, 0.96: 2.2, 0.94: -0.1, 0.93: 2.7}
     likely = [Opening(probability, gain, True) for probability, gain in kept.items()]
     others = [Opening(each, 1.0, False) for each in (0.9, 0.5, 0.3, 0.2, 0.1, 0.05)]
-    assert threshold_behind_prompt([*likely, *others], kept_weight=100) == 0.1
+    assert prompt_threshold([*likely, *others], kept_weight=100) == 0.1
 
 
 def test_no_threshold_behind_a_prompt_closes_calls_that_gain():
-    assert threshold_behind_prompt([Opening(1.0, 0.5, True)], kept_weight=1) < 1
+    assert prompt_threshold([Opening(1.0, 0.5, True)], kept_weight=1) < 1
 
 
 @given(OPENINGS, st.randoms())

@@ -42,9 +42,9 @@ def test_the_next_likeliest_call_is_written_where_one_has_no_result(which):
         (text, "no_result") for text in undone
     ]
     tokenizer = scripted().tokenizer
-    assert tokenizer.decode_behind(completion.token_ids[:-1]) == completion.text
+    assert tokenizer.decode_continuation(completion.token_ids[:-1]) == completion.text
     taken_back = [step.token for step in completion.trace if step.kind == "undone"]
-    assert tokenizer.decode_behind(taken_back) == "".join(undone)
+    assert tokenizer.decode_continuation(taken_back) == "".join(undone)
     assert sum(each.tokens for each in completion.undone_calls) == len(taken_back)
 
 
@@ -111,7 +111,7 @@ def literal_calls(model, in_front, *, attempts):
     while len(texts) < attempts:
         if is_over or has_ended(model, tokens):
             is_over = False
-            texts.append(model.tokenizer.decode_behind([in_front[-1], *tokens]))
+            texts.append(model.tokenizer.decode_continuation([in_front[-1], *tokens]))
             log_probability, tokens = max(others, key=lambda other: other[0])
             others.remove((log_probability, tokens))
             continue
@@ -119,7 +119,7 @@ def literal_calls(model, in_front, *, attempts):
         [expected] = contexts.next_tokens([[*in_front, *tokens]], open_id=in_front[-1], count=2)
         first, second = expected.ranked[:2]
         other = [*tokens, second]
-        is_argument = "(" in model.tokenizer.decode_behind(tokens)
+        is_argument = "(" in model.tokenizer.decode_continuation(tokens)
         if is_argument and second not in special and not has_ended(model, other):
             others.append((log_probability + expected.log_probability(second), other))
         is_over = first in special
@@ -134,7 +134,7 @@ def has_ended(model, tokens):
     if len(tokens) > MOST_TOKENS:
         return True
     try:
-        text = model.tokenizer.decode_behind(tokens)
+        text = model.tokenizer.decode_continuation(tokens)
         return bool(
             read_open_call(text, enabled_tools=TOOLS, blocked_tools=(), parse_arguments=None)
         )

@@ -11,7 +11,7 @@ from toolformer.calls import call_ids
 from toolformer.decoding.call_gains import AnsweredCall, call_gains, written_calls
 from toolformer.decoding.completions import CLOSED
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.model import Place
+from toolformer.forward.model import TextPosition
 from toolformer.settings.annotation_sections import ScoringSettings
 from tools.errors import CallSyntaxError
 from tools.protocol import ToolCall
@@ -30,7 +30,7 @@ TEXTS = (
 )
 # Behind the words that the lessons have in front of their calls; `al` is one token.
 AT = 12
-EVERY = [Place(0, AT), Place(1, AT - 1), Place(2, AT), Place(3, AT)]
+EVERY = [TextPosition(0, AT), TextPosition(1, AT - 1), TextPosition(2, AT), TextPosition(3, AT)]
 SCORING = ScoringSettings(window_tokens=4)
 WEIGHTS = SCORING.token_weights
 SIX, HALF = ToolCall("Calculator", "6 * 7"), ToolCall("Calculator", "9 / 2")
@@ -65,10 +65,10 @@ def calls_of(found: dict) -> dict:
 def test_calls_are_those_that_decoding_would_make_at_the_places(pupil):
     # The others write a call of a tool that is not there, and what is no call.
     found = written(pupil, EVERY)
-    assert calls_of(found) == {Place(0, AT): SIX, Place(1, AT - 1): HALF}
+    assert calls_of(found) == {TextPosition(0, AT): SIX, TextPosition(1, AT - 1): HALF}
     assert {each.tool for each in found.values()} == {"Calculator"}
     with_friend = written(pupil, EVERY, tools=("Calculator", "Friend"))
-    assert with_friend[Place(2, AT)].call == ToolCall("Friend", "me")
+    assert with_friend[TextPosition(2, AT)].call == ToolCall("Friend", "me")
     assert written(pupil, []) == {}
 
 
@@ -91,8 +91,8 @@ def test_a_call_that_cannot_be_finished_or_read_is_none(pupil):
 
     refused = written(pupil, EVERY, parse=refuse)
     assert {place: each.call for place, each in refused.items()} == {
-        Place(0, AT): None,
-        Place(1, AT - 1): None,
+        TextPosition(0, AT): None,
+        TextPosition(1, AT - 1): None,
     }
     # It ends before the name of the tool does.
     assert written(pupil, EVERY, max_call_tokens=3) == {}
@@ -103,9 +103,9 @@ def test_where_the_context_has_no_room_for_a_call_there_is_none(pupil):
     # One token of start, one behind the call, and three besides what is limited.
     room = pupil.context_length - 1 - 1 - 3 - opening - 20
     fits, too_long = room - AT, room - AT + 1
-    found = written(pupil, [Place(0, AT)], max_result_tokens=fits)
-    assert calls_of(found) == {Place(0, AT): SIX}
-    assert written(pupil, [Place(0, AT)], max_result_tokens=too_long) == {}
+    found = written(pupil, [TextPosition(0, AT)], max_result_tokens=fits)
+    assert calls_of(found) == {TextPosition(0, AT): SIX}
+    assert written(pupil, [TextPosition(0, AT)], max_result_tokens=too_long) == {}
 
 
 def gains(model, answered, tmp_path, *, token_budget=64):
@@ -124,18 +124,21 @@ def test_a_call_that_does_not_fit_the_context_with_its_text_has_no_gain(
     pupil, tmp_path, monkeypatch
 ):
     tokens = len(pupil.tokenizer.encode_pieces([" [", "Calculator(", "6 * 7)", " ->", " 42", "]"]))
-    answered = {Place(0, AT): AnsweredCall(SIX, "42"), Place(0, 0): AnsweredCall(SIX, "42")}
+    answered = {
+        TextPosition(0, AT): AnsweredCall(SIX, "42"),
+        TextPosition(0, 0): AnsweredCall(SIX, "42"),
+    }
     monkeypatch.setattr(pupil, "context_length", tokens + AT + len(WEIGHTS) - 1)
-    assert gains(pupil, answered, tmp_path).keys() == {Place(0, 0)}
+    assert gains(pupil, answered, tmp_path).keys() == {TextPosition(0, 0)}
 
 
 def test_gains_are_those_of_whole_sequences(pupil, tmp_path):
     answered = {
-        Place(0, AT): AnsweredCall(SIX, "42"),
-        Place(1, AT - 1): AnsweredCall(HALF, "4.5"),
-        Place(0, 0): AnsweredCall(HALF, "4.5"),
+        TextPosition(0, AT): AnsweredCall(SIX, "42"),
+        TextPosition(1, AT - 1): AnsweredCall(HALF, "4.5"),
+        TextPosition(0, 0): AnsweredCall(HALF, "4.5"),
         # Fewer tokens follow than there are weights.
-        Place(3, len(TEXTS[3]) - 2): AnsweredCall(SIX, "no"),
+        TextPosition(3, len(TEXTS[3]) - 2): AnsweredCall(SIX, "no"),
     }
     found = gains(pupil, answered, tmp_path)
     assert found.keys() == answered.keys()
@@ -148,7 +151,7 @@ def test_gains_are_those_of_whole_sequences(pupil, tmp_path):
             for of_call in ([], call)
         )
         assert found[place] == pytest.approx(alone - with_call, abs=1e-4)
-    assert found[Place(0, AT)] > 0.5
+    assert found[TextPosition(0, AT)] > 0.5
     assert gains(pupil, answered, tmp_path, token_budget=5000) == pytest.approx(found, abs=1e-4)
 
 
@@ -156,4 +159,6 @@ def test_a_loss_that_is_no_number_is_no_gain(tmp_path):
     model = tiny_model()
     with torch.no_grad():
         model.model.lm_head.weight.fill_(float("nan"))
-    assert gains(model, {Place(0, AT): AnsweredCall(SIX, "42")}, tmp_path) == {Place(0, AT): 0.0}
+    assert gains(model, {TextPosition(0, AT): AnsweredCall(SIX, "42")}, tmp_path) == {
+        TextPosition(0, AT): 0.0
+    }

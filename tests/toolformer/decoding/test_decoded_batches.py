@@ -20,7 +20,7 @@ from tests.toolformer.decoding.conftest import (
 )
 from toolformer import reference
 from toolformer.decoding.completions import CLOSED, MinCallProbability
-from toolformer.decoding.decoder import complete, longest_prompt_tokens
+from toolformer.decoding.decoder import complete, max_prompt_length
 from toolformer.decoding.decoding_batch import DecodingBatch
 from toolformer.errors import OutOfMemoryError
 from tools.protocol import ToolCall
@@ -194,7 +194,7 @@ def test_a_text_begins_again_where_its_first_call_opens(fed):
 def test_a_prompt_with_just_room_for_its_answer_has_room_for_one_that_is_known():
     model = ScriptedModel([PLAIN], open_ranks={PROMPT + " many": 1})
     decoding = decoding_with(call_top_k=1)
-    room = longest_prompt_tokens(model, decoding)
+    room = max_prompt_length(model, decoding)
     model.context_length += len(model.tokenizer.encode(PROMPT)) - room
     plain = complete_one(model, call_top_k=0)
     (again,) = complete(model, [PROMPT], decoding=decoding, run_calls=never, without_calls=[plain])

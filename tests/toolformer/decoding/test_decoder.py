@@ -6,7 +6,7 @@ import torch
 from tests.fakes import START, ScriptedModel, decoding_with
 from tests.toolformer.decoding.conftest import PLAIN, PROMPT, answer, complete_one
 from toolformer.decoding.completions import MinCallProbability
-from toolformer.decoding.decoder import longest_prompt_tokens
+from toolformer.decoding.decoder import max_prompt_length
 from toolformer.errors import SequenceTooLongError
 from tools.errors import CallSyntaxError
 from tools.syntax import insert_calls
@@ -204,9 +204,9 @@ def test_no_call_is_opened_inside_a_character():
 def test_too_long_prompt_is_named():
     model = ScriptedModel([PLAIN])
     model.context_length = 300
-    most = longest_prompt_tokens(model, decoding_with())
+    most = max_prompt_length(model, decoding_with())
     complete_one(model, "a" * most)
     with pytest.raises(SequenceTooLongError, match=f"at most {most}"):
         complete_one(model, "a" * (most + 1))
-    with_more = [longest_prompt_tokens(model, decoding_with(max_calls=calls)) for calls in (2, 3)]
+    with_more = [max_prompt_length(model, decoding_with(max_calls=calls)) for calls in (2, 3)]
     assert most - with_more[0] == with_more[0] - with_more[1] > 64 + 128

@@ -345,9 +345,9 @@ def test_no_token_of_a_text_is_decoded_again_and_again(pupil, monkeypatch, stop_
     text = LiveText(LiveRequest("So", settings, result_of), row, listener, lambda: None)
     ids = tokenizer.encode("é, 日本 and 🎉. " * 25)
     decoded = []
-    decode = tokenizer.decode_behind
+    decode = tokenizer.decode_continuation
     monkeypatch.setattr(
-        tokenizer, "decode_behind", lambda ids: decoded.append(len(ids)) or decode(ids)
+        tokenizer, "decode_continuation", lambda ids: decoded.append(len(ids)) or decode(ids)
     )
     for token in ids:
         row.record(token, "sampled")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from toolformer.decoding.triggers import read_open_call, tool_meant
+from toolformer.decoding.triggers import identify_tool, read_open_call
 from tools.errors import CallSyntaxError
 
 TOOLS = ("Calculator", "QA")
@@ -57,9 +57,9 @@ LEAST = {"Calculator": 0.4, "Calendar": 0.1, "Search": 0.2, "SearchWiki": 0.3, "
 def test_a_tool_is_meant_once_its_whole_name_is_written_and_likely_enough(text, probability, meant):
     if meant == "unlikely":
         with pytest.raises(CallSyntaxError, match=meant):
-            tool_meant(text, probability, least=LEAST)
+            identify_tool(text, probability, least=LEAST)
     else:
-        assert tool_meant(text, probability, least=LEAST) == meant
+        assert identify_tool(text, probability, least=LEAST) == meant
 
 
 @pytest.mark.parametrize("text", ["", " ", "Calc", "QA", "QA(", "QA(Who?)", "QA(a) -"])

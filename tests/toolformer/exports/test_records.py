@@ -18,10 +18,10 @@ from toolformer.exports.records import (
     text_record,
     text_tool,
     tool_schema,
-    with_json_texts,
-    without_marks,
+    with_chat_markers_broken,
+    with_json_strings,
 )
-from toolformer.marks import CHAT_MARKS
+from toolformer.markup import CHAT_MARKUP
 
 IDS = {"document_id": "d1", "window_index": 0, "shard": "shard-00000", "round": 1, "split": "train"}
 CALCULATOR = text_tool("Calculator", "Computes.", has_input=True, needs_input=True)
@@ -108,12 +108,12 @@ def test_typed_arguments_are_given_by_name_under_the_tools_own_schema():
 def test_no_text_of_a_record_keeps_a_mark_of_a_chat_template(text: str, broken: str | None):
     broken = broken or text
     made = call(len(text), arguments=text, result=text)
-    chat = without_marks(chat_record(row(text, made, context=text), TOOLS))
+    chat = with_chat_markers_broken(chat_record(row(text, made, context=text), TOOLS))
     user, asking, answer, last = chat["messages"]
     assert user["content"] == asking["content"] == answer["content"] == broken
     assert asking["tool_calls"][0]["function"]["arguments"] == {"input": broken}
     assert last["content"] == ""
-    assert broken in without_marks(text_record(row(text, made)))["text"]
+    assert broken in with_chat_markers_broken(text_record(row(text, made)))["text"]
     assert chat["document_id"] == "d1"
 
 
@@ -135,15 +135,15 @@ MARKS = [
 
 @given(text=st.lists(st.sampled_from(MARKS), max_size=12).map("".join))
 def test_breaking_marks_makes_no_new_ones_and_loses_nothing(text: str):
-    broken = without_marks({"text": text})["text"]
-    assert not CHAT_MARKS.search(broken)
+    broken = with_chat_markers_broken({"text": text})["text"]
+    assert not CHAT_MARKUP.search(broken)
     assert broken.replace(" ", "") == text.replace(" ", "")
 
 
 @pytest.mark.parametrize("arguments", ["", "400 / 1400", 'a "b"\n„é“'])
 def test_json_texts_hold_what_the_objects_held(arguments: str):
     record = chat_record(row("A b.", call(1, arguments=arguments)), TOOLS)
-    texts = with_json_texts(record)
+    texts = with_json_strings(record)
     assert json.loads(texts["tools"]) == record["tools"]
     function = texts["messages"][1]["tool_calls"][0]["function"]
     assert json.loads(function["arguments"]) == ({"input": arguments} if arguments else {})

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.toolformer.architectures import windows_of
 from toolformer import reference
-from toolformer.forward.model import Branch, Place
+from toolformer.forward.model import Branch, TextPosition
 from toolformer.forward.next_tokens import sample_tokens
 from toolformer.forward.prefill import ReadTexts
 from toolformer.samples import CallReader
@@ -122,7 +122,7 @@ def waits(monkeypatch) -> list[torch.Tensor]:
 def test_numbers_come_to_the_host_once_a_question(llama, monkeypatch, waits, logit_rows):
     monkeypatch.setattr(type(llama), "logit_rows", logit_rows)
     texts = read_texts(llama, TEXTS[:1])
-    places = [Place(0, position) for position in range(20)]
+    places = [TextPosition(0, position) for position in range(20)]
     logits = torch.randn(9, 200)
     for question in (
         lambda: texts.losses([(place, 5) for place in places]),

@@ -17,7 +17,7 @@ from toolformer import reference
 from toolformer.errors import ModelNotFoundError
 from toolformer.forward.devices import resolve_device
 from toolformer.forward.language_model import LanguageModel
-from toolformer.forward.model import Place
+from toolformer.forward.model import TextPosition
 from toolformer.forward.prefill import rows_before_texts
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.scoring.losses import token_losses
@@ -52,7 +52,7 @@ def test_losses_beside_a_base_model_are_the_literal_sums(llama, monkeypatch):
     monkeypatch.setattr("toolformer.forward.network.LOGIT_ROWS", 3)
     base = tiny_model(seed=7)
     texts = [llama.tokenizer.encode(text) for text in ("Six times seven is 42.", "A mill", "", "B")]
-    found = llama.losses_beside(base, texts)
+    found = llama.losses_and_divergences(base, texts)
     assert [(len(a), len(b)) for a, b in found] == [(len(ids), len(ids)) for ids in texts]
     assert [losses for losses, _ in found] == token_losses(llama, texts)
     for ids, (_, divergences) in zip(texts, found, strict=True):
@@ -64,7 +64,7 @@ def test_losses_beside_a_base_model_are_the_literal_sums(llama, monkeypatch):
             expected = float((p.exp() * (p - q)).sum())
             assert divergence == pytest.approx(expected, abs=1e-5)
             assert divergence > 0.01
-    ((_, divergences),) = llama.losses_beside(llama, texts[:1])
+    ((_, divergences),) = llama.losses_and_divergences(llama, texts[:1])
     assert divergences == [0.0] * len(texts[0])
 
 
@@ -72,7 +72,7 @@ def test_a_banned_token_has_no_chance_and_the_others_have_its_probability(llama)
     texts = [llama.tokenizer.encode(text) for text in ("Six times seven is 42.", "A mill")]
     banned = texts[0][1]
     found = token_losses(llama, texts, banned=banned)
-    beside = llama.losses_beside(tiny_model(seed=7), texts, banned=banned)
+    beside = llama.losses_and_divergences(tiny_model(seed=7), texts, banned=banned)
     assert [losses for losses, _ in beside] == found
     for ids, losses in zip(texts, found, strict=True):
         for place, (token, loss) in enumerate(zip(ids, losses, strict=True)):
@@ -89,7 +89,7 @@ def test_the_divergence_of_three_tokens_is_what_is_worked_out_by_hand(monkeypatc
         logits[:3] = torch.tensor([math.log(share / 4) for share in shares])
         monkeypatch.setattr(network, "logits", lambda s, one=logits: one.expand(len(s), -1))
     model, base = networks
-    (((loss,), (divergence,)),) = model.losses_beside(base, [[2]])
+    (((loss,), (divergence,)),) = model.losses_and_divergences(base, [[2]])
     assert loss == pytest.approx(math.log(2))
     assert divergence == pytest.approx(0.25 * math.log(2))
 
@@ -389,7 +389,7 @@ def test_a_prompt_that_memory_did_not_hold_is_fed_again(monkeypatch):
 
     model = tiny_model()
     windows = windows_of(model.tokenizer, "Rain fell.")
-    places = [(Place(0, at), token) for at, token in enumerate(windows[0].ids)]
+    places = [(TextPosition(0, at), token) for at, token in enumerate(windows[0].ids)]
     expected = model.read(PROMPT, windows).losses(places)
     model.prefixes.clear()
     with monkeypatch.context() as patched:

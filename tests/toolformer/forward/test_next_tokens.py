@@ -71,7 +71,7 @@ def test_top_p_leaves_as_few_of_the_likeliest_as_have_so_much_probability(
     logits = torch.tensor([[0.125, 0.5, 0.125, 0.15, 0.1]]).log()
     (expected,) = next_tokens(logits, open_id=0, count=2)
     uniforms = [number / 50 for number in range(50)]
-    drawn = {expected.drawn(each, temperature, top_p=top_p, banned=banned) for each in uniforms}
+    drawn = {expected.sampled(each, temperature, top_p=top_p, banned=banned) for each in uniforms}
     assert drawn == left
     # What is told of a token is of the whole distribution.
     assert expected.log_probability(1) == pytest.approx(math.log(0.5))

@@ -20,7 +20,7 @@ from toolformer.forward.chat_template import chat_ids, plain_prompt, plain_templ
 from toolformer.forward.model_directory import configurations
 from toolformer.forward.start_token import end_ids, start_token
 from toolformer.forward.tokenization import (
-    GrowingText,
+    IncrementalDecoder,
     Tokenizer,
     check_writes_calls,
     load_tokenizer,
@@ -70,7 +70,7 @@ def assert_call_is_the_text(tokenizer: Tokenizer, before: str, behind: str) -> N
     fed = [
         *tokenizer.encode(before),
         *tokenizer.encode_pieces(PIECES),
-        *tokenizer.encode_behind(behind),
+        *tokenizer.encode_continuation(behind),
     ]
     linear = "".join((before, *PIECES, behind))
     assert tokenizer.decode(fed) == normal(tokenizer, before) + "".join(PIECES) + normal(
@@ -82,18 +82,20 @@ def assert_call_is_the_text(tokenizer: Tokenizer, before: str, behind: str) -> N
     assert tokenizer.encode(linear)[: len(opened)] == opened
 
 
-def assert_places_are_between_letters(tokenizer: Tokenizer, text: str, *, is_behind: bool) -> None:
-    ids, offsets = tokenizer.encode_with_offsets(text, is_behind=is_behind)
-    (expected,) = tokenizer.encode_each([text], is_behind=is_behind)
+def assert_places_are_between_letters(
+    tokenizer: Tokenizer, text: str, *, is_continuation: bool
+) -> None:
+    ids, offsets = tokenizer.encode_with_offsets(text, is_continuation=is_continuation)
+    (expected,) = tokenizer.encode_each([text], is_continuation=is_continuation)
     assert ids == expected
-    decode = tokenizer.decode_behind if is_behind else tokenizer.decode
+    decode = tokenizer.decode_continuation if is_continuation else tokenizer.decode
     for position, offset in enumerate(offsets):
         if offset is None:
             continue
         before, after = normal(tokenizer, text[:offset]), normal(tokenizer, text[offset:])
         assert before + after == normal(tokenizer, text)
         assert decode(ids[:position]) == before
-        assert position == 0 or tokenizer.decode_behind(ids[position:]) == after
+        assert position == 0 or tokenizer.decode_continuation(ids[position:]) == after
     assert not ids or offsets[0] == 0
     places = [offset for offset in offsets if offset is not None]
     assert all(place < next_place for place, next_place in pairwise(places))
@@ -106,7 +108,7 @@ def test_a_call_in_a_text_comes_back_with_it(before, behind):
         fed = [
             *tokenizer.encode(before),
             *tokenizer.encode_pieces(PIECES),
-            *tokenizer.encode_behind(behind),
+            *tokenizer.encode_continuation(behind),
         ]
         restored = normal(tokenizer, before) + "".join(PIECES) + normal(tokenizer, behind)
         assert tokenizer.decode(fed) == restored
@@ -123,14 +125,14 @@ def test_a_call_of_a_real_vocabulary_has_the_tokens_of_its_text(real_tokenizer, 
     assert_call_is_the_text(real_tokenizer, before, " stood.\n\nIt fe\u0301ll 🌉.")
 
 
-@given(text=TEXTS.filter(lambda text: text[:1].strip()), is_behind=st.booleans())
-@example(text="Thu\u0323c 58, \u1109\u1175\u11af 3 * 4", is_behind=False)
-@example(text="e\u0323\u0301 1", is_behind=True)
-@example(text="\u017f\u0323\u0307 2", is_behind=True)
-@example(text="a\u0308", is_behind=False)
-def test_places_are_between_letters_and_map_back(text, is_behind):
+@given(text=TEXTS.filter(lambda text: text[:1].strip()), is_continuation=st.booleans())
+@example(text="Thu\u0323c 58, \u1109\u1175\u11af 3 * 4", is_continuation=False)
+@example(text="e\u0323\u0301 1", is_continuation=True)
+@example(text="\u017f\u0323\u0307 2", is_continuation=True)
+@example(text="a\u0308", is_continuation=False)
+def test_places_are_between_letters_and_map_back(text, is_continuation):
     for tokenizer in MADE.values():
-        assert_places_are_between_letters(tokenizer, text, is_behind=is_behind)
+        assert_places_are_between_letters(tokenizer, text, is_continuation=is_continuation)
 
 
 @given(text=TEXTS)
@@ -152,7 +154,7 @@ def test_case_of_decomposed_letters_has_places_in_front_of_its_numbers(test_data
     tokenizer = MADE["bytes behind NFC"]
     for line in file.read_text(encoding="utf-8").splitlines():
         text = json.loads(line)["text"]
-        assert_places_are_between_letters(tokenizer, text, is_behind=False)
+        assert_places_are_between_letters(tokenizer, text, is_continuation=False)
         _, offsets = tokenizer.encode_with_offsets(text)
         numbers = [at for at, c in enumerate(text) if c.isdigit() and not text[at - 1].isdigit()]
         assert set(numbers) <= set(offsets)
@@ -167,8 +169,8 @@ def test_places_of_real_vocabularies_are_between_letters(real_tokenizer):
         "A\u030a 👩\u200d👧 5",
     )
     for text in texts:
-        for is_behind in (False, True):
-            assert_places_are_between_letters(real_tokenizer, text, is_behind=is_behind)
+        for is_continuation in (False, True):
+            assert_places_are_between_letters(real_tokenizer, text, is_continuation=is_continuation)
         _, offsets = real_tokenizer.encode_with_offsets(text)
         number = next(at for at, character in enumerate(text) if character.isdigit())
         # Where the space in front is part of the same token, in front of that.
@@ -194,29 +196,29 @@ def test_windows_have_the_tokens_of_the_whole_text(each_tokenizer, text):
 )
 def test_windows_that_begin_within_a_word_have_no_space_more(each_tokenizer, text):
     for window in windows_of(each_tokenizer, text, 24)[1:]:
-        assert each_tokenizer.decode_behind(window.ids) == normal(each_tokenizer, window.text)
+        assert each_tokenizer.decode_continuation(window.ids) == normal(each_tokenizer, window.text)
 
 
 def test_line_ends_behind_a_text_are_no_space(each_tokenizer):
     for end in ("\n", "\n\n"):
-        ids = each_tokenizer.encode_behind(end)
-        assert each_tokenizer.decode_behind(ids) == end
+        ids = each_tokenizer.encode_continuation(end)
+        assert each_tokenizer.decode_continuation(ids) == end
         assert each_tokenizer.token_text(ids[0]).startswith("\n")
 
 
 def test_a_text_comes_back_from_the_texts_of_its_tokens(each_tokenizer):
     text = " The mill (1869) stood. [1] it"
-    assert "".join(map(each_tokenizer.token_text, each_tokenizer.encode_behind(text))) == text
+    assert "".join(map(each_tokenizer.token_text, each_tokenizer.encode_continuation(text))) == text
 
 
 def parts_of(tokenizer: Tokenizer) -> list[int]:
-    parts = {token for part in PARTS for token in tokenizer.encode_behind(part)}
+    parts = {token for part in PARTS for token in tokenizer.encode_continuation(part)}
     return sorted({*parts, *tokenizer.special_ids, NO_TOKEN})
 
 
-def assert_grows_as_decoded(tokenizer: Tokenizer, ids: list[int], *, is_behind: bool) -> None:
-    decode = tokenizer.decode_behind if is_behind else tokenizer.decode
-    growing, settled = GrowingText(tokenizer, is_behind=is_behind), ""
+def assert_grows_as_decoded(tokenizer: Tokenizer, ids: list[int], *, is_continuation: bool) -> None:
+    decode = tokenizer.decode_continuation if is_continuation else tokenizer.decode
+    growing, settled = IncrementalDecoder(tokenizer, is_continuation=is_continuation), ""
     for place, token in enumerate(ids, start=1):
         growing.add(token)
         assert growing.text == decode(ids[:place])
@@ -225,11 +227,11 @@ def assert_grows_as_decoded(tokenizer: Tokenizer, ids: list[int], *, is_behind: 
 
 
 @given(st.data(), st.booleans())
-def test_the_text_of_tokens_that_come_one_by_one_is_that_of_all(data, is_behind):
+def test_the_text_of_tokens_that_come_one_by_one_is_that_of_all(data, is_continuation):
     for tokenizer in MADE.values():
         some, all_of_them = st.sampled_from(parts_of(tokenizer)), tokenizer.vocabulary_size
         ids = data.draw(st.lists(some | st.integers(0, all_of_them), max_size=24))
-        assert_grows_as_decoded(tokenizer, ids, is_behind=is_behind)
+        assert_grows_as_decoded(tokenizer, ids, is_continuation=is_continuation)
 
 
 @pytest.mark.slow
@@ -240,7 +242,7 @@ def test_the_text_of_tokens_of_a_real_vocabulary_that_come_one_by_one_is_that_of
     for _ in range(300):
         ids = chance.choices(some, k=chance.randint(1, 24))
         ids[chance.randrange(len(ids))] = chance.randrange(real_tokenizer.vocabulary_size)
-        assert_grows_as_decoded(real_tokenizer, ids, is_behind=chance.random() < 0.5)
+        assert_grows_as_decoded(real_tokenizer, ids, is_continuation=chance.random() < 0.5)
 
 
 # --- other rules that people have -----------------------------------------------------------------
@@ -259,7 +261,7 @@ def made_with(**parts) -> Tokenizer:
 def test_a_byte_level_vocabulary_with_a_space_in_front_gives_the_text_back():
     spacing = made_with(pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=True))
     check_writes_calls(spacing)
-    assert spacing.encode("mill") == spacing.encode_behind(" mill")
+    assert spacing.encode("mill") == spacing.encode_continuation(" mill")
     assert_call_is_the_text(spacing, "The mill", " stood.")
 
 
@@ -280,7 +282,7 @@ def test_text_that_comes_token_by_token_is_decoded_as_far_back_as_its_decoder_lo
 ):
     tokenizer = made_with(decoder=decoder)
     ids = tokenizer.encode("The mill can mi")
-    assert_grows_as_decoded(tokenizer, [*ids, NO_TOKEN, *ids], is_behind=True)
+    assert_grows_as_decoded(tokenizer, [*ids, NO_TOKEN, *ids], is_continuation=True)
     assert {tokenizer.divides(token) for token in ids} == {not looks_back}
 
 

@@ -81,7 +81,9 @@ def test_each_window_of_a_text_of_words_takes_one_tokenisation(
     monkeypatch.setattr(
         tokenizer,
         "encode_with_offsets",
-        lambda text, *, is_behind: encoded.append(text) or encode(text, is_behind=is_behind),
+        lambda text, *, is_continuation: (
+            encoded.append(text) or encode(text, is_continuation=is_continuation)
+        ),
     )
     windows = split(tokenizer, text, window_tokens)
     assert len(encoded) == len(windows)
@@ -100,14 +102,14 @@ def test_each_window_of_a_text_of_words_takes_one_tokenisation(
 def test_windows_have_the_tokens_that_their_text_has_alone(kind, text):
     tokenizer = TOKENIZERS[kind]()
     for window in split(tokenizer, text, 24):
-        ids, offsets = tokenizer.encode_with_offsets(window.text, is_behind=window.start > 0)
+        ids, offsets = tokenizer.encode_with_offsets(window.text, is_continuation=window.start > 0)
         assert (list(window.ids), list(window.offsets)) == (ids, offsets)
 
 
 class LastCharacterCostsTwo:
     """A tokenizer whose count grows by cutting: one token per character, two for the last one."""
 
-    def encode_with_offsets(self, text, *, is_behind):
+    def encode_with_offsets(self, text, *, is_continuation):
         ids = [ord(character) for character in text]
         return ids + ids[-1:], [*range(len(text)), None][: len(ids) + 1]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from toolformer.base.beside_models import MIN_CALL_PROBABILITY_FILE
+from toolformer.base.model_files import MIN_CALL_PROBABILITY_FILE
 from toolformer.decoding import calibration
 from toolformer.decoding.calibration import (
     CalibratedProbability,

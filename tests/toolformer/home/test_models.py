@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from tests.toolformer.training.tiny import record
-from toolformer.base.beside_models import RECORD_FILE
+from toolformer.base.model_files import RECORD_FILE
 from toolformer.errors import ModelNotFoundError, ToolformerError
 from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
 from toolformer.forward.language_model import LanguageModel

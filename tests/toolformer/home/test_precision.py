@@ -32,9 +32,12 @@ def test_another_model_beside_the_one_that_is_held_is_never_taken_for_it(
     other = Path(shutil.copytree(tiny, tmp_path / "other"))
     settings = settings_of(tiny, "bfloat16")
     loaded = holder.load(tiny, settings.language_model, home)
-    beside = holder.load_beside(other, settings.language_model, home, precision="float32")
+    beside = holder.load_second_model(other, settings.language_model, home, precision="float32")
     assert (beside.name, beside.precision) == ("other", "float32")
-    assert holder.load_beside(other, settings.language_model, home, precision="float32") is beside
+    assert (
+        holder.load_second_model(other, settings.language_model, home, precision="float32")
+        is beside
+    )
     assert holder.load(tiny, settings.language_model, home) is loaded
 
 

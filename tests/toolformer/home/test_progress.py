@@ -8,8 +8,8 @@ from toolformer.home.progress import (
     LogReporter,
     ProgressCallback,
     progress_of,
-    shown_by,
-    waiting_shown,
+    show_progress_with,
+    show_waiting,
 )
 
 LOG = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class Recorder:
 @given(st.lists(st.tuples(st.integers(0, 99), st.none() | st.integers(0, 99))))
 def test_progress_never_overruns_its_total(steps: list[tuple[int, int | None]]):
     recorder = Recorder()
-    with shown_by(recorder):
+    with show_progress_with(recorder):
         report = progress_of("work", LOG)
         for done, total in steps:
             report(done, total)
@@ -39,7 +39,7 @@ def test_progress_never_overruns_its_total(steps: list[tuple[int, int | None]]):
 
 def test_waiting_is_a_stage_that_ends_where_progress_is_shown():
     recorder = Recorder()
-    with shown_by(recorder), waiting_shown("waiting for another run", LOG):
+    with show_progress_with(recorder), show_waiting("waiting for another run", LOG):
         assert recorder.summary == []
     assert recorder.summary == [(1, 1)]
 

@@ -111,7 +111,7 @@ def test_a_call_is_looked_for_only_in_shards_that_may_have_it(tmp_path):
 
 def test_without_a_folder_it_is_the_home_of_the_environment(root: Path, monkeypatch):
     monkeypatch.setenv("TOOLFORMER_HOME", str(root))
-    assert Home().places == Home(root).places == places.Home(root)
+    assert Home().paths == Home(root).paths == places.Home(root)
 
 
 def test_a_mistake_is_told(root: Path, tmp_path):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolformer.scoring.call_scorer import ScoredCall
-from toolformer.scoring.chance_level import KeptAgainstChance, chance_sample_size
+from toolformer.scoring.chance_level import ChanceComparison, chance_sample_size
 from toolformer.scoring.swapped_results import SwappedResults
 from tools.protocol import ToolCall
 
@@ -117,7 +117,7 @@ def share_above_chance(*, scored: int, own: float, swapped: float, alike: float)
     of_sample = is_kept[:, :n]
     counts = (is_kept, is_kept_by_chance, of_sample & is_kept_by_chance, of_sample)
     above = [
-        KeptAgainstChance(kept, scored, kept_by_chance, n, both, sample_kept).is_above_chance
+        ChanceComparison(kept, scored, kept_by_chance, n, both, sample_kept).is_above_chance
         for kept, kept_by_chance, both, sample_kept in zip(
             *(each.sum(axis=1).tolist() for each in counts), strict=True
         )
@@ -141,14 +141,14 @@ def test_where_no_call_is_kept_with_either_result_one_of_twenty_is_above_chance(
     of_sample = generator.multinomial(sample, shares, size=5000).tolist()
     of_others = generator.binomial(100 - sample, share, size=5000).tolist()
     above = [
-        KeptAgainstChance(own + others, 100, other, sample, 0, own).is_above_chance
+        ChanceComparison(own + others, 100, other, sample, 0, own).is_above_chance
         for (own, other, _), others in zip(of_sample, of_others, strict=True)
     ]
     assert 0.04 <= sum(map(bool, above)) / len(above) <= 0.06
 
 
 def test_calls_that_are_kept_with_either_result_make_the_difference_surer():
-    both_kept = {count: KeptAgainstChance(129, 400, 8, 40, count, 12) for count in (0, 8)}
+    both_kept = {count: ChanceComparison(129, 400, 8, 40, count, 12) for count in (0, 8)}
     assert [each.is_above_chance for each in both_kept.values()] == [False, True]
 
 

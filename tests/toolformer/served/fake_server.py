@@ -130,7 +130,7 @@ class FakeServer:
                 {f"token_id:{each}": float(told[each]) for each in names}
             )
             row = [*row, token]
-            written = self.model.tokenizer.decode_behind(row[-len(logprobs["tokens"]) :])
+            written = self.model.tokenizer.decode_continuation(row[-len(logprobs["tokens"]) :])
             if any(stop in written for stop in body.get("stop", ())):
                 if "stops_short" in self.faults:
                     for told in logprobs.values():

@@ -17,7 +17,7 @@ from toolformer.decoding.decoding_row import RowSettings
 from toolformer.decoding.live_batch import LiveBatch
 from toolformer.decoding.live_text import LiveEnd, LiveRequest
 from toolformer.errors import ServedModelError
-from toolformer.forward.model import TOLD_RANKS
+from toolformer.forward.model import REPORTED_RANKS
 
 LESSONS = ("6 times 7 is [QA(6 * 7) -> 42] 42, I say.", "9 and 3 is [QA(9 + 3) -> 12] 12, I say.")
 PROMPTS = ("6 times 7 is", "The mill is")
@@ -58,7 +58,7 @@ def assert_equal(theirs, ours):
             if step.log_probability is not None:
                 assert told.log_probability == pytest.approx(step.log_probability, abs=1e-5)
             if told.call_rank is None:
-                assert step.call_rank is None or step.call_rank > TOLD_RANKS
+                assert step.call_rank is None or step.call_rank > REPORTED_RANKS
             else:
                 assert told.call_probability == pytest.approx(step.call_probability, abs=1e-5)
         blank = [
@@ -116,11 +116,11 @@ def test_other_tokens_than_the_likeliest_are_asked_for(local, pair):
     assert theirs.log_probability(unlikely) == pytest.approx(
         ours.log_probability(unlikely), abs=1e-5
     )
-    assert theirs.likeliest_but(ours.ranked[:3]) == ours.ranked[3]
+    assert theirs.most_likely_except(ours.ranked[:3]) == ours.ranked[3]
     with pytest.raises(ServedModelError, match="Block fewer tools"):
-        theirs.likeliest_but(ours.ranked)
+        theirs.most_likely_except(ours.ranked)
     with pytest.raises(ServedModelError, match=r"temperature is 0\.5"):
-        theirs.drawn(0.1, 0.5)
+        theirs.sampled(0.1, 0.5)
 
 
 BUSY_SERVERS = pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from tests.toolformer.served.fake_server import served_by
 from toolformer.calls import call_open_id
 from toolformer.errors import ServedModelError
 from toolformer.forward.checkpoint import Checkpoint
-from toolformer.forward.model import Branch, Continuation, Place
+from toolformer.forward.model import Branch, Continuation, TextPosition
 from toolformer.samples import CallReader, branch_uniforms
 from toolformer.sampling import sample_calls
 from toolformer.scoring.call_scorer import ScoredCall
@@ -27,7 +27,7 @@ FORCED = byte_tokenizer().encode_pieces([" [", "QA("])
 
 def places_of(windows, open_id):
     return [
-        (Place(row, position), token)
+        (TextPosition(row, position), token)
         for row, window in enumerate(windows)
         for position in range(len(window.ids))
         for token in (window.ids[position], open_id)
@@ -82,7 +82,7 @@ def test_losses_of_texts_equal_those_of_the_same_model_here(local, pair, prompt)
 
 def test_ranks_and_continuations_equal_those_of_the_same_model_here(local, pair):
     windows, open_id = windows_of(local.tokenizer, *TEXTS), call_open_id(local.tokenizer)
-    places = [Place(0, 3), Place(1, 0), Place(2, 5)]
+    places = [TextPosition(0, 3), TextPosition(1, 0), TextPosition(2, 5)]
     continuations = [
         Continuation(place, (open_id, 40, 50), windows[place.row].ids[place.position :][:4])
         for place in places
@@ -116,7 +116,7 @@ def test_likeliest_tokens_of_a_text_spare_requests_where_the_threshold_lets_them
     fake, served = pair
     windows = windows_of(local.tokenizer, *TEXTS)
     # At some places it is one of the likeliest.
-    places = [(Place(0, at), 50) for at in range(1, len(windows[0].ids))]
+    places = [(TextPosition(0, at), 50) for at in range(1, len(windows[0].ids))]
     exact = local.read(PROMPT, windows).losses(places)
     told = []
     for min_probability, most in ((0.05, None), (0.01, None), (0.0, 2), (0.0, None), (0.0, 3)):
@@ -149,7 +149,7 @@ def test_places_that_nobody_asked_for_are_not_read(local, pair, monkeypatch):
 
 
 def test_samples_have_the_log_probabilities_of_the_model_and_end_as_its_own(local, pair):
-    windows, places = windows_of(local.tokenizer, *TEXTS), [Place(0, 2), Place(1, 1)]
+    windows, places = windows_of(local.tokenizer, *TEXTS), [TextPosition(0, 2), TextPosition(1, 1)]
     groups = groups_of({0: 3, 1: 3}, tokens=6)
     sample(
         pair[1].read(PROMPT, windows),
@@ -181,7 +181,7 @@ def test_samples_of_a_place_are_one_request_that_ends_them_where_the_call_ends(l
 
     fake.bodies.clear()
     texts = served.read(None, windows)
-    sample(texts, [Place(0, 2), Place(1, 1)], groups, tokens=12, is_finished=is_read)
+    sample(texts, [TextPosition(0, 2), TextPosition(1, 1)], groups, tokens=12, is_finished=is_read)
     assert sorted(body["n"] for body in fake.bodies) == [10, 20]
     assert {tuple(body["stop"]) for body in fake.bodies} == {("]", "\n")}
     branches = [branch for group in groups for branch in group]
@@ -203,7 +203,7 @@ def test_server_that_leaves_out_the_bracket_of_a_call_is_refused(local, fault, m
         with pytest.raises(ServedModelError, match=message):
             sample(
                 texts,
-                [Place(0, 2)],
+                [TextPosition(0, 2)],
                 groups,
                 tokens=12,
                 is_finished=lambda branch: CallReader(True).is_finished(branch.token_texts),

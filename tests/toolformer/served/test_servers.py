@@ -10,7 +10,7 @@ from tests.toolformer.architectures import windows_of
 from tests.toolformer.served.fake_server import ONE_TOKEN, asking, client_of, served_by, serving
 from tests.toolformer.served.test_served_model import PROMPT, TEXTS, places_of
 from toolformer.calls import call_open_id
-from toolformer.errors import NoAnswersError, PassingError, ServedModelError
+from toolformer.errors import ServedModelError, ServerUnavailableError, TransientServerError
 from toolformer.served import http_client
 from toolformer.served.http_client import CompletionsClient
 from toolformer.served.served_model import ServedModel
@@ -25,7 +25,8 @@ def wanted(local):
 
 
 @pytest.mark.parametrize(
-    ("status", "error"), [(503, PassingError), (401, NoAnswersError), (402, NoAnswersError)]
+    ("status", "error"),
+    [(503, TransientServerError), (401, ServerUnavailableError), (402, ServerUnavailableError)],
 )
 def test_server_that_is_busy_while_it_is_probed_is_not_called_unfit(
     local, monkeypatch, status, error
@@ -45,7 +46,7 @@ def test_server_that_is_busy_while_it_is_probed_is_not_called_unfit(
 def test_closing_ends_what_another_thread_asks_at_once(local, failing):
     with serving(local, seconds=0 if failing else 10, failing=failing) as fake:
         client = client_of(fake)
-        client.is_known()
+        client.extend_patience()
         errors = []
 
         def ask():
@@ -83,7 +84,7 @@ def test_other_name_missing_key_and_silent_address_say_what_to_set(local, monkey
         contextlib.closing(client_of(fake)) as client,
         pytest.raises(ServedModelError, match=r"language_model\.server\.url"),
     ):
-        client.described()
+        client.model_card()
 
 
 def test_proxies_of_the_environment_are_not_asked_for_this_machine(local, monkeypatch):
@@ -91,7 +92,7 @@ def test_proxies_of_the_environment_are_not_asked_for_this_machine(local, monkey
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setattr(http_client, "_FIRST_PATIENCE", 0.2)
     with asking(local) as (_, client):
-        assert client.described().id == "tiny"
+        assert client.model_card().id == "tiny"
 
 
 def test_full_server_and_cut_connections_cost_waiting_alone(local, wanted):
@@ -127,7 +128,7 @@ def test_server_that_ends_and_is_started_again_loses_nothing(local, wanted):
         texts = served.read(PROMPT, windows)
     # Its client is closed with the first server; the second has one of its own.
     client = CompletionsClient(fake.url, "tiny")
-    client.is_known()
+    client.extend_patience()
     served._client = served.forms._client = client
     asking = threading.Thread(target=lambda: answers.extend(texts.losses(places)))
     asking.start()
@@ -157,7 +158,7 @@ def test_who_watches_sees_what_is_waited_for_until_it_answers(local, monkeypatch
         serving(local, seconds=0.4, failing=dict(failing)) as fake,
         contextlib.closing(CompletionsClient(fake.url, "tiny", waiting=waiting)) as client,
     ):
-        client.described()
+        client.model_card()
         assert not shown
         client.complete([ONE_TOKEN])
     silent = f"waiting: the server at {fake.url}/v1 is busy or stuck"

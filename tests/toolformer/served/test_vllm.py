@@ -25,7 +25,7 @@ from tests.toolformer.served.test_served_model import (
     sample,
 )
 from toolformer.calls import call_open_id
-from toolformer.forward.model import Continuation, Place
+from toolformer.forward.model import Continuation, TextPosition
 from toolformer.served.http_client import CompletionsClient
 from toolformer.served.served_model import ServedModel
 
@@ -91,7 +91,7 @@ def test_losses_and_ranks_are_those_of_the_model_here(model, served):
     for prompt in (PROMPT, None):
         ours, theirs = model.read(prompt, windows), served.read(prompt, windows)
         assert theirs.losses(places) == pytest.approx(ours.losses(places), abs=1e-4)
-    at = [Place(0, 3), Place(1, 0)]
+    at = [TextPosition(0, 3), TextPosition(1, 0)]
     ranks = [[rank for rank, _ in texts.ranks(at, open_id)] for texts in (ours, theirs)]
     assert ranks[0] == ranks[1]
 
@@ -112,14 +112,14 @@ def test_samples_have_the_log_probabilities_of_the_model_here(model, served):
 
     def sampled():
         (group,) = groups = groups_of({2: 3}, tokens=6)
-        sample(served.read(None, windows), [Place(0, 2)], groups, tokens=6, temperature=0.7)
+        sample(served.read(None, windows), [TextPosition(0, 2)], groups, tokens=6, temperature=0.7)
         return group
 
     group = sampled()
     assert [branch.tokens for branch in sampled()] == [branch.tokens for branch in group]
     assert len({tuple(branch.tokens) for branch in group}) > 1
     continuations = [
-        Continuation(Place(0, 2), tuple(FORCED), tuple(branch.tokens)) for branch in group
+        Continuation(TextPosition(0, 2), tuple(FORCED), tuple(branch.tokens)) for branch in group
     ]
     losses = model.read(None, windows).continuation_losses(continuations)
     for branch, wanted in zip(group, losses, strict=True):

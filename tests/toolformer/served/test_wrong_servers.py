@@ -133,7 +133,7 @@ def test_key_and_control_characters_that_a_server_gives_back_are_in_nothing_that
     ):
         served = ServedModel(client, local.tokenizer)
         assert served.precision == r"\x1b[2J…\x9b31m"
-        errors = [str(client.described())]
+        errors = [str(client.model_card())]
         for error in ({"error": {"message": said, "code": 400}}, {"choices": [said]}):
             fake.answer = lambda body, error=error: error
             with pytest.raises(ServedModelError) as raised:

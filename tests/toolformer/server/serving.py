@@ -19,8 +19,8 @@ from toolformer.forward.language_model import LanguageModel
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.home.wiring.toolbox import Toolbox
 from toolformer.server.app import make_app
+from toolformer.server.model_service import ModelService
 from toolformer.server.running import bound_socket, make_server, serve
-from toolformer.server.served import Served
 from toolformer.settings.sections import Settings
 from tools.calculator import Calculator
 from tools.calendar import Calendar
@@ -32,7 +32,7 @@ def made_served(
     examples: Sequence[tuple[str, str]] = (),
     tokenizer: Tokenizer | None = None,
     calls_in_text=True,
-) -> Served:
+) -> ModelService:
     model = SimpleNamespace(
         name=name, context_length=512, tokenizer=tokenizer or byte_tokenizer(), bos_id=0
     )
@@ -40,7 +40,7 @@ def made_served(
     unavailable = {"QA": "The tool QA is unavailable: there is no index. Make one."}
     # Of a tool that was given up, were failures not counted anew.
     toolbox = Toolbox(tools, {}, unavailable, failures=Counter(Calculator=20))
-    return Served(
+    return ModelService(
         model=model,  # pyright: ignore[reportArgumentType]
         batch=batch,  # pyright: ignore[reportArgumentType]
         settings=Settings.model_validate({"decoding": {"max_new_tokens": 7}}),

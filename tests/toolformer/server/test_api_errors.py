@@ -160,7 +160,7 @@ def test_an_error_of_the_server_that_runs_the_model_is_passed_on(running):
 
 
 def test_a_bug_is_a_500_without_a_traceback_which_is_in_the_log(running, caplog, monkeypatch):
-    from toolformer.server.exchange import Exchange
+    from toolformer.server.request_handler import RequestHandler
 
     answer = running.complete("fail")
     assert answer.status_code == 500
@@ -169,7 +169,7 @@ def test_a_bug_is_a_500_without_a_traceback_which_is_in_the_log(running, caplog,
     streamed = running.complete("fail", stream=True)
     assert json.loads(streamed.text.removeprefix("data: "))["error"]["type"] == "server_error"
     # One of the server itself.
-    monkeypatch.setattr(Exchange, "_submit", None)
+    monkeypatch.setattr(RequestHandler, "_submit", None)
     answer = running.complete()
     assert answer.status_code == 500
     assert "Its log has the details" in error_of(answer)["message"]

@@ -10,7 +10,7 @@ from tests.toolformer.server.fake_engine import ANSWER, CALL
 from tests.toolformer.server.serving import Running, serving
 from tests.toolformer.server.test_api import events
 from tests.toolformer.server.test_api_errors import error_of
-from toolformer.decoding.decoder import most_new_tokens
+from toolformer.decoding.decoder import max_tokens_after_prompt
 
 TEXT = "It is 42."
 TEMPLATE = """{% for message in messages %}{% if message.role == 'system' %}\
@@ -208,7 +208,7 @@ def test_an_answer_gets_the_room_that_is_left(running: Running):
     def given(**fields) -> int:
         assert running.chat(**fields).status_code == 200
         decoding = running.batch.requests[-1].settings.decoding
-        assert most_new_tokens(decoding) + 1 + len("6 * 7") <= 512
+        assert max_tokens_after_prompt(decoding) + 1 + len("6 * 7") <= 512
         return decoding.settings.max_new_tokens
 
     assert given(max_tokens=3) == given(max_completion_tokens=3, max_tokens=9) == 3

@@ -11,7 +11,7 @@ from tests.conftest import REPOSITORY
 from tests.fakes import byte_tokenizer
 from tests.toolformer.server.serving import Running, serving
 from toolformer.server.bodies import CompletionBody
-from toolformer.server.chat_bodies import WITHOUT_EFFECT, ChatBody
+from toolformer.server.chat_bodies import IGNORED_FIELDS, ChatBody
 
 PAGE = (REPOSITORY / "docs" / "serving.md").read_text()
 # A command, and what it answers where the page shows JSON.
@@ -73,7 +73,7 @@ def test_each_address_and_each_field_is_on_the_page():
     addresses = ("completions", "chat/completions", "models", "models/")
     for path in (*(f"/v1/{name}" for name in addresses), "/health", "/", "/openapi.json"):
         assert any(f"8000{path}" in command for command, _ in EXAMPLES), path
-    for name in (*CompletionBody.model_fields, *ChatBody.model_fields, *WITHOUT_EFFECT):
+    for name in (*CompletionBody.model_fields, *ChatBody.model_fields, *IGNORED_FIELDS):
         assert f"`{name}" in PAGE, name
 
 

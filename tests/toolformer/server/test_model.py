@@ -85,7 +85,7 @@ def test_samples_have_live_calls_and_no_bracket_that_opens_none():
 
 
 def test_cold_samples_are_the_likeliest_tokens_an_opening_bracket_included(model, client):
-    (opening,) = model.tokenizer.encode_behind(" [")
+    (opening,) = model.tokenizer.encode_continuation(" [")
 
     letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 "
     pairs = map("".join, itertools.product(letters, repeat=2))

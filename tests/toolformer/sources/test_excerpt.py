@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 import pytest
 
 from toolformer.settings.corpus_sections import WIKIPEDIA_EXCERPT
-from toolformer.sources.excerpt import read_excerpt
+from toolformer.sources.excerpt import read_wikipedia_excerpt
 from toolformer.sources.files import built_in_path
 
 _PAGE = "<page><title>{}</title><ns>{}</ns><id>1</id><revision><text>{}</text></revision></page>"
@@ -46,7 +46,7 @@ def dump(*pages: tuple[str, int, str]) -> io.BytesIO:
     ],
 )
 def test_an_article_reads_as_it_is_shown(markup: str, expected: str):
-    (article,) = read_excerpt(dump(("Aa R.", 0, markup)))
+    (article,) = read_wikipedia_excerpt(dump(("Aa R.", 0, markup)))
     assert article == {
         "title": "Aa R.",
         "text": expected,
@@ -56,14 +56,14 @@ def test_an_article_reads_as_it_is_shown(markup: str, expected: str):
 
 def test_redirects_and_pages_of_other_namespaces_are_no_articles():
     pages = ("A", 0, "#REDIRECT [[B]]"), ("Talk:A", 1, "One."), ("B", 0, ""), ("C (d)", 0, "Two.")
-    assert [article["url"] for article in read_excerpt(dump(*pages))] == [
+    assert [article["url"] for article in read_wikipedia_excerpt(dump(*pages))] == [
         "https://en.wikipedia.org/wiki/C_(d)"
     ]
 
 
 def test_the_embedded_excerpt_has_106_articles_of_plain_text():
     with built_in_path(WIKIPEDIA_EXCERPT).open("rb") as stream:
-        texts = {article["title"]: article["text"] for article in read_excerpt(stream)}
+        texts = {article["title"]: article["text"] for article in read_wikipedia_excerpt(stream)}
     assert len(texts) == 106
     assert sum(map(len, texts.values())) > 2_800_000
     assert "Alabama has one of the longest navigable inland waterways" in texts["Alabama"]

@@ -8,7 +8,7 @@ from pyarrow import parquet
 
 from tests.toolformer.sources.conftest import documents, outcomes, parsed
 from toolformer.sources.errors import SourceError, SourceNotFoundError
-from toolformer.sources.files import detect_format, files_left_out
+from toolformer.sources.files import detect_format, skipped_files
 
 
 def test_a_pattern_reads_files_by_name_names_each_and_counts_records_over_all(
@@ -39,11 +39,11 @@ def test_files_of_a_folder_whose_names_tell_no_format_are_told(tmp_path, source_
     for name in ("a.jsonl", "b.jsonl.lz4", "more/c.pdf", ".hidden/d.pdf", "more/e.jsonl.gz"):
         written(f"folder/{name}", "")
     folder = tmp_path / "folder"
-    assert files_left_out(source_of(folder)) == ["b.jsonl.lz4", "more/c.pdf"]
+    assert skipped_files(source_of(folder)) == ["b.jsonl.lz4", "more/c.pdf"]
     # As texts all are read.
-    assert files_left_out(source_of(folder, format="text")) == []
-    assert files_left_out(source_of(folder / "a.jsonl")) == []
-    assert files_left_out(source_of(folder / "*.jsonl")) == []
+    assert skipped_files(source_of(folder, format="text")) == []
+    assert skipped_files(source_of(folder / "a.jsonl")) == []
+    assert skipped_files(source_of(folder / "*.jsonl")) == []
 
 
 def test_a_data_set_is_read_without_its_readme_and_metadata(tmp_path, source_of, written):
@@ -57,7 +57,7 @@ def test_a_data_set_is_read_without_its_readme_and_metadata(tmp_path, source_of,
         path = tmp_path / f"hub/data/{split}-00000-of-00001.parquet"
         parquet.write_table(pyarrow.table({"text": [split]}), path)
     assert outcomes(source_of(tmp_path / "hub")) == ["test", "train"]
-    assert files_left_out(source_of(tmp_path / "hub")) == about
+    assert skipped_files(source_of(tmp_path / "hub")) == about
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_readme_is_left_out_beside_records_alone(tmp_path, source_of, written,
     for name in names:
         written(f"set/{name}", '{"text": "a"}')
     assert len(outcomes(source_of(tmp_path / "set"))) == len(names) - len(left_out)
-    assert files_left_out(source_of(tmp_path / "set")) == left_out
+    assert skipped_files(source_of(tmp_path / "set")) == left_out
 
 
 def test_a_folder_holds_files_of_one_format_and_some_may_be_empty(tmp_path, source_of, written):
@@ -139,7 +139,7 @@ def test_a_format_that_is_not_read_is_refused_with_the_form_to_bring(
     # Beside texts it is left out, and reported.
     written("one/a.jsonl", '{"text": "One."}\n')
     assert outcomes(source_of(tmp_path / "one")) == ["One."]
-    assert files_left_out(source_of(tmp_path / "one")) == sorted([name, "README.txt"])
+    assert skipped_files(source_of(tmp_path / "one")) == sorted([name, "README.txt"])
 
 
 def test_links_are_followed_and_pipes_are_not_files(tmp_path, source_of):

@@ -17,7 +17,7 @@ import zstandard
 from pyarrow import ipc, parquet
 
 from toolformer.sources.errors import SourceError
-from toolformer.sources.files import files_left_out, list_files
+from toolformer.sources.files import list_files, skipped_files
 from toolformer.sources.readers import read_documents
 from toolformer.sources.records import ParsedDocument, Rejection
 from toolformer.sources.source import Source
@@ -302,7 +302,7 @@ def test_files_that_spark_and_macos_write_beside_the_rows_are_not_read(
         written(f"set/year=2024/{name}", b"\0\5\x16\7")
     assert outcomes(tmp_path / "set") == ["one"]
     assert outcomes(tmp_path / "set/**/*.parquet") == ["one"]
-    assert files_left_out(Source(str(tmp_path / "set"), shard_size=1)) == ["_SUCCESS"]
+    assert skipped_files(Source(str(tmp_path / "set"), shard_size=1)) == ["_SUCCESS"]
 
 
 def test_a_set_that_datasets_saved_has_the_rows_of_its_arrow_files(written, tmp_path):

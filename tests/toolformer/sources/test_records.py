@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolformer.marks import CHAT_MARKS, Calculation
+from toolformer.markup import CHAT_MARKUP, Calculation
 from toolformer.sources.readers import json_object
 from toolformer.sources.records import ParsedDocument, Record, Rejection, document_id, parse_record
 from toolformer.sources.source import Source
@@ -181,4 +181,4 @@ def test_case_of_chat_marks_is_counted_and_stripped(test_data: Path):
     assert [document_of(line).losses.get("marks", 0) for line in lines] == [3, 3, 2, 0]
     for line in lines:
         document = document_of(line, source_of_lines(strip_marks=True))
-        assert CHAT_MARKS.search(document.text) is None
+        assert CHAT_MARKUP.search(document.text) is None

@@ -58,7 +58,7 @@ def told(*texts: TextWithCalls, variant: str = CALLS, max_tokens: int = 256) -> 
     row = row_of(*texts, variant=variant, max_tokens=max_tokens)
     prompt = row.kinds.count(PROMPT)
     assert row.kinds[:prompt] == bytes([PROMPT] * prompt)
-    return TOKENIZER.decode(list(row.ids[:prompt])), TOKENIZER.decode_behind(row.ids[prompt:])
+    return TOKENIZER.decode(list(row.ids[:prompt])), TOKENIZER.decode_continuation(row.ids[prompt:])
 
 
 def asked(question: str) -> str:

@@ -8,7 +8,7 @@ from toolformer.training.training_set import (
     AugmentedText,
     Exclusion,
     draw_plain_windows,
-    is_for_development,
+    is_development_document,
 )
 
 
@@ -69,7 +69,7 @@ def test_what_the_filter_holds_back_is_replaced_by_others():
     texts, exclusions = corpus.draw(40, text_filter=text_filter(("riddles", "a riddle")))
     assert {each.document_id for each in texts} == {f"d{number}" for number in range(40)}
     assert exclusions
-    assert {each.counted_as for each in exclusions} == {"shares_ngram_with_riddles"}
+    assert {each.reason_with_set for each in exclusions} == {"shares_ngram_with_riddles"}
     assert len({each.text.key for each in exclusions}) == len(exclusions)
 
 
@@ -86,7 +86,7 @@ def test_a_plain_window_that_is_a_text_with_calls_is_held_back():
 
 def test_no_document_of_the_development_side_is_drawn_from():
     share = 0.4
-    expected = {f"d{n}" for n in range(60) if not is_for_development(f"d{n}", share)}
+    expected = {f"d{n}" for n in range(60) if not is_development_document(f"d{n}", share)}
     # On that side all the same: of few documents it has some by their rank.
     chosen = {"d2", "d3"}
     assert chosen < expected

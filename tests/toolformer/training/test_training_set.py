@@ -64,7 +64,7 @@ def names(texts) -> list[str]:
 
 
 def left_out(chosen: TrainingSet) -> dict[str, int]:
-    return dict(Counter(exclusion.counted_as for exclusion in chosen.exclusions))
+    return dict(Counter(exclusion.reason_with_set for exclusion in chosen.exclusions))
 
 
 def test_the_first_of_two_texts_that_differ_in_white_space_stays():
@@ -95,7 +95,7 @@ def test_a_context_is_a_part_of_the_text_in_what_it_shares():
     ]
     chosen = build(texts, of=text_filter(("riddles", "a riddle"), ("short", "Why?"), alike=0.7))
     assert names(chosen.train) == ["a", "longer", "other question"]
-    assert [(each.text.document_id, each.counted_as) for each in chosen.exclusions] == [
+    assert [(each.text.document_id, each.reason_with_set) for each in chosen.exclusions] == [
         ("held out", "shares_ngram_with_riddles"),
         ("near", "near_duplicate"),
         ("copy", "duplicate_text"),

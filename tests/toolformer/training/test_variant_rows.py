@@ -123,11 +123,11 @@ def test_another_seed_exchanges_otherwise():
 def test_a_text_from_within_a_document_has_the_tokens_that_it_has_there():
     tokenizer = piece_tokenizer("Prepend")
     texts = [
-        TextWithCalls("mill", None, (kept(1, "7"),), is_behind=is_behind)
-        for is_behind in (False, True)
+        TextWithCalls("mill", None, (kept(1, "7"),), is_continuation=is_continuation)
+        for is_continuation in (False, True)
     ]
     rows = variant_rows(tokenizer, texts, CALLS, max_tokens=64, seed=0).rows
-    assert [tokenizer.decode_behind(row.ids) for row in rows] == [
+    assert [tokenizer.decode_continuation(row.ids) for row in rows] == [
         " m [Calculator(1+2) -> 7]ill",
         "m [Calculator(1+2) -> 7]ill",
     ]

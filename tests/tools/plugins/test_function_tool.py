@@ -18,7 +18,7 @@ from pydantic import Field, ImportString
 from tests.outside import Outside
 from tools.errors import CallSyntaxError, ToolCallError, ToolSettingsError
 from tools.plugins.function_tool import FunctionTool
-from tools.plugins.own_files import is_own_code
+from tools.plugins.user_files import is_user_code
 from tools.prompting import load_prompt
 from tools.protocol import Document
 
@@ -210,10 +210,10 @@ def test_the_file_that_makes_a_tool_is_part_of_its_version(tmp_path, monkeypatch
 def test_code_of_packages_is_nobodys_own_wherever_they_lie():
     for module in (enum, pytest, importlib):
         file = inspect.getfile(module)
-        assert not is_own_code(file)
-        assert not is_own_code(str(Path(file).resolve()))
-    assert not is_own_code("/usr/lib/python3/dist-packages/yaml/__init__.py")
-    assert is_own_code("/home/somebody/my_tools.py")
+        assert not is_user_code(file)
+        assert not is_user_code(str(Path(file).resolve()))
+    assert not is_user_code("/usr/lib/python3/dist-packages/yaml/__init__.py")
+    assert is_user_code("/home/somebody/my_tools.py")
 
 
 def test_the_version_is_that_of_files_where_none_is_given():
@@ -313,7 +313,7 @@ def test_an_optional_parameter_that_no_call_can_give_is_left_out_and_named():
 
     tool = made_of(count)
     assert [parameter.name for parameter in tool.parameters] == ["word"]
-    assert tool.left_out == ["tags", "more"]
+    assert tool.omitted_arguments == ["tags", "more"]
     assert tool.call("mill, oak", DOCUMENT) == "9"
 
 

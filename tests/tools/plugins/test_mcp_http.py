@@ -85,7 +85,7 @@ def test_what_is_no_answer_is_said_in_a_sentence_and_is_no_refusal_for_ever(word
     tool = words()
     server.answers = {"tools/call": lambda _: answer}
     failed = outcome(tool)
-    assert (failed.reason, failed.is_lasting) == ("transient_error", False)
+    assert (failed.reason, failed.is_permanent) == ("transient_error", False)
     assert said.replace("[", "(") in str(failed.message)
     server.answers = {}
     assert outcome(tool).result == "2"
@@ -200,7 +200,7 @@ def test_an_order_of_parameters_is_a_version_and_optional_ones_that_no_call_can_
         properties = {name: tags if name == "tags" else {"type": "string"} for name in names}
         server.tools["count"] = {**SCHEMA, "properties": properties, "required": []}
         tool = words()
-        assert tool.left_out == ["tags"]
+        assert tool.omitted_arguments == ["tags"]
         versions.add(tool.version)
     assert len(versions) == 2
 
@@ -263,7 +263,7 @@ def test_wrong_arguments_are_refused_for_ever_and_a_wrong_session_is_not(
     server.answers = {"tools/call": lambda request: (status, *answer(request)[1:])}
     result = outcome(tool)
     expected = "refused_by_server" if is_refusal else "transient_error"
-    assert (result.reason, result.is_lasting) == (expected, is_refusal)
+    assert (result.reason, result.is_permanent) == (expected, is_refusal)
     assert "no such text" in str(result.message)
 
 
@@ -304,7 +304,7 @@ def test_an_answer_without_text_is_its_structured_content_or_its_resources(
     if found.reason == "no_text_in_answer":
         assert f"the server at {server.url} holds no text, but " in str(found.message)
         assert str(found.message).endswith(f"{expected}.")
-        assert found.is_lasting
+        assert found.is_permanent
     else:
         assert (found.result or found.reason) == expected
 

@@ -64,7 +64,7 @@ def test_an_answer_with_the_keys_letters_is_refused_and_not_cut(words, server, m
         assert result.result == expected
     server.answers = {"tools/call": reply(result={"content": [{"type": "text", "text": "dev"}]})}
     refused = outcome(tool)
-    assert (refused.reason, refused.is_lasting) == ("secret_in_answer", False)
+    assert (refused.reason, refused.is_permanent) == ("secret_in_answer", False)
     assert "give it a longer one" in str(refused.message)
     # The server answers: it is not given up.
     limits, requests = Limits(20), [(str(number), DOCUMENT) for number in range(25)]

@@ -101,7 +101,7 @@ def test_a_file_that_a_server_writes_is_not_in_its_version(make, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("tool", "arguments", "reason", "is_lasting"),
+    ("tool", "arguments", "reason", "is_permanent"),
     [
         ("count_words", "one, at_least=5", "refused_by_server", True),
         ("nothing", "", "no_answer", True),
@@ -109,10 +109,10 @@ def test_a_file_that_a_server_writes_is_not_in_its_version(make, tmp_path):
         ("misbehave", "die", "server_died", False),
     ],
 )
-def test_a_call_without_an_answer_has_a_reason(make, tool, arguments, reason, is_lasting):
+def test_a_call_without_an_answer_has_a_reason(make, tool, arguments, reason, is_permanent):
     with pytest.raises(ToolCallError) as caught:
         make(tool).call(arguments, DOCUMENT)
-    assert (caught.value.reason, caught.value.is_lasting) == (reason, is_lasting)
+    assert (caught.value.reason, caught.value.is_permanent) == (reason, is_permanent)
 
 
 def test_a_server_that_ended_is_started_anew(make, tmp_path):

@@ -39,7 +39,7 @@ def test_a_json_schema_becomes_a_tool():
     assert [parameter.name for parameter in tool.parameters] == [
         *("city", "unit", "size", "days", "from")
     ]
-    assert tool.left_out == ["tags", "lost"]
+    assert tool.omitted_arguments == ["tags", "lost"]
     assert tool.parameters[2].type == Literal["S", "L"]
     assert tool.parse_arguments("Oslo, C, days=07") == "Oslo, days=7"
     assert tool.call("Oslo, F, days=7, from='May, 3'", DOCUMENT) == (

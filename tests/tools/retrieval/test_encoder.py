@@ -106,7 +106,7 @@ def built(
 @pytest.mark.parametrize("similarity", ["dot", "cosine"])
 def test_an_index_is_built_and_searched_with_it(directory, tmp_path, similarity):
     made = encoder(directory, similarity=similarity)
-    question, found = built(made, tmp_path / "index").near(TEXTS[2], 4, (), wikipedia_index="w")
+    question, found = built(made, tmp_path / "index").nearest(TEXTS[2], 4, (), wikipedia_index="w")
     assert similarity == "dot" or np.linalg.norm(question) == pytest.approx(1, abs=1e-5)
     scores = made.encode(TEXTS) @ made.encode([TEXTS[2]])[0]
     assert [int(name) for name in found] == np.argsort(-scores).tolist()
@@ -121,7 +121,7 @@ def test_an_index_is_of_the_encoder_that_it_was_begun_with(directory, tmp_path):
         encoder(copied), tmp_path / "index", lambda _: save_file(another, weights, {"format": "pt"})
     )
     with pytest.raises(ToolUnavailableError, match="is not the one"):
-        vectors.near(TEXTS[2], 4, (), wikipedia_index="w")
+        vectors.nearest(TEXTS[2], 4, (), wikipedia_index="w")
 
 
 def test_another_encoder_in_its_place_makes_the_index_unavailable(directory, tmp_path):

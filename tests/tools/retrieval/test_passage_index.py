@@ -47,7 +47,7 @@ def vectors_of(directory: Path) -> PassageVectors:
 
 
 def near(directory: Path, question: str, depth: int = 5, further: tuple[str, ...] = ()):
-    return vectors_of(directory).near(question, depth, further, wikipedia_index="w")
+    return vectors_of(directory).nearest(question, depth, further, wikipedia_index="w")
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_an_index_built_anew_is_opened_again(tmp_path):
     for fingerprint, count in (("old", 10), ("new", 20)):
         build(tmp_path / "index", count, fingerprint)
         assert vectors.fingerprint() == fingerprint
-        assert len(vectors.near("otter", 100, (), wikipedia_index="w")[1]) == count
+        assert len(vectors.nearest("otter", 100, (), wikipedia_index="w")[1]) == count
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +105,8 @@ def test_the_index_is_of_the_kind_that_is_named_and_finds_most_passages(tmp_path
     built, third = vectors_of(directory), ENCODER.encode([passages(MANY)[3].text])[0]
     shares = []
     for word in WORDS:
-        _, expected = exact.near(f"the {word}", 100, (), wikipedia_index="w")
-        _, vectors = built.near(f"the {word}", 100, ("3",), wikipedia_index="w")
+        _, expected = exact.nearest(f"the {word}", 100, (), wikipedia_index="w")
+        _, vectors = built.nearest(f"the {word}", 100, ("3",), wikipedia_index="w")
         shares.append(len(vectors.keys() & expected.keys()) / 100)
         # A vector that is read by its number is that of the passage, perhaps a little blurred.
         assert vectors["3"] @ third > 0.8

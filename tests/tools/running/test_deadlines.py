@@ -58,7 +58,7 @@ def test_what_calls_need_is_loaded_once_before_them_and_outside_their_deadlines(
 
 
 @pytest.mark.parametrize(
-    ("error", "reason", "is_lasting", "attempts"),
+    ("error", "reason", "is_permanent", "attempts"),
     [
         (TransientToolError("Busy."), "transient_error", False, 2),
         (ConnectionResetError("reset"), "transient_error", False, 2),
@@ -67,7 +67,7 @@ def test_what_calls_need_is_loaded_once_before_them_and_outside_their_deadlines(
     ],
 )
 def test_only_errors_that_may_pass_are_tried_again_and_not_for_ever(
-    error, reason, is_lasting, attempts
+    error, reason, is_permanent, attempts
 ):
     tries = []
 
@@ -76,7 +76,7 @@ def test_only_errors_that_may_pass_are_tried_again_and_not_for_ever(
         raise error
 
     (outcome,) = made(Calls(X(call), limits=Limits(10, attempts=2)), "a")
-    assert (outcome.reason, outcome.is_lasting) == (reason, is_lasting)
+    assert (outcome.reason, outcome.is_permanent) == (reason, is_permanent)
     assert len(tries) == attempts
 
 
@@ -108,14 +108,14 @@ def test_of_a_batch_only_those_are_made_again_that_may_pass():
 def test_a_call_that_waits_has_its_deadline_on_the_clock():
     began = time.perf_counter()
     (outcome,) = made(Calls(X(lambda _: time.sleep(5)), limits=Limits(0.2)), "a")
-    assert (outcome.reason, outcome.is_lasting) == ("timeout", False)
+    assert (outcome.reason, outcome.is_permanent) == ("timeout", False)
     assert time.perf_counter() - began < 2
 
 
 @pytest.mark.parametrize("is_batch", [False, True])
 def test_a_tool_that_computes_has_ten_times_as_long_and_is_not_held_up_for_ever(is_batch):
     class Computing(X):
-        computes = True
+        is_compute_bound = True
 
         def call(self, arguments, document):
             time.sleep(float(arguments))
@@ -131,12 +131,16 @@ def test_a_tool_that_computes_has_ten_times_as_long_and_is_not_held_up_for_ever(
 
 
 def test_the_models_of_this_project_have_time_to_compute():
-    assert [QA.computes, MachineTranslation.computes, Calculator.computes] == [True, True, False]
+    assert [
+        QA.is_compute_bound,
+        MachineTranslation.is_compute_bound,
+        Calculator.is_compute_bound,
+    ] == [True, True, False]
 
 
 REFUSALS = [
-    ToolCallError("secret_in_answer", "It holds a key.", is_lasting=False),
-    ToolCallError("translation_failed", "It is too long.", is_lasting=False),
+    ToolCallError("secret_in_answer", "It holds a key.", is_permanent=False),
+    ToolCallError("translation_failed", "It is too long.", is_permanent=False),
     ToolCallError("refused_by_server", "No such city."),
     CallSyntaxError("no_number", "Expected a number."),
 ]
@@ -158,7 +162,7 @@ def test_a_refusal_is_an_answer_and_gives_no_tool_up(error, is_batch):
 
 def test_a_server_that_dies_at_each_call_is_given_up():
     def die(_):
-        raise ToolCallError("server_died", "It ended.", is_lasting=False)
+        raise ToolCallError("server_died", "It ended.", is_permanent=False)
 
     calls = Calls(X(die), limits=Limits(10))
     found = reasons(calls, ["a"] * (MAX_FAILURES_IN_A_ROW + 1))

@@ -92,12 +92,12 @@ def test_it_is_the_tool_that_it_isolates(make):
     with pytest.raises(CallSyntaxError, match="It is bad"):
         tool.parse_arguments("bad")
     with pytest.raises(CallSyntaxError, match="behind"):
-        tool.check_place("x", before="", after="x")
-    tool.check_place("x", before="x", after="")
+        tool.check_position("x", before="", after="x")
+    tool.check_position("x", before="x", after="")
     assert tool.call("x", DOCUMENT) == "x#a text"
     answer, *refusals = tool.call_batch([(text, DOCUMENT) for text in ("x", "refuse", "later")])
     assert answer == "x#a text"
-    assert [error.is_lasting for error in refusals] == [True, False]
+    assert [error.is_permanent for error in refusals] == [True, False]
     assert tool.preselect(DOCUMENT) == Preselection(False, "dated")
     assert tool.cache_key(DOCUMENT) == ("d",)
     assert (tool.makes_proposals, tool.proposals(DOCUMENT)) == (False, [])
@@ -116,7 +116,7 @@ def test_whatever_form_its_reasons_have_they_are_words(make, tmp_path):
     tool = make("Careless")
     assert tool.preselect(DOCUMENT) == Preselection(True, "has_a_text")
     with pytest.raises(CallSyntaxError) as caught:
-        tool.check_place("x", before="", after="")
+        tool.check_position("x", before="", after="")
     assert caught.value.reason == "not_here"
     assert outcomes(tool, "x", cache=ResultCache(tmp_path / "cache")) == ["http_404_not_found"]
 

@@ -54,7 +54,7 @@ class Wild(Tool):
             raise CallSyntaxError("too_bad", "It is bad.")
         return text.strip()
 
-    def check_place(self, arguments, *, before, after):
+    def check_position(self, arguments, *, before, after):
         if arguments in after:
             raise CallSyntaxError("look_ahead", "It stands behind.")
 
@@ -92,7 +92,7 @@ class Wild(Tool):
         raise ToolCallError("refused", "No.")
 
     def do_later(self, _):
-        raise ToolCallError("refused", "Not now.", is_lasting=False)
+        raise ToolCallError("refused", "Not now.", is_permanent=False)
 
     def do_busy(self, _):
         self.tries += 1
@@ -184,7 +184,7 @@ class Careless(Wild):
     def call(self, arguments, document):
         raise ToolCallError("HTTP 404: Not Found", "Gone.")
 
-    def check_place(self, arguments, *, before, after):
+    def check_position(self, arguments, *, before, after):
         raise CallSyntaxError("not here", "Elsewhere.")
 
     def preselect(self, document):

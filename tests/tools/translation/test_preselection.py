@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.protocol import Document
-from tools.translation.foreign_text import preselect_by_language
+from tools.translation.language_rules import preselect_by_language
 from tools.translation.languages import Guess
 
 # Ten words each.

@@ -35,7 +35,7 @@ class BenchmarkItem:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOutItem:
+class SkippedItem:
     """Row of a file that is not asked, such as `test.jsonl, row 17`.
 
     The reason is `mask_not_last` if text follows the gap, which a left-to-right model cannot fill.
@@ -49,7 +49,7 @@ class LeftOutItem:
 # Scoring rules: compare words, compare numbers, or accept a number only because it equals an
 # accepted answer as rounded by the Calculator.
 CountedBy: TypeAlias = Literal["words", "number", "rounded_number"]
-BenchmarkEntry: TypeAlias = BenchmarkItem | LeftOutItem
+BenchmarkEntry: TypeAlias = BenchmarkItem | SkippedItem
 
 
 @dataclass(frozen=True, slots=True)

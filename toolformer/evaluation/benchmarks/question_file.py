@@ -14,7 +14,7 @@ from toolformer.evaluation.benchmarks.benchmark import (
     BenchmarkFileError,
     BenchmarkItem,
     CountedBy,
-    LeftOutItem,
+    SkippedItem,
     StopRule,
 )
 from toolformer.evaluation.benchmarks.question_records import Record, read_records
@@ -111,7 +111,7 @@ class QuestionFile(Benchmark):
                     raise record
                 item = self._item(Row(record, is_folded=self._shipped is not None), location)
             except InvalidRowError as error:
-                yield LeftOutItem(location, str(error))
+                yield SkippedItem(location, str(error))
                 continue
             item_id = item.item_id or f"{file.name.partition('.json')[0]}-{number}"
             yield replace(item, item_id=_unused(item_id, used))

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolformer.base.whole_files import write_whole
+from toolformer.base.atomic_files import write_atomically
 from toolformer.errors import ToolformerError
 from toolformer.settings.sections import Settings
 from warehouse.warehouse import Warehouse
@@ -63,7 +63,7 @@ def write_report(file: Path, store: Warehouse, settings: Settings) -> "Contents"
         contents = contents_of(counted, settings)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, page_of(contents), is_durable=False)
+        write_atomically(file, page_of(contents), is_durable=False)
     except OSError as error:
         raise ToolformerError(
             f"Cannot write the page to {str(file)!r}: {error}. Expected a file in a folder that "

@@ -4,7 +4,7 @@ Language is lost where perplexity of texts is above the base model's, of models 
 """
 
 from toolformer.settings.evaluation_sections import MODELS_OF_A_HOME, PERPLEXITY
-from toolformer.training.progress import perplexity_rise
+from toolformer.training.progress import perplexity_warning
 from warehouse.warehouse import Warehouse
 
 
@@ -17,7 +17,7 @@ def remarks_on_scores(store: Warehouse) -> dict[str, str]:
         store: has what `evaluate` measured.
     """
     sentences = {
-        f"{benchmark}, {model}": perplexity_rise(
+        f"{benchmark}, {model}": perplexity_warning(
             before,
             after,
             of="the held-out texts" if benchmark == PERPLEXITY else f"the texts of {benchmark}",

@@ -6,7 +6,7 @@ Where it did not, no kept call is an example of what the tool is good for.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from toolformer.scoring.chance_level import KeptAgainstChance
+from toolformer.scoring.chance_level import ChanceComparison
 from warehouse.warehouse import Warehouse
 
 
@@ -16,7 +16,7 @@ class Verdict:
 
     tool: str
     round: int
-    against_chance: KeptAgainstChance
+    against_chance: ChanceComparison
 
     @property
     def of(self) -> str:
@@ -30,7 +30,7 @@ def verdicts_of(store: Warehouse) -> list[Verdict]:
         Verdict(
             row["tool"],
             row["round"],
-            KeptAgainstChance(
+            ChanceComparison(
                 kept=row["kept_calls"],
                 scored=row["scored_calls"],
                 chance_kept=row["chance_kept"],

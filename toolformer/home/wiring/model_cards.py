@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from toolformer.base.beside_models import RECORD_FILE
-from toolformer.base.whole_files import write_whole
+from toolformer.base.atomic_files import write_atomically
+from toolformer.base.model_files import RECORD_FILE
 from toolformer.decoding.calibration import read_min_call_probability
 from toolformer.forward.embedded_model import EMBEDDED_MODEL_NAME
 from toolformer.home.wiring.models import base_model_directory
@@ -65,7 +65,7 @@ def write_model_card(directory: Path, work: Workspace, *, evaluation: _Rows = ()
         evaluation=evaluation,
         min_call_probability=read_min_call_probability(directory),
     )
-    write_whole(directory / CARD_FILE, card)
+    write_atomically(directory / CARD_FILE, card)
 
 
 def _license_of(base: Path) -> str | None:

@@ -19,7 +19,7 @@ from toolformer.forward.memory import release_memory
 from toolformer.forward.precision import FLOAT16, automatic_precisions
 from toolformer.home.home import Home
 from toolformer.home.locks import holder_of
-from toolformer.home.progress import progress_of, waiting_shown
+from toolformer.home.progress import progress_of, show_waiting
 from toolformer.home.wiring.served import open_served, served_identity
 from toolformer.settings.sections import LanguageModelSettings
 from tools.model_identity import model_identity
@@ -127,14 +127,14 @@ class ModelHolder:
             # Only here, since the caught error holds the model that did not load.
             return self._model or self.load(directory, section, home, precision=precision)
 
-    def load_beside(
+    def load_second_model(
         self, directory: Path, section: LanguageModelSettings, home: Home, *, precision: str
     ) -> "LanguageModel":
-        """The model of another directory, beside the one that is held, until `drop_copy`."""
+        """Return the model of a second directory, until `drop_second_model`."""
         with self._turn:
             wanted = directory, model_identity(directory), precision
             if self._copy is None or self._copied_from != wanted:
-                self.drop_copy()
+                self.drop_second_model()
                 device = self.hold_device(section.device, home)
                 self._copy = self._loaded(*wanted, section, device)
                 self._copied_from = wanted
@@ -158,7 +158,7 @@ class ModelHolder:
             self._served.close()
             self._served = self._served_from = None
 
-    def drop_copy(self) -> None:
+    def drop_second_model(self) -> None:
         """Free the memory of what stands beside the model."""
         if self._copy is not None:
             self._copy = None
@@ -214,7 +214,7 @@ def _wait_for(devices: list[str], home: Home) -> tuple[str, FileLock]:
     if held is None:
         holders = {name: holder_of(Path(lock.lock_file)) for name, lock in locks.items()}
         whom = ", or for ".join(f"{holder} to release {name}" for name, holder in holders.items())
-        with waiting_shown(f"waiting for {whom}", _LOGGER):
+        with show_waiting(f"waiting for {whom}", _LOGGER):
             while (held := _first_free(locks)) is None:
                 time.sleep(_POLL_SECONDS)
     return held

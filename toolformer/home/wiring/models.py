@@ -250,8 +250,10 @@ def evaluated_model(key: str, work: Workspace) -> EvaluatedModel:
     return EvaluatedModel(directory, name=name_of_model(key, settings), is_finetuned=True)
 
 
-def base_beside(model: "Model", of: EvaluatedModel, work: Workspace) -> "LanguageModel | None":
-    """Load the base model in float32, beside the model that is held, until `drop_copy`.
+def load_base_for_comparison(
+    model: "Model", of: EvaluatedModel, work: Workspace
+) -> "LanguageModel | None":
+    """Load the base model in float32, beside the model that is held, until `drop_second_model`.
 
     Returns:
         None for the base model itself, and, with a warning, if the two cannot be compared.
@@ -274,7 +276,9 @@ def base_beside(model: "Model", of: EvaluatedModel, work: Workspace) -> "Languag
     else:
         try:
             section = work.settings.language_model
-            return work.holder.load_beside(base.directory, section, work.home, precision="float32")
+            return work.holder.load_second_model(
+                base.directory, section, work.home, precision="float32"
+            )
         except OutOfMemoryError as error:
             why = f"has no place in memory beside it ({error})"
     _LOGGER.warning("%s: no divergence from the base model, which %s", of.name, why)

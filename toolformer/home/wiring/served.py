@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from toolformer.base.digests import hex_digest
 from toolformer.errors import ModelNotFoundError, ServedModelError
 from toolformer.forward.model_directory import configurations
-from toolformer.home.progress import waiting_shown
+from toolformer.home.progress import show_waiting
 from toolformer.settings.sections import LanguageModelSettings, ServerSettings
 from tools.model_identity import tokenizer_files
 
@@ -43,8 +43,8 @@ def served_identity(server: ServerSettings, directory: Path) -> str:
     """
     with closing(_client(server)) as client:
         if server in _HAVE_ANSWERED:
-            client.is_known()
-        card = client.described()
+            client.extend_patience()
+        card = client.model_card()
     _HAVE_ANSWERED.add(server)
     ours = [file.read_bytes().hex() for file in tokenizer_files(directory)]
     ours.append(json.dumps(configurations(directory)))
@@ -83,4 +83,4 @@ def _client(server: ServerSettings) -> "CompletionsClient":
                 "one line, and language_model.server.key_variable says that it holds the server's "
                 "key. Set it."
             )
-    return CompletionsClient(str(server.url), str(server.model), key=key, waiting=waiting_shown)
+    return CompletionsClient(str(server.url), str(server.model), key=key, waiting=show_waiting)

@@ -79,7 +79,7 @@ def open_toolbox(
     for name in named or ():
         check_tool_name(name, targets=settings.tools.targets)
     chosen = (
-        settings.tools.switched_on
+        settings.tools.enabled_names
         if named is None
         else [name for name in settings.tools.names if name in named]
     )

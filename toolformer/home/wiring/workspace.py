@@ -46,7 +46,7 @@ def open_warehouse(home: Home) -> Warehouse:
     return warehouse
 
 
-def open_to_read(home: Home) -> Warehouse:
+def open_for_reading(home: Home) -> Warehouse:
     """Open the warehouse to show its rows; damaged and lost shards are logged and left out."""
     log_lost_shards(home)
     return open_warehouse(home).skipping_damage()

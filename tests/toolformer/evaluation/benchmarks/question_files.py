@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, LeftOutItem
+from toolformer.evaluation.benchmarks.benchmark import BenchmarkItem, SkippedItem
 from toolformer.evaluation.benchmarks.question_file import QuestionFile
 from toolformer.settings.evaluation_sections import SHIPPED_QUESTIONS, QuestionFileSettings
 
@@ -50,7 +50,7 @@ def left_out_of(benchmark) -> dict[str, str]:
     return {
         entry.location: entry.reason
         for entry in benchmark.items()
-        if isinstance(entry, LeftOutItem)
+        if isinstance(entry, SkippedItem)
     }
 
 

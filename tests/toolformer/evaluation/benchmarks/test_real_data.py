@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.toolformer.evaluation.benchmarks.question_files import shipped
-from toolformer.evaluation.benchmarks.benchmark import LeftOutItem
+from toolformer.evaluation.benchmarks.benchmark import SkippedItem
 
 FILES = {
     "lama-squad": "lama/lama_squad.jsonl",
@@ -35,7 +35,7 @@ def manifest(test_data):
 @pytest.mark.parametrize("name", FILES)
 def test_every_row_is_asked_or_left_out_as_the_manifest_counts(test_data, manifest, name):
     entries = list(shipped(name, test_data / FILES[name]).items())
-    reasons = [entry.reason for entry in entries if isinstance(entry, LeftOutItem)]
+    reasons = [entry.reason for entry in entries if isinstance(entry, SkippedItem)]
     assert len(entries) == manifest[FILES[name]]["rows"]
     assert set(reasons) <= ({"mask_not_last"} if name in CLOZE else set())
     if name in CLOZE and name != "templama":

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from toolformer.decoding.completions import Completion, Decoding, MinCallProbability
-from toolformer.decoding.decoder import RunCalls, most_new_tokens
+from toolformer.decoding.decoder import RunCalls, max_tokens_after_prompt
 from toolformer.decoding.decoding_row import RowSettings
 from toolformer.decoding.live_batch import LiveBatch
 from toolformer.decoding.live_text import LiveRequest
@@ -30,7 +30,7 @@ _CHAT_TOKENS = 512
 
 
 @dataclass
-class Served:
+class ModelService:
     """A model in a running batch, and its tools.
 
     Attributes:
@@ -149,7 +149,7 @@ class Served:
     def _fitted(self, decoding: Decoding, prompt_tokens: int) -> Decoding:
         """Return the same with no more new tokens than the context has room for."""
         wanted = decoding.settings.max_new_tokens
-        of_calls = most_new_tokens(decoding) - wanted
+        of_calls = max_tokens_after_prompt(decoding) - wanted
         room = self.model.context_length - 1 - prompt_tokens - of_calls
         return decoding.changed(max_new_tokens=max(1, min(wanted, self.max_new_tokens, room)))
 

@@ -14,7 +14,9 @@ from toolformer.settings.evaluation_sections import PERPLEXITY
 from warehouse.schema import ALL
 
 
-def doubt_about(work: Workspace, model: EvaluatedModel, benchmarks: Iterable[str]) -> str | None:
+def contamination_warning(
+    work: Workspace, model: EvaluatedModel, benchmarks: Iterable[str]
+) -> str | None:
     """Return a warning if a model of this home may have been trained on texts of its benchmarks.
 
     Its training set excluded the benchmarks and held-out shards of that time. They may be different
@@ -53,6 +55,6 @@ def _now(work: Workspace, name: str) -> object:
     if name == PERPLEXITY:
         _, held_out = training_and_held_out_shards(work.home)
         return fingerprints_of(partition_inputs(work.warehouse, "documents", held_out))
-    made_of = texts_of_benchmark(name, work.settings).made_of
+    made_of = texts_of_benchmark(name, work.settings).identity
     # In the form in which fingerprints store it.
     return json.loads(Fingerprint.of({name: made_of}).parts[name])

@@ -28,20 +28,20 @@ def identity_of(model: EvaluatedModel, settings: Settings) -> list[str | None]:
     return [model.identity(settings), settings.language_model.bos_token]
 
 
-def empty_earlier_scores(run: Run, model: EvaluatedModel) -> None:
+def clear_stale_scores(run: Run, model: EvaluatedModel) -> None:
     """Remove all scores of earlier models of this name, and the comparisons made from them."""
     now = Fingerprint.of({IDENTITY: identity_of(model, run.settings)}).parts[IDENTITY]
     found = run.warehouse.ask(
         "results_of_earlier_models", shards=(), model=model.name, identity=now
     )
     for name in found["partition"]:
-        empty_scores(run, name, lambda stored: json.loads(stored[PARTS]).get(IDENTITY) != now)
+        clear_scores(run, name, lambda stored: json.loads(stored[PARTS]).get(IDENTITY) != now)
     compared = run.warehouse.ask("comparisons_of_earlier_scores", shards=(), model=model.name)
     for benchmark in compared["benchmark"]:
         _remove_comparisons(run, benchmark, model.name)
 
 
-def empty_scores(run: Run, name: str, is_stale: Callable[[Mapping[str, str]], bool]) -> None:
+def clear_scores(run: Run, name: str, is_stale: Callable[[Mapping[str, str]], bool]) -> None:
     # If another run holds the lock, it is about to replace the partition.
     lock = run.home.partition_lock(EVALUATED, ALL, name)
     with suppress(Timeout), lock.acquire(timeout=0):

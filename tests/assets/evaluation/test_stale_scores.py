@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from assets.evaluation.answers import Answers
 from assets.evaluation.comparisons import compare
-from assets.evaluation.measured import Answers
-from assets.evaluation.measuring import Measuring
+from assets.evaluation.evaluator import Evaluator
 from assets.evaluation.questions import Questions
 from tests.assets.evaluation.conftest import MODES, QUESTIONS, Sum, questions, scores
 from tests.homes import write_lines
@@ -28,7 +28,7 @@ def test_rows_of_other_modes_go_with_the_next_measurement(measure):
 def test_a_model_that_took_anothers_place_has_no_scores_of_that_one_by_another_benchmark(
     measure, tmp_path
 ):
-    def items_by_benchmark(work: Measuring) -> dict[str, int]:
+    def items_by_benchmark(work: Evaluator) -> dict[str, int]:
         summary = work.run.warehouse.view("evaluation_summary").filter(mode="disabled")
         return dict(summary.select("benchmark", "items").iter_rows())
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from toolformer.errors import ServedModelError
 from toolformer.served.answers import (
+    PROMPT_SCORES,
     ROUNDED_ZERO,
-    SEEN,
     Choice,
     Logprobs,
     TokenScore,
-    another_answer,
+    unexpected_answer,
 )
 from toolformer.served.http_client import CompletionsClient
 
@@ -40,7 +40,7 @@ def seed_of(uniform: float) -> int:
     return int(uniform * 2**30)
 
 
-class CompletionForms:
+class CompletionRequests:
     """Sends requests in these forms, and raises if no model of this vocabulary gives the answer.
 
     Args:
@@ -136,10 +136,10 @@ class CompletionForms:
     ) -> list[Mapping[int, TokenScore]]:
         if places is None or len(places) != len(row):
             what = "gives no prompt_logprobs, log-probabilities of given tokens, for scoring"
-            raise another_answer(self._client.url, what)
+            raise unexpected_answer(self._client.url, what)
         seen: list[Mapping[int, TokenScore]] = [{}] * first
         for token, place in zip(
-            row[first:], self._client.in_form(places[first:], SEEN), strict=True
+            row[first:], self._client.in_form(places[first:], PROMPT_SCORES), strict=True
         ):
             scores = place or {}
             if token not in scores or len(scores) < top:
@@ -161,7 +161,7 @@ class CompletionForms:
         # A text that ends at once has the token that ended it.
         if not tokens or len(tokens) != len(values):
             what = f"gave {len(tokens)} token ids with {len(values)} log-probabilities"
-            raise another_answer(self._client.url, what)
+            raise unexpected_answer(self._client.url, what)
         likeliest = found.top_logprobs or [None] * len(tokens)
         for token, value, others in zip(tokens, values, likeliest, strict=False):
             self._check({token: value, **(others or {})})
@@ -180,4 +180,4 @@ class CompletionForms:
     def _check_sum(self, probability: float) -> None:
         if probability > 1 + ROUNDED_ZERO:
             what = f"gave probabilities of tokens of one place that sum to {probability:.4g}"
-            raise another_answer(self._client.url, what)
+            raise unexpected_answer(self._client.url, what)

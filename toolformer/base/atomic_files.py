@@ -41,7 +41,7 @@ def replacing(target: Path, *, is_durable: bool = True) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(target: Path, filled: Path | None = None) -> Iterator[Path]:
+def atomic_folder(target: Path, filled: Path | None = None) -> Iterator[Path]:
     """Yield an empty folder to fill, `filled` if given; after the block, it replaces `target`.
 
     If the block fails, the old folder stays. A kill between the two renames leaves nothing at
@@ -65,7 +65,7 @@ def replacing_folder(target: Path, filled: Path | None = None) -> Iterator[Path]
             _remove(temporary)
 
 
-def write_whole(target: Path, text: str, *, is_durable: bool = True) -> None:
+def write_atomically(target: Path, text: str, *, is_durable: bool = True) -> None:
     with replacing(target, is_durable=is_durable) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -17,17 +17,17 @@ from toolformer.decoding.completions import Completion
 from toolformer.decoding.live_batch import BatchClosedError, QueueFullError
 from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveText
 from toolformer.errors import SequenceTooLongError, ServedModelError
-from toolformer.forward.tokenization import GrowingText
+from toolformer.forward.tokenization import IncrementalDecoder
 from toolformer.server.answers import ChatChoice, Choice
 from toolformer.server.api_errors import ApiError, closing, internal, out_of_memory
 from toolformer.server.chat_bodies import Body, ChatBody
-from toolformer.server.served import Served
+from toolformer.server.model_service import ModelService
 
 
-class Exchange:
+class RequestHandler:
     """The texts of one request, and the answer that they become."""
 
-    def __init__(self, served: Served, body: Body) -> None:
+    def __init__(self, served: ModelService, body: Body) -> None:
         self._served, self._body = served, body
         self._loop = asyncio.get_running_loop()
         self._arrivals: asyncio.Queue[tuple[int, LivePiece | LiveEnd]] = asyncio.Queue()
@@ -72,8 +72,10 @@ class Exchange:
         kind = ChatChoice if self._is_chat else Choice
         try:
             for index, request in enumerate(requests):
-                is_behind = bool(request.prompt_ids)
-                written = GrowingText(self._served.model.tokenizer, is_behind=is_behind)
+                is_continuation = bool(request.prompt_ids)
+                written = IncrementalDecoder(
+                    self._served.model.tokenizer, is_continuation=is_continuation
+                )
                 self._choices.append(kind(index, self._body, written, has_calls=has_calls))
                 send = partial(self._arrive, index)
                 self._texts.append(self._served.batch.submit(request, send))

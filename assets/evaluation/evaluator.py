@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from assets.earlier_scores import empty_earlier_scores, empty_scores
-from assets.evaluation.measured import TABLE, Answers, Measured
+from assets.evaluation.answers import TABLE, Answers, EvaluationPartition
 from assets.evaluation.questions import Questions
 from assets.evaluation.text_losses import Losses
 from assets.outputs import DONE, UP_TO_DATE
 from assets.run import Run
+from assets.stale_scores import clear_scores, clear_stale_scores
 from assets.training.training_inputs import training_and_held_out_shards
 from toolformer.base.digests import number_digest
 from toolformer.decoding.calibration import min_call_probability
@@ -33,7 +33,7 @@ _MAX_NAMED = 5
 
 
 @dataclass(slots=True)
-class Measuring:
+class Evaluator:
     """Evaluation of models in one run, with the counts that its report shows."""
 
     run: Run
@@ -44,7 +44,7 @@ class Measuring:
     rows_left_out: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, run: Run) -> "Measuring":
+    def open(cls, run: Run) -> "Evaluator":
         """Open the tools before anything expensive is loaded."""
         named = run.named_tools or None
         tools = open_toolbox(run, named=named, while_decoding=True)
@@ -57,10 +57,10 @@ class Measuring:
             self._read(name, model)
         else:
             # The copy of the base model serves only texts, and takes memory here.
-            self.run.holder.drop_copy()
+            self.run.holder.drop_second_model()
             self._ask(name, model, modes)
         # Earlier scores would appear next to the new ones in the report and on the model's card.
-        empty_earlier_scores(self.run, model)
+        clear_stale_scores(self.run, model)
 
     def _read(self, name: str, model: EvaluatedModel) -> None:
         evaluation = self.run.settings.evaluation
@@ -86,7 +86,7 @@ class Measuring:
     def _results(self, name: str) -> str:
         return self.run.settings.evaluation.result_name(name)
 
-    def asked_in(
+    def tools_and_items(
         self, _mode: Mode, _benchmark: Benchmark, items: Sequence[BenchmarkItem]
     ) -> tuple[Toolbox, Mapping[str, BenchmarkItem]]:
         return self.tools, {item.item_id: item for item in items}
@@ -122,7 +122,7 @@ class Measuring:
         show = self.run.progress("evaluating", model.name, name, f"{asked} items")
         answers: list[Answers] = []
         total, done = count * len(modes), 0
-        by_mode = [(mode, *self.asked_in(mode, benchmark, items)) for mode in modes]
+        by_mode = [(mode, *self.tools_and_items(mode, benchmark, items)) for mode in modes]
         for number, start in enumerate(range(0, len(items), _ITEMS_PER_PART)):
             ids = [item.item_id for item in items[start : start + _ITEMS_PER_PART]]
             of_part = Questions(benchmark, self.tools, self.run.settings)
@@ -172,9 +172,9 @@ class Measuring:
             name = part.name
             if name.startswith(prefix) and name not in asked:
                 held = unanswered.get(name)
-                empty_scores(self.run, name, lambda _, held=held: not (held and held.held_items))
+                clear_scores(self.run, name, lambda _, held=held: not (held and held.held_items))
 
-    def _ensure(self, output: Measured) -> None:
+    def _ensure(self, output: EvaluationPartition) -> None:
         state = output.ensure()
         self.states.setdefault(f"{output.name} with {output.model.name}", Counter())[state] += 1
 

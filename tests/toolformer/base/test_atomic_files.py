@@ -6,8 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.processes import writing_beside
-from toolformer.base import whole_files
-from toolformer.base.whole_files import remove_abandoned, replacing, replacing_folder, write_whole
+from toolformer.base import atomic_files
+from toolformer.base.atomic_files import (
+    atomic_folder,
+    remove_abandoned,
+    replacing,
+    write_atomically,
+)
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -38,9 +43,9 @@ def test_what_a_killed_process_left_is_told_from_what_a_living_one_writes(tmp_pa
 def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     target, flushed = tmp_path / "file", []
     monkeypatch.setattr(
-        whole_files, "flush", lambda path: flushed.append((path == tmp_path, target.exists()))
+        atomic_files, "flush", lambda path: flushed.append((path == tmp_path, target.exists()))
     )
-    write_whole(target, "new")
+    write_atomically(target, "new")
     # Its bytes, then its name.
     assert flushed == [(False, False), (True, True)]
 
@@ -54,7 +59,7 @@ def export(tmp_path) -> Path:
 
 
 def test_a_folder_takes_the_place_of_an_older_one(export: Path):
-    with replacing_folder(export) as folder:
+    with atomic_folder(export) as folder:
         (folder / "data").mkdir()
         (folder / "data" / "new").write_text("new")
     assert [path.name for path in export.parent.iterdir()] == ["export"]
@@ -64,8 +69,8 @@ def test_a_folder_takes_the_place_of_an_older_one(export: Path):
 KILLED_BETWEEN_RENAMES = """
 import os, signal, sys
 from pathlib import Path
-from toolformer.base.whole_files import replacing_folder
-with replacing_folder(Path(sys.argv[1])) as folder:
+from toolformer.base.atomic_files import atomic_folder
+with atomic_folder(Path(sys.argv[1])) as folder:
     rename = Path.rename
     def rename_and_end(path, target):
         rename(path, target)
@@ -95,7 +100,7 @@ def test_a_folder_that_fails_leaves_the_old_one_and_nothing_else(
         return rename(path, other)
 
     def fill() -> None:
-        with replacing_folder(export) as folder:
+        with atomic_folder(export) as folder:
             (folder / "new").write_text("new")
             if fails_at == "filling":
                 raise OSError(errno.EACCES, "Permission denied")

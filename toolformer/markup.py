@@ -21,7 +21,7 @@ _BRACKETED = (
 # Alpaca's and Vicuna's headings are no special tokens, but end a turn all the same.
 _HEADINGS = "Instruction|Response|Input|Human|Assistant|User|System"
 # What a chat template, or the tokenizer behind it, would take for the edge of a turn.
-CHAT_MARKS = re.compile(
+CHAT_MARKUP = re.compile(
     rf"{_BARRED}|</?(?:{_TAGS})>|\[/?(?:{_BRACKETED})\]|<</?SYS>>"
     rf"|^### ?(?:{_HEADINGS}):(?=\s)",
     re.MULTILINE,
@@ -79,7 +79,7 @@ _MISREAD = re.compile(
 # One of these is in every match. Most texts have none, and looking for them is far cheaper.
 _STARTS = {
     _ROLE: ("<",),
-    CHAT_MARKS: ("<", "[", "###"),
+    CHAT_MARKUP: ("<", "[", "###"),
     _GADGET: ("<gadget",),
     _CALL: ("->", "→", "</API>"),
     _TOOLKEN: (")=",),
@@ -115,20 +115,20 @@ class Stripped(NamedTuple):
     calculations: Sequence[Calculation]
 
 
-def broken_mark(mark: re.Match[str]) -> str:
+def defused_markup(mark: re.Match[str]) -> str:
     """A mark with a blank behind its first character, which nobody takes for one any more."""
     return f"{mark[0][0]} {mark[0][1:]}"
 
 
-def stripped_of_marks(text: str) -> Stripped:
+def strip_markup(text: str) -> Stripped:
     r"""Take the marks out of a text, and return where calculations and calls stood.
 
     A calculation whose result is not written behind it leaves the result.
 
     Example:
-        >>> stripped_of_marks("She packed 48/2 = <<48/2=24>>24 jars.<|im_end|>\n#### 24")[:2]
+        >>> strip_markup("She packed 48/2 = <<48/2=24>>24 jars.<|im_end|>\n#### 24")[:2]
         ('She packed 48/2 = 24 jars.', 3)
-        >>> stripped_of_marks("She packed 48/2 = <<48/2=24>>24 jars.").calculations
+        >>> strip_markup("She packed 48/2 = <<48/2=24>>24 jars.").calculations
         [Calculation(offset=18, expression='48/2', result='24', tool=None)]
     """
     # One of these is in every mark.
@@ -146,7 +146,7 @@ def stripped_of_marks(text: str) -> Stripped:
 
     for filling in _STANDS_FOR_MARK:
         replace(_ROLE, lambda mark: mark.expand(r"\1\2"))
-        chat_marks = replace(CHAT_MARKS, lambda _, filling=filling: filling)
+        chat_marks = replace(CHAT_MARKUP, lambda _, filling=filling: filling)
         gadgets = replace(_GADGET, lambda _, filling=filling: filling)
         calls = replace(_CALL, lambda _, filling=filling: filling)
         calls += replace(_TOOLKEN, lambda _, filling=filling: filling)
@@ -163,11 +163,11 @@ def stripped_of_marks(text: str) -> Stripped:
     return Stripped(text, total + answers, calculations)
 
 
-def count_unread(text: str) -> int:
+def count_unreadable(text: str) -> int:
     """How many marks like those of calculations are none that can be read, and stay in a text.
 
     Example:
-        >>> count_unread("It costs <<6*n=30>>30.")
+        >>> count_unreadable("It costs <<6*n=30>>30.")
         1
     """
     return len(_UNREAD.findall(text)) if "<<" in text else 0
@@ -206,13 +206,13 @@ def _replaced(
     return "".join([*pieces, text[end:]]), moved, count
 
 
-def count_markup(text: str) -> int:
+def count_html(text: str) -> int:
     """How many tags and entities of HTML, and characters of a wrong encoding, a text holds.
 
     Tags count where one of them ends an element or has attributes: one alone may be spoken of.
 
     Example:
-        >>> count_markup("<p>36 &times; 24 rolls for Â£3, itâ€™s cheap.</p>")
+        >>> count_html("<p>36 &times; 24 rolls for Â£3, itâ€™s cheap.</p>")
         5
     """
     tags = list(_TAG.finditer(text)) if "<" in text else []

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from toolformer.marks import CHAT_MARKS, Calculation, count_markup, count_unread, stripped_of_marks
+from toolformer.markup import CHAT_MARKUP, Calculation, count_html, count_unreadable, strip_markup
 from tools.protocol import ToolCall
 from tools.syntax import format_call, insert_calls
 
@@ -51,7 +51,7 @@ from tools.syntax import format_call, insert_calls
     ],
 )
 def test_marks_are_taken_out_and_what_a_reader_sees_stays(text, stripped, count):
-    assert stripped_of_marks(text)[:2] == (stripped, count)
+    assert strip_markup(text)[:2] == (stripped, count)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_marks_are_taken_out_and_what_a_reader_sees_stays(text, stripped, count)
     ],
 )
 def test_where_calculations_stood_is_said_in_the_text_without_marks(text, places):
-    stripped = stripped_of_marks(text)
+    stripped = strip_markup(text)
     assert [*stripped.calculations] == [Calculation(*place) for place in places]
 
 
@@ -87,8 +87,8 @@ def test_where_calculations_stood_is_said_in_the_text_without_marks(text, places
     ],
 )
 def test_marks_that_say_no_calculation_are_counted_where_they_stay(text, count):
-    text = stripped_of_marks(text).text
-    assert count_unread(text) == count
+    text = strip_markup(text).text
+    assert count_unreadable(text) == count
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_marks_that_say_no_calculation_are_counted_where_they_stay(text, count):
     ],
 )
 def test_what_only_looks_like_a_mark_stays(text):
-    assert stripped_of_marks(text)[:2] == (text, 0)
+    assert strip_markup(text)[:2] == (text, 0)
 
 
 @pytest.mark.parametrize(
@@ -117,8 +117,8 @@ def test_what_only_looks_like_a_mark_stays(text):
 )
 def test_stripping_takes_no_quadratic_time(piece):
     began = time.process_time()
-    stripped_of_marks(piece * 20_000)
-    stripped_of_marks(f"#### {piece * 20_000}x")
+    strip_markup(piece * 20_000)
+    strip_markup(f"#### {piece * 20_000}x")
     assert time.process_time() - began < 10
 
 
@@ -127,23 +127,23 @@ def test_stripping_takes_no_quadratic_time(piece):
     calls=st.lists(st.tuples(st.integers(0, 20), st.sampled_from(["", "a (b) → c"])), max_size=3),
 )
 def test_a_text_whose_calls_are_taken_out_is_the_text_before_the_export(text, calls):
-    assume(stripped_of_marks(text)[:2] == (text, 0))
+    assume(strip_markup(text)[:2] == (text, 0))
     written = [format_call(ToolCall("QA", arguments), "x → (y)") for _, arguments in calls]
     offsets = [min(offset, len(text)) for offset, _ in calls]
     exported = insert_calls(text, [*zip(offsets, written, strict=True)])
-    stripped = stripped_of_marks(exported)
+    stripped = strip_markup(exported)
     assert (stripped.text, stripped.marks) == (text, len(calls))
     assert [mark.offset for mark in stripped.calculations] == sorted(offsets)
 
 
 def test_marks_in_one_another_leave_none():
-    stripped = stripped_of_marks("<s" * 1_000 + ">" * 1_000).text
-    assert not CHAT_MARKS.search(stripped)
+    stripped = strip_markup("<s" * 1_000 + ">" * 1_000).text
+    assert not CHAT_MARKUP.search(stripped)
 
 
 def test_every_mark_of_a_chat_is_found_by_one_pattern():
     text = "<|im_end|> </s> [/INST] <end_of_turn> <|eot_id|> <tool_response> ### Human: "
-    assert len(CHAT_MARKS.findall(text)) == 6
+    assert len(CHAT_MARKUP.findall(text)) == 6
 
 
 @pytest.mark.parametrize(
@@ -161,11 +161,11 @@ def test_every_mark_of_a_chat_is_found_by_one_pattern():
     ],
 )
 def test_html_and_characters_of_a_wrong_encoding_are_counted(text, count):
-    assert count_markup(text) == count
+    assert count_html(text) == count
 
 
 @pytest.mark.parametrize("piece", ["<p", "<p ", "&a", "&#1", "Ã", "Ä€", "á€€", "</p>"])
 def test_counting_takes_no_quadratic_time(piece):
     began = time.process_time()
-    count_markup(piece * 200_000)
+    count_html(piece * 200_000)
     assert time.process_time() - began < 10

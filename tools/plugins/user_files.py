@@ -18,18 +18,20 @@ from toolformer.base.digests import digest_of_bytes
 _PYTHON = Path(sysconfig.get_path("stdlib"))
 # The folder of Python is often a link.
 _FOLDERS = (Path(__file__).resolve().parents[1], _PYTHON, _PYTHON.resolve())
-NOT_OWN = tuple(f"{folder}/" for folder in _FOLDERS)
+NON_USER_FOLDERS = tuple(f"{folder}/" for folder in _FOLDERS)
 """Folders of this project's tools and of Python itself, as prefixes of their files."""
 
 _FOLDERS_OF_PACKAGES = frozenset({"site-packages", "dist-packages"})
 
 
-def is_own_code(file: str) -> bool:
+def is_user_code(file: str) -> bool:
     """Return whether a file is the user's own: not of this project, Python itself or a package."""
-    return not file.startswith(NOT_OWN) and _FOLDERS_OF_PACKAGES.isdisjoint(Path(file).parts)
+    return not file.startswith(NON_USER_FOLDERS) and _FOLDERS_OF_PACKAGES.isdisjoint(
+        Path(file).parts
+    )
 
 
-def digests_of_own_files(roots: Mapping[Path, str | None]) -> list[str]:
+def digests_of_user_files(roots: Mapping[Path, str | None]) -> list[str]:
     """Return digests of files, and of the user's own modules that they import, and these in turn.
 
     Args:
@@ -42,7 +44,7 @@ def digests_of_own_files(roots: Mapping[Path, str | None]) -> list[str]:
         name, file, package = waiting.pop(0)
         source = file.resolve()
         # Environments may be links, and packages be linked into them.
-        is_own = is_own_code(str(file)) and is_own_code(str(source))
+        is_own = is_user_code(str(file)) and is_user_code(str(source))
         if source in digests or (name and not is_own and name.partition(".")[0] not in packages):
             continue
         content = source.read_bytes()

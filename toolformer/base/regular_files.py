@@ -4,7 +4,7 @@ import errno
 from pathlib import Path
 
 POINTER_START = b"version https://git-lfs.github.com/spec/"
-IS_POINTER = "it is a Git LFS pointer; fetch the file itself with `git lfs pull`"
+LFS_POINTER_ERROR = "it is a Git LFS pointer; fetch the file itself with `git lfs pull`"
 
 
 def check_regular(file: Path) -> None:
@@ -13,10 +13,10 @@ def check_regular(file: Path) -> None:
         raise OSError(errno.EINVAL, "it is not a regular file", str(file))
     with file.open("rb") as stream:
         if stream.read(len(POINTER_START)) == POINTER_START:
-            raise OSError(errno.EINVAL, IS_POINTER, str(file))
+            raise OSError(errno.EINVAL, LFS_POINTER_ERROR, str(file))
 
 
-def read_named(file: Path, *, maximum_bytes: int) -> bytes:
+def read_regular(file: Path, *, maximum_bytes: int) -> bytes:
     """Read a regular file; raise OSError if it is longer than `maximum_bytes`."""
     check_regular(file)
     with file.open("rb") as stream:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from assets.evaluation.measured import TABLE
+from assets.evaluation.answers import TABLE
 from tests.assets.evaluation.conftest import DECIMALS, MODES, QUESTIONS, Sum, scores
 from tests.homes import write_lines
 from toolformer.decoding.completions import MinCallProbability

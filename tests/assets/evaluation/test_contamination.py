@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from assets.evaluation.kept_out import doubt_about
+from assets.evaluation.contamination import contamination_warning
 from assets.training.benchmark_texts import benchmark_texts
-from assets.training.finetuned_model import run_of
+from assets.training.finetuned_model import training_run_name
 from assets.training.training_inputs import TrainingInputs
 from tests.warehouse.rows import new_warehouse, put
-from toolformer.base.beside_models import RECORD_FILE
+from toolformer.base.model_files import RECORD_FILE
 from toolformer.home.fingerprints import Fingerprint
 from toolformer.home.home import Home
 from toolformer.home.wiring.models import EvaluatedModel
@@ -40,10 +40,10 @@ def trained(home: Home, store: Warehouse, tmp_path: Path):
     questions = {"mine": {"path": str(file), "prompt": "{question}"}}
     settings = validated({"evaluation": {"questions": questions}}, origin="test")
     work = Workspace(settings, home)
-    made = TrainingInputs.look(work, benchmark_texts(settings)).expected(work).fingerprint
+    made = TrainingInputs.load(work, benchmark_texts(settings)).expected(work).fingerprint
     put(store, "training_texts", {}, **made.metadata())
     model = Fingerprint.of({"training_set": made.digest})
-    curve = run_of(model.digest)
+    curve = training_run_name(model.digest)
     put(store, "training_metrics", {"run": curve}, name=curve, **model.metadata())
     directory = tmp_path / "model"
     directory.mkdir()
@@ -53,21 +53,21 @@ def trained(home: Home, store: Warehouse, tmp_path: Path):
 
 def test_what_was_left_out_of_the_training_set_is_not_doubted(trained):
     work, model, _ = trained
-    assert doubt_about(work, model, ("perplexity", "mine")) is None
+    assert contamination_warning(work, model, ("perplexity", "mine")) is None
 
 
 def test_a_benchmark_that_is_new_or_changed_and_new_held_out_texts_are_doubted(
     trained, store: Warehouse
 ):
     work, model, file = trained
-    assert " sums:" in str(doubt_about(work, model, ("perplexity", "sums", "mine")))
+    assert " sums:" in str(contamination_warning(work, model, ("perplexity", "sums", "mine")))
     file.write_text('{"id": "1", "question": "Where?", "answers": "Here"}\n')
-    assert " sums, mine:" in str(doubt_about(work, model, ALL_THREE))
+    assert " sums, mine:" in str(contamination_warning(work, model, ALL_THREE))
     put(store, "documents", {"shard": HELD_OUT}, shard=HELD_OUT, fingerprint="of others")
-    assert " perplexity, sums, mine:" in str(doubt_about(work, model, ALL_THREE))
+    assert " perplexity, sums, mine:" in str(contamination_warning(work, model, ALL_THREE))
 
 
 def test_of_a_training_set_that_was_replaced_nothing_is_known(trained, store: Warehouse):
     work, model, _ = trained
     put(store, "training_texts", {}, **Fingerprint.of({"other": 1}).metadata())
-    assert "is not known" in str(doubt_about(work, model, ALL_THREE))
+    assert "is not known" in str(contamination_warning(work, model, ALL_THREE))

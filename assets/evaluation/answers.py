@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass
 
 import polars as pl
 
-from assets.earlier_scores import IDENTITY, identity_of
 from assets.evaluation.questions import TOOL_FAILED, Questions
 from assets.evaluation.stage import EVALUATION_RESULTS, OF_CALLS, OF_QUESTIONS
 from assets.inputs import Expected
 from assets.outputs import OutputRows, PartitionOutput
 from assets.shard_texts import typed_frame
+from assets.stale_scores import IDENTITY, identity_of
 from toolformer.base.digests import hex_digest
 from toolformer.evaluation.benchmarks.benchmark import Benchmark, BenchmarkItem
 from toolformer.evaluation.modes import Mode
@@ -35,7 +35,7 @@ _UNFINISHED_OF = "unfinished_of"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured(PartitionOutput):
+class EvaluationPartition(PartitionOutput):
     """A partition of `evaluation_results`: results of a model on the benchmark `name`."""
 
     name: str
@@ -56,7 +56,7 @@ class Measured(PartitionOutput):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answers(Measured):
+class Answers(EvaluationPartition):
     """Answers to some items of a benchmark in one mode; a run asks the first `count` of them."""
 
     questions: Questions
@@ -100,7 +100,9 @@ class Answers(Measured):
             return OutputRows(frame)
         # Stale at once, so that the next run asks the failed items; the other answers are kept.
         unfinished = expected.fingerprint.with_parts({"failed_calls": failed})
-        return OutputRows(frame, {_UNFINISHED_OF: digest}, DONE_BUT_FAILED, made_of=unfinished)
+        return OutputRows(
+            frame, {_UNFINISHED_OF: digest}, DONE_BUT_FAILED, actual_fingerprint=unfinished
+        )
 
     def _fingerprint(self, items: Sequence[BenchmarkItem]) -> Fingerprint:
         """Return the fingerprint of answers; settings of tools and calls count only with calls."""
