@@ -72,7 +72,7 @@ def configured_sources(settings: Settings, home: Home) -> list[Source]:
 def skipped_files_by_source(
     home: Home, settings: Settings, paths: Collection[str]
 ) -> list[tuple[str, list[str]]]:
-    """Return the unread files in folders of sources; raise SourceError if a source is gone."""
+    """Return sources with unread files in their folder; raise SourceError if a source is gone."""
     of_sources = [
         (source.path, skipped_files(source))
         for source in configured_sources(settings, home)
@@ -111,7 +111,7 @@ def _report(run: Run, texts: dg.AssetMaterialization) -> None:
 
 
 def _report_unreported(run: Run, active: list[ShardEntry]) -> None:
-    """Report texts that another machine or a killed run stored without telling this instance."""
+    """Report texts that another machine or a killed run stored but did not report here."""
     reported = run.context.instance.get_materialized_partitions(dg.AssetKey(DOCUMENTS))
     stored = stored_texts(run.warehouse).keys
     for entry in active:

@@ -1,4 +1,4 @@
-"""Collects the private names of Dagster 1.13.27 that the project needs; an upgrade may change them.
+"""Collects the private names of Dagster 1.13.27 that are needed; no other module imports any.
 
 - `REPOSITORY_ORIGIN`, `InMemoryJob`, `execute_run`: give runs of commands the code location of the
   UI, which lists and relaunches them by it. `dg.execute_job` sets none, and `execute_in_process`
@@ -6,7 +6,7 @@
 - `InstanceRef`, `NO_MIRROR`: `dg.DagsterInstance.from_config` cannot override dagster.yaml.
 - `keep_records_open`: Dagster has no setting that keeps the SQLite files of events open.
 - `get_output_asset_events`, `AssetExecutionType`: we report each partition when it is made, with
-  the tags that Dagster would add at the end of the step. The UI finds stale partitions by them.
+  the tags that Dagster would add at the end of the step. The UI needs them to find what is stale.
 - `SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION`: keeps Dagster from reporting partitions again.
 - `AssetCheckEvaluationTargetMaterializationData`: the UI ignores evaluations of checks without it.
 """

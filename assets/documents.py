@@ -75,7 +75,7 @@ def texts_fingerprint(entry: ShardEntry, cut: CutShard | None = None) -> Fingerp
 
 
 def stored_texts(warehouse: Warehouse) -> StoredTexts:
-    """Return the shards whose tables are all in the warehouse, and those that are set aside."""
+    """Return the version of the readers, the shards with all tables, and those set aside."""
     stored = warehouse.shards_with(_TABLES)
     readers = (f"{name}={importlib.metadata.version(name)}" for name in _READERS)
     return StoredTexts(" ".join((_VERSION, *readers)), stored, warehouse.retired())

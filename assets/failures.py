@@ -35,7 +35,7 @@ def failure_of_shards(errors: Mapping[str, Exception], left_out: Sequence[str]) 
             "stored; running again repeats only the failed ones.",
         )
     if left_out:
-        lines.append(f"Skipped because an earlier stage failed: {', '.join(left_out)}.")
+        lines.append(f"Shards skipped because an earlier stage failed: {', '.join(left_out)}.")
     metadata = {FAILED_SHARDS: dg.MetadataValue.json(list(errors))}
     return dg.Failure(description="\n".join(lines), metadata=metadata, allow_retries=False)
 

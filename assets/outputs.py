@@ -48,7 +48,7 @@ class Output(ABC):
 
     @abstractmethod
     def expected(self) -> Expected:
-        """Return what it would be made from now; called after every wait and before publishing."""
+        """Return what the output would be made from now; called again before publishing."""
 
     @abstractmethod
     def stored(self) -> Mapping[str, str] | None:

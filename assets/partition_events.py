@@ -46,7 +46,7 @@ class PartitionReports:
     def of(
         self, partition: str, metadata: Mapping[str, Any], *, data_version: str | None = None
     ) -> dg.AssetMaterialization:
-        """Return a materialisation; Dagster's default data version depends on the whole run."""
+        """Return a materialisation; the default data version covers all partitions of the run."""
         event = self._events[partition]
         assert isinstance(event, dg.AssetMaterialization)
         tags = dict(event.tags or {})

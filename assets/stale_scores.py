@@ -1,4 +1,4 @@
-"""Removes the scores of replaced models, so that nobody takes them for the current model's."""
+"""Removes the scores of replaced models, so that they are not taken for current ones."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Finds the inputs of an output among the stages that run shard by shard."""
+"""Orders the stages that run shard by shard, and finds the inputs of their outputs."""
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -12,8 +12,8 @@ from warehouse.layout import name_in_round
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
-# Takes the place of the tool in the key of an input from the previous round.
-PREVIOUS_ROUND = "round before"
+# Replaces the tool in the key of an input from the previous round.
+ROUND_BEFORE = "round before"
 
 
 class Pipeline:

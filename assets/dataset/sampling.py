@@ -70,9 +70,9 @@ def texts_and_windows(run: ShardRun, shard: str) -> tuple[Mapping[str, Document]
 
 
 def sample_calls(work: PartitionRun) -> OutputRows:
-    """Candidate calls of the model, or proposed by the tool; one row = one sample, by `call_id`.
+    """Candidate calls, sampled or proposed by the tool; one row = one sample, by `call_id`.
 
-    A sample that is no valid call is kept with the reason. There is one partition per tool and
+    A sample that is not a valid call is kept with the reason. There is one partition per tool and
     round. The setting `sampling.annotator` names the model that annotates a round.
     """
     partition, settings = work.partition, work.settings

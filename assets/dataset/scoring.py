@@ -1,4 +1,4 @@
-"""Computes the losses of executed calls, from which thresholds decide later (paper §2)."""
+"""Computes the losses of executed calls; thresholds decide on them later (paper §2)."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
@@ -63,7 +63,7 @@ def score_calls(work: PartitionRun) -> OutputRows:
         )
     ]
     scoring: ShardScoring = work.shared
-    # The folders of all passes are inside that of the output, which is removed with the last.
+    # Each pass has a folder inside that of the output, so that all are removed together.
     scored = scoring.score(
         work.partition.tool_name, calls, lambda name, state: work.checkpoint(state, within=name)
     )
@@ -98,7 +98,7 @@ def report_losses(rows: ShardRows, report: ShardReport) -> None:
 def calls_to_score(
     executed: pl.DataFrame, candidates: pl.DataFrame, tool_name: str
 ) -> list[ScoredCall]:
-    # The left join keeps the order of the results: that of the candidates, equal in every run.
+    # The left join keeps the order of the results, which is that of the candidates in every run.
     calls = executed.filter(pl.col("status") == "executed").join(
         candidates.select("call_id", "document_id", "window_index", "position", "arguments"),
         on="call_id",

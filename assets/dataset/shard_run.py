@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 NOT_SAMPLED = "not sampled"
-# For a step in which calls were given up, after 10, 30 and 70 s. By a `retry_policy` of the asset
-# Dagster would also retry bugs and interrupted steps.
+# For a step in which calls were given up, after 10, 30 and 70 s. A `retry_policy` of the asset
+# would also retry bugs and interrupted steps.
 RETRIES = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL)
 # Limits of a batch: each shard takes a lock, and beyond this many records batching saves little.
 _SHARDS_TOGETHER, _RECORDS_TOGETHER = 64, 4096
@@ -115,7 +115,7 @@ class PartitionRun:
         folder = self.run.checkpoint_folder(self.address) / within
         digest = self.expected.fingerprint.digest
         checkpoint = Checkpoint(folder, fingerprint=f"{digest} {depends_on}".rstrip())
-        # Check at each step: a run may end before it stores its rows, and the next one resumes.
+        # Check the served model before each step is stored: a later run may resume from it.
         checkpoint.before_storing = self.run.check_annotator
         if checkpoint.resumed_steps:
             self.run.context.log.info(
@@ -219,10 +219,10 @@ class ShardRun(Run):
         # Dagster reads all registered partitions whenever it is asked for these.
         keys = self.context.partition_keys
         left_out = [key for key in keys if key in failed_before]
-        left = [key for key in keys if key not in failed_before]
-        for number, key in enumerate(left):
+        remaining = [key for key in keys if key not in failed_before]
+        for number, key in enumerate(remaining):
             if number % _SHARDS_TOGETHER == 0:
-                self._make_together(left[number : number + _SHARDS_TOGETHER])
+                self._make_together(remaining[number : number + _SHARDS_TOGETHER])
             report = ShardReport()
             shard_began = time.monotonic()
             try:
@@ -243,7 +243,7 @@ class ShardRun(Run):
                 **file_paths(self.warehouse, self.stage.name, key),
                 "seconds": round(seconds, 2),
             }
-            # Covers all rounds.
+            # The data version covers all rounds.
             version = data_version_of(self.warehouse, self.stage.name, key)
             yield reports.of(key, metadata, data_version=version)
         attempt = self.context.retry_number + 1
@@ -317,7 +317,7 @@ class ShardRun(Run):
         if compute is None:
             return
         with suppress(*EXPECTED_ERRORS):
-            # All runs take the locks in this order, so that none deadlock.
+            # All runs take the locks in this order, so that they cannot deadlock.
             entries = [self.manifest.entry(shard) for shard in sorted(shards)]
             if sum(entry.records for entry in entries) <= _RECORDS_TOGETHER:
                 for entry in entries:

@@ -131,7 +131,7 @@ class Answers(EvaluationPartition):
         return EVALUATION_RESULTS.fingerprint(settings, parts, paths=(*OF_QUESTIONS, *OF_CALLS))
 
     def _answered(self, digest: str) -> dict[str, Mapping[str, object]]:
-        """Return the answers to keep, by item, if the last run was unfinished: a tool was down."""
+        """Return the answers of an unfinished run by item, without those whose tool was down."""
         stored = self.stored()
         if self.run.force or stored is None or stored.get(_UNFINISHED_OF) != digest:
             return {}

@@ -164,7 +164,7 @@ class Evaluator:
         return sorted(items, key=lambda item: number_digest(seed, item.item_id))
 
     def _empty_stale(self, prefix: str, asked: Set[str], unanswered: Mapping[str, Answers]) -> None:
-        """Remove rows of other items, models or settings, in modes that are not asked now too.
+        """Remove rows of other items, models or settings, also in modes that are not asked now.
 
         Called only when there are new rows: a model that cannot be loaded costs no old ones.
         """

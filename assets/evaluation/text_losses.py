@@ -45,7 +45,7 @@ class Losses(EvaluationPartition):
     def expected(self) -> Expected:
         settings, documents = self.run.settings, self._documents()
         parts = {
-            # Read the model's identity again: another run may train it while this one waits.
+            # Always the current identity: another run may train the model while this one waits.
             IDENTITY: identity_of(self.model, settings),
             "held_out_documents": fingerprints_of(documents),
             "file": None if documents else hex_digest_of_file(text_file(self.name, settings)),
@@ -119,7 +119,7 @@ class Losses(EvaluationPartition):
 def _loss_rows(model: Model, base: "LanguageModel | None", windows: Sequence[Window]) -> list[dict]:
     """Return rows without benchmark, model and precision."""
     texts = [list(window.ids) for window in windows]
-    # With calls disabled, decoding never opens a call, so texts count none either.
+    # Decoding with calls disabled never opens a call, so ` [` is left out of texts too.
     banned = call_open_id(model.tokenizer)
     if base is None:
         found = [(losses, []) for losses in token_losses(model, texts, banned=banned)]

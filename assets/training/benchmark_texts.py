@@ -47,10 +47,8 @@ def benchmark_texts(settings: Settings) -> dict[str, BenchmarkTexts]:
     return {name: texts_of_benchmark(name, settings) for name in _named(settings)}
 
 
-def benchmark_identities(
-    settings: Settings, names: Iterable[str] | None = None
-) -> dict[str, object]:
-    """Return what the texts of (all) benchmarks depend on; None if a file is missing."""
+def known_texts(settings: Settings, names: Iterable[str] | None = None) -> dict[str, object]:
+    """Return what benchmark texts depend on, by default of all; None for a missing file."""
     return {
         name: identity_or_none(lambda name=name: texts_of_benchmark(name, settings).identity)
         for name in names or _named(settings)

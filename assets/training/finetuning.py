@@ -200,5 +200,4 @@ def _report(model: FinetunedModel) -> dict[str, Any]:
         "best step": result["best_step"],
         "development perplexity of the base model": result["base_perplexity"],
         "best development perplexity": result["best_perplexity"],
-        # It has the curve.
     }

@@ -46,9 +46,9 @@ def measure_openings(
     The gain is 0 if a call has no result, for example because it is too long; what decoding would
     write instead is not measured. A position where the model names no tool has no opening.
 
-    Each text is read at most four times, and each opening costs at most
-    `decoding.max_call_tokens`: about 200,000 tokens for 200 texts of 256 tokens, half of them with
-    a kept call. `load_model` is called again after the tools, which may have unloaded the model.
+    Each text is read at most four times, and up to `decoding.max_call_tokens` are written per
+    opening: in total about 200,000 tokens for 200 texts of 256 tokens, half of them with a call.
+    `load_model` is called again after the tools, because a tool may have replaced the model.
     """
     settings, model = work.settings, load_model()
     windows = [text.window for text in texts]
