@@ -13,7 +13,7 @@ from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
 # Replaces the tool in the key of an input from the previous round.
-ROUND_BEFORE = "round before"
+PREVIOUS_ROUND = "round before"
 
 
 class Pipeline:

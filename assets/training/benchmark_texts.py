@@ -47,7 +47,9 @@ def benchmark_texts(settings: Settings) -> dict[str, BenchmarkTexts]:
     return {name: texts_of_benchmark(name, settings) for name in _named(settings)}
 
 
-def known_texts(settings: Settings, names: Iterable[str] | None = None) -> dict[str, object]:
+def benchmark_identities(
+    settings: Settings, names: Iterable[str] | None = None
+) -> dict[str, object]:
     """Return what benchmark texts depend on, by default of all; None for a missing file."""
     return {
         name: identity_or_none(lambda name=name: texts_of_benchmark(name, settings).identity)
