@@ -325,7 +325,7 @@ def test_a_proposed_search_term_is_the_title_and_ten_words_in_front(tmp_path):
 
 
 def test_without_java_or_an_index_the_tool_is_unavailable(tmp_path, monkeypatch):
-    with pytest.raises(ToolUnavailableError, match=r"search index .* is not there"):
+    with pytest.raises(ToolUnavailableError, match=r"search index .* does not exist"):
         WikiSearch(tmp_path / "none").check_available()
     (tmp_path / "segments_1").write_bytes(b"prebuilt")
     WikiSearch(tmp_path).check_available()

@@ -1,1 +1,1 @@
-"""Passages, the indexes over them, and how they are ranked for a query."""
+"""Passages, the indexes over them, and their ranking for a query."""

@@ -1,9 +1,9 @@
-"""Rankings by BM25 and dense vectors together.
+"""Ranks passages by BM25 and dense vectors together.
 
     BM25 score, divided by the best passage's   +   cosine of question and passage
 
-The union of both rankings' first passages is ranked; one that BM25 did not find has a BM25 score
-of 0. FAISS is imported and the encoder loaded at the first question.
+The first passages of both rankings are ranked together; the BM25 score of a passage that BM25 did
+not find is 0. FAISS is imported and the encoder loaded at the first question.
 """
 
 import threading
@@ -20,22 +20,18 @@ from tools.retrieval.passage_ranking import NO_INDEX, PassageRanker
 from tools.retrieval.passages import RankedPassage
 
 _BUILD_REMEDY = (
-    "Materialise passage_index: run `toolformer build`, with `--tools NAME` for a tool that is not "
-    "enabled, or press Materialize on that asset in the UI"
+    "Materialise passage_index: run `toolformer build` (with `--tools NAME` if the tool is not "
+    "enabled), or press Materialize on that asset in the UI"
 )
-# Passages of each ranking that are compared, or as many as are wanted, if these are more.
+# Minimum number of passages taken from each ranking.
 _CANDIDATES = 100
-# A passage is e times as probable to the reader as one whose score is less by this. Chosen on one
-# half of three sets of questions, see docs/measurements.md.
+# The reader finds a passage e times as probable as another whose score is lower by this number. It
+# was chosen on one half of three sets of questions, see docs/measurements.md.
 _TEMPERATURE = 0.2
 
 
 class PassageVectors:
-    """The vectors of one passage index, usable from several threads, one at a time.
-
-    Args:
-        device: Gives the device of a Hugging Face encoder, at the first question.
-    """
+    """Vectors of one passage index; threads take turns. `device` is called at first use."""
 
     def __init__(self, directory: Path, *, device: Callable[[], str]) -> None:
         self.directory = directory
@@ -44,36 +40,27 @@ class PassageVectors:
         self._lock = threading.Lock()
 
     def fingerprint(self) -> str:
-        """Identify the index as it stands now; `NO_INDEX` where there is none."""
+        """Return the fingerprint of the current index; `NO_INDEX` if there is none."""
         information = index_information(self.directory)
         return NO_INDEX if information is None else information["fingerprint"]
 
     def check_available(self) -> None:
-        """Check index and encoder by looking at files."""
+        """Check that index and encoder exist, without loading them."""
         self._encoder(self._information())
 
     def nearest(
         self, question: str, depth: int, further: Sequence[str], *, wikipedia_index: str
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Find the passages of the largest inner products with a question.
+        """Return a question's vector, and vectors by id of its nearest passages and of `further`.
 
-        Args:
-            question: One without tokens has no nearest passages.
-            further: Ids of passages whose vectors are wanted too.
-            wikipedia_index: Fingerprint of the index that these ids are of.
-
-        Returns:
-            The vector of the question, and vectors of passages by id, each of shape `(dimension,)`.
-            Those of a compressed index are approximate.
-
-        Raises:
-            ToolUnavailableError: As `check_available`, and when the index cannot be opened or has
-                other passages than the Wikipedia index.
+        Nearest passages have the largest inner products; a question without tokens has none.
+        Vectors of a compressed index are approximate. Raise ToolUnavailableError unless the vectors
+        belong to the passages of `wikipedia_index`, a fingerprint.
         """
         with self._lock:
             encoder, index = self._open(wikipedia_index)
-            # One by one: encoders and FAISS compute many together in another order of additions,
-            # and the last digits of a ranking must not depend on what else is asked.
+            # Questions are searched one by one: in a batch, encoders and FAISS would add numbers in
+            # another order, and the last digits of a ranking would depend on other questions.
             queries = encoder.encode([question])
             nearest = []
             if queries.any():
@@ -93,28 +80,28 @@ class PassageVectors:
         encoder = open_encoder(information, self._device)
         if encoder.identity != information["encoder_identity"]:
             raise _unavailable(
-                f"the encoder {information['encoder']} is not the one that the passage index in "
-                f"{self.directory} was built with"
+                f"the passage index in {self.directory} was built with another encoder than "
+                f"{information['encoder']}"
             )
         return encoder
 
     def _open(self, wikipedia_index: str) -> tuple[PassageEncoder, Any]:
-        """Return encoder and FAISS index, opened on first use and when the index was rebuilt."""
+        """Return encoder and FAISS index, opened at first use and after a rebuild."""
         import faiss
 
         information = self._information()
         if information["wikipedia_index"] != wikipedia_index:
             raise _unavailable(
-                f"the passage index in {self.directory} has the vectors of other passages than "
-                "those of the Wikipedia index"
+                f"the passage index in {self.directory} has vectors of other passages than the "
+                "Wikipedia index"
             )
         if self._opened is None or self._opened[0] != information:
             encoder, file = self._encoder(information), self.directory / VECTORS_FILE
             try:
-                # Mapped into memory: vectors are read from the file as they are needed.
+                # Mapped into memory: vectors are read from the file when needed.
                 index = faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC)
             except (RuntimeError, MemoryError) as error:
-                remedy = f"Remove {self.directory}; the next build makes it again"
+                remedy = f"Remove {self.directory}; the next build creates it again"
                 reason = f"the FAISS index {file} cannot be opened ({faiss_reason(error)})"
                 raise _unavailable(reason, remedy) from error
             self._opened = (information, encoder, index)
@@ -122,26 +109,24 @@ class PassageVectors:
 
 
 class HybridRetriever:
-    """A `tools.retrieval.retrieval_tool.Retriever` over two indexes of the same passages."""
+    """`tools.retrieval.retrieval_tool.Retriever` over two indexes of the same passages."""
 
     def __init__(self, ranker: PassageRanker, vectors: PassageVectors) -> None:
         self._ranker = ranker
         self._vectors = vectors
 
     def version(self) -> str:
-        """Settings and the fingerprints of both indexes."""
         return (
             f"hybrid temperature={_TEMPERATURE:g} ({self._ranker.version()}) "
             f"passage_index={self._vectors.fingerprint()}"
         )
 
     def check_available(self) -> None:
-        """Raise ToolUnavailableError when one of the indexes cannot be used."""
         self._ranker.check_available()
         self._vectors.check_available()
 
     def rank(self, queries: Sequence[str], depth: int) -> list[list[RankedPassage]]:
-        """See `Retriever`: score descending, equal scores by passage id."""
+        """Rank passages by descending score, equal scores by passage id; see `Retriever`."""
         rankings = [
             sorted(scores.items(), key=lambda entry: (-entry[1], entry[0]))[:depth]
             for scores in self._score(queries, max(_CANDIDATES, depth))
@@ -153,7 +138,6 @@ class HybridRetriever:
         ]
 
     def _score(self, queries: Sequence[str], depth: int) -> list[dict[str, float]]:
-        """Scores by passage id, for each query."""
         scores = []
         fingerprint = self._ranker.fingerprint()
         for query, hits in zip(queries, self._ranker.rank(queries, depth), strict=True):
@@ -171,7 +155,6 @@ class HybridRetriever:
 
 
 def _cosine(left: np.ndarray, right: np.ndarray) -> float:
-    """The cosine of the angle between two vectors; 0 where one is zero."""
     lengths = float(np.linalg.norm(left) * np.linalg.norm(right))
     return float((left * right).sum()) / lengths if lengths else 0.0
 

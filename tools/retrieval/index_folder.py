@@ -1,4 +1,4 @@
-"""Folders that hold an index: described by `index.json`, and there whole or not at all."""
+"""Manages folders of indexes: each is described by `index.json`, and complete or absent."""
 
 import json
 import logging
@@ -17,11 +17,11 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class IndexBuildError(ToolError, RuntimeError):
-    """An index cannot be built; what stood in its place is untouched."""
+    """Error for an index that cannot be built; an earlier index is untouched."""
 
 
 def index_information(directory: Path) -> dict[str, Any] | None:
-    """Return what `index.json` says of an index, such as `fingerprint`; None if there is none."""
+    """Return the contents of `index.json`, such as `fingerprint`; None if it cannot be read."""
     try:
         information = json.loads((directory / INFORMATION_FILE).read_text("utf-8"))
     except (OSError, ValueError):
@@ -30,31 +30,28 @@ def index_information(directory: Path) -> dict[str, Any] | None:
 
 
 def write_information(folder: Path, information: Mapping[str, Any]) -> None:
-    """Write `index.json`, the last file of an index."""
-    write_atomically(folder / INFORMATION_FILE, json.dumps(information, indent=2) + "\n")
+    """Write `index.json`, which must be the last file of an index."""
+    write_whole(folder / INFORMATION_FILE, json.dumps(information, indent=2) + "\n")
 
 
 @contextmanager
-def exclusive_build(directory: Path, *, fingerprint: str) -> Iterator[Path | None]:
-    """Build an index while no other process does; the lock is a file beside it.
+def sole_builder(directory: Path, *, fingerprint: str) -> Iterator[Path | None]:
+    """Build an index while no other process does, under a lock file next to `directory`.
 
-    An earlier index stays until the block is left without an error.
-
-    Yields:
-        An empty folder for the index; None where another process was waited for, and what it built
-        is the index that is wanted: there is nothing left to do then.
+    Yield an empty folder, which replaces an earlier index if the block raises no error. Yield None
+    if there is nothing to do: another process has just built this index.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(directory.parent / f"{directory.name}.lock")
-    builder = None
+    built_meanwhile = None
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        _LOGGER.warning("waiting for another run, which builds %s", directory)
+        _LOGGER.warning("waiting for another run to build %s", directory)
         lock.acquire()
-        builder = index_information(directory)
+        built_meanwhile = index_information(directory)
     try:
-        if builder is not None and builder["fingerprint"] == fingerprint:
+        if built_meanwhile is not None and built_meanwhile["fingerprint"] == fingerprint:
             yield None
         else:
             with atomic_folder(directory) as folder:

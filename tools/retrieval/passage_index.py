@@ -1,9 +1,9 @@
-"""Builds the index of dense passage vectors that is searched beside BM25, in FAISS.
+"""Builds the FAISS index of dense passage vectors that is searched along with BM25.
 
     passages -> encoder -> vectors in one temporary file -> FAISS index
 
-A vector's row is the id of its passage, whose text the Wikipedia index holds. The index is a folder
-that appears whole, by renaming; a build that is killed begins anew.
+The row of a vector is the id of its passage, whose text is in the Wikipedia index. The index folder
+appears complete, by renaming; a build that is killed starts over.
 """
 
 import importlib.metadata
@@ -23,23 +23,17 @@ from tools.retrieval.word_vectors import WORDLLAMA, WordVectors
 
 VECTORS_FILE = "vectors.faiss"
 FLAT = "Flat"
-"""The exact index, in FAISS's words."""
+"""FAISS's name of the exact index."""
 
 _CHUNK_PASSAGES = 10_000
-# Cells that a search of an index with cells looks into.
+# Number of cells that a search visits, if the index has cells.
 _PROBES = 32
 
 PassageEncoder: TypeAlias = TextEncoder | WordVectors
 
 
 def open_encoder(settings: Mapping[str, Any], device: Callable[[], str]) -> PassageEncoder:
-    """The encoder that settings, or the `index.json` of a passage index, name.
-
-    Args:
-        settings: `encoder`, which is `wordllama` or the directory of a Hugging Face encoder; of the
-            latter also `similarity` and `encoder_tokens`.
-        device: Gives the device of a Hugging Face encoder when it is loaded.
-    """
+    """Open the encoder that settings, or the `index.json` of a passage index, name."""
     if settings["encoder"] == WORDLLAMA:
         return WordVectors()
     return TextEncoder(
@@ -60,18 +54,10 @@ def build_passage_index(
     index_factory: str = FLAT,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Build the index next to `directory` under `exclusive_build`, then rename it to `directory`.
+    """Build the index of passages, whose ids are running numbers, as `sole_builder`.
 
-    Args:
-        passages: What to index, read once; the id of each is its running number.
-        fingerprint: Identifies passages and encoder.
-        wikipedia_index: The fingerprint of the index that holds the same passages.
-        index_factory: Names the kind of index, as `faiss.index_factory` takes it.
-
-    Raises:
-        IndexBuildError: There are no passages, or FAISS cannot make such an index of them.
-        ToolUnavailableError: When the encoder cannot be loaded.
-        OSError: When the folder cannot be written.
+    `wikipedia_index` is the fingerprint of the index with the same passages. Raise IndexBuildError
+    if there are no passages, or FAISS cannot build an index `index_factory` of them.
     """
     import faiss
 
@@ -80,10 +66,10 @@ def build_passage_index(
         if folder is None:
             return
         started = time.perf_counter()
-        # Now: whatever lies in its place hours later, the vectors are of this one.
+        # Read first, since another encoder may take its path while the vectors are computed.
         identity = encoder.identity
         with _faiss_errors(index_factory):
-            # A wrong name is refused before hours of encoding.
+            # A wrong index_factory fails here, before hours of encoding.
             index = _empty_index(encoder.encode([]).shape[1], index_factory)
         vectors = _encode(passages, encoder, folder / "vectors.f32", progress)
         encoding_seconds = time.perf_counter() - started
@@ -110,7 +96,7 @@ def build_passage_index(
 
 
 def searched_text(passage: Passage) -> str:
-    """What is encoded of a passage: title, section and text, as BM25 searches them."""
+    """Return the text to encode: title, section and text, which BM25 searches too."""
     return "\n".join(part for part in (passage.title, passage.section, passage.text) if part)
 
 
@@ -120,7 +106,7 @@ def _encode(
     file: Path,
     progress: Callable[[int], None] | None,
 ) -> np.ndarray:
-    """Vectors of all passages, shape `(passages, dimension)`, mapped from a file."""
+    """Return vectors of all passages, shape `(passages, dimension)`, mapped from a file."""
     count, dimension = 0, 0
     iterator = iter(passages)
     with file.open("wb") as written:
@@ -139,12 +125,11 @@ def _encode(
 
 
 def faiss_reason(error: Exception) -> str:
-    """Return what FAISS says without the place in its source."""
+    """Return the message of FAISS without the position in its source code."""
     return str(error).rpartition(".cpp:")[2].partition(": ")[2]
 
 
 def _empty_index(dimension: int, index_factory: str) -> Any:
-    """Make an index that compares by inner product."""
     import faiss
 
     index: Any = faiss.index_factory(dimension, index_factory, faiss.METRIC_INNER_PRODUCT)
@@ -154,7 +139,7 @@ def _empty_index(dimension: int, index_factory: str) -> Any:
 
 
 def _fill(index: Any, vectors: np.ndarray) -> None:
-    """Train an index, add vectors to it, and make sure that it gives them back by their numbers."""
+    """Train an index, add vectors, and check that it can return them by row."""
     import faiss
 
     index.train(vectors)
@@ -171,7 +156,7 @@ def _faiss_errors(index_factory: str) -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise IndexBuildError(
-            f"FAISS cannot make an index {index_factory!r} (passage_index.index_factory): "
-            f"{faiss_reason(error)}. Expected a string of `faiss.index_factory` whose index "
-            "returns vectors by their numbers, such as Flat, or IVF1024,PQ64np for many passages."
+            f"FAISS cannot build an index {index_factory!r} (passage_index.index_factory): "
+            f"{faiss_reason(error)}. Expected a string for `faiss.index_factory` whose index "
+            "returns vectors by row, such as Flat, or IVF1024,PQ64np for many passages."
         ) from error

