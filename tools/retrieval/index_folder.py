@@ -31,11 +31,11 @@ def index_information(directory: Path) -> dict[str, Any] | None:
 
 def write_information(folder: Path, information: Mapping[str, Any]) -> None:
     """Write `index.json`, which must be the last file of an index."""
-    write_whole(folder / INFORMATION_FILE, json.dumps(information, indent=2) + "\n")
+    write_atomically(folder / INFORMATION_FILE, json.dumps(information, indent=2) + "\n")
 
 
 @contextmanager
-def sole_builder(directory: Path, *, fingerprint: str) -> Iterator[Path | None]:
+def exclusive_build(directory: Path, *, fingerprint: str) -> Iterator[Path | None]:
     """Build an index while no other process does, under a lock file next to `directory`.
 
     Yield an empty folder, which replaces an earlier index if the block raises no error. Yield None

@@ -96,7 +96,7 @@ class RetrievalTool(Tool):
     ) -> list[str | ToolCallError]:
         """Answer queries from passages, at least one each."""
 
-    def compared(self, query: str, passage: Passage) -> Sequence[str]:  # noqa: ARG002
+    def compared_texts(self, query: str, passage: Passage) -> Sequence[str]:  # noqa: ARG002
         """Return texts of a passage that make it the document's own if the document repeats one."""
         return (passage.text,)
 
@@ -132,13 +132,13 @@ class RetrievalTool(Tool):
             found = dict(zip(queries, ranked, strict=True))
             for index in indices:
                 query, document = requests[index]
-                eligible = self._eligible(query, found[query], AskingText(document))
+                eligible = self._eligible(query, found[query], DocumentMatcher(document))
                 chosen[index] = tuple(islice(eligible, self.passages))
             indices = [each for each in indices if found[requests[each][0]] and not chosen[each]]
         return chosen
 
     def _eligible(
-        self, query: str, found: Sequence[RankedPassage], asking: AskingText
+        self, query: str, found: Sequence[RankedPassage], asking: DocumentMatcher
     ) -> Iterator[RankedPassage]:
         for ranked in found:
             passage = ranked.passage

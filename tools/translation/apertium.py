@@ -46,7 +46,7 @@ _END_OF_TEXT = "\0"
 
 class ApertiumTranslator:
     # A run needs a tenth of a second to start, so many texts share one.
-    texts_at_once = 256
+    max_batch_size = 256
     timeout_seconds = 60.0
 
     def __init__(self, tool_name: str) -> None:

@@ -121,7 +121,7 @@ def test_an_index_is_of_the_encoder_that_it_was_begun_with(directory, tmp_path):
         encoder(copied), tmp_path / "index", lambda _: save_file(another, weights, {"format": "pt"})
     )
     with pytest.raises(ToolUnavailableError, match="another encoder"):
-        vectors.near(TEXTS[2], 4, (), wikipedia_index="w")
+        vectors.nearest(TEXTS[2], 4, (), wikipedia_index="w")
 
 
 def test_another_encoder_in_its_place_makes_the_index_unavailable(directory, tmp_path):
