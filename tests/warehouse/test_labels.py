@@ -285,7 +285,7 @@ def test_a_judgement_that_the_disk_took_in_part_is_an_error(warehouse: Warehouse
     assert "StorageError: Cannot write" in written.stderr
     put_labels(warehouse, {"rater": "Bo"})
     assert warehouse.query("from labels")["rater"].to_list() == ["Anna", "Bo"]
-    assert "1, namely 2." in read_labels(warehouse.folder)[1]
+    assert "(1 in total): 2." in read_labels(warehouse.folder)[1]
 
 
 def test_judgements_outlive_everything_that_is_made_again(warehouse: Warehouse):

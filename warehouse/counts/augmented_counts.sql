@@ -1,4 +1,4 @@
--- Windows of each shard that are in C*, and their calls.
+-- Number of windows in C* and of their calls, per shard and round.
 --
 -- Result: shard, round, texts, calls.
 select shard, round, count(*) as texts, sum(len(calls))::bigint as calls

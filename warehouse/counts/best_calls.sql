@@ -1,7 +1,7 @@
--- The ten kept calls of each shard, tool and round whose own result helps most.
+-- The ten most helpful kept calls per shard, tool and round.
 --
--- Result: shard, tool, round, call_id, own_gain (nats; the loss reduction, or what it is more than
--- with the result of another call where that is known and less).
+-- Result: shard, tool, round, call_id, own_gain (nats; the smaller of loss reduction and contrast,
+-- or the loss reduction if the contrast is unknown).
 select
     shard,
     tool,

@@ -1,7 +1,7 @@
--- How the ids of the sampled calls of each shard begin, so that a call is looked for in few files.
+-- Prefixes of the ids of sampled calls, so that a call is looked for in few files.
 --
--- Result: shard, tool, round, beginnings (the first four characters of each id, parted by blanks;
--- NULL of more than 256 calls).
+-- Result: shard, tool, round, beginnings (the first four characters of each id, separated by
+-- blanks; NULL if there are more than 256 calls).
 select
     shard,
     tool,

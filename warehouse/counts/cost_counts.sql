@@ -1,4 +1,4 @@
--- What the stages cost in each shard.
+-- Costs per shard, tool, round and stage.
 --
 -- Result: shard, tool, round, stage, candidates, tokens_fed, seconds.
 select

@@ -1,8 +1,8 @@
--- Scored calls of each shard, by what was decided on them.
+-- Number of scored calls per shard, tool, round and decision.
 --
 -- Result: shard, tool, round, reason, proposed (none, position, call), filtering_threshold,
--- contrast_threshold, lowest_threshold (nats), is_kept_by_chance (NULL outside of the chance
--- sample), calls, loss_reduction (of the kept ones, all together).
+-- contrast_threshold, lowest_threshold (nats), is_kept_by_chance (NULL outside the chance sample),
+-- calls, loss_reduction (sum over kept calls, in nats).
 select
     shard, tool, round, reason, proposed,
     filtering_threshold, contrast_threshold, lowest_threshold, is_kept_by_chance,

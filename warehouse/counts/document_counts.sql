@@ -1,4 +1,4 @@
--- Texts of each shard.
+-- Number and length of texts per shard.
 --
 -- Result: shard, documents, characters.
 select shard, count(*) as documents, sum(length(text))::bigint as characters

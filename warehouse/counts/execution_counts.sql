@@ -1,7 +1,7 @@
--- Candidate calls of each shard, by what came of them when they were to be executed.
+-- Number of candidate calls per shard, tool, round and outcome of execution.
 --
--- Result: shard, tool, round, status (executed, failed), reason (NULL for executed ones), peeks,
--- from_cache, calls, milliseconds (of the tool, all together).
+-- Result: shard, tool, round, status (executed, failed), reason (NULL if executed), peeks,
+-- from_cache, calls, milliseconds (total time of the tool).
 select
     shard, tool, round, status, reason, peeks, from_cache,
     count(*) as calls,

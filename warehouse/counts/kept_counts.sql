@@ -1,4 +1,4 @@
--- What the kept calls of each shard spread over.
+-- Number of windows and documents with kept calls, per shard, tool and round.
 --
 -- Result: shard, tool, round, kept_texts (windows with at least one kept call), kept_documents.
 select

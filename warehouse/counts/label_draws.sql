@@ -1,4 +1,4 @@
--- The calls of each shard that come first in the order in which people judge calls.
+-- Position of each shard's first call in the random order in which people judge calls.
 --
 -- Result: shard, tool, round, first_draw (the lowest digest; see `calls_to_label.sql`).
 select shard, call.tool, round, min(md5(call.call_id)) as first_draw

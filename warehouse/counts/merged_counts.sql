@@ -1,4 +1,4 @@
--- Calls of each shard that are in C*, without those of the round before in a chained one.
+-- Number of calls in C* per shard, tool and round, without calls of the previous chained round.
 --
 -- Result: shard, tool, round, calls.
 select shard, call.tool, round, count(*) as calls

@@ -1,10 +1,10 @@
--- How much the scored calls of each shard lower the loss: those whose reduction is known, and that
--- reach the contrast threshold where there is one. Of the chance sample the same with swapped
+-- Histogram of the loss reductions of scored calls per shard, tool and round. It has the calls with
+-- a known reduction that reach the contrast threshold, if any, and the chance sample with swapped
 -- results.
 --
 -- Result: shard, tool, round, reductions: list of structs with reduction_bin
 -- (`reduction_bin(nats)`, hundredths), calls, texts (windows whose best call is in this bin),
--- chance_calls (of the chance sample).
+-- chance_calls (calls of the chance sample).
 with
 scored as (
     select

@@ -1,4 +1,4 @@
--- Records of each shard that gave no text, by reason.
+-- Number of rejected records per shard and reason.
 --
 -- Result: shard, reason, records.
 select shard, reason, count(*) as records

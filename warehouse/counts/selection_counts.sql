@@ -1,4 +1,4 @@
--- Texts of each shard that a tool's heuristics looked at, by what came of it.
+-- Number of documents per shard, tool, round and decision of the tool's heuristics.
 --
 -- Result: shard, tool, round, is_selected, reason, documents.
 select shard, tool, round, is_selected, reason, count(*) as documents

@@ -1,10 +1,10 @@
--- Texts with kept calls, drawn at random, with all their calls: the kept ones and the dropped ones.
--- Of each tool and round at most $texts of the texts that it has a kept call in.
+-- A random sample of texts with kept calls, with all their calls, kept or dropped. It has at most
+-- $texts texts per tool and round.
 --
--- Result: document_id, window_index, round, shard, text (of the window), window_offset (characters),
--- title, url, published_on, place (of the text in the draw, from 1), and of each call call_id, tool,
--- arguments, result (NULL where there is none), character_offset (in the document),
--- call_probability, proposed, loss_reduction (nats), is_kept, reason.
+-- Result: document_id, window_index, round, shard, text (of the window), window_offset
+-- (characters), title, url, published_on, place (number of the text in the sample, from 1), and for
+-- each call call_id, tool, arguments, result (NULL if there is none), character_offset (in the
+-- document), call_probability, proposed, loss_reduction (nats), is_kept, reason.
 with tool_texts as (
     select distinct document_id, window_index, round, call.tool
     from (select document_id, window_index, round, unnest(calls) as call from augmented_texts)
@@ -12,7 +12,7 @@ with tool_texts as (
 drawn as (
     select document_id, window_index, round
     from tool_texts
-    -- A digest as the draw: the same texts in each report of the same corpus.
+    -- A digest makes the draw repeatable: reports of the same corpus show the same texts.
     qualify row_number() over (
         partition by tool, round order by md5(document_id || '#' || window_index)
     ) <= $texts
@@ -25,7 +25,7 @@ places as (
         row_number() over (order by md5(document_id || '#' || window_index), round) as place
     from (select distinct * from drawn)
 ),
--- Each table is searched for these few alone: a join of all of them would hold most rows.
+-- Each table is filtered first, since a join of the whole tables would hold most rows in memory.
 sampled as materialized (
     select places.place, candidate_calls.*
     from candidate_calls
@@ -33,7 +33,7 @@ sampled as materialized (
         on places.document_id = candidate_calls.document_id
         and places.window_index = candidate_calls.window_index
         and places.round = candidate_calls.round
-    -- A sample that is no call has nothing to show.
+    -- A sample that was not parsed as a call is not shown.
     where candidate_calls.arguments is not null
 ),
 answered as (

@@ -1,7 +1,7 @@
--- Of some tools and rounds the kept calls whose own result helps most, up to a number of at most ten
--- for each.
+-- The most helpful kept calls of given tools and rounds.
 --
--- Parameters: per_tool; rounds and tools, which belong together in pairs. Result: shard, call_id.
+-- Parameters: per_tool (number of calls per pair, at most ten); rounds and tools (lists of equal
+-- length that form pairs). Result: shard, call_id.
 select shard, call_id
 from best_calls
 where (round, tool) in (select unnest($rounds::integer[]), unnest($tools::varchar[]))

@@ -1,4 +1,4 @@
--- Who wrote the calls in the texts of a round, or of those to train on where the round is NULL.
+-- Who wrote the calls in the texts of a round, or in the training set if the round is NULL.
 with texts as (
     select calls from augmented_texts where round = $round
     union all

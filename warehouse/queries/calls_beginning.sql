@@ -1,4 +1,4 @@
--- The sampled calls whose ids begin with a text, the first few.
+-- The first sampled calls whose ids have a given prefix.
 --
 -- Parameters: beginning, max_calls. Result: call_id, shard, in order.
 select call_id, shard

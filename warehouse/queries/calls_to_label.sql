@@ -1,12 +1,12 @@
--- Calls of C* for people to judge, in the order of a draw that is the same for everybody: at most
--- $per_tool per tool, the tools in turn, and those whose id is in $call_ids.
+-- Calls of C* for people to judge, in a random order that is the same for everyone: at most
+-- $per_tool per tool, with tools alternating, and the calls in $call_ids.
 --
--- Result: call_id, document_id, tool, arguments, result, text_before, text_after, round, and id,
--- which begins with a letter, so that no spreadsheet takes it for a number, and ends with a digest
+-- Result: call_id, document_id, tool, arguments, result, text_before, text_after, round, and id.
+-- The id begins with a letter, so that no spreadsheet reads it as a number, and ends with a digest
 -- of the columns that a person sees.
 with drawn as (
     select document_id, call.tool, call.call_id, max(round) as round,
-        -- A digest as the draw: high loss reductions come no sooner than low ones.
+        -- The order of digests is independent of the loss reduction.
         row_number() over (partition by call.tool order by md5(call.call_id)) as place
     from (select document_id, round, unnest(calls) as call from augmented_texts)
     group by document_id, call.tool, call.call_id

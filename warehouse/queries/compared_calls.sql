@@ -1,16 +1,17 @@
--- The calls that two homes keep, and why the other does not keep what only one keeps. Each table has
--- the rows of both, with `home`, 1 or 2; `compared_partitions` (home, shard, tool) names what is
--- compared. A call is the same where text, place, tool and arguments are: samples can have other
--- numbers, and windows other lengths.
+-- The calls that at least one of two homes keeps, and why the other home does not keep a call. Each
+-- table has the rows of both, with `home` 1 or 2; `compared_partitions` (home, shard, tool) lists
+-- what is compared. Two calls are the same if text, offset, tool and arguments are equal. Sample
+-- numbers and window lengths may differ.
 --
--- Result, besides columns of the call (of the first home where both keep it): kept_by (both, first,
--- second); why: text (the other has no such text, or no calls of the tool in it), candidate (it did
--- not sample the call, or dropped it before a tool was asked), result (its tool gave another, or
+-- Result: columns of the call (of the first home if both keep it); kept_by (both, first, second);
+-- why: text (the other home lacks the text, or calls of the tool in it), candidate (it did not
+-- sample the call, or dropped it before a tool was asked), result (its tool gave another result, or
 -- failed), threshold (same losses, another threshold or baseline) or losses; other_reason: why the
--- other dropped it, or not_sampled; other_result, other_loss_reduction, other_filtering_threshold.
+-- other home dropped it, or not_sampled; other_result, other_loss_reduction,
+-- other_filtering_threshold.
 --
--- In steps: each next one is joined to few rows, and DuckDB knows how few. Losses of equal calls
--- differ by less than 1e-4 nats between two engines.
+-- Temporary tables tell DuckDB how few rows each next step joins. Losses of equal calls differ by
+-- less than 1e-4 nats between two engines.
 create temp table kept as
 select
     home, shard, tool, call_id, document_id, loss_without_call, loss_call_without_result,
@@ -18,7 +19,7 @@ select
 from filtered_calls
 where is_kept;
 
--- A source that was edited has other texts of the same ids.
+-- Documents of an edited source can have the same id and another text.
 create temp table edited as
 select document_id from documents group by document_id having count(distinct md5(text)) > 1;
 
@@ -41,7 +42,7 @@ right join placed
     and candidates.character_offset = placed.character_offset
     and candidates.tool = placed.tool
     and candidates.arguments = placed.arguments
-    -- Each call once: arguments that the tool refuses are written down for each sample.
+    -- Keep each call once: invalid arguments are recorded for every sample.
     and coalesce(candidates.reason, '') not in ('duplicate', 'invalid_arguments');
 
 create temp table executed as
@@ -65,13 +66,13 @@ select
                 and documents.document_id = kept.document_id
                 and compared.tool = kept.tool
         )) then 'text'
-        -- One that peeks is dropped without asking the tool.
+        -- A call that peeks is dropped without asking the tool.
         when executed.call_id is null or executed.reason is not distinct from 'peeks' then 'candidate'
         when executed.result is distinct from own.result then 'result'
         when
             row(decided.filtering_threshold, decided.contrast_threshold, decided.baseline)
             is distinct from row(kept.filtering_threshold, kept.contrast_threshold, kept.baseline)
-            -- Leaves out a loss that was not needed, which is NULL.
+            -- `greatest` ignores NULL, the value of a loss that was not needed.
             and greatest(
                 abs(decided.loss_without_call - kept.loss_without_call),
                 abs(decided.loss_call_without_result - kept.loss_call_without_result),

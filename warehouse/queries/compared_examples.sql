@@ -1,8 +1,8 @@
--- Calls of `compared_calls` that one of two homes keeps, in their texts: of each home and reason in
--- turn the one that helps most.
+-- Calls of `compared_calls` that only one of two homes keeps, with the text around them. Homes and
+-- reasons alternate, the most helpful calls first.
 --
--- Parameter: examples, how many. Result: columns of `compared_calls`, text_before and text_after (up
--- to 120 characters each).
+-- Parameter: examples (number of calls). Result: columns of `compared_calls`, text_before and
+-- text_after (up to 120 characters each).
 with chosen as (
     select *, row_number() over (partition by home, why order by loss_reduction desc, call_id) as place
     from compared_calls

@@ -1,9 +1,9 @@
--- The decided partitions of a home, as the catalogues name them.
+-- The partitions of a home with decisions, according to the catalogues.
 --
--- Result: shard, partition, round, tool, content (the fingerprint and what the decisions come to,
--- since a tool that is late answers other calls the next time; NULL without a fingerprint), model
--- (JSON: the annotator's identity), is_whole (false where what the decisions were made from is
--- missing, or was replaced since), kept (calls).
+-- Result: shard, partition, round, tool, content (fingerprint and sums of the decisions; both are
+-- needed, because a tool that times out may answer other calls the next time; NULL without a
+-- fingerprint), model (JSON: the annotator's identity), is_whole (false if an input of the
+-- decisions is missing or was replaced later), kept (number of calls).
 with made as (
     select
         *,

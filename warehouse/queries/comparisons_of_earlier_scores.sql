@@ -1,4 +1,4 @@
--- The benchmarks with intervals that were computed from other results of a model than there are now.
+-- The benchmarks whose intervals are stale: they were computed from earlier results of a model.
 select distinct compared.partition as benchmark
 from (
     select partition, parts ->> 'scores' as scores, unnest(json_keys(parts ->> 'scores')) as name

@@ -1,7 +1,8 @@
--- What there is: texts, and what came of them in each round.
+-- Number of texts in the corpus, and of calls in all rounds.
 --
 -- Result: one row: documents, shards, rejected_records, candidate_calls, kept_calls, kept_by_model
--- (those whose arguments the model wrote), kept_texts (windows of C*, each round counted), rounds.
+-- (kept calls whose arguments the model wrote), kept_texts (windows of C*, counted once per round),
+-- rounds.
 select
     (select coalesce(sum(documents), 0) from document_counts)::bigint as documents,
     (select count(*) from document_counts) as shards,

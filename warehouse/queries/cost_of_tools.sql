@@ -1,7 +1,7 @@
--- What each tool's calls cost in each round, and what that is for each call that was kept.
+-- Cost of each tool's calls in each round, in total and per kept call.
 --
 -- Result: round, tool, candidates, kept, tokens_fed, seconds, tokens_per_candidate,
--- seconds_per_kept (NULL where none is kept).
+-- seconds_per_kept (NULL if none was kept).
 select
     round,
     tool,

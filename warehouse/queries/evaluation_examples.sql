@@ -1,4 +1,4 @@
--- What a model wrote to the first questions of a benchmark, mode by mode.
+-- Outputs of a model for the first two questions of a benchmark, in each mode.
 select mode, prompt, output, gold, score
 from evaluation_results
 where benchmark = $benchmark and model = $model

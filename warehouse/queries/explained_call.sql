@@ -1,8 +1,9 @@
--- All that is stored of one sampled call, as far as it came.
+-- All stored data about one sampled call.
 --
--- Parameter: call_id. Result: one row with the columns of the view `all_calls`, the whole text in
--- place of its parts; `swapped_result`, of another call, which it was also scored with; and from
--- `model` on the columns of the view `call_provenance`. What a stage did not reach is NULL.
+-- Parameter: call_id. Result: one row with the columns of the view `all_calls`, but the whole text
+-- instead of text_before and text_after; `swapped_result`, the other call's result with which it
+-- was also scored; and the columns of the view `call_provenance` from `model` on. Columns of stages
+-- that the call did not reach are NULL.
 select
     all_calls.* exclude (text_before, text_after),
     documents.text,

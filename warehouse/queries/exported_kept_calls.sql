@@ -1,5 +1,5 @@
--- The kept calls of a round with their losses, of the tools in C*; is_merged tells those that stand
--- there, at most one per position.
+-- The kept calls of a round with their losses, for the tools in C*. The column is_merged is true
+-- for calls in C*, at most one per position.
 with merged as (
     select unnest(calls, recursive := true) from augmented_texts where round = $round
 )

@@ -1,5 +1,5 @@
--- The windows of C* of a round, with their calls and their use in the training set; none where
--- that has no such window, or was not made yet.
+-- The windows of C* in a round, with their calls and their split in the training set. The split is
+-- `none` if the training set lacks the window or does not exist yet.
 select
     augmented_texts.document_id,
     augmented_texts.window_index,
@@ -15,7 +15,7 @@ from augmented_texts
 left join training_texts
     on training_texts.document_id = augmented_texts.document_id
     and training_texts.window_index = augmented_texts.window_index
-    -- A source that was edited, or other windows, put another text in its place.
+    -- After an edit of the source or of window lengths, the same keys can have another text.
     and training_texts.text = augmented_texts.text
 where augmented_texts.round = $round
 order by augmented_texts.shard, augmented_texts.document_id, augmented_texts.window_index

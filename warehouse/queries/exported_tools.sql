@@ -1,5 +1,5 @@
--- The tools with calls in C* of a round, those of the round before in chained ones too: how many,
--- what decided on the tool's calls, and what they look like.
+-- The tools with calls in C* of a round, including calls of the previous chained round: number of
+-- calls, tool versions, threshold, and whether calls have arguments.
 with merged as (
     select unnest(calls, recursive := true) from augmented_texts where round = $round
 )

@@ -1,16 +1,16 @@
--- The decision on each scored call of a tool in a round (paper §2, "Filtering API Calls"), and on the
--- same calls of the chance sample with swapped results.
+-- The decision on each scored call of a tool in a round (paper §2, "Filtering API Calls"). Calls of
+-- the chance sample are decided again with swapped results.
 --
--- Parameters: tool, round, filtering_threshold (τ_f in nats), contrast_threshold (τ_c in nats; NULL,
--- as in the paper, for no contrast). Result: rows of filtered_calls.
+-- Parameters: tool, round, filtering_threshold (τ_f in nats), contrast_threshold (τ_c in nats;
+-- NULL, as in the paper, for no contrast). Result: rows of filtered_calls.
 --
--- L⁺ is not negative, so where it is missing L(ε) bounds the reduction; L(ε) - L⁺ does where
--- L(e(c, ε)) is missing.
+-- If L⁺ is missing, L(ε) is an upper bound of the reduction, since L⁺ is not negative. If L(e(c,
+-- ε)) is missing, L(ε) - L⁺ is an upper bound.
 with
 scored as (
     select * from scored_calls where tool = $tool and round = $round
 ),
--- Each call with its own result; those of the chance sample once more with the swapped one.
+-- Each call with its own result, and calls of the chance sample also with the swapped result.
 judged as (
     select
         call_id,
@@ -39,7 +39,7 @@ reduced as (
         if(
             tokens_used = 0,
             0,
-            -- `least` leaves a NULL out.
+            -- `least` ignores NULL.
             coalesce(least(loss_without_call, loss_alone) - loss_with_result, loss_without_call)
         ) as loss_reduction,
         isfinite(loss_without_call)

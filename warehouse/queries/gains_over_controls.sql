@@ -1,8 +1,8 @@
--- What a model gains from its calls, over itself without them and over the controls, which were
--- trained on the same texts: $plain without calls, $shuffled with exchanged results. $model and the
--- controls are named as in the results.
+-- Gain of a model with calls over itself without calls and over the controls. The controls were
+-- trained on the same texts: $plain without calls, $shuffled with exchanged results. $model, $plain
+-- and $shuffled are names of models in the results.
 --
--- Result, of the items that both answered: benchmark, against, items, share_with_call (of the model's
+-- Result, for items that both answered: benchmark, against, items, share_with_call (of the model's
 -- answers), score and score_of_other (in percent), difference, low, high (percentage points, 95 %
 -- interval), p_value, verdict.
 select
@@ -26,7 +26,7 @@ inner join evaluation_results as other
         and gained.other_model = other.model
         and gained.other_mode = other.mode
         and own.item_id = other.item_id
-        -- Items of one name may be other questions.
+        -- Items of the same id can be different questions.
         and own.prompt = other.prompt
         and own.gold = other.gold
 where

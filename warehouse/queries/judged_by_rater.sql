@@ -1,2 +1,2 @@
--- Which calls $rater has judged: call_id, round.
+-- The calls that $rater has judged: call_id, round.
 select call_id, round from judged_calls where rater = $rater

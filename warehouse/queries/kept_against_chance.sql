@@ -1,9 +1,9 @@
--- What the filter kept of each tool's calls in each round, and what the same decisions keep of the
--- chance sample with swapped results.
+-- Number of calls that the filter kept per tool and round, and number of calls in the chance sample
+-- that it would keep with swapped results.
 --
--- Result: round, tool, filtering_threshold (nats, the highest in force), scored_calls, kept_calls,
--- chance_calls (the sample), and of these chance_kept, both_kept (also with their own results),
--- sample_kept (with their own results).
+-- Result: round, tool, filtering_threshold (nats, the highest in use), scored_calls, kept_calls,
+-- chance_calls (size of the sample), and of the sample: chance_kept (kept with swapped results),
+-- sample_kept (kept with their own results), both_kept (kept with either).
 select
     round,
     tool,

@@ -1,7 +1,7 @@
--- Kept calls in their texts.
+-- Kept calls with the text around them.
 --
--- Parameter: call_ids. Result: tool, loss_reduction, contrast, text_before, call, text_after, round;
--- those first whose own result helps most.
+-- Parameter: call_ids. Result: tool, loss_reduction, contrast, text_before, call, text_after,
+-- round; the most helpful calls first.
 select tool, loss_reduction, contrast, text_before, call, text_after, round
 from kept_examples
 where call_id in (select unnest($call_ids))

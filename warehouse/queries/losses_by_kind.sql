@@ -1,6 +1,6 @@
--- What records hold and documents do not, the commonest first.
+-- Number of losses between records and documents by kind, the most frequent first.
 --
--- Result: kind, name (of a column that nothing reads, else empty), count.
+-- Result: kind, name (of the column if the kind is unread_columns, otherwise empty), count.
 select kind, name, sum(count)::bigint as count
 from loss_counts
 group by kind, name

@@ -1,4 +1,4 @@
--- The benchmarks that have results, and what their scores are.
+-- The benchmarks that have results, and the metric of their scores.
 select benchmark, any_value(metric) as metric
 from evaluation_results
 group by benchmark

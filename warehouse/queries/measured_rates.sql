@@ -1,5 +1,6 @@
--- Tokens and seconds per character of text, by tool and table, from shards that had work: those of
--- the round if it has any (without the prompt a round feeds far less), else those of all others.
+-- Tokens and seconds per character of text, by tool and table, in shards in which the tool had
+-- work. Shards of the round are used if there are any, otherwise those of all other rounds: a round
+-- without the prompt feeds far fewer tokens.
 with
 costs as (
     select shard, tool, table_name, round = $round as is_of_round, sum(tokens_fed) as tokens,

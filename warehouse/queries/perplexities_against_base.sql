@@ -1,5 +1,5 @@
--- Perplexity of texts, calls disabled, before training and of each other model: of the windows that
--- both read, in as many tokens.
+-- Perplexity of texts with calls disabled, for the base model (before) and each other model
+-- (after). Only windows that both read, with equal numbers of tokens, are compared.
 --
 -- Result: benchmark, model, before, after.
 select

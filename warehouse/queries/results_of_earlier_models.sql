@@ -1,5 +1,5 @@
--- The partitions of results of a model's name whose rows are of another model than the present one.
--- Emptied ones tell no parts.
+-- The partitions of results that have a model's name but were computed with an earlier model.
+-- Emptied partitions have no parts and are skipped.
 select partition
 from partition_metadata
 where

@@ -1,6 +1,7 @@
--- Settings, tools, texts and questions that are not the same for all models measured by a benchmark
--- in a mode. Of the settings those that are a model's own, or change last digits alone, are left out;
--- of questions as many are compared, since fewer are asked of some.
+-- Settings, tools, texts and questions that differ between models measured on the same benchmark
+-- and mode. Settings that belong to a model, or change only last digits, are ignored. Question
+-- lists are compared only with lists of the same length, since some models are asked fewer
+-- questions.
 --
 -- Result: benchmark, mode, setting, models (in words).
 select

@@ -1,9 +1,9 @@
 -- Questions that a model answered right with a call: first those that it answered wrong with calls
--- disabled, then the shorter ones. Answers of the Calendar are right on the day of their item only,
--- and a question of a chat is no beginning of a text.
+-- disabled, then shorter ones. Calendar questions are left out, since their answers are right only
+-- on the day of the item, and so are chat benchmarks, whose questions do not begin a text.
 --
--- Parameter: model. Result: tool, prompt; the first of each tool, then the second of each, six at
--- most.
+-- Parameter: model. Result: tool, prompt; the first question of each tool, then the second of each,
+-- up to six.
 with ranked as (
     select
         called_tool as tool,

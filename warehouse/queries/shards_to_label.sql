@@ -1,5 +1,5 @@
--- The shards that have all calls for people to judge: of each tool a call that comes behind the
--- first ones of $per_tool shards is none of them.
+-- The shards that contain all calls for people to judge. $per_tool shards per tool suffice: every
+-- other shard's first call comes after $per_tool calls in the order of the draw.
 --
 -- Parameter: per_tool. Result: shard.
 select distinct shard

@@ -1,4 +1,4 @@
--- The shards that may have sampled calls whose ids begin with a text.
+-- The shards that may have sampled calls whose ids have a given prefix.
 --
 -- Parameter: beginning. Result: shard.
 select distinct shard

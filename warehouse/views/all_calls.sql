@@ -1,52 +1,57 @@
--- Every sampled call, kept or dropped, with its text, result and losses, and what became of it.
+-- Every sampled call, kept or dropped, with its text, its result, its losses and the decision.
 --
 -- Columns:
 --   call_id: id of the call
 --   tool: name of the tool
 --   round: sampling round, from 1
---   is_kept: whether it was kept; false for every other call, also one that was never scored
---   dropped_by: stage that dropped it: sampling, execution or filtering; NULL for a kept call, and
---     for one that the next stage has still to look at
---   reason: why it was dropped, or kept, one snake_case word
---   text_before: up to 120 characters in front of the call
---   arguments: of the call; NULL for a sample that could not be read as one
---   result: of the tool; NULL without one
---   text_after: up to 120 characters behind the call
---   title: of the text; NULL where it has none
---   proposed: what the tool proposed: none, the position or the whole call
---   peeks: whether its arguments hold a number or a name that stands only behind it; NULL for a
---     sample that is no candidate
---   call_probability: p_i of its position; NULL where all proposals of the tool were taken
---   loss_without_call: in nats; this and the columns below are NULL for a call that was not scored
---   loss_call_without_result: in nats; NULL also where it was not needed, as are those below
---   loss_with_result: in nats
---   loss_with_swapped_result: in nats
---   loss_reduction: in nats; an upper bound of it where the reason ends with below_lowest_threshold
---   contrast: by how much its own result helps more than another call's, in nats
---   filtering_threshold: in nats
---   contrast_threshold: in nats
---   lowest_threshold: loss reduction below which no further loss was computed, in nats
---   baseline: what loss_with_result is compared with: minimum or without_call
---   precision: floating-point format of the model that gave the losses
---   is_in_chance_sample: whether it counts for the chance level
---   swapped_call_id: call whose result loss_with_swapped_result is of
---   tool_version: version of the tool that answered; this and the columns up to message are NULL
---     where none was asked
---   duration_ms: time that it took, in milliseconds
+--   is_kept: whether the filter kept the call; false also for calls that were never scored
+--   dropped_by: stage that dropped the call: sampling, execution or filtering; NULL if it was kept
+--     or if the next stage has yet to run
+--   reason: reason why the call was dropped or kept, one snake_case word
+--   text_before: up to 120 characters before the call
+--   arguments: arguments of the call; NULL if the sample could not be parsed
+--   result: result of the tool; NULL if there is none
+--   text_after: up to 120 characters after the call
+--   title: title of the text; NULL if the source has none
+--   proposed: what the tool proposed: nothing (none), the position or the whole call
+--   peeks: whether the arguments contain a number or name that the text has only after the call;
+--     NULL if the sample is not a candidate
+--   call_probability: probability p_i of the position; NULL if all positions that the tool proposed
+--     were used
+--   loss_without_call: loss without a call, in nats; NULL, like all columns down to
+--     swapped_call_id, if the call was not scored
+--   loss_call_without_result: loss with the call but without its result, in nats; NULL if not
+--     needed
+--   loss_with_result: loss with call and result, in nats; NULL if not needed
+--   loss_with_swapped_result: loss with another call's result, in nats; NULL if not needed
+--   loss_reduction: loss reduction in nats; an upper bound if the reason ends with
+--     below_lowest_threshold
+--   contrast: how much more the call's own result helps than another call's, in nats
+--   filtering_threshold: smallest loss reduction that keeps a call, in nats
+--   contrast_threshold: smallest contrast that keeps a call, in nats
+--   lowest_threshold: loss reduction below which further losses were not computed, in nats
+--   baseline: loss with which loss_with_result is compared: minimum or without_call
+--   precision: floating-point format in which the losses were computed
+--   is_in_chance_sample: whether the call is in the chance sample
+--   swapped_call_id: call that gave the swapped result
+--   tool_version: version of the tool that answered; NULL, like all columns down to message, if no
+--     tool was asked
+--   duration_ms: time that the tool took, in milliseconds
 --   from_cache: whether the answer came from the cache of earlier calls
---   message: what the tool said of a call that it refused, or which words peek
---   sample_text: what was sampled or proposed
+--   message: message of the tool about a refused call, or the words that peek
+--   sample_text: text that was sampled or proposed
 --   sample_index: number of the sample at its position, from 0
---   document_id: text that the call stands in
+--   document_id: text that contains the call
 --   window_index: window of the text, from 0
---   position: token of the window that the call stands in front of, from 0
---   character_offset: the same place in the whole text, in characters from 0
---   url: address of the text, if the source has one
---   source: file or collection that the text was read out of
---   source_offset: which record of the source, from 0
+--   position: token of the window before which the call is inserted, from 0
+--   character_offset: character offset of the call in the whole text, from 0
+--   url: address of the text; NULL if the source has none
+--   source: file or collection from which the text was read
+--   source_offset: position of the record in the source, from 0
 --   shard: key of the shard
 with replaced as (
-    -- Results and decisions of rows in whose place are others, since a build was stopped or runs.
+    -- Partitions whose inputs were replaced later, because a build was stopped or is running. Their
+    -- results and decisions belong to earlier calls.
     select
         made.table_name,
         made.shard,
@@ -114,7 +119,7 @@ select
     source_offset,
     shard
 from candidate_calls
--- By all columns that say where a row is stored, so that a filter on one leaves out files.
+-- Joined by all columns that determine the file of a row, so that a filter on one skips files.
 left join (
     from executed_calls
     anti join (from replaced where table_name = 'executed_calls') using (shard, tool, round)

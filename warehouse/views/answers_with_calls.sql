@@ -1,26 +1,27 @@
--- One line per answer that a model gave where it could call, beside its own with calls disabled.
+-- One row per answer of a model that could call tools, with its answer to the same item with calls
+-- disabled.
 --
 -- Columns:
 --   benchmark: name of the benchmark
 --   item_id: item of the benchmark
---   model: base, finetuned, a control, or a model that the settings name
---   mode: enabled, or that of a study
---   prompt: what the model was given
---   output: what it wrote, with its call
---   called_tool: tool that it called; NULL where it called none
+--   model: base, finetuned, a control, or a model named in the settings
+--   mode: enabled, or the mode of a study
+--   prompt: input of the model
+--   output: output of the model, with its call
+--   called_tool: tool that the model called; NULL if it called none
 --   arguments: arguments of the call
 --   result: result of the call
---   undone_call: the first call that it wrote and that was taken back, with the reason, such as that
---     the tool had no result; NULL where there was none
+--   undone_call: first call that the model wrote and that was removed again, with the reason, for
+--     example that the tool had no result; NULL if there was none
 --   gold: accepted answers, as a JSON list
---   score: 1 right, 0 wrong
---   score_without_calls: score of its answer with calls disabled
---   is_result_right: whether the result would be right if it were the answer; NULL without a call
---   is_needless_call: it called, though it is right with calls disabled
---   is_missing_call: it called no tool, though it is wrong with calls disabled
---   score_if_forced: score of its answer where its own call opens at the one place of the answer
---     without calls where ` [` is likeliest; NULL until `python -m benchmarks.studies openings`
---   is_unused_result: the result is right, and the answer wrong
+--   score: 1 if right, 0 if wrong
+--   score_without_calls: score of the answer with calls disabled
+--   is_result_right: whether the result, taken as the answer, would be right; NULL without a call
+--   is_needless_call: whether the model called a tool, although it is right with calls disabled
+--   is_missing_call: whether the model called no tool, although it is wrong with calls disabled
+--   score_if_forced: score if the model's own call is opened once, at the position of the answer
+--     without calls where ` [` is most likely; NULL before `python -m benchmarks.studies openings`
+--   is_unused_result: whether the result is right but the answer wrong
 select
     benchmark,
     item_id,
@@ -42,7 +43,7 @@ select
     coalesce(answered.is_result_right, false) and answered.score = 0 as is_unused_result
 from evaluation_results as answered
 inner join evaluation_results as disabled
-    -- Items of one name may be other questions.
+    -- Items of the same id can be different questions.
     using (benchmark, item_id, model, metric, prompt, gold)
 left join (from evaluation_results where mode = 'forced') as forced
     using (benchmark, item_id, model, metric, prompt, gold)

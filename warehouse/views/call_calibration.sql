@@ -1,19 +1,19 @@
--- Score where the model called a tool and where it did not, by k of the trigger (paper, table 9).
+-- Scores of items with and without a call, by k (paper, table 9).
 --
--- A model that calls where it needs to scores higher without a call than it does on all items with
--- calls disabled (k = 0).
+-- If a model calls tools where it needs them, its score on items without a call is higher than its
+-- score on all items with calls disabled (k = 0).
 --
 -- Columns:
 --   benchmark: name of the benchmark
---   model: base, finetuned, a control, or a model that the settings name
---   mode: disabled or enabled (calls), or that of a study
---   call_top_k: k of the trigger: a call opens where its opening is among the k likeliest tokens; 0
---     for calls disabled
---   items: how many have a score
+--   model: base, finetuned, a control, or a model named in the settings
+--   mode: disabled or enabled (calls), or the mode of a study
+--   call_top_k: a call opens if its opening token is among the k most likely ones; 0 if calls are
+--     disabled
+--   items: number of items with a score
 --   score: share of right answers
 --   share_with_call: share of the items in which a tool was called
---   score_with_call: score of the items with a call; NULL without any
---   score_without_call: score of the items without one; NULL without any
+--   score_with_call: score of the items with a call; NULL if there are none
+--   score_without_call: score of the items without a call; NULL if there are none
 select
     benchmark,
     model,

@@ -1,16 +1,15 @@
--- How many rows of each tool reach each stage.
+-- Number of rows per tool that reach each stage.
 --
--- Every tool that has any row in a sampling round has all stages there, with 0 where nothing
--- arrived.
+-- A tool with any row in a sampling round has a row for every stage, with 0 if nothing reached it.
 --
 -- Columns:
 --   tool: name of the tool
---   stage: documents (of the shards that the tool was run on), preselected (documents that its
---     heuristics let through), samples (calls that the model wrote or the tool proposed), candidates (parsed and
---     distinct), executed (answered by the tool), scored (given to the loss filter), kept (by the
---     filter), merged (the winner of its position among all tools)
---   stage_order: place of the stage, from 1
---   rows: documents or calls that reached it
+--   stage: documents (in the shards processed with the tool), preselected (documents that its
+--     heuristics select), samples (calls that the model wrote or the tool proposed), candidates
+--     (parsed and distinct), executed (answered by the tool), scored (by the loss filter), kept (by
+--     the filter), merged (best call of its position among all tools)
+--   stage_order: number of the stage, from 1
+--   rows: number of documents or calls that reached the stage
 --   round: sampling round, from 1
 with
 counts as (

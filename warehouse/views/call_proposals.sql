@@ -1,13 +1,13 @@
--- What the proposals of tools are worth: candidates for each kept call, by how they came about.
+-- Number of candidates per kept call, by what the tool proposed.
 --
 -- Columns:
 --   tool: name of the tool
---   proposed: none (p(` [`) chose the position), position (the tool did), or call (it also gave the
---     arguments)
---   candidates: parsed and distinct calls
---   scored: of these, given to the loss filter
---   kept: of these, kept by it
---   candidates_per_kept: candidates for each kept call; NULL where none is kept
+--   proposed: none (p(` [`) chose the position), position (the tool chose it), or call (the tool
+--     also wrote the arguments)
+--   candidates: number of parsed and distinct calls
+--   scored: number of these that were scored by the loss filter
+--   kept: number of these that the filter kept
+--   candidates_per_kept: number of candidates per kept call; NULL if none was kept
 --   round: sampling round, from 1
 with
 candidates as (

@@ -1,37 +1,37 @@
--- Where each sampled call comes from, kept or not: its place in the corpus, and what made it.
+-- Origin of each sampled call, kept or not: its position in the corpus, and the models, settings
+-- and runs that produced it.
+--
+-- Columns `*_parts` are JSON objects that name all inputs of a stage, settings included; their
+-- values are JSON again.
 --
 -- Columns:
 --   call_id: id of the call
 --   tool: name of the tool
 --   shard: key of the shard
 --   round: sampling round, from 1
---   is_kept: whether it was kept, as in all_calls
---   document_id: text that the call stands in
+--   is_kept: whether the filter kept the call, as in all_calls
+--   document_id: text that contains the call
 --   window_index: window of the text, from 0
---   position: token of the window that the call stands in front of, from 0
---   character_offset: the same place in the whole text, in characters from 0
---   url: address of the text, if the source has one
---   source: file or collection that the text was read out of
---   source_offset: which record of the source, from 0
+--   position: token of the window before which the call is inserted, from 0
+--   character_offset: character offset of the call in the whole text, from 0
+--   url: address of the text; NULL if the source has none
+--   source: file or collection from which the text was read
+--   source_offset: position of the record in the source, from 0
 --   model: identity of the model that sampled and scored the call
---   bos_token: token that the settings put in front of texts; NULL for the model's own
---   prompt_digest: the few-shot prompt; NULL where none was shown
---   prompt: its text; NULL where none was shown
---   tool_version: version of the tool that answered; NULL where none was asked
---   sampling_parts: what the samples were computed from, settings included (JSON whose values are
---     JSON)
---   execution_parts: what the results were computed from, settings included (JSON whose values are
---     JSON)
---   scoring_parts: what the losses were computed from, settings included (JSON whose values are
---     JSON)
---   decision_parts: what the decision was computed from, settings included (JSON whose values are
---     JSON)
---   sampling_run: run of Dagster that sampled
---   execution_run: run that executed
---   decision_run: run that decided
---   sampled_at: when the partition of the sample was made (UTC, ISO 8601)
---   executed_at: when the partition of the result was made
---   decided_at: when the partition of the decision was made
+--   bos_token: start token set in the settings; NULL if the model's own was used
+--   prompt_digest: digest of the few-shot prompt; NULL if none was used
+--   prompt: text of the few-shot prompt; NULL if none was used
+--   tool_version: version of the tool that answered; NULL if no tool was asked
+--   sampling_parts: inputs of the samples
+--   execution_parts: inputs of the results
+--   scoring_parts: inputs of the losses
+--   decision_parts: inputs of the decision
+--   sampling_run: Dagster run that sampled the call
+--   execution_run: Dagster run that executed the call
+--   decision_run: Dagster run that made the decision
+--   sampled_at: time at which the partition of the sample was made (UTC, ISO 8601)
+--   executed_at: time at which the partition of the result was made
+--   decided_at: time at which the partition of the decision was made
 select
     call_id,
     calls.tool,

@@ -1,19 +1,19 @@
--- One line per tool and sampling round: what its calls came to and what they cost.
+-- Number, loss reduction and cost of calls per tool and sampling round.
 --
 -- Columns:
 --   tool: name of the tool
---   candidates: parsed and distinct calls
---   executed: of these, answered by the tool
---   scored: of these, given to the loss filter
---   kept: of these, kept by it
---   kept_by_model: of these, whose arguments the model wrote; those of the others are a proposal of
---     the tool (call_proposals)
---   peeking_share: share of the candidates whose arguments hold a number or a name that stands only
---     behind the call; NULL where none was to be executed
---   kept_texts: windows with at least one kept call
---   mean_loss_reduction: mean over the kept calls, in nats; NULL where none is kept
---   tokens_fed: tokens that the model read, in all stages
---   seconds: time of all stages
+--   candidates: number of parsed and distinct calls
+--   executed: number of these that the tool answered
+--   scored: number of these that were scored by the loss filter
+--   kept: number of these that the filter kept
+--   kept_by_model: number of kept calls whose arguments the model wrote; the tool proposed the
+--     arguments of the others (call_proposals)
+--   peeking_share: share of candidates whose arguments contain a number or name that the text has
+--     only after the call; NULL if no call was due for execution
+--   kept_texts: number of windows with at least one kept call
+--   mean_loss_reduction: mean loss reduction of kept calls, in nats; NULL if none was kept
+--   tokens_fed: number of tokens fed to the model, in all stages
+--   seconds: time of all stages, in seconds
 --   round: sampling round, from 1
 with
 tools as (

@@ -1,26 +1,28 @@
--- How many calls a model made where it needed none, left out where it needed one, and did not use.
+-- Needless calls, missing calls and unused results per benchmark, model and mode.
 --
--- Needless calls are what The Tool-Overuse Illusion (arXiv 2604.19749) measures. The answers
--- themselves are in `answers_with_calls`.
+-- The Tool-Overuse Illusion (arXiv 2604.19749) also measures needless calls. The view
+-- `answers_with_calls` has the answers themselves.
 --
 -- Columns:
 --   benchmark: name of the benchmark
---   model: base, finetuned, a control, or a model that the settings name
---   mode: enabled, or that of a study
---   items: items with a score, in this mode and with calls disabled
---   calls: items on which a tool was called
---   needless_calls: items with a call that the model answers right with calls disabled
---   needless_share: share of these among all items that it answers right with calls disabled
---   missing_calls: items without a call that it answers wrong with calls disabled
---   missing_share: share of these among all items that it answers wrong with calls disabled
---   undone_calls: missing calls that the model wrote, and that were taken back, mostly since the tool
---     had no result: these no lower threshold wins (`answers_with_calls.undone_call`)
---   right_if_forced: missing calls whose answer is right where the model's own call opens all the
---     same; NULL until `python -m benchmarks.studies openings`. These a lower
---     `decoding.min_call_probability` can win; the others need other calls, so more annotation
---   forced_share: share of these among the missing calls that the study asked
---   unused_results: items with a call whose result is right as the answer, and that are wrong
---   unused_share: share of these among all items with such a result
+--   model: base, finetuned, a control, or a model named in the settings
+--   mode: enabled, or the mode of a study
+--   items: number of items with a score both in this mode and with calls disabled
+--   calls: number of items in which a tool was called
+--   needless_calls: number of items with a call that the model answers right with calls disabled
+--   needless_share: share of needless calls among all items answered right with calls disabled
+--   missing_calls: number of items without a call that the model answers wrong with calls disabled
+--   missing_share: share of missing calls among all items answered wrong with calls disabled
+--   undone_calls: number of missing calls that the model wrote and that were removed again, mostly
+--     because the tool had no result (`answers_with_calls.undone_call`); a lower threshold does not
+--     recover them
+--   right_if_forced: number of missing calls whose answer becomes right if the model's own call is
+--     forced open; NULL before `python -m benchmarks.studies openings`. A lower
+--     `decoding.min_call_probability` can recover these; the others need other calls, that is, more
+--     annotation
+--   forced_share: share of right_if_forced among the missing calls in the study
+--   unused_results: number of items with a right result but a wrong answer
+--   unused_share: share of unused results among all items with a right result
 select
     benchmark,
     model,

@@ -1,31 +1,33 @@
--- Sampled calls in texts in which people marked where they calculate, or where a call of the same
--- tool stood, beside these marks.
+-- Sampled calls in texts with annotations (`text_marks`), compared with these annotations.
 --
--- A call is *at* a mark where nothing but blanks, equals and currency signs stand between the two,
--- so that the result that a reader sees follows it. It *matches* the mark where, besides, both say
--- the same: their expressions are equal but for blanks, commas, currency signs and the way in which
--- times, divided and minus are written, or the results are numbers not more than 0.005 apart, half
--- of what the Calculator rounds to. Of several marks at its place the first that it matches counts.
+-- Texts count if they had calculations, or calls of the same tool, when they were read. A call is
+-- *at* an annotation if only blanks, equals signs and currency signs are between the two. It
+-- *matches* the annotation if, in addition, the expressions or the results agree. Expressions agree
+-- if they are equal apart from blanks, commas, currency signs and the spelling of the operators
+-- times, divided and minus. Results agree if they are numbers at most 0.005 apart, half of the last
+-- digit to which the Calculator rounds. If there are several annotations, the first match counts.
 --
 -- Columns:
---   call_id: id of the call, parsed
+--   call_id: id of the parsed call
 --   tool: name of the tool
 --   round: sampling round, from 1
 --   proposed: what the tool proposed: none, position or call
---   arguments: of the call
---   result: of the tool; NULL without one
---   document_id: text that both stand in
---   is_at_mark: whether the call is at a mark
---   number: number of the mark that it matches, from 0; NULL where it matches none
---   marked_expression: of that mark, else of one that it is at; NULL without one
---   marked_result: likewise
---   loss_reduction: in nats; this and the columns below are NULL for a call that was not scored
---   contrast: in nats; NULL also where it was not needed
---   reason: why it was kept or dropped by the filter
---   is_kept: whether it was kept; false for a call that was not scored
---   filtering_threshold: in nats
---   contrast_threshold: in nats; NULL also where none is in force
---   lowest_threshold: loss reduction below which no further loss was computed, in nats
+--   arguments: arguments of the call
+--   result: result of the tool; NULL if there is none
+--   document_id: text that contains the call
+--   is_at_mark: whether the call is at an annotation
+--   number: number of the annotation that the call matches, from 0; NULL if it matches none
+--   marked_expression: expression of that annotation, or else of one that the call is at; NULL if
+--     there is none
+--   marked_result: result of the same annotation
+--   loss_reduction: loss reduction in nats; NULL, like all columns below except is_kept, if the
+--     call was not scored
+--   contrast: contrast in nats; NULL if not needed
+--   reason: reason why the filter kept or dropped the call
+--   is_kept: whether the filter kept the call; false if it was not scored
+--   filtering_threshold: smallest loss reduction that keeps a call, in nats
+--   contrast_threshold: smallest contrast that keeps a call, in nats; NULL if none is required
+--   lowest_threshold: loss reduction below which further losses were not computed, in nats
 with
 marks as (
     select
@@ -36,7 +38,7 @@ marks as (
         expression,
         result,
         called_tool,
-        -- What the Calculator is asked and what people wrote are brought into one form.
+        -- Normalises arguments of the Calculator and expressions of annotations alike.
         translate(
             lower(regexp_replace(expression, '[\s,$€£]', '', 'g')), 'x×·⋅÷−–', '****/--'
         ) as said,

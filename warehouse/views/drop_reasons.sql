@@ -1,10 +1,10 @@
--- Why rows did not reach the next stage.
+-- Number of documents and calls that did not reach the next stage, by reason.
 --
 -- Columns:
 --   tool: name of the tool
 --   stage: stage that dropped them: preselection, sampling, execution or filtering
---   reason: one snake_case word
---   rows: documents (of preselection) or calls
+--   reason: reason, one snake_case word
+--   rows: number of documents (preselection) or calls (other stages)
 --   round: sampling round, from 1
 with dropped as (
     select tool, 'preselection' as stage, 1 as stage_order, reason, documents as rows, round

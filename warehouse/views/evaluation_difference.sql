@@ -1,21 +1,22 @@
--- How much two ways of answering the same items differ, and whether that can be chance.
+-- Differences between two models or modes on the same items, and whether they can be chance.
 --
--- Many pairs are compared here: of twenty without any difference one is expected to look like one.
+-- The view compares many pairs: among twenty pairs without any difference, expect one to look
+-- significant.
 --
 -- Columns:
 --   benchmark: name of the benchmark
---   model: base, finetuned, a control, or a model that the settings name
---   mode: disabled or enabled (calls), or that of a study
---   other_model: model that it is compared with
---   other_mode: mode that it is compared with
---   items: items that both answered
---   better: items on which the first one is better
---   worse: items on which it is worse
---   difference: first score minus the other, in percentage points; of texts, in perplexity
---   low: lower end of the 95 % interval of the difference
---   high: upper end of it
+--   model: base, finetuned, a control, or a model named in the settings
+--   mode: disabled or enabled (calls), or the mode of a study
+--   other_model: model with which it is compared
+--   other_mode: mode with which it is compared
+--   items: number of items that both answered
+--   better: number of items on which the first is better
+--   worse: number of items on which the first is worse
+--   difference: first score minus second score, in percentage points; for texts in perplexity
+--   low: lower end of the difference's 95 % interval
+--   high: upper end of the difference's 95 % interval
 --   p_value: p-value of the paired test
---   verdict: better or worse where the interval leaves out 0 and the test agrees (p < 0.05), else
+--   verdict: better or worse if the interval excludes 0 and the test agrees (p < 0.05), otherwise
 --     unclear
 select
     benchmark,
@@ -32,7 +33,7 @@ select
     p_value,
     case
         when p_value >= 0.05 or low <= 0 and high >= 0 then 'unclear'
-        -- Of perplexities the smaller one is better.
+        -- A smaller perplexity is better.
         when (difference > 0) = (metric = 'accuracy') then 'better'
         else 'worse'
     end as verdict

@@ -1,21 +1,21 @@
--- One line per benchmark, model and mode.
+-- Scores per benchmark, model and mode.
 --
 -- Columns:
 --   benchmark: name of the benchmark
---   model: base, finetuned, a control, or a model that the settings name
---   mode: disabled or enabled (calls), or that of a study
---   items: items of the benchmark that were measured
---   score: share of right answers; of texts the perplexity, the exponential of the mean loss per
---     token; NULL where no item has a score
+--   model: base, finetuned, a control, or a model named in the settings
+--   mode: disabled or enabled (calls), or the mode of a study
+--   items: number of measured items
+--   score: share of right answers, or for texts the perplexity, the exponential of the mean loss
+--     per token; NULL if no item has a score
 --   share_with_call: share of the items with a score in which a tool was called
---   share_rounded: where numbers are compared, share of items that are right only as a rounded
---     number (`counted_by`)
---   share_beyond_two_decimals: where numbers are compared, share of items whose gold number needs
---     more than two decimals, so that no call of the Calculator equals it unless
---     `tools.Calculator.options` sets more `decimals`
---   precision: precision that the model computed in
---   divergence_from_base: of texts, mean of KL(base model ‖ this model) over all tokens, in nats per
---     token; NULL where it was not measured
+--   share_rounded: if numbers are compared, share of items that are right only as a rounded number
+--     (`counted_by`)
+--   share_beyond_two_decimals: if numbers are compared, share of items whose gold number has more
+--     than two decimals. No result of the Calculator equals it, unless `tools.Calculator.options`
+--     sets more `decimals`
+--   precision: floating-point format in which the model computed
+--   divergence_from_base: for texts, mean of KL(base model ‖ this model) over all tokens, in nats
+--     per token; NULL if not measured
 with results as (
     select
         *,

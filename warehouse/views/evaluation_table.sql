@@ -1,22 +1,24 @@
--- Our scores and the paper's, in the order of the paper's tables. Only benchmarks that were
--- measured here are listed.
+-- Our scores and the paper's, in the order of the paper's tables.
+--
+-- The view lists benchmarks that were measured in this home. Rows of the paper have NULL in all
+-- columns after `score`.
 --
 -- Columns:
---   family: heading of the paper's table; NULL for what the paper does not have
+--   family: heading of the paper's table; NULL if the paper lacks the benchmark
 --   benchmark: name of the benchmark
 --   source: ours or paper
---   model: its name here, or the paper's
---   mode: mode of ours: disabled or enabled (calls), or that of a study
---   items: items with a score, of ours
---   score: in percent, of texts the perplexity
---   low: lower end of the 95 % interval, of ours
---   high: upper end of it
---   share_with_call: of ours, share of items in which a tool was called
---   share_rounded: of ours, share of items that are right only as a rounded number
---   share_beyond_two_decimals: of ours, share of items that no call of the Calculator equals; see
+--   model: name of the model, in rows of the paper as the paper names it
+--   mode: disabled or enabled (calls), or the mode of a study; NULL in rows of the paper
+--   items: number of items with a score; NULL in rows of the paper
+--   score: score in percent; for texts the perplexity
+--   low: lower end of the 95 % interval
+--   high: upper end of the 95 % interval
+--   share_with_call: share of items in which a tool was called
+--   share_rounded: share of items that are right only as a rounded number
+--   share_beyond_two_decimals: share of items that no result of the Calculator equals; see
 --     `evaluation_summary`
---   precision: precision that the model computed in, of ours
---   divergence_from_base: of ours, of texts; in nats per token, see `evaluation_summary`
+--   precision: floating-point format in which the model computed
+--   divergence_from_base: for texts, KL divergence in nats per token; see `evaluation_summary`
 with lines as (
     select
         benchmark,

@@ -1,25 +1,26 @@
--- How well the filter keeps the calls that people marked, by threshold: precision and recall.
+-- Precision and recall of the filter against annotations in texts, by threshold.
 --
--- Of the texts with marks that a tool was tried on. What a match is, `calls_at_marks` says. Thresholds:
--- eight fixed ones and those in force, none below scoring.lowest_threshold, where losses are missing.
--- The contrast is off, and on where a threshold of it is in force.
+-- The view covers texts with annotations (`text_marks`) on which the tool was tried;
+-- `calls_at_marks` defines a match. Thresholds are eight fixed ones and those in use, but none
+-- below scoring.lowest_threshold, since losses are missing there. Each is shown without the
+-- contrast and, if a contrast threshold is in use, with it.
 --
 -- Columns:
 --   tool: name of the tool
 --   round: sampling round, from 1
---   proposed: what the tool proposed: none, position or call; all for the calls of every kind
---   filtering_threshold: in nats
---   contrast_threshold: in nats; NULL where the contrast is off
---   marks: marks of people, and calls of the tool, in the texts that the tool was tried on
---   sampled_marks: of these, matched by a sampled call
---   scored_calls: calls given to the loss filter in these texts
---   scored_matching: of these, calls that match a mark
---   kept_calls: of the scored calls, those that the thresholds keep
---   kept_matching: of the kept calls, those that match a mark
---   kept_at_marks: of the kept calls, those that are at a mark, whatever they say
---   kept_marks: marks that a kept call matches
---   precision: kept_matching of kept_calls; NULL where none is kept
---   recall: kept_marks of marks
+--   proposed: what the tool proposed: none, position or call; all for every call
+--   filtering_threshold: smallest loss reduction that keeps a call, in nats
+--   contrast_threshold: smallest contrast that keeps a call, in nats; NULL without the contrast
+--   marks: number of annotations for the tool in these texts
+--   sampled_marks: number of annotations that a sampled call matches
+--   scored_calls: number of calls in these texts that were scored
+--   scored_matching: number of scored calls that match an annotation
+--   kept_calls: number of scored calls that the thresholds keep
+--   kept_matching: number of kept calls that match an annotation
+--   kept_at_marks: number of kept calls that are at an annotation, whether they match it or not
+--   kept_marks: number of annotations that a kept call matches
+--   precision: kept_matching / kept_calls; NULL if none is kept
+--   recall: kept_marks / marks
 with
 calls as (
     select *, 'all' as origin from calls_at_marks

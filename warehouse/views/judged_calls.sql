@@ -1,7 +1,7 @@
--- What people say of kept calls: of each person and call the newest label.
+-- Human judgements of kept calls: the newest label per person and call.
 --
--- A label counts for the call of the same id, arguments and result, if the text that the person saw
--- stands in its window; one whose call is not in C* does not count.
+-- A label counts if C* has a call with the same id, arguments and result, in a window that contains
+-- the text that the person saw.
 --
 -- Columns:
 --   call_id: id of the call
@@ -9,7 +9,7 @@
 --   round: sampling round, from 1
 --   rater: name of the person
 --   label: useful, not_useful or unsure
---   loss_reduction: of the call today, in nats
+--   loss_reduction: present loss reduction of the call, in nats
 select call_id, tool, round, rater, arg_max(label, labelled_at) as label, loss_reduction
 from (
     select text, round, unnest(calls, recursive := true) from augmented_texts

@@ -1,14 +1,14 @@
--- Kept calls where they stand in their text.
+-- Kept calls with the text around them, those with the largest loss reduction first.
 --
 -- Columns:
 --   call_id: id of the call
 --   tool: name of the tool
---   loss_reduction: by how much the result lowers the loss, in nats
---   text_before: up to 120 characters in front of the call
---   call: as it is written, with its result
---   text_after: up to 120 characters behind it
+--   loss_reduction: loss reduction in nats
+--   text_before: up to 120 characters before the call
+--   call: call with its result, as written in the text
+--   text_after: up to 120 characters after the call
 --   round: sampling round, from 1
---   contrast: by how much its own result helps more than another call's, in nats; NULL where all
+--   contrast: how much more the call's own result helps than another call's, in nats; NULL if all
 --     calls of the tool have the same result
 select
     call_id,

@@ -1,16 +1,17 @@
--- How far two people agree on the calls that both judged, whether or not these are kept today, and
--- however much of the text each saw. Of several labels of one person on a call the newest counts,
--- and none on a call that is not there with these arguments and this result.
+-- Agreement of two people on the calls that both judged.
+--
+-- A person's newest label on a call counts. The call must still exist with the same arguments and
+-- result, but need not be kept, and both may have seen different amounts of text.
 --
 -- Columns:
---   rater: name of the one
---   other_rater: name of the other, behind it in the alphabet
---   calls: that both judged
---   agreed: calls with the same label of both
---   agreement: share of these
---   by_chance: the share if both gave as many of each of the three labels, but to any calls
---   kappa: Cohen's kappa, (agreement - by_chance) / (1 - by_chance); NULL where both gave all calls
---     one and the same label
+--   rater: name of the first person
+--   other_rater: name of the second person, later in the alphabet
+--   calls: number of calls that both judged
+--   agreed: number of calls with the same label
+--   agreement: share of calls with the same label
+--   by_chance: expected share if both had assigned their labels to calls at random
+--   kappa: Cohen's kappa, (agreement - by_chance) / (1 - by_chance); NULL if both gave every call
+--     the same label
 with calls as (
     select call_id, tool, arguments, result
     from candidate_calls

@@ -1,15 +1,15 @@
--- How many of the kept calls that people judged are useful, by tool and loss reduction.
+-- Share of useful calls among the judged kept calls, by tool and loss reduction.
 --
--- Of the labels in `judged_calls`; a call that two people judged counts twice.
+-- The view counts the labels in `judged_calls`, so a call that two people judged counts twice.
 --
 -- Columns:
 --   tool: name of the tool
---   min_reduction: of the calls whose loss reduction reaches this, but not the next, of 0, 0.25,
---     0.5, 1, 2 and 4 nats (-inf: none of them); NULL for all calls of the tool
---   useful: labels that say so
---   not_useful: labels that say so
---   unsure: labels that say so
---   precision: share of useful among useful and not_useful; NULL without any
+--   min_reduction: lower end of a range of loss reductions that ends at the next step. The steps
+--     are -inf, 0, 0.25, 0.5, 1, 2 and 4 nats. NULL for all calls of the tool
+--   useful: number of labels useful
+--   not_useful: number of labels not_useful
+--   unsure: number of labels unsure
+--   precision: share of useful among useful and not_useful; NULL if there are none
 --   round: sampling round, from 1
 with judged as (
     select tool, round, label, list_max([

@@ -1,23 +1,25 @@
--- Judgements of people on kept calls, one row per judgement, from `labels.jsonl` in the home. A
--- person who judges a call again adds a row; the newest one counts in the views.
+-- Human judgements of kept calls, one row per judgement, read in the home's `labels.jsonl`.
+--
+-- A person who judges a call again adds a row; views use the newest one.
 --
 -- Columns:
---   label_id: random; the key
---   labelled_at: when (UTC, ISO 8601)
+--   label_id: random id, the key
+--   labelled_at: time of the judgement (UTC, ISO 8601)
 --   rater: name of the person, as given to `toolformer labels read --judge`
---   label: whether the result helps to write what follows: useful, not_useful or unsure
---   call_id: call of candidate_calls; this and the columns below say what the person saw
---   document_id: document that the call stands in
+--   label: whether the result helps to write the following text: useful, not_useful or unsure
+--   call_id: call in candidate_calls; the columns from here to text_after record what the person
+--     saw
+--   document_id: document that contains the call
 --   tool: name of the tool as written in calls
 --   arguments: arguments of the call
 --   result: result of the call
---   text_before: up to 600 characters of its window before the call
+--   text_before: up to 600 characters of the window before the call
 --   text_after: up to 300 characters after the call
---   note: remark of the person; empty without one
+--   note: remark of the person; empty if there is none
 with judgements as (
     select unnest(
         from_json(
-            -- A damaged line holds no row.
+            -- A damaged line yields no row.
             case when json_valid(line) then line end,
             '{
                 "label_id": "varchar", "labelled_at": "varchar", "rater": "varchar",

@@ -1,15 +1,15 @@
--- How much the scored calls lower the loss, in steps of 0.01 nats.
+-- Histogram of the loss reductions of scored calls, in bins of 0.01 nats.
 --
--- Calls whose reduction is only bounded, or whose contrast is too small, are not among them.
+-- It leaves out calls with a mere bound of the reduction, and calls with too small a contrast.
 --
 -- Columns:
 --   tool: name of the tool
 --   round: sampling round, from 1
---   reduction_bin: the step, in hundredths of a nat; 1000 and -1000 hold all beyond
---   min_reduction: lower end of the step, in nats
---   calls: in this step
---   texts: windows whose best call is in this step
---   chance_calls: calls of the chance sample that are in this step with a swapped result
+--   reduction_bin: bin in hundredths of a nat; 1000 and -1000 include everything beyond
+--   min_reduction: lower end of the bin, in nats
+--   calls: number of calls in the bin
+--   texts: number of windows whose best call is in the bin
+--   chance_calls: number of calls in the chance sample that a swapped result puts into the bin
 select
     tool,
     round,

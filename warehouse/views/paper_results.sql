@@ -1,14 +1,12 @@
--- What the paper reports (tables 3 to 7), in percent.
---
--- Perplexities and the upper bound of MLQA are not among them.
+-- Scores of the paper's tables 3 to 7, without perplexities and the upper bound of MLQA.
 --
 -- Columns:
 --   family: heading of the paper's table
---   benchmark: name of the benchmark, as here
---   benchmark_place: its place in the tables, from 1
---   model: as the paper names it
---   model_place: its place in the tables, from 1
---   score: in percent
+--   benchmark: name of the benchmark in this project
+--   benchmark_place: order of the benchmark in the tables, from 1
+--   model: name of the model in the paper
+--   model_place: order of the model in the tables, from 1
+--   score: score in percent
 with scores as (
     from (values
         (1, 'LAMA', 'lama-squad', 17.8, 19.2, 22.1, 33.8, 21.6, 26.8),

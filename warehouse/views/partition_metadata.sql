@@ -1,14 +1,14 @@
--- What is published with each partition beside its rows, of the tables at hand.
+-- Metadata with which partitions were published, one row per partition.
 --
 -- Columns:
 --   table_name: name of the table
 --   shard: key of the shard; all for tables that are not cut by shard
---   partition: name of the partition, with `round-<n>.` in front of it where the round is 2 or later
---   fingerprint: digest of all that the rows were computed from, and of the rows
---   parts: parts of the fingerprint by name (JSON whose values are JSON again)
+--   partition: name of the partition, with the prefix `round-<n>.` in round 2 and later
+--   fingerprint: digest of the rows and of all inputs from which they were computed
+--   parts: inputs by name, as a JSON object whose values are JSON again
 --   run: Dagster run that made the partition
---   made_at: when (UTC, ISO 8601)
---   metadata: all that is stored, as JSON
+--   made_at: time at which the partition was made (UTC, ISO 8601)
+--   metadata: complete metadata as JSON
 select
     table_name,
     shard,

@@ -1,23 +1,24 @@
--- What a model does with tables that were edited under its questions, after
--- `python -m benchmarks.studies tables`.
+-- Answers of a model after the requested facts were deleted or changed in a tool's table.
 --
--- Of the items that ask for a fact of a table; intervals of the scores are in score_intervals.
+-- `python -m benchmarks.studies tables` asks the items. The table score_intervals has the intervals
+-- of the scores.
 --
 -- Columns:
 --   benchmark: name of the benchmark
 --   model: name of the model
---   items: items that were asked with the fact deleted
---   right_with_table: of these, answered right with the full table
---   right_without_calls: right with calls disabled
---   items_changed: items that were asked with the value changed
---   says_changed: of these, answers with the changed value
---   says_old: answers that are the same as with the full table, and were right there
---   right_deleted: items answered right though the rows were deleted: known, guessed, or leaked
---   answered_deleted: items in which a call of the tool that is called with the full table got a
---     result though the rows were deleted: another row answered
---   answered_low: lower end of the 95 % interval of its share of the items, in percent; NULL where
---     there are none
---   answered_high: upper end of it
+--   items: number of items that were asked with the fact deleted
+--   right_with_table: number of these that the model answers right with the full table
+--   right_without_calls: number of these that the model answers right with calls disabled
+--   items_changed: number of items that were asked with the value changed
+--   says_changed: number of these that the model answers with the changed value
+--   says_old: number of these with the same right answer as with the full table
+--   right_deleted: number of items that are right although the fact was deleted: the model knows or
+--     guesses the answer, or the fact leaked
+--   answered_deleted: number of items in which the tool gave a result although the fact was
+--     deleted, because another row answered; the tool is the one called with the full table
+--   answered_low: lower end of the 95 % interval of answered_deleted / items, in percent; NULL if
+--     there are no items
+--   answered_high: upper end of the same interval
 with answers as (
     select benchmark, model, item_id, mode, score, answer, called_tool, result
     from evaluation_results

@@ -1,20 +1,20 @@
--- How many calls and texts other filtering thresholds would keep, and how many by chance.
+-- Number of calls and texts that other filtering thresholds would keep, and how many by chance.
 --
--- The nearer chance_share is to kept_share, the less the threshold separates. Thresholds: the three
--- of the paper's table 2 and every one that was used in the sampling round, none below
--- scoring.lowest_threshold, where losses are missing. A contrast threshold in force holds at each of
--- them. Of thresholds above 10, or that are no multiple of 0.01, the counts are known only where all
--- shards were decided on with them; they are NULL else.
+-- The closer chance_share is to kept_share, the less the threshold separates. The view has the
+-- three thresholds of the paper's table 2 and all that were used in the round, but none below
+-- scoring.lowest_threshold, since losses are missing there. A contrast threshold in use applies to
+-- all of them. Counts of a threshold that is above 10 or not a multiple of 0.01 are NULL, unless it
+-- decided on all shards.
 --
 -- Columns:
 --   tool: name of the tool
---   filtering_threshold: in nats
---   kept_calls: calls that reach it
---   kept_texts: windows with at least one such call
---   scored_calls: all calls given to the loss filter
---   kept_share: kept_calls of scored_calls
---   chance_calls: calls that were also scored with the result of another call
---   chance_share: share of these that would be kept so; NULL without any
+--   filtering_threshold: smallest loss reduction that keeps a call, in nats
+--   kept_calls: number of calls that the threshold keeps
+--   kept_texts: number of windows with at least one such call
+--   scored_calls: number of all scored calls
+--   kept_share: kept_calls / scored_calls
+--   chance_calls: number of calls that were also scored with another call's result
+--   chance_share: share of these that the threshold keeps with that result; NULL if there are none
 --   round: sampling round, from 1
 with
 tools as (
@@ -27,7 +27,7 @@ tools as (
         coalesce(sum(calls) filter (where is_kept_by_chance is not null), 0)::bigint
             as chance_calls,
         coalesce(sum(calls) filter (where is_kept_by_chance), 0)::bigint as chance_kept,
-        -- NULL where shards were decided on with several.
+        -- NULL if different thresholds decided on the shards.
         case
             when min(filtering_threshold) = max(filtering_threshold) then min(filtering_threshold)
         end as only_threshold

@@ -1,11 +1,11 @@
--- How many texts are not trained on, by reason.
+-- Number of texts that were excluded from training, by reason.
 --
 -- Columns:
---   reason: one snake_case word
---   held_out_set: of shares_ngram: the benchmark, or held_out_shards
---   texts: windows that were left out
---   plain_texts: of these, windows without calls
---   mean_similarity: of near_duplicate: how much they have in common with another text, from 0 to 1
+--   reason: reason for the exclusion, one snake_case word
+--   held_out_set: for shares_ngram the benchmark, or held_out_shards; otherwise NULL
+--   texts: number of excluded windows
+--   plain_texts: number of these without calls
+--   mean_similarity: for near_duplicate the mean similarity to the other text, from 0 to 1
 select
     reason,
     held_out_set,
