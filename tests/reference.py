@@ -2,9 +2,11 @@
 
 import inspect
 import json
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import annotated_types as bounds
@@ -37,6 +39,36 @@ _ENTRIES: dict[str, type[BaseModel]] = {
     "An entry of `tools.from_mcp`": McpServerSettings,
     "An entry of `evaluation.questions`": QuestionFileSettings,
 }
+# Titles, tables and views of the pages that `tables.md` links. Each takes a few minutes to read.
+_RELATION_PAGES = {
+    "tables-of-texts.md": (
+        "Tables of texts",
+        "documents rejected_records reading_losses text_marks document_selection augmented_texts "
+        "training_texts training_exclusions",
+    ),
+    "tables-of-calls.md": (
+        "Tables of calls",
+        "prompts candidate_calls executed_calls scored_calls filtered_calls stage_costs",
+    ),
+    "tables-of-scores.md": (
+        "Tables of training and evaluation",
+        "training_metrics evaluation_results score_intervals paired_differences",
+    ),
+    "views-of-calls.md": (
+        "Views of calls and partitions",
+        "all_calls call_funnel call_proposals call_provenance call_statistics drop_reasons "
+        "kept_examples loss_reductions threshold_sweep partition_metadata",
+    ),
+    "views-of-judgements.md": (
+        "Views of human judgements and annotations",
+        "labels judged_calls label_agreement label_precision calls_at_marks filter_by_marks",
+    ),
+    "views-of-scores.md": (
+        "Views of training and evaluation",
+        "answers_with_calls call_calibration call_use evaluation_difference evaluation_summary "
+        "evaluation_table paper_results table_edits training_exclusion_summary",
+    ),
+}
 _TYPES = {int: "whole number", float: "number", bool: "true or false", str: "text"}
 _LIMITS = ((bounds.Ge, "ge", "≥"), (bounds.Gt, "gt", ">"), (bounds.Le, "le", "≤"))
 _LIMITS += ((bounds.Lt, "lt", "<"), (bounds.MinLen, "min_length", "length ≥"))
@@ -64,25 +96,45 @@ again, then what follows from them. `toolformer build --dry-run` says which in y
 
 
 def tables_page() -> str:
-    """Tables, views and counts of the warehouse, with their columns."""
+    """Index of tables and views with links to their pages, and the counts of partitions."""
     head = f"""# Tables and views
 
 {_MADE}
 
-`toolformer sql "select …"` reads them, and so does DuckDB in `warehouse.duckdb`; \
-[queries](../sql.md) to begin with. Losses and thresholds are in nats."""
-    parts = [head, "## Tables", *map(_table_of, tables().values()), "## Views"]
-    parts += [_view_of(name, sql_texts("views")[name]) for name in sorted(STATISTICS_VIEWS)]
+`toolformer sql "select …"` reads them, and so does DuckDB in `warehouse.duckdb`; start with these \
+[queries](../sql.md). Losses and thresholds are in nats."""
+    described = {name: table.description for name, table in tables().items()}
+    parts = [head, "## Tables", _linked(described)]
+    described = {name: _described(name).description for name in sorted(STATISTICS_VIEWS)}
+    parts += ["## Views", _linked(described)]
     parts.append(
-        "## Counts\n\nWhat the rows of a partition come to, kept in the catalogue of its "
-        "shard; the views add these up without reading rows."
+        "## Counts\n\nThe catalogue of a shard stores counts of each partition's rows. Views add "
+        "them up without reading rows."
     )
     rows = [
         [f"`{name}`", f"`{table}`", parse_view_description(sql_texts("counts")[name]).description]
         for name, table in COUNTS.items()
     ]
-    parts.append(_table(["counts", "of the rows of", "meaning"], rows))
+    parts.append(_table(["counts", "rows of table", "meaning"], rows))
     return "\n\n".join(parts) + "\n"
+
+
+def _linked(descriptions: Mapping[str, str]) -> str:
+    """One line per table or view: a link to its section and the first sentence about it."""
+    pages = {name: file for file, (_, names) in _RELATION_PAGES.items() for name in names.split()}
+    return "\n".join(
+        f"- [`{name}`]({pages[name]}#{name}): {re.split(r'(?<=[.]) ', description)[0]}"
+        for name, description in descriptions.items()
+    )
+
+
+def _relations_page(title: str, names: str) -> str:
+    """Tables or views with their columns."""
+    sections = (
+        _table_of(tables()[name]) if name in tables() else _view_of(name) for name in names.split()
+    )
+    head = f"# {title}\n\n{_MADE}\n\n[All tables and views](tables.md)"
+    return "\n\n".join([head, *sections]) + "\n"
 
 
 def commands_page() -> str:
@@ -102,6 +154,10 @@ options and their values in your shell."""
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "tables.md": tables_page,
+    **{
+        file: partial(_relations_page, title, names)
+        for file, (title, names) in _RELATION_PAGES.items()
+    },
     "commands.md": commands_page,
 }
 
@@ -223,17 +279,21 @@ def _table_of(table: TableSchema) -> str:
     ]
     key = ", ".join(f"`{name}`" for name in table.primary_key)
     columns = _table(["column", "type", "may be NULL", "meaning"], rows)
-    return f"### `{table.name}`\n\n{table.description} Key: {key}.\n\n{columns}"
+    return f"## `{table.name}`\n\n{table.description} Key: {key}.\n\n{columns}"
 
 
 def _null(is_required: bool) -> str:
     return "" if is_required else "yes"
 
 
-def _view_of(title: str, text: str) -> str:
-    described: ViewDescription = parse_view_description(text)
-    rows = [[f"`{name}`", meaning] for name, meaning in described.columns.items()]
-    return f"### `{title}`\n\n{described.description}\n\n{_table(['column', 'meaning'], rows)}"
+def _view_of(name: str) -> str:
+    described = _described(name)
+    rows = [[f"`{column}`", meaning] for column, meaning in described.columns.items()]
+    return f"## `{name}`\n\n{described.description}\n\n{_table(['column', 'meaning'], rows)}"
+
+
+def _described(view: str) -> ViewDescription:
+    return parse_view_description(sql_texts("views")[view])
 
 
 def _commands(commands: Mapping[str, Any], path: str) -> Iterator[str]:
