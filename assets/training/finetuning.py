@@ -95,9 +95,9 @@ class FinetunedModel(ModelOutput):
         base, settings = base_model_directory(self.run), self.run.settings
         if settings.language_model.server.url and not any(base.glob("*.safetensors")):
             raise ModelNotFoundError(
-                f"There are no weights (*.safetensors) in {str(base)!r}. Training needs them on "
-                "this machine, since the server of language_model.server cannot train. Set "
-                "language_model.path to a directory with the weights."
+                f"There are no weights (*.safetensors) in {str(base)!r}. Training needs the model "
+                "on this machine, since the server of language_model.server cannot train. Set "
+                "language_model.path to the directory of the model."
             )
         device, training = self.hold_device(), settings.training
         precision = training.precision

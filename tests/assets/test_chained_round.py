@@ -103,6 +103,8 @@ def test_a_chained_round_in_other_windows_than_the_round_before_is_refused(
     built_home: PipelineHome, copy_of: MakeHome
 ):
     home = copy_of(built_home)
-    with pytest.raises(RunFailedError, match="not the one that the round before annotated"):
+    with pytest.raises(
+        RunFailedError, match="differs from the window that the previous round annotated"
+    ):
         home.build(overrides={**CHAINED, "corpus": {"window_tokens": 8}})
     assert home.rows("candidate_calls").filter(round=2).is_empty()

@@ -242,5 +242,5 @@ def test_documents_of_plain_windows_are_inputs(home: Home):
 def test_windows_that_were_cut_in_another_way_are_refused(home: Home):
     home.write(WITH, without_calls=WITHOUT)
     home.augment({key: text[:100] for key, text in WITH.items()})
-    with pytest.raises(dg.Failure, match=r"another model or window size.*plain_share"):
+    with pytest.raises(dg.Failure, match=r"same base model and corpus\.window_tokens.*plain_share"):
         home.train_on(plain_share=0.4)
