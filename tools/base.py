@@ -21,15 +21,14 @@ class Tool(ABC):
 
     Attributes:
         version: Changes whenever answers change: stored answers are reused while it stays the same.
-        arguments_come_from_text: Whether calls with names or numbers from after the call are
-            refused.
-            False if arguments are a choice, such as a unit. A change needs a new `version`.
+        arguments_come_from_text: Whether names and numbers in arguments come from the text, so that
+            calls with those from after the call are refused. A change needs a new `version`.
         prompt: Few-shot prompt or its file; None for a file in `tools/prompts`.
         sampling_version: Version of `preselect`, `parse_arguments` and `check_position`; None for
             `version`. While it stays the same, calls are executed again but not sampled again.
         proposals_version: Version of `proposals`; None for `version`.
         argument_schema: JSON schema of the arguments; None if a call takes one text.
-        left_out: Arguments in the schema that no call can set.
+        omitted_arguments: Arguments in the schema that no call can set.
         is_compute_bound: Whether a call takes seconds of computation. Its deadline is then ten
             times as long, so that load on the machine does not change outcomes.
         start_seconds: Seconds added to the deadline of a call, in case a server must start first.
@@ -106,7 +105,7 @@ class Tool(ABC):
         """Raise CallSyntaxError if a call needs text that only appears after it."""
 
     def cache_key(self, document: Document) -> tuple[str, ...] | None:
-        """Return what else than arguments an answer depends on; None if it must not be stored."""
+        """Return what answers depend on besides version and arguments; None forbids storing."""
         return (str(document.published_on or ""),)
 
 

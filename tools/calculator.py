@@ -54,7 +54,7 @@ class Calculator(Tool):
     """Tool that evaluates expressions of numbers, `+ - * /` and brackets.
 
     `×`, `x` between numbers, and `·` between blanks mean `*` (`5·3` may be 5.3). `weak_share` and
-    `seed` are those of `preselect_by_numbers`; `decimals` is the maximum in a result (paper: 2).
+    `seed` are those of `preselect_by_numbers`. Results have at most `decimals` decimals (paper: 2).
     """
 
     name = "Calculator"
@@ -124,7 +124,7 @@ def _evaluated(text: str) -> Fraction:
         return f" {len(values) - 1} "
 
     try:
-        # Some values, such as 1/3, have no exact decimals. Python therefore parses their indices.
+        # Values such as 1/3 have no exact decimals, so each number is replaced by its index.
         indexed = " ".join(_OPERAND.sub(number_in, expression).replace("·", "*").split())
         if other := next((char for char in indexed if char not in _ALLOWED_CHARACTERS), None):
             raise _error("syntax_error", f"{text!r} contains {other!r}")

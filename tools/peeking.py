@@ -62,7 +62,7 @@ _Key: TypeAlias = str | Fraction
 
 
 class _Token(NamedTuple):
-    """Word without case and accents or value of a number (`key`), and the offset of its end."""
+    """Word or number of a text; `key` is the word without case and accents, or the value."""
 
     key: _Key
     text: str
@@ -73,7 +73,7 @@ class _Token(NamedTuple):
 
 
 class TextWords:
-    """Index of a text's numbers and words. `known` texts, such as a title, come before it."""
+    """Index of a text's numbers and words; `known` texts, such as a title, precede it."""
 
     def __init__(self, text: str, *known: str | None) -> None:
         # End offsets per key: of its first occurrence, its last, its last with a capital letter,
@@ -108,7 +108,7 @@ class TextWords:
         return list(found.values())
 
     def contains_all(self, arguments: str) -> bool:
-        """Return whether the text or a known text contains all numbers and words of arguments."""
+        """Return whether all numbers and content words of arguments are in the text or known."""
         return all(
             token.key in self._first
             for token in _tokens(arguments)
@@ -172,13 +172,13 @@ class _SpelledNumber:
         self._whole, self._part, self._end = 0, 0, -1
 
     def values(self, key: str, match: regex.Match[str], between: str) -> Iterable[int]:
-        """Return the values that end with this word: its own, and that of all words so far."""
-        goes_on = self._end == match.start() - len(between) and between in {" ", "-"}
-        if key == "and" and goes_on:
+        """Return the values that end with this word: its own, and that of the number so far."""
+        continues = self._end == match.start() - len(between) and between in {" ", "-"}
+        if key == "and" and continues:
             self._end = match.end()
         if key not in _SMALL and key not in _LARGE:
             return (_HINT_OF[key],) if key in _HINT_OF else ()
-        if not goes_on or self._part > _LARGEST_SPELLED:
+        if not continues or self._part > _LARGEST_SPELLED:
             self._whole, self._part = 0, 0
         own = _SMALL[key] if key in _SMALL else _LARGE[key]
         self._part = self._part + own if key in _SMALL else max(self._part, 1) * own

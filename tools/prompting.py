@@ -61,7 +61,7 @@ def _read(file: Traversable, tool_name: str, source: str) -> str:
 def draft_prompt(
     name: str, description: str, examples: Sequence[str], *, parameters: Sequence[str] = ()
 ) -> str:
-    """Draft a few-shot prompt; one that is written for the tool and tested is better.
+    """Draft a few-shot prompt. A prompt that is written and tested for the tool works better.
 
     Each example is one line, with each call before the text that its result helps to write. The
     instruction shows a call with `parameters` or, if there are none, the first call of the

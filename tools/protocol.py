@@ -6,8 +6,8 @@ from dataclasses import dataclass
 # Result of a call that the tool did not answer, for instance in time. Another attempt at the call
 # would get no answer either.
 NO_ANSWER = ""
-# Maximum numbers of characters kept. A tool may return a hundred megabytes, and results are later
-# cut to much less.
+# Maximum numbers of characters that are kept: a tool may return a hundred megabytes. Results are
+# later cut to much less.
 LONGEST_ANSWER, LONGEST_MESSAGE = 20_000, 2_000
 
 

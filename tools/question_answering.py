@@ -21,7 +21,7 @@ from tools.text_overlap import OVERLAP_SHARE
 class QA(RetrievalTool):
     """Tool that answers a question in a few words.
 
-    The reader gets the best `passages` of the first `depth`, without the text's own.
+    The reader gets the best `passages` of the first `depth` passages, except the text's own.
     """
 
     name = "QA"

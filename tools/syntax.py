@@ -29,7 +29,7 @@ _INVISIBLE = re.compile(
 
 
 def is_tool_name(name: str) -> bool:
-    """Return whether a name is of ASCII letters, digits and `_`, without a leading digit."""
+    """Return whether a name has only ASCII letters, digits and `_`, and no leading digit."""
     return _NAME.fullmatch(name) is not None
 
 
@@ -126,7 +126,7 @@ def strip_quotes(arguments: str) -> str:
 
 
 def clean_result(text: str) -> str:
-    """Return a result as one line without markers and invisible characters (idempotent)."""
+    """Return a result as one line without call markers or invisible characters (idempotent)."""
     # Neither tokenizers nor Parquet accept a lone surrogate.
     text = text.encode("utf-8", errors="replace").decode("utf-8")
     # Invisible characters are removed before arrows, since this can join '-' and '>'.

@@ -53,7 +53,7 @@ class LeakCheck:
 
 
 class DocumentMatcher:
-    """Index of the text that contains a call, for comparison with many passages."""
+    """Index of the document of a call, for comparison with many passages."""
 
     def __init__(self, document: Document) -> None:
         self._text = document.text

@@ -24,7 +24,7 @@ from tools.retrieval.sentences import best_sentences
 from tools.syntax import clean_result
 from tools.text_overlap import OVERLAP_SHARE
 
-_DEEPER = 10
+_DEPTH_FACTOR = 10
 _PROPOSED_WORDS = 10
 
 
@@ -61,7 +61,7 @@ class WikiSearch(RetrievalTool):
         language: Language | None = None,
     ) -> None:
         self.snippet_words = snippet_words
-        self.depths = (depth, depth * _DEEPER)
+        self.depths = (depth, depth * _DEPTH_FACTOR)
         self.sentences = sentences
         self.retriever = PassageRanker(Path(index_directory), k1=k1, b=b, language=language)
         if retriever == "hybrid":
@@ -95,7 +95,7 @@ class WikiSearch(RetrievalTool):
         ]
 
     def compared_texts(self, query: str, passage: Passage) -> Sequence[str]:
-        """Return the part of a passage that is shown, which alone may be a copy, and all of it."""
+        """Return the shown part of a passage and all of it: a text may only repeat that part."""
         shown = cut_words(self._shortened(passage, query).text, self.snippet_words)
         return (shown, passage.text)
 

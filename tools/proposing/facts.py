@@ -1,7 +1,7 @@
 """Proposes calls for words that a search may find: names, years and numbers.
 
-Only the first occurrence of a word counts, since later the text itself contains it. Beginnings of
-sentences do not count, since any word has a capital letter there.
+Only the first occurrence of a word counts, since afterwards the text itself contains it. The first
+word of a sentence does not count, since its capital letter does not make it a name.
 """
 
 import re
@@ -26,8 +26,8 @@ def propose_facts(text: str) -> list[Proposal]:
         is_name = token[0].isupper() and len(token) > 1 and not _PRONOUN.fullmatch(token)
         if is_name or match.lastgroup == "number":
             # "Port Said" is one name. "In Paris" at the beginning of a sentence may also be one.
-            goes_on = follows_name and between == " "
-            if not begins_sentence and not goes_on and token not in seen:
+            continues_name = follows_name and between == " "
+            if not begins_sentence and not continues_name and token not in seen:
                 proposals.append(Proposal(match.start()))
             seen.add(token)
         end, follows_name = match.end(), is_name

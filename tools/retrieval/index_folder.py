@@ -17,7 +17,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class IndexBuildError(ToolError, RuntimeError):
-    """Error for an index that cannot be built; an earlier index is untouched."""
+    """Error for an index that cannot be built; an earlier index stays intact."""
 
 
 def index_information(directory: Path) -> dict[str, Any] | None:

@@ -31,7 +31,7 @@ _JVM_OPTIONS = (
 
 _TOOL_NAME = "WikiSearch"
 
-# Java holds loggers by weak references, so these keep the levels that were set.
+# Java only has weak references to loggers, and drops a level with the last reference to its logger.
 _loggers: list[Any] = []
 _start_lock = threading.Lock()
 

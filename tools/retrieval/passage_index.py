@@ -54,7 +54,7 @@ def build_passage_index(
     index_factory: str = FLAT,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Build the index of passages, whose ids are running numbers, as `exclusive_build`.
+    """Build the index under `exclusive_build`; the ids of passages are running numbers.
 
     `wikipedia_index` is the fingerprint of the index with the same passages. Raise IndexBuildError
     if there are no passages, or FAISS cannot build an index `index_factory` of them.

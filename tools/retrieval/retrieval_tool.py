@@ -64,11 +64,11 @@ class Reader(Protocol):
 
 
 class RetrievalTool(Tool):
-    """Tool in the three steps above. Subclasses set the attributes and implement `read`.
+    """Base class for the three steps above. Subclasses set the attributes and implement `read`.
 
     Attributes:
-        depths: Numbers of passages to rank; each next one is used if all passages so far are the
-            document's own.
+        depths: Numbers of passages to rank, each used if all passages so far are the document's
+            own.
         passages: Maximum number of passages to read.
     """
 
@@ -138,19 +138,19 @@ class RetrievalTool(Tool):
         return chosen
 
     def _eligible(
-        self, query: str, found: Sequence[RankedPassage], asking: DocumentMatcher
+        self, query: str, found: Sequence[RankedPassage], matcher: DocumentMatcher
     ) -> Iterator[RankedPassage]:
         for ranked in found:
             passage = ranked.passage
             if not any(
-                asking.is_own_source(title=passage.title, url=passage.url, text=text)
+                matcher.is_own_source(title=passage.title, url=passage.url, text=text)
                 for text in self.compared_texts(query, passage)
             ):
                 yield ranked
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
-        """Name this tool in each ToolUnavailableError, whichever tool the parts were built for."""
+        """Name this tool in ToolUnavailableError, as retriever and reader may name another."""
         try:
             yield
         except ToolUnavailableError as error:

@@ -24,10 +24,9 @@ def build_index(
     language: Language = ENGLISH,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Build the index of passages as `exclusive_build`. Unique ids are expected, but not checked.
+    """Build the index under `exclusive_build`; the ids of passages must be unique (not checked).
 
-    `fingerprint` identifies passages and settings, since index files differ between runs. Raise
-    IndexBuildError if there are no passages, or Lucene rejects one or cannot write.
+    `fingerprint` identifies passages and settings, since index files differ between runs.
     """
     directory = Path(directory).absolute()
     jar = pyserini_jar()

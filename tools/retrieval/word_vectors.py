@@ -32,7 +32,7 @@ class WordVectors:
         return hex_digest_of_file(_folder() / _WEIGHTS_FILE)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Return vectors, float32 of shape `(texts, 256)`; 0 for a text without tokens."""
+        """Return vectors, float32 of shape `(texts, 256)`; zeros for a text without tokens."""
         weights, tokenizer = self._loaded
         vectors = np.zeros((len(texts), weights.shape[1]), np.float32)
         encodings = tokenizer.encode_batch([*texts], add_special_tokens=False)

@@ -62,7 +62,7 @@ def preselect_by_language(document: Document) -> Preselection:
 
 
 def _chunks(paragraph: str) -> list[str]:
-    """Cut a paragraph into chunks that contain a letter; none if two chunks hold it."""
+    """Return the chunks with a letter; none if the paragraph has less than three chunks."""
     words = paragraph.split()
     if len(words) <= 2 * CHUNK_TOKENS:
         return []
