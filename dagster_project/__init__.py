@@ -1,1 +1,1 @@
-"""The Dagster project: definitions, runs, command line."""
+"""The Dagster project: definitions, runs and the command line."""

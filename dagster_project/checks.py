@@ -1,7 +1,7 @@
-"""The asset checks, which warn of what a person should look at.
+"""Defines the asset checks, which warn about tools and settings that need attention.
 
-What would make rows wrong fails the shard that has them: `warehouse/schema.sql`, when a partition
-is written.
+Wrong rows never reach a check: `warehouse/schema.sql` rejects them when a partition is written, and
+their shard fails.
 """
 
 import json
@@ -29,28 +29,27 @@ from toolformer.settings.settings_file import settings_of_rounds
 from warehouse.layout import split_round
 from warehouse.warehouse import Warehouse
 
-# A share of fewer calls is uncertain by 15 percentage points and more.
-_FEWEST_CALLS = 30
-# Of scored calls; the paper's table 2 keeps a few per cent.
-_FEWEST_KEPT = 0.001
-# As for the share of a shard's calls that failed.
-_FEWEST_MADE = 10
+# A share of fewer calls has an uncertainty of 15 percentage points or more.
+_MIN_CALLS = 30
+# Share of the scored calls. The paper's table 2 keeps a few per cent.
+_MIN_KEPT_SHARE = 0.001
+# With fewer calls, the share of a shard's calls that failed is too uncertain.
+_MIN_CALLS_OF_SHARD = 10
 _DESCRIPTION = (
-    "Of the tool's scored calls, of all shards, some are kept, and more with their own results "
-    f"than with swapped ones; of fewer than {_FEWEST_CALLS} calls neither is asked. Where not, the "
-    "filter keeps the habit of calling, not its use: look at the report, change the filtering "
-    "threshold, or switch the tool off. The newest round decides."
+    "Some of the tool's scored calls are kept, and more of them with their own results than with "
+    "swapped results. All shards of the newest round count. A condition is only checked for at "
+    f"least {_MIN_CALLS} calls. If the check fails, the filter rewards calling as such, not the "
+    "results: read the report, change the filtering threshold, or switch the tool off."
 )
 
 
 @dg.asset_check(
     asset="filtered_calls",
-    description="Every tool that is switched on can run where the run was; calls of the others are "
-    "not sampled, and those that are stored stay.",
+    description="Every tool that is switched on can run on the machine of the run. Calls of other "
+    "tools are not sampled; calls that are already stored stay.",
     required_resource_keys=RESOURCES,
 )
 def tools_can_run(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-    """Warn of tools that are left out, with the reason."""
     with expected_errors():
         settings = context.resources.settings.load()
         return _warning(
@@ -60,13 +59,12 @@ def tools_can_run(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult
 
 @dg.asset_check(
     asset="filtered_calls",
-    description="The stored calls of all shards, of the tools that are switched on, were made with "
-    "the settings that toolformer.yaml has now. If not, materialize the stages again (`toolformer "
-    "build --dry-run` lists what is out of date), or the setting in the file is not the one of the "
-    "run. Execute the check after a change of the file.",
+    description="The stored calls of all tools that are switched on were made with the settings "
+    "that toolformer.yaml has now. If the check fails, either the file has changed since: "
+    "materialize the stages again (`toolformer build --dry-run` lists what is out of date). Or a "
+    "run overrode the setting. Execute the check after you change the file.",
 )
 def settings_are_current() -> dg.AssetCheckResult:
-    """Warn of settings that changed since rows were made."""
     home = Home.find()
     with expected_errors():
         rounds = settings_of_rounds(home.settings_file)
@@ -75,22 +73,21 @@ def settings_are_current() -> dg.AssetCheckResult:
 
 @dg.asset_check(
     asset="executed_calls",
-    description="At most half of the calls of a tool failed in the shard, if at least "
-    f"{_FEWEST_MADE} were made. Failed calls are stored with the reason and come into no text. If "
-    "most fail, the tool is down, or the model does not know how to call it.",
+    description="At most half of a tool's calls failed in the shard. Checked for tools with at "
+    f"least {_MIN_CALLS_OF_SHARD} calls. Failed calls are stored with the reason and enter no "
+    "text. If most calls fail, the tool is down, or the model does not know how to call it.",
     partitions_def=SHARDS,
 )
 def most_calls_have_results(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-    """Warn of tools for which more than half of a shard's calls failed."""
     store = open_warehouse(Home.find()).skipping_damage()
     asset, severity = dg.AssetKey("executed_calls"), dg.AssetCheckSeverity.WARN
     run = context.op_execution_context
     with expected_errors():
         problems = {key: " ".join(failing_tools(store, key)) for key in run.partition_keys}
-    # Dagster stores what is returned for a partition only in a run of one.
+    # Dagster records a returned result for a partition only if the run has a single partition.
     for key, found in () if run.has_partition_key else problems.items():
         made = dg.AssetRecordsFilter(asset, asset_partitions=[key])
-        # None of a shard that failed.
+        # A shard that failed has no materialization.
         for last in context.instance.fetch_materializations(made, limit=1).records:
             evaluation = dg.AssetCheckEvaluation(
                 asset,
@@ -103,7 +100,7 @@ def most_calls_have_results(context: dg.AssetCheckExecutionContext) -> dg.AssetC
                 description=found or None,
                 partition=key,
             )
-            # Missing in the type of the argument, not in the function.
+            # `log_event` handles evaluations, but its annotation does not list them.
             run.log_event(evaluation)  # pyright: ignore[reportArgumentType]
     all_found = " ".join(filter(None, problems.values()))
     return dg.AssetCheckResult(
@@ -118,7 +115,7 @@ def failing_tools(store: Warehouse, shard: str) -> list[str]:
     for (tool,), calls in made.group_by("tool", maintain_order=True):
         reasons = calls.filter(status="failed").group_by("reason").agg(pl.col("calls").sum())
         total, failed = calls["calls"].sum(), reasons["calls"].sum()
-        if total < _FEWEST_MADE or 2 * failed <= total:
+        if total < _MIN_CALLS_OF_SHARD or 2 * failed <= total:
             continue
         reason, count = reasons.sort("calls", "reason", descending=[True, False]).row(0)
         found.append(
@@ -135,7 +132,7 @@ def _warning(found: Mapping[str, str]) -> dg.AssetCheckResult:
 
 
 def changed_settings(store: Warehouse, rounds: Sequence[Settings]) -> dict[str, str]:
-    """Return the settings that differ from those of stored calls, by path, in words."""
+    """Return by path the settings that changed since stored calls were made, as text."""
     by_round = {settings.sampling.round: settings for settings in rounds}
     changed = defaultdict[str, dict[str, set[str]]](lambda: defaultdict(set))
     now = dict[str, str]()
@@ -159,15 +156,15 @@ def changed_settings(store: Warehouse, rounds: Sequence[Settings]) -> dict[str, 
                 now[name] = new[path]
                 changed[name][old[path]].add(shard)
     return {
-        name: f"now {now[name]}; of stored rows "
+        name: f"now {now[name]}; stored rows have "
         + ", ".join(f"{value} ({len(shards)} shards)" for value, shards in of.items())
         for name, of in sorted(changed.items())
     }
 
 
 def checks_of(tools: Sequence[str]) -> list[dg.AssetChecksDefinition]:
-    """The checks of all tools, and those of each."""
-    # Not by shard: the chance sample of one is too small to tell anything.
+    """Return the checks on all tools, and one check `<tool>_calls_help` per tool."""
+    # These checks have no partitions: the chance sample of one shard is too small.
     specs = [
         dg.AssetCheckSpec(f"{name}_calls_help", asset="filtered_calls", description=_DESCRIPTION)
         for name in tools
@@ -190,8 +187,8 @@ def checks_of(tools: Sequence[str]) -> list[dg.AssetChecksDefinition]:
     return [tools_can_run, settings_are_current, most_calls_have_results, *of_tools]
 
 
-def _is_plausible(found: ChanceComparison) -> bool:
-    """Whether nothing speaks against a tool, also where too little was measured to tell."""
-    if found.scored >= _FEWEST_CALLS and found.kept < _FEWEST_KEPT * found.scored:
+def _is_plausible(found: KeptAgainstChance) -> bool:
+    """Return whether the tool's calls pass the check, or are too few to decide."""
+    if found.scored >= _MIN_CALLS and found.kept < _MIN_KEPT_SHARE * found.scored:
         return False
-    return found.chance_scored < _FEWEST_CALLS or bool(found.is_above_chance)
+    return found.chance_scored < _MIN_CALLS or bool(found.is_above_chance)

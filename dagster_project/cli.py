@@ -1,6 +1,6 @@
-"""The `toolformer` command: the stages and settings of the Dagster UI, without a browser.
+"""The `toolformer` command, which runs the stages of the Dagster UI without a browser.
 
-A command is a function in the module of its name in `dagster_project/commands`.
+Each command is a function in the module of the same name in `dagster_project/commands`.
 """
 
 import sys
@@ -13,43 +13,42 @@ from typer.core import TyperCommand, TyperGroup
 from dagster_project.commands import console
 from dagster_project.examples import EXAMPLES
 
-# Panels of the help with their commands, and the line that the help shows for each.
+# Help panels: the commands in each, with the line that `toolformer --help` shows for a command.
 PANELS = {
     "Build": {
-        "ingest": "List sources of text and cut them into shards.",
-        "build": "Sample, execute and filter calls, and merge the kept ones into the texts.",
-        "train": "Finetune the model, or a control, on the augmented texts of all shards.",
-        "evaluate": "Measure models on benchmarks, with calls disabled and enabled.",
-        "recipe": "Run build, train, evaluate and report in turn.",
+        "ingest": "Add texts to the corpus and cut them into shards.",
+        "build": "Sample, execute and filter calls, then merge the kept calls into the texts.",
+        "train": "Finetune the model or one of its controls on the augmented texts of all shards.",
+        "evaluate": "Evaluate models on benchmarks, with calls disabled and enabled.",
+        "recipe": "Run build, train, evaluate and report one after the other.",
     },
-    "Look": {
-        "stats": "Show how many calls were kept and why, at which thresholds, with examples.",
-        "sql": "Query calls, losses, reasons, texts and scores in SQL.",
-        "report": "Write an HTML page of calls, gains and costs, and the texts with their calls.",
-        "explain": "Show a call in its text, its losses token by token, and the decision.",
-        "compare": "Show which calls two homes keep, and why only one keeps the others.",
+    "Inspect": {
+        "stats": "Show how many calls are kept, why others are dropped, and examples.",
+        "sql": "Query calls, losses, drop reasons, texts and scores with SQL.",
+        "report": "Write an HTML report: calls, gains, costs, and the texts with their calls.",
+        "explain": "Show one call in its text, its losses token by token, and the decision.",
+        "compare": "Compare the kept calls of two homes, and show why they differ.",
         "labels": "Let people judge kept calls in a spreadsheet.",
-        "export": "Write the augmented texts and their calls for other programs.",
+        "export": "Export the augmented texts and their calls for other programs.",
     },
     "Use": {
-        "complete": "Continue a text to the end of its sentence, calling tools on the way.",
-        "serve": "Serve the model with live calls: OpenAI's API, and a page at /.",
+        "complete": "Continue a text to the end of the sentence, with live tool calls.",
+        "serve": "Serve the model with live tool calls: an OpenAI-style API and a web page.",
     },
     "Maintain": {
-        "doctor": "Show what is missing on this machine and how to get it.",
+        "doctor": "Show what is missing or broken on this machine, and how to fix it.",
         "sources": "List and remove the sources of the corpus.",
         "tools": "List, try and check the tools.",
     },
 }
-# These only read: they do not create a home.
-_READING = (*PANELS["Look"], "sources", "train")
+# These commands only read, so they must not create a home.
+_READING = (*PANELS["Inspect"], "sources", "train")
 
 
 class _Commands(TyperGroup):
-    """Knows only names and help lines; imports a command's module when the command is named."""
+    """Group that imports the module of a command only when the command is used."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """See `TyperGroup.resolve_command`."""
         name, found, rest = super().resolve_command(ctx, args)
         return name, command(name) if name else found, rest
 
@@ -81,14 +80,14 @@ def toolformer(
     _quiet: Annotated[
         bool,
         typer.Option(
-            "--quiet", "-q", callback=console.be_quiet, expose_value=False, help="Show no progress."
+            "--quiet", "-q", callback=console.be_quiet, expose_value=False, help="Hide progress."
         ),
     ] = False,
 ) -> None:
     """Let a language model teach itself to use tools (Toolformer, Schick et al. 2023)."""
     is_helping = not {"-h", "--help"}.isdisjoint(sys.argv)
     if context.invoked_subcommand == "compare":
-        return  # It names its homes.
+        return  # `compare` takes its homes as arguments.
     if context.invoked_subcommand in _READING and not is_helping:
         from toolformer.home.home import Home
 
@@ -96,7 +95,6 @@ def toolformer(
 
 
 def program() -> Any:
-    """Return the whole command."""
     group: Any = typer.main.get_command(app)
     for panel, lines in PANELS.items():
         for name, line in lines.items():
@@ -105,7 +103,7 @@ def program() -> Any:
 
 
 def command(name: str) -> Any:
-    """Import a command, and give it and the commands below it `-q` and examples."""
+    """Import a command; add `-q` and examples to it and its subcommands."""
     module = import_module(f"dagster_project.commands.{name}")
     found: Any = typer.main.get_group(module.app).commands[name]
     (quiet,) = (each for each in typer.main.get_command(app).params if each.name == "_quiet")
@@ -118,7 +116,7 @@ def command(name: str) -> Any:
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Run the command; an expected error is one paragraph and exit code 1."""
+    """Run the command line. An expected error prints one paragraph and exits with code 1."""
     from dagster_project.commands.errors import explained_errors
 
     with explained_errors():

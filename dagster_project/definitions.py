@@ -1,4 +1,4 @@
-"""All that Dagster loads: assets, checks, jobs, sensors and resources."""
+"""Everything that Dagster loads: assets, checks, jobs, sensors and resources."""
 
 import logging
 from collections.abc import Mapping
@@ -24,11 +24,11 @@ from toolformer.settings.sections import RunsSettings
 from toolformer.settings.settings_file import settings_of_rounds
 
 _LOGGER = logging.getLogger(__name__)
-# Whom the UI names beside each asset.
+# Owners that the UI shows for each asset.
 _OWNERS = ["team:toolformer"]
 _SHARDS_PER_RUN, _TOOLS = "runs.shards_per_run", "tools"
-# One process per run: the model is loaded once for all stages and shards of a run. A stage that
-# failed for some shards gave its output for the others, and the next goes on with these.
+# A run has one process, so that it loads the model once for all stages and shards. If a stage fails
+# for some shards, the next stage continues with the others.
 _EXECUTOR = dg.in_process_executor.configured(
     {"step_dependency_config": {"require_upstream_step_success": False}}, name="in_process"
 )
@@ -36,22 +36,21 @@ _EXECUTOR = dg.in_process_executor.configured(
 
 @dg.definitions
 def definitions() -> dg.Definitions:
-    """The definitions, by the settings that the home's file has now."""
     return definitions_of(Home.find())
 
 
 def definitions_of(home: Home) -> dg.Definitions:
-    """The definitions of a home; those that need no settings while its file cannot be used.
+    """Return the definitions of a home, even if its settings file is invalid.
 
-    Assets and sensors say then what is wrong, and nothing is asked for by itself: what fails would
-    not be asked for again. A sensor whose assets have no condition keeps its state, and assets
-    without a code version are not out of date.
+    In that case assets and sensors show the problem, and no asset has an automation condition:
+    Dagster would not request an asset again after its run failed. A sensor whose assets have no
+    condition keeps its state, and an asset without a code version does not count as out of date.
     """
     by_settings, problem = _by_settings(home)
     shards_per_run = by_settings.get(_SHARDS_PER_RUN, RunsSettings().shards_per_run)  # pyright: ignore[reportCallIssue]
     broken: dict[str, Any] = {"automation_condition": None} if problem else {}
 
-    def told(spec: dg.AssetSpec) -> dg.AssetSpec:
+    def completed(spec: dg.AssetSpec) -> dg.AssetSpec:
         version = by_settings.get(spec.key.to_user_string(), spec.code_version)
         spec = spec.replace_attributes(code_version=version, owners=_OWNERS, **broken)
         more = {"settings": problem} if problem else {}
@@ -65,7 +64,7 @@ def definitions_of(home: Home) -> dg.Definitions:
         *shard_assets(PIPELINE, shards_per_run=shards_per_run),
     ]
     return dg.Definitions(
-        assets=dg.map_asset_specs(told, defined),
+        assets=dg.map_asset_specs(completed, defined),
         asset_checks=checks_of(by_settings.get(_TOOLS, ())),
         jobs=list(JOBS.values()),
         sensors=sensors(problem),
@@ -78,11 +77,7 @@ def definitions_of(home: Home) -> dg.Definitions:
 
 
 def _by_settings(home: Home) -> tuple[Mapping[str, Any], str]:
-    """What follows from the settings: code versions of stages, shards of a run, tools switched on.
-
-    Returns:
-        This, or nothing and what is wrong with the settings.
-    """
+    """Return code versions, shards per run and enabled tools; or nothing and an error message."""
     try:
         claim_id(home)
         rounds = settings_of_rounds(home.settings_file)

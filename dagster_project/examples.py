@@ -1,4 +1,4 @@
-"""Examples that the help of a command shows."""
+"""Examples that the help of each command shows."""
 
 EXAMPLES = {
     "ingest": (

@@ -1,19 +1,19 @@
-"""The jobs: what is run once, per shard, on all of it, and per benchmark and model.
+"""Defines the jobs, one per kind of partition.
 
-All assets of a job have the same kind of partition. Otherwise a job launched for one shard would
-train the model on that shard alone. `train` has the finetuned model and its controls, `evaluate`
-benchmarks by models.
+`build_dataset` has shards, `train` model variants, and `evaluate` pairs of benchmark and model. If
+one job had both shards and variants, a run for one shard would train on that shard only.
 """
 
 import dagster as dg
 
 _DESCRIPTIONS = {
     "prepare": "Cut the corpus into shards and build the search indexes. Run this first.",
-    "build_dataset": "Sample, execute and filter calls, and merge them into the texts, per shard.",
-    "train": "Finetune the model on all shards of C*, calibrate where it opens calls, and show "
-    "the statistics; a partition for the model and for each of its controls.",
-    "evaluate": "Measure models by benchmarks, calls disabled and enabled, and report what calls "
-    "gain; a partition for each benchmark and model.",
+    "build_dataset": "Sample, execute and filter calls, then merge the kept calls into the texts. "
+    "One partition per shard.",
+    "train": "Finetune the model on all shards of C*, calibrate when it opens a call, and compute "
+    "the statistics. One partition for the model and one per control.",
+    "evaluate": "Evaluate models on benchmarks, with calls disabled and enabled, and report what "
+    "calls gain. One partition per benchmark and model.",
 }
 JOBS = {
     name: dg.define_asset_job(name, dg.AssetSelection.groups(name), description=description)

@@ -1,4 +1,4 @@
-"""The tags of runs that our code reads or sets, by what they say."""
+"""Run tags that this project reads or sets."""
 
 import getpass
 import os
@@ -6,42 +6,41 @@ import shlex
 import sys
 from collections.abc import Mapping
 
-# Tags that begin so are not shown in the UI.
+# The UI hides tags with this prefix.
 _HIDDEN = ".dagster/"
-# Names the process of a command; the process holds the lock of that name while it lives.
+# Name of the command's process, which holds a lock of the same name while it is alive.
 PROCESS_TAG = f"{_HIDDEN}toolformer_process"
-# Set by Dagster's launcher on runs that `dagster dev` started in a process of its own.
+# Dagster's launcher sets this tag on runs that `dagster dev` starts in a separate process.
 LAUNCHED_BY_UI_TAG = f"{_HIDDEN}grpc_info"
-# Who started a run of a command, and by which; the UI shows both.
+# User and command line that started the run; the UI shows both.
 _USER_TAG, _COMMAND_TAG = "toolformer/user", "toolformer/command"
-_LONGEST_COMMAND = 300
-# The first and the last partition of a run over several.
+_MAX_COMMAND_CHARACTERS = 300
+# First and last partition of a run over a range of partitions.
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
-# On the runs that a sensor requests: its name.
+# Name of the sensor that requested the run.
 SENSOR_NAME_TAG = "dagster/sensor_name"
-# How often Dagster retries a run whose process was lost, instead of what dagster.yaml says.
+# How often Dagster retries the run if its process dies; overrides dagster.yaml.
 MAX_RETRIES_TAG = "dagster/max_retries"
-# Of a run that does another one again: which.
+# Id of the run that this run executes again.
 _PARENT_TAG = "dagster/parent_run_id"
 
 
 def tags_of_command() -> dict[str, str]:
-    """Who runs this command, and the command itself."""
     try:
         user = getpass.getuser()
     except (ImportError, KeyError, OSError):
         # A container's user may have no name.
         user = str(os.getuid())
     command = shlex.join(["toolformer", *sys.argv[1:]])
-    tags = {_USER_TAG: user, _COMMAND_TAG: command[:_LONGEST_COMMAND]}
-    # Paths may be anything, and no database takes what is no UTF-8.
+    tags = {_USER_TAG: user, _COMMAND_TAG: command[:_MAX_COMMAND_CHARACTERS]}
+    # A path may contain bytes that are not UTF-8, which databases reject.
     return {name: text.encode(errors="backslashreplace").decode() for name, text in tags.items()}
 
 
 def process_of(tags: Mapping[str, str]) -> str | None:
-    """The process of the command that does a run; None where the UI or its daemon started it.
+    """Return the process of the command that executes a run, or None if Dagster executes it.
 
-    These do a command's run again with its tags.
+    When Dagster executes a command's run again, it copies the tags of the first run.
     """
     return None if _PARENT_TAG in tags else tags.get(PROCESS_TAG)

@@ -1,7 +1,7 @@
-"""What runs by itself once it is switched on in the UI: the inbox, and the stages of new shards.
+"""Defines the sensors that can be switched on in the UI: the inbox, and builds of new shards.
 
-An entry of the inbox is a file or a folder right below it, and becomes a source of its own: a
-corpus is cut source by source, so what comes later changes no shard of what was there before.
+Each file or folder directly in the inbox is an entry and becomes a source of its own. The corpus is
+cut source by source, so a new entry never changes the shards of earlier ones.
 """
 
 import json
@@ -22,85 +22,84 @@ from toolformer.sources.errors import SourceError
 from toolformer.sources.files import list_files
 from toolformer.sources.source import Source, check_path
 
-# Of the inbox: a file that grew in this time is still being written.
-_SECONDS_BETWEEN_LOOKS = 30
-# Of an entry in one state, the first included.
-_RUNS_OF_AN_ENTRY = 3
-# Of the sensor, that are looked at for what failed.
-_RUNS = 100
+# A file that grew between two scans of the inbox is still being written.
+_SECONDS_BETWEEN_SCANS = 30
+# Includes the first run. A changed entry starts again at 0.
+_MAX_RUNS_PER_ENTRY = 3
+# Latest runs of the sensor that are searched for failures.
+_MAX_RECENT_RUNS = 100
 
 
 @dg.sensor(
     job=JOBS["prepare"],
     default_status=dg.DefaultSensorStatus.STOPPED,
-    minimum_interval_seconds=_SECONDS_BETWEEN_LOOKS,
+    minimum_interval_seconds=_SECONDS_BETWEEN_SCANS,
     description="Files and folders of texts in $TOOLFORMER_HOME/inbox become sources of the "
-    "corpus: listed in sources.json and cut into shards. An entry is taken once it is the same "
-    "in two looks, half a minute apart. Where its run fails, it is tried again by itself, "
-    f"{_RUNS_OF_AN_ENTRY} runs in all; after these, or where it holds nothing that can be used, "
-    "it is tried again when it changes. Switch on annotate_new_shards too, and its texts are "
-    "annotated.",
+    "corpus: they are listed in sources.json and cut into shards. An entry is ingested when two "
+    "scans, half a minute apart, find it unchanged. If its run fails, the entry is retried on its "
+    f"own, up to {_MAX_RUNS_PER_ENTRY} runs in total. After that, or if the entry has no usable "
+    "text, it is only retried when it changes. To annotate the new texts too, switch on "
+    "annotate_new_shards.",
 )
 def inbox(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Cut what came into the inbox."""
     home = Home.find()
     try:
         SettingsResource().load()
     except EXPECTED_ERRORS as error:
-        # Each run would fail, and use up the tries of its entry.
+        # Every run would fail and use up the retries of its entry.
         return dg.SkipReason(explained(error))
     folder = home.inbox
     folder.mkdir(parents=True, exist_ok=True)
-    # By name of the entry: the states at the last look; those in which entries were asked for, and
-    # how often.
-    seen, asked = json.loads(context.cursor or "[{}, {}]")
+    # By entry: `seen` has the state at the last scan, `requested` the state for which runs were
+    # requested, and how many.
+    seen, requested = json.loads(context.cursor or "[{}, {}]")
     now = entries_of(folder)
     stable = [name for name, state in now.items() if seen.get(name) == state]
-    changed = [name for name in stable if now[name] != asked.get(name, [None])[0]]
+    changed = [name for name in stable if now[name] != requested.get(name, [None])[0]]
     refused = {name: why for name in changed if (why := _why_refused(str(folder / name)))}
     for why in refused.values():
         context.log.warning(why)
     new = [name for name in changed if name not in refused]
-    # Another project in the instance may have an `inbox` too.
+    # Another project in the same Dagster instance may have a sensor `inbox` too.
     of_inbox = dg.RunsFilter(job_name=JOBS["prepare"].name, tags={SENSOR_NAME_TAG: "inbox"})
-    runs = context.instance.get_runs(of_inbox, limit=_RUNS)
-    again = [
+    runs = context.instance.get_runs(of_inbox, limit=_MAX_RECENT_RUNS)
+    retried = [
         name
         for name in stable
         if name not in changed
-        and 0 < asked[name][1] < _RUNS_OF_AN_ENTRY
-        and _is_lost(str(folder / name), runs, home)
+        and 0 < requested[name][1] < _MAX_RUNS_PER_ENTRY
+        and _has_failed(str(folder / name), runs, home)
     ]
-    # An entry that is gone is forgotten.
-    asked = {name: before for name, before in asked.items() if name in now}
-    asked |= {name: [now[name], 0] for name in refused}
-    asked |= {name: [now[name], 1] for name in new}
-    asked |= {name: [now[name], asked[name][1] + 1] for name in again}
-    context.update_cursor(json.dumps([now, asked]))
-    # What fails alone keeps nothing else from being cut.
-    together = [*([new] if new else []), *([name] for name in again)]
-    if not together:
-        waiting = sum(asked.get(name, [None])[0] != state for name, state in now.items())
+    # Forget entries that were removed from the inbox.
+    requested = {name: before for name, before in requested.items() if name in now}
+    requested |= {name: [now[name], 0] for name in refused}
+    requested |= {name: [now[name], 1] for name in new}
+    requested |= {name: [now[name], requested[name][1] + 1] for name in retried}
+    context.update_cursor(json.dumps([now, requested]))
+    # Each retried entry has its own run, so that it cannot make the run of the others fail.
+    batches = [*([new] if new else []), *([name] for name in retried)]
+    if not batches:
+        waiting = sum(requested.get(name, [None])[0] != state for name, state in now.items())
         return dg.SkipReason(
             " ".join(refused.values())
             or f"Nothing new in {folder}."
-            + (f" Looked at again in {_SECONDS_BETWEEN_LOOKS} s: {waiting}." if waiting else "")
+            + (f" Scanned again in {_SECONDS_BETWEEN_SCANS} s: {waiting}." if waiting else "")
         )
     return dg.SensorResult(
-        run_requests=[_cutting([str(folder / name) for name in names]) for names in together]
+        run_requests=[_ingestion([str(folder / name) for name in names]) for names in batches]
     )
 
 
-def _cutting(paths: list[str]) -> dg.RunRequest:
-    """Of the corpus alone: a new text changes no search index."""
+def _ingestion(paths: list[str]) -> dg.RunRequest:
+    # Only the manifest is materialized: new texts do not change a search index.
     return dg.RunRequest(
         asset_selection=[dg.AssetKey("corpus_manifest")],
         run_config={"ops": {"corpus_manifest": {"config": {"new_sources": paths}}}},
     )
 
 
-def _is_lost(path: str, runs: Sequence[dg.DagsterRun], home: Home) -> bool:
-    """Whether the last run for an entry failed; where none is recorded, whether it is unlisted."""
+def _has_failed(path: str, runs: Sequence[dg.DagsterRun], home: Home) -> bool:
+    """Return whether the entry's last run failed or, without a recorded run, is not a source."""
     for run in runs:
         config: Mapping[str, Any] = run.run_config
         if path in config["ops"]["corpus_manifest"]["config"]["new_sources"]:
@@ -109,7 +108,7 @@ def _is_lost(path: str, runs: Sequence[dg.DagsterRun], home: Home) -> bool:
 
 
 def _why_refused(path: str) -> str | None:
-    """Why an entry can be no source; None where it can, as far as its names tell."""
+    """Return why an entry cannot be a source, or None if its file names are acceptable."""
     try:
         check_path(path)
         list_files(Source(path, shard_size=1))
@@ -119,9 +118,9 @@ def _why_refused(path: str) -> str | None:
 
 
 def entries_of(inbox: Path) -> dict[str, str]:
-    """By name the state of each entry: a digest that a write to any of its files changes.
+    """Return the state of each entry by name: a digest that every write to its files changes.
 
-    Hidden files are left out, as in a source. So is an entry that changes during the look.
+    Hidden files do not count, as in a source. An entry with a vanished file is skipped.
     """
     entries = {}
     for path in sorted(inbox.iterdir()):
@@ -144,24 +143,24 @@ def _state(entry: Path) -> str:
     return digest(*states, separator="").hex()
 
 
-_OF_BUILDS = (
-    "Runs the stages of new shards, and of those whose texts, calls, search index, "
-    "code or settings changed, up to `runs.shards_per_run` shards in a run. A change of "
-    "toolformer.yaml is seen when the code location is loaded again. It runs every shard "
-    "that is not held out, also those beyond `sampling.shards`, in the round of `sampling.round`. "
-    "call_statistics and report follow."
+_BUILD_DESCRIPTION = (
+    "Runs the stages of new shards, and of shards whose texts, calls, search index, code or "
+    "settings changed, up to `runs.shards_per_run` shards per run. A change of toolformer.yaml "
+    "takes effect when the code location is reloaded. Every shard that is not held out is built in "
+    "round `sampling.round`, even beyond `sampling.shards`. Then call_statistics and report are "
+    "updated."
 )
 
 
 def sensors(problem: str = "") -> list[dg.SensorDefinition]:
-    """All sensors; a problem of the settings keeps `annotate_new_shards` from running anything."""
+    """Return all sensors. With a problem in the settings, `annotate_new_shards` requests no run."""
     annotate_new_shards = dg.AutomationConditionSensorDefinition(
         "annotate_new_shards",
         target=dg.AssetSelection.groups("build_dataset")
         | dg.AssetSelection.assets("call_statistics", "report"),
         default_status=dg.DefaultSensorStatus.STOPPED,
-        description=f"Runs nothing now. {problem} Then load the code location again."
+        description=f"Requests no runs now. {problem} Then reload the code location."
         if problem
-        else _OF_BUILDS,
+        else _BUILD_DESCRIPTION,
     )
     return [inbox, annotate_new_shards]

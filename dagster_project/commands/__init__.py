@@ -1,1 +1,1 @@
-"""The commands of `toolformer`, one module each, and what they print with."""
+"""The commands of `toolformer`, one module each, and the helpers that they share."""

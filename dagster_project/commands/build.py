@@ -1,4 +1,4 @@
-"""`toolformer build`: prepare the home, plan, and run the stages of the shards."""
+"""`toolformer build`: prepare the home, plan the work, and run the stages of the shards."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ def build(
         str | None,
         typer.Option(
             metavar="a,b,0:64",
-            help="Only these shards: keys, or ranges of their numbers, here those below 64.",
+            help="Only these shards: keys or ranges of numbers; 0:64 means all below 64.",
         ),
     ] = None,
     tools: ToolNames = None,
@@ -57,17 +57,17 @@ def build(
         typer.Option(
             min=1,
             metavar="N",
-            help="Build and train the rounds 1 to N that `rounds` in toolformer.yaml lists, one "
-            "after the other.",
+            help="Build and train rounds 1 to N of `rounds` in toolformer.yaml, one after the "
+            "other.",
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show what would be made, why and at what cost.")
+        bool, typer.Option("--dry-run", help="Only show what would be made, why, and its cost.")
     ] = False,
     force: Force = False,
     changes: Changes = None,
 ) -> None:
-    """Sample, execute and filter calls, and merge the kept ones into the texts."""
+    """Sample, execute and filter calls, then merge the kept calls into the texts."""
     options = RunOptions.of(changes, force=force, tools=names_in(tools))
     chosen = names_in(shards)
     if rounds and chosen:
@@ -85,15 +85,11 @@ def prepare(
 ) -> dict[str, str]:
     """Cut the corpus and build the indexes, unless both are up to date.
 
-    Returns:
-        Sources that cannot be used and have no shards, by path, with the reason.
-
-    Raises:
-        RunFailedError: There is no corpus, or a named tool has no index.
+    Returns the reason, by path, for each source that cannot be used and has no shards.
     """
 
     def run(*assets: str) -> None:
-        # Forcing a build means its stages; the index is only made anew when it is stale.
+        # `--force` applies to the stages. An index is only rebuilt if it is stale.
         resources = replace(options, force=False).resources()
         run_job(instance, "prepare", resources=resources, assets=assets)
 
@@ -107,7 +103,7 @@ def prepare(
         console.say(f"Building the {planned.name} first; this is done once.")
     assets = {planned.asset for planned in stale}
     if indexes := indexes_of(options.tools, settings):
-        # Else the UI shows as missing what is there, or what nothing needs.
+        # Otherwise the UI would show an index as missing that exists or that no tool needs.
         made = instance.get_latest_materialization_event
         assets |= {asset for asset in (*indexes, PASSAGE_INDEX) if not made(dg.AssetKey(asset))}
     try:
@@ -121,8 +117,8 @@ def prepare(
 
 
 def _is_cut(home: Home, settings: Settings, instance: dg.DagsterInstance) -> bool:
-    """Return whether the shards are those of the sources, and every source can be used."""
-    # Which texts there are can be seen before it is ready for readers.
+    """Return whether every source can be used and is cut into registered shards."""
+    # Stored texts can be listed before the warehouse is ready for queries.
     stored = stored_texts(Warehouse(home.warehouse, home.database))
     cut, rejected = stale_sources(home.sources, configured_sources(settings, home), stored)
     manifest = Manifest.load(home.sources)
@@ -131,24 +127,16 @@ def _is_cut(home: Home, settings: Settings, instance: dg.DagsterInstance) -> boo
 
 
 def build_dataset(options: RunOptions, shards: Sequence[str] = ()) -> None:
-    """Prepare the home and run the stages of the shards.
+    """Prepare the home and run the stages of the named shards, or of all.
 
-    Args:
-        shards: only these keys and ranges of numbers; none for all.
-
-    Raises:
-        RunFailedError: shards failed; the others are finished all the same.
-        MissingTextsError: texts of shards are gone, and their sources cannot be cut again; the
-            others are built.
-        ToolformerError: no record is usable; or a source cannot be used and has no shards, while
-            the others are built.
+    A failed shard, missing texts and unusable sources raise only after everything else is built.
     """
     home = Home.find()
     work = options.workspace(home)
     settings = work.settings
     sampling = settings.sampling
-    report_outdated(options, home, [sampling.round - 1] if sampling.is_chained else [])
-    # Those that search may need an index that `prepare` builds.
+    tell_outdated(options, home, [sampling.round - 1] if sampling.is_chained else [])
+    # Tools that search may need an index that `prepare` builds.
     named = [name for name in options.tools if name not in SEARCHING_TOOLS]
     toolbox = open_toolbox(work, named=named if options.tools else None)
     with dagster_instance(home) as instance:
@@ -160,7 +148,7 @@ def build_dataset(options: RunOptions, shards: Sequence[str] = ()) -> None:
             console.say(sentence)
         chosen = chosen_shards(Manifest.load(home.sources), shards, settings)
         annotator = Annotator.of(work)
-        # A damaged shard stops no other.
+        # A damaged shard must not stop the others.
         warehouse = work.warehouse.skipping_damage()
         if shards:
             warehouse = warehouse.limited_to([entry.key for entry in chosen])
@@ -177,7 +165,6 @@ def build_dataset(options: RunOptions, shards: Sequence[str] = ()) -> None:
             check_can_annotate(annotator.location, toolbox.prompts, settings)
         if plan:
             warehouse.sweep({ALL, *(partition.shard for partition in plan)})
-            # For each shard the stages from the first on that has something to make.
             runs = _runs(plan, home)
             with console.progress_bars():
                 raise_failures(execute_runs(instance, options.resources(), runs))
@@ -190,44 +177,37 @@ def build_dataset(options: RunOptions, shards: Sequence[str] = ()) -> None:
     if tally.records and not tally.usable:
         raise ToolformerError(
             f"No record of the corpus is usable: of {tally.records}, {tally.reasons}. Expected at "
-            "least one text. Correct the files, or how they are read (corpus.sources in "
-            "toolformer.yaml), and build again."
+            "least one text. Correct the files or the options for reading them (corpus.sources in "
+            "toolformer.yaml), then build again."
         )
     if planning.shards_without_texts:
         raise MissingTextsError(planning.shards_without_texts)
     if unusable:
         raise ToolformerError(
             "Everything else is built, but these sources cannot be used and have no shards: "
-            f"{', '.join(unusable)}. The reasons are above. Correct them, or take them out with "
-            "`toolformer sources remove`."
+            f"{', '.join(unusable)}. The reasons are printed above. Correct the sources, or remove "
+            "them with `toolformer sources remove`."
         )
 
 
 def _runs(plan: Sequence[PlannedPartition], home: Home) -> list[PlannedRun]:
-    """Return one planned run per set of stages, with all shards that need these stages.
-
-    Or to remove: where a kill came between an output and the end of its checkpoint.
-    """
+    """Group the shards into one run per set of stages that have something to make or clean up."""
     planned = defaultdict[str, set[str]](set)
     for partition in plan:
         planned[partition.shard].add(partition.table)
     shards = defaultdict[tuple[str, ...], list[str]](list)
     for shard, tables in sorted(planned.items()):
-        left = (name for name in PIPELINE.names if any((home.checkpoints / name / shard).glob("*")))
-        tables.update(left)
+        # A kill between publishing an output and removing its checkpoint leaves the checkpoint.
+        leftover = (
+            name for name in PIPELINE.names if any((home.checkpoints / name / shard).glob("*"))
+        )
+        tables.update(leftover)
         shards[tuple(name for name in PIPELINE.names if name in tables)].append(shard)
     return [PlannedRun("build_dataset", names, tuple(keys)) for names, keys in shards.items()]
 
 
 def run_rounds(options: RunOptions, *, until: int, dry_run: bool) -> None:
-    """Build and train round after round.
-
-    What is up to date is not done again, so a command that was killed goes on where it was.
-
-    Raises:
-        SettingsError: the settings of a round are not valid, or it is not listed.
-        RunFailedError: a round failed, or keeps too few calls to train on. Earlier rounds stay.
-    """
+    """Build and train round after round, skipping work that is up to date."""
     home = Home.find()
     rounds = _rounds_until(options, home, until)
     for number, settings in enumerate(rounds, start=1):
@@ -237,7 +217,8 @@ def run_rounds(options: RunOptions, *, until: int, dry_run: bool) -> None:
         if dry_run:
             if show_plan(in_round, home, ()) or not _is_done(work, is_last=is_last):
                 console.say(
-                    "Its model would be trained or calibrated; then later rounds can be planned."
+                    "Its model would be trained or calibrated. Later rounds can only be planned "
+                    "after that."
                 )
                 return
             console.say("Its model is up to date.")
@@ -250,40 +231,38 @@ def run_rounds(options: RunOptions, *, until: int, dry_run: bool) -> None:
                 train_model(in_round, is_calibrated=is_last)
         except (RunFailedError, ToolformerError) as error:
             raise RunFailedError(
-                f"Round {number} of {until}: {error}\nCommands for this round alone need `--set "
-                f"sampling.round={number}`. The same command goes on from here."
+                f"Round {number} of {until}: {error}\nAdd `--set sampling.round={number}` to run "
+                "commands for this round only. Run the same command again to continue from here."
             ) from error
     if not dry_run:
-        console.say("All rounds are built. `toolformer stats` shows what each of them keeps.")
+        console.say("All rounds are built. `toolformer stats` shows which calls each round keeps.")
 
 
 def _is_done(work: Workspace, *, is_last: bool) -> bool:
-    """Return whether training would do nothing, without making its training set.
-
-    The model of an earlier round annotates, for which it needs no calibration.
-    """
+    """Return whether the model is up to date. A model that only annotates needs no calibration."""
     if not is_finetuned(work):
         return False
     return not is_last or is_calibrated(finetuned_model_directory(work), work.settings)
 
 
 def _rounds_until(options: RunOptions, home: Home, until: int) -> list[Settings]:
-    """Return the settings of each round; every round trains a model of its own."""
+    """Return the settings of each round, and check that each round trains its own model."""
     file = home.settings_file
-    # Refuses a round that the options name and the file does not list. `RunOptions.load_settings`
-    # would write the file, and a dry run writes nothing.
+    # Raises if the options name a round that the file does not list. `RunOptions.load_settings`
+    # would write a missing file, but a dry run must not write.
     load_settings(file, overrides=options.overrides)
     rounds = settings_of_rounds(file, overrides=options.in_round(1).overrides)
     if until > len(rounds):
         raise SettingsError(
-            f"--rounds {until} is beyond round {len(rounds)}, the last in {file}. Add an entry to "
-            "`rounds` there for each round; {} changes only the annotator."
+            f"--rounds {until} is beyond round {len(rounds)}, the last one in {file}. Add an entry "
+            "to `rounds` there for each further round; an empty entry, {}, only changes the "
+            "annotator."
         )
     for number, settings in enumerate(rounds[:until], start=1):
         if settings.training_rounds[0] != number:
             raise SettingsError(
                 f"{file}, round {number}: training.rounds is {list(settings.training_rounds)}, so "
-                f"no model of round {number} would be trained. Expected {number} and none that is "
-                "later; set it in the entry of the round, or remove it."
+                f"no model of round {number} would be trained. Expected {number} and no later "
+                "round. Correct training.rounds in the entry of the round, or remove it."
             )
     return rounds[:until]

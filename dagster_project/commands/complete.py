@@ -1,4 +1,4 @@
-"""`toolformer complete`: continue a text with live calls."""
+"""`toolformer complete`: continue a text with live tool calls."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -37,8 +37,8 @@ from toolformer.settings.evaluation_sections import BASE
 if TYPE_CHECKING:
     from toolformer.forward.model import Model
 
-# Marks at which a sentence may end, with an abbreviation before them and what is closed there; or
-# the end of a line.
+# A mark that may end a sentence, with a possible abbreviation before it and closing quotes or
+# brackets after it; or the end of a line.
 _SENTENCE_END = re.compile(
     r"(?P<short>\b(?:[^\W\d_]|Mrs?|Ms|Dr|Prof|St|[JS]r|Gen|Col|Capt|Rev|Nos?|vol|ca|cf|vs|Inc|Ltd|Co))?"
     r"""(?P<mark>[.!?…]+)["'”’»)\]]*(?=\s+(?P<next>\S))|[。！？]|(?<=\S)(?=\s*\n)"""
@@ -49,11 +49,7 @@ app = typer.Typer()
 
 @dataclass(frozen=True, slots=True)
 class LiveModel:
-    """A model of a home and its tools, for a command that decodes.
-
-    Attributes:
-        load: gives the model; the first time it takes long.
-    """
+    """A model and the tools of a home, for commands that decode. Only the first `load` is slow."""
 
     work: Workspace
     toolbox: Toolbox
@@ -62,7 +58,6 @@ class LiveModel:
     load: "Callable[[], Model]"
 
     def decoding(self, max_new_tokens: int | None = None) -> Decoding:
-        """Return how it continues a text."""
         settings = self.work.settings
         return Decoding(
             settings.decoding,
@@ -74,7 +69,7 @@ class LiveModel:
     def complete(
         self, prompts: Sequence[str], today: date, decoding: Decoding, **options: Any
     ) -> list[Completion]:
-        """Continue prompts; `options` are those of `toolformer.decoding.decoder.complete`."""
+        """Continue prompts; `options` are passed to `toolformer.decoding.decoder.complete`."""
         from toolformer.decoding.decoder import complete
         from toolformer.home.wiring.execution import live_calls
 
@@ -92,17 +87,10 @@ class LiveModel:
 def live_model(
     given: Workspace, *, tools: Sequence[str] = (), model_name: str | None, with_tools: bool = True
 ) -> Iterator[LiveModel]:
-    """The model that a command names, with its tools; it is let go behind the block.
-
-    Args:
-        tools: that the user asked for; none for all that are enabled.
-
-    Raises:
-        ToolformerError: there is no such model, or its calibration is damaged.
-    """
+    """Yield the named model with the named tools, or all enabled tools; release it afterwards."""
     from toolformer.decoding.calibration import min_call_probability
 
-    # Of the model and those of the tools, let go together.
+    # One holder releases the model and the models of the tools together.
     work = Workspace(given.settings, given.home, ModelHolder())
     toolbox = Toolbox({}, {}, {})
     if with_tools:
@@ -120,23 +108,25 @@ def live_model(
 
 @app.command()
 def complete(
-    text: Annotated[str, typer.Argument(help="The text to continue.")],
+    text: Annotated[str, typer.Argument(help="Text to continue.")],
     tools: ToolNames = None,
-    no_tools: Annotated[bool, typer.Option("--no-tools", help="Disable calls.")] = False,
-    trace: Annotated[bool, typer.Option("--trace", help="Show every token.")] = False,
+    no_tools: Annotated[bool, typer.Option("--no-tools", help="Disable tool calls.")] = False,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Show every token, and how likely a call was there.")
+    ] = False,
     model: ModelName = None,
     today: Day = None,
     max_tokens: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Write up to this many tokens. Default: to the end of the sentence, and at most "
+            help="Maximum number of new tokens. Default: stop at the end of the sentence, or after "
             "decoding.max_new_tokens.",
         ),
     ] = None,
     changes: Changes = None,
 ) -> None:
-    """Continue a text to the end of its sentence, calling tools on the way."""
+    """Continue a text to the end of the sentence, with live tool calls."""
     options = RunOptions.of(changes, tools=names_in(tools))
     with live_model(
         options.workspace(), tools=options.tools, model_name=model, with_tools=not no_tools
@@ -149,7 +139,7 @@ def complete(
     console.say(text + completion.text)
     _say_why_it_ended(completion, decoding.settings.max_new_tokens)
     for undone in completion.undone_calls:
-        console.say(f"(taken back:{undone.text} – {undone.reason})")
+        console.say(f"(undone:{undone.text} – {undone.reason})")
     if trace:
         steps = [
             {
@@ -164,10 +154,10 @@ def complete(
 
 
 def sentence_end(text: str) -> int | None:
-    """Return where the first sentence of a text ends; None while that is not certain.
+    """Return the offset of the end of the first sentence, or None while the end is uncertain.
 
-    A sentence ends with its line, or at `.`, `!` or `?` and the quotes and brackets closed there,
-    unless a small letter follows. A dot behind a single letter or a common abbreviation ends none.
+    A sentence ends with its line, or after `.`, `!` or `?` and closing quotes and brackets. It does
+    not end if a lower-case letter follows, or at a dot after one letter or a common abbreviation.
 
     Example:
         >>> sentence_end(" 3.5 kg, said Dr. Lee. Then"), sentence_end(" 3.")
@@ -184,19 +174,15 @@ def _say_why_it_ended(completion: Completion, max_tokens: int) -> None:
     is_sentence = completion.text_without_calls.rstrip("\"'”’»)] ").endswith((*".!?…。！？",))
     if completion.stopped_by == "length" and not is_sentence:
         console.note(
-            f"(Stopped after {max_tokens} tokens, before the sentence ended. --max-tokens "
-            f"{2 * max_tokens} writes more.)"
+            f"(Stopped after {max_tokens} tokens, before the end of the sentence. Use --max-tokens "
+            f"{2 * max_tokens} to write more.)"
         )
     elif not completion.text.strip():
-        console.note("(The model ended the text at once. It continues beginnings of sentences.)")
+        console.note("(The model ended the text at once. Give it the beginning of a sentence.)")
 
 
 def named_model(name: str | None, work: Workspace) -> ModelLocation:
-    """Where the model is that a command names.
-
-    Raises:
-        ToolformerError: the finetuned model is asked for and not there, or a directory has none.
-    """
+    """Return the location of a model; by default the finetuned model if it exists, else base."""
     from toolformer.forward.model_directory import check_model_directory
 
     finetuned = finetuned_model_directory(work)
@@ -210,7 +196,7 @@ def named_model(name: str | None, work: Workspace) -> ModelLocation:
                 f"There is no finetuned model{suffix} yet. Run `toolformer train` first, or use "
                 "--model base."
             )
-        console.say(f"(There is no finetuned model{suffix} yet; this is the base model.)")
+        console.say(f"(There is no finetuned model{suffix} yet, so this is the base model.)")
     if name in (None, BASE):
         return base_model(work)
     directory = Path(name).expanduser()

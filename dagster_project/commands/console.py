@@ -1,4 +1,4 @@
-"""Output of the command line: tables, progress bars, errors."""
+"""Prints the output of the command line: tables, progress bars and errors."""
 
 import json
 import math
@@ -28,9 +28,9 @@ from toolformer.home.progress import LogReporter, ProgressCallback, show_progres
 if TYPE_CHECKING:
     import polars as pl
 
-# Output that goes to a file or another program is not cut to the width of a terminal.
-_WIDTH_OF_FILES = 200
-_OUT = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
+# Width of output to a file or another program, which has no terminal width.
+_FILE_WIDTH = 200
+_OUT = Console(highlight=False, width=None if sys.stdout.isatty() else _FILE_WIDTH)
 _ERR = Console(stderr=True, highlight=False)
 _is_quiet = False
 
@@ -40,59 +40,52 @@ def _escaped(text: str) -> str:
 
 
 def say(text: str = "") -> None:
-    """Print a line as it is."""
+    """Print text without markup or wrapping."""
     _OUT.print(_escaped(text), soft_wrap=True)
 
 
 def heading(text: str) -> None:
-    """Print a heading."""
     _OUT.print(f"\n[bold]{_escaped(text)}[/bold]")
 
 
 def show(*shown: RenderableType) -> None:
-    """Print tables and texts that have colours of their own."""
+    """Print tables and texts that have their own colours."""
     _OUT.print(*shown, sep="\n")
 
 
 def document(fields: Any) -> None:
-    """Print an object or a list of them as JSON; numbers that JSON does not have are null."""
-    # Many rows are for programs alone; one object is also read by people.
+    """Print an object or a list of objects as JSON, with null for NaN and infinity."""
+    # People also read a single object, but only programs read a list of rows.
     indent = 2 if isinstance(fields, Mapping) else None
     text = json.dumps(_finite(fields), default=_plain, ensure_ascii=False, indent=indent)
     _OUT.file.write(f"{text}\n")
 
 
 def note(text: str) -> None:
-    """Print a remark to the error output."""
+    """Print a remark to standard error."""
     _ERR.print(_escaped(text), soft_wrap=True)
 
 
 def error(text: str) -> None:
-    """Print an error to the error output."""
+    """Print an error to standard error."""
     _ERR.print(f"[bold red]Error:[/bold red] {_escaped(text)}", soft_wrap=True)
 
 
 def be_quiet(context: typer.Context, is_asked: bool) -> None:
-    """Show no progress in this command."""
     global _is_quiet
     _is_quiet = is_asked or (context.parent is not None and _is_quiet)
 
 
 def is_quiet() -> bool:
-    """Return whether progress is hidden."""
     return _is_quiet
 
 
 def frame(rows: "pl.DataFrame", *, as_json: bool = False) -> None:
-    """Print a frame as a table."""
     table(rows.columns, rows.iter_rows(), "json" if as_json else "table")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], output: str = "table") -> None:
-    """Print rows as a table, as JSON (one array) or as CSV.
-
-    Written without wrapping where the output is not a terminal, so that it can be read on.
-    """
+    """Print rows as a `table`, as `csv`, or as `json` (one array)."""
     if output == "json":
         document([dict(zip(columns, row, strict=True)) for row in rows])
     elif output == "csv":
@@ -111,7 +104,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], output: str = "
 
 
 def _plain(value: Any) -> float | str:
-    # DuckDB takes 1.5 in a query for a decimal.
+    # DuckDB returns 1.5 in a query as a decimal.
     return float(value) if isinstance(value, Decimal) else str(value)
 
 
@@ -131,10 +124,7 @@ def _cell(value: Any) -> str:
 
 @contextmanager
 def progress_bars() -> Iterator[None]:
-    """Show the progress of what happens inside the block: a bar for each stage.
-
-    Without a screen it is a line for each stage, and one every 30 seconds while it takes longer.
-    """
+    """Show a progress bar per stage inside the block; without a terminal, a line every 30 s."""
     if _is_quiet:
         yield
         return

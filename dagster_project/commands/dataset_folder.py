@@ -1,4 +1,4 @@
-"""The folder of `toolformer export dataset`: Parquet files and a card, for `load_dataset`."""
+"""Writes the folder of `toolformer export dataset`: Parquet files and a card."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 _QUERIES = {TEXTS: "exported_texts", KEPT_CALLS: "exported_kept_calls"}
 _TABLES = (TEXTS, "filtered_calls", "candidate_calls", "executed_calls")
-# Columns that no table has.
+# Descriptions of columns that exist in no table.
 _OWN_MEANINGS = {
-    "split": "Use of the text in the training set: train or development; none where it is no part "
-    "of it, or none was made yet.",
-    "is_merged": "Whether the call stands in `augmented_texts`: one that lost its position does "
-    "not.",
+    "split": "Part of the training set that the text is in: train or development. Null if the text "
+    "is not in it, or no training set exists yet.",
+    "is_merged": "Whether the call is in `augmented_texts`. A call that lost its position to "
+    "another call is not.",
 }
 _SHOWN_SECTIONS = ("sampling", "scoring")
 _SHOWN_OF_TOOLS = ("sampling_threshold", "positions_per_text", "calls_per_position")
@@ -40,7 +40,7 @@ _ROWS_PER_GROUP = 16_384
 def write_dataset_folder(
     folder: Path, warehouse: Warehouse, work: Workspace, round_number: int
 ) -> dict[str, int]:
-    """Write C* and the kept calls of a round to an empty folder; return rows by configuration."""
+    """Write C* and the kept calls of a round to an empty folder; return row counts by part."""
     configurations: dict[str, Configuration] = {}
     for name, query in _QUERIES.items():
         with warehouse.stream(query, round=round_number) as batches:
@@ -64,7 +64,6 @@ def write_dataset_folder(
 def _write_parquet(
     batches: "pa.RecordBatchReader", folder: Path, columns: Mapping[str, str]
 ) -> Configuration:
-    """Write batches into files of limited size."""
     from pyarrow import dataset
 
     counts: list[int] = []
@@ -98,10 +97,7 @@ def _meaning(column: str) -> str:
 
 
 def _shown(settings: Settings, tools: list[str]) -> dict[str, object]:
-    """Return the settings that decided on the calls, without paths and options of tools.
-
-    These may be private.
-    """
+    """Return the settings that decided which calls are kept, without private paths and options."""
     shown: dict[str, object] = {
         f"{section}.{name}": value
         for section in _SHOWN_SECTIONS

@@ -1,6 +1,6 @@
-"""Checks what is available on this machine and in a home, and says how to get what is missing.
+"""`toolformer doctor`: check this machine and a home, and say how to fix what is missing.
 
-Reads only; no model is loaded and no Java started.
+Without `--model` the checks only read: they load no model and start no Java.
 """
 
 import shutil
@@ -14,7 +14,7 @@ import typer
 
 from dagster_project.commands import console
 from dagster_project.commands.doctor_model import show_model
-from dagster_project.commands.findings import Finding, guarded, named, show
+from dagster_project.commands.findings import Finding, named, run_check, show
 from dagster_project.commands.options import AsJson
 from toolformer.forward.memory import GIB
 from toolformer.home.home import Home
@@ -25,7 +25,7 @@ from toolformer.settings.settings_file import load_settings, preset_values
 
 _MIN_FREE_DISK = 5 * GIB
 _GPU_SECONDS = 1.5
-# Every row of a partition is read to find damage; more than this would take more than a second.
+# Finding damage means reading every row. More bytes than this would take more than a second.
 _MAX_BYTES_READ = 128 * 2**20
 
 app = typer.Typer()
@@ -40,13 +40,14 @@ def doctor(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Instead load this model (a directory, or `embedded`), compare its numbers with "
-            "those of plain transformers, and say what it costs; exit code 1 where they differ.",
+            help="Check this model instead (a directory, or `embedded`): load it, show the memory "
+            "that it needs, and compare its outputs with plain transformers. Exit code 1 if they "
+            "differ.",
             metavar="PATH",
         ),
     ] = None,
 ) -> None:
-    """Show what is missing on this machine and how to get it.
+    """Show what is missing or broken on this machine, and how to fix it.
 
     The exit code is 1 if a file is damaged.
     """
@@ -59,34 +60,31 @@ def doctor(
     if findings or as_json:
         show(findings, as_json=as_json)
     if not as_json:
-        more = "" if full else " `--full` reads all partitions."
-        console.say(f"All else that was looked at in {home.root} works.{more}")
+        more = "" if full else " Use --full to read all partitions."
+        console.say(f"All other checks of {home.root} passed.{more}")
     if any(finding.files for finding in findings):
         raise typer.Exit(1)
 
 
 def examine(home: Home, *, is_full: bool = False) -> list[Finding]:
-    """Look at everything, and find what does not work; a broken home is a finding, never an error.
+    """Run all checks and return the problems; a broken or missing home is a finding, not an error.
 
-    Args:
-        home: the home to look at; it need not exist.
-        is_full: read all partitions to find damage, at one to three seconds per GiB; else this
-            takes a few seconds at most.
+    Takes a few seconds; `is_full` adds one to three seconds per GiB of partitions.
     """
-    findings = guarded("disk", lambda: _disk(home))
-    findings += guarded("GPU", _graphics_card)
-    findings += guarded("locks", lambda: _locks(home))
+    findings = run_check("disk", lambda: _disk(home))
+    findings += run_check("GPU", _graphics_card)
+    findings += run_check("locks", lambda: _locks(home))
     settings, invalid = _settings(home)
     findings += invalid
-    looks = {
+    checks = {
         "language model": lambda: _language_model(home, settings),
         "tools": lambda: _tools(home, settings),
         "isolation of tools": _isolation,
         "manifest": lambda: _manifest(home),
         "files": lambda: examine_files(home, is_full=is_full),
     }
-    for name, look in looks.items():
-        findings += guarded(name, look)
+    for name, check in checks.items():
+        findings += run_check(name, check)
     return findings
 
 
@@ -99,7 +97,7 @@ def _disk(home: Home) -> Iterator[Finding]:
 
 
 def _graphics_card() -> Iterator[Finding]:
-    """An NVIDIA card that torch cannot use; without importing torch, which takes seconds."""
+    """Find an NVIDIA card that torch cannot use. Importing torch would take seconds."""
     if (program := shutil.which("nvidia-smi")) is None or not version("torch").endswith("+cpu"):
         return
     command = [program, "--query-gpu=name", "--format=csv,noheader"]
@@ -112,12 +110,12 @@ def _graphics_card() -> Iterator[Finding]:
 
 
 def _settings(home: Home) -> tuple[Settings, list[Finding]]:
-    """Return the settings, or the default preset's if the file is not valid."""
+    """Return the settings, or those of the default preset if the file is invalid."""
     file = home.settings_file
     try:
         return load_settings(file), []
     except (OSError, RuntimeError, TypeError, ValueError) as error:
-        finding = Finding("settings", "missing", str(error), f"Correct {file}, or move it aside")
+        finding = Finding("settings", "missing", str(error), f"Correct {file}, or move it away")
         return validated(preset_values("laptop"), origin="preset laptop"), [finding]
 
 
@@ -145,7 +143,7 @@ def _tools(home: Home, settings: Settings) -> Iterator[Finding]:
 def _isolation() -> Iterator[Finding]:
     from tools.running.confinement import has_namespaces, isolation_level
 
-    # Only tools of the user's own run there.
+    # Only the user's own tools run isolated.
     if not has_namespaces():
         remedy = (
             "Enable user namespaces (on Linux), or run such tools in a container without network"
@@ -154,16 +152,14 @@ def _isolation() -> Iterator[Finding]:
 
 
 def _locks(home: Home) -> Iterator[Finding]:
-    """Check that locks exclude other processes, in the machine's folder and in the shared one."""
     for folder in dict.fromkeys((home.machine, home.root)):
         if folder.is_dir() and (why := why_locks_fail(folder)):
             name = "shared locks" if folder == home.root else "locks of the machine"
-            detail = f"files in {folder} exclude nobody: {why}"
+            detail = f"file locks in {folder} do not work: {why}"
             yield Finding(name, "missing", detail, remedy_for_locks(folder, machine=home.machine))
 
 
 def _language_model(home: Home, settings: Settings) -> Iterator[Finding]:
-    """Check that the base model exists or can be converted."""
     from toolformer.errors import ModelNotFoundError
     from toolformer.forward.embedded_model import embedded_model_directory, gguf_file
     from toolformer.forward.model_directory import check_model_directory, check_weight_files
@@ -190,7 +186,6 @@ def _language_model(home: Home, settings: Settings) -> Iterator[Finding]:
 
 
 def _manifest(home: Home) -> Iterator[Finding]:
-    """Check the list of shards and that their texts exist."""
     from assets.documents import stored_texts
     from toolformer.sources.errors import ManifestError
     from toolformer.sources.manifest import Manifest, check_complete, manifest_path
@@ -201,7 +196,7 @@ def _manifest(home: Home) -> Iterator[Finding]:
         listed = Manifest.load(home.sources)
         check_complete(home.sources, listed, stored.all_keys)
     except ManifestError as error:
-        remedy = "Restore it from a copy, or begin anew in another home"
+        remedy = "Restore it from a backup, or start again in another home"
         files = (str(manifest_path(home.sources)),)
         yield Finding("manifest", "missing", str(error), remedy, files)
         return
@@ -216,13 +211,9 @@ def _manifest(home: Home) -> Iterator[Finding]:
 
 
 def examine_files(home: Home, *, is_full: bool) -> Iterator[Finding]:
-    """Look for damaged partitions and judgements.
-
-    Args:
-        is_full: read all partitions; else those of the smallest tables, up to 128 MiB.
-    """
-    yield from guarded("judgements", lambda: _judgements(home))
-    yield from guarded("partitions", lambda: _partitions(home, is_full))
+    """Find damaged files; unless `is_full`, only in the smallest tables, up to 128 MiB."""
+    yield from run_check("judgements", lambda: _judgements(home))
+    yield from run_check("partitions", lambda: _partitions(home, is_full))
 
 
 def _judgements(home: Home) -> Iterator[Finding]:
@@ -251,5 +242,5 @@ def _partitions(home: Home, is_full: bool) -> Iterator[Finding]:
     if damaged := sorted(warehouse.damage(examined)):
         names = named([str(path.relative_to(home.warehouse.absolute())) for path in damaged])
         detail = f"{len(damaged)} damaged or missing: {names}"
-        remedy = f"Remove these files in {home.warehouse}; the next build makes them again"
+        remedy = f"Remove these files in {home.warehouse}; the next build remakes them"
         yield Finding("partitions", "warning", detail, remedy, tuple(map(str, damaged)))

@@ -1,4 +1,4 @@
-"""`toolformer doctor --model`: loads one model, compares it with plain transformers."""
+"""`toolformer doctor --model`: load a model and compare it with plain transformers."""
 
 import logging
 from collections.abc import Iterator
@@ -24,17 +24,7 @@ _EMBEDDED = "embedded"
 
 
 def show_model(path: str, home: Home, *, as_json: bool) -> bool:
-    """Load a model as the settings would, and print what it is, costs and needs.
-
-    Args:
-        path: a model directory, or `embedded`.
-
-    Returns:
-        Whether its numbers are those of plain transformers.
-
-    Raises:
-        ToolformerError: it cannot be used.
-    """
+    """Load a model and print its findings; return whether it agrees with plain transformers."""
     if path != _EMBEDDED:
         path = str(Path(path).expanduser().absolute())
     settings = load_settings(home.settings_file, overrides={"language_model": {"path": path}})
@@ -51,7 +41,7 @@ def show_model(path: str, home: Home, *, as_json: bool) -> bool:
     show(findings, as_json=as_json)
     faults = findings[-1]
     if faults.status != "ok":
-        console.error(f"{directory} is not served as transformers serves it: {faults.detail}.")
+        console.error(f"{directory} differs from plain transformers: {faults.detail}.")
     return faults.status == "ok"
 
 
@@ -63,16 +53,16 @@ def _what_it_is(model: "LanguageModel") -> Iterator[Finding]:
         "model", "ok", f"{kind}, {model.model.num_parameters() / 1e6:,.1f} million weights"
     )
     if model.is_plain:
-        detail = "the plain path: a row for each context and continuation"
+        detail = "the plain path: one row per context and continuation"
         remedy = "Annotation is several times slower; see docs/how-to/models.md"
         yield Finding("served by", "warning", detail, remedy)
     else:
-        yield Finding("served by", "ok", "shared keys: continuations of a text read it once")
+        yield Finding("served by", "ok", "shared keys: a text is read once for all continuations")
     start = repr(model.tokenizer.token_text(model.bos_id))
     where = "all texts and prompts" if model.prompt_start else "all texts but prompts"
-    yield Finding("start token", "ok", f"{start} in front of {where}")
+    yield Finding("start token", "ok", f"{start} before {where}")
     window = attention_window(model.text_config)
-    seen = f"; some layers see {window:,} at once" if window else ""
+    seen = f"; some layers attend to {window:,} at a time" if window else ""
     yield Finding("context", "ok", f"{model.context_length:,} tokens{seen}")
     yield Finding("precision", "ok", f"{model.precision} on {model.device}")
 
@@ -92,7 +82,7 @@ def _costs(model: "LanguageModel", directory: Path, settings: Settings) -> Itera
     remedies = {
         "annotate": (
             needed.annotating,
-            "Take a smaller model, a GPU with language_model.precision float16 or bfloat16, or a "
+            "Use a smaller model, a GPU with language_model.precision float16 or bfloat16, or a "
             "server (language_model.server)",
         ),
         "train": (
@@ -112,14 +102,13 @@ def _costs(model: "LanguageModel", directory: Path, settings: Settings) -> Itera
 
 
 def _agreement(model: "LanguageModel") -> Finding:
-    """Compare the model with plain transformers, in the precision it is loaded in."""
     from toolformer.model_check import TOLERANCES, check_model, faults
 
     check = check_model(model)
     tolerance = TOLERANCES[model.precision]
     name = "plain transformers"
     if found := faults(check, tolerance):
-        detail = f"the largest differences, of at most {tolerance:g}: {', '.join(found)}"
+        detail = f"differences above the tolerance of {tolerance:g}: {', '.join(found)}"
         return Finding(name, "missing", detail, "Use another model, or report this one")
     said = ", ".join(f"{each.replace('_', ' ')} {value:.1g}" for each, value in check.items())
     return Finding(name, "ok", f"largest differences: {said}")

@@ -1,4 +1,4 @@
-"""Messages for errors and interrupts of a command."""
+"""Turns errors and interrupts of a command into messages and exit codes."""
 
 import os
 import sys
@@ -16,12 +16,12 @@ from toolformer.home.expected_errors import (
 
 _COMMAND_ERRORS = (*EXPECTED_ERRORS, RunFailedError)
 INTERRUPTED = 130
-"""Exit code of a command that was told to stop, as shells have it."""
+"""Exit code of an interrupted command, as in shells."""
 
 
 @contextmanager
 def explained_errors() -> Iterator[None]:
-    """An expected error is one paragraph and exit code 1; an interrupt says what becomes of it."""
+    """Exit with one paragraph instead of a traceback after an expected error or an interrupt."""
     try:
         with explain_out_of_memory():
             yield
@@ -31,16 +31,13 @@ def explained_errors() -> Iterator[None]:
     except BaseException as error:
         if not isinstance(error, (RunInterruptedError, *_interrupts())):
             raise
-        console.error(
-            "Interrupted. What was finished is kept, and the same command goes on from there."
-        )
+        console.error("Interrupted. Finished work is kept. Run the same command again to continue.")
         sys.stdout.flush()
-        # At once: a thread that is inside the model aborts an interpreter that ends.
+        # Exit at once: a thread inside the model aborts an interpreter that shuts down.
         os._exit(INTERRUPTED)
 
 
 def _interrupts() -> tuple[type[BaseException], ...]:
-    """Return the exceptions that Ctrl-C raises, Dagster's own included if it is loaded."""
-    # It may be loaded in part, when the interrupt comes at that moment.
+    # An interrupt may arrive while `dagster` is only partly imported.
     dagster_error = getattr(sys.modules.get("dagster"), "DagsterExecutionInterruptedError", None)
     return (KeyboardInterrupt,) if dagster_error is None else (KeyboardInterrupt, dagster_error)

@@ -1,4 +1,4 @@
-"""`toolformer evaluate`: measure models, and print scores and differences with intervals."""
+"""`toolformer evaluate`: evaluate models and print scores and differences with intervals."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -54,16 +54,16 @@ app = typer.Typer()
 @app.command()
 def evaluate(
     benchmarks: Annotated[
-        str | None, typer.Option(help="Benchmarks, comma-separated; `--list` names all.")
+        str | None, typer.Option(help="Comma-separated benchmarks; `--list` shows all.")
     ] = None,
     models: Annotated[
-        str | None, typer.Option(help="Models, comma-separated: base, finetuned, plain, your own …")
+        str | None, typer.Option(help="Comma-separated models: base, finetuned, plain, your own …")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Maximum items of each benchmark.")
+        int | None, typer.Option(min=1, help="Maximum number of items per benchmark.")
     ] = None,
     list_all: Annotated[
-        bool, typer.Option("--list", help="List all benchmarks and what they need; run none.")
+        bool, typer.Option("--list", help="List all benchmarks and the files they need; run none.")
     ] = False,
     as_json: AsJson = False,
     variant: VariantName = None,
@@ -71,9 +71,9 @@ def evaluate(
     force: Force = False,
     changes: Changes = None,
 ) -> None:
-    """Measure models on benchmarks, with calls disabled and enabled.
+    """Evaluate models on benchmarks, with calls disabled and enabled.
 
-    By default base and finetuned.
+    Without --models, evaluate base and finetuned.
     """
     options = RunOptions.of(
         changes,
@@ -90,7 +90,6 @@ def evaluate(
 
 
 def _list_benchmarks(options: RunOptions, *, as_json: bool) -> None:
-    """Print every benchmark, and what it reads or needs."""
     evaluation = options.load_settings(Home.find()).evaluation
     rows = []
     for name in evaluation.known_benchmarks:
@@ -104,14 +103,9 @@ def _list_benchmarks(options: RunOptions, *, as_json: bool) -> None:
 
 
 def evaluate_models(options: RunOptions, *, models: Sequence[str] = ()) -> None:
-    """Measure models by the benchmarks of the settings, and print the scores.
+    """Evaluate models, by default base and the model of `training.variant`, and print the scores.
 
-    Args:
-        models: By name; by default base and the one that `training.variant` names.
-
-    Raises:
-        RunFailedError: Some could not be measured; the others are, and are shown.
-        ToolformerError: There is no such model.
+    Failures are raised at the end, after the scores of the other models were printed.
     """
     work = options.workspace()
     settings, home = work.settings, work.home
@@ -124,7 +118,7 @@ def evaluate_models(options: RunOptions, *, models: Sequence[str] = ()) -> None:
     with dagster_instance(home) as instance, console.progress_bars():
         register(instance, BENCHMARKS, benchmarks)
         register(instance, MODELS, list(named))
-        # A model each, so that it is loaded once for benchmarks that are neighbours.
+        # One run per model, so that the model is loaded once for adjacent benchmarks.
         measured = [
             PlannedRun(
                 _JOB,
@@ -134,17 +128,17 @@ def evaluate_models(options: RunOptions, *, models: Sequence[str] = ()) -> None:
             for model in named
         ]
         for planned in (measured, [PlannedRun(_JOB, (EVALUATION_REPORT.name,))]):
-            failures += execute_runs(instance, options.resources(), planned)
-    # What failed does not hide the others.
+            failures += run_all(instance, options.resources(), planned)
+    # Show the scores of the other models even if some failed.
     _show(work.warehouse, settings)
     models_of_home = {*named} - {BASE, *evaluation.models}
-    report_outdated(options, home, settings.training_rounds if models_of_home else ())
-    # What cannot be read has said why.
+    tell_outdated(options, home, settings.training_rounds if models_of_home else ())
+    # An unreadable benchmark has already printed its error.
     for name in set(benchmarks).intersection(evaluation.sources) - set(evaluation.texts):
         with suppress(ToolformerError):
             _remark_on_questions(name, settings)
     for name in named:
-        # What could not be measured has said why.
+        # A model that could not be evaluated has already printed its error.
         with suppress(ToolformerError):
             doubt = contamination_warning(work, evaluated_model(name, work), benchmarks)
             if not doubt and name in models_of_home:
@@ -158,34 +152,33 @@ def _remark_on_questions(name: str, settings: Settings) -> None:
     benchmark = configured_benchmark(name, settings)
     items, left_out = items_of(benchmark)
     if left_out:
-        console.say(f"{name} leaves out {len(left_out)} rows. The first: {left_out[0]}.")
+        console.say(f"{name} skips {len(left_out)} rows. The first: {left_out[0]}.")
     for remark in remarks_on(benchmark, items):
         console.say(remark)
 
 
 def _why_outdated(name: str, options: RunOptions, home: Home) -> str | None:
     """Return a sentence if training would replace the model or its calibration."""
-    # What was chosen to be measured is not what a training set is to leave out.
+    # Choosing benchmarks to evaluate must not change what the training set leaves out.
     overrides = {key: value for key, value in options.overrides.items() if key != "evaluation"}
     variant = CALLS if name == FINETUNED else name
     of_variant = merged(overrides, {"training": {"variant": variant}})
     work = RunOptions(of_variant).workspace(home)
     why, what = why_stale(work), name
     if why is None and work.settings.decoding.min_call_probability is None:
-        what = f"The probability from which calls of {name} open"
+        what = f"The minimum call probability of {name}"
         if not is_calibrated(finetuned_model_directory(work), work.settings):
             why = "other settings, another model, or calls without an answer"
-    # Of a model without a record nothing is known.
+    # A model without a record cannot be compared.
     if why in (None, MISSING):
         return None
     return (
-        f"{what} is not what training would make now ({why}). Run `toolformer train --variant "
-        f"{variant}`, then `toolformer evaluate` again."
+        f"{what} is out of date ({why}). Run `toolformer train --variant {variant}`, then "
+        "`toolformer evaluate` again."
     )
 
 
 def _show(store: Warehouse, settings: Settings) -> None:
-    """Print the scores of the chosen benchmarks and the gains from calls."""
     evaluation = settings.evaluation
     chosen = pl.col("benchmark").is_in([*map(evaluation.result_name, evaluation.benchmarks)])
     table = store.view("evaluation_table").filter(chosen)
@@ -202,10 +195,10 @@ def _show(store: Warehouse, settings: Settings) -> None:
         console.frame(gained)
     calibration = store.view("call_calibration").filter(chosen, model=model)
     if not calibration.is_empty():
-        console.heading(f"Where {model} called a tool, and where it did not (shares)")
+        console.heading(f"Items in which {model} called a tool, and items without (shares)")
         console.frame(calibration.drop("model"))
     console.say(
-        'More: `toolformer sql "select * from evaluation_difference"`, `evaluation_table`, '
-        "`call_calibration`, `call_use`, each item in `evaluation_results`; a page "
-        "of it all: `toolformer report`."
+        'More: `toolformer sql "select * from evaluation_difference"`; also `evaluation_table`, '
+        "`call_calibration` and `call_use`, and every item in `evaluation_results`. `toolformer "
+        "report` writes one page about all of them."
     )

@@ -1,4 +1,4 @@
-"""`toolformer explain`: one call in its text, its losses token by token, and the decision."""
+"""`toolformer explain`: show one call in its text, its losses token by token, and the decision."""
 
 import dataclasses
 import json
@@ -24,16 +24,16 @@ from toolformer.home.reading import Home
 from tools.protocol import ToolCall
 from tools.syntax import format_call
 
-# Characters of the text that are shown on each side of a call.
+# Number of characters shown before and after a call.
 _CONTEXT = 240
 _COLUMNS = ("token", "weight", "no call", "no result", "result", "other result", "gain")
-_PLACES = {"inline": "at its place in the text", "prefix": "in front of the text"}
-_PRUNED = "the reduction cannot reach scoring.lowest_threshold, so further losses were left out"
+_PLACEMENTS = {"inline": "at its position in the text", "prefix": "before the text"}
+_PRUNED = "the reduction cannot reach scoring.lowest_threshold, so no further losses were computed"
 _DECISIONS = {
     FilterReason.KEPT: "the reduction reaches the threshold",
     FilterReason.BELOW_THRESHOLD: "the reduction does not reach the threshold",
-    FilterReason.BELOW_CONTRAST: "it helps too little more than the result of another call",
-    FilterReason.NO_SWAPPED_RESULT: "no other call has another result to compare with",
+    FilterReason.BELOW_CONTRAST: "the result helps hardly more than that of another call",
+    FilterReason.NO_SWAPPED_RESULT: "no other call has a different result to compare with",
     FilterReason.LOSS_WITHOUT_CALL_BELOW_LOWEST_THRESHOLD: _PRUNED,
     FilterReason.BOUND_BELOW_LOWEST_THRESHOLD: _PRUNED,
     FilterReason.NOT_FINITE: "a loss is not a finite number",
@@ -45,14 +45,14 @@ app = typer.Typer()
 
 @app.command()
 def explain(
-    call_id: Annotated[str, typer.Argument(help="Id of the call, or the beginning of it.")],
+    call_id: Annotated[str, typer.Argument(help="Id of the call, or its first characters.")],
     no_model: Annotated[
         bool, typer.Option("--no-model", help="Show only what is stored, without loading a model.")
     ] = False,
     as_json: AsJson = False,
     changes: Changes = None,
 ) -> None:
-    """Show a call in its text, its losses token by token, and the decision."""
+    """Show one call in its text, its losses token by token, and the decision."""
     home = Home()
     call = home.explain(call_id)
     recomputation, why_not = None, "--no-model was given"
@@ -70,15 +70,11 @@ def explain(
     else:
         _show_call(call, recomputation)
         if why_not is not None and not no_model and call["filtering_threshold"] is not None:
-            console.say(f"\nThe losses are not computed again. {why_not}")
+            console.say(f"\nThe losses were not recomputed. {why_not}")
 
 
 def _show_call(call: Mapping[str, Any], recomputation: Recomputation | None) -> None:
-    """Print the call in its text, its facts, and the tokens if its losses are computed again.
-
-    Args:
-        call: row of `explained_call.sql`.
-    """
+    """Print a row of `explained_call.sql`, and the losses per token if they were recomputed."""
     console.heading(f"Call {call['call_id']}")
     console.show(Text.assemble("\n", *_in_its_text(call), "\n"))
     facts = Table.grid(padding=(0, 2))
@@ -92,11 +88,10 @@ def _show_call(call: Mapping[str, Any], recomputation: Recomputation | None) -> 
 
 
 def _in_its_text(call: Mapping[str, Any]) -> Iterator[str | tuple[str, str]]:
-    """Yield the parts of the text with the call."""
     before, after = _context(call)
     yield before
     if call["arguments"] is None:
-        # A sample that is no call.
+        # The sample is not a valid call.
         yield f" [{call['sample_text']}", "bold cyan"
     else:
         parsed = ToolCall(call["tool"], call["arguments"])
@@ -110,7 +105,6 @@ def _in_its_text(call: Mapping[str, Any]) -> Iterator[str | tuple[str, str]]:
 
 
 def _context(call: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the text around a call."""
     if call["text"] is None:
         return "(the text is not stored) ", ""
     offset = call["character_offset"]
@@ -122,7 +116,7 @@ def _context(call: Mapping[str, Any]) -> tuple[str, str]:
 def _show_tokens(call: Mapping[str, Any], recomputation: Recomputation) -> None:
     losses = recomputation.losses
     rows = [
-        # Quoted, so that spaces and line breaks are seen.
+        # Quotes and escapes make spaces and line breaks visible.
         (json.dumps(text, ensure_ascii=False), *map(_number, (*numbers, gain)))
         for (_, text, *numbers), gain in zip(
             map(dataclasses.astuple, recomputation.tokens), recomputation.gains, strict=True
@@ -130,20 +124,19 @@ def _show_tokens(call: Mapping[str, Any], recomputation: Recomputation) -> None:
     ]
     sums = (*(getattr(losses, name) for name in LOSSES), sum(recomputation.gains))
     console.heading(
-        "log p of the tokens behind the call, in nats, with the call "
-        f"{_PLACES[recomputation.placement]}"
+        "log p of the tokens after the call, in nats, with the call "
+        f"{_PLACEMENTS[recomputation.placement]}"
     )
     console.table(_COLUMNS, [*rows, ("weighted loss", "", *map(_number, sums))])
     console.say(
-        "gain: weight times how much the result raises log p; together L⁻ - L⁺.\n"
+        "gain: weight times the increase of log p through the result. The sum is L⁻ - L⁺.\n"
         f"Model: {recomputation.model}, {FLOAT32}.\n"
-        f"These losses differ from the stored ones, which are of {call['precision']}, by up to "
-        f"{recomputation.largest_difference:.4f} nats."
+        f"These losses differ by up to {recomputation.largest_difference:.4f} nats from the stored "
+        f"ones, which were computed in {call['precision']}."
     )
 
 
 def _facts_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield labels and values of a row of `explained_call.sql`."""
     yield "tool", f"{call['tool']}, round {call['round']}"
     if call["arguments"]:
         yield "arguments", call["arguments"]
@@ -165,14 +158,14 @@ def _facts_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "source", f"{call['source']}, record {call['source_offset']}"
     probability = call["call_probability"]
     yield (
-        "place",
+        "position",
         f"window {call['window_index']}, token {call['position']}, character "
         f"{call['character_offset']}"
         + ("" if probability is None else f"; p(' [') = {probability:.4g}"),
     )
     yield "model", call["model"] or "not stored"
     digest = call["prompt_digest"]
-    yield "prompt", f"{digest}; its text is in the table prompts" if digest else "none was shown"
+    yield "prompt", f"{digest}; its text is in the table prompts" if digest else "none"
     runs = {stage: call[f"{stage}_run"] for stage in ("sampling", "execution", "decision")}
     yield "runs", ", ".join(f"{stage} {run}" for stage, run in runs.items() if run) or "not stored"
     if call["filtering_threshold"] is not None:
@@ -187,7 +180,7 @@ def _losses_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     }
     values = (f"{name} = {_number(loss) or 'not needed'}" for name, loss in losses.items())
     yield "losses", f"{', '.join(values)} nats ({call['precision']})"
-    reduction = _number(call["loss_reduction"]) or "not known"
+    reduction = _number(call["loss_reduction"]) or "unknown"
     at_most = "at most " if _DECISIONS[call["reason"]] is _PRUNED else ""
     threshold = f"the threshold is {call['filtering_threshold']:g}"
     yield "reduction", f"{at_most}{reduction} nats; {threshold}"
@@ -204,7 +197,7 @@ def _losses_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _status_of(call: Mapping[str, Any]) -> str:
-    """Return the last stage a call reached and why, or the decision if it was scored."""
+    """Return the decision on a scored call, or else the last stage that the call reached."""
     reason = call["reason"]
     because = f": {reason.replace('_', ' ')}" if reason else ""
     if call["filtering_threshold"] is not None:
@@ -215,10 +208,9 @@ def _status_of(call: Mapping[str, Any]) -> str:
     if call["tool_version"] is None:
         return "sampled, not executed yet"
     if reason == PEEKS:
-        return "not executed: it peeks at the text behind it"
+        return "not executed: it uses text that only appears after the call"
     return f"execution failed{because}" if call["result"] is None else "executed, not scored yet"
 
 
 def _number(value: float | None) -> str:
-    """A weight, loss or log-probability; empty where there is none."""
     return "" if value is None else f"{value:.3f}"

@@ -1,4 +1,4 @@
-"""`toolformer export`: C* and its calls as files that other programs read."""
+"""`toolformer export`: write C* and its calls as files for other programs."""
 
 import glob
 import json
@@ -44,39 +44,40 @@ app = typer.Typer()
 
 @app.command()
 def export(
-    form: Annotated[ExportFormat, typer.Argument(help="What to write.", metavar="FORMAT")],
+    form: Annotated[ExportFormat, typer.Argument(help="Format to write.", metavar="FORMAT")],
     output: Annotated[
-        Path, typer.Option(help="File to write, for a dataset the folder; nothing may be there.")
+        Path, typer.Option(help="File to write (for dataset: a folder). It must not exist yet.")
     ],
     round_number: Annotated[
-        int | None, typer.Option("--round", min=1, help="Round of annotation. Default: the newest.")
+        int | None, typer.Option("--round", min=1, help="Annotation round. Default: the newest.")
     ] = None,
     arguments: Annotated[
         ArgumentsForm,
         typer.Option(
-            help="Arguments and tools of sft as objects, or as JSON texts, which every reader "
-            "leaves as they are."
+            help="How sft writes arguments and tools: as objects, or as JSON strings, which "
+            "every reader keeps unchanged."
         ),
     ] = "objects",
 ) -> None:
-    """Write the augmented texts and their calls for other programs.
+    """Export the augmented texts and their calls for other programs.
 
-    FORMAT is one of these; docs/export.md says how to read each.
+    FORMAT is one of the following. docs/export.md explains how to read each.
 
     \b
     dataset     a folder for datasets.load_dataset: Parquet and a card that
                 describes each column of the texts and of the kept calls
     sft         JSON lines for TRL's SFTTrainer: messages (with tool_calls), tools
-    text        JSON lines: texts with their calls in line, as in the paper
-    """  # noqa: D301 – Click keeps the lines after a backspace as they are.
+    text        JSON lines: texts with inline calls, as in the paper
+    """  # noqa: D301 – Click does not rewrap the lines after a backspace.
     if arguments != "objects" and form != "sft":
         raise typer.BadParameter(
-            f"{form} has no arguments by name. Leave it out.", param_hint="--arguments"
+            f"The format {form} has no named arguments. Leave the option out, or export sft.",
+            param_hint="--arguments",
         )
     home = Home.find()
     target = _free_target(output, home, form)
     log_lost_shards(home)
-    # All files of an export are of one moment, whatever a build publishes meanwhile.
+    # All files of an export come from one snapshot, even if a build publishes meanwhile.
     warehouse = open_warehouse(home).snapshot()
     chosen = _round_with_calls(warehouse, round_number)
     report_outdated(RunOptions(), home, [chosen])
@@ -85,24 +86,19 @@ def export(
 
 
 def _free_target(output: Path, home: Home, form: ExportFormat) -> Path:
-    """Return the path to write to, and remove what killed exports left beside it.
-
-    Raises:
-        ExportError: If the path lies in the home, or something is there. A dataset may be written
-            into an empty folder.
-    """
+    """Return the path to write to, after removing temporary files of killed exports."""
     target = output.absolute()
-    places = (home.root.resolve(), home.machine.resolve())
-    if any(target.resolve().is_relative_to(folder) for folder in places):
+    reserved = (home.root.resolve(), home.machine.resolve())
+    if any(target.resolve().is_relative_to(folder) for folder in reserved):
         raise ExportError(
-            f"'{target}' lies in the home '{home.root}', whose files toolformer itself writes and "
-            "removes. Choose a folder outside of it."
+            f"'{target}' is inside the home '{home.root}', where toolformer writes and removes "
+            "files. Choose a path outside the home."
         )
     remove_abandoned(target.parent.glob(f"{glob.escape(target.name)}.*.tmp"))
     is_folder = target.is_dir() and not target.is_symlink()
     is_empty_folder = is_folder and not any(target.iterdir())
     if (target.exists() or target.is_symlink()) and not (form == "dataset" and is_empty_folder):
-        raise ExportError(f"'{target}' is there already. Choose another path, or remove it first.")
+        raise ExportError(f"'{target}' already exists. Choose another path, or remove it first.")
     return target
 
 
@@ -114,7 +110,6 @@ def _write_round(
     round_number: int,
     arguments: ArgumentsForm,
 ) -> str:
-    """Write a round in a format, and return what was written."""
     write_lines = partial(_write_lines, warehouse, target, round_number, arguments)
     if form == "text":
         return f"{write_lines(text_record)} texts"
@@ -128,7 +123,7 @@ def _write_round(
 
 
 def _workspace_of_round(home: Home, round_number: int) -> Workspace:
-    """Return the workspace of a round, or of the settings alone if they no longer have it."""
+    """Return the workspace of a round, or the default one if the round is no longer listed."""
     try:
         return RunOptions(overrides={"sampling": {"round": round_number}}).workspace(home)
     except SettingsError:
@@ -144,7 +139,7 @@ def _round_with_calls(warehouse: Warehouse, wanted: int | None) -> int:
         )
     if wanted is not None and wanted not in rounds:
         raise ExportError(
-            f"Nothing was annotated in round {wanted}. Expected one of "
+            f"Round {wanted} has no annotated texts. Expected one of these rounds: "
             f"{', '.join(map(str, rounds))}."
         )
     with_texts = [number for number, texts in rounds.items() if texts]
@@ -152,9 +147,9 @@ def _round_with_calls(warehouse: Warehouse, wanted: int | None) -> int:
     if not rounds[chosen]:
         raise ExportError(
             f"Round {chosen} has no text with a kept call of a tool that is switched on. "
-            "`toolformer stats` shows what lower thresholds would keep "
-            "(tools.*.filtering_threshold); then run `toolformer build`, which also merges kept "
-            "calls into their texts."
+            "`toolformer stats` shows how many calls a lower threshold "
+            "(tools.*.filtering_threshold) would keep. Lower it if needed, then run `toolformer "
+            "build`, which merges kept calls into their texts."
         )
     return chosen
 
@@ -166,7 +161,7 @@ def _write_lines(
     arguments: ArgumentsForm,
     record: Callable[[Row], Record],
 ) -> str:
-    """Write the texts as JSON lines, with chat marks broken, and return how many were written."""
+    """Write the texts as JSON lines, with a space in each chat mark, and return their number."""
     count = marked = 0
     with (
         replacing(target) as temporary,
@@ -183,15 +178,12 @@ def _write_lines(
                 file.write(json.dumps(written, ensure_ascii=False) + "\n")
             count += batch.num_rows
     if marked:
-        console.say(f"Marks such as <|im_end|> are broken by a blank in {marked:,} records.")
+        console.say(f"A space was put into chat marks such as <|im_end|> in {marked:,} records.")
     return f"{count:,}"
 
 
 def _chat_tools(warehouse: Warehouse, work: Workspace, round_number: int) -> dict[str, ChatTool]:
-    """Return the tools with calls in the texts of a round by name, with chat marks broken.
-
-    Their `values` raise ExportError for arguments that the tool no longer takes.
-    """
+    """Return the tools that have calls in the texts of a round, by name."""
     rows = warehouse.ask("exported_tools", round=round_number).to_dicts()
     tools = {row["tool"]: _chat_tool(row, work) for row in rows}
     return {
@@ -207,8 +199,8 @@ def _chat_tool(row: Mapping[str, Any], work: Workspace) -> ChatTool:
     except ToolError as error:
         # The tool is no longer registered, or cannot run here.
         console.say(
-            f"The tool {name} cannot be opened, so its calls have all arguments in one text: "
-            f"{error}"
+            f"The tool {name} cannot be opened, so all arguments of a call are exported as one "
+            f"text: {error}"
         )
         description = f"The tool {name}."
     else:
@@ -224,6 +216,6 @@ def _values(tool: Tool, arguments: str) -> Mapping[str, object]:
         return tool.named_arguments(arguments)
     except CallSyntaxError as error:
         raise ExportError(
-            f"The call {tool.name}({arguments}) has arguments that the tool no longer takes: "
-            f"{error} Run `toolformer build`, which makes the calls of a changed tool again."
+            f"The call {tool.name}({arguments}) has arguments that the tool no longer accepts: "
+            f"{error} Run `toolformer build`, which remakes the calls of a changed tool."
         ) from error

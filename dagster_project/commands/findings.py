@@ -1,4 +1,4 @@
-"""A finding of `doctor`: what was checked, its state, and what to do."""
+"""Runs the checks of `toolformer doctor` and prints their findings."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -6,7 +6,7 @@ from typing import Literal
 
 from dagster_project.commands import console
 
-# What a broken home or installation shows itself in.
+# Errors that a broken home or installation may cause anywhere.
 BREAKAGE = (AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 _MAX_NAMED = 5
 
@@ -16,10 +16,8 @@ class Finding:
     """Result of one check.
 
     Attributes:
-        status: `ok`; `warning` for something that works less well or will stop working; `missing`
-            for something that cannot be used here.
-        remedy: how to get what is missing; empty where nothing has to be done.
-        files: those that are damaged or cannot be read.
+        status: `warning`: works less well, or will stop working; `missing`: cannot be used here.
+        files: damaged or unreadable files.
     """
 
     name: str
@@ -30,7 +28,6 @@ class Finding:
 
 
 def show(findings: Sequence[Finding], *, as_json: bool) -> None:
-    """Print findings as a table, or as JSON."""
     if as_json:
         console.document([asdict(finding) for finding in findings])
         return
@@ -38,20 +35,20 @@ def show(findings: Sequence[Finding], *, as_json: bool) -> None:
     console.table(("what", "state", "detail", "remedy"), rows)
 
 
-def guarded(name: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
-    """Run a check; an exception becomes a finding."""
+def run_check(name: str, check: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    """Run a check and turn an exception into a finding."""
     from toolformer.errors import ToolformerError
     from tools.errors import ToolError
     from warehouse.errors import WarehouseError
 
     findings: list[Finding] = []
     try:
-        # One by one, so that what was found before an error is kept.
-        findings.extend(look())
+        # `extend` keeps the findings from before an error.
+        findings.extend(check())
     except (ToolError, ToolformerError, WarehouseError) as error:
         findings.append(Finding(name, "missing", str(error)))
     except BREAKAGE as error:
-        detail = f"could not be examined: {type(error).__name__}: {error}"
+        detail = f"the check itself failed: {type(error).__name__}: {error}"
         remedy = "Run `make setup`, and check the home folder"
         file = error.filename if isinstance(error, OSError) else None
         findings.append(Finding(name, "warning", detail, remedy, (str(file),) if file else ()))
@@ -59,6 +56,6 @@ def guarded(name: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
 
 
 def named(names: Sequence[str]) -> str:
-    """Join names, the first five if there are more."""
+    """Join at most five names, and count the others."""
     more = len(names) - _MAX_NAMED
     return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""`toolformer ingest`: list sources and cut them into shards."""
+"""`toolformer ingest`: add sources to the corpus and cut them into shards."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,17 +37,17 @@ app = typer.Typer()
 @app.command()
 def ingest(
     sources: Annotated[
-        list[str], typer.Argument(help="Files, folders or globs.", metavar="SOURCE…")
+        list[str], typer.Argument(help="Files, folders or glob patterns.", metavar="SOURCE…")
     ],
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Maximum number of records, from the start.")
+        int | None, typer.Option(min=1, help="Read only the first records, at most this many.")
     ] = None,
     shard_size: Annotated[int | None, typer.Option(min=1, help="Records per shard.")] = None,
     file_format: Annotated[
-        GivenFormat, typer.Option("--format", help="Format of the files. Default: by their names.")
+        GivenFormat, typer.Option("--format", help="File format; auto detects it from the names.")
     ] = "auto",
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = TEXT_COLUMN,
-    url_column: Annotated[str, typer.Option(help="Column with the address.")] = URL_COLUMN,
+    url_column: Annotated[str, typer.Option(help="Column with the URL.")] = URL_COLUMN,
     date_column: Annotated[
         str, typer.Option(help="Column with the publication date.")
     ] = DATE_COLUMN,
@@ -59,11 +59,11 @@ def ingest(
         bool,
         typer.Option(
             "--strip-marks",
-            help="Take out chat marks such as <|im_end|>, GSM8K's << >> and ####, and calls.",
+            help="Remove chat marks such as <|im_end|>, GSM8K's << >> and ####, and tool calls.",
         ),
     ] = False,
 ) -> None:
-    """List sources of text and cut them into shards."""
+    """Add texts to the corpus and cut them into shards."""
     reading = {
         "limit": limit,
         "shard_size": shard_size,
@@ -75,7 +75,7 @@ def ingest(
         "context_column": context_column,
         "strip_marks": strip_marks,
     }
-    # One after the other: each says what it has added.
+    # Concurrent ingests wait for each other, so that each reports only what it has added.
     with Home.find().output_lock("ingest"):
         _ingest(Home.find(), sources, {key: value for key, value in reading.items() if value})
 
@@ -89,8 +89,9 @@ def _ingest(home: Home, paths: Sequence[str], reading: Mapping[str, Any]) -> Non
     for absolute, path in asked.items():
         if absolute not in new:
             console.say(
-                f"{path} is listed already. To read it with other options, run `toolformer sources "
-                "remove` and ingest it again, or list it in toolformer.yaml, which wins."
+                f"{path} is already listed. To read it with other options, run `toolformer sources "
+                "remove` and ingest it again, or list it in toolformer.yaml, which takes "
+                "precedence."
             )
     with dagster_instance(home) as instance:
         run_job(
@@ -112,13 +113,13 @@ def _ingest(home: Home, paths: Sequence[str], reading: Mapping[str, Any]) -> Non
     for path, files in skipped_files_by_source(home, settings, asked.keys() - rejected.keys()):
         more = ", …" if len(files) > _SHOWN_FILES else ""
         console.say(
-            f"{len(files)} file(s) of {path} were not read, since their names show no format or "
-            f"they describe the data set: {', '.join(files[:_SHOWN_FILES])}{more}"
+            f"{len(files)} file(s) of {path} were skipped, because their names show no known "
+            f"format or they describe the data set: {', '.join(files[:_SHOWN_FILES])}{more}"
         )
     others = {path: why for path, why in rejected.items() if path not in refused}
     report_source_problems(home, settings, others)
     if refused:
-        # Another run at the same time can have had the last word on what is rejected.
+        # The reasons are missing if another run at the same time reported its own.
         unknown = "The source {!r} cannot be used. Ingest it again to see why."
         raise ToolformerError(
             " ".join(rejected.get(path, unknown.format(path)) for path in sorted(refused))
@@ -130,8 +131,8 @@ def _report_marks(home: Home, shards: Sequence[ShardEntry]) -> None:
     keys = [entry.key for entry in shards]
     marks, calls = open_warehouse(home).limited_to(keys).query(counts).row(0)
     console.say(
-        f"The table text_marks keeps {marks:,} calculations that people marked, and {calls:,} "
-        "calls, which were taken out of the texts."
+        f"Removed from the texts and stored in the table text_marks: {marks:,} calculations that "
+        f"people marked, and {calls:,} tool calls."
     )
 
 
@@ -144,10 +145,10 @@ def _report(
     restored = [entry for entry in active if entry.key in known - keys_before]
     console.say(
         f"{len(added)} new shards with {sum(entry.records for entry in added)} records; "
-        f"{len(keys_before)} shards were there before."
+        f"{len(keys_before)} shards existed before."
     )
     if restored:
-        console.say(f"{len(restored)} shards were restored with all that was computed from them.")
+        console.say(f"{len(restored)} shards were restored with everything computed from them.")
     read = [entry for entry in active if entry.key not in keys_before or entry in asked]
     if read:
         warehouse = open_warehouse(home)

@@ -21,10 +21,12 @@ def draw(
     output: Annotated[Path, typer.Option(help="CSV file to write; it must not exist yet.")],
     judge: Annotated[
         str | None,
-        typer.Option(help="Leave out what this person has judged. Default: the whole sample."),
+        typer.Option(
+            help="Leave out calls that this person has judged. Default: the whole sample."
+        ),
     ] = None,
 ) -> None:
-    """Write a random sample of kept calls, up to 100 per tool, to a sheet for a spreadsheet."""
+    """Write a random sample of kept calls, up to 100 per tool, to a CSV file for a spreadsheet."""
     drawn = draw_sheet(open_warehouse(Home.find()), judge)
     if not drawn.sampled:
         raise ToolformerError("No call is kept yet. Run `toolformer build` first.")
@@ -33,7 +35,7 @@ def draw(
         return
     write_sheet(drawn.sheet, output)
     console.say(
-        f"{output} has {drawn.sheet.height} of the {drawn.sampled} calls of the sample. For each, "
+        f"{output} has {drawn.sheet.height} of the {drawn.sampled} sampled calls. For each call, "
         "write into the column `label` whether its result helps to write the text after it: "
         "useful, not_useful or unsure. Then run `toolformer labels read`."
     )
@@ -42,12 +44,14 @@ def draw(
 @labels_app.command()
 def read(
     sheet: Annotated[Path, typer.Argument(help="The sheet, saved as CSV.", metavar="FILE")],
-    judge: Annotated[str, typer.Option(help="Name of the person who filled the sheet.")],
+    judge: Annotated[str, typer.Option(help="Name of the person who filled in the sheet.")],
 ) -> None:
-    """Store the judgements of a sheet; reading it again stores only what changed in it."""
+    """Store the judgements of a sheet. Reading it again stores only the changes."""
     name = judge.strip()
     if not name:
-        raise typer.BadParameter("It is empty. Give the name of the person.", param_hint="--judge")
+        raise typer.BadParameter(
+            "The name is empty. Expected the name of the person.", param_hint="--judge"
+        )
     home = Home.find()
     rows = read_sheet(sheet)
     with home.output_lock("labels"):

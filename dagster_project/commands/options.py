@@ -1,4 +1,4 @@
-"""Flags that several commands share, and what they change for one run."""
+"""Options that several commands share, and the settings that they override for one run."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,34 +26,36 @@ Changes = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="A setting for this run, e.g. tools.Calendar.filtering_threshold=0.5. Repeatable.",
+        help="Change a setting for this run, e.g. tools.Calendar.filtering_threshold=0.5. "
+        "Repeatable.",
         show_default=False,
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
-Force = Annotated[bool, typer.Option("--force", help="Compute also what is up to date.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Force = Annotated[bool, typer.Option("--force", help="Recompute even what is up to date.")]
 ToolNames = Annotated[
-    str | None, typer.Option("--tools", help="Only these tools, comma-separated.", metavar="X,Y")
+    str | None, typer.Option("--tools", help="Only these comma-separated tools.", metavar="X,Y")
 ]
-ToolName = Annotated[str, typer.Argument(help="The tool, as `tools list` shows it.")]
+ToolName = Annotated[str, typer.Argument(help="Tool, as shown by `tools list`.")]
 ModelName = Annotated[
     str | None,
     typer.Option(
-        "--model", help="finetuned, base or a model directory. Default: finetuned if there."
+        "--model",
+        help="finetuned, base or a model directory. Default: finetuned if it exists, else base.",
     ),
 ]
 Day = Annotated[
     datetime | None,
     typer.Option(
-        "--today", formats=["%Y-%m-%d"], help="Date for the Calendar. Default: the present day."
+        "--today", formats=["%Y-%m-%d"], help="Date for the Calendar. Default: the current date."
     ),
 ]
 VariantName = Annotated[
     Variant | None,
     typer.Option(
-        help="calls (the paper's model), or a control on the same texts: plain (no calls), "
-        "shuffled (results exchanged). Default: training.variant, which is calls unless "
-        "toolformer.yaml says otherwise.",
+        help="calls (the paper's model), or a control that is trained on the same texts: plain "
+        "(without calls) or shuffled (with exchanged results). Default: training.variant, which "
+        "is calls unless toolformer.yaml changes it.",
         show_default=False,
     ),
 ]
@@ -61,11 +63,11 @@ VariantName = Annotated[
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What the flags of a command change for one run.
+    """Settings that the options of a command override for one run.
 
     Attributes:
-        tools: only these tools, also one that is switched off.
-        applies_to_all_rounds: whether the overrides hold for all rounds, one of which they name.
+        tools: if not empty, only these tools are used, even if they are switched off.
+        is_for_rounds: whether the overrides apply to every round, not only to the named one.
     """
 
     overrides: Mapping[str, Any] = field(default_factory=dict)
@@ -84,11 +86,6 @@ class RunOptions:
         benchmarks: Sequence[str] = (),
         items: int | None = None,
     ) -> "RunOptions":
-        """From the command line's flags.
-
-        Raises:
-            SettingsError: a change is not of the form NAME=VALUE.
-        """
         named: dict[str, Any] = {"training.variant": variant, "evaluation.items": items}
         named["evaluation.benchmarks"] = list(benchmarks) or None
         values = [*map(_parsed, changes or ()), *named.items()]
@@ -107,17 +104,16 @@ class RunOptions:
         return replace(self, overrides=merged(self.overrides, changes), applies_to_all_rounds=True)
 
     def load_settings(self, home: Home) -> Settings:
-        """Load the settings of this run; write the settings file if there is none."""
+        """Load the settings of this run, after writing a missing settings file."""
         write_settings_file(home.settings_file, preset="laptop")
         return load_settings(home.settings_file, overrides=self._all_overrides(home))
 
     def workspace(self, home: Home | None = None) -> Workspace:
-        """Return the workspace of a home, by default of TOOLFORMER_HOME."""
         home = home or Home.find()
         return Workspace(self.load_settings(home), home)
 
     def _all_overrides(self, home: Home) -> Mapping[str, Any]:
-        """Return the overrides, with the named tools enabled."""
+        """Return the overrides, plus those that switch on the named tools."""
         if not self.tools:
             return self.overrides
         given = load_settings(home.settings_file, overrides=self.overrides)
@@ -126,17 +122,16 @@ class RunOptions:
         return merged(self.overrides, tools)
 
     def resources(self) -> dict[str, dict[str, Any]]:
-        """Return the options as configuration of the Dagster resources."""
+        """Return the run configuration of the Dagster resources."""
         settings: dict[str, Any] = {"force": self.force}
         home = Home.find()
         if overrides := self._all_overrides(home):
-            # It has no dates.
+            # Run configuration cannot contain dates.
             settings["overrides"] = json.loads(json.dumps(overrides, default=str))
         return {"settings": settings, "toolbox": {"tools": list(self.tools)}}
 
 
 def _parsed(change: str) -> tuple[str, Any]:
-    """Return the name and the value of a `--set`."""
     name, separator, value = change.partition("=")
     if not separator or not name:
         raise SettingsError(
@@ -153,5 +148,4 @@ def _parsed(change: str) -> tuple[str, Any]:
 
 
 def names_in(given: str | None) -> list[str]:
-    """Return the names in the comma-separated value of an option."""
     return [name.strip() for name in (given or "").split(",") if name.strip()]

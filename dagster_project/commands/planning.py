@@ -1,4 +1,4 @@
-"""`toolformer build --dry-run`: what a build would do, why, and for how long."""
+"""`toolformer build --dry-run`: show what a build would do, why, and how long it would take."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,11 +16,7 @@ from toolformer.sources.manifest import Manifest
 
 
 def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
-    """Say what a build of these shards would do, and what it would prepare first.
-
-    Returns:
-        Whether it would do anything.
-    """
+    """Print what a build of these shards would do; return whether it would do anything."""
     settings = load_settings(home.settings_file, overrides=options.overrides)
     forecast = forecast_build(
         settings, home, tools=options.tools, shards=shards, force=options.force
@@ -30,10 +26,10 @@ def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
         console.say(f"{name} is left out: {why}")
     if forecast.unknown_tools:
         names = ", ".join(forecast.unknown_tools)
-        console.say(f"What a build does with {names} is planned once the index is there.")
+        console.say(f"Work for {names} can only be planned after the index is built.")
     if forecast.held_out and not shards:
         console.say(
-            "Shards that are held out to measure perplexity, and so not annotated: "
+            "Shards that are held out to measure perplexity, and therefore not annotated: "
             f"{forecast.held_out}."
         )
     if forecast.partitions:
@@ -43,32 +39,31 @@ def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
     return forecast.does_anything
 
 
-def report_outdated(options: RunOptions, home: Home, rounds: Iterable[int]) -> None:
-    """Say which calls of these rounds, and texts behind them, a build would make anew.
+def tell_outdated(options: RunOptions, home: Home, rounds: Iterable[int]) -> None:
+    """Print which stored calls of these rounds, and which of their texts, a build would remake.
 
-    What is missing is not told: who builds some shards or tools knows that. That shards were
-    built which `sampling.shards` leaves out by now is. Of a chained round the rounds before it are
-    told of too, whose calls stand in its texts.
+    Missing partitions are not reported, because a build of some shards or tools leaves them out on
+    purpose. A chained round includes the rounds before it, whose calls are in its texts.
     """
-    told = set[str]()
+    printed = set[str]()
     for number in rounds:
         try:
             for sentence in _outdated(options, home, number):
-                if sentence not in told:
+                if sentence not in printed:
                     console.say(sentence)
-                told.add(sentence)
+                printed.add(sentence)
         except EXPECTED_ERRORS as error:
-            console.say(f"Whether the calls are up to date cannot be told: {explained(error)}")
+            console.say(f"It is unknown whether the calls are up to date: {explained(error)}")
 
 
 def _outdated(options: RunOptions, home: Home, number: int) -> Iterator[str]:
     own = options.overrides.get("sampling", {}).get("round")
     of_file = {each.sampling.round for each in settings_of_rounds(home.settings_file)}
     if number not in {own, *of_file}:
-        # Who built it knows with which settings.
+        # The settings of this round are unknown: neither the options nor the file list it.
         return
-    # What is changed for another round is not changed for this one.
-    changes = options if options.applies_to_all_rounds or own in (None, number) else RunOptions()
+    # Overrides for another round do not apply to this one.
+    changes = options if options.is_for_rounds or own in (None, number) else RunOptions()
     settings = changes.in_round(number).load_settings(home)
     if settings.sampling.is_chained:
         yield from _outdated(options, home, number - 1)
@@ -87,19 +82,19 @@ def _outdated(options: RunOptions, home: Home, number: int) -> Iterator[str]:
     beyond = set(shards).difference(each.key for each in chosen_shards(manifest, (), settings))
     if beyond:
         yield (
-            f"{len(beyond)} shards that sampling.shards leaves out now have texts of round "
-            f"{number} from an earlier build; training and exports take these too."
+            f"{len(beyond)} shards beyond sampling.shards have texts of round {number} from an "
+            "earlier build. Training and exports use these texts too."
         )
     if settings.is_annotated_by_server:
-        # Which model that is, the server alone knows; while others train or export it may be off.
+        # Only the server knows its model, and it may be off during training or export.
         return
     named = sorted(tools.intersection(settings.tools.enabled_names))
     forecast = forecast_build(settings, home, tools=named, shards=shards)
     older = [each for each in forecast.partitions if each.reason != MISSING]
     counts = Counter(each.table for each in older)
-    told = [f"{count} partitions of {table}" for table, count in counts.items()]
-    told += [f"the texts of {source.path}" for source in forecast.cut if source.name in sources]
-    if not told:
+    outputs = [f"{count} partitions of {table}" for table, count in counts.items()]
+    outputs += [f"the texts of {source.path}" for source in forecast.cut if source.name in sources]
+    if not outputs:
         return
     why = f" ({older[0].reason})" if older else ""
     of_round = f" --set sampling.round={number}" if number > 1 else ""
@@ -109,7 +104,7 @@ def _outdated(options: RunOptions, home: Home, number: int) -> Iterator[str]:
     outdated = dict.fromkeys(each.shard for each in older)
     of_shards = f" --shards {','.join(outdated)}" if beyond.intersection(outdated) else ""
     yield (
-        f"Out of date: {', '.join(told)}{why}. `toolformer build{of_round}{of_shards}`{same} "
+        f"Out of date: {', '.join(outputs)}{why}. `toolformer build{of_round}{of_shards}`{same} "
         "brings them up to date."
     )
 
@@ -120,8 +115,8 @@ def _show_preparation(forecast: Forecast) -> None:
         for source in forecast.cut:
             console.say(f"  {source.path}, records per shard: {source.shard_size}")
         console.say(
-            "The plan counts the shards that are there: `toolformer ingest` cuts a new source "
-            "without building anything of it."
+            "The plan covers only existing shards. `toolformer ingest` cuts a new source into "
+            "shards without building them."
         )
     for path, why in forecast.unusable.items():
         console.say(f"The source {path} cannot be used: {why}")
@@ -132,8 +127,8 @@ def _show_preparation(forecast: Forecast) -> None:
         console.say(
             "The embedded model would be converted first, in 10 to 20 s."
             if forecast.partitions
-            else "The embedded model would be converted first, in 10 to 20 s. What is made with it "
-            "is planned once it is there."
+            else "The embedded model would be converted first, in 10 to 20 s. Work that needs it "
+            "can only be planned after that."
         )
 
 
@@ -155,6 +150,6 @@ def _show_partitions(forecast: Forecast) -> None:
     if not rows["seconds"].has_nulls():
         expected += f" and {rows['seconds'].sum() / 60:.1f} minutes"
     console.say(
-        f"{rows.height} partitions of {rows['shard'].n_unique()} shards, {expected}: expect half "
-        "to twice as much."
+        f"{rows.height} partitions of {rows['shard'].n_unique()} shards, {expected}. The actual "
+        "cost may be half or twice as much."
     )

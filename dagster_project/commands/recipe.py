@@ -1,7 +1,7 @@
-"""`toolformer recipe`: from texts to a table that says what the calls gain.
+"""`toolformer recipe`: run all steps, from texts to a table of what the calls gain.
 
-A recipe is a preset and a list of commands, each run in a process of its own so that memory is
-given back between them. The numbers stand in the preset.
+A recipe is a preset and a list of commands. Each command has its own process, so that its memory is
+free for the next one. All numbers are in the preset.
 """
 
 import subprocess
@@ -32,19 +32,20 @@ DEMO = "demo"
 RecipeName = Literal["demo", "small"]
 _REPORT = ("report",)
 _CONTROLS = (PLAIN, SHUFFLED)
-# Time of the demo's later commands in that of its annotation: alike on all measured machines.
+# Duration of the demo's later commands relative to its annotation. The ratios were similar on all
+# measured machines.
 _TIMES_ANNOTATION = {"train": 1.3, "evaluate": 0.5, "report": 0.07}
-_DEMO_TAKES = "On two cores this takes about 10 minutes with AVX2, and less with AVX-512."
-# What is asked by the benchmarks that come with the project.
+_DEMO_TAKES = "This takes about 10 minutes on two cores with AVX2, and less with AVX-512."
+# What the built-in benchmarks ask.
 _ASKED = {
     SUMS: "sums in sentences that it was not trained on",
     FACTS: "facts about people that no text names",
 }
 _NEXT = """\
-  make ui                                             the same in Dagster
+  make ui                                             the same pipeline in Dagster
   toolformer complete "A box has 36 eggs, so 45 boxes have 36 * 45 ="
   toolformer complete "Konrad Vale was born in the town of"
-  toolformer serve                                    a page, and OpenAI's API
+  toolformer serve                                    a web page and an OpenAI-style API
   toolformer sql "select * from kept_examples"        all kept calls
   toolformer ingest FILE …                            your own texts (in another home)"""
 
@@ -52,9 +53,9 @@ app = typer.Typer()
 
 
 @app.command()
-def recipe(name: Annotated[RecipeName, typer.Argument(help="Recipe name.")]) -> None:
-    """Run build, train, evaluate and report in turn."""
-    # What is up to date is not done again, so a recipe that was killed goes on where it was.
+def recipe(name: Annotated[RecipeName, typer.Argument(help="Name of the recipe.")]) -> None:
+    """Run build, train, evaluate and report one after the other."""
+    # Every command skips work that is up to date, so a killed recipe continues where it stopped.
     began = time.monotonic()
     home = Home.find()
     if name == DEMO:
@@ -65,7 +66,7 @@ def recipe(name: Annotated[RecipeName, typer.Argument(help="Recipe name.")]) -> 
         raise SettingsError(
             f"{home.settings_file} is not set up for this recipe: its preset is "
             f"{settings.preset!r}, and it lists {len(settings.corpus.sources)} sources. Expected "
-            f"preset {name!r} and sources of texts. Run `toolformer recipe {name}` with "
+            f"preset {name!r} and at least one source. Run `toolformer recipe {name}` with "
             f"TOOLFORMER_HOME set to {new}."
         )
     _check_files(home, settings)
@@ -80,9 +81,9 @@ def recipe(name: Annotated[RecipeName, typer.Argument(help="Recipe name.")]) -> 
             left = f", about {_seconds_left(home, steps[number:]):.0f} s left"
         command = " ".join(step)
         console.heading(f"$ toolformer {command}    step {number + 1} of {len(steps)}{left}")
-        # The others' tables are too many: `toolformer stats` and `evaluate` print them again.
+        # All tables would be too many. `toolformer stats` and `evaluate` print the others again.
         if code := run_command(*step, is_shown=step == _REPORT):
-            console.error("This step failed. The same command goes on from here.")
+            console.error("This step failed. Run the same command again to continue from here.")
             sys.exit(code)
         seconds = time.monotonic() - step_began
         spent.append(f"{' '.join(step)} {seconds:.0f} s")
@@ -96,13 +97,13 @@ def recipe(name: Annotated[RecipeName, typer.Argument(help="Recipe name.")]) -> 
 
 
 def _seconds_left(home: Home, steps: Sequence[Sequence[str]]) -> float:
-    """Return how long these commands of the demo will take, by what its annotation took."""
+    """Estimate the duration of these commands of the demo from that of its annotation."""
     annotation = float(open_warehouse(home).view("stage_costs")["seconds"].sum())
     return annotation * sum(_TIMES_ANNOTATION[command] for command, *_ in steps)
 
 
 def _check_files(home: Home, settings: Settings) -> None:
-    """Raise if a source or benchmark file is missing, before hours of work."""
+    """Raise if a source or a benchmark file is missing, before hours of work."""
     if not manifest_path(home.sources).exists():
         for source in configured_sources(settings, home):
             list_files(source)
@@ -111,17 +112,14 @@ def _check_files(home: Home, settings: Settings) -> None:
     }
     if missing:
         raise SettingsError(
-            f"{home.settings_file} names files of benchmarks that are not there: "
-            f"{', '.join(missing.values())}. Correct the paths, or take {', '.join(missing)} out "
-            "of evaluation.files and evaluation.benchmarks."
+            f"{home.settings_file} names benchmark files that do not exist: "
+            f"{', '.join(missing.values())}. Correct the paths, or remove {', '.join(missing)} "
+            "from evaluation.files and evaluation.benchmarks."
         )
 
 
 def run_command(*arguments: str, is_shown: bool) -> int:
-    """Run `toolformer` in a process of its own; its exit code.
-
-    Progress and errors are shown in any case, its tables where `is_shown`.
-    """
+    """Run `toolformer` in its own process; print its tables only if `is_shown`."""
     flags = ("-q",) if console.is_quiet() else ()
     command = [sys.executable, "-m", "dagster_project.cli", *flags, *arguments]
     output = None if is_shown else subprocess.DEVNULL
@@ -129,7 +127,6 @@ def run_command(*arguments: str, is_shown: bool) -> int:
 
 
 def _steps(settings: Settings) -> list[Sequence[str]]:
-    """Return the commands of a recipe; with rounds it also trains controls."""
     if not settings.rounds:
         return [("build",), ("train",), ("evaluate",), _REPORT]
     last = len(settings.rounds)
@@ -143,7 +140,6 @@ def _steps(settings: Settings) -> list[Sequence[str]]:
 
 
 def _show_gains(home: Home, settings: Settings) -> None:
-    """Print what calls gain; the report has more."""
     store = open_warehouse(home)
     show_examples(store, verdicts_of(store))
     model, plain, shuffled = (name_of_model(key, settings) for key in (FINETUNED, *_CONTROLS))
@@ -153,8 +149,8 @@ def _show_gains(home: Home, settings: Settings) -> None:
     console.say("Differences are paired; low and high are the 95 % interval.")
     if settings.rounds:
         console.say(
-            "`plain` was trained on the same texts without calls, `shuffled` with exchanged "
-            "results."
+            "`plain` was trained on the same texts without calls, `shuffled` on the same calls "
+            "with exchanged results."
         )
     for row in gains.iter_rows(named=True):
         if row["benchmark"] not in _ASKED or row["against"] in (plain, shuffled):

@@ -1,4 +1,4 @@
-"""The losses of a stored call computed again, token by token, by the model that scored it."""
+"""Recomputes the losses of a stored call, token by token, with the model that scored it."""
 
 import dataclasses
 import json
@@ -35,20 +35,18 @@ LOSSES = (
 
 
 class CannotRecomputeError(ToolformerError):
-    """Model, result or text from which the losses were computed is missing."""
+    """The model, result or text from which the losses were computed is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recomputation:
-    """The losses computed again in float32.
+    """Losses recomputed in float32; losses and gains are in nats.
 
     Attributes:
-        model: directory of the model.
-        placement: placement of the call: prefix (in front of the text) or inline.
-        tokens: those that count; log-probabilities in nats.
-        gains: what each adds to the loss reduction, in nats.
-        losses: the weighted sums, in nats.
-        largest_difference: largest difference between a loss and the stored one, in nats.
+        placement: `prefix` (before the text) or `inline`.
+        tokens: tokens with a weight.
+        gains: contribution of each token to the loss reduction.
+        largest_difference: largest difference between a recomputed loss and the stored one.
     """
 
     model: str
@@ -60,14 +58,9 @@ class Recomputation:
 
 
 def recompute(call: Mapping[str, Any], options: RunOptions, home: Home) -> Recomputation:
-    """Compute the losses of a call with the settings that are stored with them.
+    """Recompute the losses of a scored call with the settings that are stored with them.
 
-    Args:
-        call: row of `explained_call.sql` of a scored call.
-        options: options of the command; they may name the model's directory.
-
-    Raises:
-        CannotRecomputeError: the model, the result or the text is not there any more.
+    `call` is a row of `explained_call.sql`. The options may name the model's directory.
     """
     round_overrides = merged(options.overrides, {"sampling": {"round": call["round"]}})
     settings = dataclasses.replace(options, overrides=round_overrides).load_settings(home)
@@ -80,13 +73,13 @@ def recompute(call: Mapping[str, Any], options: RunOptions, home: Home) -> Recom
     if directory is None:
         raise CannotRecomputeError(
             f"The model that scored this call ({identity}) is neither in {str(home.models)!r} nor "
-            "named by the settings: it was trained again or removed, or a server runs it. Name its "
-            "directory with --set sampling.annotator=DIRECTORY, if it is still there."
+            "named by the settings. It was trained again or removed, or it runs on a server. If "
+            "its directory still exists, name it with --set sampling.annotator=DIRECTORY."
         )
     if call["result"] is None:
         raise CannotRecomputeError(
-            "The result that this call was scored with is not stored any more. Run `toolformer "
-            "build`, which executes it again."
+            "The result that this call was scored with is no longer stored. Run `toolformer "
+            "build`, which executes the call again."
         )
     key = (call["document_id"], call["window_index"])
     scored = ScoredCall(
@@ -127,7 +120,7 @@ def recompute(call: Mapping[str, Any], options: RunOptions, home: Home) -> Recom
 
 
 def _as_scored(call: Mapping[str, Any], settings: Settings) -> tuple[Settings, str]:
-    """Return the settings of the scoring, in float32, and the model's identity."""
+    """Return the settings of the original scoring, but in float32, and the model's identity."""
     parts = json.loads(call["scoring_parts"])
     identity, bos_token = json.loads(parts["language_model"])
     values = {path: json.loads(value) for path, value in parts.items() if "." in path}
@@ -144,7 +137,7 @@ def _as_scored(call: Mapping[str, Any], settings: Settings) -> tuple[Settings, s
 
 
 def _window_of(call: Mapping[str, Any], tokenizer: Tokenizer, settings: Settings) -> Window:
-    """Return the window of a call, cut as when the call was sampled."""
+    """Return the window of a call, cut in the same way as for sampling."""
     windows = split_into_windows(
         call["document_id"],
         call["text"] or "",
@@ -158,6 +151,6 @@ def _window_of(call: Mapping[str, Any], tokenizer: Tokenizer, settings: Settings
         if offset is not None and window.start + offset == call["character_offset"]:
             return window
     raise CannotRecomputeError(
-        f"Token {position} of window {number} is not where the call stands in its text: the text "
-        "is gone, or was cut into other tokens. Run `toolformer build`, which samples it again."
+        f"Token {position} of window {number} is not at the position of the call: the text is "
+        "missing, or its tokens have changed. Run `toolformer build`, which samples it again."
     )

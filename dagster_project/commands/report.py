@@ -1,4 +1,4 @@
-"""`toolformer report`: make one HTML page of what the views say."""
+"""`toolformer report`: write the HTML report."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,12 +22,12 @@ def report(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="File to write. Default: report.html in the home, which the UI opens.",
+            help="File to write. Default: report.html in the home, which the UI links to.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Write an HTML page of calls, gains and costs, and the texts with their calls."""
+    """Write an HTML report: calls, gains, costs, and the texts with their calls."""
     home = Home.find()
     if output is None:
         from dagster_project.runs.run_job import dagster_instance, run_job

@@ -1,4 +1,4 @@
-"""`toolformer serve`: a model with live calls, for clients of OpenAI's API and for a browser."""
+"""`toolformer serve`: serve a model with live tool calls to OpenAI clients and browsers."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ from toolformer.settings.evaluation_sections import BASE
 from warehouse.errors import WarehouseError
 
 _LOGGER = logging.getLogger(__name__)
-# Texts that wait for a place; more are refused.
+# Maximum length of the queue. Further requests are rejected.
 _MAX_WAITING = 64
 
 app = typer.Typer()
@@ -27,37 +27,44 @@ app = typer.Typer()
 def serve(
     host: Annotated[
         str,
-        typer.Option(help="Address to listen on; beyond this machine needs TOOLFORMER_API_KEY."),
+        typer.Option(
+            help="Address to listen on. One that other machines can reach needs TOOLFORMER_API_KEY."
+        ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any.")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free port.")
+    ] = 8000,
     max_active: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Maximum texts that are decoded at the same time; by default what the device "
-            "takes.",
+            help="Maximum number of texts decoded at the same time. Default: as many as the "
+            "device can hold.",
         ),
     ] = None,
     no_calls_in_text: Annotated[
-        bool,
-        typer.Option("--no-calls-in-text", help="Leave the calls out of the texts of answers."),
+        bool, typer.Option("--no-calls-in-text", help="Remove the calls from the text of answers.")
     ] = False,
     allowed_host: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Another name of a server without a key. Repeatable."),
+        typer.Option(
+            metavar="NAME",
+            help="Host name that requests to a server without a key may use. Repeatable.",
+        ),
     ] = None,
     cors_origin: Annotated[
         list[str] | None,
         typer.Option(
             metavar="ORIGIN",
-            help="A site whose pages may ask, such as https://chat.example.org. Repeatable.",
+            help="Origin whose web pages may send requests, such as https://chat.example.org. "
+            "Repeatable.",
         ),
     ] = None,
     tools: ToolNames = None,
     model: ModelName = None,
     changes: Changes = None,
 ) -> None:
-    """Serve the model with live calls: OpenAI's API, and a page at /."""
+    """Serve the model with live tool calls: an OpenAI-style API and a web page."""
     from toolformer.decoding.live_batch import LiveBatch
     from toolformer.server import running
     from toolformer.server.app import KEY_VARIABLE, check_access, make_app
@@ -66,13 +73,13 @@ def serve(
     options = RunOptions.of(changes, tools=names_in(tools))
     key = os.environ.get(KEY_VARIABLE) or None
     check_access(host, key)
-    # Before the model, which takes its time to load.
+    # Bind before the model is loaded, so that an occupied port fails at once.
     with (
         running.bound_socket(host, port) as bound,
         live_model(options.workspace(), tools=options.tools, model_name=model) as live,
     ):
-        # In a thread that ends, and torch's pool of threads with it: a second pool beside that
-        # of the thread that decodes slows decoding by a quarter.
+        # Load in a thread that ends together with torch's thread pool. A second pool next to the
+        # one of the decoding thread would slow decoding by a quarter.
         with ThreadPoolExecutor(1) as loading:
             loaded = loading.submit(live.load).result()
         for tool in live.toolbox.tools.values():
@@ -92,7 +99,7 @@ def serve(
         address = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
         names = ", ".join(live.toolbox.tools) or "no tools"
         bound.listen()
-        console.say(f"{address} serves {loaded.name} with {names}. Ctrl-C ends it.")
+        console.say(f"{address} serves {loaded.name} with {names}. Press Ctrl-C to stop.")
         served.batch.start()
         try:
             running.serve(app, bound)
@@ -103,13 +110,9 @@ def serve(
 def correctly_answered_examples(
     model_name: str | None, directory: Path, work: Workspace
 ) -> list[tuple[str, str]]:
-    """What the evaluation of the home asked a model and got a right answer to, by a call.
+    """Return the tool and prompt of items that the model answered correctly through a call.
 
-    Args:
-        directory: of the model; one from elsewhere has no examples.
-
-    Returns:
-        Tools and beginnings of texts.
+    Only models that the home has evaluated have such items.
     """
     if directory == finetuned_model_directory(work):
         key = name_of_variant(work.settings.training.variant)
@@ -122,7 +125,7 @@ def correctly_answered_examples(
     try:
         rows = work.warehouse.ask("right_with_call", model=name_of_model(key, work.settings))
     except (WarehouseError, OSError) as error:
-        # A model serves without its home's warehouse.
-        _LOGGER.warning("The page shows examples that were not measured: %s", error)
+        # A model can be served without the home's warehouse.
+        _LOGGER.warning("The web page shows default examples, not evaluated ones: %s", error)
         return []
     return list(rows.iter_rows())

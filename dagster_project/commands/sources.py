@@ -1,6 +1,6 @@
-"""`toolformer sources`: the sources of the corpus, listed and removed.
+"""`toolformer sources`: list and remove the sources of the corpus.
 
-A source is removed here and nowhere else: one that is missing, or no longer listed in the settings,
+Only this command removes shards. A source that is missing, or no longer listed in the settings,
 keeps its shards.
 """
 
@@ -38,7 +38,7 @@ app.add_typer(sources_app, name="sources")
 
 @sources_app.command("list")
 def list_sources(as_json: AsJson = False) -> None:
-    """List the sources with their shards and records, and whether they are listed and exist."""
+    """List the sources with their shards, records and state."""
     home = Home.find()
     settings = load_settings(home.settings_file)
     stored = stored_texts(Warehouse(home.warehouse, home.database))
@@ -51,7 +51,7 @@ def list_sources(as_json: AsJson = False) -> None:
         records[entry.source] += entry.records
     configured = configured_sources(settings, home)
     states = {source.name: _state(source, settings) for source in configured}
-    states |= {name: "not listed any more" for name in shards if name not in states}
+    states |= {name: "no longer listed" for name in shards if name not in states}
     rows = [
         {"source": name, "shards": shards[name], "records": records[name], "state": state}
         for name, state in states.items()
@@ -66,16 +66,16 @@ def _state(source: Source, settings: Settings) -> str:
         return "missing"
     except SourceError as error:
         return f"cannot be used: {error}"
-    return "listed" if settings.corpus.sources else "embedded; no source is listed"
+    return "listed" if settings.corpus.sources else "embedded, since no source is listed"
 
 
 @sources_app.command("remove")
 def remove_source(
     given: Annotated[
-        str, typer.Argument(help="The source, as `sources list` shows it.", metavar="SOURCE")
+        str, typer.Argument(help="Source, as shown by `sources list`.", metavar="SOURCE")
     ],
 ) -> None:
-    """Take a source out of sources.json and its shards out of the corpus."""
+    """Remove a source from sources.json, and its shards from the corpus."""
     home = Home.find()
     with home.shards_lock(), dagster_instance(home) as instance:
         settings = RunOptions().load_settings(home)
@@ -88,41 +88,41 @@ def remove_source(
         manifest = Manifest.load(home.sources)
         shards = [each for each in manifest.shards if each.source == name]
     console.say(
-        f"{name} is removed; its {len(shards)} shards are kept aside, and come back with what was "
-        "computed from them when it is ingested again."
+        f"Removed {name} from the corpus. Its {len(shards)} shards are kept: ingest the source "
+        "again to restore them with everything computed from them."
     )
     settings = load_settings(home.settings_file)
     if not settings.corpus.sources and corpus_sources(settings, manifest.stored_sources):
-        console.say("No source is listed now: the next build uses the embedded corpus.")
+        console.say("No source is listed now, so the next build uses the embedded corpus.")
 
 
 def _known_name(given: str, configured: Sequence[SourceSettings], manifest: Manifest) -> str:
     shown = {normalised_path(source.path) for source in configured}
     shown |= manifest.stored_sources
-    # Of one that a kill left half removed, the shards may be retired already.
+    # If an earlier removal was killed, the shards may already be retired.
     known = shown | {entry.source for entry in manifest.shards}
     absolute = normalised_path(absolute_source(given, Path.cwd()))
     for name in (given, normalised_path(given), absolute):
         if name in known:
             return name
     raise SourceNotFoundError(
-        f"There is no source {given!r} in this home. Expected one of those that `toolformer "
-        f"sources list` shows: {', '.join(sorted(shown))}."
+        f"There is no source {given!r} in this home. Expected a source that `toolformer sources "
+        f"list` shows: {', '.join(sorted(shown))}."
     )
 
 
 def _unlist(home: Home, configured: Sequence[SourceSettings], name: str) -> None:
     if len(configured) == 1 and name in BUILT_IN_SOURCES:
         raise ToolformerError(
-            f"{name} is the only source, and it is what a home without sources uses. Ingest a "
-            "source of your own first, then remove it."
+            f"{name} is the only source, and a home without sources would use it again. Ingest "
+            "another source first, then remove this one."
         )
     if name in map(normalised_path, sources_of_user(home.settings_file)):
         raise ToolformerError(
-            f"{name} is listed in '{home.settings_file}', which only you change. Take its entry "
-            "out of corpus.sources there, and run the same again to remove its shards."
+            f"{name} is listed in '{home.settings_file}', which toolformer never changes. Remove "
+            "its entry from corpus.sources there, then run the command again to remove its shards."
         )
-    # Where none was added they are those of the preset, or of a home without sources.
+    # Without added sources, these are the preset's sources or the embedded one.
     listed = added_sources(home.settings_file) or configured
     kept = [source for source in listed if normalised_path(source.path) != name]
     write_added_sources(home.settings_file, kept)
@@ -131,18 +131,14 @@ def _unlist(home: Home, configured: Sequence[SourceSettings], name: str) -> None
 def report_source_problems(
     home: Home, settings: Settings, rejected: Mapping[str, str]
 ) -> dict[str, str]:
-    """Say which sources could not be used, and which are not listed any more.
+    """Print which sources were rejected, and which are no longer listed.
 
-    Args:
-        rejected: sources that could not be used, by path, with the error.
-
-    Returns:
-        Those of the rejected that have no shards.
+    `rejected` has the error message per path. Returns its entries that have no shards.
     """
     shards = Counter(entry.source for entry in Manifest.load(home.sources).active_shards)
     for path, error in rejected.items():
         count = shards[normalised_path(path)]
-        console.say(f"{error} Its {count} shards stay." if count else error)
+        console.say(f"{error} Its {count} existing shards stay." if count else error)
     listed = {source.name for source in configured_sources(settings, home)}
     for name in sorted(shards.keys() - listed):
         console.say(

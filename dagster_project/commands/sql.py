@@ -1,4 +1,4 @@
-"""`toolformer sql`: take a query from the command line or standard input; show its rows."""
+"""`toolformer sql`: run a query and print its rows."""
 
 import sys
 from typing import Annotated
@@ -16,14 +16,14 @@ _STANDARD_INPUT = "-"
 app = typer.Typer()
 
 
-# A query may begin with a comment (`-- …`), which is no option.
+# A query may start with a comment (`-- …`), which must not be parsed as an option.
 @app.command(context_settings={"ignore_unknown_options": True})
 def sql(
     query: Annotated[
         str | None,
         typer.Argument(
-            help="One SELECT over the warehouse's tables and views; `-`, or none where something "
-            "is piped in: standard input.",
+            help="One SELECT statement over the warehouse's tables and views. `-`, or no query "
+            "in a pipe, reads it from standard input.",
             show_default=False,
         ),
     ] = None,
@@ -32,22 +32,22 @@ def sql(
     files: Annotated[
         str | None,
         typer.Option(
-            help="In place of a query: print the paths of the Parquet files that hold the rows of "
-            "a table now. Files that were replaced lie beside them for a while.",
+            help="Instead of running a query, print the paths of the Parquet files with the "
+            "table's current rows. Replaced files stay in their folders for a while.",
             metavar="TABLE",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Query calls, losses, reasons, texts and scores in SQL."""
-    warehouse = open_for_reading(Home.find())
+    """Query calls, losses, drop reasons, texts and scores with SQL."""
+    warehouse = open_to_read(Home.find())
     if files is None:
         columns, rows = warehouse.fetch_rows(_statement(query))
         console.table(columns, rows, "json" if as_json else "csv" if as_csv else "table")
         return
     if query is not None or as_csv:
         raise typer.BadParameter(
-            "It takes the place of a query, and lists one path per line, or JSON with --json.",
+            "It prints paths, one per line or as JSON with --json. Leave out the query and --csv.",
             param_hint="--files",
         )
     paths = [str(file) for file in warehouse.files(files)]
@@ -62,11 +62,11 @@ def _statement(query: str | None) -> str:
         return query
     if query is None and sys.stdin.isatty():
         raise QueryError(
-            "There is no query. Expected one such as `toolformer sql 'select * from call_funnel'`, "
-            "or one that is piped in (`toolformer sql - < QUERY.sql`)."
+            "The query is missing. Expected one such as `toolformer sql 'select * from "
+            "call_funnel'`, or one from standard input (`toolformer sql - < QUERY.sql`)."
         )
-    # Some editors begin a file with a byte order mark. DuckDB refuses what is no text.
+    # Some editors start a file with a byte order mark. DuckDB rejects bytes that are not text.
     text = sys.stdin.buffer.read().decode("utf-8-sig", errors="replace")
     if not text.strip():
-        raise QueryError("The standard input is empty. Expected one query.")
+        raise QueryError("Standard input is empty. Expected one query.")
     return text

@@ -1,4 +1,4 @@
-"""`toolformer stats`: print what the views say of the calls."""
+"""`toolformer stats`: print statistics and examples of the calls."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ app = typer.Typer()
 
 @app.command()
 def stats() -> None:
-    """Show how many calls were kept and why, at which thresholds, with examples."""
+    """Show how many calls are kept, why others are dropped, and examples."""
     home = Home.find()
     with open_for_reading(home).with_counts() as warehouse:
         show_statistics(warehouse, records_read(warehouse))
@@ -33,11 +33,10 @@ def stats() -> None:
 def show_statistics(
     warehouse: Warehouse, tally: Tally, *, examples: bool = True, is_of_all: bool = True
 ) -> None:
-    """Print the statistics views; the round of annotation only where there are several."""
     if not is_of_all:
-        console.say("Of the named shards alone; `toolformer stats` counts all:")
+        console.say("Counts of the named shards only. `toolformer stats` counts all shards.")
     if tally.rejected:
-        console.say(f"{tally} (the table rejected_records names them)")
+        console.say(f"{tally} (the table rejected_records lists them)")
     console.heading("Calls by tool")
     console.frame(_readable(warehouse.view("call_statistics")))
     console.heading("Kept calls by threshold")
@@ -47,13 +46,13 @@ def show_statistics(
     say_verdicts(verdicts)
     if not examples:
         return
-    console.heading("Dropped")
+    console.heading("Dropped calls")
     console.frame(_readable(warehouse.view("drop_reasons")))
     show_examples(warehouse, verdicts)
 
 
 def show_losses(warehouse: Warehouse, entries: Sequence[ShardEntry]) -> None:
-    """Print what was lost of the records of some shards or was left in, a table for each source."""
+    """Print a table per source of what was lost from its records, or wrongly left in them."""
     by_source = dict[str, list[ShardEntry]]()
     for entry in entries:
         by_source.setdefault(entry.source, []).append(entry)
@@ -64,7 +63,6 @@ def show_losses(warehouse: Warehouse, entries: Sequence[ShardEntry]) -> None:
 
 
 def say_verdicts(verdicts: Iterable[Verdict]) -> None:
-    """Print for each tool whether its calls are kept more often than by chance."""
     for verdict in verdicts:
         console.say(f"{verdict.of}: {verdict.against_chance.sentence}")
 
@@ -74,18 +72,18 @@ def _readable(rows: "pl.DataFrame") -> "pl.DataFrame":
 
 
 def show_examples(warehouse: Warehouse, verdicts: Sequence[Verdict]) -> None:
-    """Print the calls that help most of tools above chance, and of which tools there are none."""
-    console.heading("Kept calls above chance, in their text")
+    """Print the most helpful kept calls of each tool whose calls are kept more than by chance."""
+    console.heading("Kept calls of tools above chance, in their text")
     console.say(
-        "First by how many nats the result lowers the loss of what follows, and in brackets by "
-        "how many more than the result of another call, where the tool has a contrast threshold."
+        "The number is how many nats the result lowers the loss of the text after it. In brackets: "
+        "how many nats more than another call's result, if the tool has a contrast threshold."
     )
     above = [(row.round, row.tool) for row in verdicts if row.against_chance.is_above_chance]
     rows = warehouse.best_examples(above, per_tool=_EXAMPLES_PER_TOOL)
     for verdict in verdicts:
         examples = rows.filter(tool=verdict.tool, round=verdict.round)
         if examples.is_empty():
-            console.say(f"{verdict.of}: none is shown; {verdict.against_chance.sentence}")
+            console.say(f"{verdict.of}: no example; {verdict.against_chance.sentence}")
         for row in examples.iter_rows(named=True):
             context = " ".join(f"{row['text_before']}⟦{row['call']}⟧{row['text_after']}".split())
             contrast = "" if row["contrast"] is None else f" ({row['contrast']:.2f})"

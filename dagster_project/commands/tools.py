@@ -1,4 +1,4 @@
-"""`toolformer tools list`, `try` and `check`: the tools there are, and how one behaves."""
+"""`toolformer tools`: list the tools, try one, or check that one follows the rules for tools."""
 
 from collections import Counter
 from datetime import datetime
@@ -31,7 +31,7 @@ app.add_typer(tools_app, name="tools")
 
 @tools_app.command("list")
 def list_tools(as_json: AsJson = False) -> None:
-    """List the tools: where they come from, their settings, and whether they can run here."""
+    """List the tools with their state, settings and origin."""
     work = RunOptions().workspace()
     settings = work.settings
     rows = []
@@ -58,7 +58,7 @@ def _state(name: str, work: Workspace) -> str:
         missing = ", ".join(open_toolbox(work, named=[name]).tools[name].omitted_arguments)
     except ToolError as error:
         return str(error)
-    return f"available, but no call can give {missing}" if missing else "available"
+    return f"available, but calls cannot set {missing}" if missing else "available"
 
 
 @tools_app.command("try", context_settings={"ignore_unknown_options": True})
@@ -67,20 +67,20 @@ def try_tool(
     arguments: Annotated[
         str,
         typer.Argument(
-            help="Arguments of the call, as between its brackets; put `--` first where they begin "
-            "with a dash."
+            help="Arguments, as written between the brackets of a call. Put `--` before arguments "
+            "that start with a dash."
         ),
     ] = "",
     today: Day = None,
     changes: Changes = None,
 ) -> None:
-    """Make one call and print it with its result, or why there is none."""
+    """Make one call and print its result, or why it has none."""
     tool = open_tool(RunOptions.of(changes).workspace(), name, while_decoding=True)
     check_usable(tool, name)
     try:
         parsed = parse_arguments(tool, strip_quotes(arguments))
     except CallSyntaxError as error:
-        console.say(f"no call of {name} ({error.reason}): {error}")
+        console.say(f"not a call of {name} ({error.reason}): {error}")
         raise typer.Exit(1) from None
     document = Document("command-line", text="", published_on=(today or datetime.now()).date())
     try:
@@ -100,8 +100,8 @@ def try_tool(
 
 @tools_app.command("check")
 def check_tool(name: ToolName, changes: Changes = None) -> None:
-    """Try out what a tool promises: prompt, arguments, errors, deadline, batches, settings."""
-    # In this process, so that a debugger works; a tool of the user's own may end it.
+    """Check a tool's prompt, arguments, errors, deadline, batches and settings."""
+    # The tool runs in this process, so that a debugger works. A faulty tool may end the process.
     work = RunOptions.of(changes).workspace()
     check_tool_name(name, targets=work.settings.tools.targets)
     states = Counter()
@@ -113,10 +113,9 @@ def check_tool(name: ToolName, changes: Changes = None) -> None:
         raise typer.Exit(1)
 
 
-def contract_trial(name: str, work: Workspace) -> Trial:
-    """Make a tool to be tested in this process."""
+def trial_of(name: str, work: Workspace) -> Trial:
     settings, options = work.settings, options_of(work, name)
-    # What the home gives, a path or a model, is no setting that travels.
+    # Options from the home, such as a path or a model, are not settings that the version covers.
     given_by_user = settings.tools.of(name).options
     home_options = {option: options.pop(option) for option in options.keys() - given_by_user.keys()}
     targets = settings.tools.targets

@@ -22,25 +22,23 @@ app = typer.Typer()
 def train(
     variant: VariantName = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Make the training set and say what is planned.")
+        bool, typer.Option("--dry-run", help="Make the training set and show the plan.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Train also what is up to date, or on too few texts.")
+        bool,
+        typer.Option("--force", help="Train even if the model is up to date or texts are too few."),
     ] = False,
     changes: Changes = None,
 ) -> None:
-    """Finetune the model, or a control, on the augmented texts of all shards."""
+    """Finetune the model or one of its controls on the augmented texts of all shards."""
     train_model(RunOptions.of(changes, force=force, variant=variant), dry_run=dry_run)
 
 
 def train_model(options: RunOptions, *, dry_run: bool = False, is_calibrated: bool = True) -> None:
-    """Make the training set, say what is planned, finetune the model on it, and calibrate it.
+    """Make the training set, print the plan, then finetune and calibrate the model.
 
-    What a build would make anew is told first, and trained on as it is.
-
-    Args:
-        dry_run: only up to what is planned.
-        is_calibrated: whether to calibrate when calls open; a model that only annotates needs not.
+    Outdated calls are reported and used as they are. A model that only annotates needs no
+    calibration.
     """
     work = options.workspace()
     settings, home = work.settings, work.home

@@ -1,1 +1,1 @@
-"""Runs from the command line: what one would do, and how it is started."""
+"""Plans and executes runs from the command line."""

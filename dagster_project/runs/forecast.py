@@ -1,7 +1,7 @@
-"""What `toolformer build` would do in the home as it stands, as data.
+"""Forecasts what `toolformer build` would do in a home, without changing the home.
 
-Reads only: no source is cut, no model converted, no index built. What is made of new sources is
-planned once they are cut; what depends on an index, once it exists.
+Shards of a new source are only planned after the source is cut, and work that needs a search index
+only after the index is built.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -38,12 +38,7 @@ _OUT_OF_DATE = "out of date"
 
 @dataclass(frozen=True, slots=True)
 class PlannedIndex:
-    """A search index that is built before the shards.
-
-    Attributes:
-        reason: `missing` or `out of date`.
-        can_be_built: whether its dump and encoder can be read.
-    """
+    """A search index to build before the shards, because it is missing or out of date."""
 
     asset: str
     reason: str
@@ -51,7 +46,6 @@ class PlannedIndex:
 
     @property
     def name(self) -> str:
-        """The words for it in messages."""
         return "Wikipedia index" if self.asset == WIKIPEDIA_INDEX else "passage index"
 
 
@@ -60,16 +54,12 @@ class Forecast:
     """What a build would do.
 
     Attributes:
-        cut: sources that would be cut first: they are new, or their files have changed.
-        unusable: sources that cannot be used, by path, with the reason.
-        indexes: that would be built first.
-        is_converted: whether the base model is there; else it would be converted first.
-        shards: of the build, that are there.
-        held_out: number of shards that are not annotated.
-        partitions: to be made of these, in the order of the stages; none where earlier rows may be
-            of the base model, which is not there to be compared.
-        unavailable: tools that would be left out, with the reason.
-        unknown_tools: tools with rows that may be of the index that would be built first.
+        cut: new sources, and sources whose files changed; both are cut first.
+        unusable, unavailable: sources by path and tools by name, with the reason.
+        is_converted: if False, the build converts the base model first.
+        shards: existing shards that the build covers.
+        partitions: empty if stored rows may come from a base model that is not converted yet.
+        unknown_tools: tools with stored rows that may come from an index that is built first.
     """
 
     cut: Sequence[Source]
@@ -84,13 +74,12 @@ class Forecast:
 
     @property
     def is_prepared(self) -> bool:
-        """Whether nothing has to be done before the shards are built."""
+        """Whether the shards can be built at once."""
         is_index_built = any(index.can_be_built for index in self.indexes)
         return self.is_converted and not (self.cut or is_index_built)
 
     @property
     def does_anything(self) -> bool:
-        """Whether the build would change the home."""
         return bool(self.partitions) or not self.is_prepared
 
 
@@ -102,16 +91,10 @@ def forecast_build(
     shards: Sequence[str] = (),
     force: bool = False,
 ) -> Forecast:
-    """Plan a build; a home that is not there yet is an empty one.
+    """Forecast a build of the named tools and shards, or of all if none is named.
 
-    Args:
-        tools, shards: that were named; all that are enabled and active where none was.
-
-    Raises:
-        UnknownToolError, ToolUnavailableError, ToolSettingsError, PromptError: a tool cannot be
-            used.
-        ShardNotFoundError, ToolformerError: see `chosen_shards`.
-        ManifestError: the manifest cannot be read, or is older than the stored texts.
+    A home that does not exist counts as empty. Raises ManifestError if the manifest is unreadable
+    or older than the stored texts.
     """
     warehouse = Warehouse(home.warehouse, home.database)
     stored = stored_texts(warehouse)
@@ -122,7 +105,7 @@ def forecast_build(
     manifest = Manifest.load(home.sources)
     chosen = chosen_shards(manifest, shards, settings)
     can_be_planned = is_converted or not warehouse.partitions("candidate_calls")
-    # Without its index a tool cannot be opened; with another one it is another tool.
+    # A tool cannot be opened without its index, and a new index changes its version.
     waiting: dict[str, list[str]] = {MISSING: [], _OUT_OF_DATE: []}
     for index in indexes if can_be_planned else ():
         if index.can_be_built:
@@ -164,13 +147,13 @@ def forecast_build(
 
 
 def indexes_of(tools: Collection[str], settings: Settings) -> list[str]:
-    """Return the assets of the indexes that the named, or else the enabled tools search."""
+    """Return the index assets that the named tools, or else all enabled tools, search."""
     both = (WIKIPEDIA_INDEX, PASSAGE_INDEX)
     return [asset for asset in both if tools_searching(asset, settings, tools)]
 
 
 def planned_indexes(tools: Collection[str], settings: Settings, home: Home) -> list[PlannedIndex]:
-    """Return the indexes of a run that are missing or out of date; arguments as of `indexes_of`."""
+    """Return the missing and outdated indexes among `indexes_of(tools, settings)`."""
     planned = []
     for asset in indexes_of(tools, settings):
         if asset == WIKIPEDIA_INDEX:
@@ -180,7 +163,7 @@ def planned_indexes(tools: Collection[str], settings: Settings, home: Home) -> l
             information = index_information(home.passage_index)
             fingerprint_of = passage_index_fingerprint
         due = None
-        # An index whose sources cannot be read stays as it is.
+        # If its articles cannot be read, an existing index stays as it is.
         with suppress(*EXPECTED_ERRORS):
             due = fingerprint_of(settings, article_files(settings)).digest
         if information is None:

@@ -1,4 +1,7 @@
-"""What a build would do, and why: fingerprints of stored partitions against those due now."""
+"""Plans what a build has to make, and why.
+
+A partition is planned if its stored fingerprint differs from the one that a build would store now.
+"""
 
 import re
 from collections import defaultdict
@@ -21,17 +24,15 @@ from warehouse.errors import DamagedPartitionError
 from warehouse.schema import ALL
 from warehouse.warehouse import Warehouse
 
-# Of English text, if the home has recorded nothing else.
+# Estimates for English text, used until the home has recorded figures of its own.
 _CHARACTERS_PER_RECORD, _CHARACTERS_PER_TOKEN = 3000, 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedPartition:
-    """One partition that a build would make.
+    """A partition to make.
 
-    Attributes:
-        tokens: expected number that the annotating model reads.
-        seconds: expected from costs that the home has recorded; None if it has none.
+    The annotating model reads `tokens`. `seconds` is None until the home has recorded costs.
     """
 
     shard: str
@@ -45,30 +46,26 @@ class PlannedPartition:
 def chosen_shards(
     manifest: Manifest, shards: Sequence[str], settings: Settings
 ) -> list[ShardEntry]:
-    """The shards to annotate that were named, or else all, of which `sampling.shards` leaves few.
+    """Return the named shards or, without names, up to `sampling.shards` shards to annotate.
 
-    A name is a key, or a range of numbers such as `0:64`: shards 0 to 63 but those held out.
-
-    These few are the first of every source, as many of each as of the others.
-
-    Raises:
-        ShardNotFoundError: a shard was named that is not active, or a range has none.
-        ToolformerError: one was named that is held out, or all are.
+    A name is a key or a range of numbers: `0:64` stands for shards 0 to 63 except held-out ones.
+    The limit takes the first shards of every source, equally many of each.
     """
     annotated, limit = manifest.annotated_shards, settings.sampling.shards
     if shards:
         entries = list(dict.fromkeys(entry for name in shards for entry in _named(manifest, name)))
         if held_out := [entry.key for entry in entries if entry.is_held_out]:
             raise ToolformerError(
-                f"Held out, and so not annotated: {', '.join(held_out)}. Expected shards that are "
-                "trained on; leave these out, or name none to build all others."
+                f"These shards are held out, so they are not annotated: {', '.join(held_out)}. "
+                "Expected shards to train on. Leave these out, or name no shards to build all "
+                "others."
             )
         return entries
     if manifest.active_shards and not annotated:
         raise ToolformerError(
-            "All shards are held out, so there is nothing to annotate. Expected one that is "
-            "trained on: ingest more texts; with corpus.held_out_every at 0 none of theirs is held "
-            "out."
+            "All shards are held out, so there is nothing to annotate. Expected at least one shard "
+            "to train on. Ingest more texts; if corpus.held_out_every is 0 by then, none of their "
+            "shards is held out."
         )
     if limit is None:
         return annotated
@@ -86,24 +83,21 @@ def _named(manifest: Manifest, name: str) -> list[ShardEntry]:
     if found := [entry for entry in manifest.annotated_shards if entry.number in numbers]:
         return found
     raise ShardNotFoundError(
-        f"No shard to annotate is in {name}, which ends before shard {numbers.stop}. Expected a "
-        "range with at least one shard that is not held out. Correct it; `toolformer sql "
+        f"The range {name}, which ends before shard {numbers.stop}, has no shard to annotate. "
+        "Expected at least one shard that is not held out. Correct the range; `toolformer sql "
         '"select distinct shard from documents"` lists the shards.'
     )
 
 
 @dataclass
 class BuildPlan:
-    """Compares what is stored with what the settings ask for.
+    """Compares stored partitions with what the settings require.
 
     Attributes:
-        tools_with_stale_index: tools whose index is to be built anew, so that they are other tools
-            then.
-        plans_missing_texts: whether texts that are not there will be; else their shards are left
-            out.
-        tools_without_index: tools whose index is missing, so that they cannot be asked for a
-            version yet: what they have no rows of is planned.
-        shards_without_texts: shards that were left out.
+        outdated_tools: tools whose index will be rebuilt first, which changes their version.
+        are_texts_coming: if False, shards without texts are skipped; see `without_texts`.
+        coming_tools: tools without an index, whose version is unknown; their missing partitions
+            are planned.
     """
 
     warehouse: Warehouse
@@ -135,7 +129,7 @@ class BuildPlan:
         return {(tool, table): rates for tool, table, *rates in rows}
 
     def of(self, entries: Sequence[ShardEntry]) -> list[PlannedPartition]:
-        """Partitions to be made for these shards, shard by shard in the order of the stages."""
+        """Return the partitions to make, by shard and then in the order of the stages."""
         return [planned for entry in entries for planned in self._of_shard(entry)]
 
     def _of_shard(self, entry: ShardEntry) -> list[PlannedPartition]:
@@ -151,7 +145,7 @@ class BuildPlan:
             return self.warehouse.partition_metadata(stage.name, entry.key, name)
 
         texts = None
-        # Damaged texts are cut again.
+        # The build cuts damaged texts again.
         with suppress(DamagedPartitionError):
             texts = self.warehouse.partition_metadata(DOCUMENTS, entry.key, ALL)
         if texts is None and not self.plans_missing_texts:
@@ -159,7 +153,7 @@ class BuildPlan:
             return planned
         # The fingerprint of texts is known before they are cut.
         texts = texts or texts_fingerprint(entry).metadata()
-        # Fingerprints that the outputs of the shard have once they are made, by table and tool.
+        # Fingerprints that the shard's outputs will have after the build, by table and tool.
         made = {(DOCUMENTS, ALL): texts[FINGERPRINT]}
         for stage in PIPELINE:
             for name in self.tools_without_index if stage.per == PER_TOOL else ():
@@ -180,7 +174,7 @@ class BuildPlan:
                 metadata = stored(stage, name)
                 reason = "forced" if self.force else fingerprint.difference(metadata)
                 if reason is None and metadata is not None:
-                    # Later stages read this.
+                    # Later stages read the stored partition.
                     made[stage.name, name] = metadata[FINGERPRINT]
                 else:
                     made[stage.name, name] = fingerprint.digest
@@ -196,7 +190,7 @@ class BuildPlan:
     def _of_other_tools(
         self, stage: ShardStage, partition: Partition
     ) -> dict[tuple[str, str], str]:
-        """Rows of tools that this build does not touch: they are merged all the same."""
+        """Return fingerprints of rows that are merged although this build skips their tool."""
         if not PIPELINE.is_merging(stage):
             return {}
         merged, _ = PIPELINE.merged(stage, partition, self.warehouse, besides=self.toolbox.tools)
@@ -214,7 +208,7 @@ class BuildPlan:
             return int(rates[0] * characters), rates[1] * characters
         corpus, tool_settings = self.settings.corpus, self.settings.tools.of(tool)
         text_tokens = int(characters / _CHARACTERS_PER_TOKEN)
-        # Each text has at least one, and none more than this.
+        # Each text has between one and corpus.max_windows_per_text windows.
         windows = max(entry.records, text_tokens // corpus.window_tokens)
         windows = min(windows, entry.records * corpus.max_windows_per_text)
         samples = windows * tool_settings.positions_per_text * tool_settings.calls_per_position

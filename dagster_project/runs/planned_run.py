@@ -1,4 +1,4 @@
-"""Runs that a command plans and executes in its own process."""
+"""Executes the runs that a command has planned, in the command's own process."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +19,7 @@ _PARTITIONS: dict[str, dg.PartitionsDefinition[Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """Assets that are made together; as one run, or as one for each range of partitions.
-
-    Attributes:
-        job: one of `dagster_project.jobs`.
-        partitions: keys of the assets' partitions; none where all these assets have none.
-    """
+    """Assets to materialize together, in one run per range of adjacent partitions."""
 
     job: str
     assets: tuple[str, ...]
@@ -36,14 +31,7 @@ def execute_runs(
     resources: Mapping[str, Mapping[str, Any]],
     planned: Iterable[PlannedRun],
 ) -> list[RunFailedError]:
-    """Execute runs in this process one after the other, to the last even if some fail.
-
-    Returns:
-        The errors of failed runs, and of partitions that another command removed meanwhile.
-
-    Raises:
-        RunInterruptedError: this process was told to stop.
-    """
+    """Execute all runs one after the other, even if some fail, and return the errors."""
     failures: list[RunFailedError] = []
     for run in planned:
         keys = set(run.partitions)
@@ -53,9 +41,9 @@ def execute_runs(
         if gone := sorted(keys - known):
             failures.append(
                 RunFailedError(
-                    "Not made, since Dagster has no partition for them any more: "
-                    f"{', '.join(gone)}. Another command removed them meanwhile, such as "
-                    "`toolformer sources remove`. Run the same again."
+                    f"These partitions were skipped, because they no longer exist in Dagster: "
+                    f"{', '.join(gone)}. Another command, such as `toolformer sources remove`, "
+                    "removed them meanwhile. Run your command again."
                 )
             )
         for partitions in _ranges(instance, _PARTITIONS[run.job], known) if keys else [()]:
@@ -70,13 +58,12 @@ def execute_runs(
 def _ranges(
     instance: dg.DagsterInstance, partitions: dg.PartitionsDefinition[Any], keys: Collection[str]
 ) -> list[Sequence[str]]:
-    """Return the keys as ranges of neighbours, each for one run."""
     with dg.partition_loading_context(dynamic_partitions_store=instance):
         ranges = partitions.subset_with_partition_keys(keys).get_partition_key_ranges(partitions)
         return [partitions.get_partition_keys_in_range(each) for each in ranges]
 
 
-def raise_failures(failures: Sequence[RunFailedError]) -> None:
-    """Raise what runs said, as one `RunFailedError`, if any failed."""
+def raise_all(failures: Sequence[RunFailedError]) -> None:
+    """Raise one error with the messages of all failures, if there are any."""
     if failures:
         raise RunFailedError("\n".join(str(failure) for failure in failures))

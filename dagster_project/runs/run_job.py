@@ -1,4 +1,4 @@
-"""Runs started from the command line: in this process, recorded where the Dagster UI shows them."""
+"""Executes jobs in this process and records their runs where the Dagster UI shows them."""
 
 import errno
 import os
@@ -37,16 +37,16 @@ from toolformer.home.home import Home
 from toolformer.home.metadata import REJECTED_SOURCES
 from toolformer.home.partitions import claim_id
 
-# Dagster warns where one lies in the folder that `make ui` is run in.
+# Dagster would warn about this file if it were in the root, where `make ui` runs.
 _INSTANCE_CONFIG = Path(__file__).resolve().parents[1] / "dagster.yaml"
 _PROCESS = f"process-{uuid.uuid4().hex}"
 _UNFINISHED = [dg.DagsterRunStatus[name] for name in ("NOT_STARTED", "STARTING", "STARTED")]
-# SQLite's words; the second when the log of a transaction cannot grow.
+# Messages of SQLite. It reports the second if the log of a transaction cannot grow.
 _FULL_DISK = ("disk is full", "disk I/O error")
 
 
 def prepare_dagster_home(home: Home) -> None:
-    """Make DAGSTER_HOME, with our `dagster.yaml` where it has none; point this process to it."""
+    """Create DAGSTER_HOME, with our `dagster.yaml` unless it has one, and set the variable."""
     home.dagster.mkdir(parents=True, exist_ok=True)
     target = home.dagster / "dagster.yaml"
     if not target.exists():
@@ -56,16 +56,11 @@ def prepare_dagster_home(home: Home) -> None:
 
 @contextmanager
 def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
-    """The instance whose runs the UI shows; runs of killed processes are closed first.
-
-    Raises:
-        LockError: machines that share the home would not exclude each other.
-        OSError: the disk is full.
-    """
+    """Yield the instance whose runs the UI shows, after closing runs of killed processes."""
     home.check_locks()
     claim_id(home)
     prepare_dagster_home(home)
-    with _clear_errors_of_records(home.dagster), ExitStack() as stack:
+    with _explained_database_errors(home.dagster), ExitStack() as stack:
         reference = InstanceRef.from_dir(str(home.dagster), overrides=NO_MIRROR)
         with home.records_lock():
             instance = stack.enter_context(dg.DagsterInstance.from_ref(reference))
@@ -74,13 +69,12 @@ def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
         lock = home.process_lock(_PROCESS)
         with lock:
             yield instance
-        # Left after a failure: by it the next command finds runs whose end was not recorded.
+        # After a failure the file stays: it shows the next command that runs may have no end.
         Path(lock.lock_file).unlink(missing_ok=True)
 
 
 @contextmanager
-def _clear_errors_of_records(folder: Path) -> Iterator[None]:
-    """SQLite's errors become errors that say what to do."""
+def _explained_database_errors(folder: Path) -> Iterator[None]:
     from sqlalchemy.exc import DatabaseError
 
     try:
@@ -91,18 +85,18 @@ def _clear_errors_of_records(folder: Path) -> Iterator[None]:
         if not isinstance(error.orig, sqlite3.Error):
             raise
         raise ToolformerError(
-            f"Dagster's records in '{folder}' cannot be used: {error.orig}. Check that the folder "
-            "may be written and its disk has room (`df -h` and, for another file, `df -i`). Where "
-            "they are damaged, move the folder aside: they hold the history of runs and nothing "
-            "that was built. Then run the same again."
+            f"Dagster's database in '{folder}' cannot be used: {error.orig}. Check that the folder "
+            "is writable and that its disk has free space (`df -h`) and inodes (`df -i`). If the "
+            "database is damaged, move the folder away: it has the history of runs, but nothing "
+            "that was built. Then run the command again."
         ) from error
 
 
 def close_dead_runs(instance: dg.DagsterInstance, home: Home) -> list[str]:
-    """Mark runs as failed whose command or UI was killed; returns their ids.
+    """Record the failure of runs whose command or UI was killed, and return their ids.
 
-    Otherwise they stay in STARTED for ever and take places in the queue. Those of another machine
-    have no lock here, to tell whether they live: the next command there closes them.
+    Otherwise these runs would stay in STARTED and occupy the queue. Runs of other machines are
+    skipped, because their locks are not here: the next command there closes them.
     """
     closed = []
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
@@ -113,11 +107,11 @@ def close_dead_runs(instance: dg.DagsterInstance, home: Home) -> list[str]:
             continue
         with suppress(Timeout), lock.acquire(timeout=0):
             instance.report_run_failed(
-                run, "The process of this run was killed. What it had finished is kept."
+                run, "The process of this run was killed. Everything that it had finished is kept."
             )
             closed.append(run.run_id)
     for file in (home.machine / "locks").glob("process-*.lock"):
-        # While it is held: a command that is about to take it notices, and makes the file anew.
+        # Removed while it is locked: a command that is about to lock it notices and recreates it.
         with suppress(Timeout), home.process_lock(file.stem).acquire(timeout=0):
             file.unlink(missing_ok=True)
     return closed
@@ -132,19 +126,10 @@ def run_job(
     partitions: Sequence[str] = (),
     ops: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Run a job in this process.
-
-    Args:
-        job_name: one of `dagster_project.jobs`.
-        partitions: keys that are neighbours in the order of registration.
-
-    Raises:
-        RunFailedError: with the descriptions of the failed steps.
-        RunInterruptedError: this process was told to stop.
-    """
+    """Execute one of `dagster_project.jobs` for partitions that are adjacent in Dagster's order."""
     from dagster_project.definitions import definitions
 
-    # What was lost with a command goes on with the next one, and nowhere else.
+    # If this process dies, the next command continues its work. Dagster must not retry the run.
     tags = {PROCESS_TAG: _PROCESS, MAX_RETRIES_TAG: "0", **tags_of_command()}
     if len(partitions) > 1:
         tags |= {RANGE_START_TAG: partitions[0], RANGE_END_TAG: partitions[-1]}
@@ -173,12 +158,12 @@ def run_job(
 
 
 def failure_of(events: Sequence[dg.DagsterEvent], run_id: str) -> RunFailedError:
-    """Return what the failed steps of a run say, or what Dagster says of its end."""
+    """Return an error with the messages of failed steps or, without any, Dagster's own message."""
     messages: list[str] = []
     for event in events:
         data = event.step_failure_data if event.is_step_failure else None
         if data and (failure := data.user_failure_data):
-            # A step without failed shards of its own left out those of an earlier stage.
+            # An empty list means that the step only skipped shards that failed in an earlier stage.
             shards = failure.metadata.get(FAILED_SHARDS)
             messages += [failure.description or ""] if shards is None or shards.value else []
         elif data and data.error:
@@ -189,7 +174,7 @@ def failure_of(events: Sequence[dg.DagsterEvent], run_id: str) -> RunFailedError
 
 
 def rejected_sources(instance: dg.DagsterInstance) -> dict[str, str]:
-    """Return the sources that the last `corpus_manifest` could not use, by path, with the error."""
+    """Return the error message of each source that the last `corpus_manifest` rejected, by path."""
     event = instance.get_latest_materialization_event(dg.AssetKey("corpus_manifest"))
     materialized = event and event.asset_materialization
     listed = materialized and materialized.metadata.get(REJECTED_SOURCES)

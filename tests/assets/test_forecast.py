@@ -204,5 +204,5 @@ def test_training_tells_what_was_built_with_other_settings_and_nothing_else(
     assert told()[0].startswith("Out of date: 2 partitions of executed_calls, ")
     home.change_settings({"tools": {"Calculator": {"prompt": "not there.txt"}}})
     [line] = told()
-    assert line.startswith("Whether the calls are up to date cannot be told: ")
+    assert line.startswith("It is unknown whether the calls are up to date: ")
     assert "not there.txt" in line

@@ -133,10 +133,10 @@ def test_the_check_of_results_is_stored_for_each_shard_of_a_run(home: Home, shar
 @pytest.mark.parametrize(
     ("found", "line"),
     [
-        (ChanceComparison(30, 60, 0, 30, 0, 15), "⟦[Calculator(400 / 1400) -> 0.29]⟧"),
-        (ChanceComparison(25, 144, 5, 30, 1, 5), "none is shown; not distinguishable from chance"),
-        (ChanceComparison(25, 144, 0, 0, 0, 0), "the chance level was not measured"),
-        (ChanceComparison(0, 144, 0, 30, 0, 0), "Calculator: none is shown; 0 % of 144 calls kept"),
+        (KeptAgainstChance(30, 60, 0, 30, 0, 15), "⟦[Calculator(400 / 1400) -> 0.29]⟧"),
+        (KeptAgainstChance(25, 144, 5, 30, 1, 5), "none is shown; not told apart from chance"),
+        (KeptAgainstChance(25, 144, 0, 0, 0, 0), "the chance level was not measured"),
+        (KeptAgainstChance(0, 144, 0, 30, 0, 0), "Calculator: no example; 0 % of 144 calls kept"),
     ],
 )
 def test_a_tool_has_examples_only_where_it_is_above_chance(
@@ -208,7 +208,7 @@ def test_rows_name_their_settings_and_a_check_warns_while_the_file_has_others(de
     assert f"{threshold} | 0.25" in metadata["settings"]
     assert metadata["overrides"] == overrides
     found = checks[check].metadata[threshold].value
-    assert (checks[check].passed, found) == (False, "now 0.5; of stored rows 0.25 (1 shards)")
+    assert (checks[check].passed, found) == (False, "now 0.5; stored rows have 0.25 (1 shards)")
     # Rows that are up to date were made with the same ones, by whichever run.
     _, metadata, checks = decide("  Calculator: {filtering_threshold: 0.25}\n")
     assert f"{threshold} | 0.25" in metadata["settings"]

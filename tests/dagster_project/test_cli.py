@@ -31,9 +31,7 @@ from warehouse.warehouse import Warehouse
 # Seconds in all; `make test-fast` leaves them out.
 pytestmark = pytest.mark.slow
 
-INTERRUPTED = (
-    "Error: Interrupted. What was finished is kept, and the same command goes on from there."
-)
+INTERRUPTED = "Error: Interrupted. Finished work is kept. Run the same command again to continue."
 TEXTS = [
     {"text": f"On day {n} the mill ground {n} sacks, {2 * n} in two days.", "url": "https://a.org/"}
     for n in range(1, 5)

@@ -67,8 +67,8 @@ def test_other_models_are_said_and_named_as_the_reason(run: Run, tmp_path):
     first = new_home(tmp_path / "one", {}, parts=parts("a"))
     second = new_home(tmp_path / "two", {"reduction": 0.2}, parts=parts("b"))
     out = run("compare", first, second).out
-    assert "annotated by different models: their losses are not comparable" in out
-    assert "the other: other losses (another model) (below_threshold" in out
+    assert "Different models annotated the two, so their losses are not comparable" in out
+    assert "the other: different losses (another model) (below_threshold" in out
 
 
 def test_what_a_build_makes_anew_is_named(run: Run, homes):
@@ -76,7 +76,7 @@ def test_what_a_build_makes_anew_is_named(run: Run, homes):
     warehouse = Warehouse(homes[1] / "warehouse", homes[1] / "warehouse.duckdb")
     put_home(warehouse, {"call_id": "x"}, tool="Calendar", made_from=made_from)
     out = run("compare", *homes).out
-    assert "missing or made anew by a build: 1 partitions, such as Calendar of shard-00000." in out
+    assert "1 partitions, such as Calendar of shard-00000, are left out: " in out
 
 
 def test_homes_that_cannot_be_compared_are_refused(run: Run, homes, tmp_path):

@@ -17,7 +17,7 @@ def test_complete_ends_with_the_sentence_and_goes_on_as_far_as_it_is_told(run, t
     for asked in (["--max-tokens", 2], ["--set", "decoding.max_new_tokens=2"]):
         cut = run(*command, *asked)
         assert len(cut.out.strip()) < len(sentence)
-        assert "Stopped after 2 tokens, before the sentence ended." in cut.err
+        assert "Stopped after 2 tokens, before the end of the sentence." in cut.err
 
 
 @pytest.mark.slow

@@ -72,5 +72,5 @@ def test_what_another_command_took_out_is_named_and_the_others_are_made(monkeypa
         )
     assert asked == [KEYS[:2]]
     assert str(failure).startswith(
-        f"Not made, since Dagster has no partition for them any more: {KEYS[2]}."
+        f"These partitions were skipped, because they no longer exist in Dagster: {KEYS[2]}."
     )

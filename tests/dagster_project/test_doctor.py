@@ -134,7 +134,7 @@ def test_the_locks_of_both_folders_of_a_cluster_are_tried(home, tmp_path, monkey
 def test_what_works_is_not_listed(run, monkeypatch):
     code, first, _ = run("doctor")
     assert code == 0
-    assert "All else that was looked at" in first
+    assert "All other checks of" in first
     assert "tool Calculator" not in first
     monkeypatch.setattr(doctor, "_MIN_FREE_DISK", 10**18)
     code, out, _ = run("doctor")

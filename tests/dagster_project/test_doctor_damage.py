@@ -49,7 +49,7 @@ def test_damaged_texts_come_back_when_their_source_is_cut_again(home, tmp_path):
     (path,) = (home.warehouse / "documents" / "shard=shard-00000").iterdir()
     truncate(path)
     (found,) = damaged(home)
-    assert "the next build makes them again" in found.remedy
+    assert "the next build remakes them" in found.remedy
     path.unlink()
     assert "shard-00000" in finding(home, "manifest").detail
     put_texts(home, tmp_path, "One")

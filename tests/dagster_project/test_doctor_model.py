@@ -42,7 +42,7 @@ def test_a_sound_model_is_described_and_ends_with_0(small_home, folder, capsys):
     assert "LlamaForCausalLM" in rows["model"]["detail"]
     assert "shared keys" in rows["served by"]["detail"]
     assert rows["context"]["detail"] == "4,096 tokens"
-    assert rows["start token"]["detail"] == "'<|endoftext|>' in front of all texts but prompts"
+    assert rows["start token"]["detail"] == "'<|endoftext|>' before all texts but prompts"
 
 
 def test_a_start_token_that_the_tokenizer_puts_itself_stands_in_prompts(
@@ -63,7 +63,7 @@ def test_a_model_with_a_broken_mask_ends_with_one_sentence(small_home, folder, c
 
     monkeypatch.setattr(AttentionKinds, "masks", see_all)
     outcome = run_command(capsys, "--quiet", "doctor", "--model", folder)
-    assert outcome.is_one_paragraph_naming("not served as transformers", "inline losses")
+    assert outcome.is_one_paragraph_naming("differs from plain transformers", "inline losses")
     assert "shared keys" in outcome.out
 
 

@@ -58,8 +58,8 @@ def test_what_answers_are_and_rows_left_out_are_told(run, home: Path, monkeypatc
     write_lines(file, {"question": "How many?", "answer": "2*3=6\n#### 6"}, {"question": "Why?"})
     described = f"evaluation.questions.gsm={{path: {file}, answers: answer}}"
     outcome = run("evaluate", "--benchmarks", "gsm", "--set", described)
-    assert "gsm leaves out 1 rows. The first: gsm.jsonl, row 2: column 'answer' is" in outcome.out
-    assert "gsm: 1 of 1 answers are the text after the last #### of a solution.\n" in outcome.out
+    assert "gsm skips 1 rows. The first: gsm.jsonl, row 2: column 'answer' is" in outcome.out
+    assert "gsm: 1 of 1 answers are what follows the last #### of a solution.\n" in outcome.out
 
 
 def test_an_unknown_model_is_refused(run, home: Path):
@@ -96,7 +96,7 @@ def test_a_model_that_training_would_make_anew_is_told(
         return outcome.out
 
     assert "not what training would make" not in told("--benchmarks", "perplexity")
-    calibrated = "from which calls of finetuned open is not what training would make"
+    calibrated = "The minimum call probability of finetuned is out of date"
     assert calibrated in told("--set", "decoding.call_top_k=3")
     given = ("--set", "decoding.min_call_probability=0.5")
     assert calibrated not in told("--set", "decoding.call_top_k=3", *given)

@@ -175,7 +175,7 @@ def test_a_kept_call_is_shown_in_its_text_with_all_that_led_to_it(explained: Exp
         f"L(ε) = {fields['loss_without_call']:.3f}",
         "kept: the reduction reaches the threshold",
         "nats; the threshold is 0.05",
-        "These losses differ from the stored ones, which are of float32",
+        "from the stored ones, which were computed in float32",
         *(json.dumps(token["text"]) for token in fields["recomputation"]["tokens"]),
     ):
         assert part in out, part
@@ -261,7 +261,7 @@ def test_another_model_or_text_is_told_and_the_rest_is_shown(own_copy: Explained
     code, out, _ = own_copy(call_id)
     assert code == 0
     assert "kept: the reduction reaches" in out
-    assert "The losses are not computed again. The model that scored this call (" in out
+    assert "The losses were not recomputed. The model that scored this call (" in out
     # It lies elsewhere by now.
     shutil.copytree(config.parent, own_copy.home.models / "moved", dirs_exist_ok=True)
     (own_copy.home.models / "moved" / "config.json").write_text(before)
@@ -272,4 +272,4 @@ def test_another_model_or_text_is_told_and_the_rest_is_shown(own_copy: Explained
     assert {FINGERPRINT, PARTS} <= metadata.keys()
     changed = texts.with_columns(text=pl.lit("Off."))
     warehouse.replace_partition("documents", SHARD, "all", changed, metadata=metadata)
-    assert "is not where the call stands" in own_copy.fields(call_id)["not_recomputed"]
+    assert "is not at the position of the call" in own_copy.fields(call_id)["not_recomputed"]

@@ -102,7 +102,7 @@ def test_arguments_of_chats_are_refused_for_texts(built, run, tmp_path):
     outcome = run("export", "text", "--output", tmp_path / "x", "--arguments", "json")
     assert outcome.code == 2
     said = " ".join(re.sub("[│╭╮╰╯─]", "", outcome.err).split())
-    assert "has no arguments by name" in said
+    assert "has no named arguments" in said
 
 
 @pytest.mark.parametrize("source", ["case", "own"])
@@ -121,7 +121,7 @@ def test_no_tokenizer_makes_special_tokens_of_an_export(
     for form in ("sft", "text"):
         broken = tmp_path / f"{form}.jsonl"
         outcome = run("export", form, "--output", broken)
-        assert f"are broken by a blank in {marked} records." in outcome.out
+        assert f"chat marks such as <|im_end|> in {marked} records." in outcome.out
         assert "<|im_end|>" not in broken.read_text(encoding="utf-8")
     assert not checked(test_data, case, tmp_path / "sft.jsonl", tokenizer)
 

@@ -211,7 +211,7 @@ def test_what_is_there_is_never_replaced(built: Warehouse, run, tmp_path, form: 
     assert run("export", form, "--output", target).code == 0
     before = {path: path.stat() for path in (target, *target.rglob("*"))}
     outcome = run("export", form, "--output", target)
-    assert outcome.is_one_paragraph_naming("is there already")
+    assert outcome.is_one_paragraph_naming("already exists")
     assert {path: path.stat() for path in (target, *target.rglob("*"))} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["export", "home"]
 
@@ -219,7 +219,7 @@ def test_what_is_there_is_never_replaced(built: Warehouse, run, tmp_path, form: 
 @pytest.mark.parametrize("place", ["", "models/mine"])
 def test_the_home_is_no_place_for_an_export(built: Warehouse, run, home: Home, place: str):
     outcome = run("export", "text", "--output", home.root / place)
-    assert outcome.is_one_paragraph_naming("lies in the home")
+    assert outcome.is_one_paragraph_naming("is inside the home")
 
 
 @pytest.mark.parametrize("form", ["dataset", "text"])

@@ -77,7 +77,7 @@ def test_an_entry_is_taken_once_when_two_looks_find_it_the_same(home: Home, look
     file = put(home, "news.jsonl")
     folder = put(home, "letters/first.txt").parent
     assert look() == []
-    assert look.said.endswith("Looked at again in 30 s: 2.")
+    assert look.said.endswith("Scanned again in 30 s: 2.")
     assert look() == [str(folder), str(file)]
     (request,) = look.requests
     # A text changes no search index.

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 def test_a_source_is_the_same_by_its_address(run, ingest, home: Home, write):
     a = write("a.jsonl", 2)
     ingest(a)
-    assert "is listed already" in ingest(a.as_uri())
+    assert "is already listed" in ingest(a.as_uri())
     assert listed_sources(home.settings_file) == {str(a)}
 
 
@@ -24,7 +24,7 @@ def test_files_of_a_folder_that_are_not_read_are_told(ingest, write, tmp_path):
     folder.mkdir()
     write("texts/a.jsonl", 2)
     (folder / "b.jsonl.lz4").write_bytes(b"compressed")
-    assert f"1 file(s) of {folder} were not read, since their names" in ingest(folder)
+    assert f"1 file(s) of {folder} were skipped, because their names" in ingest(folder)
 
 
 def test_a_source_without_a_usable_record_is_refused_and_leaves_nothing(

@@ -126,6 +126,6 @@ def test_shards_that_were_built_and_are_left_out_now_are_told_and_named(tmp_path
     [outdated] = told("4")
     assert "`toolformer build` with" in outdated
     counted, outdated = told("2")
-    assert counted.startswith("2 shards that sampling.shards leaves out now have texts of round 1 ")
+    assert counted.startswith("2 shards beyond sampling.shards have texts of round 1 ")
     named = "--shards shard-00000,shard-00001,shard-00002,shard-00003"
     assert f"`toolformer build {named}` with" in outdated

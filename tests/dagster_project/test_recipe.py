@@ -91,7 +91,7 @@ def test_a_file_that_is_missing_is_told_before_anything_is_done(
 def test_the_demo_has_no_rounds_and_a_step_that_fails_ends_it(commands: Commands, home: Home, run):
     commands.failing = "train"
     code, _, err = run("recipe", "demo")
-    assert (code, "goes on from here" in err) == (3, True)
+    assert (code, "to continue from here" in err) == (3, True)
     assert commands == ["build", "train"]
     assert load_settings(home.settings_file).preset == "demo"
     commands.failing = ""

@@ -157,14 +157,14 @@ def test_a_dry_run_ends_with_the_first_round_that_is_not_done_and_does_nothing(
     assert code == 0
     # Who annotates the second round is not known before the first model is trained.
     assert project.done == ["plan 1"]
-    assert "Its model would be trained or calibrated;" in out
+    assert "Its model would be trained or calibrated." in out
 
     project.done.clear()
     project.trained, project.unbuilt = {1}, {3}
     out = run("build", "--rounds", "3", "--dry-run")[1]
     assert project.done == ["plan 1", "plan 2"]
     assert out.count("Its model is up to date.") == 1
-    assert out.count("Its model would be trained or calibrated;") == 1
+    assert out.count("Its model would be trained or calibrated.") == 1
 
 
 def test_flags_hold_in_every_round_and_shards_cannot_be_chosen(project: Project, run):

@@ -17,10 +17,10 @@ from toolformer.home.home import Home
     ("told", "words"),
     [
         ("database or disk is full", "Free some space"),
-        ("malformed database schema (jobs)", "move the folder aside"),
+        ("malformed database schema (jobs)", "move the folder away"),
         ("unable to open database file", "df -i"),
-        ("database is locked", "run the same again"),
-        ("attempt to write a readonly database", "may be written"),
+        ("database is locked", "run the command again"),
+        ("attempt to write a readonly database", "is writable"),
     ],
 )
 def test_records_that_cannot_be_written_or_read_are_one_paragraph(

@@ -65,7 +65,7 @@ def test_a_removed_source_comes_back_with_what_was_computed_from_it(run, ingest,
     stored = {key: store_call(home, key) for key in active(home)}
     assert len(stored) == 3
     code, out, _ = run("sources", "remove", a)
-    assert (code, f"{a} is removed; its 2 shards" in out) == (0, True)
+    assert (code, f"Removed {a} from the corpus. Its 2 shards" in out) == (0, True)
     assert file.read_bytes() == written
     assert listed_sources(file) == {str(b)}
     (left,) = active(home)
@@ -90,7 +90,7 @@ def test_a_removal_that_was_killed_half_way_goes_on(run, ingest, home: Home, wri
     assert len(active(home)) == 1
     assert len(registered(home)) == 2
     code, out, _ = run("sources", "remove", a)
-    assert (code, f"{a} is removed; its 1 shards" in out) == (0, True)
+    assert (code, f"Removed {a} from the corpus. Its 1 shards" in out) == (0, True)
     assert registered(home) == set(active(home))
 
 
@@ -309,7 +309,7 @@ def test_a_held_out_shard_is_told_and_not_annotated(
         assert instance.get_dynamic_partitions(SHARDS.name) == annotated
     assert registered(home) == {*annotated, held_out}
     build = ("build", "--tools", "Calendar")
-    assert "and so not annotated: 1." in run(*build, "--dry-run").out
+    assert "and therefore not annotated: 1." in run(*build, "--dry-run").out
     assert run(*build).code == 0
     assert asked == [annotated]
     for arguments in ((), ("--dry-run",)):
@@ -326,7 +326,7 @@ def test_statistics_of_named_shards_are_told_to_be_of_these(
     for shards in ([first], [first, *others], []):
         named = ("--shards", ",".join(shards)) if shards else ()
         out = run("build", "--tools", "Calendar", *named).out
-        assert ("Of the named shards alone; `toolformer stats` counts all:" in out) == bool(named)
+        assert ("Counts of the named shards only." in out) == bool(named)
     assert asked == [[first], [first, *others], [first, *others]]
 
 

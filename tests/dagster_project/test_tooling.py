@@ -65,7 +65,7 @@ def test_optional_parameters_that_no_call_can_give_are_named(run, home, outside)
     outside.module("half_module", LEFT_OUT)
     write_settings(home, "tools:\n  Half: {class: 'half_module:Half'}\n")
     states = {row["tool"]: row["state"] for row in json.loads(run("tools", "list", "--json").out)}
-    assert states["Half"] == "available, but no call can give tags"
+    assert states["Half"] == "available, but calls cannot set tags"
     assert "no call can give tags" in run("tools", "check", "Half").out
 
 

@@ -81,7 +81,7 @@ def test_the_command_serves_the_model_of_the_home(tmp_path, monkeypatch, capsys)
     asked += ["--no-calls-in-text", "--allowed-host", "svc", "--cors-origin", origin]
     outcome = run_command(capsys, "serve", *asked)
     assert outcome.code == 0, outcome.err
-    assert "serves scripted with Calculator. Ctrl-C ends it." in outcome.out
+    assert "serves scripted with Calculator. Press Ctrl-C to stop." in outcome.out
     (model,) = answers[0].json()["data"]
     assert (model["id"], model["toolformer"]["tools"]) == ("scripted", ["Calculator"])
     assert model["toolformer"]["min_call_probability"] == 0.5
