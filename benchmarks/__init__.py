@@ -1,1 +1,1 @@
-"""Measurements; never part of the tests."""
+"""Measurements, which are not part of the tests."""

@@ -1,12 +1,13 @@
-"""The method as good ports of it run it, with stock transformers: what our engine is measured on.
+"""The method as a good literal port implements it with stock transformers: our engine's baseline.
 
-Every sample carries its full prompt, in left-padded batches decoded by `generate` with its cache;
-every call is scored with all three losses, in batches of `[BOS] + z + x[:p+5]` with logits of the
-whole vocabulary at every token. In a later round the start token stands for the prompt, and a row
-to score is `[BOS] + x[:p] + z + x[p:p+5]`. Positions come from one pass over prompt and text, not
-one per position: already a literal port does that.
+- Each sample has its full prompt. Left-padded batches are decoded by `generate` with its KV cache.
+- Each call is scored with all three losses, in batches of `[BOS] + z + x[:p+5]` with logits of the
+  whole vocabulary at every token.
+- In a later round the start token replaces the prompt, and a scored row is
+  `[BOS] + x[:p] + z + x[p:p+5]`.
+- Positions come from one pass over prompt and text, as in any literal port.
 
-Uses the model's stock attention (SDPA) and nothing of the engine but its pure functions.
+The baseline uses the model's stock attention (SDPA) and only pure functions of our engine.
 """
 
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ _STOP_MARKS = (")", "]")
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One sequence to score: its tokens, and where the scored text begins and ends in it."""
+    """A sequence to score. The scored text starts at `begin` and ends with the sequence."""
 
     ids: list[int]
     begin: int
@@ -46,7 +47,7 @@ class _Row:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """A chosen position, its p_i, and the tokens before a sample: prompt, text, ` [Tool(`."""
+    """A chosen position with its p_i and the tokens before a sample: prompt, text, ` [Tool(`."""
 
     document: Window
     position: int
@@ -55,12 +56,7 @@ class Context:
 
 
 class LiteralEngine:
-    """A stock causal language model that annotates and scores in batches of full rows.
-
-    Attributes:
-        batch_size: rows fed together.
-        tokens_fed: token positions fed through the body, padding and finished rows included.
-    """
+    """A stock model that samples and scores full rows; `tokens_fed` includes padding."""
 
     def __init__(
         self,
@@ -83,7 +79,7 @@ class LiteralEngine:
 
     @torch.inference_mode()
     def contexts(self, tool: ToolWorkload, documents: Sequence[Window]) -> list[Context]:
-        """The k positions of every document, and what is fed before each sample there."""
+        """Return the k positions of every document, with the tokens before a sample there."""
         forced = self._tokenizer.encode_pieces(forced_text(tool.name, is_constrained=True))
         found = []
         for document in documents:
@@ -103,7 +99,7 @@ class LiteralEngine:
 
     @torch.inference_mode()
     def sample(self, tool: ToolWorkload, contexts: Sequence[Context]) -> list[SampledCall]:
-        """The m samples of each context, every sample a row with its whole context."""
+        """Return m samples per context; each sample is a row with its whole context."""
         owners = [number for number in range(len(contexts)) for _ in range(tool.calls_per_position)]
         torch.manual_seed(SAMPLING.seed)
         texts: dict[int, list[str]] = {}
@@ -151,7 +147,7 @@ class LiteralEngine:
         stops = set(self._stop_ids)
         texts = []
         for row in output[:, input_ids.shape[1] :].tolist():
-            end = next((place + 1 for place, token in enumerate(row) if token in stops), len(row))
+            end = next((index + 1 for index, token in enumerate(row) if token in stops), len(row))
             texts.append(self._tokenizer.decode(row[:end]))
         return texts
 
@@ -164,14 +160,7 @@ class LiteralEngine:
         is_sorted: bool = False,
         scoring: ScoringSettings,
     ) -> dict[str, CallLosses]:
-        """All three losses of every call.
-
-        Args:
-            documents: those that the calls stand in.
-            calls: with their results.
-            is_sorted: rows by length, longest first; otherwise in the order in which they arise.
-            scoring: where a call stands, and which tokens count.
-        """
+        """Return all three losses of every call, with rows sorted by length if `is_sorted`."""
         windows = {(window.document_id, window.index): window for window in documents}
         rows = [row for call in calls for row in self._rows_of(call, windows[call.window], scoring)]
         order = list(range(len(rows)))
@@ -201,10 +190,10 @@ class LiteralEngine:
             call_ids(self._tokenizer, call.call, call.result),
         ]
         text = list(window.ids[: call.position + len(scoring.token_weights)])
-        place = call.position if scoring.placement == "inline" else 0
+        offset = call.position if scoring.placement == "inline" else 0
         return [
             _Row(
-                [self._bos_id, *text[:place], *prefix, *text[place:]],
+                [self._bos_id, *text[:offset], *prefix, *text[offset:]],
                 begin=1 + len(prefix) + call.position,
             )
             for prefix in prefixes
@@ -232,7 +221,7 @@ class LiteralEngine:
 
 
 def stop_token_ids(tokenizer: Tokenizer) -> list[int]:
-    """Tokens that end a sample: all whose text holds `)` or `]`."""
+    """Return the tokens that end a sample: all tokens that contain `)` or `]`."""
     return [
         token
         for token in range(tokenizer.vocabulary_size)
@@ -241,7 +230,6 @@ def stop_token_ids(tokenizer: Tokenizer) -> list[int]:
 
 
 def load_stock_model(path: Path, *, precision: str) -> PreTrainedModel:
-    """The model as a port would load it, with its default attention."""
     return AutoModelForCausalLM.from_pretrained(
         path,
         dtype=getattr(torch, precision),

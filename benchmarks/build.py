@@ -1,7 +1,7 @@
-"""Times a build of real documents: candidates, kept calls, tokens per candidate, seconds per tool.
+"""Measures a build of real documents: candidates, kept calls, tokens and seconds per tool.
 
-Each command runs in a process of its own, as a user would run it. Goes on where an interrupted
-measurement stopped, and then says so: its times are those of the last part.
+Each command runs in its own process, as a user would run it. An interrupted measurement continues
+where it stopped. Its output then says `resumed`, because the times cover only the last part.
 
     python -m benchmarks.build SOURCE --home FOLDER [--limit 200] [--preset laptop]
 """
@@ -31,7 +31,7 @@ from stage_costs c group by tool order by tool
 
 
 def run_command(home: Path, *arguments: str, module: str = "dagster_project.cli") -> float:
-    """Run `toolformer`, or a measurement, on a home; return the seconds."""
+    """Run `toolformer` or a measurement on a home, and return the seconds."""
     began = time.monotonic()
     subprocess.run(
         [sys.executable, "-m", module, *arguments],
@@ -44,7 +44,6 @@ def run_command(home: Path, *arguments: str, module: str = "dagster_project.cli"
 
 
 def main() -> None:
-    """Run the measurement and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source")
     parser.add_argument("--home", type=Path, required=True)

@@ -1,9 +1,10 @@
-"""How long `toolformer compare` takes over two homes of many calls.
+"""Measures how long `toolformer compare` takes for two homes with many calls.
 
-The calls are drawn (`large_warehouse.py`). Of the second home each tenth call has other arguments,
-each tenth another result, and the filtering threshold is lower, so that no two partitions are made
-of the same and every one is read. Compared with itself, a home is read by its catalogues alone.
-Each comparison is a process of its own. Processor time is that of all threads.
+The calls are random (`large_warehouse.py`). In the second home every tenth call has other
+arguments, every tenth has another result, and the filtering threshold is lower. Therefore no two
+partitions have the same inputs, and every partition is read. A comparison of the first home with
+itself reads only catalogues. Each comparison has its own process. Processor time covers all
+threads.
 
     python -m benchmarks.compare --work FOLDER [--calls 10000000] [--shards 40] [--turns 3]
 """
@@ -35,7 +36,6 @@ _THRESHOLD = 0.5
 
 
 def _changed(table: str, rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows of the second home."""
     is_tenth = pl.int_range(pl.len()) % 10 == 0
     if table == "candidate_calls":
         return rows.with_columns(
@@ -58,7 +58,7 @@ def _changed(table: str, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _draw(homes: list[Home], calls: int, shards: int) -> None:
-    """Two homes of so many candidate calls together; what is there is kept."""
+    # Shards of an earlier run are kept.
     warehouses = [Warehouse(home.warehouse, home.database) for home in homes]
     per_partition = calls // (2 * shards * _TOOLS)
     for number in range(shards):
@@ -96,14 +96,15 @@ def _measure(first: Home, second: Home) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Draw the homes where they are not there yet, and compare them."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--work", type=Path, required=True, help="folder of the two homes")
-    parser.add_argument("--calls", type=int, default=10_000_000, help="candidate calls of both")
-    parser.add_argument("--shards", type=int, default=40, help="of each home")
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument(
+        "--calls", type=int, default=10_000_000, help="candidate calls in both homes"
+    )
+    parser.add_argument("--shards", type=int, default=40, help="shards per home")
+    parser.add_argument("--turns", type=int, default=3, help="comparisons per pair of homes")
     options = parser.parse_args()
     homes = [Home(options.work / name) for name in ("first", "second")]
     _draw(homes, options.calls, options.shards)

@@ -1,4 +1,4 @@
-"""What a piece of work cost: seconds and tokens. Does not know which engine did it."""
+"""Measures the cost of work, in seconds and tokens, for any engine."""
 
 import time
 from collections.abc import Callable
@@ -9,24 +9,15 @@ Result = TypeVar("Result")
 
 
 class CountsTokens(Protocol):
-    """Something that counts the token positions it feeds."""
+    """An engine that counts the token positions it has fed so far."""
 
     @property
-    def tokens_fed(self) -> int:
-        """So far."""
-        ...
+    def tokens_fed(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Costs of one engine in one stage; they add up.
-
-    Attributes:
-        documents: on how many.
-        seconds: wall time.
-        tokens_fed: token positions fed through the body, padding included.
-        candidates: found by sampling, or scored.
-    """
+    """Cost of one engine in one stage: wall time, and token positions including padding."""
 
     documents: int = 0
     seconds: float = 0.0
@@ -43,12 +34,10 @@ class Cost:
 
     @property
     def tokens_per_candidate(self) -> float:
-        """Token positions fed for one candidate."""
         return self.tokens_fed / max(self.candidates, 1)
 
 
 def measured(engine: CountsTokens, work: Callable[[], Result]) -> tuple[Result, Cost]:
-    """Do a piece of work, and what it cost in seconds and tokens."""
     tokens_before, began = engine.tokens_fed, time.perf_counter()
     result = work()
     seconds = time.perf_counter() - began

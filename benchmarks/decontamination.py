@@ -1,14 +1,14 @@
-"""How many items of each benchmark are kept out of training when a text has them word for word.
+"""Measures how many benchmark items are kept out of training if a text contains them.
 
-Each item's question or statement (of MLQA also the paragraph) stands in a training text
-in several ways, as it is or as copies on the web have it, and a share is that of items whose text
-is left out. `other texts` are real documents
-that are left out for words of the benchmark: where these do not hold its items, a false rate.
+The question or statement of each item (for MLQA also the paragraph) is put into a training text in
+several ways: unchanged, or changed as in copies on the web. Each column shows the share of items
+whose text is left out. The last column counts real documents that are left out because they share
+words with the benchmark. If they do not contain its items, that is the false-positive rate.
 
     python -m benchmarks.decontamination SETTINGS [TEXTS]
 
-SETTINGS is a toolformer.yaml with `evaluation.benchmarks` and `evaluation.files`. TEXTS is a file
-of JSON lines with `text`; by default the web documents of TOOLFORMER_TEST_DATA.
+SETTINGS is a toolformer.yaml with `evaluation.benchmarks` and `evaluation.files`. TEXTS is a
+JSON-lines file with a field `text`; default: the web documents in TOOLFORMER_TEST_DATA.
 """
 
 import argparse
@@ -46,17 +46,17 @@ def _inside(item: str) -> str:
 
 
 def shares_found(benchmark: BenchmarkTexts) -> dict[str, float]:
-    """By way the share of the items whose text is left out of training."""
+    """Return the share of items whose text is left out of training, per way."""
     text_filter = _text_filter({"benchmark": benchmark})
     items = list(dict.fromkeys(benchmark.read()))
     return {
-        way: sum(_overlap(text_filter, *place(item)) is not None for item in items) / len(items)
-        for way, place in WAYS.items()
+        way: sum(_overlap(text_filter, *embed(item)) is not None for item in items) / len(items)
+        for way, embed in WAYS.items()
     }
 
 
 def texts_left_out(benchmarks: Mapping[str, BenchmarkTexts], texts: Iterable[str]) -> Counter[str]:
-    """How many texts share words with each benchmark; with several ones, the first counts."""
+    """Count the texts that share words with each benchmark; only a text's first one counts."""
     text_filter = _text_filter(benchmarks)
     overlaps = (_overlap(text_filter, None, text) for text in dict.fromkeys(texts))
     return Counter(name for name in overlaps if name is not None)
@@ -77,7 +77,6 @@ def _overlap(text_filter: TrainingTextFilter, context: str | None, text: str) ->
 
 
 def main() -> None:
-    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("settings", type=Path)
     parser.add_argument("texts", type=Path, nargs="?")

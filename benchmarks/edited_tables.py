@@ -1,7 +1,7 @@
-"""Tables of tools, edited under the questions of a benchmark (the control of arXiv 2607.00605).
+"""Edits the facts in a tool's table that a benchmark asks for (the control of arXiv 2607.00605).
 
-A model that reads what it is given answers otherwise where a value is changed, and no more where
-the rows are gone. What it still answers it knows, guesses, or has from another row.
+If a model really reads the table, it gives another answer after a value is changed, and no right
+answer after the rows are deleted. Any other right answer is known, guessed, or from another row.
 """
 
 import json
@@ -22,13 +22,12 @@ from tools.plugins.table_names import folded
 from tools.plugins.table_rows import Table
 from tools.plugins.table_tool import TABLE_TOOL
 
-# What is done to the facts that questions ask for.
 Edit = Literal["changed", "deleted"]
-_LONGEST_SUBJECT = 12  # words
+_MAX_SUBJECT_WORDS = 12
 
 
 class EditedTables(NamedTuple):
-    """The tools of a run over edited tables; by id the items that ask, with what is right now."""
+    """Tools that read edited tables, and the affected items by id, with their new answers."""
 
     tools: Toolbox
     items: Mapping[str, BenchmarkItem]
@@ -43,24 +42,17 @@ def edited_tables(
 ) -> EditedTables:
     """Edit the facts that questions ask for, in copies of the tables of a run's tools.
 
-    A question asks for a fact where it names its subject and the value is an accepted answer. All
-    questions ask one copy. `changed` gives each such fact the value of another one of its relation,
-    which is the accepted answer then; `deleted` takes out all that the table has of the subject,
-    of two thirds of its subjects at most, and what was right stays so.
-
-    Args:
-        benchmark: scores values and answers.
-        items: of it; those whose fact is not edited are left out.
-
-    Raises:
-        ToolformerError: no tool is a table, or no question asks for a fact of one.
+    A question asks for a fact if it names the subject and accepts the value as an answer. `changed`
+    gives each such fact another value of its relation, which becomes the accepted answer. `deleted`
+    removes all facts of the subject, for at most two thirds of the subjects, and keeps the accepted
+    answers. Items whose facts are not edited are left out.
     """
     settings = work.settings
     named = [name for name in toolbox.tools if settings.tools.targets.get(name) == TABLE_TOOL]
     if not named:
         others = ", ".join(toolbox.tools) or "none"
         raise ToolformerError(
-            f"No tool of this run looks facts up in a table (it has: {others}). Expected one "
+            f"No tool of this run looks up facts in a table (its tools: {others}). Expected one "
             f"with `class: {TABLE_TOOL}`. Add its section to toolformer.yaml."
         )
     asked: dict[str, BenchmarkItem] = {}
@@ -76,13 +68,13 @@ def edited_tables(
         sections[name] = section.model_copy(update={"options": options})
     if not asked:
         raise ToolformerError(
-            f"No question of {benchmark.name!r} asks for a fact of {', '.join(named)} that could "
-            "be edited. Expected questions that name a subject of the table, with its value among "
-            "their answers, and other values and subjects beside them."
+            f"No question of {benchmark.name!r} asks for a fact of {', '.join(named)} that can be "
+            "edited. Expected questions that name a subject of the table and accept its value, "
+            "and a table with other values and subjects."
         )
     changed = settings.model_copy(update={"tools": settings.tools.model_copy(update=sections)})
-    there = Workspace(changed, work.home, work.holder)
-    opened = open_toolbox(there, named=named, while_decoding=True).tools
+    changed_work = Workspace(changed, work.home, work.holder)
+    opened = open_toolbox(changed_work, named=named, while_decoding=True).tools
     edited_tools = {name: opened.get(name, tool) for name, tool in toolbox.tools.items()}
     return EditedTables(replace(toolbox, tools=edited_tools), asked)
 
@@ -90,7 +82,6 @@ def edited_tables(
 def _facts_by_item(
     facts: Sequence[Fact], benchmark: Benchmark, items: Sequence[BenchmarkItem]
 ) -> list[tuple[BenchmarkItem, list[Fact]]]:
-    """The items that ask for facts, and these."""
     by_subject: defaultdict[str, list[Fact]] = defaultdict(list)
     for fact in facts:
         by_subject[folded(fact.subject)].append(fact)
@@ -100,7 +91,7 @@ def _facts_by_item(
         names = {
             " ".join(words[start:end])
             for start in range(len(words))
-            for end in range(start + 1, min(start + _LONGEST_SUBJECT, len(words)) + 1)
+            for end in range(start + 1, min(start + _MAX_SUBJECT_WORDS, len(words)) + 1)
         }
         of_item = [fact for name in sorted(names) for fact in by_subject.get(name, ())]
         if asked := [fact for fact in of_item if benchmark.score(item, fact.value)]:
@@ -114,17 +105,16 @@ def _edited(
     benchmark: Benchmark,
     edit: Edit,
 ) -> tuple[list[Fact], list[BenchmarkItem]]:
-    """The facts of the edited table, and the items with what is right now."""
     if edit == "deleted":
         subjects = {fact.subject for _, of_item in asked for fact in of_item}
-        # Another row can answer only where some are left, though every subject be asked for.
-        most = 2 * len({fact.subject for fact in facts}) // 3
-        gone = {*sorted(subjects, key=number_digest)[:most]}
-        left = [fact for fact in facts if fact.subject not in gone]
-        whole = [
-            item for item, of_item in asked if gone.issuperset(fact.subject for fact in of_item)
+        # Some rows must remain, so that a model can be misled by another row.
+        max_deleted = 2 * len({fact.subject for fact in facts}) // 3
+        deleted = {*sorted(subjects, key=number_digest)[:max_deleted]}
+        remaining = [fact for fact in facts if fact.subject not in deleted]
+        affected = [
+            item for item, of_item in asked if deleted.issuperset(fact.subject for fact in of_item)
         ]
-        return left, whole
+        return remaining, affected
     others: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for fact in facts:
         others[fact.relation][fact.value] = None
@@ -133,14 +123,14 @@ def _edited(
     items = []
     for item, of_item in asked:
         for fact in of_item:
-            # From another place on for each, so that no one value is right for all.
+            # The choices are rotated by fact, so that no single value is right for all facts.
             choices = choices_of[fact.relation]
             first = number_digest(*fact) % len(choices)
             rotated = (*choices[first:], *choices[:first])
             wrong = (value for value in rotated if not benchmark.score(item, value))
             values.setdefault(fact, next(wrong, fact.value))
         now = tuple(values[fact] for fact in of_item)
-        # Another item may have given the fact a value that is right here as well.
+        # Another item may have given the fact a value that this item accepts, too.
         if not any(benchmark.score(item, value) for value in now):
             items.append(replace(item, gold=now))
     return [fact._replace(value=values.get(fact, fact.value)) for fact in facts], items
@@ -149,16 +139,16 @@ def _edited(
 def _stored(
     home: Home, name: str, facts: Sequence[Fact], options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write the facts into a file, and say how a tool with these options reads it."""
+    """Write the facts to a file, and return the options with which a tool reads it."""
     file = home.table_indexes / f"{name}.jsonl"
     content = "".join(f"{json.dumps(fact._asdict())}\n" for fact in facts)
     if not file.is_file() or file.read_text() != content:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, content)
-    left = {folded(fact.relation) for fact in facts}
+        write_whole(file, content)
+    relations = {folded(fact.relation) for fact in facts}
     given = options.get("aliases") or ()
-    aliases = [line for line in given if folded(line.rpartition("=")[2]) in left]
-    key = ["subject", "relation"] if any(left) else ["subject"]
-    # What stands for no value is in no fact.
+    aliases = [line for line in given if folded(line.rpartition("=")[2]) in relations]
+    key = ["subject", "relation"] if any(relations) else ["subject"]
+    # Facts never contain a marker for missing values.
     read = {"table": str(file), "key": key, "values": ["value"], "missing": []}
     return {**options, **read, "aliases": aliases}

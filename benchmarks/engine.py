@@ -1,18 +1,21 @@
-"""Times our engine against a batched literal one on real documents.
+"""Compares the speed of our engine with a batched literal port on real documents.
 
-(a) batched literal: every sample carries its full prompt, left-padded batches of 16, all three
-losses per call in rows as they arise, logits of the whole vocabulary; (a') the same with scoring
-rows sorted by length; (b) ours. In one process, in turns, on the same documents. Each tool twice:
-in a first round, and in a later one, whose calls are sampled without the prompt and scored at their
-places in the text. Texts and model are the same.
+(a) Batched literal: full prompt per sample, left-padded batches of 16, all three losses per call in
+    unsorted rows, logits of the whole vocabulary.
+(a') The same, but scored rows are sorted by length.
+(b) Our engine.
+
+The engines take turns in one process, with the same model and documents. Each tool is measured
+twice: in a first round, and in a later round, in which calls are sampled without the prompt and
+scored at their position in the text.
 
     python -m benchmarks.engine [--quick] [--json FILE] [--documents FILE] [--model DIR]
 
-The documents are the first 16 (WikiSearch) and 4 (Calculator) with at least 4 numbers, cut to 256
-tokens. Temperature 1, at most 24 new tokens, the k most probable positions whatever τ_s, the tool's
-name forced, results a fixed function of the arguments. The literal engine stops a sample at a token
-that holds `)` or `]`; ours at the bracket that closes the call, a line break or `[`. Whether both
-compute the same is what `toolformer doctor --model` and the tests tell.
+The documents are the first 16 (WikiSearch) or 4 (Calculator) with at least 4 numbers, cut to 256
+tokens. Samples use temperature 1, at most 24 new tokens, the k most probable positions regardless
+of τ_s, and a forced tool name. Results are a fixed function of the arguments. The literal engine
+stops a sample at a token with `)` or `]`; ours stops at the bracket that closes the call, a line
+break or `[`. `toolformer doctor --model` and the tests check that both compute the same.
 """
 
 import argparse
@@ -27,7 +30,6 @@ QUICK_TOKENS, DOCUMENT_TOKENS = 96, 256
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the measurement and print its tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -35,19 +37,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--documents",
         type=Path,
-        help="JSON lines with a field text; default: web_docs in TOOLFORMER_TEST_DATA, else the "
-        "embedded starter texts",
+        help="JSON-lines file with a field text; default: web_docs in TOOLFORMER_TEST_DATA, else "
+        "the embedded starter texts",
     )
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="1 document of 96 tokens, k=4, m=2: a minute or two, for a look only",
+        help="only test that everything works: 1 document of 96 tokens, k=4, m=2 (1 to 2 minutes)",
     )
-    parser.add_argument("--json", type=Path, help="write all figures there")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
     options = parser.parse_args(arguments)
-    # The file is written at the very end; what is wrong with its place is told now.
+    # The file is only written at the end, but a wrong folder should fail at once.
     if options.json is not None and not options.json.parent.is_dir():
-        parser.error(f"--json: there is no folder {options.json.parent}")
+        parser.error(f"--json: the folder {options.json.parent} does not exist")
     figures = _measure(options)
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
@@ -105,7 +107,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _warm_up(schedule: Any, tool: Any) -> None:
-    """Once through both engines untimed: the first call of a kernel is slow."""
+    # The first call of a kernel is slow, so both engines run once without being timed.
     short = "Input: {text}\nOutput:" if tool.prompt is not None else None
     small = replace(tool, prompt=short, positions_per_text=1, calls_per_position=2, documents=1)
     schedule.run(small)
@@ -132,11 +134,11 @@ def _print_report(figures: dict[str, Any], measured: list[Any]) -> None:
     console.heading("Both stages")
     console.frame(summary_table(figures["tools"]))
     console.say(
-        "Tokens fed count padding. Ours is scored with L(ε) of whole documents, which the tools of "
-        f"a run share. {figures['seconds']:.0f} s in all."
+        "Tokens fed include padding. Our scoring includes L(ε) of whole documents, which the tools "
+        f"of a run would share. The measurement took {figures['seconds']:.0f} s."
     )
     if figures["quick"]:
-        console.say("A quick run: its figures say that everything works, and nothing more.")
+        console.say("This was a quick run. It shows that everything works, not how fast it is.")
 
 
 def _say(line: str) -> None:

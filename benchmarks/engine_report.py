@@ -1,4 +1,4 @@
-"""Tables and the JSON of the engine measurement, from its costs. Does not measure."""
+"""Formats the costs of the engine measurement as tables and JSON."""
 
 from dataclasses import asdict
 from typing import Any
@@ -12,17 +12,14 @@ _NAMES = {BATCHED: "(a) batched literal", SORTED: "(a') batched literal, sorted"
 
 
 def ratio(numerator: Cost, denominator: Cost) -> float:
-    """Seconds of one engine over those of another, on the same documents."""
     return numerator.seconds / max(denominator.seconds, 1e-12)
 
 
 def token_ratio(numerator: Cost, denominator: Cost) -> float:
-    """Token positions of one engine over those of another, on the same documents."""
     return numerator.tokens_fed / max(denominator.tokens_fed, 1)
 
 
 def tool_figures(costs: ToolCosts) -> dict[str, Any]:
-    """What `--json` holds for one tool."""
     sampling, scoring = costs.sampling, costs.scoring
     ours = sampling[OURS] + scoring[OURS]
     batched = sampling[BATCHED] + scoring[BATCHED]
@@ -54,7 +51,6 @@ def _stage_figures(costs: dict[str, Cost]) -> dict[str, Any]:
 
 
 def stage_table(costs: dict[str, Cost]) -> pl.DataFrame:
-    """One row per engine, of one stage of one tool."""
     return pl.DataFrame(
         [
             {
@@ -74,7 +70,6 @@ def stage_table(costs: dict[str, Cost]) -> pl.DataFrame:
 
 
 def summary_table(tools: dict[str, dict[str, Any]]) -> pl.DataFrame:
-    """One row per tool: the whole data side."""
     return pl.DataFrame(
         [
             {

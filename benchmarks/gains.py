@@ -1,7 +1,10 @@
-"""What calls gain: preset `small` with its controls, and how the gain grows with worked problems.
+"""Measures what calls gain: the figures behind the tables and the plot of docs/results.md.
 
-Makes the tables and the plot of docs/results.md. Each command goes on where it was stopped, and
-`chained` begins with the growth of its sizes.
+`preset` runs the preset `small` with its controls. `growth` measures the gain for increasing
+numbers of annotated problems. `chained` first runs `growth`, then adds a round of chained calls.
+`both` trains one model on facts and problems, then runs `openings`. `openings` compares the
+finetuned model of a home with a copy that has one minimum call probability for all tools. An
+interrupted command continues where it stopped.
 
     python -m benchmarks.gains preset --data DATA --work FOLDER --seed 0
     python -m benchmarks.gains growth --data DATA --work FOLDER --seed 0 --problems 150 600 2400
@@ -9,9 +12,8 @@ Makes the tables and the plot of docs/results.md. Each command goes on where it 
     python -m benchmarks.gains both --data DATA --work FOLDER --seed 0 --problems 300 [--model DIR]
     python -m benchmarks.gains openings --work HOME
 
-DATA is searched for the files of the recipe's texts and for those of the benchmarks; `both` reads
-the files of examples/facts in DATA/lama. It ends with `openings`, which asks the finetuned model of
-a home once more with the one value for all tools that was calibrated beside those of each tool.
+The files of texts and benchmarks may be anywhere below DATA; `both` reads the files of
+examples/facts from DATA/lama.
 """
 
 import argparse
@@ -39,15 +41,15 @@ from toolformer.settings.presets import PRESETS
 from warehouse.warehouse import Warehouse
 
 MATHS = ("asdiv", "svamp", "mawps")
-# How the files of these benchmarks begin.
-_BEGINNINGS = {"lama-squad": "lama_squad", "triviaqa": "triviaqa"}
+# File name prefixes of these benchmarks.
+_PREFIXES = {"lama-squad": "lama_squad", "triviaqa": "triviaqa"}
 _STEPS = "worked-steps"
-# The last problems of the file. Those that are annotated are the first.
+# These are the last problems of the file; the first ones are annotated.
 _HELD_OUT_PROBLEMS = 1000
 _SHARD = 50
 _STATEMENTS = {
     "scores": "select * from evaluation_summary order by all",
-    # Of a model that calls: against itself without calls, and against its controls.
+    # Differences of a calling model to itself without calls, and to its controls.
     "gains": """
         select * exclude (mode, other_mode) from evaluation_difference
         where mode = 'enabled' and (
@@ -70,16 +72,17 @@ _STATEMENTS = {
 
 
 def main() -> None:
-    """Run one of the measurements and write its figures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("measurement", choices=("preset", "growth", "chained", "both", "openings"))
     parser.add_argument("--data", type=Path, default=Path())
-    parser.add_argument("--work", type=Path, required=True, help="where the homes are made")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder for the homes, or the home of `openings`"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--problems", type=int, nargs="+", default=[150, 600, 2400])
-    parser.add_argument("--model", type=Path, help="of `both`: the folder of another model")
+    parser.add_argument("--model", type=Path, help="for `both`: directory of another model")
     options = parser.parse_args()
     if options.measurement == "openings":
         _measure_openings(Home(options.work))
@@ -99,20 +102,20 @@ def main() -> None:
 
 
 def _measure_preset(home: Home, data: Path, seed: int) -> None:
-    settings = _settings(home, data, seed, _problems(data, 600), (*MATHS, *_BEGINNINGS))
+    settings = _settings(home, data, seed, _problems(data, 600), (*MATHS, *_PREFIXES))
     passages = str(data_file(data, "wiki_passages"))
     for path, tool in ((str(data_file(data, "web_docs")), "Calendar"), (passages, "WikiSearch")):
         source = {"path": path, "limit": 600, "shard_size": 100, "tools": [tool]}
         settings["corpus"]["sources"].append(source)
     settings["wikipedia_index"] = {"source": passages}
-    settings["evaluation"]["benchmarks"] = ["perplexity", "dateset", *MATHS, *_BEGINNINGS, _STEPS]
+    settings["evaluation"]["benchmarks"] = ["perplexity", "dateset", *MATHS, *_PREFIXES, _STEPS]
     _write_settings(home, settings)
     run_command(home.root, "recipe", "small")
     _write_figures(home, "figures.json")
 
 
 def _measure_growth(home: Home, data: Path, seed: int, sizes: list[int]) -> None:
-    """Round 1 annotates the first 150 problems, round 2 the first `size`, for each size in turn."""
+    """Annotate the first 150 problems in round 1, then the first `size` in round 2 per size."""
     # Every eighth shard is held out.
     problems = _problems(data, sizes[-1] * 8 // 7 + 2 * _SHARD)
     settings = _settings(home, data, seed, problems, MATHS)
@@ -145,7 +148,6 @@ def _measure_growth(home: Home, data: Path, seed: int, sizes: list[int]) -> None
 
 
 def _in_round(number: int, size: int) -> tuple[str, ...]:
-    """The flags of a round that reads so many problems."""
     return ("--set", f"sampling.round={number}", "--set", f"sampling.shards={size // _SHARD}")
 
 
@@ -155,7 +157,6 @@ def _annotate_and_train(home: Home, name: str, in_round: tuple[str, ...]) -> Non
 
 
 def _run_counted(home: Home, name: str, *arguments: str) -> None:
-    """Run a command and add its processor seconds to those of earlier runs under this name."""
     file = home.root / "processor-seconds.json"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     run_command(home.root, *arguments)
@@ -167,11 +168,11 @@ def _run_counted(home: Home, name: str, *arguments: str) -> None:
 
 
 def _measure_chained(home: Home, size: int) -> None:
-    """Round 3 offers the texts of C* of the home's growth for calls behind their first one.
+    """Annotate calls after the first call of each text in round 3, with the model of this size.
 
-    The model of this size annotates, with at most three calls an answer beside one.
+    The trained model is evaluated with at most one call and with at most three calls per answer.
     """
-    # The home's model of round 2 may be that of another size.
+    # The current model of round 2 may belong to another size.
     _annotate_and_train(home, f"{size} before chaining", _in_round(2, size))
     in_round = _in_round(3, size)
     _annotate_and_train(home, f"chained {size}", in_round)
@@ -180,15 +181,15 @@ def _measure_chained(home: Home, size: int) -> None:
         if not model.exists():
             shutil.copytree(home.finetuned_model(3), model)
         named = ("--set", f"evaluation.models.{model.name}={model}")
-        most = ("--set", f"decoding.max_calls={calls}")
-        run_command(home.root, "evaluate", "--models", model.name, *named, *most, *in_round)
+        max_calls = ("--set", f"decoding.max_calls={calls}")
+        run_command(home.root, "evaluate", "--models", model.name, *named, *max_calls, *in_round)
     _write_figures(home, f"figures-chained-{size}.json")
 
 
 def _measure_both(home: Home, data: Path, seed: int, size: int, model: Path | None) -> None:
-    """One model of two families: the facts of examples/facts, and so many worked problems.
+    """Train one model on the facts of examples/facts and on `size` worked problems.
 
-    Round 1 annotates both with proposed calls, round 2 the problems again by the model itself.
+    In round 1 the tools propose calls for both; in round 2 the model annotates the problems again.
     """
     example = Path(__file__).parents[1] / "examples" / "facts"
     subprocess.run(
@@ -226,11 +227,13 @@ def _measure_both(home: Home, data: Path, seed: int, size: int, model: Path | No
 
 
 def _measure_openings(home: Home, round_number: int = 1) -> None:
-    """The model as it is, and as it would be with one value for all tools; forced calls besides."""
     trained = home.finetuned_model(round_number)
     chosen = read_min_call_probability(trained)
     if chosen is None or not chosen.min_call_probability_by_tool:
-        raise SystemExit(f"{trained} has no values by tool. Expected a model of several tools.")
+        raise SystemExit(
+            f"{trained} has no minimum call probability per tool. Expected a model that was "
+            "trained with several tools."
+        )
     one_value = home.root / "sizes" / "one-value"
     if not one_value.exists():
         shutil.copytree(trained, one_value)
@@ -244,13 +247,13 @@ def _measure_openings(home: Home, round_number: int = 1) -> None:
     _write_figures(home, "figures-openings.json", chosen=chosen.summary)
 
 
-def data_file(data: Path, beginning: str) -> Path:
-    """The JSON file below a folder whose name begins so, the nearest to it."""
-    found = sorted(data.rglob(f"{beginning}*.json*"), key=lambda file: (len(file.parts), file))
+def data_file(data: Path, prefix: str) -> Path:
+    """Return the JSON file with this name prefix that is nearest to the folder."""
+    found = sorted(data.rglob(f"{prefix}*.json*"), key=lambda file: (len(file.parts), file))
     if not found:
-        raise SystemExit(f"There is no file {beginning}*.json* below {data}. Pass another --data.")
+        raise SystemExit(f"There is no file {prefix}*.json* below {data}. Pass another --data.")
     if len(found) > 1 and len(found[0].parts) == len(found[1].parts):
-        raise SystemExit(f"Both {found[0]} and {found[1]} may be meant. Pass another --data.")
+        raise SystemExit(f"{found[0]} and {found[1]} both match. Pass another --data.")
     return found[0]
 
 
@@ -270,7 +273,7 @@ def _settings(
 ) -> dict[str, Any]:
     questions = home.root / "worked_steps.jsonl"
     _write_problems_in_steps(data_file(data, "worked_problems"), questions)
-    files = {name: str(data_file(data, _BEGINNINGS.get(name, name))) for name in benchmarks}
+    files = {name: str(data_file(data, _PREFIXES.get(name, name))) for name in benchmarks}
     in_steps = {
         "path": str(questions),
         "prompt": "{question}\n",
@@ -287,7 +290,7 @@ def _settings(
 
 
 def _write_problems_in_steps(source: Path, file: Path) -> None:
-    """The last problems whose solution has more than one step; what is right is its last number."""
+    """Write held-out problems with more than one step; the answer is the solution's last number."""
     with gzip.open(source, "rt", encoding="utf-8") as lines:
         problems = [json.loads(line) for line in lines][-_HELD_OUT_PROBLEMS:]
     rows = []
@@ -302,7 +305,7 @@ def _write_problems_in_steps(source: Path, file: Path) -> None:
 
 def _write_settings(home: Home, settings: dict[str, Any]) -> None:
     if not home.settings_file.exists():
-        # JSON is YAML too, and writes a part that comes twice out both times.
+        # JSON is valid YAML, and unlike a YAML dump it has no aliases for repeated values.
         text = json.dumps(settings, indent=1, ensure_ascii=False)
         home.settings_file.write_text(f"{text}\n", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""The tables and the plot of docs/results.md, from the figures that `benchmarks.gains` wrote.
+"""Prints the tables and draws the plot of docs/results.md from the figures of `benchmarks.gains`.
 
 python -m benchmarks.gains_tables --work FOLDER [--plot docs/images/growth.png]
 """
@@ -20,12 +20,11 @@ _SEED = 0
 
 
 def main() -> None:
-    """Print the tables that there are figures for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--plot", type=Path, help="where the growth is drawn")
+    parser.add_argument("--plot", type=Path, help="PNG file for the plot of the growth")
     options = parser.parse_args()
     presets = {
         file.parent.name.removeprefix("preset-"): _read(file)
@@ -51,7 +50,6 @@ def _read(file: Path) -> Figures:
 
 
 def _print_presets(seeds: Mapping[str, Figures]) -> None:
-    """The tables of the preset, with a row for each seed and set, kind of call or kind of text."""
     print("\n### Preset\n")
     _print_table(
         (
@@ -94,12 +92,12 @@ def _print_presets(seeds: Mapping[str, Figures]) -> None:
 
 
 def _caller(figures: Figures) -> str:
-    """The model that calls."""
+    # Only a model with calls is compared with itself.
     return next(row["model"] for row in figures["gains"] if row["model"] == row["other_model"])
 
 
 def _word_problems(figures: Figures) -> Iterable[tuple[str, tuple[Any, ...]]]:
-    """For each set and all three: the model that calls, and its difference to each control."""
+    """Yield a row per set and one for all three: the calling model against each control."""
     model = _caller(figures)
     others = {row["other_model"] for row in figures["gains"] if row["model"] == model}
     for name, sets in (*((name, (name,)) for name in MATHS), ("all three", MATHS)):
@@ -127,7 +125,7 @@ def _score(figures: Figures, benchmark: str, model: str, mode: str) -> Mapping[s
 
 
 def _perplexities(figures: Figures) -> Iterable[tuple[Any, ...]]:
-    """Of each kind of text: windows, perplexity of `plain` and of the model that calls."""
+    """Yield per kind of text: windows, and the perplexity of `plain` and of the calling model."""
     rows = {(row["source"], row["model"]): row for row in figures.get("perplexity", ())}
     model = _caller(figures)
     for source in dict.fromkeys(source for source, _ in rows):
@@ -208,7 +206,6 @@ def _print_calls(homes: Mapping[str, Figures]) -> None:
 
 
 def _gain(figures: Figures, benchmark: str, model: str, other: str) -> Mapping[str, Any] | None:
-    """How a model with calls compares with another, or with itself without calls."""
     gains = (
         row
         for row in figures["gains"]
@@ -227,12 +224,12 @@ def _gain_row(figures: Figures, benchmark: str, model: str, other: str) -> tuple
 
 
 def _sum_of_gains(gains: Iterable[Mapping[str, Any] | None]) -> tuple[Any, ...]:
-    """Right answers without and with calls, and their difference over the items of all sets."""
+    """Return right answers without and with calls, and their difference over all sets."""
     known = [gain for gain in gains if gain is not None]
     items, better, worse, right = (
         sum(gain[name] for gain in known) for name in ("items", "better", "worse", "right")
     )
-    # The interval and the test follow from these counts alone.
+    # The interval and the test depend only on these counts.
     first = [1] * better + [0] * (items - better)
     other = [0] * better + [1] * worse + [0] * (items - better - worse)
     found = paired_difference(first, other, [1] * items, metric="accuracy", seed=_SEED)
@@ -247,7 +244,6 @@ def _sum_of_gains(gains: Iterable[Mapping[str, Any] | None]) -> tuple[Any, ...]:
 
 
 def _draw_growth(growth: Mapping[tuple[str, int], Figures], file: Path) -> None:
-    """Right answers of the three sets together by problems annotated, with 95 % intervals."""
     figure = new_figure(6.2, 3.6)
     figure.suptitle("Word problems answered right, by worked problems annotated")
     axes = figure.add_subplot()

@@ -1,7 +1,7 @@
-"""Partitions of a warehouse of any size, drawn at random by a seed.
+"""Generates random partitions for warehouses of any size.
 
-Rows are written as every stage writes its own, so partitions have the real schema, constraints and
-counts, and shares near those of real builds. Texts and calls have no meaning.
+The partitions have the real schema, constraints and counts, and shares similar to those of real
+builds. Texts and calls are meaningless.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,17 +13,16 @@ import polars as pl
 from warehouse.schema import ALL, table_schema
 
 _TOOLS = ("Calculator", "Calendar", "QA", "WikiSearch", "MT")
-# A text is a word of one token again and again, so places of calls in its first two windows are
-# known without a tokenizer.
+# Each text repeats a word of one token, so positions of calls in its first two windows are known
+# without a tokenizer.
 _WORD, _WORDS, _WINDOW_TOKENS = " one", 600, 256
-# Shares of the samples, near those of the runs in docs/results.md.
+# Shares of the samples, similar to those of the runs in docs/results.md; _CHANCE is a number.
 _PARSED, _EXECUTED, _KNOWN, _CHANCE = 0.7, 0.9, 0.6, 200
 _THRESHOLD = 0.75
-_PLACE = ("document_id", "window_index", "position")
+_POSITION = ("document_id", "window_index", "position")
 
 
 def identifiers(generator: np.random.Generator, count: int) -> np.ndarray:
-    """So many ids as those of documents and calls."""
     return np.array([generator.bytes(16).hex() for _ in range(count)])
 
 
@@ -34,18 +33,7 @@ def shard_frames(
     per_partition: int,
     tools: Sequence[str] = _TOOLS,
 ) -> Iterator[tuple[str, str, pl.DataFrame]]:
-    """The partitions of one shard.
-
-    Args:
-        generator: draws them.
-        shard: its key.
-        documents: ids of its texts.
-        per_partition: candidate calls of each tool.
-        tools: their names.
-
-    Yields:
-        Table, name and rows of each partition.
-    """
+    """Yield table, name and rows of each partition, with `per_partition` candidates per tool."""
     for table, name, frame in _drawn(generator, shard, documents, per_partition, tools):
         types = table_schema(table).polars_schema
         yield table, name, frame.cast({column: types[column] for column in frame.columns})
@@ -89,20 +77,19 @@ def _drawn(
 
 
 def _kept(of_calls: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """The calls of one tool that its filter kept, with what C* says of them."""
     written = of_calls["candidate_calls"].select("call_id", "character_offset", "arguments")
     answers = of_calls["executed_calls"].select("call_id", "result")
-    of_call = ["call_id", "tool", *_PLACE, "loss_reduction"]
+    of_call = ["call_id", "tool", *_POSITION, "loss_reduction"]
     kept = of_calls["filtered_calls"].filter("is_kept").select(of_call)
     return kept.join(written, on="call_id").join(answers, on="call_id")
 
 
 def _annotated(kept: pl.DataFrame, texts: pl.DataFrame) -> pl.DataFrame:
-    """C* of one shard; every window has the whole text."""
+    """Return C* of one shard; every window has the whole text."""
     calls: Any = table_schema("augmented_texts").polars_schema["calls"]
     fields = [name for name, _ in calls.inner]
-    places = kept.unique(_PLACE, keep="first", maintain_order=True).sort(_PLACE)
-    windows = places.group_by("document_id", "window_index", maintain_order=True).agg(
+    calls_per_position = kept.unique(_POSITION, keep="first", maintain_order=True).sort(_POSITION)
+    windows = calls_per_position.group_by("document_id", "window_index", maintain_order=True).agg(
         calls=pl.struct(fields)
     )
     return windows.join(
@@ -118,7 +105,7 @@ def _calls_of_tool(
     arguments = np.char.add(generator.integers(1, 2000, count).astype(str), " * 7")
     position = generator.integers(1, _WINDOW_TOKENS, count)
     window_index = generator.integers(0, 2, count)
-    # The text begins without the space of its first word.
+    # The text starts without the space of its first word.
     words_before = window_index * _WINDOW_TOKENS + position
     candidates = pl.DataFrame(
         {
@@ -176,9 +163,13 @@ def _losses(generator: np.random.Generator, count: int, mean: float) -> list[pl.
 def _decisions(
     generator: np.random.Generator, calls: pl.DataFrame, of_tool: Mapping[str, object]
 ) -> pl.DataFrame:
-    places = [name for name in _PLACE if name in table_schema("filtered_calls").column_names]
+    of_position = [
+        name for name in _POSITION if name in table_schema("filtered_calls").column_names
+    ]
     is_sampled = pl.int_range(pl.len()) < (_CHANCE if calls.height > 1 else 0)
-    losses = calls.select("call_id", *places).with_columns(*_losses(generator, calls.height, -0.4))
+    losses = calls.select("call_id", *of_position).with_columns(
+        *_losses(generator, calls.height, -0.4)
+    )
     frame = losses.with_columns(
         is_known=pl.Series(generator.random(calls.height) < _KNOWN),
         filtering_threshold=pl.lit(_THRESHOLD),

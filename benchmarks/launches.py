@@ -1,16 +1,17 @@
-"""Counts what a step of sampling costs beside arithmetic, on a processor and for a card.
+"""Counts the overhead of a sampling step: everything except arithmetic.
 
-A card waits for Python, for copies of keys, and for each number that goes to the host. Their counts
-do not depend on the machine, so they can be compared without a card:
+A GPU waits for Python, for copies of keys, and for each number that is sent to the host. These
+counts do not depend on the machine, so they can be compared without a GPU:
 
-- passes: forward passes of the body; the first feeds the forced tokens, the others a step each.
-- launches: operations that would be kernels on a card; views are none.
-- keys copied: bytes of keys and values that are written again, the new ones of a step left out.
-- transfers: waits of the host for a number of the device.
-- Python calls: calls that the engine's own modules receive and make.
+- passes: forward passes of the body. The first one feeds the forced tokens, each other one a step.
+- launches: operations that would be kernels on a GPU, so not views.
+- keys copied: bytes of keys and values that are written again, without the new ones of a step.
+- transfers: how often the host waits for a number from the device.
+- Python calls: calls to and from functions in the engine's own modules.
 
-Each tool samples once for the counts and once for the seconds. Attention is the engine's on a
-processor; `--attention grouped` is what it is on a card, and `--attention sdpa` transformers' own.
+Each tool samples once for the counts and once for the time. By default attention is the one that
+the engine uses on a CPU. `--attention grouped` is the one it uses on a GPU, and `--attention sdpa`
+is transformers' own.
 
     python -m benchmarks.launches [--documents FILE] [--model DIR] [--attention NAME] [--json FILE]
 """
@@ -47,7 +48,7 @@ from toolformer.home.home import Home
 from toolformer.sampling import shared_tokens
 
 _DOCUMENT_TOKENS = 256
-# Beside views that turn out to be copies.
+# Views that turn out to be copies are added at run time.
 _COPIES = {"_to_copy", "cat", "clone", "copy_", "gather", "index", "index_put_", "index_select"}
 _TRANSFERS = {"_local_scalar_dense", "item", "nonzero"}
 # These compute nothing.
@@ -57,7 +58,7 @@ _ENGINE = str(Path(toolformer.__file__).parent)
 
 @dataclass(slots=True)
 class Counts:
-    """Counts over all steps of sampling; see the module."""
+    """Counts over all sampling steps, as defined in the module docstring."""
 
     passes: int = 0
     tokens_fed: int = 0
@@ -71,26 +72,24 @@ class Counts:
 class _Operations(TorchDispatchMode):
     """Adds the operations of a block to counts.
 
-    Tensors count as lying on the card if they hold floating-point numbers or were computed from
-    such tensors. The others say which key is whose, and stay on the host.
-
-    Args:
-        least_keys: a tensor of shape `(rows, heads, …, keys, size)` holds keys from so many on.
+    A tensor would be on the GPU if it has floating-point numbers or was computed from such tensors.
+    Other tensors are indexes, which stay on the host. A tensor of shape `(rows, heads, …, keys,
+    size)` counts as keys if it has at least `min_keys` of them.
     """
 
-    def __init__(self, counts: Counts, *, least_keys: int):
+    def __init__(self, counts: Counts, *, min_keys: int):
         super().__init__()
-        self._counts, self._least_keys = counts, least_keys
+        self._counts, self._min_keys = counts, min_keys
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
-        if not any(map(is_on_card, _tensors([args, result]))):
+        if not any(map(is_on_gpu, _tensors([args, result]))):
             return result
         for tensor in _tensors([result]):
-            tensor.is_on_card = True
+            tensor.is_on_gpu = True
         self._counts.transfers += name in _TRANSFERS
         if name in _WITHOUT_LAUNCH or (func.is_view and _shares_memory(result, args[0])):
             return result
@@ -100,21 +99,21 @@ class _Operations(TorchDispatchMode):
         if (
             (func.is_view or name in _COPIES)
             and copy.dim() >= 4
-            and copy.shape[-2] >= self._least_keys
+            and copy.shape[-2] >= self._min_keys
         ):
             self._counts.bytes_of_keys += copy.nbytes
         return result
 
 
-def is_on_card(tensor: torch.Tensor) -> bool:
-    """Return whether a tensor would lie on the card; see `_Operations`."""
-    return tensor.is_floating_point() or hasattr(tensor, "is_on_card")
+def is_on_gpu(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor would be on the GPU; see `_Operations`."""
+    return tensor.is_floating_point() or hasattr(tensor, "is_on_gpu")
 
 
 def _shares_memory(result: Any, source: torch.Tensor) -> bool:
-    """Return whether a view, or several, is no copy, as that of a reshape can be."""
-    parts = (each.untyped_storage().data_ptr() for each in (*_tensors([result]), source))
-    return len(set(parts)) == 1
+    # A reshape may copy.
+    storages = (each.untyped_storage().data_ptr() for each in (*_tensors([result]), source))
+    return len(set(storages)) == 1
 
 
 def _tensors(values: Sequence[Any]) -> Iterator[Any]:
@@ -126,9 +125,7 @@ def _tensors(values: Sequence[Any]) -> Iterator[Any]:
 
 
 @contextmanager
-def _counted(model: LanguageModel, counts: Counts, *, least_keys: int) -> Iterator[None]:
-    """Count what happens inside the block."""
-
+def _counted(model: LanguageModel, counts: Counts, *, min_keys: int) -> Iterator[None]:
     def fed(_module: Any, _arguments: Any, named: dict[str, Any]) -> None:
         counts.passes += 1
         counts.tokens_fed += named["input_ids"].numel()
@@ -139,7 +136,7 @@ def _counted(model: LanguageModel, counts: Counts, *, least_keys: int) -> Iterat
 
     def counting(method: Callable[..., Any]) -> Callable[..., Any]:
         def to_host(tensor: torch.Tensor, *arguments: Any) -> Any:
-            counts.transfers += is_on_card(tensor)
+            counts.transfers += is_on_gpu(tensor)
             return method(tensor, *arguments)
 
         return to_host
@@ -149,10 +146,7 @@ def _counted(model: LanguageModel, counts: Counts, *, least_keys: int) -> Iterat
     }
     hook = model.model.base_model.register_forward_pre_hook(fed, with_kwargs=True)
     try:
-        with (
-            mock.patch.multiple(torch.Tensor, **methods),
-            _Operations(counts, least_keys=least_keys),
-        ):
+        with mock.patch.multiple(torch.Tensor, **methods), _Operations(counts, min_keys=min_keys):
             sys.setprofile(called)
             yield
     finally:
@@ -161,7 +155,6 @@ def _counted(model: LanguageModel, counts: Counts, *, least_keys: int) -> Iterat
 
 
 def set_attention(model: LanguageModel, name: str) -> None:
-    """Let a model compute attention as `main` names it."""
     if name == "grouped":
         from toolformer.forward.shared_heads import grouped_attention
 
@@ -170,12 +163,12 @@ def set_attention(model: LanguageModel, name: str) -> None:
 
 
 def measure(model: LanguageModel, tool: ToolWorkload, documents: Sequence[Window]) -> Counts:
-    """Sample the calls of a tool, and count what it took after the texts were read."""
+    """Sample the calls of a tool, and count the steps after the texts were read."""
     counts, sampled = Counts(), ReadTexts.sample
-    least_keys = shared_tokens(model.tokenizer, tool.prompt)
+    min_keys = shared_tokens(model.tokenizer, tool.prompt)
 
     def with_counts(*arguments: Any, **named: Any) -> None:
-        with _counted(model, counts, least_keys=least_keys):
+        with _counted(model, counts, min_keys=min_keys):
             sampled(*arguments, **named)
 
     def with_clock(*arguments: Any, **named: Any) -> None:
@@ -191,7 +184,6 @@ def measure(model: LanguageModel, tool: ToolWorkload, documents: Sequence[Window
 
 
 def main() -> None:
-    """Count for each tool and print a table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -204,7 +196,7 @@ def main() -> None:
     model = LanguageModel.load(path, device="cpu")
     if options.attention is not None:
         set_attention(model, options.attention)
-    # Half of the documents: they are sampled in one batch.
+    # Half of the documents, so that they fit into one batch.
     tools = [replace(tool, documents=tool.documents // 2) for tool in paper_workloads()]
     documents = read_documents(
         options.documents or default_documents_file(),

@@ -1,8 +1,8 @@
-"""Compare training at the rate that `training.learning_rate: auto` chooses with a fixed rate.
+"""Compares the learning rate that `training.learning_rate: auto` chooses with a fixed rate.
 
-Trains on the training set of a home, which stays as it is, with its settings. Per seed, which is
-that of the order of rows, it trains at the chosen rate, and with `--against` at a fixed one, and
-measures the development texts of the home. Goes on where it was killed.
+It trains with the settings and the training set of a home, which does not change, and measures the
+home's development texts. Each seed, which sets the order of rows, trains at the chosen rate and,
+with `--against`, at a fixed one. A killed measurement continues where it stopped.
 
     python -m benchmarks.learning_rates --home HOME --work FOLDER [--seeds 0 1 2] [--against 2e-5]
         [--model DIR] [--json FILE]
@@ -18,15 +18,14 @@ from typing import Any
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train, and print a line for each training."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--home", type=Path, required=True, help="has a training set")
-    parser.add_argument("--work", type=Path, required=True, help="where models and states lie")
+    parser.add_argument("--home", type=Path, required=True, help="home with a training set")
+    parser.add_argument("--work", type=Path, required=True, help="folder for models and states")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--against", type=float, help="a fixed rate to train at too")
-    parser.add_argument("--model", type=Path, help="model directory; default: that of the home")
+    parser.add_argument("--against", type=float, help="fixed rate to compare with")
+    parser.add_argument("--model", type=Path, help="model directory; default: the home's model")
     parser.add_argument("--json", type=Path, help="write all figures there")
     options = parser.parse_args(arguments)
 

@@ -1,7 +1,4 @@
-"""What the measuring machine is and can do: names, versions, GEMM peak, peak memory.
-
-Does not know engines.
-"""
+"""Describes the machine of a measurement: hardware, versions, GEMM peak and peak memory."""
 
 import os
 import platform
@@ -27,7 +24,6 @@ _CLEAR_REFS = Path("/proc/self/clear_refs")
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, memory, threads of torch."""
     names = [line for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     memory = [line for line in _lines("/proc/meminfo") if line.startswith("MemTotal")]
     return {
@@ -40,13 +36,13 @@ def machine() -> dict[str, Any]:
 
 
 def load_faster(path: Path) -> LanguageModel:
-    """The model of a directory in the precision that `precision: auto` would be here."""
+    """Load a model in the precision that `precision: auto` chooses on this machine."""
     device = resolve_device("auto")
     return LanguageModel.load(path, precision=automatic_precisions(device)[0], device=device)
 
 
 def versions() -> dict[str, str]:
-    """The commit measured (`-dirty` where files differ), Python, and the packages that matter."""
+    """Return the commit (with `-dirty` if files differ) and versions of Python and packages."""
     described = ["git", "describe", "--always", "--dirty"]
     commit = subprocess.run(described, cwd=Path(__file__).parent, capture_output=True, text=True)
     packages = ("torch", "transformers", "tokenizers", "numpy")
@@ -58,12 +54,7 @@ def versions() -> dict[str, str]:
 
 
 def gemm_peak(precision: str, *, repeats: int) -> float:
-    """Floating-point operations a second of a square matrix product, median of several.
-
-    Args:
-        precision: `float32` or `bfloat16`.
-        repeats: products timed after one that is not.
-    """
+    """Return floating-point operations per second of a square matrix product, as a median."""
     left, right = (
         torch.randn(_GEMM_SIZE, _GEMM_SIZE).to(getattr(torch, precision)) for _ in range(2)
     )
@@ -77,9 +68,9 @@ def gemm_peak(precision: str, *, repeats: int) -> float:
 
 @contextmanager
 def peak_memory() -> Iterator[list[float]]:
-    """The largest resident memory inside the block, in GiB, in a list that is filled at its end.
+    """Measure the peak resident memory of the block in GiB; the list is filled at its end.
 
-    On Linux the kernel's high-water mark is set back first. Elsewhere it is that of the whole
+    On Linux the kernel's high-water mark is reset first. Elsewhere the peak is that of the whole
     process so far.
     """
     is_reset = _reset_high_water_mark()
@@ -91,7 +82,7 @@ def peak_memory() -> Iterator[list[float]]:
 
 
 def process_peak() -> float:
-    """The largest resident memory of this process so far, in GiB."""
+    """Return the peak resident memory of this process so far, in GiB."""
     # Kilobytes on Linux, bytes on macOS.
     unit = 2**30 if platform.system() == "Darwin" else 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -1,16 +1,16 @@
-"""What grows with the number of shards: manifest, tables, views, the plan, Dagster's partitions.
+"""Measures what grows with the number of shards: manifest, tables, views, plan, Dagster partitions.
 
-Shards are small (8 texts, 8 candidate calls of each of two tools unless `--calls` says more), so
-that what is measured is their number. They are cut from files by the project's own code, and their
-partitions, 18 a shard, are drawn (`large_warehouse.py`) and stored with the fingerprints of a
-finished build by the embedded model, so `toolformer build` finds nothing to do, and with another
-filtering threshold filters and merges. Each step runs in a process of its own. Processor time is
-that of all threads, and tells more than seconds where other programs share the cores.
+Shards are small (8 texts, and 8 candidate calls for each of two tools), so that only their number
+matters. The project's own code cuts them from files. Their 18 partitions per shard are random
+(`large_warehouse.py`) and stored with the fingerprints of a finished build by the embedded model.
+Therefore `toolformer build` finds nothing to do; with another filtering threshold it filters and
+merges. Each step runs in its own process. Processor time covers all threads, and is more reliable
+than seconds if other programs share the cores.
 
-With `--ingest` so many texts become a shard each, as `toolformer ingest` cuts them. Then all that
-a build would publish is written into the catalogues, with the files of one shard in the place of
-all: only what looks for calls could tell the difference. Commands are measured for one shard then,
-and last an ingest while all these shards are out of the corpus.
+With `--ingest N`, `toolformer ingest` cuts N texts into one shard each. Then the catalogues get all
+partitions that a build would publish, but every shard links to the files of the first one. Only
+code that looks for specific calls would notice. After that, commands are measured for one shard,
+and finally an ingest after all shards were removed from the corpus.
 
     python -m benchmarks.many_shards --shards 100 1000 [--calls N] [--work FOLDER] [--json FILE]
     python -m benchmarks.many_shards --ingest 10000 [--work FOLDER] [--json FILE]
@@ -60,7 +60,7 @@ from warehouse.warehouse import Warehouse
 _EVALUATIONS, _REPEATED = 3000, 20
 _ONE_SHARD = ("--shards", "shard-00007")
 _OTHER_THRESHOLD = "tools.Calculator.filtering_threshold=0.61"
-# Views with a line for every call are asked for one.
+# Views with a row per call are not read as a whole.
 _OF_CALLS = ("call_provenance", "kept_examples")
 
 
@@ -87,7 +87,7 @@ def _plan(home: Home) -> int:
     return len(plan.of(Manifest.load(home.sources).active_shards))
 
 
-def _look_at_sources(home: Home) -> int:
+def _check_sources(home: Home) -> int:
     changed, _ = stale_sources(home.sources, sources_of(home), stored_texts(warehouse_of(home)))
     return len(changed)
 
@@ -116,7 +116,7 @@ def _used_by(home: Home, *command: str) -> float:
 
 
 def _publish_evaluation(home: Home) -> float:
-    """Return the milliseconds in which one of 3,000 partitions of an evaluation is published."""
+    """Return the milliseconds for publishing one of 3,000 partitions of an evaluation."""
     metadata = {FINGERPRINT: "0" * 32, PARTS: json.dumps({"settings": "x" * 1500})}
     with tempfile.TemporaryDirectory(dir=home.root) as folder:
         warehouse = Warehouse(Path(folder) / "warehouse", Path(folder) / "warehouse.duckdb")
@@ -134,7 +134,6 @@ def _publish_evaluation(home: Home) -> float:
 
 
 def _store_label(home: Home) -> float:
-    """Return the milliseconds in which a judgement is stored."""
     label = {"label": "unsure", "rater": "benchmark", "call_id": "none"}
     began = time.perf_counter()
     with home.output_lock("labels"):
@@ -142,8 +141,8 @@ def _store_label(home: Home) -> float:
     return round(1000 * (time.perf_counter() - began), 1)
 
 
-def _ingest_beside_retired(home: Home) -> float:
-    """Take all shards out of the corpus; return the seconds of ingesting another text then."""
+def _ingest_with_retired_shards(home: Home) -> float:
+    """Remove all shards from the corpus, and return the seconds for ingesting another text."""
     settings = json.loads(home.settings_file.read_text(encoding="utf-8"))
     del settings["corpus"]["sources"]
     home.settings_file.write_text(json.dumps(settings), encoding="utf-8")
@@ -162,10 +161,10 @@ def _files(home: Home) -> dict[str, int]:
 
 
 _STEPS: dict[str, Callable[[Home], Any]] = {
-    # The imports of the others, and nothing else.
+    # Only the imports, which all steps have in common.
     "start": lambda _home: None,
     "load the manifest": lambda home: len(Manifest.load(home.sources).shards),
-    "look whether sources changed": _look_at_sources,
+    "look whether sources changed": _check_sources,
     "list all partitions": _list_partitions,
     "warehouse.prepare": lambda home: open_warehouse(home) and None,
     "call_statistics": lambda home: warehouse_of(home).view("call_statistics").height,
@@ -175,7 +174,7 @@ _STEPS: dict[str, Callable[[Home], Any]] = {
     "register them again": _register,
     "files": _files,
 }
-# Commands as a user runs them, for one shard of many; what they find are processor seconds.
+# Commands for one shard of many, as a user runs them. They return processor seconds.
 _OF_ONE_SHARD: dict[str, Callable[[Home], Any]] = {
     "`stats`": lambda home: _used_by(home, "stats"),
     "first `build` of one shard": lambda home: _used_by(home, "build", *_ONE_SHARD),
@@ -186,19 +185,19 @@ _OF_ONE_SHARD: dict[str, Callable[[Home], Any]] = {
     ),
     "publish one of 3,000 evaluations": _publish_evaluation,
     "store a label": _store_label,
-    # The last one: it takes the shards out.
-    "ingest beside retired shards": _ingest_beside_retired,
+    # This step is the last one, because it removes the shards.
+    "ingest beside retired shards": _ingest_with_retired_shards,
 }
-# Commands as a user runs them; what they find are their processor seconds. The last two write.
+# Commands as a user runs them. They return processor seconds. The last two write.
 _COMMANDS: dict[str, Callable[[Home], Any]] = {
     "`stats`": lambda home: _used_by(home, "stats"),
-    # Registers the shards in Dagster and looks once at all texts.
+    # Registers the shards in Dagster and checks all texts once.
     "first `build`": lambda home: _used_by(home, "build"),
     "`build` with nothing to do": lambda home: _used_by(home, "build"),
     "`build` with another τ_f": lambda home: _used_by(home, "build", "--set", _OTHER_THRESHOLD),
     "`build` with the first τ_f": lambda home: _used_by(home, "build"),
 }
-# Read rows. What explaining finds are its milliseconds.
+# Steps that read rows. `explain` returns milliseconds.
 _OF_ROWS: dict[str, Callable[[Home], Any]] = {
     "explain": _explain,
     "calls to label": lambda home: draw_sheet(open_warehouse(home), "Anna").sheet.height,
@@ -206,7 +205,6 @@ _OF_ROWS: dict[str, Callable[[Home], Any]] = {
 
 
 def _measured(home: Home, step: str) -> dict[str, float | Any]:
-    """Seconds, processor seconds and memory of a step in this process."""
     with peak_memory() as peak:
         began, used = time.perf_counter(), time.process_time()
         found = {**_STEPS, **_OF_ROWS, **_COMMANDS, **_OF_ONE_SHARD}[step](home)
@@ -220,12 +218,12 @@ def _measured(home: Home, step: str) -> dict[str, float | Any]:
 
 
 def measure(home: Home, step: str) -> dict[str, Any]:
-    """The same in a process of its own."""
+    """Measure a step in a separate process."""
     command = [sys.executable, "-m", "benchmarks.many_shards", "--work", str(home.root)]
-    told = subprocess.run(
+    output = subprocess.run(
         [*command, "--step", step], check=True, stdout=subprocess.PIPE, text=True
     ).stdout
-    return json.loads(told.splitlines()[-1])
+    return json.loads(output.splitlines()[-1])
 
 
 def _bytes(folder: Path) -> int:
@@ -233,15 +231,14 @@ def _bytes(folder: Path) -> int:
 
 
 def main() -> None:
-    """Grow a home step by step, measure it at each size, and print the figures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--shards", type=int, nargs="+", default=[100, 1000])
-    parser.add_argument("--ingest", type=int, help="texts, of which each becomes a shard")
-    parser.add_argument("--calls", type=int, default=CALLS, help="of each tool in a shard")
-    parser.add_argument("--work", type=Path, help="home to make, or go on with, and keep")
-    parser.add_argument("--json", type=Path, help="write all figures there")
+    parser.add_argument("--ingest", type=int, help="number of texts; each becomes a shard")
+    parser.add_argument("--calls", type=int, default=CALLS, help="calls per tool and shard")
+    parser.add_argument("--work", type=Path, help="home to create or continue with; it is kept")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--step", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.step:

@@ -1,13 +1,13 @@
-"""Vocabularies × architectures: how far the engine's numbers lie from plain transformers'.
+"""Measures how far the engine differs from plain transformers, per vocabulary and architecture.
 
-Each row is a tiny model of random weights with a real vocabulary; `toolformer.model_check` says
-what is compared. A window of attention is 16 tokens, so that a text is longer.
+Each row is a tiny model with random weights and a real vocabulary; `toolformer.model_check` defines
+what is compared. Attention windows are 16 tokens, so that the texts are longer than a window.
 
     python -m benchmarks.models --vocabularies FOLDER [--json FILE]
 
-FOLDER has a folder for each vocabulary, with tokenizer.json (or tokenizer.json.xz) and
-tokenizer_config.json. The exit code is 1 where a row differs by more than 1e-4, or a text is not
-restored. A model that is refused is a row with the reason.
+FOLDER has a folder per vocabulary with tokenizer.json (or tokenizer.json.xz) and
+tokenizer_config.json. The exit code is 1 if a row differs by more than 1e-4, or a text cannot be
+restored from its tokens. A refused model is a row with the reason.
 """
 
 import argparse
@@ -37,9 +37,9 @@ from toolformer.forward.tokenization import Tokenizer, load_tokenizer
 from toolformer.model_check import check_model, faults
 
 _WINDOW = 16
-# Of a loss in nats, of p_i relative.
+# In nats for losses, relative for p_i.
 _TOLERANCE = 1e-4
-# Each is taken where a configuration has the field.
+# Each value is used if a configuration has the field.
 _SIZES = {
     "hidden_size": 64,
     "intermediate_size": 96,
@@ -117,20 +117,13 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
     },
     "mamba2": {"num_heads": 8, "head_dim": 16, "state_size": 16, "expand": 2},
 }
-# The first is saved and loaded as a user's model is.
+# The first architecture is saved and loaded in the same way as a user's model.
 _LOADED = next(iter(FAMILIES))
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One model of the table.
-
-    Attributes:
-        path: how it is served; None where it is not.
-        check: its figures; None where there are none.
-        problem: why it is refused, or an error.
-        start_token: what stands in front of scored texts, and whether of prompts too.
-    """
+    """One model of the table; `path` says how it is served, or is None if it was not loaded."""
 
     vocabulary: str
     architecture: str
@@ -142,23 +135,21 @@ class Row:
 
     @property
     def faults(self) -> list[str]:
-        """What is wrong with it; a refusal is not."""
+        """Differences and errors. A refusal is not a fault."""
         if self.check is None:
             return [] if self.problem.startswith("refused") else [self.problem]
         return faults(self.check, _TOLERANCE)
 
 
 def network(family: str, vocabulary_size: int) -> transformers.PreTrainedModel:
-    """A tiny model of random weights, the same for equal arguments."""
     sizes = {**_SIZES, **FAMILIES[family], "vocab_size": vocabulary_size}
-    # By what the attributes are called that the classes take these names for.
+    # `for_model` translates these names to the attributes of each class.
     config = transformers.AutoConfig.for_model(family, **sizes)
     torch.manual_seed(0)
     return transformers.AutoModelForCausalLM.from_config(config).float()
 
 
 def row_of(family: str, folder: Path) -> Row:
-    """The row of an architecture with the vocabulary of a folder."""
     began = time.monotonic()
     warnings.simplefilter("ignore")
     transformers.logging.set_verbosity_error()
@@ -168,7 +159,7 @@ def row_of(family: str, folder: Path) -> Row:
         model = _model(family, folder)
     except ModelNotFoundError as error:
         return Row(folder.name, family, problem=f"refused: {error}")
-    # Each class fails in its own way, and the others go on.
+    # Each class fails in its own way, and a failure must not stop the other rows.
     except Exception as error:  # noqa: BLE001
         return Row(folder.name, family, problem=f"not loaded: {_described(error)}")
     path = "plain" if model.is_plain else "shared keys"
@@ -204,7 +195,6 @@ def _tokenizer(folder: Path) -> Tokenizer:
 
 
 def unpacked(vocabularies: Path, into: Path) -> list[Path]:
-    """Folders of vocabularies with their files unpacked."""
     folders = []
     for source in sorted(folder for folder in vocabularies.iterdir() if folder.is_dir()):
         folder = into / source.name
@@ -219,10 +209,11 @@ def unpacked(vocabularies: Path, into: Path) -> list[Path]:
 
 
 def main() -> int:
-    """Compare all pairs; 1 where a row is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vocabularies", type=Path, required=True)
-    parser.add_argument("--only", nargs="*", help="names of vocabularies and architectures")
+    parser.add_argument(
+        "--only", nargs="*", help="measure only these vocabularies and architectures"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
@@ -242,8 +233,8 @@ def main() -> int:
             rows = []
             for row in pool.map(row_of, *zip(*pairs, strict=True)):
                 rows.append(row)
-                said = "; ".join(row.faults) or row.problem or "equal"
-                print(f"{row.vocabulary:10} {row.architecture:18} {row.seconds:5} s  {said}")
+                outcome = "; ".join(row.faults) or row.problem or "equal"
+                print(f"{row.vocabulary:10} {row.architecture:18} {row.seconds:5} s  {outcome}")
                 sys.stdout.flush()
     record = {
         "machine": machine(),

@@ -1,7 +1,4 @@
-"""Our engine behind the two calls that the measurement needs. All use of it is in this module.
-
-Does not measure.
-"""
+"""Wraps our engine in the two functions that the measurement calls."""
 
 import tempfile
 from collections.abc import Sequence
@@ -21,7 +18,6 @@ from toolformer.scoring.losses import scorer_for
 def sample(
     model: LanguageModel, tool: ToolWorkload, documents: Sequence[Window]
 ) -> list[SampledCall]:
-    """Positions and samples of one tool."""
     with tempfile.TemporaryDirectory() as folder:
         return sample_shard(
             model,
@@ -46,7 +42,7 @@ def score(
     *,
     full_losses: bool = False,
 ) -> dict[str, CallLosses]:
-    """The losses of the calls; L(ε) of the documents included, though other tools share it."""
+    """Return the losses of the calls. The cost includes L(ε), which other tools would share."""
     windows = {(document.document_id, document.index): document for document in documents}
     scorer = scorer_for(model, windows, tool.scoring)
     with tempfile.TemporaryDirectory() as folder:

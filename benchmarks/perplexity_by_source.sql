@@ -1,11 +1,11 @@
--- Perplexity of the held-out texts of each source, and of each text file, under the models of
--- $models, calls disabled, and how much larger than under $plain it is.
+-- Perplexity of the models in $models on held-out texts per source and on each text file, with calls
+-- disabled, and its increase over the perplexity of $plain.
 --
 -- Result: source, model, windows, tokens, perplexity, increase_over_plain (a share).
 with windows as (
     select
         benchmark,
-        -- The item of a held-out text is its document and the number of its window.
+        -- The item id of a held-out text is the document id and the window number.
         coalesce(documents.source, benchmark) as file,
         model,
         score,
@@ -31,7 +31,7 @@ measured as (
 )
 
 select
-    -- Files of one name are told apart by their folders.
+    -- Files with the same name are distinguished by their folders.
     if(
         count(distinct file) over (partition by parse_filename(file)) > 1,
         file,

@@ -1,12 +1,12 @@
-"""Measure QA's answers on five sets of questions: how many are right, and how sure the reader is.
+"""Measures QA on five sets of questions: how many answers are right, and how sure the reader is.
 
-Each question is read with its best three passages by BM25 of the passages in the test data. A
-question is readable if these hold an accepted answer; the others are counted as wrong without being
-read, except for a sample that shows how often the reader answers all the same.
+Each question is read with the best three passages (BM25) of the test data. A question is readable
+if they contain an accepted answer. Other questions count as wrong without being read, except for a
+sample that shows how often the reader answers anyway.
 
     python -m benchmarks.question_answering --home HOME [--questions 400] [--json FILE]
 
-The index is built in the home at the first run.
+The first run builds the index in the home.
 """
 
 import argparse
@@ -36,8 +36,8 @@ _SETS = {
 _PASSAGES = "text/wiki_passages.jsonl.gz"
 _READ_PASSAGES = 3
 _THRESHOLDS = (0.0, 0.01, 0.05, 0.2)
-# One of so many questions is read although its passages hold no accepted answer.
-_UNREADABLE_SHARE = 20
+# Every twentieth question is read although its passages contain no accepted answer.
+_UNREADABLE_STEP = 20
 _QUESTIONS_PER_CALL = 16
 
 
@@ -47,13 +47,14 @@ class _Question(NamedTuple):
 
 
 def main() -> None:
-    """Read the questions of every set and print a table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--home", type=Path, required=True, help="folder of the index and model")
-    parser.add_argument("--questions", type=int, default=400, help="asked per set")
-    parser.add_argument("--json", type=Path, help="write all answers there")
+    parser.add_argument(
+        "--home", type=Path, required=True, help="folder of the index and the model"
+    )
+    parser.add_argument("--questions", type=int, default=400, help="questions per set")
+    parser.add_argument("--json", type=Path, help="write all answers to this file")
     options = parser.parse_args()
     data = Path(os.environ["TOOLFORMER_TEST_DATA"])
     home = Home(options.home)
@@ -100,7 +101,7 @@ def main() -> None:
 
 
 def _questions(file: Path) -> list[_Question]:
-    """Read a set; of a statement of LAMA the text around its gap is asked."""
+    """Read a set of questions. For a LAMA statement, the question is the text around its gap."""
     return [
         _Question(record["question"], record["answers"])
         if "question" in record
@@ -120,7 +121,7 @@ def _asked(
         accepted = [words for words in map(_words, question.accepted) if words.strip()]
         is_readable = any(words in text for words in accepted for text in shown)
         unreadable += bool(ranking) and not is_readable
-        if is_readable or (ranking and unreadable % _UNREADABLE_SHARE == 0):
+        if is_readable or (ranking and unreadable % _UNREADABLE_STEP == 0):
             yield question, ranking, is_readable
 
 

@@ -1,18 +1,17 @@
-"""Times reading texts on one core, beside datatrove's readers and a bare scan by polars.
+"""Compares the speed of reading texts on one core with datatrove's readers and a polars scan.
 
-Writes the same documents as JSON lines, as one gzip member of them, and as Parquet with row groups
-of 10,000 rows and with a single one. Words are drawn from the starter texts as often as they occur
-there. Each measurement runs in a process of its own on one core:
+The same documents are written as JSON lines, as gzipped JSON lines, and as Parquet with row groups
+of 10,000 rows or with a single one. Their words have the frequencies of the starter texts. Each
+measurement runs in its own process on one core:
 
-- `ingest`: the command `toolformer ingest` into an empty home;
-- `read`: our records, without storing them;
-- `datatrove`: its `JsonlReader` or `ParquetReader`, without a pipeline behind it, of the version
-  that the Python of `--datatrove` has; left out without that;
-- `polars`: the sum of the lengths of the text column by `polars.scan_*`.
+- `ingest`: `toolformer ingest` into an empty home;
+- `read`: our reader, without storing the records;
+- `datatrove`: its `JsonlReader` or `ParquetReader` without a pipeline, in the version installed in
+  the Python of `--datatrove`; skipped without that option;
+- `polars`: the sum of the lengths of the text column with `polars.scan_*`.
 
-MB are millions of bytes of text. Seconds begin after the imports, except those of `ingest`.
-Processor seconds and peak memory are those of the whole process, and tell more than seconds where
-other programs share the core.
+A MB is a million bytes of text. Seconds exclude imports, except for `ingest`. Processor seconds and
+peak memory cover the whole process; they are more reliable if other programs share the core.
 
     python -m benchmarks.reading [--megabytes 1000] [--work FOLDER] [--datatrove PYTHON]
         [--json FILE]
@@ -76,7 +75,7 @@ def _documents(megabytes: int) -> Iterator[dict[str, Any]]:
 
 
 def _write(folder: Path, megabytes: int) -> int:
-    """Write the files; return the bytes of text that each holds."""
+    """Write the files, and return the bytes of text in each."""
     import gzip
 
     import pyarrow
@@ -138,7 +137,7 @@ _STEPS: dict[str, Callable[[Path], tuple[int, float]]] = {"read": _read, "polars
 
 
 def _run(command: list[str], output: IO[str], **environment: str) -> tuple[float, float, float]:
-    """Run a command on one core; return seconds, processor seconds and the peak memory in MB."""
+    """Run a command, and return seconds, processor seconds and peak memory in MB."""
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=output, env={**os.environ, **environment})
     _, status, used = os.wait4(process.pid, 0)
@@ -151,7 +150,7 @@ def _run(command: list[str], output: IO[str], **environment: str) -> tuple[float
 def _measured(
     work: Path, name: str, size: int, reader: str, datatrove: Path | None
 ) -> dict[str, float]:
-    file, home, told = work / name, work / "home", work / "told.txt"
+    file, home, output_file = work / name, work / "home", work / "output.txt"
     environment = {}
     shutil.rmtree(home, ignore_errors=True)
     if reader == "ingest":
@@ -163,10 +162,10 @@ def _measured(
         command = [str(datatrove), "-c", _DATATROVE, str(file)]
     else:
         command = [sys.executable, "-m", "benchmarks.reading", "--step", reader, str(file)]
-    with told.open("w") as output:
+    with output_file.open("w") as output:
         seconds, processor, peak = _run(command, output, **environment)
     if reader != "ingest":
-        found, seconds = map(float, told.read_text().split())
+        found, seconds = map(float, output_file.read_text().split())
         if found != size:
             raise SystemExit(f"{reader} found {found:.0f} bytes of text in {name}, not {size}.")
     shutil.rmtree(home, ignore_errors=True)
@@ -177,21 +176,20 @@ def _measured(
 
 
 def _prepared(work: Path, megabytes: int) -> int:
-    """Return the bytes of text in each file; they are written unless they are there."""
-    told = work / f"{megabytes}-megabytes.txt"
-    if not told.exists():
+    size_file = work / f"{megabytes}-megabytes.txt"
+    if not size_file.exists():
         command = [sys.executable, "-m", "benchmarks.reading", "--megabytes", str(megabytes)]
         with (work / "bytes.part").open("w") as output:
             _run([*command, "--step", "write", str(work)], output)
-        (work / "bytes.part").replace(told)
-    return int(told.read_text())
+        (work / "bytes.part").replace(size_file)
+    return int(size_file.read_text())
 
 
 def _measure(work: Path, options: argparse.Namespace) -> dict[str, Any]:
     size = _prepared(work, options.megabytes)
     figures: dict[str, Any] = {"text_bytes": size, "files": {}}
     if options.datatrove is None:
-        print("Without --datatrove, its readers are not measured.", file=sys.stderr)
+        print("The readers of datatrove are skipped: pass --datatrove.", file=sys.stderr)
     for name in options.files:
         of_file = figures["files"][name] = {"bytes": (work / name).stat().st_size, "readers": {}}
         for reader in ("polars", "datatrove", "read", "ingest"):
@@ -204,15 +202,14 @@ def _measure(work: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write the files, read each in every way, and print the figures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--megabytes", type=int, default=1000, help="of text in each file")
+    parser.add_argument("--megabytes", type=int, default=1000, help="megabytes of text per file")
     parser.add_argument("--files", nargs="+", choices=_FILES, default=_FILES)
-    parser.add_argument("--work", type=Path, help="where the files are made, found again and kept")
+    parser.add_argument("--work", type=Path, help="folder that keeps the files for later runs")
     parser.add_argument("--datatrove", type=Path, help="a Python that has datatrove[io]")
-    parser.add_argument("--json", type=Path, help="write all figures there")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--step", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.step:
@@ -228,7 +225,7 @@ def main() -> None:
         work = (options.work or Path(temporary)).absolute()
         work.mkdir(parents=True, exist_ok=True)
         figures = _measure(work, options)
-    # Imports torch, whose memory would count in the processes that are started before.
+    # This imports torch, whose memory would count for processes that start later.
     from benchmarks.machine import machine, versions
 
     figures |= {"machine": machine(), "versions": versions()}

@@ -1,7 +1,7 @@
-"""Compute what annotating very many texts costs: GPU hours, disk, searches (docs/scale.md).
+"""Estimates the cost of annotating millions of texts: GPU hours, disk, searches (docs/scale.md).
 
-Needs no model, home or GPU: it multiplies the inputs below, whose sources docs/scale.md names. A
-text is one window. `--set` replaces an input, of all tools or of one.
+It only multiplies the inputs below, whose sources are in docs/scale.md, and needs no model, home or
+GPU. A text is one window. `--set` replaces an input of all tools or of one tool.
 
     python -m benchmarks.scale [--texts 1e6 1e9] [--tools WikiSearch Calculator] [--preset paper]
         [--set window_tokens=512 WikiSearch.kept_texts=0.1 …]
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
-# k and m; a position has one sample of a call without arguments, whatever m.
+# k and m. A call without arguments is sampled once per position, regardless of m.
 PRESETS = {
     "laptop": {"QA": (3, 2), "WikiSearch": (3, 2), "Calculator": (4, 3), "Calendar": (3, 1)},
     "paper": {"QA": (5, 5), "WikiSearch": (5, 5), "Calculator": (20, 10), "Calendar": (5, 1)},
@@ -27,17 +27,13 @@ class ToolInputs:
 
     Attributes:
         selected: share of texts that the tool selects.
-        positions: k, positions per selected text; an upper bound where τ_s lets fewer pass.
-        calls: m, samples per position.
+        positions, calls: k and m; k is an upper bound if τ_s lets fewer positions pass.
         prompt_tokens: tokens of the tool's prompt before the text.
-        decoded_tokens: tokens decoded per sample.
-        asked: share of samples that are executed.
-        scored: share of samples that have a result and are scored.
-        scored_tokens: tokens fed per scored call.
-        passages: passages that the language model reads per executed call.
-        searches: searches per executed call.
+        decoded_tokens, scored_tokens: tokens decoded per sample and fed per scored call.
+        asked, scored: shares of samples that are executed, and that have a result to score.
+        passages, searches: per executed call; the language model reads the passages.
         kept_texts: share of selected texts that keep a call.
-        wanted_texts: texts with calls that the paper trained on.
+        wanted_texts: number of texts with calls that the paper trained on.
     """
 
     selected: float
@@ -55,7 +51,6 @@ class ToolInputs:
 
     @property
     def samples(self) -> float:
-        """Samples per selected text, k · m."""
         return self.positions * self.calls
 
 
@@ -65,18 +60,15 @@ class Inputs:
 
     Attributes:
         window_tokens: tokens of a text.
-        block_tokens: last tokens of a cached prompt, which are fed again.
-        reader_prompt_tokens: tokens of QA's prompt before the passage.
-        passage_tokens: tokens of a passage and the question.
-        answer_tokens: tokens decoded per passage, of four answers.
-        body_parameters, head_parameters: weights of the layers, and of the output layer.
-        weight_bytes, key_bytes: bytes of a weight, and of one token's keys and values.
-        flops, memory_bandwidth: peaks of a GPU, in operations and bytes per second.
+        block_tokens: tokens at the end of a cached prompt that are fed again.
+        reader_prompt_tokens, passage_tokens: QA's prompt; a passage with the question.
+        answer_tokens: tokens decoded per passage, for four answers.
+        body_parameters, head_parameters: weights of the layers and of the output layer.
+        weight_bytes, key_bytes: bytes per weight, and per token for its keys and values.
+        flops, memory_bandwidth: peak operations and bytes per second of a GPU.
         decoding_batch: samples that are decoded at the same time.
-        gpus: GPUs of the machine.
-        text_bytes, sample_bytes: bytes stored per text, and in all tables per sample.
-        shard_texts, shard_files: texts and files of a shard.
-        search_seconds: processor seconds of a search.
+        text_bytes, sample_bytes: bytes stored per text, and per sample in all tables.
+        search_seconds: processor seconds per search.
     """
 
     window_tokens: float = 256
@@ -104,10 +96,10 @@ class Engine:
     """An engine that runs the model; ranges are (low, high).
 
     Attributes:
-        compute_share: share of the peak reached while reading.
-        bandwidth_share: share of the bandwidth reached while decoding.
-        is_server: whether each request brings its whole prompt.
-        has_cache: whether a server caches prefixes; prompts with log-probabilities use none.
+        compute_share: share of the peak that is reached while reading.
+        bandwidth_share: share of the memory bandwidth that is reached while decoding.
+        is_server: whether each request contains its whole prompt.
+        has_cache: whether a server caches prefixes. Requests for log-probabilities do not use it.
     """
 
     name: str
@@ -118,20 +110,14 @@ class Engine:
 
 
 class Tokens(NamedTuple):
-    """Tokens that the model computes.
-
-    Attributes:
-        read: many at a time, without output layer.
-        with_log_probabilities: many at a time, with output layer.
-        decoded: one at a time.
-    """
+    """Tokens that the model reads without or with the output layer, or decodes one at a time."""
 
     read: float
     with_log_probabilities: float
     decoded: float
 
 
-# At k = m = 1; see `tools_of`.
+# Inputs for k = m = 1; `tools_of` sets the k and m of a preset.
 TOOLS = {
     "QA": ToolInputs(
         selected=1.0,
@@ -200,8 +186,8 @@ CHOICES = (
 
 
 def tokens_per_text(tool: ToolInputs, inputs: Inputs, engine: Engine) -> dict[str, Tokens]:
-    """Return the tokens per text, selected or not, of sampling, execution and scoring."""
-    # The text stands in the prompt, and again where it is continued.
+    """Return the tokens per text (selected or not) of sampling, execution and scoring."""
+    # The text is in the prompt, and again in the continuation.
     texts = 2 * inputs.window_tokens
     questions = tool.samples * tool.asked * tool.passages
     answer_tokens = questions * inputs.answer_tokens
@@ -210,16 +196,16 @@ def tokens_per_text(tool: ToolInputs, inputs: Inputs, engine: Engine) -> dict[st
         before_sample = before_answer = inputs.block_tokens
         reader_prompt = inputs.reader_prompt_tokens + inputs.passage_tokens
         if not engine.has_cache:
-            # Half of the text stands before a sample, on average.
+            # On average, half of the text is before a sample.
             before_sample = tool.prompt_tokens + 1.5 * inputs.window_tokens
             before_answer = reader_prompt
         samples = tool.samples if tool.decoded_tokens else 0
         sampling = samples * before_sample, tool.prompt_tokens + texts
-        # A server is asked for each token of an answer.
+        # Each token of an answer is a request to the server.
         execution = answer_tokens * before_answer, questions * reader_prompt
         scoring = 0.0, scored
     else:
-        # Prompts were read before, and only few states become logits.
+        # Prompts were read before, and only a few states become logits.
         sampling = texts, 0.0
         execution = questions * inputs.passage_tokens, 0.0
         scoring = scored, 0.0
@@ -235,11 +221,11 @@ def tokens_per_text(tool: ToolInputs, inputs: Inputs, engine: Engine) -> dict[st
 
 
 def seconds(tokens: Tokens, inputs: Inputs, compute_share: float, bandwidth_share: float) -> float:
-    """Return the seconds of one GPU: reading is bound by compute, decoding by memory."""
+    """Return the seconds on one GPU: reading is bound by compute, decoding by memory."""
     body, head = 2 * inputs.body_parameters, 2 * inputs.head_parameters
     operations = tokens.read * body + tokens.with_log_probabilities * (body + head)
     weights = (inputs.body_parameters + inputs.head_parameters) * inputs.weight_bytes
-    # Prompt, text and what is continued: about three windows.
+    # Prompt, text and continuation: about three windows.
     keys = inputs.decoding_batch * 3 * inputs.window_tokens * inputs.key_bytes
     moved = (weights + keys) / inputs.decoding_batch * tokens.decoded
     reading = operations / (inputs.flops * compute_share)
@@ -249,7 +235,7 @@ def seconds(tokens: Tokens, inputs: Inputs, compute_share: float, bandwidth_shar
 def gpu_hours(
     texts: float, tools: Mapping[str, ToolInputs], inputs: Inputs, engine: Engine
 ) -> tuple[float, float]:
-    """Return the fewest and the most GPU hours that annotating some texts takes."""
+    """Return the minimum and the maximum."""
     stages = [tokens_per_text(tool, inputs, engine) for tool in tools.values()]
     tokens = [each for of_tool in stages for each in of_tool.values()]
     most, fewest = (
@@ -260,25 +246,23 @@ def gpu_hours(
 
 
 def disk_bytes(texts: float, tools: Mapping[str, ToolInputs], inputs: Inputs) -> float:
-    """Return the bytes of the warehouse."""
     samples = sum(tool.selected * tool.samples for tool in tools.values())
     return texts * (inputs.text_bytes + samples * inputs.sample_bytes)
 
 
 def searches(texts: float, tools: Mapping[str, ToolInputs]) -> float:
-    """Return the searches of all tools, none of them answered by the cache."""
+    """Return the number of searches of all tools, without cache hits."""
     return texts * sum(
         tool.selected * tool.samples * tool.asked * tool.searches for tool in tools.values()
     )
 
 
 def needed_texts(tool: ToolInputs) -> float:
-    """Return the texts to annotate until as many as the paper trained on keep a call."""
+    """Return how many texts to annotate to keep as many texts with calls as the paper had."""
     return tool.wanted_texts / (tool.selected * tool.kept_texts)
 
 
 def tools_of(preset: str) -> dict[str, ToolInputs]:
-    """Return the tools with k and m of a preset."""
     return {
         name: replace(TOOLS[name], positions=positions, calls=calls)
         for name, (positions, calls) in PRESETS[preset].items()
@@ -288,11 +272,7 @@ def tools_of(preset: str) -> dict[str, ToolInputs]:
 def with_changes(
     tools: Mapping[str, ToolInputs], inputs: Inputs, changes: Sequence[str]
 ) -> tuple[dict[str, ToolInputs], Inputs]:
-    """Return the inputs with changes such as `text_bytes=500` or `QA.positions=3`.
-
-    Raises:
-        ValueError: a change names no input, or its value is no number.
-    """
+    """Return the inputs with changes such as `text_bytes=500` or `QA.positions=3`."""
     tools = dict(tools)
     for change in changes:
         path, _, value = change.partition("=")
@@ -300,7 +280,7 @@ def with_changes(
         owner = tools.get(tool) if tool else inputs
         if owner is None or name not in {field.name for field in fields(owner)}:
             raise ValueError(
-                f"{path!r} is no input. Expected a name such as text_bytes or QA.positions. "
+                f"{path!r} is not an input. Expected a name such as text_bytes or QA.positions. "
                 "benchmarks/scale.py lists all names."
             )
         if isinstance(owner, Inputs):
@@ -311,7 +291,6 @@ def with_changes(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print the tables of docs/scale.md."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,9 +1,7 @@
-"""Who runs when: the engines take turns, so that a machine that slows down slows all of them.
+"""Runs the engines in turns, so that a machine that slows down affects all of them equally.
 
-Does not print and does not compute ratios; `engine_report` does.
-
-    sampling   ours | batched literal | ours again
-    scoring    group by group: batched, batched sorted, ours, in changing order
+sampling   ours | batched literal | ours again
+scoring    group by group: batched, batched sorted, ours, in changing order
 """
 
 from collections.abc import Callable, Sequence
@@ -18,10 +16,10 @@ from toolformer.forward.windows import Window
 from toolformer.samples import SampledCall
 from toolformer.scoring.call_scorer import ScoredCall
 
-# Documents that the literal engine samples at once.
+# Documents that the literal engine samples together.
 _GROUP_SIZE = 2
-# Positions of one turn of scoring: turns are short beside a drift of the machine, and each holds
-# enough calls for batches of our engine that are full.
+# Positions per turn of scoring. Turns are short compared with changes in the machine's speed, but
+# long enough to fill the batches of our engine.
 _POSITIONS_PER_TURN = 40
 
 BATCHED, SORTED, OURS = "batched", "batched_sorted", "ours"
@@ -29,8 +27,6 @@ BATCHED, SORTED, OURS = "batched", "batched_sorted", "ours"
 
 @dataclass
 class ToolCosts:
-    """Costs by engine, of both stages of one tool."""
-
     tool: ToolWorkload
     sampling: dict[str, Cost] = field(default_factory=dict)
     scoring: dict[str, Cost] = field(default_factory=dict)
@@ -38,14 +34,7 @@ class ToolCosts:
 
 @dataclass
 class Schedule:
-    """The engines, and their documents.
-
-    Attributes:
-        model: with our engine.
-        stock: the batched literal engine.
-        documents: a tool has the first of them.
-        say: told what was done.
-    """
+    """The engines and the documents, of which each tool uses the first ones."""
 
     model: LanguageModel
     stock: LiteralEngine
@@ -53,7 +42,6 @@ class Schedule:
     say: Callable[[str], None]
 
     def run(self, tool: ToolWorkload) -> ToolCosts:
-        """Measure all engines on the documents of one tool."""
         costs = ToolCosts(tool)
         documents = self.documents[: tool.documents]
         samples = self._sampling(costs, documents)
@@ -92,7 +80,7 @@ class Schedule:
         first = turn % len(ways)
         for name, engine, work in ways[first:] + ways[:first]:
             _, cost = measured(engine, work)
-            costs[name] = self._told(f"{tool.title}: {name} scored", cost, documents, len(calls))
+            costs[name] = self._logged(f"{tool.title}: {name} scored", cost, documents, len(calls))
         return costs
 
     def _sample_ours(
@@ -100,15 +88,15 @@ class Schedule:
     ) -> tuple[list[SampledCall], Cost]:
         samples, cost = measured(self.model, lambda: ours.sample(self.model, tool, documents))
         found = len(candidates(samples))
-        return samples, self._told(f"{tool.title}: ours sampled", cost, documents, found)
+        return samples, self._logged(f"{tool.title}: ours sampled", cost, documents, found)
 
     def _sample_stock(self, tool: ToolWorkload, documents: Sequence[Window]) -> Cost:
         stock = self.stock
         samples, cost = measured(stock, lambda: stock.sample(tool, stock.contexts(tool, documents)))
         found = len(candidates(samples))
-        return self._told(f"{tool.title}: batched sampled", cost, documents, found)
+        return self._logged(f"{tool.title}: batched sampled", cost, documents, found)
 
-    def _told(self, what: str, cost: Cost, documents: Sequence[Window], found: int) -> Cost:
+    def _logged(self, what: str, cost: Cost, documents: Sequence[Window], found: int) -> Cost:
         self.say(
             f"{what}, {len(documents)} documents: {cost.seconds:.1f} s, {cost.tokens_fed} tokens, "
             f"{found} candidates"

@@ -1,8 +1,9 @@
-"""Continuous batching against transformers, with and without calls; what clients of a server get.
+"""Measures continuous batching against transformers, and the latency that clients of a server see.
 
-`engine` decodes texts that arrive at once: ours with tools off, ours with the Calculator and the
-Calendar, transformers' `generate` one text behind the other and all together, and its continuous
-batching; in turns, so that all meet the same machine. `clients` asks a running `toolformer serve`.
+`engine` decodes texts that arrive at the same time: with our engine without tools, with our engine
+with Calculator and Calendar, with transformers' `generate` one by one and all together, and with
+its continuous batching. They take turns, so that changes in the machine's speed affect all equally.
+`clients` sends requests to a running `toolformer serve`.
 
     python -m benchmarks.serving engine [--texts 32] [--turns 3] [--model DIR] [--json FILE]
     python -m benchmarks.serving clients [--url URL] [--clients 1 8 32] [--json FILE]
@@ -24,7 +25,6 @@ NEW_TOKENS = 40
 
 
 def main() -> None:
-    """Measure, print, and write the figures where that is asked for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def _prompts(count: int) -> list[str]:
-    """Sums in sentences, at each of which a model of the demo calls the Calculator."""
+    """Return sums in sentences, for which a model of the demo calls the Calculator."""
     return [
         f"A box has {36 + number} eggs, so {45 + number} boxes have {36 + number} * {45 + number} ="
         for number in range(count)
@@ -85,13 +85,13 @@ def _engine(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _in_thread(work: Callable[[], T]) -> T:
-    """What a thread of its own gives: torch's pool of threads ends with it, and slows no other."""
+    # torch's thread pool ends together with this thread, and cannot slow down other work.
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(work).result()
 
 
 def _ours(model: Any, prompts: Sequence[str], tools: dict[str, Any]) -> tuple[int, float]:
-    """Tokens that the model chose, and the seconds until the last text ended."""
+    """Return the number of tokens that the model chose, and the seconds for all texts."""
     import datetime
 
     from toolformer.decoding.completions import Decoding
@@ -155,7 +155,7 @@ def _settings_of_generate(model: Any) -> dict[str, Any]:
 
 
 def _generated(model: Any, prompts: Sequence[str], *, at_once: int) -> tuple[int, float]:
-    """What `generate` writes, without a ban of the token that opens a call."""
+    """Decode with `generate`, which may also write the token that opens a call."""
     import torch
 
     settings = _settings_of_generate(model)
@@ -189,7 +189,6 @@ def _continuous(model: Any, prompts: Sequence[str]) -> tuple[int, float]:
 
 
 def _clients(options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds to the first token, and tokens in a second, of clients that ask at the same time."""
     figures = {}
     for clients in options.clients:
         prompts = _prompts(max(32, clients))
@@ -208,7 +207,7 @@ def _clients(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _ask(url: str, prompt: str) -> tuple[float, int]:
-    """Seconds to the first piece of a stream, and the tokens of the text."""
+    """Return the seconds to the first piece of a stream, and the number of tokens."""
     import requests
 
     body = {

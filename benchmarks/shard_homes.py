@@ -1,4 +1,4 @@
-"""Homes of many small shards, cut by the project's own code and filled with rows that are drawn.
+"""Creates homes with many small shards, which the project's own code cuts, and random rows.
 
 The rows are stored with the fingerprints of a finished build by the embedded model, so that
 `toolformer build` finds nothing to do.
@@ -43,9 +43,9 @@ from warehouse.warehouse import Warehouse
 
 TOOLS = ("Calculator", "Calendar")
 _TEXTS, CALLS = 8, 8
-# So many shards are published at once, as a build does with small ones.
-_TOGETHER = 64
-# Of the partitions of a shard the one that is drawn last.
+# Shards per publication, as in a build of small shards.
+_SHARDS_PER_BATCH = 64
+# The last partition that a shard gets.
 _LAST_TABLE = "augmented_texts"
 
 
@@ -69,31 +69,24 @@ def _toolbox() -> Toolbox:
 
 
 def sources_of(home: Home) -> list[Source]:
-    """The sources of its settings: a file each."""
     return configured_sources(load_settings(home.settings_file), home)
 
 
 @cache
 def described(root: Path) -> tuple[Settings, Toolbox, str]:
-    """What fingerprints of a home's partitions depend on besides the texts."""
+    """Return settings, tools and model: the inputs of fingerprints other than texts."""
     home = Home(root)
     settings = load_settings(home.settings_file)
     return settings, _toolbox(), Annotator.of(Workspace(settings, home)).identity
 
 
 def warehouse_of(home: Home) -> Warehouse:
-    """Its warehouse, which is not made ready for readers."""
+    """Return the home's warehouse without preparing it for queries."""
     return Warehouse(home.warehouse, home.database)
 
 
 def grow(home: Home, shards: int, calls: int = CALLS) -> None:
-    """Add shards to a home until it has so many, as ingesting and a build would.
-
-    Args:
-        home: to grow.
-        shards: that it has then.
-        calls: candidate calls of each tool in a new shard.
-    """
+    """Add shards until the home has this many, with `calls` candidate calls per tool and shard."""
     known = len(Manifest.load(home.sources).shards)
     if known < shards:
         lines = (
@@ -111,16 +104,17 @@ def grow(home: Home, shards: int, calls: int = CALLS) -> None:
         for entry in Manifest.load(home.sources).active_shards
         if warehouse.partition_metadata(_LAST_TABLE, entry.key, ALL) is None
     ]
-    # Converts the embedded model, once for all processes.
+    # Converts the embedded model once, before all processes need it.
     Annotator.of(Workspace(load_settings(home.settings_file), home))
-    together = [unbuilt[start : start + _TOGETHER] for start in range(0, len(unbuilt), _TOGETHER)]
+    size = _SHARDS_PER_BATCH
+    batches = [unbuilt[start : start + size] for start in range(0, len(unbuilt), size)]
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        for key in pool.map(_build, repeat(home), together, repeat(calls)):
+        for key in pool.map(_build, repeat(home), batches, repeat(calls)):
             print(f"{key} of {shards}", file=sys.stderr)
 
 
 def _cut(home: Home) -> None:
-    """Cut the sources as the asset `corpus_manifest` does."""
+    """Cut the sources in the same way as the asset `corpus_manifest`."""
     warehouse = open_warehouse(home)
 
     def store(cut: list[tuple[ShardEntry, CutShard]]) -> None:
@@ -137,7 +131,7 @@ def _cut(home: Home) -> None:
 
 
 def ingest(home: Home, texts: int) -> float:
-    """Seconds in which so many texts become a shard each."""
+    """Cut this many texts into one shard each, and return the seconds."""
     home.root.mkdir(parents=True, exist_ok=True)
     lines = (
         json.dumps({"text": f"Text {number} is one of many. " * 20}) for number in range(texts)
@@ -151,7 +145,7 @@ def ingest(home: Home, texts: int) -> float:
 
 
 def fill_catalogues(home: Home) -> None:
-    """Publish what a build of all shards would: with the rows and counts of one shard."""
+    """Publish every partition of a finished build, with the files and counts of one shard."""
     entries = Manifest.load(home.sources).active_shards
     first = entries[0]
     _build(home, [first], CALLS)
@@ -193,7 +187,6 @@ def _build(home: Home, entries: Sequence[ShardEntry], calls: int) -> str:
 def _partitions(
     home: Home, entry: ShardEntry, calls: int
 ) -> Iterator[tuple[str, str, pl.DataFrame, Mapping[str, str]]]:
-    """Table, name, rows and metadata of each partition of a shard."""
     generator = np.random.default_rng(int(entry.digest[:8], 16))
     made = _fingerprints(home, entry)
     frames = shard_frames(generator, entry.key, identifiers(generator, _TEXTS), calls, TOOLS)
@@ -203,7 +196,6 @@ def _partitions(
 
 
 def _fingerprints(home: Home, entry: ShardEntry) -> dict[tuple[str, str], Fingerprint]:
-    """What a finished build stores with the partitions of a shard."""
     settings, toolbox, model = described(home.root)
     texts = warehouse_of(home).partition_metadata(DOCUMENTS, entry.key, ALL) or {}
     made = {(DOCUMENTS, ALL): Fingerprint(json.loads(texts[PARTS]))}

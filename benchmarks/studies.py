@@ -1,21 +1,21 @@
-"""Studies of how calls are used: the questions of the benchmarks, asked in further modes.
+"""Studies how calls are used, by asking the questions of benchmarks in additional modes.
 
     python -m benchmarks.studies STUDY… [--benchmarks A,B] [--models X,Y] [--items N]
         [--set NAME=VALUE]…
 
-Measures models of the home that TOOLFORMER_HOME names, by default the finetuned one.
+The models are those of the home in TOOLFORMER_HOME; by default only the finetuned one is measured.
 
 | study | modes | view |
 |---|---|---|
-| k | calls by k of the trigger (the paper's table 9) | call_calibration |
-| tools | all tools but one, for each tool | evaluation_table |
-| sizes | calls of the base model and of `evaluation.models` too (figure 4) | evaluation_table |
-| openings | the model's own call in each answer, opened where ` [` is likeliest | call_use |
-| tables | the facts that questions ask for, changed and deleted in table tools | table_edits |
+| k | a call opens if ` [` is among the k most likely tokens (paper, table 9) | call_calibration |
+| tools | one tool is missing, for each tool | evaluation_table |
+| sizes | base and `evaluation.models` may call, too (paper, figure 4) | evaluation_table |
+| openings | a call is forced in each answer, at the most likely position of ` [` | call_use |
+| tables | the facts that questions ask for are changed or deleted in table tools | table_edits |
 
-If many of the `missing_calls` of `call_use` are `right_if_forced`, lower
-`decoding.min_call_probability`; if few are, or many are `undone_calls`, annotate more texts.
-The rows are in `evaluation_results` until another study or `toolformer evaluate` measures the same
+If many of the `missing_calls` in `call_use` are `right_if_forced`, lower
+`decoding.min_call_probability`. If few are, or if many are `undone_calls`, annotate more texts.
+`evaluation_results` keeps the rows until another study or `toolformer evaluate` measures the same
 benchmark and model.
 """
 
@@ -49,18 +49,15 @@ _VIEWS = {
     "openings": "call_use",
     "tables": "table_edits",
 }
-# Of the trigger, as in the paper's table 9.
+# Values of k in the paper's table 9.
 _CALL_TOP_KS = (0, 1, 3, 10)
 _EDITS: tuple[Edit, ...] = get_args(Edit)
 
 
-class StudyEvaluator(Evaluator):
-    """Asks over edited tables in the modes that are named after an edit."""
-
-    def tools_and_items(
+class StudyMeasuring(Measuring):
+    def asked_in(
         self, mode: Mode, benchmark: Benchmark, items: Sequence[BenchmarkItem]
     ) -> tuple[Toolbox, Mapping[str, BenchmarkItem]]:
-        """See `Evaluator.tools_and_items`."""
         for edit in _EDITS:
             if mode.name == edit:
                 return edited_tables(self.run, self.tools, benchmark, items, edit)
@@ -68,11 +65,7 @@ class StudyEvaluator(Evaluator):
 
 
 def study_modes(study: str, calls: Mode, tools: Iterable[str]) -> list[Mode]:
-    """Return the modes of a study.
-
-    Args:
-        calls: Calls as the settings want them.
-        tools: Names of the tools that may be called.
+    """Return the modes of a study; `calls` is the mode of the settings.
 
     Example:
         >>> from toolformer.decoding.completions import MinCallProbability
@@ -85,8 +78,8 @@ def study_modes(study: str, calls: Mode, tools: Iterable[str]) -> list[Mode]:
     """
     further: list[Mode] = []
     if study == "k":
-        # By rank alone: none of these asks for a probability.
-        known = {0, calls.call_top_k if calls.min_call_probability == BY_RANK_ONLY else 0}
+        # These modes open calls by rank only, without a minimum probability.
+        known = {0, calls.call_top_k if calls.min_call_probability == BY_RANK_ALONE else 0}
         further = [Mode(f"k-{k}", k) for k in _CALL_TOP_KS if k not in known]
         return [DISABLED, *further, calls]
     if study == "tools":
@@ -99,15 +92,7 @@ def study_modes(study: str, calls: Mode, tools: Iterable[str]) -> list[Mode]:
 
 
 def run_studies(studies: Sequence[str], options: RunOptions, models: Sequence[str] = ()) -> None:
-    """Ask models in all modes of the studies, and compare the scores.
-
-    Args:
-        models: By name. By default the finetuned one; for `sizes` also base and
-            `evaluation.models`.
-
-    Raises:
-        ToolformerError: There is no such model, no benchmark has questions, or no tool is a table.
-    """
+    """Measure models in all modes of the studies, by default the one that was finetuned."""
     resources = {
         "settings": SettingsResource(overrides=dict(options.overrides)),
         "toolbox": SimpleNamespace(tools=[]),
@@ -118,7 +103,7 @@ def run_studies(studies: Sequence[str], options: RunOptions, models: Sequence[st
     if not benchmarks:
         raise ToolformerError(
             "No benchmark of evaluation.benchmarks has questions, so there is nothing to study. "
-            "Name some with --benchmarks."
+            "Expected at least one. Name some with --benchmarks."
         )
     finetuned = name_of_variant(run.settings.training.variant)
     every = (BASE, finetuned, *evaluation.models)
@@ -140,15 +125,14 @@ def run_studies(studies: Sequence[str], options: RunOptions, models: Sequence[st
 
 
 def main() -> None:
-    """Run the studies and print the views that show their results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("studies", nargs="+", choices=_VIEWS, metavar="STUDY")
     parser.add_argument("--benchmarks", help="comma-separated; default: evaluation.benchmarks")
     parser.add_argument("--models", help="comma-separated; default: finetuned")
-    parser.add_argument("--items", type=int, help="maximum items of each benchmark")
-    parser.add_argument("--set", action="append", metavar="NAME=VALUE", help="a setting")
+    parser.add_argument("--items", type=int, help="maximum number of items per benchmark")
+    parser.add_argument("--set", action="append", metavar="NAME=VALUE", help="change a setting")
     given = parser.parse_args()
     options = RunOptions.of(given.set, benchmarks=names_in(given.benchmarks), items=given.items)
     run_studies(given.studies, options, names_in(given.models))

@@ -1,9 +1,9 @@
-"""What a table of millions of rows costs: making its index, the first answer, further ones.
+"""Measures a table tool with millions of rows: building its index, and answering calls.
 
-The rows are drawn: three facts each of people with names of three words. The tool runs in a process
-of its own, once without an index and once with. Its calls name people as the table does, in small
-letters without accents, and people that it does not have; proposals are for texts of some 200 words
-that name six people and a value of each.
+The rows are random: three facts per person, whose name has three words. The tool runs in its own
+process, once without an index and once with one. Its calls name people exactly as the table, in
+lower case without accents, and people who are not in the table. Proposals are for texts of about
+200 words that name six people with one value each.
 
     python -m benchmarks.table [--rows 5000000] [--calls 200] [--work FOLDER] [--json FILE]
 """
@@ -44,7 +44,7 @@ _FILLER = "It was a long day in the valley, and nobody there had thought of rain
 
 
 def people() -> Iterator[tuple[str, tuple[str, str, str]]]:
-    """Names and facts of made-up people without end, always the same."""
+    """Yield names and facts of invented people without end, always in the same order."""
     numbers = random.Random(0)
     first, last = (
         ["".join(numbers.choices(_SYLLABLES, k=syllables)).capitalize() for _ in range(count)]
@@ -56,7 +56,6 @@ def people() -> Iterator[tuple[str, tuple[str, str, str]]]:
 
 
 def draw_table(file: Path, rows: int) -> None:
-    """Write a table of so many facts."""
     facts = (
         f"{name},{relation},{value}\n"
         for name, values in people()
@@ -68,18 +67,9 @@ def draw_table(file: Path, rows: int) -> None:
 
 
 def ask(file: Path, calls: int) -> dict[str, float]:
-    """Make the tool and ask it, in this process.
-
-    Args:
-        file: the table, beside which the index is kept.
-        calls: of each kind.
-
-    Returns:
-        Seconds until the first answer, milliseconds of the others by kind: their median, and what
-        99 % of them stay below.
-    """
+    """Call a new tool in this process, and return medians and 99th percentiles per kind of call."""
     began = time.perf_counter()
-    # What is imported counts.
+    # The imports count.
     from tools.plugins.table_names import folded
     from tools.plugins.table_tool import TableTool
     from tools.protocol import Document
@@ -111,7 +101,7 @@ def ask(file: Path, calls: int) -> dict[str, float]:
 
 def _text(named: Sequence[tuple[str, tuple[str, str, str]]]) -> str:
     return " ".join(
-        f"{_FILLER}, said {name}, born in {place}. {_FILLER}." for name, (place, _, _) in named
+        f"{_FILLER}, said {name}, born in {town}. {_FILLER}." for name, (town, _, _) in named
     )
 
 
@@ -128,11 +118,10 @@ def _timed(kind: str, actions: Sequence[Callable[[], object]]) -> dict[str, floa
 
 
 def main() -> None:
-    """Print what was measured, as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--calls", type=int, default=200)
-    parser.add_argument("--work", type=Path, help="an empty folder; by default one that is removed")
+    parser.add_argument("--work", type=Path, help="empty folder; default: a temporary one")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--ask", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -1,8 +1,8 @@
-"""Finetuning against transformers' own `Trainer`: tokens a second on the same rows, in turns.
+"""Compares our finetuning with transformers' `Trainer`, in tokens per second on the same rows.
 
-The rows are windows of texts, all in the loss; AdamW, float32, gradient norm 1. `Trainer` pads the
-rows of a micro-batch to the longest of them, drawn in the same order; it has as many rows at once
-as fit our micro-batches on the average. First steps, which warm up, are not counted.
+They take turns. The rows are windows of texts in the same order, and all tokens count in the loss.
+Both use AdamW, float32 and gradient norm 1. `Trainer` pads the rows of a micro-batch to the longest
+one, and its micro-batch has as many rows as ours on average. The first step is not counted.
 
     python -m benchmarks.training [--json FILE] [--documents FILE] [--model DIR] [--turns N]
 """
@@ -21,13 +21,12 @@ OURS, TRAINER = "ours", "Trainer"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure both in turns and print tokens a second."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", type=Path, help="model directory; default: the embedded one")
     parser.add_argument("--documents", type=Path, help="JSON lines with a field text")
-    parser.add_argument("--turns", type=int, default=2, help="how often each is measured")
+    parser.add_argument("--turns", type=int, default=2, help="measurements of each")
     parser.add_argument("--json", type=Path, help="write all figures there")
     options = parser.parse_args(arguments)
 
@@ -75,7 +74,7 @@ def _rows(base: Path, documents: Path | None) -> list[list[int]]:
 
 
 def _ours(base: Path, rows: Sequence[list[int]]) -> float:
-    """Tokens a second of the steps after the first and before the last."""
+    """Return tokens per second of all steps but the first and the last."""
     from toolformer.forward.devices import resolve_device
     from toolformer.settings.training_sections import TrainingSettings
     from toolformer.training.finetuning import finetune
@@ -86,7 +85,7 @@ def _ours(base: Path, rows: Sequence[list[int]]) -> float:
     reports: list[tuple[StepReport, float]] = []
     settings = {"batch_size": BATCH, "micro_batch_tokens": MICRO_BATCH_TOKENS, "evaluations": 1}
     with tempfile.TemporaryDirectory() as folder:
-        # As short as can be: what it costs is not measured.
+        # The development rows are as short as possible, because their cost is not measured.
         shortest = [TrainingRow(tuple(rows[0][:2]), bytes(2))]
         job = TrainingJob(
             base=base,
@@ -107,13 +106,12 @@ def _ours(base: Path, rows: Sequence[list[int]]) -> float:
             facts={},
             report=lambda step: reports.append((step, time.perf_counter())),
         )
-    # The last step has the saving in it.
+    # The last step includes saving the model.
     (first, began), (last, ended) = reports[0], reports[-2]
     return (last.tokens - first.tokens) / (ended - began)
 
 
 def _trainer(base: Path, rows: Sequence[list[int]]) -> float:
-    """The same of transformers' loop."""
     import torch
     from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
@@ -140,9 +138,9 @@ def _trainer(base: Path, rows: Sequence[list[int]]) -> float:
         width = max(map(len, of_batch)) + 1
         ids = torch.full((len(of_batch), width), start)
         labels = torch.full((len(of_batch), width), -100)
-        for place, row in enumerate(of_batch):
-            ids[place, 1 : len(row) + 1] = torch.tensor(row)
-            labels[place, 1 : len(row) + 1] = torch.tensor(row)
+        for index, row in enumerate(of_batch):
+            ids[index, 1 : len(row) + 1] = torch.tensor(row)
+            labels[index, 1 : len(row) + 1] = torch.tensor(row)
         mask = torch.arange(width)[None] <= torch.tensor([[len(row)] for row in of_batch])
         return {"input_ids": ids, "labels": labels, "attention_mask": mask.long()}
 

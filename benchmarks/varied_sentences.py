@@ -1,12 +1,12 @@
 """Measures the demo's model on sentence forms that neither its training nor its evaluation uses.
 
-Each form is asked with ten pairs of numbers or ten people, and each question with two. A completion
-is right if the first number or the first five words behind the prompt hold the answer. Its call is
-right if a call before the answer has the expected arguments.
+Each form is used with ten pairs of numbers or ten people, and each question with two. A completion
+is right if the first number or the first five words after the prompt contain the answer. Its call
+is right if a call before the answer has the expected arguments.
 
     python -m benchmarks.varied_sentences --homes HOME [HOME ...] [--json FILE]
 
-Each home has a finetuned model, for example of `toolformer recipe demo` with another seed.
+Each home has a finetuned model, for example from `toolformer recipe demo` with another seed.
 """
 
 import argparse
@@ -64,7 +64,7 @@ FACTS = {
         "The instrument that {name} plays is the",
     ),
 }
-# Only the table names them.
+# These people are in the table, but in no text.
 PEOPLE = (
     "Balthasar Quist", "Corinna Stadler", "Dietmar Holloway", "Evadne Prior", "Fenella Marsh",
     "Gustav Oleander", "Hedwig Tarleton", "Isidore Blackmoor", "Josefa Lindqvist", "Konrad Vale",
@@ -85,8 +85,6 @@ QUESTIONS_OF_FACTS = {
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A prompt with the arguments of the call that it needs, and its answer."""
-
     kind: str
     form: str
     prompt: str
@@ -95,18 +93,17 @@ class Item:
 
 
 def items() -> list[Item]:
-    """Return all prompts, form by form."""
     made: list[Item] = []
     for forms, sign in ((MULTIPLIED, "*"), (ADDED, "+"), (SUBTRACTED, "-"), (DIVIDED, "/")):
         made += (_sum("sums", form, sign, *pair) for form in forms for pair in PAIRS)
-    for place, form in enumerate(QUESTIONS_OF_SUMS):
-        made += (_sum("questions", form, "*", *pair) for pair in PAIRS[2 * place :][:2])
+    for number, form in enumerate(QUESTIONS_OF_SUMS):
+        made += (_sum("questions", form, "*", *pair) for pair in PAIRS[2 * number :][:2])
     known = _people()
     for relation, forms in FACTS.items():
         made += (_fact("facts", form, relation, name, known) for form in forms for name in PEOPLE)
     asked = [(relation, form) for relation, own in QUESTIONS_OF_FACTS.items() for form in own]
-    for place, (relation, form) in enumerate(asked):
-        names = PEOPLE[2 * place :][:2]
+    for number, (relation, form) in enumerate(asked):
+        names = PEOPLE[2 * number :][:2]
         made += (_fact("questions", form, relation, name, known) for name in names)
     return made
 
@@ -119,7 +116,7 @@ def _sum(kind: str, form: str, sign: str, a: int, b: int) -> Item:
         "/": (a * b, a, b),
     }[sign]
     prompt = form.format(a=a, b=b, s=left, p=left)
-    # As the prompt writes it, else in the order in which it names the numbers.
+    # Use the order of the expression in the prompt or, without one, the order of the numbers.
     is_reversed = f"{right} {sign} {left}" in prompt
     arguments = f"{right} {sign} {left}" if is_reversed else f"{left} {sign} {right}"
     return Item(kind, form, prompt, arguments, str(answer))
@@ -143,7 +140,7 @@ def _people() -> dict[tuple[str, str], str]:
 
 
 def measure(root: Path) -> list[dict[str, Any]]:
-    """Return a row per prompt: the completion of a home's finetuned model, and what is right."""
+    """Return a row per prompt: the completion of the home's finetuned model, and its scores."""
     from dagster_project.commands.complete import live_model
     from toolformer.evaluation.scoring import answered_number, contains_answer, is_number_right
     from toolformer.home.home import Home
@@ -154,17 +151,17 @@ def measure(root: Path) -> list[dict[str, Any]]:
     work, today = Workspace(load_settings(home.settings_file), home), datetime.date(2026, 1, 5)
     rows: list[dict[str, Any]] = []
     with live_model(work, model_name="finetuned") as live:
-        for kind, room in (("sums", 16), ("facts", 16), ("questions", 32)):
+        for kind, max_new_tokens in (("sums", 16), ("facts", 16), ("questions", 32)):
             of_kind = [item for item in asked if item.kind == kind]
             prompts = [item.prompt for item in of_kind]
-            completions = live.complete(prompts, today, live.decoding(room))
+            completions = live.complete(prompts, today, live.decoding(max_new_tokens))
             for item, completion in zip(of_kind, completions, strict=True):
                 text = completion.text_without_calls
                 is_sum = item.answer.isdigit()
                 if kind == "questions":
                     is_right = item.answer in text.replace(",", "")
                 elif is_sum:
-                    # A later sum has an answer of its own.
+                    # A later sum has its own answer.
                     number = answered_number(text.partition("=")[0])
                     is_right = is_number_right(number, [item.answer])
                 else:
@@ -187,12 +184,13 @@ def measure(root: Path) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Measure the homes and print a row per form."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--homes", type=Path, nargs="+", required=True)
-    parser.add_argument("--json", type=Path, help="write figures and wrong completions there")
+    parser.add_argument(
+        "--json", type=Path, help="write figures and wrong completions to this file"
+    )
     options = parser.parse_args()
     import polars as pl
 

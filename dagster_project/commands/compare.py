@@ -31,7 +31,7 @@ def compare(
         str, typer.Argument(help="Folder of the second home; may be the first.", metavar="HOME_B")
     ],
     rounds: Annotated[
-        tuple[int, int], typer.Option(min=1, help="Annotation round per home.", metavar="A B")
+        tuple[int, int], typer.Option(min=1, help="Round to compare in each home.", metavar="A B")
     ] = (1, 1),
     as_json: AsJson = False,
 ) -> None:

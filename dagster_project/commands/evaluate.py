@@ -57,7 +57,11 @@ def evaluate(
         str | None, typer.Option(help="Comma-separated benchmarks; `--list` shows all.")
     ] = None,
     models: Annotated[
-        str | None, typer.Option(help="Comma-separated models: base, finetuned, plain, your own …")
+        str | None,
+        typer.Option(
+            help="Comma-separated models: base, finetuned, plain, your own … Default: base and "
+            "finetuned, or base and the --variant."
+        ),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Maximum number of items per benchmark.")
@@ -71,10 +75,7 @@ def evaluate(
     force: Force = False,
     changes: Changes = None,
 ) -> None:
-    """Evaluate models on benchmarks, with calls disabled and enabled.
-
-    Without --models, evaluate base and finetuned.
-    """
+    """Evaluate models on benchmarks, with calls disabled and enabled."""
     options = RunOptions.of(
         changes,
         force=force,

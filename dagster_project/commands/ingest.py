@@ -40,7 +40,7 @@ def ingest(
         list[str], typer.Argument(help="Files, folders or glob patterns.", metavar="SOURCE…")
     ],
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Read only the first records, at most this many.")
+        int | None, typer.Option(min=1, help="Read at most this many records, from the start.")
     ] = None,
     shard_size: Annotated[int | None, typer.Option(min=1, help="Records per shard.")] = None,
     file_format: Annotated[

@@ -49,7 +49,7 @@ def serve(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Host name that requests to a server without a key may use. Repeatable.",
+            help="Another host name for which a server without a key answers. Repeatable.",
         ),
     ] = None,
     cors_origin: Annotated[

@@ -122,7 +122,7 @@ def test_where_questions_ask_for_every_subject_some_rows_stay(edited, home):
     one = settings_of(
         home, table="from (values ('Ada Lund', 'born', 'Paris')) t(subject, relation, value)"
     )
-    with pytest.raises(ToolformerError, match="other values and subjects beside them"):
+    with pytest.raises(ToolformerError, match="a table with other values and subjects"):
         edited("deleted", one)
 
 

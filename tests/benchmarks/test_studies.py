@@ -79,7 +79,7 @@ def test_what_cannot_be_studied_is_told(store: Warehouse):
         ToolformerError, match=r"No benchmark of evaluation\.benchmarks has questions"
     ):
         run_studies(["k"], RunOptions.of(None, benchmarks=["perplexity"]), ["base"])
-    with pytest.raises(ToolformerError, match="No tool of this run looks facts up in a table"):
+    with pytest.raises(ToolformerError, match="No tool of this run looks up facts in a table"):
         run_studies(["tables"], RunOptions(), ["base"])
     assert store.query("from evaluation_results").is_empty()
 

@@ -45,7 +45,7 @@ def sheet(run: Run, warehouse: Warehouse, tmp_path: Path) -> Path:
     calls = [CALL | {"call_id": f"c{number}", "position": number} for number in range(3)]
     put(warehouse, "augmented_texts", {"calls": calls})
     file = tmp_path / "sheet.csv"
-    assert "has 3 of the 3 calls" in run("labels", "draw", "--output", file).out
+    assert "has 3 of the 3 sampled calls" in run("labels", "draw", "--output", file).out
     return file
 
 
@@ -66,7 +66,7 @@ def test_a_filled_sheet_reaches_the_views_once(run: Run, sheet: Path, tmp_path: 
     counted = run("sql", "--csv", "select tool, not_useful from label_precision limit 1")
     assert counted.out == "tool,not_useful\nCalculator,2\n"
     again = ("labels", "draw", "--judge", "Anna", "--output", tmp_path / "left.csv")
-    assert "has 1 of the 3 calls" in run(*again).out
+    assert "has 1 of the 3 sampled calls" in run(*again).out
     assert run("labels", "read", sheet, "--judge", " ").code == 2
     wrong = run("labels", "read", fill(sheet, "good"), "--judge", "Anna")
     assert wrong.is_one_paragraph_naming("Nothing is stored", "row 3 has the label 'good'")
