@@ -196,7 +196,7 @@ def _show(store: Warehouse, settings: Settings) -> None:
         console.frame(gained)
     calibration = store.view("call_calibration").filter(chosen, model=model)
     if not calibration.is_empty():
-        console.heading(f"Items in which {model} called a tool, and items without (shares)")
+        console.heading(f"Scores of {model} on items with and without a call (shares)")
         console.frame(calibration.drop("model"))
     console.say(
         'More: `toolformer sql "select * from evaluation_difference"`; also `evaluation_table`, '

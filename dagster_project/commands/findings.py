@@ -32,7 +32,7 @@ def show(findings: Sequence[Finding], *, as_json: bool) -> None:
         console.document([asdict(finding) for finding in findings])
         return
     rows = [(each.name, each.status, each.detail, each.remedy) for each in findings]
-    console.table(("what", "state", "detail", "remedy"), rows)
+    console.table(("check", "state", "detail", "remedy"), rows)
 
 
 def run_check(name: str, check: Callable[[], Iterator[Finding]]) -> list[Finding]:

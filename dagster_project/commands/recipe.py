@@ -119,7 +119,10 @@ def _check_files(home: Home, settings: Settings) -> None:
 
 
 def run_command(*arguments: str, is_shown: bool) -> int:
-    """Run `toolformer` in its own process; print its tables only if `is_shown`."""
+    """Run `toolformer` in its own process and return the exit code.
+
+    Progress and errors are always printed, tables only if `is_shown`.
+    """
     flags = ("-q",) if console.is_quiet() else ()
     command = [sys.executable, "-m", "dagster_project.cli", *flags, *arguments]
     output = None if is_shown else subprocess.DEVNULL

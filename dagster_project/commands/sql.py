@@ -47,7 +47,8 @@ def sql(
         return
     if query is not None or as_csv:
         raise typer.BadParameter(
-            "It prints paths, one per line or as JSON with --json. Leave out the query and --csv.",
+            "This option prints paths, one per line, or as JSON with --json. Leave out the query "
+            "and --csv.",
             param_hint="--files",
         )
     paths = [str(file) for file in warehouse.files(files)]
