@@ -144,7 +144,7 @@ def _stored(
     content = "".join(f"{json.dumps(fact._asdict())}\n" for fact in facts)
     if not file.is_file() or file.read_text() != content:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, content)
+        write_atomically(file, content)
     relations = {folded(fact.relation) for fact in facts}
     given = options.get("aliases") or ()
     aliases = [line for line in given if folded(line.rpartition("=")[2]) in relations]

@@ -54,8 +54,8 @@ _CALL_TOP_KS = (0, 1, 3, 10)
 _EDITS: tuple[Edit, ...] = get_args(Edit)
 
 
-class StudyMeasuring(Measuring):
-    def asked_in(
+class StudyEvaluator(Measuring):
+    def tools_and_items(
         self, mode: Mode, benchmark: Benchmark, items: Sequence[BenchmarkItem]
     ) -> tuple[Toolbox, Mapping[str, BenchmarkItem]]:
         for edit in _EDITS:
@@ -79,7 +79,7 @@ def study_modes(study: str, calls: Mode, tools: Iterable[str]) -> list[Mode]:
     further: list[Mode] = []
     if study == "k":
         # These modes open calls by rank only, without a minimum probability.
-        known = {0, calls.call_top_k if calls.min_call_probability == BY_RANK_ALONE else 0}
+        known = {0, calls.call_top_k if calls.min_call_probability == BY_RANK_ONLY else 0}
         further = [Mode(f"k-{k}", k) for k in _CALL_TOP_KS if k not in known]
         return [DISABLED, *further, calls]
     if study == "tools":

@@ -187,7 +187,7 @@ def checks_of(tools: Sequence[str]) -> list[dg.AssetChecksDefinition]:
     return [tools_can_run, settings_are_current, most_calls_have_results, *of_tools]
 
 
-def _is_plausible(found: KeptAgainstChance) -> bool:
+def _is_plausible(found: ChanceComparison) -> bool:
     """Return whether the tool's calls pass the check, or are too few to decide."""
     if found.scored >= _MIN_CALLS and found.kept < _MIN_KEPT_SHARE * found.scored:
         return False

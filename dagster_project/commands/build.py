@@ -135,7 +135,7 @@ def build_dataset(options: RunOptions, shards: Sequence[str] = ()) -> None:
     work = options.workspace(home)
     settings = work.settings
     sampling = settings.sampling
-    tell_outdated(options, home, [sampling.round - 1] if sampling.is_chained else [])
+    report_outdated(options, home, [sampling.round - 1] if sampling.is_chained else [])
     # Tools that search may need an index that `prepare` builds.
     named = [name for name in options.tools if name not in SEARCHING_TOOLS]
     toolbox = open_toolbox(work, named=named if options.tools else None)

@@ -129,11 +129,11 @@ def evaluate_models(options: RunOptions, *, models: Sequence[str] = ()) -> None:
             for model in named
         ]
         for planned in (measured, [PlannedRun(_JOB, (EVALUATION_REPORT.name,))]):
-            failures += run_all(instance, options.resources(), planned)
+            failures += execute_runs(instance, options.resources(), planned)
     # Show the scores of the other models even if some failed.
     _show(work.warehouse, settings)
     models_of_home = {*named} - {BASE, *evaluation.models}
-    tell_outdated(options, home, settings.training_rounds if models_of_home else ())
+    report_outdated(options, home, settings.training_rounds if models_of_home else ())
     # An unreadable benchmark has already printed its error.
     for name in set(benchmarks).intersection(evaluation.sources) - set(evaluation.texts):
         with suppress(ToolformerError):

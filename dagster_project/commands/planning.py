@@ -39,7 +39,7 @@ def show_plan(options: RunOptions, home: Home, shards: Sequence[str]) -> bool:
     return forecast.does_anything
 
 
-def tell_outdated(options: RunOptions, home: Home, rounds: Iterable[int]) -> None:
+def report_outdated(options: RunOptions, home: Home, rounds: Iterable[int]) -> None:
     """Print which stored calls of these rounds, and which of their texts, a build would remake.
 
     Missing partitions are not reported, because a build of some shards or tools leaves them out on
@@ -63,7 +63,7 @@ def _outdated(options: RunOptions, home: Home, number: int) -> Iterator[str]:
         # The settings of this round are unknown: neither the options nor the file list it.
         return
     # Overrides for another round do not apply to this one.
-    changes = options if options.is_for_rounds or own in (None, number) else RunOptions()
+    changes = options if options.applies_to_all_rounds or own in (None, number) else RunOptions()
     settings = changes.in_round(number).load_settings(home)
     if settings.sampling.is_chained:
         yield from _outdated(options, home, number - 1)

@@ -40,7 +40,7 @@ def sql(
     ] = None,
 ) -> None:
     """Query calls, losses, drop reasons, texts and scores with SQL."""
-    warehouse = open_to_read(Home.find())
+    warehouse = open_for_reading(Home.find())
     if files is None:
         columns, rows = warehouse.fetch_rows(_statement(query))
         console.table(columns, rows, "json" if as_json else "csv" if as_csv else "table")

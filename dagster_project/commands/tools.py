@@ -113,7 +113,7 @@ def check_tool(name: ToolName, changes: Changes = None) -> None:
         raise typer.Exit(1)
 
 
-def trial_of(name: str, work: Workspace) -> Trial:
+def contract_trial(name: str, work: Workspace) -> Trial:
     settings, options = work.settings, options_of(work, name)
     # Options from the home, such as a path or a model, are not settings that the version covers.
     given_by_user = settings.tools.of(name).options

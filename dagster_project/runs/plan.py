@@ -94,9 +94,9 @@ class BuildPlan:
     """Compares stored partitions with what the settings require.
 
     Attributes:
-        outdated_tools: tools whose index will be rebuilt first, which changes their version.
-        are_texts_coming: if False, shards without texts are skipped; see `without_texts`.
-        coming_tools: tools without an index, whose version is unknown; their missing partitions
+        tools_with_stale_index: tools whose index will be rebuilt first, which changes their version.
+        plans_missing_texts: if False, shards without texts are skipped; see `shards_without_texts`.
+        tools_without_index: tools without an index, whose version is unknown; their missing partitions
             are planned.
     """
 

@@ -63,7 +63,7 @@ def _ranges(
         return [partitions.get_partition_keys_in_range(each) for each in ranges]
 
 
-def raise_all(failures: Sequence[RunFailedError]) -> None:
+def raise_failures(failures: Sequence[RunFailedError]) -> None:
     """Raise one error with the messages of all failures, if there are any."""
     if failures:
         raise RunFailedError("\n".join(str(failure) for failure in failures))
