@@ -54,7 +54,7 @@ _CALL_TOP_KS = (0, 1, 3, 10)
 _EDITS: tuple[Edit, ...] = get_args(Edit)
 
 
-class StudyEvaluator(Measuring):
+class StudyEvaluator(Evaluator):
     def tools_and_items(
         self, mode: Mode, benchmark: Benchmark, items: Sequence[BenchmarkItem]
     ) -> tuple[Toolbox, Mapping[str, BenchmarkItem]]:

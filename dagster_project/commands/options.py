@@ -67,7 +67,7 @@ class RunOptions:
 
     Attributes:
         tools: if not empty, only these tools are used, even if they are switched off.
-        applies_to_all_rounds: whether the overrides apply to every round, not only to the named one.
+        applies_to_all_rounds: whether the overrides apply to every round, not only the named one.
     """
 
     overrides: Mapping[str, Any] = field(default_factory=dict)

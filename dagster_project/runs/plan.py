@@ -94,10 +94,9 @@ class BuildPlan:
     """Compares stored partitions with what the settings require.
 
     Attributes:
-        tools_with_stale_index: tools whose index will be rebuilt first, which changes their version.
+        tools_with_stale_index: their index will be rebuilt first, which changes their version.
         plans_missing_texts: if False, shards without texts are skipped; see `shards_without_texts`.
-        tools_without_index: tools without an index, whose version is unknown; their missing partitions
-            are planned.
+        tools_without_index: their version is unknown; partitions that they lack are planned.
     """
 
     warehouse: Warehouse
