@@ -1,7 +1,7 @@
-"""Additive attention masks, one for each kind of attention layer that a model has.
+"""Builds additive attention masks, one per kind of attention layer of a model.
 
-Full attention sees all that a query may see; sliding attention of that only the last `window`
-tokens, its own included:
+Full attention sees all visible keys. Sliding attention sees only the last `window` of them,
+including the query's own:
 
     visible and query position - key position < window
 """
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 _SLIDING = "sliding_attention"
-# Windows that attention layers keep themselves, where masks do not reach them.
-_WINDOWS_OF_LAYERS = ("attention_chunk_size", "window_size", "local_attention")
+# Configuration fields of windows that layers apply themselves, whatever the mask says.
+_BUILT_IN_WINDOWS = ("attention_chunk_size", "window_size", "local_attention")
 
 
 @dataclass(frozen=True, slots=True)
 class AttentionKinds:
-    """The kinds of attention layers of a model.
+    """Kinds of attention layers of a model.
 
     Attributes:
-        windows: by kind the most tokens that a query sees, None for all. The only kind has no name
-            where the model takes one mask for all layers.
+        windows: maximum number of tokens that a query sees, by kind; None if unlimited. A model
+            that takes one mask for all layers has a single kind, named "".
     """
 
     windows: Mapping[str, int | None]
 
     @classmethod
     def of(cls, config: "PreTrainedConfig") -> "list[AttentionKinds]":
-        """What a model may be by its configuration, the likeliest first.
+        """Return the kinds that match a configuration, most likely first.
 
-        None where its layers have windows of their own that no mask opens.
+        The list is empty if the layers apply windows that no mask can lift.
         """
         length = getattr(config, "max_position_embeddings", None) or math.inf
-        for field in _WINDOWS_OF_LAYERS:
+        for field in _BUILT_IN_WINDOWS:
             if (getattr(config, field, None) or length) < length:
                 return []
         window = getattr(config, "sliding_window", None)
@@ -57,19 +57,17 @@ class AttentionKinds:
         keys: torch.Tensor,
         model: "PreTrainedModel",
     ) -> Any:
-        """The masks of all kinds of layers.
+        """Return the mask, shape `(rows or 1, 1, queries, keys)`, or one mask per named kind.
+
+        Masks are floats, because eager attention would add booleans as 0 and 1.
 
         Args:
             visible: which keys each query may see, bool, shape `(rows or 1, queries, keys)`.
-            queries: positions of the queries, int, shape `(rows or 1, queries)`.
-            keys: positions of the keys, int, shape `(rows or 1, keys)`.
-            model: has their type and device.
-
-        Returns:
-            A mask of shape `(rows or 1, 1, queries, keys)`, or one for each kind by its name. They
-            are of floats: eager attention would add booleans as 0 and 1.
+            queries: position ids of the queries, shape `(rows or 1, queries)`.
+            keys: position ids of the keys, shape `(rows or 1, keys)`.
+            model: defines type and device of the masks.
         """
-        # Booleans are moved, and become floats there: fewer bytes.
+        # Booleans are moved and become floats on the device, because they take fewer bytes.
         visible = visible.to(model.device)
         if any(self.windows.values()):
             queries, keys = queries.to(model.device), keys.to(model.device)
@@ -84,14 +82,14 @@ class AttentionKinds:
 
 
 def attention_window(config: "PreTrainedConfig") -> int | None:
-    """How many tokens a layer of a model sees at most; None where all see all."""
-    windows = [getattr(config, name, None) for name in ("sliding_window", *_WINDOWS_OF_LAYERS)]
+    """Return the smallest attention window of a model in tokens; None if attention is unlimited."""
+    windows = [getattr(config, name, None) for name in ("sliding_window", *_BUILT_IN_WINDOWS)]
     return min((window for window in windows if window), default=None)
 
 
 @contextmanager
 def small_window(config: "PreTrainedConfig", window: int) -> Iterator[None]:
-    """Let a model make its own masks with a small window, so that few tokens show what it does."""
+    """Shrink the window of a model's own masks, so that a probe of few tokens exceeds it."""
     own: Any = getattr(config, "sliding_window", None)
     if own is None:
         yield

@@ -1,8 +1,8 @@
-"""Batches of a bounded size: planned from lengths alone, halved when memory runs out.
+"""Plans batches within a token budget and halves them when memory runs out.
 
-Numbers are bit-equal only in equal batches. So batches follow from the rows and the size alone, the
-size is stored in the partition's checkpoint, and a resumed partition goes on with it, whatever is
-free by then.
+Results are bit-equal only for equal batches. Batches therefore depend only on the rows and the
+batch size. The size is stored in the partition's checkpoint, so a resumed partition uses the same
+size however much memory is free by then.
 """
 
 import json
@@ -20,10 +20,9 @@ ResultT = TypeVar("ResultT")
 
 
 def end_of_batch(lengths: Sequence[int], start: int, *, token_budget: int) -> int:
-    """Where the batch ends that begins at a row: as many rows as the budget takes, at least one.
+    """Return the end of the batch that starts at a row; a batch has at least one row.
 
-    Args:
-        token_budget: most tokens of the batch. Rows are padded to the longest, and padding counts.
+    Padding to the longest row counts towards the token budget.
 
     Example:
         >>> end_of_batch([4, 3, 3], 0, token_budget=10)
@@ -38,13 +37,9 @@ def end_of_batch(lengths: Sequence[int], start: int, *, token_budget: int) -> in
 
 
 def plan_batches(lengths: Sequence[int], *, token_budget: int) -> list[list[int]]:
-    """Group rows of like length, longest first, so that little padding is fed.
+    """Group rows of similar length to minimise padding; return indices into `lengths`.
 
-    The plan depends on the lengths alone: the same rows give the same batches, and so bit-equal
-    numbers on the same device. Longest first makes running out of memory show at once.
-
-    Returns:
-        Indices into `lengths`, each exactly once.
+    The longest rows come first, so that a batch that exceeds memory fails at once.
 
     Example:
         >>> plan_batches([2, 9, 3, 3], token_budget=9)
@@ -62,12 +57,7 @@ def plan_batches(lengths: Sequence[int], *, token_budget: int) -> list[list[int]
 
 
 def longest_first(lengths: Sequence[int]) -> list[int]:
-    """Indices of rows by falling length; equal ones in their order.
-
-    Example:
-        >>> longest_first([2, 9, 3, 3])
-        [1, 2, 3, 0]
-    """
+    """Return the indices of rows by decreasing length; ties keep their order."""
     return sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
 
 
@@ -80,32 +70,34 @@ def feed_in_batches(
     checkpoint: Checkpoint,
     label: str,
 ) -> Iterator[tuple[int, int, Any]]:
-    """Work on `count` rows in their order, batch by batch, keeping each batch's result.
+    """Compute `count` rows batch by batch and store each result in the checkpoint.
 
-    A batch that does not fit into memory is tried again at half the size, and so are all after it;
-    `is_regrouped` then says so for the partition.
+    A batch that does not fit into memory is retried at half the size, which also applies to all
+    later batches. `is_regrouped` reports this.
 
     Args:
-        size: size of a batch, when the partition is begun.
-        end_of_batch: first row and size to the row behind the batch; at least one row.
-        compute: first row and row behind the last to a result that JSON can hold.
-        label: label of the steps, unique within the partition.
+        size: initial batch size; a resumed partition uses the stored size.
+        end_of_batch: returns the end of a batch, given its first row and the size; at least one
+            row.
+        compute: returns a JSON-serialisable result for the rows from start to end (exclusive).
+        label: prefix of the names of the steps, unique within the partition.
 
     Yields:
-        First row, row behind the last, result.
+        First row, end (exclusive), result.
 
     Raises:
         OutOfMemoryError: a single row does not fit.
     """
     name = f"{label}-sizes"
-    # Pairs: from this row on, this size.
+    # Pairs of first row and the size that applies from there on.
     sizes: list[list[int]] = checkpoint.step(name, lambda: [[0, size]])
 
     start = 0
     while start < count:
         end = end_of_batch(start, _size_at(sizes, start))
         try:
-            # Both ends: a result is of no use to batches of other sizes, should the sizes get lost.
+            # The name contains both ends. If the stored sizes were lost, a result must not be taken
+            # for that of a batch of another size.
             result = checkpoint.step(f"{label}-{start:06d}-{end:06d}", partial(compute, start, end))
         except (RuntimeError, MemoryError) as error:
             _check_can_halve(error, end - start)
@@ -113,7 +105,7 @@ def feed_in_batches(
             yield start, end, result
             start = end
             continue
-        # Outside the handler: what the failed batch holds is free only now.
+        # Outside the handler, because the exception keeps the failed batch's tensors alive.
         release_memory()
         sizes.append([start, max(1, _size_at(sizes, start) // 2)])
         checkpoint.store(name, sizes)
@@ -126,11 +118,11 @@ def _size_at(sizes: list[list[int]], row: int) -> int:
 def feed_in_halves(
     rows: list[RowT], compute: Callable[[list[RowT]], list[ResultT]]
 ) -> tuple[list[ResultT], bool]:
-    """Work on rows together, or by halves of halves where memory does not hold them.
+    """Compute one result per row; halve the batch recursively if it does not fit into memory.
 
     Args:
         rows: at least one.
-        compute: rows to as many results.
+        compute: returns one result per row.
 
     Returns:
         The results, and whether memory ran out.
@@ -150,14 +142,14 @@ def feed_in_halves(
 
 
 def is_regrouped(checkpoint: Checkpoint) -> bool:
-    """Whether memory ran out in a partition, so that its batches became smaller."""
+    """Return whether batches of a partition were halved because memory ran out."""
     return any(len(sizes) > 1 for sizes in checkpoint.stored("*-sizes")) or any(
         checkpoint.stored("*-regrouped")
     )
 
 
 def geometry_metadata(*passes: Checkpoint) -> dict[str, str]:
-    """What a partition's metadata says of its batches: their sizes, and whether memory ran out."""
+    """Return the batch sizes of a partition, and whether batches were halved, as metadata."""
     sizes = {
         name: size
         for checkpoint in passes
@@ -169,12 +161,11 @@ def geometry_metadata(*passes: Checkpoint) -> dict[str, str]:
 
 
 def _check_can_halve(error: Exception, rows: int) -> None:
-    """Raise unless the error says that memory ran out, and fewer rows may need less."""
+    """Raise unless memory ran out and the batch has more than one row."""
     if not is_out_of_memory(error):
         raise error
     if rows == 1:
         raise OutOfMemoryError(
-            "The memory of the device does not hold a single text of this size. Lower "
-            "corpus.window_tokens, or take a device with more memory or a smaller model. What was "
-            "computed is kept."
+            "A single text does not fit into the memory of the device. Lower corpus.window_tokens, "
+            "or use a smaller model or a device with more memory. Finished batches are kept."
         ) from error

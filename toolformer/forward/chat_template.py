@@ -1,4 +1,4 @@
-"""Prompts of conversations: by the chat template of a model's own tokenizer, or without one."""
+"""Renders conversations as prompts, with the chat template of the tokenizer or as plain text."""
 
 import datetime
 import re
@@ -10,9 +10,9 @@ from toolformer.errors import ChatTemplateError
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.markup import defused_markup
 
-# What the expressions of a template may raise besides.
+# Expressions in a template may raise these in addition to jinja2's own errors.
 _FAILURES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
-# What templates write a date with, besides names.
+# Numeric format codes of `strftime` that templates use.
 _NUMBER_CODES = "dmyYjHMS"
 _PLAIN = (
     "{{% for message in messages %}}{{{{ {start} if loop.first else '\\n\\n' }}}}"
@@ -21,7 +21,6 @@ _PLAIN = (
 
 
 def has_chat_template(tokenizer: Tokenizer) -> bool:
-    """Whether a model says how a conversation is written."""
     return bool(tokenizer.backend.chat_template)
 
 
@@ -32,23 +31,19 @@ def chat_ids(
     start: int,
     today: datetime.date | None = None,
 ) -> list[int]:
-    """The tokens of a conversation, up to where the model answers.
+    """Return the tokens of a conversation, up to the position at which the model answers.
 
-    The special tokens are those of the template alone: in a turn that spells one a blank breaks it,
-    so nobody's words open a turn.
+    Only the template writes special tokens. If a turn spells one, a space is inserted into it, so
+    that no content can open a turn.
 
     Args:
-        turns: each with its role and content.
-        start: the start token, which stands in front of every text; a template that writes it too
-            does not make it two.
-        today: the date for templates that tell one; by default the clock's.
-
-    Returns:
-        Token ids without the start token in front.
+        turns: dictionaries with `role` and `content`.
+        start: start token; it is removed from the result, since callers prepend it to every text.
+        today: date for templates that write one; by default the clock's.
 
     Raises:
-        ChatTemplateError: the model has no template, or it refuses these turns, fails, or leaves
-            nothing of them.
+        ChatTemplateError: the model has no template, or the template rejects these turns, fails, or
+            renders nothing.
     """
     from jinja2 import TemplateError
 
@@ -65,26 +60,26 @@ def chat_ids(
             options["chat_template"] = _dated(tokenizer.backend.get_chat_template(), today)
         ids: Any = tokenizer.backend.apply_chat_template(safe_turns, **options)
         if not ids:
-            raise ValueError("it leaves nothing of them")
+            raise ValueError("it renders an empty prompt")
     except (TemplateError, *_FAILURES) as error:
         raise ChatTemplateError(" ".join(str(error).split()).rstrip(".")) from error
     return list(ids[ids[0] == start :])
 
 
 def plain_template(tokenizer: Tokenizer, start: int) -> str:
-    """The template that writes `plain_prompt` behind the start token, as prompts stand there."""
+    """Return a chat template that renders `plain_prompt` after the start token."""
     name = tokenizer.token_text(start)
     if tokenizer.backend.encode(f"{name}a", add_special_tokens=False)[1:] != tokenizer.encode("a"):
-        # Some put their blank in front of a text alone, and none behind a special token.
+        # Some tokenizers add their prefix space only at the start of a text, not after a special
+        # token.
         name += tokenizer.prefix
     return _PLAIN.format(start=repr(name))
 
 
 def plain_prompt(turns: Sequence[Mapping[str, str]]) -> str:
-    r"""The turns as one text, with an empty line between two, for a model to go on with.
+    r"""Return the turns as one text, separated by empty lines.
 
-    So a model that was finetuned on plain texts calls its tools as it does in these; names of the
-    roles in front of the turns would be a form that it never saw.
+    A model finetuned on plain texts calls tools in this form. It has never seen role names.
 
     Example:
         >>> plain_prompt([{"content": "Hello."}, {"content": "6 times 7 is "}])
@@ -94,7 +89,7 @@ def plain_prompt(turns: Sequence[Mapping[str, str]]) -> str:
 
 
 def _dated(template: str, today: datetime.date) -> str:
-    """A template whose clock stands still; transformers lets no function of ours into it."""
+    """Return a template with a fixed date; transformers accepts no custom date function."""
     day, month = WEEKDAYS[today.weekday()], MONTHS[today.month - 1]
     written = {"A": day, "a": day[:3], "B": month, "b": month[:3], "p": "AM"}
     written |= {code: today.strftime(f"%{code}") for code in _NUMBER_CODES}

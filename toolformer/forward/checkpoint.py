@@ -1,8 +1,7 @@
-"""Intermediate results of a long stage, so that a killed one goes on where it was.
+"""Stores intermediate results of a long stage, so that a killed stage resumes where it stopped.
 
-Each step of a stage is one small JSON file that appears whole, by rename. Floats survive JSON
-exactly, so a resumed stage gives the rows of an undisturbed one. A step whose file cannot be read
-is computed again.
+Each step of a stage is a small JSON file that is published by atomic rename. JSON preserves floats
+exactly, so a resumed stage yields the same rows as an uninterrupted one.
 """
 
 import json
@@ -14,25 +13,24 @@ from typing import Any
 
 from toolformer.base.atomic_files import write_atomically
 
-# What the steps cost so far (`toolformer.stage_cost`) is stored like a step, and is none.
+# Name under which `toolformer.stage_cost` stores the cost so far. It does not count as a step.
 COST = "cost"
 
 _LOGGER = logging.getLogger(__name__)
 _FINGERPRINT_FILE = "fingerprint"
-# Raised when the format of a step's file changes: steps of another format are computed again.
+# Increment this when the format of step files changes; steps of another format are recomputed.
 _FORM = "3"
 
 
 class Checkpoint:
-    """The finished steps of one stage over one partition.
+    """Finished steps of one stage for one partition.
 
-    Steps left by other settings are of no use: a folder with another fingerprint is emptied first.
+    A folder with another fingerprint, left by other settings, is emptied first.
 
     Attributes:
-        resumed_steps: that were there when it was opened.
-        before_storing: called once a step was computed; what it raises keeps the step from being
-            stored.
-        after_step: called once a step was computed and stored.
+        resumed_steps: number of steps found when the checkpoint was opened.
+        before_storing: called after a step is computed; if it raises, the step is not stored.
+        after_step: called after a step is computed and stored.
     """
 
     def __init__(self, folder: Path, *, fingerprint: str):
@@ -51,11 +49,11 @@ class Checkpoint:
         self.after_step: Callable[[], object] = lambda: None
 
     def step(self, name: str, compute: Callable[[], Any]) -> Any:
-        """The stored result of a step, or the computed one, stored.
+        """Return the stored result of a step; compute and store it if there is none.
 
         Args:
-            name: unique within the stage, usable as a file name.
-            compute: gives something that JSON can hold.
+            name: unique within the stage, valid as a file name.
+            compute: returns a JSON-serialisable result.
         """
         for result in self._read(name):
             return result
@@ -66,14 +64,14 @@ class Checkpoint:
         return result
 
     def store(self, name: str, result: Any) -> Any:
-        """Keep the result of a step, replacing an earlier one; returns it as it will be read."""
-        # The braces tell a whole file from a torn one, whatever the result is.
+        """Store or replace the result of a step; return it as it will be read back."""
+        # The enclosing object makes truncated files invalid JSON, also for a bare number.
         text = json.dumps({"result": result})
         self._write(self._file(name), text)
         return json.loads(text)["result"]
 
     def stored(self, pattern: str) -> list[Any]:
-        """The stored results of the steps whose names match a glob pattern."""
+        """Return the results of all steps whose names match a glob pattern, ordered by name."""
         names = sorted(file.stem for file in self._folder.glob(f"{pattern}.json"))
         return [result for name in names for result in self._read(name)]
 
@@ -81,16 +79,16 @@ class Checkpoint:
         return self._folder / f"{name}.json"
 
     def _read(self, name: str) -> list[Any]:
-        """Return the result of a step in a list, or an empty list if there is none."""
+        """Return a list with the result of a step, or an empty list if it is missing or damaged."""
         file = self._file(name)
         try:
             return [json.loads(file.read_bytes())["result"]]
         except FileNotFoundError:
             return []
         except (LookupError, TypeError, ValueError) as error:
-            _LOGGER.debug("%s cannot be read (%s); the step is computed again.", file, error)
+            _LOGGER.debug("%s cannot be read (%s). Computing the step again.", file, error)
             return []
 
     def _write(self, file: Path, text: str) -> None:
-        # A crash of the machine costs these steps; forcing each to the disk would cost more.
-        write_atomically(file, text, is_durable=False)
+        # Not synced to disk: recomputing steps after a machine crash costs less than syncing each.
+        write_whole(file, text, is_durable=False)

@@ -1,10 +1,10 @@
-"""What a setting of a device stands for, and what every process calls a device."""
+"""Resolves and checks the device setting, and identifies devices across processes."""
 
 from toolformer.errors import DeviceError
 
 
 def resolve_device(device: str) -> str:
-    """`auto` becomes `cuda` where there is one, else `cpu`."""
+    """Resolve `auto` to `cuda` if available, else to `cpu`."""
     import torch
 
     if device != "auto":
@@ -13,12 +13,7 @@ def resolve_device(device: str) -> str:
 
 
 def devices_of(device: str) -> list[str]:
-    """The devices that a setting leaves to choose from, best first.
-
-    Example:
-        >>> devices_of("cpu"), devices_of("cuda:1")
-        (['cpu'], ['cuda:1'])
-    """
+    """Return the devices that a setting allows: all GPUs for `auto`, otherwise one device."""
     import torch
 
     resolved = resolve_device(device)
@@ -28,37 +23,26 @@ def devices_of(device: str) -> list[str]:
 
 
 def check_device(device: str) -> None:
-    """Refuse a device that torch does not have on this machine.
-
-    Raises:
-        DeviceError: says which device, and why.
-
-    Example:
-        >>> check_device("cpu")
-    """
+    """Raise `DeviceError` if torch cannot use a device on this machine."""
     import torch
 
     try:
         torch.zeros(1, device=device).item()
-    # Torch has no kind of error for it.
+    # Torch has no error class for this case.
     except (RuntimeError, AssertionError, NotImplementedError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         count = torch.cuda.device_count()
         known = ", ".join(["auto", "cpu", *(f"cuda:{number}" for number in range(count))])
         raise DeviceError(
-            f"language_model.device is {device!r}, which cannot be used here: {reason}. Expected "
-            f"one of {known}."
+            f"language_model.device is {device!r}, which cannot be used on this machine: {reason}. "
+            f"Expected one of {known}."
         ) from error
 
 
 def device_identity(device: str) -> str:
-    """What a device is called by every process of the machine.
+    """Return a name of a device that is the same in all processes of the machine.
 
-    A GPU has another number where `CUDA_VISIBLE_DEVICES` hides others, and the same UUID.
-
-    Example:
-        >>> device_identity("cpu")
-        'cpu'
+    GPUs are identified by UUID, because their numbers depend on `CUDA_VISIBLE_DEVICES`.
     """
     import torch
 

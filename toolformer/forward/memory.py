@@ -1,7 +1,4 @@
-"""What memory a model needs, by its configuration and before its weights are read.
-
-Pure arithmetic, but for looking at how much is left, and giving some back.
-"""
+"""Estimates the memory that a model needs from its configuration, and measures what is free."""
 
 import ctypes
 from dataclasses import dataclass
@@ -18,25 +15,25 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 _BYTES_OF_WEIGHT = {"float32": 4, "bfloat16": 2, "float16": 2}
-# A float32 weight that is trained, its gradient, and its two moments.
+# Bytes per trained weight: float32 weight, gradient and two moments.
 _TRAINED_BYTES = 16
-# Of one batch of annotation on a processor; on a GPU batches take what is left.
-_BATCH_TOKENS, _BATCH_KEYS = 1024, 2**30
-# Of the adapters that are proposed.
+# Tokens, and bytes of KV cache, of an annotation batch on a processor. On a GPU, batches adapt to
+# the free memory.
+_BATCH_TOKENS, _BATCH_KEY_BYTES = 1024, 2**30
+# Rank of the adapters that error messages suggest.
 _USUAL_RANK = 16
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryNeeded:
-    """What a model needs, in bytes; all but the weights are estimates.
+    """Memory that a model needs, in bytes; all values except `weights` are estimates.
 
     Attributes:
-        parameters: how many weights it has.
-        weights: of these, in the precision.
-        annotating: these and a batch.
-        training_state: weights, gradients and moments, of which none can be missed.
-        training: these and a micro-batch.
+        parameters: number of weights.
+        annotating: weights and one batch.
+        training_state: weights, gradients and moments.
+        training: training state and one micro-batch.
     """
 
     parameters: int
@@ -54,22 +51,21 @@ def memory_needed(
     micro_batch_tokens: int = 4096,
     gradient_checkpointing: bool = False,
 ) -> MemoryNeeded:
-    """What annotation and training of a model need; its weights are not read.
+    """Estimate the memory for annotation and training without reading the weights.
 
     Args:
-        precision: `float32`, `bfloat16` or `float16`; of training only what stands beside adapters
-            is held in it.
-        lora_rank, micro_batch_tokens, gradient_checkpointing: as of training.
+        precision: `float32`, `bfloat16` or `float16`. In training it applies only to the frozen
+            weights next to adapters; trained weights are float32.
 
     Raises:
-        ModelNotFoundError: transformers does not know such a model.
+        ModelNotFoundError: transformers does not know this kind of model.
     """
     model = model_without_weights(path)
     config = model.config.get_text_config(decoder=True)
     count = model.num_parameters()
     weights = count * _BYTES_OF_WEIGHT[precision]
     if hasattr(model.config, "quantization_config"):
-        # Fewer bits a weight: at least what the files hold.
+        # Quantised weights take fewer bits, at least the size of the files.
         weights = min(weights, sum(file.stat().st_size for file in path.glob("*.safetensors")))
     layers = getattr(config, "num_hidden_layers", 1)
     kept = config.hidden_size * 4 if gradient_checkpointing else activation_bytes(config)
@@ -80,20 +76,20 @@ def memory_needed(
     return MemoryNeeded(
         parameters=count,
         weights=weights,
-        annotating=weights + _BATCH_TOKENS * activation_bytes(config) + _BATCH_KEYS,
+        annotating=weights + _BATCH_TOKENS * activation_bytes(config) + _BATCH_KEY_BYTES,
         training_state=state,
         training=state + micro_batch,
     )
 
 
 def activation_bytes(config: "PreTrainedConfig") -> int:
-    """Bytes that one token needs while it passes a layer, generously."""
+    """Return an upper estimate of the activation bytes per token in one layer."""
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     return (8 * config.hidden_size + 4 * inner) * 4
 
 
 def machine_memory() -> tuple[int, int]:
-    """Bytes that this machine or container has, and those that are available."""
+    """Return total and available memory of this machine or container in bytes."""
     import psutil
 
     memory = psutil.virtual_memory()
@@ -101,19 +97,19 @@ def machine_memory() -> tuple[int, int]:
         limit, used = (
             int((_CGROUP / name).read_text()) for name in ("memory.max", "memory.current")
         )
-    # Nothing limits it: there is no such file, or it says "max".
+    # No limit: the file is missing or contains "max".
     except (OSError, ValueError):
         return memory.total, memory.available
     stat = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
-    # Files that were read count as used, and give way.
+    # The page cache counts as used, but the kernel reclaims it on demand.
     left = limit - used + int(stat["file"])
     return min(memory.total, limit), min(memory.available, max(left, 0))
 
 
 def available_memory(device: "str | torch.device") -> int | None:
-    """Bytes that a device has left for new tensors; None where that is not known.
+    """Return the bytes that a device has left for new tensors; None if unknown.
 
-    What PyTorch's allocator holds of a GPU without using it is left too.
+    Memory of a GPU that PyTorch's allocator has reserved but does not use counts as left.
     """
     import torch
 
@@ -126,8 +122,8 @@ def available_memory(device: "str | torch.device") -> int | None:
     return torch.cuda.mem_get_info(device)[0] + idle
 
 
-def total_memory(device: str) -> int | None:
-    """Bytes that a device has, whoever uses them now; None where that is not known."""
+def whole_memory(device: str) -> int | None:
+    """Return the total memory of a device in bytes; None if unknown."""
     import torch
 
     if device == "cpu":
@@ -136,26 +132,22 @@ def total_memory(device: str) -> int | None:
 
 
 def check_weights_fit(path: Path, *, precision: str, device: str, space: int | None) -> None:
-    """Refuse a model whose weights alone do not fit, before they are read.
+    """Raise `OutOfMemoryError` if the weights do not fit on a resolved device.
 
     Args:
-        device: a resolved device.
-        space: bytes that it has for them; None where that is not known.
-
-    Raises:
-        OutOfMemoryError: with the figures, and what to do.
+        space: free bytes of the device; None if unknown.
     """
     needed = memory_needed(path, precision=precision)
     if space is None or needed.weights <= space:
         return
     half = memory_needed(path, precision="bfloat16").weights
-    remedy = "Take a smaller model (language_model.path)"
+    remedy = "Use a smaller model (language_model.path)"
     if scoring_precision(device) is None and half <= min(space, needed.weights - 1):
         remedy = "Set language_model.precision to bfloat16 or float16"
     raise OutOfMemoryError(
         f"The {needed.parameters / 1e9:.1f} billion weights of {path.name!r} take "
-        f"{needed.weights / GIB:.1f} GiB in {precision} ({half / GIB:.1f} in 16 bits), and device "
-        f"{device!r} has {space / GIB:.1f} GiB of memory for them. {remedy}, or take a device with "
+        f"{needed.weights / GIB:.1f} GiB in {precision} ({half / GIB:.1f} in 16 bits), but device "
+        f"{device!r} has only {space / GIB:.1f} GiB of memory left. {remedy}, or use a device with "
         "more memory (language_model.device)."
     )
 
@@ -163,35 +155,31 @@ def check_weights_fit(path: Path, *, precision: str, device: str, space: int | N
 def check_training_fits(
     path: Path, *, precision: str, device: str, lora_rank: int | None, shares: int
 ) -> None:
-    """Refuse to train a model whose weights, gradients and moments do not fit, before it is read.
+    """Raise `OutOfMemoryError` if weights, gradients and moments do not fit on a resolved device.
 
     Args:
-        precision: what stands beside adapters is held in it.
-        device: a resolved device.
-        shares: devices among which the model is divided.
-
-    Raises:
-        OutOfMemoryError: with the figures, and what to do.
+        precision: precision of the frozen weights next to adapters.
+        shares: number of devices among which the model is sharded.
     """
     needed = memory_needed(path, precision=precision, lora_rank=lora_rank)
     space = available_memory(device)
     if space is None or needed.training_state <= space * shares:
         return
     with_adapters = memory_needed(path, precision="bfloat16", lora_rank=_USUAL_RANK).training_state
-    remedy = "Take a smaller model"
+    remedy = "Use a smaller model"
     if lora_rank is None and with_adapters <= space * shares:
         remedy = f"Set training.lora_rank ({with_adapters / GIB:.1f} GiB with {_USUAL_RANK})"
     raise OutOfMemoryError(
         f"Training the {needed.parameters / 1e9:.1f} billion weights of {path.name!r} takes "
-        f"{needed.training_state / GIB:.1f} GiB and more (weights, gradients and moments"
-        f"{'' if lora_rank is None else f' of adapters of rank {lora_rank}'}), and device "
-        f"{device!r} has {space / GIB:.1f} GiB of memory left. {remedy}, or divide the model among "
-        "several GPUs (training.processes)."
+        f"at least {needed.training_state / GIB:.1f} GiB (weights, gradients and moments"
+        f"{'' if lora_rank is None else f' of adapters of rank {lora_rank}'}), but device "
+        f"{device!r} has only {space / GIB:.1f} GiB of memory left. {remedy}, or shard the model "
+        "over several GPUs (training.processes)."
     )
 
 
 def _adapter_weights(model: "PreTrainedModel", rank: int) -> int:
-    """Two narrow matrices beside each linear layer of the body."""
+    """Return the number of adapter weights: two narrow matrices per linear layer of the body."""
     embeddings = (model.get_input_embeddings(), model.get_output_embeddings())
     left_out = {id(getattr(each, "weight", None)) for each in embeddings}
     return sum(
@@ -202,10 +190,10 @@ def _adapter_weights(model: "PreTrainedModel", rank: int) -> int:
 
 
 def release_memory() -> None:
-    """Give back what is not in use any more, on the device too."""
+    """Return unused memory to the system, and unused device memory to the device."""
     from accelerate.utils.memory import clear_device_cache
 
     clear_device_cache(garbage_collection=True)
-    # The C library keeps what was freed between things in use; only glibc can be asked for it.
+    # The C library keeps freed memory between live allocations. Only glibc can release it.
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
         trim(0)

@@ -1,10 +1,13 @@
-"""The protocols through which the method asks a language model, whoever runs it.
+"""Protocols between the method and a language model.
+
+`language_model` implements them with a local network, `toolformer.served` with requests to a
+server. They cover three tasks:
 
     sampling    probability of ` [` before each token of texts after P(x); continuations there
     scoring     -log p of given tokens after given tokens
-    decoding    the next token of each of several growing texts, with the likeliest ones
+    decoding    next-token distribution of several growing texts
 
-`language_model` answers by passes of a network, `toolformer.served` by requests to a server.
+Log-probabilities and losses are in nats. Token rows exclude padding unless stated otherwise.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,22 +19,22 @@ import numpy as np
 from toolformer.forward.tokenization import Tokenizer
 from toolformer.forward.windows import Window
 
-# Ranks that every model reports; see `NextTokens.call_rank`. vLLM needs a flag to report more.
-REPORTED_RANKS = 20
+# Every model reports the rank of a token up to this one; see `NextTokens.call_rank`. vLLM needs a
+# flag to report more.
+TOLD_RANKS = 20
 
 
-class TextPosition(NamedTuple):
-    """A place in one of several texts: before its token at this position, both from 0."""
+class Place(NamedTuple):
+    """Position before a token in one of several texts; row and position count from 0."""
 
     row: int
     position: int
 
 
 class Continuation(NamedTuple):
-    """Tokens that continue a text from a place, and those predicted after them, at least one each.
+    """Tokens that continue a text from a position, and the tokens to predict after them.
 
-    Attributes:
-        following: fed too, but for the last.
+    Both have at least one token. All of `following` except the last token is fed, too.
     """
 
     place: TextPosition
@@ -40,17 +43,16 @@ class Continuation(NamedTuple):
 
     @property
     def fed(self) -> tuple[int, ...]:
-        """The tokens that are fed."""
         return (*self.tokens, *self.following[:-1])
 
 
 @dataclass(slots=True)
 class Branch:
-    """One continuation that is sampled.
+    """One sampled continuation.
 
     Attributes:
-        uniforms: its random numbers in [0, 1), one per token; shape `(most tokens,)`.
-        log_probability: sum over the sampled tokens, at temperature 1, in nats.
+        uniforms: random numbers in [0, 1), one per token, shape `(max tokens,)`.
+        log_probability: sum over the sampled tokens at temperature 1.
     """
 
     uniforms: np.ndarray
@@ -61,30 +63,32 @@ class Branch:
 
 
 class Texts(Protocol):
-    """Texts behind one prompt, read once."""
+    """Texts that were prefilled after one prompt."""
 
     def losses(
         self,
-        places: Sequence[tuple[TextPosition, int]],
+        targets: Sequence[tuple[Place, int]],
         *,
         min_probability: float = 0.0,
         most: int | None = None,
     ) -> list[float]:
-        """-log p of tokens at places, behind the prompt and the text in front, in nats.
+        """Return -log p of tokens at positions, given the prompt and the text before them.
 
         Args:
+            targets: pairs of position and token.
             min_probability: the loss of a less likely token may be infinite.
-            most: so may that of a token that so many others of the same row exceed.
+            most: the loss of a token may also be infinite if this many target tokens of the same
+                row are more likely.
         """
         ...
 
-    def ranks(self, places: Sequence[TextPosition], token: int) -> list[tuple[int, float]]:
-        """Rank, from 1, and log-probability in nats of a token at places; see `NextTokens`."""
+    def ranks(self, positions: Sequence[Place], token: int) -> list[tuple[int, float]]:
+        """Return rank (from 1) and log-probability of a token per position; see `NextTokens`."""
         ...
 
     def sample(
         self,
-        places: Sequence[TextPosition],
+        positions: Sequence[Place],
         groups: Sequence[Sequence[Branch]],
         *,
         forced_ids: Sequence[int],
@@ -93,99 +97,95 @@ class Texts(Protocol):
         may_finish: Callable[[int], bool],
         is_finished: Callable[[Branch], bool],
     ) -> None:
-        """Sample continuations of the texts; the branches are filled in place.
+        """Sample continuations of the texts into the branches (§2, "Sampling API Calls").
+
+        This uses the texts up: no other method may be called afterwards.
 
         Args:
-            places: in the order of their rows; at least one. This is the last question.
-            groups: the branches that start at each place.
-            forced_ids: tokens before what is sampled; at least one.
+            positions: at least one, in ascending order of their rows.
+            groups: the branches that start at each position.
+            forced_ids: at least one token, fed before sampling starts.
             temperature: 1 is the model's own distribution.
-            may_finish: whether a branch can end with a token; if not, no branch is asked.
-            is_finished: whether a branch ends with its last token.
-
-        Paper: §2, "Sampling API Calls".
+            may_finish: whether a branch can end with this token. `is_finished` is called only for
+                branches whose last token may end them.
         """
 
     def continuation_losses(self, continuations: Sequence[Continuation]) -> list[list[float]]:
-        """-log p of the tokens after continuations, at least one, in nats.
-
-        Returns:
-            Shape `(continuations, following)`, ragged.
-        """
+        """Return -log p of the `following` tokens of at least one continuation."""
         ...
 
-    def contexts(self, places: Sequence[TextPosition]) -> "Contexts":
-        """Return texts that grow from places, in the order of their rows."""
+    def contexts(self, positions: Sequence[Place]) -> "Contexts":
+        """Return growing texts that start at positions, in ascending order of their rows."""
         ...
 
 
 class NextTokens(Protocol):
-    """What a model expects behind a text.
+    """Next-token distribution after a text.
 
-    A token's rank is one more than the number of tokens that are likelier, and of equal ones the
-    lowest comes first.
+    The rank of a token is one more than the number of strictly more likely tokens. Among equally
+    likely tokens, the lowest id comes first.
     """
 
     @property
     def ranked(self) -> list[int]:
-        """The likeliest tokens, best first."""
+        """The most likely tokens, best first."""
         ...
 
     @property
     def call_rank(self) -> int | None:
         """Rank of the token that opens a call, from 1.
 
-        None if a server does not report it, above `REPORTED_RANKS` and the `count` asked for.
+        None if a server does not report it: it is above `TOLD_RANKS` and the requested `count`.
         """
         ...
 
     @property
     def call_log_probability(self) -> float | None:
-        """Log-probability of the same token, in nats; None only where its rank is."""
+        """Log-probability of the token that opens a call; None if `call_rank` is None."""
         ...
 
-    def log_probability(self, token: int) -> float:
-        """Log-probability of a token, in nats."""
-        ...
+    def log_probability(self, token: int) -> float: ...
 
-    def most_likely_except(self, tokens: Sequence[int]) -> int:
-        """The likeliest token that is none of these."""
+    def likeliest_but(self, tokens: Sequence[int]) -> int:
+        """Return the most likely token other than these."""
         ...
 
     def sampled(
         self, uniform: float, temperature: float, *, top_p: float = 1.0, banned: int | None = None
     ) -> int:
-        """The token that a random number in [0, 1) draws at a temperature above 0.
+        """Return the token that a random number in [0, 1) selects at a temperature above 0.
 
         Args:
-            top_p: only the fewest likeliest tokens with this total probability at that temperature
-                have a chance; always the likeliest one.
-            banned: a token without a chance; if it alone is left, the likeliest other is taken.
+            top_p: sample only from the smallest set of most likely tokens with this total
+                probability at that temperature. The set always contains the most likely token.
+            banned: never return this token. If the set contains no other, return the most likely
+                other token.
         """
         ...
 
     def kept(self) -> Self:
-        """The same for longer than a step."""
+        """Return a copy that stays valid after the next step."""
         ...
 
 
 class Contexts(Protocol):
-    """Texts that grow token by token, a row each, and can forget their last tokens."""
+    """Batch of texts that grow token by token and can forget their last tokens."""
 
     def length(self, row: int) -> int:
-        """How many tokens a row has."""
+        """Return the number of tokens of a row."""
         ...
 
     def feed(self, tokens: Sequence[Sequence[int]]) -> object:
-        """Append tokens to every row, at least one to each."""
+        """Append at least one token to every row."""
 
     def next_tokens(
         self, tokens: Sequence[Sequence[int]], *, open_id: int, count: int
     ) -> Sequence[NextTokens]:
-        """Append tokens to every row, at least one each, and return what is expected after them.
+        """Append at least one token to every row and return the distributions after them.
 
         Args:
-            count: how many of the likeliest tokens are wanted; no more than there are.
+            open_id: token that opens a call.
+            count: number of most likely tokens to report, at most the size of the vocabulary.
         """
         ...
 
@@ -193,24 +193,24 @@ class Contexts(Protocol):
         """Forget all but the first `length` tokens of a row."""
 
     def fork(self, rows: Sequence[int]) -> Self:
-        """Some of the rows, at least one, each as often as it is named; these stay as they are."""
+        """Return copies of at least one row; the originals stay. A row may be named repeatedly."""
         ...
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Leave these rows, at least one, in this order; one that keeps its place is not copied."""
+        """Keep at least one row, in this order. A row whose index stays the same is not copied."""
 
     def join(self, others: Sequence[Self]) -> Self:
-        """The rows of all these, which have at least one each; they are used up."""
+        """Return the rows of this batch and others, none of them empty. All of them are used up."""
         ...
 
 
 class Model(Protocol):
-    """A causal language model; it says how much is asked of it at once, unless the user does.
+    """Causal language model that chooses its batch sizes unless the user does.
 
     Attributes:
-        bos_id: the token before every scored text, so that its first token has a probability.
-        prompt_start: what few-shot prompts begin with: the start token if the tokenizer itself puts
-            one before every text, else nothing.
+        bos_id: token before every scored text, so that the first token has a probability.
+        prompt_start: start of few-shot prompts: the start token if the tokenizer itself adds one
+            to every text, otherwise empty.
     """
 
     name: str
@@ -221,72 +221,76 @@ class Model(Protocol):
 
     @property
     def tokens_fed(self) -> int:
-        """Token positions fed so far, padding included: in these the method's cost is counted."""
+        """Number of tokens fed so far, including padding: the unit of the method's cost."""
         ...
 
     @property
     def precision(self) -> str:
-        """What its numbers are computed in."""
+        """Data type of the computations."""
         ...
 
     @property
     def end_ids(self) -> frozenset[int]:
-        """Tokens after which nothing follows: those that end a text, and the start token."""
+        """Tokens that end a text, and the start token."""
         ...
 
     @property
     def keys_per_token(self) -> int:
-        """How many tokens of a text in front of a continuation count as one of its own."""
+        """Number of cached tokens before a continuation that cost as much as one fed token."""
         ...
 
     def batch_tokens(self, *, window_tokens: int) -> int:
-        """Most tokens of a batch, in scoring and reading; a window has at most `window_tokens`."""
+        """Return the token budget of a batch for scoring and prefill.
+
+        Args:
+            window_tokens: maximum length of a window.
+        """
         ...
 
     def windows_per_batch(self, *, windows: int, branches: int, keys: int) -> int:
-        """How many of some texts are sampled together.
+        """Return how many of `windows` texts to sample together.
 
         Args:
-            branches: sampled at each text, `k · m`.
-            keys: most tokens that are held for each text with its branches.
+            branches: number of branches per text, `k · m`.
+            keys: maximum number of cached tokens per text, including its branches.
         """
         ...
 
     def rows_at_once(self, *, row_tokens: int) -> int:
-        """How many texts of at most `row_tokens`, prompt and completion, are completed together."""
+        """Return how many texts to complete together; `row_tokens` bounds prompt and completion."""
         ...
 
     def losses_at(
         self,
         rows: Sequence[Sequence[int]],
-        places: Sequence[tuple[int, int, int]],
+        targets: Sequence[tuple[int, int, int]],
         *,
         banned: int | None = None,
     ) -> list[float]:
-        """-log p of tokens at places of a batch, in nats.
+        """Return -log p of tokens after prefixes of rows.
 
         Args:
-            rows: token ids, ragged; all that is fed, with the start token.
-            places: row, place of the last token before it, token, for each wanted loss.
-            banned: a token whose probability is 0; those of the others sum to 1.
+            rows: token ids, ragged, with the start token.
+            targets: triples of row, position of the last token of the prefix, and token.
+            banned: token whose probability is set to 0; the others are renormalised.
         """
         ...
 
     def read(self, prompt: str | None, windows: Sequence[Window]) -> Texts:
-        """Read windows of at least one token after a prompt.
+        """Prefill windows of at least one token after a prompt.
 
         Args:
-            prompt: with the slot `{text}` exactly once; None for the start token alone.
+            prompt: contains the slot `{text}` exactly once; None for only the start token.
         """
         ...
 
     def contexts(self, rows: int) -> Contexts:
-        """So many empty texts."""
+        """Return this many empty texts."""
         ...
 
     def ask_while(self, is_wanted: Callable[[], bool]) -> None:
-        """Break off requests to a server once this is false; a pass goes on to its end.
+        """Cancel server requests once `is_wanted()` is false; a local pass runs to its end.
 
         Args:
-            is_wanted: called about once a second by the threads that wait for an answer.
+            is_wanted: called about once per second by the threads that wait for an answer.
         """

@@ -1,4 +1,4 @@
-"""What can be told of a model directory without its weights."""
+"""Checks and describes a model directory without loading its weights."""
 
 import json
 import logging
@@ -20,24 +20,20 @@ _DEFAULT_CONTEXT = 2048
 
 
 def check_model_directory(path: Path) -> None:
-    """Tell a directory with a usable model from anything else, without loading it.
-
-    Raises:
-        ModelNotFoundError: names what is missing.
-    """
+    """Raise `ModelNotFoundError` if files of a model are missing from a directory."""
     remedy = (
-        "Expected a directory as `save_pretrained` writes it: config.json, tokenizer.json and "
+        "Expected a directory as `save_pretrained` writes it, with config.json, tokenizer.json and "
         "*.safetensors. Name such a directory in toolformer.yaml (language_model.path, "
-        "sampling.annotator, evaluation.models); language_model.path may be 'embedded', for the "
+        "sampling.annotator, evaluation.models). Set language_model.path to 'embedded' to use the "
         "model that comes with the project."
     )
     if not path.is_dir():
         raise ModelNotFoundError(f"There is no model directory {str(path)!r}. {remedy}")
     if (path / ADAPTER_FILE).exists():
         raise ModelNotFoundError(
-            f"The model directory {str(path)!r} has an adapter ({ADAPTER_FILE}). Expected a whole "
-            "model: merge the adapter (merge_and_unload of PEFT) and save the result in a folder "
-            "of its own, or, to use the model without it, move adapter_config.json and "
+            f"The model directory {str(path)!r} contains an adapter ({ADAPTER_FILE}). Expected a "
+            "whole model. Merge the adapter (merge_and_unload of PEFT) and save the result in a "
+            "new folder. To use the model without the adapter, move adapter_config.json and "
             "adapter_model.safetensors elsewhere."
         )
     missing = [
@@ -63,7 +59,7 @@ def check_model_directory(path: Path) -> None:
 
 
 def configurations(path: Path) -> list[dict[str, Any]]:
-    """What generation_config.json and config.json of a directory hold, as far as they are there.
+    """Return the contents of generation_config.json and config.json, if they exist.
 
     Raises:
         ModelNotFoundError: one of them is damaged.
@@ -74,10 +70,10 @@ def configurations(path: Path) -> list[dict[str, Any]]:
 
 
 def model_without_weights(path: Path) -> "PreTrainedModel":
-    """A model of the sizes of a directory's config.json, on no device; its weights are not read.
+    """Create a directory's model on the meta device, without reading its weights.
 
     Raises:
-        ModelNotFoundError: transformers does not know such a model.
+        ModelNotFoundError: transformers does not know this kind of model.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -88,11 +84,11 @@ def model_without_weights(path: Path) -> "PreTrainedModel":
 
 
 def read_config(path: Path) -> "PreTrainedConfig":
-    """The configuration of a model directory.
+    """Load the configuration of a model directory.
 
     Raises:
-        ModelNotFoundError: it cannot be used, or is of a model of no layers, which transformers
-            would build without a word.
+        ModelNotFoundError: the configuration cannot be used. This includes a model without layers,
+            which transformers would build silently.
     """
     from transformers import AutoConfig
 
@@ -108,11 +104,7 @@ def read_config(path: Path) -> "PreTrainedConfig":
 
 
 def check_weight_files(path: Path) -> None:
-    """Refuse a directory with a damaged weight file, also one that transformers would not open.
-
-    Raises:
-        ModelNotFoundError: names the file.
-    """
+    """Raise `ModelNotFoundError` if a weight file is damaged, including files not in the index."""
     from safetensors import safe_open
 
     for file in sorted(path.glob("*.safetensors")):
@@ -122,41 +114,38 @@ def check_weight_files(path: Path) -> None:
 
 
 def check_all_read(model: "PreTrainedModel", unexpected: Iterable[str], path: Path) -> None:
-    """Refuse weights that are in the files, belong to parts of this model, and were not loaded.
+    """Raise `ModelNotFoundError` if weights of this model's own modules were not loaded.
 
-    Those of further layers do, and a bias of a layer that has none by config.json. What belongs to
-    no part of it is legitimately there: buffers of older versions, other heads, an image encoder.
+    Examples are further layers, or a bias that the layer lacks by config.json. Weights of other
+    modules are legitimate: buffers of older versions, other heads, an image encoder.
 
     Args:
-        unexpected: names of the weights that it has no place for.
-
-    Raises:
-        ModelNotFoundError: names some of the weights.
+        unexpected: names of the stored weights that the model has no parameter for.
     """
     prefix = model.base_model_prefix
-    parts = {_part(name) for name, _ in model.named_parameters()}
+    modules = {_module_pattern(name) for name, _ in model.named_parameters()}
     left_out = [
         name
         for name in sorted(unexpected)
-        if not parts.isdisjoint((_part(name), _part(f"{prefix}.{name}")))
+        if not modules.isdisjoint((_module_pattern(name), _module_pattern(f"{prefix}.{name}")))
     ]
     if left_out:
         layers = getattr(model.config.get_text_config(), "num_hidden_layers", "its")
         raise ModelNotFoundError(
-            f"The model in {str(path)!r} has the weights {', '.join(left_out[:3])} "
-            f"({len(left_out)} in all), for which its config.json, with {layers} layers, has no "
-            "place. Expected the config.json that these weights were saved with; copy or save the "
-            "model again."
+            f"The weight files in {str(path)!r} contain {', '.join(left_out[:3])} "
+            f"({len(left_out)} in all), but the model of its config.json, with {layers} layers, "
+            "has no such weights. Expected the config.json that these weights were saved with. "
+            "Copy or save the model again."
         )
 
 
-def _part(weight: str) -> str:
-    """The part of a model that a weight belongs to, in whichever layer."""
+def _module_pattern(weight: str) -> str:
+    """Return the module of a weight, with `#` instead of layer numbers."""
     return re.sub(r"(?<![^.])\d+(?![^.])", "#", weight.rpartition(".")[0])
 
 
 def refused(reason: str) -> ModelNotFoundError:
-    """The error for a model that transformers cannot load, with what was expected."""
+    """Return the error for a model that transformers cannot load."""
     return ModelNotFoundError(
         f"{reason}. Expected a causal language model of a class that the installed transformers "
         "knows, with safetensors weights."
@@ -164,16 +153,16 @@ def refused(reason: str) -> ModelNotFoundError:
 
 
 def context_length(config: "PreTrainedConfig", name: str) -> int:
-    """Most tokens that a model takes, by the configuration of the part that writes."""
+    """Return the maximum number of tokens of a row, from the configuration of the text model."""
     length = getattr(config, "max_position_embeddings", None)
     if length is None:
         length = _DEFAULT_CONTEXT
         _LOGGER.warning(
-            "config.json of %s has no max_position_embeddings: taken as %d", name, length
+            "config.json of %s has no max_position_embeddings. Assuming %d.", name, length
         )
     ropes: Any = getattr(config, "rope_parameters", None) or {}
     for rope in (ropes, *ropes.values()):
         if isinstance(rope, dict) and rope.get("rope_type") == "longrope":
-            # Where one text of a batch is longer, all of them stand at other angles.
+            # A longer text would change the rotary angles of all texts in its batch.
             length = min(length, rope.get("original_max_position_embeddings", length))
     return length

@@ -1,7 +1,7 @@
-"""What a model expects next, from its logits: ranks, the likeliest tokens, the opening of a call.
+"""Ranks, most likely tokens and samples from next-token logits.
 
-Logits computed in half precision are often equal. One rule everywhere: a token's rank is one more
-than the number of tokens with strictly larger logits, and of equal ones the lowest comes first.
+Logits computed in half precision are often equal. The rank of a token is therefore one more than
+the number of tokens with strictly larger logits, and among equal logits the lowest id comes first.
 """
 
 from collections.abc import Sequence
@@ -11,19 +11,19 @@ from typing import Self
 import numpy as np
 import torch
 
-# Sampling cumulates the probabilities of this many tokens in descending order and treats the rest
-# as one bucket: summing a whole vocabulary in id order loses the last digits that make a sample
-# the same in every batching.
+# Sampling accumulates the probabilities of this many tokens in descending order and treats the rest
+# as one bucket. Summing a whole vocabulary in id order would lose the last digits that make a
+# sample independent of its batch.
 _HEAD_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class LocalNextTokens:
-    """A `toolformer.forward.model.NextTokens` from logits.
+    """Logits of one row as `toolformer.forward.model.NextTokens`.
 
     Attributes:
-        logits: shape `(vocabulary,)`; a view of those of all rows, see `kept`.
-        log_probabilities: log-probabilities of the ranked tokens, in nats.
+        logits: shape `(vocabulary,)`; a view of the logits of the whole batch, see `kept`.
+        log_probabilities: log-probability of each token in `ranked`.
     """
 
     logits: torch.Tensor
@@ -33,13 +33,11 @@ class LocalNextTokens:
     call_log_probability: float
 
     def log_probability(self, token: int) -> float:
-        """See `NextTokens.log_probability`."""
         if token in self.ranked:
             return self.log_probabilities[self.ranked.index(token)]
         return float(self.logits.log_softmax(dim=-1)[token])
 
-    def most_likely_except(self, tokens: Sequence[int]) -> int:
-        """See `NextTokens.most_likely_except`."""
+    def likeliest_but(self, tokens: Sequence[int]) -> int:
         logits = self.logits.clone()
         logits[tokens] = float("-inf")
         return int(logits.argmax())
@@ -47,13 +45,12 @@ class LocalNextTokens:
     def sampled(
         self, uniform: float, temperature: float, *, top_p: float = 1.0, banned: int | None = None
     ) -> int:
-        """See `NextTokens.sampled`."""
         logits = self.logits.clone()
         if top_p < 1:
-            chances = (logits.double() / temperature).softmax(dim=-1)
-            ranked, order = chances.sort(descending=True, stable=True)
-            left = 1 + int((ranked.cumsum(dim=-1)[:-1] < top_p).sum())
-            logits[order[left:]] = float("-inf")
+            probabilities = (logits.double() / temperature).softmax(dim=-1)
+            ranked, order = probabilities.sort(descending=True, stable=True)
+            num_kept = 1 + int((ranked.cumsum(dim=-1)[:-1] < top_p).sum())
+            logits[order[num_kept:]] = float("-inf")
         if banned is not None:
             logits[banned] = float("-inf")
             if logits.max() == float("-inf"):
@@ -64,31 +61,32 @@ class LocalNextTokens:
         return int(tokens[0])
 
     def kept(self) -> Self:
-        """The same for longer than a step: the logits of the other rows can be freed."""
+        """Return a copy that does not keep the logits of the other rows alive."""
         return replace(self, logits=self.logits.clone())
 
 
 def next_tokens(logits: torch.Tensor, *, open_id: int, count: int) -> list[LocalNextTokens]:
-    """What is expected behind each row of logits.
+    """Return the distribution of each row of float32 logits, shape `(rows, vocabulary)`.
 
-    Args:
-        logits: float32, shape `(rows, vocabulary)`.
-        open_id, count: see `toolformer.forward.model.Contexts.next_tokens`.
+    For the other arguments see `toolformer.forward.model.Contexts.next_tokens`.
     """
-    # With one more, which shows whether equal ones are left out.
+    # One more than requested, to detect logits equal to the last one that would be left out.
     values, tokens = logits.topk(min(count + 1, logits.shape[1]))
     open_ranks, open_log_probabilities = ranks(logits, open_id)
     others = [open_ranks, open_log_probabilities, logits.logsumexp(dim=1)]
-    # To the host at once: it waits for the device each time. Doubles hold all of them exactly.
+    # Copied to the host once, because each copy waits for the device. Doubles hold all of these
+    # numbers exactly.
     numbers = torch.cat([torch.stack(others, dim=1), -values, tokens], dim=1).tolist()
     expected = []
-    for row_logits, (rank, log_probability, total, *likeliest) in zip(logits, numbers, strict=True):
+    for row_logits, (rank, log_probability, total, *most_likely) in zip(
+        logits, numbers, strict=True
+    ):
         half = values.shape[1]
-        pairs = sorted(zip(likeliest[:half], map(int, likeliest[half:]), strict=True))
+        pairs = sorted(zip(most_likely[:half], map(int, most_likely[half:]), strict=True))
         if half > count and pairs[count][0] == pairs[count - 1][0]:
-            least = pairs[count][0]
-            equal = torch.nonzero(row_logits == -least)[:count, 0].tolist()
-            pairs = [pair for pair in pairs if pair[0] < least] + [(least, at) for at in equal]
+            last = pairs[count][0]
+            equal = torch.nonzero(row_logits == -last)[:count, 0].tolist()
+            pairs = [pair for pair in pairs if pair[0] < last] + [(last, token) for token in equal]
         expected.append(
             LocalNextTokens(
                 row_logits,
@@ -102,13 +100,9 @@ def next_tokens(logits: torch.Tensor, *, open_id: int, count: int) -> list[Local
 
 
 def ranks(logits: torch.Tensor, token: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rank, from 1, and log-probability of a token in each row of logits.
+    """Return rank (from 1) and log-probability of a token in each row of float32 logits.
 
-    Args:
-        logits: float32, shape `(rows, vocabulary)`.
-
-    Returns:
-        Both in float64, shape `(rows,)`.
+    Both are float64 of shape `(rows,)`.
 
     Example:
         >>> import torch
@@ -123,16 +117,16 @@ def ranks(logits: torch.Tensor, token: int) -> tuple[torch.Tensor, torch.Tensor]
 def sample_tokens(
     logits: torch.Tensor, uniforms: np.ndarray, *, rows: np.ndarray, temperature: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw tokens by inverting the cumulative distribution at given numbers.
+    """Sample tokens by inverting the cumulative distribution function at given numbers.
 
     Args:
         logits: float32, shape `(nodes, vocabulary)`.
-        uniforms: in [0, 1), shape `(branches,)`.
-        rows: the node of each branch, shape `(branches,)`.
+        uniforms: numbers in [0, 1), shape `(branches,)`.
+        rows: node of each branch, shape `(branches,)`.
         temperature: above 0.
 
     Returns:
-        Tokens, and their log-probabilities at temperature 1 in nats, of shape `(branches,)`.
+        Tokens and their log-probabilities at temperature 1, both of shape `(branches,)`.
     """
     total = torch.logsumexp(logits, dim=-1, keepdim=True)
     scaled, normaliser = logits, total
@@ -141,16 +135,18 @@ def sample_tokens(
         normaliser = torch.logsumexp(scaled, dim=-1, keepdim=True)
     head_size = min(_HEAD_TOKENS, logits.shape[-1])
     top, order = torch.topk(scaled, head_size, dim=-1)
-    cumulated = torch.exp(top.double() - normaliser.double()).cumsum(dim=-1)
+    cumulative = torch.exp(top.double() - normaliser.double()).cumsum(dim=-1)
     row = torch.from_numpy(rows).to(logits.device)
     drawn = torch.from_numpy(uniforms).to(logits.device)[:, None]
-    places = torch.searchsorted(cumulated[row], drawn, right=True)[:, 0]
-    tokens = order[row, places.clamp(max=head_size - 1)]
-    found, log_probabilities, places = _on_host(tokens, logits[row, tokens] - total[row, 0], places)
-    if len(in_tail := np.flatnonzero(places >= head_size)):
+    indices = torch.searchsorted(cumulative[row], drawn, right=True)[:, 0]
+    tokens = order[row, indices.clamp(max=head_size - 1)]
+    found, log_probabilities, indices = _on_host(
+        tokens, logits[row, tokens] - total[row, 0], indices
+    )
+    if len(in_tail := np.flatnonzero(indices >= head_size)):
         row, drawn = (each[torch.from_numpy(in_tail).to(each.device)] for each in (row, drawn))
-        remaining = drawn - cumulated[row, -1:]
-        tokens = _tokens_of_the_tail(scaled[row], order[row], normaliser[row], remaining)
+        remaining = drawn - cumulative[row, -1:]
+        tokens = _tail_tokens(scaled[row], order[row], normaliser[row], remaining)
         found[in_tail], log_probabilities[in_tail] = _on_host(
             tokens, logits[row, tokens] - total[row, 0]
         )
@@ -158,23 +154,23 @@ def sample_tokens(
 
 
 def _on_host(*numbers: torch.Tensor) -> np.ndarray:
-    """All at once, since the host waits for the device each time. Doubles hold them exactly."""
+    # One copy, because each copy waits for the device. Doubles hold all of these numbers exactly.
     return torch.stack([each.double() for each in numbers]).cpu().numpy()
 
 
-def _tokens_of_the_tail(
+def _tail_tokens(
     scaled: torch.Tensor, head: torch.Tensor, normaliser: torch.Tensor, remaining: torch.Tensor
 ) -> torch.Tensor:
-    """Return the tokens at which the probability beyond the head reaches what remains.
+    """Return the tokens at which the cumulative probability outside the head exceeds `remaining`.
 
     Args:
-        scaled: float32, shape `(draws, vocabulary)`.
-        head: the likeliest tokens, best first, shape `(draws, head)`.
-        normaliser, remaining: shape `(draws, 1)`.
+        scaled: float32, shape `(samples, vocabulary)`.
+        head: most likely tokens, best first, shape `(samples, head)`.
+        normaliser, remaining: shape `(samples, 1)`.
     """
-    # In place: probabilities of a whole vocabulary take twice the memory of its logits.
+    # In place: float64 probabilities of a whole vocabulary take twice the memory of its logits.
     probabilities = scaled.double().sub_(normaliser.double()).exp_()
-    cumulated = probabilities.scatter_(1, head, 0.0).cumsum_(dim=1)
-    tokens = torch.searchsorted(cumulated, remaining, right=True)
-    # Rounding can leave the number just above the sum; the likeliest token then.
-    return torch.where(tokens < cumulated.shape[1], tokens, head[:, :1])[:, 0]
+    cumulative = probabilities.scatter_(1, head, 0.0).cumsum_(dim=1)
+    tokens = torch.searchsorted(cumulative, remaining, right=True)
+    # Rounding can leave the number just above the sum; then take the most likely token.
+    return torch.where(tokens < cumulative.shape[1], tokens, head[:, :1])[:, 0]

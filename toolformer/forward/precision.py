@@ -1,25 +1,22 @@
-"""Which precision `auto` stands for on a device."""
+"""Resolves the precision setting `auto` for a device."""
 
 import functools
 import time
 
 FLOAT32, BFLOAT16, FLOAT16 = "float32", "bfloat16", "float16"
-# 16 bits round, so they are taken where they are at least so many times as fast as float32.
-_LEAST_GAIN = 1.2
-# Rows, inputs and outputs of a layer's product that is timed, and how often.
-_PRODUCT, _TURNS = (128, 576, 1536), 10
-# Compute capabilities of the first GPUs that are fast in these: Volta and Ampere.
+# Minimum speed-up over float32 that justifies the rounding of 16 bits.
+_MIN_SPEEDUP = 1.2
+# Rows, inputs and outputs of the matrix product that is timed, and the number of repetitions.
+_PRODUCT, _REPETITIONS = (128, 576, 1536), 10
+# Lowest compute capabilities with fast float16 (Volta) and bfloat16 (Ampere).
 _FLOAT16_GPU, _BFLOAT16_GPU = (7, 0), (8, 0)
 
 
 def automatic_precisions(device: str) -> list[str]:
-    """What `auto` stands for on a device: the first, or the next for a model that overflows in it.
+    """Return the precisions to try on a resolved device; the next one if a model overflows.
 
-    A GPU computes as fast in float16 as in bfloat16, and many times as exactly: bfloat16 is for
-    models that overflow in float16. Few processors compute faster in float16 than in float32.
-
-    Args:
-        device: a resolved device.
+    GPUs are as fast in float16 as in bfloat16 and more exact, so bfloat16 is only for models that
+    overflow. Few processors are faster in float16 than in float32.
     """
     order = [FLOAT32]
     if device.startswith("cuda"):
@@ -36,34 +33,37 @@ def automatic_precisions(device: str) -> list[str]:
 
 
 def scoring_precision(device: str) -> str | None:
-    """Return the precision in which a resolved device scores; None for that of the settings.
+    """Return the precision for scoring on a resolved device; None means as in the settings.
 
-    bfloat16 moves losses by some hundredths of a nat, and decisions with them.
+    On a processor this is float32. bfloat16 would shift losses by hundredths of a nat, and thereby
+    filtering decisions.
     """
     return FLOAT32 if device == "cpu" else None
 
 
 def training_precision(device: str) -> str:
-    """What `training.precision: auto` stands for on a resolved device."""
+    """Resolve `training.precision: auto` for a resolved device."""
     # Gradients underflow in float16 unless the loss is scaled.
     return next(name for name in automatic_precisions(device) if name != FLOAT16)
 
 
 @functools.cache
 def is_faster_in_bfloat16() -> bool:
-    """Time the product of a small model's layer, and return whether bfloat16 is worth it.
+    """Time a matrix product of a small model, and return whether bfloat16 is worth its rounding.
 
-    Processors without instructions for it emulate it and take many times as long; with AVX512-BF16
-    alone some take half the time of float32 and others twice it.
+    Processors without bfloat16 instructions emulate it many times slower. With AVX512-BF16 alone,
+    some take half the time of float32 and others twice as long.
     """
-    # In turns, and the best one counts: what else the machine does slows both down.
-    turns = [[_seconds_of_product(name) for name in (FLOAT32, BFLOAT16)] for _ in range(_TURNS)]
-    in_float32, in_bfloat16 = map(min, zip(*turns, strict=True))
-    return in_float32 >= _LEAST_GAIN * in_bfloat16
+    # Alternate between both and take the minimum, since other work on the machine slows both down.
+    timings = [
+        [_product_seconds(name) for name in (FLOAT32, BFLOAT16)] for _ in range(_REPETITIONS)
+    ]
+    in_float32, in_bfloat16 = map(min, zip(*timings, strict=True))
+    return in_float32 >= _MIN_SPEEDUP * in_bfloat16
 
 
-def _seconds_of_product(precision: str) -> float:
-    """Processor time of this thread."""
+def _product_seconds(precision: str) -> float:
+    """Return the processor time of this thread for one product."""
     import torch
 
     rows, inputs, outputs = _PRODUCT

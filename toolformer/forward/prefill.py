@@ -1,9 +1,9 @@
-"""Texts fed once behind their prompt, and what is asked of them: losses, ranks, continuations.
+"""Prefills texts after their prompt once, then computes losses, ranks and continuations from them.
 
     fed row:      prefix | text part (… Output:) | x_0 x_1 … x_{n-2}
     states row:                             s-1     s   …      s+n-2     predict x_0 … x_{n-1}
 
-The last token of a text is not fed: no branch starts behind it.
+The last token of a text is never fed, because no branch starts after it.
 """
 
 import math
@@ -24,52 +24,50 @@ from toolformer.forward.windows import SplitPrompt, Window
 
 
 class ReadTexts:
-    """A batch of windows behind one prompt."""
+    """Batch of windows after one prompt; implements `toolformer.forward.model.Texts`."""
 
     def __init__(self, model: Network, prompt: str | None, windows: Sequence[Window]):
-        """Feed the windows, padded to the longest; see `Model.read`."""
         self._model = model
-        before = rows_before_texts(model, prompt)
-        # Between the shared part and each text's own tokens; at least one.
-        parts = [
+        prefix = rows_before_texts(model, prompt)
+        # At least one token between the shared prefix and the tokens of each window.
+        text_parts = [
             [model.bos_id]
             if prompt is None
             else SplitPrompt.of(prompt).text_part_ids(model.tokenizer, window.text)
             for window in windows
         ]
-        self._starts = [before.length(0) + len(part) for part in parts]
-        self._rows = before.fork([0] * len(windows))
+        self._starts = [prefix.length(0) + len(part) for part in text_parts]
+        self._rows = prefix.fork([0] * len(windows))
         states = self._rows.read(
-            [[*part, *window.ids[:-1]] for part, window in zip(parts, windows, strict=True)]
+            [[*part, *window.ids[:-1]] for part, window in zip(text_parts, windows, strict=True)]
         )
-        # The states that predict the windows' tokens, those of a window behind those of the last,
-        # shape `(tokens, hidden)`, and where each window's begin.
+        # The states that predict the windows' tokens, concatenated window by window, shape
+        # `(tokens, hidden)`; `_firsts` holds the index of each window's first state.
         self._states = torch.cat(
-            [each[len(part) - 1 :] for each, part in zip(states, parts, strict=True)]
+            [each[len(part) - 1 :] for each, part in zip(states, text_parts, strict=True)]
         )
         self._firsts = [0, *accumulate(len(window.ids) for window in windows)]
 
-    def losses(self, places: Sequence[tuple[TextPosition, int]], **_: object) -> list[float]:
-        """See `Texts.losses`; all are computed."""
-        if not places:
+    def losses(self, targets: Sequence[tuple[Place, int]], **_: object) -> list[float]:
+        """Return the losses of all targets; the limits of `Texts.losses` are ignored."""
+        if not targets:
             return []
-        tokens = torch.tensor([token for _, token in places], device=self._model.device)
+        tokens = torch.tensor([token for _, token in targets], device=self._model.device)
         with torch.inference_mode():
-            states = self._states_at([place for place, _ in places])
+            states = self._states_at([position for position, _ in targets])
             return losses_of_states(self._model, states, tokens)
 
-    def ranks(self, places: Sequence[TextPosition], token: int) -> list[tuple[int, float]]:
-        """See `Texts.ranks`."""
-        if not places:
+    def ranks(self, positions: Sequence[Place], token: int) -> list[tuple[int, float]]:
+        if not positions:
             return []
         with torch.inference_mode():
-            chunks = self._states_at(places).split(self._model.logit_rows)
+            chunks = self._states_at(positions).split(self._model.logit_rows)
             found = [torch.stack(ranks(self._model.logits(each), token), dim=1) for each in chunks]
             return [(int(rank), own) for rank, own in torch.cat(found).tolist()]
 
     def sample(
         self,
-        places: Sequence[TextPosition],
+        positions: Sequence[Place],
         groups: Sequence[Sequence[Branch]],
         *,
         forced_ids: Sequence[int],
@@ -80,17 +78,17 @@ class ReadTexts:
     ) -> None:
         """See `Texts.sample`.
 
-        Branches with the same tokens so far are one node, which is fed once:
+        Branches with the same tokens so far share a node, which is fed once:
 
-            step 0:  forced ` [Tool(`        one node per chosen position, all its branches in it
+            step 0:  forced ` [Tool(`        one node per position, with all its branches
             step 1:  ` 2`, ` 2`, ` 17`       two nodes
-            step 2:  …                       finished branches have left
+            step 2:  …                       finished branches are no longer fed
         """
         model = self._model
         branches = [branch for group in groups for branch in group]
         uniforms = np.stack([branch.uniforms[:max_new_tokens] for branch in branches])
         tokens, log_probabilities = np.zeros(uniforms.shape, dtype=int), np.zeros(len(branches))
-        # Of each token of the vocabulary; -1 before it is drawn.
+        # Cached `may_finish` per token of the vocabulary; -1 until the token is sampled.
         may_end = np.full(model.text_config.vocab_size, -1, dtype=np.int8)
 
         def fill(index: int, count: int) -> Branch:
@@ -100,11 +98,11 @@ class ReadTexts:
             branch.log_probability = float(log_probabilities[index])
             return branch
 
-        # The branches that go on, in the order of their nodes, and these.
+        # Indices of unfinished branches, ordered by node, and the node of each.
         active = np.arange(len(branches))
         nodes = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
         with torch.inference_mode():
-            rows = self.contexts(places, shares=True)
+            rows = self.contexts(positions, shares=True)
             states = rows.feed([forced_ids] * len(groups))
             for step in range(max_new_tokens):
                 newest, chosen = _draw(model, states, nodes, uniforms[active, step], temperature)
@@ -129,24 +127,24 @@ class ReadTexts:
             fill(index, max_new_tokens)
 
     def continuation_losses(self, continuations: Sequence[Continuation]) -> list[list[float]]:
-        """See `Texts.continuation_losses`; they are fed as one batch."""
+        """See `Texts.continuation_losses`; the continuations are fed as one batch."""
         tokens = [token for each in continuations for token in each.following]
         rows = self.contexts([each.place for each in continuations])
         states = rows.read([each.fed for each in continuations])
-        followed = zip(states, continuations, strict=True)
+        pairs = zip(states, continuations, strict=True)
         with torch.inference_mode():
-            behind = torch.cat([of_row[-len(each.following) :] for of_row, each in followed])
+            predicting = torch.cat([of_row[-len(each.following) :] for of_row, each in pairs])
             wanted = torch.tensor(tokens, device=self._model.device)
-            losses = iter(losses_of_states(self._model, behind, wanted))
+            losses = iter(losses_of_states(self._model, predicting, wanted))
         return [[next(losses) for _ in each.following] for each in continuations]
 
-    def contexts(self, places: Sequence[TextPosition], *, shares: bool = False) -> Rows:
-        """See `Texts.contexts` and, of `shares`, `Rows.fork`."""
-        lengths = [self._starts[row] + position for row, position in places]
-        return self._rows.fork([row for row, _ in places], lengths, shares=shares)
+    def contexts(self, positions: Sequence[Place], *, shares: bool = False) -> Rows:
+        """See `Texts.contexts`; for `shares` see `Rows.fork`."""
+        lengths = [self._starts[row] + position for row, position in positions]
+        return self._rows.fork([row for row, _ in positions], lengths, shares=shares)
 
-    def _states_at(self, places: Sequence[TextPosition]) -> torch.Tensor:
-        chosen = [self._firsts[row] + position for row, position in places]
+    def _states_at(self, positions: Sequence[Place]) -> torch.Tensor:
+        chosen = [self._firsts[row] + position for row, position in positions]
         return self._states[torch.tensor(chosen, device=self._model.device)]
 
 
@@ -157,11 +155,11 @@ def _draw(
     uniforms: np.ndarray,
     temperature: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The next token of every branch with its log-probability, some nodes at a time.
+    """Return the next token of every branch and its log-probability, computed in chunks of nodes.
 
     Args:
         states: shape `(nodes, hidden)`.
-        nodes, uniforms: of each branch, in the order of the nodes; shape `(branches,)`.
+        nodes, uniforms: one entry per branch, ordered by node; shape `(branches,)`.
     """
     size = model.logit_rows
     edges = np.searchsorted(nodes, range(size, len(states), size))
@@ -177,12 +175,10 @@ def _draw(
 
 
 def _distinct(nodes: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Number the distinct pairs of node and token in the order of their first branches.
+    """Return the index of each branch's pair of node and token, and the first branch of each pair.
 
-    Returns:
-        The number of each branch's pair, and the first branch of each pair.
+    Distinct pairs are indexed in the order of their first branches.
 
-    Example:
         >>> numbers, first = _distinct(np.array([0, 0, 0, 1]), np.array([7, 5, 7, 7]))
         >>> numbers.tolist(), first.tolist()
         ([0, 1, 0, 2], [0, 1, 3])
@@ -194,28 +190,28 @@ def _distinct(nodes: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def new_rows(model: Network, rows: int) -> Rows:
-    """So many rows without tokens."""
+    """Return empty rows of the kind that the model supports."""
     return (OwnRows if model.is_plain else SharedRows)(model, rows)
 
 
 def rows_before_texts(model: Network, prompt: str | None) -> Rows:
-    """A prompt's part in front of its slot, fed once for all shards that a model is held for.
+    """Return a row with the prompt's prefix, which is fed once per loaded model.
 
-    An annotator that is a Toolformer already needs no prompt: there is nothing in front then.
+    Without a prompt (the annotator is already a Toolformer), the row is empty.
     """
     if prompt not in model.prefixes:
-        before = new_rows(model, 1)
+        prefix = new_rows(model, 1)
         if prompt is not None:
             shared = SplitPrompt.of(prompt).shared_ids(model.tokenizer)
-            before.feed([[*model.prompt_start, *shared]])
-        model.prefixes[prompt] = before
+            prefix.feed([[*model.prompt_start, *shared]])
+        model.prefixes[prompt] = prefix
     return model.prefixes[prompt]
 
 
 def losses_of_states(
     model: Network, states: torch.Tensor, tokens: torch.Tensor, *, banned: int | None = None
 ) -> list[float]:
-    """Losses of tokens by the states that predict them, in nats.
+    """Return the losses of tokens from the states that predict them.
 
     Args:
         states: shape `(tokens, hidden)`.
@@ -223,7 +219,7 @@ def losses_of_states(
         banned: see `Model.losses_at`.
     """
     chunks = zip(*(each.split(model.logit_rows) for each in (states, tokens)), strict=True)
-    # To the host at once: it waits for the device each time.
+    # Copied to the host once, because each copy waits for the device.
     return torch.cat(
         [
             cross_entropy(without(banned, model.logits(each)), of_each, reduction="none")
@@ -233,7 +229,7 @@ def losses_of_states(
 
 
 def without(banned: int | None, logits: torch.Tensor) -> torch.Tensor:
-    """Logits, shape `(..., vocabulary)`, by which a token has no chance."""
+    """Return a copy of logits, shape `(..., vocabulary)`, with the banned token set to -inf."""
     if banned is None:
         return logits
     return logits.index_fill(-1, torch.tensor([banned], device=logits.device), -math.inf)

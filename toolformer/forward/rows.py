@@ -1,4 +1,4 @@
-"""Rows of tokens that a model has read, and goes on with: all that is asked of its passes."""
+"""Base class of batches of token rows that a network prefills, extends and forks."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -12,47 +12,43 @@ from toolformer.forward.next_tokens import LocalNextTokens, next_tokens
 
 
 class Rows(Contexts):
-    """Contexts of a network, which fork besides."""
+    """`Contexts` of a network; they can also be prefilled and forked at earlier positions."""
 
     def __init__(self, model: Network):
         self._model = model
 
     @abstractmethod
     def feed(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Append tokens to every row, at least one to each.
+        """Append at least one token to every row.
 
         Returns:
-            Hidden states behind each row's last token, shape `(rows, hidden)`.
+            Hidden state of each row's last token, shape `(rows, hidden)`.
         """
 
     @abstractmethod
     def read(self, tokens: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-        """Append tokens to rows that were forked from one, padded to the longest.
-
-        Args:
-            tokens: at least one for each row.
+        """Append at least one token to every row; all rows must be forks of one row.
 
         Returns:
-            Hidden states behind all these tokens, for each row of shape `(tokens, hidden)`.
+            Hidden states of the appended tokens, for each row of shape `(tokens, hidden)`.
         """
 
     @abstractmethod
     def fork(
         self, rows: Sequence[int], lengths: Sequence[int] | None = None, *, shares: bool = False
     ) -> Self:
-        """Rows that begin with tokens of these.
+        """Return new rows that start with tokens of these.
 
         Args:
-            rows: which row each begins with; in ascending order where they share.
-            lengths: how many tokens of it, at least one; by default all.
-            shares: whether they go on side by side behind the same text, which is not copied. These
-                rows are used up then, and the new ones get equally many tokens in every feed.
+            rows: row to copy for each new row; in ascending order if `shares`.
+            lengths: number of tokens to copy, at least one; by default all.
+            shares: share the KV cache of the copied tokens instead of copying it. This uses these
+                rows up, and every feed must give all new rows the same number of tokens.
         """
 
     def next_tokens(
         self, tokens: Sequence[Sequence[int]], *, open_id: int, count: int
     ) -> list[LocalNextTokens]:
-        """See `Contexts.next_tokens`."""
         states = self.feed(tokens)
         with torch.inference_mode():
             logits = self._model.logits(states)

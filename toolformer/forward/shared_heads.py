@@ -1,6 +1,7 @@
-"""Attention of query heads that share key heads, without a copy of the keys for each query head.
+"""Grouped-query attention that does not copy the keys for each query head.
 
-Transformers makes such copies wherever there is a mask. Last digits differ from its own.
+Transformers copies them whenever there is an attention mask. The results differ from those of
+transformers in the last digits.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ SHARED_HEADS = "sdpa_shared_heads"
 
 
 def share_key_heads(model: "PreTrainedModel") -> None:
-    """Let a model with fewer key heads than query heads compute its attention here."""
+    """Replace the SDPA attention of a model with grouped-query attention by `attention`."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
@@ -36,9 +37,9 @@ def attention(
     attention_mask: torch.Tensor | None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """See `transformers.AttentionInterface`.
+    """Compute attention as a `transformers.AttentionInterface`.
 
-    The device is that of the tensors: FSDP moves a model layer by layer.
+    The tensors determine the device, because FSDP moves a model layer by layer.
     """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -66,16 +67,16 @@ def grouped_attention(
     attention_mask: torch.Tensor,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention for kernels that need as many key heads as query heads.
+    """Compute grouped-query attention with kernels that need one key head per query head.
 
-    The queries of all heads that share a key head become queries of one head. The mask is repeated
-    for them instead of the keys:
+    The queries of all heads that share a key head are stacked into one head. So the mask is
+    repeated instead of the keys:
 
         (rows, heads, queries, size) -> (rows, key heads, heads per key head * queries, size)
     """
     rows, heads, queries, size = query.shape
     sharing = heads // key.shape[1]
-    # One mask for all heads, or one for each.
+    # There is either one mask for all heads or one per head.
     masks = attention_mask.unflatten(1, (-1, min(sharing, attention_mask.shape[1])))
     output = scaled_dot_product_attention(
         query.reshape(rows, key.shape[1], sharing * queries, size),

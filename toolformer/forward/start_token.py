@@ -1,4 +1,4 @@
-"""Which token stands in front of a text, which end it, and whether the model has them all."""
+"""Finds the tokens that start and end texts, and checks that the model knows the vocabulary."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,15 +11,13 @@ if TYPE_CHECKING:
 
 
 def start_token(tokenizer: Tokenizer, bos_token: str | None) -> int:
-    """The token to put in front of scored texts.
+    """Return the token to prepend to scored texts.
 
-    Args:
-        bos_token: text of the token that the settings name; by default the one that the tokenizer
-            itself puts there. Where it puts none, `<|endoftext|>` if the vocabulary has it, else
-            the tokenizer's own.
+    This is the token with the text `bos_token`, else the token that the tokenizer prepends, else
+    `<|endoftext|>`, else the tokenizer's own beginning- or end-of-text token.
 
     Raises:
-        ModelNotFoundError: there is none, or the tokenizer puts several there.
+        ModelNotFoundError: there is no such token, or the tokenizer prepends several.
     """
     backend = tokenizer.backend
     vocabulary = backend.get_vocab()
@@ -32,10 +30,10 @@ def start_token(tokenizer: Tokenizer, bos_token: str | None) -> int:
         return vocabulary[bos_token]
     if len(tokenizer.start_ids) > 1:
         named = ", ".join(map(tokenizer.token_text, tokenizer.start_ids))
-        twice = "its start token twice" if len(set(tokenizer.start_ids)) == 1 else "several tokens"
+        added = "its start token twice" if len(set(tokenizer.start_ids)) == 1 else "several tokens"
         raise ModelNotFoundError(
-            f"The tokenizer adds {twice} in front of a text ({named}), and models are trained with "
-            "one or none. Correct post_processor in tokenizer.json or add_bos_token in "
+            f"The tokenizer adds {added} before a text ({named}). Expected at most one, as in "
+            "training. Correct post_processor in tokenizer.json or add_bos_token in "
             "tokenizer_config.json, or set language_model.bos_token."
         )
     if tokenizer.start_ids:
@@ -46,22 +44,23 @@ def start_token(tokenizer: Tokenizer, bos_token: str | None) -> int:
         if isinstance(token_id, int):
             return token_id
     raise ModelNotFoundError(
-        "The tokenizer names no beginning- or end-of-text token. Set language_model.bos_token."
+        "The tokenizer defines no beginning-of-text or end-of-text token. Set "
+        "language_model.bos_token to the token to put before texts."
     )
 
 
 def end_ids(
     tokenizer: Tokenizer, bos_id: int, configurations: Iterable[Mapping[str, Any]]
 ) -> frozenset[int]:
-    """Tokens after which nothing follows: all that are named to end texts, and the start token.
+    """Return the start token and the tokens that end a text by tokenizer and configurations.
 
-    A tokenizer names one, and models of chats end by others besides.
+    The tokenizer names only one end token; chat models also end their turns with others.
 
     Args:
-        configurations: what generation_config.json and config.json hold, as far as they are there.
+        configurations: contents of generation_config.json and config.json, if they exist.
 
     Raises:
-        ModelNotFoundError: what one of them names is no token.
+        ModelNotFoundError: `eos_token_id` is not a token id.
     """
     parts = [part for each in configurations for part in (each, each.get("text_config") or {})]
     all_named: list[Any] = [tokenizer.backend.eos_token_id]
@@ -72,7 +71,7 @@ def end_ids(
         if not all(isinstance(token, int) for token in tokens):
             raise ModelNotFoundError(
                 f"eos_token_id is {named!r} in the model's generation_config.json or config.json. "
-                "Expected the number of the token that ends a text, or a list of numbers."
+                "Expected the id of the token that ends a text, or a list of ids."
             )
         ids.update(tokens)
     # A tokenizer may have more special tokens than its model.
@@ -83,13 +82,10 @@ def end_ids(
 def check_vocabulary(
     tokenizer: Tokenizer, bos_id: int | None, config: "PreTrainedConfig", name: str
 ) -> None:
-    """Refuse a tokenizer with a token that the model has no embedding of.
-
-    Raises:
-        ModelNotFoundError: names the token.
-    """
+    """Raise `ModelNotFoundError` if the model has no embedding for a token of the tokenizer."""
     size = config.get_text_config(decoder=True).vocab_size
-    # Special tokens never come from text, and a checkpoint may have more of them than it feeds.
+    # Text never becomes a special token. So only the start token among the special tokens needs an
+    # embedding.
     beyond = {
         token: text
         for text, token in tokenizer.backend.get_vocab().items()
@@ -97,7 +93,7 @@ def check_vocabulary(
     }
     if beyond:
         raise ModelNotFoundError(
-            f"The tokenizer.json of {name!r} has the token {max(beyond)} "
-            f"({beyond[max(beyond)]!r}), and the model only {size} (vocab_size in its "
-            "config.json). Expected the tokenizer that it was trained with."
+            f"The tokenizer.json of {name!r} has a token with id {max(beyond)} "
+            f"({beyond[max(beyond)]!r}), but the model has only {size} tokens (vocab_size in its "
+            "config.json). Use the tokenizer that the model was trained with."
         )

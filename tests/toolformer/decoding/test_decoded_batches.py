@@ -317,5 +317,5 @@ def test_prompts_that_memory_does_not_hold_together_enter_by_halves(monkeypatch)
 def test_a_prompt_that_memory_does_not_hold_alone_is_refused(monkeypatch):
     model = ScriptedModel(["A is B."])
     holding(model, monkeypatch, 3)
-    with pytest.raises(OutOfMemoryError, match="does not hold a single text"):
+    with pytest.raises(OutOfMemoryError, match="A single text does not fit"):
         complete(model, ["A is"], decoding=decoding_with(), run_calls=never)

@@ -175,7 +175,7 @@ def test_rows_that_do_not_fit_together_are_worked_on_by_halves():
     assert feed_in_halves([1, 2, 3, 4, 5], small_only) == ([10, 20, 30, 40, 50], True)
     assert taken == [[1, 2, 3, 4, 5], [1, 2], [3, 4, 5], [3], [4, 5]]
     assert feed_in_halves([1, 2], small_only) == ([10, 20], False)
-    with pytest.raises(OutOfMemoryError, match="does not hold a single text"):
+    with pytest.raises(OutOfMemoryError, match="A single text does not fit"):
         feed_in_halves([1, 2], partial(small_only, limit=0))
 
 

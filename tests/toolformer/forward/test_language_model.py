@@ -208,7 +208,7 @@ def without_prefix(weights):
         (
             changed_weights,
             lambda w: w.update({"model.layers.0.self_attn.q_proj.bias": torch.ones(32)}),
-            r"q_proj\.bias.*no place",
+            r"q_proj\.bias.*no such weights",
         ),
         (put_beside, b"", r"second\.safetensors"),
         (put_beside, b"anything, and more than eight bytes", r"second\.safetensors"),

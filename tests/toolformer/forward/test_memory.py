@@ -165,7 +165,7 @@ def test_a_container_has_no_more_than_its_limit(
 @pytest.mark.parametrize(
     ("name", "lora_rank", "shares", "gibibytes", "said"),
     [
-        ("Qwen3-14B", None, 1, 24, r"14\.8 billion.*220\.1 GiB and more.*24\.0 GiB.*a smaller"),
+        ("Qwen3-14B", None, 1, 24, r"14\.8 billion.*at least 220\.1 GiB.*24\.0 GiB.*a smaller"),
         ("Qwen3-14B", None, 1, 31, r"220\.1 GiB.*training\.lora_rank \(28\.5 GiB with 16\)"),
         ("Qwen3-14B", 64, 1, 24, r"adapters of rank 64.*smaller model"),
         ("gpt-j-6b", None, 1, 24, r"training\.lora_rank"),

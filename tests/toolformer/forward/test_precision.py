@@ -47,7 +47,7 @@ def test_a_processor_takes_bfloat16_where_its_instructions_are_faster(
     # At some turns something else has the machine.
     delays = cycle([1.0, 1.0, 5.0])
     took = {FLOAT32: 1.0, BFLOAT16: seconds}
-    monkeypatch.setattr(precision, "_seconds_of_product", lambda name: took[name] * next(delays))
+    monkeypatch.setattr(precision, "_product_seconds", lambda name: took[name] * next(delays))
     assert automatic_precisions("cpu") == expected
     assert training_precision("cpu") == expected[0]
 
@@ -62,7 +62,7 @@ def test_what_a_product_takes_is_processor_time_in_its_own_precision(monkeypatch
 
     monkeypatch.setattr(torch.nn.functional, "linear", linear)
     for name, dtype in ((FLOAT32, torch.float32), (BFLOAT16, torch.bfloat16)):
-        assert 0 < precision._seconds_of_product(name) < 10
+        assert 0 < precision._product_seconds(name) < 10
         assert seen.pop() == (dtype, dtype)
 
 

@@ -167,7 +167,7 @@ def test_passages_that_memory_does_not_hold_together_are_read_apart(model, monke
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (MemoryError(), "does not hold a single text"),
+        (MemoryError(), "A single text does not fit"),
         (ServedModelError("The server is gone."), "The server is gone."),
     ],
 )
