@@ -1,8 +1,8 @@
-"""What a model class can do, found out by passes over a few tokens.
+"""Probes what a model class supports, with passes over a few tokens.
 
-Model classes differ in what lies between their last states and their logits, in the masks that they
-take, and in what their caches keep. None of it is asked by name: a class that gives the numbers of
-its own whole forward pass is served so, and one that does not on the plain path.
+Model classes differ in how states become logits, in the masks that they take, and in their caches.
+The probes do not depend on class names: if a faster way yields the numbers of the model's own whole
+forward pass, it is used; otherwise the model is fed on the plain path.
 """
 
 import logging
@@ -21,30 +21,31 @@ from toolformer.forward.precision import FLOAT16
 from toolformer.forward.shared_rows import SharedRows
 
 _LOGGER = logging.getLogger(__name__)
-# How far apart states that should be equal may lie: the mean over tokens of the relative distance,
-# by precision. Rounding of many layers stays well below; a token that sees the wrong ones, or
-# stands at the wrong place, is off by a fifth and more.
+# Maximum relative distance of states that should be equal, averaged over tokens, by precision.
+# Rounding over many layers stays well below. A wrong mask or position id shifts states by a fifth
+# or more.
 _TOLERANCES = {"float32": 1e-4, "bfloat16": 0.08, "float16": 0.02}
-# Fewer tokens than a probe has, so that a window that is not kept shows.
+# Shorter than a probe, so that a layer that ignores its window is detected.
 _WINDOW = 3
+# Numbers of tokens of the shared text and of each branch.
 _SHARED, _BRANCH = 6, 4
-# By how much more than rounding moves the first branch the second may be moved: that one stands
-# behind a gap, which a class must not count as distance.
+# The second branch is stored after a gap in the cache, which must not count as distance. So its
+# error may be at most _TIMES_ROUNDING times the first branch's, plus _ROUNDINGS machine epsilons.
 _TIMES_ROUNDING, _ROUNDINGS = 4, 3
-# Of the search for activations that float16 does not hold.
-# A processor that only emulates it computes some 20 tokens a second.
-_TOKENS_OF_CHECK = {"cpu": 128, "cuda": 2048}
-_TOKENS_OF_SHORT_ROW = 16
+# Size of the search for activations that overflow in float16. A processor that emulates float16
+# computes only about 20 tokens per second.
+_OVERFLOW_TOKENS = {"cpu": 128, "cuda": 2048}
+_SHORT_ROW_TOKENS = 16
 
 
 def probe(model: Network) -> None:
-    """Find out how a model is to be fed.
+    """Determine how to feed a model, and set its attributes accordingly.
 
     Raises:
-        ModelNotFoundError: it cannot be used.
-        OverflowingModelError: of these, one that gives numbers that are not finite.
+        ModelNotFoundError: the model cannot be used.
+        OverflowingModelError: subclass of it, if states or logits are not finite.
     """
-    # A class may raise whatever it likes about tokens that it cannot be fed.
+    # Model classes raise arbitrary errors for inputs that they do not support.
     with loading(f"The {type(model.model).__name__} {model.name!r}", refused):
         _check_causal(model)
         _find_head(model)
@@ -53,55 +54,50 @@ def probe(model: Network) -> None:
         kinds = _shared_kinds(model)
         model.is_plain, model.kinds = kinds is None, kinds or AttentionKinds({"": None})
         if model.is_plain:
-            model.can_pad_cache = False
-            model.can_copy_cache = _goes_on(model, [5, 5])
-            model.can_pad_cache = True
-            model.can_pad_cache = model.can_copy_cache and _goes_on(model, [7, 2, 5])
-        model.key_bytes = _bytes_of_token(model)
+            model.pads_cache = False
+            model.copies_cache = _can_continue(model, [5, 5])
+            model.pads_cache = True
+            model.pads_cache = model.copies_cache and _can_continue(model, [7, 2, 5])
+        model.key_bytes = _bytes_per_token(model)
     if model.is_plain:
         _LOGGER.warning(
-            "%s is fed on the plain path, a row for each context and continuation: right, and "
-            "several times slower than models of keys that continuations share",
+            "Continuations cannot share the KV cache of %s. It is fed on the plain path, with one "
+            "row per context and continuation. Results are correct, but several times slower.",
             model.name,
         )
     model.tokens_fed = 0
 
 
 def _check_causal(model: Network) -> None:
-    """A token must not see what stands behind it: rows are padded there.
-
-    Raises:
-        ModelNotFoundError: the logits change with what stands behind.
-        OverflowingModelError: they are not finite.
-    """
+    """Raise `ModelNotFoundError` if tokens see later tokens, such as right padding."""
     row = _probe_row(model, 7)
     with torch.inference_mode():
         logits = model.model(input_ids=_batch(model, [row, row[:4] + row[1:5]]), use_cache=False)
         both = logits.logits.float()
         alone = model.model(input_ids=_batch(model, [row[:4]]), use_cache=False).logits.float()
     model.check_finite(both)
-    # Behind the first, whose embedding may be all zeros.
+    # Skip the first token, whose embedding may be all zeros.
     if not _are_close(model, both[:, 1:4], alone[:, 1:].expand(2, -1, -1)):
         raise ModelNotFoundError(
-            f"The model class {type(model.model).__name__} lets tokens see what stands behind "
-            "them. Expected a causal language model, which predicts each token from those before."
+            f"The model class {type(model.model).__name__} lets tokens see later tokens. Expected "
+            "a causal language model, which predicts each token only from the tokens before it."
         )
 
 
 def _find_head(model: Network) -> None:
-    """Find out how the last states become logits.
+    """Determine how the last states become logits, and set `logits_by`.
 
-    By the output layer; by the model's own forward pass, where it scales or caps them; or not
-    from the states alone. The logits are then what is kept of each token instead.
+    A model that scales or caps logits needs its own forward pass. If the states do not determine
+    the logits, the logits are kept per token instead of the states.
     """
     ids = _batch(model, [_probe_row(model, 3)])
-    # A cap far above the probe's logits moves them little, and those of other texts more.
+    # Strict, because a cap far above the probe's logits shifts them less than those of other texts.
     atol, rtol = (1e-5, 1e-4) if model.precision == "float32" else (1e-3, 1e-3)
     with torch.inference_mode():
         whole = model.model(input_ids=ids, use_cache=False).logits.float()
         model.check_finite(whole)
-        for model.logits_source in ("layer", "model"):
-            with _unserved():
+        for model.logits_by in ("layer", "model"):
+            with _ignoring_failure():
                 logits = model.logits(model.hidden_states(ids))
                 if torch.allclose(logits, whole, atol=atol, rtol=rtol):
                     return
@@ -109,19 +105,16 @@ def _find_head(model: Network) -> None:
 
 
 def _check_overflow(model: Network) -> None:
-    """Feed a row as long as a window, and short ones, of tokens from all over the vocabulary.
+    """Raise `OverflowingModelError` if a long row or short rows of varied tokens overflow.
 
-    The largest activations stand at the first positions and at the commonest tokens, which have the
-    lowest numbers in most vocabularies.
-
-    Raises:
-        OverflowingModelError: states or logits are not finite.
+    The largest activations occur at the first positions and for the most frequent tokens, which
+    have the lowest ids in most vocabularies.
     """
     size = model.text_config.vocab_size
-    count = _TOKENS_OF_CHECK.get(model.device.type, 2048)
+    count = _OVERFLOW_TOKENS.get(model.device.type, 2048)
     tokens = [*range(min(size, count)), *range(0, size, max(1, size // count))]
     length = min(count, model.context_length - 1)
-    short = min(_TOKENS_OF_SHORT_ROW, len(tokens))
+    short = min(_SHORT_ROW_TOKENS, len(tokens))
     starts = range(0, len(tokens) - short + 1, short)
     with torch.inference_mode():
         for rows in ([tokens[-length:]], [tokens[start : start + short] for start in starts]):
@@ -133,13 +126,12 @@ def _check_overflow(model: Network) -> None:
 
 
 def _shared_kinds(model: Network) -> AttentionKinds | None:
-    """By which masks branches can go on side by side behind the keys of a text that they share.
+    """Return the masks with which branches can share the KV cache of their text.
 
-    None where no masks give what each branch gives alone, as with layers that keep states instead
-    of keys.
+    None if no masks reproduce what each branch yields alone, as in recurrent models.
     """
     for kinds in AttentionKinds.of(model.text_config):
-        with _unserved():
+        with _ignoring_failure():
             windows = {kind: own and _WINDOW for kind, own in kinds.windows.items()}
             model.kinds = AttentionKinds(windows)
             if _are_keys_shared(model):
@@ -163,15 +155,15 @@ def _are_keys_shared(model: Network) -> bool:
     return is_shared and _are_close(model, torch.stack([of_first, of_second]), expected)
 
 
-def _goes_on(model: Network, lengths: Sequence[int]) -> bool:
-    """Whether rows can go on, some tokens at a time, behind copies of the model's own cache.
+def _can_continue(model: Network, lengths: Sequence[int]) -> bool:
+    """Return whether rows can continue from copies of the model's own cache.
 
     Args:
-        lengths: how many tokens are fed to rows apart, before the rows are fed together.
+        lengths: number of tokens to feed to each row alone before the rows are fed as one batch.
     """
     opening, *texts = (_probe_row(model, 14)[at:][:12] for at in range(1 + len(lengths)))
     begun = [text[:length] for text, length in zip(texts, lengths, strict=True)]
-    with _unserved(), torch.inference_mode(), small_window(model.text_config, _WINDOW):
+    with _ignoring_failure(), torch.inference_mode(), small_window(model.text_config, _WINDOW):
         whole = model.hidden_states(_batch(model, [opening + text for text in texts]))
         whole = whole[:, len(opening) :]
         opened = OwnRows(model, 1)
@@ -183,12 +175,12 @@ def _goes_on(model: Network, lengths: Sequence[int]) -> bool:
         rows, order = apart[0].join(apart[1:]), list(range(len(texts)))
         states = [each[-2:] for each in read]
         expected = [each[:length][-2:] for each, length in zip(whole, lengths, strict=True)]
-        # Some classes compute a single token in another way than several.
+        # Some classes compute a single token differently from several.
         for count in (1, 2, 1):
             starts = [rows.length(row) - len(opening) for row in range(len(order))]
-            places = list(zip(order, starts, strict=True))
-            states.append(rows.feed([texts[at][start : start + count] for at, start in places]))
-            expected += [whole[at, start + count - 1][None] for at, start in places]
+            offsets = list(zip(order, starts, strict=True))
+            states.append(rows.feed([texts[at][start : start + count] for at, start in offsets]))
+            expected += [whole[at, start + count - 1][None] for at, start in offsets]
             rows = rows.fork([len(order) - 1, len(order) - 2], shares=True)
             order = order[:-3:-1]
         return _are_close(model, torch.cat(states), torch.cat(expected))
@@ -196,11 +188,8 @@ def _goes_on(model: Network, lengths: Sequence[int]) -> bool:
 
 
 @contextmanager
-def _unserved() -> Iterator[None]:
-    """Goes on behind the block where a class is not made for what it is asked there.
-
-    It may raise whatever it likes then. Out of memory is another matter.
-    """
+def _ignoring_failure() -> Iterator[None]:
+    """Suppress any error in the block except out of memory: the model class does not support it."""
     try:
         yield
     except Exception as error:
@@ -208,8 +197,8 @@ def _unserved() -> Iterator[None]:
             raise
 
 
-def _bytes_of_token(model: Network) -> int:
-    """How much the model's own cache grows with a token, in bytes; at least 1."""
+def _bytes_per_token(model: Network) -> int:
+    """Return how many bytes the model's own cache grows per token; at least 1."""
     with torch.inference_mode():
         caches = [model.own_states(_batch(model, [_probe_row(model, at)]))[1] for at in (4, 8)]
     fewer, more = (
@@ -226,7 +215,6 @@ def _bytes_of_token(model: Network) -> int:
 
 
 def _are_close(model: Network, states: torch.Tensor, expected: torch.Tensor) -> bool:
-    """Whether states differ by no more than rounding, in the precision of the model."""
     return _distance(states, expected) < _TOLERANCES[model.precision]
 
 
@@ -236,7 +224,7 @@ def _distance(states: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def _probe_row(model: Network, length: int) -> list[int]:
-    """The start token, and so many tokens from all over the vocabulary."""
+    """Return the start token and `length` tokens from all over the vocabulary."""
     vocabulary = model.text_config.vocab_size
     return [
         model.bos_id,

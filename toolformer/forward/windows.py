@@ -1,4 +1,4 @@
-"""Windows: parts of a text that fit prompt and context of the model; and the prompt's own parts."""
+"""Splits texts into windows that fit the model's context, and prompts at their slot."""
 
 import itertools
 from collections.abc import Iterator
@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 
 from toolformer.forward.tokenization import Tokenizer
 
-# A window boundary moves at most this share of a window to the left to find a space.
+# A window boundary moves left by at most this share of a window to find a space.
 _BOUNDARY_SEARCH_SHARE = 0.25
-# Characters tokenised at once while looking for boundaries, per token of a window. English text
-# has about 4 characters a token; more than that costs only time, less costs only another turn.
+# Number of characters per window token that are tokenised at once to find a boundary. English text
+# has about 4 characters per token. More characters cost only time; fewer, another iteration.
 _CHARACTERS_PER_TOKEN = 6
 
 TEXT_SLOT = "{text}"
 
-# Which window it is: its text, and its number there, from 0.
+# Key of a window: document id and index of the window in its document, from 0.
 WindowKey = tuple[str, int]
 
 
@@ -24,9 +24,9 @@ class Window:
 
     Attributes:
         start: character offset of the window in the text.
-        ids: its tokens `x`, shape `(n,)`, without a beginning-of-sequence token.
-        offsets: for each position the character offset within `text` at which a call would stand,
-            None where the token begins inside a character.
+        ids: tokens `x` of the window, shape `(n,)`, without a start token.
+        offsets: per token, the character offset in `text` at which a call before it would be
+            inserted; None if the token begins inside a character.
     """
 
     document_id: str
@@ -38,141 +38,126 @@ class Window:
 
     @property
     def key(self) -> WindowKey:
-        """Which window it is, however it is cut off."""
         return self.document_id, self.index
 
     def up_to(self, end: int) -> "Window":
-        """The window with its first `end` tokens alone, beside all of its characters."""
+        """Return the window with only its first `end` tokens, but with its whole text."""
         return replace(self, ids=self.ids[:end], offsets=self.offsets[:end])
 
 
 def split_into_windows(
     document_id: str, text: str, tokenizer: Tokenizer, *, window_tokens: int
 ) -> Iterator[Window]:
-    """Cut a text into consecutive windows of at most `window_tokens` tokens.
+    """Split a text into consecutive windows of at most `window_tokens` tokens.
 
-    Windows tile the text: joined, they give it back. A boundary stands before a space where there
-    is one near, so that the tokens of a window are those that the text has there; those behind the
-    first stand behind other text. Memory does not grow with the length of the text.
-
-    Args:
-        text: the text; an empty one has no windows.
-        window_tokens: most tokens of a window, at least 1.
+    Joined, the windows yield the text. If possible, a window ends before a space, so that its
+    tokens are the same as in the whole text. Windows after the first are encoded as continuations.
+    Memory does not grow with the length of the text.
     """
     start, known = 0, _NOTHING
     for index in itertools.count():
         if start >= len(text):
             return
-        stretch = _next_stretch(text, start, known, tokenizer, window_tokens)
-        own, known = _first_window(stretch, tokenizer, window_tokens, is_continuation=start > 0)
+        span = _next_span(text, start, known, tokenizer, window_tokens)
+        own, known = _first_window(span, tokenizer, window_tokens, is_behind=start > 0)
         yield Window(document_id, index, start, own.text, own.ids, own.offsets)
         start += len(own.text)
 
 
 @dataclass(frozen=True, slots=True)
-class _Stretch:
-    """Part of a text, with its tokens and their offsets as a `Window` has them."""
+class _Span:
+    """Span of a text with its tokens and their offsets, as in `Window`."""
 
     text: str
     ids: tuple[int, ...]
     offsets: tuple[int | None, ...]
 
-    def divides(self, position: int) -> bool:
-        """Return whether the text could be cut at a position without changing its tokens.
-
-        It could if a token begins at the space after a word: tokenizers look no further.
-        """
+    def can_split_at(self, position: int) -> bool:
+        """Return whether splitting at a token keeps all tokens, as at the space after a word."""
         at = self.offsets[position]
         return bool(at) and self.text[at] == " " and not self.text[at - 1].isspace()
 
-    def part(self, first: int, last: int) -> "_Stretch":
-        """Return the text between two positions at which it could be cut; 0 is the beginning."""
+    def slice(self, first: int, last: int) -> "_Span":
         begin, end = self.offsets[first] or 0, self.offsets[last]
         offsets = (
             None if offset is None else offset - begin for offset in self.offsets[first:last]
         )
-        return _Stretch(self.text[begin:end], self.ids[first:last], tuple(offsets))
+        return _Span(self.text[begin:end], self.ids[first:last], tuple(offsets))
 
 
-_NOTHING = _Stretch("", (), ())
+_NOTHING = _Span("", (), ())
 
 
-def _encoded(
-    text: str, tokenizer: Tokenizer, *, is_continuation: bool, known: _Stretch = _NOTHING
-) -> _Stretch:
-    """Return a text with its tokens; those of `known`, its beginning, are not taken again."""
+def _encode(text: str, tokenizer: Tokenizer, *, is_behind: bool, known: _Span = _NOTHING) -> _Span:
+    """Encode a text; its beginning `known` is not encoded again."""
     shift = len(known.text)
-    ids, offsets = tokenizer.encode_with_offsets(
-        text[shift:], is_continuation=is_continuation or shift > 0
-    )
-    moved = (None if offset is None else offset + shift for offset in offsets)
-    return _Stretch(text, (*known.ids, *ids), (*known.offsets, *moved))
+    ids, offsets = tokenizer.encode_with_offsets(text[shift:], is_behind=is_behind or shift > 0)
+    shifted = (None if offset is None else offset + shift for offset in offsets)
+    return _Span(text, (*known.ids, *ids), (*known.offsets, *shifted))
 
 
-def _next_stretch(
-    text: str, start: int, known: _Stretch, tokenizer: Tokenizer, window_tokens: int
-) -> _Stretch:
-    """Return more of a text than a window holds, or all that is left."""
-    # Never cut the stretch to be tokenised inside the window that is looked for: one that holds
-    # fewer tokens than needed is doubled.
+def _next_span(
+    text: str, start: int, known: _Span, tokenizer: Tokenizer, window_tokens: int
+) -> _Span:
+    """Return a span with more tokens than a window, or the rest of the text."""
+    # Never cut the span inside the window to be found: double it while it has too few tokens.
     length = max(window_tokens * _CHARACTERS_PER_TOKEN, len(known.text))
     while True:
-        part = text[start : start + length]
-        stretch = _encoded(part, tokenizer, is_continuation=start > 0, known=known)
-        if len(stretch.ids) > window_tokens or start + length >= len(text):
-            return stretch
+        span = _encode(text[start : start + length], tokenizer, is_behind=start > 0, known=known)
+        if len(span.ids) > window_tokens or start + length >= len(text):
+            return span
         length *= 2
 
 
 def _first_window(
-    stretch: _Stretch, tokenizer: Tokenizer, window_tokens: int, *, is_continuation: bool
-) -> tuple[_Stretch, _Stretch]:
-    """Return the first window of a stretch, and what is known of the text after it."""
-    if len(stretch.ids) <= window_tokens:
-        return stretch, _NOTHING
+    span: _Span, tokenizer: Tokenizer, window_tokens: int, *, is_behind: bool
+) -> tuple[_Span, _Span]:
+    """Return the first window of a span, and the encoded text after it that stays valid."""
+    if len(span.ids) <= window_tokens:
+        return span, _NOTHING
     limit = window_tokens
     while True:
-        position = _boundary(stretch, limit)
-        if position is not None and stretch.divides(position):
+        position = _boundary(span, limit)
+        if position is not None and span.can_split_at(position):
             last = position
-            if is_continuation or tokenizer.encodes_continuations_alike:
-                # The tokens at the end may change with the text that follows.
-                places = range(len(stretch.ids) - 1, position, -1)
-                last = next(filter(stretch.divides, places), position)
-            return stretch.part(0, position), stretch.part(position, last)
-        # At the least one character, so that cutting always moves on.
-        end = 1 if position is None else stretch.offsets[position]
-        own = _encoded(stretch.text[:end], tokenizer, is_continuation=is_continuation)
-        # Cutting can split a token in two, so the count is taken again.
+            if is_behind or tokenizer.is_alike_behind:
+                # The last tokens may still change with the text that follows the span.
+                candidates = range(len(span.ids) - 1, position, -1)
+                last = next(filter(span.can_split_at, candidates), position)
+            return span.slice(0, position), span.slice(position, last)
+        # At least one character, so that every iteration advances.
+        end = 1 if position is None else span.offsets[position]
+        own = _encode(span.text[:end], tokenizer, is_behind=is_behind)
+        # Cutting can split a token in two, so count the tokens again.
         if len(own.ids) <= window_tokens or limit == 1:
             return own, _NOTHING
         limit -= 1
 
 
-def _boundary(stretch: _Stretch, limit: int) -> int | None:
-    """Return the position at which the window ends: before a space when one is near.
+def _boundary(span: _Span, limit: int) -> int | None:
+    """Return the position at which the window ends, before a space if one is near.
 
-    None if all of its tokens belong to the first character.
+    None if all tokens up to the limit belong to the first character.
     """
     earliest = max(1, int(limit * (1 - _BOUNDARY_SEARCH_SHARE)))
-    # Any token that begins a character would do.
-    places = [
-        (position, at) for position in range(limit, 0, -1) if (at := stretch.offsets[position])
+    # Without a space, any token that begins a character will do.
+    candidates = [
+        (position, at) for position in range(limit, 0, -1) if (at := span.offsets[position])
     ]
-    for position, at in places:
-        if position >= earliest and stretch.text[at].isspace():
+    for position, at in candidates:
+        if position >= earliest and span.text[at].isspace():
             return position
-    return places[0][0] if places else None
+    return candidates[0][0] if candidates else None
 
 
 @dataclass(frozen=True, slots=True)
 class SplitPrompt:
-    """A prompt cut at its slot.
+    """Prompt split at its slot.
 
     Attributes:
-        prefix: what stands before the text, without the space at its end.
-        before_text: that space. It belongs to the first word of the text, because vocabularies
-            hold ` word` as one token.
+        prefix: prompt before the slot, without trailing spaces.
+        before_text: the trailing spaces. They are encoded with the first word of the text, because
+            vocabularies contain ` word` as one token.
     """
 
     prefix: str
@@ -181,15 +166,14 @@ class SplitPrompt:
 
     @classmethod
     def of(cls, prompt: str) -> "SplitPrompt":
-        """Cut a prompt that holds the slot exactly once; `tools.prompting` checks that."""
+        """Split a prompt that contains the slot exactly once, as `tools.prompting` checks."""
         before, _, after = prompt.partition(TEXT_SLOT)
         prefix = before.rstrip(" ")
         return cls(prefix, before[len(prefix) :], after)
 
     def shared_ids(self, tokenizer: Tokenizer) -> list[int]:
-        """Tokens of the prefix, without a start token."""
         return tokenizer.encode(self.prefix)
 
     def text_part_ids(self, tokenizer: Tokenizer, text: str) -> list[int]:
-        """What is fed for one text between the shared prefix and the text's own tokens."""
-        return tokenizer.encode_continuation(f"{self.before_text}{text}{self.after_text}")
+        """Return the tokens between the shared prefix and the text's own tokens."""
+        return tokenizer.encode_behind(f"{self.before_text}{text}{self.after_text}")
