@@ -1,1 +1,1 @@
-"""How a model is loaded and fed: attention, caches, batches, and what survives a kill."""
+"""Loads language models, plans batches, and computes losses, ranks and samples."""

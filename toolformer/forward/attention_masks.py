@@ -1,9 +1,6 @@
 """Builds additive attention masks, one per kind of attention layer of a model.
 
-Full attention sees all visible keys. Sliding attention sees only the last `window` of them,
-including the query's own:
-
-    visible and query position - key position < window
+A sliding-attention layer masks visible keys with query position - key position >= window.
 """
 
 import math
@@ -24,21 +21,16 @@ _BUILT_IN_WINDOWS = ("attention_chunk_size", "window_size", "local_attention")
 
 @dataclass(frozen=True, slots=True)
 class AttentionKinds:
-    """Kinds of attention layers of a model.
+    """Maximum number of keys that a query sees, per kind of attention layer; None if unlimited.
 
-    Attributes:
-        windows: maximum number of tokens that a query sees, by kind; None if unlimited. A model
-            that takes one mask for all layers has a single kind, named "".
+    A model that takes one mask for all of its layers has a single kind, named "".
     """
 
     windows: Mapping[str, int | None]
 
     @classmethod
     def of(cls, config: "PreTrainedConfig") -> "list[AttentionKinds]":
-        """Return the kinds that match a configuration, most likely first.
-
-        The list is empty if the layers apply windows that no mask can lift.
-        """
+        """Return the possible kinds for a configuration, most likely first; [] if no mask works."""
         length = getattr(config, "max_position_embeddings", None) or math.inf
         for field in _BUILT_IN_WINDOWS:
             if (getattr(config, field, None) or length) < length:
@@ -57,15 +49,10 @@ class AttentionKinds:
         keys: torch.Tensor,
         model: "PreTrainedModel",
     ) -> Any:
-        """Return the mask, shape `(rows or 1, 1, queries, keys)`, or one mask per named kind.
+        """Return a float mask of shape `(rows or 1, 1, queries, keys)`, or one per kind.
 
-        Masks are floats, because eager attention would add booleans as 0 and 1.
-
-        Args:
-            visible: which keys each query may see, bool, shape `(rows or 1, queries, keys)`.
-            queries: position ids of the queries, shape `(rows or 1, queries)`.
-            keys: position ids of the keys, shape `(rows or 1, keys)`.
-            model: defines type and device of the masks.
+        `visible` is bool of shape `(rows or 1, queries, keys)`. `queries` and `keys` are position
+        ids of shape `(rows or 1, …)`. Eager attention would add boolean masks as 0 and 1.
         """
         # Booleans are moved and become floats on the device, because they take fewer bytes.
         visible = visible.to(model.device)

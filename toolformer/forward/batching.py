@@ -1,8 +1,7 @@
 """Plans batches within a token budget and halves them when memory runs out.
 
-Results are bit-equal only for equal batches. Batches therefore depend only on the rows and the
-batch size. The size is stored in the partition's checkpoint, so a resumed partition uses the same
-size however much memory is free by then.
+Results are bit-equal only for equal batches. So batches depend only on the rows and the size, and
+the size is stored in the partition's checkpoint: a resumed partition uses it again.
 """
 
 import json
@@ -20,13 +19,10 @@ ResultT = TypeVar("ResultT")
 
 
 def end_of_batch(lengths: Sequence[int], start: int, *, token_budget: int) -> int:
-    """Return the end of the batch that starts at a row; a batch has at least one row.
+    """Return the end of the batch that starts at a row. The token budget includes padding.
 
-    Padding to the longest row counts towards the token budget.
-
-    Example:
-        >>> end_of_batch([4, 3, 3], 0, token_budget=10)
-        2
+    >>> end_of_batch([4, 3, 3], 0, token_budget=10)
+    2
     """
     longest = 0
     for end in range(start, len(lengths)):
@@ -37,13 +33,9 @@ def end_of_batch(lengths: Sequence[int], start: int, *, token_budget: int) -> in
 
 
 def plan_batches(lengths: Sequence[int], *, token_budget: int) -> list[list[int]]:
-    """Group rows of similar length to minimise padding; return indices into `lengths`.
+    """Group rows of similar length; return indices into `lengths`.
 
     The longest rows come first, so that a batch that exceeds memory fails at once.
-
-    Example:
-        >>> plan_batches([2, 9, 3, 3], token_budget=9)
-        [[1], [2, 3, 0]]
     """
     order = longest_first(lengths)
     in_order = [lengths[index] for index in order]
@@ -70,23 +62,13 @@ def feed_in_batches(
     checkpoint: Checkpoint,
     label: str,
 ) -> Iterator[tuple[int, int, Any]]:
-    """Compute `count` rows batch by batch and store each result in the checkpoint.
+    """Compute rows in batches; store and yield each batch's start, end (exclusive) and result.
 
     A batch that does not fit into memory is retried at half the size, which also applies to all
-    later batches. `is_regrouped` reports this.
+    later batches. `end_of_batch` takes a start and a size; `compute` takes start and end and
+    returns a JSON-serialisable result. `label` must be unique within the partition.
 
-    Args:
-        size: initial batch size; a resumed partition uses the stored size.
-        end_of_batch: returns the end of a batch, given its first row and the size; at least one
-            row.
-        compute: returns a JSON-serialisable result for the rows from start to end (exclusive).
-        label: prefix of the names of the steps, unique within the partition.
-
-    Yields:
-        First row, end (exclusive), result.
-
-    Raises:
-        OutOfMemoryError: a single row does not fit.
+    Raises OutOfMemoryError if a single row does not fit.
     """
     name = f"{label}-sizes"
     # Pairs of first row and the size that applies from there on.
@@ -118,18 +100,7 @@ def _size_at(sizes: list[list[int]], row: int) -> int:
 def feed_in_halves(
     rows: list[RowT], compute: Callable[[list[RowT]], list[ResultT]]
 ) -> tuple[list[ResultT], bool]:
-    """Compute one result per row; halve the batch recursively if it does not fit into memory.
-
-    Args:
-        rows: at least one.
-        compute: returns one result per row.
-
-    Returns:
-        The results, and whether memory ran out.
-
-    Raises:
-        OutOfMemoryError: a single row does not fit.
-    """
+    """Compute one result per row, halving the batch if memory runs out; also return if it did."""
     try:
         return compute(rows), False
     except (RuntimeError, MemoryError) as error:

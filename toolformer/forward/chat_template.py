@@ -31,19 +31,10 @@ def chat_ids(
     start: int,
     today: datetime.date | None = None,
 ) -> list[int]:
-    """Return the tokens of a conversation, up to the position at which the model answers.
+    """Return the tokens of a conversation, up to the answer, without the start token.
 
-    Only the template writes special tokens. If a turn spells one, a space is inserted into it, so
-    that no content can open a turn.
-
-    Args:
-        turns: dictionaries with `role` and `content`.
-        start: start token; it is removed from the result, since callers prepend it to every text.
-        today: date for templates that write one; by default the clock's.
-
-    Raises:
-        ChatTemplateError: the model has no template, or the template rejects these turns, fails, or
-            renders nothing.
+    Only the template writes special tokens: if the content of a turn spells one, a space breaks it.
+    `today` is the date that templates write; by default the clock's.
     """
     from jinja2 import TemplateError
 
@@ -80,10 +71,6 @@ def plain_prompt(turns: Sequence[Mapping[str, str]]) -> str:
     r"""Return the turns as one text, separated by empty lines.
 
     A model finetuned on plain texts calls tools in this form. It has never seen role names.
-
-    Example:
-        >>> plain_prompt([{"content": "Hello."}, {"content": "6 times 7 is "}])
-        'Hello.\n\n6 times 7 is'
     """
     return "\n\n".join(turn["content"].strip() for turn in turns)
 

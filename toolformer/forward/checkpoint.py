@@ -1,7 +1,7 @@
 """Stores intermediate results of a long stage, so that a killed stage resumes where it stopped.
 
-Each step of a stage is a small JSON file that is published by atomic rename. JSON preserves floats
-exactly, so a resumed stage yields the same rows as an uninterrupted one.
+Each step is a JSON file, published by atomic rename. JSON preserves floats exactly, so a resumed
+stage yields the same rows as an uninterrupted one.
 """
 
 import json
@@ -25,12 +25,9 @@ _FORM = "3"
 class Checkpoint:
     """Finished steps of one stage for one partition.
 
-    A folder with another fingerprint, left by other settings, is emptied first.
-
-    Attributes:
-        resumed_steps: number of steps found when the checkpoint was opened.
-        before_storing: called after a step is computed; if it raises, the step is not stored.
-        after_step: called after a step is computed and stored.
+    A folder with another fingerprint, left by other settings, is emptied first. `resumed_steps` is
+    the number of steps found. `before_storing` is called after a step is computed; if it raises,
+    the step is not stored. `after_step` is called after a step is stored.
     """
 
     def __init__(self, folder: Path, *, fingerprint: str):
@@ -49,12 +46,7 @@ class Checkpoint:
         self.after_step: Callable[[], object] = lambda: None
 
     def step(self, name: str, compute: Callable[[], Any]) -> Any:
-        """Return the stored result of a step; compute and store it if there is none.
-
-        Args:
-            name: unique within the stage, valid as a file name.
-            compute: returns a JSON-serialisable result.
-        """
+        """Return the stored result of a step, or compute and store a JSON-serialisable result."""
         for result in self._read(name):
             return result
         computed = compute()

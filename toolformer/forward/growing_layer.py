@@ -1,7 +1,4 @@
-"""KV cache layer that grows in place, by keys and by rows.
-
-Import it only to create a cache, because it imports torch and transformers.
-"""
+"""KV cache layer that grows in place. Importing this module imports torch and transformers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,13 +8,9 @@ from transformers.cache_utils import DynamicLayer
 
 
 class GrowingLayer(DynamicLayer):
-    """KV cache layer with spare capacity for further keys and rows.
+    """KV cache layer with spare capacity. `DynamicLayer` copies all keys with every append.
 
-    `DynamicLayer` itself copies all keys when it is created and whenever keys are appended.
-
-    Args:
-        states: initial keys and values, each of shape `(rows, key heads, keys, head size)`. They
-            may be views and are not changed.
+    The initial keys and values, shape `(rows, key heads, keys, head size)`, may be views.
     """
 
     # Tensors, or None before the first feed.

@@ -105,15 +105,11 @@ class LanguageModel(Network):
     def losses_and_divergences(
         self, base: "LanguageModel", texts: Sequence[Sequence[int]], *, banned: int | None = None
     ) -> list[tuple[list[float], list[float]]]:
-        """Return the loss of each token of texts and the KL divergence from a base model there.
+        """Return losses and KL divergences from a base model per text, each of shape `(n,)`.
 
-        The divergence is KL(base ‖ this) = Σ_v p_base(v) · (log p_base(v) - log p(v)) over the
-        whole vocabulary, also if a token is banned. Both lists of a text have shape `(n,)`.
-
-        Args:
-            base: on the same device, with the same vocabulary and the same number of logits.
-            texts: token ids without the start token, which is prepended; fed as one batch.
-            banned: see `losses_at`.
+        The divergence before a token, KL(base ‖ this) = Σ_v p_base(v) · (log p_base(v) - log p(v)),
+        covers the whole vocabulary even with a banned token. Texts are one batch, fed after the
+        start token. The base model must have the same device and vocabulary.
         """
         lengths = [len(ids) for ids in texts]
         wanted = [token for ids in texts for token in ids]

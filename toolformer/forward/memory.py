@@ -27,13 +27,9 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True, slots=True)
 class MemoryNeeded:
-    """Memory that a model needs, in bytes; all values except `weights` are estimates.
+    """Bytes that a model needs; all except `weights` are estimates.
 
-    Attributes:
-        parameters: number of weights.
-        annotating: weights and one batch.
-        training_state: weights, gradients and moments.
-        training: training state and one micro-batch.
+    `training_state` is weights, gradients and moments; `training` adds a micro-batch.
     """
 
     parameters: int
@@ -51,14 +47,9 @@ def memory_needed(
     micro_batch_tokens: int = 4096,
     gradient_checkpointing: bool = False,
 ) -> MemoryNeeded:
-    """Estimate the memory for annotation and training without reading the weights.
+    """Estimate the memory of a model without reading its weights.
 
-    Args:
-        precision: `float32`, `bfloat16` or `float16`. In training it applies only to the frozen
-            weights next to adapters; trained weights are float32.
-
-    Raises:
-        ModelNotFoundError: transformers does not know this kind of model.
+    In training, `precision` applies only to frozen weights next to adapters.
     """
     model = model_without_weights(path)
     config = model.config.get_text_config(decoder=True)
@@ -107,10 +98,7 @@ def machine_memory() -> tuple[int, int]:
 
 
 def available_memory(device: "str | torch.device") -> int | None:
-    """Return the bytes that a device has left for new tensors; None if unknown.
-
-    Memory of a GPU that PyTorch's allocator has reserved but does not use counts as left.
-    """
+    """Return the bytes left for new tensors, including PyTorch's idle pool; None if unknown."""
     import torch
 
     device = torch.device(device)
@@ -132,11 +120,7 @@ def whole_memory(device: str) -> int | None:
 
 
 def check_weights_fit(path: Path, *, precision: str, device: str, space: int | None) -> None:
-    """Raise `OutOfMemoryError` if the weights do not fit on a resolved device.
-
-    Args:
-        space: free bytes of the device; None if unknown.
-    """
+    """Raise OutOfMemoryError if the weights exceed `space` free bytes (None: unknown)."""
     needed = memory_needed(path, precision=precision)
     if space is None or needed.weights <= space:
         return
@@ -155,11 +139,9 @@ def check_weights_fit(path: Path, *, precision: str, device: str, space: int | N
 def check_training_fits(
     path: Path, *, precision: str, device: str, lora_rank: int | None, shares: int
 ) -> None:
-    """Raise `OutOfMemoryError` if weights, gradients and moments do not fit on a resolved device.
+    """Raise OutOfMemoryError if weights, gradients and moments do not fit on a resolved device.
 
-    Args:
-        precision: precision of the frozen weights next to adapters.
-        shares: number of devices among which the model is sharded.
+    `precision` is that of frozen weights. The model is sharded over `shares` devices.
     """
     needed = memory_needed(path, precision=precision, lora_rank=lora_rank)
     space = available_memory(device)

@@ -1,13 +1,7 @@
 """Protocols between the method and a language model.
 
 `language_model` implements them with a local network, `toolformer.served` with requests to a
-server. They cover three tasks:
-
-    sampling    probability of ` [` before each token of texts after P(x); continuations there
-    scoring     -log p of given tokens after given tokens
-    decoding    next-token distribution of several growing texts
-
-Log-probabilities and losses are in nats. Token rows exclude padding unless stated otherwise.
+server. Losses and log-probabilities are in nats.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,17 +19,14 @@ TOLD_RANKS = 20
 
 
 class Place(NamedTuple):
-    """Position before a token in one of several texts; row and position count from 0."""
+    """Position before a token in one of several texts; both count from 0."""
 
     row: int
     position: int
 
 
 class Continuation(NamedTuple):
-    """Tokens that continue a text from a position, and the tokens to predict after them.
-
-    Both have at least one token. All of `following` except the last token is fed, too.
-    """
+    """Tokens that continue a text, and at least one token to predict after them."""
 
     place: TextPosition
     tokens: tuple[int, ...]
@@ -48,11 +39,10 @@ class Continuation(NamedTuple):
 
 @dataclass(slots=True)
 class Branch:
-    """One sampled continuation.
+    """Sampled continuation.
 
-    Attributes:
-        uniforms: random numbers in [0, 1), one per token, shape `(max tokens,)`.
-        log_probability: sum over the sampled tokens at temperature 1.
+    `uniforms` are random numbers in [0, 1), one per token. `log_probability` is the sum over the
+    sampled tokens at temperature 1.
     """
 
     uniforms: np.ndarray
@@ -72,13 +62,10 @@ class Texts(Protocol):
         min_probability: float = 0.0,
         most: int | None = None,
     ) -> list[float]:
-        """Return -log p of tokens at positions, given the prompt and the text before them.
+        """Return -log p of (position, token) pairs, given the prompt and the text before.
 
-        Args:
-            targets: pairs of position and token.
-            min_probability: the loss of a less likely token may be infinite.
-            most: the loss of a token may also be infinite if this many target tokens of the same
-                row are more likely.
+        The loss may be infinite if the probability is below `min_probability`, or below that of
+        `most` other target tokens of the same row.
         """
         ...
 
@@ -97,17 +84,11 @@ class Texts(Protocol):
         may_finish: Callable[[int], bool],
         is_finished: Callable[[Branch], bool],
     ) -> None:
-        """Sample continuations of the texts into the branches (§2, "Sampling API Calls").
+        """Sample continuations into the branches; afterwards the texts can no longer be used.
 
-        This uses the texts up: no other method may be called afterwards.
-
-        Args:
-            positions: at least one, in ascending order of their rows.
-            groups: the branches that start at each position.
-            forced_ids: at least one token, fed before sampling starts.
-            temperature: 1 is the model's own distribution.
-            may_finish: whether a branch can end with this token. `is_finished` is called only for
-                branches whose last token may end them.
+        There is at least one position, in ascending order of rows; each has a group of branches.
+        `forced_ids` (at least one) are fed before the sampled tokens. `may_finish` pre-selects
+        tokens for which `is_finished` is called. §2, "Sampling API Calls".
         """
 
     def continuation_losses(self, continuations: Sequence[Continuation]) -> list[list[float]]:
@@ -115,28 +96,24 @@ class Texts(Protocol):
         ...
 
     def contexts(self, positions: Sequence[Place]) -> "Contexts":
-        """Return growing texts that start at positions, in ascending order of their rows."""
+        """Return growing texts that start at positions, in ascending order of rows."""
         ...
 
 
 class NextTokens(Protocol):
     """Next-token distribution after a text.
 
-    The rank of a token is one more than the number of strictly more likely tokens. Among equally
-    likely tokens, the lowest id comes first.
+    Rank 1 is the most likely token. Equally likely tokens share a rank; the lowest id comes first.
     """
 
     @property
     def ranked(self) -> list[int]:
-        """The most likely tokens, best first."""
+        """Most likely tokens, best first."""
         ...
 
     @property
     def call_rank(self) -> int | None:
-        """Rank of the token that opens a call, from 1.
-
-        None if a server does not report it: it is above `TOLD_RANKS` and the requested `count`.
-        """
+        """Rank of the token that opens a call; None if a server does not report so low a rank."""
         ...
 
     @property
@@ -155,11 +132,8 @@ class NextTokens(Protocol):
     ) -> int:
         """Return the token that a random number in [0, 1) selects at a temperature above 0.
 
-        Args:
-            top_p: sample only from the smallest set of most likely tokens with this total
-                probability at that temperature. The set always contains the most likely token.
-            banned: never return this token. If the set contains no other, return the most likely
-                other token.
+        `top_p` is the probability mass of nucleus sampling at that temperature. If the nucleus
+        consists only of the banned token, return the most likely other token.
         """
         ...
 
@@ -171,9 +145,7 @@ class NextTokens(Protocol):
 class Contexts(Protocol):
     """Batch of texts that grow token by token and can forget their last tokens."""
 
-    def length(self, row: int) -> int:
-        """Return the number of tokens of a row."""
-        ...
+    def length(self, row: int) -> int: ...
 
     def feed(self, tokens: Sequence[Sequence[int]]) -> object:
         """Append at least one token to every row."""
@@ -181,12 +153,7 @@ class Contexts(Protocol):
     def next_tokens(
         self, tokens: Sequence[Sequence[int]], *, open_id: int, count: int
     ) -> Sequence[NextTokens]:
-        """Append at least one token to every row and return the distributions after them.
-
-        Args:
-            open_id: token that opens a call.
-            count: number of most likely tokens to report, at most the size of the vocabulary.
-        """
+        """Append tokens to every row and return the distributions, with `count` ranked tokens."""
         ...
 
     def forget(self, row: int, length: int) -> None:
@@ -205,12 +172,11 @@ class Contexts(Protocol):
 
 
 class Model(Protocol):
-    """Causal language model that chooses its batch sizes unless the user does.
+    """Causal language model.
 
-    Attributes:
-        bos_id: token before every scored text, so that the first token has a probability.
-        prompt_start: start of few-shot prompts: the start token if the tokenizer itself adds one
-            to every text, otherwise empty.
+    `bos_id` is prepended to scored texts, so that their first token has a probability.
+    `prompt_start` is what few-shot prompts begin with: the start token if the tokenizer itself adds
+    one to every text, otherwise nothing.
     """
 
     name: str
@@ -225,9 +191,7 @@ class Model(Protocol):
         ...
 
     @property
-    def precision(self) -> str:
-        """Data type of the computations."""
-        ...
+    def precision(self) -> str: ...
 
     @property
     def end_ids(self) -> frozenset[int]:
@@ -240,19 +204,13 @@ class Model(Protocol):
         ...
 
     def batch_tokens(self, *, window_tokens: int) -> int:
-        """Return the token budget of a batch for scoring and prefill.
-
-        Args:
-            window_tokens: maximum length of a window.
-        """
+        """Return the token budget of a batch for scoring and prefill."""
         ...
 
     def windows_per_batch(self, *, windows: int, branches: int, keys: int) -> int:
         """Return how many of `windows` texts to sample together.
 
-        Args:
-            branches: number of branches per text, `k · m`.
-            keys: maximum number of cached tokens per text, including its branches.
+        Each text has k · m `branches` and at most `keys` cached tokens, including its branches.
         """
         ...
 
@@ -267,30 +225,17 @@ class Model(Protocol):
         *,
         banned: int | None = None,
     ) -> list[float]:
-        """Return -log p of tokens after prefixes of rows.
+        """Return -log p for triples of row, position of the token before, and token.
 
-        Args:
-            rows: token ids, ragged, with the start token.
-            targets: triples of row, position of the last token of the prefix, and token.
-            banned: token whose probability is set to 0; the others are renormalised.
+        Rows include the start token. The probability of the banned token is set to 0.
         """
         ...
 
     def read(self, prompt: str | None, windows: Sequence[Window]) -> Texts:
-        """Prefill windows of at least one token after a prompt.
-
-        Args:
-            prompt: contains the slot `{text}` exactly once; None for only the start token.
-        """
+        """Prefill windows of at least one token after a prompt, or after only the start token."""
         ...
 
-    def contexts(self, rows: int) -> Contexts:
-        """Return this many empty texts."""
-        ...
+    def contexts(self, rows: int) -> Contexts: ...
 
     def ask_while(self, is_wanted: Callable[[], bool]) -> None:
-        """Cancel server requests once `is_wanted()` is false; a local pass runs to its end.
-
-        Args:
-            is_wanted: called about once per second by the threads that wait for an answer.
-        """
+        """Cancel server requests once `is_wanted()` is false. It is called once per second."""

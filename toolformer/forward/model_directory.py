@@ -59,22 +59,14 @@ def check_model_directory(path: Path) -> None:
 
 
 def configurations(path: Path) -> list[dict[str, Any]]:
-    """Return the contents of generation_config.json and config.json, if they exist.
-
-    Raises:
-        ModelNotFoundError: one of them is damaged.
-    """
+    """Return the contents of generation_config.json and config.json, if they exist."""
     files = [path / name for name in ("generation_config.json", "config.json")]
     with loading(f"The configuration in {str(path)!r}", refused):
         return [dict(json.loads(file.read_bytes())) for file in files if file.exists()]
 
 
 def model_without_weights(path: Path) -> "PreTrainedModel":
-    """Create a directory's model on the meta device, without reading its weights.
-
-    Raises:
-        ModelNotFoundError: transformers does not know this kind of model.
-    """
+    """Create a directory's model on the meta device, without reading its weights."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -84,12 +76,7 @@ def model_without_weights(path: Path) -> "PreTrainedModel":
 
 
 def read_config(path: Path) -> "PreTrainedConfig":
-    """Load the configuration of a model directory.
-
-    Raises:
-        ModelNotFoundError: the configuration cannot be used. This includes a model without layers,
-            which transformers would build silently.
-    """
+    """Load the configuration of a model directory; raise also if the model has no layers."""
     from transformers import AutoConfig
 
     with loading(f"The configuration {str(path / 'config.json')!r}", refused):
@@ -114,13 +101,10 @@ def check_weight_files(path: Path) -> None:
 
 
 def check_all_read(model: "PreTrainedModel", unexpected: Iterable[str], path: Path) -> None:
-    """Raise `ModelNotFoundError` if weights of this model's own modules were not loaded.
+    """Raise ModelNotFoundError if `unexpected` weights belong to modules of the model.
 
-    Examples are further layers, or a bias that the layer lacks by config.json. Weights of other
-    modules are legitimate: buffers of older versions, other heads, an image encoder.
-
-    Args:
-        unexpected: names of the stored weights that the model has no parameter for.
+    Examples are further layers and biases. Weights of other modules are legitimate: buffers of
+    older versions, other heads, an image encoder.
     """
     prefix = model.base_model_prefix
     modules = {_module_pattern(name) for name, _ in model.named_parameters()}
@@ -145,7 +129,6 @@ def _module_pattern(weight: str) -> str:
 
 
 def refused(reason: str) -> ModelNotFoundError:
-    """Return the error for a model that transformers cannot load."""
     return ModelNotFoundError(
         f"{reason}. Expected a causal language model of a class that the installed transformers "
         "knows, with safetensors weights."

@@ -47,19 +47,16 @@ _GPU_LOGIT_BYTES = 2**28
 
 
 class Network:
-    """Causal language model in evaluation mode. It also has the attributes of `Model`.
+    """Causal language model in evaluation mode, with the attributes of `Model`.
 
-    `probes` sets the attributes that depend on the model class.
+    `probes` sets the attributes that depend on the model class:
 
-    Attributes:
-        is_plain: whether texts are fed on the plain path, see `own_rows`.
-        kinds: attention masks that the model takes, unless it is plain.
-        copies_cache: whether rows can continue from copies of the model's own cache.
-        pads_cache: whether rows of different lengths can share such a cache with left padding.
-        logits_by: how states become logits: by the output "layer", by the whole "model", or not at
-            all if the states are the logits ("states").
-        key_bytes: bytes of KV cache per token, over all layers.
-        prefixes: cached rows per prompt, see `prefill.rows_before_texts`.
+    - `is_plain`: texts are fed on the plain path, see `own_rows`
+    - `kinds`: attention masks that the model takes, unless it is plain
+    - `copies_cache`: rows can continue from copies of the model's own cache
+    - `pads_cache`: rows of different lengths can share such a cache with left padding
+    - `logits_by`: the output "layer" or the whole "model" computes logits, or they are the "states"
+    - `key_bytes`: bytes of KV cache per token, over all layers
     """
 
     def __init__(
@@ -100,18 +97,7 @@ class Network:
         device: str = "auto",
         bos_token: str | None = None,
     ) -> Self:
-        """Load a model directory as `save_pretrained` writes it.
-
-        Args:
-            precision: `float32`, `bfloat16` or `float16`.
-            device: `auto`, `cpu` or a CUDA device.
-            bos_token: see `toolformer.forward.start_token.start_token`.
-
-        Raises:
-            ModelNotFoundError: the directory contains no usable model.
-            OverflowingModelError: subclass of it, if the model overflows in this precision.
-            OutOfMemoryError: the model does not fit on the device.
-        """
+        """Load a model directory onto a device (`auto`, `cpu` or a CUDA device)."""
         check_model_directory(path)
         prepare_transformers()
         from transformers import AutoModelForCausalLM
@@ -185,17 +171,11 @@ class Network:
     def hidden_states(
         self, input_ids: torch.Tensor, *, cache: "Cache | None" = None, **arguments: Any
     ) -> torch.Tensor:
-        """Feed tokens through the body and return the last hidden states.
+        """Feed int tokens of shape `(batch, position)`; return `(batch, position, hidden)`.
 
-        The states have shape `(batch, position, hidden)`. They are the logits if `logits_by` is
-        "states".
-
-        Args:
-            input_ids: int, shape `(batch, position)`. Right-padded causal rows need no mask.
-            cache: KV cache of the tokens before, which grows in place.
-            arguments: with a cache, `position_ids` of shape `(batch or 1, position)` and an
-                `attention_mask` from `kinds`. Without the mask, scaled_dot_product_attention would
-                see only the last keys.
+        These are logits if `logits_by` is "states". The KV cache grows in place. It requires
+        `position_ids` and an `attention_mask` from `kinds`: without a mask,
+        scaled_dot_product_attention would see only the last keys.
         """
         if cache is not None:
             arguments["past_key_values"] = cache
@@ -204,16 +184,10 @@ class Network:
     def own_states(
         self, input_ids: torch.Tensor, cache: Any = None, **arguments: torch.Tensor
     ) -> tuple[torch.Tensor, Any]:
-        """Feed tokens with the model's own cache; return states and cache.
+        """Feed tokens with the model's own cache; return the states and the new cache.
 
-        The states are those of `hidden_states`. The cache is None if the model cannot continue from
-        it; then everything must be fed again.
-
-        Args:
-            input_ids: int, shape `(batch, position)`.
-            cache: cache that an earlier call returned for the tokens before.
-            arguments: if the cache has padding, `position_ids` of the shape of `input_ids`, and an
-                `attention_mask` of shape `(batch, cached + new positions)`.
+        The cache is None if the model cannot continue from it; then everything must be fed again.
+        With left padding, pass `position_ids`, and an `attention_mask` for cached and new tokens.
         """
         if not self.copies_cache:
             return self._feed(input_ids, use_cache=False)[0], None
@@ -234,7 +208,7 @@ class Network:
         return "cache_params" if "cache_params" in fields else "past_key_values"
 
     def logits(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """Return float32 next-token logits, shape `(..., vocabulary)`, of `(..., hidden)`."""
+        """Return float32 logits, shape `(..., vocabulary)`, for states of shape `(..., hidden)`."""
         if self.logits_by == "layer":
             return self._head(hidden_states).float()
         if self.logits_source == "model":
@@ -270,7 +244,7 @@ class Network:
 
 
 def check_length(model: Network, tokens: int) -> None:
-    """Raise `SequenceTooLongError` if a row exceeds the context; most models would not notice."""
+    """Raise SequenceTooLongError if a row exceeds the context; most models would not notice."""
     if tokens > model.context_length:
         raise SequenceTooLongError(
             f"A row of {tokens} tokens is too long for the model {model.name!r}. Expected at most "

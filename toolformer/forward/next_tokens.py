@@ -19,12 +19,7 @@ _HEAD_TOKENS = 256
 
 @dataclass(frozen=True, slots=True)
 class LocalNextTokens:
-    """Logits of one row as `toolformer.forward.model.NextTokens`.
-
-    Attributes:
-        logits: shape `(vocabulary,)`; a view of the logits of the whole batch, see `kept`.
-        log_probabilities: log-probability of each token in `ranked`.
-    """
+    """Logits of one row, a view of shape `(vocabulary,)`, as `NextTokens`."""
 
     logits: torch.Tensor
     ranked: list[int]
@@ -66,10 +61,7 @@ class LocalNextTokens:
 
 
 def next_tokens(logits: torch.Tensor, *, open_id: int, count: int) -> list[LocalNextTokens]:
-    """Return the distribution of each row of float32 logits, shape `(rows, vocabulary)`.
-
-    For the other arguments see `toolformer.forward.model.Contexts.next_tokens`.
-    """
+    """Return the distributions of rows of float32 logits; see `Contexts.next_tokens`."""
     # One more than requested, to detect logits equal to the last one that would be left out.
     values, tokens = logits.topk(min(count + 1, logits.shape[1]))
     open_ranks, open_log_probabilities = ranks(logits, open_id)
@@ -100,14 +92,10 @@ def next_tokens(logits: torch.Tensor, *, open_id: int, count: int) -> list[Local
 
 
 def ranks(logits: torch.Tensor, token: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return rank (from 1) and log-probability of a token in each row of float32 logits.
+    """Return rank (from 1) and log-probability of a token per row, both float64.
 
-    Both are float64 of shape `(rows,)`.
-
-    Example:
-        >>> import torch
-        >>> ranks(torch.tensor([[2.0, 1.0, 2.0, 3.0]]), 2)[0]
-        tensor([2.], dtype=torch.float64)
+    >>> ranks(torch.tensor([[2.0, 1.0, 2.0, 3.0]]), 2)[0]
+    tensor([2.], dtype=torch.float64)
     """
     own = logits[:, token]
     rank = (logits > own[:, None]).sum(dim=1) + 1
@@ -117,16 +105,10 @@ def ranks(logits: torch.Tensor, token: int) -> tuple[torch.Tensor, torch.Tensor]
 def sample_tokens(
     logits: torch.Tensor, uniforms: np.ndarray, *, rows: np.ndarray, temperature: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sample tokens by inverting the cumulative distribution function at given numbers.
+    """Sample tokens by inverting the cumulative distribution function at `uniforms` in [0, 1).
 
-    Args:
-        logits: float32, shape `(nodes, vocabulary)`.
-        uniforms: numbers in [0, 1), shape `(branches,)`.
-        rows: node of each branch, shape `(branches,)`.
-        temperature: above 0.
-
-    Returns:
-        Tokens and their log-probabilities at temperature 1, both of shape `(branches,)`.
+    Logits are float32 of shape `(nodes, vocabulary)`. `rows` holds the node of each branch; it has
+    shape `(branches,)` like the returned tokens and log-probabilities (at temperature 1).
     """
     total = torch.logsumexp(logits, dim=-1, keepdim=True)
     scaled, normaliser = logits, total
@@ -161,13 +143,7 @@ def _on_host(*numbers: torch.Tensor) -> np.ndarray:
 def _tail_tokens(
     scaled: torch.Tensor, head: torch.Tensor, normaliser: torch.Tensor, remaining: torch.Tensor
 ) -> torch.Tensor:
-    """Return the tokens at which the cumulative probability outside the head exceeds `remaining`.
-
-    Args:
-        scaled: float32, shape `(samples, vocabulary)`.
-        head: most likely tokens, best first, shape `(samples, head)`.
-        normaliser, remaining: shape `(samples, 1)`.
-    """
+    """Return the tokens at which the cumulative probability outside the head exceeds a number."""
     # In place: float64 probabilities of a whole vocabulary take twice the memory of its logits.
     probabilities = scaled.double().sub_(normaliser.double()).exp_()
     cumulative = probabilities.scatter_(1, head, 0.0).cumsum_(dim=1)

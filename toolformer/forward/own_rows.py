@@ -1,14 +1,12 @@
 """Plain path: rows without a shared KV cache, fed as the model itself feeds them.
 
 It serves recurrent models, whose state no attention mask can limit to a row's own past, and all
-other models whose forward pass cannot be divided as in `shared_rows`. Each row continues from a
-copy of the cache that the model made. This is the method to the letter, in batches:
+other models that `shared_rows` cannot feed. Each row continues from a copy of the model's cache:
 
     row 0:  . . k k k k | t        left padding for the keys of shorter rows, as in `generate`;
     row 1:  k k k k k k | t        recurrent states have no length
 
-Only rows with the same number of new tokens are fed together, because right padding would change
-recurrent states.
+Only rows with the same number of new tokens form a batch: right padding would change states.
 """
 
 import copy
@@ -27,12 +25,10 @@ from toolformer.forward.rows import Rows
 
 @dataclass(slots=True)
 class _Past:
-    """Cache of rows that were fed together.
+    """Cache of rows that were fed together, or None if the model cannot continue from its cache.
 
-    Attributes:
-        cache: the model's cache; None if the model cannot continue from its cache.
-        fed: number of cached tokens of each row. The longest row has no padding.
-        is_shared: whether other rows also continue from it, so that it must not change.
+    `fed` is the number of cached tokens per row; the longest row has no padding. A shared cache
+    must not change, because other rows also continue from it.
     """
 
     cache: Any = None
@@ -41,8 +37,6 @@ class _Past:
 
 
 class OwnRows(Rows):
-    """Rows that each hold all of their tokens."""
-
     def __init__(self, model: Network, rows: int):
         super().__init__(model)
         self._ids: list[list[int]] = [[] for _ in range(rows)]
@@ -76,10 +70,7 @@ class OwnRows(Rows):
         return model.copies_cache and (fed > 0 if model.pads_cache else fed, self.length(row) - fed)
 
     def read(self, tokens: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-        """See `Rows.read`. The new cache is dropped: it would contain padding.
-
-        The next feed therefore feeds the appended tokens again.
-        """
+        """See `Rows.read`. The new cache may contain padding, so the tokens are fed again later."""
         for (past, _), ids, new in zip(self._pasts, self._ids, tokens, strict=True):
             past.is_shared = True
             ids += new
@@ -179,12 +170,7 @@ def _copied_layer(layer: Any) -> Any:
 
 
 def _joined_layer(layers: Sequence[Any], longest: int) -> Any:
-    """Concatenate the rows of caches of one model layer, with left padding; changes the first.
-
-    Args:
-        layers: at least one.
-        longest: number of tokens of the longest row.
-    """
+    """Concatenate the rows of caches of one layer, left-padded to `longest`; change the first."""
     joined, *others = layers
     for name, value in vars(joined).items():
         states = [value, *(getattr(other, name) for other in others)]

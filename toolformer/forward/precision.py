@@ -13,10 +13,9 @@ _FLOAT16_GPU, _BFLOAT16_GPU = (7, 0), (8, 0)
 
 
 def automatic_precisions(device: str) -> list[str]:
-    """Return the precisions to try on a resolved device; the next one if a model overflows.
+    """Return the precisions for `auto` on a device: the first, or the next if a model overflows.
 
-    GPUs are as fast in float16 as in bfloat16 and more exact, so bfloat16 is only for models that
-    overflow. Few processors are faster in float16 than in float32.
+    GPUs are as fast in float16 as in bfloat16, and float16 is more exact.
     """
     order = [FLOAT32]
     if device.startswith("cuda"):
@@ -33,26 +32,23 @@ def automatic_precisions(device: str) -> list[str]:
 
 
 def scoring_precision(device: str) -> str | None:
-    """Return the precision for scoring on a resolved device; None means as in the settings.
+    """Return the precision for scoring on a device; None means as in the settings.
 
-    On a processor this is float32. bfloat16 would shift losses by hundredths of a nat, and thereby
-    filtering decisions.
+    bfloat16 would shift losses by hundredths of a nat, and with them decisions.
     """
     return FLOAT32 if device == "cpu" else None
 
 
 def training_precision(device: str) -> str:
-    """Resolve `training.precision: auto` for a resolved device."""
     # Gradients underflow in float16 unless the loss is scaled.
     return next(name for name in automatic_precisions(device) if name != FLOAT16)
 
 
 @functools.cache
 def is_faster_in_bfloat16() -> bool:
-    """Time a matrix product of a small model, and return whether bfloat16 is worth its rounding.
+    """Time a matrix product, and return whether bfloat16 is worth its rounding.
 
-    Processors without bfloat16 instructions emulate it many times slower. With AVX512-BF16 alone,
-    some take half the time of float32 and others twice as long.
+    Some processors with AVX512-BF16 are twice as fast in it, others half. Emulation is far slower.
     """
     # Alternate between both and take the minimum, since other work on the machine slows both down.
     timings = [
@@ -63,7 +59,6 @@ def is_faster_in_bfloat16() -> bool:
 
 
 def _product_seconds(precision: str) -> float:
-    """Return the processor time of this thread for one product."""
     import torch
 
     rows, inputs, outputs = _PRODUCT

@@ -1,9 +1,7 @@
-"""Prefills texts after their prompt once, then computes losses, ranks and continuations from them.
+"""Prefills texts after their prompt, then computes losses, ranks and continuations from them.
 
-    fed row:      prefix | text part (… Output:) | x_0 x_1 … x_{n-2}
-    states row:                             s-1     s   …      s+n-2     predict x_0 … x_{n-1}
-
-The last token of a text is never fed, because no branch starts after it.
+fed row:      prefix | text part (… Output:) | x_0 x_1 … x_{n-2}
+states row:                             s-1     s   …      s+n-2     predict x_0 … x_{n-1}
 """
 
 import math
@@ -76,13 +74,11 @@ class ReadTexts:
         may_finish: Callable[[int], bool],
         is_finished: Callable[[Branch], bool],
     ) -> None:
-        """See `Texts.sample`.
+        """See `Texts.sample`. Branches with equal tokens so far share a node, which is fed once.
 
-        Branches with the same tokens so far share a node, which is fed once:
-
-            step 0:  forced ` [Tool(`        one node per position, with all its branches
-            step 1:  ` 2`, ` 2`, ` 17`       two nodes
-            step 2:  …                       finished branches are no longer fed
+        step 0:  forced ` [Tool(`        one node per position, with all its branches
+        step 1:  ` 2`, ` 2`, ` 17`       two nodes
+        step 2:  …                       finished branches are no longer fed
         """
         model = self._model
         branches = [branch for group in groups for branch in group]
@@ -155,12 +151,7 @@ def _draw(
     uniforms: np.ndarray,
     temperature: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the next token of every branch and its log-probability, computed in chunks of nodes.
-
-    Args:
-        states: shape `(nodes, hidden)`.
-        nodes, uniforms: one entry per branch, ordered by node; shape `(branches,)`.
-    """
+    """Return the next token and its log-probability per branch, computed in chunks of nodes."""
     size = model.logit_rows
     edges = np.searchsorted(nodes, range(size, len(states), size))
     chunks = zip(states.split(size), np.split(nodes, edges), np.split(uniforms, edges), strict=True)
@@ -175,13 +166,11 @@ def _draw(
 
 
 def _distinct(nodes: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the index of each branch's pair of node and token, and the first branch of each pair.
+    """Index the distinct pairs of node and token by first branch; return these for each branch.
 
-    Distinct pairs are indexed in the order of their first branches.
-
-        >>> numbers, first = _distinct(np.array([0, 0, 0, 1]), np.array([7, 5, 7, 7]))
-        >>> numbers.tolist(), first.tolist()
-        ([0, 1, 0, 2], [0, 1, 3])
+    >>> indices, first = _distinct(np.array([0, 0, 0, 1]), np.array([7, 5, 7, 7]))
+    >>> indices.tolist(), first.tolist()
+    ([0, 1, 0, 2], [0, 1, 3])
     """
     pairs = nodes * (tokens.max() + 1) + tokens
     _, first, number = np.unique(pairs, return_index=True, return_inverse=True)
@@ -190,15 +179,11 @@ def _distinct(nodes: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def new_rows(model: Network, rows: int) -> Rows:
-    """Return empty rows of the kind that the model supports."""
     return (OwnRows if model.is_plain else SharedRows)(model, rows)
 
 
 def rows_before_texts(model: Network, prompt: str | None) -> Rows:
-    """Return a row with the prompt's prefix, which is fed once per loaded model.
-
-    Without a prompt (the annotator is already a Toolformer), the row is empty.
-    """
+    """Return a row with the prompt's prefix, fed once per model; it is empty without a prompt."""
     if prompt not in model.prefixes:
         prefix = new_rows(model, 1)
         if prompt is not None:
@@ -211,13 +196,7 @@ def rows_before_texts(model: Network, prompt: str | None) -> Rows:
 def losses_of_states(
     model: Network, states: torch.Tensor, tokens: torch.Tensor, *, banned: int | None = None
 ) -> list[float]:
-    """Return the losses of tokens from the states that predict them.
-
-    Args:
-        states: shape `(tokens, hidden)`.
-        tokens: int, shape `(tokens,)`, on the same device.
-        banned: see `Model.losses_at`.
-    """
+    """Return the losses of tokens from the states that predict them, shape `(tokens, hidden)`."""
     chunks = zip(*(each.split(model.logit_rows) for each in (states, tokens)), strict=True)
     # Copied to the host once, because each copy waits for the device.
     return torch.cat(
@@ -229,7 +208,7 @@ def losses_of_states(
 
 
 def without(banned: int | None, logits: torch.Tensor) -> torch.Tensor:
-    """Return a copy of logits, shape `(..., vocabulary)`, with the banned token set to -inf."""
+    """Return logits of shape `(..., vocabulary)` with the banned token set to -inf."""
     if banned is None:
         return logits
     return logits.index_fill(-1, torch.tensor([banned], device=logits.device), -math.inf)

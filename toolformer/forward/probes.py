@@ -1,8 +1,7 @@
 """Probes what a model class supports, with passes over a few tokens.
 
-Model classes differ in how states become logits, in the masks that they take, and in their caches.
-The probes do not depend on class names: if a faster way yields the numbers of the model's own whole
-forward pass, it is used; otherwise the model is fed on the plain path.
+If a fast way to feed a model yields the numbers of its own whole forward pass, it is used.
+Otherwise the model is fed on the plain path. Class names play no role.
 """
 
 import logging
@@ -39,12 +38,7 @@ _SHORT_ROW_TOKENS = 16
 
 
 def probe(model: Network) -> None:
-    """Determine how to feed a model, and set its attributes accordingly.
-
-    Raises:
-        ModelNotFoundError: the model cannot be used.
-        OverflowingModelError: subclass of it, if states or logits are not finite.
-    """
+    """Determine how to feed a model, or raise ModelNotFoundError if it cannot be used."""
     # Model classes raise arbitrary errors for inputs that they do not support.
     with loading(f"The {type(model.model).__name__} {model.name!r}", refused):
         _check_causal(model)
@@ -85,10 +79,10 @@ def _check_causal(model: Network) -> None:
 
 
 def _find_head(model: Network) -> None:
-    """Determine how the last states become logits, and set `logits_by`.
+    """Set `logits_by`, the way in which the last states become logits.
 
     A model that scales or caps logits needs its own forward pass. If the states do not determine
-    the logits, the logits are kept per token instead of the states.
+    the logits, the logits are kept per token instead.
     """
     ids = _batch(model, [_probe_row(model, 3)])
     # Strict, because a cap far above the probe's logits shifts them less than those of other texts.
@@ -105,7 +99,7 @@ def _find_head(model: Network) -> None:
 
 
 def _check_overflow(model: Network) -> None:
-    """Raise `OverflowingModelError` if a long row or short rows of varied tokens overflow.
+    """Raise OverflowingModelError if a long row or short rows of varied tokens overflow.
 
     The largest activations occur at the first positions and for the most frequent tokens, which
     have the lowest ids in most vocabularies.
@@ -126,10 +120,7 @@ def _check_overflow(model: Network) -> None:
 
 
 def _shared_kinds(model: Network) -> AttentionKinds | None:
-    """Return the masks with which branches can share the KV cache of their text.
-
-    None if no masks reproduce what each branch yields alone, as in recurrent models.
-    """
+    """Return masks with which branches can share the KV cache of their text, if there are any."""
     for kinds in AttentionKinds.of(model.text_config):
         with _ignoring_failure():
             windows = {kind: own and _WINDOW for kind, own in kinds.windows.items()}
@@ -158,8 +149,7 @@ def _are_keys_shared(model: Network) -> bool:
 def _can_continue(model: Network, lengths: Sequence[int]) -> bool:
     """Return whether rows can continue from copies of the model's own cache.
 
-    Args:
-        lengths: number of tokens to feed to each row alone before the rows are fed as one batch.
+    Each row is first fed `lengths` tokens alone, then all rows are fed as one batch.
     """
     opening, *texts = (_probe_row(model, 14)[at:][:12] for at in range(1 + len(lengths)))
     begun = [text[:length] for text, length in zip(texts, lengths, strict=True)]

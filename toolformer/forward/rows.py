@@ -19,31 +19,20 @@ class Rows(Contexts):
 
     @abstractmethod
     def feed(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Append at least one token to every row.
-
-        Returns:
-            Hidden state of each row's last token, shape `(rows, hidden)`.
-        """
+        """Append at least one token per row; return its last state, shape `(rows, hidden)`."""
 
     @abstractmethod
     def read(self, tokens: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-        """Append at least one token to every row; all rows must be forks of one row.
-
-        Returns:
-            Hidden states of the appended tokens, for each row of shape `(tokens, hidden)`.
-        """
+        """Append tokens to forks of one row; return their states, `(tokens, hidden)` per row."""
 
     @abstractmethod
     def fork(
         self, rows: Sequence[int], lengths: Sequence[int] | None = None, *, shares: bool = False
     ) -> Self:
-        """Return new rows that start with tokens of these.
+        """Return rows that start with the first `lengths` tokens (by default all) of these rows.
 
-        Args:
-            rows: row to copy for each new row; in ascending order if `shares`.
-            lengths: number of tokens to copy, at least one; by default all.
-            shares: share the KV cache of the copied tokens instead of copying it. This uses these
-                rows up, and every feed must give all new rows the same number of tokens.
+        With `shares`, they share one KV cache. This requires ascending rows and equally many tokens
+        per row in every feed, and uses these rows up.
         """
 
     def next_tokens(

@@ -1,7 +1,6 @@
-"""Grouped-query attention that does not copy the keys for each query head.
+"""Grouped-query attention that does not copy the keys for each query head, as transformers does.
 
-Transformers copies them whenever there is an attention mask. The results differ from those of
-transformers in the last digits.
+The results differ from those of transformers in the last digits.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -37,10 +36,7 @@ def attention(
     attention_mask: torch.Tensor | None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Compute attention as a `transformers.AttentionInterface`.
-
-    The tensors determine the device, because FSDP moves a model layer by layer.
-    """
+    """Compute attention as a `transformers.AttentionInterface`."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     if attention_mask is None or options.get("position_bias") is not None:
@@ -69,8 +65,7 @@ def grouped_attention(
 ) -> tuple[torch.Tensor, None]:
     """Compute grouped-query attention with kernels that need one key head per query head.
 
-    The queries of all heads that share a key head are stacked into one head. So the mask is
-    repeated instead of the keys:
+    The queries that share a key head are stacked, so the mask is repeated instead of the keys:
 
         (rows, heads, queries, size) -> (rows, key heads, heads per key head * queries, size)
     """

@@ -6,8 +6,7 @@ lets each row see only its own past:
     line:   prompt | text part | x_0 … x_{n-2} | tokens of its rows, feed by feed
     a row at position p sees |<-- x_{p-1} --->|  and its own tokens
 
-Every feed appends the same number of keys to all lines. Padding and forgotten tokens are masked
-instead of cropped, so rows may differ in length:
+Every feed appends the same number of keys to all lines. Padding and forgotten tokens are masked:
 
     step 1 (prompts)      step 2        step 3 (row 0 gets forced tokens)
     row 0:  0 1 2 3       4             5 6 7
@@ -36,8 +35,6 @@ _MAX_IDLE_LINES = 1 / 8
 
 
 class SharedRows(Rows):
-    """Rows that can share the lines of one KV cache."""
-
     def __init__(self, model: Network, rows: int):
         super().__init__(model)
         self._cache = _cache([])
@@ -52,7 +49,7 @@ class SharedRows(Rows):
 
     @property
     def keys(self) -> int:
-        """Number of keys held per line, including masked ones."""
+        """Number of keys per line, including masked ones."""
         return self._visible.shape[1]
 
     def length(self, row: int) -> int:

@@ -11,13 +11,10 @@ if TYPE_CHECKING:
 
 
 def start_token(tokenizer: Tokenizer, bos_token: str | None) -> int:
-    """Return the token to prepend to scored texts.
+    """Return the token to prepend to texts, or raise ModelNotFoundError.
 
-    This is the token with the text `bos_token`, else the token that the tokenizer prepends, else
-    `<|endoftext|>`, else the tokenizer's own beginning- or end-of-text token.
-
-    Raises:
-        ModelNotFoundError: there is no such token, or the tokenizer prepends several.
+    It is `bos_token`, or what the tokenizer prepends, or `<|endoftext|>`, or the tokenizer's
+    beginning- or end-of-text token. A tokenizer must not prepend several tokens.
     """
     backend = tokenizer.backend
     vocabulary = backend.get_vocab()
@@ -52,16 +49,7 @@ def start_token(tokenizer: Tokenizer, bos_token: str | None) -> int:
 def end_ids(
     tokenizer: Tokenizer, bos_id: int, configurations: Iterable[Mapping[str, Any]]
 ) -> frozenset[int]:
-    """Return the start token and the tokens that end a text by tokenizer and configurations.
-
-    The tokenizer names only one end token; chat models also end their turns with others.
-
-    Args:
-        configurations: contents of generation_config.json and config.json, if they exist.
-
-    Raises:
-        ModelNotFoundError: `eos_token_id` is not a token id.
-    """
+    """Return the start token and all tokens that end a text; chat models have several."""
     parts = [part for each in configurations for part in (each, each.get("text_config") or {})]
     all_named: list[Any] = [tokenizer.backend.eos_token_id]
     all_named += [part.get("eos_token_id") for part in parts]

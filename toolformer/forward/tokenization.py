@@ -1,10 +1,8 @@
 """Encodes text to token ids and back, with the character offsets at which a call may be inserted.
 
-Text never becomes a special token, even if it spells one. Otherwise a crawled document or a tool's
-answer could end a text or open a turn.
-
-SentencePiece-like vocabularies add a space before a text and remove it when decoding. A text that
-continues another one must not get this prefix space:
+Text never becomes a special token, even if it spells one: a document must not be able to end itself
+or open a turn. SentencePiece-like vocabularies add a prefix space to a text, and remove it when
+decoding. A continuation must not get one:
 
     beginning      "The mill"   ▁The ▁mill
     continuation   " [QA("      ▁[ QA (        not  ▁ ▁[ QA (
@@ -48,11 +46,7 @@ _SAMPLES = (
 
 
 def load_tokenizer(directory: Path) -> "Tokenizer":
-    """Load the tokenizer of a model directory.
-
-    Raises:
-        ModelNotFoundError: the files cannot be used, or the vocabulary cannot write calls.
-    """
+    """Load the tokenizer of a model directory, or raise ModelNotFoundError if it is unusable."""
     prepare_transformers()
     file = directory / "tokenizer_config.json"
     with loading(f"The tokenizer (tokenizer*.json) in {str(directory)!r}", _refused):
@@ -79,14 +73,8 @@ def _refused(reason: str) -> ModelNotFoundError:
 class Tokenizer:
     """Wrapper of a fast tokenizer that never adds or drops a token.
 
-    Attributes:
-        backend: the tokenizer of transformers.
-        special_ids: special tokens, which no text becomes.
-        is_alike_behind: whether a text has the same tokens at the beginning and as a continuation.
-        prefix: prefix space, which `decode` removes and `decode_behind` keeps; may be empty.
-
-    Raises:
-        ModelNotFoundError: the tokenizer does not report the offsets of its tokens.
+    `is_alike_behind`: whether a text has the same tokens at the beginning and as a continuation.
+    `prefix`: the prefix space that `decode` removes and `decode_behind` keeps; may be empty.
     """
 
     def __init__(self, backend: "PreTrainedTokenizerBase"):
@@ -141,27 +129,21 @@ class Tokenizer:
         return self.encode_each([text], is_behind=True)[0]
 
     def encode_each(self, texts: Iterable[str], *, is_behind: bool = False) -> list[list[int]]:
-        """Encode several texts, faster than one by one."""
         rules = self._continuation if is_behind else self._beginning
         encoded = rules.encode_batch(list(texts), add_special_tokens=False)
         return [self._spelled_out(each.ids) for each in encoded]
 
     def encode_pieces(self, pieces: Iterable[str]) -> list[int]:
-        """Return the concatenated ids of pieces that continue a text, each encoded separately.
-
-        Separate encoding makes a closing bracket the same token in every call, although the
-        vocabulary may contain `)]` as one token.
-        """
-        return [token for ids in self.encode_each(pieces, is_continuation=True) for token in ids]
+        """Encode pieces of a continuation separately, so that `]` is always the same token."""
+        return [token for ids in self.encode_each(pieces, is_behind=True) for token in ids]
 
     def encode_with_offsets(
         self, text: str, *, is_continuation: bool = False
     ) -> tuple[list[int], list[int | None]]:
-        """Return token ids and, per token, the character offset at which it begins.
+        """Return token ids and, per token, its character offset; None if no call can precede it.
 
-        The offset is None if a call cannot be inserted before the token, because it begins inside a
-        character (byte-level vocabularies split characters such as emoji) or inside a letter that
-        the normaliser composes or decomposes.
+        That is so if the token begins inside a character (as in split emoji) or inside a letter
+        that the normaliser composes or decomposes.
         """
         rules = self._continuation if is_behind else self._beginning
         encoded = rules.encode(text, add_special_tokens=False)
@@ -201,7 +183,6 @@ class Tokenizer:
         return [piece for token in ids for piece in self._spelled.get(token, (token,))]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of all `ids` of a text, including special tokens."""
         return self.decode_behind(ids).removeprefix(self.prefix)
 
     def decode_behind(self, ids: Sequence[int]) -> str:
@@ -217,9 +198,8 @@ class Tokenizer:
     def divides(self, token: int) -> bool:
         """Return whether decoding can be split before this token, except inside a character.
 
-        If so, and if the token appends exactly its own text, later tokens do not change the text
-        before it. Byte tokens of SentencePiece-like vocabularies cannot be split: a run of them is
-        decoded as a whole, and one invalid byte replaces all of its characters.
+        Then later tokens do not change the text before it, if it appends exactly its own text. Runs
+        of byte tokens in SentencePiece-like vocabularies are decoded as a whole and do not split.
         """
         name = self._continuation.id_to_token(token) or ""
         is_byte = name.startswith("<0x") and name.endswith(">") and len(name) == len("<0x00>")
@@ -232,10 +212,7 @@ class Tokenizer:
 
 
 class GrowingText:
-    """Decodes tokens one by one, with the same text as `Tokenizer.decode` or `decode_behind`.
-
-    Only the tokens of an incomplete character, or of a run of byte tokens, are decoded again.
-    """
+    """Decodes tokens one by one; only incomplete characters and runs of bytes are decoded again."""
 
     def __init__(self, tokenizer: Tokenizer, *, is_continuation: bool):
         self.tokens: list[int] = []
@@ -267,11 +244,7 @@ class GrowingText:
 
 
 def check_writes_calls(tokenizer: Tokenizer) -> None:
-    """Raise `ModelNotFoundError` if encoding and decoding changes calls or common characters.
-
-    Texts are compared after NFKC, because a normaliser may compose, decompose or replace compatible
-    letters. A call must open with exactly one token, whose probability is p_i.
-    """
+    """Raise ModelNotFoundError if encoding changes calls or common characters, up to NFKC."""
     for samples in (*((sample,) for sample in _SAMPLES), _SAMPLES):
         pieces = (*samples, _END)
         text = "".join((_BEGINNING, *pieces))
@@ -295,10 +268,7 @@ def check_writes_calls(tokenizer: Tokenizer) -> None:
 
 
 def _plain_copy(own: Any, normaliser: Any, pre_tokenizer: Any, decoder: Any) -> Any:
-    """Return a tokenizer with the same vocabulary that finds no special tokens in text.
-
-    It has no post-processor, because some post-processors exclude spaces from the offsets.
-    """
+    """Return a tokenizer that finds no special tokens, and whose offsets include spaces."""
     rules = type(own)(own.model)
     rules.normalizer, rules.pre_tokenizer = normaliser, pre_tokenizer
     if decoder is not None:
@@ -324,10 +294,7 @@ def _continuation_components(
 
 
 def _changed(component: Any, changes: dict[str, dict[str, object] | None]) -> Any:
-    """Return a component with changed fields by type of subcomponent; None removes the type.
-
-    The library exposes components only through their JSON state.
-    """
+    """Return a component with fields changed by type of subcomponent; None removes the type."""
     if component is None:
         return None
     before = json.loads(component.__getstate__())

@@ -20,13 +20,10 @@ WindowKey = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One window of a text.
+    """Window of a text, `start` characters after its beginning, with tokens `x` of shape `(n,)`.
 
-    Attributes:
-        start: character offset of the window in the text.
-        ids: tokens `x` of the window, shape `(n,)`, without a start token.
-        offsets: per token, the character offset in `text` at which a call before it would be
-            inserted; None if the token begins inside a character.
+    `offsets` are the character offsets in `text` at which a call before a token would be inserted;
+    None inside a character.
     """
 
     document_id: str
@@ -50,9 +47,8 @@ def split_into_windows(
 ) -> Iterator[Window]:
     """Split a text into consecutive windows of at most `window_tokens` tokens.
 
-    Joined, the windows yield the text. If possible, a window ends before a space, so that its
-    tokens are the same as in the whole text. Windows after the first are encoded as continuations.
-    Memory does not grow with the length of the text.
+    If possible, a window ends before a space, so that its tokens are the same as in the whole text.
+    Windows after the first are encoded as continuations. Memory does not grow with the text.
     """
     start, known = 0, _NOTHING
     for index in itertools.count():
@@ -135,10 +131,7 @@ def _first_window(
 
 
 def _boundary(span: _Span, limit: int) -> int | None:
-    """Return the position at which the window ends, before a space if one is near.
-
-    None if all tokens up to the limit belong to the first character.
-    """
+    """Return where the window ends, before a space if one is near; None if inside a character."""
     earliest = max(1, int(limit * (1 - _BOUNDARY_SEARCH_SHARE)))
     # Without a space, any token that begins a character will do.
     candidates = [
@@ -154,10 +147,8 @@ def _boundary(span: _Span, limit: int) -> int | None:
 class SplitPrompt:
     """Prompt split at its slot.
 
-    Attributes:
-        prefix: prompt before the slot, without trailing spaces.
-        before_text: the trailing spaces. They are encoded with the first word of the text, because
-            vocabularies contain ` word` as one token.
+    `before_text` are the spaces before the slot. They are encoded with the first word of the text,
+    because vocabularies contain ` word` as one token.
     """
 
     prefix: str
