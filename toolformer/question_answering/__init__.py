@@ -1,1 +1,1 @@
-"""Readers that answer a question from passages."""
+"""Answers questions from retrieved passages."""

@@ -1,14 +1,13 @@
-"""The language model as a reader: it continues a prompt with a passage and a question.
+"""Reader that answers a question by continuing a prompt with a passage and the question.
 
-    p(a | q) = Σ_z  p(z | q) · p(a | q, z)      over the passages z that were retrieved
+    p(a | q) = Σ_z  p(z | q) · p(a | q, z)      over the retrieved passages z
 
     fed:       demonstrations | Passage: z, Question: | q           | Answer: | a, line end
     states:    (once for all)                          predict q               predict a
 
-p(z | q) is the retriever's weight of the passage times a power of p(q | z), normalised over the
-passages. p(a | q, z) is the probability that the model writes the answer and ends its line. Answers
-are words of the passage: a few first tokens are tried, and each is continued greedily with tokens
-that the passage has there. (Lewis et al., 2020, marginalise the same way over free answers.)
+p(z | q) is the retriever's weight times a power of p(q | z), normalised over the passages.
+p(a | q, z) is the probability that the model writes the answer and ends the line. Answers are words
+of the passage: a few first tokens, each continued greedily. Marginalised as in Lewis et al. (2020).
 """
 
 import math
@@ -36,22 +35,20 @@ _BEFORE_ANSWER = "\nAnswer:"
 _MAX_PASSAGE_WORDS = 120
 _MAX_ANSWER_TOKENS = 24
 _QUESTION_WEIGHT = 0.5
-# First tokens that are tried in each passage; each is continued greedily.
+# Number of first tokens to try per passage; each is continued greedily.
 _FIRST_TOKENS = 4
-# Next tokens that are considered: as many as every server lists.
-_LIKELIEST = REPORTED_RANKS - 1
-# Log-probability of beginnings that are given up.
-_LEAST = math.log(1e-3)
-# Rows of one passage that are held at once: itself, a copy, and the copies for its answers.
+# Number of next tokens to consider: as many as every server reports.
+_NEXT_TOKENS = TOLD_RANKS - 1
+# Answers below this log-probability are dropped before they are complete.
+_MIN_LOG_PROBABILITY = math.log(1e-3)
+# Number of rows in memory per passage: the passage, one copy, and the copies for its answers.
 _ROWS = 2 + _FIRST_TOKENS
 
 
 class LanguageModelReader:
-    """A `tools.retrieval.retrieval_tool.Reader` that asks a causal language model.
+    """Causal language model as `tools.retrieval.retrieval_tool.Reader`.
 
-    Args:
-        load: Returns the model; called at the first question.
-        identity: Identifies the model and its precision; called for the version.
+    `load` is called at the first question. `identity` identifies the model and its precision.
     """
 
     def __init__(self, load: Callable[[], Model], *, identity: Callable[[], str]):
@@ -59,21 +56,13 @@ class LanguageModelReader:
         self._identity = identity
 
     def version(self) -> str:
-        """Return the versions of the method and of the model."""
         return f"language-model 5 model={self._identity()}"
 
     def prepare(self) -> None:
-        """Load the model, or raise ToolUnavailableError if it cannot be loaded."""
         with _tool_errors():
             self._load()
 
     def read(self, requests: Sequence[tuple[str, Sequence[RankedPassage]]]) -> list[Answer | None]:
-        """See `tools.retrieval.retrieval_tool.Reader`.
-
-        Raises:
-            ToolUnavailableError: The model cannot be loaded.
-            ToolDiedError: Memory does not hold one passage, or the model's server does not answer.
-        """
         if not requests:
             return []
         found: list[tuple[float, dict[str, float]]] = []
@@ -107,12 +96,9 @@ def _tool_errors() -> Iterator[None]:
 
 
 def best_answer(found: Sequence[tuple[float, dict[str, float]]]) -> Answer | None:
-    """Return the answer whose probabilities under all passages add up to most, if there is any.
+    """Return the most likely answer, given ln p(z | q) + constant and p(a | q, z) per passage.
 
-    Answers that differ only in case, articles and punctuation count as one.
-
-    Args:
-        found: Of each passage ln p(z | q), up to a constant, and p(a | q, z) of its answers.
+    Answers that differ only in case, articles and punctuation are merged.
     """
     largest = max(log_weight for log_weight, _ in found)
     total = math.fsum(math.exp(log_weight - largest) for log_weight, _ in found)
@@ -127,14 +113,7 @@ def best_answer(found: Sequence[tuple[float, dict[str, float]]]) -> Answer | Non
 
 
 class _Asked(NamedTuple):
-    """A question about one passage.
-
-    Attributes:
-        ids: tokens of the question.
-        text: the passage on one line.
-        score: the retriever's score of the passage.
-        row_tokens: number of tokens of the prompt with passage, question and longest answer.
-    """
+    """Question about a passage; `row_tokens` includes the prompt and the longest answer."""
 
     question: str
     ids: list[int]
@@ -142,12 +121,12 @@ class _Asked(NamedTuple):
     score: float
     row_tokens: int
 
-    def begins(self, text: str) -> bool:
-        """Return whether the passage goes on with a text; its last character may be incomplete."""
+    def contains_start(self, text: str) -> bool:
+        # The last character may be incomplete.
         return text.startswith(" ") and text.rstrip("\ufffd") in f" {self.text}"
 
     def is_answer(self, text: str) -> bool:
-        """Return whether a text is whole words of the passage that say more than the question."""
+        """Return whether a text is whole words of the passage that are not all in the question."""
         words = _key(text).split()
         if not words or words[0] in FUNCTION_WORDS or words[-1] in FUNCTION_WORDS:
             return False
@@ -156,8 +135,8 @@ class _Asked(NamedTuple):
 
 
 def _asked(model: Model, question: str, passages: Sequence[RankedPassage]) -> Iterator[_Asked]:
-    """Cut passages to what the context holds, each on one line: it cannot pass for a question."""
-    encode, start = model.tokenizer.encode_continuation, len(model.prompt_start)
+    """Truncate passages to the context, each on one line so that it cannot imitate a question."""
+    encode, start = model.tokenizer.encode_behind, len(model.prompt_start)
     ids = encode(f" {question}")
     shared = sum(len(_encoded(model.tokenizer, text)) for text in (PROMPT, _BEFORE_ANSWER))
     around = start + shared + len(ids) + _MAX_ANSWER_TOKENS
@@ -170,49 +149,45 @@ def _asked(model: Model, question: str, passages: Sequence[RankedPassage]) -> It
 
 @lru_cache(maxsize=2)
 def _encoded(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
-    """Return the tokens of a text that all passages of a model have in common."""
-    return tuple(tokenizer.encode_continuation(text))
+    return tuple(tokenizer.encode_behind(text))
 
 
 def _read(model: Model, asked: Sequence[_Asked]) -> list[tuple[float, dict[str, float]]]:
-    """Return for each passage what `best_answer` takes."""
-    decode, ends = model.tokenizer.decode_continuation, model.end_ids | model.tokenizer.special_ids
-    # The last token of a window is never fed.
+    decode, ends = model.tokenizer.decode_behind, model.end_ids | model.tokenizer.special_ids
+    # Appended because the last token of a window is never fed.
     windows = [Window("", 0, 0, each.text, (*each.ids, 0), ()) for each in asked]
     texts = model.read(PROMPT, windows)
-    places = [
-        (TextPosition(row, at), t) for row, one in enumerate(asked) for at, t in enumerate(one.ids)
-    ]
-    losses = iter(texts.losses(places))
+    targets = [(Place(row, at), t) for row, one in enumerate(asked) for at, t in enumerate(one.ids)]
+    losses = iter(texts.losses(targets))
     found: list[tuple[float, dict[str, float]]] = [
         (each.score - _QUESTION_WEIGHT * math.fsum(islice(losses, len(each.ids))), {})
         for each in asked
     ]
-    # For each row its passage, and the tokens and log-probability of an answer's beginning.
+    # For each row: passage, and tokens and log-probability of the answer so far.
     rows = [(passage, list[int](), 0.0) for passage in range(len(asked))]
     contexts = texts.contexts([TextPosition(row, len(each.ids)) for row, each in enumerate(asked)])
     fed: list[Sequence[int]] = [_encoded(model.tokenizer, _BEFORE_ANSWER)] * len(rows)
     while rows:
-        expected = contexts.next_tokens(fed, open_id=model.bos_id, count=_LIKELIEST)
-        going: list[tuple[int, tuple[int, list[int], float]]] = []
+        expected = contexts.next_tokens(fed, open_id=model.bos_id, count=_NEXT_TOKENS)
+        extended: list[tuple[int, tuple[int, list[int], float]]] = []
         for row, ((passage, tokens, log), nexts) in enumerate(zip(rows, expected, strict=True)):
             logs = {
-                token: log + nexts.log_probability(token) for token in nexts.ranked[:_LIKELIEST]
+                token: log + nexts.log_probability(token) for token in nexts.ranked[:_NEXT_TOKENS]
             }
             stops = {t for t in logs if t in ends or decode([t]).startswith("\n")}
             if stops and asked[passage].is_answer(decode(tokens)):
                 text, answers = decode(tokens).strip(" .,;:"), found[passage][1]
                 answers[text] = answers.get(text, 0.0) + sum(math.exp(logs[t]) for t in stops)
             if len(tokens) < _MAX_ANSWER_TOKENS:
-                likely = (t for t in logs if logs[t] > _LEAST and t not in stops)
-                longer = (t for t in likely if asked[passage].begins(decode([*tokens, t])))
-                # A passage has several first tokens, each of which goes on with the likeliest.
-                going += (
+                likely = (t for t in logs if logs[t] > _MIN_LOG_PROBABILITY and t not in stops)
+                longer = (t for t in likely if asked[passage].contains_start(decode([*tokens, t])))
+                # Several first tokens per passage, each continued with the most likely token.
+                extended += (
                     (row, (passage, [*tokens, token], logs[token]))
                     for token in islice(longer, 1 if tokens else _FIRST_TOKENS)
                 )
         is_first = not rows[0][1]
-        rows, sources = [each for _, each in going], [row for row, _ in going]
+        rows, sources = [each for _, each in extended], [row for row, _ in extended]
         fed = [tokens[-1:] for _, tokens, _ in rows]
         if rows and is_first:
             contexts = contexts.fork(sources)
@@ -222,7 +197,7 @@ def _read(model: Model, asked: Sequence[_Asked]) -> list[tuple[float, dict[str, 
 
 
 def _key(text: str) -> str:
-    """Return what equal answers have in common: their words in lower case, without articles."""
-    # To `regex`, unlike `re`, vowel signs and accents are part of a word, and ² and ½ are none.
+    """Return the words of an answer in lower case and without articles, to compare answers."""
+    # Unlike `re`, `regex` counts vowel signs and accents as part of a word, and ² and ½ not.
     words = regex.findall(r"[\w\p{N}]+", text.casefold())
     return " ".join(word for word in words if word not in ("a", "an", "the"))

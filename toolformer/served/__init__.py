@@ -1,1 +1,1 @@
-"""The model of the method, where a server runs it."""
+"""Runs the method with a language model behind a completion server."""

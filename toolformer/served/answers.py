@@ -1,4 +1,4 @@
-"""Answers of a server in the form of vLLM; anything else is refused when it is read."""
+"""Validates the JSON answers of a completion server in vLLM's format."""
 
 from typing import Annotated, Any, TypeVar
 
@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 from toolformer.base.untrusted_text import shown
 from toolformer.errors import ServedModelError
 
-# The log-probability of a certain token may be rounded to more than 0.
+# Rounding may raise the log-probability of a certain token above 0.
 ROUNDED_ZERO = 0.01
 _NAME = "token_id:"
 _Form = TypeVar("_Form")
@@ -20,34 +20,34 @@ def _id_of(name: object) -> object:
     return name.removeprefix(_NAME)
 
 
-def _of_the_model(told: object, info: ValidationInfo) -> str | None:
-    """Make a text of the server safe to store, since it becomes part of rows."""
-    return None if told is None else shown(told, key=info.context)
+def _safe_text(text: object, info: ValidationInfo) -> str | None:
+    # These texts of the server are stored in rows.
+    return None if text is None else shown(text, key=info.context)
 
 
 _TokenId = Annotated[int, BeforeValidator(_id_of)]
 _LogProbability = Annotated[float, Field(strict=True, le=ROUNDED_ZERO, allow_inf_nan=False)]
 _Count = Annotated[int, Field(strict=True, ge=0)]
 _Length = Annotated[int, Field(strict=True, gt=0)]
-_OfTheModel = Annotated[str | None, BeforeValidator(_of_the_model)]
+_SafeText = Annotated[str | None, BeforeValidator(_safe_text)]
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A model in the answer of `/v1/models`."""
+    """Entry of a model in the answer of `/v1/models`."""
 
     id: str
     max_model_len: _Length | None = None
-    # Models that differ in these give other numbers. vLLM reports `root`.
-    root: _OfTheModel = None
-    revision: _OfTheModel = None
-    dtype: _OfTheModel = None
-    quantization: _OfTheModel = None
+    # Models that differ in one of these fields yield other numbers. vLLM reports only `root`.
+    root: _SafeText = None
+    revision: _SafeText = None
+    dtype: _SafeText = None
+    quantization: _SafeText = None
 
 
 @dataclass(frozen=True, slots=True)
 class TokenScore:
-    """Score of a token at a place: log-probability in nats, rank from 1, and spelling."""
+    """Log-probability in nats, rank from 1, and text of a token at one position."""
 
     log_probability: Annotated[_LogProbability, Field(alias="logprob")]
     rank: _Length
@@ -56,8 +56,6 @@ class TokenScore:
 
 @dataclass(frozen=True, slots=True)
 class Logprobs:
-    """The tokens after a prompt."""
-
     tokens: list[_TokenId] | None = None
     token_logprobs: list[_LogProbability] | None = None
     top_logprobs: list[dict[_TokenId, _LogProbability] | None] | None = None
@@ -65,62 +63,50 @@ class Logprobs:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One continuation.
-
-    Attributes:
-        prompt_logprobs: scores of the places of the prompt, as `PROMPT_SCORES` reads them. They
-            are read
-            later: a text has a megabyte of them, most of it unused.
-    """
+    """One completion of a prompt."""
 
     index: _Count = 0
     logprobs: Logprobs | None = None
+    # Scores per prompt position. `SEEN` parses only the positions in use, because a text has about
+    # a megabyte of scores.
     prompt_logprobs: list[Any] | None = None
     finish_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Numbers of tokens that were fed and written."""
-
     prompt_tokens: _Count
     completion_tokens: _Count | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Completions:
-    """The continuations of a prompt."""
-
     choices: Annotated[list[Choice], Field(min_length=1)]
     usage: Usage
 
 
-# The form of other models does not matter.
+# Entries of other models are not validated.
 CARDS = TypeAdapter(list[dict[str, Any]])
 CARD, COMPLETIONS = TypeAdapter(Card), TypeAdapter(Completions)
 PROMPT_SCORES = TypeAdapter(list[dict[int, TokenScore] | None])
 
 
-def unexpected_answer(url: str, what: str) -> ServedModelError:
-    """Return the error for an answer that no engine gives; `what` follows "The server at …"."""
+def another_answer(url: str, what: str) -> ServedModelError:
+    """Return the error for an unexpected answer; `what` follows "The server at …"."""
     return ServedModelError(
-        f"The server at {url} {what}. Expected the form of OpenAI's completions. Use an engine "
+        f"The server at {url} {what}. Expected an answer of vLLM's completions API. Use an engine "
         "such as `vllm serve`, without a proxy that changes answers."
     )
 
 
 def in_form(answer: object, form: TypeAdapter[_Form], url: str, key: str | None) -> _Form:
-    """Read an answer.
-
-    Raises:
-        ServedModelError: names the field that has another form.
-    """
+    """Parse an answer, or raise ServedModelError with the first invalid field."""
     try:
         return form.validate_python(answer, context=key)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        told = shown(repr(first["input"]), key=key)
-        where = shown(".".join(map(str, first["loc"])), key=key) or "all of it"
-        what = f"answered in another form than vLLM: {where} is {told} ({first['msg']})"
-        # Without the cause, which may have the key.
-        raise unexpected_answer(url, what) from None
+        value = shown(repr(first["input"]), key=key)
+        field = shown(".".join(map(str, first["loc"])), key=key) or "the answer"
+        what = f"sent an invalid answer: {field} is {value} ({first['msg']})"
+        # Without the cause, which may contain the key.
+        raise another_answer(url, what) from None

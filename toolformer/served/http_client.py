@@ -1,4 +1,4 @@
-"""HTTP client of a completion server: many requests at a time, retried if that may help."""
+"""HTTP client of a completion server, with concurrent requests and retries."""
 
 import asyncio
 import itertools
@@ -36,49 +36,46 @@ _Form = TypeVar("_Form")
 _Ask = Callable[[], Coroutine[Any, Any, _Answer]]
 
 _LOGGER = logging.getLogger(__name__)
-# It would log every request.
+# httpx would log every request.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 IN_FLIGHT = 256
-"""Maximum number of requests at a time. vLLM has a batch of 128 on a processor, 256 to 1024 on a
-GPU; servers with a smaller one queue the others."""
-# A pool looks through all its connections for each request, so each pool has few.
+"""Maximum number of concurrent requests. vLLM batches 128 requests on a processor and 256 to 1024
+on a GPU; servers with smaller batches queue the rest."""
+# A pool searches all of its connections for each request, so each pool has only a few.
 _POOLS = 16
-# A server that waits for its turn on a busy device answers late.
+# Long, because a server on a busy device answers late.
 _TIMEOUT = httpx.Timeout(600.0, connect=10.0, pool=None)
-# A wrong address is noticed soon. A server that was found fit may be restarted meanwhile.
+# Seconds during which failed requests are retried. At first short, to report a wrong address soon;
+# after a successful probe long, because the server may be restarted.
 _FIRST_PATIENCE, _LATER_PATIENCE = 10.0, 3600.0
-# A single answer that was cut off late may have used up the patience.
-_LEAST_ATTEMPTS = 3
-_LONGEST_WAIT, _SECONDS_BETWEEN_LOOKS = 20.0, 1.0
-# Seconds without an answer until the user is told: after a failed request, and without one.
+# A single answer that was cut off late may exceed the patience, so there are always some retries.
+_MIN_ATTEMPTS = 3
+_MAX_RETRY_DELAY, _POLL_SECONDS = 20.0, 1.0
+# Seconds without an answer until the user is informed: after a failed request, and without one.
 _SECONDS_OF_FAILURE, _SECONDS_OF_SILENCE = 3.0, 20.0
-_PASSING_STATUSES = frozenset({408, 425, 429})
+_RETRY_STATUSES = frozenset({408, 425, 429})
 _KEY_REMEDY = (
-    "Set language_model.server.key_variable to the name of an environment variable that holds its "
-    "key."
+    "Set language_model.server.key_variable to the name of an environment variable that contains "
+    "the server's key."
 )
 _REMEDIES = {
     401: _KEY_REMEDY,
     403: _KEY_REMEDY,
-    404: "Expected /v1/models and /v1/completions; a service that only chats has none. Use an "
+    404: "Expected /v1/models and /v1/completions, which services for chats only lack. Use an "
     "engine that has them, such as vLLM.",
 }
-# Shows a line while the block is left open; see `toolformer.home.progress.show_waiting`.
+# Shows a line until the context exits; see `toolformer.home.progress.waiting_shown`.
 Waiting = Callable[[str, logging.Logger], AbstractContextManager[None]]
 
 
 class CompletionsClient:
-    """Requests completions of token ids from a server. Threads may share it.
+    """Requests completions of token ids from a server; safe to share between threads.
 
     Args:
         url: address of the server, with or without `/v1`. Requests to this machine use no proxy.
-        model: the id that `/v1/models` lists.
+        model: id in `/v1/models`.
         key: sent as a bearer token.
-        waiting: shows that the server is waited for; by default nothing does.
-
-    Attributes:
-        tokens_fed: tokens of prompts and completions, as the server counted them.
-        is_wanted: whether answers are still waited for; see `Model.ask_while`.
+        waiting: shows that the client waits for the server.
     """
 
     def __init__(
@@ -91,7 +88,7 @@ class CompletionsClient:
         self._key = key
         self._waiting = waiting or (lambda *_: nullcontext())
         self._patience = _FIRST_PATIENCE
-        # When the last answer came, and why a request failed since.
+        # Time of the last answer, and reason of the last failure after it.
         self._answered, self._failure = time.monotonic(), ""
         headers = {"content-type": "application/json"}
         if key:
@@ -116,7 +113,7 @@ class CompletionsClient:
         self._thread.start()
 
     def close(self) -> None:
-        """Close the connections. Requests of other threads end in an error."""
+        """Close the connections; requests of other threads raise PassingError."""
         if self._loop.is_closed():
             return
         asyncio.run_coroutine_threadsafe(self._shut_down(), self._loop).result()
@@ -132,34 +129,26 @@ class CompletionsClient:
         for pool in self._pools:
             await pool.aclose()
 
-    def extend_patience(self) -> None:
-        """Wait for the server from now on if it is restarted, since it was found fit."""
+    def is_known(self) -> None:
+        """From now on, retry for an hour instead of seconds, since the server passed its probe."""
         self._patience = _LATER_PATIENCE
 
-    def model_card(self) -> Card:
-        """Return what `/v1/models` says of the model.
-
-        Raises:
-            ServedModelError: the server cannot be reached, or has no such model.
-        """
+    def described(self) -> Card:
+        """Return the entry of the model in `/v1/models`, or raise ServedModelError."""
         (answer,) = self._together([partial(self._once, "GET", "models")])
         cards = {str(card.get("id")): card for card in self.in_form(answer.get("data"), CARDS)}
         if self.model not in cards:
             raise ServedModelError(
-                f"The server at {self.url} has no model {self.model!r}; it has "
+                f"The server at {self.url} has no model {self.model!r}, only "
                 f"{self.shown(', '.join(cards)) or 'none'}. Set language_model.server.model to "
-                "one of these."
+                "one of its models."
             )
         return self.in_form(cards[self.model], CARD)
 
     def complete(self, requests: Sequence[Mapping[str, Any]]) -> list[list[Choice]]:
-        """Return the choices for each request, as many as its `n`; equal requests are sent once.
+        """Return the `n` choices of each request; equal requests are sent once.
 
-        Args:
-            requests: fields of each, with token ids as `prompt`; the model is added.
-
-        Raises:
-            ServedModelError: the server refused a request, or an answer does not belong to it.
+        Raises ServedModelError if the server refuses a request or sends an unexpected answer.
         """
         bodies = [json.dumps({"model": self.model, **request}) for request in requests]
         asked = dict(zip(bodies, requests, strict=True))
@@ -170,20 +159,20 @@ class CompletionsClient:
     async def _completed(self, body: str, asked: Mapping[str, Any]) -> list[Choice]:
         sent, count = len(asked["prompt"]), asked.get("n", 1)
         answer = self.in_form(await self._once("POST", "completions", body), COMPLETIONS)
-        # vLLM answers so, with the tokens until then, when it is paused or ended meanwhile.
+        # vLLM returns the tokens so far with this reason if it is paused or stopped.
         if any(choice.finish_reason == "abort" for choice in answer.choices):
-            raise TransientServerError(
-                f"The server at {self.url} broke off an answer. What was computed is kept. Run the "
-                "same again later."
+            raise PassingError(
+                f"The server at {self.url} aborted an answer. Finished work is kept. Run the same "
+                "command again later."
             )
         if answer.usage.prompt_tokens != sent:
             counted = answer.usage.prompt_tokens
-            what = f"was sent {sent} tokens and counted {counted}, perhaps with a start of its own"
-            raise unexpected_answer(self.url, what)
+            what = f"counted {counted} tokens instead of {sent} and may have added a start token"
+            raise another_answer(self.url, what)
         choices = sorted(answer.choices, key=lambda choice: choice.index)
         if [choice.index for choice in choices] != list(range(count)):
-            given = [choice.index for choice in choices]
-            raise unexpected_answer(self.url, f"was asked for {count} texts and gave {given}")
+            indices = [choice.index for choice in choices]
+            raise another_answer(self.url, f"returned the choices {indices} instead of {count}")
         self.tokens_fed += sent + (answer.usage.completion_tokens or 0)
         return choices
 
@@ -206,28 +195,24 @@ class CompletionsClient:
                 f"The connection to the server at {self.url} was closed."
             ) from error
         finally:
-            # Also on Ctrl-C.
+            # This also runs on Ctrl-C.
             future.cancel()
 
     def _awaited(self, future: Future[_Answer]) -> _Answer:
-        """Return a result; while no answer comes, show what is waited for."""
+        """Return the result of a future; show the reason while waiting long for it."""
         begun = time.monotonic()
-        while not wait([future], _SECONDS_BETWEEN_LOOKS).done:
+        while not wait([future], _POLL_SECONDS).done:
             if (line := self._silence(begun)) is not None:
                 with self._waiting(line, _LOGGER):
                     while self._silence(begun) == line:
-                        if wait([future], _SECONDS_BETWEEN_LOOKS).done:
+                        if wait([future], _POLL_SECONDS).done:
                             break
         return future.result()
 
     def _silence(self, begun: float) -> str | None:
-        """Return the reason to show for a long wait; None if an answer came recently.
-
-        Raises:
-            TransientServerError: no answer is wanted any more.
-        """
+        """Return the reason for a long wait, if there is one; raise if it is no longer wanted."""
         if not self.is_wanted():
-            raise TransientServerError(f"Nobody waits any more for the server at {self.url}.")
+            raise PassingError(f"The request to the server at {self.url} was cancelled.")
         seconds = time.monotonic() - max(begun, self._answered)
         if self._failure and seconds >= _SECONDS_OF_FAILURE:
             return f"waiting: {self._failure}"
@@ -237,39 +222,33 @@ class CompletionsClient:
 
     async def _with_patience(self, ask: _Ask[_Answer]) -> _Answer:
         answer = await AsyncRetrying(
-            retry=retry_if_exception_type(TransientServerError),
-            wait=wait_random_exponential(multiplier=0.1, max=_LONGEST_WAIT),
-            # Meanwhile the server may have become known.
+            retry=retry_if_exception_type(PassingError),
+            wait=wait_random_exponential(multiplier=0.1, max=_MAX_RETRY_DELAY),
+            # A function, because the patience may grow while a request is retried.
             stop=lambda state: (
-                state.attempt_number >= _LEAST_ATTEMPTS
+                state.attempt_number >= _MIN_ATTEMPTS
                 and (state.seconds_since_start or 0.0) >= self._patience
             ),
-            before_sleep=self._note,
+            before_sleep=self._record_failure,
             reraise=True,
         )(ask)
         self._answered, self._failure = time.monotonic(), ""
         return answer
 
-    def _note(self, state: RetryCallState) -> None:
+    def _record_failure(self, state: RetryCallState) -> None:
         if state.outcome is not None:
             self._failure = str(state.outcome.exception()).partition(". ")[0]
 
     async def _once(self, method: str, path: str, content: str | None = None) -> Mapping[str, Any]:
-        """Return the JSON object that the server answers.
-
-        Raises:
-            TransientServerError: another request may be answered.
-            ServerUnavailableError: no request will be answered.
-            ServedModelError: the server refused this request.
-        """
+        """Return the server's JSON answer, or raise PassingError if a retry may help."""
         try:
             response = await next(self._next_pool).request(method, path, content=content)
         except httpx.RequestError as error:
             raise TransientServerError(
                 f"The server at {self.url} does not answer ({type(error).__name__}: "
-                f"{self.shown(error)}). What was computed is kept. Start the server, or correct "
-                "its address (language_model.server.url), and run the same again."
-                # The cause may have the key, and would be logged with the error.
+                f"{self.shown(error)}). Finished work is kept. Start the server or correct its "
+                "address (language_model.server.url). Then run the same command again."
+                # The cause may contain the key and would be logged with the error.
             ) from None
         try:
             answer: Any = from_json(response.content)
@@ -284,18 +263,17 @@ class CompletionsClient:
         if isinstance(error, dict):
             error = error.get("message") or error
         message = f"The server at {self.url} answered {status} ({self.shown(error).rstrip('.')})."
-        if status in _PASSING_STATUSES or status >= httpx.codes.INTERNAL_SERVER_ERROR:
-            return TransientServerError(
-                f"{message} What was computed is kept. Run the same again later."
+        if status in _RETRY_STATUSES or status >= httpx.codes.INTERNAL_SERVER_ERROR:
+            return PassingError(
+                f"{message} Finished work is kept. Run the same command again later."
             )
-        # The key is wrong, or what was paid for is used up.
-        kind = ServerUnavailableError if status in (401, 402) else ServedModelError
+        # The key is wrong, or the paid quota is used up.
+        kind = NoAnswersError if status in (401, 402) else ServedModelError
         return kind(f"{message} {_REMEDIES.get(status, '')}".rstrip())
 
-    def in_form(self, told: object, form: TypeAdapter[_Form]) -> _Form:
-        """See `toolformer.served.answers.in_form`."""
-        return in_form(told, form, self.url, self._key)
+    def in_form(self, answer: object, form: TypeAdapter[_Form]) -> _Form:
+        return in_form(answer, form, self.url, self._key)
 
-    def shown(self, told: object) -> str:
-        """Return what the server wrote as messages may show it, without the key."""
-        return shown(told, key=self._key)
+    def shown(self, text: object) -> str:
+        """Return text of the server such that messages may show it, without the key."""
+        return shown(text, key=self._key)

@@ -1,4 +1,4 @@
-"""The language model of the method, by requests to a server that runs it."""
+"""Implements `toolformer.forward.model.Model` with requests to a completion server."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,32 +15,24 @@ from toolformer.served.handshake import check_server
 from toolformer.served.http_client import IN_FLIGHT, CompletionsClient
 from toolformer.served.served_contexts import ServedContexts
 
-# Maximum number of tokens and texts between two checkpoints: twice the requests in flight, since
-# the end of a batch waits for the slowest.
+# Maximum number of tokens and texts between two checkpoints. Twice the concurrent requests, since
+# the end of a batch waits for its slowest request.
 _BATCH_TOKENS, _BATCH_TEXTS = 131_072, 2 * IN_FLIGHT
-# Of a server that does not report it.
+# Context length if the server does not report it.
 _DEFAULT_CONTEXT = 2048
-# A sampled call ends at these; see `CallReader.end`.
+# Texts that end a sampled call; see `CallReader.end`.
 _CALL_ENDS = ("]", "\n")
-# Banning a token that is less likely than this changes a loss by at most about as many nats.
+# Banning a token below this probability changes a loss by at most about this many nats.
 _UNLIKELY = 1e-3
 
 
 class ServedModel:
-    """A `toolformer.forward.model.Model` that a server runs.
+    """Model that a server runs; it is probed at once, see `toolformer.served.handshake`.
 
-    The server is probed at once; see `toolformer.served.handshake`.
-
-    Args:
-        tokenizer: the model's own, since only token ids are sent.
-        configurations: configuration files beside the tokenizer; see `end_ids`.
-        bos_token: see `Network.load`.
-
-    Raises:
-        ServedModelError: the server cannot do what annotation needs.
+    `configurations` are the configuration files next to the tokenizer; see `end_ids`.
     """
 
-    # The text before a continuation is fed again.
+    # The server prefills the text before a continuation again.
     keys_per_token = 1
 
     def __init__(
@@ -59,38 +51,33 @@ class ServedModel:
         self.end_ids = end_ids(tokenizer, self.bos_id, configurations)
         self.forms, card = check_server(client, tokenizer, self.bos_id)
         self.precision = card.dtype or "unknown"
-        # Besides a row, a request has the token of its last loss, and asks for one more.
+        # A request contains a row and the token of its last loss, and generates one more token.
         self.context_length = (card.max_model_len or _DEFAULT_CONTEXT) - 2
 
     def close(self) -> None:
-        """End the connections to the server."""
         self._client.close()
 
     def ask_while(self, is_wanted: Callable[[], bool]) -> None:
-        """See `Model.ask_while`."""
         self._client.is_wanted = is_wanted
 
     @property
     def tokens_fed(self) -> int:
-        """See `Model.tokens_fed`; as the server counts them, cached ones included."""
+        """See `Model.tokens_fed`; counted by the server, including cached tokens."""
         return self._client.tokens_fed
 
     def batch_tokens(self, *, window_tokens: int) -> int:
-        """See `Model.batch_tokens`."""
         return max(window_tokens, _BATCH_TOKENS)
 
     def windows_per_batch(self, *, windows: int, branches: int, keys: int) -> int:  # noqa: ARG002
-        """See `Model.windows_per_batch`."""
         return max(1, min(windows, _BATCH_TEXTS))
 
     def rows_at_once(self, *, row_tokens: int) -> int:  # noqa: ARG002
-        """See `Model.rows_at_once`."""
         return _BATCH_TEXTS
 
     def losses_at(
         self,
         rows: Sequence[Sequence[int]],
-        places: Sequence[tuple[int, int, int]],
+        targets: Sequence[tuple[int, int, int]],
         *,
         banned: int | None = None,
         min_probability: float = 0.0,
@@ -98,127 +85,125 @@ class ServedModel:
     ) -> list[float]:
         """See `Model.losses_at`, and for the last two arguments `Texts.losses`.
 
-        One request per row returns the losses of its own tokens. For other tokens, one request per
-        row returns the likeliest tokens of each place, which bound all others from above; only a
-        token that may still matter costs a request of its own. A banned token with a probability
-        below 0.001 is treated as if it had none.
+        One request per row yields the losses of its own tokens, and another one the most likely
+        tokens per position, which bound all others. Only tokens that may still matter need a
+        request of their own. A banned token below a probability of 0.001 counts as impossible.
         """
         if banned is not None:
-            losses = self.losses_at(rows, places)
-            of_banned = [(row, at, banned) for row, at, _ in places]
-            told = self.losses_at(rows, of_banned, min_probability=_UNLIKELY)
+            losses = self.losses_at(rows, targets)
+            banned_targets = [(row, at, banned) for row, at, _ in targets]
+            banned_losses = self.losses_at(rows, banned_targets, min_probability=_UNLIKELY)
             return [
-                math.inf if place[2] == banned else loss + _log_rest(other)
-                for place, loss, other in zip(places, losses, told, strict=True)
+                math.inf if target[2] == banned else loss + _log_rest(banned_loss)
+                for target, loss, banned_loss in zip(targets, losses, banned_losses, strict=True)
             ]
-        # The token after a place in its row, or after its end one that is wanted there.
-        behind = {(row, at): token for row, at, token in reversed(places)}
-        behind |= {(row, at): rows[row][at + 1] for row, at, _ in places if at + 1 < len(rows[row])}
-        standing = [place for place in places if behind[place[:2]] == place[2]]
-        losses = {
-            place: -seen[place[2]].log_probability
-            for of_row in self._seen(rows, standing, top=0)
-            for place, seen in of_row
+        # The row's next token per position; after the end of the row, one of the targets there.
+        next_token = {(row, at): token for row, at, token in reversed(targets)}
+        next_token |= {
+            (row, at): rows[row][at + 1] for row, at, _ in targets if at + 1 < len(rows[row])
         }
-        others = [place for place in places if place not in losses]
-        losses |= self._of_likeliest(rows, others, min_probability, most)
-        return [losses[place] for place in places]
+        own_targets = [target for target in targets if next_token[target[:2]] == target[2]]
+        losses = {
+            target: -scores[target[2]].log_probability
+            for row_scores in self._scores(rows, own_targets, top=0)
+            for target, scores in row_scores
+        }
+        others = [target for target in targets if target not in losses]
+        losses |= self._losses_of_others(rows, others, min_probability, most)
+        return [losses[target] for target in targets]
 
-    def _of_likeliest(
+    def _losses_of_others(
         self,
         rows: Sequence[Sequence[int]],
-        places: Sequence[tuple[int, int, int]],
+        targets: Sequence[tuple[int, int, int]],
         min_probability: float,
         most: int | None,
     ) -> dict[tuple[int, int, int], float]:
-        """Return the losses of tokens that matter; inf for the others.
+        """Return the losses of tokens that matter, and inf for others.
 
-        Tokens with the largest bounds are asked for first, since their losses may settle others.
+        Tokens with the largest bounds come first, since their losses may rule others out.
         """
         losses: dict[tuple[int, int, int], float] = {}
         bounds: dict[tuple[int, int, int], float] = {}
         by_row: list[list[tuple[int, int, int]]] = []
-        for of_row in self._seen(rows, places, top=REPORTED_RANKS):
-            for place, seen in of_row:
-                values = sorted((each.log_probability for each in seen.values()), reverse=True)
-                # No token that is left out is likelier than the last one reported.
-                bounds[place] = min(math.exp(values[REPORTED_RANKS - 1]), 1 / (REPORTED_RANKS + 1))
-                if place[2] in seen:
-                    losses[place] = -seen[place[2]].log_probability
-            by_row.append(sorted(dict(of_row), key=bounds.__getitem__, reverse=True))
+        for row_scores in self._scores(rows, targets, top=TOLD_RANKS):
+            for target, scores in row_scores:
+                values = sorted((each.log_probability for each in scores.values()), reverse=True)
+                # No unreported token is more likely than the last reported one.
+                bounds[target] = min(math.exp(values[TOLD_RANKS - 1]), 1 / (TOLD_RANKS + 1))
+                if target[2] in scores:
+                    losses[target] = -scores[target[2]].log_probability
+            by_row.append(sorted(dict(row_scores), key=bounds.__getitem__, reverse=True))
         while True:
             asked: list[tuple[int, int, int]] = []
-            for of_row in by_row:
-                enough = sorted(losses[place] for place in of_row if place in losses)[: most or 0]
-                limit = max(min_probability, math.exp(-enough[-1]) if len(enough) == most else 0.0)
-                left = [place for place in of_row if place not in losses]
-                asked += [place for place in left if bounds[place] >= limit][:most]
+            for row_targets in by_row:
+                known = sorted(losses[each] for each in row_targets if each in losses)[: most or 0]
+                limit = max(min_probability, math.exp(-known[-1]) if len(known) == most else 0.0)
+                unknown = [each for each in row_targets if each not in losses]
+                asked += [each for each in unknown if bounds[each] >= limit][:most]
             if not asked:
                 return dict.fromkeys(bounds, math.inf) | losses
-            seen = self.forms.last([[*rows[row][: at + 1], token] for row, at, token in asked])
-            losses |= zip(asked, (-each.log_probability for each in seen), strict=True)
+            scores = self.forms.last([[*rows[row][: at + 1], token] for row, at, token in asked])
+            losses |= zip(asked, (-each.log_probability for each in scores), strict=True)
 
-    def _seen(
-        self, rows: Sequence[Sequence[int]], places: Sequence[tuple[int, int, int]], *, top: int
+    def _scores(
+        self, rows: Sequence[Sequence[int]], targets: Sequence[tuple[int, int, int]], *, top: int
     ) -> Iterator[list[tuple[tuple[int, int, int], Mapping[int, TokenScore]]]]:
-        """Yield the places of each row with what is seen there; rows end at their last place."""
+        """Yield the targets of each row with the scores there; rows end at their last target."""
         by_row: dict[int, list[tuple[int, int, int]]] = {}
-        for place in sorted(places):
-            by_row.setdefault(place[0], []).append(place)
-        asked = [[*rows[row][: of[-1][1] + 1], of[-1][2]] for row, of in by_row.items()]
+        for target in sorted(targets):
+            by_row.setdefault(target[0], []).append(target)
+        prompts = [[*rows[row][: of[-1][1] + 1], of[-1][2]] for row, of in by_row.items()]
         first = [of[0][1] + 1 for of in by_row.values()]
-        all_seen = self.forms.prompts(asked, top=top, first=first)
-        for of_row, seen in zip(by_row.values(), all_seen, strict=True):
-            yield [(place, seen[place[1] + 1]) for place in of_row]
+        all_scores = self.forms.prompts(prompts, top=top, first=first)
+        for row_targets, scores in zip(by_row.values(), all_scores, strict=True):
+            yield [(target, scores[target[1] + 1]) for target in row_targets]
 
     def read(self, prompt: str | None, windows: Sequence[Window]) -> "ServedTexts":
-        """See `Model.read`."""
         return ServedTexts(self, prompt, windows)
 
     def contexts(self, rows: int) -> ServedContexts:
-        """See `Model.contexts`."""
         return ServedContexts(self.forms, [[] for _ in range(rows)])
 
 
 class ServedTexts:
-    """A `toolformer.forward.model.Texts` of a served model."""
+    """Texts of a served model as `toolformer.forward.model.Texts`."""
 
     def __init__(self, model: ServedModel, prompt: str | None, windows: Sequence[Window]):
         self._model = model
         tokenizer = model.tokenizer
-        self._before = [[model.bos_id] for _ in windows]
+        self._prefixes = [[model.bos_id] for _ in windows]
         if prompt is not None:
             split = SplitPrompt.of(prompt)
             shared = [*model.prompt_start, *split.shared_ids(tokenizer)]
-            parts = (split.text_part_ids(tokenizer, window.text) for window in windows)
-            self._before = [[*shared, *part] for part in parts]
+            text_parts = (split.text_part_ids(tokenizer, window.text) for window in windows)
+            self._prefixes = [[*shared, *part] for part in text_parts]
         self._rows = [
-            [*before, *window.ids] for before, window in zip(self._before, windows, strict=True)
+            [*prefix, *window.ids] for prefix, window in zip(self._prefixes, windows, strict=True)
         ]
 
     def losses(
         self,
-        places: Sequence[tuple[TextPosition, int]],
+        targets: Sequence[tuple[Place, int]],
         *,
         min_probability: float = 0.0,
         most: int | None = None,
     ) -> list[float]:
-        """See `Texts.losses`."""
         return self._model.losses_at(
             self._rows,
-            [(place.row, self._end(place) - 1, token) for place, token in places],
+            [(position.row, self._end(position) - 1, token) for position, token in targets],
             min_probability=min_probability,
             most=most,
         )
 
-    def ranks(self, places: Sequence[TextPosition], token: int) -> list[tuple[int, float]]:
-        """See `Texts.ranks`; vLLM counts equally likely tokens as likelier ones."""
-        seen = self._model.forms.last([[*self._context(place), token] for place in places])
-        return [(each.rank, each.log_probability) for each in seen]
+    def ranks(self, positions: Sequence[Place], token: int) -> list[tuple[int, float]]:
+        """See `Texts.ranks`. vLLM counts equally likely tokens as more likely."""
+        scores = self._model.forms.last([[*self._context(each), token] for each in positions])
+        return [(each.rank, each.log_probability) for each in scores]
 
     def sample(
         self,
-        places: Sequence[TextPosition],
+        positions: Sequence[Place],
         groups: Sequence[Sequence[Branch]],
         *,
         forced_ids: Sequence[int],
@@ -227,10 +212,10 @@ class ServedTexts:
         may_finish: Callable[[int], bool],
         is_finished: Callable[[Branch], bool],
     ) -> None:
-        """See `Texts.sample`; the seeds of a place count up from its first random number."""
+        """See `Texts.sample`; a position's first random number determines its first seed."""
         tokenizer = self._model.tokenizer
         sampled = self._model.forms.samples(
-            [[*self._context(place), *forced_ids] for place in places],
+            [[*self._context(each), *forced_ids] for each in positions],
             [seed_of(group[0].uniforms[0]) for group in groups],
             [len(group) for group in groups],
             max_new_tokens=max_new_tokens,
@@ -251,30 +236,29 @@ class ServedTexts:
                     raise ServedModelError(
                         f"The server ended the sample {''.join(branch.token_texts)!r} without the "
                         f"token that completes a stop text. Expected one of {_CALL_ENDS}, since a "
-                        "call ends with its bracket. Use an engine that returns it, such as vLLM."
+                        "call ends with its bracket. Use an engine that returns this token, such "
+                        "as vLLM."
                     )
 
     def continuation_losses(self, continuations: Sequence[Continuation]) -> list[list[float]]:
-        """See `Texts.continuation_losses`."""
         rows = [[*self._context(each.place), *each.fed] for each in continuations]
-        places = [
+        targets = [
             (row, len(rows[row]) - len(each.following) + t, token)
             for row, each in enumerate(continuations)
             for t, token in enumerate(each.following)
         ]
-        losses = iter(self._model.losses_at(rows, places))
+        losses = iter(self._model.losses_at(rows, targets))
         return [[next(losses) for _ in each.following] for each in continuations]
 
-    def contexts(self, places: Sequence[TextPosition]) -> ServedContexts:
-        """See `Texts.contexts`."""
-        contexts = [self._context(place) for place in places]
+    def contexts(self, positions: Sequence[Place]) -> ServedContexts:
+        contexts = [self._context(each) for each in positions]
         return ServedContexts(self._model.forms, contexts)
 
-    def _end(self, place: TextPosition) -> int:
-        return len(self._before[place.row]) + place.position
+    def _end(self, position: Place) -> int:
+        return len(self._prefixes[position.row]) + position.position
 
-    def _context(self, place: TextPosition) -> list[int]:
-        return self._rows[place.row][: self._end(place)]
+    def _context(self, position: Place) -> list[int]:
+        return self._rows[position.row][: self._end(position)]
 
 
 def _log_rest(loss: float) -> float:

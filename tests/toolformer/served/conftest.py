@@ -18,4 +18,4 @@ def pair(local):
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    monkeypatch.setattr(http_client, "_LONGEST_WAIT", 0.1)
+    monkeypatch.setattr(http_client, "_MAX_RETRY_DELAY", 0.1)

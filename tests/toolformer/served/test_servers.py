@@ -142,7 +142,7 @@ def test_server_that_ends_and_is_started_again_loses_nothing(local, wanted):
 
 @pytest.mark.parametrize("failing", [{}, {0: 503}], ids=["silent", "failing"])
 def test_who_watches_sees_what_is_waited_for_until_it_answers(local, monkeypatch, failing):
-    monkeypatch.setattr(http_client, "_SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(http_client, "_POLL_SECONDS", 0.01)
     monkeypatch.setattr(http_client, "_SECONDS_OF_FAILURE", 0.1)
     monkeypatch.setattr(http_client, "_SECONDS_OF_SILENCE", 0.2)
     shown = []

@@ -14,20 +14,20 @@ from toolformer.served.served_model import ServedModel
 @pytest.mark.parametrize(
     ("fault", "remedy"),
     [
-        ("start_token", "perhaps with a start of its own"),
+        ("start_token", "may have added a start token"),
         ("processed", "--logprobs-mode raw_logprobs"),
         ("mixes_answers", "without a proxy that mixes answers"),
         ("error_inside", "the device is on fire"),
         ("other_words", "language_model.path to the folder with the tokenizer"),
-        ("no_prompt_logprobs", "gives no prompt_logprobs"),
+        ("no_prompt_logprobs", "returns no prompt_logprobs"),
         ("no_number", "is None"),
         ("not_a_number", "is nan"),
-        ("probabilities", "in another form than vLLM"),
-        ("words_for_ids", "in another form than vLLM"),
-        ("no_tokens", "gave 0 token ids"),
+        ("probabilities", "sent an invalid answer"),
+        ("words_for_ids", "sent an invalid answer"),
+        ("no_tokens", "returned 0 token ids"),
         ("small_top", "--max-logprobs 20"),
-        ("one_seed", "gave the same one twice"),
-        ("one_sample", "was asked for 2 texts"),
+        ("one_seed", "returned the same sample twice"),
+        ("one_sample", "returned the choices \\[0\\]"),
     ],
 )
 def test_server_that_would_fill_tables_with_wrong_numbers_is_refused(local, fault, remedy):
@@ -175,5 +175,5 @@ def test_answer_in_another_form_is_refused_with_the_form_that_is_expected(local,
     with asking(local) as (fake, client):
         answer = fake.answer
         monkeypatch.setattr(fake, "answer", lambda body: answer(body) | told)
-        with pytest.raises(ServedModelError, match="the form of OpenAI's completions"):
+        with pytest.raises(ServedModelError, match="vLLM's completions API"):
             client.complete([ONE_TOKEN])
