@@ -1,6 +1,6 @@
 """Builds additive attention masks, one per kind of attention layer of a model.
 
-A sliding-attention layer masks visible keys with query position - key position >= window.
+In a layer with sliding attention, a query also does not see keys at a distance of `window` or more.
 """
 
 import math

@@ -34,7 +34,7 @@ def chat_ids(
     """Return the tokens of a conversation, up to the answer, without the start token.
 
     Only the template writes special tokens: if the content of a turn spells one, a space breaks it.
-    `today` is the date that templates write; by default the clock's.
+    `today` is the date that templates write; by default the current date.
     """
     from jinja2 import TemplateError
 

@@ -40,7 +40,7 @@ def check_device(device: str) -> None:
 
 
 def device_identity(device: str) -> str:
-    """Return a name that all processes of the machine share: GPU numbers vary, UUIDs do not."""
+    """Return a name that all processes share; GPU numbers depend on `CUDA_VISIBLE_DEVICES`."""
     import torch
 
     if not device.startswith("cuda") or not torch.cuda.is_available():

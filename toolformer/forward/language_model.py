@@ -105,10 +105,10 @@ class LanguageModel(Network):
     def losses_and_divergences(
         self, base: "LanguageModel", texts: Sequence[Sequence[int]], *, banned: int | None = None
     ) -> list[tuple[list[float], list[float]]]:
-        """Return losses and KL divergences from a base model per text, each of shape `(n,)`.
+        """Return losses and KL divergences from a base model, one of each per token of each text.
 
         The divergence before a token, KL(base ‖ this) = Σ_v p_base(v) · (log p_base(v) - log p(v)),
-        covers the whole vocabulary even with a banned token. Texts are one batch, fed after the
+        covers the whole vocabulary, also with a banned token. Texts are fed as one batch, after the
         start token. The base model must have the same device and vocabulary.
         """
         lengths = [len(ids) for ids in texts]

@@ -56,7 +56,7 @@ def memory_needed(
     count = model.num_parameters()
     weights = count * _BYTES_OF_WEIGHT[precision]
     if hasattr(model.config, "quantization_config"):
-        # Quantised weights take fewer bits, at least the size of the files.
+        # Quantised weights take fewer bits, but at least as much memory as the files.
         weights = min(weights, sum(file.stat().st_size for file in path.glob("*.safetensors")))
     layers = getattr(config, "num_hidden_layers", 1)
     kept = config.hidden_size * 4 if gradient_checkpointing else activation_bytes(config)
@@ -120,7 +120,7 @@ def whole_memory(device: str) -> int | None:
 
 
 def check_weights_fit(path: Path, *, precision: str, device: str, space: int | None) -> None:
-    """Raise OutOfMemoryError if the weights exceed `space` free bytes (None: unknown)."""
+    """Raise OutOfMemoryError if the weights exceed `space` bytes; None means unknown."""
     needed = memory_needed(path, precision=precision)
     if space is None or needed.weights <= space:
         return

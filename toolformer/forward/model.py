@@ -26,7 +26,7 @@ class Place(NamedTuple):
 
 
 class Continuation(NamedTuple):
-    """Tokens that continue a text, and at least one token to predict after them."""
+    """Tokens that continue a text at a position, and at least one token to predict after them."""
 
     place: TextPosition
     tokens: tuple[int, ...]
@@ -87,8 +87,8 @@ class Texts(Protocol):
         """Sample continuations into the branches; afterwards the texts can no longer be used.
 
         There is at least one position, in ascending order of rows; each has a group of branches.
-        `forced_ids` (at least one) are fed before the sampled tokens. `may_finish` pre-selects
-        tokens for which `is_finished` is called. §2, "Sampling API Calls".
+        `forced_ids` (at least one) are fed before the sampled tokens. `is_finished` is called only
+        after tokens that `may_finish`. §2, "Sampling API Calls".
         """
 
     def continuation_losses(self, continuations: Sequence[Continuation]) -> list[list[float]]:
@@ -113,7 +113,7 @@ class NextTokens(Protocol):
 
     @property
     def call_rank(self) -> int | None:
-        """Rank of the token that opens a call; None if a server does not report so low a rank."""
+        """Rank of the token that opens a call, from 1; None if a server does not report it."""
         ...
 
     @property
@@ -153,7 +153,10 @@ class Contexts(Protocol):
     def next_tokens(
         self, tokens: Sequence[Sequence[int]], *, open_id: int, count: int
     ) -> Sequence[NextTokens]:
-        """Append tokens to every row and return the distributions, with `count` ranked tokens."""
+        """Append tokens to every row; return the distributions after them.
+
+        `open_id` is the token that opens a call. `count` most likely tokens are ranked.
+        """
         ...
 
     def forget(self, row: int, length: int) -> None:

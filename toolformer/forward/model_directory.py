@@ -76,7 +76,7 @@ def model_without_weights(path: Path) -> "PreTrainedModel":
 
 
 def read_config(path: Path) -> "PreTrainedConfig":
-    """Load the configuration of a model directory; raise also if the model has no layers."""
+    """Load and check the configuration: transformers would silently build a model of no layers."""
     from transformers import AutoConfig
 
     with loading(f"The configuration {str(path / 'config.json')!r}", refused):

@@ -51,7 +51,7 @@ class Network:
 
     `probes` sets the attributes that depend on the model class:
 
-    - `is_plain`: texts are fed on the plain path, see `own_rows`
+    - `is_plain`: the model is fed on the plain path, see `own_rows`
     - `kinds`: attention masks that the model takes, unless it is plain
     - `copies_cache`: rows can continue from copies of the model's own cache
     - `pads_cache`: rows of different lengths can share such a cache with left padding
@@ -97,7 +97,10 @@ class Network:
         device: str = "auto",
         bos_token: str | None = None,
     ) -> Self:
-        """Load a model directory onto a device (`auto`, `cpu` or a CUDA device)."""
+        """Load a model directory onto a device (`auto`, `cpu` or a CUDA device).
+
+        Raises ModelNotFoundError, its subclass OverflowingModelError, or OutOfMemoryError.
+        """
         check_model_directory(path)
         prepare_transformers()
         from transformers import AutoModelForCausalLM
@@ -156,7 +159,7 @@ class Network:
 
     @property
     def end_ids(self) -> frozenset[int]:
-        """See `Model.end_ids`; computed anew, since callers of `generate` may change them."""
+        """See `Model.end_ids`. Not cached, because callers of `generate` may change the ids."""
         of_generation = getattr(self.model, "generation_config", None)
         configs = (of_generation, self.model.config, self.text_config)
         return end_ids(self.tokenizer, self.bos_id, [each.to_dict() for each in configs if each])

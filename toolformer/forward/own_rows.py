@@ -25,7 +25,7 @@ from toolformer.forward.rows import Rows
 
 @dataclass(slots=True)
 class _Past:
-    """Cache of rows that were fed together, or None if the model cannot continue from its cache.
+    """Cache of rows that were fed together; `cache` is None if the model cannot continue from it.
 
     `fed` is the number of cached tokens per row; the longest row has no padding. A shared cache
     must not change, because other rows also continue from it.

@@ -166,12 +166,7 @@ def _draw(
 
 
 def _distinct(nodes: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Index the distinct pairs of node and token by first branch; return these for each branch.
-
-    >>> indices, first = _distinct(np.array([0, 0, 0, 1]), np.array([7, 5, 7, 7]))
-    >>> indices.tolist(), first.tolist()
-    ([0, 1, 0, 2], [0, 1, 3])
-    """
+    """Return each branch's index of its (node, token) pair, and each pair's first branch."""
     pairs = nodes * (tokens.max() + 1) + tokens
     _, first, number = np.unique(pairs, return_index=True, return_inverse=True)
     order = first.argsort()

@@ -20,10 +20,10 @@ WindowKey = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Window of a text, `start` characters after its beginning, with tokens `x` of shape `(n,)`.
+    """Window of a text; `start` is its character offset there.
 
-    `offsets` are the character offsets in `text` at which a call before a token would be inserted;
-    None inside a character.
+    `ids` are the tokens `x`, without a start token. `offsets` are the character offsets in `text`
+    at which a call before each token would be inserted; None inside a character.
     """
 
     document_id: str
