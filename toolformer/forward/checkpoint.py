@@ -83,4 +83,4 @@ class Checkpoint:
 
     def _write(self, file: Path, text: str) -> None:
         # Not synced to disk: recomputing steps after a machine crash costs less than syncing each.
-        write_whole(file, text, is_durable=False)
+        write_atomically(file, text, is_durable=False)

@@ -60,7 +60,7 @@ class LanguageModel(Network):
             return _CPU_BATCH_TOKENS
         # Start from the total memory, not the free memory. The tools of a shard are scored one
         # after the other, possibly by several processes, and L(ε) needs the same batches for all.
-        space = whole_memory(str(self.device)) or 0
+        space = total_memory(str(self.device)) or 0
         space -= self.model.get_memory_footprint()
         # Half of the share is for the running batch, half for the KV cache of the windows.
         held = int(space * _MEMORY_SHARE) // 2 // activation_bytes(self.text_config)

@@ -110,7 +110,7 @@ def available_memory(device: "str | torch.device") -> int | None:
     return torch.cuda.mem_get_info(device)[0] + idle
 
 
-def whole_memory(device: str) -> int | None:
+def total_memory(device: str) -> int | None:
     """Return the total memory of a device in bytes; None if unknown."""
     import torch
 

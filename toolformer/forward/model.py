@@ -15,10 +15,10 @@ from toolformer.forward.windows import Window
 
 # Every model reports the rank of a token up to this one; see `NextTokens.call_rank`. vLLM needs a
 # flag to report more.
-TOLD_RANKS = 20
+REPORTED_RANKS = 20
 
 
-class Place(NamedTuple):
+class TextPosition(NamedTuple):
     """Position before a token in one of several texts; both count from 0."""
 
     row: int
@@ -57,7 +57,7 @@ class Texts(Protocol):
 
     def losses(
         self,
-        targets: Sequence[tuple[Place, int]],
+        targets: Sequence[tuple[TextPosition, int]],
         *,
         min_probability: float = 0.0,
         most: int | None = None,
@@ -69,13 +69,13 @@ class Texts(Protocol):
         """
         ...
 
-    def ranks(self, positions: Sequence[Place], token: int) -> list[tuple[int, float]]:
+    def ranks(self, positions: Sequence[TextPosition], token: int) -> list[tuple[int, float]]:
         """Return rank (from 1) and log-probability of a token per position; see `NextTokens`."""
         ...
 
     def sample(
         self,
-        positions: Sequence[Place],
+        positions: Sequence[TextPosition],
         groups: Sequence[Sequence[Branch]],
         *,
         forced_ids: Sequence[int],
@@ -95,7 +95,7 @@ class Texts(Protocol):
         """Return -log p of the `following` tokens of at least one continuation."""
         ...
 
-    def contexts(self, positions: Sequence[Place]) -> "Contexts":
+    def contexts(self, positions: Sequence[TextPosition]) -> "Contexts":
         """Return growing texts that start at positions, in ascending order of rows."""
         ...
 
@@ -123,7 +123,7 @@ class NextTokens(Protocol):
 
     def log_probability(self, token: int) -> float: ...
 
-    def likeliest_but(self, tokens: Sequence[int]) -> int:
+    def most_likely_except(self, tokens: Sequence[int]) -> int:
         """Return the most likely token other than these."""
         ...
 

@@ -53,9 +53,9 @@ class Network:
 
     - `is_plain`: the model is fed on the plain path, see `own_rows`
     - `kinds`: attention masks that the model takes, unless it is plain
-    - `copies_cache`: rows can continue from copies of the model's own cache
-    - `pads_cache`: rows of different lengths can share such a cache with left padding
-    - `logits_by`: the output "layer" or the whole "model" computes logits, or they are the "states"
+    - `can_copy_cache`: rows can continue from copies of the model's own cache
+    - `can_pad_cache`: rows of different lengths can share such a cache with left padding
+    - `logits_source`: the output "layer" or the whole "model" computes logits, or they are the "states"
     - `key_bytes`: bytes of KV cache per token, over all layers
     """
 
@@ -84,8 +84,8 @@ class Network:
         self._lock = threading.Lock()
         self._body: Any = model.base_model
         self._head: Any = model.get_output_embeddings()
-        self.logits_by: Literal["layer", "model", "states"] = "layer"
-        self.is_plain, self.copies_cache, self.pads_cache = False, True, True
+        self.logits_source: Literal["layer", "model", "states"] = "layer"
+        self.is_plain, self.can_copy_cache, self.can_pad_cache = False, True, True
         self.kinds, self.key_bytes = AttentionKinds({"": None}), 0
 
     @classmethod
@@ -176,7 +176,7 @@ class Network:
     ) -> torch.Tensor:
         """Feed int tokens of shape `(batch, position)`; return `(batch, position, hidden)`.
 
-        These are logits if `logits_by` is "states". The KV cache grows in place. It requires
+        These are logits if `logits_source` is "states". The KV cache grows in place. It requires
         `position_ids` and an `attention_mask` from `kinds`: without a mask,
         scaled_dot_product_attention would see only the last keys.
         """
@@ -192,7 +192,7 @@ class Network:
         The cache is None if the model cannot continue from it; then everything must be fed again.
         With left padding, pass `position_ids`, and an `attention_mask` for cached and new tokens.
         """
-        if not self.copies_cache:
+        if not self.can_copy_cache:
             return self._feed(input_ids, use_cache=False)[0], None
         return self._feed(input_ids, use_cache=True, **{self._cache_name: cache}, **arguments)
 
@@ -212,7 +212,7 @@ class Network:
 
     def logits(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Return float32 logits, shape `(..., vocabulary)`, for states of shape `(..., hidden)`."""
-        if self.logits_by == "layer":
+        if self.logits_source == "layer":
             return self._head(hidden_states).float()
         if self.logits_source == "model":
             return self._logits_of_whole_model(hidden_states)

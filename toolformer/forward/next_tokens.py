@@ -32,7 +32,7 @@ class LocalNextTokens:
             return self.log_probabilities[self.ranked.index(token)]
         return float(self.logits.log_softmax(dim=-1)[token])
 
-    def likeliest_but(self, tokens: Sequence[int]) -> int:
+    def most_likely_except(self, tokens: Sequence[int]) -> int:
         logits = self.logits.clone()
         logits[tokens] = float("-inf")
         return int(logits.argmax())

@@ -67,7 +67,10 @@ class OwnRows(Rows):
         """Return a value that is equal for rows that can be fed as one batch."""
         model, fed = self._model, self._fed(row)
         # Without a cache, padding leaves nothing behind, so all rows form one batch.
-        return model.copies_cache and (fed > 0 if model.pads_cache else fed, self.length(row) - fed)
+        return model.can_copy_cache and (
+            fed > 0 if model.can_pad_cache else fed,
+            self.length(row) - fed,
+        )
 
     def read(self, tokens: Sequence[Sequence[int]]) -> list[torch.Tensor]:
         """See `Rows.read`. The new cache may contain padding, so the tokens are fed again later."""

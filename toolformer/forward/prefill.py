@@ -46,7 +46,7 @@ class ReadTexts:
         )
         self._firsts = [0, *accumulate(len(window.ids) for window in windows)]
 
-    def losses(self, targets: Sequence[tuple[Place, int]], **_: object) -> list[float]:
+    def losses(self, targets: Sequence[tuple[TextPosition, int]], **_: object) -> list[float]:
         """Return the losses of all targets; the limits of `Texts.losses` are ignored."""
         if not targets:
             return []
@@ -55,7 +55,7 @@ class ReadTexts:
             states = self._states_at([position for position, _ in targets])
             return losses_of_states(self._model, states, tokens)
 
-    def ranks(self, positions: Sequence[Place], token: int) -> list[tuple[int, float]]:
+    def ranks(self, positions: Sequence[TextPosition], token: int) -> list[tuple[int, float]]:
         if not positions:
             return []
         with torch.inference_mode():
@@ -65,7 +65,7 @@ class ReadTexts:
 
     def sample(
         self,
-        positions: Sequence[Place],
+        positions: Sequence[TextPosition],
         groups: Sequence[Sequence[Branch]],
         *,
         forced_ids: Sequence[int],
@@ -134,12 +134,12 @@ class ReadTexts:
             losses = iter(losses_of_states(self._model, predicting, wanted))
         return [[next(losses) for _ in each.following] for each in continuations]
 
-    def contexts(self, positions: Sequence[Place], *, shares: bool = False) -> Rows:
+    def contexts(self, positions: Sequence[TextPosition], *, shares: bool = False) -> Rows:
         """See `Texts.contexts`; for `shares` see `Rows.fork`."""
         lengths = [self._starts[row] + position for row, position in positions]
         return self._rows.fork([row for row, _ in positions], lengths, shares=shares)
 
-    def _states_at(self, positions: Sequence[Place]) -> torch.Tensor:
+    def _states_at(self, positions: Sequence[TextPosition]) -> torch.Tensor:
         chosen = [self._firsts[row] + position for row, position in positions]
         return self._states[torch.tensor(chosen, device=self._model.device)]
 

@@ -48,10 +48,10 @@ def probe(model: Network) -> None:
         kinds = _shared_kinds(model)
         model.is_plain, model.kinds = kinds is None, kinds or AttentionKinds({"": None})
         if model.is_plain:
-            model.pads_cache = False
-            model.copies_cache = _can_continue(model, [5, 5])
-            model.pads_cache = True
-            model.pads_cache = model.copies_cache and _can_continue(model, [7, 2, 5])
+            model.can_pad_cache = False
+            model.can_copy_cache = _can_continue(model, [5, 5])
+            model.can_pad_cache = True
+            model.can_pad_cache = model.can_copy_cache and _can_continue(model, [7, 2, 5])
         model.key_bytes = _bytes_per_token(model)
     if model.is_plain:
         _LOGGER.warning(
@@ -79,7 +79,7 @@ def _check_causal(model: Network) -> None:
 
 
 def _find_head(model: Network) -> None:
-    """Set `logits_by`, the way in which the last states become logits.
+    """Set `logits_source`, the way in which the last states become logits.
 
     A model that scales or caps logits needs its own forward pass. If the states do not determine
     the logits, the logits are kept per token instead.
@@ -90,7 +90,7 @@ def _find_head(model: Network) -> None:
     with torch.inference_mode():
         whole = model.model(input_ids=ids, use_cache=False).logits.float()
         model.check_finite(whole)
-        for model.logits_by in ("layer", "model"):
+        for model.logits_source in ("layer", "model"):
             with _ignoring_failure():
                 logits = model.logits(model.hidden_states(ids))
                 if torch.allclose(logits, whole, atol=atol, rtol=rtol):

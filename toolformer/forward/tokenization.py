@@ -73,8 +73,8 @@ def _refused(reason: str) -> ModelNotFoundError:
 class Tokenizer:
     """Wrapper of a fast tokenizer that never adds or drops a token.
 
-    `is_alike_behind`: whether a text has the same tokens at the beginning and as a continuation.
-    `prefix`: the prefix space that `decode` removes and `decode_behind` keeps; may be empty.
+    `encodes_continuations_alike`: whether a text has the same tokens at the beginning and as a continuation.
+    `prefix`: the prefix space that `decode` removes and `decode_continuation` keeps; may be empty.
     """
 
     def __init__(self, backend: "PreTrainedTokenizerBase"):
@@ -88,9 +88,11 @@ class Tokenizer:
         components = own.normalizer, own.pre_tokenizer, own.decoder
         continuing = _continuation_components(*components)
         self._continuation: Any = _plain_copy(own, *continuing)
-        self.is_alike_behind = continuing[:2] == components[:2]
+        self.encodes_continuations_alike = continuing[:2] == components[:2]
         self._beginning: Any = (
-            self._continuation if self.is_alike_behind else _plain_copy(own, *components)
+            self._continuation
+            if self.encodes_continuations_alike
+            else _plain_copy(own, *components)
         )
         self._token_texts: dict[int, str] = {}
         self._is_splittable = continuing[2] is not None and bool(
@@ -124,18 +126,20 @@ class Tokenizer:
         """Return the token ids of a text, without start token, special tokens and truncation."""
         return self.encode_each([text])[0]
 
-    def encode_behind(self, text: str) -> list[int]:
+    def encode_continuation(self, text: str) -> list[int]:
         """Return the token ids of a text that continues another text."""
-        return self.encode_each([text], is_behind=True)[0]
+        return self.encode_each([text], is_continuation=True)[0]
 
-    def encode_each(self, texts: Iterable[str], *, is_behind: bool = False) -> list[list[int]]:
-        rules = self._continuation if is_behind else self._beginning
+    def encode_each(
+        self, texts: Iterable[str], *, is_continuation: bool = False
+    ) -> list[list[int]]:
+        rules = self._continuation if is_continuation else self._beginning
         encoded = rules.encode_batch(list(texts), add_special_tokens=False)
         return [self._spelled_out(each.ids) for each in encoded]
 
     def encode_pieces(self, pieces: Iterable[str]) -> list[int]:
         """Encode pieces of a continuation separately, so that `]` is always the same token."""
-        return [token for ids in self.encode_each(pieces, is_behind=True) for token in ids]
+        return [token for ids in self.encode_each(pieces, is_continuation=True) for token in ids]
 
     def encode_with_offsets(
         self, text: str, *, is_continuation: bool = False
@@ -145,7 +149,7 @@ class Tokenizer:
         That is so if the token begins inside a character (as in split emoji) or inside a letter
         that the normaliser composes or decomposes.
         """
-        rules = self._continuation if is_behind else self._beginning
+        rules = self._continuation if is_continuation else self._beginning
         encoded = rules.encode(text, add_special_tokens=False)
         inside = self._offsets_inside_graphemes(text)
         ids: list[int] = []
@@ -183,9 +187,9 @@ class Tokenizer:
         return [piece for token in ids for piece in self._spelled.get(token, (token,))]
 
     def decode(self, ids: Sequence[int]) -> str:
-        return self.decode_behind(ids).removeprefix(self.prefix)
+        return self.decode_continuation(ids).removeprefix(self.prefix)
 
-    def decode_behind(self, ids: Sequence[int]) -> str:
+    def decode_continuation(self, ids: Sequence[int]) -> str:
         """Return the text of ids that continue others, with all spaces and special tokens."""
         return self._continuation.decode(list(ids), skip_special_tokens=False)
 
@@ -211,7 +215,7 @@ class Tokenizer:
         return self._continuation.get_vocab_size(with_added_tokens=True)
 
 
-class GrowingText:
+class IncrementalDecoder:
     """Decodes tokens one by one; only incomplete characters and runs of bytes are decoded again."""
 
     def __init__(self, tokenizer: Tokenizer, *, is_continuation: bool):

@@ -55,7 +55,7 @@ def split_into_windows(
         if start >= len(text):
             return
         span = _next_span(text, start, known, tokenizer, window_tokens)
-        own, known = _first_window(span, tokenizer, window_tokens, is_behind=start > 0)
+        own, known = _first_window(span, tokenizer, window_tokens, is_continuation=start > 0)
         yield Window(document_id, index, start, own.text, own.ids, own.offsets)
         start += len(own.text)
 
@@ -84,10 +84,14 @@ class _Span:
 _NOTHING = _Span("", (), ())
 
 
-def _encode(text: str, tokenizer: Tokenizer, *, is_behind: bool, known: _Span = _NOTHING) -> _Span:
+def _encode(
+    text: str, tokenizer: Tokenizer, *, is_continuation: bool, known: _Span = _NOTHING
+) -> _Span:
     """Encode a text; its beginning `known` is not encoded again."""
     shift = len(known.text)
-    ids, offsets = tokenizer.encode_with_offsets(text[shift:], is_behind=is_behind or shift > 0)
+    ids, offsets = tokenizer.encode_with_offsets(
+        text[shift:], is_continuation=is_continuation or shift > 0
+    )
     shifted = (None if offset is None else offset + shift for offset in offsets)
     return _Span(text, (*known.ids, *ids), (*known.offsets, *shifted))
 
@@ -99,14 +103,16 @@ def _next_span(
     # Never cut the span inside the window to be found: double it while it has too few tokens.
     length = max(window_tokens * _CHARACTERS_PER_TOKEN, len(known.text))
     while True:
-        span = _encode(text[start : start + length], tokenizer, is_behind=start > 0, known=known)
+        span = _encode(
+            text[start : start + length], tokenizer, is_continuation=start > 0, known=known
+        )
         if len(span.ids) > window_tokens or start + length >= len(text):
             return span
         length *= 2
 
 
 def _first_window(
-    span: _Span, tokenizer: Tokenizer, window_tokens: int, *, is_behind: bool
+    span: _Span, tokenizer: Tokenizer, window_tokens: int, *, is_continuation: bool
 ) -> tuple[_Span, _Span]:
     """Return the first window of a span, and the encoded text after it that stays valid."""
     if len(span.ids) <= window_tokens:
@@ -116,14 +122,14 @@ def _first_window(
         position = _boundary(span, limit)
         if position is not None and span.can_split_at(position):
             last = position
-            if is_behind or tokenizer.is_alike_behind:
+            if is_continuation or tokenizer.encodes_continuations_alike:
                 # The last tokens may still change with the text that follows the span.
                 candidates = range(len(span.ids) - 1, position, -1)
                 last = next(filter(span.can_split_at, candidates), position)
             return span.slice(0, position), span.slice(position, last)
         # At least one character, so that every iteration advances.
         end = 1 if position is None else span.offsets[position]
-        own = _encode(span.text[:end], tokenizer, is_behind=is_behind)
+        own = _encode(span.text[:end], tokenizer, is_continuation=is_continuation)
         # Cutting can split a token in two, so count the tokens again.
         if len(own.ids) <= window_tokens or limit == 1:
             return own, _NOTHING
@@ -167,4 +173,4 @@ class SplitPrompt:
 
     def text_part_ids(self, tokenizer: Tokenizer, text: str) -> list[int]:
         """Return the tokens between the shared prefix and the text's own tokens."""
-        return tokenizer.encode_behind(f"{self.before_text}{text}{self.after_text}")
+        return tokenizer.encode_continuation(f"{self.before_text}{text}{self.after_text}")

@@ -38,7 +38,7 @@ _QUESTION_WEIGHT = 0.5
 # Number of first tokens to try per passage; each is continued greedily.
 _FIRST_TOKENS = 4
 # Number of next tokens to consider: as many as every server reports.
-_NEXT_TOKENS = TOLD_RANKS - 1
+_NEXT_TOKENS = REPORTED_RANKS - 1
 # Answers below this log-probability are dropped before they are complete.
 _MIN_LOG_PROBABILITY = math.log(1e-3)
 # Number of rows in memory per passage: the passage, one copy, and the copies for its answers.
@@ -136,7 +136,7 @@ class _Asked(NamedTuple):
 
 def _asked(model: Model, question: str, passages: Sequence[RankedPassage]) -> Iterator[_Asked]:
     """Truncate passages to the context, each on one line so that it cannot imitate a question."""
-    encode, start = model.tokenizer.encode_behind, len(model.prompt_start)
+    encode, start = model.tokenizer.encode_continuation, len(model.prompt_start)
     ids = encode(f" {question}")
     shared = sum(len(_encoded(model.tokenizer, text)) for text in (PROMPT, _BEFORE_ANSWER))
     around = start + shared + len(ids) + _MAX_ANSWER_TOKENS
@@ -149,15 +149,17 @@ def _asked(model: Model, question: str, passages: Sequence[RankedPassage]) -> It
 
 @lru_cache(maxsize=2)
 def _encoded(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
-    return tuple(tokenizer.encode_behind(text))
+    return tuple(tokenizer.encode_continuation(text))
 
 
 def _read(model: Model, asked: Sequence[_Asked]) -> list[tuple[float, dict[str, float]]]:
-    decode, ends = model.tokenizer.decode_behind, model.end_ids | model.tokenizer.special_ids
+    decode, ends = model.tokenizer.decode_continuation, model.end_ids | model.tokenizer.special_ids
     # Appended because the last token of a window is never fed.
     windows = [Window("", 0, 0, each.text, (*each.ids, 0), ()) for each in asked]
     texts = model.read(PROMPT, windows)
-    targets = [(Place(row, at), t) for row, one in enumerate(asked) for at, t in enumerate(one.ids)]
+    targets = [
+        (TextPosition(row, at), t) for row, one in enumerate(asked) for at, t in enumerate(one.ids)
+    ]
     losses = iter(texts.losses(targets))
     found: list[tuple[float, dict[str, float]]] = [
         (each.score - _QUESTION_WEIGHT * math.fsum(islice(losses, len(each.ids))), {})

@@ -91,7 +91,7 @@ CARD, COMPLETIONS = TypeAdapter(Card), TypeAdapter(Completions)
 PROMPT_SCORES = TypeAdapter(list[dict[int, TokenScore] | None])
 
 
-def another_answer(url: str, what: str) -> ServedModelError:
+def unexpected_answer(url: str, what: str) -> ServedModelError:
     """Return the error for an unexpected answer; `what` follows "The server at …"."""
     return ServedModelError(
         f"The server at {url} {what}. Expected an answer of vLLM's completions API. Use an engine "
@@ -109,4 +109,4 @@ def in_form(answer: object, form: TypeAdapter[_Form], url: str, key: str | None)
         field = shown(".".join(map(str, first["loc"])), key=key) or "the answer"
         what = f"sent an invalid answer: {field} is {value} ({first['msg']})"
         # Without the cause, which may contain the key.
-        raise another_answer(url, what) from None
+        raise unexpected_answer(url, what) from None

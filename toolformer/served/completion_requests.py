@@ -40,7 +40,7 @@ def seed_of(uniform: float) -> int:
     return int(uniform * 2**30)
 
 
-class CompletionForms:
+class CompletionRequests:
     """Sends scoring and sampling requests; raises ServedModelError for impossible answers."""
 
     def __init__(self, client: CompletionsClient, *, ids: int):
@@ -120,7 +120,7 @@ class CompletionForms:
     ) -> list[Mapping[int, TokenScore]]:
         if prompt_logprobs is None or len(prompt_logprobs) != len(row):
             what = "returns no prompt_logprobs (log-probabilities of prompt tokens) for scoring"
-            raise another_answer(self._client.url, what)
+            raise unexpected_answer(self._client.url, what)
         all_scores: list[Mapping[int, TokenScore]] = [{}] * first
         for token, at_position in zip(
             row[first:], self._client.in_form(prompt_logprobs[first:], SEEN), strict=True
@@ -145,7 +145,7 @@ class CompletionForms:
         # Even a sample that ends at once contains the token that ended it.
         if not tokens or len(tokens) != len(values):
             what = f"returned {len(tokens)} token ids with {len(values)} log-probabilities"
-            raise another_answer(self._client.url, what)
+            raise unexpected_answer(self._client.url, what)
         most_likely = found.top_logprobs or [None] * len(tokens)
         for token, value, others in zip(tokens, values, most_likely, strict=False):
             self._check({token: value, **(others or {})})
@@ -165,4 +165,4 @@ class CompletionForms:
     def _check_sum(self, probability: float) -> None:
         if probability > 1 + ROUNDED_ZERO:
             what = f"returned token probabilities for one position that sum to {probability:.4g}"
-            raise another_answer(self._client.url, what)
+            raise unexpected_answer(self._client.url, what)

@@ -27,15 +27,15 @@ _SAMPLED_TOKENS, _TEMPERATURE = 8, 2.0
 
 def check_server(
     client: CompletionsClient, tokenizer: Tokenizer, bos_id: int
-) -> tuple[CompletionForms, Card]:
+) -> tuple[CompletionRequests, Card]:
     """Probe a server; return a sender of requests, and what the server reports of the model."""
-    card = client.described()
+    card = client.model_card()
     vocabulary = tokenizer.backend.get_vocab().values()
     forms = CompletionRequests(client, ids=max(vocabulary) + 1)
     row = [bos_id, *tokenizer.encode(_PROBE)]
     _check_vocabulary(client, forms, row, max(set(vocabulary) - tokenizer.special_ids))
     _check_samples(client, forms, row)
-    client.is_known()
+    client.extend_patience()
     _LOGGER.info("The server at %s runs the model %s: %s", client.url, client.model, card)
     return forms, card
 
@@ -45,7 +45,7 @@ def _check_vocabulary(
 ) -> None:
     """Raise if the server's vocabulary differs; servers need not report the text of tokens."""
     remedy = f"Set language_model.path to the folder with the tokenizer of {client.model!r}."
-    (scores,) = forms.prompts([row], top=TOLD_RANKS)
+    (scores,) = forms.prompts([row], top=REPORTED_RANKS)
     decoded = "".join(
         each[token].decoded_token or "" for token, each in zip(row[1:], scores[1:], strict=True)
     )
@@ -69,7 +69,9 @@ def _letters(text: str) -> str:
     return "".join(character for character in text if character.isascii() and character.isalnum())
 
 
-def _check_samples(client: CompletionsClient, forms: CompletionForms, row: Sequence[int]) -> None:
+def _check_samples(
+    client: CompletionsClient, forms: CompletionRequests, row: Sequence[int]
+) -> None:
     """Raise if samples are equal, or if their log-probabilities differ from those of prompts."""
     (samples,) = forms.samples(
         [row], [1], [2], max_new_tokens=_SAMPLED_TOKENS, temperature=_TEMPERATURE

@@ -64,7 +64,7 @@ _REMEDIES = {
     404: "Expected /v1/models and /v1/completions, which services for chats only lack. Use an "
     "engine that has them, such as vLLM.",
 }
-# Shows a line until the context exits; see `toolformer.home.progress.waiting_shown`.
+# Shows a line until the context exits; see `toolformer.home.progress.show_waiting`.
 Waiting = Callable[[str, logging.Logger], AbstractContextManager[None]]
 
 
@@ -113,7 +113,7 @@ class CompletionsClient:
         self._thread.start()
 
     def close(self) -> None:
-        """Close the connections; requests of other threads raise PassingError."""
+        """Close the connections; requests of other threads raise TransientServerError."""
         if self._loop.is_closed():
             return
         asyncio.run_coroutine_threadsafe(self._shut_down(), self._loop).result()
@@ -129,11 +129,11 @@ class CompletionsClient:
         for pool in self._pools:
             await pool.aclose()
 
-    def is_known(self) -> None:
+    def extend_patience(self) -> None:
         """From now on, retry for an hour instead of seconds, since the server passed its probe."""
         self._patience = _LATER_PATIENCE
 
-    def described(self) -> Card:
+    def model_card(self) -> Card:
         """Return the entry of the model in `/v1/models`, or raise ServedModelError."""
         (answer,) = self._together([partial(self._once, "GET", "models")])
         cards = {str(card.get("id")): card for card in self.in_form(answer.get("data"), CARDS)}
@@ -161,18 +161,18 @@ class CompletionsClient:
         answer = self.in_form(await self._once("POST", "completions", body), COMPLETIONS)
         # vLLM returns the tokens so far with this reason if it is paused or stopped.
         if any(choice.finish_reason == "abort" for choice in answer.choices):
-            raise PassingError(
+            raise TransientServerError(
                 f"The server at {self.url} aborted an answer. Finished work is kept. Run the same "
                 "command again later."
             )
         if answer.usage.prompt_tokens != sent:
             counted = answer.usage.prompt_tokens
             what = f"counted {counted} tokens instead of {sent} and may have added a start token"
-            raise another_answer(self.url, what)
+            raise unexpected_answer(self.url, what)
         choices = sorted(answer.choices, key=lambda choice: choice.index)
         if [choice.index for choice in choices] != list(range(count)):
             indices = [choice.index for choice in choices]
-            raise another_answer(self.url, f"returned the choices {indices} instead of {count}")
+            raise unexpected_answer(self.url, f"returned the choices {indices} instead of {count}")
         self.tokens_fed += sent + (answer.usage.completion_tokens or 0)
         return choices
 
@@ -212,7 +212,7 @@ class CompletionsClient:
     def _silence(self, begun: float) -> str | None:
         """Return the reason for a long wait, if there is one; raise if it is no longer wanted."""
         if not self.is_wanted():
-            raise PassingError(f"The request to the server at {self.url} was cancelled.")
+            raise TransientServerError(f"The request to the server at {self.url} was cancelled.")
         seconds = time.monotonic() - max(begun, self._answered)
         if self._failure and seconds >= _SECONDS_OF_FAILURE:
             return f"waiting: {self._failure}"
@@ -222,7 +222,7 @@ class CompletionsClient:
 
     async def _with_patience(self, ask: _Ask[_Answer]) -> _Answer:
         answer = await AsyncRetrying(
-            retry=retry_if_exception_type(PassingError),
+            retry=retry_if_exception_type(TransientServerError),
             wait=wait_random_exponential(multiplier=0.1, max=_MAX_RETRY_DELAY),
             # A function, because the patience may grow while a request is retried.
             stop=lambda state: (
@@ -240,7 +240,7 @@ class CompletionsClient:
             self._failure = str(state.outcome.exception()).partition(". ")[0]
 
     async def _once(self, method: str, path: str, content: str | None = None) -> Mapping[str, Any]:
-        """Return the server's JSON answer, or raise PassingError if a retry may help."""
+        """Return the server's JSON answer, or raise TransientServerError if a retry may help."""
         try:
             response = await next(self._next_pool).request(method, path, content=content)
         except httpx.RequestError as error:
@@ -264,11 +264,11 @@ class CompletionsClient:
             error = error.get("message") or error
         message = f"The server at {self.url} answered {status} ({self.shown(error).rstrip('.')})."
         if status in _RETRY_STATUSES or status >= httpx.codes.INTERNAL_SERVER_ERROR:
-            return PassingError(
+            return TransientServerError(
                 f"{message} Finished work is kept. Run the same command again later."
             )
         # The key is wrong, or the paid quota is used up.
-        kind = NoAnswersError if status in (401, 402) else ServedModelError
+        kind = ServerUnavailableError if status in (401, 402) else ServedModelError
         return kind(f"{message} {_REMEDIES.get(status, '')}".rstrip())
 
     def in_form(self, answer: object, form: TypeAdapter[_Form]) -> _Form:

@@ -30,7 +30,7 @@ class ServedNextTokens:
             self.log_probabilities[token] = score.log_probability
         return self.log_probabilities[token]
 
-    def likeliest_but(self, tokens: Sequence[int]) -> int:
+    def most_likely_except(self, tokens: Sequence[int]) -> int:
         for token in self.ranked:
             if token not in tokens:
                 return token
@@ -40,7 +40,7 @@ class ServedNextTokens:
             "tools."
         )
 
-    def drawn(self, uniform: float, temperature: float, **_: Any) -> int:  # noqa: ARG002
+    def sampled(self, uniform: float, temperature: float, **_: Any) -> int:  # noqa: ARG002
         """Raise ServedModelError, because single tokens are not sampled at a server."""
         raise ServedModelError(
             f"The temperature is {temperature:g}, but a served model only decodes greedily. "
@@ -69,7 +69,7 @@ class ServedContexts:
         self, tokens: Sequence[Sequence[int]], *, open_id: int, count: int
     ) -> list[ServedNextTokens]:
         self.feed(tokens)
-        all_reported = self._forms.likeliest(self._rows, max(TOLD_RANKS, count + 1))
+        all_reported = self._forms.likeliest(self._rows, max(REPORTED_RANKS, count + 1))
         found = []
         for row, reported in zip(self._rows, all_reported, strict=True):
             ranked = sorted(reported, key=lambda token, by=reported: (-by[token], token))

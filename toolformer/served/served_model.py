@@ -126,11 +126,11 @@ class ServedModel:
         losses: dict[tuple[int, int, int], float] = {}
         bounds: dict[tuple[int, int, int], float] = {}
         by_row: list[list[tuple[int, int, int]]] = []
-        for row_scores in self._scores(rows, targets, top=TOLD_RANKS):
+        for row_scores in self._scores(rows, targets, top=REPORTED_RANKS):
             for target, scores in row_scores:
                 values = sorted((each.log_probability for each in scores.values()), reverse=True)
                 # No unreported token is more likely than the last reported one.
-                bounds[target] = min(math.exp(values[TOLD_RANKS - 1]), 1 / (TOLD_RANKS + 1))
+                bounds[target] = min(math.exp(values[REPORTED_RANKS - 1]), 1 / (REPORTED_RANKS + 1))
                 if target[2] in scores:
                     losses[target] = -scores[target[2]].log_probability
             by_row.append(sorted(dict(row_scores), key=bounds.__getitem__, reverse=True))
@@ -184,7 +184,7 @@ class ServedTexts:
 
     def losses(
         self,
-        targets: Sequence[tuple[Place, int]],
+        targets: Sequence[tuple[TextPosition, int]],
         *,
         min_probability: float = 0.0,
         most: int | None = None,
@@ -196,14 +196,14 @@ class ServedTexts:
             most=most,
         )
 
-    def ranks(self, positions: Sequence[Place], token: int) -> list[tuple[int, float]]:
+    def ranks(self, positions: Sequence[TextPosition], token: int) -> list[tuple[int, float]]:
         """See `Texts.ranks`. vLLM counts equally likely tokens as more likely."""
         scores = self._model.forms.last([[*self._context(each), token] for each in positions])
         return [(each.rank, each.log_probability) for each in scores]
 
     def sample(
         self,
-        positions: Sequence[Place],
+        positions: Sequence[TextPosition],
         groups: Sequence[Sequence[Branch]],
         *,
         forced_ids: Sequence[int],
@@ -250,14 +250,14 @@ class ServedTexts:
         losses = iter(self._model.losses_at(rows, targets))
         return [[next(losses) for _ in each.following] for each in continuations]
 
-    def contexts(self, positions: Sequence[Place]) -> ServedContexts:
+    def contexts(self, positions: Sequence[TextPosition]) -> ServedContexts:
         contexts = [self._context(each) for each in positions]
         return ServedContexts(self._model.forms, contexts)
 
-    def _end(self, position: Place) -> int:
+    def _end(self, position: TextPosition) -> int:
         return len(self._prefixes[position.row]) + position.position
 
-    def _context(self, position: Place) -> list[int]:
+    def _context(self, position: TextPosition) -> list[int]:
         return self._rows[position.row][: self._end(position)]
 
 
