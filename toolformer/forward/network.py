@@ -55,7 +55,7 @@ class Network:
     - `kinds`: attention masks that the model takes, unless it is plain
     - `can_copy_cache`: rows can continue from copies of the model's own cache
     - `can_pad_cache`: rows of different lengths can share such a cache with left padding
-    - `logits_source`: the output "layer" or the whole "model" computes logits, or they are the "states"
+    - `logits_source`: the output "layer", the whole "model", or "states" that already are logits
     - `key_bytes`: bytes of KV cache per token, over all layers
     """
 

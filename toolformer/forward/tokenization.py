@@ -73,7 +73,7 @@ def _refused(reason: str) -> ModelNotFoundError:
 class Tokenizer:
     """Wrapper of a fast tokenizer that never adds or drops a token.
 
-    `encodes_continuations_alike`: whether a text has the same tokens at the beginning and as a continuation.
+    `encodes_continuations_alike`: whether texts have the same tokens when they continue others.
     `prefix`: the prefix space that `decode` removes and `decode_continuation` keeps; may be empty.
     """
 

@@ -67,8 +67,8 @@ class Choice:
 
     index: _Count = 0
     logprobs: Logprobs | None = None
-    # Scores per prompt position. `SEEN` parses only the positions in use, because a text has about
-    # a megabyte of scores.
+    # Scores per prompt position. `PROMPT_SCORES` parses only the positions in use, because a text
+    # has about a megabyte of scores.
     prompt_logprobs: list[Any] | None = None
     finish_reason: str | None = None
 

@@ -123,7 +123,7 @@ class CompletionRequests:
             raise unexpected_answer(self._client.url, what)
         all_scores: list[Mapping[int, TokenScore]] = [{}] * first
         for token, at_position in zip(
-            row[first:], self._client.in_form(prompt_logprobs[first:], SEEN), strict=True
+            row[first:], self._client.in_form(prompt_logprobs[first:], PROMPT_SCORES), strict=True
         ):
             scores = at_position or {}
             if token not in scores or len(scores) < top:
