@@ -1,1 +1,1 @@
-"""A text that is continued with live calls."""
+"""Decoding with live tool calls (paper §2, "Inference")."""

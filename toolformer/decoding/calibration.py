@@ -1,16 +1,12 @@
-"""The minimum probabilities with which a model opens calls, chosen on texts that were held back.
+"""Chooses the minimum probabilities for a model to open calls, from development texts.
 
-How likely openings are and what their calls gain was measured at openings of texts with kept calls
-and without (`call_chances`, `call_gains`); `opening_thresholds` says which threshold is the best.
+`call_gains` measures the probability and gain of openings; `opening_thresholds` finds thresholds.
+A tool with enough texts has its own thresholds. The other tools share theirs, since a tool with
+many texts says nothing about one that the model hardly learnt.
 
-A tool with enough texts has a threshold of its own, chosen from its openings alone: the total of
-all tools is the sum of theirs. The other tools share one, chosen from their openings together: what
-is right for a tool with many texts says nothing about a tool that the model hardly learnt.
-
-Each is two, for two uses. Within a text that goes on every place counts once. A prompt is a
-prefix that ends at a place, and its author ends it where something is wanted: there the prefixes
-that end at kept places count as much, all together, as those that end elsewhere. Prompts are not
-development texts, though: see `prompt_threshold`.
+Each tool has two thresholds. In running text every opening counts once. Authors end prompts where
+they want something, so for the first token after a prompt, the openings at kept calls count as
+much in total as all others.
 """
 
 import functools
@@ -28,27 +24,21 @@ from toolformer.json_files import read_dataclass
 
 _LOGGER = logging.getLogger(__name__)
 _warn_once = functools.cache(_LOGGER.warning)
-# Below this, one text more or less moves the choice at will.
+# With fewer texts, a single text can change the choice arbitrarily.
 MIN_TEXTS_WITH_CALLS = 8
-_NOT_LOOKED_AT = (
-    f"the model has no {MIN_CALL_PROBABILITY_FILE} (`toolformer train`, or the asset "
-    "`min_call_probability`, makes it for the models that are trained here)"
+_NOT_CALIBRATED = (
+    f"the model has no {MIN_CALL_PROBABILITY_FILE} (`toolformer train` and the asset "
+    "`min_call_probability` write it for models trained here)"
 )
-_CLOSING = "No value gains anything there, so with it no call opens."
-_TO_OPEN = (
-    "To have calls all the same, set decoding.min_call_probability to a number; with 0 k alone "
+_NO_GAIN = "No threshold gains anything there, so no call opens."
+_ALLOW_CALLS = (
+    "To allow calls anyway, set decoding.min_call_probability to a number; with 0 only the rank k "
     "decides, as in the paper."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ToolThresholds:
-    """Those of a tool that has its own: for all tokens of a text but the first, and for the first.
-
-    Attributes:
-        texts_with_calls: with a kept call of this tool.
-    """
-
     in_text: float
     behind_prompt: float
     texts_with_calls: int
@@ -56,17 +46,12 @@ class ToolThresholds:
 
 @dataclass(frozen=True, slots=True)
 class CalibratedProbability:
-    """What was chosen, or why nothing was.
+    """The chosen thresholds, or the reason why none was chosen.
 
     Attributes:
-        min_call_probability: threshold for all tokens of a text but the first, for tools without
-            their own; None where none was chosen, which counts as `CLOSED`.
-        min_call_probability_behind_prompt: threshold for the first token behind a prompt.
-        min_call_probability_by_tool: both for the tools that have their own.
-        reason: why none was chosen; None where both were.
-        texts_with_calls, texts_without_calls: that they were chosen on.
-        kept_places: places of these texts where a kept call stands.
-        other_places: the others where a call could stand.
+        min_call_probability: threshold in running text for tools without their own; None counts as
+            `CLOSED`.
+        kept_places, other_places: numbers of positions with a kept call, and of all others.
     """
 
     min_call_probability: float | None
@@ -83,55 +68,53 @@ class CalibratedProbability:
 
     @property
     def values(self) -> MinCallProbability | None:
-        """All thresholds; None where none was chosen."""
-        in_text, behind = self.min_call_probability, self.min_call_probability_behind_prompt
-        if in_text is None or behind is None:
+        in_text, after_prompt = self.min_call_probability, self.min_call_probability_behind_prompt
+        if in_text is None or after_prompt is None:
             return None
         by_tool = {
             tool: MinCallProbability(own.in_text, own.behind_prompt)
             for tool, own in self.min_call_probability_by_tool.items()
         }
-        return MinCallProbability(in_text, behind, by_tool)
+        return MinCallProbability(in_text, after_prompt, by_tool)
 
     @property
     def summary(self) -> str:
-        """The choice in a few sentences."""
         if self.values is None:
             return (
                 "No call opens, since no minimum call probability was calibrated: "
-                f"{self.reason}. {_TO_OPEN}"
+                f"{self.reason}. {_ALLOW_CALLS}"
             )
         own = self.values.by_tool
-        told = [self._of(f" of {tool}", values, {tool}) for tool, values in own.items()]
+        texts = [self._described(f" of {tool}", values, {tool}) for tool, values in own.items()]
         others = {opening.tool for opening in self.openings} - own.keys()
         if others or not own:
-            told.append(self._of(" of other tools" if own else "", self.values, others))
-        return " ".join([*told, *[_TO_OPEN] * any(_CLOSING in each for each in told)])
+            texts.append(self._described(" of other tools" if own else "", self.values, others))
+        return " ".join([*texts, *[_ALLOW_CALLS] * any(_NO_GAIN in text for text in texts)])
 
-    def _of(self, whose: str, values: MinCallProbability, tools: Set[str | None]) -> str:
+    def _described(self, whose: str, values: MinCallProbability, tools: Set[str | None]) -> str:
         openings = [opening for opening in self.openings if opening.tool in tools]
         return (
             f"Minimum call probability{whose} in running text: "
-            f"{self._described(values.in_text, openings)} "
-            f"Behind a prompt: {self._described(values.behind_prompt, openings)}"
+            f"{self._with_counts(values.in_text, openings)} "
+            f"After a prompt: {self._with_counts(values.behind_prompt, openings)}"
         )
 
-    def _described(self, threshold: float, openings: Sequence[Opening]) -> str:
+    def _with_counts(self, threshold: float, openings: Sequence[Opening]) -> str:
         opened = [opening for opening in openings if opening.probability >= threshold]
         if not opened:
-            return f"{threshold:.4g}. {_CLOSING}"
+            return f"{threshold:.4g}. {_NO_GAIN}"
         kept, others = (
             sum(opening.weight for opening in opened if opening.is_kept is is_kept)
             for is_kept in (True, False)
         )
         return (
-            f"{threshold:.4g}, at which a call opens at {kept} of {self.kept_places} kept places "
-            f"of development texts and at {others} of {self.other_places} others."
+            f"{threshold:.4g}, which opens a call at {kept} of {self.kept_places} positions with "
+            f"kept calls in development texts and at {others} of {self.other_places} others."
         )
 
 
-def too_few_texts_reason(*, with_calls: int) -> str | None:
-    """Why so many texts cannot tell thresholds apart; None where they can."""
+def why_too_few(*, with_calls: int) -> str | None:
+    """Return why a threshold cannot be chosen from so few texts; None if it can."""
     if with_calls >= MIN_TEXTS_WITH_CALLS:
         return None
     return (
@@ -150,31 +133,26 @@ def choose_min_call_probability(
     other_places: int,
     texts_by_tool: Mapping[str, int],
 ) -> CalibratedProbability:
-    """Choose the thresholds; see `CalibratedProbability` for what they are chosen from.
+    """Choose the thresholds; `kept_places` is positive.
 
-    Args:
-        kept_places: at least one.
-        texts_by_tool: how many texts have a kept call of each tool; one with fewer than
-            `MIN_TEXTS_WITH_CALLS` has no thresholds of its own.
-
-    Returns:
-        The choice; none where no call could open in any text.
+    `texts_by_tool` has each tool's number of texts with kept calls. A tool with fewer than
+    `MIN_TEXTS_WITH_CALLS` gets no thresholds of its own.
     """
     kept_weight = max(other_places, 1) / kept_places
 
-    def chosen(of: Sequence[Opening]) -> tuple[float, float]:
-        return best_threshold(of), prompt_threshold(of, kept_weight=kept_weight)
+    def choose(among: Sequence[Opening]) -> tuple[float, float]:
+        return best_threshold(among), threshold_behind_prompt(among, kept_weight=kept_weight)
 
     by_tool = {
-        tool: ToolThresholds(*chosen(of_tool), texts_by_tool[tool])
+        tool: ToolThresholds(*choose(of_tool), texts_by_tool[tool])
         for tool in sorted(texts_by_tool)
         if texts_by_tool[tool] >= MIN_TEXTS_WITH_CALLS
         and (of_tool := [opening for opening in openings if opening.tool == tool])
-        # Of one tool alone they are the same.
+        # A single tool uses the shared thresholds, which would be the same.
         and len(of_tool) < len(openings)
     }
     of_others = [opening for opening in openings if opening.tool not in by_tool] or openings
-    in_text, behind_prompt = chosen(of_others) if of_others else (None, None)
+    in_text, behind_prompt = choose(of_others) if of_others else (None, None)
     return CalibratedProbability(
         in_text,
         behind_prompt,
@@ -193,49 +171,36 @@ def choose_min_call_probability(
 
 
 def min_call_probability_text(chosen: CalibratedProbability) -> str:
-    """The file of a choice, as JSON."""
     return json.dumps(asdict(chosen), indent=1) + "\n"
 
 
 def read_min_call_probability(directory: Path) -> CalibratedProbability | None:
-    """What was chosen for the model of a directory; None where nobody has looked.
-
-    Raises:
-        ToolformerError: the file is not valid.
-    """
+    """Read a model's calibration, None without one; raise ToolformerError if it is damaged."""
     file = directory / MIN_CALL_PROBABILITY_FILE
     try:
         stored = read_dataclass(file, CalibratedProbability)
         values = stored.values
         if stored.reason is None if values is None else not values.is_in_range:
-            raise ValueError(f"its values are {values}, its reason {stored.reason!r}")
+            raise ValueError(f"it has the values {values} and the reason {stored.reason!r}")
         return stored
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
         raise ToolformerError(
-            f"{str(file)!r} is damaged: {error}. Expected what `toolformer train` writes. Delete "
-            "it and run `toolformer train` again, or set decoding.min_call_probability to a number."
+            f"{str(file)!r} is damaged: {error}. Expected the file that `toolformer train` writes. "
+            "Delete it and run `toolformer train` again, or set decoding.min_call_probability to a "
+            "number."
         ) from error
 
 
 def min_call_probability(
     directory: Path | None, given: float | Mapping[str, float] | None
 ) -> MinCallProbability:
-    """The minimum probabilities with which a model opens calls; whoever decodes asks here.
+    """Return the minimum probabilities for calls to open; all decoding gets them here.
 
-    Args:
-        directory: directory of the model; None where it was not loaded from one.
-        given: what the user set, for all tools or by tool. 0 leaves k alone to decide, as in the
-            paper; None stands for the calibrated values, which also hold for tools that are not
-            named.
-
-    Returns:
-        The values; `CLOSED` where none is given and none was calibrated, since nothing says that
-        its calls help. The log says so once.
-
-    Raises:
-        ToolformerError: the model's calibration is damaged.
+    Values `given` by the user come first, then calibrated ones. Without either, `CLOSED` is
+    returned and logged once, since nothing shows that the model's calls help. Raise ToolformerError
+    if the calibration is damaged.
     """
     if isinstance(given, (int, float)):
         return CLOSED.changed(given)
@@ -243,6 +208,6 @@ def min_call_probability(
     if stored is not None and stored.values is not None:
         return stored.values.changed(given)
     if not given:
-        closed = stored or CalibratedProbability(None, None, _NOT_LOOKED_AT, 0, 0, 0)
+        closed = stored or CalibratedProbability(None, None, _NOT_CALIBRATED, 0, 0, 0)
         _warn_once(f"{directory or 'The model'}: {closed.summary}")
     return CLOSED.changed(given)

@@ -1,10 +1,10 @@
-"""How likely calls open in texts, and what the calls that a model writes itself gain there.
+"""Measures how likely calls open in texts, and how much the calls that the model writes gain.
 
     text:     x_0 … x_{p-1} | x_p x_{p+1} …                    L(text alone), from p on
     call:     x_0 … x_{p-1} [Tool(a) -> r] x_p x_{p+1} …       L(text with the call), from p on
               gain at p = L(text alone) - L(text with the call)
 
-The call is the one that decoding would write at p. The caller runs the tools in between.
+The call is the one that decoding would write at p. The caller runs the tools between the steps.
 """
 
 import math
@@ -36,18 +36,9 @@ def call_chances(
     token_budget: int,
     progress: Callable[[int, int], None],
 ) -> list[list[CallChance]]:
-    """Rank and probability of ` [` in front of every token, as decoding would find them.
+    """Return rank and probability of ` [` before each token, `NO_CHANCE` inside a character.
 
-    Each text is fed once, and read without calls:
-
-        fed row:       start | x_0 x_1 … x_{n-2}
-        chances row:     0     1   2  …   n-1      of ` [` in front of x_0 … x_{n-1}
-
-    Args:
-        windows: texts, each with at least one token.
-
-    Returns:
-        Per text its chances, shape `(n,)`; without rank inside a character.
+    Each text is fed once, without calls.
     """
     chances = [[NO_CHANCE] * len(window.ids) for window in windows]
     open_id = call_open_id(model.tokenizer)
@@ -70,19 +61,12 @@ def call_chances(
 
 
 class AnsweredCall(NamedTuple):
-    """A call and its result, one line without markers."""
-
     call: ToolCall
     result: str
 
 
 class WrittenCall(NamedTuple):
-    """What a model writes where a call opens.
-
-    Attributes:
-        probability: p(` [`) · p(tool | ` [`).
-        call: None where what follows the name is no call that could be made.
-    """
+    """The call that a model writes after ` [`, None if invalid, and p(` [`) · p(tool | ` [`)."""
 
     tool: str
     probability: float
@@ -97,43 +81,32 @@ def written_calls(
     decoding: Decoding,
     parse_arguments: Callable[[str, str], str],
     progress: Callable[[int, int], None],
-) -> dict[TextPosition, WrittenCall]:
-    """The calls that decoding would make if it opened one at each place.
+) -> dict[Place, WrittenCall]:
+    """Return the call that decoding would write at each of some positions where k allows one.
 
-    Behind the text in front of a place the model goes on to the arrow; the call is then noted and
-    taken back, with which the text ends. A text is fed once for places that are decoded together.
-
-    Args:
-        places: in them, of which k allows a call.
-        decoding: the decoding that is asked about; a call is opened whatever its
-            probability.
-        parse_arguments: see `toolformer.decoding.decoder.complete`.
-
-    Returns:
-        By place; none where what the model writes names none of the tools, or where there is no
-        room for a call in the model's context.
+    The call opens whatever its probability, and is undone after its arrow. Positions are omitted
+    if the model names no tool there, or if the context has no room for a call.
     """
-    # One token behind the call, or in its place, ends the text. Whether a call has a result is
-    # known later.
+    # The text ends after one more token. Results of the calls are computed later.
     decoding = replace(
         decoding.changed(max_new_tokens=1, max_calls=1, call_attempts=1),
         min_call_probability=BY_RANK_ONLY,
     )
-    max_prompt = max_prompt_length(model, decoding)
-    roomy = [place for place in places if place.position <= max_prompt]
+    max_prompt = longest_prompt_tokens(model, decoding)
+    fitting = [place for place in places if place.position <= max_prompt]
     calls: dict[int, ToolCall] = {}
 
-    def note(asked: Sequence[tuple[int, ToolCall]]) -> list[None]:
-        calls.update(asked)
-        return [None] * len(asked)
+    def record(pending: Sequence[tuple[int, ToolCall]]) -> list[None]:
+        calls.update(pending)
+        return [None] * len(pending)
 
     completions = complete(
         model,
-        # What is fed are the tokens; nobody reads the prompts of these completions.
-        [""] * len(roomy),
-        prompt_ids=[windows[place.row].ids[: place.position] for place in roomy],
+        # `prompt_ids` replaces the prompts, and their texts are not used.
+        [""] * len(fitting),
+        prompt_ids=[windows[place.row].ids[: place.position] for place in fitting],
         decoding=decoding,
-        run_calls=note,
+        run_calls=record,
         parse_arguments=parse_arguments,
         progress=progress,
     )
@@ -143,7 +116,7 @@ def written_calls(
     )
     return {
         place: WrittenCall(*found, calls.get(index))
-        for index, (place, found) in enumerate(zip(roomy, named, strict=True))
+        for index, (place, found) in enumerate(zip(fitting, named, strict=True))
         if found is not None
     }
 
@@ -151,7 +124,7 @@ def written_calls(
 def _named_tool(
     trace: Sequence[TraceStep], tokenizer: Tokenizer, tools: Sequence[str]
 ) -> tuple[str, float] | None:
-    """The tool whose call was taken back, and its probability; see `identify_tool`."""
+    """Return the tool of an undone call and its probability; see `tool_meant`."""
     undone: Iterator[TraceStep] = takewhile(lambda step: step.kind == "undone", trace)
     opening = next(undone, None)
     probability, tokens = (opening and opening.call_probability) or 0.0, []
@@ -177,18 +150,12 @@ def call_gains(
     token_budget: int,
     checkpoint: Checkpoint,
     progress: Callable[[int, int], None],
-) -> dict[TextPosition, float]:
-    """By how much each call with its result lowers the loss of the text behind it.
+) -> dict[Place, float]:
+    """Return by how much each call with its result lowers the loss of the text after it, in nats.
 
-    Args:
-        scoring: says which tokens count; calls stand at their places, whatever it says.
-
-    Returns:
-        By place, in nats; none where call and text do not fit the model's context, and 0 where a
-        loss is not finite, as the filter keeps no such call.
-
-    Raises:
-        OutOfMemoryError: a single row does not fit the device's memory.
+    Calls are scored at their positions, whatever placement `scoring` has. The gain is 0 if a loss
+    is not finite, since the filter keeps no such call. Calls that do not fit the model's context
+    are omitted. Raise OutOfMemoryError if a single row does not fit the device's memory.
     """
     texts = [windows[text] for text in dict.fromkeys(place.row for place in answered)]
     calls = {
@@ -206,7 +173,7 @@ def call_gains(
     scorer = scorer_for(
         model,
         {window.key: window for window in texts},
-        # No loss is negative, so each call gets its first two.
+        # Losses are not negative, so with this threshold each call gets the two losses it needs.
         scoring.model_copy(
             update={
                 "placement": "inline",

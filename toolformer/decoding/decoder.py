@@ -1,19 +1,17 @@
 """Greedy decoding in which the model calls tools (paper §2 "Inference" and §4.2).
 
     prompt | text … [ Calculator(6 * 7) -> | 42 ] | text …
-             sampled  trigger, sampled       forced  sampled, from the same keys and values
+             sampled  trigger, sampled       forced  sampled, from the same KV cache
 
-The prompts of one `complete` are decoded together (`decoding_batch`), and texts that end make room
-for others. What all prompts begin with, such as the instruction of a benchmark, is fed once, and so
-is a prompt that others go on with.
-
-The caller runs the calls. Trigger and call syntax are in `triggers`.
+The prompts of one `complete` are decoded in one continuous batch (`decoding_batch`). A prefix that
+all prompts share, such as the instruction of a benchmark, is fed once, and so is a prompt that is a
+prefix of others. The caller runs the calls.
 """
 
 from collections.abc import Callable, Sequence
 
 from toolformer.decoding.completions import Completion, Decoding
-from toolformer.decoding.decoding_batch import DecodingBatch, common_opening, goes_on_with
+from toolformer.decoding.decoding_batch import DecodingBatch, common_prefix, has_prefix
 from toolformer.decoding.decoding_row import DecodingRow, RowSettings
 from toolformer.decoding.triggers import CallChance, first_opening
 from toolformer.errors import SequenceTooLongError
@@ -21,10 +19,11 @@ from toolformer.forward.model import REPORTED_RANKS, Contexts, Model
 from toolformer.forward.tokenization import REPLACEMENT_CHARACTER
 from tools.protocol import ToolCall
 
-# Others enter once at most this share of the places is taken: they are fed in a pass of their own.
+# New texts enter once at most this share of the rows is in use. Feeding them takes a separate pass,
+# so several enter together.
 _REFILL_BELOW = 0.75
-# Tokens of a call besides the model's and the result's: ` [`, one more than `max_call_tokens`
-# before the call is given up, the space before the result where it is a token of its own, `]`.
+# Tokens of a call beyond `max_call_tokens` and its result: ` [`, the token that exceeds the limit,
+# the space before the result if it is a separate token, and `]`.
 _CALL_MARGIN = 4
 
 RunCalls = Callable[[Sequence[tuple[int, ToolCall]]], Sequence[str | None]]
@@ -48,40 +47,28 @@ def complete(
 ) -> list[Completion]:
     """Continue prompts greedily, with tool calls, many at a time.
 
-    The start token stands in front of each prompt, as it does in scoring and finetuning.
-
-    A call opens where its tool is likely enough: see `toolformer.decoding.triggers`. Where it grows
-    too long or gets no result, the next likeliest is written, `call_attempts` in all. Then, and
-    where what follows ` [` is no call of an enabled tool, it is undone, and no other opened in that
-    text, which goes on as if the opening token had been banned there. No call is opened inside a
-    character of several tokens.
+    The start token precedes each prompt, as in scoring and finetuning. A call opens if its tool is
+    likely enough; see `toolformer.decoding.triggers`. If the call grows too long or gets no result,
+    the next most likely one is written, up to `call_attempts` calls in all. After that, or if no
+    call of an enabled tool follows ` [`, the call is undone: the text continues as if ` [` were
+    banned at this token, and no further call opens. No call opens inside a multi-token character.
 
     Args:
-        run_calls: gets pairs of index into `prompts` and call, all that are pending in a step, and
-            returns for each a result free of call markers (`tools.syntax.clean_result`), None, or
-            `tools.protocol.NO_ANSWER`.
-        prompt_ids: the tokens of each prompt, without the start token, where they are known; by
-            default the prompts are encoded.
-        parse_arguments: tool name and arguments to normalised arguments; a CallSyntaxError of it
-            undoes the call.
-        end_ids: tokens after which nothing follows; by default `Model.end_ids`.
-        stop_texts: the output ends before the first of these that appears outside calls.
-        find_end: returns the offset at which the text since the last call ends, or None while it
-            goes on; called after each token.
-        without_calls: completions of the same prompts that only differ in that calls were disabled.
-            Up to where the first call can open a text is the same, so it is not decoded again.
-        is_forced: whether a call opens in each text at the one place of its completion without
-            calls where ` [` is likeliest, whatever its rank and probability. Needs these.
-        rows_at_once: most texts that are decoded at the same time; chosen for the device by
-            default. Changes last digits only.
-
-    Returns:
-        One completion per prompt, in order.
+        run_calls: gets all pending calls of a step with indices into `prompts`; returns for each a
+            result (see `tools.syntax.clean_result`), None, or `tools.protocol.NO_ANSWER`.
+        prompt_ids: tokens of the prompts without the start token, if known.
+        parse_arguments: normalises a tool's arguments; its CallSyntaxError undoes the call.
+        find_end: returns the offset at which the text since the last call ends, or None; called
+            after each token.
+        without_calls: completions of the same prompts with calls disabled; reused up to the token
+            at which a call can first open.
+        is_forced: open one call per text where its completion in `without_calls` gives ` [` the
+            highest probability, whatever the rank.
+        rows_at_once: maximum number of texts decoded together; affects only the last digits.
 
     Raises:
-        SequenceTooLongError: a prompt leaves no room for its continuation; see
-            `max_prompt_length`.
-        OutOfMemoryError: memory does not hold a single prompt.
+        SequenceTooLongError: a prompt is longer than `longest_prompt_tokens`.
+        OutOfMemoryError: a single prompt does not fit the device's memory.
     """
     if prompt_ids is None:
         prompt_ids = [model.tokenizer.encode(prompt) for prompt in prompts]
@@ -101,21 +88,21 @@ def complete(
         batch = DecodingBatch(model, model.end_ids if end_ids is None else end_ids)
         row_tokens = max(len(row.pending) for row in unknown) + max_tokens_after_prompt(decoding)
         max_rows = rows_at_once or model.rows_at_once(row_tokens=row_tokens)
-        _decode(unknown, batch, shared_opening(model, unknown), max_rows, run_calls, progress)
+        _decode(unknown, batch, shared_prefix(model, unknown), max_rows, run_calls, progress)
     return [known.get(row.index) or row.completion for row in rows]
 
 
 def _known_without_calls(
     rows: Sequence[DecodingRow], without_calls: Sequence[Completion] | None, decoding: Decoding
 ) -> dict[int, Completion]:
-    """Completions in which no call can open; the other rows are told to begin where one can."""
+    """Return completions in which no call can open; advance the other rows to where one can."""
     if without_calls is None:
         return {}
     if decoding.is_disabled:
         return dict(enumerate(without_calls))
     ranks = {step.call_rank for completion in without_calls for step in completion.trace}
-    if decoding.settings.call_top_k > REPORTED_RANKS and None in ranks:
-        # Of a server that told no rank it is not known where a call could open.
+    if decoding.settings.call_top_k > TOLD_RANKS and None in ranks:
+        # The server did not report every rank, so a call could open at any of these tokens.
         return {}
     known = {}
     for row, completion in zip(rows, without_calls, strict=True):
@@ -128,38 +115,38 @@ def _known_without_calls(
         if opening is None:
             known[row.index] = completion
         else:
-            row.begin_with(completion.trace[:opening])
+            row.add_known(completion.trace[:opening])
     return known
 
 
 def _forced(
     rows: Sequence[DecodingRow], without_calls: Sequence[Completion]
 ) -> dict[int, Completion]:
-    """Completions without a place for a call; the other rows are told to open one."""
+    """Return completions without a token where a call can open; make the other rows open one."""
     known = {}
     for row, completion in zip(rows, without_calls, strict=True):
         probabilities = {
             at: step.call_probability
             for at, step in enumerate(completion.trace)
             if step.call_probability is not None
-            # Not inside a character.
+            # A call cannot open inside a character.
             and not (at and completion.trace[at - 1].text.endswith(REPLACEMENT_CHARACTER))
         }
         if not probabilities:
             known[row.index] = completion
             continue
-        row.begin_with(completion.trace[: max(probabilities, key=lambda at: probabilities[at])])
+        row.add_known(completion.trace[: max(probabilities, key=lambda at: probabilities[at])])
         row.is_forced = True
     return known
 
 
-def max_prompt_length(model: Model, decoding: Decoding) -> int:
-    """Most tokens that a prompt may have, without the start token, for `complete` to take it."""
-    return model.context_length - 1 - max_tokens_after_prompt(decoding)
+def longest_prompt_tokens(model: Model, decoding: Decoding) -> int:
+    """Return the maximum number of tokens of a prompt, without the start token, for `complete`."""
+    return model.context_length - 1 - most_new_tokens(decoding)
 
 
-def max_tokens_after_prompt(decoding: Decoding) -> int:
-    """Most tokens that may follow a prompt, those of calls included."""
+def most_new_tokens(decoding: Decoding) -> int:
+    """Return the maximum number of tokens after a prompt, including calls."""
     if decoding.is_disabled:
         return decoding.settings.max_new_tokens
     call = decoding.settings.max_call_tokens + decoding.max_result_tokens + _CALL_MARGIN
@@ -169,13 +156,12 @@ def max_tokens_after_prompt(decoding: Decoding) -> int:
 def _decode(
     rows: Sequence[DecodingRow],
     batch: DecodingBatch,
-    opening: Contexts,
+    prefix: Contexts,
     max_rows: int,
     run_calls: RunCalls,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Decode all rows to their ends, behind the `opening` that all prompts share."""
-    waiting = _in_order_of_feeding(rows)
+    waiting = _feeding_order(rows)
     answered: list[DecodingRow] = []
     ended = 0
     while batch.rows or waiting or answered:
@@ -184,7 +170,7 @@ def _decode(
         elif waiting and len(batch.rows) <= max_rows * _REFILL_BELOW:
             room = max_rows - len(batch.rows)
             entering, waiting = waiting[:room], waiting[room:]
-            batch.enter(entering, opening)
+            batch.enter(entering, prefix)
         else:
             batch.step()
         asking = batch.take_out()
@@ -198,11 +184,11 @@ def _decode(
             progress(ended, len(rows))
 
 
-def _in_order_of_feeding(rows: Sequence[DecodingRow]) -> list[DecodingRow]:
-    """Behind each row those whose prompts it goes on with; so that little is padded, by length."""
+def _feeding_order(rows: Sequence[DecodingRow]) -> list[DecodingRow]:
+    """Sort rows by length, for little padding, with each row followed by its prompt's prefixes."""
     families: list[list[DecodingRow]] = []
     for row in sorted(rows, key=lambda row: row.pending, reverse=True):
-        if families and goes_on_with(families[-1][0].pending, row.pending):
+        if families and has_prefix(families[-1][0].pending, row.pending):
             families[-1].append(row)
         else:
             families.append([row])
@@ -210,25 +196,24 @@ def _in_order_of_feeding(rows: Sequence[DecodingRow]) -> list[DecodingRow]:
     return [row for family in families for row in family]
 
 
-def shared_opening(model: Model, rows: Sequence[DecodingRow], *, least: int = 1) -> Contexts:
-    """What all prompts begin with, fed once where it has so many tokens."""
-    shared = common_opening([row.pending[:-1] for row in rows]) if len(rows) > 1 else []
-    opening = model.contexts(1)
-    if len(shared) >= least:
-        opening.feed([shared])
-    return opening
+def shared_prefix(model: Model, rows: Sequence[DecodingRow], *, min_tokens: int = 1) -> Contexts:
+    shared = common_prefix([row.pending[:-1] for row in rows]) if len(rows) > 1 else []
+    prefix = model.contexts(1)
+    if len(shared) >= min_tokens:
+        prefix.feed([shared])
+    return prefix
 
 
 def check_length(model: Model, row: DecodingRow, name: str) -> None:
-    """Raise SequenceTooLongError, with a name for the prompt, where it leaves no room."""
     limits = row.decoding.settings
-    # Tokens known from a completion without calls are among the new ones.
+    # Known tokens of a completion without calls count as new tokens.
     start = len(row.pending) - row.prompt_tokens - row.tokens_outside_calls
     max_prompt_tokens = model.context_length - start - max_tokens_after_prompt(row.decoding)
     if row.prompt_tokens > max_prompt_tokens:
         raise SequenceTooLongError(
             f"{name} has {row.prompt_tokens} tokens. Expected at most "
-            f"{max(max_prompt_tokens, 0)}: of the model's {model.context_length}, the new tokens "
-            f"({limits.max_new_tokens}) and {limits.max_calls} calls of maximum length "
-            "need the others. Shorten the prompt or lower max_new_tokens or max_calls."
+            f"{max(max_prompt_tokens, 0)}: the rest of the model's context of "
+            f"{model.context_length} tokens is reserved for {limits.max_new_tokens} new tokens and "
+            f"{limits.max_calls} calls of maximum length. Shorten the prompt, or lower "
+            "max_new_tokens or max_calls."
         )

@@ -1,14 +1,13 @@
-"""Texts that are decoded together, step by step; others enter and leave between two steps.
+"""Decodes texts in a continuous batch: texts enter and leave between steps.
 
     step     1 2 3 4 5 6 7 8 9
-    rows     A A A A A A D D D D        D enters where A has ended
-             B B B ->    B B B B        B waits beside the batch for the result of its call,
-             C C C C C C C C C C        with its keys and values; the others go on
+    rows     A A A A A A D D D D        D enters after A has ended
+             B B B ->    B B B B        B leaves with its KV cache until its call has a result;
+             C C C C C C C C C C        the other texts continue
 
-A call that may open is read ahead until its tool is certain. Where it does not open, the row goes
-on behind the token in front of it, which is not fed again.
-
-The caller takes out the rows that wait for a result, runs their calls, and hands them back.
+A call that may open is decoded speculatively until its tool is certain. If it does not open, the
+row continues from the cache before ` [`. The caller takes out the rows that wait for results, runs
+their calls and resumes them.
 """
 
 import math
@@ -19,7 +18,7 @@ from typing import NamedTuple
 
 from toolformer.calls import call_open_id, cut_result
 from toolformer.decoding.completions import Decoding
-from toolformer.decoding.decoding_row import DecodingRow, OpenCall, OtherCall
+from toolformer.decoding.decoding_row import Alternative, DecodingRow, OpenCall
 from toolformer.decoding.triggers import (
     BLOCKED_TOOL,
     END_OF_TEXT,
@@ -38,20 +37,14 @@ from tools.protocol import NO_ANSWER, ToolCall
 from tools.syntax import CALL_CLOSE
 
 
-class _Read(NamedTuple):
-    """Rows whose pending tokens were fed, and what the model expects behind each."""
-
+class _FedRows(NamedTuple):
     rows: Sequence[DecodingRow]
     cache: Contexts
     expected: Sequence[NextTokens]
 
 
 class DecodingBatch:
-    """The texts that are being decoded, with their keys and values.
-
-    Attributes:
-        rows: that take part in the next step.
-    """
+    """The texts being decoded, with their KV caches; `rows` take part in the next step."""
 
     def __init__(self, model: Model, end_ids: frozenset[int]):
         self._model = model
@@ -59,51 +52,35 @@ class DecodingBatch:
         self._open_id = call_open_id(model.tokenizer)
         self._end_ids = end_ids
         self.rows: list[DecodingRow] = []
-        # Its rows are those of `rows`, in that order.
+        # Row i of the cache belongs to `rows[i]`.
         self._cache = model.contexts(0)
 
-    def enter(self, rows: Sequence[DecodingRow], opening: Contexts) -> None:
-        """Take new rows in: feed what is pending of each, and choose its next token.
+    def enter(self, rows: Sequence[DecodingRow], prefix: Contexts) -> None:
+        """Add rows, each prompt before its own prefixes; `prefix` has the tokens that all share.
 
-        Rows that memory does not hold together are fed by halves.
-
-        Args:
-            rows: at least one; behind each those whose prompts it goes on with.
-            opening: a row of what all of them begin with.
-
-        Raises:
-            OutOfMemoryError: A single row does not fit; none has entered then.
+        If a single row does not fit the device's memory, raise OutOfMemoryError and add none.
         """
 
-        def read(some: list[DecodingRow]) -> list[_Read]:
-            cache = _read_in_front(some, opening)
+        def feed(some: list[DecodingRow]) -> list[_FedRows]:
+            cache = _feed_shared_prefixes(some, prefix)
             fed = [row.pending[cache.length(index) :] for index, row in enumerate(some)]
-            return [self._read(some, cache, fed)]
+            return [self._feed(some, cache, fed)]
 
-        self._join(feed_in_halves(list(rows), read)[0])
+        self._join(feed_in_halves(list(rows), feed)[0])
 
     def resume(self, rows: Sequence[DecodingRow]) -> None:
-        """Take rows in again that `answer` was called for: their results are fed in one piece.
-
-        Args:
-            rows: at least one.
-        """
+        """Add answered rows again, at least one, and feed each result in one piece."""
         caches = [row.cache for row in rows if row.cache is not None]
         for row in rows:
             row.cache = None
         cache = caches[0].join(caches[1:])
-        self._join([self._read(rows, cache, [row.pending for row in rows])])
+        self._join([self._feed(rows, cache, [row.pending for row in rows])])
 
     def step(self) -> None:
-        """Feed the pending token of every row, and choose the next one."""
-        self._choose(self._read(self.rows, self._cache, [row.pending for row in self.rows]))
+        self._choose(self._feed(self.rows, self._cache, [row.pending for row in self.rows]))
 
     def take_out(self, others: Sequence[DecodingRow] = ()) -> list[tuple[DecodingRow, ToolCall]]:
-        """Take out the rows that have ended, and those that wait for the result of a call.
-
-        Returns:
-            The rows that wait, each with its call; they have their keys and values.
-        """
+        """Remove rows that ended, wait, or are `others`; return the waiting ones with calls."""
         stays, waiting = [], []
         for index, row in enumerate(self.rows):
             if row.stopped_by is not None or row in others:
@@ -116,27 +93,21 @@ class DecodingBatch:
         if not stays:
             self._cache = self._model.contexts(0)
         elif len(stays) < len(self.rows):
-            # The last fill the gaps: only their keys are copied.
+            # The last rows fill the gaps, so only their keys are copied.
             last = iter([index for index in stays if index >= len(stays)])
-            stays = [place if place in stays else next(last) for place in range(len(stays))]
+            stays = [index if index in stays else next(last) for index in range(len(stays))]
             self._cache.keep(stays)
         self.rows = [self.rows[index] for index in stays]
         return waiting
 
     def answer(self, row: DecodingRow, result: str | None) -> None:
-        """Put the result of a call behind its arrow; without one another call is written there.
+        """Insert the result of a call; the row can then `resume`, unless it has ended.
 
-        Args:
-            row: one that `take_out` returned. It can `resume`, unless it has ended.
-            result: free of call markers; None where there is none, `NO_ANSWER` where no other call
-                is written either.
-
-        Raises:
-            ValueError: the row waits for no result.
+        Without a result, another call is written; after `NO_ANSWER`, none is.
         """
         call, cache = row.open_call, row.cache
         if call is None or call.request is None or cache is None:
-            raise ValueError(f"Text {row.index} waits for no result.")
+            raise ValueError(f"Text {row.index} does not wait for a result.")
         limit = row.decoding.max_result_tokens
         inserted = cut_result(self._tokenizer, result, max_tokens=limit) if result else ""
         if inserted:
@@ -144,33 +115,32 @@ class DecodingBatch:
             row.close(call, call.request, inserted, forced)
         else:
             if result == NO_ANSWER:
-                call.others.clear()
+                call.alternatives.clear()
             self._advance(row, self._undo(row, call, NO_RESULT, 0, cache), 0, cache)
 
-    def _join(self, parts: Sequence[_Read]) -> None:
-        for part in parts:
-            self._choose(part)
-        first, *others = [*([self._cache] if self.rows else []), *(part.cache for part in parts)]
-        self._cache = first.join(others)
-        self.rows += [row for part in parts for row in part.rows]
+    def _join(self, groups: Sequence[_FedRows]) -> None:
+        for group in groups:
+            self._choose(group)
+        caches = [*([self._cache] if self.rows else []), *(group.cache for group in groups)]
+        self._cache = caches[0].join(caches[1:])
+        self.rows += [row for group in groups for row in group.rows]
 
-    def _read(
+    def _feed(
         self, rows: Sequence[DecodingRow], cache: Contexts, fed: Sequence[Sequence[int]]
-    ) -> _Read:
-        # At least two: the opening may be banned. Up to k it must be certain where it ranks.
+    ) -> _FedRows:
+        # Two, since ` [` may be banned; and k, so that the rank of ` [` is known up to k.
         count = max(
             2, *(max(row.settings.top_tokens, row.decoding.settings.call_top_k) for row in rows)
         )
         expected = cache.next_tokens(fed, open_id=self._open_id, count=count)
-        return _Read(rows, cache, expected)
+        return _FedRows(rows, cache, expected)
 
-    def _choose(self, part: _Read) -> None:
-        for index, row in enumerate(part.rows):
+    def _choose(self, group: _FedRows) -> None:
+        for index, row in enumerate(group.rows):
             row.pending = []
-            self._advance(row, part.expected[index], index, part.cache)
+            self._advance(row, group.expected[index], index, group.cache)
 
     def _advance(self, row: DecodingRow, expected: NextTokens, index: int, cache: Contexts) -> None:
-        """Choose the next token; twice or three times where a call cannot even begin."""
         while not row.pending and row.stopped_by is None:
             reason = None
             if row.open_call is None:
@@ -184,7 +154,7 @@ class DecodingBatch:
 
     def _choose_outside(self, row: DecodingRow, expected: NextTokens, length: int) -> None:
         decoding = row.decoding
-        is_open = not (decoding.is_disabled or row.is_banned or row.is_passed)
+        can_open = not (decoding.is_disabled or row.is_banned or row.skips_opening)
         call_log_probability = expected.call_log_probability
         chance = CallChance(
             expected.call_rank,
@@ -201,13 +171,13 @@ class DecodingBatch:
             min_call_probability=smallest(row.min_call_probability),
             calls_so_far=row.calls_so_far,
             max_calls=decoding.settings.max_calls,
-            is_disabled=not is_open or row.is_inside_character,
+            is_disabled=not can_open or row.is_inside_character,
         )
         if token == self._open_id:
             self._open(row, expected.kept(), length, chance)
             return
         if temperature := row.settings.temperature:
-            # Samples without calls are the model's own, which may write the bracket as text.
+            # With calls disabled, the model may write the bracket as text.
             banned = None if decoding.is_disabled else self._open_id
             token = expected.sampled(
                 row.settings.uniform(), temperature, top_p=row.settings.top_p, banned=banned
@@ -216,11 +186,10 @@ class DecodingBatch:
 
     def _open(self, row: DecodingRow, before: NextTokens, length: int, chance: CallChance) -> None:
         row.open(self._open_id, before, length=length, chance=chance)
-        # Not fed where no tool is left to call: the bracket is undone at once.
+        # Without an enabled tool the bracket is undone at once, so it need not be fed.
         row.pending = [self._open_id] if row.decoding.enabled_tools else []
 
     def _emit(self, row: DecodingRow, token: int, expected: NextTokens, chance: CallChance) -> None:
-        """Add a token outside calls, and see whether the text ends with it."""
         row.record(token, "sampled", expected, chance)
         if token in self._end_ids:
             row.stopped_by = "end_of_text"
@@ -234,15 +203,15 @@ class DecodingBatch:
             row.pending = [token]
 
     def _choose_inside(self, row: DecodingRow, call: OpenCall, expected: NextTokens) -> str | None:
-        """Choose a token of a call; the reason where the call cannot go on."""
+        """Choose a token of a call; return a reason if the call cannot continue."""
         decoding = row.decoding
         token = expected.ranked[0]
         if not call.written.tokens and token in (masked := self._masked_starts(decoding)):
             token = expected.most_likely_except(masked)
         if call.attempts < decoding.settings.call_attempts and "(" in call.written.text:
-            row.note_other(call, expected.ranked[1], expected)
+            row.add_alternative(call, expected.ranked[1], expected)
         row.record(token, "sampled", expected)
-        # No text becomes a special token, so none is part of a call.
+        # Special tokens are not text, so no call contains one.
         if token in self._end_ids or token in self._tokenizer.special_ids:
             return END_OF_TEXT
         call.written.add(token)
@@ -267,7 +236,7 @@ class DecodingBatch:
         return None
 
     def _masked_starts(self, decoding: Decoding) -> list[int]:
-        """First tokens of the names of blocked tools, which no enabled one begins with."""
+        """Return the first tokens of blocked tools' names that start no enabled tool's name."""
         enabled = set(map(self._first_token, decoding.enabled_tools))
         return sorted(set(map(self._first_token, decoding.blocked_tools)) - enabled)
 
@@ -277,77 +246,66 @@ class DecodingBatch:
     def _undo(
         self, row: DecodingRow, call: OpenCall, reason: str, index: int, cache: Contexts
     ) -> NextTokens:
-        """Write another call in its place, or take it back; what the model expected there."""
-        if (other := self._next_call(row, call)) is None:
+        """Replace a call by the next alternative or by text; return the distribution at ` [`."""
+        if (alternative := self._next_call(row, call)) is None:
             row.undo(call, reason)
             cache.forget(index, call.length)
         else:
-            tokens = other.tokens
+            tokens = alternative.tokens
             fed = cache.length(index) - call.length - 1
-            shared = len(common_opening([tokens[:-1], call.written.tokens[:fed]]))
+            shared = len(common_prefix([tokens[:-1], call.written.tokens[:fed]]))
             cache.forget(index, call.length + 1 + shared)
-            row.write_other(call, other, reason)
+            row.begin_alternative(call, alternative, reason)
             row.pending = tokens[shared:]
         return call.before
 
-    def _next_call(self, row: DecodingRow, call: OpenCall) -> OtherCall | None:
-        """The beginning of the likeliest call that was not written here; None where none may be."""
+    def _next_call(self, row: DecodingRow, call: OpenCall) -> Alternative | None:
+        """Return the most likely start of another call; None if no other may be written."""
         decoding = row.decoding
         if not call.is_certain or call.attempts >= decoding.settings.call_attempts:
             return None
         special = {*self._end_ids, *self._tokenizer.special_ids}
-        for other in sorted(call.others, key=lambda each: -each.log_probability):
-            if other.tokens[-1] in special:
+        for alternative in sorted(call.alternatives, key=lambda each: -each.log_probability):
+            if alternative.tokens[-1] in special:
                 continue
-            # Of what cannot become a call the next one is looked at.
+            # Skip alternatives that cannot become a call.
             with suppress(CallSyntaxError):
                 is_whole = read_open_call(
-                    self._tokenizer.decode_continuation(other.tokens),
+                    self._tokenizer.decode_behind(alternative.tokens),
                     enabled_tools=decoding.enabled_tools,
                     blocked_tools=decoding.blocked_tools,
                     parse_arguments=None,
                 )
-                # One that is whole has shorter arguments, and would be asked before it is fed.
+                # A complete call would only cut the arguments short, and run before it is fed.
                 if not is_whole:
-                    return other
+                    return alternative
         return None
 
 
-def common_opening(rows: Sequence[list[int]]) -> list[int]:
-    """The tokens that all rows begin with.
-
-    Example:
-        >>> common_opening([[0, 5, 7, 1], [0, 5, 6]])
-        [0, 5]
-    """
-    # In lexicographic order all rows lie between these two, and begin with what they share.
+def common_prefix(rows: Sequence[list[int]]) -> list[int]:
+    # The lexicographically smallest and largest rows share exactly the prefix of all rows.
     pairs = zip(min(rows), max(rows), strict=False)
     return [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
 
 
-def goes_on_with(tokens: Sequence[int], beginning: Sequence[int]) -> bool:
-    """Return whether tokens begin with others."""
-    return tokens[: len(beginning)] == beginning
+def has_prefix(tokens: Sequence[int], prefix: Sequence[int]) -> bool:
+    return tokens[: len(prefix)] == prefix
 
 
-def _read_in_front(rows: Sequence[DecodingRow], opening: Contexts) -> Contexts:
-    """Return contexts of the opening or, if one prompt begins another, of all but the last tokens.
-
-    Args:
-        rows, opening: see `DecodingBatch.enter`.
-    """
+def _feed_shared_prefixes(rows: Sequence[DecodingRow], prefix: Contexts) -> Contexts:
+    """Return a context per row: `prefix`, plus all but the last token if some prompts nest."""
     longest: list[list[int]] = []
     of_row = []
     for row in rows:
-        in_front = row.pending[opening.length(0) : -1]
-        if not longest or not goes_on_with(longest[-1], in_front):
-            longest.append(in_front)
+        rest = row.pending[prefix.length(0) : -1]
+        if not longest or not has_prefix(longest[-1], rest):
+            longest.append(rest)
         of_row.append(len(longest) - 1)
     if len(longest) == len(rows) or not longest[0]:
-        return opening.fork([0] * len(rows))
-    read = opening.fork([0] * len(longest))
-    read.feed(longest)
-    read = read.fork(of_row)
+        return prefix.fork([0] * len(rows))
+    contexts = prefix.fork([0] * len(longest))
+    contexts.feed(longest)
+    contexts = contexts.fork(of_row)
     for index, row in enumerate(rows):
-        read.forget(index, len(row.pending) - 1)
-    return read
+        contexts.forget(index, len(row.pending) - 1)
+    return contexts

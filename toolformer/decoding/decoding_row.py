@@ -1,4 +1,4 @@
-"""One text while it is decoded: its tokens, its calls, and the call that is being written."""
+"""State of one text during decoding: its tokens, its calls, and the call being written."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -25,39 +25,28 @@ from toolformer.forward.tokenization import (
 from tools.protocol import ToolCall
 
 
-class OtherCall(NamedTuple):
-    """How a call may go on in place of the token that was written.
-
-    Attributes:
-        log_probability: of the tokens of `steps` behind the opening one, in nats.
-        steps: the call up to the other token, as it would stand in the trace.
-    """
+class Alternative(NamedTuple):
+    """Start of a call that was not written: trace steps, and their log-probability in nats."""
 
     log_probability: float
     steps: tuple[TraceStep, ...]
 
     @property
     def tokens(self) -> list[int]:
-        """The tokens behind the opening one."""
         return [step.token for step in self.steps[1:]]
 
 
 @dataclass(slots=True)
 class OpenCall:
-    """A call that is being written, and what is needed to take it back.
+    """A call being written, and what is needed to undo it.
 
     Attributes:
-        before: what the model expected in place of the opening token.
-        length: tokens that the model had seen before it.
-        trace_start: where its steps begin in the trace.
-        probability: of the opening token and of those after it, while the tool is not certain.
-        is_certain: whether it has opened; until then it is read ahead.
-        written: the model's tokens after the opening one.
-        others: for each token of the arguments the likeliest one in its place, in this attempt and
-            those before it. Where a call gets no result, the next is written by the one of them
-            up to which a call is likeliest, and greedily from there on. Not in the paper.
-        attempts: calls that were written here, this one included.
-        request: the call, once the arrow has been written.
+        before: next-token distribution at the opening token.
+        length: number of tokens before the opening token.
+        is_certain: whether the call has opened; until then it is speculative.
+        alternatives: starts of calls with the second-best token at each step of the arguments, from
+            all attempts. After a call without a result, the most likely start is continued
+            greedily. Not in the paper.
     """
 
     open_id: int
@@ -66,24 +55,18 @@ class OpenCall:
     trace_start: int
     probability: float
     is_certain: bool
-    written: IncrementalDecoder
-    others: list[OtherCall] = field(default_factory=list)
+    written: GrowingText
+    alternatives: list[Alternative] = field(default_factory=list)
     attempts: int = 1
     request: ToolCall | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RowSettings:
-    """How one text is decoded.
+    """How one text is decoded; see also `toolformer.decoding.decoder.complete`.
 
-    Attributes:
-        parse_arguments, stop_texts: see `toolformer.decoding.decoder.complete`.
-        top_tokens: so many of the likeliest tokens are recorded at each step.
-        temperature: of the model's own distribution, from which the text outside calls is drawn;
-            0 decodes greedily.
-        top_p: see `toolformer.forward.model.NextTokens.sampled`.
-        uniform: gives the numbers in [0, 1) that a text is drawn with.
-        find_end: see `toolformer.decoding.decoder.complete`.
+    Calls are decoded greedily; the text outside them too if the temperature is 0. `top_tokens` is
+    the number of most likely tokens recorded per step. `uniform` returns numbers in [0, 1).
     """
 
     decoding: Decoding
@@ -97,21 +80,15 @@ class RowSettings:
 
 
 class DecodingRow:
-    """One text of a batch.
-
-    Args:
-        prompt_ids: the start token and the tokens of the prompt.
+    """One text of a batch; `prompt_ids` include the start token.
 
     Attributes:
-        index: place of its prompt among all prompts.
-        prompt_tokens: number of tokens of the prompt without the start token.
-        pending: tokens that are chosen, but not fed yet.
-        is_banned: whether no further call may be opened, because one was taken back.
-        is_passed: whether none opens at the next token, because no tool is likely enough there.
+        pending: tokens that were chosen but not fed.
+        is_banned: whether no further call may open, because one was undone.
+        skips_opening: whether no call opens at the next token, because no tool is likely enough.
         is_forced: whether a call opens at the next token, whatever its probability.
-        stop_offset: where the first stop text begins in the text since the last call.
-        stopped_by: why the text has ended; None while it goes on.
-        cache: its keys and values while it waits for the result of a call.
+        stop_offset: start of the first stop text, in the text since the last call.
+        cache: KV cache while the text waits for the result of a call.
     """
 
     def __init__(
@@ -128,7 +105,7 @@ class DecodingRow:
         self.pending = list(prompt_ids)
         self.open_call: OpenCall | None = None
         self.is_banned = False
-        self.is_passed = False
+        self.skips_opening = False
         self.is_forced = False
         self.undone_calls: list[UndoneCall] = []
         self.stop_offset: int | None = None
@@ -136,65 +113,59 @@ class DecodingRow:
         self.cache: Contexts | None = None
         self._prompt = prompt
         self._tokenizer = tokenizer
-        # Tokens outside calls, cut where the calls stand: one more than there are calls.
-        self._segments: list[IncrementalDecoder] = []
+        # Tokens outside calls, split at the calls: one segment more than there are calls.
+        self._segments: list[GrowingText] = []
         self._begin_segment()
         self._calls: list[tuple[ToolCall, str, str]] = []  # with result and text
         self._trace: list[TraceStep] = []
 
     @property
     def awaited(self) -> ToolCall | None:
-        """The call for whose result the text waits."""
         return self.open_call and self.open_call.request
 
     @property
     def calls_so_far(self) -> int:
-        """Calls with a result."""
         return len(self._calls)
 
     @property
     def min_call_probability(self) -> dict[str, float]:
-        """That the call of each tool must have to open as the next token outside calls."""
-        # What follows a call is running text, even where the call stands right behind the prompt.
+        """Minimum for each tool's call to open as the next token outside calls."""
+        # Text after a call is running text, even if the call directly follows the prompt.
         step = self.tokens_outside_calls + self.calls_so_far
         decoding = self.decoding
         return decoding.min_call_probability.at(step, decoding.enabled_tools)
 
     @property
     def tokens_outside_calls(self) -> int:
-        """Tokens of the output that belong to no call."""
         return sum(len(segment.tokens) for segment in self._segments)
 
     @property
     def settled_steps(self) -> Sequence[TraceStep]:
-        """The trace up to the call that is being written, which may still be taken back."""
+        """The trace without the call being written, which may still be undone."""
         return self._trace[: self.open_call.trace_start] if self.open_call else self._trace
 
     def segment(self, index: int) -> str:
-        """The text behind so many calls and before the next one, as far as it is decoded."""
+        """Return the text after `index` calls and before the next, as far as it is decoded."""
         is_last = index == len(self._segments) - 1
         return self._segments[index].text[: self.stop_offset if is_last else None]
 
     def _begin_segment(self) -> None:
-        self._segments.append(
-            IncrementalDecoder(self._tokenizer, is_continuation=not self._is_beginning)
-        )
-        # Characters of it in which no stop text is looked for again.
+        self._segments.append(GrowingText(self._tokenizer, is_behind=not self._is_beginning))
+        # Number of its characters that were already searched for stop texts.
         self._searched = 0
 
     @property
     def _is_beginning(self) -> bool:
-        """Whether no text but calls stands in front of the next token: the prompt is empty."""
+        """Whether the prompt is empty and no token outside calls precedes the next one."""
         return not self.prompt_tokens and not self.tokens_outside_calls
 
     @property
     def is_inside_character(self) -> bool:
-        """Whether the output ends within a character of several tokens."""
         tail = self._segments[-1].tokens[-MAX_TOKENS_PER_CHARACTER:]
         return self._tokenizer.decode_continuation(tail).endswith(REPLACEMENT_CHARACTER)
 
-    def begin_with(self, steps: Sequence[TraceStep]) -> None:
-        """Put tokens outside calls behind the prompt before anything is decoded."""
+    def add_known(self, steps: Sequence[TraceStep]) -> None:
+        """Append known tokens outside calls to the prompt, before anything is decoded."""
         self._trace = list(steps)
         for step in steps:
             self._segments[0].add(step.token)
@@ -207,7 +178,6 @@ class DecodingRow:
         expected: NextTokens | None = None,
         chance: CallChance = NO_CHANCE,
     ) -> None:
-        """Add a step to the trace; `expected` is what the model expected there."""
         self._trace.append(self._step(token, kind, expected, chance))
 
     def _step(
@@ -232,10 +202,10 @@ class DecodingRow:
         return TraceStep(token, text(token), kind, *chance, log_probability, top)
 
     def add_outside(self, token: int) -> None:
-        """Add a token to the text outside calls; `stop_offset` tells whether it ends with it."""
+        """Add a token to the text outside calls, and set `stop_offset` if the text ends there."""
         segment, stop_texts = self._segments[-1], self.settings.stop_texts
         segment.add(token)
-        self.is_passed = False
+        self.skips_opening = False
         if stop_texts:
             text, start = segment.text, max(self._searched - max(map(len, stop_texts)), 0)
             offsets = [text.find(stop_text, start) for stop_text in stop_texts]
@@ -245,7 +215,6 @@ class DecodingRow:
             self.stop_offset = self.settings.find_end(segment.text)
 
     def open(self, open_id: int, before: NextTokens, *, length: int, chance: CallChance) -> None:
-        """Begin a call; see `OpenCall`."""
         is_certain = self.is_forced or not any(self.min_call_probability.values())
         self.is_forced = False
         probability = chance.probability or 0.0
@@ -255,30 +224,28 @@ class DecodingRow:
         )
         self.record(open_id, "trigger", before, chance)
 
-    def note_other(self, call: OpenCall, token: int, expected: NextTokens) -> None:
-        """Note that another call has this token in place of the one that is written next."""
+    def add_alternative(self, call: OpenCall, token: int, expected: NextTokens) -> None:
+        """Record the call so far, continued with `token` instead of the token written next."""
         steps = (*self._trace[call.trace_start :], self._step(token, "sampled", expected))
         log_probability = sum(step.log_probability or 0.0 for step in steps[1:])
-        call.others.append(OtherCall(log_probability, steps))
+        call.alternatives.append(Alternative(log_probability, steps))
 
-    def write_other(self, call: OpenCall, other: OtherCall, reason: str) -> None:
-        """Take a call back and begin another one in its place."""
+    def begin_alternative(self, call: OpenCall, alternative: Alternative, reason: str) -> None:
         self._record_undone(call, reason)
-        written = IncrementalDecoder(self._tokenizer, is_continuation=True)
-        for token in other.tokens:
+        written = GrowingText(self._tokenizer, is_behind=True)
+        for token in alternative.tokens:
             written.add(token)
         self.open_call = replace(
             call,
             trace_start=len(self._trace),
             written=written,
-            others=[each for each in call.others if each is not other],
+            alternatives=[each for each in call.alternatives if each is not alternative],
             attempts=call.attempts + 1,
             request=None,
         )
-        self._trace += other.steps
+        self._trace += alternative.steps
 
     def close(self, call: OpenCall, request: ToolCall, result: str, forced: list[int]) -> None:
-        """End a call with its result, whose tokens and `]` are `forced`."""
         for token in forced:
             self.record(token, "forced")
         self.pending = [*self.pending, *forced]
@@ -288,15 +255,12 @@ class DecodingRow:
         self.open_call = None
 
     def undo(self, call: OpenCall, reason: str) -> None:
-        """Take the open call back: the text stands where it stood, and may open no other.
-
-        One that was only read ahead leaves nothing behind, and others may open further on.
-        """
+        """Remove the open call and ban others; a speculative one leaves no trace and bans none."""
         self.pending = []
         self.open_call = None
         if not call.is_certain:
             del self._trace[call.trace_start :]
-            self.is_passed = True
+            self.skips_opening = True
             return
         self._record_undone(call, reason)
         self.is_banned = True
@@ -309,7 +273,7 @@ class DecodingRow:
 
     @property
     def completion(self) -> Completion:
-        """The text as far as it is decoded, without the call that is being written."""
+        """The text decoded so far, without the call being written."""
         segments = [self.segment(index) for index in range(len(self._segments))]
         text, offset, calls = segments[0], len(segments[0]), []
         for (request, result, call_text), segment in zip(self._calls, segments[1:], strict=True):

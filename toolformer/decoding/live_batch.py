@@ -1,8 +1,7 @@
-"""Continuous batching: texts join a batch that is being decoded, and leave it when they end.
+"""Decodes requests of a server in a continuous batch: texts join and leave between steps.
 
-A text pauses after the arrow of a call while its tool runs in a thread, and the others go on. The
-result is then fed in one piece. A text does not depend on the others, except in the last digits of
-its numbers.
+A text pauses after the arrow of a call while its tool runs in a thread, and the others continue.
+The texts of a batch do not affect each other, except in the last digits of their probabilities.
 """
 
 import logging
@@ -12,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from toolformer.decoding.decoder import check_length, max_tokens_after_prompt, shared_opening
+from toolformer.decoding.decoder import check_length, most_new_tokens, shared_prefix
 from toolformer.decoding.decoding_batch import DecodingBatch
 from toolformer.decoding.decoding_row import DecodingRow
 from toolformer.decoding.live_text import LiveEnd, LivePiece, LiveRequest, LiveText
@@ -21,36 +20,29 @@ from toolformer.forward.model import Contexts, Model
 from tools.protocol import NO_ANSWER, ToolCall
 
 _LOGGER = logging.getLogger(__name__)
-# Most tokens of prompts that are fed between two steps, padding included: the other texts wait.
-_ENTERING_TOKENS = 2048
-# A prefix that texts share when they enter is fed once if it is longer: that takes another step.
-_SHARED_TOKENS = 32
+# Maximum number of prompt tokens, including padding, fed between two steps; other texts wait.
+_MAX_PROMPT_TOKENS_PER_STEP = 2048
+# A prefix that entering texts share is fed once if it has this many tokens. Feeding it separately
+# takes an additional pass.
+_MIN_SHARED_TOKENS = 32
 
 
-class QueueFullError(ToolformerError):
-    """The queue of waiting texts is full."""
+class QueueFullError(ToolformerError): ...
 
 
-class BatchClosedError(ToolformerError):
-    """The batch takes no more texts."""
+class BatchClosedError(ToolformerError): ...
 
 
 class LiveBatch:
-    """Decodes texts in a thread of its own; its methods can be called from any thread.
+    """Decodes texts in its own thread, which has sole use of the model; methods are thread-safe.
 
-    Args:
-        model: the model; nobody else uses it meanwhile.
-        max_active: maximum number of texts decoded together, including those waiting for a tool; by
-            default as many as the model takes of their lengths.
-        max_waiting: maximum number of texts in the queue.
-
-    Attributes:
-        max_active: maximum number of texts decoded together, however short.
+    `max_active` is the maximum number of texts decoded together, including those that wait for a
+    tool. By default it depends on the texts' lengths.
     """
 
     def __init__(self, model: Model, *, max_waiting: int, max_active: int | None = None):
         self._model = model
-        self._given, self._max_waiting = max_active, max_waiting
+        self._fixed_capacity, self._max_waiting = max_active, max_waiting
         self.max_active = max_active or model.rows_at_once(row_tokens=1)
         self._batch = self._new_batch()
         self._changed = threading.Condition()
@@ -65,32 +57,20 @@ class LiveBatch:
 
     @property
     def active(self) -> int:
-        """Number of texts that are being decoded."""
         return len(self._texts)
 
     @property
     def waiting(self) -> int:
-        """Number of texts in the queue."""
         return len(self._queue)
 
     def start(self) -> None:
-        """Start decoding."""
         self._thread.start()
 
     def submit(self, request: LiveRequest, send: Callable[[LivePiece | LiveEnd], None]) -> LiveText:
-        """Queue a text.
+        """Queue a text; raise if it is too long, the queue is full, or the batch is closed.
 
-        Args:
-            send: receives the pieces and then one end. The decoding thread calls it, so it must
-                return at once and raise nothing.
-
-        Returns:
-            The text, which can be canceled.
-
-        Raises:
-            SequenceTooLongError: the prompt leaves no room for its continuation.
-            QueueFullError: the batch and the queue are full.
-            BatchClosedError: `close` was called.
+        `send` receives the pieces and then one end. It runs in the decoding thread, so it must
+        return at once and not raise.
         """
         tokenizer, ids = self._model.tokenizer, request.prompt_ids
         if ids is None:
@@ -102,20 +82,20 @@ class LiveBatch:
         with self._changed:
             if self._is_closed:
                 raise BatchClosedError(
-                    "The server is closing and takes no more texts. Try again later."
+                    "The server is shutting down and accepts no more texts. Try again later."
                 )
-            free = max(0, self._places(row) - len(self._texts))
+            free = max(0, self._capacity(row) - len(self._texts))
             if len(self._queue) >= free + self._max_waiting:
                 raise QueueFullError(
-                    f"{len(self._queue)} texts wait already. Expected at most {self._max_waiting}; "
-                    "ask again in a moment."
+                    f"{len(self._queue)} texts are already waiting. Expected at most "
+                    f"{self._max_waiting}. Try again in a moment."
                 )
             self._queue.append(text)
             self._changed.notify()
         return text
 
     def close(self) -> None:
-        """Cancel all texts and take no more."""
+        """Cancel all texts and accept no more."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
@@ -134,12 +114,12 @@ class LiveBatch:
             try:
                 self._drop_canceled()
                 self._take_results()
-                self._let_enter()
+                self._admit()
                 if self._batch.rows:
                     self._batch.step()
                     self._send_on(self._batch.rows)
             except Exception as error:
-                # Memory ran out, or there is a defect: these texts end, and the batch goes on.
+                # After running out of memory or a bug, these texts end and the batch continues.
                 self._batch = self._new_batch()
                 is_wanted = self._is_wanted()
                 if is_wanted:
@@ -147,7 +127,7 @@ class LiveBatch:
                 self._end(list(self._texts), error if is_wanted else None)
 
     def _wait_for_work(self) -> bool:
-        """Wait for work; return False when the batch is closed and empty."""
+        """Wait for work; return False once the batch is closed and empty."""
         with self._changed:
             while True:
                 texts = (*self._queue, *self._texts.values())
@@ -156,36 +136,36 @@ class LiveBatch:
                         return False
                     for text in texts:
                         text.is_canceled = True
-                can_enter = self._queue and len(self._texts) < self._places(self._queue[0].row)
+                can_enter = self._queue and len(self._texts) < self._capacity(self._queue[0].row)
                 is_any_canceled = any(text.is_canceled for text in texts)
                 if self._batch.rows or self._results or can_enter or is_any_canceled:
                     return True
                 self._changed.wait()
 
     def _drop_canceled(self) -> None:
-        active = self._tell_canceled()
+        active = self._end_canceled()
         self._batch.take_out([text.row for text in active])
         for text in active:
             del self._texts[text.row]
 
-    def _tell_canceled(self) -> list[LiveText]:
-        """Send the end of canceled texts; return those that are being decoded."""
+    def _end_canceled(self) -> list[LiveText]:
+        """Send an end to canceled texts; return those that are being decoded."""
         with self._changed:
             canceled = [text for text in self._queue if text.is_canceled]
             self._queue = deque(text for text in self._queue if not text.is_canceled)
         active = [text for text in self._texts.values() if text.is_canceled]
         for text in (*canceled, *active):
             text.send(LiveEnd(None))
-            # During a step its row still gets a token.
+            # During a step its row can still get a token.
             text.send = _send_nothing
         return active
 
     def _is_wanted(self) -> bool:
-        """Return whether a client waits for this step; end canceled texts meanwhile."""
+        """Return whether any client still waits for this step, after ending canceled texts."""
         if threading.current_thread() is not self._thread:
-            # A tool asks the same model, and has a deadline of its own.
+            # A tool uses the same model, with its own deadline.
             return True
-        return not self._is_closed and len(self._tell_canceled()) < len(self._texts)
+        return not self._is_closed and len(self._end_canceled()) < len(self._texts)
 
     def _take_results(self) -> None:
         with self._changed:
@@ -193,7 +173,7 @@ class LiveBatch:
         rows = []
         for text, result, seconds in results:
             if text.row not in self._texts:
-                # Canceled meanwhile.
+                # The text was canceled while its tool was running.
                 continue
             calls_before = text.row.calls_so_far
             self._batch.answer(text.row, result)
@@ -204,32 +184,32 @@ class LiveBatch:
             self._batch.resume(resumed)
         self._send_on(rows)
 
-    def _let_enter(self) -> None:
+    def _admit(self) -> None:
         entering: list[DecodingRow] = []
         with self._changed:
             longest = 0
-            while self._queue and len(self._texts) < self._places(self._queue[0].row):
+            while self._queue and len(self._texts) < self._capacity(self._queue[0].row):
                 longest = max(longest, len(self._queue[0].row.pending))
-                if entering and longest * (len(entering) + 1) > _ENTERING_TOKENS:
+                if entering and longest * (len(entering) + 1) > _MAX_PROMPT_TOKENS_PER_STEP:
                     break
                 text = self._queue.popleft()
                 self._texts[text.row] = text
                 entering.append(text.row)
         if entering:
-            opening = shared_opening(self._model, entering, least=_SHARED_TOKENS)
-            self._enter(entering, opening)
+            prefix = shared_prefix(self._model, entering, min_tokens=_MIN_SHARED_TOKENS)
+            self._enter(entering, prefix)
 
-    def _enter(self, rows: Sequence[DecodingRow], opening: Contexts) -> None:
-        """Take rows into the batch, but for those that memory does not hold even alone."""
+    def _enter(self, rows: Sequence[DecodingRow], prefix: Contexts) -> None:
+        """Add rows to the batch; end those that do not fit into memory even alone."""
         try:
-            self._batch.enter(rows, opening)
+            self._batch.enter(rows, prefix)
         except OutOfMemoryError as error:
             if len(rows) == 1:
                 _LOGGER.exception("A text could not be decoded")
                 self._end(rows, error)
             else:
                 for row in rows:
-                    self._enter([row], opening)
+                    self._enter([row], prefix)
         else:
             self._send_on(rows)
 
@@ -237,10 +217,10 @@ class LiveBatch:
         for row in rows:
             self._texts.pop(row).send(LiveEnd(None, error))
 
-    def _places(self, row: DecodingRow) -> int:
-        """Return how many texts can be decoded together, this one and those that are among them."""
-        if self._given:
-            return self._given
+    def _capacity(self, row: DecodingRow) -> int:
+        """Return how many texts can be decoded together if this one is among them."""
+        if self._fixed_capacity:
+            return self._fixed_capacity
         lengths = (
             1 + each.prompt_tokens + max_tokens_after_prompt(each.decoding)
             for each in (row, *tuple(self._texts))
@@ -260,7 +240,6 @@ class LiveBatch:
             self._changed.notify()
 
     def _send_on(self, rows: Sequence[DecodingRow]) -> None:
-        """Send new pieces of some rows and start their complete calls."""
         for row in rows:
             self._texts[row].send_new()
             if row.stopped_by is not None:
@@ -270,4 +249,4 @@ class LiveBatch:
 
 
 def _send_nothing(_: LivePiece | LiveEnd) -> None:
-    """Drop pieces of a text that was canceled."""
+    """Drop the pieces of a canceled text."""

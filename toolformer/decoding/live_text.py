@@ -1,9 +1,9 @@
-"""A text that is decoded for a waiting client: the request, and the pieces of the answer.
+"""A text that is streamed to a waiting client: the request, and the pieces of the output.
 
     sampled    Six times seven is [ Calculator(6 * 7) -> 42 ] 42
     pieces    |Six| times| seven| is|[Calculator(6 * 7) -> 42]| 42|
 
-A call is one piece, sent when it has its result: until then it may be taken back.
+A call is one piece. It is sent once it has a result, since it may be undone until then.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,13 +17,7 @@ from tools.protocol import ToolCall
 
 @dataclass(frozen=True, slots=True)
 class LiveRequest:
-    """A text to continue.
-
-    Attributes:
-        prompt_ids: tokens of the prompt without a start token; by default those of its text.
-        run_call: returns the result of a call without call markers, or None. It runs in a thread of
-            its own and returns within the tool's deadline.
-    """
+    """A text to continue; `run_call` runs in its own thread and keeps the deadline of the tool."""
 
     prompt: str
     settings: RowSettings
@@ -33,13 +27,10 @@ class LiveRequest:
 
 @dataclass(frozen=True, slots=True)
 class LivePiece:
-    """The part of a text that was decoded since the last piece.
+    """The part of a text decoded since the last piece: text, a call, or an undone call.
 
-    Attributes:
-        text: whole characters without any part of a stop text, or a whole call.
-        call: the call, if the piece is one.
-        seconds: duration of the call's tool.
-        undone: a call that was taken back; `text` is then empty.
+    `text` has whole characters and no part of a stop text, and is empty for an undone call.
+    `seconds` is the duration of the call's tool.
     """
 
     text: str
@@ -51,29 +42,14 @@ class LivePiece:
 
 @dataclass(frozen=True, slots=True)
 class LiveEnd:
-    """The end of a text.
-
-    Attributes:
-        completion: None if the text was canceled or failed.
-        error: the failure.
-    """
+    """The end of a text; both fields are None if it was canceled."""
 
     completion: Completion | None
     error: Exception | None = None
 
 
 class LiveText:
-    """A text that was submitted.
-
-    Args:
-        row: its place in the batch.
-        send: receives the pieces and then the end; must not raise.
-        wake: notifies the batch that the text was canceled.
-
-    Attributes:
-        is_canceled: whether no client waits for it.
-        seconds: duration of the tool, for each call with a result.
-    """
+    """A submitted text; `seconds` has the duration of the tool for each call with a result."""
 
     def __init__(
         self,
@@ -89,17 +65,15 @@ class LiveText:
         self._steps_seen = 0
         self._calls_sent = 0
         self._undone_sent = 0
-        # Since the last call: steps that are held back, and the number of characters sent.
+        # Steps not sent yet, and number of characters sent, both since the last call.
         self._held_back: list[TraceStep] = []
         self._characters_sent = 0
 
     def cancel(self) -> None:
-        """Cancel the text; its place is free after the current step."""
         self.is_canceled = True
         self._wake()
 
     def send_new(self) -> None:
-        """Send new pieces, and the end if the text has ended."""
         for piece in self._new_pieces():
             self.send(piece)
         if self.row.stopped_by is not None:
@@ -109,7 +83,7 @@ class LiveText:
         steps = list(self.row.settled_steps[self._steps_seen :])
         self._steps_seen += len(steps)
         if self.row.stopped_by == "end_of_text":
-            # Not part of the text.
+            # The last step is the end token, which is not part of the text.
             del steps[-1:]
         while steps:
             if steps[0].kind == "undone":
@@ -138,14 +112,13 @@ class LiveText:
             text = text[: len(text) - uncertain_characters(text, self.request.settings.stop_texts)]
         new = text[self._characters_sent :]
         self._characters_sent += len(new)
-        # Its text is empty if all its tokens belong to a stop text.
+        # The text is empty if all tokens since the last piece belong to a stop text.
         if new or (is_last and self._held_back):
             steps, self._held_back = self._held_back, []
             yield LivePiece(new, tuple(steps))
 
 
 def _take(steps: list[TraceStep], kind: str) -> tuple[TraceStep, ...]:
-    """Remove and return the leading steps of one kind."""
     count = next((at for at, step in enumerate(steps) if step.kind != kind), len(steps))
     taken = tuple(steps[:count])
     del steps[:count]
@@ -153,12 +126,7 @@ def _take(steps: list[TraceStep], kind: str) -> tuple[TraceStep, ...]:
 
 
 def uncertain_characters(text: str, stop_texts: tuple[str, ...]) -> int:
-    """Return how many of the last characters are unfinished or may begin a stop text.
-
-    Example:
-        >>> uncertain_characters("so Q", ("Q:",)), uncertain_characters("so", ("Q:",))
-        (1, 0)
-    """
+    """Return how many of the last characters are unfinished or may begin a stop text."""
     unfinished = len(text) - len(text.rstrip(REPLACEMENT_CHARACTER))
     begun = (
         length

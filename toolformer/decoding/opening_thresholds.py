@@ -1,14 +1,11 @@
-"""The threshold on the probability of openings whose calls gain most.
+"""Finds the threshold on the probability of openings with which calls gain most in total.
 
-An opening is a place of a text where ` [` is among the k likeliest tokens, and the model goes on
-with the name of a tool. How likely that is (p(` [`) · p(tool | ` [`), see `triggers`) and what the
-call gains there, as the model writes it and with its result, in nats, is measured. Of all
-thresholds the best one is that with the largest
+An opening is a position of a text where ` [` is among the k most likely tokens and the model then
+names a tool. The best threshold t has the largest
 
-    total(t) = sum of weight * gain over all openings with at least the probability t
+    total(t) = sum of weight * gain over all openings whose probability is at least t
 
-of equal ones the largest; where none gains anything that is one above all probabilities, with which
-no call opens.
+Of equally good thresholds, the largest is the best one.
 """
 
 import math
@@ -25,14 +22,13 @@ _probability = attrgetter("probability")
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A place where a call can open, and what it would do there.
+    """A position where a call can open, and what the call would gain there.
 
     Attributes:
-        probability: of ` [` and the tool's name.
-        gain: by how much the call with its result lowers the loss behind it, in nats; 0 for a call
-            that decoding takes back.
-        weight: how many openings it stands for; see `sampled`.
-        tool: that the model calls there; None where that is not known.
+        probability: p(` [`) · p(tool | ` [`).
+        gain: by how much the call with its result lowers the loss of the text after it, in nats; 0
+            for a call that decoding undoes.
+        weight: number of openings that this one represents; see `sampled`.
     """
 
     probability: float
@@ -43,19 +39,7 @@ class Opening:
 
 
 def sampled(ranked: Sequence[ItemT], *, count: int) -> list[tuple[ItemT, int]]:
-    """A systematic sample, dense at the beginning: the middle of each of some groups.
-
-    The groups follow each other, and their sizes grow evenly: the first are of one, the last of
-    about `2 * len(ranked) / count`.
-
-    Returns:
-        Items, each with the size of its group; all of them with 1 where they are no more than
-        `count`.
-
-    Example:
-        >>> sampled("abcdefghijkl", count=5)
-        [('a', 1), ('c', 3), ('f', 3), ('j', 5)]
-    """
+    """Sample about `count` items, densely at the start; return the items that each represents."""
     if len(ranked) <= count:
         return [(item, 1) for item in ranked]
     ends = sorted({len(ranked) * step**2 // count**2 for step in range(count + 1)})
@@ -63,20 +47,9 @@ def sampled(ranked: Sequence[ItemT], *, count: int) -> list[tuple[ItemT, int]]:
 
 
 def best_threshold(openings: Iterable[Opening], *, kept_weight: float = 1.0) -> float:
-    """The threshold whose calls gain most in total; of equal ones the largest.
+    """Return the best threshold; if none gains anything, a number above all probabilities.
 
-    Args:
-        openings: at least one.
-        kept_weight: how often an opening counts at which a kept call stands.
-
-    Returns:
-        A probability that occurs, below 1; one above all, 1 at most, where none gains anything.
-
-    Example:
-        >>> harmful, helpful = Opening(0.2, -0.4, False), Opening(0.1, 0.3, True)
-        >>> openings = [harmful, helpful, Opening(0.3, 0.1, True)]
-        >>> best_threshold(openings), best_threshold(openings, kept_weight=2)
-        (0.3, 0.1)
+    There is at least one opening. Openings at kept calls count `kept_weight` times.
     """
     ranked = sorted(openings, key=_probability, reverse=True)
     best, total = math.nextafter(ranked[0].probability, 1), Fraction(0)
@@ -86,53 +59,40 @@ def best_threshold(openings: Iterable[Opening], *, kept_weight: float = 1.0) -> 
             weight = opening.weight * (Fraction(kept_weight) if opening.is_kept else 1)
             total += weight * Fraction(opening.gain)
         if total > largest:
-            # 1 itself disables calls.
+            # A threshold of 1 would disable calls.
             best, largest = min(threshold, math.nextafter(1, 0)), total
     return best
 
 
-def prompt_threshold(openings: Sequence[Opening], *, kept_weight: float) -> float:
-    """The middle of the thresholds that cannot be told from the best one.
+def threshold_behind_prompt(openings: Sequence[Opening], *, kept_weight: float) -> float:
+    """Return the middle of the thresholds that chance cannot distinguish from the best one.
 
-    Few openings lie between a low threshold and one ten times as high, so that their totals differ
-    by chance, while prompts may well lie there: those of one family of questions do not open where
-    calls are wanted, those of another open everywhere, and spend on it the one call of an answer.
-    The middle is far from both ends.
+    Few openings lie between a low threshold and one ten times as high, but many prompts can. One
+    end of the range would open too few calls for some kinds of questions, the other too many.
 
-    Args:
-        openings: at least one.
-        kept_weight: how often an opening counts at which a kept call stands.
-
-    Returns:
-        The geometric mean of the best threshold and of the largest one whose total is less by no
-        more than one standard error: the root of the sum of the squared gains between them. If the
-        total at the mean is less by more than that, the next threshold below it that is not: a
-        higher one would give up calls that gain.
-
-    Example:
-        >>> openings = [Opening(0.4, 2, True), Opening(0.01, 0.5, True), Opening(0.01, -0.4, False)]
-        >>> best_threshold(openings), round(prompt_threshold(openings, kept_weight=1), 3)
-        (0.01, 0.063)
+    The result is the geometric mean of the best threshold and the largest one whose total is lower
+    by at most one standard error: the root of the summed squares of the gains between them. If the
+    total at the mean is lower by more, it is the next threshold below that is within the error.
     """
 
     def gain(opening: Opening) -> float:
         return opening.weight * opening.gain * (kept_weight if opening.is_kept else 1)
 
     best = best_threshold(openings, kept_weight=kept_weight)
-    thresholds, alike, lost, variance = [best], [best], 0.0, 0.0
+    thresholds, equivalent, lost, variance = [best], [best], 0.0, 0.0
     above = sorted((each for each in openings if each.probability >= best), key=_probability)
     for threshold, equal in groupby(above, _probability):
         thresholds.append(threshold)
         if lost <= math.sqrt(variance):
-            alike.append(threshold)
+            equivalent.append(threshold)
         for opening in equal:
             lost += gain(opening)
             variance += gain(opening) ** 2
-    if alike[-1] <= best:
+    if equivalent[-1] <= best:
         return best
-    # 1 itself disables calls.
-    middle = min(math.sqrt(best * alike[-1]), math.nextafter(1, 0))
-    # It opens what the next threshold above it opens.
-    if min(each for each in thresholds if each >= middle) in alike:
+    # A threshold of 1 would disable calls.
+    middle = min(math.sqrt(best * equivalent[-1]), math.nextafter(1, 0))
+    # The middle opens the same calls as the next threshold above it.
+    if min(each for each in thresholds if each >= middle) in equivalent:
         return middle
-    return max(each for each in alike if each <= middle)
+    return max(each for each in equivalent if each <= middle)

@@ -176,9 +176,10 @@ def test_behind_a_prompt_kept_places_count_as_much_as_all_others():
     assert chosen.min_call_probability == 0.4
     assert chosen.min_call_probability_behind_prompt == pytest.approx(0.2)
     assert chosen.summary == (
-        "Minimum call probability in running text: 0.4, at which a call opens at 1 of 10 kept "
-        "places of development texts and at 0 of 400 others. Behind a prompt: 0.2, at which a call "
-        "opens at 1 of 10 kept places of development texts and at 2 of 400 others."
+        "Minimum call probability in running text: 0.4, which opens a call at 1 of 10 positions "
+        "with kept calls in development texts and at 0 of 400 others. After a prompt: 0.2, which "
+        "opens a call at 1 of 10 positions with kept calls in development texts and at 2 of 400 "
+        "others."
     )
 
 
@@ -204,8 +205,8 @@ def test_each_tool_has_the_thresholds_of_its_own_openings_where_enough_texts_hav
         for of_facts, of_sums in itertools.product((0.01, 0.05, 0.2, 0.6, 1.0), repeat=2)
     )
     said = chosen.summary
-    assert "probability of Facts in running text: 0.05, at which a call opens at 1 of 10" in said
-    assert "probability of other tools in running text: 0.3, at which a call opens at 1 of" in said
+    assert "probability of Facts in running text: 0.05, which opens a call at 1 of 10" in said
+    assert "probability of other tools in running text: 0.3, which opens a call at 1 of" in said
 
 
 def test_one_tool_alone_needs_no_thresholds_beside_those_of_all():
@@ -218,7 +219,7 @@ def test_one_tool_alone_needs_no_thresholds_beside_those_of_all():
 def test_where_nothing_gains_no_call_opens_and_the_summary_says_so():
     chosen = chosen_of(OTHERS)
     assert chosen.values == MinCallProbability.everywhere(math.nextafter(0.2, 1))
-    assert chosen.summary.count("No value gains anything there, so with it no call opens.") == 2
+    assert chosen.summary.count("No threshold gains anything there, so no call opens.") == 2
     assert chosen.summary.count("set decoding.min_call_probability to a number") == 1
 
 
