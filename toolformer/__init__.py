@@ -1,6 +1,6 @@
-"""The method of the paper as an engine, and what is built on it: a home, a server, exports.
+"""Annotates texts with tool calls, finetunes models on them, and decodes with live calls.
 
-`complete`, `Home` and `Tool` are loaded at first use, so `import toolformer` is fast.
+`complete`, `Home` and `Tool` are imported on first use, so `import toolformer` is fast.
 """
 
 from importlib import import_module

@@ -1,6 +1,6 @@
-"""C*: kept calls of all tools merged and inserted into their texts (paper §2).
+"""Merges the kept calls of all tools and inserts them into their texts: the dataset C* (paper §2).
 
-Calls live as offsets beside the text and are never parsed out of it again.
+Calls are stored by their offsets and never parsed out of a text again.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,10 +19,8 @@ from tools.syntax import format_call, insert_calls, remove_calls
 class KeptCall:
     """A call that passed the filter.
 
-    Attributes:
-        position: 0-based token position in the window.
-        character_offset: the same place in the window's text.
-        loss_reduction: L_i⁻ - L_i⁺ in nats.
+    `position` counts tokens and `character_offset` characters of the window, both from 0.
+    `loss_reduction` is L_i⁻ - L_i⁺ in nats.
     """
 
     call_id: str
@@ -35,18 +33,17 @@ class KeptCall:
 
     @property
     def text(self) -> str:
-        """e(c, r) as text, with the space that belongs to its opening marker."""
+        """e(c, r) as text, including the space before its opening bracket."""
         return format_call(ToolCall(self.tool, self.arguments), self.result)
 
 
 class Segment(NamedTuple):
-    """Tokens that are not cut apart: one of the text, or all of a call.
+    """Tokens that stay together: one token of the text, or a whole call.
 
     Attributes:
-        request_length: of a call, how many tokens the model writes itself, up to the arrow; the
-            result and the bracket behind it are the tool's. None for a token of the text.
-        name_length: how many of these, behind the opening one, are the tool's name with the
-            parenthesis behind it.
+        request_length: number of a call's tokens that the model writes, up to the arrow; None for
+            a token of the text.
+        name_length: number of tokens after ` [` for the tool's name and its parenthesis.
     """
 
     ids: list[int]
@@ -55,13 +52,9 @@ class Segment(NamedTuple):
 
 
 def one_call_per_position(calls: Iterable[KeptCall]) -> list[KeptCall]:
-    """Settle the competition of calls, of one tool or several, for the same position.
+    """Keep the best call of each position, from left to right.
 
-    The largest loss reduction wins; then the shorter result; then the first sampled, which is
-    the order of `calls`.
-
-    Returns:
-        At most one call per position, from left to right.
+    The largest loss reduction wins, then the shorter result, then the first of `calls`.
     """
     best: dict[int, KeptCall] = {}
     for call in calls:
@@ -76,19 +69,14 @@ def _rank(call: KeptCall) -> tuple[float, int]:
 
 
 def augmented_text(text: str, calls: Sequence[KeptCall]) -> str:
-    """The text with its calls inserted, x_{1:i-1} e(c, r) x_{i:n} for each."""
+    """Return the text with its calls inserted: x_{1:i-1} e(c, r) x_{i:n}."""
     return insert_calls(text, [(call.character_offset, call.text) for call in calls])
 
 
 def augmented_segments(
     tokenizer: Tokenizer, ids: Sequence[int], calls: Sequence[KeptCall]
 ) -> list[Segment]:
-    """The window's tokens with the calls between them.
-
-    Returns:
-        Segments in order: a call is one, every text token is one. Joined they are
-        x[:p] + call + x[p:] for each call.
-    """
+    """Return the window's tokens with the calls between them: x[:p] + call + x[p:]."""
     by_position = {call.position: call for call in calls}
     segments: list[Segment] = []
     for position, token in enumerate(ids):
@@ -106,43 +94,29 @@ def augmented_segments(
     return segments
 
 
-def check_round_trip(window: Window, calls: Sequence[KeptCall]) -> None:
-    """Assert that taking the calls out by their offsets gives the text back.
-
-    Raises:
-        ToolformerError: an offset or a position does not belong to this window.
-    """
-    named = f"window {window.index} of document {window.document_id}"
-    check_call_offsets(calls, window.offsets, of=named)
+def check_restores(window: Window, calls: Sequence[KeptCall]) -> None:
+    """Raise ToolformerError unless removing the calls by their offsets restores the text."""
+    name = f"window {window.index} of document {window.document_id}"
+    check_places(calls, window.offsets, of=name)
     inserted = [(call.character_offset, call.text) for call in calls]
     if remove_calls(insert_calls(window.text, inserted), inserted) != window.text:
-        raise _misplaced(calls, named)
+        raise _misplaced(calls, name)
 
 
-def check_call_offsets(
-    calls: Sequence[KeptCall], offsets: Sequence[int | None], *, of: str
-) -> None:
-    """Refuse calls whose tokens do not begin where they stand: they were counted in others.
-
-    Args:
-        offsets: of the text's tokens as they are now; see `Window.offsets`.
-        of: what the text is called.
-
-    Raises:
-        ToolformerError: names these calls.
-    """
-    others = [
+def check_places(calls: Sequence[KeptCall], offsets: Sequence[int | None], *, of: str) -> None:
+    """Raise ToolformerError if calls are not at token boundaries of a text, named `of`."""
+    misplaced = [
         call
         for call in calls
         if not 0 <= call.position < len(offsets) or offsets[call.position] != call.character_offset
     ]
-    if others:
-        raise _misplaced(others, of)
+    if misplaced:
+        raise _misplaced(misplaced, of)
 
 
 def _misplaced(calls: Sequence[KeptCall], of: str) -> ToolformerError:
     return ToolformerError(
-        f"The calls {[call.call_id for call in calls]} do not belong to {of}: their places do not "
-        "fit its tokens. The stored calls come from another model or window size; rebuild the "
-        "shard."
+        f"The calls {[call.call_id for call in calls]} do not fit {of}. Expected positions at its "
+        "token boundaries, but the stored calls come from another model or window size. Rebuild "
+        "the shard."
     )

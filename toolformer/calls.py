@@ -1,4 +1,4 @@
-"""Calls as token ids: e(c) and e(c, r) linearised in separately encoded pieces."""
+"""Encodes calls, e(c) and e(c, r), as tokens of separately encoded pieces."""
 
 import regex
 
@@ -6,21 +6,21 @@ from toolformer.forward.tokenization import Tokenizer
 from tools.protocol import ToolCall
 from tools.syntax import CALL_OPEN, call_pieces
 
-# In characters; what is longer is no word that a person reads, and no number.
-_LONGEST_WORD = 30
+# Longer strings, such as digests, are neither words nor numbers.
+_MAX_WORD_CHARACTERS = 30
 _CHARACTER = regex.compile(r"\X")
-# Whatever stands between blanks, in scripts that have them.
+# Characters between spaces, in scripts that separate words by spaces.
 _WORD = regex.compile(
     r"[^\s\p{Script=Han}\p{Script=Hira}\p{Script=Kana}\p{Script=Tibt}\p{Script=Yiii}"
     r"\p{Line_Break=Complex_Context}]+"
 )
-# Digits of any script with what joins them: 1,234.50, 1 234, -3, 10^6, 2024-05-31, 12:30, 3/4,
-# 5e-7, and Chinese numerals, which are letters to Unicode's categories.
+# Digits of any script with the characters that join them: 1,234.50, 1 234, -3, 10^6, 2024-05-31,
+# 12:30, 3/4, 5e-7. Chinese numerals count as digits, although Unicode classifies them as letters.
 _DIGIT = r"\P{Numeric_Type=None}"
 _NUMBER = regex.compile(
     rf"[+\-−]?{_DIGIT}+(?:(?:[.,:/^'’_·٫٬．，：×*\-–−]{{1,2}}|[eE][+\-−]?|\s(?=\d{{3}}(?!\d))){_DIGIT}+)*"
 )
-# For numbers in a row without blanks, which look like one that is too long.
+# Also matches the single numbers of a long sequence without spaces, which `_NUMBER` takes for one.
 _DIGITS = regex.compile(rf"{_DIGIT}+(?:\.{_DIGIT}+)?")
 
 
@@ -31,52 +31,52 @@ def call_ids(
     *,
     empty_result_keeps_arrow: bool = True,
 ) -> list[int]:
-    """Tokens of e(c, r), or of e(c, ε) where `result` is None; see `call_pieces`."""
+    """Return the tokens of e(c, r), or of e(c, ε) if `result` is None; see `call_pieces`."""
     return tokenizer.encode_pieces(
         call_pieces(call, result, empty_result_keeps_arrow=empty_result_keeps_arrow)
     )
 
 
 def request_ids(tokenizer: Tokenizer, call: ToolCall) -> list[int]:
-    """Tokens of e(c, r) up to its arrow: what a model writes itself, the rest is the tool's."""
+    """Return the tokens of e(c, r) up to the arrow, which a model writes itself."""
     return tokenizer.encode_pieces(call_pieces(call, None)[:-1])
 
 
 def name_ids(tokenizer: Tokenizer, call: ToolCall) -> list[int]:
-    """Tokens of e(c) that name its tool, parenthesis included, behind the opening one."""
+    """Return the tokens of e(c) after ` [` for the tool's name and its parenthesis."""
     return tokenizer.encode_pieces(call_pieces(call, None)[:2])[1:]
 
 
 def call_open_id(tokenizer: Tokenizer) -> int:
-    """The token `" ["` that opens a call; `check_writes_calls` refuses vocabularies without it."""
-    (open_id,) = tokenizer.encode_continuation(CALL_OPEN)
+    """Return the id of ` [`; `check_writes_calls` rejects vocabularies without this token."""
+    (open_id,) = tokenizer.encode_behind(CALL_OPEN)
     return open_id
 
 
 def cut_result(tokenizer: Tokenizer, result: str, *, max_tokens: int) -> str:
     """Cut a result to at most `max_tokens` tokens, between words.
 
-    A word or number of more than 30 characters, such as a digest, and scripts that have no blanks
-    are cut between characters; a shorter number is never cut. Empty where not even the first
-    number or character fits.
+    Words of more than 30 characters, such as digests, and scripts without spaces are cut between
+    characters. Numbers of up to 30 characters are never cut. If nothing fits, return "".
     """
     ids, offsets = tokenizer.encode_with_offsets(result)
     if len(ids) <= max_tokens:
         return result
     ends = [end for end in reversed(offsets[: max_tokens + 1]) if end]
-    inside = _inside(_NUMBER, result) | _inside(_DIGITS, result)
-    inside |= _inside(_CHARACTER, result, longest=len(result))
-    inside_words = _inside(_WORD, result)
-    between = [end for end in ends if end not in inside]
-    end = next((end for end in between if end not in inside_words), max(between, default=0))
+    forbidden = _inner_offsets(_NUMBER, result) | _inner_offsets(_DIGITS, result)
+    forbidden |= _inner_offsets(_CHARACTER, result, max_characters=len(result))
+    inside_words = _inner_offsets(_WORD, result)
+    allowed = [end for end in ends if end not in forbidden]
+    end = next((end for end in allowed if end not in inside_words), max(allowed, default=0))
     return result[:end].rstrip()
 
 
-def _inside(pattern: regex.Pattern[str], text: str, longest: int = _LONGEST_WORD) -> set[int]:
-    """The offsets inside of matches that have at most so many characters."""
+def _inner_offsets(
+    pattern: regex.Pattern[str], text: str, max_characters: int = _MAX_WORD_CHARACTERS
+) -> set[int]:
     return {
         offset
         for start, end in (match.span() for match in pattern.finditer(text))
-        if end - start <= longest
+        if end - start <= max_characters
         for offset in range(start + 1, end)
     }

@@ -1,9 +1,9 @@
-"""Chained calls: a text that has a call is offered for further calls behind it.
+"""Inserts the first call of a text, so that further calls after it can use its result.
 
-    x[:p]  e(c, r)  x[p:]        what the model reads; further calls stand behind x[p]
+    x[:p]  e(c, r)  x[p:]        the model's input; further calls come after x[p]
 
-In the paper each call is sampled in a text without others, so the result of one is never the
-argument of the next; it names this first among its limitations (§7).
+The paper samples every call in a text without other calls, so no call can use another's result. It
+names this first among its limitations (§7).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,12 +17,9 @@ from tools.protocol import ToolCall
 
 
 class FirstCalls:
-    """Calls that stand in texts already, and how they move what is behind them.
+    """First calls by window, and the shift of positions that they cause.
 
-    Everywhere but in front of the model, positions are those of the window without its first call.
-
-    Args:
-        calls: by window; others have none.
+    Only the model's input has shifted positions; elsewhere windows have no first calls.
     """
 
     def __init__(self, calls: Mapping[WindowKey, KeptCall], tokenizer: Tokenizer):
@@ -33,10 +30,10 @@ class FirstCalls:
         }
 
     def insert(self, windows: Iterable[Window]) -> Iterator[Window]:
-        """The windows as the model reads them: with their first call, where they have one.
+        """Yield the windows with their first calls, as input of the model.
 
-        Their characters stay those of the text. No further call can stand in front of the first
-        one, within it, or at its place.
+        Character offsets stay those of the text. They are None up to and including the first
+        token after the call, so that no further call is placed there.
         """
         for window in windows:
             key = window.key
@@ -44,17 +41,16 @@ class FirstCalls:
                 yield window
                 continue
             ids, position = self._ids[key], self._positions[key]
-            taken = position + len(ids) + 1
+            num_blocked = position + len(ids) + 1
             yield replace(
                 window,
                 ids=(*window.ids[:position], *ids, *window.ids[position:]),
-                offsets=(*[None] * taken, *window.offsets[position + 1 :]),
+                offsets=(*[None] * num_blocked, *window.offsets[position + 1 :]),
             )
 
     def position_for_model(self, window: WindowKey, position: int) -> int:
-        """Where a token behind the first call stands in what the model reads."""
+        """Return the position, in the model's input, of a token after the first call."""
         return position + len(self._ids.get(window, ()))
 
     def position_in_text(self, window: WindowKey, position: int) -> int:
-        """The reverse: where a token stands in the window without the call."""
         return position - len(self._ids.get(window, ()))

@@ -1,44 +1,40 @@
-"""Errors of the engine: one root, one class per kind of cause."""
+"""Errors that the package raises on purpose: one root, one class per kind of cause."""
 
 
-class ToolformerError(Exception):
-    """Root of all errors that the engine raises on purpose."""
+class ToolformerError(Exception): ...
 
 
 class ModelNotFoundError(ToolformerError, LookupError):
-    """The path or name does not lead to a causal language model with weights and tokenizer."""
+    """A path or name does not lead to a causal language model with weights and tokenizer."""
 
 
 class OverflowingModelError(ModelNotFoundError):
-    """The model's activations are larger than its precision can hold."""
+    """The model's activations exceed the range of its precision."""
 
 
-class ModelWriteError(ToolformerError, OSError):
-    """A model cannot be written to disk."""
+class ModelWriteError(ToolformerError, OSError): ...
 
 
-class DeviceError(ToolformerError, ValueError):
-    """The device that was named cannot be used on this machine."""
+class DeviceError(ToolformerError, ValueError): ...
 
 
 class ServedModelError(ToolformerError, RuntimeError):
-    """A server does not answer, or cannot do what the method asks of a model."""
+    """A server does not answer, or lacks a capability that the method needs."""
 
 
-class ServerUnavailableError(ServedModelError):
-    """The server answers nobody, or nobody with this key, whatever is asked."""
+class NoAnswersError(ServedModelError):
+    """The server answers no request, or none with this key."""
 
 
-class TransientServerError(ServerUnavailableError):
-    """The server may answer if it is asked again."""
+class PassingError(NoAnswersError):
+    """The request failed, and a retry may succeed."""
 
 
 class SequenceTooLongError(ToolformerError, ValueError):
-    """Prompt, call and text together do not fit the model's context."""
+    """Prompt, text and call together exceed the model's context."""
 
 
-class ChatTemplateError(ToolformerError, ValueError):
-    """A model's chat template does not write a conversation."""
+class ChatTemplateError(ToolformerError, ValueError): ...
 
 
 class TrainingError(ToolformerError, ValueError):
@@ -46,16 +42,15 @@ class TrainingError(ToolformerError, ValueError):
 
 
 class DivergedError(TrainingError):
-    """A loss of a training is not finite."""
+    """A training loss is not finite."""
 
 
 class CheckpointError(ToolformerError, ValueError):
-    """A stored intermediate result does not belong to the work at hand."""
+    """A checkpoint is damaged or belongs to different work."""
 
 
 class OutOfMemoryError(ToolformerError, MemoryError):
-    """The device does not hold even the smallest batch."""
+    """Even the smallest batch does not fit the device's memory."""
 
 
-class ExportError(ToolformerError, ValueError):
-    """There is nothing to export, or no place to export it to."""
+class ExportError(ToolformerError, ValueError): ...

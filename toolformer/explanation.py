@@ -1,11 +1,10 @@
-"""The losses of one call token by token: what the filter sums up, kept apart.
+"""Explains single calls: computes the losses that the filter sums, token by token.
 
-    in front:       BOS | z | x_0 … x_{i+w-2}
-    at its place:   BOS | x_0 … x_{i-1} | z | x_i … x_{i+w-2}
+    prefix:   BOS | z | x_0 … x_{i+w-2}
+    inline:   BOS | x_0 … x_{i-1} | z | x_i … x_{i+w-2}
 
-Either way the state at place |z| + j predicts x_j, for every j from i on. Each loss is one row of
-its own, and the rows are fed together; nothing is shared between calls. So this is for looking at
-single calls, and `toolformer.scoring.losses` for a shard of them.
+Either way the state at index |z| + j predicts x_j, for every j from i on. Each loss has its own
+row. Nothing is shared between calls, so `toolformer.scoring.losses` scores shards.
 """
 
 from collections.abc import Sequence
@@ -22,14 +21,10 @@ from toolformer.settings.annotation_sections import ScoringSettings
 
 @dataclass(frozen=True, slots=True)
 class ExplainedToken:
-    """One token that counts for a call; all but its weight in nats.
+    """A token after a call: its 0-based position in the window, and its log-probabilities in nats.
 
-    Attributes:
-        position: in the window, 0-based.
-        without_call: log p(x_j) with no call, whose weighted sum is -L_i(ε).
-        call_without_result: the same with the call alone, of L_i(e(c, ε)).
-        with_result: with call and result, of L_i(e(c, r)).
-        with_swapped_result: with the result of another call; None where there is none.
+    The weighted sum of `without_call` is -L_i(ε), and so on. `with_swapped_result` is None if there
+    is no swapped result.
     """
 
     position: int
@@ -43,27 +38,24 @@ class ExplainedToken:
 
 @dataclass(frozen=True, slots=True)
 class CallExplanation:
-    """The tokens behind a call, in their order, and the losses that they add up to."""
+    """The tokens after a call, in order, and the losses that they sum to."""
 
     tokens: tuple[ExplainedToken, ...]
     losses: CallLosses
 
     def gains(self, baseline: Baseline = "minimum") -> list[float]:
-        """What each token adds to the loss reduction, in nats; together they are L_i⁻ - L_i⁺.
+        """Return what each token contributes to L_i⁻ - L_i⁺, in nats.
 
-        Args:
-            baseline: what the call is compared with. Of two losses the smaller one is L_i⁻ as a
-                whole: not each token's better one.
+        L_i⁻ is the smaller of two whole losses. It does not take each token's smaller loss.
         """
-        alone = self.losses.loss_call_without_result
-        is_alone_better = alone is not None and alone < self.losses.loss_without_call
-        compares_alone = baseline == "minimum" and is_alone_better
+        without_result = self.losses.loss_call_without_result
+        is_call_smaller = (
+            without_result is not None and without_result < self.losses.loss_without_call
+        )
+        uses_call = baseline == "minimum" and is_call_smaller
         return [
             token.weight
-            * (
-                token.with_result
-                - (token.call_without_result if compares_alone else token.without_call)
-            )
+            * (token.with_result - (token.call_without_result if uses_call else token.without_call))
             for token in self.tokens
         ]
 
@@ -76,14 +68,7 @@ def explain_call(
     swapped_result: str | None,
     scoring: ScoringSettings,
 ) -> CallExplanation:
-    """Compute all losses of one call, token by token.
-
-    Args:
-        swapped_result: that of another call, to compare with; None for none.
-
-    Returns:
-        No tokens and losses of 0 where no text follows the position.
-    """
+    """Compute all losses of one call, token by token; 0 without tokens if no text follows it."""
 
     def ids_of(result: str | None) -> list[int]:
         keeps_arrow = scoring.empty_result_keeps_arrow
@@ -94,11 +79,11 @@ def explain_call(
         texts.append(ids_of(swapped_result))
     columns = [
         [-loss for loss in text_losses]
-        for text_losses in _losses_behind(model, window, call, texts, scoring)
+        for text_losses in _losses_after(model, window, call, texts, scoring)
     ]
     weights = scoring.token_weights
     losses = [weighted_loss([-score for score in column], weights) for column in columns]
-    without_call, call_alone, with_result, *swapped = columns
+    without_call, without_result, with_result, *swapped = columns
     positions = range(call.position, call.position + len(without_call))
     tokens = tuple(
         ExplainedToken(
@@ -106,7 +91,7 @@ def explain_call(
             text=model.tokenizer.token_text(window.ids[position]),
             weight=weights[t],
             without_call=without_call[t],
-            call_without_result=call_alone[t],
+            call_without_result=without_result[t],
             with_result=with_result[t],
             with_swapped_result=swapped[0][t] if swapped else None,
         )
@@ -124,24 +109,21 @@ def explain_call(
     )
 
 
-def _losses_behind(
+def _losses_after(
     model: Model,
     window: Window,
     call: ScoredCall,
     texts: Sequence[list[int]],
     scoring: ScoringSettings,
 ) -> list[list[float]]:
-    """Losses of the tokens behind the position, for each text z that stands for the call."""
     end = call.position + scoring.tokens_used(len(window.ids), call.position)
-    stands_at = call.position if scoring.placement == "inline" else 0
-    # The last token that counts is predicted and predicts nothing: it is not fed.
-    rows = [
-        [model.bos_id, *window.ids[:stands_at], *z, *window.ids[stands_at : end - 1]] for z in texts
-    ]
-    places = [
+    start = call.position if scoring.placement == "inline" else 0
+    # The last token with weight is only predicted, so it is not fed.
+    rows = [[model.bos_id, *window.ids[:start], *z, *window.ids[start : end - 1]] for z in texts]
+    targets = [
         (row, len(z) + position, window.ids[position])
         for row, z in enumerate(texts)
         for position in range(call.position, end)
     ]
-    losses = iter(model.losses_at(rows, places))
+    losses = iter(model.losses_at(rows, targets))
     return [[next(losses) for _ in range(call.position, end)] for _ in texts]

@@ -1,7 +1,4 @@
-"""The decision whether a call is kept, with its reason (paper §2).
-
-Pure functions on losses.
-"""
+"""Decides from its losses whether a call is kept, and why (paper §2)."""
 
 import math
 from dataclasses import dataclass
@@ -10,14 +7,12 @@ from typing import Literal
 
 from toolformer.base.constants import THRESHOLD_TOLERANCE
 
-# L_i⁻, what a call with its result has to be better than: the smaller of the losses without a
-# result (the paper), or that without a call alone.
+# The loss L_i⁻ that a call with its result has to improve on: the smaller one of the losses without
+# call and without result (as in the paper), or always the loss without call.
 Baseline = Literal["minimum", "without_call"]
 
 
 class FilterReason(StrEnum):
-    """Why a call was kept or not."""
-
     KEPT = "kept"
     BELOW_THRESHOLD = "below_threshold"
     BELOW_CONTRAST = "below_contrast"
@@ -30,15 +25,14 @@ class FilterReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CallLosses:
-    """The losses of one call, in nats; None where it was not needed.
+    """Losses of one call in nats; None for a loss that was not needed.
 
     Attributes:
         loss_without_call: L_i(ε).
         loss_with_result: L_i⁺ = L_i(e(c, r)).
         loss_call_without_result: L_i(e(c, ε)).
-        tokens_used: how many tokens after the position carry weight, 0 … 5 in the
-            paper's form.
-        loss_with_swapped_result: the same as L_i⁺ with the result of another call.
+        tokens_used: number of tokens after the position that carry weight, 0 … 5 in the paper.
+        loss_with_swapped_result: L_i⁺ with the result of another call.
     """
 
     loss_without_call: float
@@ -50,10 +44,9 @@ class CallLosses:
 
 @dataclass(frozen=True, slots=True)
 class FilterDecision:
-    """Attributes: whether the call is kept, why or why not, and L_i⁻ - L_i⁺ in nats.
+    """A decision, its reason, and L_i⁻ - L_i⁺ in nats: None if not finite.
 
-    Where a loss was not needed, `loss_reduction` is the upper bound that decided; None where it is
-    not a number.
+    If a loss was not needed, `loss_reduction` is the upper bound that decided.
     """
 
     is_kept: bool
@@ -62,7 +55,7 @@ class FilterDecision:
 
 
 def reaches(value: float, threshold: float) -> bool:
-    """Whether a loss reduction reaches a threshold, ties included; NaN never does."""
+    """Return whether a loss reduction reaches a threshold; a tie does, NaN never does."""
     return value >= threshold - THRESHOLD_TOLERANCE
 
 
@@ -71,12 +64,8 @@ def decide(
 ) -> FilterDecision:
     """Keep a call iff L_i⁻ - L_i⁺ >= τ_f, where L_i⁻ = min(L_i(ε), L_i(e(c, ε))).
 
-    Losses may be missing where an upper bound of the reduction decided already: L_i⁺ is not
-    negative, so the reduction is at most L_i(ε); and it is at most L_i(ε) - L_i⁺.
-
-    Args:
-        filtering_threshold: τ_f in nats.
-        baseline: what L_i⁻ is; L_i(ε) alone does without the third loss.
+    `filtering_threshold` is τ_f in nats. A loss may be None if an upper bound of the reduction is
+    below all thresholds: L_i(ε), since L_i⁺ is not negative, or L_i(ε) - L_i⁺.
     """
     if losses.tokens_used == 0:
         return FilterDecision(False, FilterReason.NO_TEXT_AFTER_POSITION, 0.0)

@@ -1,4 +1,4 @@
-"""Reads the JSON files that this program writes."""
+"""Reads JSON files that this package writes."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -10,16 +10,11 @@ from pydantic_core import from_json
 _T = TypeVar("_T")
 
 
-def read_dataclass(file: Path, kind: type[_T]) -> _T:
-    """Read a dataclass from a JSON object, which must name all of its fields.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it holds something else; says what.
-    """
+def read_entries(file: Path, kind: type[_T]) -> _T:
+    """Read a dataclass from a JSON object; raise ValueError if a field is missing or invalid."""
     content = from_json(file.read_bytes())
     if not isinstance(content, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     names = [each.name for each in fields(kind)]  # pyright: ignore[reportArgumentType]
     if missing := [name for name in names if name not in content]:
         raise ValueError(f"it lacks {', '.join(missing)}")

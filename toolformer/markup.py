@@ -1,6 +1,6 @@
-"""Marks of tools in texts: chat turns, special tokens, GSM8K's calculations, calls, HTML.
+"""Removes markup from texts: chat turns, special tokens, GSM8K's calculations, calls; counts HTML.
 
-What is listed has one meaning only; a Markdown heading or `cout << x` is left alone.
+Only unambiguous markup is matched. A Markdown heading or `cout << x` stays.
 """
 
 import re
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from html.entities import html5
 from typing import NamedTuple
 
-# Whatever stands between these bars is a special token: <|im_start|>, <｜User｜>, <turn|>.
+# Any text between these bars is a special token: <|im_start|>, <｜User｜>, <turn|>.
 _BARRED = r"<(?:\|[^\s|<>]{1,40}\||｜[^\s｜<>]{1,40}｜|\|[a-z_]{1,30}|[a-z_]{1,30}\|)>"
 _TAGS = (
     "s|bos|eos|pad|unk|mask|start_of_turn|end_of_turn|start_of_image|end_of_image|image_soft_token|"
@@ -18,22 +18,22 @@ _BRACKETED = (
     "INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|ARGS|CALL_ID|THINK|"
     "IMG|IMG_BREAK|IMG_END|MODEL_SETTINGS"
 )
-# Alpaca's and Vicuna's headings are no special tokens, but end a turn all the same.
+# The headings of Alpaca and Vicuna are not special tokens, but they also end a turn.
 _HEADINGS = "Instruction|Response|Input|Human|Assistant|User|System"
-# What a chat template, or the tokenizer behind it, would take for the edge of a turn.
-CHAT_MARKUP = re.compile(
+# Text that a chat template or its tokenizer would take for the boundary of a turn.
+CHAT_MARKS = re.compile(
     rf"{_BARRED}|</?(?:{_TAGS})>|\[/?(?:{_BRACKETED})\]|<</?SYS>>"
     rf"|^### ?(?:{_HEADINGS}):(?=\s)",
     re.MULTILINE,
 )
-# The name of the role belongs to the mark in front of it.
+# The name of a role belongs to the special token before it.
 _ROLE = re.compile(
     r"(?:(<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<\|start\|>|<\|turn>)"
     r"(?:system|developer|user|assistant|model|tool|ipython)"
     r"|(<\|channel\|?>)(?:analysis|commentary|final|thought))(?=\s|<\|)[ \t]*(?:\r?\n)?"
 )
-# <<48/2=24>>24, and Calc-X's form of the same; the reader sees only the number behind the mark.
-# Without an operator and with a blank in front it is code: 1 << 3 = 8 >> 2.
+# <<48/2=24>>24, and Calc-X's form of the same. Readers only see the number after the annotation.
+# Without an operator and with a leading space it is code: 1 << 3 = 8 >> 2.
 _SIGNS = r"-−–+*/x×·⋅÷^%$€£.,()\d\s"
 _CALCULATION = re.compile(
     r"<<(?=[^=<>\n]*\d)(?=\S|[^=<>\n]*\d\s*[-−–+*/x×·⋅÷^])"
@@ -44,20 +44,21 @@ _GADGET = re.compile(
     r"<gadget\b[^<>\n]{0,80}>(?P<expression>[^<>]{1,400})</gadget>\s{0,4}"
     r"<output>(?P<result>[^<>]{0,400})</output>\s{0,2}"
 )
-# As this project exports texts, and as others write the paper's form: 29 [Calculator(2 * 3) → 6] 6.
-# The blank in front belongs to the call. Without an arrow only <API> tells a call from a link.
+# Calls as this project exports them, and other spellings of the paper's form:
+# 29 [Calculator(2 * 3) → 6] 6. The space before the bracket belongs to the call. Without an arrow,
+# only <API> distinguishes a call from a link.
 _CALL = re.compile(
     r" ?(?:(?P<tagged><API>\s{0,3})|\[)(?P<tool>[A-Za-z_][A-Za-z0-9_]*)\("
     r"(?>(?P<expression>(?:(?!<API>)[^\[\]]){0,2000}?)\)\s{0,3}(?:->|→|(?=</API>)))"
     r"(?P<result>(?:(?!<API>)[^\[\]\n]){0,2000}?)(?(tagged)</API>|\])"
 )
-# As ToolkenGPT writes them: <mul>(7, 24)=168</mul>168.
+# Calls as ToolkenGPT writes them: <mul>(7, 24)=168</mul>168.
 _TOOLKEN = re.compile(
     r"<(?P<tool>[A-Za-z_][A-Za-z0-9_]*)>\((?P<expression>[^<>\n]{0,400})\)="
     r"(?P<result>[^<>\n]{0,400})</(?P=tool)>"
 )
-# Between the same signs, and still no calculation. In code a blank stands beside them, and behind
-# the name of a chunk in a literate program an equals sign.
+# Text between << and >> that is not a calculation. In code, a space follows << or precedes >>. In
+# literate programs, an equals sign follows the name of a chunk.
 _UNREAD = re.compile(r"<<(?=\S)(?=[^<>\n]*\d)[^<>=\n]{1,200}=[^<>\n]{0,200}(?<=\S)>>(?!=)")
 # The line that ends a solution of GSM8K: `#### 72`.
 _ANSWER = r"(?:\r?\n)?^####[ \t]*[-−–+]?[$€£]?[-−–]?(?:\d[\d,]*+(?:\.\d+)?|\.\d+)(?:/\d+)?%?\.?"
@@ -68,15 +69,16 @@ _TAG = re.compile(
     r"blockquote|code|pre|small|script|style)(?P<rest>\s[^<>]{0,300})?/?>"
 )
 _ENTITY = re.compile(r"&(?:#(?:\d{1,7}|[xX][\da-fA-F]{1,6})|(?P<name>[A-Za-z][A-Za-z\d]{1,30}));")
-# Bytes of UTF-8 as Windows-1252 shows them: those behind the first of a character, and sequences of
-# which no word has the like. A capital letter may stand in front of a closing quotation mark.
-_BEHIND = "[\xa0-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"
-_MISREAD_START = re.compile(rf"[Â-ð]{_BEHIND}")
+# UTF-8 decoded as Windows-1252: continuation bytes, and sequences that occur in no word. A capital
+# letter such as Â may legitimately precede a closing quotation mark.
+_CONTINUATION = "[\xa0-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"
+_MISREAD_START = re.compile(rf"[Â-ð]{_CONTINUATION}")
 _MISREAD = re.compile(
-    rf"(?<![A-ZÀ-Þ])[ÂÃ]{_BEHIND}|â[€‚„†ˆ‰œ]{_BEHIND}|ðŸ{_BEHIND}{{2}}"
-    rf"|(?:[Ä-ß]{_BEHIND}|[á-ï]{_BEHIND}{{2}}){{2,}}"
+    rf"(?<![A-ZÀ-Þ])[ÂÃ]{_CONTINUATION}|â[€‚„†ˆ‰œ]{_CONTINUATION}|ðŸ{_CONTINUATION}{{2}}"
+    rf"|(?:[Ä-ß]{_CONTINUATION}|[á-ï]{_CONTINUATION}{{2}}){{2,}}"
 )
-# One of these is in every match. Most texts have none, and looking for them is far cheaper.
+# Every match contains one of these strings. Most texts contain none, and finding that out is far
+# cheaper than matching.
 _STARTS = {
     _ROLE: ("<",),
     CHAT_MARKUP: ("<", "[", "###"),
@@ -87,18 +89,16 @@ _STARTS = {
     _ANSWERS: ("####",),
     _LAST_ANSWER: ("####",),
 }
-# What stands around a mark may be one without it. From the second time on a blank stands for a
-# mark, so that nested ones come to an end.
-_STANDS_FOR_MARK = ("", " ", " ", " ")
+# Removing markup can join its surroundings to new markup, so it is removed repeatedly. From the
+# second pass on a space replaces it, so that nested markup does not join forever.
+_REPLACEMENTS = ("", " ", " ", " ")
 
 
 class Calculation(NamedTuple):
-    """A calculation that people marked, or a call: where its mark stood, and what it says.
+    """An annotated calculation or a call that was removed from a text.
 
-    Attributes:
-        offset: in characters of the text without marks; the result that a reader sees follows.
-        expression, result: as they are written, without blanks around them.
-        tool: name of the called tool; None for a calculation.
+    `offset` counts characters of the text without markup; the visible result follows there. `tool`
+    is None for a calculation.
     """
 
     offset: int
@@ -108,116 +108,106 @@ class Calculation(NamedTuple):
 
 
 class Stripped(NamedTuple):
-    """A text without marks, how many there were, and the calculations and calls among them."""
+    """A text without markup, the number of removed pieces, and the calculations and calls in it."""
 
     text: str
     marks: int
     calculations: Sequence[Calculation]
 
 
-def defused_markup(mark: re.Match[str]) -> str:
-    """A mark with a blank behind its first character, which nobody takes for one any more."""
+def broken_mark(mark: re.Match[str]) -> str:
+    """Return markup with a space after its first character, which makes it plain text."""
     return f"{mark[0][0]} {mark[0][1:]}"
 
 
-def strip_markup(text: str) -> Stripped:
-    r"""Take the marks out of a text, and return where calculations and calls stood.
+def stripped_of_marks(text: str) -> Stripped:
+    r"""Remove the markup of a text, and return its calculations and calls.
 
-    A calculation whose result is not written behind it leaves the result.
+    A calculation without a visible result after it is replaced by its result.
 
     Example:
         >>> strip_markup("She packed 48/2 = <<48/2=24>>24 jars.<|im_end|>\n#### 24")[:2]
         ('She packed 48/2 = 24 jars.', 3)
-        >>> strip_markup("She packed 48/2 = <<48/2=24>>24 jars.").calculations
-        [Calculation(offset=18, expression='48/2', result='24', tool=None)]
     """
-    # One of these is in every mark.
+    # All markup contains one of these characters.
     if not any(sign in text for sign in "<[#"):
         return Stripped(text, 0, [])
     total = solutions = 0
     calculations: list[Calculation] = []
 
-    def replace(pattern: re.Pattern[str], filling: Callable[[re.Match[str]], str]) -> int:
+    def replace(pattern: re.Pattern[str], replacement: Callable[[re.Match[str]], str]) -> int:
         nonlocal text, calculations
         if not any(start in text for start in _STARTS[pattern]):
             return 0
-        text, calculations, count = _replaced(pattern, filling, text, calculations)
+        text, calculations, count = _replaced(pattern, replacement, text, calculations)
         return count
 
-    for filling in _STANDS_FOR_MARK:
-        replace(_ROLE, lambda mark: mark.expand(r"\1\2"))
-        chat_marks = replace(CHAT_MARKUP, lambda _, filling=filling: filling)
-        gadgets = replace(_GADGET, lambda _, filling=filling: filling)
-        calls = replace(_CALL, lambda _, filling=filling: filling)
-        calls += replace(_TOOLKEN, lambda _, filling=filling: filling)
+    for replacement in _REPLACEMENTS:
+        replace(_ROLE, lambda match: match.expand(r"\1\2"))
+        chat_marks = replace(CHAT_MARKS, lambda _, replacement=replacement: replacement)
+        gadgets = replace(_GADGET, lambda _, replacement=replacement: replacement)
+        calls = replace(_CALL, lambda _, replacement=replacement: replacement)
+        calls += replace(_TOOLKEN, lambda _, replacement=replacement: replacement)
         sums = replace(
-            _CALCULATION, lambda mark: "" if mark["shown"] is not None else mark["result"].strip()
+            _CALCULATION,
+            lambda match: "" if match["shown"] is not None else match["result"].strip(),
         )
         solutions += gadgets + sums
         found = chat_marks + gadgets + calls + sums
         total += found
         if not found:
             break
-    # Only a solution has such lines in its middle too: elsewhere they are headings.
+    # Inside a text, such lines are answers only in solutions; elsewhere they are headings.
     answers = replace(_ANSWERS if solutions else _LAST_ANSWER, lambda _: "")
     return Stripped(text, total + answers, calculations)
 
 
-def count_unreadable(text: str) -> int:
-    """How many marks like those of calculations are none that can be read, and stay in a text.
-
-    Example:
-        >>> count_unreadable("It costs <<6*n=30>>30.")
-        1
-    """
+def count_unread(text: str) -> int:
+    """Count annotations such as <<6*n=30>> that look like calculations but cannot be parsed."""
     return len(_UNREAD.findall(text)) if "<<" in text else 0
 
 
 def _replaced(
     pattern: re.Pattern[str],
-    filling: Callable[[re.Match[str]], str],
+    replacement: Callable[[re.Match[str]], str],
     text: str,
     calculations: Sequence[Calculation],
 ) -> tuple[str, list[Calculation], int]:
-    """As `re.subn`; the calculations move with the text, and those that are replaced join them."""
+    """Replace like `re.subn`; shift the offsets of calculations, and add the replaced ones."""
     pieces: list[str] = []
-    moved: list[Calculation] = []
+    shifted: list[Calculation] = []
     end = length = done = count = 0
 
-    def move_those_before(place: int, *, shift: int, most: int) -> None:
+    def shift_before(bound: int, *, shift: int, max_offset: int) -> None:
         nonlocal done
-        while done < len(calculations) and calculations[done].offset < place:
-            offset = min(calculations[done].offset + shift, most)
-            moved.append(calculations[done]._replace(offset=offset))
+        while done < len(calculations) and calculations[done].offset < bound:
+            offset = min(calculations[done].offset + shift, max_offset)
+            shifted.append(calculations[done]._replace(offset=offset))
             done += 1
 
-    for mark in pattern.finditer(text):
+    for match in pattern.finditer(text):
         count += 1
-        start = length + mark.start() - end
-        # One that stood in what is replaced now stands in front of it.
-        move_those_before(mark.end(), shift=length - end, most=start)
+        start = length + match.start() - end
+        # A calculation inside the replaced text moves to its start.
+        shift_before(match.end(), shift=length - end, max_offset=start)
         if "expression" in pattern.groupindex:
-            tool, result = mark.groupdict().get("tool"), mark["result"]
+            tool, result = match.groupdict().get("tool"), match["result"]
             result = result if tool else result.rpartition("=")[2]
-            moved.append(Calculation(start, mark["expression"].strip(), result.strip(), tool))
-        pieces += text[end : mark.start()], filling(mark)
-        end, length = mark.end(), start + len(pieces[-1])
-    move_those_before(len(text) + 1, shift=length - end, most=len(text))
-    return "".join([*pieces, text[end:]]), moved, count
+            shifted.append(Calculation(start, match["expression"].strip(), result.strip(), tool))
+        pieces += text[end : match.start()], replacement(match)
+        end, length = match.end(), start + len(pieces[-1])
+    shift_before(len(text) + 1, shift=length - end, max_offset=len(text))
+    return "".join([*pieces, text[end:]]), shifted, count
 
 
-def count_html(text: str) -> int:
-    """How many tags and entities of HTML, and characters of a wrong encoding, a text holds.
+def count_markup(text: str) -> int:
+    """Count the HTML tags, HTML entities and wrongly decoded characters of a text.
 
-    Tags count where one of them ends an element or has attributes: one alone may be spoken of.
-
-    Example:
-        >>> count_html("<p>36 &times; 24 rolls for Â£3, itâ€™s cheap.</p>")
-        5
+    Tags only count if one of them ends an element or has attributes: the text may mention a tag.
     """
     tags = list(_TAG.finditer(text)) if "<" in text else []
-    is_written = any(tag["end"] or tag["rest"] for tag in tags)
+    is_html = any(tag["end"] or tag["rest"] for tag in tags)
     names = [entity["name"] for entity in _ENTITY.finditer(text)] if "&" in text else []
     entities = sum(name is None or f"{name};" in html5 for name in names)
     misread = _MISREAD.findall(text) if _MISREAD_START.search(text) else []
-    return len(tags) * is_written + entities + len(misread)
+    return len(tags) * is_html + entities + len(misread)

@@ -1,4 +1,4 @@
-"""Compares the engine, which shares, caches and batches, with the reference method for a model."""
+"""Compares the batched and cached computations for a model with the reference method."""
 
 import math
 import tempfile
@@ -34,19 +34,19 @@ _PROMPT = (
     "Output: Six crates of 24 make [Calculator(6 * 24)] 144.\n\n"
     "Input: {text}\nOutput:"
 )
-# Digits, brackets, a letter of two characters, an emoji of several bytes, the end of a line.
+# Has digits, brackets, a letter of two characters, an emoji of several bytes and a line break.
 _TEXT = "Zoe\u0301 [of Vérone] sold 48 loaves at 3.50 🌋 each,\nso it took 1,234 (not 17) crowns. "
 _SHORT_TEXT = "Rain fell on 12 hills"
-# Rows longer than a longer attention window would take minutes.
-_LONGEST_WINDOW = 1024
-# Below any threshold, so the ratio of smaller p_i decides nothing.
-_LEAST = 1e-12
-# Largest rounding error of a log-probability in nats, with room for large models: in 16 bits six
-# times the measured standard deviation of a loss.
+# Texts that exceed a longer attention window would take minutes.
+_MAX_ATTENTION_WINDOW = 1024
+# Smaller p_i lie below any threshold, so their relative error does not matter.
+_MIN_PROBABILITY = 1e-12
+# Maximum rounding error of a log-probability in nats, with a margin for large models. In 16 bits it
+# is six times the measured standard deviation of a loss.
 TOLERANCES = {"float32": 5e-4, "float16": 0.03, "bfloat16": 0.3}
 _TOOL_SETTINGS = ToolSettings(sampling_threshold=0.0, positions_per_text=3, calls_per_position=2)
 _SAMPLING = SamplingSettings(max_new_tokens=6, seed=7)
-# A call opens at once, comes to nothing and is taken back.
+# A call opens at the first token, gets no result and is undone.
 _DECODING = Decoding(
     DecodingSettings(max_new_tokens=12, call_top_k=1_000_000, max_call_tokens=4, call_attempts=1),
     max_result_tokens=4,
@@ -59,10 +59,9 @@ _Windows = Mapping[WindowKey, Window]
 def check_model(model: LanguageModel) -> dict[str, float]:
     """Return the largest differences of a model's numbers from the reference.
 
-    Returns:
-        `call_probability`: relative to p_i, or to 1e-12 if it is smaller. In nats: `samples`, per
-        token; `losses` and `inline_losses`, of a call before its text and at its place;
-        `training_loss`, of a batch; `decoded`, of a token, or by how much another is likelier.
+    `call_probability` is relative. The others are in nats: `samples` per token, `losses` and
+    `inline_losses` per call, `training_loss` per batch. `decoded` is per token, or the margin by
+    which another token is more likely.
     """
     windows = _windows(model)
     call_probability, samples = _sampling(model, windows)
@@ -77,20 +76,19 @@ def check_model(model: LanguageModel) -> dict[str, float]:
 
 
 def faults(differences: Mapping[str, float], tolerance: float) -> list[str]:
-    """Describe each difference above the tolerance."""
     return [
         f"{name.replace('_', ' ')} {difference:.2g}"
         for name, difference in differences.items()
-        # NaN is no agreement.
+        # NaN counts as a fault.
         if not difference <= tolerance
     ]
 
 
 def _windows(model: LanguageModel) -> dict[WindowKey, Window]:
-    """Two texts; the first is longer than the window of the model's attention."""
+    """Return windows of two texts; the first text is longer than the model's attention window."""
     window = attention_window(model.text_config) or 0
     count = len(model.tokenizer.encode(_TEXT))
-    times = 1 + (window // count if window <= _LONGEST_WINDOW else 0)
+    times = 1 + (window // count if window <= _MAX_ATTENTION_WINDOW else 0)
     return {
         one.key: one
         for name, text in (("long", (_TEXT * times).strip()), ("short", _SHORT_TEXT))
@@ -98,14 +96,13 @@ def _windows(model: LanguageModel) -> dict[WindowKey, Window]:
     }
 
 
-def _places(window: Window) -> list[int]:
-    """Return the first, the middle and the last position that can hold a call."""
-    places = [place for place, can_hold in enumerate(allowed_positions(window)) if can_hold]
-    return sorted({places[0], places[len(places) // 2], places[-1]})
+def _positions(window: Window) -> list[int]:
+    """Return the first, the middle and the last position that may have a call."""
+    allowed = [at for at, is_allowed in enumerate(allowed_positions(window)) if is_allowed]
+    return sorted({allowed[0], allowed[len(allowed) // 2], allowed[-1]})
 
 
 def _sampling(model: LanguageModel, windows: _Windows) -> tuple[float, float]:
-    """Compare p_i and samples, teacher-forced."""
     branches: list[Branch] = []
     rows = sample_calls(
         model,
@@ -116,16 +113,16 @@ def _sampling(model: LanguageModel, windows: _Windows) -> tuple[float, float]:
         parse_arguments=str.strip,
         tool=_TOOL_SETTINGS,
         sampling=_SAMPLING,
-        proposed=[dict.fromkeys(_places(window)) for window in windows.values()],
+        proposed=[dict.fromkeys(_positions(window)) for window in windows.values()],
         branches=branches,
     )
     relative, samples = [], []
     for row, branch in zip(rows, branches, strict=True):
         text = windows[row.document_id, row.window_index].text
-        # Of these samples the probabilities were computed.
+        # Sampled calls always have a probability; only proposed calls can lack one.
         assert row.call_probability is not None
         expected = reference.call_probability(model, _PROMPT, text, row.position)
-        relative.append(abs(row.call_probability - expected) / max(expected, _LEAST))
+        relative.append(abs(row.call_probability - expected) / max(expected, _MIN_PROBABILITY))
         context = reference.sampling_context(
             model, _PROMPT, text, row.position, pieces=[" [", f"{_TOOL}("]
         )
@@ -135,11 +132,10 @@ def _sampling(model: LanguageModel, windows: _Windows) -> tuple[float, float]:
 
 
 def _scoring(model: LanguageModel, windows: _Windows, scoring: ScoringSettings) -> float:
-    """Compare the three losses of calls."""
     calls = [
-        ScoredCall(f"{window.document_id}-{place}", window.key, place, _CALL, _RESULT)
+        ScoredCall(f"{window.document_id}-{position}", window.key, position, _CALL, _RESULT)
         for window in windows.values()
-        for place in _places(window)
+        for position in _positions(window)
     ]
     scorer = scorer_for(model, windows, scoring)
     with tempfile.TemporaryDirectory() as folder:
@@ -164,27 +160,26 @@ def _scoring(model: LanguageModel, windows: _Windows, scoring: ScoringSettings) 
 
 
 def _training(model: LanguageModel, windows: _Windows) -> float:
-    """Compare the mean loss of a batch of texts with calls."""
     rows, expected, tokens = [], 0.0, 0
     for window in windows.values():
-        places = _places(window)
+        positions = _positions(window)
         kept = [
             KeptCall(str(at), at, window.offsets[at] or 0, _TOOL, _ARGUMENTS, _RESULT, 1.0)
-            for at in places
+            for at in positions
         ]
         row = augmented_segments(model.tokenizer, window.ids, kept)
         rows.append(training_row(row, range(len(window.ids)), max_tokens=model.context_length))
-        calls = [reference.Call(at, _CALL, _RESULT) for at in places]
+        calls = [reference.Call(at, _CALL, _RESULT) for at in positions]
         ids = reference.augmented_ids(model, window.text, calls)
         expected += len(ids) * reference.training_loss(model, ids)
         tokens += len(ids)
-    # "float32" says that weights are taken as they are.
-    [summed] = summed_losses(model, rows, weights=[EQUAL_WEIGHTS], precision="float32")
+    # With "float32", weights are used as they are.
+    [summed] = summed_losses(model, rows, weights=[ALIKE], precision="float32")
     return abs(summed - expected) / tokens
 
 
 def _decoding(model: LanguageModel, windows: _Windows) -> float:
-    """Compare greedy tokens of texts decoded together, teacher-forced."""
+    """Compare greedily decoded tokens and their log-probabilities."""
     completions = complete(
         model,
         [window.text for window in windows.values()],

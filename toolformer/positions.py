@@ -1,4 +1,4 @@
-"""Which positions of a text get calls (paper §2, "Sampling API Calls")."""
+"""Chooses the positions of a text that get calls (paper §2, "Sampling API Calls")."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -13,20 +13,9 @@ def choose_positions(
     positions_per_text: int,
     is_allowed: Sequence[bool] | None = None,
 ) -> list[int]:
-    """The k positions with the largest p_i among those with p_i > τ_s, from left to right.
+    """Return the k positions with the largest p_i > τ_s, from left to right and counted from 0.
 
-    Args:
-        call_probabilities: p_i for every position, shape `(n,)`.
-        sampling_threshold: τ_s. Exactly τ_s is not above it.
-        positions_per_text: k.
-        is_allowed: which positions may hold a call at all; all by default.
-
-    Returns:
-        0-based positions. Ties at the cut: the earlier one wins.
-
-    Example:
-        >>> choose_positions([0.3, 0.1, 0.2, 0.1], sampling_threshold=0.05, positions_per_text=3)
-        [0, 1, 2]
+    Of equal p_i, the earlier position wins.
     """
     above = [
         position
@@ -40,29 +29,18 @@ def choose_positions(
 def proposed_positions(
     proposals: Sequence[Proposal], *, start: int, text: str, offsets: Sequence[int | None]
 ) -> dict[int, str | None]:
-    """The positions of a window at which a tool proposes calls.
+    """Return the positions of a window where a tool proposes calls, with proposed arguments.
 
-    A call is written with a blank of its own, so one in front of the place stays behind the call:
-    the position is that of the token with the blank, whether the word begins in it or not.
-
-    Args:
-        proposals: proposals of the text that the window is cut from, by their offsets.
-        start: character offset of the window in that text.
-        offsets: for each position the character offset within `text` at which a call would stand,
-            None where the token begins inside a character; shape `(n,)`.
-
-    Returns:
-        0-based positions from left to right, each with the arguments that are proposed there: of
-        several places in one token the first that has some.
+    `proposals` belong to the whole text, in which the window begins at character `start`. A call
+    starts with its own space, so a space before a proposal's offset comes after the call: the
+    position is that of the token with this space. Several proposals in one token become one.
 
     Example:
         >>> proposals = [Proposal(6, "1 + 1"), Proposal(9)]
         >>> proposed_positions(proposals, start=0, text="1+1 = 2, so", offsets=[0, 2, 3, 5, 7, 8])
         {3: '1 + 1', 5: None}
     """
-    beginnings = [
-        (offset, position) for position, offset in enumerate(offsets) if offset is not None
-    ]
+    starts = [(offset, position) for position, offset in enumerate(offsets) if offset is not None]
     first, last = (
         bisect_left(proposals, bound, key=lambda proposal: proposal.offset)
         for bound in (start, start + len(text))
@@ -72,9 +50,9 @@ def proposed_positions(
         window_offset = proposal.offset - start
         if text[:window_offset].endswith(" "):
             window_offset -= 1
-        token = bisect_right(beginnings, window_offset, key=lambda beginning: beginning[0]) - 1
+        token = bisect_right(starts, window_offset, key=lambda start: start[0]) - 1
         if token >= 0:
-            position = beginnings[token][1]
+            position = starts[token][1]
             arguments = proposed.get(position)
             proposed[position] = proposal.arguments if arguments is None else arguments
     return proposed

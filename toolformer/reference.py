@@ -1,14 +1,14 @@
-"""The whole method in one file: plain transformers, one sequence at a time (paper §2).
+"""Implements the whole method in one file: plain transformers, one sequence at a time (paper §2).
 
     x ──▶ positions I ──▶ calls c_i ──▶ results r_i ──▶ L_i⁻ − L_i⁺ ≥ τ_f ──▶ x* ──▶ training
 
-Nothing is cached, batched or left out: every number comes from a forward pass of the whole network
-over the whole sequence. The engine computes the same numbers in a fraction of the time; its tests
-and `toolformer doctor --model` compare it with this module.
+Nothing is cached, batched or skipped: every number comes from a forward pass of the whole network
+over the whole sequence. The other modules compute the same numbers in a fraction of the time. Tests
+and `toolformer doctor --model` compare them with this module.
 
 Symbols are those of the paper: x is a text of tokens x_1 … x_n, P(x) its few-shot prompt, M the
 model, i a position, c = (a_c, i_c) a call, r its result, e(c) and e(c, r) a call as text, ε the
-empty sequence. <API>, → and </API> are written ` [`, ` ->` and `]`. Positions count from 0 here.
+empty sequence. <API>, → and </API> are ` [`, ` ->` and `]`. Positions are counted from 0.
 """
 
 import inspect
@@ -25,11 +25,11 @@ from tools.syntax import ARROW, CALL_CLOSE, CALL_OPEN, call_pieces, parse_sample
 if TYPE_CHECKING:
     import torch
 
-# w_t for t = 0 … 4: 1 - 0.2 t, normalised. All that follow are 0.
+# w_t for t = 0 … 4: 1 - 0.2 t, normalised. All further weights are 0.
 WEIGHTS = tuple(max(0.0, 1 - 0.2 * t) / 3 for t in range(5))
-# Gives the result r of a call, or None if the tool has no answer.
+# Returns the result r of a call, or None if the tool has no answer.
 RunTool = Callable[[ToolCall], str | None]
-# Gives the random number in [0, 1) that draws a token: position, number of the sample, token.
+# Returns the random number in [0, 1) for a token, given the position, sample index and token index.
 Draw = Callable[[int, int, int], float]
 
 
@@ -37,10 +37,7 @@ Draw = Callable[[int, int, int], float]
 class Call:
     """A call c at a position i of a text, its result r, and its losses in nats.
 
-    Attributes:
-        loss_without_call: L_i(ε).
-        loss_call_without_result: L_i(e(c, ε)).
-        loss_with_result: L_i⁺ = L_i(e(c, r)).
+    The losses are L_i(ε), L_i(e(c, ε)) and L_i⁺ = L_i(e(c, r)).
     """
 
     position: int
@@ -59,18 +56,14 @@ class Call:
 def log_probabilities(
     model: LanguageModel, context: Sequence[int], tokens: Sequence[int] = ()
 ) -> "torch.Tensor":
-    """Return log p_M(· | context, tokens so far) at each of the tokens and after the last.
+    """Return log p_M(· | context, previous tokens) for each token and for one after the last.
 
-    Args:
-        context: at least one token; the start token where the model wants one.
-
-    Returns:
-        Shape `(len(tokens) + 1, vocabulary)`, in nats, float32.
+    `context` has at least one token. The shape is `(len(tokens) + 1, vocabulary)`, in float32.
     """
     import torch
 
     network = model.model
-    # Logits of a long context take gigabytes; most networks can leave them out.
+    # Logits of a long context take gigabytes. Most networks can omit them.
     keeps = "logits_to_keep" in inspect.signature(network.forward).parameters
     kept = {"logits_to_keep": len(tokens) + 1} if keeps else {}
     with torch.no_grad():
@@ -80,12 +73,12 @@ def log_probabilities(
 
 
 def next_token_log_probabilities(model: LanguageModel, ids: Sequence[int]) -> "torch.Tensor":
-    """Return log p_M(· | ids), shape `(vocabulary,)`, in nats."""
+    """Return log p_M(· | ids), shape `(vocabulary,)`."""
     return log_probabilities(model, ids)[0]
 
 
 def log_probability(model: LanguageModel, context: Sequence[int], tokens: Sequence[int]) -> float:
-    """Return log p_M(tokens | context) in nats."""
+    """Return log p_M(tokens | context)."""
     scores = log_probabilities(model, context, tokens)
     return math.fsum(float(row[token]) for row, token in zip(scores, tokens, strict=False))
 
@@ -93,8 +86,7 @@ def log_probability(model: LanguageModel, context: Sequence[int], tokens: Sequen
 def prompt_ids(model: LanguageModel, prompt: str, text: str) -> list[int]:
     """Return the tokens of P(x).
 
-    The prompt is cut before the space in front of the text, where the engine cuts it: what stands
-    before is the same for all texts.
+    The part before the text is the same for all texts, so it is encoded separately.
     """
     before, after = prompt.split("{text}")
     shared, tokenizer = before.rstrip(" "), model.tokenizer
@@ -103,11 +95,11 @@ def prompt_ids(model: LanguageModel, prompt: str, text: str) -> list[int]:
 
 
 def _prompt_start(model: LanguageModel) -> list[int]:
-    """The start token, if the tokenizer itself puts one in front of a text."""
+    """Return the start token if the tokenizer itself begins texts with one."""
     backend = model.tokenizer.backend
-    alone = backend.encode("a", add_special_tokens=False)
-    is_led = backend.encode("a", add_special_tokens=True)[: len(alone)] != alone
-    return [model.bos_id] if is_led else []
+    plain = backend.encode("a", add_special_tokens=False)
+    adds_start = backend.encode("a", add_special_tokens=True)[: len(plain)] != plain
+    return [model.bos_id] if adds_start else []
 
 
 # Sampling API calls
@@ -147,11 +139,11 @@ def sample_tokens(
     tokens: list[int] = []
     while len(tokens) < max_tokens:
         probabilities = next_token_log_probabilities(model, [*context, *tokens]).double().exp()
-        # The 256 likeliest first, by falling probability, then the others by their ids.
-        likeliest = probabilities.sort(descending=True, stable=True).indices[:256]
+        # The 256 most likely tokens in descending order, then the others by their ids.
+        most_likely = probabilities.sort(descending=True, stable=True).indices[:256]
         is_other = torch.ones_like(probabilities, dtype=torch.bool)
-        is_other[likeliest] = False
-        order = torch.cat([likeliest, torch.nonzero(is_other)[:, 0]])
+        is_other[most_likely] = False
+        order = torch.cat([most_likely, torch.nonzero(is_other)[:, 0]])
         number = torch.tensor(draw(len(tokens)))
         at = int(torch.searchsorted(probabilities[order].cumsum(0), number, right=True))
         tokens.append(int(order[min(at, len(order) - 1)]))
@@ -161,12 +153,12 @@ def sample_tokens(
 
 
 def ends_text(model: LanguageModel, token: int) -> bool:
-    """Return whether a token is no text, so that a sample ends there."""
+    """Return whether a token is not text, which ends a sample."""
     return token in model.end_ids or token in model.tokenizer.special_ids
 
 
 def text_of(model: LanguageModel, tokens: Sequence[int]) -> str:
-    """Return the text of a sample, without a token that is no text."""
+    """Return the text of a sample, without the token that ended it."""
     return model.tokenizer.decode([each for each in tokens if not ends_text(model, each)])
 
 
@@ -179,11 +171,7 @@ def loss(
     ids: Sequence[int],
     weights: Sequence[float] = WEIGHTS,
 ) -> float:
-    """Return -Σ_t w_t log p_M(ids_t | BOS, before, ids_{<t}) in nats.
-
-    Args:
-        ids: x_i, x_{i+1}, …; as many count as there are weights.
-    """
+    """Return -Σ_t w_t log p_M(ids_t | BOS, before, ids_{<t}), where `ids` are x_i, x_{i+1}, …."""
     following = list(ids[: len(weights)])
     scores = log_probabilities(model, [model.bos_id, *before], following)
     terms = zip(weights, scores, following, strict=False)
@@ -200,8 +188,7 @@ def call_losses(
 ) -> Call:
     """Compute L_i(ε), L_i(e(c, ε)) and L_i(e(c, r)).
 
-    Args:
-        is_inline: Put the call at its place, not in front of the whole text as the paper does.
+    The paper puts the call before the whole text. With `is_inline` it stands at its position.
     """
     ids = model.tokenizer.encode(text)
     losses = []
@@ -209,11 +196,11 @@ def call_losses(
         written, before = model.tokenizer.encode_pieces(pieces), ids[: call.position]
         context = [*before, *written] if is_inline else [*written, *before]
         losses.append(loss(model, context, ids[call.position :], weights))
-    without, alone, with_result = losses
+    without_call, without_result, with_result = losses
     return replace(
         call,
-        loss_without_call=without,
-        loss_call_without_result=alone,
+        loss_without_call=without_call,
+        loss_call_without_result=without_result,
         loss_with_result=with_result,
     )
 
@@ -235,9 +222,9 @@ def annotate(
     m: int,
     max_tokens: int,
 ) -> list[Call]:
-    """Return the calls of one tool that are kept in a text, each with its losses.
+    """Return the kept calls of one tool in a text, with their losses.
 
-    The tool's name is given and its arguments are sampled, up to the bracket that closes them.
+    The tool's name is given; its arguments are sampled up to their closing parenthesis.
     """
     ids = model.tokenizer.encode(text)
     probabilities = [call_probability(model, prompt, text, i) for i in range(len(ids))]
@@ -266,7 +253,7 @@ def annotate(
 
 
 def arguments_of(sampled: str, tool_name: str) -> str | None:
-    """Return the arguments of a sampled call, None if it is not finished or is no call."""
+    """Return the arguments of a sampled call; None if the call is unfinished or invalid."""
     depth = 1
     for at, character in enumerate(sampled):
         depth += (character == "(") - (character == ")")
@@ -279,7 +266,7 @@ def arguments_of(sampled: str, tool_name: str) -> str | None:
 
 
 def augmented_ids(model: LanguageModel, text: str, calls: Sequence[Call]) -> list[int]:
-    """Return x* = x_{1:i-1}, e(c, r), x_{i:n}; of several calls at i the one that helps most."""
+    """Return x* = x_{1:i-1}, e(c, r), x_{i:n}; of several calls at i, use the most helpful one."""
     best = {call.position: call for call in sorted(calls, key=lambda call: call.loss_reduction)}
     ids: list[int] = []
     for i, token in enumerate(model.tokenizer.encode(text)):
@@ -291,7 +278,7 @@ def augmented_ids(model: LanguageModel, text: str, calls: Sequence[Call]) -> lis
 
 
 def training_loss(model: LanguageModel, ids: Sequence[int]) -> float:
-    """Return the mean of -log p_M(x*_j | BOS, x*_{<j}), which finetuning lowers, in nats."""
+    """Return the mean of -log p_M(x*_j | BOS, x*_{<j}), which finetuning minimises."""
     return -log_probability(model, [model.bos_id], ids) / len(ids)
 
 
@@ -310,8 +297,8 @@ def complete(
 ) -> str:
     """Return the greedy continuation of a prompt, with at most one call (paper §4.2).
 
-    The call opens once <API> is among the k likeliest tokens. After → the tool is run, and its
-    result and </API> are inserted. A call that comes to nothing is taken back.
+    The call opens once <API> is among the k most likely tokens. After →, the tool runs, and its
+    result and </API> are inserted. A call without a result is undone.
     """
     tokenizer = model.tokenizer
     (opening,) = tokenizer.encode_pieces([CALL_OPEN])
@@ -340,7 +327,7 @@ def _call_ids(
     run_tool: RunTool,
     max_tokens: int,
 ) -> list[int]:
-    """Write a call after `<API>`: return all of its tokens with result, or none."""
+    """Write a call after `<API>`; return its tokens with the result, or [] without a result."""
     written: list[int] = []
     while len(written) < max_tokens:
         written.append(int(next_token_log_probabilities(model, [*ids, *written]).argmax()))

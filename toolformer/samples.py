@@ -1,4 +1,4 @@
-"""What a sampled call is: where its sampling ends, how it is read, and its key."""
+"""Defines sampled calls: where sampling ends, how a sample is parsed, and its key."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,13 +13,12 @@ from tools.peeking import TextWords
 from tools.prompting import demonstrations_of
 from tools.syntax import CALL_CLOSE, CALL_OPEN, parse_sample
 
-# Reasons of the engine itself; the others come from `tools.syntax`.
+# Reasons for dropping a sample. Other reasons come from `tools.syntax` and the tools.
 DUPLICATE = "duplicate"
 INVALID_ARGUMENTS = "invalid_arguments"
 REPEATS_DEMONSTRATION = "repeats_demonstration"
 
-# How a sample came about: all of it the model's choice, at a place that the tool proposes, or as a
-# call that the tool proposes.
+# What the tool proposed of a sample: nothing, its position, or the whole call.
 NOT_PROPOSED = "none"
 PROPOSED_POSITION = "position"
 PROPOSED_CALL = "call"
@@ -27,10 +26,9 @@ PROPOSED_CALL = "call"
 
 @dataclass(frozen=True, slots=True)
 class SampledCall:
-    """One sample, or proposed call, parsed or not.
+    """A sample or proposed call; `arguments` is None if they could not be parsed.
 
-    `arguments` is None if they could not be parsed. `call_probability` is None if all proposals of
-    the tool were taken, so that no position had to be chosen.
+    `call_probability` is None if no position had to be chosen, since all proposals were used.
     """
 
     call_id: str
@@ -49,19 +47,15 @@ class SampledCall:
 
 @dataclass(frozen=True, slots=True)
 class CallReader:
-    """Finds the end of a sampled call while it is being sampled.
-
-    Attributes:
-        is_constrained: the opening bracket of the call was forced, so its closing one ends it.
-    """
+    """Finds the end of a call during sampling; `is_constrained` if `Tool(` was forced."""
 
     is_constrained: bool
 
     def end(self, text: str) -> int | None:
-        """How much of `text` belongs to the sample; None while it is not finished.
+        """Return the length of the sample in `text`; None while it is unfinished.
 
-        A line break or, in constrained sampling, an opening square bracket can never become part
-        of a call, so they end it too.
+        A line break ends a sample too, and so does `[` if sampling is constrained, since no call
+        can contain them.
         """
         depth = 1
         for index, character in enumerate(text):
@@ -77,32 +71,30 @@ class CallReader:
 
     @staticmethod
     def may_finish(token_text: str) -> bool:
-        """Whether a sample can end with a token of this text."""
-        return any(mark in token_text for mark in ("]", "\n", "[", ")"))
+        """Return whether a token with this text can end a sample."""
+        return any(character in token_text for character in ("]", "\n", "[", ")"))
 
     def is_finished(self, token_texts: Sequence[str]) -> bool:
-        """Whether the sampled tokens so far need no continuation."""
         return self.may_finish(token_texts[-1]) and self.end("".join(token_texts)) is not None
 
 
 def forced_text(tool_name: str, *, is_constrained: bool) -> list[str]:
-    """The pieces of text that are forced at a chosen position."""
+    """Return the pieces of text that precede the sampled tokens."""
     return [CALL_OPEN, f"{tool_name}("] if is_constrained else [CALL_OPEN]
 
 
 def sample_text_of(sampled: str, tool_name: str, *, is_constrained: bool) -> str:
-    """What stands after ` [`, from the sampled part alone, cut where the call ends."""
+    """Return the text after ` [`, up to the end of the call, given the sampled text."""
     end = CallReader(is_constrained).end(sampled)
     text = sampled if end is None else sampled[:end]
     if not is_constrained:
         return text
-    # The bracket that was forced open makes one closing bracket more than opening ones.
+    # `(` was forced and is not in the text, so a closed call has one more `)` than `(`.
     is_closed = text.count(")") > text.count("(")
     return f"{tool_name}({text}{CALL_CLOSE if is_closed else ''}"
 
 
 def proposed_text(tool_name: str, arguments: str) -> str:
-    """What stands after ` [` for a call that was not sampled."""
     return f"{tool_name}({arguments}){CALL_CLOSE}"
 
 
@@ -114,7 +106,6 @@ def call_id(
     sample_index: int,
     round_: int,
 ) -> str:
-    """Key of one sample: a digest of what it is a sample of."""
     return hex_digest(document_id, window_index, tool_name, position, sample_index, round_)
 
 
@@ -128,7 +119,7 @@ def branch_uniforms(
     *,
     count: int,
 ) -> np.ndarray:
-    """The random numbers of one branch: its own, whatever else is sampled beside it."""
+    """Return the random numbers of one sample, which do not depend on other samples."""
     branch_digest = digest(seed, document_id, window_index, tool_name, position, sample_index)
     key = int.from_bytes(branch_digest, "little")
     return np.random.Generator(np.random.Philox(key=key)).random(count)
@@ -145,10 +136,7 @@ def parse_samples(
     sampling: SamplingSettings,
     proposed: str = NOT_PROPOSED,
 ) -> Iterator[SampledCall]:
-    """Parse the samples of one position; equal calls after the first are duplicates.
-
-    Of a proposed call `sampled` has all that stands after ` [`, see `proposed_text`.
-    """
+    """Parse the samples of one position, or a `proposed_text`; repeated calls are duplicates."""
     offset = window.offsets[position]
     if offset is None:
         raise ValueError(f"Position {position} lies inside a character of the window.")
@@ -194,19 +182,10 @@ def parse_samples(
 def drop_misplaced(
     samples: Sequence[SampledCall], windows: Sequence[Window], check_position: Callable[..., None]
 ) -> list[SampledCall]:
-    """Drop the calls that could not be written where they stand.
+    """Drop parsed samples that the tool does not accept at their positions; see `Tool.check_place`.
 
-    The text around a call is that of its window: the model saw no more of it while sampling, and
-    will see no more of it while it is trained. Duplicates stay duplicates, since the call that they
-    repeat stands at the same place and is dropped for the same reason.
-
-    Args:
-        samples: parsed or not; only parsed ones are looked at.
-        check_position: the method of the tool that is called, see `Tool.check_position`; raises
-            CallSyntaxError.
-
-    Returns:
-        The samples in the same order; a misplaced one has status `dropped` and the tool's reason.
+    `check_place` gets the text of the window, since the model sees no more of a document in
+    sampling and training. Duplicates need no check: the first call is at the same position.
     """
     by_key = {window.key: window for window in windows}
     checked = []
@@ -230,20 +209,10 @@ def drop_repeated_demonstrations(
     prompt: str | None,
     titles: Mapping[str, str | None],
 ) -> list[SampledCall]:
-    """Drop the calls that a small model copied from a demonstration of the prompt.
+    """Drop parsed samples whose arguments a model copied from a demonstration of the prompt.
 
-    Such a call has the arguments of a demonstration, but for white space, case and the marks at
-    their edges, and a number or word among them that neither its window nor the title of its text
-    holds. A call that the tool proposed is no copy.
-
-    Args:
-        samples, windows: see `drop_misplaced`.
-        prompt: what they were sampled with; None for none.
-        titles: of the texts, by document.
-
-    Returns:
-        The samples in the same order; a copy has status `dropped` and the reason
-        `repeats_demonstration`.
+    The arguments are equal except for white space, case and punctuation at their edges, and contain
+    a number or word that is neither in the window nor in the title of the text.
     """
     demonstrated = {
         _without_edges(call.partition("(")[2].removesuffix(")"))

@@ -1,9 +1,8 @@
-"""Candidate calls of one tool for a batch of windows (paper §2, "Sampling API Calls").
+"""Samples candidate calls of one tool for windows of texts (paper §2, "Sampling API Calls").
 
-One pass over the texts gives p_i at all positions; the m samples at the k chosen positions are then
-decoded together over the same keys and values, so no text token is fed twice. A tool may propose
-positions, and calls that need no sampling. A text with no more than k proposals, all of them calls,
-is not fed: there is nothing to choose, so p_i is not known.
+One pass over a text gives p_i at all positions. The m samples at the k chosen positions are then
+decoded together from the same KV cache. A tool may propose positions, and calls that need no
+sampling. A text with at most k proposals, all of them calls, is not fed, so its p_i are unknown.
 """
 
 import itertools
@@ -38,11 +37,10 @@ from toolformer.settings.tool_sections import ToolSettings
 if TYPE_CHECKING:
     from toolformer.forward.tokenization import Tokenizer
 
-# The smallest that corpus.window_tokens may be.
-_SMALLEST_WINDOW = 8
+# Minimum of the setting corpus.window_tokens.
+_MIN_WINDOW_TOKENS = 8
 
-# Positions that a tool proposes in a window, each with the arguments of the call proposed there;
-# without arguments the call is sampled.
+# {position in a window: arguments of the call that the tool proposes, or None to sample a call}
 ProposedCalls = Mapping[int, str | None]
 
 
@@ -54,19 +52,15 @@ def check_context(
     *,
     context_length: int,
 ) -> None:
-    """Raise if a sampled or a scored row may not fit the context; needs no weights.
-
-    Raises:
-        SequenceTooLongError: with the window size that would fit, or the prompt where none does.
-    """
+    """Raise SequenceTooLongError if a row for sampling or scoring may not fit; needs no weights."""
     window_tokens = settings.corpus.window_tokens
     max_new_tokens = settings.sampling.max_new_tokens
     max_result_tokens = settings.execution.max_result_tokens
     shared = shared_tokens(tokenizer, prompt)
-    # The text stands in the prompt and again as the beginning of the output. Tokenised inside
-    # the prompt it can come out a little longer than alone.
+    # The text occurs in the prompt and again at the start of the output. Inside the prompt, it can
+    # have slightly more tokens.
     copies = 1 if prompt is None else 2
-    # Brackets, the tool's name and the arrow of each call are not counted in its limits.
+    # A call's limits do not include its brackets, the tool's name and the arrow.
     is_chained = settings.sampling.is_chained
     first = max_new_tokens + max_result_tokens + 16 if is_chained else 0
     rows = (
@@ -95,22 +89,22 @@ def check_context(
     )
     figures = (
         f"{text}{f', a first call of {first} with its result' if first else ''} and {call} need "
-        f"{needed} tokens, but the model takes {context_length}."
+        f"{needed} tokens. Expected at most {context_length}, the model's context length."
     )
-    if fitting >= _SMALLEST_WINDOW:
+    if fitting >= _MIN_WINDOW_TOKENS:
         raise SequenceTooLongError(
             f"{figures} Set corpus.window_tokens to at most {fitting}, or shorten the prompt "
             f"(tools.{tool_name}.prompt)."
         )
     raise SequenceTooLongError(
-        f"{figures} Beside these no window fits: set tools.{tool_name}.prompt to a shorter "
-        "file or to short, lower sampling.max_new_tokens or execution.max_result_tokens, or take a "
-        "model with a longer context (language_model.path)."
+        f"{figures} With these limits no window fits. Set tools.{tool_name}.prompt to a shorter "
+        "file or to short, lower sampling.max_new_tokens or execution.max_result_tokens, or choose "
+        "a model with a longer context (language_model.path)."
     )
 
 
 def shared_tokens(tokenizer: "Tokenizer", prompt: str | None) -> int:
-    """Tokens of a prompt up to its text."""
+    """Return the number of tokens of a prompt before its text."""
     return 0 if prompt is None else len(SplitPrompt.of(prompt).shared_ids(tokenizer))
 
 
@@ -127,35 +121,32 @@ def sample_calls(
     proposed: Sequence[ProposedCalls] | None = None,
     branches: list[Branch] | None = None,
 ) -> list[SampledCall]:
-    """Sample the calls of one tool for a batch of windows.
+    """Sample the calls of one tool for a batch of windows, which are fed together.
 
     Args:
-        prompt: the tool's few-shot prompt; None to leave it out.
-        windows: fed together; all with at least one token.
-        takes_arguments: whether there is anything to sample after `Tool(`. If not, a constrained
-            call is settled once its position is chosen, and each position has one sample.
-        parse_arguments: the tool's own check, raising CallSyntaxError.
-        proposed: what the tool proposes in each window: among these positions the k of largest
-            p_i are taken, whatever τ_s is. None where p_i alone chooses.
-        branches: gets what was sampled, token by token, in the order of its rows.
-
-    Returns:
-        One row per sample or proposed call, by window, position and sample index.
+        prompt: the tool's few-shot prompt; None to omit it.
+        takes_arguments: whether there is anything to sample after `Tool(`. If not, constrained
+            sampling gives one call per position.
+        parse_arguments: parser of the tool, which may raise CallSyntaxError.
+        proposed: proposals of the tool per window. The k proposed positions with the largest p_i
+            are chosen, whatever τ_s is. None if p_i alone decides.
+        branches: receives the sampled tokens, in the order of the returned rows.
     """
-    is_settled = sampling.is_constrained and not takes_arguments
+    needs_no_tokens = sampling.is_constrained and not takes_arguments
     allowed = [allowed_positions(window) for window in windows]
     if proposed is not None:
         allowed = [
-            [is_allowed and position in row_proposals for position, is_allowed in enumerate(places)]
-            for places, row_proposals in zip(allowed, proposed, strict=True)
+            [is_allowed and at in row_proposals for at, is_allowed in enumerate(row_allowed)]
+            for row_allowed, row_proposals in zip(allowed, proposed, strict=True)
         ]
-    # Nothing is asked of a text behind the last place where a call may stand.
-    read = [
-        window.up_to(_last(places) + 1) for window, places in zip(windows, allowed, strict=True)
+    # A text is only needed up to the last position that may have a call.
+    needed = [
+        window.up_to(_last(row_allowed) + 1)
+        for window, row_allowed in zip(windows, allowed, strict=True)
     ]
-    texts = model.read(prompt, read)
+    texts = model.read(prompt, needed)
     chosen = _choose(texts, call_open_id(model.tokenizer), allowed, tool, proposed)
-    sampled = [] if is_settled else [each for each in chosen if each.arguments is None]
+    sampled = [] if needs_no_tokens else [each for each in chosen if each.arguments is None]
     for each in sampled:
         window = windows[each.place.row]
         each.branches = [
@@ -172,7 +163,7 @@ def sample_calls(
             )
             for sample_index in range(tool.calls_per_position)
         ]
-    # Neither end of a text nor another special token is text, so none is part of a call.
+    # Special tokens are not text, so no call contains one.
     ends = model.end_ids | model.tokenizer.special_ids
     reader, token_text = CallReader(sampling.is_constrained), model.tokenizer.token_text
     if sampled:
@@ -208,10 +199,7 @@ def sample_calls(
 
 
 def allowed_positions(window: Window) -> list[bool]:
-    """Return per position whether a call may stand there.
-
-    A call may stand where a character begins, unless a `[` of the text follows.
-    """
+    """Return per position whether a call may open: where a character begins and no `[` follows."""
     return [
         offset is not None and not window.text[offset:].lstrip(" ").startswith("[")
         for offset in window.offsets
@@ -233,23 +221,12 @@ def sample_shard(
     progress: Callable[[int, int], None],
     proposed: Sequence[ProposedCalls] | None = None,
 ) -> list[SampledCall]:
-    """Sample the calls of one tool for all windows of a shard, batch by batch.
+    """Sample the calls of one tool for all windows of a shard, in batches; see `sample_calls`.
 
-    Windows of like length are sampled together, and the batches follow from the windows alone,
-    never from what happens to be left to do: numbers are bit-equal only in equal batches.
-
-    Args:
-        model, tool_name, takes_arguments, parse_arguments, tool, sampling: see `sample_calls`.
-        windows: windows of the shard's preselected texts.
-        proposed: see `sample_calls`; one for each window. Where a tool proposes at most k calls,
-            all are taken without a pass of the model, and without p_i.
-
-    Returns:
-        One row per sample, in the order of the windows.
-
-    Raises:
-        SequenceTooLongError: a row does not fit the model's context; see `check_context`.
-        OutOfMemoryError: a single window does not fit the device's memory.
+    Windows of similar lengths are sampled together. Batches depend only on all windows, never on
+    the work that is left, since numbers are bit-equal only in equal batches. Up to k proposed calls
+    of a window are taken without feeding it. Raise OutOfMemoryError if a single window does not fit
+    the device's memory.
     """
     index_of = {window.key: index for index, window in enumerate(windows)}
     rows: list[SampledCall] = []
@@ -275,10 +252,10 @@ def sample_shard(
         windows = [window for window, _ in open_choices]
         proposed = [placed for _, placed in open_choices]
     branches = tool.positions_per_text * tool.calls_per_position
-    # The text stands in the prompt and behind it, and both are held twice for a moment.
+    # The text occurs in the prompt and after it, and both are briefly copied.
     keys = shared_tokens(model.tokenizer, prompt) + 4 * window_tokens
     keys += branches * sampling.max_new_tokens
-    # Stored, so that a resumed shard goes on with it, whatever memory is free by then.
+    # Stored so that a resumed shard keeps its batches, however much memory is free by then.
     geometry = checkpoint.step(
         "geometry",
         lambda: {
@@ -323,12 +300,7 @@ def sample_shard(
 
 @dataclass(slots=True)
 class _ChosenPosition:
-    """A position that gets calls.
-
-    Attributes:
-        arguments: arguments of the call that the tool proposes there; None where calls are sampled.
-        branches: what is sampled there; none where the call is settled.
-    """
+    """A position that gets calls: a proposed one if it has `arguments`, or one per branch."""
 
     place: TextPosition
     call_probability: float
@@ -336,7 +308,7 @@ class _ChosenPosition:
     branches: list[Branch] = field(default_factory=list)
 
     def texts(self, tokenizer: "Tokenizer", tool_name: str, ends: AbstractSet[int]) -> list[str]:
-        """What stands behind the forced text in each of its samples."""
+        """Return the text after the forced text of each sample."""
         if self.arguments is not None:
             return [proposed_text(tool_name, self.arguments)]
         return [
@@ -357,18 +329,14 @@ def _choose(
     tool: ToolSettings,
     proposed: Sequence[ProposedCalls] | None,
 ) -> list[_ChosenPosition]:
-    """The positions of all windows that get calls, in their order.
-
-    Args:
-        allowed: only proposed ones where the tool proposes some.
-    """
+    """Return the positions of all windows that get calls, in order."""
     places = [
         TextPosition(row, position)
         for row, row_allowed in enumerate(allowed)
         for position in itertools.compress(itertools.count(), row_allowed)
     ]
     probabilities = [[0.0] * len(row_allowed) for row_allowed in allowed]
-    # A position below the threshold is not chosen, but where the tool proposes it.
+    # Proposed positions may have any probability.
     threshold = tool.sampling_threshold if proposed is None else -math.inf
     losses = texts.losses(
         [(place, open_id) for place in places],
@@ -393,6 +361,5 @@ def _choose(
     ]
 
 
-def _last(places: Sequence[bool]) -> int:
-    """The last position that is allowed; 0 where none is, since no window is empty."""
-    return max(itertools.compress(itertools.count(), places), default=0)
+def _last(is_allowed: Sequence[bool]) -> int:
+    return max(itertools.compress(itertools.count(), is_allowed), default=0)

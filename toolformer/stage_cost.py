@@ -1,4 +1,4 @@
-"""What a stage costs: tokens fed to a model, and seconds, over all processes that worked on it."""
+"""Measures the cost of a stage, in tokens and seconds, across resumed processes."""
 
 import time
 from collections.abc import Sequence
@@ -13,13 +13,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StageCost:
-    """The cost of one pass over the calls of one tool.
+    """Cost of one pass over `candidates`, the calls of one tool.
 
-    Attributes:
-        stage: what was done, such as `scoring`.
-        candidates: calls that it was done with.
-        tokens_fed: padding included.
-        seconds: seconds of work; what a killed process had begun and not stored is in neither.
+    `tokens_fed` includes padding. Work that a killed process had not stored is not counted.
     """
 
     stage: str
@@ -31,12 +27,7 @@ class StageCost:
 
 
 def together(costs: Sequence[StageCost], *, candidates: int) -> StageCost:
-    """The cost of passes over some of the same calls, under the name and the model of the first.
-
-    Args:
-        costs: at least one.
-        candidates: calls, each counted once.
-    """
+    """Add the costs of passes over the same calls; `candidates` counts each call once."""
     return replace(
         costs[0],
         candidates=candidates,
@@ -46,11 +37,9 @@ def together(costs: Sequence[StageCost], *, candidates: int) -> StageCost:
 
 
 class CostMeter:
-    """Measures from its making on, and adds what killed processes had spent on the same.
+    """Measures cost from its creation on, plus the cost that killed processes stored.
 
-    Args:
-        model: whose tokens are counted, if any.
-        checkpoint: checkpoint of the work; keeps the cost after each of its steps.
+    The cost is stored after each step of the checkpoint.
     """
 
     def __init__(self, model: "Model | None" = None, *, checkpoint: Checkpoint):
@@ -62,11 +51,10 @@ class CostMeter:
         checkpoint.after_step = self.keep
 
     def keep(self) -> None:
-        """Store the cost so far, for the process that goes on after a kill."""
+        """Store the cost so far, for a process that resumes the work."""
         self._checkpoint.store(COST, self._spent())
 
     def cost(self, stage: str, *, candidates: int) -> StageCost:
-        """The cost so far."""
         model = self._model
         tokens_fed, seconds = self._spent()
         return StageCost(

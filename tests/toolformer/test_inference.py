@@ -231,8 +231,8 @@ class Nameless(Tool):
     [
         ({"tools": ["Calcuator"]}, UnknownToolError, "Did you mean 'Calculator'"),
         ({"tools": ["WikiSearch"]}, ToolSettingsError, "WikiSearch: .*'index_directory'"),
-        ({"tools": [Calculator]}, ToolSettingsError, "which is no tool"),
-        ({"tools": ["Calculator"] * 2}, ToolSettingsError, "'Calculator'.* is there twice"),
+        ({"tools": [Calculator]}, ToolSettingsError, "which is not a tool"),
+        ({"tools": ["Calculator"] * 2}, ToolSettingsError, "'Calculator'.* occurs twice"),
         ({"tools": [Misnamed()]}, ToolSettingsError, "'not-a-name'.* cannot be written"),
         ({"tools": [Nameless()]}, ToolSettingsError, "named '', a name that cannot be written"),
         ({"min_call_probability": {"QA": 0.5}}, ToolSettingsError, "'QA', which is not in tools"),

@@ -65,7 +65,7 @@ class OpenCall:
 class RowSettings:
     """How one text is decoded; see also `toolformer.decoding.decoder.complete`.
 
-    Calls are decoded greedily; the text outside them too if the temperature is 0. `top_tokens` is
+    Calls are decoded greedily, and so is the text outside them at temperature 0. `top_tokens` is
     the number of most likely tokens recorded per step. `uniform` returns numbers in [0, 1).
     """
 
