@@ -20,7 +20,7 @@ _DIGIT = r"\P{Numeric_Type=None}"
 _NUMBER = regex.compile(
     rf"[+\-−]?{_DIGIT}+(?:(?:[.,:/^'’_·٫٬．，：×*\-–−]{{1,2}}|[eE][+\-−]?|\s(?=\d{{3}}(?!\d))){_DIGIT}+)*"
 )
-# Also matches the single numbers of a long sequence without spaces, which `_NUMBER` takes for one.
+# Matches each number of a sequence without spaces, which `_NUMBER` matches as one overlong number.
 _DIGITS = regex.compile(rf"{_DIGIT}+(?:\.{_DIGIT}+)?")
 
 

@@ -19,7 +19,7 @@ from tools.protocol import ToolCall
 class FirstCalls:
     """First calls by window, and the shift of positions that they cause.
 
-    Only the model's input has shifted positions; elsewhere windows have no first calls.
+    Only the model's input contains these calls; all other positions are those without them.
     """
 
     def __init__(self, calls: Mapping[WindowKey, KeptCall], tokenizer: Tokenizer):

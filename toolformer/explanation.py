@@ -23,8 +23,7 @@ from toolformer.settings.annotation_sections import ScoringSettings
 class ExplainedToken:
     """A token after a call: its 0-based position in the window, and its log-probabilities in nats.
 
-    The weighted sum of `without_call` is -L_i(ε), and so on. `with_swapped_result` is None if there
-    is no swapped result.
+    The weighted sums of the log-probabilities are -L_i(ε), -L_i(e(c, ε)) and -L_i(e(c, r)).
     """
 
     position: int
@@ -49,13 +48,17 @@ class CallExplanation:
         L_i⁻ is the smaller of two whole losses. It does not take each token's smaller loss.
         """
         without_result = self.losses.loss_call_without_result
-        is_call_smaller = (
-            without_result is not None and without_result < self.losses.loss_without_call
+        compares_with_call = (
+            baseline == "minimum"
+            and without_result is not None
+            and without_result < self.losses.loss_without_call
         )
-        uses_call = baseline == "minimum" and is_call_smaller
         return [
             token.weight
-            * (token.with_result - (token.call_without_result if uses_call else token.without_call))
+            * (
+                token.with_result
+                - (token.call_without_result if compares_with_call else token.without_call)
+            )
             for token in self.tokens
         ]
 
@@ -68,7 +71,7 @@ def explain_call(
     swapped_result: str | None,
     scoring: ScoringSettings,
 ) -> CallExplanation:
-    """Compute all losses of one call, token by token; 0 without tokens if no text follows it."""
+    """Compute all losses of one call token by token; they are 0 if no text follows the call."""
 
     def ids_of(result: str | None) -> list[int]:
         keeps_arrow = scoring.empty_result_keeps_arrow
