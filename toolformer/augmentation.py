@@ -94,16 +94,18 @@ def augmented_segments(
     return segments
 
 
-def check_restores(window: Window, calls: Sequence[KeptCall]) -> None:
+def check_round_trip(window: Window, calls: Sequence[KeptCall]) -> None:
     """Raise ToolformerError unless removing the calls by their offsets restores the text."""
     name = f"window {window.index} of document {window.document_id}"
-    check_places(calls, window.offsets, of=name)
+    check_call_offsets(calls, window.offsets, of=name)
     inserted = [(call.character_offset, call.text) for call in calls]
     if remove_calls(insert_calls(window.text, inserted), inserted) != window.text:
         raise _misplaced(calls, name)
 
 
-def check_places(calls: Sequence[KeptCall], offsets: Sequence[int | None], *, of: str) -> None:
+def check_call_offsets(
+    calls: Sequence[KeptCall], offsets: Sequence[int | None], *, of: str
+) -> None:
     """Raise ToolformerError if calls are not at token boundaries of a text, named `of`."""
     misplaced = [
         call

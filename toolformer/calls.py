@@ -49,7 +49,7 @@ def name_ids(tokenizer: Tokenizer, call: ToolCall) -> list[int]:
 
 def call_open_id(tokenizer: Tokenizer) -> int:
     """Return the id of ` [`; `check_writes_calls` rejects vocabularies without this token."""
-    (open_id,) = tokenizer.encode_behind(CALL_OPEN)
+    (open_id,) = tokenizer.encode_continuation(CALL_OPEN)
     return open_id
 
 

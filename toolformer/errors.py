@@ -22,11 +22,11 @@ class ServedModelError(ToolformerError, RuntimeError):
     """A server does not answer, or lacks a capability that the method needs."""
 
 
-class NoAnswersError(ServedModelError):
+class ServerUnavailableError(ServedModelError):
     """The server answers no request, or none with this key."""
 
 
-class PassingError(NoAnswersError):
+class TransientServerError(ServerUnavailableError):
     """The request failed, and a retry may succeed."""
 
 

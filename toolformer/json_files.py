@@ -10,7 +10,7 @@ from pydantic_core import from_json
 _T = TypeVar("_T")
 
 
-def read_entries(file: Path, kind: type[_T]) -> _T:
+def read_dataclass(file: Path, kind: type[_T]) -> _T:
     """Read a dataclass from a JSON object; raise ValueError if a field is missing or invalid."""
     content = from_json(file.read_bytes())
     if not isinstance(content, dict):

@@ -21,7 +21,7 @@ _BRACKETED = (
 # The headings of Alpaca and Vicuna are not special tokens, but they also end a turn.
 _HEADINGS = "Instruction|Response|Input|Human|Assistant|User|System"
 # Text that a chat template or its tokenizer would take for the boundary of a turn.
-CHAT_MARKS = re.compile(
+CHAT_MARKUP = re.compile(
     rf"{_BARRED}|</?(?:{_TAGS})>|\[/?(?:{_BRACKETED})\]|<</?SYS>>"
     rf"|^### ?(?:{_HEADINGS}):(?=\s)",
     re.MULTILINE,
@@ -115,12 +115,12 @@ class Stripped(NamedTuple):
     calculations: Sequence[Calculation]
 
 
-def broken_mark(mark: re.Match[str]) -> str:
+def defused_markup(mark: re.Match[str]) -> str:
     """Return markup with a space after its first character, which makes it plain text."""
     return f"{mark[0][0]} {mark[0][1:]}"
 
 
-def stripped_of_marks(text: str) -> Stripped:
+def strip_markup(text: str) -> Stripped:
     r"""Remove the markup of a text, and return its calculations and calls.
 
     A calculation without a visible result after it is replaced by its result.
@@ -144,7 +144,7 @@ def stripped_of_marks(text: str) -> Stripped:
 
     for replacement in _REPLACEMENTS:
         replace(_ROLE, lambda match: match.expand(r"\1\2"))
-        chat_marks = replace(CHAT_MARKS, lambda _, replacement=replacement: replacement)
+        chat_marks = replace(CHAT_MARKUP, lambda _, replacement=replacement: replacement)
         gadgets = replace(_GADGET, lambda _, replacement=replacement: replacement)
         calls = replace(_CALL, lambda _, replacement=replacement: replacement)
         calls += replace(_TOOLKEN, lambda _, replacement=replacement: replacement)
@@ -162,7 +162,7 @@ def stripped_of_marks(text: str) -> Stripped:
     return Stripped(text, total + answers, calculations)
 
 
-def count_unread(text: str) -> int:
+def count_unreadable(text: str) -> int:
     """Count annotations such as <<6*n=30>> that look like calculations but cannot be parsed."""
     return len(_UNREAD.findall(text)) if "<<" in text else 0
 
@@ -200,7 +200,7 @@ def _replaced(
     return "".join([*pieces, text[end:]]), shifted, count
 
 
-def count_markup(text: str) -> int:
+def count_html(text: str) -> int:
     """Count the HTML tags, HTML entities and wrongly decoded characters of a text.
 
     Tags only count if one of them ends an element or has attributes: the text may mention a tag.

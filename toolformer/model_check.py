@@ -174,7 +174,7 @@ def _training(model: LanguageModel, windows: _Windows) -> float:
         expected += len(ids) * reference.training_loss(model, ids)
         tokens += len(ids)
     # With "float32", weights are used as they are.
-    [summed] = summed_losses(model, rows, weights=[ALIKE], precision="float32")
+    [summed] = summed_losses(model, rows, weights=[EQUAL_WEIGHTS], precision="float32")
     return abs(summed - expected) / tokens
 
 

@@ -182,9 +182,9 @@ def parse_samples(
 def drop_misplaced(
     samples: Sequence[SampledCall], windows: Sequence[Window], check_position: Callable[..., None]
 ) -> list[SampledCall]:
-    """Drop parsed samples that the tool does not accept at their positions; see `Tool.check_place`.
+    """Drop parsed samples that `Tool.check_position` of the called tool rejects.
 
-    `check_place` gets the text of the window, since the model sees no more of a document in
+    `check_position` gets the text of the window, since the model sees no more of a document in
     sampling and training. Duplicates need no check: the first call is at the same position.
     """
     by_key = {window.key: window for window in windows}

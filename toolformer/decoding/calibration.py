@@ -113,7 +113,7 @@ class CalibratedProbability:
         )
 
 
-def why_too_few(*, with_calls: int) -> str | None:
+def too_few_texts_reason(*, with_calls: int) -> str | None:
     """Return why a threshold cannot be chosen from so few texts; None if it can."""
     if with_calls >= MIN_TEXTS_WITH_CALLS:
         return None
@@ -141,7 +141,7 @@ def choose_min_call_probability(
     kept_weight = max(other_places, 1) / kept_places
 
     def choose(among: Sequence[Opening]) -> tuple[float, float]:
-        return best_threshold(among), threshold_behind_prompt(among, kept_weight=kept_weight)
+        return best_threshold(among), prompt_threshold(among, kept_weight=kept_weight)
 
     by_tool = {
         tool: ToolThresholds(*choose(of_tool), texts_by_tool[tool])

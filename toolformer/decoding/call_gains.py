@@ -81,7 +81,7 @@ def written_calls(
     decoding: Decoding,
     parse_arguments: Callable[[str, str], str],
     progress: Callable[[int, int], None],
-) -> dict[Place, WrittenCall]:
+) -> dict[TextPosition, WrittenCall]:
     """Return the call that decoding would write at each of some positions where k allows one.
 
     The call opens whatever its probability, and is undone after its arrow. Positions are omitted
@@ -92,7 +92,7 @@ def written_calls(
         decoding.changed(max_new_tokens=1, max_calls=1, call_attempts=1),
         min_call_probability=BY_RANK_ONLY,
     )
-    max_prompt = longest_prompt_tokens(model, decoding)
+    max_prompt = max_prompt_length(model, decoding)
     fitting = [place for place in places if place.position <= max_prompt]
     calls: dict[int, ToolCall] = {}
 
@@ -124,7 +124,7 @@ def written_calls(
 def _named_tool(
     trace: Sequence[TraceStep], tokenizer: Tokenizer, tools: Sequence[str]
 ) -> tuple[str, float] | None:
-    """Return the tool of an undone call and its probability; see `tool_meant`."""
+    """Return the tool of an undone call and its probability; see `identify_tool`."""
     undone: Iterator[TraceStep] = takewhile(lambda step: step.kind == "undone", trace)
     opening = next(undone, None)
     probability, tokens = (opening and opening.call_probability) or 0.0, []
@@ -150,7 +150,7 @@ def call_gains(
     token_budget: int,
     checkpoint: Checkpoint,
     progress: Callable[[int, int], None],
-) -> dict[Place, float]:
+) -> dict[TextPosition, float]:
     """Return by how much each call with its result lowers the loss of the text after it, in nats.
 
     Calls are scored at their positions, whatever placement `scoring` has. The gain is 0 if a loss

@@ -67,7 +67,7 @@ def complete(
         rows_at_once: maximum number of texts decoded together; affects only the last digits.
 
     Raises:
-        SequenceTooLongError: a prompt is longer than `longest_prompt_tokens`.
+        SequenceTooLongError: a prompt is longer than `max_prompt_length`.
         OutOfMemoryError: a single prompt does not fit the device's memory.
     """
     if prompt_ids is None:
@@ -101,7 +101,7 @@ def _known_without_calls(
     if decoding.is_disabled:
         return dict(enumerate(without_calls))
     ranks = {step.call_rank for completion in without_calls for step in completion.trace}
-    if decoding.settings.call_top_k > TOLD_RANKS and None in ranks:
+    if decoding.settings.call_top_k > REPORTED_RANKS and None in ranks:
         # The server did not report every rank, so a call could open at any of these tokens.
         return {}
     known = {}
@@ -140,12 +140,12 @@ def _forced(
     return known
 
 
-def longest_prompt_tokens(model: Model, decoding: Decoding) -> int:
+def max_prompt_length(model: Model, decoding: Decoding) -> int:
     """Return the maximum number of tokens of a prompt, without the start token, for `complete`."""
-    return model.context_length - 1 - most_new_tokens(decoding)
+    return model.context_length - 1 - max_tokens_after_prompt(decoding)
 
 
-def most_new_tokens(decoding: Decoding) -> int:
+def max_tokens_after_prompt(decoding: Decoding) -> int:
     """Return the maximum number of tokens after a prompt, including calls."""
     if decoding.is_disabled:
         return decoding.settings.max_new_tokens

@@ -271,7 +271,7 @@ class DecodingBatch:
             # Skip alternatives that cannot become a call.
             with suppress(CallSyntaxError):
                 is_whole = read_open_call(
-                    self._tokenizer.decode_behind(alternative.tokens),
+                    self._tokenizer.decode_continuation(alternative.tokens),
                     enabled_tools=decoding.enabled_tools,
                     blocked_tools=decoding.blocked_tools,
                     parse_arguments=None,

@@ -55,7 +55,7 @@ class OpenCall:
     trace_start: int
     probability: float
     is_certain: bool
-    written: GrowingText
+    written: IncrementalDecoder
     alternatives: list[Alternative] = field(default_factory=list)
     attempts: int = 1
     request: ToolCall | None = None
@@ -114,7 +114,7 @@ class DecodingRow:
         self._prompt = prompt
         self._tokenizer = tokenizer
         # Tokens outside calls, split at the calls: one segment more than there are calls.
-        self._segments: list[GrowingText] = []
+        self._segments: list[IncrementalDecoder] = []
         self._begin_segment()
         self._calls: list[tuple[ToolCall, str, str]] = []  # with result and text
         self._trace: list[TraceStep] = []
@@ -150,7 +150,9 @@ class DecodingRow:
         return self._segments[index].text[: self.stop_offset if is_last else None]
 
     def _begin_segment(self) -> None:
-        self._segments.append(GrowingText(self._tokenizer, is_behind=not self._is_beginning))
+        self._segments.append(
+            IncrementalDecoder(self._tokenizer, is_continuation=not self._is_beginning)
+        )
         # Number of its characters that were already searched for stop texts.
         self._searched = 0
 
@@ -232,7 +234,7 @@ class DecodingRow:
 
     def begin_alternative(self, call: OpenCall, alternative: Alternative, reason: str) -> None:
         self._record_undone(call, reason)
-        written = GrowingText(self._tokenizer, is_behind=True)
+        written = IncrementalDecoder(self._tokenizer, is_continuation=True)
         for token in alternative.tokens:
             written.add(token)
         self.open_call = replace(

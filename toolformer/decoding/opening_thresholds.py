@@ -64,7 +64,7 @@ def best_threshold(openings: Iterable[Opening], *, kept_weight: float = 1.0) -> 
     return best
 
 
-def threshold_behind_prompt(openings: Sequence[Opening], *, kept_weight: float) -> float:
+def prompt_threshold(openings: Sequence[Opening], *, kept_weight: float) -> float:
     """Return the middle of the thresholds that chance cannot distinguish from the best one.
 
     Few openings lie between a low threshold and one ten times as high, but many prompts can. One

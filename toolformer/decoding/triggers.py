@@ -89,7 +89,7 @@ def smallest(least: Mapping[str, float]) -> float:
     return min(least.values(), default=0.0)
 
 
-def tool_meant(text: str, probability: float, *, least: Mapping[str, float]) -> str | None:
+def identify_tool(text: str, probability: float, *, least: Mapping[str, float]) -> str | None:
     """Return the tool that a text after ` [` names, once its name is complete and unambiguous.
 
     `probability` is p(` [`) times the probabilities of the tokens of `text`, so that p(tool | ` [`)
