@@ -82,7 +82,7 @@ def test_a_file_that_is_missing_is_told_before_anything_is_done(
     commands: Commands, small: Home, run
 ):
     (small.root / "benchmarks" / "svamp.jsonl").unlink()
-    assert run("recipe", "small").is_one_paragraph_naming("take svamp out of evaluation.files")
+    assert run("recipe", "small").is_one_paragraph_naming("remove svamp from evaluation.files")
     (small.root / "texts" / "web_docs.jsonl").unlink()
     assert run("recipe", "small").is_one_paragraph_naming("web_docs.jsonl")
     assert commands == []

@@ -60,7 +60,7 @@ def test_what_is_no_table_or_stands_beside_a_query_is_refused(rebuilt: Warehouse
     for others in (["select 1"], ["--csv"]):
         outcome = run("sql", "--files", "filtered_calls", *others)
         assert outcome.code == 2
-        assert "place of a query" in outcome.err
+        assert "This option prints paths" in outcome.err
 
 
 def test_the_database_is_of_the_storage_version_that_duckdb_1_reads(rebuilt: Warehouse):
