@@ -60,9 +60,9 @@ def tools_can_run(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult
 @dg.asset_check(
     asset="filtered_calls",
     description="The stored calls of all tools that are switched on were made with the settings "
-    "that toolformer.yaml has now. If the check fails, either the file has changed since: "
-    "materialize the stages again (`toolformer build --dry-run` lists what is out of date). Or a "
-    "run overrode the setting. Execute the check after you change the file.",
+    "that toolformer.yaml has now. If the check fails, either a run overrode a setting, or the "
+    "file has changed since. In the second case, materialize the stages again; `toolformer build "
+    "--dry-run` lists what is out of date. Execute the check after you change the file.",
 )
 def settings_are_current() -> dg.AssetCheckResult:
     home = Home.find()
@@ -75,7 +75,7 @@ def settings_are_current() -> dg.AssetCheckResult:
     asset="executed_calls",
     description="At most half of a tool's calls failed in the shard. Checked for tools with at "
     f"least {_MIN_CALLS_OF_SHARD} calls. Failed calls are stored with the reason and enter no "
-    "text. If most calls fail, the tool is down, or the model does not know how to call it.",
+    "text. If the check fails, the tool is down, or the model does not know how to call it.",
     partitions_def=SHARDS,
 )
 def most_calls_have_results(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:

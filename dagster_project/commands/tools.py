@@ -115,7 +115,7 @@ def check_tool(name: ToolName, changes: Changes = None) -> None:
 
 def contract_trial(name: str, work: Workspace) -> Trial:
     settings, options = work.settings, options_of(work, name)
-    # Options from the home, such as a path or a model, are not settings that the version covers.
+    # The trial varies the user's options, but not those that the home provides (paths, models).
     given_by_user = settings.tools.of(name).options
     home_options = {option: options.pop(option) for option in options.keys() - given_by_user.keys()}
     targets = settings.tools.targets

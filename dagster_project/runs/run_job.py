@@ -69,7 +69,7 @@ def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
         lock = home.process_lock(_PROCESS)
         with lock:
             yield instance
-        # After a failure the file stays: it shows the next command that runs may have no end.
+        # After a failure the file stays, so that the next command finds runs without an end.
         Path(lock.lock_file).unlink(missing_ok=True)
 
 
