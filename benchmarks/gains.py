@@ -3,8 +3,8 @@
 `preset` runs the preset `small` with its controls. `growth` measures the gain for increasing
 numbers of annotated problems. `chained` first runs `growth`, then adds a round of chained calls.
 `both` trains one model on facts and problems, then runs `openings`. `openings` compares the
-finetuned model of a home with a copy that has one minimum call probability for all tools. An
-interrupted command continues where it stopped.
+finetuned model of a home with a copy that has one minimum call probability for all tools, and
+forces a call in each answer. An interrupted command continues where it stopped.
 
     python -m benchmarks.gains preset --data DATA --work FOLDER --seed 0
     python -m benchmarks.gains growth --data DATA --work FOLDER --seed 0 --problems 150 600 2400

@@ -7,10 +7,10 @@ Therefore `toolformer build` finds nothing to do; with another filtering thresho
 merges. Each step runs in its own process. Processor time covers all threads, and is more reliable
 than seconds if other programs share the cores.
 
-With `--ingest N`, `toolformer ingest` cuts N texts into one shard each. Then the catalogues get all
-partitions that a build would publish, but every shard links to the files of the first one. Only
-code that looks for specific calls would notice. After that, commands are measured for one shard,
-and finally an ingest after all shards were removed from the corpus.
+With `--ingest N`, N texts are cut into one shard each, as by `toolformer ingest`. Then the
+catalogues get all partitions that a build would publish, but every shard links to the files of the
+first one. Only code that searches for specific calls would notice. After that, commands are
+measured for one shard, and finally an ingest after all shards were removed from the corpus.
 
     python -m benchmarks.many_shards --shards 100 1000 [--calls N] [--work FOLDER] [--json FILE]
     python -m benchmarks.many_shards --ingest 10000 [--work FOLDER] [--json FILE]

@@ -1,8 +1,8 @@
 """Compares the speed of reading texts on one core with datatrove's readers and a polars scan.
 
-The same documents are written as JSON lines, as gzipped JSON lines, and as Parquet with row groups
-of 10,000 rows or with a single one. Their words have the frequencies of the starter texts. Each
-measurement runs in its own process on one core:
+The same documents are written as JSON lines, as JSON lines in one gzip member, and as Parquet with
+row groups of 10,000 rows or with a single one. Their words have the frequencies of the starter
+texts. Each measurement runs in its own process on one core:
 
 - `ingest`: `toolformer ingest` into an empty home;
 - `read`: our reader, without storing the records;
