@@ -52,13 +52,13 @@ def show_statistics(
 
 
 def show_losses(warehouse: Warehouse, entries: Sequence[ShardEntry]) -> None:
-    """Print a table per source of what was lost from its records, or wrongly left in them."""
+    """Print a table per source of what was lost from its texts, or wrongly left in them."""
     by_source = dict[str, list[ShardEntry]]()
     for entry in entries:
         by_source.setdefault(entry.source, []).append(entry)
     for source, of_source in by_source.items():
         if losses := reading_losses(warehouse, of_source):
-            title = f"lost or left in: {source}" if len(by_source) > 1 else "lost or left in"
+            title = f"possible problems: {source}" if len(by_source) > 1 else "possible problems"
             console.table([title, "count"], [(words, f"{count:,}") for words, count in losses])
 
 

@@ -102,8 +102,8 @@ def test_each_source_has_a_table_of_its_own(run, home: Home, texts: Path, tmp_pa
     other.write_text('{"text": "One text.", "score": 4}\n')
     code, out, err = run("ingest", texts, other)
     assert code == 0, err
-    assert f"lost or left in: {texts}" in out
-    assert out.index(f"lost or left in: {other}") < out.index("columns that nothing reads: score")
+    assert f"possible problems: {texts}" in out
+    assert out.index(f"possible problems: {other}") < out.index("columns that nothing reads: score")
 
 
 def test_a_file_whose_name_is_no_utf8_is_ingested_or_refused_in_words(home: Home, tmp_path):
