@@ -21,7 +21,6 @@ class Configuration:
 
 
 def data_file(configuration: str) -> str:
-    """Return the glob pattern of a configuration's files, relative to the folder."""
     return f"data/{configuration}/*.parquet"
 
 
@@ -37,13 +36,8 @@ def dataset_card(
 ) -> str:
     """Return the card as Markdown with a YAML header, which `load_dataset` reads.
 
-    Args:
-        annotators: Name and precision of each annotating model.
-        writers: Number of calls by writer; see `call_writers`.
-        tools: Rows of `exported_tools`.
-        settings: Values of settings by dotted name.
-        sources: Name and licence of each source.
-        configurations: Configurations by name, with the texts first.
+    `tools` are rows of `exported_tools`. `annotators` pair model and precision, `sources` pair name
+    and licence. The first configuration must be the texts.
     """
     from huggingface_hub import DatasetCardData
 

@@ -1,16 +1,12 @@
 """Builds the JSON records of an export: texts with inline calls, or chats for TRL.
 
 No field is ever missing, so readers that infer types from the first lines work. A chat splits a
-text at its calls:
-
-    Out of 1400, 400 (or [Calculator(400 / 1400) -> 0.29] 29%) passed.
+text at its calls, so `Out of 1400, 400 (or [Calculator(400 / 1400) -> 0.29] 29%) passed.` becomes:
 
     user       the text's context, or an instruction
     assistant  Out of 1400, 400 (or        with a call of Calculator
     tool       0.29
     assistant   29%) passed.
-
-The contents of the assistant's messages add up to the text without calls.
 """
 
 import json
@@ -106,10 +102,6 @@ def with_chat_markers_broken(record: Record) -> Record:
 
     Markers such as `<|im_end|>` get a blank after their first character, but only in fields that a
     template or tokenizer reads.
-
-    Example:
-        >>> with_chat_markers_broken({"text": "It ends.<|im_end|>", "split": "train"})
-        {'text': 'It ends.< |im_end|>', 'split': 'train'}
     """
     return {
         name: break_chat_markers(value) if name in _READ else value

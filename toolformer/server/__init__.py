@@ -1,1 +1,1 @@
-"""A model over HTTP: OpenAI's completions with live calls, and a page to watch them on."""
+"""HTTP server: OpenAI-compatible completions and chats with live tool calls, and a playground."""

@@ -1,4 +1,4 @@
-"""Errors in the shape that clients of OpenAI's API read."""
+"""Defines the errors of the server, in the shape of OpenAI's API."""
 
 import reprlib
 from collections.abc import Mapping
@@ -14,12 +14,11 @@ _TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_
 
 
 class ApiError(Exception):
-    """An error that a client gets instead of an answer.
+    """Error that is returned to the client.
 
     Args:
-        message: what is wrong, what was expected, what to do.
-        param: field of the request that is wrong.
-        code: name of the error for programs.
+        param: Name of the invalid request field.
+        code: Machine-readable name of the error.
     """
 
     def __init__(
@@ -33,7 +32,6 @@ class ApiError(Exception):
 
     @property
     def body(self) -> dict[str, dict[str, str | None]]:
-        """The error as JSON."""
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
         return {
             "error": {
@@ -46,43 +44,41 @@ class ApiError(Exception):
 
     @property
     def response(self) -> JSONResponse:
-        """The response, with `Retry-After` if the error is temporary."""
+        """The HTTP response, with `Retry-After` if the error is temporary."""
         headers = {"retry-after": str(RETRY_SECONDS)} if self.status in (429, 503) else None
         return JSONResponse(self.body, self.status, headers)
 
 
 def closing() -> ApiError:
-    """Return the error for texts that a closing server does not finish."""
-    return ApiError(503, "The server is closing. Try again when it has restarted.", code="closing")
+    """Return the error for a request that ends because the server shuts down."""
+    return ApiError(
+        503, "The server is shutting down. Try again after it has restarted.", code="closing"
+    )
 
 
 def out_of_memory() -> ApiError:
-    """Return the error for texts that the memory of the device cannot hold together."""
+    """Return the error for running out of device memory."""
     return ApiError(
         503,
-        "The memory of the server's device ran out. Try again with a shorter prompt, a smaller "
-        "max_tokens or n, or when the server writes fewer texts.",
+        "The server's device ran out of memory. Try again with a shorter prompt or a smaller "
+        "max_tokens or n, or later, when the server has fewer requests.",
         code="out_of_memory",
     )
 
 
 def internal() -> ApiError:
-    """Return the error for a defect, whose traceback is in the log."""
+    """Return the error for an unexpected exception, whose traceback is logged."""
     message = "The server failed on this request. Its log has the details."
     return ApiError(500, message, code="internal_error")
 
 
 def nearest(name: str, known: Mapping[str, object]) -> str:
-    """Return the sentence that names what a misspelt name may mean, or all known names."""
+    """Return a sentence with the most similar known name, or with all known names."""
     return did_you_mean(name, known).lstrip() or f"Expected one of {', '.join(known)}."
 
 
 def wrong_body(error: RequestValidationError, known: Mapping[str, FieldInfo]) -> ApiError:
-    """Return the error that names the first wrong field of a request, or a misspelt one.
-
-    Args:
-        known: fields of the request by name.
-    """
+    """Return the error for the first invalid or the first unknown field of a request."""
     faults, body = error.errors(), error.body
     if faults[0]["type"] == "json_invalid":
         return ApiError(400, f"The body is not JSON: {faults[0]['ctx']['error']}.")
@@ -90,9 +86,9 @@ def wrong_body(error: RequestValidationError, known: Mapping[str, FieldInfo]) ->
         return ApiError(
             400,
             f"The body is {reprlib.repr(body)}. Expected a JSON object such as "
-            '{"prompt": "Today is"}, and the header `Content-Type: application/json`.',
+            '{"prompt": "Today is"} and the header `Content-Type: application/json`.',
         )
-    # A misspelt field may be why another is missing.
+    # Report unknown fields first: a misspelling may be the reason why another field is missing.
     for fault in faults:
         if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 2:
             name = str(fault["loc"][1])

@@ -1,4 +1,4 @@
-"""The routes of the server, and who may use them."""
+"""Defines the routes of the server and its access rules."""
 
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
@@ -27,23 +27,20 @@ MAX_BODY_BYTES = 2**20
 _LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 _PAGE = Path(__file__).parent / "page"
 _ERRORS = {
-    404: "There is nothing at this address. Expected /v1/completions, /v1/chat/completions, "
-    "/v1/models, /health or /.",
-    405: "This address does not take the method. The header Allow names those that it takes.",
+    404: "This path does not exist. Expected /v1/completions, /v1/chat/completions, /v1/models, "
+    "/health or /.",
+    405: "This path does not support the method. The header Allow lists the supported methods.",
     413: f"The body is too large. Expected at most {MAX_BODY_BYTES} bytes.",
 }
 
 
 def check_access(host: str, key: str | None) -> None:
-    """Raise if a server without a key would answer other machines.
-
-    Raises:
-        ToolformerError: says what to set.
-    """
+    """Raise if a server without a key would be reachable from other machines."""
     if host.lower() not in _LOOPBACK and not key:
         raise ToolformerError(
-            f"--host {host} lets other machines ask, and there is no key. Set {KEY_VARIABLE} to a "
-            "long secret that clients send as `Authorization: Bearer …`, or leave out --host."
+            f"--host {host} makes the server reachable from other machines, but no key is set. Set "
+            f"{KEY_VARIABLE} to a long secret that clients send as `Authorization: Bearer …`, or "
+            "omit --host."
         )
 
 
@@ -57,20 +54,19 @@ def make_app(
     """Return the application.
 
     Args:
-        key: secret that clients must send; None lets all ask.
-        allowed_hosts: names of the server besides those of the loopback address. With a key all
-            names are allowed: a page that reaches the server by a name of its own (DNS rebinding)
-            has no key.
-        cors_origins: sites whose pages may ask.
+        key: Secret that clients must send; None allows all requests.
+        allowed_hosts: Host names of the server besides loopback. With a key all names are allowed:
+            a DNS-rebinding page, against which the check protects, does not know the key.
+        cors_origins: Origins whose pages may send requests.
     """
     app = FastAPI(
         title="toolformer",
-        # Its pages of documentation would load scripts from elsewhere.
+        # FastAPI's documentation pages would load scripts from other sites.
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         max_body_size=MAX_BODY_BYTES,
-        # Without leave, pages of other sites cannot send JSON, and other bodies are refused.
+        # Other sites cannot send JSON without CORS permission, and other bodies are rejected.
         strict_content_type=True,
         middleware=[
             Middleware(
@@ -121,7 +117,7 @@ def make_app(
         return await RequestHandler(served, body).answer(request.receive)
 
     app.include_router(api)
-    # Not mounted: that would answer for methods that the other addresses do not take.
+    # Not mounted, since a mount would answer unsupported methods of all other paths.
     for path in ("/", *(f"/{file.name}" for file in _PAGE.iterdir())):
         app.routes.append(Route(path, StaticFiles(directory=_PAGE, html=True), methods=["GET"]))
     return app
@@ -131,12 +127,12 @@ def _key_check(key: str | None) -> Callable[..., Awaitable[None]]:
     expected = f"Bearer {key}".encode()
 
     async def check(authorization: Annotated[str, Header()] = "") -> None:
-        # Headers are decoded as latin-1.
+        # Starlette decodes headers as Latin-1.
         if key and not hmac.compare_digest(authorization.encode("latin-1"), expected):
             raise ApiError(
                 401,
-                "The key is missing or wrong. Expected the header `Authorization: Bearer …` with "
-                f"the server's {KEY_VARIABLE}.",
+                "The key is missing or wrong. Expected the header `Authorization: Bearer KEY`, "
+                f"where KEY is the server's {KEY_VARIABLE}.",
                 code="invalid_api_key",
             )
 
@@ -152,5 +148,5 @@ async def _answer_error(request: Request, error: Any) -> Response:
         response = ApiError(error.status_code, message).response
         response.headers.update(error.headers or {})
         return response
-    # Defects are logged with their traceback by uvicorn.
+    # Uvicorn logs the traceback of unexpected exceptions.
     return (error if isinstance(error, ApiError) else internal()).response

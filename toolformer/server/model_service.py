@@ -1,4 +1,4 @@
-"""The served model with its tools, and how it decodes a request."""
+"""Holds the served model with its tools, and translates requests into decoding settings."""
 
 import datetime
 import random
@@ -25,20 +25,18 @@ from toolformer.settings.sections import Settings
 from tools.protocol import ToolCall
 
 _MAX_NEW_TOKENS = 4096
-# Limit of a chat's answer that sets none, or `decoding.max_new_tokens` if that is more.
+# Default token limit of chat answers, unless `decoding.max_new_tokens` is larger.
 _CHAT_TOKENS = 512
 
 
 @dataclass
-class ModelService:
-    """A model in a running batch, and its tools.
+class Served:
+    """Model in a running batch, and its tools.
 
     Attributes:
-        toolbox: its tools, opened for decoding and prepared.
-        examples: tools and beginnings of texts that the model continued correctly by a call of
-            the tool; none if it was not measured.
-        calls_in_text: whether completions have the calls in their texts by default.
-        created: when it was started, in seconds since 1970.
+        examples: Tool and prompt of examples that the model continued correctly with a call.
+        calls_in_text: Whether completions contain calls by default.
+        created: Start time in seconds since 1970.
     """
 
     model: Model
@@ -52,7 +50,7 @@ class ModelService:
 
     @property
     def description(self) -> dict[str, Any]:
-        """The model as OpenAI's API describes one, and how it makes calls."""
+        """Description of the model as in OpenAI's API, with its tools and call settings."""
         decoding = self.settings.decoding
         return {
             "id": self.model.name,
@@ -74,29 +72,28 @@ class ModelService:
 
     @property
     def max_new_tokens(self) -> int:
-        """The largest `max_tokens`."""
+        """Upper limit of `max_tokens` in requests."""
         return min(_MAX_NEW_TOKENS, self.model.context_length)
 
     def live_requests(self, body: Body) -> list[LiveRequest]:
-        """Return the requests to the batch: `n` texts for each prompt, one after the other.
+        """Return the requests to the batch: `n` per prompt, in the order of the prompts.
 
-        Raises:
-            ApiError: this model and its tools cannot do what was asked.
+        Raises an `ApiError` if the model and its tools cannot fulfil the request.
         """
         self.check_name(body.model)
         prompts, samples = body.prompts(self.model.tokenizer, self.model.bos_id), body.n or 1
         if samples > 1 and not body.temperature:
             raise ApiError(
                 400,
-                f"n is {samples}. Expected 1, or a temperature above 0 besides: greedy decoding "
-                "has one outcome.",
+                f"n is {samples}, but temperature is 0. Expected n = 1 or a temperature above 0: "
+                "greedy decoding has only one outcome.",
                 param="n",
             )
         if (count := len(prompts) * samples) > self.batch.max_active:
             raise ApiError(
                 400,
-                f"{body.PROMPT} and n ask for {count} texts. Expected at most "
-                f"{self.batch.max_active}; ask for the others in another request.",
+                f"{body.PROMPT} and n request {count} texts. Expected at most "
+                f"{self.batch.max_active}. Request the others separately.",
                 param=body.PROMPT,
             )
         toolbox = self._requested_tools(body)
@@ -107,10 +104,10 @@ class ModelService:
         requests = []
         for index in range(count):
             prompt, ids = prompts[index // samples]
-            # Failures are counted anew: a tool that was down must be asked again later.
+            # Each request counts failures anew, so that a tool which was down is tried again.
             own = replace(toolbox, failures=Counter())
             run_calls = live_calls(own, self.settings, [prompt], [date])
-            # Each text is that of a request of its own with this seed, as vLLM has it.
+            # As in vLLM, each text is the same as in a separate request with this seed.
             seed = None if body.seed is None else f"{body.seed + index}/0"
             row_settings = RowSettings(
                 decoding,
@@ -134,7 +131,7 @@ class ModelService:
         given = body.min_call_probability
         if isinstance(given, dict):
             self._check_tools(given, "min_call_probability")
-        asked = {
+        overrides = {
             "max_new_tokens": limit,
             "call_top_k": body.call_top_k,
             "max_calls": body.max_calls,
@@ -144,45 +141,37 @@ class ModelService:
             self.settings.execution.max_result_tokens,
             tools,
             min_call_probability=self.min_call_probability.changed(given),
-        ).changed(**{name: value for name, value in asked.items() if value is not None})
+        ).changed(**{name: value for name, value in overrides.items() if value is not None})
 
     def _fitted(self, decoding: Decoding, prompt_tokens: int) -> Decoding:
-        """Return the same with no more new tokens than the context has room for."""
+        """Return the settings with new tokens limited to the room that is left in the context."""
         wanted = decoding.settings.max_new_tokens
         of_calls = max_tokens_after_prompt(decoding) - wanted
         room = self.model.context_length - 1 - prompt_tokens - of_calls
         return decoding.changed(max_new_tokens=max(1, min(wanted, self.max_new_tokens, room)))
 
     def check_name(self, name: str | None) -> None:
-        """Raise if a request names another model.
-
-        Raises:
-            ApiError: it does.
-        """
+        """Raise if the request names another model."""
         if name not in (None, self.model.name):
             raise ApiError(
                 404,
-                f"There is no model {reprlib.repr(name)}. Expected {self.model.name!r}.",
+                f"The server has no model {reprlib.repr(name)}. Expected {self.model.name!r}.",
                 param="model",
                 code="model_not_found",
             )
 
     def empty_answer(self, completions: Iterable[Completion]) -> ApiError:
-        """Return the error for a chat's answer without a word; it says in which form to ask.
-
-        Args:
-            completions: texts of all choices, which may have calls.
-        """
+        """Return the error for a chat answer without words, with advice on how to ask instead."""
         calls = dict.fromkeys(call.text.strip() for each in completions for call in each.calls)
         tokenizer = self.model.tokenizer
         plain = plain_template(tokenizer, self.model.bos_id)
-        advice = "Ask in other words, or have /v1/completions continue a text."
+        advice = "Rephrase the message, or let /v1/completions continue a text."
         if not has_chat_template(tokenizer) or tokenizer.backend.chat_template == plain:
             example = next((f", such as {text!r}" for _, text in self.examples), "")
-            advice = "The model was trained on no chats, and continues what is said. Send the "
+            advice = "The model was not trained on chats and only continues texts. Send the "
             advice += f"beginning of a sentence{example}."
-        but = f" but for {' and '.join(calls)}" if calls else ""
-        message = f"The answer is empty{but}. {advice}"
+        exception = f" except for {' and '.join(calls)}" if calls else ""
+        message = f"The answer is empty{exception}. {advice}"
         return ApiError(422, message, param="messages", code="empty_answer")
 
     def _requested_tools(self, body: Body) -> Toolbox:
@@ -198,7 +187,7 @@ class ModelService:
         for name in names:
             if name not in known:
                 reason = unavailable.get(name) or nearest(name, known)
-                message = f"There is no tool {reprlib.repr(name)} here. {reason}"
+                message = f"The server has no tool {reprlib.repr(name)}. {reason}"
                 raise ApiError(400, message, param=param)
 
 

@@ -1,4 +1,4 @@
-"""One request: its texts go into the batch, and what is decoded to the client."""
+"""Handles one request: submits its texts to the batch and returns or streams the answer."""
 
 import asyncio
 import contextlib
@@ -24,8 +24,8 @@ from toolformer.server.chat_bodies import Body, ChatBody
 from toolformer.server.model_service import ModelService
 
 
-class RequestHandler:
-    """The texts of one request, and the answer that they become."""
+class Exchange:
+    """Texts of one request and the answer they become."""
 
     def __init__(self, served: ModelService, body: Body) -> None:
         self._served, self._body = served, body
@@ -45,24 +45,19 @@ class RequestHandler:
         }
 
     async def answer(self, receive: Receive) -> Response:
-        """Return the answer, whole or as a stream.
+        """Return the answer, complete or as a stream.
 
-        Args:
-            receive: of the request, whose body has been read: the next message is that the client
-                left.
-
-        Raises:
-            ApiError: there is no room, the server closes, or the request cannot be served.
+        The request body has been read, so the next message from `receive` is the disconnect.
         """
-        # In a thread: a long prompt takes a while to be cut into tokens.
+        # In a thread, since tokenising a long prompt takes a while.
         await asyncio.to_thread(self._submit)
-        self._watcher = asyncio.create_task(self._cancel_when_left(receive))
+        self._watcher = asyncio.create_task(self._cancel_on_disconnect(receive))
         if self._body.stream:
             return StreamingResponse(self._events(), media_type="text/event-stream")
-        async for _ in self._parts():
+        async for _ in self._chunks():
             pass
         choices = [
-            choice.whole(self._completions[index]) for index, choice in enumerate(self._choices)
+            choice.complete(self._completions[index]) for index, choice in enumerate(self._choices)
         ]
         return JSONResponse(self._enveloped(choices, usage=self._usage))
 
@@ -84,13 +79,13 @@ class RequestHandler:
             raise _refused(error, self._body.PROMPT) from error
 
     def _arrive(self, index: int, item: LivePiece | LiveEnd) -> None:
-        """Take over what the batch's thread has decoded."""
-        # The loop ends with the server, which need not wait for texts that are cancelled.
+        """Pass an item from the thread of the batch to the event loop."""
+        # The loop may have been closed, since a stopping server does not wait for cancelled texts.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._arrivals.put_nowait, (index, item))
 
-    async def _cancel_when_left(self, receive: Receive) -> None:
-        # Also comes when the answer was sent, and the texts have ended.
+    async def _cancel_on_disconnect(self, receive: Receive) -> None:
+        # The message also arrives after a complete answer, when there is nothing left to cancel.
         while (await receive())["type"] != "http.disconnect":
             pass
         self._cancel()
@@ -99,18 +94,17 @@ class RequestHandler:
         for text in self._texts:
             text.cancel()
 
-    async def _parts(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield the chunks of all texts as they come.
+    async def _chunks(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield the chunks of all texts as they arrive.
 
-        Raises:
-            ApiError: a text failed or was cancelled, or no answer to a chat has a word.
+        Raises an `ApiError` if a text fails or is cancelled, or if all answers to a chat are empty.
         """
         try:
             while len(self._completions) < len(self._texts):
                 index, item = await self._arrivals.get()
                 if isinstance(item, LivePiece):
                     self._completion_tokens += sum(step.kind != "undone" for step in item.steps)
-                    yield self._choices[index].part(item)
+                    yield self._choices[index].chunk(item)
                 elif item.completion is None:
                     raise _failure(item)
                 else:
@@ -118,14 +112,14 @@ class RequestHandler:
                     is_last = len(self._completions) == len(self._texts)
                     if is_last and self._is_chat and self._is_empty:
                         raise self._served.empty_answer(self._completions.values())
-                    yield self._choices[index].end(item.completion)
+                    yield self._choices[index].last_chunk(item.completion)
         finally:
-            # Also if the answer is given up before its end.
+            # The answer may have been abandoned before its end.
             self._cancel()
 
     @property
     def _is_empty(self) -> bool:
-        """Whether no answer has a word, and none was ended by its limit, which the client sees."""
+        """Whether no answer has a word, and none of them was ended by the token limit."""
         return not any(
             completion.stopped_by == "length" or self._choices[index].text(completion).strip()
             for index, completion in self._completions.items()
@@ -134,10 +128,10 @@ class RequestHandler:
     async def _events(self) -> AsyncIterator[str]:
         try:
             for choice in self._choices:
-                if beginning := choice.beginning():
-                    yield _event(self._enveloped([beginning]))
-            async for part in self._parts():
-                yield _event(self._enveloped([part]))
+                if first_chunk := choice.first_chunk():
+                    yield _event(self._enveloped([first_chunk]))
+            async for chunk in self._chunks():
+                yield _event(self._enveloped([chunk]))
             if self._body.stream_options and self._body.stream_options.include_usage:
                 yield _event(self._enveloped([], usage=self._usage))
             yield "data: [DONE]\n\n"
@@ -149,12 +143,12 @@ class RequestHandler:
 
     @property
     def _usage(self) -> dict[str, int]:
-        """Token counts as in OpenAI's API; those of calls and results count as completion."""
-        of_prompts = sum(text.row.prompt_tokens for text in self._texts[:: self._body.n or 1])
+        """Token counts as in OpenAI's API. Calls and results count as completion tokens."""
+        prompt_tokens = sum(text.row.prompt_tokens for text in self._texts[:: self._body.n or 1])
         return {
-            "prompt_tokens": of_prompts,
+            "prompt_tokens": prompt_tokens,
             "completion_tokens": self._completion_tokens,
-            "total_tokens": of_prompts + self._completion_tokens,
+            "total_tokens": prompt_tokens + self._completion_tokens,
         }
 
 
@@ -174,6 +168,6 @@ def _refused(error: Exception, param: str) -> ApiError:
     if isinstance(error, BatchClosedError):
         return closing()
     if isinstance(error, QueueFullError):
-        return ApiError(429, "The queue is full. Try again in some seconds.", code="queue_full")
-    message = f"{error} In a request these are max_tokens and max_calls."
+        return ApiError(429, "The queue is full. Try again in a few seconds.", code="queue_full")
+    message = f"{error} In a request, these settings are max_tokens and max_calls."
     return ApiError(400, message, param=param, code="context_length_exceeded")

@@ -1,4 +1,4 @@
-"""The socket and the options of the web server, which is uvicorn."""
+"""Binds the socket and runs the web server (uvicorn)."""
 
 import contextlib
 import signal
@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 from toolformer.errors import ToolformerError
 
 CLOSING_SECONDS = 30
-"""How long texts may go on after the signal to end."""
+"""Time that running texts have to finish after the signal to stop."""
 _HEADERS = [
     (
         "content-security-policy",
@@ -21,26 +21,22 @@ _HEADERS = [
 
 
 def make_server(app: ASGIApp, *, closing_seconds: int = CLOSING_SECONDS) -> uvicorn.Server:
-    """Return a server that answers until a signal, and then lets what runs finish."""
+    """Return a server that runs until a signal and then lets running requests finish."""
     config = uvicorn.Config(app, headers=_HEADERS, timeout_graceful_shutdown=closing_seconds)
     return uvicorn.Server(config)
 
 
 def serve(app: ASGIApp, bound: socket.socket) -> None:
-    """Answer until SIGTERM or SIGINT."""
-    # uvicorn raises the signal again when it has closed. SIGTERM would then end the process at
-    # once, and nobody would close the model and the processes of the tools.
+    """Serve until SIGTERM or SIGINT."""
+    # Uvicorn raises the signal again after closing. The default action of SIGTERM would then end
+    # the process before it closes the model and the processes of the tools.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
         make_server(app).run([bound])
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
-    """Return a socket that has the port but does not listen yet.
-
-    Raises:
-        ToolformerError: the address or port cannot be had.
-    """
+    """Return a socket that is bound to the port but does not listen yet."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind)
@@ -52,7 +48,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
             raise
     except OSError as error:
         raise ToolformerError(
-            f"{host}, port {port}, cannot be listened on: {error}. Name another with --host or "
-            "--port."
+            f"The server cannot listen on {host}, port {port}: {error}. Choose another address "
+            "with --host or --port."
         ) from error
     return bound

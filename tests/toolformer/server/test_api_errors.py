@@ -139,7 +139,7 @@ def test_other_addresses_methods_and_models_are_refused(running: Running):
         refused = client.request(method, path)
         assert refused.status_code == 405
         assert set(refused.headers["allow"].split(", ")) == set(allowed.split(", "))
-        assert "does not take the method" in error_of(refused)["message"]
+        assert "does not support the method" in error_of(refused)["message"]
     for answer in (running.complete(model="gpt-4"), client.get("/v1/models/gpt-4")):
         assert answer.status_code == 404
         assert error_of(answer)["code"] == "model_not_found"

@@ -66,7 +66,7 @@ def test_an_empty_list_of_tools_is_as_if_left_out(running: Running):
     ("said", "told"),
     [
         ("silent", "The answer is empty. "),
-        ("mumbled", "The answer is empty but for [Calculator(6 * 7) -> 42]. "),
+        ("mumbled", "The answer is empty except for [Calculator(6 * 7) -> 42]. "),
     ],
 )
 def test_a_chat_is_not_answered_with_nothing(said: str, told: str):
@@ -93,7 +93,7 @@ def test_a_model_with_a_template_of_its_own_is_not_said_to_know_no_chats():
     with with_template("{{ messages[0].content }}") as own:
         message = error_of(own.chat("silent"))["message"]
     assert message == (
-        "The answer is empty. Ask in other words, or have /v1/completions continue a text."
+        "The answer is empty. Rephrase the message, or let /v1/completions continue a text."
     )
 
 
@@ -250,7 +250,7 @@ FOREIGN = {"id": "call_1", "type": "function", "function": {"name": "f", "argume
         ("functions", [FUNCTION], "no field"),
         ("response_format", {"type": "json_object"}, "no grammar"),
         ("max_tokens", 0, "from 1"),
-        ("top_logprobs", 2, "logprobs besides"),
+        ("top_logprobs", 2, "logprobs is not true"),
         ("n", 2, "one outcome"),
         ("top_k", 40, "'top_p'"),
         ("prompt", "a", "no field"),
