@@ -118,7 +118,7 @@ def _continue(page: Page, prompt: str) -> None:
 
 
 def test_typed_text_is_continued_with_and_without_tools(page: Page, bodies: list[dict]):
-    page.get_by_label("Most new tokens").fill("12")
+    page.get_by_label("Maximum new tokens").fill("12")
     page.get_by_label("Calendar").uncheck()
     page.get_by_label("Beginning of the text").press_sequentially("6 * 7 is:")
     page.get_by_role("button", name="Continue").click()
@@ -140,9 +140,9 @@ def test_call_and_chart_are_told_in_words(page: Page):
     expect(page.locator("#announcement")).to_contain_text(call)
     words = page.locator("#chart-text")
     expect(words).to_contain_text(
-        "Highest 0.5 at token 3, threshold 0.25 (at token 1 threshold 0.13)."
+        "Highest probability: 0.5 at token 3. Threshold: 0.25 (token 1: 0.13)."
     )
-    expect(words).to_contain_text("behind the last call: max_calls (1) is used up.")
+    expect(words).to_contain_text("No more calls open, since max_calls (1) is reached.")
     chart = page.get_by_role("img", name="Probability of opening a call")
     expect(chart.locator("circle")).to_have_count(4)
     expect(chart.locator("circle.opened")).to_have_count(1)
@@ -154,9 +154,9 @@ def test_undone_call_is_struck_through_with_its_reason(page: Page):
     _continue(page, "undo")
     call = page.locator("#with mark.undone")
     expect(call.locator("del")).to_have_text("[Calculator(1 / 0) ->")
-    expect(call.locator(".reason")).to_have_text(" taken back: no result")
-    expect(page.locator("#chart-text")).to_contain_text("None opens behind a call that was taken")
-    expect(page.locator("#status")).to_contain_text("0 calls, 1 taken back")
+    expect(call.locator(".reason")).to_have_text(" undone: no result")
+    expect(page.locator("#chart-text")).to_contain_text("No call opens after one has been undone.")
+    expect(page.locator("#status")).to_contain_text("0 calls, 1 undone")
 
 
 def test_a_text_that_ends_at_once_says_what_the_model_expects(page: Page):
@@ -196,14 +196,14 @@ def test_refusal_is_announced_once_in_the_words_of_the_server(page: Page, answer
     ("chunks", "message"),
     [
         ([{"error": {"message": "The model failed."}}], "The model failed."),
-        ([], "The answer broke off before its end. Try again."),
+        ([], "The answer was interrupted. Try again."),
     ],
 )
 def test_error_in_mid_stream_leaves_what_was_written(page: Page, chunks, message: str):
     _answer(page, _chunk(" so far"), *chunks)
     _continue(page, "6 * 7")
     expect(page.get_by_role("alert")).to_have_text(message)
-    expect(page.locator("#with")).to_have_text("6 * 7 so far (broke off)")
+    expect(page.locator("#with")).to_have_text("6 * 7 so far (interrupted)")
     expect(page.locator("#without")).to_contain_text("It is 42.")
 
 
@@ -224,7 +224,7 @@ def test_key_is_asked_for_after_401_only(open_page: OpenPage):
 
 
 def test_stop_and_new_text_abort_both_requests(page: Page, server: Running):
-    page.get_by_label("Most new tokens").fill("500")
+    page.get_by_label("Maximum new tokens").fill("500")
     _continue(page, "slow")
     expect(page.locator("#with")).to_contain_text("on on")
     expect(page.locator("#without")).to_contain_text("on on")
@@ -266,21 +266,21 @@ def test_keyboard_is_enough(page: Page):
     page.keyboard.press("Escape")
     expect(page.locator("#status")).to_have_text("Stopped.")
     reached = []
-    while "most-tokens" not in reached:
+    while "max-tokens" not in reached:
         page.keyboard.press("Tab")
         active = "document.activeElement"
         names = ("id", "value", "className", "tagName")
         reached.append(page.evaluate(" || ".join(f"{active}.{name}" for name in names)))
         assert page.evaluate(f"getComputedStyle({active}).outlineStyle") != "none"
     tools = ["Calculator", "Calendar", "SUMMARY"]
-    assert reached == ["continue", *["example"] * 6, *tools, "most-tokens"]
+    assert reached == ["continue", *["example"] * 6, *tools, "max-tokens"]
 
 
 def test_empty_text_and_odd_numbers_are_not_sent(page: Page, bodies: list[dict]):
     page.get_by_role("button", name="Continue").click()
-    page.get_by_label("Most new tokens").fill("513")
+    page.get_by_label("Maximum new tokens").fill("513")
     _continue(page, "6 * 7")
-    assert page.locator("#most-tokens:invalid").count() == 1
+    assert page.locator("#max-tokens:invalid").count() == 1
     assert bodies == []
 
 

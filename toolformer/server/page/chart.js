@@ -1,11 +1,11 @@
-// The probability of opening a call at each token, as a line over a logarithmic axis.
+// Draws the probability of opening a call at each token, with a logarithmic axis.
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
 const HEIGHT = 150;
 const MARGIN = { left: 54, right: 4, top: 16, bottom: 22 };
-// Smaller probabilities stand at the lower edge.
-const LEAST = 1e-5;
-const DECADES = [1, 0.1, 0.01, 1e-3, 1e-4, LEAST];
+// Smaller probabilities are drawn at the lower edge.
+const MIN_SHOWN = 1e-5;
+const DECADES = [1, 0.1, 0.01, 1e-3, 1e-4, MIN_SHOWN];
 
 function svg(name, attributes, text) {
   const made = document.createElementNS(NAMESPACE, name);
@@ -17,21 +17,21 @@ function svg(name, attributes, text) {
 const written = (text, x, y) => svg("text", { x, y, "text-anchor": "end" }, text);
 const short = (probability) => String(Number(probability.toPrecision(2)));
 
-// Draws into an element and returns the same in words. `tokens` and `calls` are those of the
-// answer; inside calls tokens have no probability.
-export function drawChart(place, { tokens, calls }, model) {
-  // The smallest of the tools': what a call has to reach at least.
-  const own = Object.values(model.min_call_probability_by_tool);
-  const least = (all, name) => Math.min(all, ...own.map((values) => values[name]));
-  const threshold = least(model.min_call_probability, "in_text");
-  const first = least(model.min_call_probability_behind_prompt, "behind_prompt");
+// Draws the chart of an answer into an element and returns its description in words. Tokens within
+// calls have no probability.
+export function drawChart(container, { tokens, calls }, model) {
+  // Thresholds can differ by tool. Show the lowest, which every call has to reach.
+  const byTool = Object.values(model.min_call_probability_by_tool);
+  const lowest = (all, name) => Math.min(all, ...byTool.map((values) => values[name]));
+  const threshold = lowest(model.min_call_probability, "in_text");
+  const first = lowest(model.min_call_probability_behind_prompt, "behind_prompt");
   const points = tokens.filter((token) => token.call_probability !== null);
-  const width = Math.max(place.clientWidth, 200);
+  const width = Math.max(container.clientWidth, 200);
   const bottom = HEIGHT - MARGIN.bottom;
   const inside = width - MARGIN.left - MARGIN.right;
   const x = (index) => MARGIN.left + (inside * (index + 0.5)) / Math.max(points.length, 20);
   const y = (probability) => {
-    const share = Math.log(Math.max(probability, LEAST)) / Math.log(LEAST);
+    const share = Math.log(Math.max(probability, MIN_SHOWN)) / Math.log(MIN_SHOWN);
     return MARGIN.top + share * (bottom - MARGIN.top);
   };
   const across = (probability, name, from = MARGIN.left, to = width - MARGIN.right) =>
@@ -40,7 +40,7 @@ export function drawChart(place, { tokens, calls }, model) {
   const drawing = svg("svg", { width, height: HEIGHT, role: "img",
     "aria-labelledby": "chart-title chart-text" });
   for (const decade of DECADES) {
-    const label = decade === LEAST ? "less" : short(decade);
+    const label = decade === MIN_SHOWN ? "less" : short(decade);
     drawing.append(across(decade, "grid"), written(label, MARGIN.left - 6, y(decade) + 4));
   }
   const axis = points.length > 1 ? `token 1 to ${points.length}` : "token";
@@ -56,30 +56,31 @@ export function drawChart(place, { tokens, calls }, model) {
   points.forEach((point, index) => {
     const name = point.kind === "sampled" ? "point" : "point opened";
     const dot = svg("circle", { class: name, cx: x(index), cy: y(point.call_probability), r: 3 });
-    const told = `token ${index + 1} “${point.text}”: ${short(point.call_probability)}`;
-    dot.append(svg("title", {}, told));
+    const label = `token ${index + 1} “${point.text}”: ${short(point.call_probability)}`;
+    dot.append(svg("title", {}, label));
     drawing.append(dot);
   });
-  place.replaceChildren(drawing);
-  const ofTools = own.length ? " The threshold is that of the tool that needs least." : "";
-  return inWords(points, threshold, first) + ofTools + whyNoFurther(calls, model.max_calls);
+  container.replaceChildren(drawing);
+  const note = byTool.length ? " The threshold shown is the lowest of all tools." : "";
+  return inWords(points, threshold, first) + note + whyNoMoreCalls(calls, model.max_calls);
 }
 
-// Why none opens, even where the line crosses the threshold.
-function whyNoFurther(calls, maxCalls) {
-  if (calls.some((call) => call.undone)) return " None opens behind a call that was taken back.";
-  const isUsedUp = calls.length && calls.length >= maxCalls;
-  return isUsedUp ? ` None opens behind the last call: max_calls (${maxCalls}) is used up.` : "";
+// Explains why no call opens although the line may cross the threshold.
+function whyNoMoreCalls(calls, maxCalls) {
+  if (calls.some((call) => call.undone)) return " No call opens after one has been undone.";
+  const isLimitReached = calls.length && calls.length >= maxCalls;
+  return isLimitReached ? ` No more calls open, since max_calls (${maxCalls}) is reached.` : "";
 }
 
 function inWords(points, threshold, first) {
-  const named = (value) => (value > 0 ? `threshold ${short(value)}` : "no threshold");
-  const rule = named(threshold) + (first === threshold ? "" : ` (at token 1 ${named(first)})`);
-  if (!points.length) return `No probabilities so far, ${rule}.`;
+  const named = (value) => (value > 0 ? short(value) : "none");
+  const atFirst = first === threshold ? "" : ` (token 1: ${named(first)})`;
+  const thresholds = `Threshold: ${named(threshold)}${atFirst}.`;
+  if (!points.length) return `No probabilities yet. ${thresholds}`;
   const probabilities = points.map((point) => point.call_probability);
   const highest = Math.max(...probabilities);
   const token = probabilities.indexOf(highest) + 1;
   const opened = points.filter((point) => point.kind !== "sampled").length;
-  const dots = opened ? " Dots mark where a call was opened." : "";
-  return `Highest ${short(highest)} at token ${token}, ${rule}.${dots}`;
+  const dots = opened ? " Filled dots mark tokens at which a call opened." : "";
+  return `Highest probability: ${short(highest)} at token ${token}. ${thresholds}${dots}`;
 }

@@ -1,6 +1,5 @@
-// Beginnings of texts for which a tool helps: those that the model was measured on and got right
-// by a call, and where there are none these. Of those whose tool the server has, the first six are
-// shown.
+// Selects the example prompts to show: the first six whose tool the server has. Examples that the
+// model continued correctly with a call during its evaluation replace those of this file.
 
 const SHOWN = 6;
 const EXAMPLES = [

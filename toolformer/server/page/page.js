@@ -1,20 +1,20 @@
-// The page on which a person watches calls happen. What the model or a tool wrote becomes text
-// nodes only, never markup.
+// The playground. Texts of the model and the tools only become text nodes, never markup.
 
 import { drawChart } from "./chart.js";
 import { fittingExamples } from "./examples.js";
 import { completion, setKey, soleModel } from "./server.js";
 
 const at = (id) => document.getElementById(id);
-// What /v1/models says of the model; null until the server has answered.
+// The model as described by /v1/models; null until the server has answered.
 let model = null;
-// Aborts both requests of the text that is being written; null where none is.
+// Aborts the two running requests; null if there are none.
 let running = null;
-// The text with calls that is shown, and the frame that draws its chart.
+// The displayed text with calls, and the pending animation frame that draws its chart.
 let shown = null;
 let drawing = 0;
 const WRITING = "Writing…";
-// Long enough for screen readers to take it up; then nobody reads it a second time.
+// The announcement stays long enough for screen readers, and is then removed so that they do not
+// read it twice.
 const ANNOUNCED_MS = 5000;
 
 function element(name, className, ...children) {
@@ -28,7 +28,7 @@ function element(name, className, ...children) {
 
 function showError(error) {
   const sentences = [...at("errors").children].map((row) => row.textContent);
-  // Two requests that fail for one reason say it once.
+  // Show an error of both requests only once.
   if (!sentences.includes(error.message)) at("errors").append(element("p", "", error.message));
   if (error.status === 401) {
     at("key-form").hidden = false;
@@ -42,14 +42,14 @@ async function loadModel() {
   model = await soleModel();
   const { tools, unavailable = {}, max_tokens, examples } = model.toolformer;
   at("model").textContent = model.id;
-  at("most-tokens").max = max_tokens;
-  at("most-tokens").value = Math.min(at("most-tokens").value, max_tokens);
+  at("max-tokens").max = max_tokens;
+  at("max-tokens").value = Math.min(at("max-tokens").value, max_tokens);
   at("tools").replaceChildren(at("tools").querySelector("legend"), ...tools.map(toolChoice));
-  if (!tools.length) at("tools").append(element("span", "faint", "The server has none."));
+  if (!tools.length) at("tools").append(element("span", "faint", "This server has no tools."));
   const missing = Object.keys(unavailable);
   at("unavailable").hidden = !missing.length;
   at("unavailable").replaceChildren(
-    element("summary", "", `Not available here: ${missing.join(", ")}`),
+    element("summary", "", `Unavailable: ${missing.join(", ")}`),
     ...Object.values(unavailable).map((reason) => element("p", "", reason)),
   );
   showExamples(tools, examples);
@@ -83,7 +83,7 @@ async function connect() {
   }
 }
 
-// One text: two requests, what comes of them, how they end
+// Continuing a text: two requests, one with tools and one without
 
 async function continueText() {
   if (!at("ask").reportValidity()) return;
@@ -93,7 +93,7 @@ async function continueText() {
   at("key-form").hidden = true;
   at("stop").disabled = false;
   say(WRITING);
-  // On a phone the examples stand below the answers.
+  // On a phone, the examples are below the answers.
   at("status").scrollIntoView({ block: "nearest" });
   try {
     if (!model) await loadModel();
@@ -108,7 +108,7 @@ async function writeBoth(signal) {
   const body = {
     model: model.id,
     prompt: at("prompt").value,
-    max_tokens: Number(at("most-tokens").value),
+    max_tokens: Number(at("max-tokens").value),
   };
   const chosen = [...document.querySelectorAll("[name=tool]:checked")].map((box) => box.value);
   const tools = chosen.length ? chosen : "off";
@@ -129,7 +129,7 @@ function beginText(id, prompt) {
   return { pane: at(id), tokens: [], calls: [], finish: null };
 }
 
-// A failure is shown, so that the other text goes on.
+// Shows failures instead of throwing them, so that the other text continues.
 async function write(body, text, signal) {
   try {
     for await (const { choices } of completion(body, signal)) {
@@ -138,12 +138,12 @@ async function write(body, text, signal) {
     }
   } catch (error) {
     if (signal.aborted) return;
-    const isBegun = text.pane.childNodes.length > 1;
-    text.pane.append(element("em", "faint", isBegun ? " (broke off)" : " (no answer)"));
+    const hasBegun = text.pane.childNodes.length > 1;
+    text.pane.append(element("em", "faint", hasBegun ? " (interrupted)" : " (no answer)"));
     showError(error);
   }
   if (text.finish === "stop" && text.pane.textContent.trim() === body.prompt.trim()) {
-    const note = " (The model ended here. It continues texts: send the beginning of a sentence.)";
+    const note = " (The model added nothing. It continues texts: send the beginning of a sentence.)";
     text.pane.append(element("em", "faint", note));
   }
   text.pane.classList.remove("writing");
@@ -152,7 +152,7 @@ async function write(body, text, signal) {
 function addChunk({ text, finish_reason, toolformer = {} }, written) {
   if (toolformer.call) {
     written.calls.push(toolformer.call);
-    // The text of a call begins with the space in front of it.
+    // The text of a call includes the space before it.
     written.pane.append(" ", callElement(toolformer.call));
   } else if (text) {
     written.pane.append(text);
@@ -166,7 +166,7 @@ function addChunk({ text, finish_reason, toolformer = {} }, written) {
 
 function callElement(call) {
   if (call.undone) {
-    const reason = ` taken back: ${call.reason.replaceAll("_", " ")}`;
+    const reason = ` undone: ${call.reason.replaceAll("_", " ")}`;
     return element(
       "mark", "call undone", unseen("Call: "), element("del", "", call.text.trim()),
       element("span", "reason", reason),
@@ -193,7 +193,7 @@ function rest() {
   running = null;
   for (const pane of document.querySelectorAll(".writing")) pane.classList.remove("writing");
   if (at("status").textContent === WRITING) say("");
-  // A disabled button would lose the focus to the beginning of the page.
+  // Disabling the focused button would move the focus to the top of the page.
   if (document.activeElement === at("stop")) at("continue").focus();
   at("stop").disabled = true;
 }
@@ -202,19 +202,19 @@ function say(sentence) {
   at("status").textContent = sentence;
 }
 
-// Screen readers get the text when it is whole, not token by token.
+// Announces the text to screen readers once it is complete, rather than token by token.
 function sayEnd({ pane, calls, finish }, milliseconds) {
   if (!finish) return;
   const answered = calls.filter((call) => !call.undone).length;
   const parts = [`${answered} call${answered === 1 ? "" : "s"}`];
-  if (calls.length > answered) parts.push(`${calls.length - answered} taken back`);
+  if (calls.length > answered) parts.push(`${calls.length - answered} undone`);
   parts.push(`${(milliseconds / 1000).toFixed(1)} s`);
-  say(`${finish === "length" ? "All new tokens used" : "The text ended"}: ${parts.join(", ")}.`);
+  say(`${finish === "length" ? "Token limit reached" : "The text ended"}: ${parts.join(", ")}.`);
   at("announcement").textContent = pane.textContent;
   setTimeout(() => at("announcement").replaceChildren(), ANNOUNCED_MS);
 }
 
-// At most one drawing per frame.
+// Draws at most once per frame.
 function refreshChart() {
   cancelAnimationFrame(drawing);
   drawing = requestAnimationFrame(() => {

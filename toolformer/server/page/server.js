@@ -1,9 +1,8 @@
-// What the page asks of the server. Addresses are relative, so that a prefix in front of the page
-// is in front of them too.
+// Requests to the server. Addresses are relative, so they inherit a path prefix of the page.
 
 const KEY = "toolformer-api-key";
 
-// A failure with a sentence for the person; `status` is the answer's, or undefined without answer.
+// Failure with a message for the user. `status` is undefined if there was no response.
 export class ServerError extends Error {
   constructor(sentence, status) {
     super(sentence);
@@ -15,13 +14,13 @@ export function setKey(key) {
   sessionStorage.setItem(KEY, key);
 }
 
-// The one model of the server, as /v1/models describes it.
+// Returns the server's only model as described by /v1/models.
 export async function soleModel() {
   const response = await ask("v1/models");
   return (await response.json()).data[0];
 }
 
-// The chunks of a streamed completion.
+// Yields the chunks of a streamed completion.
 export async function* completion(body, signal) {
   const response = await ask("v1/completions", {
     method: "POST",
@@ -34,7 +33,7 @@ export async function* completion(body, signal) {
     if (chunk.error) throw new ServerError(chunk.error.message);
     yield chunk;
   }
-  throw new ServerError("The answer broke off before its end. Try again.");
+  throw new ServerError("The answer was interrupted. Try again.");
 }
 
 export async function ask(path, options = {}) {
@@ -46,16 +45,16 @@ export async function ask(path, options = {}) {
     response = await fetch(path, { ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ServerError("The server does not answer. See whether it still runs, and try again.");
+    throw new ServerError("The server does not respond. Check that it is running and try again.");
   }
   if (response.ok) return response;
-  // What stands in front of the server may answer with something else than JSON.
+  // A proxy in front of the server may respond with something other than JSON.
   const { error } = await response.json().catch(() => ({}));
   const sentence = error?.message ?? `The server answered with status ${response.status}.`;
   throw new ServerError(sentence, response.status);
 }
 
-// The data of server-sent events; each of ours is one line.
+// Yields the data of server-sent events, each of which is one line here.
 async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
