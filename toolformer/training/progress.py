@@ -76,7 +76,7 @@ def candidates(history: Iterable[StepReport]) -> list[StepReport]:
 
 @dataclass(slots=True)
 class Progress:
-    """State of a run besides weights and moments; `seconds` includes interrupted runs."""
+    """State of a run except weights and moments; `seconds` includes interrupted runs."""
 
     base: DevelopmentLoss
     seconds: float = 0.0

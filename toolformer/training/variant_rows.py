@@ -36,7 +36,7 @@ class TextWithCalls:
 class VariantRows:
     """Training rows of one variant, in the order of their texts.
 
-    All variants have rows of the same texts, and none of a text whose kept calls do not fit.
+    All variants have rows of the same texts. A text has no row if none of its kept calls fits.
     """
 
     rows: tuple[TrainingRow, ...]
