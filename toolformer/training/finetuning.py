@@ -55,7 +55,7 @@ def finetune(
         job: The training. Its state is removed once the output is complete.
         rates: Learning rates to try, in descending order; empty uses the job's rate.
         facts: Facts about the rows to record in the output's `toolformer.json`.
-        report: Called after every step, and at first for the steps of an interrupted run.
+        report: Called first for each completed step of an interrupted run, then after every step.
     """
     _check_output(output)
     base = model_identity(job.base)

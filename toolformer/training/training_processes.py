@@ -33,7 +33,7 @@ _SECONDS_TO_END = 5.0
 def train_job(job: TrainingJob, report: Callable[[StepReport], None]) -> Progress:
     """Train a job, from its saved state if there is one.
 
-    `report` is called after every step, and at first for the steps of an interrupted run.
+    `report` is called first for each completed step of an interrupted run, then after every step.
     """
     state = TrainingState(job.state_folder, fingerprint=job.digest)
     progress = state.load_progress()
