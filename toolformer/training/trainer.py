@@ -84,7 +84,7 @@ class Trainer:
     def run(self, state: TrainingState, report: Callable[[StepReport], None]) -> Progress:
         """Run the remaining steps of an unfinished run, or fewer if training stops early.
 
-        `report` is called first for the completed steps of an interrupted run, then for each new one.
+        `report` first gets the completed steps of an interrupted run, then each new step.
         """
         job, began = self._job, time.monotonic()
         progress = state.load_progress()
