@@ -325,7 +325,7 @@ def test_questions_with_placeholders_are_refused(tmp_path, name, question, named
 def test_two_columns_of_one_name_are_named(tmp_path):
     row = {"question": "How many?", "Question": "How few?", "answer": 6}
     (reason,) = left_out_of(shipped("asdiv", write_lines(tmp_path / "a.jsonl", row))).values()
-    assert reason.startswith("two columns of 'question, Question, answer'")
+    assert reason.startswith("two of the columns 'question, Question, answer'")
 
 
 def test_the_form_of_the_hub_has_its_story(test_data):
