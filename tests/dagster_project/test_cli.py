@@ -320,7 +320,7 @@ def test_shards_of_the_manifest_without_a_catalogue_are_told(
     assert SHARD in run("doctor").out
     (home / "sources" / "manifest.json").write_text("{}")
     assert run("sql", "select count(*) as n from documents").code == 0
-    assert "It is not known whether rows of shards are missing. The manifest" in caplog.text
+    assert "Cannot check whether rows of shards are missing. The manifest" in caplog.text
 
 
 def test_complete_with_a_model_that_was_not_calibrated_makes_no_call_and_says_so_once(

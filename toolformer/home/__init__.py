@@ -1,1 +1,1 @@
-"""A home (`$TOOLFORMER_HOME`): folders and settings, and what is wired and drawn from them."""
+"""A home (`$TOOLFORMER_HOME`): its folders, locks and settings, and the objects built from them."""

@@ -1,7 +1,4 @@
-"""Errors that are no bugs, and their messages.
-
-Imported without Dagster, which commands that only read do not load.
-"""
+"""Errors that users can cause or fix. Must not import Dagster: some commands run without it."""
 
 import errno
 from contextlib import AbstractContextManager
@@ -12,37 +9,37 @@ from toolformer.settings.errors import SettingsError
 from tools.errors import ToolError
 from warehouse.errors import WarehouseError
 
-# What is wrong with input, set-up or machine: told in a paragraph and recorded per shard. Anything
-# else is a bug, and shows as one.
+# Problems of the input, the set-up or the machine. Commands print their message without a traceback
+# and runs record them per shard. Any other exception is a bug and keeps its traceback.
 EXPECTED_ERRORS = (ToolformerError, ToolError, WarehouseError, SettingsError, OSError)
 
 
 class RunFailedError(RuntimeError):
-    """A run failed; the message is what its stages said."""
+    """A failed run; the message repeats the messages of its stages."""
 
 
 class RunInterruptedError(Exception):
-    """A run was interrupted, by Ctrl-C say; what its stages had finished is stored."""
+    """A run that was interrupted, for example by Ctrl-C. Finished stages are stored."""
 
 
-def explain_out_of_memory() -> AbstractContextManager[None]:
-    """Where nobody nearer to it says what to do when memory runs out."""
-    return out_of_memory_as(
+def memory_explained() -> AbstractContextManager[None]:
+    """Raise `OutOfMemoryError` for memory errors that no inner handler has explained."""
+    return enough_memory(
         OutOfMemoryError,
-        "The memory of the machine, or of its graphics device, ran out. What was computed is kept. "
-        "Take a smaller model or a device with more memory, end what else uses it, or lower "
+        "The machine or its GPU ran out of memory. Results computed so far are kept. "
+        "Use a smaller model or a device with more memory, stop other programs on it, or lower "
         "corpus.window_tokens, scoring.token_budget and training.micro_batch_tokens; `toolformer "
-        "doctor` says how much there is.",
+        "doctor` shows how much memory there is.",
     )
 
 
 def explained(error: Exception) -> str:
-    """The error's own words; for a full disk, which any write can meet, with the remedy."""
+    """Return the error's message; for a full disk, which any write can meet, add the remedy."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         context = f" while writing {error.filename}" if error.filename else ""
         return (
-            f"The disk is full{context}, of bytes (`df -h`) or of files (`df -i`). What was "
-            "computed is kept. Free some space, or move TOOLFORMER_HOME (or TOOLFORMER_CACHE) to "
-            "a larger disk, and run the same again."
+            f"The disk is full{context}: it has no space (`df -h`) or no inodes left (`df -i`). "
+            "Results computed so far are kept. Free some space, or move TOOLFORMER_HOME (or "
+            "TOOLFORMER_CACHE) to a larger disk, and repeat the command."
         )
     return str(error)

@@ -23,16 +23,16 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class LockError(ToolformerError):
-    """A file system whose locks do not exclude other processes."""
+    """Locks of a file system do not exclude other processes."""
 
 
 class NamedLock(FileLock):
     """Lock that logs which command it waits for."""
 
     def acquire(self, timeout: float | None = None, *arguments: Any, **options: Any) -> Any:
-        """See `FileLock`."""
+        """Wait silently for half a second, then log the wait; see `FileLock.acquire`."""
         try:
-            # Catalogues are locked for milliseconds, which nobody needs to know.
+            # Catalogues are locked for milliseconds: reporting such waits would be noise.
             return super().acquire(0 if timeout == 0 else _SILENT_SECONDS, poll_interval=0.01)
         except Timeout:
             if timeout == 0:
@@ -43,22 +43,22 @@ class NamedLock(FileLock):
 
 
 class RemovedLock(NamedLock):
-    """Lock whose file is removed on release, since each output has its own."""
+    """Lock whose file is removed on release, since each output has its own file."""
 
     def _release(self) -> None:
-        # Still held here: a waiting process notices and makes the file again.
+        # The lock is still held here, so a waiting process notices and creates the file again.
         Path(self.lock_file).unlink(missing_ok=True)
         super()._release()
 
 
 def file_lock(folder: Path, name: str, kind: type[NamedLock] = NamedLock) -> FileLock:
-    """Return the lock of a name in a folder; the kernel frees it when its process ends."""
+    """Return a lock in a folder; the kernel releases it when the process ends."""
     folder.mkdir(parents=True, exist_ok=True)
     return kind(folder / f"{name}.lock", thread_local=False)
 
 
 def holder_of(file: Path) -> str:
-    """Return the command that holds a lock, if it is a process of this machine and Linux."""
+    """Return the command that holds a lock, or "another run" if this machine cannot see it."""
     import psutil
 
     try:
@@ -78,29 +78,26 @@ def holder_of(file: Path) -> str:
 
 @functools.cache
 def check_locks(machine: Path, shared: Path) -> None:
-    """Raise `LockError` if locks do not work in either folder. Tried once per process."""
+    """Raise `LockError` if locks fail in either folder; checked once per process."""
     for folder in dict.fromkeys((machine, shared)):
         folder.mkdir(parents=True, exist_ok=True)
         why = why_locks_fail(folder)
         if why is not None:
             raise LockError(
-                f"Locks in '{folder}' exclude nobody: {why}. "
-                f"{remedy(folder, machine=machine)}, and run the same again."
+                f"File locks in '{folder}' do not exclude other processes: {why}. "
+                f"{remedy(folder, machine=machine)}, then repeat the command."
             )
 
 
 def remedy(folder: Path, *, machine: Path) -> str:
-    """Return what to do if locks in a folder, of this machine or shared, do not work."""
+    """Return what to do if locks in the folder of this machine, or in the shared one, fail."""
     if folder == machine:
-        return "Set TOOLFORMER_CACHE to a folder on a disk of this machine"
-    return "Mount the shared folder with locks that all machines see"
+        return "Set TOOLFORMER_CACHE to a folder on a local disk of this machine"
+    return "Mount the shared folder with mount options under which all machines see its locks"
 
 
 def why_locks_fail(folder: Path) -> str | None:
-    """Return why locks in an existing folder do not work, or None.
-
-    Takes a lock twice. Whether it excludes other machines too depends on the mount options.
-    """
+    """Return why two processes could hold a lock in this existing folder at once, or None."""
     options = _LOCKS_OF_ONE_MACHINE.intersection(_mount_options(folder))
     if options:
         return f"it is mounted with {', '.join(sorted(options))}, so each machine locks for itself"
@@ -124,7 +121,6 @@ def why_locks_fail(folder: Path) -> str | None:
 
 
 def _mount_options(folder: Path) -> list[str]:
-    """Return the mount options of a folder, or nothing if the system does not list mounts."""
     import psutil
 
     try:
@@ -132,6 +128,6 @@ def _mount_options(folder: Path) -> list[str]:
     except OSError:
         return []
     above = [mount for mount in mounts if folder.resolve().is_relative_to(mount.mountpoint)]
-    # Of two mounts at one place the later one is visible.
+    # Of two mounts at the same mount point, the later one is visible.
     nearest = max(reversed(above), key=lambda mount: len(mount.mountpoint), default=None)
     return nearest.opts.split(",") if nearest else []

@@ -1,4 +1,4 @@
-"""Reports shards of the corpus whose rows no query can read."""
+"""Reports shards of the corpus that have no catalogue: queries silently skip their rows."""
 
 import logging
 
@@ -13,18 +13,17 @@ _MAX_NAMED = 5
 
 
 def log_lost_shards(home: Home) -> None:
-    """Log which shards of the manifest have no catalogue: no query can read their rows."""
     try:
         active = {entry.key for entry in Manifest.load(home.sources).active_shards}
     except ManifestError as error:
-        _LOGGER.warning("It is not known whether rows of shards are missing. %s", error)
+        _LOGGER.warning("Cannot check whether rows of shards are missing. %s", error)
         return
     if lost := sorted(active.difference(shards_in(home.warehouse))):
         named = ", ".join(lost[:_MAX_NAMED]) + (", …" if len(lost) > _MAX_NAMED else "")
         _LOGGER.warning(
             "The rows of %d of %d shards are left out, since the shards have no catalogue: %s. "
-            "Expected a file per shard in '%s'. Restore copies of these files, or run `toolformer "
-            "build`, which makes the rows again.",
+            "Expected one file per shard in '%s'. Restore these files from a copy, or run "
+            "`toolformer build`, which computes the rows again.",
             len(lost),
             len(active),
             named,

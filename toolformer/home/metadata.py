@@ -1,4 +1,4 @@
-"""Metadata of a table in the UI: a preview of its rows, and its columns."""
+"""Dagster metadata of warehouse tables: column schema, file paths, and a preview of the rows."""
 
 import json
 import re
@@ -10,25 +10,18 @@ import polars as pl
 from warehouse.schema import table_schema
 from warehouse.warehouse import Warehouse
 
-# Of `corpus_manifest`: the sources that could not be used, by path, with the error.
+# Metadata key of `corpus_manifest`: sources that could not be used, with the error, by path.
 REJECTED_SOURCES = "rejected sources"
 
-# What Markdown, its tables or HTML inside it would take for markup. Texts of the corpus are full
-# of it: brackets of calls, `<API>`, underscores.
+# Characters that Markdown, its tables or inline HTML read as markup. Corpus texts are full of them:
+# brackets of calls, `<API>`, underscores.
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~])")
 
 
 def table_markdown(
     frame: pl.DataFrame, *, rows: int = 5, width: int = 60
 ) -> dg.MarkdownMetadataValue:
-    """Show the first rows of a frame as a Markdown table.
-
-    Args:
-        rows: most rows to show, at least 1.
-        width: most characters of a cell, at least 1; longer ones are cut and end in `…`.
-
-    Returns:
-        Markdown, with a line below the table that says how many rows are not shown.
+    """Return a Markdown table of the first rows, and the number of the others.
 
     Example:
         >>> print(table_markdown(pl.DataFrame({"tool": ["QA"], "rows": [1200]})).value)
@@ -53,11 +46,7 @@ def table_markdown(
 
 
 def column_schema(table: str) -> dg.TableSchema:
-    """The columns of a table with types, meaning and constraints.
-
-    Raises:
-        UnknownTableError: `schema.sql` defines no table of that name.
-    """
+    """Return the columns of a table; raise `UnknownTableError` if `schema.sql` lacks it."""
     schema = table_schema(table)
     key = ", ".join(schema.primary_key)
     return dg.TableSchema(
@@ -77,16 +66,11 @@ def column_schema(table: str) -> dg.TableSchema:
 
 
 def table_metadata(table: str) -> dict[str, Any]:
-    """The metadata of an asset's definition whose rows are a table of the warehouse.
-
-    Raises:
-        UnknownTableError: `schema.sql` defines no table of that name.
-    """
     return {"dagster/column_schema": column_schema(table), "dagster/table_name": table}
 
 
 def file_paths(warehouse: Warehouse, table: str, shard: str) -> dict[str, dg.PathMetadataValue]:
-    """Return the Parquet files of a shard in a table, by partition, with a button that copies."""
+    """Return the Parquet files of a shard in a table, with one key per partition."""
     return {
         f"file: {info.name}": dg.MetadataValue.path(str(info.path))
         for info in warehouse.partitions(table, shard)
@@ -106,7 +90,7 @@ def _cell(value: Any, width: int) -> str:
 
 
 def cell_text(value: Any) -> str:
-    """A value as a person reads it in a table."""
+    """Format a value for people: `–` for None, thousands separators, four significant digits."""
     if value is None:
         return "–"
     if isinstance(value, bool):

@@ -1,9 +1,8 @@
-"""The partitions: shards, variants of the finetuned model, and benchmarks by models.
+"""Dagster partitions: shards, variants of the finetuned model, and benchmark × model.
 
-Shards are registered when the corpus is cut, benchmarks where their questions are there, and the
-controls and what is measured with them once they are wanted: a partition that nobody wants would
-look like work that is left. So would one of a held-out shard, of which there are texts alone, in a
-stage that annotates.
+A partition is registered only when it is needed (a control model when it is requested, for
+example), because the UI shows a partition that was never materialised as outstanding work. For the
+same reason held-out shards, which are not annotated, are only in `SHARDS_OF_TEXTS`.
 """
 
 from pathlib import Path
@@ -20,17 +19,17 @@ from toolformer.settings.training_sections import CALLS
 from toolformer.sources.manifest import Manifest
 
 _ID = "home-id"
-# Keys: id and path of each home that has cut its corpus in an instance.
+# Partition keys: "<id> <path>" of each home that uses the Dagster instance.
 _HOMES = dg.DynamicPartitionsDefinition(name="toolformer_homes")
 
 
 def _home() -> Home:
-    # Dagster asks for names while this module is imported, where `Home.find` may not raise.
+    # `Home.find` may raise, but Dagster reads partition names while this module is imported.
     return Home(home_folder())
 
 
 def _id_and_path(home: Home) -> tuple[str, str]:
-    """Return the id of a home and the path recorded with the id; empty if there is none."""
+    """Return the id of a home and the path recorded with it; two empty strings without an id."""
     try:
         known, _, path = (home.root / _ID).read_text(errors="replace").partition(" ")
     except OSError:
@@ -39,33 +38,28 @@ def _id_and_path(home: Home) -> tuple[str, str]:
 
 
 class PartitionsOfHome(dg.DynamicPartitionsDefinition):
-    """Dynamic partitions whose name contains the id of the home: an instance has one namespace."""
+    """Dynamic partitions of one home; several homes may share a Dagster instance."""
 
     @property
     def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Name in the instance; see `claim_id`."""
         return f"toolformer_{_id_and_path(_home())[0]}_{super().name}"
 
 
 # The finetuned model and its controls.
 MODEL_VARIANTS = PartitionsOfHome(name="variant")
-# Of the stages that annotate, and of the texts.
+# Shards that are annotated, and all shards that have texts.
 SHARDS = PartitionsOfHome(name="shard")
 SHARDS_OF_TEXTS = PartitionsOfHome(name="shard_of_texts")
 BENCHMARK, MODEL = "benchmark", "model"
 BENCHMARKS, MODELS = PartitionsOfHome(name=BENCHMARK), PartitionsOfHome(name=MODEL)
 EVALUATIONS = dg.MultiPartitionsDefinition({BENCHMARK: BENCHMARKS, MODEL: MODELS})
 EVALUATIONS_PER_RUN = 32
-# SQLite takes 32,766 values in a statement, older ones 999.
+# SQLite allows 32,766 values per statement, before version 3.32 only 999.
 _KEYS_AT_ONCE = 900
 
 
 def claim_id(home: Home) -> None:
-    """Give a home an id if it has none, or if it is a copy of a home that is still there.
-
-    The id is stored with the path of the home, so a moved home and one that machines mount at
-    different paths keep theirs.
-    """
+    """Give the home an id if it has none or is a copy; a moved or remounted home keeps its id."""
     if _id_and_path(home)[1] == str(home.root):
         return
     with home.output_lock(_ID):
@@ -76,13 +70,13 @@ def claim_id(home: Home) -> None:
 
 
 def _is_copy(home: Home, known: str, path: Path) -> bool:
-    """Return whether the path recorded with the id is another folder that has the same id."""
+    """Return whether the recorded path is another folder with the same id."""
     there = _id_and_path(Home(path))[0] == known
     return there and not path.samefile(home.root)
 
 
 def other_homes(instance: dg.DagsterInstance, home: Home) -> list[str]:
-    """Record a home in an instance; return the paths of the others that are recorded there."""
+    """Record a home in an instance; return the paths of the other homes recorded there."""
     own, path = _id_and_path(home)
     register(instance, _HOMES, [f"{own} {path}"])
     recorded = instance.get_dynamic_partitions(str(_HOMES.name))
@@ -91,7 +85,7 @@ def other_homes(instance: dg.DagsterInstance, home: Home) -> list[str]:
 
 
 def register_shards(instance: dg.DagsterInstance, manifest: Manifest) -> None:
-    """Make the home's registered partitions those of the active shards."""
+    """Register the active shards as partitions, and delete the partitions of other shards."""
     claim_id(_home())
     for definition, keys in _shard_partitions(manifest):
         for key in sorted(set(instance.get_dynamic_partitions(definition.name)).difference(keys)):
@@ -100,7 +94,6 @@ def register_shards(instance: dg.DagsterInstance, manifest: Manifest) -> None:
 
 
 def are_shards_registered(instance: dg.DagsterInstance, manifest: Manifest) -> bool:
-    """Whether `register_shards` would do nothing."""
     return all(
         set(instance.get_dynamic_partitions(definition.name)) == set(keys)
         for definition, keys in _shard_partitions(manifest)
@@ -115,30 +108,21 @@ def _shard_partitions(manifest: Manifest) -> list[tuple[PartitionsOfHome, list[s
 
 
 def register_evaluations(instance: dg.DagsterInstance, settings: EvaluationSettings) -> None:
-    """Register what the settings give to train and to measure; what is registered stays."""
+    """Register the benchmarks and models of the settings; never deletes a partition."""
     register(instance, MODEL_VARIANTS, [CALLS])
     register(instance, BENCHMARKS, list(settings.available_benchmarks))
     register(instance, MODELS, [BASE, FINETUNED, *settings.models])
 
 
 def evaluation_key(benchmark: str, model: str) -> str:
-    """The partition of a benchmark with a model.
-
-    Example:
-        >>> evaluation_key("svamp", "base")
-        'svamp|base'
-    """
+    """Return the key of a partition of `EVALUATIONS`, such as `svamp|base`."""
     return str(dg.MultiPartitionKey({BENCHMARK: benchmark, MODEL: model}))
 
 
 def benchmark_and_model(key: str) -> tuple[str, str]:
-    """What a partition is of.
-
-    Raises:
-        TypeError: it is not one of `EVALUATIONS`.
-    """
+    """Return benchmark and model of a partition of `EVALUATIONS`; raise TypeError for others."""
     if not isinstance(key, dg.MultiPartitionKey):
-        raise TypeError(f"{key!r} is no partition of benchmarks and models. Expected one of these.")
+        raise TypeError(f"The partition key {key!r} is invalid. Expected a key of `EVALUATIONS`.")
     dimensions = key.keys_by_dimension
     return dimensions[BENCHMARK], dimensions[MODEL]
 
@@ -147,12 +131,12 @@ def benchmark_and_model(key: str) -> tuple[str, str]:
 def register(
     instance: dg.DagsterInstance, of: dg.DynamicPartitionsDefinition, keys: list[str]
 ) -> None:
-    """Register partitions, such as of `MODEL_VARIANTS`, that are not yet."""
+    """Register those of the keys that are not registered yet."""
     claim_id(_home())
     name = str(of.name)
     registered = set(instance.get_dynamic_partitions(name))
     missing = [key for key in keys if key not in registered]
-    # Dagster looks again for all of them in one statement.
+    # Dagster checks all keys of a call in one statement.
     for first in range(0, len(missing), _KEYS_AT_ONCE):
-        # Another process may register the same between look and write.
+        # If another process registers a key between Dagster's check and its write, `retry` repeats.
         instance.add_dynamic_partitions(name, missing[first : first + _KEYS_AT_ONCE])

@@ -1,26 +1,24 @@
-"""Progress of long work, for whoever watches: log lines in a run, a line per stage in a command."""
+"""Progress of long work: log lines in a run, progress bars in a command."""
 
 import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-# Told steps done and steps in all; None where nobody knows how many there will be.
+# Receives the steps done and the total, or None if the total is unknown.
 ProgressCallback = Callable[[int, int | None], None]
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-# Begins a piece of work. It is given the stage, such as `sampling calls`, and the piece, such as
+# Begins a task. Its arguments are the stage, such as `sampling calls`, and the detail, such as
 # `shard-00003, Calendar`, which may be empty.
 ProgressReporter = Callable[[str, str], ProgressCallback]
 
 
 class LogReporter:
-    """Writes lines with the time left while a piece of work takes long.
+    """Reporter that writes a line with the remaining time every few seconds.
 
-    Args:
-        names_stages: whether a line before its first piece of work names each stage.
-        seconds: between two lines of one piece.
+    With `names_stages`, it also writes the name of each stage before its first task.
     """
 
     def __init__(
@@ -37,13 +35,12 @@ class LogReporter:
         self._last_line = time.monotonic()
 
     def __call__(self, stage: str, detail: str) -> ProgressCallback:
-        """Begin a piece of work."""
         description = f"{stage}: {detail}" if detail else stage
         if self._names_stages and stage not in self._stages:
             self._stages.add(stage)
             self._line(stage)
-        # When the first report came, and how much was done: by an earlier run, or while other work
-        # was done before this.
+        # Time and steps of the first report. A resumed task starts with steps of an earlier run,
+        # which must not count towards the speed.
         first: tuple[float, int] | None = None
 
         def report(done: int, total: int | None) -> None:
@@ -72,8 +69,8 @@ _reporter: ProgressReporter | None = None
 
 
 @contextmanager
-def show_progress_with(reporter: ProgressReporter) -> Iterator[None]:
-    """Show progress by this reporter while the block runs; used by the command line."""
+def shown_by(reporter: ProgressReporter) -> Iterator[None]:
+    """Report the progress of this process to a reporter while the block runs."""
     global _reporter
     before, _reporter = _reporter, reporter
     try:
@@ -83,10 +80,10 @@ def show_progress_with(reporter: ProgressReporter) -> Iterator[None]:
 
 
 @contextmanager
-def show_waiting(line: str, log: logging.Logger) -> Iterator[None]:
-    """Say whom this process waits for in the block: where it shows progress, else in the log."""
+def waiting_shown(line: str, log: logging.Logger) -> Iterator[None]:
+    """Report that the process waits: as progress if it is displayed, otherwise in the log."""
     if _reporter is None:
-        # Warnings reach the error output of a command that shows no progress.
+        # Commands without a progress display print warnings, but not messages of level info.
         log.warning(line)
         yield
     else:
@@ -97,14 +94,7 @@ def show_waiting(line: str, log: logging.Logger) -> Iterator[None]:
 
 
 def progress_of(stage: str, log: logging.Logger, *, detail: str = "") -> ProgressCallback:
-    """A callback for one piece of work, shown where this process shows progress.
-
-    Where more is done than was planned, the plan grows: what is shown never overruns its total.
-
-    Args:
-        stage, detail: see `ProgressReporter`.
-        log: has the lines where no command shows progress.
-    """
+    """Return the callback of one task; if more steps are done than planned, the total grows."""
     reporter = _reporter or LogReporter(log.info)
     show = reporter(stage, detail)
 

@@ -1,4 +1,4 @@
-"""A home in Python, for reading: its rows as Polars frames, its calls, its model and tools."""
+"""The Python interface for reading a home: rows as Polars frames, calls, model and tools."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -16,21 +16,18 @@ if TYPE_CHECKING:
     from toolformer.home.wiring.workspace import Workspace
     from tools.base import Tool
 
-# How many calls an error names where the beginning of an id fits several.
-_NAMED = 5
+# Maximum number of calls that the error for an ambiguous id names.
+_MAX_NAMED = 5
 
 
 class Home:
-    """A home, for reading. Nothing in it is changed, and a build may run meanwhile.
+    """A home opened for reading; a build may run at the same time.
 
-    Each question is answered from what is stored at that moment.
-
-    Args:
-        path: Folder of the home; by default the one that TOOLFORMER_HOME names.
+    Each method reads what is stored when it is called. Without a path, `TOOLFORMER_HOME` is opened.
 
     Raises:
-        SettingsError: There is no home, or it has a name that databases cannot open.
-        LayoutError: Its rows were written with another layout.
+        SettingsError: There is no home, or databases cannot open its path.
+        LayoutError: The tables were written by a version with another layout.
     """
 
     def __init__(self, path: str | Path | None = None):
@@ -45,17 +42,16 @@ class Home:
 
     @property
     def model(self) -> Path:
-        """Folder of the model that the settings finetune, trained or not; for `complete`."""
+        """Folder of the finetuned model, for `complete`; it may not be trained yet."""
         from toolformer.home.wiring.models import finetuned_model_directory
 
         return finetuned_model_directory(self._workspace)
 
     @cached_property
     def tools(self) -> "list[Tool]":
-        """The tools that the settings enable and that can run here; for `complete`.
+        """Enabled tools that can run here, for `complete`.
 
-        Raises:
-            ToolSettingsError: The settings of a tool cannot be used.
+        Raises ToolSettingsError if the settings of a tool are invalid.
         """
         from toolformer.home.wiring.toolbox import open_toolbox
 
@@ -69,44 +65,40 @@ class Home:
         return Workspace(load_settings(self.paths.settings_file), self.paths)
 
     def sql(self, query: str) -> "pl.DataFrame":
-        """Returns the rows of one `select` over tables and views; see `run_query` for errors."""
+        """Return the rows of one `select` over tables and views; `run_query` lists the errors."""
         return self.warehouse.skipping_damage().query(query)
 
     def kept_calls(self) -> "pl.DataFrame":
-        """Returns the kept calls, the most helpful first, with the columns of `all_calls`."""
+        """Return the kept calls with the columns of `all_calls`, largest loss reduction first."""
         return self.sql("from all_calls where is_kept order by loss_reduction desc, call_id")
 
     def explain(self, call_id: str) -> Mapping[str, Any]:
-        """Returns all that is stored of one sampled call; see `explained_call.sql`.
+        """Return everything stored about one sampled call; see `explained_call.sql`.
 
-        Args:
-            call_id: Enough of its beginning to tell it from others.
-
-        Raises:
-            ToolformerError: There is no such call, or there are several.
+        `call_id` is an id or a unique prefix of one; any other value raises a ToolformerError.
         """
         may_have_it = self.warehouse.ask("shards_with_calls", beginning=call_id)["shard"]
-        near = self.warehouse.limited_to(may_have_it.to_list())
-        # Where it is said to be, digests are compared before anything is told of it.
-        named = near.ask("call_named", verifies_digests=False, call_id=call_id)
+        candidates = self.warehouse.limited_to(may_have_it.to_list())
+        # Only the final query compares digests: these two merely locate the call.
+        named = candidates.ask("call_named", is_compared=False, call_id=call_id)
         shards = dict(named.iter_rows())
         if not shards:
-            # Looks at the ids of all calls of these shards.
-            calls = near.ask(
-                "calls_beginning", verifies_digests=False, beginning=call_id, max_calls=_NAMED + 1
+            # Slower: reads the ids of all calls of these shards.
+            calls = candidates.ask(
+                "calls_beginning", is_compared=False, beginning=call_id, max_calls=_MAX_NAMED + 1
             )
             shards = dict(calls.iter_rows())
         if not shards:
             raise ToolformerError(self._not_found(call_id))
         if len(shards) > 1:
-            more = ", …" if len(shards) > _NAMED else ""
+            more = ", …" if len(shards) > _MAX_NAMED else ""
             raise ToolformerError(
-                f"The ids of several calls begin with {call_id!r}: "
-                f"{', '.join(list(shards)[:_NAMED])}{more}. "
-                "Give more characters of one, so that it is the only match."
+                f"Several calls have an id that begins with {call_id!r}: "
+                f"{', '.join(list(shards)[:_MAX_NAMED])}{more}. Expected a unique prefix. "
+                "Give more characters of the id."
             )
         [(found, shard)] = shards.items()
-        # All that is stored of a call, results of other calls among it, is of its shard.
+        # Everything the query reads, including results of other calls, is in the call's shard.
         return self.warehouse.ask("explained_call", shards={shard}, call_id=found).row(
             0, named=True
         )
@@ -115,7 +107,7 @@ class Home:
         if self.sql("from candidate_counts limit 1").is_empty():
             return f"There is no call {beginning!r}: none was sampled yet. Run `toolformer build`."
         return (
-            f"There is no call whose id begins with {beginning!r}. Expected an id of "
-            "candidate_calls, or the beginning of one. This lists the kept calls, the most helpful "
-            'first: toolformer sql "select call_id, tool, call from kept_examples limit 20"'
+            f"There is no call whose id begins with {beginning!r}. Expected an id from "
+            "candidate_calls, or a prefix of one. To list kept calls, the most helpful first, run "
+            '`toolformer sql "select call_id, tool, call from kept_examples limit 20"`.'
         )

@@ -155,7 +155,10 @@ def test_a_model_of_another_vocabulary_has_no_divergence_and_says_so(tiny: Path,
     tokenizer = TOKENIZERS["pieces with Metaspace"]()
     other = save_tiny_model(tmp_path / "other", tokenizer=tokenizer, context_length=2048)
     assert set(divergences_of(measured(tiny, {"other": other}, tmp_path))) == {None}
-    assert "other: no divergence from the base model, which has another vocabulary" in caplog.text
+    assert (
+        "other: the divergence from the base model is not computed: the base model has another"
+        in caplog.text
+    )
 
 
 def test_nor_has_one_beside_which_the_base_model_has_no_place(
@@ -167,7 +170,7 @@ def test_nor_has_one_beside_which_the_base_model_has_no_place(
     monkeypatch.setattr(ModelHolder, "load_second_model", refuse)
     other = changed_copy(tiny, tmp_path / "other")
     assert set(divergences_of(measured(tiny, {"other": other}, tmp_path))) == {None}
-    assert "which has no place in memory beside it (7.0 GiB)" in caplog.text
+    assert "both models do not fit into memory (7.0 GiB)" in caplog.text
 
 
 def test_nor_has_one_whose_base_model_is_served_and_no_server_is_asked(
@@ -176,7 +179,7 @@ def test_nor_has_one_whose_base_model_is_served_and_no_server_is_asked(
     server = {"url": "http://127.0.0.1:9", "model": "large"}
     store = measured(tiny, {"other": tiny}, tmp_path, server=server)
     assert set(divergences_of(store)) == {None}
-    assert "which is run by a server" in caplog.text
+    assert "the base model runs on a server" in caplog.text
 
 
 def test_what_is_printed_has_the_divergence_beside_the_perplexity(tiny: Path, tmp_path):

@@ -63,10 +63,12 @@ def test_who_waits_for_a_lock_is_told_which_command_holds_it(tmp_path, caplog):
 def test_a_shared_folder_without_locks_is_refused_with_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", lambda _descriptor, _operation: None)
     machine, shared = tmp_path / "machine", tmp_path / "shared"
-    with pytest.raises(LockError, match=r"machine' exclude nobody.*Set TOOLFORMER_CACHE"):
+    with pytest.raises(LockError, match=r"machine' do not exclude.*Set TOOLFORMER_CACHE"):
         check_locks(machine, shared)
     monkeypatch.setattr(locks, "why_locks_fail", lambda folder: (folder == shared and "so") or None)
-    with pytest.raises(LockError, match=r"shared' exclude nobody: so.*Mount the shared folder"):
+    with pytest.raises(
+        LockError, match=r"shared' do not exclude other processes: so.*Mount the shared folder"
+    ):
         check_locks(machine, shared)
 
 

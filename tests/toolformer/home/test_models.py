@@ -79,7 +79,7 @@ def test_an_annotator_with_other_tokens_is_refused(
     content = json.loads((other / "tokenizer.json").read_text())
     change(content)
     (other / "tokenizer.json").write_text(json.dumps(content))
-    with pytest.raises(ModelNotFoundError, match="another vocabulary"):
+    with pytest.raises(ModelNotFoundError, match="tokenize texts differently"):
         Annotator.of(Workspace(settings_of(tiny, str(other)), home))
 
 

@@ -100,7 +100,7 @@ def test_a_call_is_looked_for_only_in_shards_that_may_have_it(tmp_path):
         assert home.explain(beginning)["shard"] == shard
         assert home.explain(f"{beginning}z")["call_id"] == f"{beginning}z1"
     assert home.explain("abz256")["shard"] == shards[3]
-    with pytest.raises(ToolformerError, match="begin with 'abcd': abcd1, abcd1z1, abcd2, abcd2z1"):
+    with pytest.raises(ToolformerError, match="begins with 'abcd': abcd1, abcd1z1, abcd2, abcd2z1"):
         home.explain("abcd")
     with pytest.raises(ToolformerError, match="There is no call whose id begins with 'abcf'"):
         home.explain("abcf")
@@ -121,7 +121,7 @@ def test_a_mistake_is_told(root: Path, tmp_path):
         Home(tmp_path / "home[1]")
     with pytest.raises(SettingsError, match=r"There is no home in '.*~nobody-here/news'"):
         Home("~nobody-here/news")
-    with pytest.raises(ToolformerError, match="ids of several calls begin with 'c': c1, c2"):
+    with pytest.raises(ToolformerError, match="an id that begins with 'c': c1, c2"):
         Home(root).explain("c")
     with pytest.raises(ToolformerError, match="There is no call whose id begins with 'x'"):
         Home(root).explain("x")

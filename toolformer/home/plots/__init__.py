@@ -1,1 +1,1 @@
-"""The figures that assets show."""
+"""Figures of the report and of asset metadata, drawn with Matplotlib."""

@@ -1,4 +1,4 @@
-"""The figures of the report, of rows of the views: thresholds, finetuning, what calls gain."""
+"""The figures of the report; each function takes rows of a view or table of the warehouse."""
 
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
@@ -28,28 +28,23 @@ _VERDICT_COLOURS = {"better": _GREEN, "worse": _ORANGE, "unclear": FAINT}
 
 
 def training_curve(frame: pl.DataFrame) -> "Figure":
-    """Training loss over the steps of finetuning, and what the kept checkpoint is chosen by.
-
-    Args:
-        frame: rows of the table `training_metrics`: run, step, loss, development_perplexity,
-            call_loss and is_kept. Several runs get a colour each.
-    """
+    """Plot training loss and development measures per step, from rows of `training_metrics`."""
     runs = frame["run"].unique(maintain_order=True).to_list()
     labels = {
         "loss": "training loss\n(nats per token)",
         "development_perplexity": "development\nperplexity",
-        "call_loss": "loss of calls there\n(nats per token)",
+        "call_loss": "development loss\nof calls\n(nats per token)",
     }
     measured = {column: frame.filter(pl.col(column).is_finite()) for column in labels}
     shown = [column for column in labels if column == "loss" or not measured[column].is_empty()]
     figure = new_figure(PANEL_WIDTH, 0.52 + 2.1 * len(shown))
-    panels = [figure.add_subplot(len(shown), 1, part + 1) for part in range(len(shown))]
-    for column, axes in zip(shown, panels, strict=True):
+    all_axes = [figure.add_subplot(len(shown), 1, number + 1) for number in range(len(shown))]
+    for column, axes in zip(shown, all_axes, strict=True):
         style_axes(axes, has_grid=True)
         axes.set_ylabel(labels[column], **SMALL)
         for run, colour in zip(runs, cycle(RUN_COLOURS)):
             rows = measured[column].filter(run=run).sort("step")
-            # Markers only where there is room for them; a single step would be invisible without.
+            # Many markers would overlap, but a single step is invisible without one.
             size = 4 if rows.height <= 40 else 0
             line = {"color": colour, "linewidth": 1.6, "marker": "o", "markersize": size}
             axes.plot(rows["step"], rows[column], label=str(run), **line)
@@ -57,31 +52,28 @@ def training_curve(frame: pl.DataFrame) -> "Figure":
                 _mark_kept(axes, rows, column, colour)
                 axes.margins(y=0.35)
     if len(runs) > 1:
-        panels[0].legend(fontsize=8, frameon=False, loc="upper right")
-    panels[-1].set_xlabel("step", **SMALL)
+        all_axes[0].legend(fontsize=8, frameon=False, loc="upper right")
+    all_axes[-1].set_xlabel("step", **SMALL)
     first, last = int(frame["step"].min()), int(frame["step"].max())  # pyright: ignore[reportArgumentType]
     margin = max(0.04 * (last - first), 1)
-    for axes in panels:
+    for axes in all_axes:
         axes.set_xlim(first - margin, last + margin)
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     return figure
 
 
 def threshold_plot(frame: pl.DataFrame) -> "Figure":
-    """How many calls of a tool, and texts with one, each filtering threshold would keep.
+    """Plot how many calls of a tool, and texts with a call, each filtering threshold would keep.
 
-    Args:
-        frame: its rows of the view `threshold_sweep`: tool, filtering_threshold (nats), kept_calls,
-            kept_texts, scored_calls, chance_share. A tick stands where the bar of the calls would
-            end by chance, if as many were kept as with the results of other calls.
+    The frame has the tool's rows of `threshold_sweep`; ticks mark the number kept by chance.
     """
     rows = frame.sort("filtering_threshold", descending=True)
     rows = rows.with_columns(by_chance=pl.col("chance_share") * pl.col("scored_calls"))
-    tool, places = rows["tool"][0], range(rows.height)
+    tool, heights = rows["tool"][0], range(rows.height)
     figure, axes = panel_of(height=0.55 + 0.42 * rows.height)
     for shift, column, opacity in ((0.19, "kept_calls", 1.0), (-0.19, "kept_texts", PALE)):
         bars = axes.barh(
-            [y + shift for y in places],
+            [y + shift for y in heights],
             rows[column].to_list(),
             height=0.35,
             color=colour_of(tool),
@@ -89,10 +81,10 @@ def threshold_plot(frame: pl.DataFrame) -> "Figure":
         )
         labels = [f"{count:,}" for count in rows[column]]
         axes.bar_label(bars, labels, fontsize=8, padding=3, color=TEXT)
-    for y, by_chance in zip(places, rows["by_chance"], strict=True):
+    for y, by_chance in zip(heights, rows["by_chance"], strict=True):
         if by_chance is not None:
             axes.plot([by_chance] * 2, (y + 0.01, y + 0.37), color=TEXT, linewidth=1.6)
-    axes.set_yticks(list(places), [f"{value:g}" for value in rows["filtering_threshold"]])
+    axes.set_yticks(list(heights), [f"{value:g}" for value in rows["filtering_threshold"]])
     axes.set_ylim(-0.45, rows.height - 0.45)
     counts = rows.select("kept_calls", "kept_texts", "by_chance").max().row(0)
     axes.set_xlim(0, max(1, *(count for count in counts if count is not None)) * 1.3)
@@ -116,15 +108,13 @@ def _mark_kept(axes: Any, rows: pl.DataFrame, column: str, colour: str) -> None:
 
 
 def difference_plot(frame: pl.DataFrame) -> "Figure":
-    """By how much two ways of answering differ on each benchmark, and how sure that is.
+    """Plot paired differences between two ways of answering, with 95 % intervals.
 
-    Args:
-        frame: benchmark, comparison, difference, low, high (percentage points, with the 95 %
-            interval), items, verdict (better, worse, unclear). Benchmarks and comparisons stand in
-            the order of their first rows.
+    Columns of the frame, whose order is kept: benchmark, comparison; difference, low, high
+    (percentage points); items; verdict (better, worse, unclear).
     """
     benchmarks = _distinct(frame, "benchmark")
-    # A line of text for each benchmark, and two for each of its intervals.
+    # One line of text per benchmark, and two per interval.
     lines = len(benchmarks) + 2 * frame.height
     figure, axes = panel_of(height=0.2 + 0.19 * lines)
     bottom = 0.0
@@ -138,7 +128,7 @@ def difference_plot(frame: pl.DataFrame) -> "Figure":
             _draw_difference(axes, row, top=top - 1 - 2 * index)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    # Differences of a few tenths shall not look large.
+    # The axis spans at least ±1 point, so that differences of a few tenths look small.
     low, high = min(*frame["low"], -1.0), max(*frame["high"], 1.0)
     margin = 0.05 * (high - low)
     axes.set(xlim=(low - margin, high + margin), ylim=(bottom, 0.0))
@@ -157,13 +147,12 @@ def _draw_difference(axes: Any, row: dict[str, Any], *, top: float) -> None:
 
 
 def _write_line(axes: Any, height: float, text: str, **style: Any) -> None:
-    """Write a line of text from the left edge of a panel on."""
-    place = (0.01, height)
-    axes.annotate(text, place, xycoords=axes.get_yaxis_transform(), va="center", **SMALL, **style)
+    point = (0.01, height)
+    axes.annotate(text, point, xycoords=axes.get_yaxis_transform(), va="center", **SMALL, **style)
 
 
 def _decimal(value: float, *, sign: str = "-") -> str:
-    """One decimal, with a minus sign that is as wide as a plus; never a negative zero."""
+    """Format with one decimal and a typographic minus sign; never a negative zero."""
     return f"{round(value, 1) + 0.0:{sign}.1f}".replace("-", "−")
 
 

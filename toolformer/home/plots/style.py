@@ -1,4 +1,4 @@
-"""How the figures of the report look: colours, panels, text, and the drawing."""
+"""Colours, sizes and SVG output of the figures."""
 
 import base64
 import io
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which people with any colour vision tell apart.
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
 _COLOURS = {
     "QA": "#0072b2",
     "Calculator": "#d55e00",
@@ -24,17 +24,16 @@ _PAGE_COLOURS = {TEXT: "--text", FAINT: "--faint", GRID: "--line"}
 PALE = 0.35
 SMALL = {"fontsize": 8.5, "color": TEXT}
 
-# In inches: letters are legible where a phone shrinks a figure to its screen.
+# In inches; text stays legible when a phone shrinks the figure to its screen.
 PANEL_WIDTH = 4.2
 
 
 def colour_of(tool: str) -> str:
-    """The colour of a tool, the same in all plots."""
     return _COLOURS.get(tool, _OTHER_COLOUR)
 
 
 def panel_of(*, height: float) -> tuple[Any, Any]:
-    """A figure of one panel of a tool, so high (inches), and the panel; the page names it."""
+    """Return a figure and its single axes, `height` inches high and without a title."""
     figure = new_figure(PANEL_WIDTH, 0.47 + height)
     axes = figure.add_subplot()
     style_axes(axes)
@@ -42,8 +41,7 @@ def panel_of(*, height: float) -> tuple[Any, Any]:
 
 
 def new_figure(width: float, height: float) -> Any:
-    """A figure without a title; sizes in inches."""
-    # `Figure` instead of pyplot: no state is shared between threads, and nothing must be closed.
+    # `Figure` instead of pyplot: threads share no state, and nothing has to be closed.
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -51,7 +49,6 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def style_axes(axes: Any, *, has_grid: bool = False) -> None:
-    """Leave out what carries no information."""
     if has_grid:
         axes.grid(axis="y", color=GRID, linewidth=0.8)
         axes.set_axisbelow(True)
@@ -62,21 +59,17 @@ def style_axes(axes: Any, *, has_grid: bool = False) -> None:
 
 
 def hide_bottom(axes: Any) -> None:
-    """Leave out a horizontal axis whose values are written beside the bars."""
+    """Remove the x-axis of a bar chart whose bars are labelled with their values."""
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
     axes.tick_params(axis="y", length=0)
 
 
 def svg_of(figure: "Figure", name: str) -> str:
-    """Draw a figure as an element of a page that is light or dark.
+    """Return an `svg` element that follows the light or dark theme of its page.
 
-    Args:
-        name: unique in the page: what is defined within the element is told apart by it.
-
-    Returns:
-        An `svg` element. Ink, faint ink and lines are the page's `--text`, `--faint` and `--line`;
-        letters are letters, in the page's font.
+    Colours become the variables `--text`, `--faint` and `--line`. The name must be unique in the
+    page, since the ids inside the element derive from it.
     """
     from matplotlib import rc_context
 
@@ -96,7 +89,7 @@ def svg_of(figure: "Figure", name: str) -> str:
 
 
 def markdown_image(caption: str, svg: str) -> str:
-    """Return an `svg_of` element as a Markdown image on white, below its caption."""
+    """Return a caption and, below it, an element from `svg_of` as a Markdown image on white."""
     for colour, variable in _PAGE_COLOURS.items():
         svg = svg.replace(f"var({variable})", colour)
     content = svg.replace("<svg", '<svg style="background: white"', 1).encode()

@@ -1,1 +1,1 @@
-"""The report: one page about a home, for people who have only this page."""
+"""The report: one self-contained HTML page about a home."""

@@ -1,4 +1,4 @@
-"""What the report says: the warehouse's views as figures, tables and sentences."""
+"""Collects the contents of the report: views of the warehouse as figures, tables and sentences."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,20 +21,18 @@ from toolformer.settings.training_sections import PLAIN, SHUFFLED
 from toolformer.sources.losses import losses_in_words
 from warehouse.warehouse import Warehouse
 
-# Of each tool and round.
+# Per tool and round.
 _TEXTS_PER_TOOL = 300
 _BYTES_OF_TEXTS = 12_000_000
 
 
 class Picture(NamedTuple):
-    """A figure of the page: what it shows, and its element."""
-
     caption: str
     svg: str
 
 
 class Table(NamedTuple):
-    """A table of the page: what stands in its cells, and which columns are numbers."""
+    """Formatted cells of a table; numeric columns align right."""
 
     columns: Sequence[str]
     numeric: Sequence[bool]
@@ -43,7 +41,7 @@ class Table(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """All that the page shows; what there is nothing of is empty."""
+    """Everything the page shows; sections without data are empty."""
 
     facts: Sequence[tuple[str, str]]
     losses: Sequence[tuple[str, int]]
@@ -66,13 +64,12 @@ class Contents:
 
 
 def contents_of(store: Warehouse, settings: Settings) -> Contents:
-    """Read all that the page shows from the warehouse of a home."""
     metrics = store.query("select * from training_metrics order by run, step")
     texts = _whole_calls(store, store.ask("annotated_texts", texts=_TEXTS_PER_TOOL))
     verdicts = verdicts_of(store)
     rounds = sorted({verdict.round for verdict in verdicts})
     gains = _gains(store, settings, [*rounds, settings.training_rounds[0]])
-    # Of some thresholds the counts are not known.
+    # The view has null for thresholds whose counts are unknown.
     sweep = store.view("threshold_sweep").drop_nulls("kept_calls")
     return Contents(
         facts=_facts(store.ask("corpus_size"), settings),
@@ -96,14 +93,14 @@ def contents_of(store: Warehouse, settings: Settings) -> Contents:
         costs=table_of(store.ask("cost_of_tools")),
         training=[]
         if metrics.is_empty()
-        else [Picture("Every finetuning run", svg_of(training_curve(metrics), "training"))],
+        else [Picture("All finetuning runs", svg_of(training_curve(metrics), "training"))],
         exclusions=table_of(store.view("training_exclusion_summary")),
         texts=shown_texts(texts, max_per_tool=_TEXTS_PER_TOOL, max_bytes=_BYTES_OF_TEXTS),
     )
 
 
 def table_of(frame: pl.DataFrame) -> Table:
-    """The rows of a frame as a page shows them: numbers short, what is missing as a dash."""
+    """Format the rows of a frame for the page; see `cell_text`."""
     return Table(
         [name.replace("_", " ") for name in frame.columns],
         [kind.is_numeric() for kind in frame.dtypes],
@@ -115,7 +112,7 @@ def _facts(size: pl.DataFrame, settings: Settings) -> list[tuple[str, str]]:
     counts = size.row(0, named=True)
     sources = [Path(source.path).name for source in settings.corpus.sources]
     model = settings.language_model
-    # Rows may be of other settings than these.
+    # "Now", because the rows may come from earlier settings.
     return [
         ("language model now set", model.server.model or model.path),
         ("preset now set", settings.preset),
@@ -130,13 +127,13 @@ def _facts(size: pl.DataFrame, settings: Settings) -> list[tuple[str, str]]:
 
 
 def _whole_calls(store: Warehouse, calls: pl.DataFrame) -> pl.DataFrame:
-    """Those whose results and decisions are their own: others stand there while a build runs."""
+    """Drop calls whose stored result or decision was computed from an older call, by a build."""
     decided = store.ask("compared_partitions", shards=frozenset(calls["shard"]))
     return calls.join(decided.filter("is_whole"), on=["shard", "tool", "round"], how="semi")
 
 
 def _gains(store: Warehouse, settings: Settings, rounds: Sequence[int]) -> pl.DataFrame:
-    """What calls gain, of the newest round whose model was measured."""
+    """Return the gains over the controls for the newest round whose model was evaluated."""
     gains = pl.DataFrame()
     for number in sorted(set(rounds), reverse=True):
         training = settings.training.model_copy(update={"rounds": (number,)})
@@ -154,16 +151,16 @@ def _gains(store: Warehouse, settings: Settings, rounds: Sequence[int]) -> pl.Da
 
 
 def _gain_pictures(gains: pl.DataFrame) -> list[Picture]:
-    # Perplexities are no percentage points.
+    # Perplexity rows, which are not in percentage points, have no calls.
     shown = gains.rename({"against": "comparison"}).filter(pl.col("share_with_call") > 0)
     if shown.is_empty():
         return []
-    caption = "Gain of the finetuned model with calls, by what it is compared with"
+    caption = "Finetuned model with calls, compared with itself without calls and with the controls"
     return [Picture(caption, svg_of(difference_plot(shown), "gains"))]
 
 
 def _sweeps(sweep: pl.DataFrame) -> Iterable[Picture]:
-    """One small figure for each tool and round, which a phone can show as well."""
+    """Yield one figure per tool and round, small enough for a phone."""
     has_rounds = sweep["round"].n_unique() > 1
     for (number, tool), rows in sweep.partition_by(
         "round", "tool", as_dict=True, maintain_order=True
@@ -173,8 +170,8 @@ def _sweeps(sweep: pl.DataFrame) -> Iterable[Picture]:
 
 
 def _marks(store: Warehouse) -> pl.DataFrame:
-    """How the thresholds keep what people marked, of tools of which one keeps a call there."""
-    # Most shards have no marks, and the view would open all files of all of them.
+    """Return precision and recall against marked calculations, for tools that keep a call there."""
+    # Most shards have no marks; without this limit the view would open the files of all shards.
     shards = {info.shard for info in store.partitions("text_marks") if info.path}
     marked = store.limited_to(shards).view("filter_by_marks")
     kept = marked.filter(pl.col("kept_calls").max().over("tool", "round") > 0)

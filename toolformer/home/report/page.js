@@ -45,11 +45,11 @@
 
   const WRITERS = {
     none: "the model",
-    position: "the model, at a place that the tool's rule chose",
-    call: "the tool's rule",
+    position: "the model, at a position chosen by a rule of the tool",
+    call: "a rule of the tool",
   };
 
-  function told(call) {
+  function details(call) {
     const atMost = call.reason?.endsWith("below_lowest_threshold") ? "at most " : "";
     const lines = [
       [call.kept ? "kept" : "dropped", call.kept ? "" : (call.reason ?? "").replaceAll("_", " ")],
@@ -59,26 +59,26 @@
       ["written by", WRITERS[call.proposed]],
       ["token by token", element("code", "", `toolformer explain ${call.id}`)],
     ];
-    const box = element("span", "told");
+    const box = element("span", "details");
     for (const [name, value] of lines) {
       box.append(element("span", "", element("b", "", name), " ", value), document.createElement("br"));
     }
     return box;
   }
 
-  function mark(call) {
+  function callBox(call) {
     const written = call.kept
       ? `[${call.tool}(${call.arguments}) → ${call.result}]`
       : `[${call.tool}(${call.arguments})]`;
-    const box = element("span", call.kept ? "call" : "call dropped", written, told(call));
+    const box = element("span", call.kept ? "call" : "call dropped", written, details(call));
     box.tabIndex = 0;
     box.style.setProperty("--tool", call.colour);
-    const turn = () => {
+    const turnPopup = () => {
       const isRight = box.getBoundingClientRect().left > window.innerWidth / 2;
       box.lastChild.classList.toggle("from-right", isRight);
     };
-    box.addEventListener("pointerenter", turn);
-    box.addEventListener("focus", turn);
+    box.addEventListener("pointerenter", turnPopup);
+    box.addEventListener("focus", turnPopup);
     return box;
   }
 
@@ -93,12 +93,12 @@
     } else {
       heading.append(name);
     }
-    const place = [text.date, text.shard, `window ${text.window}`, `round ${text.round}`];
-    heading.append(" ", element("span", "", place.filter(Boolean).join(" · ")));
+    const origin = [text.date, text.shard, `window ${text.window}`, `round ${text.round}`];
+    heading.append(" ", element("span", "", origin.filter(Boolean).join(" · ")));
     const body = element("p", "");
     for (const part of text.parts) {
       if (typeof part === "string") body.append(part);
-      else if (wanted(part, filter)) body.append(mark(part));
+      else if (wanted(part, filter)) body.append(callBox(part));
     }
     return element("article", "", heading, body);
   }

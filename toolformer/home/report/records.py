@@ -1,4 +1,4 @@
-"""What became of the records that were read: texts, or why not, and what was lost of them."""
+"""Counts what happened to the records of the sources: texts, rejections and losses."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,10 +10,7 @@ from warehouse.warehouse import Warehouse
 
 
 def records_read(warehouse: Warehouse, entries: Sequence[ShardEntry] | None = None) -> Tally:
-    """How many records gave a text, and why the others gave none; of some shards, or of all.
-
-    Of some shards the records are those that they were cut from, stored or not.
-    """
+    """Count usable and rejected records: of all stored shards, or of those that `entries` name."""
     if entries is not None:
         warehouse = warehouse.limited_to([entry.key for entry in entries])
     counts: dict[str | None, int] = dict(warehouse.ask("records_by_reason").iter_rows())
@@ -23,6 +20,5 @@ def records_read(warehouse: Warehouse, entries: Sequence[ShardEntry] | None = No
 
 
 def reading_losses(warehouse: Warehouse, entries: Sequence[ShardEntry]) -> list[tuple[str, int]]:
-    """What could not be read of some shards, in words, and how often."""
-    of_these = warehouse.limited_to([entry.key for entry in entries])
-    return losses_in_words(of_these.ask("losses_by_kind").iter_rows())
+    limited = warehouse.limited_to([entry.key for entry in entries])
+    return losses_in_words(limited.ask("losses_by_kind").iter_rows())

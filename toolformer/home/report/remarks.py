@@ -1,7 +1,4 @@
-"""What is said of scores: of models that lost language, and of what was measured differently.
-
-Language is lost where perplexity of texts is above the base model's, of models finetuned here.
-"""
+"""Warnings about scores: models whose perplexity rose, and scores that are not comparable."""
 
 from toolformer.settings.evaluation_sections import MODELS_OF_A_HOME, PERPLEXITY
 from toolformer.training.progress import perplexity_warning
@@ -9,12 +6,10 @@ from warehouse.warehouse import Warehouse
 
 
 def remarks_on_scores(store: Warehouse) -> dict[str, str]:
-    """By benchmark and model a sentence where perplexity is more than 5 % above the base model's.
+    """Return warnings by the scores they concern.
 
-    By benchmark, mode and setting one where it was not the same for all models.
-
-    Args:
-        store: has what `evaluate` measured.
+    Keys are "benchmark, model" if the perplexity is more than 5 % above the base model's, and
+    "benchmark, mode, setting" if the setting was not the same for all models.
     """
     sentences = {
         f"{benchmark}, {model}": perplexity_warning(
@@ -27,7 +22,7 @@ def remarks_on_scores(store: Warehouse) -> dict[str, str]:
     }
     for *names, models in store.ask("results_of_other_settings", shards=()).iter_rows():
         sentences[", ".join(names)] = (
-            f"not the same for {models}. Run `toolformer evaluate --models` with these before you "
-            "compare their scores."
+            f"not the same for {models}. Run `toolformer evaluate --models` with these models "
+            "before comparing their scores."
         )
     return {named: sentence for named, sentence in sentences.items() if sentence}

@@ -1,4 +1,4 @@
-"""The texts of the report with their calls, in the form that the page's script reads."""
+"""Texts with their calls, as JSON for the script of the report."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,12 +14,8 @@ _TEXT = ("document_id", "window_index", "round")
 class ShownTexts(NamedTuple):
     """Texts for the page.
 
-    Attributes:
-        content: JSON that may stand inside an HTML element.
-        texts: how many.
-        kept_calls: in them.
-        of_texts: how many were drawn.
-        max_per_tool: texts drawn of each tool and round, where there are so many.
+    `content` is JSON that is safe inside an HTML element. It has `texts` of the `of_texts` sampled
+    texts; the sample has at most `max_per_tool` texts per tool and round.
     """
 
     content: str
@@ -30,13 +26,7 @@ class ShownTexts(NamedTuple):
 
 
 def shown_texts(rows: pl.DataFrame, *, max_per_tool: int, max_bytes: int) -> ShownTexts:
-    """As many texts as the page has room for, in the order of the draw.
-
-    Args:
-        rows: rows of the query `annotated_texts`, one for each call.
-        max_per_tool: texts that were drawn of each tool and round at most.
-        max_bytes: what their JSON may take.
-    """
+    """Return the first texts whose JSON fits into `max_bytes`, from rows of `annotated_texts`."""
     shown: list[str] = []
     left, kept = max_bytes, 0
     texts = rows.partition_by(*_TEXT, maintain_order=True)
@@ -66,12 +56,12 @@ def _text(calls: Sequence[_Row]) -> dict[str, Any]:
 
 
 def _is_web_address(url: str | None) -> bool:
-    """Whether it may become a link: other kinds of addresses can be programs."""
+    """Return whether an address may become a link: `javascript:` must not."""
     return url is not None and url.lower().startswith(("http://", "https://"))
 
 
 def _parts(text: str, start: int, calls: Iterable[_Row]) -> Iterable[str | dict[str, Any]]:
-    """The text and its calls in turn; cut here, since a browser counts characters otherwise."""
+    """Yield text and calls in order; a browser would cut wrongly, since it counts UTF-16 units."""
     done = 0
     for call in calls:
         offset = min(max(call["character_offset"] - start, done), len(text))
@@ -102,7 +92,7 @@ def _rounded(value: float | None, digits: int) -> float | None:
 
 
 def _for_html(value: object) -> str:
-    """JSON in which no text of a stranger can end the element that it stands in."""
+    """Return JSON in which no text can close the HTML element around it."""
     from jinja2.utils import htmlsafe_json_dumps
 
     return str(htmlsafe_json_dumps(value, ensure_ascii=False, separators=(",", ":")))

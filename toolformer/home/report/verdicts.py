@@ -1,7 +1,4 @@
-"""For each tool and round: did the filter keep more calls than it would by chance, at what cost?
-
-Where it did not, no kept call is an example of what the tool is good for.
-"""
+"""Whether the filter kept more calls of a tool than it would have kept by chance."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,20 +9,17 @@ from warehouse.warehouse import Warehouse
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the filter kept of a tool's calls in a round, against chance."""
-
     tool: str
     round: int
     against_chance: ChanceComparison
 
     @property
     def of(self) -> str:
-        """The tool, and the round where it is a later one."""
         return self.tool if self.round == 1 else f"{self.tool}, round {self.round}"
 
 
 def verdicts_of(store: Warehouse) -> list[Verdict]:
-    """The verdicts on all calls so far, at the thresholds in force."""
+    """Return a verdict per tool and round, at the thresholds of the stored decisions."""
     return [
         Verdict(
             row["tool"],
@@ -44,6 +38,5 @@ def verdicts_of(store: Warehouse) -> list[Verdict]:
 
 
 def verdicts_markdown(verdicts: Iterable[Verdict]) -> str:
-    """The verdicts as a list."""
     lines = [f"- **{verdict.of}**: {verdict.against_chance.sentence}" for verdict in verdicts]
     return "\n".join(lines) or "*No call was scored yet.*"

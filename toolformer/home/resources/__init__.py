@@ -1,1 +1,1 @@
-"""Thin Dagster resources: what a run is configured with, and what it shares."""
+"""Dagster resources: the configuration of a run, and the objects its stages share."""

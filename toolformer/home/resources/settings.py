@@ -1,7 +1,4 @@
-"""The settings of a run: the home's file, with what the Launchpad changes for this run.
-
-One resource for all stages, so that two stages of a run never disagree.
-"""
+"""The Dagster resource with the settings of a run; all of its stages share it."""
 
 from typing import Any
 
@@ -14,24 +11,20 @@ from toolformer.settings.settings_file import load_settings
 
 
 class SettingsResource(dg.ConfigurableResource):
-    """`toolformer.yaml`, and changes for one run.
+    """The settings of `toolformer.yaml`, with changes for one run.
 
     Example for the Launchpad: `overrides: {tools: {Calendar: {filtering_threshold: 0.5}}}`.
     """
 
     overrides: dict[str, Any] = Field(
         default={},
-        description="settings that win over toolformer.yaml, nested as there (all: "
-        "docs/reference/settings.md)",
+        description="Settings for this run that override toolformer.yaml, nested as in that file "
+        "(list: docs/reference/settings.md).",
     )
-    force: bool = Field(default=False, description="compute also what is up to date")
+    force: bool = Field(default=False, description="Recompute outputs that are up to date.")
 
     def load(self, *, variant: str | None = None) -> Settings:
-        """The validated settings of this run.
-
-        Args:
-            variant: the partition of the model, which wins over the setting.
-        """
+        """Return the validated settings; a `variant` overrides `training.variant`."""
         home = Home.find()
         overrides = self.overrides
         if variant is not None:

@@ -1,4 +1,4 @@
-"""The tools and the model of a run, as Dagster hands them to the stages."""
+"""The Dagster resource with the tools of a run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,22 +15,19 @@ from toolformer.settings.sections import Settings
 
 
 class ToolboxResource(dg.ConfigurableResource):
-    """The tools of a run, one field read by all stages; they go with its end, as the model does."""
+    """The tools of a run, shared by its stages and closed when the run ends."""
 
     tools: list[str] = Field(
-        default=[], description="names of the tools to use; by default all that can run"
+        default=[], description="Names of the tools to use; by default all that can run."
     )
 
-    # With the settings that they were opened by. Tools from outside are processes of their own.
+    # The open tools, and the settings they were opened with.
     _opened: tuple[Settings, Toolbox] | None = PrivateAttr(default=None)
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> "Iterator[ToolboxResource]":
-        """Tell that the process of the run lives; give the device back when the run ends.
-
-        The processes of tools end then too, whoever still holds this resource.
-        """
-        assert context.run  # Only without one outside of execution.
+        """Hold the run's lock while it executes; then end tool processes and release the model."""
+        assert context.run  # Dagster leaves it out only outside of runs.
         lock = Home.find().run_lock(context.run.run_id)
         with lock:
             try:
@@ -41,7 +38,7 @@ class ToolboxResource(dg.ConfigurableResource):
                 Path(lock.lock_file).unlink(missing_ok=True)
 
     def open(self, work: Workspace) -> Toolbox:
-        """The tools that this run uses; the same ones for all its stages."""
+        """Return the tools of this run, opened once for all its stages."""
         if self._opened is None or self._opened[0] != work.settings:
             toolbox = open_toolbox(work, named=self.tools or None)
             for sentence in toolbox.left_out:

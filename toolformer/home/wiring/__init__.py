@@ -1,1 +1,1 @@
-"""From the settings to what does the work: models, readers, retrievers, tools."""
+"""Builds models, readers, retrievers, tools and benchmarks from the settings."""

@@ -1,4 +1,4 @@
-"""Opens the benchmarks that the settings name, and the texts whose perplexity is measured."""
+"""Opens the benchmarks and the perplexity texts that the settings name."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from toolformer.settings.sections import Settings
 
 
 def configured_benchmark(name: str, settings: Settings) -> Benchmark:
-    """Return the benchmark of this name; raise a ToolformerError if the settings name no file."""
+    """Return a benchmark by name; raise a ToolformerError if the settings name no file for it."""
     evaluation = settings.evaluation
     if name == DATESET:
         return Dateset(seed=evaluation.seed, count=evaluation.dateset_items)
@@ -26,25 +26,25 @@ def configured_benchmark(name: str, settings: Settings) -> Benchmark:
         return QuestionFile(name, Path(described.path), described)
     if name not in evaluation.files:
         raise ToolformerError(
-            f"The questions of {name!r} are not part of this project. Get them from where they "
-            f"were published and name the file as evaluation.files.{name} in toolformer.yaml."
+            f"The questions of the benchmark {name!r} do not come with this project. Download them "
+            f"from their publisher, and set evaluation.files.{name} in toolformer.yaml to the file."
         )
     return QuestionFile(name, Path(evaluation.files[name]), SHIPPED_QUESTIONS[name])
 
 
 def text_file(name: str, settings: Settings) -> Path:
-    """Return the file of a text for perplexity; raise a ToolformerError if there is none."""
+    """Return the file of a perplexity text; raise a ToolformerError if it does not exist."""
     path = Path(settings.evaluation.texts[name])
     if not path.is_file():
         raise ToolformerError(
-            f"evaluation.texts.{name}: there is no file {str(path)!r}. Expected a text in UTF-8, "
+            f"evaluation.texts.{name}: there is no file {str(path)!r}. Expected a UTF-8 text, "
             "plain or compressed. Correct the path."
         )
     return path
 
 
 def read_text(name: str, settings: Settings) -> str:
-    """Return the text of this name; raise a ToolformerError if it is damaged or no UTF-8."""
+    """Return a perplexity text; raise a ToolformerError if it is damaged or not UTF-8."""
     import fsspec
 
     path = text_file(name, settings)
@@ -53,22 +53,21 @@ def read_text(name: str, settings: Settings) -> str:
             return file.read()  # type: ignore[attr-defined]
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise ToolformerError(
-            f"evaluation.texts.{name}: {str(path)!r} cannot be read: {error}. Expected a text in "
-            "UTF-8, plain or compressed. Fetch it again."
+            f"evaluation.texts.{name}: {str(path)!r} cannot be read: {error}. Expected a UTF-8 "
+            "text, plain or compressed. Download or copy it again."
         ) from error
 
 
 def identity_of(benchmark: Benchmark) -> str:
-    """Return a digest of all that the items, prompts and scores of a benchmark depend on."""
+    """Return a digest of everything that items, prompts and scores depend on."""
     files = [hex_digest_of_file(file) for file in benchmark.files()]
     return hex_digest(benchmark.name, benchmark.version, benchmark.stop_rule, *files)
 
 
 def items_of(benchmark: Benchmark) -> tuple[list[BenchmarkItem], list[str]]:
-    """Return the items of a benchmark, and the location and reason per row that is left out.
+    """Return the items of a benchmark, and "location: reason" for each skipped row.
 
-    Raises:
-        ToolformerError: a file cannot be read, or has no item.
+    Raises a ToolformerError if a file cannot be read or no row gives an item.
     """
     items: list[BenchmarkItem] = []
     left_out: list[str] = []
@@ -81,19 +80,19 @@ def items_of(benchmark: Benchmark) -> tuple[list[BenchmarkItem], list[str]]:
         first = f" The first row: {left_out[0]}." if left_out else ""
         raise ToolformerError(
             f"The benchmark {benchmark.name!r} has no items.{first} Expected at least one row "
-            "with a question and an answer; correct the file or its description."
+            "with a question and an answer. Correct the file, or the column names in the settings."
         )
     return items, left_out
 
 
 def remarks_on(benchmark: Benchmark, items: Sequence[BenchmarkItem]) -> list[str]:
-    """Return what a user should know of the answers of a benchmark's items, with counts."""
+    """Return a sentence per problem with the answers of a benchmark's items."""
     counts = dict(benchmark.remarks())
     if never := [item for item in items if not benchmark.is_answerable(item)]:
         first = f"{never[0].item_id}: {never[0].gold[0]!r:.80}"
         counts[
-            "can never be given: they have several lines, no word, or more words than are looked "
-            f"at or written. The first: {first}"
+            "can never be matched: they have several lines, no word, or more words than the model "
+            f"may write or the scoring reads. The first: {first}"
         ] = len(never)
     return [
         f"{benchmark.name}: {count} of {len(items)} answers {remark}."

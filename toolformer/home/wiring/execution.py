@@ -1,4 +1,4 @@
-"""Makes calls as the settings say: of samples with cache and leak check, and while decoding."""
+"""Executes calls as configured: sampled calls with cache and leak check, and live calls."""
 
 import datetime
 from collections.abc import Callable, Sequence
@@ -28,16 +28,10 @@ def answered_calls(
     *,
     progress: ProgressCallback,
 ) -> list[dict[str, Any]]:
-    """Make calls of one tool; cut the results to their length, and drop those that are leaks.
+    """Execute calls of one tool, cut long results, and drop results that leak the text.
 
-    Args:
-        calls: the arguments, the document and the character offset in its text per call.
-
-    Returns:
-        The columns of `executed_calls` that describe the result, per call.
-
-    Raises:
-        ToolDiedError, ToolUnavailableError: see `execute_calls`.
+    Each call is (arguments, document, character offset in its text). Returns, per call, the columns
+    of `executed_calls` that describe the result. Raises like `execute_calls`.
     """
     execution = work.settings.execution
     results = execute_calls(
@@ -83,11 +77,9 @@ def live_calls(
     *,
     on_outcome: Callable[[int, str, str | None], None] | None = None,
 ) -> RunCalls:
-    """Return the `run_calls` of `toolformer.decoding.decoder.complete` for some prompts.
+    """Return the `run_calls` argument of `complete`; `dates` has today's date per prompt.
 
-    Args:
-        dates: today's date for the Calendar, per prompt.
-        on_outcome: see `tools.running.execution.call_runner`; gets indices into `prompts`.
+    `on_outcome` (see `call_runner`) receives indices into `prompts`.
     """
     askers = [
         Document(document_id=f"prompt-{number}", text=prompt, published_on=date)

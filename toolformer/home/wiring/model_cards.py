@@ -1,4 +1,4 @@
-"""Writes the card of a finetuned model: after its training, when it is calibrated, and measured."""
+"""Writes the model card of a finetuned model: after training, calibration and evaluation."""
 
 import json
 import re
@@ -24,14 +24,16 @@ _BUILT_IN_LICENCES = {
     WIKIPEDIA_EXCERPT: "cc-by-sa, of the English Wikipedia",
 }
 _EMBEDDED = ("HuggingFaceTB", "SmolLM2-135M-Instruct")
-# As `huggingface_hub` names its folders, and sources their files.
+# Folders in the cache of `huggingface_hub`, and paths of sources on the Hub.
 _CACHED = re.compile(r"/models--([^/]+?)--([^/]+)/snapshots/")
 _DATASET = re.compile(r"hf://datasets/([^/]+/[^/@]+)")
-_NOT_STATED = "not stated (`license` of the source in toolformer.yaml); see where they come from"
+_NOT_STATED = (
+    "not stated (`license` of the source in toolformer.yaml); see the publisher of the texts"
+)
 
 
 def source_licences(work: Workspace) -> list[tuple[str, str]]:
-    """Return name and licence per source that is listed, or was and still has shards."""
+    """Return name and licence of each source that is listed or still has shards."""
     manifest = Manifest.load(work.home.sources)
     sources = corpus_sources(work.settings, manifest.stored_sources)
     listed = {normalised_path(source.path): source.license for source in sources}
@@ -43,17 +45,15 @@ def source_licences(work: Workspace) -> list[tuple[str, str]]:
 
 
 def write_model_card(directory: Path, work: Workspace, *, evaluation: _Rows = ()) -> None:
-    """Write or replace the card, which is no part of the model's identity.
+    """Write or replace the card, which is not part of the model's identity.
 
-    Args:
-        directory: directory of the finetuned model.
-        evaluation: rows of `evaluation_summary` of both models.
+    `evaluation` has the rows of `evaluation_summary` for this model and the base model.
     """
     base = base_model_directory(work)
     sources = [each.path for each in work.settings.corpus.sources]
     cached = [_EMBEDDED] if base.name == EMBEDDED_MODEL_NAME else _CACHED.findall(str(base))
     record = json.loads((directory / RECORD_FILE).read_text())
-    # The settings may name another one by now.
+    # The settings may name another base model by now.
     is_known = base.name == record["base"]
     card = model_card(
         directory.name,
@@ -69,7 +69,7 @@ def write_model_card(directory: Path, work: Workspace, *, evaluation: _Rows = ()
 
 
 def _license_of(base: Path) -> str | None:
-    """Return the licence in the card of the base model; None if there is none or no text."""
+    """Return the licence in the card of the base model, or None if it states none."""
     if base.name == EMBEDDED_MODEL_NAME:
         return _APACHE
     from huggingface_hub import ModelCard
@@ -79,5 +79,5 @@ def _license_of(base: Path) -> str | None:
         license_name = ModelCard.load(base / CARD_FILE).data.license  # pyright: ignore[reportAttributeAccessIssue]
     except (OSError, RecursionError, TypeError, ValueError, YAMLError):
         return None
-    # A list of aliases can stand for more than memory holds.
+    # Not a list: YAML aliases can expand to more than memory holds.
     return license_name if isinstance(license_name, str) else None

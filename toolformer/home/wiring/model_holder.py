@@ -1,7 +1,6 @@
-"""The language model of a process, loaded at first use, and at most one other beside it.
+"""Keeps the language model of a process loaded, and holds the lock of its device.
 
-While a model is held, the process holds its device's file lock: another run on the same device
-waits, and goes on the moment this process ends, however it ends.
+Other runs wait for the lock; the kernel releases it even if this process is killed.
 """
 
 import logging
@@ -33,10 +32,9 @@ _POLL_SECONDS = 0.2
 
 
 class ModelHolder:
-    """Holds at most one model, the base beside it while that is needed, and the device's lock.
+    """Holds at most one local model, a second one for comparison, a served one, and devices.
 
-    Attributes:
-        loads: how often a model was loaded.
+    `loads` counts how often a local model was loaded.
     """
 
     def __init__(self) -> None:
@@ -48,18 +46,14 @@ class ModelHolder:
         self._served_from: tuple[str, LanguageModelSettings] | None = None
         # Identities of models that overflow in float16.
         self._overflowing: set[str] = set()
-        # By the device that is held.
+        # By the name of the device.
         self._locks: dict[str, FileLock] = {}
-        # Tools that work at the same time may ask together.
+        # Tools that run in parallel may request the model at the same time.
         self._turn = threading.RLock()
         self.loads = 0
 
     def hold_device(self, named: str, home: Home) -> str:
-        """Wait for a device, of several GPUs the first that is free, keep it and return its name.
-
-        Args:
-            named: `language_model.device`: a device, or `auto`.
-        """
+        """Wait for a device, lock it, and return its name; `auto` takes the first free GPU."""
         from toolformer.forward.devices import check_device, devices_of
 
         if named != "auto":
@@ -71,10 +65,10 @@ class ModelHolder:
             return next(iter(self._locks))
 
     def hold_devices(self, count: int, named: str, home: Home) -> str:
-        """Wait for a number of GPUs and keep them; return the name of the first.
+        """Wait for the first `count` GPUs, hold their locks, and return the name of the first.
 
-        Other GPUs are released first, and GPUs are taken in order, so that no two runs wait for
-        each other. Processes share the processor, which is one device.
+        Releases all others before, and locks in order, so that two runs cannot deadlock. Training
+        processes on the CPU share one device.
         """
         from toolformer.forward.devices import check_device, resolve_device
 
@@ -98,12 +92,7 @@ class ModelHolder:
         *,
         precision: str | None = None,
     ) -> "LanguageModel":
-        """Return the model that is in a directory now; drop the model held before if it differs.
-
-        Args:
-            precision: by default that of the settings; float32 if results must not depend on the
-                machine.
-        """
+        """Return the model that a directory contains now; `precision` overrides the setting."""
         with self._turn:
             device = self.hold_device(section.device, home)
             identity = model_identity(directory)
@@ -124,13 +113,13 @@ class ModelHolder:
                     raise
                 _LOGGER.info("%s", error)
                 self._overflowing.add(identity)
-            # Only here, since the caught error holds the model that did not load.
+            # Retry outside of the handler: the caught error keeps the failed model in memory.
             return self._model or self.load(directory, section, home, precision=precision)
 
     def load_second_model(
         self, directory: Path, section: LanguageModelSettings, home: Home, *, precision: str
     ) -> "LanguageModel":
-        """Return the model of a second directory, until `drop_second_model`."""
+        """Return a second model, kept next to the first one until `drop_copy`."""
         with self._turn:
             wanted = directory, model_identity(directory), precision
             if self._copy is None or self._copied_from != wanted:
@@ -141,10 +130,7 @@ class ModelHolder:
             return self._copy
 
     def load_served(self, tokenizer: Path, section: LanguageModelSettings) -> "ServedModel":
-        """Return the model that a server runs; connect anew if its identity or settings changed.
-
-        No device is held for it.
-        """
+        """Return the model of a server; reconnect if its identity or its settings changed."""
         with self._turn:
             wanted = served_identity(section.server, tokenizer), section
             if self._served is None or self._served_from != wanted:
@@ -158,14 +144,13 @@ class ModelHolder:
             self._served.close()
             self._served = self._served_from = None
 
-    def drop_second_model(self) -> None:
-        """Free the memory of what stands beside the model."""
+    def drop_copy(self) -> None:
         if self._copy is not None:
             self._copy = None
             release_memory()
 
     def drop_model(self) -> None:
-        """Free the models' memory; the device stays held."""
+        """Free the memory of both models but keep the device."""
         if self._model is not None or self._copy is not None:
             self._model = self._loaded_from = self._copy = None
             release_memory()
@@ -178,7 +163,6 @@ class ModelHolder:
         section: LanguageModelSettings,
         device: str,
     ) -> "LanguageModel":
-        """Load the model of a directory; raise a ToolformerError if its identity changed."""
         from toolformer.forward.language_model import LanguageModel
 
         self.loads += 1
@@ -190,14 +174,13 @@ class ModelHolder:
         )
         if model_identity(directory) != identity:
             raise ToolformerError(
-                f"The model in {str(directory)!r} was replaced by another while it was loaded. Run "
-                "the same again, with the new one."
+                f"The model in {str(directory)!r} was replaced while it was being loaded. Repeat "
+                "the command to use the new model."
             )
         show(1, 1)
         return model
 
     def release(self) -> None:
-        """Drop the model and let the next run have the device."""
         self.drop_model()
         self._drop_served()
         for lock in self._locks.values():
@@ -206,7 +189,7 @@ class ModelHolder:
 
 
 def _wait_for(devices: list[str], home: Home) -> tuple[str, FileLock]:
-    """Return the first of the devices that no other run holds, with its lock."""
+    """Wait until one of the devices is free; return its name and lock."""
     from toolformer.forward.devices import device_identity
 
     locks = {name: home.device_lock(device_identity(name)) for name in devices}

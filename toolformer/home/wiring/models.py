@@ -1,11 +1,10 @@
 """Finds the models that the settings name: the base model, annotators and finetuned models.
 
-M of the paper samples the calls and judges them by its own losses, so the annotator of a round is
-also its scoring model. `finetuned` is the checkpoint of the round before; each round has its own,
-so training leaves its inputs up to date. Another checkpoint of round 1 makes round 2 stale, even if
-the weights are equal: `toolformer.json` is part of a model's identity.
+The annotator of a round also scores its calls, as M does in the paper. The annotator `finetuned` is
+the checkpoint of the previous round. A new checkpoint of round 1 makes round 2 stale even if its
+weights are the same, since `toolformer.json` is part of a model's identity.
 
-With `language_model.server` the base model is always the served one, even if its directory has
+With `language_model.server`, the base model is always the served one, even if its directory has
 weights: rows stored under a model's identity must come from that model.
 """
 
@@ -31,36 +30,35 @@ if TYPE_CHECKING:
     from toolformer.served.served_model import ServedModel
 
 _LOGGER = logging.getLogger(__name__)
-# Normalisers and pre-tokenizers cut it in different ways: runs of digits, letters and blanks.
+# Different normalisers and pre-tokenizers split this text differently.
 _PROBE = "In 1869 the MILL's cafe\u0301 sold 12,345.67 m²;\n\n  HelloWorld doesn't 橋"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelLocation:
-    """The directory of a model; of a served one, the directory of its tokenizer."""
+    """Directory of a model, or of the tokenizer of a served model."""
 
     directory: Path
     is_served: bool = False
 
     def identity(self, settings: Settings) -> str:
-        """Return the digest of the model; see `model_identity` and `served_identity`."""
         if self.is_served:
             return served_identity(settings.language_model.server, self.directory)
         return model_identity(self.directory)
 
     def check(self, identity: str, settings: Settings) -> None:
-        """Raise a ToolformerError if the model has another identity by now."""
+        """Raise a ToolformerError if the model has another identity now."""
         if self.identity(settings) != identity:
             name = settings.language_model.server.model if self.is_served else self.directory
             raise ToolformerError(
-                f"The model {str(name)!r} was replaced by another model since this run "
-                "began. Run the same again, with the new one."
+                f"The model {str(name)!r} was replaced after this run began. "
+                "Repeat the command to use the new model."
             )
 
     def load(
         self, work: Workspace, *, precision: str | None = None
     ) -> "LanguageModel | ServedModel":
-        """Load the model; a server runs it in a precision of its own."""
+        """Load the model; `precision` has no effect on a served one."""
         section = work.settings.language_model
         if self.is_served:
             return work.holder.load_served(self.directory, section)
@@ -68,17 +66,12 @@ class ModelLocation:
 
 
 def base_model(work: Workspace) -> ModelLocation:
-    """Return where the base model is; see `base_model_directory`."""
     is_served = bool(work.settings.language_model.server.url)
     return ModelLocation(base_model_directory(work), is_served)
 
 
 def base_model_directory(work: Workspace) -> Path:
-    """Return the directory of the base model; convert the embedded one at first use.
-
-    Raises:
-        ModelNotFoundError: there is no model, or, with a server, no tokenizer.
-    """
+    """Return the base model's directory; convert the embedded one at first use."""
     from toolformer.forward.embedded_model import ensure_embedded_model
     from toolformer.forward.model_directory import check_model_directory
 
@@ -95,11 +88,7 @@ def base_model_directory(work: Workspace) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Annotator:
-    """The model that samples and scores the calls of a round.
-
-    Attributes:
-        identity: its digest when the run began; part of the fingerprints.
-    """
+    """Model that samples and scores the calls of a round, with its identity at run start."""
 
     location: ModelLocation
     identity: str
@@ -108,9 +97,8 @@ class Annotator:
     def of(cls, work: Workspace) -> "Annotator":
         """Return the annotator that the settings name, without loading it.
 
-        Raises:
-            ModelNotFoundError: there is no such model, or its tokens are not the base model's.
-            ServedModelError: its server does not answer.
+        Raises ModelNotFoundError if it does not exist or tokenizes unlike the base model,
+        ServedModelError if its server does not answer.
         """
         from toolformer.forward.model_directory import check_model_directory
 
@@ -124,39 +112,35 @@ class Annotator:
             directory = work.home.finetuned_model(before)
             if not is_trained(directory):
                 raise ModelNotFoundError(
-                    f"Round {sampling.round} is to be annotated by the model finetuned in round "
-                    f"{before}, but there is none in {str(directory)!r}. Train it first, with "
-                    f"sampling.round: {before} (`toolformer train`), or name another "
-                    "sampling.annotator: base or a model directory."
+                    f"The settings let the model finetuned in round {before} annotate round "
+                    f"{sampling.round}, but there is no model in {str(directory)!r}. Train it "
+                    f"first, with sampling.round: {before} (`toolformer train`), or set "
+                    "sampling.annotator to base or to a model directory."
                 )
         check_model_directory(directory)
         base = base_model_directory(work)
-        # Positions are counted in tokens, and training inserts the calls with the base tokenizer.
+        # Positions are token indices, and training inserts the calls with the base tokenizer.
         if not has_vocabulary_of(directory, base):
             raise ModelNotFoundError(
-                f"The annotator in {str(directory)!r} has another vocabulary than the base model "
-                f"in {str(base)!r}, or cuts texts otherwise, so its calls would stand at other "
-                "tokens. Set sampling.annotator to a model that was finetuned from this base "
-                "model, or language_model.path to the base of that one."
+                f"The annotator in {str(directory)!r} and the base model in {str(base)!r} "
+                "tokenize texts differently, so the positions of its calls would be wrong. Set "
+                "sampling.annotator to a model that was finetuned from this base model, or "
+                "language_model.path to the base of the annotator."
             )
         return cls(ModelLocation(directory), model_identity(directory))
 
     def load(self, work: Workspace, *, is_scoring: bool = False) -> "Model":
-        """Load the model; to score on a processor, in float32.
-
-        Raises:
-            ToolformerError: it was replaced, so rows would be stored under a wrong fingerprint.
-        """
+        """Load the model; a CPU scores in float32. Raise a ToolformerError if it was replaced."""
         location, precision = self.location, None
         if not location.is_served:
-            # Training holds the device until its checkpoint is whole, so wait before checking.
+            # Training holds the device until its checkpoint is complete: wait, then check.
             device = work.hold_device()
             precision = scoring_precision(device) if is_scoring else None
         location.check(self.identity, work.settings)
         return location.load(work, precision=precision)
 
     def check_served(self, settings: Settings) -> None:
-        """Raise a ToolformerError if the server has another model by now, or does not answer."""
+        """Raise a ToolformerError if the server does not answer, or runs another model now."""
         if self.location.is_served:
             self.location.check(self.identity, settings)
 
@@ -164,13 +148,13 @@ class Annotator:
 def check_can_annotate(
     model: ModelLocation, prompts: Mapping[str, str | None], settings: Settings
 ) -> None:
-    """Raise SequenceTooLongError if a sampled or scored row may not fit the model's context."""
+    """Raise SequenceTooLongError if a row to sample or score may exceed the model's context."""
     from toolformer.forward.model_directory import context_length, read_config
     from toolformer.forward.tokenization import load_tokenizer
     from toolformer.sampling import check_context
 
     if model.is_served:
-        # Its server reports the context length when it is first asked.
+        # A server reports its context length with the first request.
         return
     directory = model.directory
     tokenizer, config = load_tokenizer(directory), read_config(directory)
@@ -180,25 +164,25 @@ def check_can_annotate(
 
 
 def finetuned_model_directory(work: Workspace) -> Path:
-    """Where the model lies that is finetuned as the settings say, trained or not."""
+    """Return the directory of the finetuned model, which may not exist yet."""
     settings = work.settings
     return work.home.finetuned_model(settings.training_rounds[0], settings.training.variant)
 
 
 def is_trained(directory: Path) -> bool:
-    """Whether a finetuned model is there; its folder appears whole."""
+    """Return whether the directory has weights; training publishes it by an atomic rename."""
     return any(directory.glob("*.safetensors"))
 
 
 def has_vocabulary_of(directory: Path, other: Path) -> bool:
-    """Whether two models have the same tokens by the same ids, and cut a text into the same."""
+    """Return whether two models have the same tokens and ids, and tokenize a probe text alike."""
     own, others = (_vocabulary(each, model_identity(each)) for each in (directory, other))
     return own == others
 
 
 @functools.lru_cache(maxsize=4)
 def _vocabulary(directory: Path, identity: str) -> tuple[dict[str, int], list[int]]:  # noqa: ARG001
-    """Token by text, and a text's; `identity` is for the cache: a checkpoint can be replaced."""
+    """Return the vocabulary and the token ids of the probe; `identity` is only a cache key."""
     from toolformer.forward.tokenization import load_tokenizer
 
     tokenizer = load_tokenizer(directory)
@@ -207,28 +191,19 @@ def _vocabulary(directory: Path, identity: str) -> tuple[dict[str, int], list[in
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluatedModel(ModelLocation):
-    """A model that is measured; `name` is its name in results, with variant and round."""
+    """A model to evaluate; its name in results contains variant and round."""
 
     name: str
     is_finetuned: bool = False
 
 
 def name_of_variant(variant: str) -> str:
-    """What the model of a variant of training is called where models are measured.
-
-    Example:
-        >>> name_of_variant("calls"), name_of_variant("plain")
-        ('finetuned', 'plain')
-    """
+    """Return the name of a training variant in evaluations: `finetuned` for `calls`."""
     return FINETUNED if variant == CALLS else variant
 
 
 def evaluated_model(key: str, work: Workspace) -> EvaluatedModel:
-    """Return the model of this name, in the round of the settings.
-
-    Raises:
-        ToolformerError: there is no such name or no such model yet.
-    """
+    """Return a model by name; raise a ToolformerError if it is unknown or not trained yet."""
     from toolformer.forward.model_directory import check_model_directory
 
     settings = work.settings
@@ -244,19 +219,17 @@ def evaluated_model(key: str, work: Workspace) -> EvaluatedModel:
     directory = work.home.finetuned_model(settings.training_rounds[0], variant)
     if not is_trained(directory):
         raise ToolformerError(
-            f"There is no finetuned model in {str(directory)!r} yet. Materialise partition "
-            f"{variant} of `finetuned_model` first (`toolformer train --variant {variant}`)."
+            f"There is no finetuned model in {str(directory)!r} yet. Run `toolformer train "
+            f"--variant {variant}` first, or materialise the partition {variant} of "
+            "`finetuned_model`."
         )
     return EvaluatedModel(directory, name=name_of_model(key, settings), is_finetuned=True)
 
 
-def load_base_for_comparison(
-    model: "Model", of: EvaluatedModel, work: Workspace
-) -> "LanguageModel | None":
-    """Load the base model in float32, beside the model that is held, until `drop_second_model`.
+def base_beside(model: "Model", of: EvaluatedModel, work: Workspace) -> "LanguageModel | None":
+    """Load the base model in float32, to compare a model with it.
 
-    Returns:
-        None for the base model itself, and, with a warning, if the two cannot be compared.
+    Returns None for the base model itself, and with a warning if the two cannot be compared.
     """
     from toolformer.forward.language_model import LanguageModel
     from toolformer.forward.model_directory import read_config
@@ -265,14 +238,14 @@ def load_base_for_comparison(
         return None
     base = base_model(work)
     if base.is_served or not isinstance(model, LanguageModel):
-        why = "is run by a server"
+        why = "the base model runs on a server"
     elif (
         not has_vocabulary_of(of.directory, base.directory)
-        # Some logits may belong to no token.
+        # The number of logits may be larger than the vocabulary.
         or model.text_config.vocab_size
         != read_config(base.directory).get_text_config(decoder=True).vocab_size
     ):
-        why = "has another vocabulary"
+        why = "the base model has another vocabulary"
     else:
         try:
             section = work.settings.language_model
@@ -280,22 +253,21 @@ def load_base_for_comparison(
                 base.directory, section, work.home, precision="float32"
             )
         except OutOfMemoryError as error:
-            why = f"has no place in memory beside it ({error})"
-    _LOGGER.warning("%s: no divergence from the base model, which %s", of.name, why)
+            why = f"both models do not fit into memory ({error})"
+    _LOGGER.warning("%s: the divergence from the base model is not computed: %s", of.name, why)
     return None
 
 
 def check_model_name(key: str, settings: Settings) -> None:
-    """Raise a ToolformerError if there is no model of this name."""
     known = settings.evaluation.available_models
     if key not in known:
         raise ToolformerError(
-            f"There is no model {key!r}. Expected one of {', '.join(known)}; name a directory of "
-            "your own in evaluation.models."
+            f"There is no model {key!r}. Expected one of {', '.join(known)}. To evaluate a model "
+            "of your own, add its directory to evaluation.models."
         )
 
 
 def name_of_model(key: str, settings: Settings) -> str:
-    """Return the name of a finetuned model in results, where all rounds are."""
+    """Return a model's name in results, such as `finetuned-round-2` after the first round."""
     newest = settings.training_rounds[0]
     return key if newest == 1 or key == BASE else f"{key}-round-{newest}"

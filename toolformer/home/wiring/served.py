@@ -1,4 +1,4 @@
-"""The model that a server runs, as the settings name it."""
+"""Connects to the model that a server runs (`language_model.server`)."""
 
 import json
 import logging
@@ -19,27 +19,24 @@ if TYPE_CHECKING:
     from toolformer.served.served_model import ServedModel
 
 _LOGGER = logging.getLogger(__name__)
-# Servers that are waited for if they are restarted.
+# Servers that have answered before: the client waits for them while they restart.
 _HAVE_ANSWERED: set[ServerSettings] = set()
 
 
 def check_tokenizer_directory(directory: Path) -> None:
-    """Raise ModelNotFoundError if the tokenizer of the served model is not in a directory."""
     if not any(directory.glob("tokenizer*.json")):
         raise ModelNotFoundError(
-            f"There is no tokenizer (tokenizer.json) in {str(directory)!r}. With "
-            "language_model.server only token ids are sent: set language_model.path to a folder "
-            "with the tokenizer of the served model; it needs no weights."
+            f"There is no tokenizer (tokenizer.json) in {str(directory)!r}. It is needed because "
+            "language_model.server receives token ids. Set language_model.path to a folder with "
+            "the tokenizer of the served model; weights are not needed."
         )
 
 
 def served_identity(server: ServerSettings, directory: Path) -> str:
-    """Return a digest of the model's name, its card, its tokenizer and its configurations.
+    """Return a digest of the model as its server describes it, tokenizer and configurations.
 
-    The address is no part of it: the same model on another server is the same model.
-
-    Raises:
-        ServedModelError: the server does not answer, or has no such model.
+    The address is not part of it: the same model on another server has the same identity. Raises
+    ServedModelError if the server does not answer or does not have the model.
     """
     with closing(_client(server)) as client:
         if server in _HAVE_ANSWERED:
@@ -67,7 +64,7 @@ def open_served(section: LanguageModelSettings, directory: Path) -> "ServedModel
         )
         opened.pop_all()
     ends = [model.tokenizer.token_text(token) for token in sorted(model.end_ids)]
-    _LOGGER.info("texts of the served model end with %s", " or ".join(map(repr, ends)))
+    _LOGGER.info("the served model ends its texts with %s", " or ".join(map(repr, ends)))
     return model
 
 
@@ -79,8 +76,8 @@ def _client(server: ServerSettings) -> "CompletionsClient":
         key = os.environ.get(server.key_variable, "").strip()
         if not (key and key.isascii() and key.isprintable()):
             raise ServedModelError(
-                f"The environment variable {server.key_variable!r} is not set, or holds no key of "
-                "one line, and language_model.server.key_variable says that it holds the server's "
-                "key. Set it."
+                f"The environment variable {server.key_variable!r} is not set or is not a key. "
+                "language_model.server.key_variable says that it holds the server's key. Set it to "
+                "one line of printable ASCII characters."
             )
     return CompletionsClient(str(server.url), str(server.model), key=key, waiting=show_waiting)

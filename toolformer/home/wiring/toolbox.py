@@ -1,4 +1,4 @@
-"""The tools of a run, with their prompts."""
+"""Creates the tools of a run, with their prompts, readers and retrievers."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -29,7 +29,7 @@ from tools.running.isolation import IsolatedTool
 # Names of the assets that build them.
 WIKIPEDIA_INDEX, PASSAGE_INDEX = "wikipedia_index", "passage_index"
 SEARCHING_TOOLS = ("WikiSearch", "QA")
-# Difference of BM25 scores that makes a passage e times as probable to the reader.
+# A BM25 score this much higher makes a passage e times as probable.
 BM25_TEMPERATURE = 3.0
 
 
@@ -37,12 +37,8 @@ BM25_TEMPERATURE = 3.0
 class Toolbox:
     """The tools that can run, and why the others cannot.
 
-    Attributes:
-        tools: tools by name, in a fixed order.
-        prompts: few-shot prompts of these tools; None if sampling leaves them out.
-        unavailable: reason and remedy by name.
-        on_device: tools with a model on the device, loaded before their first call.
-        failures: see `tools.running.deadlines.Calls`; of calls that a model makes.
+    Prompts are None if `sampling.uses_prompt` is off. `on_device` names the tools that load a model
+    onto the device, `failures` counts failed live calls by tool.
     """
 
     tools: Mapping[str, Tool]
@@ -53,27 +49,23 @@ class Toolbox:
 
     @property
     def left_out(self) -> list[str]:
-        """A sentence for each tool that cannot run."""
         return [f"{name} is left out: {why}" for name, why in self.unavailable.items()]
 
     def parse_arguments(self, name: str, text: str) -> str:
-        """Return the arguments of a call of a tool in normal form; see `parse_arguments`."""
         return parse_arguments(self.tools[name], text)
 
 
 def open_toolbox(
     work: Workspace, *, named: Collection[str] | None = None, while_decoding: bool = False
 ) -> Toolbox:
-    """Create the tools and check which can run, before anything expensive.
+    """Create the tools and check which can run, before any expensive work.
 
-    Args:
-        named: tools that the user asked for, possibly none; by default all that are enabled.
-        while_decoding: the Calendar answers with the date of the text, not with that of its URL.
+    `named` are the tools that the user requested; None stands for all enabled tools. While
+    decoding, the Calendar returns the date of the text instead of the date in its URL.
 
     Raises:
-        UnknownToolError: a name is misspelt.
-        ToolUnavailableError: a named tool cannot run.
-        ToolSettingsError, PromptError: a setting of a tool cannot be used.
+        ToolUnavailableError: a requested tool cannot run.
+        UnknownToolError, ToolSettingsError, PromptError: a name or setting is invalid.
     """
     settings = work.settings
     for name in named or ():
@@ -107,12 +99,7 @@ def open_toolbox(
 
 
 def open_tool(work: Workspace, name: str, *, while_decoding: bool = False) -> Tool:
-    """Make one tool as the settings say, whether or not it can run here; see `open_toolbox`.
-
-    Raises:
-        UnknownToolError: the name is misspelt.
-        ToolSettingsError: an option of the tool is misspelt or cannot be used.
-    """
+    """Create one tool without checking that it can run; invalid settings raise a ToolError."""
     settings, options = work.settings, options_of(work, name, while_decoding)
     check_tool_name(name, targets=settings.tools.targets)
     if is_plugin(name):
@@ -124,7 +111,7 @@ def open_tool(work: Workspace, name: str, *, while_decoding: bool = False) -> To
             deadline_seconds=settings.execution.deadline_seconds,
             memory_bytes=int(settings.execution.worker_memory_gib * 2**30),
             environment=settings.tools.environment_of(name),
-            # A program that downloads something at its start cannot say first that it needs it.
+            # A program that downloads at start-up cannot declare its need first: an option does.
             with_network=target == MCP_TOOL
             and ("url" in options or options.get("needs_network") is True),
         )
@@ -132,11 +119,7 @@ def open_tool(work: Workspace, name: str, *, while_decoding: bool = False) -> To
 
 
 def prompt_of(settings: Settings, tool: Tool) -> str:
-    """The few-shot prompt of a tool, as the settings name it: a file, `short`, or else its own.
-
-    Raises:
-        PromptError: there is none, or it cannot be used.
-    """
+    """Return a tool's few-shot prompt: a file, the short one, or by default the tool's own."""
     name = settings.tools.of(tool.name).prompt
     if name == SHORT:
         return load_short_prompt(tool.name)
@@ -144,9 +127,9 @@ def prompt_of(settings: Settings, tool: Tool) -> str:
 
 
 def _may_be_left_out(settings: Settings, name: str, error: ToolError) -> bool:
-    """Return whether the other tools can go on without a tool that nobody named.
+    """Return whether a run may continue without a tool that was not requested by name.
 
-    A mistake in the user's settings is an error; a mistake in a package from outside is not.
+    Not if the user's own settings cause the error; but a faulty plugin package may be skipped.
     """
     tool = settings.tools.of(name)
     is_users_own = bool(tool.prompt if isinstance(error, PromptError) else tool.options)
@@ -154,7 +137,7 @@ def _may_be_left_out(settings: Settings, name: str, error: ToolError) -> bool:
 
 
 def options_of(work: Workspace, name: str, while_decoding: bool = False) -> dict[str, Any]:
-    """What a tool's constructor is given: the user's options, and what the home and the run say."""
+    """Return the arguments for a tool's constructor: the user's options and values of the home."""
     settings, home = work.settings, work.home
     options: dict[str, Any] = dict(settings.tools.of(name).options)
     target = settings.tools.targets.get(name)
@@ -177,16 +160,13 @@ def options_of(work: Workspace, name: str, while_decoding: bool = False) -> dict
         options["retriever"] = open_retriever(work)
         options["reader"] = open_reader(work)
     if name == "MT" and options.get("device", "auto") == "auto":
-        # The device that the run holds, and not the first one there is.
+        # The device that the run has locked, which need not be the first one.
         options["device"] = work.hold_device
     return options
 
 
 def open_reader(work: Workspace) -> Reader:
-    """Return the base model as QA's reader, loaded at the first question.
-
-    It reads in every round: the answer of a tool must not depend on the model that asks.
-    """
+    """Return QA's reader: the base model in all rounds, so that answers do not change with them."""
     section = work.settings.language_model
 
     def identity() -> str:
@@ -201,12 +181,9 @@ def open_reader(work: Workspace) -> Reader:
 
 
 def open_retriever(work: Workspace) -> Retriever:
-    """Return QA's retriever: BM25, alone or with vectors (paper §3, Atlas).
-
-    Each index is opened at the first question.
-    """
+    """Return QA's retriever, BM25 or hybrid (§3, Atlas); indexes open at the first question."""
     is_bm25 = work.settings.question_answering.retriever == "bm25"
-    # The hybrid retriever has scores and a temperature of its own.
+    # The hybrid retriever applies its own temperature to its own scores.
     temperature = BM25_TEMPERATURE if is_bm25 else 1.0
     index = work.home.wikipedia_index
     ranker = PassageRanker(index, k1=BM25_K1, b=BM25_B, temperature=temperature)
@@ -217,12 +194,7 @@ def open_retriever(work: Workspace) -> Retriever:
 
 
 def tools_searching(index: str, settings: Settings, named: Collection[str] = ()) -> list[str]:
-    """Return the tools of a run that search an index of the home.
-
-    Args:
-        index: `WIKIPEDIA_INDEX` or `PASSAGE_INDEX`.
-        named: tools that the user asked for; by default those that are enabled.
-    """
+    """Return the `named` tools, by default the enabled ones, that search an index of the home."""
 
     def searches(name: str) -> bool:
         if index == PASSAGE_INDEX:

@@ -1,4 +1,4 @@
-"""What a command or a run works with: settings, home, rows and models."""
+"""The workspace of a command or run: settings, home, warehouse and models."""
 
 import os
 from functools import cached_property
@@ -11,11 +11,9 @@ from warehouse.warehouse import Warehouse
 
 
 class Workspace:
-    """What a command or a run works with.
+    """Settings (with overrides), home, warehouse and models of a command or run.
 
-    Attributes:
-        settings: those of the home, with the changes for this command or run.
-        holder: holder of its models, and of those of its tools, since a device has one holder.
+    Tools load their models through the same holder, since only one can hold a device.
     """
 
     def __init__(self, settings: Settings, home: Home, holder: ModelHolder | None = None):
@@ -23,20 +21,17 @@ class Workspace:
 
     @cached_property
     def warehouse(self) -> Warehouse:
-        """The rows; opened when they are first asked for."""
         return open_warehouse(self.home)
 
     def hold_device(self) -> str:
-        """Wait for a device and keep it; returns its name."""
+        """Wait for a device, hold its lock, and return its name."""
         return self.holder.hold_device(self.settings.language_model.device, self.home)
 
 
 def open_warehouse(home: Home) -> Warehouse:
-    """Open the warehouse, and remove what killed processes left if the home is writable.
+    """Open the warehouse; if the home is writable, remove leftovers of killed processes.
 
-    Raises:
-        LockError: machines that share the home would not exclude each other.
-        LayoutError: its rows were written with another layout.
+    Raises LockError if the home is shared and its locks do not exclude other machines.
     """
     warehouse = Warehouse(home.warehouse, home.database, home.output_lock)
     if os.access(home.root, os.W_OK) or not home.warehouse.exists():
@@ -46,7 +41,7 @@ def open_warehouse(home: Home) -> Warehouse:
     return warehouse
 
 
-def open_for_reading(home: Home) -> Warehouse:
-    """Open the warehouse to show its rows; damaged and lost shards are logged and left out."""
+def open_to_read(home: Home) -> Warehouse:
+    """Open the warehouse for queries that skip, and log, damaged and lost shards."""
     log_lost_shards(home)
     return open_warehouse(home).skipping_damage()

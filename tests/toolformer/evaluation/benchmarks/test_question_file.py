@@ -152,7 +152,7 @@ def test_answers_that_can_never_be_given_are_counted(tmp_path, answers, changes,
     told = [remark for remark in told_of(benchmark) if "never" in remark]
     assert len(told) == bool(count)
     for remark in told:
-        assert remark.startswith(f"doors: {count} of {len(answers)} answers can never be given: ")
+        assert remark.startswith(f"doors: {count} of {len(answers)} answers can never be matched: ")
         assert "The first: doors-" in remark
 
 
