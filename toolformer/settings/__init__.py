@@ -1,1 +1,1 @@
-"""`toolformer.yaml`: its sections, the presets, and the file itself."""
+"""The settings: sections with defaults and bounds, presets, and reading of `toolformer.yaml`."""

@@ -1,4 +1,4 @@
-"""Settings of the sources and of how their texts are cut."""
+"""Settings of the text sources, and of how their texts are cut into windows and shards."""
 
 import posixpath
 from typing import Literal, get_args
@@ -28,38 +28,44 @@ class SourceSettings(Section):
     """One source of texts."""
 
     path: str = Field(
-        description="file, folder or glob, here, at s3:// or hf://; or starter-texts / "
-        "starter-sums / starter-people / starter-articles / wikipedia-excerpt"
+        description="File, folder, glob pattern or address (such as s3:// or hf://), or a "
+        "built-in source: starter-texts, starter-sums, starter-people, starter-articles or "
+        "wikipedia-excerpt."
     )
-    format: GivenFormat = "auto"
-    text_column: str = TEXT_COLUMN
-    url_column: str | None = URL_COLUMN
-    date_column: str | None = DATE_COLUMN
-    title_column: str | None = TITLE_COLUMN
+    format: GivenFormat = Field("auto", description="Format. auto: detected from the file names.")
+    text_column: str = Field(
+        TEXT_COLUMN, description="Column with the text. Dots reach into objects, as in data.text."
+    )
+    url_column: str | None = Field(URL_COLUMN, description="Column with the address of the text.")
+    date_column: str | None = Field(DATE_COLUMN, description="Column with the publication date.")
+    title_column: str | None = Field(TITLE_COLUMN, description="Column with the title.")
     context_column: str | None = Field(
         None,
-        description="column with a text that precedes the document in training and is not "
-        "annotated, such as the question of a worked problem",
+        description="Column with a text that precedes the document in training and is not "
+        "annotated, such as the question of a worked problem.",
     )
     strip_marks: bool = Field(
         False,
-        description="take out marks of other tools: chat turns and special tokens such as "
-        "<|im_end|>, GSM8K's <<48/2=24>> and its line #### 72, calls such as "
-        "[Calculator(48 / 2) -> 24]",
+        description="Remove marks of other tools from the texts: chat turns, special tokens such "
+        "as <|im_end|>, GSM8K's <<48/2=24>> and its line #### 72, and calls such as "
+        "[Calculator(48 / 2) -> 24].",
     )
-    limit: int | None = Field(None, ge=1, description="maximum number of records, from the start")
+    limit: int | None = Field(
+        None, ge=1, description="Maximum number of records, from the start. null: all."
+    )
     shard_size: int | None = Field(
-        None, ge=1, description="records per shard; null: corpus.shard_size"
+        None, ge=1, description="Records per shard. null: corpus.shard_size."
     )
     tools: tuple[str, ...] | None = Field(
-        None, description="tools that annotate its texts; null: every tool that preselects them"
+        None, description="Tools that annotate the texts of this source. null: all tools."
     )
     license: str | None = Field(
-        None, description="license of the texts, such as cc-by-sa-4.0; the model card repeats it"
+        None,
+        description="Licence of the texts, such as cc-by-sa-4.0. It is copied into the model card.",
     )
 
 
-# The corpus if no source is listed. Articles of the excerpt are long.
+# The corpus if no source is listed. The excerpt has small shards, since its articles are long.
 EMBEDDED_SOURCES = (
     SourceSettings(path=STARTER_TEXTS),  # pyright: ignore[reportCallIssue]
     SourceSettings(path=WIKIPEDIA_EXCERPT, shard_size=10),  # pyright: ignore[reportCallIssue]
@@ -67,35 +73,37 @@ EMBEDDED_SOURCES = (
 
 
 class CorpusSettings(Section):
-    """The texts C and how they are cut."""
+    """The texts (C in the paper) and how they are cut into windows and shards."""
 
     sources: tuple[SourceSettings, ...] = Field(
         (),
-        description="the texts; none listed means, in a home without shards of its own, the "
-        "embedded corpus (starter-texts and wikipedia-excerpt)",
+        description="Sources of the texts. If none is listed, a home without shards of its own "
+        "uses starter-texts and wikipedia-excerpt.",
     )
-    shard_size: int = Field(1000, ge=1, description="records per shard, the unit of work")
+    shard_size: int = Field(1000, ge=1, description="Records per shard, the unit of work.")
     window_tokens: int = Field(
-        512, ge=8, description="longest stretch of text that is annotated at once, in tokens"
+        512,
+        ge=8,
+        description="Maximum length of a window, the piece of text that is annotated at once, in "
+        "tokens.",
     )
     max_windows_per_text: int = Field(
         2000,
         ge=1,
-        description="windows annotated per text; the rest of a longer text is not annotated",
+        description="Maximum number of windows per text. The rest of a longer text is not "
+        "annotated.",
     )
     held_out_every: int = Field(
         10,
         ge=0,
-        description="every n-th shard is held out: its texts measure perplexity, and are neither "
-        "annotated nor trained on; 0 for none",
+        description="Hold out every n-th shard: its texts measure perplexity, and are neither "
+        "annotated nor trained on. 0: none.",
     )
 
 
 def normalised_path(path: str) -> str:
-    """Remove `./`, doubled slashes and the `file://` scheme; other URIs stay as they are.
-
-    A folder that has the name of a built-in source keeps its `./`.
-    """
+    """Remove `./`, doubled slashes and the `file://` scheme; other URIs do not change."""
+    # A folder with the name of a built-in source keeps its `./`, which tells the two apart.
     given, path = path, path.removeprefix("file://")
     if "://" in path:
         return path

@@ -1,5 +1,5 @@
-"""Errors of the settings, importable without the settings themselves."""
+"""The error of the settings, in a module that imports nothing."""
 
 
 class SettingsError(ValueError):
-    """A setting is misspelt or out of range."""
+    """A setting is misspelt or invalid."""

@@ -14,16 +14,16 @@ from toolformer.settings.section import Section
 from toolformer.settings.training_sections import CALLS, VARIANTS
 from toolformer.settings.yaml_text import loaded
 
-# Models that are named by what they are and not by a path.
+# Names of models for which the settings give no path.
 BASE, FINETUNED = "base", "finetuned"
-# Models that have a name without the settings giving them one.
+# All models with such a name, including the controls.
 MODELS_OF_A_HOME = (BASE, FINETUNED, *(variant for variant in VARIANTS if variant != CALLS))
 PERPLEXITY, DATESET, SUMS, FACTS = "perplexity", "dateset", "sums", "facts"
-# Ends the names of results of chats.
+# Suffix of the names under which results of chats are stored.
 _CHAT = "-chat"
-# Part of the names of files.
+# File names contain these names.
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
-# What there is without a file of questions.
+# Benchmarks that need no file from the user.
 EMBEDDED_BENCHMARKS = (PERPLEXITY, DATESET, SUMS, FACTS)
 
 
@@ -33,58 +33,66 @@ QUESTION_PROMPT = "Answer the following question: {question}"
 class QuestionFileSettings(Section):
     """A benchmark from a question file of your own."""
 
-    path: str = Field(description="JSON (also lines), Parquet, a table with tabs; also compressed")
+    path: str = Field(
+        description="File with the questions: JSON, JSON lines, Parquet or tab-separated values, "
+        "compressed or not."
+    )
     question: str | tuple[str, ...] = Field(
         "question",
-        description="column with the question; `body + question` joins two columns; of a list, the "
-        "first that a row has",
+        description="Column with the question. `body + question` joins two columns. Of a list, "
+        "the first column that a row has is used.",
     )
     answers: str | tuple[str, ...] = Field(
         "answers",
-        description="column with the accepted answer, or a list; of a solution, what follows its "
-        "last ####; of a list of columns, all that a row has",
+        description="Column with the accepted answer or a list of answers. Of a worked solution, "
+        "the text after its last #### is used. Of a list, all columns that a row has are used.",
     )
-    context: str | None = Field(None, description="column with a text that the question is about")
-    date: str | None = Field(None, description="column with what the Calendar takes for today")
+    context: str | None = Field(None, description="Column with a text that the question refers to.")
+    date: str | None = Field(
+        None, description="Column with the date that the Calendar returns as today."
+    )
     prompt: str = Field(
-        QUESTION_PROMPT, description="prompt with {question}, and {context} where there is one"
+        QUESTION_PROMPT,
+        description="Prompt with {question}, and with {context} if there is a column for it.",
     )
     scoring: Literal["words", "number", "last-number"] = Field(
         "words",
-        description="words: an answer is among the first words; number: the number behind the "
-        "first =, or else the first one, is an answer, perhaps rounded to two or three decimals; "
-        "last-number: the last one is",
+        description="Which outputs are correct. words: an answer is among the first words. "
+        "number: the number after the first =, or else the first number, is an answer, perhaps "
+        "rounded to two or three decimals. last-number: the last number is an answer.",
     )
     first_words: int = Field(
-        20, ge=1, description="number of words in which `words` looks for an answer"
+        20, ge=1, description="Number of words that `scoring: words` searches for an answer."
     )
-    blocked_tools: tuple[str, ...] = Field((), description="tools that must not be called")
-    max_new_tokens: int = Field(40, ge=1, description="longest answer, in tokens")
+    blocked_tools: tuple[str, ...] = Field((), description="Tools that must not be called.")
+    max_new_tokens: int = Field(40, ge=1, description="Maximum length of an answer, in tokens.")
     stop_texts: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
-        (), description="texts that end an answer"
+        (), description="Texts that end an answer."
     )
     id: str | tuple[str, ...] = Field(
-        "id", description="column with the row's own id; of a list, the first that a row has"
+        "id",
+        description="Column with the id of the row. Of a list, the first column that a row has is "
+        "used.",
     )
     group: str | tuple[str, ...] = Field(
         (),
-        description="column by which results can be split (`item_group`); numbers are grouped by "
-        "powers of ten; of a list, the first that a row has",
+        description="Column by which results are split (`item_group`). Numbers are grouped by "
+        "powers of ten. Of a list, the first column that a row has is used.",
     )
     gap: str | None = Field(
         None,
         min_length=1,
-        description="text such as [MASK] that stands for the answer in a statement; the text "
-        "before it is asked, and a statement with words after it is left out",
+        description="Placeholder for the answer in a statement, such as [MASK]. The model "
+        "continues the text before it. Statements with words after the gap are left out.",
     )
     has_text_after_gap: bool = Field(
-        False, description="whether statements with text after their first gap are asked too"
+        False, description="Also ask statements with text after their first gap."
     )
     has_question_mark: bool = Field(
-        False, description="whether a question mark is added to questions without one"
+        False, description="Add a question mark to questions without one."
     )
     has_one_answer: bool = Field(
-        False, description="whether rows with several different answers are left out"
+        False, description="Leave out rows with several different answers."
     )
 
     @field_validator("prompt")
@@ -95,22 +103,20 @@ class QuestionFileSettings(Section):
             parts = [part[1:] for part in Formatter().parse(prompt) if part[1] is not None]
         except ValueError as error:
             raise ValueError(
-                f"The prompt {prompt!r} cannot be filled: {error}. Write other braces twice."
+                f"The prompt {prompt!r} is not a valid template: {error}. Double braces that "
+                "are not placeholders."
             ) from error
         if {name for name, *_ in parts} != expected or any(form or way for _, form, way in parts):
             fields = " and ".join(f"{{{name}}}" for name in sorted(expected))
             raise ValueError(
-                f"The prompt {prompt!r} has other fields to fill than {fields}. Correct them, name "
-                "the column of the context, or write other braces twice."
+                f"The prompt {prompt!r} must have the placeholders {fields} and no others. Correct "
+                "it, set the column of the context, or double braces that are not placeholders."
             )
         return prompt
 
 
 class ShippedQuestions(QuestionFileSettings):
-    """A benchmark of `benchmarks.yaml`, whose comments say what its own fields mean.
-
-    `evaluation.files` gives the path.
-    """
+    """A benchmark of `benchmarks.yaml`, which explains the additional fields."""
 
     path: str = ""
     version: str = "1"
@@ -122,7 +128,7 @@ _ENTRIES = loaded(Path(__file__).with_name("benchmarks.yaml").read_text(encoding
 SHIPPED_QUESTIONS: Mapping[str, ShippedQuestions] = {
     name: ShippedQuestions(**entry) for name, entry in _ENTRIES
 }
-# The benchmarks that come as files, in the order of the paper's tables.
+# The benchmarks for which the user provides files, in the order of the paper's tables.
 BENCHMARKS = tuple(name for name in SHIPPED_QUESTIONS if name not in EMBEDDED_BENCHMARKS)
 
 
@@ -130,83 +136,84 @@ class EvaluationSettings(Section):
     """The benchmarks (paper §4.2–4.3)."""
 
     files: Mapping[str, str] = Field(
-        default_factory=dict, description="file or folder of each public benchmark, by its name"
+        default_factory=dict,
+        description="File or folder of each public benchmark, by the benchmark's name.",
     )
     questions: Mapping[str, QuestionFileSettings] = Field(
-        default_factory=dict, description="question files of your own, by the name you give them"
+        default_factory=dict, description="Question files of your own, by names you choose."
     )
     texts: Mapping[str, str] = Field(
-        default_factory=dict, description="texts whose perplexity is measured, by names you choose"
+        default_factory=dict,
+        description="Text files to measure perplexity on, by names you choose.",
     )
     models: Mapping[str, str] = Field(
-        default_factory=dict, description="directories of further models, by names you choose"
+        default_factory=dict,
+        description="Directories of further models to evaluate, by names you choose.",
     )
     benchmarks: tuple[str, ...] = Field(
-        (PERPLEXITY, DATESET), description="benchmarks to run (all: `toolformer evaluate --list`)"
+        (PERPLEXITY, DATESET),
+        description="Benchmarks to run. `toolformer evaluate --list` lists all of them.",
     )
     form: Literal["plain", "chat"] = Field(
         "plain",
-        description="how questions are asked: plain, as a text that goes on, or chat, as "
-        "`toolformer serve` asks what chat clients send; results of chats stand beside the others, "
-        "as sums-chat",
+        description="How questions are asked. plain: as a text to continue. chat: as `toolformer "
+        "serve` passes on the messages of chat clients; the results have names of their own, "
+        "such as sums-chat.",
     )
     items: int | None = Field(
-        None, ge=1, description="maximum items per benchmark, chosen by the seed; null: all"
+        None,
+        ge=1,
+        description="Maximum number of items per benchmark, chosen with the seed. null: all.",
     )
     today: datetime.date = Field(
         datetime.date(2023, 2, 9),
-        description="date of the Calendar for items without one; fixed, so that results can be "
-        "repeated",
+        description="Date of the Calendar for items without a date. It is fixed, so that results "
+        "can be repeated.",
     )
     perplexity_windows: int = Field(
-        10_000, ge=1, description="maximum windows of the texts whose perplexity is measured"
+        10_000, ge=1, description="Maximum number of text windows whose perplexity is measured."
     )
-    dateset_items: int = Field(9_400, ge=1, le=9_400, description="number of DATESET questions")
+    dateset_items: int = Field(9_400, ge=1, le=9_400, description="Number of DATESET questions.")
     batch_size: int | None = Field(
-        None, ge=1, description="prompts decoded together; null: as many as fit on the device"
+        None,
+        ge=1,
+        description="Number of prompts decoded together. null: as many as fit on the device.",
     )
-    seed: int = Field(0, ge=0, description="random seed of the items that are generated or chosen")
+    seed: int = Field(0, ge=0, description="Random seed for generating and choosing items.")
 
     @property
     def known_benchmarks(self) -> tuple[str, ...]:
-        """All that can be named in `benchmarks`."""
         return (*EMBEDDED_BENCHMARKS, *BENCHMARKS, *self.texts, *self.questions)
 
     @property
     def available_benchmarks(self) -> tuple[str, ...]:
-        """The embedded ones, and those whose questions or texts are there."""
+        """Embedded benchmarks, and those whose file exists."""
         there = (name for name, path in self.sources.items() if Path(path).exists())
         return (*EMBEDDED_BENCHMARKS, *there)
 
     @property
     def sources(self) -> Mapping[str, str]:
-        """Where the questions or texts are that the settings give, by benchmark."""
+        """Paths of question and text files, by benchmark."""
         own = {name: questions.path for name, questions in self.questions.items()}
         return {**self.files, **self.texts, **own}
 
     def result_name(self, benchmark: str) -> str:
-        """The name that a benchmark's results have: another one where it is asked as a chat.
-
-        Example:
-            >>> EvaluationSettings(form="chat").result_name("sums")
-            'sums-chat'
-        """
+        """Return the name under which results are stored, such as `sums-chat` if asked as chat."""
         is_chat = self.form == "chat" and not self.is_text(benchmark)
         return f"{benchmark}{_CHAT}" if is_chat else benchmark
 
     def is_text(self, benchmark: str) -> bool:
-        """Whether a benchmark measures the losses of texts, and asks no questions."""
+        """Return whether a benchmark measures perplexity instead of asking questions."""
         return benchmark == PERPLEXITY or benchmark in self.texts
 
     @property
     def available_models(self) -> tuple[str, ...]:
-        """All that can be measured: base, finetuned, the controls, and those of `models`."""
         return (*MODELS_OF_A_HOME, *self.models)
 
     @field_validator("files")
     @classmethod
     def _files_are_of_benchmarks(cls, files: Mapping[str, str]) -> Mapping[str, str]:
-        _check_names(files, BENCHMARKS, "Questions of your own belong into evaluation.questions.")
+        _check_names(files, BENCHMARKS, "Add question files of your own to evaluation.questions.")
         return files
 
     @field_validator("texts", "questions", "models")
@@ -218,17 +225,16 @@ class EvaluationSettings(Section):
         wrong = [
             name
             for name in named
-            # `plain-round-2` is what the plain model of that round is called.
+            # `plain-round-2` is the name of the plain model of round 2.
             if name.partition("-round-")[0] in taken
             or not _NAME.fullmatch(name)
-            # Results of chats are called so.
             or name.endswith(_CHAT)
         ]
         if wrong:
             raise ValueError(
-                f"{', '.join(map(repr, wrong))} cannot be the name of one of {info.field_name}: "
-                f"another has it, it ends with {_CHAT}, or it is not made of letters, digits, "
-                "- and _. Choose another name"
+                f"{', '.join(map(repr, wrong))} cannot be used as a name in {info.field_name}: it "
+                f"is taken, ends with {_CHAT}, or has other characters than letters, digits, - "
+                "and _. Choose another name"
             )
         return named
 
@@ -239,7 +245,7 @@ class EvaluationSettings(Section):
         _check_names(
             benchmarks,
             (*EMBEDDED_BENCHMARKS, *BENCHMARKS, *own),
-            "A question file of your own needs an entry in evaluation.questions, a text in "
+            "Add question files of your own to evaluation.questions, and texts to "
             "evaluation.texts.",
         )
         return tuple(dict.fromkeys(benchmarks))

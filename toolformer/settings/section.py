@@ -1,4 +1,4 @@
-"""What all sections of the settings have in common."""
+"""The base class of all sections of the settings."""
 
 import math
 from collections.abc import Mapping
@@ -11,15 +11,14 @@ _NUMBERS_BELOW = 2**63
 
 
 class Section(BaseModel):
-    """A group of settings: unchangeable, and without room for names that nobody defined."""
+    """A group of settings: frozen, and without unknown names."""
 
-    # A value may be a secret at the wrong place, and a log has the causes of an error too.
+    # A key in the wrong setting must not reach a log, which has the causes of an error too.
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     @field_validator("*")
     @classmethod
     def _numbers_are_finite(cls, value: Any) -> Any:
-        """Also within lists and the options of tools; whole numbers have at most 64 bits."""
         if isinstance(value, Mapping):
             cls._numbers_are_finite(tuple(value.values()))
         elif isinstance(value, list | tuple):
@@ -33,7 +32,7 @@ class Section(BaseModel):
 
 
 def invalid(path: tuple[str | int, ...], value: Any, error: str) -> ValidationError:
-    """The error for a value that a validator of several settings refuses."""
+    """Return the error for one setting, raised by a validator that checks several settings."""
     problem: InitErrorDetails = {"type": "value_error", "loc": path, "input": value}
     problem["ctx"] = {"error": error}
     return ValidationError.from_exception_data("Settings", [problem])

@@ -1,8 +1,7 @@
-"""All settings of a run, with their meaning, their bounds and the paper's values as defaults.
+"""All settings of a run, with descriptions and bounds; the defaults are the paper's values.
 
-The sections of corpus, annotation, tools, training and evaluation stand in modules of their own
-(`corpus_sections.py` …), the short ones here. No other place has default numbers; `presets.yaml`
-names what a smaller set-up changes.
+Large sections are in modules of their own (`corpus_sections.py` …). `presets.yaml` has the values
+for smaller set-ups. No other file may contain default numbers.
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,7 +31,7 @@ from toolformer.settings.training_sections import TrainingSettings
 
 PresetName = Literal["paper", "laptop", "demo", "small"]
 
-# Of YAML, where pydantic speaks of Python's types.
+# Replaces messages of pydantic that name types of Python instead of forms of YAML.
 _EXPECTED_FORMS = {
     "tuple_type": "expected a list, such as [one, two]",
     **dict.fromkeys(("model_type", "dict_type"), "expected a section, such as {name: value}"),
@@ -42,71 +41,80 @@ _Address = Annotated[str, Field(pattern=r"^https?://[^@\s]+$")]
 
 
 class ServerSettings(Section):
-    """A server that runs the model for annotation (vLLM's completions)."""
+    """A server that runs the model for annotation, with vLLM's completions API."""
 
     url: _Address | None = Field(
-        None, description="its address, such as http://localhost:8000; none: the model runs here"
+        None,
+        description="Address of the server, such as http://localhost:8000. null: the model runs "
+        "here.",
     )
     model: str | None = Field(
-        None, min_length=1, description="the model's id, as the server's /v1/models says it"
+        None, min_length=1, description="Id of the model, as listed by the server's /v1/models."
     )
     key_variable: str | None = Field(
         None,
         pattern=r"^[A-Z][A-Z0-9_]*$",
-        description="name of the environment variable that holds its key, never the key itself",
+        description="Name of the environment variable that contains the server's key; never the "
+        "key itself.",
     )
 
     @model_validator(mode="after")
     def _is_whole(self) -> "ServerSettings":
         if self.url and not self.model:
-            raise ValueError("a server needs the model's id (language_model.server.model) too")
+            raise ValueError("a server also needs a model id; set language_model.server.model")
         return self
 
 
 class LanguageModelSettings(Section):
-    """The base model: it is finetuned, and annotates unless sampling.annotator names another."""
+    """The base model. It is finetuned, and annotates unless sampling.annotator names another."""
 
     path: str = Field(
         "embedded",
-        description="directory as `save_pretrained` writes it (of a served model the tokenizer is "
-        "enough), or `embedded` for the model that comes with the project; the paper: GPT-J",
+        description="Model directory as written by `save_pretrained` (of a served model, the "
+        "tokenizer is enough), or `embedded` for the model that comes with the project. The "
+        "paper uses GPT-J.",
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
-        description="precision of the model, except that a CPU scores in float32; auto: float16 on "
-        "CUDA from Volta on (bfloat16 if the model overflows in it), bfloat16 on a CPU that "
-        "multiplies matrices at least 1.2 times as fast in it, else float32",
+        description="Number format of the model. A CPU always scores in float32. auto: float16 on "
+        "CUDA from Volta on (bfloat16 if the model overflows), bfloat16 on CPUs that multiply "
+        "matrices at least 1.2 times as fast in it, otherwise float32.",
     )
-    device: str = Field("auto", description="auto, cpu or a CUDA device such as cuda:0")
+    device: str = Field("auto", description="auto, cpu or a CUDA device such as cuda:0.")
     bos_token: str | None = Field(
         None,
-        description="token before every scored text, so that its first token has a probability; "
-        "null: the tokenizer's own, which then starts prompts too, or else <|endoftext|> if the "
-        "vocabulary has it",
+        description="Token before every scored text, so that the first token of the text has a "
+        "probability. null: the tokenizer's BOS token, which then also starts prompts, or else "
+        "<|endoftext|> if the vocabulary has it.",
     )
     server: ServerSettings = ServerSettings()  # pyright: ignore[reportCallIssue]
 
 
 class RunsSettings(Section):
-    """How work is divided into runs; changes no row."""
+    """How work is divided into runs. Changes no rows."""
 
     shards_per_run: int = Field(
         64,
         ge=1,
         le=10_000,
-        description="maximum number of shards in a run of a backfill; a run loads its model once; "
-        "reload the definitions after a change",
+        description="Maximum number of shards per run of a backfill. Each run loads its model "
+        "once. Reload the definitions after a change.",
     )
 
 
 class Settings(Section):
-    """All settings of a run. `preset` names the values that are not given."""
+    """All settings of a run; the preset supplies the values that are not given."""
 
-    preset: PresetName = "laptop"
+    preset: PresetName = Field(
+        "laptop",
+        description="Values of all settings that are not given. paper: the paper's values. "
+        "laptop: for the embedded model. demo: done in minutes. small: rounds of annotation for "
+        "a small model.",
+    )
     rounds: tuple[Mapping[str, Any], ...] = Field(
         (),
-        description="settings that each round of annotation changes, from round 1 on: a list of "
-        "sections like those below",
+        description="Changes per round of annotation, from round 1 on: a list of entries, each "
+        "with sections like those below.",
     )
     language_model: LanguageModelSettings = LanguageModelSettings()  # pyright: ignore[reportCallIssue]
     corpus: CorpusSettings = CorpusSettings()  # pyright: ignore[reportCallIssue]
@@ -132,7 +140,7 @@ class Settings(Section):
         if isinstance(least := self.decoding.min_call_probability, Mapping):
             chosen["decoding", "min_call_probability"] = least
         for path, names in chosen.items():
-            # The names of tools are only looked for where some are given.
+            # Collecting the names of all tools is slow, so it is skipped if none is given.
             if names and (unknown := sorted({*names} - {*self.tools.names})):
                 raise invalid(
                     path,
@@ -150,23 +158,22 @@ class Settings(Section):
                 raise invalid(
                     ("tools", name, "filtering_threshold"),
                     threshold,
-                    f"below scoring.lowest_threshold ({lowest:g}) losses are left out; lower that "
-                    "too, and the calls are scored again",
+                    f"losses are not stored below scoring.lowest_threshold ({lowest:g}); lower "
+                    "that setting too, which scores all calls again",
                 )
         return self
 
     @property
     def is_annotated_by_server(self) -> bool:
-        """Whether a server samples and scores in this round."""
         return bool(self.language_model.server.url) and self.sampling.annotator == BASE
 
     @property
     def training_rounds(self) -> tuple[int, ...]:
-        """The rounds of annotation that are trained on, the newest first."""
+        """Rounds of annotation to train on, newest first."""
         return tuple(sorted(set(self.training.rounds or [self.sampling.round]), reverse=True))
 
     def is_annotated(self, source: str, tool_name: str) -> bool:
-        """Whether a tool annotates a source in this round, given the normal form of its path."""
+        """Return whether a tool annotates a source, given its `normalised_path`, in this round."""
         tools_of_source = (
             source_settings.tools
             for source_settings in self.corpus.sources
@@ -178,7 +185,7 @@ class Settings(Section):
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `changes` put over it, section by section; lists are replaced whole."""
+    """Merge changes into nested values; a list replaces the old list as a whole."""
     result = dict(base)
     for key, value in changes.items():
         old = result.get(key)
@@ -190,10 +197,7 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 
 def validated(values: Mapping[str, Any], *, origin: str) -> Settings:
-    """Check values, nested as in toolformer.yaml, and make settings of them.
-
-    Args:
-        origin: where they come from, for the error.
+    """Build settings from values nested as in toolformer.yaml; `origin` appears in errors.
 
     Raises:
         SettingsError: names each misspelt or invalid setting, with the nearest known name.
@@ -203,7 +207,7 @@ def validated(values: Mapping[str, Any], *, origin: str) -> Settings:
     except ValidationError as error:
         problems = [_problem(details) for details in error.errors()]
         raise SettingsError(
-            f"{origin}: {' '.join(problems)} Correct it, or remove the line to get the preset's "
+            f"{origin}: {' '.join(problems)} Correct it, or remove the line to use the preset's "
             "value."
         ) from error
 
@@ -211,7 +215,7 @@ def validated(values: Mapping[str, Any], *, origin: str) -> Settings:
 def _problem(details: Any) -> str:
     path = [str(part) for part in details["loc"]]
     name = ".".join(path)
-    # What stands there in place of an address or of a name may be the key.
+    # Users sometimes write the key itself into these settings: never print it.
     is_hidden = path[-1] == "key_variable" or "from_mcp" in path
     given = "…" if is_hidden else repr(details["input"])
     if details["type"] != "extra_forbidden":
@@ -219,9 +223,9 @@ def _problem(details: Any) -> str:
         said = _EXPECTED_FORMS.get(details["type"], said.rstrip("."))
         return f"{name} = {given} is not valid: {said}."
     if len(path) == 3 and path[0] == "tools" and path[2] == "class":
-        return f"{name}: {path[1]} is built in and cannot be replaced; choose another name."
+        return f"{name}: {path[1]} is built in and cannot be replaced. Choose another name."
     section: Any = Settings
-    # The others are numbers of entries.
+    # Digits are indices of lists.
     for part in (part for part in path[:-1] if not part.isdigit()):
         model = PluginSettings if section is ToolsSettings else section
         section = _fields(section).get(part, model)

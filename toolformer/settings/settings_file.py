@@ -1,4 +1,4 @@
-"""`toolformer.yaml`: the settings of a home, which name a preset and what differs from it."""
+"""Reads `toolformer.yaml`, which names a preset and the settings that differ from it."""
 
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -26,20 +26,20 @@ from tools.registry import TOOL_NAMES
 from tools.retrieval.word_vectors import WORDLLAMA
 
 _HEADER = """\
-# Settings of this toolformer home. Everything the pipeline, the command line and the Dagster UI do
-# follows this file; flags and Launchpad values override it for one run. What it does not say, the
-# preset does; docs/reference/settings.md lists all settings with the presets' values.
-# A relative path is looked up from the folder of this file.
+# Settings of this toolformer home, for the command line, the pipeline and the Dagster UI. Flags and
+# Launchpad values override them for one run. The preset has the values of all settings that this
+# file does not set; docs/reference/settings.md lists them.
+# Relative paths start at the folder of this file.
 
 # One of: paper (the paper's numbers), laptop (the embedded model), demo (minutes), small (rounds
 # of annotation for a small model).
 preset: {preset}
 """
 _OF_RUN = "The settings of this run"
-# An entry of `rounds` holds any other section. All rounds annotate the same texts and search the
-# same passages.
+# An entry of `rounds` cannot change these: all rounds annotate the same texts and search the same
+# passages.
 _SAME_IN_ALL_ROUNDS = ("preset", "rounds", "corpus", "wikipedia_index", "passage_index")
-# The settings that name a file or folder, each with the words that are no path there.
+# The settings whose values are paths, each with the words that are allowed instead of a path.
 _PATHS: dict[str, Any] = {
     "language_model": {"path": ("embedded",)},
     "corpus": {"sources": {"*": {"path": BUILT_IN_SOURCES}}},
@@ -62,11 +62,7 @@ _PATHS["rounds"] = {"*": _PATHS}
 
 
 def preset_values(preset: str) -> dict[str, Any]:
-    """The values of a preset, those of the presets it builds on included.
-
-    Raises:
-        SettingsError: there is no such preset.
-    """
+    """Return the values of a preset, including those of the presets it builds on."""
     if preset not in PRESETS:
         raise SettingsError(
             f"There is no preset {preset!r}. Expected one of {', '.join(PRESETS)}. Correct the "
@@ -79,16 +75,14 @@ def preset_values(preset: str) -> dict[str, Any]:
 
 
 def load_settings(file: Path, *, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """The settings of a home, as the round of annotation has them that `sampling.round` names.
+    """Return the settings of a home for the round of annotation that `sampling.round` names.
 
-    Args:
-        file: `toolformer.yaml`; without one the preset's values hold. Relative paths are looked up
-            from its folder. The sources of `sources.json` beside it stand behind its own.
-        overrides: nested values that win over the file and what it says of the round, for one run.
+    `file` is `toolformer.yaml`, which need not exist. The sources of `sources.json` in the same
+    folder are appended to its own. Overrides win over the file and over its entry for the round.
 
     Raises:
-        SettingsError: the file or an override is not valid, whichever round it concerns, or an
-            override names the preset or could name code; names setting and remedy.
+        SettingsError: the file, for any round, or an override is invalid; or an override sets the
+            preset or could name code.
     """
     values, round_values, settings = _values_of_file(file)
     changes = _checked(overrides or {}, file)
@@ -100,10 +94,9 @@ def load_settings(file: Path, *, overrides: Mapping[str, Any] | None = None) -> 
 
 
 def settings_of_rounds(file: Path, *, overrides: Mapping[str, Any] | None = None) -> list[Settings]:
-    """The settings of each round that a home's file lists; a file without `rounds` has one.
+    """Return the settings of each round in `rounds`, or of a single round if there is no list.
 
-    Args and errors as of `load_settings`; a round that `overrides` name is not looked at where the
-    file lists some. Those of a round have no list of rounds themselves.
+    Like `load_settings`, but `sampling.round` in the overrides has no effect if there is a list.
     """
     values, round_values, _ = _values_of_file(file)
     changes = _checked(overrides or {}, file)
@@ -116,26 +109,26 @@ def settings_of_rounds(file: Path, *, overrides: Mapping[str, Any] | None = None
 
 
 def _values_of_file(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]], Settings]:
-    """What the file says: the values, those of each round that it lists, and the settings."""
+    """Return the file's values, the values of each round, and the validated settings."""
     given = with_absolute_paths(_with_added_sources(_read(file), file), file.parent)
     chosen = str(given.get("preset", "laptop"))
     preset_given = preset_values(chosen)
     values = merged(preset_given, {**_without_empty(given, preset_given), "preset": chosen})
     round_values = _values_of_rounds(values, origin=str(file))
     settings = validated(values, origin=str(file))
-    # A mistake in a later round is told before the first one is begun.
+    # Validate all rounds now, so that an error in a later round appears before the first one runs.
     for number, values_of_round in enumerate(round_values, start=1):
         _validated_round(values_of_round, f"{file}, round {number}")
     return values, round_values, settings
 
 
 def _validated_round(values: dict[str, Any], origin: str) -> Settings:
-    # Without the list, which would be checked once for each of its entries.
+    # Without the list, which would otherwise be validated once per entry.
     return validated({**values, "rounds": []}, origin=origin)
 
 
 def _checked(overrides: Mapping[str, Any], file: Path) -> dict[str, Any]:
-    """The changes for one run, which name no preset and no code, with absolute paths."""
+    """Return the overrides with absolute paths; raise if they set the preset or could name code."""
     overrides = dict(with_absolute_paths(overrides, file.parent))
     if "preset" in overrides:
         raise SettingsError(
@@ -147,12 +140,7 @@ def _checked(overrides: Mapping[str, Any], file: Path) -> dict[str, Any]:
 
 
 def with_absolute_paths(values: Any, folder: Path, paths: Any = _PATHS) -> Any:
-    """Nested values of settings, in which each path is absolute.
-
-    Args:
-        values: as in toolformer.yaml; what is not valid stays as it is.
-        folder: that relative paths are looked up from.
-    """
+    """Return nested values in which relative paths are resolved against a folder."""
     if isinstance(paths, tuple):
         is_path = isinstance(values, str) and values.strip() and values not in paths
         return absolute_path(values, folder) if is_path else values
@@ -167,11 +155,7 @@ def with_absolute_paths(values: Any, folder: Path, paths: Any = _PATHS) -> Any:
 
 
 def _values_of_rounds(values: Mapping[str, Any], *, origin: str) -> list[dict[str, Any]]:
-    """The file's values as each entry of `rounds` changes them; none where there are no entries.
-
-    Raises:
-        SettingsError: an entry cannot be one; whether its settings are valid is not looked at.
-    """
+    """Return the file's values with the changes of each entry of `rounds`, not validated yet."""
     entries = values["rounds"]
     if not isinstance(entries, list | tuple):
         return []
@@ -180,23 +164,23 @@ def _values_of_rounds(values: Mapping[str, Any], *, origin: str) -> list[dict[st
         wrong = f"{origin}, round {number}:"
         if not isinstance(entry, Mapping):
             raise SettingsError(
-                f"{wrong} {entry!r} is no entry of `rounds`. Expected the sections that the round "
-                "changes, such as `sampling: {uses_prompt: false}`, or {} for none."
+                f"{wrong} {entry!r} is not a valid entry of `rounds`. Expected the sections that "
+                "the round changes, such as `sampling: {uses_prompt: false}`, or {} for none."
             )
         shared = [name for name in _SAME_IN_ALL_ROUNDS if name in entry]
         if shared:
             raise SettingsError(
-                f"{wrong} {', '.join(shared)} cannot be changed here, since it is the same in all "
-                "rounds. Set it outside of `rounds`."
+                f"{wrong} {', '.join(shared)} cannot be set per round, since all rounds share it. "
+                "Set it outside of `rounds`."
             )
-        # The model of the round before annotates, where a later round does not name another.
+        # By default, the model of the previous round annotates a later round.
         implied = {"round": number} | ({"annotator": FINETUNED} if number > 1 else {})
         with_implied = merged(values, {"sampling": implied})
         round_values = merged(with_implied, _without_empty(entry, values))
         sampling = round_values["sampling"]
         if isinstance(sampling, Mapping) and sampling["round"] != number:
             raise SettingsError(
-                f"{wrong} sampling.round = {sampling['round']!r}, but the place in the list is "
+                f"{wrong} sampling.round = {sampling['round']!r}, but the position in the list is "
                 "the number of the round. Remove the line."
             )
         all_rounds.append(round_values)
@@ -204,11 +188,7 @@ def _values_of_rounds(values: Mapping[str, Any], *, origin: str) -> list[dict[st
 
 
 def _round_of_run(values: Mapping[str, Any], overrides: Mapping[str, Any], file: Path) -> int:
-    """The round that a run is for, where the file lists some.
-
-    Raises:
-        SettingsError: the file does not list it.
-    """
+    """Return the round of a run; raise a SettingsError if `rounds` has no entry for it."""
     given = overrides.get("sampling")
     run_values = (
         {"round": given["round"]} if isinstance(given, Mapping) and "round" in given else {}
@@ -218,31 +198,28 @@ def _round_of_run(values: Mapping[str, Any], overrides: Mapping[str, Any], file:
     if number > entries:
         raise SettingsError(
             f"sampling.round is {number}, but `rounds` in {file} has {entries} "
-            f"{'entry' if entries == 1 else 'entries'}. Expected one entry per round: add it "
-            f"there; {{}} changes only the annotator."
+            f"{'entry' if entries == 1 else 'entries'}. Expected one entry per round. Add an entry "
+            f"there, for instance {{}}, which changes only the annotator."
         )
     return number
 
 
 def _refuse_code(overrides: Mapping[str, Any]) -> None:
-    """Refuse changes for one run that could name code or a program.
+    """Raise a SettingsError if overrides could name code or a program to run.
 
-    Whoever can start a run gives them; only the user writes the file. What a tool from outside
-    makes of an option, it alone knows, so of its options only what cannot name anything is taken.
-
-    Raises:
-        SettingsError: names the setting and the remedy.
+    Anyone who can start a run chooses the overrides, but only the owner writes the file. We cannot
+    know how a plugin uses its options, so only numbers and null are allowed for them.
     """
     if "rounds" in overrides:
         raise SettingsError(
-            f"{_OF_RUN}: `rounds` is taken from toolformer.yaml alone: write it "
-            "there, and name the round with sampling.round in --set or the Launchpad's overrides."
+            f"{_OF_RUN}: `rounds` can only be set in toolformer.yaml. Write it there, and choose "
+            "the round with sampling.round in --set or in the Launchpad's overrides."
         )
     tools = overrides.get("tools")
     for name, section in tools.items() if isinstance(tools, Mapping) else ():
         given = {}
         if name == "from_mcp":
-            # What stands there may be a key.
+            # The value may contain a key.
             given = {name: section and "…"}
         elif name not in TOOL_NAMES and isinstance(section, Mapping):
             options = section.get("options")
@@ -253,13 +230,13 @@ def _refuse_code(overrides: Mapping[str, Any]) -> None:
             if not isinstance(value, int | float | None):
                 raise SettingsError(
                     f"{_OF_RUN}: tools.{setting} = {value!r} could name code "
-                    "or a program to run. These are taken from toolformer.yaml alone: write the "
-                    "setting there, and leave it out of --set and of the Launchpad's overrides."
+                    "or a program to run. Such settings can only be set in toolformer.yaml. Write "
+                    "it there, and remove it from --set or the Launchpad's overrides."
                 )
 
 
 def write_settings_file(file: Path, *, preset: str) -> None:
-    """Write a file that names a preset, unless the file exists."""
+    """Write a file with only a preset, unless the file exists."""
     if file.exists():
         return
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -267,7 +244,7 @@ def write_settings_file(file: Path, *, preset: str) -> None:
         temporary.write_text(_HEADER.format(preset=preset), encoding="utf-8")
         flush(temporary)
         try:
-            # Another process may have written the file; a rename would replace it.
+            # Not a rename, which would replace a file that another process has written meanwhile.
             os.link(temporary, file)
         except FileExistsError:
             raise
@@ -278,25 +255,23 @@ def write_settings_file(file: Path, *, preset: str) -> None:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    # A link that leads nowhere is a file that is gone, and none that was never there.
+    # A dangling link is an error, since its file existed once, and not a home without settings.
     if not os.path.lexists(file):
         return {}
     return {key: value for key, value in read_yaml(file).items() if value is not None}
 
 
 def listed_sources(file: Path) -> set[str]:
-    """The absolute paths of the sources that the files list, and not the preset."""
+    """Return the absolute paths of the sources in both files, without those of the preset."""
     return sources_of_user(file) | {source.path for source in added_sources(file)}
 
 
 def corpus_sources(settings: Settings, stored: Collection[str]) -> Sequence[SourceSettings]:
     """Return the listed sources; if none is listed, the preset's or the embedded ones.
 
-    A home with shards of its own whose list is lost or empty is not mixed with these: only those
-    that have shards already are returned then.
-
-    Args:
-        stored: the sources that have shards.
+    `stored` are the sources that have shards. If the user's own sources are among them, the list
+    was probably lost: then only default sources that have shards already are returned, so that
+    others are not mixed in.
     """
     of_preset = CorpusSettings(sources=preset_values(settings.preset)["corpus"]["sources"])  # pyright: ignore[reportCallIssue]
     if settings.corpus.sources not in ((), of_preset.sources):
@@ -308,16 +283,13 @@ def corpus_sources(settings: Settings, stored: Collection[str]) -> Sequence[Sour
 
 
 def sources_of_user(file: Path) -> set[str]:
-    """The absolute paths of the sources that `toolformer.yaml` lists."""
+    """Return the absolute paths of the sources that `toolformer.yaml` lists."""
     listed = _read(file).get("corpus", {}).get("sources") or []
     return {absolute_source(source["path"], file.parent) for source in listed}
 
 
 def _with_added_sources(given: dict[str, Any], file: Path) -> dict[str, Any]:
-    """The values of the file, with the sources that were added to those that it lists.
-
-    Of a source that both list, the file's entry holds.
-    """
+    """Append the sources of `sources.json` that the file's values do not list."""
     added, corpus = added_sources(file), given.get("corpus", {})
     listed = (corpus.get("sources") or []) if isinstance(corpus, Mapping) else None
     if not added or not isinstance(listed, list):
@@ -329,7 +301,7 @@ def _with_added_sources(given: dict[str, Any], file: Path) -> dict[str, Any]:
 
 
 def _without_empty(given: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
-    """The values given, without sections and lists that stand there with nothing below."""
+    """Remove sections and lists that are null, as after commenting out everything below a key."""
     values = {}
     for name, value in given.items():
         base_value = base.get(name)

@@ -1,4 +1,4 @@
-"""Settings of the tools, and of what WikiSearch and QA search and read."""
+"""Settings of the tools, and of the indexes that WikiSearch and QA search."""
 
 import re
 from collections.abc import Mapping
@@ -15,77 +15,96 @@ from tools.retrieval.passages import ENGLISH, Language
 
 
 class ToolSettings(Section):
-    """One tool (paper, appendix A, and table 2)."""
+    """Settings of one tool (paper, appendix A and table 2)."""
 
-    is_enabled: bool = Field(default=True, description="use the tool where none are named")
-    sampling_threshold: float = Field(
-        default=0.05, ge=0, lt=1, description="τ_s: minimum probability of ` [` at a position"
+    is_enabled: bool = Field(
+        default=True, description="Use the tool unless a command or run names other tools."
     )
-    positions_per_text: int = Field(default=5, ge=1, description="k: positions sampled per text")
-    calls_per_position: int = Field(default=5, ge=1, description="m: calls sampled per position")
+    sampling_threshold: float = Field(
+        default=0.05,
+        ge=0,
+        lt=1,
+        description="τ_s: minimum probability of ` [` at a position where calls are sampled.",
+    )
+    positions_per_text: int = Field(
+        default=5,
+        ge=1,
+        description="k: maximum number of positions per text at which calls are sampled.",
+    )
+    calls_per_position: int = Field(
+        default=5, ge=1, description="m: number of calls sampled per position."
+    )
     filtering_threshold: float = Field(
-        default=1.0, ge=0, description="τ_f: minimum loss reduction, in nats"
+        default=1.0, ge=0, description="τ_f: minimum loss reduction of a kept call, in nats."
     )
     contrast_threshold: float | None = Field(
         default=None,
         ge=0,
-        description="τ_c, in nats: how much more a call must lower the loss with its own result "
-        "than with the result of another call; none in the paper",
+        description="τ_c: how much more a kept call must lower the loss with its own result than "
+        "with the result of another call, in nats. null: not checked, as in the paper.",
     )
     prompt: str | None = Field(
         default=None,
-        description="a few-shot prompt file of your own, with {text} where the text goes; or "
-        "short, for small models, which the tools of this project have",
+        description="File with a few-shot prompt of your own, with {text} for the text; or short, "
+        "a prompt for small models that the tools of this project have. null: the tool's own "
+        "prompt.",
     )
     options: Mapping[str, JsonValue] = Field(
-        default_factory=dict, description="settings of the tool itself"
+        default_factory=dict, description="Options of the tool itself."
     )
 
 
 class PluginSettings(ToolSettings):
-    """A tool from outside this project; `tools.others` has the defaults."""
+    """A tool that is not part of this project; `tools.others` has its defaults."""
 
     target: str | None = Field(
-        None, alias="class", description="import path of the tool, as module:Class"
+        None, alias="class", description="Import path of the tool's class, as module:Class."
     )
     environment: tuple[str, ...] = Field(
-        (), description="environment variables that its process gets, such as an API key"
+        (),
+        description="Names of environment variables that the tool's process receives, such as one "
+        "with an API key.",
     )
 
 
 class McpServerSettings(Section):
-    """A server that has tools; it has either an address or a command."""
+    """An MCP server, with either an address or a command."""
 
     url: Annotated[str, AfterValidator(checked_address)] | None = Field(
-        None, description="its address, where it runs already, such as http://localhost:8931/mcp"
+        None, description="Address of a running server, such as http://localhost:8931/mcp."
     )
     command: tuple[str, ...] | None = Field(
-        None, description="program and arguments of a server, which is started for each tool"
+        None, description="Program and arguments that start the server; one is started per tool."
     )
     key_variable: str | None = Field(
         None,
         pattern="^[A-Z][A-Z0-9_]*$",
-        description="name of the environment variable that holds the key of a server with an "
-        "address, never the key itself",
+        description="Name of the environment variable that contains the key of a server with an "
+        "address; never the key itself.",
     )
     start_seconds: float | None = Field(
-        None, gt=0, description="longest start, which may include a download, in seconds; null: 30"
+        None,
+        gt=0,
+        description="Maximum time of the start, which may include a download, in seconds. null: "
+        "30.",
     )
     allow: tuple[str, ...] = Field(
         min_length=1,
-        description="names of its tools that are taken; in calls, `_` replaces what cannot be "
-        "written there",
+        description="Names of the server's tools to use. In calls, `_` replaces characters that "
+        "tool names cannot contain.",
     )
 
 
 class McpServersSettings(Section):
-    """Tools that are taken from servers."""
+    """Tools of MCP servers."""
 
-    from_mcp: tuple[McpServerSettings, ...] = Field((), description="servers to take tools from")
+    from_mcp: tuple[McpServerSettings, ...] = Field(
+        (), description="MCP servers whose tools are used."
+    )
 
 
 class ToolsSettings(McpServersSettings):
-    """The five tools, and tools of your own by name; the paper's thresholds as defaults."""
+    """The five built-in tools, and your own tools by name. Default thresholds are the paper's."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, PluginSettings]  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -106,7 +125,7 @@ class ToolsSettings(McpServersSettings):
         calls_per_position=10,
         filtering_threshold=0.5,
     )
-    others: ToolSettings = Field(ToolSettings(), description="defaults of your own tools")
+    others: ToolSettings = Field(ToolSettings(), description="Defaults of your own tools.")
 
     @model_validator(mode="before")
     @classmethod
@@ -119,22 +138,20 @@ class ToolsSettings(McpServersSettings):
 
     @property
     def targets(self) -> dict[str, str]:
-        """Name to `module:Class` of the tools that are named here."""
+        """Import paths of the tools that are not built in, as `module:Class` by name."""
         own = (self.model_extra or {}).items()
         return {name: settings.target for name, settings in own if settings.target}
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All tools: the five, then those that are named here."""
+        """All tools: the built-in ones first."""
         return tool_names(self.targets)
 
     @property
-    def enabled_names(self) -> tuple[str, ...]:
-        """Those of `names` that are used where none are named."""
+    def switched_on(self) -> tuple[str, ...]:
         return tuple(name for name in self.names if self.of(name).is_enabled)
 
     def of(self, tool_name: str) -> ToolSettings:
-        """The settings of one tool."""
         if tool_name in type(self).model_fields:
             return getattr(self, tool_name)
         own = (self.model_extra or {}).get(tool_name)
@@ -144,16 +161,16 @@ class ToolsSettings(McpServersSettings):
         return self.others.model_copy(update=own.model_dump(exclude_unset=True, exclude=not_shared))
 
     def environment_of(self, tool_name: str) -> tuple[str, ...]:
-        """Names of the environment variables that a tool from outside gets."""
+        """Return the names of the environment variables that a plugin tool's process receives."""
         own = (self.model_extra or {}).get(tool_name)
         key = own and own.target == MCP_TOOL and own.options.get("key_variable")
         return (*own.environment, *([str(key)] if key else ())) if own else ()
 
 
 def _with_mcp_tools(sections: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The sections, with one for each tool of `from_mcp`; what its own section says wins."""
+    """Add a section for each tool of `from_mcp`; the user's section for it takes precedence."""
     servers = McpServersSettings(from_mcp=sections.get("from_mcp") or ()).from_mcp
-    # File systems that ignore case would mix up the partitions of names that differ in it alone.
+    # Names must differ in more than case: some file systems would mix up their partitions.
     taken = {name.lower() for name in ("all", "others", "from_mcp", *TOOL_NAMES)}
     own = {str(name).lower(): name for name in sections}
     made: dict[str, Any] = {}
@@ -167,8 +184,8 @@ def _with_mcp_tools(sections: Mapping[str, Any]) -> Mapping[str, Any]:
                 continue
             if name.lower() in taken or own.get(name.lower(), name) != name or "class" in section:
                 error = (
-                    f"the name {name!r} is taken; leave {tool!r} out here, and give it a section "
-                    f"of its own with another name and `class: {MCP_TOOL}`"
+                    f"the name {name!r} is taken; leave {tool!r} out here, and add a section "
+                    f"for it with another name and `class: {MCP_TOOL}`"
                 )
                 raise invalid(("from_mcp", number, "allow"), tool, error)
             taken.add(name.lower())
@@ -178,7 +195,7 @@ def _with_mcp_tools(sections: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _unknown_tools(sections: Mapping[str, Any]) -> list[InitErrorDetails]:
-    """What is wrong with the names of tools that are not built in."""
+    """Return an error for each invalid name or import path of a tool that is not built in."""
     problems: list[InitErrorDetails] = []
     for name, section in sections.items():
         if not isinstance(name, str) or name in ToolsSettings.model_fields:
@@ -197,43 +214,44 @@ def _unknown_tools(sections: Mapping[str, Any]) -> list[InitErrorDetails]:
 
 
 class WikipediaIndexSettings(Section):
-    """What WikiSearch searches (paper: the Wikipedia dump of KILT)."""
+    """The articles that WikiSearch and QA search (paper: the Wikipedia dump of KILT)."""
 
     source: str = Field(
         "wikipedia-excerpt",
-        description="articles with the columns title, text and url: a path as in corpus.sources, "
-        "such as hf://datasets/wikimedia/wikipedia/20231101.en/*.parquet or a local copy",
+        description="Articles with the columns title, text and url: a path as in corpus.sources, "
+        "such as hf://datasets/wikimedia/wikipedia/20231101.en/*.parquet or a local copy.",
     )
-    passage_words: int = Field(100, ge=10, description="longest passage, in words")
+    passage_words: int = Field(100, ge=10, description="Maximum length of a passage, in words.")
     language: Language = Field(
-        ENGLISH, description="language of the articles: how words are cut to their stems"
+        ENGLISH, description="Language of the articles. It selects the stemmer."
     )
 
 
 class PassageIndexSettings(Section):
-    """Dense vectors of the passages that WikiSearch searches too (paper: Atlas's Contriever)."""
+    """Dense vectors of the same passages, for hybrid retrieval (paper: Contriever, in Atlas)."""
 
     encoder: str = Field(
         "wordllama",
-        description="wordllama: trained vectors of words, which come with the project; or the "
-        "directory of a Hugging Face encoder such as Contriever",
+        description="wordllama (trained word vectors that come with the project), or the "
+        "directory of a Hugging Face encoder such as Contriever.",
     )
     similarity: Literal["dot", "cosine"] = Field(
-        "dot", description="similarity of a Hugging Face encoder's vectors: dot product or cosine"
+        "dot",
+        description="Similarity of the vectors of a Hugging Face encoder: dot product or cosine.",
     )
     encoder_tokens: int = Field(
-        256, ge=8, description="longest text for a Hugging Face encoder, in tokens"
+        256, ge=8, description="Maximum length of a text for a Hugging Face encoder, in tokens."
     )
     index_factory: str = Field(
         "Flat",
-        description="kind of FAISS index, as `faiss.index_factory` takes it: Flat is exact; "
-        "IVF4096,PQ64np for millions of passages is smaller, faster and approximate",
+        description="Kind of FAISS index, in the notation of `faiss.index_factory`. Flat is "
+        "exact. For millions of passages, IVF4096,PQ64np is smaller and faster, but approximate.",
     )
 
 
 class QuestionAnsweringSettings(Section):
-    """How QA finds passages (paper: Atlas); its other settings are tools.QA.options."""
+    """How QA finds passages (paper: Atlas). Its other settings are in tools.QA.options."""
 
     retriever: Literal["bm25", "hybrid"] = Field(
-        "hybrid", description="bm25, or hybrid: together with the vectors of passage_index"
+        "hybrid", description="bm25, or hybrid: BM25 together with the vectors of passage_index."
     )

@@ -1,4 +1,4 @@
-"""Settings files as YAML, with mistakes explained."""
+"""Parses YAML settings files, with errors that name line and remedy."""
 
 from pathlib import Path
 from typing import Any
@@ -11,24 +11,19 @@ from toolformer.base.regular_files import read_regular
 from toolformer.settings.errors import SettingsError
 
 YAML_ERRORS = (YAMLError, RecursionError, ValueError, TypeError)
-# Ten thousand sources take a hundredth.
+# A hundred times the size of a file with ten thousand sources.
 _MAX_BYTES = 2**26
 
 
 def loaded(text: str) -> Any:
-    """What YAML says.
-
-    Raises:
-        YAML_ERRORS: it is not valid.
-    """
+    """Parse YAML; raise one of `YAML_ERRORS` if it is invalid."""
     return YAML(typ="safe").load(text)
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """What a settings file says; nothing for one of comments alone.
+    """Return the content of a settings file; it is empty for a file with only comments.
 
-    Raises:
-        SettingsError: it is not valid, with the line, or empty: a full disk leaves such files.
+    Raises a SettingsError if the file is invalid or blank, as a full disk can leave it.
     """
     text = ""
     try:
@@ -36,30 +31,30 @@ def read_yaml(file: Path) -> dict[str, Any]:
         content = loaded(text) if text.strip() else None
     except YAML_ERRORS as error:
         raise SettingsError(
-            f"{file} is not valid YAML{_explained(text, error)} Correct it, or move it aside to "
-            "get a new one."
+            f"{file} is not valid YAML{_explained(text, error)} Correct the file, or move it away; "
+            "the next build then writes a new one."
         ) from error
     if not text.strip():
         raise SettingsError(
-            f"{file} is empty. Expected at least a comment. Bring it back from a copy, or remove "
-            "it: a `toolformer.yaml` that is missing is made at the next build."
+            f"{file} is empty. Expected at least a comment. Restore it from a copy, or remove it; "
+            "the next build then writes a new one."
         )
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise SettingsError(f"{file} holds no settings. Expected lines such as `preset: laptop`.")
+        raise SettingsError(f"{file} has no settings. Expected lines such as `preset: laptop`.")
     return content
 
 
 def _explained(text: str, error: Exception) -> str:
     if isinstance(error, ReaderError):
         line = text.count("\n", 0, int(error.position))
-        return f" in line {line + 1}: it has a character that no text has."
+        return f" in line {line + 1}: YAML does not allow one of its characters."
     if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
         return f": {error}."
     line = error.problem_mark.line
     written = next(iter(text.splitlines()[line:]), "").strip()
     return (
         f" in line {line + 1}, {written[:80]!r}: {error.problem}. Expected `name: value`, each "
-        "name once, with spaces in front as in its section."
+        "name once, indented like the other lines of its section."
     )

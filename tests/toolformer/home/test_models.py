@@ -88,7 +88,7 @@ def test_a_checkpoint_replaced_while_a_run_waited_is_not_used(home: Home, tiny: 
     settings, holder = settings_of(tiny), ModelHolder()
     annotator = Annotator.of(Workspace(settings, home))
     put_finetuned(home, tiny, 1, seconds=1.1)
-    with pytest.raises(ToolformerError, match="replaced by another"):
+    with pytest.raises(ToolformerError, match="was replaced after this run began"):
         annotator.load(Workspace(settings, home, holder))
     assert holder.loads == 0
     holder.release()
@@ -111,7 +111,7 @@ def test_a_model_replaced_while_it_is_loaded_is_not_used(
 
     monkeypatch.setattr(LanguageModel, "load", slowly)
     holder = ModelHolder()
-    with pytest.raises(ToolformerError, match="replaced by another while it was loaded"):
+    with pytest.raises(ToolformerError, match="replaced while it was being loaded"):
         holder.load(link, settings_of(link).language_model, home)
     monkeypatch.undo()
     assert holder.load(link, settings_of(link).language_model, home).name == link.name

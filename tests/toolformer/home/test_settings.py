@@ -106,7 +106,9 @@ def test_the_base_model_is_not_asked_to_annotate_without_the_prompt():
 def test_the_first_round_has_no_finetuned_annotator():
     for sampling in ({}, {"round": 1}):
         values = {"sampling": {**sampling, "annotator": "finetuned"}}
-        with pytest.raises(SettingsError, match=r"sampling.annotator = 'finetuned'.*round 1 has"):
+        with pytest.raises(
+            SettingsError, match=r"sampling.annotator = 'finetuned'.*before round 1 there is"
+        ):
             validated(values, origin="the file")
     # Whatever the order in which they are written.
     changed = {"sampling": {"annotator": "finetuned", "round": 2}}

@@ -67,7 +67,7 @@ def test_what_could_name_code_is_taken_from_the_file_alone(file: Path, tools: di
     flag = f"tools={json.dumps(tools)}"
     # In the Launchpad, and with --set.
     for overrides in ({"tools": tools}, RunOptions.of([flag]).overrides):
-        with pytest.raises(SettingsError, match=r"taken from toolformer\.yaml alone") as raised:
+        with pytest.raises(SettingsError, match=r"only be set in toolformer\.yaml") as raised:
             load_settings(file, overrides=overrides)
         assert setting in str(raised.value)
 
@@ -172,11 +172,11 @@ def test_a_damaged_list_of_sources_is_an_error_that_names_it(file: Path, content
 @pytest.mark.parametrize(
     ("content", "line", "words"),
     [
-        ("- 1\n- 2\n", None, "holds no settings"),
+        ("- 1\n- 2\n", None, "has no settings"),
         ("sampling:\n  temperatur: 1\n", None, "Did you mean 'temperature'"),
         ("preset: laptop\ncorpus:\n\tshard_size: 7\n", 3, "cannot start any token"),
         ("corpus:\n  shard_size: 7\n\ncorpus:\n  shard_size: 8\n", 4, "duplicate key"),
-        ("sampling:\n  seed: \x00\n", 2, "no text has"),
+        ("sampling:\n  seed: \x00\n", 2, "does not allow one of its characters"),
     ],
 )
 def test_a_mistake_in_the_form_is_told_with_its_line(file: Path, content, line, words):
@@ -236,10 +236,10 @@ def test_each_round_has_the_files_settings_with_what_its_entry_changes(scheduled
     [
         ("{tools: {Calculator: {positions_per_text: 0}}}", "round 2: tools.Calculator.positions"),
         ("{sampling: {annotator: base, uses_prompt: false}}", "round 2: sampling.uses_prompt"),
-        ("{rounds: []}", "round 2: rounds cannot be changed here"),
+        ("{rounds: []}", "round 2: rounds cannot be set per round"),
         ("{corpus: {window_tokens: 9}, passage_index: {}}", "corpus, passage_index cannot be"),
-        ("{sampling: {round: 3}}", "sampling.round = 3, but the place in the list"),
-        ("5", "round 2: 5 is no entry of `rounds`"),
+        ("{sampling: {round: 3}}", "sampling.round = 3, but the position in the list"),
+        ("5", "round 2: 5 is not a valid entry of `rounds`"),
     ],
 )
 def test_a_mistake_in_an_entry_is_told_with_its_round_whichever_is_run(
@@ -258,7 +258,7 @@ def test_rounds_that_are_no_list_and_rounds_that_are_not_listed_are_named(schedu
     with pytest.raises(SettingsError, match=r"sampling.round = 'two' is not valid"):
         load_settings(scheduled, overrides={"sampling": {"round": "two"}})
     # Their tools could name code.
-    with pytest.raises(SettingsError, match=r"`rounds` is taken from toolformer\.yaml alone"):
+    with pytest.raises(SettingsError, match=r"`rounds` can only be set in toolformer\.yaml"):
         load_settings(scheduled, overrides={"rounds": [{}]})
     scheduled.write_text("rounds: 2\n")
     with pytest.raises(SettingsError, match="rounds = 2 is not valid"):
