@@ -5,7 +5,8 @@ import json
 import re
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -34,62 +35,89 @@ from warehouse.needs import STATISTICS_VIEWS
 from warehouse.schema import TableSchema, sql_texts, tables
 
 _MADE = "<!-- Written by `make docs`. -->"
-_ENTRIES: dict[str, type[BaseModel]] = {
-    "An entry of `corpus.sources`": SourceSettings,
-    "An entry of `tools.from_mcp`": McpServerSettings,
-    "An entry of `evaluation.questions`": QuestionFileSettings,
-}
-# Titles, tables and views of the pages that `tables.md` links. Each takes a few minutes to read.
-_RELATION_PAGES = {
-    "tables-of-texts.md": (
-        "Tables of texts",
-        "documents rejected_records reading_losses text_marks document_selection augmented_texts "
-        "training_texts training_exclusions",
-    ),
-    "tables-of-calls.md": (
-        "Tables of calls",
-        "prompts candidate_calls executed_calls scored_calls filtered_calls stage_costs",
-    ),
-    "tables-of-scores.md": (
-        "Tables of training and evaluation",
-        "training_metrics evaluation_results score_intervals paired_differences",
-    ),
-    "views-of-calls.md": (
-        "Views of calls and partitions",
-        "all_calls call_funnel call_proposals call_provenance call_statistics drop_reasons "
-        "kept_examples loss_reductions threshold_sweep partition_metadata",
-    ),
-    "views-of-judgements.md": (
-        "Views of human judgements and annotations",
-        "labels judged_calls label_agreement label_precision calls_at_marks filter_by_marks",
-    ),
-    "views-of-scores.md": (
-        "Views of training and evaluation",
-        "answers_with_calls call_calibration call_use evaluation_difference evaluation_summary "
-        "evaluation_table paper_results table_edits training_exclusion_summary",
-    ),
-}
-_TYPES = {int: "whole number", float: "number", bool: "true or false", str: "text"}
+_TYPES = {int: "integer", float: "number", bool: "true or false", str: "text"}
+_LIST_ITEMS = {"integer": "integers", "text": "texts", "map": "maps"}
 _LIMITS = ((bounds.Ge, "ge", "≥"), (bounds.Gt, "gt", ">"), (bounds.Le, "le", "≤"))
 _LIMITS += ((bounds.Lt, "lt", "<"), (bounds.MinLen, "min_length", "length ≥"))
 
 
-def settings_page() -> str:
-    """Every setting: values, default, presets, meaning, and what a change makes anew."""
-    head = f"""# Settings
+_SETTINGS_INTRODUCTION = """# Settings
 
-{_MADE}
+{made}
 
-`$TOOLFORMER_HOME/toolformer.yaml` sets them, `--set PATH=VALUE` for one command, and `overrides` \
-in the Launchpad for one run. Defaults are the paper's values where it has them. A preset names \
-only what differs: `laptop` from the defaults, `demo` and `small` from `laptop`. The last column \
-names the stages whose rows depend on the setting: after a change the next build makes these \
-again, then what follows from them. `toolformer build --dry-run` says which in your home."""
-    parts = [head, *_sections(Settings, "")]
-    for title, section in _ENTRIES.items():
+A setting is named by its path, such as `training.epochs`. There are three ways to set it:
+
+- `$TOOLFORMER_HOME/toolformer.yaml` sets it for all commands and runs of the home;
+- `--set PATH=VALUE` sets it for one command;
+- `overrides` in the Launchpad set it for one run.
+
+All other values come from the preset. The default values are those of the preset `paper`, and the \
+paper's own wherever it gives one. `laptop` changes some defaults; `demo` and `small` change some \
+values of `laptop`. The column *presets* lists these changes.
+
+The column *recomputes* names the stages whose rows depend on the setting. After a change, the \
+next build computes these rows again, and then everything that depends on them. \
+`toolformer build --dry-run` lists what that is in your home.
+
+| page | sections |
+| --- | --- |
+{pages}"""
+
+
+@dataclass(frozen=True, slots=True)
+class _SettingsPage:
+    """A page of the reference: sections of the settings, and entries of their lists."""
+
+    title: str
+    sections: Sequence[str]
+    entries: Mapping[str, type[BaseModel]]
+
+
+_SETTINGS_PAGES = {
+    "settings.md": _SettingsPage(
+        "Models, texts and runs",
+        ("language_model", "corpus", "runs"),
+        {"An entry of `corpus.sources`": SourceSettings},
+    ),
+    "settings-annotation.md": _SettingsPage(
+        "Annotation and tools",
+        (
+            *("sampling", "execution", "scoring", "tools"),
+            *("wikipedia_index", "passage_index", "question_answering"),
+        ),
+        {"An entry of `tools.from_mcp`": McpServerSettings},
+    ),
+    "settings-training.md": _SettingsPage(
+        "Training and evaluation",
+        ("training", "decoding", "evaluation"),
+        {"An entry of `evaluation.questions`": QuestionFileSettings},
+    ),
+}
+
+
+def settings_page(file: str) -> str:
+    """Describe the settings of one page: values, default, presets, meaning and effect."""
+    page = _SETTINGS_PAGES[file]
+    parts = [
+        f"# Settings: {page.title.lower()}",
+        f"{_MADE}\n\n[Settings](settings.md) explains how to set a value, and the columns.",
+    ]
+    if file == "settings.md":
+        pages = [
+            f"| [{each.title}]({name}) | {', '.join(f'`{path}`' for path in each.sections)} |"
+            for name, each in _SETTINGS_PAGES.items()
+        ]
+        parts = [_SETTINGS_INTRODUCTION.format(made=_MADE, pages="\n".join(pages))]
+        parts.append(_section(Settings, "")[0])
+    for name in page.sections:
+        section = Settings.model_fields[name].annotation
+        assert isinstance(section, type)
+        assert issubclass(section, BaseModel)
+        parts += _sections(section, f"{name}.")
+    for title, entry in page.entries.items():
         rows = [
             [f"`{name}`", _values(field), _default_of(field), field.description or ""]
-            for name, field in section.model_fields.items()
+            for name, field in entry.model_fields.items()
         ]
         parts.append(f"## {title}\n\n{_table(['name', 'values', 'default', 'meaning'], rows)}")
     return "\n\n".join(parts) + "\n"
@@ -152,7 +180,7 @@ options and their values in your shell."""
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "settings.md": settings_page,
+    **{file: partial(settings_page, file) for file in _SETTINGS_PAGES},
     "tables.md": tables_page,
     **{
         file: partial(_relations_page, title, names)
@@ -163,14 +191,22 @@ PAGES: dict[str, Callable[[], str]] = {
 
 
 def _sections(section: type[BaseModel], prefix: str) -> Iterator[str]:
-    """The settings of a section, then those of the sections in it."""
+    """Yield the settings of a section, then those of the sections in it."""
+    text, inner = _section(section, prefix)
+    yield text
+    for path, below in inner.items():
+        yield from _sections(below, f"{path}.")
+
+
+def _section(section: type[BaseModel], prefix: str) -> tuple[str, dict[str, type[BaseModel]]]:
+    """Return the settings of a section, and the sections in it by path."""
     is_of_tool = section is ToolsSettings
     fields = PluginSettings.model_fields if is_of_tool else section.model_fields
-    place = f"{prefix}{ANY_TOOL}." if is_of_tool else prefix
+    outer = f"{prefix}{ANY_TOOL}." if is_of_tool else prefix
     rows = []
     inner: dict[str, type[BaseModel]] = {}
     for name, field in fields.items():
-        path = f"{place}{field.alias or name}"
+        path = f"{outer}{field.alias or name}"
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             inner[path] = field.annotation
             continue
@@ -179,11 +215,9 @@ def _sections(section: type[BaseModel], prefix: str) -> Iterator[str]:
         rows.append(
             [f"`{path}`", _values(field), default, presets, field.description or "", effect(path)]
         )
-    title = f"## `{prefix.rstrip('.')}`" if prefix else "## At the top"
-    columns = ["setting", "values", "default", "presets", "meaning", "makes anew"]
-    yield f"{title}\n\n{_first_line(section)}\n\n{_table(columns, rows)}"
-    for path, below in inner.items():
-        yield from _sections(below, f"{path}.")
+    title = f"## `{prefix.rstrip('.')}`" if prefix else "## Preset and rounds"
+    columns = ["setting", "values", "default", "presets", "meaning", "recomputes"]
+    return f"{title}\n\n{_first_line(section)}\n\n{_table(columns, rows)}", inner
 
 
 def _tool_defaults(name: str) -> str:
@@ -201,7 +235,9 @@ def _tool_defaults(name: str) -> str:
 
 
 def _in_presets(names: list[str]) -> str:
-    """What each preset sets; of a tool's setting for each tool."""
+    """Return the values that presets set; for a setting of tools, with the names of the tools."""
+    if names == ["preset"]:
+        return ""
     parts = []
     for preset, changes in PRESETS.items():
         if names[:2] == ["tools", ANY_TOOL]:
@@ -213,8 +249,8 @@ def _in_presets(names: list[str]) -> str:
             for name in outer:
                 section = section.get(name, {})
             values = {"": section[last]} if last in section else {}
-        if names == ["rounds"] and values:
-            parts.append(f"{preset}: {len(values[''])} rounds")
+        if names[-1] in ("rounds", "sources") and values:
+            parts.append(f"{preset}: {len(values[''])} {names[-1]}")
         elif values:
             parts.append(f"{preset}: {_grouped(values)}")
     return "; ".join(parts)
@@ -262,9 +298,9 @@ def _type(annotation: Any) -> str:
     if origin in (types.UnionType, typing.Union):
         return " or ".join(_type(each) for each in arguments)
     if origin is tuple:
-        return f"list of {_type(arguments[0])}"
+        return f"list of {_LIST_ITEMS.get(_type(arguments[0]), _type(arguments[0]))}"
     if inspect.isclass(origin) and issubclass(origin, Mapping):
-        return "names with values"
+        return "map"
     if annotation is type(None):
         return "`null`"
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):

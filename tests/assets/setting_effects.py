@@ -14,22 +14,22 @@ from toolformer.settings.sections import Settings
 from toolformer.settings.tool_sections import PluginSettings, ToolsSettings
 
 WITHOUT_EFFECT = {
-    "preset": "it names the values of other settings",
+    "preset": "it selects the values of other settings",
     "rounds": "each round changes other settings",
-    "language_model.device": "only last digits differ between devices",
-    "language_model.server.url": "the same model at another address is the same model",
-    "language_model.server.key_variable": "a key is no part of what a model says",
-    "sampling.shards": "it says which shards are annotated",
-    "execution.attempts": "how often a call is tried changes no answer",
-    "execution.uses_cache": "kept answers are those that the tool gave",
-    "execution.worker_memory_gib": "a tool without memory fails, and is called again",
-    "tools.*.environment": "a key is no part of what a tool answers",
-    "training.min_texts": "it only refuses to train on too few texts",
-    "training.gradient_checkpointing": "it trades memory for time",
-    "training.processes": "any number of processes trains the same model",
-    "training.save_every": "it says what a killed run goes on from",
-    "decoding.max_new_tokens": "of `toolformer complete`; benchmarks have lengths of their own",
-    "runs.shards_per_run": "it divides work into runs",
+    "language_model.device": "devices differ in the last digits only",
+    "language_model.server.url": "the same model at another address gives the same rows",
+    "language_model.server.key_variable": "a key does not change what a model writes",
+    "sampling.shards": "it only limits which shards are annotated",
+    "execution.attempts": "retries do not change results",
+    "execution.uses_cache": "cached results are those of the tool",
+    "execution.worker_memory_gib": "a call that runs out of memory fails, and is repeated",
+    "tools.*.environment": "a key does not change what a tool answers",
+    "training.min_texts": "it only refuses training on too few texts",
+    "training.gradient_checkpointing": "it trades time for memory",
+    "training.processes": "the model is the same with any number of processes",
+    "training.save_every": "it only decides where a killed run resumes",
+    "decoding.max_new_tokens": "only `toolformer complete` uses it; benchmarks have own limits",
+    "runs.shards_per_run": "it only divides work into runs",
 }
 """Settings that make nothing out of date, with the reason."""
 
