@@ -25,8 +25,8 @@ ROWS = [
 LOST = {
     "dates that could not be read": 1,
     "addresses and titles that could not be read": 1,
-    "texts with characters that were taken out or could not be decoded": 1,
-    "columns that nothing reads: id, meta": 2,
+    "texts with characters that were removed or could not be decoded": 1,
+    "columns that are not read: id, meta": 2,
 }
 
 
@@ -102,8 +102,8 @@ def test_each_source_has_a_table_of_its_own(run, home: Home, texts: Path, tmp_pa
     other.write_text('{"text": "One text.", "score": 4}\n')
     code, out, err = run("ingest", texts, other)
     assert code == 0, err
-    assert f"possible problems: {texts}" in out
-    assert out.index(f"possible problems: {other}") < out.index("columns that nothing reads: score")
+    assert f"lost or left in: {texts}" in out
+    assert out.index(f"lost or left in: {other}") < out.index("columns that are not read: score")
 
 
 def test_a_file_whose_name_is_no_utf8_is_ingested_or_refused_in_words(home: Home, tmp_path):

@@ -1,4 +1,4 @@
-"""File systems of sources: local paths, and addresses through fsspec."""
+"""File systems of sources: local paths, and addresses that fsspec opens."""
 
 import os
 import re
@@ -14,29 +14,24 @@ from toolformer.sources.errors import SourceError
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-# Others that fsspec knows (archives, chains, caches, version control) name no file that stays where
-# it is.
+# fsspec knows more schemes (archives, chains, caches, version control), but they do not name files
+# that can be found again at the same place.
 _SCHEMES = ("http", "https", "s3", "gs", "gcs", "abfs", "abfss", "az", "hf")
 _SCHEME = re.compile(r"([A-Za-z][\w+.-]*):(?://|:.*://)")
-# How long a store that does not answer is asked again.
+# Maximum time for retries if a store does not answer.
 _RETRY_TIME = timedelta(seconds=30)
 
 
 def located(address: str) -> tuple["AbstractFileSystem", str, str | None]:
-    """Return the file system of a path or URI, the path in it, and `file`, `directory` or None.
-
-    Raises:
-        SourceError: the scheme is not supported, its driver is not installed, or the file system
-            does not answer.
-    """
+    """Return file system, path in it, and kind (`file`, `directory` or None) of a path or URI."""
     import fsspec
 
     address = address.removeprefix("file://")
     match = _SCHEME.match(address)
     if match is None:
         local = fsspec.filesystem("file")
-        # Not by `url_to_fs`: it takes `data:` and `::` in the name of a file for something else.
-        # Not by `Path`, which raises for the home of an unknown user.
+        # Not with `url_to_fs`, which misreads `data:` and `::` in file names, and not with `Path`,
+        # which raises for `~unknown_user`.
         path = Path(os.path.abspath(os.path.expanduser(address))).as_posix()  # noqa: PTH100, PTH111
         kind = "file" if local.isfile(path) else "directory" if local.isdir(path) else None
         return local, path, kind
@@ -44,7 +39,8 @@ def located(address: str) -> tuple["AbstractFileSystem", str, str | None]:
         raise SourceError(
             f"The source {address!r} cannot be used: {match[1]}:// is not supported, or not in "
             "this form. Expected a local path or an address that begins with "
-            f"{', '.join(f'{scheme}://' for scheme in _SCHEMES)}. Copy the files here, unpacked."
+            f"{', '.join(f'{scheme}://' for scheme in _SCHEMES)}. Copy the files to this machine, "
+            "and unpack archives."
         )
     with source_errors(address):
         try:
@@ -52,14 +48,14 @@ def located(address: str) -> tuple["AbstractFileSystem", str, str | None]:
         except ImportError as error:
             raise SourceError(
                 f"The source {address!r} cannot be opened: {shown(error).rstrip('.')}. Expected an "
-                "address whose fsspec driver is installed. Install that package in this "
-                "environment with `pip install -c requirements.lock` in the clone (for s3://: "
-                "'.[s3]'), or copy the files here."
+                "address whose fsspec driver is installed. Install the driver with `pip install -c "
+                "requirements.lock` in the clone (for s3://: '.[s3]'), or copy the files to this "
+                "machine."
             ) from error
-        # obstore takes a bucket for a file.
+        # obstore reports a bucket as a file.
         if address.startswith("s3://") and "/" not in path.strip("/"):
             return filesystem, path, "directory"
-        # Not by `isfile`, which returns False where there is no network.
+        # Not with `isfile`, which returns False if the network is down.
         try:
             facts = cast("dict[str, Any]", filesystem.info(path))
         except FileNotFoundError:
@@ -68,7 +64,6 @@ def located(address: str) -> tuple["AbstractFileSystem", str, str | None]:
 
 
 def is_local(filesystem: "AbstractFileSystem") -> bool:
-    """Return whether the files are on this machine."""
     from fsspec.implementations.local import LocalFileSystem
 
     return isinstance(filesystem, LocalFileSystem)
@@ -76,23 +71,23 @@ def is_local(filesystem: "AbstractFileSystem") -> bool:
 
 @contextmanager
 def source_errors(name: str) -> Iterator[None]:
-    """Raise errors inside the block as a `SourceError` that names the source."""
+    """Turn any error inside the block into a `SourceError` that names the source."""
     try:
         yield
     except SourceError:
         raise
-    # Drivers raise whatever the libraries below them raise.
+    # Drivers pass on all kinds of errors from the libraries they use.
     except Exception as error:
         raise unreadable(name, error) from error
 
 
 def unreadable(name: str, error: Exception, place: str = "") -> SourceError:
-    """Return the error for a file that is there and cannot be read, or not to its end."""
+    """Return the error for an existing file that cannot be read to its end."""
     reason = shown(error).rstrip(".") or type(error).__name__
     return SourceError(
-        f"The source {name!r} cannot be read{place}: {reason}. Expected a whole, readable file. "
-        "Check its permissions and the disk or network it is on, or copy it again; then ingest it "
-        "again. Nothing of it was stored."
+        f"The source {name!r} cannot be read{place}: {reason}. Expected a complete, readable file. "
+        "Check its permissions and its disk or network, or copy the file again. Nothing of it was "
+        "stored, so ingest it again afterwards."
     )
 
 
@@ -103,10 +98,10 @@ def _remote(address: str) -> tuple["AbstractFileSystem", str]:
         from obstore.fsspec import register
 
         register("s3")
-        # Credentials, region and endpoint are obstore's own: AWS_ACCESS_KEY_ID, AWS_REGION,
-        # AWS_ENDPOINT_URL and so on, or the role of the machine.
+        # obstore itself reads credentials, region and endpoint: from AWS_ACCESS_KEY_ID, AWS_REGION,
+        # AWS_ENDPOINT_URL and so on, or from the role of the machine.
         retries = {"retry_timeout": _RETRY_TIME}
         return fsspec.url_to_fs(address, client_options={"allow_http": True}, retry_config=retries)
-    # The file system of the hub keeps listings as long as it lives.
+    # The Hub's file system caches listings for its lifetime, so use a new one each time.
     options = {"skip_instance_cache": True} if address.startswith("hf://") else {}
     return fsspec.url_to_fs(address, **options)

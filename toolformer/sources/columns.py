@@ -1,10 +1,10 @@
-"""Values of a record by the name of a column, which may reach into objects: `metadata.url`."""
+"""Looks up values of a record by column name; dots reach into objects, as in `metadata.url`."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 MAX_DEPTH = 3
-"""Depth of nested objects whose columns have names."""
+"""Maximum nesting depth down to which the values of objects have column names."""
 
 
 class _Missing:
@@ -12,20 +12,11 @@ class _Missing:
 
 
 MISSING: Any = _Missing()
-"""Stands for a value that a record does not have. An explicit null is None."""
+"""Result for a column that the record does not have. A null value is None."""
 
 
 def value_at(row: object, name: str) -> Any:
-    """Return the value of a column, or MISSING.
-
-    A key that equals the whole name comes first. Otherwise dots reach into objects.
-
-    Example:
-        >>> value_at({"a": {"b": 2}, "a.b": 1}, "a.b")
-        1
-        >>> value_at({"meta": {"url": "https://a.org"}}, "meta.url")
-        'https://a.org'
-    """
+    """Return the value of a column, or MISSING; a key equal to the whole name takes precedence."""
     if not isinstance(row, Mapping):
         return MISSING
     if name in row:

@@ -1,7 +1,7 @@
-"""Decompresses files to their last byte, and raises where they break off.
+"""Decompresses files completely, and raises if they are truncated.
 
-fsspec would infer the codec as well, but its readers lose data silently: that of Zstandard stops
-after the first frame and at a truncated one, those of bzip2 and xz at a damaged second stream.
+fsspec can also infer the codec, but its readers lose data silently: the Zstandard reader stops
+after the first frame and at a truncated one, those for bzip2 and xz at a damaged second stream.
 """
 
 import bz2
@@ -13,10 +13,10 @@ from typing import IO, Any
 
 import zstandard
 
-# Zlib and Zstandard return all output of their input at once, and up to 32,768 bytes of each byte.
+# Zlib and Zstandard return the whole output of their input at once, up to 32,768 bytes per byte.
 _INPUT_BYTES = 1 << 11
 _OUTPUT_BYTES = 1 << 18
-# The limit of `zstd -d`. A larger window is memory that a tiny file can ask for.
+# The limit of `zstd -d`. With a larger one, a tiny file could make us allocate much memory.
 _ZSTANDARD_WINDOW_BYTES = 1 << 27
 
 _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
@@ -39,19 +39,19 @@ def split_compression(name: str) -> tuple[str, str]:
 
 
 def decompressed(stream: IO[bytes], name: str) -> io.BufferedReader:
-    """Return a stream of the decompressed bytes of a file, whose suffix names the compression.
+    """Return a stream of decompressed bytes; the suffix of the name selects the codec.
 
-    Reading it raises EOFError if the file breaks off, and the error of the codec if it is damaged.
+    Reading it raises EOFError if the file is truncated, and the codec's error if it is damaged.
     """
     begin = _DECOMPRESSORS.get(split_compression(name)[1])
     stored = iter(lambda: stream.read(_OUTPUT_BYTES), b"")
     return io.BufferedReader(
-        _Pieces(_decompress(stream, begin) if begin else stored), _OUTPUT_BYTES
+        _ChunkStream(_decompress(stream, begin) if begin else stored), _OUTPUT_BYTES
     )
 
 
 def _decompress(stream: IO[bytes], begin: Callable[[], Any]) -> Iterator[bytes]:
-    """Yield the content of all members of a file; a gzip file, for instance, may have several."""
+    """Yield the content of all members; a gzip file, for instance, may have several."""
     decompressor, stored = None, b""
     # Zero bytes after a member are padding.
     while stored := stored or stream.read(_INPUT_BYTES):
@@ -69,15 +69,15 @@ def _decompress(stream: IO[bytes], begin: Callable[[], Any]) -> Iterator[bytes]:
         if decompressor.eof:
             stored, decompressor = decompressor.unused_data, None
     if decompressor is not None:
-        raise EOFError("the compressed data break off")
+        raise EOFError("the compressed data end too early")
 
 
-class _Pieces(io.RawIOBase):
-    """A stream of pieces of bytes."""
+class _ChunkStream(io.RawIOBase):
+    """Binary stream that reads from an iterator of byte chunks."""
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
+    def __init__(self, chunks: Iterator[bytes]) -> None:
         super().__init__()
-        self._pieces = pieces
+        self._chunks = chunks
         self._rest = memoryview(b"")
 
     def readable(self) -> bool:
@@ -85,9 +85,9 @@ class _Pieces(io.RawIOBase):
 
     def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
         while not self._rest:
-            if (piece := next(self._pieces, None)) is None:
+            if (chunk := next(self._chunks, None)) is None:
                 return 0
-            self._rest = memoryview(piece)
+            self._rest = memoryview(chunk)
         size = min(len(buffer), len(self._rest))
         buffer[:size], self._rest = self._rest[:size], self._rest[size:]
         return size

@@ -1,6 +1,6 @@
-"""Cuts a source into shards: reads each record once, and stages the texts that it gives.
+"""Cuts a source into shards: reads each record once, and stages its text in a temporary file.
 
-The staged files belong to no shard yet, and are removed once the texts are stored elsewhere.
+A shard has no key yet. The staged files are removed when their texts are in the warehouse.
 """
 
 import datetime
@@ -28,13 +28,13 @@ from toolformer.sources.records import (
 )
 from toolformer.sources.source import Source
 
-# Part of every digest: raised when the form of a record changes, or how records are cut.
+# Part of every digest. Raise it when the representation of records or the cutting changes.
 CUTTING_VERSION = 3
-# Fields of a source that do not change the texts of its records, or are known by the records.
+# Fields of a source that do not affect how records are parsed, or whose effect the records show.
 _NOT_PARSED_BY = ("path", "format", "limit", "shard_size")
 
-# Column names can be data, such as a key per user.
-_MOST_LOSSES, _OTHER_COLUMNS = 10_000, "(others)"
+# There can be very many column names, for example one key per user.
+_MAX_LOSSES, _OTHER_COLUMNS = 10_000, "(others)"
 _AS_JSON = json.JSONEncoder(separators=(",", ":"), default=str)
 
 # Called with the name of a source and the number of records cut from it so far.
@@ -42,7 +42,7 @@ Progress = Callable[[str, int], None]
 
 
 class Loss(NamedTuple):
-    """Something that is counted: its file, its kind, and the name of an unread column."""
+    """A kind of loss in a file; `name` is the name of the column for unread columns."""
 
     source: str
     kind: LossKind
@@ -56,11 +56,8 @@ class CutShard:
     Attributes:
         path: the staged file of its texts.
         first_record: number of its first record within the source, from 0.
-        records: number of records.
-        rejected: number of rejected records by reason.
-        losses: number of losses by file, kind and unread column.
-        digest: digest of its records and how they are parsed, 32 hexadecimal digits.
-        parsed_digest: digest of the documents and rejections that they give, likewise.
+        digest: digest of the records and of the settings for parsing them; 32 hexadecimal digits.
+        parsed_digest: digest of the resulting documents and rejections; 32 hexadecimal digits.
     """
 
     path: Path
@@ -72,7 +69,6 @@ class CutShard:
     parsed_digest: str
 
     def texts(self) -> Iterator[ParsedDocument | Rejection]:
-        """Yield the documents and rejections in the order of the source."""
         import zstandard
 
         with zstandard.open(self.path, "rt", encoding="ascii") as lines:
@@ -89,15 +85,10 @@ class CutShard:
 def cut_source(
     folder: Path, source: Source, files: list[SourceFile], progress: Progress
 ) -> Iterator[CutShard]:
-    """Cut the files of a source, staging the texts of each shard in an existing folder.
-
-    Raises:
-        SourceError: the source cannot be read.
-        CorpusWriteError: the disk is full or the folder not writable.
-    """
+    """Cut the files of a source, staging the texts of each shard in an existing folder."""
     records = read_records(source, files)
     first_record = 0
-    # A shard is staged as it is read: peek for its first record, count the rest.
+    # Shards are staged while they are read: take the first record here, the rest in `_staged`.
     while (record := next(records, None)) is not None:
         shard_records = chain([record], islice(records, source.shard_size - 1))
         shard = _staged(folder / f"{first_record}.jsonl.zst", first_record, source, shard_records)
@@ -135,12 +126,12 @@ def _staged(path: Path, first_record: int, source: Source, records: Iterable[Rec
     for (name, columns), number in unread.items():
         for column in columns:
             loss = Loss(name, "unread_columns", excerpt_of(column))
-            is_named = loss in losses or len(losses) < _MOST_LOSSES
+            is_named = loss in losses or len(losses) < _MAX_LOSSES
             losses[loss if is_named else loss._replace(name=_OTHER_COLUMNS)] += number
     digests = digest.hexdigest(), parsed_digest.hexdigest()
     return CutShard(path, first_record, count, rejected, losses, *digests)
 
 
 def _line(content: object) -> bytes:
-    """Return JSON in ASCII, in which surrogate escapes survive; dates become ISO 8601."""
+    """Return a line of ASCII JSON, which preserves surrogate escapes; dates become ISO 8601."""
     return _AS_JSON.encode(content).encode("ascii") + b"\n"

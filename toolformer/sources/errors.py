@@ -1,4 +1,4 @@
-"""Errors of the sources. A record that cannot be used is data: see `records.Rejection`."""
+"""Errors of the sources. An unusable record is no error but data: see `records.Rejection`."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ class SourceError(ToolformerError, ValueError):
 
 
 class SourceNotFoundError(SourceError, LookupError):
-    """No file, folder or built-in source has this name."""
+    pass
 
 
 class ShardNotFoundError(SourceError, LookupError):
-    """The manifest has no such active shard."""
+    """The manifest has no active shard with this key."""
 
 
 class ManifestError(SourceError):
@@ -22,21 +22,19 @@ class ManifestError(SourceError):
 
 
 class CorpusWriteError(ToolformerError, OSError):
-    """The manifest or a staged text could not be written, for instance on a full disk."""
+    """The manifest or a staged text could not be written, for example because the disk is full."""
 
 
 def repeated_column_error(file: str, column: str, count: int) -> SourceError:
-    """Return the error for a file in which several columns have the name of a wanted one."""
     return SourceError(
-        f"The file {file!r} has {count} columns {column!r}. Expected one. Rename the others in the "
-        "file, or set another column."
+        f"The file {file!r} has {count} columns named {column!r}. Expected one. Rename the others "
+        "in the file, or set another column."
     )
 
 
 def write_error(path: Path, error: OSError) -> CorpusWriteError:
-    """Return the error for a file of the corpus that cannot be written."""
     return CorpusWriteError(
         f"Cannot write {str(path)!r}: {error.strerror or error}. Expected a writable folder with "
-        "room for a compressed copy of the texts. Make room or set TOOLFORMER_HOME to another "
-        "disk, then ingest again; what was registered before is intact."
+        "space for a compressed copy of the texts. Free some space, or set TOOLFORMER_HOME to "
+        "another disk, then ingest again. Shards registered before are intact."
     )

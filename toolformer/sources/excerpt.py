@@ -1,4 +1,4 @@
-"""Reads the embedded excerpt of Wikipedia, a dump for gensim's own tests, with gensim."""
+"""Reads the embedded Wikipedia excerpt, a dump that gensim ships for its tests, with gensim."""
 
 import bz2
 import re
@@ -7,7 +7,8 @@ from typing import IO, Any
 from urllib.parse import quote
 
 _LISTS = "see also|notes|references|citations|sources|bibliography|further reading|external links"
-# gensim would keep parts of tables and captions, and drop quantities and quotations.
+# Applied before gensim, which would keep parts of tables and captions, and drop quantities and
+# quotations.
 _BEFORE = (
     (r"<(?![a-z/!])|&lt;", "&amp;lt;"),
     (r"(?s)<ref\b[^>]*/>|<ref\b.*?</ref>|<(gallery|timeline)\b.*?</\1>", ""),
@@ -16,7 +17,7 @@ _BEFORE = (
     (r"(?s)^[:* ]*\{\|((?!^[:* ]*\{\|).)*?^\s*\|\}", ""),
     (r"\[\[(?!category:)(?:[^][|]*\|)?([^][|]*)\]\]", r"\1"),
     (r"<sup>([\d+−-]+)</sup>", r"^\1"),
-    # Move what a template shows in front of it; gensim drops the rest.
+    # Move the visible text of a template to before it; gensim removes the template.
     (r"\{\{convert\|([^|{}]+)\|(?:(to|and|by|-|–|x)\|([^|{}]+)\|)?([^|{}]+)", r"\1 \2 \3 \4{{"),
     (r"\{\{\|(\d+)\|(in|lb|oz)\b", r" \1 \2{{"),
     (r"\{\{(?:lang|transl)[^{}]*\|([^|{}]+)\}\}", r"\1"),
@@ -35,15 +36,12 @@ _AFTER = (
 )
 
 
-def read_wikipedia_excerpt(stream: IO[bytes]) -> Iterator[dict[str, str]]:
-    """Yield title, text and url of each article of a dump compressed by bzip2; no redirects.
-
-    Paragraphs are separated by blank lines, and headings are paragraphs.
-    """
+def read_excerpt(stream: IO[bytes]) -> Iterator[dict[str, str]]:
+    """Yield title, text and url of the articles in a bzip2 dump, without redirects."""
     from gensim.corpora.wikicorpus import extract_pages, filter_wiki
 
-    articles_alone: Any = ("0",)
-    for title, markup, _ in extract_pages(bz2.BZ2File(stream), articles_alone):
+    only_articles: Any = ("0",)
+    for title, markup, _ in extract_pages(bz2.BZ2File(stream), only_articles):
         if markup and not markup.lower().startswith("#redirect"):
             text = filter_wiki(_replaced(markup, _BEFORE), promote_remaining=False)
             page = quote(title.replace(" ", "_"), safe=";@$!*(),/~:")

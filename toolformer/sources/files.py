@@ -1,4 +1,4 @@
-"""Files of a source: which ones, in which format, and how to open them."""
+"""Lists the files of a source, detects their format, and opens them."""
 
 import importlib.util
 import json
@@ -39,23 +39,24 @@ _FORMAT_OF_SUFFIX: dict[str, SourceFormat] = {
     ".txt": "text",
     ".md": "text",
 }
-# WikiExtractor's output with --json.
+# Output files of WikiExtractor --json.
 _EXTRACTED_NAME = re.compile(r"wiki_\d+$")
-# Formats that are not read, by file name, and the form to bring instead.
-_REFUSED = (
+# Formats that are not supported, by file name, and what to do instead.
+_UNSUPPORTED = (
     (
         re.compile(r"\.xml(-p\d+\w*(-\w+)?)?$"),
-        "XML, such as a Wikipedia dump, is not read: bring Wikipedia as Parquet "
-        "(hf://datasets/wikimedia/wikipedia/20231101.en/*.parquet), other texts as JSON lines",
+        "XML, such as a Wikipedia dump, is not supported. Use Wikipedia in Parquet "
+        "(hf://datasets/wikimedia/wikipedia/20231101.en/*.parquet), or convert other texts to JSON "
+        "lines",
     ),
     (
         re.compile(r"\.(warc|wet|wat|arc)$"),
-        "Web archives are not read: extract their texts to JSON lines, for instance with "
+        "Web archives are not supported. Extract their texts to JSON lines, for example with "
         "trafilatura or datatrove",
     ),
-    (re.compile(r"\.(zip|tar|tgz|7z|rar)$"), "Archives are not read: unpack the files"),
+    (re.compile(r"\.(zip|tar|tgz|7z|rar)$"), "Archives are not supported. Unpack the files"),
 )
-# Metadata beside the records of a set.
+# Metadata files of a data set.
 _ABOUT_SET = re.compile(
     r"(readme|licen[cs]e|notice|citation|changelog)\b.*\.(md|txt)"
     r"|(state|dataset_infos?|dataset_dict|croissant|metadata)\.json",
@@ -67,14 +68,14 @@ _EXPECTED_NAMES = (
 )
 _EXCERPT_PATTERN = "enwiki-latest-pages-articles1.xml-*-shortened.bz2"
 _DIGESTED_BYTES = 1 << 16
-# The last one is the hub's.
+# `blob_id` is the key of the Hugging Face Hub.
 _ETAG_KEYS = ("ETag", "etag", "e_tag", "blob_id")
 _VERSION_KEYS = ("mtime", "LastModified", "last_modified", "updated")
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of a source. Its name, as the user would write it, is part of every document id."""
+    """One file of a source; its name, as a user would write it, is part of document ids."""
 
     name: str
     path: str
@@ -82,11 +83,11 @@ class SourceFile:
     filesystem: "AbstractFileSystem"
 
     def open(self) -> IO[bytes]:
-        """Open the file for reading as it is stored, without decompression."""
+        """Open the file as stored, without decompression."""
         return cast("IO[bytes]", self.filesystem.open(self.path, "rb"))
 
     def state(self) -> tuple[int, str, str]:
-        """Return size, time of the last change and ETag, as far as they are known."""
+        """Return size, time of the last change and ETag; 0 or empty if unknown."""
         facts = self.filesystem.info(self.path)
         version, etag = (
             str(next((facts[key] for key in keys if facts.get(key)), ""))
@@ -96,25 +97,25 @@ class SourceFile:
 
 
 def detect_format(name: str) -> SourceFormat | None:
-    """Return the format that a file name says, or None."""
+    """Return the format according to the file name, or None."""
     base, compression = split_compression(posixpath.basename(name).lower())
     if _EXTRACTED_NAME.match(base):
         return "jsonl"
     detected = _FORMAT_OF_SUFFIX.get(posixpath.splitext(base)[1])
-    # Parquet and Arrow compress inside, and Parquet is read from its end.
+    # Parquet and Arrow compress internally, and reading Parquet starts at the end of the file.
     return None if detected in ("parquet", "arrow") and compression else detected
 
 
 def list_files(source: Source) -> list[SourceFile]:
     """List the files of a source, sorted by name.
 
-    Hidden files are left out of a folder, and of a pattern that does not name them. With the format
-    `auto`, a folder's files of unknown formats, README and metadata are left out as well.
+    Skips hidden files, unless a pattern names them. With the format `auto`, also skips READMEs,
+    metadata and files of unknown formats in a folder.
 
     Raises:
         SourceNotFoundError: the file does not exist, or nothing matches the pattern.
-        SourceError: the format is unknown, mixed or not read, the folder holds nothing to read, or
-            the address is not supported or does not answer.
+        SourceError: the format is unknown, mixed or unsupported, the folder has no readable file,
+            or the address is unsupported or does not answer.
     """
     if source.path == WIKIPEDIA_EXCERPT:
         filesystem, path, _ = located(str(built_in_path(source.path)))
@@ -136,9 +137,9 @@ def list_files(source: Source) -> list[SourceFile]:
         paths = _of_saved_sets(filesystem, sorted(paths))
     if not paths:
         raise SourceNotFoundError(
-            f"The source {source.path!r} is empty: no file is there, or matches the pattern. "
-            f"Expected files named {_EXPECTED_NAMES}. Check the path; `**` in a pattern stands for "
-            "folders at any depth."
+            f"The source {source.path!r} has no files, or no file matches the pattern. Expected "
+            f"files named {_EXPECTED_NAMES}. Check the path. In a pattern, `**` matches folders at "
+            "any depth."
         )
     source_format, paths = _agreed_format(source, paths, kind == "directory")
     return sorted(
@@ -147,14 +148,10 @@ def list_files(source: Source) -> list[SourceFile]:
     )
 
 
-def skipped_files(source: Source) -> list[str]:
-    """Return the files of a folder that `list_files` leaves out, except hidden ones.
+def files_left_out(source: Source) -> list[str]:
+    """Return the relative paths, sorted, of files in a folder that `list_files` skips.
 
-    Returns:
-        Their paths within the folder, sorted; none for another kind of source.
-
-    Raises:
-        SourceError: see `list_files`.
+    Hidden files are not included. Other kinds of sources give an empty list.
     """
     if source.format != "auto" or source.is_built_in:
         return []
@@ -168,13 +165,10 @@ def skipped_files(source: Source) -> list[str]:
 
 
 def file_identity(file: SourceFile) -> str:
-    """Return a digest of the file's name and bytes.
+    """Return a digest of the file's name and bytes; raise a SourceError if it cannot be read.
 
-    For a remote file the ETag of its store stands for the bytes. Without one, size, time of change,
+    For a remote file, the store's ETag replaces the bytes or, without an ETag, size, time of change
     and the first and last bytes do.
-
-    Raises:
-        SourceError: the file cannot be read.
     """
     with source_errors(file.name):
         if is_local(file.filesystem):
@@ -190,7 +184,7 @@ def file_identity(file: SourceFile) -> str:
 
 
 def built_in_path(name: str) -> Path:
-    """Return where a built-in source is on disk."""
+    """Return the path of a built-in source on disk."""
     if name in STARTERS:
         return Path(__file__).parents[1] / name.replace("-", "_")
     specification = importlib.util.find_spec("gensim")
@@ -222,29 +216,26 @@ def _files_among(filesystem: "AbstractFileSystem", listing: Any) -> list[str]:
 
 
 def _of_saved_sets(filesystem: "AbstractFileSystem", paths: list[str]) -> list[str]:
-    """Leave out Arrow files beside the `state.json` of `save_to_disk` that it does not name.
-
-    `datasets` keeps its caches there as well.
-    """
+    """Drop Arrow files that the `state.json` of `save_to_disk` does not name: `datasets` caches."""
     for state in [path for path in paths if posixpath.basename(path) == "state.json"]:
         folder = posixpath.dirname(state)
-        beside = {path for path in paths if posixpath.dirname(path) == folder}
-        if not any(path.endswith(".arrow") for path in beside):
+        in_folder = {path for path in paths if posixpath.dirname(path) == folder}
+        if not any(path.endswith(".arrow") for path in in_folder):
             continue
         if f"{posixpath.dirname(folder)}/dataset_dict.json" in paths:
             raise SourceError(
-                f"The folder {posixpath.dirname(folder)!r} holds several splits of a data set. "
-                f"Expected one. Name a split, such as {folder!r}."
+                f"The folder {posixpath.dirname(folder)!r} contains several splits of a data set. "
+                f"Expected one. Name the folder of a split, such as {folder!r}."
             )
         with filesystem.open(state) as stream:
             named = [each["filename"] for each in json.load(stream)["_data_files"]]
         of_set = {f"{folder}/{name}" for name in named}
-        if missing := of_set - beside:
+        if missing := of_set - in_folder:
             raise SourceError(
                 f"The data set {folder!r} lacks {min(missing)!r}, which its state.json names. "
                 "Expected all of its files. Copy or save it again."
             )
-        others = {path for path in beside if path.endswith(".arrow")} - of_set
+        others = {path for path in in_folder if path.endswith(".arrow")} - of_set
         paths = [path for path in paths if path not in others]
     return paths
 
@@ -262,34 +253,34 @@ def _agreed_format(
     has_records = any(not _ABOUT_SET.fullmatch(posixpath.basename(path)) for path in formats)
     if unknown and not (is_folder and has_records):
         base = split_compression(posixpath.basename(unknown).lower())[0]
-        for name, why in _REFUSED:
+        for name, why in _UNSUPPORTED:
             if name.search(base):
                 raise SourceError(f"The source {unknown!r} cannot be used. {why}.")
     if is_folder:
         formats = _without_metadata(formats)
     elif unknown:
         raise SourceError(
-            f"The format of {unknown!r} cannot be told from its name. Expected {_EXPECTED_NAMES}. "
-            f"Rename the file or give its format: one of {', '.join(SOURCE_FORMATS)}."
+            f"The name of {unknown!r} does not show its format. Expected {_EXPECTED_NAMES}. "
+            f"Rename the file, or set the format to one of {', '.join(SOURCE_FORMATS)}."
         )
     distinct = sorted(set(formats.values()))
     if not distinct:
         raise SourceError(
-            f"The folder {source.path!r} holds no file of a known format. Expected files named "
-            f"{_EXPECTED_NAMES}. To read every file in it as a text, give the format text."
+            f"The folder {source.path!r} has no file of a known format. Expected files named "
+            f"{_EXPECTED_NAMES}. To read every file in it as a text, set the format to text."
         )
     if len(distinct) > 1:
         raise SourceError(
             f"The source {source.path!r} mixes formats: {', '.join(distinct)}. Expected files of "
-            "one format. Name each kind by a source of its own, with a pattern such as '*.jsonl'."
+            "one format. Add a source per format, with patterns such as '*.jsonl'."
         )
     return distinct[0], list(formats)
 
 
 def _without_metadata(formats: dict[str, SourceFormat]) -> dict[str, SourceFormat]:
-    """Leave out metadata in JSON, and a README unless the folder's other files are texts too.
+    """Drop metadata in JSON, and a README unless the folder's other files are texts too.
 
-    Beside Parquet or Arrow files, every text and every `.json` file is about the set.
+    In a folder with Parquet or Arrow files, all texts and `.json` files count as metadata.
     """
     has_tables = not {"parquet", "arrow"}.isdisjoint(formats.values())
     about = {
@@ -298,11 +289,11 @@ def _without_metadata(formats: dict[str, SourceFormat]) -> dict[str, SourceForma
         if _ABOUT_SET.fullmatch(posixpath.basename(path))
         or (has_tables and (formats[path] == "text" or path.endswith(".json")))
     }
-    has_texts_alone = {formats[path] for path in formats.keys() - about} <= {"text"}
+    has_only_texts = {formats[path] for path in formats.keys() - about} <= {"text"}
     return {
         path: known
         for path, known in formats.items()
-        if path not in about or (known == "text" and has_texts_alone)
+        if path not in about or (known == "text" and has_only_texts)
     }
 
 
@@ -315,7 +306,7 @@ def _name(source: Source, filesystem: "AbstractFileSystem", path: str) -> str:
         name = Path(path).as_posix()
     else:
         name = Path(os.path.relpath(path)).as_posix()
-    # A file name need not be text; what is stored with the documents must.
+    # File names need not be UTF-8, but names stored with documents must be.
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -323,7 +314,7 @@ def _not_found(source: Source, filesystem: "AbstractFileSystem", path: str) -> S
     folder, _, wanted = path.rstrip("/").rpartition("/")
     neighbours, where = list[str](), ""
     if source.path.startswith("hf://"):
-        # The hub does not reveal that a private repository exists.
+        # The Hub does not reveal whether a private repository exists.
         where = " If it is private or gated, set HF_TOKEN, or run `hf auth login`."
     elif is_local(filesystem) and filesystem.isdir(folder or "/"):
         neighbours = [entry.name for entry in Path(folder or "/").iterdir()]

@@ -1,9 +1,9 @@
-"""Syncs the manifest with a list of sources; one process at a time.
+"""Syncs the manifest with the list of sources; one process at a time.
 
-Shards whose records are unchanged stay, whatever happened to their files. A source that is missing
-or not listed keeps its shards: an unmounted disk, or other settings for one run, must not cost what
-was computed from them. Only `retire_source` removes a source, and records that return get their old
-shards.
+Shards with unchanged records stay active, even if their files were rewritten. A source that is
+missing or no longer listed keeps its shards: an unmounted disk, or other settings for one run, must
+not lose what was computed from them. Only `retire_source` removes a source. Records that come back
+get their old shards back.
 """
 
 import json
@@ -21,22 +21,18 @@ from toolformer.sources.manifest import Manifest, ShardEntry, check_complete
 from toolformer.sources.reasons import Tally
 from toolformer.sources.source import Source
 
-# Folder of the staged texts of the source that is being cut, in the folder of the sources.
+# Subfolder with the staged texts of the source that is being cut.
 STAGED = "staged"
 
-# Stores the texts of a source, given all its shards, which are registered, and what was cut.
+# Stores the texts of a source: all of its shards, already registered, with the staged texts.
 StoreTexts = Callable[[list[tuple[ShardEntry, CutShard]]], None]
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTexts:
-    """Texts that are stored.
+    """Keys of the active and the retired shards whose texts are stored.
 
-    Attributes:
-        version: version of the rules by which records become texts; a source that was cut by
-            another version is cut again.
-        keys: keys of the shards with texts.
-        retired: keys of the retired shards with texts.
+    Sources that were cut with another `version` of the parsing rules are cut again.
     """
 
     version: str
@@ -45,7 +41,6 @@ class StoredTexts:
 
     @property
     def all_keys(self) -> set[str]:
-        """Keys of all shards with texts."""
         return {*self.keys, *self.retired}
 
 
@@ -54,8 +49,8 @@ class ManifestUpdate:
     """Result of an update.
 
     Attributes:
-        rejected_sources: why a source could not be used, by path; its shards stay.
-        unlisted: names of sources that have active shards and are not listed.
+        rejected_sources: errors of unusable sources by path; their shards stay active.
+        unlisted: names of sources that have active shards but are not listed.
     """
 
     added: list[ShardEntry] = field(default_factory=list)
@@ -77,15 +72,11 @@ def update_manifest(
     """Register new shards and have their texts stored; retire shards whose records changed.
 
     A source is read if its files changed, texts of its shards are missing, or an update was
-    interrupted. For each source that is read, the manifest is written, then the texts are stored,
-    then the manifest records that the source is done: a kill at any moment loses nothing that was
-    registered, and the next update continues.
+    interrupted. Then the manifest is written, the texts are stored, and the manifest records that
+    the source is done. If the process is killed, nothing registered is lost, and the next update
+    continues. An unusable source does not stop the others; an exception of `store` does.
 
-    Args:
-        folder: `$TOOLFORMER_HOME/sources`; created if missing.
-        sources: all of the corpus, in order; one that cannot be used stops no other.
-        held_out_every: every n-th shard by number is held out from training; 0 for none.
-        store: an exception that it raises ends the update.
+    Every n-th shard by number (`held_out_every`; 0: none) is held out from training.
 
     Raises:
         ManifestError: the manifest cannot be read, is missing, or is older than the texts.
@@ -95,7 +86,7 @@ def update_manifest(
 
 
 def retire_source(folder: Path, name: str, stored: StoredTexts) -> list[ShardEntry]:
-    """Retire all shards of a source in the manifest, and return them; see `update_manifest`."""
+    """Retire all shards of a source in the manifest, and return them."""
     update = _Update(folder, stored)
     update.manifest.identities.pop(name, None)
     update.retire(update.active(name))
@@ -106,7 +97,7 @@ def retire_source(folder: Path, name: str, stored: StoredTexts) -> list[ShardEnt
 def stale_sources(
     folder: Path, sources: Sequence[Source], stored: StoredTexts
 ) -> tuple[list[Source], dict[str, SourceError]]:
-    """Return the sources that `update_manifest` would cut, and those that cannot be used."""
+    """Return the sources that `update_manifest` would cut, and the errors of unusable ones."""
     update = _Update(folder, stored)
     stale = [source for source, _, _ in update.stale(sources)]
     return stale, update.result.rejected_sources
@@ -143,7 +134,7 @@ class _Update:
 
     @contextmanager
     def _staging(self) -> Iterator[Path]:
-        """Yield an empty folder, without leftovers of a killed update; removed afterwards."""
+        """Yield an empty folder, which is removed afterwards."""
         staging = self.folder / STAGED
         try:
             shutil.rmtree(staging, ignore_errors=True)
@@ -156,7 +147,6 @@ class _Update:
             shutil.rmtree(staging, ignore_errors=True)
 
     def stale(self, sources: Sequence[Source]) -> Iterator[tuple[Source, list[SourceFile], str]]:
-        """Yield sources to cut, with their files and identities; reject those of no use."""
         seen: dict[str, Source] = {}
         owner_of_file: dict[str, str] = {}
         for source in sources:
@@ -184,10 +174,10 @@ class _Update:
         return [entry for entry in self.manifest.active_shards if entry.source == name]
 
     def _register(self, name: str, cut: list[CutShard]) -> list[tuple[ShardEntry, CutShard]]:
-        """Give the shards of a source their keys, and save the manifest.
+        """Assign keys to the shards of a source, and save the manifest.
 
-        Until the texts are stored the manifest has no identity of the source, so an update that is
-        interrupted before cuts it again.
+        The manifest has no identity of the source until its texts are stored, so that the next
+        update cuts it again if this one is interrupted.
         """
         known = self._known_shards(name)
         registered: list[tuple[ShardEntry, CutShard]] = []
@@ -203,7 +193,7 @@ class _Update:
                 if same.status == "retired":
                     self.result.restored.append(entry)
                 else:
-                    # A source that has lost a shard to this one is to be cut again.
+                    # The source that has lost this shard must be cut again.
                     self.manifest.identities.pop(same.source, None)
             registered.append((entry, shard))
         self.manifest.identities.pop(name, None)
@@ -214,24 +204,23 @@ class _Update:
         return registered
 
     def _known_shards(self, name: str) -> dict[str, ShardEntry]:
-        """Return by digest the shards that these records may get: the source's own, or nobody's."""
+        """Return reusable shards by digest: own and retired ones, and those of unlisted sources."""
         free = [
             entry
             for entry in self.manifest.shards
             if entry.status == "retired" or entry.source == name or entry.source not in self.listed
         ]
-        # The last one counts: prefer an active one, one of the source, a later one.
+        # The last shard with a digest wins: prefer active ones, then the source's own, then later.
         free.sort(key=lambda entry: (entry.status == "active", entry.source == name))
         return {entry.digest: entry for entry in free}
 
     def retire(self, entries: list[ShardEntry]) -> None:
-        """Mark shards as retired, without saving the manifest."""
+        """Set the status of shards to retired, without saving the manifest."""
         retired = [replace(entry, status="retired") for entry in entries]
         self.manifest.put(retired)
         self.result.retired += retired
 
     def _identity(self, source: Source, files: list[SourceFile]) -> str:
-        """Return a digest of everything that determines the shards and texts of a source."""
         facts = {
             "version": [CUTTING_VERSION, self.stored.version],
             "source": asdict(source),
@@ -241,20 +230,19 @@ class _Update:
 
 
 def _check_usable(source: Source, cut: Sequence[CutShard]) -> None:
-    """Raise if no record of a source gives a document."""
     tally = Tally(sum(shard.records for shard in cut))
     for shard in cut:
         tally.rejected.update(shard.rejected)
     if not tally.usable:
         raise SourceError(
             f"No record of the source {source.path!r} is usable: of {tally.records}, "
-            f"{tally.reasons}. Expected at least one text. Correct the file, or how it is read "
-            "(--format, --text-column), and ingest it again."
+            f"{tally.reasons}. Expected at least one text. Correct the file, or set --format or "
+            "--text-column, and ingest it again."
         )
 
 
 def _claim(source: Source, files: list[SourceFile], owner_of_file: dict[str, str]) -> None:
-    """Raise if a file belongs to two sources: its documents would be in the corpus twice."""
+    """Raise if a file belongs to two sources, which would duplicate its documents."""
     for file in files:
         owner = owner_of_file.setdefault(file.path, source.name)
         if owner != source.name:

@@ -1,9 +1,9 @@
-"""Parts of records that a document does not show, counted by kind."""
+"""Losses: parts of records that do not reach the documents, counted by kind."""
 
 from collections.abc import Iterable
 from typing import Literal
 
-# Under `unread_columns`, each column is counted by its name.
+# `unread_columns` are counted per column.
 LossKind = Literal[
     "dates",
     "addresses",
@@ -20,26 +20,18 @@ _WORDS: dict[str, str] = {
     "dates": "dates that could not be read",
     "addresses": "addresses and titles that could not be read",
     "columns": "records without a named column",
-    "unread_columns": "columns that nothing reads",
-    "encodings": "texts with characters that were taken out or could not be decoded",
-    "marks": "marks of other tools in the text, which --strip-marks takes out",
-    "calls": "calls in the text, such as [Calculator(2 * 3) -> 6], which --strip-marks takes out",
-    "unread_marks": "marks << >> of calculations that could not be read, and stay in the text",
+    "unread_columns": "columns that are not read",
+    "encodings": "texts with characters that were removed or could not be decoded",
+    "marks": "marks of other tools in the text, which --strip-marks removes",
+    "calls": "calls in the text, such as [Calculator(2 * 3) -> 6], which --strip-marks removes",
+    "unread_marks": "calculation marks << >> that could not be read and stay in the text",
     "markup": "HTML tags, entities (&amp;) and misread characters (Ã©) in the text",
 }
 _SHOWN_COLUMNS = 20
 
 
 def losses_in_words(losses: Iterable[tuple[str, str, int]]) -> list[tuple[str, int]]:
-    """Return descriptions of losses with their counts, for users.
-
-    Args:
-        losses: kind, name (of an unread column, else empty) and count, each pair once.
-
-    Example:
-        >>> losses_in_words([("dates", "", 3), ("unread_columns", "id", 5)])
-        [('dates that could not be read', 3), ('columns that nothing reads: id', 1)]
-    """
+    """Return descriptions with counts, from kind, column and count; columns share one."""
     counts, unread = list[tuple[str, int]](), list[str]()
     for kind, name, count in losses:
         if kind == "unread_columns":

@@ -1,4 +1,4 @@
-"""The list of all shards ever cut; the key of a shard is its partition in Dagster."""
+"""The manifest: the list of all shards ever cut. Keys of shards are partition keys in Dagster."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -14,20 +14,19 @@ from toolformer.sources.errors import ManifestError, ShardNotFoundError, write_e
 ShardStatus = Literal["active", "retired"]
 
 _KEY_PREFIX = "shard-"
-_REMEDY = "Put it back from a copy, or begin anew in another folder (TOOLFORMER_HOME)."
+_REMEDY = "Restore it from a copy, or start again in another folder (TOOLFORMER_HOME)."
 
 
 @dataclass(frozen=True, slots=True)
 class ShardEntry:
-    """A shard.
+    """A shard of the corpus.
 
     Attributes:
-        key: `shard-00000`; never given to another shard, not even after retirement.
-        source: normalised path of the source it was cut from.
-        first_record, records, digest: see `cutting.CutShard`.
-        is_held_out: whether it is kept from training; decided when it is registered.
-        status: `retired` once its records have changed or its source was removed; `active` again
-            when the same records come back.
+        key: such as `shard-00000`; never reused, even after the shard was retired.
+        source: normalised path of the source.
+        is_held_out: whether it is excluded from training; decided when it is registered.
+        status: `retired` if its records changed or its source was removed; `active` again if the
+            same records come back.
     """
 
     key: str
@@ -40,19 +39,15 @@ class ShardEntry:
 
     @property
     def number(self) -> int:
-        """The number in the key."""
         return int(self.key.removeprefix(_KEY_PREFIX))
 
 
 @dataclass(slots=True)
 class Manifest:
-    """Registered shards and sources.
+    """Active and retired shards in the order of their keys, and the sources they were cut from.
 
-    Attributes:
-        identities: digest of what a source was cut from, by its normalised path; present once the
-            texts of all its shards are stored.
-        shards: in the order of their keys, retired ones included.
-        version: version of the file's format.
+    `identities` has a digest of everything a source was cut from, by its normalised path, once the
+    texts of all its shards are stored. `version` is the version of the file format.
     """
 
     next_number: int = 0
@@ -62,11 +57,7 @@ class Manifest:
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
-        """Read the manifest; it is empty if nothing was ever registered.
-
-        Raises:
-            ManifestError: the file is not a manifest.
-        """
+        """Read the manifest, which is empty at first; raise a ManifestError if it is invalid."""
         path = manifest_path(folder)
         try:
             status = path.stat()
@@ -75,15 +66,14 @@ class Manifest:
             return cls()
         except ValueError as error:
             raise ManifestError(
-                f"The manifest {str(path)!r} cannot be understood: {error}. Expected the file that "
-                f"ingesting wrote. {_REMEDY}"
+                f"The manifest {str(path)!r} is invalid: {error}. Expected the file that "
+                f"`toolformer ingest` wrote. {_REMEDY}"
             ) from error
-        # The cached one is never changed.
+        # A copy, since the cached manifest must not change.
         identities, shards = dict(manifest.identities), list(manifest.shards)
         return replace(manifest, identities=identities, shards=shards)
 
     def save(self, folder: Path) -> None:
-        """Write the manifest atomically."""
         path = manifest_path(folder)
         try:
             write_atomically(path, json.dumps(asdict(self), indent=1) + "\n")
@@ -98,12 +88,7 @@ class Manifest:
     def new_keys(
         self, stored_keys: Iterable[str], held_out_every: int
     ) -> Iterator[tuple[str, bool]]:
-        """Yield keys of new shards, and whether each is held out.
-
-        Args:
-            stored_keys: keys that are in use, whatever number is next.
-            held_out_every: every n-th shard by number is held out; 0 for none.
-        """
+        """Yield unused keys, and whether the new shard is held out: every n-th; 0 for none."""
         taken = {*stored_keys, *(entry.key for entry in self.shards)}
         while True:
             number = self.next_number
@@ -114,67 +99,63 @@ class Manifest:
 
     @property
     def active_shards(self) -> list[ShardEntry]:
-        """The shards whose documents count."""
         return [entry for entry in self.shards if entry.status == "active"]
 
     @property
     def stored_sources(self) -> set[str]:
-        """The sources that have active shards."""
+        """Sources that have active shards."""
         return {entry.source for entry in self.active_shards}
 
     @property
     def annotated_shards(self) -> list[ShardEntry]:
-        """The active shards that are annotated and trained on: those that are not held out."""
+        """Active shards that are not held out: these are annotated and trained on."""
         return [entry for entry in self.active_shards if not entry.is_held_out]
 
     def entry(self, key: str) -> ShardEntry:
-        """Return the active shard with this key, or raise a `ShardNotFoundError`."""
+        """Return the active shard with a key; raise a `ShardNotFoundError` if there is none."""
         for entry in self.shards:
             if entry.key == key:
                 if entry.status == "active":
                     return entry
                 raise ShardNotFoundError(
-                    f"The shard {key!r} is retired: its source {entry.source!r} has changed or was "
-                    "removed. Expected an active shard. Use the shards that replaced it, or ingest "
+                    f"The shard {key!r} is retired, since its source {entry.source!r} was changed "
+                    "or removed. Expected an active shard. Use a shard that replaced it, or ingest "
                     "the source again."
                 )
         active = self.active_shards
         known = f"{active[0].key} to {active[-1].key}" if active else "none yet"
         raise ShardNotFoundError(
-            f"There is no shard {key!r}. Expected a registered one: {known}. Ingest a source first "
-            "or correct the key."
+            f"There is no shard {key!r}. Expected a registered shard: {known}. Correct the key, or "
+            "ingest a source first."
         )
 
 
 def shard_key(number: int) -> str:
-    """Return the key of a shard, such as `shard-00007`."""
     return f"{_KEY_PREFIX}{number:05d}"
 
 
 @lru_cache(maxsize=1)
 def _read(path: Path, *_state: int) -> Manifest:
-    """Read a manifest; cached, since it is needed before each partition that is stored."""
-    return read_dataclass(path, Manifest)
+    """Read a manifest; cached, because it is needed before each partition is stored."""
+    return read_entries(path, Manifest)
 
 
 def manifest_path(folder: Path) -> Path:
-    """Return the path of the manifest in the folder of the sources."""
     return folder / "manifest.json"
 
 
 def check_complete(folder: Path, manifest: Manifest, stored_keys: Iterable[str]) -> None:
-    """Raise if a manifest is older than the stored texts: new shards would take their keys.
+    """Raise a ManifestError if texts are stored under keys that the manifest does not have.
 
-    Raises:
-        ManifestError: texts are stored under a key that the manifest does not know.
+    It must be an old copy then, and new shards would take these keys.
     """
     known = {entry.key for entry in manifest.shards}
     unknown = sorted(key for key in {*stored_keys} - known if key.startswith(_KEY_PREFIX))
     if unknown:
         path = manifest_path(folder)
-        state = f"knows {len(known)} shards" if path.exists() else "is missing"
+        state = f"lists {len(known)} shards" if path.exists() else "is missing"
         raise ManifestError(
-            f"The manifest {str(path)!r} {state}, but texts of {len(unknown)} others are stored: "
-            f"{unknown[0]} to {unknown[-1]}. Expected the manifest that registered them, since new "
-            f"shards would take their keys. {_REMEDY}"
+            f"The manifest {str(path)!r} {state}, but texts of {len(unknown)} other shards are "
+            f"stored: {unknown[0]} to {unknown[-1]}. Expected the manifest that registered them, "
+            f"since new shards would take their keys. {_REMEDY}"
         )

@@ -1,4 +1,4 @@
-"""Records of the files of a source, and the documents that they give."""
+"""Reads the records of a source's files, in all supported formats."""
 
 import codecs
 import csv
@@ -21,30 +21,26 @@ from toolformer.sources.records import ParsedDocument, Record, Rejection, parse_
 from toolformer.sources.source import Source
 from toolformer.sources.tables import read_table
 
-# A line holds more than its text: other columns, and up to six bytes for an escaped character.
+# A line may be longer than its text: it has other columns, and escapes of up to six bytes.
 _LINE_BYTES_PER_TEXT_BYTE = 8
-# A JSON value takes up to 72 bytes of memory, however short it is written.
+# A JSON value needs up to 72 bytes of memory, even if it is a single character in the file.
 _MAX_JSON_VALUES = 3_000_000
-# These columns are in the first so many records.
+# These columns must occur within the first 100 records.
 _REQUIRED, _CHECKED_RECORDS = ("text", "context"), 100
 _SHOWN_COLUMNS = 20
 _BLOCK_BYTES = 1 << 18
 
 
 def read_documents(source: Source, files: list[SourceFile]) -> Iterator[ParsedDocument | Rejection]:
-    """Yield the documents of a source, and the records that give none; see `read_records`."""
+    """Yield the documents and rejected records of a source; see `read_records`."""
     return (parse_record(record, source) for record in read_records(source, files))
 
 
 def read_records(source: Source, files: list[SourceFile]) -> Iterator[Record]:
-    """Yield the records of the files of a source, at most `source.limit`.
+    """Yield the records of a source's files, at most `source.limit`.
 
-    Args:
-        files: as `list_files` returns them.
-
-    Raises:
-        SourceError: a file cannot be read to its end, the source is empty, or a named column is in
-            no record; a required column has to be in the first 100.
+    Raises SourceError if a file cannot be read to its end, the source is empty, or a column that
+    the user named is missing: a required one in the first 100 records, others in all.
     """
     missing = dict(source.named_columns)
     names = dict[str, None]()
@@ -54,7 +50,7 @@ def read_records(source: Source, files: list[SourceFile]) -> Iterator[Record]:
         first = first or record
         if missing:
             if number <= _CHECKED_RECORDS:
-                # Of tables, the other columns are not read.
+                # Readers of tables do not read the other columns, but list them as unread.
                 others = record.unread if record.raw is None else ()
                 names |= dict.fromkeys([*column_names(record.columns), *others])
             for content in [*missing]:
@@ -65,8 +61,8 @@ def read_records(source: Source, files: list[SourceFile]) -> Iterator[Record]:
         yield record
     if first is None:
         raise SourceError(
-            f"The source {source.path!r} is empty: no record in {len(files)} file(s). Expected at "
-            f"least one {files[0].format} record. Check that the file was written to its end."
+            f"The source {source.path!r} is empty: it has no record in {len(files)} file(s). "
+            f"Expected at least one {files[0].format} record. Check that the file is complete."
         )
     if missing:
         content = min(missing, key=[*source.columns_by_role].index)
@@ -74,9 +70,9 @@ def read_records(source: Source, files: list[SourceFile]) -> Iterator[Record]:
 
 
 def read_lines(content: IO[bytes], longest: int) -> Iterator[tuple[int, bytes, bool]]:
-    """Yield the lines that are not blank: the number from 0, the line, whether it has an end.
+    """Yield number (from 0), content and completeness (a newline follows) of non-blank lines.
 
-    Of a line longer than `longest` bytes, one byte more than that is given.
+    A line that is too long is cut to `longest` + 1 bytes.
     """
     for number, line in enumerate(iter(lambda: content.readline(longest + 1), b"")):
         end = line
@@ -89,7 +85,7 @@ def read_lines(content: IO[bytes], longest: int) -> Iterator[tuple[int, bytes, b
 
 
 def json_object(line: bytes) -> Mapping[str, Any] | Reason:
-    """Return the object that a line of JSON holds, or why there is none."""
+    """Return the object in a line of JSON, or the reason for rejecting the line."""
     if sum(map(line.count, (b"{", b"[", b","))) > _MAX_JSON_VALUES:
         return "too_long"
     try:
@@ -104,11 +100,7 @@ def json_object(line: bytes) -> Mapping[str, Any] | Reason:
 
 
 def read_csv(content: IO[bytes], delimiter: str, longest: int) -> Iterator[list[str]]:
-    """Yield the rows of a table in text, the header first; bytes that are not UTF-8 are escaped.
-
-    Raises:
-        csv.Error: quotes are wrong, or a cell is longer than `longest` characters.
-    """
+    """Yield header and rows; csv.Error if quotes are wrong or a cell exceeds `longest` characters."""
     csv.field_size_limit(longest)
     lines = io.TextIOWrapper(content, "utf-8-sig", "surrogateescape", newline="")
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -134,7 +126,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _records_of(file: SourceFile, source: Source) -> Iterator[Record]:
-    """Yield the records of one file."""
     number = 0
     try:
         before = file.state()
@@ -150,7 +141,7 @@ def _records_of(file: SourceFile, source: Source) -> Iterator[Record]:
             raise OSError("it changed while it was read")
     except SourceError:
         raise
-    # Codecs, Arrow and the drivers of remote files have errors of many kinds.
+    # Codecs, Arrow and drivers of remote file systems raise many kinds of errors.
     except Exception as error:
         place = f" after record {number}" if number else ""
         raise unreadable(file.name, error, place) from error
@@ -165,7 +156,7 @@ def _lines(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[Reco
             is_begun = True
             yield Record(file.name, offset, found, line, unread=source.unread_columns(found))
         elif is_begun and not is_ended and found != "too_long":
-            raise EOFError(f"line {offset + 1}, the last one, breaks off")
+            raise EOFError(f"line {offset + 1}, the last one, is truncated")
         else:
             yield Record(file.name, offset, {}, line, found)
 
@@ -177,9 +168,9 @@ def _csv_rows(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[R
     header = next(rows, [])
     if source.text_column not in header and not "".join(header).isprintable():
         raise SourceError(
-            f"The first line of {file.name!r} is no header: {plain(','.join(header))}. Expected "
-            f"names of columns, {source.text_column!r} among them. Decompress the file if it is "
-            "compressed, or rewrite it (iconv -t UTF-8)."
+            f"The first line of {file.name!r} is not a header: {plain(','.join(header))}. Expected "
+            f"column names, including {source.text_column!r}. Decompress the file if it is "
+            "compressed, or convert it (iconv -t UTF-8)."
         )
     for column in source.columns_by_role.values():
         if (count := header.count(column)) > 1:
@@ -190,7 +181,7 @@ def _csv_rows(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[R
             columns = dict(zip(header, row, strict=True))
             yield Record(file.name, offset, columns, unread=unread)
         else:
-            # The names of the header count as present.
+            # The record has too few or too many cells; all columns of the header count as present.
             raw = ",".join(row).encode("utf-8", "surrogateescape")
             yield Record(file.name, offset, dict.fromkeys(header), raw, "wrong_column_count")
 
@@ -206,9 +197,9 @@ def _text(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[Recor
     text = decompressed(stream, file.path).read(source.maximum_text_bytes + 1)
     if text.startswith(b"<doc id="):
         raise SourceError(
-            f"The file {file.name!r} holds articles between <doc> and </doc>, as WikiExtractor "
-            "writes them. Expected a text per file. Run it with --json, and ingest its files as "
-            "jsonl."
+            f"The file {file.name!r} contains articles between <doc> and </doc>, as WikiExtractor "
+            "writes them. Expected one text per file. Run WikiExtractor with --json, and ingest "
+            "its files as jsonl."
         )
     if len(text) > source.maximum_text_bytes:
         yield Record(file.name, 0, {source.text_column: None}, text, "too_long")
@@ -238,27 +229,26 @@ _READERS: dict[str, Callable[[SourceFile, IO[bytes], Source], Iterator[Record]]]
 def _missing_column_error(
     name: str, source: Source, content: str, present: list[str], checked: int, first: Record
 ) -> SourceError:
-    """Return the error for records without the column of a content, such as `text`."""
-    column = source.columns_by_role[content]
+    column = source.columns_of[content]
     if present:
         names = ", ".join(present[:_SHOWN_COLUMNS])
         more = ", …" if len(present) > _SHOWN_COLUMNS else ""
-        advice = f"Set {content}_column to the one that holds the {content}."
+        advice = f"Set {content}_column to the column with the {content}."
         return SourceError(
             f"The source {name!r} has no column {column!r} in its first {checked} record(s). Its "
             f"columns are: {plain(names)}{more}. {advice}"
         )
     line = first.raw or b""
     if line.startswith(b"\x1f\x8b"):
-        advice = "The first line is gzip: decompress the file (once more, if it was compressed)."
+        advice = "The first line is gzip: decompress the file (again, if it was compressed twice)."
     elif line.startswith(b"<doc "):
-        advice = "This is WikiExtractor's own form: run it with --json."
+        advice = "This is WikiExtractor's default format: run it with --json."
     elif b"\0" in line or first.reason == "invalid_utf8":
         advice = (
-            "The first line is not UTF-8: rewrite the file (iconv -t UTF-8), or fetch it again."
+            "The first line is not UTF-8: convert the file (iconv -t UTF-8), or download it again."
         )
     else:
-        advice = "An array or a pretty-printed file must be rewritten so (jq -c '.[]' does it)."
+        advice = "Convert an array or a pretty-printed file with jq -c '.[]'."
     return SourceError(
         f"None of the first {checked} lines of {name!r} is a JSON object. Expected one object per "
         f"line, each key once, with the text in {source.text_column!r}. {advice}"

@@ -1,4 +1,4 @@
-"""Reasons why records give no document, and a count of records by reason."""
+"""Reasons for rejecting records, and counts of records by reason."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -21,23 +21,17 @@ Reason = Literal[
 
 @dataclass(slots=True)
 class Tally:
-    """Number of records read, and of rejected ones by reason.
-
-    Example:
-        >>> str(Tally(6, Counter(too_long=2, empty_text=3)))
-        '6 records read, 1 usable, 5 rejected: empty_text 3, too_long 2'
-    """
+    """Number of records read, and of rejected ones by reason."""
 
     records: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
 
     @property
     def usable(self) -> int:
-        """Number of records that were not rejected."""
         return self.records - self.rejected.total()
 
     def count(self, reason: str | None) -> None:
-        """Count one record; None stands for a usable one."""
+        """Count one record; the reason is None for a usable one."""
         self.records += 1
         if reason is not None:
             self.rejected[reason] += 1
@@ -48,6 +42,6 @@ class Tally:
 
     @property
     def reasons(self) -> str:
-        """The reasons with their counts, the most frequent first."""
+        """Reasons with counts, the most frequent first, such as `empty_text 3, too_long 2`."""
         ordered = sorted(self.rejected.items(), key=lambda item: (-item[1], item[0]))
         return ", ".join(f"{reason} {count}" for reason, count in ordered)

@@ -1,4 +1,4 @@
-"""Records of a source, and the documents that they give."""
+"""Parses the records of a source into documents."""
 
 import datetime
 import json
@@ -29,12 +29,12 @@ class Record:
     """One record of a file.
 
     Attributes:
-        source: the file, as the user named it.
-        offset: number of the record in the file, from 0: line, row or article; 0 for a text file.
-        columns: its values by column; texts that are not UTF-8 contain surrogates.
-        raw: the line as it is stored; None for other records.
-        reason: why the reader rejects the record.
-        unread: columns of which nothing is read.
+        source: name of the file, as the user wrote it.
+        offset: number of the line, row or article in the file, from 0; 0 for a text file.
+        columns: values by column; texts that are not UTF-8 contain surrogate escapes.
+        raw: the stored line; None for records of other formats.
+        reason: why the reader rejects the record; None if it does not.
+        unread: names of the columns that are not read.
     """
 
     source: str
@@ -46,22 +46,19 @@ class Record:
 
     @property
     def content(self) -> bytes:
-        """The whole record as bytes."""
         return json.dumps(self.columns, default=str).encode() if self.raw is None else self.raw
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """A text with its metadata.
+    """A text with its metadata; text and context have no control characters.
 
     Attributes:
-        document_id: 32 hexadecimal digits, a digest of source and offset.
-        text: the text as written, without control characters.
-        context: text that precedes it in training and is not annotated, likewise.
-        title: the title, or the name of the file.
-        source, source_offset: as in `Record`.
-        losses: what of the record is not in the text, or should not be, by kind.
-        calculations: calculations and calls that the text marked, if marks were removed.
+        document_id: digest of source and offset, 32 hexadecimal digits.
+        context: text that precedes the document in training and is not annotated.
+        title: the title; for a text file, its name.
+        losses: counts by kind of things that are missing in the text, or should not be in it.
+        calculations: marked calculations and calls, if `strip_marks` removed their marks.
     """
 
     document_id: str
@@ -78,7 +75,7 @@ class ParsedDocument:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A record that gives no document, with a `reasons.Reason` and an `excerpt_of` the record."""
+    """A record that gives no document; `excerpt` is the beginning of the record (`excerpt_of`)."""
 
     source: str
     source_offset: int
@@ -87,18 +84,17 @@ class Rejection:
 
 
 def fields_of(content: Source | ParsedDocument | Rejection, but: Iterable[str]) -> dict[str, Any]:
-    """Return fields without copying their values, as `dataclasses.asdict` does."""
+    """Return fields by name; unlike `dataclasses.asdict`, without copying their values."""
     return {name: getattr(content, name) for name in content.__slots__ if name not in but}
 
 
 def document_id(source: str, offset: int) -> str:
-    """Return the digest that names a document."""
     return hex_digest(json.dumps([source, offset]))
 
 
 def excerpt_of(content: object) -> str:
     """Return at most 200 printable characters on one line."""
-    # Four times the length is enough to look at, however much white space there is.
+    # Four times the length is enough in spite of repeated white space, and limits the work.
     most = EXCERPT_CHARACTERS * 4
     if isinstance(content, bytes):
         content = content[: 4 * most].decode("utf-8", "replace")
@@ -114,7 +110,7 @@ def excerpt_of(content: object) -> str:
 
 
 def parse_record(record: Record, source: Source) -> ParsedDocument | Rejection:
-    """Return the document of a record, or the reason why it has none."""
+    """Return the document of a record, or its rejection."""
     if record.reason is not None:
         return _rejection(record, record.reason)
     fields = {
@@ -136,10 +132,12 @@ def parse_record(record: Record, source: Source) -> ParsedDocument | Rejection:
     losses["columns"] += sum(fields[content] is MISSING for content in source.named_columns)
     written = (fields["text"], fields.get("context"), title, url)
     losses["encodings"] += any(isinstance(t, str) and bool(_UNDECODABLE.search(t)) for t in written)
-    losses["markup"] += count_html(text) + count_html(context)
-    stripped, marks, calculations = strip_markup(text)
-    # Most records have no context.
-    stripped_context, context_marks, of_context = strip_markup(context) if context else ("", 0, ())
+    losses["markup"] += count_markup(text) + count_markup(context)
+    stripped, marks, calculations = stripped_of_marks(text)
+    # Skip the call without a context, since most records have none.
+    stripped_context, context_marks, of_context = (
+        stripped_of_marks(context) if context else ("", 0, ())
+    )
     if source.strip_marks:
         text, context = stripped, stripped_context
         losses["unread_marks"] += count_unreadable(text)
@@ -153,7 +151,7 @@ def parse_record(record: Record, source: Source) -> ParsedDocument | Rejection:
     return ParsedDocument(
         document_id=document_id(record.source, record.offset),
         text=text,
-        # A record without a context has an empty one.
+        # Without a context column, the context is an empty text here.
         context=context if context.strip() else None,
         title=_label(title),
         url=_label(url),
@@ -172,7 +170,7 @@ def _rejection(record: Record, reason: Reason, shown: object = None) -> Rejectio
 
 
 def _is_given(value: object) -> bool:
-    """Return whether an optional column has a value; pandas writes NaN for none."""
+    """Return whether an optional column has a value; pandas writes NaN for a missing one."""
     if value is None or value is MISSING or value != value:
         return False
     return not isinstance(value, str) or bool(value.strip())
@@ -195,12 +193,12 @@ def _parse_text(
 
 
 def _without_controls(text: str) -> str:
-    # Those that are blanks, such as a form feed, keep words and numbers apart.
+    # White space, such as a form feed, becomes a blank, which keeps words and numbers apart.
     return _CONTROL.sub(lambda control: " " if control[0].isspace() else "", text)
 
 
 def _label(value: object) -> str | None:
-    """Return a title or address on one line; None if there is none, or it is far too long."""
+    """Return a title or address on one line; None if it is empty, not a text, or far too long."""
     if not isinstance(value, str) or len(value) > _LONGEST_LABEL:
         return None
     return " ".join(_SURROGATE.sub("�", _without_controls(value)).split()) or None

@@ -1,4 +1,4 @@
-"""A source of texts: a path, a format, the names of its columns."""
+"""A source of texts: its path, its format, and the names of its columns."""
 
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass
@@ -19,20 +19,14 @@ MAXIMUM_TEXT_BYTES = 5_000_000
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Texts that the user names; the settings check the numbers (`SourceSettings`).
+    """Texts that the user names; `SourceSettings` describes the fields and checks the numbers.
 
     Attributes:
-        path: file, folder, glob pattern, URI that fsspec understands, or the name of a built-in
-            source (`BUILT_IN_SOURCES`).
-        format: `auto` (from the file names) or one of `SOURCE_FORMATS`.
-        text_column, url_column, date_column, title_column: names of columns, as in
-            `columns.value_at`; None to ignore addresses, dates or titles.
-        context_column: column of a text that precedes the document in training and is not
-            annotated; if set, every record needs it.
-        strip_marks: whether marks of tools, and calls, are removed from texts and contexts (see
-            `toolformer.markup`); otherwise they are counted.
-        limit: maximum number of records, from the start; None for all.
-        shard_size: records per shard (lines, rows or files).
+        url_column, date_column, title_column: None to ignore addresses, dates or titles.
+        context_column: if set, every record needs a value in it.
+        strip_marks: whether marks and calls are removed from texts and contexts; otherwise they
+            are counted (see `toolformer.marks`).
+        shard_size: number of records (lines, rows or files) per shard.
         maximum_text_bytes: longer texts and contexts are rejected; in bytes of UTF-8.
     """
 
@@ -53,23 +47,22 @@ class Source:
         if not self.path.strip():
             raise SourceError(
                 "The path of a source is empty. Expected a file, a folder, a glob pattern or one "
-                f"of {', '.join(BUILT_IN_SOURCES)}. Give the source a path."
+                f"of {', '.join(BUILT_IN_SOURCES)}. Set the path."
             )
         check_path(self.path)
 
     @property
     def name(self) -> str:
-        """The normalised path, by which the manifest knows the source."""
+        """The normalised path, which identifies the source in the manifest."""
         return normalised_path(self.path)
 
     @property
     def is_built_in(self) -> bool:
-        """Whether the source is part of the installation."""
         return self.path in BUILT_IN_SOURCES
 
     @property
-    def columns_by_role(self) -> dict[str, str]:
-        """The columns that are read, by what they hold; text first."""
+    def columns_of(self) -> dict[str, str]:
+        """Names of the columns to read, by content: text, context, title, url, date."""
         columns = {
             "text": self.text_column,
             "context": self.context_column,
@@ -81,7 +74,7 @@ class Source:
 
     @property
     def named_columns(self) -> dict[str, str]:
-        """The columns that records must have: text, context, and those that the user named."""
+        """Columns that must exist: text, context, and all whose name the user has changed."""
         usual = {"title": TITLE_COLUMN, "url": URL_COLUMN, "date": DATE_COLUMN}
         return {
             content: name
@@ -90,19 +83,19 @@ class Source:
         }
 
     def unread_columns(self, present: Iterable[str]) -> tuple[str, ...]:
-        """Return the columns of a record of which nothing is read."""
-        names = [f"{name}." for name in self.columns_by_role.values()]
+        """Return the columns of a record that are not read, not even partly."""
+        names = [f"{name}." for name in self.columns_of.values()]
         return tuple(
             column for column in present if not any(name.startswith(f"{column}.") for name in names)
         )
 
 
 def check_path(path: str) -> None:
-    """Raise if a path is not UTF-8, since sources are listed by their paths."""
+    """Raise if a path is not UTF-8, since the manifest lists sources by path."""
     try:
         path.encode()
     except UnicodeEncodeError as error:
         raise SourceError(
-            f"The path {path!r} is not UTF-8. Expected one that can be listed in sources.json. "
-            "Rename the file, or name the folder that it lies in, or a pattern."
+            f"The path {path!r} is not UTF-8, so it cannot be written to sources.json. Expected a "
+            "UTF-8 path. Rename the file, or give its folder or a pattern."
         ) from error

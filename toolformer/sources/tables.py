@@ -1,4 +1,4 @@
-"""Rows of Parquet and Arrow files, a few at a time."""
+"""Reads the rows of Parquet and Arrow files in small batches."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,30 +10,24 @@ from toolformer.sources.errors import repeated_column_error
 if TYPE_CHECKING:
     import pyarrow
 
-# A value that is stored once may be in each of the rows.
+# Both are limited: with dictionary encoding, a large value is stored once but read once per row.
 _BATCH_BYTES, _BATCH_ROWS = 1 << 22, 64
 _BUFFER_BYTES = 1 << 18
 _FILE_START = b"ARROW1"
-# Without it, a reader takes an Arrow stream that breaks off between two batches for a whole one.
+# End of an Arrow stream. pyarrow would accept a stream that is truncated between two batches.
 _STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 def read_table(
     stream: IO[bytes], name: str, wanted: Sequence[str] | None = None
 ) -> tuple[list[str], Iterator[dict[str, Any]]]:
-    """Return the column names of a Parquet or Arrow file, and its rows.
+    """Return the column names of a Parquet or Arrow file (`outer.inner` in structs), and its rows.
 
-    Args:
-        wanted: the columns that are read, as in `columns.value_at`; None for all.
+    Reads the wanted columns (None: all). Bytes that are not UTF-8 become surrogate escapes, days
+    ISO 8601, and lists the name of their type unless all columns are read.
 
-    Returns:
-        All names, those within structs as `outer.inner`; and a dictionary per row: texts (bytes
-        that are not UTF-8 as surrogate escapes), days in ISO 8601, other values as in Python. Of
-        lists, unless all columns are wanted, there is only the type.
-
-    Raises:
-        SourceError: the file has a wanted column twice.
-        OSError, pyarrow.ArrowException: the file is damaged; also while rows are read.
+    Raises SourceError if a wanted column occurs twice, and OSError or pyarrow.ArrowException if the
+    file is damaged, also while rows are read.
     """
     schema, row_count, batches = _opened(stream, wanted)
     read = [
@@ -54,7 +48,7 @@ def read_table(
                 yield {column: cells[at][number] for at, column in enumerate(of_batch)}
             given += batch.num_rows
         if row_count not in (None, given):
-            raise OSError(f"its footer names {row_count} rows, but it has {given}")
+            raise OSError(f"its footer announces {row_count} rows, but it has {given}")
 
     return list(_names(schema)), rows()
 
@@ -62,15 +56,15 @@ def read_table(
 def _opened(
     stream: IO[bytes], wanted: Sequence[str] | None
 ) -> tuple["pyarrow.Schema", int | None, Iterable["pyarrow.RecordBatch"]]:
-    """Return schema, number of rows if it is known, and batches."""
+    """Return schema, number of rows (None if unknown) and batches."""
     import pyarrow
     from pyarrow import ipc, parquet
 
-    # Arrow's own allocator keeps 33 MB more of what was freed.
+    # Arrow's own allocator retains 33 MB more of freed memory.
     pyarrow.set_memory_pool(pyarrow.system_memory_pool())
     start = stream.read(len(_FILE_START))
     if start.startswith(b"PAR1"):
-        # With pre-buffering Arrow holds the columns of a whole row group in memory.
+        # With pre-buffering, Arrow keeps all columns of a row group in memory.
         table = parquet.ParquetFile(
             stream, pre_buffer=False, buffer_size=_BUFFER_BYTES, page_checksum_verification=True
         )
@@ -91,7 +85,7 @@ def _opened(
         return whole.schema, None, _slices(found)
     stream.seek(max(0, stream.seek(0, os.SEEK_END) - len(_STREAM_END)))
     if stream.read() != _STREAM_END:
-        raise EOFError("it breaks off, or is no Parquet or Arrow file")
+        raise EOFError("it is truncated, or is not a Parquet or Arrow file")
     stream.seek(0)
     opened = ipc.open_stream(stream)
     return opened.schema, None, _slices(opened)
@@ -108,7 +102,6 @@ def _slices(batches: Iterable["pyarrow.RecordBatch"]) -> Iterator["pyarrow.Recor
 
 
 def _names(fields: Any, depth: int = 1) -> Iterator[str]:
-    """Yield the names of columns as `columns.column_names` does."""
     from pyarrow import types
 
     for name, kind in zip(fields.names, (field.type for field in fields), strict=True):
@@ -119,7 +112,6 @@ def _names(fields: Any, depth: int = 1) -> Iterator[str]:
 
 
 def _values(column: "pyarrow.Array", is_whole: bool) -> list[Any]:
-    """Return the cells of a column as `read_table` says."""
     import pyarrow
     from pyarrow import types
 
@@ -134,12 +126,12 @@ def _values(column: "pyarrow.Array", is_whole: bool) -> list[Any]:
     is_text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
     is_bytes = types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
     if is_text or is_bytes:
-        # By way of bytes: Parquet does not check that its strings are UTF-8.
+        # Read strings as bytes, since Parquet files may contain strings that are not UTF-8.
         texts = column.cast(pyarrow.large_binary()).to_pylist()
         return [None if text is None else text.decode("utf-8", "surrogateescape") for text in texts]
     if types.is_timestamp(kind) or types.is_date(kind):
         return column.cast(pyarrow.date32(), safe=False).cast(pyarrow.string()).to_pylist()
-    # Python has no value for some durations and times of day.
+    # Python cannot represent some durations and times of day.
     if types.is_temporal(kind) or (types.is_nested(kind) and not is_whole):
         return [[str(kind)] if is_given else None for is_given in column.is_valid().to_pylist()]
     return column.to_pylist()

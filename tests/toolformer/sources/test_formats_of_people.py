@@ -195,7 +195,7 @@ REFUSED = [
         b'n\ttext\n4\t"abc"\n5\t"error\n6\tnext\n',
         "in the row that begins in line 3: unexpected end of data",
     ),
-    ("pandas-dev/pandas#52408", "a.csv", b"text,n,text\none,1,two\n", "has 2 columns 'text'"),
+    ("pandas-dev/pandas#52408", "a.csv", b"text,n,text\none,1,two\n", "has 2 columns named 'text'"),
     ("duckdb/duckdb#2968", "a.csv", "text,n\ncafé,1\n".encode("utf-16"), "iconv -t UTF-8"),
     ("duckdb/duckdb#2968", "a.jsonl", '{"text": "café"}\n'.encode("utf-16"), "iconv -t UTF-8"),
     (
@@ -217,7 +217,7 @@ REFUSED = [
         "Decompress",
     ),
     ("huggingface/datasets#7322", "a.json", b'[{"text": "one"}, {"text": "two"}]\n', "jq -c"),
-    ("apache/parquet-java#1688", "a.parquet", b"", "it breaks off, or is no Parquet"),
+    ("apache/parquet-java#1688", "a.parquet", b"", "it is truncated, or is not a Parquet"),
 ]
 
 

@@ -119,7 +119,7 @@ def test_lines_have_their_numbers_and_are_as_written(content: bytes):
 @pytest.mark.parametrize("last", [b'{"text": "tw', b'{"text": "caf\xc3', b"[1", b"nul"])
 def test_a_last_line_that_breaks_off_is_an_error(written, last):
     source = written("a.jsonl", b'{"text": "one"}\n\n' + last)
-    with pytest.raises(SourceError, match="after record 1: line 3, the last one, breaks off"):
+    with pytest.raises(SourceError, match="after record 1: line 3, the last one, is truncated"):
         parsed(source)
     # With an end it is a line like others, and it need not have one.
     assert len(outcomes(written("a.jsonl", b'{"text": "one"}\n' + last + b"\n"))) == 2

@@ -52,7 +52,7 @@ class TestParquet:
     def test_a_column_that_is_there_twice_is_named_with_its_file(self, tmp_path, source_of):
         path = tmp_path / "a.parquet"
         parquet.write_table(pyarrow.table([["one"], ["two"]], names=["text", "text"]), path)
-        with pytest.raises(SourceError, match=r"a\.parquet' has 2 columns 'text'"):
+        with pytest.raises(SourceError, match=r"a\.parquet' has 2 columns named 'text'"):
             parsed(source_of(path))
         other = pyarrow.table([["one"], [1], [2]], names=["text", "score", "score"])
         parquet.write_table(other, path)
@@ -123,7 +123,7 @@ class TestCsv:
                 r"after record 1: in the row that begins in line 3: .*expected after",
             ),
             ("body;url\none;x\n", r"no column 'text'.*Its columns are: body;url"),
-            ("text,text\none,x\n", r"has 2 columns 'text'"),
+            ("text,text\none,x\n", r"has 2 columns named 'text'"),
         ],
     )
     def test_a_table_that_cannot_be_read_is_an_error(self, written, content, said):
