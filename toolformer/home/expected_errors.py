@@ -22,9 +22,9 @@ class RunInterruptedError(Exception):
     """A run that was interrupted, for example by Ctrl-C. Finished stages are stored."""
 
 
-def memory_explained() -> AbstractContextManager[None]:
+def explain_out_of_memory() -> AbstractContextManager[None]:
     """Raise `OutOfMemoryError` for memory errors that no inner handler has explained."""
-    return enough_memory(
+    return out_of_memory_as(
         OutOfMemoryError,
         "The machine or its GPU ran out of memory. Results computed so far are kept. "
         "Use a smaller model or a device with more memory, stop other programs on it, or lower "

@@ -111,7 +111,7 @@ class Home:
         cache_file_digests_in(home.file_digests)
         return home
 
-    def check_there(self) -> None:
+    def check_exists(self) -> None:
         """Raise `SettingsError` if the folder is not a home: its name may be mistyped."""
         if not (self.settings_file.exists() or self.warehouse.exists()):
             raise SettingsError(

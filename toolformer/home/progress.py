@@ -69,7 +69,7 @@ _reporter: ProgressReporter | None = None
 
 
 @contextmanager
-def shown_by(reporter: ProgressReporter) -> Iterator[None]:
+def show_progress_with(reporter: ProgressReporter) -> Iterator[None]:
     """Report the progress of this process to a reporter while the block runs."""
     global _reporter
     before, _reporter = _reporter, reporter
@@ -80,7 +80,7 @@ def shown_by(reporter: ProgressReporter) -> Iterator[None]:
 
 
 @contextmanager
-def waiting_shown(line: str, log: logging.Logger) -> Iterator[None]:
+def show_waiting(line: str, log: logging.Logger) -> Iterator[None]:
     """Report that the process waits: as progress if it is displayed, otherwise in the log."""
     if _reporter is None:
         # Commands without a progress display print warnings, but not messages of level info.

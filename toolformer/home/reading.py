@@ -80,12 +80,15 @@ class Home:
         may_have_it = self.warehouse.ask("shards_with_calls", beginning=call_id)["shard"]
         candidates = self.warehouse.limited_to(may_have_it.to_list())
         # Only the final query compares digests: these two merely locate the call.
-        named = candidates.ask("call_named", is_compared=False, call_id=call_id)
+        named = candidates.ask("call_named", verifies_digests=False, call_id=call_id)
         shards = dict(named.iter_rows())
         if not shards:
             # Slower: reads the ids of all calls of these shards.
             calls = candidates.ask(
-                "calls_beginning", is_compared=False, beginning=call_id, max_calls=_MAX_NAMED + 1
+                "calls_beginning",
+                verifies_digests=False,
+                beginning=call_id,
+                max_calls=_MAX_NAMED + 1,
             )
             shards = dict(calls.iter_rows())
         if not shards:

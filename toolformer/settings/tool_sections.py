@@ -148,7 +148,7 @@ class ToolsSettings(McpServersSettings):
         return tool_names(self.targets)
 
     @property
-    def switched_on(self) -> tuple[str, ...]:
+    def enabled_names(self) -> tuple[str, ...]:
         return tuple(name for name in self.names if self.of(name).is_enabled)
 
     def of(self, tool_name: str) -> ToolSettings:

@@ -36,7 +36,7 @@ _AFTER = (
 )
 
 
-def read_excerpt(stream: IO[bytes]) -> Iterator[dict[str, str]]:
+def read_wikipedia_excerpt(stream: IO[bytes]) -> Iterator[dict[str, str]]:
     """Yield title, text and url of the articles in a bzip2 dump, without redirects."""
     from gensim.corpora.wikicorpus import extract_pages, filter_wiki
 

@@ -148,7 +148,7 @@ def list_files(source: Source) -> list[SourceFile]:
     )
 
 
-def files_left_out(source: Source) -> list[str]:
+def skipped_files(source: Source) -> list[str]:
     """Return the relative paths, sorted, of files in a folder that `list_files` skips.
 
     Hidden files are not included. Other kinds of sources give an empty list.

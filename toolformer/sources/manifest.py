@@ -137,7 +137,7 @@ def shard_key(number: int) -> str:
 @lru_cache(maxsize=1)
 def _read(path: Path, *_state: int) -> Manifest:
     """Read a manifest; cached, because it is needed before each partition is stored."""
-    return read_entries(path, Manifest)
+    return read_dataclass(path, Manifest)
 
 
 def manifest_path(folder: Path) -> Path:

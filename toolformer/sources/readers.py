@@ -229,7 +229,7 @@ _READERS: dict[str, Callable[[SourceFile, IO[bytes], Source], Iterator[Record]]]
 def _missing_column_error(
     name: str, source: Source, content: str, present: list[str], checked: int, first: Record
 ) -> SourceError:
-    column = source.columns_of[content]
+    column = source.columns_by_role[content]
     if present:
         names = ", ".join(present[:_SHOWN_COLUMNS])
         more = ", …" if len(present) > _SHOWN_COLUMNS else ""

@@ -132,12 +132,10 @@ def parse_record(record: Record, source: Source) -> ParsedDocument | Rejection:
     losses["columns"] += sum(fields[content] is MISSING for content in source.named_columns)
     written = (fields["text"], fields.get("context"), title, url)
     losses["encodings"] += any(isinstance(t, str) and bool(_UNDECODABLE.search(t)) for t in written)
-    losses["markup"] += count_markup(text) + count_markup(context)
-    stripped, marks, calculations = stripped_of_marks(text)
+    losses["markup"] += count_html(text) + count_html(context)
+    stripped, marks, calculations = strip_markup(text)
     # Skip the call without a context, since most records have none.
-    stripped_context, context_marks, of_context = (
-        stripped_of_marks(context) if context else ("", 0, ())
-    )
+    stripped_context, context_marks, of_context = strip_markup(context) if context else ("", 0, ())
     if source.strip_marks:
         text, context = stripped, stripped_context
         losses["unread_marks"] += count_unreadable(text)

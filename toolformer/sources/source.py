@@ -25,7 +25,7 @@ class Source:
         url_column, date_column, title_column: None to ignore addresses, dates or titles.
         context_column: if set, every record needs a value in it.
         strip_marks: whether marks and calls are removed from texts and contexts; otherwise they
-            are counted (see `toolformer.marks`).
+            are counted (see `toolformer.markup`).
         shard_size: number of records (lines, rows or files) per shard.
         maximum_text_bytes: longer texts and contexts are rejected; in bytes of UTF-8.
     """
@@ -61,7 +61,7 @@ class Source:
         return self.path in BUILT_IN_SOURCES
 
     @property
-    def columns_of(self) -> dict[str, str]:
+    def columns_by_role(self) -> dict[str, str]:
         """Names of the columns to read, by content: text, context, title, url, date."""
         columns = {
             "text": self.text_column,
@@ -84,7 +84,7 @@ class Source:
 
     def unread_columns(self, present: Iterable[str]) -> tuple[str, ...]:
         """Return the columns of a record that are not read, not even partly."""
-        names = [f"{name}." for name in self.columns_of.values()]
+        names = [f"{name}." for name in self.columns_by_role.values()]
         return tuple(
             column for column in present if not any(name.startswith(f"{column}.") for name in names)
         )

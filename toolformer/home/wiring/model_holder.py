@@ -119,7 +119,7 @@ class ModelHolder:
     def load_second_model(
         self, directory: Path, section: LanguageModelSettings, home: Home, *, precision: str
     ) -> "LanguageModel":
-        """Return a second model, kept next to the first one until `drop_copy`."""
+        """Return a second model, kept next to the first one until `drop_second_model`."""
         with self._turn:
             wanted = directory, model_identity(directory), precision
             if self._copy is None or self._copied_from != wanted:
@@ -144,7 +144,7 @@ class ModelHolder:
             self._served.close()
             self._served = self._served_from = None
 
-    def drop_copy(self) -> None:
+    def drop_second_model(self) -> None:
         if self._copy is not None:
             self._copy = None
             release_memory()

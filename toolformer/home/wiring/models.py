@@ -226,7 +226,9 @@ def evaluated_model(key: str, work: Workspace) -> EvaluatedModel:
     return EvaluatedModel(directory, name=name_of_model(key, settings), is_finetuned=True)
 
 
-def base_beside(model: "Model", of: EvaluatedModel, work: Workspace) -> "LanguageModel | None":
+def load_base_for_comparison(
+    model: "Model", of: EvaluatedModel, work: Workspace
+) -> "LanguageModel | None":
     """Load the base model in float32, to compare a model with it.
 
     Returns None for the base model itself, and with a warning if the two cannot be compared.

@@ -41,7 +41,7 @@ def open_warehouse(home: Home) -> Warehouse:
     return warehouse
 
 
-def open_to_read(home: Home) -> Warehouse:
+def open_for_reading(home: Home) -> Warehouse:
     """Open the warehouse for queries that skip, and log, damaged and lost shards."""
     log_lost_shards(home)
     return open_warehouse(home).skipping_damage()
