@@ -35,6 +35,36 @@ from warehouse.needs import STATISTICS_VIEWS
 from warehouse.schema import TableSchema, sql_texts, tables
 
 _MADE = "<!-- Written by `make docs`. -->"
+# Titles, tables and views of the pages that `tables.md` links. Each takes a few minutes to read.
+_RELATION_PAGES = {
+    "tables-of-texts.md": (
+        "Tables of texts",
+        "documents rejected_records reading_losses text_marks document_selection augmented_texts "
+        "training_texts training_exclusions",
+    ),
+    "tables-of-calls.md": (
+        "Tables of calls",
+        "prompts candidate_calls executed_calls scored_calls filtered_calls stage_costs",
+    ),
+    "tables-of-scores.md": (
+        "Tables of training and evaluation",
+        "training_metrics evaluation_results score_intervals paired_differences",
+    ),
+    "views-of-calls.md": (
+        "Views of calls and partitions",
+        "all_calls call_funnel call_proposals call_provenance call_statistics drop_reasons "
+        "kept_examples loss_reductions threshold_sweep partition_metadata",
+    ),
+    "views-of-judgements.md": (
+        "Views of human judgements and annotations",
+        "labels judged_calls label_agreement label_precision calls_at_marks filter_by_marks",
+    ),
+    "views-of-scores.md": (
+        "Views of training and evaluation",
+        "answers_with_calls call_calibration call_use evaluation_difference evaluation_summary "
+        "evaluation_table paper_results table_edits training_exclusion_summary",
+    ),
+}
 _TYPES = {int: "integer", float: "number", bool: "true or false", str: "text"}
 _LIST_ITEMS = {"integer": "integers", "text": "texts", "map": "maps"}
 _LIMITS = ((bounds.Ge, "ge", "≥"), (bounds.Gt, "gt", ">"), (bounds.Le, "le", "≤"))
@@ -79,7 +109,7 @@ _SETTINGS_PAGES = {
         ("language_model", "corpus", "runs"),
         {"An entry of `corpus.sources`": SourceSettings},
     ),
-    "settings-annotation.md": _SettingsPage(
+    "settings-of-annotation.md": _SettingsPage(
         "Annotation and tools",
         (
             *("sampling", "execution", "scoring", "tools"),
@@ -87,7 +117,7 @@ _SETTINGS_PAGES = {
         ),
         {"An entry of `tools.from_mcp`": McpServerSettings},
     ),
-    "settings-training.md": _SettingsPage(
+    "settings-of-training.md": _SettingsPage(
         "Training and evaluation",
         ("training", "decoding", "evaluation"),
         {"An entry of `evaluation.questions`": QuestionFileSettings},

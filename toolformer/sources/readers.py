@@ -100,7 +100,7 @@ def json_object(line: bytes) -> Mapping[str, Any] | Reason:
 
 
 def read_csv(content: IO[bytes], delimiter: str, longest: int) -> Iterator[list[str]]:
-    """Yield header and rows; csv.Error if quotes are wrong or a cell exceeds `longest` characters."""
+    """Yield header and rows; csv.Error if quotes are wrong or a cell is longer than `longest`."""
     csv.field_size_limit(longest)
     lines = io.TextIOWrapper(content, "utf-8-sig", "surrogateescape", newline="")
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
