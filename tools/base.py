@@ -72,7 +72,7 @@ class Tool(ABC):
         return answers
 
     def parse_arguments(self, text: str) -> str:
-        """Normalise the text between the brackets; raise CallSyntaxError if it is no valid call."""
+        """Normalise the text between the brackets; raise CallSyntaxError if the call is invalid."""
         arguments = " ".join(text.split())
         if not arguments:
             raise CallSyntaxError(

@@ -10,7 +10,7 @@ reads; it must not directly follow a letter of another script. Signs are ignored
 looks like a hyphen.
 
 Proposed positions are before numbers that follow `=` or phrases such as "in total". A number that
-begins another expression (`= 20 + 31`) is no result.
+begins another expression (`= 20 + 31`) is not a result.
 """
 
 import hashlib

@@ -143,7 +143,7 @@ def single_line(text: str) -> str:
 
 
 def checked_answer(answer: object) -> str:
-    """Return a tool's answer, cut to 20,000 characters; raise TypeError if it is no text."""
+    """Return a tool's answer, cut to 20,000 characters; raise TypeError if it is not text."""
     if not isinstance(answer, str):
         raise TypeError(f"The tool answered with {type(answer).__name__}. Expected text (str).")
     return answer[:LONGEST_ANSWER]
