@@ -1,4 +1,4 @@
-"""Removes markup from texts: chat turns, special tokens, GSM8K's calculations, calls; counts HTML.
+"""Removes markup of chats, special tokens, calculations (GSM8K) and calls from texts; counts HTML.
 
 Only unambiguous markup is matched. A Markdown heading or `cout << x` stays.
 """
@@ -57,8 +57,8 @@ _TOOLKEN = re.compile(
     r"<(?P<tool>[A-Za-z_][A-Za-z0-9_]*)>\((?P<expression>[^<>\n]{0,400})\)="
     r"(?P<result>[^<>\n]{0,400})</(?P=tool)>"
 )
-# Text between << and >> that is not a calculation. In code, a space follows << or precedes >>. In
-# literate programs, an equals sign follows the name of a chunk.
+# Text between << and >> that `_CALCULATION` cannot parse. Code has a space after << or before >>,
+# and chunk names of literate programs have an equals sign after >>, so neither matches.
 _UNREAD = re.compile(r"<<(?=\S)(?=[^<>\n]*\d)[^<>=\n]{1,200}=[^<>\n]{0,200}(?<=\S)>>(?!=)")
 # The line that ends a solution of GSM8K: `#### 72`.
 _ANSWER = r"(?:\r?\n)?^####[ \t]*[-−–+]?[$€£]?[-−–]?(?:\d[\d,]*+(?:\.\d+)?|\.\d+)(?:/\d+)?%?\.?"
@@ -115,9 +115,9 @@ class Stripped(NamedTuple):
     calculations: Sequence[Calculation]
 
 
-def defused_markup(mark: re.Match[str]) -> str:
+def defused_markup(match: re.Match[str]) -> str:
     """Return markup with a space after its first character, which makes it plain text."""
-    return f"{mark[0][0]} {mark[0][1:]}"
+    return f"{match[0][0]} {match[0][1:]}"
 
 
 def strip_markup(text: str) -> Stripped:
@@ -144,7 +144,7 @@ def strip_markup(text: str) -> Stripped:
 
     for replacement in _REPLACEMENTS:
         replace(_ROLE, lambda match: match.expand(r"\1\2"))
-        chat_marks = replace(CHAT_MARKUP, lambda _, replacement=replacement: replacement)
+        chat_markup = replace(CHAT_MARKUP, lambda _, replacement=replacement: replacement)
         gadgets = replace(_GADGET, lambda _, replacement=replacement: replacement)
         calls = replace(_CALL, lambda _, replacement=replacement: replacement)
         calls += replace(_TOOLKEN, lambda _, replacement=replacement: replacement)
@@ -153,7 +153,7 @@ def strip_markup(text: str) -> Stripped:
             lambda match: "" if match["shown"] is not None else match["result"].strip(),
         )
         solutions += gadgets + sums
-        found = chat_marks + gadgets + calls + sums
+        found = chat_markup + gadgets + calls + sums
         total += found
         if not found:
             break

@@ -148,7 +148,7 @@ def sample_calls(
     chosen = _choose(texts, call_open_id(model.tokenizer), allowed, tool, proposed)
     sampled = [] if needs_no_tokens else [each for each in chosen if each.arguments is None]
     for each in sampled:
-        window = windows[each.place.row]
+        window = windows[each.at.row]
         each.branches = [
             Branch(
                 branch_uniforms(
@@ -156,7 +156,7 @@ def sample_calls(
                     window.document_id,
                     window.index,
                     tool_name,
-                    each.place.position,
+                    each.at.position,
                     sample_index,
                     count=sampling.max_new_tokens,
                 )
@@ -168,7 +168,7 @@ def sample_calls(
     reader, token_text = CallReader(sampling.is_constrained), model.tokenizer.token_text
     if sampled:
         texts.sample(
-            [each.place for each in sampled],
+            [each.at for each in sampled],
             [each.branches for each in sampled],
             forced_ids=model.tokenizer.encode_pieces(
                 forced_text(tool_name, is_constrained=sampling.is_constrained)
@@ -186,8 +186,8 @@ def sample_calls(
         row
         for each in chosen
         for row in parse_samples(
-            windows[each.place.row],
-            each.place.position,
+            windows[each.at.row],
+            each.at.position,
             each.call_probability,
             each.texts(model.tokenizer, tool_name, ends),
             tool_name=tool_name,
@@ -302,7 +302,7 @@ def sample_shard(
 class _ChosenPosition:
     """A position that gets calls: a proposed one if it has `arguments`, or one per branch."""
 
-    place: TextPosition
+    at: TextPosition
     call_probability: float
     arguments: str | None
     branches: list[Branch] = field(default_factory=list)
@@ -330,7 +330,7 @@ def _choose(
     proposed: Sequence[ProposedCalls] | None,
 ) -> list[_ChosenPosition]:
     """Return the positions of all windows that get calls, in order."""
-    places = [
+    positions = [
         TextPosition(row, position)
         for row, row_allowed in enumerate(allowed)
         for position in itertools.compress(itertools.count(), row_allowed)
@@ -339,12 +339,12 @@ def _choose(
     # Proposed positions may have any probability.
     threshold = tool.sampling_threshold if proposed is None else -math.inf
     losses = texts.losses(
-        [(place, open_id) for place in places],
+        [(at, open_id) for at in positions],
         min_probability=max(threshold, 0.0),
         most=tool.positions_per_text,
     )
-    for place, loss in zip(places, losses, strict=True):
-        probabilities[place.row][place.position] = math.exp(-loss)
+    for at, loss in zip(positions, losses, strict=True):
+        probabilities[at.row][at.position] = math.exp(-loss)
     return [
         _ChosenPosition(
             TextPosition(row, position),

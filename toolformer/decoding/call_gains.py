@@ -45,16 +45,15 @@ def call_chances(
     done = 0
     for batch in plan_batches([len(window.ids) for window in windows], token_budget=token_budget):
         texts = model.read(None, [windows[index] for index in batch])
-        places = [
+        positions = [
             TextPosition(row, position)
             for row, index in enumerate(batch)
             for position, offset in enumerate(windows[index].offsets)
             if offset is not None
         ]
-        for place, (rank, log_probability) in zip(
-            places, texts.ranks(places, open_id), strict=True
-        ):
-            chances[batch[place.row]][place.position] = CallChance(rank, math.exp(log_probability))
+        ranks = texts.ranks(positions, open_id)
+        for at, (rank, log_probability) in zip(positions, ranks, strict=True):
+            chances[batch[at.row]][at.position] = CallChance(rank, math.exp(log_probability))
         done += len(batch)
         progress(done, len(windows))
     return chances
@@ -76,7 +75,7 @@ class WrittenCall(NamedTuple):
 def written_calls(
     model: Model,
     windows: Sequence[Window],
-    places: Sequence[TextPosition],
+    positions: Sequence[TextPosition],
     *,
     decoding: Decoding,
     parse_arguments: Callable[[str, str], str],
@@ -93,7 +92,7 @@ def written_calls(
         min_call_probability=BY_RANK_ONLY,
     )
     max_prompt = max_prompt_length(model, decoding)
-    fitting = [place for place in places if place.position <= max_prompt]
+    fitting = [at for at in positions if at.position <= max_prompt]
     calls: dict[int, ToolCall] = {}
 
     def record(pending: Sequence[tuple[int, ToolCall]]) -> list[None]:
@@ -104,7 +103,7 @@ def written_calls(
         model,
         # `prompt_ids` replaces the prompts, and their texts are not used.
         [""] * len(fitting),
-        prompt_ids=[windows[place.row].ids[: place.position] for place in fitting],
+        prompt_ids=[windows[at.row].ids[: at.position] for at in fitting],
         decoding=decoding,
         run_calls=record,
         parse_arguments=parse_arguments,
@@ -115,8 +114,8 @@ def written_calls(
         for completion in completions
     )
     return {
-        place: WrittenCall(*found, calls.get(index))
-        for index, (place, found) in enumerate(zip(fitting, named, strict=True))
+        at: WrittenCall(*found, calls.get(index))
+        for index, (at, found) in enumerate(zip(fitting, named, strict=True))
         if found is not None
     }
 
@@ -157,17 +156,17 @@ def call_gains(
     is not finite, since the filter keeps no such call. Calls that do not fit the model's context
     are omitted. Raise OutOfMemoryError if a single row does not fit the device's memory.
     """
-    texts = [windows[text] for text in dict.fromkeys(place.row for place in answered)]
+    texts = [windows[text] for text in dict.fromkeys(at.row for at in answered)]
     calls = {
-        place: ScoredCall(
-            call_id=f"{place.row} {place.position}",
-            window=windows[place.row].key,
-            position=place.position,
+        at: ScoredCall(
+            call_id=f"{at.row} {at.position}",
+            window=windows[at.row].key,
+            position=at.position,
             call=answered_call.call,
             result=answered_call.result,
         )
-        for place, answered_call in answered.items()
-        if place.position + len(call_ids(model.tokenizer, *answered_call)) + scoring.window_tokens
+        for at, answered_call in answered.items()
+        if at.position + len(call_ids(model.tokenizer, *answered_call)) + scoring.window_tokens
         <= model.context_length
     }
     scorer = scorer_for(
@@ -185,9 +184,9 @@ def call_gains(
     )
     losses = scorer.score(list(calls.values()), checkpoint=checkpoint, progress=progress)
     gains = {}
-    for place, call in calls.items():
+    for at, call in calls.items():
         call_losses = losses[call.call_id]
         with_result = call_losses.loss_with_result
         gain = math.nan if with_result is None else call_losses.loss_without_call - with_result
-        gains[place] = gain if math.isfinite(gain) else 0.0
+        gains[at] = gain if math.isfinite(gain) else 0.0
     return gains

@@ -1,4 +1,4 @@
-"""Finds the threshold on the probability of openings with which calls gain most in total.
+"""Finds the minimum probability of openings with which calls gain most in total.
 
 An opening is a position of a text where ` [` is among the k most likely tokens and the model then
 names a tool. The best threshold t has the largest
@@ -39,7 +39,7 @@ class Opening:
 
 
 def sampled(ranked: Sequence[ItemT], *, count: int) -> list[tuple[ItemT, int]]:
-    """Sample about `count` items, densely at the start; return the items that each represents."""
+    """Sample about `count` items, denser at the start; pair each with the number it represents."""
     if len(ranked) <= count:
         return [(item, 1) for item in ranked]
     ends = sorted({len(ranked) * step**2 // count**2 for step in range(count + 1)})

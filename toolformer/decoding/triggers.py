@@ -27,7 +27,7 @@ _ARROW_SIGN = ARROW.strip()
 
 
 class CallChance(NamedTuple):
-    """Rank of ` [`, where equally likely tokens share a rank, and probability; None if not open."""
+    """Rank (shared by equally likely tokens) and probability of ` [`; None if no call can open."""
 
     rank: int | None
     probability: float | None
@@ -76,16 +76,16 @@ def first_opening(
 ) -> int | None:
     """Return the first step after a prompt at which a call could open, if none opened before."""
     # All steps after the first have the same minimums.
-    behind_prompt, in_text = (smallest(min_call_probability.at(step, tools)) for step in (0, 1))
+    after_prompt, in_text = (smallest(min_call_probability.at(step, tools)) for step in (0, 1))
     for at, chance in enumerate(chances):
-        least = in_text if at else behind_prompt
+        least = in_text if at else after_prompt
         if may_open(*chance, call_top_k=call_top_k, min_call_probability=least):
             return at
     return None
 
 
 def smallest(least: Mapping[str, float]) -> float:
-    """Return the minimum probability of ` [` itself; 0 without tools, which undo it at once."""
+    """Return the minimum that ` [` itself must reach: the smallest of all, 0 without tools."""
     return min(least.values(), default=0.0)
 
 

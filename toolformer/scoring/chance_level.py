@@ -18,7 +18,6 @@ _CRITICAL_DEVIATION = NormalDist().inv_cdf(0.95)
 
 
 def chance_sample_size(calls: int, *, max_size: int) -> int:
-    """Return how many of a shard's calls of one tool are in the chance sample."""
     return min(max_size, calls, max(_MIN_SAMPLE_SIZE, calls // _CALLS_PER_SAMPLED_CALL))
 
 
