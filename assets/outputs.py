@@ -109,7 +109,7 @@ class Output(ABC):
 class OutputRows:
     """Computed rows of a partition, and of the side tables published with it.
 
-    `made_of` replaces the expected fingerprint, so that unfinished rows are stale at once.
+    `actual_fingerprint` replaces the expected one, so that unfinished rows are stale at once.
     """
 
     rows: pl.DataFrame
@@ -124,8 +124,7 @@ class OutputRows:
 class PartitionOutput(Output):
     """A partition of the warehouse.
 
-    If `fingerprint_omits_rows`, the fingerprint must be known early, so it leaves out the digest
-    of the rows.
+    Set `fingerprint_omits_rows` if the fingerprint must be known before the rows are.
     """
 
     address: Address
@@ -156,14 +155,14 @@ class PartitionOutput(Output):
         """Return what to publish; raise InputChangedError if an input was replaced meanwhile."""
         own_table, shard, own_name = self.address
         expected.check_unchanged(self.expected())
-        made_of = made.actual_fingerprint or expected.fingerprint
+        fingerprint = made.actual_fingerprint or expected.fingerprint
         if not self.fingerprint_omits_rows:
             # The same inputs can give other rows, since tools and devices may answer differently.
             # The digest of the rows then makes everything downstream stale.
             rows = conform(table_schema(own_table), made.rows).drop(*_VOLATILE, strict=False)
-            made_of = made_of.with_parts({ROWS: hex_digest(*rows.iter_rows())})
+            fingerprint = fingerprint.with_parts({ROWS: hex_digest(*rows.iter_rows())})
         # Side tables get the same fingerprint, which shows that they belong to these rows.
-        shared_metadata = {**expected.metadata(), **made_of.metadata()}
+        shared_metadata = {**expected.metadata(), **fingerprint.metadata()}
         parts = {
             (table, name): (made.side_tables[table], {shard: shared_metadata})
             for table, name in self.side_partitions.items()

@@ -65,7 +65,8 @@ class FingerprintPart:
     Attributes:
         value: computes it from the source of a shard, not from the shard; None if the caller of
             `Stage.fingerprint` passes it.
-        known: what the code version covers if `value` is None; by default the settings.
+        code_version_value: computes what the code version covers if `value` is None; by default
+            the settings.
     """
 
     name: str
@@ -140,8 +141,8 @@ class ShardStage(Stage):
             before costs have been measured.
         compute: returns the rows for a `PartitionRun`; its docstring describes the asset.
         compute_batch: `compute` for several shards; no side tables, costs, device, checkpoints.
-        share: returns what all tools of a shard share, given a `ShardRun` and the shard. It runs
-            once per version of the shard's texts.
+        prepare_shard: returns what all tools share, given a `ShardRun` and a shard; it runs once
+            per version of the shard's texts.
     """
 
     group: str = "build_dataset"

@@ -278,8 +278,8 @@ class ShardRun(Run):
     def _make_shard(self, shard: str, report: ShardReport) -> None:
         entry = self.manifest.entry(shard)
         report.outputs |= {name: f"left out: {why}" for name, why in self.tools.unavailable.items()}
-        share = self.stage.prepare_shard
-        shared = cache_latest(lambda _: share(self, shard) if share else None)
+        prepare = self.stage.prepare_shard
+        shared = cache_latest(lambda _: prepare(self, shard) if prepare else None)
         identity = self.annotator.identity if self.annotator else ""
         partitions = {
             partition.tool_name: partition

@@ -42,8 +42,8 @@ def cache_latest(make: Callable[[Any], Any]) -> Callable[[Hashable], Any]:
     """Return a function that caches its newest value; concurrent callers get the same value."""
     made, lock = lru_cache(maxsize=1)(make), threading.Lock()
 
-    def get(made_of: Hashable) -> Any:
+    def get(key: Hashable) -> Any:
         with lock:
-            return made(made_of)
+            return made(key)
 
     return get

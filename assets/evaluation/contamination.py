@@ -55,6 +55,6 @@ def _now(work: Workspace, name: str) -> object:
     if name == PERPLEXITY:
         _, held_out = training_and_held_out_shards(work.home)
         return fingerprints_of(partition_inputs(work.warehouse, "documents", held_out))
-    made_of = texts_of_benchmark(name, work.settings).identity
+    identity = texts_of_benchmark(name, work.settings).identity
     # In the form in which fingerprints store it.
-    return json.loads(Fingerprint.of({name: made_of}).parts[name])
+    return json.loads(Fingerprint.of({name: identity}).parts[name])

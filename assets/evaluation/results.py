@@ -39,7 +39,7 @@ def evaluation_results(run: Run) -> PartitionEvents:
     measured by perplexity, with calls disabled. A failed benchmark does not stop the others.
     """
     errors: dict[str, Exception] = {}
-    measuring = Evaluator.open(run)
+    evaluator = Evaluator.open(run)
     context, loaded = run.context, run.settings
     reports = PartitionReports(context)
     for model_key, keys in _by_model(context.partition_keys).items():
@@ -50,13 +50,13 @@ def evaluation_results(run: Run) -> PartitionEvents:
             try:
                 model = evaluated_model(model_key, run)
                 with explain_out_of_memory():
-                    measuring.measure(name, model, _modes(model, loaded))
+                    evaluator.measure(name, model, _modes(model, loaded))
             except EXPECTED_ERRORS as error:
                 context.log.error(f"{name} with {model_key}: {error}")
                 errors[f"{name} with {model_key}"] = error
                 continue
             finished = model
-            metadata = _report(measuring, name, model, time.monotonic() - began)
+            metadata = _report(evaluator, name, model, time.monotonic() - began)
             results = loaded.evaluation.result_name(name)
             version = data_version_of(run.warehouse, TABLE, ALL, f"{results}.{model.name}.")
             yield reports.of(key, metadata, data_version=version)
@@ -66,7 +66,7 @@ def evaluation_results(run: Run) -> PartitionEvents:
         raise dg.Failure(
             description="Not measured: "
             + " ".join(f"{key}: {explained(error)}" for key, error in errors.items())
-            + (f" Measured: {', '.join(measuring.states)}." if measuring.states else ""),
+            + (f" Measured: {', '.join(evaluator.states)}." if evaluator.states else ""),
             allow_retries=False,
         )
     yield REPORTED
@@ -87,25 +87,25 @@ def _by_model(keys: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _report(
-    measuring: Evaluator, name: str, model: EvaluatedModel, seconds: float
+    evaluator: Evaluator, name: str, model: EvaluatedModel, seconds: float
 ) -> dict[str, object]:
-    store = measuring.run.warehouse
-    results = measuring.run.settings.evaluation.result_name(name)
+    store = evaluator.run.warehouse
+    results = evaluator.run.settings.evaluation.result_name(name)
     summary = store.view("evaluation_summary").filter(benchmark=results, model=model.name)
     examples = store.ask("evaluation_examples", benchmark=results, model=model.name)
-    left_out = measuring.left_out(name, model)
-    state = describe_states(measuring.states[f"{results} with {model.name}"])
-    doubt = contamination_warning(measuring.run, model, [name])
-    if doubt is not None:
-        measuring.run.log.warning(doubt)
+    left_out = evaluator.left_out(name, model)
+    state = describe_states(evaluator.states[f"{results} with {model.name}"])
+    warning = contamination_warning(evaluator.run, model, [name])
+    if warning is not None:
+        evaluator.run.log.warning(warning)
     scores = summary.drop_nulls("score").select("mode", "score").iter_rows()
     shown = ", ".join(f"{mode} {score:.3g}" for mode, score in scores) or "no scores"
-    measuring.run.log.info(f"{results} with {model.name}: {shown}, {state}, {seconds:.1f} s")
+    evaluator.run.log.info(f"{results} with {model.name}: {shown}, {state}, {seconds:.1f} s")
     return {
-        "tools": ", ".join(measuring.tools.tools) or "none",
+        "tools": ", ".join(evaluator.tools.tools) or "none",
         "state": state,
-        "items asked": measuring.items_asked[name],
-        **({"kept out of training": doubt} if doubt else {}),
+        "items asked": evaluator.items_asked[name],
+        **({"kept out of training": warning} if warning else {}),
         "dagster/partition_row_count": int(summary["items"].sum()),
         **{f"{LEFT_OUT}{reason}": count for reason, count in left_out.items()},
         "summary": table_markdown(summary, rows=20),

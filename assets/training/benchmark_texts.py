@@ -29,7 +29,7 @@ class BenchmarkTexts:
     """Texts of one benchmark.
 
     Attributes:
-        made_of: what the texts depend on besides the code, as JSON values for fingerprints.
+        identity: what the texts depend on besides the code, as JSON values for fingerprints.
         are_questions: whether they are bare questions or statements. Short ones are then held out
             inside longer texts too.
     """
