@@ -1,1 +1,1 @@
-"""Tools from outside this project: how they are found, wrapped and tried out."""
+"""Tools that users add: Python functions, tables and tools of MCP servers."""

@@ -1,7 +1,7 @@
-"""A connection to an MCP server: a program over its standard streams, or an address over HTTP.
+"""Connects to an MCP server: a program over its standard streams, or an address over HTTP.
 
-The SDK's client is asynchronous. It runs in a thread of its own as long as the connection lasts.
-Needs the extra `mcp`.
+The SDK's client is asynchronous and runs in its own thread while the connection is open. Needs the
+extra `mcp`.
 """
 
 import json
@@ -36,34 +36,27 @@ _Answer = TypeVar("_Answer")
 _LOGGER = logging.getLogger(__name__)
 _REFUSED = "refused_by_server"
 _SCHEMA = "schema as the server wrote it"
-_LONGEST_LOG = 300
-_LAST_BYTES_OF_LOG = 2**20
-# Ends the server with this process, even if the server is busy and does not see its input close.
-_ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()
+_MAX_LOG_CHARACTERS = 300
+_MAX_LOG_BYTES = 2**20
+# Ends the server with this process, even if the server is busy and ignores that its input closes.
+_KILLED_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()
 _noisy_servers: set[str] = set()
-# The SDK logs what a server writes, secrets included, with stack traces. Errors are raised here.
+# The SDK logs server output, secrets included, and stack traces. This module raises errors instead.
 for _library in ("client", "httpx2", "mcp"):
     logging.getLogger(_library).setLevel(logging.CRITICAL)
 
 
 @dataclass(eq=False, repr=False)
 class McpConnection:
-    """A connection to a running MCP server.
+    """A connection to a running MCP server; TransientToolError if the server is not ready in time.
 
     Args:
-        target: Program and arguments, started without a shell and ended with the connection; or
-            the address of a server.
-        environment: Variables of the program besides the few that the SDK passes on.
-        folder: Where the program runs.
+        target: Program and arguments, started without a shell; or the address of a server.
+        environment: Variables of the program, in addition to the few that the SDK passes on.
+        folder: Working directory of the program.
         key: Bearer token for a server at an address; "" for none.
-        secrets: Texts that are masked in whatever is reported about the server.
-        start_seconds: Time limit for the start of the server and for a list of its tools.
-
-    Attributes:
-        server: Its name and version, as it says itself.
-
-    Raises:
-        TransientToolError: If the server is not ready in time, or ends instead.
+        secrets: Texts to mask in all reports about the server.
+        start_seconds: Time limit for the start of the server and for listing its tools.
     """
 
     target: Sequence[str] | str
@@ -76,44 +69,37 @@ class McpConnection:
 
     def __post_init__(self) -> None:
         self.name = f"the server {'at ' if isinstance(self.target, str) else ''}{self.target}"
-        self._masked = [form for secret in self.secrets for form in _written(secret)]
-        # Set while the last HTTP response was not a message of the protocol.
+        self._masked = [form for secret in self.secrets for form in _written_forms(secret)]
+        # Empty if the last HTTP response was a message of the protocol.
         self._http_status = ""
-        # Quoted when the server fails.
+        # Output of the server, quoted when it fails.
         self._log: IO[str] = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self._thread = start_blocking_portal(name="mcp-server")
         self._portal = self._thread.__enter__()
         try:
             self._serving, self._session = self._portal.start_task(self._serve)
-        # The SDK raises many types, also in groups.
+        # The SDK raises many types of errors, also in exception groups.
         except Exception as error:
-            lost = self._lost(error)
+            failure = self._connection_error(error)
             self._end_thread()
-            raise lost from error
+            raise failure from error
         info = self._session.server_info
         self.server = untrusted_text.shown(f"{info.name} {info.version}") if info else ""
 
     def has_secret(self, text: str) -> bool:
-        """Return whether a text contains a secret that the server was given."""
         return any(secret in text for secret in self._masked)
 
     def masked(self, text: str) -> str:
-        """Return a text with secrets and the control characters of terminals replaced."""
+        """Replace secrets and terminal control characters in a text."""
         for secret in self._masked:
             text = text.replace(secret, "…")
         return untrusted_text.plain(text)
 
     def shown(self, text: object) -> str:
-        """Return a text as one short masked line."""
         return untrusted_text.shown(self.masked(str(text)))
 
     def find_tool(self, name: str) -> tuple[str, Any]:
-        """Return the description of a tool, and its input schema as the server wrote it.
-
-        Raises:
-            TransientToolError: If the server ended or did not answer in time.
-            UnknownToolError: If the server has no such tool.
-        """
+        """Return a tool's description and its input schema as the server wrote it."""
 
         async def tools_by_name() -> dict[str, types.Tool]:
             tools, cursor, has_more = dict[str, types.Tool](), None, True
@@ -122,7 +108,7 @@ class McpConnection:
                     params = types.PaginatedRequestParams(cursor=cursor)
                     page = await self._session.list_tools(params=params)
                     tools |= {tool.name: tool for tool in page.tools}
-                    # Some servers end with an empty one.
+                    # Some servers end the list with an empty cursor instead of none.
                     has_more = bool(cursor := page.next_cursor)
             return tools
 
@@ -135,16 +121,9 @@ class McpConnection:
         return tool.description or tool.title or "", (tool.meta or {}).get(_SCHEMA)
 
     def call(self, name: str, arguments: Mapping[str, object]) -> str | None:
-        """Call a tool of the server; the deadline is that of the process the tool lives in.
+        """Call a tool without a time limit and return the answer, None if it is empty.
 
-        Returns:
-            The text parts of the answer, else its structured content, else the text of the
-            resources in it; None for an empty answer.
-
-        Raises:
-            ToolCallError: With reason `refused_by_server`, `secret_in_answer` or
-                `no_text_in_answer`.
-            TransientToolError: If the server ended.
+        The answer is its text parts, or else its structured content, or else texts of resources.
         """
         result = self._ask(lambda: self._session.call_tool(name, dict(arguments)), is_call=True)
         resources = [part.resource for part in result.content if part.type == "resource"]
@@ -160,7 +139,7 @@ class McpConnection:
             said = f"The answer of {self.name} holds no text, but {self.shown(', '.join(others))}."
             raise ToolCallError("no_text_in_answer", said)
         if self.has_secret(text):
-            # Without the secret it would be another answer; with another secret it may be kept.
+            # Masking would change the answer. With another secret the call may succeed.
             raise ToolCallError(
                 "secret_in_answer",
                 f"The answer of {self.name} holds a secret that it was given, or has the same "
@@ -170,28 +149,28 @@ class McpConnection:
         return text or None
 
     def close(self) -> None:
-        """End the server and return when it is gone, after a few seconds at most."""
+        """End the server; return when it has ended, after a few seconds at most."""
         self._serving.cancel()
         self._end_thread()
 
     def _end_thread(self) -> None:
-        # The garbage collector may close a connection in the connection's own thread, which then
-        # ends by itself (RuntimeError), or while another thread closes it (ValueError).
+        # The garbage collector may close a connection in its own thread, which then ends by itself
+        # (RuntimeError), or while another thread closes it (ValueError).
         with suppress(RuntimeError, ValueError):
             self._thread.__exit__(None, None, None)
         self._log.close()
 
     async def _serve(self, *, task_status: TaskStatus[ClientSession]) -> None:
-        """Keep the connection open until cancelled, then end the thread."""
         try:
             with anyio.move_on_after(self.start_seconds) as starting:
                 async with (
                     self._streams() as (read, write),
                     ClientSession(
-                        dispatcher=_MendingDispatcher(read, write), message_handler=self._pass_over
+                        dispatcher=_TolerantDispatcher(read, write),
+                        message_handler=self._on_message,
                     ) as session,
                 ):
-                    await _shake_hands(session)
+                    await _initialize(session)
                     starting.deadline = math.inf
                     task_status.started(session)
                     await anyio.sleep_forever()
@@ -202,7 +181,7 @@ class McpConnection:
     @asynccontextmanager
     async def _streams(self) -> AsyncIterator[Any]:
         if not isinstance(self.target, str):
-            program, *arguments = (*_ENDS_WITH_US, *self.target)
+            program, *arguments = (*_KILLED_WITH_PARENT, *self.target)
             parameters = StdioServerParameters(
                 command=program,
                 args=arguments,
@@ -225,15 +204,15 @@ class McpConnection:
             yield streams
 
     async def _note_status(self, response: httpx.Response) -> None:
-        # The SDK does not say which status it got. Our own answers to a server name no method.
+        # The SDK does not report the HTTP status. Only requests contain "method", answers do not.
         if b'"method"' in response.request.content:
             kind = response.headers.get("content-type", "").lower()
             is_message = kind.startswith(("application/json", "text/event-stream"))
             status = f"it answered {response.status_code} {response.reason_phrase}"
             self._http_status = "" if response.is_success and is_message else status
 
-    async def _pass_over(self, message: object) -> None:
-        """Log output that is not a message, and warn of a server's first such line."""
+    async def _on_message(self, message: object) -> None:
+        """Log output that is not a message; warn about each server's first such line."""
         if not isinstance(message, ValidationError):
             return
         line = self.shown(message.errors()[0]["input"])
@@ -241,59 +220,60 @@ class McpConnection:
         if line and self.name not in _noisy_servers:
             _noisy_servers.add(self.name)
             _LOGGER.warning(
-                f"Passed over what is no message, such as {line!r}: {self.name} writes it, and a "
-                "program should write such lines to its error output."
+                f"{self.name} wrote a line that is not a message: {line!r}. Such lines are "
+                "skipped. A program should write them to its error output."
             )
 
     def _ask(self, action: Callable[[], Awaitable[_Answer]], *, is_call: bool = False) -> _Answer:
-        """Run an action of the client in its thread and wait; only a call can be refused."""
         try:
             return self._portal.start_task_soon(action).result()
         except TimeoutError as error:
-            said = f"it did not answer within {self.start_seconds:g} s"
-            raise self._lost(TimeoutError(said)) from error
+            message = f"it did not answer within {self.start_seconds:g} s"
+            raise self._connection_error(TimeoutError(message)) from error
         except MCPError as error:
             broken = self._http_status or error.code in (types.CONNECTION_CLOSED, types.PARSE_ERROR)
             if is_call and (error.code == types.INVALID_PARAMS or not broken):
                 raise ToolCallError(_REFUSED, self.shown(error)) from error
-            raise self._lost(error) from error
+            raise self._connection_error(error) from error
         except (ValidationError, RuntimeError, CancelledError) as error:
-            raise self._lost(error) from error
+            raise self._connection_error(error) from error
 
-    def _lost(self, error: BaseException) -> TransientToolError:
+    def _connection_error(self, error: BaseException) -> TransientToolError:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         kind = "" if isinstance(error, TimeoutError | MCPError) else type(error).__name__
-        # Further lines quote the message, and may cut a secret in two.
-        said = next(iter(str(error).splitlines()), "")
-        cause = self.shown(": ".join(filter(None, (self._http_status, kind, said)))).rstrip(".: ")
+        # Further lines quote the message and may split a secret, which would not be masked then.
+        line = next(iter(str(error).splitlines()), "")
+        cause = self.shown(": ".join(filter(None, (self._http_status, kind, line)))).rstrip(".: ")
         log = ""
         if not self._log.closed:
-            self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - _LAST_BYTES_OF_LOG))
-            log = self.masked(" ".join(self._log.read().split()))[-_LONGEST_LOG:]
+            self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - _MAX_LOG_BYTES))
+            log = self.masked(" ".join(self._log.read().split()))[-_MAX_LOG_CHARACTERS:]
         return TransientToolError(f"{self.name} failed: {cause}{log and f'; it wrote: {log}'}")
 
 
-class _MendingDispatcher(JSONRPCDispatcher[Any]):
-    """Mends answers that the SDK would refuse as a whole."""
+class _TolerantDispatcher(JSONRPCDispatcher[Any]):
+    """Corrects answers that the SDK would reject as a whole."""
 
     async def send_raw_request(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         result = await super().send_raw_request(*args, **kwargs)
         if "structuredContent" in result:
-            # Some servers leave out the empty list.
+            # Some servers omit the required empty list.
             result["content"] = result.get("content") or []
         if isinstance(tools := result.get("tools"), list):
             tools = [tool for tool in tools if isinstance(tool, dict)]
-            result["tools"] = [_mended(tool) for tool in tools if isinstance(tool.get("name"), str)]
+            result["tools"] = [
+                _corrected(tool) for tool in tools if isinstance(tool.get("name"), str)
+            ]
         return result
 
 
-def _mended(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a tool with its schema kept apart, and without a form of its answers."""
+def _corrected(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tool with a valid input schema, the original as metadata, and no output schema."""
     known = schema = tool.get("inputSchema")
     try:
         parameters_of_schema(schema, tool["name"])
-    # Whoever asks for this tool reads its schema again.
+    # The error is raised if this tool is used, when its original schema is read.
     except ToolSettingsError:
         known = None
     texts = {
@@ -303,19 +283,19 @@ def _mended(tool: Mapping[str, Any]) -> dict[str, Any]:
     return {**texts, "inputSchema": {**known, "type": "object"}, "_meta": {_SCHEMA: schema}}
 
 
-async def _shake_hands(session: ClientSession) -> None:
+async def _initialize(session: ClientSession) -> None:
     try:
         await session.initialize()
     except MCPError as error:
-        # From the protocol of July 2026 on, a server need not know this handshake.
+        # Since the protocol of July 2026, a server need not support this handshake.
         try:
             await session.discover()
         except MCPError:
             raise error from None
 
 
-def _written(secret: str) -> set[str]:
-    """Return a secret as texts, errors and JSON write it."""
+def _written_forms(secret: str) -> set[str]:
+    """Return a secret as it appears in texts, in `repr` and in JSON."""
     escaped = (json.dumps(secret, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False))
     return {secret, repr(secret)[1:-1], *escaped}
 
@@ -325,7 +305,7 @@ def _joined(texts: Iterable[str]) -> str:
 
 
 def _structured_text(content: object) -> str:
-    """Return structured content as JSON; the only value of an object, and texts, as they are."""
+    """Return structured content as JSON, but strings and an object's only value without it."""
     if isinstance(content, dict) and len(content) == 1:
         (content,) = content.values()
     if content in (None, {}, []):
@@ -334,7 +314,6 @@ def _structured_text(content: object) -> str:
 
 
 def _described(part: Any) -> str:
-    """Return the kind of a part of an answer, with its media type or address."""
     resource = getattr(part, "resource", part)
     about = getattr(resource, "mime_type", None) or getattr(resource, "uri", "")
     return f"{part.type} {about}".strip()

@@ -1,4 +1,4 @@
-"""A tool of an MCP server (Model Context Protocol), as chat programs use them.
+"""Wraps a tool of an MCP server (Model Context Protocol), as chat programs use them.
 
     tools:
       CountWords:
@@ -40,37 +40,30 @@ if TYPE_CHECKING:
 MCP_TOOL = "tools.plugins.mcp_tool:McpTool"
 SECONDS_TO_START = 30.0
 # A server may change its tools without notice.
-_SECONDS_BETWEEN_LOOKS = 10.0
+_SECONDS_BETWEEN_CHECKS = 10.0
 _CODE = {".cjs", ".jar", ".js", ".mjs", ".php", ".pl", ".py", ".pyz", ".rb", ".sh", ".ts"}
 _SECRET = re.compile(r"key|token|secret|passw|credential|auth(?!ors?(_|$))", re.IGNORECASE)
-# A shorter value, such as `false`, would be found in any answer.
-_SHORTEST_SECRET = 8
+# A shorter value, such as `false`, would occur in any answer.
+_MIN_SECRET_CHARACTERS = 8
 
 
 class McpTool(FunctionTool):
     """One tool of an MCP server, which is a program started here or runs at an address.
 
-    The version names command or address, the code files in the command, name and version of the
-    server, and the tool's schema, but no value of a secret. If one of these changes while the tool
-    is in use, the tool becomes unavailable. If the server ends during a call, the call is made once
-    more on a new connection. The process that the tool lives in ends calls that take too long.
+    The version includes command or address, the code files in the command, name and version of the
+    server, and the tool's schema, but no secret. If one of these changes while the tool is in use,
+    the tool becomes unavailable. If the server ends during a call, the call is repeated once on a
+    new connection. `IsolatedTool` ends calls that take too long.
 
     Args:
-        name: As written in calls; given by the registry.
         tool: The tool's name on the server.
-        command: The program and its arguments, run without a shell.
-        url: The address of a server that runs already, in place of a command.
+        command: Program and arguments, run without a shell.
+        url: Address of a running server, instead of a command.
         key_variable: Environment variable with the key of such a server.
-        examples: Texts with calls in them, for the prompt; see `tools.prompting.draft_prompt`.
-        environment: Variables of the server, which else gets only the likes of PATH and HOME.
-        needs_network: Whether the server takes more than this machine.
+        examples: Texts with calls, for the prompt; see `tools.prompting.draft_prompt`.
+        environment: Variables of the server, in addition to a few such as PATH and HOME.
         start_seconds: Time limit for the start of the server, 30 by default.
-        folder: Where the server runs, and relative paths of its command begin.
-
-    Raises:
-        ToolSettingsError: If a setting cannot be used.
-        ToolUnavailableError: If `mcp` is not installed, the server does not start, it has no such
-            tool, or the tool's arguments cannot be written in calls.
+        folder: Working directory of the server.
     """
 
     name = "McpTool"
@@ -100,7 +93,7 @@ class McpTool(FunctionTool):
         self._connection: McpConnection | None = None
         variables, key = environment or {}, _key_of(key_variable, name)
         secrets = {each: value for each, value in variables.items() if _SECRET.search(each)}
-        hidden = [value for value in secrets.values() if len(value) >= _SHORTEST_SECRET]
+        hidden = [value for value in secrets.values() if len(value) >= _MIN_SECRET_CHARACTERS]
         self._options: dict[str, Any] = {
             "environment": variables,
             "folder": folder,
@@ -108,8 +101,8 @@ class McpTool(FunctionTool):
             "secrets": [key] if key else hidden,
             "start_seconds": start_seconds or SECONDS_TO_START,
         }
-        told = json.dumps(variables | dict.fromkeys(secrets, False), sort_keys=True)
-        digest = variables and hex_digest(told, size=8)
+        without_secrets = json.dumps(variables | dict.fromkeys(secrets, False), sort_keys=True)
+        digest = variables and hex_digest(without_secrets, size=8)
         of_command = {"command": command, "environment": digest}
         named = {"url": url, "key_variable": key_variable} if url else of_command
         self._server = " ".join(f"{option}={value}" for option, value in named.items() if value)
@@ -121,13 +114,13 @@ class McpTool(FunctionTool):
             remedy = f"Run `{INSTALL_EXTRA.format('mcp')}` in the clone"
             raise ToolUnavailableError(name, "the package mcp is not installed", remedy) from error
         except (TransientToolError, UnknownToolError, ToolSettingsError) as error:
-            said = self._connection.masked(str(error)) if self._connection else str(error)
-            raise self._unavailable(said.rstrip("."), self._remedy(error)) from error
-        self._looked_until = time.monotonic() + _SECONDS_BETWEEN_LOOKS
+            reason = self._connection.masked(str(error)) if self._connection else str(error)
+            raise self._unavailable(reason.rstrip("."), self._remedy(error)) from error
+        self._checked_until = time.monotonic() + _SECONDS_BETWEEN_CHECKS
         description = plain(description.split("\n\n")[0])
         if connection.has_secret(f"{connection.server}\n{description}\n{json.dumps(schema)}"):
-            said = "what the server says of it holds a secret that the server was given"
-            raise self._unavailable(said, "Give the server a longer one")
+            reason = "its description or schema contains a secret that the server was given"
+            raise self._unavailable(reason, "Give the server a longer secret")
         super().__init__(
             name=name,
             description=description or f"The tool {tool} of an MCP server.",
@@ -137,7 +130,7 @@ class McpTool(FunctionTool):
             examples=examples or (),
             needs_network=needs_network or url is not None,
         )
-        # Calls are read by the schema alone.
+        # Parsing of calls depends only on the schema.
         self.sampling_version = f"2 {self.version.rpartition(' ')[2]}"
 
     def close(self) -> None:
@@ -166,23 +159,16 @@ class McpTool(FunctionTool):
         )
 
     def _version(self, connection: "McpConnection", schema: Any) -> str:
-        # Calls give values in the order of the parameters.
+        # The order of parameters counts, since calls give values by position.
         names = [parameter.name for parameter in parameters_of_schema(schema, self.tool)]
         digest = hex_digest(json.dumps(schema, sort_keys=True), *names, size=8)
-        # An edited server keeps its version, which by default is that of its library.
+        # The reported version is often the library's and does not change with the server's code.
         files = hex_digest(*map(file_digest, filter(Path.is_file, self._programs)), size=8)
         server = f"{self._server}{f' files={files}' if self._programs else ''}"
         return f"3 {server} tool={self.tool} server={connection.server} schema={digest}"
 
     def _ask(self, /, **values: object) -> str | None:
-        """Call the tool with values, once more if the server ended.
-
-        Raises:
-            ToolCallError: With reason `refused_by_server`, or `server_died` if a program ends at
-                this call twice.
-            TransientToolError: If a server at an address cannot be asked, twice.
-            ToolUnavailableError: If the server changed the tool.
-        """
+        """Call the tool with values, a second time if the server ended."""
         try:
             return self._answer(values)
         except TransientToolError:
@@ -193,39 +179,39 @@ class McpTool(FunctionTool):
             self.close()
             if self._url:
                 raise
-            said = f"{self.name}: {error}."
-            raise ToolCallError("server_died", said, is_permanent=False) from error
+            message = f"{self.name}: {error}."
+            raise ToolCallError("server_died", message, is_permanent=False) from error
 
     def _answer(self, values: Mapping[str, object]) -> str | None:
         connection = self._connected()
-        if time.monotonic() > self._looked_until:
-            self._look(connection)
+        if time.monotonic() > self._checked_until:
+            self._check_version(connection)
         try:
             return connection.call(self.tool, values)
         except ToolCallError as error:
             if error.reason != "refused_by_server":
                 raise
-            # A server that has ended, or has changed the tool, refuses every call.
-            self._look(connection)
+            # The server may refuse every call because it has ended or has changed the tool.
+            self._check_version(connection)
             raise ToolCallError(error.reason, f"{self.name}: {str(error).rstrip('.')}.") from error
 
-    def _look(self, connection: "McpConnection") -> None:
-        """Raise ToolUnavailableError if the tool is no longer the one that was found first."""
+    def _check_version(self, connection: "McpConnection") -> None:
+        """Raise ToolUnavailableError if the tool has changed since it was made."""
         try:
             now = self._version(connection, connection.find_tool(self.tool)[1])
         except (UnknownToolError, ToolSettingsError) as error:
             now = str(error)
         if now != self.version:
             raise tool_changed_error(self.name, self.version, connection.masked(now))
-        self._looked_until = time.monotonic() + _SECONDS_BETWEEN_LOOKS
+        self._checked_until = time.monotonic() + _SECONDS_BETWEEN_CHECKS
 
     def _connected(self) -> "McpConnection":
         if self._connection is None:
             from tools.plugins.mcp_client import McpConnection
 
             self._connection = McpConnection(self._target, **self._options)
-            self._looked_until = 0.0
-            # Also if nobody closes the tool: at its end, or at that of the process.
+            self._checked_until = 0.0
+            # Closes the connection even if the tool is not closed, at the latest at exit.
             self._ending = weakref.finalize(self, self._connection.close)
         return self._connection
 
@@ -235,7 +221,8 @@ def checked_address(address: str) -> str:
     if not re.fullmatch(r"https?://[^@/?#\s]+(/[^?#\s]*)?", address):
         raise ToolSettingsError(
             "expected an address such as http://localhost:8931/mcp (HTTP, not a websocket), "
-            "without user, password or query; the variable of a key is named by key_variable"
+            "without user, password or query. Name the environment variable of a key in "
+            "key_variable"
         )
     return address
 
@@ -245,20 +232,17 @@ def _key_of(variable: str | None, tool_name: str) -> str:
     if variable and not (key and key.isascii() and key.isprintable()):
         raise ToolUnavailableError(
             tool_name,
-            # Without the name: somebody may have written the key in its place.
-            "the variable that key_variable names is not set, or holds no key of one line",
+            # The name is not shown, because it may be the key itself, given by mistake.
+            "the variable named in key_variable is not set, or is not a key of one line",
             "Set it, or correct key_variable in its options",
         )
     return key
 
 
 def programs_of(command: Sequence[str], folder: str) -> list[Path]:
-    """Return the code files in a command; a program from elsewhere, such as Python, is not one.
-
-    Other files may be what the server writes: its log, or its database.
-    """
+    """Return the code files in a command; the server may write to any other file."""
     named = [Path(folder, part) for part in command]
     own = [file for file in named[:1] if file.is_relative_to(folder)]
     own += [file for file in named[1:] if file.suffix in _CODE]
-    # An argument may be too long for a path.
+    # `Path.is_file` raises if an argument is too long for a path.
     return [file for file in own if os.path.isfile(file)]  # noqa: PTH113

@@ -1,7 +1,7 @@
-"""The parameters of a function, read from the JSON schema of its arguments.
+"""Reads the parameters of a function from the JSON schema of its arguments.
 
-Pydantic writes the schema of a Python function. A call can give texts, numbers, truth values and
-choices, so parameters that are objects or lists are left out or refused.
+Pydantic writes the schema of a Python function. A call can only give texts, numbers, booleans and
+choices: optional parameters that are objects or lists are left out, required ones are an error.
 """
 
 import enum
@@ -19,22 +19,14 @@ from tools.errors import ToolSettingsError
 from tools.plugins.typed_arguments import LIMITS, Parameter
 
 _TYPES = {"string": str, "integer": int, "number": float, "boolean": bool}
-# Keywords on which the parts of a parameter's schema have to agree.
-_READ = frozenset({"type", "enum", "const", "anyOf", "oneOf", *LIMITS})
-# A reference that leads to itself has no end.
-_DEEPEST = 16
+# Keywords on which the merged parts of a parameter's schema must agree.
+_UNIQUE_KEYWORDS = frozenset({"type", "enum", "const", "anyOf", "oneOf", *LIMITS})
+# Ends the search through references that lead to themselves.
+_MAX_DEPTH = 16
 
 
 def parameters_of_schema(schema: object, tool_name: str) -> list[Parameter]:
-    """Read the parameters of a function from the JSON schema of its arguments.
-
-    Returns:
-        Required ones first; optional ones that cannot be written in calls are left out.
-
-    Raises:
-        ToolSettingsError: If the schema is malformed, or a required parameter cannot be written in
-            calls.
-    """
+    """Return the parameters that can be written in calls, required ones first."""
     root = _flat(schema, schema)
     properties, required = root.get("properties") or {}, root.get("required") or []
     if (
@@ -50,10 +42,10 @@ def parameters_of_schema(schema: object, tool_name: str) -> list[Parameter]:
         )
     alternatives = [each for key in ("anyOf", "oneOf") for each in root.get(key, ())]
     named = {*required, *(name for each in alternatives for name in each.get("properties") or ())}
-    if nowhere := sorted(named - properties.keys()):
+    if undefined := sorted(named - properties.keys()):
         raise ToolSettingsError(
-            f"The schema of {tool_name} asks for {', '.join(nowhere)} outside of its `properties`. "
-            "Expected all parameters there."
+            f"The schema of {tool_name} names {', '.join(undefined)} outside its `properties`. "
+            "Expected all parameters in `properties`."
         )
     parameters = []
     for name, parameter_schema in properties.items():
@@ -75,12 +67,7 @@ def omitted_arguments(schema: object, parameters: Iterable[Parameter]) -> list[s
 
 
 def schema_of_function(function: Callable[..., object], shown: str) -> dict[str, Any]:
-    """Return the JSON schema of a function's arguments, read from its annotations.
-
-    Raises:
-        ToolSettingsError: If a parameter has no type, a required one has a type that cannot be
-            written in calls, or an optional one has a type that only looks as if it could.
-    """
+    """Return the JSON schema of a function's arguments; ToolSettingsError if it is unusable."""
     try:
         hints = typing.get_type_hints(function)
         schema = TypeAdapter[object](function).json_schema()  # pyright: ignore[reportArgumentType]
@@ -105,7 +92,7 @@ def schema_of_function(function: Callable[..., object], shown: str) -> dict[str,
 
 
 def _is_writable(annotation: object) -> bool:
-    """Return whether pydantic makes a plain value of it, and imports nothing that a call names."""
+    """Return whether pydantic makes a plain value of the type; `ImportString` would import code."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return all(map(_is_writable, typing.get_args(annotation)))
     is_enum = isinstance(annotation, type) and issubclass(annotation, enum.Enum)
@@ -114,13 +101,9 @@ def _is_writable(annotation: object) -> bool:
 
 
 def _flat(schema: object, whole: object, depth: int = 0) -> dict[str, Any]:
-    """Return a schema merged with its references and parts, and with its only alternative to null.
-
-    Raises:
-        ToolSettingsError: If a reference leads nowhere or to itself, or parts disagree.
-    """
-    if depth > _DEEPEST:
-        raise ToolSettingsError("the schema refers to itself, or is nested too deep.")
+    """Return a schema merged with its references, parts and only alternative to null."""
+    if depth > _MAX_DEPTH:
+        raise ToolSettingsError("the schema refers to itself, or is nested too deeply.")
     own = dict(schema) if isinstance(schema, Mapping) else {}
     parts = [_at(own.pop("$ref"), whole)] if "$ref" in own else []
     parts = [_flat(each, whole, depth + 1) for each in [*parts, *_list(own.pop("allOf", ()))]]
@@ -143,7 +126,6 @@ def _flat(schema: object, whole: object, depth: int = 0) -> dict[str, Any]:
 
 
 def _merge(own: dict[str, Any], part: Mapping[str, Any]) -> None:
-    """Add what a part of a schema says to it."""
     for key, value in part.items():
         mine = own.setdefault(key, value)
         if key == "properties" and isinstance(mine, Mapping) and isinstance(value, Mapping):
@@ -151,12 +133,12 @@ def _merge(own: dict[str, Any], part: Mapping[str, Any]) -> None:
             own[key] = {**mine, **value, **both}
         elif key == "required":
             own[key] = [*_list(mine), *_list(value)]
-        elif key in _READ and mine != value:
-            raise ToolSettingsError(f"its parts say {mine!r} and {value!r} as `{key}`.")
+        elif key in _UNIQUE_KEYWORDS and mine != value:
+            raise ToolSettingsError(f"its parts have both {mine!r} and {value!r} as `{key}`.")
 
 
 def _at(reference: object, whole: object) -> object:
-    """Return what a reference names, a pointer into the schema (RFC 6901)."""
+    """Resolve a JSON pointer (RFC 6901) into the schema."""
     beginning, *path = str(reference).split("/")
     try:
         found: Any = {"#": whole}[beginning]
@@ -181,7 +163,7 @@ def _choices(schema: Mapping[str, Any]) -> list[Any] | None:
 
 
 def _type_of(schema: Mapping[str, Any]) -> tuple[object, dict[str, float]]:
-    """Return the type that a schema stands for, or a Literal, and the limits of a number."""
+    """Return the Python type or Literal of a schema, and the limits of a number."""
     if (choices := _choices(schema)) is not None:
         return Literal[tuple(choice for choice in choices if choice is not None)], {}
     kind = _TYPES.get(str(schema.get("type")))

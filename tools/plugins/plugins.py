@@ -1,7 +1,7 @@
-"""Imports tools from outside this project, and says what is wrong with one.
+"""Imports tools from outside this project and reports what is wrong with them.
 
-The settings register a tool (`tools.NAME.class`). An error in its module makes it unavailable and
-never ends a run.
+The settings register a tool (`tools.NAME.class`). An error in its module makes the tool unavailable
+and never ends a run.
 """
 
 import importlib
@@ -28,19 +28,14 @@ _TARGET = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*(\.\w+)*")
 
 
 def check_registration(name: str, target: str, *, taken: frozenset[str]) -> None:
-    """Check the name of a tool from outside and its `module:Class`, without importing it.
-
-    Raises:
-        ToolRegistrationError: If the name is taken or cannot be written in calls, or the target is
-            not `module:Class`.
-    """
+    """Raise ToolRegistrationError if name or target is invalid, without importing the target."""
     if not is_tool_name(name):
         raise ToolRegistrationError(
             f"The tool {name!r}, registered as {target}, cannot be called by this name. Expected "
-            "ASCII letters, digits and '_', without a digit in front; register it under such a "
+            "ASCII letters, digits and '_', not beginning with a digit. Register it under such a "
             "name."
         )
-    # File systems that ignore case would mix up their partitions.
+    # Names that differ only by case would share partitions on file systems that ignore case.
     clashes = [other for other in sorted(taken) if other.lower() == name.lower()]
     if clashes:
         raise ToolRegistrationError(
@@ -55,7 +50,7 @@ def check_registration(name: str, target: str, *, taken: frozenset[str]) -> None
 
 
 def load_plugin(name: str, target: str) -> type[Tool] | Tool:
-    """Import what a plugin's target names; raise ToolUnavailableError if that is no tool."""
+    """Import a plugin's target; raise ToolUnavailableError if it is not a tool."""
     module, _, attributes = target.partition(":")
     with plugin_code(name, f"the import of {target}"):
         found: object = importlib.import_module(module)
@@ -79,13 +74,7 @@ def load_plugin(name: str, target: str) -> type[Tool] | Tool:
 
 
 def parse_arguments(tool: Tool, text: str) -> str:
-    """Normalise the arguments of a call with the tool's own method, which may fail on any text.
-
-    Raises:
-        CallSyntaxError: If they are no call; with reason `parse_error` if the tool raises another
-            error or does not return one line of text.
-        ToolUnavailableError: If the tool finds that it cannot run at all.
-    """
+    """Normalise the arguments of a call with the tool's own method, which may misbehave."""
     try:
         arguments: object = tool.parse_arguments(text)
     except ToolError:
@@ -94,10 +83,10 @@ def parse_arguments(tool: Tool, text: str) -> str:
         raise CallSyntaxError(
             "parse_error",
             f"{tool.name}.parse_arguments raised {type(error).__name__} for {text!r}: {error}. "
-            "Expected a CallSyntaxError for what is no call.",
+            "Expected a CallSyntaxError for texts that are not calls.",
         ) from error
     is_line = isinstance(arguments, str) and len(arguments.splitlines()) <= 1
-    # Half a surrogate pair can be stored nowhere.
+    # Half a surrogate pair cannot be encoded as UTF-8.
     if not is_line or re.search("[\ud800-\udfff]", arguments):
         raise CallSyntaxError(
             "parse_error",
@@ -109,11 +98,7 @@ def parse_arguments(tool: Tool, text: str) -> str:
 
 
 def error_location(error: BaseException) -> str:
-    """Return where an error was raised, as the insertion ` (my_tools.py:12 in call)`.
-
-    That is the innermost frame in the user's own files, or else in a package; "" if there is none,
-    and for a package's frame of a ToolError, whose message says enough.
-    """
+    """Return where an error was raised, as the insertion ` (my_tools.py:12 in call)`, or ""."""
     frames = traceback.extract_tb(error.__traceback__)
     frames = [frame for frame in frames if not frame.filename.startswith(("<", *NON_USER_FOLDERS))]
     own = [frame for frame in frames if is_user_code(frame.filename)]
@@ -124,7 +109,7 @@ def error_location(error: BaseException) -> str:
 
 @contextmanager
 def plugin_code(tool_name: str, what: str) -> Iterator[None]:
-    """Turn whatever foreign code raises inside the block into a ToolUnavailableError."""
+    """Turn any error of a plugin's code inside the block into a ToolUnavailableError."""
     try:
         yield
     except (PromptError, ToolSettingsError) as error:
@@ -137,7 +122,7 @@ def plugin_code(tool_name: str, what: str) -> Iterator[None]:
             f"{what} failed: {error}{error_location(error)}",
             "Install what is missing, or put the folder of its file into PYTHONPATH",
         ) from error
-    # Foreign code may raise anything, and a module may even call sys.exit.
+    # A plugin may raise anything, and its module may even call sys.exit.
     except (Exception, SystemExit) as error:
         message = " ".join(str(error).split())
         raise ToolUnavailableError(
@@ -148,7 +133,7 @@ def plugin_code(tool_name: str, what: str) -> Iterator[None]:
 
 
 def check_description(tool: Tool, name: str) -> None:
-    """Raise ToolUnavailableError if a foreign tool does not describe itself."""
+    """Raise ToolUnavailableError if a plugin's name, version or description is invalid."""
     for attribute in ("name", "version", "description"):
         value = getattr(tool, attribute, None)
         if not isinstance(value, str) or not value.strip():
@@ -163,5 +148,5 @@ def check_description(tool: Tool, name: str) -> None:
             f"it calls itself {tool.name!r}",
             f"Register it as {tool.name}, or change its name",
         )
-    # A property may fail. The text of the prompt is checked when it is read.
+    # The property may raise an error. The text of the prompt is checked when it is read.
     _ = tool.prompt

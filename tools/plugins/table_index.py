@@ -1,4 +1,4 @@
-"""The index of a table: a file of SQLite that finds a name among millions in milliseconds."""
+"""Indexes a table in an SQLite file, which finds a name among millions in milliseconds."""
 
 import json
 import sqlite3
@@ -13,13 +13,13 @@ from toolformer.base.digests import hex_digest
 from tools.plugins.table_names import folded
 from tools.plugins.table_rows import Table
 
-# Most distinct facts of a subject, and values of one relation, that are read.
+# Largest number of distinct facts per subject, and of values per relation, that are read.
 MAX_FACTS = 1000
 _VERSION = 5
 
 
 class Fact(NamedTuple):
-    """A value that the table has for a subject; the relation is empty if a call names none."""
+    """One value of a subject; the relation is empty if calls of the tool name none."""
 
     subject: str
     relation: str
@@ -27,17 +27,10 @@ class Fact(NamedTuple):
 
 
 class TableIndex:
-    """Finds the facts of a table. Several threads and processes may read one file.
-
-    Args:
-        folder: Holds the file, which is written unless it is there.
-        name: Of the tool.
-
-    Raises:
-        ToolSettingsError: The table cannot be read.
+    """Finds the facts of a table; several threads and processes may read one index file.
 
     Attributes:
-        content: A digest of what was read, and how.
+        content: Digest of the table's content and of the settings for reading it.
     """
 
     def __init__(self, folder: Path, name: str, table: Table) -> None:
@@ -58,35 +51,34 @@ class TableIndex:
         name = f"{file.absolute().as_uri()}?mode=ro&immutable=1"
         self._connection = sqlite3.connect(name, uri=True, check_same_thread=False)
         weakref.finalize(self, self._connection.close)
-        # SQLite opens a file when it first reads it.
+        # SQLite opens the file only at the first query, so query it now.
         self.first_facts(1)
 
     def subjects(self, name: str) -> list[str]:
-        """Return the subjects with a folded name; most have one."""
+        """Return all subjects with the same folded name."""
         found = self._column("select names from subjects where folded = ?", name)
         return [subject for names in found for subject in json.loads(names)]
 
     def relations(self, name: str) -> list[str]:
-        """Return the relations with a folded name: one, or several that are written differently."""
+        """Return all relations with the same folded name."""
         return self._column("select relation from relations where folded = ?", name)
 
     def first_relations(self, count: int) -> list[str]:
-        """Return some names of relations, in alphabetical order."""
         return self._column("select relation from relations order by folded limit ?", count)
 
     def facts_of(self, subject: str) -> list[Fact]:
-        """Return the distinct facts of a subject in alphabetical order, at most 1,000."""
+        """Return at most 1,000 distinct facts of a subject in alphabetical order."""
         return sorted(self._facts("distinct * from facts where subject = ?", subject))
 
     def values(self, subject: str, relation: str) -> list[str]:
-        """Return the distinct values of a relation in alphabetical order, at most 1,000."""
+        """Return at most 1,000 distinct values of a relation in alphabetical order."""
         found = self._facts(
             "distinct * from facts where subject = ? and relation = ?", subject, relation
         )
         return sorted(fact.value for fact in found)
 
     def known(self, names: Iterable[str]) -> set[str]:
-        """Return those of some folded names that subjects have."""
+        """Return the folded names that belong to a subject."""
         found = self._column(
             "select asked.value from json_each(?) as asked "
             "where exists (select 1 from subjects where folded = asked.value)",
@@ -95,7 +87,6 @@ class TableIndex:
         return set(found)
 
     def first_facts(self, count: int) -> list[Fact]:
-        """Return facts at the beginning of the table."""
         return self._facts("* from facts order by rowid", most=count)
 
     def _facts(self, selected: str, *values: object, most: int = MAX_FACTS) -> list[Fact]:
@@ -107,10 +98,9 @@ class TableIndex:
 
 
 def _write_index(file: Path, facts: Iterable[tuple[str, str, str]]) -> None:
-    """Write an index, whole or not at all."""
     with replacing(file) as temporary, closing(sqlite3.connect(temporary)) as connection:
         connection.create_function("folded", 1, folded, deterministic=True)
-        # An unfinished file is never used, and no other process reads this one yet.
+        # Safe, because an unfinished file is never used and no other process reads it yet.
         for pragma in ("journal_mode = off", "synchronous = off", "cache_size = -200000"):
             connection.execute(f"pragma {pragma}")
         connection.execute("create table facts (subject text, relation text, value text)")

@@ -1,9 +1,9 @@
--- What an index of a table holds, made behind its facts. `folded` is a function of
--- tools/plugins/table_index.py.
+-- Indexes of a table's facts, created after the facts are inserted. tools/plugins/table_index.py
+-- defines the function `folded`.
 
 create index facts_by_key on facts (subject, relation);
 
--- The subjects by the form in which names are compared.
+-- Subjects by folded name, the form in which names are compared.
 create table subjects (folded text primary key, names text) without rowid;
 with named as materialized (
     select folded(subject) as name, subject from (select distinct subject from facts)

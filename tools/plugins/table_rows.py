@@ -1,6 +1,7 @@
-"""Reads the facts of a user's table as text: of a file, or of a query of DuckDB.
+"""Reads the facts of a user's table as text, either in a file or with a query in DuckDB.
 
-The only module besides the warehouse that uses DuckDB. It installs, fetches and writes nothing.
+This is the only module outside the warehouse that uses DuckDB. DuckDB may read local files, but
+installs no extension.
 """
 
 import csv
@@ -24,40 +25,33 @@ if TYPE_CHECKING:
     import pyarrow
 
 MISSING = ("NULL", "None", "nan", "NaN", "NaT", "<NA>", "#N/A", r"\N")
-"""What pandas, databases and spreadsheets write where there is no value."""
+"""Texts that pandas, databases and spreadsheets write for a missing value."""
 
 _QUERY = re.compile(r"\s*(?:select|from|with)\s", re.IGNORECASE)
 _DELIMITERS = ",;\t|"
 _COMPRESSED = (".gz", ".zst")
-# How spreadsheets name the delimiter, in a line before the header.
+# Line before the header in which spreadsheets name the delimiter.
 _SEPARATOR = re.compile(r"sep=.\s*", re.IGNORECASE)
 _CONFIG: dict[str, Any] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "memory_limit": "1GB",
-    # The default starts threads per core, which on 16 cores need more memory than a worker has.
+    # By default threads grow with cores and need more memory on 16 cores than a worker has.
     "threads": 2,
     "async_threads": 2,
     "temp_directory": tempfile.gettempdir(),
     # A Python variable must never be read as a table.
     "python_enable_replacements": False,
 }
-# Of a number or time, at its end.
+# Zeros at the end of a number or time.
 _ZEROS = re.compile(r"\.0*$|(\.\d*?[1-9])0+$")
 _BATCH_ROWS = 10_000
-_LONGEST_REASON = 300  # characters
+_MAX_REASON_CHARACTERS = 300
 
 
 @dataclass(frozen=True)
 class Table:
-    """A file or query of DuckDB, and the columns that are read of it.
-
-    Attributes:
-        key: Columns that name a fact, that of the subject first.
-        values: Columns that hold a value each.
-        missing: Values that stand for none.
-        folder: Where relative paths begin.
-    """
+    """A file or query, and the columns to read; see `TableTool`."""
 
     table: str
     key: Sequence[str]
@@ -66,11 +60,7 @@ class Table:
     folder: str = "."
 
     def digest(self) -> str:
-        """Return a digest of the file's content, or of a query's facts in any order.
-
-        Raises:
-            ToolSettingsError: The table cannot be read.
-        """
+        """Return a digest of the file's content, or of a query's facts regardless of order."""
         if _QUERY.match(self.table):
             return f"{sum(number_digest(*fact) for fact in self.facts()):x}"
         try:
@@ -79,11 +69,7 @@ class Table:
             raise self._unreadable(getattr(error, "strerror", error)) from error
 
     def facts(self) -> Iterator[tuple[str, str, str]]:
-        """Yield subject, relation and value of each cell that has a key and a value.
-
-        Raises:
-            ToolSettingsError: The table cannot be read, or has no facts.
-        """
+        """Yield subject, relation and value of each cell that has a key and a value."""
         import duckdb
         import pyarrow as pa
 
@@ -111,16 +97,15 @@ class Table:
         return Path(self.folder).absolute() / os.path.expanduser(self.table)  # noqa: PTH111
 
     def _unreadable(self, error: object) -> ToolSettingsError:
-        told = re.split(r"\n *(?:Possible|LINE|Try|Candidate|This can)", str(error))[0]
-        reason = " ".join(told.split())[:_LONGEST_REASON].rstrip(".")
+        problem = re.split(r"\n *(?:Possible|LINE|Try|Candidate|This can)", str(error))[0]
+        reason = " ".join(problem.split())[:_MAX_REASON_CHARACTERS].rstrip(".")
         return ToolSettingsError(
             f"the table {self.table!r} cannot be read: {reason}. "
-            "Expected a whole CSV, TSV, JSONL or Parquet file, text in UTF-8 with one kind of line "
-            "ends, or a query of DuckDB; correct it"
+            "Expected a complete CSV, TSV, JSONL or Parquet file, with text in UTF-8 and one kind "
+            "of line breaks, or a query for DuckDB. Correct the file or the query"
         )
 
     def _rows(self, wanted: Sequence[str]) -> Iterator[Sequence[str | None]]:
-        """Yield the wanted cells of each row."""
         import duckdb
         import pyarrow as pa
 
@@ -136,11 +121,10 @@ class Table:
             names = None
             if is_query:
                 connection.execute("set timezone = 'UTC'")
-                # As a subquery it can only select.
+                # A subquery can only select.
                 query = self.table.rstrip().removesuffix(";")
                 relation = connection.sql(f"from (\n{query}\n)")
             elif kinds[-1:] == [".parquet"]:
-                # Not by DuckDB, which can tell neither the zone of a time nor a duration.
                 yield from _parquet_rows(file, wanted)
                 return
             elif kinds[-1:] in ([".csv"], [".tsv"]):
@@ -151,26 +135,25 @@ class Table:
                 relation = connection.read_json(name, columns=columns, format="newline_delimited")
             else:
                 raise ToolSettingsError(
-                    f"the table {self.table!r} is of no known kind. Expected a name that ends in "
-                    ".csv, .tsv, .jsonl or .parquet, of text perhaps with .gz or .zst behind, or a "
-                    "query"
+                    f"the table {self.table!r} has no known file type. Expected a name that ends "
+                    "with .csv, .tsv, .jsonl or .parquet, optionally with .gz or .zst after the "
+                    "first three, or a query"
                 )
-            places = _places(names or relation.columns, wanted)
-            types = [relation.types[place] for place in places]
+            indexes = _column_indexes(names or relation.columns, wanted)
+            types = [relation.types[index] for index in indexes]
             for batch in relation.to_arrow_reader(_BATCH_ROWS):
-                columns = [batch.column(place) for place in places]
+                columns = [batch.column(index) for index in indexes]
                 yield from zip(*map(_texts, columns, wanted, types), strict=True)
 
 
 def spoken(column: str) -> str:
-    """Return the name of a column in a call."""
     return column.replace("_", " ")
 
 
 def _csv_relation(
     connection: "duckdb.DuckDBPyConnection", file: Path, wanted: Sequence[str]
 ) -> tuple["duckdb.DuckDBPyRelation", list[str]]:
-    """Open a CSV or TSV file, with the delimiter that fits its header; return its names, too."""
+    """Open a CSV or TSV file with the delimiter that fits its header; also return column names."""
     import pyarrow as pa
 
     with io.BufferedReader(pa.input_stream(str(file))) as lines:
@@ -179,8 +162,8 @@ def _csv_relation(
         header = lines.readline().decode() if is_separator else header
     names = {mark: next(csv.reader([header], delimiter=mark), []) for mark in _DELIMITERS}
     delimiter = max(names, key=lambda mark: len({*names[mark]} & {*wanted}))
-    # Nothing is left to DuckDB to guess: it would pass over rows that do not fit. It takes no
-    # empty name, and none that differs from another by case alone.
+    # DuckDB must not detect the format, since it would skip rows that do not fit. It gets generated
+    # column names, since it accepts neither empty names nor names that differ only by case.
     relation = connection.read_csv(
         glob.escape(str(file)),
         auto_detect=False,
@@ -196,17 +179,16 @@ def _csv_relation(
 
 
 def _parquet_rows(file: Path, wanted: Sequence[str]) -> Iterator[Sequence[str | None]]:
-    # Not by DuckDB, which cannot tell the zone of a time, nor a duration from a number.
+    # DuckDB loses the time zone of a time and cannot distinguish a duration from a number.
     from pyarrow import parquet
 
     with parquet.ParquetFile(file, page_checksum_verification=True) as opened:
-        _places(opened.schema_arrow.names, wanted)
+        _column_indexes(opened.schema_arrow.names, wanted)
         for batch in opened.iter_batches(_BATCH_ROWS, columns=[*wanted]):
             yield from zip(*(_texts(batch.column(name), name) for name in wanted), strict=True)
 
 
-def _places(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
-    """Return where the wanted columns are."""
+def _column_indexes(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
     for name in wanted:
         if names.count(name) != 1:
             has = "more than one column" if name in names else "no column"
@@ -217,7 +199,7 @@ def _places(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
 
 
 def _texts(column: "pyarrow.Array", name: str, duckdb_type: object = None) -> list[str | None]:
-    """Write the cells of a column as people do: 1941 for 1941.0, and days without hours."""
+    """Write the cells of a column as people do: 1941 for 1941.0, and dates without hours."""
     from pyarrow import compute, types
 
     kind = column.type
@@ -226,7 +208,7 @@ def _texts(column: "pyarrow.Array", name: str, duckdb_type: object = None) -> li
     if types.is_nested(kind) or types.is_binary(kind) or types.is_duration(kind):
         raise _refused(name, kind)
     if types.is_timestamp(kind) and kind.tz:
-        # The day that was written, wherever it is read.
+        # Keeps the date as written, independent of the local time zone.
         column = compute.local_timestamp(column)  # pyright: ignore[reportAttributeAccessIssue]
     cells = column.cast("string").to_pylist()
     if types.is_floating(kind) or types.is_decimal(kind):

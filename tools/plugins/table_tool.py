@@ -1,13 +1,13 @@
-"""A tool that looks facts up in a table of the user's own.
+"""Looks facts up in a user's table.
 
     tools:
       Facts:
         class: tools.plugins.table_tool:TableTool
         options: {table: facts.csv, key: [subject, relation], values: [object]}
 
-A call names a subject, and what is asked of it: `Facts(Barack Obama, place of birth)`. That is a
-value of the second key column, or one of several value columns. With one column of each a call has
-the subject alone.
+A call names a subject and a relation: `Facts(Barack Obama, place of birth)`. The relation is a
+value of the second key column, or the name of one of several value columns. If there is one key
+column and one value column, a call has only the subject.
 """
 
 import itertools
@@ -33,14 +33,14 @@ from tools.protocol import Document, Preselection, Proposal
 from tools.syntax import clean_result, single_line
 
 TABLE_TOOL = "tools.plugins.table_tool:TableTool"
-"""What the settings name it by."""
+"""Target of the tool in the settings."""
 
-_LONGEST_ARGUMENTS = 300
-# Of several values together, in characters: with 64 tokens a result is cut.
-_LONGEST_JOINED = 200
-# Between several values; the first that none of them holds.
+_MAX_ARGUMENT_CHARACTERS = 300
+# Longest result of several values. Results longer than 64 tokens would be cut.
+_MAX_JOINED_CHARACTERS = 200
+# The first separator that no value contains is used.
 _SEPARATORS = ("; ", " | ")
-_SHOWN = 5
+_MAX_SHOWN = 5
 _EXAMPLES = 4
 _FACTS_FOR_EXAMPLES = 1000
 
@@ -50,25 +50,19 @@ _Columns = Annotated[list[str], Field(min_length=1)]
 class TableTool(Tool):
     """Answers with the values that a table has for a subject.
 
-    Several rows with one key are several values, which are joined in alphabetical order. Rows
-    without a key or a value say nothing.
+    Values of several rows with the same key are joined in alphabetical order. Rows without a key or
+    a value are ignored.
 
     Args:
-        name: As written in calls; given by the registry.
-        table: A CSV, TSV, JSONL or Parquet file, or a query of DuckDB that begins with `select`,
-            `from` or `with`; a query runs whenever the tool is made.
-        key: The columns that a call names, that of the subject first.
-        values: The columns with the answers; of several a call names one.
-        description: One sentence for people and for the prompt.
-        missing: Texts that stand for no value; by default those that programs write for one.
-        aliases: Other names of what is asked: `birthplace, born in = place of birth`.
-        examples: Texts with calls in them, for the prompt; see `draft_prompt`. By default they are
-            made of rows of the table.
-        folder: Where relative paths begin.
-        index_folder: Where the index is kept; None for a folder that goes when the tool does.
-
-    Raises:
-        ToolSettingsError: When a setting or the table cannot be used.
+        table: A CSV, TSV, JSONL or Parquet file, or a query for DuckDB that begins with `select`,
+            `from` or `with`. A query runs each time the tool is made.
+        key: Columns whose values a call names, the subject first.
+        values: Columns with the answers; if there are several, a call names one.
+        missing: Texts of missing values; by default those that common programs write.
+        aliases: Other names of relations: `birthplace, born in = place of birth`.
+        examples: Texts with calls, for the prompt; see `draft_prompt`. By default they are made
+            from rows of the table.
+        index_folder: Folder of the index; None for a folder that is removed with the tool.
     """
 
     name = "TableTool"
@@ -108,17 +102,11 @@ class TableTool(Tool):
             self.prompt = draft_prompt(name, self.description, shown)
 
     def parse_arguments(self, text: str) -> str:
-        """Put the arguments on one line; see `Tool.parse_arguments`.
-
-        Raises:
-            CallSyntaxError: Also with reason `too_long`, or `no_relation_given` where there is no
-                comma and the call needs one.
-        """
         arguments = super().parse_arguments(single_line(text))
-        if len(arguments) > _LONGEST_ARGUMENTS:
+        if len(arguments) > _MAX_ARGUMENT_CHARACTERS:
             raise CallSyntaxError(
                 "too_long",
-                f"Expected at most {_LONGEST_ARGUMENTS} characters and not {len(arguments)}.",
+                f"Expected at most {_MAX_ARGUMENT_CHARACTERS} characters and not {len(arguments)}.",
             )
         if self.asks and "," not in arguments:
             raise CallSyntaxError(
@@ -129,12 +117,6 @@ class TableTool(Tool):
         return arguments
 
     def call(self, arguments: str, document: Document) -> str:  # noqa: ARG002
-        """Look the values of a key up.
-
-        Raises:
-            ToolCallError: With reason `no_relation`, `not_found`, `ambiguous`, `no_value` or
-                `too_many_values`.
-        """
         name, relations = self._split(arguments)
         subject = self._subject(name)
         values = sorted(
@@ -149,19 +131,17 @@ class TableTool(Tool):
         return _joined(values)
 
     def preselect(self, document: Document) -> Preselection:
-        """Take the texts in which a value follows its subject: no call helps in others."""
         follows = bool(self.proposals(document))
         return Preselection(follows, "value_follows" if follows else "no_value_follows")
 
     def proposals(self, document: Document) -> Sequence[Proposal]:
-        """Propose calls in front of values of subjects that the text has named."""
         return propose_lookups(document.text, self.index)
 
     def cache_key(self, document: Document) -> None:
         """Return None: an answer costs less to look up than to cache."""
 
     def _split(self, arguments: str) -> tuple[str, Sequence[str]]:
-        """The subject, which may hold commas, and the relations that go by the name behind it."""
+        """Split arguments into the subject, which may contain commas, and matching relations."""
         if not self.asks:
             return arguments, [""]
         asked = ""
@@ -179,15 +159,12 @@ class TableTool(Tool):
         )
 
     def _subject(self, name: str) -> str:
-        """The one subject that goes by a name.
-
-        Another's value is worse than none: a name that may be that of several is refused.
-        """
+        """Return the only subject with a name; an ambiguous name is an error, not a guess."""
         key = folded(name)
         subjects = self.index.subjects(key)
         if name in subjects:
             return name
-        # A name of punctuation alone is like every other.
+        # All names that consist only of punctuation fold to the same empty key.
         if not subjects or not key:
             raise ToolCallError("not_found", f"The table has no {name!r}.")
         if len(subjects) > 1:
@@ -198,7 +175,6 @@ class TableTool(Tool):
         return subjects[0]
 
     def _read_aliases(self, aliases: Sequence[str]) -> Mapping[str, str]:
-        """Folded names of relations by their folded aliases."""
         read: dict[str, str] = {}
         for line in aliases:
             names, _, relation = line.rpartition("=")
@@ -209,16 +185,15 @@ class TableTool(Tool):
                     raise ToolSettingsError(
                         f"{self.name}: the alias {line!r} cannot be used. Expected "
                         "'name, other name = relation' with a relation of the table, such as "
-                        f"{self._relations_text()}, and names that stand for no other."
+                        f"{self._relations_text()}, and names that no other relation has."
                     )
                 read[name] = asked
         return read
 
     def _relations_text(self) -> str:
-        return _listed(self.index.first_relations(_SHOWN + 1))
+        return _listed(self.index.first_relations(_MAX_SHOWN + 1))
 
     def _examples(self) -> list[str]:
-        """Texts with calls, made of rows that can stand in them; none where there are none."""
         examples: dict[str, str] = {}
         for fact in self.index.first_facts(_FACTS_FOR_EXAMPLES):
             arguments = f"{fact.subject}, {fact.relation}" if self.asks else fact.subject
@@ -241,7 +216,7 @@ def _joined(values: Sequence[str]) -> str:
     separator = next(fitting, None)
     if separator is not None:
         answer = separator.join(values)
-        if len(answer) <= _LONGEST_JOINED:
+        if len(answer) <= _MAX_JOINED_CHARACTERS:
             return answer
     count = len(values) if len(values) < MAX_FACTS else f"{MAX_FACTS} or more"
     raise ToolCallError(
@@ -251,6 +226,5 @@ def _joined(values: Sequence[str]) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    """Some names in a message."""
-    shown = list(itertools.islice(names, _SHOWN + 1))
-    return ", ".join(shown[:_SHOWN]) + (" and others" if len(shown) > _SHOWN else "")
+    shown = list(itertools.islice(names, _MAX_SHOWN + 1))
+    return ", ".join(shown[:_MAX_SHOWN]) + (" and others" if len(shown) > _MAX_SHOWN else "")

@@ -1,10 +1,10 @@
-"""Arguments with types, as calls write them: `12.5, metre` or `12.5, unit=metre`.
+"""Reads and writes typed arguments of calls, such as `12.5, metre` or `12.5, unit=metre`.
 
-    text of a call  ->  values by parameter  ->  text in its one normal form
+    text of a call  ->  values by parameter  ->  text in normal form
 
-Values are separated by commas, in the order of the parameters. From the first `name=value` on, all
-are named. A text with a comma is quoted. Texts that mean the same call have the same normal form:
-without defaults, superfluous digits and unnecessary quotes.
+Values are separated by commas, in the order of the parameters. After the first `name=value`, all
+are named. A text with a comma is quoted. Texts of the same call have the same normal form, without
+default values, superfluous digits and unnecessary quotes.
 """
 
 import math
@@ -18,10 +18,10 @@ from typing import Any, Literal
 from tools.errors import CallSyntaxError, ToolSettingsError
 from tools.syntax import check_arguments, strip_quotes
 
-# A text for each type. Others, such as `1_000`, `1.0` for a whole number and `yes`, may mean
-# something else.
+# Accepted texts of each type. Python would accept more, such as `1_000` or `1.0` for an int, but
+# these may mean something else.
 _FORMS: Mapping[Any, tuple[re.Pattern[str], str]] = {
-    # Half a surrogate pair can be stored nowhere.
+    # Half a surrogate pair cannot be encoded as UTF-8.
     str: (re.compile(r"[^\ud800-\udfff]+"), "a text that is not empty"),
     int: (re.compile(r"[+-]?[0-9]{1,100}"), "a whole number"),
     float: (
@@ -36,11 +36,11 @@ LIMITS: Mapping[str, Any] = {
     "maximum": operator.le,
     "exclusiveMaximum": operator.lt,
 }
-"""Keywords of JSON schema that limit a number."""
+"""Keywords of JSON schema that limit a number, with the comparison that they require."""
 
 _NAMED = re.compile(r"([^\W\d][\w-]*)\s*=\s*")
-# A value with its name, if any, and the comma after it. Text that begins like a name or a quote is
-# read as nothing else.
+# A value with an optional name, and the comma after it. The possessive groups keep text that begins
+# like a name or a quote from being read in another way.
 _PIECE = re.compile(
     rf"""
     (?>{_NAMED.pattern})?+
@@ -55,16 +55,12 @@ _OPENING_QUOTES = "\"'“‘«„"
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One argument that a tool takes.
+    """One parameter of a tool; ToolSettingsError if values of the type cannot be written in calls.
 
     Args:
-        name: As in `name=value`.
-        type: str, int, float, bool, or a Literal of texts, numbers and truth values.
-        default: Value in calls without the argument; meaningless if it is required.
-        limits: Limit of a number by keyword, see `LIMITS`.
-
-    Raises:
-        ToolSettingsError: If values of the type cannot be written in a call.
+        type: str, int, float, bool, or a Literal of strings, numbers and booleans.
+        default: Value in calls without the argument; unused if the parameter is required.
+        limits: Limit of a number by keyword; see `LIMITS`.
     """
 
     name: str
@@ -83,45 +79,39 @@ class Parameter:
             )
 
     def read(self, text: str) -> object:
-        """Read one value; raise CallSyntaxError with reason `wrong_value` if it is none."""
+        """Convert a text; raise CallSyntaxError with reason `wrong_value` if it is invalid."""
         if typing.get_origin(self.type) is Literal:
             choices = {value_text(value): value for value in typing.get_args(self.type)}
-            alike = [choice for choice in choices if choice.lower() == text.lower()]
-            if text in choices or len(alike) == 1:
-                return choices[text if text in choices else alike[0]]
+            matches = [choice for choice in choices if choice.lower() == text.lower()]
+            if text in choices or len(matches) == 1:
+                return choices[text if text in choices else matches[0]]
             expected = f"one of {', '.join(choices)}"
         else:
             form, expected = _FORMS[self.type]
             if form.fullmatch(text):
                 value = text.lower() == "true" if self.type is bool else self.type(text)
-                keeps_limits = all(LIMITS[key](value, most) for key, most in self.limits.items())
-                if keeps_limits and value not in (math.inf, -math.inf):
+                is_allowed = all(LIMITS[key](value, limit) for key, limit in self.limits.items())
+                if is_allowed and value not in (math.inf, -math.inf):
                     return value
             if self.limits:
-                expected += f" ({', '.join(f'{key} {most}' for key, most in self.limits.items())})"
+                limits = ", ".join(f"{key} {limit}" for key, limit in self.limits.items())
+                expected += f" ({limits})"
         raise CallSyntaxError(
             "wrong_value", f"The argument {self.name} is {text!r}. Expected {expected}."
         )
 
 
 def value_text(value: object) -> str:
-    """Write a value in its normal form, without quotes around it.
-
-    Example:
-        >>> [value_text(value) for value in (3.0, 0.25, 1e30, True)]
-        ['3', '0.25', '1e+30', 'true']
-    """
+    """Write a value in normal form without quotes: 3.0 as `3`, 1e30 as `1e+30`, True as `true`."""
     if isinstance(value, bool):
         return str(value).lower()
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def read_arguments(text: str, parameters: Sequence[Parameter]) -> dict[str, object]:
-    """Read the arguments of a call.
+    """Read the arguments of a call and return the given values by parameter name.
 
-    Returns:
-        Value by name, without parameters that the call leaves out. If the only parameter is a
-        text, everything is its value, commas included.
+    If the only parameter is a str, the whole text is its value, commas included.
 
     Raises:
         CallSyntaxError: With reason `wrong_value`, `missing_argument`, `too_many_arguments`,
@@ -167,19 +157,10 @@ def read_arguments(text: str, parameters: Sequence[Parameter]) -> dict[str, obje
 
 
 def write_arguments(values: Mapping[str, object], parameters: Sequence[Parameter]) -> str:
-    """Write the arguments of a call in their normal form.
-
-    Returns:
-        The text between the brackets; `read_arguments` reads the same values from it, apart from
-        those that equal a default.
+    """Write the arguments of a call in normal form, without values that equal a default.
 
     Raises:
-        CallSyntaxError: With reason `both_quotes` if a text fits into no kind of quotes.
-
-    Example:
-        >>> parameters = [Parameter("amount", float), Parameter("unit", str)]
-        >>> write_arguments({"amount": 12.0, "unit": "metre, or foot"}, parameters)
-        '12, unit="metre, or foot"'
+        CallSyntaxError: With reason `both_quotes` if a text needs quotes but contains both kinds.
     """
     pieces: list[str] = []
     is_named = False
@@ -195,7 +176,7 @@ def write_arguments(values: Mapping[str, object], parameters: Sequence[Parameter
             needs_name = given is not None and given[0] == parameter.name
             return f"{parameter.name}={text}" if needs_name else text
         needs_quotes = "," in text or given is not None or text[0] in _OPENING_QUOTES
-        # A text that begins with a quote would lose it as one of a pair around all arguments.
+        # A quoted text gets a name, since quotes around all arguments are removed when reading.
         is_named = is_named or needs_quotes
         shown = _quoted(text, parameter.name) if needs_quotes else text
         pieces.append(f"{parameter.name}={shown}" if is_named else shown)
@@ -207,7 +188,7 @@ def _is_only_text(parameters: Sequence[Parameter]) -> bool:
 
 
 def _pieces(text: str) -> list[tuple[str | None, str]]:
-    """Cut arguments at the commas outside quotes; return each piece with its name, if any."""
+    """Split arguments at commas outside quotes; return each value with its name, if any."""
     pieces: list[tuple[str | None, str]] = []
     position, has_more = 0, bool(text)
     while has_more:
@@ -225,13 +206,11 @@ def _pieces(text: str) -> list[tuple[str | None, str]]:
 
 
 def _named(text: str) -> tuple[str, str] | None:
-    """Return the name and the rest of a text that begins with `name=`, else None."""
     match = _NAMED.match(text)
     return (match[1], text[match.end() :]) if match else None
 
 
 def _unquoted(text: str) -> str:
-    """Remove all pairs of enclosing quotes: those of the call and those of the value."""
     while (inner := strip_quotes(text)) != text:
         text = inner
     return text
@@ -249,7 +228,6 @@ def _quoted(text: str, name: str) -> str:
 
 
 def _refusal(reason: str, problem: str, parameters: Sequence[Parameter]) -> CallSyntaxError:
-    """Return the error for a call that does not have the tool's arguments."""
     names = [item.name if item.is_required else f"({item.name})" for item in parameters]
     form = f"'{', '.join(names)}', and names from the first named one on"
     return CallSyntaxError(reason, f"{problem}. Expected {form if names else 'no arguments'}.")
@@ -257,7 +235,7 @@ def _refusal(reason: str, problem: str, parameters: Sequence[Parameter]) -> Call
 
 def _check_choices(choices: Sequence[object]) -> None:
     texts = [value_text(choice) for choice in choices]
-    # White space is collapsed and brackets are refused before a choice is looked for.
+    # Calls are compared with choices after white space is collapsed and brackets are rejected.
     if (
         not choices
         or not all(isinstance(choice, str | int | float) for choice in choices)

@@ -1,6 +1,6 @@
-"""The user's own files: which they are, and which of them a file reaches by its imports.
+"""Finds the user's own files that a file imports, directly or indirectly.
 
-Nothing is imported to find out, so what other tools have imported makes no difference.
+Nothing is imported to find them, so the result does not depend on what other tools have imported.
 """
 
 import ast
@@ -16,26 +16,25 @@ from pathlib import Path
 from toolformer.base.digests import digest_of_bytes
 
 _PYTHON = Path(sysconfig.get_path("stdlib"))
-# The folder of Python is often a link.
+# The folder of Python is often a symbolic link.
 _FOLDERS = (Path(__file__).resolve().parents[1], _PYTHON, _PYTHON.resolve())
 NON_USER_FOLDERS = tuple(f"{folder}/" for folder in _FOLDERS)
-"""Folders of this project's tools and of Python itself, as prefixes of their files."""
+"""Folders of this project's tools and of Python itself, each with a trailing slash."""
 
 _FOLDERS_OF_PACKAGES = frozenset({"site-packages", "dist-packages"})
 
 
 def is_user_code(file: str) -> bool:
-    """Return whether a file is the user's own: not of this project, Python itself or a package."""
+    """Return whether a file belongs to neither this project, Python itself nor a package."""
     return not file.startswith(NON_USER_FOLDERS) and _FOLDERS_OF_PACKAGES.isdisjoint(
         Path(file).parts
     )
 
 
 def digests_of_user_files(roots: Mapping[Path, str | None]) -> list[str]:
-    """Return digests of files, and of the user's own modules that they import, and these in turn.
+    """Return digests of files and of the user's modules that they import, directly or indirectly.
 
-    Args:
-        roots: The files, and the package of each, whose other modules count as the user's own.
+    `roots` maps each file to its package, whose other modules also count as the user's.
     """
     packages = {package.partition(".")[0] for package in roots.values() if package}
     waiting = [("", file, package or "") for file, package in roots.items()]
@@ -43,7 +42,7 @@ def digests_of_user_files(roots: Mapping[Path, str | None]) -> list[str]:
     while waiting:
         name, file, package = waiting.pop(0)
         source = file.resolve()
-        # Environments may be links, and packages be linked into them.
+        # Virtual environments, and packages in them, may be symbolic links.
         is_own = is_user_code(str(file)) and is_user_code(str(source))
         if source in digests or (name and not is_own and name.partition(".")[0] not in packages):
             continue
@@ -54,15 +53,11 @@ def digests_of_user_files(roots: Mapping[Path, str | None]) -> list[str]:
 
 
 def imported_modules(content: bytes, package: str) -> Iterator[tuple[str, Path, str]]:
-    """Find the modules that a source of a package imports, also in functions, and their packages.
-
-    Yields:
-        Name, file and package of each that has a file.
-    """
+    """Yield name, file and package of each imported module with a file, also inside functions."""
     try:
         with warnings.catch_warnings(action="ignore"):
             nodes = [*ast.walk(ast.parse(content))]
-    # A compiled module, or one that cannot be imported.
+    # The module is compiled, or is not valid Python.
     except (SyntaxError, ValueError):
         return
     imported = {a.name for node in nodes if isinstance(node, ast.Import) for a in node.names}
@@ -70,13 +65,13 @@ def imported_modules(content: bytes, package: str) -> Iterator[tuple[str, Path, 
         if isinstance(node, ast.ImportFrom):
             with suppress(ImportError):
                 module = resolve_name("." * node.level + (node.module or ""), package)
-                # What is imported from a package may be a module.
+                # A name imported from a package may be a module.
                 imported |= {f"{module}.{alias.name}" for alias in node.names}
     for dotted in sorted(imported):
         folders: Iterable[str] = ()
         for name in accumulate(dotted.split("."), "{}.{}".format):
             spec, last = None, name.rpartition(".")[2]
-            # `__main__` may have none.
+            # `find_spec` raises ValueError if `__main__` has no spec.
             with suppress(ValueError):
                 spec = find_spec(name) if name == last else PathFinder.find_spec(last, [*folders])
             if spec is None:

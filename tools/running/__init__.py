@@ -1,1 +1,1 @@
-"""How calls are made: deadlines, processes of their own, a cache, and what is checked."""
+"""Executes calls of tools with deadlines, isolated processes and a cache, and tests tools."""

@@ -1,4 +1,4 @@
-"""Threads in which calls are made, so that a call that hangs can be left behind."""
+"""Runs calls in threads, so that a call that hangs can be abandoned."""
 
 import queue
 import threading
@@ -9,9 +9,9 @@ from tools.errors import ToolTimeoutError
 
 
 def answer_in_time(action: Callable[[], Any], seconds: float) -> Any:
-    """Return what the action returns or raises, errors as values.
+    """Run an action in a thread; return its result, its error, or a `ToolTimeoutError`.
 
-    An action that takes longer goes on in its thread, and a `ToolTimeoutError` is returned.
+    After a timeout the action continues in its thread.
     """
     try:
         thread = _idle_threads.pop()
@@ -26,11 +26,11 @@ def answer_in_time(action: Callable[[], Any], seconds: float) -> Any:
 
 
 class _CallThread:
-    """A daemon thread that does one action after another.
+    """A daemon thread that runs one action after another.
 
-    Threads are used again, because a Java virtual machine remembers every thread that called it.
-    Not a `ThreadPoolExecutor`, which waits at exit for a call that hangs, and not a pool of
-    `pebble`, whose idle threads keep the last call's tool and its model in memory.
+    Threads are reused, because a Java virtual machine remembers every thread that called it.
+    `ThreadPoolExecutor` would wait at exit for a call that hangs, and the idle threads of `pebble`
+    would keep the last call's tool and model in memory.
     """
 
     def __init__(self) -> None:
@@ -45,10 +45,10 @@ class _CallThread:
             except BaseException as error:  # noqa: BLE001
                 # A tool may raise anything, `SystemExit` too; one call must never end a shard.
                 answer = error
-            # Before the answer, so that the next call finds this thread.
+            # First mark the thread as idle, so that the next call finds it.
             _idle_threads.append(self)
             answers.put(answer)
-            # Nothing of a call is held until the next one.
+            # Frees the objects of this call before the next one.
             del action, answers, answer
 
 

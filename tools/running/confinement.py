@@ -1,4 +1,4 @@
-"""Confines the process that runs a tool from outside, before any code of the tool is imported."""
+"""Confines the process of a tool from outside before any code of the tool is imported."""
 
 import ctypes
 import os
@@ -18,10 +18,9 @@ _NEW_USER_AND_NETWORK = 0x10000000 | 0x40000000
 _SIGNAL_AT_PARENTS_DEATH = 1
 _ARENA_MAX = -8
 # The memory limit counts mapped memory. glibc maps 64 MiB for a thread's first allocation, for up
-# to eight threads per core, so idle threads of a library would use up the limit on many cores.
+# to eight threads per core, so a library's idle threads would reach the limit on many cores.
 _ARENAS = "2"
-# Variables that a tool gets of our environment: where things lie and how they are written, no
-# secrets.
+# Environment variables that a tool inherits: locations and locale settings, but no secrets.
 _ENVIRONMENT = re.compile(
     "PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_.*|TZ|TMPDIR|XDG_.*|PYTHON[A-Z]*|VIRTUAL_ENV|CONDA_PREFIX|"
     "LD_LIBRARY_PATH|JAVA_HOME|SSL_CERT_FILE|SSL_CERT_DIR|HF_HOME|HF_HUB_OFFLINE|MALLOC_ARENA_MAX|"
@@ -33,11 +32,11 @@ def confine(memory_bytes: int, environment: Sequence[str], network: str) -> None
     """Restrict this process.
 
     Args:
-        memory_bytes: Most memory that it may map, and each process that it starts.
-        environment: Names of variables to keep besides the usual few.
+        memory_bytes: Largest memory that the process, and each of its children, may map.
+        environment: Names of variables to keep, in addition to the usual ones.
         network: `open`, `none` (a namespace without devices), or `refused` to Python code.
     """
-    # A terminal's Ctrl-C is meant for the parent, which ends this process.
+    # Ctrl-C in a terminal should reach only the parent, which ends this process.
     os.setsid()
     kept = {
         name: value
@@ -46,7 +45,7 @@ def confine(memory_bytes: int, environment: Sequence[str], network: str) -> None
     }
     os.environ.clear()
     os.environ.update({"MALLOC_ARENA_MAX": _ARENAS, **kept})
-    # What the tool prints belongs into the log: standard output may be what a command returns.
+    # Output of the tool belongs to the log, since standard output may be the result of a command.
     os.dup2(2, 1)
     if network == "none":
         _leave_network()
@@ -62,7 +61,7 @@ def confine(memory_bytes: int, environment: Sequence[str], network: str) -> None
 
 @cache
 def has_namespaces() -> bool:
-    """Return whether this system lets a process leave the network for an empty namespace."""
+    """Return whether a process may enter an empty network namespace on this system."""
     code = "from tools.running import confinement; confinement._leave_network()"
     command, folder = [sys.executable, "-c", code], Path(__file__).parents[2]
     probe = subprocess.run(command, cwd=folder, capture_output=True, timeout=30, check=False)
@@ -70,7 +69,6 @@ def has_namespaces() -> bool:
 
 
 def isolation_level() -> str:
-    """Describe how tools from outside are confined on this system, without a full stop."""
     limits = "own process with time and memory limits"
     if has_namespaces():
         return f"{limits}, and Linux namespaces without network"
@@ -81,18 +79,17 @@ def isolation_level() -> str:
 
 
 def _leave_network() -> None:
-    """Enter a network namespace without devices; raise OSError if that is not granted."""
+    """Enter a network namespace without devices; raise OSError if the system refuses."""
     user, group = os.getuid(), os.getgid()
     if not _IS_LINUX or _LIBC.unshare(_NEW_USER_AND_NETWORK):
         raise OSError(ctypes.get_errno(), "no namespaces of user and network")
-    # The same user inside as outside.
+    # Keeps the user and group ids.
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
     Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
 
 
 def _refuse_sockets() -> None:
-    """Refuse sockets to Python code, on systems without network namespaces."""
     import socket
 
     def refuse(*_: object, **__: object) -> None:

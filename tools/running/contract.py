@@ -1,7 +1,6 @@
-"""The property tests that `toolformer tools check` runs on a tool.
+"""Property tests that `toolformer tools check` runs on a tool.
 
-Inputs are the calls that the tool's prompt demonstrates, and arguments as models write them at
-their worst.
+Inputs are the calls in the tool's prompt, and the worst arguments that models write.
 """
 
 import datetime
@@ -22,7 +21,7 @@ from tools.running.call_threads import answer_in_time
 from tools.running.deadlines import COMPUTE_DEADLINE_FACTOR
 from tools.syntax import clean_result, parse_sample
 
-# What models write at their worst, and mixtures of it.
+# Fragments of the worst texts that models write; `_MIXED` combines them.
 _PIECES = (
     *" \n\u00a0\u200b\u202e\x00\ufeff();\"'“”«`\\,.=|-+*/%^:?<$0a٣３½Ⅷ∞İﬁ",
     *("a[0]", "a -> b", "-\n>", "(" * 200, "<API>", "</s>", "name=value", "--help", "a\u2028b"),
@@ -41,12 +40,12 @@ _Request = tuple[str, Document]
 
 
 class BrokenRuleError(Exception):
-    """A tool breaks a rule."""
+    """The tool breaks a rule; the message says which one."""
 
 
 @dataclass
 class Trial:
-    """A tool under test; each test returns what it tried, or raises BrokenRuleError."""
+    """A tool under test; each test returns a summary or raises BrokenRuleError."""
 
     name: str
     create: Callable[[Mapping[str, object]], Tool]
@@ -70,12 +69,11 @@ class Trial:
                 yield rule, "skipped", str(error)
             except BrokenRuleError as error:
                 yield rule, "failed", str(error)
-            # Foreign code may raise anything, from a property for example.
+            # The tool may raise anything, for example in a property.
             except Exception as error:  # noqa: BLE001
-                yield rule, "failed", f"It raises {_told(error)}."
+                yield rule, "failed", f"It raises {_described(error)}."
 
     def describes_itself(self) -> str:
-        """Check name, version, description and prompt, and that the prompt shows its calls."""
         try:
             check_description(self.tool, self.name)
             self.read_prompt(self.tool)
@@ -84,17 +82,17 @@ class Trial:
         for call, _ in self._shown:
             what = f"Reading [{call}], a call of the prompt,"
             _expect(what, self._read[call], str, "a call that the tool takes")
-        about = f"version {_told(self.tool.version)}, {len(self._shown)} calls in the prompt"
+        about = f"version {_described(self.tool.version)}, {len(self._shown)} calls in the prompt"
         missing = ", ".join(self.tool.omitted_arguments)
         return f"{about}, no call can give {missing}" if missing else about
 
     def reads_what_models_write(self) -> str:
-        """Check that arguments are refused, or have a form that stays when it is read again."""
+        """Check that arguments are refused, or have a normal form that parses to itself."""
         taken = 0
         for call, read in self._read.items():
             if isinstance(read, CallSyntaxError) and read.reason != "parse_error":
                 continue
-            what, cause = f"Reading {_told(call)}", getattr(read, "__cause__", None) or read
+            what, cause = f"Reading {_described(call)}", getattr(read, "__cause__", None) or read
             _expect(what, cause, str, "one line of text, or a CallSyntaxError, in time")
             again = self._parse(f"{self.name}({read})")
             _expect_same(what, read, again, "read again", "the same")
@@ -102,18 +100,19 @@ class Trial:
         return f"{taken} of {len(self._read)} taken for calls"
 
     def takes_any_text(self) -> str:
-        """Check that a text is selected or not, and that proposed places lie in it."""
+        """Check selection and proposals on any text; proposed positions must lie in the text."""
         pages = [page for _, page in self._shown]
         pages += [Document("nasty", text) for text in NASTY_ARGUMENTS]
         for page in pages:
             chosen = self._outcome(partial(self.tool.preselect, page))
-            _expect(f"preselect of {_told(page.text)}", chosen, Preselection, "a Preselection")
-            places = self._outcome(partial(proposals_of, self.tool, page))
-            _expect(f"proposals of {_told(page.text)}", places, list, "places in the text")
+            shown = _described(page.text)
+            _expect(f"preselect of {shown}", chosen, Preselection, "a Preselection")
+            proposals = self._outcome(partial(proposals_of, self.tool, page))
+            _expect(f"proposals of {shown}", proposals, list, "positions in the text")
         return f"{len(pages)} texts"
 
     def answers_or_fails_rightly(self) -> str:
-        """Check that a call gives text for one line, or raises a ToolCallError, in time."""
+        """Check that a call returns text or raises a ToolCallError, in time."""
         self.tool.check_available()
         self.tool.prepare()
         calls = [(self._read[call], page) for call, page in self._shown]
@@ -122,19 +121,19 @@ class Trial:
                 continue
             answer = self._outcome(partial(self.tool.call, read, page))
             expected = "text, or a ToolCallError with a reason, in time"
-            _expect(_told(read), answer, str | ToolCallError, expected)
+            _expect(_described(read), answer, str | ToolCallError, expected)
             self._answered[read, page] = answer
             if isinstance(answer, str) and page is not _PAGE:
-                what, cleaned = f"Cleaning {_told(answer)} for a text", clean_result(answer)
+                what, cleaned = f"Cleaning {_described(answer)} for a text", clean_result(answer)
                 _expect(what, cleaned or None, str, "text that is not empty")
                 expected = "no '[', ']', '->' and invisible characters"
                 _expect_same(what, cleaned, " ".join(answer.split()), "the tool", expected)
         answers = [answer for answer in self._answered.values() if isinstance(answer, str)]
-        such = f", such as {_told(answers[0])}" if answers else ""
-        return f"{len(answers)} of {len(self._answered)} answered{such}"
+        example = f", such as {_described(answers[0])}" if answers else ""
+        return f"{len(answers)} of {len(self._answered)} answered{example}"
 
     def gives_the_same_again(self) -> str:
-        """Check the answers of another instance in another order, in batches if it has them."""
+        """Check that another instance gives the same answers in reverse order, in a batch."""
         self.tool.check_available()
         fresh = self.create(self.settings)
         how = "in a batch from a fresh tool" if fresh.supports_batches else "from a fresh tool"
@@ -143,7 +142,7 @@ class Trial:
         return f"{len(self._answered)} calls"
 
     def version_covers_settings(self) -> str:
-        """Check that tools that differ in a setting differ in version or answer the same."""
+        """Check that tools with different settings have different versions or equal answers."""
         version, named = self.tool.version, 0
         again, expected = self.create(self.settings).version, "one that follows from the settings"
         _expect_same("Its version", version, again, "made again it is", expected)
@@ -153,7 +152,7 @@ class Trial:
                 continue
             other = value + 1 if isinstance(value, int) else value / 2 or 0.5
             other = not value if isinstance(value, bool) else other
-            # Not every setting takes this value, and a tool that is ready takes none.
+            # The setting may not allow this value, and a tool instance takes no settings.
             with suppress(ToolError):
                 tool = self.create({**self.settings, setting: other})
                 named += tool.version != version
@@ -164,7 +163,6 @@ class Trial:
 
     @cached_property
     def _shown(self) -> list[_Request]:
-        """The calls that the prompt demonstrates, with their texts; none if it is unusable."""
         prompt = ""
         with suppress(ToolError):
             prompt = self.read_prompt(self.tool)
@@ -173,7 +171,7 @@ class Trial:
 
     @cached_property
     def _read(self) -> dict[str, object]:
-        """Normalised arguments of the demonstrated and the nasty calls, or the errors."""
+        """Normalised arguments, or errors, of the prompt's calls and the nasty ones."""
         nasty = (f"{self.name}({text})" for text in NASTY_ARGUMENTS)
         return {call: self._parse(call) for call in (*(call for call, _ in self._shown), *nasty)}
 
@@ -182,7 +180,6 @@ class Trial:
         return self._outcome(lambda: parse_arguments(self.tool, parse_sample(text, self.name)))
 
     def _outcome(self, action: Callable[[], object], calls: int = 1) -> object:
-        """Return what an action gives, or its error, within the deadline of some calls."""
         deadlines = calls * (COMPUTE_DEADLINE_FACTOR if self.tool.is_compute_bound else 1)
         outcome = answer_in_time(action, self.deadline_seconds * deadlines)
         if isinstance(outcome, ToolUnavailableError):
@@ -190,39 +187,40 @@ class Trial:
         return outcome
 
     def _compare(self, tool: Tool, how: str, expected: str) -> None:
-        """Compare what another tool selects and answers, in another order."""
         for _, page in self._shown:
             before, now = self.tool.preselect(page), tool.preselect(page)
-            _expect_same(f"preselect of {_told(page.text)}", before, now, how, expected)
+            _expect_same(f"preselect of {_described(page.text)}", before, now, how, expected)
         requests = [*reversed(self._answered)]
         if not requests:
             return
         tool.prepare()
         answers = self._outcome(partial(tool.call_batch, requests), len(requests))
         if not isinstance(answers, list) or len(answers) != len(requests):
-            what = f"A batch of {len(requests)} calls gives {_told(answers)}"
+            what = f"A batch of {len(requests)} calls gives {_described(answers)}"
             raise BrokenRuleError(f"{what}. Expected a list with one entry per call.")
         for (request, before), now in zip(self._answered.items(), reversed(answers), strict=True):
-            _expect_same(_told(request[0]), before, now, how, expected)
+            _expect_same(_described(request[0]), before, now, how, expected)
 
 
 def _expect(what: str, outcome: object, kind: Any, expected: str) -> None:
     if not isinstance(outcome, kind):
-        raise BrokenRuleError(f"{what} gives {_told(outcome)}. Expected {expected}.")
+        raise BrokenRuleError(f"{what} gives {_described(outcome)}. Expected {expected}.")
 
 
 def _expect_same(what: str, before: object, now: object, how: str, expected: str) -> None:
-    if _told(before, None) != _told(now, None):
-        message = f"{what} gives {_told(before)}, and {how} {_told(now)}"
+    if _described(before, None) != _described(now, None):
+        message = f"{what} gives {_described(before)}, and {how} {_described(now)}"
         raise BrokenRuleError(f"{message}. Expected {expected}.")
 
 
-def _told(outcome: object, longest: int | None = 80) -> str:
-    """Write an outcome; of a refusal its reason, of an error the line of the user's file too."""
+def _described(outcome: object, max_characters: int | None = 80) -> str:
+    """Describe an outcome: a refusal by its reason, an error with the line of the user's file."""
     if isinstance(outcome, ToolCallError):
         return f"no answer ({outcome.reason})"
     if isinstance(outcome, BaseException):
         text = f"{type(outcome).__name__}: {outcome}"[:500].removesuffix(".")
         return f"{text}{error_location(outcome)}"
     text = repr(outcome)
-    return text if longest is None or len(text) <= longest else f"{text[: longest - 1]}…"
+    if max_characters is None or len(text) <= max_characters:
+        return text
+    return f"{text[: max_characters - 1]}…"

@@ -1,4 +1,4 @@
-"""Executing the calls of one tool (paper, section 2); no failing call ends a run."""
+"""Executes the calls of a tool (paper §2). A failing call never ends a run."""
 
 import logging
 from collections import Counter
@@ -15,7 +15,7 @@ from tools.syntax import clean_result
 
 _LOGGER = logging.getLogger(__name__)
 
-# Why a call has no result that it may have the next time.
+# Reasons of failed calls that may have a result the next time.
 TRANSIENT_REASONS = frozenset({"timeout", "transient_error"})
 
 _Request = tuple[str, Document]
@@ -30,29 +30,17 @@ def execute_calls(
     progress: Callable[[int, int], None] = lambda _done, _all: None,
     failures: Counter[str] | None = None,
 ) -> list[ToolResult]:
-    """Run calls of one tool, in batches where it has a `call_batch` of its own.
+    """Execute calls of one tool, in batches if it supports them; return results in order.
+
+    The reason of a failed call is `empty_result` or one of `Calls.make`, which also documents the
+    errors.
 
     Args:
-        cache: Holds outcomes of earlier calls and gets the new ones; with one, calls that are equal
-            are made once. None to make every call.
-        progress: Told at first and after each batch how many calls of how many are made, those of
-            the cache left out.
-        failures: See `tools.running.deadlines.Calls`; for tools that are asked time and again.
-
-    Returns:
-        One result per request, in order. The reason of a failed one is `empty_result`, or one of
-        `Calls.make` in `tools.running.deadlines`.
-
-    Raises:
-        ToolDiedError: When the tool says that it stopped working.
-        ToolUnavailableError: When the tool finds that it cannot run at all.
-
-    Example:
-        >>> from tools.calculator import Calculator
-        >>> requests = [("6 * 7", Document("a", "")), ("1 / 0", Document("b", ""))]
-        >>> results = execute_calls(Calculator(), requests, limits=Limits(deadline_seconds=10))
-        >>> [(result.result, result.reason) for result in results]
-        [('42', None), (None, 'division_by_zero')]
+        cache: Outcomes of earlier calls; receives the new ones. Equal calls are then made once.
+            None makes every call.
+        progress: Called first and after each batch with the number of calls made and to make,
+            without cached ones.
+        failures: See `Calls`; pass it to count across several invocations.
     """
     calls = Calls(tool, limits=limits, failures=failures)
     dependencies = _cache_keys(tool, [document for _, document in requests]) if cache else None
@@ -60,7 +48,7 @@ def execute_calls(
         cache, version = None, ""
         keys = [str(number) for number in range(len(requests))]
     else:
-        # Once: it may read files, and a tool in its own process is asked.
+        # Read only once: the property may read files, or ask the tool's process.
         version = tool.version
         keys = [
             outcome_key(tool.name, version, arguments, *dependency)
@@ -77,10 +65,10 @@ def execute_calls(
         made = dict(zip(batch, outcomes, strict=True))
         outcome_of.update(made)
         if cache:
-            # Its index, model or data may have been replaced meanwhile.
+            # The tool's index, model or data may have been replaced meanwhile.
             if (now := tool.version) != version:
                 raise tool_changed_error(tool.name, version, now)
-            # A run that is killed has kept the batches before.
+            # Stored after each batch, so that a killed run loses only one batch.
             cache.keep(made)
         progress(start + len(batch), len(missing))
     return [
@@ -101,38 +89,28 @@ def call_runner(
     on_outcome: Callable[[int, str, str | None], None] | None = None,
     failures: Counter[str] | None = None,
 ) -> Callable[[Sequence[tuple[int, ToolCall]]], list[str | None]]:
-    """Return what a decoder runs its pending calls with.
+    """Return a function that executes the pending calls of a decoder.
+
+    It takes pairs of index into `askers` and call, and returns one result per pair: the result
+    without call markers, None if there is none, or `NO_ANSWER` if the failure is transient.
 
     Args:
-        on_outcome: Gets the index of whoever called, the tool, and why there is no result; None
-            where there is one.
-        failures: See `tools.running.deadlines.Calls`; counted for as long as the function lives.
-
-    Returns:
-        A function from pairs of index into `askers` and call to one result each, free of call
-        markers; None where there is no result, `NO_ANSWER` where another call would have none
-        either. It raises what `execute_calls` raises.
-
-    Example:
-        >>> from tools.calculator import Calculator
-        >>> limits = Limits(deadline_seconds=10)
-        >>> run = call_runner({"Calculator": Calculator()}, [Document("a", "")], limits=limits)
-        >>> run([(0, ToolCall("Calculator", "6 * 7")), (0, ToolCall("Calculator", "1 / 0"))])
-        ['42', None]
+        on_outcome: Called with the index, the tool's name and the reason of a failure, else None.
+        failures: See `Calls`.
     """
     failures = Counter() if failures is None else failures
 
     def run(calls: Sequence[tuple[int, ToolCall]]) -> list[str | None]:
         results: list[str | None] = [None] * len(calls)
         for name in sorted({call.tool_name for _, call in calls}):
-            places = [index for index, (_, call) in enumerate(calls) if call.tool_name == name]
+            indexes = [index for index, (_, call) in enumerate(calls) if call.tool_name == name]
             outcomes = execute_calls(
                 tools[name],
-                [(calls[index][1].arguments, askers[calls[index][0]]) for index in places],
+                [(calls[index][1].arguments, askers[calls[index][0]]) for index in indexes],
                 limits=limits,
                 failures=failures,
             )
-            for index, outcome in zip(places, outcomes, strict=True):
+            for index, outcome in zip(indexes, outcomes, strict=True):
                 results[index] = outcome.result if outcome.is_permanent else NO_ANSWER
                 if on_outcome is not None:
                     on_outcome(calls[index][0], name, outcome.reason)
@@ -142,7 +120,7 @@ def call_runner(
 
 
 def _cache_keys(tool: Tool, documents: Sequence[Document]) -> list[tuple[str, ...]] | None:
-    """Return what the answers depend on; None where one must not be kept, or cannot be."""
+    """Return the cache key of each document; None if answers must not or cannot be cached."""
     keys: dict[Document, tuple[str, ...]] = {}
     try:
         for document in dict.fromkeys(documents):
@@ -155,10 +133,10 @@ def _cache_keys(tool: Tool, documents: Sequence[Document]) -> list[tuple[str, ..
     except WHOLE_TOOL_ERRORS:
         raise
     except Exception as error:  # noqa: BLE001
-        # A tool may raise anything; what is kept of its answers must never end a shard.
+        # A tool may raise anything, but caching must never end a shard.
         _LOGGER.warning(
-            "The answers of %s are not kept, since its cache_key fails (%s: %s). Expected a tuple "
-            "of texts, or None.",
+            "The answers of %s are not cached, because its cache_key fails (%s: %s). Expected a "
+            "tuple of texts, or None.",
             tool.name,
             type(error).__name__,
             error,

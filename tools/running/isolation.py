@@ -1,12 +1,11 @@
-"""A tool from outside in a process of its own: with a deadline, a memory limit, and no network.
+"""Runs a tool from outside in its own process, with a deadline, a memory limit and no network.
 
     this process                worker process
     IsolatedTool.call     ->    tools.running.worker.ask    ->    Tool.call
 
 The process is a pool of one worker (`tools.running.worker_pool`), confined by
-`tools.running.confinement`. A call that fails to end in time or ends the process ends the pool, and
-the next call starts another. Not isolated: files that this user may read and write, and time on the
-processors.
+`tools.running.confinement`. After a timeout or the end of the process, the next call starts a new
+one. The tool can still use the user's files and any CPU time.
 """
 
 import json
@@ -34,25 +33,21 @@ from tools.running.worker_pool import WorkerEndedError, WorkerPool
 
 _LOGGER = logging.getLogger(__name__)
 
-# Importing what a tool needs may take long; answering may not.
+# Imports of a tool may take longer than an answer.
 _START_SECONDS = 120.0
 
 
 class IsolatedTool(Tool):
-    """A tool whose code runs in a process of its own; see `tools.base.Tool` for its members.
+    """A tool whose code runs in its own process; see `tools.base.Tool` for the methods.
 
-    The process is started at first use, and anew after it was killed or died.
+    The process starts at first use, and again after it has ended. Every method may therefore raise
+    ToolUnavailableError or ToolSettingsError.
 
     Args:
-        target: `module:name` of a class, which is made with the options, or of a tool.
-        memory_bytes: Most memory that the process may map, and each process that it starts.
-        environment: Names of variables that the tool gets of our environment, an API key say,
-            beside the usual few such as PATH and HOME.
-        with_network: Whether the network is needed to make it; else the tool says what it needs.
-
-    Raises:
-        ToolUnavailableError: By any method, when the tool cannot be imported or made.
-        ToolSettingsError: By any method, when it does not take its options.
+        target: `module:name` of a class, which is called with the options, or of a tool.
+        memory_bytes: Largest memory that the process, and each of its children, may map.
+        environment: Names of variables that the tool inherits, in addition to PATH and the like.
+        with_network: Whether making the tool needs the network; later `needs_network` decides.
     """
 
     def __init__(
@@ -72,80 +67,71 @@ class IsolatedTool(Tool):
         self._memory_bytes = memory_bytes
         self._environment = tuple(environment)
         self._with_network = with_network
-        # A tool with an option of this name waits for something else that starts.
+        # A tool with this option waits for another program to start.
         longer = options.get("start_seconds")
         self.start_seconds = _START_SECONDS + (longer if isinstance(longer, int | float) else 0)
         self._pool: WorkerPool | None = None
-        # The document that was sent last, which the process keeps.
+        # The last document sent, which the process keeps.
         self._sent: Document | None = None
         self._description: dict[str, Any] = {}
         self._is_prepared = False
         self._lock = threading.RLock()
 
     def parse_arguments(self, text: str) -> str:
-        """Return the normalised arguments; raise CallSyntaxError when they are no call."""
         return self._read("parse_arguments", text)
 
     def named_arguments(self, arguments: str) -> Mapping[str, Any]:
-        """Return the values of a call by parameter; raise CallSyntaxError when they are no call."""
         return self._read("named_arguments", arguments)
 
     def check_position(self, arguments: str, *, before: str, after: str) -> None:
-        """Raise CallSyntaxError when a call could not be written at its place in a text."""
         self._read("check_position", arguments, before=before, after=after)
 
     def prepare(self) -> None:
-        """Let the tool load what its calls need; every process that is started anew does so too."""
+        """Prepare the tool now, and again in every process that is started later."""
         self._ask("prepare", deadline_seconds=self.start_seconds)
         self._is_prepared = True
 
     def call(self, arguments: str, document: Document) -> str:
-        """Return the answer; raise ToolCallError when there is none."""
         return self._ask("call", arguments, document)
 
     def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
-        """Answer several calls, in order, within their deadlines together (at most 20)."""
+        """Answer calls in order, within the sum of their deadlines (at most 20)."""
         deadlines = min(len(requests), MAX_DEADLINES_PER_BATCH)
         seconds = self._deadline_seconds * deadlines
         replies = self._ask("call_batch", list(requests), deadline_seconds=seconds)
         return [_error(reply) if "error" in reply else reply["answer"] for reply in replies]
 
     def cache_key(self, document: Document) -> tuple[str, ...] | None:
-        """What an answer depends on besides name, version and arguments."""
         parts = self._ask("cache_key", document)
         return None if parts is None else tuple(str(part) for part in parts)
 
     def preselect(self, document: Document) -> Preselection:
-        """Decide whether the text is worth annotating with this tool."""
         try:
             return Preselection(*self._ask("preselect", document))
         except (ToolCallError, ToolTimeoutError):
             return Preselection(is_selected=False, reason="tool_error")
 
     def proposals(self, document: Document) -> list[Proposal]:
-        """Return the places where calls may help, as the tool gives them."""
-        return [Proposal(*place) for place in self._ask("proposals", document)]
+        return [Proposal(*proposal) for proposal in self._ask("proposals", document)]
 
     def check_available(self) -> None:
-        """Raise ToolUnavailableError when the tool cannot run."""
         self._ask("check_available")
 
     def close(self) -> None:
-        """End the process and all that the tool started."""
+        """End the process and all processes that the tool started."""
         with self._lock:
             if self._pool:
                 self._pool.end()
             self._pool = self._sent = None
 
     def described(self, attribute: str) -> Any:
-        """Return the value of an attribute; the process is started at first use."""
         with self._lock:
             if not self._description:
                 self._start()
             return self._description[attribute]
 
     def _read(self, method: str, *values: Any, **named: Any) -> Any:
-        """Have texts read; one that makes the tool hang or its process end is no call."""
+        """Parse a text in the process; a text that makes it hang or end is not a call."""
         try:
             return self._ask(method, *values, **named)
         except (ToolCallError, ToolTimeoutError) as error:
@@ -158,7 +144,7 @@ class IsolatedTool(Tool):
         with self._lock:
             try:
                 if self._pool is not None and not self._pool.is_active:
-                    # Its process ended between the calls.
+                    # The process ended between two calls.
                     self.close()
                 pool = self._pool or self._start()
                 if document is not None and document == self._sent:
@@ -181,7 +167,7 @@ class IsolatedTool(Tool):
         return _answer(reply)
 
     def _start(self) -> WorkerPool:
-        """Start the process; without network, unless the tool turns out to declare it."""
+        """Start the process without network; start it again with network if the tool needs it."""
         before = self._description
         pool, now = self._made()
         if now["needs_network"] and not self._with_network:
@@ -197,7 +183,6 @@ class IsolatedTool(Tool):
         return pool
 
     def _made(self) -> tuple[WorkerPool, dict[str, Any]]:
-        """Start a process and have the tool made in it; give its attributes by name."""
         closed = "none" if has_namespaces() else "refused"
         network = "open" if self._with_network else closed
         pool = WorkerPool(self._memory_bytes, self._environment, network)
@@ -211,7 +196,7 @@ class IsolatedTool(Tool):
                 f"its process ended while it was made{error}; {self._memory()}"
                 if isinstance(error, WorkerEndedError)
                 else f"making it took too long ({str(error).rstrip('.')})",
-                "Try it with `python -c` first; what a module does when it is imported counts too",
+                "Try it with `python -c` first; the time for importing its module counts too",
             ) from error
         finally:
             if self._pool is not pool:
@@ -231,7 +216,6 @@ for _attribute in DESCRIBED_ATTRIBUTES:
 
 
 def _answer(reply: bytes) -> Any:
-    """Return the answer of a reply; raise the error that it holds instead."""
     content = json.loads(reply)
     if "error" in content:
         raise _error(content)

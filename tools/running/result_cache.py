@@ -1,6 +1,6 @@
-"""Finished calls on disk, so that no run pays for one twice, over whatever shard.
+"""Caches finished calls on disk, so that no call is made twice, in whatever run or shard.
 
-key     digest of tool, version, arguments and what else the answer depends on
+key     digest of tool, version, arguments and everything else the answer depends on
 value   JSON: the tool's answer, or reason and message of its refusal
 """
 
@@ -20,7 +20,7 @@ from tools.protocol import ToolResult
 
 _LOGGER = logging.getLogger(__name__)
 
-# Beyond this the outcomes stored longest ago go.
+# If the cache grows larger, its oldest outcomes are removed.
 _MAX_BYTES = 8 * 2**30
 _LOCK_SECONDS = 60
 
@@ -28,8 +28,7 @@ _LOCK_SECONDS = 60
 class ResultCache:
     """A folder of outcomes, shared by processes.
 
-    A cache that cannot be read or written costs time and no results: it is left alone for the
-    rest of the process, and a warning says so.
+    If it cannot be read or written, a warning is logged and the process continues without it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,15 +37,14 @@ class ResultCache:
         self._is_usable = True
 
     def get(self, keys: Sequence[str]) -> list[ToolResult | None]:
-        """Return what is kept under keys; None where nothing is."""
         kept = self._do(lambda cache: [_outcome(cache, key) for key in keys])
         return kept or [None] * len(keys)
 
     def keep(self, outcomes: Mapping[str, ToolResult]) -> None:
-        """Keep outcomes that the same calls would come to again; the others are not kept."""
+        """Store permanent outcomes and skip transient ones."""
 
         def write(cache: diskcache.Cache) -> None:
-            # One transaction for all; SQLite lets one process write at a time.
+            # A single transaction, since SQLite lets one process write at a time.
             with cache.transact():
                 for key, outcome in outcomes.items():
                     if outcome.is_permanent:
@@ -55,7 +53,6 @@ class ResultCache:
         self._do(write)
 
     def _do(self, action: Callable[[diskcache.Cache], Any]) -> Any:
-        """Do something with the cache; None where it cannot be used."""
         try:
             if self._cache is None and self._is_usable:
                 self._cache = diskcache.Cache(
@@ -65,7 +62,7 @@ class ResultCache:
         except (OSError, sqlite3.Error, diskcache.Timeout, ValueError) as error:
             self._cache, self._is_usable = None, False
             _LOGGER.warning(
-                "The cache of tool results in %s cannot be used (%s); calls are made without it. "
+                "The cache of tool results in %s cannot be used (%s). Calls are made without it. "
                 "Check free disk space and permissions, or remove the folder.",
                 self._folder,
                 error,
@@ -74,20 +71,12 @@ class ResultCache:
 
 
 def outcome_key(tool_name: str, version: str, *parts: str) -> str:
-    """Return a digest of everything that an outcome depends on.
-
-    Args:
-        parts: Arguments and whatever else; their order counts.
-
-    Example:
-        >>> outcome_key("A", "1", "bc") == outcome_key("A", "1", "b", "c")
-        False
-    """
+    """Return a digest of everything on which an outcome depends; the order of parts counts."""
     return hex_digest(json.dumps([tool_name, version, *parts]))
 
 
 class _Disk(diskcache.JSONDisk):
-    """Reads what `JSONDisk` writes, and never unpickles, whatever a stranger put there."""
+    """Reads only JSON and never unpickles, so a manipulated cache cannot run code."""
 
     def fetch(self, mode: int, filename: str, value: object, read: bool) -> Any:
         if mode not in (MODE_RAW, MODE_BINARY):
@@ -96,7 +85,6 @@ class _Disk(diskcache.JSONDisk):
 
 
 def _outcome(cache: diskcache.Cache, key: str) -> ToolResult | None:
-    """Return a stored outcome; None if there is none, or none that this module wrote."""
     try:
         stored: Any = cache.get(key)
         if stored is None:

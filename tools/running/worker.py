@@ -1,10 +1,8 @@
-"""What the process of a tool from outside does for `tools.running.isolation`, as functions.
+"""Functions that `tools.running.isolation` runs in the process of a tool from outside.
 
-Each returns JSON: `{"answer": …}`, or of an error `{"error": class, "arguments": […], …}` with a
-class of `tools.errors`, so that the tool's own classes stay in its process.
-
-Not the Model Context Protocol: it has calls and none of a tool's other methods, and every worker
-would import its library.
+Each returns JSON: `{"answer": …}`, or `{"error": class, "arguments": […], …}` with a class of
+`tools.errors`, so that the tool's own classes stay in its process. The Model Context Protocol is
+not used, since it lacks a tool's other methods and every worker would import its library.
 """
 
 import os
@@ -30,16 +28,16 @@ from tools.protocol import LONGEST_MESSAGE, Document
 from tools.registry import create_tool
 from tools.syntax import checked_answer
 
-# A tool may replace what the module `json` has.
+# A tool may replace functions of the module `json`.
 _write_json = JSONEncoder().encode
 _made: list[Tool] = []
-# The document that was sent last.
+# The last document sent, if any.
 _document: list[Document] = []
 _PROCESS = os.getpid()
 
 
 def make(name: str, target: str, options: Mapping[str, Any]) -> bytes:
-    """Make the tool of this process; answer with its attributes by name."""
+    """Make the tool of this process and answer with its attributes by name."""
 
     def made() -> dict[str, Any]:
         with plugin_code(name, f"making {target}"):
@@ -49,7 +47,7 @@ def make(name: str, target: str, options: Mapping[str, Any]) -> bytes:
             }
             prompt = description["prompt"]
             if prompt is not None and not isinstance(prompt, str):
-                # A file of the tool's own package, which the parent need not have.
+                # The prompt is a file of the tool's package, which the parent may lack.
                 description["prompt"] = prompt.read_text("utf-8")
         _made.append(tool)
         return description
@@ -58,7 +56,7 @@ def make(name: str, target: str, options: Mapping[str, Any]) -> bytes:
 
 
 def ask(name: str, method: str, values: Sequence[Any], named: Mapping[str, Any]) -> bytes:
-    """Call a method of the tool; None at the end stands for the document that was sent last."""
+    """Call a method of the tool; None as last value stands for the last document sent."""
     (tool,) = _made
     if values and values[-1] is None:
         values = (*values[:-1], *_document)
@@ -72,14 +70,14 @@ def ask(name: str, method: str, values: Sequence[Any], named: Mapping[str, Any])
 
 def _reply(action: Callable[[], Any], name: str) -> bytes:
     try:
-        # What cannot be written as JSON is an error of the tool. ASCII: half a surrogate pair in an
-        # answer must not end the process.
+        # An answer that cannot be written as JSON is an error of the tool. The JSON is ASCII, so
+        # that half a surrogate pair does not end the process.
         return _write_json({"answer": action()}).encode()
     except BaseException as error:  # noqa: BLE001
         return _write_json(_error(error, name)).encode()
     finally:
         if os.getpid() != _PROCESS:
-            # A child that the tool forked and that came back like its parent.
+            # A child that the tool forked must not return like its parent.
             os._exit(0)
 
 
@@ -101,7 +99,7 @@ def _preselect(tool: Tool, document: Document) -> tuple[bool, str]:
 
 
 def _proposals(tool: Tool, document: Document) -> list[Any]:
-    # One more than can be right: `tools.base.proposals_of` says so.
+    # One more than allowed, so that `tools.base.proposals_of` reports too many.
     proposals = islice(tool.proposals(document), len(document.text) + 1)
     return [(proposal.offset, proposal.arguments) for proposal in proposals]
 
@@ -116,7 +114,7 @@ _METHODS: Mapping[str, Callable[..., Any]] = {
 
 
 def _error(error: BaseException, name: str) -> dict[str, Any]:
-    """What a tool raised, as the error of `tools.errors` that the parent raises."""
+    """Describe an exception as the error of `tools.errors` that the parent raises."""
     location = error_location(error)
     text = f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE] + location
     kind: type[ToolError]
@@ -137,7 +135,7 @@ def _error(error: BaseException, name: str) -> dict[str, Any]:
     elif isinstance(error, TimeoutError):
         kind, arguments = ToolTimeoutError, [f"{name}: {text}"]
     elif isinstance(error, ConnectionError):
-        # It is stored. What a library says may hold a key, such as that of an address.
+        # The message is stored, and a library's message may contain a key, such as in an address.
         said = str(error) if isinstance(error, ToolError) else type(error).__name__ + location
         kind, arguments = TransientToolError, [f"{name}: {said}"[:LONGEST_MESSAGE]]
     is_permanent = getattr(error, "is_permanent", True)

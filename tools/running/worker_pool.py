@@ -1,4 +1,4 @@
-"""A confined process that answers one request after another: a pool of `pebble` with one worker."""
+"""Runs functions in a confined process, a `pebble` pool with one worker."""
 
 import multiprocessing.context
 import os
@@ -24,20 +24,16 @@ from tools.running.confinement import confine
 _SECONDS_TO_END = 10.0
 _FIRST_DESCRIPTOR = 128
 _starting = threading.Lock()
-# The kernel ends a worker with the thread that started it (`confine`), so that thread stays.
+# The kernel ends a worker with the thread that started it (`confine`), so this thread must live on.
 _starter = ThreadPoolExecutor(1, "tool-processes")
 
 
 class WorkerEndedError(Exception):
-    """The process ended during a request; the message says how, as an insertion."""
+    """The process ended during a request; the message, such as ` (SIGKILL)`, may be empty."""
 
 
 class WorkerPool:
-    """The pool, whose worker is started by the first request.
-
-    Args:
-        memory_bytes, environment, network: See `confine`.
-    """
+    """A pool whose worker starts at the first request; for the arguments see `confine`."""
 
     def __init__(self, memory_bytes: int, environment: Sequence[str], network: str) -> None:
         self._pool = ProcessPool(
@@ -46,24 +42,19 @@ class WorkerPool:
             initargs=(memory_bytes, environment, network),
             context=_Context(),
         )
-        # Filled once the worker is there.
+        # Contains the process id once the worker has started.
         self._process: list[int] = []
         self._finalizer = weakref.finalize(self, _end, self._pool, self._process)
         # pebble ends its workers at exit.
         self._finalizer.atexit = False
 
     def ask(self, function: Callable[..., bytes], *values: Any, seconds: float) -> bytes:
-        """Call a function in the worker. After an error the pool must be ended.
-
-        Raises:
-            ToolTimeoutError: It took longer.
-            WorkerEndedError: The process ended.
-        """
+        """Call a function in the worker; after a ToolTimeoutError or WorkerEndedError call `end`."""
         try:
             if not self._process:
                 started = _starter.submit(self._pool.schedule, os.getpid).result()
                 self._process.append(started.result(seconds))
-            # Not the pool's own timeout, which kills the worker and leaves what the tool started.
+            # The pool's own timeout would kill the worker but not the processes that it started.
             return self._pool.schedule(function, values).result(seconds)
         except ProcessExpired as error:
             status = error.exitcode
@@ -71,17 +62,15 @@ class WorkerPool:
             raise WorkerEndedError(f" ({how})") from error
         except TimeoutError as error:
             raise ToolTimeoutError(f"A call took longer than {seconds:g} s.") from error
-        # A pool that broke, or had ended before.
+        # The pool is broken or has ended.
         except RuntimeError as error:
             raise WorkerEndedError("") from error
 
     @property
     def is_active(self) -> bool:
-        """Whether the pool can be asked: its worker has not ended by itself."""
         return self._pool.active
 
     def end(self) -> None:
-        """End the process and all that the tool started."""
         if ending := self._finalizer():
             ending.join(_SECONDS_TO_END)
 
@@ -97,17 +86,14 @@ def _end(pool: ProcessPool, process: Sequence[int]) -> threading.Thread:
         with suppress(psutil.Error):
             each.kill()
     pool.stop()
-    # The garbage collector may call this in a thread that the pool waits for.
+    # Joining needs a new thread: the garbage collector may call this in one that the pool joins.
     thread = threading.Thread(target=pool.join, daemon=True)
     thread.start()
     return thread
 
 
 class _Process(multiprocessing.context.SpawnProcess):
-    """A process that does not run our main module.
-
-    `multiprocessing` would run it again, and a script without a guard would start itself.
-    """
+    """A process that does not import the main module; a script without a guard would run again."""
 
     @staticmethod
     def _Popen(process_obj: Any) -> Popen:  # noqa: N802
@@ -124,7 +110,7 @@ class _Context(multiprocessing.context.SpawnContext):
     Process = _Process
 
     def Pipe(self, duplex: bool = True) -> Any:  # noqa: N802
-        """Connect both ends at high descriptors, which a tool does not write to by mistake."""
+        # High file descriptors, which a tool does not write to by mistake.
         ends = []
         for end in super().Pipe(duplex):
             number = fcntl(end.fileno(), F_DUPFD_CLOEXEC, _FIRST_DESCRIPTOR)

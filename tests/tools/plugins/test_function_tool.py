@@ -302,7 +302,7 @@ def test_an_answer_without_a_text_of_its_own_is_an_error_of_the_tool(answer):
         """Gives."""
         return answer
 
-    with pytest.raises(TypeError, match="another text in each process"):
+    with pytest.raises(TypeError, match="differs in each process"):
         answer_of(give)
 
 

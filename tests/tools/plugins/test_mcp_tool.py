@@ -172,7 +172,7 @@ def test_what_a_server_prints_or_answers_out_of_order_is_passed_over_and_noise_i
         assert long == ("9 " * LONGEST_ANSWER)[:LONGEST_ANSWER].strip()
         assert marked == "(10) to see (2)"
     (record,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
-    assert "Passed over what is no message, such as 'Half Server is running …'" in record.message
+    assert "not a message: 'Half Server is running …'" in record.message
 
 
 def test_a_slow_start_is_waited_for_as_long_as_the_settings_say(make):

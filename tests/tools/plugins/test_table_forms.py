@@ -76,7 +76,7 @@ def test_aliases_name_relations_of_the_table(make):
     for wrong in ("height = size", "birthplace", "field = occupation", " = occupation"):
         with pytest.raises(ToolSettingsError, match="cannot be used"):
             make(aliases=[wrong])
-    with pytest.raises(ToolSettingsError, match="stand for no other"):
+    with pytest.raises(ToolSettingsError, match="that no other relation has"):
         make(aliases=["job = occupation", "job = field"])
 
 
@@ -270,7 +270,7 @@ def test_a_query_reads_files_of_the_folder(make, tmp_path):
         ("a.csv", "subject,relation,object\na,b,c\na,b,c,d\n", "Line: 3.*Expected Number of Col"),
         ("b.csv", "subject,relation,object\r\na,b,c\r\na,b,c,d\r\n", "Line: 3.*Expected Number"),
         ("c.csv", 'subject,relation,object\n"a\nb",b,c\na,b\n', "'c.csv'.*Line: 3.*Found: 2"),
-        ("a.csv", "subject,relation,object\r\na,b,c\nd,e,f\r\n", "Expected.*one kind of line ends"),
+        ("a.csv", "subject,relation,object\r\na,b,c\nd,e,f\r\n", "Expected.*one kind of line breaks"),
         ("a.csv", b"subject,relation,object\na,b,c\xe4\n", "Line: 2.*not utf-8"),
         ("a.csv", 'subject,relation,object\na,b,"c\n', "unterminated quote"),
         ("a.csv", "subject:relation:object\na:b:c\n", "no column 'subject'.*subject:relation:"),
@@ -287,7 +287,7 @@ def test_a_query_reads_files_of_the_folder(make, tmp_path):
             "'a.jsonl'.*line 2: Expected OBJECT",
         ),
         ("a.jsonl", '{"subject": "a", "subject": "b"}', "line 1: .*duplicate key"),
-        ("a.xlsx", "x", "of no known kind.*ends in .csv"),
+        ("a.xlsx", "x", "no known file type.*ends with .csv"),
         ("a.csv", "version https://git-lfs.github.com/spec/v1\noid x\n", "Git LFS pointer"),
         (None, "missing.csv", "'missing.csv' cannot be read: No such file"),
         (None, ".", "Is a directory"),

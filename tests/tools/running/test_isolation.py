@@ -389,7 +389,7 @@ NO_TABLE = {"table": "none.csv", "key": ["a"], "values": ["b"]}
         ("no_such_module:Wild", {}, ToolUnavailableError, "No module"),
         ("wild_tools:not_a_tool", {}, ToolUnavailableError, "not a tool"),
         ("wild_tools:Wild", {"colour": 1}, ToolSettingsError, "^Wild: .* argument 'colour'. Its"),
-        (TABLE_TOOL, NO_TABLE, ToolSettingsError, r"^Wild: the table .* correct it\.$"),
+        (TABLE_TOOL, NO_TABLE, ToolSettingsError, r"^Wild: the table .* or the query\.$"),
     ],
 )
 def test_what_cannot_be_made_says_why(make, target, options, error, word):
