@@ -32,7 +32,7 @@ Key = tuple[str, str]
 
 CHECKSUM_START = b'{"sha256":"'
 DIGEST_END = len(CHECKSUM_START) + 64
-"""Offset of the first byte after the hexadecimal digits of the checksum."""
+
 BODY_START = DIGEST_END + len(b'",')
 
 # A stage reads the same catalogue several times.

@@ -103,7 +103,6 @@ def raw(content: object) -> msgspec.Raw:
 
 
 def write_empty_files(folder: Path, *, is_renewed: bool) -> None:
-    """Write the empty files and catalogue that `warehouse.duckdb` needs; see `layout.py`."""
     if is_renewed:
         remove_abandoned(folder.glob(f"*/shard={EMPTY_SHARD}/*.tmp"))
     for table, schema in tables().items():

@@ -102,7 +102,6 @@ def _create_view(connection: "duckdb.DuckDBPyConnection", name: str, text: str) 
 
 
 def select_list(schema: TableSchema) -> str:
-    """Return the select list of a table, in the order of `schema.sql` instead of a file's."""
     return ", ".join(map(sql_name, schema.column_names))
 
 

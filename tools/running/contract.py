@@ -112,7 +112,6 @@ class Trial:
         return f"{len(pages)} texts"
 
     def answers_or_fails_rightly(self) -> str:
-        """Check that a call returns text or raises a ToolCallError, in time."""
         self.tool.check_available()
         self.tool.prepare()
         calls = [(self._read[call], page) for call, page in self._shown]

@@ -118,7 +118,6 @@ class IsolatedTool(Tool):
         self._ask("check_available")
 
     def close(self) -> None:
-        """End the process and all processes that the tool started."""
         with self._lock:
             if self._pool:
                 self._pool.end()

@@ -41,8 +41,6 @@ class ResultCache:
         return kept or [None] * len(keys)
 
     def keep(self, outcomes: Mapping[str, ToolResult]) -> None:
-        """Store permanent outcomes and skip transient ones."""
-
         def write(cache: diskcache.Cache) -> None:
             # A single transaction, since SQLite lets one process write at a time.
             with cache.transact():

@@ -49,7 +49,7 @@ class WorkerPool:
         self._finalizer.atexit = False
 
     def ask(self, function: Callable[..., bytes], *values: Any, seconds: float) -> bytes:
-        """Call a function in the worker; after a ToolTimeoutError or WorkerEndedError call `end`."""
+        """Call a function in the worker. After an error the caller must end the pool."""
         try:
             if not self._process:
                 started = _starter.submit(self._pool.schedule, os.getpid).result()

@@ -270,7 +270,7 @@ def test_a_query_reads_files_of_the_folder(make, tmp_path):
         ("a.csv", "subject,relation,object\na,b,c\na,b,c,d\n", "Line: 3.*Expected Number of Col"),
         ("b.csv", "subject,relation,object\r\na,b,c\r\na,b,c,d\r\n", "Line: 3.*Expected Number"),
         ("c.csv", 'subject,relation,object\n"a\nb",b,c\na,b\n', "'c.csv'.*Line: 3.*Found: 2"),
-        ("a.csv", "subject,relation,object\r\na,b,c\nd,e,f\r\n", "Expected.*one kind of line breaks"),
+        ("a.csv", "subject,relation,object\r\na,b,c\nd,e,f\r\n", "one kind of line breaks"),
         ("a.csv", b"subject,relation,object\na,b,c\xe4\n", "Line: 2.*not utf-8"),
         ("a.csv", 'subject,relation,object\na,b,"c\n', "unterminated quote"),
         ("a.csv", "subject:relation:object\na:b:c\n", "no column 'subject'.*subject:relation:"),
