@@ -30,7 +30,7 @@ _CHAT_TOKENS = 512
 
 
 @dataclass
-class Served:
+class ModelService:
     """Model in a running batch, and its tools.
 
     Attributes:

@@ -24,7 +24,7 @@ from toolformer.server.chat_bodies import Body, ChatBody
 from toolformer.server.model_service import ModelService
 
 
-class Exchange:
+class RequestHandler:
     """Texts of one request and the answer they become."""
 
     def __init__(self, served: ModelService, body: Body) -> None:
