@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolformer.errors import ToolformerError
-from toolformer.home import home as places
+from toolformer.home import home as homes
 from toolformer.home.lost_shards import log_lost_shards
 from warehouse.warehouse import Warehouse
 
@@ -32,10 +32,10 @@ class Home:
 
     def __init__(self, path: str | Path | None = None):
         if path is None:
-            self.paths = places.Home.find()
+            self.paths = homes.Home.find()
         else:
-            self.paths = places.Home(places.resolved(str(path)))
-            places.check_path("The home", self.paths.root)
+            self.paths = homes.Home(homes.resolved(str(path)))
+            homes.check_path("The home", self.paths.root)
         self.paths.check_exists()
         self.warehouse = Warehouse(self.paths.warehouse, self.paths.database)
         log_lost_shards(self.paths)

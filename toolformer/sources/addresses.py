@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 # fsspec knows more schemes (archives, chains, caches, version control), but they do not name files
-# that can be found again at the same place.
+# that keep their location.
 _SCHEMES = ("http", "https", "s3", "gs", "gcs", "abfs", "abfss", "az", "hf")
 _SCHEME = re.compile(r"([A-Za-z][\w+.-]*):(?://|:.*://)")
 # Maximum time for retries if a store does not answer.
@@ -81,11 +81,11 @@ def source_errors(name: str) -> Iterator[None]:
         raise unreadable(name, error) from error
 
 
-def unreadable(name: str, error: Exception, place: str = "") -> SourceError:
+def unreadable(name: str, error: Exception, position: str = "") -> SourceError:
     """Return the error for an existing file that cannot be read to its end."""
     reason = shown(error).rstrip(".") or type(error).__name__
     return SourceError(
-        f"The source {name!r} cannot be read{place}: {reason}. Expected a complete, readable file. "
+        f"The source {name!r} cannot be read{position}: {reason}. Expected a complete, readable file. "
         "Check its permissions and its disk or network, or copy the file again. Nothing of it was "
         "stored, so ingest it again afterwards."
     )

@@ -143,8 +143,8 @@ def _records_of(file: SourceFile, source: Source) -> Iterator[Record]:
         raise
     # Codecs, Arrow and drivers of remote file systems raise many kinds of errors.
     except Exception as error:
-        place = f" after record {number}" if number else ""
-        raise unreadable(file.name, error, place) from error
+        position = f" after record {number}" if number else ""
+        raise unreadable(file.name, error, position) from error
 
 
 def _lines(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[Record]:

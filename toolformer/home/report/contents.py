@@ -127,7 +127,7 @@ def _facts(size: pl.DataFrame, settings: Settings) -> list[tuple[str, str]]:
 
 
 def _whole_calls(store: Warehouse, calls: pl.DataFrame) -> pl.DataFrame:
-    """Drop calls whose stored result or decision was computed from an older call, by a build."""
+    """Drop calls whose stored result or decision a running build has not computed again yet."""
     decided = store.ask("compared_partitions", shards=frozenset(calls["shard"]))
     return calls.join(decided.filter("is_whole"), on=["shard", "tool", "round"], how="semi")
 

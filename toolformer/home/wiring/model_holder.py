@@ -40,8 +40,8 @@ class ModelHolder:
     def __init__(self) -> None:
         self._model: LanguageModel | None = None
         self._loaded_from: tuple[Path, str, str] | None = None
-        self._copy: LanguageModel | None = None
-        self._copied_from: tuple[Path, str, str] | None = None
+        self._second: LanguageModel | None = None
+        self._second_from: tuple[Path, str, str] | None = None
         self._served: ServedModel | None = None
         self._served_from: tuple[str, LanguageModelSettings] | None = None
         # Identities of models that overflow in float16.
@@ -49,7 +49,7 @@ class ModelHolder:
         # By the name of the device.
         self._locks: dict[str, FileLock] = {}
         # Tools that run in parallel may request the model at the same time.
-        self._turn = threading.RLock()
+        self._mutex = threading.RLock()
         self.loads = 0
 
     def hold_device(self, named: str, home: Home) -> str:
@@ -58,7 +58,7 @@ class ModelHolder:
 
         if named != "auto":
             check_device(named)
-        with self._turn:
+        with self._mutex:
             if not self._locks:
                 device, lock = _wait_for(devices_of(named), home)
                 self._locks[device] = lock
@@ -76,7 +76,7 @@ class ModelHolder:
             check_device(named)
         if count == 1 or not resolve_device(named).startswith("cuda"):
             return self.hold_device(named, home)
-        with self._turn:
+        with self._mutex:
             wanted = [f"cuda:{number}" for number in range(count)]
             if list(self._locks) != wanted:
                 self.release()
@@ -93,7 +93,7 @@ class ModelHolder:
         precision: str | None = None,
     ) -> "LanguageModel":
         """Return the model that a directory contains now; `precision` overrides the setting."""
-        with self._turn:
+        with self._mutex:
             device = self.hold_device(section.device, home)
             identity = model_identity(directory)
             named = precision or section.precision
@@ -120,18 +120,18 @@ class ModelHolder:
         self, directory: Path, section: LanguageModelSettings, home: Home, *, precision: str
     ) -> "LanguageModel":
         """Return a second model, kept next to the first one until `drop_second_model`."""
-        with self._turn:
+        with self._mutex:
             wanted = directory, model_identity(directory), precision
-            if self._copy is None or self._copied_from != wanted:
+            if self._second is None or self._second_from != wanted:
                 self.drop_second_model()
                 device = self.hold_device(section.device, home)
-                self._copy = self._loaded(*wanted, section, device)
-                self._copied_from = wanted
-            return self._copy
+                self._second = self._loaded(*wanted, section, device)
+                self._second_from = wanted
+            return self._second
 
     def load_served(self, tokenizer: Path, section: LanguageModelSettings) -> "ServedModel":
         """Return the model of a server; reconnect if its identity or its settings changed."""
-        with self._turn:
+        with self._mutex:
             wanted = served_identity(section.server, tokenizer), section
             if self._served is None or self._served_from != wanted:
                 self._drop_served()
@@ -145,14 +145,14 @@ class ModelHolder:
             self._served = self._served_from = None
 
     def drop_second_model(self) -> None:
-        if self._copy is not None:
-            self._copy = None
+        if self._second is not None:
+            self._second = None
             release_memory()
 
     def drop_model(self) -> None:
         """Free the memory of both models but keep the device."""
-        if self._model is not None or self._copy is not None:
-            self._model = self._loaded_from = self._copy = None
+        if self._model is not None or self._second is not None:
+            self._model = self._loaded_from = self._second = None
             release_memory()
 
     def _loaded(
@@ -196,8 +196,10 @@ def _wait_for(devices: list[str], home: Home) -> tuple[str, FileLock]:
     held = _first_free(locks)
     if held is None:
         holders = {name: holder_of(Path(lock.lock_file)) for name, lock in locks.items()}
-        whom = ", or for ".join(f"{holder} to release {name}" for name, holder in holders.items())
-        with show_waiting(f"waiting for {whom}", _LOGGER):
+        holding = ", or for ".join(
+            f"{holder} to release {name}" for name, holder in holders.items()
+        )
+        with show_waiting(f"waiting for {holding}", _LOGGER):
             while (held := _first_free(locks)) is None:
                 time.sleep(_POLL_SECONDS)
     return held

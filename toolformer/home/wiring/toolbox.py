@@ -127,9 +127,9 @@ def prompt_of(settings: Settings, tool: Tool) -> str:
 
 
 def _may_be_left_out(settings: Settings, name: str, error: ToolError) -> bool:
-    """Return whether a run may continue without a tool that was not requested by name.
+    """Return whether a run may continue without a tool that the user did not request by name.
 
-    Not if the user's own settings cause the error; but a faulty plugin package may be skipped.
+    It may if the tool is unavailable, or if a plugin fails and no setting of the user is the cause.
     """
     tool = settings.tools.of(name)
     is_users_own = bool(tool.prompt if isinstance(error, PromptError) else tool.options)
@@ -166,7 +166,7 @@ def options_of(work: Workspace, name: str, while_decoding: bool = False) -> dict
 
 
 def open_reader(work: Workspace) -> Reader:
-    """Return QA's reader: the base model in all rounds, so that answers do not change with them."""
+    """Return QA's reader: the base model, so that answers do not depend on the round."""
     section = work.settings.language_model
 
     def identity() -> str:
