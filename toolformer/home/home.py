@@ -162,7 +162,7 @@ class Home:
         return file_lock(self.root / "locks", name, RemovedLock)
 
     def process_lock(self, name: str) -> FileLock:
-        """Return a lock that a process holds for life; getting it means that the process has ended."""
+        """Return a lock that a process holds for life: it is free once the process has ended."""
         return file_lock(self.machine / "locks", name)
 
     def run_lock(self, run_id: str) -> FileLock:

@@ -14,8 +14,8 @@ from toolformer.sources.errors import SourceError
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-# fsspec knows more schemes (archives, chains, caches, version control), but they do not name files
-# that keep their location.
+# fsspec knows more schemes (archives, chains, caches, version control), but these do not name files
+# at a stable location.
 _SCHEMES = ("http", "https", "s3", "gs", "gcs", "abfs", "abfss", "az", "hf")
 _SCHEME = re.compile(r"([A-Za-z][\w+.-]*):(?://|:.*://)")
 # Maximum time for retries if a store does not answer.
@@ -85,9 +85,9 @@ def unreadable(name: str, error: Exception, position: str = "") -> SourceError:
     """Return the error for an existing file that cannot be read to its end."""
     reason = shown(error).rstrip(".") or type(error).__name__
     return SourceError(
-        f"The source {name!r} cannot be read{position}: {reason}. Expected a complete, readable file. "
-        "Check its permissions and its disk or network, or copy the file again. Nothing of it was "
-        "stored, so ingest it again afterwards."
+        f"The source {name!r} cannot be read{position}: {reason}. Expected a complete, readable "
+        "file. Check its permissions and its disk or network, or copy the file again. Nothing of "
+        "it was stored, so ingest it again afterwards."
     )
 
 
