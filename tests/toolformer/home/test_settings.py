@@ -61,8 +61,8 @@ def test_no_preset_goes_below_half_the_papers_filtering_threshold(preset: str):
         ({"tools": {"QA": {"sampling_threshold": 1.0}}}, "tools.QA.sampling_threshold = 1.0"),
         ({"language_model": {"precision": "float8"}}, "language_model.precision = 'float8'"),
         ({"evaluation": {"benchmarks": ["lambada"]}}, "there is no benchmark 'lambada'"),
-        ({"evaluation": {"questions": {"nq": {"path": "x"}}}}, "'nq' cannot be the name"),
-        ({"evaluation": {"texts": {"own-chat": "x"}}}, "it ends with -chat"),
+        ({"evaluation": {"questions": {"nq": {"path": "x"}}}}, "'nq' cannot be used as a name"),
+        ({"evaluation": {"texts": {"own-chat": "x"}}}, "is taken, ends with -chat"),
         (
             {"corpus": {"sources": [{"path": "a"}, {"path": "b", "tools": ["Calender"]}]}},
             "corpus.sources.1.tools = ('Calender',) is not valid: there is no tool 'Calender'",
