@@ -1,1 +1,1 @@
-"""Runs the method with a language model behind a completion server."""
+"""Runs the method with a language model on a completion server."""
