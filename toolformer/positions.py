@@ -29,11 +29,11 @@ def choose_positions(
 def proposed_positions(
     proposals: Sequence[Proposal], *, start: int, text: str, offsets: Sequence[int | None]
 ) -> dict[int, str | None]:
-    """Return the positions of a window where a tool proposes calls, with proposed arguments.
+    """Return the positions of a window where a tool proposes calls, with arguments if proposed.
 
     `proposals` belong to the whole text, in which the window begins at character `start`. A call
     starts with its own space, so a space before a proposal's offset comes after the call: the
-    position is that of the token with this space. Several proposals in one token become one.
+    position is that of the token with this space. In a token, the first with arguments counts.
 
     Example:
         >>> proposals = [Proposal(6, "1 + 1"), Proposal(9)]

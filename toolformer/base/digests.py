@@ -1,4 +1,4 @@
-"""Computes digests of values and files. Python's `hash` is salted per process, so it cannot."""
+"""Computes digests of values and files. Unlike Python's `hash`, they are equal in all processes."""
 
 import hashlib
 import json

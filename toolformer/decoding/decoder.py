@@ -122,7 +122,7 @@ def _known_without_calls(
 def _forced(
     rows: Sequence[DecodingRow], without_calls: Sequence[Completion]
 ) -> dict[int, Completion]:
-    """Return completions without a token where a call can open; make the other rows open one."""
+    """Return completions in which no call can be forced open; prepare the other rows for one."""
     known = {}
     for row, completion in zip(rows, without_calls, strict=True):
         probabilities = {
@@ -173,19 +173,19 @@ def _decode(
             batch.enter(entering, prefix)
         else:
             batch.step()
-        asking = batch.take_out()
-        if asking:
-            results = run_calls([(row.index, call) for row, call in asking])
-            for (row, _), result in zip(asking, results, strict=True):
+        pending_calls = batch.take_out()
+        if pending_calls:
+            results = run_calls([(row.index, call) for row, call in pending_calls])
+            for (row, _), result in zip(pending_calls, results, strict=True):
                 batch.answer(row, result)
-        answered = [row for row, _ in asking if row.stopped_by is None]
+        answered = [row for row, _ in pending_calls if row.stopped_by is None]
         ended_before, ended = ended, len(rows) - len(batch.rows) - len(waiting) - len(answered)
         if progress is not None and ended > ended_before:
             progress(ended, len(rows))
 
 
 def _feeding_order(rows: Sequence[DecodingRow]) -> list[DecodingRow]:
-    """Sort rows by length, for little padding, with each row followed by its prompt's prefixes."""
+    """Order rows by length, to pad little; a prompt that begins another directly follows it."""
     families: list[list[DecodingRow]] = []
     for row in sorted(rows, key=lambda row: row.pending, reverse=True):
         if families and has_prefix(families[-1][0].pending, row.pending):
