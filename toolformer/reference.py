@@ -64,11 +64,11 @@ def log_probabilities(
 
     network = model.model
     # Logits of a long context take gigabytes. Most networks can omit them.
-    keeps = "logits_to_keep" in inspect.signature(network.forward).parameters
-    kept = {"logits_to_keep": len(tokens) + 1} if keeps else {}
+    can_omit = "logits_to_keep" in inspect.signature(network.forward).parameters
+    options = {"logits_to_keep": len(tokens) + 1} if can_omit else {}
     with torch.no_grad():
         row = torch.tensor([[*context, *tokens]], device=model.device)
-        logits = network(input_ids=row, use_cache=False, **kept).logits[0]
+        logits = network(input_ids=row, use_cache=False, **options).logits[0]
         return torch.log_softmax(logits[-len(tokens) - 1 :].float(), dim=-1).cpu()
 
 
