@@ -150,8 +150,8 @@ class FunctionTool(Tool):
             raise
         except _NO_ANSWER as error:
             reason = re.sub("(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
-            said = f"{self.name} has no answer to {arguments!r}: {error}"
-            raise ToolCallError(reason, said) from error
+            message = f"{self.name} has no answer to {arguments!r}: {error}"
+            raise ToolCallError(reason, message) from error
         if not isinstance(answer, str) and str(answer).lstrip("+-").lower() in _MISSING_VALUES:
             raise ToolCallError("no_answer", f"{self.name} has no answer to {arguments!r}.")
         text = _number_text(answer) if isinstance(answer, float) else str(answer)

@@ -136,8 +136,10 @@ class McpConnection:
             raise ToolCallError(_REFUSED, self.shown(text) or "no reason given")
         others = [_described(part) for part in result.content if part.type != "text"]
         if others and not text:
-            said = f"The answer of {self.name} holds no text, but {self.shown(', '.join(others))}."
-            raise ToolCallError("no_text_in_answer", said)
+            message = (
+                f"The answer of {self.name} holds no text, but {self.shown(', '.join(others))}."
+            )
+            raise ToolCallError("no_text_in_answer", message)
         if self.has_secret(text):
             # Masking would change the answer. With another secret the call may succeed.
             raise ToolCallError(

@@ -156,8 +156,8 @@ class Calls:
         elif isinstance(answer, ToolCallError | CallSyntaxError):
             is_permanent = getattr(answer, "is_permanent", True)
             reason = reason_code(answer.reason)
-            said = "" if reason == answer.reason else f"{answer.reason!r}: "
-            message = _as_stored(f"{said}{answer.message}")
+            prefix = "" if reason == answer.reason else f"{answer.reason!r}: "
+            message = _as_stored(f"{prefix}{answer.message}")
         elif isinstance(answer, ConnectionError):
             reason = "transient_error"
             # A library's message may contain a key, for example in an address.
@@ -177,14 +177,14 @@ class Calls:
         kind = answer.location if isinstance(answer, ToolBugError) else type(answer)
         if kind not in self._reported:
             self._reported.add(kind)
-            is_foreign = not isinstance(answer, ToolError)
+            is_unexpected = not isinstance(answer, ToolError)
             _LOGGER.warning(
                 "%s gave %s instead of an answer: %s",
                 self._name,
                 type(answer).__name__,
                 answer,
                 # The stack of this package's own errors shows nothing about the tool.
-                exc_info=answer if isinstance(answer, BaseException) and is_foreign else None,
+                exc_info=answer if isinstance(answer, BaseException) and is_unexpected else None,
             )
 
 

@@ -62,7 +62,7 @@ class IsolatedTool(Tool):
         with_network: bool,
     ) -> None:
         self._registered_name = name
-        self._made_of = target, dict(options)
+        self._target_and_options = target, dict(options)
         self._deadline_seconds = deadline_seconds
         self._memory_bytes = memory_bytes
         self._environment = tuple(environment)
@@ -168,11 +168,11 @@ class IsolatedTool(Tool):
     def _start(self) -> WorkerPool:
         """Start the process without network; start it again with network if the tool needs it."""
         before = self._description
-        pool, now = self._made()
+        pool, now = self._start_process()
         if now["needs_network"] and not self._with_network:
             self.close()
             self._with_network = True
-            pool, now = self._made()
+            pool, now = self._start_process()
         self._description = now
         if before and before["version"] != now["version"]:
             self.close()
@@ -181,11 +181,11 @@ class IsolatedTool(Tool):
             self._ask("prepare", deadline_seconds=self.start_seconds)
         return pool
 
-    def _made(self) -> tuple[WorkerPool, dict[str, Any]]:
+    def _start_process(self) -> tuple[WorkerPool, dict[str, Any]]:
         closed = "none" if has_namespaces() else "refused"
         network = "open" if self._with_network else closed
         pool = WorkerPool(self._memory_bytes, self._environment, network)
-        made = self._registered_name, *self._made_of
+        made = self._registered_name, *self._target_and_options
         try:
             description = _answer(pool.ask(worker.make, *made, seconds=self.start_seconds))
             self._pool = pool

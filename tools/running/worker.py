@@ -30,7 +30,7 @@ from tools.syntax import checked_answer
 
 # A tool may replace functions of the module `json`.
 _write_json = JSONEncoder().encode
-_made: list[Tool] = []
+_tools: list[Tool] = []
 # The last document sent, if any.
 _document: list[Document] = []
 _PROCESS = os.getpid()
@@ -49,7 +49,7 @@ def make(name: str, target: str, options: Mapping[str, Any]) -> bytes:
             if prompt is not None and not isinstance(prompt, str):
                 # The prompt is a file of the tool's package, which the parent may lack.
                 description["prompt"] = prompt.read_text("utf-8")
-        _made.append(tool)
+        _tools.append(tool)
         return description
 
     return _reply(made, name)
@@ -57,7 +57,7 @@ def make(name: str, target: str, options: Mapping[str, Any]) -> bytes:
 
 def ask(name: str, method: str, values: Sequence[Any], named: Mapping[str, Any]) -> bytes:
     """Call a method of the tool; None as last value stands for the last document sent."""
-    (tool,) = _made
+    (tool,) = _tools
     if values and values[-1] is None:
         values = (*values[:-1], *_document)
     elif values and isinstance(values[-1], Document):
@@ -130,13 +130,16 @@ def _error(error: BaseException, name: str) -> dict[str, Any]:
         remedy = "Install what it needs, and check the name in the settings"
         arguments = [name, f"it cannot be imported ({text})", remedy]
     elif isinstance(error, ToolSettingsError):
-        said = str(error)[:LONGEST_MESSAGE] + location
-        kind, arguments = ToolSettingsError, [said if said.startswith(name) else f"{name}: {said}"]
+        message = str(error)[:LONGEST_MESSAGE] + location
+        kind, arguments = (
+            ToolSettingsError,
+            [message if message.startswith(name) else f"{name}: {message}"],
+        )
     elif isinstance(error, TimeoutError):
         kind, arguments = ToolTimeoutError, [f"{name}: {text}"]
     elif isinstance(error, ConnectionError):
         # The message is stored, and a library's message may contain a key, such as in an address.
-        said = str(error) if isinstance(error, ToolError) else type(error).__name__ + location
-        kind, arguments = TransientToolError, [f"{name}: {said}"[:LONGEST_MESSAGE]]
+        message = str(error) if isinstance(error, ToolError) else type(error).__name__ + location
+        kind, arguments = TransientToolError, [f"{name}: {message}"[:LONGEST_MESSAGE]]
     is_permanent = getattr(error, "is_permanent", True)
     return {"error": kind.__name__, "arguments": arguments, "is_permanent": bool(is_permanent)}
