@@ -37,8 +37,8 @@ class ScoreInterval:
 class PairedDifference:
     """Difference between two models or modes on the same items, with its 95 % interval.
 
-    `difference` is the first score minus the other: positive accuracy differences and negative
-    perplexity differences are better. `better` and `worse` count items from the view of the first.
+    `difference` is the first score minus the other. The first is better if an accuracy difference is
+    positive, or a perplexity difference negative; `better` counts the items on which it is better.
     The p-value is two-sided.
     """
 
@@ -55,11 +55,9 @@ def score_interval(scores: Values, weights: Values, *, metric: Metric, seed: int
     """Return the score of a model on a benchmark with its 95 % interval.
 
     Accuracy uses Wilson's interval, which has a positive width even if every item is right or
-    wrong. Perplexity uses the percentile bootstrap over items (Efron, 1979).
-
-    Args:
-        scores: Score per item: 0 or 1 for accuracy, mean loss in nats per token for perplexity.
-        weights: Weight per item: number of tokens for perplexity, all equal for accuracy.
+    wrong. Perplexity uses the percentile bootstrap over items (Efron, 1979). Scores are 0 or 1 for
+    accuracy, mean losses in nats per token for perplexity. Weights are numbers of tokens for
+    perplexity and all equal for accuracy.
     """
     values, weighed = _arrays(scores, weights)
     if metric == "accuracy":
