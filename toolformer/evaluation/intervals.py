@@ -37,8 +37,8 @@ class ScoreInterval:
 class PairedDifference:
     """Difference between two models or modes on the same items, with its 95 % interval.
 
-    `difference` is the first score minus the other. The first is better if an accuracy difference is
-    positive, or a perplexity difference negative; `better` counts the items on which it is better.
+    `difference` is the first score minus the other. The first is better if an accuracy difference
+    is positive or a perplexity difference negative; `better` counts the items on which it is.
     The p-value is two-sided.
     """
 

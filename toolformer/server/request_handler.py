@@ -25,7 +25,7 @@ from toolformer.server.model_service import ModelService
 
 
 class RequestHandler:
-    """Texts of one request and the answer they become."""
+    """Handler of one request: its texts in the batch, and the answer that they become."""
 
     def __init__(self, served: ModelService, body: Body) -> None:
         self._served, self._body = served, body
@@ -47,7 +47,7 @@ class RequestHandler:
     async def answer(self, receive: Receive) -> Response:
         """Return the answer, complete or as a stream.
 
-        The request body has been read, so the next message from `receive` is the disconnect.
+        Since the body has been read, the next message from `receive` reports the disconnect.
         """
         # In a thread, since tokenising a long prompt takes a while.
         await asyncio.to_thread(self._submit)
