@@ -59,7 +59,7 @@ def test_what_answers_are_and_rows_left_out_are_told(run, home: Path, monkeypatc
     described = f"evaluation.questions.gsm={{path: {file}, answers: answer}}"
     outcome = run("evaluate", "--benchmarks", "gsm", "--set", described)
     assert "gsm skips 1 rows. The first: gsm.jsonl, row 2: column 'answer' is" in outcome.out
-    assert "gsm: 1 of 1 answers are what follows the last #### of a solution.\n" in outcome.out
+    assert "gsm: 1 of 1 answers are the text after the last #### of a solution.\n" in outcome.out
 
 
 def test_an_unknown_model_is_refused(run, home: Path):
