@@ -60,8 +60,6 @@ class Moment(NamedTuple):
 
 
 class Query(NamedTuple):
-    """Filled template and its accepted answers."""
-
     question: str
     gold: tuple[str, ...]
 

@@ -257,7 +257,6 @@ def _either(names: Sequence[str]) -> str:
 
 
 def _unused(item_id: str, used: dict[str, int]) -> str:
-    """Return the id, with a number appended if an earlier row has it."""
     unused = item_id
     while unused in used:
         used[item_id] += 1
