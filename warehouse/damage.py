@@ -14,7 +14,7 @@ _verified: set[str] = set()
 _damaged: dict[str, DamagedPartitionError] = {}
 
 
-_DAMAGED = "has other bytes than were written"
+_DAMAGED = "differs from the file that was written"
 
 
 def file_sha256(path: Path) -> str:
