@@ -259,7 +259,7 @@ def test_a_query_prints_a_table_json_and_csv(run, rows: None, monkeypatch):
         return run("sql", "-", "--csv")
 
     assert piped(b"\xef\xbb\xbf" + query.encode()).out.splitlines()[1].startswith("Calculator,")
-    assert piped(b" \n").is_one_paragraph_naming("standard input is empty")
+    assert piped(b" \n").is_one_paragraph_naming("Standard input is empty")
     assert "DuckDB refused the query" in piped(b"\xff").err
 
 

@@ -162,7 +162,9 @@ def test_the_newest_round_is_exported_unless_one_is_named(built: Warehouse, run,
         assert f"Round {number}: {texts} texts" in told
         assert {record["round"] for record in records_of(file)} == {number}
     outcome = run("export", "text", "--output", tmp_path / "3", "--round", 3)
-    assert outcome.is_one_paragraph_naming("round 3. Expected one of 1, 2.")
+    assert outcome.is_one_paragraph_naming(
+        "Round 3 has no annotated texts. Expected one of these rounds: 1, 2."
+    )
 
 
 def test_a_chained_round_declares_the_tools_of_the_calls_before_it_too(
