@@ -124,7 +124,7 @@ def test_model_that_is_replaced_in_mid_build_leaves_no_rows_under_the_first_ones
 
     monkeypatch.setattr(FakeServer, "answer", answer_as_another)
     with serving(calling, card={"root": "first"}) as fake:
-        with pytest.raises(RunFailedError, match="replaced by another model"):
+        with pytest.raises(RunFailedError, match="was replaced after this run began"):
             annotate(home, fake, tokenizer_folder)
         assert fake.asked > 5
         assert home.partition_states() == before

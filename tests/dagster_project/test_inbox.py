@@ -132,7 +132,7 @@ def test_what_can_be_no_source_is_left_where_it_is_with_the_reason(home: Home, l
     put(home, "more.docx")
     look()
     assert look() == []
-    assert "The format of" in look.said
+    assert "does not show its format" in look.said
     assert "more.docx" in look.said
 
 

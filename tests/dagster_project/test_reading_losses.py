@@ -72,7 +72,7 @@ def test_marks_that_are_taken_out_are_kept_beside_the_texts(run, home: Home, tmp
     code, out, err = run("ingest", path, "--strip-marks")
     assert code == 0, err
     assert "text_marks: 2 calculations that people marked, and 1 tool calls" in out
-    (line,) = [line for line in out.splitlines() if "could not be read, and stay" in line]
+    (line,) = [line for line in out.splitlines() if "could not be read and stay" in line]
     assert "1" in line
     rows = Warehouse(home.warehouse, home.database).query(
         "select number, substring(text, character_offset + 1, 2) as shown, expression, result, "

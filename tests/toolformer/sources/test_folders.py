@@ -118,9 +118,9 @@ def test_format_is_told_by_the_file_name(expected, names):
     [
         ("enwiki-1.xml-p1p41242.bz2", "hf://datasets/wikimedia/wikipedia"),
         ("pages.xml", "JSON lines"),
-        ("CC-MAIN-20240501-00001.warc.wet.gz", "extract their texts to JSON lines"),
-        ("a.warc", "extract their texts to JSON lines"),
-        ("texts.zip", "unpack"),
+        ("CC-MAIN-20240501-00001.warc.wet.gz", "Extract their texts to JSON lines"),
+        ("a.warc", "Extract their texts to JSON lines"),
+        ("texts.zip", "Unpack"),
     ],
 )
 def test_a_format_that_is_not_read_is_refused_with_the_form_to_bring(

@@ -317,17 +317,17 @@ def test_a_set_that_datasets_saved_has_the_rows_of_its_arrow_files(written, tmp_
             stream.write_table(table)
     assert outcomes(tmp_path / "saved/train") == ["one", "two"]
     written("saved/dataset_dict.json", b'{"splits": ["train"]}')
-    with pytest.raises(SourceError, match=r"Name a split, such as .*saved/train'"):
+    with pytest.raises(SourceError, match=r"Name the folder of a split, such as .*saved/train'"):
         outcomes(tmp_path / "saved")
 
 
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("04-wiki-templates/numbers.xml", "bring Wikipedia as Parquet"),
-        ("05-superscripts/powers.xml", "bring Wikipedia as Parquet"),
-        ("08-warc-damage/*.gz", "extract their texts to JSON lines"),
-        ("08-warc-damage/sound.warc.wet.gz", "extract their texts to JSON lines"),
+        ("04-wiki-templates/numbers.xml", "Use Wikipedia in Parquet"),
+        ("05-superscripts/powers.xml", "Use Wikipedia in Parquet"),
+        ("08-warc-damage/*.gz", "Extract their texts to JSON lines"),
+        ("08-warc-damage/sound.warc.wet.gz", "Extract their texts to JSON lines"),
         ("32-wikiextractor-doc/extracted", "run it with --json"),
         ("32-wikiextractor-doc/extracted/AA/wiki_00", "run it with --json"),
     ],

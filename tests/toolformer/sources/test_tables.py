@@ -166,7 +166,9 @@ class TestSavedSets:
         for split in ("train", "test"):
             self.save(tmp_path / "set" / split, [[split]])
         (tmp_path / "set/dataset_dict.json").write_text("{}")
-        with pytest.raises(SourceError, match=r"several splits.*Name a split, such as '\S+/test'"):
+        with pytest.raises(
+            SourceError, match=r"several splits.*Name the folder of a split, such as '\S+/test'"
+        ):
             parsed(source_of(tmp_path / "set"))
         assert outcomes(source_of(tmp_path / "set/train")) == ["train"]
 
