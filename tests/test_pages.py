@@ -3,7 +3,6 @@
 import re
 import subprocess
 from collections import Counter
-from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
