@@ -1,4 +1,4 @@
-"""Dates: reckons with dates, seen from the day of the text that a call stands in."""
+"""The tool Dates: date arithmetic relative to the date of the document."""
 
 import datetime
 import re
@@ -33,7 +33,7 @@ _FORMS = [
     )
 ]
 _PHRASE = rf"{_SPAN} (?:ago|from (?:now|today))|in {_SPAN}|{'|'.join(_RELATIVE_DAYS)}"
-# What stands in front is known when the call is made, and it fixes the date behind.
+# The words before the call are known when the call is made, and they determine the date after it.
 _PLACES = [
     re.compile(place, re.IGNORECASE)
     for place in (
@@ -52,7 +52,7 @@ _EXAMPLES = [
 
 
 class Dates(Tool):
-    """Adds to dates, counts the days between them, and names the day that a phrase means."""
+    """Adds to dates, counts the days between them, and resolves phrases such as "last Friday"."""
 
     name = "Dates"
     version = "1"
@@ -60,7 +60,6 @@ class Dates(Tool):
     prompt = draft_prompt(name, description, _EXAMPLES)
 
     def parse_arguments(self, text: str) -> str:
-        """Take what has one of the forms."""
         arguments = super().parse_arguments(text)
         if not any(form.fullmatch(arguments) for form in _FORMS):
             expected = "'May 1, 2024 + 30 days', 'two weeks ago' or 'days until May 31, 2024'"
@@ -68,7 +67,7 @@ class Dates(Tool):
         return arguments
 
     def call(self, arguments: str, document: Document) -> str:
-        """Answer with a day such as `Friday, May 31, 2024`, a weekday or a number of days."""
+        """Return a day such as `Friday, May 31, 2024`, a weekday or a number of days."""
         matches = (form.fullmatch(arguments) for form in _FORMS)
         parts = next(match for match in matches if match).groupdict()
         try:
@@ -90,12 +89,11 @@ class Dates(Tool):
         return f"{weekday}, {MONTHS[day.month - 1]} {day.day}, {day.year}"
 
     def preselect(self, document: Document) -> Preselection:
-        """Take the texts for which there are proposals."""
         has_any = bool(self.proposals(document))
         return Preselection(has_any, "phrase_and_date" if has_any else "no_phrase_and_date")
 
     def proposals(self, document: Document) -> Sequence[Proposal]:
-        """Propose the dates right behind a weekday or a phrase such as "two weeks ago"."""
+        """Propose dates that directly follow a weekday or a phrase such as "two weeks ago"."""
         if document.published_on is None:
             return ()
         matches = (match for place in _PLACES for match in place.finditer(document.text))
@@ -104,7 +102,7 @@ class Dates(Tool):
 
 
 def _day_of(text: str, document: Document) -> datetime.date:
-    """Find the day that a text means, where needed as seen from the document's day."""
+    """Return the day that a text means, relative to the document's date if necessary."""
     if re.search(_YEAR, text):
         return parse(text).date()
     today = document.published_on

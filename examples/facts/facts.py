@@ -1,6 +1,6 @@
-"""Makes table, texts and questions from LAMA's facts: Google-RE and T-REx.
+"""Make a table, texts and questions from the facts of LAMA (Google-RE and T-REx).
 
-python facts.py LAMA FOLDER    LAMA: with lama_google_re.jsonl.gz and lama_trex.jsonl.gz
+python facts.py LAMA FOLDER    LAMA contains lama_google_re.jsonl.gz and lama_trex.jsonl.gz
 """
 
 import csv
@@ -13,14 +13,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-# Asked of each set; Google-RE's are half about places and half about dates of birth.
+# Questions per set. Half of those of Google-RE ask for a place of birth, half for a date of birth.
 QUESTIONS = 300
-# Sentences of each set; there are more of T-REx, which has forty relations.
+# Sentences per set. T-REx needs more, since it has forty relations.
 SENTENCES = {"google_re": 400, "trex": 800}
 _ASKED_OF_GOOGLE_RE = ("place_of_birth", "date_of_birth")
 _MASK = "[MASK]"
 _BORN = re.compile(r"born \[MASK\]")
-# Wikidata's labels, but one for the four that LAMA asks with the same words.
+# Labels of Wikidata, except that four relations with the same template in LAMA share a label.
 _RELATIONS = {
     "P17": "location",
     "P19": "place of birth",
@@ -70,12 +70,12 @@ Fact = Mapping[str, Any]
 
 
 def main(lama: Path, folder: Path) -> None:
-    """Write `facts.csv`, `sentences.jsonl` and a file of questions of each set."""
+    """Write `facts.csv`, `sentences.jsonl` and one file of questions per set."""
     sets = {
         name: _shuffled(_read(lama / f"lama_{name}.jsonl.gz")) for name in ("google_re", "trex")
     }
     asked = {name: _asked(name, facts) for name, facts in sets.items()}
-    # No sentence of anybody who is asked about, in either set.
+    # Texts must not name a subject of any question.
     held_out = {fact["sub_label"] for facts in asked.values() for fact in facts}
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "facts.csv").open("w", encoding="utf-8", newline="") as file:
@@ -107,7 +107,7 @@ def main(lama: Path, folder: Path) -> None:
 
 
 def _asked(name: str, facts: Iterable[Fact]) -> list[Fact]:
-    """The first facts that are asked by a template whose gap is at its end."""
+    """Return the first facts that have a template with the gap at its end."""
     fitting = [fact for fact in facts if fact["template_prompt"]]
     if name != "google_re":
         return fitting[:QUESTIONS]
@@ -119,7 +119,7 @@ def _asked(name: str, facts: Iterable[Fact]) -> list[Fact]:
 
 
 def _sentences(facts: Iterable[Fact], held_out: set[str]) -> list[tuple[Fact, str]]:
-    """The sentences that name their subject before the gap, where a call can know it."""
+    """Return sentences that name their subject before the gap, so that a call can use it."""
     return [
         (fact, sentence)
         for fact in facts
@@ -131,10 +131,10 @@ def _sentences(facts: Iterable[Fact], held_out: set[str]) -> list[tuple[Fact, st
 
 
 def _taught(name: str, sentences: list[tuple[Fact, str]]) -> list[tuple[Fact, str]]:
-    """Those that become texts: of Google-RE half for each relation that is asked.
+    """Return the sentences that become texts; for Google-RE, half of them per relation.
 
-    Of dates of birth first those whose year follows "born": the others write a day and a month
-    before it, where a call is of no use to the question "… (born".
+    Sentences whose year follows "born" directly come first. In the others a day and a month precede
+    the year, so a call there teaches nothing for the question "… (born".
     """
     if name != "google_re":
         return sentences[: SENTENCES[name]]
@@ -149,7 +149,7 @@ def _taught(name: str, sentences: list[tuple[Fact, str]]) -> list[tuple[Fact, st
 
 
 def _shuffled(rows: Iterable[Fact]) -> list[Fact]:
-    """In an order that depends on the rows alone."""
+    """Return the rows in an order that depends only on the rows."""
     return sorted(rows, key=lambda row: hashlib.sha256(json.dumps(row).encode()).digest())
 
 
