@@ -34,7 +34,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """Colours of a version. The accents are from Okabe and Ito's palette."""
+    """Colours of a version; blue and orange follow Okabe and Ito's colour-blind safe palette."""
 
     text: str
     faint: str
@@ -288,7 +288,7 @@ def draw_kept_call(theme: Theme) -> Picture:
     picture = Picture(300, theme)
     before = "To fence the meadow takes 46 posts a side, and on 18 sides 46 * 18 ="
     picture.write((20, 22), before, size=15, align="left")
-    left = 20.0
+    start = left = 20.0
     for text, colour, is_bold in [
         ("[Calculator(46 * 18) ", theme.blue, True),
         ("-> 828]", theme.orange, True),
@@ -326,7 +326,7 @@ def draw_kept_call(theme: Theme) -> Picture:
 
 
 def _text_width(text: str, size: float, *, is_bold: bool) -> float:
-    """Return the width in pixels, trailing spaces included."""
+    """Return the width in pixels, including trailing spaces."""
     font = FontProperties(family="DejaVu Sans", weight="bold" if is_bold else "normal")
 
     def right_end(shown: str) -> float:
