@@ -243,7 +243,7 @@ def test_a_shard_that_fails_is_named_and_the_others_go_on_to_the_stages_behind(h
     with dg.DagsterInstance.ephemeral() as instance:
         result = run(instance, pipeline, *stages)
         error = str(failure_of(result.all_events, result.run_id))
-        assert error.startswith("1 shard failed;")
+        assert error.startswith("1 shard failed.")
         assert info.path.name in error
         # Of the stage behind the UI says so, and a retry from failure makes it too.
         assert "Left out" not in error

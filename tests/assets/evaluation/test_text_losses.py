@@ -84,7 +84,7 @@ def measured(
                 if loads is not None:
                     loads.append(holder.loads)
                 # One model alone answers questions.
-                assert benchmark != "asked" or holder._copy is None
+                assert benchmark != "asked" or holder._second is None
     finally:
         holder.release()
     return store

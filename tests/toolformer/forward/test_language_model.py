@@ -186,7 +186,7 @@ def without_prefix(weights):
         (without, "config.json", "config"),
         (without, "tokenizer*.json", "tokenizer"),
         # Of what is missing besides transformers says nothing then.
-        (put_adapter_beside, None, "merge the adapter"),
+        (put_adapter_beside, None, "Merge the adapter"),
         # Pickled ones are never opened.
         (without, "*.safetensors", "weights"),
         (cut_weights, 0, "loaded"),

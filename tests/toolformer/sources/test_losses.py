@@ -71,7 +71,7 @@ def test_sound_records_lose_nothing(jsonl, written, tmp_path):
 
 
 def test_names_of_columns_that_are_data_do_not_fill_the_table(jsonl, tmp_path, monkeypatch):
-    monkeypatch.setattr("toolformer.sources.cutting._MOST_LOSSES", 10)
+    monkeypatch.setattr("toolformer.sources.cutting._MAX_LOSSES", 10)
     rows = [{"text": "one", f"user {number}": 1} for number in range(30)]
     found = losses_of(jsonl("a.jsonl", rows, shard_size=100), tmp_path / "staged")
     assert (len(found), found["unread_columns", "(others)"]) == (11, 20)

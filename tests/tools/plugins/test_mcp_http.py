@@ -220,7 +220,7 @@ def test_a_tool_that_the_server_changes_amid_a_run_ends_it(
     assert outcome(tool).result == "2"
     change(server)
     if when == "after a while":
-        monkeypatch.setattr(tool, "_looked_until", 0.0)
+        monkeypatch.setattr(tool, "_checked_until", 0.0)
     elif when == "in a new session":
         server.session += 1
     else:
