@@ -74,7 +74,7 @@ class Expected:
         if mismatch is not None:
             raise InputChangedError(
                 f"{mismatch}. Another run works on this shard with other settings, or was stopped "
-                "before it finished. Wait until it has ended, then run the same again."
+                "before it finished. Wait until it has ended, then run the same command again."
             )
 
     def check_unchanged(self, now: "Expected") -> None:
@@ -88,7 +88,7 @@ class Expected:
         raise InputChangedError(
             f"{', '.join(changed) or 'A model or tool'} was replaced while rows were made from it: "
             f"{others} works here with other settings. The new rows were not stored. Wait until "
-            "the other run has ended, then run the same again."
+            "the other run has ended, then run the same command again."
         )
 
 

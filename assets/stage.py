@@ -120,7 +120,8 @@ class Stage:
         """Return the fingerprint of an output; `paths` limits it to some of the settings."""
         if unknown := parts.keys() - {part.name for part in self.parts}:
             raise ValueError(
-                f"The stage {self.name!r} declares no part {unknown}. Add it to `parts`."
+                f"The stage {self.name!r} does not declare the parts {', '.join(sorted(unknown))}. "
+                "Add them to `parts`."
             )
         chosen = self.settings if paths is None else paths
         values = {

@@ -46,7 +46,7 @@ _DESCRIPTION = (
 @dg.asset_check(
     asset="filtered_calls",
     description="Every tool that is switched on can run on the machine of the run. Calls of other "
-    "tools are not sampled; calls that are already stored stay.",
+    "tools are not sampled; their stored calls are kept.",
     required_resource_keys=RESOURCES,
 )
 def tools_can_run(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
@@ -61,7 +61,7 @@ def tools_can_run(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult
     asset="filtered_calls",
     description="The stored calls of all tools that are switched on were made with the settings "
     "that toolformer.yaml has now. If the check fails, either a run overrode a setting, or the "
-    "file has changed since. In the second case, materialize the stages again; `toolformer build "
+    "file has changed since. In the second case, materialise the stages again; `toolformer build "
     "--dry-run` lists what is out of date. Execute the check after you change the file.",
 )
 def settings_are_current() -> dg.AssetCheckResult:
@@ -74,8 +74,9 @@ def settings_are_current() -> dg.AssetCheckResult:
 @dg.asset_check(
     asset="executed_calls",
     description="At most half of a tool's calls failed in the shard. Checked for tools with at "
-    f"least {_MIN_CALLS_OF_SHARD} calls. Failed calls are stored with the reason and enter no "
-    "text. If the check fails, the tool is down, or the model does not know how to call it.",
+    f"least {_MIN_CALLS_OF_SHARD} calls. Failed calls are stored with the reason and never "
+    "inserted into a text. If the check fails, the tool is down, or the model does not know how to "
+    "call it.",
     partitions_def=SHARDS,
 )
 def most_calls_have_results(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:

@@ -118,7 +118,7 @@ def check_call_offsets(
 
 def _misplaced(calls: Sequence[KeptCall], of: str) -> ToolformerError:
     return ToolformerError(
-        f"The calls {[call.call_id for call in calls]} do not fit {of}. Expected positions at its "
-        "token boundaries, but the stored calls come from another model or window size. Rebuild "
-        "the shard."
+        f"The calls {', '.join(call.call_id for call in calls)} do not fit {of}. Expected "
+        "positions at its token boundaries, but the stored calls come from another model or "
+        "window size. Build the shard again with `toolformer build`."
     )

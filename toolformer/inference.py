@@ -94,7 +94,8 @@ def complete(
         max_result_tokens=max_result_tokens, deadline_seconds=deadline_seconds
     )
     if precision not in get_args(Precision):
-        raise ValueError(f"precision is {precision!r}. Expected one of {get_args(Precision)}.")
+        known = ", ".join(get_args(Precision))
+        raise ValueError(f"precision is {precision!r}. Expected one of {known}.")
     given = min_call_probability if isinstance(min_call_probability, Mapping) else {}
     if unknown := sorted(given.keys() - tools_by_name.keys()):
         raise ToolSettingsError(

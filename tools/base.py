@@ -28,7 +28,7 @@ class Tool(ABC):
             `version`. While it stays the same, calls are executed again but not sampled again.
         proposals_version: Version of `proposals`; None for `version`.
         argument_schema: JSON schema of the arguments; None if a call takes one text.
-        omitted_arguments: Arguments in the schema that no call can set.
+        omitted_arguments: Arguments in the schema that calls cannot set.
         is_compute_bound: Whether a call takes seconds of computation. Its deadline is then ten
             times as long, so that load on the machine does not change outcomes.
         start_seconds: Seconds added to the deadline of a call, in case a server must start first.

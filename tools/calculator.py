@@ -38,11 +38,11 @@ _OTHER_OPERATORS = frozenset("%^&|~@<>=!⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 _EXPECTED = "Expected numbers, + - * / and brackets, as in '(5 + 1) * 3'."
 _MESSAGES = {
-    "empty": "The expression is empty. Expected a sum such as '6 * 7'.",
+    "empty": "The expression is empty. Expected a calculation such as '6 * 7'.",
     "too_long": f"The expression has {{}} characters. Expected at most {_MAX_CHARACTERS}.",
     "too_deep": "The expression is nested too deeply. Expected at most "
     f"{_MAX_DEPTH} levels of brackets or signs in a row.",
-    "too_large": "The expression contains or gives a number above "
+    "too_large": "The expression contains or results in a number above "
     f"{_MAX_MAGNITUDE:.0e}. Expected smaller numbers.",
     "operator_not_allowed": "The operator {!r} is not allowed. Expected only + - * / and brackets.",
     "division_by_zero": "The expression divides by zero. Expected another divisor.",
@@ -151,7 +151,7 @@ def _value(node: ast.expr, values: Sequence[Fraction], *, signs: int = 0) -> Fra
                 raise _error("operator_not_allowed", "**" if isinstance(op, ast.Pow) else "//")
             value = _OPERATIONS[type(op)](*operands)
         case _:
-            raise _error("syntax_error", "is not a sum of numbers")
+            raise _error("syntax_error", "is not a calculation with numbers")
     if abs(value) > _MAX_MAGNITUDE:
         raise _error("too_large")
     return value

@@ -82,7 +82,7 @@ class QA(RetrievalTool):
         best = "no answer" if answer is None else f"at best {answer.text!r}"
         return ToolCallError(
             "unsure",
-            f"Question answering is not sure about {question[:60]!r}: it found {best}. Expected "
-            f"an answer with a probability of {self.min_probability:g} or more "
+            f"{self.name} is not sure about the question {question[:60]!r}: it found {best}. "
+            f"Expected an answer with a probability of at least {self.min_probability:g} "
             "(min_probability).",
         )

@@ -65,7 +65,8 @@ def check_tool_name(name: str, *, targets: Mapping[str, str] = _NO_TARGETS) -> N
     """Raise UnknownToolError, which suggests the nearest name, if no tool has this name."""
     if name not in _ENTRIES and name not in (known := tool_names(targets)):
         raise UnknownToolError(
-            f"Unknown tool {name!r}.{did_you_mean(name, known)} Available: {', '.join(known)}."
+            f"There is no tool {name!r}.{did_you_mean(name, known)} Expected one of "
+            f"{', '.join(known)}."
         )
 
 

@@ -71,7 +71,7 @@ def write_sheet(sheet: pl.DataFrame, file: Path) -> None:
             sheet.write_csv(stream, include_bom=True, quote_style="always")
     except FileExistsError as error:
         raise SheetError(
-            f"'{file}' exists already and may hold judgements. Expected the name of a new file. "
+            f"'{file}' already exists and may contain judgements. Expected the name of a new file. "
             "Choose another name, or remove the file."
         ) from error
     except OSError as error:

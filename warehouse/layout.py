@@ -90,7 +90,7 @@ def check_layout(folder: Path) -> None:
     files = folder.glob("*/shard=*/*.parquet")
     if version != "none" or any(file.parent.name != f"shard={EMPTY_SHARD}" for file in files):
         raise LayoutError(
-            f"The warehouse '{folder}' has layout version {version}, expected {layout_version()}: "
+            f"The warehouse '{folder}' has layout version {version}. Expected {layout_version()}: "
             "another version of toolformer wrote it, with other columns or catalogues. Copy what "
             "no build can make again to an empty folder: toolformer.yaml, sources.json, the files "
             "of your sources and inbox, and labels.jsonl, if they exist. Then run "

@@ -152,17 +152,17 @@ def _selection(
     if len(statements) != 1 or not nodes or nodes - _READING_NODES:
         kinds = [each.type.name for each in statements] + sorted(nodes - _READING_NODES)
         raise QueryError(
-            "Only a single statement that reads is accepted, such as `select … from documents`; "
-            f"got: {', '.join(kinds) or 'nothing'}. To write files or change settings, open "
-            "warehouse.duckdb in DuckDB."
+            f"The query has the statements: {', '.join(kinds) or 'none'}. Expected a single "
+            "statement that reads, such as `select … from documents`. To write files or change "
+            "settings, open warehouse.duckdb in DuckDB."
         )
     relation = connection.sql(_without_semicolons(sql), params=dict(parameters or {}))
     names = relation.columns
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise QueryError(
-            f"The result has two columns '{twice}'; expected one name per column. "
-            "Give one of them another name with `as`."
+            f"The result has two columns named '{twice}'. Expected distinct names. Give one of "
+            "them another name with `as`."
         )
     # Polars cannot represent every date, time, interval and wide number.
     columns = [

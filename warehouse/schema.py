@@ -88,5 +88,7 @@ def table_schema(name: str) -> TableSchema:
     known = tables()
     if name not in known:
         hint = did_you_mean(name, known)
-        raise UnknownTableError(f"Unknown table '{name}'.{hint} Available: {', '.join(known)}.")
+        raise UnknownTableError(
+            f"There is no table '{name}'.{hint} Expected one of {', '.join(known)}."
+        )
     return known[name]

@@ -150,7 +150,7 @@ def answered_samples(
                     "status": "failed",
                     "result": None,
                     "reason": PEEKS,
-                    "message": f"Only behind the call: {', '.join(words)}.",
+                    "message": f"Only appears after the call: {', '.join(words)}.",
                     "duration_ms": 0.0,
                     "from_cache": False,
                 }

@@ -30,7 +30,7 @@ NEW_OR_STALE = (
     & ~_Condition.any_deps_missing().ignore(_INDEXES)
     & ~_Condition.any_deps_in_progress()
     & ~_Condition.in_progress()
-).with_label("new or stale")
+).with_label("new or out of date")
 
 
 def shard_assets(pipeline: Pipeline, *, shards_per_run: int) -> Iterator[dg.AssetsDefinition]:

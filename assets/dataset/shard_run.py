@@ -173,11 +173,13 @@ class _StageOutput(PartitionOutput):
         named = {*made.side_tables, *(cost.stage for cost in made.costs)}
         if undeclared := named - {*stage.side_tables, *stage.passes}:
             raise ValueError(
-                f"The stage {stage.name!r} made {undeclared}, which its declaration does not name."
+                f"The stage {stage.name!r} made {', '.join(sorted(undeclared))}, which its "
+                "declaration does not name."
             )
         if missing := set(stage.side_tables) - set(made.side_tables):
             raise ValueError(
-                f"The stage {stage.name!r} did not make {missing}, which its declaration names."
+                f"The stage {stage.name!r} did not make {', '.join(sorted(missing))}, which its "
+                "declaration names."
             )
         # All costs of an output are in one partition, so that none of an earlier run remains.
         costs = [{**work.keys, **asdict(cost)} for cost in made.costs]
@@ -249,7 +251,7 @@ class ShardRun(Run):
         attempt = self.context.retry_number + 1
         if self.is_unfinished and attempt <= RETRIES.max_retries:
             seconds = RETRIES.calculate_delay(attempt)
-            _LOGGER.warning("Calls that were given up are made again in %d s.", seconds)
+            _LOGGER.warning("Some calls were given up. They are made again in %d s.", seconds)
             raise dg.RetryRequested(RETRIES.max_retries, seconds)
         # Yield before the failure: the next stage begins only if there is an output.
         yield REPORTED
@@ -260,7 +262,7 @@ class ShardRun(Run):
         if self.annotator is None:
             raise TypeError(
                 f"The stage {self.stage.name!r} loads the annotating model, which its declaration "
-                "does not name. Add ANNOTATOR to its parts."
+                "does not name. Add ANNOTATOR to its `parts`."
             )
         return self.annotator.load(self, is_scoring=is_scoring)
 

@@ -162,7 +162,7 @@ def _note_failure(failed: set[int], index: int, tool: str, reason: str | None) -
             tool,
             f"it had no answer {MAX_FAILURES_IN_A_ROW} times in a row",
             "The parts finished before are stored. Check that the tool runs (`toolformer tools "
-            f"check {tool}`), then run the same again",
+            f"check {tool}`), then run the same command again",
         )
     if reason in TRANSIENT_REASONS:
         failed.add(index)

@@ -70,8 +70,8 @@ def _kept_calls(found: Comparison, by: str) -> pl.DataFrame:
 def _notes_of(found: Comparison) -> Iterator[str]:
     if not found.is_same_model:
         yield (
-            "Different models annotated the two, so their losses are not comparable. Calls that "
-            "both sampled are listed under different losses."
+            "Different models annotated the two homes, so their losses are not comparable. Calls "
+            "sampled in both are counted as `different losses`."
         )
     if found.unfinished:
         shard, tool = found.unfinished[0]
@@ -80,7 +80,7 @@ def _notes_of(found: Comparison) -> Iterator[str]:
             "inputs are missing, or a build is remaking them."
         )
     yield (
-        f"Partitions that both made from the same inputs, counted from their catalogues: "
+        f"Partitions that both homes made from the same inputs, and whose rows were not read: "
         f"{found.equal:,}. Other partitions, whose rows were compared: {found.read:,}."
     )
 

@@ -139,7 +139,7 @@ def complete(
     console.say(text + completion.text)
     _say_why_it_ended(completion, decoding.settings.max_new_tokens)
     for undone in completion.undone_calls:
-        console.say(f"(undone:{undone.text} – {undone.reason})")
+        console.say(f"(removed:{undone.text} – {undone.reason})")
     if trace:
         steps = [
             {

@@ -59,7 +59,7 @@ def _what_it_is(model: "LanguageModel") -> Iterator[Finding]:
     else:
         yield Finding("served by", "ok", "shared keys: a text is read once for all continuations")
     start = repr(model.tokenizer.token_text(model.bos_id))
-    where = "all texts and prompts" if model.prompt_start else "all texts but prompts"
+    where = "all texts and prompts" if model.prompt_start else "all texts except prompts"
     yield Finding("start token", "ok", f"{start} before {where}")
     window = attention_window(model.text_config)
     seen = f"; some layers attend to {window:,} at a time" if window else ""
@@ -109,6 +109,8 @@ def _agreement(model: "LanguageModel") -> Finding:
     name = "plain transformers"
     if found := faults(check, tolerance):
         detail = f"differences above the tolerance of {tolerance:g}: {', '.join(found)}"
-        return Finding(name, "missing", detail, "Use another model, or report this one")
+        return Finding(
+            name, "missing", detail, "Use another model, or report the difference as a bug"
+        )
     said = ", ".join(f"{each.replace('_', ' ')} {value:.1g}" for each, value in check.items())
     return Finding(name, "ok", f"largest differences: {said}")

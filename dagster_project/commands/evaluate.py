@@ -153,7 +153,7 @@ def _remark_on_questions(name: str, settings: Settings) -> None:
     benchmark = configured_benchmark(name, settings)
     items, left_out = items_of(benchmark)
     if left_out:
-        console.say(f"{name} skips {len(left_out)} rows. The first: {left_out[0]}.")
+        console.say(f"{name} leaves out {len(left_out)} rows. The first: {left_out[0]}.")
     for remark in remarks_on(benchmark, items):
         console.say(remark)
 

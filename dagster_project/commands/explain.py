@@ -32,7 +32,7 @@ _PRUNED = "the reduction cannot reach scoring.lowest_threshold, so no further lo
 _DECISIONS = {
     FilterReason.KEPT: "the reduction reaches the threshold",
     FilterReason.BELOW_THRESHOLD: "the reduction does not reach the threshold",
-    FilterReason.BELOW_CONTRAST: "the result helps hardly more than that of another call",
+    FilterReason.BELOW_CONTRAST: "the result of another call helps almost as much",
     FilterReason.NO_SWAPPED_RESULT: "no other call has a different result to compare with",
     FilterReason.LOSS_WITHOUT_CALL_BELOW_LOWEST_THRESHOLD: _PRUNED,
     FilterReason.BOUND_BELOW_LOWEST_THRESHOLD: _PRUNED,

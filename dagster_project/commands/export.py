@@ -178,7 +178,10 @@ def _write_lines(
                 file.write(json.dumps(written, ensure_ascii=False) + "\n")
             count += batch.num_rows
     if marked:
-        console.say(f"A space was put into chat marks such as <|im_end|> in {marked:,} records.")
+        console.say(
+            f"A space was inserted into chat marks such as <|im_end|> in {marked:,} records, so "
+            "that readers take them for text."
+        )
     return f"{count:,}"
 
 

@@ -54,7 +54,7 @@ VariantName = Annotated[
     Variant | None,
     typer.Option(
         help="calls (the paper's model), or a control that is trained on the same texts: plain "
-        "(without calls) or shuffled (with exchanged results). Default: training.variant, which "
+        "(without calls) or shuffled (with swapped results). Default: training.variant, which "
         "is calls unless toolformer.yaml changes it.",
         show_default=False,
     ),

@@ -153,7 +153,7 @@ def _show_gains(home: Home, settings: Settings) -> None:
     if settings.rounds:
         console.say(
             "`plain` was trained on the same texts without calls, `shuffled` on the same calls "
-            "with exchanged results."
+            "with swapped results."
         )
     for row in gains.iter_rows(named=True):
         if row["benchmark"] not in _ASKED or row["against"] in (plain, shuffled):

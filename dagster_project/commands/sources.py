@@ -120,7 +120,8 @@ def _unlist(home: Home, configured: Sequence[SourceSettings], name: str) -> None
     if name in map(normalised_path, sources_of_user(home.settings_file)):
         raise ToolformerError(
             f"{name} is listed in '{home.settings_file}', which toolformer never changes. Remove "
-            "its entry from corpus.sources there, then run the command again to remove its shards."
+            "its entry from corpus.sources there, then run the same command again to remove its "
+            "shards."
         )
     # Without added sources, these are the preset's sources or the embedded one.
     listed = added_sources(home.settings_file) or configured
@@ -138,11 +139,11 @@ def report_source_problems(
     shards = Counter(entry.source for entry in Manifest.load(home.sources).active_shards)
     for path, error in rejected.items():
         count = shards[normalised_path(path)]
-        console.say(f"{error} Its {count} existing shards stay." if count else error)
+        console.say(f"{error} Its {count} existing shards are kept." if count else error)
     listed = {source.name for source in configured_sources(settings, home)}
     for name in sorted(shards.keys() - listed):
         console.say(
             f"The source {name!r} is not listed in the settings of this run; its {shards[name]} "
-            f"shards stay. `toolformer sources remove {shlex.quote(name)}` removes them."
+            f"shards are kept. `toolformer sources remove {shlex.quote(name)}` removes them."
         )
     return {path: why for path, why in rejected.items() if not shards[normalised_path(path)]}

@@ -43,7 +43,7 @@ def execute_runs(
                 RunFailedError(
                     f"These partitions were skipped, because they no longer exist in Dagster: "
                     f"{', '.join(gone)}. Another command, such as `toolformer sources remove`, "
-                    "removed them meanwhile. Run your command again."
+                    "removed them meanwhile. Run the same command again."
                 )
             )
         for partitions in _ranges(instance, _PARTITIONS[run.job], known) if keys else [()]:

@@ -87,8 +87,8 @@ def _explained_database_errors(folder: Path) -> Iterator[None]:
         raise ToolformerError(
             f"Dagster's database in '{folder}' cannot be used: {error.orig}. Check that the folder "
             "is writable and that its disk has free space (`df -h`) and inodes (`df -i`). If the "
-            "database is damaged, move the folder away: it has the history of runs, but nothing "
-            "that was built. Then run the command again."
+            "database is damaged, move the folder away: it contains the history of runs, but "
+            "nothing that was built. Then run the same command again."
         ) from error
 
 

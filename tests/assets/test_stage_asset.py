@@ -128,5 +128,5 @@ def test_an_expected_error_is_a_failure_that_says_what_to_do(home: Warehouse):
 
 
 def test_a_part_that_the_declaration_does_not_name_is_refused():
-    with pytest.raises(ValueError, match="declares no part"):
+    with pytest.raises(ValueError, match="does not declare the parts"):
         TEXT_LENGTHS.fingerprint(validated({}, origin="test"), {"trainings_set": "texts"})

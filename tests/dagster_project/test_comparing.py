@@ -67,7 +67,7 @@ def test_other_models_are_said_and_named_as_the_reason(run: Run, tmp_path):
     first = new_home(tmp_path / "one", {}, parts=parts("a"))
     second = new_home(tmp_path / "two", {"reduction": 0.2}, parts=parts("b"))
     out = run("compare", first, second).out
-    assert "Different models annotated the two, so their losses are not comparable" in out
+    assert "Different models annotated the two homes, so their losses are not comparable" in out
     assert "the other: different losses (another model) (below_threshold" in out
 
 
@@ -91,7 +91,7 @@ def test_homes_that_cannot_be_compared_are_refused(run: Run, homes, tmp_path):
     assert done.is_one_paragraph_naming(f"'{homes[1]}' has no decided calls of round 2", "rounds 1")
     (homes[1] / "warehouse" / "layout-version").write_text("0\n")
     done = run("compare", *homes)
-    expected = f"has layout version 0, expected {layout_version()}"
+    expected = f"has layout version 0. Expected {layout_version()}"
     assert done.is_one_paragraph_naming(expected, "Copy what")
 
 

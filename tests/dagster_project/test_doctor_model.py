@@ -42,7 +42,7 @@ def test_a_sound_model_is_described_and_ends_with_0(small_home, folder, capsys):
     assert "LlamaForCausalLM" in rows["model"]["detail"]
     assert "shared keys" in rows["served by"]["detail"]
     assert rows["context"]["detail"] == "4,096 tokens"
-    assert rows["start token"]["detail"] == "'<|endoftext|>' before all texts but prompts"
+    assert rows["start token"]["detail"] == "'<|endoftext|>' before all texts except prompts"
 
 
 def test_a_start_token_that_the_tokenizer_puts_itself_stands_in_prompts(

@@ -58,7 +58,7 @@ def test_what_answers_are_and_rows_left_out_are_told(run, home: Path, monkeypatc
     write_lines(file, {"question": "How many?", "answer": "2*3=6\n#### 6"}, {"question": "Why?"})
     described = f"evaluation.questions.gsm={{path: {file}, answers: answer}}"
     outcome = run("evaluate", "--benchmarks", "gsm", "--set", described)
-    assert "gsm skips 1 rows. The first: gsm.jsonl, row 2: column 'answer' is" in outcome.out
+    assert "gsm leaves out 1 rows. The first: gsm.jsonl, row 2: column 'answer' is" in outcome.out
     assert "gsm: 1 of 1 answers are the text after the last #### of a solution.\n" in outcome.out
 
 

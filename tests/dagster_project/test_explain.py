@@ -209,10 +209,10 @@ def test_the_provenance_leads_to_model_prompt_and_run(explained: Explained):
                     "reason": "peeks",
                     "peeks": True,
                     "result": None,
-                    "message": "Only behind the call: 1400.",
+                    "message": "Only appears after the call: 1400.",
                 }
             },
-            "Only behind the call: 1400.",
+            "Only appears after the call: 1400.",
         ),
     ],
 )

@@ -70,7 +70,7 @@ def test_a_filled_sheet_reaches_the_views_once(run: Run, sheet: Path, tmp_path: 
     assert run("labels", "read", sheet, "--judge", " ").code == 2
     wrong = run("labels", "read", fill(sheet, "good"), "--judge", "Anna")
     assert wrong.is_one_paragraph_naming("Nothing is stored", "row 3 has the label 'good'")
-    assert run(*again).is_one_paragraph_naming("exists already and may hold judgements")
+    assert run(*again).is_one_paragraph_naming("already exists and may contain judgements")
 
 
 def test_a_home_without_kept_calls_has_none_to_judge(

@@ -19,7 +19,7 @@ from toolformer.home.home import Home
         ("database or disk is full", "Free some space"),
         ("malformed database schema (jobs)", "move the folder away"),
         ("unable to open database file", "df -i"),
-        ("database is locked", "run the command again"),
+        ("database is locked", "run the same command again"),
         ("attempt to write a readonly database", "is writable"),
     ],
 )

@@ -170,7 +170,9 @@ def test_a_home_whose_list_is_lost_gets_no_texts_that_come_with_the_program(
     build = ("build", "--tools", "Calendar")
     assert "would be cut" not in run(*build, "--dry-run").out
     out = run(*build).out
-    assert f"The source '{a}' is not listed in the settings of this run; its 1 shards stay." in out
+    assert (
+        f"The source '{a}' is not listed in the settings of this run; its 1 shards are kept." in out
+    )
     assert asked == [active(home)]
     assert {entry.source for entry in Manifest.load(home.sources).shards} == {str(a), str(b)}
     assert "embedded" not in run("sources", "remove", a).out
@@ -348,7 +350,7 @@ def test_a_missing_source_costs_nothing_and_is_told_until_its_texts_are_gone_too
 
     out = ingest(write("c.jsonl", 2))
     assert f"There is no source '{a}'" in out
-    assert "Its 1 shards stay." in out
+    assert "Its 1 existing shards are kept." in out
     assert set(stored) < set(active(home)) == registered(home)
     assert {key: call_file(home, key).read_bytes() for key in stored} == stored
 

@@ -66,7 +66,7 @@ def test_optional_parameters_that_no_call_can_give_are_named(run, home, outside)
     write_settings(home, "tools:\n  Half: {class: 'half_module:Half'}\n")
     states = {row["tool"]: row["state"] for row in json.loads(run("tools", "list", "--json").out)}
     assert states["Half"] == "available, but calls cannot set tags"
-    assert "no call can give tags" in run("tools", "check", "Half").out
+    assert "calls cannot set tags" in run("tools", "check", "Half").out
 
 
 def test_a_call_is_made_and_printed_with_its_result(run, home, outside):

@@ -121,7 +121,7 @@ def test_a_sheet_hides_losses_and_no_cell_is_a_formula_number_or_date(
             *(tool, f"… {before}", f"{tool}({arguments})", f"→ {result}", f"… {after}", "", "")
         ]
         assert all(cell[0].isalpha() or cell[0] in "…→" for cell in row[:-2])
-    with pytest.raises(SheetError, match="exists already and may hold judgements"):
+    with pytest.raises(SheetError, match="already exists and may contain judgements"):
         write_sheet(draw_sheet(warehouse, None).sheet, tmp_path / "sheet.csv")
 
 

@@ -64,7 +64,7 @@ def built(shared_warehouse: Warehouse) -> Warehouse:
         *({"call_id": f"c{n}"} for n in range(1, 6)),
         {"call_id": "c6", "peeks": True},
         {"call_id": "c7", "status": "failed", "reason": "division_by_zero", "result": None},
-        {"call_id": "c9", "message": "Only behind the call: 400."} | PEEKING,
+        {"call_id": "c9", "message": "Only appears after the call: 400."} | PEEKING,
     )
     put(
         warehouse,
@@ -138,7 +138,7 @@ def test_every_sampled_call_has_a_line_with_what_became_of_it(built: Warehouse):
     ]
     message = built.query("select message from all_calls where call_id = 'c9'").item()
     around = built.query("select text_before || '|' || text_after from all_calls")
-    assert message == "Only behind the call: 400."
+    assert message == "Only appears after the call: 400."
     assert set(around.to_series()) == {f"{TEXT[:34]}|{TEXT[34:]}", f"{'x' * 120}|={'y' * 119}"}
 
 

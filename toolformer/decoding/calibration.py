@@ -158,8 +158,8 @@ def choose_min_call_probability(
         behind_prompt,
         None
         if openings
-        else f"nowhere is the opening of a call among the {call_top_k} likeliest tokens, with the "
-        "name of a tool behind it",
+        else f"at no position is the opening of a call among the {call_top_k} most likely tokens, "
+        "followed by the name of a tool",
         call_top_k,
         texts_with_calls,
         texts_without_calls,
@@ -181,7 +181,10 @@ def read_min_call_probability(directory: Path) -> CalibratedProbability | None:
         stored = read_dataclass(file, CalibratedProbability)
         values = stored.values
         if stored.reason is None if values is None else not values.is_in_range:
-            raise ValueError(f"it has the values {values} and the reason {stored.reason!r}")
+            raise ValueError(
+                f"its probabilities are {values} and its reason is {stored.reason!r}; expected "
+                "probabilities from 0 to 1, or a reason for having none"
+            )
         return stored
     except (FileNotFoundError, NotADirectoryError):
         return None

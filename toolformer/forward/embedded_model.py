@@ -97,5 +97,5 @@ def _convert(gguf_file: Path, directory: Path) -> None:
         raise ModelWriteError(
             f"The embedded model cannot be written to {str(directory)!r}: {error}. It needs about "
             "0.6 GB. Free some disk space, or set TOOLFORMER_HOME or TOOLFORMER_CACHE to a folder "
-            "on a larger disk. Then run the command again."
+            "on a larger disk. Then run the same command again."
         ) from error

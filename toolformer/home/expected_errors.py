@@ -40,6 +40,6 @@ def explained(error: Exception) -> str:
         return (
             f"The disk is full{context}: it has no space (`df -h`) or no inodes left (`df -i`). "
             "Results computed so far are kept. Free some space, or move TOOLFORMER_HOME (or "
-            "TOOLFORMER_CACHE) to a larger disk, and repeat the command."
+            "TOOLFORMER_CACHE) to a larger disk, and run the same command again."
         )
     return str(error)

@@ -85,7 +85,7 @@ def check_locks(machine: Path, shared: Path) -> None:
         if why is not None:
             raise LockError(
                 f"File locks in '{folder}' do not exclude other processes: {why}. "
-                f"{remedy(folder, machine=machine)}, then repeat the command."
+                f"{remedy(folder, machine=machine)}, then run the same command again."
             )
 
 

@@ -80,8 +80,8 @@ def _check_samples(
     if texts[0] == texts[1]:
         raise ServedModelError(
             f"The server at {client.url} returned the same sample twice at temperature "
-            f"{_TEMPERATURE}. Expected two different ones. Use an engine that counts up the seeds "
-            "of a request's samples, such as vLLM."
+            f"{_TEMPERATURE}. Expected two different ones. Use an engine that gives each sample of "
+            "a request a seed of its own, such as vLLM."
         )
     all_scores = forms.prompts([[*row, *text] for text in texts])
     differences = [

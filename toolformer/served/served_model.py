@@ -235,9 +235,9 @@ class ServedTexts:
                 if is_cut and branch.tokens[-1] not in tokenizer.special_ids:
                     raise ServedModelError(
                         f"The server ended the sample {''.join(branch.token_texts)!r} without the "
-                        f"token that completes a stop text. Expected one of {_CALL_ENDS}, since a "
-                        "call ends with its bracket. Use an engine that returns this token, such "
-                        "as vLLM."
+                        "token that completes a stop text. Expected "
+                        f"{' or '.join(map(repr, _CALL_ENDS))} in it, since a call ends with its "
+                        "bracket. Use an engine that returns this token, such as vLLM."
                     )
 
     def continuation_losses(self, continuations: Sequence[Continuation]) -> list[list[float]]:

@@ -145,7 +145,8 @@ class Settings(Section):
                 raise invalid(
                     path,
                     names,
-                    f"there is no tool {unknown[0]!r}; known: {', '.join(self.tools.names)}",
+                    f"there is no tool {unknown[0]!r}; expected some of "
+                    f"{', '.join(self.tools.names)}",
                 )
         return self
 
@@ -232,7 +233,7 @@ def _problem(details: Any) -> str:
     known = sorted(_fields(section))
     hint = did_you_mean(path[-1], known)
     remedy = " A tool of your own needs `class: module:Class`." if section is ToolsSettings else ""
-    return f"There is no setting {name!r}.{hint} Known there: {', '.join(known)}.{remedy}"
+    return f"There is no setting {name!r}.{hint} Expected one of {', '.join(known)}.{remedy}"
 
 
 def _fields(section: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from toolformer.settings.section import Section
 # calls:
 #   calls      C*: the kept calls with their own results              (the paper's Toolformer)
 #   plain      C: no calls                                            (the paper's "+ CC")
-#   shuffled   the kept calls with results exchanged within a tool    (is it the result?)
+#   shuffled   the kept calls with results swapped within a tool      (is it the result?)
 # All variants have the same excerpts of the texts, preceding contexts, order and number of steps;
 # see `toolformer/training/variant_rows.py`.
 Variant = Literal["calls", "plain", "shuffled"]
@@ -37,7 +37,7 @@ class TrainingSettings(Section):
     variant: Variant = Field(
         "calls",
         description="Model that a command trains or evaluates. calls: the paper's Toolformer. "
-        "Controls on the same texts: plain (no calls) and shuffled (results exchanged between "
+        "Controls on the same texts: plain (no calls) and shuffled (results swapped between "
         "calls). In the UI, the partition chooses it.",
     )
     rounds: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(

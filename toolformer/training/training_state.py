@@ -152,8 +152,8 @@ def writing(path: Path) -> Iterator[None]:
         raise TrainingError(
             f"{str(path)!r} cannot be written: {error}. Training needs disk space for about six "
             "times the float32 weights, plus once their size for each of training.evaluations. "
-            "Free space or choose another folder, then run again: training resumes from the last "
-            "saved state."
+            "Free space or choose another folder, then run the same command again: training "
+            "resumes from the last saved state."
         ) from error
 
 

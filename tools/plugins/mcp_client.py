@@ -137,15 +137,15 @@ class McpConnection:
         others = [_described(part) for part in result.content if part.type != "text"]
         if others and not text:
             message = (
-                f"The answer of {self.name} holds no text, but {self.shown(', '.join(others))}."
+                f"The answer of {self.name} contains no text, only {self.shown(', '.join(others))}."
             )
             raise ToolCallError("no_text_in_answer", message)
         if self.has_secret(text):
             # Masking would change the answer. With another secret the call may succeed.
             raise ToolCallError(
                 "secret_in_answer",
-                f"The answer of {self.name} holds a secret that it was given, or has the same "
-                "letters by chance: give it a longer one.",
+                f"The answer of {self.name} contains a secret that the server was given, or text "
+                "that is equal to it by chance. Give the server a longer secret.",
                 is_permanent=False,
             )
         return text or None

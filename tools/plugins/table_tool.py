@@ -106,13 +106,14 @@ class TableTool(Tool):
         if len(arguments) > _MAX_ARGUMENT_CHARACTERS:
             raise CallSyntaxError(
                 "too_long",
-                f"Expected at most {_MAX_ARGUMENT_CHARACTERS} characters and not {len(arguments)}.",
+                f"The arguments have {len(arguments):,} characters. Expected at most "
+                f"{_MAX_ARGUMENT_CHARACTERS}.",
             )
         if self.asks and "," not in arguments:
             raise CallSyntaxError(
                 "no_relation_given",
-                f"Expected a subject, a comma and what is asked, not {arguments!r}. The table has "
-                f"{self._relations_text()}.",
+                f"The arguments {arguments!r} have no comma. Expected a subject, a comma and what "
+                f"is asked. The table has {self._relations_text()}.",
             )
         return arguments
 
@@ -169,8 +170,7 @@ class TableTool(Tool):
             raise ToolCallError("not_found", f"The table has no {name!r}.")
         if len(subjects) > 1:
             raise ToolCallError(
-                "ambiguous",
-                f"{name!r} may be {_listed(subjects)}. Expected a name as the table has it.",
+                "ambiguous", f"{name!r} may be {_listed(subjects)}. Expected one of these names."
             )
         return subjects[0]
 

@@ -229,7 +229,7 @@ def _quoted(text: str, name: str) -> str:
 
 def _refusal(reason: str, problem: str, parameters: Sequence[Parameter]) -> CallSyntaxError:
     names = [item.name if item.is_required else f"({item.name})" for item in parameters]
-    form = f"'{', '.join(names)}', and names from the first named one on"
+    form = f"'{', '.join(names)}'; after a named argument, all others need names"
     return CallSyntaxError(reason, f"{problem}. Expected {form if names else 'no arguments'}.")
 
 

@@ -84,7 +84,7 @@ class Trial:
             _expect(what, self._read[call], str, "a call that the tool takes")
         about = f"version {_described(self.tool.version)}, {len(self._shown)} calls in the prompt"
         missing = ", ".join(self.tool.omitted_arguments)
-        return f"{about}, no call can give {missing}" if missing else about
+        return f"{about}, but calls cannot set {missing}" if missing else about
 
     def reads_what_models_write(self) -> str:
         """Check that arguments are refused, or have a normal form that parses to itself."""
@@ -97,7 +97,7 @@ class Trial:
             again = self._parse(f"{self.name}({read})")
             _expect_same(what, read, again, "read again", "the same")
             taken += 1
-        return f"{taken} of {len(self._read)} taken for calls"
+        return f"{taken} of {len(self._read)} accepted as calls"
 
     def takes_any_text(self) -> str:
         """Check selection and proposals on any text; proposed positions must lie in the text."""
@@ -144,7 +144,7 @@ class Trial:
         """Check that tools with different settings have different versions or equal answers."""
         version, named = self.tool.version, 0
         again, expected = self.create(self.settings).version, "one that follows from the settings"
-        _expect_same("Its version", version, again, "made again it is", expected)
+        _expect_same("`version`", version, again, "for another instance", expected)
         for setting, parameter in inspect.signature(type(self.tool)).parameters.items():
             value = self.settings.get(setting, parameter.default)
             if not isinstance(value, int | float):
@@ -156,9 +156,9 @@ class Trial:
                 tool = self.create({**self.settings, setting: other})
                 named += tool.version != version
                 if tool.version == version:
-                    expected = f"another version then, which names {setting}"
+                    expected = f"another version with another {setting}"
                     self._compare(tool, f"with another {setting}", expected)
-        return f"{named} settings with numbers or truth values change it"
+        return f"{named} settings with numbers or booleans change it"
 
     @cached_property
     def _shown(self) -> list[_Request]:

@@ -128,7 +128,7 @@ def _cache_keys(tool: Tool, documents: Sequence[Document]) -> list[tuple[str, ..
             if key is None:
                 return None
             if not (isinstance(key, tuple) and all(isinstance(part, str) for part in key)):
-                raise TypeError(f"it gave {key!r}")
+                raise TypeError(f"it returned {key!r}")
             keys[document] = key
     except WHOLE_TOOL_ERRORS:
         raise

@@ -84,7 +84,9 @@ def _reply(action: Callable[[], Any], name: str) -> bytes:
 def _batch(tool: Tool, requests: Sequence[tuple[str, Document]]) -> list[Any]:
     answers: Any = tool.call_batch(requests)
     if not isinstance(answers, list):
-        raise TypeError(f"call_batch gave {type(answers).__name__}. Expected a list of answers.")
+        raise TypeError(
+            f"call_batch returned {type(answers).__name__}. Expected a list of answers."
+        )
     return [
         _error(answer, tool.name)
         if isinstance(answer, BaseException)

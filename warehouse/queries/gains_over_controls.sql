@@ -1,5 +1,5 @@
 -- Gain of a model with calls over itself without calls and over the controls. The controls were
--- trained on the same texts: $plain without calls, $shuffled with exchanged results. $model, $plain
+-- trained on the same texts: $plain without calls, $shuffled with swapped results. $model, $plain
 -- and $shuffled are names of models in the results.
 --
 -- Result, for items that both answered: benchmark, against, items, share_with_call (of the model's

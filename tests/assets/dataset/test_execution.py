@@ -127,8 +127,8 @@ def test_a_call_that_asks_with_what_only_the_text_behind_it_tells_is_not_made(tm
     assert [row["peeks"] for row in rows] == [False, True, True, False, False]
     assert [row["reason"] for row in rows] == [None, "peeks", "peeks", None, None]
     assert [row["message"] for row in rows[1:3]] == [
-        "Only behind the call: Port, Said.",
-        "Only behind the call: 1,200.",
+        "Only appears after the call: Port, Said.",
+        "Only appears after the call: 1,200.",
     ]
     assert tool.asked == [CALLS[0][0], CALLS[3][0], CALLS[4][0]]
     assert [row["result"] for row in rows] == [

@@ -226,7 +226,7 @@ def test_where_nothing_gains_no_call_opens_and_the_summary_says_so():
 def test_where_no_call_could_open_nothing_is_chosen():
     chosen = chosen_of([])
     assert chosen.values is None
-    assert "among the 10 likeliest tokens, with the name of a tool" in str(chosen.reason)
+    assert "among the 10 most likely tokens, followed by the name of a tool" in str(chosen.reason)
     assert str(chosen.reason) in chosen.summary
 
 

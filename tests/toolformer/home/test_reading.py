@@ -125,7 +125,7 @@ def test_a_mistake_is_told(root: Path, tmp_path):
         Home(root).explain("c")
     with pytest.raises(ToolformerError, match="There is no call whose id begins with 'x'"):
         Home(root).explain("x")
-    with pytest.raises(QueryError, match="Only a single statement that reads"):
+    with pytest.raises(QueryError, match="Expected a single statement that reads"):
         Home(root).sql("drop table documents")
     (tmp_path / "warehouse").mkdir()
     (tmp_path / "warehouse" / "layout-version").write_text("7\n")

@@ -154,9 +154,9 @@ def test_undone_call_is_struck_through_with_its_reason(page: Page):
     _continue(page, "undo")
     call = page.locator("#with mark.undone")
     expect(call.locator("del")).to_have_text("[Calculator(1 / 0) ->")
-    expect(call.locator(".reason")).to_have_text(" undone: no result")
-    expect(page.locator("#chart-text")).to_contain_text("No call opens after one has been undone.")
-    expect(page.locator("#status")).to_contain_text("0 calls, 1 undone")
+    expect(call.locator(".reason")).to_have_text(" removed: no result")
+    expect(page.locator("#chart-text")).to_contain_text("No call opens after one has been removed.")
+    expect(page.locator("#status")).to_contain_text("0 calls, 1 removed")
 
 
 def test_a_text_that_ends_at_once_says_what_the_model_expects(page: Page):

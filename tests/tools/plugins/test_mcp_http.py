@@ -302,7 +302,7 @@ def test_an_answer_without_text_is_its_structured_content_or_its_resources(
     server.answers = {"tools/call": reply(result={"content": content, **more})}
     found = outcome(tool)
     if found.reason == "no_text_in_answer":
-        assert f"the server at {server.url} holds no text, but " in str(found.message)
+        assert f"the server at {server.url} contains no text, only " in str(found.message)
         assert str(found.message).endswith(f"{expected}.")
         assert found.is_permanent
     else:

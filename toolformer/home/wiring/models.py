@@ -52,7 +52,7 @@ class ModelLocation:
             name = settings.language_model.server.model if self.is_served else self.directory
             raise ToolformerError(
                 f"The model {str(name)!r} was replaced after this run began. "
-                "Repeat the command to use the new model."
+                "Run the same command again to use the new model."
             )
 
     def load(

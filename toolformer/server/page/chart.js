@@ -67,7 +67,7 @@ export function drawChart(container, { tokens, calls }, model) {
 
 // Explains why no call opens although the line may cross the threshold.
 function whyNoMoreCalls(calls, maxCalls) {
-  if (calls.some((call) => call.undone)) return " No call opens after one has been undone.";
+  if (calls.some((call) => call.undone)) return " No call opens after one has been removed.";
   const isLimitReached = calls.length && calls.length >= maxCalls;
   return isLimitReached ? ` No more calls open, since max_calls (${maxCalls}) is reached.` : "";
 }

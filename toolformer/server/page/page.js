@@ -166,7 +166,7 @@ function addChunk({ text, finish_reason, toolformer = {} }, written) {
 
 function callElement(call) {
   if (call.undone) {
-    const reason = ` undone: ${call.reason.replaceAll("_", " ")}`;
+    const reason = ` removed: ${call.reason.replaceAll("_", " ")}`;
     return element(
       "mark", "call undone", unseen("Call: "), element("del", "", call.text.trim()),
       element("span", "reason", reason),
@@ -207,7 +207,7 @@ function sayEnd({ pane, calls, finish }, milliseconds) {
   if (!finish) return;
   const answered = calls.filter((call) => !call.undone).length;
   const parts = [`${answered} call${answered === 1 ? "" : "s"}`];
-  if (calls.length > answered) parts.push(`${calls.length - answered} undone`);
+  if (calls.length > answered) parts.push(`${calls.length - answered} removed`);
   parts.push(`${(milliseconds / 1000).toFixed(1)} s`);
   say(`${finish === "length" ? "Token limit reached" : "The text ended"}: ${parts.join(", ")}.`);
   at("announcement").textContent = pane.textContent;
