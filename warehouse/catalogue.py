@@ -137,8 +137,8 @@ def parsed(content: bytes, shard: str) -> Catalogue:
 def _damaged(shard: str, error: Exception) -> DamagedPartitionError:
     return DamagedPartitionError(
         f"The catalogue of shard '{shard}' is damaged: {error}. Expected "
-        f"'{CATALOGUE_FOLDER}/{shard}.json' in the warehouse as it was written. Restore a copy of "
-        "it, or run `toolformer build`, which makes the partitions of this shard again."
+        f"'{CATALOGUE_FOLDER}/{shard}.json' in the warehouse as it was written. Restore it from a "
+        "backup, or run `toolformer build`, which makes the partitions of this shard again."
     )
 
 

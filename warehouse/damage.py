@@ -56,7 +56,7 @@ def find_problem(path: Path, entry: Entry) -> str | None:
 
 def _damage_error(path: Path, shard: str, entry: Entry, problem: str) -> DamagedPartitionError:
     raise_if_found_damaged(str(path))
-    remedy = "Restore a copy of it, or run"
+    remedy = "Restore it from a backup, or run"
     if problem == _DAMAGED:
         renamed = path.with_name(f"{path.name}.damaged")
         try:

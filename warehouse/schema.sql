@@ -64,7 +64,7 @@ create table document_selection (
     document_id varchar not null,  -- Document that the heuristics examined.
     is_selected boolean not null,  -- Whether calls of the tool are sampled for the document.
     reason varchar not null check (regexp_full_match(reason, '[a-z0-9_]+')),  -- Reason for the decision, one snake_case word, also if the document is selected.
-    round integer not null check (round >= 1),  -- Sampling round, from 1.
+    round integer not null check (round >= 1),  -- Annotation round, from 1.
     primary key (document_id, tool, round)
 );
 
@@ -91,7 +91,7 @@ create table candidate_calls (
     status varchar not null check (status in ('parsed', 'dropped')),  -- parsed if the sample is a candidate, else dropped.
     reason varchar check (regexp_full_match(reason, '[a-z0-9_]+')),  -- Reason why the sample was dropped, one snake_case word; the tool's own if the tool rejects the call at this position. NULL if parsed.
     proposed varchar not null check (proposed in ('none', 'position', 'call')),  -- What the tool proposed: nothing (none), the position or the whole call.
-    round integer not null check (round >= 1),  -- Sampling round, from 1.
+    round integer not null check (round >= 1),  -- Annotation round, from 1.
     primary key (call_id),
     check ((status = 'parsed') = (reason is null)),
     check (arguments is not null or coalesce(reason in ('no_closing_bracket', 'not_a_call', 'other_tool', 'arrow_in_arguments', 'bracket_in_arguments'), false))
@@ -112,7 +112,7 @@ create table executed_calls (
     repeated_after double check (repeated_after between 0 and 1),  -- Share of these sequences that end after the call. A call with a large share is dropped as a leak.
     peeks boolean not null,  -- Whether the arguments contain a number or name that the text has only after the call, and neither before it nor in title or context. Unless execution.allows_peeking is set, such a call is dropped with reason peeks, without asking the tool.
     tool_version varchar not null,  -- Version of the tool that answered.
-    round integer not null check (round >= 1),  -- Sampling round, from 1.
+    round integer not null check (round >= 1),  -- Annotation round, from 1.
     primary key (call_id),
     check ((status = 'executed') = (reason is null)),
     check (peeks or reason is distinct from 'peeks'),
@@ -141,7 +141,7 @@ create table scored_calls (
     lowest_threshold double not null check (isfinite(lowest_threshold)),  -- Loss reduction below which further losses were not computed, in nats.
     baseline varchar not null check (baseline in ('minimum', 'without_call')),  -- Loss with which loss_with_result is compared: the smaller of the two losses without a result (minimum), or loss_without_call only (without_call).
     precision varchar not null,  -- Floating-point format in which the losses were computed; float32 on a CPU. For a served model the format that the server reports, or unknown.
-    round integer not null check (round >= 1),  -- Sampling round, from 1.
+    round integer not null check (round >= 1),  -- Annotation round, from 1.
     primary key (call_id),
     check ((loss_with_swapped_result is null) = (swapped_call_id is null)),
     check (loss_with_second_swapped_result is null or second_swapped_call_id is not null),
@@ -181,7 +181,7 @@ create table filtered_calls (
     is_kept_by_chance boolean,  -- Whether the call would be kept with the swapped result; NULL outside the chance sample, or if the contrast lacks a second swapped result.
     filtering_threshold double not null check (isfinite(filtering_threshold)),  -- Smallest loss reduction that keeps a call, in nats; τ_f in the paper.
     contrast_threshold double check (isfinite(contrast_threshold)),  -- Smallest contrast that keeps a call, in nats; NULL if no contrast is required.
-    round integer not null check (round >= 1),  -- Sampling round, from 1.
+    round integer not null check (round >= 1),  -- Annotation round, from 1.
     primary key (call_id),
     check (is_kept = (reason = 'kept')),
     check (loss_reduction is not null or reason = 'not_finite'),
@@ -206,7 +206,7 @@ create table augmented_texts (
     text varchar not null,  -- Text of the window, without calls.
     window_offset integer not null check (window_offset >= 0),  -- Character offset of the window in its document, from 0.
     calls struct(call_id varchar, position integer, character_offset integer, tool varchar, arguments varchar, result varchar, loss_reduction double)[] not null check (len(calls) > 0),  -- Calls in the order of the text, at most one per position; offsets are relative to this row's text.
-    round integer not null check (round >= 1),  -- Sampling round, from 1.
+    round integer not null check (round >= 1),  -- Annotation round, from 1.
     first_call_id varchar,  -- Call of the previous round after which the calls of this round were sampled; NULL if rounds are not chained.
     context varchar,  -- Text that precedes the document in training; NULL if there is none, and for all windows but the first.
     primary key (document_id, window_index, round),
@@ -232,7 +232,7 @@ create table training_exclusions (  -- not cut by shard
     document_id varchar not null,  -- Document that contains the window.
     window_index integer not null check (window_index >= 0),  -- Number of the window in its document, from 0.
     shard varchar not null,  -- Shard of the corpus from which the text comes.
-    round integer not null check (round >= 1),  -- Sampling round of its calls, from 1; for a plain window the newest round.
+    round integer not null check (round >= 1),  -- Annotation round of its calls, from 1; for a plain window the newest round.
     calls integer not null check (calls >= 0),  -- Number of calls; 0 for a plain window of the corpus.
     reason varchar not null check (reason in ('duplicate_text', 'shares_ngram', 'near_duplicate', 'over_cap')),  -- Reason for the exclusion: the text equals another apart from white space (duplicate_text), shares words with a held-out text (shares_ngram), is almost the same as another text (near_duplicate), or its tools have enough texts (over_cap).
     held_out_set varchar,  -- For shares_ngram the benchmark with which it shares words, or held_out_shards; otherwise NULL.
@@ -253,7 +253,7 @@ create table stage_costs (
     shard varchar not null,  -- Shard of the corpus.
     tool varchar not null,  -- Name of the tool as written in calls.
     stage varchar not null,  -- Stage of the pipeline: sampling, execution or scoring. The part of scoring that uses other calls' results is counted separately as swapped_results.
-    round integer not null check (round >= 1),  -- Sampling round, from 1.
+    round integer not null check (round >= 1),  -- Annotation round, from 1.
     candidates bigint not null check (candidates >= 0),  -- Number of calls that the stage processed.
     tokens_fed bigint not null check (tokens_fed >= 0),  -- Number of tokens fed to the language model.
     seconds double not null check (seconds >= 0),  -- Wall-clock time of the stage, in seconds.

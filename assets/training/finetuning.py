@@ -160,7 +160,7 @@ def finetuned_model(run: Run) -> dg.MaterializeResult:
     """Model finetuned on C*: a directory with config, tokenizer and safetensors weights.
 
     One partition = one variant. `calls` is the model of the paper. The others are controls on the
-    same texts in the same order: `plain` has no calls, `shuffled` has results exchanged between
+    same texts in the same order: `plain` has no calls, `shuffled` has results swapped between
     calls of a tool. To train and measure a control, add a partition with its name. Training starts
     from the base model in every round. Each round and variant has its own directory, because the
     model of one round annotates the next.

@@ -196,7 +196,7 @@ def _manifest(home: Home) -> Iterator[Finding]:
         listed = Manifest.load(home.sources)
         check_complete(home.sources, listed, stored.all_keys)
     except ManifestError as error:
-        remedy = "Restore it from a backup, or start again in another home"
+        remedy = "Restore it from a backup, or start again in another folder (TOOLFORMER_HOME)"
         files = (str(manifest_path(home.sources)),)
         yield Finding("manifest", "missing", str(error), remedy, files)
         return

@@ -194,7 +194,7 @@ def test_a_lost_manifest_is_refused_until_it_is_put_back(run, ingest, home: Home
     stored = {key: store_call(home, key) for key in active(home)}
     aside = manifest_path(home.sources).rename(home.root / "manifest.json")
     for arguments in (("build", "--dry-run"), ("ingest", str(a)), ("sources", "list")):
-        assert run(*arguments).is_one_paragraph_naming("is missing", "Restore it from a copy")
+        assert run(*arguments).is_one_paragraph_naming("is missing", "Restore it from a backup")
     assert not manifest_path(home.sources).exists()
     aside.rename(manifest_path(home.sources))
     ingest(a)

@@ -65,7 +65,7 @@ def read_progress(folder: Path) -> Progress | None:
 
 # How each file is written into a folder and read again, its error, and a word of the remedy.
 FILES: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Any], type[Exception], str]] = {
-    "manifest": (put_manifest, Manifest.load, ManifestError, "Restore it from a copy"),
+    "manifest": (put_manifest, Manifest.load, ManifestError, "Restore it from a backup"),
     "sources": (
         put_sources,
         lambda folder: read_sources(folder / "sources.json"),

@@ -22,7 +22,7 @@ def log_lost_shards(home: Home) -> None:
         named = ", ".join(lost[:_MAX_NAMED]) + (", …" if len(lost) > _MAX_NAMED else "")
         _LOGGER.warning(
             "The rows of %d of %d shards are left out, since the shards have no catalogue: %s. "
-            "Expected one file per shard in '%s'. Restore these files from a copy, or run "
+            "Expected one file per shard in '%s'. Restore these files from a backup, or run "
             "`toolformer build`, which computes the rows again.",
             len(lost),
             len(active),

@@ -14,7 +14,7 @@ from toolformer.sources.errors import ManifestError, ShardNotFoundError, write_e
 ShardStatus = Literal["active", "retired"]
 
 _KEY_PREFIX = "shard-"
-_REMEDY = "Restore it from a copy, or start again in another folder (TOOLFORMER_HOME)."
+_REMEDY = "Restore it from a backup, or start again in another folder (TOOLFORMER_HOME)."
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 -- Columns:
 --   call_id: id of the call
 --   tool: name of the tool
---   round: sampling round, from 1
+--   round: annotation round, from 1
 --   is_kept: whether the filter kept the call; false also for calls that were never scored
 --   dropped_by: stage that dropped the call: sampling, execution or filtering; NULL if it was kept
 --     or if the next stage has yet to run

@@ -1,6 +1,6 @@
 -- Number of rows per tool that reach each stage.
 --
--- A tool with any row in a sampling round has a row for every stage, with 0 if nothing reached it.
+-- A tool with any row in an annotation round has a row for every stage, with 0 if nothing reached it.
 --
 -- Columns:
 --   tool: name of the tool
@@ -10,7 +10,7 @@
 --     the filter), merged (best call of its position among all tools)
 --   stage_order: number of the stage, from 1
 --   rows: number of documents or calls that reached the stage
---   round: sampling round, from 1
+--   round: annotation round, from 1
 with
 counts as (
     select tool, round, 'documents' as stage, documents as rows

@@ -8,7 +8,7 @@
 --   scored: number of these that were scored by the loss filter
 --   kept: number of these that the filter kept
 --   candidates_per_kept: number of candidates per kept call; NULL if none was kept
---   round: sampling round, from 1
+--   round: annotation round, from 1
 with
 candidates as (
     select tool, round, proposed, sum(calls)::bigint as candidates

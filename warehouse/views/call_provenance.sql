@@ -8,7 +8,7 @@
 --   call_id: id of the call
 --   tool: name of the tool
 --   shard: key of the shard
---   round: sampling round, from 1
+--   round: annotation round, from 1
 --   is_kept: whether the filter kept the call, as in all_calls
 --   document_id: text that contains the call
 --   window_index: window of the text, from 0

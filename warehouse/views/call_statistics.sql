@@ -1,4 +1,4 @@
--- Number, loss reduction and cost of calls per tool and sampling round.
+-- Number, loss reduction and cost of calls per tool and annotation round.
 --
 -- Columns:
 --   tool: name of the tool
@@ -14,7 +14,7 @@
 --   mean_loss_reduction: mean loss reduction of kept calls, in nats; NULL if none was kept
 --   tokens_fed: number of tokens fed to the model, in all stages
 --   seconds: time of all stages, in seconds
---   round: sampling round, from 1
+--   round: annotation round, from 1
 with
 tools as (
     select tool, round from selection_counts

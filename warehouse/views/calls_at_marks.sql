@@ -10,7 +10,7 @@
 -- Columns:
 --   call_id: id of the parsed call
 --   tool: name of the tool
---   round: sampling round, from 1
+--   round: annotation round, from 1
 --   proposed: what the tool proposed: none, position or call
 --   arguments: arguments of the call
 --   result: result of the tool; NULL if there is none

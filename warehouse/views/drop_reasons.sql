@@ -5,7 +5,7 @@
 --   stage: stage that dropped them: preselection, sampling, execution or filtering
 --   reason: reason, one snake_case word
 --   rows: number of documents (preselection) or calls (other stages)
---   round: sampling round, from 1
+--   round: annotation round, from 1
 with dropped as (
     select tool, 'preselection' as stage, 1 as stage_order, reason, documents as rows, round
     from selection_counts

@@ -7,7 +7,7 @@
 --
 -- Columns:
 --   tool: name of the tool
---   round: sampling round, from 1
+--   round: annotation round, from 1
 --   proposed: what the tool proposed: none, position or call; all for every call
 --   filtering_threshold: smallest loss reduction that keeps a call, in nats
 --   contrast_threshold: smallest contrast that keeps a call, in nats; NULL without the contrast

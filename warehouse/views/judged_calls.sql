@@ -6,7 +6,7 @@
 -- Columns:
 --   call_id: id of the call
 --   tool: name of the tool
---   round: sampling round, from 1
+--   round: annotation round, from 1
 --   rater: name of the person
 --   label: useful, not_useful or unsure
 --   loss_reduction: present loss reduction of the call, in nats

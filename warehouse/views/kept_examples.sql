@@ -7,7 +7,7 @@
 --   text_before: up to 120 characters before the call
 --   call: call with its result, as written in the text
 --   text_after: up to 120 characters after the call
---   round: sampling round, from 1
+--   round: annotation round, from 1
 --   contrast: how much more the call's own result helps than another call's, in nats; NULL if all
 --     calls of the tool have the same result
 select

@@ -10,7 +10,7 @@
 --   not_useful: number of labels not_useful
 --   unsure: number of labels unsure
 --   precision: share of useful among useful and not_useful; NULL if there are none
---   round: sampling round, from 1
+--   round: annotation round, from 1
 with judged as (
     select tool, round, label, list_max([
         step for step in ['-infinity'::double, 0, 0.25, 0.5, 1, 2, 4] if reaches(loss_reduction, step)

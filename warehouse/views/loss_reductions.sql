@@ -1,10 +1,11 @@
 -- Histogram of the loss reductions of scored calls, in bins of 0.01 nats.
 --
--- It leaves out calls with a mere bound of the reduction, and calls with too small a contrast.
+-- It leaves out calls whose reduction is only known to be below a bound, and calls whose
+-- contrast is too small.
 --
 -- Columns:
 --   tool: name of the tool
---   round: sampling round, from 1
+--   round: annotation round, from 1
 --   reduction_bin: bin in hundredths of a nat; 1000 and -1000 include everything beyond
 --   min_reduction: lower end of the bin, in nats
 --   calls: number of calls in the bin

@@ -15,7 +15,7 @@
 --   kept_share: kept_calls / scored_calls
 --   chance_calls: number of calls that were also scored with another call's result
 --   chance_share: share of these that the threshold keeps with that result; NULL if there are none
---   round: sampling round, from 1
+--   round: annotation round, from 1
 with
 tools as (
     select
