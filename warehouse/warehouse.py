@@ -244,7 +244,7 @@ class Warehouse:
         self._publisher.sweep(shards)
 
     def partition_names(self, table: str, shard: str, *, round_number: int) -> list[str]:
-        """List a shard's partition names of an annotation round, without their prefix `round-<n>.`."""
+        """List a shard's partitions of an annotation round, without the prefix `round-<n>.`."""
         split = [split_round(info.name) for info in self.partitions(table, shard)]
         return [name for number, name in split if number == round_number]
 

@@ -131,8 +131,8 @@ def _report_marks(home: Home, shards: Sequence[ShardEntry]) -> None:
     keys = [entry.key for entry in shards]
     marks, calls = open_warehouse(home).limited_to(keys).query(counts).row(0)
     console.say(
-        f"Removed from the texts and stored in the table text_marks: {marks:,} calculations that "
-        f"people marked, and {calls:,} tool calls."
+        f"Removed from the texts and stored in the table text_marks: {marks:,} annotated "
+        f"calculations and {calls:,} tool calls."
     )
 
 

@@ -64,8 +64,8 @@ def chosen_shards(
     if manifest.active_shards and not annotated:
         raise ToolformerError(
             "All shards are held out, so there is nothing to annotate. Expected at least one shard "
-            "to train on. Ingest more texts; if corpus.held_out_every is 0 by then, none of their "
-            "shards is held out."
+            "to train on. Ingest more texts, or set corpus.held_out_every to 0 before you ingest "
+            "them, so that none of their shards is held out."
         )
     if limit is None:
         return annotated

@@ -71,7 +71,7 @@ def test_marks_that_are_taken_out_are_kept_beside_the_texts(run, home: Home, tmp
     path.write_text("".join(json.dumps({"text": line}) + "\n" for line in lines))
     code, out, err = run("ingest", path, "--strip-marks")
     assert code == 0, err
-    assert "text_marks: 2 calculations that people marked, and 1 tool calls" in out
+    assert "text_marks: 2 annotated calculations and 1 tool calls" in out
     (line,) = [line for line in out.splitlines() if "could not be read and stay" in line]
     assert "1" in line
     rows = Warehouse(home.warehouse, home.database).query(

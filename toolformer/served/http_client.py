@@ -61,7 +61,7 @@ _KEY_REMEDY = (
 _REMEDIES = {
     401: _KEY_REMEDY,
     403: _KEY_REMEDY,
-    404: "Expected /v1/models and /v1/completions, which services for chats only lack. Use an "
+    404: "Expected /v1/models and /v1/completions, which chat-only services do not have. Use an "
     "engine that has them, such as vLLM.",
 }
 # Shows a line until the context exits; see `toolformer.home.progress.show_waiting`.

@@ -102,7 +102,7 @@ def _turn(index: int, message: Mapping[str, Any]) -> dict[str, str]:
     """Return a message in the form that chat templates take."""
     where, role = f"messages[{index}]", message.get("role")
     if role not in _ROLES:
-        expected = f"one of {', '.join(_ROLES)}; tool results are the server's own"
+        expected = f"one of {', '.join(_ROLES)}; only the server itself inserts tool results"
         raise _refused(where, f"has the role {reprlib.repr(role)}", expected)
     for name, value in message.items():
         if value and name not in _MESSAGE_FIELDS:

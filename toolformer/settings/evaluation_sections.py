@@ -103,14 +103,15 @@ class QuestionFileSettings(Section):
             parts = [part[1:] for part in Formatter().parse(prompt) if part[1] is not None]
         except ValueError as error:
             raise ValueError(
-                f"The prompt {prompt!r} is not a valid template: {error}. Double braces that "
-                "are not placeholders."
+                f"The prompt {prompt!r} is not a valid template: {error}. Double the braces that "
+                "are not part of a placeholder."
             ) from error
         if {name for name, *_ in parts} != expected or any(form or way for _, form, way in parts):
             fields = " and ".join(f"{{{name}}}" for name in sorted(expected))
             raise ValueError(
                 f"The prompt {prompt!r} must have the placeholders {fields} and no others. Correct "
-                "it, set the column of the context, or double braces that are not placeholders."
+                "it, set the column of the context, or double the braces that are not part of a "
+                "placeholder."
             )
         return prompt
 
@@ -256,5 +257,6 @@ def _check_names(names: Iterable[str], known: Sequence[str], remedy: str) -> Non
         if name not in known:
             hint = did_you_mean(name, known)
             raise ValueError(
-                f"there is no benchmark {name!r}.{hint} Known: {', '.join(known)}. {remedy}"
+                f"there is no benchmark {name!r}.{hint} Expected one of {', '.join(known)}. "
+                f"{remedy}"
             )

@@ -36,8 +36,8 @@ def read_yaml(file: Path) -> dict[str, Any]:
         ) from error
     if not text.strip():
         raise SettingsError(
-            f"{file} is empty. Expected at least a comment. Restore it from a backup, or remove it; "
-            "the next build then writes a new one."
+            f"{file} is empty. Expected at least a comment. Restore it from a backup, or remove "
+            "it; the next build then writes a new one."
         )
     if content is None:
         return {}

@@ -223,7 +223,7 @@ class McpConnection:
             _noisy_servers.add(self.name)
             _LOGGER.warning(
                 f"{self.name} wrote a line that is not a message: {line!r}. Such lines are "
-                "skipped. A program should write them to its error output."
+                "skipped. A program should write them to standard error."
             )
 
     def _ask(self, action: Callable[[], Awaitable[_Answer]], *, is_call: bool = False) -> _Answer:

@@ -235,7 +235,7 @@ FOREIGN = {"id": "call_1", "type": "function", "function": {"name": "f", "argume
         ("messages", [], "list of messages"),
         ("messages", [5], "list of messages"),
         ("messages", [{"role": "system", "content": "a"}], "role user"),
-        ("messages", with_message(role="tool", content="1", tool_call_id="x"), "server's own"),
+        ("messages", with_message(role="tool", content="1", tool_call_id="x"), "server itself"),
         ("messages", with_message(content="1"), "messages[1] has the role None"),
         ("messages", with_message(role="user", content=5), "5"),
         ("messages", with_message(role="user", content=[IMAGE]), "'image_url'"),

@@ -237,7 +237,7 @@ def test_statements_ids_and_groups_of_a_file_of_ones_own_are_read_as_of_a_shippe
     ["Answer.", "{question} {context}", "{q}", "{}", "{question!r}", "{question.x}", "{question"],
 )
 def test_a_prompt_that_does_not_fit_is_refused(tmp_path, prompt):
-    with pytest.raises(ValueError, match="ouble braces that are not placeholders"):
+    with pytest.raises(ValueError, match="ouble the braces that are not part of a placeholder"):
         doors(tmp_path, prompt=prompt)
 
 
