@@ -26,7 +26,7 @@ from tools.syntax import format_call
 
 # Number of characters shown before and after a call.
 _CONTEXT = 240
-_COLUMNS = ("token", "weight", "no call", "no result", "result", "other result", "gain")
+_COLUMNS = ("token", "weight", "no call", "no result", "result", "swapped result", "gain")
 _PLACEMENTS = {"inline": "at its position in the text", "prefix": "before the text"}
 _PRUNED = "the reduction cannot reach scoring.lowest_threshold, so no further losses were computed"
 _DECISIONS = {
@@ -187,13 +187,13 @@ def _losses_of(call: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if call["swapped_result"] is not None:
         loss = _number(call["loss_with_swapped_result"])
         yield (
-            "other result",
-            f"{call['swapped_result']} (of {call['swapped_call_id']}): loss {loss}",
+            "swapped result",
+            f"{call['swapped_result']} (from call {call['swapped_call_id']}): loss {loss}",
         )
     if call["contrast"] is not None:
         threshold = call["contrast_threshold"]
         wanted = "" if threshold is None else f"; the threshold is {threshold:g}"
-        yield "contrast", f"{call['contrast']:.3f} nats less than with the other result{wanted}"
+        yield "contrast", f"{call['contrast']:.3f} nats less than with the swapped result{wanted}"
 
 
 def _status_of(call: Mapping[str, Any]) -> str:

@@ -38,8 +38,8 @@ _TIMES_ANNOTATION = {"train": 1.3, "evaluate": 0.5, "report": 0.07}
 _DEMO_TAKES = "This takes about 10 minutes on two cores with AVX2, and less with AVX-512."
 # What the built-in benchmarks ask.
 _ASKED = {
-    SUMS: "sums in sentences that it was not trained on",
-    FACTS: "facts about people that no text names",
+    SUMS: "sums in sentences outside the training texts",
+    FACTS: "facts about people who appear in none of the texts",
 }
 _NEXT = """\
   make ui                                             the same pipeline in Dagster
@@ -162,7 +162,7 @@ def _show_gains(home: Home, settings: Settings) -> None:
             round(row["items"] * row[name] / 100) for name in ("score", "score_of_other")
         )
         console.say(
-            f"Of {row['items']} {_ASKED[row['benchmark']]}, the finetuned model gets {before} "
+            f"Asked {row['items']} {_ASKED[row['benchmark']]}, the finetuned model gets {before} "
             f"right without calls and {right} with calls (p = {row['p_value']:.1g}, McNemar's "
             "exact test)."
         )

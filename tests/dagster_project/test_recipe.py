@@ -180,9 +180,14 @@ def test_the_demo_ends_with_a_sentence_for_each_of_its_two_gains(
     code, out, _ = run("recipe", "demo")
     said = " ".join(out.split())
     assert code == 0
-    assert "Of 40 sums in sentences that it was not trained on, the finetuned model gets 0 " in said
+    assert (
+        "Asked 40 sums in sentences outside the training texts, the finetuned model gets 0 " in said
+    )
     assert "gets 0 right without calls and 38 with calls (p = 1e-06, " in said
-    assert "Of 20 facts about people that no text names, the finetuned model gets 0 right " in said
+    assert (
+        "Asked 20 facts about people who appear in none of the texts, "
+        "the finetuned model gets 0 right " in said
+    )
     assert "gets 0 right without calls and 19 with calls" in said
 
 
