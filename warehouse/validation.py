@@ -30,7 +30,7 @@ def conform(schema: TableSchema, frame: pl.DataFrame) -> pl.DataFrame:
         if dtype not in (expected[name], pl.Null):
             example = shown(frame[name].drop_nulls().head(1).to_list())
             raise PartitionValidationError(
-                f"Column '{name}' of table '{schema.name}' holds {dtype}, such as {example}. "
+                f"Column '{name}' of table '{schema.name}' contains {dtype}, such as {example}. "
                 f"Expected {expected[name]}. {_REMEDY}"
             )
     if frame.schema == expected:

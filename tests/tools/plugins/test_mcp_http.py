@@ -290,7 +290,7 @@ LINK = {"type": "resource_link", "uri": "mill://7", "name": "mills"}
         ([{"type": "resource", "resource": {**RESOURCE, "text": "7"}}], None, "7"),
         ([{"type": "resource", "resource": {**RESOURCE, "text": "7"}}, LINK], None, "7"),
         ([{"type": "resource", "resource": {**RESOURCE, "blob": "AA"}}], None, "application/pdf"),
-        ([{"type": "text", "text": ""}, IMAGE], None, "no text, but image image/png"),
+        ([{"type": "text", "text": ""}, IMAGE], None, "no text, only image image/png"),
         ([IMAGE, LINK], None, "image image/png, resource_link mill://7"),
     ],
 )
