@@ -102,6 +102,6 @@ class ToolUnavailableError(ToolError, RuntimeError):
 
 def tool_changed_error(tool_name: str, was: str, now: str) -> ToolUnavailableError:
     """Return the error for a tool whose version changed during a run."""
-    reason = f"it changed while it was in use, from version {was!r} to: {now}"
+    reason = f"it changed while it was in use, from version {was!r} to {now!r}"
     remedy = "Run the same command again: it recomputes the answers of the earlier version"
     return ToolUnavailableError(tool_name, reason, remedy)

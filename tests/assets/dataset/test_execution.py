@@ -167,5 +167,5 @@ def test_rows_of_a_tool_that_has_changed_are_not_those_that_were_wanted(tmp_path
     )
     assert execute_candidates(work).rows.is_empty()
     tool.version = "2"
-    with pytest.raises(ToolUnavailableError, match="from version '1' to: 2"):
+    with pytest.raises(ToolUnavailableError, match="from version '1' to '2'"):
         execute_candidates(work)

@@ -49,7 +49,7 @@ def test_the_key_is_sent_and_never_shown(words, server, monkeypatch, caplog):
     with pytest.raises(ToolUnavailableError, match="http://elsewhere/…"):
         words(key_variable="KEY_OF_THE_TEST")
     server.answers, server.server_version, server.session = {}, KEY, 1
-    with pytest.raises(ToolUnavailableError, match=r"now: .*server=raw …"):
+    with pytest.raises(ToolUnavailableError, match=r"to '.*server=raw …"):
         outcome(tool)
     assert KEY not in caplog.text
 
@@ -65,7 +65,7 @@ def test_an_answer_with_the_keys_letters_is_refused_and_not_cut(words, server, m
     server.answers = {"tools/call": reply(result={"content": [{"type": "text", "text": "dev"}]})}
     refused = outcome(tool)
     assert (refused.reason, refused.is_permanent) == ("secret_in_answer", False)
-    assert "give it a longer one" in str(refused.message)
+    assert "Give the server a longer secret" in str(refused.message)
     # The server answers: it is not given up.
     limits, requests = Limits(20), [(str(number), DOCUMENT) for number in range(25)]
     assert {each.reason for each in execute_calls(tool, requests, limits=limits)} == {
@@ -94,7 +94,7 @@ def test_a_tool_whose_own_words_hold_the_key_is_unavailable(words, server, monke
         server.server_version = KEY
     else:
         server.tools["count"] = {**SCHEMA, "properties": {"text": {"type": "string", "title": KEY}}}
-    with pytest.raises(ToolUnavailableError, match="holds a secret") as caught:
+    with pytest.raises(ToolUnavailableError, match="contains a secret") as caught:
         words(key_variable="KEY_OF_THE_TEST")
     assert KEY not in str(caught.value)
 
@@ -104,7 +104,7 @@ def test_a_key_that_cannot_be_sent_is_told_without_it(words, server, monkeypatch
     monkeypatch.delenv("KEY_OF_THE_TEST", raising=False)
     if value is not None:
         monkeypatch.setenv("KEY_OF_THE_TEST", value)
-    with pytest.raises(ToolUnavailableError, match="is not set, or holds no key") as caught:
+    with pytest.raises(ToolUnavailableError, match="is not set, or is not a key") as caught:
         words(key_variable="KEY_OF_THE_TEST")
     assert KEY not in str(caught.value)
     assert server.seen == []

@@ -168,7 +168,7 @@ def test_answers_of_a_tool_that_changes_meanwhile_are_kept_under_no_version(tool
             return super().call(arguments, document)
 
     tool = Changing()
-    with pytest.raises(ToolUnavailableError, match="from version '1' to: 2"):
+    with pytest.raises(ToolUnavailableError, match="from version '1' to '2'"):
         execute(tool, ["a", "b", "c", "d"], cache=cache, batch_size=2)
     assert tool.calls == ["a", "b", "c", "d"]
     for version in ("1", "2"):
